@@ -1,0 +1,54 @@
+# Every target makes its own environment; python3 (3.11 or later) and make are all it needs.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+ARGS ?=
+
+.PHONY: help serve sandbox test bench lint types imports check format lock clean
+
+help:  ## Show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+$(VENV)/.stamp: requirements.lock requirements-dev.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+serve: $(VENV)/.stamp  ## Install what is needed and run the server on http://127.0.0.1:8025
+	$(BIN)/veriplex serve $(ARGS)
+
+sandbox: $(VENV)/.stamp  ## Run the offline sandbox: test keys only, nothing stored
+	$(BIN)/veriplex sandbox $(ARGS)
+
+test: $(VENV)/.stamp  ## Install what is needed and run the whole test suite
+	$(BIN)/python -m pytest $(ARGS)
+
+bench: $(VENV)/.stamp  ## Measure, as ratios against bare baselines of the same run
+	$(BIN)/python -m tests.benchmarks $(ARGS)
+
+lint: $(VENV)/.stamp  ## Format and lint checks
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(VENV)/.stamp  ## Strict type check of code and tests
+	$(BIN)/mypy
+
+imports: $(VENV)/.stamp  ## The import arrows: gateway -> adapters -> engine
+	$(BIN)/lint-imports
+
+check: lint types imports test  ## Everything that must hold before a commit
+
+format: $(VENV)/.stamp  ## Format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock: $(VENV)/.stamp  ## Resolve the locked dependencies anew
+	$(BIN)/pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-emit-index-url \
+	    pyproject.toml -o requirements.lock $(ARGS)
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-emit-index-url \
+	    pyproject.toml --group dev -o requirements-dev.lock $(ARGS)
+
+clean:  ## Remove the environment and caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

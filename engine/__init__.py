@@ -1,0 +1,1 @@
+"""The vocabulary of email verification, and a probe that answers in it."""

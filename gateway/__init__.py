@@ -1,0 +1,1 @@
+"""Serving: routes, keys, policy, storage and the command line."""
