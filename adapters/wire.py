@@ -1,0 +1,200 @@
+"""HTTP as values: the request a dialect reads and the reply it writes.
+
+Reading a body is pure: `Unreadable` says that the bytes are not what they claim to be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+from urllib.parse import parse_qsl
+
+import orjson
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+
+MAX_FIELDS = 1_000
+"""Query or form fields in one request; more is refused rather than decoded."""
+
+JSON = "application/json"
+
+
+class Unreadable(ValueError):
+    """The body or query string cannot be decoded; the message says why, in one sentence."""
+
+
+@dataclass(frozen=True)
+class WireRequest:
+    """One HTTP request, its path relative to the vendor's own root."""
+
+    method: str
+    path: str
+    query_string: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Names in lower case."""
+    body: bytes = b""
+    client_ip: str = ""
+    path_params: Mapping[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def query(self) -> dict[str, str]:
+        """The query parameters; of a repeated one the last. Raises `Unreadable`."""
+        return _urldecoded(self.query_string)
+
+    @cached_property
+    def bearer(self) -> str | None:
+        """The token of `Authorization: Bearer …` (RFC 6750), None without one or if empty."""
+        scheme, _, token = self.headers.get("authorization", "").partition(" ")
+        return (token.strip() or None) if scheme.lower() == "bearer" else None
+
+    @cached_property
+    def content_type(self) -> str:
+        """The media type alone, lower case; empty without one."""
+        return self.headers.get("content-type", "").split(";", 1)[0].strip().lower()
+
+    @cached_property
+    def json(self) -> Any:
+        """The body as JSON, whatever its content type says. Raises `Unreadable`."""
+        try:
+            return orjson.loads(self.body)
+        except orjson.JSONDecodeError as exc:
+            raise Unreadable(f"The body is not valid JSON: {exc}.") from exc
+
+    @cached_property
+    def json_object(self) -> dict[str, Any]:
+        """The body as a JSON object. Raises `Unreadable`."""
+        if not isinstance(self.json, dict):
+            raise Unreadable("The body is not a JSON object.")
+        return self.json
+
+    @cached_property
+    def parts(self) -> tuple[Part, ...]:
+        """The parts of a `multipart/form-data` body (RFC 7578). Raises `Unreadable`."""
+        return _multipart(self.headers.get("content-type", ""), self.body)
+
+    @cached_property
+    def fields(self) -> Mapping[str, Any]:
+        """The body's parameters in whichever of the three encodings it came.
+
+        JSON values keep their types; form values are text. Without a known content type a
+        body that opens like an object is JSON, any other a form. Raises `Unreadable`.
+        """
+        if not self.body.strip():
+            return {}
+        if self.content_type == "multipart/form-data":
+            return {part.name: part.text for part in self.parts}
+        if self.content_type == "application/x-www-form-urlencoded":
+            return _urldecoded(self.body.decode("utf-8", "replace"))
+        if self.content_type == JSON or self.body.lstrip()[:1] in (b"{", b"["):
+            return self.json_object
+        return _urldecoded(self.body.decode("utf-8", "replace"))
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One part of a multipart body."""
+
+    name: str
+    filename: str | None
+    content: bytes
+
+    @property
+    def text(self) -> str:
+        return self.content.decode("utf-8", "replace")
+
+
+@dataclass(frozen=True, slots=True)
+class WireReply:
+    """One HTTP reply."""
+
+    status: int
+    body: bytes = b""
+    media_type: str = JSON
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+def json_reply(
+    value: Any,
+    status: int = 200,
+    *,
+    sort_keys: bool = False,
+    headers: tuple[tuple[str, str], ...] = (),
+) -> WireReply:
+    """A JSON reply, compact, keys in the order given unless `sort_keys`."""
+    option = orjson.OPT_SORT_KEYS if sort_keys else None
+    return WireReply(status, orjson.dumps(value, option=option), JSON, headers)
+
+
+def _urldecoded(text: str) -> dict[str, str]:
+    try:
+        pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=MAX_FIELDS)
+    except ValueError as exc:
+        raise Unreadable(f"More than {MAX_FIELDS} parameters.") from exc
+    return dict(pairs)
+
+
+def _multipart(content_type: str, body: bytes) -> tuple[Part, ...]:
+    """RFC 7578, whole and in memory: the caller has bounded the body."""
+    boundary = parse_options_header(content_type)[1].get(b"boundary")
+    if not boundary:
+        raise Unreadable("The multipart body names no boundary.")
+    reader = _PartReader()
+    try:
+        parser = MultipartParser(boundary, reader.callbacks())
+        parser.write(body)
+        parser.finalize()
+    except FormParserError as exc:
+        raise Unreadable("The multipart body is broken.") from exc
+    return tuple(reader.parts)
+
+
+class _PartReader:
+    """Collects what the multipart tokenizer calls out."""
+
+    def __init__(self) -> None:
+        self.parts: list[Part] = []
+        self._headers: dict[bytes, bytes] = {}
+        self._name = b""
+        self._value = b""
+        self._content: list[bytes] = []
+
+    def callbacks(self) -> Any:
+        return {
+            "on_part_begin": self._begin,
+            "on_header_field": self._header_name,
+            "on_header_value": self._header_value,
+            "on_header_end": self._header_end,
+            "on_part_data": self._data,
+            "on_part_end": self._end,
+        }
+
+    def _begin(self) -> None:
+        if len(self.parts) >= MAX_FIELDS:
+            raise Unreadable(f"More than {MAX_FIELDS} parts.")
+        self._headers, self._content = {}, []
+
+    def _header_name(self, data: bytes, start: int, end: int) -> None:
+        self._name += data[start:end]
+
+    def _header_value(self, data: bytes, start: int, end: int) -> None:
+        self._value += data[start:end]
+
+    def _header_end(self) -> None:
+        self._headers[self._name.lower()] = self._value
+        self._name = self._value = b""
+
+    def _data(self, data: bytes, start: int, end: int) -> None:
+        self._content.append(data[start:end])
+
+    def _end(self) -> None:
+        _, options = parse_options_header(self._headers.get(b"content-disposition", b""))
+        filename = options.get(b"filename")
+        self.parts.append(
+            Part(
+                name=options.get(b"name", b"").decode("utf-8", "replace"),
+                filename=None if filename is None else filename.decode("utf-8", "replace"),
+                content=b"".join(self._content),
+            )
+        )
