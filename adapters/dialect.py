@@ -203,6 +203,15 @@ class KeyShape:
     """Characters after the prefix."""
 
 
+@dataclass(frozen=True, slots=True)
+class RootPath:
+    """A path prefix that is a dialect's own at the root; of several the longest wins."""
+
+    prefix: str
+    parameter: str | None = None
+    """Only requests with this query parameter: how two vendors share one path."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dialect:
     """One vendor's HTTP API, both directions."""
@@ -215,6 +224,7 @@ class Dialect:
     """The vendor's own host names."""
     base_path: str
     """Where the vendor's documentation ends the base URL, such as `/v1`."""
+    root_paths: tuple[RootPath, ...]
     endpoints: tuple[Endpoint[Any], ...]
     credential: Callable[[WireRequest], str | None]
     """The key sent, None without one. May raise `Unreadable` where it rides in the body."""

@@ -25,6 +25,7 @@ from adapters.dialect import (
     Problem,
     ProblemKind,
     Rate,
+    RootPath,
     ShowAccount,
     Verify,
 )
@@ -244,6 +245,7 @@ DIALECT = Dialect(
     title="Emailable",
     hosts=("api.emailable.com",),
     base_path="/v1",
+    root_paths=(RootPath("/v1/"),),
     endpoints=(
         Endpoint(
             name="verify",

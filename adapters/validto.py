@@ -24,6 +24,7 @@ from adapters.dialect import (
     Problem,
     ProblemKind,
     Rate,
+    RootPath,
     ShowAccount,
     Verify,
 )
@@ -185,6 +186,12 @@ DIALECT = Dialect(
     aliases=("bouncify",),
     hosts=("api.validto.com", "api.bouncify.io"),
     base_path="/v1",
+    root_paths=(
+        RootPath("/v1/verify", parameter="apikey"),
+        RootPath("/v1/bulk"),
+        RootPath("/v1/download"),
+        RootPath("/v1/info"),
+    ),
     endpoints=(
         Endpoint(
             name="verify",
