@@ -234,3 +234,5 @@ class Dialect:
     """The well-known test key."""
     plans: tuple[Plan, ...] = ()
     """The vendor's own; a deployment's default is `UNLIMITED`."""
+    failed_attempts: frozenset[ProblemKind] = frozenset()
+    """What counts towards a block of the client's address, where that is switched on."""

@@ -1,0 +1,100 @@
+"""What the operator sees of each request: one log line and a few counters.
+
+Log lines are collected and written by a task of their own, a few times a second, so that
+no request waits for a terminal or a disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import deque
+from collections.abc import AsyncIterator
+from dataclasses import asdict, dataclass
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+
+log = logging.getLogger("veriplex.request")
+
+MAX_WAITING = 10_000
+"""Log lines that may wait to be written; beyond that the oldest are dropped, and counted."""
+WRITE_EVERY_S = 0.2
+
+BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One request as it is logged: no key, no mailbox."""
+
+    request_id: str
+    dialect: str
+    endpoint: str
+    method: str
+    status: int
+    source: str
+    seconds: float
+    key: str
+    """The key's label for display."""
+    domain: str
+    problem: str
+
+
+class Observer:
+    """Counts and logs requests."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        names = ("dialect", "endpoint", "status", "source")
+        self._requests = Counter(
+            "veriplex_requests", "Vendor requests answered.", names, registry=self.registry
+        )
+        self._seconds = Histogram(
+            "veriplex_request_seconds",
+            "Time to answer a vendor request.",
+            ("dialect", "endpoint"),
+            buckets=BUCKETS_S,
+            registry=self.registry,
+        )
+        self._dropped = Counter(
+            "veriplex_log_lines_dropped", "Request log lines lost.", registry=self.registry
+        )
+        self._waiting: deque[Seen] = deque()
+
+    def request(self, seen: Seen) -> None:
+        """Count one request, and queue its log line."""
+        self._requests.labels(seen.dialect, seen.endpoint, str(seen.status), seen.source).inc()
+        self._seconds.labels(seen.dialect, seen.endpoint).observe(seen.seconds)
+        if log.isEnabledFor(logging.INFO):
+            if len(self._waiting) >= MAX_WAITING:
+                self._waiting.popleft()
+                self._dropped.inc()
+            self._waiting.append(seen)
+
+    def metrics(self) -> bytes:
+        """The counters in Prometheus' text format."""
+        return generate_latest(self.registry)
+
+    @contextlib.asynccontextmanager
+    async def writing(self) -> AsyncIterator[None]:
+        """Write log lines while inside, and what is left on leaving."""
+        task = asyncio.create_task(self._write_on())
+        try:
+            yield
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+            self._write()
+
+    async def _write_on(self) -> None:
+        while True:
+            await asyncio.sleep(WRITE_EVERY_S)
+            self._write()
+
+    def _write(self) -> None:
+        while self._waiting:
+            seen = self._waiting.popleft()
+            fields = {k: v for k, v in asdict(seen).items() if v != "" and k != "seconds"}
+            log.info("request", extra={"fields": {**fields, "ms": round(seen.seconds * 1000, 2)}})

@@ -1,0 +1,154 @@
+"""Runs operations: who asks, what it costs, where the answer comes from."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from cachetools import TTLCache
+
+from adapters.dialect import (
+    Account,
+    CheckHealth,
+    Dialect,
+    GuessPerson,
+    Operation,
+    PersonGuess,
+    Problem,
+    ProblemKind,
+    ShowAccount,
+    ShowPlans,
+    Verify,
+)
+from engine import people, syntax
+from engine.model import Address, Checks
+from gateway.accounts import Accounts, Caller, CreditsSpent
+from gateway.sandbox import Sandbox
+from gateway.verdicts import Verdicts
+
+FREE_REPEAT_S = 300
+"""For how long a question that was answered with `NOT_READY` may be asked again for nothing
+(Emailable: 5 minutes)."""
+
+Wait = Callable[[asyncio.Task[Any], float], Awaitable[bool]]
+"""Waits for a task, at most so many seconds; whether it is done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An outcome and where it came from."""
+
+    outcome: Any
+    source: str = "local"
+    attempts: int = 0
+    """Sources that were asked."""
+    cache: str = "fwd=bypass"
+    """RFC 9211, after the cache's name."""
+
+
+async def wait_at_most(task: asyncio.Task[Any], wait_s: float) -> bool:
+    done, _ = await asyncio.wait({task}, timeout=wait_s)
+    return bool(done)
+
+
+class Service:
+    """The one place where operations become outcomes."""
+
+    def __init__(
+        self,
+        accounts: Accounts,
+        verdicts: Verdicts,
+        sandbox: Sandbox,
+        *,
+        clock: Callable[[], float],
+        wait: Wait = wait_at_most,
+    ) -> None:
+        self._accounts = accounts
+        self._verdicts = verdicts
+        self._sandbox = sandbox
+        self._wait = wait
+        self._paid: TTLCache[_Question, bool] = TTLCache(100_000, FREE_REPEAT_S, timer=clock)
+
+    async def run(self, dialect: Dialect, caller: Caller | None, op: Operation) -> Answer:
+        """Answer one operation. `caller` is None only where the endpoint needs no key.
+
+        Raises `Problem`.
+        """
+        match op, caller:
+            case CheckHealth(), _:
+                return Answer(None)
+            case ShowPlans(), _:
+                return Answer(dialect.plans)
+            case Verify(), Caller(test=True):
+                return Answer(self._sandbox.verify(dialect, _address(op), op), source="sandbox")
+            case Verify(), Caller():
+                return await self._verify(caller, op)
+            case GuessPerson(), Caller():
+                address = syntax.parse(op.email)
+                guess = PersonGuess(address.local, people.guess(address.local))
+                return Answer(guess, source="sandbox" if caller.test else "local")
+            case ShowAccount(), Caller():
+                return Answer(
+                    await self._account(caller), source="sandbox" if caller.test else "local"
+                )
+        raise TypeError(f"No way to run {type(op).__name__} for {caller!r}.")
+
+    async def _verify(self, caller: Caller, op: Verify) -> Answer:
+        address = _address(op)
+        question = (caller.account_id, address.normalized, op.checks)
+        if question not in self._paid:
+            await self._charge(caller)
+        try:
+            answer = await self._ask(address, op)
+        except Problem as problem:
+            if problem.kind is ProblemKind.NOT_READY:
+                # five minutes from the first time, however often it is asked again
+                self._paid.setdefault(question, True)
+            else:
+                await self._accounts.refund(caller, 1)
+            raise
+        except Exception:
+            await self._accounts.refund(caller, 1)
+            raise
+        self._paid.pop(question, None)
+        return answer
+
+    async def _ask(self, address: Address, op: Verify) -> Answer:
+        if not op.refresh and (hit := self._verdicts.known(address, op.checks)):
+            verification, ttl_s = hit
+            return Answer(verification, verification.source, 0, f"hit; ttl={ttl_s}")
+        task = self._verdicts.find_out(address, op.checks)
+        if op.wait_s is not None and not await self._wait(task, op.wait_s):
+            raise Problem(ProblemKind.NOT_READY)
+        # shielded: others may be waiting for the same answer
+        verification = await asyncio.shield(task)
+        status = "fwd=request; stored" if op.refresh else "fwd=miss; stored"
+        return Answer(verification, verification.source, 1, status)
+
+    async def _charge(self, caller: Caller) -> None:
+        try:
+            await self._accounts.charge(caller, 1)
+        except CreditsSpent as spent:
+            raise Problem(ProblemKind.NO_CREDITS, used=spent.used, limit=spent.limit) from spent
+
+    async def _account(self, caller: Caller) -> Account:
+        usage = await self._accounts.usage(caller)
+        return Account(
+            owner_email=caller.owner_email,
+            plan=caller.plan,
+            month=usage.month,
+            used=usage.used,
+            credits=usage.credits_left,
+        )
+
+
+_Question = tuple[int, str, Checks]
+
+
+def _address(op: Verify) -> Address:
+    address = syntax.parse(op.email)
+    if op.refuse_malformed and not address.valid:
+        raise Problem(ProblemKind.INVALID, detail=address.error or "", field="email")
+    return address
