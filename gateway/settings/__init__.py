@@ -1,0 +1,20 @@
+"""The settings: one frozen object, read once at start from `veriplex.toml` and the environment.
+
+The file is the one named by `--config`, else by `VERIPLEX_CONFIG`, else `./veriplex.toml` if
+there is one. `VERIPLEX_SECTION__NAME` overrides a setting. `docs/settings.md` lists them all.
+"""
+
+from gateway.settings.load import load
+from gateway.settings.model import LOCAL_SOURCE, Secret, Settings, Strategy, Upstream
+from gateway.settings.problems import SettingProblem, SettingsError
+
+__all__ = [
+    "LOCAL_SOURCE",
+    "Secret",
+    "SettingProblem",
+    "Settings",
+    "SettingsError",
+    "Strategy",
+    "Upstream",
+    "load",
+]

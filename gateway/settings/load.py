@@ -1,0 +1,222 @@
+"""Loading: the file, the environment over it, and the checks that span settings."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Any, get_origin
+
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+
+from gateway.settings.model import (
+    LOCAL_SOURCE,
+    RESERVED_SOURCES,
+    Loc,
+    Settings,
+    known_settings,
+    os_reason,
+    section_of,
+)
+from gateway.settings.problems import SettingProblem, SettingsError, dotted, hint, message
+
+PREFIX = "VERIPLEX_"
+CONFIG_VARIABLE = "VERIPLEX_CONFIG"
+OTHER_VARIABLES = frozenset({CONFIG_VARIABLE, "VERIPLEX_TESTBED"})
+"""Variables with our prefix that are no settings: where the file is, where the testbed is."""
+DEFAULT_FILE = Path("veriplex.toml")
+
+
+def load(
+    path: Path | None,
+    environ: Mapping[str, str],
+    *,
+    dialects: Collection[str] = (),
+    secrets: bool = True,
+) -> Settings:
+    """The settings of `path`, or of the file that stands in for None, under the environment.
+
+    `dialects`, if given, are the names that an upstream may speak. Without `secrets`,
+    references are checked for their form alone: for commands that call no upstream.
+    Raises SettingsError with everything that is wrong.
+    """
+    file, tree, lines = _read_file(_find(path, environ))
+    origins: dict[Loc, str] = {}
+    problems = list(_apply_environment(tree, origins, environ))
+
+    def where(loc: Loc) -> str:
+        for end in range(len(loc), 0, -1):
+            if loc[:end] in origins:
+                return f"environment variable {origins[loc[:end]]}"
+            if loc[:end] in lines:
+                return f"{file}, line {lines[loc[:end]]}"
+        return file
+
+    settings = None
+    try:
+        # JSON mode is strict about types and still takes lists for tuples, words for enums.
+        settings = Settings.model_validate_json(
+            json.dumps(tree, default=str),
+            strict=True,
+            context={"environ": environ if secrets else None},
+        )
+    except ValidationError as exc:
+        for error in exc.errors(include_url=False):
+            loc = error["loc"]
+            problems.append(SettingProblem(where(loc), dotted(loc), message(error)))
+    if settings is not None:
+        problems += [
+            SettingProblem(where(loc), dotted(loc), message)
+            for loc, message in _contradictions(settings, dialects)
+        ]
+    if settings is None or problems:
+        raise SettingsError(problems)
+    return settings
+
+
+def _find(path: Path | None, environ: Mapping[str, str]) -> Path | None:
+    if path is not None:
+        return path
+    if named := environ.get(CONFIG_VARIABLE):
+        return Path(named)
+    return DEFAULT_FILE if DEFAULT_FILE.is_file() else None
+
+
+def _read_file(path: Path | None) -> tuple[str, dict[str, Any], dict[Loc, int]]:
+    """Its name for messages, what it says, and on which line each setting stands."""
+    if path is None:
+        return "settings", {}, {}
+    name = str(path)
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+        return name, tomllib.loads(text), _line_numbers(text)
+    except OSError as exc:
+        raise SettingsError([SettingProblem(name, "", f"cannot read: {os_reason(exc)}")]) from exc
+    except UnicodeDecodeError as exc:
+        raise SettingsError([SettingProblem(name, "", "is not UTF-8 text")]) from exc
+    except tomllib.TOMLDecodeError as exc:
+        raise SettingsError([SettingProblem(name, "", f"is not TOML: {exc}")]) from exc
+
+
+_HEADER = re.compile(r"\s*(\[\[?)\s*([^\[\]]+?)\s*\]\]?\s*(?:#.*)?$")
+_KEY = re.compile(r"""\s*((?:[\w-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[\w-]+|"[^"]*"|'[^']*'))*)\s*=""")
+
+
+def _line_numbers(text: str) -> dict[Loc, int]:
+    """Where each key of a TOML text stands. tomllib does not tell, and a guess will do here:
+    a line inside a multi-line string may look like a key, but never hides a real one.
+    """
+    lines: dict[Loc, int] = {}
+    prefix: Loc = ()
+    tables: dict[Loc, int] = {}
+    for number, line in enumerate(text.splitlines(), start=1):
+        if header := _HEADER.match(line):
+            prefix = _split_key(header[2])
+            if header[1] == "[[":
+                tables[prefix] = tables.get(prefix, -1) + 1
+                prefix = (*prefix, tables[prefix])
+            lines.setdefault(prefix, number)
+        elif key := _KEY.match(line):
+            loc = (*prefix, *_split_key(key[1]))
+            for end in range(len(prefix) + 1, len(loc) + 1):
+                lines.setdefault(loc[:end], number)
+    return lines
+
+
+def _split_key(key: str) -> Loc:
+    return tuple(part.strip().strip("\"'") for part in key.split("."))
+
+
+def _apply_environment(
+    tree: dict[str, Any], origins: dict[Loc, str], environ: Mapping[str, str]
+) -> Iterator[SettingProblem]:
+    """Put the variables' values into `tree`, and their names into `origins`."""
+    known = {variable_name(loc): (loc, info) for loc, info in known_settings()}
+    for name in sorted(environ):
+        if not name.startswith(PREFIX) or name in OTHER_VARIABLES:
+            continue
+        if name not in known:
+            meant = hint(name, [*known, *OTHER_VARIABLES])
+            yield SettingProblem(f"environment variable {name}", "", f"unknown setting{meant}")
+            continue
+        loc, info = known[name]
+        try:
+            value = _from_text(environ[name], info)
+        except ValueError as exc:
+            yield SettingProblem(f"environment variable {name}", dotted(loc), str(exc))
+            continue
+        place = tree
+        for part in loc[:-1]:
+            inner = place.get(part)
+            if not isinstance(inner, dict):
+                inner = place[part] = {}
+            place = inner
+        place[loc[-1]] = value
+        origins[loc] = name
+
+
+_TRUTH = {"true": True, "yes": True, "on": True, "1": True} | {
+    "false": False,
+    "no": False,
+    "off": False,
+    "0": False,
+}
+
+
+def _from_text(text: str, info: FieldInfo) -> Any:
+    """An environment variable's value in the setting's own type."""
+    kind = info.annotation
+    if kind is bool:
+        if text.strip().lower() not in _TRUTH:
+            raise ValueError("should be true or false")
+        return _TRUTH[text.strip().lower()]
+    if kind in (int, float):
+        try:
+            return int(text) if kind is int else float(text)
+        except ValueError:
+            raise ValueError(f"should be a number (got {text!r})") from None
+    if get_origin(kind) is tuple or section_of(info) is not None:
+        try:
+            return tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            pass
+        try:
+            return json.loads(text)
+        except ValueError:
+            raise ValueError("should be a TOML or JSON value") from None
+    return text
+
+
+def variable_name(loc: tuple[str, ...]) -> str:
+    """`("server", "port")` is VERIPLEX_SERVER__PORT."""
+    return PREFIX + "__".join(loc).upper()
+
+
+def _contradictions(settings: Settings, dialects: Collection[str]) -> Iterator[tuple[Loc, str]]:
+    """What is wrong between settings that are each right."""
+    server = settings.server
+    if bool(server.ssl_certfile) != bool(server.ssl_keyfile):
+        missing = "ssl_keyfile" if server.ssl_certfile else "ssl_certfile"
+        yield ("server", missing), "ssl_certfile and ssl_keyfile belong together"
+    names: list[str] = []
+    for index, upstream in enumerate(settings.upstreams):
+        loc: Loc = ("upstreams", index)
+        if upstream.name in RESERVED_SOURCES:
+            yield (*loc, "name"), f"{upstream.name!r} is a name of ours; choose another"
+        if upstream.name in names:
+            yield (*loc, "name"), f"two upstreams are named {upstream.name!r}"
+        names.append(upstream.name)
+        if dialects and upstream.dialect not in dialects:
+            meant = hint(upstream.dialect, dialects) or f"; known: {', '.join(sorted(dialects))}"
+            yield (*loc, "dialect"), f"unknown dialect {upstream.dialect!r}{meant}"
+    seen: set[str] = set()
+    for index, source in enumerate(settings.routing.order):
+        if source in seen:
+            yield ("routing", "order", index), f"{source!r} is named twice"
+        if source != LOCAL_SOURCE and source not in names:
+            meant = hint(source, [LOCAL_SOURCE, *names])
+            yield ("routing", "order", index), f"no upstream is named {source!r}{meant}"
+        seen.add(source)

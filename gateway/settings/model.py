@@ -1,0 +1,359 @@
+"""The settings and their values: what may be set, within which bounds, and what it means.
+
+A section is a class, a setting a field; `docs/settings.md` is made from them.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic.fields import FieldInfo
+from pydantic_core.core_schema import ValidationInfo
+
+Loc = tuple[str | int, ...]
+"""The way to a setting, such as `("upstreams", 0, "name")`."""
+
+LOCAL_SOURCE = "local"
+"""The probe engine's name in `routing.order`."""
+RESERVED_SOURCES = frozenset({LOCAL_SOURCE, "cache", "sandbox"})
+"""Names that X-Veriplex-Source has a meaning for, so that no upstream may take them."""
+
+# -- kinds of values ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """A secret given by reference; printing it shows the reference alone."""
+
+    reference: str
+    """`env:NAME` or `file:PATH`."""
+    value: str = field(repr=False)
+    """The secret; empty if the settings were loaded without secrets."""
+
+
+def _secret(reference: object, info: ValidationInfo) -> Secret:
+    if isinstance(reference, Secret):
+        return reference
+    kind, _, name = reference.partition(":") if isinstance(reference, str) else ("", "", "")
+    if kind not in ("env", "file") or not name:
+        # The value may be the secret itself, so it is not repeated here.
+        raise ValueError("should be a reference, env:NAME or file:PATH, not the secret itself")
+    environ: Mapping[str, str] | None = (info.context or {}).get("environ")
+    if environ is None:
+        return Secret(f"{kind}:{name}", "")
+    if kind == "env":
+        value = environ.get(name, "")
+        if not value:
+            raise ValueError(f"environment variable {name} is not set")
+    else:
+        try:
+            value = Path(name).read_text("utf-8").strip()
+        except (OSError, UnicodeDecodeError) as exc:
+            raise ValueError(f"cannot read {name}: {os_reason(exc)}") from exc
+        if not value:
+            raise ValueError(f"{name} is empty")
+    return Secret(f"{kind}:{name}", value)
+
+
+def _http_url(value: str) -> str:
+    if not value:
+        return value
+    try:
+        parts = urlsplit(value)
+        port_ok = parts.port is None or parts.port > 0
+    except ValueError:
+        port_ok = False
+    if (
+        not port_ok
+        or parts.scheme not in ("http", "https")
+        or not parts.hostname
+        or parts.query
+        or parts.fragment
+        or any(c.isspace() for c in value)
+    ):
+        raise ValueError("should be a URL such as https://host:8025, without query")
+    return value.rstrip("/")
+
+
+def _storage_url(value: str) -> str:
+    if not re.fullmatch(r"sqlite:///.+", value):
+        raise ValueError("should be sqlite:///PATH, or sqlite:///:memory: for nothing kept")
+    return value
+
+
+def _dns_server(value: str) -> str:
+    """`IP`, `IP:PORT` or `[IPv6]:PORT`, as written in the end: `IP:PORT`, `[IPv6]:PORT`."""
+    match = re.fullmatch(
+        r"\[(?P<v6>[^\]]+)\](?::(?P<p6>\d+))?|(?P<v4>[^:]+)(?::(?P<p4>\d+))?", value
+    )
+    host, port = value, 53
+    if match:
+        host = match["v6"] or match["v4"]
+        port = int(match["p6"] or match["p4"] or 53)
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        raise ValueError("should be IP:PORT, such as 127.0.0.53:53 or [::1]:53") from None
+    if not 1 <= port <= 65535:
+        raise ValueError("the port should be between 1 and 65535")
+    return f"[{address}]:{port}" if address.version == 6 else f"{address}:{port}"
+
+
+def _helo(value: str) -> str:
+    # RFC 5321 section 4.1.1.1: a domain or an address literal.
+    if not re.fullmatch(r"[A-Za-z0-9.\-]{1,255}|\[[0-9A-Fa-f:.]+\]|\[IPv6:[0-9A-Fa-f:.]+\]", value):
+        raise ValueError("should be a host name such as probe.example.com")
+    return value
+
+
+def _mail_from(value: str) -> str:
+    if value and not re.fullmatch(r"[^@\s<>]+@[^@\s<>]+", value):
+        raise ValueError("should be an address, or empty for the null sender <>")
+    return value
+
+
+def _network(value: str) -> str:
+    if value != "*":
+        try:
+            ipaddress.ip_network(value, strict=False)
+        except ValueError:
+            raise ValueError(
+                'should be an IP address, a network such as 10.0.0.0/8, or "*"'
+            ) from None
+    return value
+
+
+HttpUrl = Annotated[str, AfterValidator(_http_url)]
+SecretRef = Annotated[Secret, BeforeValidator(_secret)]
+Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
+TtlSeconds = Annotated[int, Field(ge=0, le=366 * 86_400)]
+
+
+def _setting(default: Any, meaning: str, unit: str = "", **bounds: Any) -> Any:
+    """A field with what `docs/settings.md` says of it."""
+    return Field(default, description=meaning, json_schema_extra={"unit": unit}, **bounds)
+
+
+# -- the settings ------------------------------------------------------------------------
+
+
+class Section(BaseModel):
+    """Frozen, and closed to unknown names."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+
+class Server(Section):
+    """Where the server listens."""
+
+    host: str = _setting("127.0.0.1", "Address or host name to listen on.", min_length=1)
+    port: int = _setting(8025, "Port to listen on; 0 picks a free one.", ge=0, le=65535)
+    public_url: HttpUrl = _setting(
+        "", "URL under which clients reach the server; empty derives it from host and port."
+    )
+    ssl_certfile: str = _setting("", "PEM file with the TLS certificate chain; empty serves HTTP.")
+    ssl_keyfile: str = _setting("", "PEM file with the key of that certificate.")
+    forwarded_allow_ips: tuple[Annotated[str, AfterValidator(_network)], ...] = _setting(
+        (), "Proxies whose X-Forwarded-For and X-Forwarded-Proto are believed; `*` is any."
+    )
+
+    def url(self, port: int | None = None) -> str:
+        """The base URL to tell clients; `port` is the one really bound, if 0 was asked for."""
+        if self.public_url:
+            return self.public_url
+        scheme = "https" if self.ssl_certfile else "http"
+        # A wildcard is an address to listen on, not one to connect to.
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104
+        bracketed = f"[{host}]" if ":" in host else host
+        return f"{scheme}://{bracketed}:{self.port if port is None else port}"
+
+
+class Storage(Section):
+    """Where accounts, batches and answers are kept."""
+
+    url: Annotated[str, AfterValidator(_storage_url)] = _setting(
+        "sqlite:///veriplex.db",
+        "Database: `sqlite:///PATH` (relative to the working directory; `sqlite:////abs/path`), or"
+        " `sqlite:///:memory:`.",
+    )
+
+
+class Engine(Section):
+    """How the local probe asks DNS and mail servers."""
+
+    helo: Annotated[str, AfterValidator(_helo)] = _setting(
+        "localhost", "Host name given in EHLO and HELO; should resolve to this machine."
+    )
+    mail_from: Annotated[str, AfterValidator(_mail_from)] = _setting(
+        "", "Address given in MAIL FROM; empty is the null sender `<>`."
+    )
+    dns_servers: tuple[Annotated[str, AfterValidator(_dns_server)], ...] = _setting(
+        (), "Resolvers as `IP:PORT`, asked in order; empty takes those of the system."
+    )
+    smtp_port: int = _setting(25, "Port of the mail servers.", ge=1, le=65535)
+    allow_private_networks: bool = _setting(
+        False, "Whether probes and webhooks may dial private, loopback and link-local addresses."
+    )
+    connect_timeout_s: Seconds = _setting(5.0, "For one TCP connection.", "s")
+    command_timeout_s: Seconds = _setting(10.0, "For one SMTP command, or one DNS question.", "s")
+    deadline_s: Seconds = _setting(30.0, "For one verification, all attempts together.", "s")
+    connections_per_host: int = _setting(
+        4, "Connections kept to one mail host at a time.", ge=1, le=1000
+    )
+    recipients_per_connection: int = _setting(
+        100, "Recipients asked about before a connection is renewed.", ge=1, le=100_000
+    )
+    greylist_retries_s: tuple[Seconds, ...] = _setting(
+        (5.0, 60.0, 300.0),
+        "Waits before each retry of a greylisted address in a batch; a single verify retries only"
+        " inside its deadline.",
+        "s",
+    )
+
+
+class CacheTtl(Section):
+    """How long an answer is served again, by verdict; 0 keeps none."""
+
+    deliverable: TtlSeconds = _setting(86_400, "For deliverable addresses.", "s")
+    undeliverable: TtlSeconds = _setting(86_400, "For undeliverable addresses.", "s")
+    risky: TtlSeconds = _setting(3_600, "For risky addresses.", "s")
+    unknown: TtlSeconds = _setting(300, "For answers that could not be found out.", "s")
+
+
+class Cache(Section):
+    """How long answers are kept."""
+
+    ttl_s: CacheTtl = _setting(CacheTtl(), "Table of the four verdicts.", "s")
+
+
+class Sandbox(Section):
+    """What test keys get."""
+
+    seed: str = _setting(
+        "veriplex",
+        "Samples are a function of it, the dialect and the address; `random` draws anew each time.",
+        min_length=1,
+    )
+    enabled: bool = _setting(True, "Whether a server with live keys answers test keys too.")
+
+
+class Strategy(StrEnum):
+    """How the sources of an answer are chosen."""
+
+    FAILOVER = "failover"
+
+
+class Routing(Section):
+    """Which source answers."""
+
+    strategy: Strategy = _setting(
+        Strategy.FAILOVER, "`failover`: the first source of `order` that can answer."
+    )
+    order: tuple[str, ...] = _setting(
+        (),
+        "Sources, best first: `local` for the engine, and names of upstreams. Without `local`,"
+        " upstreams only. Empty is `local`, then every upstream as listed.",
+    )
+
+
+class Upstream(Section):
+    """A vendor, or another Veriplex, to ask."""
+
+    name: str = _setting(
+        ...,
+        "Its name in `routing.order` and in X-Veriplex-Source.",
+        pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$",
+    )
+    dialect: str = _setting(..., "Which vendor's API it speaks.", min_length=1)
+    base_url: HttpUrl = _setting(
+        ..., "Where the vendor's documentation ends the base URL.", min_length=1
+    )
+    api_key: SecretRef = _setting(..., "`env:NAME` or `file:PATH`; never the key itself.")
+
+
+class Limits(Section):
+    """What accounts may use."""
+
+    plan: str = _setting(
+        "unlimited",
+        "Plan of new accounts, the one made on first start included: `unlimited`, or a plan of a"
+        " dialect, such as `emailable` or `free`.",
+        min_length=1,
+    )
+
+
+class Dataoorts(Section):
+    """Options of the dataoorts dialect."""
+
+    block_enabled: bool = _setting(
+        False, "Whether client addresses with too many failed attempts are refused, as it does."
+    )
+    block_failures: int = _setting(
+        10, "Failed attempts (401, and 404 on results) that lead to a block.", ge=1, le=1_000_000
+    )
+    block_window_s: Seconds = _setting(3600.0, "Time in which they are counted.", "s")
+
+
+class Log(Section):
+    """What is logged, to standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = _setting("info", "The least level shown.")
+    format: Literal["text", "json"] = _setting("text", "Lines for people or for machines.")
+
+
+class Settings(Section):
+    """Everything that can be set."""
+
+    server: Server = Server()
+    storage: Storage = Storage()
+    engine: Engine = Engine()
+    cache: Cache = Cache()
+    sandbox: Sandbox = Sandbox()
+    routing: Routing = Routing()
+    limits: Limits = Limits()
+    dataoorts: Dataoorts = Dataoorts()
+    log: Log = Log()
+    upstreams: tuple[Upstream, ...] = ()
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """`routing.order`, or what an empty one stands for."""
+        return self.routing.order or (LOCAL_SOURCE, *(u.name for u in self.upstreams))
+
+
+# -- looking them up ---------------------------------------------------------------------
+
+
+def known_settings() -> Iterator[tuple[tuple[str, ...], FieldInfo]]:
+    """Every setting that has a name of its own, in order; of `upstreams` the list alone."""
+    yield from _fields(Settings, ())
+
+
+def _fields(
+    model: type[BaseModel], prefix: tuple[str, ...]
+) -> Iterator[tuple[tuple[str, ...], FieldInfo]]:
+    for name, info in model.model_fields.items():
+        loc = (*prefix, name)
+        section = section_of(info)
+        if prefix or section is None:
+            yield loc, info
+        if section is not None:
+            yield from _fields(section, loc)
+
+
+def section_of(info: FieldInfo) -> type[Section] | None:
+    """The class of a table; None for a plain value."""
+    kind: Any = info.annotation
+    return kind if isinstance(kind, type) and issubclass(kind, Section) else None
+
+
+def os_reason(exc: OSError | UnicodeDecodeError) -> str:
+    return (exc.strerror or str(exc)) if isinstance(exc, OSError) else "not UTF-8 text"

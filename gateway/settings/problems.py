@@ -1,0 +1,96 @@
+"""What can be wrong with the settings, and how it is told."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from pydantic_core import ErrorDetails
+
+from gateway.settings.model import Loc, Settings, Upstream, known_settings
+
+
+@dataclass(frozen=True, slots=True)
+class SettingProblem:
+    """One thing wrong with the settings."""
+
+    where: str
+    """The file with the line if known, or the environment variable."""
+    setting: str
+    """Dotted, such as `server.port`; empty if the whole file is meant."""
+    message: str
+
+    def __str__(self) -> str:
+        return ": ".join(part for part in (self.where, self.setting, self.message) if part)
+
+
+class SettingsError(Exception):
+    """The settings cannot be used; all that is wrong with them, one line each."""
+
+    def __init__(self, problems: list[SettingProblem]) -> None:
+        super().__init__("\n".join(str(problem) for problem in problems))
+        self.problems = problems
+
+
+_UNSHOWN = frozenset({"api_key", "base_url", "url"})
+"""Settings whose wrong value may hold a secret, so that it is not repeated."""
+
+
+def dotted(loc: Loc) -> str:
+    """`upstreams[0].name` for `("upstreams", 0, "name")`."""
+    text = ""
+    for part in loc:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+    return text
+
+
+def message(error: ErrorDetails) -> str:
+    """One of pydantic's errors in our words."""
+    match error["type"]:
+        case "extra_forbidden":
+            return f"unknown setting{_nearest(error['loc'])}"
+        case "missing":
+            return "is required"
+        case "value_error":
+            text = str(error["ctx"]["error"])
+        case _:
+            text = error["msg"].removeprefix("Input ")
+            text = text[0].lower() + text[1:]
+    got = error["input"]
+    if error["loc"][-1] in _UNSHOWN or not isinstance(got, str | int | float):
+        return text
+    return f"{text} (got {got!r})"
+
+
+def _nearest(loc: Loc) -> str:
+    """Which known setting an unknown one may have been meant for."""
+    wrong = str(loc[-1])
+    section = ".".join(str(part) for part in loc[:-1] if not isinstance(part, int))
+    known = {".".join(name) for name, _ in known_settings()}
+    known |= {f"upstreams.{name}" for name in Upstream.model_fields}
+    known |= set(Settings.model_fields)
+    siblings = {
+        leaf: name
+        for name in sorted(known)
+        for parent, _, leaf in [name.rpartition(".")]
+        if parent == section
+    }
+    if best := _closest(wrong, siblings, at_least=70):
+        return f"; did you mean {siblings[best]}?"
+    if elsewhere := [name for name in sorted(known) if name.rpartition(".")[2] == wrong]:
+        return f"; did you mean {elsewhere[0]}?"
+    return f"; known here: {', '.join(siblings)}"
+
+
+def hint(wrong: str, known: Collection[str]) -> str:
+    """`; did you mean …?` with the nearest known word, or nothing if none is near."""
+    best = _closest(wrong, known, at_least=60)
+    return f"; did you mean {best}?" if best else ""
+
+
+def _closest(wrong: str, known: Collection[str], at_least: int) -> str | None:
+    # Imported for a mistake only, so that a start without one does not pay for it.
+    from rapidfuzz import fuzz, process
+
+    best = process.extractOne(wrong, list(known), scorer=fuzz.ratio, score_cutoff=at_least)
+    return best[0] if best else None
