@@ -1,0 +1,243 @@
+"""Syntax of an address: RFC 5321, 5322 and 6531, with the domain folded by IDNA (UTS 46).
+
+Decisions that the RFCs leave open:
+
+- A domain needs a dot; special-use names (`.test`, `.local`, `example.com`) are syntax like any
+  other, since whether they take mail is for DNS to say.
+- A quoted local part is valid, unless it holds a blank: no blank ever reaches an SMTP command.
+- A domain literal (`user@[192.0.2.1]`) is not valid here: it names a host rather than a mail
+  domain, and dialling an address that a stranger wrote down is not what a verifier should do.
+- A local part keeps its case (RFC 5321 section 2.4); non-ASCII ones are put into Unicode form
+  NFC (RFC 6532 section 3.1). A domain is lower case, Unicode, with its A-label form beside it.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable
+from functools import cache
+from typing import TYPE_CHECKING
+
+from engine.model import Address
+
+if TYPE_CHECKING:
+    from email_validator import ValidatedEmail
+
+MAX_ADDRESS_OCTETS = 254
+"""RFC 5321 section 4.5.3.1.3: a path has 256 octets, two of them angle brackets."""
+MAX_LOCAL_OCTETS = 64
+"""RFC 5321 section 4.5.3.1.1."""
+MAX_DOMAIN_OCTETS = 253
+"""RFC 1035 section 2.3.4, without length octets and the root label."""
+MAX_LABEL_OCTETS = 63
+"""RFC 1035 section 2.3.4."""
+MAX_READ_CHARACTERS = 320
+"""64 + 1 + 255: nothing longer is looked at closely."""
+
+_ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+# What most addresses look like. Whatever fits is valid without asking the library, whose import
+# alone costs more than the sandbox's first answer may take.
+_PLAIN = re.compile(rf"({_ATOM}(?:\.{_ATOM})*)@((?:{_LABEL}\.)+{_LABEL})", re.ASCII)
+_SURROGATES = re.compile("[\ud800-\udfff]")
+_UNREADABLE = "\N{REPLACEMENT CHARACTER}"
+
+
+def parse(text: str) -> Address:
+    """The parts of an address, and what is wrong with it. Total: every `str` has an answer.
+
+    Surrounding blanks are dropped; a lone surrogate, which nothing could store or send,
+    becomes U+FFFD and makes the address invalid.
+    """
+    raw = _SURROGATES.sub(_UNREADABLE, text.strip())
+    local, at, domain = raw.rpartition("@")
+    if not at:
+        return Address(raw, "", "", "", _without_at(raw))
+    if len(raw) > MAX_READ_CHARACTERS:
+        return Address(raw, local, domain.lower(), "", _too_long(len(raw)))
+    if _is_plain(raw, local, domain):
+        folded = domain.lower()
+        return Address(raw, local, folded, folded)
+    for fault, sentence in _FAULTS:
+        if fault(local, domain):
+            folded, ascii_domain = _read_domain(domain)
+            return Address(raw, local, folded, ascii_domain, sentence)
+    return _ask_library(raw, local, domain)
+
+
+def _is_plain(raw: str, local: str, domain: str) -> bool:
+    return (
+        _PLAIN.fullmatch(raw) is not None
+        and len(raw) <= MAX_ADDRESS_OCTETS
+        and len(local) <= MAX_LOCAL_OCTETS
+        and len(domain) <= MAX_DOMAIN_OCTETS
+        and domain[-1].isalpha()
+        and "--" not in domain  # an A-label, or a reserved form of one
+    )
+
+
+def _without_at(raw: str) -> str:
+    if not raw:
+        return "The address is empty; write it as name@domain."
+    if any(lookalike in raw for lookalike in "\N{FULLWIDTH COMMERCIAL AT}\N{SMALL COMMERCIAL AT}"):
+        return "The address has a look-alike of the @ sign; type a plain @."
+    return "The address has no @ sign; write it as name@domain."
+
+
+def _too_long(octets: int) -> str:
+    return f"The address is too long: {octets} octets where {MAX_ADDRESS_OCTETS} are allowed."
+
+
+def _quoted(local: str) -> bool:
+    return len(local) >= 2 and local[0] == local[-1] == '"'
+
+
+def _octets(text: str) -> int:
+    return len(text.encode())
+
+
+# First match wins; (local, domain) -> what is wrong and how to put it right. What passes all
+# of these is left to the library.
+_FAULTS: tuple[tuple[Callable[[str, str], bool], str], ...] = (
+    (
+        lambda local, domain: _UNREADABLE in local or _UNREADABLE in domain,
+        "The address has an unreadable character; send it as UTF-8.",
+    ),
+    (
+        lambda local, domain: (not _quoted(local) and "<" in local) or ">" in domain,
+        "Leave out the name and the angle brackets; write only name@domain.",
+    ),
+    (
+        lambda local, domain: any(c.isspace() for c in local + domain),
+        "The address has a blank or a line break in it; remove it.",
+    ),
+    (
+        lambda local, domain: not (local + domain).isprintable(),
+        "The address has an invisible or control character in it; type it anew.",
+    ),
+    (
+        lambda local, domain: local.lower().startswith("mailto:"),
+        "Leave out the leading mailto:.",
+    ),
+    (
+        lambda local, domain: not local,
+        "There is nothing before the @ sign; write the address as name@domain.",
+    ),
+    (
+        lambda local, domain: not domain,
+        "There is nothing after the @ sign; write the address as name@domain.",
+    ),
+    (
+        lambda local, domain: not _quoted(local) and "@" in local and bool({",", ";"} & {*local}),
+        "There seems to be more than one address; send one at a time.",
+    ),
+    (
+        lambda local, domain: not _quoted(local) and "@" in local,
+        "The address has more than one @ sign; keep one.",
+    ),
+    (
+        lambda local, domain: not _quoted(local) and local.startswith("."),
+        "The part before the @ sign starts with a dot; remove it.",
+    ),
+    (
+        lambda local, domain: not _quoted(local) and local.endswith("."),
+        "The part before the @ sign ends with a dot; remove it.",
+    ),
+    (
+        lambda local, domain: not _quoted(local) and ".." in local,
+        "The part before the @ sign has two dots in a row; keep one.",
+    ),
+    (
+        lambda local, domain: _octets(local) > MAX_LOCAL_OCTETS,
+        f"The part before the @ sign is too long: {MAX_LOCAL_OCTETS} octets are allowed.",
+    ),
+    (
+        lambda local, domain: domain.startswith("["),
+        "An IP address after the @ sign is not accepted; use a domain name.",
+    ),
+    (
+        lambda local, domain: domain.startswith("."),
+        "The domain starts with a dot; remove it.",
+    ),
+    (
+        lambda local, domain: domain.endswith("."),
+        "The domain ends with a dot; remove it.",
+    ),
+    (
+        lambda local, domain: ".." in domain,
+        "The domain has two dots in a row; keep one.",
+    ),
+    (
+        lambda local, domain: domain.isascii() and "." not in domain,
+        "The domain has no dot; write it in full, as in example.com.",
+    ),
+    (
+        lambda local, domain: any(len(label) > MAX_LABEL_OCTETS for label in domain.split(".")),
+        f"A part of the domain is too long: {MAX_LABEL_OCTETS} octets between dots are allowed.",
+    ),
+    (
+        lambda local, domain: len(domain) > MAX_DOMAIN_OCTETS,
+        f"The domain is too long: {MAX_DOMAIN_OCTETS} octets are allowed.",
+    ),
+    (
+        lambda local, domain: "_" in domain,
+        "The domain has an underscore, which host names cannot have; did you mean a hyphen?",
+    ),
+    (
+        lambda local, domain: any(
+            label.startswith("-") or label.endswith("-") for label in domain.split(".")
+        ),
+        "A part of the domain starts or ends with a hyphen; remove it.",
+    ),
+    (
+        lambda local, domain: domain[-1:].isdecimal(),
+        "The domain ends with a digit, which no top-level domain does; check its ending.",
+    ),
+    (
+        lambda local, domain: _octets(f"{local}@{domain}") > MAX_ADDRESS_OCTETS,
+        f"The address is too long: {MAX_ADDRESS_OCTETS} octets are allowed.",
+    ),
+)
+
+
+def _ask_library(raw: str, local: str, domain: str) -> Address:
+    answer = _validate(f"{local}@{domain}")
+    if isinstance(answer, str):
+        folded, ascii_domain = _read_domain(domain)
+        return Address(raw, local, folded, ascii_domain, answer)
+    return Address(
+        raw, unicodedata.normalize("NFC", local), answer.domain, answer.ascii_domain or ""
+    )
+
+
+def _read_domain(domain: str) -> tuple[str, str]:
+    """The domain of an address that is wrong elsewhere: folded, and as A-labels if it can be."""
+    if domain and len(domain) <= MAX_DOMAIN_OCTETS and "@" not in domain:
+        answer = _validate(f"x@{domain}")
+        if not isinstance(answer, str) and not domain.startswith("["):
+            return answer.domain, answer.ascii_domain or ""
+    return domain.lower(), ""
+
+
+def _validate(text: str) -> ValidatedEmail | str:
+    """What email-validator makes of it, or its sentence on what is wrong."""
+    return _library()(text)
+
+
+@cache
+def _library() -> Callable[[str], ValidatedEmail | str]:
+    import email_validator
+
+    # Its list of special-use names is a documented switch: with it, `.test` is a syntax error.
+    email_validator.SPECIAL_USE_DOMAIN_NAMES.clear()
+
+    def ask(text: str) -> ValidatedEmail | str:
+        try:
+            return email_validator.validate_email(
+                text, check_deliverability=False, allow_quoted_local=True
+            )
+        except email_validator.EmailSyntaxError as exc:
+            return str(exc)
+
+    return ask
