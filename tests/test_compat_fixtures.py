@@ -1,0 +1,146 @@
+"""Every case of `compat_fixtures` against the whole app, compared byte for byte.
+
+A case says what the verifier answers, what is asked, and what must come back. The format
+is described in `compat_fixtures/README.md`.
+"""
+
+import asyncio
+import base64
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import orjson
+import pytest
+from pydantic import TypeAdapter
+
+from adapters.dialect import Dialect
+from adapters.registry import DIALECTS
+from engine import syntax
+from engine.model import Checks, Dns, Evidence, Reason, Verdict, Verification
+from gateway.app import Services, create_app, open_services
+from gateway.settings import Settings
+
+FIXTURES = Path(__file__).parent.parent / "compat_fixtures"
+CASES = sorted(FIXTURES.glob("*/*.json"))
+NOW = datetime(2026, 5, 15, 10, 30, tzinfo=UTC)
+EVIDENCE = TypeAdapter(Evidence)
+
+
+def test_every_dialect_has_fixtures() -> None:
+    assert {case.parent.name for case in CASES} == {dialect.name for dialect in DIALECTS}
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda p: f"{p.parent.name}/{p.stem}")
+async def test_case(case: Path) -> None:
+    spec = orjson.loads(case.read_bytes())
+    assert spec["about"]
+    assert spec["source"]
+    dialect = next(d for d in DIALECTS if d.name == case.parent.name)
+    given = spec.get("given", {})
+    async with server(dialect, given) as (client, keys):
+        for earlier in spec.get("before", []):
+            await send(client, keys, earlier)
+        reply = await send(client, keys, spec["request"])
+    compare(reply, spec["reply"])
+
+
+def compare(reply: httpx.Response, wanted: dict[str, Any]) -> None:
+    """Status, headers and the body to the byte."""
+    if "json" in wanted:
+        assert reply.content.decode() == orjson.dumps(wanted["json"]).decode()
+    else:
+        assert reply.content.decode() == wanted["text"]
+    assert reply.status_code == wanted["status"]
+    for name, value in wanted.get("headers", {}).items():
+        assert reply.headers.get(name) == value, name
+    for name in wanted.get("no_headers", []):
+        assert name not in reply.headers
+    for name in ("x-request-id", "x-veriplex-source", "x-veriplex-attempts", "cache-status"):
+        assert name in reply.headers
+
+
+async def send(
+    client: httpx.AsyncClient, keys: dict[str, str], spec: dict[str, Any]
+) -> httpx.Response:
+    """One request of a case, its `{key}` and `{test_key}` filled in."""
+    text = json.dumps(spec)
+    for name, key in keys.items():
+        text = text.replace("{" + name + "}", key)
+    spec = json.loads(text)
+    body: dict[str, Any] = {}
+    headers = dict(spec.get("headers", {}))
+    if "json" in spec:
+        body["content"] = orjson.dumps(spec["json"])
+        headers.setdefault("Content-Type", "application/json")
+    elif "form" in spec:
+        body["data"] = spec["form"]
+    elif "multipart" in spec:
+        body["files"] = {name: (None, value) for name, value in spec["multipart"].items()}
+    elif "body_base64" in spec:
+        body["content"] = base64.b64decode(spec["body_base64"])
+    elif "body" in spec:
+        body["content"] = spec["body"].encode() * spec.get("body_times", 1)
+    return await client.request(spec["method"], spec["url"], headers=headers, **body)
+
+
+@asynccontextmanager
+async def server(
+    dialect: Dialect, given: dict[str, Any]
+) -> AsyncIterator[tuple[httpx.AsyncClient, dict[str, str]]]:
+    """The app on an empty in-memory store, with one account as the case describes it."""
+    settings = Settings.model_validate_json(
+        orjson.dumps({"storage": {"url": "sqlite:///:memory:"}, **given.get("settings", {})})
+    )
+    now = datetime.fromisoformat(given["now"]) if "now" in given else NOW
+    async with open_services(
+        settings, verifier=Scripted(given), clock=now.timestamp, wait=no_patience
+    ) as services:
+        keys = {"key": await live_key(services, dialect, given), "test_key": dialect.sandbox_key}
+        transport = httpx.ASGITransport(create_app(services))
+        async with httpx.AsyncClient(
+            transport=transport, base_url="http://veriplex.test/" + dialect.name
+        ) as client:
+            yield client, keys
+
+
+async def no_patience(task: asyncio.Task[Any], wait_s: float) -> bool:
+    """Give the task the chance to finish at once, and no time at all."""
+    for _ in range(5):
+        await asyncio.sleep(0)
+    return task.done()
+
+
+class Scripted:
+    """A verifier that answers what the case says."""
+
+    def __init__(self, given: dict[str, Any]) -> None:
+        self._given = given
+
+    async def verify(
+        self, text: str, checks: Checks = Checks(), deadline_s: float | None = None
+    ) -> Verification:
+        if self._given.get("slow"):
+            await asyncio.Event().wait()
+        if self._given.get("fails"):
+            raise RuntimeError("a bug, on purpose")
+        told = self._given.get("verification", {})
+        verdict = Verdict(told.get("verdict", "deliverable"))
+        return Verification(
+            address=syntax.parse(told.get("address", text)),
+            verdict=verdict,
+            reason=Reason(told.get("reason", "accepted_email")),
+            score=told.get("score", 100 if verdict is Verdict.DELIVERABLE else 0),
+            evidence=EVIDENCE.validate_python({"dns": Dns.MX, **told.get("evidence", {})}),
+            checks=checks,
+            verified_at=datetime.fromisoformat(told.get("verified_at", NOW.isoformat())),
+            duration_s=told.get("duration_s", 0.5),
+        )
+
+
+async def live_key(services: Services, dialect: Dialect, given: dict[str, Any]) -> str:
+    raise AssertionError
