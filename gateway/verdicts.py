@@ -43,6 +43,7 @@ class Verdicts:
         *,
         ttl_s: Mapping[Verdict, float],
         clock: Callable[[], float],
+        max_in_flight: int = MAX_IN_FLIGHT,
     ) -> None:
         self._verifier = verifier
         self._clock = clock
@@ -50,6 +51,7 @@ class Verdicts:
             MAX_KNOWN, ttu=lambda _, entry, __: entry[1], timer=clock
         )
         self._ttl_s = ttl_s
+        self._max_in_flight = max_in_flight
         self._in_flight: dict[_Key, asyncio.Task[Verification]] = {}
 
     def known(self, address: Address, checks: Checks) -> tuple[Verification, int] | None:
@@ -68,7 +70,7 @@ class Verdicts:
         key = (address.normalized, checks)
         task = self._in_flight.get(key)
         if task is None:
-            if len(self._in_flight) >= MAX_IN_FLIGHT:
+            if len(self._in_flight) >= self._max_in_flight:
                 raise Problem(ProblemKind.UNAVAILABLE, retry_after_s=1)
             task = asyncio.create_task(self._find_out(key, address.raw))
             self._in_flight[key] = task

@@ -1,0 +1,126 @@
+"""Reading requests as values."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adapters.wire import MAX_FIELDS, Unreadable, WireRequest, json_reply
+
+BOUNDARY = "multipart/form-data; boundary=b"
+
+
+def request(body: bytes, content_type: str = "") -> WireRequest:
+    headers = {"content-type": content_type} if content_type else {}
+    return WireRequest("POST", "/", headers=headers, body=body)
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "fields"),
+    [
+        (b"", "", {}),
+        (b"", "application/json", {}),
+        (b'{"a": 1, "b": null}', "application/json", {"a": 1, "b": None}),
+        (b'{"a": [1]}', "application/json; charset=utf-8", {"a": [1]}),
+        (b' {"a": "x"}', "", {"a": "x"}),
+        (b' {"a": "x"}', "text/plain", {"a": "x"}),
+        (
+            b"a=1&b=%C3%A9&c=&a=2",
+            "application/x-www-form-urlencoded",
+            {"a": "2", "b": "é", "c": ""},
+        ),
+        (b"a=x+y", "", {"a": "x y"}),
+        (
+            b'--b\r\nContent-Disposition: form-data; name="a"\r\n\r\nx\r\n--b--\r\n',
+            BOUNDARY,
+            {"a": "x"},
+        ),
+    ],
+)
+def test_fields(body: bytes, content_type: str, fields: dict[str, Any]) -> None:
+    assert request(body, content_type).fields == fields
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type"),
+    [
+        (b"{", "application/json"),
+        (b"[]", "application/json"),
+        (b"\xff\xfe", "application/json"),
+        (b'"text"', "application/json"),
+        (b"[" * 100_000, "application/json"),
+        (b"x", "multipart/form-data"),
+        (b"x", BOUNDARY),
+        (b"&".join(b"a=1" for _ in range(MAX_FIELDS + 1)), "application/x-www-form-urlencoded"),
+    ],
+)
+def test_unreadable(body: bytes, content_type: str) -> None:
+    with pytest.raises(Unreadable):
+        _ = request(body, content_type).fields
+
+
+def test_a_file_keeps_its_name_and_bytes() -> None:
+    body = (
+        b'--b\r\nContent-Disposition: form-data; name="local_file"; filename="l.csv"\r\n'
+        b"Content-Type: text/csv\r\n\r\na@b.test\r\n\xff\r\n--b--\r\n"
+    )
+    (part,) = request(body, BOUNDARY).parts
+    assert (part.name, part.filename, part.content) == ("local_file", "l.csv", b"a@b.test\r\n\xff")
+
+
+@pytest.mark.parametrize(
+    ("header", "token"),
+    [
+        ("Bearer abc", "abc"),
+        ("bearer  abc ", "abc"),
+        ("Bearer", None),
+        ("Bearer ", None),
+        ("Basic abc", None),
+        ("", None),
+    ],
+)
+def test_bearer(header: str, token: str | None) -> None:
+    assert WireRequest("GET", "/", headers={"authorization": header}).bearer == token
+
+
+def test_the_last_of_a_repeated_parameter_counts() -> None:
+    assert WireRequest("GET", "/", "a=1&a=2&b").query == {"a": "2", "b": ""}
+
+
+def test_json_reply_keeps_the_order_of_keys_unless_told() -> None:
+    assert json_reply({"b": 1, "a": "é"}).body == '{"b":1,"a":"é"}'.encode()
+    assert json_reply({"b": 1, "a": 2}, sort_keys=True).body == b'{"a":2,"b":1}'
+
+
+READERS: list[Callable[[WireRequest], object]] = [
+    lambda r: r.fields,
+    lambda r: r.json,
+    lambda r: r.json_object,
+    lambda r: r.parts,
+    lambda r: r.query,
+    lambda r: r.bearer,
+]
+
+
+@given(
+    st.binary(max_size=200),
+    st.sampled_from(
+        [
+            "",
+            "application/json",
+            BOUNDARY,
+            "multipart/form-data",
+            "application/x-www-form-urlencoded",
+        ]
+    ),
+    st.text(max_size=50),
+)
+def test_any_bytes_are_read_or_unreadable(body: bytes, content_type: str, query: str) -> None:
+    asked = WireRequest("POST", "/", query, {"content-type": content_type}, body)
+    for read in READERS:
+        try:
+            read(asked)
+        except Unreadable:
+            continue
