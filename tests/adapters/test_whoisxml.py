@@ -9,6 +9,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from emailverifier.models import Response
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -341,6 +342,18 @@ def test_mail_hosts_that_are_none(
 ) -> None:
     v = answer(Verdict.UNDELIVERABLE, Reason.INVALID_DOMAIN, **evidence)
     assert row(v, version).get("mxRecords") == mx
+
+
+@pytest.mark.parametrize("version", VERSIONS, ids=lambda version: version.name)
+def test_the_vendors_python_model_reads_every_version(version: Version) -> None:
+    v = answer(Verdict.UNKNOWN, Reason.BLOCKED, dns=Dns.MX, free=True)
+    read = Response(write_verify(question(version, shown=ALL_SHOWN - {"freeCheck"}), v).body)
+    assert read.email_address == GOOD.raw
+    assert (read.format_check, read.dns_check, read.disposable_check) == (True, True, False)
+    assert (read.smtp_check, read.catch_all_check, read.free_check) == (None, None, None)
+    assert [host.rstrip(".") for host in read.mx_records] == [mx.host for mx in MX]
+    assert read.audit.audit_created_date == AT.replace(microsecond=12_000)
+    assert read.audit.audit_updated_date == AT.replace(microsecond=12_000)
 
 
 # -- reading -----------------------------------------------------------------------------
