@@ -55,7 +55,7 @@ CAUSES: Mapping[str, Cause] = {
     # seen
     "accepted_email": Cause("deliverable", 100),
     "no_connect": Cause("unknown", 40, isv_mx=None),
-    # recommended (contract, section 3)
+    # words of mails.so, whose vocabulary this is; scores and flags are ours
     "timeout": Cause("unknown", 40, isv_mx=None),
     "catch_all": Cause("risky", 60),
     "disposable": Cause("risky", 40),
@@ -63,8 +63,8 @@ CAUSES: Mapping[str, Cause] = {
     "invalid_smtp": Cause("undeliverable", 0, isv_mx=False),
     "invalid_domain": Cause("undeliverable", 0, isv_domain=False, isv_mx=False),
     "invalid_format": Cause("undeliverable", 0, isv_format=False, isv_domain=False, isv_mx=False),
-    # words of the vendors whose vocabulary this is, for what the above cannot say; at most 40,
-    # since consumers send to whatever is risky or unknown at 50 or more
+    # words of its relatives (Kickbox, Emailable), for what the above cannot say; below 50, from
+    # where on consumers send to what is risky or unknown
     "low_quality": Cause("risky", 40),
     "low_deliverability": Cause("risky", 40),
     "unavailable_smtp": Cause("unknown", 40, isv_mx=None),
@@ -104,7 +104,7 @@ OTHER_CAUSE: Mapping[Verdict, str] = {
 }
 
 DISPOSABLE_COSTS, GENERIC_COSTS = 30, 10
-"""Off the score; the first is seen, the second recommended."""
+"""Off the score; the first is seen, the second ours."""
 
 FREE_PROVIDERS: Mapping[str, str] = {"google": "gmail"}
 """`provider` of a free-mail domain; any other is null, as is every provider but this one in
@@ -246,7 +246,7 @@ PROBLEMS: Mapping[ProblemKind, tuple[int, str]] = {
     ProblemKind.NOT_READY: (503, "Service unavailable"),
     ProblemKind.UNAVAILABLE: (503, "Service unavailable"),
 }
-"""None is published: statuses and texts are ours (contract, section 7)."""
+"""None is published: statuses and texts are ours."""
 
 
 def write_problem(_: WireRequest, problem: Problem, __: Endpoint[Any] | None) -> WireReply:
@@ -283,7 +283,7 @@ ENDPOINTS: tuple[Endpoint[Any], ...] = (
         write=write_verify,
         bucket="verify",
     ),
-    # seen on /v1 and /bulk/v1 alone, the other two are recommended
+    # seen on /v1 and /bulk/v1 alone
     _health("data_health", "/ai_mails_api/data/v1"),
     Endpoint(
         name="data",

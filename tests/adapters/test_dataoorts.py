@@ -56,7 +56,7 @@ def test_every_verdict_is_its_result_whatever_the_reason(verdict: Verdict, reaso
 @pytest.mark.parametrize(
     ("verdict", "reason", "cause", "score", "isv"),
     [
-        # isv: format, domain, mx, nocatchall (contract, section 3)
+        # isv: format, domain, mx, nocatchall
         (Verdict.DELIVERABLE, Reason.ACCEPTED_EMAIL, "accepted_email", 100, (1, 1, 1, 1)),
         (Verdict.UNKNOWN, Reason.NO_CONNECT, "no_connect", 40, (1, 1, None, 1)),
         (Verdict.UNKNOWN, Reason.DNS_ERROR, "no_connect", 40, (1, 1, None, 1)),
