@@ -96,7 +96,7 @@ SMTP_CHECKS: Mapping[Verdict, Mapping[Reason, bool | None]] = {
     },
     Verdict.RISKY: {
         Reason.CATCH_ALL: True,
-        # "temporarily couldn't receive messages" (v2's page); null would read as "not asked"
+        # it exists and "temporarily couldn't receive messages" (v2's page): mail to it bounces
         Reason.MAILBOX_FULL: False,
     },
     # The page allows false for a temporary refusal, too. Null is kept for all of these, since
@@ -248,7 +248,7 @@ def _smtp_check(v: Verification) -> bool | None:
     found = SMTP_CHECKS[v.verdict]
     if v.reason in found:
         return found[v.reason]
-    if v.reason is Reason.DISPOSABLE and v.evidence.smtp is not None:
+    if (v.verdict, v.reason) == (Verdict.RISKY, Reason.DISPOSABLE) and v.evidence.smtp:
         # `disposableCheck` warns, so that the conversation can be told as it was
         return v.evidence.smtp.accepted
     return OTHER_SMTP_CHECK[v.verdict]

@@ -190,6 +190,17 @@ OUTCOMES = [
         answer(Verdict.RISKY, Reason.DISPOSABLE, disposable=True),
         (Verdict.RISKY, "null", "null", "null"),
     ),
+    # an upstream that takes no throw-away address for good
+    (
+        answer(
+            Verdict.UNDELIVERABLE,
+            Reason.DISPOSABLE,
+            dns=Dns.MX,
+            smtp=heard(Meaning.ACCEPTED),
+            disposable=True,
+        ),
+        (Verdict.UNDELIVERABLE, "false", "true", "null"),
+    ),
     # nothing here can show what is wrong with it, so that it must not read as a good one
     (
         answer(Verdict.RISKY, Reason.LOW_QUALITY, dns=Dns.MX, smtp=heard(Meaning.ACCEPTED)),
