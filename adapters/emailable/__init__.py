@@ -1,0 +1,56 @@
+"""Emailable, `https://api.emailable.com/v1`.
+
+Documentation: https://emailable.com/docs/api/ (emails, account, status codes, rate limits,
+authentication), seen 2026-11; fixtures in `compat_fixtures/emailable`.
+
+Quirks that its official clients rely on:
+- 249 is a success that says "ask again"; the Ruby client knows just the eight error codes
+  below and fails on any other, so there is no 405, 413 or 422 here;
+- Python sends `Bearer None` for "no key" and options in the query of a POST, Ruby sends
+  `Bearer` with nothing behind it and a content type on bodiless GETs;
+- every error is `{"message": …}`.
+"""
+
+from __future__ import annotations
+
+from adapters.dialect import Dialect, Endpoint, KeyShape, Plan, Rate, RootPath
+from adapters.emailable import single
+from adapters.emailable.problems import write_problem
+
+DIALECT = Dialect(
+    name="emailable",
+    title="Emailable",
+    hosts=("api.emailable.com",),
+    base_path="/v1",
+    root_paths=(RootPath("/v1/"),),
+    endpoints=(
+        Endpoint(
+            name="verify",
+            methods=("GET", "POST"),
+            path="/v1/verify",
+            read=single.read_verify,
+            write=single.write_verify,
+            bucket="verify",
+            cors=True,
+        ),
+        Endpoint(
+            name="account",
+            methods=("GET",),
+            path="/v1/account",
+            read=single.read_account,
+            write=single.write_account,
+            bucket="account",
+        ),
+    ),
+    credential=single.credential,
+    write_problem=write_problem,
+    key_shape=KeyShape("live_", "test_", alphabet="0123456789abcdef", length=20),
+    sandbox_key="test_7aff7fc0142c65f86a00",
+    plans=(
+        Plan(
+            "emailable",
+            "Emailable standard",
+            rates={"verify": Rate(25, 1), "batch": Rate(5, 1), "account": Rate(5, 1)},
+        ),
+    ),
+)

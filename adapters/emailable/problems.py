@@ -1,0 +1,44 @@
+"""The error bodies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from adapters.dialect import Endpoint, Problem, ProblemKind
+from adapters.wire import WireReply, WireRequest, json_reply
+
+PROBLEMS: Mapping[ProblemKind, tuple[int, str]] = {
+    ProblemKind.UNREADABLE: (400, "The request is not well-formed."),
+    ProblemKind.MISSING: (400, "The {field} parameter is required."),
+    ProblemKind.INVALID: (400, "The {field} parameter is invalid."),
+    ProblemKind.TOO_LARGE: (400, "The request is too large."),
+    ProblemKind.NO_CREDENTIAL: (401, "API key is required"),
+    ProblemKind.NO_CREDITS: (402, "You do not have enough credits."),
+    ProblemKind.BAD_CREDENTIAL: (403, "API key is invalid"),
+    ProblemKind.SUSPENDED: (403, "Your account has been suspended."),
+    ProblemKind.UNCONFIRMED: (403, "Your email address has not been confirmed."),
+    ProblemKind.CLIENT_BLOCKED: (403, "Your IP address is not allowed."),
+    ProblemKind.UNKNOWN_PATH: (404, "Not Found"),
+    ProblemKind.WRONG_METHOD: (404, "Not Found"),
+    ProblemKind.TOO_FAST: (429, "Rate Limit Exceeded"),
+    ProblemKind.NOT_READY: (
+        249,
+        "Your request is taking longer than normal. Please send your request again.",
+    ),
+    ProblemKind.INTERNAL: (500, "Internal Server Error"),
+    ProblemKind.UNAVAILABLE: (503, "Service Unavailable"),
+}
+"""249, 401 and 429 carry the documented texts; the others are ours (contract, section 12)."""
+
+
+def write_problem(_: WireRequest, problem: Problem, __: Endpoint[Any] | None) -> WireReply:
+    status, text = PROBLEMS[problem.kind]
+    headers: tuple[tuple[str, str], ...] = ()
+    if problem.kind is ProblemKind.TOO_FAST:
+        headers = (
+            ("ratelimit-limit", str(problem.limit)),
+            ("ratelimit-remaining", "0"),
+            ("ratelimit-reset", str(problem.reset_at)),
+        )
+    return json_reply({"message": text.format(field=problem.field)}, status, headers=headers)

@@ -1,0 +1,117 @@
+"""One address, and the account."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from adapters.dialect import Account, Problem, ProblemKind, ShowAccount, Verify
+from adapters.emailable.words import STATES, reason, score
+from adapters.wire import WireReply, WireRequest, json_reply
+from engine.model import Checks, Verdict, Verification
+
+DEFAULT_WAIT_S, MIN_WAIT_S, MAX_WAIT_S = 5, 2, 10
+"""Of `timeout`. Out of bounds is clamped: the Python client's own README passes 25."""
+
+
+# -- reading ------------------------------------------------------------------------------
+
+
+def credential(request: WireRequest) -> str | None:
+    """A non-empty bearer token, then `api_key`, then `access_token`."""
+    if request.bearer:
+        return request.bearer
+    params = _params(request)
+    return next((str(params[key]) for key in ("api_key", "access_token") if params.get(key)), None)
+
+
+def read_verify(request: WireRequest) -> Verify:
+    params = _params(request)
+    email = params.get("email")
+    if email is None or email == "":
+        raise Problem(ProblemKind.MISSING, field="email")
+    if not isinstance(email, str):
+        raise Problem(ProblemKind.INVALID, field="email")
+    if not email.strip():
+        raise Problem(ProblemKind.MISSING, field="email")
+    return Verify(
+        email=email.strip(),
+        checks=Checks(
+            smtp=_boolean(params.get("smtp"), True),
+            catch_all=_boolean(params.get("accept_all"), False),
+        ),
+        wait_s=_wait_s(params.get("timeout")),
+    )
+
+
+def read_account(request: WireRequest) -> ShowAccount:
+    return ShowAccount()
+
+
+def _params(request: WireRequest) -> Mapping[str, Any]:
+    """Query parameters overlaid by the body's, as the clients between them need it."""
+    if request.method != "POST":
+        return request.query
+    return {**request.query, **request.fields}
+
+
+def _boolean(value: object, default: bool) -> bool:
+    """JSON booleans, and text in any case (Python sends `True`); else the default."""
+    word = str(value).strip().lower()
+    return {"true": True, "1": True, "false": False, "0": False}.get(word, default)
+
+
+def _wait_s(value: object) -> float:
+    try:
+        wanted = int(str(value))
+    except ValueError:
+        return DEFAULT_WAIT_S
+    return min(max(wanted, MIN_WAIT_S), MAX_WAIT_S)
+
+
+# -- writing ------------------------------------------------------------------------------
+
+
+def write_verify(_: Verify, v: Verification) -> WireReply:
+    row = {name: show(v) for name, show in ATTRIBUTES.items()}
+    return json_reply({**row, "duration": round(v.duration_s, 3)}, sort_keys=True)
+
+
+def write_account(_: ShowAccount, account: Account) -> WireReply:
+    return json_reply(
+        {"owner_email": account.owner_email, "available_credits": account.credits_shown}
+    )
+
+
+def _person(v: Verification, part: str) -> str | None:
+    """The name's parts, all null for an undeliverable address (the Python suite asserts it)."""
+    person = v.evidence.person
+    if person is None or v.verdict is Verdict.UNDELIVERABLE:
+        return None
+    value: str | None = getattr(person, part)
+    return value
+
+
+ATTRIBUTES: Mapping[str, Callable[[Verification], object]] = {
+    "accept_all": lambda v: v.evidence.catch_all,
+    "did_you_mean": lambda v: v.evidence.did_you_mean,
+    "disposable": lambda v: v.evidence.disposable,
+    "domain": lambda v: v.address.domain,
+    "email": lambda v: v.address.raw,
+    "first_name": lambda v: _person(v, "first"),
+    "free": lambda v: v.evidence.free,
+    "full_name": lambda v: _person(v, "full"),
+    "gender": lambda v: _person(v, "gender"),
+    "last_name": lambda v: _person(v, "last"),
+    "mailbox_full": lambda v: v.evidence.mailbox_full is True,
+    "mx_record": lambda v: v.evidence.mx_host,
+    "no_reply": lambda v: v.evidence.no_reply,
+    "reason": reason,
+    "role": lambda v: v.evidence.role,
+    "score": score,
+    "smtp_provider": lambda v: v.evidence.provider,
+    "state": lambda v: STATES[v.verdict],
+    "tag": lambda v: v.address.tag,
+    "user": lambda v: v.address.user,
+}
+"""The names that `response_fields` may list; a single verify adds `duration`."""

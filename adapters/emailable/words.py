@@ -1,0 +1,66 @@
+"""The vendor's words for our verdicts and reasons."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from engine.model import Reason, Verdict, Verification
+
+STATES: Mapping[Verdict, str] = {
+    Verdict.DELIVERABLE: "deliverable",
+    Verdict.UNDELIVERABLE: "undeliverable",
+    Verdict.RISKY: "risky",
+    Verdict.UNKNOWN: "unknown",
+}
+
+REASONS: Mapping[Verdict, Mapping[Reason, str]] = {
+    Verdict.DELIVERABLE: {Reason.ACCEPTED_EMAIL: "accepted_email"},
+    Verdict.UNDELIVERABLE: {
+        Reason.REJECTED_EMAIL: "rejected_email",
+        Reason.INVALID_EMAIL: "invalid_email",
+        Reason.INVALID_DOMAIN: "invalid_domain",
+        Reason.INVALID_SMTP: "invalid_smtp",
+    },
+    Verdict.RISKY: {
+        Reason.LOW_QUALITY: "low_quality",
+        Reason.DISPOSABLE: "low_quality",
+        Reason.CATCH_ALL: "low_deliverability",
+        Reason.MAILBOX_FULL: "low_deliverability",
+    },
+    Verdict.UNKNOWN: {
+        Reason.NO_CONNECT: "no_connect",
+        Reason.DNS_ERROR: "no_connect",
+        Reason.NOT_CHECKED: "no_connect",
+        Reason.TIMEOUT: "timeout",
+        Reason.UNAVAILABLE_SMTP: "unavailable_smtp",
+        Reason.GREYLISTED: "unavailable_smtp",
+        Reason.BLOCKED: "unavailable_smtp",
+        Reason.INVALID_SMTP: "unavailable_smtp",
+        Reason.UNEXPECTED_ERROR: "unexpected_error",
+    },
+}
+"""Each state has reasons of its own; the vendor has no words for our finer ones."""
+
+OTHER_REASON: Mapping[Verdict, str] = {
+    Verdict.DELIVERABLE: "accepted_email",
+    Verdict.UNDELIVERABLE: "rejected_email",
+    Verdict.RISKY: "low_deliverability",
+    Verdict.UNKNOWN: "unexpected_error",
+}
+
+SCORES: Mapping[Verdict, tuple[int, int]] = {
+    Verdict.DELIVERABLE: (80, 100),
+    Verdict.UNDELIVERABLE: (0, 0),
+    Verdict.RISKY: (1, 79),
+    Verdict.UNKNOWN: (0, 0),
+}
+"""Lowest and highest score of each state (the vendor's page on the score)."""
+
+
+def reason(v: Verification) -> str:
+    return REASONS[v.verdict].get(v.reason, OTHER_REASON[v.verdict])
+
+
+def score(v: Verification) -> int:
+    lowest, highest = SCORES[v.verdict]
+    return min(max(v.score, lowest), highest)

@@ -1,0 +1,54 @@
+"""ValidTo, `https://api.validto.com/v1`, and Bouncify, the same API under another brand.
+
+Documentation: https://validto.readme.io/reference/responses and the pages beside it,
+https://bouncify.io/docs/api-docs/, seen 2026-11; fixtures in `compat_fixtures/validto`.
+
+Quirks that are copied on purpose:
+- error text lives in `result`, success text in `message`;
+- `success` is the string "false", and first, on a single verification's 401, 402 and 429,
+  a boolean, and last, everywhere else (fixtures `verify_401`, `verify_400_missing_email`);
+- `/info` spells "API key" with a small k.
+"""
+
+from __future__ import annotations
+
+from adapters.dialect import Dialect, Endpoint, KeyShape, Plan, Rate, RootPath
+from adapters.validto import single
+from adapters.validto.problems import write_problem
+
+DIALECT = Dialect(
+    name="validto",
+    title="ValidTo and Bouncify",
+    aliases=("bouncify",),
+    hosts=("api.validto.com", "api.bouncify.io"),
+    base_path="/v1",
+    root_paths=(
+        RootPath("/v1/verify", parameter="apikey"),
+        RootPath("/v1/bulk"),
+        RootPath("/v1/download"),
+        RootPath("/v1/info"),
+    ),
+    endpoints=(
+        Endpoint(
+            name="verify",
+            methods=("GET",),
+            path="/v1/verify",
+            read=single.read_verify,
+            write=single.write_verify,
+            bucket="all",
+        ),
+        Endpoint(
+            name="info",
+            methods=("GET",),
+            path="/v1/info",
+            read=single.read_info,
+            write=single.write_info,
+            bucket="all",
+        ),
+    ),
+    credential=single.credential,
+    write_problem=write_problem,
+    key_shape=KeyShape(length=32),
+    sandbox_key="sandbox0000000000000000000000000",
+    plans=(Plan("validto", "ValidTo", rates={"all": Rate(120, 60)}),),
+)

@@ -1,0 +1,69 @@
+"""One address, and the account."""
+
+from __future__ import annotations
+
+from adapters.dialect import Account, Problem, ProblemKind, ShowAccount, Verify
+from adapters.validto.words import ACCEPT_ALL, MESSAGES, result
+from adapters.wire import WireReply, WireRequest, json_reply
+from engine.model import Verification
+
+DEFAULT_WAIT_MS, MIN_WAIT_MS, MAX_WAIT_MS = 180_000, 30_000, 180_000
+"""Of `timeout`; out of bounds is clamped."""
+
+# -- reading ------------------------------------------------------------------------------
+
+
+def credential(request: WireRequest) -> str | None:
+    return request.query.get("apikey") or None
+
+
+def read_verify(request: WireRequest) -> Verify:
+    # many clients do not encode the address, so that a `+` arrives as a blank
+    email = request.query.get("email", "").strip().replace(" ", "+")
+    if not email:
+        raise Problem(ProblemKind.MISSING, field="email")
+    return Verify(
+        email=email,
+        wait_s=_wait_ms(request.query.get("timeout", "")) / 1000,
+        refuse_malformed=True,
+    )
+
+
+def read_info(request: WireRequest) -> ShowAccount:
+    return ShowAccount()
+
+
+def _wait_ms(value: str) -> int:
+    try:
+        wanted = int(value)
+    except ValueError:
+        return DEFAULT_WAIT_MS
+    return min(max(wanted, MIN_WAIT_MS), MAX_WAIT_MS)
+
+
+# -- writing ------------------------------------------------------------------------------
+
+
+def write_verify(_: Verify, v: Verification) -> WireReply:
+    word = result(v)
+    return json_reply(
+        {
+            "result": word,
+            "message": MESSAGES[word],
+            "email": v.address.raw,
+            "user": v.address.local,
+            "domain": v.address.domain,
+            "accept_all": ACCEPT_ALL[v.evidence.catch_all],
+            "role": int(v.evidence.role),
+            "free_email": int(v.evidence.free),
+            "disposable": int(v.evidence.disposable),
+            "spamtrap": int(v.evidence.spamtrap is True),
+            "success": True,
+        }
+    )
+
+
+def write_info(_: ShowAccount, account: Account) -> WireReply:
+    return json_reply(
+        {"success": True, "credits_info": {"credits_remaining": account.credits_shown}}
+    )

@@ -1,0 +1,44 @@
+"""The vendor's words for our verdicts and reasons."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from engine.model import Reason, Verdict, Verification
+
+RESULTS: Mapping[Verdict, Mapping[Reason, str]] = {
+    Verdict.DELIVERABLE: {},
+    Verdict.UNDELIVERABLE: {},
+    Verdict.RISKY: {
+        Reason.CATCH_ALL: "accept-all",
+        # seen live: addresses of disposable domains are called undeliverable
+        Reason.DISPOSABLE: "undeliverable",
+        # the vendor has no "maybe" but accept-all; mail to a full mailbox bounces
+        Reason.MAILBOX_FULL: "undeliverable",
+    },
+    Verdict.UNKNOWN: {},
+}
+
+OTHER_RESULT: Mapping[Verdict, str] = {
+    Verdict.DELIVERABLE: "deliverable",
+    Verdict.UNDELIVERABLE: "undeliverable",
+    Verdict.RISKY: "unknown",
+    Verdict.UNKNOWN: "unknown",
+}
+
+MESSAGES: Mapping[str, str] = {
+    "deliverable": "This address can receive emails.",
+    # only the first is published; clients must ignore the others (contract, section 9)
+    "undeliverable": "This address cannot receive emails.",
+    "accept-all": "The domain accepts emails for any address.",
+    "unknown": "Unable to verify this address.",
+}
+
+ACCEPT_ALL: Mapping[bool | None, int] = {True: 1, False: 0, None: 2}
+"""2 is "not probed or undetermined": the vendor's sample shows it beside a deliverable."""
+
+
+def result(v: Verification) -> str:
+    # a proven catch-all is accept-all, whatever else is wrong with the address
+    reason = Reason.CATCH_ALL if v.evidence.catch_all else v.reason
+    return RESULTS[v.verdict].get(reason, OTHER_RESULT[v.verdict])
