@@ -26,6 +26,7 @@ class Reading:
     meaning: Meaning
     rule: str
     """Name of the row of `engine.reply_rules.RULES` that decided."""
+    enhanced: str | None = None
     block_list: str | None = None
     retry_after_s: int | None = None
     inactive: bool = False
@@ -51,6 +52,7 @@ def classify(stage: Stage, code: int, enhanced: str | None, text: str) -> Readin
     return Reading(
         rule.meaning,
         rule.name,
+        enhanced=enhanced,
         block_list=_block_list(folded) if about_us else None,
         retry_after_s=retry_after_s(folded) if waits else None,
         inactive=rule.inactive,

@@ -88,6 +88,14 @@ RULES: tuple[Rule, ...] = (
         enhanced=r"5\.7\.510",
     ),
     Rule(
+        "service-unavailable",
+        Meaning.THROTTLED,
+        "RFC 3463 section 3.4 and 3.5: system full, not accepting, congestion",
+        ANY_STAGE,
+        code="4..",
+        enhanced=r"4\.(3\.[12]|4\.5|5\.3)",
+    ),
+    Rule(
         "tls-required",
         Meaning.TLS_REQUIRED,
         "RFC 3207 section 4; RFC 8689 section 5",
@@ -271,13 +279,6 @@ RULES: tuple[Rule, ...] = (
         ANY_STAGE,
         code="4..",
         words=words.GREYLIST,
-    ),
-    Rule(
-        "service-unavailable",
-        Meaning.THROTTLED,
-        "RFC 3463 section 3.4 and 3.5: system full, not accepting, congestion",
-        code="4..",
-        enhanced=r"4\.(3\.[12]|4\.5)",
     ),
     Rule("closing", Meaning.THROTTLED, "RFC 5321 section 3.8", code="421"),
     Rule(

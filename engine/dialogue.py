@@ -1,0 +1,352 @@
+"""One conversation with one mail host: connect, EHLO, STARTTLS, MAIL, RCPT, QUIT.
+
+RCPT only, never DATA. aiosmtplib connects, greets and starts TLS; `engine.pipe` carries what
+follows, so that recipients can be pipelined (RFC 2920) and the connection kept for more. The
+one place where aiosmtplib's exceptions are known.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+import ssl
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import aiosmtplib
+
+from engine.model import Meaning, Stage
+from engine.pipe import PipeBroken, Reply, ReplyPipe
+from engine.reply import Reading, read
+
+Say = Callable[[str, str], None]
+"""Notes a line of the transcript: who, what."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """How we introduce ourselves."""
+
+    helo: str
+    sender: str
+    """MAIL FROM; empty for the null sender."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A place to dial."""
+
+    host: str
+    ip: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """How a step of the conversation ended: with a reply, or without."""
+
+    stage: Stage
+    reading: Reading
+    reply: Reply | None = None
+
+    @property
+    def meaning(self) -> Meaning:
+        return self.reading.meaning
+
+
+class ConversationEnded(Exception):
+    """The host will hear no recipient from us on this connection; `said` tells why."""
+
+    def __init__(self, said: Said, *, greeted: bool) -> None:
+        super().__init__(f"{said.stage}: {said.meaning}")
+        self.said = said
+        self.greeted = greeted
+
+
+class TlsFailed(Exception):
+    """STARTTLS was agreed on and came to nothing; the connection is lost."""
+
+
+def tls_context() -> ssl.SSLContext:
+    """Opportunistic TLS (RFC 3207, RFC 7435): any certificate is better than none."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+class Conversation:
+    """A host that greeted us and waits for MAIL."""
+
+    def __init__(
+        self, pipe: ReplyPipe, target: Target, extensions: frozenset[str], tls: bool, say: Say
+    ) -> None:
+        self._pipe = pipe
+        self._target = target
+        self._extensions = extensions
+        self._say = say
+        self._stale = False
+        self.tls = tls
+
+    @property
+    def usable(self) -> bool:
+        """Whether more recipients can be asked about on this connection."""
+        return self._pipe.usable
+
+    def offers(self, extension: str) -> bool:
+        """Whether the host's EHLO reply names `extension` (lower case)."""
+        return extension in self._extensions
+
+    async def ask(
+        self, sender: str, recipients: Sequence[str], *, utf8: bool, timeout_s: float
+    ) -> list[Said | None]:
+        """What the host says to MAIL FROM `sender` and RCPT TO each of `recipients`.
+
+        One entry a recipient: its reply, or MAIL's when that was refused; None for those that
+        the host never came to answer. `timeout_s` bounds each reply. Never raises for what a
+        server does.
+        """
+        if utf8 and not self.offers("smtputf8"):
+            self._say(self._target.host, "offers no SMTPUTF8")
+            reading = Reading(Meaning.SMTPUTF8_UNSUPPORTED, "smtputf8-not-offered")
+            return [Said(Stage.EHLO, reading)] * len(recipients)
+        mail = b"MAIL FROM:<" + sender.encode() + b">" + (b" SMTPUTF8" if utf8 else b"")
+        if sender:
+            return await self._transaction(mail, recipients, timeout_s)
+        # A bounce has one recipient, so servers refuse a second one of the null sender
+        # whatever its name; each gets a transaction of its own.
+        answers: list[Said | None] = []
+        for recipient in recipients:
+            answers += await self._transaction(mail, [recipient], timeout_s)
+            if not self.usable:
+                break
+        return answers + [None] * (len(recipients) - len(answers))
+
+    def leave(self) -> ReplyPipe:
+        """Say QUIT without waiting for the answer; returns what is still to be closed."""
+        if self.usable:
+            self._say(self._target.host, "> QUIT")
+        self._pipe.quit()
+        return self._pipe
+
+    def abort(self) -> None:
+        """Cut the connection."""
+        self._pipe.abort()
+
+    async def _transaction(
+        self, mail: bytes, recipients: Sequence[str], timeout_s: float
+    ) -> list[Said | None]:
+        stages = [Stage.MAIL] + [Stage.RCPT] * len(recipients)
+        commands = [mail] + [b"RCPT TO:<" + rcpt.encode() + b">" for rcpt in recipients]
+        heard: list[Said] = []
+        try:
+            if self._stale:
+                await self._reset(timeout_s)
+            self._stale = True
+            pipelined = self.offers("pipelining")
+            if pipelined:
+                self._send(*commands)
+            for stage, command in zip(stages, commands, strict=True):
+                if not pipelined:
+                    self._send(command)
+                heard.append(await self._hear(stage, timeout_s))
+                if stage is Stage.MAIL and not pipelined and not _is_yes(heard[0]):
+                    break
+                if heard[-1].reply is not None and heard[-1].reply.code == 421:
+                    # RFC 5321 section 3.8: the host closes the connection after it.
+                    self._pipe.abort()
+                    break
+        except PipeBroken as broken:
+            stage = stages[min(len(heard), len(stages) - 1)]
+            self._say(self._target.host, _BROKEN_WORDS[broken.meaning])
+            heard.append(Said(stage, Reading(broken.meaning, "no-reply")))
+        first = heard[0]
+        if not _is_yes(first):
+            return [first] * len(recipients)
+        answers: list[Said | None] = list(heard[1:])
+        return answers + [None] * (len(recipients) - len(answers))
+
+    async def _reset(self, timeout_s: float) -> None:
+        self._send(b"RSET")
+        await self._hear(Stage.MAIL, timeout_s)
+
+    def _send(self, *commands: bytes) -> None:
+        for command in commands:
+            self._say(self._target.host, "> " + command.decode())
+        self._pipe.send(*commands)
+
+    async def _hear(self, stage: Stage, timeout_s: float) -> Said:
+        reply = await self._pipe.reply(timeout_s)
+        self._say(self._target.host, f"< {reply.code} {_one_line(reply.text)}".rstrip())
+        return Said(stage, read(stage, reply.code, reply.text), reply)
+
+
+async def open_conversation(
+    target: Target,
+    identity: Identity,
+    *,
+    connect_timeout_s: float,
+    command_timeout_s: float,
+    tls: ssl.SSLContext | None,
+    say: Say,
+) -> Conversation:
+    """Connect, read the banner, say EHLO (HELO if need be) and start TLS if it is offered.
+
+    `tls` None leaves STARTTLS alone. Raises ConversationEnded when the host cannot be asked,
+    and TlsFailed when it could be without TLS.
+    """
+    connection = await _connect(target, connect_timeout_s, say)
+    client = aiosmtplib.SMTP(
+        hostname=target.host,
+        sock=connection,
+        local_hostname=identity.helo,
+        timeout=command_timeout_s,
+        start_tls=False,
+        tls_context=tls,
+    )
+    try:
+        await _greet(client, target, say)
+        await _hello(client, identity, target, say)
+        encrypted = False
+        if tls is not None and client.supports_extension("starttls"):
+            encrypted = await _start_tls(client, target, say)
+            if encrypted:
+                await _hello(client, identity, target, say)
+        transport = client.transport
+        if transport is None or transport.is_closing():
+            raise _ended(Stage.EHLO, Meaning.DROPPED, greeted=True)
+    except BaseException:
+        client.close()
+        connection.close()
+        raise
+    pipe = ReplyPipe()
+    pipe.attach(transport)
+    return Conversation(pipe, target, frozenset(client.esmtp_extensions), encrypted, say)
+
+
+async def _connect(target: Target, timeout_s: float, say: Say) -> socket.socket:
+    say(target.host, f"connecting to {target.ip} port {target.port}")
+    version = ipaddress.ip_address(target.ip).version
+    family = socket.AF_INET if version == 4 else socket.AF_INET6
+    try:
+        connection = socket.socket(family, socket.SOCK_STREAM)
+    except OSError:
+        raise _ended(Stage.CONNECT, Meaning.UNREACHABLE, greeted=False) from None
+    try:
+        connection.setblocking(False)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        async with asyncio.timeout(timeout_s):
+            await asyncio.get_running_loop().sock_connect(connection, (target.ip, target.port))
+    except OSError as exc:
+        connection.close()
+        late = isinstance(exc, TimeoutError)
+        say(target.host, "no answer" if late else f"cannot connect: {exc.strerror or exc}")
+        raise _ended(Stage.CONNECT, Meaning.UNREACHABLE, greeted=False) from exc
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+async def _greet(client: aiosmtplib.SMTP, target: Target, say: Say) -> None:
+    try:
+        banner = await client.connect()
+    except aiosmtplib.SMTPConnectResponseError as exc:
+        raise _refused(Stage.BANNER, exc, target, say, greeted=False) from exc
+    except (aiosmtplib.SMTPException, OSError) as exc:
+        raise _failed(Stage.BANNER, exc, target, say, greeted=False) from exc
+    say(target.host, f"< {banner.code} {_one_line(banner.message)}")
+
+
+async def _hello(client: aiosmtplib.SMTP, identity: Identity, target: Target, say: Say) -> None:
+    try:
+        say(target.host, f"> EHLO {identity.helo}")
+        try:
+            answer = await client.ehlo()
+        except aiosmtplib.SMTPHeloError as exc:
+            if exc.code < 500 or not client.is_connected:
+                raise
+            # RFC 5321 section 3.2: a server that knows no EHLO gets HELO.
+            say(target.host, f"< {exc.code} {_one_line(exc.message)}")
+            say(target.host, f"> HELO {identity.helo}")
+            answer = await client.helo()
+    except aiosmtplib.SMTPHeloError as exc:
+        raise _refused(Stage.EHLO, exc, target, say, greeted=True) from exc
+    except (aiosmtplib.SMTPException, OSError) as exc:
+        raise _failed(Stage.EHLO, exc, target, say, greeted=True) from exc
+    say(target.host, f"< {answer.code} {_one_line(answer.message)}")
+
+
+async def _start_tls(client: aiosmtplib.SMTP, target: Target, say: Say) -> bool:
+    """True once encrypted; False when the host took its offer back and clear text goes on."""
+    say(target.host, "> STARTTLS")
+    try:
+        answer = await client.starttls(server_hostname=target.host)
+    except aiosmtplib.SMTPResponseException as exc:
+        if not client.is_connected or exc.code < 400:
+            raise TlsFailed from exc
+        say(target.host, f"< {exc.code} {_one_line(exc.message)}")
+        return False
+    except (aiosmtplib.SMTPException, OSError, ValueError) as exc:
+        # ssl.SSLError is an OSError; ValueError is a host name that TLS cannot carry as SNI.
+        say(target.host, f"TLS failed: {_one_line(str(exc))}")
+        raise TlsFailed from exc
+    say(target.host, f"< {answer.code} {_one_line(answer.message)}")
+    return True
+
+
+def _refused(
+    stage: Stage,
+    exc: aiosmtplib.SMTPResponseException,
+    target: Target,
+    say: Say,
+    *,
+    greeted: bool,
+) -> ConversationEnded:
+    if not 400 <= exc.code < 600:
+        # "250" for a banner: it talks, but not SMTP.
+        return _failed(stage, exc, target, say, greeted=greeted)
+    text = _text(exc.message)
+    say(target.host, f"< {exc.code} {_one_line(text)}".rstrip())
+    reading = read(stage, exc.code, text)
+    return ConversationEnded(Said(stage, reading, Reply(exc.code, text)), greeted=greeted)
+
+
+def _failed(
+    stage: Stage, exc: Exception, target: Target, say: Say, *, greeted: bool
+) -> ConversationEnded:
+    meaning = next((row[1] for row in _FAILURES if isinstance(exc, row[0])), Meaning.DROPPED)
+    say(target.host, _BROKEN_WORDS[meaning])
+    return _ended(stage, meaning, greeted=greeted)
+
+
+def _ended(stage: Stage, meaning: Meaning, *, greeted: bool) -> ConversationEnded:
+    return ConversationEnded(Said(stage, Reading(meaning, "no-reply")), greeted=greeted)
+
+
+# First match wins: a connect time-out is also a connect error.
+_FAILURES: tuple[tuple[type[Exception], Meaning], ...] = (
+    (aiosmtplib.SMTPTimeoutError, Meaning.TIMED_OUT),
+    (aiosmtplib.SMTPServerDisconnected, Meaning.DROPPED),
+    (aiosmtplib.SMTPResponseException, Meaning.NOT_SMTP),
+    (TimeoutError, Meaning.TIMED_OUT),
+)
+_BROKEN_WORDS = {
+    Meaning.TIMED_OUT: "no reply in time",
+    Meaning.DROPPED: "closed the connection",
+    Meaning.NOT_SMTP: "sent what is not SMTP",
+}
+
+
+def _is_yes(said: Said) -> bool:
+    return said.reply is not None and said.reply.code // 100 == 2
+
+
+def _text(message: str) -> str:
+    """aiosmtplib keeps octets that are not UTF-8 as surrogates; nothing could print those."""
+    return message.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def _one_line(text: str) -> str:
+    return " ".join(_text(text).split())

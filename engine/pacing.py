@@ -1,0 +1,123 @@
+"""How many connections a mail host's operator gets from us, and how soon the next one may come.
+
+A limit per operator rather than a global one: a thousand domains may share one provider. After
+a complaint about speed the limit is halved and connections are spaced out, twice as far after
+each further complaint; every success in turn eases it (additive increase, multiplicative
+decrease, RFC 5681's idea).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+FIRST_SPACING_S = 1.0
+MAX_SPACING_S = 60.0
+MAX_GATES = 10_000
+"""Operators remembered at a time; the quiet ones are forgotten first."""
+
+
+@dataclass(slots=True)
+class _Gate:
+    limit: float
+    active: int = 0
+    spacing_s: float = 0.0
+    not_before: float = 0.0
+    waiting: deque[asyncio.Future[None]] = field(default_factory=deque)
+
+
+class Pacer:
+    """Hands out slots for connections, `connections_per_host` at a time for each operator."""
+
+    def __init__(
+        self, connections_per_host: int, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._most = max(1, connections_per_host)
+        self._clock = clock
+        self._gates: dict[str, _Gate] = {}
+
+    def active(self, operator: str) -> int:
+        """Slots of `operator` taken now."""
+        gate = self._gates.get(operator)
+        return 0 if gate is None else gate.active
+
+    def wait_s(self, operator: str) -> float:
+        """Seconds until `operator` may be called on again after a complaint; 0 if at once."""
+        gate = self._gates.get(operator)
+        return 0.0 if gate is None else max(0.0, gate.not_before - self._clock())
+
+    @asynccontextmanager
+    async def slot(self, operator: str) -> AsyncIterator[None]:
+        """A place for one connection; waits for its turn, as long as the caller lets it."""
+        gate = self._gate(operator)
+        await self._enter(gate)
+        try:
+            pause_s = gate.not_before - self._clock()
+            if gate.spacing_s:
+                gate.not_before = max(gate.not_before, self._clock()) + gate.spacing_s
+            if pause_s > 0:
+                await asyncio.sleep(pause_s)
+            yield
+        finally:
+            gate.active -= 1
+            self._wake(gate)
+
+    def complained(self, operator: str, retry_after_s: float | None = None) -> None:
+        """The operator said that we are too fast: halve, and space out."""
+        gate = self._gate(operator)
+        gate.limit = max(1.0, gate.limit / 2)
+        gate.spacing_s = min(MAX_SPACING_S, max(FIRST_SPACING_S, gate.spacing_s * 2))
+        pause_s = min(MAX_SPACING_S, retry_after_s or gate.spacing_s)
+        gate.not_before = max(gate.not_before, self._clock() + pause_s)
+
+    def went_well(self, operator: str) -> None:
+        """A conversation without complaint: a little more room, until all is as before."""
+        gate = self._gates.get(operator)
+        if gate is None:
+            return
+        gate.limit = min(self._most, gate.limit + 1 / max(1.0, gate.limit))
+        gate.spacing_s = 0.0 if gate.spacing_s <= FIRST_SPACING_S else gate.spacing_s / 2
+        self._wake(gate)
+
+    def _gate(self, operator: str) -> _Gate:
+        gate = self._gates.get(operator)
+        if gate is None:
+            if len(self._gates) >= MAX_GATES:
+                self._forget_quiet_ones()
+            gate = self._gates[operator] = _Gate(float(self._most))
+        return gate
+
+    def _forget_quiet_ones(self) -> None:
+        now = self._clock()
+        for operator, gate in list(self._gates.items()):
+            if not gate.active and not gate.waiting and gate.not_before <= now:
+                del self._gates[operator]
+
+    async def _enter(self, gate: _Gate) -> None:
+        if gate.active < int(gate.limit) and not gate.waiting:
+            gate.active += 1
+            return
+        turn = asyncio.get_running_loop().create_future()
+        gate.waiting.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                # The place was given just as we stopped wanting it.
+                gate.active -= 1
+            else:
+                gate.waiting.remove(turn)
+            self._wake(gate)
+            raise
+
+    @staticmethod
+    def _wake(gate: _Gate) -> None:
+        while gate.waiting and gate.active < int(gate.limit):
+            turn = gate.waiting.popleft()
+            if not turn.done():
+                gate.active += 1
+                turn.set_result(None)

@@ -1,0 +1,207 @@
+"""Commands out and replies in, over a transport that is already connected (RFC 5321 section 4.2).
+
+aiosmtplib connects, says EHLO and starts TLS; its reader takes one command at a time, so from
+there on this one takes over, for pipelining (RFC 2920). Everything a server can send is bounded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import cast
+
+from engine.model import Meaning
+
+MAX_LINE_OCTETS = 8_192
+MAX_REPLY_OCTETS = 32_768
+MAX_UNREAD_REPLIES = 2_000
+LINGER_S = 2.0
+"""How long a server may take to answer QUIT before the connection is cut."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One reply, its lines joined by line feeds without their codes."""
+
+    code: int
+    text: str
+
+
+class PipeBroken(Exception):
+    """No more replies will come: timed out, dropped, or not SMTP (`meaning`)."""
+
+    def __init__(self, meaning: Meaning) -> None:
+        super().__init__(meaning.value)
+        self.meaning = meaning
+
+
+class ReplyPipe(asyncio.Protocol):
+    """The application end of a connection. Replies arrive in order and wait to be read."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        self._lines: list[str] = []
+        self._reply_octets = 0
+        self._replies: deque[Reply] = deque()
+        self._broken: Meaning | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._leaving = False
+        self._transport: asyncio.Transport | None = None
+        self._closed: asyncio.Future[None] | None = None
+        self._cut_off: asyncio.TimerHandle | None = None
+
+    def attach(self, transport: asyncio.BaseTransport) -> None:
+        """Take over `transport` from the protocol that it had."""
+        self._transport = cast(asyncio.Transport, transport)
+        self._closed = asyncio.get_running_loop().create_future()
+        self._transport.set_protocol(self)
+
+    @property
+    def usable(self) -> bool:
+        """Whether commands can still be sent."""
+        return (
+            self._broken is None
+            and not self._leaving
+            and self._transport is not None
+            and not self._transport.is_closing()
+        )
+
+    def send(self, *commands: bytes) -> None:
+        """Write commands in one go; each without its line end. PipeBroken when it is too late."""
+        for command in commands:
+            if any(octet < 32 or octet == 127 for octet in command):
+                raise ValueError("a command holds a control character")
+        if not self.usable or self._transport is None:
+            raise PipeBroken(self._broken or Meaning.DROPPED)
+        self._transport.write(b"".join(command + b"\r\n" for command in commands))
+
+    async def reply(self, timeout_s: float) -> Reply:
+        """The next reply; PipeBroken when there will be none within `timeout_s`."""
+        if not self._replies:
+            try:
+                async with asyncio.timeout(timeout_s):
+                    await self._wait()
+            except TimeoutError:
+                self._break(Meaning.TIMED_OUT)
+                raise PipeBroken(Meaning.TIMED_OUT) from None
+        if self._replies:
+            return self._replies.popleft()
+        raise PipeBroken(self._broken or Meaning.DROPPED)
+
+    def quit(self) -> None:
+        """Say QUIT and leave; the server's answer is awaited by nobody, for at most `LINGER_S`."""
+        if not self.usable or self._transport is None:
+            self.abort()
+            return
+        self._transport.write(b"QUIT\r\n")
+        self._leaving = True
+        self._replies.clear()
+        self._cut_off = asyncio.get_running_loop().call_later(LINGER_S, self.abort)
+
+    def abort(self) -> None:
+        """Cut the connection."""
+        self._leaving = True
+        if self._transport is not None:
+            self._transport.abort()
+
+    @property
+    def closed(self) -> bool:
+        """Whether the connection is gone."""
+        return self._closed is None or self._closed.done()
+
+    def on_closed(self, callback: Callable[[], None]) -> None:
+        """Call `callback` once the connection is gone."""
+        if self._closed is not None:
+            self._closed.add_done_callback(lambda _future: callback())
+
+    async def wait_closed(self) -> None:
+        """Until the connection is gone."""
+        if self._closed is not None:
+            await asyncio.shield(self._closed)
+
+    # asyncio.Protocol
+
+    def data_received(self, data: bytes) -> None:
+        if self._leaving:
+            if self._transport is not None:
+                self._transport.close()
+            return
+        if self._broken is not None:
+            return
+        self._buffer += data
+        self._parse()
+        if len(self._buffer) > MAX_LINE_OCTETS or len(self._replies) > MAX_UNREAD_REPLIES:
+            self._break(Meaning.NOT_SMTP)
+        self._wake()
+
+    def eof_received(self) -> bool:
+        self._break(Meaning.DROPPED)
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._cut_off is not None:
+            self._cut_off.cancel()
+        self._break(Meaning.DROPPED)
+        if self._closed is not None and not self._closed.done():
+            self._closed.set_result(None)
+
+    # inside
+
+    async def _wait(self) -> None:
+        while not self._replies and self._broken is None:
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _break(self, meaning: Meaning) -> None:
+        if self._broken is None:
+            self._broken = meaning
+        self._wake()
+        if meaning is not Meaning.DROPPED and self._transport is not None:
+            self._transport.abort()
+
+    def _parse(self) -> None:
+        start = 0
+        while (end := self._buffer.find(b"\n", start)) >= 0:
+            line = bytes(self._buffer[start:end]).rstrip(b"\r")
+            start = end + 1
+            if not self._take(line):
+                self._break(Meaning.NOT_SMTP)
+                break
+        del self._buffer[:start]
+
+    def _take(self, line: bytes) -> bool:
+        """One line of a reply; False when it is none, or too much."""
+        self._reply_octets += len(line)
+        code, mark = line[:3], line[3:4]
+        if not _is_code(code) or mark not in (b"", b" ", b"-"):
+            return False
+        if len(line) > MAX_LINE_OCTETS or self._reply_octets > MAX_REPLY_OCTETS:
+            return False
+        self._lines.append(decode(line[4:]))
+        if mark != b"-":
+            self._replies.append(Reply(int(code), "\n".join(self._lines)))
+            self._lines.clear()
+            self._reply_octets = 0
+        return True
+
+
+def _is_code(text: bytes) -> bool:
+    """RFC 5321 section 4.2.1: 2xx to 5xx."""
+    return len(text) == 3 and text.isdigit() and b"200" <= text <= b"599"
+
+
+def decode(text: bytes) -> str:
+    """A server's words: UTF-8 if they are, else Latin-1, which fits any octets."""
+    try:
+        return text.decode("utf-8").strip()
+    except UnicodeDecodeError:
+        return text.decode("latin-1").strip()

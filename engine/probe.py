@@ -1,0 +1,232 @@
+"""The probe: one address in, one verification out, from our own DNS and SMTP.
+
+Puts the parts together: syntax and lists, the route through DNS, the mail hosts' word, and
+beside them SPF and DMARC; then judges and scores what was found.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from engine import lists, people
+from engine.dialogue import Identity, tls_context
+from engine.inquiry import Deadline, Finding, Inquirer, Limits
+from engine.model import Address, Checks, Dns, Evidence, Meaning, Step, Verification
+from engine.mx import Route, locate
+from engine.pacing import Pacer
+from engine.providers import provider_of
+from engine.resolver import Resolver, Server, system_servers
+from engine.score import score
+from engine.spf_dmarc import has_dmarc, has_spf
+from engine.syntax import parse
+from engine.verdict import judge
+
+POLICY_GRACE_S = 2.0
+"""How long SPF and DMARC may take once the mail hosts have answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeConfig:
+    """How the probe introduces itself, whom it asks, and how far it goes."""
+
+    helo: str = "localhost"
+    """A name that resolves to our address and that our address's PTR names."""
+    mail_from: str = ""
+    """MAIL FROM; empty for the null sender."""
+    dns_servers: tuple[str, ...] = ()
+    """`host:port` each; empty for those of /etc/resolv.conf."""
+    smtp_port: int = 25
+    allow_private_networks: bool = False
+    """Whether loopback, private and other special addresses may be dialled."""
+    connect_timeout_s: float = 5.0
+    command_timeout_s: float = 10.0
+    """For the banner and for each reply."""
+    deadline_s: float = 30.0
+    """For a whole verification."""
+    connections_per_host: int = 4
+    """At a time, for each operator of mail hosts."""
+    recipients_per_connection: int = 100
+    greylist_retries_s: tuple[float, ...] = (5, 60, 300)
+    """Waits before asking again; a single verification stays inside its deadline."""
+
+
+class ProbeEngine:
+    """Verifies addresses. Made by `open`, ended by `aclose`."""
+
+    def __init__(
+        self,
+        config: ProbeConfig,
+        *,
+        resolver: Resolver,
+        inquirer: Inquirer,
+        rng: random.Random,
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._config = config
+        self._resolver = resolver
+        self._inquirer = inquirer
+        self._rng = rng
+        self._clock = clock
+        self._now = now
+
+    @classmethod
+    def open(
+        cls,
+        config: ProbeConfig,
+        *,
+        rng: random.Random | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> ProbeEngine:
+        """An engine as `config` says; ValueError when a DNS server is not an address."""
+        rng = rng or random.SystemRandom()
+        servers = tuple(Server.parse(text) for text in config.dns_servers) or system_servers()
+        resolver = Resolver(servers, clock=clock)
+        limits = Limits(
+            port=config.smtp_port,
+            allow_private_networks=config.allow_private_networks,
+            connect_timeout_s=config.connect_timeout_s,
+            command_timeout_s=config.command_timeout_s,
+            greylist_pauses_s=tuple(config.greylist_retries_s),
+        )
+        inquirer = Inquirer(
+            Identity(config.helo, config.mail_from),
+            limits,
+            resolver=resolver,
+            pacer=Pacer(config.connections_per_host, clock),
+            tls=tls_context(),
+            rng=rng,
+            clock=clock,
+        )
+        return cls(config, resolver=resolver, inquirer=inquirer, rng=rng, clock=clock, now=now)
+
+    async def verify(
+        self, text: str, checks: Checks | None = None, deadline_s: float | None = None
+    ) -> Verification:
+        """What can be found out about `text` within `deadline_s` seconds.
+
+        Never raises for what an address, DNS or a mail server does.
+        """
+        checks = checks or Checks()
+        started = self._clock()
+        address = parse(text)
+        record = _Transcript(self._clock)
+        evidence = _known_of(address)
+        if address.valid and (checks.dns or checks.smtp):
+            deadline = Deadline(deadline_s or self._config.deadline_s, self._clock)
+            evidence = await self._find_out(address, evidence, checks, deadline, record)
+        evidence = replace(evidence, transcript=tuple(record.steps))
+        verdict, reason = judge(address, evidence, checks)
+        return Verification(
+            address=address,
+            verdict=verdict,
+            reason=reason,
+            score=score(verdict, reason, evidence),
+            evidence=evidence,
+            checks=checks,
+            verified_at=self._now(),
+            duration_s=self._clock() - started,
+        )
+
+    async def aclose(self) -> None:
+        """Close what is still open; verifications under way should be over."""
+        await self._inquirer.aclose()
+        await self._resolver.aclose()
+
+    async def _find_out(
+        self,
+        address: Address,
+        evidence: Evidence,
+        checks: Checks,
+        deadline: Deadline,
+        record: _Transcript,
+    ) -> Evidence:
+        domain = address.ascii_domain
+        policies = asyncio.ensure_future(self._policies(domain))
+        try:
+            route = await self._route(domain, deadline)
+            record.note_route(domain, route)
+            evidence = replace(
+                evidence,
+                dns=route.dns,
+                mx=route.hosts,
+                provider=next(filter(None, (provider_of(mx.host) for mx in route.hosts)), None),
+            )
+            if checks.smtp and route.dns.can_receive:
+                finding = await self._inquirer.ask(
+                    address, route, catch_all=checks.catch_all, deadline=deadline, say=record.say
+                )
+                evidence = _with_finding(evidence, finding)
+            grace_s = min(POLICY_GRACE_S, max(deadline.left_s, 0.05))
+            done, _ = await asyncio.wait({policies}, timeout=grace_s)
+            if done:
+                spf, dmarc = policies.result()
+                evidence = replace(evidence, spf=spf, dmarc=dmarc)
+            return evidence
+        finally:
+            policies.cancel()
+            await asyncio.gather(policies, return_exceptions=True)
+
+    async def _route(self, domain: str, deadline: Deadline) -> Route:
+        try:
+            async with asyncio.timeout(deadline.left_s):
+                return await locate(self._resolver, domain, self._rng)
+        except TimeoutError:
+            return Route(Dns.TIMEOUT)
+
+    async def _policies(self, domain: str) -> tuple[bool | None, bool | None]:
+        return await has_spf(self._resolver, domain), await has_dmarc(self._resolver, domain)
+
+
+class _Transcript:
+    """What was said and when, for `Evidence.transcript`."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._started = clock()
+        self.steps: list[Step] = []
+
+    def say(self, who: str, said: str) -> None:
+        at_ms = round((self._clock() - self._started) * 1000)
+        self.steps.append(Step(at_ms, who, said[:MAX_STEP]))
+
+    def note_route(self, domain: str, route: Route) -> None:
+        hosts = ", ".join(f"{mx.preference} {mx.host}" for mx in route.hosts[:5])
+        more = f" and {len(route.hosts) - 5} more" if len(route.hosts) > 5 else ""
+        self.say("dns", f"MX {domain}: {route.dns.value}" + (f" ({hosts}{more})" if hosts else ""))
+
+
+MAX_STEP = 1_000
+"""Characters of one transcript line."""
+
+
+def _known_of(address: Address) -> Evidence:
+    """What needs no network."""
+    return Evidence(
+        disposable=lists.disposable(address),
+        free=lists.free(address),
+        role=lists.role(address),
+        no_reply=lists.no_reply(address),
+        did_you_mean=lists.suggest(address),
+        person=people.guess(address.local) if address.valid else None,
+    )
+
+
+def _with_finding(evidence: Evidence, finding: Finding) -> Evidence:
+    meaning = finding.smtp.meaning
+    accepted = True if meaning is Meaning.ACCEPTED else None
+    full = True if meaning is Meaning.MAILBOX_FULL else None
+    disabled = True if meaning is Meaning.MAILBOX_DISABLED or finding.inactive else None
+    return replace(
+        evidence,
+        smtp=finding.smtp,
+        catch_all=finding.catch_all,
+        mailbox_full=False if accepted else full,
+        mailbox_disabled=False if accepted else disabled,
+    )

@@ -1,0 +1,78 @@
+"""Which IP addresses may be dialled: global unicast only, unless the operator allows more.
+
+DNS answers come from strangers, so a mail host may be said to live at a loopback, private or
+otherwise special address. The tables are the IANA special-purpose address registries (RFC 6890)
+as of 2025; addresses that carry an IPv4 address inside are judged by that one too.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+
+IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+_SPECIAL_V4 = tuple(
+    ipaddress.IPv4Network(network)
+    for network in (
+        "0.0.0.0/8",  # this network, RFC 791
+        "10.0.0.0/8",  # private, RFC 1918
+        "100.64.0.0/10",  # carrier-grade NAT, RFC 6598
+        "127.0.0.0/8",  # loopback, RFC 1122
+        "169.254.0.0/16",  # link-local, RFC 3927: also where clouds keep their metadata
+        "172.16.0.0/12",  # private, RFC 1918
+        "192.0.0.0/24",  # protocol assignments, RFC 6890
+        "192.0.2.0/24",  # documentation, RFC 5737
+        "192.31.196.0/24",  # AS112, RFC 7535
+        "192.52.193.0/24",  # AMT, RFC 7450
+        "192.88.99.0/24",  # 6to4 relays, RFC 7526
+        "192.168.0.0/16",  # private, RFC 1918
+        "192.175.48.0/24",  # AS112, RFC 7534
+        "198.18.0.0/15",  # benchmarking, RFC 2544
+        "198.51.100.0/24",  # documentation, RFC 5737
+        "203.0.113.0/24",  # documentation, RFC 5737
+        "224.0.0.0/4",  # multicast, RFC 1112
+        "240.0.0.0/4",  # reserved and limited broadcast, RFC 1112 and 919
+    )
+)
+_GLOBAL_V6 = ipaddress.IPv6Network("2000::/3")
+"""All global unicast space there is (RFC 4291 section 2.4); the rest is special by itself."""
+_SPECIAL_V6 = tuple(
+    ipaddress.IPv6Network(network)
+    for network in (
+        "2001::/23",  # protocol assignments with Teredo, benchmarking, ORCHID: RFC 2928
+        "2001:db8::/32",  # documentation, RFC 3849
+        "2620:4f:8000::/48",  # AS112, RFC 7534
+        "3fff::/20",  # documentation, RFC 9637
+    )
+)
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+_6TO4 = ipaddress.IPv6Network("2002::/16")
+
+
+def is_global(text: str) -> bool:
+    """Whether `text` is an IP address that the probe may dial without special leave."""
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    if isinstance(address, ipaddress.IPv4Address):
+        return _global_v4(address)
+    inner = _embedded_v4(address)
+    if inner is not None:
+        return _global_v4(inner)
+    return address in _GLOBAL_V6 and not any(address in network for network in _SPECIAL_V6)
+
+
+def _global_v4(address: ipaddress.IPv4Address) -> bool:
+    return not any(address in network for network in _SPECIAL_V4)
+
+
+def _embedded_v4(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+    """The IPv4 address that a mapped (RFC 4291), NAT64 (6052) or 6to4 (3056) one stands for."""
+    if address.ipv4_mapped is not None:
+        return address.ipv4_mapped
+    if address in _NAT64:
+        return ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
+    if address in _6TO4:
+        return address.sixtofour
+    return None
