@@ -13,9 +13,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from engine import lists, people
 from engine.dialogue import Identity, tls_context
 from engine.inquiry import Deadline, Finding, Inquirer, Limits
+from engine.known import known
 from engine.model import Address, Checks, Dns, Evidence, Meaning, Step, Verification
 from engine.mx import Route, locate
 from engine.pacing import Pacer
@@ -117,7 +117,7 @@ class ProbeEngine:
         started = self._clock()
         address = parse(text)
         record = _Transcript(self._clock)
-        evidence = _known_of(address)
+        evidence = known(address)
         if address.valid and (checks.dns or checks.smtp):
             deadline = Deadline(deadline_s or self._config.deadline_s, self._clock)
             evidence = await self._find_out(address, evidence, checks, deadline, record)
@@ -204,18 +204,6 @@ class _Transcript:
 
 MAX_STEP = 1_000
 """Characters of one transcript line."""
-
-
-def _known_of(address: Address) -> Evidence:
-    """What needs no network."""
-    return Evidence(
-        disposable=lists.disposable(address),
-        free=lists.free(address),
-        role=lists.role(address),
-        no_reply=lists.no_reply(address),
-        did_you_mean=lists.suggest(address),
-        person=people.guess(address.local) if address.valid else None,
-    )
 
 
 def _with_finding(evidence: Evidence, finding: Finding) -> Evidence:

@@ -14,7 +14,7 @@ from hashlib import blake2b
 from typing import Any
 
 from adapters.dialect import Dialect, Problem, ProblemKind, Verify
-from engine import lists, people
+from engine.known import known
 from engine.model import (
     Address,
     Dns,
@@ -129,18 +129,13 @@ def _evidence(address: Address, sample: Sample) -> Evidence:
     if not address.valid:
         return Evidence()
     host = MxHost(f"mx.{address.ascii_domain}", 10)
-    facts = Evidence(
-        disposable=lists.is_disposable(address.ascii_domain),
-        free=lists.is_free(address.ascii_domain),
-        role=lists.is_role(address.user),
-        no_reply=lists.is_no_reply(address.user),
-        did_you_mean=lists.suggest(address),
+    facts = replace(
+        known(address),
         dns=Dns.MX,
         mx=(host,),
         spf=True,
         dmarc=True,
         smtp=_smtp(sample.meaning, host.host),
-        person=people.guess(address.local),
     )
     return replace(facts, **sample.changes)
 

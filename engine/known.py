@@ -1,0 +1,18 @@
+"""What is known of an address without asking anybody."""
+
+from __future__ import annotations
+
+from engine import lists, people
+from engine.model import Address, Evidence
+
+
+def known(address: Address) -> Evidence:
+    """The evidence of the lists and of the local part."""
+    return Evidence(
+        disposable=lists.disposable(address),
+        free=lists.free(address),
+        role=lists.role(address),
+        no_reply=lists.no_reply(address),
+        did_you_mean=lists.suggest(address),
+        person=people.guess(address.local) if address.valid else None,
+    )
