@@ -1,0 +1,36 @@
+"""The balance, which is another service of the vendor's, on another host."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from adapters.dialect import Account, ShowAccount
+from adapters.whoisxml.params import asks_for_xml, params_of
+from adapters.whoisxml.xml import xml_reply
+from adapters.wire import WireReply, WireRequest, json_reply
+
+PRODUCT_ID, PRODUCT_NAME = 7, "Email Verification API"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShowBalance(ShowAccount):
+    """The balance, and how it is to look."""
+
+    xml: bool = False
+    product: str
+    """The only product to show, as sent; empty shows all."""
+
+
+def read_balance(request: WireRequest) -> ShowBalance:
+    params = params_of(request)
+    return ShowBalance(xml=asks_for_xml(params), product=str(params.get("productid") or "").strip())
+
+
+def write_balance(op: ShowBalance, account: Account) -> WireReply:
+    entry = {
+        "product_id": PRODUCT_ID,
+        "product": {"id": PRODUCT_ID, "name": PRODUCT_NAME},
+        "credits": account.credits_shown,
+    }
+    balance = {"data": [entry] if op.product in ("", str(PRODUCT_ID)) else []}
+    return xml_reply("response", balance, items="item") if op.xml else json_reply(balance)

@@ -1,0 +1,74 @@
+"""The error bodies: one for the single-address API and the balance, one for the bulk API."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from adapters.dialect import Endpoint, Problem, ProblemKind
+from adapters.whoisxml.params import asks_for_xml, params_of
+from adapters.whoisxml.xml import xml_reply
+from adapters.wire import Unreadable, WireReply, WireRequest, json_reply
+
+PROBLEMS: Mapping[ProblemKind, tuple[int, str, str]] = {
+    ProblemKind.UNREADABLE: (400, "BAD_REQUEST", "The request cannot be read."),
+    ProblemKind.MISSING: (400, "MISSING_PARAMETER", "The {field} parameter is required."),
+    ProblemKind.INVALID: (400, "INVALID_PARAMETER", "The {field} parameter is not valid."),
+    ProblemKind.NO_CREDENTIAL: (401, "API_KEY", "Authorisation or authentication failed"),
+    ProblemKind.BAD_CREDENTIAL: (401, "API_KEY", "Authorisation or authentication failed"),
+    ProblemKind.SUSPENDED: (403, "ACCOUNT", "The account is suspended."),
+    ProblemKind.UNCONFIRMED: (403, "ACCOUNT", "The account is not confirmed yet."),
+    ProblemKind.CLIENT_BLOCKED: (403, "ACCESS", "Requests from this address are not allowed."),
+    ProblemKind.NO_CREDITS: (403, "BALANCE", "Insufficient balance"),
+    ProblemKind.UNKNOWN_PATH: (404, "NOT_FOUND", "Not found."),
+    ProblemKind.WRONG_METHOD: (405, "METHOD", "The method is not allowed here."),
+    ProblemKind.TOO_LARGE: (413, "TOO_LARGE", "The request is too large."),
+    ProblemKind.TOO_FAST: (429, "RATE_LIMIT", "Too many requests."),
+    ProblemKind.INTERNAL: (500, "INTERNAL", "Internal server error."),
+    ProblemKind.UNAVAILABLE: (503, "UNAVAILABLE", "The service is not available."),
+    # the probe goes on, so that a repeat finds its answer
+    ProblemKind.NOT_READY: (504, "TIMEOUT", "The request took too long; send it again."),
+}
+"""Status, `errorCode` and text. No page lists them: the two texts without a full stop are those
+of the bulk API, the others ours."""
+
+V1_STATUSES: Mapping[ProblemKind, int] = {
+    ProblemKind.NO_CREDENTIAL: 403,
+    ProblemKind.BAD_CREDENTIAL: 403,
+}
+
+BULK_PATH = "/api/bevService"
+BULK_STATUSES: Mapping[ProblemKind, int] = {ProblemKind.NO_CREDITS: 402}
+
+
+def write_problem(request: WireRequest, problem: Problem, _: Endpoint[Any] | None) -> WireReply:
+    status, code, text = PROBLEMS[problem.kind]
+    text = text.format(field=problem.field)
+    headers = _problem_headers(problem)
+    if request.path.startswith(BULK_PATH):
+        status = BULK_STATUSES.get(problem.kind, status)
+        # several texts are possible where the request is at fault, so that a single one is a list
+        error = {"errors": [text]} if status == 400 else {"error": text}
+        return json_reply({"response": error}, status, headers=headers)
+    if request.path == "/api/v1":
+        status = V1_STATUSES.get(problem.kind, status)
+    body = {"errorCode": code, "msg": text, "Error": text}
+    if _failed_in_xml(request):
+        return xml_reply("ErrorMessage", body, status, headers=headers)
+    return json_reply({"ErrorMessage": body}, status, headers=headers)
+
+
+def _failed_in_xml(request: WireRequest) -> bool:
+    try:
+        return asks_for_xml(params_of(request))
+    except Unreadable:
+        return False
+
+
+def _problem_headers(problem: Problem) -> tuple[tuple[str, str], ...]:
+    headers: tuple[tuple[str, str], ...] = ()
+    if problem.retry_after_s is not None:
+        headers += (("Retry-After", str(problem.retry_after_s)),)
+    if problem.allow:
+        headers += (("Allow", ", ".join(problem.allow)),)
+    return headers

@@ -1,0 +1,127 @@
+"""One address, in three versions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from adapters.dialect import Problem, ProblemKind, Verify
+from adapters.whoisxml.params import asks_for_xml, params_of, switch
+from adapters.whoisxml.words import (
+    CATCH_ALL_CHECK,
+    CHECKS,
+    DNS_CHECK,
+    NULL_MX,
+    SMTP_CHECK,
+    WORDS,
+    well_formed,
+)
+from adapters.whoisxml.xml import xml_reply
+from adapters.wire import WireReply, WireRequest, json_reply
+from engine.model import Checks, Dns, Verification
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """What one version of the single-address API shows in its own way."""
+
+    name: str
+    parts: bool
+    """Whether `username` and `domain` stand before the address."""
+    omits: bool
+    """Whether what was not looked at is left out; otherwise it is `"null"` or an empty list."""
+    mx_end: str
+    """What follows the name of a mail host."""
+
+
+V1 = Version("v1", parts=False, omits=False, mx_end="")
+V2 = Version("v2", parts=True, omits=True, mx_end=".")
+V3 = Version("v3", parts=True, omits=True, mx_end="")
+VERSIONS = (V1, V2, V3)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WhoisVerify(Verify):
+    """A verification, and how its answer is to look."""
+
+    version: Version
+    xml: bool = False
+    shown: frozenset[str]
+    """The checks that are switched on; `formatCheck` always is."""
+
+
+SWITCHES: Mapping[str, str] = {
+    "validatedns": DNS_CHECK,
+    "validatesmtp": SMTP_CHECK,
+    "checkcatchall": CATCH_ALL_CHECK,
+    "checkfree": "freeCheck",
+    "checkdisposable": "disposableCheck",
+}
+"""Parameter in lower case, and the check that it switches. All are on unless switched off."""
+
+WAIT_S = 120
+"""The vendor's own limit for one request (v1's page)."""
+
+# -- reading ------------------------------------------------------------------------------
+
+
+def read_verify(version: Version, request: WireRequest) -> WhoisVerify:
+    params = params_of(request)
+    email = params.get("emailaddress")
+    if email is None or email == "":
+        raise Problem(ProblemKind.MISSING, field="emailAddress")
+    if not isinstance(email, str):
+        raise Problem(ProblemKind.INVALID, field="emailAddress")
+    if not email.strip():
+        raise Problem(ProblemKind.MISSING, field="emailAddress")
+    shown = frozenset(check for name, check in SWITCHES.items() if switch(params.get(name), True))
+    return WhoisVerify(
+        email=email.strip(),
+        checks=Checks(
+            dns=DNS_CHECK in shown,
+            smtp=SMTP_CHECK in shown,
+            catch_all=CATCH_ALL_CHECK in shown,
+        ),
+        refresh=switch(params.get("_hardrefresh"), False),
+        wait_s=WAIT_S,
+        version=version,
+        xml=asks_for_xml(params),
+        shown=shown,
+    )
+
+
+# -- writing ------------------------------------------------------------------------------
+
+
+def write_verify(op: WhoisVerify, v: Verification) -> WireReply:
+    row: dict[str, Any] = {}
+    if op.version.parts:
+        row |= {"username": v.address.local, "domain": v.address.domain}
+    row["emailAddress"] = v.address.raw
+    row["formatCheck"] = WORDS[well_formed(v)]
+    for name, find in CHECKS.items():
+        if name in op.shown:
+            row[name] = WORDS[find(v) if well_formed(v) else None]
+        elif not op.version.omits:
+            row[name] = WORDS[None]
+    mx = _mx_records(op, v)
+    if mx or not op.version.omits:
+        row["mxRecords"] = mx
+    # one date twice: an answer is replaced as a whole, so that what is shown was never updated
+    date = _date(v.verified_at)
+    row["audit"] = {"auditCreatedDate": date, "auditUpdatedDate": date}
+    return xml_reply("EmailVerifyRecord", row) if op.xml else json_reply(row)
+
+
+def _mx_records(op: WhoisVerify, v: Verification) -> list[str]:
+    if DNS_CHECK not in op.shown or not well_formed(v):
+        return []
+    if v.evidence.dns is Dns.NULL_MX:
+        return [NULL_MX]
+    return [f"{mx.host}{op.version.mx_end}" for mx in v.evidence.mx]
+
+
+def _date(at: datetime) -> str:
+    return f"{at:%Y-%m-%d %H:%M:%S}.{at.microsecond // 1000:03d} UTC"
