@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters import dataoorts
+from adapters.dataoorts import DIALECT, single
+from adapters.dataoorts.problems import write_problem
+from adapters.dataoorts.words import CAUSES
 from adapters.dialect import GuessPerson, PersonGuess, Problem, ProblemKind
 from adapters.wire import Unreadable, WireReply, WireRequest
 from engine.model import Checks, Evidence, MxHost, Person, Reason, Verdict, Verification
@@ -31,8 +33,8 @@ def verification(
 
 
 def written(v: Verification) -> dict[str, Any]:
-    op = dataoorts.VerifyAndPredict(email=v.address.raw)
-    info: dict[str, Any] = body(dataoorts.write_verify(op, v))["info"]
+    op = single.VerifyAndPredict(email=v.address.raw)
+    info: dict[str, Any] = body(single.write_verify(op, v))["info"]
     return info
 
 
@@ -49,7 +51,7 @@ def request(value: object) -> WireRequest:
 def test_every_verdict_is_its_result_whatever_the_reason(verdict: Verdict, reason: Reason) -> None:
     row = written(verification(verdict, reason))
     assert row["test_result"] == verdict.value
-    cause = dataoorts.CAUSES[row["result_cause"]]
+    cause = CAUSES[row["result_cause"]]
     assert (row["test_result"], row["test_score"]) == (cause.test_result, cause.score)
 
 
@@ -152,11 +154,11 @@ def test_facts(evidence: Evidence, name: str, value: object) -> None:
 def test_user_info(person: Person | None, accuracy: float, name: str | None) -> None:
     expected = {"accuracy": accuracy, "name": name, "username": "john+x"}
     v = verification(email="john+x@example.com", evidence=Evidence(person=person))
-    op = dataoorts.VerifyAndPredict(email=v.address.raw, predict=True)
-    assert body(dataoorts.write_verify(op, v))["user_info"] == expected
+    op = single.VerifyAndPredict(email=v.address.raw, predict=True)
+    assert body(single.write_verify(op, v))["user_info"] == expected
     guess = PersonGuess("john+x", person)
     op_guess = GuessPerson(email=v.address.raw)
-    assert body(dataoorts.write_predict(op_guess, guess)) == {"user_info": expected}
+    assert body(single.write_predict(op_guess, guess)) == {"user_info": expected}
 
 
 def test_keys_are_sorted_at_every_level() -> None:
@@ -165,8 +167,8 @@ def test_keys_are_sorted_at_every_level() -> None:
         return dict(pairs)
 
     v = verification(evidence=Evidence(person=RAJAT))
-    op = dataoorts.VerifyAndPredict(email=v.address.raw, predict=True)
-    json.loads(dataoorts.write_verify(op, v).body, object_pairs_hook=check)
+    op = single.VerifyAndPredict(email=v.address.raw, predict=True)
+    json.loads(single.write_verify(op, v).body, object_pairs_hook=check)
 
 
 @pytest.mark.parametrize(
@@ -181,7 +183,7 @@ def test_keys_are_sorted_at_every_level() -> None:
     ],
 )
 def test_info_is_a_boolean_or_its_text(info: dict[str, object], predict: bool) -> None:
-    op = dataoorts.read_verify(request({"email": " john@example.com ", **info}))
+    op = single.read_verify(request({"email": " john@example.com ", **info}))
     assert (op.email, op.predict, op.refuse_malformed) == ("john@example.com", predict, False)
 
 
@@ -201,13 +203,13 @@ def test_info_is_a_boolean_or_its_text(info: dict[str, object], predict: bool) -
 )
 def test_bad_members(value: object) -> None:
     with pytest.raises(Problem) as caught:
-        dataoorts.read_verify(request(value))
+        single.read_verify(request(value))
     assert caught.value.kind is ProblemKind.INVALID
 
 
 @given(st.binary() | st.recursive(st.none() | st.text(), st.lists).map(json.dumps).map(str.encode))
 def test_arbitrary_bodies_raise_only_what_is_declared(content: bytes) -> None:
-    for read in (dataoorts.read_verify, dataoorts.read_predict):
+    for read in (single.read_verify, single.read_predict):
         with contextlib.suppress(Problem, Unreadable):
             read(WireRequest("POST", "/ai_mails_api/v1", body=content))
 
@@ -222,28 +224,27 @@ def test_arbitrary_bodies_raise_only_what_is_declared(content: bytes) -> None:
     ],
 )
 def test_only_a_bearer_token_is_a_credential(headers: dict[str, str], key: str | None) -> None:
-    assert dataoorts.credential(WireRequest("POST", "/ai_mails_api/v1", headers=headers)) == key
+    assert single.credential(WireRequest("POST", "/ai_mails_api/v1", headers=headers)) == key
 
 
 def test_every_path_answers_with_a_slash_behind_it_too() -> None:
-    ways = {(e.path, e.methods, e.name) for e in dataoorts.DIALECT.endpoints}
+    ways = {(e.path, e.methods, e.name) for e in DIALECT.endpoints}
     assert {(path.removesuffix("/"), *rest) for path, *rest in ways} <= ways
     assert {(path.removesuffix("/") + "/", *rest) for path, *rest in ways} <= ways
 
 
 def test_only_health_needs_no_key() -> None:
-    for endpoint in dataoorts.DIALECT.endpoints:
+    for endpoint in DIALECT.endpoints:
         assert endpoint.needs_key is (endpoint.methods != ("GET",))
 
 
 @pytest.mark.parametrize("kind", list(ProblemKind))
 def test_every_problem_is_one_sorted_object(kind: ProblemKind) -> None:
-    reply = dataoorts.write_problem(WireRequest("GET", "/"), Problem(kind), None)
+    reply = write_problem(WireRequest("GET", "/"), Problem(kind), None)
     assert reply.status >= 400
     (text,) = body(reply).values()
     assert text
 
 
 def test_what_is_unauthorized_counts_towards_the_block() -> None:
-    counted = {kind for kind in ProblemKind if dataoorts.PROBLEMS[kind] == (401, "Unauthorized")}
-    assert counted == dataoorts.DIALECT.failed_attempts
+    assert DIALECT.failed_attempts == {ProblemKind.NO_CREDENTIAL, ProblemKind.BAD_CREDENTIAL}

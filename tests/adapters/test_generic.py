@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters import generic
 from adapters.dialect import (
     UNLIMITED,
     UNLIMITED_CREDITS,
@@ -23,6 +22,9 @@ from adapters.dialect import (
     ShowPlans,
     Verify,
 )
+from adapters.generic import DIALECT, account, single
+from adapters.generic.problems import write_problem
+from adapters.generic.words import SCORES
 from adapters.wire import Unreadable, WireReply, WireRequest
 from engine.model import (
     Checks,
@@ -64,7 +66,7 @@ def verification(
 
 
 def written(v: Verification) -> dict[str, Any]:
-    return body(generic.write_verify(Verify(email=v.address.raw), v))
+    return body(single.write_verify(Verify(email=v.address.raw), v))
 
 
 def body(reply: WireReply) -> dict[str, Any]:
@@ -82,7 +84,7 @@ def test_every_verdict_is_its_tier_whatever_the_reason(verdict: Verdict, reason:
         row = written(verification(verdict, reason, score=score))
         assert row["tier"] == row["quality"] == verdict.value
         assert RESULTS[row["result"]] == (row["tier"], row["tierLabel"])
-        lowest, highest = generic.SCORES[verdict]
+        lowest, highest = SCORES[verdict]
         assert lowest <= row["score"] <= highest
 
 
@@ -141,7 +143,9 @@ def test_the_conversation_outranks_the_reason() -> None:
         ("google", True, "Gmail"),
         ("microsoft", False, "Microsoft 365"),
         ("microsoft", True, "Outlook.com"),
-        ("never heard of", True, "never heard of"),
+        ("yahoo", True, "Yahoo"),
+        ("trendmicro", False, "Trend Micro"),
+        ("never heard of", True, "Never Heard Of"),
     ],
 )
 def test_provider_names(provider: str | None, free: bool, shown: str | None) -> None:
@@ -179,7 +183,7 @@ def test_times_are_utc_with_milliseconds(when: datetime) -> None:
     ],
 )
 def test_credentials(headers: dict[str, str], key: str | None) -> None:
-    assert generic.credential(WireRequest("POST", "/api/v1/verify", headers=headers)) == key
+    assert single.credential(WireRequest("POST", "/api/v1/verify", headers=headers)) == key
 
 
 @pytest.mark.parametrize(
@@ -200,7 +204,7 @@ def test_credentials(headers: dict[str, str], key: str | None) -> None:
 )
 def test_bad_parameters(value: object, kind: ProblemKind, field: str) -> None:
     with pytest.raises(Problem) as caught:
-        generic.read_verify(request(value))
+        single.read_verify(request(value))
     assert (caught.value.kind, caught.value.field) == (kind, field)
 
 
@@ -216,14 +220,14 @@ def test_bad_parameters(value: object, kind: ProblemKind, field: str) -> None:
     ],
 )
 def test_good_parameters(value: object, email: str, refresh: bool) -> None:
-    op = generic.read_verify(request(value))
+    op = single.read_verify(request(value))
     assert (op.email, op.refresh, op.refuse_malformed) == (email, refresh, False)
 
 
 @given(st.binary() | st.recursive(st.none() | st.text(), st.lists).map(json.dumps).map(str.encode))
 def test_arbitrary_bodies_raise_only_what_is_declared(content: bytes) -> None:
     with contextlib.suppress(Problem, Unreadable):
-        generic.read_verify(WireRequest("POST", "/api/v1/verify", body=content))
+        single.read_verify(WireRequest("POST", "/api/v1/verify", body=content))
 
 
 @pytest.mark.parametrize(
@@ -240,50 +244,50 @@ def test_arbitrary_bodies_raise_only_what_is_declared(content: bytes) -> None:
 def test_account(
     plan: str, used: int, credits_left: int | None, shown: tuple[float | None, ...]
 ) -> None:
-    found = next(p for p in generic.DIALECT.plans if p.name == plan)
-    row = account(found, used, credits_left)
+    found = next(p for p in DIALECT.plans if p.name == plan)
+    row = account_row(found, used, credits_left)
     names = ("included", "remaining", "overage", "overageRate", "rateLimit")
     assert tuple(row[name] for name in names) == shown
     assert (row["plan"], row["planName"], row["used"]) == (plan, plan.title(), used)
 
 
 def test_an_unlimited_account_shows_large_numbers() -> None:
-    row = account(UNLIMITED, 42, None)
+    row = account_row(UNLIMITED, 42, None)
     assert row["included"] == UNLIMITED_CREDITS
     assert row["remaining"] == UNLIMITED_CREDITS - 42
     assert row["rateLimit"] == UNLIMITED_CREDITS
 
 
 def test_prepaid_credits_are_what_remains() -> None:
-    row = account(UNLIMITED, 42, 5)
+    row = account_row(UNLIMITED, 42, 5)
     assert (row["included"], row["remaining"], row["overage"]) == (47, 5, 0)
 
 
 def test_another_vendors_rate_is_shown_by_the_minute() -> None:
-    assert account(Plan("x", "X", rates={"verify": Rate(25, 1)}), 0, None)["rateLimit"] == 1_500
+    assert account_row(Plan("x", "X", rates={"verify": Rate(25, 1)}), 0, None)["rateLimit"] == 1_500
 
 
-def account(plan: Plan, used: int, credits_left: int | None) -> dict[str, Any]:
+def account_row(plan: Plan, used: int, credits_left: int | None) -> dict[str, Any]:
     shown = Account("john@smith.com", plan, "2026-05", used, credits_left)
-    return body(generic.write_account(ShowAccount(), shown))
+    return body(account.write_account(ShowAccount(), shown))
 
 
 def test_only_the_free_plan_is_capped() -> None:
-    assert [plan.name for plan in generic.DIALECT.plans if plan.hard_cap] == ["free"]
+    assert [plan.name for plan in DIALECT.plans if plan.hard_cap] == ["free"]
 
 
 def test_plans_are_public_and_uncounted() -> None:
-    (endpoint,) = (e for e in generic.DIALECT.endpoints if e.name == "plans")
+    (endpoint,) = (e for e in DIALECT.endpoints if e.name == "plans")
     assert not endpoint.needs_key
     assert endpoint.bucket is None
-    rows = body(generic.write_plans(ShowPlans(), generic.DIALECT.plans))["plans"]
+    rows = body(account.write_plans(ShowPlans(), DIALECT.plans))["plans"]
     assert [row["price"] for row in rows] == [0, 29, 99, 299]
 
 
 @pytest.mark.parametrize("kind", list(ProblemKind))
 def test_every_problem_has_a_code_and_a_message(kind: ProblemKind) -> None:
     problem = Problem(kind, used=100, limit=100, retry_after_s=7)
-    reply = generic.write_problem(WireRequest("GET", "/"), problem, None)
+    reply = write_problem(WireRequest("GET", "/"), problem, None)
     assert reply.status >= 400
     row = body(reply)
     assert list(row)[:2] == ["error", "message"]

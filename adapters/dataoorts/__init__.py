@@ -1,0 +1,79 @@
+"""Dataoorts Unify API "AI Mails", `https://cloud.dataoorts.com/ai_mails_api`.
+
+Documentation: https://docs.dataoorts.com/docs/api-email-verification/, seen 2026-11; fixtures
+in `compat_fixtures/dataoorts`. The page shows neither an error nor the whole list of causes;
+what it leaves open is a table here.
+
+Quirks that are copied on purpose:
+- `info` asks for `user_info`, while the block named `info` is always there; the samples send
+  it as the text "true" or "false" (fixture `verify_and_predict`);
+- the keys of every object are sorted;
+- `isv_mx` says whether the mail server answered well, not whether there is an MX record: it is
+  null beside a filled `mx_record` (the same fixture);
+- an address that keeps failing to authenticate is locked out for good; here that is a setting.
+"""
+
+from __future__ import annotations
+
+import string
+from dataclasses import replace
+from typing import Any
+
+from adapters.dataoorts import single
+from adapters.dataoorts.problems import FAILED_ATTEMPTS, write_problem
+from adapters.dialect import CheckHealth, Dialect, Endpoint, KeyShape, Plan, RootPath
+
+
+def _health(name: str, path: str) -> Endpoint[CheckHealth]:
+    return Endpoint(
+        name=name,
+        methods=("GET",),
+        path=path,
+        read=single.read_health,
+        write=single.write_health,
+        needs_key=False,
+    )
+
+
+ENDPOINTS: tuple[Endpoint[Any], ...] = (
+    _health("health", "/ai_mails_api/v1"),
+    Endpoint(
+        name="verify",
+        methods=("POST",),
+        path="/ai_mails_api/v1",
+        read=single.read_verify,
+        write=single.write_verify,
+        bucket="verify",
+    ),
+    # seen on /v1 and /bulk/v1 alone
+    _health("data_health", "/ai_mails_api/data/v1"),
+    Endpoint(
+        name="data",
+        methods=("POST",),
+        path="/ai_mails_api/data/v1",
+        read=single.read_predict,
+        write=single.write_predict,
+    ),
+    _health("bulk_health", "/ai_mails_api/bulk/v1"),
+    _health("bulk_results_health", "/ai_mails_api/bulk_results/v1"),
+)
+
+DIALECT = Dialect(
+    name="dataoorts",
+    title="Dataoorts AI Mails",
+    hosts=("cloud.dataoorts.com",),
+    base_path="/ai_mails_api",
+    root_paths=(RootPath("/ai_mails_api/"),),
+    endpoints=tuple(
+        replace(endpoint, path=endpoint.path + slash)
+        # the version is the path's end, and some write a slash behind it
+        for slash in ("", "/")
+        for endpoint in ENDPOINTS
+    ),
+    credential=single.credential,
+    write_problem=write_problem,
+    failed_attempts=FAILED_ATTEMPTS,
+    key_shape=KeyShape("", "test_", alphabet=string.ascii_letters + string.digits, length=40),
+    sandbox_key="test_sandbox",
+    plans=(Plan("dataoorts", "Dataoorts Unify", batches_per_day=3),),
+)

@@ -1,0 +1,43 @@
+"""The error bodies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from adapters.dialect import Endpoint, Problem, ProblemKind
+from adapters.wire import WireReply, WireRequest, json_reply
+
+PROBLEMS: Mapping[ProblemKind, tuple[int, str]] = {
+    ProblemKind.UNREADABLE: (400, "Invalid request body"),
+    ProblemKind.MISSING: (400, "Invalid request body"),
+    ProblemKind.INVALID: (400, "Invalid request body"),
+    ProblemKind.NO_CREDENTIAL: (401, "Unauthorized"),
+    ProblemKind.BAD_CREDENTIAL: (401, "Unauthorized"),
+    ProblemKind.NO_CREDITS: (402, "Insufficient credits"),
+    ProblemKind.CLIENT_BLOCKED: (403, "IP address blocked"),
+    ProblemKind.SUSPENDED: (403, "Account suspended"),
+    ProblemKind.UNCONFIRMED: (403, "Account not confirmed"),
+    ProblemKind.UNKNOWN_PATH: (404, "Not found"),
+    ProblemKind.WRONG_METHOD: (405, "Method not allowed"),
+    ProblemKind.TOO_LARGE: (413, "Payload too large"),
+    ProblemKind.TOO_FAST: (429, "Too many requests"),
+    ProblemKind.INTERNAL: (500, "Internal server error"),
+    ProblemKind.NOT_READY: (503, "Service unavailable"),
+    ProblemKind.UNAVAILABLE: (503, "Service unavailable"),
+}
+"""None is published: statuses and texts are ours."""
+
+
+def write_problem(_: WireRequest, problem: Problem, __: Endpoint[Any] | None) -> WireReply:
+    status, text = PROBLEMS[problem.kind]
+    headers: tuple[tuple[str, str], ...] = ()
+    if problem.retry_after_s is not None:
+        headers += (("Retry-After", str(problem.retry_after_s)),)
+    if problem.allow:
+        headers += (("Allow", ", ".join(problem.allow)),)
+    return json_reply({"error": text}, status, headers=headers)
+
+
+FAILED_ATTEMPTS = frozenset(kind for kind, (status, _) in PROBLEMS.items() if status == 401)
+"""What may block a client's address."""

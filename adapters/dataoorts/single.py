@@ -1,0 +1,113 @@
+"""One address: its verification, and who its owner seems to be; the health check."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from adapters.dataoorts.words import CAUSES, FREE_PROVIDERS, cause_word, generic, score
+from adapters.dialect import CheckHealth, GuessPerson, PersonGuess, Problem, ProblemKind, Verify
+from adapters.wire import WireReply, WireRequest, json_reply
+from engine.model import Person, Verdict, Verification
+
+SWITCH: Mapping[str, bool] = {"true": True, "false": False}
+"""`info`, in any case."""
+
+
+# -- reading ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifyAndPredict(Verify):
+    """A verification that may also show who the owner seems to be."""
+
+    predict: bool = False
+
+
+def credential(request: WireRequest) -> str | None:
+    return request.bearer
+
+
+def read_verify(request: WireRequest) -> VerifyAndPredict:
+    return VerifyAndPredict(email=_email(request), predict=_info(request))
+
+
+def read_predict(request: WireRequest) -> GuessPerson:
+    return GuessPerson(email=_email(request))
+
+
+def read_health(_: WireRequest) -> CheckHealth:
+    return CheckHealth()
+
+
+def _email(request: WireRequest) -> str:
+    """Any text but a blank one: a malformed address is a verdict (`invalid_format`)."""
+    email = request.json_object.get("email")
+    if not isinstance(email, str) or not email.strip():
+        raise Problem(ProblemKind.INVALID, field="email")
+    return email.strip()
+
+
+def _info(request: WireRequest) -> bool:
+    """Off by default: the smaller answer is the whole verification."""
+    value = request.json_object.get("info", False)
+    if isinstance(value, str):
+        value = SWITCH.get(value.strip().lower())
+    if not isinstance(value, bool):
+        raise Problem(ProblemKind.INVALID, field="info")
+    return value
+
+
+# -- writing ------------------------------------------------------------------------------
+
+
+def write_verify(op: VerifyAndPredict, v: Verification) -> WireReply:
+    body: dict[str, object] = {"info": _info_block(v)}
+    if op.predict:
+        body["user_info"] = _user_info(v.address.local, v.evidence.person)
+    return json_reply(body, sort_keys=True)
+
+
+def write_predict(_: GuessPerson, guess: PersonGuess) -> WireReply:
+    return json_reply({"user_info": _user_info(guess.user, guess.person)}, sort_keys=True)
+
+
+def write_health(_: CheckHealth, __: None) -> WireReply:
+    return json_reply({"status": "All Services Operational"})
+
+
+def _info_block(v: Verification) -> dict[str, object]:
+    word = cause_word(v)
+    cause = CAUSES[word]
+    best = v.evidence.mx[0].host if v.evidence.mx else v.evidence.mx_host
+    provider = v.evidence.provider if v.evidence.free else None
+    return {
+        "domain": v.address.domain,
+        "email": v.address.raw,
+        "email_avatar": v.evidence.avatar,
+        "is_disposable": v.evidence.disposable,
+        "is_free": v.evidence.free,
+        "isv_domain": cause.isv_domain,
+        "isv_format": cause.isv_format,
+        "isv_mx": cause.isv_mx,
+        # a list the address is on; those that we are on say nothing of it
+        "isv_noblock": v.evidence.spamtrap is not True,
+        # false makes consumers call it a catch-all whatever the result: not beside a name
+        # that an otherwise catch-all domain refused
+        "isv_nocatchall": not (
+            word == "catch_all"
+            or (v.evidence.catch_all is True and v.verdict is not Verdict.UNDELIVERABLE)
+        ),
+        "isv_nogeneric": not generic(v),
+        "mx_record": best or "",
+        "provider": FREE_PROVIDERS.get(provider or ""),
+        "result_cause": word,
+        "test_result": cause.test_result,
+        "test_score": score(v),
+    }
+
+
+def _user_info(user: str, person: Person | None) -> dict[str, object]:
+    name = person.full if person else None
+    accuracy = round(person.accuracy, 2) if person and name else 0.0
+    return {"accuracy": accuracy, "name": name, "username": user}

@@ -1,0 +1,100 @@
+"""The vendor's words for our verdicts and reasons, and what goes with them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from engine.model import Reason, Verdict, Verification
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """What goes with a `result_cause`."""
+
+    test_result: str
+    score: int
+    """Before what the address itself costs."""
+    isv_format: bool = True
+    isv_domain: bool = True
+    isv_mx: bool | None = True
+
+
+CAUSES: Mapping[str, Cause] = {
+    # seen
+    "accepted_email": Cause("deliverable", 100),
+    "no_connect": Cause("unknown", 40, isv_mx=None),
+    # words of mails.so, whose vocabulary this is; scores and flags are ours
+    "timeout": Cause("unknown", 40, isv_mx=None),
+    "catch_all": Cause("risky", 60),
+    "disposable": Cause("risky", 40),
+    "rejected_email": Cause("undeliverable", 0),
+    "invalid_smtp": Cause("undeliverable", 0, isv_mx=False),
+    "invalid_domain": Cause("undeliverable", 0, isv_domain=False, isv_mx=False),
+    "invalid_format": Cause("undeliverable", 0, isv_format=False, isv_domain=False, isv_mx=False),
+    # words of its relatives (Kickbox, Emailable), for what the above cannot say; below 50, from
+    # where on consumers send to what is risky or unknown
+    "low_quality": Cause("risky", 40),
+    "low_deliverability": Cause("risky", 40),
+    "unavailable_smtp": Cause("unknown", 40, isv_mx=None),
+    "unexpected_error": Cause("unknown", 40, isv_mx=None),
+}
+"""Each cause has one result, so that either says enough."""
+
+REASONS: Mapping[Verdict, Mapping[Reason, str]] = {
+    Verdict.DELIVERABLE: {},
+    Verdict.RISKY: {
+        Reason.CATCH_ALL: "catch_all",
+        Reason.DISPOSABLE: "disposable",
+        Reason.LOW_QUALITY: "low_quality",
+    },
+    Verdict.UNDELIVERABLE: {
+        Reason.INVALID_EMAIL: "invalid_format",
+        Reason.INVALID_DOMAIN: "invalid_domain",
+        Reason.DNS_ERROR: "invalid_domain",
+        Reason.INVALID_SMTP: "invalid_smtp",
+        Reason.NO_CONNECT: "invalid_smtp",
+    },
+    Verdict.UNKNOWN: {
+        Reason.NO_CONNECT: "no_connect",
+        Reason.DNS_ERROR: "no_connect",
+        Reason.NOT_CHECKED: "no_connect",
+        Reason.TIMEOUT: "timeout",
+        Reason.UNEXPECTED_ERROR: "unexpected_error",
+    },
+}
+
+OTHER_CAUSE: Mapping[Verdict, str] = {
+    Verdict.DELIVERABLE: "accepted_email",
+    Verdict.RISKY: "low_deliverability",
+    Verdict.UNDELIVERABLE: "rejected_email",
+    # a refusal of us, or for now: never `invalid_smtp`, which would condemn the mailbox
+    Verdict.UNKNOWN: "unavailable_smtp",
+}
+
+DISPOSABLE_COSTS, GENERIC_COSTS = 30, 10
+"""Off the score; the first is seen, the second ours."""
+
+FREE_PROVIDERS: Mapping[str, str] = {"google": "gmail"}
+"""`provider` of a free-mail domain; any other is null, as is every provider but this one in
+the samples."""
+
+
+def cause_word(v: Verification) -> str:
+    return REASONS[v.verdict].get(v.reason, OTHER_CAUSE[v.verdict])
+
+
+def generic(v: Verification) -> bool:
+    """Nobody's own address."""
+    return v.evidence.role or v.evidence.no_reply
+
+
+def score(v: Verification) -> int:
+    word = cause_word(v)
+    points = CAUSES[word].score
+    # the cause `disposable` has its cost in it
+    if v.evidence.disposable and word != "disposable":
+        points -= DISPOSABLE_COSTS
+    if generic(v):
+        points -= GENERIC_COSTS
+    return max(points, 0)

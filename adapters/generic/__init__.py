@@ -1,0 +1,56 @@
+"""The generic "API Documentation v1", keys `ev_live_…`: VerifyCatch's API.
+
+Documentation: https://www.verifycatch.com/docs, seen 2026-11; fixtures in
+`compat_fixtures/generic`. The page shows one error code, one verification and one account;
+whatever it leaves open is a constant here.
+
+Quirks:
+- an error is `{"error": code, "message": text}`, and what belongs to it stands beside them;
+- the sample clients poll twelve times a minute where the free plan allows ten requests, so
+  that only a POST counts against the minute;
+- a score never leaves the range of its tier.
+"""
+
+from __future__ import annotations
+
+from adapters.dialect import Dialect, Endpoint, KeyShape, RootPath
+from adapters.generic import account, single
+from adapters.generic.problems import write_problem
+
+DIALECT = Dialect(
+    name="generic",
+    title="API v1 (VerifyCatch)",
+    hosts=("www.verifycatch.com", "verifycatch.com"),
+    base_path="/api/v1",
+    root_paths=(RootPath("/api/v1/"),),
+    endpoints=(
+        Endpoint(
+            name="verify",
+            methods=("POST",),
+            path="/api/v1/verify",
+            read=single.read_verify,
+            write=single.write_verify,
+            bucket=account.BUCKET,
+        ),
+        Endpoint(
+            name="account",
+            methods=("GET",),
+            path="/api/v1/account",
+            read=account.read_account,
+            write=account.write_account,
+        ),
+        Endpoint(
+            name="plans",
+            methods=("GET",),
+            path="/api/v1/plans",
+            read=account.read_plans,
+            write=account.write_plans,
+            needs_key=False,
+        ),
+    ),
+    credential=single.credential,
+    write_problem=write_problem,
+    key_shape=KeyShape("ev_live_", "ev_test_", length=24),
+    sandbox_key="ev_test_sandbox",
+    plans=account.PLANS,
+)

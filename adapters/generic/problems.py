@@ -1,0 +1,63 @@
+"""The error bodies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from adapters.dialect import Endpoint, Problem, ProblemKind
+from adapters.wire import WireReply, WireRequest, json_reply
+
+PROBLEMS: Mapping[ProblemKind, tuple[int, str, str]] = {
+    ProblemKind.UNREADABLE: (400, "invalid_request", "The request body must be a JSON object."),
+    ProblemKind.MISSING: (400, "invalid_request", "{field} is required."),
+    ProblemKind.INVALID: (400, "invalid_request", "{detail}"),
+    ProblemKind.NO_CREDENTIAL: (401, "unauthorized", "API key is missing."),
+    ProblemKind.BAD_CREDENTIAL: (401, "unauthorized", "API key is invalid."),
+    ProblemKind.NO_CREDITS: (
+        402,
+        "usage_limit_reached",
+        "Monthly limit reached ({limit} verifications). Upgrade to continue.",
+    ),
+    ProblemKind.SUSPENDED: (403, "account_suspended", "Your account has been suspended."),
+    ProblemKind.UNCONFIRMED: (
+        403,
+        "email_not_verified",
+        "Verify the email address of your account first.",
+    ),
+    ProblemKind.CLIENT_BLOCKED: (403, "forbidden", "Your IP address is not allowed."),
+    ProblemKind.UNKNOWN_PATH: (404, "not_found", "Not found."),
+    ProblemKind.WRONG_METHOD: (405, "method_not_allowed", "Method not allowed."),
+    ProblemKind.TOO_LARGE: (413, "payload_too_large", "The request body is too large."),
+    ProblemKind.TOO_FAST: (
+        429,
+        "rate_limit_exceeded",
+        "Rate limit exceeded. Retry in {retry_after_s} seconds.",
+    ),
+    ProblemKind.INTERNAL: (500, "server_error", "Internal server error."),
+    ProblemKind.NOT_READY: (503, "server_error", "The verification takes too long. Retry later."),
+    ProblemKind.UNAVAILABLE: (503, "server_error", "Service unavailable. Retry later."),
+}
+"""Only the row of 402 is published in full, of the others the statuses 400 to 403, 429 and 500."""
+
+
+def write_problem(_: WireRequest, problem: Problem, __: Endpoint[Any] | None) -> WireReply:
+    status, code, text = PROBLEMS[problem.kind]
+    message = text.format(
+        field=problem.field,
+        detail=problem.detail or "A parameter is invalid.",
+        limit=problem.limit,
+        retry_after_s=problem.retry_after_s,
+    )
+    body: dict[str, object] = {"error": code, "message": message}
+    headers: tuple[tuple[str, str], ...] = ()
+    if problem.field:
+        body["field"] = problem.field
+    if problem.kind is ProblemKind.NO_CREDITS:
+        body |= {"used": problem.used, "limit": problem.limit}
+    if problem.retry_after_s is not None:
+        body["retryAfter"] = problem.retry_after_s
+        headers += (("Retry-After", str(problem.retry_after_s)),)
+    if problem.allow:
+        headers += (("Allow", ", ".join(problem.allow)),)
+    return json_reply(body, status, headers=headers)

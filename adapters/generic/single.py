@@ -1,0 +1,113 @@
+"""One address."""
+
+from __future__ import annotations
+
+from datetime import UTC
+from typing import Any
+
+from adapters.dialect import Problem, ProblemKind, Verify
+from adapters.generic.words import LABELS, TIERS, provider, result, score
+from adapters.wire import WireReply, WireRequest, json_reply
+from engine.model import Reason, Verification
+
+MAX_EMAIL_CHARACTERS = 320
+
+SPOKEN_TO = frozenset(
+    {
+        Reason.ACCEPTED_EMAIL,
+        Reason.REJECTED_EMAIL,
+        Reason.CATCH_ALL,
+        Reason.MAILBOX_FULL,
+        Reason.GREYLISTED,
+    }
+)
+"""Reasons that only a mail server can give: what an answer without a conversation on record,
+such as an upstream's, shows as `connected`."""
+
+ACCEPTED = frozenset({Reason.ACCEPTED_EMAIL, Reason.CATCH_ALL})
+"""Likewise for `mailboxExists`."""
+
+# -- reading ------------------------------------------------------------------------------
+
+
+def credential(request: WireRequest) -> str | None:
+    """A bearer token, else `X-API-Key`."""
+    return request.bearer or request.headers.get("x-api-key", "").strip() or None
+
+
+def read_verify(request: WireRequest) -> Verify:
+    body = request.json_object
+    refresh = body.get("refresh", False)
+    if not isinstance(refresh, bool):
+        raise Problem(ProblemKind.INVALID, "refresh must be true or false.", "refresh")
+    return Verify(email=_email(body.get("email")), refresh=refresh)
+
+
+def _email(value: object) -> str:
+    """An address that has a domain, which the answer must show; else a `Problem`.
+
+    Whatever else is wrong with it is a verdict.
+    """
+    if value is None:
+        raise Problem(ProblemKind.MISSING, field="email")
+    if not isinstance(value, str):
+        raise Problem(ProblemKind.INVALID, "email must be a string.", "email")
+    email = value.strip()
+    if not email:
+        raise Problem(ProblemKind.MISSING, field="email")
+    if len(email) > MAX_EMAIL_CHARACTERS:
+        text = f"email must have at most {MAX_EMAIL_CHARACTERS} characters."
+        raise Problem(ProblemKind.INVALID, text, "email")
+    _, at, domain = email.rpartition("@")
+    if not at or not domain:
+        raise Problem(ProblemKind.INVALID, "email must have the form name@domain.", "email")
+    return email
+
+
+# -- writing ------------------------------------------------------------------------------
+
+
+def write_verify(_: Verify, v: Verification) -> WireReply:
+    return json_reply(_verification(v))
+
+
+def _verification(v: Verification) -> dict[str, Any]:
+    word = result(v)
+    verified_at = v.verified_at.astimezone(UTC).isoformat(timespec="milliseconds")
+    return {
+        "email": v.address.normalized,
+        "domain": v.address.domain,
+        "score": score(v),
+        "tier": TIERS[v.verdict],
+        "tierLabel": LABELS[word],
+        "result": word,
+        "quality": TIERS[v.verdict],
+        "provider": provider(v),
+        "isRole": v.evidence.role,
+        "isDisposable": v.evidence.disposable,
+        "mx": [{"exchange": mx.host, "priority": mx.preference} for mx in v.evidence.mx],
+        "smtp": _smtp(v),
+        # these three know no third value: what is not known is false
+        "catchAll": {"isCatchAll": v.evidence.catch_all is True or v.reason is Reason.CATCH_ALL},
+        "spf": v.evidence.spf is True,
+        "dmarc": v.evidence.dmarc is True,
+        "verifiedAt": verified_at.replace("+00:00", "Z"),
+        "cached": v.cached,
+    }
+
+
+def _smtp(v: Verification) -> dict[str, object]:
+    smtp = v.evidence.smtp
+    if smtp is None:
+        return {
+            "connected": v.reason in SPOKEN_TO,
+            "mailboxExists": v.reason in ACCEPTED,
+            "responseCode": None,
+            "latencyMs": None,
+        }
+    return {
+        "connected": smtp.connected,
+        "mailboxExists": smtp.accepted is True,
+        "responseCode": smtp.code,
+        "latencyMs": smtp.latency_ms,
+    }

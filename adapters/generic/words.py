@@ -1,0 +1,92 @@
+"""The vendor's words for our verdicts and reasons, and its score ranges."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from engine.model import Reason, Verdict, Verification
+
+TIERS: Mapping[Verdict, str] = {
+    Verdict.DELIVERABLE: "deliverable",
+    Verdict.RISKY: "risky",
+    Verdict.UNDELIVERABLE: "undeliverable",
+    Verdict.UNKNOWN: "unknown",
+}
+
+RESULTS: Mapping[Verdict, Mapping[Reason, str]] = {
+    Verdict.DELIVERABLE: {},
+    Verdict.RISKY: {Reason.CATCH_ALL: "catch_all"},
+    Verdict.UNDELIVERABLE: {},
+    Verdict.UNKNOWN: {},
+}
+
+OTHER_RESULT: Mapping[Verdict, str] = {
+    Verdict.DELIVERABLE: "ok",
+    Verdict.RISKY: "risky",
+    Verdict.UNDELIVERABLE: "invalid",
+    Verdict.UNKNOWN: "unknown",
+}
+
+LABELS: Mapping[str, str] = {
+    "ok": "OK",
+    # only the first is published
+    "risky": "Risky",
+    "catch_all": "Catch-All",
+    "invalid": "Invalid",
+    "unknown": "Unknown",
+}
+"""`tierLabel`, by result."""
+
+SCORES: Mapping[Verdict, tuple[int, int]] = {
+    Verdict.DELIVERABLE: (80, 100),
+    Verdict.RISKY: (40, 79),
+    Verdict.UNDELIVERABLE: (0, 39),
+    # "varies", but never the score of a deliverable address
+    Verdict.UNKNOWN: (0, 79),
+}
+"""Lowest and highest score of each tier."""
+
+PROVIDERS: Mapping[str, str] = {
+    "google": "Google Workspace",
+    "microsoft": "Microsoft 365",
+    "apple": "iCloud",
+    "trendmicro": "Trend Micro",
+    "mailru": "Mail.ru",
+    "gmx": "GMX",
+    "ovh": "OVHcloud",
+    "improvmx": "ImprovMX",
+    "forwardemail": "Forward Email",
+    "mailbox.org": "mailbox.org",
+    "netease": "NetEase",
+    "aliyun": "Alibaba",
+    "sfr": "SFR",
+    "laposte": "La Poste",
+    "wp": "WP",
+    "att": "AT&T",
+    "godaddy": "GoDaddy",
+    "sendgrid": "SendGrid",
+}
+"""Display names; of any other provider its word, capitalised. The page's sample says "Google
+Workspace", its table "Google, Microsoft 365, etc.".
+"""
+
+FREE_MAIL_PROVIDERS: Mapping[str, str] = {"google": "Gmail", "microsoft": "Outlook.com"}
+"""What a free-mail domain shows instead."""
+
+
+def result(v: Verification) -> str:
+    return RESULTS[v.verdict].get(v.reason, OTHER_RESULT[v.verdict])
+
+
+def score(v: Verification) -> int:
+    lowest, highest = SCORES[v.verdict]
+    return min(max(v.score, lowest), highest)
+
+
+def provider(v: Verification) -> str | None:
+    word = v.evidence.provider
+    if word is None:
+        return None
+    if v.evidence.free and word in FREE_MAIL_PROVIDERS:
+        return FREE_MAIL_PROVIDERS[word]
+    return PROVIDERS.get(word, word.title())
