@@ -161,6 +161,15 @@ def test_user_info(person: Person | None, accuracy: float, name: str | None) -> 
     assert body(single.write_predict(op_guess, guess)) == {"user_info": expected}
 
 
+def test_the_sample_of_a_prediction() -> None:
+    guess = PersonGuess("rajat696viswwakarrma", Person("Rajat", "Vishwakarma", accuracy=0.81))
+    reply = single.write_predict(GuessPerson(email="rajat696viswwakarrma@gmail.com"), guess)
+    assert reply.body == (
+        b'{"user_info":{"accuracy":0.81,"name":"Rajat Vishwakarma",'
+        b'"username":"rajat696viswwakarrma"}}'
+    )
+
+
 def test_keys_are_sorted_at_every_level() -> None:
     def check(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         assert [key for key, _ in pairs] == sorted(key for key, _ in pairs)
