@@ -1,0 +1,22 @@
+"""The storage: tables, the database they live in, and what can go wrong with it."""
+
+from gateway.store.errors import (
+    Conflict,
+    StoreBusy,
+    StoreError,
+    StoreFull,
+    StoreTooNew,
+    StoreUnusable,
+)
+from gateway.store.store import Store, open_store
+
+__all__ = [
+    "Conflict",
+    "Store",
+    "StoreBusy",
+    "StoreError",
+    "StoreFull",
+    "StoreTooNew",
+    "StoreUnusable",
+    "open_store",
+]

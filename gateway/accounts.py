@@ -1,0 +1,506 @@
+"""Accounts: who may ask, how fast, and on whose credits.
+
+AccountsError
+├── NoSuchAccount, NoSuchKey, AmbiguousKey
+├── UnknownPlan, UnknownDialect
+└── KeyTaken
+CreditsSpent (gateway.ledger) and TooFast (gateway.limits) are answers to a caller.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Row, func, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from adapters.dialect import UNLIMITED, Dialect, KeyShape
+from gateway.callers import Caller, Callers, Status
+from gateway.keys import digest, hint, mint
+from gateway.ledger import CreditsSpent, Entry, Ledger, settle
+from gateway.limits import Limiter, MovingWindow, TooFast
+from gateway.plans import Plans
+from gateway.store import Conflict, Store
+from gateway.store.tables import accounts, keys, milestones
+
+__all__ = [
+    "Accounts",
+    "AccountsError",
+    "AmbiguousKey",
+    "Caller",
+    "Charge",
+    "CreditsSpent",
+    "KeyInfo",
+    "KeyTaken",
+    "NewKey",
+    "NoSuchAccount",
+    "NoSuchKey",
+    "Status",
+    "TooFast",
+    "UnknownDialect",
+    "UnknownPlan",
+    "Usage",
+    "open_accounts",
+]
+
+FIRST_OWNER = "owner@localhost"
+"""Owner of the account made on first start, until somebody says otherwise."""
+BOOTSTRAPPED = "bootstrapped"
+"""The milestone that a first account was made."""
+
+
+class AccountsError(Exception):
+    """What was asked about accounts and keys cannot be done."""
+
+
+class NoSuchAccount(AccountsError):
+    def __init__(self, account_id: int) -> None:
+        super().__init__(f"there is no account {account_id}")
+
+
+class NoSuchKey(AccountsError):
+    def __init__(self, which: str) -> None:
+        super().__init__(f"no key has {which!r} as its id or its end")
+
+
+class AmbiguousKey(AccountsError):
+    def __init__(self, which: str, ids: Collection[int]) -> None:
+        super().__init__(
+            f"{which!r} fits the keys {', '.join(map(str, ids))}; give an id or the whole key"
+        )
+        self.ids = tuple(ids)
+
+
+class _UnknownName(AccountsError):
+    what = ""
+
+    def __init__(self, name: str, known: Collection[str]) -> None:
+        super().__init__(f"no {self.what} is named {name!r}; there are {', '.join(known)}")
+        self.name = name
+        self.known = tuple(known)
+
+
+class UnknownPlan(_UnknownName):
+    what = "plan"
+
+
+class UnknownDialect(_UnknownName):
+    what = "dialect"
+
+
+class KeyTaken(AccountsError):
+    def __init__(self, dialect: str) -> None:
+        super().__init__(f"that key exists already in {dialect}")
+
+
+@dataclass(frozen=True, slots=True)
+class NewKey:
+    """A key as it is shown this once."""
+
+    id: int
+    account_id: int
+    dialect: str
+    test: bool
+    key: str = field(repr=False)
+    hint: str
+    label: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class KeyInfo:
+    """What is known of a key afterwards, and of its account."""
+
+    id: int
+    account_id: int
+    dialect: str
+    test: bool
+    hint: str
+    label: str | None
+    created_at: datetime
+    revoked_at: datetime | None
+    owner_email: str
+    status: Status
+    plan: str
+    credits: int | None
+    """What the account has left; None is without limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What an account used of what it may."""
+
+    month: str
+    """Calendar month in UTC, YYYY-MM."""
+    used: int
+    """Verifications charged this month."""
+    included: int | None
+    """The plan's allowance for a month; None is without limit."""
+    credits_left: int | None
+    """What can still be charged, credits and hard cap together; None is without limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """What was charged, for giving it back; a batch keeps it with its rows."""
+
+    account_id: int
+    month: str
+    units: int
+    """0 for a test key."""
+
+
+@contextlib.asynccontextmanager
+async def open_accounts(
+    store: Store,
+    dialects: Iterable[Dialect],
+    *,
+    plan: str = UNLIMITED.name,
+    clock: Callable[[], float] = time.time,
+    monotonic: Callable[[], float] = time.monotonic,
+    limiter: Limiter | None = None,
+) -> AsyncIterator[Accounts]:
+    """Accounts over an open store; what is still to be booked is booked at the end.
+
+    `plan` is what new accounts get, `clock` Unix time in seconds, for months, moments and
+    rate windows. Raises UnknownPlan.
+    """
+    dialects = tuple(dialects)
+    opened = Accounts(
+        store,
+        Plans({dialect.name: dialect.plans for dialect in dialects}),
+        {dialect.name: dialect.key_shape for dialect in dialects},
+        plan=plan,
+        clock=clock,
+        monotonic=monotonic,
+        limiter=limiter or MovingWindow(clock),
+    )
+    try:
+        yield opened
+    finally:
+        await opened.aclose()
+
+
+class Accounts:
+    """The accounts of one database. Any number of processes may have it open."""
+
+    def __init__(
+        self,
+        store: Store,
+        plans: Plans,
+        shapes: Mapping[str, KeyShape],
+        *,
+        plan: str,
+        clock: Callable[[], float],
+        monotonic: Callable[[], float],
+        limiter: Limiter,
+    ) -> None:
+        self._store = store
+        self._plans = plans
+        self._shapes = shapes
+        self._plan = self._known_plan(plan)
+        self._clock = clock
+        self._limiter = limiter
+        self._callers = Callers(store, plans, monotonic)
+        self._ledger = Ledger(store)
+
+    async def aclose(self) -> None:
+        await self._callers.aclose()
+        await self._ledger.aclose()
+
+    # -- for every request ---------------------------------------------------------------
+
+    async def authenticate(self, dialect: str, credential: str) -> Caller | None:
+        """Who a credential of `dialect` belongs to; None if it is unknown or revoked.
+
+        The account may be suspended: `Caller.status`. Raises StoreError.
+        """
+        return await self._callers.find(dialect, credential)
+
+    async def admit(self, caller: Caller, bucket: str) -> None:
+        """Count a call against the plan's rate of `bucket`, if it has one. Raises TooFast."""
+        rate = None if caller.test else caller.plan.rates.get(bucket)
+        if rate is not None:
+            await self._limiter.hit((caller.key_id, bucket), rate)
+
+    async def charge(self, caller: Caller, units: int) -> Charge:
+        """Charge that many verifications, all or nothing.
+
+        If it can be refused it is on disk when this returns; if not, it is counted and soon
+        written. Raises CreditsSpent, StoreError.
+        """
+        entry = self._entry(caller, units)
+        if caller.metered:
+            await self._ledger.book(entry)
+        elif not caller.test:
+            self._ledger.count(entry.account_id, entry.month, units)
+        return _charge(caller, entry)
+
+    async def charge_within(
+        self, connection: AsyncConnection, caller: Caller, units: int
+    ) -> Charge:
+        """Charge in a transaction of `Store.write`, so that it stands or falls with the rest.
+
+        Raises CreditsSpent; the transaction is then to be left.
+        """
+        entry = self._entry(caller, units)
+        if not caller.test:
+            (answer,) = await settle(connection, self._store, [entry])
+            if isinstance(answer, CreditsSpent):
+                raise answer
+        return _charge(caller, entry)
+
+    async def refund(self, paid: Caller | Charge, units: int) -> None:
+        """Give back that many verifications: to a Caller in this month, of a Charge in its own.
+
+        Raises StoreError.
+        """
+        if isinstance(paid, Charge):
+            units = min(units, paid.units)
+            if units > 0:
+                await self._ledger.book(Entry(paid.account_id, paid.month, -units))
+        elif paid.metered:
+            await self._ledger.book(Entry(paid.account_id, self._month(), -units))
+        elif not paid.test:
+            self._ledger.count(paid.account_id, self._month(), -units)
+
+    async def usage(self, caller: Caller) -> Usage:
+        """What is used and left, as of now. Raises StoreError."""
+        month = self._month()
+        balance = await self._ledger.balance(caller.account_id, month)
+        left = balance.credits
+        if caller.allowance is not None:
+            allowed = max(0, caller.allowance - balance.used)
+            left = allowed if left is None else min(left, allowed)
+        return Usage(month, balance.used, caller.plan.included, left)
+
+    # -- for the operator ----------------------------------------------------------------
+
+    async def is_empty(self) -> bool:
+        """Whether there is no account yet."""
+        return await self.first_account() is None
+
+    async def first_account(self) -> int | None:
+        """The oldest account, where keys go that are asked for without saying whose."""
+        async with self._store.read() as connection:
+            rows = await connection.execute(select(func.min(accounts.c.id)))
+            first: int | None = rows.scalar_one()
+            return first
+
+    async def bootstrap(self, owner_email: str = FIRST_OWNER) -> tuple[NewKey, ...]:
+        """On an empty database make one account with a live and a test key of every dialect.
+
+        Nothing otherwise. Of several who try at once, one does it. Raises StoreError.
+        """
+        if not await self.is_empty():
+            return ()
+        try:
+            async with self._store.write() as connection:
+                if await connection.scalar(select(accounts.c.id).limit(1)) is not None:
+                    return ()
+                await connection.execute(
+                    insert(milestones).values(name=BOOTSTRAPPED, reached_at=self._now())
+                )
+                account_id = await self._insert_account(connection, owner_email, self._plan, None)
+                made = [
+                    await self._insert_key(connection, account_id, dialect, test=test)
+                    for dialect in self._shapes
+                    for test in (False, True)
+                ]
+        except Conflict:
+            return ()
+        self._callers.forget()
+        return tuple(made)
+
+    async def create_account(
+        self, owner_email: str = FIRST_OWNER, *, plan: str | None = None, credits: int | None = None
+    ) -> int:
+        """A new active account. `plan` defaults to the setting, `credits` None is without limit.
+
+        Raises UnknownPlan, ValueError for negative credits, StoreError.
+        """
+        plan = self._plan if plan is None else self._known_plan(plan)
+        async with self._store.write() as connection:
+            return await self._insert_account(connection, owner_email, plan, _counted(credits))
+
+    async def create_key(
+        self,
+        account_id: int,
+        dialect: str,
+        *,
+        test: bool = False,
+        label: str | None = None,
+        key: str | None = None,
+    ) -> NewKey:
+        """A new key in the dialect's shape, or `key` itself, such as a well-known test key.
+
+        Raises NoSuchAccount, UnknownDialect, KeyTaken, StoreError.
+        """
+        if dialect not in self._shapes:
+            raise UnknownDialect(dialect, tuple(self._shapes))
+        try:
+            async with self._store.write() as connection:
+                found = select(accounts.c.id).where(accounts.c.id == account_id)
+                if await connection.scalar(found) is None:
+                    raise NoSuchAccount(account_id)
+                made = await self._insert_key(
+                    connection, account_id, dialect, test=test, label=label, key=key
+                )
+        except Conflict as exc:
+            raise KeyTaken(dialect) from exc
+        self._callers.forget()
+        return made
+
+    async def list_keys(self) -> list[KeyInfo]:
+        """Every key, revoked ones too, oldest first."""
+        async with self._store.read() as connection:
+            return [_key_info(row) for row in await connection.execute(_KEYS)]
+
+    async def revoke(self, which: str) -> KeyInfo:
+        """Refuse a key from now on: within a second in other processes.
+
+        `which` is its id, its hint, its last four characters, or the key itself. Raises
+        NoSuchKey, AmbiguousKey, StoreError.
+        """
+        wanted = digest(which)
+        async with self._store.write() as connection:
+            fitting = [
+                row
+                for row in await connection.execute(_KEYS)
+                if which in (str(row.id), row.hint, row.hint[-4:]) or row.hash == wanted
+            ]
+            # One in use is meant before one that is gone.
+            fitting = [row for row in fitting if row.revoked_at is None] or fitting
+            if not fitting:
+                raise NoSuchKey(which)
+            if len(fitting) > 1:
+                raise AmbiguousKey(which, [row.id for row in fitting])
+            this = keys.c.id == fitting[0].id
+            await connection.execute(
+                update(keys).where(this, keys.c.revoked_at.is_(None)).values(revoked_at=self._now())
+            )
+            row = (await connection.execute(_KEYS.where(this))).one()
+        self._callers.forget()
+        return _key_info(row)
+
+    async def set_plan(self, account_id: int, plan: str) -> None:
+        """Raises NoSuchAccount, UnknownPlan, StoreError."""
+        await self._change(account_id, plan=self._known_plan(plan))
+
+    async def set_credits(self, account_id: int, credits: int | None) -> None:
+        """What is left from now on; None is without limit. Raises NoSuchAccount, StoreError."""
+        await self._change(account_id, credits=_counted(credits))
+
+    async def set_status(self, account_id: int, status: Status) -> None:
+        """Raises NoSuchAccount, StoreError."""
+        await self._change(account_id, status=Status(status))
+
+    # -- pieces --------------------------------------------------------------------------
+
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self._clock(), UTC)
+
+    def _month(self) -> str:
+        return self._now().strftime("%Y-%m")
+
+    def _entry(self, caller: Caller, units: int) -> Entry:
+        if units < 0:
+            raise ValueError("a charge is not negative")
+        return Entry(caller.account_id, self._month(), units, caller.allowance)
+
+    def _known_plan(self, plan: str) -> str:
+        if plan not in self._plans.names:
+            raise UnknownPlan(plan, self._plans.names)
+        return plan
+
+    async def _insert_account(
+        self, connection: AsyncConnection, owner_email: str, plan: str, credits: int | None
+    ) -> int:
+        values = {
+            "owner_email": owner_email,
+            "status": Status.ACTIVE,
+            "plan": plan,
+            "credits": credits,
+            "created_at": self._now(),
+        }
+        made = await connection.execute(insert(accounts).values(values).returning(accounts.c.id))
+        account_id: int = made.scalar_one()
+        return account_id
+
+    async def _insert_key(
+        self,
+        connection: AsyncConnection,
+        account_id: int,
+        dialect: str,
+        *,
+        test: bool,
+        label: str | None = None,
+        key: str | None = None,
+    ) -> NewKey:
+        shape = self._shapes[dialect]
+        key = key or mint(shape, test=test)
+        shown = hint(shape, key, test=test)
+        values = {
+            "account_id": account_id,
+            "dialect": dialect,
+            "hash": digest(key),
+            "test": test,
+            "hint": shown,
+            "label": label,
+            "created_at": self._now(),
+        }
+        made = await connection.execute(insert(keys).values(values).returning(keys.c.id))
+        return NewKey(made.scalar_one(), account_id, dialect, test, key, shown, label)
+
+    async def _change(self, account_id: int, **values: Any) -> None:
+        async with self._store.write() as connection:
+            done = await connection.execute(
+                update(accounts).where(accounts.c.id == account_id).values(values)
+            )
+            if not done.rowcount:
+                raise NoSuchAccount(account_id)
+        self._callers.forget()
+
+
+def _charge(caller: Caller, entry: Entry) -> Charge:
+    return Charge(entry.account_id, entry.month, 0 if caller.test else entry.units)
+
+
+def _counted(credits: int | None) -> int | None:
+    if credits is not None and credits < 0:
+        raise ValueError("credits are not negative")
+    return credits
+
+
+_KEYS = (
+    select(
+        keys,
+        accounts.c.owner_email,
+        accounts.c.status,
+        accounts.c.plan,
+        accounts.c.credits,
+    )
+    .join_from(keys, accounts, keys.c.account_id == accounts.c.id)
+    .order_by(keys.c.id)
+)
+
+
+def _key_info(row: Row[Any]) -> KeyInfo:
+    return KeyInfo(
+        id=row.id,
+        account_id=row.account_id,
+        dialect=row.dialect,
+        test=row.test,
+        hint=row.hint,
+        label=row.label,
+        created_at=row.created_at,
+        revoked_at=row.revoked_at,
+        owner_email=row.owner_email,
+        status=Status(row.status),
+        plan=row.plan,
+        credits=row.credits,
+    )

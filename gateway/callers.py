@@ -1,0 +1,154 @@
+"""Whose key it is: from a credential to the account behind it."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from cachetools import TTLCache
+from sqlalchemy import bindparam, select
+
+from adapters.dialect import Plan
+from gateway.grouping import Grouped
+from gateway.keys import LONGEST, digest
+from gateway.plans import Plans
+from gateway.store import Store
+from gateway.store.tables import accounts, keys
+
+KNOWN_FOR_S = 0.9
+"""How long a key is taken at its word before it is looked up again: a revoked key is refused,
+and a changed plan holds, within a second in every process."""
+UNKNOWN_FOR_S = 0.5
+"""The same for a credential that nobody has, which may be a key made a moment ago."""
+MOST_KNOWN = 20_000
+MOST_UNKNOWN = 5_000
+MOST_TOGETHER = 200
+"""Credentials in one look-up. A flood of bad ones costs one query for as many."""
+
+
+class Status(StrEnum):
+    """Whether an account may use its keys."""
+
+    ACTIVE = "active"
+    SUSPENDED = "suspended"
+    UNCONFIRMED = "unconfirmed"  # its owner's e-mail address
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who is asking, as far as the key tells."""
+
+    account_id: int
+    key_id: int
+    dialect: str
+    test: bool
+    """A test key: never charged, never limited, answered by the sandbox."""
+    plan: Plan
+    """As it holds in this dialect."""
+    status: Status
+    owner_email: str
+    key_label: str
+    """The key's name, or its hint; fit for logs."""
+    has_credits: bool
+    """Whether the account pays with credits, so that they may run out."""
+
+    @property
+    def allowance(self) -> int | None:
+        """What a month may come to; None is without limit."""
+        return self.plan.included if self.plan.hard_cap else None
+
+    @property
+    def metered(self) -> bool:
+        """Whether a charge can be refused."""
+        return not self.test and (self.has_credits or self.allowance is not None)
+
+
+class Callers:
+    """Looks credentials up, and remembers the answer for less than a second.
+
+    `monotonic` is seconds from anywhere, never set back.
+    """
+
+    def __init__(self, store: Store, plans: Plans, monotonic: Callable[[], float]) -> None:
+        self._store = store
+        self._plans = plans
+        self._known: TTLCache[tuple[str, bytes], Caller]
+        self._known = TTLCache(MOST_KNOWN, KNOWN_FOR_S, timer=monotonic)
+        self._unknown: TTLCache[tuple[str, bytes], bool]
+        self._unknown = TTLCache(MOST_UNKNOWN, UNKNOWN_FOR_S, timer=monotonic)
+        self._lookups: Grouped[tuple[str, bytes], Caller | None]
+        self._lookups = Grouped(self._look_up, most=MOST_TOGETHER)
+
+    async def find(self, dialect: str, credential: str) -> Caller | None:
+        """The caller, or None for a key that is unknown, revoked, or of another dialect.
+
+        Raises StoreError.
+        """
+        if len(credential) > LONGEST:
+            return None
+        key = (dialect, digest(credential))
+        caller = self._known.get(key)
+        if caller is not None or key in self._unknown:
+            return caller
+        caller = await self._lookups.ask(key)
+        if caller is None:
+            self._unknown[key] = True
+        else:
+            self._known[key] = caller
+        return caller
+
+    def forget(self) -> None:
+        """Look everything up anew: something was changed here."""
+        self._known.clear()
+        self._unknown.clear()
+
+    async def aclose(self) -> None:
+        await self._lookups.aclose()
+
+    async def _look_up(self, asked: list[tuple[str, bytes]]) -> Sequence[Caller | None]:
+        async with self._store.read() as connection:
+            rows = await connection.execute(
+                _BY_HASH, {"hashes": list({hash_ for _, hash_ in asked})}
+            )
+            found = {(row.dialect, row.hash): row for row in rows}
+        callers: list[Caller | None] = []
+        for dialect, hash_ in asked:
+            row = found.get((dialect, hash_))
+            if row is None or not hmac.compare_digest(row.hash, hash_):
+                callers.append(None)
+                continue
+            callers.append(
+                Caller(
+                    account_id=row.account_id,
+                    key_id=row.id,
+                    dialect=dialect,
+                    test=row.test,
+                    plan=self._plans.holding(dialect, row.plan),
+                    status=Status(row.status),
+                    owner_email=row.owner_email,
+                    key_label=row.label or row.hint,
+                    has_credits=row.credits is not None,
+                )
+            )
+        return callers
+
+
+_BY_HASH = (
+    select(
+        keys.c.id,
+        keys.c.account_id,
+        keys.c.dialect,
+        keys.c.hash,
+        keys.c.test,
+        keys.c.hint,
+        keys.c.label,
+        accounts.c.status,
+        accounts.c.plan,
+        accounts.c.owner_email,
+        accounts.c.credits,
+    )
+    .join_from(keys, accounts, keys.c.account_id == accounts.c.id)
+    .where(keys.c.hash.in_(bindparam("hashes", expanding=True)), keys.c.revoked_at.is_(None))
+)

@@ -1,0 +1,204 @@
+"""What accounts use: credits and monthly allowances, exact across processes.
+
+A charge that may be refused waits for its commit. Charges that arrive meanwhile are committed
+together, so that one fsync serves many. Use that nothing limits is counted in memory and
+written after `FLUSH_AFTER_S`: a kill may lose that much of a count that nobody pays by.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from sqlalchemy import and_, bindparam, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from gateway.grouping import Grouped
+from gateway.store import Store
+from gateway.store.tables import accounts, usage
+
+log = logging.getLogger(__name__)
+
+FLUSH_AFTER_S = 0.2
+MOST_TOGETHER = 500
+"""Entries in one transaction; it bounds how long one waits for another."""
+
+
+class CreditsSpent(Exception):
+    """Too few credits, or too little of the month's allowance, are left; nothing was charged."""
+
+    def __init__(self, used: int, limit: int) -> None:
+        super().__init__(f"{used} of {limit} used")
+        self.used = used
+        """Verifications charged this month."""
+        self.limit = limit
+        """What could have been charged this month altogether."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One movement on an account."""
+
+    account_id: int
+    month: str
+    """The month it counts in, YYYY-MM in UTC."""
+    units: int
+    """Charged if positive, given back if negative; 0 only asks for the balance."""
+    allowance: int | None = None
+    """What the month may come to; None is without limit."""
+
+
+@dataclass(slots=True)
+class Balance:
+    """An account as an entry left it."""
+
+    used: int
+    """In the entry's month."""
+    credits: int | None
+    """What is left to pay with; None is without limit."""
+
+
+class Ledger:
+    """Books entries in the order they come: at once those that wait, the others by and by."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._bookings: Grouped[Entry, Balance] = Grouped(self._book, most=MOST_TOGETHER)
+        self._counts: defaultdict[tuple[int, str], int] = defaultdict(int)
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def book(self, entry: Entry) -> Balance:
+        """Book and wait for the commit. Raises CreditsSpent, StoreError."""
+        return await self._bookings.ask(entry)
+
+    async def balance(self, account_id: int, month: str) -> Balance:
+        """What is used and left, with all that this process counted. Raises StoreError."""
+        self._put_counts()
+        return await self.book(Entry(account_id, month, 0))
+
+    def count(self, account_id: int, month: str, units: int) -> None:
+        """Book soon and unconditionally, without waiting."""
+        self._counts[account_id, month] += units
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(FLUSH_AFTER_S, self._put_counts)
+
+    async def aclose(self) -> None:
+        """Book everything that is still waiting."""
+        self._put_counts()
+        await self._bookings.aclose()
+        if self._timer is not None:  # what could not be written came back
+            self._timer.cancel()
+            log.error("usage lost", extra={"units": sum(self._counts.values())})
+
+    def _put_counts(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        counts, self._counts = self._counts, defaultdict(int)
+        for (account_id, month), units in counts.items():
+            if not units:
+                continue
+            entry = Entry(account_id, month, units)
+            self._bookings.put(entry).add_done_callback(partial(self._counted, entry))
+
+    def _counted(self, entry: Entry, done: asyncio.Future[Balance]) -> None:
+        if done.cancelled() or (failure := done.exception()) is None:
+            return
+        log.warning("usage not written yet", extra={"why": str(failure)})
+        self.count(entry.account_id, entry.month, entry.units)
+
+    async def _book(self, entries: list[Entry]) -> Sequence[Balance | Exception]:
+        async with self._store.write() as connection:
+            return await settle(connection, self._store, entries)
+
+
+async def settle(
+    connection: AsyncConnection, store: Store, entries: Sequence[Entry]
+) -> list[Balance | CreditsSpent]:
+    """Book entries, in order and each by itself all or nothing, in the caller's transaction.
+
+    For those who must write something else with the charge or not at all. The connection is
+    one of `Store.write`.
+    """
+    months = {entry.month for entry in entries}
+    rows = await connection.execute(
+        _BALANCES, {"ids": list({entry.account_id for entry in entries}), "months": list(months)}
+    )
+    credits: dict[int, int | None] = {}
+    used: defaultdict[tuple[int, str], int] = defaultdict(int)
+    for row in rows:
+        credits[row.id] = row.credits
+        if row.month is not None:
+            used[row.id, row.month] = row.used
+
+    answers: list[Balance | CreditsSpent] = []
+    paid: defaultdict[int, int] = defaultdict(int)
+    moved: defaultdict[tuple[int, str], int] = defaultdict(int)
+    for entry in entries:
+        place = (entry.account_id, entry.month)
+        left = credits.get(entry.account_id)
+        refusal = _refusal(entry, used[place], left)
+        if refusal is not None:
+            answers.append(refusal)
+            continue
+        # Giving back never makes a month's use negative.
+        move = max(entry.units, -used[place])
+        used[place] += move
+        moved[place] += move
+        if left is not None:
+            left = credits[entry.account_id] = left - entry.units
+            paid[entry.account_id] += entry.units
+        answers.append(Balance(used[place], left))
+
+    if payments := [{"account": id_, "paid": n} for id_, n in paid.items() if n]:
+        await connection.execute(_PAY, payments)
+    if moves := [
+        {"account_id": id_, "month": month, "used": n}
+        for (id_, month), n in moved.items()
+        if n and id_ in credits
+    ]:
+        insert = store.insert(usage)
+        total = usage.c.used + insert.excluded.used
+        await connection.execute(
+            insert.on_conflict_do_update(
+                index_elements=["account_id", "month"], set_={"used": total}
+            ),
+            moves,
+        )
+    return answers
+
+
+def _refusal(entry: Entry, used: int, left: int | None) -> CreditsSpent | None:
+    if entry.units <= 0:
+        return None
+    if entry.allowance is not None and used + entry.units > entry.allowance:
+        return CreditsSpent(used, entry.allowance)
+    if left is not None and entry.units > left:
+        return CreditsSpent(used, used + left)
+    return None
+
+
+_BALANCES = (
+    select(accounts.c.id, accounts.c.credits, usage.c.month, usage.c.used)
+    .select_from(
+        accounts.outerjoin(
+            usage,
+            and_(
+                usage.c.account_id == accounts.c.id,
+                usage.c.month.in_(bindparam("months", expanding=True)),
+            ),
+        )
+    )
+    .where(accounts.c.id.in_(bindparam("ids", expanding=True)))
+    # SQLite's write transactions exclude each other; elsewhere the rows are locked.
+    .with_for_update(of=accounts)
+)
+_PAY = (
+    update(accounts)
+    .where(accounts.c.id == bindparam("account"))
+    .values(credits=accounts.c.credits - bindparam("paid"))
+)

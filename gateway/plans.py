@@ -1,0 +1,44 @@
+"""The plans there are: those of the dialects, and `unlimited`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from adapters.dialect import UNLIMITED, Plan
+
+log = logging.getLogger(__name__)
+
+
+class Plans:
+    """Finds the plan that holds for a caller.
+
+    An account has one plan, and keys of many dialects. In a dialect that knows the plan, all
+    of it holds. In the others its monthly allowance holds, which is the account's, but none
+    of its rates, since they count calls of the dialect's own endpoints.
+    """
+
+    def __init__(self, by_dialect: Mapping[str, Iterable[Plan]]) -> None:
+        self._plans: dict[tuple[str, str], Plan] = {}
+        self._elsewhere: dict[str, Plan] = {UNLIMITED.name: UNLIMITED}
+        for dialect, plans in by_dialect.items():
+            for plan in plans:
+                self._plans[dialect, plan.name] = plan
+                self._elsewhere.setdefault(plan.name, replace(plan, rates={}))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self._elsewhere)
+
+    def holding(self, dialect: str, name: str) -> Plan:
+        """The plan `name` as it holds for a key of `dialect`.
+
+        A name that no dialect knows any more counts as unlimited: an upgrade must not shut
+        paying customers out.
+        """
+        found = self._plans.get((dialect, name)) or self._elsewhere.get(name)
+        if found is None:
+            log.warning("unknown plan", extra={"plan": name})
+            return UNLIMITED
+        return found

@@ -1,0 +1,262 @@
+"""The database: opening it, reading, and writing in transactions.
+
+SQLite runs in WAL mode with `synchronous = FULL`: what was acknowledged survives a kill, and a
+power cut too, for one fsync a commit, which the writers share by committing in groups.
+NORMAL would be enough for a kill alone, but loses the last commits when the machine stops.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sqlite3
+import time
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import (
+    Column,
+    Connection,
+    MetaData,
+    PrimaryKeyConstraint,
+    String,
+    Table,
+    event,
+    inspect,
+    make_url,
+    select,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import URL
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import AsyncAdaptedQueuePool
+
+from gateway.store.errors import (
+    Conflict,
+    StoreBusy,
+    StoreError,
+    StoreFull,
+    StoreUnusable,
+)
+from gateway.store.tables import REVISION, metadata
+
+BUSY_TIMEOUT_S = 5.0
+"""How long to wait for another process's lock, or for a connection of the pool."""
+CONNECTIONS = 5
+"""Kept open to a file; each is a thread, and SQLite has one writer at a time anyway."""
+WAL_LIMIT_BYTES = 64 * 1024 * 1024
+"""To which the write-ahead log is cut back after a burst."""
+
+_versions = Table(
+    "alembic_version",  # as Alembic itself would make it
+    MetaData(),
+    Column("version_num", String(32), nullable=False),
+    PrimaryKeyConstraint("version_num", name="alembic_version_pkc"),
+)
+
+
+class Store:
+    """An open database. Transactions are short and never nested.
+
+    In memory there is one connection, so that a transaction inside another would wait for
+    itself, until StoreBusy.
+    """
+
+    def __init__(self, engine: AsyncEngine, where: str) -> None:
+        self._engine = engine
+        self._writing = engine.execution_options(veriplex_write=True)
+        self._where = where
+        # SQLite's own queue for its one writer is a poll; this one is first come, first served.
+        self._turn = asyncio.Lock() if engine.dialect.name == "sqlite" else None
+
+    @property
+    def where(self) -> str:
+        """The path, or the URL without its password; for messages."""
+        return self._where
+
+    @contextlib.asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncConnection]:
+        """A connection to read with; each statement sees what is committed by then.
+
+        Raises StoreError.
+        """
+        with _translated(self._where):
+            async with self._engine.connect() as connection:
+                yield connection
+
+    @contextlib.asynccontextmanager
+    async def write(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction, committed at the end, taken back on any exception. Raises StoreError.
+
+        On SQLite it holds the write lock from its start, so that what it reads stays true
+        until it commits, across processes.
+        """
+        async with self._turn or contextlib.nullcontext():
+            with _translated(self._where):
+                async with self._writing.begin() as connection:
+                    yield connection
+
+    def insert(self, into: Table) -> sqlite.Insert | postgresql.Insert:
+        """An INSERT that knows ON CONFLICT, which the two databases spell alike."""
+        if self._engine.dialect.name == "postgresql":
+            return postgresql.insert(into)
+        return sqlite.insert(into)
+
+
+@contextlib.asynccontextmanager
+async def open_store(url: str) -> AsyncIterator[Store]:
+    """Open a database, make or update its tables, and close it at the end.
+
+    `url` is `sqlite:///PATH` or `sqlite:///:memory:`. Raises StoreError.
+    """
+    address, where = _address(url)
+    async with contextlib.AsyncExitStack() as stack:
+        with _translated(where):
+            if _in_memory(address):
+                # Keeps the shared memory alive whatever becomes of the pool's one connection,
+                # which a cancelled query costs.
+                anchor = sqlite3.connect(_file_name(address), uri=True, check_same_thread=False)
+                stack.callback(anchor.close)
+            else:
+                await asyncio.to_thread(_prepare_file, _file_name(address))
+        engine = _engine(address)
+        stack.push_async_callback(engine.dispose)
+        store = Store(engine, where)
+        async with store.write() as connection:
+            await connection.run_sync(_bring_up_to_date, where)
+        yield store
+
+
+# -- opening -----------------------------------------------------------------------------
+
+
+def _address(url: str) -> tuple[URL, str]:
+    """The URL as the driver wants it, and how messages name the database."""
+    try:
+        address = make_url(url)
+    except ArgumentError as exc:
+        raise StoreUnusable("storage.url", "is not a database URL") from exc
+    where = address.render_as_string(hide_password=True)
+    if address.get_backend_name() != "sqlite" or address.host or address.query:
+        raise StoreUnusable(where, "should be sqlite:///PATH or sqlite:///:memory:")
+    address = address.set(drivername="sqlite+aiosqlite")
+    if address.database in (None, "", ":memory:"):
+        query = {"mode": "memory", "cache": "shared", "uri": "true"}
+        return address.set(database=f"file:veriplex-{uuid.uuid4().hex}", query=query), ":memory:"
+    return address, str(address.database)
+
+
+def _in_memory(address: URL) -> bool:
+    return address.query.get("mode") == "memory"
+
+
+def _file_name(address: URL) -> str:
+    name = str(address.database)
+    return f"{name}?mode=memory&cache=shared" if _in_memory(address) else name
+
+
+def _prepare_file(path: str) -> None:
+    """Settle what a file keeps for good, before anything else looks at it."""
+    folder = Path(path).absolute().parent
+    if not folder.is_dir():
+        raise StoreUnusable(path, f"there is no folder {folder}")
+    with contextlib.closing(sqlite3.connect(path, timeout=BUSY_TIMEOUT_S)) as connection:
+        if connection.execute("PRAGMA page_count").fetchone() == (0,):
+            # Only a database without tables can be told to give space back bit by bit.
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        give_up_at = time.monotonic() + BUSY_TIMEOUT_S
+        while True:
+            try:
+                connection.execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.OperationalError as exc:
+                # Two who make the same file at once: here SQLite does not wait by itself.
+                if "locked" not in str(exc) or time.monotonic() > give_up_at:
+                    raise
+                time.sleep(0.01)
+
+
+def _engine(address: URL) -> AsyncEngine:
+    engine = create_async_engine(
+        address,
+        poolclass=AsyncAdaptedQueuePool,
+        pool_size=1 if _in_memory(address) else CONNECTIONS,
+        max_overflow=0,
+        pool_timeout=BUSY_TIMEOUT_S,
+        hide_parameters=True,  # addresses and hashes stay out of tracebacks
+        # The driver's own notion of when a transaction begins is switched off: see _begin.
+        connect_args={"timeout": BUSY_TIMEOUT_S, "isolation_level": None},
+    )
+    event.listen(engine.sync_engine, "connect", _connected)
+    event.listen(engine.sync_engine, "begin", _begin)
+    return engine
+
+
+def _connected(connection: DBAPIConnection, _record: Any) -> None:
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA foreign_keys = ON")
+    cursor.execute("PRAGMA synchronous = FULL")
+    cursor.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT_BYTES}")
+    cursor.close()
+
+
+def _begin(connection: Connection) -> None:
+    # A transaction that reads first and then wants to write cannot wait for another writer,
+    # so those that will write say so at once (sqlite.org/lang_transaction.html, 2.2). Those
+    # that only read need none, and are spared three trips to the driver's thread.
+    if connection.get_execution_options().get("veriplex_write", False):
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _bring_up_to_date(connection: Connection, where: str) -> None:
+    revision = None
+    if connection.dialect.has_table(connection, _versions.name):
+        revision = connection.scalar(select(_versions.c.version_num))
+        if revision == REVISION:
+            return
+    elif not (tables := inspect(connection).get_table_names()):
+        # Empty: made as it would be in the end, which is quicker than going the whole way.
+        metadata.create_all(connection, checkfirst=False)
+        _versions.create(connection, checkfirst=False)
+        connection.execute(_versions.insert().values(version_num=REVISION))
+        return
+    else:
+        raise StoreUnusable(where, f"holds another program's tables ({', '.join(tables[:3])}…)")
+    # Costs a quarter of a second, which most starts need not spend.
+    from gateway.store.migrate import upgrade
+
+    upgrade(connection, where, revision)
+
+
+# -- errors ------------------------------------------------------------------------------
+
+_MEANINGS: tuple[tuple[str, type[StoreError], str], ...] = (
+    # what SQLite's message contains, what we raise, what we say
+    ("is locked", StoreBusy, "is locked by another process"),
+    ("is full", StoreFull, "the disk is full"),
+    ("unable to open", StoreUnusable, "cannot be opened; may this user read and write there?"),
+    ("readonly", StoreUnusable, "may not be written by this user"),
+    ("not a database", StoreUnusable, "is not an SQLite database"),
+    ("malformed", StoreUnusable, "is damaged"),
+)
+
+
+@contextlib.contextmanager
+def _translated(where: str) -> Iterator[None]:
+    try:
+        yield
+    except IntegrityError as exc:
+        raise Conflict(where, str(exc.orig)) from exc
+    except PoolTimeout as exc:
+        raise StoreBusy(where, "no connection became free in time") from exc
+    except (DBAPIError, sqlite3.Error) as exc:
+        text = str(exc.orig if isinstance(exc, DBAPIError) else exc)
+        for part, kind, why in _MEANINGS:
+            if part in text:
+                raise kind(where, why) from exc
+        raise StoreError(where, text) from exc
