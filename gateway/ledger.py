@@ -156,18 +156,19 @@ async def settle(
 
     if payments := [{"account": id_, "paid": n} for id_, n in paid.items() if n]:
         await connection.execute(_PAY, payments)
-    if moves := [
-        {"account_id": id_, "month": month, "used": n}
+    if totals := [
+        {"account_id": id_, "month": month, "used": used[id_, month]}
         for (id_, month), n in moved.items()
         if n and id_ in credits
     ]:
+        # The total rather than the move: a row that is only proposed must pass its CHECK too,
+        # and the account's lock keeps the total true.
         insert = store.insert(usage)
-        total = usage.c.used + insert.excluded.used
         await connection.execute(
             insert.on_conflict_do_update(
-                index_elements=["account_id", "month"], set_={"used": total}
+                index_elements=["account_id", "month"], set_={"used": insert.excluded.used}
             ),
-            moves,
+            totals,
         )
     return answers
 

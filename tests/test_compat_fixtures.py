@@ -22,25 +22,31 @@ from adapters.dialect import Dialect
 from adapters.registry import DIALECTS
 from engine import syntax
 from engine.model import Checks, Dns, Evidence, Reason, Verdict, Verification
+from gateway.accounts import Status
 from gateway.app import Services, create_app, open_services
 from gateway.settings import Settings
 
 FIXTURES = Path(__file__).parent.parent / "compat_fixtures"
-CASES = sorted(FIXTURES.glob("*/*.json"))
+CASES = {f"{path.parent.name}/{path.stem}": path for path in sorted(FIXTURES.glob("*/*.json"))}
 NOW = datetime(2026, 5, 15, 10, 30, tzinfo=UTC)
 EVIDENCE = TypeAdapter(Evidence)
 
 
 def test_every_dialect_has_fixtures() -> None:
-    assert {case.parent.name for case in CASES} == {dialect.name for dialect in DIALECTS}
+    assert {case.split("/")[0] for case in CASES} == {dialect.name for dialect in DIALECTS}
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda p: f"{p.parent.name}/{p.stem}")
-async def test_case(case: Path) -> None:
-    spec = orjson.loads(case.read_bytes())
-    assert spec["about"]
-    assert spec["source"]
-    dialect = next(d for d in DIALECTS if d.name == case.parent.name)
+@pytest.fixture
+def spec(case: str) -> dict[str, Any]:
+    told: dict[str, Any] = orjson.loads(CASES[case].read_bytes())
+    assert told["about"]
+    assert told["source"]
+    return told
+
+
+@pytest.mark.parametrize("case", CASES)
+async def test_case(case: str, spec: dict[str, Any]) -> None:
+    dialect = next(d for d in DIALECTS if d.name == case.split("/")[0])
     given = spec.get("given", {})
     async with server(dialect, given) as (client, keys):
         for earlier in spec.get("before", []):
@@ -102,9 +108,8 @@ async def server(
     ) as services:
         keys = {"key": await live_key(services, dialect, given), "test_key": dialect.sandbox_key}
         transport = httpx.ASGITransport(create_app(services))
-        async with httpx.AsyncClient(
-            transport=transport, base_url="http://veriplex.test/" + dialect.name
-        ) as client:
+        base_url = f"http://veriplex.test/{dialect.name}"
+        async with httpx.AsyncClient(transport=transport, base_url=base_url) as client:
             yield client, keys
 
 
@@ -143,4 +148,17 @@ class Scripted:
 
 
 async def live_key(services: Services, dialect: Dialect, given: dict[str, Any]) -> str:
-    raise AssertionError
+    """A live key of an account as the case describes it."""
+    told = given.get("account", {})
+    accounts = services.accounts
+    account_id = await accounts.create_account(
+        told.get("owner_email", "john@smith.com"), plan=told.get("plan"), credits=None
+    )
+    key = (await accounts.create_key(account_id, dialect.name)).key
+    if told.get("used"):
+        caller = await accounts.authenticate(dialect.name, key)
+        assert caller is not None
+        await accounts.charge(caller, told["used"])
+    await accounts.set_credits(account_id, told.get("credits"))
+    await accounts.set_status(account_id, Status(told.get("status", "active")))
+    return key

@@ -1,0 +1,149 @@
+"""The composition root: settings in, an ASGI application out.
+
+`open_services` makes everything and closes it again; `create_app` only wires.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, fields
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from adapters.dialect import UNLIMITED
+from adapters.registry import DIALECTS
+from engine.model import Verdict
+from engine.probe import ProbeConfig, ProbeEngine
+from gateway.accounts import Accounts, Caller, Status, open_accounts
+from gateway.guard import BlockRule, Guard
+from gateway.http import VendorApp
+from gateway.native import NativeApi
+from gateway.observe import Observer
+from gateway.own import own_app
+from gateway.routes import Routes
+from gateway.sandbox import Sandbox
+from gateway.service import Service, Wait, wait_at_most
+from gateway.settings import Settings
+from gateway.store import Store, open_store
+from gateway.verdicts import Verdicts, Verifier
+
+SANDBOX_OWNER = "sandbox@example.com"
+"""Who the well-known test keys belong to, as far as an account endpoint tells."""
+
+
+@dataclass(slots=True)
+class Services:
+    """Everything a running server is made of."""
+
+    settings: Settings
+    store: Store
+    accounts: Accounts
+    routes: Routes
+    vendor_app: VendorApp
+    native: NativeApi
+    observer: Observer
+    stopping: bool = False
+    """Set when the server begins to stop, so that it is no longer ready."""
+
+
+@contextlib.asynccontextmanager
+async def open_services(
+    settings: Settings,
+    *,
+    verifier: Verifier | None = None,
+    clock: Callable[[], float] = time.time,
+    wait: Wait = wait_at_most,
+) -> AsyncIterator[Services]:
+    """Open storage, engine and caches, and close them in reverse.
+
+    `verifier` stands in for the probe engine; `clock` is Unix time in seconds. Raises
+    StoreError, AccountsError.
+    """
+    async with contextlib.AsyncExitStack() as stack:
+        store = await stack.enter_async_context(open_store(settings.storage.url))
+        accounts = await stack.enter_async_context(
+            open_accounts(
+                store,
+                DIALECTS,
+                plan=settings.limits.plan,
+                well_known=_well_known(settings),
+                clock=clock,
+            )
+        )
+        if verifier is None:
+            verifier = await stack.enter_async_context(open_engine(settings))
+        ttl_s = {verdict: getattr(settings.cache.ttl_s, verdict) for verdict in Verdict}
+        verdicts = Verdicts(verifier, ttl_s=ttl_s, clock=clock)
+        stack.push_async_callback(verdicts.aclose)
+        sandbox = Sandbox(settings.sandbox.seed, clock=clock)
+        service = Service(accounts, verdicts, sandbox, clock=clock, wait=wait)
+        observer = Observer()
+        await stack.enter_async_context(observer.writing())
+        routes = Routes(DIALECTS)
+        guard = Guard(_block_rules(settings), clock=clock)
+        yield Services(
+            settings=settings,
+            store=store,
+            accounts=accounts,
+            routes=routes,
+            vendor_app=VendorApp(routes, accounts, service, guard, observer),
+            native=NativeApi(DIALECTS, accounts, service),
+            observer=observer,
+        )
+
+
+@contextlib.asynccontextmanager
+async def open_engine(settings: Settings) -> AsyncIterator[ProbeEngine]:
+    """The local probe, as `[engine]` says."""
+    names = {field.name for field in fields(ProbeConfig)}
+    engine = ProbeEngine.open(ProbeConfig(**settings.engine.model_dump(include=names)))
+    try:
+        yield engine
+    finally:
+        await engine.aclose()
+
+
+def create_app(services: Services) -> ASGIApp:
+    """Vendors' addresses to their dialects, our own to Starlette."""
+    own = own_app(services)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            host = next((v.decode("latin-1") for k, v in scope["headers"] if k == b"host"), "")
+            query_string = scope["query_string"].decode("latin-1")
+            place = services.routes.place(host, scope["path"], query_string)
+            if place is not None:
+                await services.vendor_app(place, scope, receive, send)
+                return
+        await own(scope, receive, send)
+
+    return app
+
+
+def _well_known(settings: Settings) -> dict[tuple[str, str], Caller]:
+    """The published test keys, which need no row in the database."""
+    if not settings.sandbox.enabled:
+        return {}
+    return {
+        (dialect.name, dialect.sandbox_key): Caller(
+            account_id=0,
+            key_id=0,
+            dialect=dialect.name,
+            test=True,
+            plan=UNLIMITED,
+            status=Status.ACTIVE,
+            owner_email=SANDBOX_OWNER,
+            key_label="well-known test key",
+            has_credits=False,
+        )
+        for dialect in DIALECTS
+    }
+
+
+def _block_rules(settings: Settings) -> dict[str, BlockRule]:
+    rule = settings.dataoorts
+    if not rule.block_enabled:
+        return {}
+    return {"dataoorts": BlockRule(rule.block_failures, rule.block_window_s)}

@@ -1,0 +1,107 @@
+"""The native API, `/veriplex/v1/…`: answers with the whole internal model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+
+from adapters.dialect import Dialect, Problem, ProblemKind, Verify
+from engine.model import Checks, Verification
+from gateway.accounts import Accounts, Caller
+from gateway.service import Service
+
+PROBLEM_JSON = "application/problem+json"
+
+STATUSES: dict[ProblemKind, tuple[int, str]] = {
+    ProblemKind.MISSING: (400, "Send the address as the query parameter `email`."),
+    ProblemKind.NO_CREDENTIAL: (401, "Send a key of any dialect as `Authorization: Bearer …`."),
+    ProblemKind.BAD_CREDENTIAL: (401, "This key is not known, or was revoked."),
+    ProblemKind.SUSPENDED: (403, "The account is not active."),
+    ProblemKind.NO_CREDITS: (402, "The account has no credits left."),
+    ProblemKind.UNAVAILABLE: (503, "Too much is going on; try again."),
+}
+"""RFC 9457 status and detail of what can go wrong here."""
+
+
+def as_json(v: Verification) -> dict[str, Any]:
+    """The internal model as one JSON object: what this API and `verify --json` print."""
+    return {
+        "address": v.address.raw,
+        "verdict": v.verdict,
+        "reason": v.reason,
+        "score": v.score,
+        "source": v.source,
+        "cached": v.cached,
+        "verified_at": v.verified_at,
+        "duration_s": round(v.duration_s, 3),
+        "parts": {
+            "user": v.address.user,
+            "tag": v.address.tag,
+            "local": v.address.local,
+            "domain": v.address.domain,
+            "ascii_domain": v.address.ascii_domain,
+            "error": v.address.error,
+        },
+        "checks": v.checks,
+        "evidence": v.evidence,
+    }
+
+
+def dump(v: Verification) -> bytes:
+    """`as_json` as one line of UTF-8."""
+    return orjson.dumps(as_json(v))
+
+
+class NativeApi:
+    """`GET /veriplex/v1/verify?email=…`, with a key of any dialect."""
+
+    def __init__(self, dialects: tuple[Dialect, ...], accounts: Accounts, service: Service) -> None:
+        self._dialects = dialects
+        self._accounts = accounts
+        self._service = service
+
+    async def verify(self, request: Request) -> Response:
+        try:
+            dialect, caller = await self._authenticate(request)
+            op = _read_verify(request)
+            answer = await self._service.run(dialect, caller, op)
+        except Problem as problem:
+            return problem_response(problem)
+        request.state.answer = answer
+        return Response(dump(answer.outcome), media_type="application/json")
+
+    async def _authenticate(self, request: Request) -> tuple[Dialect, Caller]:
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not token.strip():
+            raise Problem(ProblemKind.NO_CREDENTIAL)
+        for dialect in self._dialects:
+            caller = await self._accounts.authenticate(dialect.name, token.strip())
+            if caller is not None and caller.status == "active":
+                return dialect, caller
+            if caller is not None:
+                raise Problem(ProblemKind.SUSPENDED)
+        raise Problem(ProblemKind.BAD_CREDENTIAL)
+
+
+def _read_verify(request: Request) -> Verify:
+    query = request.query_params
+    if not query.get("email", "").strip():
+        raise Problem(ProblemKind.MISSING, field="email")
+    return Verify(
+        email=query["email"].strip(),
+        checks=Checks(
+            smtp=query.get("smtp") != "false", catch_all=query.get("catch_all") != "false"
+        ),
+        refresh=query.get("refresh") == "true",
+    )
+
+
+def problem_response(problem: Problem) -> Response:
+    """RFC 9457, for our own addresses alone; vendors' errors are their dialects' business."""
+    status, detail = STATUSES[problem.kind]
+    body = {"type": "about:blank", "title": problem.kind, "status": status, "detail": detail}
+    headers = {"Retry-After": str(problem.retry_after_s)} if problem.retry_after_s else {}
+    return Response(orjson.dumps(body), status, headers, media_type=PROBLEM_JSON)

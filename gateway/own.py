@@ -1,0 +1,118 @@
+"""Veriplex's own addresses: health, metrics and the native API.
+
+Vendor paths never reach this file; whatever else does is unknown and told so with RFC 9457.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import orjson
+from prometheus_client import CONTENT_TYPE_LATEST
+from sqlalchemy import text
+from starlette.applications import Starlette
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from gateway.http import REQUEST_ID
+from gateway.native import PROBLEM_JSON
+from gateway.service import Answer
+from gateway.store import StoreError
+
+if TYPE_CHECKING:
+    from gateway.app import Services
+
+log = logging.getLogger(__name__)
+
+NATIVE = "/veriplex/v1"
+
+
+def own_app(services: Services) -> ASGIApp:
+    """The Starlette application behind everything that is no dialect's."""
+    own = _Own(services)
+    app = Starlette(
+        routes=[
+            Route("/livez", own.alive),
+            Route("/healthz", own.alive),
+            Route("/readyz", own.ready),
+            Route("/metrics", own.metrics),
+            Route(f"{NATIVE}/verify", services.native.verify),
+        ],
+        exception_handlers={HTTPException: _refused, Exception: _failed},
+    )
+    return _with_provenance(app)
+
+
+class _Own:
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    async def alive(self, _: Request) -> Response:
+        """The process answers; nothing else is asked."""
+        return _json({"status": "ok", "version": version("veriplex")})
+
+    async def ready(self, _: Request) -> Response:
+        """Requests can be served: the database answers, and nobody is stopping us."""
+        if self._services.stopping:
+            return _json({"status": "stopping"}, 503)
+        try:
+            async with self._services.store.read() as connection:
+                await connection.execute(text("SELECT 1"))
+        except StoreError:
+            return _json({"status": "the database does not answer"}, 503)
+        return _json({"status": "ok"})
+
+    async def metrics(self, _: Request) -> Response:
+        return Response(self._services.observer.metrics(), media_type=CONTENT_TYPE_LATEST)
+
+
+def _json(value: Any, status: int = 200) -> Response:
+    return Response(orjson.dumps(value), status, media_type="application/json")
+
+
+async def _refused(request: Request, exc: Exception) -> Response:
+    assert isinstance(exc, HTTPException)
+    services = "a vendor's path (/v1/…, /api/…, /ai_mails_api/…), /<dialect>/…, " + NATIVE
+    detail = f"{exc.detail}. What is served here: {services}, /livez, /readyz, /metrics."
+    body = {"type": "about:blank", "title": exc.detail, "status": exc.status_code, "detail": detail}
+    return Response(orjson.dumps(body), exc.status_code, exc.headers, media_type=PROBLEM_JSON)
+
+
+async def _failed(request: Request, exc: Exception) -> Response:
+    log.error("request failed", exc_info=exc)
+    body = {"type": "about:blank", "title": "Internal Server Error", "status": 500}
+    return Response(orjson.dumps(body), 500, media_type=PROBLEM_JSON)
+
+
+def _with_provenance(app: ASGIApp) -> ASGIApp:
+    """Put the headers that every reply has on ours too."""
+
+    async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
+        asked = next((v for k, v in scope.get("headers", ()) if k == b"x-request-id"), b"")
+        request_id = asked.decode("latin-1")
+        if not REQUEST_ID.fullmatch(request_id):
+            request_id = uuid4().hex
+
+        async def sending(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                answer: Answer = scope.get("state", {}).get("answer", Answer(None))
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-Id"] = request_id
+                headers["X-Veriplex-Source"] = answer.source
+                headers["X-Veriplex-Attempts"] = str(answer.attempts)
+                headers["Cache-Status"] = f"veriplex; {answer.cache}"
+            await send(message)
+
+        # Starlette raises on after it has answered with `_failed`, which logs it
+        with contextlib.suppress(Exception):
+            await app(scope, receive, sending)
+
+    return wrapped

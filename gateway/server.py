@@ -1,0 +1,88 @@
+"""Runs the application under uvicorn until a signal ends it."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from collections.abc import Callable
+
+import uvicorn
+from starlette.types import ASGIApp
+
+KEEP_ALIVE_S = 75
+"""How long an idle connection is kept: longer than the usual proxy keeps its own."""
+GRACE_S = 10
+"""How long requests in flight may go on after SIGTERM."""
+BACKLOG = 2048
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening socket; port 0 picks a free one. Raises OSError."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((host, port))
+    except OSError:
+        sock.close()
+        raise
+    sock.set_inheritable(True)
+    return sock
+
+
+async def serve(
+    app: ASGIApp,
+    sock: socket.socket,
+    *,
+    ssl_certfile: str = "",
+    ssl_keyfile: str = "",
+    trusted_proxies: tuple[str, ...] = (),
+    on_stop: Callable[[], None] = lambda: None,
+) -> None:
+    """Answer on `sock` until SIGINT or SIGTERM, then finish what is in flight.
+
+    Prints `listening on URL` on standard output once requests are answered.
+    """
+    config = uvicorn.Config(
+        app,
+        loop="none",  # the caller's loop, uvloop already
+        http="httptools",
+        lifespan="off",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        date_header=True,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=GRACE_S,
+        backlog=BACKLOG,
+        ssl_certfile=ssl_certfile or None,
+        ssl_keyfile=ssl_keyfile or None,
+        proxy_headers=bool(trusted_proxies),
+        forwarded_allow_ips=list(trusted_proxies),
+    )
+    server = _Server(config, url_of(sock, tls=bool(ssl_certfile)), on_stop)
+    await server.serve(sockets=[sock])
+
+
+def url_of(sock: socket.socket, *, tls: bool = False) -> str:
+    """The URL that a listening socket answers on."""
+    host, port = sock.getsockname()[:2]
+    return f"{'https' if tls else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+class _Server(uvicorn.Server):
+    """Says when it listens, and when it begins to stop."""
+
+    def __init__(self, config: uvicorn.Config, url: str, on_stop: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._url = url
+        self._on_stop = on_stop
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        sys.stdout.write(f"listening on {self._url}\n")
+        sys.stdout.flush()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._on_stop()
+        await super().shutdown(sockets)
