@@ -49,6 +49,10 @@ class MovingWindow:
         self._calls: dict[Hashable, tuple[Rate, deque[float]]] = {}
         self._until_sweep = SWEEP_EVERY
 
+    def __len__(self) -> int:
+        """Windows in memory."""
+        return len(self._calls)
+
     async def hit(self, key: Hashable, rate: Rate) -> int:
         now = self._clock()
         known = self._calls.get(key)

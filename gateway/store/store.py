@@ -46,7 +46,7 @@ from gateway.store.errors import (
 from gateway.store.tables import REVISION, metadata
 
 BUSY_TIMEOUT_S = 5.0
-"""How long to wait for another process's lock, or for a connection of the pool."""
+"""How long to wait for another process's lock, for other writers here, or for a connection."""
 CONNECTIONS = 5
 """Kept open to a file; each is a thread, and SQLite has one writer at a time anyway."""
 WAL_LIMIT_BYTES = 64 * 1024 * 1024
@@ -67,10 +67,11 @@ class Store:
     itself, until StoreBusy.
     """
 
-    def __init__(self, engine: AsyncEngine, where: str) -> None:
+    def __init__(self, engine: AsyncEngine, where: str, busy_timeout_s: float) -> None:
         self._engine = engine
         self._writing = engine.execution_options(veriplex_write=True)
         self._where = where
+        self._busy_timeout_s = busy_timeout_s
         # SQLite's own queue for its one writer is a poll; this one is first come, first served.
         self._turn = asyncio.Lock() if engine.dialect.name == "sqlite" else None
 
@@ -96,10 +97,25 @@ class Store:
         On SQLite it holds the write lock from its start, so that what it reads stays true
         until it commits, across processes.
         """
-        async with self._turn or contextlib.nullcontext():
+        async with self._my_turn():
             with _translated(self._where):
                 async with self._writing.begin() as connection:
                     yield connection
+
+    @contextlib.asynccontextmanager
+    async def _my_turn(self) -> AsyncIterator[None]:
+        if self._turn is None:
+            yield
+            return
+        try:
+            async with asyncio.timeout(self._busy_timeout_s):
+                await self._turn.acquire()
+        except TimeoutError as exc:
+            raise StoreBusy(self._where, "other writers took too long") from exc
+        try:
+            yield
+        finally:
+            self._turn.release()
 
     def insert(self, into: Table) -> sqlite.Insert | postgresql.Insert:
         """An INSERT that knows ON CONFLICT, which the two databases spell alike."""
@@ -109,10 +125,11 @@ class Store:
 
 
 @contextlib.asynccontextmanager
-async def open_store(url: str) -> AsyncIterator[Store]:
+async def open_store(url: str, *, busy_timeout_s: float = BUSY_TIMEOUT_S) -> AsyncIterator[Store]:
     """Open a database, make or update its tables, and close it at the end.
 
-    `url` is `sqlite:///PATH` or `sqlite:///:memory:`. Raises StoreError.
+    `url` is `sqlite:///PATH` or `sqlite:///:memory:`; `busy_timeout_s` is how long to wait for
+    other writers. Raises StoreError.
     """
     address, where = _address(url)
     async with contextlib.AsyncExitStack() as stack:
@@ -123,10 +140,10 @@ async def open_store(url: str) -> AsyncIterator[Store]:
                 anchor = sqlite3.connect(_file_name(address), uri=True, check_same_thread=False)
                 stack.callback(anchor.close)
             else:
-                await asyncio.to_thread(_prepare_file, _file_name(address))
-        engine = _engine(address)
+                await asyncio.to_thread(_prepare_file, _file_name(address), busy_timeout_s)
+        engine = _engine(address, busy_timeout_s)
         stack.push_async_callback(engine.dispose)
-        store = Store(engine, where)
+        store = Store(engine, where, busy_timeout_s)
         async with store.write() as connection:
             await connection.run_sync(_bring_up_to_date, where)
         yield store
@@ -160,16 +177,16 @@ def _file_name(address: URL) -> str:
     return f"{name}?mode=memory&cache=shared" if _in_memory(address) else name
 
 
-def _prepare_file(path: str) -> None:
+def _prepare_file(path: str, busy_timeout_s: float) -> None:
     """Settle what a file keeps for good, before anything else looks at it."""
     folder = Path(path).absolute().parent
     if not folder.is_dir():
         raise StoreUnusable(path, f"there is no folder {folder}")
-    with contextlib.closing(sqlite3.connect(path, timeout=BUSY_TIMEOUT_S)) as connection:
+    with contextlib.closing(sqlite3.connect(path, timeout=busy_timeout_s)) as connection:
         if connection.execute("PRAGMA page_count").fetchone() == (0,):
             # Only a database without tables can be told to give space back bit by bit.
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-        give_up_at = time.monotonic() + BUSY_TIMEOUT_S
+        give_up_at = time.monotonic() + busy_timeout_s
         while True:
             try:
                 connection.execute("PRAGMA journal_mode = WAL")
@@ -181,16 +198,16 @@ def _prepare_file(path: str) -> None:
                 time.sleep(0.01)
 
 
-def _engine(address: URL) -> AsyncEngine:
+def _engine(address: URL, busy_timeout_s: float) -> AsyncEngine:
     engine = create_async_engine(
         address,
         poolclass=AsyncAdaptedQueuePool,
         pool_size=1 if _in_memory(address) else CONNECTIONS,
         max_overflow=0,
-        pool_timeout=BUSY_TIMEOUT_S,
+        pool_timeout=busy_timeout_s,
         hide_parameters=True,  # addresses and hashes stay out of tracebacks
         # The driver's own notion of when a transaction begins is switched off: see _begin.
-        connect_args={"timeout": BUSY_TIMEOUT_S, "isolation_level": None},
+        connect_args={"timeout": busy_timeout_s, "isolation_level": None},
     )
     event.listen(engine.sync_engine, "connect", _connected)
     event.listen(engine.sync_engine, "begin", _begin)

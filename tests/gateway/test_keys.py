@@ -1,0 +1,57 @@
+"""Keys in the shapes that the vendors' clients insist on."""
+
+from __future__ import annotations
+
+import re
+import string
+
+import pytest
+
+from adapters.dialect import KeyShape
+from adapters.registry import DIALECTS
+from gateway.keys import digest, hint, mint
+
+SHAPES = {dialect.name: dialect.key_shape for dialect in DIALECTS}
+
+PATTERNS = [
+    # dialect, live keys, test keys: the contracts' section on authentication
+    ("emailable", r"live_[0-9a-f]{20}", r"test_[0-9a-f]{20}"),
+    ("validto", r"[a-z0-9]{32}", r"[a-z0-9]{32}"),
+    ("whoisxml", r"at_[a-z0-9]{29}", r"at_[a-z0-9]{29}"),
+    ("generic", r"ev_live_[a-z0-9]{24}", r"ev_test_[a-z0-9]{24}"),
+    ("dataoorts", r"[A-Za-z0-9]{40}", r"test_[A-Za-z0-9]{40}"),
+]
+
+
+@pytest.mark.parametrize(("dialect", "live", "test"), PATTERNS)
+def test_keys_have_the_vendors_shape(dialect: str, live: str, test: str) -> None:
+    shape = SHAPES[dialect]
+    assert re.fullmatch(live, mint(shape, test=False))
+    assert re.fullmatch(test, mint(shape, test=True))
+
+
+def test_every_dialect_has_its_row_here() -> None:
+    assert {row[0] for row in PATTERNS} == set(SHAPES)
+
+
+def test_no_two_keys_are_alike_and_all_of_the_alphabet_is_used() -> None:
+    shape = KeyShape(length=32)
+    minted = {mint(shape, test=False) for _ in range(200)}
+    assert len(minted) == 200
+    assert set("".join(minted)) == set(string.ascii_lowercase + string.digits)
+
+
+@pytest.mark.parametrize(
+    ("key", "test", "shown"),
+    [
+        ("live_0123456789abcdef0123", False, "live_…0123"),
+        ("test_0123456789abcdef4567", True, "test_…4567"),
+        ("somebody-elses-choice", True, "…oice"),
+    ],
+)
+def test_a_hint_shows_the_kind_and_four_characters(key: str, test: bool, shown: str) -> None:
+    assert hint(KeyShape("live_", "test_"), key, test=test) == shown
+
+
+def test_any_text_has_a_digest() -> None:
+    assert len({digest(text) for text in ("", "a", "ä", "\udcff", "\x00")}) == 5

@@ -1,0 +1,273 @@
+"""The database: opening, updating, sharing, and saying what is wrong with it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sqlite3
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, func, insert, select, text
+
+from gateway.store import (
+    Conflict,
+    Store,
+    StoreBusy,
+    StoreError,
+    StoreFull,
+    StoreTooNew,
+    StoreUnusable,
+    open_store,
+)
+from gateway.store.migrate import upgrade
+from gateway.store.tables import REVISION, accounts, keys, metadata, milestones
+
+NOW = datetime(2026, 5, 31, 23, 59, 59, 250_000, tzinfo=UTC)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "v.db"
+
+
+SLOW = """WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 3000000)
+    SELECT max(i) FROM n"""
+"""A query that takes a while."""
+
+
+def url_of(path: Path) -> str:
+    return f"sqlite:///{path}"
+
+
+def sql(path: Path, *statements: str) -> None:
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        for statement in statements:
+            connection.execute(statement)
+        connection.commit()
+
+
+def schema(path: Path) -> dict[str, str]:
+    """What the database itself says its tables are, blanks and order of constraints aside."""
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        rows = connection.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL")
+        return {
+            name: ",".join(sorted(part.strip(" \n\t)") for part in ddl.split(",")))
+            for name, ddl in rows.fetchall()
+        }
+
+
+async def add_milestone(store: Store, name: str) -> None:
+    async with store.write() as connection:
+        await connection.execute(insert(milestones).values(name=name, reached_at=NOW))
+
+
+async def count_milestones(store: Store) -> int:
+    async with store.read() as connection:
+        rows = await connection.execute(select(func.count()).select_from(milestones))
+        return int(rows.scalar_one())
+
+
+async def test_what_was_written_is_there_after_reopening(path: Path) -> None:
+    async with open_store(url_of(path)) as store:
+        await add_milestone(store, "a")
+    async with open_store(url_of(path)) as store:
+        assert await count_milestones(store) == 1
+        assert store.where == str(path)
+
+
+async def test_a_new_file_is_durable_and_can_give_space_back(path: Path) -> None:
+    wanted = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "auto_vacuum": 2}
+    async with open_store(url_of(path)) as store, store.read() as connection:
+        found = {
+            name: (await connection.execute(text(f"PRAGMA {name}"))).scalar() for name in wanted
+        }
+    assert found == wanted
+
+
+async def test_memory_is_private_and_outlives_a_cancelled_query() -> None:
+    async with open_store("sqlite:///:memory:") as store, open_store("sqlite:///:memory:") as other:
+        await add_milestone(store, "a")
+        started = asyncio.Event()
+
+        async def query() -> None:
+            async with store.read() as connection:
+                await connection.execute(text("SELECT 1"))
+                started.set()
+                await connection.execute(text(SLOW))
+
+        task = asyncio.create_task(query())
+        await started.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert await count_milestones(store) == 1
+        assert await count_milestones(other) == 0
+
+
+@pytest.mark.parametrize("where", ["file", "memory"])
+async def test_an_exception_takes_the_transaction_back(path: Path, where: str) -> None:
+    url = url_of(path) if where == "file" else "sqlite:///:memory:"
+    async with open_store(url) as store:
+
+        async def fail_halfway() -> None:
+            async with store.write() as connection:
+                await connection.execute(insert(milestones).values(name="a", reached_at=NOW))
+                raise LookupError
+
+        with pytest.raises(LookupError):
+            await fail_halfway()
+        assert await count_milestones(store) == 0
+
+
+async def test_two_stores_share_a_file_and_its_writers_queue(path: Path) -> None:
+    async with open_store(url_of(path)) as one, open_store(url_of(path)) as two:
+        names = [(store, f"{who}{n}") for who, store in (("a", one), ("b", two)) for n in range(50)]
+        await asyncio.gather(*(add_milestone(store, name) for store, name in names))
+        assert await count_milestones(one) == await count_milestones(two) == 100
+
+
+async def test_many_may_make_the_same_file_at_once(path: Path) -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        opening = [stack.enter_async_context(open_store(url_of(path))) for _ in range(4)]
+        stores = await asyncio.gather(*opening)
+        await add_milestone(stores[0], "a")
+        assert [await count_milestones(store) for store in stores] == [1] * 4
+
+
+async def test_moments_come_back_in_utc(path: Path) -> None:
+    elsewhere = NOW.astimezone(timezone(timedelta(hours=5)))
+    async with open_store(url_of(path)) as store:
+        async with store.write() as connection:
+            await connection.execute(insert(milestones).values(name="a", reached_at=elsewhere))
+        async with store.read() as connection:
+            back = (await connection.execute(select(milestones.c.reached_at))).scalar_one()
+    assert (back, back.utcoffset()) == (NOW, timedelta(0))
+
+
+def test_the_migrations_make_the_tables_that_a_new_database_gets(path: Path) -> None:
+    migrated, made = path.with_name("migrated.db"), path.with_name("made.db")
+    engine = create_engine(url_of(migrated))
+    with engine.begin() as connection:
+        upgrade(connection, "here", None)
+        assert connection.scalar(text("SELECT version_num FROM alembic_version")) == REVISION
+    engine.dispose()
+    engine = create_engine(url_of(made))
+    metadata.create_all(engine)
+    engine.dispose()
+    assert {k: v for k, v in schema(migrated).items() if k != "alembic_version"} == schema(made)
+
+
+async def test_older_tables_are_brought_up_to_date(path: Path) -> None:
+    # The state before the first migration.
+    sql(path, "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)")
+    async with open_store(url_of(path)) as store:
+        await add_milestone(store, "a")
+    async with open_store(url_of(path)) as store:
+        assert await count_milestones(store) == 1
+
+
+async def test_an_update_that_fails_leaves_everything_as_it_was(path: Path) -> None:
+    sql(
+        path,
+        "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)",
+        "CREATE TABLE usage (in_the_way INTEGER)",
+    )
+    with pytest.raises(StoreError, match="usage already exists"):
+        async with open_store(url_of(path)):
+            pass
+    assert set(schema(path)) == {"alembic_version", "usage"}
+
+
+async def test_tables_of_a_newer_version_are_left_alone(path: Path) -> None:
+    async with open_store(url_of(path)):
+        pass
+    sql(path, "UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(StoreTooNew, match=r"made by a newer version .*9999"):
+        async with open_store(url_of(path)):
+            pass
+
+
+async def test_another_programs_database_is_left_alone(path: Path) -> None:
+    sql(path, "CREATE TABLE songs (name TEXT)")
+    with pytest.raises(StoreUnusable, match=r"another program's tables \(songs"):
+        async with open_store(url_of(path)):
+            pass
+    assert set(schema(path)) == {"songs"}
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("sqlite:///{tmp}/none/v.db", "{tmp}/none/v.db: there is no folder {tmp}/none"),
+        ("sqlite:///{tmp}", "{tmp}: cannot be opened"),
+        ("sqlite:///{tmp}/text", "{tmp}/text: is not an SQLite database"),
+        ("sqlite:///{tmp}/v.db?mode=ro", "should be sqlite:///PATH"),
+        ("postgresql://me:sekrit@host/db", "postgresql://me:***@host/db: should be sqlite"),
+        ("nonsense", "storage.url: is not a database URL"),
+    ],
+)
+async def test_a_database_that_cannot_be_opened_says_why(
+    tmp_path: Path, url: str, said: str
+) -> None:
+    (tmp_path / "text").write_text("not a database, however long one reads it" * 100)
+    with pytest.raises(StoreUnusable) as caught:
+        async with open_store(url.format(tmp=tmp_path)):
+            pass
+    assert said.format(tmp=tmp_path) in str(caught.value)
+    assert "sekrit" not in str(caught.value)
+
+
+async def test_a_lock_held_too_long_is_told(path: Path) -> None:
+    async with open_store(url_of(path), busy_timeout_s=0.02) as store:
+        with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            with pytest.raises(StoreBusy, match="is locked by another process"):
+                await add_milestone(store, "a")
+            with pytest.raises(StoreBusy, match="is locked by another process"):
+                async with open_store(url_of(path), busy_timeout_s=0.02):
+                    pass
+            assert await count_milestones(store) == 0  # reading goes on
+        await add_milestone(store, "a")
+
+
+async def test_a_write_inside_a_write_is_refused_rather_than_waited_for_forever() -> None:
+    async with open_store("sqlite:///:memory:", busy_timeout_s=0.02) as store:
+        async with store.write():
+            with pytest.raises(StoreBusy, match="other writers"):
+                await add_milestone(store, "a")
+            with pytest.raises(StoreBusy, match="no connection"):
+                await count_milestones(store)
+        await add_milestone(store, "a")
+
+
+async def test_a_full_disk_is_told_and_nothing_half_written(path: Path) -> None:
+    async with open_store(url_of(path)) as store:
+
+        async def fill_up() -> None:
+            async with store.write() as connection:
+                await connection.execute(text("PRAGMA max_page_count = 1"))
+                rows = [{"name": f"{n:064}", "reached_at": NOW} for n in range(1000)]
+                await connection.execute(insert(milestones), rows)
+
+        with pytest.raises(StoreFull, match="the disk is full"):
+            await fill_up()
+        assert await count_milestones(store) == 0
+
+
+async def test_what_the_tables_forbid_is_a_conflict(path: Path) -> None:
+    async with open_store(url_of(path)) as store:
+        await add_milestone(store, "a")
+        with pytest.raises(Conflict, match=r"milestones\.name"):
+            await add_milestone(store, "a")
+        orphan = insert(keys).values(
+            account_id=9, dialect="d", hash=b"h", test=False, hint="", created_at=NOW
+        )
+        overdrawn = insert(accounts).values(
+            owner_email="", status="active", plan="", credits=-1, created_at=NOW
+        )
+        for statement in (orphan, overdrawn):
+            with pytest.raises(Conflict):
+                async with store.write() as connection:
+                    await connection.execute(statement)
