@@ -263,7 +263,7 @@ class Accounts:
     async def refund(self, paid: Caller | Charge, units: int) -> None:
         """Give back that many verifications: to a Caller in this month, of a Charge in its own.
 
-        Raises StoreError.
+        Never more than was charged in that month. Raises StoreError.
         """
         if isinstance(paid, Charge):
             units = min(units, paid.units)

@@ -145,13 +145,13 @@ async def settle(
         if refusal is not None:
             answers.append(refusal)
             continue
-        # Giving back never makes a month's use negative.
+        # No more is given back than the month was charged.
         move = max(entry.units, -used[place])
         used[place] += move
         moved[place] += move
         if left is not None:
-            left = credits[entry.account_id] = left - entry.units
-            paid[entry.account_id] += entry.units
+            left = credits[entry.account_id] = left - move
+            paid[entry.account_id] += move
         answers.append(Balance(used[place], left))
 
     if payments := [{"account": id_, "paid": n} for id_, n in paid.items() if n]:

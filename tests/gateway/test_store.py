@@ -121,6 +121,27 @@ async def test_an_exception_takes_the_transaction_back(path: Path, where: str) -
         assert await count_milestones(store) == 0
 
 
+@pytest.mark.parametrize("where", ["file", "memory"])
+async def test_a_cancelled_write_is_taken_back_and_holds_nobody_up(path: Path, where: str) -> None:
+    url = url_of(path) if where == "file" else "sqlite:///:memory:"
+    async with open_store(url) as store:
+        started = asyncio.Event()
+
+        async def write() -> None:
+            async with store.write() as connection:
+                await connection.execute(insert(milestones).values(name="a", reached_at=NOW))
+                started.set()
+                await connection.execute(text(SLOW))
+
+        task = asyncio.create_task(write())
+        await started.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await add_milestone(store, "b")
+        assert await count_milestones(store) == 1
+
+
 async def test_two_stores_share_a_file_and_its_writers_queue(path: Path) -> None:
     async with open_store(url_of(path)) as one, open_store(url_of(path)) as two:
         names = [(store, f"{who}{n}") for who, store in (("a", one), ("b", two)) for n in range(50)]
