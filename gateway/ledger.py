@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from sqlalchemy import and_, bindparam, select, update
+from sqlalchemy import bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.grouping import Grouped
@@ -124,16 +124,17 @@ async def settle(
     For those who must write something else with the charge or not at all. The connection is
     one of `Store.write`.
     """
-    months = {entry.month for entry in entries}
-    rows = await connection.execute(
-        _BALANCES, {"ids": list({entry.account_id for entry in entries}), "months": list(months)}
-    )
-    credits: dict[int, int | None] = {}
+    wanted = {
+        "ids": list({entry.account_id for entry in entries}),
+        "months": list({entry.month for entry in entries}),
+    }
+    # Two questions, since the second may be asked only once the first has locked the accounts.
+    credits: dict[int, int | None] = {
+        row.id: row.credits for row in await connection.execute(_CREDITS, wanted)
+    }
     used: defaultdict[tuple[int, str], int] = defaultdict(int)
-    for row in rows:
-        credits[row.id] = row.credits
-        if row.month is not None:
-            used[row.id, row.month] = row.used
+    for row in await connection.execute(_USED, wanted):
+        used[row.account_id, row.month] = row.used
 
     answers: list[Balance | CreditsSpent] = []
     paid: defaultdict[int, int] = defaultdict(int)
@@ -183,20 +184,15 @@ def _refusal(entry: Entry, used: int, left: int | None) -> CreditsSpent | None:
     return None
 
 
-_BALANCES = (
-    select(accounts.c.id, accounts.c.credits, usage.c.month, usage.c.used)
-    .select_from(
-        accounts.outerjoin(
-            usage,
-            and_(
-                usage.c.account_id == accounts.c.id,
-                usage.c.month.in_(bindparam("months", expanding=True)),
-            ),
-        )
-    )
+_CREDITS = (
+    select(accounts.c.id, accounts.c.credits)
     .where(accounts.c.id.in_(bindparam("ids", expanding=True)))
-    # SQLite's write transactions exclude each other; elsewhere the rows are locked.
-    .with_for_update(of=accounts)
+    # Nothing on SQLite, where a writing transaction has the database to itself.
+    .with_for_update()
+)
+_USED = select(usage.c.account_id, usage.c.month, usage.c.used).where(
+    usage.c.account_id.in_(bindparam("ids", expanding=True)),
+    usage.c.month.in_(bindparam("months", expanding=True)),
 )
 _PAY = (
     update(accounts)

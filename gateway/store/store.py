@@ -28,7 +28,7 @@ from sqlalchemy import (
     make_url,
     select,
 )
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects.sqlite import Insert
 from sqlalchemy.engine import URL
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
@@ -117,11 +117,9 @@ class Store:
         finally:
             self._turn.release()
 
-    def insert(self, into: Table) -> sqlite.Insert | postgresql.Insert:
-        """An INSERT that knows ON CONFLICT, which the two databases spell alike."""
-        if self._engine.dialect.name == "postgresql":
-            return postgresql.insert(into)
-        return sqlite.insert(into)
+    def insert(self, into: Table) -> Insert:
+        """This database's own INSERT, which knows ON CONFLICT."""
+        return Insert(into)
 
 
 @contextlib.asynccontextmanager

@@ -199,6 +199,30 @@ async def test_two_dialects_may_share_a_chosen_key_and_one_may_not_twice(
         await accounts.create_key(account_id, NAMES[0], key="chosen")
 
 
+async def test_a_published_test_key_needs_no_row(url: str, clock: Clock) -> None:
+    published = Caller(
+        account_id=0,
+        key_id=0,
+        dialect="generic",
+        test=True,
+        plan=UNLIMITED,
+        status=Status.ACTIVE,
+        owner_email="sandbox@example.com",
+        key_label="published",
+        has_credits=False,
+    )
+    async with (
+        open_store(url) as store,
+        open_accounts(
+            store, DIALECTS, well_known={("generic", "ev_test"): published}, clock=clock
+        ) as accounts,
+    ):
+        assert await accounts.authenticate("generic", "ev_test") == published
+        assert await accounts.authenticate("emailable", "ev_test") is None
+        assert (await accounts.charge(published, 5)).units == 0
+        assert await accounts.usage(published) == Usage("2026-05", 0, None, None)
+
+
 async def test_a_key_made_by_another_process_is_known_within_a_second(
     url: str, clock: Clock, accounts: Accounts
 ) -> None:
