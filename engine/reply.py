@@ -75,7 +75,7 @@ def enhanced_code(code: int, text: str) -> str | None:
     return found[1]
 
 
-_ADDRESS = re.compile(r"<[^<>\s]*>|[^\s<>()\[\]:;,\"']+@[^\s<>()\[\];,\"']+")
+_ADDRESS = re.compile(r"<[^<>\s]*>|[^\s<>()\[\]:;,\"'@]{1,80}@\w[\w-]*(?:\.\w[\w-]*)*")
 _LINE_CODE = re.compile(r"(?:^|(?<=[\r\n]))[45]\d\d[ -]")
 _BLANKS = re.compile(r"\s+")
 # So that "IP address … not found" is not taken for an address of a mailbox.
@@ -96,10 +96,17 @@ def fold(text: str, enhanced: str | None = None) -> str:
     if enhanced:
         text = text.replace(enhanced, " ")
     if not text.isascii():
-        decomposed = unicodedata.normalize("NFKD", text.translate(_LETTERS))
-        text = "".join(c for c in decomposed if not unicodedata.combining(c))
+        text = _ACCENTED.sub(_plain, text.translate(_LETTERS))
     text = _IP_ADDRESS.sub("ip-addr", text)
     return _BLANKS.sub(" ", text).strip()
+
+
+# Latin letters only: elsewhere the marks make other letters, as in Cyrillic and Japanese.
+_ACCENTED = re.compile("[\u00c0-\u024f\u1e00-\u1eff]")
+
+
+def _plain(letter: re.Match[str]) -> str:
+    return unicodedata.normalize("NFD", letter[0])[0]
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,6 +58,7 @@ RULES: tuple[Rule, ...] = (
         code="5..",
         enhanced=r"5\.4\.1",
         words=r"access denied|as\(201806281\)",
+        unless=r"\brelay",
     ),
     Rule(
         "null-mx-recipient",
@@ -108,6 +109,20 @@ RULES: tuple[Rule, ...] = (
     # -- us: reverse DNS, authentication of the sender, lists -----------------------------------
     Rule("rdns", Meaning.RDNS_REQUIRED, "RFC 7372 section 3.3", ANY_STAGE, enhanced=r"[45]\.7\.25"),
     Rule(
+        "relay-denied-before-dns",
+        Meaning.DOMAIN_NOT_SERVED,
+        "Sendmail check_rcpt: the relay check also reports a failed name look-up",
+        words=r"relaying denied",
+        unless=r"\brbl|spamhaus|black.?list",
+    ),
+    Rule(
+        "rdns-words",
+        Meaning.RDNS_REQUIRED,
+        "Postfix: reject_unknown_client_hostname; RFC 7372 section 3.3",
+        ANY_STAGE,
+        words=words.RDNS,
+    ),
+    Rule(
         "sender-authentication",
         Meaning.SENDER_AUTH_FAILED,
         "RFC 7372 section 3; RFC 7505 section 4.2; RFC 8617 section 10.3",
@@ -129,7 +144,7 @@ RULES: tuple[Rule, ...] = (
         f"{_MS}, 5.7.501-503 and 5.7.511",
         ANY_STAGE,
         enhanced=r"5\.7\.(50[1-3]|511|512|750)",
-        unless=r"\bip\b|client host",
+        unless=r"\bip\b|client host|\[\d",
     ),
     Rule(
         "provider-block-code",
@@ -137,13 +152,6 @@ RULES: tuple[Rule, ...] = (
         f"{_MS}, 5.7.501-749, 4.7.500-699, 4.7.850-899",
         ANY_STAGE,
         enhanced=r"5\.7\.(50[1-3]|508|511|513|60[6-9]|6[1-4]\d|7[0-4]\d)|4\.7\.([56]\d\d|8[5-9]\d)",
-    ),
-    Rule(
-        "relay-denied-before-dns",
-        Meaning.DOMAIN_NOT_SERVED,
-        "Sendmail check_rcpt: the relay check also reports a failed name look-up",
-        words=r"relaying denied",
-        unless=r"\brbl|spamhaus|black.?list",
     ),
     Rule(
         "control-verbatim",
@@ -159,13 +167,6 @@ RULES: tuple[Rule, ...] = (
         code="5..",
         enhanced=r"5\.2\.1",
         words=words.DISABLED,
-    ),
-    Rule(
-        "rdns-words",
-        Meaning.RDNS_REQUIRED,
-        "Postfix: reject_unknown_client_hostname; RFC 7372 section 3.3",
-        ANY_STAGE,
-        words=words.RDNS,
     ),
     Rule(
         "helo-words",
@@ -186,7 +187,7 @@ RULES: tuple[Rule, ...] = (
         Meaning.MAILBOX_DISABLED,
         "Free.fr and Yandex: a mailbox blocked for want of use",
         code="5..",
-        words=r"(?:mail.?box|(?:user |recipient |e?mail )account|recipient)"
+        words=r"(?:mail.?box|account)"
         r"(?: \S+)?(?: is| was| has been)?(?: currently| temporarily)? blocked"
         r"(?! (?:by|using|your|from|for (?:spam|abuse)))",
         unless=r"\bip\b|\bhost\b|sender|\brbl|dnsbl",
@@ -265,11 +266,30 @@ RULES: tuple[Rule, ...] = (
     ),
     # -- not now ------------------------------------------------------------------------------
     Rule(
+        "utf8-code",
+        Meaning.SMTPUTF8_UNSUPPORTED,
+        "RFC 6531 section 3.5",
+        enhanced=r"5\.6\.(7|9|10)",
+    ),
+    Rule(
+        "content-code",
+        Meaning.POLICY,
+        "RFC 3463 section 3.3, 3.4 and 3.7: X.2.3, X.3.4, X.6",
+        enhanced=r"5\.(2\.3|3\.4|6\..*)",
+    ),
+    Rule(
         "too-much",
         Meaning.THROTTLED,
         "RFC 5321 section 4.5.3.1.10; RFC 3463 X.5.3",
         ANY_STAGE,
         words=words.THROTTLE,
+        unless=r"message size|size limit|too (?:large|big)",
+    ),
+    Rule(
+        "system-full",
+        Meaning.TEMPORARY,
+        "RFC 3463 section 3.4, X.3.1: the system's storage, not the mailbox's",
+        words=r"insufficient system (?:storage|resources)",
     ),
     Rule("too-many-recipients", Meaning.THROTTLED, "RFC 3463 section 3.6", enhanced=r"[45]\.5\.3"),
     Rule(
@@ -279,6 +299,14 @@ RULES: tuple[Rule, ...] = (
         ANY_STAGE,
         code="4..",
         words=words.GREYLIST,
+    ),
+    Rule(
+        "system-trouble",
+        Meaning.TEMPORARY,
+        "RFC 3463 section 3.4 and 3.5: X.3.0, X.3.5, X.4.1-3",
+        ANY_STAGE,
+        code="4..",
+        enhanced=r"4\.(3\.[0345]|4\.[0-4])",
     ),
     Rule("closing", Meaning.THROTTLED, "RFC 5321 section 3.8", code="421"),
     Rule(
@@ -350,12 +378,6 @@ RULES: tuple[Rule, ...] = (
         code="5..",
     ),
     # -- the no -------------------------------------------------------------------------------
-    Rule(
-        "utf8-code",
-        Meaning.SMTPUTF8_UNSUPPORTED,
-        "RFC 6531 section 3.5",
-        enhanced=r"5\.6\.(7|9|10)",
-    ),
     Rule("utf8-words", Meaning.SMTPUTF8_UNSUPPORTED, "RFC 6531 section 3.5", words=words.SMTPUTF8),
     Rule(
         "moved",
@@ -368,6 +390,7 @@ RULES: tuple[Rule, ...] = (
         Meaning.MAILBOX_DISABLED,
         "RFC 3463 section 3.3, X.2.1; RFC 5248 section 2.4, X.7.13",
         enhanced=r"5\.(2\.1|7\.13)",
+        unless=r"temporarily unavailable",
     ),
     Rule("disabled-525", Meaning.MAILBOX_DISABLED, "RFC 5248 section 2.4", code="525"),
     Rule(
@@ -415,12 +438,6 @@ RULES: tuple[Rule, ...] = (
         code="550",
         enhanced=r"5\.5\.0",
         words=words.UNAVAILABLE,
-    ),
-    Rule(
-        "content-code",
-        Meaning.POLICY,
-        "RFC 3463 section 3.3, 3.4 and 3.7: X.2.3, X.3.4, X.6",
-        enhanced=r"5\.(2\.3|3\.4|6\..*)",
     ),
     Rule(
         "policy-words",

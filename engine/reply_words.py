@@ -66,10 +66,11 @@ BLOCKED = any_of(
     r"\b(?:rtr|rly|hvu|con|dyn|rlq|cnt)[:/ ]?[a-z]{0,2}\d{0,3}\b:? ?(?=.{0,40}(?:http"
     r"|postmaster))",
     r"\((?:rtr|rly|hvu|con|dyn|rlq):[a-z0-9]+\)",
-    r"\bbl0000\d+|\brl0000\d+",
+    r"\bbl0000\d+",
     r"dynamic(?:ally)?[ /-]{1,3}(?:assigned |allocated |generic |transient )*(?:ip|host|addr"
     r"|pool)",
-    r"dial.?up|residential|\bdul\b|\bend.?user (?:ip|machine)|transient ip|broadband|"
+    r"dial.?up|residential (?:ip|host|addr|range|or dynamic)|\bdul\b|\bend.?user (?:ip"
+    r"|machine)|transient ip|broadband|"
     r"zombie|\bbotnet|\bproxy\b|infected|\bvirus.?infected|open relay",
     r"(?:not|n.?t|no longer|never) (?:currently )?(?:accept\w*|allow\w*|permit\w*|tak\w+"
     r"|receiv\w+)"
@@ -82,7 +83,12 @@ BLOCKED = any_of(
     r"connections? (?:not accepted|refused|rejected|denied|will not be accepted) (?:from|due)",
     r"connections? will not be accepted",
     r"access (?:from|by|for) (?:the |your |this )?(?:ip|host|client|server)",
-    r"(?:block|list)ed (?:using|by|at|in|on|for|due|because|from|via|-? ?see)\b",
+    r"(?<!not )(?:block|list)ed (?:using|by|at|in|on|for|due|because|from|via|-? ?see)\b",
+    r"\b(?:server|host|ip)\b.{0,50}\bis (?:\w+ )?(?:block|bann|black|listed|on our)",
+    r"\b\d{1,3}(?:\.\d{1,3}){3}\b.{0,40}\b(?:block|bann|black|reject|refus|denied|listed|"
+    r"not allowed(?! to relay))",
+    r"lista (?:blanca|negra|nera|bianca)|liste (?:noire|blanche)|schwarze liste",
+    r"\bgo away\b|host network",
     r"\b(?:temporarily|permanently|currently|been) block",
     r"(?:messages?|mails?) from \S+ (?:temporarily deferred|permanently deferred"
     r"|will be permanently"
@@ -122,6 +128,7 @@ RDNS = any_of(
     r"|ptr|rdns)",
     r"(?:client|connecting|sending|remote) (?:ip\S*|host\w*) .{0,30}(?:does not|doesn.?t|cannot) "
     r"(?:\w+ )?resolve",
+    r"ip name lookup failed",
     r"servers? without (?:a )?valid sender domain",
     r"resolution inverse|dns inverse|enregistrement ptr|rueckwaerts|reverse-?lookup"
     r"|risoluzione inversa",
@@ -202,7 +209,8 @@ AUTH = any_of(
     r"(?:must|need to|have to|please|requires?|required|should) (?:\w+ ){0,3}(?:authenticat\w*|"
     r"log ?in|smtp.?auth)",
     r"(?:client|user|you|session)(?: was| is| are)? not (?:authenticated|logged in)",
-    r"not authenticated",
+    r"not authenticated|only authenticated|authenticated (?:users|senders|clients) only",
+    r"must have an account",
     r"auth(?:entication)? (?:first|required)",
     r"smtp.?auth",
     r"no auth(?:entication)?\b",
@@ -216,25 +224,22 @@ _WHO = (
     r"login|person|people|subscriber|customer|member|local.?part|user ?names?|user.?id|e-?mails?|"
     r"in.?box|destination|employee|maildrop|receiver|forward-path|forward path|students?)\b"
 )
-_ABSENT = (
-    r"(?:\bunknown|not known|unrecogni[sz]ed|not recogni[sz]ed|"
-    r"(?:does|do|did|don|doesn|dosen|didn)[ ']?(?:n[o']?t|t)(?: currently| seem to"
-    r"| appear to)? (?:"
-    r"exist|match|live|belong|reside|have a)|"
-    r"\bnot? (?:longer )?exist\w*|non.?exist\w*|no longer (?:exist|valid|here|on (?:this "
-    r"|our )?server"
-    r"|available|with|works|at)|nonexist\w*|inexist\w*|"
-    r"not (?:be )?(?:found|located|identified|matched)|no (?:such|matching|valid|known|mailbox"
-    r"|record|"
-    r"account|user|entry)|can ?(?:no|.?)t (?:be )?(?:find|found|locate|recogni[sz]e|identif)"
-    r"|unable to "
-    r"find|\binvalid|(?:is ?n.?t|not)(?: an?| the)? (?:valid|listed|local|registered"
-    r"|recogni[sz]ed|"
-    r"our|here|on file|on this|on our|in (?:our|my|the|this|local)|hosted|present|defined"
-    r"|a (?:valid|"
-    r"known|local|user|registered)|known|existing|associated|assigned|handled|served|served here|"
-    r"deliverable|configured|part of|one of)|\bbad\b|\bwrong|\billegal|undeliverable|never heard|"
-    r"unrouteable|unroutable|misspel|mistyped|nosuchuser|unallocated|\bfictitious|never existed)"
+_ABSENT = any_of(
+    r"\bunknown|not known|never heard|never existed|unallocated|fictitious",
+    r"(?:un|not )recogni[sz]ed",
+    r"\bd(?:o|oes|os|ose|id)(?: ?n[o']?t| not|nt)(?: currently| seem to| appear to)?"
+    r" (?:exist|match|live|belong|reside|have a)",
+    r"\bnot? (?:longer )?exist\w*|(?:non|in).?exist\w*",
+    r"no longer (?:exists?|valid|here|on (?:this |our )?server|available|with|works|at)\b",
+    r"not (?:be )?(?:found|located|identified|matched)",
+    r"no (?:such|matching|valid|known|mailbox|record|account|user|entry)",
+    r"(?:can ?no|can.?|unable )to? ?(?:be )?(?:find|found|locate|recogni[sz]e|identif)",
+    r"(?:is ?n.?t|not)(?: an?| the| our)? (?:valid|listed|local|registered|recogni[sz]ed|our"
+    r"|here|on"
+    r" file|on this|on our|in (?:our|my|the|this|local|directory|system)|hosted|present"
+    r"|defined|known"
+    r"|user|existing|associated|assigned|handled|served|deliverable|configured|part of|one of)\b",
+    r"\binvalid|\bbad\b|\bwrong|\billegal|undeliverable|unroute?able|misspel|mistyped|nosuchuser",
 )
 NOT_FOUND = any_of(
     either_way(_WHO, _ABSENT, 45),
@@ -254,7 +259,6 @@ NOT_FOUND = any_of(
     r"recip(?:ient)?(?: address)?.?not.?found|nosuchuser"
     r"|resolver\.adr\.(?:recipient)?recip\w*notfound|"
     r"user_?unknown|unknown_?user|recipnotfound",
-    r"(?:user|recipient|mailbox|account|address) (?:\S+ )?(?:unknown|invalid|not found)",
     r"mailbox not (?:found|exist)",
     r"mailing list expansion problem",
     r"delivery (?:to|for) (?:this|that|the) (?:user|recipient|address|mailbox) is not possible",
@@ -264,6 +268,7 @@ NOT_FOUND = any_of(
     r"recipient|user|account|e-?mail)",
     r"extended mail system",
     r"cuda_nsu",
+    r"no tiene (?:una )?cuenta",
     # French
     r"(?:utilisateur|destinataire|adresse|compte|boite|bal|abonne|mail)\b.{0,50}(?:inconnu"
     r"|inexist|"
@@ -334,7 +339,7 @@ UNAVAILABLE = any_of(
 
 _GONE = (
     r"(?:disabled|suspend\w*|de.?activated|in.?active|not active(?:ated)?|locked|discontinued|"
-    r"terminated|closed|cancell?ed|expired|frozen|archiv\w+|retired|blocked|removed|deleted"
+    r"terminated|closed|cancell?ed|expired|frozen|archiv\w+|retired|removed|deleted"
     r"|disconnected"
     r"|inactivity|no longer (?:active|in use|in service|accept\w*|receiv\w*|used|monitored"
     r"|employed|"
@@ -391,6 +396,7 @@ FULL = any_of(
     r"account |permitted |of |your )*(?:quota|(?:storage|mailbox|disk|space)(?: size| space)?"
     r"(?: limit| allocation| quota)?|allocation)",
     r"out of (?:\w+ )?(?:storage|disk|space|quota|room)",
+    r"exhausted (?:\w+ ){0,2}(?:storage|space|quota)",
     r"(?:insufficient|not enough|no|lack of|low on) (?:free |more |mail |mailbox |disk "
     r"|storage |user |"
     r"available |remaining )*(?:space|storage|room|quota)(?! on (?:the )?(?:server|system"
@@ -401,7 +407,6 @@ FULL = any_of(
     r"storage (?:limit|quota|allocation)",
     r"disk.?quota|user quota|account quota|mailbox quota",
     r"would exceed",
-    r"too (?:much|many) (?:mail|messages|data) (?:in|stored)",
     r"(?:boite|bal|messagerie|quota|espace)\b.{0,50}(?:plein|satur|depasse|insuffisant)"
     r"|hors quota",
     r"(?:postfach|speicher\w*|kontingent|quota|mailbox)\b.{0,40}(?:voll\b|uberschritten"
@@ -422,7 +427,7 @@ FULL = any_of(
 )
 
 NOT_A_FULL_MAILBOX = any_of(
-    r"system storage|insufficient system|queue|spool|server.{0,20}(?:disk|storage)",
+    r"system storage|insufficient system|spool|server.{0,20}(?:disk|storage)",
     r"(?:sending|send|outgoing|outbound|daily|hourly|sender|submission|message rate|email"
     r"|messages?|"
     r"connection|recipient|rate|per (?:day|hour|minute)) (?:quota|limit)",
@@ -491,6 +496,8 @@ THROTTLE = any_of(
 )
 
 RELAY = any_of(
+    r"relaying to prohibited",
+    r"(?:account|permission|authori[sz]ation|authenticat\w+) .{0,30}to relay",
     r"relay(?:ing)?(?: access| mail| of mail| to \S+| this domain)?,? ?(?:is |was |attempt "
     r"|has been )*"
     r"(?:denied|not (?:permitted|allowed|authori[sz]ed|enabled|supported|available)"
@@ -533,6 +540,7 @@ POLICY = any_of(
     r"(?:message|e?mail|mail) (?:was |is |has been |not |been |content |cannot be "
     r"|could not be )*"
     r"(?:reject\w*|refus\w*|denied|not accepted|blocked|accepted)",
-    r"security|filter\w*|restrict\w*|not allowed to send|not authori[sz]ed to send",
+    r"envelope blocked|security|filter\w*|restrict\w*|not allowed to send"
+    r"|not authori[sz]ed to send",
     r"delivery not authori[sz]ed|permission to (?:send|submit)|members? only|moderated",
 )

@@ -1,0 +1,198 @@
+"""The reply table, held against several hundred labelled refusals (`data/replies.tsv`)."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engine.model import Meaning, Stage
+from engine.reply import classify, enhanced_code, fold, read, retry_after_s
+from engine.reply_rules import RULES
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    meaning: Meaning
+    stage: Stage
+    source: str
+    code: int
+    text: str
+
+
+def _corpus() -> list[Labelled]:
+    rows = []
+    for line in (Path(__file__).parent / "data" / "replies.tsv").read_text("utf-8").splitlines():
+        if line and not line.startswith("#"):
+            meaning, stage, source, reply = line.split("\t")
+            row = Labelled(Meaning(meaning), Stage(stage), source, int(reply[:3]), reply[4:])
+            rows.append(row)
+    return rows
+
+
+CORPUS = _corpus()
+BY_SOURCE: dict[str, list[Labelled]] = defaultdict(list)
+for _row in CORPUS:
+    BY_SOURCE[_row.source].append(_row)
+
+CONDEMNS = frozenset(
+    {
+        Meaning.MAILBOX_NOT_FOUND,
+        Meaning.MAILBOX_DISABLED,
+        Meaning.MAILBOX_MOVED,
+        Meaning.DOMAIN_NOT_SERVED,
+        Meaning.SMTPUTF8_UNSUPPORTED,
+    }
+)
+ABOUT_US = frozenset(
+    {
+        Meaning.IP_BLOCKED,
+        Meaning.RDNS_REQUIRED,
+        Meaning.SENDER_AUTH_FAILED,
+        Meaning.SENDER_REJECTED,
+        Meaning.HELO_REJECTED,
+        Meaning.THROTTLED,
+    }
+)
+
+
+@pytest.mark.parametrize("source", BY_SOURCE)
+def test_each_labelled_reply_is_read_as_labelled(source: str) -> None:
+    read_as = {row: read(row.stage, row.code, row.text) for row in BY_SOURCE[source]}
+    wrong = {
+        f"{row.code} {row.text}": f"{reading.meaning} by {reading.rule}, not {row.meaning}"
+        for row, reading in read_as.items()
+        if reading.meaning is not row.meaning
+    }
+    assert not wrong
+
+
+def test_no_refusal_of_us_condemns_the_mailbox() -> None:
+    rows = [row for row in CORPUS if row.meaning in ABOUT_US]
+    assert len(rows) > 150
+    assert not [row for row in rows if read(row.stage, row.code, row.text).meaning in CONDEMNS]
+
+
+def test_every_rule_decides_some_labelled_reply() -> None:
+    deciding = {read(row.stage, row.code, row.text).rule for row in CORPUS}
+    assert [rule.name for rule in RULES if rule.name not in deciding] == []
+
+
+def test_rules_have_distinct_names_and_sources() -> None:
+    assert len({rule.name for rule in RULES}) == len(RULES)
+    assert all(rule.source for rule in RULES)
+
+
+def test_before_rcpt_nothing_is_said_of_the_mailbox() -> None:
+    early = (Stage.BANNER, Stage.EHLO, Stage.MAIL)
+    readings = {
+        read(stage, row.code, row.text).meaning
+        for row in CORPUS
+        if row.code >= 400
+        for stage in early
+    }
+    mailbox = {meaning for meaning in Meaning if meaning.value.startswith("mailbox_")}
+    assert not readings & (mailbox | {Meaning.ACCEPTED, Meaning.DOMAIN_NOT_SERVED})
+
+
+@pytest.mark.parametrize(
+    ("code", "text", "enhanced"),
+    [
+        (550, "5.1.1 User unknown", "5.1.1"),
+        (550, "5.1.10 Recipient not found", "5.1.10"),
+        (550, "#5.1.0 Address rejected.", "5.1.0"),
+        (550, "sorry, no mailbox here by that name. (#5.1.1)", "5.1.1"),
+        (511, "sorry, no mailbox here (#5.1.1 - chkuser)", "5.1.1"),
+        (550, "User unknown", None),
+        (550, "IP 5.7.1.100 is on a list", None),
+        (550, "5.7.1.100 is on a list", None),
+        (452, "Too many recipients from 4.2.2.1", None),
+        (550, "4.2.1 of the other class", None),
+        (554, "30 Sorry, this mailbox is disabled (554.30).", None),
+    ],
+)
+def test_enhanced_code_is_read_where_rfc_2034_or_qmail_put_it(
+    code: int, text: str, enhanced: str | None
+) -> None:
+    assert enhanced_code(code, text) == enhanced
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("Greylisted, please come back in 3 seconds", 3),
+        ("Greylisting in action, please come back in 00:05:00", 300),
+        ("try again in 15 minutes", 900),
+        ("retry in 120 secs", 120),
+        ("please wait 1 hour", 3600),
+        ("retry=300", 300),
+        ("come back in 99999 hours", 86_400),
+        ("Greylisted, see http://postgrey.schweikert.ch/help/example.com.html", None),
+        ("try again later", None),
+    ],
+)
+def test_the_delay_is_read_from_the_text(text: str, seconds: int | None) -> None:
+    assert retry_after_s(fold(text)) == seconds
+    assert read(Stage.RCPT, 451, text).retry_after_s == seconds
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("5.7.1 Client host [192.0.2.1] blocked using zen.spamhaus.org", "spamhaus"),
+        ("5.7.1 blocked using bl.spamcop.net", "spamcop"),
+        ("Client host blocked using Barracuda Reputation", "barracuda"),
+        ("5.7.1 Client host [192.0.2.1] blocked using rbl.example.net; Listed", "rbl.example.net"),
+        ("[TSS04] Messages from 192.0.2.1 temporarily deferred", "yahoo"),
+        ("part of their network is on our block list (S3150)", "microsoft"),
+        ("Your IP is blocked", None),
+    ],
+)
+def test_a_block_names_its_list(text: str, name: str | None) -> None:
+    reading = read(Stage.RCPT, 554, text)
+    assert (reading.meaning, reading.block_list) == (Meaning.IP_BLOCKED, name)
+
+
+def test_over_quota_and_inactive_is_both() -> None:
+    reading = read(Stage.RCPT, 552, "5.2.2 The account is over quota and inactive. - gsmtp")
+    assert (reading.meaning, reading.inactive) == (Meaning.MAILBOX_FULL, True)
+
+
+@pytest.mark.parametrize("local", ["disabled", "full", "spam", "no-such-user", "spf", "quota"])
+def test_the_words_of_the_address_itself_are_not_read(local: str) -> None:
+    text = f"<{local}@blocked.example>: Recipient address rejected: Rejected"
+    assert read(Stage.RCPT, 550, text).meaning is Meaning.REJECTED_UNRECOGNISED
+
+
+def test_lines_of_a_reply_may_repeat_its_codes() -> None:
+    text = "5.1.1 The email account that you tried to\n5.1.1 reach does not exist. Please try"
+    assert (
+        fold(text, "5.1.1")
+        == "the email account that you tried to reach does not exist. please try"
+    )
+
+
+def test_accents_are_folded_and_other_scripts_kept() -> None:
+    assert fold("Empfänger Użytkownik КОРОБКА найден メールボックス") == (
+        "empfanger uzytkownik коробка найден メールボックス"
+    )
+
+
+@given(
+    stage=st.sampled_from(Stage),
+    code=st.integers(200, 599),
+    enhanced=st.none() | st.from_regex(r"[245]\.\d{1,3}\.\d{1,3}", fullmatch=True),
+    text=st.text(max_size=300),
+)
+@settings(max_examples=200, deadline=None)
+def test_every_reply_has_a_reading(
+    stage: Stage, code: int, enhanced: str | None, text: str
+) -> None:
+    reading = classify(stage, code, enhanced, text)
+    assert reading.rule
+    if code >= 400:
+        assert reading.meaning is not Meaning.ACCEPTED
