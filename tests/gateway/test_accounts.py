@@ -484,6 +484,20 @@ async def test_counted_use_survives_a_database_that_is_busy_for_a_while(
         assert (await accounts.usage(limited)).credits_left == 5
 
 
+async def test_use_that_cannot_be_written_at_the_end_is_told(
+    url: str, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with (
+        open_store(url, busy_timeout_s=0.02) as store,
+        open_store(url) as other,
+        open_accounts(store, DIALECTS, clock=clock) as accounts,
+    ):
+        await accounts.charge(await caller_of(accounts), 3)
+        async with other.write():
+            await accounts.aclose()
+    assert [record.getMessage() for record in caplog.records][-1] == "usage lost"
+
+
 async def test_a_caller_who_leaves_while_being_charged_harms_nobody(accounts: Accounts) -> None:
     caller = await caller_of(accounts, credits=100)
     asked = [asyncio.ensure_future(accounts.charge(caller, 1)) for _ in range(50)]

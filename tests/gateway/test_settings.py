@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -103,6 +104,21 @@ def test_a_variable_outranks_the_file(
     assert (found, type(found)) == (value, type(value))
 
 
+@pytest.mark.parametrize(
+    ("section", "name", "value"),
+    [
+        ("engine", "helo", "[192.0.2.1]"),
+        ("engine", "mail_from", "probe@verifier.test"),
+        ("engine", "dns_servers", ("[::1]:53",)),
+        ("server", "forwarded_allow_ips", ("*", "10.0.0.0/8", "::1")),
+        ("storage", "url", "sqlite:///:memory:"),
+    ],
+)
+def test_odd_but_right_values_pass(file: Path, section: str, name: str, value: object) -> None:
+    file.write_text(f"[{section}]\n{name} = {json.dumps(value)}\n")
+    assert getattr(getattr(load(file, {}), section), name) == value
+
+
 def test_upstreams_can_come_from_the_environment_and_follow_local_by_default(file: Path) -> None:
     file.write_text("")
     settings = load(file, {"VERIPLEX_UPSTREAMS": f"[{UPSTREAM}]", "KEY": "sekrit"})
@@ -170,6 +186,9 @@ MISTAKES = [
     (_upstream(base_url="ftp://h"), "line 4: upstreams[0].base_url: should be a URL"),
     (_upstream(api_key="env:OTHER"), "line 5: upstreams[0].api_key: environment variable OTHER is"),
     (_upstream(api_key="file:/none"), "line 5: upstreams[0].api_key: cannot read /none: No such"),
+    (_upstream(api_key="file:/"), "line 5: upstreams[0].api_key: cannot read /: Is a directory"),
+    (_upstream(api_key="file:/dev/null"), "line 5: upstreams[0].api_key: /dev/null is empty"),
+    (_upstream(base_url="http://h:99999"), "line 4: upstreams[0].base_url: should be a URL"),
     ("[server\nport = 1", "veriplex.toml: is not TOML: "),
 ]
 
