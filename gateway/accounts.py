@@ -4,7 +4,7 @@ AccountsError
 ├── NoSuchAccount, NoSuchKey, AmbiguousKey
 ├── UnknownPlan, UnknownDialect
 └── KeyTaken
-CreditsSpent (gateway.ledger) and TooFast (gateway.limits) are answers to a caller.
+CreditsSpent (gateway.caller) and TooFast (gateway.limits) are answers to a caller.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ from sqlalchemy import Row, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.dialect import UNLIMITED, Dialect, KeyShape
-from gateway.callers import Caller, Callers, Status
+from gateway.caller import Caller, Charge, CreditsSpent, Status, Usage
+from gateway.callers import Callers
 from gateway.keys import digest, hint, mint
-from gateway.ledger import CreditsSpent, Entry, Ledger, settle
+from gateway.ledger import Entry, Ledger, settle
 from gateway.limits import Limiter, MovingWindow, TooFast
 from gateway.plans import Plans
 from gateway.store import Conflict, Store
@@ -128,30 +129,6 @@ class KeyInfo:
     plan: str
     credits: int | None
     """What the account has left; None is without limit."""
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """What an account used of what it may."""
-
-    month: str
-    """Calendar month in UTC, YYYY-MM."""
-    used: int
-    """Verifications charged this month."""
-    included: int | None
-    """The plan's allowance for a month; None is without limit."""
-    credits_left: int | None
-    """What can still be charged, credits and hard cap together; None is without limit."""
-
-
-@dataclass(frozen=True, slots=True)
-class Charge:
-    """What was charged, for giving it back; a batch keeps it with its rows."""
-
-    account_id: int
-    month: str
-    units: int
-    """0 for a test key."""
 
 
 @contextlib.asynccontextmanager

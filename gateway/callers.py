@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
 
 from cachetools import TTLCache
 from sqlalchemy import bindparam, select
 
-from adapters.dialect import Plan
+from gateway.caller import Caller, Status
 from gateway.grouping import Grouped
 from gateway.keys import LONGEST, digest
 from gateway.plans import Plans
@@ -26,43 +24,6 @@ MOST_KNOWN = 20_000
 MOST_UNKNOWN = 5_000
 MOST_TOGETHER = 200
 """Credentials in one look-up. A flood of bad ones costs one query for as many."""
-
-
-class Status(StrEnum):
-    """Whether an account may use its keys."""
-
-    ACTIVE = "active"
-    SUSPENDED = "suspended"
-    UNCONFIRMED = "unconfirmed"  # its owner's e-mail address
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Who is asking, as far as the key tells."""
-
-    account_id: int
-    key_id: int
-    dialect: str
-    test: bool
-    """A test key: never charged, never limited, answered by the sandbox."""
-    plan: Plan
-    """As it holds in this dialect."""
-    status: Status
-    owner_email: str
-    key_label: str
-    """The key's name, or its hint; fit for logs."""
-    has_credits: bool
-    """Whether the account pays with credits, so that they may run out."""
-
-    @property
-    def allowance(self) -> int | None:
-        """What a month may come to; None is without limit."""
-        return self.plan.included if self.plan.hard_cap else None
-
-    @property
-    def metered(self) -> bool:
-        """Whether a charge can be refused."""
-        return not self.test and (self.has_credits or self.allowance is not None)
 
 
 class Callers:

@@ -19,8 +19,9 @@ from starlette.types import Receive, Scope, Send
 
 from adapters.dialect import Dialect, Endpoint, Operation, Problem, ProblemKind, Verify
 from adapters.wire import Unreadable, WireReply, WireRequest
-from gateway.accounts import Accounts, Caller, TooFast
+from gateway.caller import Books, Caller
 from gateway.guard import Guard
+from gateway.limits import TooFast
 from gateway.observe import Observer, Seen
 from gateway.routes import Place, Routes
 from gateway.service import Answer, Service
@@ -57,7 +58,7 @@ class VendorApp:
     def __init__(
         self,
         routes: Routes,
-        accounts: Accounts,
+        accounts: Books,
         service: Service,
         guard: Guard,
         observer: Observer,

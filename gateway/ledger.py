@@ -17,6 +17,7 @@ from functools import partial
 from sqlalchemy import bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway.caller import CreditsSpent
 from gateway.grouping import Grouped
 from gateway.store import Store
 from gateway.store.tables import accounts, usage
@@ -26,17 +27,6 @@ log = logging.getLogger(__name__)
 FLUSH_AFTER_S = 0.2
 MOST_TOGETHER = 500
 """Entries in one transaction; it bounds how long one waits for another."""
-
-
-class CreditsSpent(Exception):
-    """Too few credits, or too little of the month's allowance, are left; nothing was charged."""
-
-    def __init__(self, used: int, limit: int) -> None:
-        super().__init__(f"{used} of {limit} used")
-        self.used = used
-        """Verifications charged this month."""
-        self.limit = limit
-        """What could have been charged this month altogether."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from adapters.dialect import Dialect, Problem, ProblemKind, Verify
 from engine.model import Checks, Verification
-from gateway.accounts import Accounts, Caller
+from gateway.caller import Books, Caller
 from gateway.service import Service
 
 PROBLEM_JSON = "application/problem+json"
@@ -58,7 +58,7 @@ def dump(v: Verification) -> bytes:
 class NativeApi:
     """`GET /veriplex/v1/verify?email=…`, with a key of any dialect."""
 
-    def __init__(self, dialects: tuple[Dialect, ...], accounts: Accounts, service: Service) -> None:
+    def __init__(self, dialects: tuple[Dialect, ...], accounts: Books, service: Service) -> None:
         self._dialects = dialects
         self._accounts = accounts
         self._service = service

@@ -24,7 +24,7 @@ from adapters.dialect import (
 )
 from engine import people, syntax
 from engine.model import Address, Checks
-from gateway.accounts import Accounts, Caller, CreditsSpent
+from gateway.caller import Books, Caller, CreditsSpent
 from gateway.sandbox import Sandbox
 from gateway.verdicts import Verdicts
 
@@ -58,7 +58,7 @@ class Service:
 
     def __init__(
         self,
-        accounts: Accounts,
+        accounts: Books,
         verdicts: Verdicts,
         sandbox: Sandbox,
         *,
