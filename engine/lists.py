@@ -214,12 +214,22 @@ def free(address: Address) -> bool:
 
 def role(address: Address) -> bool:
     """Whether the name is that of a function (`info`, `sales+x`), rather than a person's."""
-    return _bare(address.user) in ROLES or address.user.lower().endswith("-request")  # RFC 2142 § 6
+    return is_role(address.user)
+
+
+def is_role(user: str) -> bool:
+    """`role`, of a local part without its tag."""
+    return _bare(user) in ROLES or user.lower().endswith("-request")  # RFC 2142 section 6
 
 
 def no_reply(address: Address) -> bool:
     """Whether the name says that nobody reads what is sent to it."""
-    name = address.user.lower()
+    return is_no_reply(address.user)
+
+
+def is_no_reply(user: str) -> bool:
+    """`no_reply`, of a local part without its tag."""
+    name = user.lower()
     return _bare(name) in NO_REPLIES or _NO_REPLY_WITHIN.search(name) is not None
 
 
