@@ -15,8 +15,8 @@ import unicodedata
 from collections import defaultdict
 from dataclasses import dataclass, field
 from functools import cache
-from importlib import resources
 from itertools import pairwise
+from pathlib import Path
 
 from engine.model import Gender
 
@@ -125,8 +125,7 @@ class Lexicon:
 @cache
 def lexicon() -> Lexicon:
     """The lexicon of the product, read once."""
-    text = resources.files("engine").joinpath("data/names.txt").read_text(encoding="utf-8")
-    return read(text)
+    return read((Path(__file__).parent / "data" / "names.txt").read_text(encoding="utf-8"))
 
 
 def read(text: str) -> Lexicon:
