@@ -13,10 +13,13 @@ import string
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from adapters.wire import WireReply, WireRequest
+from adapters.wire import StreamReply, WireReply, WireRequest
 from engine.model import Checks, Person
+
+if TYPE_CHECKING:
+    from adapters.jobs import BatchRules
 
 # -- operations: what a client may ask ---------------------------------------------------
 
@@ -92,6 +95,11 @@ class Plan:
     overage_rate: float | None = None
     """For one verification beyond `included`."""
     batches_per_day: int | None = None
+    """Batches a calendar day (UTC); None is without limit."""
+    batches_waiting: int | None = None
+    """Batches that may be there without having been started."""
+    batches_running: int | None = None
+    """Batches that may be under way at a time."""
 
 
 UNLIMITED = Plan("unlimited", "Unlimited")
@@ -147,6 +155,13 @@ class ProblemKind(StrEnum):
     NOT_READY = "not_ready"
     INTERNAL = "internal"
     UNAVAILABLE = "unavailable"
+    TOO_MANY = "too_many"  # addresses in a batch
+    JOB_MALFORMED = "job_malformed"  # its id is none of ours
+    JOB_UNKNOWN = "job_unknown"
+    JOB_STATE = "job_state"  # not in the state that this asks for; `state` has its own
+    BATCHES_WAITING = "batches_waiting"  # too many
+    BATCHES_RUNNING = "batches_running"  # too many
+    BATCHES_SPENT = "batches_spent"  # those of this day
 
 
 @dataclass(eq=False)
@@ -166,6 +181,8 @@ class Problem(Exception):
     """Unix time in seconds at which the window opens again."""
     allow: tuple[str, ...] = ()
     """Methods that this path knows."""
+    state: str = ""
+    """The `adapters.jobs.JobState` that is in the way."""
 
 
 # -- dialects ----------------------------------------------------------------------------
@@ -182,7 +199,7 @@ class Endpoint(Generic[Op]):
     path: str
     """The vendor's own; `{name}` stands for one segment."""
     read: Callable[[WireRequest], Op]
-    write: Callable[[Op, Any], WireReply]
+    write: Callable[[Op, Any], WireReply | StreamReply]
     bucket: str | None = None
     """Which of the plan's rates counts a call; None counts none."""
     needs_key: bool = True
@@ -236,3 +253,5 @@ class Dialect:
     """The vendor's own; a deployment's default is `UNLIMITED`."""
     failed_attempts: frozenset[ProblemKind] = frozenset()
     """What counts towards a block of the client's address, where that is switched on."""
+    batches: BatchRules | None = None
+    """How its batches behave; None has none."""

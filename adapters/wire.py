@@ -5,7 +5,7 @@ Reading a body is pure: `Unreadable` says that the bytes are not what they claim
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -113,6 +113,25 @@ class WireReply:
     body: bytes = b""
     media_type: str = JSON
     headers: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StreamReply:
+    """A reply too large to be held: rows are rendered while they are sent.
+
+    What is sent is `head`, the rendered rows with `separator` between them, and `tail`.
+    """
+
+    render: Callable[[Any], bytes]
+    """One row of the outcome."""
+    head: bytes = b""
+    separator: bytes = b""
+    tail: bytes = b""
+    media_type: str = JSON
+    headers: tuple[tuple[str, str], ...] = ()
+    status: int = 200
+    zip_entry: str = ""
+    """If not empty, the reply is a ZIP archive with this one file in it."""
 
 
 def json_reply(

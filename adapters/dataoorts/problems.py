@@ -12,6 +12,8 @@ PROBLEMS: Mapping[ProblemKind, tuple[int, str]] = {
     ProblemKind.UNREADABLE: (400, "Invalid request body"),
     ProblemKind.MISSING: (400, "Invalid request body"),
     ProblemKind.INVALID: (400, "Invalid request body"),
+    ProblemKind.TOO_MANY: (400, "Invalid request body"),
+    ProblemKind.JOB_STATE: (400, "Invalid request body"),
     ProblemKind.NO_CREDENTIAL: (401, "Unauthorized"),
     ProblemKind.BAD_CREDENTIAL: (401, "Unauthorized"),
     ProblemKind.NO_CREDITS: (402, "Insufficient credits"),
@@ -19,9 +21,14 @@ PROBLEMS: Mapping[ProblemKind, tuple[int, str]] = {
     ProblemKind.SUSPENDED: (403, "Account suspended"),
     ProblemKind.UNCONFIRMED: (403, "Account not confirmed"),
     ProblemKind.UNKNOWN_PATH: (404, "Not found"),
+    ProblemKind.JOB_MALFORMED: (404, "Batch not found"),
+    ProblemKind.JOB_UNKNOWN: (404, "Batch not found"),
     ProblemKind.WRONG_METHOD: (405, "Method not allowed"),
     ProblemKind.TOO_LARGE: (413, "Payload too large"),
     ProblemKind.TOO_FAST: (429, "Too many requests"),
+    ProblemKind.BATCHES_WAITING: (429, "Batch limit reached"),
+    ProblemKind.BATCHES_RUNNING: (429, "Batch limit reached"),
+    ProblemKind.BATCHES_SPENT: (429, "Batch limit reached"),
     ProblemKind.INTERNAL: (500, "Internal server error"),
     ProblemKind.NOT_READY: (503, "Service unavailable"),
     ProblemKind.UNAVAILABLE: (503, "Service unavailable"),
@@ -39,5 +46,9 @@ def write_problem(_: WireRequest, problem: Problem, __: Endpoint[Any] | None) ->
     return json_reply({"error": text}, status, headers=headers)
 
 
-FAILED_ATTEMPTS = frozenset(kind for kind, (status, _) in PROBLEMS.items() if status == 401)
+FAILED_ATTEMPTS = frozenset(
+    {kind for kind, (status, _) in PROBLEMS.items() if status == 401}
+    # the page: "failed attempts to retrieve the batch response"
+    | {ProblemKind.JOB_MALFORMED, ProblemKind.JOB_UNKNOWN}
+)
 """What may block a client's address."""

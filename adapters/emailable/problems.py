@@ -13,6 +13,13 @@ PROBLEMS: Mapping[ProblemKind, tuple[int, str]] = {
     ProblemKind.MISSING: (400, "The {field} parameter is required."),
     ProblemKind.INVALID: (400, "The {field} parameter is invalid."),
     ProblemKind.TOO_LARGE: (400, "The request is too large."),
+    ProblemKind.TOO_MANY: (400, "Up to {limit} emails can be sent per batch."),
+    ProblemKind.BATCHES_WAITING: (400, "Too many batches."),
+    ProblemKind.BATCHES_RUNNING: (400, "Too many batches are being processed."),
+    ProblemKind.BATCHES_SPENT: (400, "Too many batches for one day."),
+    ProblemKind.JOB_MALFORMED: (404, "Batch not found."),
+    ProblemKind.JOB_UNKNOWN: (404, "Batch not found."),
+    ProblemKind.JOB_STATE: (404, "Batch not found."),
     ProblemKind.NO_CREDENTIAL: (401, "API key is required"),
     ProblemKind.NO_CREDITS: (402, "You do not have enough credits."),
     ProblemKind.BAD_CREDENTIAL: (403, "API key is invalid"),
@@ -41,4 +48,6 @@ def write_problem(_: WireRequest, problem: Problem, __: Endpoint[Any] | None) ->
             ("ratelimit-remaining", "0"),
             ("ratelimit-reset", str(problem.reset_at)),
         )
-    return json_reply({"message": text.format(field=problem.field)}, status, headers=headers)
+    return json_reply(
+        {"message": text.format(field=problem.field, limit=problem.limit)}, status, headers=headers
+    )

@@ -6,12 +6,21 @@ from collections.abc import Mapping
 from typing import Any
 
 from adapters.dialect import Endpoint, Problem, ProblemKind
+from adapters.generic.words import STATUSES
+from adapters.jobs import JobState
 from adapters.wire import WireReply, WireRequest, json_reply
 
 PROBLEMS: Mapping[ProblemKind, tuple[int, str, str]] = {
     ProblemKind.UNREADABLE: (400, "invalid_request", "The request body must be a JSON object."),
     ProblemKind.MISSING: (400, "invalid_request", "{field} is required."),
     ProblemKind.INVALID: (400, "invalid_request", "{detail}"),
+    ProblemKind.TOO_MANY: (400, "too_many_emails", "At most {limit} emails fit in one job."),
+    ProblemKind.BATCHES_WAITING: (400, "too_many_jobs", "Too many jobs."),
+    ProblemKind.BATCHES_RUNNING: (400, "too_many_jobs", "Too many jobs are running."),
+    ProblemKind.BATCHES_SPENT: (400, "too_many_jobs", "Too many jobs for one day."),
+    ProblemKind.JOB_STATE: (400, "job_not_completed", "The job is not completed."),
+    ProblemKind.JOB_MALFORMED: (404, "not_found", "Job not found."),
+    ProblemKind.JOB_UNKNOWN: (404, "not_found", "Job not found."),
     ProblemKind.NO_CREDENTIAL: (401, "unauthorized", "API key is missing."),
     ProblemKind.BAD_CREDENTIAL: (401, "unauthorized", "API key is invalid."),
     ProblemKind.NO_CREDITS: (
@@ -53,6 +62,10 @@ def write_problem(_: WireRequest, problem: Problem, __: Endpoint[Any] | None) ->
     headers: tuple[tuple[str, str], ...] = ()
     if problem.field:
         body["field"] = problem.field
+    if problem.kind is ProblemKind.TOO_MANY:
+        body["limit"] = problem.limit
+    if problem.state:
+        body["status"] = STATUSES[JobState(problem.state)]
     if problem.kind is ProblemKind.NO_CREDITS:
         body |= {"used": problem.used, "limit": problem.limit}
     if problem.retry_after_s is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from adapters.jobs import JobState
 from engine.model import Reason, Verdict, Verification
 
 TIERS: Mapping[Verdict, str] = {
@@ -45,6 +46,17 @@ SCORES: Mapping[Verdict, tuple[int, int]] = {
     Verdict.UNKNOWN: (0, 79),
 }
 """Lowest and highest score of each tier."""
+
+STATUSES: Mapping[JobState, str] = {
+    JobState.PREPARING: "queued",
+    JobState.READY: "queued",
+    JobState.QUEUED: "queued",
+    JobState.RUNNING: "processing",
+    JobState.PAUSED: "processing",
+    JobState.COMPLETED: "completed",
+    JobState.FAILED: "failed",
+    JobState.CANCELLED: "failed",
+}
 
 PROVIDERS: Mapping[str, str] = {
     "google": "Google Workspace",

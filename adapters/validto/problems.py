@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from adapters.dialect import Endpoint, Problem, ProblemKind
+from adapters.jobs import JobState
 from adapters.wire import WireReply, WireRequest, json_reply
 
+INVALID_FILE = "Invalid file data"
 REQUIRED_EMAIL = "Invalid request. Required email."
 
 PROBLEMS: Mapping[ProblemKind, tuple[int, str]] = {
@@ -20,6 +22,16 @@ PROBLEMS: Mapping[ProblemKind, tuple[int, str]] = {
     ProblemKind.CLIENT_BLOCKED: (400, "Verify restricted"),
     # text seen live, status recommended: a 408 makes some HTTP stacks repeat the call
     ProblemKind.NOT_READY: (400, "Validation timedout"),
+    ProblemKind.TOO_MANY: (400, INVALID_FILE),
+    ProblemKind.JOB_MALFORMED: (400, "Job not found. Invalid jobId"),
+    ProblemKind.JOB_UNKNOWN: (400, "Job not found."),
+    ProblemKind.JOB_STATE: (400, "Verification has already started."),
+    ProblemKind.BATCHES_WAITING: (400, "The maximum number of lists has been reached."),
+    ProblemKind.BATCHES_RUNNING: (
+        400,
+        "The maximum number of active verification lists has been reached.",
+    ),
+    ProblemKind.BATCHES_SPENT: (400, "The maximum number of lists has been reached."),
     ProblemKind.NO_CREDENTIAL: (401, "Invalid API Key"),
     ProblemKind.BAD_CREDENTIAL: (401, "Invalid API Key"),
     ProblemKind.NO_CREDITS: (402, "Insufficient verification credits"),
@@ -30,10 +42,78 @@ PROBLEMS: Mapping[ProblemKind, tuple[int, str]] = {
     ProblemKind.UNAVAILABLE: (503, "Service unavailable"),
 }
 
-INFO_TEXTS: Mapping[ProblemKind, str] = {
-    ProblemKind.NO_CREDENTIAL: "Invalid API key",
-    ProblemKind.BAD_CREDENTIAL: "Invalid API key",
+_INVALID_FILE = dict.fromkeys(
+    (
+        ProblemKind.UNREADABLE,
+        ProblemKind.MISSING,
+        ProblemKind.INVALID,
+        ProblemKind.TOO_LARGE,
+    ),
+    INVALID_FILE,
+)
+_INVALID_ACTION = dict.fromkeys(
+    (ProblemKind.UNREADABLE, ProblemKind.INVALID, ProblemKind.TOO_LARGE), "Invalid action"
+)
+_INVALID_FILTER = dict.fromkeys(
+    (ProblemKind.UNREADABLE, ProblemKind.INVALID, ProblemKind.TOO_LARGE),
+    "Invalid filterResult. Please provide correct filterResult options",
+)
+
+ENDPOINT_TEXTS: Mapping[str, Mapping[ProblemKind, str]] = {
+    "info": {
+        ProblemKind.NO_CREDENTIAL: "Invalid API key",
+        ProblemKind.BAD_CREDENTIAL: "Invalid API key",
+    },
+    "bulk": _INVALID_FILE,
+    "bulk_start": {
+        **_INVALID_ACTION,
+        ProblemKind.NO_CREDITS: "Insufficient verification credits. Please order a plan.",
+    },
+    # without a full stop here alone
+    "bulk_status": {ProblemKind.JOB_UNKNOWN: "Job not found"},
+    "bulk_delete": {ProblemKind.JOB_UNKNOWN: "List not found, may be already deleted."},
+    "download": {
+        **_INVALID_FILTER,
+        ProblemKind.SUSPENDED: "DOWNLOAD-RESTRICTED",
+        ProblemKind.UNCONFIRMED: "DOWNLOAD-RESTRICTED",
+        ProblemKind.CLIENT_BLOCKED: "DOWNLOAD-RESTRICTED",
+    },
 }
+"""What one endpoint says in its own words."""
+
+_PREPARING = (
+    "Job is being prepared for verification, please start verifying and then download you result."
+)
+_VERIFYING = "Job is being verified, please wait until it completes."
+_INVALID_LIST = "List cannot be downloaded, The uploaded list contains invalid data."
+_BUSY = "List is being processed, and cannot be deleted."
+
+STATE_TEXTS: Mapping[str, Mapping[JobState, str]] = {
+    "bulk_start": {
+        JobState.PREPARING: "Job is not ready for verification, please call the /status endpoint"
+        " and start verification once the status of the job turns to ready.",
+    },
+    "bulk_delete": {
+        JobState.PREPARING: _BUSY,
+        JobState.QUEUED: _BUSY,
+        JobState.RUNNING: _BUSY,
+        JobState.PAUSED: _BUSY,
+    },
+    "download": {
+        JobState.PREPARING: _PREPARING,
+        JobState.READY: "Job is ready for verification, please start verification and download"
+        " your results once list verified.",
+        JobState.QUEUED: _VERIFYING,
+        JobState.RUNNING: _VERIFYING,
+        JobState.PAUSED: _VERIFYING,
+        JobState.FAILED: _INVALID_LIST,
+        JobState.CANCELLED: _INVALID_LIST,
+    },
+}
+"""What stands in an endpoint's way, by the state that the list is in."""
+
+MESSAGE_KINDS = (ProblemKind.BATCHES_WAITING, ProblemKind.BATCHES_RUNNING)
+"""Errors that put their text into `message`, as success does."""
 
 TEXT_SUCCESS = (401, 402, 429)
 """Statuses on which a single verification says `"false"` in quotes."""
@@ -46,6 +126,10 @@ def write_problem(_: WireRequest, problem: Problem, endpoint: Endpoint[Any] | No
         headers = (("Retry-After", str(problem.retry_after_s)),)
     if endpoint is not None and endpoint.name == "verify" and status in TEXT_SUCCESS:
         return json_reply({"success": "false", "result": text}, status, headers=headers)
-    if endpoint is not None and endpoint.name == "info":
-        text = INFO_TEXTS.get(problem.kind, text)
+    if endpoint is not None:
+        text = ENDPOINT_TEXTS.get(endpoint.name, {}).get(problem.kind, text)
+        if problem.state:
+            text = STATE_TEXTS.get(endpoint.name, {}).get(JobState(problem.state), text)
+    if problem.kind in MESSAGE_KINDS:
+        return json_reply({"success": False, "message": text}, status, headers=headers)
     return json_reply({"result": text, "success": False}, status, headers=headers)

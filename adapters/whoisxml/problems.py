@@ -24,6 +24,17 @@ PROBLEMS: Mapping[ProblemKind, tuple[int, str, str]] = {
     ProblemKind.WRONG_METHOD: (405, "METHOD", "The method is not allowed here."),
     ProblemKind.TOO_LARGE: (413, "TOO_LARGE", "The request is too large."),
     ProblemKind.TOO_FAST: (429, "RATE_LIMIT", "Too many requests."),
+    ProblemKind.TOO_MANY: (
+        400,
+        "TOO_MANY",
+        "The {field} field should contain at most {limit} elements.",
+    ),
+    ProblemKind.JOB_MALFORMED: (422, "REQUEST_ID", "Wrong request id"),
+    ProblemKind.JOB_UNKNOWN: (422, "REQUEST_ID", "Wrong request id"),
+    ProblemKind.JOB_STATE: (422, "REQUEST_ID", "Wrong request id"),
+    ProblemKind.BATCHES_WAITING: (429, "RATE_LIMIT", "Too many requests."),
+    ProblemKind.BATCHES_RUNNING: (429, "RATE_LIMIT", "Too many requests."),
+    ProblemKind.BATCHES_SPENT: (429, "RATE_LIMIT", "Too many requests."),
     ProblemKind.INTERNAL: (500, "INTERNAL", "Internal server error."),
     ProblemKind.UNAVAILABLE: (503, "UNAVAILABLE", "The service is not available."),
     # the probe goes on, so that a repeat finds its answer
@@ -38,18 +49,26 @@ V1_STATUSES: Mapping[ProblemKind, int] = {
 }
 
 BULK_PATH = "/api/bevService"
+BULK_TEXTS: Mapping[ProblemKind, str] = {
+    ProblemKind.MISSING: "The {field} field is required.",
+    ProblemKind.INVALID: "The {field} field is not valid.",
+}
 BULK_STATUSES: Mapping[ProblemKind, int] = {ProblemKind.NO_CREDITS: 402}
 
 
 def write_problem(request: WireRequest, problem: Problem, _: Endpoint[Any] | None) -> WireReply:
     status, code, text = PROBLEMS[problem.kind]
-    text = text.format(field=problem.field)
     headers = _problem_headers(problem)
     if request.path.startswith(BULK_PATH):
+        text = BULK_TEXTS.get(problem.kind, text)
+        if problem.kind is ProblemKind.INVALID and problem.detail:
+            text = problem.detail
+        text = text.format(field=problem.field, limit=problem.limit)
         status = BULK_STATUSES.get(problem.kind, status)
         # several texts are possible where the request is at fault, so that a single one is a list
         error = {"errors": [text]} if status == 400 else {"error": text}
         return json_reply({"response": error}, status, headers=headers)
+    text = text.format(field=problem.field, limit=problem.limit)
     if request.path == "/api/v1":
         status = V1_STATUSES.get(problem.kind, status)
     body = {"errorCode": code, "msg": text, "Error": text}

@@ -255,5 +255,10 @@ def test_every_problem_is_one_sorted_object(kind: ProblemKind) -> None:
     assert text
 
 
-def test_what_is_unauthorized_counts_towards_the_block() -> None:
-    assert DIALECT.failed_attempts == {ProblemKind.NO_CREDENTIAL, ProblemKind.BAD_CREDENTIAL}
+def test_what_is_unauthorized_or_guesses_batches_counts_towards_the_block() -> None:
+    assert DIALECT.failed_attempts == {
+        ProblemKind.NO_CREDENTIAL,
+        ProblemKind.BAD_CREDENTIAL,
+        ProblemKind.JOB_MALFORMED,
+        ProblemKind.JOB_UNKNOWN,
+    }
