@@ -14,12 +14,17 @@ import ssl
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import zip_longest
+from typing import cast
 
 import aiosmtplib
 
 from engine.model import Meaning, Stage
 from engine.pipe import PipeBroken, Reply, ReplyPipe
 from engine.reply import Reading, read
+
+DELAYED_ACK_S = 0.2
+"""The longest that a TCP holds an acknowledgement back, in practice (RFC 1122: 0.5 s)."""
 
 Say = Callable[[str, str], None]
 """Notes a line of the transcript: who, what."""
@@ -65,10 +70,6 @@ class ConversationEnded(Exception):
         self.greeted = greeted
 
 
-DELAYED_ACK_S = 0.2
-"""The longest that a TCP holds an acknowledgement back, in practice (RFC 1122: 0.5 s)."""
-
-
 class TlsFailed(Exception):
     """STARTTLS was agreed on and came to nothing; the connection is lost."""
 
@@ -81,6 +82,15 @@ def tls_context() -> ssl.SSLContext:
     return context
 
 
+RSET = b"RSET"
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    stage: Stage
+    command: bytes
+
+
 class Conversation:
     """A host that greeted us and waits for MAIL."""
 
@@ -91,7 +101,7 @@ class Conversation:
         self._target = target
         self._extensions = extensions
         self._say = say
-        self._stale = False
+        self._used = False
         self.tls = tls
 
     @property
@@ -116,17 +126,53 @@ class Conversation:
             self._say(self._target.host, "offers no SMTPUTF8")
             reading = Reading(Meaning.SMTPUTF8_UNSUPPORTED, "smtputf8-not-offered")
             return [Said(Stage.EHLO, reading)] * len(recipients)
+        steps = self._plan(sender, recipients, utf8)
+        return _by_recipient(steps, await self._exchange(steps, timeout_s))
+
+    async def _exchange(self, steps: Sequence[_Step], timeout_s: float) -> list[Said | None]:
+        """What was said to each step, as far as it came; None for a step left out."""
+        heard: list[Said | None] = []
+        transaction_open = True
+        pipelined = self.offers("pipelining")
+        try:
+            if pipelined:
+                self._send(*(step.command for step in steps))
+            for step in steps:
+                if not pipelined:
+                    if step.stage is Stage.RCPT and not transaction_open:
+                        heard.append(None)
+                        continue
+                    self._send(step.command)
+                said = await self._hear(step.stage, timeout_s)
+                heard.append(said)
+                if step.stage is Stage.MAIL:
+                    transaction_open = _is_yes(said)
+                if said.reply is not None and said.reply.code == 421:
+                    # RFC 5321 section 3.8: the host closes the connection after it.
+                    self._pipe.abort()
+                    break
+        except PipeBroken as broken:
+            self._say(self._target.host, _BROKEN_WORDS[broken.meaning])
+            stage = steps[len(heard)].stage
+            heard.append(Said(stage, Reading(broken.meaning, "no-reply")))
+        return heard
+
+    def _plan(self, sender: str, recipients: Sequence[str], utf8: bool) -> list[_Step]:
+        """The commands for one transaction, or for one each.
+
+        A bounce has one recipient, so servers refuse a second one of the null sender whatever
+        its name: each gets a transaction of its own.
+        """
         mail = b"MAIL FROM:<" + sender.encode() + b">" + (b" SMTPUTF8" if utf8 else b"")
-        if sender:
-            return await self._transaction(mail, recipients, timeout_s)
-        # A bounce has one recipient, so servers refuse a second one of the null sender
-        # whatever its name; each gets a transaction of its own.
-        answers: list[Said | None] = []
+        steps: list[_Step] = []
         for recipient in recipients:
-            answers += await self._transaction(mail, [recipient], timeout_s)
-            if not self.usable:
-                break
-        return answers + [None] * (len(recipients) - len(answers))
+            if not steps or not sender:
+                if self._used:
+                    steps.append(_Step(Stage.MAIL, RSET))
+                steps.append(_Step(Stage.MAIL, mail))
+                self._used = True
+            steps.append(_Step(Stage.RCPT, b"RCPT TO:<" + recipient.encode() + b">"))
+        return steps
 
     def leave(self) -> ReplyPipe:
         """Say QUIT without waiting for the answer; returns what is still to be closed."""
@@ -138,43 +184,6 @@ class Conversation:
     def abort(self) -> None:
         """Cut the connection."""
         self._pipe.abort()
-
-    async def _transaction(
-        self, mail: bytes, recipients: Sequence[str], timeout_s: float
-    ) -> list[Said | None]:
-        stages = [Stage.MAIL] + [Stage.RCPT] * len(recipients)
-        commands = [mail] + [b"RCPT TO:<" + rcpt.encode() + b">" for rcpt in recipients]
-        heard: list[Said] = []
-        try:
-            if self._stale:
-                await self._reset(timeout_s)
-            self._stale = True
-            pipelined = self.offers("pipelining")
-            if pipelined:
-                self._send(*commands)
-            for stage, command in zip(stages, commands, strict=True):
-                if not pipelined:
-                    self._send(command)
-                heard.append(await self._hear(stage, timeout_s))
-                if stage is Stage.MAIL and not pipelined and not _is_yes(heard[0]):
-                    break
-                if heard[-1].reply is not None and heard[-1].reply.code == 421:
-                    # RFC 5321 section 3.8: the host closes the connection after it.
-                    self._pipe.abort()
-                    break
-        except PipeBroken as broken:
-            stage = stages[min(len(heard), len(stages) - 1)]
-            self._say(self._target.host, _BROKEN_WORDS[broken.meaning])
-            heard.append(Said(stage, Reading(broken.meaning, "no-reply")))
-        first = heard[0]
-        if not _is_yes(first):
-            return [first] * len(recipients)
-        answers: list[Said | None] = list(heard[1:])
-        return answers + [None] * (len(recipients) - len(answers))
-
-    async def _reset(self, timeout_s: float) -> None:
-        self._send(b"RSET")
-        await self._hear(Stage.MAIL, timeout_s)
 
     def _send(self, *commands: bytes) -> None:
         for command in commands:
@@ -223,6 +232,9 @@ async def open_conversation(
         if transport is None or transport.is_closing():
             raise _ended(Stage.EHLO, Meaning.DROPPED, greeted=True)
     except BaseException:
+        # Not close(): over TLS that waits half a minute for the other side's farewell.
+        if client.transport is not None:
+            cast(asyncio.Transport, client.transport).abort()
         client.close()
         connection.close()
         raise
@@ -369,6 +381,18 @@ _BROKEN_WORDS = {
     Meaning.DROPPED: "closed the connection",
     Meaning.NOT_SMTP: "sent what is not SMTP",
 }
+
+
+def _by_recipient(steps: Sequence[_Step], heard: Sequence[Said | None]) -> list[Said | None]:
+    """One entry a recipient: its own reply, or that of the MAIL before it if it was no yes."""
+    answers: list[Said | None] = []
+    mail: Said | None = None
+    for step, said in zip_longest(steps, heard):
+        if step.stage is not Stage.RCPT:
+            mail = said
+        else:
+            answers.append(mail if mail is not None and not _is_yes(mail) else said)
+    return answers
 
 
 def _is_yes(said: Said) -> bool:

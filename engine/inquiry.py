@@ -11,8 +11,9 @@ import asyncio
 import random
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from dataclasses import dataclass, field
 
 from engine.cache import TtlCache
 from engine.catch_all import Heard, accepts_all, control_local, settle
@@ -42,6 +43,8 @@ MAX_REFUSALS = 3
 """Hosts that may refuse *us* before the others are left in peace."""
 MAX_THROTTLED_RETRIES = 2
 THROTTLED_PAUSE_S = 1.0
+GREYLIST_MARGIN_S = 0.1
+"""Added to a stated delay: the server's clock counts whole seconds."""
 LEAST_USEFUL_S = 0.5
 """With less than this left of the deadline no further host is dialled."""
 CATCH_ALL_TTL_S = 3600.0
@@ -59,15 +62,6 @@ class Limits:
     greylist_pauses_s: tuple[float, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What the mail hosts said."""
-
-    smtp: Smtp
-    catch_all: bool | None = None
-    inactive: bool = False
-
-
 class Deadline:
     """A point in time, and what is left until then."""
 
@@ -78,6 +72,71 @@ class Deadline:
     @property
     def left_s(self) -> float:
         return max(0.0, self._end - self._clock())
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What the mail hosts said."""
+
+    smtp: Smtp
+    catch_all: bool | None = None
+    inactive: bool = False
+
+
+class CatchAllMemory:
+    """Which domains accept every name, by domain and operator, for an hour."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._known: TtlCache[tuple[str, str], bool] = TtlCache(CATCH_ALL_SIZE, clock)
+
+    def recall(self, domain: str, operator: str) -> bool | None:
+        return self._known.get((domain, operator))
+
+    def learn(self, domain: str, operator: str, accepts: bool | None) -> bool | None:
+        """Note what a control address showed, if anything; returns what is known now."""
+        if accepts is None:
+            return self.recall(domain, operator)
+        self._known.put((domain, operator), accepts, CATCH_ALL_TTL_S)
+        return accepts
+
+
+class Farewells:
+    """Connections that said QUIT and wait for the answer, so that no caller has to."""
+
+    def __init__(self) -> None:
+        self._pipes: set[ReplyPipe] = set()
+
+    def __len__(self) -> int:
+        return len(self._pipes)
+
+    def say(self, conversation: Conversation) -> None:
+        pipe = conversation.leave()
+        if not pipe.closed:
+            self._pipes.add(pipe)
+            pipe.on_closed(lambda: self._pipes.discard(pipe))
+
+    async def aclose(self) -> None:
+        """Cut what still waits."""
+        pipes = list(self._pipes)
+        for pipe in pipes:
+            pipe.abort()
+        for pipe in pipes:
+            await pipe.wait_closed()
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What all inquiries of an engine share."""
+
+    identity: Identity
+    limits: Limits
+    resolver: Resolver
+    pacer: Pacer
+    rng: random.Random
+    tls: ssl.SSLContext | None
+    clock: Callable[[], float] = time.monotonic
+    memory: CatchAllMemory = field(default_factory=CatchAllMemory)
+    farewells: Farewells = field(default_factory=Farewells)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,71 +152,26 @@ class _Visit:
     catch_all: bool | None = None
 
 
-class Inquirer:
-    """Asks mail hosts about mailboxes; holds what inquiries share: slots, memory, TLS."""
+def operator_of(host: str) -> str:
+    """Whose mail host it is, for counting connections."""
+    return provider_of(host) or registrable_domain(host) or host
+
+
+class Inquiry:
+    """Asks the hosts of `route` about `address` until `deadline`; made for one use."""
 
     def __init__(
         self,
-        identity: Identity,
-        limits: Limits,
-        *,
-        resolver: Resolver,
-        pacer: Pacer,
-        tls: ssl.SSLContext | None,
-        rng: random.Random,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._identity = identity
-        self._limits = limits
-        self._resolver = resolver
-        self._pacer = pacer
-        self._tls = tls
-        self._rng = rng
-        self._clock = clock
-        self._catch_all: TtlCache[tuple[str, str], bool] = TtlCache(CATCH_ALL_SIZE, clock)
-        self._leaving: set[ReplyPipe] = set()
-
-    async def ask(
-        self, address: Address, route: Route, *, catch_all: bool, deadline: Deadline, say: Say
-    ) -> Finding:
-        """What the hosts of `route` say of `address`, within `deadline`."""
-        inquiry = _Inquiry(self, address, route, catch_all, deadline, say)
-        return await inquiry.run()
-
-    async def aclose(self) -> None:
-        """Cut the connections that still wait for an answer to QUIT."""
-        pipes = list(self._leaving)
-        for pipe in pipes:
-            pipe.abort()
-        for pipe in pipes:
-            await pipe.wait_closed()
-
-    def operator(self, host: str) -> str:
-        """Whose host it is, for counting connections."""
-        return provider_of(host) or registrable_domain(host) or host
-
-    def leave(self, conversation: Conversation) -> None:
-        """End a conversation politely, in the background."""
-        pipe = conversation.leave()
-        if not pipe.closed:
-            self._leaving.add(pipe)
-            pipe.on_closed(lambda: self._leaving.discard(pipe))
-
-
-class _Inquiry:
-    """The state of one inquiry."""
-
-    def __init__(
-        self,
-        shared: Inquirer,
+        means: Means,
         address: Address,
         route: Route,
+        *,
         catch_all: bool,
         deadline: Deadline,
         say: Say,
     ) -> None:
-        self._shared = shared
-        self._limits = shared._limits
+        self._means = means
+        self._limits = means.limits
         self._address = address
         self._route = route
         self._wants_catch_all = catch_all
@@ -165,20 +179,22 @@ class _Inquiry:
         self._say = say
         self._recipient = f"{address.local}@{address.ascii_domain}"
         # The same control on every try, so that greylisting knows it when it comes again.
-        control = control_local(shared._rng.choice)
-        self._control = f"{control}@{address.ascii_domain}"
+        self._control = f"{control_local(means.rng.choice)}@{address.ascii_domain}"
 
     async def run(self) -> Finding:
-        pauses = list(self._limits.greylist_pauses_s)
+        """What the hosts say. Never raises for what a host does."""
+        greylist_pauses_s = list(self._limits.greylist_pauses_s)
         throttled = 0
         while True:
             visits = await self._round()
-            last = _weightiest(visits)
+            last = min(visits, key=lambda visit: WEIGHT.index(visit.meaning))
+            stated_s = last.said.reading.retry_after_s
             pause_s: float | None = None
-            if last.meaning is Meaning.GREYLISTED and pauses:
-                pause_s = float(last.said.reading.retry_after_s or pauses.pop(0)) + 0.1
+            if last.meaning is Meaning.GREYLISTED and greylist_pauses_s:
+                usual_s = greylist_pauses_s.pop(0)
+                pause_s = usual_s if stated_s is None else stated_s + GREYLIST_MARGIN_S
             elif last.meaning is Meaning.THROTTLED and throttled < MAX_THROTTLED_RETRIES:
-                pause_s = last.said.reading.retry_after_s or THROTTLED_PAUSE_S * 2**throttled
+                pause_s = THROTTLED_PAUSE_S * 2**throttled if stated_s is None else stated_s
                 throttled += 1
             if pause_s is None or pause_s + LEAST_USEFUL_S > self._deadline.left_s:
                 return _finding(visits, last)
@@ -189,134 +205,125 @@ class _Inquiry:
         """Visit targets in order until one decides; at least one visit."""
         visits: list[_Visit] = []
         refusals = 0
-        async for target, is_last in self._targets():
-            if visits and self._deadline.left_s < LEAST_USEFUL_S:
-                break
-            visit = await self._visit(target, is_last)
-            visits.append(visit)
-            if visit.meaning in DECISIVE:
-                return [visit]
-            refusals += visit.meaning in ABOUT_US
-            if refusals >= MAX_REFUSALS:
-                break
+        async with aclosing(self._targets()) as targets:
+            async for target, is_last in targets:
+                visit = await self._visit(target, is_last)
+                if visit.meaning in DECISIVE:
+                    return [visit]
+                visits.append(visit)
+                refusals += visit.meaning in ABOUT_US
+                if refusals >= MAX_REFUSALS or self._deadline.left_s < LEAST_USEFUL_S:
+                    break
         if not visits:
             # The hosts had addresses when the route was found, and have none now.
-            host = self._route.hosts[0].host
-            said = Said(Stage.CONNECT, Reading(Meaning.UNREACHABLE, "no-address"))
-            visits.append(_Visit(Target(host, "", self._limits.port), said, said.meaning))
+            target = Target(self._route.hosts[0].host, "", self._limits.port)
+            visits.append(_unasked(target, Meaning.UNREACHABLE, "no-address"))
         return visits
 
-    async def _targets(self) -> AsyncIterator[tuple[Target, bool]]:
+    async def _targets(self) -> AsyncGenerator[tuple[Target, bool], None]:
         """Where to dial, in order of preference, and whether it is the last place."""
         count = 0
         hosts = self._route.hosts
-        for host_number, host in enumerate(hosts):
-            found = await addresses(self._shared._resolver, host.host)
-            for ip_number, ip in enumerate(found.ips):
+        for host in hosts:
+            found = await addresses(self._means.resolver, host.host)
+            for ip in found.ips:
                 count += 1
-                last = ip_number + 1 == len(found.ips) and host_number + 1 == len(hosts)
-                yield Target(host.host, ip, self._limits.port), last or count == MAX_TARGETS
+                is_last = host is hosts[-1] and ip == found.ips[-1]
+                yield Target(host.host, ip, self._limits.port), is_last or count == MAX_TARGETS
                 if count == MAX_TARGETS:
                     return
 
     async def _visit(self, target: Target, is_last: bool) -> _Visit:
+        """Talk to one target, in its turn."""
         if not self._limits.allow_private_networks and not is_global(target.ip):
             self._say(target.host, f"{target.ip} is not a public address: not dialled")
-            said = Said(Stage.CONNECT, Reading(Meaning.NOT_ALLOWED, "not-global"))
-            return _Visit(target, said, said.meaning)
-        operator = self._shared.operator(target.host)
+            return _unasked(target, Meaning.NOT_ALLOWED, "not-global")
+        operator = operator_of(target.host)
+        pacer = self._means.pacer
         try:
-            async with asyncio.timeout(self._share_s(is_last)) as waiting:
-                async with self._shared._pacer.slot(operator):
-                    waiting.reschedule(None)
-                    visit = await self._converse(target, is_last, operator)
+            async with asyncio.timeout(self._share_s(is_last)) as waiting, pacer.slot(operator):
+                waiting.reschedule(None)
+                visit = await self._converse(target, is_last, operator)
         except TimeoutError:
-            if not waiting.expired():
-                raise
             self._say(target.host, "no free connection in time")
-            said = Said(Stage.CONNECT, Reading(Meaning.THROTTLED, "our-own-limit"))
-            return _Visit(target, said, said.meaning)
+            return _unasked(target, Meaning.THROTTLED, "our-own-limit")
         if visit.meaning is Meaning.THROTTLED:
-            self._shared._pacer.complained(operator, visit.said.reading.retry_after_s)
+            pacer.complained(operator, visit.said.reading.retry_after_s)
         elif visit.greeted:
-            self._shared._pacer.went_well(operator)
+            pacer.went_well(operator)
         return visit
 
     async def _converse(self, target: Target, is_last: bool, operator: str) -> _Visit:
-        started = self._shared._clock()
+        started = self._means.clock()
         try:
             conversation = await self._open(target, is_last)
         except ConversationEnded as ended:
-            return _Visit(
-                target,
-                ended.said,
-                ended.said.meaning,
-                greeted=ended.greeted,
-                latency_ms=self._since_ms(started),
-            )
+            latency_ms = self._since_ms(started)
+            said = ended.said
+            return _Visit(target, said, said.meaning, ended.greeted, latency_ms=latency_ms)
         try:
-            said, latency_ms, control = await self._ask(conversation, operator, started, is_last)
-            catch_all = self._remember(operator, control, said)
-            heard = _heard(said)
-            meaning = said.meaning if heard is None else settle(heard, control, catch_all)
+            said, control = await self._ask(conversation, operator, is_last)
         except BaseException:
             conversation.abort()
             raise
-        self._shared.leave(conversation)
-        return _Visit(
-            target,
-            said,
-            meaning,
-            greeted=True,
-            tls=conversation.tls,
-            latency_ms=latency_ms,
-            catch_all=catch_all,
-        )
+        latency_ms = self._since_ms(started)
+        self._means.farewells.say(conversation)
+        domain = self._address.ascii_domain
+        catch_all = self._means.memory.learn(domain, operator, accepts_all(control))
+        heard = _heard(said)
+        meaning = said.meaning if heard is None else settle(heard, control, catch_all)
+        return _Visit(target, said, meaning, True, conversation.tls, latency_ms, catch_all)
 
     async def _open(self, target: Target, is_last: bool) -> Conversation:
-        for tls in (self._shared._tls, None):
-            share_s = self._share_s(is_last)
-            try:
-                return await open_conversation(
-                    target,
-                    self._shared._identity,
-                    connect_timeout_s=min(self._limits.connect_timeout_s, share_s),
-                    command_timeout_s=min(self._limits.command_timeout_s, share_s),
-                    tls=tls,
-                    say=self._say,
-                )
-            except TlsFailed:
-                self._say(target.host, "going on without TLS")
-        raise AssertionError("TlsFailed without TLS")
+        """A conversation, over TLS if the host offers it, in clear if that fails."""
+        try:
+            return await self._open_with(target, is_last, self._means.tls)
+        except TlsFailed:
+            self._say(target.host, "going on without TLS")
+            return await self._open_with(target, is_last, None)
+
+    async def _open_with(
+        self, target: Target, is_last: bool, tls: ssl.SSLContext | None
+    ) -> Conversation:
+        share_s = self._share_s(is_last)
+        return await open_conversation(
+            target,
+            self._means.identity,
+            connect_timeout_s=min(self._limits.connect_timeout_s, share_s),
+            command_timeout_s=min(self._limits.command_timeout_s, share_s),
+            tls=tls,
+            say=self._say,
+        )
 
     async def _ask(
-        self, conversation: Conversation, operator: str, started: float, is_last: bool
-    ) -> tuple[Said, int, Heard | None]:
-        """The real address's answer, its latency, and the control's if it was asked."""
-        known = self._shared._catch_all.get((self._address.ascii_domain, operator))
+        self, conversation: Conversation, operator: str, is_last: bool
+    ) -> tuple[Said, Heard | None]:
+        """The real address's answer, and the control's if it was asked.
+
+        The real one goes first, so that nothing the control provokes can spoil its answer.
+        """
+        known = self._means.memory.recall(self._address.ascii_domain, operator)
         batch = [self._recipient]
         if self._wants_catch_all and known is None and conversation.offers("pipelining"):
             batch.append(self._control)
-        sender = self._shared._identity.sender
+        sender = self._means.identity.sender
         answers = await self._rcpt(conversation, sender, batch, is_last)
-        if sender and _is(answers[0], Meaning.SENDER_REJECTED) and conversation.usable:
+        if sender and _rejects_sender(answers[0]) and conversation.usable:
             # The null sender is what bounces use, and few refuse it (RFC 5321 section 4.5.5).
             again = await self._rcpt(conversation, "", batch, is_last)
             if again[0] is not None and again[0].meaning not in ABOUT_US | UNANSWERED:
                 answers, sender = again, ""
-        latency_ms = self._since_ms(started)
-        said = answers[0]
-        if said is None:
-            said = Said(Stage.RCPT, Reading(Meaning.DROPPED, "no-reply"))
-        control = _heard(answers[1]) if len(answers) > 1 and said.reply is not None else None
+        said = answers[0] or Said(Stage.RCPT, Reading(Meaning.DROPPED, "no-reply"))
+        if len(batch) > 1:
+            return said, _heard(answers[1])
         wanted = known is None and (
             (self._wants_catch_all and said.meaning is Meaning.ACCEPTED)
             or said.meaning is Meaning.REJECTED_UNRECOGNISED
         )
-        if wanted and len(batch) == 1 and conversation.usable:
-            late = await self._rcpt(conversation, sender, [self._control], is_last)
-            control = _heard(late[0])
-        return said, latency_ms, control
+        if not wanted or not conversation.usable:
+            return said, None
+        late = await self._rcpt(conversation, sender, [self._control], is_last)
+        return said, _heard(late[0])
 
     async def _rcpt(
         self, conversation: Conversation, sender: str, recipients: list[str], is_last: bool
@@ -325,25 +332,21 @@ class _Inquiry:
         utf8 = self._address.needs_smtputf8
         return await conversation.ask(sender, recipients, utf8=utf8, timeout_s=timeout_s)
 
-    def _remember(self, operator: str, control: Heard | None, said: Said) -> bool | None:
-        key = (self._address.ascii_domain, operator)
-        verdict = accepts_all(control)
-        if verdict is not None:
-            self._shared._catch_all.put(key, verdict, CATCH_ALL_TTL_S)
-            return verdict
-        return self._shared._catch_all.get(key) if said.reply is not None else None
-
     def _share_s(self, is_last: bool) -> float:
         """What a single wait may take: half of what is left while other places remain."""
         left_s = self._deadline.left_s
         return max(0.05, left_s if is_last else left_s / 2)
 
     def _since_ms(self, started: float) -> int:
-        return round((self._shared._clock() - started) * 1000)
+        return round((self._means.clock() - started) * 1000)
 
 
-def _is(said: Said | None, meaning: Meaning) -> bool:
-    return said is not None and said.meaning is meaning
+def _unasked(target: Target, meaning: Meaning, rule: str) -> _Visit:
+    return _Visit(target, Said(Stage.CONNECT, Reading(meaning, rule)), meaning)
+
+
+def _rejects_sender(said: Said | None) -> bool:
+    return said is not None and said.meaning is Meaning.SENDER_REJECTED
 
 
 def _heard(said: Said | None) -> Heard | None:
@@ -383,7 +386,7 @@ UNANSWERED = frozenset({Meaning.TIMED_OUT, Meaning.DROPPED, Meaning.NOT_SMTP})
 
 WEIGHT: tuple[Meaning, ...] = (
     # The nearer to the mailbox, the more it tells.
-    *DECISIVE,
+    *sorted(DECISIVE),
     Meaning.GREYLISTED,
     Meaning.UNVERIFIED,
     *sorted(ABOUT_US),
@@ -400,10 +403,6 @@ WEIGHT: tuple[Meaning, ...] = (
     Meaning.SMTPUTF8_UNSUPPORTED,
 )
 """Which of several hosts' failures is reported: the one that comes first here."""
-
-
-def _weightiest(visits: list[_Visit]) -> _Visit:
-    return min(visits, key=lambda visit: WEIGHT.index(visit.meaning))
 
 
 def _finding(visits: list[_Visit], last: _Visit) -> Finding:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import random
 from dataclasses import dataclass
@@ -43,7 +44,7 @@ _BY_STATUS = {
 async def locate(resolver: Resolver, domain: str, rng: random.Random) -> Route:
     """The mail hosts of `domain` (A-label form), hosts of equal preference shuffled.
 
-    A route with hosts has at least one whose address is known or could not be asked for.
+    `Dns.MX` and `Dns.IMPLICIT_MX` promise that at least one of them has an address.
     """
     answer = await resolver.ask(domain, Kind.MX)
     if answer.status is Status.NODATA:
@@ -53,12 +54,15 @@ async def locate(resolver: Resolver, domain: str, rng: random.Random) -> Route:
     hosts = _hosts(answer, rng)
     if not hosts:
         return Route(Dns.NULL_MX)
+    failed: Status | None = None
     for host in hosts:
         # Stop at the first that lives somewhere: 61 hosts need not cost 122 questions.
         found = await addresses(resolver, host.host)
-        if found.ips or not found.status.definite:
+        if found.ips:
             return Route(Dns.MX, hosts)
-    return Route(Dns.UNRESOLVABLE, hosts)
+        if not found.status.definite:
+            failed = failed or found.status
+    return Route(_BY_STATUS[failed] if failed else Dns.UNRESOLVABLE, hosts)
 
 
 async def addresses(resolver: Resolver, host: str) -> Addresses:
@@ -70,8 +74,7 @@ async def addresses(resolver: Resolver, host: str) -> Addresses:
     if _is_ip(host):
         # RFC 5321 section 5.1 wants a name; "127.0.0.10." in an MX record is none.
         return Addresses(Status.NXDOMAIN)
-    v4 = await resolver.ask(host, Kind.A)
-    v6 = await resolver.ask(host, Kind.AAAA)
+    v4, v6 = await asyncio.gather(resolver.ask(host, Kind.A), resolver.ask(host, Kind.AAAA))
     ips = v4.records[:MAX_ADDRESSES] + v6.records[:MAX_ADDRESSES]
     if ips:
         return Addresses(Status.OK, ips)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from engine.dialogue import Identity, tls_context
-from engine.inquiry import Deadline, Finding, Inquirer, Limits
+from engine.inquiry import CatchAllMemory, Deadline, Finding, Inquiry, Limits, Means
 from engine.known import known
 from engine.model import Address, Checks, Dns, Evidence, Meaning, Step, Verification
 from engine.mx import Route, locate
@@ -60,19 +60,13 @@ class ProbeEngine:
 
     def __init__(
         self,
-        config: ProbeConfig,
+        means: Means,
         *,
-        resolver: Resolver,
-        inquirer: Inquirer,
-        rng: random.Random,
-        clock: Callable[[], float] = time.monotonic,
+        deadline_s: float,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self._config = config
-        self._resolver = resolver
-        self._inquirer = inquirer
-        self._rng = rng
-        self._clock = clock
+        self._means = means
+        self._deadline_s = deadline_s
         self._now = now
 
     @classmethod
@@ -87,7 +81,6 @@ class ProbeEngine:
         """An engine as `config` says; ValueError when a DNS server is not an address."""
         rng = rng or random.SystemRandom()
         servers = tuple(Server.parse(text) for text in config.dns_servers) or system_servers()
-        resolver = Resolver(servers, clock=clock)
         limits = Limits(
             port=config.smtp_port,
             allow_private_networks=config.allow_private_networks,
@@ -95,16 +88,17 @@ class ProbeEngine:
             command_timeout_s=config.command_timeout_s,
             greylist_pauses_s=tuple(config.greylist_retries_s),
         )
-        inquirer = Inquirer(
-            Identity(config.helo, config.mail_from),
-            limits,
-            resolver=resolver,
+        means = Means(
+            identity=Identity(config.helo, config.mail_from),
+            limits=limits,
+            resolver=Resolver(servers, clock=clock),
             pacer=Pacer(config.connections_per_host, clock),
-            tls=tls_context(),
             rng=rng,
+            tls=tls_context(),
             clock=clock,
+            memory=CatchAllMemory(clock),
         )
-        return cls(config, resolver=resolver, inquirer=inquirer, rng=rng, clock=clock, now=now)
+        return cls(means, deadline_s=config.deadline_s, now=now)
 
     async def verify(
         self, text: str, checks: Checks | None = None, deadline_s: float | None = None
@@ -114,12 +108,13 @@ class ProbeEngine:
         Never raises for what an address, DNS or a mail server does.
         """
         checks = checks or Checks()
-        started = self._clock()
+        started = self._means.clock()
         address = parse(text)
-        record = _Transcript(self._clock)
+        record = _Transcript(self._means.clock)
         evidence = known(address)
         if address.valid and (checks.dns or checks.smtp):
-            deadline = Deadline(deadline_s or self._config.deadline_s, self._clock)
+            limit_s = self._deadline_s if deadline_s is None else deadline_s
+            deadline = Deadline(limit_s, self._means.clock)
             evidence = await self._find_out(address, evidence, checks, deadline, record)
         evidence = replace(evidence, transcript=tuple(record.steps))
         verdict, reason = judge(address, evidence, checks)
@@ -131,13 +126,13 @@ class ProbeEngine:
             evidence=evidence,
             checks=checks,
             verified_at=self._now(),
-            duration_s=self._clock() - started,
+            duration_s=self._means.clock() - started,
         )
 
     async def aclose(self) -> None:
         """Close what is still open; verifications under way should be over."""
-        await self._inquirer.aclose()
-        await self._resolver.aclose()
+        await self._means.farewells.aclose()
+        await self._means.resolver.aclose()
 
     async def _find_out(
         self,
@@ -159,10 +154,15 @@ class ProbeEngine:
                 provider=next(filter(None, (provider_of(mx.host) for mx in route.hosts)), None),
             )
             if checks.smtp and route.dns.can_receive:
-                finding = await self._inquirer.ask(
-                    address, route, catch_all=checks.catch_all, deadline=deadline, say=record.say
+                inquiry = Inquiry(
+                    self._means,
+                    address,
+                    route,
+                    catch_all=checks.catch_all,
+                    deadline=deadline,
+                    say=record.say,
                 )
-                evidence = _with_finding(evidence, finding)
+                evidence = _with_finding(evidence, await inquiry.run())
             grace_s = min(POLICY_GRACE_S, max(deadline.left_s, 0.05))
             done, _ = await asyncio.wait({policies}, timeout=grace_s)
             if done:
@@ -176,12 +176,14 @@ class ProbeEngine:
     async def _route(self, domain: str, deadline: Deadline) -> Route:
         try:
             async with asyncio.timeout(deadline.left_s):
-                return await locate(self._resolver, domain, self._rng)
+                return await locate(self._means.resolver, domain, self._means.rng)
         except TimeoutError:
             return Route(Dns.TIMEOUT)
 
     async def _policies(self, domain: str) -> tuple[bool | None, bool | None]:
-        return await has_spf(self._resolver, domain), await has_dmarc(self._resolver, domain)
+        resolver = self._means.resolver
+        spf, dmarc = await asyncio.gather(has_spf(resolver, domain), has_dmarc(resolver, domain))
+        return spf, dmarc
 
 
 class _Transcript:

@@ -100,11 +100,11 @@ class Server:
 
 
 def system_servers() -> tuple[Server, ...]:
-    """The servers that /etc/resolv.conf names; none when it cannot be read."""
+    """The servers that /etc/resolv.conf names; this machine when it cannot be read."""
     try:
         resolver = dns.resolver.Resolver()
     except dns.resolver.NoResolverConfiguration:
-        return ()
+        return (Server("127.0.0.1"),)
     return tuple(Server(str(host), resolver.port) for host in resolver.nameservers)
 
 
