@@ -74,6 +74,10 @@ class Charge:
     """0 for a test key."""
 
 
+class Unavailable(Exception):
+    """What is kept of accounts and batches cannot be read or written now."""
+
+
 class CreditsSpent(Exception):
     """Too few credits, or too little of the month's allowance, are left; nothing was charged."""
 

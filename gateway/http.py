@@ -19,7 +19,7 @@ from starlette.types import Receive, Scope, Send
 
 from adapters.dialect import Dialect, Endpoint, Operation, Problem, ProblemKind, Verify
 from adapters.wire import Unreadable, WireReply, WireRequest
-from gateway.caller import Books, Caller
+from gateway.caller import Books, Caller, Unavailable
 from gateway.guard import Guard
 from gateway.limits import TooFast
 from gateway.observe import Observer, Seen
@@ -118,6 +118,9 @@ class VendorApp:
             x.problem = Problem(ProblemKind.UNREADABLE, str(exc))
         except Disconnected:
             raise
+        except Unavailable as exc:
+            log.warning("storage unavailable", extra={"why": str(exc)})
+            x.problem = Problem(ProblemKind.UNAVAILABLE, retry_after_s=1)
         except Exception:
             log.exception("request failed", extra={"request_id": x.request_id})
             x.problem = Problem(ProblemKind.INTERNAL)

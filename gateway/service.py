@@ -24,7 +24,7 @@ from adapters.dialect import (
 )
 from engine import people, syntax
 from engine.model import Address, Checks
-from gateway.caller import Books, Caller, CreditsSpent
+from gateway.caller import Books, Caller, Charge, CreditsSpent
 from gateway.sandbox import Sandbox
 from gateway.verdicts import Verdicts
 
@@ -69,7 +69,7 @@ class Service:
         self._verdicts = verdicts
         self._sandbox = sandbox
         self._wait = wait
-        self._paid: TTLCache[_Question, bool] = TTLCache(100_000, FREE_REPEAT_S, timer=clock)
+        self._paid: TTLCache[_Question, Charge] = TTLCache(100_000, FREE_REPEAT_S, timer=clock)
 
     async def run(self, dialect: Dialect, caller: Caller | None, op: Operation) -> Answer:
         """Answer one operation. `caller` is None only where the endpoint needs no key.
@@ -98,19 +98,16 @@ class Service:
     async def _verify(self, caller: Caller, op: Verify) -> Answer:
         address = _address(op)
         question = (caller.account_id, address.normalized, op.checks)
-        if question not in self._paid:
-            await self._charge(caller)
+        charge = self._paid.get(question) or await self._charge(caller)
         try:
             answer = await self._ask(address, op)
-        except Problem as problem:
-            if problem.kind is ProblemKind.NOT_READY:
+        except Exception as exc:
+            if isinstance(exc, Problem) and exc.kind is ProblemKind.NOT_READY:
                 # five minutes from the first time, however often it is asked again
-                self._paid.setdefault(question, True)
+                self._paid.setdefault(question, charge)
             else:
-                await self._accounts.refund(caller, 1)
-            raise
-        except Exception:
-            await self._accounts.refund(caller, 1)
+                self._paid.pop(question, None)
+                await self._accounts.refund(charge, 1)
             raise
         self._paid.pop(question, None)
         return answer
@@ -127,9 +124,9 @@ class Service:
         status = "fwd=request; stored" if op.refresh else "fwd=miss; stored"
         return Answer(verification, verification.source, 1, status)
 
-    async def _charge(self, caller: Caller) -> None:
+    async def _charge(self, caller: Caller) -> Charge:
         try:
-            await self._accounts.charge(caller, 1)
+            return await self._accounts.charge(caller, 1)
         except CreditsSpent as spent:
             raise Problem(ProblemKind.NO_CREDITS, used=spent.used, limit=spent.limit) from spent
 

@@ -10,8 +10,10 @@ StoreError
 
 from __future__ import annotations
 
+from gateway.caller import Unavailable
 
-class StoreError(Exception):
+
+class StoreError(Unavailable):
     """The database could not do what was asked. `where` is its URL or path, without password."""
 
     def __init__(self, where: str, why: str) -> None:
