@@ -1,22 +1,23 @@
-"""What test keys are answered with: samples, off-line and the same every time.
+"""Samples: what a test key is told of an address, off-line and the same every time.
 
-A sample is a function of (seed, dialect, address). The magic addresses are Emailable's
-published ones, and those that its Ruby client's suite uses; the same table serves every
-dialect.
+A sample is a function of (seed, dialect, address), and of which checks were asked for. It
+stays what it is across releases unless the changelog says otherwise.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from hashlib import blake2b
-from typing import Any
+from secrets import randbits
 
-from adapters.dialect import Dialect, Problem, ProblemKind, Verify
+from engine import syntax
 from engine.known import known
 from engine.model import (
     Address,
+    Checks,
     Dns,
     Evidence,
     Meaning,
@@ -28,116 +29,107 @@ from engine.model import (
     Verification,
 )
 from engine.score import score
+from gateway.sandbox.magic import (
+    ACCEPT_ALL,
+    DELIVERABLE,
+    NO_CONNECT,
+    TIMED_OUT,
+    UNDELIVERABLE,
+    Sample,
+    magic,
+)
 
-MAGIC_DOMAIN = "example.com"
+RANDOM_SEED = "random"
+"""The seed that draws anew each time, as the vendors' own test keys do."""
 
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One answer of the sandbox, before the address's own facts are filled in."""
-
-    verdict: Verdict
-    reason: Reason
-    meaning: Meaning | None = None
-    changes: Mapping[str, Any] = field(default_factory=dict)
-    """Fields of the evidence that this sample sets."""
-
-
-DELIVERABLE = Sample(Verdict.DELIVERABLE, Reason.ACCEPTED_EMAIL, Meaning.ACCEPTED)
-UNDELIVERABLE = Sample(Verdict.UNDELIVERABLE, Reason.REJECTED_EMAIL, Meaning.MAILBOX_NOT_FOUND)
-CATCH_ALL = Sample(Verdict.RISKY, Reason.CATCH_ALL, Meaning.ACCEPTED, {"catch_all": True})
-UNKNOWN = Sample(Verdict.UNKNOWN, Reason.NO_CONNECT, Meaning.UNREACHABLE)
-TIMEOUT = Sample(Verdict.UNKNOWN, Reason.TIMEOUT, Meaning.TIMED_OUT)
-DISPOSABLE = Sample(Verdict.RISKY, Reason.DISPOSABLE, Meaning.ACCEPTED, {"disposable": True})
-FULL = Sample(Verdict.RISKY, Reason.MAILBOX_FULL, Meaning.MAILBOX_FULL, {"mailbox_full": True})
-
-MAGIC: Mapping[str, Sample] = {
-    "deliverable": DELIVERABLE,
-    "undeliverable": UNDELIVERABLE,
-    "risky": Sample(Verdict.RISKY, Reason.LOW_QUALITY, Meaning.ACCEPTED),
-    "unknown": UNKNOWN,
-    "role": replace(DELIVERABLE, changes={"role": True}),
-    "free": replace(DELIVERABLE, changes={"free": True}),
-    "accept-all": CATCH_ALL,
-    "catch-all": CATCH_ALL,
-    "disposable": DISPOSABLE,
-    "mailbox-full": FULL,
-    "no-reply": replace(DELIVERABLE, changes={"no_reply": True}),
-    "slow": TIMEOUT,
-    "timeout": TIMEOUT,
-}
-"""By local part, at `MAGIC_DOMAIN`."""
-
-SLOW = "slow"
-"""The local part that answers `NOT_READY` to every client that can be told so."""
-
-SAMPLES: tuple[tuple[int, Sample], ...] = (
+SHARES: tuple[tuple[int, Sample], ...] = (
     (60, DELIVERABLE),
     (20, UNDELIVERABLE),
-    (10, CATCH_ALL),
-    (5, UNKNOWN),
-    (5, TIMEOUT),
+    (10, ACCEPT_ALL),
+    (5, NO_CONNECT),
+    (5, TIMED_OUT),
 )
-"""What any other address gets, in parts of a hundred."""
+"""What addresses without magic get, in parts of a hundred."""
+
+MALFORMED = Sample(Verdict.UNDELIVERABLE, Reason.INVALID_EMAIL)
+
+VERIFIED_AT = datetime(2026, 1, 1, tzinfo=UTC)
+"""When samples say that they were found out, so that two of them are the same to the byte. A
+sandbox whose clock was moved says its own time instead."""
+
+KEPT = 4096
+"""Samples kept, of those asked for last."""
 
 
-class Sandbox:
-    """Answers for test keys."""
+class Samples:
+    """Draws samples with one seed."""
 
-    def __init__(self, seed: str, *, clock: Callable[[], float]) -> None:
+    def __init__(self, seed: str) -> None:
+        self._random = seed == RANDOM_SEED
         self._seed = seed
-        self._clock = clock
+        # an instance's own cache, which goes with it
+        self._kept = lru_cache(KEPT)(self._make)
 
-    def verify(self, dialect: Dialect, address: Address, op: Verify) -> Verification:
-        """The sample for an address. Raises `Problem` (`NOT_READY`) for `slow@`."""
-        drawn = self._draw(dialect.name, address)
-        sample = self._sample(address, drawn)
-        if sample is TIMEOUT and address.local == SLOW and op.wait_s is not None:
-            raise Problem(ProblemKind.NOT_READY)
-        evidence = _evidence(address, sample)
+    def of(self, dialect: str, text: str, checks: Checks, *, magical: bool = True) -> Verification:
+        """The sample for an address as written; without `magical` no local part is special."""
+        return (self._make if self._random else self._kept)(dialect, text, checks, magical)
+
+    def _make(self, dialect: str, text: str, checks: Checks, magical: bool) -> Verification:
+        address = syntax.parse(text)
+        drawn = self._draw(dialect, address)
+        sample = self._sample(address, drawn, magical)
+        evidence = _evidence(address, sample, checks)
         return Verification(
             address=address,
             verdict=sample.verdict,
             reason=sample.reason,
             score=score(sample.verdict, sample.reason, evidence),
             evidence=evidence,
-            checks=op.checks,
-            verified_at=datetime.fromtimestamp(self._clock(), UTC),
+            checks=checks,
+            verified_at=VERIFIED_AT,
             duration_s=(drawn % 400 + 100) / 1000,
             source="sandbox",
         )
 
     def _draw(self, dialect: str, address: Address) -> int:
+        if self._random:
+            return randbits(64)
         text = "\n".join((self._seed, dialect, address.normalized))
         return int.from_bytes(blake2b(text.encode("utf-8", "replace"), digest_size=8).digest())
 
-    def _sample(self, address: Address, drawn: int) -> Sample:
+    def _sample(self, address: Address, drawn: int, magical: bool) -> Sample:
         if not address.valid:
-            return Sample(Verdict.UNDELIVERABLE, Reason.INVALID_EMAIL)
-        if address.ascii_domain == MAGIC_DOMAIN and address.local in MAGIC:
-            return MAGIC[address.local]
+            return MALFORMED
+        if magical and (found := magic(address)):
+            return found
         part = drawn % 100
-        for share, sample in SAMPLES:
+        for share, sample in SHARES:
             part -= share
             if part < 0:
                 return sample
         raise AssertionError("the shares add up to a hundred")
 
 
-def _evidence(address: Address, sample: Sample) -> Evidence:
+def _evidence(address: Address, sample: Sample, checks: Checks) -> Evidence:
     """The address's own facts, and the sample's."""
     if not address.valid:
         return Evidence()
+    own = known(address)
+    if not sample.domain_exists:
+        return replace(own, dns=Dns.NXDOMAIN, **sample.sets)
     host = MxHost(f"mx.{address.ascii_domain}", 10)
+    spoken = sample.meaning in CODES
     facts = replace(
-        known(address),
+        own,
         dns=Dns.MX,
         mx=(host,),
         spf=True,
         dmarc=True,
         smtp=_smtp(sample.meaning, host.host),
+        # null to who did not ask, and where no server said anything
+        catch_all=False if checks.catch_all and spoken else None,
     )
-    return replace(facts, **sample.changes)
+    return replace(facts, **sample.sets)
 
 
 def _smtp(meaning: Meaning | None, host: str) -> Smtp | None:
@@ -155,9 +147,13 @@ def _smtp(meaning: Meaning | None, host: str) -> Smtp | None:
     )
 
 
-CODES: Mapping[Meaning, tuple[int, str]] = {
+CODES: Mapping[Meaning | None, tuple[int, str]] = {
     Meaning.ACCEPTED: (250, "2.1.5"),
     Meaning.MAILBOX_NOT_FOUND: (550, "5.1.1"),
+    Meaning.MAILBOX_DISABLED: (550, "5.2.1"),
     Meaning.MAILBOX_FULL: (552, "5.2.2"),
+    Meaning.GREYLISTED: (451, "4.7.1"),
+    Meaning.TEMPORARY: (450, "4.2.0"),
+    Meaning.IP_BLOCKED: (554, "5.7.1"),
 }
 """What the imagined mail server replied."""

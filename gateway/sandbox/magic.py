@@ -1,0 +1,79 @@
+"""Magic addresses: local parts at example.com that get the answer they name.
+
+The first nine are Emailable's published ones, the next two are those that its Ruby client's
+suite uses, and the others reach what no vendor offers. One table serves every dialect; a tag
+is free, so that `deliverable+7@example.com` is another address with the same answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from engine.model import Address, Meaning, Reason, Verdict
+
+MAGIC_DOMAIN = "example.com"
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One answer of the sandbox, before the address's own facts are filled in."""
+
+    verdict: Verdict
+    reason: Reason
+    meaning: Meaning | None = None
+    sets: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of the evidence, over what the address and the conversation say."""
+    domain_exists: bool = True
+
+
+DELIVERABLE = Sample(Verdict.DELIVERABLE, Reason.ACCEPTED_EMAIL, Meaning.ACCEPTED)
+UNDELIVERABLE = Sample(Verdict.UNDELIVERABLE, Reason.REJECTED_EMAIL, Meaning.MAILBOX_NOT_FOUND)
+RISKY = Sample(Verdict.RISKY, Reason.LOW_QUALITY, Meaning.ACCEPTED)
+ACCEPT_ALL = Sample(Verdict.RISKY, Reason.CATCH_ALL, Meaning.ACCEPTED, {"catch_all": True})
+NO_CONNECT = Sample(Verdict.UNKNOWN, Reason.NO_CONNECT, Meaning.UNREACHABLE)
+TIMED_OUT = Sample(Verdict.UNKNOWN, Reason.TIMEOUT, Meaning.TIMED_OUT)
+DISPOSABLE = Sample(Verdict.RISKY, Reason.DISPOSABLE, Meaning.ACCEPTED, {"disposable": True})
+FULL = Sample(Verdict.RISKY, Reason.MAILBOX_FULL, Meaning.MAILBOX_FULL, {"mailbox_full": True})
+DISABLED = Sample(
+    Verdict.UNDELIVERABLE,
+    Reason.REJECTED_EMAIL,
+    Meaning.MAILBOX_DISABLED,
+    {"mailbox_disabled": True},
+)
+NO_DOMAIN = Sample(Verdict.UNDELIVERABLE, Reason.INVALID_DOMAIN, domain_exists=False)
+
+SLOW = "slow"
+"""The local part that is `NOT_READY`, every time, for whom the dialect can tell so."""
+
+MAGIC: Mapping[str, Sample] = {
+    "deliverable": DELIVERABLE,
+    "undeliverable": UNDELIVERABLE,
+    "risky": RISKY,
+    "unknown": NO_CONNECT,
+    "role": replace(DELIVERABLE, sets={"role": True}),
+    "free": replace(DELIVERABLE, sets={"free": True}),
+    "accept-all": ACCEPT_ALL,
+    "disposable": DISPOSABLE,
+    SLOW: TIMED_OUT,
+    "mailbox-full": FULL,
+    "no-reply": replace(DELIVERABLE, sets={"no_reply": True}),
+    "catch-all": ACCEPT_ALL,
+    "spamtrap": replace(RISKY, sets={"spamtrap": True}),
+    "disabled": DISABLED,
+    "invalid-domain": NO_DOMAIN,
+    "no-connect": NO_CONNECT,
+    "timeout": TIMED_OUT,
+    "greylisted": Sample(Verdict.UNKNOWN, Reason.GREYLISTED, Meaning.GREYLISTED),
+    "blocked": Sample(Verdict.UNKNOWN, Reason.BLOCKED, Meaning.IP_BLOCKED),
+    "unavailable": Sample(Verdict.UNKNOWN, Reason.UNAVAILABLE_SMTP, Meaning.TEMPORARY),
+    "error": Sample(Verdict.UNKNOWN, Reason.UNEXPECTED_ERROR),
+    "typo": replace(DELIVERABLE, sets={"did_you_mean": "typo@example.org"}),
+}
+"""By local part, at `MAGIC_DOMAIN`."""
+
+
+def magic(address: Address) -> Sample | None:
+    """The answer that an address asks for, None if it asks for none."""
+    return MAGIC.get(address.user.lower()) if address.ascii_domain == MAGIC_DOMAIN else None
