@@ -1,0 +1,78 @@
+"""`veriplex check`: whether the settings can be used, and what they come to."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from gateway.cli.options import ConfigFile, config_file, read_settings
+from gateway.cli.terminal import USAGE, Refusal, complain
+
+if TYPE_CHECKING:
+    from gateway.settings import Settings
+
+
+def check(ctx: typer.Context, config: ConfigFile = None) -> None:
+    """Read the settings, name every mistake in them, and say what they come to.
+
+    The exit code is 0 if they can be used and 2 if not. Nothing is started or changed.
+
+    Examples:
+      veriplex check
+      veriplex --config /etc/veriplex.toml check
+    """
+    settings = read_settings(ctx, config, secrets=True)
+    _check_tls(settings)
+    _check_plan(settings)
+    for label, text in _summary(settings, _file_read(ctx, config)):
+        typer.echo(f"{label:<9} {text}")
+    if settings.engine.helo == "localhost":
+        complain(
+            "hint: engine.helo is localhost, which many mail servers refuse; set it to a name"
+            " that resolves to this machine and back"
+        )
+
+
+def _file_read(ctx: typer.Context, config: Path | None) -> str:
+    from gateway.settings.load import CONFIG_VARIABLE, DEFAULT_FILE
+
+    named = config_file(ctx, config) or os.environ.get(CONFIG_VARIABLE)
+    if not named and not DEFAULT_FILE.is_file():
+        return "no file: defaults and environment"
+    return f"{named or DEFAULT_FILE}, then the environment"
+
+
+def _check_tls(settings: Settings) -> None:
+    if settings.server.ssl_certfile:
+        from gateway.cli.listen import check_tls
+
+        check_tls(settings.server.ssl_certfile, settings.server.ssl_keyfile)
+
+
+def _check_plan(settings: Settings) -> None:
+    from adapters.registry import DIALECTS
+    from gateway.plans import Plans
+    from gateway.settings.problems import hint
+
+    known = Plans({dialect.name: dialect.plans for dialect in DIALECTS}).names
+    plan = settings.limits.plan
+    if plan not in known:
+        message = f"limits.plan: no plan is named {plan!r}; there are {', '.join(known)}"
+        raise Refusal(f"{message}{hint(plan, known)}", USAGE)
+
+
+def _summary(settings: Settings, file: str) -> tuple[tuple[str, str], ...]:
+    engine = settings.engine
+    sender = f"from {engine.mail_from}" if engine.mail_from else "from the null sender"
+    asked = ", ".join(engine.dns_servers) or "the system's resolvers"
+    return (
+        ("settings", f"good ({file})"),
+        ("server", f"at {settings.server.url()}"),
+        ("storage", settings.storage.url),
+        ("probe", f"as {engine.helo}, {sender}, asking {asked}"),
+        ("sources", ", ".join(settings.sources)),
+        ("plan", settings.limits.plan),
+    )

@@ -1,0 +1,98 @@
+"""`veriplex init`: a settings file that says of every setting what it means."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gateway.cli.terminal import Refusal
+
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
+
+_WIDTH = 98
+
+
+def init(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="Where to write it.", show_default=True)
+    ] = Path("veriplex.toml"),
+    force: Annotated[
+        bool,
+        typer.Option(
+            "--force", metavar="", help="Write over a file that is there.", show_default=False
+        ),
+    ] = False,
+) -> None:
+    """Write a settings file in which every setting stands, commented out, with its default.
+
+    Veriplex needs none: uncomment what is to be different. `veriplex check`
+    says whether it can be used.
+
+    Examples:
+      veriplex init
+      veriplex init /etc/veriplex.toml
+    """
+    try:
+        with file.open("w" if force else "x", encoding="utf-8") as out:
+            out.write(template())
+    except FileExistsError as exc:
+        raise Refusal(f"{file} is there already; --force writes over it") from exc
+    except OSError as exc:
+        raise Refusal(f"cannot write {file}: {exc.strerror}") from exc
+    typer.echo(f"wrote {file}")
+
+
+def template() -> str:
+    """The file's text, made from the settings themselves."""
+    from gateway.settings.model import Settings, Upstream, section_of
+
+    parts = [_INTRODUCTION]
+    for name, info in Settings.model_fields.items():
+        section = section_of(info)
+        if section is not None:
+            parts.append(_comment(section.__doc__ or "") + f"[{name}]\n")
+            parts += [_setting(key, inner) for key, inner in section.model_fields.items()]
+    parts.append(_comment(Upstream.__doc__ or "") + "# [[upstreams]]\n")
+    parts += [_setting(key, inner) for key, inner in Upstream.model_fields.items()]
+    return "\n".join(parts)
+
+
+_INTRODUCTION = """\
+# Settings of Veriplex. What is commented out has the value shown.
+# Each can also be given as VERIPLEX_SECTION__NAME, such as VERIPLEX_SERVER__PORT=8080.
+"""
+
+_EXAMPLES: dict[str, str] = {
+    "name": "emailable-main",
+    "dialect": "emailable",
+    "base_url": "https://api.emailable.com/v1",
+    "api_key": "env:EMAILABLE_API_KEY",
+}
+"""For settings without a default: those of an upstream."""
+
+
+def _setting(name: str, info: FieldInfo) -> str:
+    from gateway.settings.model import Section
+
+    value: Any = _EXAMPLES[name] if info.is_required() else info.default
+    if isinstance(value, Section):
+        return "".join(
+            _setting(f"{name}.{inner}", field) for inner, field in type(value).model_fields.items()
+        )
+    # JSON's strings, numbers, truth values and lists are TOML's too.
+    return _comment(info.description or "") + f"# {name} = {json.dumps(value)}\n"
+
+
+def _comment(text: str) -> str:
+    return "".join(f"{line}\n" for line in _wrapped(text.replace("`", "")))
+
+
+def _wrapped(text: str) -> Iterator[str]:
+    for line in textwrap.wrap(" ".join(text.split()), _WIDTH - 2):
+        yield f"# {line}"

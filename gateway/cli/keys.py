@@ -1,0 +1,265 @@
+"""`veriplex keys`: make, list and revoke API keys, also while the server runs."""
+
+from __future__ import annotations
+
+import contextlib
+import json as json_
+from collections.abc import AsyncIterator, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gateway.cli.options import ConfigFile, Json, read_settings
+from gateway.cli.terminal import USAGE, Refusal, run
+from gateway.harmless import harmless
+
+if TYPE_CHECKING:
+    from gateway.accounts import Accounts, KeyInfo, NewKey
+    from gateway.settings import Settings
+
+MAX_LABEL_LENGTH = 200
+SQLITE = "sqlite:///"
+
+keys = typer.Typer(
+    help="Make, list and revoke API keys, also while the server runs.",
+    no_args_is_help=True,
+)
+
+
+@keys.command()
+def create(
+    ctx: typer.Context,
+    dialect: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="For this dialect alone; else one key for each."),
+    ] = None,
+    test: Annotated[
+        bool,
+        typer.Option(
+            "--test", metavar="", help="Test keys: never charged, answered by the sandbox."
+        ),
+    ] = False,
+    plan: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="In a new account of this plan; else limits.plan."),
+    ] = None,
+    credits: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=0, help="In a new account with N verifications to spend."),
+    ] = None,
+    label: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="What it is for; shown in lists and logs.")
+    ] = None,
+    json: Json = False,
+    config: ConfigFile = None,
+) -> None:
+    """Make keys and print them, this once: only their hashes are kept.
+
+    They join the first account, unless --plan or --credits asks for a new one.
+    A running server takes them at once.
+
+    Examples:
+      veriplex keys create
+      veriplex keys create --dialect emailable --label "sign-up form"
+      veriplex keys create --dialect generic --plan free --credits 500
+      veriplex keys create --test --json
+    """
+    if label is not None and not 0 < len(label) <= MAX_LABEL_LENGTH:
+        raise Refusal(f"--label: should be 1 to {MAX_LABEL_LENGTH} characters", USAGE)
+    settings = read_settings(ctx, config)
+    made, plan = run(_create(settings, dialect, test, plan, credits, label))
+    url = settings.server.url()
+    if json:
+        _print_json(_new_key(key, plan, url) for key in made)
+        return
+    from gateway.cli.key_sheet import sheet
+
+    typer.echo(f"Account {made[0].account_id}, plan {plan}. Its new keys, shown this once:")
+    for line in sheet(url, made):
+        typer.echo(line)
+
+
+@keys.command(name="list")
+def list_(ctx: typer.Context, json: Json = False, config: ConfigFile = None) -> None:
+    """List every key, revoked ones too, by its id and its last characters.
+
+    Examples:
+      veriplex keys list
+      veriplex keys list --json
+    """
+    found = run(_list(read_settings(ctx, config)))
+    if json:
+        _print_json(map(_known_key, found))
+    else:
+        _print_table(found)
+
+
+@keys.command()
+def revoke(
+    ctx: typer.Context,
+    key: Annotated[
+        str,
+        typer.Argument(
+            metavar="KEY_OR_ID", help="Its id, its last four characters, or the whole key."
+        ),
+    ],
+    json: Json = False,
+    config: ConfigFile = None,
+) -> None:
+    """Refuse a key from now on; a running server does so within a second.
+
+    Examples:
+      veriplex keys revoke 3
+      veriplex keys revoke live_1f0c5e0d9c5b8a7e6f42
+    """
+    gone = run(_revoke(read_settings(ctx, config), key))
+    if json:
+        _print_json([_known_key(gone)])
+    else:
+        typer.echo(f"revoked key {gone.id}: {gone.dialect}, {gone.hint}")
+
+
+# -- what is done ------------------------------------------------------------------------
+
+
+async def _create(
+    settings: Settings,
+    dialect: str | None,
+    test: bool,
+    plan: str | None,
+    credits: int | None,
+    label: str | None,
+) -> tuple[list[NewKey], str]:
+    """The new keys and their account's plan."""
+    async with _accounts(settings) as accounts:
+        dialects = _dialects(dialect)
+        account = await accounts.first_account()
+        if account is None or plan is not None or credits is not None:
+            account = await accounts.create_account(plan=plan, credits=credits)
+        made = [
+            await accounts.create_key(account, name, test=test, label=label) for name in dialects
+        ]
+        plans = {info.account_id: info.plan for info in await accounts.list_keys()}
+        return made, plans[account]
+
+
+async def _list(settings: Settings) -> list[KeyInfo]:
+    async with _accounts(settings, must_exist=True) as accounts:
+        return await accounts.list_keys()
+
+
+async def _revoke(settings: Settings, which: str) -> KeyInfo:
+    async with _accounts(settings, must_exist=True) as accounts:
+        return await accounts.revoke(which)
+
+
+@contextlib.asynccontextmanager
+async def _accounts(settings: Settings, *, must_exist: bool = False) -> AsyncIterator[Accounts]:
+    """The accounts of the server's database. Raises Refusal for whatever goes wrong inside."""
+    from adapters.registry import DIALECTS
+    from gateway.accounts import AccountsError, UnknownDialect, UnknownPlan, open_accounts
+    from gateway.settings.problems import hint
+    from gateway.store import StoreError, open_store
+
+    _refuse_missing(settings.storage.url, must_exist=must_exist)
+    try:
+        async with (
+            open_store(settings.storage.url) as store,
+            open_accounts(store, DIALECTS, plan=settings.limits.plan) as accounts,
+        ):
+            yield accounts
+    except (UnknownPlan, UnknownDialect) as exc:
+        raise Refusal(f"{exc}{hint(exc.name, exc.known)}", USAGE) from exc
+    except (AccountsError, StoreError) as exc:
+        raise Refusal(str(exc)) from exc
+
+
+def _refuse_missing(url: str, *, must_exist: bool) -> None:
+    path = url.removeprefix(SQLITE)
+    if path == ":memory:":
+        raise Refusal("storage.url is in memory: the keys of such a server die with it")
+    if must_exist and not Path(path).exists():
+        raise Refusal(f"there is no database {path} yet; serve or keys create makes it")
+
+
+def _dialects(wanted: str | None) -> tuple[str, ...]:
+    """The dialect meant, by its name or an alias; all of them for None."""
+    from adapters.registry import DIALECTS
+    from gateway.settings.problems import hint
+
+    if wanted is None:
+        return tuple(dialect.name for dialect in DIALECTS)
+    names = {name: d.name for d in DIALECTS for name in (d.name, *d.aliases)}
+    if wanted.lower() not in names:
+        known = ", ".join(names)
+        message = f"no dialect is named {wanted!r}; there are {known}{hint(wanted, names)}"
+        raise Refusal(message, USAGE)
+    return (names[wanted.lower()],)
+
+
+# -- how it is shown ---------------------------------------------------------------------
+
+
+def _print_json(objects: Iterable[dict[str, Any]]) -> None:
+    for one in objects:
+        typer.echo(json_.dumps(one))
+
+
+def _new_key(key: NewKey, plan: str, url: str) -> dict[str, Any]:
+    from adapters.registry import DIALECTS
+    from gateway.cli.key_sheet import base_url
+
+    (dialect,) = (dialect for dialect in DIALECTS if dialect.name == key.dialect)
+    return {
+        "id": key.id,
+        "dialect": key.dialect,
+        "key": key.key,
+        "test": key.test,
+        "plan": plan,
+        "account": key.account_id,
+        "label": key.label,
+        "base_url": base_url(url, dialect),
+    }
+
+
+def _known_key(key: KeyInfo) -> dict[str, Any]:
+    return {
+        "id": key.id,
+        "dialect": key.dialect,
+        "key": key.hint,  # all that is left of it to show
+        "test": key.test,
+        "plan": key.plan,
+        "account": key.account_id,
+        "label": key.label,
+        "credits": key.credits,
+        "status": key.status,
+        "created_at": key.created_at.isoformat(),
+        "revoked_at": key.revoked_at and key.revoked_at.isoformat(),
+    }
+
+
+_HEADINGS = ("id", "dialect", "kind", "key", "account", "plan", "credits", "made", "state", "label")
+
+
+def _print_table(found: list[KeyInfo]) -> None:
+    rows = [_HEADINGS, *map(_row, found)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADINGS))]
+    for row in rows:
+        cells = (f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True))
+        typer.echo("  ".join(cells).rstrip())
+
+
+def _row(key: KeyInfo) -> tuple[str, ...]:
+    return (
+        str(key.id),
+        key.dialect,
+        "test" if key.test else "live",
+        key.hint,
+        str(key.account_id),
+        key.plan,
+        "no limit" if key.credits is None else str(key.credits),
+        f"{key.created_at:%Y-%m-%d}",
+        f"revoked {key.revoked_at:%Y-%m-%d}" if key.revoked_at else key.status,
+        harmless(key.label or ""),
+    )

@@ -1,0 +1,121 @@
+"""What `serve` and `sandbox` share: where to listen, and running until told to stop."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import signal
+import socket
+import ssl
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gateway.cli.terminal import USAGE, Refusal
+
+if TYPE_CHECKING:
+    from gateway.app import Services
+    from gateway.settings import Settings
+
+Host = Annotated[
+    str | None,
+    typer.Option(
+        metavar="HOST", help="Address to listen on; else server.host.", show_default=False
+    ),
+]
+Port = Annotated[
+    int | None,
+    typer.Option(
+        metavar="PORT",
+        min=0,
+        max=65535,
+        help="Port to listen on; 0 picks a free one; else server.port.",
+        show_default=False,
+    ),
+]
+
+
+def with_server(settings: Settings, **given: Any) -> Settings:
+    """The settings under the options that were given."""
+    changes = {name: value for name, value in given.items() if value is not None}
+    return settings.model_copy(update={"server": settings.server.model_copy(update=changes)})
+
+
+def check_tls(certfile: str, keyfile: str) -> None:
+    """Raises Refusal if the certificate and its key cannot be used."""
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certfile, keyfile, password="")
+    except ssl.SSLError as exc:
+        reason = (exc.reason or "no PEM certificate or no PEM key in there").replace("_", " ")
+        message = f"cannot use {certfile} with {keyfile} for TLS: {reason.lower()}"
+        raise Refusal(message, USAGE) from exc
+    except OSError as exc:
+        for name in (certfile, keyfile):
+            _check_readable(name)
+        raise Refusal(f"cannot read {certfile}: {exc.strerror}", USAGE) from exc
+
+
+def _check_readable(name: str) -> None:
+    try:
+        with open(name, "rb"):
+            pass
+    except OSError as exc:
+        raise Refusal(f"cannot read {name}: {exc.strerror}", USAGE) from exc
+
+
+_BIND_WORDS: dict[int, str] = {
+    errno.EADDRINUSE: "is in use already; choose another with --port",
+    errno.EACCES: "is not for this user; ports below 1024 need privileges",
+    errno.EADDRNOTAVAIL: "is not an address of this machine",
+}
+
+
+def open_socket(settings: Settings) -> socket.socket:
+    """The socket to serve on. Raises Refusal."""
+    from gateway.server import bind
+
+    server = settings.server
+    if server.ssl_certfile:
+        check_tls(server.ssl_certfile, server.ssl_keyfile)
+    try:
+        return bind(server.host, server.port)
+    except OSError as exc:
+        words = _BIND_WORDS.get(exc.errno or 0, f"cannot be listened on: {exc.strerror or exc}")
+        place = f"[{server.host}]" if ":" in server.host else server.host
+        raise Refusal(f"{place}:{server.port} {words}") from exc
+
+
+async def serve_until_stopped(services: Services, sock: socket.socket) -> None:
+    """Answer requests until SIGINT or SIGTERM."""
+    from gateway.app import create_app
+    from gateway.server import serve
+
+    server = services.settings.server
+
+    def stopping() -> None:
+        services.stopping = True
+
+    with _signals_left_alone():
+        await serve(
+            create_app(services),
+            sock,
+            ssl_certfile=server.ssl_certfile,
+            ssl_keyfile=server.ssl_keyfile,
+            trusted_proxies=server.forwarded_allow_ips,
+            on_stop=stopping,
+        )
+
+
+@contextlib.contextmanager
+def _signals_left_alone() -> Iterator[None]:
+    """uvicorn stops on a signal and then raises it anew, which would end the process before
+    storage is closed. Here that is nothing to die of.
+    """
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, lambda *_: None) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,58 @@
+"""The options that every command knows, and the settings they lead to."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gateway.cli.terminal import USAGE, Refusal
+
+if TYPE_CHECKING:
+    from gateway.settings import Settings
+
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        "-c",
+        metavar="FILE",
+        help="Settings file; else the one VERIPLEX_CONFIG names, else ./veriplex.toml if present.",
+        show_default=False,
+    ),
+]
+"""Understood before the command and behind it."""
+
+Json = Annotated[
+    bool,
+    typer.Option(
+        "--json", metavar="", help="For programs: one JSON object a line.", show_default=False
+    ),
+]
+
+
+def config_file(ctx: typer.Context, config: Path | None) -> Path | None:
+    """What was given behind the command, else before it."""
+    before: Path | None = ctx.find_root().obj
+    return config or before
+
+
+def read_settings(ctx: typer.Context, config: Path | None, *, secrets: bool = False) -> Settings:
+    """The settings. Raises Refusal with every mistake in them.
+
+    With `secrets` the upstreams' keys are looked up too, which only a server needs.
+    """
+    from gateway.settings import SettingsError, load
+
+    try:
+        return load(config_file(ctx, config), os.environ, dialects=_dialects(), secrets=secrets)
+    except SettingsError as exc:
+        raise Refusal(str(exc), USAGE) from exc
+
+
+def _dialects() -> tuple[str, ...]:
+    from adapters.registry import DIALECTS
+
+    return tuple(dialect.name for dialect in DIALECTS)

@@ -1,0 +1,178 @@
+"""One verification for people to read: a panel on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TextIO
+
+from engine.model import Dns, Evidence, Smtp, Step, Verdict, Verification
+from gateway.harmless import harmless
+
+COLOURS: dict[Verdict, str] = {
+    Verdict.DELIVERABLE: "green",
+    Verdict.UNDELIVERABLE: "red",
+    Verdict.RISKY: "yellow",
+    Verdict.UNKNOWN: "cyan",
+}
+
+DNS_WORDS: dict[Dns, str] = {
+    Dns.NOT_CHECKED: "not asked",
+    Dns.MX: "mail exchangers",
+    Dns.IMPLICIT_MX: "no MX record, but an address that stands in for it",
+    Dns.NULL_MX: "a null MX record: the domain takes no mail",
+    Dns.NXDOMAIN: "there is no such domain",
+    Dns.NODATA: "the domain has neither MX nor address records",
+    Dns.UNRESOLVABLE: "MX records, but none of their hosts has an address",
+    Dns.SERVFAIL: "the domain's name servers fail (SERVFAIL)",
+    Dns.REFUSED: "the resolver refuses to answer (REFUSED)",
+    Dns.TIMEOUT: "no answer in time",
+}
+
+_WIDTH = 10
+"""Of the labels."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A label, and what stands beside it."""
+
+    label: str
+    text: str
+    style: str = ""
+
+
+def rows(v: Verification) -> Iterator[Row]:
+    """What was found out, in the order of the probe."""
+    yield Row("address", v.address.raw, "bold")
+    verdict = f"{v.verdict} ({v.reason}), score {v.score} of 100"
+    yield Row("verdict", verdict, f"bold {COLOURS[v.verdict]}")
+    for label, say in _EVIDENCE:
+        text = say(v.evidence)
+        if text:
+            yield Row(label, text)
+        if label == "dns":
+            yield from (Row("", f"{mx.preference:>5} {mx.host}") for mx in v.evidence.mx)
+    if v.address.error:
+        yield Row("syntax", v.address.error)
+    when = v.verified_at.strftime("%Y-%m-%d %H:%M:%S UTC")
+    yield Row("checked", f"{when}, in {v.duration_s:.2f} s")
+    yield from _transcript(v.evidence.transcript)
+
+
+def _transcript(steps: tuple[Step, ...]) -> Iterator[Row]:
+    widest = max((len(harmless(step.who)) for step in steps), default=0)
+    for number, step in enumerate(steps):
+        style = "cyan" if step.said.startswith(">") else ""
+        text = f"{step.at_ms:>5} ms  {harmless(step.who):<{widest}}  {step.said}"
+        yield Row("" if number else "transcript", text, style)
+
+
+def _kind(e: Evidence) -> str:
+    kinds = {
+        "throw-away domain": e.disposable,
+        "free provider": e.free,
+        "role account": e.role,
+        "takes no replies": e.no_reply,
+        "spam trap": e.spamtrap,
+    }
+    return ", ".join(kind for kind, true in kinds.items() if true)
+
+
+def _meant(e: Evidence) -> str:
+    return f"did you mean {e.did_you_mean}?" if e.did_you_mean else ""
+
+
+def _owner(e: Evidence) -> str:
+    if e.person is None or not e.person.full:
+        return ""
+    gender = f", {e.person.gender}" if e.person.gender else ""
+    return f"perhaps {e.person.full}{gender} (accuracy {e.person.accuracy:.2f})"
+
+
+def _dns(e: Evidence) -> str:
+    return DNS_WORDS[e.dns]
+
+
+def _provider(e: Evidence) -> str:
+    return e.provider or ""
+
+
+def _policies(e: Evidence) -> str:
+    found = (("SPF", e.spf), ("DMARC", e.dmarc))
+    return ", ".join(name if there else f"no {name}" for name, there in found if there is not None)
+
+
+def _smtp(e: Evidence) -> str:
+    return "not asked" if e.smtp is None else _conversation(e.smtp)
+
+
+def _conversation(smtp: Smtp) -> str:
+    words = [smtp.meaning.replace("_", " "), f"at {smtp.stage.upper()}"]
+    if smtp.host:
+        words.append(f"by {smtp.host}")
+    if smtp.ip:
+        words.append(f"[{smtp.ip}]")
+    text = smtp.text or smtp.enhanced or ""  # the enhanced code is the beginning of the text
+    reply = f"{smtp.code} {text}".rstrip() if smtp.code else text
+    extras = [
+        f"after {smtp.latency_ms} ms" if smtp.latency_ms is not None else "",
+        "over TLS" if smtp.tls else "",
+        f"named list: {smtp.block_list}" if smtp.block_list else "",
+        f"asks to wait {smtp.retry_after_s} s" if smtp.retry_after_s is not None else "",
+    ]
+    said = f": {reply}" if reply else ""
+    return " ".join(words) + said + "".join(f"; {extra}" for extra in extras if extra)
+
+
+def _catch_all(e: Evidence) -> str:
+    return {
+        True: "yes: a made-up mailbox was accepted too",
+        False: "no: a made-up mailbox was refused",
+        None: "not known",
+    }[e.catch_all]
+
+
+def _mailbox(e: Evidence) -> str:
+    states = {"full": e.mailbox_full, "disabled": e.mailbox_disabled}
+    return ", ".join(state for state, true in states.items() if true)
+
+
+_EVIDENCE: tuple[tuple[str, Callable[[Evidence], str]], ...] = (
+    ("kind", _kind),
+    ("spelling", _meant),
+    ("owner", _owner),
+    ("dns", _dns),
+    ("provider", _provider),
+    ("policies", _policies),
+    ("smtp", _smtp),
+    ("catch-all", _catch_all),
+    ("mailbox", _mailbox),
+)
+
+
+def plain(v: Verification) -> str:
+    """Lines of text for a pipe or a file: nothing coloured, wrapped or cut."""
+    lines = (f"{row.label:<{_WIDTH}}  {harmless(row.text)}" for row in rows(v))
+    return "".join(f"{line.rstrip()}\n" for line in lines) + "\n"
+
+
+class Panels:
+    """Draws on a terminal."""
+
+    def __init__(self, stream: TextIO) -> None:
+        from rich.console import Console
+
+        self._console = Console(file=stream, highlight=False, emoji=False, markup=False)
+
+    def show(self, v: Verification) -> None:
+        from rich.panel import Panel
+        from rich.table import Table
+        from rich.text import Text
+
+        grid = Table.grid(padding=(0, 2))
+        grid.add_column(style="dim", no_wrap=True)
+        grid.add_column(overflow="fold")
+        for row in rows(v):
+            grid.add_row(row.label, Text(harmless(row.text), style=row.style))
+        self._console.print(Panel(grid, border_style=COLOURS[v.verdict]))

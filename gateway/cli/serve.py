@@ -1,0 +1,73 @@
+"""`veriplex serve`: the server."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gateway.cli.listen import Host, Port, open_socket, serve_until_stopped, with_server
+from gateway.cli.options import ConfigFile, read_settings
+from gateway.cli.terminal import USAGE, Refusal, run
+
+if TYPE_CHECKING:
+    import socket
+
+    from gateway.settings import Settings
+
+
+def serve(
+    ctx: typer.Context,
+    host: Host = None,
+    port: Port = None,
+    ssl_certfile: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Certificate chain (PEM); serves HTTPS."),
+    ] = None,
+    ssl_keyfile: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Key of that certificate (PEM).")
+    ] = None,
+    config: ConfigFile = None,
+) -> None:
+    """Run the server: every dialect, with accounts and keys in one database file.
+
+    On an empty database it makes an account and prints its keys, this once,
+    with the base URL to paste into each vendor's client. Then it prints
+    `listening on URL` and answers until Ctrl-C or SIGTERM.
+
+    Examples:
+      veriplex serve
+      veriplex serve --host 0.0.0.0 --port 8080
+      veriplex serve --ssl-certfile cert.pem --ssl-keyfile key.pem
+    """
+    if (ssl_certfile is None) != (ssl_keyfile is None):
+        raise Refusal("--ssl-certfile and --ssl-keyfile belong together", USAGE)
+    settings = with_server(
+        read_settings(ctx, config, secrets=True),
+        host=host,
+        port=port,
+        ssl_certfile=ssl_certfile,
+        ssl_keyfile=ssl_keyfile,
+    )
+    with open_socket(settings) as sock:
+        run(_serve(settings, sock))
+
+
+async def _serve(settings: Settings, sock: socket.socket) -> None:
+    from gateway.accounts import AccountsError
+    from gateway.app import open_services
+    from gateway.cli.key_sheet import sheet
+    from gateway.logs import set_up_logs
+    from gateway.store import StoreError
+
+    set_up_logs(settings.log)
+    try:
+        async with open_services(settings) as services:
+            if made := await services.accounts.bootstrap():
+                typer.echo(f"New database {services.store.where}. Its keys, shown this once:")
+                for line in sheet(settings.server.url(sock.getsockname()[1]), made):
+                    typer.echo(line)
+                typer.echo()
+            await serve_until_stopped(services, sock)
+    except (StoreError, AccountsError) as exc:
+        raise Refusal(str(exc)) from exc

@@ -1,0 +1,147 @@
+"""`veriplex verify`: addresses in, verdicts out, by the local probe, without a server."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gateway.cli.options import ConfigFile, Json, read_settings
+from gateway.cli.terminal import complain, is_terminal, run
+from gateway.harmless import harmless_json
+
+if TYPE_CHECKING:
+    from engine.model import Checks, Verification
+    from gateway.settings import Settings
+
+Write = Callable[["Verification"], None]
+
+
+def verify(
+    ctx: typer.Context,
+    addresses: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="ADDRESS", help="Addresses; - reads them from standard input, one a line."
+        ),
+    ],
+    json: Json = False,
+    no_smtp: Annotated[
+        bool, typer.Option("--no-smtp", metavar="", help="Stop after DNS; ask no mail server.")
+    ] = False,
+    no_catch_all: Annotated[
+        bool,
+        typer.Option(
+            "--no-catch-all", metavar="", help="Do not ask whether the domain accepts everything."
+        ),
+    ] = False,
+    timeout: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS",
+            min=0.1,
+            max=86_400,
+            help="For each address; else engine.deadline_s of the settings.",
+            show_default=False,
+        ),
+    ] = None,
+    config: ConfigFile = None,
+) -> None:
+    """Verify addresses by DNS and SMTP, and show what was found out, step by step.
+
+    Many run side by side; answers come in the order asked. The exit code is 0
+    whatever the verdict. No mail is ever sent. Mail servers judge whom they
+    talk to: set engine.helo and engine.mail_from, and see that port 25 is
+    open to the outside.
+
+    Examples:
+      veriplex verify ada@example.com
+      veriplex verify --json - < addresses.txt > verdicts.jsonl
+      veriplex verify --no-smtp ada@example.com grace@example.org
+    """
+    from engine.model import Checks
+
+    settings = read_settings(ctx, config)
+    checks = Checks(smtp=not no_smtp, catch_all=not (no_smtp or no_catch_all))
+    run(_verify(settings, addresses, checks, timeout, _json_writer() if json else _text_writer()))
+
+
+async def _verify(
+    settings: Settings,
+    given: list[str],
+    checks: Checks,
+    timeout_s: float | None,
+    write: Write,
+) -> None:
+    from engine.probe import ProbeConfig, ProbeEngine
+    from gateway.cli.progress import Progress
+    from gateway.cli.stream import addresses, in_order
+
+    config = ProbeConfig(**settings.engine.model_dump())
+    engine = ProbeEngine.open(config)
+    advice = _Advice(config.helo)
+    try:
+        async with Progress(sys.stderr) as progress:
+
+            async def one(text: str) -> Verification:
+                with progress.running():
+                    return await engine.verify(text, checks, timeout_s)
+
+            def show(verification: Verification) -> None:
+                progress.clear()
+                write(verification)
+                advice.look_at(verification)
+
+            await in_order(addresses(given), one, show)
+    finally:
+        await engine.aclose()
+    advice.give()
+
+
+def _json_writer() -> Write:
+    from gateway.native import dump
+
+    out = sys.stdout.buffer
+
+    def write(verification: Verification) -> None:
+        out.write(harmless_json(dump(verification)) + b"\n")
+        out.flush()
+
+    return write
+
+
+def _text_writer() -> Write:
+    from gateway.cli.report import Panels, plain
+
+    if is_terminal(sys.stdout):
+        return Panels(sys.stdout).show
+
+    def write(verification: Verification) -> None:
+        sys.stdout.write(plain(verification))
+        sys.stdout.flush()
+
+    return write
+
+
+class _Advice:
+    """One line at the end, if we went out into the world under a name that is not ours."""
+
+    def __init__(self, helo: str) -> None:
+        self._wanted = helo == "localhost"
+        self._due = False
+
+    def look_at(self, verification: Verification) -> None:
+        smtp = verification.evidence.smtp
+        if self._wanted and smtp is not None and smtp.ip is not None:
+            from ipaddress import ip_address
+
+            self._due = self._due or not ip_address(smtp.ip).is_loopback
+
+    def give(self) -> None:
+        if self._due:
+            complain(
+                "hint: mail servers were greeted as localhost, which many refuse; set"
+                " engine.helo to a name that resolves to this machine and back"
+            )
