@@ -15,18 +15,21 @@ from sqlalchemy import (
     Column,
     DateTime,
     Dialect,
+    Float,
     ForeignKey,
     Index,
     Integer,
     LargeBinary,
     MetaData,
+    SmallInteger,
     String,
     Table,
+    Text,
     TypeDecorator,
     UniqueConstraint,
 )
 
-REVISION = "0001"
+REVISION = "0002"
 """The newest migration; known here so that an up-to-date database starts without Alembic."""
 
 metadata = MetaData(
@@ -99,3 +102,109 @@ milestones = Table(
     Column("reached_at", UtcDateTime, nullable=False),
 )
 """What is done once in a database's life; the key decides between two who try at once."""
+
+# -- batches -----------------------------------------------------------------------------
+# What was submitted is written once and never changed; what came of it is written once, beside
+# it; what is still to be done is a row of `batch_chunks`, which goes when it is done. Moments
+# that are compared with the clock all the time are Unix seconds.
+
+batches = Table(
+    "batches",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("public_id", String(64), nullable=False),
+    Column("dialect", String(32), nullable=False),
+    Column("account_id", Integer, nullable=False),  # 0 and below: test keys that need no account
+    Column("test", Boolean, nullable=False),
+    Column("state", String(16), nullable=False),  # gateway.batches.model.Stored
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("started_at", UtcDateTime),
+    Column("finished_at", UtcDateTime),
+    Column("total", Integer, nullable=False),  # entries submitted
+    Column("rows", Integer, nullable=False),
+    Column("valid", Integer, nullable=False),
+    Column("done", Integer, nullable=False),
+    Column("start", Boolean, nullable=False),  # once it is prepared
+    Column("retries", Boolean, nullable=False),
+    Column("checks", String(64), nullable=False),  # names of the checks wanted
+    Column("headers", Text, nullable=False),  # JSON
+    Column("options", Text, nullable=False),  # JSON
+    Column("webhook_url", Text, nullable=False),
+    Column("token", String(64), nullable=False),
+    Column("allowance", BigInteger),  # of the caller's plan, for a charge that comes later
+    Column("charged_month", String(7)),
+    Column("charged_units", Integer, nullable=False),
+    Column("turn", BigInteger, nullable=False),  # when it was last worked on, in claims
+    Column("rows_until", Float),  # when its rows may go
+    Column("rows_gone", Boolean, nullable=False),
+    UniqueConstraint("public_id", "dialect"),
+    UniqueConstraint("token"),
+    Index(None, "account_id", "dialect"),
+    Index(None, "state"),
+    Index(None, "rows_until"),
+    sqlite_autoincrement=True,  # the id of a batch that is gone is not given again
+)
+
+batch_items = Table(
+    "batch_items",
+    metadata,
+    Column("batch_id", Integer, primary_key=True),
+    Column("position", Integer, primary_key=True),
+    Column("email", Text, nullable=False),
+    Column("cells", Text),  # JSON; null if there was only the address
+    sqlite_with_rowid=False,
+)
+
+batch_results = Table(
+    "batch_results",
+    metadata,
+    Column("batch_id", Integer, primary_key=True),
+    Column("position", Integer, primary_key=True),
+    Column("word", String(32), nullable=False),  # the dialect's, for filters
+    Column("answer", LargeBinary, nullable=False),  # gateway.batches.codec
+    sqlite_with_rowid=False,
+)
+
+batch_chunks = Table(
+    "batch_chunks",
+    metadata,
+    Column("batch_id", Integer, primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("positions", LargeBinary, nullable=False),  # 4 bytes each; none: prepare the batch
+    Column("attempt", SmallInteger, nullable=False),  # how often it was put off
+    Column("due_at", Float, nullable=False),
+    Column("lease", String(128)),  # whose it is, and which of their claims
+    Column("lease_until", Float),
+)
+
+batch_counts = Table(
+    "batch_counts",
+    metadata,
+    Column("batch_id", Integer, primary_key=True),
+    Column("name", String(64), primary_key=True),
+    Column("count", Integer, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+batch_days = Table(
+    "batch_days",
+    metadata,
+    Column("account_id", Integer, primary_key=True),
+    Column("dialect", String(32), primary_key=True),
+    Column("day", String(10), primary_key=True),  # YYYY-MM-DD, UTC
+    Column("count", Integer, nullable=False),
+)
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("batch_id", Integer, primary_key=True),
+    Column("url", Text, nullable=False),
+    Column("due_at", Float, nullable=False),
+    Column("give_up_at", Float, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("last_word", String(200), nullable=False),  # a status, or what went wrong
+    Column("lease_until", Float),
+    Index(None, "due_at"),
+)
+"""Webhooks that are not delivered yet."""
