@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from adapters.upstream import Upstream
 from adapters.wire import StreamReply, WireReply, WireRequest
 from engine.model import Checks, Person
 
@@ -255,3 +256,5 @@ class Dialect:
     """What counts towards a block of the client's address, where that is switched on."""
     batches: BatchRules | None = None
     """How its batches behave; None has none."""
+    upstream: Upstream | None = None
+    """How to ask it; None if it can only be spoken, not asked."""

@@ -21,6 +21,7 @@ from typing import Any
 
 from adapters.dataoorts import single
 from adapters.dataoorts.problems import FAILED_ATTEMPTS, write_problem
+from adapters.dataoorts.upstream import UPSTREAM
 from adapters.dialect import CheckHealth, Dialect, Endpoint, KeyShape, Plan, RootPath
 
 
@@ -76,4 +77,5 @@ DIALECT = Dialect(
     key_shape=KeyShape("", "test_", alphabet=string.ascii_letters + string.digits, length=40),
     sandbox_key="test_sandbox",
     plans=(Plan("dataoorts", "Dataoorts Unify", batches_per_day=3),),
+    upstream=UPSTREAM,
 )

@@ -16,6 +16,7 @@ from __future__ import annotations
 from adapters.dialect import Dialect, Endpoint, KeyShape, Plan, Rate, RootPath
 from adapters.emailable import single
 from adapters.emailable.problems import write_problem
+from adapters.emailable.upstream import UPSTREAM
 
 DIALECT = Dialect(
     name="emailable",
@@ -53,4 +54,5 @@ DIALECT = Dialect(
             rates={"verify": Rate(25, 1), "batch": Rate(5, 1), "account": Rate(5, 1)},
         ),
     ),
+    upstream=UPSTREAM,
 )

@@ -16,6 +16,7 @@ from __future__ import annotations
 from adapters.dialect import Dialect, Endpoint, KeyShape, RootPath
 from adapters.generic import account, single
 from adapters.generic.problems import write_problem
+from adapters.generic.upstream import UPSTREAM
 
 DIALECT = Dialect(
     name="generic",
@@ -53,4 +54,5 @@ DIALECT = Dialect(
     key_shape=KeyShape("ev_live_", "ev_test_", length=24),
     sandbox_key="ev_test_sandbox",
     plans=account.PLANS,
+    upstream=UPSTREAM,
 )

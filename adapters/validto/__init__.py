@@ -15,6 +15,7 @@ from __future__ import annotations
 from adapters.dialect import Dialect, Endpoint, KeyShape, Plan, Rate, RootPath
 from adapters.validto import single
 from adapters.validto.problems import write_problem
+from adapters.validto.upstream import UPSTREAM
 
 DIALECT = Dialect(
     name="validto",
@@ -51,4 +52,5 @@ DIALECT = Dialect(
     key_shape=KeyShape(length=32),
     sandbox_key="sandbox0000000000000000000000000",
     plans=(Plan("validto", "ValidTo", rates={"all": Rate(120, 60)}),),
+    upstream=UPSTREAM,
 )

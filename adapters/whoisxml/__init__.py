@@ -25,6 +25,7 @@ from adapters.dialect import Dialect, Endpoint, KeyShape, Plan, Rate, RootPath
 from adapters.whoisxml import balance, single
 from adapters.whoisxml.params import credential
 from adapters.whoisxml.problems import BULK_PATH, write_problem
+from adapters.whoisxml.upstream import UPSTREAM
 
 DIALECT = Dialect(
     name="whoisxml",
@@ -78,4 +79,5 @@ DIALECT = Dialect(
             hard_cap=True,
         ),
     ),
+    upstream=UPSTREAM,
 )

@@ -1,0 +1,121 @@
+"""The vendor as a source: requests to it, and what its replies say.
+
+It publishes no error body, and blocks an address for good after failed attempts: a refused
+key is never tried again on a guess.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from adapters.dataoorts.words import CAUSES, FREE_PROVIDERS
+from adapters.upstream import (
+    STATUS_FAULTS,
+    Fault,
+    FaultKind,
+    Pending,
+    Question,
+    Told,
+    Upstream,
+    UpstreamReply,
+    UpstreamRequest,
+    fault_of,
+    flag,
+    mx_hosts,
+    text_or_none,
+)
+from engine.model import Dns, Evidence, Reason, Verdict
+
+VERDICTS: Mapping[str, Verdict] = {verdict.value: verdict for verdict in Verdict}
+
+READ_CAUSES: Mapping[str, Reason] = {
+    "accepted_email": Reason.ACCEPTED_EMAIL,
+    "no_connect": Reason.NO_CONNECT,
+    "timeout": Reason.TIMEOUT,
+    "catch_all": Reason.CATCH_ALL,
+    "disposable": Reason.DISPOSABLE,
+    "rejected_email": Reason.REJECTED_EMAIL,
+    "invalid_smtp": Reason.INVALID_SMTP,
+    "invalid_domain": Reason.INVALID_DOMAIN,
+    "invalid_format": Reason.INVALID_EMAIL,
+    "low_quality": Reason.LOW_QUALITY,
+    # it took the mail, and yet; it does not say why
+    "low_deliverability": Reason.ACCEPTED_EMAIL,
+    "unavailable_smtp": Reason.UNAVAILABLE_SMTP,
+    "unexpected_error": Reason.UNEXPECTED_ERROR,
+}
+
+OTHER: Mapping[Verdict, Reason] = {
+    Verdict.DELIVERABLE: Reason.ACCEPTED_EMAIL,
+    Verdict.UNDELIVERABLE: Reason.REJECTED_EMAIL,
+    Verdict.RISKY: Reason.LOW_QUALITY,
+    Verdict.UNKNOWN: Reason.UNEXPECTED_ERROR,
+}
+"""For a cause that we do not know, or that does not go with its result."""
+
+READ_PROVIDERS: Mapping[str, str] = {name: word for word, name in FREE_PROVIDERS.items()}
+FAULTS: Mapping[int, FaultKind] = STATUS_FAULTS
+
+
+def build_verify(key: str, question: Question) -> UpstreamRequest:
+    return UpstreamRequest(
+        "POST",
+        "/ai_mails_api/v1",
+        headers={"authorization": f"Bearer {key}", "content-type": "application/json"},
+        # the samples send the word
+        body=orjson.dumps({"email": question.address.raw, "info": "false"}),
+    )
+
+
+def parse_verify(_: Question, reply: UpstreamReply) -> Told | Pending | Fault:
+    body = reply.json_object
+    info = body.get("info")
+    if reply.status != 200 or not isinstance(info, dict) or "test_result" not in info:
+        return fault_of(reply, FAULTS, body.get("error"))
+    result, cause = str(info["test_result"]), str(info.get("result_cause"))
+    verdict = VERDICTS.get(result)
+    reason = READ_CAUSES.get(cause)
+    if verdict is None:
+        fitting = Reason.UNEXPECTED_ERROR
+    elif reason is not None and CAUSES[cause].test_result == result:
+        fitting = reason
+    else:
+        fitting = OTHER[verdict]
+    score = info.get("test_score")
+    return Told(
+        verdict=verdict or Verdict.UNKNOWN,
+        reason=fitting,
+        evidence=_evidence(info, None if verdict and reason else f"{result} {cause}"),
+        score=score if isinstance(score, int) and verdict else None,
+    )
+
+
+def _evidence(info: Mapping[str, Any], raw_word: str | None) -> Evidence:
+    mx = mx_hosts(info.get("mx_record"))
+    return Evidence(
+        disposable=flag(info.get("is_disposable")) is True,
+        free=flag(info.get("is_free")) is True,
+        role=flag(info.get("isv_nogeneric")) is False,
+        dns=Dns.MX if mx else Dns.NOT_CHECKED,
+        mx=mx,
+        provider=READ_PROVIDERS.get(str(info.get("provider"))),
+        # true is no proof: it also stands where nothing could be tested
+        catch_all=True if flag(info.get("isv_nocatchall")) is False else None,
+        avatar=text_or_none(info.get("email_avatar")),
+        spamtrap=True if flag(info.get("isv_noblock")) is False else None,
+        raw_word=raw_word,
+    )
+
+
+def build_health() -> UpstreamRequest:
+    return UpstreamRequest("GET", "/ai_mails_api/v1", bills=False)
+
+
+UPSTREAM = Upstream(
+    build_verify=build_verify,
+    parse_verify=parse_verify,
+    build_health=build_health,
+)

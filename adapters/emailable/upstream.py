@@ -1,0 +1,159 @@
+"""The vendor as a source: requests to it, and what its replies say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from adapters.emailable.words import REASONS, STATES
+from adapters.upstream import (
+    STATUS_FAULTS,
+    Fault,
+    FaultKind,
+    Pending,
+    Question,
+    Told,
+    Upstream,
+    UpstreamReply,
+    UpstreamRequest,
+    fault_of,
+    flag,
+    mx_hosts,
+    text_or_none,
+)
+from engine.model import Dns, Evidence, Gender, Person, Reason, Verdict
+
+MIN_WAIT_S, MAX_WAIT_S = 2, 10
+"""Of `timeout`; how long the vendor works before it answers 249."""
+TRY_AGAIN = 249
+FREE_REPEAT_S = 300
+"""For how long a repeat of a 249 is free."""
+
+VERDICTS: Mapping[str, Verdict] = {word: verdict for verdict, word in STATES.items()}
+READ_REASONS: Mapping[str, Reason] = {
+    "accepted_email": Reason.ACCEPTED_EMAIL,
+    "rejected_email": Reason.REJECTED_EMAIL,
+    "invalid_email": Reason.INVALID_EMAIL,
+    "invalid_domain": Reason.INVALID_DOMAIN,
+    "invalid_smtp": Reason.INVALID_SMTP,
+    "low_quality": Reason.LOW_QUALITY,
+    # it took the mail, and yet: the flags beside it say why, or nothing does
+    "low_deliverability": Reason.ACCEPTED_EMAIL,
+    "no_connect": Reason.NO_CONNECT,
+    "timeout": Reason.TIMEOUT,
+    "unavailable_smtp": Reason.UNAVAILABLE_SMTP,
+    "unexpected_error": Reason.UNEXPECTED_ERROR,
+}
+FAULTS: Mapping[int, FaultKind] = {**STATUS_FAULTS, 401: FaultKind.DEAD_KEY}
+
+
+def build_verify(key: str, question: Question) -> UpstreamRequest:
+    return UpstreamRequest(
+        "GET",
+        "/v1/verify",
+        query={
+            "email": question.address.raw,
+            "smtp": _word(question.checks.smtp),
+            "accept_all": _word(question.checks.catch_all),
+            "timeout": str(int(min(max(question.wait_s, MIN_WAIT_S), MAX_WAIT_S))),
+        },
+        headers=_authorization(key),
+    )
+
+
+def parse_verify(question: Question, reply: UpstreamReply) -> Told | Pending | Fault:
+    body = reply.json_object
+    if reply.status == TRY_AGAIN:
+        return Pending()
+    if reply.status != 200 or "state" not in body:
+        return fault_of(reply, FAULTS, body.get("message"))
+    state, word = str(body["state"]), str(body.get("reason"))
+    verdict = VERDICTS.get(state)
+    score = body.get("score")
+    return Told(
+        verdict=verdict or Verdict.UNKNOWN,
+        reason=_reason(verdict, word, body),
+        evidence=_evidence(body, None if verdict and word in READ_REASONS else f"{state} {word}"),
+        score=score if isinstance(score, int) and verdict and score > 0 else None,
+    )
+
+
+def _reason(verdict: Verdict | None, word: str, body: Mapping[str, Any]) -> Reason:
+    if verdict is None:
+        return Reason.UNEXPECTED_ERROR
+    if verdict is Verdict.RISKY:
+        why = (
+            ("low_quality", "disposable", Reason.DISPOSABLE),
+            ("low_deliverability", "mailbox_full", Reason.MAILBOX_FULL),
+            ("low_deliverability", "accept_all", Reason.CATCH_ALL),
+        )
+        for says, name, reason in why:
+            if word == says and flag(body.get(name)):
+                return reason
+    found = READ_REASONS.get(word)
+    fitting = found in REASONS[verdict] or verdict is Verdict.RISKY
+    return found if found and fitting else OTHER[verdict]
+
+
+OTHER: Mapping[Verdict, Reason] = {
+    Verdict.DELIVERABLE: Reason.ACCEPTED_EMAIL,
+    Verdict.UNDELIVERABLE: Reason.REJECTED_EMAIL,
+    Verdict.RISKY: Reason.LOW_QUALITY,
+    Verdict.UNKNOWN: Reason.UNEXPECTED_ERROR,
+}
+"""For a word that we do not know."""
+
+
+def _evidence(body: Mapping[str, Any], raw_word: str | None) -> Evidence:
+    mx = mx_hosts(body.get("mx_record"))
+    return Evidence(
+        disposable=flag(body.get("disposable")) is True,
+        free=flag(body.get("free")) is True,
+        role=flag(body.get("role")) is True,
+        no_reply=flag(body.get("no_reply")) is True,
+        did_you_mean=text_or_none(body.get("did_you_mean")),
+        dns=Dns.MX if mx else Dns.NOT_CHECKED,
+        mx=mx,
+        provider=text_or_none(body.get("smtp_provider")),
+        catch_all=flag(body.get("accept_all")),
+        # false is also what an address shows that nobody looked into
+        mailbox_full=True if flag(body.get("mailbox_full")) else None,
+        person=_person(body),
+        raw_word=raw_word,
+    )
+
+
+def _person(body: Mapping[str, Any]) -> Person | None:
+    first, last = text_or_none(body.get("first_name")), text_or_none(body.get("last_name"))
+    if first is None and last is None:
+        return None
+    word = str(body.get("gender"))
+    return Person(first, last, Gender(word) if word in tuple(Gender) else None)
+
+
+def build_balance(key: str) -> UpstreamRequest:
+    return UpstreamRequest("GET", "/v1/account", headers=_authorization(key), bills=False)
+
+
+def parse_balance(reply: UpstreamReply) -> int | Fault:
+    body = reply.json_object
+    credits = body.get("available_credits")
+    if reply.status == 200 and isinstance(credits, int):
+        return credits
+    return fault_of(reply, FAULTS, body.get("message"))
+
+
+def _authorization(key: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {key}"}
+
+
+def _word(value: bool) -> str:
+    return "true" if value else "false"
+
+
+UPSTREAM = Upstream(
+    build_verify=build_verify,
+    parse_verify=parse_verify,
+    build_balance=build_balance,
+    parse_balance=parse_balance,
+)

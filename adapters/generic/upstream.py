@@ -1,0 +1,179 @@
+"""The vendor as a source: requests to it, and what its replies say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+from adapters.generic.words import FREE_MAIL_PROVIDERS, PROVIDERS, TIERS
+from adapters.upstream import (
+    STATUS_FAULTS,
+    Fault,
+    FaultKind,
+    Pending,
+    Question,
+    Told,
+    Upstream,
+    UpstreamReply,
+    UpstreamRequest,
+    fault_of,
+    flag,
+    text_or_none,
+)
+from engine.model import Dns, Evidence, Meaning, MxHost, Reason, Smtp, Stage, Verdict
+
+VERDICTS: Mapping[str, Verdict] = {word: verdict for verdict, word in TIERS.items()}
+READ_PROVIDERS: Mapping[str, str] = {
+    name: word for names in (PROVIDERS, FREE_MAIL_PROVIDERS) for word, name in names.items()
+}
+FAULTS: Mapping[int, FaultKind] = STATUS_FAULTS
+
+MEANINGS: Mapping[tuple[Verdict, bool], Meaning] = {
+    (Verdict.DELIVERABLE, True): Meaning.ACCEPTED,
+    (Verdict.RISKY, True): Meaning.ACCEPTED,
+    (Verdict.UNKNOWN, True): Meaning.ACCEPTED,
+    (Verdict.UNDELIVERABLE, True): Meaning.ACCEPTED,
+    (Verdict.UNDELIVERABLE, False): Meaning.MAILBOX_NOT_FOUND,
+}
+"""By tier and `mailboxExists`, of a server that answered; anything else is not told."""
+
+
+def build_verify(key: str, question: Question) -> UpstreamRequest:
+    body: dict[str, object] = {"email": question.address.raw}
+    if question.refresh:
+        body["refresh"] = True
+    return UpstreamRequest(
+        "POST",
+        "/api/v1/verify",
+        headers={**_authorization(key), "content-type": "application/json"},
+        body=orjson.dumps(body),
+    )
+
+
+def parse_verify(question: Question, reply: UpstreamReply) -> Told | Pending | Fault:
+    body = reply.json_object
+    if reply.status != 200 or "tier" not in body:
+        return fault_of(reply, FAULTS, body.get("message"))
+    tier = str(body["tier"])
+    verdict = VERDICTS.get(tier)
+    mx = _mx(body.get("mx"))
+    smtp = _smtp(verdict or Verdict.UNKNOWN, body.get("smtp"))
+    catch_all = body.get("catchAll")
+    is_catch_all = flag(catch_all.get("isCatchAll")) if isinstance(catch_all, dict) else None
+    free, provider = _provider(body.get("provider"))
+    evidence = Evidence(
+        disposable=flag(body.get("isDisposable")) is True,
+        free=free,
+        role=flag(body.get("isRole")) is True,
+        dns=Dns.MX if mx else Dns.NOT_CHECKED,
+        mx=mx,
+        provider=provider,
+        # false is also what a domain shows that nobody looked into; so here and below
+        spf=True if flag(body.get("spf")) else None,
+        dmarc=True if flag(body.get("dmarc")) else None,
+        smtp=smtp,
+        catch_all=True if is_catch_all else None,
+        raw_word=None if verdict else tier,
+    )
+    score = body.get("score")
+    return Told(
+        verdict=verdict or Verdict.UNKNOWN,
+        reason=_reason(verdict, question, str(body.get("result")), evidence),
+        evidence=evidence,
+        score=score if isinstance(score, int) and verdict else None,
+        verified_at=_moment(body.get("verifiedAt")),
+    )
+
+
+def _reason(verdict: Verdict | None, question: Question, result: str, e: Evidence) -> Reason:
+    """The vendor has no reasons: what stands beside the tier tells most of them."""
+    spoken = e.smtp is not None
+    match verdict:
+        case Verdict.DELIVERABLE:
+            return Reason.ACCEPTED_EMAIL
+        case Verdict.RISKY if result == "catch_all":
+            return Reason.CATCH_ALL
+        case Verdict.RISKY:
+            return Reason.DISPOSABLE if e.disposable else Reason.LOW_QUALITY
+        case Verdict.UNDELIVERABLE if not question.address.valid:
+            return Reason.INVALID_EMAIL
+        case Verdict.UNDELIVERABLE if spoken:
+            return Reason.REJECTED_EMAIL
+        case Verdict.UNDELIVERABLE:
+            return Reason.INVALID_SMTP if e.mx else Reason.INVALID_DOMAIN
+        case Verdict.UNKNOWN if spoken:
+            return Reason.UNAVAILABLE_SMTP
+        case Verdict.UNKNOWN:
+            return Reason.NO_CONNECT if e.mx else Reason.DNS_ERROR
+    return Reason.UNEXPECTED_ERROR
+
+
+def _smtp(verdict: Verdict, told: object) -> Smtp | None:
+    """A conversation, if there was one: without `connected` the rest says nothing."""
+    if not isinstance(told, dict) or not flag(told.get("connected")):
+        return None
+    exists = flag(told.get("mailboxExists")) is True
+    code, latency = told.get("responseCode"), told.get("latencyMs")
+    return Smtp(
+        meaning=MEANINGS.get((verdict, exists), Meaning.CANNOT_VERIFY),
+        stage=Stage.RCPT,
+        connected=True,
+        code=code if isinstance(code, int) else None,
+        latency_ms=latency if isinstance(latency, int) else None,
+    )
+
+
+def _mx(told: object) -> tuple[MxHost, ...]:
+    rows = told if isinstance(told, list) else []
+    hosts = [
+        MxHost(row["exchange"].rstrip(".").lower(), int(row.get("priority") or 0))
+        for row in rows
+        if isinstance(row, dict)
+        and isinstance(row.get("exchange"), str)
+        and isinstance(row.get("priority"), int | None)
+    ]
+    return tuple(host for host in hosts if host.host)
+
+
+def _provider(told: object) -> tuple[bool, str | None]:
+    """Whether the name is that of a free-mail service, and our word for it."""
+    name = text_or_none(told)
+    if name is None:
+        return False, None
+    return name in FREE_MAIL_PROVIDERS.values(), READ_PROVIDERS.get(name, name.lower())
+
+
+def _moment(told: object) -> datetime | None:
+    try:
+        moment = datetime.fromisoformat(str(told))
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else None
+
+
+def build_balance(key: str) -> UpstreamRequest:
+    return UpstreamRequest("GET", "/api/v1/account", headers=_authorization(key), bills=False)
+
+
+def parse_balance(reply: UpstreamReply) -> int | Fault:
+    """What is left of the month; on a plan that bills what is beyond it, there is no end."""
+    body: Mapping[str, Any] = reply.json_object
+    remaining = body.get("remaining")
+    if reply.status != 200 or not isinstance(remaining, int):
+        return fault_of(reply, FAULTS, body.get("message"))
+    return remaining if body.get("overageRate") is None else max(remaining, 1_000_000)
+
+
+def _authorization(key: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {key}"}
+
+
+UPSTREAM = Upstream(
+    build_verify=build_verify,
+    parse_verify=parse_verify,
+    build_balance=build_balance,
+    parse_balance=parse_balance,
+)

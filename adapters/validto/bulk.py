@@ -1,0 +1,422 @@
+"""Lists: `/v1/bulk`, `/v1/bulk/{job_id}`, and `/v1/download`.
+
+Documentation: the pages on creating, starting, checking, downloading and deleting a list. A
+list comes as a CSV file with or without a header, or as JSON objects; what it holds beside the
+addresses comes back with the results.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import string
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC
+from itertools import islice
+from typing import Any
+
+import orjson
+
+from adapters.dialect import Problem, ProblemKind
+from adapters.jobs import (
+    MAX_ENTRY_CHARACTERS,
+    BatchRules,
+    DeleteJob,
+    Entry,
+    Job,
+    JobRows,
+    JobState,
+    Moment,
+    ReadRows,
+    Row,
+    ShowJob,
+    StartJob,
+    SubmitJob,
+    Unit,
+)
+from adapters.validto.words import result
+from adapters.wire import JSON, StreamReply, WireReply, WireRequest, json_reply
+from engine.model import Address, Evidence, Reason, Verification
+
+MAX_FILE_BYTES = 10 * 1024 * 1024
+BODY_LIMIT = MAX_FILE_BYTES + 64 * 1024
+"""The file, and what multipart puts around it; JSON may be as long."""
+MAX_LIST = 500_000
+MAX_CELLS = 1_000
+MAX_CELL_CHARACTERS = 100_000
+ROWS_LOOKED_AT = 1_000
+"""To find the column with the addresses where no header names it."""
+DELIMITERS = ",;\t"
+EMAIL_HEADERS = ("email", "e-mail", "email address", "e-mail address", "emailaddress", "mail")
+
+JOB_ID = re.compile(r"[a-z0-9]{30,40}")
+ID_ALPHABET = string.ascii_lowercase + string.digits
+ID_LENGTH = 36
+
+TRUE_WORDS = frozenset({"true", "1", "yes"})
+
+# -- reading ------------------------------------------------------------------------------
+
+
+def read_create(request: WireRequest) -> SubmitJob:
+    if request.content_type == "multipart/form-data":
+        return _read_file(request)
+    if request.content_type == JSON or request.body.lstrip()[:1] in (b"{", b"["):
+        return _read_json(request)
+    raise _bad_file("No list was sent.")
+
+
+def read_start(request: WireRequest) -> StartJob:
+    job_id = _job_id(request)
+    if request.body.strip() and request.json_object.get("action", "start") != "start":
+        raise Problem(ProblemKind.INVALID, field="action")
+    return StartJob(job_id=job_id)
+
+
+def read_status(request: WireRequest) -> ShowJob:
+    return ShowJob(job_id=_job_id(request))
+
+
+def read_delete(request: WireRequest) -> DeleteJob:
+    return DeleteJob(job_id=_job_id(request))
+
+
+def read_download(request: WireRequest) -> ReadRows:
+    # the only place where the name is in camel case
+    job_id = _well_formed(request.query.get("jobId") or request.query.get("job_id") or "")
+    return ReadRows(job_id=job_id, words=_filter(request))
+
+
+def _filter(request: WireRequest) -> frozenset[str] | None:
+    if not request.body.strip():
+        return None
+    wanted = request.json_object.get("filterResult")
+    if wanted is None:
+        return None
+    words = [str(word).replace("-", "_") for word in wanted] if isinstance(wanted, list) else []
+    if not words or not set(words) <= set(RESULT_WORDS):
+        raise Problem(ProblemKind.INVALID, field="filterResult")
+    return frozenset(words)
+
+
+def _job_id(request: WireRequest) -> str:
+    """From the path; the rendered documentation shows it in the query."""
+    return _well_formed(request.path_params.get("job_id") or request.query.get("job_id", ""))
+
+
+def _well_formed(job_id: str) -> str:
+    if not JOB_ID.fullmatch(job_id):
+        raise Problem(ProblemKind.JOB_MALFORMED)
+    return job_id
+
+
+def _auto_verify(*values: object) -> bool:
+    """Text or a boolean, in the query, a form field or the JSON: the first one given."""
+    given = next((value for value in values if value is not None), False)
+    return str(given).strip().lower() in TRUE_WORDS
+
+
+def _read_file(request: WireRequest) -> SubmitJob:
+    file: bytes | None = None
+    fields: dict[str, str] = {}
+    for part in request.parts:
+        if part.name == "local_file":
+            file = part.content
+        elif part.filename is None:
+            fields[part.name] = part.text
+    if file is None or len(file) > MAX_FILE_BYTES:
+        raise _bad_file("There is no part `local_file`, or it is too large.")
+    headers, email_at, rows = _table(_text(file))
+    return SubmitJob(
+        entries=_entries(rows, email_at, len(headers)),
+        headers=headers,
+        start=_auto_verify(fields.get("auto_verify"), request.query.get("auto_verify")),
+        options={"email_at": email_at},
+    )
+
+
+def _text(file: bytes) -> str:
+    """UTF-8, with or without a byte order mark; anything else is no CSV file."""
+    try:
+        text = file.decode("utf-8-sig")
+    except UnicodeDecodeError as exc:
+        raise _bad_file("The file is not UTF-8.") from exc
+    if "\0" in text:
+        raise _bad_file("The file is not a text file.")
+    return text
+
+
+def _table(text: str) -> tuple[tuple[str, ...], int, Iterator[Sequence[str]]]:
+    """Column names, the column with the addresses, and the rows below the header."""
+    rows = _csv_rows(text)
+    first = list(islice(rows, ROWS_LOOKED_AT))
+    if not first:
+        raise _bad_file("The file is empty.")
+    width = max(map(len, first))
+    head = [cell.strip() for cell in first[0]]
+    if any("@" in cell for cell in head):
+        headers = tuple(f"col{i}" for i in range(width))
+    else:
+        headers = tuple(head) + tuple(f"col{i}" for i in range(len(head), width))
+        first = first[1:]
+    names = [header.lower() for header in headers]
+    email_at = next((names.index(name) for name in EMAIL_HEADERS if name in names), -1)
+    if email_at < 0:
+        counts = [
+            sum("@" in cell for row in first for cell in row[i : i + 1]) for i in range(width)
+        ]
+        email_at = counts.index(max(counts))
+    return headers, email_at, _chained(first, rows)
+
+
+def _chained(
+    first: Iterable[Sequence[str]], rest: Iterable[Sequence[str]]
+) -> Iterator[Sequence[str]]:
+    yield from first
+    yield from rest
+
+
+def _csv_rows(text: str) -> Iterator[list[str]]:
+    """Rows that are not blank. Raises `Problem` when one is none of a CSV file."""
+    line = text[: text.find("\n") + 1 or None]
+    delimiter = max(DELIMITERS, key=line.count)
+    try:
+        for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter):
+            if len(row) > MAX_CELLS or any(len(cell) > MAX_CELL_CHARACTERS for cell in row):
+                raise _bad_file("A row is too long.")
+            if any(cell.strip() for cell in row):
+                yield row
+    except csv.Error as exc:
+        raise _bad_file(f"The file is not CSV: {exc}.") from exc
+
+
+def _entries(rows: Iterable[Sequence[str]], email_at: int, width: int) -> Iterator[Entry]:
+    count = 0
+    for row in rows:
+        email = row[email_at].strip() if email_at < len(row) else ""
+        if not email:
+            continue
+        if len(email) > MAX_ENTRY_CHARACTERS:
+            raise _bad_file("An address is too long.")
+        count += 1
+        if count > MAX_LIST:
+            raise Problem(ProblemKind.TOO_MANY, limit=MAX_LIST)
+        if width == 1:
+            yield Entry(email)
+        else:
+            # a ragged row is filled, and what has no header is cut
+            yield Entry(email, (*row, *("",) * (width - len(row)))[:width])
+
+
+def _read_json(request: WireRequest) -> SubmitJob:
+    body = request.json_object
+    objects = body.get("emails")
+    if not isinstance(objects, list) or not objects:
+        raise _bad_file("`emails` is not an array of objects.")
+    if len(objects) > MAX_LIST:
+        raise Problem(ProblemKind.TOO_MANY, limit=MAX_LIST)
+    headers: dict[str, None] = {}
+    for entry in objects:
+        if not isinstance(entry, dict) or not isinstance(entry.get("email"), str):
+            raise _bad_file("`emails` is not an array of objects with an `email` each.")
+        if len(entry["email"]) > MAX_ENTRY_CHARACTERS:
+            raise _bad_file("An address is too long.")
+        headers.update(dict.fromkeys(entry))
+        if len(headers) > MAX_CELLS:
+            raise _bad_file("Too many columns.")
+    names = tuple(headers)
+    return SubmitJob(
+        entries=_objects(objects, names),
+        headers=names,
+        start=_auto_verify(body.get("auto_verify"), request.query.get("auto_verify")),
+        options={"email_at": names.index("email")},
+    )
+
+
+def _objects(objects: Iterable[Mapping[str, Any]], names: Sequence[str]) -> Iterator[Entry]:
+    for entry in objects:
+        if not (email := entry["email"].strip()):
+            continue
+        yield Entry(email, tuple(_cell(entry.get(name)) for name in names) if names[1:] else ())
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else orjson.dumps(value).decode()
+
+
+def _bad_file(why: str) -> Problem:
+    return Problem(ProblemKind.INVALID, why, "local_file")
+
+
+# -- writing ------------------------------------------------------------------------------
+
+CREATED = "Bulk email verification list has been created"
+CREATED_AND_STARTS = f"{CREATED} and starts verification shortly"
+STARTED = (
+    "Job verification will be attempted shortly. Call /status endpoint to know the status of the"
+    " Job"
+)
+DELETED = "List will be deleted"
+
+STATES: Mapping[JobState, str] = {
+    JobState.PREPARING: "preparing",
+    JobState.READY: "ready",
+    JobState.QUEUED: "verifying",
+    JobState.RUNNING: "verifying",
+    JobState.PAUSED: "verifying",
+    JobState.COMPLETED: "completed",
+    JobState.FAILED: "failed",
+    JobState.CANCELLED: "cancelled",
+}
+MESSAGES: Mapping[str, str] = {
+    "preparing": "Job is being prepared for verification",
+    "ready": "Job ready for verification. Please begin verification to know the result",
+    "verifying": "Job is being verified",
+    "completed": "Verification completed successfully. Please download the result using /download"
+    " endpoint",
+    "failed": "Unable to process your job, The uploaded list contains invalid data",
+    "cancelled": "Job is cancelled",
+}
+PROGRESS = ("verified", "pending")
+MEMBERS: Mapping[str, tuple[str, ...]] = {
+    "preparing": (),
+    "ready": ("total", "analysis"),
+    "verifying": ("total", *PROGRESS, "analysis", "results"),
+    "completed": ("total", *PROGRESS, "analysis", "results"),
+    "failed": ("total",),
+    "cancelled": ("total",),
+}
+"""What each state shows between the date and `success`."""
+
+ANALYSIS = ("common_isp", "role_based", "disposable", "spamtrap", "syntax_error")
+RESULT_WORDS = ("deliverable", "undeliverable", "accept_all", "unknown")
+COUNTED = "analysed:"
+"""Before the names of what is counted at preparation: `disposable` is one, too."""
+
+RESULT_COLUMNS = (
+    "Verification Result",
+    "Verified At",
+    "Syntax Error",
+    "ISP",
+    "Role",
+    "Disposable",
+    "Trap",
+)
+CSV = "text/csv; charset=utf-8"
+YES_NO: Mapping[bool, str] = {True: "Y", False: "N"}
+STATES_WITH_FILE = (JobState.COMPLETED,)
+
+
+def write_created(op: SubmitJob, job: Job) -> WireReply:
+    message = CREATED_AND_STARTS if op.start else CREATED
+    return json_reply({"success": True, "job_id": job.id, "message": message})
+
+
+def write_started(_: StartJob, job: Job) -> WireReply:
+    return json_reply({"job_id": job.id, "success": True, "message": STARTED})
+
+
+def write_deleted(_: DeleteJob, job: Job) -> WireReply:
+    return json_reply({"job_id": job.id, "success": True, "message": DELETED})
+
+
+def write_status(_: ShowJob, job: Job) -> WireReply:
+    state = STATES[job.state]
+    members = {
+        "total": 0 if job.state is JobState.FAILED else job.total,
+        "verified": job.done,
+        "pending": job.rows - job.done,
+        "analysis": {name: job.counts.get(COUNTED + name, 0) for name in ANALYSIS},
+        "results": {word: job.counts.get(word, 0) for word in RESULT_WORDS},
+    }
+    return json_reply(
+        {
+            "job_id": job.id,
+            "status": state,
+            "created_at": f"{job.created_at.astimezone(UTC):%m/%d/%Y, %I:%M:%S %p}",
+            **{name: members[name] for name in MEMBERS[state]},
+            "success": True,
+            "message": MESSAGES[state],
+        }
+    )
+
+
+def write_download(_: ReadRows, found: JobRows) -> StreamReply:
+    job = found.job
+    if job.state not in STATES_WITH_FILE:
+        raise Problem(ProblemKind.JOB_STATE, state=job.state)
+    headers = job.headers or ("Email",)
+    return StreamReply(
+        head=_line((*headers, *RESULT_COLUMNS)),
+        render=_row,
+        media_type=CSV,
+    )
+
+
+def _row(row: Row) -> bytes:
+    v = row.verification
+    verified_at = v.verified_at.astimezone(UTC).isoformat(timespec="milliseconds")
+    flags = (
+        _syntax_error(v.address, v.reason),
+        v.evidence.free,
+        v.evidence.role,
+        v.evidence.disposable,
+        v.evidence.spamtrap is True,
+    )
+    return _line(
+        (
+            *(row.cells or (row.email,)),
+            result(v),
+            verified_at.replace("+00:00", "Z"),
+            *(YES_NO[flag] for flag in flags),
+        )
+    )
+
+
+def _line(cells: Iterable[str]) -> bytes:
+    """Every cell in quotes, as in the sample."""
+    return (",".join(f'"{quoted(cell)}"' for cell in cells) + "\n").encode()
+
+
+def quoted(cell: str) -> str:
+    return cell.replace('"', '""') if '"' in cell else cell
+
+
+def _syntax_error(address: Address, reason: Reason | None = None) -> bool:
+    return not address.valid or reason is Reason.INVALID_EMAIL
+
+
+# -- rules --------------------------------------------------------------------------------
+
+
+def _word(v: Verification) -> str:
+    # rows say accept-all, counts and filters accept_all
+    return result(v).replace("-", "_")
+
+
+def _analyse(address: Address, evidence: Evidence) -> Iterator[str]:
+    found = (
+        evidence.free,
+        evidence.role,
+        evidence.disposable,
+        evidence.spamtrap is True,
+        _syntax_error(address),
+    )
+    for name, present in zip(ANALYSIS, found, strict=True):
+        if present:
+            yield COUNTED + name
+
+
+RULES = BatchRules(
+    new_id=lambda _, below: "".join(ID_ALPHABET[below(len(ID_ALPHABET))] for _ in range(ID_LENGTH)),
+    word=_word,
+    analyse=_analyse,
+    charged_at=Moment.START,
+    charged=Unit.VALID,
+    payable=Unit.VALID,
+    # no page tells; nothing goes before it is deleted
+    kept_s=lambda _: None,
+)

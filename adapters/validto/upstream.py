@@ -1,0 +1,107 @@
+"""The vendor as a source: requests to it, and what its replies say.
+
+Status first, then `success`, and only then `result`, which holds the error's text when there
+is one. Texts differ between the brands and are never looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from adapters.upstream import (
+    STATUS_FAULTS,
+    Fault,
+    FaultKind,
+    Pending,
+    Question,
+    Told,
+    Upstream,
+    UpstreamReply,
+    UpstreamRequest,
+    fault_of,
+    flag,
+)
+from engine.model import Evidence, Reason, Verdict
+
+MIN_WAIT_MS, MAX_WAIT_MS = 30_000, 180_000
+"""Of `timeout`."""
+MIN_PAUSE_S = 60.0
+"""After a 429: the limit is one of a minute."""
+
+READ_RESULTS: Mapping[str, tuple[Verdict, Reason]] = {
+    "deliverable": (Verdict.DELIVERABLE, Reason.ACCEPTED_EMAIL),
+    "undeliverable": (Verdict.UNDELIVERABLE, Reason.REJECTED_EMAIL),
+    "accept-all": (Verdict.RISKY, Reason.CATCH_ALL),
+    # it does not say why
+    "unknown": (Verdict.UNKNOWN, Reason.UNAVAILABLE_SMTP),
+}
+
+FAULTS: Mapping[int, FaultKind] = {**STATUS_FAULTS, 403: FaultKind.DEAD_KEY}
+BAD_KEY, NO_CREDITS, TOO_FAST = "api key", "insufficient", "too many"
+
+
+def build_verify(key: str, question: Question) -> UpstreamRequest:
+    wait_ms = int(min(max(question.wait_s * 1000, MIN_WAIT_MS), MAX_WAIT_MS))
+    return UpstreamRequest(
+        "GET",
+        "/v1/verify",
+        query={"apikey": key, "email": question.address.raw, "timeout": str(wait_ms)},
+    )
+
+
+def parse_verify(_: Question, reply: UpstreamReply) -> Told | Pending | Fault:
+    body = reply.json_object
+    if reply.status // 100 != 2 or flag(body.get("success")) is not True:
+        return _fault(reply, body)
+    # seen as `accept-all`, `accept_all` and `accept all`
+    word = str(body.get("result")).strip().lower().replace("_", "-").replace(" ", "-")
+    known = READ_RESULTS.get(word)
+    verdict, reason = known or (Verdict.UNKNOWN, Reason.UNEXPECTED_ERROR)
+    disposable = flag(body.get("disposable")) is True
+    if verdict is Verdict.UNDELIVERABLE and disposable:
+        # seen live: throw-away domains are called undeliverable for what they are
+        reason = Reason.DISPOSABLE
+    evidence = Evidence(
+        disposable=disposable,
+        free=flag(body.get("free_email")) is True,
+        role=flag(body.get("role")) is True,
+        # 2 is "not probed"
+        catch_all=flag(body.get("accept_all")),
+        spamtrap=True if flag(body.get("spamtrap")) else None,
+        raw_word=None if known else word,
+    )
+    return Told(verdict, reason, evidence)
+
+
+def _fault(reply: UpstreamReply, body: Mapping[str, Any]) -> Fault:
+    words = body.get("result") or body.get("message")
+    if reply.status // 100 == 2 and flag(body.get("success")) is False:
+        # some failures are reported with status 200
+        text = str(words).lower()
+        kinds = ((BAD_KEY, 401), (NO_CREDITS, 402), (TOO_FAST, 429))
+        status = next((status for part, status in kinds if part in text), 400)
+        return Fault(FAULTS.get(status, FaultKind.REFUSED), str(words)[:300], reply.status)
+    return fault_of(reply, FAULTS, words)
+
+
+def build_balance(key: str) -> UpstreamRequest:
+    return UpstreamRequest("GET", "/v1/info", query={"apikey": key}, bills=False)
+
+
+def parse_balance(reply: UpstreamReply) -> int | Fault:
+    body = reply.json_object
+    info = body.get("credits_info")
+    credits = info.get("credits_remaining") if isinstance(info, dict) else None
+    if reply.status // 100 == 2 and flag(body.get("success")) and isinstance(credits, int):
+        return credits
+    return _fault(reply, body)
+
+
+UPSTREAM = Upstream(
+    build_verify=build_verify,
+    parse_verify=parse_verify,
+    build_balance=build_balance,
+    parse_balance=parse_balance,
+    min_wait_s=MIN_PAUSE_S,
+)

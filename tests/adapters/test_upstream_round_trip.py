@@ -1,0 +1,228 @@
+"""What a dialect writes, the same dialect's upstream client reads back."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from itertools import product
+from urllib.parse import urlencode
+
+import pytest
+
+from adapters.dialect import Dialect, Verify
+from adapters.registry import DIALECTS
+from adapters.upstream import Question, Told, UpstreamReply, UpstreamRequest
+from adapters.wire import WireReply, WireRequest
+from engine import syntax
+from engine.model import (
+    Checks,
+    Dns,
+    Evidence,
+    Meaning,
+    MxHost,
+    Reason,
+    Smtp,
+    Stage,
+    Verdict,
+    Verification,
+)
+from engine.score import score
+
+NAMES = [dialect.name for dialect in DIALECTS]
+BY_NAME = {dialect.name: dialect for dialect in DIALECTS}
+AT = datetime(2026, 5, 15, 10, 30, tzinfo=UTC)
+ADDRESS = syntax.parse("ann+x@example.com")
+MX = (MxHost("mx1.example.com", 0), MxHost("mx2.example.com", 10))
+
+EVIDENCES = (
+    Evidence(),
+    Evidence(dns=Dns.MX, mx=MX, catch_all=False),
+    Evidence(dns=Dns.MX, mx=MX, catch_all=True, free=True, provider="google"),
+    Evidence(dns=Dns.MX, mx=MX, disposable=True, role=True),
+    Evidence(dns=Dns.MX, mx=MX, mailbox_full=True, no_reply=True, spf=True, dmarc=True),
+    Evidence(
+        dns=Dns.MX,
+        mx=MX,
+        smtp=Smtp(Meaning.ACCEPTED, Stage.RCPT, connected=True, code=250, latency_ms=12),
+    ),
+    Evidence(
+        dns=Dns.MX,
+        mx=MX,
+        smtp=Smtp(Meaning.GREYLISTED, Stage.RCPT, connected=True, code=451, latency_ms=12),
+    ),
+)
+
+COLLAPSES: dict[str, dict[tuple[Verdict, Reason], Verdict]] = {
+    "emailable": {},
+    "generic": {},
+    "dataoorts": {},
+    # no word for risky but accept-all
+    "validto": {
+        **{(Verdict.RISKY, reason): Verdict.UNKNOWN for reason in Reason},
+        (Verdict.RISKY, Reason.CATCH_ALL): Verdict.RISKY,
+        (Verdict.RISKY, Reason.DISPOSABLE): Verdict.UNDELIVERABLE,
+        (Verdict.RISKY, Reason.MAILBOX_FULL): Verdict.UNDELIVERABLE,
+    },
+    # no verdict at all: the checks say as much as they can
+    "whoisxml": {
+        **{(Verdict.RISKY, reason): Verdict.UNKNOWN for reason in Reason},
+        (Verdict.RISKY, Reason.INVALID_EMAIL): Verdict.UNDELIVERABLE,
+        (Verdict.RISKY, Reason.INVALID_DOMAIN): Verdict.UNDELIVERABLE,
+        (Verdict.RISKY, Reason.CATCH_ALL): Verdict.RISKY,
+        (Verdict.RISKY, Reason.MAILBOX_FULL): Verdict.UNDELIVERABLE,
+    },
+}
+"""Where a dialect cannot say a verdict: what comes back instead."""
+
+HONEST: dict[Verdict, tuple[Reason, ...]] = {
+    Verdict.DELIVERABLE: (Reason.ACCEPTED_EMAIL,),
+    Verdict.UNDELIVERABLE: (
+        Reason.REJECTED_EMAIL,
+        Reason.INVALID_DOMAIN,
+    ),
+    Verdict.RISKY: (Reason.CATCH_ALL, Reason.MAILBOX_FULL, Reason.LOW_QUALITY, Reason.DISPOSABLE),
+    Verdict.UNKNOWN: (
+        Reason.DNS_ERROR,
+        Reason.NO_CONNECT,
+        Reason.TIMEOUT,
+        Reason.UNAVAILABLE_SMTP,
+        Reason.INVALID_SMTP,
+        Reason.GREYLISTED,
+        Reason.BLOCKED,
+        Reason.NOT_CHECKED,
+        Reason.UNEXPECTED_ERROR,
+    ),
+}
+"""What the engine itself says of a well-formed address."""
+
+
+def verification(verdict: Verdict, reason: Reason, evidence: Evidence) -> Verification:
+    if verdict is Verdict.DELIVERABLE or reason in (Reason.MAILBOX_FULL, Reason.LOW_QUALITY):
+        # the engine calls a proven catch-all or a throw-away domain what it is
+        evidence = replace(evidence, catch_all=evidence.catch_all and None, disposable=False)
+    if reason is Reason.DISPOSABLE:
+        evidence = replace(evidence, disposable=True)
+    if reason is Reason.MAILBOX_FULL:
+        evidence = replace(evidence, mailbox_full=True)
+    if reason is Reason.CATCH_ALL:
+        evidence = replace(evidence, catch_all=True)
+    if reason is Reason.INVALID_DOMAIN:
+        evidence = replace(evidence, dns=Dns.NXDOMAIN, mx=(), smtp=None)
+    points = score(verdict, reason, evidence)
+    return Verification(ADDRESS, verdict, reason, points, evidence, Checks(), AT)
+
+
+def wire(request: UpstreamRequest) -> WireRequest:
+    """The request as the same dialect's server would see it."""
+    return WireRequest(
+        method=request.method,
+        path=request.path,
+        query_string=urlencode(request.query),
+        headers=dict(request.headers),
+        body=request.body,
+    )
+
+
+def asked(dialect: Dialect, question: Question) -> Verify:
+    """What the dialect's own server reads in the client's request."""
+    assert dialect.upstream is not None
+    request = dialect.upstream.build_verify("the-key", question)
+    seen = wire(request)
+    assert dialect.credential(seen) == "the-key"
+    endpoint = next(
+        e for e in dialect.endpoints if e.path == request.path and request.method in e.methods
+    )
+    op = endpoint.read(seen)
+    assert isinstance(op, Verify)
+    return op
+
+
+def written(dialect: Dialect, v: Verification) -> UpstreamReply:
+    """What the dialect's own server replies to the client."""
+    assert dialect.upstream is not None
+    request = dialect.upstream.build_verify("the-key", Question(v.address))
+    endpoint = next(
+        e for e in dialect.endpoints if e.path == request.path and request.method in e.methods
+    )
+    reply = endpoint.write(endpoint.read(wire(request)), v)
+    assert isinstance(reply, WireReply)
+    return UpstreamReply(reply.status, {}, reply.body, AT.timestamp())
+
+
+def read(dialect: Dialect, reply: UpstreamReply) -> Verification:
+    assert dialect.upstream is not None
+    told = dialect.upstream.parse_verify(Question(ADDRESS), reply)
+    assert isinstance(told, Told), told
+    points = score(told.verdict, told.reason, told.evidence) if told.score is None else told.score
+    return Verification(
+        ADDRESS,
+        told.verdict,
+        told.reason,
+        points,
+        told.evidence,
+        Checks(),
+        told.verified_at or AT,
+    )
+
+
+CASES = [
+    (verdict, reason, evidence)
+    for verdict, reasons in HONEST.items()
+    for reason, evidence in product(reasons, EVIDENCES)
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_request_is_read_as_it_was_meant(name: str) -> None:
+    question = Question(ADDRESS, Checks(), refresh=True, wait_s=60)
+    op = asked(BY_NAME[name], question)
+    assert op.email == ADDRESS.raw
+    assert op.checks == question.checks
+    assert op.refresh is (name in ("generic", "whoisxml"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_verdict_and_reason_reads_back(name: str) -> None:
+    """Written again, what was read looks as before: nothing that is shown was lost."""
+    dialect = BY_NAME[name]
+    for verdict, reason, evidence in CASES:
+        first = written(dialect, verification(verdict, reason, evidence))
+        again = written(dialect, read(dialect, first))
+        assert again.json == first.json, (verdict, reason, evidence)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nothing_becomes_deliverable_on_the_way(name: str) -> None:
+    """Whatever the pair, possible or not."""
+    dialect = BY_NAME[name]
+    for verdict, reason, evidence in product(Verdict, Reason, EVIDENCES):
+        there = verification(verdict, reason, evidence)
+        back = read(dialect, written(dialect, there))
+        assert (back.verdict is Verdict.DELIVERABLE) <= (verdict is Verdict.DELIVERABLE)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_verdict_comes_back(name: str) -> None:
+    dialect = BY_NAME[name]
+    for verdict, reasons in HONEST.items():
+        for reason, evidence in product(reasons, EVIDENCES):
+            v = verification(verdict, reason, evidence)
+            wanted = COLLAPSES[name].get((verdict, reason), verdict)
+            if name == "validto" and verdict is Verdict.RISKY and v.evidence.catch_all:
+                wanted = Verdict.RISKY  # a proven catch-all is told before anything else
+            if name == "whoisxml" and reason is Reason.DISPOSABLE and evidence.smtp:
+                # told as it was: the conversation beside the warning
+                wanted = Verdict.RISKY if evidence.smtp.accepted else Verdict.UNKNOWN
+            assert read(dialect, written(dialect, v)).verdict is wanted, (verdict, reason, evidence)
+
+
+@pytest.mark.parametrize(("front", "back"), list(product(NAMES, NAMES)))
+def test_any_dialect_in_any_source_out(front: str, back: str) -> None:
+    """Through two dialects a verdict loses what the two of them lose, and no more."""
+    for verdict, reasons in HONEST.items():
+        for reason in reasons:
+            v = verification(verdict, reason, Evidence(dns=Dns.MX, mx=MX))
+            behind = read(BY_NAME[back], written(BY_NAME[back], v))
+            seen = read(BY_NAME[front], written(BY_NAME[front], behind))
+            through = COLLAPSES[back].get((verdict, reason), verdict)
+            assert behind.verdict is through
+            assert seen.verdict is COLLAPSES[front].get((through, behind.reason), through)
+            assert (seen.verdict is Verdict.DELIVERABLE) <= (verdict is Verdict.DELIVERABLE)
