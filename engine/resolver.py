@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -90,13 +91,14 @@ class Server:
     @classmethod
     def parse(cls, text: str) -> Server:
         """Read `1.2.3.4`, `1.2.3.4:5353`, `::1` or `[::1]:53`; ValueError for anything else."""
-        host, colon, port = text.strip().rpartition(":")
-        if not colon or (":" in host and not host.startswith("[")):
-            host, port = text.strip(), "53"
-        host = host.removeprefix("[").removesuffix("]")
-        if not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
+        found = _HOST_AND_PORT.fullmatch(text.strip())
+        host, port = (found[1] or found[2], int(found[3] or 53)) if found else (text.strip(), 53)
+        if not 0 < port < 65536:
             raise ValueError(f"not a port: {text!r}")
-        return cls(str(ipaddress.ip_address(host)), int(port))
+        return cls(str(ipaddress.ip_address(host)), port)
+
+
+_HOST_AND_PORT = re.compile(r"(?:\[([^\]]+)\]|([^:\[\]]+))(?::([0-9]{1,5}))?")
 
 
 def system_servers() -> tuple[Server, ...]:

@@ -1,0 +1,138 @@
+"""The cache that forgets in time, and one flight for equal questions."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from engine.cache import SingleFlight, TtlCache
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_each_entry_lives_for_its_own_time() -> None:
+    clock = Clock()
+    cache: TtlCache[str, int] = TtlCache(10, clock)
+    cache.put("short", 1, ttl_s=5)
+    cache.put("long", 2, ttl_s=50)
+    clock.now += 4.9
+    assert (cache.get("short"), cache.get("long")) == (1, 2)
+    clock.now += 0.2
+    assert (cache.get("short"), cache.get("long")) == (None, 2)
+
+
+def test_nothing_is_kept_for_no_time_and_an_old_entry_goes() -> None:
+    cache: TtlCache[str, int] = TtlCache(10, Clock())
+    cache.put("name", 1, ttl_s=60)
+    cache.put("name", 2, ttl_s=0)
+    assert cache.get("name") is None
+
+
+def test_the_cache_is_bounded() -> None:
+    cache: TtlCache[int, int] = TtlCache(100, Clock())
+    for number in range(1000):
+        cache.put(number, number, ttl_s=60)
+    assert len(cache) == 100
+    assert cache.get(999) == 999
+    cache.clear()
+    assert len(cache) == 0
+
+
+async def test_equal_questions_at_one_time_are_asked_once() -> None:
+    flights: SingleFlight[str, int] = SingleFlight()
+    gate = asyncio.Event()
+    asked = 0
+
+    async def work() -> int:
+        nonlocal asked
+        asked += 1
+        await gate.wait()
+        return 7
+
+    callers = [asyncio.ensure_future(flights.run("key", work)) for _ in range(5)]
+    await asyncio.sleep(0)
+    gate.set()
+    assert await asyncio.gather(*callers) == [7] * 5
+    assert asked == 1
+    assert len(flights) == 0
+    assert await flights.run("key", work) == 7
+    assert asked == 2
+
+
+async def test_a_caller_that_leaves_takes_nothing_from_the_others() -> None:
+    flights: SingleFlight[str, int] = SingleFlight()
+    gate = asyncio.Event()
+
+    async def work() -> int:
+        await gate.wait()
+        return 7
+
+    first = asyncio.ensure_future(flights.run("key", work))
+    second = asyncio.ensure_future(flights.run("key", work))
+    await asyncio.sleep(0)
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
+    gate.set()
+    assert await second == 7
+
+
+async def test_when_the_last_caller_leaves_the_work_ends_and_the_next_starts_anew() -> None:
+    flights: SingleFlight[str, int] = SingleFlight()
+    started, ended = 0, asyncio.Event()
+
+    async def work() -> int:
+        nonlocal started
+        started += 1
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+        return 0
+
+    async def quick() -> int:
+        return 8
+
+    caller = asyncio.ensure_future(flights.run("key", work))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert started == 1
+    caller.cancel()
+    await asyncio.gather(caller, return_exceptions=True)
+    assert await flights.run("key", quick) == 8
+    await asyncio.wait_for(ended.wait(), 1)
+
+
+async def test_an_exception_reaches_every_caller() -> None:
+    flights: SingleFlight[str, int] = SingleFlight()
+
+    async def work() -> int:
+        await asyncio.sleep(0)
+        raise LookupError("broken")
+
+    callers = [asyncio.ensure_future(flights.run("key", work)) for _ in range(3)]
+    outcomes = await asyncio.gather(*callers, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [LookupError] * 3
+    with pytest.raises(LookupError):
+        await flights.run("key", work)
+
+
+async def test_closing_ends_what_is_in_flight() -> None:
+    flights: SingleFlight[str, int] = SingleFlight()
+
+    async def work() -> int:
+        await asyncio.Event().wait()
+        return 0
+
+    caller = asyncio.ensure_future(flights.run("key", work))
+    await asyncio.sleep(0)
+    await flights.aclose()
+    assert len(flights) == 0
+    with pytest.raises(asyncio.CancelledError):
+        await caller

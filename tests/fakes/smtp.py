@@ -1,0 +1,296 @@
+"""Scripted SMTP servers on loopback: honest ones, and ones that hang, drop, flood or babble.
+
+    hosts = {"127.0.0.2": Script(rcpt=[("^user@", "250 2.1.5 Ok")])}
+    async with fake_smtp(hosts) as smtp:
+        ... smtp.port ... smtp.commands("127.0.0.2") ...
+
+All hosts listen on one port, so that one setting reaches them all. An action is a reply (`\\n`
+between its lines), or one of HANG, CLOSE and Raw.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import socket
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+
+CERTIFICATE = Path(__file__).parent / "mail_host.pem"
+"""Self-signed, as that of most mail hosts."""
+
+
+class Do(Enum):
+    """What a server may do instead of replying."""
+
+    HANG = "say nothing more"
+    CLOSE = "close the connection"
+
+
+HANG, CLOSE = Do.HANG, Do.CLOSE
+
+
+@dataclass(frozen=True, slots=True)
+class Raw:
+    """Octets to send as they are, again and again until `octets` are reached."""
+
+    data: bytes
+    octets: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Drip:
+    """Octets to send one at a time, each when `pace` is released."""
+
+    data: bytes
+    pace: asyncio.Semaphore
+
+
+Action = str | Do | Raw | Drip | tuple["Action", ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """How a server behaves."""
+
+    banner: Action = "220 mx.fake.test ESMTP"
+    extensions: tuple[str, ...] = ("PIPELINING", "ENHANCEDSTATUSCODES", "8BITMIME")
+    on: Mapping[str, Action] = field(default_factory=dict)
+    """Verb -> action, in place of the usual reply."""
+    rcpt: Sequence[tuple[str, Action | list[Action]]] = ((".*", "250 2.1.5 Ok"),)
+    """Pattern -> action; a list gives one action for each time the address is seen."""
+    tls: bool = False
+    """Offer STARTTLS."""
+    tls_required: bool = False
+    """530 to MAIL before STARTTLS."""
+    broken_tls: bool = False
+    """Say 220 to STARTTLS, then babble."""
+    most_connections: int = 1000
+    """More at a time get 421 4.7.0."""
+
+
+@dataclass(slots=True)
+class Seen:
+    """What a server has seen."""
+
+    connections: int = 0
+    open: int = 0
+    most_open: int = 0
+    tls: int = 0
+    commands: list[str] = field(default_factory=list)
+    chunks: list[bytes] = field(default_factory=list)
+    """What each read brought, so that pipelining shows."""
+    recipients: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class FakeSmtp:
+    """The running servers."""
+
+    port: int
+    seen: dict[str, Seen]
+
+    def commands(self, ip: str) -> list[str]:
+        return self.seen[ip].commands
+
+    def recipients(self, ip: str) -> list[str]:
+        """The RCPT addresses, in order."""
+        found = (re.search(r"<(.*)>", c) for c in self.commands(ip) if c.startswith("RCPT"))
+        return [match[1] for match in found if match]
+
+
+@contextlib.asynccontextmanager
+async def fake_smtp(hosts: Mapping[str, Script]) -> AsyncIterator[FakeSmtp]:
+    """A server for each address of `hosts`, all on one free port."""
+    sockets = _sockets(list(hosts))
+    smtp = FakeSmtp(sockets[0].getsockname()[1], {ip: Seen() for ip in hosts})
+    writers: set[asyncio.StreamWriter] = set()
+    sessions: set[asyncio.Task[None]] = set()
+    servers = []
+    for (ip, script), listener in zip(hosts.items(), sockets, strict=True):
+        talk = _talker(script, smtp.seen[ip], writers, sessions)
+        servers.append(await asyncio.start_server(talk, sock=listener))
+    try:
+        yield smtp
+    finally:
+        for server in servers:
+            server.close()
+        for writer in list(writers):
+            writer.transport.abort()
+        for server in servers:
+            await server.wait_closed()
+        await asyncio.gather(*sessions, return_exceptions=True)
+
+
+def _sockets(ips: Sequence[str]) -> list[socket.socket]:
+    """Listening sockets with one port number that is free on all of `ips`."""
+    for _ in range(100):
+        made: list[socket.socket] = []
+        port = 0
+        try:
+            for ip in ips:
+                family = socket.AF_INET6 if ":" in ip else socket.AF_INET
+                made.append(socket.socket(family, socket.SOCK_STREAM))
+                made[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                made[-1].bind((ip, port))
+                port = made[-1].getsockname()[1]
+        except OSError:
+            for each in made:
+                each.close()
+        else:
+            return made
+    raise RuntimeError(f"no port is free on all of {ips}")
+
+
+class _Gone(Exception):
+    pass
+
+
+class _Session:
+    """One connection."""
+
+    def __init__(
+        self, script: Script, seen: Seen, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        self.script = script
+        self.seen = seen
+        self.reader = reader
+        self.writer = writer
+        self.encrypted = False
+        self.mail = False
+
+    async def run(self) -> None:
+        if self.seen.open > self.script.most_connections:
+            await self.act("421 4.7.0 mx.fake.test Error: too many connections from 127.0.0.1")
+            raise _Gone
+        await self.act(self.script.banner)
+        pending = b""
+        while True:
+            while b"\r\n" not in pending:
+                chunk = await self.reader.read(65536)
+                if not chunk:
+                    raise _Gone
+                self.seen.chunks.append(chunk)
+                pending += chunk
+            line, _, pending = pending.partition(b"\r\n")
+            command = line.decode("utf-8", "replace")
+            self.seen.commands.append(command)
+            await self.command(command)
+
+    async def command(self, command: str) -> None:
+        verb = command[:4].upper()
+        if verb == "STAR":
+            await self.start_tls()
+        elif verb in self.script.on:
+            await self.act(self.script.on[verb])
+            self.mail = self.mail or verb == "MAIL"
+        elif verb == "EHLO":
+            offers = self.script.extensions + (("STARTTLS",) * self._offers_tls())
+            await self.act("\n".join(["250 mx.fake.test", *(f"250 {offer}" for offer in offers)]))
+        elif verb == "MAIL" and self.script.tls_required and not self.encrypted:
+            await self.act("530 5.7.0 Must issue a STARTTLS command first")
+        elif verb == "RCPT":
+            await self.rcpt(command)
+        elif verb == "QUIT":
+            await self.act(("221 2.0.0 Bye", CLOSE))
+        elif verb in ("MAIL", "RSET", "HELO"):
+            self.mail = verb == "MAIL"
+            await self.act("250 2.0.0 Ok")
+        else:
+            await self.act("502 5.5.2 Command not recognized")
+
+    def _offers_tls(self) -> bool:
+        return self.script.tls and not self.encrypted
+
+    async def rcpt(self, command: str) -> None:
+        if not self.mail:
+            await self.act("503 5.5.1 need MAIL first")
+            return
+        found = re.search(r"<(.*)>", command)
+        address = found[1] if found else ""
+        times = self.seen.recipients.get(address, 0)
+        self.seen.recipients[address] = times + 1
+        for pattern, action in self.script.rcpt:
+            if re.search(pattern, address):
+                if isinstance(action, list):
+                    action = action[min(times, len(action) - 1)]
+                await self.act(action)
+                return
+        await self.act("550 5.1.1 No such user")
+
+    async def start_tls(self) -> None:
+        if "STAR" in self.script.on:
+            await self.act(self.script.on["STAR"])
+            return
+        await self.act("220 2.0.0 Ready to start TLS")
+        if self.script.broken_tls:
+            await self.act((Raw(b"this is not TLS at all\r\n"), CLOSE))
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(CERTIFICATE)
+        await self.writer.start_tls(context)
+        self.seen.tls += 1
+        self.encrypted = True
+        self.mail = False
+
+    async def act(self, action: Action) -> None:
+        match action:
+            case Do.HANG:
+                while await self.reader.read(4096):
+                    pass
+                raise _Gone
+            case Do.CLOSE:
+                raise _Gone
+            case Raw(data, octets):
+                sent = 0
+                while sent == 0 or sent < octets:
+                    self.writer.write(data)
+                    await self.writer.drain()
+                    sent += len(data)
+            case Drip(data, pace):
+                for octet in data:
+                    await pace.acquire()
+                    self.writer.write(bytes([octet]))
+                    await self.writer.drain()
+            case str():
+                self.writer.write(_reply(action))
+                await self.writer.drain()
+            case _:
+                for part in action:
+                    await self.act(part)
+
+
+def _reply(text: str) -> bytes:
+    lines = text.split("\n")
+    marked = [line[:3] + "-" + line[4:] for line in lines[:-1]]
+    return "".join(f"{line}\r\n" for line in [*marked, lines[-1]]).encode()
+
+
+def _talker(
+    script: Script,
+    seen: Seen,
+    writers: set[asyncio.StreamWriter],
+    sessions: set[asyncio.Task[None]],
+) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        seen.connections += 1
+        seen.open += 1
+        seen.most_open = max(seen.most_open, seen.open)
+        writers.add(writer)
+        session = asyncio.current_task()
+        assert session is not None
+        sessions.add(session)
+        session.add_done_callback(sessions.discard)
+        try:
+            await _Session(script, seen, reader, writer).run()
+        except (_Gone, OSError):
+            pass
+        finally:
+            seen.open -= 1
+            writers.discard(writer)
+            writer.close()
+
+    return talk
