@@ -1,0 +1,148 @@
+"""Slots per operator: bounded, fair, spaced out after a complaint, never lost."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+
+import pytest
+
+from engine.pacing import FIRST_SPACING_S, MAX_SPACING_S, Pacer
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+async def turns(count: int = 5) -> None:
+    """Let what is ready run."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def test_no_more_than_the_limit_at_a_time() -> None:
+    pacer = Pacer(3, Clock())
+    most = 0
+
+    async def visit() -> None:
+        nonlocal most
+        async with pacer.slot("operator"):
+            most = max(most, pacer.active("operator"))
+            await turns()
+
+    await asyncio.gather(*(visit() for _ in range(20)))
+    assert most == 3
+    assert pacer.active("operator") == 0
+
+
+async def test_operators_do_not_wait_for_each_other() -> None:
+    pacer = Pacer(1, Clock())
+    async with pacer.slot("one"), asyncio.timeout(1), pacer.slot("other"):
+        assert (pacer.active("one"), pacer.active("other")) == (1, 1)
+
+
+async def test_who_came_first_goes_first() -> None:
+    pacer = Pacer(1, Clock())
+    order: list[int] = []
+
+    async def visit(number: int) -> None:
+        async with pacer.slot("operator"):
+            order.append(number)
+            await turns()
+
+    await asyncio.gather(*(visit(number) for number in range(6)))
+    assert order == list(range(6))
+
+
+async def test_one_who_stops_waiting_gives_the_place_on() -> None:
+    pacer = Pacer(1, Clock())
+
+    async def visit() -> None:
+        async with pacer.slot("operator"):
+            await turns()
+
+    async with AsyncExitStack() as held:
+        await held.enter_async_context(pacer.slot("operator"))
+        impatient = asyncio.ensure_future(visit())
+        patient = asyncio.ensure_future(visit())
+        await turns()
+        impatient.cancel()
+        await asyncio.gather(impatient, return_exceptions=True)
+    await asyncio.wait_for(patient, 1)
+    assert pacer.active("operator") == 0
+
+
+async def test_a_place_given_to_one_who_has_just_left_is_not_lost() -> None:
+    pacer = Pacer(1, Clock())
+
+    async def visit() -> None:
+        async with pacer.slot("operator"):
+            await turns()
+
+    async with AsyncExitStack() as held:
+        await held.enter_async_context(pacer.slot("operator"))
+        waiting = asyncio.ensure_future(visit())
+        await turns()
+    waiting.cancel()  # in the same turn in which it was given the place
+    await asyncio.gather(waiting, return_exceptions=True)
+    assert pacer.active("operator") == 0
+    await asyncio.wait_for(visit(), 1)
+
+
+async def test_a_complaint_halves_the_limit_and_success_restores_it() -> None:
+    clock = Clock()
+    pacer = Pacer(4, clock)
+
+    async def fits() -> int:
+        """How many slots can be held at a time now."""
+        async with AsyncExitStack() as held:
+            for count in range(10):
+                try:
+                    async with asyncio.timeout(0.01):
+                        await held.enter_async_context(pacer.slot("operator"))
+                except TimeoutError:
+                    return count
+        return 10
+
+    assert await fits() == 4
+    pacer.complained("operator")
+    clock.now += 2 * FIRST_SPACING_S
+    pacer.went_well("operator")
+    for _ in range(2):
+        pacer.went_well("operator")
+    assert await fits() == 3
+    for _ in range(20):
+        pacer.went_well("operator")
+    assert await fits() == 4
+
+
+@pytest.mark.parametrize(("complaints", "pause_s"), [(1, 1), (2, 2), (3, 4), (4, 8), (20, 60)])
+def test_each_complaint_doubles_the_pause_up_to_a_bound(complaints: int, pause_s: float) -> None:
+    pacer = Pacer(4, Clock())
+    for _ in range(complaints):
+        pacer.complained("operator")
+    assert pacer.wait_s("operator") == pause_s <= MAX_SPACING_S
+
+
+def test_a_stated_delay_is_kept_within_the_bound() -> None:
+    pacer = Pacer(4, Clock())
+    pacer.complained("operator", 7)
+    assert pacer.wait_s("operator") == 7
+    pacer.complained("operator", 86_400)
+    assert pacer.wait_s("operator") == MAX_SPACING_S
+    assert pacer.wait_s("stranger") == 0
+    pacer.went_well("stranger")
+
+
+async def test_after_a_complaint_the_next_one_waits() -> None:
+    clock = Clock()
+    pacer = Pacer(4, clock)
+    pacer.complained("operator", 0.02)
+    started = asyncio.get_running_loop().time()
+    async with pacer.slot("operator"):
+        waited_s = asyncio.get_running_loop().time() - started
+    assert waited_s >= 0.015
