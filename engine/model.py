@@ -300,6 +300,22 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True)
+class Attempt:
+    """One source that was asked for an answer, and what came of it."""
+
+    source: str
+    outcome: str
+    """A verdict, or why there was none, such as `timed_out`."""
+    latency_ms: int = 0
+    cost: float = 0.0
+    """In the currency of the settings' prices."""
+    status: int | None = None
+    """Of the upstream's HTTP reply, where there was no verdict."""
+    detail: str = ""
+    """The upstream's own words, where there was no verdict."""
+
+
+@dataclass(frozen=True, slots=True)
 class Verification:
     """The one internal answer."""
 
@@ -316,3 +332,5 @@ class Verification:
     source: str = "local"
     """`local`, `sandbox`, or the upstream's name."""
     cached: bool = False
+    attempts: tuple[Attempt, ...] = ()
+    """Sources asked for it, in order; empty where only one could be."""

@@ -5,11 +5,23 @@ there is one. `VERIPLEX_SECTION__NAME` overrides a setting. `docs/settings.md` l
 """
 
 from gateway.settings.load import load
-from gateway.settings.model import LOCAL_SOURCE, Secret, Settings, Strategy, Upstream
+from gateway.settings.model import (
+    LOCAL_SOURCE,
+    Completion,
+    Route,
+    Routing,
+    Secret,
+    Settings,
+    Strategy,
+    Upstream,
+)
 from gateway.settings.problems import SettingProblem, SettingsError
 
 __all__ = [
     "LOCAL_SOURCE",
+    "Completion",
+    "Route",
+    "Routing",
     "Secret",
     "SettingProblem",
     "Settings",

@@ -16,6 +16,7 @@ from gateway.settings.model import (
     LOCAL_SOURCE,
     RESERVED_SOURCES,
     Loc,
+    Routing,
     Settings,
     known_settings,
     os_reason,
@@ -212,11 +213,31 @@ def _contradictions(settings: Settings, dialects: Collection[str]) -> Iterator[t
         if dialects and upstream.dialect not in dialects:
             meant = hint(upstream.dialect, dialects) or f"; known: {', '.join(sorted(dialects))}"
             yield (*loc, "dialect"), f"unknown dialect {upstream.dialect!r}{meant}"
+    yield from _order(("routing",), settings.routing.order, names)
+    taken: dict[str, str] = {}
+    for index, route in enumerate(settings.routes):
+        loc = ("routes", index)
+        yield from _order(loc, route.order, names)
+        for place, key in enumerate(route.keys):
+            if key in taken:
+                yield (*loc, "keys", place), f"{key!r} is in the route {taken[key]!r} already"
+            taken.setdefault(key, route.name)
+    for loc, routing in ((("routing",), settings.routing), *_numbered("routes", settings.routes)):
+        if routing.quorum_agree > routing.quorum_ask:
+            yield (*loc, "quorum_agree"), "more than are asked can never agree"
+
+
+def _order(loc: Loc, order: tuple[str, ...], names: list[str]) -> Iterator[tuple[Loc, str]]:
     seen: set[str] = set()
-    for index, source in enumerate(settings.routing.order):
+    for index, source in enumerate(order):
         if source in seen:
-            yield ("routing", "order", index), f"{source!r} is named twice"
+            yield (*loc, "order", index), f"{source!r} is named twice"
         if source != LOCAL_SOURCE and source not in names:
             meant = hint(source, [LOCAL_SOURCE, *names])
-            yield ("routing", "order", index), f"no upstream is named {source!r}{meant}"
+            yield (*loc, "order", index), f"no upstream is named {source!r}{meant}"
         seen.add(source)
+
+
+def _numbered(name: str, routes: tuple[Routing, ...]) -> Iterator[tuple[Loc, Routing]]:
+    for index, route in enumerate(routes):
+        yield (name, index), route

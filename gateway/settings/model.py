@@ -18,6 +18,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic.fields import FieldInfo
 from pydantic_core.core_schema import ValidationInfo
 
+from engine.model import Verdict
+
 Loc = tuple[str | int, ...]
 """The way to a setting, such as `("upstreams", 0, "name")`."""
 
@@ -134,6 +136,8 @@ def _network(value: str) -> str:
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 SecretRef = Annotated[Secret, BeforeValidator(_secret)]
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
+Money = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
+"""In the currency of the operator's choice, the same everywhere; exact to a millionth."""
 TtlSeconds = Annotated[int, Field(ge=0, le=366 * 86_400)]
 
 
@@ -232,6 +236,17 @@ class Cache(Section):
     """How long answers are kept."""
 
     ttl_s: CacheTtl = _setting(CacheTtl(), "Table of the four verdicts.", "s")
+    stale_s: TtlSeconds = _setting(
+        0,
+        "For how long after that an answer is served once more while a new one is found out.",
+        "s",
+    )
+    stored: bool = _setting(
+        True, "Whether answers are also kept in the database, so that they survive a restart."
+    )
+    max_stored: int = _setting(
+        500_000, "Answers kept in the database; the oldest go first.", ge=1, le=100_000_000
+    )
 
 
 class Sandbox(Section):
@@ -249,18 +264,96 @@ class Strategy(StrEnum):
     """How the sources of an answer are chosen."""
 
     FAILOVER = "failover"
+    WEIGHTED = "weighted"
+    CHEAPEST = "cheapest"
+    FASTEST = "fastest"
+    WATERFALL = "waterfall"
+    QUORUM = "quorum"
+
+
+class Completion(StrEnum):
+    """What is added to an upstream's answer where the upstream is silent."""
+
+    NONE = "none"
+    LISTS = "lists"
+    DNS = "dns"
+
+
+EVERY_VERDICT = tuple(Verdict)
 
 
 class Routing(Section):
     """Which source answers."""
 
     strategy: Strategy = _setting(
-        Strategy.FAILOVER, "`failover`: the first source of `order` that can answer."
+        Strategy.FAILOVER,
+        "`failover`: the first source of `order` that answers. `weighted`: one drawn by weight."
+        " `cheapest`: by price. `fastest`: by moving latency. `waterfall`: on to the next while the"
+        " verdict is unknown or risky. `quorum`: several at once, and what they agree on. All but"
+        " `quorum` fail over.",
     )
     order: tuple[str, ...] = _setting(
         (),
         "Sources, best first: `local` for the engine, and names of upstreams. Without `local`,"
         " upstreams only. Empty is `local`, then every upstream as listed.",
+    )
+    deadline_s: Seconds = _setting(
+        30.0, "For one verification, all sources and retries together.", "s"
+    )
+    on_failure: Literal["error", "unknown"] = _setting(
+        "error",
+        "What a client gets when no source answered: its dialect's temporary error, or an unknown"
+        " verdict, which is neither kept nor charged.",
+    )
+    complete: Completion = _setting(
+        Completion.LISTS,
+        "What is added to an upstream's answer where it is silent: nothing, what our lists know"
+        " (disposable, free, role, names), or that and a look at DNS. Never the verdict.",
+    )
+    quorum_ask: int = _setting(3, "Sources that `quorum` asks.", ge=1, le=20)
+    quorum_agree: int = _setting(2, "Verdicts that must be the same.", ge=1, le=20)
+    hedge: bool = _setting(
+        False,
+        "Whether the next source is asked too when an upstream is slower than usual; the first"
+        " answer wins, and both may be billed.",
+    )
+    hedge_percentile: float = _setting(
+        95.0, "Of its latest latencies, what counts as slower than usual.", ge=50, le=99.9
+    )
+    local_final: tuple[Verdict, ...] = _setting(
+        EVERY_VERDICT, "Verdicts of the local engine that are believed without asking on."
+    )
+    daily_budget: Money = _setting(
+        0.0, "What one key may spend at upstreams in a day (UTC); 0 is without limit.", "money"
+    )
+    monthly_budget: Money = _setting(0.0, "Likewise in a calendar month (UTC).", "money")
+
+
+class Route(Routing):
+    """Routing of its own for some keys: everything that `[routing]` has, and"""
+
+    name: str = _setting(..., "Its name.", pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")
+    keys: tuple[str, ...] = _setting(
+        ..., "Labels of the keys that it is for, or what `keys list` shows of them.", min_length=1
+    )
+
+
+class Circuit(Section):
+    """When an upstream that fails is left alone."""
+
+    failures: int = _setting(
+        5, "Failures in a row that open its circuit; half of the latest 20 do, too.", ge=1, le=1000
+    )
+    pause_s: Seconds = _setting(
+        5.0, "Until the first trial; doubles with each trial that fails.", "s"
+    )
+    max_pause_s: Seconds = _setting(300.0, "The longest pause.", "s")
+    ramp_s: float = _setting(
+        10.0,
+        "From the trial that succeeds until it gets its whole share again.",
+        "s",
+        ge=0,
+        le=3600,
     )
 
 
@@ -277,6 +370,36 @@ class Upstream(Section):
         ..., "Where the vendor's documentation ends the base URL.", min_length=1
     )
     api_key: SecretRef = _setting(..., "`env:NAME` or `file:PATH`; never the key itself.")
+    spare_api_keys: tuple[SecretRef, ...] = _setting(
+        (), "Further keys, used when the one before is refused, throttled or without credits."
+    )
+    timeout_s: Seconds = _setting(10.0, "For one answer; never beyond `routing.deadline_s`.", "s")
+    connections: int = _setting(50, "Requests to it at a time.", ge=1, le=10_000)
+    rate_per_s: float = _setting(
+        0.0, "Requests to it in a second; 0 is without limit.", ge=0, le=1_000_000
+    )
+    weight: float = _setting(1.0, "Its share under `weighted`.", ge=0, le=1_000_000)
+    price: Money = _setting(0.0, "Of one call, in whatever currency the budgets are.", "money")
+    daily_budget: Money = _setting(
+        0.0, "What may be spent at it in a day (UTC); 0 is without limit.", "money"
+    )
+    monthly_budget: Money = _setting(0.0, "Likewise in a calendar month (UTC).", "money")
+    final: tuple[Verdict, ...] = _setting(
+        EVERY_VERDICT, "Its verdicts that are believed without asking on."
+    )
+    balance_every_s: float = _setting(
+        300.0,
+        "How often its balance is read, which costs nothing; 0 is never.",
+        "s",
+        ge=0,
+        le=86_400,
+    )
+    record: bool = _setting(
+        False,
+        "Whether exchanges with it are kept as fixtures, without keys and addresses; for watching"
+        " a vendor's drift, not for every day.",
+    )
+    record_to: str = _setting("recorded", "Folder for these.", min_length=1)
 
 
 class Limits(Section):
@@ -318,15 +441,21 @@ class Settings(Section):
     cache: Cache = Cache()
     sandbox: Sandbox = Sandbox()
     routing: Routing = Routing()
+    circuit: Circuit = Circuit()
     limits: Limits = Limits()
     dataoorts: Dataoorts = Dataoorts()
     log: Log = Log()
     upstreams: tuple[Upstream, ...] = ()
+    routes: tuple[Route, ...] = ()
 
     @property
     def sources(self) -> tuple[str, ...]:
         """`routing.order`, or what an empty one stands for."""
-        return self.routing.order or (LOCAL_SOURCE, *(u.name for u in self.upstreams))
+        return self.sources_of(self.routing)
+
+    def sources_of(self, routing: Routing) -> tuple[str, ...]:
+        """The order of one route, or what an empty one stands for."""
+        return routing.order or (LOCAL_SOURCE, *(u.name for u in self.upstreams))
 
 
 # -- looking them up ---------------------------------------------------------------------

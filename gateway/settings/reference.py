@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from gateway.settings.model import Section, Settings, Upstream, section_of
+from gateway.settings.model import Route, Routing, Section, Settings, Upstream, section_of
 
 _INTRODUCTION = """\
 # Settings
@@ -69,21 +69,32 @@ def _sections() -> Iterator[str]:
         if (section := section_of(info)) is not None:
             yield from _table(f"[{name}]", section)
     yield from _table(
+        "[[routes]]",
+        Route,
+        "what is below; what is not set is as by default, not as in `[routing]`.",
+        own=Routing,
+    )
+    yield from _table(
         "[[upstreams]]", Upstream, "Any number of them; `VERIPLEX_UPSTREAMS` is the whole list."
     )
 
 
-def _table(title: str, section: type[Section], note: str = "") -> Iterator[str]:
+def _table(
+    title: str, section: type[Section], note: str = "", own: type[Section] = Section
+) -> Iterator[str]:
+    """One section; what it has from `own` is not repeated."""
     yield f"## `{title}`\n"
     yield " ".join(part for part in ((section.__doc__ or "").strip(), note) if part) + "\n"
     yield "| setting | default | unit or values | meaning |"
     yield "| --- | --- | --- | --- |"
-    yield from _rows(section, "")
+    yield from _rows(section, "", own)
     yield ""
 
 
-def _rows(section: type[Section], prefix: str) -> Iterator[str]:
+def _rows(section: type[Section], prefix: str, own: type[Section] = Section) -> Iterator[str]:
     for name, info in section.model_fields.items():
+        if name in own.model_fields:
+            continue
         inner = section_of(info)
         default = "required" if info.is_required() else f"`{_toml(info.default)}`"
         meaning = info.description or ""
