@@ -258,3 +258,9 @@ class Dialect:
     """How its batches behave; None has none."""
     upstream: Upstream | None = None
     """How to ask it; None if it can only be spoken, not asked."""
+    magic_in_batches: bool = True
+    """Whether the sandbox's magic addresses have their effect in batches too."""
+    example_jobs: tuple[str, ...] = ()
+    """Ids from the vendor's documentation, which a test key can ask about unmade."""
+    reason_phrases: Mapping[int, str] = field(default_factory=dict)
+    """Of statuses that HTTP has none for."""

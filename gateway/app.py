@@ -12,11 +12,10 @@ from dataclasses import dataclass, fields
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from adapters.dialect import UNLIMITED
 from adapters.registry import DIALECTS
 from engine.model import Verdict
 from engine.probe import ProbeConfig, ProbeEngine
-from gateway.accounts import Accounts, Caller, Status, open_accounts
+from gateway.accounts import Accounts, open_accounts
 from gateway.guard import BlockRule, Guard
 from gateway.http import VendorApp
 from gateway.native import NativeApi
@@ -24,13 +23,11 @@ from gateway.observe import Observer
 from gateway.own import own_app
 from gateway.routes import Routes
 from gateway.sandbox import Sandbox
+from gateway.sandbox.keys import TestKeys
 from gateway.service import Service, Wait, wait_at_most
 from gateway.settings import Settings
 from gateway.store import Store, open_store
 from gateway.verdicts import Verdicts, Verifier
-
-SANDBOX_OWNER = "sandbox@example.com"
-"""Who the well-known test keys belong to, as far as an account endpoint tells."""
 
 
 @dataclass(slots=True)
@@ -62,13 +59,14 @@ async def open_services(
     StoreError, AccountsError.
     """
     async with contextlib.AsyncExitStack() as stack:
+        test_keys = TestKeys(DIALECTS)
         store = await stack.enter_async_context(open_store(settings.storage.url))
         accounts = await stack.enter_async_context(
             open_accounts(
                 store,
                 DIALECTS,
                 plan=settings.limits.plan,
-                well_known=_well_known(settings),
+                well_known=test_keys.callers if settings.sandbox.enabled else {},
                 clock=clock,
             )
         )
@@ -77,7 +75,7 @@ async def open_services(
         ttl_s = {verdict: getattr(settings.cache.ttl_s, verdict) for verdict in Verdict}
         verdicts = Verdicts(verifier, ttl_s=ttl_s, clock=clock)
         stack.push_async_callback(verdicts.aclose)
-        sandbox = Sandbox(settings.sandbox.seed, clock=clock)
+        sandbox = Sandbox(settings.sandbox.seed, test_keys, clock=clock, url=settings.server.url())
         service = Service(accounts, verdicts, sandbox, clock=clock, wait=wait)
         observer = Observer()
         await stack.enter_async_context(observer.writing())
@@ -88,7 +86,7 @@ async def open_services(
             store=store,
             accounts=accounts,
             routes=routes,
-            vendor_app=VendorApp(routes, accounts, service, guard, observer),
+            vendor_app=VendorApp(routes, accounts, service, guard, observer, sandbox),
             native=NativeApi(DIALECTS, accounts, service),
             observer=observer,
         )
@@ -120,26 +118,6 @@ def create_app(services: Services) -> ASGIApp:
         await own(scope, receive, send)
 
     return app
-
-
-def _well_known(settings: Settings) -> dict[tuple[str, str], Caller]:
-    """The published test keys, which need no row in the database."""
-    if not settings.sandbox.enabled:
-        return {}
-    return {
-        (dialect.name, dialect.sandbox_key): Caller(
-            account_id=0,
-            key_id=0,
-            dialect=dialect.name,
-            test=True,
-            plan=UNLIMITED,
-            status=Status.ACTIVE,
-            owner_email=SANDBOX_OWNER,
-            key_label="well-known test key",
-            has_credits=False,
-        )
-        for dialect in DIALECTS
-    }
 
 
 def _block_rules(settings: Settings) -> dict[str, BlockRule]:

@@ -38,6 +38,8 @@ class Caller:
     """The key's name, or its hint; fit for logs."""
     has_credits: bool
     """Whether the account pays with credits, so that they may run out."""
+    simulate: str = ""
+    """The outcome that a test key asked to see (`gateway.sandbox.simulate`)."""
 
     @property
     def allowance(self) -> int | None:

@@ -12,19 +12,27 @@ import logging
 import re
 import time
 from collections.abc import Callable
+from functools import lru_cache
+from random import getrandbits
 from typing import Any
-from uuid import uuid4
 
 from starlette.types import Receive, Scope, Send
 
 from adapters.dialect import Dialect, Endpoint, Operation, Problem, ProblemKind, Verify
-from adapters.wire import Unreadable, WireReply, WireRequest
+from adapters.wire import StreamReply, Unreadable, WireReply, WireRequest
 from gateway.caller import Books, Caller, Unavailable
 from gateway.guard import Guard
 from gateway.limits import TooFast
 from gateway.observe import Observer, Seen
 from gateway.routes import Place, Routes
+from gateway.sandbox import Sandbox
+from gateway.sandbox.deliver import ConnectionLost, faulty
+from gateway.sandbox.faults import Effects
+from gateway.sandbox.keys import with_word
+from gateway.sandbox.requests import Exchange
+from gateway.sandbox.simulate import PROBLEM_WORDS, Simulated, problem_of
 from gateway.service import Answer, Service
+from gateway.streaming import chunks
 
 log = logging.getLogger(__name__)
 
@@ -34,13 +42,16 @@ BODY_TIMEOUT_S = 30.0
 REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 """An `X-Request-Id` that is taken over as it is; any other is replaced."""
 
-CORS_HEADERS = (("Access-Control-Allow-Origin", "*"),)
+CORS_HEADER = (b"access-control-allow-origin", b"*")
 PREFLIGHT_HEADERS = (
-    *CORS_HEADERS,
+    ("Access-Control-Allow-Origin", "*"),
     ("Access-Control-Allow-Methods", "GET, POST, OPTIONS"),
     ("Access-Control-Allow-Headers", "Authorization, Content-Type, X-API-Key"),
     ("Access-Control-Max-Age", "86400"),
 )
+
+NO_ANSWER = Answer(None)
+FROM_SANDBOX = Answer(None, source="sandbox")
 
 STATUS_OF_ACCOUNT = {
     "suspended": ProblemKind.SUSPENDED,
@@ -62,6 +73,7 @@ class VendorApp:
         service: Service,
         guard: Guard,
         observer: Observer,
+        sandbox: Sandbox,
         *,
         timer: Callable[[], float] = time.perf_counter,
     ) -> None:
@@ -70,6 +82,7 @@ class VendorApp:
         self._service = service
         self._guard = guard
         self._observer = observer
+        self._sandbox = sandbox
         self._timer = timer
 
     async def __call__(self, place: Place, scope: Scope, receive: Receive, send: Send) -> None:
@@ -77,29 +90,33 @@ class VendorApp:
         headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in scope["headers"]}
         request_id = headers.get("x-request-id", "")
         if not REQUEST_ID.fullmatch(request_id):
-            request_id = uuid4().hex
-        exchange = _Exchange(place, scope, headers, request_id)
+            request_id = f"{getrandbits(128):032x}"
+        x = _Exchange(place, scope, headers, request_id)
         try:
-            reply = await self._exchange(exchange, receive)
-        except Disconnected:
+            reply = await self._exchange(x, receive)
+            if self._sandbox.logs(x.caller):
+                self._sandbox.log.add(x.logged(self._sandbox.clock(), reply))
+            if x.effects is not None:
+                send = faulty(send, receive, scope, x.effects)
+            await _send(send, reply, x)
+        except (Disconnected, ConnectionLost):
             return
-        await _send(send, reply, exchange)
         self._observer.request(
             Seen(
-                request_id=request_id,
-                dialect=place.dialect.name,
-                endpoint=exchange.endpoint.name if exchange.endpoint else "",
-                method=scope["method"],
-                status=reply.status,
-                source=exchange.answer.source,
-                seconds=self._timer() - began,
-                key=exchange.caller.key_label if exchange.caller else "",
-                domain=_domain(exchange.op),
-                problem=exchange.problem.kind if exchange.problem else "",
+                request_id,
+                place.dialect.name,
+                x.endpoint.name if x.endpoint else "",
+                x.method,
+                reply.status,
+                x.answer.source,
+                self._timer() - began,
+                x.caller.key_label if x.caller else "",
+                _domain(x.op),
+                x.problem.kind if x.problem else "",
             )
         )
 
-    async def _exchange(self, x: _Exchange, receive: Receive) -> WireReply:
+    async def _exchange(self, x: _Exchange, receive: Receive) -> WireReply | StreamReply:
         """One request from address to reply, with every way it can go wrong."""
         dialect = x.place.dialect
         x.endpoint, path_params, problem = self._routes.endpoint(x.place, x.method)
@@ -114,6 +131,10 @@ class VendorApp:
             return await self._run(x, x.endpoint, x.request)
         except Problem as exc:
             x.problem = exc
+        except Simulated as exc:
+            assert x.endpoint is not None
+            x.simulated = exc.word
+            x.problem = problem_of(exc.word, dialect, x.request, x.endpoint, self._sandbox.clock())
         except Unreadable as exc:
             x.problem = Problem(ProblemKind.UNREADABLE, str(exc))
         except Disconnected:
@@ -127,16 +148,23 @@ class VendorApp:
         self._guard.note(dialect, x.client_ip, x.problem.kind)
         return dialect.write_problem(x.request, x.problem, x.endpoint)
 
-    async def _run(self, x: _Exchange, endpoint: Endpoint[Any], request: WireRequest) -> WireReply:
+    async def _run(
+        self, x: _Exchange, endpoint: Endpoint[Any], request: WireRequest
+    ) -> WireReply | StreamReply:
         dialect = x.place.dialect
         if endpoint.needs_key:
             if self._guard.blocks(dialect, x.client_ip):
                 raise Problem(ProblemKind.CLIENT_BLOCKED)
-            x.caller = await self._authenticate(dialect, dialect.credential(request))
+            x.credential = dialect.credential(request)
+            x.caller = await self._authenticate(dialect, x.credential)
             if x.caller.test:
-                x.answer = Answer(None, source="sandbox")
+                x.answer = FROM_SANDBOX
+                if x.caller.simulate in PROBLEM_WORDS:
+                    raise Simulated(x.caller.simulate)
             if endpoint.bucket is not None:
                 await self._admit(x.caller, endpoint.bucket)
+        if self._sandbox.faults:
+            await self._strike(x, endpoint)
         x.op = endpoint.read(request)
         x.answer = await self._service.run(dialect, x.caller, x.op)
         return endpoint.write(x.op, x.answer.outcome)
@@ -145,6 +173,8 @@ class VendorApp:
         if credential is None:
             raise Problem(ProblemKind.NO_CREDENTIAL)
         caller = await self._accounts.authenticate(dialect.name, credential)
+        if caller is None:
+            caller = await with_word(self._accounts, dialect.name, credential)
         if caller is None:
             raise Problem(ProblemKind.BAD_CREDENTIAL)
         kind = STATUS_OF_ACCOUNT.get(caller.status)
@@ -163,9 +193,43 @@ class VendorApp:
                 reset_at=exc.reset_at,
             ) from exc
 
+    async def _strike(self, x: _Exchange, endpoint: Endpoint[Any]) -> None:
+        """Let the faults that are set do their work. Raises `Problem` and `Simulated`."""
+        account_id = None if x.caller is None else x.caller.account_id
+        dialect = x.place.dialect.name
+        effects = await self._sandbox.faults.strike(account_id, dialect, endpoint.name)
+        if effects is None:
+            return
+        x.effects = effects
+        x.simulated = effects.cause
+        if effects.delay_s:
+            await asyncio.sleep(effects.delay_s)
+        if effects.problem is not None:
+            raise effects.problem
+        if effects.word:
+            raise Simulated(effects.word)
+
 
 class _Exchange:
     """One request on its way: what is known of it so far."""
+
+    __slots__ = (
+        "answer",
+        "caller",
+        "client_ip",
+        "credential",
+        "effects",
+        "endpoint",
+        "headers",
+        "method",
+        "op",
+        "place",
+        "problem",
+        "query_string",
+        "request",
+        "request_id",
+        "simulated",
+    )
 
     def __init__(
         self, place: Place, scope: Scope, headers: dict[str, str], request_id: str
@@ -181,8 +245,34 @@ class _Exchange:
         self.caller: Caller | None = None
         self.op: Operation | None = None
         self.problem: Problem | None = None
-        self.answer = Answer(None)
+        self.credential: str | None = None
+        self.effects: Effects | None = None
+        self.simulated = ""
+        self.answer = NO_ANSWER
         self.request = self.wire_request(b"", {})
+
+    def logged(self, now: float, reply: WireReply | StreamReply) -> Exchange:
+        """As the request log keeps it."""
+        problem = self.problem
+        return Exchange(
+            id=0,
+            at=now,
+            account_id=self.caller.account_id if self.caller else None,
+            dialect=self.place.dialect.name,
+            operation=self.endpoint.name if self.endpoint else "",
+            method=self.method,
+            path=self.place.path,
+            query=self.query_string,
+            headers=self.headers,
+            body=self.request.body,
+            credential=self.credential or "",
+            status=reply.status,
+            reply=reply.body if isinstance(reply, WireReply) else reply.head,
+            problem=problem.kind if problem else "",
+            reason=why(problem) if problem else "",
+            simulated=self.simulated,
+            request_id=self.request_id,
+        )
 
     def wire_request(self, body: bytes, path_params: Any) -> WireRequest:
         return WireRequest(
@@ -225,27 +315,43 @@ async def _read_body(x: _Exchange, receive: Receive, limit: int) -> bytes:
         raise Problem(ProblemKind.UNREADABLE, "The body did not arrive in time.") from None
 
 
-async def _send(send: Send, reply: WireReply, x: _Exchange) -> None:
+async def _send(send: Send, reply: WireReply | StreamReply, x: _Exchange) -> None:
     headers = [
-        *reply.headers,
-        ("Content-Length", str(len(reply.body))),
-        ("X-Request-Id", x.request_id),
-        ("X-Veriplex-Source", x.answer.source),
-        ("X-Veriplex-Attempts", str(x.answer.attempts)),
-        ("Cache-Status", f"veriplex; {x.answer.cache}"),
+        (b"x-request-id", x.request_id.encode("latin-1")),
+        *_provenance(x.answer.source, x.answer.attempts, x.answer.cache),
     ]
-    if reply.body:
-        headers.append(("Content-Type", reply.media_type))
+    for name, value in reply.headers:
+        headers.append((name.lower().encode(), value.encode("latin-1")))
+    whole = reply.body if isinstance(reply, WireReply) else None
+    if whole is not None:
+        headers.append((b"content-length", b"%d" % len(whole)))
+    if whole != b"":
+        headers.append((b"content-type", reply.media_type.encode()))
     if x.endpoint is not None and x.endpoint.cors and x.method != "OPTIONS":
-        headers.extend(CORS_HEADERS)
-    await send(
-        {
-            "type": "http.response.start",
-            "status": reply.status,
-            "headers": [(k.lower().encode(), v.encode("latin-1")) for k, v in headers],
-        }
+        headers.append(CORS_HEADER)
+    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    if whole is None:
+        assert isinstance(reply, StreamReply)
+        async for chunk in chunks(reply, x.answer.outcome.rows):
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        whole = b""
+    await send({"type": "http.response.body", "body": whole})
+
+
+@lru_cache(1024)
+def _provenance(source: str, attempts: int, cache: str) -> tuple[tuple[bytes, bytes], ...]:
+    """The headers that tell where an answer came from: few there are, and often the same."""
+    return (
+        (b"x-veriplex-source", source.encode("latin-1")),
+        (b"x-veriplex-attempts", b"%d" % attempts),
+        (b"cache-status", f"veriplex; {cache}".encode("latin-1")),
     )
-    await send({"type": "http.response.body", "body": reply.body})
+
+
+def why(problem: Problem) -> str:
+    """What was wrong, in plain words."""
+    about = f"{problem.field}: " if problem.field else ""
+    return about + (problem.detail or problem.kind.replace("_", " "))
 
 
 def _domain(op: Operation | None) -> str:

@@ -22,6 +22,7 @@ from adapters.dialect import (
     ShowPlans,
     Verify,
 )
+from adapters.jobs import JobOperation, ReadRows
 from engine import people, syntax
 from engine.model import Address, Checks
 from gateway.caller import Books, Caller, Charge, CreditsSpent
@@ -82,7 +83,15 @@ class Service:
             case ShowPlans(), _:
                 return Answer(dialect.plans)
             case Verify(), Caller(test=True):
-                return Answer(self._sandbox.verify(dialect, _address(op), op), source="sandbox")
+                return Answer(self._sandbox.verify(dialect, op), source="sandbox")
+            case JobOperation(), Caller(test=True):
+                outcome = await self._sandbox.run_job(dialect, caller, op)
+                return Answer(outcome, source="sandbox")
+            case ReadRows(), None:
+                rows = await self._sandbox.read_link(dialect, op)
+                if rows is not None:
+                    return Answer(rows, source="sandbox")
+                raise Problem(ProblemKind.JOB_UNKNOWN)
             case Verify(), Caller():
                 return await self._verify(caller, op)
             case GuessPerson(), Caller():

@@ -14,7 +14,7 @@ Quirks that its official clients rely on:
 from __future__ import annotations
 
 from adapters.dialect import Dialect, Endpoint, KeyShape, Plan, Rate, RootPath
-from adapters.emailable import single
+from adapters.emailable import batch, single
 from adapters.emailable.problems import write_problem
 from adapters.emailable.upstream import UPSTREAM
 
@@ -35,6 +35,31 @@ DIALECT = Dialect(
             cors=True,
         ),
         Endpoint(
+            name="batch",
+            methods=("POST",),
+            path="/v1/batch",
+            read=batch.read_submit,
+            write=batch.write_submitted,
+            bucket="batch",
+            body_limit=batch.BODY_LIMIT,
+        ),
+        Endpoint(
+            name="batch_status",
+            methods=("GET",),
+            path="/v1/batch",
+            read=batch.read_status,
+            write=batch.write_status,
+            bucket="batch",
+        ),
+        Endpoint(
+            name="download",
+            methods=("GET",),
+            path="/v1/downloads/{token}.zip",
+            read=batch.read_download,
+            write=batch.write_download,
+            needs_key=False,
+        ),
+        Endpoint(
             name="account",
             methods=("GET",),
             path="/v1/account",
@@ -46,7 +71,12 @@ DIALECT = Dialect(
     credential=single.credential,
     write_problem=write_problem,
     key_shape=KeyShape("live_", "test_", alphabet="0123456789abcdef", length=20),
+    batches=batch.RULES,
     sandbox_key="test_7aff7fc0142c65f86a00",
+    # "These will only work with the verify endpoint, not the batch endpoint."
+    magic_in_batches=False,
+    example_jobs=("5cff27400000000000000000", "5cfcbfdeede34200693c4319"),
+    reason_phrases={249: "Try Again"},
     plans=(
         Plan(
             "emailable",

@@ -21,12 +21,12 @@ def credential(request: WireRequest) -> str | None:
     """A non-empty bearer token, then `api_key`, then `access_token`."""
     if request.bearer:
         return request.bearer
-    params = _params(request)
+    params = params_of(request)
     return next((str(params[key]) for key in ("api_key", "access_token") if params.get(key)), None)
 
 
 def read_verify(request: WireRequest) -> Verify:
-    params = _params(request)
+    params = params_of(request)
     email = params.get("email")
     if email is None or email == "":
         raise Problem(ProblemKind.MISSING, field="email")
@@ -37,8 +37,8 @@ def read_verify(request: WireRequest) -> Verify:
     return Verify(
         email=email.strip(),
         checks=Checks(
-            smtp=_boolean(params.get("smtp"), True),
-            catch_all=_boolean(params.get("accept_all"), False),
+            smtp=truth(params.get("smtp"), True),
+            catch_all=truth(params.get("accept_all"), False),
         ),
         wait_s=_wait_s(params.get("timeout")),
     )
@@ -48,14 +48,14 @@ def read_account(request: WireRequest) -> ShowAccount:
     return ShowAccount()
 
 
-def _params(request: WireRequest) -> Mapping[str, Any]:
+def params_of(request: WireRequest) -> Mapping[str, Any]:
     """Query parameters overlaid by the body's, as the clients between them need it."""
     if request.method != "POST":
         return request.query
     return {**request.query, **request.fields}
 
 
-def _boolean(value: object, default: bool) -> bool:
+def truth(value: object, default: bool) -> bool:
     """JSON booleans, and text in any case (Python sends `True`); else the default."""
     word = str(value).strip().lower()
     return {"true": True, "1": True, "false": False, "0": False}.get(word, default)

@@ -1,28 +1,95 @@
-"""The sandbox: what test keys are answered with, off-line and the same every time."""
+"""The sandbox: what test keys are answered with, off-line and the same every time.
+
+`Sandbox` is all that the gateway sees of it; the control API (`gateway.sandbox.control`) sees
+the rest.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
 
 from adapters.dialect import Dialect, Problem, ProblemKind, Verify
-from engine.model import Address, Verification
+from adapters.jobs import JobOperation, JobRows, ReadRows
+from engine.model import Verification
+from gateway.caller import Caller
+from gateway.sandbox.clock import AdjustableClock
+from gateway.sandbox.faults import Faults
+from gateway.sandbox.jobs import SandboxJobs
+from gateway.sandbox.keys import TestKeys
 from gateway.sandbox.magic import MAGIC_DOMAIN, SLOW
+from gateway.sandbox.requests import RequestLog
 from gateway.sandbox.samples import Samples
+from gateway.sandbox.simulate import PROBLEM_WORDS, Simulated, word_of_email
+
+__all__ = ["Sandbox"]
 
 
 class Sandbox:
-    """Answers for test keys."""
+    """Answers for test keys.
 
-    def __init__(self, seed: str, *, clock: Callable[[], float]) -> None:
-        self._samples = Samples(seed)
-        self._clock = clock
+    `alone` says that the whole server is a sandbox: everybody may control it, every request is
+    logged, and `clock` is the whole server's and can be moved.
+    """
 
-    def verify(self, dialect: Dialect, address: Address, op: Verify) -> Verification:
-        """The sample for an address. Raises `Problem` (`NOT_READY`) for `slow@`."""
+    def __init__(
+        self,
+        seed: str,
+        keys: TestKeys,
+        *,
+        clock: Callable[[], float],
+        url: str = "",
+        alone: bool = False,
+    ) -> None:
+        self.keys = keys
+        self.seed = seed
+        self.url = url
+        """Of the server, for links."""
+        self.alone = alone
+        self.clock = clock
+        self.log = RequestLog()
+        self.faults = Faults(clock)
+        self.jobs = SandboxJobs(samples := Samples(seed), clock)
+        self._samples = samples
+
+    @property
+    def adjustable(self) -> AdjustableClock | None:
+        """The clock, where it can be moved."""
+        return self.clock if isinstance(self.clock, AdjustableClock) else None
+
+    def logs(self, caller: Caller | None) -> bool:
+        """Whether a request belongs into the log: on a server with live keys, a test key's."""
+        return self.alone or (caller is not None and caller.test)
+
+    def verify(self, dialect: Dialect, op: Verify) -> Verification:
+        """The sample for an address. Raises `Problem` and `Simulated`."""
+        if "+simulate-" in op.email:
+            word = word_of_email(op.email)
+            if word in PROBLEM_WORDS:
+                raise Simulated(word)
+        found = self._samples.of(dialect.name, op.email, op.checks)
+        address = found.address
+        if not address.valid and op.refuse_malformed:
+            raise Problem(ProblemKind.INVALID, detail=address.error or "", field="email")
         if (
             op.wait_s is not None
-            and address.user.lower() == SLOW
             and address.ascii_domain == MAGIC_DOMAIN
+            and address.user.lower() == SLOW
         ):
             raise Problem(ProblemKind.NOT_READY)
-        return self._samples.of(dialect.name, op.email, op.checks)
+        if self.adjustable is not None and self.adjustable.moved:
+            return replace(found, verified_at=datetime.fromtimestamp(self.clock(), UTC))
+        return found
+
+    async def run_job(self, dialect: Dialect, caller: Caller, op: JobOperation) -> object:
+        """The outcome of an operation on batches. Raises `Problem` and `Simulated`."""
+        link = self._link(dialect)
+        return await self.jobs.run(dialect, caller.account_id, op, caller.simulate, link)
+
+    async def read_link(self, dialect: Dialect, op: ReadRows) -> JobRows | None:
+        """The rows behind a link; None if it is none of a test key's batch."""
+        return await self.jobs.read_link(dialect, op, self._link(dialect))
+
+    def _link(self, dialect: Dialect) -> str:
+        return f"{self.url}/{dialect.name}"

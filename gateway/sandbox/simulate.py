@@ -4,7 +4,7 @@ One word names an outcome in every dialect, and there are three ways to say it t
 client that knows nothing of it:
 - in an address: `anyone+simulate-429@anywhere.example`;
 - in the key: `<test key>-simulate-429`, which holds for every call made with it;
-- in the vendor's own parameter, where it has one (`Dialect.simulate`).
+- in the vendor's own parameter, where it has one (Emailable's `simulate`).
 
 A word is a status of HTTP, the name of a `ProblemKind`, or the state of a job. A status means
 whichever problem the dialect words with it at that endpoint.
@@ -16,11 +16,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from adapters.dialect import Dialect, Endpoint, Problem, ProblemKind
+from adapters.jobs import JobState
 from adapters.wire import WireRequest
-from engine.model import Address
 
-PREFIX = "simulate-"
-KEY_MARK = f"-{PREFIX}"
+MARK = "+simulate-"
+KEY_MARK = "-simulate-"
 
 RETRY_AFTER_S = 1
 """What a simulated refusal asks to wait: short, since a client may really wait."""
@@ -37,7 +37,7 @@ STATUS_KINDS: Mapping[str, tuple[ProblemKind, ...]] = {
     "404": (ProblemKind.UNKNOWN_PATH,),
     "405": (ProblemKind.WRONG_METHOD,),
     "413": (ProblemKind.TOO_LARGE,),
-    "422": (),
+    "422": (ProblemKind.JOB_UNKNOWN,),
     "429": (ProblemKind.TOO_FAST,),
     "500": (ProblemKind.INTERNAL,),
     "503": (ProblemKind.UNAVAILABLE,),
@@ -46,18 +46,53 @@ STATUS_KINDS: Mapping[str, tuple[ProblemKind, ...]] = {
 """What each status usually is, most usual first. Where a dialect words none of these with the
 status, any problem that it does word so is taken, and else the first of these as it is."""
 
-KIND_WORDS: Mapping[str, ProblemKind] = {kind.replace("_", "-"): kind for kind in ProblemKind}
+KIND_WORDS: Mapping[str, ProblemKind] = {
+    **{kind.replace("_", "-"): kind for kind in ProblemKind},
+    # Emailable's own words
+    "generic-error": ProblemKind.INTERNAL,
+    "insufficient-credits-error": ProblemKind.NO_CREDITS,
+    "payment-error": ProblemKind.NO_CREDITS,
+    "card-error": ProblemKind.NO_CREDITS,
+}
 
-WORDS = frozenset({*STATUS_KINDS, *KIND_WORDS})
+SLOW_JOB = "slow"
+"""A batch that takes `SLOW_JOB_S` by the sandbox's clock, through all its states."""
+SLOW_JOB_S = 60
+
+JOB_WORDS: Mapping[str, JobState | None] = {
+    **{state.value: state for state in JobState},
+    # Emailable's own words
+    "importing": JobState.PREPARING,
+    "verifying": JobState.RUNNING,
+    # follows the clock
+    SLOW_JOB: None,
+}
+"""The states that a batch can be shown in."""
+
+PROBLEM_WORDS = frozenset({*STATUS_KINDS, *KIND_WORDS})
+WORDS = PROBLEM_WORDS | JOB_WORDS.keys()
 
 
-def word_of_address(address: Address) -> str | None:
-    """The word in an address's tag, None without one that is known."""
-    tag = address.tag
-    if tag is None or not tag.lower().startswith(PREFIX):
-        return None
-    word = tag.lower()[len(PREFIX) :]
+class Simulated(Exception):
+    """The caller asked for a problem; `problem` says which one."""
+
+    def __init__(self, word: str) -> None:
+        super().__init__(f"{word} was asked for")
+        self.word = word
+
+
+def known_word(text: str) -> str | None:
+    """A word as the vendors or the tables here spell it; None if it is none."""
+    word = text.strip().lower().replace("_", "-")
     return word if word in WORDS else None
+
+
+def word_of_email(email: str) -> str | None:
+    """The word in an address's tag, None without one that is known."""
+    if MARK not in email:
+        return None
+    _, _, tail = email.partition(MARK)
+    return known_word(tail.partition("@")[0])
 
 
 def split_key(credential: str) -> tuple[str, str] | None:
@@ -66,17 +101,15 @@ def split_key(credential: str) -> tuple[str, str] | None:
     return (key, word) if mark and word in WORDS else None
 
 
-def problem(
+def problem_of(
     word: str, dialect: Dialect, request: WireRequest, endpoint: Endpoint[Any], now: float
-) -> Problem | None:
-    """The problem that a word stands for at an endpoint; None for a word that is none.
+) -> Problem:
+    """The problem that one of `PROBLEM_WORDS` stands for at an endpoint.
 
     `now` is Unix time in seconds.
     """
-    kind = KIND_WORDS.get(word)
-    if kind is None:
-        kind = _kind_of_status(word, dialect, request, endpoint)
-    return None if kind is None else made(kind, now)
+    kind = KIND_WORDS.get(word) or _kind_of_status(word, dialect, request, endpoint)
+    return made(kind, now)
 
 
 def made(kind: ProblemKind, now: float) -> Problem:
@@ -97,16 +130,20 @@ def made(kind: ProblemKind, now: float) -> Problem:
             return Problem(kind, detail, used=LIMIT, limit=LIMIT)
         case ProblemKind.MISSING | ProblemKind.INVALID:
             return Problem(kind, detail, field="email")
+        case ProblemKind.TOO_MANY:
+            return Problem(kind, detail, field="emails", limit=LIMIT)
+        case ProblemKind.JOB_STATE:
+            return Problem(kind, detail, state=JobState.RUNNING)
+        case ProblemKind.BATCHES_SPENT:
+            return Problem(kind, detail, limit=LIMIT, retry_after_s=RETRY_AFTER_S)
     return Problem(kind, detail)
 
 
 def _kind_of_status(
     word: str, dialect: Dialect, request: WireRequest, endpoint: Endpoint[Any]
-) -> ProblemKind | None:
-    usual = STATUS_KINDS.get(word)
-    if usual is None:
-        return None
+) -> ProblemKind:
+    usual = STATUS_KINDS[word]
     for kind in (*usual, *ProblemKind):
         if dialect.write_problem(request, made(kind, 0), endpoint).status == int(word):
-            return kind
-    return usual[0] if usual else None
+            return ProblemKind(kind)
+    return usual[0]

@@ -1,0 +1,244 @@
+"""Faults on demand: what goes wrong, how often, and for whom.
+
+A fault fits some of the requests, by account, dialect and operation, and of those it strikes
+the share, or the number, that it was told to. Random decisions come from the fault's own seed,
+so that a run can be repeated.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from math import isfinite, log
+from typing import Annotated, Any, ClassVar
+
+from annotated_types import Ge, Interval
+
+from adapters.dialect import Problem, ProblemKind, Rate
+from gateway.limits import MovingWindow, TooFast
+from gateway.sandbox.simulate import PROBLEM_WORDS
+
+MOST_FAULTS = 1_000
+MOST_LATENCY_MS = 600_000
+
+
+class Connection(StrEnum):
+    """What becomes of the connection that the reply goes over."""
+
+    RESET = "reset"  # before the first byte
+    TRUNCATE = "truncate"  # after half of the body
+    DRIP = "drip"  # the body comes a few bytes at a time
+
+
+Milliseconds = Annotated[float, Interval(ge=0, le=MOST_LATENCY_MS)]
+
+CLOSED: dict[str, Any] = {"extra": "forbid"}
+"""To pydantic, with which the control API reads these: no unknown names."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogNormal:
+    """A latency with a long tail, as networks have it."""
+
+    __pydantic_config__: ClassVar = CLOSED
+
+    median: Milliseconds
+    sigma: Annotated[float, Interval(ge=0, le=5)] = 0.5
+    """Of the logarithm: 0.5 puts one in fifty beyond 2.8 times the median."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """A real limiter: `count` calls in any `per_s` seconds."""
+
+    __pydantic_config__: ClassVar = CLOSED
+
+    count: Annotated[int, Interval(ge=0, le=1_000_000)]
+    per_s: Annotated[int, Interval(ge=1, le=31 * 86_400)] = 60
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drip:
+    """How slowly a body comes."""
+
+    __pydantic_config__: ClassVar = CLOSED
+
+    bytes: Annotated[int, Interval(ge=1, le=65_536)] = 16
+    every_ms: Milliseconds = 50.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """One fault, as the control API takes it. Raises ValueError if it makes no sense."""
+
+    __pydantic_config__: ClassVar = CLOSED
+
+    dialect: str | None = None
+    operation: str | None = None
+    """The endpoint's name, as the request log shows it."""
+    rate: Annotated[float, Interval(ge=0, le=1)] = 1.0
+    """Of the requests that fit, the share that it strikes."""
+    seed: int | str = 0
+    skip: Annotated[int, Ge(0)] = 0
+    """So many requests that fit are let through first."""
+    times: Annotated[int, Ge(1)] | None = None
+    """It strikes so often and is over: fail so many times, then succeed."""
+
+    simulate: str | None = None
+    """A word for a problem (`gateway.sandbox.simulate`)."""
+    limit: Window | None = None
+    latency_ms: Milliseconds | tuple[Milliseconds, Milliseconds] | LogNormal | None = None
+    """Fixed, uniform between two, or log-normal."""
+    connection: Connection | None = None
+    drip: Drip = Drip()
+
+    def __post_init__(self) -> None:
+        if self.simulate is not None and self.simulate not in PROBLEM_WORDS:
+            raise ValueError(f"simulate should be one of {', '.join(sorted(PROBLEM_WORDS))}")
+        if not (self.simulate or self.limit or self.connection or self.latency_ms is not None):
+            raise ValueError("set at least one of simulate, limit, latency_ms and connection")
+        if isinstance(self.latency_ms, float) and not isfinite(self.latency_ms):
+            raise ValueError("latency_ms should be a number")
+
+
+@dataclass(slots=True)
+class Armed:
+    """A fault, and how far it is."""
+
+    id: int
+    account_id: int | None
+    """Whose requests; None is everybody's."""
+    fault: Fault
+    rng: random.Random
+    seen: int = 0
+    """Requests that fitted."""
+    struck: int = 0
+
+    @property
+    def over(self) -> bool:
+        return self.fault.times is not None and self.struck >= self.fault.times
+
+    def strikes(self) -> bool:
+        """Decide on one request that fits, and count it."""
+        self.seen += 1
+        if self.over or self.seen <= self.fault.skip:
+            return False
+        # drawn even where it cannot matter, so that the sequence is the seed's alone
+        if self.rng.random() >= self.fault.rate:
+            return False
+        self.struck += 1
+        return True
+
+    def as_json(self) -> dict[str, Any]:
+        told = {k: v for k, v in asdict(self.fault).items() if v is not None}
+        return {"id": self.id, "seen": self.seen, "struck": self.struck, "over": self.over} | told
+
+
+@dataclass(slots=True)
+class Effects:
+    """What the faults do to one request."""
+
+    delay_s: float = 0.0
+    word: str = ""
+    """The simulated problem."""
+    problem: Problem | None = None
+    connection: Connection | None = None
+    drip: Drip = Drip()
+    causes: list[int] = field(default_factory=list)
+    """Ids of the faults that struck."""
+
+    @property
+    def cause(self) -> str:
+        """They as the request log shows them."""
+        return ", ".join(f"fault {id_}" for id_ in self.causes)
+
+
+class TooManyFaults(Exception):
+    """There are `MOST_FAULTS` already."""
+
+
+class Faults:
+    """The faults that are set. `clock` is Unix time in seconds, for limiters."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._armed: dict[int, Armed] = {}
+        self._limiter = MovingWindow(clock)
+        self._next_id = 1
+
+    def __bool__(self) -> bool:
+        return bool(self._armed)
+
+    def add(self, account_id: int | None, fault: Fault) -> Armed:
+        """Set one. Raises TooManyFaults."""
+        if len(self._armed) >= MOST_FAULTS:
+            raise TooManyFaults
+        armed = Armed(self._next_id, account_id, fault, random.Random(fault.seed))  # noqa: S311
+        self._next_id += 1
+        self._armed[armed.id] = armed
+        return armed
+
+    def of(self, account_id: int | None) -> Iterator[Armed]:
+        """An account's own; for None all there are."""
+        for armed in self._armed.values():
+            if account_id in (None, armed.account_id):
+                yield armed
+
+    def remove(self, account_id: int | None, fault_id: int | None = None) -> int:
+        """Take one away, or all of an account's; how many went."""
+        gone = [a.id for a in self.of(account_id) if fault_id in (None, a.id)]
+        for id_ in gone:
+            del self._armed[id_]
+        return len(gone)
+
+    async def strike(self, account_id: int | None, dialect: str, operation: str) -> Effects | None:
+        """What happens to this request; None if nothing does. Every fault counts it."""
+        effects = Effects()
+        for armed in self._armed.values():
+            fault = armed.fault
+            if (
+                armed.account_id in (None, account_id)
+                and fault.dialect in (None, dialect)
+                and fault.operation in (None, operation)
+                and armed.strikes()
+            ):
+                effects.causes.append(armed.id)
+                await self._apply(armed, effects)
+        return effects if effects.causes else None
+
+    async def _apply(self, armed: Armed, effects: Effects) -> None:
+        fault = armed.fault
+        effects.delay_s += _latency_s(fault, armed.rng)
+        effects.word = effects.word or fault.simulate or ""
+        if fault.connection is not None:
+            effects.connection, effects.drip = fault.connection, fault.drip
+        if fault.limit is not None and effects.problem is None:
+            effects.problem = await self._limited(armed.id, fault.limit)
+
+    async def _limited(self, fault_id: int, window: Window) -> Problem | None:
+        if window.count == 0:
+            return Problem(ProblemKind.TOO_FAST, limit=0, retry_after_s=window.per_s)
+        try:
+            await self._limiter.hit(fault_id, Rate(window.count, window.per_s))
+        except TooFast as exc:
+            return Problem(
+                ProblemKind.TOO_FAST,
+                limit=exc.limit,
+                retry_after_s=exc.retry_after_s,
+                reset_at=exc.reset_at,
+            )
+        return None
+
+
+def _latency_s(fault: Fault, rng: random.Random) -> float:
+    match fault.latency_ms:
+        case None:
+            return 0.0
+        case LogNormal(median=median, sigma=sigma):
+            ms = rng.lognormvariate(log(median), sigma) if median else 0.0
+        case (lowest, highest):
+            ms = rng.uniform(lowest, highest)
+        case fixed:
+            ms = float(fixed)
+    return min(ms, MOST_LATENCY_MS) / 1000

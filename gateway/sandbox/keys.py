@@ -1,0 +1,132 @@
+"""Test keys: the well-known ones, and fresh ones for tests that run side by side.
+
+A fresh set of keys, one for each dialect, is an account of its own: its requests, faults and
+batches are not seen by others. Such accounts have numbers below 1, the database's have those
+from 1 on, and number 0 is the account of the well-known keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Protocol
+
+from adapters.dialect import UNLIMITED, Dialect
+from gateway.caller import Caller, Charge, Status, Usage
+from gateway.keys import mint
+from gateway.sandbox.simulate import KEY_MARK, split_key
+
+OWNER = "sandbox@example.com"
+"""Who test keys belong to, as far as an account endpoint tells."""
+WELL_KNOWN_ACCOUNT = 0
+MOST_ACCOUNTS = 10_000
+"""Accounts that are remembered; beyond that the oldest one's keys are refused."""
+
+
+class TestKeys:
+    """The keys that need no database."""
+
+    __test__ = False  # no test, whatever its name
+
+    def __init__(self, dialects: Iterable[Dialect], *, also: Iterable[str] = ()) -> None:
+        self._dialects = tuple(dialects)
+        self._minted: dict[int, dict[str, str]] = {}
+        self._next_account = WELL_KNOWN_ACCOUNT - 1
+        self.callers: dict[tuple[str, str], Caller] = {}
+        """By dialect and key; a live view for who authenticates."""
+        self.well_known = {dialect.name: dialect.sandbox_key for dialect in self._dialects}
+        for dialect in self._dialects:
+            for key in (dialect.sandbox_key, *also):
+                self._add(WELL_KNOWN_ACCOUNT, dialect.name, key, "well-known test key")
+
+    def mint(self) -> tuple[int, Mapping[str, str]]:
+        """A new account: its number, and its keys by dialect."""
+        if len(self._minted) >= MOST_ACCOUNTS:
+            self.forget(next(iter(self._minted)))
+        account_id, self._next_account = self._next_account, self._next_account - 1
+        keys = {dialect.name: mint(dialect.key_shape, test=True) for dialect in self._dialects}
+        self._minted[account_id] = keys
+        for dialect, key in keys.items():
+            self._add(account_id, dialect, key, f"test key {-account_id}")
+        return account_id, keys
+
+    def forget(self, account_id: int) -> None:
+        """Refuse the keys of a minted account from now on."""
+        for dialect, key in self._minted.pop(account_id, {}).items():
+            self.callers.pop((dialect, key), None)
+
+    def account_of(self, key: str) -> int | None:
+        """Whose key it is, in whichever dialect."""
+        return next(
+            (c.account_id for d in self._dialects if (c := self.callers.get((d.name, key)))), None
+        )
+
+    def __iter__(self) -> Iterator[int]:
+        yield WELL_KNOWN_ACCOUNT
+        yield from self._minted
+
+    def _add(self, account_id: int, dialect: str, key: str, label: str) -> None:
+        self.callers[dialect, key] = Caller(
+            account_id=account_id,
+            key_id=account_id,
+            dialect=dialect,
+            test=True,
+            plan=UNLIMITED,
+            status=Status.ACTIVE,
+            owner_email=OWNER,
+            key_label=label,
+            has_credits=False,
+        )
+
+
+class Authenticator(Protocol):
+    """Finds callers: the accounts, or `TestBooks`."""
+
+    async def authenticate(self, dialect: str, credential: str) -> Caller | None: ...
+
+
+async def with_word(accounts: Authenticator, dialect: str, credential: str) -> Caller | None:
+    """The caller of a test key that has a simulated outcome behind it."""
+    if KEY_MARK not in credential:
+        return None
+    parts = split_key(credential)
+    if parts is None:
+        return None
+    key, word = parts
+    caller = await accounts.authenticate(dialect, key)
+    return replace(caller, simulate=word) if caller is not None and caller.test else None
+
+
+class TestBooks:
+    """The accounts of a server that has test keys alone: nothing is charged or limited."""
+
+    __test__ = False
+
+    def __init__(self, keys: TestKeys, clock: Clock) -> None:
+        self._callers = keys.callers
+        self._clock = clock
+
+    async def authenticate(self, dialect: str, credential: str) -> Caller | None:
+        return self._callers.get((dialect, credential))
+
+    async def admit(self, caller: Caller, bucket: str) -> None:
+        return None
+
+    async def charge(self, caller: Caller, units: int) -> Charge:
+        return Charge(caller.account_id, self._month(), 0)
+
+    async def refund(self, paid: Caller | Charge, units: int) -> None:
+        return None
+
+    async def usage(self, caller: Caller) -> Usage:
+        return Usage(self._month(), used=0, included=None, credits_left=None)
+
+    def _month(self) -> str:
+        return datetime.fromtimestamp(self._clock(), UTC).strftime("%Y-%m")
+
+
+class Clock(Protocol):
+    """Unix time in seconds."""
+
+    def __call__(self) -> float: ...

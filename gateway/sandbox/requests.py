@@ -1,0 +1,185 @@
+"""The request log: what clients sent and were told, for tests to assert on.
+
+A ring: the newest `MOST` exchanges, and no more than `MOST_BYTES` of them. Keys are never
+shown whole.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote, quote_plus
+
+import orjson
+
+MOST = 5_000
+MOST_BYTES = 8 * 1024 * 1024
+"""Of bodies, together."""
+MOST_OF_ONE = 64 * 1024
+"""Of one body; the rest of a longer one is left out."""
+MOST_WAITING = 100
+"""Requests that may wait for requests at a time."""
+
+
+@dataclass(slots=True)
+class Exchange:
+    """One request and its reply."""
+
+    id: int
+    at: float
+    """Unix time in seconds, by the sandbox's clock."""
+    account_id: int | None
+    """None if it did not come as far as a valid key."""
+    dialect: str
+    operation: str
+    """The endpoint's name; empty for an unknown path."""
+    method: str
+    path: str
+    query: str
+    headers: dict[str, str]
+    body: bytes
+    credential: str
+    status: int
+    reply: bytes
+    problem: str
+    """The `ProblemKind`, empty for none."""
+    reason: str
+    """What was wrong, in plain words."""
+    simulated: str
+    """The word, or the id of the fault, that caused it; empty if nothing did."""
+    request_id: str
+
+    def as_json(self) -> dict[str, Any]:
+        """With the key cut down to its last four characters wherever it stands."""
+        return {
+            "id": self.id,
+            "at": datetime.fromtimestamp(self.at, UTC),
+            "request_id": self.request_id,
+            "dialect": self.dialect,
+            "operation": self.operation,
+            "method": self.method,
+            "path": self.path,
+            "query": self._redacted(self.query),
+            "headers": {k: self._redacted(v) for k, v in self.headers.items()},
+            "body": _readable(self._redacted(self.body.decode("utf-8", "replace"))),
+            "credential": redacted(self.credential),
+            "status": self.status,
+            "reply": _readable(self._redacted(self.reply.decode("utf-8", "replace"))),
+            "problem": self.problem or None,
+            "reason": self.reason or None,
+            "simulated": self.simulated or None,
+        }
+
+    def _redacted(self, text: str) -> str:
+        if self.credential:
+            shown = redacted(self.credential)
+            for form in (self.credential, quote(self.credential), quote_plus(self.credential)):
+                text = text.replace(form, shown)
+        return text
+
+
+def redacted(credential: str) -> str:
+    """A key as it may be shown."""
+    return f"…{credential[-4:]}" if len(credential) > 8 else "…" if credential else ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filter:
+    """Which exchanges are meant; None is any."""
+
+    dialect: str | None = None
+    operation: str | None = None
+    method: str | None = None
+    status: int | None = None
+    path: str | None = None
+    problem: str | None = None
+    after: int = 0
+    """Only those with a greater id."""
+    text: str | None = None
+    """Found in the query or the body."""
+
+    def fits(self, e: Exchange) -> bool:
+        return (
+            e.id > self.after
+            and all(getattr(self, name) in (None, getattr(e, name)) for name in _EQUAL)
+            and (self.text is None or self.text in e.query or self.text.encode() in e.body)
+        )
+
+
+_EQUAL = tuple(f.name for f in fields(Filter) if f.name not in ("after", "text"))
+
+
+class RequestLog:
+    """The exchanges of all accounts; each account sees its own."""
+
+    def __init__(self) -> None:
+        self._ring: deque[Exchange] = deque()
+        self._bytes = 0
+        self._next_id = 1
+        self._arrived = asyncio.Event()
+        self._waiting = 0
+
+    def __len__(self) -> int:
+        return len(self._ring)
+
+    def add(self, exchange: Exchange) -> None:
+        """Take one in, under the next id; the oldest may have to go."""
+        exchange.id, self._next_id = self._next_id, self._next_id + 1
+        exchange.body = exchange.body[:MOST_OF_ONE]
+        exchange.reply = exchange.reply[:MOST_OF_ONE]
+        self._ring.append(exchange)
+        self._bytes += _size(exchange)
+        while len(self._ring) > MOST or self._bytes > MOST_BYTES:
+            self._bytes -= _size(self._ring.popleft())
+        if self._waiting:
+            self._arrived.set()
+
+    def find(self, account_id: int | None, wanted: Filter) -> Iterator[Exchange]:
+        """Those that fit, newest first; of all accounts for None."""
+        for exchange in reversed(self._ring):
+            if account_id in (None, exchange.account_id) and wanted.fits(exchange):
+                yield exchange
+
+    async def wait_for(
+        self, account_id: int | None, wanted: Filter, count: int, timeout_s: float
+    ) -> list[Exchange]:
+        """Those that fit, as soon as there are `count`, or after the time what there are."""
+        if self._waiting >= MOST_WAITING:
+            return list(self.find(account_id, wanted))
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(timeout_s):
+                while len(found := list(self.find(account_id, wanted))) < count:
+                    self._arrived.clear()
+                    await self._arrived.wait()
+                return found
+        except TimeoutError:
+            return list(self.find(account_id, wanted))
+        finally:
+            self._waiting -= 1
+
+    def clear(self, account_id: int | None) -> int:
+        """Forget an account's exchanges, or all; how many there were."""
+        before = len(self._ring)
+        kept = [] if account_id is None else [e for e in self._ring if e.account_id != account_id]
+        self._ring = deque(kept)
+        self._bytes = sum(map(_size, kept))
+        return before - len(kept)
+
+
+def _size(exchange: Exchange) -> int:
+    return len(exchange.body) + len(exchange.reply)
+
+
+def _readable(text: str) -> object:
+    """JSON as what it says, anything else as it is."""
+    if text[:1] in ("{", "["):
+        try:
+            return orjson.loads(text)
+        except orjson.JSONDecodeError:
+            return text
+    return text
