@@ -304,22 +304,26 @@ async def _greet(client: aiosmtplib.SMTP, target: Target, say: Say) -> None:
 
 
 async def _hello(client: aiosmtplib.SMTP, identity: Identity, target: Target, say: Say) -> None:
-    try:
-        say(target.host, f"> EHLO {identity.helo}")
+    """EHLO, and HELO where that is unknown (RFC 5321 section 3.2)."""
+    refusal: aiosmtplib.SMTPHeloError | None = None
+    for verb, command in (("EHLO", client.ehlo), ("HELO", client.helo)):
+        say(target.host, f"> {verb} {identity.helo}")
         try:
-            answer = await client.ehlo()
+            answer = await command()
         except aiosmtplib.SMTPHeloError as exc:
+            refusal = exc
             if exc.code < 500 or not client.is_connected:
-                raise
-            # RFC 5321 section 3.2: a server that knows no EHLO gets HELO.
+                break
             say(target.host, f"< {exc.code} {_one_line(exc.message)}")
-            say(target.host, f"> HELO {identity.helo}")
-            answer = await client.helo()
-    except aiosmtplib.SMTPHeloError as exc:
-        raise _refused(Stage.EHLO, exc, target, say, greeted=True) from exc
-    except (aiosmtplib.SMTPException, OSError) as exc:
-        raise _failed(Stage.EHLO, exc, target, say, greeted=True) from exc
-    say(target.host, f"< {answer.code} {_one_line(answer.message)}")
+        except (aiosmtplib.SMTPException, OSError) as exc:
+            if refusal is not None:
+                break
+            raise _failed(Stage.EHLO, exc, target, say, greeted=True) from exc
+        else:
+            say(target.host, f"< {answer.code} {_one_line(answer.message)}")
+            return
+    assert refusal is not None
+    raise _refused(Stage.EHLO, refusal, target, say, greeted=True) from refusal
 
 
 async def _start_tls(client: aiosmtplib.SMTP, target: Target, say: Say) -> bool:

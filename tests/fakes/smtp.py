@@ -5,7 +5,7 @@
         ... smtp.port ... smtp.commands("127.0.0.2") ...
 
 All hosts listen on one port, so that one setting reaches them all. An action is a reply (`\\n`
-between its lines), or one of HANG, CLOSE and Raw.
+between its lines), one of HANG, CLOSE, Raw and Wait, or several in a row.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ class Raw:
 
 
 @dataclass(frozen=True, slots=True)
-class Drip:
-    """Octets to send one at a time, each when `pace` is released."""
+class Wait:
+    """Tell `reached`, then go on only when `go_on` is set."""
 
-    data: bytes
-    pace: asyncio.Semaphore
+    reached: asyncio.Event
+    go_on: asyncio.Event
 
 
-Action = str | Do | Raw | Drip | tuple["Action", ...]
+Action = str | Do | Raw | Wait | tuple["Action", ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +85,8 @@ class Seen:
     chunks: list[bytes] = field(default_factory=list)
     """What each read brought, so that pipelining shows."""
     recipients: dict[str, int] = field(default_factory=dict)
+    idle: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set whenever the last open connection is closed."""
 
 
 @dataclass(slots=True)
@@ -250,11 +252,9 @@ class _Session:
                     self.writer.write(data)
                     await self.writer.drain()
                     sent += len(data)
-            case Drip(data, pace):
-                for octet in data:
-                    await pace.acquire()
-                    self.writer.write(bytes([octet]))
-                    await self.writer.drain()
+            case Wait(reached, go_on):
+                reached.set()
+                await go_on.wait()
             case str():
                 self.writer.write(_reply(action))
                 await self.writer.drain()
@@ -278,6 +278,7 @@ def _talker(
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         seen.connections += 1
         seen.open += 1
+        seen.idle.clear()
         seen.most_open = max(seen.most_open, seen.open)
         writers.add(writer)
         session = asyncio.current_task()
@@ -290,6 +291,8 @@ def _talker(
             pass
         finally:
             seen.open -= 1
+            if not seen.open:
+                seen.idle.set()
             writers.discard(writer)
             writer.close()
 
