@@ -1,0 +1,70 @@
+"""A `veriplex serve` of its own for the vendors' published clients to talk to."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+VERIPLEX = Path(sys.executable).parent / "veriplex"
+
+TESTBED = {
+    "VERIPLEX_ENGINE__DNS_SERVERS": '["127.0.0.53:53"]',
+    "VERIPLEX_ENGINE__HELO": "probe.verifier.test",
+    "VERIPLEX_ENGINE__MAIL_FROM": "probe@verifier.test",
+    "VERIPLEX_ENGINE__ALLOW_PRIVATE_NETWORKS": "true",
+}
+
+
+@dataclass(frozen=True)
+class Served:
+    """A running server, and a live key of each dialect."""
+
+    url: str
+    keys: dict[str, str]
+
+
+@pytest.fixture(scope="session")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """On an empty database, a free port and the mail testbed's DNS."""
+    with serving(tmp_path_factory.mktemp("served"), "--port", "0") as running:
+        yield running
+
+
+@contextmanager
+def serving(folder: Path, *options: str) -> Iterator[Served]:
+    """`veriplex serve` with its database in `folder`; it must end well when told to."""
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("VERIPLEX_")},
+        **TESTBED,
+        "VERIPLEX_STORAGE__URL": f"sqlite:///{folder / 'veriplex.db'}",
+    }
+
+    def start(*command: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [VERIPLEX, *command],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            cwd=folder,
+            env=environment,
+        )
+
+    server = start("serve", *options)
+    try:
+        assert server.stdout is not None
+        listening = next(line for line in server.stdout if line.startswith("listening on "))
+        made, _ = start("keys", "create", "--json").communicate(timeout=20)
+        keys = [json.loads(line) for line in made.splitlines()]
+        yield Served(listening.split()[-1], {key["dialect"]: key["key"] for key in keys})
+    finally:
+        server.terminate()
+        server.communicate(timeout=20)
+    assert server.returncode == 0

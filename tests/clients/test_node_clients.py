@@ -1,0 +1,65 @@
+"""The vendors' published Node clients: emailable 3.1.1 and email-verifier 0.4.1 from npm.
+
+The second has its URL built in, so both are led to us by the vendors' host names, with TLS.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.clients.conftest import Served, serving
+
+pytestmark = [pytest.mark.testbed, pytest.mark.node]
+
+HERE = Path(__file__).parent / "node"
+ADDRESS = "127.0.0.99"
+NAMES = "DNS:api.emailable.com,DNS:emailverification.whoisxmlapi.com"
+
+
+def ask(served: Served, base_url: str = "", **environment: str) -> dict[str, Any]:
+    """What the clients were told."""
+    keys = [served.keys["emailable"], served.keys["whoisxml"]]
+    done = subprocess.run(
+        ["node", "--require", "./hosts.js", "ask.js", *keys, base_url],
+        cwd=HERE,
+        env={"PATH": "/usr/local/bin:/usr/bin:/bin", **environment},
+        capture_output=True,
+        check=True,
+        timeout=60,
+    )
+    answers: dict[str, Any] = json.loads(done.stdout)
+    return answers
+
+
+def check_emailable(answers: dict[str, Any]) -> None:
+    assert answers["known"]["state"] == "deliverable"
+    assert (answers["unknown"]["state"], answers["unknown"]["score"]) == ("undeliverable", 0)
+    assert answers["account"]["owner_email"] == "owner@localhost"
+    assert answers["missing"] == {"message": "The email parameter is required.", "code": 400}
+    assert answers["wrong"] == {"message": "API key is invalid", "code": 403}
+
+
+@pytest.mark.parametrize("place", ["/v1/", "/emailable/v1/"])
+def test_by_base_url(served: Served, place: str) -> None:
+    check_emailable(ask(served, served.url + place))
+
+
+def test_by_host_name(tmp_path: Path) -> None:
+    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    request = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2"
+    names = f"-subj /CN=veriplex -addext subjectAltName={NAMES}"
+    files = ["-keyout", key, "-out", certificate]
+    subprocess.run([*request.split(), *names.split(), *files], check=True, capture_output=True)
+    options = ["--host", ADDRESS, "--port", "443"]
+    options += ["--ssl-certfile", str(certificate), "--ssl-keyfile", str(key)]
+    with serving(tmp_path, *options) as served:
+        assert served.url == f"https://{ADDRESS}:443"
+        answers = ask(served, VERIPLEX_ADDRESS=ADDRESS, NODE_EXTRA_CA_CERTS=str(certificate))
+    check_emailable(answers)
+    assert answers["whoisxml"]["smtpCheck"] == "true"
+    assert answers["whoisxmlUnknown"]["smtpCheck"] == "false"
