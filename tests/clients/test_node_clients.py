@@ -53,7 +53,7 @@ def test_by_host_name(tmp_path: Path) -> None:
     certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
     request = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2"
     names = f"-subj /CN=veriplex -addext subjectAltName={NAMES}"
-    files = ["-keyout", key, "-out", certificate]
+    files = ["-keyout", str(key), "-out", str(certificate)]
     subprocess.run([*request.split(), *names.split(), *files], check=True, capture_output=True)
     options = ["--host", ADDRESS, "--port", "443"]
     options += ["--ssl-certfile", str(certificate), "--ssl-keyfile", str(key)]
