@@ -202,6 +202,7 @@ async def open_conversation(
     *,
     connect_timeout_s: float,
     command_timeout_s: float,
+    tls_timeout_s: float,
     tls: ssl.SSLContext | None,
     say: Say,
 ) -> Conversation:
@@ -224,7 +225,7 @@ async def open_conversation(
         await _hello(client, identity, target, say)
         encrypted = False
         if tls is not None and client.supports_extension("starttls"):
-            encrypted = await _start_tls(client, target, say)
+            encrypted = await _start_tls(client, target, tls_timeout_s, say)
             if encrypted:
                 with _prompt_acknowledgement(connection):
                     await _hello(client, identity, target, say)
@@ -326,11 +327,11 @@ async def _hello(client: aiosmtplib.SMTP, identity: Identity, target: Target, sa
     raise _refused(Stage.EHLO, refusal, target, say, greeted=True) from refusal
 
 
-async def _start_tls(client: aiosmtplib.SMTP, target: Target, say: Say) -> bool:
+async def _start_tls(client: aiosmtplib.SMTP, target: Target, timeout_s: float, say: Say) -> bool:
     """True once encrypted; False when the host took its offer back and clear text goes on."""
     say(target.host, "> STARTTLS")
     try:
-        answer = await client.starttls(server_hostname=target.host)
+        answer = await client.starttls(server_hostname=target.host, timeout=timeout_s)
     except aiosmtplib.SMTPResponseException as exc:
         if not client.is_connected or exc.code < 400:
             raise TlsFailed from exc

@@ -45,7 +45,7 @@ MAX_THROTTLED_RETRIES = 2
 THROTTLED_PAUSE_S = 1.0
 GREYLIST_MARGIN_S = 0.1
 """Added to a stated delay: the server's clock counts whole seconds."""
-LEAST_USEFUL_S = 0.5
+LEAST_USEFUL_S = 0.2
 """With less than this left of the deadline no further host is dialled."""
 CATCH_ALL_TTL_S = 3600.0
 CATCH_ALL_SIZE = 100_000
@@ -291,6 +291,8 @@ class Inquiry:
             self._means.identity,
             connect_timeout_s=min(self._limits.connect_timeout_s, share_s),
             command_timeout_s=min(self._limits.command_timeout_s, share_s),
+            # Half at most: clear text must still have its chance.
+            tls_timeout_s=min(self._limits.command_timeout_s, share_s / 2),
             tls=tls,
             say=self._say,
         )

@@ -45,6 +45,7 @@ async def conversation(
         ME,
         connect_timeout_s=timeout_s,
         command_timeout_s=timeout_s,
+        tls_timeout_s=timeout_s,
         tls=tls_context() if tls else None,
         say=say or Notes(),
     )
@@ -116,6 +117,7 @@ async def test_nobody_there(ip: str) -> None:
             ME,
             connect_timeout_s=1,
             command_timeout_s=1,
+            tls_timeout_s=1,
             tls=None,
             say=Notes(),
         )
