@@ -49,10 +49,9 @@ class Routes:
         if dialect is not None:
             return Place(dialect, slash + rest)
         for root, owner in self._roots:
-            if path.startswith(root.prefix) and (
-                root.parameter is None
-                or root.parameter in parse_qs(query_string, keep_blank_values=True)
-            ):
+            if not _is_under(path, root.prefix):
+                continue
+            if root.parameter is None or _names(query_string, root.parameter):
                 return Place(owner, path)
         return None
 
@@ -64,6 +63,15 @@ class Routes:
         A wrong method still names the path's endpoint, since some vendors word it so.
         """
         return self._endpoints[place.dialect.name].find(place.path, method)
+
+
+def _is_under(path: str, prefix: str) -> bool:
+    """Whether `prefix` is `path` or ends at one of its slashes."""
+    return path.startswith(prefix) and (prefix[-1] == "/" or path[len(prefix) :][:1] in ("", "/"))
+
+
+def _names(query_string: str, parameter: str) -> bool:
+    return parameter in query_string and parameter in parse_qs(query_string, keep_blank_values=True)
 
 
 class _Endpoints:

@@ -22,6 +22,7 @@ PLACES = [
     (HERE, "/v1/bulk", "", "validto", "/v1/bulk"),
     (HERE, "/v1/bulk/abc", "", "validto", "/v1/bulk/abc"),
     (HERE, "/v1/download", "jobId=x", "validto", "/v1/download"),
+    (HERE, "/v1/downloads/x", "", "emailable", "/v1/downloads/x"),
     (HERE, "/api/v1", "", "whoisxml", "/api/v1"),
     (HERE, "/api/v2", "", "whoisxml", "/api/v2"),
     (HERE, "/api/v3", "", "whoisxml", "/api/v3"),
