@@ -27,7 +27,6 @@ from engine.dialogue import (
     TlsFailed,
     open_conversation,
 )
-from engine.domains import registrable_domain
 from engine.model import Address, Meaning, Smtp, Stage
 from engine.mx import Route, addresses
 from engine.pacing import Pacer
@@ -153,8 +152,8 @@ class _Visit:
 
 
 def operator_of(host: str) -> str:
-    """Whose mail host it is, for counting connections."""
-    return provider_of(host) or registrable_domain(host) or host
+    """Whose mail host it is, for counting connections: a known provider's, or its own."""
+    return provider_of(host) or host
 
 
 class Inquiry:

@@ -28,8 +28,8 @@ CONFIG = ProbeConfig(
     helo="probe.test",
     mail_from="probe@verifier.test",
     allow_private_networks=True,
-    connect_timeout_s=0.5,
-    command_timeout_s=0.5,
+    connect_timeout_s=0.3,
+    command_timeout_s=0.3,
     deadline_s=5.0,
 )
 
