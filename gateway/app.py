@@ -10,12 +10,16 @@ import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, fields
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+from sqlalchemy import text
+from starlette.types import ASGIApp
 
 from adapters.registry import DIALECTS
 from engine.model import Verdict
 from engine.probe import ProbeConfig, ProbeEngine
 from gateway.accounts import Accounts, open_accounts
+from gateway.batches.opening import Desk, open_batches
+from gateway.batches.verifier import OneByOne
+from gateway.front import front
 from gateway.guard import BlockRule, Guard
 from gateway.http import VendorApp
 from gateway.native import NativeApi
@@ -26,7 +30,7 @@ from gateway.sandbox import Sandbox
 from gateway.sandbox.keys import TestKeys
 from gateway.service import Service, Wait, wait_at_most
 from gateway.settings import Settings
-from gateway.store import Store, open_store
+from gateway.store import Store, StoreError, open_store
 from gateway.verdicts import Verdicts, Verifier
 
 
@@ -41,8 +45,21 @@ class Services:
     vendor_app: VendorApp
     native: NativeApi
     observer: Observer
+    sandbox: Sandbox
+    desk: Desk
     stopping: bool = False
     """Set when the server begins to stop, so that it is no longer ready."""
+
+    async def trouble(self) -> str | None:
+        """Why requests cannot be served now; None if they can."""
+        if self.stopping:
+            return "stopping"
+        try:
+            async with self.store.read() as connection:
+                await connection.execute(text("SELECT 1"))
+        except StoreError:
+            return "the database does not answer"
+        return None
 
 
 @contextlib.asynccontextmanager
@@ -52,11 +69,12 @@ async def open_services(
     verifier: Verifier | None = None,
     clock: Callable[[], float] = time.time,
     wait: Wait = wait_at_most,
+    work: bool = True,
 ) -> AsyncIterator[Services]:
     """Open storage, engine and caches, and close them in reverse.
 
-    `verifier` stands in for the probe engine; `clock` is Unix time in seconds. Raises
-    StoreError, AccountsError.
+    `verifier` stands in for the probe engine; `clock` is Unix time in seconds. Without `work`
+    batches are worked on only when somebody drains the desk. Raises StoreError, AccountsError.
     """
     async with contextlib.AsyncExitStack() as stack:
         test_keys = TestKeys(DIALECTS)
@@ -76,7 +94,21 @@ async def open_services(
         verdicts = Verdicts(verifier, ttl_s=ttl_s, clock=clock)
         stack.push_async_callback(verdicts.aclose)
         sandbox = Sandbox(settings.sandbox.seed, test_keys, clock=clock, url=settings.server.url())
-        service = Service(accounts, verdicts, sandbox, clock=clock, wait=wait)
+        desk = await stack.enter_async_context(
+            open_batches(
+                store,
+                accounts,
+                DIALECTS,
+                OneByOne(verifier),
+                verdicts,
+                retries_s=settings.engine.greylist_retries_s,
+                allow_private_networks=settings.engine.allow_private_networks,
+                base_url=lambda: sandbox.url,
+                clock=clock,
+                work=work,
+            )
+        )
+        service = Service(accounts, verdicts, sandbox, desk.batches, clock=clock, wait=wait)
         observer = Observer()
         await stack.enter_async_context(observer.writing())
         routes = Routes(DIALECTS)
@@ -89,6 +121,8 @@ async def open_services(
             vendor_app=VendorApp(routes, accounts, service, guard, observer, sandbox),
             native=NativeApi(DIALECTS, accounts, service),
             observer=observer,
+            sandbox=sandbox,
+            desk=desk,
         )
 
 
@@ -105,19 +139,7 @@ async def open_engine(settings: Settings) -> AsyncIterator[ProbeEngine]:
 
 def create_app(services: Services) -> ASGIApp:
     """Vendors' addresses to their dialects, our own to Starlette."""
-    own = own_app(services)
-
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            host = next((v.decode("latin-1") for k, v in scope["headers"] if k == b"host"), "")
-            query_string = scope["query_string"].decode("latin-1")
-            place = services.routes.place(host, scope["path"], query_string)
-            if place is not None:
-                await services.vendor_app(place, scope, receive, send)
-                return
-        await own(scope, receive, send)
-
-    return app
+    return front(services.routes, services.vendor_app, lambda: own_app(services))
 
 
 def _block_rules(settings: Settings) -> dict[str, BlockRule]:

@@ -11,6 +11,7 @@ from starlette.responses import Response
 from adapters.dialect import Dialect, Problem, ProblemKind, Verify
 from engine.model import Checks, Verification
 from gateway.caller import Books, Caller
+from gateway.sandbox.simulate import KIND_WORDS, Simulated
 from gateway.service import Service
 
 PROBLEM_JSON = "application/problem+json"
@@ -70,8 +71,18 @@ class NativeApi:
             answer = await self._service.run(dialect, caller, op)
         except Problem as problem:
             return problem_response(problem)
+        except Simulated as simulated:
+            return simulated_response(simulated.word)
         request.state.answer = answer
         return Response(dump(answer.outcome), media_type="application/json")
+
+    async def account_of(self, key: str) -> int | None:
+        """The account behind a key of any dialect, if it is active."""
+        for dialect in self._dialects:
+            caller = await self._accounts.authenticate(dialect.name, key)
+            if caller is not None:
+                return caller.account_id if caller.status == "active" else None
+        return None
 
     async def _authenticate(self, request: Request) -> tuple[Dialect, Caller]:
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
@@ -101,7 +112,16 @@ def _read_verify(request: Request) -> Verify:
 
 def problem_response(problem: Problem) -> Response:
     """RFC 9457, for our own addresses alone; vendors' errors are their dialects' business."""
-    status, detail = STATUSES[problem.kind]
+    status, detail = STATUSES.get(problem.kind, (400, problem.detail))
     body = {"type": "about:blank", "title": problem.kind, "status": status, "detail": detail}
     headers = {"Retry-After": str(problem.retry_after_s)} if problem.retry_after_s else {}
     return Response(orjson.dumps(body), status, headers, media_type=PROBLEM_JSON)
+
+
+def simulated_response(word: str) -> Response:
+    """What a test key asked to see, as far as there is such a thing here."""
+    kind = KIND_WORDS.get(word)
+    if kind is not None:
+        return problem_response(Problem(kind, "This answer was simulated, as asked."))
+    body = {"type": "about:blank", "title": "simulated", "status": int(word)}
+    return Response(orjson.dumps(body), int(word), media_type=PROBLEM_JSON)

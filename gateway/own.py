@@ -8,34 +8,48 @@ from __future__ import annotations
 import contextlib
 import logging
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 from uuid import uuid4
 
 import orjson
 from prometheus_client import CONTENT_TYPE_LATEST
-from sqlalchemy import text
 from starlette.applications import Starlette
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.http import REQUEST_ID
-from gateway.native import PROBLEM_JSON
+from gateway.native import PROBLEM_JSON, NativeApi
+from gateway.observe import Observer
+from gateway.sandbox import Sandbox
+from gateway.sandbox.control import Control
 from gateway.service import Answer
-from gateway.store import StoreError
-
-if TYPE_CHECKING:
-    from gateway.app import Services
 
 log = logging.getLogger(__name__)
 
 NATIVE = "/veriplex/v1"
 
 
-def own_app(services: Services) -> ASGIApp:
+class Running(Protocol):
+    """What of a running server is looked at here."""
+
+    @property
+    def observer(self) -> Observer: ...
+
+    @property
+    def native(self) -> NativeApi: ...
+
+    @property
+    def sandbox(self) -> Sandbox: ...
+
+    async def trouble(self) -> str | None:
+        """Why requests cannot be served now; None if they can."""
+
+
+def own_app(services: Running) -> ASGIApp:
     """The Starlette application behind everything that is no dialect's."""
     own = _Own(services)
     app = Starlette(
@@ -45,6 +59,7 @@ def own_app(services: Services) -> ASGIApp:
             Route("/readyz", own.ready),
             Route("/metrics", own.metrics),
             Route(f"{NATIVE}/verify", services.native.verify),
+            Mount(NATIVE, routes=Control(services.sandbox, services.native).routes()),
         ],
         exception_handlers={HTTPException: _refused, Exception: _failed},
     )
@@ -52,7 +67,7 @@ def own_app(services: Services) -> ASGIApp:
 
 
 class _Own:
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Running) -> None:
         self._services = services
 
     async def alive(self, _: Request) -> Response:
@@ -60,15 +75,9 @@ class _Own:
         return _json({"status": "ok", "version": version("veriplex")})
 
     async def ready(self, _: Request) -> Response:
-        """Requests can be served: the database answers, and nobody is stopping us."""
-        if self._services.stopping:
-            return _json({"status": "stopping"}, 503)
-        try:
-            async with self._services.store.read() as connection:
-                await connection.execute(text("SELECT 1"))
-        except StoreError:
-            return _json({"status": "the database does not answer"}, 503)
-        return _json({"status": "ok"})
+        """Requests can be served, and nobody is stopping us."""
+        trouble = await self._services.trouble()
+        return _json({"status": trouble or "ok"}, 503 if trouble else 200)
 
     async def metrics(self, _: Request) -> Response:
         return Response(self._services.observer.metrics(), media_type=CONTENT_TYPE_LATEST)

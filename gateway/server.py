@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 import uvicorn
-from starlette.types import ASGIApp
+from uvicorn.protocols.http import httptools_impl
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
+CONNECTION = "veriplex.connection"
+"""Extension of the ASGI scope: the connection's transport, for faults that break it."""
 
 KEEP_ALIVE_S = 75
 """How long an idle connection is kept: longer than the usual proxy keeps its own."""
@@ -38,15 +46,20 @@ async def serve(
     ssl_keyfile: str = "",
     trusted_proxies: tuple[str, ...] = (),
     on_stop: Callable[[], None] = lambda: None,
+    reason_phrases: Mapping[int, str] | None = None,
 ) -> None:
     """Answer on `sock` until SIGINT or SIGTERM, then finish what is in flight.
 
     Prints `listening on URL` on standard output once requests are answered.
+    `reason_phrases` are those of statuses that HTTP has none for.
     """
+    for status, phrase in (reason_phrases or {}).items():
+        # uvicorn takes status lines from this table and has no setting for them
+        httptools_impl.STATUS_LINE[status] = f"HTTP/1.1 {status} {phrase}\r\n".encode()
     config = uvicorn.Config(
         app,
         loop="none",  # the caller's loop, uvloop already
-        http="httptools",
+        http=_Protocol,
         lifespan="off",
         access_log=False,
         log_config=None,
@@ -68,6 +81,14 @@ def url_of(sock: socket.socket, *, tls: bool = False) -> str:
     """The URL that a listening socket answers on."""
     host, port = sock.getsockname()[:2]
     return f"{'https' if tls else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+class _Protocol(HttpToolsProtocol):
+    """HTTP/1.1 that lets the application see its connection."""
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.scope["extensions"] = {CONNECTION: {"transport": self.transport}}
 
 
 class _Server(uvicorn.Server):

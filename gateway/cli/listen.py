@@ -8,15 +8,17 @@ import signal
 import socket
 import ssl
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import typer
 
 from gateway.cli.terminal import USAGE, Refusal
 
 if TYPE_CHECKING:
-    from gateway.app import Services
+    from starlette.types import ASGIApp
+
     from gateway.settings import Settings
+    from gateway.settings.model import Server
 
 Host = Annotated[
     str | None,
@@ -86,24 +88,31 @@ def open_socket(settings: Settings) -> socket.socket:
         raise Refusal(f"{place}:{server.port} {words}") from exc
 
 
-async def serve_until_stopped(services: Services, sock: socket.socket) -> None:
-    """Answer requests until SIGINT or SIGTERM."""
-    from gateway.app import create_app
-    from gateway.server import serve
+class Stoppable(Protocol):
+    """Services that want to know when the server begins to stop."""
 
-    server = services.settings.server
+    stopping: bool
+
+
+async def serve_until_stopped(
+    services: Stoppable, app: ASGIApp, server: Server, sock: socket.socket
+) -> None:
+    """Answer requests until SIGINT or SIGTERM."""
+    from adapters.registry import DIALECTS
+    from gateway.server import serve
 
     def stopping() -> None:
         services.stopping = True
 
     with _signals_left_alone():
         await serve(
-            create_app(services),
+            app,
             sock,
             ssl_certfile=server.ssl_certfile,
             ssl_keyfile=server.ssl_keyfile,
             trusted_proxies=server.forwarded_allow_ips,
             on_stop=stopping,
+            reason_phrases={k: v for d in DIALECTS for k, v in d.reason_phrases.items()},
         )
 
 

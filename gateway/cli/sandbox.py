@@ -12,8 +12,8 @@ from gateway.cli.terminal import USAGE, Refusal, run
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Iterator
 
-    from gateway.accounts import Accounts
     from gateway.settings import Settings
 
 MAX_KEY_LENGTH = 256
@@ -54,40 +54,25 @@ def sandbox(
             raise Refusal(f"--key: should be 1 to {MAX_KEY_LENGTH} printable characters", USAGE)
     if seed == "":
         raise Refusal("--seed: should not be empty", USAGE)
-    settings = _offline(with_server(read_settings(ctx, config), host=host, port=port), seed)
+    settings = with_server(read_settings(ctx, config), host=host, port=port)
     with open_socket(settings) as sock:
-        run(_serve(settings, sock, keys))
+        run(_serve(settings, seed or settings.sandbox.seed, sock, keys))
 
 
-def _offline(settings: Settings, seed: str | None) -> Settings:
-    changes = {
-        "storage": settings.storage.model_copy(update={"url": "sqlite:///:memory:"}),
-        "sandbox": settings.sandbox.model_copy(
-            update={"enabled": True, "seed": seed or settings.sandbox.seed}
-        ),
-        "upstreams": (),
-        "routing": settings.routing.model_copy(update={"order": ()}),
-    }
-    return settings.model_copy(update=changes)
+async def _serve(settings: Settings, seed: str, sock: socket.socket, keys: tuple[str, ...]) -> None:
+    from gateway.sandbox.alone import open_sandbox
+
+    url = settings.server.url(sock.getsockname()[1])
+    async with open_sandbox(seed, keys=keys, url=url) as server:
+        for line in _sheet(url):
+            typer.echo(line)
+        await serve_until_stopped(server, server.app, settings.server, sock)
 
 
-async def _serve(settings: Settings, sock: socket.socket, keys: tuple[str, ...]) -> None:
-    from gateway.app import open_services
-    from gateway.logs import set_up_logs
-
-    set_up_logs(settings.log)
-    # No key that is not a test key exists, so nothing ever reaches the probe.
-    async with open_services(settings) as services:
-        if keys:
-            await _add(services.accounts, keys)
-        await serve_until_stopped(services, sock)
-
-
-async def _add(accounts: Accounts, keys: tuple[str, ...]) -> None:
+def _sheet(url: str) -> Iterator[str]:
+    """Base URL and key of every dialect, as a client wants them."""
     from adapters.registry import DIALECTS
 
-    account = await accounts.create_account("sandbox@example.com")
     for dialect in DIALECTS:
-        for key in keys:
-            if key != dialect.sandbox_key:
-                await accounts.create_key(account, dialect.name, test=True, key=key, label=key)
+        base_url = f"{url}/{dialect.name}{dialect.base_path}"
+        yield f"{dialect.name:<10} {base_url:<48} {dialect.sandbox_key}"

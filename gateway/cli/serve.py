@@ -55,7 +55,7 @@ def serve(
 
 async def _serve(settings: Settings, sock: socket.socket) -> None:
     from gateway.accounts import AccountsError
-    from gateway.app import open_services
+    from gateway.app import create_app, open_services
     from gateway.cli.key_sheet import sheet
     from gateway.logs import set_up_logs
     from gateway.store import StoreError
@@ -68,6 +68,6 @@ async def _serve(settings: Settings, sock: socket.socket) -> None:
                 for line in sheet(settings.server.url(sock.getsockname()[1]), made):
                     typer.echo(line)
                 typer.echo()
-            await serve_until_stopped(services, sock)
+            await serve_until_stopped(services, create_app(services), settings.server, sock)
     except (StoreError, AccountsError) as exc:
         raise Refusal(str(exc)) from exc

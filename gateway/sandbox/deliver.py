@@ -1,8 +1,8 @@
 """How a reply goes out when a fault has struck its connection.
 
 Wraps the server's `send`, so that any reply, streamed or not, can be hit. The transport comes
-from the scope's extension `TRANSPORT`, which `gateway.server` adds; without one nothing more
-is sent, and the server makes of that what it does.
+from an extension of the scope, which `gateway.server` adds; without one nothing more is sent,
+and the server makes of that what it does.
 """
 
 from __future__ import annotations
@@ -15,9 +15,6 @@ from starlette.types import Message, Receive, Scope, Send
 
 from gateway.sandbox.faults import Connection, Effects
 
-TRANSPORT = "veriplex.transport"
-"""The extension that holds the `asyncio.Transport` of the connection."""
-
 _NO_LINGER = struct.pack("ii", 1, 0)
 """SO_LINGER on, with no time: closing sends RST."""
 
@@ -28,7 +25,7 @@ class ConnectionLost(Exception):
 
 def faulty(send: Send, receive: Receive, scope: Scope, effects: Effects) -> Send:
     """The `send` that does to the connection what `effects` says."""
-    transport = scope.get("extensions", {}).get(TRANSPORT)
+    transport = scope.get("extensions", {}).get("veriplex.connection", {}).get("transport")
 
     async def resetting(_: Message) -> None:
         if transport is not None:
