@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cachetools import TTLCache
 
@@ -28,6 +28,9 @@ from engine.model import Address, Checks
 from gateway.caller import Books, Caller, Charge, CreditsSpent
 from gateway.sandbox import Sandbox
 from gateway.verdicts import Verdicts
+
+if TYPE_CHECKING:
+    from gateway.batches.jobs import Batches
 
 FREE_REPEAT_S = 300
 """For how long a question that was answered with `NOT_READY` may be asked again for nothing
@@ -62,6 +65,7 @@ class Service:
         accounts: Books,
         verdicts: Verdicts,
         sandbox: Sandbox,
+        batches: Batches | None = None,
         *,
         clock: Callable[[], float],
         wait: Wait = wait_at_most,
@@ -69,6 +73,7 @@ class Service:
         self._accounts = accounts
         self._verdicts = verdicts
         self._sandbox = sandbox
+        self._batches = batches
         self._wait = wait
         self._paid: TTLCache[_Question, Charge] = TTLCache(100_000, FREE_REPEAT_S, timer=clock)
 
@@ -91,7 +96,11 @@ class Service:
                 rows = await self._sandbox.read_link(dialect, op)
                 if rows is not None:
                     return Answer(rows, source="sandbox")
-                raise Problem(ProblemKind.JOB_UNKNOWN)
+                if self._batches is None:
+                    raise Problem(ProblemKind.JOB_UNKNOWN)
+                return Answer(await self._batches.read_link(dialect, op))
+            case JobOperation(), Caller() if self._batches is not None:
+                return Answer(await self._batches.run(dialect, caller, op))
             case Verify(), Caller():
                 return await self._verify(caller, op)
             case GuessPerson(), Caller():

@@ -65,6 +65,12 @@ class Verdicts:
                 return replace(verification, address=address, cached=True), ttl_s
         return None
 
+    def keep(self, verification: Verification) -> None:
+        """Let an answer be known for as long as its verdict deserves."""
+        key = (verification.address.normalized, verification.checks)
+        expires_at = self._clock() + self._ttl_s[verification.verdict]
+        self._known[key] = (verification, expires_at)
+
     def find_out(self, address: Address, checks: Checks) -> asyncio.Task[Verification]:
         """The task that finds it out, shared by all who ask meanwhile. Raises `Problem`."""
         key = (address.normalized, checks)
@@ -87,8 +93,7 @@ class Verdicts:
     async def _find_out(self, key: _Key, text: str) -> Verification:
         try:
             verification = await self._verifier.verify(text, key[1])
-            expires_at = self._clock() + self._ttl_s[verification.verdict]
-            self._known[key] = (verification, expires_at)
+            self.keep(verification)
             return verification
         finally:
             del self._in_flight[key]

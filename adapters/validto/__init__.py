@@ -12,10 +12,42 @@ Quirks that are copied on purpose:
 
 from __future__ import annotations
 
+from typing import Any
+
 from adapters.dialect import Dialect, Endpoint, KeyShape, Plan, Rate, RootPath
-from adapters.validto import single
+from adapters.validto import bulk, single
 from adapters.validto.problems import write_problem
 from adapters.validto.upstream import UPSTREAM
+
+
+def _list_endpoints(path: str) -> tuple[Endpoint[Any], ...]:
+    return (
+        Endpoint(
+            name="bulk_start",
+            methods=("PATCH",),
+            path=path,
+            read=bulk.read_start,
+            write=bulk.write_started,
+            bucket="all",
+        ),
+        Endpoint(
+            name="bulk_status",
+            methods=("GET",),
+            path=path,
+            read=bulk.read_status,
+            write=bulk.write_status,
+            bucket="all",
+        ),
+        Endpoint(
+            name="bulk_delete",
+            methods=("DELETE",),
+            path=path,
+            read=bulk.read_delete,
+            write=bulk.write_deleted,
+            bucket="all",
+        ),
+    )
+
 
 DIALECT = Dialect(
     name="validto",
@@ -39,6 +71,29 @@ DIALECT = Dialect(
             bucket="all",
         ),
         Endpoint(
+            name="bulk",
+            methods=("POST",),
+            path="/v1/bulk",
+            read=bulk.read_create,
+            write=bulk.write_created,
+            bucket="all",
+            body_limit=bulk.BODY_LIMIT,
+        ),
+        *(
+            endpoint
+            # the rendered pages drop the id from the path, and one client follows them
+            for path in ("/v1/bulk/{job_id}", "/v1/bulk")
+            for endpoint in _list_endpoints(path)
+        ),
+        Endpoint(
+            name="download",
+            methods=("POST",),
+            path="/v1/download",
+            read=bulk.read_download,
+            write=bulk.write_download,
+            bucket="all",
+        ),
+        Endpoint(
             name="info",
             methods=("GET",),
             path="/v1/info",
@@ -50,7 +105,16 @@ DIALECT = Dialect(
     credential=single.credential,
     write_problem=write_problem,
     key_shape=KeyShape(length=32),
+    batches=bulk.RULES,
     sandbox_key="sandbox0000000000000000000000000",
-    plans=(Plan("validto", "ValidTo", rates={"all": Rate(120, 60)}),),
+    plans=(
+        Plan(
+            "validto",
+            "ValidTo",
+            rates={"all": Rate(120, 60)},
+            batches_waiting=500,
+            batches_running=100,
+        ),
+    ),
     upstream=UPSTREAM,
 )

@@ -27,6 +27,7 @@ from sqlalchemy import (
     inspect,
     make_url,
     select,
+    text,
 )
 from sqlalchemy.dialects.sqlite import Insert
 from sqlalchemy.engine import URL
@@ -49,6 +50,8 @@ BUSY_TIMEOUT_S = 5.0
 """How long to wait for another process's lock, for other writers here, or for a connection."""
 CONNECTIONS = 5
 """Kept open to a file; each is a thread, and SQLite has one writer at a time anyway."""
+FREED_AT_ONCE = 2_000
+"""Pages given back in one transaction; it bounds how long other writers wait."""
 WAL_LIMIT_BYTES = 64 * 1024 * 1024
 """To which the write-ahead log is cut back after a burst."""
 
@@ -116,6 +119,22 @@ class Store:
             yield
         finally:
             self._turn.release()
+
+    async def reclaim(self) -> None:
+        """Give the space of what was deleted back to the file system. Raises StoreError."""
+        if self._engine.dialect.name != "sqlite":
+            return  # PostgreSQL's own vacuum does it
+        while True:
+            async with self.write() as connection:
+                free = await connection.scalar(text("PRAGMA freelist_count"))
+                # the driver itself: it goes on while there are rows, and SQLAlchemy sees none
+                driver = (await connection.get_raw_connection()).driver_connection
+                assert driver is not None
+                freeing = await driver.execute(f"PRAGMA incremental_vacuum({FREED_AT_ONCE})")
+                await freeing.fetchall()
+                left = await connection.scalar(text("PRAGMA freelist_count"))
+            if not left or left >= (free or 0):
+                return
 
     def insert(self, into: Table) -> Insert:
         """This database's own INSERT, which knows ON CONFLICT."""

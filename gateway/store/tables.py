@@ -114,8 +114,7 @@ batches = Table(
     Column("id", Integer, primary_key=True),
     Column("public_id", String(64), nullable=False),
     Column("dialect", String(32), nullable=False),
-    Column("account_id", Integer, nullable=False),  # 0 and below: test keys that need no account
-    Column("test", Boolean, nullable=False),
+    Column("account_id", Integer, nullable=False),
     Column("state", String(16), nullable=False),  # gateway.batches.model.Stored
     Column("created_at", UtcDateTime, nullable=False),
     Column("started_at", UtcDateTime),
@@ -123,7 +122,8 @@ batches = Table(
     Column("total", Integer, nullable=False),  # entries submitted
     Column("rows", Integer, nullable=False),
     Column("valid", Integer, nullable=False),
-    Column("done", Integer, nullable=False),
+    Column("done", Integer, nullable=False),  # rows answered
+    Column("counts", Text, nullable=False),  # JSON; beside `done`, so that they never differ
     Column("start", Boolean, nullable=False),  # once it is prepared
     Column("retries", Boolean, nullable=False),
     Column("checks", String(64), nullable=False),  # names of the checks wanted
@@ -175,15 +175,6 @@ batch_chunks = Table(
     Column("due_at", Float, nullable=False),
     Column("lease", String(128)),  # whose it is, and which of their claims
     Column("lease_until", Float),
-)
-
-batch_counts = Table(
-    "batch_counts",
-    metadata,
-    Column("batch_id", Integer, primary_key=True),
-    Column("name", String(64), primary_key=True),
-    Column("count", Integer, nullable=False),
-    sqlite_with_rowid=False,
 )
 
 batch_days = Table(

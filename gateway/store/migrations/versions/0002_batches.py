@@ -17,7 +17,6 @@ def upgrade() -> None:
         sa.Column("public_id", sa.String(64), nullable=False),
         sa.Column("dialect", sa.String(32), nullable=False),
         sa.Column("account_id", sa.Integer(), nullable=False),
-        sa.Column("test", sa.Boolean(), nullable=False),
         sa.Column("state", sa.String(16), nullable=False),
         sa.Column("created_at", moment, nullable=False),
         sa.Column("started_at", moment),
@@ -26,6 +25,7 @@ def upgrade() -> None:
         sa.Column("rows", sa.Integer(), nullable=False),
         sa.Column("valid", sa.Integer(), nullable=False),
         sa.Column("done", sa.Integer(), nullable=False),
+        sa.Column("counts", sa.Text(), nullable=False),
         sa.Column("start", sa.Boolean(), nullable=False),
         sa.Column("retries", sa.Boolean(), nullable=False),
         sa.Column("checks", sa.String(64), nullable=False),
@@ -75,14 +75,6 @@ def upgrade() -> None:
         sa.Column("lease", sa.String(128)),
         sa.Column("lease_until", sa.Float()),
         sa.PrimaryKeyConstraint("batch_id", "number", name=op.f("pk_batch_chunks")),
-    )
-    op.create_table(
-        "batch_counts",
-        sa.Column("batch_id", sa.Integer(), nullable=False),
-        sa.Column("name", sa.String(64), nullable=False),
-        sa.Column("count", sa.Integer(), nullable=False),
-        sa.PrimaryKeyConstraint("batch_id", "name", name=op.f("pk_batch_counts")),
-        sqlite_with_rowid=False,
     )
     op.create_table(
         "batch_days",

@@ -1,0 +1,153 @@
+"""Answers as bytes: a verification as it is kept with its row.
+
+What has its default value, and what the row's address says by itself, is left out: 50,000 rows
+are read and written together. The transcript is not kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, Field, fields
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+
+from engine.model import (
+    Address,
+    Checks,
+    Dns,
+    Evidence,
+    Gender,
+    Meaning,
+    MxHost,
+    Person,
+    Reason,
+    Smtp,
+    Stage,
+    Verdict,
+    Verification,
+)
+
+MAX_TEXT = 200
+"""Characters kept of what a mail server said."""
+
+
+def encode(v: Verification) -> bytes:
+    """One answer, without its transcript."""
+    record: dict[str, Any] = {
+        "v": v.verdict,
+        "r": v.reason,
+        "s": v.score,
+        "t": round(v.verified_at.timestamp() * 1000),
+        "d": round(v.duration_s * 1000),
+    }
+    if v.source != "local":
+        record["q"] = v.source
+    if v.cached:
+        record["c"] = 1
+    if not _plain(v.address):
+        address = v.address
+        record["a"] = [
+            address.raw,
+            address.local,
+            address.domain,
+            address.ascii_domain,
+            address.error,
+        ]
+    if evidence := _changed(v.evidence, _EVIDENCE):
+        record["e"] = evidence
+    return orjson.dumps(record)
+
+
+def decode(data: bytes, email: str, checks: Checks) -> Verification:
+    """What `encode` made of the answer about `email`."""
+    record = orjson.loads(data)
+    return Verification(
+        address=_address(record, email),
+        verdict=Verdict(record["v"]),
+        reason=Reason(record["r"]),
+        score=record["s"],
+        evidence=_evidence(record["e"]) if "e" in record else Evidence(),
+        checks=checks,
+        verified_at=datetime.fromtimestamp(record["t"] / 1000, UTC),
+        duration_s=record["d"] / 1000,
+        source=record.get("q", "local"),
+        cached="c" in record,
+    )
+
+
+def _plain(address: Address) -> bool:
+    """Whether the parts can be read off the text."""
+    local, _, domain = address.raw.rpartition("@")
+    return (
+        address.error is None
+        and domain == address.domain == address.ascii_domain
+        and local == address.local
+    )
+
+
+def _address(record: Mapping[str, Any], email: str) -> Address:
+    if "a" in record:
+        return Address(*record["a"])
+    local, _, domain = email.rpartition("@")
+    return Address(email, local, domain, domain)
+
+
+# -- evidence ----------------------------------------------------------------------------
+
+
+def _defaults(kind: type[Any], *left_out: str) -> tuple[tuple[str, Any], ...]:
+    return tuple((f.name, _default(f)) for f in fields(kind) if f.name not in left_out)
+
+
+def _default(field: Field[Any]) -> Any:
+    return field.default if field.default is not MISSING else ()
+
+
+_EVIDENCE = _defaults(Evidence, "transcript")
+_SMTP = _defaults(Smtp)
+_PERSON = _defaults(Person)
+
+
+def _changed(value: Any, defaults: tuple[tuple[str, Any], ...]) -> dict[str, Any]:
+    changed = {}
+    for name, default in defaults:
+        found = getattr(value, name)
+        if found != default:
+            changed[name] = _SHORTEN[name](found) if name in _SHORTEN else found
+    return changed
+
+
+_SHORTEN: Mapping[str, Callable[[Any], Any]] = {
+    "mx": lambda hosts: [(mx.host, mx.preference) for mx in hosts],
+    "smtp": lambda smtp: _changed(smtp, _SMTP),
+    "person": lambda person: _changed(person, _PERSON),
+    "text": lambda text: text[:MAX_TEXT],
+}
+
+
+def _evidence(kept: dict[str, Any]) -> Evidence:
+    for name, restore in _RESTORE.items():
+        if name in kept:
+            kept[name] = restore(kept[name])
+    return Evidence(**kept)
+
+
+def _smtp(kept: dict[str, Any]) -> Smtp:
+    kept["meaning"], kept["stage"] = Meaning(kept["meaning"]), Stage(kept["stage"])
+    return Smtp(**kept)
+
+
+def _person(kept: dict[str, Any]) -> Person:
+    if kept.get("gender") is not None:
+        kept["gender"] = Gender(kept["gender"])
+    return Person(**kept)
+
+
+_RESTORE: Mapping[str, Callable[[Any], Any]] = {
+    "dns": Dns,
+    "mx": lambda hosts: tuple(MxHost(*mx) for mx in hosts),
+    "smtp": _smtp,
+    "person": _person,
+}

@@ -1,0 +1,68 @@
+"""Entries on their way into the database: counted, merged, and cut into pieces of work."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from math import isqrt
+from typing import Any
+
+import orjson
+
+from adapters.jobs import Entry, Unit
+from engine import syntax
+from gateway.batches.model import pack
+
+SLAB = 5_000
+"""Rows stored in one transaction; it bounds how long other writers wait, and the memory."""
+CHUNK = 250
+"""Addresses in one piece of work; it bounds how long a small batch waits for a large one."""
+
+
+class Intake:
+    """Reads entries slab by slab. Not for two threads at once."""
+
+    def __init__(self, entries: Iterable[Entry], *, merge: bool) -> None:
+        self._entries = iter(entries)
+        self._seen: set[str] | None = set() if merge else None
+        self._hosts = array("q")
+        self.total = 0
+        self.valid = 0
+
+    @property
+    def rows(self) -> int:
+        return len(self._hosts)
+
+    def counted(self, unit: Unit) -> int:
+        return {Unit.ENTRIES: self.total, Unit.ROWS: self.rows, Unit.VALID: self.valid}[unit]
+
+    def slab(self) -> tuple[list[dict[str, Any]], bool]:
+        """The next rows, at most `SLAB`, and whether there may be more. Raises `Problem`."""
+        taken = list(islice(self._entries, SLAB))
+        rows = []
+        for entry in taken:
+            address = syntax.parse(entry.email)
+            if self._seen is not None:
+                if address.normalized in self._seen:
+                    continue
+                self._seen.add(address.normalized)
+            cells = orjson.dumps(entry.cells).decode() if entry.cells else None
+            rows.append({"position": self.rows, "email": entry.email, "cells": cells})
+            # only for sorting: equal domains next to each other, in whatever order
+            self._hosts.append(hash(address.ascii_domain))
+            self.valid += address.valid
+        self.total += len(taken)
+        return rows, len(taken) == SLAB
+
+    def chunks(self) -> Iterator[bytes]:
+        """The rows cut into pieces of work, addresses of one domain together.
+
+        Neighbouring pieces come apart, so that a domain with many addresses does not keep
+        every worker at one mail host while the others idle.
+        """
+        order = sorted(range(self.rows), key=self._hosts.__getitem__)
+        pieces = [order[i : i + CHUNK] for i in range(0, len(order), CHUNK)]
+        step = max(isqrt(len(pieces)), 1)
+        for i in sorted(range(len(pieces)), key=lambda i: (i % step, i)):
+            yield pack(pieces[i])

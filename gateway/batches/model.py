@@ -1,0 +1,81 @@
+"""What a batch is while it is kept and worked on."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from engine.model import Checks, Verification
+
+
+class Hidden(StrEnum):
+    """States beside `adapters.jobs.JobState` in which a batch is nobody's."""
+
+    STORING = "storing"  # not acknowledged yet
+    DELETED = "deleted"  # its rows are still to be removed
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One address to verify."""
+
+    position: int
+    email: str
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A piece of work, ours until `lease_until` unless it is renewed."""
+
+    batch_id: int
+    number: int
+    lease: str
+    dialect: str
+    checks: Checks
+    retries: bool
+    attempt: int
+    """How often its addresses were put off already."""
+    items: tuple[Item, ...]
+    """Those that have no answer yet."""
+    prepares: bool = False
+    """Whether the work is to prepare the batch; there are no items then."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A row's answer."""
+
+    position: int
+    verification: Verification
+
+
+@dataclass(frozen=True, slots=True)
+class PutOff:
+    """Addresses to be asked about again later."""
+
+    positions: Sequence[int]
+    due_at: float
+    """Unix time in seconds."""
+
+
+def pack(positions: Sequence[int]) -> bytes:
+    """Row numbers as bytes, in the order to work on them."""
+    return struct.pack(f"<{len(positions)}I", *positions)
+
+
+def unpack(data: bytes) -> tuple[int, ...]:
+    return struct.unpack(f"<{len(data) // 4}I", data)
+
+
+_FLAGS = ("dns", "smtp", "catch_all")
+
+
+def checks_to_text(checks: Checks) -> str:
+    return ",".join(name for name in _FLAGS if getattr(checks, name))
+
+
+def checks_from_text(text: str) -> Checks:
+    wanted = text.split(",")
+    return Checks(**{name: name in wanted for name in _FLAGS})

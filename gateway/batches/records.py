@@ -1,0 +1,488 @@
+"""Batches in the database: taking them in, showing them, starting and deleting them.
+
+A batch is stored in slabs, invisible until the last one, with which it is charged and
+acknowledged: all or nothing. Raises StoreError throughout.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Protocol
+
+import orjson
+from sqlalchemy import Row as SqlRow
+from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from adapters.dialect import Dialect, Problem, ProblemKind
+from adapters.jobs import (
+    BatchRules,
+    Job,
+    JobPage,
+    JobRows,
+    JobState,
+    ListJobs,
+    Moment,
+    ReadRows,
+    Row,
+    SubmitJob,
+)
+from gateway.batches.codec import decode
+from gateway.batches.intake import Intake
+from gateway.batches.model import Hidden, checks_from_text, checks_to_text
+from gateway.caller import Caller, Charge, CreditsSpent
+from gateway.ledger import Entry, settle
+from gateway.store import Store, StoreError
+from gateway.store.tables import (
+    batch_chunks,
+    batch_days,
+    batch_items,
+    batch_results,
+    batches,
+)
+
+NOT_YET = 1e15
+"""Due time in Unix seconds of work that waits to be started."""
+PREPARATION = 0
+"""Number of the piece of work that prepares a batch; those that verify count from 1."""
+ROWS_AT_ONCE = 200
+"""Rows read, decoded and written together: other requests wait as long."""
+
+_HIDDEN = tuple(Hidden)
+_WAITING = (JobState.PREPARING, JobState.READY)
+_UNDER_WAY = (JobState.QUEUED, JobState.RUNNING, JobState.PAUSED)
+
+
+class Purse(Protocol):
+    """Charges in the transaction that stores what is paid for."""
+
+    async def charge_within(
+        self, connection: AsyncConnection, caller: Caller, units: int
+    ) -> Charge: ...
+
+
+class Records:
+    """The batches of one database. Any number of processes may have it open."""
+
+    def __init__(
+        self,
+        store: Store,
+        purse: Purse,
+        dialects: Mapping[str, Dialect],
+        *,
+        clock: Callable[[], float],
+        randbelow: Callable[[int], int],
+        base_url: Callable[[], str],
+    ) -> None:
+        """`randbelow` must be unguessable; `base_url` is where clients reach this server."""
+        self._store = store
+        self._purse = purse
+        self._dialects = dialects
+        self._clock = clock
+        self._randbelow = randbelow
+        self._base_url = base_url
+
+    # -- taking in -----------------------------------------------------------------------
+
+    async def submit(self, dialect: Dialect, caller: Caller, op: SubmitJob) -> Job:
+        """Store and charge a batch; it is on disk when this returns.
+
+        Raises `Problem`, and whatever `op.entries` raises; nothing is kept then.
+        """
+        rules = rules_of(dialect)
+        intake = Intake(op.entries, merge=rules.merge_duplicates)
+        token = f"{self._randbelow(16**32):032x}"
+        stored = False
+        try:
+            while True:
+                slab, more = await asyncio.to_thread(intake.slab)
+                async with self._store.write() as connection:
+                    if not stored:
+                        await connection.execute(
+                            insert(batches).values(self._new(dialect, caller, op, token))
+                        )
+                    batch_id = await connection.scalar(
+                        select(batches.c.id).where(batches.c.token == token)
+                    )
+                    assert batch_id is not None
+                    if slab:
+                        rows = [{"batch_id": batch_id, **row} for row in slab]
+                        await connection.execute(insert(batch_items), rows)
+                    if not more:
+                        await self._acknowledge(
+                            connection, dialect, caller, op, intake, int(batch_id)
+                        )
+                stored = True
+                if not more:
+                    return await self._one(batches.c.id == batch_id)
+        except BaseException:
+            if stored:
+                with contextlib.suppress(StoreError):
+                    await self._discard(token)
+            raise
+
+    def _new(self, dialect: Dialect, caller: Caller, op: SubmitJob, token: str) -> dict[str, Any]:
+        return {
+            "public_id": token,  # until it has its own
+            "dialect": dialect.name,
+            "account_id": caller.account_id,
+            "state": Hidden.STORING,
+            "created_at": self._now(),
+            "total": 0,
+            "rows": 0,
+            "valid": 0,
+            "done": 0,
+            "counts": "{}",
+            "start": op.start,
+            "retries": op.retries,
+            "checks": checks_to_text(op.checks),
+            "headers": orjson.dumps(op.headers).decode(),
+            "options": orjson.dumps(op.options).decode(),
+            "webhook_url": op.webhook_url,
+            "token": token,
+            "allowance": caller.allowance,
+            "charged_units": 0,
+            "turn": 0,
+            "rows_gone": False,
+        }
+
+    async def _acknowledge(
+        self,
+        connection: AsyncConnection,
+        dialect: Dialect,
+        caller: Caller,
+        op: SubmitJob,
+        intake: Intake,
+        batch_id: int,
+    ) -> None:
+        rules = rules_of(dialect)
+        values: dict[str, Any] = {
+            "public_id": rules.new_id(batch_id, self._randbelow),
+            "total": intake.total,
+            "rows": intake.rows,
+            "valid": intake.valid,
+        }
+        await self._check_limits(connection, caller, op, rules)
+        if rules.charged_at is Moment.SUBMIT:
+            values |= await self._charge(
+                connection,
+                caller,
+                payable=intake.counted(rules.payable),
+                units=intake.counted(rules.charged),
+            )
+        if rules.analyse is not None:
+            values["state"], due_at = JobState.PREPARING, NOT_YET
+            await connection.execute(
+                insert(batch_chunks), [_chunk(batch_id, PREPARATION, b"", self._clock())]
+            )
+        elif op.start:
+            values["state"], due_at = JobState.QUEUED, self._clock()
+        else:
+            values["state"], due_at = JobState.READY, NOT_YET
+        chunks = [
+            _chunk(batch_id, number, positions, due_at)
+            for number, positions in enumerate(intake.chunks(), PREPARATION + 1)
+        ]
+        if chunks:
+            await connection.execute(insert(batch_chunks), chunks)
+        await connection.execute(update(batches).where(batches.c.id == batch_id).values(values))
+
+    async def _check_limits(
+        self, connection: AsyncConnection, caller: Caller, op: SubmitJob, rules: BatchRules
+    ) -> None:
+        plan = caller.plan
+        if (
+            plan.batches_waiting is not None
+            and rules.charged_at is Moment.START
+            and await self._count(connection, caller, _WAITING) >= plan.batches_waiting
+        ):
+            raise Problem(ProblemKind.BATCHES_WAITING, limit=plan.batches_waiting)
+        if op.start:
+            await self._check_running(connection, caller)
+        if plan.batches_per_day is not None:
+            await self._count_today(connection, caller, plan.batches_per_day)
+
+    async def _check_running(self, connection: AsyncConnection, caller: Caller) -> None:
+        most = caller.plan.batches_running
+        if most is not None and await self._count(connection, caller, _UNDER_WAY) >= most:
+            raise Problem(ProblemKind.BATCHES_RUNNING, limit=most)
+
+    async def _count(
+        self, connection: AsyncConnection, caller: Caller, states: Sequence[JobState]
+    ) -> int:
+        found = await connection.scalar(
+            select(func.count()).where(*_belongs_to(caller), batches.c.state.in_(states))
+        )
+        return int(found or 0)
+
+    async def _count_today(self, connection: AsyncConnection, caller: Caller, most: int) -> None:
+        now = self._now()
+        key = {
+            "account_id": caller.account_id,
+            "dialect": caller.dialect,
+            "day": now.date().isoformat(),
+        }
+        adding = self._store.insert(batch_days).values(**key, count=1)
+        count = await connection.scalar(
+            adding.on_conflict_do_update(
+                index_elements=list(key), set_={"count": batch_days.c.count + 1}
+            ).returning(batch_days.c.count)
+        )
+        if int(count or 0) > most:
+            midnight = (now + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
+            raise Problem(
+                ProblemKind.BATCHES_SPENT,
+                limit=most,
+                retry_after_s=max(1, int((midnight - now).total_seconds())),
+            )
+
+    async def _charge(
+        self, connection: AsyncConnection, caller: Caller, *, payable: int, units: int
+    ) -> dict[str, Any]:
+        """Charge `units` of those that can pay for `payable`. Raises `Problem`."""
+        try:
+            charge = await self._purse.charge_within(connection, caller, max(payable, units))
+        except CreditsSpent as spent:
+            raise Problem(ProblemKind.NO_CREDITS, used=spent.used, limit=spent.limit) from spent
+        if charge.units > units:
+            too_much = Entry(charge.account_id, charge.month, units - charge.units)
+            await settle(connection, self._store, [too_much])
+        return {"charged_month": charge.month, "charged_units": min(charge.units, units)}
+
+    async def _discard(self, token: str) -> None:
+        """Take back what was stored of a batch that was not acknowledged."""
+        async with self._store.write() as connection:
+            await connection.execute(
+                update(batches).where(batches.c.token == token).values(state=Hidden.DELETED)
+            )
+
+    # -- asking --------------------------------------------------------------------------
+
+    async def show(self, caller: Caller, job_id: str) -> Job:
+        """Raises `Problem` (`JOB_UNKNOWN`)."""
+        return await self._one(*_belongs_to(caller), batches.c.public_id == job_id)
+
+    async def show_some(self, caller: Caller, job_ids: Sequence[str]) -> tuple[Job, ...]:
+        """Those that exist, once each, in the order asked."""
+        wanted = tuple(dict.fromkeys(job_ids))
+        found: dict[str, Job] = {}
+        for start in range(0, len(wanted), 500):
+            part = wanted[start : start + 500]
+            jobs = await self._jobs(
+                select(batches).where(*_belongs_to(caller), batches.c.public_id.in_(part))
+            )
+            found |= {job.id: job for job in jobs}
+        return tuple(found[job_id] for job_id in wanted if job_id in found)
+
+    async def page(self, caller: Caller, op: ListJobs) -> JobPage:
+        order = batches.c.id.asc() if op.oldest_first else batches.c.id.desc()
+        mine = _belongs_to(caller)
+        jobs = await self._jobs(
+            select(batches)
+            .where(*mine)
+            .order_by(order)
+            .offset((op.page - 1) * op.per_page)
+            .limit(op.per_page)
+        )
+        async with self._store.read() as connection:
+            total = await connection.scalar(select(func.count()).where(*mine))
+        return JobPage(tuple(jobs), int(total or 0))
+
+    async def by_token(self, dialect: Dialect, token: str) -> Job:
+        """Raises `Problem` (`JOB_UNKNOWN`)."""
+        return await self._one(
+            batches.c.token == token,
+            batches.c.dialect == dialect.name,
+            batches.c.state.not_in(_HIDDEN),
+        )
+
+    async def by_number(self, batch_id: int) -> tuple[Dialect, Job] | None:
+        """A batch and whose it is, for those who work on it."""
+        async with self._store.read() as connection:
+            row = (
+                await connection.execute(
+                    select(batches).where(batches.c.id == batch_id, batches.c.state.not_in(_HIDDEN))
+                )
+            ).first()
+        if row is None:
+            return None
+        return self._dialects[row.dialect], self._job(row)
+
+    def found(self, job: Job, op: ReadRows) -> JobRows:
+        """The answered rows. Reading them raises StoreError if they are removed meanwhile."""
+        return JobRows(job, _count(job, op.words), self._rows(job, op))
+
+    async def _rows(self, job: Job, op: ReadRows) -> AsyncIterator[Row]:
+        async with self._store.read() as connection:
+            batch = (
+                await connection.execute(
+                    select(batches.c.id, batches.c.checks).where(batches.c.token == job.token)
+                )
+            ).first()
+        if batch is None:
+            return
+        checks = checks_from_text(batch.checks)
+        position = batch_results.c.position
+        query = (
+            select(
+                batch_results.c.position,
+                batch_results.c.word,
+                batch_results.c.answer,
+                batch_items.c.email,
+                batch_items.c.cells,
+            )
+            .join_from(
+                batch_results,
+                batch_items,
+                (batch_items.c.batch_id == batch_results.c.batch_id)
+                & (batch_items.c.position == batch_results.c.position),
+            )
+            .where(batch_results.c.batch_id == batch.id)
+            .order_by(position.desc() if op.backwards else position.asc())
+        )
+        if op.words is not None:
+            query = query.where(batch_results.c.word.in_(op.words))
+        expected = max(0, _count(job, op.words) - op.offset)
+        if op.limit is not None:
+            expected = min(expected, op.limit)
+        sent, last, offset = 0, None, op.offset
+        while op.limit is None or sent < op.limit:
+            most = ROWS_AT_ONCE if op.limit is None else min(ROWS_AT_ONCE, op.limit - sent)
+            part = query.offset(offset).limit(most)
+            if last is not None:
+                part = part.where(position < last if op.backwards else position > last)
+            async with self._store.read() as connection:
+                found = (await connection.execute(part)).all()
+            for row in found:
+                yield Row(
+                    email=row.email,
+                    cells=tuple(orjson.loads(row.cells)) if row.cells else (),
+                    verification=decode(row.answer, row.email, checks),
+                    word=row.word,
+                )
+            sent += len(found)
+            if len(found) < most:
+                break
+            last, offset = found[-1].position, 0
+        if job.state is JobState.COMPLETED and sent < expected:
+            raise StoreError(self._store.where, f"rows of batch {job.id} were removed")
+
+    # -- changing ------------------------------------------------------------------------
+
+    async def start(self, caller: Caller, job_id: str) -> Job:
+        """Begin with a batch that is ready, and charge it. Raises `Problem`."""
+        async with self._store.write() as connection:
+            row = await self._locked(connection, caller, job_id)
+            if row.state != JobState.READY:
+                raise Problem(ProblemKind.JOB_STATE, state=row.state)
+            await self._check_running(connection, caller)
+            values = await self._charge(connection, caller, payable=row.valid, units=row.valid)
+            await begin(connection, row.id, self._clock())
+            await connection.execute(
+                update(batches)
+                .where(batches.c.id == row.id)
+                .values(state=JobState.QUEUED, start=True, **values)
+            )
+        return await self.show(caller, job_id)
+
+    async def delete(self, caller: Caller, job_id: str) -> Job:
+        """Forget a batch that nobody works on. Raises `Problem`."""
+        job = await self.show(caller, job_id)
+        async with self._store.write() as connection:
+            row = await self._locked(connection, caller, job_id)
+            state = JobState(row.state)
+            if not (state.over or state is JobState.READY):
+                raise Problem(ProblemKind.JOB_STATE, state=state)
+            await connection.execute(
+                update(batches).where(batches.c.id == row.id).values(state=Hidden.DELETED)
+            )
+            await connection.execute(delete(batch_chunks).where(batch_chunks.c.batch_id == row.id))
+        return job
+
+    async def _locked(
+        self, connection: AsyncConnection, caller: Caller, job_id: str
+    ) -> SqlRow[Any]:
+        found = await connection.execute(
+            select(batches)
+            .where(*_belongs_to(caller), batches.c.public_id == job_id)
+            .with_for_update()
+        )
+        row = found.first()
+        if row is None:
+            raise Problem(ProblemKind.JOB_UNKNOWN)
+        return row
+
+    # -- pieces --------------------------------------------------------------------------
+
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self._clock(), UTC)
+
+    async def _one(self, *where: Any) -> Job:
+        jobs = await self._jobs(select(batches).where(*where))
+        if not jobs:
+            raise Problem(ProblemKind.JOB_UNKNOWN)
+        return jobs[0]
+
+    async def _jobs(self, query: Any) -> list[Job]:
+        async with self._store.read() as connection:
+            return [self._job(row) for row in await connection.execute(query)]
+
+    def _job(self, row: SqlRow[Any]) -> Job:
+        return Job(
+            id=row.public_id,
+            state=JobState(row.state),
+            created_at=row.created_at,
+            started_at=row.started_at,
+            finished_at=row.finished_at,
+            total=row.total,
+            rows=row.rows,
+            valid=row.valid,
+            done=row.done,
+            counts=orjson.loads(row.counts),
+            headers=tuple(orjson.loads(row.headers)),
+            options=orjson.loads(row.options),
+            # what the sweeper has not come to yet is gone all the same
+            rows_gone=row.rows_gone
+            or (row.rows_until is not None and row.rows_until <= self._clock()),
+            link=f"{self._base_url()}/{row.dialect}",
+            token=row.token,
+        )
+
+
+def _count(job: Job, words: frozenset[str] | None) -> int:
+    """Answered rows with one of these words."""
+    return job.done if words is None else sum(job.counts.get(word, 0) for word in words)
+
+
+def rules_of(dialect: Dialect) -> BatchRules:
+    if dialect.batches is None:
+        raise TypeError(f"{dialect.name} has no batches")
+    return dialect.batches
+
+
+async def begin(connection: AsyncConnection, batch_id: int, now: float) -> None:
+    """Let the work on a batch be due."""
+    await connection.execute(
+        update(batch_chunks).where(batch_chunks.c.batch_id == batch_id).values(due_at=now)
+    )
+
+
+def _belongs_to(caller: Caller) -> tuple[Any, ...]:
+    return (
+        batches.c.account_id == caller.account_id,
+        batches.c.dialect == caller.dialect,
+        batches.c.state.not_in(_HIDDEN),
+    )
+
+
+def _chunk(batch_id: int, number: int, positions: bytes, due_at: float) -> dict[str, Any]:
+    return {
+        "batch_id": batch_id,
+        "number": number,
+        "positions": positions,
+        "attempt": 0,
+        "due_at": due_at,
+    }

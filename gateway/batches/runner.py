@@ -1,0 +1,268 @@
+"""The worker: claims pieces of work, verifies their addresses, writes what comes of it.
+
+Any number may work on one database. How much one takes on is bounded by the addresses under
+way, not by the pieces, so that a few slow mail hosts do not idle it; a batch that has nothing
+under way may go over the bound, so that a small one does not wait for the end of a large one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from engine import syntax
+from engine.model import Checks, Evidence, Reason, Verdict, Verification
+from gateway.batches.model import Answered, Claim, Item, PutOff
+from gateway.batches.ports import Queue
+from gateway.batches.verifier import BulkVerifier
+from gateway.store import StoreError
+from gateway.verdicts import Verdicts
+
+log = logging.getLogger(__name__)
+
+MOST_ADDRESSES = 1_500
+"""Under way, before no further piece is claimed of a batch that has one under way."""
+MOST_PIECES = 64
+"""Under way at all."""
+WRITE_EVERY_S = 0.5
+"""How long an answer may wait to be written."""
+RENEW_EVERY_S = 5.0
+POLL_S = 1.0
+"""How often other processes' work and leases that ran out are looked for."""
+PAUSE_S = 2.0
+"""After the database failed."""
+TRIES = 3
+"""For an address that the verifier fails at, before that is its answer."""
+
+
+class Runner:
+    """Works on the batches of one queue."""
+
+    def __init__(
+        self,
+        queue: Queue,
+        verifier: BulkVerifier,
+        verdicts: Verdicts,
+        *,
+        holder: str,
+        retries_s: Sequence[float],
+        clock: Callable[[], float],
+        monotonic: Callable[[], float] = time.monotonic,
+        finished: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`retries_s` are the waits before each retry of a greylisted address.
+
+        `finished` is called when a piece of work is done, which may have ended a batch.
+        """
+        self._queue = queue
+        self._verifier = verifier
+        self._verdicts = verdicts
+        self._holder = holder
+        self._retries_s = tuple(retries_s)
+        self._clock = clock
+        self._monotonic = monotonic
+        self._finished = finished
+        self._addresses = 0
+        self._pieces: Counter[int] = Counter()
+        self._wake = asyncio.Event()
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Work while inside; on leaving, write what is known and give the rest back."""
+        task = asyncio.create_task(self._run())
+        try:
+            yield
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    def wake(self) -> None:
+        """There may be something to do."""
+        self._wake.set()
+
+    async def drain(self) -> None:
+        """Do everything that is due, one piece after the other."""
+        while (claim := await self._queue.claim(self._holder)) is not None:
+            await self._work(claim)
+
+    # -- claiming ------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            while True:
+                self._wake.clear()
+                try:
+                    while (claim := await self._next()) is not None:
+                        self._addresses += len(claim.items)
+                        self._pieces[claim.batch_id] += 1
+                        group.create_task(self._accounted(claim))
+                except StoreError as exc:
+                    log.warning("no work can be claimed", extra={"why": str(exc)})
+                    await asyncio.sleep(PAUSE_S)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(await self._patience_s()):
+                        await self._wake.wait()
+
+    async def _next(self) -> Claim | None:
+        if self._pieces.total() >= MOST_PIECES:
+            return None
+        busy = tuple(self._pieces) if self._addresses >= MOST_ADDRESSES else ()
+        return await self._queue.claim(self._holder, only_idle=busy)
+
+    async def _patience_s(self) -> float:
+        try:
+            due_at = await self._queue.next_due()
+        except StoreError:
+            return PAUSE_S
+        left_s = POLL_S if due_at is None else due_at - self._clock()
+        return min(max(left_s, 0.01), POLL_S) if self._pieces.total() < MOST_PIECES else POLL_S
+
+    async def _accounted(self, claim: Claim) -> None:
+        try:
+            await self._work(claim)
+        except StoreError as exc:
+            # the lease runs out, and what was not written is done anew
+            log.warning(
+                "answers of a batch could not be written",
+                extra={"batch": claim.batch_id, "why": str(exc)},
+            )
+        except Exception:
+            log.exception("a piece of a batch failed", extra={"batch": claim.batch_id})
+        finally:
+            self._addresses -= len(claim.items)
+            self._pieces[claim.batch_id] -= 1
+            if not self._pieces[claim.batch_id]:
+                del self._pieces[claim.batch_id]
+            self._wake.set()
+
+    # -- working -------------------------------------------------------------------------
+
+    async def _work(self, claim: Claim) -> None:
+        if claim.prepares:
+            await self._queue.prepare(claim)
+            self.wake()
+            return
+        work = _Work(claim)
+        verifying = asyncio.create_task(self._verify(work))
+        renewed_at = self._monotonic()
+        try:
+            while not verifying.done():
+                await asyncio.wait({verifying}, timeout=WRITE_EVERY_S)
+                due = self._monotonic() - renewed_at >= RENEW_EVERY_S
+                if verifying.done() or not (work.answers or due):
+                    continue
+                renewed_at = self._monotonic()
+                if not await self._queue.record(claim, work.take()):
+                    return
+            verifying.result()
+            put_off = self._put_off(work)
+            if not await self._queue.finish(claim, work.take(), put_off):
+                log.warning("a lease ran out", extra={"batch": claim.batch_id})
+                return
+            self._finished()
+        except asyncio.CancelledError:
+            with contextlib.suppress(StoreError):
+                await asyncio.shield(self._give_back(claim, work))
+            raise
+        finally:
+            verifying.cancel()
+            with contextlib.suppress(asyncio.CancelledError, Exception):
+                await verifying
+
+    async def _give_back(self, claim: Claim, work: _Work) -> None:
+        """On the way out: keep what is known, let others do the rest."""
+        if await self._queue.record(claim, work.take()):
+            await self._queue.release(claim)
+
+    async def _verify(self, work: _Work) -> None:
+        claim = work.claim
+        todo = self._same_addresses(work)
+        for _ in range(TRIES):
+            if not todo:
+                return
+            texts = [items[0].email for items in todo]
+            answered: set[int] = set()
+
+            def on_result(
+                place: int,
+                found: Verification,
+                groups: Sequence[list[Item]] = todo,
+                answered: set[int] = answered,
+            ) -> None:
+                answered.add(place)
+                self._heard(work, groups[place], found)
+
+            try:
+                await self._verifier.verify_many(texts, claim.checks, on_result=on_result)
+            except Exception:
+                log.exception("a verifier failed", extra={"batch": claim.batch_id})
+            todo = [items for place, items in enumerate(todo) if place not in answered]
+        for items in todo:
+            for item in items:
+                work.answer(item, self._unexpected(item, claim.checks))
+
+    def _same_addresses(self, work: _Work) -> list[list[Item]]:
+        """Items that are the same address, less those whose answer is known."""
+        groups: dict[str, list[Item]] = {}
+        for item in work.claim.items:
+            address = syntax.parse(item.email)
+            known = self._verdicts.known(address, work.claim.checks)
+            if known is not None:
+                work.answer(item, known[0])
+            else:
+                groups.setdefault(address.normalized, []).append(item)
+        return list(groups.values())
+
+    def _heard(self, work: _Work, items: Sequence[Item], found: Verification) -> None:
+        found = replace(found, evidence=replace(found.evidence, transcript=()))
+        if found.reason is Reason.GREYLISTED and self._may_retry(work.claim):
+            work.greylisted.extend(item.position for item in items)
+            return
+        self._verdicts.keep(found)
+        for item in items:
+            same = item.email == found.address.raw
+            address = found.address if same else syntax.parse(item.email)
+            work.answer(item, replace(found, address=address))
+
+    def _may_retry(self, claim: Claim) -> bool:
+        return claim.retries and claim.attempt < len(self._retries_s)
+
+    def _put_off(self, work: _Work) -> PutOff | None:
+        if not work.greylisted:
+            return None
+        due_at = self._clock() + self._retries_s[work.claim.attempt]
+        return PutOff(tuple(work.greylisted), due_at)
+
+    def _unexpected(self, item: Item, checks: Checks) -> Verification:
+        return Verification(
+            address=syntax.parse(item.email),
+            verdict=Verdict.UNKNOWN,
+            reason=Reason.UNEXPECTED_ERROR,
+            score=0,
+            evidence=Evidence(),
+            checks=checks,
+            verified_at=datetime.fromtimestamp(self._clock(), UTC),
+        )
+
+
+class _Work:
+    """A claim, and what is known of it that is not written yet."""
+
+    def __init__(self, claim: Claim) -> None:
+        self.claim = claim
+        self.answers: list[Answered] = []
+        self.greylisted: list[int] = []
+
+    def answer(self, item: Item, verification: Verification) -> None:
+        self.answers.append(Answered(item.position, verification))
+
+    def take(self) -> list[Answered]:
+        answers, self.answers = self.answers, []
+        return answers

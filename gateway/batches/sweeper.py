@@ -1,0 +1,128 @@
+"""Clearing away: rows that were kept long enough, batches that were deleted or never whole."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Row, delete, func, select, update
+
+from adapters.dialect import Dialect
+from gateway.batches.model import Hidden
+from gateway.batches.records import rules_of
+from gateway.store import Store, StoreError
+from gateway.store.tables import (
+    batch_chunks,
+    batch_days,
+    batch_items,
+    batch_results,
+    batches,
+    deliveries,
+)
+
+log = logging.getLogger(__name__)
+
+EVERY_S = 60.0
+AT_ONCE = 5_000
+"""Rows removed in one transaction; it bounds how long other writers wait."""
+UNFINISHED_FOR = timedelta(hours=1)
+"""How long an upload may take; whoever stored for longer has died of it."""
+DAYS_KEPT = timedelta(days=2)
+
+
+class Sweeper:
+    """Removes what nobody may see any more, and gives the space back."""
+
+    def __init__(
+        self, store: Store, dialects: Mapping[str, Dialect], *, clock: Callable[[], float]
+    ) -> None:
+        self._store = store
+        self._dialects = dialects
+        self._clock = clock
+        self._wake = asyncio.Event()
+
+    def wake(self) -> None:
+        """Something was deleted."""
+        self._wake.set()
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Sweep now and then while inside."""
+        task = asyncio.create_task(self._run())
+        try:
+            yield
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    async def _run(self) -> None:
+        while True:
+            self._wake.clear()
+            try:
+                await self.sweep()
+            except StoreError as exc:
+                log.warning("nothing can be cleared away", extra={"why": str(exc)})
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(EVERY_S):
+                    await self._wake.wait()
+
+    async def sweep(self) -> int:
+        """Remove what is due; how many batches that were."""
+        now = datetime.fromtimestamp(self._clock(), UTC)
+        async with self._store.read() as connection:
+            expired = (await connection.execute(self._expired(now))).all()
+        for batch in expired:
+            forgets = (
+                batch.state in tuple(Hidden) or rules_of(self._dialects[batch.dialect]).forgets
+            )
+            await self._remove(batch, forgets=forgets)
+        if expired:
+            async with self._store.write() as connection:
+                await connection.execute(
+                    delete(batch_days).where(
+                        batch_days.c.day < (now - DAYS_KEPT).date().isoformat()
+                    )
+                )
+            await self._store.reclaim()
+        return len(expired)
+
+    def _expired(self, now: datetime) -> Any:
+        abandoned = (batches.c.state == Hidden.STORING) & (
+            batches.c.created_at < now - UNFINISHED_FOR
+        )
+        kept_enough = (batches.c.rows_until <= self._clock()) & batches.c.rows_gone.is_(False)
+        return select(batches).where((batches.c.state == Hidden.DELETED) | abandoned | kept_enough)
+
+    async def _remove(self, batch: Row[Any], *, forgets: bool) -> None:
+        """Its rows in slabs, then the batch itself or the note that they are gone."""
+        this = batches.c.id == batch.id
+        async with self._store.write() as connection:
+            await connection.execute(
+                update(batches)
+                .where(this)
+                .values(state=Hidden.DELETED if forgets else batch.state, rows_gone=True)
+            )
+        for table in (batch_results, batch_items):
+            async with self._store.read() as connection:
+                last = await connection.scalar(
+                    select(func.max(table.c.position)).where(table.c.batch_id == batch.id)
+                )
+            for start in range(0, -1 if last is None else last + 1, AT_ONCE):
+                async with self._store.write() as connection:
+                    await connection.execute(
+                        delete(table).where(
+                            table.c.batch_id == batch.id,
+                            table.c.position >= start,
+                            table.c.position < start + AT_ONCE,
+                        )
+                    )
+        if forgets:
+            async with self._store.write() as connection:
+                for table in (batch_chunks, deliveries):
+                    await connection.execute(delete(table).where(table.c.batch_id == batch.id))
+                await connection.execute(delete(batches).where(this))

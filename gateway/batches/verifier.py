@@ -1,0 +1,55 @@
+"""Where the answers of a batch come from."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from engine.model import Checks, Verification
+from gateway.verdicts import Verifier
+
+log = logging.getLogger(__name__)
+
+AT_ONCE = 100
+"""Verifications of one piece of work under way at a time, where they are asked one by one."""
+
+OnResult = Callable[[int, Verification], None]
+"""Takes the place in the sequence, and the answer."""
+
+
+class BulkVerifier(Protocol):
+    """Verifies many addresses together."""
+
+    async def verify_many(
+        self, texts: Sequence[str], checks: Checks, *, on_result: OnResult
+    ) -> None:
+        """Call `on_result` for each as it is known, in any order. What is left out failed."""
+        ...
+
+
+class OneByOne:
+    """Asks a verifier for each address, a few at a time."""
+
+    def __init__(self, verifier: Verifier, *, at_once: int = AT_ONCE) -> None:
+        self._verifier = verifier
+        self._at_once = at_once
+
+    async def verify_many(
+        self, texts: Sequence[str], checks: Checks, *, on_result: OnResult
+    ) -> None:
+        todo = iter(enumerate(texts))
+
+        async def work() -> None:
+            for place, text in todo:
+                try:
+                    answer = await self._verifier.verify(text, checks)
+                except Exception:
+                    log.exception("an address of a batch could not be verified")
+                else:
+                    on_result(place, answer)
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(self._at_once, len(texts))):
+                group.create_task(work())
