@@ -223,7 +223,7 @@ class KeyShape:
 
 @dataclass(frozen=True, slots=True)
 class RootPath:
-    """Whole segments of a path that are a dialect's own at the root; of several the longest wins."""
+    """Leading segments of a path that are a dialect's own at the root; the longest wins."""
 
     prefix: str
     parameter: str | None = None
