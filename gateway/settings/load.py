@@ -187,6 +187,8 @@ def _from_text(text: str, info: FieldInfo) -> Any:
         try:
             return json.loads(text)
         except ValueError:
+            if get_origin(kind) is tuple and not text.startswith("["):
+                return [part.strip() for part in text.split(",") if part.strip()]
             raise ValueError("should be a TOML or JSON value") from None
     return text
 

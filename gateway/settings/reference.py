@@ -44,7 +44,8 @@ The file is the one given with `--config`, else the one that `VERIPLEX_CONFIG` n
 
 Each setting can also be given as an environment variable, `VERIPLEX_SECTION__NAME` with two
 underscores between section and name, which wins over the file. Words and numbers are written
-plainly, truth values as `true` or `false`, lists and tables as TOML or JSON:
+plainly, truth values as `true` or `false`, lists and tables as TOML or JSON, and a list of words
+also with commas alone:
 
 ```sh
 VERIPLEX_SERVER__PORT=8080
