@@ -19,7 +19,7 @@ import string
 from dataclasses import replace
 from typing import Any
 
-from adapters.dataoorts import single
+from adapters.dataoorts import bulk, single
 from adapters.dataoorts.problems import FAILED_ATTEMPTS, write_problem
 from adapters.dataoorts.upstream import UPSTREAM
 from adapters.dialect import CheckHealth, Dialect, Endpoint, KeyShape, Plan, RootPath
@@ -56,7 +56,22 @@ ENDPOINTS: tuple[Endpoint[Any], ...] = (
         write=single.write_predict,
     ),
     _health("bulk_health", "/ai_mails_api/bulk/v1"),
+    Endpoint(
+        name="bulk",
+        methods=("POST",),
+        path="/ai_mails_api/bulk/v1",
+        read=bulk.read_submit,
+        write=bulk.write_submitted,
+        body_limit=bulk.BODY_LIMIT,
+    ),
     _health("bulk_results_health", "/ai_mails_api/bulk_results/v1"),
+    Endpoint(
+        name="bulk_results",
+        methods=("POST",),
+        path="/ai_mails_api/bulk_results/v1",
+        read=bulk.read_results,
+        write=bulk.write_results,
+    ),
 )
 
 DIALECT = Dialect(
@@ -75,6 +90,7 @@ DIALECT = Dialect(
     write_problem=write_problem,
     failed_attempts=FAILED_ATTEMPTS,
     key_shape=KeyShape("", "test_", alphabet=string.ascii_letters + string.digits, length=40),
+    batches=bulk.RULES,
     sandbox_key="test_sandbox",
     plans=(Plan("dataoorts", "Dataoorts Unify", batches_per_day=3),),
     upstream=UPSTREAM,

@@ -62,7 +62,7 @@ def _info(request: WireRequest) -> bool:
 
 
 def write_verify(op: VerifyAndPredict, v: Verification) -> WireReply:
-    body: dict[str, object] = {"info": _info_block(v)}
+    body: dict[str, object] = {"info": info_block(v)}
     if op.predict:
         body["user_info"] = _user_info(v.address.local, v.evidence.person)
     return json_reply(body, sort_keys=True)
@@ -76,7 +76,7 @@ def write_health(_: CheckHealth, __: None) -> WireReply:
     return json_reply({"status": "All Services Operational"})
 
 
-def _info_block(v: Verification) -> dict[str, object]:
+def info_block(v: Verification) -> dict[str, object]:
     word = cause_word(v)
     cause = CAUSES[word]
     best = v.evidence.mx[0].host if v.evidence.mx else v.evidence.mx_host

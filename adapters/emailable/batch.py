@@ -65,16 +65,29 @@ class ShowBatch(ReadRows):
 def read_submit(request: WireRequest) -> SubmitJob:
     params = params_of(request)
     simulate = str(params.get("simulate") or "")
-    if simulate:
-        # looked at before all else, so that whatever is sent beside it need not be right
-        return SubmitJob(entries=_entries(params, lenient=True), simulate=simulate)
+    try:
+        return _submit(params, simulate)
+    except Problem as problem:
+        if not simulate:
+            raise
+        # what a test key wants simulated comes first; whoever reads on gets the problem
+        return SubmitJob(entries=_refusing(problem), simulate=simulate)
+
+
+def _submit(params: Mapping[str, Any], simulate: str) -> SubmitJob:
     fields = _fields(params.get("response_fields"))
     return SubmitJob(
         entries=_entries(params),
         retries=truth(params.get("retries"), True),
         webhook_url=_url(params.get("url")),
         options={} if fields is None else {"fields": fields},
+        simulate=simulate,
     )
+
+
+def _refusing(problem: Problem) -> Iterator[Entry]:
+    raise problem
+    yield
 
 
 def read_status(request: WireRequest) -> ShowBatch:
@@ -90,19 +103,17 @@ def read_download(request: WireRequest) -> ReadRows:
     return ReadRows(token=request.path_params["token"])
 
 
-def _entries(params: Mapping[str, Any], *, lenient: bool = False) -> tuple[Entry, ...]:
+def _entries(params: Mapping[str, Any]) -> tuple[Entry, ...]:
     """A text with commas, or an array."""
     emails = params.get("emails")
     if emails is None or emails == "" or emails == []:
-        if lenient:
-            return ()
         raise Problem(ProblemKind.MISSING, field="emails")
     if isinstance(emails, str):
         emails = emails.split(",")
     if not isinstance(emails, list):
         raise Problem(ProblemKind.INVALID, field="emails")
     entries = entries_of(emails, "emails")
-    if not entries and not lenient:
+    if not entries:
         raise Problem(ProblemKind.MISSING, field="emails")
     if len(entries) > MAX_BATCH:
         raise Problem(ProblemKind.TOO_MANY, field="emails", limit=MAX_BATCH)

@@ -14,7 +14,7 @@ Quirks:
 from __future__ import annotations
 
 from adapters.dialect import Dialect, Endpoint, KeyShape, RootPath
-from adapters.generic import account, single
+from adapters.generic import account, bulk, single
 from adapters.generic.problems import write_problem
 from adapters.generic.upstream import UPSTREAM
 
@@ -32,6 +32,36 @@ DIALECT = Dialect(
             read=single.read_verify,
             write=single.write_verify,
             bucket=account.BUCKET,
+        ),
+        Endpoint(
+            name="bulk",
+            methods=("POST",),
+            path="/api/v1/verify/bulk",
+            read=bulk.read_submit,
+            write=bulk.write_submitted,
+            bucket=account.BUCKET,
+            body_limit=bulk.BODY_LIMIT,
+        ),
+        Endpoint(
+            name="job",
+            methods=("GET",),
+            path="/api/v1/jobs/{job_id}",
+            read=bulk.read_job,
+            write=bulk.write_job,
+        ),
+        Endpoint(
+            name="results",
+            methods=("GET",),
+            path="/api/v1/jobs/{job_id}/results",
+            read=bulk.read_results,
+            write=bulk.write_results,
+        ),
+        Endpoint(
+            name="download",
+            methods=("GET",),
+            path="/api/v1/jobs/{job_id}/download",
+            read=bulk.read_download,
+            write=bulk.write_download,
         ),
         Endpoint(
             name="account",
@@ -54,5 +84,6 @@ DIALECT = Dialect(
     key_shape=KeyShape("ev_live_", "ev_test_", length=24),
     sandbox_key="ev_test_sandbox",
     plans=account.PLANS,
+    batches=bulk.RULES,
     upstream=UPSTREAM,
 )

@@ -68,10 +68,10 @@ def _email(value: object) -> str:
 
 
 def write_verify(_: Verify, v: Verification) -> WireReply:
-    return json_reply(_verification(v))
+    return json_reply(verification_of(v))
 
 
-def _verification(v: Verification) -> dict[str, Any]:
+def verification_of(v: Verification) -> dict[str, Any]:
     word = result(v)
     verified_at = v.verified_at.astimezone(UTC).isoformat(timespec="milliseconds")
     return {

@@ -22,10 +22,18 @@ from __future__ import annotations
 from functools import partial
 
 from adapters.dialect import Dialect, Endpoint, KeyShape, Plan, Rate, RootPath
-from adapters.whoisxml import balance, single
+from adapters.whoisxml import balance, bulk, single
 from adapters.whoisxml.params import credential
 from adapters.whoisxml.problems import BULK_PATH, write_problem
 from adapters.whoisxml.upstream import UPSTREAM
+from adapters.wire import WireRequest
+
+
+def _credential(request: WireRequest) -> str | None:
+    if request.path.startswith(BULK_PATH):
+        return bulk.credential(request)
+    return credential(request)
+
 
 DIALECT = Dialect(
     name="whoisxml",
@@ -55,6 +63,17 @@ DIALECT = Dialect(
         ),
         *(
             Endpoint(
+                name=call.path,
+                methods=("POST",),
+                path=f"{BULK_PATH}/{call.path}",
+                read=call.read,
+                write=call.write,
+                body_limit=call.body_limit,
+            )
+            for call in bulk.CALLS
+        ),
+        *(
+            Endpoint(
                 name="balance",
                 methods=("GET",),
                 path=path,
@@ -65,10 +84,11 @@ DIALECT = Dialect(
             for path in ("/user-service/account-balance", "/service/account-balance")
         ),
     ),
-    credential=credential,
+    credential=_credential,
     write_problem=write_problem,
     # the bulk client refuses any other shape before it sends it
     key_shape=KeyShape("at_", "at_", length=29),
+    batches=bulk.RULES,
     sandbox_key="at_sandbox0000000000000000000000",
     plans=(
         Plan(

@@ -23,16 +23,19 @@ def xml_reply(
     headers: tuple[tuple[str, str], ...] = (),
 ) -> WireReply:
     """Elements named for the keys, those of a list named `items`; no declaration, as seen."""
-    return WireReply(status, _element(root, value, items).encode(), XML, headers)
+    return WireReply(status, element(root, value, items).encode(), XML, headers)
 
 
-def _element(name: str, value: object, items: str) -> str:
+def element(name: str, value: object, items: str) -> str:
+    """A member of a record; None is text like the words of the checks."""
     if isinstance(value, Mapping):
-        content = "".join(_element(key, inner, items) for key, inner in value.items())
+        content = "".join(element(key, inner, items) for key, inner in value.items())
     elif isinstance(value, list):
-        content = "".join(_element(items, inner, items) for inner in value)
+        content = "".join(element(items, inner, items) for inner in value)
     else:
-        text = _NO_XML_CHARACTER.sub("\N{REPLACEMENT CHARACTER}", str(value))
+        text = _NO_XML_CHARACTER.sub(
+            "\N{REPLACEMENT CHARACTER}", "null" if value is None else str(value)
+        )
         # an XML reader turns a bare carriage return into a line feed (section 2.11)
         content = escape(text, quote=False).replace("\r", "&#13;")
     return f"<{name}>{content}</{name}>"

@@ -1,0 +1,94 @@
+"""Many addresses: a batch is queued at `/bulk/v1` and fetched from `/bulk_results/v1`."""
+
+from __future__ import annotations
+
+import string
+
+import orjson
+
+from adapters.dataoorts.single import info_block
+from adapters.dataoorts.words import CAUSES, cause_word
+from adapters.dialect import Problem, ProblemKind
+from adapters.jobs import (
+    MAX_BATCH,
+    MAX_ENTRY_CHARACTERS,
+    BatchRules,
+    Entry,
+    Job,
+    JobRows,
+    JobState,
+    ReadRows,
+    Row,
+    SubmitJob,
+)
+from adapters.wire import StreamReply, WireReply, WireRequest, json_reply
+from engine.model import Verification
+
+BODY_LIMIT = 20 * 1024 * 1024
+"""Bytes: 50,000 addresses of 320 characters, in quotes."""
+ID_ALPHABET = string.digits + string.ascii_uppercase
+ID_LENGTH = 27
+KEPT_S = 30 * 86_400
+
+PENDING_STATUS, PENDING = 202, {"status": "processing"}
+"""Not published: neither by its status nor by its type can it be taken for results."""
+
+# -- reading ------------------------------------------------------------------------------
+
+
+def read_submit(request: WireRequest) -> SubmitJob:
+    emails = request.json_object.get("emails")
+    if not isinstance(emails, list) or not emails:
+        raise Problem(ProblemKind.INVALID, field="emails")
+    if len(emails) > MAX_BATCH:
+        raise Problem(ProblemKind.TOO_MANY, field="emails", limit=MAX_BATCH)
+    entries = []
+    for email in emails:
+        if not isinstance(email, str) or not email.strip() or len(email) > MAX_ENTRY_CHARACTERS:
+            raise Problem(ProblemKind.INVALID, field="emails")
+        entries.append(Entry(email.strip()))
+    return SubmitJob(entries=entries)
+
+
+def read_results(request: WireRequest) -> ReadRows:
+    job_id = request.json_object.get("id")
+    if not isinstance(job_id, str) or not job_id.strip():
+        raise Problem(ProblemKind.INVALID, field="id")
+    # the sample is exactly reversed; who matches rows by their place should see that here
+    return ReadRows(job_id=job_id.strip(), backwards=True)
+
+
+# -- writing ------------------------------------------------------------------------------
+
+
+def write_submitted(_: SubmitJob, job: Job) -> WireReply:
+    return json_reply({"id": job.id})
+
+
+def write_results(_: ReadRows, found: JobRows) -> WireReply | StreamReply:
+    if not found.job.state.over:
+        return json_reply(PENDING, PENDING_STATUS)
+    if found.job.state is not JobState.COMPLETED or found.job.rows_gone:
+        raise Problem(ProblemKind.JOB_UNKNOWN)
+    return StreamReply(head=b"[", render=_row, separator=b",", tail=b"]")
+
+
+def _row(row: Row) -> bytes:
+    v = row.verification
+    block = {**info_block(v), "username": v.address.local}
+    return orjson.dumps(block, option=orjson.OPT_SORT_KEYS)
+
+
+# -- rules --------------------------------------------------------------------------------
+
+
+def _word(v: Verification) -> str:
+    return CAUSES[cause_word(v)].test_result
+
+
+RULES = BatchRules(
+    new_id=lambda _, below: "".join(ID_ALPHABET[below(len(ID_ALPHABET))] for _ in range(ID_LENGTH)),
+    word=_word,
+    # no page tells how long
+    kept_s=lambda _: KEPT_S,
+)
