@@ -313,6 +313,8 @@ class Attempt:
     """Of the upstream's HTTP reply, where there was no verdict."""
     detail: str = ""
     """The upstream's own words, where there was no verdict."""
+    asked: bool = True
+    """False where it was passed over: it rested, or its budget was spent."""
 
 
 @dataclass(frozen=True, slots=True)

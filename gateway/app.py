@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import random
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, fields
@@ -17,6 +19,7 @@ from adapters.registry import DIALECTS
 from engine.model import Verdict
 from engine.probe import ProbeConfig, ProbeEngine
 from gateway.accounts import Accounts, open_accounts
+from gateway.answers import Answers
 from gateway.batches.opening import Desk, open_batches
 from gateway.batches.verifier import OneByOne
 from gateway.front import front
@@ -25,11 +28,12 @@ from gateway.http import VendorApp
 from gateway.native import NativeApi
 from gateway.observe import Observer
 from gateway.own import own_app
+from gateway.policy.opening import open_policy
 from gateway.routes import Routes
 from gateway.sandbox import Sandbox
 from gateway.sandbox.keys import TestKeys
 from gateway.service import Service, Wait, wait_at_most
-from gateway.settings import Settings
+from gateway.settings import LOCAL_SOURCE, Settings
 from gateway.store import Store, StoreError, open_store
 from gateway.verdicts import Verdicts, Verifier
 
@@ -91,7 +95,25 @@ async def open_services(
         if verifier is None:
             verifier = await stack.enter_async_context(open_engine(settings))
         ttl_s = {verdict: getattr(settings.cache.ttl_s, verdict) for verdict in Verdict}
-        verdicts = Verdicts(verifier, ttl_s=ttl_s, clock=clock)
+        observer = Observer()
+        await stack.enter_async_context(observer.writing())
+        aggregator = await stack.enter_async_context(
+            open_policy(
+                settings,
+                DIALECTS,
+                store,
+                verifier,
+                clock=clock,
+                monotonic=time.monotonic,
+                rng=random.SystemRandom(),
+                note=observer.attempt,
+            )
+        )
+        observer.watch(aggregator)
+        kept = await stack.enter_async_context(_kept(settings, store, clock))
+        verdicts = Verdicts(
+            aggregator.policy, ttl_s=ttl_s, clock=clock, stale_s=settings.cache.stale_s, kept=kept
+        )
         stack.push_async_callback(verdicts.aclose)
         sandbox = Sandbox(settings.sandbox.seed, test_keys, clock=clock, url=settings.server.url())
         desk = await stack.enter_async_context(
@@ -99,7 +121,7 @@ async def open_services(
                 store,
                 accounts,
                 DIALECTS,
-                OneByOne(verifier),
+                OneByOne(verifier if settings.sources == (LOCAL_SOURCE,) else aggregator.policy),
                 verdicts,
                 retries_s=settings.engine.greylist_retries_s,
                 allow_private_networks=settings.engine.allow_private_networks,
@@ -108,9 +130,15 @@ async def open_services(
                 work=work,
             )
         )
-        service = Service(accounts, verdicts, sandbox, desk.batches, clock=clock, wait=wait)
-        observer = Observer()
-        await stack.enter_async_context(observer.writing())
+        service = Service(
+            accounts,
+            verdicts,
+            sandbox,
+            desk.batches,
+            clock=clock,
+            policy=aggregator.policy,
+            wait=wait,
+        )
         routes = Routes(DIALECTS)
         guard = Guard(_block_rules(settings), clock=clock)
         yield Services(
@@ -124,6 +152,26 @@ async def open_services(
             sandbox=sandbox,
             desk=desk,
         )
+
+
+@contextlib.asynccontextmanager
+async def _kept(
+    settings: Settings, store: Store, clock: Callable[[], float]
+) -> AsyncIterator[Answers | None]:
+    """The answers of earlier runs, and those of this one for the next."""
+    if not settings.cache.stored:
+        yield None
+        return
+    answers = Answers(store, most=settings.cache.max_stored, clock=clock)
+    await answers.load()
+    task = asyncio.create_task(answers.writing())
+    try:
+        yield answers
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        await answers.write()
 
 
 @contextlib.asynccontextmanager

@@ -10,10 +10,19 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Histogram, Metric, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from engine.model import Attempt
+from gateway.policy.circuit import State
+
+if TYPE_CHECKING:
+    from gateway.policy.opening import Opened
 
 log = logging.getLogger("veriplex.request")
 
@@ -60,7 +69,37 @@ class Observer:
         self._dropped = Counter(
             "veriplex_log_lines_dropped", "Request log lines lost.", registry=self.registry
         )
+        self._attempts = Counter(
+            "veriplex_attempts",
+            "Sources asked, by what came of it.",
+            ("source", "outcome"),
+            registry=self.registry,
+        )
+        self._attempt_seconds = Histogram(
+            "veriplex_attempt_seconds",
+            "Time that a source took.",
+            ("source",),
+            buckets=BUCKETS_S,
+            registry=self.registry,
+        )
+        self._cost = Counter(
+            "veriplex_spent",
+            "Spent at a source, in the currency of the settings.",
+            ("source",),
+            registry=self.registry,
+        )
         self._waiting: deque[Seen] = deque()
+
+    def attempt(self, attempt: Attempt) -> None:
+        """Count one source that was asked."""
+        self._attempts.labels(attempt.source, attempt.outcome).inc()
+        self._attempt_seconds.labels(attempt.source).observe(attempt.latency_ms / 1000)
+        if attempt.cost:
+            self._cost.labels(attempt.source).inc(attempt.cost)
+
+    def watch(self, aggregator: Opened) -> None:
+        """Show the state of the upstreams' circuits and keys with the counters."""
+        self.registry.register(_Upstreams(aggregator))
 
     def request(self, seen: Seen) -> None:
         """Count one request, and queue its log line."""
@@ -98,3 +137,29 @@ class Observer:
             seen = self._waiting.popleft()
             fields = {k: v for k, v in asdict(seen).items() if v != "" and k != "seconds"}
             log.info("request", extra={"fields": {**fields, "ms": round(seen.seconds * 1000, 2)}})
+
+
+class _Upstreams(Collector):
+    """What the upstreams are like at the moment of a look."""
+
+    def __init__(self, aggregator: Opened) -> None:
+        self._aggregator = aggregator
+
+    def collect(self) -> Iterator[Metric]:
+        circuits = GaugeMetricFamily(
+            "veriplex_circuit", "1 for the state that a circuit is in.", labels=("source", "state")
+        )
+        credits = GaugeMetricFamily(
+            "veriplex_upstream_credits", "As last read from the balance.", labels=("source", "key")
+        )
+        dead = GaugeMetricFamily(
+            "veriplex_upstream_dead_keys", "Keys that were refused.", labels=("source",)
+        )
+        for source in self._aggregator.upstreams:
+            for state in State:
+                circuits.add_metric((source.name, state), float(source.circuit.state is state))
+            for key in source.keys.keys:
+                if key.credits is not None:
+                    credits.add_metric((source.name, str(key.place)), key.credits)
+            dead.add_metric((source.name,), sum(key.dead for key in source.keys.keys))
+        yield from (circuits, credits, dead)

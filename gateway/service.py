@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from cachetools import TTLCache
@@ -26,11 +27,15 @@ from adapters.jobs import JobOperation, ReadRows
 from engine import people, syntax
 from engine.model import Address, Checks
 from gateway.caller import Books, Caller, Charge, CreditsSpent
+from gateway.policy.outcome import NoAnswer
 from gateway.sandbox import Sandbox
 from gateway.verdicts import Verdicts
 
 if TYPE_CHECKING:
     from gateway.batches.jobs import Batches
+
+if TYPE_CHECKING:
+    from gateway.policy.policy import Policy
 
 FREE_REPEAT_S = 300
 """For how long a question that was answered with `NOT_READY` may be asked again for nothing
@@ -68,12 +73,15 @@ class Service:
         batches: Batches | None = None,
         *,
         clock: Callable[[], float],
+        policy: Policy | None = None,
         wait: Wait = wait_at_most,
     ) -> None:
         self._accounts = accounts
         self._verdicts = verdicts
         self._sandbox = sandbox
         self._batches = batches
+        self._policy = policy
+        self._clock = clock
         self._wait = wait
         self._paid: TTLCache[_Question, Charge] = TTLCache(100_000, FREE_REPEAT_S, timer=clock)
 
@@ -118,7 +126,13 @@ class Service:
         question = (caller.account_id, address.normalized, op.checks)
         charge = self._paid.get(question) or await self._charge(caller)
         try:
-            answer = await self._ask(address, op)
+            answer = await self._ask(caller, address, op)
+        except NoAnswer as none:
+            self._paid.pop(question, None)
+            await self._accounts.refund(charge, 1)
+            if not none.as_unknown:
+                raise
+            return Answer(none.as_verification(self._clock()), "none", none.asked, "fwd=miss")
         except Exception as exc:
             if isinstance(exc, Problem) and exc.kind is ProblemKind.NOT_READY:
                 # five minutes from the first time, however often it is asked again
@@ -130,17 +144,29 @@ class Service:
         self._paid.pop(question, None)
         return answer
 
-    async def _ask(self, address: Address, op: Verify) -> Answer:
-        if not op.refresh and (hit := self._verdicts.known(address, op.checks)):
+    async def _ask(self, caller: Caller, address: Address, op: Verify) -> Answer:
+        asking = None if self._policy is None else self._policy.asking(caller, op.refresh)
+        shares = "" if asking is None else asking.shares
+        if not op.refresh and (hit := self._verdicts.known(address, op.checks, shares)):
             verification, ttl_s = hit
+            if ttl_s < 0:
+                # renewed behind this answer; if too much is going on, with the next one
+                with contextlib.suppress(Problem):
+                    self._verdicts.find_out(address, op.checks, asking, shares=shares, refresh=True)
             return Answer(verification, verification.source, 0, f"hit; ttl={ttl_s}")
-        task = self._verdicts.find_out(address, op.checks)
+        task = self._verdicts.find_out(
+            address, op.checks, asking, shares=shares, refresh=op.refresh
+        )
         if op.wait_s is not None and not await self._wait(task, op.wait_s):
             raise Problem(ProblemKind.NOT_READY)
         # shielded: others may be waiting for the same answer
         verification = await asyncio.shield(task)
+        if verification.cached:
+            verification = replace(verification, address=address)
+            return Answer(verification, verification.source, 0, "hit; detail=stored")
         status = "fwd=request; stored" if op.refresh else "fwd=miss; stored"
-        return Answer(verification, verification.source, 1, status)
+        asked = sum(attempt.asked for attempt in verification.attempts)
+        return Answer(verification, verification.source, asked, status)
 
     async def _charge(self, caller: Caller) -> Charge:
         try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from itertools import product
@@ -23,19 +24,37 @@ MAX_KNOWN = 100_000
 MAX_IN_FLIGHT = 2_000
 """Questions in flight; one more is turned away as `UNAVAILABLE`."""
 
-_Key = tuple[str, Checks]
-
 
 class Verifier(Protocol):
-    """Finds out about an address: the probe engine, or whatever stands in for it."""
+    """Finds out about an address: the probe engine, the policy, or what stands in for them."""
 
     async def verify(
         self, text: str, checks: Checks = ..., deadline_s: float | None = None
     ) -> Verification: ...
 
 
+class Kept(Protocol):
+    """Answers that survive a restart."""
+
+    async def find(
+        self, shares: str, address: Address, checks: Checks
+    ) -> tuple[Verification, float] | None:
+        """The answer to exactly this question, and when it expires (Unix time, s)."""
+        ...
+
+    def keep(self, shares: str, verification: Verification, expires_at: float) -> None: ...
+
+
+_Key = tuple[str, Checks, str]
+"""Normalised address, checks, and whose answers may serve."""
+
+
 class Verdicts:
-    """The verdict cache in front of a verifier."""
+    """The verdict cache in front of a verifier.
+
+    An answer serves questions with the same `shares` alone: routes of keys do not get the
+    answers that other routes paid for, or that other sources gave.
+    """
 
     def __init__(
         self,
@@ -43,43 +62,70 @@ class Verdicts:
         *,
         ttl_s: Mapping[Verdict, float],
         clock: Callable[[], float],
+        stale_s: float = 0.0,
+        kept: Kept | None = None,
         max_in_flight: int = MAX_IN_FLIGHT,
     ) -> None:
+        """`stale_s`: how long after its time an answer is still given once, while it is
+        renewed."""
         self._verifier = verifier
         self._clock = clock
         self._known: TLRUCache[_Key, tuple[Verification, float]] = TLRUCache(
-            MAX_KNOWN, ttu=lambda _, entry, __: entry[1], timer=clock
+            MAX_KNOWN, ttu=lambda _, entry, __: entry[1] + stale_s, timer=clock
         )
         self._ttl_s = ttl_s
+        self._kept = kept
         self._max_in_flight = max_in_flight
-        self._in_flight: dict[_Key, asyncio.Task[Verification]] = {}
+        self._in_flight: dict[tuple[_Key, bool], asyncio.Task[Verification]] = {}
 
-    def known(self, address: Address, checks: Checks) -> tuple[Verification, int] | None:
-        """The kept answer that serves this question, and for how many seconds it still will."""
+    def known(
+        self, address: Address, checks: Checks, shares: str = ""
+    ) -> tuple[Verification, int] | None:
+        """The kept answer that serves this question, and for how many seconds it still will.
+
+        Less than none: its time is over, and it should be renewed (`find_out`).
+        """
         for fuller in COVERING[checks]:
-            entry = self._known.get((address.normalized, fuller))
+            entry = self._known.get((address.normalized, fuller, shares))
             if entry is not None:
                 verification, expires_at = entry
                 # the address as this caller wrote it, not as the first one did
-                ttl_s = max(int(expires_at - self._clock()), 0)
+                ttl_s = math.floor(expires_at - self._clock())
                 return replace(verification, address=address, cached=True), ttl_s
         return None
 
-    def keep(self, verification: Verification) -> None:
+    def keep(self, verification: Verification, shares: str = "") -> None:
         """Let an answer be known for as long as its verdict deserves."""
-        key = (verification.address.normalized, verification.checks)
-        expires_at = self._clock() + self._ttl_s[verification.verdict]
-        self._known[key] = (verification, expires_at)
+        ttl_s = self._ttl_s[verification.verdict]
+        if ttl_s <= 0:
+            return
+        address = verification.address
+        expires_at = self._clock() + ttl_s
+        self._known[address.normalized, verification.checks, shares] = (verification, expires_at)
+        # what is wrong with an address is seen again for nothing
+        if self._kept is not None and address.valid:
+            self._kept.keep(shares, verification, expires_at)
 
-    def find_out(self, address: Address, checks: Checks) -> asyncio.Task[Verification]:
-        """The task that finds it out, shared by all who ask meanwhile. Raises `Problem`."""
-        key = (address.normalized, checks)
-        task = self._in_flight.get(key)
+    def find_out(
+        self,
+        address: Address,
+        checks: Checks,
+        by: Verifier | None = None,
+        *,
+        shares: str = "",
+        refresh: bool = False,
+    ) -> asyncio.Task[Verification]:
+        """The task that finds it out, shared by all who ask meanwhile. Raises `Problem`.
+
+        `refresh` looks at nothing that is kept.
+        """
+        flight = ((address.normalized, checks, shares), refresh)
+        task = self._in_flight.get(flight)
         if task is None:
             if len(self._in_flight) >= self._max_in_flight:
                 raise Problem(ProblemKind.UNAVAILABLE, retry_after_s=1)
-            task = asyncio.create_task(self._find_out(key, address.raw))
-            self._in_flight[key] = task
+            task = asyncio.create_task(self._find_out(flight, address, by or self._verifier))
+            self._in_flight[flight] = task
             task.add_done_callback(_retrieve)
         return task
 
@@ -90,13 +136,30 @@ class Verdicts:
             with contextlib.suppress(asyncio.CancelledError, Exception):
                 await task
 
-    async def _find_out(self, key: _Key, text: str) -> Verification:
+    async def _find_out(
+        self, flight: tuple[_Key, bool], address: Address, by: Verifier
+    ) -> Verification:
+        key, refresh = flight
         try:
-            verification = await self._verifier.verify(text, key[1])
-            self.keep(verification)
+            if self._kept is not None and not refresh:
+                found = await self._recall(self._kept, key, address)
+                if found is not None:
+                    return found
+            verification = await by.verify(address.raw, key[1])
+            self.keep(verification, key[2])
             return verification
         finally:
-            del self._in_flight[key]
+            del self._in_flight[flight]
+
+    async def _recall(self, kept: Kept, key: _Key, address: Address) -> Verification | None:
+        """The stored answer, which is then known in memory again."""
+        _, checks, shares = key
+        for fuller in COVERING[checks]:
+            found = await kept.find(shares, address, fuller)
+            if found is not None and found[1] > self._clock():
+                self._known[address.normalized, fuller, shares] = found
+                return replace(found[0], cached=True)
+        return None
 
 
 def _retrieve(task: asyncio.Task[Verification]) -> None:

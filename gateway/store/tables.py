@@ -29,7 +29,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-REVISION = "0002"
+REVISION = "0003"
 """The newest migration; known here so that an up-to-date database starts without Alembic."""
 
 metadata = MetaData(
@@ -199,3 +199,22 @@ deliveries = Table(
     Index(None, "due_at"),
 )
 """Webhooks that are not delivered yet."""
+
+spending = Table(
+    "spending",
+    metadata,
+    Column("scope", String(80), primary_key=True),  # gateway.policy.budgets.Scope
+    Column("day", String(10), primary_key=True),  # YYYY-MM-DD, UTC
+    Column("micros", BigInteger, nullable=False),  # millionths of the currency
+)
+
+answers = Table(
+    "answers",
+    metadata,
+    Column("digest", LargeBinary(16), primary_key=True),  # of the question; no address is kept
+    Column("answer", LargeBinary, nullable=False),  # gateway.answers
+    Column("expires_at", BigInteger, nullable=False),  # Unix time, s
+    Index(None, "expires_at"),
+    sqlite_with_rowid=False,
+)
+"""The verdict cache."""

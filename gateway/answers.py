@@ -1,0 +1,145 @@
+"""Answers kept in the database, so that a restart does not ask again.
+
+Which answers are there is known in memory, by the digests of their questions alone, so that
+a question that was never asked costs no trip to the database. Answers are written a little
+later and together: what a kill takes with it is asked once more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from hashlib import blake2b
+
+from sqlalchemy import delete, select
+
+from engine.model import Address, Checks, Verification
+from gateway.batches.codec import decode, encode
+from gateway.store import Store, StoreError
+from gateway.store.tables import answers
+
+log = logging.getLogger(__name__)
+
+WRITE_EVERY_S = 0.5
+PURGE_EVERY_S = 60.0
+MAX_WAITING = 20_000
+"""Answers not written yet; beyond it new ones are kept in memory alone."""
+READ_AT_ONCE = 10_000
+NO_ADDRESS = Address("", "", "", "")
+
+
+class Answers:
+    """The stored part of the verdict cache. `clock` is Unix time in seconds."""
+
+    def __init__(self, store: Store, *, most: int, clock: Callable[[], float]) -> None:
+        self._store = store
+        self._most = most
+        self._clock = clock
+        self._there: set[bytes] = set()
+        self._waiting: dict[bytes, tuple[bytes, int]] = {}
+
+    async def load(self) -> None:
+        """Learn which answers are there. Raises StoreError."""
+        last = b""
+        while True:
+            page = (
+                select(answers.c.digest)
+                .where(answers.c.digest > last, answers.c.expires_at > int(self._clock()))
+                .order_by(answers.c.digest)
+                .limit(READ_AT_ONCE)
+            )
+            async with self._store.read() as connection:
+                found = [bytes(row.digest) for row in await connection.execute(page)]
+            if not found:
+                return
+            self._there.update(found)
+            last = found[-1]
+
+    async def find(
+        self, shares: str, address: Address, checks: Checks
+    ) -> tuple[Verification, float] | None:
+        """The answer to exactly this question, and when it expires."""
+        digest = _digest(shares, address, checks)
+        if digest not in self._there:
+            return None
+        try:
+            async with self._store.read() as connection:
+                row = (
+                    await connection.execute(
+                        select(answers.c.answer, answers.c.expires_at).where(
+                            answers.c.digest == digest,
+                            answers.c.expires_at > int(self._clock()),
+                        )
+                    )
+                ).one_or_none()
+        except StoreError:
+            return None
+        if row is None:
+            self._there.discard(digest)
+            return None
+        found = replace(decode(row.answer, "", checks), address=address)
+        return found, float(row.expires_at)
+
+    def keep(self, shares: str, verification: Verification, expires_at: float) -> None:
+        """Write it soon."""
+        if len(self._waiting) < MAX_WAITING:
+            digest = _digest(shares, verification.address, verification.checks)
+            # the question's digest is enough: the address itself is not kept
+            answer = encode(replace(verification, address=NO_ADDRESS))
+            self._waiting[digest] = (answer, int(expires_at))
+
+    async def writing(self) -> None:
+        """Write what waits and purge what is over, until cancelled."""
+        purge_at = self._clock() + PURGE_EVERY_S
+        while True:
+            await asyncio.sleep(WRITE_EVERY_S)
+            try:
+                await self.write()
+                if self._clock() >= purge_at:
+                    purge_at = self._clock() + PURGE_EVERY_S
+                    await self.purge()
+            except StoreError as exc:
+                log.warning("answers not written yet", extra={"why": str(exc)})
+
+    async def write(self) -> None:
+        """Write what waits. Raises StoreError."""
+        waiting, self._waiting = self._waiting, {}
+        if not waiting:
+            return
+        rows = [
+            {"digest": digest, "answer": answer, "expires_at": expires_at}
+            for digest, (answer, expires_at) in waiting.items()
+        ]
+        insert = self._store.insert(answers)
+        upsert = insert.on_conflict_do_update(
+            index_elements=["digest"],
+            set_={"answer": insert.excluded.answer, "expires_at": insert.excluded.expires_at},
+        )
+        try:
+            async with self._store.write() as connection:
+                await connection.execute(upsert, rows)
+        except StoreError:
+            self._waiting = {**waiting, **self._waiting}
+            raise
+        self._there.update(waiting)
+
+    async def purge(self) -> None:
+        """Delete what expired, and what is too much. Raises StoreError."""
+        async with self._store.write() as connection:
+            await connection.execute(
+                delete(answers).where(answers.c.expires_at <= int(self._clock()))
+            )
+            too_many = len(self._there) - self._most
+            if too_many > 0:
+                oldest = select(answers.c.digest).order_by(answers.c.expires_at).limit(too_many)
+                await connection.execute(delete(answers).where(answers.c.digest.in_(oldest)))
+        self._there.clear()
+        await self.load()
+
+
+def _digest(shares: str, address: Address, checks: Checks) -> bytes:
+    flags = f"{checks.dns:d}{checks.smtp:d}{checks.catch_all:d}"
+    text = "\n".join((shares, flags, address.normalized))
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()

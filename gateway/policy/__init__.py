@@ -1,0 +1,1 @@
+"""The aggregator: which source answers, and what happens when one does not."""

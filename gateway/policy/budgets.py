@@ -1,0 +1,215 @@
+"""What may be spent at upstreams, exact to the last call and across restarts and processes.
+
+Where there is a limit, a process takes a few calls' worth at a time from the database before
+it spends it: a kill may leave those unspent, but nothing is ever spent beyond the limit. What
+is not limited is counted, and written now and then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from gateway.store import Store, StoreError
+from gateway.store.tables import spending
+
+log = logging.getLogger(__name__)
+
+MICRO = 1_000_000
+"""Parts of one unit of the currency in which amounts are kept."""
+CALLS_AT_ONCE = 50
+"""Worth taken from the database at most; less towards the end, so that several processes
+share what is left."""
+TIDY_EVERY_S = 2.0
+"""How often counts are written, and what lay unused is put back."""
+REFUSED_FOR_S = 1.0
+"""How long a refusal is believed without looking again."""
+
+
+def micros(amount: float) -> int:
+    """An amount of the settings in millionths."""
+    return round(amount * MICRO)
+
+
+@dataclass(frozen=True, slots=True)
+class Cap:
+    """What one scope may spend, in millionths; 0 is without limit."""
+
+    daily: int = 0
+    monthly: int = 0
+
+    def __bool__(self) -> bool:
+        return bool(self.daily or self.monthly)
+
+
+UNCAPPED = Cap()
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Who spends: `source:NAME` or `key:ID`, and how much it may."""
+
+    name: str
+    cap: Cap = UNCAPPED
+
+
+@dataclass(slots=True)
+class _Purse:
+    """What one scope has taken and not spent yet."""
+
+    day: str = ""
+    left: int = 0
+    used: bool = False
+    refused_until: float = 0.0
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+class Budgets:
+    """Everything that is spent. `clock` is Unix time in seconds."""
+
+    def __init__(self, store: Store, *, clock: Callable[[], float]) -> None:
+        self._store = store
+        self._clock = clock
+        self._purses: defaultdict[str, _Purse] = defaultdict(_Purse)
+        self._counts: defaultdict[tuple[str, str], int] = defaultdict(int)
+
+    async def reserve(self, scopes: Sequence[Scope], price: int) -> bool:
+        """Take the price of one call from all scopes, or from none. Raises StoreError."""
+        if price <= 0:
+            return True
+        taken: list[Scope] = []
+        try:
+            for scope in scopes:
+                if not await self._take(scope, price):
+                    return False
+                taken.append(scope)
+        finally:
+            if len(taken) < len(scopes):
+                self.give_back(taken, price)
+        return True
+
+    def give_back(self, scopes: Sequence[Scope], price: int) -> None:
+        """The call was not billed."""
+        for scope in scopes if price > 0 else ():
+            if scope.cap:
+                self._purses[scope.name].left += price
+            else:
+                self._counts[scope.name, self._today()] -= price
+
+    async def spent(self, scope: str) -> tuple[int, int]:
+        """What a scope spent today and this month, in millionths. Raises StoreError."""
+        await self.write(everything=False)
+        async with self._store.read() as connection:
+            day, month = await self._sums(connection, scope)
+        left = self._purses[scope].left
+        return day - left, month - left
+
+    async def tidying(self) -> None:
+        """Write counts and put back what lies unused, again and again."""
+        while True:
+            await asyncio.sleep(TIDY_EVERY_S)
+            try:
+                await self.write(everything=False)
+            except StoreError as exc:
+                log.warning("spending not written yet", extra={"why": str(exc)})
+
+    async def write(self, *, everything: bool) -> None:
+        """Write counts, and put back what was not used lately, or all. Raises StoreError."""
+        moves: defaultdict[tuple[str, str], int] = defaultdict(int)
+        counts, self._counts = self._counts, defaultdict(int)
+        for place, amount in counts.items():
+            moves[place] += amount
+        for name, purse in self._purses.items():
+            if purse.left and (everything or not purse.used):
+                moves[name, purse.day] -= purse.left
+                purse.left = 0
+            purse.used = False
+        moves = defaultdict(int, {place: amount for place, amount in moves.items() if amount})
+        if not moves:
+            return
+        try:
+            async with self._store.write() as connection:
+                for (scope, day), amount in moves.items():
+                    await self._move(connection, scope, day, amount)
+        except StoreError:
+            for place, amount in moves.items():
+                self._counts[place] += amount
+            raise
+
+    async def _take(self, scope: Scope, price: int) -> bool:
+        today = self._today()
+        if not scope.cap:
+            self._counts[scope.name, today] += price
+            return True
+        purse = self._purses[scope.name]
+        if self._spend(purse, today, price):
+            return True
+        async with purse.lock:
+            # whoever had the lock may have taken enough for us too
+            if self._spend(purse, today, price):
+                return True
+            if purse.refused_until > self._clock():
+                return False
+            if purse.day != today:
+                self._counts[scope.name, purse.day or today] -= purse.left
+                purse.day, purse.left = today, 0
+            taken = await self._withdraw(scope, price, purse.left)
+            if taken == 0:
+                purse.refused_until = self._clock() + REFUSED_FOR_S
+                return False
+            purse.left += taken
+            return self._spend(purse, today, price)
+
+    @staticmethod
+    def _spend(purse: _Purse, today: str, price: int) -> bool:
+        if purse.day != today or purse.left < price:
+            return False
+        purse.left -= price
+        purse.used = True
+        return True
+
+    async def _withdraw(self, scope: Scope, price: int, have: int) -> int:
+        """Write some calls' worth down as spent; 0 if the limit has no room for one."""
+        async with self._store.write() as connection:
+            day, month = await self._sums(connection, scope.name)
+            rooms = []
+            if scope.cap.daily:
+                rooms.append(scope.cap.daily - day)
+            if scope.cap.monthly:
+                rooms.append(scope.cap.monthly - month)
+            calls = (min(rooms) + have) // price
+            if calls <= 0:
+                return 0
+            calls = max(1, min(CALLS_AT_ONCE, calls // 4))
+            amount = calls * price - have
+            await self._move(connection, scope.name, self._today(), amount)
+            return amount
+
+    async def _sums(self, connection: AsyncConnection, scope: str) -> tuple[int, int]:
+        today = self._today()
+        rows = await connection.execute(
+            select(spending.c.day, func.sum(spending.c.micros))
+            .where(spending.c.scope == scope, spending.c.day.startswith(today[:7]))
+            .group_by(spending.c.day)
+        )
+        by_day: dict[str, int] = {day: int(amount) for day, amount in rows}
+        return by_day.get(today, 0), sum(by_day.values())
+
+    async def _move(self, connection: AsyncConnection, scope: str, day: str, amount: int) -> None:
+        insert = self._store.insert(spending).values(scope=scope, day=day, micros=amount)
+        await connection.execute(
+            insert.on_conflict_do_update(
+                index_elements=["scope", "day"],
+                set_={"micros": spending.c.micros + insert.excluded.micros},
+            )
+        )
+
+    def _today(self) -> str:
+        return datetime.fromtimestamp(self._clock(), UTC).strftime("%Y-%m-%d")

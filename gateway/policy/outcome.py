@@ -1,0 +1,41 @@
+"""That no source answered, with all that was tried. Light, for those who only catch it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from adapters.dialect import Problem
+from engine.model import Address, Attempt, Checks, Evidence, Reason, Verdict, Verification
+from engine.score import score
+
+
+@dataclass(eq=False)
+class NoAnswer(Problem):
+    """No source answered."""
+
+    attempts: tuple[Attempt, ...] = ()
+    as_unknown: bool = False
+    """Whether the settings want an unknown verdict for it."""
+    address: Address | None = None
+    checks: Checks = Checks()
+
+    @property
+    def asked(self) -> int:
+        """Sources that were asked."""
+        return sum(attempt.asked for attempt in self.attempts)
+
+    def as_verification(self, at: float) -> Verification:
+        """The unknown verdict that the settings may want in its place."""
+        assert self.address is not None
+        return Verification(
+            address=self.address,
+            verdict=Verdict.UNKNOWN,
+            reason=Reason.UNEXPECTED_ERROR,
+            score=score(Verdict.UNKNOWN, Reason.UNEXPECTED_ERROR, Evidence()),
+            evidence=Evidence(),
+            checks=self.checks,
+            verified_at=datetime.fromtimestamp(at, UTC),
+            source="none",
+            attempts=self.attempts,
+        )

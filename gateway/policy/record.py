@@ -1,0 +1,140 @@
+"""Exchanges with an upstream as files in the format of `compat_fixtures`, for watching drift.
+
+Keys, and the address and names that were asked about, are replaced before anything is
+written; one file is kept for each kind of reply, so that the folder stays small.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, urlencode
+
+import orjson
+
+from adapters.dialect import Dialect
+from adapters.upstream import Fault, Question, Told, UpstreamReply, UpstreamRequest
+
+log = logging.getLogger(__name__)
+
+LOCAL, DOMAIN = "someone", "example.com"
+"""What stands for the mailbox and its domain."""
+MAX_FILES = 200
+"""Kinds of replies kept; beyond that nothing is written."""
+PERSONAL = frozenset(
+    {"first_name", "last_name", "full_name", "name", "owner_email", "email_avatar", "username"}
+    | {"did_you_mean", "user", "tag"}
+)
+"""Members of a reply that name a person, whoever it is."""
+HOST = re.compile(r"[\w.+-]+@[\w.-]+")
+
+
+class Recording:
+    """Writes the first exchange of each kind. Never raises."""
+
+    def __init__(self, folder: Path, dialect: Dialect, base_url: str) -> None:
+        self._folder = folder / dialect.name
+        self._dialect = dialect
+        self._base_url = base_url
+        self._seen: set[str] = set()
+
+    def __call__(
+        self, key: str, question: Question, request: UpstreamRequest, reply: UpstreamReply | Fault
+    ) -> None:
+        if isinstance(reply, Fault) or len(self._seen) >= MAX_FILES:
+            return
+        name = f"{request.path.strip('/').replace('/', '_')}_{self._kind(question, reply)}"
+        if name in self._seen:
+            return
+        self._seen.add(name)
+        try:
+            self._write(name, _scrubbed(self._case(request, reply), key, question))
+        except OSError as exc:
+            log.warning("exchange not recorded", extra={"why": exc.strerror})
+
+    def _kind(self, question: Question, reply: UpstreamReply) -> str:
+        """What tells one reply from another: its status, and what we read in it."""
+        assert self._dialect.upstream is not None
+        told = self._dialect.upstream.parse_verify(question, reply)
+        if isinstance(told, Told):
+            return f"{reply.status}_{told.verdict}_{told.reason}"
+        return f"{reply.status}"
+
+    def _case(self, request: UpstreamRequest, reply: UpstreamReply) -> dict[str, Any]:
+        query = urlencode(request.query)
+        asked: dict[str, Any] = {
+            "method": request.method,
+            "url": request.path + (f"?{query}" if query else ""),
+            "headers": dict(request.headers),
+        }
+        if request.body:
+            asked["json"] = orjson.loads(request.body)
+        replied: dict[str, Any] = {
+            "status": reply.status,
+            "headers": {"content-type": reply.headers.get("content-type", "")},
+        }
+        if reply.json is None:
+            replied["text"] = reply.body.decode("utf-8", "replace")
+        else:
+            replied["json"] = reply.json
+        day = datetime.fromtimestamp(reply.at, UTC).strftime("%Y-%m-%d")
+        return {
+            "about": "Recorded.",
+            "source": f"{self._base_url} (seen), {day}",
+            "request": asked,
+            "reply": replied,
+        }
+
+    def _write(self, name: str, case: dict[str, Any]) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(case, indent=2, ensure_ascii=False)
+        (self._folder / f"{name}.json").write_text(text + "\n", "utf-8")
+
+
+def _scrubbed(case: dict[str, Any], key: str, question: Question) -> dict[str, Any]:
+    """The case without the key, the address, its parts, and whatever else looks like one."""
+    address = question.address
+    case["request"]["url"] = _url(case["request"]["url"], key, question)
+    words = {
+        key: "{key}",
+        address.raw: f"{LOCAL}@{DOMAIN}",
+        address.normalized: f"{LOCAL}@{DOMAIN}",
+        address.local: LOCAL,
+        address.user: LOCAL,
+        address.domain: DOMAIN,
+        address.ascii_domain: DOMAIN,
+    }
+    ordered = sorted((word for word in words.items() if len(word[0]) > 2), key=lambda w: -len(w[0]))
+    clean: dict[str, Any] = _walk(case, ordered)
+    return clean
+
+
+def _url(url: str, key: str, question: Question) -> str:
+    """Parameters are replaced decoded, since an address looks different encoded."""
+    path, _, query = url.partition("?")
+    if not query:
+        return url
+    pairs = [
+        (name, value.replace(key, "{key}").replace(question.address.raw, f"{LOCAL}@{DOMAIN}"))
+        for name, value in parse_qsl(query, keep_blank_values=True)
+    ]
+    return f"{path}?{urlencode(pairs, safe='{}@')}"
+
+
+def _walk(value: Any, words: list[tuple[str, str]], name: str = "") -> Any:
+    if isinstance(value, Mapping):
+        return {inner: _walk(told, words, inner) for inner, told in value.items()}
+    if isinstance(value, list):
+        return [_walk(told, words, name) for told in value]
+    if not isinstance(value, str):
+        return value
+    if name in PERSONAL:
+        return "Someone" if value else value
+    for word, other in words:
+        value = value.replace(word, other)
+    return HOST.sub(f"{LOCAL}@{DOMAIN}", value)

@@ -1,0 +1,358 @@
+"""The sources of answers: the local engine, and each upstream.
+
+A source is asked once and says what it found, or why it found nothing; which source to ask,
+and what to do about a fault, is the policy's business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Protocol
+
+from adapters.upstream import (
+    Fault,
+    FaultKind,
+    Pending,
+    Question,
+    Told,
+    Upstream,
+    UpstreamReply,
+    UpstreamRequest,
+)
+from engine.known import known
+from engine.model import Checks, Evidence, Verdict, Verification
+from engine.score import score
+from gateway.policy.circuit import Admission, Circuit
+from gateway.policy.keyring import EMPTY_PAUSE_S, Key, KeyRing
+from gateway.policy.latency import Latency
+from gateway.policy.throttle import Throttle
+from gateway.verdicts import Verifier
+
+if TYPE_CHECKING:
+    from adapters.sender import Place, Sender
+
+log = logging.getLogger(__name__)
+
+Finding = Verification | Fault
+
+AGAINST_THE_SOURCE = frozenset(
+    {
+        FaultKind.UNREACHABLE,
+        FaultKind.TIMED_OUT,
+        FaultKind.BROKEN,
+        FaultKind.GARBAGE,
+        FaultKind.SERVER_ERROR,
+    }
+)
+"""Faults that open a circuit. The others are about the key, the pace or the request."""
+
+PERHAPS_BILLED = frozenset({FaultKind.TIMED_OUT, FaultKind.BROKEN, FaultKind.GARBAGE})
+"""Faults after which the vendor may have charged all the same: they count as spent."""
+
+SAFE_TO_REPEAT = frozenset({FaultKind.UNREACHABLE, FaultKind.TOO_FAST})
+"""Faults after which the same source may be asked again: nothing was sent, or nothing done."""
+
+LONGEST_PENDING_PAUSE_S = 5.0
+CONNECT_TIMEOUT_S = 5.0
+
+
+class Source(Protocol):
+    """Somebody who can be asked."""
+
+    name: str
+    price: int
+    """Of one call, in millionths of the settings' currency."""
+    weight: float
+    timeout_s: float
+    final: frozenset[Verdict]
+    """The verdicts that it is believed without asking on."""
+    latency: Latency
+
+    @property
+    def ready_in_s(self) -> float:
+        """Seconds until it makes sense to ask; 0 is now."""
+        ...
+
+    @property
+    def busy(self) -> bool:
+        """Whether a question would have to wait for its turn."""
+        ...
+
+    @property
+    def out_of_use(self) -> str:
+        """Why nobody should wait for it, such as dead keys; empty if there is no reason."""
+        ...
+
+    def admit(self) -> Admission:
+        """Ask to ask: `YES` must be followed by `ask`."""
+        ...
+
+    async def ask(self, question: Question) -> Finding:
+        """What it finds out within `question.wait_s`; never raises for what it does wrong."""
+        ...
+
+
+class LocalSource:
+    """The probe engine, or what stands in for it."""
+
+    name = "local"
+    price = 0
+    weight = 1.0
+    ready_in_s = 0.0
+    busy = False
+    out_of_use = ""
+
+    def __init__(
+        self, verifier: Verifier, *, timeout_s: float, final: frozenset[Verdict], alone: bool
+    ) -> None:
+        """`alone`: there is nobody to ask in its place, so that a bug may be seen as one."""
+        self._verifier = verifier
+        self._alone = alone
+        self.timeout_s = timeout_s
+        self.final = final
+        self.latency = Latency()
+
+    def admit(self) -> Admission:
+        return Admission.YES
+
+    async def ask(self, question: Question) -> Finding:
+        text, checks = question.address.raw, question.checks
+        if self._alone:
+            return await self._verifier.verify(text, checks, question.wait_s)
+        try:
+            async with asyncio.timeout(question.wait_s):
+                found = await self._verifier.verify(text, checks, question.wait_s)
+        except TimeoutError:
+            return Fault(FaultKind.TIMED_OUT)
+        except Exception:
+            log.exception("the local engine failed")
+            return Fault(FaultKind.SERVER_ERROR)
+        self.latency.note(found.duration_s)
+        return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpstreamRules:
+    """What the settings say of one upstream."""
+
+    name: str
+    price: int = 0
+    weight: float = 1.0
+    timeout_s: float = 10.0
+    final: frozenset[Verdict] = frozenset(Verdict)
+
+
+Recorder = Callable[[str, Question, UpstreamRequest, UpstreamReply | Fault], None]
+"""Takes an exchange with a key in it, which it must not keep."""
+
+
+class UpstreamSource:
+    """One upstream: its keys, its circuit, its limits, its connections."""
+
+    def __init__(
+        self,
+        rules: UpstreamRules,
+        place: Place,
+        sender: Sender,
+        *,
+        keys: KeyRing,
+        circuit: Circuit,
+        throttle: Throttle,
+        clock: Callable[[], float],
+        rng: random.Random,
+        record: Recorder | None = None,
+    ) -> None:
+        assert place.dialect.upstream is not None
+        self.name = rules.name
+        self.price = rules.price
+        self.weight = rules.weight
+        self.timeout_s = rules.timeout_s
+        self.final = rules.final
+        self.place = place
+        self.keys = keys
+        self.circuit = circuit
+        self.latency = Latency()
+        self._upstream: Upstream = place.dialect.upstream
+        self._sender = sender
+        self._throttle = throttle
+        self._clock = clock
+        self._rng = rng
+        self._record = record
+
+    @property
+    def ready_in_s(self) -> float:
+        return max(self.circuit.reopens_in_s, self.keys.ready_in_s)
+
+    @property
+    def busy(self) -> bool:
+        return self._throttle.busy
+
+    @property
+    def out_of_use(self) -> str:
+        if self.keys.all_dead:
+            return "every key was refused"
+        return ""
+
+    def admit(self) -> Admission:
+        if self.keys.ready_in_s > 0:
+            return Admission.NO
+        return self.circuit.admit(self.timeout_s + CONNECT_TIMEOUT_S)
+
+    async def ask(self, question: Question) -> Finding:
+        settled = False
+        give_up_at = self._clock() + question.wait_s
+        try:
+            async with asyncio.timeout(question.wait_s):
+                await self._throttle.enter()
+        except TimeoutError:
+            self.circuit.left()
+            return Fault(FaultKind.TIMED_OUT, "no free place in time")
+        try:
+            finding = await self._with_keys(question, give_up_at)
+            self._settle(finding)
+            settled = True
+            return finding
+        finally:
+            self._throttle.leave()
+            if not settled:
+                self.circuit.left()
+
+    def _settle(self, finding: Finding) -> None:
+        """Tell the circuit."""
+        if isinstance(finding, Verification):
+            self.circuit.succeeded()
+            self.latency.note(finding.duration_s)
+        elif finding.kind in AGAINST_THE_SOURCE:
+            self.circuit.failed(finding.retry_after_s)
+        else:
+            self.circuit.left()
+
+    async def _with_keys(self, question: Question, give_up_at: float) -> Finding:
+        """Ask with one key after the other while it is the key that is at fault."""
+        finding: Finding = Fault(FaultKind.DEAD_KEY, "no key can be used now")
+        for _ in self.keys.keys:
+            key = self.keys.pick()
+            if key is None:
+                break
+            finding = await self._with_key(question, key, give_up_at)
+            if isinstance(finding, Verification):
+                self.keys.works(key)
+                return finding
+            match finding.kind:
+                case FaultKind.DEAD_KEY:
+                    self.keys.refused(key)
+                case FaultKind.NO_CREDITS:
+                    self.keys.rest(key, finding.retry_after_s or EMPTY_PAUSE_S)
+                case FaultKind.TOO_FAST:
+                    after_s = finding.retry_after_s
+                    pause_s = self._upstream.min_wait_s if after_s is None else after_s
+                    self.keys.rest(key, max(pause_s, 0.05))
+                case _:
+                    return finding
+        return finding
+
+    async def _with_key(self, question: Question, key: Key, give_up_at: float) -> Finding:
+        """Ask, and ask again while the answer is being worked on: those repeats are free."""
+        began = self._clock()
+        while True:
+            left_s = give_up_at - self._clock()
+            if left_s <= 0:
+                return Fault(FaultKind.PENDING, "not ready in time")
+            request = self._upstream.build_verify(key.value, replace(question, wait_s=left_s))
+            reply = await self._sender.send(
+                self.place,
+                request,
+                connect_s=min(CONNECT_TIMEOUT_S, left_s),
+                timeout_s=left_s,
+            )
+            if self._record is not None:
+                self._record(key.value, question, request, reply)
+            if isinstance(reply, Fault):
+                return reply
+            told = self._upstream.parse_verify(question, reply)
+            if isinstance(told, Told):
+                return self._verification(question, told, reply.at, self._clock() - began)
+            if isinstance(told, Fault):
+                return told
+            await self._pause(told, give_up_at)
+
+    async def _pause(self, pending: Pending, give_up_at: float) -> None:
+        pause_s = min(pending.retry_after_s, LONGEST_PENDING_PAUSE_S)
+        pause_s *= self._rng.uniform(0.8, 1.2)
+        await asyncio.sleep(max(min(pause_s, give_up_at - self._clock()), 0.0))
+
+    def _verification(
+        self, question: Question, told: Told, at: float, duration_s: float
+    ) -> Verification:
+        points = told.score
+        if points is None:
+            points = score(told.verdict, told.reason, told.evidence)
+        return Verification(
+            address=question.address,
+            verdict=told.verdict,
+            reason=told.reason,
+            score=min(max(points, 0), 100),
+            evidence=told.evidence,
+            checks=question.checks,
+            verified_at=told.verified_at or datetime.fromtimestamp(at, UTC),
+            duration_s=duration_s,
+            source=self.name,
+        )
+
+    async def balance(self, key: Key, timeout_s: float) -> int | Fault | None:
+        """What is left to pay with, without paying; None where the vendor cannot be asked.
+
+        A vendor without a balance gets its health address called, which shows no key.
+        """
+        if self._upstream.build_balance is not None:
+            assert self._upstream.parse_balance is not None
+            request = self._upstream.build_balance(key.value)
+            reply = await self._get(request, timeout_s)
+            return reply if isinstance(reply, Fault) else self._upstream.parse_balance(reply)
+        if self._upstream.build_health is not None:
+            reply = await self._get(self._upstream.build_health(), timeout_s)
+            if isinstance(reply, Fault):
+                return reply
+            if reply.status != 200:
+                return Fault(FaultKind.SERVER_ERROR, status=reply.status)
+        return None
+
+    async def _get(self, request: UpstreamRequest, timeout_s: float) -> UpstreamReply | Fault:
+        return await self._sender.send(
+            self.place, request, connect_s=CONNECT_TIMEOUT_S, timeout_s=timeout_s
+        )
+
+
+def completed(v: Verification, looked_up: Evidence | None = None) -> Verification:
+    """`v` with what our own lists know, and `looked_up` in DNS, where the source said nothing.
+
+    The verdict, its reason and the score stay the source's.
+    """
+    lists = known(v.address)
+    e = v.evidence
+    more: dict[str, object] = {
+        "disposable": e.disposable or lists.disposable,
+        "free": e.free or lists.free,
+        "role": e.role or lists.role,
+        "no_reply": e.no_reply or lists.no_reply,
+        "did_you_mean": e.did_you_mean or lists.did_you_mean,
+        "person": e.person or lists.person,
+    }
+    if looked_up is not None:
+        if not e.mx:
+            more |= {"dns": looked_up.dns, "mx": looked_up.mx}
+        more |= {
+            "provider": e.provider or looked_up.provider,
+            "spf": looked_up.spf if e.spf is None else e.spf,
+            "dmarc": looked_up.dmarc if e.dmarc is None else e.dmarc,
+        }
+    return replace(v, evidence=replace(e, **more))  # type: ignore[arg-type]
+
+
+DNS_ONLY = Checks(dns=True, smtp=False, catch_all=False)
+"""What is looked up beside an upstream's answer, if the settings want it."""
