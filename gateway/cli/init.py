@@ -6,7 +6,7 @@ import json
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
@@ -50,16 +50,23 @@ def init(
 
 def template() -> str:
     """The file's text, made from the settings themselves."""
-    from gateway.settings.model import Settings, Upstream, section_of
+    from gateway.settings.model import Routing, Section, Settings, section_of
 
     parts = [_INTRODUCTION]
     for name, info in Settings.model_fields.items():
         section = section_of(info)
         if section is not None:
-            parts.append(_comment(section.__doc__ or "") + f"[{name}]\n")
-            parts += [_setting(key, inner) for key, inner in section.model_fields.items()]
-    parts.append(_comment(Upstream.__doc__ or "") + "# [[upstreams]]\n")
-    parts += [_setting(key, inner) for key, inner in Upstream.model_fields.items()]
+            head, known = f"[{name}]", Section
+        else:  # a list of tables; a route has all that routing has
+            section = get_args(info.annotation)[0]
+            head, known = f"# [[{name}]]", Routing if issubclass(section, Routing) else Section
+        also = "all of [routing]" if known is Routing else ""
+        parts.append(_comment(f"{section.__doc__} {also}") + f"{head}\n")
+        parts += [
+            _setting(key, inner, f"{name}.{key}")
+            for key, inner in section.model_fields.items()
+            if key not in known.model_fields
+        ]
     return "\n".join(parts)
 
 
@@ -68,22 +75,25 @@ _INTRODUCTION = """\
 # Each can also be given as VERIPLEX_SECTION__NAME, such as VERIPLEX_SERVER__PORT=8080.
 """
 
-_EXAMPLES: dict[str, str] = {
-    "name": "emailable-main",
-    "dialect": "emailable",
-    "base_url": "https://api.emailable.com/v1",
-    "api_key": "env:EMAILABLE_API_KEY",
+_EXAMPLES: dict[str, Any] = {
+    "upstreams.name": "emailable-main",
+    "upstreams.dialect": "emailable",
+    "upstreams.base_url": "https://api.emailable.com/v1",
+    "upstreams.api_key": "env:EMAILABLE_API_KEY",
+    "routes.name": "sign-up",
+    "routes.keys": ["sign-up form"],
 }
-"""For settings without a default: those of an upstream."""
+"""For settings without a default."""
 
 
-def _setting(name: str, info: FieldInfo) -> str:
+def _setting(name: str, info: FieldInfo, full_name: str) -> str:
     from gateway.settings.model import Section
 
-    value: Any = _EXAMPLES[name] if info.is_required() else info.default
+    value: Any = _EXAMPLES[full_name] if info.is_required() else info.default
     if isinstance(value, Section):
         return "".join(
-            _setting(f"{name}.{inner}", field) for inner, field in type(value).model_fields.items()
+            _setting(f"{name}.{inner}", field, f"{full_name}.{inner}")
+            for inner, field in type(value).model_fields.items()
         )
     # JSON's strings, numbers, truth values and lists are TOML's too.
     return _comment(info.description or "") + f"# {name} = {json.dumps(value)}\n"
