@@ -24,6 +24,7 @@ from gateway.caller import Books, Caller, Unavailable
 from gateway.guard import Guard
 from gateway.limits import TooFast
 from gateway.observe import Observer, Seen
+from gateway.policy.outcome import NoAnswer
 from gateway.routes import Place, Routes
 from gateway.sandbox import Sandbox
 from gateway.sandbox.deliver import ConnectionLost, faulty
@@ -131,9 +132,12 @@ class VendorApp:
             return await self._run(x, x.endpoint, x.request)
         except Problem as exc:
             x.problem = exc
+            if isinstance(exc, NoAnswer):
+                x.answer = Answer(None, "none", exc.asked, "fwd=miss")
         except Simulated as exc:
             assert x.endpoint is not None
             x.simulated = exc.word
+            assert x.request is not None
             x.problem = problem_of(exc.word, dialect, x.request, x.endpoint, self._sandbox.clock())
         except Unreadable as exc:
             x.problem = Problem(ProblemKind.UNREADABLE, str(exc))
@@ -146,7 +150,9 @@ class VendorApp:
             log.exception("request failed", extra={"request_id": x.request_id})
             x.problem = Problem(ProblemKind.INTERNAL)
         self._guard.note(dialect, x.client_ip, x.problem.kind)
-        return dialect.write_problem(x.request, x.problem, x.endpoint)
+        # without a body, where the request did not come as far as that
+        request = x.request or x.wire_request(b"", {})
+        return dialect.write_problem(request, x.problem, x.endpoint)
 
     async def _run(
         self, x: _Exchange, endpoint: Endpoint[Any], request: WireRequest
@@ -235,8 +241,8 @@ class _Exchange:
         self, place: Place, scope: Scope, headers: dict[str, str], request_id: str
     ) -> None:
         self.place = place
-        self.method: str = scope["method"]
-        self.query_string: str = scope["query_string"].decode("latin-1")
+        self.method = scope["method"]
+        self.query_string = scope["query_string"].decode("latin-1")
         self.headers = headers
         self.request_id = request_id
         client = scope.get("client")
@@ -249,7 +255,7 @@ class _Exchange:
         self.effects: Effects | None = None
         self.simulated = ""
         self.answer = NO_ANSWER
-        self.request = self.wire_request(b"", {})
+        self.request: WireRequest | None = None
 
     def logged(self, now: float, reply: WireReply | StreamReply) -> Exchange:
         """As the request log keeps it."""
@@ -264,7 +270,7 @@ class _Exchange:
             path=self.place.path,
             query=self.query_string,
             headers=self.headers,
-            body=self.request.body,
+            body=self.request.body if self.request else b"",
             credential=self.credential or "",
             status=reply.status,
             reply=reply.body if isinstance(reply, WireReply) else reply.head,

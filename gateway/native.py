@@ -48,6 +48,7 @@ def as_json(v: Verification) -> dict[str, Any]:
         },
         "checks": v.checks,
         "evidence": v.evidence,
+        "attempts": v.attempts,
     }
 
 
