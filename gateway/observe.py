@@ -11,8 +11,7 @@ import contextlib
 import logging
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, Metric, generate_latest
 from prometheus_client.core import GaugeMetricFamily
@@ -20,6 +19,7 @@ from prometheus_client.registry import Collector
 
 from engine.model import Attempt
 from gateway.policy.circuit import State
+from gateway.tally import Tally
 
 if TYPE_CHECKING:
     from gateway.policy.opening import Opened
@@ -33,8 +33,7 @@ WRITE_EVERY_S = 0.2
 BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(NamedTuple):
     """One request as it is logged: no key, no mailbox."""
 
     request_id: str
@@ -55,17 +54,8 @@ class Observer:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        names = ("dialect", "endpoint", "status", "source")
-        self._requests = Counter(
-            "veriplex_requests", "Vendor requests answered.", names, registry=self.registry
-        )
-        self._seconds = Histogram(
-            "veriplex_request_seconds",
-            "Time to answer a vendor request.",
-            ("dialect", "endpoint"),
-            buckets=BUCKETS_S,
-            registry=self.registry,
-        )
+        self._requests = Tally(BUCKETS_S)
+        self.registry.register(self._requests)
         self._dropped = Counter(
             "veriplex_log_lines_dropped", "Request log lines lost.", registry=self.registry
         )
@@ -103,8 +93,7 @@ class Observer:
 
     def request(self, seen: Seen) -> None:
         """Count one request, and queue its log line."""
-        self._requests.labels(seen.dialect, seen.endpoint, str(seen.status), seen.source).inc()
-        self._seconds.labels(seen.dialect, seen.endpoint).observe(seen.seconds)
+        self._requests.count(seen.dialect, seen.endpoint, seen.status, seen.source, seen.seconds)
         if log.isEnabledFor(logging.INFO):
             if len(self._waiting) >= MAX_WAITING:
                 self._waiting.popleft()
@@ -135,7 +124,7 @@ class Observer:
     def _write(self) -> None:
         while self._waiting:
             seen = self._waiting.popleft()
-            fields = {k: v for k, v in asdict(seen).items() if v != "" and k != "seconds"}
+            fields = {k: v for k, v in seen._asdict().items() if v != "" and k != "seconds"}
             log.info("request", extra={"fields": {**fields, "ms": round(seen.seconds * 1000, 2)}})
 
 

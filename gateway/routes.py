@@ -9,10 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 from urllib.parse import parse_qs
 
 from adapters.dialect import Dialect, Endpoint, Problem, ProblemKind
+
+LONGEST_KEPT = 200
+"""Characters of a path whose place is remembered: clients use few, and those are short."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,25 +39,33 @@ class Routes:
             key=lambda pair: (-len(pair[0].prefix), pair[0].parameter is None),
         )
         self._endpoints = {d.name: _Endpoints(d.endpoints) for d in self.dialects}
+        self._places = lru_cache(1024)(self._find_places)
 
     def place(self, host: str, path: str, query_string: str) -> Place | None:
         """Where a request belongs; None when it is no dialect's.
 
         `host` is the Host header, with or without a port.
         """
+        find = self._places if len(path) <= LONGEST_KEPT else self._find_places
+        for parameter, place in find(host, path):
+            if parameter is None or _names(query_string, parameter):
+                return place
+        return None
+
+    def _find_places(self, host: str, path: str) -> tuple[tuple[str | None, Place], ...]:
+        """Where a path may belong, best first, each with the parameter that it must have."""
         dialect = self._by_host.get(host.split(":", 1)[0].lower())
         if dialect is not None:
-            return Place(dialect, path)
+            return ((None, Place(dialect, path)),)
         head, slash, rest = path[1:].partition("/")
         dialect = self._by_prefix.get(head)
         if dialect is not None:
-            return Place(dialect, slash + rest)
-        for root, owner in self._roots:
-            if not _is_under(path, root.prefix):
-                continue
-            if root.parameter is None or _names(query_string, root.parameter):
-                return Place(owner, path)
-        return None
+            return ((None, Place(dialect, slash + rest)),)
+        return tuple(
+            (root.parameter, Place(owner, path))
+            for root, owner in self._roots
+            if _is_under(path, root.prefix)
+        )
 
     def endpoint(
         self, place: Place, method: str
