@@ -74,12 +74,19 @@ async def addresses(resolver: Resolver, host: str) -> Addresses:
     if _is_ip(host):
         # RFC 5321 section 5.1 wants a name; "127.0.0.10." in an MX record is none.
         return Addresses(Status.NXDOMAIN)
-    v4, v6 = await asyncio.gather(resolver.ask(host, Kind.A), resolver.ask(host, Kind.AAAA))
+    v4, v6 = await _both(resolver, host)
     ips = v4.records[:MAX_ADDRESSES] + v6.records[:MAX_ADDRESSES]
     if ips:
         return Addresses(Status.OK, ips)
     failed = [answer.status for answer in (v4, v6) if not answer.status.definite]
     return Addresses(failed[0] if failed else v4.status)
+
+
+async def _both(resolver: Resolver, host: str) -> tuple[Answer, Answer]:
+    v4, v6 = resolver.recall(host, Kind.A), resolver.recall(host, Kind.AAAA)
+    if v4 is not None and v6 is not None:
+        return v4, v6
+    return await asyncio.gather(resolver.ask(host, Kind.A), resolver.ask(host, Kind.AAAA))
 
 
 async def _implicit(resolver: Resolver, domain: str) -> Route:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 
 from engine.model import Meaning, Stage
 from engine.reply_rules import BLOCK_LISTS, RULES, Rule
@@ -92,7 +92,7 @@ _LETTERS = str.maketrans(
 def fold(text: str, enhanced: str | None = None) -> str:
     """Text as the word families want it: lower case, no accents, addresses or repeated codes."""
     text = _LINE_CODE.sub("", text[:MAX_TEXT])
-    text = _ADDRESS.sub("", text).lower()
+    text = _ADDRESS.sub("", text).lower().replace("_", " ")
     if enhanced:
         text = text.replace(enhanced, " ")
     if not text.isascii():
@@ -137,14 +137,19 @@ def _compile(rule: Rule) -> _Compiled:
     )
 
 
-_COMPILED = tuple(_compile(rule) for rule in RULES)
+@cache
+def _compiled() -> tuple[_Compiled, ...]:
+    # On first use: compiling the table takes as long as importing half of the engine.
+    return tuple(_compile(rule) for rule in RULES)
+
+
 _GARBAGE = Rule("no-code", Meaning.NOT_SMTP, "RFC 5321 section 4.2.1")
 
 
 @lru_cache(maxsize=4096)
 def _first_fit(stage: Stage, code: str, enhanced: str, folded: str) -> Rule:
     # Folding takes the addresses out, so a server's replies to many mailboxes are few texts.
-    for candidate in _COMPILED:
+    for candidate in _compiled():
         if candidate.fits(stage, code, enhanced, folded):
             return candidate.rule
     return _GARBAGE

@@ -187,9 +187,7 @@ RULES: tuple[Rule, ...] = (
         Meaning.MAILBOX_DISABLED,
         "Free.fr and Yandex: a mailbox blocked for want of use",
         code="5..",
-        words=r"(?:mail.?box|account)"
-        r"(?: \S+)?(?: is| was| has been)?(?: currently| temporarily)? blocked"
-        r"(?! (?:by|using|your|from|for (?:spam|abuse)))",
+        words=words.MAILBOX_BLOCKED,
         unless=r"\bip\b|\bhost\b|sender|\brbl|dnsbl",
     ),
     Rule(
@@ -458,6 +456,7 @@ RULES: tuple[Rule, ...] = (
         "RFC 5321 section 4.2.3 (550, 553); GMX, QQ and Outlook wordings",
         code="55[034]",
         words=words.UNAVAILABLE,
+        unless=r"temporar",
     ),
     Rule("odd-command", Meaning.PROTOCOL_ERROR, "RFC 5321 section 4.3.2", code="50[0-4]|555"),
     Rule("bare", Meaning.REJECTED_UNRECOGNISED, "RFC 5321 section 4.2.1", ANY_STAGE, code="5.."),

@@ -140,6 +140,10 @@ class Resolver:
             return known
         return await self._flights.run(key, lambda: self._ask_anew(*key))
 
+    def recall(self, name: str, kind: Kind) -> Answer | None:
+        """The answer for `name` if it is in the cache and still good."""
+        return self._cache.get((name.lower().rstrip("."), kind))
+
     async def aclose(self) -> None:
         """Drop the questions in flight."""
         await self._flights.aclose()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import time
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +15,7 @@ from hypothesis import strategies as st
 from engine.model import Meaning, Stage
 from engine.reply import classify, enhanced_code, fold, read, retry_after_s
 from engine.reply_rules import RULES
+from engine.reply_words import phrases
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,3 +199,36 @@ def test_every_reply_has_a_reading(
     assert reading.rule
     if code >= 400:
         assert reading.meaning is not Meaning.ACCEPTED
+
+
+@pytest.mark.parametrize(
+    ("phrase", "fits", "fits_not"),
+    [
+        ("a b", ["x a b y"], ["a bc", "ba b", "a  b"]),
+        ("a/c b", ["a b", "c b"], ["ac b"]),
+        ("a [the/my] b", ["a b", "a the b", "a my b"], ["a his b", "athe b", "a the the b"]),
+        ("a [the/my]* b", ["a b", "a the my b"], ["a his b"]),
+        ("word*", ["words", "wordy"], ["sword"]),
+        ("a_b/c", ["a b", "c"], ["a"]),
+        ("mail~box", ["mailbox", "mail box", "mail-box"], ["mail  box"]),
+        ("a .. b", ["a b", "a x y b", "a, b"], ["b a", "a" + " x" * 40 + " b"]),
+        ("a | b", ["a", "b"], ["ab"]),
+        ("a b/\n  c\n  d\ne", ["a b d", "a c d", "e"], ["a b", "a c e"]),
+        ("don't", ["don't", "dont"], ["do not"]),
+        ("信箱 .. 满", ["我的信箱已满了"], ["信箱"]),
+        ("{n} b", ["7 b"], ["n b"]),
+        ("# a remark\n  a", ["a"], ["remark"]),
+    ],
+)
+def test_phrases(phrase: str, fits: list[str], fits_not: list[str]) -> None:
+    pattern = re.compile(phrases(phrase, n=r"\d"))
+    assert [text for text in fits if not pattern.search(text)] == []
+    assert [text for text in fits_not if pattern.search(text)] == []
+
+
+def test_a_hostile_text_costs_little() -> None:
+    texts = ["user " * 600, "@" * 3000, "<" * 3000, "ip is " * 600, "a@b " * 900, "1.2.3.4 " * 400]
+    started = time.perf_counter()
+    for text in texts:
+        read(Stage.RCPT, 550, text)
+    assert time.perf_counter() - started < 1
