@@ -22,8 +22,9 @@ from adapters.upstream import Fault, FaultKind, UpstreamReply, UpstreamRequest
 
 MAX_BODY_BYTES = 256 * 1024
 """Of a reply to a single verification; a longer one is none of the vendor's."""
-KEEP_ALIVE_S = 60.0
-"""How long an idle connection is kept."""
+KEEP_ALIVE_S = 20.0
+"""How long an idle connection is kept: shorter than servers and balancers mostly keep theirs,
+so that a request is seldom sent into one that is just being closed."""
 USER_AGENT = "veriplex"
 
 NEVER_SENT = (
@@ -72,12 +73,20 @@ class Sender:
         cls, *, connections: int, clock: Callable[[], float], tls: ssl.SSLContext | None = None
     ) -> Sender:
         """At most so many connections; `clock` is Unix time in seconds."""
-        limits = httpx.Limits(
-            max_connections=connections,
-            max_keepalive_connections=connections,
-            keepalive_expiry=KEEP_ALIVE_S,
-        )
-        transport = AiohttpTransport(limits=limits, verify=tls or True, trust_env=False)
+        context = tls or httpx.create_ssl_context(trust_env=False)
+
+        def session() -> aiohttp.ClientSession:
+            made = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(
+                    limit=connections, keepalive_timeout=KEEP_ALIVE_S, ssl=context
+                ),
+                cookie_jar=aiohttp.DummyCookieJar(),
+            )
+            # on its own it repeats a GET whose connection broke, which bills it twice
+            made._retry_connection = False
+            return made
+
+        transport = AiohttpTransport(client=session, verify=context)
         return cls(transport, clock)
 
     async def send(
