@@ -6,7 +6,9 @@ is described in `compat_fixtures/README.md`.
 
 import asyncio
 import base64
+import io
 import json
+import zipfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -48,19 +50,29 @@ def spec(case: str) -> dict[str, Any]:
 async def test_case(case: str, spec: dict[str, Any]) -> None:
     dialect = next(d for d in DIALECTS if d.name == case.split("/")[0])
     given = spec.get("given", {})
-    async with server(dialect, given) as (client, keys):
+    async with server(dialect, given) as (client, known, desk):
         for earlier in spec.get("before", []):
-            await send(client, keys, earlier)
-        reply = await send(client, keys, spec["request"])
-    compare(reply, spec["reply"])
+            if "wait_s" in earlier:
+                await desk.wait(earlier["wait_s"])
+                continue
+            learn(await send(client, known, earlier), known)
+            await desk.work()
+        reply = await send(client, known, spec["request"])
+        learn(reply, known)
+    compare(reply, fill(spec["reply"], known))
 
 
 def compare(reply: httpx.Response, wanted: dict[str, Any]) -> None:
     """Status, headers and the body to the byte."""
+    content = reply.content
+    if "zip_entry" in wanted:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            assert archive.namelist() == [wanted["zip_entry"]]
+            content = archive.read(wanted["zip_entry"])
     if "json" in wanted:
-        assert reply.content.decode() == orjson.dumps(wanted["json"]).decode()
+        assert content.decode() == orjson.dumps(wanted["json"]).decode()
     else:
-        assert reply.content.decode() == wanted["text"]
+        assert content.decode() == wanted["text"]
     assert reply.status_code == wanted["status"]
     for name, value in wanted.get("headers", {}).items():
         assert reply.headers.get(name) == value, name
@@ -70,23 +82,46 @@ def compare(reply: httpx.Response, wanted: dict[str, Any]) -> None:
         assert name in reply.headers
 
 
-async def send(
-    client: httpx.AsyncClient, keys: dict[str, str], spec: dict[str, Any]
-) -> httpx.Response:
-    """One request of a case, its `{key}` and `{test_key}` filled in."""
+def fill(spec: dict[str, Any], known: dict[str, str]) -> dict[str, Any]:
+    """A request or a reply with its `{key}`, `{job_id}` … filled in."""
     text = json.dumps(spec)
-    for name, key in keys.items():
-        text = text.replace("{" + name + "}", key)
-    spec = json.loads(text)
+    for name, value in known.items():
+        text = text.replace(f'"{{{name}:integer}}"', value).replace("{" + name + "}", value)
+    filled: dict[str, Any] = json.loads(text)
+    return filled
+
+
+def learn(reply: httpx.Response, known: dict[str, str]) -> None:
+    """The names that the server gave: a job's id, and the token of its file."""
+    try:
+        told = reply.json()
+    except ValueError:
+        return
+    if not isinstance(told, dict):
+        return
+    inner = told.get("response")
+    named = {**told, **(inner if isinstance(inner, dict) else {})}
+    for name in ("job_id", "jobId", "id"):
+        if name in named:
+            known["job_id"] = str(named[name])
+    if "download_file" in told:
+        known["token"] = told["download_file"].rpartition("/")[2].removesuffix(".zip")
+
+
+async def send(
+    client: httpx.AsyncClient, known: dict[str, str], spec: dict[str, Any]
+) -> httpx.Response:
+    """One request of a case."""
+    spec = fill(spec, known)
     body: dict[str, Any] = {}
     headers = dict(spec.get("headers", {}))
     if "json" in spec:
-        body["content"] = orjson.dumps(spec["json"])
+        body["content"] = orjson.dumps(multiplied(spec["json"]))
         headers.setdefault("Content-Type", "application/json")
     elif "form" in spec:
         body["data"] = spec["form"]
     elif "multipart" in spec:
-        body["files"] = {name: (None, value) for name, value in spec["multipart"].items()}
+        body["files"] = {name: part(value) for name, value in spec["multipart"].items()}
     elif "body_base64" in spec:
         body["content"] = base64.b64decode(spec["body_base64"])
     elif "body" in spec:
@@ -94,23 +129,71 @@ async def send(
     return await client.request(spec["method"], spec["url"], headers=headers, **body)
 
 
+def part(value: Any) -> tuple[str | None, bytes]:
+    """A field, or a file as an object: `filename`, and `text` or `base64`."""
+    if isinstance(value, str):
+        return None, value.encode()
+    if "base64" in value:
+        return value["filename"], base64.b64decode(value["base64"])
+    return value["filename"], value["text"].encode() * value.get("times", 1)
+
+
+def multiplied(value: Any) -> Any:
+    """JSON with each `{"times": n, "of": "a{i}@example.com"}` written out."""
+    if isinstance(value, dict) and value.keys() == {"times", "of"}:
+        return [
+            json.loads(json.dumps(value["of"]).replace("{i}", str(i)))
+            for i in range(value["times"])
+        ]
+    if isinstance(value, dict):
+        return {name: multiplied(inner) for name, inner in value.items()}
+    return value
+
+
+class TestDesk:
+    """Works on batches when it is told to, and lets time pass."""
+
+    __test__ = False
+
+    def __init__(self, now: datetime, idle: bool) -> None:
+        self.at = now.timestamp()
+        self._idle = idle
+        self.services: Services | None = None
+
+    def clock(self) -> float:
+        return self.at
+
+    async def work(self) -> None:
+        assert self.services is not None
+        if not self._idle:
+            await self.services.desk.drain()
+
+    async def wait(self, seconds: float) -> None:
+        assert self.services is not None
+        self.at += seconds
+        await self.work()
+        await self.services.desk.sweeper.sweep()
+
+
 @asynccontextmanager
 async def server(
     dialect: Dialect, given: dict[str, Any]
-) -> AsyncIterator[tuple[httpx.AsyncClient, dict[str, str]]]:
+) -> AsyncIterator[tuple[httpx.AsyncClient, dict[str, str], TestDesk]]:
     """The app on an empty in-memory store, with one account as the case describes it."""
     settings = Settings.model_validate_json(
         orjson.dumps({"storage": {"url": "sqlite:///:memory:"}, **given.get("settings", {})})
     )
     now = datetime.fromisoformat(given["now"]) if "now" in given else NOW
+    desk = TestDesk(now, given.get("idle", False))
     async with open_services(
-        settings, verifier=Scripted(given), clock=now.timestamp, wait=no_patience
+        settings, verifier=Scripted(given), clock=desk.clock, wait=no_patience, work=False
     ) as services:
+        desk.services = services
         keys = {"key": await live_key(services, dialect, given), "test_key": dialect.sandbox_key}
         transport = httpx.ASGITransport(create_app(services))
         base_url = f"http://veriplex.test/{dialect.name}"
         async with httpx.AsyncClient(transport=transport, base_url=base_url) as client:
-            yield client, keys
+            yield client, keys, desk
 
 
 async def no_patience(task: asyncio.Task[Any], wait_s: float) -> bool:
@@ -133,7 +216,7 @@ class Scripted:
             await asyncio.Event().wait()
         if self._given.get("fails"):
             raise RuntimeError("a bug, on purpose")
-        told = self._given.get("verification", {})
+        told = self._given.get("verifications", {}).get(text, self._given.get("verification", {}))
         verdict = Verdict(told.get("verdict", "deliverable"))
         return Verification(
             address=syntax.parse(told.get("address", text)),
