@@ -317,9 +317,8 @@ class Inquiry:
         said = answers[0] or Said(Stage.RCPT, Reading(Meaning.DROPPED, "no-reply"))
         if len(batch) > 1:
             return said, _heard(answers[1])
-        wanted = known is None and (
-            (self._wants_catch_all and said.meaning is Meaning.ACCEPTED)
-            or said.meaning is Meaning.REJECTED_UNRECOGNISED
+        wanted = (known is None and self._wants_catch_all and said.meaning is Meaning.ACCEPTED) or (
+            known is not True and said.meaning is Meaning.REJECTED_UNRECOGNISED
         )
         if not wanted or not conversation.usable:
             return said, None

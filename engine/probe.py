@@ -210,13 +210,14 @@ MAX_STEP = 1_000
 
 def _with_finding(evidence: Evidence, finding: Finding) -> Evidence:
     meaning = finding.smtp.meaning
-    accepted = True if meaning is Meaning.ACCEPTED else None
-    full = True if meaning is Meaning.MAILBOX_FULL else None
-    disabled = True if meaning is Meaning.MAILBOX_DISABLED or finding.inactive else None
+    # An accepted mailbox is neither; of one that is refused only the stated reason is known.
+    otherwise = False if meaning is Meaning.ACCEPTED else None
     return replace(
         evidence,
         smtp=finding.smtp,
         catch_all=finding.catch_all,
-        mailbox_full=False if accepted else full,
-        mailbox_disabled=False if accepted else disabled,
+        mailbox_full=True if meaning is Meaning.MAILBOX_FULL else otherwise,
+        mailbox_disabled=(
+            True if meaning is Meaning.MAILBOX_DISABLED or finding.inactive else otherwise
+        ),
     )

@@ -7,14 +7,7 @@ import asyncio
 import pytest
 
 from engine.cache import SingleFlight, TtlCache
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.fakes.clock import Clock
 
 
 def test_each_entry_lives_for_its_own_time() -> None:

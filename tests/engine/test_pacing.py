@@ -8,14 +8,7 @@ from contextlib import AsyncExitStack
 import pytest
 
 from engine.pacing import FIRST_SPACING_S, MAX_SPACING_S, Pacer
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.fakes.clock import Clock
 
 
 async def turns(count: int = 5) -> None:

@@ -345,6 +345,20 @@ async def test_a_known_catch_all_is_not_asked_about_again() -> None:
 
 
 @pytest.mark.parametrize(
+    ("others", "verdict"),
+    [("550 5.1.1 No such user", Verdict.UNDELIVERABLE), ("550 Rejected", Verdict.UNKNOWN)],
+)
+async def test_a_bare_refusal_is_compared_even_where_catch_all_is_known(
+    others: str, verdict: Verdict
+) -> None:
+    script = rcpt(("^user@", "250 Ok"), ("^bare@", "550 Rejected"), (".*", others))
+    async with world({A: script}) as there:
+        assert (await there.engine.verify("user@a.test")).evidence.catch_all is False
+        assert (await there.engine.verify("bare@a.test")).verdict is verdict
+        assert len(there.smtp.recipients(A)) == 4
+
+
+@pytest.mark.parametrize(
     ("reply", "asked"),
     [("250 Ok", 1), ("550 5.1.1 No such user", 1), ("550 Rejected", 2)],
 )

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import pytest
 
 from engine.resolver import FAILURE_TTL_S, Answer, Kind, Resolver, Server, Status, system_servers
+from tests.fakes.clock import Clock
 from tests.fakes.dns import Fault, fake_dns
 
 ZONE: Mapping[str, Mapping[str, list[str]] | Fault] = {
@@ -35,14 +36,6 @@ FAULTS = {
     "plain.test": Fault.NO_EDNS,
     "no-soa.test": Fault.NO_SOA,
 }
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def resolver(*addresses: str, clock: Clock | None = None, attempt_s: float = 0.1) -> Resolver:
