@@ -20,6 +20,7 @@ from engine.model import Address, Checks, Dns, Evidence, Meaning, Step, Verifica
 from engine.mx import Route, locate
 from engine.pacing import Pacer
 from engine.providers import provider_of
+from engine.reply import prepare
 from engine.resolver import Resolver, Server, system_servers
 from engine.score import score
 from engine.spf_dmarc import has_dmarc, has_spf
@@ -79,6 +80,7 @@ class ProbeEngine:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> ProbeEngine:
         """An engine as `config` says; ValueError when a DNS server is not an address."""
+        prepare()
         rng = rng or random.SystemRandom()
         servers = tuple(Server.parse(text) for text in config.dns_servers) or system_servers()
         limits = Limits(

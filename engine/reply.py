@@ -38,6 +38,11 @@ def read(stage: Stage, code: int, text: str) -> Reading:
     return classify(stage, code, enhanced_code(code, text), text)
 
 
+def prepare() -> None:
+    """Compile the table now rather than in the middle of the first conversation (40 ms)."""
+    _compiled()
+
+
 def classify(stage: Stage, code: int, enhanced: str | None, text: str) -> Reading:
     """What a reply to `stage` says of us, the domain or the mailbox.
 
@@ -139,7 +144,7 @@ def _compile(rule: Rule) -> _Compiled:
 
 @cache
 def _compiled() -> tuple[_Compiled, ...]:
-    # On first use: compiling the table takes as long as importing half of the engine.
+    # Not on import: compiling the table takes as long as importing half of the engine.
     return tuple(_compile(rule) for rule in RULES)
 
 
