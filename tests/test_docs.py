@@ -1,0 +1,210 @@
+"""What the documentation says: its examples run, its tables are those of the code."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import tomllib
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import orjson
+import pytest
+import typer
+
+from adapters.dataoorts import words as dataoorts
+from adapters.dialect import Dialect
+from adapters.emailable import words as emailable
+from adapters.generic import words as generic
+from adapters.registry import DIALECTS
+from adapters.validto import words as validto
+from adapters.whoisxml import words as whoisxml
+from engine.model import Checks, Dns, Evidence, Reason, Verdict, Verification
+from engine.score import START
+from engine.syntax import parse
+from gateway.cli import app
+from gateway.sandbox.alone import open_sandbox
+from gateway.settings import Settings
+
+ROOT = Path(__file__).parent.parent
+PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")])
+README = (ROOT / "README.md").read_text("utf-8")
+DIALECTS_PAGE = (ROOT / "docs" / "dialects.md").read_text("utf-8")
+ENGINE_PAGE = (ROOT / "docs" / "engine.md").read_text("utf-8")
+OPERATIONS_PAGE = (ROOT / "docs" / "operations.md").read_text("utf-8")
+
+URL = "http://127.0.0.1:8025"
+"""Where the examples expect the server."""
+
+
+def blocks(page: str, language: str) -> Iterator[str]:
+    for block in re.findall(rf"(?ms)^```{language}\n(.*?)^```$", page):
+        yield str(block)
+
+
+def commands(page: Path) -> Iterator[list[str]]:
+    """The shell commands of a page, comments and continuations resolved."""
+    for block in blocks(page.read_text("utf-8"), "sh"):
+        for line in block.replace("\\\n", " ").splitlines():
+            words = shlex.split(line, comments=True)
+            if words:
+                yield words
+
+
+def veriplex_commands() -> list[list[str]]:
+    return [words[1:] for page in PAGES for words in commands(page) if words[0] == "veriplex"]
+
+
+EXAMPLES = re.findall(r"(?ms)^```sh\n(curl .*?)^```\n\n```json\n(.*?)\n```$", README)
+
+
+@pytest.mark.parametrize(("curl", "answer"), EXAMPLES, ids=[d.name for d in DIALECTS])
+async def test_the_readme_shows_real_answers(curl: str, answer: str) -> None:
+    async with (
+        open_sandbox(Settings().sandbox.seed) as sandbox,
+        httpx.AsyncClient(transport=httpx.ASGITransport(sandbox.app)) as client,
+    ):
+        reply = await client.send(request_of(curl))
+    assert reply.status_code == 200
+    assert reply.text == answer
+
+
+def request_of(curl: str) -> httpx.Request:
+    """The request that a curl command of ours sends."""
+    words = iter(shlex.split(curl.replace("\\\n", " "))[1:])
+    url, headers, body = "", {}, None
+    for word in words:
+        if word == "-H":
+            name, _, value = next(words).partition(": ")
+            headers[name] = value
+        elif word == "-d":
+            body = next(words).encode()
+        else:
+            url = word
+    assert url.startswith(URL)
+    return httpx.Request("POST" if body else "GET", url, headers=headers, content=body)
+
+
+@pytest.mark.parametrize("words", veriplex_commands(), ids=" ".join)
+def test_commands_that_are_shown_are_understood(words: list[str]) -> None:
+    command: Any = typer.main.get_command(app)
+    context = command.make_context("veriplex", list(words), resilient_parsing=True)
+    while hasattr(command, "resolve_command"):
+        name, command, words = command.resolve_command(context, words)
+    command.make_context(name, list(words), parent=context)
+
+
+def test_settings_that_are_shown_can_be_used() -> None:
+    shown = [block for page in PAGES for block in blocks(page.read_text("utf-8"), "toml")]
+    assert shown
+    for block in shown:
+        Settings.model_validate(tomllib.loads(block), context={"environ": None})
+
+
+def test_links_lead_somewhere() -> None:
+    for page in PAGES:
+        text = page.read_text("utf-8")
+        anchors = {re.sub(r"[^a-z0-9 -]", "", h.lower()).replace(" ", "-") for h in heads(text)}
+        for target in re.findall(r"\]\(([^)\s]+)\)", text):
+            if target.startswith("#"):
+                assert target[1:] in anchors, (page, target)
+            elif not target.startswith("https://"):
+                assert (page.parent / target).exists(), (page, target)
+
+
+def heads(text: str) -> list[str]:
+    return re.findall(r"(?m)^#+ (.*)$", text)
+
+
+def test_files_that_are_named_are_there() -> None:
+    for page in (ROOT / "docs" / "architecture.md", ROOT / "docs" / "engine.md"):
+        for name in re.findall(
+            r"`((?:engine|adapters|gateway|tests)/[\w/]+\.py)`", page.read_text()
+        ):
+            assert (ROOT / name).is_file(), (page, name)
+
+
+def test_the_table_of_addresses_is_that_of_the_dialects() -> None:
+    for dialect in DIALECTS:
+        prefixes = (dialect.name, *dialect.aliases)
+        cells = (
+            f"`{dialect.name}`",
+            f"`{dialect.base_path}`",
+            ", ".join(f"`/{prefix}{dialect.base_path}`" for prefix in prefixes),
+            ", ".join(f"`{host}`" for host in dialect.hosts),
+        )
+        assert f"| {' | '.join(cells)} |\n" in README
+
+
+@pytest.mark.parametrize("dialect", DIALECTS, ids=lambda d: d.name)
+def test_every_endpoint_is_in_the_tables(dialect: Dialect) -> None:
+    section = DIALECTS_PAGE.split(f"\n## {dialect.name}\n", 1)[1].split("\n## ", 1)[0]
+    documented = {
+        (method, path)
+        for row in re.findall(r"(?m)^\| (`[A-Z]+`.*?) \|", section)
+        for method in re.findall(r"`([A-Z]+)`", row)
+        for path in re.findall(r"`(/[^`]*)`", row)
+    }
+    # each of dataoorts' also stands with a slash at its end, which the text says
+    assert documented == {
+        (method, endpoint.path)
+        for endpoint in dialect.endpoints
+        for method in endpoint.methods
+        if not endpoint.path.endswith("/")
+    }
+
+
+def test_the_words_of_the_dialects_are_those_of_the_code() -> None:
+    for verdict, reason in START:
+        assert words_of(verdict, reason) in DIALECTS_PAGE
+
+
+DNS_OF = {
+    Reason.INVALID_DOMAIN: Dns.NXDOMAIN,
+    Reason.DNS_ERROR: Dns.SERVFAIL,
+    Reason.INVALID_EMAIL: Dns.NOT_CHECKED,
+}
+
+
+def words_of(verdict: Verdict, reason: Reason) -> str:
+    """A row of the table: what a plain answer of that kind becomes in each dialect."""
+    v = Verification(
+        address=parse("a@example.com"),
+        verdict=verdict,
+        reason=reason,
+        score=50,
+        evidence=Evidence(dns=DNS_OF.get(reason, Dns.MX)),
+        checks=Checks(),
+        verified_at=datetime(2026, 1, 1, tzinfo=UTC),
+    )
+    checks = (whoisxml.CHECKS[name](v) for name in ("smtpCheck", "dnsCheck"))
+    cause = dataoorts.cause_word(v)
+    cells = (
+        f"{verdict}, `{reason}`",
+        f"`{emailable.STATES[verdict]}`, `{emailable.reason(v)}`",
+        f"`{validto.result(v)}`",
+        ", ".join(f"`{whoisxml.WORDS[check]}`" for check in checks),
+        f"`{generic.TIERS[verdict]}`, `{generic.result(v)}`",
+        f"`{dataoorts.CAUSES[cause].test_result}`, `{cause}`",
+    )
+    return f"| {' | '.join(cells)} |\n"
+
+
+def test_every_reason_is_explained() -> None:
+    assert set(re.findall(r"(?m)^\| `(\w+)` \| \w+ \|", ENGINE_PAGE)) == set(Reason)
+
+
+def test_every_plan_is_in_the_table() -> None:
+    table = OPERATIONS_PAGE.split("| plan |", 1)[1].split("\n\n", 1)[0]
+    for dialect in DIALECTS:
+        for plan in dialect.plans:
+            assert f"`{plan.name}`" in table
+
+
+def test_json_that_is_shown_is_json() -> None:
+    for page in PAGES:
+        for block in blocks(page.read_text("utf-8"), "json"):
+            orjson.loads(block)
