@@ -40,6 +40,10 @@ class Pacer:
         self._clock = clock
         self._gates: dict[str, _Gate] = {}
 
+    def __len__(self) -> int:
+        """Operators remembered."""
+        return len(self._gates)
+
     def active(self, operator: str) -> int:
         """Slots of `operator` taken now."""
         gate = self._gates.get(operator)

@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from engine.pacing import FIRST_SPACING_S, MAX_SPACING_S, Pacer
+from engine.pacing import FIRST_SPACING_S, MAX_GATES, MAX_SPACING_S, Pacer
 from tests.fakes.clock import Clock
 
 
@@ -139,3 +139,17 @@ async def test_after_a_complaint_the_next_one_waits() -> None:
     async with pacer.slot("operator"):
         waited_s = asyncio.get_running_loop().time() - started
     assert waited_s >= 0.015
+
+
+def test_quiet_operators_are_forgotten_before_there_are_too_many() -> None:
+    clock = Clock()
+    pacer = Pacer(4, clock)
+    pacer.complained("still resting", MAX_SPACING_S)
+    clock.now += MAX_SPACING_S / 2
+    for number in range(MAX_GATES):
+        pacer.complained(f"operator {number}", 1)
+        clock.now += 0.001
+    clock.now += 2
+    pacer.complained("one more", 1)
+    assert pacer.wait_s("still resting") > 0
+    assert len(pacer) <= MAX_GATES

@@ -487,6 +487,38 @@ async def test_a_host_that_takes_few_connections_still_answers_for_all() -> None
     assert {answer.verdict for answer in answers} == {Verdict.DELIVERABLE}
 
 
+async def test_who_gets_no_connection_in_time_is_told_so() -> None:
+    pause = Wait(asyncio.Event(), asyncio.Event())
+    script = rcpt(("^slow@", (pause, "250 Ok")), *only("user"))
+    async with world({A: script}, config=replace(CONFIG, connections_per_host=1)) as there:
+        slow = asyncio.ensure_future(there.engine.verify("slow@a.test"))
+        await pause.reached.wait()
+        answer = await there.engine.verify("user@a.test", deadline_s=0.1)
+        pause.go_on.set()
+        await slow
+    assert answer.evidence.smtp is not None
+    assert answer.evidence.smtp.meaning is Meaning.THROTTLED
+    assert not answer.evidence.smtp.connected
+
+
+async def test_no_more_than_a_dozen_addresses_are_dialled() -> None:
+    zone = {
+        "a.test": {"MX": ["10 mx.a.test."]},
+        "mx.a.test": {"A": [f"127.0.1.{number}" for number in range(1, 17)]},
+    }
+    answer, _ = await verify({}, zone=zone)
+    assert answer.reason is Reason.NO_CONNECT
+    dialled = [step for step in answer.evidence.transcript if step.said.startswith("connecting")]
+    assert len(dialled) == 12
+
+
+async def test_closing_does_not_wait_for_hosts_that_ignore_quit() -> None:
+    async with world({A: replace(HONEST, on={"QUIT": HANG})}) as there:
+        await there.engine.verify("user@a.test")
+        await asyncio.wait_for(there.engine.aclose(), 1)
+        await asyncio.wait_for(there.smtp.seen[A].idle.wait(), 1)
+
+
 async def test_an_impatient_caller_leaves_nothing_behind() -> None:
     pause = Wait(asyncio.Event(), asyncio.Event())
     async with world({A: rcpt((".*", (pause, HANG)))}) as there:
