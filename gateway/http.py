@@ -23,6 +23,7 @@ from adapters.wire import StreamReply, Unreadable, WireReply, WireRequest
 from gateway.caller import Books, Caller, Unavailable
 from gateway.guard import Guard
 from gateway.limits import TooFast
+from gateway.memo import Memo
 from gateway.observe import Observer, Seen
 from gateway.policy.outcome import NoAnswer
 from gateway.routes import Place, Routes
@@ -84,6 +85,7 @@ class VendorApp:
         self._guard = guard
         self._observer = observer
         self._sandbox = sandbox
+        self._memo = Memo()
         self._timer = timer
 
     async def __call__(self, place: Place, scope: Scope, receive: Receive, send: Send) -> None:
@@ -171,9 +173,17 @@ class VendorApp:
                 await self._admit(x.caller, endpoint.bucket)
         if self._sandbox.faults:
             await self._strike(x, endpoint)
-        x.op = endpoint.read(request)
+        key = self._memo.key(dialect.name, endpoint, request)
+        kept = None if key is None else self._memo.get(key)
+        x.op = endpoint.read(request) if kept is None else kept.op
         x.answer = await self._service.run(dialect, x.caller, x.op)
-        return endpoint.write(x.op, x.answer.outcome)
+        outcome = x.answer.outcome
+        if kept is not None and kept.outcome is outcome:
+            return kept.reply
+        reply = endpoint.write(x.op, outcome)
+        if key is not None and isinstance(x.op, Verify):
+            return self._memo.keep(key, x.op, outcome, reply)
+        return reply
 
     async def _authenticate(self, dialect: Dialect, credential: str | None) -> Caller:
         if credential is None:

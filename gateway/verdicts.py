@@ -89,9 +89,10 @@ class Verdicts:
             entry = self._known.get((address.normalized, fuller, shares))
             if entry is not None:
                 verification, expires_at = entry
-                # the address as this caller wrote it, not as the first one did
-                ttl_s = math.floor(expires_at - self._clock())
-                return replace(verification, address=address, cached=True), ttl_s
+                if verification.address.raw != address.raw:
+                    # the address as this caller wrote it, not as the first one did
+                    verification = replace(verification, address=address)
+                return verification, math.floor(expires_at - self._clock())
         return None
 
     def keep(self, verification: Verification, shares: str = "") -> None:
@@ -101,7 +102,8 @@ class Verdicts:
             return
         address = verification.address
         expires_at = self._clock() + ttl_s
-        self._known[address.normalized, verification.checks, shares] = (verification, expires_at)
+        as_known = replace(verification, cached=True)
+        self._known[address.normalized, verification.checks, shares] = (as_known, expires_at)
         # what is wrong with an address is seen again for nothing
         if self._kept is not None and address.valid:
             self._kept.keep(shares, verification, expires_at)
@@ -157,8 +159,9 @@ class Verdicts:
         for fuller in COVERING[checks]:
             found = await kept.find(shares, address, fuller)
             if found is not None and found[1] > self._clock():
-                self._known[address.normalized, fuller, shares] = found
-                return replace(found[0], cached=True)
+                as_known = replace(found[0], cached=True)
+                self._known[address.normalized, fuller, shares] = (as_known, found[1])
+                return as_known
         return None
 
 

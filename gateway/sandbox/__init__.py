@@ -48,15 +48,12 @@ class Sandbox:
         """Of the server, for links."""
         self.alone = alone
         self.clock = clock
+        self.adjustable = clock if isinstance(clock, AdjustableClock) else None
+        """The clock, where it can be moved."""
         self.log = RequestLog()
         self.faults = Faults(clock)
         self.jobs = SandboxJobs(samples := Samples(seed), clock)
         self._samples = samples
-
-    @property
-    def adjustable(self) -> AdjustableClock | None:
-        """The clock, where it can be moved."""
-        return self.clock if isinstance(self.clock, AdjustableClock) else None
 
     def logs(self, caller: Caller | None) -> bool:
         """Whether a request belongs into the log: on a server with live keys, a test key's."""

@@ -129,9 +129,8 @@ class RequestLog:
     def add(self, exchange: Exchange) -> None:
         """Take one in, under the next id; the oldest may have to go."""
         exchange.id, self._next_id = self._next_id, self._next_id + 1
-        # copied, since what made them may have taken far more memory than they fill
-        exchange.body = bytes(memoryview(exchange.body)[:MOST_OF_ONE])
-        exchange.reply = bytes(memoryview(exchange.reply)[:MOST_OF_ONE])
+        exchange.body = exchange.body[:MOST_OF_ONE]
+        exchange.reply = exchange.reply[:MOST_OF_ONE]
         self._ring.append(exchange)
         self._bytes += _size(exchange)
         while len(self._ring) > MOST or self._bytes > MOST_BYTES:

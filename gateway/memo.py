@@ -1,0 +1,79 @@
+"""Requests read and answers written before: dialects are pure, so that it need not be done twice.
+
+A request is known by what reading it may depend on, and its reply stands as long as the outcome
+is the very same object. Small ones alone are kept, the latest `MOST` of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from adapters.dialect import Endpoint, Operation
+from adapters.wire import StreamReply, WireReply, WireRequest
+
+MOST = 4_096
+LARGEST_REQUEST = 1_024
+"""Bytes of query string and body."""
+LARGEST_REPLY = 4_096
+"""Bytes of the body."""
+
+
+class Key(NamedTuple):
+    """What reading a request may depend on."""
+
+    dialect: str
+    endpoint: str
+    method: str
+    path: str
+    query_string: str
+    content_type: str
+    body: bytes
+
+
+class Kept(NamedTuple):
+    """A request as read, and the reply to it."""
+
+    op: Operation
+    outcome: object
+    reply: WireReply
+
+
+class Memo:
+    """Remembers replies."""
+
+    def __init__(self) -> None:
+        self._kept: dict[Key, Kept] = {}
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def key(self, dialect: str, endpoint: Endpoint[Any], request: WireRequest) -> Key | None:
+        """None for a request too large to be kept."""
+        if len(request.query_string) + len(request.body) > LARGEST_REQUEST:
+            return None
+        return Key(
+            dialect,
+            endpoint.name,
+            request.method,
+            request.path,
+            request.query_string,
+            request.headers.get("content-type", ""),
+            request.body,
+        )
+
+    def get(self, key: Key) -> Kept | None:
+        return self._kept.get(key)
+
+    def keep(
+        self, key: Key, op: Operation, outcome: object, reply: WireReply | StreamReply
+    ) -> WireReply | StreamReply:
+        """Keep a reply if it is small; the reply, or its copy that is kept."""
+        if not isinstance(reply, WireReply) or len(reply.body) > LARGEST_REPLY:
+            return reply
+        if len(self._kept) >= MOST:
+            del self._kept[next(iter(self._kept))]
+        # copied, since the encoder's buffers are far larger than what is in them
+        reply = replace(reply, body=bytes(memoryview(reply.body)))
+        self._kept[key] = Kept(op, outcome, reply)
+        return reply
