@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from engine.model import Checks, Verification
 from gateway.verdicts import Verifier
-
-log = logging.getLogger(__name__)
 
 AT_ONCE = 100
 """Verifications of one piece of work under way at a time, where they are asked one by one."""
@@ -25,7 +22,10 @@ class BulkVerifier(Protocol):
     async def verify_many(
         self, texts: Sequence[str], checks: Checks, *, on_result: OnResult
     ) -> None:
-        """Call `on_result` for each as it is known, in any order. What is left out failed."""
+        """Call `on_result` for each as it is known, in any order.
+
+        What is left out failed; if that was for a bug, it is raised at the end.
+        """
         ...
 
 
@@ -40,16 +40,20 @@ class OneByOne:
         self, texts: Sequence[str], checks: Checks, *, on_result: OnResult
     ) -> None:
         todo = iter(enumerate(texts))
+        failures: list[Exception] = []
 
         async def work() -> None:
             for place, text in todo:
                 try:
                     answer = await self._verifier.verify(text, checks)
-                except Exception:
-                    log.exception("an address of a batch could not be verified")
+                except Exception as exc:
+                    failures.append(exc)
                 else:
                     on_result(place, answer)
 
         async with asyncio.TaskGroup() as group:
             for _ in range(min(self._at_once, len(texts))):
                 group.create_task(work())
+        if failures:
+            # one is enough to find the fault by
+            raise failures[0]

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from gateway.cli.bulk import bulk
 from gateway.cli.check import check
 from gateway.cli.init import init
 from gateway.cli.keys import keys
@@ -31,6 +32,7 @@ app = typer.Typer(
 app.command()(serve)
 app.command()(sandbox)
 app.command()(verify)
+app.command()(bulk)
 app.add_typer(keys, name="keys")
 app.command()(init)
 app.command()(check)
@@ -63,6 +65,7 @@ def _root(
 
     veriplex serve                       run the server; prints its first keys
     veriplex verify ada@example.com      verify one address, here and now
+    veriplex bulk list.csv -o out.csv    verify a list, here and now
     veriplex sandbox                     run the offline sandbox for tests
     veriplex COMMAND --help              more of a command, with examples
     """

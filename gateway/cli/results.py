@@ -1,0 +1,89 @@
+"""Verified lists written to files: the columns that came, and what was found out."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Mapping, Sequence
+from enum import StrEnum
+
+import orjson
+
+from adapters.jobs import Row
+from engine.model import Verification
+from gateway.native import as_json
+
+COLUMNS: Mapping[str, Callable[[Verification], object]] = {
+    "verdict": lambda v: v.verdict,
+    "reason": lambda v: v.reason,
+    "score": lambda v: v.score,
+    "did_you_mean": lambda v: v.evidence.did_you_mean,
+    "catch_all": lambda v: v.evidence.catch_all,
+    "disposable": lambda v: v.evidence.disposable,
+    "role": lambda v: v.evidence.role,
+    "free": lambda v: v.evidence.free,
+    "mailbox_full": lambda v: v.evidence.mailbox_full,
+    "provider": lambda v: v.evidence.provider,
+    "mx": lambda v: v.evidence.mx_host,
+    "smtp_code": lambda v: v.evidence.smtp.code if v.evidence.smtp else None,
+    "verified_at": lambda v: v.verified_at.isoformat(timespec="seconds"),
+}
+"""What a CSV file shows behind the columns that came."""
+
+
+class OutputForm(StrEnum):
+    """How results are written."""
+
+    CSV = "csv"
+    JSONL = "jsonl"
+
+
+class CsvWriter:
+    """One line a row, the list's own columns first."""
+
+    def __init__(self, headers: Sequence[str]) -> None:
+        self._headers = tuple(headers) or ("email",)
+
+    @property
+    def head(self) -> bytes:
+        taken = {header.strip().lower() for header in self._headers}
+        # a list that was verified before has these already
+        ours = (f"veriplex_{name}" if name in taken else name for name in COLUMNS)
+        return _line((*self._headers, *ours))
+
+    def row(self, row: Row) -> bytes:
+        found = (_cell(show(row.verification)) for show in COLUMNS.values())
+        return _line((*(row.cells or (row.email,)), *found))
+
+
+class JsonWriter:
+    """One object a row: the internal model, and the list's own columns as `row`."""
+
+    head = b""
+
+    def __init__(self, headers: Sequence[str]) -> None:
+        self._headers = tuple(headers)
+
+    def row(self, row: Row) -> bytes:
+        told = as_json(row.verification)
+        if row.cells:
+            told = {"row": dict(zip(self._headers, row.cells, strict=True)), **told}
+        return orjson.dumps(told) + b"\n"
+
+
+WRITERS: Mapping[OutputForm, type[CsvWriter] | type[JsonWriter]] = {
+    OutputForm.CSV: CsvWriter,
+    OutputForm.JSONL: JsonWriter,
+}
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return "" if value is None else str(value)
+
+
+def _line(cells: Sequence[str]) -> bytes:
+    line = io.StringIO()
+    csv.writer(line, lineterminator="\n").writerow(cells)
+    return line.getvalue().encode("utf-8", "surrogateescape")
