@@ -102,7 +102,9 @@ class Verdicts:
             return
         address = verification.address
         expires_at = self._clock() + ttl_s
-        as_known = replace(verification, cached=True)
+        # without the transcript, which is most of an answer's size and is about that one time
+        evidence = replace(verification.evidence, transcript=())
+        as_known = replace(verification, evidence=evidence, cached=True)
         self._known[address.normalized, verification.checks, shares] = (as_known, expires_at)
         # what is wrong with an address is seen again for nothing
         if self._kept is not None and address.valid:
