@@ -6,8 +6,8 @@ import asyncio
 import os
 import sys
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from typing import TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
+from typing import Any, TypeVar
 
 from gateway.cli.terminal import Refusal
 
@@ -18,6 +18,7 @@ MAX_AHEAD = 1_000
 MAX_LINE_BYTES = 4_096
 """What is longer is no address; the rest of such a line is skipped."""
 CHUNK_BYTES = 65_536
+CANCEL_AGAIN_S = 0.2
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -32,10 +33,12 @@ async def in_order(
 ) -> None:
     """Answer side by side, and show each answer as soon as those before it are shown.
 
-    What `answer` or `show` raises ends everything that is under way, and is raised.
+    What `asked`, `answer` or `show` raises ends everything that is under way, and is raised.
     """
     slots = asyncio.Semaphore(at_once)
-    waiting: asyncio.Queue[asyncio.Task[Out] | None] = asyncio.Queue(MAX_AHEAD)
+    ahead = asyncio.Semaphore(MAX_AHEAD)
+    waiting: asyncio.Queue[asyncio.Task[Out] | None] = asyncio.Queue()
+    running: set[asyncio.Task[Out]] = set()
 
     async def one(question: In) -> Out:
         try:
@@ -43,21 +46,38 @@ async def in_order(
         finally:
             slots.release()
 
-    async def ask(group: asyncio.TaskGroup) -> None:
+    async def ask() -> None:
         async for question in asked:
+            await ahead.acquire()
             await slots.acquire()
-            await waiting.put(group.create_task(one(question)))
-        await waiting.put(None)
+            task = asyncio.create_task(one(question))
+            running.add(task)
+            task.add_done_callback(running.discard)
+            waiting.put_nowait(task)
 
+    asking = asyncio.create_task(ask())
+    asking.add_done_callback(lambda _: waiting.put_nowait(None))
     try:
-        async with asyncio.TaskGroup() as group:
-            group.create_task(ask(group))
-            while (task := await waiting.get()) is not None:
-                show(await task)
-    except BaseExceptionGroup as several:
-        # A reader who left matters more than what stopping on its account brought up.
-        left = several.subgroup(BrokenPipeError)
-        raise (left or several).exceptions[0] from None
+        while (task := await waiting.get()) is not None:
+            show(await task)
+            ahead.release()
+        await asking
+    finally:
+        await _end({asking, *running})
+
+
+async def _end(tasks: Collection[asyncio.Task[Any]]) -> None:
+    """Cancel tasks until they are gone, whatever they say to it.
+
+    Again and again, since before Python 3.12 `asyncio.wait_for`, which libraries use, loses a
+    cancellation that arrives together with what it waits for (bpo-37658).
+    """
+    pending = {task for task in tasks if not task.done()}
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=CANCEL_AGAIN_S)
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def addresses(given: Iterable[str]) -> AsyncIterator[str]:

@@ -645,6 +645,38 @@ async def test_what_showing_raises_ends_the_rest(error: type[Exception]) -> None
     assert sorted(ended) == [1, 2]
 
 
+async def test_what_asking_raises_comes_after_the_answers() -> None:
+    async def asked() -> AsyncIterator[int]:
+        yield 1
+        raise Refusal("no more")
+
+    async def answer(number: int) -> int:
+        return number
+
+    shown: list[int] = []
+    with pytest.raises(Refusal, match="no more"):
+        await in_order(asked(), answer, shown.append)
+    assert shown == [1]
+
+
+async def test_a_cancellation_that_gets_lost_is_repeated() -> None:
+    async def answer(number: int) -> int:
+        if number:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+            await asyncio.Event().wait()
+        await started.wait()
+        return number
+
+    def show(_: int) -> None:
+        raise BrokenPipeError
+
+    started = asyncio.Event()
+    asyncio.get_running_loop().call_soon(started.set)
+    with pytest.raises(BrokenPipeError):
+        await in_order(numbers(2), answer, show)
+
+
 async def test_progress_is_for_terminals_and_taken_away() -> None:
     for stream, written in ((io.StringIO(), ""), (Terminal(), "")):
         async with Progress(stream) as progress:
