@@ -1,21 +1,21 @@
-"""Sends requests to upstreams: httpx requests over aiohttp's connections, nothing else.
+"""Sends requests to upstreams: the connections, and nothing that knows a dialect.
 
-The transport is called directly: `httpx.AsyncClient` around it costs as much again as the
-request itself, for cookies, redirects and authentication that no vendor here has. Requests
-and URLs are never logged, since most vendors take their key in the query.
+aiohttp, bare: measured against a vendor on loopback, one call takes 0.16 ms, 0.30 ms with
+httpx's requests over the same connections (`httpx-aiohttp`), 0.40 ms with its client around
+that, and what this adds is added to every answer. Neither requests nor URLs are ever logged,
+since most vendors take their key in the query.
 """
 
 from __future__ import annotations
 
-import asyncio
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import urlencode, urlsplit
 
 import aiohttp
-import httpx
-from httpx_aiohttp import AiohttpTransport
+import certifi
+from yarl import URL
 
 from adapters.dialect import Dialect
 from adapters.upstream import Fault, FaultKind, UpstreamReply, UpstreamRequest
@@ -27,12 +27,17 @@ KEEP_ALIVE_S = 20.0
 so that a request is seldom sent into one that is just being closed."""
 USER_AGENT = "veriplex"
 
-NEVER_SENT = (
-    aiohttp.ClientConnectorError,
-    aiohttp.ConnectionTimeoutError,
-    aiohttp.ClientConnectorDNSError,
-)
+NEVER_SENT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
 """What aiohttp raises before a byte of the request has left."""
+NO_ANSWER = (aiohttp.ClientResponseError, aiohttp.InvalidURL, ValueError)
+"""What came was no HTTP, or not what its headers say."""
+
+
+def tls_context() -> ssl.SSLContext:
+    """Trusts what the system trusts, and what Mozilla does where the system has nothing."""
+    context = ssl.create_default_context()
+    context.load_verify_locations(certifi.where())
+    return context
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +69,8 @@ class Place:
 class Sender:
     """Connections to one upstream. Made by `open`, ended by `aclose`."""
 
-    def __init__(self, transport: httpx.AsyncBaseTransport, clock: Callable[[], float]) -> None:
-        self._transport = transport
+    def __init__(self, session: aiohttp.ClientSession, clock: Callable[[], float]) -> None:
+        self._session = session
         self._clock = clock
 
     @classmethod
@@ -73,76 +78,59 @@ class Sender:
         cls, *, connections: int, clock: Callable[[], float], tls: ssl.SSLContext | None = None
     ) -> Sender:
         """At most so many connections; `clock` is Unix time in seconds."""
-        context = tls or httpx.create_ssl_context(trust_env=False)
-
-        def session() -> aiohttp.ClientSession:
-            made = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(
-                    limit=connections, keepalive_timeout=KEEP_ALIVE_S, ssl=context
-                ),
-                cookie_jar=aiohttp.DummyCookieJar(),
-            )
-            # on its own it repeats a GET whose connection broke, which bills it twice
-            made._retry_connection = False
-            return made
-
-        transport = AiohttpTransport(client=session, verify=context)
-        return cls(transport, clock)
+        session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                limit=connections, keepalive_timeout=KEEP_ALIVE_S, ssl=tls or True
+            ),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers={"user-agent": USER_AGENT},
+        )
+        # on its own it repeats a GET whose connection broke, which bills it twice
+        session._retry_connection = False
+        return cls(session, clock)
 
     async def send(
         self, place: Place, request: UpstreamRequest, *, connect_s: float, timeout_s: float
     ) -> UpstreamReply | Fault:
         """The whole reply, within `timeout_s`, or why there is none. Never follows a redirect."""
-        wire = httpx.Request(
-            request.method,
-            place.url(request),
-            headers={"user-agent": USER_AGENT, "accept": "*/*", **request.headers},
-            content=request.body or None,
-            extensions={"timeout": {"connect": connect_s, "pool": connect_s}},
-        )
         try:
-            async with asyncio.timeout(timeout_s):
-                reply = await self._transport.handle_async_request(wire)
-                try:
-                    body = await _whole(reply)
-                finally:
-                    await reply.aclose()
-        except TimeoutError:
-            return Fault(FaultKind.TIMED_OUT, f"no answer within {timeout_s:.1f} s")
-        except (httpx.TransportError, aiohttp.ClientError, OSError, ValueError) as exc:
+            async with self._session.request(
+                request.method,
+                URL(place.url(request), encoded=True),
+                headers=request.headers,
+                data=request.body or None,
+                allow_redirects=False,
+                timeout=aiohttp.ClientTimeout(total=timeout_s, sock_connect=connect_s),
+            ) as reply:
+                body = await _whole(reply.content)
+        except (aiohttp.ClientError, OSError, ValueError) as exc:
             return _fault(exc)
         if body is None:
-            return Fault(FaultKind.GARBAGE, "the reply is too long", reply.status_code)
+            return Fault(FaultKind.GARBAGE, "the reply is too long", reply.status)
         headers = {name.lower(): value for name, value in reply.headers.items()}
-        return UpstreamReply(reply.status_code, headers, body, self._clock())
+        return UpstreamReply(reply.status, headers, body, self._clock())
 
     async def aclose(self) -> None:
-        await self._transport.aclose()
+        await self._session.close()
 
 
-async def _whole(reply: httpx.Response) -> bytes | None:
+async def _whole(content: aiohttp.StreamReader) -> bytes | None:
     """The decoded body; None if it is longer than it may be."""
-    chunks: list[bytes] = []
-    size = 0
-    async for chunk in reply.aiter_bytes():
-        size += len(chunk)
-        if size > MAX_BODY_BYTES:
+    body = await content.readany()
+    while not content.at_eof():
+        body += await content.readany()
+        if len(body) > MAX_BODY_BYTES:
             return None
-        chunks.append(chunk)
-    return b"".join(chunks)
+    return body if len(body) <= MAX_BODY_BYTES else None
 
 
 def _fault(exc: Exception) -> Fault:
-    """What an exception of the transport says; the cause tells what httpx's names do not.
-
-    Its words may hold the URL, and so the key: the kind of the exception has to do.
-    """
-    cause = exc.__cause__ or exc
-    name = type(cause).__name__
-    if isinstance(cause, NEVER_SENT) or isinstance(exc, httpx.ConnectError):
+    """What an exception says. Its words may hold the URL, and so the key: its kind has to do."""
+    name = type(exc).__name__
+    if isinstance(exc, NEVER_SENT):
         return Fault(FaultKind.UNREACHABLE, name)
-    if isinstance(cause, TimeoutError | httpx.TimeoutException):
+    if isinstance(exc, TimeoutError):
         return Fault(FaultKind.TIMED_OUT, name)
-    if isinstance(cause, aiohttp.ClientResponseError | httpx.DecodingError | ValueError):
+    if isinstance(exc, NO_ANSWER) and not isinstance(exc, aiohttp.ClientConnectionError):
         return Fault(FaultKind.GARBAGE, name)
     return Fault(FaultKind.BROKEN, name)

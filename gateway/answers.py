@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from hashlib import blake2b
 
-from sqlalchemy import delete, select
+from sqlalchemy import Select, delete, select
 
 from engine.model import Address, Checks, Verification
 from gateway.batches.codec import decode, encode
@@ -26,7 +26,8 @@ WRITE_EVERY_S = 0.5
 PURGE_EVERY_S = 60.0
 MAX_WAITING = 20_000
 """Answers not written yet; beyond it new ones are kept in memory alone."""
-READ_AT_ONCE = 10_000
+READ_AT_ONCE = 2_000
+PURGE_AT_ONCE = 2_000
 NO_ADDRESS = Address("", "", "", "")
 
 
@@ -127,16 +128,22 @@ class Answers:
 
     async def purge(self) -> None:
         """Delete what expired, and what is too much. Raises StoreError."""
+        expired = select(answers.c.digest).where(answers.c.expires_at <= int(self._clock()))
+        while await self._delete(expired, PURGE_AT_ONCE) == PURGE_AT_ONCE:
+            pass  # a transaction each, so that others get their turn
+        while (too_many := len(self._there) - self._most) > 0:
+            oldest = select(answers.c.digest).order_by(answers.c.expires_at)
+            if not await self._delete(oldest, min(too_many, PURGE_AT_ONCE)):
+                return
+
+    async def _delete(self, which: Select[tuple[bytes]], most: int) -> int:
+        """Delete up to so many, and forget them; how many it were."""
+        gone = delete(answers).where(answers.c.digest.in_(which.limit(most)))
         async with self._store.write() as connection:
-            await connection.execute(
-                delete(answers).where(answers.c.expires_at <= int(self._clock()))
-            )
-            too_many = len(self._there) - self._most
-            if too_many > 0:
-                oldest = select(answers.c.digest).order_by(answers.c.expires_at).limit(too_many)
-                await connection.execute(delete(answers).where(answers.c.digest.in_(oldest)))
-        self._there.clear()
-        await self.load()
+            rows = await connection.execute(gone.returning(answers.c.digest))
+            digests = [bytes(row.digest) for row in rows]
+        self._there.difference_update(digests)
+        return len(digests)
 
 
 def _digest(shares: str, address: Address, checks: Checks) -> bytes:

@@ -72,6 +72,7 @@ class Observer:
             buckets=BUCKETS_S,
             registry=self.registry,
         )
+        self._of_attempts: dict[tuple[str, str], tuple[Counter, Histogram]] = {}
         self._cost = Counter(
             "veriplex_spent",
             "Spent at a source, in the currency of the settings.",
@@ -82,8 +83,14 @@ class Observer:
 
     def attempt(self, attempt: Attempt) -> None:
         """Count one source that was asked."""
-        self._attempts.labels(attempt.source, attempt.outcome).inc()
-        self._attempt_seconds.labels(attempt.source).observe(attempt.latency_ms / 1000)
+        place = (attempt.source, attempt.outcome)
+        counters = self._of_attempts.get(place)
+        if counters is None:
+            # looking a counter up by its labels costs ten times what counting does
+            counters = (self._attempts.labels(*place), self._attempt_seconds.labels(place[0]))
+            self._of_attempts[place] = counters
+        counters[0].inc()
+        counters[1].observe(attempt.latency_ms / 1000)
         if attempt.cost:
             self._cost.labels(attempt.source).inc(attempt.cost)
 

@@ -94,14 +94,16 @@ async def open_upstreams(
         yield ()
         return
     # a third of a second that a server without upstreams need not spend
-    from adapters.sender import Place, Sender
+    from adapters.sender import Place, Sender, tls_context
 
     by_name = {dialect.name: dialect for dialect in dialects}
     rules = CircuitRules(**settings.circuit.model_dump())
+    secure = any(told.base_url.startswith("https:") for told in settings.upstreams)
+    tls = tls_context() if secure else None
     async with contextlib.AsyncExitStack() as stack:
         sources: list[UpstreamSource] = []
         for told in settings.upstreams:
-            sender = Sender.open(connections=told.connections, clock=clock)
+            sender = Sender.open(connections=told.connections, clock=clock, tls=tls)
             stack.push_async_callback(sender.aclose)
             dialect = by_name[told.dialect]
             keys = (told.api_key, *told.spare_api_keys)

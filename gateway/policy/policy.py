@@ -20,6 +20,7 @@ from adapters.dialect import ProblemKind
 from adapters.upstream import Fault, FaultKind, Question
 from engine.known import known
 from engine.model import (
+    Address,
     Attempt,
     Checks,
     Evidence,
@@ -140,13 +141,15 @@ class Policy:
             route = replace(route, sources=local)
         trail = _Trail(route, key, question, self._clock() + deadline_s)
         lookup = self._look_up(route, question, deadline_s)
+        lists = None if route.complete is Completion.NONE else _Lists(question.address)
         try:
             if route.strategy is Strategy.QUORUM:
                 answer = await self._quorum(trail)
             else:
                 answer = await self._walk(trail)
-            if answer.source != "local" and route.complete is not Completion.NONE:
-                answer = completed(answer, await _looked_up(lookup))
+            if lists is not None and answer.source != LOCAL_SOURCE:
+                looked_up = None if lookup is None else await _looked_up(lookup)
+                answer = completed(answer, lists.known(), looked_up)
         finally:
             if lookup is not None:
                 lookup.cancel()
@@ -337,13 +340,27 @@ class Policy:
         return asyncio.create_task(_verify(self._lookup, text, deadline_s))
 
 
+class _Lists:
+    """What our lists know of an address, looked up while the upstream is being waited for."""
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+        self._known: Evidence | None = None
+        loop = asyncio.get_running_loop()
+        # one turn of the loop later the request is on its way
+        loop.call_soon(loop.call_soon, self.known)
+
+    def known(self) -> Evidence:
+        if self._known is None:
+            self._known = known(self._address)
+        return self._known
+
+
 async def _verify(lookup: Verifier, text: str, deadline_s: float) -> Verification:
     return await lookup.verify(text, DNS_ONLY, deadline_s)
 
 
-async def _looked_up(task: asyncio.Task[Verification] | None) -> Evidence | None:
-    if task is None:
-        return None
+async def _looked_up(task: asyncio.Task[Verification]) -> Evidence | None:
     done, _ = await asyncio.wait({task}, timeout=LOOKUP_GRACE_S)
     return task.result().evidence if done and task.exception() is None else None
 

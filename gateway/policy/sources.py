@@ -24,7 +24,6 @@ from adapters.upstream import (
     UpstreamReply,
     UpstreamRequest,
 )
-from engine.known import known
 from engine.model import Checks, Evidence, Verdict, Verification
 from engine.score import score
 from gateway.policy.circuit import Admission, Circuit
@@ -328,20 +327,16 @@ class UpstreamSource:
         )
 
 
-def completed(v: Verification, looked_up: Evidence | None = None) -> Verification:
-    """`v` with what our own lists know, and `looked_up` in DNS, where the source said nothing.
+def completed(v: Verification, lists: Evidence, looked_up: Evidence | None) -> Verification:
+    """`v` with what our own lists know, and what was looked up in DNS, where it says nothing.
 
     The verdict, its reason and the score stay the source's.
     """
-    lists = known(v.address)
     e = v.evidence
     more: dict[str, object] = {
-        "disposable": e.disposable or lists.disposable,
-        "free": e.free or lists.free,
-        "role": e.role or lists.role,
-        "no_reply": e.no_reply or lists.no_reply,
-        "did_you_mean": e.did_you_mean or lists.did_you_mean,
-        "person": e.person or lists.person,
+        name: getattr(lists, name)
+        for name in LISTED
+        if not getattr(e, name) and getattr(lists, name)
     }
     if looked_up is not None:
         if not e.mx:
@@ -351,8 +346,13 @@ def completed(v: Verification, looked_up: Evidence | None = None) -> Verificatio
             "spf": looked_up.spf if e.spf is None else e.spf,
             "dmarc": looked_up.dmarc if e.dmarc is None else e.dmarc,
         }
+    if not more:
+        return v
     return replace(v, evidence=replace(e, **more))  # type: ignore[arg-type]
 
+
+LISTED = ("disposable", "free", "role", "no_reply", "did_you_mean", "person")
+"""What is known of an address without asking anybody."""
 
 DNS_ONLY = Checks(dns=True, smtp=False, catch_all=False)
 """What is looked up beside an upstream's answer, if the settings want it."""
