@@ -74,6 +74,7 @@ class Service:
         *,
         clock: Callable[[], float],
         policy: Policy | None = None,
+        note_cache: Callable[[str], None] = lambda _: None,
         wait: Wait = wait_at_most,
     ) -> None:
         self._accounts = accounts
@@ -81,6 +82,7 @@ class Service:
         self._sandbox = sandbox
         self._batches = batches
         self._policy = policy
+        self._note_cache = note_cache
         self._clock = clock
         self._wait = wait
         self._paid: TTLCache[_Question, Charge] = TTLCache(100_000, FREE_REPEAT_S, timer=clock)
@@ -112,6 +114,8 @@ class Service:
             case Verify(), Caller():
                 return await self._verify(caller, op)
             case GuessPerson(), Caller():
+                if caller.test:
+                    self._sandbox.heed(op.email)
                 address = syntax.parse(op.email)
                 guess = PersonGuess(address.local, people.guess(address.local))
                 return Answer(guess, source="sandbox" if caller.test else "local")
@@ -149,6 +153,7 @@ class Service:
         shares = "" if asking is None else asking.shares
         if not op.refresh and (hit := self._verdicts.known(address, op.checks, shares)):
             verification, ttl_s = hit
+            self._note_cache("hit" if ttl_s >= 0 else "stale")
             if ttl_s < 0:
                 # renewed behind this answer; if too much is going on, with the next one
                 with contextlib.suppress(Problem):
@@ -161,6 +166,7 @@ class Service:
             raise Problem(ProblemKind.NOT_READY)
         # shielded: others may be waiting for the same answer
         verification = await asyncio.shield(task)
+        self._note_cache("stored" if verification.cached else "refresh" if op.refresh else "miss")
         if verification.cached:
             verification = replace(verification, address=address)
             return Answer(verification, verification.source, 0, "hit; detail=stored")

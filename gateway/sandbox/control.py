@@ -18,6 +18,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from adapters.registry import DIALECTS
 from gateway.native import PROBLEM_JSON, NativeApi
 from gateway.sandbox import Sandbox
 from gateway.sandbox.clock import AdjustableClock
@@ -95,7 +96,7 @@ class Control:
         url = str(request.base_url).rstrip("/").removesuffix("/veriplex/v1")
         return {
             "seed": self._sandbox.seed,
-            "base_urls": {name: f"{url}/{name}" for name in self._sandbox.keys.well_known},
+            "base_urls": {d.name: f"{url}/{d.name}{d.base_path}" for d in DIALECTS},
             "keys": self._sandbox.keys.well_known,
         }
 

@@ -149,7 +149,7 @@ class SandboxJobs:
             total += 1
             if total % BREATH == 0:
                 await asyncio.sleep(0)
-            word = word or word_of_email(entry.email) or ""
+            word = word or word_of_email(entry.email)
             address = syntax.parse(entry.email)
             if rules.merge_duplicates:
                 if address.normalized in seen:

@@ -87,12 +87,12 @@ def known_word(text: str) -> str | None:
     return word if word in WORDS else None
 
 
-def word_of_email(email: str) -> str | None:
-    """The word in an address's tag, None without one that is known."""
+def word_of_email(email: str) -> str:
+    """The word in an address's tag, empty without one that is known."""
     if MARK not in email:
-        return None
+        return ""
     _, _, tail = email.partition(MARK)
-    return known_word(tail.partition("@")[0])
+    return known_word(tail.partition("@")[0]) or ""
 
 
 def split_key(credential: str) -> tuple[str, str] | None:

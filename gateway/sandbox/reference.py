@@ -1,0 +1,96 @@
+"""`docs/sandbox.md`, its tables made from the sandbox's own.
+
+python -m gateway.sandbox.reference > docs/sandbox.md
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from adapters.dialect import Dialect, Endpoint
+from adapters.registry import DIALECTS
+from adapters.wire import WireRequest
+from gateway.sandbox.magic import MAGIC, Sample
+from gateway.sandbox.simulate import JOB_WORDS, KIND_WORDS, STATUS_KINDS, problem_of
+from gateway.sandbox.template import TEMPLATE
+
+
+def reference() -> str:
+    """The whole page."""
+    return (
+        TEMPLATE.replace("{{keys}}", _lines(_keys()))
+        .replace("{{magic}}", _lines(_magic()))
+        .replace("{{problems}}", _lines(_problems()))
+        .replace("{{jobs}}", _lines(_jobs()))
+    )
+
+
+def _lines(rows: Iterator[str]) -> str:
+    return "\n".join(rows)
+
+
+def _row(*cells: str) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _head(*cells: str) -> Iterator[str]:
+    yield _row(*cells)
+    yield _row(*("---" for _ in cells))
+
+
+def _keys() -> Iterator[str]:
+    yield from _head("dialect", "base URL", "test key")
+    for dialect in DIALECTS:
+        base_url = f"http://127.0.0.1:8025/{dialect.name}{dialect.base_path}"
+        yield _row(dialect.name, f"`{base_url}`", f"`{dialect.sandbox_key}`")
+
+
+def _magic() -> Iterator[str]:
+    yield from _head("address", "verdict", "reason", "also")
+    for local, sample in MAGIC.items():
+        yield _row(f"`{local}@example.com`", sample.verdict, f"`{sample.reason}`", _also(sample))
+
+
+def _also(sample: Sample) -> str:
+    sets: Mapping[str, Any] = sample.sets
+    words = [f"`{name}`" if value is True else f"`{name}` {value}" for name, value in sets.items()]
+    return ", ".join(words)
+
+
+def _problems() -> Iterator[str]:
+    yield from _head("word", *(dialect.name for dialect in DIALECTS))
+    for word in (*STATUS_KINDS, *KIND_WORDS):
+        yield _row(f"`{word}`", *(_statuses(word, dialect) for dialect in DIALECTS))
+
+
+def _statuses(word: str, dialect: Dialect) -> str:
+    """The status at most endpoints, and at those that differ."""
+    by_status: dict[int, list[str]] = {}
+    for endpoint in dialect.endpoints:
+        if endpoint.needs_key:
+            names = by_status.setdefault(status_of(word, dialect, endpoint), [])
+            if endpoint.name not in names:
+                names.append(endpoint.name)
+    usual = max(by_status, key=lambda status: len(by_status[status]))
+    others = (f"{s} ({', '.join(names)})" for s, names in by_status.items() if s != usual)
+    return "; ".join((str(usual), *others))
+
+
+def status_of(word: str, dialect: Dialect, endpoint: Endpoint[Any]) -> int:
+    """What an endpoint answers to a word for a problem."""
+    request = WireRequest(endpoint.methods[0], endpoint.path)
+    problem = problem_of(word, dialect, request, endpoint, 0)
+    return dialect.write_problem(request, problem, endpoint).status
+
+
+def _jobs() -> Iterator[str]:
+    yield from _head("word", "a batch is shown as")
+    for word, state in JOB_WORDS.items():
+        shown = f"`{state}`" if state else "preparing, then running, then completed after 60 s"
+        yield _row(f"`{word}`", shown)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(reference())

@@ -1,0 +1,43 @@
+"""A sandbox of its own for every test."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+
+from gateway.sandbox.alone import SandboxServer, open_sandbox
+from gateway.sandbox.clock import AdjustableClock
+
+START = 1_780_000_000.0
+
+
+class Time:
+    """The real time, as far as the tests are concerned."""
+
+    def __init__(self) -> None:
+        self.now = START
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def time() -> Time:
+    return Time()
+
+
+@pytest.fixture
+async def server(time: Time) -> AsyncIterator[SandboxServer]:
+    async with open_sandbox(
+        "veriplex", keys=["own-key"], url="http://veriplex.test", clock=AdjustableClock(time)
+    ) as server:
+        yield server
+
+
+@pytest.fixture
+async def client(server: SandboxServer) -> AsyncIterator[httpx.AsyncClient]:
+    transport = httpx.ASGITransport(server.app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://veriplex.test") as client:
+        yield client

@@ -1,0 +1,104 @@
+"""Samples: the same for the same question, and magic where it is due."""
+
+import pytest
+
+from adapters.registry import DIALECTS
+from engine.model import Checks, Verdict
+from gateway.sandbox.magic import MAGIC
+from gateway.sandbox.samples import RANDOM_SEED, Samples
+
+ALL = Checks()
+
+PINNED = {
+    # what these say is promised across releases: a change belongs into the changelog
+    ("emailable", "john.smith@gmail.com"): (Verdict.RISKY, 0.489),
+    ("validto", "john.smith@gmail.com"): (Verdict.DELIVERABLE, 0.238),
+    ("whoisxml", "ada@example.org"): (Verdict.UNKNOWN, 0.298),
+    ("dataoorts", "ada@example.org"): (Verdict.UNDELIVERABLE, 0.37),
+    ("emailable", "grace@example.org"): (Verdict.UNDELIVERABLE, 0.377),
+}
+
+
+@pytest.mark.parametrize(("question", "sample"), PINNED.items())
+def test_samples_stay_what_they_are(
+    question: tuple[str, str], sample: tuple[Verdict, float]
+) -> None:
+    found = Samples("veriplex").of(*question, ALL)
+    assert (found.verdict, found.duration_s) == sample
+
+
+def test_a_sample_is_a_function_of_seed_dialect_and_address() -> None:
+    addresses = [f"user{n}@example.org" for n in range(200)]
+
+    def drawn(seed: str, dialect: str) -> list[Verdict]:
+        samples = Samples(seed)
+        return [samples.of(dialect, address, ALL).verdict for address in addresses]
+
+    assert drawn("a", "emailable") == drawn("a", "emailable")
+    assert drawn("a", "emailable") != drawn("b", "emailable")
+    assert drawn("a", "emailable") != drawn("a", "validto")
+    assert set(drawn("a", "emailable")) == set(Verdict)
+
+
+def test_the_random_seed_draws_anew() -> None:
+    samples = Samples(RANDOM_SEED)
+    drawn = {samples.of("emailable", "ada@example.org", ALL).verdict for _ in range(200)}
+    assert drawn == set(Verdict)
+
+
+@pytest.mark.parametrize("local", MAGIC)
+@pytest.mark.parametrize("dialect", [dialect.name for dialect in DIALECTS])
+def test_magic_is_the_same_in_every_dialect(dialect: str, local: str) -> None:
+    samples = Samples("veriplex")
+    for email in (f"{local}@example.com", f"{local.upper()}+7@EXAMPLE.com"):
+        found = samples.of(dialect, email, ALL)
+        assert (found.verdict, found.reason) == (MAGIC[local].verdict, MAGIC[local].reason)
+        for name, value in MAGIC[local].sets.items():
+            assert getattr(found.evidence, name) == value
+
+
+def test_without_magic_no_local_part_is_special() -> None:
+    samples = Samples("veriplex")
+    drawn = {
+        samples.of("emailable", f"undeliverable+{n}@example.com", ALL, magical=False).verdict
+        for n in range(100)
+    }
+    assert drawn == set(Verdict)
+
+
+def test_magic_works_at_its_domain_alone() -> None:
+    drawn = {
+        Samples("veriplex").of("emailable", f"undeliverable+{n}@example.org", ALL).verdict
+        for n in range(100)
+    }
+    assert drawn == set(Verdict)
+
+
+@pytest.mark.parametrize(
+    ("asked", "local", "shown"),
+    [
+        (False, "deliverable", None),
+        (True, "deliverable", False),
+        (False, "accept-all", True),
+        (True, "accept-all", True),
+        (True, "timeout", None),
+    ],
+)
+def test_catch_all_is_known_to_who_asked(asked: bool, local: str, shown: bool | None) -> None:
+    checks = Checks(catch_all=asked)
+    found = Samples("veriplex").of("emailable", f"{local}@example.com", checks)
+    assert found.evidence.catch_all is shown
+
+
+def test_what_follows_from_the_address_is_right() -> None:
+    found = Samples("veriplex").of("emailable", "johndoe+tag@emailable.com", ALL)
+    assert (found.address.user, found.address.tag) == ("johndoe", "tag")
+    assert found.address.domain == "emailable.com"
+    person = found.evidence.person
+    assert person is not None
+    assert (person.first, person.last, person.gender) == ("John", "Doe", "male")
+
+
+def test_malformed_addresses_are_undeliverable() -> None:
+    found = Samples("veriplex").of("emailable", "no at sign", ALL)
+    assert (found.verdict, found.reason) == ("undeliverable", "invalid_email")

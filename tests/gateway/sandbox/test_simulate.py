@@ -1,0 +1,251 @@
+"""Outcomes on demand: every row of the table, through every dialect's own endpoints."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import httpx
+import pytest
+
+from adapters.dialect import Dialect, Endpoint
+from adapters.registry import DIALECTS
+from gateway.sandbox.reference import reference, status_of
+from gateway.sandbox.simulate import PROBLEM_WORDS, STATUS_KINDS
+
+EMAILABLE, VALIDTO, WHOISXML, GENERIC, DATAOORTS = DIALECTS
+KEYED = [
+    pytest.param(dialect, endpoint, id=f"{dialect.name}-{endpoint.name}-{n}")
+    for dialect in DIALECTS
+    for n, endpoint in enumerate(dialect.endpoints)
+    if endpoint.needs_key
+]
+
+
+async def call(
+    client: httpx.AsyncClient,
+    dialect: Dialect,
+    method: str,
+    path: str,
+    fields: dict[str, Any] | None = None,
+    *,
+    key: str = "",
+    as_json: bool = True,
+) -> httpx.Response:
+    """A request with the key where each of the vendors wants it."""
+    key = key or dialect.sandbox_key
+    fields = dict(fields or {})
+    headers = {"Authorization": f"Bearer {key}"}
+    if dialect is VALIDTO:
+        path += f"?{urlencode({'apikey': key})}"
+    if dialect is WHOISXML:
+        fields["apiKey"] = key
+    url = f"/{dialect.name}{path}"
+    if method in ("POST", "PATCH"):
+        return await client.request(method, url, headers=headers, json=fields)
+    if fields:
+        url += ("&" if "?" in url else "?") + urlencode(fields)
+    return await client.request(method, url, headers=headers)
+
+
+VERIFY = {
+    "emailable": ("GET", "/v1/verify", "email"),
+    "validto": ("GET", "/v1/verify", "email"),
+    "whoisxml": ("GET", "/api/v3", "emailAddress"),
+    "generic": ("POST", "/api/v1/verify", "email"),
+    "dataoorts": ("POST", "/ai_mails_api/v1", "email"),
+}
+
+
+def verify(client: httpx.AsyncClient, dialect: Dialect, email: str, key: str = "") -> Any:
+    method, path, name = VERIFY[dialect.name]
+    return call(client, dialect, method, path, {name: email}, key=key)
+
+
+@pytest.mark.parametrize(("dialect", "endpoint"), KEYED)
+async def test_every_word_works_behind_the_key(
+    client: httpx.AsyncClient, dialect: Dialect, endpoint: Endpoint[Any]
+) -> None:
+    path = endpoint.path.replace("{", "").replace("}", "")
+    for word in sorted(PROBLEM_WORDS):
+        key = f"{dialect.sandbox_key}-simulate-{word}"
+        reply = await call(client, dialect, endpoint.methods[0], path, key=key)
+        assert reply.status_code == status_of(word, dialect, endpoint), (word, reply.text)
+
+
+@pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)
+async def test_every_word_works_in_an_address(client: httpx.AsyncClient, dialect: Dialect) -> None:
+    method, path, _ = VERIFY[dialect.name]
+    endpoint = next(
+        e for e in dialect.endpoints if e.path == path and method in e.methods and e.needs_key
+    )
+    for word in sorted(PROBLEM_WORDS):
+        reply = await verify(client, dialect, f"ada+simulate-{word}@example.org")
+        assert reply.status_code == status_of(word, dialect, endpoint), (word, reply.text)
+
+
+@pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)
+@pytest.mark.parametrize("status", ["400", "401", "429", "500", "503"])
+def test_statuses_that_all_vendors_have_are_what_they_say(dialect: Dialect, status: str) -> None:
+    at = {
+        status_of(status, dialect, e)
+        for e in dialect.endpoints
+        if e.needs_key and e.name != "v1"  # which says 403 for 401
+    }
+    assert at == {int(status)}
+
+
+@pytest.mark.parametrize("dialect", [GENERIC, DATAOORTS, WHOISXML, VALIDTO], ids=lambda d: d.name)
+async def test_a_simulated_429_says_when_to_come_again(
+    client: httpx.AsyncClient, dialect: Dialect
+) -> None:
+    reply = await verify(client, dialect, "ada+simulate-429@example.org")
+    assert reply.headers["retry-after"] == "1"
+
+
+@pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)
+async def test_an_unknown_word_is_no_word(client: httpx.AsyncClient, dialect: Dialect) -> None:
+    assert (await verify(client, dialect, "ada+simulate-999@example.org")).status_code == 200
+    refused = await verify(client, dialect, "a@b.org", f"{dialect.sandbox_key}-simulate-999")
+    assert refused.status_code in (401, 403)
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["test_7aff7fc0141c65f86a00", "test_xxxxxxxxxx", "invalid_api_key", "None", "ev_test_sandbox"],
+)
+async def test_any_other_key_is_refused(client: httpx.AsyncClient, key: str) -> None:
+    reply = await verify(client, EMAILABLE, "ada@example.org", key)
+    assert (reply.status_code, reply.json()) == (403, {"message": "API key is invalid"})
+
+
+async def test_slow_is_not_ready_every_time(client: httpx.AsyncClient) -> None:
+    for _ in range(3):
+        assert (await verify(client, EMAILABLE, "slow@example.com")).status_code == 249
+
+
+async def test_accept_all_is_told_without_being_asked(client: httpx.AsyncClient) -> None:
+    assert (await verify(client, EMAILABLE, "accept-all@example.com")).json()["accept_all"] is True
+
+
+# -- batches -----------------------------------------------------------------------------
+
+
+async def emailable_batch(
+    client: httpx.AsyncClient, emails: list[str], key: str = "", **options: Any
+) -> httpx.Response:
+    return await call(
+        client, EMAILABLE, "POST", "/v1/batch", {"emails": emails, **options}, key=key
+    )
+
+
+async def emailable_status(
+    client: httpx.AsyncClient, id_: str, key: str = "", **options: Any
+) -> httpx.Response:
+    return await call(client, EMAILABLE, "GET", "/v1/batch", {"id": id_, **options}, key=key)
+
+
+async def test_an_emailable_batch_is_complete_at_the_first_look(client: httpx.AsyncClient) -> None:
+    emails = ["undeliverable@example.com", "slow@example.com", "ada@example.org"]
+    made = await emailable_batch(client, [*emails, emails[0]])
+    status = (await emailable_status(client, made.json()["id"])).json()
+    assert status["message"] == "Batch verification completed."
+    assert [row["email"] for row in status["emails"]] == emails
+    assert status["total_counts"]["duplicate"] == 1
+    assert sum(status["reason_counts"].values()) == 3
+
+
+@pytest.mark.parametrize(
+    ("word", "status"),
+    [
+        ("generic_error", 500),
+        ("insufficient_credits_error", 402),
+        ("payment_error", 402),
+        ("card_error", 402),
+    ],
+)
+async def test_emailables_own_words_on_creation(
+    client: httpx.AsyncClient, word: str, status: int
+) -> None:
+    in_body = await emailable_batch(client, ["a@b.org"], url="no url", simulate=word)
+    url = f"/emailable/v1/batch?simulate={word}&url=nothing"
+    headers = {"Authorization": f"Bearer {EMAILABLE.sandbox_key}"}
+    in_query = await client.post(url, headers=headers, json={"emails": ["a@b.org"]})
+    assert (in_body.status_code, in_query.status_code) == (status, status)
+    assert in_body.json()["message"]
+
+
+@pytest.mark.parametrize(
+    ("word", "status", "message", "processed"),
+    [
+        ("generic_error", 500, "Internal Server Error", None),
+        ("importing", 200, "Your batch is being processed.", 0),
+        ("verifying", 200, "Your batch is being processed.", 2),
+        (
+            "paused",
+            200,
+            "Your batch is paused. Please contact support at <support@emailable.com>.",
+            2,
+        ),
+    ],
+)
+async def test_emailables_own_words_on_status(
+    client: httpx.AsyncClient, word: str, status: int, message: str, processed: int | None
+) -> None:
+    made = await emailable_batch(client, [f"ada{n}@example.org" for n in range(4)])
+    reply = await emailable_status(client, made.json()["id"], simulate=word)
+    assert (reply.status_code, reply.json()["message"]) == (status, message)
+    assert reply.json().get("processed") == processed
+    again = await emailable_status(client, made.json()["id"])
+    assert again.json()["message"] == "Batch verification completed."
+
+
+async def test_the_documented_example_batches_answer(client: httpx.AsyncClient) -> None:
+    for id_ in EMAILABLE.example_jobs:
+        assert (await emailable_status(client, id_)).status_code == 200
+    assert (await emailable_status(client, "0" * 24)).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("word", "shown"),
+    [
+        ("preparing", "preparing"),
+        ("ready", "ready"),
+        ("running", "verifying"),
+        ("completed", "completed"),
+        ("failed", "failed"),
+        ("cancelled", "cancelled"),
+    ],
+)
+async def test_validtos_lists_show_every_state(
+    client: httpx.AsyncClient, word: str, shown: str
+) -> None:
+    rows = [{"email": "deliverable@example.com"}, {"email": f"ada+simulate-{word}@example.org"}]
+    made = await call(client, VALIDTO, "POST", "/v1/bulk", {"emails": rows, "auto_verify": True})
+    path = f"/v1/bulk/{made.json()['job_id']}"
+    by_address = await call(client, VALIDTO, "GET", path)
+    assert by_address.json()["status"] == shown
+    plain = await call(client, VALIDTO, "POST", "/v1/bulk", {"emails": rows[:1]})
+    key = f"{VALIDTO.sandbox_key}-simulate-{word}"
+    path = f"/v1/bulk/{plain.json()['job_id']}"
+    assert (await call(client, VALIDTO, "GET", path, key=key)).json()["status"] == shown
+
+
+async def test_a_problem_in_a_batch_refuses_it(client: httpx.AsyncClient) -> None:
+    made = await emailable_batch(client, ["ada@example.org", "b+simulate-429@example.org"])
+    assert made.status_code == 429
+
+
+def test_the_page_is_the_tables() -> None:
+    page = Path(__file__).parents[3] / "docs" / "sandbox.md"
+    assert page.read_text("utf-8") == reference()
+    for status in STATUS_KINDS:
+        assert f"| `{status}` |" in reference()
+
+
+async def test_a_sandbox_answer_is_labelled(client: httpx.AsyncClient) -> None:
+    reply = await verify(client, EMAILABLE, "ada@example.org")
+    assert reply.headers["x-veriplex-source"] == "sandbox"
+    assert "sandbox" not in json.dumps(reply.json())
