@@ -1,41 +1,61 @@
 """The command line: `veriplex COMMAND …`, one file a command.
 
-What a command needs is imported inside it, so that `veriplex --version` does not pay for a
-server. Commands that fail raise `Refusal`; `main` alone ends the process.
+A command's file is imported when the command is called for, so that `veriplex --version` does
+not pay for a server. Commands that fail raise `Refusal`; `main` alone ends the process.
 """
 
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
-from gateway.cli.bulk import bulk
-from gateway.cli.check import check
-from gateway.cli.init import init
-from gateway.cli.keys import keys
 from gateway.cli.options import ConfigFile
-from gateway.cli.sandbox import sandbox
-from gateway.cli.serve import serve
 from gateway.cli.terminal import FAILURE, Refusal, complain, drop_output, prepare_streams
-from gateway.cli.verify import verify
+
+COMMANDS = ("serve", "sandbox", "verify", "bulk", "keys", "init", "check")
+"""In the order of `--help`. Each is in the module of its name, a function or an app so named."""
+
+
+class _Commands(Mapping[str, Any]):
+    """The commands by name, imported when looked at."""
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in COMMANDS:
+            raise KeyError(name)
+        found = getattr(import_module(f"gateway.cli.{name}"), name)
+        if not isinstance(found, typer.Typer):
+            function, found = found, typer.Typer(add_completion=False)
+            found.command(name)(function)
+        command = typer.main.get_command(found)
+        command.name = name
+        return command
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(COMMANDS)
+
+    def __len__(self) -> int:
+        return len(COMMANDS)
+
+
+class _Group(TyperGroup):
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{**options, "commands": _Commands()})
+
 
 app = typer.Typer(
     name="veriplex",
+    cls=_Group,
     rich_markup_mode="rich",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(serve)
-app.command()(sandbox)
-app.command()(verify)
-app.command()(bulk)
-app.add_typer(keys, name="keys")
-app.command()(init)
-app.command()(check)
 
 
 def _show_version(wanted: bool) -> None:

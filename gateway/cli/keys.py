@@ -24,6 +24,7 @@ SQLITE = "sqlite:///"
 keys = typer.Typer(
     help="Make, list and revoke API keys, also while the server runs.",
     no_args_is_help=True,
+    add_completion=False,
 )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 import os
 import sys
@@ -69,6 +68,8 @@ def is_terminal(stream: TextIO) -> bool:
 
 def run(main: Coroutine[Any, Any, T]) -> T:
     """Run on the fast event loop where there is one. Ctrl-C cancels `main` first."""
+    import asyncio  # not at the top: `--version` and `--help` run nothing
+
     try:
         from uvloop import new_event_loop
     except ImportError:  # Windows has none
