@@ -1,0 +1,169 @@
+"""A desk over a real database, a clock that stands still, and a verifier that is told."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from adapters.jobs import Entry, Job, JobRows, JobState, ReadRows, Row, SubmitJob
+from adapters.registry import DIALECTS
+from engine import syntax
+from engine.model import Checks, Dns, Evidence, Reason, Verdict, Verification
+from gateway.accounts import Accounts, Caller, open_accounts
+from gateway.batches.opening import Desk, open_batches
+from gateway.batches.verifier import OnResult
+from gateway.store import Store, open_store
+from gateway.verdicts import Verdicts
+from tests.fakes.clock import Clock
+
+BY_NAME = {dialect.name: dialect for dialect in DIALECTS}
+RETRIES_S = (5.0, 60.0, 300.0)
+
+
+def answer(
+    text: str,
+    verdict: Verdict = Verdict.DELIVERABLE,
+    reason: Reason = Reason.ACCEPTED_EMAIL,
+    checks: Checks = Checks(),
+) -> Verification:
+    return Verification(
+        address=syntax.parse(text),
+        verdict=verdict,
+        reason=reason,
+        score=100 if verdict is Verdict.DELIVERABLE else 0,
+        evidence=Evidence(dns=Dns.MX),
+        checks=checks,
+        verified_at=datetime(2026, 5, 15, 10, 30, tzinfo=UTC),
+    )
+
+
+@dataclass
+class Scripted:
+    """Answers at once, and remembers what it was asked."""
+
+    asked: list[str] = field(default_factory=list)
+    calls: list[list[str]] = field(default_factory=list)
+    greylisted: set[str] = field(default_factory=set)
+    failing: set[str] = field(default_factory=set)
+    before: Callable[[Sequence[str]], None] = lambda _: None
+
+    async def verify(
+        self, text: str, checks: Checks = Checks(), deadline_s: float | None = None
+    ) -> Verification:
+        return answer(text, checks=checks)
+
+    async def verify_many(
+        self, texts: Sequence[str], checks: Checks, *, on_result: OnResult
+    ) -> None:
+        self.calls.append(list(texts))
+        self.before(texts)
+        for place, text in enumerate(texts):
+            self.asked.append(text)
+            if text in self.failing:
+                continue
+            if text in self.greylisted:
+                on_result(place, answer(text, Verdict.UNKNOWN, Reason.GREYLISTED, checks))
+            else:
+                on_result(place, answer(text, checks=checks))
+
+
+@dataclass
+class Bench:
+    """Everything a test of batches needs."""
+
+    store: Store
+    accounts: Accounts
+    desk: Desk
+    clock: Clock
+    verifier: Scripted
+    posts: list[tuple[str, bytes]]
+    replies: list[str]
+    told: defaultdict[str, asyncio.Event]
+    """By webhook, whether it was sent."""
+
+    async def caller(self, dialect: str = "generic", *, credits: int | None = None) -> Caller:
+        account = await self.accounts.create_account(credits=credits)
+        key = (await self.accounts.create_key(account, dialect)).key
+        caller = await self.accounts.authenticate(dialect, key)
+        assert caller is not None
+        return caller
+
+    async def submit(
+        self, caller: Caller, emails: Sequence[str], *, retries: bool = True, url: str = ""
+    ) -> Job:
+        op = SubmitJob(entries=map(Entry, emails), retries=retries, webhook_url=url)
+        job = await self.desk.batches.run(BY_NAME[caller.dialect], caller, op)
+        assert isinstance(job, Job)
+        return job
+
+    async def found(self, caller: Caller, job: Job) -> JobRows:
+        op = ReadRows(job_id=job.id)
+        found = await self.desk.batches.run(BY_NAME[caller.dialect], caller, op)
+        assert isinstance(found, JobRows)
+        return found
+
+    async def rows(self, caller: Caller, job: Job) -> list[Row]:
+        return [row async for row in (await self.found(caller, job)).rows]
+
+    async def show(self, caller: Caller, job: Job) -> Job:
+        return (await self.found(caller, job)).job
+
+    async def state(self, caller: Caller, job: Job) -> JobState:
+        return (await self.show(caller, job)).state
+
+    async def wait(self, seconds: float) -> None:
+        self.clock.now += seconds
+        await self.desk.drain()
+
+
+@asynccontextmanager
+async def open_bench(
+    url: str, clock: Clock | None = None, verifier: Scripted | None = None, *, work: bool = False
+) -> AsyncIterator[Bench]:
+    clock = clock or Clock()
+    verifier = verifier or Scripted()
+    posts: list[tuple[str, bytes]] = []
+    replies: list[str] = []
+    told: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
+
+    async def post(url: str, body: bytes) -> str:
+        posts.append((url, body))
+        told[url].set()
+        return replies.pop(0) if replies else ""
+
+    async with (
+        open_store(url) as store,
+        open_accounts(store, DIALECTS, clock=clock) as accounts,
+        open_batches(
+            store,
+            accounts,
+            DIALECTS,
+            verifier,
+            Verdicts(verifier, ttl_s=dict.fromkeys(Verdict, 60), clock=clock),
+            retries_s=RETRIES_S,
+            allow_private_networks=False,
+            base_url=lambda: "http://veriplex.test",
+            clock=clock,
+            work=work,
+            post=post,
+        ) as desk,
+    ):
+        yield Bench(store, accounts, desk, clock, verifier, posts, replies, told)
+
+
+@pytest.fixture(params=["memory", "file"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    return "sqlite:///:memory:" if request.param == "memory" else f"sqlite:///{tmp_path / 'v.db'}"
+
+
+@pytest.fixture
+async def bench() -> AsyncIterator[Bench]:
+    async with open_bench("sqlite:///:memory:") as opened:
+        yield opened

@@ -1,0 +1,211 @@
+"""Work on batches: each address asked once, greylisted ones later, nobody kept waiting."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from adapters.dialect import Problem, ProblemKind
+from adapters.jobs import Entry, Job, JobState, StartJob, SubmitJob
+from engine.model import Checks, Reason
+from gateway.batches.intake import CHUNK, SLAB
+from gateway.batches.runner import TRIES
+from gateway.batches.verifier import OnResult
+from gateway.store import StoreError
+from tests.gateway.batches.conftest import BY_NAME, RETRIES_S, Bench, Scripted, open_bench
+
+
+async def test_equal_addresses_are_asked_about_once(bench: Bench) -> None:
+    caller = await bench.caller()
+    job = await bench.submit(caller, ["ada@example.com", "ADA@EXAMPLE.COM", "ada@Example.com"])
+    await bench.desk.drain()
+    assert bench.verifier.asked == ["ada@example.com", "ADA@EXAMPLE.COM"]
+    rows = await bench.rows(caller, job)
+    assert [row.email for row in rows] == ["ada@example.com", "ADA@EXAMPLE.COM", "ada@Example.com"]
+    assert [row.verification.address.raw for row in rows] == [row.email for row in rows]
+
+
+async def test_what_a_single_verification_found_is_not_asked_again(bench: Bench) -> None:
+    caller = await bench.caller()
+    await bench.submit(caller, ["ada@example.com"])
+    await bench.desk.drain()
+    job = await bench.submit(caller, ["ada@example.com", "grace@example.com"])
+    await bench.desk.drain()
+    assert bench.verifier.asked == ["ada@example.com", "grace@example.com"]
+    assert [row.verification.cached for row in await bench.rows(caller, job)] == [True, False]
+
+
+async def test_greylisted_addresses_are_asked_again_on_schedule(bench: Bench) -> None:
+    caller = await bench.caller()
+    bench.verifier.greylisted = {"ada@grey.example"}
+    job = await bench.submit(caller, ["ada@grey.example", "grace@example.com"])
+    await bench.desk.drain()
+    for times, wait_s in enumerate(RETRIES_S, 1):
+        await bench.wait(wait_s - 1)
+        assert bench.verifier.asked.count("ada@grey.example") == times
+        assert (await bench.show(caller, job)).done == 1
+        await bench.wait(1)
+    assert bench.verifier.asked.count("ada@grey.example") == 1 + len(RETRIES_S)
+    assert bench.verifier.asked.count("grace@example.com") == 1
+    first, _ = await bench.rows(caller, job)
+    assert first.verification.reason is Reason.GREYLISTED
+    assert await bench.state(caller, job) is JobState.COMPLETED
+
+
+async def test_a_greylisted_address_that_is_let_in_ends_the_wait(bench: Bench) -> None:
+    caller = await bench.caller()
+    bench.verifier.greylisted = {"ada@grey.example"}
+    job = await bench.submit(caller, ["ada@grey.example"])
+    await bench.desk.drain()
+    bench.verifier.greylisted = set()
+    await bench.wait(RETRIES_S[0])
+    assert (await bench.show(caller, job)).counts == {"deliverable": 1}
+
+
+async def test_without_retries_the_first_answer_counts(bench: Bench) -> None:
+    caller = await bench.caller()
+    bench.verifier.greylisted = {"ada@grey.example"}
+    job = await bench.submit(caller, ["ada@grey.example"], retries=False)
+    await bench.desk.drain()
+    assert await bench.state(caller, job) is JobState.COMPLETED
+
+
+async def test_what_the_verifier_fails_at_is_unknown_in_the_end(bench: Bench) -> None:
+    caller = await bench.caller()
+    bench.verifier.failing = {"bug@example.com"}
+    job = await bench.submit(caller, ["bug@example.com", "ada@example.com"])
+    await bench.desk.drain()
+    assert bench.verifier.asked.count("bug@example.com") == TRIES
+    assert bench.verifier.asked.count("ada@example.com") == 1
+    bug, ada = await bench.rows(caller, job)
+    assert bug.verification.reason is Reason.UNEXPECTED_ERROR
+    assert ada.verification.reason is Reason.ACCEPTED_EMAIL
+
+
+async def test_nothing_is_kept_of_a_list_that_ends_badly(bench: Bench) -> None:
+    caller = await bench.caller("validto", credits=5)
+
+    def entries() -> Iterator[Entry]:
+        for i in range(SLAB + 10):
+            yield Entry(f"user{i}@example.com")
+        raise Problem(ProblemKind.INVALID)
+
+    with pytest.raises(Problem):
+        await bench.desk.batches.run(BY_NAME["validto"], caller, SubmitJob(entries=entries()))
+    await bench.desk.sweeper.sweep()
+    async with bench.store.read() as connection:
+        for table in ("batches", "batch_items", "batch_chunks"):
+            left = await connection.exec_driver_sql(f"SELECT count(*) FROM {table}")  # noqa: S608
+            assert left.scalar_one() == 0, table
+
+
+async def test_credits_are_charged_for_all_or_for_none(bench: Bench) -> None:
+    caller = await bench.caller(credits=3)
+    with pytest.raises(Problem) as refused:
+        await bench.submit(caller, ["a@x.example"] * 4)
+    assert refused.value.kind is ProblemKind.NO_CREDITS
+    assert (await bench.accounts.usage(caller)).credits_left == 3
+    await bench.submit(caller, ["a@x.example"] * 3)
+    assert (await bench.accounts.usage(caller)).credits_left == 0
+
+
+async def test_what_could_not_be_processed_is_given_back_where_the_vendor_does(
+    bench: Bench,
+) -> None:
+    caller = await bench.caller("whoisxml", credits=3)
+    bench.verifier.failing = {"bug@example.com"}
+    job = await bench.submit(caller, ["bug@example.com", "ada@example.com", "test"])
+    assert (await bench.accounts.usage(caller)).credits_left == 1  # the malformed one is free
+    await bench.desk.drain()
+    assert (await bench.accounts.usage(caller)).credits_left == 2
+    assert (await bench.show(caller, job)).counts == {"failed": 1, "processed": 1, "invalid": 1}
+
+
+async def test_a_list_is_charged_once_however_often_it_is_started(bench: Bench) -> None:
+    caller = await bench.caller("validto", credits=10)
+    op = SubmitJob(entries=[Entry("a@x.example")], start=False)
+    job = await bench.desk.batches.run(BY_NAME["validto"], caller, op)
+    assert isinstance(job, Job)
+    await bench.desk.drain()
+    started = [
+        bench.desk.batches.run(BY_NAME["validto"], caller, StartJob(job_id=job.id))
+        for _ in range(5)
+    ]
+    done = await asyncio.gather(*started, return_exceptions=True)
+    assert sum(isinstance(outcome, Problem) for outcome in done) == 4
+    assert (await bench.accounts.usage(caller)).credits_left == 9
+
+
+async def test_batches_of_other_accounts_are_not_there(bench: Bench) -> None:
+    mine, theirs = await bench.caller(), await bench.caller()
+    job = await bench.submit(mine, ["a@x.example"])
+    with pytest.raises(Problem) as refused:
+        await bench.show(theirs, job)
+    assert refused.value.kind is ProblemKind.JOB_UNKNOWN
+
+
+async def test_workers_run_by_themselves_and_a_small_batch_does_not_wait(url: str) -> None:
+    """The large one is held at its first pieces until the small one is done."""
+    small_done = asyncio.Event()
+
+    class Held(Scripted):
+        async def verify_many(
+            self, texts: Sequence[str], checks: Checks, *, on_result: OnResult
+        ) -> None:
+            if "@large" in texts[0]:
+                await small_done.wait()
+            await super().verify_many(texts, checks, on_result=on_result)
+
+    async with open_bench(url, verifier=Held(), work=True) as bench:
+        caller = await bench.caller("emailable")
+        emails = [f"u{i}@large.example" for i in range(12 * CHUNK)]
+        large = await bench.submit(caller, emails, url="http://large.example")
+        await bench.submit(caller, ["u@small.example"], url="http://small.example")
+        async with asyncio.timeout(20):
+            await bench.told["http://small.example"].wait()
+            assert (await bench.show(caller, large)).done == 0
+            small_done.set()
+            await bench.told["http://large.example"].wait()
+        assert [row.email for row in await bench.rows(caller, large)] == emails
+
+
+async def test_a_stopped_worker_gives_its_work_back(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'v.db'}"
+    never = asyncio.Event()
+
+    class Stuck(Scripted):
+        async def verify_many(
+            self, texts: Sequence[str], checks: Checks, *, on_result: OnResult
+        ) -> None:
+            await super().verify_many(texts[:3], checks, on_result=on_result)
+            self.before(texts)
+            await never.wait()
+
+    verifier = Stuck()
+    begun = asyncio.Event()
+    verifier.before = lambda _: begun.set()
+    async with open_bench(url, verifier=verifier, work=True) as bench:
+        caller = await bench.caller()
+        job = await bench.submit(caller, [f"u{i}@x.example" for i in range(10)])
+        await begun.wait()
+    async with open_bench(url, bench.clock) as again:
+        assert (await again.show(caller, job)).done == 3
+        await again.desk.drain()
+        assert len(again.verifier.asked) == 7
+        assert await again.state(caller, job) is JobState.COMPLETED
+
+
+async def test_a_full_disk_is_an_error_before_the_answer(bench: Bench) -> None:
+    caller = await bench.caller()
+    async with bench.store.read() as connection:
+        pages = (await connection.exec_driver_sql("PRAGMA page_count")).scalar_one()
+        await connection.exec_driver_sql(f"PRAGMA max_page_count = {pages + 2}")
+    with pytest.raises(StoreError, match="full"):
+        await bench.submit(caller, [f"user{i}@example.com" for i in range(2 * SLAB)])
+    async with bench.store.read() as connection:
+        await connection.exec_driver_sql("PRAGMA max_page_count = 1000000")
+    await bench.desk.drain()
+    assert bench.verifier.asked == []

@@ -1,0 +1,83 @@
+"""What was kept long enough goes, and its space with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from adapters.dialect import Problem
+from adapters.jobs import DeleteJob
+from gateway.batches.intake import SLAB
+from tests.gateway.batches.conftest import BY_NAME, Bench, open_bench
+
+DAY_S = 86_400
+
+
+async def left(bench: Bench, table: str) -> int:
+    async with bench.store.read() as connection:
+        found = await connection.exec_driver_sql(f"SELECT count(*) FROM {table}")  # noqa: S608
+        return int(found.scalar_one())
+
+
+@pytest.mark.parametrize(
+    ("dialect", "count", "days", "forgotten"),
+    [
+        ("emailable", 1, 30, False),
+        ("emailable", 1001, 5, False),
+        ("whoisxml", 1, 7, True),
+        ("generic", 1, 30, True),
+        ("dataoorts", 1, 30, True),
+    ],
+)
+async def test_rows_go_when_their_time_is_over(
+    bench: Bench, dialect: str, count: int, days: int, forgotten: bool
+) -> None:
+    caller = await bench.caller(dialect)
+    job = await bench.submit(caller, [f"u{i}@example.com" for i in range(count)])
+    await bench.desk.drain()
+    bench.clock.now += days * DAY_S - 1
+    assert await bench.desk.sweeper.sweep() == 0
+    assert len(await bench.rows(caller, job)) == count
+    bench.clock.now += 1
+    assert await bench.desk.sweeper.sweep() == 1
+    assert await left(bench, "batch_items") == await left(bench, "batch_results") == 0
+    assert await bench.desk.sweeper.sweep() == 0
+    if forgotten:
+        assert await left(bench, "batches") == 0
+        with pytest.raises(Problem):
+            await bench.show(caller, job)
+    else:
+        shown = await bench.show(caller, job)
+        assert shown.rows_gone
+        assert shown.counts["deliverable"] == count
+
+
+async def test_a_list_stays_until_it_is_deleted(bench: Bench) -> None:
+    caller = await bench.caller("validto")
+    job = await bench.submit(caller, ["ada@example.com"])
+    await bench.desk.drain()
+    bench.clock.now += 4_000 * DAY_S
+    assert await bench.desk.sweeper.sweep() == 0
+    await bench.desk.batches.run(BY_NAME["validto"], caller, DeleteJob(job_id=job.id))
+    assert await bench.desk.sweeper.sweep() == 1
+    assert await left(bench, "batches") == await left(bench, "batch_items") == 0
+
+
+async def test_the_file_shrinks(tmp_path: Path) -> None:
+    path = tmp_path / "v.db"
+    async with open_bench(f"sqlite:///{path}") as bench:
+        caller = await bench.caller("whoisxml")
+        await bench.submit(caller, [f"user{i}@domain{i % 9}.example" for i in range(2 * SLAB)])
+        await bench.desk.drain()
+        await _checkpoint(bench)
+        before = path.stat().st_size
+        bench.clock.now += 7 * DAY_S
+        await bench.desk.sweeper.sweep()
+        await _checkpoint(bench)
+        assert path.stat().st_size < before / 4
+
+
+async def _checkpoint(bench: Bench) -> None:
+    async with bench.store.read() as connection:
+        await connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")

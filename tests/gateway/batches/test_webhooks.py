@@ -1,0 +1,144 @@
+"""Webhooks: until somebody says 200, every hour, for three days, and never into our network."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import orjson
+import pytest
+
+from gateway.batches.webhooks import EVERY_S, HttpPost
+from tests.gateway.batches.conftest import Bench, open_bench
+
+URL = "https://hooks.example/done"
+
+
+async def test_the_body_is_that_of_the_status(bench: Bench) -> None:
+    caller = await bench.caller("emailable")
+    job = await bench.submit(caller, ["ada@example.com"], url=URL)
+    await bench.desk.drain()
+    ((url, body),) = bench.posts
+    told = orjson.loads(body)
+    assert (url, told["id"]) == (URL, job.id)
+    assert told["message"] == "Batch verification completed."
+    assert [row["email"] for row in told["emails"]] == ["ada@example.com"]
+
+
+async def test_a_large_batch_tells_its_file(bench: Bench) -> None:
+    caller = await bench.caller("emailable")
+    await bench.submit(caller, [f"u{i}@example.com" for i in range(1001)], url=URL)
+    await bench.desk.drain()
+    told = orjson.loads(bench.posts[0][1])
+    assert told["download_file"].startswith("http://veriplex.test/emailable/v1/downloads/")
+    assert "emails" not in told
+
+
+async def test_it_is_told_once(bench: Bench) -> None:
+    await bench.submit(await bench.caller("emailable"), ["ada@example.com"], url=URL)
+    await bench.desk.drain()
+    await bench.wait(100 * EVERY_S)
+    assert len(bench.posts) == 1
+
+
+async def test_it_is_told_hourly_until_it_is_taken(bench: Bench) -> None:
+    bench.replies[:] = ["HTTP 500", "HTTP 204", "timed out"]
+    await bench.submit(await bench.caller("emailable"), ["ada@example.com"], url=URL)
+    await bench.desk.drain()
+    for times in (1, 2, 3):
+        assert len(bench.posts) == times
+        await bench.wait(EVERY_S - 1)
+        assert len(bench.posts) == times
+        await bench.wait(1)
+    await bench.wait(100 * EVERY_S)
+    assert len(bench.posts) == 4
+
+
+async def test_it_is_given_up_after_three_days(bench: Bench) -> None:
+    bench.replies[:] = ["HTTP 500"] * 1000
+    await bench.submit(await bench.caller("emailable"), ["ada@example.com"], url=URL)
+    await bench.desk.drain()
+    for _ in range(100):
+        await bench.wait(EVERY_S)
+    assert len(bench.posts) == 1 + 72
+
+
+async def test_it_survives_a_restart(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'v.db'}"
+    async with open_bench(url) as bench:
+        bench.replies[:] = ["HTTP 500"]
+        await bench.submit(await bench.caller("emailable"), ["ada@example.com"], url=URL)
+        await bench.desk.drain()
+    async with open_bench(url, bench.clock) as again:
+        await again.wait(EVERY_S)
+        assert len(again.posts) == 1
+
+
+@dataclass
+class Receiver:
+    """An HTTP server that answers with the statuses it is given, then 200."""
+
+    port: int = 0
+    statuses: list[int] = field(default_factory=list)
+    heard: list[bytes] = field(default_factory=list)
+
+    async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = next(
+            int(line.partition(b":")[2])
+            for line in head.split(b"\r\n")
+            if line.lower().startswith(b"content-length:")
+        )
+        self.heard.append(head + await reader.readexactly(length))
+        status = self.statuses.pop(0) if self.statuses else 200
+        place = b"Location: /\r\n" if status == 302 else b""
+        writer.write(b"HTTP/1.1 %d x\r\n%sContent-Length: 0\r\n\r\n" % (status, place))
+        await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+
+
+@asynccontextmanager
+async def receiver(*statuses: int) -> AsyncIterator[Receiver]:
+    heard = Receiver(statuses=list(statuses))
+    async with await asyncio.start_server(heard.talk, "127.0.0.1", 0) as server:
+        heard.port = server.sockets[0].getsockname()[1]
+        yield heard
+
+
+@asynccontextmanager
+async def posting(*, private: bool) -> AsyncIterator[HttpPost]:
+    post = HttpPost(allow_private_networks=private, user_agent="veriplex/test")
+    try:
+        yield post
+    finally:
+        await post.aclose()
+
+
+async def test_only_200_counts() -> None:
+    statuses = [201, 204, 302, 400, 500, 503]
+    async with receiver(*statuses) as server, posting(private=True) as post:
+        url = f"http://localhost:{server.port}/done?x=1"
+        words = [await post(url, b"{}") for _ in range(len(statuses) + 1)]
+    assert words == [*(f"HTTP {status}" for status in statuses), ""]
+    head, _, body = server.heard[0].partition(b"\r\n\r\n")
+    assert head.startswith(b"POST /done?x=1 HTTP/1.1\r\n")
+    assert f"Host: localhost:{server.port}".encode() in head
+    assert b"Content-Type: application/json" in head
+    assert body == b"{}"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "10.0.0.1", "169.254.169.254"])
+async def test_private_addresses_are_not_dialled(host: str) -> None:
+    async with receiver() as server, posting(private=False) as post:
+        assert "private" in await post(f"http://{host}:{server.port}/", b"{}")
+    assert server.heard == []
+
+
+@pytest.mark.parametrize("url", ["http://", "http://nowhere.invalid/", "http://127.0.0.1:1/"])
+async def test_what_cannot_be_reached_is_told(url: str) -> None:
+    async with posting(private=True) as post:
+        assert await post(url, b"{}") != ""

@@ -1,0 +1,38 @@
+"""A process that works on the batches of a database, for tests that kill it.
+
+`python -m tests.gateway.batches.worker FILE` prints every address it asks about, and `done` for
+every webhook.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Sequence
+
+from engine.model import Checks
+from gateway.batches.verifier import OnResult
+from tests.fakes.clock import Clock
+from tests.gateway.batches.conftest import Scripted, answer, open_bench
+
+
+class Telling(Scripted):
+    """Answers one by one, and says so before it does."""
+
+    async def verify_many(
+        self, texts: Sequence[str], checks: Checks, *, on_result: OnResult
+    ) -> None:
+        for place, text in enumerate(texts):
+            print(text, flush=True)  # noqa: T201
+            await asyncio.sleep(0.001)
+            on_result(place, answer(text, checks=checks))
+
+
+async def main(path: str) -> None:
+    async with open_bench(f"sqlite:///{path}", Clock(), Telling(), work=True) as bench:
+        await bench.told["http://done.example"].wait()
+        print("done", flush=True)  # noqa: T201
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1]))
