@@ -137,6 +137,7 @@ async def open_services(
             desk.batches,
             clock=clock,
             policy=aggregator.policy,
+            note_cache=observer.cache,
             wait=wait,
         )
         routes = Routes(DIALECTS)

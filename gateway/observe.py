@@ -30,6 +30,7 @@ MAX_WAITING = 10_000
 """Log lines that may wait to be written; beyond that the oldest are dropped, and counted."""
 WRITE_EVERY_S = 0.2
 
+CACHE_OUTCOMES = ("hit", "stale", "stored", "miss", "refresh")
 BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 
@@ -72,6 +73,13 @@ class Observer:
             buckets=BUCKETS_S,
             registry=self.registry,
         )
+        cache = Counter(
+            "veriplex_cache",
+            "Verifications by what the cache had: hit, stale, stored, miss, refresh.",
+            ("outcome",),
+            registry=self.registry,
+        )
+        self._cache = {name: cache.labels(name) for name in CACHE_OUTCOMES}
         self._of_attempts: dict[tuple[str, str], tuple[Counter, Histogram]] = {}
         self._cost = Counter(
             "veriplex_spent",
@@ -93,6 +101,10 @@ class Observer:
         counters[1].observe(attempt.latency_ms / 1000)
         if attempt.cost:
             self._cost.labels(attempt.source).inc(attempt.cost)
+
+    def cache(self, outcome: str) -> None:
+        """Count one look into the cache."""
+        self._cache[outcome].inc()
 
     def watch(self, aggregator: Opened) -> None:
         """Show the state of the upstreams' circuits and keys with the counters."""

@@ -39,8 +39,9 @@ class Throttle:
         if self._per_s > 0:
             wait_s = self._wait_s()
             # one second's worth may go at once; the pace holds after that
-            start = max(self._next_at, self._clock() - 1.0)
-            self._next_at = start + 1.0 / self._per_s
+            step_s = 1.0 / self._per_s
+            start = max(self._next_at, self._clock() - max(1.0 - step_s, 0.0))
+            self._next_at = start + step_s
             if wait_s > 0:
                 try:
                     await asyncio.sleep(wait_s)
@@ -60,5 +61,6 @@ class Throttle:
     def _wait_s(self) -> float:
         if self._per_s <= 0:
             return 0.0
-        burst_s = max(1.0 - 1.0 / self._per_s, 0.0)
-        return max(self._next_at - burst_s - self._clock(), 0.0)
+        wait_s = self._next_at - self._clock()
+        # below that it is a rounding error
+        return wait_s if wait_s > 0.001 else 0.0
