@@ -42,6 +42,11 @@ class Caller:
     """The outcome that a test key asked to see (`gateway.sandbox.simulate`)."""
 
     @property
+    def scope(self) -> int:
+        """Within which the sandbox keeps things apart: a key, or a set of the sandbox's keys."""
+        return self.key_id if self.account_id > 0 else self.account_id
+
+    @property
     def allowance(self) -> int | None:
         """What a month may come to; None is without limit."""
         return self.plan.included if self.plan.hard_cap else None

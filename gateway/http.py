@@ -211,9 +211,9 @@ class VendorApp:
 
     async def _strike(self, x: _Exchange, endpoint: Endpoint[Any]) -> None:
         """Let the faults that are set do their work. Raises `Problem` and `Simulated`."""
-        account_id = None if x.caller is None else x.caller.account_id
+        scope = None if x.caller is None else x.caller.scope
         dialect = x.place.dialect.name
-        effects = await self._sandbox.faults.strike(account_id, dialect, endpoint.name)
+        effects = await self._sandbox.faults.strike(scope, dialect, endpoint.name)
         if effects is None:
             return
         x.effects = effects
@@ -273,7 +273,7 @@ class _Exchange:
         return Exchange(
             id=0,
             at=now,
-            account_id=self.caller.account_id if self.caller else None,
+            scope=self.caller.scope if self.caller else None,
             dialect=self.place.dialect.name,
             operation=self.endpoint.name if self.endpoint else "",
             method=self.method,
@@ -281,7 +281,7 @@ class _Exchange:
             query=self.query_string,
             headers=self.headers,
             body=self.request.body if self.request else b"",
-            credential=self.credential or "",
+            credential=self.credential or self._any_credential(),
             status=reply.status,
             reply=reply.body if isinstance(reply, WireReply) else reply.head,
             problem=problem.kind if problem else "",
@@ -289,6 +289,14 @@ class _Exchange:
             simulated=self.simulated,
             request_id=self.request_id,
         )
+
+    def _any_credential(self) -> str:
+        """The key of a request that was refused before anybody looked for one."""
+        try:
+            request = self.request or self.wire_request(b"", {})
+            return self.place.dialect.credential(request) or ""
+        except Unreadable:
+            return ""
 
     def wire_request(self, body: bytes, path_params: Any) -> WireRequest:
         return WireRequest(

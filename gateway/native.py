@@ -77,12 +77,12 @@ class NativeApi:
         request.state.answer = answer
         return Response(dump(answer.outcome), media_type="application/json")
 
-    async def account_of(self, key: str) -> int | None:
-        """The account behind a key of any dialect, if it is active."""
+    async def scope_of(self, key: str) -> int | None:
+        """The scope of a key of any dialect, if its account is active."""
         for dialect in self._dialects:
             caller = await self._accounts.authenticate(dialect.name, key)
             if caller is not None:
-                return caller.account_id if caller.status == "active" else None
+                return caller.scope if caller.status == "active" else None
         return None
 
     async def _authenticate(self, request: Request) -> tuple[Dialect, Caller]:

@@ -85,7 +85,7 @@ class Sandbox:
     async def run_job(self, dialect: Dialect, caller: Caller, op: JobOperation) -> object:
         """The outcome of an operation on batches. Raises `Problem` and `Simulated`."""
         link = self._link(dialect)
-        return await self.jobs.run(dialect, caller.account_id, op, caller.simulate, link)
+        return await self.jobs.run(dialect, caller.scope, op, caller.simulate, link)
 
     async def read_link(self, dialect: Dialect, op: ReadRows) -> JobRows | None:
         """The rows behind a link; None if it is none of a test key's batch."""

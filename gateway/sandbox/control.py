@@ -1,7 +1,7 @@
 """The control API: what tests ask the sandbox itself, under `/veriplex/v1/`.
 
 On a server that is a sandbox alone nobody needs a key; whoever gives one, as `?key=` or as a
-bearer token, sees and changes its account's things alone. On a server that has live keys too
+bearer token, sees and changes what is within its scope alone. On a server that has live keys too
 a key is needed, and clock and keys are out of reach.
 """
 
@@ -44,7 +44,7 @@ class Refused(Exception):
 
 
 class ClockChange(BaseModel):
-    """How the clock is to be set. Given together: first `at`, then `advance_s`, then `frozen`."""
+    """How the clock is to be set. Given together: first `frozen`, then `at`, then `advance_s`."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -92,7 +92,7 @@ class Control:
     # -- the sandbox ---------------------------------------------------------------------
 
     async def describe(self, request: Request) -> object:
-        await self._account(request)
+        await self._scope(request)
         url = str(request.base_url).rstrip("/").removesuffix("/veriplex/v1")
         return {
             "seed": self._sandbox.seed,
@@ -103,84 +103,84 @@ class Control:
     async def make_keys(self, request: Request) -> object:
         if not self._sandbox.alone:
             raise Refused(403, "This server has live keys; make test keys with `veriplex keys`.")
-        account_id, keys = self._sandbox.keys.mint()
-        return {"account": account_id, "keys": keys}
+        scope, keys = self._sandbox.keys.mint()
+        return {"scope": scope, "keys": keys}
 
     async def reset(self, request: Request) -> object:
-        """Everything as it was at the start; of one account only, if a key says which."""
-        account_id = await self._account(request)
-        self._sandbox.log.clear(account_id)
-        self._sandbox.faults.remove(account_id)
-        self._sandbox.jobs.clear(account_id)
-        if account_id is None and self._sandbox.adjustable is not None:
+        """Everything as it was at the start; of one scope only, if a key says which."""
+        scope = await self._scope(request)
+        self._sandbox.log.clear(scope)
+        self._sandbox.faults.remove(scope)
+        self._sandbox.jobs.clear(scope)
+        if scope is None and self._sandbox.adjustable is not None:
             self._sandbox.adjustable.reset()
-        return {"reset": "all" if account_id is None else "this key's"}
+        return {"reset": "all" if scope is None else "this key's"}
 
     # -- the request log -----------------------------------------------------------------
 
     async def list_requests(self, request: Request) -> object:
-        account_id = await self._account(request)
+        scope = await self._scope(request)
         limit = _number(request, "limit", 100, 1, MOST_SHOWN)
         found: list[dict[str, Any]] = []
-        for exchange in self._sandbox.log.find(account_id, _filter(request)):
+        for exchange in self._sandbox.log.find(scope, _filter(request)):
             if len(found) == limit:
                 break
             found.append(exchange.as_json())
         return {"requests": found[::-1]}
 
     async def last_request(self, request: Request) -> object:
-        account_id = await self._account(request)
-        found = next(self._sandbox.log.find(account_id, _filter(request)), None)
+        scope = await self._scope(request)
+        found = next(self._sandbox.log.find(scope, _filter(request)), None)
         if found is None:
             raise Refused(404, "No request that fits is in the log.")
         return found.as_json()
 
     async def show_request(self, request: Request) -> object:
-        account_id = await self._account(request)
+        scope = await self._scope(request)
         wanted = request.path_params["id"]
-        for exchange in self._sandbox.log.find(account_id, Filter(after=wanted - 1)):
+        for exchange in self._sandbox.log.find(scope, Filter(after=wanted - 1)):
             if exchange.id == wanted:
                 return exchange.as_json()
         raise Refused(404, "No such request is in the log, or is there any more.")
 
     async def count_requests(self, request: Request) -> object:
-        account_id = await self._account(request)
-        return {"count": sum(1 for _ in self._sandbox.log.find(account_id, _filter(request)))}
+        scope = await self._scope(request)
+        return {"count": sum(1 for _ in self._sandbox.log.find(scope, _filter(request)))}
 
     async def wait_for_requests(self, request: Request) -> object:
         """Answers as soon as `count` requests fit, with 408 if that takes too long."""
-        account_id = await self._account(request)
+        scope = await self._scope(request)
         count = _number(request, "count", 1, 1, MOST_SHOWN)
         timeout_s = _seconds(request, "timeout_s", 5.0, MOST_WAIT_S)
         wanted = _filter(request)
-        found = await self._sandbox.log.wait_for(account_id, wanted, count, timeout_s)
+        found = await self._sandbox.log.wait_for(scope, wanted, count, timeout_s)
         if len(found) < count:
             raise Refused(408, f"{len(found)} of {count} requests came within {timeout_s:g} s.")
         return {"requests": [exchange.as_json() for exchange in reversed(found[:MOST_SHOWN])]}
 
     async def clear_requests(self, request: Request) -> object:
-        return {"cleared": self._sandbox.log.clear(await self._account(request))}
+        return {"cleared": self._sandbox.log.clear(await self._scope(request))}
 
     # -- faults --------------------------------------------------------------------------
 
     async def list_faults(self, request: Request) -> object:
-        account_id = await self._account(request)
-        return {"faults": [armed.as_json() for armed in self._sandbox.faults.of(account_id)]}
+        scope = await self._scope(request)
+        return {"faults": [armed.as_json() for armed in self._sandbox.faults.of(scope)]}
 
     async def add_fault(self, request: Request) -> object:
-        account_id = await self._account(request)
+        scope = await self._scope(request)
         try:
-            armed = self._sandbox.faults.add(account_id, await _body(request, FAULT))
+            armed = self._sandbox.faults.add(scope, await _body(request, FAULT))
         except TooManyFaults:
             raise Refused(409, f"There are {MOST_FAULTS} faults already.") from None
         return armed.as_json()
 
     async def clear_faults(self, request: Request) -> object:
-        return {"cleared": self._sandbox.faults.remove(await self._account(request))}
+        return {"cleared": self._sandbox.faults.remove(await self._scope(request))}
 
     async def remove_fault(self, request: Request) -> object:
-        account_id = await self._account(request)
-        if not self._sandbox.faults.remove(account_id, request.path_params["id"]):
+        scope = await self._scope(request)
+        if not self._sandbox.faults.remove(scope, request.path_params["id"]):
             raise Refused(404, "There is no such fault.")
         return {"cleared": 1}
 
@@ -197,16 +197,16 @@ class Control:
     async def set_clock(self, request: Request) -> object:
         clock = self._own_clock()
         change = await _body(request, CLOCK_CHANGE)
-        if change.at is not None:
-            at = change.at if change.at.tzinfo else change.at.replace(tzinfo=UTC)
-            clock.set(at.timestamp())
-        if change.advance_s:
-            clock.advance(change.advance_s)
         if change.frozen is not None:
             if change.frozen:
                 clock.freeze()
             else:
                 clock.resume()
+        if change.at is not None:
+            at = change.at if change.at.tzinfo else change.at.replace(tzinfo=UTC)
+            clock.set(at.timestamp())
+        if change.advance_s:
+            clock.advance(change.advance_s)
         return await self.show_clock(request)
 
     async def reset_clock(self, request: Request) -> object:
@@ -221,8 +221,8 @@ class Control:
 
     # -- whose ---------------------------------------------------------------------------
 
-    async def _account(self, request: Request) -> int | None:
-        """The account that a request is about; None for all, on a sandbox alone."""
+    async def _scope(self, request: Request) -> int | None:
+        """The scope that a request is about; None for all, on a sandbox alone."""
         key = request.query_params.get("key", "")
         if not key:
             scheme, _, token = request.headers.get("authorization", "").partition(" ")
@@ -231,10 +231,10 @@ class Control:
             if self._sandbox.alone:
                 return None
             raise Refused(401, "Send a key of any dialect as `Authorization: Bearer …`.")
-        account_id = await self._native.account_of(key)
-        if account_id is None:
+        scope = await self._native.scope_of(key)
+        if scope is None:
             raise Refused(401, "This key is not known, or was revoked.")
-        return account_id
+        return scope
 
 
 def _answering(handler: Handler) -> Callable[[Request], Awaitable[Response]]:

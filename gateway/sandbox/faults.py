@@ -1,6 +1,6 @@
 """Faults on demand: what goes wrong, how often, and for whom.
 
-A fault fits some of the requests, by account, dialect and operation, and of those it strikes
+A fault fits some of the requests, by scope, dialect and operation, and of those it strikes
 the share, or the number, that it was told to. Random decisions come from the fault's own seed,
 so that a run can be repeated.
 """
@@ -108,7 +108,7 @@ class Armed:
     """A fault, and how far it is."""
 
     id: int
-    account_id: int | None
+    scope: int | None
     """Whose requests; None is everybody's."""
     fault: Fault
     rng: random.Random
@@ -170,35 +170,35 @@ class Faults:
     def __bool__(self) -> bool:
         return bool(self._armed)
 
-    def add(self, account_id: int | None, fault: Fault) -> Armed:
+    def add(self, scope: int | None, fault: Fault) -> Armed:
         """Set one. Raises TooManyFaults."""
         if len(self._armed) >= MOST_FAULTS:
             raise TooManyFaults
-        armed = Armed(self._next_id, account_id, fault, random.Random(fault.seed))  # noqa: S311
+        armed = Armed(self._next_id, scope, fault, random.Random(fault.seed))  # noqa: S311
         self._next_id += 1
         self._armed[armed.id] = armed
         return armed
 
-    def of(self, account_id: int | None) -> Iterator[Armed]:
-        """An account's own; for None all there are."""
+    def of(self, scope: int | None) -> Iterator[Armed]:
+        """A scope's own; for None all there are."""
         for armed in self._armed.values():
-            if account_id in (None, armed.account_id):
+            if scope in (None, armed.scope):
                 yield armed
 
-    def remove(self, account_id: int | None, fault_id: int | None = None) -> int:
-        """Take one away, or all of an account's; how many went."""
-        gone = [a.id for a in self.of(account_id) if fault_id in (None, a.id)]
+    def remove(self, scope: int | None, fault_id: int | None = None) -> int:
+        """Take one away, or all of a scope's; how many went."""
+        gone = [a.id for a in self.of(scope) if fault_id in (None, a.id)]
         for id_ in gone:
             del self._armed[id_]
         return len(gone)
 
-    async def strike(self, account_id: int | None, dialect: str, operation: str) -> Effects | None:
+    async def strike(self, scope: int | None, dialect: str, operation: str) -> Effects | None:
         """What happens to this request; None if nothing does. Every fault counts it."""
         effects = Effects()
         for armed in self._armed.values():
             fault = armed.fault
             if (
-                armed.account_id in (None, account_id)
+                armed.scope in (None, scope)
                 and fault.dialect in (None, dialect)
                 and fault.operation in (None, operation)
                 and armed.strikes()

@@ -63,7 +63,7 @@ class _Batch:
 
     id: str
     number: int
-    account_id: int
+    scope: int
     dialect: Dialect
     checks: Checks
     created_at: float
@@ -96,7 +96,7 @@ class SandboxJobs:
         return len(self._batches)
 
     async def run(
-        self, dialect: Dialect, account_id: int, op: JobOperation, word: str, link: str
+        self, dialect: Dialect, scope: int, op: JobOperation, word: str, link: str
     ) -> object:
         """Answer one operation; `word` comes with the key, and `link` is the dialect's root.
 
@@ -107,16 +107,16 @@ class SandboxJobs:
             raise Simulated(word)
         match op:
             case SubmitJob():
-                return await self._show(await self._submit(dialect, account_id, op), "", link)
+                return await self._show(await self._submit(dialect, scope, op), "", link)
             case ReadRows():
-                return await self._rows(dialect, account_id, op, word, link)
+                return await self._rows(dialect, scope, op, word, link)
             case ListJobs():
-                return await self._page(dialect, account_id, op, word, link)
+                return await self._page(dialect, scope, op, word, link)
             case ShowJobs():
-                known = (self._find(dialect, account_id, id_) for id_ in op.job_ids)
+                known = (self._find(dialect, scope, id_) for id_ in op.job_ids)
                 return tuple([await self._show(b, word, link) for b in known if b is not None])
             case StartJob() | ShowJob() | DeleteJob():
-                batch = self._get(dialect, account_id, op.job_id)
+                batch = self._get(dialect, scope, op.job_id)
                 job = await self._show(batch, word, link)
                 if isinstance(op, StartJob):
                     return await self._start(batch, job, link)
@@ -132,14 +132,14 @@ class SandboxJobs:
             return None
         return self._some_rows(batch, await self._show(batch, "", link), op)
 
-    def clear(self, account_id: int | None) -> None:
-        """Forget an account's batches, or all."""
-        for batch in [b for b in self._batches.values() if account_id in (None, b.account_id)]:
+    def clear(self, scope: int | None) -> None:
+        """Forget a scope's batches, or all."""
+        for batch in [b for b in self._batches.values() if scope in (None, b.scope)]:
             self._forget(batch)
 
     # -- pieces --------------------------------------------------------------------------
 
-    async def _submit(self, dialect: Dialect, account_id: int, op: SubmitJob) -> _Batch:
+    async def _submit(self, dialect: Dialect, scope: int, op: SubmitJob) -> _Batch:
         rules = _rules(dialect)
         entries: list[Entry] = []
         total, valid = 0, 0
@@ -164,7 +164,7 @@ class SandboxJobs:
         batch = _Batch(
             id=rules.new_id(self._number, secrets.randbelow),
             number=self._number,
-            account_id=account_id,
+            scope=scope,
             dialect=dialect,
             checks=op.checks,
             created_at=now,
@@ -191,12 +191,10 @@ class SandboxJobs:
         self._forget(batch)
 
     async def _page(
-        self, dialect: Dialect, account_id: int, op: ListJobs, word: str, link: str
+        self, dialect: Dialect, scope: int, op: ListJobs, word: str, link: str
     ) -> JobPage:
         own = [
-            b
-            for b in self._batches.values()
-            if b.account_id == account_id and b.dialect.name == dialect.name
+            b for b in self._batches.values() if b.scope == scope and b.dialect.name == dialect.name
         ]
         if not op.oldest_first:
             own.reverse()
@@ -205,9 +203,9 @@ class SandboxJobs:
         return JobPage(tuple(shown), len(own))
 
     async def _rows(
-        self, dialect: Dialect, account_id: int, op: ReadRows, word: str, link: str
+        self, dialect: Dialect, scope: int, op: ReadRows, word: str, link: str
     ) -> JobRows:
-        batch = self._get(dialect, account_id, op.job_id, simulated=bool(word))
+        batch = self._get(dialect, scope, op.job_id, simulated=bool(word))
         return self._some_rows(batch, await self._show(batch, word, link), op)
 
     def _some_rows(self, batch: _Batch, job: Job, op: ReadRows) -> JobRows:
@@ -290,26 +288,24 @@ class SandboxJobs:
             dialect.name, entry.email, batch.checks, magical=dialect.magic_in_batches
         )
 
-    def _get(
-        self, dialect: Dialect, account_id: int, job_id: str, *, simulated: bool = False
-    ) -> _Batch:
-        batch = self._find(dialect, account_id, job_id)
+    def _get(self, dialect: Dialect, scope: int, job_id: str, *, simulated: bool = False) -> _Batch:
+        batch = self._find(dialect, scope, job_id)
         if batch is None and (simulated or job_id in dialect.example_jobs):
-            batch = self._example(dialect, account_id, job_id)
+            batch = self._example(dialect, scope, job_id)
         if batch is None:
             raise Problem(ProblemKind.JOB_UNKNOWN)
         return batch
 
-    def _find(self, dialect: Dialect, account_id: int, job_id: str) -> _Batch | None:
+    def _find(self, dialect: Dialect, scope: int, job_id: str) -> _Batch | None:
         batch = self._batches.get((dialect.name, job_id))
-        return batch if batch is not None and batch.account_id == account_id else None
+        return batch if batch is not None and batch.scope == scope else None
 
-    def _example(self, dialect: Dialect, account_id: int, job_id: str) -> _Batch:
+    def _example(self, dialect: Dialect, scope: int, job_id: str) -> _Batch:
         now = self._clock()
         return _Batch(
             id=job_id,
             number=0,
-            account_id=account_id,
+            scope=scope,
             dialect=dialect,
             checks=Checks(),
             created_at=now,

@@ -32,7 +32,7 @@ class Exchange:
     id: int
     at: float
     """Unix time in seconds, by the sandbox's clock."""
-    account_id: int | None
+    scope: int | None
     """None if it did not come as far as a valid key."""
     dialect: str
     operation: str
@@ -114,7 +114,7 @@ _EQUAL = tuple(f.name for f in fields(Filter) if f.name not in ("after", "text")
 
 
 class RequestLog:
-    """The exchanges of all accounts; each account sees its own."""
+    """The exchanges of all keys; each scope sees its own."""
 
     def __init__(self) -> None:
         self._ring: deque[Exchange] = deque()
@@ -138,34 +138,34 @@ class RequestLog:
         if self._waiting:
             self._arrived.set()
 
-    def find(self, account_id: int | None, wanted: Filter) -> Iterator[Exchange]:
-        """Those that fit, newest first; of all accounts for None."""
+    def find(self, scope: int | None, wanted: Filter) -> Iterator[Exchange]:
+        """Those that fit, newest first; of all scopes for None."""
         for exchange in reversed(self._ring):
-            if account_id in (None, exchange.account_id) and wanted.fits(exchange):
+            if scope in (None, exchange.scope) and wanted.fits(exchange):
                 yield exchange
 
     async def wait_for(
-        self, account_id: int | None, wanted: Filter, count: int, timeout_s: float
+        self, scope: int | None, wanted: Filter, count: int, timeout_s: float
     ) -> list[Exchange]:
         """Those that fit, as soon as there are `count`, or after the time what there are."""
         if self._waiting >= MOST_WAITING:
-            return list(self.find(account_id, wanted))
+            return list(self.find(scope, wanted))
         self._waiting += 1
         try:
             async with asyncio.timeout(timeout_s):
-                while len(found := list(self.find(account_id, wanted))) < count:
+                while len(found := list(self.find(scope, wanted))) < count:
                     self._arrived.clear()
                     await self._arrived.wait()
                 return found
         except TimeoutError:
-            return list(self.find(account_id, wanted))
+            return list(self.find(scope, wanted))
         finally:
             self._waiting -= 1
 
-    def clear(self, account_id: int | None) -> int:
-        """Forget an account's exchanges, or all; how many there were."""
+    def clear(self, scope: int | None) -> int:
+        """Forget a scope's exchanges, or all; how many there were."""
         before = len(self._ring)
-        kept = [] if account_id is None else [e for e in self._ring if e.account_id != account_id]
+        kept = [] if scope is None else [e for e in self._ring if e.scope != scope]
         self._ring = deque(kept)
         self._bytes = sum(map(_size, kept))
         return before - len(kept)

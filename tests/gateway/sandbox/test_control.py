@@ -1,0 +1,361 @@
+"""The control API: the request log, faults, the clock, keys, reset."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+
+import httpx
+import pytest
+
+from gateway.app import create_app, open_services
+from gateway.sandbox.alone import SandboxServer
+from gateway.sandbox.requests import MOST, MOST_BYTES, Filter
+from gateway.settings import Settings
+from tests.gateway.sandbox.conftest import START, Time
+
+KEY = "test_7aff7fc0142c65f86a00"
+API = "/veriplex/v1"
+
+
+async def verify(
+    client: httpx.AsyncClient, email: str = "ada@example.org", key: str = KEY
+) -> httpx.Response:
+    return await client.get(f"/emailable/v1/verify?email={email}&api_key={key}")
+
+
+async def fresh_keys(client: httpx.AsyncClient) -> dict[str, str]:
+    keys: dict[str, str] = (await client.post(f"{API}/keys")).json()["keys"]
+    return keys
+
+
+async def fault(client: httpx.AsyncClient, key: str = "", **fault: Any) -> int:
+    reply = await client.post(f"{API}/faults", params={"key": key} if key else {}, json=fault)
+    assert reply.status_code == 200, reply.text
+    return int(reply.json()["id"])
+
+
+# -- the log -----------------------------------------------------------------------------
+
+
+async def test_the_log_shows_what_was_sent_and_answered(client: httpx.AsyncClient) -> None:
+    await client.post(
+        "/emailable/v1/verify",
+        headers={"Authorization": f"Bearer {KEY}"},
+        json={"email": "a@b.org"},
+    )
+    seen = (await client.get(f"{API}/requests/last")).json()
+    assert seen["dialect"] == "emailable"
+    assert seen["operation"] == "verify"
+    assert (seen["method"], seen["path"], seen["status"]) == ("POST", "/v1/verify", 200)
+    assert seen["body"] == {"email": "a@b.org"}
+    assert seen["reply"]["email"] == "a@b.org"
+    assert seen["problem"] is None
+
+
+@pytest.mark.parametrize(
+    ("url", "headers", "problem"),
+    [
+        (f"/emailable/v1/verify?email=a@b.org&api_key={KEY}", {}, None),
+        ("/emailable/v1/verify?email=a@b.org", {"Authorization": f"Bearer {KEY}"}, None),
+        ("/emailable/v1/verify?email=a@b.org&api_key=test_1234567890", {}, "bad_credential"),
+        ("/emailable/v1/verify?email=a@b.org", {}, "no_credential"),
+        (f"/emailable/v1/verify?api_key={KEY}", {}, "missing"),
+        (f"/emailable/v1/nothing?api_key={KEY}", {}, "unknown_path"),
+        ("/validto/v1/verify?email=nonsense&apikey=sandbox" + "0" * 25, {}, "invalid"),
+    ],
+)
+async def test_refused_and_malformed_requests_are_logged_without_their_key(
+    client: httpx.AsyncClient, url: str, headers: dict[str, str], problem: str | None
+) -> None:
+    await client.get(url, headers=headers)
+    shown = (await client.get(f"{API}/requests/last")).json()
+    assert shown["problem"] == problem
+    assert (shown["reason"] is None) == (problem is None)
+    text = str(shown)
+    assert not any(key in text for key in (KEY, "test_1234567890", "sandbox" + "0" * 25))
+
+
+async def test_the_log_can_be_filtered_counted_and_cleared(client: httpx.AsyncClient) -> None:
+    await verify(client)
+    await verify(client, "slow@example.com")
+    await client.get("/generic/api/v1/account", headers={"X-API-Key": "ev_test_sandbox"})
+
+    async def count(**filters: object) -> int:
+        params = {name: str(value) for name, value in filters.items()}
+        reply = await client.get(f"{API}/requests/count", params=params)
+        return int(reply.json()["count"])
+
+    assert await count() == 3
+    assert await count(dialect="emailable") == 2
+    assert await count(status=249) == 1
+    assert await count(text="slow@") == 1
+    assert await count(operation="account", dialect="generic") == 1
+    assert await count(after=2) == 1
+    listed = (await client.get(f"{API}/requests?limit=2")).json()["requests"]
+    assert [seen["id"] for seen in listed] == [2, 3]
+    assert (await client.get(f"{API}/requests/2")).json()["status"] == 249
+    assert (await client.delete(f"{API}/requests")).json() == {"cleared": 3}
+    assert (await client.get(f"{API}/requests/last")).status_code == 404
+
+
+async def test_waiting_ends_when_the_request_comes(client: httpx.AsyncClient) -> None:
+    async with asyncio.TaskGroup() as group:
+        waiting = group.create_task(client.get(f"{API}/requests/wait?count=2&timeout_s=30"))
+        await verify(client)
+        await verify(client)
+    assert len(waiting.result().json()["requests"]) == 2
+    late = await client.get(f"{API}/requests/wait?count=3&timeout_s=0")
+    assert late.status_code == 408
+
+
+async def test_the_log_is_a_ring(client: httpx.AsyncClient, server: SandboxServer) -> None:
+    await verify(client)
+    one = next(server.sandbox.log.find(None, Filter()))
+    for _ in range(MOST + 10):
+        server.sandbox.log.add(replace(one))
+    assert len(server.sandbox.log) == MOST
+    for _ in range(MOST_BYTES // 60_000 + 10):
+        server.sandbox.log.add(replace(one, body=b"x" * 60_000))
+    assert len(server.sandbox.log) <= MOST_BYTES // 60_000
+
+
+# -- isolation ---------------------------------------------------------------------------
+
+
+async def test_fresh_keys_see_their_own_things_alone(client: httpx.AsyncClient) -> None:
+    ours, theirs = await fresh_keys(client), await fresh_keys(client)
+    assert set(ours) == {"emailable", "validto", "whoisxml", "generic", "dataoorts"}
+    await fault(client, ours["emailable"], simulate="503")
+    assert (await verify(client, key=ours["emailable"])).status_code == 503
+    assert (await verify(client, key=theirs["emailable"])).status_code == 200
+    assert (await verify(client)).status_code == 200
+    made = await client.post(
+        "/emailable/v1/batch", json={"emails": ["a@b.org"], "api_key": theirs["emailable"]}
+    )
+    id_ = made.json()["id"]
+    asked = await client.get(f"/emailable/v1/batch?id={id_}&api_key={KEY}")
+    assert asked.status_code == 404
+
+    counts = [
+        (await client.get(f"{API}/requests/count", params={"key": keys["generic"]})).json()["count"]
+        for keys in (ours, theirs)
+    ]
+    assert counts == [1, 2]
+    await client.post(f"{API}/reset", params={"key": ours["whoisxml"]})
+    assert (await verify(client, key=ours["emailable"])).status_code == 200
+    everything = (await client.get(f"{API}/requests/count")).json()["count"]
+    assert everything == 5
+
+
+async def test_further_keys_are_taken_in_every_dialect(client: httpx.AsyncClient) -> None:
+    assert (await verify(client, key="own-key")).status_code == 200
+    reply = await client.get("/generic/api/v1/account", headers={"X-API-Key": "own-key"})
+    assert reply.status_code == 200
+
+
+async def test_an_unknown_key_controls_nothing(client: httpx.AsyncClient) -> None:
+    assert (await client.get(f"{API}/requests?key=nobody")).status_code == 401
+
+
+# -- faults ------------------------------------------------------------------------------
+
+
+async def test_fail_three_times_then_succeed(client: httpx.AsyncClient) -> None:
+    await fault(client, simulate="503", times=3)
+    statuses = [(await verify(client)).status_code for _ in range(5)]
+    assert statuses == [503, 503, 503, 200, 200]
+
+
+async def test_skip_lets_the_first_through(client: httpx.AsyncClient) -> None:
+    await fault(client, simulate="429", skip=2, times=1)
+    assert [(await verify(client)).status_code for _ in range(4)] == [200, 200, 429, 200]
+
+
+async def test_an_error_rate_is_its_seeds(client: httpx.AsyncClient) -> None:
+    async def drawn(seed: str) -> list[int]:
+        id_ = await fault(client, simulate="500", rate=0.3, seed=seed)
+        statuses = [(await verify(client)).status_code for _ in range(100)]
+        await client.delete(f"{API}/faults/{id_}")
+        return statuses
+
+    first = await drawn("a")
+    assert first == await drawn("a")
+    assert first != await drawn("b")
+    assert 15 <= first.count(500) <= 45
+
+
+async def test_a_real_limiter_opens_again_with_the_clock(client: httpx.AsyncClient) -> None:
+    await client.post(f"{API}/clock", json={"frozen": True})
+    await fault(client, limit={"count": 2, "per_s": 60})
+    url = "/generic/api/v1/verify"
+    headers = {"X-API-Key": "ev_test_sandbox"}
+    replies = [await client.post(url, headers=headers, json={"email": "a@b.org"}) for _ in range(3)]
+    assert [reply.status_code for reply in replies] == [200, 200, 429]
+    assert replies[2].headers["retry-after"] == "60"
+    await client.post(f"{API}/clock", json={"advance_s": 60})
+    again = await client.post(url, headers=headers, json={"email": "a@b.org"})
+    assert again.status_code == 200
+
+
+async def test_faults_fit_dialect_and_operation(client: httpx.AsyncClient) -> None:
+    await fault(client, simulate="500", dialect="emailable", operation="account")
+    assert (await verify(client)).status_code == 200
+    assert (await client.get(f"/emailable/v1/account?api_key={KEY}")).status_code == 500
+    listed = (await client.get(f"{API}/faults")).json()["faults"]
+    assert [(f["seen"], f["struck"]) for f in listed] == [(1, 1)]
+    assert (await client.get(f"{API}/requests/last")).json()["simulated"]
+
+
+@pytest.mark.parametrize(
+    ("latency", "least_s", "most_s"),
+    [
+        (0, 0, 0),
+        (100, 0.1, 0.1),
+        ([50, 200], 0.05, 0.2),
+        ({"median": 100, "sigma": 0}, 0.1, 0.1),
+        ({"median": 100, "sigma": 0.5}, 0.001, 2),
+    ],
+)
+async def test_latency_is_drawn_as_told(
+    server: SandboxServer, client: httpx.AsyncClient, latency: Any, least_s: float, most_s: float
+) -> None:
+    await fault(client, latency_ms=latency)
+    drawn = []
+    for _ in range(50):
+        effects = await server.sandbox.faults.strike(0, "emailable", "verify")
+        assert effects is not None
+        drawn.append(effects.delay_s)
+    assert least_s <= min(drawn) + 1e-9
+    assert max(drawn) <= most_s + 1e-9
+    assert (len(set(drawn)) > 1) == (least_s != most_s)
+
+
+async def test_latency_is_waited_for(client: httpx.AsyncClient) -> None:
+    await fault(client, latency_ms=30)
+    began = asyncio.get_running_loop().time()
+    await verify(client)
+    assert asyncio.get_running_loop().time() - began >= 0.029
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "{}",
+        "no json",
+        '{"simulate": "999"}',
+        '{"simulate": "500", "rate": 2}',
+        '{"simulate": "500", "times": 0}',
+        '{"latency_ms": -1}',
+        '{"latency_ms": NaN}',
+        '{"latency_ms": {"median": 1, "nonsense": 2}}',
+        '{"limit": {"count": 1, "per_s": 0}}',
+        '{"connection": "explode"}',
+        '{"simulate": "500", "unknown": 1}',
+    ],
+)
+async def test_a_senseless_fault_is_refused(client: httpx.AsyncClient, wrong: str) -> None:
+    reply = await client.post(f"{API}/faults", content=wrong)
+    assert reply.status_code == 400
+    assert reply.headers["content-type"] == "application/problem+json"
+    assert (await client.get(f"{API}/faults")).json() == {"faults": []}
+
+
+# -- the clock ---------------------------------------------------------------------------
+
+
+async def test_the_clock_is_frozen_and_put_forward(client: httpx.AsyncClient, time: Time) -> None:
+    async def now() -> str:
+        return str((await client.get(f"{API}/clock")).json()["now"])
+
+    assert await now() == "2026-05-28T20:26:40+00:00"
+    await client.post(f"{API}/clock", json={"at": "2027-01-01T00:00:00", "frozen": True})
+    time.now += 100
+    assert await now() == "2027-01-01T00:00:00+00:00"
+    await client.post(f"{API}/clock", json={"advance_s": 3600})
+    assert await now() == "2027-01-01T01:00:00+00:00"
+    await client.post(f"{API}/clock", json={"frozen": False})
+    time.now += 1
+    assert await now() == "2027-01-01T01:00:01+00:00"
+    shown = (await client.delete(f"{API}/clock")).json()
+    assert shown == {"now": "2026-05-28T20:28:21+00:00", "frozen": False, "moved": False}
+    assert time.now == START + 101
+
+
+@pytest.mark.parametrize("wrong", ['{"at": "soon"}', '{"advance_s": "x"}', '{"warp": 9}', "[]"])
+async def test_nonsense_does_not_move_the_clock(client: httpx.AsyncClient, wrong: str) -> None:
+    assert (await client.post(f"{API}/clock", content=wrong)).status_code == 400
+    assert (await client.get(f"{API}/clock")).json()["moved"] is False
+
+
+async def test_samples_go_by_a_clock_that_was_moved(client: httpx.AsyncClient) -> None:
+    headers = {"X-API-Key": "ev_test_sandbox"}
+
+    async def verified_at() -> str:
+        reply = await client.post(
+            "/generic/api/v1/verify", headers=headers, json={"email": "a@b.org"}
+        )
+        return str(reply.json()["verifiedAt"])
+
+    assert await verified_at() == "2026-01-01T00:00:00.000Z"
+    await client.post(f"{API}/clock", json={"at": "2027-03-01T12:00:00Z", "frozen": True})
+    assert await verified_at() == "2027-03-01T12:00:00.000Z"
+
+
+async def test_retention_passes_with_the_clock(client: httpx.AsyncClient) -> None:
+    made = await client.post("/emailable/v1/batch", json={"emails": ["a@b.org"], "api_key": KEY})
+    url = f"/emailable/v1/batch?id={made.json()['id']}&api_key={KEY}"
+    assert "emails" in (await client.get(url)).json()
+    await client.post(f"{API}/clock", json={"advance_s": 31 * 86_400})
+    gone = (await client.get(url)).json()
+    assert "emails" not in gone
+    assert gone["total_counts"]["total"] == 1
+
+
+async def test_a_slow_batch_follows_the_clock(client: httpx.AsyncClient) -> None:
+    emails = [f"ada{n}+simulate-slow@example.org" for n in range(10)]
+    made = await client.post("/emailable/v1/batch", json={"emails": emails, "api_key": KEY})
+    url = f"/emailable/v1/batch?id={made.json()['id']}&api_key={KEY}"
+    await client.post(f"{API}/clock", json={"frozen": True})
+    processed = []
+    for _ in range(3):
+        processed.append((await client.get(url)).json().get("processed"))
+        await client.post(f"{API}/clock", json={"advance_s": 30})
+    assert processed == [0, 5, None]
+
+
+async def test_reset_puts_everything_back(client: httpx.AsyncClient) -> None:
+    made = await client.post("/emailable/v1/batch", json={"emails": ["a@b.org"], "api_key": KEY})
+    await fault(client, simulate="500")
+    await client.post(f"{API}/clock", json={"advance_s": 1000})
+    assert (await client.post(f"{API}/reset")).status_code == 200
+    assert (await client.get(f"{API}/requests/count")).json() == {"count": 0}
+    assert (await client.get(f"{API}/faults")).json() == {"faults": []}
+    assert (await client.get(f"{API}/clock")).json()["moved"] is False
+    url = f"/emailable/v1/batch?id={made.json()['id']}&api_key={KEY}"
+    assert (await client.get(url)).status_code == 404
+
+
+# -- beside live keys --------------------------------------------------------------------
+
+
+async def test_on_a_live_server_the_control_api_wants_a_key() -> None:
+    settings = Settings.model_validate({"storage": {"url": "sqlite:///:memory:"}})
+    async with open_services(settings) as services:
+        keys = {(key.dialect, key.test): key.key for key in await services.accounts.bootstrap()}
+        transport = httpx.ASGITransport(create_app(services))
+        async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
+            assert (await client.get(f"{API}/requests")).status_code == 401
+            assert (await client.post(f"{API}/keys")).status_code == 403
+            for method in ("POST", "DELETE"):
+                assert (await client.request(method, f"{API}/clock")).status_code == 403
+            own = keys["emailable", True]
+            await fault(client, own, simulate="503")
+            assert (await verify(client, key=own)).status_code == 503
+            assert (await verify(client)).status_code == 200
+            # forwarded and probed answers can be hit as well, each account's by itself alone
+            await fault(client, keys["emailable", False], simulate="500", times=1)
+            assert (await verify(client, key=keys["emailable", False])).status_code == 500
+            counted = await client.get(f"{API}/requests/count", params={"key": KEY})
+            assert counted.json() == {"count": 1}
