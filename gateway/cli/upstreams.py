@@ -1,0 +1,146 @@
+"""`veriplex upstreams check`: whether each upstream answers and takes its keys."""
+
+from __future__ import annotations
+
+import asyncio
+import json as json_
+import random
+import sys
+import time
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+import typer
+
+from gateway.cli.options import ConfigFile, Json, read_settings
+from gateway.cli.terminal import FAILURE, is_terminal, run
+from gateway.harmless import harmless
+
+if TYPE_CHECKING:
+    from gateway.policy.keyring import Key
+    from gateway.policy.sources import UpstreamSource
+    from gateway.settings import Settings
+
+TIMEOUT_S = 10.0
+"""For one answer."""
+
+upstreams = typer.Typer(
+    help="The vendors that are asked: whether they answer, what is left to pay with.",
+    no_args_is_help=True,
+    add_completion=False,
+)
+
+
+@upstreams.callback()
+def _root() -> None:
+    """So that `check` is a command even while it is the only one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What came of asking one upstream with one of its keys."""
+
+    name: str
+    dialect: str
+    key: int
+    """Its number among the upstream's keys; the key itself is shown nowhere."""
+    ok: bool
+    says: str
+    """`good`, `reachable` where no key can be shown for nothing, or what is wrong."""
+    credits: int | None
+    latency_ms: int
+    detail: str
+
+
+@upstreams.command()
+def check(ctx: typer.Context, json: Json = False, config: ConfigFile = None) -> None:
+    """Ask each upstream for its balance, with each of its keys, and print what it says.
+
+    That costs nothing: no address is verified. A vendor without a balance is only asked
+    whether it is there. The exit code is 0 if all of them answer well, else 1.
+
+    Examples:
+      veriplex upstreams check
+      veriplex upstreams check --json
+    """
+    settings = read_settings(ctx, config, secrets=True)
+    rows = run(_ask_all(settings))
+    if json:
+        for row in rows:
+            typer.echo(json_.dumps(asdict(row)))
+    elif rows:
+        _print(rows)
+    else:
+        typer.echo("No upstreams are set up.")
+    if not all(row.ok for row in rows):
+        raise typer.Exit(FAILURE)
+
+
+async def _ask_all(settings: Settings) -> list[Row]:
+    from adapters.registry import DIALECTS
+    from gateway.policy.opening import open_upstreams
+
+    async with open_upstreams(
+        settings,
+        DIALECTS,
+        clock=time.time,
+        monotonic=time.monotonic,
+        rng=random.SystemRandom(),
+    ) as sources:
+        asked = [_ask(source, key) for source in sources for key in source.keys.keys]
+        return list(await asyncio.gather(*asked))
+
+
+async def _ask(source: UpstreamSource, key: Key) -> Row:
+    began = time.monotonic()
+    told = await source.balance(key, TIMEOUT_S)
+    says, credits, detail = "reachable", None, "this vendor has no balance that shows the key"
+    ok = True
+    if isinstance(told, int):
+        says, credits, detail = "good", told, ""
+        if told <= 0:
+            ok, says = False, "no_credits"
+    elif told is not None:
+        status = "" if told.status is None else f"HTTP {told.status} "
+        ok, says, detail = False, told.kind, status + told.detail
+    return Row(
+        name=source.name,
+        dialect=source.place.dialect.name,
+        key=key.place,
+        ok=ok,
+        says=says,
+        credits=credits,
+        latency_ms=round((time.monotonic() - began) * 1000),
+        # a vendor may repeat the key in its words
+        detail=detail.replace(key.value, "…").strip(),
+    )
+
+
+COLUMNS = ("upstream", "dialect", "key", "says", "credits", "ms", "detail")
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    credits = "" if row.credits is None else str(row.credits)
+    told = (row.name, row.dialect, str(row.key), row.says, credits, str(row.latency_ms), row.detail)
+    return tuple(harmless(cell) for cell in told)
+
+
+def _print(rows: list[Row]) -> None:
+    if is_terminal(sys.stdout):
+        _draw(rows)
+        return
+    table = [COLUMNS, *(_cells(row) for row in rows)]
+    widths = [max(len(line[place]) for line in table) for place in range(len(COLUMNS))]
+    for line in table:
+        cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        typer.echo("  ".join(cells).rstrip())
+
+
+def _draw(rows: list[Row]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*COLUMNS, box=None, header_style="dim")
+    for row in rows:
+        table.add_row(*_cells(row), style="" if row.ok else "red")
+    Console(highlight=False, emoji=False, markup=False).print(table)
