@@ -95,8 +95,12 @@ class Verdicts:
                 return verification, math.floor(expires_at - self._clock())
         return None
 
-    def keep(self, verification: Verification, shares: str = "") -> None:
-        """Let an answer be known for as long as its verdict deserves."""
+    def keep(self, verification: Verification, shares: str = "", *, at_hand: bool = True) -> None:
+        """Let an answer be known for as long as its verdict deserves.
+
+        Not `at_hand`: only where it survives a restart, so that a long list does not push
+        everything else out of memory.
+        """
         ttl_s = self._ttl_s[verification.verdict]
         if ttl_s <= 0:
             return
@@ -105,7 +109,8 @@ class Verdicts:
         # without the transcript, which is most of an answer's size and is about that one time
         evidence = replace(verification.evidence, transcript=())
         as_known = replace(verification, evidence=evidence, cached=True)
-        self._known[address.normalized, verification.checks, shares] = (as_known, expires_at)
+        if at_hand:
+            self._known[address.normalized, verification.checks, shares] = (as_known, expires_at)
         # what is wrong with an address is seen again for nothing
         if self._kept is not None and address.valid:
             self._kept.keep(shares, verification, expires_at)

@@ -103,6 +103,10 @@ class LocalBatch:
         """Verify while inside."""
         return self._runner.running()
 
+    async def drain(self) -> None:
+        """Do all that is due now."""
+        await self._runner.drain()
+
     def rows(self, job: Job) -> AsyncIterator[Row]:
         return self._records.found(job, ReadRows()).rows
 

@@ -35,6 +35,8 @@ class Claim:
     dialect: str
     checks: Checks
     retries: bool
+    rows: int
+    """Of the whole batch."""
     attempt: int
     """How often its addresses were put off already."""
     items: tuple[Item, ...]

@@ -116,6 +116,7 @@ class SqlQueue:
             dialect=batch.dialect,
             checks=checks_from_text(batch.checks),
             retries=batch.retries,
+            rows=batch.rows,
             attempt=chunk.attempt,
             items=() if prepares else await self._items(connection, batch.id, chunk.positions),
             prepares=prepares,

@@ -37,6 +37,8 @@ POLL_S = 1.0
 """How often other processes' work and leases that ran out are looked for."""
 PAUSE_S = 2.0
 """After the database failed."""
+AT_HAND = 1_000
+"""Rows of a batch whose answers are kept in memory, for whoever asks next."""
 TRIES = 3
 """For an address that the verifier fails at, before that is its answer."""
 
@@ -214,7 +216,7 @@ class Runner:
         for item in work.claim.items:
             address = syntax.parse(item.email)
             known = self._verdicts.known(address, work.claim.checks)
-            if known is not None:
+            if known is not None and known[1] >= 0:
                 work.answer(item, known[0])
             else:
                 groups.setdefault(address.normalized, []).append(item)
@@ -225,7 +227,7 @@ class Runner:
         if found.reason is Reason.GREYLISTED and self._may_retry(work.claim):
             work.greylisted.extend(item.position for item in items)
             return
-        self._verdicts.keep(found)
+        self._verdicts.keep(found, at_hand=work.claim.rows <= AT_HAND)
         for item in items:
             same = item.email == found.address.raw
             address = found.address if same else syntax.parse(item.email)

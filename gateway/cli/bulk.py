@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-import io
 import os
 import sys
 import tempfile
@@ -121,9 +120,7 @@ class _Asked:
 
     def entries(self) -> AddressList:
         self.source.seek(0)
-        # What is not UTF-8 is told with its line; a byte order mark is taken off there, too.
-        text = io.TextIOWrapper(self.source, encoding="utf-8", newline="")
-        return read_list(self.name, text, self.column)
+        return read_list(self.name, self.source, self.column)
 
     def digest(self) -> str:
         """What must be the same for a run to go on."""

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import chain, islice
 from pathlib import Path
-from typing import TextIO
+from typing import BinaryIO
 
 from adapters.jobs import MAX_ENTRY_CHARACTERS, Entry
 from gateway.cli.terminal import USAGE, Refusal
 
-MAX_LINE_CHARACTERS = 1_000_000
+MAX_LINE_BYTES = 1_000_000
 LOOKED_AT = 1_000
 """Rows looked at to find the column with the addresses."""
 EMAIL_NAMES = ("email", "e-mail", "email address", "e-mail address", "emailaddress", "mail")
@@ -62,12 +62,10 @@ def form_of(name: str, first_line: str) -> Form:
     return Form.CSV if any(mark in first_line for mark in DELIMITERS) else Form.TXT
 
 
-def read_list(name: str, file: TextIO, column: str | None) -> AddressList:
+def read_list(name: str, file: BinaryIO, column: str | None) -> AddressList:
     """`column` names the one with the addresses; None finds it. `file` is open from its start."""
     lines = _lines(name, file)
     first = next(lines, "")
-    if first.startswith("PK\x03\x04"):
-        raise Refusal(f"{name}: is a ZIP or Excel file; save the sheet as CSV", USAGE)
     form = form_of(name, first)
     lines = chain([first.removeprefix("\ufeff")], lines)
     if form is Form.JSONL:
@@ -77,24 +75,27 @@ def read_list(name: str, file: TextIO, column: str | None) -> AddressList:
     return _csv(name, lines, column)
 
 
-def _lines(name: str, file: TextIO) -> Iterator[str]:
+def _lines(name: str, file: BinaryIO) -> Iterator[str]:
     """Lines, bounded; whatever is not UTF-8 text is refused."""
     number = 0
     while True:
         try:
-            line = file.readline(MAX_LINE_CHARACTERS + 1)
-        except UnicodeDecodeError as exc:
-            raise Refusal(f"{name}: line {number + 1} is not UTF-8 text", USAGE) from exc
+            raw = file.readline(MAX_LINE_BYTES + 1)
         except OSError as exc:
             raise Refusal(f"{name}: cannot read: {exc.strerror}") from exc
-        if not line:
+        if not raw:
             return
         number += 1
-        if len(line) > MAX_LINE_CHARACTERS:
+        if number == 1 and raw.startswith(b"PK\x03\x04"):
+            raise Refusal(f"{name}: is a ZIP or Excel file; save the sheet as CSV", USAGE)
+        if len(raw) > MAX_LINE_BYTES:
             raise Refusal(f"{name}: line {number} is too long", USAGE)
-        if "\0" in line:
+        if b"\0" in raw:
             raise Refusal(f"{name}: line {number} is not text", USAGE)
-        yield line
+        try:
+            yield raw.decode()
+        except UnicodeDecodeError as exc:
+            raise Refusal(f"{name}: line {number} is not UTF-8 text", USAGE) from exc
 
 
 def _entry(name: str, email: str, cells: tuple[str, ...] = ()) -> Entry:
