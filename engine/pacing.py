@@ -113,7 +113,7 @@ class Pacer:
             if turn.done() and not turn.cancelled():
                 # The place was given just as we stopped wanting it.
                 gate.active -= 1
-            else:
+            elif turn in gate.waiting:  # else another who left has dropped it already
                 gate.waiting.remove(turn)
             self._wake(gate)
             raise

@@ -69,6 +69,23 @@ async def test_one_who_stops_waiting_gives_the_place_on() -> None:
     assert pacer.active("operator") == 0
 
 
+async def test_many_may_stop_waiting_at_once() -> None:
+    pacer = Pacer(1, Clock())
+
+    async def visit() -> None:
+        async with pacer.slot("operator"):
+            await turns()
+
+    held = asyncio.ensure_future(visit())
+    waiting = [asyncio.ensure_future(visit()) for _ in range(5)]
+    await asyncio.sleep(0)
+    for task in (held, *waiting):
+        task.cancel()
+    ended = await asyncio.gather(held, *waiting, return_exceptions=True)
+    assert [type(end) for end in ended] == [asyncio.CancelledError] * 6
+    assert pacer.active("operator") == 0
+
+
 async def test_a_place_given_to_one_who_has_just_left_is_not_lost() -> None:
     pacer = Pacer(1, Clock())
 
