@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from statistics import median
 
 from tests.benchmarks import load
+from tests.benchmarks.forwarding import faults, forwarding
 from tests.benchmarks.servers import LIVE_KEY, SANDBOX, Running, ours, running
 
 TEST_KEY = "test_7aff7fc0142c65f86a00"
@@ -117,6 +118,8 @@ BENCHMARKS: Mapping[str, Callable[[int, float], None]] = {
     "start": start,
     "speed": speed,
     "memory": memory,
+    "forwarding": forwarding,
+    "faults": faults,
 }
 
 

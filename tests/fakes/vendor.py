@@ -70,6 +70,7 @@ class Vendor:
     seen: list[WireRequest] = field(default_factory=list)
     balances: int = 0
     _server: asyncio.Server | None = None
+    _never: asyncio.Event = field(default_factory=asyncio.Event)
     _open: set[asyncio.StreamWriter] = field(default_factory=set)
 
     @property
@@ -155,7 +156,7 @@ class Vendor:
             case Mood.SLOW:
                 await asyncio.sleep(self.slow_s)
             case Mood.HANG:
-                await asyncio.Event().wait()
+                await self._never.wait()
             case Mood.RESET:
                 return None
             case Mood.GARBAGE:

@@ -1,0 +1,235 @@
+"""What forwarding costs, and what a vendor that fails costs: servers, clients and vendors in
+processes of their own, every address a new one.
+
+`python -m tests.benchmarks.forwarding BASE_URL…` runs a server with an upstream for each URL.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import re
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+
+import aiohttp
+import uvloop
+
+from adapters.registry import DIALECTS
+from gateway.app import create_app, open_services
+from gateway.server import bind, serve
+from gateway.settings import Settings
+from tests.benchmarks import load
+from tests.benchmarks.servers import LIVE_KEY, Deliverable, Running, ours, running
+from tests.fakes.vendor import GOOD_KEY, Mood, Vendor, vendor
+
+EMAILABLE = next(dialect for dialect in DIALECTS if dialect.name == "emailable")
+TIMEOUT_S, PAUSE_S, RAMP_S = 1.0, 1.0, 2.0
+"""The settings under which faults are measured."""
+
+
+def forwarding(rounds: int, seconds: float) -> None:
+    """Added time at the median on one connection, and requests a second on fifty."""
+    numbers = itertools.count()
+
+    def fresh(count: int) -> list[bytes]:
+        return [_get(f"ada{next(numbers)}@example.com") for _ in range(count)]
+
+    with running(*ours("bare")) as bare, running(*_command(bare)) as through:
+        direct_ms: list[float] = []
+        through_ms: list[float] = []
+        direct_s: list[float] = []
+        through_s: list[float] = []
+        for _ in range(rounds):
+            for server, ms, per_s in (
+                (bare, direct_ms, direct_s),
+                (through, through_ms, through_s),
+            ):
+                one = load.run(server.port, fresh(20_000), seconds=seconds, connections=1)
+                many = load.run(server.port, fresh(50_000), seconds=seconds)
+                if one.errors or many.errors:
+                    raise SystemExit(f"{one.errors + many.errors} errors")
+                ms.append(one.percentile_ms(0.5))
+                per_s.append(many.per_s)
+    sys.stdout.write(
+        f"forwarding: {max(through_s):,.0f} requests/s, bare Starlette {max(direct_s):,.0f};"
+        f" median {min(through_ms):.2f} ms, direct {min(direct_ms):.2f} ms:"
+        f" {min(through_ms) - min(direct_ms):.2f} ms added\n"
+    )
+
+
+def faults(_: int, seconds: float) -> None:
+    """Each way to fail, under steady load: requests that fail, latency, the circuit's times."""
+    uvloop.run(_faults(seconds))
+
+
+MOODS = (
+    "killed",
+    Mood.HANG,
+    Mood.RESET,
+    Mood.HALF,
+    Mood.GARBAGE,
+    Mood.ERROR,
+    Mood.UNAVAILABLE,
+    Mood.THROTTLED,
+    Mood.SLOW,
+)
+RATE, CLIENTS = 100.0, 50
+"""Requests a second, and from how many clients."""
+
+
+@dataclass
+class Seen:
+    """What clients saw in one phase."""
+
+    statuses: Counter[int] = field(default_factory=Counter)
+    sources: Counter[str] = field(default_factory=Counter)
+    ms: list[float] = field(default_factory=list)
+
+
+async def _faults(seconds: float) -> None:
+    for mood in MOODS:
+        async with contextlib.AsyncExitStack() as stack:
+            bad = await stack.enter_async_context(vendor(EMAILABLE, slow_s=0.5))
+            good = await stack.enter_async_context(vendor(EMAILABLE))
+            front = stack.enter_context(running(*_command(bad, good)))
+            session = await stack.enter_async_context(
+                aiohttp.ClientSession(f"http://127.0.0.1:{front.port}")
+            )
+            await _run(session, bad, mood, seconds)
+
+
+async def _run(session: aiohttp.ClientSession, bad: Vendor, mood: str, seconds: float) -> None:
+    phases = {name: Seen() for name in ("before", "during", "after")}
+    now = "before"
+    stop = asyncio.Event()
+    numbers = itertools.count()
+
+    async def client() -> None:
+        while not stop.is_set():
+            seen, began = phases[now], time.perf_counter()
+            email = f"a{next(numbers)}@example.com"
+            headers = {"Authorization": f"Bearer {LIVE_KEY}"}
+            async with session.get(
+                "/v1/verify", params={"email": email, "timeout": "10"}, headers=headers
+            ) as reply:
+                await reply.read()
+                seen.statuses[reply.status] += 1
+                seen.sources[reply.headers["x-veriplex-source"]] += 1
+            took_s = time.perf_counter() - began
+            seen.ms.append(took_s * 1000)
+            await asyncio.sleep(max(CLIENTS / RATE - took_s, 0))
+
+    clients = [asyncio.create_task(client()) for _ in range(CLIENTS)]
+    await asyncio.sleep(seconds)
+    now, began = "during", time.perf_counter()
+    if mood == "killed":
+        await bad.kill()
+    else:
+        bad.mood = Mood(mood)
+    opened = await _until(session, "open", began, limit_s=max(seconds, 3))
+    await asyncio.sleep(max(seconds - (time.perf_counter() - began), 0))
+    now, began = "after", time.perf_counter()
+    if mood == "killed":
+        await bad.start()
+    bad.mood = Mood.GOOD
+    first = await _until(session, "recovering", began, limit_s=10)
+    closed = await _until(session, "closed", began, limit_s=15)
+    stop.set()
+    await asyncio.gather(*clients)
+    _report(mood, phases, opened, first, closed)
+
+
+def _report(
+    mood: str,
+    phases: dict[str, Seen],
+    opened: float | None,
+    first: float | None,
+    closed: float | None,
+) -> None:
+    failed = sum(
+        count
+        for seen in phases.values()
+        for status, count in seen.statuses.items()
+        if status != 200
+    )
+    total = sum(seen.statuses.total() for seen in phases.values())
+    before, during = (sorted(phases[name].ms) for name in ("before", "during"))
+    told = [
+        f"opened after {opened:.2f} s" if opened is not None else "never opened",
+        f"first trial good after {first:.2f} s" if first is not None else "",
+        f"closed after {closed:.2f} s" if closed is not None and opened is not None else "",
+    ]
+    sys.stdout.write(
+        f"{mood:<12} {failed} of {total} failed; p50 {median(before):.1f} -> {median(during):.1f}"
+        f" ms, p99 {before[int(len(before) * 0.99)]:.0f} ->"
+        f" {during[int(len(during) * 0.99)]:.0f} ms, longest {during[-1]:.0f} ms;"
+        f" circuit {', '.join(filter(None, told))}\n"
+    )
+    sys.stdout.flush()
+
+
+async def _until(
+    session: aiohttp.ClientSession, state: str, began: float, *, limit_s: float
+) -> float | None:
+    """Seconds until the first upstream's circuit is in that state."""
+    line = re.compile(rf'veriplex_circuit{{source="v0",state="{state}"}} 1\.0')
+    while (took_s := time.perf_counter() - began) < limit_s:
+        async with session.get("/metrics") as reply:
+            if line.search(await reply.text()):
+                return took_s
+        await asyncio.sleep(0.05)
+    return None
+
+
+def _get(email: str) -> bytes:
+    return (
+        f"GET /v1/verify?email={email} HTTP/1.1\r\nHost: localhost\r\n"
+        f"Authorization: Bearer {LIVE_KEY}\r\nAccept: application/json\r\n\r\n"
+    ).encode()
+
+
+def _command(*upstreams: Running | Vendor) -> tuple[str, ...]:
+    urls = [f"http://127.0.0.1:{upstream.port}/v1" for upstream in upstreams]
+    return (sys.executable, "-m", "tests.benchmarks.forwarding", *urls)
+
+
+async def front(folder: str, *urls: str) -> None:
+    """The whole server on a database file, asking nobody but the upstreams."""
+    names = [f"v{place}" for place in range(len(urls))]
+    tree = {
+        "storage": {"url": f"sqlite:///{Path(folder) / 'a.db'}"},
+        "log": {"level": "error"},
+        "routing": {"order": names},
+        "circuit": {"pause_s": PAUSE_S, "ramp_s": RAMP_S},
+        "upstreams": [
+            {
+                "name": name,
+                "dialect": "emailable",
+                "base_url": url,
+                "api_key": "env:KEY",
+                "timeout_s": TIMEOUT_S,
+                "balance_every_s": 0,
+            }
+            for name, url in zip(names, urls, strict=True)
+        ],
+    }
+    settings = Settings.model_validate(tree, context={"environ": {"KEY": GOOD_KEY}})
+    async with open_services(settings, verifier=Deliverable()) as services:
+        account_id = await services.accounts.create_account("bench@example.com")
+        await services.accounts.create_key(account_id, "emailable", key=LIVE_KEY)
+        await serve(create_app(services), bind("127.0.0.1", 0))
+
+
+if __name__ == "__main__":
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+    ):
+        runner.run(front(folder, *sys.argv[1:]))
