@@ -63,6 +63,8 @@ async def _serve(settings: Settings, sock: socket.socket) -> None:
     set_up_logs(settings.log)
     try:
         async with open_services(settings) as services:
+            # links lead to the port that was really bound
+            services.sandbox.url = settings.server.url(sock.getsockname()[1])
             if made := await services.accounts.bootstrap():
                 typer.echo(f"New database {services.store.where}. Its keys, shown this once:")
                 for line in sheet(settings.server.url(sock.getsockname()[1]), made):
