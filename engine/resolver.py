@@ -38,6 +38,8 @@ MAX_CNAMES = 8
 EDNS_PAYLOAD = 1232
 """Octets: what crosses any network unfragmented (DNS flag day 2020)."""
 CACHE_SIZE = 100_000
+OVER_TCP_S = 300
+"""How long a server that answered over TCP alone is asked over TCP at once."""
 
 
 class Kind(StrEnum):
@@ -130,6 +132,7 @@ class Resolver:
         self._attempt_timeout_s = attempt_timeout_s
         self._timeout_s = timeout_s
         self._cache: TtlCache[tuple[str, Kind], Answer] = TtlCache(CACHE_SIZE, clock)
+        self._over_tcp: TtlCache[Server, bool] = TtlCache(100, clock)
         self._flights: SingleFlight[tuple[str, Kind], Answer] = SingleFlight()
 
     async def ask(self, name: str, kind: Kind) -> Answer:
@@ -177,8 +180,9 @@ class Resolver:
         self, target: dns.name.Name, kind: Kind
     ) -> tuple[Status, tuple[str, ...], int, dns.name.Name]:
         worst = Status.TIMEOUT
-        for transport in _ROUNDS:
+        for usual in _ROUNDS:
             for server in self._servers:
+                transport = _TCP if self._over_tcp.get(server) else usual
                 try:
                     response = await self._exchange(target, kind, server, transport)
                     outcome = _read(response, kind)
@@ -187,6 +191,9 @@ class Resolver:
                 except (dns.exception.DNSException, OSError, EOFError):
                     worst = Status.SERVFAIL
                     continue
+                if usual == _TCP:
+                    # UDP was tried first and had no answer: spare the next questions the wait.
+                    self._over_tcp.put(server, True, OVER_TCP_S)
                 if outcome[0].definite:
                     return outcome
                 worst = outcome[0]

@@ -134,7 +134,7 @@ async def test_nothing_is_said_before_the_banner_is_complete() -> None:
                 pass
 
         talking = asyncio.ensure_future(talk())
-        await pause.reached.wait()
+        await asyncio.wait_for(pause.reached.wait(), 5)
         for _ in range(50):
             await asyncio.sleep(0)
         assert smtp.seen[HOST].chunks == []
@@ -333,7 +333,7 @@ async def test_giving_up_in_the_middle_closes_the_connection(verb: str) -> None:
                 await talk.ask("probe@test", ["user@test"], utf8=False, timeout_s=30)
 
         talking = asyncio.ensure_future(talk())
-        await pause.reached.wait()
+        await asyncio.wait_for(pause.reached.wait(), 5)
         talking.cancel()
         await asyncio.gather(talking, return_exceptions=True)
         pause.go_on.set()

@@ -492,7 +492,7 @@ async def test_who_gets_no_connection_in_time_is_told_so() -> None:
     script = rcpt(("^slow@", (pause, "250 Ok")), *only("user"))
     async with world({A: script}, config=replace(CONFIG, connections_per_host=1)) as there:
         slow = asyncio.ensure_future(there.engine.verify("slow@a.test"))
-        await pause.reached.wait()
+        await asyncio.wait_for(pause.reached.wait(), 5)
         answer = await there.engine.verify("user@a.test", deadline_s=0.1)
         pause.go_on.set()
         await slow
@@ -524,7 +524,7 @@ async def test_an_impatient_caller_leaves_nothing_behind() -> None:
     async with world({A: rcpt((".*", (pause, HANG)))}) as there:
         before = asyncio.all_tasks()
         verifying = asyncio.ensure_future(there.engine.verify("user@a.test"))
-        await pause.reached.wait()
+        await asyncio.wait_for(pause.reached.wait(), 5)
         verifying.cancel()
         await asyncio.gather(verifying, return_exceptions=True)
         pause.go_on.set()

@@ -7,7 +7,16 @@ from collections.abc import Mapping
 
 import pytest
 
-from engine.resolver import FAILURE_TTL_S, Answer, Kind, Resolver, Server, Status, system_servers
+from engine.resolver import (
+    FAILURE_TTL_S,
+    OVER_TCP_S,
+    Answer,
+    Kind,
+    Resolver,
+    Server,
+    Status,
+    system_servers,
+)
 from tests.fakes.clock import Clock
 from tests.fakes.dns import Fault, fake_dns
 
@@ -97,6 +106,20 @@ async def test_a_truncated_answer_is_asked_for_again_over_tcp() -> None:
         assert dns.asked == [("big.test", "MX", "udp"), ("big.test", "MX", "tcp")]
 
 
+async def test_a_server_that_answers_over_tcp_alone_is_asked_so_at_once_for_a_while() -> None:
+    clock = Clock()
+    names = [f"n{number}.test" for number in range(3)]
+    zone = {name: {"A": ["127.0.0.1"]} for name in names}
+    faults = dict.fromkeys(names, Fault.UDP_SILENT)
+    async with fake_dns(zone, faults=faults) as dns:
+        asker = resolver(dns.address, clock=clock)
+        for name in names[:2]:
+            assert (await asker.ask(name, Kind.A)).status is Status.OK
+        clock.now += OVER_TCP_S + 1
+        await asker.ask(names[2], Kind.A)
+        assert [transport for _, _, transport in dns.asked] == ["udp", "tcp", "tcp", "udp", "tcp"]
+
+
 @pytest.mark.parametrize("bad", ["servfail.test", "refused.test", "silent.test", "lame.test"])
 async def test_the_next_server_is_asked_when_one_fails(bad: str) -> None:
     good = {bad: {"MX": ["10 mx1.mail.test."]}}
@@ -145,7 +168,7 @@ async def test_equal_questions_in_flight_are_asked_once() -> None:
     async with fake_dns(ZONE, hold=hold) as dns:
         asker = resolver(dns.address, attempt_s=5)
         callers = [asyncio.ensure_future(asker.ask("mail.test", Kind.MX)) for _ in range(20)]
-        await dns.reached.wait()
+        await asyncio.wait_for(dns.reached.wait(), 5)
         hold.set()
         answers: list[Answer] = await asyncio.gather(*callers)
         assert len(dns.asked) == 1
@@ -156,7 +179,7 @@ async def test_closing_drops_the_questions_in_flight() -> None:
     async with fake_dns(ZONE, hold=asyncio.Event()) as dns:
         asker = resolver(dns.address, attempt_s=5)
         caller = asyncio.ensure_future(asker.ask("mail.test", Kind.MX))
-        await dns.reached.wait()
+        await asyncio.wait_for(dns.reached.wait(), 5)
         await asker.aclose()
         assert isinstance((await asyncio.gather(caller, return_exceptions=True))[0], BaseException)
 
