@@ -23,6 +23,8 @@ class FaultKind(StrEnum):
 
     UNREACHABLE = "unreachable"
     """No connection: the request was never sent, so that it may be sent again."""
+    BUSY = "busy"
+    """As much as it may be asked at a time is under way; never sent."""
     TIMED_OUT = "timed_out"
     """Sent, and no whole answer in time."""
     BROKEN = "broken"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import random
 from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -44,7 +45,10 @@ from gateway.policy.sources import (
 )
 from gateway.policy.strategy import ORDERS, best, good_enough
 from gateway.settings import LOCAL_SOURCE, Completion, Strategy
+from gateway.store import StoreError
 from gateway.verdicts import Verifier
+
+log = logging.getLogger(__name__)
 
 PATIENCE_S = 5.0
 """How long a request waits altogether for sources that have to rest."""
@@ -147,13 +151,14 @@ class Policy:
                 answer = await self._quorum(trail)
             else:
                 answer = await self._walk(trail)
+            evidence = answer.evidence
             if lists is not None and answer.source != LOCAL_SOURCE:
                 looked_up = None if lookup is None else await _looked_up(lookup)
-                answer = completed(answer, lists.known(), looked_up)
+                evidence = completed(evidence, lists.known(), looked_up)
         finally:
             if lookup is not None:
                 lookup.cancel()
-        return replace(answer, attempts=tuple(trail.attempts))
+        return replace(answer, evidence=evidence, attempts=tuple(trail.attempts))
 
     async def _walk(self, trail: _Trail) -> Verification:
         """One source after the other."""
@@ -186,6 +191,10 @@ class Policy:
             if not last_resort and source.busy:
                 held.append(source)
                 continue
+            wait_s = self._wait_s(trail, source, (*coming, *held))
+            if wait_s < LEAST_S:
+                again.add(source)
+                break
             admission = await self._admission(trail, source, last_resort)
             if admission is None:
                 continue
@@ -195,11 +204,6 @@ class Policy:
             if admission is Admission.RATHER_NOT and not last_resort:
                 held.append(source)
                 continue
-            wait_s = self._wait_s(trail, source, len(coming) + len(held))
-            if wait_s < LEAST_S:
-                self._left_alone(trail, source)
-                again.add(source)
-                break
             if trail.route.hedge:
                 finding = await self._hedged(trail, source, wait_s, coming)
             else:
@@ -231,15 +235,21 @@ class Policy:
     async def _reserve(self, trail: _Trail, source: Source) -> bool:
         if source.price <= 0:
             return True
-        return await self._budgets.reserve(trail.scopes(self._scopes, source), source.price)
+        try:
+            return await self._budgets.reserve(trail.scopes(self._scopes, source), source.price)
+        except StoreError as exc:
+            # what may be beyond the limit is not spent
+            log.warning("budget not known", extra={"source": source.name, "why": str(exc)})
+            return False
 
     def _left_alone(self, trail: _Trail, source: Source) -> None:
         self._budgets.give_back(trail.scopes(self._scopes, source), source.price)
 
-    def _wait_s(self, trail: _Trail, source: Source, others: int) -> float:
-        """Its own limit, and no more than its part of what is left."""
+    def _wait_s(self, trail: _Trail, source: Source, others: Sequence[Source] = ()) -> float:
+        """Its own limit, and no more than its part of what is left, of those that can answer."""
         left_s = trail.give_up_at - self._clock()
-        return min(source.timeout_s, left_s / (others + 1))
+        parts = 1 + sum(other.ready_in_s <= 0 for other in others)
+        return min(source.timeout_s, left_s / parts)
 
     async def _ask(self, trail: _Trail, source: Source, wait_s: float) -> Finding:
         """Ask a source that was admitted and paid for, and take note of what comes."""
@@ -300,7 +310,7 @@ class Policy:
                 source = coming.pop(0)
                 admission = await self._admission(trail, source, True)
                 if admission in (Admission.YES, Admission.RATHER_NOT):
-                    wait_s = self._wait_s(trail, source, 0)
+                    wait_s = self._wait_s(trail, source)
                     running.add(self._start(self._ask(trail, source, wait_s)))
             if not running:
                 break

@@ -53,7 +53,7 @@ AGAINST_THE_SOURCE = frozenset(
 PERHAPS_BILLED = frozenset({FaultKind.TIMED_OUT, FaultKind.BROKEN, FaultKind.GARBAGE})
 """Faults after which the vendor may have charged all the same: they count as spent."""
 
-SAFE_TO_REPEAT = frozenset({FaultKind.UNREACHABLE, FaultKind.TOO_FAST})
+SAFE_TO_REPEAT = frozenset({FaultKind.UNREACHABLE, FaultKind.TOO_FAST, FaultKind.BUSY})
 """Faults after which the same source may be asked again: nothing was sent, or nothing done."""
 
 LONGEST_PENDING_PAUSE_S = 5.0
@@ -205,12 +205,9 @@ class UpstreamSource:
     async def ask(self, question: Question) -> Finding:
         settled = False
         give_up_at = self._clock() + question.wait_s
-        try:
-            async with asyncio.timeout(question.wait_s):
-                await self._throttle.enter()
-        except TimeoutError:
+        if not await self._enter(question.wait_s):
             self.circuit.left()
-            return Fault(FaultKind.TIMED_OUT, "no free place in time")
+            return Fault(FaultKind.BUSY, "no free place in time")
         try:
             finding = await self._with_keys(question, give_up_at)
             self._settle(finding)
@@ -220,6 +217,18 @@ class UpstreamSource:
             self._throttle.leave()
             if not settled:
                 self.circuit.left()
+
+    async def _enter(self, wait_s: float) -> bool:
+        """Whether there was a place in time."""
+        if not self._throttle.busy:
+            await self._throttle.enter()
+            return True
+        try:
+            async with asyncio.timeout(wait_s):
+                await self._throttle.enter()
+        except TimeoutError:
+            return False
+        return True
 
     def _settle(self, finding: Finding) -> None:
         """Tell the circuit."""
@@ -262,7 +271,7 @@ class UpstreamSource:
             left_s = give_up_at - self._clock()
             if left_s <= 0:
                 return Fault(FaultKind.PENDING, "not ready in time")
-            request = self._upstream.build_verify(key.value, replace(question, wait_s=left_s))
+            request = self._upstream.build_verify(key.value, question)
             reply = await self._sender.send(
                 self.place,
                 request,
@@ -327,12 +336,11 @@ class UpstreamSource:
         )
 
 
-def completed(v: Verification, lists: Evidence, looked_up: Evidence | None) -> Verification:
-    """`v` with what our own lists know, and what was looked up in DNS, where it says nothing.
+def completed(e: Evidence, lists: Evidence, looked_up: Evidence | None) -> Evidence:
+    """`e` with what our own lists know, and what was looked up in DNS, where it says nothing.
 
-    The verdict, its reason and the score stay the source's.
+    Never the verdict, its reason or the score: those stay the source's.
     """
-    e = v.evidence
     more: dict[str, object] = {
         name: getattr(lists, name)
         for name in LISTED
@@ -346,9 +354,7 @@ def completed(v: Verification, lists: Evidence, looked_up: Evidence | None) -> V
             "spf": looked_up.spf if e.spf is None else e.spf,
             "dmarc": looked_up.dmarc if e.dmarc is None else e.dmarc,
         }
-    if not more:
-        return v
-    return replace(v, evidence=replace(e, **more))  # type: ignore[arg-type]
+    return replace(e, **more) if more else e  # type: ignore[arg-type]
 
 
 LISTED = ("disposable", "free", "role", "no_reply", "did_you_mean", "person")

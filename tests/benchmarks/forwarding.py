@@ -184,7 +184,7 @@ async def _until(
         async with session.get("/metrics") as reply:
             if line.search(await reply.text()):
                 return took_s
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.1)
     return None
 
 

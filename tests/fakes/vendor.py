@@ -72,6 +72,7 @@ class Vendor:
     _server: asyncio.Server | None = None
     _never: asyncio.Event = field(default_factory=asyncio.Event)
     _open: set[asyncio.StreamWriter] = field(default_factory=set)
+    _serving: set[asyncio.Task[None]] = field(default_factory=set)
 
     @property
     def base_url(self) -> str:
@@ -90,9 +91,15 @@ class Vendor:
             self._server = None
         for writer in tuple(self._open):
             writer.transport.abort()
+        for task in tuple(self._serving):
+            task.cancel()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._open.add(writer)
+        task = asyncio.current_task()
+        assert task is not None
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
         try:
             while await self._exchange(reader, writer):
                 pass
