@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from adapters.dialect import Endpoint, Operation
 from adapters.wire import StreamReply, WireReply, WireRequest
 
-MOST = 4_096
+MOST = 2_048
 LARGEST_REQUEST = 1_024
 """Bytes of query string and body."""
 LARGEST_REPLY = 4_096

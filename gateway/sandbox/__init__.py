@@ -22,6 +22,7 @@ from gateway.sandbox.magic import MAGIC_DOMAIN, SLOW
 from gateway.sandbox.requests import RequestLog
 from gateway.sandbox.samples import Samples
 from gateway.sandbox.simulate import PROBLEM_WORDS, Simulated, word_of_email
+from gateway.sandbox.webhooks import Webhooks
 
 __all__ = ["Sandbox"]
 
@@ -52,8 +53,12 @@ class Sandbox:
         """The clock, where it can be moved."""
         self.log = RequestLog()
         self.faults = Faults(clock)
-        self.jobs = SandboxJobs(samples := Samples(seed), clock)
-        self._samples = samples
+        self.webhooks = Webhooks(self.faults, clock)
+        self._samples = Samples(seed)
+        # beside live keys nothing is sent for test keys, since anybody may have those
+        self.jobs = SandboxJobs(self._samples, clock, self.webhooks.expect if alone else None)
+        if self.adjustable is not None:
+            self.adjustable.watch(self.webhooks.wake)
 
     def logs(self, caller: Caller | None) -> bool:
         """Whether a request belongs into the log: on a server with live keys, a test key's."""

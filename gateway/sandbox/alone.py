@@ -67,7 +67,7 @@ async def open_sandbox(
         return own_app(server)
 
     server = SandboxServer(sandbox, observer, native, front(routes, vendors, own))
-    async with observer.writing():
+    async with observer.writing(), sandbox.webhooks.running():
         yield server
 
 

@@ -112,6 +112,7 @@ class Control:
         self._sandbox.log.clear(scope)
         self._sandbox.faults.remove(scope)
         self._sandbox.jobs.clear(scope)
+        self._sandbox.webhooks.clear(scope)
         if scope is None and self._sandbox.adjustable is not None:
             self._sandbox.adjustable.reset()
         return {"reset": "all" if scope is None else "this key's"}

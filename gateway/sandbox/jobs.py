@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 
 from adapters.dialect import Dialect, Problem, ProblemKind
 from adapters.jobs import (
@@ -31,6 +32,7 @@ from adapters.jobs import (
     StartJob,
     SubmitJob,
 )
+from adapters.wire import WireReply
 from engine import syntax
 from engine.model import Checks, Verification
 from gateway.sandbox.samples import Samples
@@ -43,6 +45,7 @@ from gateway.sandbox.simulate import (
     known_word,
     word_of_email,
 )
+from gateway.streaming import chunks
 
 MOST_JOBS = 1_000
 MOST_ENTRIES = 100_000
@@ -81,10 +84,18 @@ class _Batch:
     """Counters, by how many rows are answered."""
 
 
+Tell = Callable[[int, str, str, Callable[[], Awaitable[bytes | None]]], None]
+"""Has a URL told of a batch: scope, dialect, URL, and what is to be said once it is over."""
+
+
 class SandboxJobs:
     """The batches of all test keys. `clock` is Unix time in seconds."""
 
-    def __init__(self, samples: Samples, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, samples: Samples, clock: Callable[[], float], tell: Tell | None = None
+    ) -> None:
+        """`tell` has somebody told when a batch is over; without it nobody is."""
+        self._tell = tell
         self._samples = samples
         self._clock = clock
         self._batches: dict[tuple[str, str], _Batch] = {}
@@ -107,7 +118,10 @@ class SandboxJobs:
             raise Simulated(word)
         match op:
             case SubmitJob():
-                return await self._show(await self._submit(dialect, scope, op), "", link)
+                batch = await self._submit(dialect, scope, op)
+                if op.webhook_url and self._tell is not None:
+                    self._tell(scope, dialect.name, op.webhook_url, partial(self._notice, batch))
+                return await self._show(batch, "", link)
             case ReadRows():
                 return await self._rows(dialect, scope, op, word, link)
             case ListJobs():
@@ -136,6 +150,19 @@ class SandboxJobs:
         """Forget a scope's batches, or all."""
         for batch in [b for b in self._batches.values() if scope in (None, b.scope)]:
             self._forget(batch)
+
+    async def _notice(self, batch: _Batch) -> bytes | None:
+        """What a webhook says of a batch; None while it is under way."""
+        notice = _rules(batch.dialect).notice
+        job = await self._show(batch, "", "")
+        if notice is None or not job.state.over:
+            return None
+        op = notice.ask(batch.id)
+        found = self._some_rows(batch, job, op)
+        reply = notice.write(op, found)
+        if isinstance(reply, WireReply):
+            return reply.body
+        return b"".join([chunk async for chunk in chunks(reply, found.rows)])
 
     # -- pieces --------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ from urllib.parse import quote, quote_plus
 
 import orjson
 
-MOST = 5_000
+MOST = 3_000
 MOST_BYTES = 8 * 1024 * 1024
 """Of bodies, together."""
 MOST_OF_ONE = 64 * 1024

@@ -82,7 +82,7 @@ bearer token, narrows a call to what belongs to that key. On `veriplex serve` a 
 Requests can be filtered by `dialect`, `operation`, `method`, `status`, `path`, `problem`, `after`
 (an id) and `text` (in query or body). Each shows what was sent and answered, the key cut down to
 its last four characters, and for a refused or malformed request the reason. The log is a ring of
-5,000 requests and 8 MB of bodies.
+3,000 requests and 8 MB of bodies.
 
 A fault says whom it hits, how often, and what goes wrong:
 
@@ -95,6 +95,10 @@ A fault says whom it hits, how often, and what goes wrong:
 | `limit` | `{"count": 10, "per_s": 60}`: a real limiter, 429 beyond it |
 | `latency_ms` | `100`, `[50, 200]` (uniform) or `{"median": 100, "sigma": 0.5}` (log-normal) |
 | `connection` | `reset`, `truncate`, or `drip` with `"drip": {"bytes": 16, "every_ms": 50}` |
+
+Webhooks of batches are sent to private addresses alone, and by the clock: hourly for three days,
+until one is answered with 200. A fault with `"operation": "webhook"` makes tries fail unsent, so
+that `times: 1` and then `advance_s: 3600` show a delivery that comes an hour late.
 
 The clock takes `{"at": "2027-01-01T00:00:00Z"}`, `{"advance_s": 3600}` and `{"frozen": true}`,
 alone or together. Everything in the sandbox goes by it. While it shows another time than the real

@@ -1,0 +1,125 @@
+"""Webhooks of test keys' batches: hourly for three days until one is answered with 200.
+
+They go by the sandbox's clock, so that an hour passes when a test says so, and to private
+addresses alone, so that nothing leaves a build machine. Faults of the operation `webhook` make
+tries fail that are then not sent at all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from urllib.parse import urlsplit
+
+from engine.targets import is_global
+from gateway.sandbox.faults import Faults
+
+log = logging.getLogger(__name__)
+
+OPERATION = "webhook"
+EVERY_S = 3_600
+GIVE_UP_AFTER_S = 3 * 86_400
+TIMEOUT_S = 10.0
+POLL_S = 0.5
+"""How often the clock is looked at while something waits for it; moving it wakes at once."""
+MOST = 1_000
+"""Deliveries that may wait; one more takes the place of the oldest."""
+
+
+@dataclass(slots=True)
+class Delivery:
+    """A batch whose end somebody wants to be told."""
+
+    scope: int
+    dialect: str
+    url: str
+    body: Callable[[], Awaitable[bytes | None]]
+    """What is told; None as long as the batch is not over."""
+    due_at: float
+    give_up_at: float
+    """Both by the sandbox's clock."""
+
+
+class Webhooks:
+    """Delivers. `clock` is Unix time in seconds."""
+
+    def __init__(self, faults: Faults, clock: Callable[[], float]) -> None:
+        self._faults = faults
+        self._clock = clock
+        self._waiting: list[Delivery] = []
+        self._wake = asyncio.Event()
+
+    def expect(
+        self, scope: int, dialect: str, url: str, body: Callable[[], Awaitable[bytes | None]]
+    ) -> None:
+        """Tell `url` when the batch is over."""
+        now = self._clock()
+        del self._waiting[: max(0, len(self._waiting) + 1 - MOST)]
+        self._waiting.append(Delivery(scope, dialect, url, body, now, now + GIVE_UP_AFTER_S))
+        self.wake()
+
+    def wake(self) -> None:
+        """The clock was moved, or there is something new."""
+        self._wake.set()
+
+    def clear(self, scope: int | None) -> None:
+        """Tell nobody any more."""
+        self._waiting = [d for d in self._waiting if scope not in (None, d.scope)]
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Deliver while inside."""
+        task = asyncio.create_task(self._run())
+        try:
+            yield
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    async def _run(self) -> None:
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(POLL_S if self._waiting else None):
+                    await self._wake.wait()
+            self._wake.clear()
+            now = self._clock()
+            due = [delivery for delivery in self._waiting if delivery.due_at <= now]
+            await asyncio.gather(*map(self._try, due))
+
+    async def _try(self, delivery: Delivery) -> None:
+        body = await delivery.body()
+        if body is None:
+            return
+        # from the beginning of this try: the clock may be moved while it lasts
+        delivery.due_at = self._clock() + EVERY_S
+        effects = await self._faults.strike(delivery.scope, delivery.dialect, OPERATION)
+        word = effects.cause if effects else await asyncio.to_thread(_post, delivery.url, body)
+        if word and delivery.due_at <= delivery.give_up_at:
+            log.info("a webhook was not taken: %s", word)
+        elif delivery in self._waiting:
+            self._waiting.remove(delivery)
+
+
+def _post(url: str, body: bytes) -> str:
+    """Send it; empty if it was taken, else what happened instead."""
+    parts = urlsplit(url)
+    kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
+    connection = kind(parts.hostname or "", parts.port, timeout=TIMEOUT_S)
+    try:
+        connection.connect()
+        peer = connection.sock.getpeername()[0]
+        if is_global(peer):
+            return f"{peer} is no private address"
+        target = f"{parts.path or '/'}{'?' if parts.query else ''}{parts.query}"
+        connection.request("POST", target, body, {"Content-Type": "application/json"})
+        status = connection.getresponse().status
+        return "" if status == 200 else f"HTTP {status}"
+    except (OSError, HTTPException, ValueError) as exc:
+        return f"{type(exc).__name__}: {exc}"
+    finally:
+        connection.close()

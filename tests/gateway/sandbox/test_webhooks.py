@@ -1,0 +1,101 @@
+"""Webhooks of the sandbox, to a receiver that can fail."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import httpx
+import pytest
+
+KEY = "test_7aff7fc0142c65f86a00"
+API = "/veriplex/v1"
+
+
+class Receiver:
+    """Answers with the statuses it was given, the last of them again and again."""
+
+    def __init__(self, statuses: list[int]) -> None:
+        self.statuses = statuses
+        self.bodies: asyncio.Queue[bytes] = asyncio.Queue()
+        self.url = ""
+
+    async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = next(
+            int(line.split(b":")[1])
+            for line in head.split(b"\r\n")
+            if line.lower().startswith(b"content-length:")
+        )
+        self.bodies.put_nowait(await reader.readexactly(length))
+        status = self.statuses.pop(0) if len(self.statuses) > 1 else self.statuses[0]
+        writer.write(b"HTTP/1.1 %d X\r\nContent-Length: 0\r\nConnection: close\r\n\r\n" % status)
+        await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+
+
+@asynccontextmanager
+async def receiving(*statuses: int) -> AsyncIterator[Receiver]:
+    receiver = Receiver(list(statuses))
+    server = await asyncio.start_server(receiver.answer, "127.0.0.1", 0)
+    receiver.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/hook?a=b"
+    async with server:
+        yield receiver
+
+
+async def submit(client: httpx.AsyncClient, url: str, email: str = "a@b.org") -> str:
+    body = {"emails": [email], "api_key": KEY, "url": url}
+    made = await client.post("/emailable/v1/batch", json=body)
+    return str(made.json()["id"])
+
+
+async def body_of(receiver: Receiver) -> dict[str, object]:
+    async with asyncio.timeout(5):
+        body: dict[str, object] = json.loads(await receiver.bodies.get())
+    return body
+
+
+async def test_a_batch_is_told_once_it_is_done(client: httpx.AsyncClient) -> None:
+    async with receiving(200) as receiver:
+        id_ = await submit(client, receiver.url)
+        told = await body_of(receiver)
+        assert told["id"] == id_
+        status = await client.get(f"/emailable/v1/batch?id={id_}&api_key={KEY}")
+        assert told == status.json()
+
+
+@pytest.mark.parametrize("status", [500, 302, 204])
+async def test_anything_but_200_is_tried_again_an_hour_later(
+    client: httpx.AsyncClient, status: int
+) -> None:
+    async with receiving(status, 200) as receiver:
+        await submit(client, receiver.url)
+        await body_of(receiver)
+        await client.post(f"{API}/clock", json={"advance_s": 3_601})
+        await body_of(receiver)
+        await client.post(f"{API}/clock", json={"advance_s": 3_601})
+        assert receiver.bodies.empty()
+
+
+async def test_a_fault_makes_a_try_fail_unsent(client: httpx.AsyncClient) -> None:
+    fault = {"operation": "webhook", "simulate": "500", "times": 1}
+    await client.post(f"{API}/faults", json=fault)
+    async with receiving(200) as receiver:
+        await submit(client, receiver.url)
+        while not (await client.get(f"{API}/faults")).json()["faults"][0]["over"]:
+            pass
+        assert receiver.bodies.empty()
+        await client.post(f"{API}/clock", json={"advance_s": 3_601})
+        await body_of(receiver)
+
+
+async def test_a_slow_batch_is_told_when_its_time_has_come(client: httpx.AsyncClient) -> None:
+    async with receiving(200) as receiver:
+        await client.post(f"{API}/clock", json={"frozen": True})
+        await submit(client, receiver.url, "a+simulate-slow@b.org")
+        assert receiver.bodies.empty()
+        await client.post(f"{API}/clock", json={"advance_s": 61})
+        assert (await body_of(receiver))["message"] == "Batch verification completed."
