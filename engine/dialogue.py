@@ -157,6 +157,35 @@ class Conversation:
             heard.append(Said(stage, Reading(broken.meaning, "no-reply")))
         return heard
 
+    async def exchange(
+        self, commands: Sequence[bytes], timeout_s: float
+    ) -> tuple[list[Reply], Meaning | None]:
+        """The replies to MAIL, RCPT and RSET commands, as far as they came, and what ended them.
+
+        They are written in one go where the host takes that, else one after the other up to a
+        MAIL that is refused. `timeout_s` bounds each reply; a 421 is the last one. Unlike in
+        `ask` nothing is added to the commands, and the transcript gets no line.
+        """
+        pipe = self._pipe
+        replies: list[Reply] = []
+        pipelined = self.offers("pipelining")
+        try:
+            if pipelined:
+                pipe.send(*commands)
+            for command in commands:
+                if not pipelined:
+                    pipe.send(command)
+                reply = await pipe.reply(timeout_s)
+                replies.append(reply)
+                if reply.code == 421:
+                    pipe.abort()
+                    return replies, Meaning.DROPPED
+                if not pipelined and reply.code >= 300 and command.startswith(b"MAIL"):
+                    return replies, None
+        except PipeBroken as broken:
+            return replies, broken.meaning
+        return replies, None
+
     def _plan(self, sender: str, recipients: Sequence[str], utf8: bool) -> list[_Step]:
         """The commands for one transaction, or for one each.
 

@@ -28,6 +28,8 @@ class _Gate:
     spacing_s: float = 0.0
     not_before: float = 0.0
     waiting: deque[asyncio.Future[None]] = field(default_factory=deque)
+    patient: deque[asyncio.Future[None]] = field(default_factory=deque)
+    """Those who wait until nobody else does."""
 
 
 class Pacer:
@@ -54,11 +56,19 @@ class Pacer:
         gate = self._gates.get(operator)
         return 0.0 if gate is None else max(0.0, gate.not_before - self._clock())
 
+    def wanted(self, operator: str) -> bool:
+        """Whether somebody who is not patient waits for a slot of `operator`."""
+        gate = self._gates.get(operator)
+        return gate is not None and bool(gate.waiting)
+
     @asynccontextmanager
-    async def slot(self, operator: str) -> AsyncIterator[None]:
-        """A place for one connection; waits for its turn, as long as the caller lets it."""
+    async def slot(self, operator: str, *, patient: bool = False) -> AsyncIterator[None]:
+        """A place for one connection; waits for its turn, as long as the caller lets it.
+
+        The patient get theirs when nobody else waits, and should look at `wanted` meanwhile.
+        """
         gate = self._gate(operator)
-        await self._enter(gate)
+        await self._enter(gate, gate.patient if patient else gate.waiting)
         try:
             pause_s = gate.not_before - self._clock()
             if gate.spacing_s:
@@ -98,30 +108,31 @@ class Pacer:
     def _forget_quiet_ones(self) -> None:
         now = self._clock()
         for operator, gate in list(self._gates.items()):
-            if not gate.active and not gate.waiting and gate.not_before <= now:
+            quiet = not gate.active and not gate.waiting and not gate.patient
+            if quiet and gate.not_before <= now:
                 del self._gates[operator]
 
-    async def _enter(self, gate: _Gate) -> None:
-        if gate.active < int(gate.limit) and not gate.waiting:
+    async def _enter(self, gate: _Gate, queue: deque[asyncio.Future[None]]) -> None:
+        if gate.active < int(gate.limit) and not gate.waiting and not queue:
             gate.active += 1
             return
         turn = asyncio.get_running_loop().create_future()
-        gate.waiting.append(turn)
+        queue.append(turn)
         try:
             await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
                 # The place was given just as we stopped wanting it.
                 gate.active -= 1
-            elif turn in gate.waiting:  # else another who left has dropped it already
-                gate.waiting.remove(turn)
+            elif turn in queue:  # else another who left has dropped it already
+                queue.remove(turn)
             self._wake(gate)
             raise
 
     @staticmethod
     def _wake(gate: _Gate) -> None:
-        while gate.waiting and gate.active < int(gate.limit):
-            turn = gate.waiting.popleft()
+        while (gate.waiting or gate.patient) and gate.active < int(gate.limit):
+            turn = (gate.waiting or gate.patient).popleft()
             if not turn.done():
                 gate.active += 1
                 turn.set_result(None)

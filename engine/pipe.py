@@ -7,6 +7,7 @@ there on this one takes over, for pipelining (RFC 2920). Everything a server can
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from engine.model import Meaning
 MAX_LINE_OCTETS = 8_192
 MAX_REPLY_OCTETS = 32_768
 MAX_UNREAD_REPLIES = 2_000
+_CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
 LINGER_S = 2.0
 """How long a server may take to answer QUIT before the connection is cut."""
 
@@ -71,7 +73,7 @@ class ReplyPipe(asyncio.Protocol):
     def send(self, *commands: bytes) -> None:
         """Write commands in one go; each without its line end. PipeBroken when it is too late."""
         for command in commands:
-            if any(octet < 32 or octet == 127 for octet in command):
+            if _CONTROL.search(command):
                 raise ValueError("a command holds a control character")
         if not self.usable or self._transport is None:
             raise PipeBroken(self._broken or Meaning.DROPPED)
