@@ -8,6 +8,7 @@ mailbox decides. All waits share one deadline, and a stuck host never gets all t
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import ssl
 import time
@@ -34,6 +35,7 @@ from engine.pipe import ReplyPipe
 from engine.providers import provider_of
 from engine.reply import Reading
 from engine.resolver import Resolver
+from engine.standing import SPEAKS_OF_MAILBOX, Pause, Standing
 from engine.targets import is_global
 
 MAX_TARGETS = 12
@@ -136,6 +138,7 @@ class Means:
     clock: Callable[[], float] = time.monotonic
     memory: CatchAllMemory = field(default_factory=CatchAllMemory)
     farewells: Farewells = field(default_factory=Farewells)
+    standing: Standing = field(default_factory=Standing)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +152,10 @@ class _Visit:
     tls: bool = False
     latency_ms: int | None = None
     catch_all: bool | None = None
+    spoke_of_mailbox: bool = False
+    """Whether any reply was about a mailbox, the control's too."""
+    note: str | None = None
+    """What stands in the evidence where there was no reply."""
 
 
 def operator_of(host: str) -> str:
@@ -237,6 +244,9 @@ class Inquiry:
         if not self._limits.allow_private_networks and not is_global(target.ip):
             self._say(target.host, f"{target.ip} is not a public address: not dialled")
             return _unasked(target, Meaning.NOT_ALLOWED, "not-global")
+        if pause := self._means.standing.pause(target.host):
+            self._say(target.host, pause.text)
+            return _left_alone(target, pause)
         operator = operator_of(target.host)
         pacer = self._means.pacer
         try:
@@ -250,7 +260,21 @@ class Inquiry:
             pacer.complained(operator, visit.said.reading.retry_after_s)
         elif visit.greeted:
             pacer.went_well(operator)
+        self._note(visit)
         return visit
+
+    def _note(self, visit: _Visit) -> None:
+        reply = visit.said.reply
+        if reply is None and not visit.greeted:
+            return  # nobody was there
+        self._means.standing.note(
+            visit.target.host,
+            visit.said.meaning,
+            visit.said.stage,
+            spoke_of_mailbox=visit.spoke_of_mailbox,
+            block_list=visit.said.reading.block_list,
+            text=reply.text if reply else None,
+        )
 
     async def _converse(self, target: Target, is_last: bool, operator: str) -> _Visit:
         started = self._means.clock()
@@ -271,7 +295,10 @@ class Inquiry:
         catch_all = self._means.memory.learn(domain, operator, accepts_all(control))
         heard = _heard(said)
         meaning = said.meaning if heard is None else settle(heard, control, catch_all)
-        return _Visit(target, said, meaning, True, conversation.tls, latency_ms, catch_all)
+        spoke = meaning in SPEAKS_OF_MAILBOX or (
+            control is not None and control.reading.meaning in SPEAKS_OF_MAILBOX
+        )
+        return _Visit(target, said, meaning, True, conversation.tls, latency_ms, catch_all, spoke)
 
     async def _open(self, target: Target, is_last: bool) -> Conversation:
         """A conversation, over TLS if the host offers it, in clear if that fails."""
@@ -345,6 +372,16 @@ def _unasked(target: Target, meaning: Meaning, rule: str) -> _Visit:
     return _Visit(target, Said(Stage.CONNECT, Reading(meaning, rule)), meaning)
 
 
+def _left_alone(target: Target, pause: Pause) -> _Visit:
+    reading = Reading(
+        pause.meaning,
+        "paused",
+        block_list=pause.block_list,
+        retry_after_s=math.ceil(pause.left_s),
+    )
+    return _Visit(target, Said(Stage.CONNECT, reading), pause.meaning, note=pause.text)
+
+
 def _rejects_sender(said: Said | None) -> bool:
     return said is not None and said.meaning is Meaning.SENDER_REJECTED
 
@@ -416,7 +453,7 @@ def _finding(visits: list[_Visit], last: _Visit) -> Finding:
             ip=last.target.ip or None,
             code=reply.code if reply else None,
             enhanced=reading.enhanced,
-            text=" ".join(reply.text.split()) if reply else None,
+            text=" ".join(reply.text.split()) if reply else last.note,
             latency_ms=last.latency_ms,
             tls=last.tls,
             block_list=reading.block_list,

@@ -24,6 +24,7 @@ from engine.reply import prepare
 from engine.resolver import Resolver, Server, system_servers
 from engine.score import score
 from engine.spf_dmarc import has_dmarc, has_spf
+from engine.standing import Standing
 from engine.syntax import parse
 from engine.verdict import judge
 
@@ -99,8 +100,14 @@ class ProbeEngine:
             tls=tls_context(),
             clock=clock,
             memory=CatchAllMemory(clock),
+            standing=Standing(clock, now),
         )
         return cls(means, deadline_s=config.deadline_s, now=now)
+
+    @property
+    def standing(self) -> Standing:
+        """How the mail hosts' operators treat us."""
+        return self._means.standing
 
     async def verify(
         self, text: str, checks: Checks | None = None, deadline_s: float | None = None

@@ -558,3 +558,39 @@ async def test_every_text_has_an_answer(text: str) -> None:
 def test_a_dns_server_that_is_none_is_an_error_at_once(servers: tuple[str, ...]) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 (ipaddress and we word it differently)
         ProbeEngine.open(replace(CONFIG, dns_servers=servers))
+
+
+async def test_a_host_that_keeps_refusing_us_is_left_alone() -> None:
+    async with world({A: Script(rcpt=[(".*", BLOCKED)])}) as there:
+        answers = [await there.engine.verify(f"user{n}@a.test") for n in range(12)]
+        asked = there.smtp.seen[A].connections
+    assert {(a.verdict, a.reason) for a in answers} == {(Verdict.UNKNOWN, Reason.BLOCKED)}
+    assert asked == 8
+    smtp = answers[-1].evidence.smtp
+    assert smtp is not None
+    assert (smtp.meaning, smtp.block_list, smtp.code) == (Meaning.IP_BLOCKED, "rbl.test", None)
+    assert smtp.text is not None
+    assert smtp.text.startswith("paused: a.test refused us 8 times in a row")
+    assert smtp.retry_after_s == 60
+    assert any("paused: a.test" in step.said for step in answers[-1].evidence.transcript)
+
+
+async def test_mailboxes_with_a_guard_of_their_own_stop_nobody() -> None:
+    host = Script(rcpt=[("^guarded", BLOCKED), *only("user")])
+    async with world({A: host}) as there:
+        for _ in range(4):
+            for number in range(6):
+                answer = await there.engine.verify(f"guarded{number}@a.test")
+                assert answer.reason is Reason.BLOCKED
+            answer = await there.engine.verify("user@a.test")
+            assert answer.verdict is Verdict.DELIVERABLE
+        # the first was asked beside a made-up name, and that was answered: nothing against us
+        assert there.engine.standing.accounts()[0].refused == 23
+
+
+async def test_the_next_host_is_asked_where_the_first_is_left_alone() -> None:
+    async with world({A: Script(banner=BLOCKED), B: HONEST}) as there:
+        answers = [await there.engine.verify("user@a.test") for _ in range(8)]
+        refused = there.smtp.seen[A].connections
+    assert {a.verdict for a in answers} == {Verdict.DELIVERABLE}
+    assert refused == 4
