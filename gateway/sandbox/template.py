@@ -156,7 +156,8 @@ $reply = $client->get('verify', ['query' => [
     'email' => 'deliverable@example.com', 'api_key' => 'test_7aff7fc0142c65f86a00']]);
 ```
 
-In a container: `docker compose up sandbox`, or as a service of GitHub Actions
-(`docs/github-actions.yml`). Python and Node are run in the tests of this repository; Ruby was tried
-by hand; Go, PHP and the workflow are examples that were not run.
+In a container: `docker compose up sandbox`. For GitHub Actions: `docs/github-actions.yml`. The
+Python and the socket parts of this page are run in the tests of this repository, Emailable's own
+suites for Python and Node were run against it by hand; Ruby, Go, PHP, the image and the workflow
+are examples that were not run.
 """

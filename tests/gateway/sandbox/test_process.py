@@ -52,6 +52,16 @@ def test_it_needs_neither_database_nor_probe() -> None:
     assert heavy.isdisjoint(json.loads(shown))
 
 
+def test_readyz_asks_a_running_server(veriplex_sandbox_url: str) -> None:
+    program = [sys.executable, "-c", "from gateway.cli import main; main()", "readyz", "--url"]
+    ready = subprocess.run([*program, veriplex_sandbox_url], check=True, capture_output=True)
+    assert ready.stdout == b"ready\n"
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}"
+        assert subprocess.run([*program, url], check=False, capture_output=True).returncode == 1
+
+
 def get(url: str, path: str) -> tuple[int, str]:
     connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=10)
     try:

@@ -1,0 +1,35 @@
+"""`veriplex readyz`: whether a server on this machine can serve, for container health checks."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from gateway.cli.terminal import Refusal
+
+TIMEOUT_S = 3.0
+
+
+def readyz(
+    url: Annotated[
+        str, typer.Option(metavar="URL", help="Where the server is.")
+    ] = "http://127.0.0.1:8025",
+) -> None:
+    """Ask a running server whether it is ready. The exit code is 0 if it is.
+
+    Examples:
+      veriplex readyz
+      veriplex readyz --url http://127.0.0.1:9000
+    """
+    from urllib.error import URLError
+    from urllib.request import urlopen
+
+    if not url.startswith(("http://", "https://")):
+        raise Refusal(f"{url} is no URL such as http://127.0.0.1:8025")
+    try:
+        with urlopen(f"{url.rstrip('/')}/readyz", timeout=TIMEOUT_S) as reply:  # noqa: S310
+            reply.read()
+    except (URLError, OSError, ValueError) as exc:
+        raise Refusal(f"{url} is not ready: {exc}") from exc
+    typer.echo("ready")
