@@ -111,7 +111,8 @@ async def _run(session: aiohttp.ClientSession, bad: Vendor, mood: str, seconds: 
     stop = asyncio.Event()
     numbers = itertools.count()
 
-    async def client() -> None:
+    async def client(number: int) -> None:
+        await asyncio.sleep(number / RATE)
         while not stop.is_set():
             seen, began = phases[now], time.perf_counter()
             email = f"a{next(numbers)}@example.com"
@@ -126,7 +127,7 @@ async def _run(session: aiohttp.ClientSession, bad: Vendor, mood: str, seconds: 
             seen.ms.append(took_s * 1000)
             await asyncio.sleep(max(CLIENTS / RATE - took_s, 0))
 
-    clients = [asyncio.create_task(client()) for _ in range(CLIENTS)]
+    clients = [asyncio.create_task(client(number)) for number in range(CLIENTS)]
     await asyncio.sleep(seconds)
     now, began = "during", time.perf_counter()
     if mood == "killed":
