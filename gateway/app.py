@@ -18,6 +18,7 @@ from starlette.types import ASGIApp
 from adapters.registry import DIALECTS
 from engine.model import Verdict
 from engine.probe import ProbeConfig, ProbeEngine
+from engine.standing import Standing
 from gateway.accounts import Accounts, open_accounts
 from gateway.answers import Answers
 from gateway.batches.opening import Desk, open_batches
@@ -94,6 +95,7 @@ async def open_services(
         )
         if verifier is None:
             verifier = await stack.enter_async_context(open_engine(settings))
+        standing = verifier.standing if isinstance(verifier, ProbeEngine) else Standing()
         ttl_s = {verdict: getattr(settings.cache.ttl_s, verdict) for verdict in Verdict}
         observer = Observer()
         await stack.enter_async_context(observer.writing())
@@ -110,6 +112,7 @@ async def open_services(
             )
         )
         observer.watch(aggregator)
+        observer.watch_standing(standing)
         kept = await stack.enter_async_context(_kept(settings, store, clock))
         verdicts = Verdicts(
             aggregator.policy, ttl_s=ttl_s, clock=clock, stale_s=settings.cache.stale_s, kept=kept
@@ -148,7 +151,7 @@ async def open_services(
             accounts=accounts,
             routes=routes,
             vendor_app=VendorApp(routes, accounts, service, guard, observer, sandbox),
-            native=NativeApi(DIALECTS, accounts, service),
+            native=NativeApi(DIALECTS, accounts, service, standing),
             observer=observer,
             sandbox=sandbox,
             desk=desk,

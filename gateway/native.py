@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import orjson
 from starlette.requests import Request
@@ -13,6 +15,9 @@ from engine.model import Checks, Verification
 from gateway.caller import Books, Caller
 from gateway.sandbox.simulate import KIND_WORDS, Simulated
 from gateway.service import Service
+
+if TYPE_CHECKING:
+    from engine.standing import Account, Standing
 
 PROBLEM_JSON = "application/problem+json"
 
@@ -57,13 +62,51 @@ def dump(v: Verification) -> bytes:
     return orjson.dumps(as_json(v))
 
 
-class NativeApi:
-    """`GET /veriplex/v1/verify?email=…`, with a key of any dialect."""
+MAX_OPERATORS = 200
+"""Operators shown by one answer: those that refused us most often."""
 
-    def __init__(self, dialects: tuple[Dialect, ...], accounts: Books, service: Service) -> None:
+
+def standing_as_json(accounts: Sequence[Account]) -> dict[str, Any]:
+    """How mail hosts' operators treat us, worst first."""
+    shown = accounts[:MAX_OPERATORS]
+    return {
+        "operators": [
+            {
+                "operator": account.operator,
+                "conversations": account.conversations,
+                "refused": account.refused,
+                "refusals": {m.value: count for m, count in account.refusals.items()},
+                "paused_s": math.ceil(account.paused_s),
+                "paused_hosts": account.paused_hosts,
+                "last": None
+                if account.refused_at is None
+                else {
+                    "at": account.refused_at,
+                    "host": account.host,
+                    "text": account.text,
+                    "block_list": account.block_list,
+                },
+            }
+            for account in shown
+        ],
+        "total": len(accounts),
+    }
+
+
+class NativeApi:
+    """`/veriplex/v1/verify?email=…` and `/veriplex/v1/standing`, with a key of any dialect."""
+
+    def __init__(
+        self,
+        dialects: tuple[Dialect, ...],
+        accounts: Books,
+        service: Service,
+        standing: Standing | None = None,
+    ) -> None:
         self._dialects = dialects
         self._accounts = accounts
         self._service = service
+        self._standing = standing
 
     async def verify(self, request: Request) -> Response:
         try:
@@ -76,6 +119,16 @@ class NativeApi:
             return simulated_response(simulated.word)
         request.state.answer = answer
         return Response(dump(answer.outcome), media_type="application/json")
+
+    async def standing(self, request: Request) -> Response:
+        """How mail hosts treat us; a test key, which anybody may hold, sees nobody's."""
+        try:
+            _, caller = await self._authenticate(request)
+        except Problem as problem:
+            return problem_response(problem)
+        shown = None if caller.test else self._standing
+        accounts = shown.accounts() if shown is not None else ()
+        return Response(orjson.dumps(standing_as_json(accounts)), media_type="application/json")
 
     async def scope_of(self, key: str) -> int | None:
         """The scope of a key of any dialect, if its account is active."""

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, Metric, generate_latest
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from engine.model import Attempt
@@ -22,6 +22,7 @@ from gateway.policy.circuit import State
 from gateway.tally import Tally
 
 if TYPE_CHECKING:
+    from engine.standing import Standing
     from gateway.policy.opening import Opened
 
 log = logging.getLogger("veriplex.request")
@@ -31,6 +32,8 @@ MAX_WAITING = 10_000
 WRITE_EVERY_S = 0.2
 
 CACHE_OUTCOMES = ("hit", "stale", "stored", "miss", "refresh")
+OPERATORS_SHOWN = 30
+"""Of mail hosts, those that refused us most often; each has a series for each meaning."""
 BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 
@@ -110,6 +113,10 @@ class Observer:
         """Show the state of the upstreams' circuits and keys with the counters."""
         self.registry.register(_Upstreams(aggregator))
 
+    def watch_standing(self, standing: Standing) -> None:
+        """Show how mail hosts' operators treat us with the counters."""
+        self.registry.register(_Standing(standing))
+
     def request(self, seen: Seen) -> None:
         """Count one request, and queue its log line."""
         self._requests.count(seen.dialect, seen.endpoint, seen.status, seen.source, seen.seconds)
@@ -171,3 +178,28 @@ class _Upstreams(Collector):
                     credits.add_metric((source.name, str(key.place)), key.credits)
             dead.add_metric((source.name,), sum(key.dead for key in source.keys.keys))
         yield from (circuits, credits, dead)
+
+
+class _Standing(Collector):
+    """How mail hosts' operators treat us."""
+
+    def __init__(self, standing: Standing) -> None:
+        self._standing = standing
+
+    def collect(self) -> Iterator[Metric]:
+        refusals = CounterMetricFamily(
+            "veriplex_refusals",
+            "Refusals of us rather than of a mailbox, at the operators that refuse most often.",
+            labels=("operator", "meaning"),
+        )
+        accounts = self._standing.accounts()
+        for account in accounts[:OPERATORS_SHOWN]:
+            for meaning, count in account.refusals.items():
+                refusals.add_metric((account.operator, meaning), count)
+        paused = sum(1 for a in accounts if a.paused_s or a.paused_hosts)
+        yield refusals
+        yield GaugeMetricFamily(
+            "veriplex_paused_operators",
+            "Operators of mail hosts some or all of which are left alone for now.",
+            value=paused,
+        )

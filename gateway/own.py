@@ -59,6 +59,7 @@ def own_app(services: Running) -> ASGIApp:
             Route("/readyz", own.ready),
             Route("/metrics", own.metrics),
             Route(f"{NATIVE}/verify", services.native.verify),
+            Route(f"{NATIVE}/standing", services.native.standing),
             Mount(NATIVE, routes=Control(services.sandbox, services.native).routes()),
         ],
         exception_handlers={HTTPException: _refused, Exception: _failed},
