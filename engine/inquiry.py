@@ -14,7 +14,7 @@ import ssl
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from engine.cache import TtlCache
 from engine.catch_all import Heard, accepts_all, control_local, settle
@@ -28,7 +28,7 @@ from engine.dialogue import (
     TlsFailed,
     open_conversation,
 )
-from engine.model import Address, Meaning, Smtp, Stage
+from engine.model import Address, Evidence, Meaning, Smtp, Stage
 from engine.mx import Route, addresses
 from engine.pacing import Pacer
 from engine.pipe import ReplyPipe
@@ -82,6 +82,21 @@ class Finding:
     smtp: Smtp
     catch_all: bool | None = None
     inactive: bool = False
+
+    def added_to(self, evidence: Evidence) -> Evidence:
+        """What is known with it."""
+        meaning = self.smtp.meaning
+        # An accepted mailbox is neither; of one that is refused only the stated reason is known.
+        otherwise = False if meaning is Meaning.ACCEPTED else None
+        return replace(
+            evidence,
+            smtp=self.smtp,
+            catch_all=self.catch_all,
+            mailbox_full=True if meaning is Meaning.MAILBOX_FULL else otherwise,
+            mailbox_disabled=(
+                True if meaning is Meaning.MAILBOX_DISABLED or self.inactive else otherwise
+            ),
+        )
 
 
 class CatchAllMemory:

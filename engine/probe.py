@@ -9,14 +9,15 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+from engine.bulk import Bulk, OnResult
 from engine.dialogue import Identity, tls_context
-from engine.inquiry import CatchAllMemory, Deadline, Finding, Inquiry, Limits, Means
+from engine.inquiry import CatchAllMemory, Deadline, Inquiry, Limits, Means
 from engine.known import known
-from engine.model import Address, Checks, Dns, Evidence, Meaning, Step, Verification
+from engine.model import Address, Checks, Dns, Evidence, Step, Verification
 from engine.mx import Route, locate
 from engine.pacing import Pacer
 from engine.providers import provider_of
@@ -66,10 +67,15 @@ class ProbeEngine:
         *,
         deadline_s: float,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        connections_per_host: int = 4,
+        recipients_per_connection: int = 100,
     ) -> None:
         self._means = means
         self._deadline_s = deadline_s
         self._now = now
+        self._connections_per_host = connections_per_host
+        self._recipients_per_connection = recipients_per_connection
+        self._bulk: Bulk | None = None
 
     @classmethod
     def open(
@@ -102,7 +108,13 @@ class ProbeEngine:
             memory=CatchAllMemory(clock),
             standing=Standing(clock, now),
         )
-        return cls(means, deadline_s=config.deadline_s, now=now)
+        return cls(
+            means,
+            deadline_s=config.deadline_s,
+            now=now,
+            connections_per_host=config.connections_per_host,
+            recipients_per_connection=config.recipients_per_connection,
+        )
 
     @property
     def standing(self) -> Standing:
@@ -138,8 +150,32 @@ class ProbeEngine:
             duration_s=self._means.clock() - started,
         )
 
+    async def verify_many(
+        self, texts: Iterable[str], checks: Checks | None = None, *, on_result: OnResult
+    ) -> None:
+        """Verify a list, however long, and call `on_result` for each of its places, in any order.
+
+        The answers are those of `verify`, but for three things: a greylisted address is not
+        waited for, the names of people are not guessed, and there is no transcript. Addresses
+        of one domain are best kept together. Raises only for a fault of ours; what was not
+        answered by then is left out.
+        """
+        if self._bulk is None:
+            limits = replace(self._means.limits, greylist_pauses_s=())
+            means = replace(self._means, limits=limits)
+            self._bulk = Bulk(
+                means,
+                ProbeEngine(means, deadline_s=self._deadline_s, now=self._now),
+                now=self._now,
+                connections_per_host=self._connections_per_host,
+                recipients_per_connection=self._recipients_per_connection,
+            )
+        await self._bulk.verify_many(texts, checks or Checks(), on_result)
+
     async def aclose(self) -> None:
         """Close what is still open; verifications under way should be over."""
+        if self._bulk is not None:
+            await self._bulk.aclose()
         await self._means.farewells.aclose()
         await self._means.resolver.aclose()
 
@@ -171,7 +207,7 @@ class ProbeEngine:
                     deadline=deadline,
                     say=record.say,
                 )
-                evidence = _with_finding(evidence, await inquiry.run())
+                evidence = (await inquiry.run()).added_to(evidence)
             grace_s = min(POLICY_GRACE_S, max(deadline.left_s, 0.05))
             done, _ = await asyncio.wait({policies}, timeout=grace_s)
             if done:
@@ -215,18 +251,3 @@ class _Transcript:
 
 MAX_STEP = 1_000
 """Characters of one transcript line."""
-
-
-def _with_finding(evidence: Evidence, finding: Finding) -> Evidence:
-    meaning = finding.smtp.meaning
-    # An accepted mailbox is neither; of one that is refused only the stated reason is known.
-    otherwise = False if meaning is Meaning.ACCEPTED else None
-    return replace(
-        evidence,
-        smtp=finding.smtp,
-        catch_all=finding.catch_all,
-        mailbox_full=True if meaning is Meaning.MAILBOX_FULL else otherwise,
-        mailbox_disabled=(
-            True if meaning is Meaning.MAILBOX_DISABLED or finding.inactive else otherwise
-        ),
-    )
