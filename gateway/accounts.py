@@ -14,6 +14,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import Row, func, insert, select, update
@@ -53,6 +54,15 @@ FIRST_OWNER = "owner@localhost"
 """Owner of the account made on first start, until somebody says otherwise."""
 BOOTSTRAPPED = "bootstrapped"
 """The milestone that a first account was made."""
+
+
+DAY_S = 86_400
+
+
+@lru_cache(8)
+def month_of_day(day: int) -> str:
+    """The calendar month (UTC) of a day since the epoch: asked at every charge."""
+    return datetime.fromtimestamp(day * DAY_S, UTC).strftime("%Y-%m")
 
 
 class AccountsError(Exception):
@@ -388,7 +398,7 @@ class Accounts:
         return datetime.fromtimestamp(self._clock(), UTC)
 
     def _month(self) -> str:
-        return self._now().strftime("%Y-%m")
+        return month_of_day(int(self._clock() // DAY_S))
 
     def _entry(self, caller: Caller, units: int) -> Entry:
         if units < 0:

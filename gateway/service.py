@@ -8,8 +8,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from cachetools import TTLCache
-
 from adapters.dialect import (
     Account,
     CheckHealth,
@@ -25,8 +23,9 @@ from adapters.dialect import (
 )
 from adapters.jobs import JobOperation, ReadRows
 from engine import people, syntax
-from engine.model import Address, Checks
+from engine.model import Address
 from gateway.caller import Books, Caller, Charge, CreditsSpent
+from gateway.paid import Paid
 from gateway.policy.outcome import NoAnswer
 from gateway.sandbox import Sandbox
 from gateway.verdicts import Verdicts
@@ -85,7 +84,7 @@ class Service:
         self._note_cache = note_cache
         self._clock = clock
         self._wait = wait
-        self._paid: TTLCache[_Question, Charge] = TTLCache(100_000, FREE_REPEAT_S, timer=clock)
+        self._paid = Paid(FREE_REPEAT_S, clock)
 
     async def run(self, dialect: Dialect, caller: Caller | None, op: Operation) -> Answer:
         """Answer one operation. `caller` is None only where the endpoint needs no key.
@@ -132,7 +131,7 @@ class Service:
         try:
             answer = await self._ask(caller, address, op)
         except NoAnswer as none:
-            self._paid.pop(question, None)
+            self._paid.forget(question)
             await self._accounts.refund(charge, 1)
             if not none.as_unknown:
                 raise
@@ -140,12 +139,12 @@ class Service:
         except Exception as exc:
             if isinstance(exc, Problem) and exc.kind is ProblemKind.NOT_READY:
                 # five minutes from the first time, however often it is asked again
-                self._paid.setdefault(question, charge)
+                self._paid.remember(question, charge)
             else:
-                self._paid.pop(question, None)
+                self._paid.forget(question)
                 await self._accounts.refund(charge, 1)
             raise
-        self._paid.pop(question, None)
+        self._paid.forget(question)
         return answer
 
     async def _ask(self, caller: Caller, address: Address, op: Verify) -> Answer:
@@ -189,9 +188,6 @@ class Service:
             used=usage.used,
             credits=usage.credits_left,
         )
-
-
-_Question = tuple[int, str, Checks]
 
 
 def _address(op: Verify) -> Address:
