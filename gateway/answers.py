@@ -30,6 +30,9 @@ READ_AT_ONCE = 2_000
 PURGE_AT_ONCE = 2_000
 NO_ADDRESS = Address("", "", "", "")
 
+_Waiting = dict[bytes, tuple[Verification, int]]
+"""By digest, an answer and when it expires."""
+
 
 class Answers:
     """The stored part of the verdict cache. `clock` is Unix time in seconds."""
@@ -39,7 +42,7 @@ class Answers:
         self._most = most
         self._clock = clock
         self._there: set[bytes] = set()
-        self._waiting: dict[bytes, tuple[bytes, int]] = {}
+        self._waiting: _Waiting = {}
 
     async def load(self) -> None:
         """Learn which answers are there. Raises StoreError."""
@@ -87,9 +90,7 @@ class Answers:
         """Write it soon."""
         if len(self._waiting) < MAX_WAITING:
             digest = _digest(shares, verification.address, verification.checks)
-            # the question's digest is enough: the address itself is not kept
-            answer = encode(replace(verification, address=NO_ADDRESS))
-            self._waiting[digest] = (answer, int(expires_at))
+            self._waiting[digest] = (verification, int(expires_at))
 
     async def writing(self) -> None:
         """Write what waits and purge what is over, until cancelled."""
@@ -109,10 +110,8 @@ class Answers:
         waiting, self._waiting = self._waiting, {}
         if not waiting:
             return
-        rows = [
-            {"digest": digest, "answer": answer, "expires_at": expires_at}
-            for digest, (answer, expires_at) in waiting.items()
-        ]
+        # beside the loop: a second's answers are some milliseconds' work
+        rows = await asyncio.to_thread(_rows, waiting)
         insert = self._store.insert(answers)
         upsert = insert.on_conflict_do_update(
             index_elements=["digest"],
@@ -144,6 +143,18 @@ class Answers:
             digests = [bytes(row.digest) for row in rows]
         self._there.difference_update(digests)
         return len(digests)
+
+
+def _rows(waiting: _Waiting) -> list[dict[str, object]]:
+    # the question's digest is enough: the address itself is not kept
+    return [
+        {
+            "digest": digest,
+            "answer": encode(replace(verification, address=NO_ADDRESS)),
+            "expires_at": expires_at,
+        }
+        for digest, (verification, expires_at) in waiting.items()
+    ]
 
 
 def _digest(shares: str, address: Address, checks: Checks) -> bytes:
