@@ -1,0 +1,173 @@
+"""DNS block lists worth asking about ourselves, and what their answers mean (RFC 5782).
+
+A table with a source for each list. Only lists that mail servers use to refuse, that are
+alive, and that answer without a subscription.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+TEST_ENTRY = "127.0.0.2"
+"""Every list must contain it (RFC 5782 section 5), so a silent list shows."""
+NEVER_LISTED = "127.0.0.1"
+"""No list may contain it (the same section): one that does lists everybody."""
+
+
+@dataclass(frozen=True, slots=True)
+class BlockList:
+    """A list, and what its answers stand for."""
+
+    zone: str
+    source: str
+    codes: dict[str, str] = field(default_factory=dict)
+    """Answer -> meaning; any other answer of 127.0.0.0/16 means listed as well."""
+    remedy: str = ""
+    """Where a listing is looked up and ended."""
+    ipv6: bool = False
+
+
+_LISTED = {"127.0.0.2": "listed"}
+
+BLOCK_LISTS: tuple[BlockList, ...] = (
+    BlockList(
+        "zen.spamhaus.org",
+        "Spamhaus: available zones, and the FAQ on DNSBL usage",
+        {
+            "127.0.0.2": "SBL: mail from here was judged to be spam",
+            "127.0.0.3": "CSS: sends like a spammer, found automatically",
+            "127.0.0.4": "XBL: the machine is infected or an open proxy",
+            "127.0.0.5": "XBL",
+            "127.0.0.6": "XBL",
+            "127.0.0.7": "XBL",
+            "127.0.0.9": "DROP: the network belongs to criminals",
+            "127.0.0.10": "PBL: its provider says that no mail should come from here directly",
+            "127.0.0.11": "PBL: an end user's address, from which no mail should come directly",
+            "127.0.0.30": "BCL: controls a botnet",
+        },
+        "https://check.spamhaus.org/",
+        ipv6=True,
+    ),
+    BlockList(
+        "bl.spamcop.net",
+        "SpamCop: what is on the list",
+        _LISTED,
+        "https://www.spamcop.net/bl.shtml",
+    ),
+    BlockList(
+        "b.barracudacentral.org",
+        "Barracuda Central: how to use the BRBL; answers registered resolvers alone",
+        _LISTED,
+        "https://www.barracudacentral.org/lookups",
+    ),
+    BlockList("psbl.surriel.com", "PSBL: how to use", _LISTED, "https://psbl.org/", ipv6=True),
+    BlockList(
+        "dnsbl-1.uceprotect.net",
+        "UCEPROTECT level 1: single addresses; levels 2 and 3 list whole networks, few refuse by"
+        " them",
+        _LISTED,
+        "https://www.uceprotect.net/en/rblcheck.php",
+    ),
+    BlockList(
+        "bl.mailspike.net",
+        "Mailspike: how to use",
+        {
+            "127.0.0.2": "part of a spam wave",
+            "127.0.0.10": "worst reputation",
+            "127.0.0.11": "very bad reputation",
+            "127.0.0.12": "bad reputation",
+        },
+        "https://mailspike.org/iplookup.html",
+    ),
+    BlockList(
+        "dnsbl.dronebl.org",
+        "DroneBL: listing types",
+        {
+            "127.0.0.3": "an IRC spam drone",
+            "127.0.0.6": "an unknown worm or spam bot",
+            "127.0.0.7": "a drone for attacks",
+            "127.0.0.8": "an open SOCKS proxy",
+            "127.0.0.9": "an open HTTP proxy",
+            "127.0.0.10": "a chain of proxies",
+            "127.0.0.13": "tries passwords",
+            "127.0.0.14": "an open Wingate proxy",
+            "127.0.0.15": "a compromised router",
+            "127.0.0.17": "a machine of a botnet",
+            "127.0.0.19": "an abused VPN",
+        },
+        "https://dronebl.org/lookup",
+        ipv6=True,
+    ),
+)
+
+
+class State(StrEnum):
+    """What a list says of an address."""
+
+    CLEAN = "clean"
+    LISTED = "listed"
+    REFUSED = "refused"  # it answers, but not to whoever asks this way
+    SILENT = "silent"  # nothing, not even its test entry: closed, or closed to us
+    BROKEN = "broken"  # it lists everybody
+    UNREACHABLE = "unreachable"
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What a list says of an address, and its words for it."""
+
+    state: State
+    words: str = ""
+
+
+ERRORS: dict[str, str] = {
+    "127.255.255.252": "the list's name is misspelt",
+    "127.255.255.254": "asked through a public resolver, which the list does not answer",
+    "127.255.255.255": "asked too often, without a subscription",
+}
+"""Spamhaus' codes for questions that were not answered, which other lists took over."""
+
+_ANSWERS = ipaddress.IPv4Network("127.0.0.0/16")
+"""Where listings are; anything else, such as a search page's address, is somebody's lie."""
+
+
+def name_at(zone: str, ip: str) -> str:
+    """The name to ask for: the address turned round, under the list's zone."""
+    pointer = ipaddress.ip_address(ip).reverse_pointer
+    return f"{pointer.removesuffix('.in-addr.arpa').removesuffix('.ip6.arpa')}.{zone}"
+
+
+def read(
+    block_list: BlockList,
+    answers: Sequence[str] | None,
+    *,
+    test_entry: Sequence[str] | None,
+    never_listed: Sequence[str] | None,
+) -> Listing:
+    """What the A records for our address say, beside those for the two fixed entries.
+
+    None where DNS gave no definite answer; empty where it said no.
+    """
+    told = next((ERRORS[a] for a in (*(answers or ()), *(test_entry or ())) if a in ERRORS), None)
+    if told:
+        return Listing(State.REFUSED, told)
+    if answers is None:
+        return Listing(State.UNREACHABLE)
+    listed = [answer for answer in answers if _is_listing(answer)]
+    if listed:
+        if any(map(_is_listing, never_listed or ())):
+            return Listing(State.BROKEN)
+        words = sorted({block_list.codes.get(answer, f"answer {answer}") for answer in listed})
+        return Listing(State.LISTED, "; ".join(words))
+    if answers:
+        return Listing(State.REFUSED, f"answered {answers[0]}, which no list does")
+    if test_entry is None:
+        return Listing(State.UNREACHABLE)
+    return Listing(State.CLEAN if test_entry else State.SILENT)
+
+
+def _is_listing(answer: str) -> bool:
+    return ipaddress.ip_address(answer) in _ANSWERS
