@@ -35,8 +35,9 @@ class Callers:
     def __init__(self, store: Store, plans: Plans, monotonic: Callable[[], float]) -> None:
         self._store = store
         self._plans = plans
-        self._known: TTLCache[tuple[str, bytes], Caller]
-        self._known = TTLCache(MOST_KNOWN, KNOWN_FOR_S, timer=monotonic)
+        self._monotonic = monotonic
+        # a plain dict of callers and their ends: it is looked into at every request
+        self._known: dict[tuple[str, bytes], tuple[Caller, float]] = {}
         self._unknown: TTLCache[tuple[str, bytes], bool]
         self._unknown = TTLCache(MOST_UNKNOWN, UNKNOWN_FOR_S, timer=monotonic)
         self._lookups: Grouped[tuple[str, bytes], Caller | None]
@@ -50,14 +51,19 @@ class Callers:
         if len(credential) > LONGEST:
             return None
         key = (dialect, digest(credential))
-        caller = self._known.get(key)
-        if caller is not None or key in self._unknown:
-            return caller
+        known = self._known.get(key)
+        if known is not None and known[1] > self._monotonic():
+            return known[0]
+        if key in self._unknown:
+            return None
         caller = await self._lookups.ask(key)
         if caller is None:
+            self._known.pop(key, None)
             self._unknown[key] = True
         else:
-            self._known[key] = caller
+            if len(self._known) >= MOST_KNOWN:
+                del self._known[next(iter(self._known))]
+            self._known[key] = (caller, self._monotonic() + KNOWN_FOR_S)
         return caller
 
     def forget(self) -> None:

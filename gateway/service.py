@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from adapters.dialect import (
@@ -190,8 +191,15 @@ class Service:
         )
 
 
+_parsed = lru_cache(1024)(syntax.parse)
+"""Pure, and the same addresses are often asked about."""
+MOST_CHARACTERS = 320
+"""Of an address that is remembered; what is longer is none (RFC 5321 section 4.5.3.1)."""
+
+
 def _address(op: Verify) -> Address:
-    address = syntax.parse(op.email)
+    parse = _parsed if len(op.email) <= MOST_CHARACTERS else syntax.parse
+    address = parse(op.email)
     if op.refuse_malformed and not address.valid:
         raise Problem(ProblemKind.INVALID, detail=address.error or "", field="email")
     return address

@@ -59,6 +59,8 @@ sandbox whose clock was moved says its own time instead."""
 
 KEPT = 2048
 """Samples kept, of those asked for last."""
+LONGEST_KEPT = 320
+"""Characters of an address whose sample is kept; what is longer is none."""
 
 
 class Samples:
@@ -72,7 +74,8 @@ class Samples:
 
     def of(self, dialect: str, text: str, checks: Checks, *, magical: bool = True) -> Verification:
         """The sample for an address as written; without `magical` no local part is special."""
-        return (self._make if self._random else self._kept)(dialect, text, checks, magical)
+        keep = not self._random and len(text) <= LONGEST_KEPT
+        return (self._kept if keep else self._make)(dialect, text, checks, magical)
 
     def _make(self, dialect: str, text: str, checks: Checks, magical: bool) -> Verification:
         address = syntax.parse(text)
