@@ -95,6 +95,18 @@ class Verdicts:
                 return verification, math.floor(expires_at - self._clock())
         return None
 
+    async def recall(
+        self, address: Address, checks: Checks, shares: str = ""
+    ) -> Verification | None:
+        """The answer that is kept anywhere, without taking it into memory."""
+        known = self.known(address, checks, shares)
+        if known is not None and known[1] >= 0:
+            return known[0]
+        if self._kept is None or not address.valid:
+            return None
+        found = await self._stored(self._kept, (address.normalized, checks, shares), address)
+        return None if found is None else found[0]
+
     def keep(self, verification: Verification, shares: str = "", *, at_hand: bool = True) -> None:
         """Let an answer be known for as long as its verdict deserves.
 
@@ -162,13 +174,21 @@ class Verdicts:
 
     async def _recall(self, kept: Kept, key: _Key, address: Address) -> Verification | None:
         """The stored answer, which is then known in memory again."""
+        found = await self._stored(kept, key, address)
+        if found is None:
+            return None
+        self._known[address.normalized, found[0].checks, key[2]] = found
+        return found[0]
+
+    async def _stored(
+        self, kept: Kept, key: _Key, address: Address
+    ) -> tuple[Verification, float] | None:
+        """The stored answer that serves, and when it expires."""
         _, checks, shares = key
         for fuller in COVERING[checks]:
             found = await kept.find(shares, address, fuller)
             if found is not None and found[1] > self._clock():
-                as_known = replace(found[0], cached=True)
-                self._known[address.normalized, fuller, shares] = (as_known, found[1])
-                return as_known
+                return replace(found[0], cached=True), found[1]
         return None
 
 

@@ -17,7 +17,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from engine import syntax
-from engine.model import Checks, Evidence, Reason, Verdict, Verification
+from engine.model import Address, Checks, Evidence, Reason, Verdict, Verification
 from gateway.batches.model import Answered, Claim, Item, PutOff
 from gateway.batches.ports import Queue
 from gateway.batches.verifier import BulkVerifier
@@ -185,7 +185,7 @@ class Runner:
 
     async def _verify(self, work: _Work) -> None:
         claim = work.claim
-        todo = self._same_addresses(work)
+        todo = await self._same_addresses(work)
         for _ in range(TRIES):
             if not todo:
                 return
@@ -210,17 +210,21 @@ class Runner:
             for item in items:
                 work.answer(item, self._unexpected(item, claim.checks))
 
-    def _same_addresses(self, work: _Work) -> list[list[Item]]:
+    async def _same_addresses(self, work: _Work) -> list[list[Item]]:
         """Items that are the same address, less those whose answer is known."""
-        groups: dict[str, list[Item]] = {}
+        groups: dict[str, list[tuple[Item, Address]]] = {}
         for item in work.claim.items:
             address = syntax.parse(item.email)
-            known = self._verdicts.known(address, work.claim.checks)
-            if known is not None and known[1] >= 0:
-                work.answer(item, known[0])
-            else:
-                groups.setdefault(address.normalized, []).append(item)
-        return list(groups.values())
+            groups.setdefault(address.normalized, []).append((item, address))
+        todo = []
+        for same in groups.values():
+            known = await self._verdicts.recall(same[0][1], work.claim.checks)
+            if known is None:
+                todo.append([item for item, _ in same])
+                continue
+            for item, address in same:
+                work.answer(item, replace(known, address=address))
+        return todo
 
     def _heard(self, work: _Work, items: Sequence[Item], found: Verification) -> None:
         found = replace(found, evidence=replace(found.evidence, transcript=()))
