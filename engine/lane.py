@@ -39,6 +39,8 @@ PATIENCE_OF_HOSTS = 10
 """Refused recipients on a connection before some servers slow down (Postfix's soft limit)."""
 TESTED_WITH = 2
 """Recipients asked beyond that, once, to see whether this server does."""
+TRUST = 20
+"""Recipients accepted in a row for each that a window may then hold, on untested hosts."""
 UNLIMITED = 1_000_000
 WORTH_A_CONNECTION = 20
 """Addresses waiting for each connection before another one is opened."""
@@ -61,6 +63,8 @@ class Manners:
     """Recipients in one transaction."""
     refuses: float = 0.0
     """Share of recipients refused lately."""
+    accepted: int = 0
+    """Recipients in a row."""
     room: int = FIRST_ROOM
 
 
@@ -98,6 +102,7 @@ class Lane:
         self._places = places
         self._stalls = 0
         self._throttled = 0
+        self._spoken_to = False
         self._manners = Manners(transaction=UNLIMITED if means.identity.sender else 1)
         self.last_used_s = time.monotonic()
 
@@ -190,6 +195,7 @@ class Lane:
         except ConversationEnded as ended:
             return self._turned_away(ended.said, greeted=ended.greeted)
         self._throttled = 0
+        self._spoken_to = True
         try:
             await self._talk(conversation)
         except BaseException:
@@ -209,7 +215,7 @@ class Lane:
             self._means.pacer.complained(self._operator, said.reading.retry_after_s)
         if len(self._workers) > 1:
             return False  # the others have a connection, or will come here too
-        if throttled and self._throttled <= MOST_THROTTLED:
+        if throttled and self._spoken_to and self._throttled <= MOST_THROTTLED:
             return True
         self._throttled = 0
         self._give_up()
@@ -281,6 +287,9 @@ class Lane:
             if manners.tested:
                 return 0
             return min(left, TESTED_WITH)
+        if not manners.tested:
+            # A list may begin with the good ones: a window full of bad ones must not cost much.
+            left = min(left, max(patience + TESTED_WITH, manners.accepted // TRUST))
         if manners.refuses > 0:
             left = min(left, max(1, round(patience / max(2 * manners.refuses, 0.05))))
         return left
@@ -357,6 +366,7 @@ class Lane:
         manners.refuses += 0.2 * (refused / max(count, 1) - manners.refuses)
         if manners.refuses < 0.001:
             manners.refuses = 0.0
+        manners.accepted = 0 if refused else manners.accepted + count
         total = use.refused + refused
         if refused and (closing or broken):
             # It hung up on us for what it refused: next time we leave before.
