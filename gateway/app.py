@@ -22,7 +22,7 @@ from engine.standing import Standing
 from gateway.accounts import Accounts, open_accounts
 from gateway.answers import Answers
 from gateway.batches.opening import Desk, open_batches
-from gateway.batches.verifier import OneByOne
+from gateway.batches.verifier import BulkVerifier, OneByOne
 from gateway.front import front
 from gateway.guard import BlockRule, Guard
 from gateway.http import VendorApp
@@ -124,7 +124,7 @@ async def open_services(
                 store,
                 accounts,
                 DIALECTS,
-                OneByOne(verifier if settings.sources == (LOCAL_SOURCE,) else aggregator.policy),
+                _bulk(verifier if settings.sources == (LOCAL_SOURCE,) else aggregator.policy),
                 verdicts,
                 retries_s=settings.engine.greylist_retries_s,
                 allow_private_networks=settings.engine.allow_private_networks,
@@ -187,6 +187,11 @@ async def open_engine(settings: Settings) -> AsyncIterator[ProbeEngine]:
         yield engine
     finally:
         await engine.aclose()
+
+
+def _bulk(verifier: Verifier) -> BulkVerifier:
+    """The engine verifies many together, whatever else there is one after the other."""
+    return verifier if isinstance(verifier, ProbeEngine) else OneByOne(verifier)
 
 
 def create_app(services: Services) -> ASGIApp:

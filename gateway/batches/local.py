@@ -117,7 +117,6 @@ async def open_local_batch(
 ) -> AsyncIterator[LocalBatch]:
     """A database at `path`, in memory if that is empty. Raises StoreError."""
     from gateway.app import open_engine
-    from gateway.batches.verifier import OneByOne
 
     async with contextlib.AsyncExitStack() as stack:
         url = f"sqlite:///{path or ':memory:'}"
@@ -139,7 +138,7 @@ async def open_local_batch(
         )
         runner = Runner(
             queue,
-            verifier or OneByOne(engine),
+            verifier or engine,
             verdicts,
             holder=me,
             retries_s=settings.engine.greylist_retries_s,

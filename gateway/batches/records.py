@@ -35,6 +35,7 @@ from gateway.batches.intake import Intake
 from gateway.batches.model import Hidden, checks_from_text, checks_to_text
 from gateway.caller import Caller, Charge, CreditsSpent
 from gateway.ledger import Entry, settle
+from gateway.names import named
 from gateway.store import Store, StoreError
 from gateway.store.tables import (
     batch_chunks,
@@ -319,7 +320,7 @@ class Records:
         async with self._store.read() as connection:
             batch = (
                 await connection.execute(
-                    select(batches.c.id, batches.c.checks).where(batches.c.token == job.token)
+                    select(batches.c.id, batches.c.checks, batches.c.dialect).where(batches.c.token == job.token)
                 )
             ).first()
         if batch is None:
@@ -348,6 +349,7 @@ class Records:
         expected = max(0, _count(job, op.words) - op.offset)
         if op.limit is not None:
             expected = min(expected, op.limit)
+        names = rules_of(self._dialects[batch.dialect]).names
         sent, last, offset = 0, None, op.offset
         while op.limit is None or sent < op.limit:
             most = ROWS_AT_ONCE if op.limit is None else min(ROWS_AT_ONCE, op.limit - sent)
@@ -357,10 +359,11 @@ class Records:
             async with self._store.read() as connection:
                 found = (await connection.execute(part)).all()
             for row in found:
+                answer = decode(row.answer, row.email, checks)
                 yield Row(
                     email=row.email,
                     cells=tuple(orjson.loads(row.cells)) if row.cells else (),
-                    verification=decode(row.answer, row.email, checks),
+                    verification=named(answer) if names else answer,
                     word=row.word,
                 )
             sent += len(found)

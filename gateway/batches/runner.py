@@ -21,6 +21,7 @@ from engine.model import Address, Checks, Evidence, Reason, Verdict, Verificatio
 from gateway.batches.model import Answered, Claim, Item, PutOff
 from gateway.batches.ports import Queue
 from gateway.batches.verifier import BulkVerifier
+from gateway.names import named
 from gateway.store import StoreError
 from gateway.verdicts import Verdicts
 
@@ -73,17 +74,23 @@ class Runner:
         self._addresses = 0
         self._pieces: Counter[int] = Counter()
         self._wake = asyncio.Event()
+        self._stopped: asyncio.Future[None] | None = None
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Work while inside; on leaving, write what is known and give the rest back."""
-        task = asyncio.create_task(self._run())
+        """Work while inside; on leaving, write what is known and give the rest back.
+
+        Only verifications are cancelled then, never a transaction: the database would stay
+        locked by what is left of it.
+        """
+        self._stopped = asyncio.get_running_loop().create_future()
+        task = asyncio.create_task(self._run(self._stopped))
         try:
             yield
         finally:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+            self._stopped.set_result(None)
+            self._wake.set()
+            await task
 
     def wake(self) -> None:
         """There may be something to do."""
@@ -96,20 +103,23 @@ class Runner:
 
     # -- claiming ------------------------------------------------------------------------
 
-    async def _run(self) -> None:
+    async def _run(self, stopped: asyncio.Future[None]) -> None:
         async with asyncio.TaskGroup() as group:
-            while True:
+            while not stopped.done():
                 self._wake.clear()
                 try:
-                    while (claim := await self._next()) is not None:
+                    while not stopped.done() and (claim := await self._next()) is not None:
                         self._addresses += len(claim.items)
                         self._pieces[claim.batch_id] += 1
                         group.create_task(self._accounted(claim))
                 except StoreError as exc:
                     log.warning("no work can be claimed", extra={"why": str(exc)})
-                    await asyncio.sleep(PAUSE_S)
+                    await asyncio.wait({stopped}, timeout=PAUSE_S)
+                patience_s = await self._patience_s()
+                if stopped.done():
+                    return
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(await self._patience_s()):
+                    async with asyncio.timeout(patience_s):
                         await self._wake.wait()
 
     async def _next(self) -> Claim | None:
@@ -154,9 +164,15 @@ class Runner:
         work = _Work(claim)
         verifying = asyncio.create_task(self._verify(work))
         renewed_at = self._monotonic()
+        ends: set[asyncio.Future[None]] = {verifying}
+        if self._stopped is not None:
+            ends.add(self._stopped)
         try:
             while not verifying.done():
-                await asyncio.wait({verifying}, timeout=WRITE_EVERY_S)
+                await asyncio.wait(ends, timeout=WRITE_EVERY_S, return_when=asyncio.FIRST_COMPLETED)
+                if self._stopped is not None and self._stopped.done():
+                    await self._give_back(claim, work)
+                    return
                 due = self._monotonic() - renewed_at >= RENEW_EVERY_S
                 if verifying.done() or not (work.answers or due):
                     continue
@@ -169,10 +185,6 @@ class Runner:
                 log.warning("a lease ran out", extra={"batch": claim.batch_id})
                 return
             self._finished()
-        except asyncio.CancelledError:
-            with contextlib.suppress(StoreError):
-                await asyncio.shield(self._give_back(claim, work))
-            raise
         finally:
             verifying.cancel()
             with contextlib.suppress(asyncio.CancelledError, Exception):
@@ -227,15 +239,19 @@ class Runner:
         return todo
 
     def _heard(self, work: _Work, items: Sequence[Item], found: Verification) -> None:
-        found = replace(found, evidence=replace(found.evidence, transcript=()))
+        if found.evidence.transcript:
+            found = replace(found, evidence=replace(found.evidence, transcript=()))
         if found.reason is Reason.GREYLISTED and self._may_retry(work.claim):
             work.greylisted.extend(item.position for item in items)
             return
-        self._verdicts.keep(found, at_hand=work.claim.rows <= AT_HAND)
+        if at_hand := work.claim.rows <= AT_HAND:
+            found = named(found)
+        self._verdicts.keep(found, at_hand=at_hand)
         for item in items:
-            same = item.email == found.address.raw
-            address = found.address if same else syntax.parse(item.email)
-            work.answer(item, replace(found, address=address))
+            if item.email == found.address.raw:
+                work.answer(item, found)
+            else:
+                work.answer(item, replace(found, address=syntax.parse(item.email)))
 
     def _may_retry(self, claim: Claim) -> bool:
         return claim.retries and claim.attempt < len(self._retries_s)

@@ -44,6 +44,7 @@ class Sweeper:
         self._dialects = dialects
         self._clock = clock
         self._wake = asyncio.Event()
+        self._stopping = False
 
     def wake(self) -> None:
         """Something was deleted."""
@@ -52,21 +53,25 @@ class Sweeper:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Sweep now and then while inside."""
+        self._stopping = False
         task = asyncio.create_task(self._run())
         try:
             yield
         finally:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+            # to the end of what it is at: a cancelled transaction leaves the database locked
+            self._stopping = True
+            self._wake.set()
+            await task
 
     async def _run(self) -> None:
-        while True:
+        while not self._stopping:
             self._wake.clear()
             try:
                 await self.sweep()
             except StoreError as exc:
                 log.warning("nothing can be cleared away", extra={"why": str(exc)})
+            if self._stopping:
+                return
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(EVERY_S):
                     await self._wake.wait()
@@ -77,6 +82,8 @@ class Sweeper:
         async with self._store.read() as connection:
             expired = (await connection.execute(self._expired(now))).all()
         for batch in expired:
+            if self._stopping:
+                return 0
             forgets = (
                 batch.state in tuple(Hidden) or rules_of(self._dialects[batch.dialect]).forgets
             )

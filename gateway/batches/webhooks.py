@@ -11,8 +11,8 @@ import asyncio
 import contextlib
 import logging
 import socket
-from collections.abc import AsyncIterator, Callable
-from typing import Protocol
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any, Protocol
 
 import httpx
 
@@ -39,7 +39,7 @@ POLL_S = 5.0
 class Post(Protocol):
     """Sends a body. Returns an empty text if it was taken, else what happened instead."""
 
-    async def __call__(self, url: str, body: bytes) -> str: ...
+    def __call__(self, url: str, body: bytes) -> Coroutine[Any, Any, str]: ...
 
 
 class Shelf(Protocol):
@@ -66,6 +66,7 @@ class Courier:
         self._post = post
         self._clock = clock
         self._wake = asyncio.Event()
+        self._stopped: asyncio.Future[None] | None = None
 
     def wake(self) -> None:
         """A batch may have ended."""
@@ -74,23 +75,26 @@ class Courier:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Deliver while inside; what is not delivered by then stays in the outbox."""
-        task = asyncio.create_task(self._run())
+        self._stopped = asyncio.get_running_loop().create_future()
+        task = asyncio.create_task(self._run(self._stopped))
         try:
             yield
         finally:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+            # posts are given up, transactions are not: one that is cancelled leaves the
+            # database locked
+            self._stopped.set_result(None)
+            self._wake.set()
+            await task
 
     async def drain(self) -> None:
         """Try everything that is due, once."""
         while (delivery := await self._outbox.claim()) is not None:
             await self._deliver(delivery)
 
-    async def _run(self) -> None:
+    async def _run(self, stopped: asyncio.Future[None]) -> None:
         slots = asyncio.Semaphore(AT_ONCE)
         async with asyncio.TaskGroup() as group:
-            while True:
+            while not stopped.done():
                 self._wake.clear()
                 try:
                     await slots.acquire()
@@ -103,6 +107,8 @@ class Courier:
                 except StoreError as exc:
                     slots.release()
                     log.warning("no webhook can be looked up", extra={"why": str(exc)})
+                if stopped.done():
+                    return
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(POLL_S):
                         await self._wake.wait()
@@ -120,7 +126,10 @@ class Courier:
             await self._outbox.delivered(delivery)
             return
         dialect, job = found
-        word = await self._post(delivery.url, await self._body(dialect, job))
+        word = await self._posted(delivery.url, await self._body(dialect, job))
+        if word is None:
+            await self._outbox.failed(delivery, "interrupted", self._clock())
+            return
         if not word:
             await self._outbox.delivered(delivery)
             return
@@ -131,6 +140,19 @@ class Courier:
             "a webhook was not taken",
             extra={"batch": delivery.batch_id, "why": word, "given_up": given_up},
         )
+
+    async def _posted(self, url: str, body: bytes) -> str | None:
+        """What `Post` says; None if it was given up because we stop."""
+        posting = asyncio.ensure_future(self._post(url, body))
+        ends: set[asyncio.Future[Any]] = {posting}
+        if self._stopped is not None:
+            ends.add(self._stopped)
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        if posting.done():
+            return posting.result()
+        posting.cancel()
+        await asyncio.gather(posting, return_exceptions=True)
+        return None
 
     async def _body(self, dialect: Dialect, job: Job) -> bytes:
         notice = rules_of(dialect).notice
