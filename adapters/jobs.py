@@ -234,6 +234,8 @@ class BatchRules:
     """Further counters that an answered row adds to."""
     analyse: Callable[[Address, Evidence], Iterable[str]] | None = None
     """Counters that a row adds to before it is verified; None needs no preparation."""
+    names: bool = False
+    """Whether rows show whom an address may belong to."""
     merge_duplicates: bool = False
     """Whether equal addresses make one row."""
     charged_at: Moment = Moment.SUBMIT

@@ -17,6 +17,7 @@ from sqlalchemy import Select, delete, select
 
 from engine.model import Address, Checks, Verification
 from gateway.batches.codec import decode, encode
+from gateway.names import named
 from gateway.store import Store, StoreError
 from gateway.store.tables import answers
 
@@ -83,7 +84,7 @@ class Answers:
         if row is None:
             self._there.discard(digest)
             return None
-        found = replace(decode(row.answer, "", checks), address=address)
+        found = named(replace(decode(row.answer, "", checks), address=address))
         return found, float(row.expires_at)
 
     def keep(self, shares: str, verification: Verification, expires_at: float) -> None:

@@ -248,6 +248,7 @@ def _word(v: Verification) -> str:
 
 
 RULES = BatchRules(
+    names=True,
     # as long as the vendor's, which are MongoDB's
     new_id=lambda _, below: f"{below(16**24):024x}",
     word=_word,

@@ -320,7 +320,9 @@ class Records:
         async with self._store.read() as connection:
             batch = (
                 await connection.execute(
-                    select(batches.c.id, batches.c.checks, batches.c.dialect).where(batches.c.token == job.token)
+                    select(batches.c.id, batches.c.checks, batches.c.dialect).where(
+                        batches.c.token == job.token
+                    )
                 )
             ).first()
         if batch is None:

@@ -11,6 +11,7 @@ import orjson
 
 from adapters.jobs import Row
 from engine.model import Verification
+from gateway.names import named
 from gateway.native import as_json
 
 COLUMNS: Mapping[str, Callable[[Verification], object]] = {
@@ -65,7 +66,7 @@ class JsonWriter:
         self._headers = tuple(headers)
 
     def row(self, row: Row) -> bytes:
-        told = as_json(row.verification)
+        told = as_json(named(row.verification))
         if row.cells:
             told = {"row": dict(zip(self._headers, row.cells, strict=True)), **told}
         return orjson.dumps(told) + b"\n"
