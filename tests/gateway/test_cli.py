@@ -181,7 +181,13 @@ def test_version_is_that_of_the_distribution(here: Here) -> None:
     assert re.fullmatch(r"veriplex \d+\.\d+\.\d+\n", done.out)
 
 
-SHOWN = [*(set(COMMANDS) - {"keys"}), "keys create", "keys list", "keys revoke"]
+SHOWN = [
+    *(set(COMMANDS) - {"keys", "upstreams"}),
+    "keys create",
+    "keys list",
+    "keys revoke",
+    "upstreams check",
+]
 
 
 @pytest.mark.parametrize("command", sorted(SHOWN))
