@@ -82,6 +82,9 @@ class Samples:
         drawn = self._draw(dialect, address)
         sample = self._sample(address, drawn, magical)
         evidence = _evidence(address, sample, checks)
+        if sample is ACCEPT_ALL and not checks.catch_all and not (magical and magic(address)):
+            # `accept-all@` alone tells it unasked
+            evidence = replace(evidence, catch_all=None)
         return Verification(
             address=address,
             verdict=sample.verdict,

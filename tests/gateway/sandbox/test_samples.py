@@ -90,6 +90,13 @@ def test_catch_all_is_known_to_who_asked(asked: bool, local: str, shown: bool | 
     assert found.evidence.catch_all is shown
 
 
+def test_samples_do_not_tell_of_a_catch_all_unasked() -> None:
+    samples = Samples("veriplex")
+    unasked = Checks(catch_all=False)
+    told = {samples.of("emailable", f"u{n}@b.org", unasked).evidence.catch_all for n in range(100)}
+    assert told == {None}
+
+
 def test_what_follows_from_the_address_is_right() -> None:
     found = Samples("veriplex").of("emailable", "johndoe+tag@emailable.com", ALL)
     assert (found.address.user, found.address.tag) == ("johndoe", "tag")
