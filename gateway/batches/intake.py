@@ -16,8 +16,9 @@ from gateway.batches.model import pack
 
 SLAB = 5_000
 """Rows stored in one transaction; it bounds how long other writers wait, and the memory."""
-CHUNK = 250
-"""Addresses in one piece of work; it bounds how long a small batch waits for a large one."""
+CHUNK = 1_000
+"""Addresses in one piece of work; it bounds how long a small batch waits for a large one. Taking
+and ending a piece costs some 20 ms of the database, whatever its size."""
 
 
 class Intake:

@@ -27,7 +27,7 @@ from gateway.verdicts import Verdicts
 
 log = logging.getLogger(__name__)
 
-MOST_ADDRESSES = 1_500
+MOST_ADDRESSES = 8_000
 """Under way, before no further piece is claimed of a batch that has one under way."""
 MOST_PIECES = 64
 """Under way at all."""
