@@ -17,7 +17,18 @@ from typer.core import TyperGroup
 from gateway.cli.options import ConfigFile
 from gateway.cli.terminal import FAILURE, Refusal, complain, drop_output, prepare_streams
 
-COMMANDS = ("serve", "sandbox", "verify", "bulk", "keys", "upstreams", "init", "check", "readyz")
+COMMANDS = (
+    "serve",
+    "sandbox",
+    "verify",
+    "bulk",
+    "keys",
+    "upstreams",
+    "init",
+    "check",
+    "doctor",
+    "readyz",
+)
 """In the order of `--help`. Each is in the module of its name, a function or an app so named."""
 
 

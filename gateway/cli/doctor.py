@@ -1,0 +1,142 @@
+"""`veriplex doctor`: what keeps verifications from succeeding, and what to do about it."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gateway.cli.options import ConfigFile, Json, read_settings
+from gateway.cli.terminal import FAILURE, USAGE, Refusal, is_terminal, run
+from gateway.harmless import harmless, harmless_json
+
+if TYPE_CHECKING:
+    from engine.block_lists import BlockList
+    from gateway.doctor.finding import Finding
+
+STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
+
+
+def doctor(
+    ctx: typer.Context,
+    json: Json = False,
+    ip: Annotated[
+        str,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Our public address, where it cannot be found out.",
+            show_default=False,
+        ),
+    ] = "",
+    block_list: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ZONE", help="A DNS block list to ask beside the usual.", show_default=False
+        ),
+    ] = None,
+    timeout: Annotated[
+        float, typer.Option(metavar="SECONDS", min=0.5, max=300, help="For each check.")
+    ] = 10.0,
+    config: ConfigFile = None,
+) -> None:
+    """Look at everything that verifications depend on, and say what to do about it.
+
+    Settings, DNS, outbound port 25, our address, its name and SPF, block lists,
+    clock, database and port. A few well-known mail hosts hear EHLO and QUIT. The
+    exit code is 0 if nothing is wrong and 1 if something is; warnings are not.
+
+    Examples:
+      veriplex doctor
+      veriplex doctor --json
+      veriplex doctor --ip 203.0.113.7
+    """
+    address, lists = _address(ip), _lists(block_list or ())
+    findings = _findings(ctx, config, address, lists, timeout)
+    if json:
+        import orjson
+
+        for finding in findings:
+            typer.echo(harmless_json(orjson.dumps(asdict(finding))).decode())
+    else:
+        _print(findings)
+    if any(finding.level == "fail" for finding in findings):
+        raise typer.Exit(FAILURE)
+
+
+def _findings(
+    ctx: typer.Context, config: ConfigFile, ip: str, lists: Sequence[BlockList], timeout_s: float
+) -> list[Finding]:
+    from gateway.doctor.examine import examine
+    from gateway.doctor.finding import fail, ok
+
+    try:
+        settings = read_settings(ctx, config, secrets=True)
+    except Refusal as refusal:
+        mistakes = str(refusal).splitlines()
+        to_do = "Mend it as docs/settings.md says; without settings nothing else can be looked at."
+        return [fail("settings", "", mistake, to_do) for mistake in mistakes]
+    found = run(examine(settings, ip=ip, block_lists=lists, timeout_s=timeout_s))
+    return [ok("settings", "", "can be used"), *found]
+
+
+def _address(text: str) -> str:
+    from ipaddress import ip_address
+
+    try:
+        return str(ip_address(text)) if text else ""
+    except ValueError as exc:
+        raise Refusal(f"--ip: {text!r} is not an IP address", USAGE) from exc
+
+
+def _lists(zones: Sequence[str]) -> list[BlockList]:
+    from engine.block_lists import BLOCK_LISTS, BlockList
+
+    more = [BlockList(zone.strip(".").lower(), "the command line", ipv6=True) for zone in zones]
+    known = {entry.zone for entry in BLOCK_LISTS}
+    return [*BLOCK_LISTS, *(entry for entry in more if entry.zone not in known)]
+
+
+def _print(findings: Sequence[Finding]) -> None:
+    if is_terminal(sys.stdout):
+        _draw(findings)
+    else:
+        width = max(len(_what(finding)) for finding in findings)
+        for finding in findings:
+            typer.echo(f"{finding.level:<4}  {_what(finding):<{width}}  {harmless(finding.said)}")
+            if finding.advice:
+                typer.echo(f"{'':<{width + 8}}{harmless(finding.advice)}")
+    typer.echo(_summary(findings))
+
+
+def _draw(findings: Sequence[Finding]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold", max_width=40)
+    table.add_column(overflow="fold")
+    for finding in findings:
+        said = Text(harmless(finding.said))
+        if finding.advice:
+            said.append(f"\n{harmless(finding.advice)}", style="italic")
+        level = Text(finding.level, style=STYLES[finding.level])
+        table.add_row(level, Text(_what(finding)), said)
+    Console(file=sys.stdout, highlight=False, emoji=False, markup=False).print(table)
+
+
+def _what(finding: Finding) -> str:
+    return harmless(f"{finding.check} {finding.about}".rstrip())
+
+
+def _summary(findings: Sequence[Finding]) -> str:
+    counts = Counter(finding.level for finding in findings)
+    wrong, doubtful = (counts.get(level, 0) for level in ("fail", "warn"))  # type: ignore[call-overload]
+    if not wrong and not doubtful:
+        return "Nothing is wrong."
+    return f"{wrong or 'nothing'} wrong, {doubtful or 'nothing'} worth a look."

@@ -1,0 +1,43 @@
+"""What the doctor says of one thing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Level(StrEnum):
+    """How bad it is."""
+
+    OK = "ok"
+    WARN = "warn"
+    """Worth a look; verifications go on. Also what could not be found out."""
+    FAIL = "fail"
+    """Answers suffer from it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at."""
+
+    check: str
+    """What was looked at, such as `ptr`; the same in every run."""
+    about: str
+    """Which one of several, such as a server's address; may be empty."""
+    level: Level
+    said: str
+    """What was found."""
+    advice: str = ""
+    """What to do about it, in one sentence; empty if nothing need be done."""
+
+
+def ok(check: str, about: str, said: str) -> Finding:
+    return Finding(check, about, Level.OK, said)
+
+
+def warn(check: str, about: str, said: str, advice: str) -> Finding:
+    return Finding(check, about, Level.WARN, said, advice)
+
+
+def fail(check: str, about: str, said: str, advice: str) -> Finding:
+    return Finding(check, about, Level.FAIL, said, advice)

@@ -1,0 +1,119 @@
+"""`veriplex doctor` as a process: its two kinds of output, its exit codes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.fakes.dns import Fault, Records, fake_dns
+from tests.fakes.smtp import Script, fake_smtp
+
+VERIPLEX = Path(sys.executable).parent / "veriplex"
+US, MX = "127.0.0.1", "127.0.0.2"
+
+ZONE: dict[str, Records | Fault] = {
+    "gmail.com": {"MX": ["5 mx.gmail.com."]},
+    "mx.gmail.com": {"A": [MX]},
+    "us.test": {"MX": ["10 probe.us.test."], "TXT": [f'"v=spf1 ip4:{US} -all"']},
+    "probe.us.test": {"A": [US]},
+    "1.0.0.127.in-addr.arpa": {"PTR": ["probe.us.test."]},
+    "1.0.0.127.rbl.test": {"A": ["127.0.0.2"]},
+}
+
+
+async def doctor(folder: Path, *args: str, **settings: str) -> tuple[int, str, str]:
+    """Exit code, output and complaints, on a loopback where all is well."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("VERIPLEX_")}
+    async with fake_dns(ZONE) as dns, fake_smtp({MX: Script()}) as smtp:
+        ours = {
+            "VERIPLEX_ENGINE__DNS_SERVERS": f'["{dns.address}"]',
+            "VERIPLEX_ENGINE__SMTP_PORT": str(smtp.port),
+            "VERIPLEX_ENGINE__HELO": "probe.us.test",
+            "VERIPLEX_ENGINE__MAIL_FROM": "probe@us.test",
+            "VERIPLEX_ENGINE__ALLOW_PRIVATE_NETWORKS": "true",
+            "VERIPLEX_SERVER__PORT": "0",
+        }
+        process = await asyncio.create_subprocess_exec(
+            VERIPLEX,
+            "doctor",
+            "--timeout",
+            "5",
+            *args,
+            cwd=folder,
+            env={**kept, **ours, **settings},
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        out, err = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, out.decode(), err.decode()
+
+
+async def test_nothing_wrong(tmp_path: Path) -> None:
+    code, out, err = await doctor(tmp_path)
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    assert re.fullmatch(r"ok    spf us\.test +pass for 127\.0\.0\.1: ip4:.*", lines[8])
+    # the usual lists have no entries here, not even that for tests
+    assert lines[-1] == "nothing wrong, 7 worth a look."
+    assert not os.listdir(tmp_path)
+
+
+async def test_for_programs(tmp_path: Path) -> None:
+    code, out, _ = await doctor(
+        tmp_path, "--json", "--block-list", "rbl.test", VERIPLEX_ENGINE__HELO="localhost"
+    )
+    found = [json.loads(line) for line in out.splitlines()]
+    assert code == 1
+    assert all(set(row) == {"check", "about", "level", "said", "advice"} for row in found)
+    wrong = {row["check"]: row for row in found if row["level"] == "fail"}
+    assert set(wrong) == {"helo", "helo-address", "block-list"}
+    assert wrong["block-list"]["about"] == "rbl.test"
+    assert all(row["advice"] for row in wrong.values())
+
+
+async def test_settings_that_cannot_be_read_are_a_finding(tmp_path: Path) -> None:
+    (tmp_path / "veriplex.toml").write_text("[server]\nprot = 1\n[engine]\nhelo = 5\n")
+    code, out, err = await doctor(tmp_path)
+    assert (code, err) == (1, "")
+    assert out.count("fail  settings") == 1  # the environment has a good helo
+    assert "did you mean server.port?" in out
+
+
+@pytest.mark.parametrize("args", [("--ip", "nonsense"), ("--timeout", "0")])
+async def test_wrong_usage(tmp_path: Path, args: tuple[str, ...]) -> None:
+    code, out, err = await doctor(tmp_path, *args)
+    assert (code, out) == (2, "")
+    assert err
+
+
+async def test_a_running_server_may_have_the_port(tmp_path: Path) -> None:
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("VERIPLEX_")}
+    server = await asyncio.create_subprocess_exec(
+        VERIPLEX,
+        "serve",
+        "--port",
+        "0",
+        cwd=tmp_path,
+        env=kept,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    assert server.stdout is not None
+    while not (line := await server.stdout.readline()).startswith(b"listening on "):
+        assert line
+    port = line.decode().rsplit(":", 1)[1].strip()
+    try:
+        code, out, _ = await doctor(tmp_path, VERIPLEX_SERVER__PORT=port)
+    finally:
+        server.terminate()
+        await server.communicate()
+    assert code == 0, out
+    assert "Veriplex listens there now" in out
+    assert "can be written" in out

@@ -1,0 +1,293 @@
+"""The doctor at work: against DNS, mail hosts, databases and ports on loopback."""
+
+from __future__ import annotations
+
+import random
+import socket
+import sqlite3
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.block_lists import BlockList
+from gateway.doctor.examine import (
+    address_seen,
+    banner_time,
+    examine,
+    look_at_database,
+)
+from gateway.doctor.finding import Finding, Level
+from gateway.settings import Settings
+from tests.fakes.dns import Fault, Records, fake_dns
+from tests.fakes.smtp import CLOSE, HANG, Script, fake_smtp
+
+GMAIL, OUTLOOK, YAHOO = "127.0.0.2", "127.0.0.3", "127.0.0.4"
+US = "127.0.0.1"
+NOW = 1_780_000_000.0
+TOLD = "Thu, 28 May 2026 20:26:{:02d} +0000"  # NOW is at 20:26:40
+RBL = BlockList("rbl.test", "made up", {"127.0.0.2": "listed"})
+
+OK, WARN, FAIL = Level.OK, Level.WARN, Level.FAIL
+World = dict[str, Records | Fault]
+
+
+def zone(**changes: Records | Fault) -> World:
+    """All is well: we are probe.us.test, and mail comes from us.test."""
+    return {
+        "com": {"SOA": ["ns.test. host.test. 1 3600 600 86400 60"]},
+        "gmail.com": {"MX": ["5 mx.gmail.com."]},
+        "mx.gmail.com": {"A": [GMAIL]},
+        "outlook.com": {"MX": ["5 mx.outlook.com."]},
+        "mx.outlook.com": {"A": [OUTLOOK]},
+        "yahoo.com": {"MX": ["5 mx.yahoo.com."]},
+        "mx.yahoo.com": {"A": [YAHOO]},
+        "us.test": {"MX": ["10 mail.us.test."], "TXT": [f'"v=spf1 ip4:{US} -all"']},
+        "mail.us.test": {"A": [US]},
+        "probe.us.test": {"A": [US]},
+        "1.0.0.127.in-addr.arpa": {"PTR": ["probe.us.test."]},
+        "2.0.0.127.rbl.test": {"A": ["127.0.0.2"]},
+        **{name.replace("__", "."): entry for name, entry in changes.items()},
+    }
+
+
+HOSTS: Mapping[str, Script] = {
+    GMAIL: Script(on={"EHLO": f"250 mx.gmail.com at your service, [{US}]"}),
+    OUTLOOK: Script(banner=f"220 mx.outlook.com ready at {TOLD.format(38)}"),
+    YAHOO: Script(),
+}
+
+
+async def findings(
+    dns_zone: World | None = None,
+    hosts: Mapping[str, Script] = HOSTS,
+    *,
+    ip: str = "",
+    timeout_s: float = 5.0,
+    **told: Any,
+) -> tuple[dict[str, Finding], list[str]]:
+    """What was found, by check, and what the mail hosts heard."""
+    async with (
+        fake_dns(dns_zone if dns_zone is not None else zone()) as dns,
+        fake_smtp(hosts) as smtp,
+    ):
+        tree = {
+            "storage": {"url": "sqlite:///:memory:"},
+            "server": {"port": 0},
+            **told,
+            "engine": {
+                "helo": "probe.us.test",
+                "mail_from": "probe@us.test",
+                "dns_servers": [dns.address],
+                "smtp_port": smtp.port,
+                "allow_private_networks": True,
+                "connect_timeout_s": 1.0,
+                **told.get("engine", {}),
+            },
+        }
+        found = await examine(
+            Settings.model_validate(tree),
+            ip=ip,
+            block_lists=[RBL],
+            timeout_s=timeout_s,
+            rng=random.Random(1),
+            clock=lambda: NOW,
+        )
+        heard = [command for seen in smtp.seen.values() for command in seen.commands]
+    return {finding.check: finding for finding in found}, heard
+
+
+async def test_all_is_well() -> None:
+    found, heard = await findings()
+    assert {check: f.level for check, f in found.items() if f.level is not OK} == {
+        "database": WARN  # in memory
+    }
+    assert found["address"].about == US
+    assert "mx.outlook.com" in found["clock"].said
+    assert set(heard) == {"EHLO probe.us.test", "QUIT"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "check", "level", "words"),
+    [
+        ({"probe__us__test": {"A": ["127.0.0.7"]}}, "helo-address", FAIL, "leads to 127.0.0.7"),
+        ({"probe__us__test": Fault.SERVFAIL}, "helo-address", WARN, "servfail"),
+        ({"1__0__0__127__in-addr__arpa": {}}, "ptr", FAIL, "has no name"),
+        (
+            {"1__0__0__127__in-addr__arpa": {"PTR": ["mail.us.test."]}},
+            "ptr",
+            WARN,
+            "Set engine.helo to mail.us.test",
+        ),
+        (
+            {"1__0__0__127__in-addr__arpa": {"PTR": ["nobody.test."]}},
+            "ptr",
+            FAIL,
+            "does not lead back",
+        ),
+        ({"us__test": {"MX": ["0 ."]}}, "mail-from", FAIL, "null MX"),
+        ({"us__test": {"TXT": ['"v=spf1 -all"']}}, "spf", FAIL, "-all of us.test"),
+        ({"us__test": {"MX": ["10 mail.us.test."]}}, "spf", WARN, "v=spf1 ip4:127.0.0.1 -all"),
+        ({"us__test": {"TXT": ['"v=spf1 bogus"']}}, "spf", FAIL, "no SPF term"),
+        ({"1__0__0__127__rbl__test": {"A": ["127.0.0.2"]}}, "block-list", FAIL, "lists 127.0.0.1"),
+        ({"2__0__0__127__rbl__test": {}}, "block-list", WARN, "silent"),
+        (
+            {"1__0__0__127__rbl__test": {"A": ["127.255.255.254"]}},
+            "block-list",
+            WARN,
+            "public resolver",
+        ),
+        ({"gmail__com": Fault.SILENT}, "port", OK, "2 of 2"),
+    ],
+)
+async def test_what_dns_says(
+    changes: dict[str, Records | Fault], check: str, level: Level, words: str
+) -> None:
+    found, _ = await findings(zone(**changes), timeout_s=1.0)
+    assert found[check].level is level, found[check]
+    assert words in f"{found[check].said} {found[check].advice}"
+
+
+@pytest.mark.parametrize(
+    ("script", "check", "level", "words"),
+    [
+        (
+            Script(banner="554 5.7.1 blocked using rbl.test"),
+            "greeting",
+            FAIL,
+            "ip_blocked at BANNER",
+        ),
+        (Script(on={"EHLO": "550 5.7.1 invalid HELO", "HELO": "550 no"}), "greeting", None, "EHLO"),
+        (Script(banner=f"220 mx ready at {TOLD.format(0)}"), "clock", WARN, "40 s ahead"),
+        (Script(banner="220 mx ready at Thu, 28 May 2026 22:26:40 +0000"), "clock", FAIL, "behind"),
+        (Script(banner="220 mx ready at Thu, 41 May 2026 22:26:40 +0000"), "clock", FAIL, "files"),
+        (Script(banner=HANG), "greeting", WARN, "timed_out at BANNER"),
+        (Script(banner=CLOSE), "greeting", WARN, "dropped at BANNER"),
+    ],
+)
+async def test_what_mail_hosts_say(
+    script: Script, check: str, level: Level | None, words: str
+) -> None:
+    found, _ = await findings(hosts={**HOSTS, OUTLOOK: script}, timeout_s=2.0)
+    assert level in (None, found[check].level), found[check]
+    assert words in f"{found[check].said} {found[check].advice}"
+
+
+async def test_nobody_can_be_reached() -> None:
+    hosts = {"127.0.0.9": Script()}
+    found, _ = await findings(hosts=hosts)
+    assert found["port"].level is FAIL
+    assert "Have outbound port" in found["port"].advice
+    assert found["address"].about == US  # by the way out
+
+
+async def test_no_dns_server_answers() -> None:
+    silent: World = dict.fromkeys(zone(), Fault.REFUSED)
+    found, heard = await findings(silent)
+    assert found["dns"].level is FAIL
+    assert found["outside"].level is WARN
+    assert {"helo", "clock", "database", "listen"} <= set(found)
+    assert not heard
+
+
+async def test_a_resolver_that_lies() -> None:
+    rng = random.Random(1)  # as the doctor's here
+    made_up = "".join(rng.choice("abcdefghijklmnopqrstuvwxyz") for _ in range(20))
+    found, _ = await findings({**zone(), f"{made_up}.com": {"A": ["198.51.100.1"]}})
+    assert found["dns"].level is FAIL
+    assert "198.51.100.1" in found["dns"].said
+
+
+async def test_private_mail_hosts_are_not_dialled_unless_allowed() -> None:
+    found, heard = await findings(engine={"allow_private_networks": False})
+    assert found["port"].level is FAIL
+    assert "not public" in found["port"].said
+    assert found["address"].level is WARN
+    assert found["spf"].level is WARN
+    assert not heard
+
+
+async def test_an_address_that_is_given() -> None:
+    found, _ = await findings(ip="2001:db8::7")
+    assert found["address"].about == "2001:db8::7"
+    assert found["spf"].level is FAIL
+    assert "ip6:2001:db8::7" in found["spf"].advice
+    assert "block-list" not in found  # it has no IPv6 entries
+
+
+async def test_the_null_sender_is_judged_by_helo() -> None:
+    found, _ = await findings(engine={"mail_from": ""})
+    assert found["mail-from"].level is OK
+    assert found["spf"].about == "probe.us.test"
+    assert found["spf"].level is WARN
+
+
+# -- the machine -------------------------------------------------------------------------
+
+
+async def test_a_port_in_use_by_somebody_else() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        found, _ = await findings(server={"port": taken.getsockname()[1]}, timeout_s=3.0)
+    assert found["listen"].level is FAIL
+
+
+@pytest.mark.parametrize("exists", [False, True])
+def test_a_database_that_can_be_written(tmp_path: Path, exists: bool) -> None:
+    path = tmp_path / "v.db"
+    if exists:
+        sqlite3.connect(path).close()
+        path.touch()
+    fact = look_at_database(f"sqlite:///{path}")
+    assert (fact.exists, fact.trouble, fact.busy) == (exists, "", False)
+    assert path.exists() is exists
+    assert fact.free_bytes
+
+
+def test_databases_that_cannot(tmp_path: Path) -> None:
+    (tmp_path / "text.db").write_text("this is no database at all, however long it is\n" * 30)
+    for name, words in (("text.db", "not a database"), ("gone/v.db", "no such file")):
+        assert words in look_at_database(f"sqlite:///{tmp_path / name}").trouble
+
+
+def test_a_database_that_somebody_writes_to(tmp_path: Path) -> None:
+    path = tmp_path / "v.db"
+    with sqlite3.connect(path, isolation_level=None) as other:
+        other.execute("BEGIN IMMEDIATE")
+        fact = look_at_database(f"sqlite:///{path}", busy_s=0.01)
+        other.execute("ROLLBACK")
+    other.close()
+    assert (fact.busy, fact.trouble) == (True, "")
+
+
+@pytest.mark.parametrize(
+    ("banner", "told"),
+    [
+        ("< 220 mx.a.test ESMTP Exim 4.96 Thu, 28 May 2026 20:26:40 +0000", NOW),
+        ("< 220 x Microsoft ESMTP MAIL Service ready at Thu, 28 May 2026 22:26:40 +0200", NOW),
+        ("< 220 x 28 May 2026 20:26:40 GMT ready", NOW),
+        ("< 220 x Thu, 28 May 2026 20:26:40", None),
+        ("< 220 x Thu, 28 Foo 2026 20:26:40 +0000", None),
+        ("< 220 x Thu, 99 May 2026 20:26:40 +0000", None),
+        ("< 220 mx.google.com ESMTP abc - gsmtp", None),
+    ],
+)
+def test_banner_time(banner: str, told: float | None) -> None:
+    assert banner_time(banner) == told
+
+
+@pytest.mark.parametrize(
+    ("greeting", "ip"),
+    [
+        ("< 250 mx.google.com at your service, [203.0.113.7]", "203.0.113.7"),
+        ("< 250 x Hello probe.us.test [IPv6:2001:db8::7], pleased", "2001:db8::7"),
+        ("< 250 x Hello probe (203.0.113.7)", "203.0.113.7"),
+        ("< 250 x [192.0.2.1] Hello [203.0.113.7]", "203.0.113.7"),
+        ("< 250 x [not.an.ip] [....]", ""),
+        ("< 250 x Hello", ""),
+    ],
+)
+def test_address_seen(greeting: str, ip: str) -> None:
+    assert address_seen(greeting, "192.0.2.1") == ip

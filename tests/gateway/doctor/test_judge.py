@@ -1,0 +1,284 @@
+"""What the doctor makes of the facts, row by row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+
+from engine.block_lists import BLOCK_LISTS, Listing, State
+from engine.model import Dns, Meaning, Stage
+from engine.resolver import Status
+from engine.spf import Result, Spf
+from gateway.doctor import judge
+from gateway.doctor.facts import (
+    Database,
+    DnsServer,
+    MailHost,
+    Names,
+    OurAddress,
+    Place,
+    our_address,
+)
+from gateway.doctor.finding import Finding, Level
+
+OK, WARN, FAIL = Level.OK, Level.WARN, Level.FAIL
+US, OTHER, HELO = "203.0.113.7", "203.0.113.8", "probe.us.test"
+OURS = OurAddress(US, "as mail hosts see it", US)
+NOT_KNOWN = OurAddress(local="10.0.0.2")
+
+
+def check(finding: Finding, level: Level, words: str) -> None:
+    assert finding.level is level, finding
+    assert words in f"{finding.said} {finding.advice}", finding
+    assert (finding.advice == "") is (level is OK), finding
+    assert finding.advice == "" or finding.advice.endswith((".", ").")), finding
+
+
+@pytest.mark.parametrize(
+    ("status", "latency_ms", "made_up", "lie", "level", "words"),
+    [
+        (Status.OK, 3, Status.NXDOMAIN, "", OK, "answers in 3 ms"),
+        (Status.OK, 900, Status.NXDOMAIN, "", WARN, "caching resolver"),
+        (Status.OK, 3, Status.OK, "198.51.100.1", FAIL, "answers 198.51.100.1 for a name that"),
+        (Status.OK, 3, Status.NODATA, "", WARN, "says nodata to a name"),
+        (Status.OK, 3, Status.SERVFAIL, "", WARN, "says servfail"),
+        (Status.TIMEOUT, 0, Status.TIMEOUT, "", FAIL, "port 53"),
+        (Status.REFUSED, 0, Status.REFUSED, "", FAIL, "refuses to answer us"),
+        (Status.SERVFAIL, 0, Status.SERVFAIL, "", FAIL, "fails to resolve"),
+        (Status.NXDOMAIN, 2, Status.NXDOMAIN, "", FAIL, "best-known mail domains"),
+        (Status.NODATA, 2, Status.NXDOMAIN, "", FAIL, "best-known mail domains"),
+    ],
+)
+def test_dns_server(
+    status: Status, latency_ms: int, made_up: Status, lie: str, level: Level, words: str
+) -> None:
+    fact = DnsServer("127.0.0.53:53", status, latency_ms, made_up, lie)
+    check(judge.dns_server(fact), level, words)
+
+
+GREETED = MailHost("gmail.com", "mx.gmail.com", "192.0.2.1", greeted=True)
+UNREACHABLE = replace(
+    GREETED, domain="yahoo.com", greeted=False, stage=Stage.CONNECT, meaning=Meaning.UNREACHABLE
+)
+PRIVATE = replace(UNREACHABLE, ip="10.0.0.9", meaning=Meaning.NOT_ALLOWED)
+BLOCKED = replace(
+    GREETED,
+    greeted=False,
+    stage=Stage.BANNER,
+    meaning=Meaning.IP_BLOCKED,
+    text="554 \x1b[31mblocked",
+)
+BUSY = replace(BLOCKED, meaning=Meaning.TEMPORARY, text="421 busy")
+
+
+@pytest.mark.parametrize(
+    ("hosts", "level", "words"),
+    [
+        ([GREETED, GREETED], OK, "2 of 2"),
+        ([GREETED, BLOCKED], OK, "2 of 2"),
+        ([GREETED, UNREACHABLE], WARN, "not that of yahoo.com"),
+        ([UNREACHABLE, UNREACHABLE], FAIL, "Have outbound port 25 opened"),
+        ([PRIVATE, PRIVATE], FAIL, "such as 10.0.0.9"),
+        ([PRIVATE, UNREACHABLE], FAIL, "Have outbound port 25 opened"),
+        ([], WARN, "not tried"),
+    ],
+)
+def test_port_25(hosts: Sequence[MailHost], level: Level, words: str) -> None:
+    check(judge.port_25(hosts, 25), level, words)
+
+
+@pytest.mark.parametrize(
+    ("host", "level", "words"),
+    [(BLOCKED, FAIL, "Ask for the removal"), (BUSY, WARN, "421 busy")],
+)
+def test_a_host_that_does_not_want_us(host: MailHost, level: Level, words: str) -> None:
+    (finding,) = judge.refusals([GREETED, UNREACHABLE, host])
+    check(finding, level, words)
+    assert "\x1b" not in finding.said
+
+
+@pytest.mark.parametrize(
+    ("given", "saw", "local", "allow_private", "ip"),
+    [
+        ("203.0.113.1", [US], "10.0.0.2", False, "203.0.113.1"),
+        ("", ["8.8.4.4", "8.8.4.4", "9.9.9.9"], "10.0.0.2", False, "8.8.4.4"),
+        ("", [], "8.8.4.4", False, "8.8.4.4"),
+        ("", [], "10.0.0.2", False, ""),
+        ("", ["10.0.0.3"], "10.0.0.2", False, ""),
+        ("", ["10.0.0.3"], "10.0.0.2", True, "10.0.0.3"),
+        ("", [], "127.0.0.1", True, "127.0.0.1"),
+        ("", [], "", False, ""),
+    ],
+)
+def test_our_address(given: str, saw: list[str], local: str, allow_private: bool, ip: str) -> None:
+    hosts = [replace(GREETED, saw=each) for each in saw]
+    assert our_address(given, hosts, local, allow_private).ip == ip
+
+
+@pytest.mark.parametrize(
+    ("ours", "level", "words"),
+    [
+        (OURS, OK, "as mail hosts see it"),
+        (OurAddress(US, "as given with --ip", "10.0.0.2"), OK, "behind 10.0.0.2"),
+        (NOT_KNOWN, WARN, "10.0.0.2, which nobody outside sees"),
+        (OurAddress(), WARN, "--ip"),
+    ],
+)
+def test_address(ours: OurAddress, level: Level, words: str) -> None:
+    check(judge.address(ours), level, words)
+
+
+@pytest.mark.parametrize(
+    ("helo", "level", "words"),
+    [
+        (HELO, OK, "full name"),
+        ("localhost", FAIL, "everybody's name"),
+        ("localhost.localdomain", FAIL, "everybody's name"),
+        ("probe", FAIL, "not a full name"),
+        ("mail.google.com", FAIL, "a name of google"),
+        ("gmail.com", FAIL, "a name of a mail provider"),
+        ("203.0.113.7", FAIL, "without brackets"),
+        ("[203.0.113.7]", WARN, "is an address"),
+    ],
+)
+def test_helo_name(helo: str, level: Level, words: str) -> None:
+    check(judge.helo_name(helo), level, words)
+
+
+@pytest.mark.parametrize(
+    ("helo", "status", "ips", "ours", "level", "words"),
+    [
+        (HELO, Status.OK, [US], OURS, OK, f"leads to {US}"),
+        (HELO, Status.OK, [OTHER, US], OURS, OK, f"leads to {US}"),
+        (HELO, Status.OK, [OTHER], OURS, FAIL, f"not to {US}"),
+        (HELO, Status.OK, [OTHER], NOT_KNOWN, WARN, "not known"),
+        (HELO, Status.NXDOMAIN, [], OURS, FAIL, f"{HELO} to {US}"),
+        (HELO, Status.NODATA, [], NOT_KNOWN, FAIL, "has no address"),
+        (HELO, Status.SERVFAIL, [], OURS, WARN, "DNS did not say"),
+        (f"[{US}]", Status.NXDOMAIN, [], OURS, OK, "needs no DNS"),
+        (f"[{OTHER}]", Status.NXDOMAIN, [], OURS, FAIL, f"is not {US}"),
+    ],
+)
+def test_helo_address(
+    helo: str, status: Status, ips: list[str], ours: OurAddress, level: Level, words: str
+) -> None:
+    check(judge.helo_address(helo, Names(status, ips), ours), level, words)
+
+
+@pytest.mark.parametrize(
+    ("status", "names", "confirmed", "ours", "level", "words"),
+    [
+        (Status.OK, [HELO], [HELO], OURS, OK, "leads back"),
+        (Status.OK, ["x.test", HELO], [HELO], OURS, OK, "leads back"),
+        (Status.OK, ["x.test"], ["x.test"], OURS, WARN, "Set engine.helo to x.test"),
+        (Status.OK, [HELO], [], OURS, FAIL, "does not lead back"),
+        (Status.NXDOMAIN, [], [], OURS, FAIL, f"Ask whoever gave you {US}"),
+        (Status.TIMEOUT, [], [], OURS, WARN, "DNS did not say"),
+        (Status.NXDOMAIN, [], [], NOT_KNOWN, WARN, "--ip"),
+    ],
+)
+def test_ptr(
+    status: Status,
+    names: list[str],
+    confirmed: list[str],
+    ours: OurAddress,
+    level: Level,
+    words: str,
+) -> None:
+    facts = Names(Status.OK, [US], status, names, confirmed)
+    check(judge.ptr(HELO, facts, ours), level, words)
+
+
+@pytest.mark.parametrize("dns", sorted(Dns))
+def test_mail_from(dns: Dns) -> None:
+    finding = judge.mail_from("probe@us.test", dns)
+    expected = {True: OK, False: FAIL, None: WARN}[dns.can_receive]
+    if dns is Dns.SERVFAIL:  # mail servers that look it up will not find it either
+        expected = FAIL
+    check(finding, expected, "its domain")
+
+
+def test_the_null_sender_is_fine() -> None:
+    check(judge.mail_from("", Dns.NOT_CHECKED), OK, "null sender")
+
+
+@pytest.mark.parametrize(
+    ("result", "level", "words"),
+    [
+        (Result.PASS, OK, f"pass for {US}"),
+        (Result.FAIL, FAIL, f"Put ip4:{US} into"),
+        (Result.SOFTFAIL, FAIL, f"Put ip4:{US} into"),
+        (Result.NEUTRAL, WARN, f"Put ip4:{US} into"),
+        (Result.NONE, WARN, f'"v=spf1 ip4:{US} -all"'),
+        (Result.TEMPERROR, WARN, "Ask again"),
+        (Result.PERMERROR, FAIL, "Mend the record"),
+    ],
+)
+def test_spf(result: Result, level: Level, words: str) -> None:
+    check(judge.spf("us.test", Spf(result, "because"), OURS), level, words)
+
+
+def test_spf_without_an_address() -> None:
+    check(judge.spf("us.test", None, NOT_KNOWN), WARN, "--ip")
+
+
+@pytest.mark.parametrize(
+    ("listing", "level", "words"),
+    [
+        (Listing(State.CLEAN), OK, "is not listed"),
+        (Listing(State.LISTED, "PBL"), FAIL, "https://check.spamhaus.org/"),
+        (Listing(State.REFUSED, "asked through a public resolver"), WARN, "of your own"),
+        (Listing(State.SILENT), WARN, "silent"),
+        (Listing(State.BROKEN), WARN, "Ignore it"),
+        (Listing(State.UNREACHABLE), WARN, "could not be asked"),
+        (None, WARN, "--ip"),
+    ],
+)
+def test_block_list(listing: Listing | None, level: Level, words: str) -> None:
+    check(judge.block_list(BLOCK_LISTS[0], listing, OURS), level, words)
+
+
+@pytest.mark.parametrize(
+    ("ahead_s", "behind_files_s", "level", "words"),
+    [
+        ([2.0], -100.0, OK, "within 30 s"),
+        ([2.0, -9000.0, 1.0], -100.0, OK, "within 30 s"),  # one host's own clock is wrong
+        ([45.0], -100.0, WARN, "45 s ahead"),
+        ([-900.0], -100.0, FAIL, "900 s behind"),
+        ([], -100.0, OK, "no mail host told"),
+        ([], 86_400.0, FAIL, "before files"),
+    ],
+)
+def test_clock(ahead_s: list[float], behind_files_s: float, level: Level, words: str) -> None:
+    hosts = [GREETED, *(replace(GREETED, ahead_s=each) for each in ahead_s)]
+    check(judge.clock(hosts, behind_files_s), level, words)
+
+
+@pytest.mark.parametrize(
+    ("fact", "level", "words"),
+    [
+        (Database("v.db", True, 10**11), OK, "can be written; 100.0 GB free"),
+        (Database("v.db", False, 10**11), OK, "can be made"),
+        (Database("v.db", True, 5 * 10**8), WARN, "Make room"),
+        (Database("v.db", True, 10**6), FAIL, "Make room"),
+        (Database("v.db", True, 10**11, "permission denied"), FAIL, "permission denied"),
+        (Database("v.db", True, 10**11, busy=True), WARN, "lock"),
+        (Database(":memory:", False, None), WARN, "lost when the server stops"),
+    ],
+)
+def test_database(fact: Database, level: Level, words: str) -> None:
+    check(judge.database(fact), level, words)
+
+
+@pytest.mark.parametrize(
+    ("fact", "level", "words"),
+    [
+        (Place("http://127.0.0.1:8025"), OK, "is free"),
+        (Place("http://127.0.0.1:8025", "address in use", ours=True), OK, "Veriplex listens"),
+        (Place("http://127.0.0.1:8025", "address in use"), FAIL, "server.port"),
+    ],
+)
+def test_listening(fact: Place, level: Level, words: str) -> None:
+    check(judge.listening(fact), level, words)
