@@ -259,14 +259,15 @@ class Inquiry:
         if not self._limits.allow_private_networks and not is_global(target.ip):
             self._say(target.host, f"{target.ip} is not a public address: not dialled")
             return _unasked(target, Meaning.NOT_ALLOWED, "not-global")
-        if pause := self._means.standing.pause(target.host):
-            self._say(target.host, pause.text)
-            return _left_alone(target, pause)
         operator = operator_of(target.host)
         pacer = self._means.pacer
         try:
             async with asyncio.timeout(self._share_s(is_last)) as waiting, pacer.slot(operator):
                 waiting.reschedule(None)
+                # Not before the slot: those who waited for it would not know of a pause since.
+                if pause := self._means.standing.pause(target.host):
+                    self._say(target.host, pause.text)
+                    return _left_alone(target, pause)
                 visit = await self._converse(target, is_last, operator)
         except TimeoutError:
             self._say(target.host, "no free connection in time")

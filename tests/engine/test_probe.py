@@ -575,6 +575,14 @@ async def test_a_host_that_keeps_refusing_us_is_left_alone() -> None:
     assert any("paused: a.test" in step.said for step in answers[-1].evidence.transcript)
 
 
+async def test_those_who_wait_for_a_connection_learn_of_the_pause() -> None:
+    async with world({A: Script(banner=BLOCKED)}) as there:
+        answers = await asyncio.gather(*(there.engine.verify(f"u{n}@a.test") for n in range(40)))
+        asked = there.smtp.seen[A].connections
+    assert {(a.verdict, a.reason) for a in answers} == {(Verdict.UNKNOWN, Reason.BLOCKED)}
+    assert asked <= 8  # four refusals, and what was under way beside the last of them
+
+
 async def test_mailboxes_with_a_guard_of_their_own_stop_nobody() -> None:
     host = Script(rcpt=[("^guarded", BLOCKED), *only("user")])
     async with world({A: host}) as there:
