@@ -47,11 +47,23 @@ async def restarted(store: Store, clock: Clock, most: int = 100) -> Answers:
 async def test_what_was_written_is_found_after_a_restart(store: Store) -> None:
     clock = Clock()
     answers = await restarted(store, clock)
-    v = verification("ann@example.com")
+    v = verification("xk29qz@example.com")
     answers.keep("", v, clock() + 100)
     await answers.write()
     again = await restarted(store, clock)
     assert await again.find("", v.address, v.checks) == (v, clock() + 100)
+
+
+async def test_an_answer_of_our_own_finds_its_name_again(store: Store) -> None:
+    clock = Clock()
+    answers = await restarted(store, clock)
+    v = verification("john.smith@example.com")
+    answers.keep("", v, clock() + 100)
+    await answers.write()
+    found = await (await restarted(store, clock)).find("", v.address, v.checks)
+    assert found is not None
+    assert found[0].evidence.person is not None
+    assert found[0].evidence.person.full == "John Smith"
 
 
 @pytest.mark.parametrize(
