@@ -224,11 +224,29 @@ def _engine(address: URL, busy_timeout_s: float) -> AsyncEngine:
         pool_timeout=busy_timeout_s,
         hide_parameters=True,  # addresses and hashes stay out of tracebacks
         # The driver's own notion of when a transaction begins is switched off: see _begin.
-        connect_args={"timeout": busy_timeout_s, "isolation_level": None},
+        connect_args={
+            "timeout": busy_timeout_s,
+            "isolation_level": None,
+            "factory": _Connection,
+        },
     )
     event.listen(engine.sync_engine, "connect", _connected)
     event.listen(engine.sync_engine, "begin", _begin)
     return engine
+
+
+class _Connection(sqlite3.Connection):
+    """Lets go of its transaction when it is closed.
+
+    A cancelled transaction costs its connection, which is closed with statements under way, and
+    such a connection keeps its locks until the last of them is gone (sqlite.org/c3ref/close.html).
+    """
+
+    def close(self) -> None:
+        with contextlib.suppress(sqlite3.ProgrammingError):  # closed before
+            if self.in_transaction:
+                self.rollback()
+        super().close()
 
 
 def _connected(connection: DBAPIConnection, _record: Any) -> None:

@@ -142,6 +142,40 @@ async def test_a_cancelled_write_is_taken_back_and_holds_nobody_up(path: Path, w
         assert await count_milestones(store) == 1
 
 
+@pytest.mark.parametrize("times", [1, 2])
+async def test_a_write_may_be_cancelled_at_any_point(path: Path, times: int) -> None:
+    async with open_store(url_of(path), busy_timeout_s=2) as store:
+
+        async def write(name: str) -> None:
+            async with store.write() as connection:
+                rows = [{"name": f"{name}/{n}", "reached_at": NOW} for n in range(200)]
+                added = await connection.execute(
+                    insert(milestones).returning(milestones.c.name), rows
+                )
+                added.first()
+                await connection.execute(text("SELECT name FROM milestones"))
+
+        turns, whole = 0, 0
+        while not whole:
+            task = asyncio.create_task(write(f"{turns}"))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            for _ in range(times):
+                task.cancel()
+                await asyncio.sleep(0)
+            (outcome,) = await asyncio.gather(task, return_exceptions=True)
+            whole += outcome is None
+            assert outcome is None or isinstance(outcome, asyncio.CancelledError)
+            await add_milestone(store, f"after {turns}")
+            with contextlib.closing(sqlite3.connect(path, timeout=0)) as other:
+                other.execute("BEGIN IMMEDIATE")
+                written = other.execute(
+                    "SELECT count(*) FROM milestones WHERE name LIKE ?", (f"{turns}/%",)
+                ).fetchone()
+            assert written[0] in ((200,) if outcome is None else (0, 200))
+            turns += 1 + turns // 8
+
+
 async def test_two_stores_share_a_file_and_its_writers_queue(path: Path) -> None:
     async with open_store(url_of(path)) as one, open_store(url_of(path)) as two:
         names = [(store, f"{who}{n}") for who, store in (("a", one), ("b", two)) for n in range(50)]
