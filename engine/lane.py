@@ -99,6 +99,8 @@ class Lane:
         self._more = asyncio.Event()
         self._waiting = 0
         self._workers: set[asyncio.Task[None]] = set()
+        self._staff = 0
+        """Workers that are not on their way out."""
         self._places = places
         self._stalls = 0
         self._throttled = 0
@@ -131,10 +133,14 @@ class Lane:
             self._queue.append(group)
         self._more.set()
         wanted = min(self._most_connections, -(-self._waiting // WORTH_A_CONNECTION) or 1)
-        while len(self._workers) < wanted:
-            worker = asyncio.get_running_loop().create_task(self._work())
-            self._workers.add(worker)
-            worker.add_done_callback(self._workers.discard)
+        while self._staff < wanted:
+            self._hire()
+
+    def _hire(self) -> None:
+        worker = asyncio.get_running_loop().create_task(self._work())
+        self._staff += 1
+        self._workers.add(worker)
+        worker.add_done_callback(self._workers.discard)
 
     def _take(self, room: int, *, single: bool) -> list[tuple[Group, Transaction]]:
         """Transactions of at most about `room` recipients from the groups whose turn it is."""
@@ -178,12 +184,18 @@ class Lane:
             while await self._has_work():
                 async with self._means.pacer.slot(self._operator, patient=True), self._places:
                     if self._queue and not await self._visit():
-                        return
+                        break
         except Exception as exc:
             for group in self._drain():
                 group.asker.failed(exc)
+        except asyncio.CancelledError:
+            self._drain()
+            raise
         finally:
+            self._staff -= 1
             self.last_used_s = time.monotonic()
+            if self._queue and not self._staff:
+                self._hire()  # it came while the last one was leaving
 
     async def _visit(self) -> bool:
         """One connection; False if the worker should end."""
@@ -213,7 +225,7 @@ class Lane:
         if throttled:
             self._throttled += 1
             self._means.pacer.complained(self._operator, said.reading.retry_after_s)
-        if len(self._workers) > 1:
+        if self._staff > 1:
             return False  # the others have a connection, or will come here too
         if throttled and self._spoken_to and self._throttled <= MOST_THROTTLED:
             return True

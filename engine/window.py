@@ -106,8 +106,10 @@ class Transaction:
             reading = _read(reply.code, reply.text, recipient)
             heard = Heard(reading, reply.code, reply.text)
             refused += reply.code >= 400
-            if asked is None:
+            if asked is None and not (reading.meaning is Meaning.THROTTLED and accepted):
                 self.control_heard = heard
+            elif asked is None:
+                self.room = self.room or accepted  # and the control is asked again, alone
             elif (
                 reading.meaning in DECIDES
                 or (number == 0 and reading.meaning in DECIDES_ALONE)

@@ -338,3 +338,32 @@ async def test_giving_up_in_the_middle_closes_the_connection(verb: str) -> None:
         await asyncio.gather(talking, return_exceptions=True)
         pause.go_on.set()
         await asyncio.wait_for(smtp.seen[HOST].idle.wait(), 1)
+
+
+EXCHANGE = (b"MAIL FROM:<probe@test>", b"RCPT TO:<user@a.test>", b"RCPT TO:<b@a.test>", b"RSET")
+
+
+@pytest.mark.parametrize(
+    ("script", "codes", "ended", "writes"),
+    [
+        (Script(), [250, 250, 250, 250], None, 1),
+        (Script(extensions=()), [250, 250, 250, 250], None, 4),
+        (Script(on={"MAIL": "550 no"}), [550, 250, 250, 250], None, 1),
+        (Script(on={"MAIL": "550 no"}, extensions=()), [550], None, 1),
+        (Script(rcpt=[("^user", ("421 bye", CLOSE))]), [250, 421], Meaning.DROPPED, 1),
+        (Script(rcpt=[("^user", CLOSE)]), [250], Meaning.DROPPED, 1),
+        (Script(rcpt=[("^user", CLOSE)], extensions=()), [250], Meaning.DROPPED, 2),
+        (Script(rcpt=[("^user", HANG)]), [250], Meaning.TIMED_OUT, 1),
+        (Script(rcpt=[("^user", Raw(b"what?\r\n"))]), [250], Meaning.NOT_SMTP, 1),
+    ],
+)
+async def test_many_commands_are_exchanged_at_once(
+    script: Script, codes: list[int], ended: Meaning | None, writes: int
+) -> None:
+    async with fake_smtp({HOST: script}) as smtp, conversation(smtp) as talk:
+        before = len(smtp.seen[HOST].chunks)
+        replies, how = await talk.exchange(EXCHANGE, 0.3)
+        assert [reply.code for reply in replies] == codes
+        assert how is ended
+        assert len(smtp.seen[HOST].chunks) - before == writes
+        assert talk.usable is (ended is None)

@@ -170,3 +170,28 @@ def test_quiet_operators_are_forgotten_before_there_are_too_many() -> None:
     pacer.complained("one more", 1)
     assert pacer.wait_s("still resting") > 0
     assert len(pacer) <= MAX_GATES
+
+
+async def test_the_patient_go_when_nobody_else_waits() -> None:
+    pacer = Pacer(1, Clock())
+    order: list[str] = []
+
+    async def visit(name: str, *, patient: bool) -> None:
+        async with pacer.slot("operator", patient=patient):
+            order.append(name)
+            await turns()
+
+    async with pacer.slot("operator", patient=True):
+        assert not pacer.wanted("operator")
+        waiting = [
+            asyncio.create_task(visit(name, patient=name.startswith("list")))
+            for name in ("list 1", "list 2", "single 1", "single 2")
+        ]
+        await turns()
+        assert pacer.wanted("operator")
+        waiting[0].cancel()
+        await turns()
+    await asyncio.gather(*waiting, return_exceptions=True)
+    assert order == ["single 1", "single 2", "list 2"]
+    assert not pacer.wanted("operator")
+    assert not pacer.wanted("another")

@@ -71,6 +71,12 @@ class Script:
     """Say 220 to STARTTLS, then babble."""
     most_connections: int = 1000
     """More at a time get 421 4.7.0."""
+    most_recipients: int = 1000
+    """More in a transaction get 452 4.5.3."""
+    most_transactions: int = 1000
+    """More on a connection get `421 4.7.0`."""
+    most_errors: int = 1000
+    """After more on a connection it is closed with 421 4.7.0."""
 
 
 @dataclass(slots=True)
@@ -164,6 +170,7 @@ class _Session:
         self.writer = writer
         self.encrypted = False
         self.mail = False
+        self.transactions = self.accepted = self.errors = 0
 
     async def run(self) -> None:
         if self.seen.open > self.script.most_connections:
@@ -201,6 +208,10 @@ class _Session:
             await self.act(("221 2.0.0 Bye", CLOSE))
         elif verb in ("MAIL", "RSET", "HELO"):
             self.mail = verb == "MAIL"
+            self.transactions += self.mail
+            self.accepted = 0
+            if self.transactions > self.script.most_transactions:
+                await self.act(("421 4.7.0 Too many transactions", CLOSE))
             await self.act("250 2.0.0 Ok")
         else:
             await self.act("502 5.5.2 Command not recognized")
@@ -212,6 +223,9 @@ class _Session:
         if not self.mail:
             await self.act("503 5.5.1 need MAIL first")
             return
+        if self.accepted >= self.script.most_recipients:
+            await self.act("452 4.5.3 Error: too many recipients")
+            return
         found = re.search(r"<(.*)>", command)
         address = found[1] if found else ""
         times = self.seen.recipients.get(address, 0)
@@ -220,9 +234,15 @@ class _Session:
             if re.search(pattern, address):
                 if isinstance(action, list):
                     action = action[min(times, len(action) - 1)]
-                await self.act(action)
-                return
-        await self.act("550 5.1.1 No such user")
+                break
+        else:
+            action = "550 5.1.1 No such user"
+        refused = str(action[0] if isinstance(action, tuple) else action)[:1] in "45"
+        self.errors += refused
+        self.accepted += not refused
+        if self.errors > self.script.most_errors:
+            await self.act(("421 4.7.0 Error: too many errors", CLOSE))
+        await self.act(action)
 
     async def start_tls(self) -> None:
         if "STAR" in self.script.on:
