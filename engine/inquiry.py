@@ -61,6 +61,8 @@ class Limits:
     connect_timeout_s: float
     command_timeout_s: float
     greylist_pauses_s: tuple[float, ...]
+    listed: bool = False
+    """Asked for a list: whoever waits for one address goes first."""
 
 
 class Deadline:
@@ -262,7 +264,10 @@ class Inquiry:
         operator = operator_of(target.host)
         pacer = self._means.pacer
         try:
-            async with asyncio.timeout(self._share_s(is_last)) as waiting, pacer.slot(operator):
+            async with (
+                asyncio.timeout(self._share_s(is_last)) as waiting,
+                pacer.slot(operator, listed=self._limits.listed),
+            ):
                 waiting.reschedule(None)
                 # Not before the slot: those who waited for it would not know of a pause since.
                 if pause := self._means.standing.pause(target.host):

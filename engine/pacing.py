@@ -27,9 +27,14 @@ class _Gate:
     active: int = 0
     spacing_s: float = 0.0
     not_before: float = 0.0
-    waiting: deque[asyncio.Future[None]] = field(default_factory=deque)
+    singles: deque[asyncio.Future[None]] = field(default_factory=deque)
+    listed: deque[asyncio.Future[None]] = field(default_factory=deque)
     patient: deque[asyncio.Future[None]] = field(default_factory=deque)
-    """Those who wait until nobody else does."""
+
+    @property
+    def queues(self) -> tuple[deque[asyncio.Future[None]], ...]:
+        """Whoever waits, in the order of their turn."""
+        return self.singles, self.listed, self.patient
 
 
 class Pacer:
@@ -59,16 +64,20 @@ class Pacer:
     def wanted(self, operator: str) -> bool:
         """Whether somebody who is not patient waits for a slot of `operator`."""
         gate = self._gates.get(operator)
-        return gate is not None and bool(gate.waiting)
+        return gate is not None and bool(gate.singles or gate.listed)
 
     @asynccontextmanager
-    async def slot(self, operator: str, *, patient: bool = False) -> AsyncIterator[None]:
+    async def slot(
+        self, operator: str, *, listed: bool = False, patient: bool = False
+    ) -> AsyncIterator[None]:
         """A place for one connection; waits for its turn, as long as the caller lets it.
 
-        The patient get theirs when nobody else waits, and should look at `wanted` meanwhile.
+        Whoever asks about a single address for somebody who waits comes first, then who asks
+        about a `listed` one. The patient, who keep their place for many addresses, get it when
+        nobody else waits, and should look at `wanted` meanwhile.
         """
         gate = self._gate(operator)
-        await self._enter(gate, gate.patient if patient else gate.waiting)
+        await self._enter(gate, 2 if patient else int(listed))
         try:
             pause_s = gate.not_before - self._clock()
             if gate.spacing_s:
@@ -108,14 +117,15 @@ class Pacer:
     def _forget_quiet_ones(self) -> None:
         now = self._clock()
         for operator, gate in list(self._gates.items()):
-            quiet = not gate.active and not gate.waiting and not gate.patient
+            quiet = not gate.active and not any(gate.queues)
             if quiet and gate.not_before <= now:
                 del self._gates[operator]
 
-    async def _enter(self, gate: _Gate, queue: deque[asyncio.Future[None]]) -> None:
-        if gate.active < int(gate.limit) and not gate.waiting and not queue:
+    async def _enter(self, gate: _Gate, rank: int) -> None:
+        if gate.active < int(gate.limit) and not any(gate.queues[: rank + 1]):
             gate.active += 1
             return
+        queue = gate.queues[rank]
         turn = asyncio.get_running_loop().create_future()
         queue.append(turn)
         try:
@@ -131,8 +141,8 @@ class Pacer:
 
     @staticmethod
     def _wake(gate: _Gate) -> None:
-        while (gate.waiting or gate.patient) and gate.active < int(gate.limit):
-            turn = (gate.waiting or gate.patient).popleft()
+        while gate.active < int(gate.limit) and (queue := next(filter(None, gate.queues), None)):
+            turn = queue.popleft()
             if not turn.done():
                 gate.active += 1
                 turn.set_result(None)

@@ -161,7 +161,7 @@ class ProbeEngine:
         answered by then is left out.
         """
         if self._bulk is None:
-            limits = replace(self._means.limits, greylist_pauses_s=())
+            limits = replace(self._means.limits, greylist_pauses_s=(), listed=True)
             means = replace(self._means, limits=limits)
             self._bulk = Bulk(
                 means,

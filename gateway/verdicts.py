@@ -78,6 +78,11 @@ class Verdicts:
         self._max_in_flight = max_in_flight
         self._in_flight: dict[tuple[_Key, bool], asyncio.Task[Verification]] = {}
 
+    @property
+    def in_flight(self) -> int:
+        """Single verifications that somebody waits for."""
+        return len(self._in_flight)
+
     def known(
         self, address: Address, checks: Checks, shares: str = ""
     ) -> tuple[Verification, int] | None:

@@ -28,7 +28,8 @@ from gateway.verdicts import Verdicts
 log = logging.getLogger(__name__)
 
 MOST_ADDRESSES = 8_000
-"""Under way, before no further piece is claimed of a batch that has one under way."""
+"""Under way, before no further piece is claimed of a batch that has one under way. So many while
+nobody waits for a single verification; half of it beside one, a third beside two, and so on."""
 MOST_PIECES = 64
 """Under way at all."""
 WRITE_EVERY_S = 0.5
@@ -78,11 +79,7 @@ class Runner:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Work while inside; on leaving, write what is known and give the rest back.
-
-        Only verifications are cancelled then, never a transaction: the database would stay
-        locked by what is left of it.
-        """
+        """Work while inside; on leaving, write what is known and give the rest back."""
         self._stopped = asyncio.get_running_loop().create_future()
         task = asyncio.create_task(self._run(self._stopped))
         try:
@@ -125,7 +122,8 @@ class Runner:
     async def _next(self) -> Claim | None:
         if self._pieces.total() >= MOST_PIECES:
             return None
-        busy = tuple(self._pieces) if self._addresses >= MOST_ADDRESSES else ()
+        most = MOST_ADDRESSES // (1 + self._verdicts.in_flight)
+        busy = tuple(self._pieces) if self._addresses >= most else ()
         return await self._queue.claim(self._holder, only_idle=busy)
 
     async def _patience_s(self) -> float:

@@ -44,7 +44,6 @@ class Sweeper:
         self._dialects = dialects
         self._clock = clock
         self._wake = asyncio.Event()
-        self._stopping = False
 
     def wake(self) -> None:
         """Something was deleted."""
@@ -53,25 +52,22 @@ class Sweeper:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Sweep now and then while inside."""
-        self._stopping = False
         task = asyncio.create_task(self._run())
         try:
             yield
         finally:
-            # to the end of what it is at: a cancelled transaction leaves the database locked
-            self._stopping = True
-            self._wake.set()
-            await task
+            # what is half swept is swept on at the next start
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
 
     async def _run(self) -> None:
-        while not self._stopping:
+        while True:
             self._wake.clear()
             try:
                 await self.sweep()
             except StoreError as exc:
                 log.warning("nothing can be cleared away", extra={"why": str(exc)})
-            if self._stopping:
-                return
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(EVERY_S):
                     await self._wake.wait()
@@ -82,8 +78,6 @@ class Sweeper:
         async with self._store.read() as connection:
             expired = (await connection.execute(self._expired(now))).all()
         for batch in expired:
-            if self._stopping:
-                return 0
             forgets = (
                 batch.state in tuple(Hidden) or rules_of(self._dialects[batch.dialect]).forgets
             )

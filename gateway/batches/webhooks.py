@@ -80,8 +80,7 @@ class Courier:
         try:
             yield
         finally:
-            # posts are given up, transactions are not: one that is cancelled leaves the
-            # database locked
+            # posts are given up, and are due again at once
             self._stopped.set_result(None)
             self._wake.set()
             await task

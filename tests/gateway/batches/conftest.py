@@ -83,6 +83,7 @@ class Bench:
     desk: Desk
     clock: Clock
     verifier: Scripted
+    verdicts: Verdicts
     posts: list[tuple[str, bytes]]
     replies: list[str]
     told: defaultdict[str, asyncio.Event]
@@ -138,6 +139,7 @@ async def open_bench(
         told[url].set()
         return replies.pop(0) if replies else ""
 
+    verdicts = Verdicts(verifier, ttl_s=dict.fromkeys(Verdict, 60), clock=clock)
     async with (
         open_store(url) as store,
         open_accounts(store, DIALECTS, clock=clock) as accounts,
@@ -146,7 +148,7 @@ async def open_bench(
             accounts,
             DIALECTS,
             verifier,
-            Verdicts(verifier, ttl_s=dict.fromkeys(Verdict, 60), clock=clock),
+            verdicts,
             retries_s=RETRIES_S,
             allow_private_networks=False,
             base_url=lambda: "http://veriplex.test",
@@ -155,7 +157,7 @@ async def open_bench(
             post=post,
         ) as desk,
     ):
-        yield Bench(store, accounts, desk, clock, verifier, posts, replies, told)
+        yield Bench(store, accounts, desk, clock, verifier, verdicts, posts, replies, told)
 
 
 @pytest.fixture(params=["memory", "file"])

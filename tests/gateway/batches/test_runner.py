@@ -10,9 +10,10 @@ import pytest
 
 from adapters.dialect import Problem, ProblemKind
 from adapters.jobs import Entry, Job, JobState, StartJob, SubmitJob
-from engine.model import Checks, Reason
+from engine import syntax
+from engine.model import Checks, Reason, Verification
 from gateway.batches.intake import CHUNK, SLAB
-from gateway.batches.runner import TRIES
+from gateway.batches.runner import MOST_ADDRESSES, TRIES
 from gateway.batches.verifier import OnResult
 from gateway.store import StoreError
 from tests.gateway.batches.conftest import BY_NAME, RETRIES_S, Bench, Scripted, open_bench
@@ -209,3 +210,48 @@ async def test_a_full_disk_is_an_error_before_the_answer(bench: Bench) -> None:
         await connection.exec_driver_sql("PRAGMA max_page_count = 1000000")
     await bench.desk.drain()
     assert bench.verifier.asked == []
+
+
+class Holding(Scripted):
+    """Starts on everything and ends with nothing, until it may."""
+
+    def __init__(self, *, enough: int) -> None:
+        super().__init__()
+        self.may, self.reached = asyncio.Event(), asyncio.Event()
+        self.enough = enough
+        self.under_way = 0
+
+    async def verify(
+        self, text: str, checks: Checks = Checks(), deadline_s: float | None = None
+    ) -> Verification:
+        await self.may.wait()
+        return await super().verify(text, checks)
+
+    async def verify_many(
+        self, texts: Sequence[str], checks: Checks, *, on_result: OnResult
+    ) -> None:
+        self.under_way += len(texts)
+        if self.under_way >= self.enough:
+            self.reached.set()
+        await self.may.wait()
+        await super().verify_many(texts, checks, on_result=on_result)
+
+
+@pytest.mark.parametrize(
+    ("singles", "under_way"), [(0, MOST_ADDRESSES), (1, MOST_ADDRESSES // 2), (20, CHUNK)]
+)
+async def test_single_verifications_leave_batches_less_room(singles: int, under_way: int) -> None:
+    verifier = Holding(enough=under_way)
+    async with open_bench("sqlite:///:memory:", verifier=verifier) as bench:
+        caller = await bench.caller()
+        asked = [syntax.parse(f"single{number}@example.com") for number in range(singles)]
+        waiting = [bench.verdicts.find_out(address, Checks()) for address in asked]
+        emails = [f"a{n}@example.com" for n in range(MOST_ADDRESSES + CHUNK)]
+        job = await bench.submit(caller, emails)
+        async with bench.desk.runner.running():
+            await verifier.reached.wait()
+            for _ in range(10):  # of what could be claimed meanwhile
+                await bench.show(caller, job)
+            assert verifier.under_way == under_way
+            verifier.may.set()
+            await asyncio.gather(*waiting)
