@@ -35,8 +35,12 @@ OPENING_ROOM = 8
 """Addresses of a domain that are asked with its control, before all others."""
 QUICK_S, SLOW_S = 0.5, 2.0
 """Windows that take less are doubled, that take more are halved."""
-PATIENCE_OF_HOSTS = 10
-"""Refused recipients on a connection before some servers slow down (Postfix's soft limit)."""
+PATIENCE_OF_HOSTS = 9
+"""Refused recipients on a connection before some servers slow down (Postfix: at the tenth)."""
+KEPT_IN_HAND = 2
+"""Of these, not to be used up: a window for one more recipient is not worth its while."""
+SLOWED_S = 0.8
+"""What a window takes at least where replies are held back (Postfix: by a second each)."""
 TESTED_WITH = 2
 """Recipients asked beyond that, once, to see whether this server does."""
 TRUST = 20
@@ -59,6 +63,8 @@ class Manners:
     """Refused recipients on one connection."""
     tested: bool = False
     """Whether it is known what happens beyond that."""
+    testing: bool = False
+    """Whether a connection is about to find out."""
     transaction: int = UNLIMITED
     """Recipients in one transaction."""
     refuses: float = 0.0
@@ -75,6 +81,7 @@ class _Use:
     asked: int = 0
     refused: int = 0
     transactions: int = 0
+    testing: bool = False
 
 
 class Lane:
@@ -272,44 +279,51 @@ class Lane:
     async def _talk(self, conversation: Conversation) -> None:
         use = _Use()
         single = not conversation.offers("pipelining")
-        while conversation.usable and await self._has_work():
-            if self._means.pacer.wanted(self._operator):
-                return
-            room = self._room(use)
-            if room < 1:
-                return
-            window = self._take(room, single=single)
-            if not window:
-                continue
-            try:
-                goes_on = await self._exchange(conversation, window, use)
-            except Exception as exc:
-                for group, _ in window:
-                    group.asker.failed(exc)
-                raise
-            if not goes_on:
-                return
+        try:
+            while conversation.usable and await self._has_work():
+                if self._means.pacer.wanted(self._operator):
+                    return
+                room = self._room(use)
+                if room < 1:
+                    return
+                window = self._take(room, single=single)
+                if window and not await self._exchange(conversation, window, use):
+                    return
+        finally:
+            if use.testing:
+                self._manners.testing = False
 
     def _room(self, use: _Use) -> int:
         """How many recipients the next window may have; 0 for none on this connection."""
         manners = self._manners
         left = min(manners.room, self._per_connection - use.asked)
         patience = manners.patience - use.refused
-        if patience < 1:
-            if manners.tested:
+        if patience < min(KEPT_IN_HAND, manners.patience):
+            if manners.tested or (manners.testing and not use.testing):
                 return 0
+            use.testing = manners.testing = True
             return min(left, TESTED_WITH)
         if not manners.tested:
             # A list may begin with the good ones: a window full of bad ones must not cost much.
             left = min(left, max(patience + TESTED_WITH, manners.accepted // TRUST))
         if manners.refuses > 0:
-            left = min(left, max(1, round(patience / max(2 * manners.refuses, 0.05))))
+            left = min(left, max(patience, round(patience / (3 * manners.refuses))))
         return left
 
     async def _exchange(
         self, conversation: Conversation, window: list[tuple[Group, Transaction]], use: _Use
     ) -> bool:
         """Ask a window; False if the connection should not be used again."""
+        try:
+            return await self._ask(conversation, window, use)
+        except Exception as exc:
+            for group, _ in window:
+                group.asker.failed(exc)
+            raise
+
+    async def _ask(
+        self, conversation: Conversation, window: list[tuple[Group, Transaction]], use: _Use
+    ) -> bool:
         mail = b"MAIL FROM:<" + self._means.identity.sender.encode() + b">"
         commands: list[bytes] = []
         fresh = use.transactions == 0
@@ -385,8 +399,10 @@ class Lane:
             manners.patience = max(1, min(manners.patience, total - 1))
             manners.tested = True
         elif not manners.tested and total > manners.patience:
-            manners.tested = True
-            if took_s < QUICK_S:
+            if took_s > SLOWED_S:
+                manners.tested = True
+            elif total > manners.patience + TESTED_WITH:
+                manners.tested = True
                 manners.patience = UNLIMITED
         if broken or took_s > SLOW_S:
             manners.room = max(1, manners.room // 2)
