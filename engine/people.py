@@ -18,6 +18,8 @@ import math
 import re
 import unicodedata
 from collections import defaultdict
+from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from engine.lexicon import Lexicon, fold, lexicon
@@ -79,7 +81,12 @@ def guess(local: str) -> Person | None:
     The accuracy is the chance that first and last name are both right; a first or last name
     alone counts for half, so that it never exceeds 0.5.
     """
-    words = words_of(local)
+    return _person(tuple(words_of(local)))
+
+
+@lru_cache(4096)
+def _person(words: tuple[Word, ...]) -> Person | None:
+    # kept, since the same words come again with other digits or at another domain
     offer = best_offer(words)
     if offer is None or offer.accuracy < LEAST_ACCURACY:
         return None
@@ -148,7 +155,7 @@ def _hyphenated(words: list[Word], gaps: list[str]) -> list[Word]:
 Answer = tuple[str | None, str | None]
 
 
-def best_offer(words: list[Word]) -> Offer | None:
+def best_offer(words: Sequence[Word]) -> Offer | None:
     """Weighs all readings of the words; the names are keys of the lexicon."""
     if not words:
         return None

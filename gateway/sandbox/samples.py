@@ -7,11 +7,11 @@ stays what it is across releases unless the changelog says otherwise.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from hashlib import blake2b
 from secrets import randbits
+from typing import Any
 
 from engine import syntax
 from engine.known import known
@@ -57,10 +57,10 @@ VERIFIED_AT = datetime(2026, 1, 1, tzinfo=UTC)
 """When samples say that they were found out, so that two of them are the same to the byte. A
 sandbox whose clock was moved says its own time instead."""
 
-KEPT = 2048
-"""Samples kept, of those asked for last."""
-LONGEST_KEPT = 320
-"""Characters of an address whose sample is kept; what is longer is none."""
+KEPT = 10_240
+"""Samples kept, of those asked for last; each takes about 1 KB."""
+LONGEST_KEPT = 128
+"""Characters of an address whose sample is kept."""
 
 
 class Samples:
@@ -81,10 +81,7 @@ class Samples:
         address = syntax.parse(text)
         drawn = self._draw(dialect, address)
         sample = self._sample(address, drawn, magical)
-        evidence = _evidence(address, sample, checks)
-        if sample is ACCEPT_ALL and not checks.catch_all and not (magical and magic(address)):
-            # `accept-all@` alone tells it unasked
-            evidence = replace(evidence, catch_all=None)
+        evidence = _evidence(address, sample, checks, magical and magic(address) is not None)
         return Verification(
             address=address,
             verdict=sample.verdict,
@@ -116,41 +113,38 @@ class Samples:
         raise AssertionError("the shares add up to a hundred")
 
 
-def _evidence(address: Address, sample: Sample, checks: Checks) -> Evidence:
-    """The address's own facts, and the sample's."""
+def _evidence(address: Address, sample: Sample, checks: Checks, named: bool) -> Evidence:
+    """The address's own facts, and the sample's; `named` says that the address asked for it."""
     if not address.valid:
         return Evidence()
-    own = known(address)
-    if not sample.domain_exists:
-        return replace(own, dns=Dns.NXDOMAIN, **sample.sets)
-    host = MxHost(f"mx.{address.ascii_domain}", 10)
-    spoken = sample.meaning in CODES
-    facts = replace(
-        own,
-        dns=Dns.MX,
-        mx=(host,),
-        spf=True,
-        dmarc=True,
-        smtp=_smtp(sample.meaning, host.host),
-        # null to who did not ask, and where no server said anything
-        catch_all=False if checks.catch_all and spoken else None,
-    )
-    return replace(facts, **sample.sets)
+    facts = dict(_facts(address.ascii_domain, sample.meaning) if sample.domain_exists else NOWHERE)
+    facts |= sample.sets
+    # `accept-all@` alone tells it unasked; null where no server said anything
+    if sample.meaning in CODES and not named:
+        facts["catch_all"] = (sample is ACCEPT_ALL) if checks.catch_all else None
+    elif sample.meaning in CODES and checks.catch_all:
+        facts.setdefault("catch_all", False)
+    return known(address, **facts)
 
 
-def _smtp(meaning: Meaning | None, host: str) -> Smtp | None:
-    if meaning is None:
-        return None
+NOWHERE: Mapping[str, Any] = {"dns": Dns.NXDOMAIN}
+
+
+@lru_cache(1024)
+def _facts(domain: str, meaning: Meaning | None) -> Mapping[str, Any]:
+    """What the imagined DNS and mail server of a domain say."""
+    host = MxHost(f"mx.{domain}", 10)
     code, enhanced = CODES.get(meaning, (None, None))
-    return Smtp(
+    smtp = meaning and Smtp(
         meaning=meaning,
         stage=Stage.RCPT if code else Stage.CONNECT,
         connected=code is not None,
-        host=host,
+        host=host.host,
         code=code,
         enhanced=enhanced,
         latency_ms=100 if code else None,
     )
+    return {"dns": Dns.MX, "mx": (host,), "spf": True, "dmarc": True, "smtp": smtp}
 
 
 CODES: Mapping[Meaning | None, tuple[int, str]] = {
