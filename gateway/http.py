@@ -54,6 +54,8 @@ PREFLIGHT_HEADERS = (
 
 NO_ANSWER = Answer(None)
 FROM_SANDBOX = Answer(None, source="sandbox")
+REPEATED = object()
+"""Stands for samples in the memo: the same question has the same one again."""
 
 STATUS_OF_ACCOUNT = {
     "suspended": ProblemKind.SUSPENDED,
@@ -98,7 +100,8 @@ class VendorApp:
         try:
             reply = await self._exchange(x, receive)
             if self._sandbox.logs(x.caller):
-                self._sandbox.log.add(x.logged(self._sandbox.clock(), reply))
+                now = self._sandbox.clocks.now(x.scope)
+                self._sandbox.log.add(x.logged(now, reply))
             if x.effects is not None:
                 send = faulty(send, receive, scope, x.effects)
             await _send(send, reply, x)
@@ -140,7 +143,8 @@ class VendorApp:
             assert x.endpoint is not None
             x.simulated = exc.word
             assert x.request is not None
-            x.problem = problem_of(exc.word, dialect, x.request, x.endpoint, self._sandbox.clock())
+            now = self._sandbox.clocks.now(x.scope)
+            x.problem = problem_of(exc.word, dialect, x.request, x.endpoint, now)
         except Unreadable as exc:
             x.problem = Problem(ProblemKind.UNREADABLE, str(exc))
         except Disconnected:
@@ -175,6 +179,9 @@ class VendorApp:
             await self._strike(x, endpoint)
         key = self._memo.key(dialect.name, endpoint, request)
         kept = None if key is None else self._memo.get(key)
+        if kept is not None and kept.outcome is REPEATED and self._sandbox.repeats(x.caller):
+            x.op = kept.op
+            return kept.reply
         x.op = endpoint.read(request) if kept is None else kept.op
         x.answer = await self._service.run(dialect, x.caller, x.op)
         outcome = x.answer.outcome
@@ -182,7 +189,8 @@ class VendorApp:
             return kept.reply
         reply = endpoint.write(x.op, outcome)
         if key is not None and isinstance(x.op, Verify):
-            return self._memo.keep(key, x.op, outcome, reply)
+            known_by = REPEATED if self._sandbox.repeats(x.caller) else outcome
+            return self._memo.keep(key, x.op, known_by, reply)
         return reply
 
     async def _authenticate(self, dialect: Dialect, credential: str | None) -> Caller:
@@ -211,9 +219,8 @@ class VendorApp:
 
     async def _strike(self, x: _Exchange, endpoint: Endpoint[Any]) -> None:
         """Let the faults that are set do their work. Raises `Problem` and `Simulated`."""
-        scope = None if x.caller is None else x.caller.scope
         dialect = x.place.dialect.name
-        effects = await self._sandbox.faults.strike(scope, dialect, endpoint.name)
+        effects = await self._sandbox.faults.strike(x.scope, dialect, endpoint.name)
         if effects is None:
             return
         x.effects = effects
@@ -267,13 +274,18 @@ class _Exchange:
         self.answer = NO_ANSWER
         self.request: WireRequest | None = None
 
+    @property
+    def scope(self) -> int | None:
+        """Whose request it is, once that is known."""
+        return None if self.caller is None else self.caller.scope
+
     def logged(self, now: float, reply: WireReply | StreamReply) -> Exchange:
         """As the request log keeps it."""
         problem = self.problem
         return Exchange(
             id=0,
             at=now,
-            scope=self.caller.scope if self.caller else None,
+            scope=self.scope,
             dialect=self.place.dialect.name,
             operation=self.endpoint.name if self.endpoint else "",
             method=self.method,

@@ -1,7 +1,7 @@
 """Requests read and answers written before: dialects are pure, so that it need not be done twice.
 
 A request is known by what reading it may depend on, and its reply stands as long as the outcome
-is the very same object. Small ones alone are kept, the latest `MOST` of them.
+is the very same object. Small ones alone are kept: the latest `MOST`, up to `MOST_BYTES` together.
 """
 
 from __future__ import annotations
@@ -12,7 +12,11 @@ from typing import Any, NamedTuple
 from adapters.dialect import Endpoint, Operation
 from adapters.wire import StreamReply, WireReply, WireRequest
 
-MOST = 2_048
+MOST = 10_240
+MOST_BYTES = 16 * 1024 * 1024
+"""Of requests and replies."""
+OVERHEAD = 600
+"""Bytes that an entry takes besides, about."""
 LARGEST_REQUEST = 1_024
 """Bytes of query string and body."""
 LARGEST_REPLY = 4_096
@@ -36,6 +40,7 @@ class Kept(NamedTuple):
 
     op: Operation
     outcome: object
+    """Or what stands for all those that would be the same."""
     reply: WireReply
 
 
@@ -44,6 +49,7 @@ class Memo:
 
     def __init__(self) -> None:
         self._kept: dict[Key, Kept] = {}
+        self._bytes = 0
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -71,9 +77,20 @@ class Memo:
         """Keep a reply if it is small; the reply, or its copy that is kept."""
         if not isinstance(reply, WireReply) or len(reply.body) > LARGEST_REPLY:
             return reply
-        if len(self._kept) >= MOST:
-            del self._kept[next(iter(self._kept))]
+        self._forget(key)
         # copied, since the encoder's buffers are far larger than what is in them
         reply = replace(reply, body=bytes(memoryview(reply.body)))
-        self._kept[key] = Kept(op, outcome, reply)
+        self._kept[key] = kept = Kept(op, outcome, reply)
+        self._bytes += _size(key, kept)
+        while len(self._kept) > MOST or self._bytes > MOST_BYTES:
+            self._forget(next(iter(self._kept)))
         return reply
+
+    def _forget(self, key: Key) -> None:
+        kept = self._kept.pop(key, None)
+        if kept is not None:
+            self._bytes -= _size(key, kept)
+
+
+def _size(key: Key, kept: Kept) -> int:
+    return OVERHEAD + len(key.query_string) + len(key.body) + len(kept.reply.body)

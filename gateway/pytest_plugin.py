@@ -36,7 +36,6 @@ class Sandbox:
         """By dialect, as each vendor's documentation ends it."""
         self.keys: dict[str, str] = self._call("POST", "keys")["keys"]
         """By dialect; nobody else has them."""
-        self._moved = False
 
     @property
     def _key(self) -> str:
@@ -74,16 +73,13 @@ class Sandbox:
         self._call("DELETE", "faults", key=self._key)
 
     def clock(self, **change: object) -> str:
-        """Set the clock (`at`, `advance_s`, `frozen`) of the whole sandbox; what it shows."""
-        self._moved = True
-        return str(self._call("POST", "clock", change)["now"])
+        """Set these keys' clock (`at`, `advance_s`, `frozen`), until the test is over; what it
+        shows."""
+        return str(self._call("POST", "clock", change, key=self._key)["now"])
 
     def reset(self) -> None:
-        """Forget what belongs to these keys, and set the clock right if it was moved here."""
+        """Forget what belongs to these keys; their clock shows the right time again."""
         self._call("POST", "reset", key=self._key)
-        if self._moved:
-            self._call("DELETE", "clock")
-            self._moved = False
 
     def _call(self, method: str, path: str, body: object = None, **query: object) -> dict[str, Any]:
         url = f"{self.url}/veriplex/v1/{path}?{urlencode(query)}"
@@ -114,7 +110,7 @@ def veriplex_sandbox_url() -> Iterator[str]:
 
 @pytest.fixture
 def veriplex_sandbox(veriplex_sandbox_url: str) -> Iterator[Sandbox]:
-    """A sandbox with keys, a log and faults of this test's own."""
+    """A sandbox with keys, a log, faults and a clock of this test's own."""
     sandbox = Sandbox(veriplex_sandbox_url)
     yield sandbox
     sandbox.reset()

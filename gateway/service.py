@@ -98,7 +98,7 @@ class Service:
             case ShowPlans(), _:
                 return Answer(dialect.plans)
             case Verify(), Caller(test=True):
-                return Answer(self._sandbox.verify(dialect, op), source="sandbox")
+                return Answer(self._sandbox.verify(dialect, caller, op), source="sandbox")
             case JobOperation(), Caller(test=True):
                 outcome = await self._sandbox.run_job(dialect, caller, op)
                 return Answer(outcome, source="sandbox")

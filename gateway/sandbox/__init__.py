@@ -14,13 +14,13 @@ from adapters.dialect import Dialect, Problem, ProblemKind, Verify
 from adapters.jobs import JobOperation, JobRows, ReadRows
 from engine.model import Verification
 from gateway.caller import Caller
-from gateway.sandbox.clock import AdjustableClock
+from gateway.sandbox.clock import Clocks
 from gateway.sandbox.faults import Faults
 from gateway.sandbox.jobs import SandboxJobs
 from gateway.sandbox.keys import TestKeys
 from gateway.sandbox.magic import MAGIC_DOMAIN, SLOW
 from gateway.sandbox.requests import RequestLog
-from gateway.sandbox.samples import Samples
+from gateway.sandbox.samples import RANDOM_SEED, Samples
 from gateway.sandbox.simulate import PROBLEM_WORDS, Simulated, word_of_email
 from gateway.sandbox.webhooks import Webhooks
 
@@ -31,7 +31,7 @@ class Sandbox:
     """Answers for test keys.
 
     `alone` says that the whole server is a sandbox: everybody may control it, every request is
-    logged, and `clock` is the whole server's and can be moved.
+    logged, and `clock` is the whole server's, and can be moved if it is an `AdjustableClock`.
     """
 
     def __init__(
@@ -48,17 +48,14 @@ class Sandbox:
         self.url = url
         """Of the server, for links."""
         self.alone = alone
-        self.clock = clock
-        self.adjustable = clock if isinstance(clock, AdjustableClock) else None
-        """The clock, where it can be moved."""
+        self.clocks = Clocks(clock)
         self.log = RequestLog()
-        self.faults = Faults(clock)
-        self.webhooks = Webhooks(self.faults, clock)
+        self.faults = Faults(self.clocks)
+        self.webhooks = Webhooks(self.faults, self.clocks)
         self._samples = Samples(seed)
         # beside live keys nothing is sent for test keys, since anybody may have those
-        self.jobs = SandboxJobs(self._samples, clock, self.webhooks.expect if alone else None)
-        if self.adjustable is not None:
-            self.adjustable.watch(self.webhooks.wake)
+        self.jobs = SandboxJobs(self._samples, self.clocks, self.webhooks.expect if alone else None)
+        self.clocks.watch(self.webhooks.wake)
 
     def logs(self, caller: Caller | None) -> bool:
         """Whether a request belongs into the log: on a server with live keys, a test key's."""
@@ -70,7 +67,16 @@ class Sandbox:
         if word in PROBLEM_WORDS:
             raise Simulated(word)
 
-    def verify(self, dialect: Dialect, op: Verify) -> Verification:
+    def repeats(self, caller: Caller | None) -> bool:
+        """Whether the caller is told of an address what it was told before, to the byte."""
+        return (
+            caller is not None
+            and caller.test
+            and self.seed != RANDOM_SEED
+            and not self.clocks.moved(caller.scope)
+        )
+
+    def verify(self, dialect: Dialect, caller: Caller, op: Verify) -> Verification:
         """The sample for an address. Raises `Problem` and `Simulated`."""
         self.heed(op.email)
         found = self._samples.of(dialect.name, op.email, op.checks)
@@ -83,8 +89,9 @@ class Sandbox:
             and address.user.lower() == SLOW
         ):
             raise Problem(ProblemKind.NOT_READY)
-        if self.adjustable is not None and self.adjustable.moved:
-            return replace(found, verified_at=datetime.fromtimestamp(self.clock(), UTC))
+        if self.clocks.moved(caller.scope):
+            now = datetime.fromtimestamp(self.clocks.now(caller.scope), UTC)
+            return replace(found, verified_at=now)
         return found
 
     async def run_job(self, dialect: Dialect, caller: Caller, op: JobOperation) -> object:

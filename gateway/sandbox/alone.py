@@ -50,8 +50,8 @@ async def open_sandbox(
     """A sandbox that knows the well-known test keys and `keys`. `url` is where it answers."""
     clock = clock or AdjustableClock()
     test_keys = TestKeys(DIALECTS, also=keys)
-    books = TestBooks(test_keys, clock)
     sandbox = Sandbox(seed, test_keys, clock=clock, url=url, alone=True)
+    books = TestBooks(test_keys, sandbox.clocks)
     verdicts = Verdicts(Nobody(), ttl_s=dict.fromkeys(Verdict, 0.0), clock=clock)
     service = Service(books, verdicts, sandbox, clock=clock)
     observer = Observer()

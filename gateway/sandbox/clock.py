@@ -1,7 +1,8 @@
-"""A clock that can be frozen, and put forward or back.
+"""Clocks that can be frozen, and put forward or back.
 
 The whole server takes its time from one clock, so that moving it moves retention, hourly
-webhooks and rate windows at once.
+webhooks and rate windows at once. A scope can have one of its own, which goes by that one until
+it is moved: tests that run side by side each have their own time.
 """
 
 from __future__ import annotations
@@ -63,6 +64,69 @@ class AdjustableClock:
     def watch(self, moved: Callable[[], None]) -> None:
         """Have `moved` called whenever it was set: for whoever sleeps until some time."""
         self._watchers.append(moved)
+
+    def _tell(self) -> None:
+        for watcher in self._watchers:
+            watcher()
+
+
+MOST_OWN = 10_000
+"""Clocks of scopes; one more takes the place of the oldest."""
+
+
+class Clocks:
+    """The clock of all, and those of scopes. Scope None has the clock of all."""
+
+    def __init__(self, shared: Callable[[], float]) -> None:
+        """`shared` is Unix time in seconds; it can be moved if it is an `AdjustableClock`."""
+        self._shared = shared
+        self.shared = shared if isinstance(shared, AdjustableClock) else None
+        self._own: dict[int | None, AdjustableClock] = {}
+        self._watchers: list[Callable[[], None]] = []
+
+    def now(self, scope: int | None) -> float:
+        """Unix time in seconds, as a scope has it."""
+        return self._own.get(scope, self._shared)()
+
+    def owner(self, scope: int | None) -> int | None:
+        """The scope, if it has a clock of its own."""
+        return scope if scope in self._own else None
+
+    def moved(self, scope: int | None) -> bool:
+        """Whether a scope sees anything but the real time."""
+        own = self._own.get(scope)
+        return (own is not None and own.moved) or (self.shared is not None and self.shared.moved)
+
+    def frozen(self, scope: int | None) -> bool:
+        """Whether the time stands still for a scope."""
+        own = self._own.get(scope)
+        return (own is not None and own.frozen) or (self.shared is not None and self.shared.frozen)
+
+    def of(self, scope: int) -> AdjustableClock:
+        """A scope's own clock; it has one from now on."""
+        own = self._own.get(scope)
+        if own is None:
+            if len(self._own) >= MOST_OWN:
+                del self._own[next(iter(self._own))]
+            own = self._own[scope] = AdjustableClock(self._shared)
+            own.watch(self._tell)
+        return own
+
+    def reset(self, scope: int | None) -> None:
+        """A scope has the clock of all again; for None all have, and it shows the real time."""
+        if scope is not None:
+            self._own.pop(scope, None)
+        else:
+            self._own.clear()
+            if self.shared is not None:
+                self.shared.reset()
+        self._tell()
+
+    def watch(self, moved: Callable[[], None]) -> None:
+        """Have `moved` called whenever one of them was set."""
+        self._watchers.append(moved)
+        if self.shared is not None:
+            self.shared.watch(moved)
 
     def _tell(self) -> None:
         for watcher in self._watchers:

@@ -2,7 +2,7 @@
 
 On a server that is a sandbox alone nobody needs a key; whoever gives one, as `?key=` or as a
 bearer token, sees and changes what is within its scope alone. On a server that has live keys too
-a key is needed, and clock and keys are out of reach.
+a key is needed, the clock is that key's alone, and no keys are made.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from starlette.routing import Route
 from adapters.registry import DIALECTS
 from gateway.native import PROBLEM_JSON, NativeApi
 from gateway.sandbox import Sandbox
-from gateway.sandbox.clock import AdjustableClock
 from gateway.sandbox.faults import MOST_FAULTS, Fault, TooManyFaults
 from gateway.sandbox.requests import Filter
 
@@ -113,8 +112,7 @@ class Control:
         self._sandbox.faults.remove(scope)
         self._sandbox.jobs.clear(scope)
         self._sandbox.webhooks.clear(scope)
-        if scope is None and self._sandbox.adjustable is not None:
-            self._sandbox.adjustable.reset()
+        self._sandbox.clocks.reset(scope)
         return {"reset": "all" if scope is None else "this key's"}
 
     # -- the request log -----------------------------------------------------------------
@@ -187,16 +185,18 @@ class Control:
 
     # -- the clock -----------------------------------------------------------------------
 
-    async def show_clock(self, _: Request) -> object:
-        adjustable = self._sandbox.adjustable
+    async def show_clock(self, request: Request) -> object:
+        scope, clocks = await self._scope(request), self._sandbox.clocks
         return {
-            "now": datetime.fromtimestamp(self._sandbox.clock(), UTC),
-            "frozen": adjustable is not None and adjustable.frozen,
-            "moved": adjustable is not None and adjustable.moved,
+            "now": datetime.fromtimestamp(clocks.now(scope), UTC),
+            "frozen": clocks.frozen(scope),
+            "moved": clocks.moved(scope),
         }
 
     async def set_clock(self, request: Request) -> object:
-        clock = self._own_clock()
+        scope, clocks = await self._scope(request), self._sandbox.clocks
+        clock = clocks.shared if scope is None else clocks.of(scope)
+        assert clock is not None  # where anybody may ask, it can be moved
         change = await _body(request, CLOCK_CHANGE)
         if change.frozen is not None:
             if change.frozen:
@@ -211,14 +211,8 @@ class Control:
         return await self.show_clock(request)
 
     async def reset_clock(self, request: Request) -> object:
-        self._own_clock().reset()
+        self._sandbox.clocks.reset(await self._scope(request))
         return await self.show_clock(request)
-
-    def _own_clock(self) -> AdjustableClock:
-        clock = self._sandbox.adjustable
-        if not self._sandbox.alone or clock is None:
-            raise Refused(403, "Only the clock of `veriplex sandbox` can be moved.")
-        return clock
 
     # -- whose ---------------------------------------------------------------------------
 

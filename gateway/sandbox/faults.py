@@ -8,9 +8,10 @@ so that a run can be repeated.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
+from functools import partial
 from math import isfinite, log
 from typing import Annotated, Any, ClassVar
 
@@ -18,6 +19,7 @@ from annotated_types import Ge, Interval
 
 from adapters.dialect import Problem, ProblemKind, Rate
 from gateway.limits import MovingWindow, TooFast
+from gateway.sandbox.clock import Clocks
 from gateway.sandbox.simulate import PROBLEM_WORDS
 
 MOST_FAULTS = 1_000
@@ -115,6 +117,8 @@ class Armed:
     seen: int = 0
     """Requests that fitted."""
     struck: int = 0
+    windows: dict[int | None, MovingWindow] = field(default_factory=dict)
+    """What its limiter counts, by whose clock."""
 
     @property
     def over(self) -> bool:
@@ -160,11 +164,11 @@ class TooManyFaults(Exception):
 
 
 class Faults:
-    """The faults that are set. `clock` is Unix time in seconds, for limiters."""
+    """The faults that are set; `clocks` are for the limiters."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clocks: Clocks) -> None:
         self._armed: dict[int, Armed] = {}
-        self._limiter = MovingWindow(clock)
+        self._clocks = clocks
         self._next_id = 1
 
     def __bool__(self) -> bool:
@@ -204,23 +208,29 @@ class Faults:
                 and armed.strikes()
             ):
                 effects.causes.append(armed.id)
-                await self._apply(armed, effects)
+                await self._apply(armed, scope, effects)
         return effects if effects.causes else None
 
-    async def _apply(self, armed: Armed, effects: Effects) -> None:
+    async def _apply(self, armed: Armed, scope: int | None, effects: Effects) -> None:
         fault = armed.fault
         effects.delay_s += _latency_s(fault, armed.rng)
         effects.word = effects.word or fault.simulate or ""
         if fault.connection is not None:
             effects.connection, effects.drip = fault.connection, fault.drip
         if fault.limit is not None and effects.problem is None:
-            effects.problem = await self._limited(armed.id, fault.limit)
+            effects.problem = await self._limited(armed, scope, fault.limit)
 
-    async def _limited(self, fault_id: int, window: Window) -> Problem | None:
+    async def _limited(self, armed: Armed, scope: int | None, window: Window) -> Problem | None:
         if window.count == 0:
             return Problem(ProblemKind.TOO_FAST, limit=0, retry_after_s=window.per_s)
+        # everybody's fault counts apart for those who have a time of their own
+        whose = self._clocks.owner(scope) if armed.scope is None else armed.scope
+        limiter = armed.windows.get(whose)
+        if limiter is None:
+            limiter = MovingWindow(partial(self._clocks.now, whose))
+            armed.windows[whose] = limiter
         try:
-            await self._limiter.hit(fault_id, Rate(window.count, window.per_s))
+            await limiter.hit(armed.id, Rate(window.count, window.per_s))
         except TooFast as exc:
             return Problem(
                 ProblemKind.TOO_FAST,

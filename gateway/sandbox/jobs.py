@@ -35,6 +35,7 @@ from adapters.jobs import (
 from adapters.wire import WireReply
 from engine import syntax
 from engine.model import Checks, Verification
+from gateway.sandbox.clock import Clocks
 from gateway.sandbox.samples import Samples
 from gateway.sandbox.simulate import (
     JOB_WORDS,
@@ -89,15 +90,13 @@ Tell = Callable[[int, str, str, Callable[[], Awaitable[bytes | None]]], None]
 
 
 class SandboxJobs:
-    """The batches of all test keys. `clock` is Unix time in seconds."""
+    """The batches of all test keys, each by the clock of its scope."""
 
-    def __init__(
-        self, samples: Samples, clock: Callable[[], float], tell: Tell | None = None
-    ) -> None:
+    def __init__(self, samples: Samples, clocks: Clocks, tell: Tell | None = None) -> None:
         """`tell` has somebody told when a batch is over; without it nobody is."""
         self._tell = tell
         self._samples = samples
-        self._clock = clock
+        self._clocks = clocks
         self._batches: dict[tuple[str, str], _Batch] = {}
         self._by_token: dict[str, _Batch] = {}
         self._entries = 0
@@ -186,7 +185,7 @@ class SandboxJobs:
             valid += address.valid
         if word and word not in JOB_WORDS:
             raise Simulated(word)
-        now = self._clock()
+        now = self._clocks.now(scope)
         self._number += 1
         batch = _Batch(
             id=rules.new_id(self._number, secrets.randbelow),
@@ -209,7 +208,7 @@ class SandboxJobs:
     async def _start(self, batch: _Batch, job: Job, link: str) -> Job:
         if job.state is not JobState.READY:
             raise Problem(ProblemKind.JOB_STATE, state=job.state)
-        batch.started_at = self._clock()
+        batch.started_at = self._clocks.now(batch.scope)
         return await self._show(batch, "", link)
 
     def _delete(self, batch: _Batch, job: Job) -> None:
@@ -257,7 +256,7 @@ class SandboxJobs:
             yield Row(entry.email, entry.cells, verification, word) if fits else None
 
     async def _show(self, batch: _Batch, word: str, link: str) -> Job:
-        now = self._clock()
+        now = self._clocks.now(batch.scope)
         rules = _rules(batch.dialect)
         state, done = _progress(batch, word, now)
         finished = None
@@ -328,7 +327,7 @@ class SandboxJobs:
         return batch if batch is not None and batch.scope == scope else None
 
     def _example(self, dialect: Dialect, scope: int, job_id: str) -> _Batch:
-        now = self._clock()
+        now = self._clocks.now(scope)
         return _Batch(
             id=job_id,
             number=0,

@@ -15,6 +15,7 @@ from typing import Protocol
 from adapters.dialect import UNLIMITED, Dialect
 from gateway.caller import Caller, Charge, Status, Usage
 from gateway.keys import mint
+from gateway.sandbox.clock import Clocks
 from gateway.sandbox.simulate import KEY_MARK, split_key
 
 OWNER = "sandbox@example.com"
@@ -103,9 +104,9 @@ class TestBooks:
 
     __test__ = False
 
-    def __init__(self, keys: TestKeys, clock: Clock) -> None:
+    def __init__(self, keys: TestKeys, clocks: Clocks) -> None:
         self._callers = keys.callers
-        self._clock = clock
+        self._clocks = clocks
 
     async def authenticate(self, dialect: str, credential: str) -> Caller | None:
         return self._callers.get((dialect, credential))
@@ -114,19 +115,13 @@ class TestBooks:
         return None
 
     async def charge(self, caller: Caller, units: int) -> Charge:
-        return Charge(caller.account_id, self._month(), 0)
+        return Charge(caller.account_id, self._month(caller), 0)
 
     async def refund(self, paid: Caller | Charge, units: int) -> None:
         return None
 
     async def usage(self, caller: Caller) -> Usage:
-        return Usage(self._month(), used=0, included=None, credits_left=None)
+        return Usage(self._month(caller), used=0, included=None, credits_left=None)
 
-    def _month(self) -> str:
-        return datetime.fromtimestamp(self._clock(), UTC).strftime("%Y-%m")
-
-
-class Clock(Protocol):
-    """Unix time in seconds."""
-
-    def __call__(self) -> float: ...
+    def _month(self, caller: Caller) -> str:
+        return datetime.fromtimestamp(self._clocks.now(caller.scope), UTC).strftime("%Y-%m")

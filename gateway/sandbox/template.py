@@ -65,7 +65,7 @@ way have half of the rows.
 
 Under `/veriplex/v1/`, JSON in and out. On `veriplex sandbox` no key is needed; `?key=KEY`, or a
 bearer token, narrows a call to what belongs to that key. On `veriplex serve` a key is needed, and
-`clock` and `keys` are refused.
+`keys` is refused.
 
 | call | what it does |
 | --- | --- |
@@ -76,7 +76,7 @@ bearer token, narrows a call to what belongs to that key. On `veriplex serve` a 
 | `GET requests/wait?count=N&timeout_s=S` | answers once N requests are there, 408 after S seconds |
 | `DELETE requests` | empties the log |
 | `GET`, `POST`, `DELETE faults`, `DELETE faults/ID` | shows, sets, removes faults |
-| `GET`, `POST`, `DELETE clock` | shows, sets, resets the clock |
+| `GET`, `POST`, `DELETE clock` | shows, sets, resets the clock: everybody's, or the key's own |
 | `POST reset` | log, faults, batches and clock as at the start; with a key only what is its own |
 
 Requests can be filtered by `dialect`, `operation`, `method`, `status`, `path`, `problem`, `after`
@@ -101,8 +101,12 @@ until one is answered with 200. A fault with `"operation": "webhook"` makes trie
 that `times: 1` and then `advance_s: 3600` show a delivery that comes an hour late.
 
 The clock takes `{"at": "2027-01-01T00:00:00Z"}`, `{"advance_s": 3600}` and `{"frozen": true}`,
-alone or together. Everything in the sandbox goes by it. While it shows another time than the real
-one, samples say that they were verified then; otherwise they say 2026-01-01.
+alone or together. Everything in the sandbox goes by it: retention, slow batches, hourly webhooks,
+limiters and `Retry-After`, the month of an account, the request log. With a key it is the clock of
+what belongs to that key alone, which goes by everybody's until it is set, and on top of it from
+then on; it shows the same again after `DELETE clock` or `POST reset`. A limiter that was set for
+everybody counts apart for keys with a clock of their own. While a clock shows another time than the
+real one, samples say that they were verified then; otherwise they say 2026-01-01.
 
 ## In tests
 
@@ -117,7 +121,7 @@ def test_signup(veriplex_sandbox):
 ```
 
 The server runs in a process of its own for the whole session; each test has fresh keys, and so a
-log and faults of its own. `veriplex_sandbox.fault(simulate="429", times=2)` sets a fault.
+log, faults and a clock of its own. `veriplex_sandbox.fault(simulate="429", times=2)` sets a fault.
 
 Node, with the official client:
 

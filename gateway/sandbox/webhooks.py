@@ -16,6 +16,7 @@ from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from urllib.parse import urlsplit
 
 from engine.targets import is_global
+from gateway.sandbox.clock import Clocks
 from gateway.sandbox.faults import Faults
 
 log = logging.getLogger(__name__)
@@ -41,15 +42,15 @@ class Delivery:
     """What is told; None as long as the batch is not over."""
     due_at: float
     give_up_at: float
-    """Both by the sandbox's clock."""
+    """Both by the scope's clock."""
 
 
 class Webhooks:
-    """Delivers. `clock` is Unix time in seconds."""
+    """Delivers, by the clocks of those whose batches they are."""
 
-    def __init__(self, faults: Faults, clock: Callable[[], float]) -> None:
+    def __init__(self, faults: Faults, clocks: Clocks) -> None:
         self._faults = faults
-        self._clock = clock
+        self._clocks = clocks
         self._waiting: list[Delivery] = []
         self._wake = asyncio.Event()
 
@@ -57,7 +58,7 @@ class Webhooks:
         self, scope: int, dialect: str, url: str, body: Callable[[], Awaitable[bytes | None]]
     ) -> None:
         """Tell `url` when the batch is over."""
-        now = self._clock()
+        now = self._clocks.now(scope)
         del self._waiting[: max(0, len(self._waiting) + 1 - MOST)]
         self._waiting.append(Delivery(scope, dialect, url, body, now, now + GIVE_UP_AFTER_S))
         self.wake()
@@ -87,8 +88,8 @@ class Webhooks:
                 async with asyncio.timeout(POLL_S if self._waiting else None):
                     await self._wake.wait()
             self._wake.clear()
-            now = self._clock()
-            due = [delivery for delivery in self._waiting if delivery.due_at <= now]
+            now = self._clocks.now
+            due = [delivery for delivery in self._waiting if delivery.due_at <= now(delivery.scope)]
             await asyncio.gather(*map(self._try, due))
 
     async def _try(self, delivery: Delivery) -> None:
@@ -96,7 +97,7 @@ class Webhooks:
         if body is None:
             return
         # from the beginning of this try: the clock may be moved while it lasts
-        delivery.due_at = self._clock() + EVERY_S
+        delivery.due_at = self._clocks.now(delivery.scope) + EVERY_S
         effects = await self._faults.strike(delivery.scope, delivery.dialect, OPERATION)
         word = effects.cause if effects else await asyncio.to_thread(_post, delivery.url, body)
         if word and delivery.due_at <= delivery.give_up_at:

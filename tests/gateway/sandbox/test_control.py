@@ -325,6 +325,69 @@ async def test_a_slow_batch_follows_the_clock(client: httpx.AsyncClient) -> None
     assert processed == [0, 5, None]
 
 
+async def test_each_key_can_have_a_clock_of_its_own(client: httpx.AsyncClient, time: Time) -> None:
+    ours, theirs = await fresh_keys(client), await fresh_keys(client)
+
+    async def emailed(keys: dict[str, str]) -> str:
+        body = {"emails": ["a@b.org"], "api_key": keys["emailable"]}
+        made = await client.post("/emailable/v1/batch", json=body)
+        return f"/emailable/v1/batch?id={made.json()['id']}&api_key={keys['emailable']}"
+
+    async def limited(keys: dict[str, str]) -> str | None:
+        headers = {"X-API-Key": keys["generic"]}
+        reply = await client.get("/generic/api/v1/account", headers=headers)
+        return str(reply.headers["retry-after"]) if reply.status_code == 429 else None
+
+    async def now(keys: dict[str, str] | None) -> str:
+        params = {"key": keys["validto"]} if keys else {}
+        return str((await client.get(f"{API}/clock", params=params)).json()["now"])
+
+    urls = [await emailed(keys) for keys in (ours, theirs)]
+    for keys in (ours, theirs):
+        await fault(client, keys["emailable"], limit={"count": 1, "per_s": 60}, dialect="generic")
+        assert await limited(keys) is None
+        assert await limited(keys) == "60"
+    own = {"key": ours["whoisxml"]}
+    await client.post(f"{API}/clock", params=own, json={"advance_s": 20, "frozen": True})
+    assert (await limited(ours), await limited(theirs)) == ("40", "60")
+    await client.post(f"{API}/clock", params=own, json={"advance_s": 31 * 86_400})
+    rows = ["emails" in (await client.get(url)).json() for url in urls]
+    assert rows == [False, True]
+    assert (await limited(ours), await limited(theirs)) == (None, "60")
+    time.now += 60
+    shown = [await now(keys) for keys in (ours, theirs, None)]
+    assert shown[0].startswith("2026-06-28T20:27:00")
+    assert shown[1] == shown[2] == "2026-05-28T20:27:40+00:00"
+    seen = [await client.get(f"{API}/requests/last?key={k['generic']}") for k in (ours, theirs)]
+    assert [s.json()["at"][:7] for s in seen] == ["2026-06", "2026-05"]
+    verified = await client.get(f"/emailable/v1/verify?email=a@b.org&api_key={ours['emailable']}")
+    assert verified.status_code == 200
+    await client.post(f"{API}/reset", params=own)
+    assert await now(ours) == shown[1]
+
+
+async def test_a_shared_limiter_counts_apart_by_ones_own_clock(client: httpx.AsyncClient) -> None:
+    ours = (await fresh_keys(client))["emailable"]
+    await client.post(f"{API}/clock", params={"key": ours}, json={"advance_s": 3600})
+    await fault(client, limit={"count": 1, "per_s": 60})
+    statuses = [(await verify(client, key=key)).status_code for key in (KEY, ours, KEY, ours)]
+    assert statuses == [200, 200, 429, 429]
+
+
+async def test_a_sample_tells_the_time_of_each_keys_clock(client: httpx.AsyncClient) -> None:
+    ours, theirs = (await fresh_keys(client))["generic"], (await fresh_keys(client))["generic"]
+
+    async def verified_at(key: str) -> str:
+        url, headers = "/generic/api/v1/verify", {"X-API-Key": key}
+        reply = await client.post(url, headers=headers, json={"email": "a@b.org"})
+        return str(reply.json()["verifiedAt"])[:4]
+
+    assert [await verified_at(key) for key in (ours, theirs)] == ["2026", "2026"]
+    change = {"at": "2031-03-01T12:00:00Z", "frozen": True}
+    await client.post(f"{API}/clock", params={"key": ours}, json=change)
+    assert [await verified_at(key) for key in (ours, theirs, ours)] == ["2031", "2026", "2031"]
+
+
 async def test_reset_puts_everything_back(client: httpx.AsyncClient) -> None:
     made = await client.post("/emailable/v1/batch", json={"emails": ["a@b.org"], "api_key": KEY})
     await fault(client, simulate="500")
@@ -348,9 +411,16 @@ async def test_on_a_live_server_the_control_api_wants_a_key() -> None:
         async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
             assert (await client.get(f"{API}/requests")).status_code == 401
             assert (await client.post(f"{API}/keys")).status_code == 403
-            for method in ("POST", "DELETE"):
-                assert (await client.request(method, f"{API}/clock")).status_code == 403
+            for method in ("GET", "POST", "DELETE"):
+                assert (await client.request(method, f"{API}/clock")).status_code == 401
             own = keys["emailable", True]
+            at = {"at": "2030-01-01T00:00:00Z", "frozen": True}
+            await client.post(f"{API}/clock", params={"key": own}, json=at)
+            moved = [
+                (await client.get(f"{API}/clock", params={"key": key})).json()["moved"]
+                for key in (own, keys["emailable", False], KEY)
+            ]
+            assert moved == [True, False, False]
             await fault(client, own, simulate="503")
             assert (await verify(client, key=own)).status_code == 503
             assert (await verify(client)).status_code == 200

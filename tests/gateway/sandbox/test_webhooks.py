@@ -46,8 +46,10 @@ async def receiving(*statuses: int) -> AsyncIterator[Receiver]:
         yield receiver
 
 
-async def submit(client: httpx.AsyncClient, url: str, email: str = "a@b.org") -> str:
-    body = {"emails": [email], "api_key": KEY, "url": url}
+async def submit(
+    client: httpx.AsyncClient, url: str, email: str = "a@b.org", key: str = KEY
+) -> str:
+    body = {"emails": [email], "api_key": key, "url": url}
     made = await client.post("/emailable/v1/batch", json=body)
     return str(made.json()["id"])
 
@@ -77,6 +79,16 @@ async def test_anything_but_200_is_tried_again_an_hour_later(
         await client.post(f"{API}/clock", json={"advance_s": 3_601})
         await body_of(receiver)
         await client.post(f"{API}/clock", json={"advance_s": 3_601})
+        assert receiver.bodies.empty()
+
+
+async def test_an_hour_passes_for_one_key_alone(client: httpx.AsyncClient) -> None:
+    keys = [(await client.post(f"{API}/keys")).json()["keys"]["emailable"] for _ in range(2)]
+    async with receiving(500, 500, 200) as receiver:
+        ids = [await submit(client, receiver.url, key=key) for key in keys]
+        assert {(await body_of(receiver))["id"] for _ in ids} == set(ids)
+        await client.post(f"{API}/clock", params={"key": keys[0]}, json={"advance_s": 3_601})
+        assert (await body_of(receiver))["id"] == ids[0]
         assert receiver.bodies.empty()
 
 
