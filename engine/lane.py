@@ -43,7 +43,7 @@ SLOWED_S = 0.8
 """What a window takes at least where replies are held back (Postfix: by a second each)."""
 TESTED_WITH = 2
 """Recipients asked beyond that, once, to see whether this server does."""
-TRUST = 20
+TRUST = 8
 """Recipients accepted in a row for each that a window may then hold, on untested hosts."""
 UNLIMITED = 1_000_000
 WORTH_A_CONNECTION = 20

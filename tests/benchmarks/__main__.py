@@ -18,6 +18,8 @@ from statistics import median
 
 from tests.benchmarks import load
 from tests.benchmarks.forwarding import faults, forwarding
+from tests.benchmarks.lists import far, jobs, lists
+from tests.benchmarks.probing import probing
 from tests.benchmarks.servers import LIVE_KEY, SANDBOX, Running, ours, running
 
 TEST_KEY = "test_7aff7fc0142c65f86a00"
@@ -120,6 +122,10 @@ BENCHMARKS: Mapping[str, Callable[[int, float], None]] = {
     "memory": memory,
     "forwarding": forwarding,
     "faults": faults,
+    "probing": probing,
+    "lists": lists,
+    "far": far,
+    "jobs": jobs,
 }
 
 
