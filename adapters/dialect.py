@@ -208,6 +208,8 @@ class Endpoint(Generic[Op]):
     """Whether browsers of any origin may call it."""
     body_limit: int = 64 * 1024
     """Bytes; a longer body is a `TOO_LARGE`."""
+    spooled: bool = False
+    """Whether `read` can do with a `WireRequest.body_file`, so that bodies may be large."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,14 +1,15 @@
 """HTTP as values: the request a dialect reads and the reply it writes.
 
-Reading a body is pure: `Unreadable` says that the bytes are not what they claim to be.
+Reading a body is pure: `Unreadable` says that the bytes are not what they claim to be. A large
+one is in a file that is read from, and never held as a whole unless it is JSON or a form.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Any
+from functools import cached_property, partial
+from typing import Any, BinaryIO
 from urllib.parse import unquote_plus
 
 import orjson
@@ -17,6 +18,9 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 
 MAX_FIELDS = 1_000
 """Query or form fields in one request; more is refused rather than decoded."""
+
+PIECE = 64 * 1024
+"""Bytes of a body looked at in one go."""
 
 JSON = "application/json"
 
@@ -35,6 +39,9 @@ class WireRequest:
     headers: Mapping[str, str] = field(default_factory=dict)
     """Names in lower case."""
     body: bytes = b""
+    """Empty if it is in `body_file`."""
+    body_file: BinaryIO | None = None
+    """A large body, seekable; only an endpoint that is `spooled` gets one."""
     client_ip: str = ""
     path_params: Mapping[str, str] = field(default_factory=dict)
 
@@ -54,11 +61,36 @@ class WireRequest:
         """The media type alone, lower case; empty without one."""
         return self.headers.get("content-type", "").split(";", 1)[0].strip().lower()
 
+    def pieces(self) -> Iterator[bytes]:
+        """The body from its start, in pieces that are not empty."""
+        if self.body_file is None:
+            if self.body:
+                yield self.body
+            return
+        read = 0
+        while True:
+            self.body_file.seek(read)
+            piece = self.body_file.read(PIECE)
+            if not piece:
+                return
+            read += len(piece)
+            yield piece
+
+    @property
+    def head(self) -> bytes:
+        """How the body begins: all of one that is not in a file, else some `PIECE` bytes."""
+        return next(self.pieces(), b"")
+
+    @property
+    def whole_body(self) -> bytes:
+        """Wherever it is; to be let go of soon."""
+        return self.body if self.body_file is None else b"".join(self.pieces())
+
     @cached_property
     def json(self) -> Any:
         """The body as JSON, whatever its content type says. Raises `Unreadable`."""
         try:
-            return orjson.loads(self.body)
+            return orjson.loads(self.whole_body)
         except orjson.JSONDecodeError as exc:
             raise Unreadable(f"The body is not valid JSON: {exc}.") from exc
 
@@ -72,7 +104,7 @@ class WireRequest:
     @cached_property
     def parts(self) -> tuple[Part, ...]:
         """The parts of a `multipart/form-data` body (RFC 7578). Raises `Unreadable`."""
-        return _multipart(self.headers.get("content-type", ""), self.body)
+        return _multipart(self.headers.get("content-type", ""), self.pieces)
 
     @cached_property
     def fields(self) -> Mapping[str, Any]:
@@ -81,15 +113,15 @@ class WireRequest:
         JSON values keep their types; form values are text. Without a known content type a
         body that opens like an object is JSON, any other a form. Raises `Unreadable`.
         """
-        if not self.body.strip():
+        if self.body_file is None and not self.body.strip():
             return {}
         if self.content_type == "multipart/form-data":
             return {part.name: part.text for part in self.parts}
         if self.content_type == "application/x-www-form-urlencoded":
-            return _urldecoded(self.body.decode("utf-8", "replace"))
-        if self.content_type == JSON or self.body.lstrip()[:1] in (b"{", b"["):
+            return _urldecoded(self.whole_body.decode("utf-8", "replace"))
+        if self.content_type == JSON or self.head.lstrip()[:1] in (b"{", b"["):
             return self.json_object
-        return _urldecoded(self.body.decode("utf-8", "replace"))
+        return _urldecoded(self.whole_body.decode("utf-8", "replace"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +130,14 @@ class Part:
 
     name: str
     filename: str | None
-    content: bytes
+    size: int
+    """Bytes."""
+    pieces: Callable[[], Iterator[bytes]]
+    """The content from its start; of a file it is read from the body anew."""
+
+    @property
+    def content(self) -> bytes:
+        return b"".join(self.pieces())
 
     @property
     def text(self) -> str:
@@ -161,30 +200,57 @@ def _urldecoded(text: str) -> dict[str, str]:
     return found
 
 
-def _multipart(content_type: str, body: bytes) -> tuple[Part, ...]:
-    """RFC 7578, whole and in memory: the caller has bounded the body."""
+def _multipart(content_type: str, body: Callable[[], Iterator[bytes]]) -> tuple[Part, ...]:
+    """RFC 7578. Files are passed over, everything else is kept: the caller has bounded the body."""
     boundary = parse_options_header(content_type)[1].get(b"boundary")
     if not boundary:
         raise Unreadable("The multipart body names no boundary.")
-    reader = _PartReader()
+    reader = _PartReader(lambda number: _part_pieces(boundary, body(), number))
     try:
         parser = MultipartParser(boundary, reader.callbacks())
-        parser.write(body)
+        for piece in body():
+            parser.write(piece)
         parser.finalize()
     except FormParserError as exc:
         raise Unreadable("The multipart body is broken.") from exc
     return tuple(reader.parts)
 
 
+def _part_pieces(boundary: bytes, body: Iterator[bytes], number: int) -> Iterator[bytes]:
+    """The content of one part of a body that is known to be well-formed."""
+    begun = 0
+    found: list[bytes] = []
+
+    def begin() -> None:
+        nonlocal begun
+        begun += 1
+
+    def data(data: bytes, start: int, end: int) -> None:
+        if begun == number + 1:
+            found.append(data[start:end])
+
+    parser = MultipartParser(boundary, {"on_part_begin": begin, "on_part_data": data})
+    for piece in body:
+        parser.write(piece)
+        yield from found
+        found.clear()
+        if begun > number + 1:
+            return
+
+
 class _PartReader:
     """Collects what the multipart tokenizer calls out."""
 
-    def __init__(self) -> None:
+    def __init__(self, reread: Callable[[int], Iterator[bytes]]) -> None:
+        """`reread` gives the content of the part with a number."""
         self.parts: list[Part] = []
+        self._reread = reread
         self._headers: dict[bytes, bytes] = {}
+        self._options: dict[bytes, bytes] = {}
         self._name = b""
         self._value = b""
         self._content: list[bytes] = []
+        self._size = 0
 
     def callbacks(self) -> Any:
         return {
@@ -192,6 +258,7 @@ class _PartReader:
             "on_header_field": self._header_name,
             "on_header_value": self._header_value,
             "on_header_end": self._header_end,
+            "on_headers_finished": self._headers_end,
             "on_part_data": self._data,
             "on_part_end": self._end,
         }
@@ -199,7 +266,7 @@ class _PartReader:
     def _begin(self) -> None:
         if len(self.parts) >= MAX_FIELDS:
             raise Unreadable(f"More than {MAX_FIELDS} parts.")
-        self._headers, self._content = {}, []
+        self._headers, self._options, self._content, self._size = {}, {}, [], 0
 
     def _header_name(self, data: bytes, start: int, end: int) -> None:
         self._name += data[start:end]
@@ -211,16 +278,27 @@ class _PartReader:
         self._headers[self._name.lower()] = self._value
         self._name = self._value = b""
 
+    def _headers_end(self) -> None:
+        disposition = self._headers.get(b"content-disposition", b"")
+        _, self._options = parse_options_header(disposition)
+
     def _data(self, data: bytes, start: int, end: int) -> None:
-        self._content.append(data[start:end])
+        self._size += end - start
+        if b"filename" not in self._options:
+            self._content.append(data[start:end])
 
     def _end(self) -> None:
-        _, options = parse_options_header(self._headers.get(b"content-disposition", b""))
-        filename = options.get(b"filename")
+        name = self._options.get(b"name", b"").decode("utf-8", "replace")
+        filename = self._options.get(b"filename")
+        if filename is None:
+            kept = (b"".join(self._content),)
+            self.parts.append(Part(name, None, self._size, lambda: iter(kept)))
+            return
         self.parts.append(
             Part(
-                name=options.get(b"name", b"").decode("utf-8", "replace"),
-                filename=None if filename is None else filename.decode("utf-8", "replace"),
-                content=b"".join(self._content),
+                name,
+                filename.decode("utf-8", "replace"),
+                self._size,
+                partial(self._reread, len(self.parts)),
             )
         )

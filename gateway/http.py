@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from functools import lru_cache
 from random import getrandbits
-from typing import Any
+from typing import Any, BinaryIO, TypeVar
 
 from starlette.types import Receive, Scope, Send
 
@@ -34,9 +34,12 @@ from gateway.sandbox.keys import with_word
 from gateway.sandbox.requests import Exchange
 from gateway.sandbox.simulate import PROBLEM_WORDS, Simulated, problem_of
 from gateway.service import Answer, Service
+from gateway.spool import Spool
 from gateway.streaming import chunks
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 BODY_TIMEOUT_S = 30.0
 """For a client to send its whole body."""
@@ -107,6 +110,9 @@ class VendorApp:
             await _send(send, reply, x)
         except (Disconnected, ConnectionLost):
             return
+        finally:
+            if x.spool is not None:
+                x.spool.close()
         self._observer.request(
             Seen(
                 request_id,
@@ -132,8 +138,8 @@ class VendorApp:
                     return WireReply(204, headers=PREFLIGHT_HEADERS)
                 raise problem
             assert x.endpoint is not None
-            body = await _read_body(x, receive, x.endpoint.body_limit)
-            x.request = x.wire_request(body, path_params)
+            body, body_file = await _read_body(x, receive, x.endpoint)
+            x.request = x.wire_request(body, path_params, body_file)
             return await self._run(x, x.endpoint, x.request)
         except Problem as exc:
             x.problem = exc
@@ -167,7 +173,7 @@ class VendorApp:
         if endpoint.needs_key:
             if self._guard.blocks(dialect, x.client_ip):
                 raise Problem(ProblemKind.CLIENT_BLOCKED)
-            x.credential = dialect.credential(request)
+            x.credential = await _apart(request, dialect.credential)
             x.caller = await self._authenticate(dialect, x.credential)
             if x.caller.test:
                 x.answer = FROM_SANDBOX
@@ -177,13 +183,13 @@ class VendorApp:
                 await self._admit(x.caller, endpoint.bucket)
         if self._sandbox.faults:
             await self._strike(x, endpoint)
-        key = self._memo.key(dialect.name, endpoint, request)
+        key = None if request.body_file else self._memo.key(dialect.name, endpoint, request)
         kept = None if key is None else self._memo.get(key)
         if kept is not None and kept.outcome is REPEATED and self._sandbox.repeats(x.caller):
             x.op = kept.op
             return kept.reply
-        x.op = endpoint.read(request) if kept is None else kept.op
-        x.answer = await self._service.run(dialect, x.caller, x.op)
+        x.op = op = await _apart(request, endpoint.read) if kept is None else kept.op
+        x.answer = await self._service.run(dialect, x.caller, op)
         outcome = x.answer.outcome
         if kept is not None and kept.outcome is outcome:
             return kept.reply
@@ -252,6 +258,7 @@ class _Exchange:
         "request",
         "request_id",
         "simulated",
+        "spool",
     )
 
     def __init__(
@@ -273,6 +280,7 @@ class _Exchange:
         self.simulated = ""
         self.answer = NO_ANSWER
         self.request: WireRequest | None = None
+        self.spool: Spool | None = None
 
     @property
     def scope(self) -> int | None:
@@ -292,7 +300,7 @@ class _Exchange:
             path=self.place.path,
             query=self.query_string,
             headers=self.headers,
-            body=self.request.body if self.request else b"",
+            body=self.request.head if self.request else b"",
             credential=self.credential or self._any_credential(),
             status=reply.status,
             reply=reply.body if isinstance(reply, WireReply) else reply.head,
@@ -310,45 +318,56 @@ class _Exchange:
         except Unreadable:
             return ""
 
-    def wire_request(self, body: bytes, path_params: Any) -> WireRequest:
+    def wire_request(
+        self, body: bytes, path_params: Any, body_file: BinaryIO | None = None
+    ) -> WireRequest:
         return WireRequest(
             method=self.method,
             path=self.place.path,
             query_string=self.query_string,
             headers=self.headers,
             body=body,
+            body_file=body_file,
             client_ip=self.client_ip,
             path_params=path_params,
         )
 
 
-async def _read_body(x: _Exchange, receive: Receive, limit: int) -> bytes:
-    """The whole body, at most `limit` bytes of it and `BODY_TIMEOUT_S` long.
+async def _read_body(
+    x: _Exchange, receive: Receive, endpoint: Endpoint[Any]
+) -> tuple[bytes, BinaryIO | None]:
+    """The whole body, or the file it is in; bounded in size and in time (`BODY_TIMEOUT_S`).
 
-    Raises `Problem` (`TOO_LARGE`, `UNREADABLE`) and `Disconnected`.
+    Raises `Problem` (`TOO_LARGE`, `UNREADABLE`), `Disconnected` and Unavailable.
     """
+    limit = endpoint.body_limit
     declared = x.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > limit:
         raise Problem(ProblemKind.TOO_LARGE, limit=limit)
     if declared in ("", "0") and "transfer-encoding" not in x.headers:
-        return b""
-    chunks: list[bytes] = []
-    size = 0
+        return b"", None
+    x.spool = spool = Spool(in_file=endpoint.spooled)
     try:
         async with asyncio.timeout(BODY_TIMEOUT_S):
             while True:
                 message = await receive()
                 if message["type"] == "http.disconnect":
                     raise Disconnected
-                chunk = message.get("body", b"")
-                size += len(chunk)
-                if size > limit:
+                piece = message.get("body", b"")
+                if spool.size + len(piece) > limit:
                     raise Problem(ProblemKind.TOO_LARGE, limit=limit)
-                chunks.append(chunk)
+                await spool.add(piece)
                 if not message.get("more_body", False):
-                    return b"".join(chunks)
+                    return await spool.end()
     except TimeoutError:
         raise Problem(ProblemKind.UNREADABLE, "The body did not arrive in time.") from None
+    except OSError as exc:
+        raise Unavailable(f"a body cannot be kept: {exc}") from exc
+
+
+async def _apart(request: WireRequest, read: Callable[[WireRequest], T]) -> T:
+    """Read a request, a large one where it keeps nobody up."""
+    return read(request) if request.body_file is None else await asyncio.to_thread(read, request)
 
 
 async def _send(send: Send, reply: WireReply | StreamReply, x: _Exchange) -> None:

@@ -63,6 +63,7 @@ ENDPOINTS: tuple[Endpoint[Any], ...] = (
         read=bulk.read_submit,
         write=bulk.write_submitted,
         body_limit=bulk.BODY_LIMIT,
+        spooled=True,
     ),
     _health("bulk_results_health", "/ai_mails_api/bulk_results/v1"),
     Endpoint(

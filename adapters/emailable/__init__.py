@@ -42,6 +42,7 @@ DIALECT = Dialect(
             write=batch.write_submitted,
             bucket="batch",
             body_limit=batch.BODY_LIMIT,
+            spooled=True,
         ),
         Endpoint(
             name="batch_status",

@@ -41,6 +41,7 @@ DIALECT = Dialect(
             write=bulk.write_submitted,
             bucket=account.BUCKET,
             body_limit=bulk.BODY_LIMIT,
+            spooled=True,
         ),
         Endpoint(
             name="job",

@@ -78,6 +78,7 @@ DIALECT = Dialect(
             write=bulk.write_created,
             bucket="all",
             body_limit=bulk.BODY_LIMIT,
+            spooled=True,
         ),
         *(
             endpoint

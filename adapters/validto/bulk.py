@@ -13,7 +13,7 @@ import re
 import string
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import orjson
@@ -36,7 +36,7 @@ from adapters.jobs import (
     Unit,
 )
 from adapters.validto.words import result
-from adapters.wire import JSON, StreamReply, WireReply, WireRequest, json_reply
+from adapters.wire import JSON, Part, StreamReply, WireReply, WireRequest, json_reply
 from engine.model import Address, Evidence, Reason, Verification
 
 MAX_FILE_BYTES = 10 * 1024 * 1024
@@ -45,6 +45,7 @@ BODY_LIMIT = MAX_FILE_BYTES + 64 * 1024
 MAX_LIST = 500_000
 MAX_CELLS = 1_000
 MAX_CELL_CHARACTERS = 100_000
+MAX_LINE_CHARACTERS = 1_000_000
 ROWS_LOOKED_AT = 1_000
 """To find the column with the addresses where no header names it."""
 DELIMITERS = ",;\t"
@@ -62,7 +63,7 @@ TRUE_WORDS = frozenset({"true", "1", "yes"})
 def read_create(request: WireRequest) -> SubmitJob:
     if request.content_type == "multipart/form-data":
         return _read_file(request)
-    if request.content_type == JSON or request.body.lstrip()[:1] in (b"{", b"["):
+    if request.content_type == JSON or request.head.lstrip()[:1] in (b"{", b"["):
         return _read_json(request)
     raise _bad_file("No list was sent.")
 
@@ -118,16 +119,16 @@ def _auto_verify(*values: object) -> bool:
 
 
 def _read_file(request: WireRequest) -> SubmitJob:
-    file: bytes | None = None
+    file: Part | None = None
     fields: dict[str, str] = {}
     for part in request.parts:
         if part.name == "local_file":
-            file = part.content
+            file = part
         elif part.filename is None:
             fields[part.name] = part.text
-    if file is None or len(file) > MAX_FILE_BYTES:
+    if file is None or file.size > MAX_FILE_BYTES:
         raise _bad_file("There is no part `local_file`, or it is too large.")
-    headers, email_at, rows = _table(_text(file))
+    headers, email_at, rows = _table(_lines(file))
     return SubmitJob(
         entries=_entries(rows, email_at, len(headers)),
         headers=headers,
@@ -136,20 +137,41 @@ def _read_file(request: WireRequest) -> SubmitJob:
     )
 
 
-def _text(file: bytes) -> str:
+class _File(io.RawIOBase):
+    """The bytes of a part, one piece after the other."""
+
+    def __init__(self, part: Part) -> None:
+        self._pieces = part.pieces()
+        self._left = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        self._left = self._left or next(self._pieces, b"")
+        taken = self._left[: len(buffer)]
+        self._left = self._left[len(taken) :]
+        buffer[: len(taken)] = taken
+        return len(taken)
+
+
+def _lines(file: Part) -> Iterator[str]:
     """UTF-8, with or without a byte order mark; anything else is no CSV file."""
+    text = io.TextIOWrapper(io.BufferedReader(_File(file)), encoding="utf-8-sig", newline="")
     try:
-        text = file.decode("utf-8-sig")
+        while line := text.readline(MAX_LINE_CHARACTERS):
+            if len(line) == MAX_LINE_CHARACTERS:
+                raise _bad_file("A line is too long.")
+            if "\0" in line:
+                raise _bad_file("The file is not a text file.")
+            yield line
     except UnicodeDecodeError as exc:
         raise _bad_file("The file is not UTF-8.") from exc
-    if "\0" in text:
-        raise _bad_file("The file is not a text file.")
-    return text
 
 
-def _table(text: str) -> tuple[tuple[str, ...], int, Iterator[Sequence[str]]]:
+def _table(lines: Iterator[str]) -> tuple[tuple[str, ...], int, Iterator[Sequence[str]]]:
     """Column names, the column with the addresses, and the rows below the header."""
-    rows = _csv_rows(text)
+    rows = _csv_rows(lines)
     first = list(islice(rows, ROWS_LOOKED_AT))
     if not first:
         raise _bad_file("The file is empty.")
@@ -167,22 +189,15 @@ def _table(text: str) -> tuple[tuple[str, ...], int, Iterator[Sequence[str]]]:
             sum("@" in cell for row in first for cell in row[i : i + 1]) for i in range(width)
         ]
         email_at = counts.index(max(counts))
-    return headers, email_at, _chained(first, rows)
+    return headers, email_at, chain(first, rows)
 
 
-def _chained(
-    first: Iterable[Sequence[str]], rest: Iterable[Sequence[str]]
-) -> Iterator[Sequence[str]]:
-    yield from first
-    yield from rest
-
-
-def _csv_rows(text: str) -> Iterator[list[str]]:
+def _csv_rows(lines: Iterator[str]) -> Iterator[list[str]]:
     """Rows that are not blank. Raises `Problem` when one is none of a CSV file."""
-    line = text[: text.find("\n") + 1 or None]
-    delimiter = max(DELIMITERS, key=line.count)
+    first = next(lines, "")
+    delimiter = max(DELIMITERS, key=first.count)
     try:
-        for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter):
+        for row in csv.reader(chain((first,), lines), delimiter=delimiter):
             if len(row) > MAX_CELLS or any(len(cell) > MAX_CELL_CHARACTERS for cell in row):
                 raise _bad_file("A row is too long.")
             if any(cell.strip() for cell in row):

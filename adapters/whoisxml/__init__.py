@@ -69,6 +69,7 @@ DIALECT = Dialect(
                 read=call.read,
                 write=call.write,
                 body_limit=call.body_limit,
+                spooled=call.spooled,
             )
             for call in bulk.CALLS
         ),

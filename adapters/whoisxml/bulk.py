@@ -392,10 +392,11 @@ class Call:
     read: Callable[[WireRequest], JobOperation]
     write: Callable[[Any, Any], WireReply | StreamReply]
     body_limit: int = SMALL_BODY_LIMIT
+    spooled: bool = False
 
 
 CALLS = (
-    Call("request", read_create, write_create, BODY_LIMIT),
+    Call("request", read_create, write_create, BODY_LIMIT, spooled=True),
     Call("request/list", read_list, write_list),
     Call("request/status", read_status, write_status),
     Call("request/completed", read_completed, write_completed),
