@@ -158,13 +158,19 @@ class Conversation:
         return heard
 
     async def exchange(
-        self, commands: Sequence[bytes], timeout_s: float
+        self,
+        commands: Sequence[bytes],
+        timeout_s: float,
+        *,
+        refusals: int = 0,
+        refused_timeout_s: float = 0.0,
     ) -> tuple[list[Reply], Meaning | None]:
         """The replies to MAIL, RCPT and RSET commands, as far as they came, and what ended them.
 
         They are written in one go where the host takes that, else one after the other up to a
-        MAIL that is refused. `timeout_s` bounds each reply; a 421 is the last one. Unlike in
-        `ask` nothing is added to the commands, and the transcript gets no line.
+        MAIL that is refused. `timeout_s` bounds each reply, `refused_timeout_s` those after so
+        many `refusals` (0: never); a 421 is the last one. Unlike in `ask` nothing is added to
+        the commands, and the transcript gets no line.
         """
         pipe = self._pipe
         replies: list[Reply] = []
@@ -180,6 +186,10 @@ class Conversation:
                 if reply.code == 421:
                     pipe.abort()
                     return replies, Meaning.DROPPED
+                if reply.code >= 400:
+                    refusals -= 1
+                    if refusals == 0:
+                        timeout_s = min(timeout_s, refused_timeout_s)
                 if not pipelined and reply.code >= 300 and command.startswith(b"MAIL"):
                     return replies, None
         except PipeBroken as broken:

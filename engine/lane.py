@@ -43,7 +43,7 @@ SLOWED_S = 0.8
 """What a window takes at least where replies are held back (Postfix: by a second each)."""
 TESTED_WITH = 2
 """Recipients asked beyond that, once, to see whether this server does."""
-TRUST = 8
+TRUST = 4
 """Recipients accepted in a row for each that a window may then hold, on untested hosts."""
 UNLIMITED = 1_000_000
 WORTH_A_CONNECTION = 20
@@ -332,7 +332,11 @@ class Lane:
         clock = self._means.clock
         started = clock()
         replies, broken = await conversation.exchange(
-            commands, self._means.limits.command_timeout_s
+            commands,
+            self._means.limits.command_timeout_s,
+            # Where it is not known what the host does then, a slow reply is enough of an answer.
+            refusals=0 if self._manners.tested or use.testing else PATIENCE_OF_HOSTS - use.refused,
+            refused_timeout_s=SLOWED_S,
         )
         took_s = clock() - started
         heard, refused, count, turned_away = self._read(window, replies, fresh=fresh)

@@ -367,3 +367,19 @@ async def test_many_commands_are_exchanged_at_once(
         assert how is ended
         assert len(smtp.seen[HOST].chunks) - before == writes
         assert talk.usable is (ended is None)
+
+
+@pytest.mark.parametrize(("refusals", "heard"), [(0, 3), (1, 2), (2, 3)])
+async def test_after_some_refusals_replies_are_not_waited_for_as_long(
+    refusals: int, heard: int
+) -> None:
+    reached, go_on = asyncio.Event(), asyncio.Event()
+    script = Script(rcpt=[("^user", "550 no"), ("^b", (Wait(reached, go_on), "250 Ok"))])
+    async with fake_smtp({HOST: script}) as smtp, conversation(smtp) as talk:
+        asyncio.get_running_loop().call_later(0.3, go_on.set)
+        replies, how = await talk.exchange(
+            EXCHANGE[:3], 5.0, refusals=refusals, refused_timeout_s=0.05
+        )
+        assert len(replies) == heard
+        assert how is (None if heard == 3 else Meaning.TIMED_OUT)
+        go_on.set()
