@@ -35,7 +35,7 @@ from gateway.sandbox import Sandbox
 from gateway.sandbox.keys import TestKeys
 from gateway.service import Service, Wait, wait_at_most
 from gateway.settings import LOCAL_SOURCE, Settings
-from gateway.store import Store, StoreError, open_store
+from gateway.store import BUSY_TIMEOUT_S, Store, StoreError, open_store
 from gateway.verdicts import Verdicts, Verifier
 
 
@@ -75,15 +75,19 @@ async def open_services(
     clock: Callable[[], float] = time.time,
     wait: Wait = wait_at_most,
     work: bool = True,
+    busy_timeout_s: float = BUSY_TIMEOUT_S,
 ) -> AsyncIterator[Services]:
     """Open storage, engine and caches, and close them in reverse.
 
     `verifier` stands in for the probe engine; `clock` is Unix time in seconds. Without `work`
-    batches are worked on only when somebody drains the desk. Raises StoreError, AccountsError.
+    batches are worked on only when somebody drains the desk. `busy_timeout_s` is as in
+    `open_store`. Raises StoreError, AccountsError.
     """
     async with contextlib.AsyncExitStack() as stack:
         test_keys = TestKeys(DIALECTS)
-        store = await stack.enter_async_context(open_store(settings.storage.url))
+        store = await stack.enter_async_context(
+            open_store(settings.storage.url, busy_timeout_s=busy_timeout_s)
+        )
         accounts = await stack.enter_async_context(
             open_accounts(
                 store,

@@ -8,9 +8,10 @@ from gateway.store.errors import (
     StoreTooNew,
     StoreUnusable,
 )
-from gateway.store.store import Store, open_store
+from gateway.store.store import BUSY_TIMEOUT_S, Store, open_store
 
 __all__ = [
+    "BUSY_TIMEOUT_S",
     "Conflict",
     "Store",
     "StoreBusy",

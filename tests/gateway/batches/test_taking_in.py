@@ -1,0 +1,220 @@
+"""Batches on their way in, over HTTP: what is large, what is broken, what cannot be stored."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import sqlite3
+import tempfile
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import httpx
+import pytest
+from sqlalchemy import func, select
+
+from adapters.dialect import Problem, ProblemKind
+from adapters.registry import DIALECTS
+from adapters.wire import WireReply, WireRequest
+from gateway.app import Services, create_app, open_services
+from gateway.batches.model import Hidden
+from gateway.settings import Settings
+from gateway.spool import IN_MEMORY, Spool
+from gateway.store.tables import batches
+from tests.gateway.batches.conftest import Scripted
+
+BY_NAME = {dialect.name: dialect for dialect in DIALECTS}
+FEW = ["ada@example.com", "grace@example.com"]
+MANY = [f"somebody.with.a.long.name.{number}@example.com" for number in range(8_000)]
+LARGE_CSV = "Name,Email\n" + "".join(f"Ada,{email}\n" for email in MANY)
+
+
+@dataclass
+class Server:
+    """The whole app in memory over a database in a file, and nobody who works on batches."""
+
+    client: httpx.AsyncClient
+    services: Services
+    keys: dict[str, str]
+    path: Path
+
+    async def submit(self, dialect: str, emails: list[str]) -> httpx.Response:
+        """As the dialect has it, in JSON."""
+        key = self.keys[dialect]
+        path, query, body = {
+            "emailable": ("/v1/batch", "", {"emails": emails}),
+            "validto": ("/v1/bulk", f"?apikey={key}", {"emails": [{"email": e} for e in emails]}),
+            "whoisxml": ("/api/bevService/request", "", {"emails": emails, "apiKey": key}),
+            "generic": ("/verify/bulk", "", {"emails": emails}),
+            "dataoorts": ("/bulk/v1", "", {"emails": emails}),
+        }[dialect]
+        with_base = dialect in ("generic", "dataoorts")
+        base = f"/{dialect}" + (BY_NAME[dialect].base_path if with_base else "")
+        return await self.client.post(
+            f"{base}{path}{query}",
+            json=body,
+            headers={"Authorization": f"Bearer {key}", "X-API-Key": key},
+        )
+
+    async def upload(self, file: bytes, **fields: str) -> httpx.Response:
+        return await self.client.post(
+            f"/validto/v1/bulk?apikey={self.keys['validto']}",
+            files={"local_file": ("list.csv", file, "text/csv")},
+            data=fields,
+        )
+
+    async def stored(self) -> int:
+        async with self.services.store.read() as connection:
+            query = select(func.count()).where(batches.c.state.not_in(tuple(Hidden)))
+            return int(await connection.scalar(query) or 0)
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[Server]:
+    path = tmp_path / "v.db"
+    told = Settings.model_validate({"storage": {"url": f"sqlite:///{path}"}})
+    async with contextlib.AsyncExitStack() as stack:
+        services = await stack.enter_async_context(
+            open_services(told, verifier=Scripted(), work=False, busy_timeout_s=0.05)
+        )
+        made = await services.accounts.bootstrap()
+        client = await stack.enter_async_context(
+            httpx.AsyncClient(
+                transport=httpx.ASGITransport(create_app(services)), base_url="http://veriplex.test"
+            )
+        )
+        yield Server(client, services, {k.dialect: k.key for k in made if not k.test}, path)
+
+
+def unavailable(dialect: str, path: str) -> tuple[int, Any]:
+    """What the vendor says when it is down."""
+    problem = Problem(ProblemKind.UNAVAILABLE, retry_after_s=1)
+    reply: WireReply = BY_NAME[dialect].write_problem(WireRequest("POST", path), problem, None)
+    return reply.status, reply.body
+
+
+@pytest.fixture
+def spooled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where temporary files go."""
+    folder = tmp_path / "spool"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
+
+
+@pytest.fixture
+def nowhere(spooled: Path) -> None:
+    """No temporary file can be made."""
+    spooled.rmdir()
+
+
+def open_files(folder: Path) -> list[str]:
+    found = []
+    for number in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            found.append(os.readlink(f"/proc/self/fd/{number}"))
+    return [name for name in found if name.startswith(f"{folder}/")]
+
+
+@pytest.mark.parametrize("dialect", BY_NAME)
+async def test_a_locked_database_is_an_error_before_the_acknowledgement(
+    server: Server, dialect: str
+) -> None:
+    assert (await server.submit(dialect, FEW)).is_success
+    path = {"whoisxml": "/api/bevService/request"}.get(dialect, "/")
+    with contextlib.closing(sqlite3.connect(server.path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        refused = await server.submit(dialect, FEW)
+        assert (refused.status_code, refused.content) == unavailable(dialect, path)
+        other.execute("ROLLBACK")
+    assert await server.stored() == 1
+    assert (await server.submit(dialect, FEW)).is_success
+    assert await server.stored() == 2
+
+
+@pytest.mark.parametrize("dialect", BY_NAME)
+async def test_a_large_list_comes_by_way_of_a_file(
+    server: Server, dialect: str, spooled: Path
+) -> None:
+    reply = await server.submit(dialect, MANY)
+    assert reply.is_success
+    async with server.services.store.read() as connection:
+        assert await connection.scalar(select(batches.c.rows)) == len(MANY)
+    assert open_files(spooled) == []
+
+
+async def test_a_large_file_is_a_list_like_a_small_one(server: Server, spooled: Path) -> None:
+    assert len(LARGE_CSV) > IN_MEMORY
+    for text in (LARGE_CSV, LARGE_CSV[:1000].rpartition("\n")[0]):
+        reply = await server.upload(text.encode("utf-8-sig"), auto_verify="true")
+        assert reply.is_success
+        async with server.services.store.read() as connection:
+            newest = select(batches).order_by(batches.c.id.desc()).limit(1)
+            batch = (await connection.execute(newest)).one()
+        assert (batch.rows, batch.headers) == (text.strip().count("\n"), '["Name","Email"]')
+        assert (batch.start, batch.options) == (True, '{"email_at":1}')
+    assert open_files(spooled) == []
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        LARGE_CSV.encode() + b"Ada,\xff@example.com\n",
+        LARGE_CSV.encode() + b"Ada,a\0da@example.com\n",
+        LARGE_CSV.encode("utf-16"),
+        b"PK\x03\x04\x14\0\0\0\x08\0" + os.urandom(300_000),
+        LARGE_CSV.encode() + b"x" * 2_000_000,
+        b"x" * 9_000_000,
+        b"email" + b"," * 1_000_000,
+        LARGE_CSV.encode() + b'"' + b"ada\n" * 100_000,
+        b"\n" * 400_000,
+    ],
+    ids=["latin", "nul", "utf-16", "zip", "line", "one line", "commas", "quote", "blank"],
+)
+async def test_nothing_is_kept_of_a_large_file_that_is_none(
+    server: Server, file: bytes, spooled: Path
+) -> None:
+    reply = await server.upload(file)
+    assert (reply.status_code, reply.json()["success"]) == (400, False)
+    assert await server.stored() == 0
+    assert open_files(spooled) == []
+
+
+@pytest.mark.parametrize("dialect", BY_NAME)
+async def test_a_body_that_cannot_be_kept_is_an_error_of_the_vendor(
+    server: Server, dialect: str, nowhere: None
+) -> None:
+    refused = await server.submit(dialect, MANY)
+    path = {"whoisxml": "/api/bevService/request"}.get(dialect, "/")
+    assert (refused.status_code, refused.content) == unavailable(dialect, path)
+    assert await server.stored() == 0
+
+
+def full() -> BinaryIO:
+    return cast(BinaryIO, io.FileIO("/dev/full", "r+"))
+
+
+async def test_a_full_disk_is_known_while_the_body_comes() -> None:
+    spool = Spool(in_file=True, open_file=full)
+    await spool.add(b"x" * IN_MEMORY)
+    with pytest.raises(OSError, match="No space left"):
+        await spool.add(b"x")
+    spool.close()
+
+
+@pytest.mark.parametrize("size", [0, 1, IN_MEMORY, IN_MEMORY + 1, 3 * IN_MEMORY + 7])
+async def test_what_goes_in_comes_out(size: int, spooled: Path) -> None:
+    data = os.urandom(size)
+    spool = Spool(in_file=True)
+    for start in range(0, size, 10_000):
+        await spool.add(data[start : start + 10_000])
+    body, file = await spool.end()
+    assert (file is not None) is (size > IN_MEMORY)
+    request = WireRequest("POST", "/", body=body, body_file=file)
+    assert b"".join(request.pieces()) == request.whole_body == data
+    assert bool(open_files(spooled)) is (size > IN_MEMORY)
+    spool.close()
+    assert open_files(spooled) == []
