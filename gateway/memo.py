@@ -7,6 +7,7 @@ is the very same object. Small ones alone are kept: the latest `MOST`, up to `MO
 from __future__ import annotations
 
 from dataclasses import replace
+from sys import intern
 from typing import Any, NamedTuple
 
 from adapters.dialect import Endpoint, Operation
@@ -61,8 +62,9 @@ class Memo:
         return Key(
             dialect,
             endpoint.name,
-            request.method,
-            request.path,
+            intern(request.method),
+            # the one string that all share, where the path is always the same
+            endpoint.path if request.path == endpoint.path else request.path,
             request.query_string,
             request.headers.get("content-type", ""),
             request.body,

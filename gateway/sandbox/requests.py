@@ -12,9 +12,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import quote, quote_plus
 
 import orjson
+
+from gateway.sandbox.redact import redacted, without_keys
 
 MOST = 3_000
 MOST_BYTES = 8 * 1024 * 1024
@@ -54,7 +55,7 @@ class Exchange:
     request_id: str
 
     def as_json(self) -> dict[str, Any]:
-        """With the key cut down to its last four characters wherever it stands."""
+        """With every key cut down to its last four characters, wherever it stands."""
         return {
             "id": self.id,
             "at": datetime.fromtimestamp(self.at, UTC),
@@ -62,9 +63,9 @@ class Exchange:
             "dialect": self.dialect,
             "operation": self.operation,
             "method": self.method,
-            "path": self.path,
+            "path": self._redacted(self.path),
             "query": self._redacted(self.query),
-            "headers": {k: self._redacted(v) for k, v in self.headers.items()},
+            "headers": {k: self._header(k, v) for k, v in self.headers.items()},
             "body": _readable(self._redacted(self.body.decode("utf-8", "replace"))),
             "credential": redacted(self.credential),
             "status": self.status,
@@ -74,17 +75,12 @@ class Exchange:
             "simulated": self.simulated or None,
         }
 
+    def _header(self, name: str, value: str) -> str:
+        # with its name, which may be what says that there is a key
+        return self._redacted(f"{name}: {value}").partition(": ")[2]
+
     def _redacted(self, text: str) -> str:
-        if self.credential:
-            shown = redacted(self.credential)
-            for form in (self.credential, quote(self.credential), quote_plus(self.credential)):
-                text = text.replace(form, shown)
-        return text
-
-
-def redacted(credential: str) -> str:
-    """A key as it may be shown."""
-    return f"…{credential[-4:]}" if len(credential) > 8 else "…" if credential else ""
+        return without_keys(text, self.credential)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

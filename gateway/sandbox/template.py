@@ -80,9 +80,11 @@ bearer token, narrows a call to what belongs to that key. On `veriplex serve` a 
 | `POST reset` | log, faults, batches and clock as at the start; with a key only what is its own |
 
 Requests can be filtered by `dialect`, `operation`, `method`, `status`, `path`, `problem`, `after`
-(an id) and `text` (in query or body). Each shows what was sent and answered, the key cut down to
-its last four characters, and for a refused or malformed request the reason. The log is a ring of
-3,000 requests and 8 MB of bodies.
+(an id) and `text` (in query or body). Each shows what was sent and answered, and for a refused or
+malformed request the reason. Keys are cut down to their last four characters wherever they stand,
+in bodies that cannot be read as well: the one that was sent, whatever has the shape of a key of any
+dialect, and what a member or parameter called `api_key`, `apikey` or `access_token` holds. The log
+is a ring of 3,000 requests and 8 MB of bodies.
 
 A fault says whom it hits, how often, and what goes wrong:
 

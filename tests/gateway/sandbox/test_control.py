@@ -77,6 +77,56 @@ async def test_refused_and_malformed_requests_are_logged_without_their_key(
     assert not any(key in text for key in (KEY, "test_1234567890", "sandbox" + "0" * 25))
 
 
+LIVE_KEYS = {
+    "emailable": "live_0123456789abcdef0123",
+    "validto": "0123456789abcdefghij0123456789xy",
+    "whoisxml": "at_0123456789abcdefghij012345678",
+    "generic": "ev_live_0123456789abcdefghijklmn",
+    "dataoorts": "0123456789ABCDEFGHIJ0123456789abcdefghij",
+}
+
+
+@pytest.mark.parametrize("key", [*LIVE_KEYS.values(), "own-key", "no key of any shape"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{{"emails": ["a@b.org"], "api_key": "{key}"',
+        '{{"apiKey" : "{key}", ',
+        "api_key={key}&email=%zz",
+        "<apiKey>{key}</apiKey>",
+        'access_token = "{key}',
+        '--x\r\nContent-Disposition: form-data; name="api_key"\r\n\r\n{key}\r\n--',
+    ],
+)
+async def test_no_key_is_shown_of_a_body_that_cannot_be_read(
+    client: httpx.AsyncClient, body: str, key: str
+) -> None:
+    key = key.replace(" ", "%20")
+    sent = body.format(key=key)
+    await client.post(
+        f"/whoisxml/api/bevService/request?apiKey={key}",
+        content=sent,
+        headers={"Content-Type": "application/json", "X-Api-Key": key, "Authorization": key},
+    )
+    shown = (await client.get(f"{API}/requests/last")).json()
+    assert shown["status"] >= 400
+    assert key not in str(shown)
+    assert key[-4:] in str(shown) or len(key) < 9
+
+
+@pytest.mark.parametrize("key", LIVE_KEYS.values(), ids=LIVE_KEYS)
+async def test_what_looks_like_a_key_is_shown_nowhere(client: httpx.AsyncClient, key: str) -> None:
+    await client.post(
+        f"/emailable/v1/verify?email={key}@example.com&api_key={KEY}",
+        content=f"garbage {key}, '{key}' \xff",
+        headers={"X-Note": f"see {key}."},
+    )
+    shown = str((await client.get(f"{API}/requests/last")).json())
+    assert key not in shown
+    assert KEY not in shown
+    assert shown.count(f"…{key[-4:]}") >= 4
+
+
 async def test_the_log_can_be_filtered_counted_and_cleared(client: httpx.AsyncClient) -> None:
     await verify(client)
     await verify(client, "slow@example.com")

@@ -1,0 +1,65 @@
+"""What may not be shown of a request: keys, wherever they stand.
+
+A key is what was sent as one, what has the shape of one of any dialect, and what a member or
+parameter holds whose name says so. The latter two need no body that can be parsed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from functools import cache
+from urllib.parse import quote, quote_plus
+
+from adapters.dialect import Dialect
+from adapters.registry import DIALECTS
+
+_NAMED = re.compile(
+    r"""(?ix)
+    (?: api[-_]?key | access[-_]?token | authorization )
+    # between name and value in JSON, forms, headers and XML, or in a part of a multipart body
+    (?: ["'\\]* \s* [:=>] \s* | " [^\r\n]* (?: \r?\n ){2} )
+    ["'\\]* (?: (?: bearer | basic ) \s+ )?
+    ( [^\s"'\\&,;{}\[\]<>]+ )
+    """
+)
+
+
+NO_KEYS = ("null", "none", "true", "false")
+
+
+def without_keys(text: str, credential: str) -> str:
+    """The text with every key in it cut down to its end; `credential` is the one that was sent."""
+    if credential:
+        for form in (credential, quote(credential), quote_plus(credential)):
+            text = text.replace(form, redacted(credential))
+    text = _shapes().sub(lambda found: redacted(found[0]), text)
+    return _NAMED.sub(_cut, text)
+
+
+def redacted(credential: str) -> str:
+    """A key as it may be shown: its last four characters, if it has many more."""
+    return f"…{credential[-4:]}" if len(credential) > 8 else "…" if credential else ""
+
+
+def _cut(found: re.Match[str]) -> str:
+    value = found[1]
+    if value.startswith("…") or value.lower() in NO_KEYS:
+        return found[0]
+    return found[0][: found.start(1) - found.start()] + redacted(value)
+
+
+@cache
+def _shapes() -> re.Pattern[str]:
+    words = sorted(_alternatives(DIALECTS), key=len, reverse=True)
+    return re.compile(rf"(?<![A-Za-z0-9_])(?:{'|'.join(words)})(?![A-Za-z0-9_])")
+
+
+def _alternatives(dialects: Iterable[Dialect]) -> set[str]:
+    found = set()
+    for dialect in dialects:
+        shape = dialect.key_shape
+        found.add(re.escape(dialect.sandbox_key))
+        for prefix in (shape.live_prefix, shape.test_prefix):
+            found.add(f"{re.escape(prefix)}[{re.escape(shape.alphabet)}]{{{shape.length}}}")
+    return found
