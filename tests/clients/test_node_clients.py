@@ -41,7 +41,26 @@ def check_emailable(answers: dict[str, Any]) -> None:
     assert (answers["unknown"]["state"], answers["unknown"]["score"]) == ("undeliverable", 0)
     assert answers["account"]["owner_email"] == "owner@localhost"
     assert answers["missing"] == {"message": "The email parameter is required.", "code": 400}
+    check_batch(answers["batch"])
+    assert answers["noBatch"]["code"] == 404
+    assert answers["emptyBatch"] == {"message": "The emails parameter is required.", "code": 400}
     assert answers["wrong"] == {"message": "API key is invalid", "code": 403}
+
+
+def check_batch(batch: dict[str, Any]) -> None:
+    """Created, asked about until its results came, and these are whole."""
+    assert batch["created"]["message"] == "Batch successfully created."
+    *before, last = batch["seen"]
+    assert set(before) <= {"Your batch is being processed."}
+    assert last == "Batch verification completed."
+    status = batch["status"]
+    assert status["id"] == batch["created"]["id"]
+    found = [(row["email"], row["state"]) for row in status["emails"]]
+    assert found == [
+        ("alice@postfix.test", "deliverable"),
+        ("nobody@postfix.test", "undeliverable"),
+    ]
+    assert status["total_counts"]["duplicate"] == 1
 
 
 @pytest.mark.parametrize("place", ["/v1/", "/emailable/v1/"])
