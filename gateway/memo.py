@@ -7,7 +7,7 @@ is the very same object. Small ones alone are kept: the latest `MOST`, up to `MO
 from __future__ import annotations
 
 from dataclasses import replace
-from sys import intern
+from hashlib import blake2b
 from typing import Any, NamedTuple
 
 from adapters.dialect import Endpoint, Operation
@@ -15,7 +15,7 @@ from adapters.wire import StreamReply, WireReply, WireRequest
 
 MOST = 10_240
 MOST_BYTES = 16 * 1024 * 1024
-"""Of requests and replies."""
+"""Of replies, and what is kept beside them."""
 OVERHEAD = 600
 """Bytes that an entry takes besides, about."""
 LARGEST_REQUEST = 1_024
@@ -24,16 +24,8 @@ LARGEST_REPLY = 4_096
 """Bytes of the body."""
 
 
-class Key(NamedTuple):
-    """What reading a request may depend on."""
-
-    dialect: str
-    endpoint: str
-    method: str
-    path: str
-    query_string: str
-    content_type: str
-    body: bytes
+Key = bytes
+"""A digest of all that reading a request may depend on, which may be long."""
 
 
 class Kept(NamedTuple):
@@ -43,6 +35,11 @@ class Kept(NamedTuple):
     outcome: object
     """Or what stands for all those that would be the same."""
     reply: WireReply
+
+    @property
+    def size(self) -> int:
+        """In bytes, about."""
+        return OVERHEAD + len(self.reply.body)
 
 
 class Memo:
@@ -59,16 +56,10 @@ class Memo:
         """None for a request too large to be kept."""
         if len(request.query_string) + len(request.body) > LARGEST_REQUEST:
             return None
-        return Key(
-            dialect,
-            endpoint.name,
-            intern(request.method),
-            # the one string that all share, where the path is always the same
-            endpoint.path if request.path == endpoint.path else request.path,
-            request.query_string,
-            request.headers.get("content-type", ""),
-            request.body,
-        )
+        content_type = request.headers.get("content-type", "")
+        asked = (dialect, endpoint.name, request.method, request.path, request.query_string)
+        told = repr((*asked, content_type, request.body))
+        return blake2b(told.encode(), digest_size=16).digest()
 
     def get(self, key: Key) -> Kept | None:
         return self._kept.get(key)
@@ -83,7 +74,7 @@ class Memo:
         # copied, since the encoder's buffers are far larger than what is in them
         reply = replace(reply, body=bytes(memoryview(reply.body)))
         self._kept[key] = kept = Kept(op, outcome, reply)
-        self._bytes += _size(key, kept)
+        self._bytes += kept.size
         while len(self._kept) > MOST or self._bytes > MOST_BYTES:
             self._forget(next(iter(self._kept)))
         return reply
@@ -91,8 +82,4 @@ class Memo:
     def _forget(self, key: Key) -> None:
         kept = self._kept.pop(key, None)
         if kept is not None:
-            self._bytes -= _size(key, kept)
-
-
-def _size(key: Key, kept: Kept) -> int:
-    return OVERHEAD + len(key.query_string) + len(key.body) + len(kept.reply.body)
+            self._bytes -= kept.size
