@@ -84,7 +84,7 @@ def guess(local: str) -> Person | None:
     return _person(tuple(words_of(local)))
 
 
-@lru_cache(4096)
+@lru_cache(2048)
 def _person(words: tuple[Word, ...]) -> Person | None:
     # kept, since the same words come again with other digits or at another domain
     offer = best_offer(words)

@@ -19,10 +19,8 @@ from structlog.stdlib import ExtraAdder, ProcessorFormatter
 from structlog.typing import EventDict, WrappedLogger
 
 from gateway.harmless import harmless, harmless_json
+from gateway.log_levels import set_levels
 from gateway.settings.model import Log
-
-QUIET = ("uvicorn", "asyncio", "aiosqlite", "alembic")
-"""Loggers whose news is none below WARNING."""
 
 
 def set_up_logs(log: Log, stream: TextIO | None = None) -> None:
@@ -34,11 +32,8 @@ def set_up_logs(log: Log, stream: TextIO | None = None) -> None:
             processors=[_head_and_fields, _json_line if log.format == "json" else _text_line],
         )
     )
-    root = logging.getLogger()
-    root.handlers[:] = [handler]
-    root.setLevel(log.level.upper())
-    for name in QUIET:
-        logging.getLogger(name).setLevel(max(root.level, logging.WARNING))
+    logging.getLogger().handlers[:] = [handler]
+    set_levels(log)
 
 
 def _head_and_fields(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

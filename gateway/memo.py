@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 from hashlib import blake2b
+from itertools import islice
 from typing import Any, NamedTuple
 
 from adapters.dialect import Endpoint, Operation
 from adapters.wire import StreamReply, WireReply, WireRequest
 
 MOST = 10_240
+MOST_AT_ONCE = 128
+"""Forgotten when there are more."""
 MOST_BYTES = 16 * 1024 * 1024
 """Of replies, and what is kept beside them."""
 OVERHEAD = 600
@@ -76,7 +79,9 @@ class Memo:
         self._kept[key] = kept = Kept(op, outcome, reply)
         self._bytes += kept.size
         while len(self._kept) > MOST or self._bytes > MOST_BYTES:
-            self._forget(next(iter(self._kept)))
+            # many at a time: with each that went, a dictionary's first key takes longer to find
+            for oldest in list(islice(self._kept, MOST_AT_ONCE)):
+                self._forget(oldest)
         return reply
 
     def _forget(self, key: Key) -> None:

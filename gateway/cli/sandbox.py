@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gateway.settings import Settings
+    from gateway.settings.model import Log
 
 MAX_KEY_LENGTH = 256
 
@@ -62,11 +64,33 @@ def sandbox(
 async def _serve(settings: Settings, seed: str, sock: socket.socket, keys: tuple[str, ...]) -> None:
     from gateway.sandbox.alone import open_sandbox
 
+    _log_when_needed(settings.log)
     url = settings.server.url(sock.getsockname()[1])
     async with open_sandbox(seed, keys=keys, url=url) as server:
         for line in _sheet(url):
             typer.echo(line)
         await serve_until_stopped(server, server.app, settings.server, sock)
+
+
+def _log_when_needed(log: Log) -> None:
+    """Log as the settings say, but set that up with the first line, which mostly never comes.
+
+    A line for each request is written at level `debug` alone: writing costs many of the requests
+    a second, and the request log of the control API shows more.
+    """
+    from gateway.log_levels import set_levels
+
+    class FirstLine(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            from gateway.logs import set_up_logs
+
+            set_up_logs(log)
+            logging.getLogger().handle(record)
+
+    logging.getLogger().handlers[:] = [FirstLine()]
+    set_levels(log)
+    if log.level != "debug":
+        logging.getLogger("veriplex.request").setLevel(logging.WARNING)
 
 
 def _sheet(url: str) -> Iterator[str]:

@@ -57,7 +57,7 @@ VERIFIED_AT = datetime(2026, 1, 1, tzinfo=UTC)
 """When samples say that they were found out, so that two of them are the same to the byte. A
 sandbox whose clock was moved says its own time instead."""
 
-KEPT = 1_024
+KEPT = 512
 """Samples kept, of those asked for last."""
 LONGEST_KEPT = 128
 """Characters of an address whose sample is kept."""

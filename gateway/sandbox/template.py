@@ -18,6 +18,9 @@ own test keys do. SIGTERM ends it with exit code 0. The same test keys are answe
 `veriplex serve`, beside live keys: a test key is never charged, never limited and never leads to a
 vendor or a mail server.
 
+`[log]` of the settings holds here as it does for `serve`, but for the line that `serve` writes of
+each request: that is written at `level = "debug"` alone, since the control API's log shows more.
+
 {{keys}}
 
 Any other key is refused as the vendor refuses it.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -42,6 +43,26 @@ def test_it_starts_says_where_and_stops_cleanly() -> None:
             assert status == 200
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) == 0
+
+
+@pytest.mark.parametrize(
+    ("level", "lines"), [("", []), ("info", []), ("debug", [("request", "GET", 200)])]
+)
+def test_the_log_settings_hold(level: str, lines: list[tuple[str, str, int]]) -> None:
+    env = {"VERIPLEX_LOG__LEVEL": level, "VERIPLEX_LOG__FORMAT": "json"} if level else {}
+    with subprocess.Popen(
+        COMMAND, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | env
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        url = next(line.split()[-1] for line in process.stdout if line.startswith("listening"))
+        assert get(url, f"/v1/verify?email=a@b.org&api_key={KEY}")[0] == 200
+        process.send_signal(signal.SIGTERM)
+        logged = [json.loads(line) for line in process.stderr]
+        assert process.wait(10) == 0
+    told = [line for line in logged if line["logger"] == "veriplex.request"]
+    assert [(line["event"], line["method"], line["status"]) for line in told] == lines
+    assert bool(logged) == bool(lines)
 
 
 def test_it_needs_neither_database_nor_probe() -> None:
