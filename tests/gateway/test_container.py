@@ -1,0 +1,114 @@
+"""What can be said of the image, the compose file and the workflow without building anything."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from gateway.cli import readyz, sandbox, serve
+
+ROOT = Path(__file__).parents[2]
+DOCKERFILE = (ROOT / "Dockerfile").read_text("utf-8").replace("\\\n", " ")
+LINES = [line for line in DOCKERFILE.splitlines() if line.strip() and not line.startswith("#")]
+COMPOSE = (ROOT / "compose.yaml").read_text("utf-8")
+WORKFLOW = (ROOT / "docs" / "github-actions.yml").read_text("utf-8")
+COMMANDS = {"readyz": readyz, "sandbox": sandbox, "serve": serve}
+
+
+def instructions(name: str) -> list[str]:
+    return [line.removeprefix(name).strip() for line in LINES if line.startswith(f"{name} ")]
+
+
+def final(name: str) -> list[str]:
+    """Those of the last stage, which is what runs."""
+    last = max(n for n, line in enumerate(LINES) if line.startswith("FROM "))
+    return [line.removeprefix(name).strip() for line in LINES[last:] if line.startswith(f"{name} ")]
+
+
+def test_everything_that_is_copied_is_there() -> None:
+    sources = [
+        source
+        for copied in instructions("COPY")
+        if not copied.startswith("--from=")
+        for source in copied.split()[:-1]
+    ]
+    assert {"requirements.lock", "pyproject.toml", "engine", "adapters", "gateway"} <= set(sources)
+    assert [source for source in sources if not (ROOT / source).exists()] == []
+    ignored = (ROOT / ".dockerignore").read_text("utf-8").splitlines()
+    assert ignored[0] == "*"
+    assert [source for source in sources if f"!{source}" not in ignored] == []
+
+
+def test_what_the_package_is_built_from_is_copied() -> None:
+    copied = " ".join(instructions("COPY")).split()
+    project = (ROOT / "pyproject.toml").read_text("utf-8")
+    named = re.findall(r"^(?:readme|license-files) = (.+)$", project, re.MULTILINE)
+    files = re.findall(r'"([^"]+)"', " ".join(named))
+    assert files
+    assert set(files) <= set(copied)
+
+
+def test_nothing_runs_as_root() -> None:
+    (user,) = final("USER")
+    (made,) = [line for line in final("RUN") if "useradd" in line]
+    assert user not in ("root", "0")
+    assert made.endswith(f" {user}")
+    uid = re.search(r"--uid (\d+)", made)
+    assert uid
+    assert int(uid[1]) >= 1_000
+    order = [line.split()[0] for line in LINES]
+    assert order[::-1].index("RUN") > order[::-1].index("USER")
+
+
+def test_the_locked_requirements_are_what_is_installed() -> None:
+    installs = re.findall(r"pip install ([^&\n]+)", DOCKERFILE)
+    assert [("-r requirements.lock" in line, "--no-deps" in line) for line in installs] == [
+        (True, False),
+        (False, True),
+    ]
+    assert re.search(r"^starlette==", (ROOT / "requirements.lock").read_text("utf-8"), re.MULTILINE)
+
+
+def test_health_is_what_readyz_says() -> None:
+    (health,) = final("HEALTHCHECK")
+    assert health.endswith('CMD ["veriplex", "readyz"]')
+    assert final("ENTRYPOINT") == ['["veriplex"]']
+    assert final("CMD") == ['["serve"]']
+
+
+def test_both_stages_have_the_same_python_and_one_that_is_supported() -> None:
+    images = [line.split()[0] for line in instructions("FROM")]
+    assert len(set(images)) == 1
+    assert re.fullmatch(r"python:3\.1[1-3]-slim", images[0])
+
+
+@pytest.mark.parametrize(
+    ("text", "commands"),
+    [
+        (COMPOSE, re.findall(r"command: \[(\w+)\]", COMPOSE)),
+        (WORKFLOW, re.findall(r"veriplex (\w+)", WORKFLOW)),
+    ],
+    ids=["compose", "workflow"],
+)
+def test_commands_are_the_programs_and_the_layout_is_spaces(text: str, commands: list[str]) -> None:
+    """No YAML parser is among the development dependencies."""
+    assert len(commands) >= 2
+    assert set(commands) <= set(COMMANDS)
+    lines = [line for line in text.splitlines() if line.strip()]
+    assert not any("\t" in line for line in lines)
+    assert all((len(line) - len(line.lstrip(" "))) % 2 == 0 for line in lines)
+
+
+def test_the_ports_of_the_compose_file_are_the_images() -> None:
+    (exposed,) = final("EXPOSE")
+    ports = re.findall(r'ports: \["(\d+):(\d+)"\]', COMPOSE)
+    assert {inside for _, inside in ports} == {exposed}
+    assert len({outside for outside, _ in ports}) == len(ports) == 2
+
+
+def test_the_workflow_uses_the_key_and_the_port_of_the_sandbox() -> None:
+    assert "veriplex sandbox --port 8025" in WORKFLOW
+    assert "http://127.0.0.1:8025/emailable/v1" in WORKFLOW
+    assert "test_7aff7fc0142c65f86a00" in WORKFLOW
