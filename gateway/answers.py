@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from hashlib import blake2b
 
@@ -17,7 +17,6 @@ from sqlalchemy import Select, delete, select
 
 from engine.model import Address, Checks, Verification
 from gateway.batches.codec import decode, encode
-from gateway.names import named
 from gateway.store import Store, StoreError
 from gateway.store.tables import answers
 
@@ -63,29 +62,36 @@ class Answers:
             last = found[-1]
 
     async def find(
-        self, shares: str, address: Address, checks: Checks
-    ) -> tuple[Verification, float] | None:
-        """The answer to exactly this question, and when it expires."""
-        digest = _digest(shares, address, checks)
-        if digest not in self._there:
-            return None
+        self, shares: str, addresses: Sequence[Address], checks: Checks
+    ) -> dict[str, tuple[Verification, float]]:
+        """The answers to exactly these questions, by normalised address, and when they expire.
+
+        Names are not in them (`gateway.names`).
+        """
+        there = {
+            digest: address
+            for address in addresses
+            if (digest := _digest(shares, address, checks)) in self._there
+        }
+        if not there:
+            return {}
+        current = answers.c.expires_at > int(self._clock())
+        rows = select(answers.c.digest, answers.c.answer, answers.c.expires_at).where(
+            answers.c.digest.in_(there), current
+        )
         try:
             async with self._store.read() as connection:
-                row = (
-                    await connection.execute(
-                        select(answers.c.answer, answers.c.expires_at).where(
-                            answers.c.digest == digest,
-                            answers.c.expires_at > int(self._clock()),
-                        )
-                    )
-                ).one_or_none()
+                found = {bytes(row.digest): row for row in await connection.execute(rows)}
         except StoreError:
-            return None
-        if row is None:
-            self._there.discard(digest)
-            return None
-        found = named(replace(decode(row.answer, "", checks), address=address))
-        return found, float(row.expires_at)
+            return {}
+        self._there.difference_update(there.keys() - found.keys())
+        return {
+            there[digest].normalized: (
+                replace(decode(row.answer, "", checks), address=there[digest]),
+                float(row.expires_at),
+            )
+            for digest, row in found.items()
+        }
 
     def keep(self, shares: str, verification: Verification, expires_at: float) -> None:
         """Write it soon."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
 from typing import Protocol
@@ -18,6 +18,7 @@ from cachetools import TLRUCache
 
 from adapters.dialect import Problem, ProblemKind
 from engine.model import Address, Checks, Verdict, Verification
+from gateway.names import named
 
 MAX_KNOWN = 100_000
 """Answers kept; the least recently used go first."""
@@ -37,9 +38,10 @@ class Kept(Protocol):
     """Answers that survive a restart."""
 
     async def find(
-        self, shares: str, address: Address, checks: Checks
-    ) -> tuple[Verification, float] | None:
-        """The answer to exactly this question, and when it expires (Unix time, s)."""
+        self, shares: str, addresses: Sequence[Address], checks: Checks
+    ) -> Mapping[str, tuple[Verification, float]]:
+        """The answers to exactly these questions, by normalised address, and when they expire
+        (Unix time, s)."""
         ...
 
     def keep(self, shares: str, verification: Verification, expires_at: float) -> None: ...
@@ -101,16 +103,18 @@ class Verdicts:
         return None
 
     async def recall(
-        self, address: Address, checks: Checks, shares: str = ""
-    ) -> Verification | None:
-        """The answer that is kept anywhere, without taking it into memory."""
-        known = self.known(address, checks, shares)
-        if known is not None and known[1] >= 0:
-            return known[0]
-        if self._kept is None or not address.valid:
-            return None
-        found = await self._stored(self._kept, (address.normalized, checks, shares), address)
-        return None if found is None else found[0]
+        self, addresses: Sequence[Address], checks: Checks, shares: str = ""
+    ) -> dict[str, Verification]:
+        """The answers that are kept anywhere, by normalised address, without taking them into
+        memory."""
+        found: dict[str, Verification] = {}
+        for address in addresses:
+            known = self.known(address, checks, shares)
+            if known is not None and known[1] >= 0:
+                found[address.normalized] = known[0]
+        missing = [a for a in addresses if a.valid and a.normalized not in found]
+        stored = await self._stored(missing, checks, shares)
+        return found | {address: answer for address, (answer, _) in stored.items()}
 
     def keep(self, verification: Verification, shares: str = "", *, at_hand: bool = True) -> None:
         """Let an answer be known for as long as its verdict deserves.
@@ -167,34 +171,38 @@ class Verdicts:
     ) -> Verification:
         key, refresh = flight
         try:
-            if self._kept is not None and not refresh:
-                found = await self._recall(self._kept, key, address)
-                if found is not None:
-                    return found
+            if not refresh and (found := await self._recall(key, address)):
+                return found
             verification = await by.verify(address.raw, key[1])
             self.keep(verification, key[2])
             return verification
         finally:
             del self._in_flight[flight]
 
-    async def _recall(self, kept: Kept, key: _Key, address: Address) -> Verification | None:
+    async def _recall(self, key: _Key, address: Address) -> Verification | None:
         """The stored answer, which is then known in memory again."""
-        found = await self._stored(kept, key, address)
+        _, checks, shares = key
+        found = (await self._stored([address], checks, shares)).get(address.normalized)
         if found is None:
             return None
-        self._known[address.normalized, found[0].checks, key[2]] = found
-        return found[0]
+        as_known = named(found[0])
+        self._known[address.normalized, as_known.checks, shares] = (as_known, found[1])
+        return as_known
 
     async def _stored(
-        self, kept: Kept, key: _Key, address: Address
-    ) -> tuple[Verification, float] | None:
-        """The stored answer that serves, and when it expires."""
-        _, checks, shares = key
+        self, addresses: Sequence[Address], checks: Checks, shares: str
+    ) -> dict[str, tuple[Verification, float]]:
+        """The stored answers that serve, and when they expire."""
+        serving: dict[str, tuple[Verification, float]] = {}
+        if self._kept is None:
+            return serving
         for fuller in COVERING[checks]:
-            found = await kept.find(shares, address, fuller)
-            if found is not None and found[1] > self._clock():
-                return replace(found[0], cached=True), found[1]
-        return None
+            missing = [a for a in addresses if a.normalized not in serving]
+            found = await self._kept.find(shares, missing, fuller)
+            for address, (answer, expires_at) in found.items():
+                if expires_at > self._clock():
+                    serving[address] = (replace(answer, cached=True), expires_at)
+        return serving
 
 
 def _retrieve(task: asyncio.Task[Verification]) -> None:

@@ -226,14 +226,15 @@ class Runner:
         for item in work.claim.items:
             address = syntax.parse(item.email)
             groups.setdefault(address.normalized, []).append((item, address))
+        addresses = [same[0][1] for same in groups.values()]
+        known = await self._verdicts.recall(addresses, work.claim.checks)
         todo = []
-        for same in groups.values():
-            known = await self._verdicts.recall(same[0][1], work.claim.checks)
-            if known is None:
+        for normalized, same in groups.items():
+            if normalized not in known:
                 todo.append([item for item, _ in same])
                 continue
             for item, address in same:
-                work.answer(item, replace(known, address=address))
+                work.answer(item, replace(known[normalized], address=address))
         return todo
 
     def _heard(self, work: _Work, items: Sequence[Item], found: Verification) -> None:

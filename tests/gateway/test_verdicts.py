@@ -1,13 +1,14 @@
 """The verdict cache and its single flight."""
 
 import asyncio
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import pytest
 
 from adapters.dialect import Problem, ProblemKind
 from engine import syntax
-from engine.model import Checks, Evidence, Reason, Verdict, Verification
+from engine.model import Address, Checks, Evidence, Reason, Verdict, Verification
 from gateway.verdicts import Verdicts
 
 TTL_S = {
@@ -144,3 +145,41 @@ async def test_closing_gives_up_what_is_in_flight() -> None:
     task = verdicts.find_out(syntax.parse("a@b.test"), FULL)
     await verdicts.aclose()
     assert task.cancelled()
+
+
+class Stored:
+    """Answers of an earlier run, without names."""
+
+    def __init__(self, verification: Verification) -> None:
+        self._verification = verification
+
+    async def find(
+        self, shares: str, addresses: Sequence[Address], checks: Checks
+    ) -> dict[str, tuple[Verification, float]]:
+        v = self._verification
+        wanted = {address.normalized for address in addresses}
+        return {v.address.normalized: (v, 2000.0)} if v.address.normalized in wanted else {}
+
+    def keep(self, shares: str, verification: Verification, expires_at: float) -> None:
+        raise AssertionError("nothing new was found out")
+
+
+async def test_a_stored_answer_is_served_with_its_name_and_asks_nobody() -> None:
+    asked = Asked()
+    address = syntax.parse("john.smith@b.test")
+    stored = Stored(await asked.verify(address.raw))
+    verdicts = Verdicts(asked, ttl_s=TTL_S, clock=Clock(), kept=stored)
+    found = await verdicts.find_out(address, FULL)
+    assert (found.cached, asked.times) == (True, 1)
+    assert found.evidence.person is not None
+    assert found.evidence.person.full == "John Smith"
+
+
+async def test_many_stored_answers_are_recalled_at_once() -> None:
+    asked = Asked()
+    known = syntax.parse("ann@b.test")
+    verdicts = Verdicts(
+        asked, ttl_s=TTL_S, clock=Clock(), kept=Stored(await asked.verify(known.raw))
+    )
+    others = [syntax.parse(text) for text in ("bob@b.test", "no-address")]
+    assert set(await verdicts.recall([known, *others], FULL)) == {"ann@b.test"}
