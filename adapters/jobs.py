@@ -161,10 +161,6 @@ class Job:
     token: str = ""
     """An unguessable name for links."""
 
-    @property
-    def duplicates(self) -> int:
-        return self.total - self.rows
-
 
 @dataclass(frozen=True, slots=True)
 class JobPage:

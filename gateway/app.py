@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import random
 import time
@@ -21,6 +20,7 @@ from engine.probe import ProbeConfig, ProbeEngine
 from engine.standing import Standing
 from gateway.accounts import Accounts, open_accounts
 from gateway.answers import Answers
+from gateway.background import in_background
 from gateway.batches.opening import Desk, open_batches
 from gateway.batches.verifier import BulkVerifier, OneByOne
 from gateway.front import front
@@ -172,13 +172,10 @@ async def _kept(
         return
     answers = Answers(store, most=settings.cache.max_stored, clock=clock)
     await answers.load()
-    task = asyncio.create_task(answers.writing())
     try:
-        yield answers
+        async with in_background(answers.writing()):
+            yield answers
     finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
         await answers.write()
 
 

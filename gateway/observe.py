@@ -18,6 +18,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from engine.model import Attempt
+from gateway.background import in_background
 from gateway.policy.circuit import State
 from gateway.tally import Tally
 
@@ -133,13 +134,10 @@ class Observer:
     @contextlib.asynccontextmanager
     async def writing(self) -> AsyncIterator[None]:
         """Write log lines while inside, and what is left on leaving."""
-        task = asyncio.create_task(self._write_on())
         try:
-            yield
+            async with in_background(self._write_on()):
+                yield
         finally:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
             self._write()
 
     async def _write_on(self) -> None:

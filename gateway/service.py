@@ -33,8 +33,6 @@ from gateway.verdicts import Verdicts
 
 if TYPE_CHECKING:
     from gateway.batches.jobs import Batches
-
-if TYPE_CHECKING:
     from gateway.policy.policy import Policy
 
 FREE_REPEAT_S = 300
@@ -193,12 +191,11 @@ class Service:
 
 _parsed = lru_cache(1024)(syntax.parse)
 """Pure, and the same addresses are often asked about."""
-MOST_CHARACTERS = 320
-"""Of an address that is remembered; what is longer is none (RFC 5321 section 4.5.3.1)."""
 
 
 def _address(op: Verify) -> Address:
-    parse = _parsed if len(op.email) <= MOST_CHARACTERS else syntax.parse
+    # what is longer is no address, and not worth remembering
+    parse = _parsed if len(op.email) <= syntax.MAX_READ_CHARACTERS else syntax.parse
     address = parse(op.email)
     if op.refuse_malformed and not address.valid:
         raise Problem(ProblemKind.INVALID, detail=address.error or "", field="email")

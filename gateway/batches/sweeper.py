@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import Row, delete, func, select, update
 
 from adapters.dialect import Dialect
+from gateway.background import in_background
 from gateway.batches.model import Hidden
 from gateway.batches.records import rules_of
 from gateway.store import Store, StoreError
@@ -52,14 +53,9 @@ class Sweeper:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Sweep now and then while inside."""
-        task = asyncio.create_task(self._run())
-        try:
+        # what is half swept when it ends is swept on at the next start
+        async with in_background(self._run()):
             yield
-        finally:
-            # what is half swept is swept on at the next start
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
 
     async def _run(self) -> None:
         while True:

@@ -57,12 +57,6 @@ class TestKeys:
         for dialect, key in self._minted.pop(account_id, {}).items():
             self.callers.pop((dialect, key), None)
 
-    def account_of(self, key: str) -> int | None:
-        """Whose key it is, in whichever dialect."""
-        return next(
-            (c.account_id for d in self._dialects if (c := self.callers.get((d.name, key)))), None
-        )
-
     def __iter__(self) -> Iterator[int]:
         yield WELL_KNOWN_ACCOUNT
         yield from self._minted
