@@ -18,7 +18,7 @@ from adapters.registry import DIALECTS
 from engine.model import Verdict
 from engine.probe import ProbeConfig, ProbeEngine
 from engine.standing import Standing
-from gateway.accounts import Accounts, open_accounts
+from gateway.accounts.accounts import Accounts, open_accounts
 from gateway.answers import Answers
 from gateway.background import in_background
 from gateway.batches.opening import Desk, open_batches

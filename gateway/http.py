@@ -20,9 +20,9 @@ from starlette.types import Receive, Scope, Send
 
 from adapters.dialect import Dialect, Endpoint, Operation, Problem, ProblemKind, Verify
 from adapters.wire import StreamReply, Unreadable, WireReply, WireRequest
-from gateway.caller import Books, Caller, Unavailable
+from gateway.accounts.caller import Books, Caller, Unavailable
+from gateway.accounts.limits import TooFast
 from gateway.guard import Guard
-from gateway.limits import TooFast
 from gateway.memo import Memo
 from gateway.observe import Observer, Seen
 from gateway.policy.outcome import NoAnswer

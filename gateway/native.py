@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from adapters.dialect import Dialect, Problem, ProblemKind, Verify
 from engine.model import Checks, Verification
-from gateway.caller import Books, Caller
+from gateway.accounts.caller import Books, Caller
 from gateway.sandbox.simulate import KIND_WORDS, Simulated
 from gateway.service import Service
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from engine.model import Checks
-from gateway.caller import Charge
+from gateway.accounts.caller import Charge
 
 MOST = 100_000
 """Questions remembered; the oldest go first."""

@@ -25,7 +25,7 @@ from adapters.dialect import (
 from adapters.jobs import JobOperation, ReadRows
 from engine import people, syntax
 from engine.model import Address
-from gateway.caller import Books, Caller, Charge, CreditsSpent
+from gateway.accounts.caller import Books, Caller, Charge, CreditsSpent
 from gateway.paid import Paid
 from gateway.policy.outcome import NoAnswer
 from gateway.sandbox import Sandbox

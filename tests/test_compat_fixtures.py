@@ -24,7 +24,7 @@ from adapters.dialect import Dialect
 from adapters.registry import DIALECTS
 from engine import syntax
 from engine.model import Checks, Dns, Evidence, Reason, Verdict, Verification
-from gateway.accounts import Status
+from gateway.accounts.accounts import Status
 from gateway.app import Services, create_app, open_services
 from gateway.settings import Settings
 

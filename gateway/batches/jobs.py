@@ -18,8 +18,8 @@ from adapters.jobs import (
     StartJob,
     SubmitJob,
 )
+from gateway.accounts.caller import Caller
 from gateway.batches.records import Records
-from gateway.caller import Caller
 
 
 class Batches:

@@ -14,12 +14,12 @@ from adapters.dialect import UNLIMITED, Dialect, KeyShape, Problem, ProblemKind
 from adapters.jobs import BatchRules, Entry, Job, ListJobs, ReadRows, Row, SubmitJob
 from adapters.wire import WireReply
 from engine.model import Checks, Verdict
+from gateway.accounts.caller import Caller, Charge, Status
 from gateway.batches.holder import holder, is_dead
 from gateway.batches.queue import SqlQueue
 from gateway.batches.records import Records
 from gateway.batches.runner import Runner
 from gateway.batches.verifier import BulkVerifier
-from gateway.caller import Caller, Charge, Status
 from gateway.settings import Settings
 from gateway.store import Store, open_store
 from gateway.verdicts import Verdicts

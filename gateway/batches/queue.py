@@ -19,11 +19,11 @@ from adapters.dialect import Dialect
 from adapters.jobs import BatchRules, JobState, Unit
 from engine import syntax
 from engine.known import known
+from gateway.accounts.caller import CreditsSpent
+from gateway.accounts.ledger import Entry, settle
 from gateway.batches.codec import encode
 from gateway.batches.model import Answered, Claim, Item, PutOff, checks_from_text, pack, unpack
 from gateway.batches.records import NOT_YET, PREPARATION, begin, rules_of
-from gateway.caller import CreditsSpent
-from gateway.ledger import Entry, settle
 from gateway.store import Store
 from gateway.store.tables import batch_chunks, batch_items, batch_results, batches, deliveries
 

@@ -30,11 +30,11 @@ from adapters.jobs import (
     Row,
     SubmitJob,
 )
+from gateway.accounts.caller import Caller, Charge, CreditsSpent
+from gateway.accounts.ledger import Entry, settle
 from gateway.batches.codec import decode
 from gateway.batches.intake import Intake
 from gateway.batches.model import Hidden, checks_from_text, checks_to_text
-from gateway.caller import Caller, Charge, CreditsSpent
-from gateway.ledger import Entry, settle
 from gateway.names import named
 from gateway.store import Store, StoreError
 from gateway.store.tables import (

@@ -54,7 +54,7 @@ def _check_tls(settings: Settings) -> None:
 
 def _check_plan(settings: Settings) -> None:
     from adapters.registry import DIALECTS
-    from gateway.plans import Plans
+    from gateway.accounts.plans import Plans
     from gateway.settings.problems import hint
 
     known = Plans({dialect.name: dialect.plans for dialect in DIALECTS}).names

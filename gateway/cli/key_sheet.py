@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from adapters.dialect import Dialect
-    from gateway.accounts import NewKey
+    from gateway.accounts.accounts import NewKey
 
 
 def base_url(url: str, dialect: Dialect) -> str:

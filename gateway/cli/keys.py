@@ -15,7 +15,7 @@ from gateway.cli.terminal import USAGE, Refusal, run
 from gateway.harmless import harmless
 
 if TYPE_CHECKING:
-    from gateway.accounts import Accounts, KeyInfo, NewKey
+    from gateway.accounts.accounts import Accounts, KeyInfo, NewKey
     from gateway.settings import Settings
 
 MAX_LABEL_LENGTH = 200
@@ -159,7 +159,7 @@ async def _revoke(settings: Settings, which: str) -> KeyInfo:
 async def _accounts(settings: Settings, *, must_exist: bool = False) -> AsyncIterator[Accounts]:
     """The accounts of the server's database. Raises Refusal for whatever goes wrong inside."""
     from adapters.registry import DIALECTS
-    from gateway.accounts import AccountsError, UnknownDialect, UnknownPlan, open_accounts
+    from gateway.accounts.accounts import AccountsError, UnknownDialect, UnknownPlan, open_accounts
     from gateway.settings.problems import hint
     from gateway.store import StoreError, open_store
 

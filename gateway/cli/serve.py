@@ -54,7 +54,7 @@ def serve(
 
 
 async def _serve(settings: Settings, sock: socket.socket) -> None:
-    from gateway.accounts import AccountsError
+    from gateway.accounts.accounts import AccountsError
     from gateway.app import create_app, open_services
     from gateway.cli.key_sheet import sheet
     from gateway.logs import set_up_logs

@@ -31,7 +31,7 @@ from engine.model import (
 )
 from engine.score import score
 from engine.syntax import parse
-from gateway.caller import Caller
+from gateway.accounts.caller import Caller
 from gateway.policy.budgets import MICRO, UNCAPPED, Budgets, Cap, Scope
 from gateway.policy.circuit import Admission
 from gateway.policy.outcome import NoAnswer

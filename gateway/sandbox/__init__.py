@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from adapters.dialect import Dialect, Problem, ProblemKind, Verify
 from adapters.jobs import JobOperation, JobRows, ReadRows
 from engine.model import Verification
-from gateway.caller import Caller
+from gateway.accounts.caller import Caller
 from gateway.sandbox.clock import Clocks
 from gateway.sandbox.faults import Faults
 from gateway.sandbox.jobs import SandboxJobs

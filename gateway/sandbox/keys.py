@@ -13,8 +13,8 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from adapters.dialect import UNLIMITED, Dialect
-from gateway.caller import Caller, Charge, Status, Usage
-from gateway.keys import mint
+from gateway.accounts.caller import Caller, Charge, Status, Usage
+from gateway.accounts.keys import mint
 from gateway.sandbox.clock import Clocks
 from gateway.sandbox.simulate import KEY_MARK, split_key
 

@@ -63,7 +63,7 @@ accounts = Table(
     metadata,
     Column("id", Integer, primary_key=True),
     Column("owner_email", String(320), nullable=False),
-    Column("status", String(16), nullable=False),  # gateway.callers.Status
+    Column("status", String(16), nullable=False),  # gateway.accounts.callers.Status
     Column("plan", String(64), nullable=False),
     Column("credits", BigInteger),  # what is left; null is without limit
     Column("created_at", UtcDateTime, nullable=False),

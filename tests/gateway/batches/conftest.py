@@ -16,7 +16,7 @@ from adapters.jobs import Entry, Job, JobRows, JobState, ReadRows, Row, SubmitJo
 from adapters.registry import DIALECTS
 from engine import syntax
 from engine.model import Checks, Dns, Evidence, Reason, Verdict, Verification
-from gateway.accounts import Accounts, Caller, open_accounts
+from gateway.accounts.accounts import Accounts, Caller, open_accounts
 from gateway.batches.opening import Desk, open_batches
 from gateway.batches.verifier import OnResult
 from gateway.store import Store, open_store

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from gateway.grouping import MAX_WAITING, Grouped
+from gateway.accounts.grouping import MAX_WAITING, Grouped
 from gateway.store import StoreBusy
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from adapters.dialect import UNLIMITED, Plan, Rate
 from adapters.registry import DIALECTS
-from gateway.plans import Plans
+from gateway.accounts.plans import Plans
 
 FREE = Plan("free", "Free", {"verify": Rate(10, 60)}, included=100, hard_cap=True)
 FREE_TOO = Plan("free", "Free, of another vendor", {"all": Rate(1, 1)})

@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 from cachetools import TTLCache
 from sqlalchemy import bindparam, select
 
-from gateway.caller import Caller, Status
-from gateway.grouping import Grouped
-from gateway.keys import LONGEST, digest
-from gateway.plans import Plans
+from gateway.accounts.caller import Caller, Status
+from gateway.accounts.grouping import Grouped
+from gateway.accounts.keys import LONGEST, digest
+from gateway.accounts.plans import Plans
 from gateway.store import Store
 from gateway.store.tables import accounts, keys
 

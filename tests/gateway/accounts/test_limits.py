@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from adapters.dialect import Rate
-from gateway.limits import SWEEP_EVERY, MovingWindow, TooFast
+from gateway.accounts.limits import SWEEP_EVERY, MovingWindow, TooFast
 
 
 class Clock:

@@ -97,7 +97,7 @@ class CreditsSpent(Exception):
 
 
 class Books(Protocol):
-    """What a request needs of the accounts; `gateway.accounts.Accounts` says it in full."""
+    """What a request needs of the accounts; `Accounts` beside this says it in full."""
 
     async def authenticate(self, dialect: str, credential: str) -> Caller | None: ...
 

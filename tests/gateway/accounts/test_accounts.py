@@ -14,7 +14,7 @@ from sqlalchemy import insert
 
 from adapters.dialect import UNLIMITED, Plan
 from adapters.registry import DIALECTS
-from gateway.accounts import (
+from gateway.accounts.accounts import (
     Accounts,
     AmbiguousKey,
     Caller,
@@ -512,7 +512,7 @@ async def test_a_caller_who_leaves_while_being_charged_harms_nobody(accounts: Ac
 CHILD = """
 import asyncio, sys
 from adapters.registry import DIALECTS
-from gateway.accounts import open_accounts
+from gateway.accounts.accounts import open_accounts
 from gateway.store import open_store
 
 async def main(url, key):

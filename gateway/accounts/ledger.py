@@ -17,8 +17,8 @@ from functools import partial
 from sqlalchemy import bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.caller import CreditsSpent
-from gateway.grouping import Grouped
+from gateway.accounts.caller import CreditsSpent
+from gateway.accounts.grouping import Grouped
 from gateway.store import Store
 from gateway.store.tables import accounts, usage
 

@@ -4,7 +4,7 @@ AccountsError
 ├── NoSuchAccount, NoSuchKey, AmbiguousKey
 ├── UnknownPlan, UnknownDialect
 └── KeyTaken
-CreditsSpent (gateway.caller) and TooFast (gateway.limits) are answers to a caller.
+CreditsSpent (`caller`) and TooFast (`limits`) are answers to a caller.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from sqlalchemy import Row, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.dialect import UNLIMITED, Dialect, KeyShape
-from gateway.caller import Caller, Charge, CreditsSpent, Status, Usage
-from gateway.callers import Callers
-from gateway.keys import digest, hint, mint
-from gateway.ledger import Entry, Ledger, settle
-from gateway.limits import Limiter, MovingWindow, TooFast
-from gateway.plans import Plans
+from gateway.accounts.caller import Caller, Charge, CreditsSpent, Status, Usage
+from gateway.accounts.callers import Callers
+from gateway.accounts.keys import digest, hint, mint
+from gateway.accounts.ledger import Entry, Ledger, settle
+from gateway.accounts.limits import Limiter, MovingWindow, TooFast
+from gateway.accounts.plans import Plans
 from gateway.store import Conflict, Store
 from gateway.store.tables import accounts, keys, milestones
 

@@ -9,7 +9,7 @@ import pytest
 
 from adapters.dialect import KeyShape
 from adapters.registry import DIALECTS
-from gateway.keys import digest, hint, mint
+from gateway.accounts.keys import digest, hint, mint
 
 SHAPES = {dialect.name: dialect.key_shape for dialect in DIALECTS}
 

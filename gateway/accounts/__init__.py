@@ -1,0 +1,2 @@
+"""Accounts: who asks (`caller`, `callers`, `keys`), what they may use (`plans`, `limits`) and what
+they have used (`ledger`)."""
