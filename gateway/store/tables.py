@@ -29,7 +29,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-REVISION = "0003"
+REVISION = "0004"
 """The newest migration; known here so that an up-to-date database starts without Alembic."""
 
 metadata = MetaData(
@@ -218,3 +218,35 @@ answers = Table(
     sqlite_with_rowid=False,
 )
 """The verdict cache."""
+
+# -- our own standing --------------------------------------------------------------------
+# Who refused us, for what, hour by hour, and whom we leave alone for it; no mailbox is in it.
+
+refusals = Table(
+    "refusals",
+    metadata,
+    Column("operator", String(255), primary_key=True),  # engine.standing.owner_of
+    Column("meaning", String(32), primary_key=True),  # engine.model.Meaning
+    Column("block_list", String(255), primary_key=True),  # empty: none was named
+    Column("hour", Integer, primary_key=True),  # Unix time in hours
+    Column("count", BigInteger, nullable=False),
+    Column("first_at", BigInteger, nullable=False),  # Unix time, s
+    Column("last_at", BigInteger, nullable=False),
+    Column("host", String(255), nullable=False),  # which refused last, and its words
+    Column("text", Text),
+    Index(None, "hour"),
+    sqlite_with_rowid=False,
+)
+
+pauses = Table(
+    "pauses",
+    metadata,
+    Column("operator", String(255), primary_key=True),
+    Column("host", String(255), primary_key=True),  # empty: all of the operator's
+    Column("until", BigInteger, nullable=False),  # Unix time, s
+    Column("meaning", String(32), nullable=False),  # of the last refusal
+    Column("block_list", String(255), nullable=False),
+    Column("refusals", Integer, nullable=False),  # in a row
+    Column("growth", Integer, nullable=False),  # pauses so far without a success in between
+    sqlite_with_rowid=False,
+)
