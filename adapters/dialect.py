@@ -16,6 +16,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from adapters.upstream import Upstream
+from adapters.upstream_list import UpstreamList
 from adapters.wire import StreamReply, WireReply, WireRequest
 from engine.model import Checks, Person
 
@@ -260,6 +261,8 @@ class Dialect:
     """How its batches behave; None has none."""
     upstream: Upstream | None = None
     """How to ask it; None if it can only be spoken, not asked."""
+    upstream_list: UpstreamList | None = None
+    """How to give it a list; None if it takes none."""
     magic_in_batches: bool = True
     """Whether the sandbox's magic addresses have their effect in batches too."""
     example_jobs: tuple[str, ...] = ()

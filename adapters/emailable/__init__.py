@@ -17,6 +17,7 @@ from adapters.dialect import Dialect, Endpoint, KeyShape, Plan, Rate, RootPath
 from adapters.emailable import batch, single
 from adapters.emailable.problems import write_problem
 from adapters.emailable.upstream import UPSTREAM
+from adapters.emailable.upstream_list import LIST
 
 DIALECT = Dialect(
     name="emailable",
@@ -86,4 +87,5 @@ DIALECT = Dialect(
         ),
     ),
     upstream=UPSTREAM,
+    upstream_list=LIST,
 )

@@ -57,7 +57,7 @@ def build_verify(key: str, question: Question) -> UpstreamRequest:
             "accept_all": _word(question.checks.catch_all),
             "timeout": str(int(min(max(question.wait_s, MIN_WAIT_S), MAX_WAIT_S))),
         },
-        headers=_authorization(key),
+        headers=authorization(key),
     )
 
 
@@ -67,6 +67,11 @@ def parse_verify(question: Question, reply: UpstreamReply) -> Told | Pending | F
         return Pending()
     if reply.status != 200 or "state" not in body:
         return fault_of(reply, FAULTS, body.get("message"))
+    return told(body)
+
+
+def told(body: Mapping[str, Any]) -> Told:
+    """What one object with a `state` says, of a reply or a batch's row."""
     state, word = str(body["state"]), str(body.get("reason"))
     verdict = VERDICTS.get(state)
     score = body.get("score")
@@ -132,7 +137,7 @@ def _person(body: Mapping[str, Any]) -> Person | None:
 
 
 def build_balance(key: str) -> UpstreamRequest:
-    return UpstreamRequest("GET", "/v1/account", headers=_authorization(key), bills=False)
+    return UpstreamRequest("GET", "/v1/account", headers=authorization(key), bills=False)
 
 
 def parse_balance(reply: UpstreamReply) -> int | Fault:
@@ -143,7 +148,7 @@ def parse_balance(reply: UpstreamReply) -> int | Fault:
     return fault_of(reply, FAULTS, body.get("message"))
 
 
-def _authorization(key: str) -> dict[str, str]:
+def authorization(key: str) -> dict[str, str]:
     return {"authorization": f"Bearer {key}"}
 
 

@@ -18,6 +18,7 @@ from adapters.dialect import Dialect, Endpoint, KeyShape, Plan, Rate, RootPath
 from adapters.validto import bulk, single
 from adapters.validto.problems import write_problem
 from adapters.validto.upstream import UPSTREAM
+from adapters.validto.upstream_list import LIST
 
 
 def _list_endpoints(path: str) -> tuple[Endpoint[Any], ...]:
@@ -118,4 +119,5 @@ DIALECT = Dialect(
         ),
     ),
     upstream=UPSTREAM,
+    upstream_list=LIST,
 )

@@ -53,11 +53,8 @@ def build_verify(key: str, question: Question) -> UpstreamRequest:
 def parse_verify(_: Question, reply: UpstreamReply) -> Told | Pending | Fault:
     body = reply.json_object
     if reply.status // 100 != 2 or flag(body.get("success")) is not True:
-        return _fault(reply, body)
-    # seen as `accept-all`, `accept_all` and `accept all`
-    word = str(body.get("result")).strip().lower().replace("_", "-").replace(" ", "-")
-    known = READ_RESULTS.get(word)
-    verdict, reason = known or (Verdict.UNKNOWN, Reason.UNEXPECTED_ERROR)
+        return fault(reply, body)
+    verdict, reason, raw_word = read_result(body.get("result"))
     disposable = flag(body.get("disposable")) is True
     if verdict is Verdict.UNDELIVERABLE and disposable:
         # seen live: throw-away domains are called undeliverable for what they are
@@ -69,12 +66,21 @@ def parse_verify(_: Question, reply: UpstreamReply) -> Told | Pending | Fault:
         # 2 is "not probed"
         catch_all=flag(body.get("accept_all")),
         spamtrap=True if flag(body.get("spamtrap")) else None,
-        raw_word=None if known else word,
+        raw_word=raw_word,
     )
     return Told(verdict, reason, evidence)
 
 
-def _fault(reply: UpstreamReply, body: Mapping[str, Any]) -> Fault:
+def read_result(told: object) -> tuple[Verdict, Reason, str | None]:
+    """A verdict's word, which is kept if it is new to us."""
+    # seen as `accept-all`, `accept_all` and `accept all`
+    word = str(told).strip().lower().replace("_", "-").replace(" ", "-")
+    if word in READ_RESULTS:
+        return *READ_RESULTS[word], None
+    return Verdict.UNKNOWN, Reason.UNEXPECTED_ERROR, word
+
+
+def fault(reply: UpstreamReply, body: Mapping[str, Any]) -> Fault:
     words = body.get("result") or body.get("message")
     if reply.status // 100 == 2 and flag(body.get("success")) is False:
         # some failures are reported with status 200
@@ -95,7 +101,7 @@ def parse_balance(reply: UpstreamReply) -> int | Fault:
     credits = info.get("credits_remaining") if isinstance(info, dict) else None
     if reply.status // 100 == 2 and flag(body.get("success")) and isinstance(credits, int):
         return credits
-    return _fault(reply, body)
+    return fault(reply, body)
 
 
 UPSTREAM = Upstream(

@@ -1,0 +1,160 @@
+"""The vendor's lists, as a source: created with `auto_verify`, polled, downloaded as CSV.
+
+A list that gets no further than `ready` (the vendor overlooked the flag, or its credits ran
+out) is started once more by hand, which says which of both it is.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+import orjson
+
+from adapters.upstream import (
+    Fault,
+    FaultKind,
+    Pending,
+    Told,
+    UpstreamReply,
+    UpstreamRequest,
+    flag,
+    text_of,
+    text_or_none,
+)
+from adapters.upstream_list import Page, UpstreamList
+from adapters.validto.upstream import fault, read_result
+from engine.model import Address, Checks, Evidence, Reason, Verdict
+
+MOST = 500_000
+START, DOWNLOAD = "start", "download"
+
+NEXT: Mapping[str, Page | Pending] = {
+    "preparing": Pending(),
+    "ready": Page((), START),
+    "verifying": Pending(),
+    "completed": Page((), DOWNLOAD),
+}
+"""What a status leads to; any other is the end of it."""
+EMAIL_COLUMNS = ("email", "col0")
+"""The header that we send, and what the vendor calls a column without one."""
+
+
+def build_create(key: str, addresses: Sequence[Address]) -> UpstreamRequest:
+    rows = [{"email": address.raw} for address in addresses]
+    return UpstreamRequest(
+        "POST",
+        "/v1/bulk",
+        query={"apikey": key},
+        headers={"content-type": "application/json"},
+        # the documentation's example sends the word
+        body=orjson.dumps({"auto_verify": "true", "emails": rows}),
+    )
+
+
+def parse_create(reply: UpstreamReply) -> str | Fault:
+    body = reply.json_object
+    job_id = text_or_none(body.get("job_id"))
+    # 200 by the documentation, 201 by what clients have seen
+    if reply.status // 100 == 2 and flag(body.get("success")) and job_id is not None:
+        return job_id
+    return fault(reply, body)
+
+
+def build_poll(key: str, job_id: str) -> UpstreamRequest:
+    return UpstreamRequest("GET", f"/v1/bulk/{job_id}", query={"apikey": key}, bills=False)
+
+
+def parse_poll(_: Checks, reply: UpstreamReply) -> Page | Pending | Fault:
+    body = reply.json_object
+    if reply.status // 100 != 2 or not flag(body.get("success")):
+        return fault(reply, body)
+    status = str(body.get("status"))
+    return NEXT.get(status) or Fault(FaultKind.REFUSED, text_of(f"the list is {status}"))
+
+
+def build_page(key: str, job_id: str, step: str) -> UpstreamRequest:
+    if step == START:
+        return UpstreamRequest(
+            "PATCH",
+            f"/v1/bulk/{job_id}",
+            query={"apikey": key},
+            headers={"content-type": "application/json"},
+            body=orjson.dumps({"action": "start"}),
+        )
+    return UpstreamRequest(
+        "POST", "/v1/download", query={"jobId": job_id, "apikey": key}, bills=False
+    )
+
+
+def parse_page(_: Checks, step: str, reply: UpstreamReply) -> Page | Pending | Fault:
+    body = reply.json_object
+    if step == START:
+        # 400 is also "already started": the next poll tells
+        started = reply.status == 400 or (reply.status // 100 == 2 and flag(body.get("success")))
+        return Pending() if started else fault(reply, body)
+    if reply.status // 100 != 2 or body:
+        return fault(reply, body)
+    return Page(tuple(_rows(reply.body)))
+
+
+def _rows(body: bytes) -> list[tuple[str, Told]]:
+    """By header names: the vendor's two brands order the columns differently."""
+    try:
+        table = csv.DictReader(body.decode("utf-8-sig").splitlines(), strict=True)
+        names = {name.strip().lower(): name for name in table.fieldnames or ()}
+        verdict = names.get("verification result")
+        email = next((names[name] for name in EMAIL_COLUMNS if name in names), None)
+        if verdict is None or email is None:
+            return []
+        return [
+            (row[email], _told(row[verdict], {name: row[names[name]] for name in names}))
+            for row in table
+            if row[email] and row[verdict]
+        ]
+    except (UnicodeDecodeError, csv.Error):
+        return []
+
+
+def _told(word: str, cells: Mapping[str, str | None]) -> Told:
+    verdict, reason, raw_word = read_result(word)
+    disposable = cells.get("disposable") == "Y"
+    if verdict is Verdict.UNDELIVERABLE:
+        if cells.get("syntax error") == "Y":
+            reason = Reason.INVALID_EMAIL
+        elif disposable:
+            reason = Reason.DISPOSABLE
+    return Told(
+        verdict,
+        reason,
+        Evidence(
+            disposable=disposable,
+            free=cells.get("isp") == "Y",
+            role=cells.get("role") == "Y",
+            catch_all=True if reason is Reason.CATCH_ALL else None,
+            spamtrap=True if cells.get("trap") == "Y" else None,
+            raw_word=raw_word,
+        ),
+        verified_at=_moment(cells.get("verified at")),
+    )
+
+
+def _moment(text: str | None) -> datetime | None:
+    try:
+        moment = datetime.fromisoformat(text or "")
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else None
+
+
+LIST = UpstreamList(
+    most=MOST,
+    build_create=build_create,
+    parse_create=parse_create,
+    build_poll=build_poll,
+    parse_poll=parse_poll,
+    build_page=build_page,
+    parse_page=parse_page,
+    first_poll_s=2.0,
+)
