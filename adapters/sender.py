@@ -22,6 +22,8 @@ from adapters.upstream import Fault, FaultKind, UpstreamReply, UpstreamRequest
 
 MAX_BODY_BYTES = 256 * 1024
 """Of a reply to a single verification; a longer one is none of the vendor's."""
+MAX_LIST_BYTES = 64 * 1024 * 1024
+"""Of a reply with the rows of a list."""
 KEEP_ALIVE_S = 20.0
 """How long an idle connection is kept: shorter than servers and balancers mostly keep theirs,
 so that a request is seldom sent into one that is just being closed."""
@@ -90,7 +92,13 @@ class Sender:
         return cls(session, clock)
 
     async def send(
-        self, place: Place, request: UpstreamRequest, *, connect_s: float, timeout_s: float
+        self,
+        place: Place,
+        request: UpstreamRequest,
+        *,
+        connect_s: float,
+        timeout_s: float,
+        most_bytes: int = MAX_BODY_BYTES,
     ) -> UpstreamReply | Fault:
         """The whole reply, within `timeout_s`, or why there is none. Never follows a redirect."""
         try:
@@ -102,7 +110,7 @@ class Sender:
                 allow_redirects=False,
                 timeout=aiohttp.ClientTimeout(total=timeout_s, sock_connect=connect_s),
             ) as reply:
-                body = await _whole(reply.content)
+                body = await _whole(reply.content, most_bytes)
         except (aiohttp.ClientError, OSError, ValueError) as exc:
             return _fault(exc)
         if body is None:
@@ -114,14 +122,14 @@ class Sender:
         await self._session.close()
 
 
-async def _whole(content: aiohttp.StreamReader) -> bytes | None:
+async def _whole(content: aiohttp.StreamReader, most_bytes: int) -> bytes | None:
     """The decoded body; None if it is longer than it may be."""
     body = await content.readany()
-    while not content.at_eof():
-        body += await content.readany()
-        if len(body) > MAX_BODY_BYTES:
-            return None
-    return body if len(body) <= MAX_BODY_BYTES else None
+    parts, length = [body], len(body)
+    while not content.at_eof() and length <= most_bytes:
+        parts.append(await content.readany())
+        length += len(parts[-1])
+    return b"".join(parts) if length <= most_bytes else None
 
 
 def _fault(exc: Exception) -> Fault:
