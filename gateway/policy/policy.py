@@ -166,9 +166,10 @@ class Policy:
         patience_s, backoff_s = PATIENCE_S, FIRST_BACKOFF_S
         while True:
             again = await self._round(trail, waiting)
-            if trail.good is not None:
+            if trail.good is not None and trail.good.verdict is not Verdict.UNKNOWN:
                 return trail.good
             if trail.answers:
+                # an unknown that is believed says no more than those before it
                 return best(trail.answers)
             waiting = [source for source in waiting if source in again and not source.out_of_use]
             left_s = trail.give_up_at - self._clock()
@@ -288,14 +289,11 @@ class Policy:
         if second_source is None or admission is not Admission.YES:
             return await asyncio.shield(first)
         coming.remove(second_source)
-        second = self._start(self._ask(trail, second_source, second_source.timeout_s))
-        running = {first, second}
-        while running:
-            done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                if isinstance(task.result(), Verification):
-                    return task.result()
-        return second.result()
+        wait_s = self._wait_s(trail, second_source, coming)
+        running = {first, self._start(self._ask(trail, second_source, wait_s))}
+        while running and trail.good is None:
+            _, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+        return first.result() if trail.good is None else trail.good
 
     async def _quorum(self, trail: _Trail) -> Verification:
         """Ask several at once, others in place of those that fail, until enough agree."""

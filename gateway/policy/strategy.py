@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping, Sequence
 
-from engine.model import Verdict, Verification
+from engine.model import Reason, Verdict, Verification
 from gateway.policy.sources import Source
 from gateway.settings import Strategy
 
@@ -60,9 +60,11 @@ ORDERS: Mapping[Strategy, Callable[[Sequence[Source], random.Random], list[Sourc
 
 def good_enough(strategy: Strategy, source: Source, v: Verification) -> bool:
     """Whether nobody else needs to be asked."""
-    if v.verdict not in source.final:
-        return False
-    return strategy is not Strategy.WATERFALL or v.verdict in DEFINITE
+    enough = v.verdict in DEFINITE or strategy is not Strategy.WATERFALL
+    if enough and v.verdict in source.final:
+        return True
+    # an unknown for want of a check that was not asked for: nobody else is asked for it either
+    return v.reason is Reason.NOT_CHECKED
 
 
 def best(answers: Sequence[Verification]) -> Verification:

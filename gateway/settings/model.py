@@ -280,6 +280,7 @@ class Completion(StrEnum):
 
 
 EVERY_VERDICT = tuple(Verdict)
+FOUND_OUT = tuple(verdict for verdict in Verdict if verdict is not Verdict.UNKNOWN)
 
 
 class Routing(Section):
@@ -321,7 +322,9 @@ class Routing(Section):
         95.0, "Of its latest latencies, what counts as slower than usual.", ge=50, le=99.9
     )
     local_final: tuple[Verdict, ...] = _setting(
-        EVERY_VERDICT, "Verdicts of the local engine that are believed without asking on."
+        FOUND_OUT,
+        "Verdicts of the local engine that are believed without asking on. Any other is still the"
+        " answer if no other source has a better one.",
     )
     daily_budget: Money = _setting(
         0.0, "What one key may spend at upstreams in a day (UTC); 0 is without limit.", "money"
