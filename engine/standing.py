@@ -3,7 +3,8 @@
 A refusal of us says nothing of a mailbox, and each further probe of such a host makes our
 name worse. So refusals are counted by host and by operator; after several in a row a host, or
 all of an operator's, is left alone, for longer each time, and then tried with one conversation.
-Decisions are pure; the clocks come from outside. Kept in memory alone, and bounded.
+Decisions are pure; the clocks come from outside. Kept in memory, and bounded; whoever wants to
+keep it longer, or to share it, takes what is new now and then.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ T = TypeVar("T")
 MAX_OPERATORS = 5_000
 MAX_HOSTS = 20_000
 """Hosts remembered for their refusals; the least recently asked go first, operators too."""
+MAX_NEW = 10_000
+"""Kinds of refusals, and pauses, that wait to be taken; beyond it new ones are not handed on."""
 MAX_TEXT = 300
 """Characters of a refusal that are kept."""
 
@@ -124,6 +127,38 @@ class Account:
         return sum(self.refusals.values())
 
 
+@dataclass(frozen=True, slots=True)
+class Refusals:
+    """Refusals of one kind by one operator, counted together."""
+
+    operator: str
+    meaning: Meaning
+    block_list: str | None
+    count: int
+    first_at: datetime
+    last_at: datetime
+    host: str
+    """Which refused last."""
+    text: str | None
+    """What it said: presentable."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """One host, or all of an operator's, that is left alone: enough to go on with it elsewhere."""
+
+    operator: str
+    host: str | None
+    """None for all of the operator's."""
+    left_s: float
+    """0 if it is over."""
+    meaning: Meaning
+    block_list: str | None
+    refusals: int
+    growth: int
+    """Pauses so far without a success in between."""
+
+
 @dataclass(slots=True)
 class _Row:
     """Refusals in a row, and the pause they led to."""
@@ -178,6 +213,12 @@ class _Record:
     row: _Row = field(default_factory=_Row)
 
 
+_Kind = tuple[str, Meaning, str | None]
+"""Operator, meaning, block list."""
+_Scope = tuple[str, str | None]
+"""Operator and host, or None for all of its hosts."""
+
+
 def owner_of(host: str) -> str:
     """Who answers for mail host `host`: a known provider, else the registrable domain."""
     return provider_of(host) or registrable_domain(host) or host
@@ -193,14 +234,19 @@ class Standing:
         *,
         max_operators: int = MAX_OPERATORS,
         max_hosts: int = MAX_HOSTS,
+        max_new: int = MAX_NEW,
     ) -> None:
         self._clock = clock
         self._max_operators = max_operators
         self._max_hosts = max_hosts
+        self._max_new = max_new
         self._now = now
         # The least recently asked first.
         self._operators: OrderedDict[str, _Record] = OrderedDict()
         self._hosts: OrderedDict[str, _Row] = OrderedDict()
+        # What was not taken yet.
+        self._new: dict[_Kind, Refusals] = {}
+        self._changed: set[_Scope] = set()
 
     def __len__(self) -> int:
         """Operators remembered."""
@@ -246,11 +292,57 @@ class Standing:
         _keep(self._operators, operator, self._max_operators)
         record.conversations += 1
         if spoke_of_mailbox or meaning in SPEAKS_OF_MAILBOX:
-            record.row = _Row()
-            self._hosts.pop(host, None)
+            self._forgive(operator, record, host)
         elif meaning in SHARES:
             share = SHARES[meaning] * (SHARE_AT_RCPT if stage is Stage.RCPT else 1.0)
             self._refused(operator, record, host, meaning, share, block_list, text)
+
+    def take_refusals(self) -> tuple[Refusals, ...]:
+        """What was counted since this was asked last."""
+        new, self._new = self._new, {}
+        return tuple(new.values())
+
+    def take_rests(self) -> tuple[Rest, ...]:
+        """Pauses that began or were ended by a success since this was asked last."""
+        now = self._clock()
+        changed, self._changed = self._changed, set()
+        return tuple(self._rest(scope, now) for scope in changed)
+
+    def resume(self, rest: Rest) -> None:
+        """Go on with a pause of an earlier run or another process, unless we know better."""
+        now = self._clock()
+        scope = (rest.operator, rest.host)
+        if scope in self._changed:
+            return
+        record = self._operators.setdefault(rest.operator, _Record())
+        _keep(self._operators, rest.operator, self._max_operators)
+        row = record.row
+        if rest.host is not None:
+            row = self._hosts.setdefault(rest.host, _Row())
+            _keep(self._hosts, rest.host, self._max_hosts)
+        if now + rest.left_s <= row.until:
+            return
+        row.until, row.last = now + rest.left_s, now
+        row.meaning, row.block_list = rest.meaning, rest.block_list
+        row.refusals, row.pauses = rest.refusals, rest.growth
+        row.on_trial = False
+
+    def _rest(self, scope: _Scope, now: float) -> Rest:
+        operator, host = scope
+        if host is None:
+            record = self._operators.get(operator)
+            row = record.row if record is not None else _Row()
+        else:
+            row = self._hosts.get(host) or _Row()
+        return Rest(
+            operator,
+            host,
+            row.left_s(now),
+            row.meaning,
+            row.block_list,
+            row.refusals,
+            row.pauses,
+        )
 
     def _rows(self, operator: str, host: str) -> list[_Row]:
         rows = []
@@ -261,6 +353,18 @@ class Standing:
             self._hosts.move_to_end(host)
             rows.append(row)
         return rows
+
+    def _forgive(self, operator: str, record: _Record, host: str) -> None:
+        if record.row.pauses:
+            self._change(operator, None)
+        record.row = _Row()
+        row = self._hosts.pop(host, None)
+        if row is not None and row.pauses:
+            self._change(operator, host)
+
+    def _change(self, operator: str, host: str | None) -> None:
+        if len(self._changed) < self._max_new:
+            self._changed.add((operator, host))
 
     def _refused(
         self,
@@ -275,6 +379,7 @@ class Standing:
         record.refusals[meaning] += 1
         record.block_list = block_list or record.block_list
         record.host, record.text, record.refused_at = host, presentable(text), self._now()
+        self._hand_on(operator, meaning, block_list, host, record.text, record.refused_at)
         if not share:
             return
         now = self._clock()
@@ -284,10 +389,31 @@ class Standing:
             row.refuse(now, host, meaning, share, block_list)
         if of_host.on_trial or (not of_host.left_s(now) and of_host.weight >= REFUSALS_OF_HOST):
             of_host.pause(now)
+            self._change(operator, host)
         of_all = record.row
         spread = len(of_all.hosts) >= HOSTS_OF_OPERATOR and of_all.weight >= REFUSALS_OF_OPERATOR
         if of_all.on_trial or (not of_all.left_s(now) and spread):
             of_all.pause(now)
+            self._change(operator, None)
+
+    def _hand_on(
+        self,
+        operator: str,
+        meaning: Meaning,
+        block_list: str | None,
+        host: str,
+        text: str | None,
+        at: datetime,
+    ) -> None:
+        kind = (operator, meaning, block_list)
+        earlier = self._new.get(kind)
+        if earlier is not None:
+            count, first_at = earlier.count + 1, earlier.first_at
+        elif len(self._new) < self._max_new:
+            count, first_at = 1, at
+        else:
+            return
+        self._new[kind] = Refusals(*kind, count, first_at, at, host, text)
 
     def accounts(self) -> tuple[Account, ...]:
         """Every operator that was asked, the one that refused us most often first."""

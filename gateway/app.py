@@ -35,6 +35,7 @@ from gateway.sandbox import Sandbox
 from gateway.sandbox.keys import TestKeys
 from gateway.service import Service, Wait, wait_at_most
 from gateway.settings import LOCAL_SOURCE, Settings
+from gateway.standing import keeping
 from gateway.store import BUSY_TIMEOUT_S, Store, StoreError, open_store
 from gateway.verdicts import Verdicts, Verifier
 
@@ -100,6 +101,7 @@ async def open_services(
         if verifier is None:
             verifier = await stack.enter_async_context(open_engine(settings))
         standing = verifier.standing if isinstance(verifier, ProbeEngine) else Standing()
+        kept_standing = await stack.enter_async_context(keeping(store, standing, clock=clock))
         ttl_s = {verdict: getattr(settings.cache.ttl_s, verdict) for verdict in Verdict}
         observer = Observer()
         await stack.enter_async_context(observer.writing())
@@ -155,7 +157,7 @@ async def open_services(
             accounts=accounts,
             routes=routes,
             vendor_app=VendorApp(routes, accounts, service, guard, observer, sandbox),
-            native=NativeApi(DIALECTS, accounts, service, standing),
+            native=NativeApi(DIALECTS, accounts, service, standing, kept_standing),
             observer=observer,
             sandbox=sandbox,
             desk=desk,

@@ -18,6 +18,7 @@ from gateway.service import Service
 
 if TYPE_CHECKING:
     from engine.standing import Account, Standing
+    from gateway.standing import KeptStanding, Recent
 
 PROBLEM_JSON = "application/problem+json"
 
@@ -66,10 +67,28 @@ MAX_OPERATORS = 200
 """Operators shown by one answer: those that refused us most often."""
 
 
-def standing_as_json(accounts: Sequence[Account]) -> dict[str, Any]:
-    """How mail hosts' operators treat us, worst first."""
+def standing_as_json(accounts: Sequence[Account], recent: Sequence[Recent] = ()) -> dict[str, Any]:
+    """How mail hosts' operators treat us, worst first.
+
+    `operators` is what this process saw since its start; `recent` who refused any process that
+    has this database, in the last seven days.
+    """
     shown = accounts[:MAX_OPERATORS]
     return {
+        "recent": [
+            {
+                "operator": one.operator,
+                "meaning": one.meaning,
+                "block_list": one.block_list,
+                "last_24_hours": one.day,
+                "last_7_days": one.week,
+                "since": one.since,
+                "paused_s": one.paused_s,
+                "paused_hosts": one.paused_hosts,
+                "last": {"at": one.last_at, "host": one.host, "text": one.text},
+            }
+            for one in recent
+        ],
         "operators": [
             {
                 "operator": account.operator,
@@ -102,11 +121,13 @@ class NativeApi:
         accounts: Books,
         service: Service,
         standing: Standing | None = None,
+        kept: KeptStanding | None = None,
     ) -> None:
         self._dialects = dialects
         self._accounts = accounts
         self._service = service
         self._standing = standing
+        self._kept = kept
 
     async def verify(self, request: Request) -> Response:
         try:
@@ -124,11 +145,13 @@ class NativeApi:
         """How mail hosts treat us; a test key, which anybody may hold, sees nobody's."""
         try:
             _, caller = await self._authenticate(request)
+            body = standing_as_json(())
+            if self._standing is not None and self._kept is not None and not caller.test:
+                recent = await self._kept.recent(MAX_OPERATORS)
+                body = standing_as_json(self._standing.accounts(), recent)
         except Problem as problem:
             return problem_response(problem)
-        shown = None if caller.test else self._standing
-        accounts = shown.accounts() if shown is not None else ()
-        return Response(orjson.dumps(standing_as_json(accounts)), media_type="application/json")
+        return Response(orjson.dumps(body), media_type="application/json")
 
     async def scope_of(self, key: str) -> int | None:
         """The scope of a key of any dialect, if its account is active."""

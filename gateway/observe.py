@@ -187,7 +187,7 @@ class _Standing(Collector):
     def collect(self) -> Iterator[Metric]:
         refusals = CounterMetricFamily(
             "veriplex_refusals",
-            "Refusals of us rather than of a mailbox, at the operators that refuse most often.",
+            "Refusals of us, not of a mailbox, that this process heard; the worst operators.",
             labels=("operator", "meaning"),
         )
         accounts = self._standing.accounts()

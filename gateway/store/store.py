@@ -136,17 +136,25 @@ class Store:
             if not left or left >= (free or 0):
                 return
 
+    async def has(self, table: Table) -> bool:
+        """Whether a table is there, in a database opened as it is. Raises StoreError."""
+        async with self.read() as connection:
+            return await connection.run_sync(lambda c: c.dialect.has_table(c, table.name))
+
     def insert(self, into: Table) -> Insert:
         """This database's own INSERT, which knows ON CONFLICT."""
         return Insert(into)
 
 
 @contextlib.asynccontextmanager
-async def open_store(url: str, *, busy_timeout_s: float = BUSY_TIMEOUT_S) -> AsyncIterator[Store]:
+async def open_store(
+    url: str, *, busy_timeout_s: float = BUSY_TIMEOUT_S, as_it_is: bool = False
+) -> AsyncIterator[Store]:
     """Open a database, make or update its tables, and close it at the end.
 
     `url` is `sqlite:///PATH` or `sqlite:///:memory:`; `busy_timeout_s` is how long to wait for
-    other writers. Raises StoreError.
+    other writers. With `as_it_is` nothing is made or updated: a table may not be there, and a
+    file that is not is StoreUnusable. Raises StoreError.
     """
     address, where = _address(url)
     async with contextlib.AsyncExitStack() as stack:
@@ -157,12 +165,14 @@ async def open_store(url: str, *, busy_timeout_s: float = BUSY_TIMEOUT_S) -> Asy
                 anchor = sqlite3.connect(_file_name(address), uri=True, check_same_thread=False)
                 stack.callback(anchor.close)
             else:
-                await asyncio.to_thread(_prepare_file, _file_name(address), busy_timeout_s)
+                prepare = _require_file if as_it_is else _prepare_file
+                await asyncio.to_thread(prepare, _file_name(address), busy_timeout_s)
         engine = _engine(address, busy_timeout_s)
         stack.push_async_callback(engine.dispose)
         store = Store(engine, where, busy_timeout_s)
-        async with store.write() as connection:
-            await connection.run_sync(_bring_up_to_date, where)
+        if not as_it_is:
+            async with store.write() as connection:
+                await connection.run_sync(_bring_up_to_date, where)
         yield store
 
 
@@ -192,6 +202,11 @@ def _in_memory(address: URL) -> bool:
 def _file_name(address: URL) -> str:
     name = str(address.database)
     return f"{name}?mode=memory&cache=shared" if _in_memory(address) else name
+
+
+def _require_file(path: str, _busy_timeout_s: float) -> None:
+    if not Path(path).is_file():
+        raise StoreUnusable(path, "is not there")
 
 
 def _prepare_file(path: str, busy_timeout_s: float) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import pytest
@@ -272,3 +272,58 @@ def test_memory_is_bounded_and_what_is_asked_is_kept() -> None:
         assert desk.left_s(HOST) == FIRST_PAUSE_S  # looked at, so not forgotten
     assert len(desk.standing) == 3
     assert {a.operator for a in desk.standing.accounts()} == {"a.test", "8.test", "9.test"}
+
+
+def test_what_is_new_is_taken_once(desk: Desk) -> None:
+    desk.refuse(HOST, times=2)
+    desk.refuse(SISTER, OTHER)
+    desk.refuse(HOST, meaning=Meaning.THROTTLED)
+    desk.standing.note(HOST, Meaning.ACCEPTED, Stage.RCPT)
+    taken = desk.standing.take_refusals()
+    assert {(r.operator, r.meaning, r.host): r.count for r in taken} == {
+        ("a.test", Meaning.IP_BLOCKED, SISTER): 3,
+        ("b.test", Meaning.IP_BLOCKED, OTHER): 1,
+        ("a.test", Meaning.THROTTLED, HOST): 1,
+    }
+    assert {(r.block_list, r.text, r.first_at, r.last_at) for r in taken} == {
+        ("rbl.test", "554 blocked", NOW, NOW)
+    }
+    assert desk.standing.take_refusals() == ()
+    desk.refuse(HOST)
+    assert [r.count for r in desk.standing.take_refusals()] == [1]
+
+
+def test_pauses_are_handed_on_when_they_begin_and_when_a_success_ends_them(desk: Desk) -> None:
+    desk.refuse(HOST, times=REFUSALS_OF_HOST - 1)
+    assert desk.standing.take_rests() == ()
+    desk.refuse(HOST)
+    (rest,) = desk.standing.take_rests()
+    assert (rest.operator, rest.host, rest.left_s, rest.growth) == ("a.test", HOST, 60, 1)
+    desk.standing.note(HOST, Meaning.ACCEPTED, Stage.RCPT)
+    (rest,) = desk.standing.take_rests()
+    assert (rest.host, rest.left_s) == (HOST, 0)
+    assert desk.standing.take_rests() == ()
+
+
+def test_a_pause_from_elsewhere_never_shortens_our_own_nor_outlives_our_success(
+    desk: Desk,
+) -> None:
+    desk.refuse(HOST, times=REFUSALS_OF_HOST)
+    (rest,) = desk.standing.take_rests()
+    desk.clock.now += 10
+    desk.standing.resume(replace(rest, left_s=20))
+    assert desk.left_s() == 50
+    desk.standing.resume(replace(rest, left_s=200))
+    assert desk.left_s() == 200
+    desk.standing.note(HOST, Meaning.ACCEPTED, Stage.RCPT)
+    desk.standing.resume(rest)  # as it was read before our success was written
+    assert desk.left_s() == 0
+
+
+def test_what_waits_to_be_taken_is_bounded() -> None:
+    clock = Clock()
+    desk = Desk(Standing(clock, lambda: NOW, max_new=3), clock)
+    for number in range(5):
+        desk.refuse(f"mx.{number}.test", times=REFUSALS_OF_HOST)
+    assert [r.count for r in desk.standing.take_refusals()] == [REFUSALS_OF_HOST] * 3
+    assert len(desk.standing.take_rests()) == 3
