@@ -198,6 +198,8 @@ class Upstream:
     """By host, path prefixes that live on another host, and that host."""
     min_wait_s: float = 1.0
     """After a 429 that names no time."""
+    tells: frozenset[str] = frozenset()
+    """Fields of `Evidence` that every answer speaks of: what is empty there is a no."""
 
 
 def flag(value: object) -> bool | None:

@@ -117,5 +117,6 @@ def build_health() -> UpstreamRequest:
 UPSTREAM = Upstream(
     build_verify=build_verify,
     parse_verify=parse_verify,
+    tells=frozenset({"disposable", "free", "role"}),
     build_health=build_health,
 )

@@ -159,6 +159,7 @@ def _word(value: bool) -> str:
 UPSTREAM = Upstream(
     build_verify=build_verify,
     parse_verify=parse_verify,
+    tells=frozenset({"disposable", "free", "role", "no_reply", "did_you_mean", "person"}),
     build_balance=build_balance,
     parse_balance=parse_balance,
 )

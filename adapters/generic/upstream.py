@@ -174,6 +174,7 @@ def _authorization(key: str) -> dict[str, str]:
 UPSTREAM = Upstream(
     build_verify=build_verify,
     parse_verify=parse_verify,
+    tells=frozenset({"disposable", "role"}),
     build_balance=build_balance,
     parse_balance=parse_balance,
 )

@@ -107,6 +107,7 @@ def parse_balance(reply: UpstreamReply) -> int | Fault:
 UPSTREAM = Upstream(
     build_verify=build_verify,
     parse_verify=parse_verify,
+    tells=frozenset({"disposable", "free", "role"}),
     build_balance=build_balance,
     parse_balance=parse_balance,
     min_wait_s=MIN_PAUSE_S,

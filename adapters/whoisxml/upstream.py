@@ -168,6 +168,7 @@ def parse_balance(reply: UpstreamReply) -> int | Fault:
 UPSTREAM = Upstream(
     build_verify=build_verify,
     parse_verify=parse_verify,
+    tells=frozenset({"disposable", "free"}),
     build_balance=build_balance,
     parse_balance=parse_balance,
     other_hosts={

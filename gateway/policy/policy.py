@@ -21,10 +21,8 @@ from adapters.dialect import ProblemKind
 from adapters.upstream import Fault, FaultKind, Question
 from engine.known import known
 from engine.model import (
-    Address,
     Attempt,
     Checks,
-    Evidence,
     Reason,
     Verdict,
     Verification,
@@ -34,14 +32,13 @@ from engine.syntax import parse
 from gateway.accounts.caller import Caller
 from gateway.policy.budgets import MICRO, UNCAPPED, Budgets, Cap, Scope
 from gateway.policy.circuit import Admission
+from gateway.policy.completion import Additions
 from gateway.policy.outcome import NoAnswer
 from gateway.policy.sources import (
-    DNS_ONLY,
     PERHAPS_BILLED,
     SAFE_TO_REPEAT,
     Finding,
     Source,
-    completed,
 )
 from gateway.policy.strategy import ORDERS, best, good_enough
 from gateway.settings import LOCAL_SOURCE, Completion, Strategy
@@ -56,8 +53,9 @@ FIRST_BACKOFF_S = 0.1
 """Before a source that could not be reached is asked again; doubles each time."""
 LEAST_S = 0.05
 """With less time left nobody is asked any more."""
-LOOKUP_GRACE_S = 1.0
-"""How long the look at DNS beside an upstream's answer may take longer than the answer."""
+AS_LISTED = frozenset({Strategy.FAILOVER, Strategy.WATERFALL})
+"""Strategies that ask an engine that is listed first before anybody else: what it sees then needs
+no looking up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,20 +142,21 @@ class Policy:
                 return _malformed(question)
             route = replace(route, sources=local)
         trail = _Trail(route, key, question, self._clock() + deadline_s)
-        lookup = self._look_up(route, question, deadline_s)
-        lists = None if route.complete is Completion.NONE else _Lists(question.address)
+        additions = self._additions(route, question, deadline_s)
         try:
             if route.strategy is Strategy.QUORUM:
                 answer = await self._quorum(trail)
             else:
                 answer = await self._walk(trail)
             evidence = answer.evidence
-            if lists is not None and answer.source != LOCAL_SOURCE:
-                looked_up = None if lookup is None else await _looked_up(lookup)
-                evidence = completed(evidence, lists.known(), looked_up)
+            if additions is not None and answer.source != LOCAL_SOURCE:
+                tells = next(s.tells for s in route.sources if s.name == answer.source)
+                own = next((v.evidence for v in trail.answers if v.source == LOCAL_SOURCE), None)
+                left_s = trail.give_up_at - self._clock()
+                evidence = await additions.to(answer, tells, own, left_s)
         finally:
-            if lookup is not None:
-                lookup.cancel()
+            if additions is not None:
+                additions.end()
         return replace(answer, evidence=evidence, attempts=tuple(trail.attempts))
 
     async def _walk(self, trail: _Trail) -> Verification:
@@ -339,38 +338,16 @@ class Policy:
             checks=trail.question.checks,
         )
 
-    def _look_up(
-        self, route: Route, question: Question, deadline_s: float
-    ) -> asyncio.Task[Verification] | None:
-        if route.complete is not Completion.DNS or self._lookup is None:
+    def _additions(self, route: Route, question: Question, deadline_s: float) -> Additions | None:
+        """What may be added to an answer of another than the engine."""
+        local_first = route.sources[0].name == LOCAL_SOURCE
+        if route.complete is Completion.NONE or (local_first and len(route.sources) == 1):
             return None
-        text = question.address.raw
-        return asyncio.create_task(_verify(self._lookup, text, deadline_s))
-
-
-class _Lists:
-    """What our lists know of an address, looked up while the upstream is being waited for."""
-
-    def __init__(self, address: Address) -> None:
-        self._address = address
-        self._known: Evidence | None = None
-        loop = asyncio.get_running_loop()
-        # one turn of the loop later the request is on its way
-        loop.call_soon(loop.call_soon, self.known)
-
-    def known(self) -> Evidence:
-        if self._known is None:
-            self._known = known(self._address)
-        return self._known
-
-
-async def _verify(lookup: Verifier, text: str, deadline_s: float) -> Verification:
-    return await lookup.verify(text, DNS_ONLY, deadline_s)
-
-
-async def _looked_up(task: asyncio.Task[Verification]) -> Evidence | None:
-    done, _ = await asyncio.wait({task}, timeout=LOOKUP_GRACE_S)
-    return task.result().evidence if done and task.exception() is None else None
+        look = route.complete is Completion.DNS and question.checks.dns
+        additions = Additions(question.address, self._lookup if look else None, deadline_s)
+        if not (local_first and route.strategy in AS_LISTED):
+            additions.begin()
+        return additions
 
 
 @dataclass(frozen=True, slots=True)

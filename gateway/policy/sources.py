@@ -10,7 +10,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
@@ -24,7 +24,7 @@ from adapters.upstream import (
     UpstreamReply,
     UpstreamRequest,
 )
-from engine.model import Checks, Evidence, Verdict, Verification
+from engine.model import Evidence, Verdict, Verification
 from engine.score import score
 from gateway.policy.circuit import Admission, Circuit
 from gateway.policy.keyring import EMPTY_PAUSE_S, Key, KeyRing
@@ -73,6 +73,8 @@ class Source(Protocol):
     timeout_s: float
     final: frozenset[Verdict]
     """The verdicts that it is believed without asking on."""
+    tells: frozenset[str]
+    """The fields of `Evidence` that all its answers speak of."""
     latency: Latency
 
     @property
@@ -108,6 +110,7 @@ class LocalSource:
     ready_in_s = 0.0
     busy = False
     out_of_use = ""
+    tells = frozenset(Evidence.__slots__)
 
     def __init__(
         self, verifier: Verifier, *, timeout_s: float, final: frozenset[Verdict], alone: bool
@@ -181,6 +184,7 @@ class UpstreamSource:
         self.circuit = circuit
         self.latency = Latency()
         self._upstream: Upstream = place.dialect.upstream
+        self.tells = self._upstream.tells
         self._sender = sender
         self._throttle = throttle
         self._clock = clock
@@ -355,31 +359,3 @@ class UpstreamSource:
         return await self._sender.send(
             self.place, request, connect_s=CONNECT_TIMEOUT_S, timeout_s=timeout_s
         )
-
-
-def completed(e: Evidence, lists: Evidence, looked_up: Evidence | None) -> Evidence:
-    """`e` with what our own lists know, and what was looked up in DNS, where it says nothing.
-
-    Never the verdict, its reason or the score: those stay the source's.
-    """
-    more: dict[str, object] = {
-        name: getattr(lists, name)
-        for name in LISTED
-        if not getattr(e, name) and getattr(lists, name)
-    }
-    if looked_up is not None:
-        if not e.mx:
-            more |= {"dns": looked_up.dns, "mx": looked_up.mx}
-        more |= {
-            "provider": e.provider or looked_up.provider,
-            "spf": looked_up.spf if e.spf is None else e.spf,
-            "dmarc": looked_up.dmarc if e.dmarc is None else e.dmarc,
-        }
-    return replace(e, **more) if more else e  # type: ignore[arg-type]
-
-
-LISTED = ("disposable", "free", "role", "no_reply", "did_you_mean", "person")
-"""What is known of an address without asking anybody."""
-
-DNS_ONLY = Checks(dns=True, smtp=False, catch_all=False)
-"""What is looked up beside an upstream's answer, if the settings want it."""

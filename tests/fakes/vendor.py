@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from urllib.parse import urlsplit
@@ -52,6 +52,9 @@ def deliverable(_: str) -> tuple[Verdict, Reason]:
     return Verdict.DELIVERABLE, Reason.ACCEPTED_EMAIL
 
 
+EVIDENCE = Evidence(dns=Dns.MX, mx=(MxHost("mx.example.com", 10),))
+
+
 @dataclass(eq=False)
 class Vendor:
     """One vendor. Made by `vendor`."""
@@ -64,6 +67,8 @@ class Vendor:
     slow_s: float = 0.05
     retry_after_s: int | None = 1
     pending: int = 2
+    evidence: Evidence = EVIDENCE
+    """What it says beside its verdict."""
     port: int = 0
     asked: Counter[str] = field(default_factory=Counter)
     """Verifications by key."""
@@ -185,9 +190,9 @@ class Vendor:
 
     def _verification(self, op: Verify) -> Verification:
         verdict, reason = self.says(op.email)
-        evidence = Evidence(dns=Dns.MX, mx=(MxHost("mx.example.com", 10),))
+        evidence = self.evidence
         if reason is Reason.CATCH_ALL:
-            evidence = Evidence(dns=Dns.MX, mx=evidence.mx, catch_all=True)
+            evidence = replace(evidence, catch_all=True)
         return Verification(
             address=syntax.parse(op.email),
             verdict=verdict,
