@@ -34,7 +34,7 @@ from gateway.routes import Routes
 from gateway.sandbox import Sandbox
 from gateway.sandbox.keys import TestKeys
 from gateway.service import Service, Wait, wait_at_most
-from gateway.settings import LOCAL_SOURCE, Settings
+from gateway.settings import Settings
 from gateway.standing import keeping
 from gateway.store import BUSY_TIMEOUT_S, Store, StoreError, open_store
 from gateway.verdicts import Verdicts, Verifier
@@ -111,6 +111,7 @@ async def open_services(
                 DIALECTS,
                 store,
                 verifier,
+                _bulk(verifier),
                 clock=clock,
                 monotonic=time.monotonic,
                 rng=random.SystemRandom(),
@@ -130,13 +131,14 @@ async def open_services(
                 store,
                 accounts,
                 DIALECTS,
-                _bulk(verifier if settings.sources == (LOCAL_SOURCE,) else aggregator.policy),
+                aggregator.bulk.choose,
                 verdicts,
                 retries_s=settings.engine.greylist_retries_s,
                 allow_private_networks=settings.engine.allow_private_networks,
                 base_url=lambda: sandbox.url,
                 clock=clock,
                 work=work,
+                piece_size=aggregator.bulk.piece_size,
             )
         )
         service = Service(

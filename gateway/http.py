@@ -25,7 +25,7 @@ from gateway.accounts.limits import TooFast
 from gateway.guard import Guard
 from gateway.memo import Memo
 from gateway.observe import Observer, Seen
-from gateway.policy.outcome import NoAnswer
+from gateway.policy.outcome import NOBODY, NoAnswer
 from gateway.routes import Place, Routes
 from gateway.sandbox import Sandbox
 from gateway.sandbox.deliver import ConnectionLost, faulty
@@ -144,7 +144,7 @@ class VendorApp:
         except Problem as exc:
             x.problem = exc
             if isinstance(exc, NoAnswer):
-                x.answer = Answer(None, "none", exc.asked, "fwd=miss")
+                x.answer = Answer(None, NOBODY, exc.asked, "fwd=miss")
         except Simulated as exc:
             assert x.endpoint is not None
             x.simulated = exc.word

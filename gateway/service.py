@@ -27,7 +27,7 @@ from engine import people, syntax
 from engine.model import Address
 from gateway.accounts.caller import Books, Caller, Charge, CreditsSpent
 from gateway.paid import Paid
-from gateway.policy.outcome import NoAnswer
+from gateway.policy.outcome import NOBODY, NoAnswer
 from gateway.sandbox import Sandbox
 from gateway.verdicts import Verdicts
 
@@ -134,7 +134,7 @@ class Service:
             await self._accounts.refund(charge, 1)
             if not none.as_unknown:
                 raise
-            return Answer(none.as_verification(self._clock()), "none", none.asked, "fwd=miss")
+            return Answer(none.as_verification(self._clock()), NOBODY, none.asked, "fwd=miss")
         except Exception as exc:
             if isinstance(exc, Problem) and exc.kind is ProblemKind.NOT_READY:
                 # five minutes from the first time, however often it is asked again

@@ -17,17 +17,19 @@ from gateway.batches.model import pack
 SLAB = 5_000
 """Rows stored in one transaction; it bounds how long other writers wait, and the memory."""
 CHUNK = 1_000
-"""Addresses in one piece of work; it bounds how long a small batch waits for a large one. Taking
-and ending a piece costs some 20 ms of the database, whatever its size."""
+"""Addresses in one piece of work, mostly; it bounds how long a small batch waits for a large
+one. Taking and ending a piece costs some 20 ms of the database, whatever its size."""
 
 
 class Intake:
     """Reads entries slab by slab. Not for two threads at once."""
 
-    def __init__(self, entries: Iterable[Entry], *, merge: bool) -> None:
+    def __init__(self, entries: Iterable[Entry], *, merge: bool, piece: int = CHUNK) -> None:
+        """`piece`: addresses in one piece of work."""
         self._entries = iter(entries)
         self._seen: set[str] | None = set() if merge else None
         self._hosts = array("q")
+        self._piece = piece
         self.total = 0
         self.valid = 0
 
@@ -63,7 +65,8 @@ class Intake:
         every worker at one mail host while the others idle.
         """
         order = sorted(range(self.rows), key=self._hosts.__getitem__)
-        pieces = [order[i : i + CHUNK] for i in range(0, len(order), CHUNK)]
+        size = self._piece
+        pieces = [order[i : i + size] for i in range(0, len(order), size)]
         step = max(isqrt(len(pieces)), 1)
         for i in sorted(range(len(pieces)), key=lambda i: (i % step, i)):
             yield pack(pieces[i])

@@ -19,7 +19,7 @@ from gateway.batches.holder import holder, is_dead
 from gateway.batches.queue import SqlQueue
 from gateway.batches.records import Records
 from gateway.batches.runner import Runner
-from gateway.batches.verifier import BulkVerifier
+from gateway.batches.verifier import BulkVerifier, always
 from gateway.settings import Settings
 from gateway.store import Store, open_store
 from gateway.verdicts import Verdicts
@@ -138,7 +138,7 @@ async def open_local_batch(
         )
         runner = Runner(
             queue,
-            verifier or engine,
+            always(verifier or engine),
             verdicts,
             holder=me,
             retries_s=settings.engine.greylist_retries_s,

@@ -38,7 +38,12 @@ class Claim:
     rows: int
     """Of the whole batch."""
     attempt: int
-    """How often its addresses were put off already."""
+    """How often its addresses were greylisted already."""
+    begun_at: float
+    """Unix time in seconds when the work on the batch began."""
+    key_id: int
+    """Of the key it was submitted with; 0 for nobody's."""
+    key_label: str
     items: tuple[Item, ...]
     """Those that have no answer yet."""
     prepares: bool = False
@@ -60,6 +65,8 @@ class PutOff:
     positions: Sequence[int]
     due_at: float
     """Unix time in seconds."""
+    attempt: int
+    """`Claim.attempt` of the piece of work that they make."""
 
 
 def pack(positions: Sequence[int]) -> bytes:

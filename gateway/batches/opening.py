@@ -9,14 +9,16 @@ from dataclasses import dataclass
 from importlib.metadata import version
 
 from adapters.dialect import Dialect
+from gateway.accounts.caller import Caller
 from gateway.batches.holder import holder, is_dead
+from gateway.batches.intake import CHUNK
 from gateway.batches.jobs import Batches
 from gateway.batches.outbox import SqlOutbox
 from gateway.batches.queue import SqlQueue
 from gateway.batches.records import Purse, Records
 from gateway.batches.runner import Runner
 from gateway.batches.sweeper import Sweeper
-from gateway.batches.verifier import BulkVerifier
+from gateway.batches.verifier import Choose
 from gateway.batches.webhooks import Courier, HttpPost, Post
 from gateway.store import Store
 from gateway.verdicts import Verdicts
@@ -42,7 +44,7 @@ async def open_batches(
     store: Store,
     purse: Purse,
     dialects: Sequence[Dialect],
-    verifier: BulkVerifier,
+    choose: Choose,
     verdicts: Verdicts,
     *,
     retries_s: Sequence[float],
@@ -51,10 +53,12 @@ async def open_batches(
     clock: Callable[[], float],
     work: bool = True,
     post: Post | None = None,
+    piece_size: Callable[[Caller], int] = lambda _: CHUNK,
 ) -> AsyncIterator[Desk]:
     """Batches over an open store; with `work` they are worked on in this process.
 
-    `post` stands in for HTTP. Raises StoreError.
+    `post` stands in for HTTP; `choose` and `piece_size` are as in `Runner` and `Records`. Raises
+    StoreError.
     """
     by_name = {dialect.name: dialect for dialect in dialects}
     async with contextlib.AsyncExitStack() as stack:
@@ -71,6 +75,7 @@ async def open_batches(
             clock=clock,
             randbelow=secrets.randbelow,
             base_url=base_url,
+            piece_size=piece_size,
         )
         queue = SqlQueue(store, by_name, clock=clock)
         me = holder(secrets.token_hex(8))
@@ -84,7 +89,7 @@ async def open_batches(
         )
         runner = Runner(
             queue,
-            verifier,
+            choose,
             verdicts,
             holder=me,
             retries_s=retries_s,

@@ -29,7 +29,7 @@ class Queue(Protocol):
         ...
 
     async def finish(
-        self, claim: Claim, answers: Sequence[Answered], put_off: PutOff | None = None
+        self, claim: Claim, answers: Sequence[Answered], put_off: Sequence[PutOff] = ()
     ) -> bool:
         """Write the last answers and end the piece of work, and the batch if it was the last.
 

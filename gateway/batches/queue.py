@@ -118,6 +118,9 @@ class SqlQueue:
             retries=batch.retries,
             rows=batch.rows,
             attempt=chunk.attempt,
+            begun_at=(batch.started_at or self._now()).timestamp(),
+            key_id=batch.key_id or 0,
+            key_label=batch.key_label or "",
             items=() if prepares else await self._items(connection, batch.id, chunk.positions),
             prepares=prepares,
         )
@@ -158,7 +161,7 @@ class SqlQueue:
         return True
 
     async def finish(
-        self, claim: Claim, answers: Sequence[Answered], put_off: PutOff | None = None
+        self, claim: Claim, answers: Sequence[Answered], put_off: Sequence[PutOff] = ()
     ) -> bool:
         rows, counts = self._rows(claim, answers)
         async with self._store.write() as connection:
@@ -169,9 +172,9 @@ class SqlQueue:
             await connection.execute(
                 delete(batch_chunks).where(_same(batch_chunks, claim.batch_id, claim.number))
             )
-            if put_off is not None:
-                await self._put_off(connection, claim, put_off)
-            elif await self._is_last(connection, claim.batch_id):
+            for later in put_off:
+                await self._put_off(connection, claim, later)
+            if not put_off and await self._is_last(connection, claim.batch_id):
                 await self._complete(connection, batch, total)
         return True
 
@@ -234,7 +237,7 @@ class SqlQueue:
                 batch_id=claim.batch_id,
                 number=max(int(last or 0), claim.number) + 1,
                 positions=pack(put_off.positions),
-                attempt=claim.attempt + 1,
+                attempt=put_off.attempt,
                 due_at=put_off.due_at,
             )
         )

@@ -33,7 +33,7 @@ from adapters.jobs import (
 from gateway.accounts.caller import Caller, Charge, CreditsSpent
 from gateway.accounts.ledger import Entry, settle
 from gateway.batches.codec import decode
-from gateway.batches.intake import Intake
+from gateway.batches.intake import CHUNK, Intake
 from gateway.batches.model import Hidden, checks_from_text, checks_to_text
 from gateway.names import named
 from gateway.store import Store, StoreError
@@ -77,14 +77,19 @@ class Records:
         clock: Callable[[], float],
         randbelow: Callable[[int], int],
         base_url: Callable[[], str],
+        piece_size: Callable[[Caller], int] = lambda _: CHUNK,
     ) -> None:
-        """`randbelow` must be unguessable; `base_url` is where clients reach this server."""
+        """`randbelow` must be unguessable; `base_url` is where clients reach this server.
+
+        `piece_size` is how many addresses of a caller make one piece of work.
+        """
         self._store = store
         self._purse = purse
         self._dialects = dialects
         self._clock = clock
         self._randbelow = randbelow
         self._base_url = base_url
+        self._piece_size = piece_size
 
     # -- taking in -----------------------------------------------------------------------
 
@@ -94,7 +99,8 @@ class Records:
         Raises `Problem`, and whatever `op.entries` raises; nothing is kept then.
         """
         rules = rules_of(dialect)
-        intake = Intake(op.entries, merge=rules.merge_duplicates)
+        piece = self._piece_size(caller)
+        intake = Intake(op.entries, merge=rules.merge_duplicates, piece=piece)
         token = f"{self._randbelow(16**32):032x}"
         stored = False
         try:
@@ -130,6 +136,8 @@ class Records:
             "public_id": token,  # until it has its own
             "dialect": dialect.name,
             "account_id": caller.account_id,
+            "key_id": caller.key_id,
+            "key_label": caller.key_label,
             "state": Hidden.STORING,
             "created_at": self._now(),
             "total": 0,

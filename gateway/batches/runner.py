@@ -20,8 +20,9 @@ from engine import syntax
 from engine.model import Address, Checks, Evidence, Reason, Verdict, Verification
 from gateway.batches.model import Answered, Claim, Item, PutOff
 from gateway.batches.ports import Queue
-from gateway.batches.verifier import BulkVerifier
+from gateway.batches.verifier import Choose, Chosen, NotNow
 from gateway.names import named
+from gateway.policy.outcome import NOBODY
 from gateway.store import StoreError
 from gateway.verdicts import Verdicts
 
@@ -43,6 +44,10 @@ AT_HAND = 1_000
 """Rows of a batch whose answers are kept in memory, for whoever asks next."""
 TRIES = 3
 """For an address that the verifier fails at, before that is its answer."""
+MOST_WAIT_S = 300.0
+"""Until it is looked again whether somebody can answer."""
+WAITS_FOR_S = 86_400.0
+"""How long after its begin a batch waits for somebody who can answer."""
 
 
 class Runner:
@@ -51,7 +56,7 @@ class Runner:
     def __init__(
         self,
         queue: Queue,
-        verifier: BulkVerifier,
+        choose: Choose,
         verdicts: Verdicts,
         *,
         holder: str,
@@ -60,12 +65,13 @@ class Runner:
         monotonic: Callable[[], float] = time.monotonic,
         finished: Callable[[], None] = lambda: None,
     ) -> None:
-        """`retries_s` are the waits before each retry of a greylisted address.
+        """`choose` says who answers a piece of work; `retries_s` are the waits before each retry
+        of a greylisted address.
 
         `finished` is called when a piece of work is done, which may have ended a batch.
         """
         self._queue = queue
-        self._verifier = verifier
+        self._choose = choose
         self._verdicts = verdicts
         self._holder = holder
         self._retries_s = tuple(retries_s)
@@ -159,7 +165,7 @@ class Runner:
             await self._queue.prepare(claim)
             self.wake()
             return
-        work = _Work(claim)
+        work = _Work(claim, self._choose(claim))
         verifying = asyncio.create_task(self._verify(work))
         renewed_at = self._monotonic()
         ends: set[asyncio.Future[None]] = {verifying}
@@ -211,11 +217,19 @@ class Runner:
                 answered.add(place)
                 self._heard(work, groups[place], found)
 
+            wait_s = None
             try:
-                await self._verifier.verify_many(texts, claim.checks, on_result=on_result)
+                await work.by.verifier.verify_many(texts, claim.checks, on_result=on_result)
+            except NotNow as later:
+                wait_s = min(later.after_s, MOST_WAIT_S)
+            except StoreError:
+                raise
             except Exception:
                 log.exception("a verifier failed", extra={"batch": claim.batch_id})
             todo = [items for place, items in enumerate(todo) if place not in answered]
+            if wait_s is not None and self._clock() < claim.begun_at + WAITS_FOR_S:
+                work.wait_for_somebody(todo, wait_s)
+                return
         for items in todo:
             for item in items:
                 work.answer(item, self._unexpected(item, claim.checks))
@@ -227,7 +241,7 @@ class Runner:
             address = syntax.parse(item.email)
             groups.setdefault(address.normalized, []).append((item, address))
         addresses = [same[0][1] for same in groups.values()]
-        known = await self._verdicts.recall(addresses, work.claim.checks)
+        known = await self._verdicts.recall(addresses, work.claim.checks, work.by.shares)
         todo = []
         for normalized, same in groups.items():
             if normalized not in known:
@@ -245,7 +259,8 @@ class Runner:
             return
         if at_hand := work.claim.rows <= AT_HAND:
             found = named(found)
-        self._verdicts.keep(found, at_hand=at_hand)
+        if found.source != NOBODY:
+            self._verdicts.keep(found, work.by.shares, at_hand=at_hand)
         for item in items:
             if item.email == found.address.raw:
                 work.answer(item, found)
@@ -255,11 +270,15 @@ class Runner:
     def _may_retry(self, claim: Claim) -> bool:
         return claim.retries and claim.attempt < len(self._retries_s)
 
-    def _put_off(self, work: _Work) -> PutOff | None:
-        if not work.greylisted:
-            return None
-        due_at = self._clock() + self._retries_s[work.claim.attempt]
-        return PutOff(tuple(work.greylisted), due_at)
+    def _put_off(self, work: _Work) -> list[PutOff]:
+        now, attempt = self._clock(), work.claim.attempt
+        later = []
+        if work.greylisted:
+            due_at = now + self._retries_s[attempt]
+            later.append(PutOff(tuple(work.greylisted), due_at, attempt + 1))
+        if work.waiting:
+            later.append(PutOff(tuple(work.waiting), now + work.wait_s, attempt))
+        return later
 
     def _unexpected(self, item: Item, checks: Checks) -> Verification:
         return Verification(
@@ -276,13 +295,21 @@ class Runner:
 class _Work:
     """A claim, and what is known of it that is not written yet."""
 
-    def __init__(self, claim: Claim) -> None:
+    def __init__(self, claim: Claim, by: Chosen) -> None:
         self.claim = claim
+        self.by = by
         self.answers: list[Answered] = []
         self.greylisted: list[int] = []
+        self.waiting: list[int] = []
+        """Rows that nobody can answer now."""
+        self.wait_s = 0.0
 
     def answer(self, item: Item, verification: Verification) -> None:
         self.answers.append(Answered(item.position, verification))
+
+    def wait_for_somebody(self, items: Sequence[list[Item]], wait_s: float) -> None:
+        self.waiting = [item.position for same in items for item in same]
+        self.wait_s = wait_s
 
     def take(self) -> list[Answered]:
         answers, self.answers = self.answers, []

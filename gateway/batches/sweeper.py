@@ -23,6 +23,7 @@ from gateway.store.tables import (
     batch_results,
     batches,
     deliveries,
+    vendor_lists,
 )
 
 log = logging.getLogger(__name__)
@@ -103,6 +104,10 @@ class Sweeper:
                 update(batches)
                 .where(this)
                 .values(state=Hidden.DELETED if forgets else batch.state, rows_gone=True)
+            )
+        async with self._store.write() as connection:
+            await connection.execute(
+                delete(vendor_lists).where(vendor_lists.c.batch_id == batch.id)
             )
         for table in (batch_results, batch_items):
             async with self._store.read() as connection:

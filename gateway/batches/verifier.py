@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from engine.model import Checks, Verification
+from gateway.batches.model import Claim
 from gateway.verdicts import Verifier
 
 AT_ONCE = 100
@@ -14,6 +16,14 @@ AT_ONCE = 100
 
 OnResult = Callable[[int, Verification], None]
 """Takes the place in the sequence, and the answer."""
+
+
+class NotNow(Exception):
+    """Nobody can answer now what was left out; it makes sense to ask again later."""
+
+    def __init__(self, after_s: float) -> None:
+        super().__init__(f"not before {after_s:.0f} s from now")
+        self.after_s = after_s
 
 
 class BulkVerifier(Protocol):
@@ -24,9 +34,28 @@ class BulkVerifier(Protocol):
     ) -> None:
         """Call `on_result` for each as it is known, in any order.
 
-        What is left out failed; if that was for a bug, it is raised at the end.
+        What is left out failed; if that was for a bug, it is raised at the end, else perhaps
+        NotNow.
         """
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Who answers a piece of work."""
+
+    verifier: BulkVerifier
+    shares: str = ""
+    """Whose kept answers may serve it (`gateway.verdicts`)."""
+
+
+Choose = Callable[[Claim], Chosen]
+
+
+def always(verifier: BulkVerifier) -> Choose:
+    """One verifier for everything."""
+    chosen = Chosen(verifier)
+    return lambda _: chosen
 
 
 class OneByOne:
@@ -40,20 +69,25 @@ class OneByOne:
         self, texts: Sequence[str], checks: Checks, *, on_result: OnResult
     ) -> None:
         todo = iter(enumerate(texts))
-        failures: list[Exception] = []
+        bugs: list[Exception] = []
+        waits_s: list[float] = []
 
         async def work() -> None:
             for place, text in todo:
                 try:
                     answer = await self._verifier.verify(text, checks)
+                except NotNow as later:
+                    waits_s.append(later.after_s)
                 except Exception as exc:
-                    failures.append(exc)
+                    bugs.append(exc)
                 else:
                     on_result(place, answer)
 
         async with asyncio.TaskGroup() as group:
             for _ in range(min(self._at_once, len(texts))):
                 group.create_task(work())
-        if failures:
+        if bugs:
             # one is enough to find the fault by
-            raise failures[0]
+            raise bugs[0]
+        if waits_s:
+            raise NotNow(min(waits_s))

@@ -10,13 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from adapters.dialect import Dialect
+from gateway.batches.verifier import BulkVerifier
 from gateway.policy.budgets import Budgets, Cap, micros
+from gateway.policy.bulk import BulkPolicy
 from gateway.policy.circuit import Circuit, CircuitRules
 from gateway.policy.keyring import KeyRing
+from gateway.policy.list_records import ListRecords
 from gateway.policy.policy import Note, Policy, Route
 from gateway.policy.record import Recording
 from gateway.policy.sources import LocalSource, Source, UpstreamRules, UpstreamSource
 from gateway.policy.throttle import Throttle
+from gateway.policy.vendor_list import VendorLists
 from gateway.policy.watch import watch
 from gateway.settings import LOCAL_SOURCE, Routing, Settings, Upstream
 from gateway.store import Store
@@ -28,6 +32,7 @@ class Opened:
     """A policy and what it is made of."""
 
     policy: Policy
+    bulk: BulkPolicy
     upstreams: tuple[UpstreamSource, ...]
     budgets: Budgets
 
@@ -38,6 +43,7 @@ async def open_policy(
     dialects: Sequence[Dialect],
     store: Store,
     verifier: Verifier,
+    engine: BulkVerifier,
     *,
     clock: Callable[[], float],
     monotonic: Callable[[], float],
@@ -46,7 +52,8 @@ async def open_policy(
 ) -> AsyncIterator[Opened]:
     """Everything opened, watched while inside, and closed again.
 
-    `verifier` is the local engine; `clock` is Unix time in seconds.
+    `verifier` is the local engine, `engine` what it does with many addresses; `clock` is Unix
+    time in seconds.
     """
     async with contextlib.AsyncExitStack() as stack:
         upstreams = await stack.enter_async_context(
@@ -77,7 +84,11 @@ async def open_policy(
         ]
         tasks = [asyncio.create_task(chore) for chore in chores]
         stack.push_async_callback(_end, tasks)
-        yield Opened(policy, upstreams, budgets)
+        records = ListRecords(store, clock=clock)
+        lists = VendorLists(records, budgets, clock=clock, monotonic=monotonic, rng=rng)
+        retries = len(settings.engine.greylist_retries_s)
+        bulk = BulkPolicy(policy, engine, lists, retries=retries, clock=clock, rng=rng)
+        yield Opened(policy, bulk, upstreams, budgets)
 
 
 @contextlib.asynccontextmanager
@@ -112,7 +123,7 @@ async def open_upstreams(
             )
             sources.append(
                 UpstreamSource(
-                    _rules(told),
+                    _rules(told, dialect),
                     Place(dialect, told.base_url),
                     sender,
                     keys=KeyRing([key.value for key in keys], clock=monotonic),
@@ -132,13 +143,17 @@ async def _end(tasks: list[asyncio.Task[None]]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _rules(told: Upstream) -> UpstreamRules:
+def _rules(told: Upstream, dialect: Dialect) -> UpstreamRules:
+    lists = dialect.upstream_list if told.bulk else None
     return UpstreamRules(
         name=told.name,
         price=micros(told.price),
         weight=told.weight,
         timeout_s=told.timeout_s,
         final=frozenset(told.final),
+        list_from=(told.bulk_from or lists.least) if lists else None,
+        list_size=min(told.bulk_size, lists.most) if lists else 0,
+        list_deadline_s=told.bulk_deadline_s,
     )
 
 

@@ -9,6 +9,9 @@ from adapters.dialect import Problem
 from engine.model import Address, Attempt, Checks, Evidence, Reason, Verdict, Verification
 from engine.score import score
 
+NOBODY = "none"
+"""The source of an answer that no source gave."""
+
 
 @dataclass(eq=False)
 class NoAnswer(Problem):
@@ -36,6 +39,6 @@ class NoAnswer(Problem):
             evidence=Evidence(),
             checks=self.checks,
             verified_at=datetime.fromtimestamp(at, UTC),
-            source="none",
+            source=NOBODY,
             attempts=self.attempts,
         )

@@ -114,20 +114,30 @@ class Policy:
 
     def asking(self, caller: Caller | None, refresh: bool) -> Asking:
         """The verifier for one caller's question."""
-        route = self._default if caller is None else self._route_of(caller)
-        key = None
-        if caller is not None and route.key_cap:
-            key = Scope(f"key:{caller.key_id}", route.key_cap)
+        if caller is None:
+            return Asking(self, self._default, None, refresh)
+        route, key = self.route_of(caller.key_id, caller.key_label)
         return Asking(self, route, key, refresh)
+
+    def route_of(self, key_id: int, key_label: str) -> tuple[Route, Scope | None]:
+        """How a key's questions are answered, and what it may spend."""
+        route = self._routes.get(key_label, self._default)
+        return route, Scope(f"key:{key_id}", route.key_cap) if route.key_cap else None
+
+    def paying(self, source: str, key: Scope | None) -> tuple[Scope, ...]:
+        """Who pays for what a source is asked."""
+        own = self._scopes.get(source) or Scope(f"source:{source}")
+        return (own,) if key is None else (own, key)
+
+    def note(self, attempt: Attempt) -> None:
+        """Count an attempt that was made elsewhere."""
+        self._note(attempt)
 
     async def verify(
         self, text: str, checks: Checks = Checks(), deadline_s: float | None = None
     ) -> Verification:
         """For nobody in particular. Raises NoAnswer."""
         return await self.asking(None, refresh=False).verify(text, checks, deadline_s)
-
-    def _route_of(self, caller: Caller) -> Route:
-        return self._routes.get(caller.key_label, self._default)
 
     # -- one question --------------------------------------------------------------------
 
@@ -227,7 +237,7 @@ class Policy:
             return None
         admission = source.admit()
         if admission is Admission.NO or (admission is Admission.RATHER_NOT and not last_resort):
-            self._budgets.give_back(trail.scopes(self._scopes, source), source.price)
+            self._budgets.give_back(self.paying(source.name, trail.key), source.price)
             if admission is Admission.NO:
                 trail.skip(source, "resting")
         return admission
@@ -236,14 +246,14 @@ class Policy:
         if source.price <= 0:
             return True
         try:
-            return await self._budgets.reserve(trail.scopes(self._scopes, source), source.price)
+            return await self._budgets.reserve(self.paying(source.name, trail.key), source.price)
         except StoreError as exc:
             # what may be beyond the limit is not spent
             log.warning("budget not known", extra={"source": source.name, "why": str(exc)})
             return False
 
     def _left_alone(self, trail: _Trail, source: Source) -> None:
-        self._budgets.give_back(trail.scopes(self._scopes, source), source.price)
+        self._budgets.give_back(self.paying(source.name, trail.key), source.price)
 
     def _wait_s(self, trail: _Trail, source: Source, others: Sequence[Source] = ()) -> float:
         """Its own limit, and no more than its part of what is left, of those that can answer."""
@@ -391,11 +401,6 @@ class _Trail:
         attempt = Attempt(source.name, why, asked=False)
         if attempt not in self.attempts:
             self.attempts.append(attempt)
-
-    def scopes(self, known: Mapping[str, Scope], source: Source) -> tuple[Scope, ...]:
-        """Who pays for a call."""
-        paying = known.get(source.name) or Scope(f"source:{source.name}")
-        return (paying,) if self.key is None else (paying, self.key)
 
 
 def _attempt(source: Source, finding: Finding | None, seconds: float, billed: bool) -> Attempt:

@@ -24,7 +24,7 @@ from adapters.upstream import (
     UpstreamReply,
     UpstreamRequest,
 )
-from engine.model import Evidence, Verdict, Verification
+from engine.model import Address, Checks, Evidence, Verdict, Verification
 from engine.score import score
 from gateway.policy.circuit import Admission, Circuit
 from gateway.policy.keyring import EMPTY_PAUSE_S, Key, KeyRing
@@ -151,6 +151,12 @@ class UpstreamRules:
     weight: float = 1.0
     timeout_s: float = 10.0
     final: frozenset[Verdict] = frozenset(Verdict)
+    list_from: int | None = None
+    """Addresses that are given to it as a list of its own; None never."""
+    list_size: int = 10_000
+    """The most in one such list."""
+    list_deadline_s: float = 21_600.0
+    """How long such a list may take."""
 
 
 Recorder = Callable[[str, Question, UpstreamRequest, UpstreamReply | Fault], None]
@@ -179,6 +185,9 @@ class UpstreamSource:
         self.weight = rules.weight
         self.timeout_s = rules.timeout_s
         self.final = rules.final
+        self.list_from = rules.list_from
+        self.list_size = rules.list_size
+        self.list_deadline_s = rules.list_deadline_s
         self.place = place
         self.keys = keys
         self.circuit = circuit
@@ -241,10 +250,15 @@ class UpstreamSource:
     def _settle(self, finding: Finding) -> None:
         """Tell the circuit."""
         if isinstance(finding, Verification):
-            self.circuit.succeeded()
             self.latency.note(finding.duration_s)
-        elif finding.kind in AGAINST_THE_SOURCE:
-            self.circuit.failed(finding.retry_after_s)
+        self.settle(finding if isinstance(finding, Fault) else None)
+
+    def settle(self, fault: Fault | None) -> None:
+        """Tell the circuit how a request ended that was let through; None is well."""
+        if fault is None:
+            self.circuit.succeeded()
+        elif fault.kind in AGAINST_THE_SOURCE:
+            self.circuit.failed(fault.retry_after_s)
         else:
             self.circuit.left()
 
@@ -292,7 +306,10 @@ class UpstreamSource:
                 return reply
             told = self._upstream.parse_verify(question, reply)
             if isinstance(told, Told):
-                return self._verification(question, told, reply.at, self._clock() - began)
+                duration_s = self._clock() - began
+                return self.verification(
+                    question.address, question.checks, told, reply.at, duration_s
+                )
             if isinstance(told, Fault):
                 return told
             await self._pause(told, give_up_at)
@@ -302,19 +319,20 @@ class UpstreamSource:
         pause_s *= self._rng.uniform(0.8, 1.2)
         await asyncio.sleep(max(min(pause_s, give_up_at - self._clock()), 0.0))
 
-    def _verification(
-        self, question: Question, told: Told, at: float, duration_s: float
+    def verification(
+        self, address: Address, checks: Checks, told: Told, at: float, duration_s: float
     ) -> Verification:
+        """What it told at `at` (Unix time, s), as one of ours."""
         points = told.score
         if points is None:
             points = score(told.verdict, told.reason, told.evidence)
         return Verification(
-            address=question.address,
+            address=address,
             verdict=told.verdict,
             reason=told.reason,
             score=min(max(points, 0), 100),
             evidence=told.evidence,
-            checks=question.checks,
+            checks=checks,
             verified_at=told.verified_at or datetime.fromtimestamp(at, UTC),
             duration_s=duration_s,
             source=self.name,

@@ -390,6 +390,23 @@ class Upstream(Section):
     final: tuple[Verdict, ...] = _setting(
         EVERY_VERDICT, "Its verdicts that are believed without asking on."
     )
+    bulk: bool = _setting(
+        True,
+        "Whether batches are given to it as lists of its own, where its API has them; otherwise"
+        " address by address.",
+    )
+    bulk_from: int = _setting(
+        0,
+        "Addresses that such a list is worth its while for; 0 is what suits the vendor.",
+        ge=0,
+        le=500_000,
+    )
+    bulk_size: int = _setting(
+        10_000, "The most addresses in one such list, if the vendor takes so many.", ge=1, le=50_000
+    )
+    bulk_deadline_s: Seconds = _setting(
+        21_600.0, "How long such a list may take, before its addresses are asked elsewhere.", "s"
+    )
     balance_every_s: float = _setting(
         300.0,
         "How often its balance is read, which costs nothing; 0 is never.",

@@ -29,7 +29,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-REVISION = "0004"
+REVISION = "0005"
 """The newest migration; known here so that an up-to-date database starts without Alembic."""
 
 metadata = MetaData(
@@ -115,6 +115,8 @@ batches = Table(
     Column("public_id", String(64), nullable=False),
     Column("dialect", String(32), nullable=False),
     Column("account_id", Integer, nullable=False),
+    Column("key_id", Integer),  # what it was submitted with: the key's route answers it
+    Column("key_label", String(200)),
     Column("state", String(16), nullable=False),  # gateway.batches.model.Stored
     Column("created_at", UtcDateTime, nullable=False),
     Column("started_at", UtcDateTime),
@@ -176,6 +178,21 @@ batch_chunks = Table(
     Column("lease", String(128)),  # whose it is, and which of their claims
     Column("lease_until", Float),
 )
+
+vendor_lists = Table(
+    "vendor_lists",
+    metadata,
+    Column("batch_id", Integer, primary_key=True),
+    Column("number", Integer, primary_key=True),  # of the piece of work
+    Column("source", String(64), primary_key=True),
+    Column("part", Integer, primary_key=True),
+    Column("key_hash", LargeBinary(8), nullable=False),  # which of the upstream's keys owns it
+    Column("job_id", String(200)),  # null: being created, or nobody knows whether it was
+    Column("created_at", Float, nullable=False),
+    Column("over", Boolean, nullable=False),  # fetched, or given up
+    sqlite_with_rowid=False,
+)
+"""Pieces of work that an upstream was given as a list of its own: never twice."""
 
 batch_days = Table(
     "batch_days",

@@ -18,7 +18,7 @@ from engine import syntax
 from engine.model import Checks, Dns, Evidence, Reason, Verdict, Verification
 from gateway.accounts.accounts import Accounts, Caller, open_accounts
 from gateway.batches.opening import Desk, open_batches
-from gateway.batches.verifier import OnResult
+from gateway.batches.verifier import OnResult, always
 from gateway.store import Store, open_store
 from gateway.verdicts import Verdicts
 from tests.fakes.clock import Clock
@@ -147,7 +147,7 @@ async def open_bench(
             store,
             accounts,
             DIALECTS,
-            verifier,
+            always(verifier),
             verdicts,
             retries_s=RETRIES_S,
             allow_private_networks=False,

@@ -133,7 +133,7 @@ async def test_put_off_is_due_later_and_ends_the_batch_then(bench: Bench, queue:
     job = await bench.submit(caller, addresses(3))
     claim = await claimed(queue)
     due_at = bench.clock.now + 60
-    assert await queue.finish(claim, answers(claim, 2), PutOff((2,), due_at))
+    assert await queue.finish(claim, answers(claim, 2), [PutOff((2,), due_at, claim.attempt + 1)])
     assert await queue.claim("me") is None
     assert await queue.next_due() == due_at
     assert await bench.state(caller, job) is JobState.RUNNING
