@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import Any
@@ -132,15 +132,15 @@ class UpstreamReply:
         The latter is seconds left in the IETF's draft and a Unix time at some vendors.
         """
         after = self.headers.get("retry-after", "").strip()
-        if after.isdigit():
+        if after.isdecimal():
             return float(after[:9])
         if after:
             try:
                 return max(parsedate_to_datetime(after).timestamp() - self.at, 0.0)
-            except ValueError:
+            except (ValueError, OverflowError):
                 pass
         reset = self.headers.get("ratelimit-reset", "").strip()
-        if not reset.isdigit():
+        if not reset.isdecimal():
             return None
         moment = float(reset[:12])
         return max(moment - self.at, 0.0) if moment > self.at / 2 else moment
@@ -213,6 +213,15 @@ _FLAGS: Mapping[str, bool] = {"true": True, "1": True, "false": False, "0": Fals
 def text_or_none(value: object) -> str | None:
     """A non-empty text."""
     return value.strip() or None if isinstance(value, str) else None
+
+
+def moment_or_none(value: object) -> datetime | None:
+    """An ISO 8601 date with a zone, in UTC."""
+    try:
+        moment = datetime.fromisoformat(str(value))
+        return moment.astimezone(UTC) if moment.tzinfo else None
+    except (ValueError, OverflowError):
+        return None
 
 
 def mx_hosts(*names: object) -> tuple[MxHost, ...]:
