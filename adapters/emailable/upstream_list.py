@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from adapters.emailable.upstream import FAULTS, authorization, told
+from adapters.emailable.upstream import FAULTS, TRY_AGAIN, authorization, told
 from adapters.upstream import (
     Fault,
     FaultKind,
@@ -19,12 +19,13 @@ from adapters.upstream import (
     UpstreamReply,
     UpstreamRequest,
     fault_of,
-    text_or_none,
 )
-from adapters.upstream_list import Page, UpstreamList
+from adapters.upstream_list import Page, UpstreamList, job_id_or_none
 from engine.model import Address, Checks
 
 MOST_INLINE = 1_000
+REPEAT = "duplicate"
+"""A state that only rows of a batch can have."""
 
 
 def build_create(key: str, addresses: Sequence[Address]) -> UpstreamRequest:
@@ -39,7 +40,7 @@ def build_create(key: str, addresses: Sequence[Address]) -> UpstreamRequest:
 
 def parse_create(reply: UpstreamReply) -> str | Fault:
     body = reply.json_object
-    job_id = text_or_none(body.get("id"))
+    job_id = job_id_or_none(body.get("id"))
     if reply.status // 100 == 2 and job_id is not None:
         return job_id
     return fault_of(reply, FAULTS, body.get("message"))
@@ -53,6 +54,8 @@ def build_poll(key: str, job_id: str) -> UpstreamRequest:
 
 def parse_poll(_: Checks, reply: UpstreamReply) -> Page | Pending | Fault:
     body = reply.json_object
+    if reply.status == TRY_AGAIN:
+        return Pending()
     if reply.status != 200:
         return _fault(reply, body.get("message"))
     rows = body.get("emails")
@@ -61,7 +64,8 @@ def parse_poll(_: Checks, reply: UpstreamReply) -> Page | Pending | Fault:
         return Page(tuple((str(row["email"]), told(row)) for row in rows if _is_row(row)))
     if isinstance(body.get("total"), int) or isinstance(rows, list):
         return Pending()
-    # it is done, and its rows are not here: they were removed after their time
+    if isinstance(counts, dict):
+        return Fault(FaultKind.REFUSED, "the rows were removed after their time", 200)
     return _fault(reply, body.get("message"))
 
 
@@ -77,7 +81,12 @@ def _is_done(counts: dict[str, Any]) -> bool:
 
 
 def _is_row(row: object) -> bool:
-    return isinstance(row, dict) and isinstance(row.get("email"), str) and "state" in row
+    """A repeat has no answer of its own."""
+    return (
+        isinstance(row, dict)
+        and isinstance(row.get("email"), str)
+        and row.get("state") not in (None, REPEAT)
+    )
 
 
 def build_page(key: str, job_id: str, _: str) -> UpstreamRequest:

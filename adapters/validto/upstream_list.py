@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from io import StringIO
 
 import orjson
 
@@ -20,10 +20,10 @@ from adapters.upstream import (
     UpstreamReply,
     UpstreamRequest,
     flag,
+    moment_or_none,
     text_of,
-    text_or_none,
 )
-from adapters.upstream_list import Page, UpstreamList
+from adapters.upstream_list import Page, UpstreamList, in_path, job_id_or_none
 from adapters.validto.upstream import fault, read_result
 from engine.model import Address, Checks, Evidence, Reason, Verdict
 
@@ -38,7 +38,9 @@ NEXT: Mapping[str, Page | Pending] = {
 }
 """What a status leads to; any other is the end of it."""
 EMAIL_COLUMNS = ("email", "col0")
-"""The header that we send, and what the vendor calls a column without one."""
+"""The header that we send, and what the vendor calls a column without one; else it is the
+first: the columns of an upload stand before those of the results."""
+VERDICT_COLUMN = "verification result"
 
 
 def build_create(key: str, addresses: Sequence[Address]) -> UpstreamRequest:
@@ -55,7 +57,7 @@ def build_create(key: str, addresses: Sequence[Address]) -> UpstreamRequest:
 
 def parse_create(reply: UpstreamReply) -> str | Fault:
     body = reply.json_object
-    job_id = text_or_none(body.get("job_id"))
+    job_id = job_id_or_none(body.get("job_id"))
     # 200 by the documentation, 201 by what clients have seen
     if reply.status // 100 == 2 and flag(body.get("success")) and job_id is not None:
         return job_id
@@ -63,7 +65,7 @@ def parse_create(reply: UpstreamReply) -> str | Fault:
 
 
 def build_poll(key: str, job_id: str) -> UpstreamRequest:
-    return UpstreamRequest("GET", f"/v1/bulk/{job_id}", query={"apikey": key}, bills=False)
+    return UpstreamRequest("GET", f"/v1/bulk/{in_path(job_id)}", query={"apikey": key}, bills=False)
 
 
 def parse_poll(_: Checks, reply: UpstreamReply) -> Page | Pending | Fault:
@@ -78,7 +80,7 @@ def build_page(key: str, job_id: str, step: str) -> UpstreamRequest:
     if step == START:
         return UpstreamRequest(
             "PATCH",
-            f"/v1/bulk/{job_id}",
+            f"/v1/bulk/{in_path(job_id)}",
             query={"apikey": key},
             headers={"content-type": "application/json"},
             body=orjson.dumps({"action": "start"}),
@@ -94,27 +96,31 @@ def parse_page(_: Checks, step: str, reply: UpstreamReply) -> Page | Pending | F
         # 400 is also "already started": the next poll tells
         started = reply.status == 400 or (reply.status // 100 == 2 and flag(body.get("success")))
         return Pending() if started else fault(reply, body)
-    if reply.status // 100 != 2 or body:
-        return fault(reply, body)
-    return Page(tuple(_rows(reply.body)))
+    rows = _rows(reply.body) if reply.status // 100 == 2 and not body else None
+    return fault(reply, body) if rows is None else Page(rows)
 
 
-def _rows(body: bytes) -> list[tuple[str, Told]]:
-    """By header names: the vendor's two brands order the columns differently."""
+def _rows(body: bytes) -> tuple[tuple[str, Told], ...] | None:
+    """By header names, since the vendor's two brands order the columns differently.
+
+    None if it is no such file, or only a part of one.
+    """
     try:
-        table = csv.DictReader(body.decode("utf-8-sig").splitlines(), strict=True)
-        names = {name.strip().lower(): name for name in table.fieldnames or ()}
-        verdict = names.get("verification result")
-        email = next((names[name] for name in EMAIL_COLUMNS if name in names), None)
-        if verdict is None or email is None:
-            return []
-        return [
+        # as a file, since a quoted cell may hold what ends a line elsewhere
+        table = csv.DictReader(StringIO(body.decode("utf-8-sig"), newline=""), strict=True)
+        headers = table.fieldnames or ()
+        names = {name.strip().lower(): name for name in headers}
+        if VERDICT_COLUMN not in names:
+            return None
+        email = next((names[name] for name in EMAIL_COLUMNS if name in names), headers[0])
+        verdict = names[VERDICT_COLUMN]
+        return tuple(
             (row[email], _told(row[verdict], {name: row[names[name]] for name in names}))
             for row in table
             if row[email] and row[verdict]
-        ]
+        )
     except (UnicodeDecodeError, csv.Error):
-        return []
+        return None
 
 
 def _told(word: str, cells: Mapping[str, str | None]) -> Told:
@@ -136,16 +142,8 @@ def _told(word: str, cells: Mapping[str, str | None]) -> Told:
             spamtrap=True if cells.get("trap") == "Y" else None,
             raw_word=raw_word,
         ),
-        verified_at=_moment(cells.get("verified at")),
+        verified_at=moment_or_none(cells.get("verified at")),
     )
-
-
-def _moment(text: str | None) -> datetime | None:
-    try:
-        moment = datetime.fromisoformat(text or "")
-    except ValueError:
-        return None
-    return moment if moment.tzinfo else None
 
 
 LIST = UpstreamList(
