@@ -26,6 +26,7 @@ from adapters.whoisxml import balance, bulk, single
 from adapters.whoisxml.params import credential
 from adapters.whoisxml.problems import BULK_PATH, write_problem
 from adapters.whoisxml.upstream import UPSTREAM
+from adapters.whoisxml.upstream_list import LIST
 from adapters.wire import WireRequest
 
 
@@ -101,4 +102,5 @@ DIALECT = Dialect(
         ),
     ),
     upstream=UPSTREAM,
+    upstream_list=LIST,
 )

@@ -66,13 +66,13 @@ def build_verify(key: str, question: Question) -> UpstreamRequest:
 def parse_verify(question: Question, reply: UpstreamReply) -> Told | Pending | Fault:
     body = reply.json_object
     if reply.status != 200 or "ErrorMessage" in body or "formatCheck" not in body:
-        return _fault(reply, body)
-    evidence = _evidence(body)
-    verdict, reason = _judge(body, evidence, question.checks)
+        return fault(reply, body)
+    evidence = evidence_of(body)
+    verdict, reason = judge(body, evidence, question.checks)
     return Told(verdict, reason, evidence, verified_at=_moment(body.get("audit")))
 
 
-def _judge(body: Mapping[str, Any], evidence: Evidence, checks: Checks) -> tuple[Verdict, Reason]:
+def judge(body: Mapping[str, Any], evidence: Evidence, checks: Checks) -> tuple[Verdict, Reason]:
     """First match wins: what stands in the way first, then what takes the mail."""
     smtp = flag(body.get("smtpCheck"))
     dns = flag(body.get("dnsCheck"))
@@ -93,7 +93,7 @@ def _judge(body: Mapping[str, Any], evidence: Evidence, checks: Checks) -> tuple
     return Verdict.UNKNOWN, Reason.DNS_ERROR
 
 
-def _evidence(body: Mapping[str, Any]) -> Evidence:
+def evidence_of(body: Mapping[str, Any]) -> Evidence:
     names = body.get("mxRecords")
     names = names if isinstance(names, list) else []
     null_mx = names == [NULL_MX]
@@ -123,7 +123,7 @@ def _moment(audit: object) -> datetime | None:
         return None
 
 
-def _fault(reply: UpstreamReply, body: Mapping[str, Any]) -> Fault:
+def fault(reply: UpstreamReply, body: Mapping[str, Any]) -> Fault:
     words = _error_text(body)
     if reply.status in (200, 403) and words:
         kind = next((kind for part, kind in WORDS_FOR if part in words.lower()), None)
@@ -135,11 +135,14 @@ def _fault(reply: UpstreamReply, body: Mapping[str, Any]) -> Fault:
 
 
 def _error_text(body: Mapping[str, Any]) -> str:
-    """Every version has its own place for it."""
-    error = body.get("ErrorMessage")
+    """Every version has its own place for it, and the bulk API another."""
+    error, response = body.get("ErrorMessage"), body.get("response")
     found: object = None
     if isinstance(error, dict):
         found = error.get("msg") or error.get("Error")
+    if isinstance(response, dict):
+        errors = response.get("errors")
+        found = "; ".join(map(str, errors)) if isinstance(errors, list) else response.get("error")
     found = found or body.get("messages") or body.get("message") or body.get("error")
     return text_of(found) if found else ""
 
@@ -162,7 +165,7 @@ def parse_balance(reply: UpstreamReply) -> int | Fault:
                 credits = row.get("credits")
                 if isinstance(credits, int):
                     return credits
-    return _fault(reply, body)
+    return fault(reply, body)
 
 
 UPSTREAM = Upstream(
