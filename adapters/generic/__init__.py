@@ -17,6 +17,7 @@ from adapters.dialect import Dialect, Endpoint, KeyShape, RootPath
 from adapters.generic import account, bulk, single
 from adapters.generic.problems import write_problem
 from adapters.generic.upstream import UPSTREAM
+from adapters.generic.upstream_list import LIST
 
 DIALECT = Dialect(
     name="generic",
@@ -87,4 +88,5 @@ DIALECT = Dialect(
     plans=account.PLANS,
     batches=bulk.RULES,
     upstream=UPSTREAM,
+    upstream_list=LIST,
 )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 
 import orjson
@@ -21,6 +20,7 @@ from adapters.upstream import (
     UpstreamRequest,
     fault_of,
     flag,
+    moment_or_none,
     text_or_none,
 )
 from engine.model import Dns, Evidence, Meaning, MxHost, Reason, Smtp, Stage, Verdict
@@ -48,7 +48,7 @@ def build_verify(key: str, question: Question) -> UpstreamRequest:
     return UpstreamRequest(
         "POST",
         "/api/v1/verify",
-        headers={**_authorization(key), "content-type": "application/json"},
+        headers={**authorization(key), "content-type": "application/json"},
         body=orjson.dumps(body),
     )
 
@@ -57,6 +57,14 @@ def parse_verify(question: Question, reply: UpstreamReply) -> Told | Pending | F
     body = reply.json_object
     if reply.status != 200 or "tier" not in body:
         return fault_of(reply, FAULTS, body.get("message"))
+    return told(body, valid=question.address.valid)
+
+
+def told(body: Mapping[str, Any], *, valid: bool) -> Told:
+    """What one object with a `tier` says, of a reply or a job's row.
+
+    `valid` is whether the address is well formed, which the object does not tell.
+    """
     tier = str(body["tier"])
     verdict = VERDICTS.get(tier)
     mx = _mx(body.get("mx"))
@@ -81,14 +89,14 @@ def parse_verify(question: Question, reply: UpstreamReply) -> Told | Pending | F
     score = body.get("score")
     return Told(
         verdict=verdict or Verdict.UNKNOWN,
-        reason=_reason(verdict, question, str(body.get("result")), evidence),
+        reason=_reason(verdict, valid, str(body.get("result")), evidence),
         evidence=evidence,
         score=score if isinstance(score, int) and verdict else None,
-        verified_at=_moment(body.get("verifiedAt")),
+        verified_at=moment_or_none(body.get("verifiedAt")),
     )
 
 
-def _reason(verdict: Verdict | None, question: Question, result: str, e: Evidence) -> Reason:
+def _reason(verdict: Verdict | None, valid: bool, result: str, e: Evidence) -> Reason:
     """The vendor has no reasons: what stands beside the tier tells most of them."""
     spoken = e.smtp is not None
     match verdict:
@@ -98,7 +106,7 @@ def _reason(verdict: Verdict | None, question: Question, result: str, e: Evidenc
             return Reason.CATCH_ALL
         case Verdict.RISKY:
             return Reason.DISPOSABLE if e.disposable else Reason.LOW_QUALITY
-        case Verdict.UNDELIVERABLE if not question.address.valid:
+        case Verdict.UNDELIVERABLE if not valid:
             return Reason.INVALID_EMAIL
         case Verdict.UNDELIVERABLE if spoken:
             return Reason.REJECTED_EMAIL
@@ -146,16 +154,8 @@ def _provider(told: object) -> tuple[bool, str | None]:
     return name in FREE_MAIL_PROVIDERS.values(), READ_PROVIDERS.get(name, name.lower())
 
 
-def _moment(told: object) -> datetime | None:
-    try:
-        moment = datetime.fromisoformat(str(told))
-    except ValueError:
-        return None
-    return moment if moment.tzinfo else None
-
-
 def build_balance(key: str) -> UpstreamRequest:
-    return UpstreamRequest("GET", "/api/v1/account", headers=_authorization(key), bills=False)
+    return UpstreamRequest("GET", "/api/v1/account", headers=authorization(key), bills=False)
 
 
 def parse_balance(reply: UpstreamReply) -> int | Fault:
@@ -167,7 +167,7 @@ def parse_balance(reply: UpstreamReply) -> int | Fault:
     return remaining if body.get("overageRate") is None else max(remaining, 1_000_000)
 
 
-def _authorization(key: str) -> dict[str, str]:
+def authorization(key: str) -> dict[str, str]:
     return {"authorization": f"Bearer {key}"}
 
 
