@@ -22,6 +22,7 @@ from typing import Any
 from adapters.dataoorts import bulk, single
 from adapters.dataoorts.problems import FAILED_ATTEMPTS, write_problem
 from adapters.dataoorts.upstream import UPSTREAM
+from adapters.dataoorts.upstream_list import LIST
 from adapters.dialect import CheckHealth, Dialect, Endpoint, KeyShape, Plan, RootPath
 
 
@@ -95,4 +96,5 @@ DIALECT = Dialect(
     sandbox_key="test_sandbox",
     plans=(Plan("dataoorts", "Dataoorts Unify", batches_per_day=3),),
     upstream=UPSTREAM,
+    upstream_list=LIST,
 )

@@ -64,7 +64,7 @@ def build_verify(key: str, question: Question) -> UpstreamRequest:
     return UpstreamRequest(
         "POST",
         "/ai_mails_api/v1",
-        headers={"authorization": f"Bearer {key}", "content-type": "application/json"},
+        headers=headers(key),
         # the samples send the word
         body=orjson.dumps({"email": question.address.raw, "info": "false"}),
     )
@@ -75,6 +75,11 @@ def parse_verify(_: Question, reply: UpstreamReply) -> Told | Pending | Fault:
     info = body.get("info")
     if reply.status != 200 or not isinstance(info, dict) or "test_result" not in info:
         return fault_of(reply, FAULTS, body.get("error"))
+    return told(info)
+
+
+def told(info: Mapping[str, Any]) -> Told:
+    """What one block with a `test_result` says, of a reply or a batch's row."""
     result, cause = str(info["test_result"]), str(info.get("result_cause"))
     verdict = VERDICTS.get(result)
     reason = READ_CAUSES.get(cause)
@@ -108,6 +113,10 @@ def _evidence(info: Mapping[str, Any], raw_word: str | None) -> Evidence:
         spamtrap=True if flag(info.get("isv_noblock")) is False else None,
         raw_word=raw_word,
     )
+
+
+def headers(key: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {key}", "content-type": "application/json"}
 
 
 def build_health() -> UpstreamRequest:
