@@ -21,6 +21,7 @@ from gateway.batches.records import Records
 from gateway.batches.runner import Runner
 from gateway.batches.verifier import BulkVerifier, always
 from gateway.settings import Settings
+from gateway.standing import count_once
 from gateway.store import Store, open_store
 from gateway.verdicts import Verdicts
 
@@ -122,6 +123,7 @@ async def open_local_batch(
         url = f"sqlite:///{path or ':memory:'}"
         store: Store = await stack.enter_async_context(open_store(url))
         engine = await stack.enter_async_context(open_engine(settings))
+        stack.push_async_callback(count_once, settings.storage.url, engine.standing)
         ttl_s = {verdict: getattr(settings.cache.ttl_s, verdict) for verdict in Verdict}
         verdicts = Verdicts(engine, ttl_s=ttl_s, clock=time.time)
         by_name = {LOCAL.name: LOCAL}

@@ -6,7 +6,8 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from time import time
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from engine.block_lists import BlockList
     from gateway.doctor.finding import Finding
 
+SHOWN = 4
+"""Refusers that are shown for each cause."""
 STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
 
@@ -46,8 +49,9 @@ def doctor(
     """Look at everything that verifications depend on, and say what to do about it.
 
     Settings, DNS, outbound port 25, our address, its name and SPF, block lists,
-    clock, database and port. A few well-known mail hosts hear EHLO and QUIT. The
-    exit code is 0 if nothing is wrong and 1 if something is; warnings are not.
+    who refused us lately, clock, database and port. A few well-known mail hosts
+    hear EHLO and QUIT. The exit code is 0 if nothing is wrong and 1 if something
+    is; warnings are not.
 
     Examples:
       veriplex doctor
@@ -60,7 +64,7 @@ def doctor(
         import orjson
 
         for finding in findings:
-            typer.echo(harmless_json(orjson.dumps(asdict(finding))).decode())
+            typer.echo(harmless_json(orjson.dumps(_as_json(finding))).decode())
     else:
         _print(findings)
     if any(finding.level == "fail" for finding in findings):
@@ -81,6 +85,13 @@ def _findings(
         return [fail("settings", "", mistake, to_do) for mistake in mistakes]
     found = run(examine(settings, ip=ip, block_lists=lists, timeout_s=timeout_s))
     return [ok("settings", "", "can be used"), *found]
+
+
+def _as_json(finding: Finding) -> dict[str, Any]:
+    row = asdict(finding)
+    if not row["refusals"]:
+        del row["refusals"]
+    return row
 
 
 def _address(text: str) -> str:
@@ -107,8 +118,9 @@ def _print(findings: Sequence[Finding]) -> None:
         width = max(len(_what(finding)) for finding in findings)
         for finding in findings:
             typer.echo(f"{finding.level:<4}  {_what(finding):<{width}}  {harmless(finding.said)}")
-            if finding.advice:
-                typer.echo(f"{'':<{width + 8}}{harmless(finding.advice)}")
+            for more in (*_lines(finding), finding.advice):
+                if more:
+                    typer.echo(f"{'':<{width + 8}}{harmless(more)}")
     typer.echo(_summary(findings))
 
 
@@ -123,11 +135,26 @@ def _draw(findings: Sequence[Finding]) -> None:
     table.add_column(overflow="fold")
     for finding in findings:
         said = Text(harmless(finding.said))
+        for more in _lines(finding):
+            said.append(f"\n{harmless(more)}", style="dim")
         if finding.advice:
             said.append(f"\n{harmless(finding.advice)}", style="italic")
         level = Text(finding.level, style=STYLES[finding.level])
         table.add_row(level, Text(_what(finding)), said)
     Console(file=sys.stdout, highlight=False, emoji=False, markup=False).print(table)
+
+
+def _lines(finding: Finding) -> list[str]:
+    """Who refused us: the worst, and how many more there are."""
+    if not finding.refusals:
+        return []
+    from gateway.doctor.refusals import lines
+
+    now = time()
+    alone = len(finding.refusals) == 1
+    shown = [text for one in finding.refusals[:SHOWN] for text in lines(one, now, alone=alone)]
+    more = len(finding.refusals) - SHOWN
+    return [*shown, f"and {more:,} more, which --json shows"] if more > 0 else shown
 
 
 def _what(finding: Finding) -> str:

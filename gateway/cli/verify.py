@@ -14,6 +14,7 @@ from gateway.harmless import harmless_json
 
 if TYPE_CHECKING:
     from engine.model import Checks, Verification
+    from engine.standing import Standing
     from gateway.settings import Settings
 
 Write = Callable[["Verification"], None]
@@ -97,7 +98,16 @@ async def _verify(
             await in_order(addresses(given), one, show)
     finally:
         await engine.aclose()
+        await _count(settings, engine.standing)
     advice.give()
+
+
+async def _count(settings: Settings, standing: Standing) -> None:
+    """Leave a note of who refused us, for the server and the doctor."""
+    if any(account.refused for account in standing.accounts()):
+        from gateway.standing import count_once
+
+        await count_once(settings.storage.url, standing)
 
 
 def _json_writer() -> Write:

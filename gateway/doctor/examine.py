@@ -45,11 +45,17 @@ from gateway.doctor.facts import (
     Names,
     OurAddress,
     Place,
+    Refusers,
     our_address,
 )
 from gateway.doctor.finding import Finding, Level, warn
+from gateway.doctor.refusals import refusals
 from gateway.server import bind
 from gateway.settings import Settings
+from gateway.standing import recent
+from gateway.store import StoreError, open_store
+from gateway.store.tables import pauses as kept_pauses
+from gateway.store.tables import refusals as kept_refusals
 
 WELL_KNOWN = ("gmail.com", "outlook.com", "yahoo.com")
 """Domains whose mail hosts are asked whether they hear us; outlook.com's tells the time."""
@@ -59,6 +65,8 @@ FAREWELL_S = 1.0
 LIVEZ_S = 1.0
 BUSY_S = 2.0
 """How long another process may hold the database's write lock before it is worth a word."""
+MAX_REFUSERS = 1_000
+"""Operators and causes that are looked at: the worst."""
 
 Clock = Callable[[], float]
 T = TypeVar("T")
@@ -104,6 +112,7 @@ class _Patient:
         machine = asyncio.gather(
             self._limited(asyncio.to_thread(look_at_database, self.settings.storage.url), None),
             self._limited(self._place(), None),
+            self._limited(look_at_standing(self.settings.storage.url, self.clock()), None),
         )
         servers = await asyncio.gather(*(self._server(server) for server in self.servers))
         found = [judge.dns_server(server) for server in servers]
@@ -115,7 +124,8 @@ class _Patient:
             said = "no DNS server answers, so that nothing outside could be looked at"
             found.append(warn("outside", "", said, "Mend DNS first, then ask again."))
             found.append(judge.helo_name(self.engine.helo))
-        database, place = await machine
+        database, place, refusers = await machine
+        found += refusals(refusers) if refusers else [self._unfinished("refused")]
         found.append(judge.clock(hosts, self._behind_files_s()))
         found.append(judge.database(database) if database else self._unfinished("database"))
         found.append(judge.listening(place) if place else self._unfinished("listen"))
@@ -431,6 +441,22 @@ def look_at_database(url: str, busy_s: float = BUSY_S) -> Database:
     except (OSError, sqlite3.Error) as exc:
         trouble = str(getattr(exc, "strerror", None) or exc).lower()
     return Database(str(path), exists, free_bytes, trouble, busy)
+
+
+async def look_at_standing(url: str, now: float) -> Refusers:
+    """Who refused us within a week of Unix time `now`, without changing anything."""
+    path = database_path(url)
+    if path is None:
+        return Refusers(where="a database in memory ends with its server")
+    if not await asyncio.to_thread(path.exists):
+        return Refusers(where="there is no database")
+    try:
+        async with open_store(url, busy_timeout_s=BUSY_S, as_it_is=True) as store:
+            if not (await store.has(kept_refusals) and await store.has(kept_pauses)):
+                return Refusers(where="no server of this version has used the database")
+            return Refusers(await recent(store, now, MAX_REFUSERS))
+    except StoreError as exc:
+        return Refusers(trouble=str(exc))
 
 
 def _try_to_lock(path: Path, busy_s: float) -> bool:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from engine.model import Meaning, Stage
 from engine.resolver import Status
 from engine.targets import is_global
+from gateway.standing import Recent
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,21 @@ class Database:
     """Why it cannot be written."""
     busy: bool = False
     """Somebody else holds the write lock."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusers:
+    """Who refused us lately, as the database knows it."""
+
+    recent: Sequence[Recent] = ()
+    where: str = ""
+    """Why nothing is kept, where nothing is."""
+    trouble: str = ""
+    """Why it could not be read."""
+
+    @property
+    def kept(self) -> bool:
+        return not self.where
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gateway.standing import Recent
 
 
 class Level(StrEnum):
@@ -28,7 +32,9 @@ class Finding:
     said: str
     """What was found."""
     advice: str = ""
-    """What to do about it, in one sentence; empty if nothing need be done."""
+    """What to do about it, in a sentence or two; empty if nothing need be done."""
+    refusals: tuple[Recent, ...] = ()
+    """Who refused us, where that is what was found."""
 
 
 def ok(check: str, about: str, said: str) -> Finding:

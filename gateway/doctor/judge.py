@@ -12,10 +12,11 @@ from engine.model import Dns, Meaning
 from engine.providers import provider_of
 from engine.resolver import Status
 from engine.spf import MAX_LOOKUPS, Result, Spf
-from engine.standing import presentable
+from engine.standing import SHARES, presentable
 from engine.syntax import parse
 from gateway.doctor.facts import Database, DnsServer, MailHost, Names, OurAddress, Place
 from gateway.doctor.finding import Finding, Level, fail, ok, warn
+from gateway.doctor.remedies import ADVICE
 
 SLOW_DNS_MS = 500
 CLOCK_WARN_S, CLOCK_FAIL_S = 30.0, 300.0
@@ -79,14 +80,6 @@ def dns_server(fact: DnsServer) -> Finding:
 
 # -- the way out -------------------------------------------------------------------------
 
-_REFUSED_ADVICE: dict[Meaning, str] = {
-    Meaning.IP_BLOCKED: "Ask for the removal of our address where the reply says, or use another.",
-    Meaning.RDNS_REQUIRED: "Have a PTR record made for our address that names engine.helo.",
-    Meaning.HELO_REJECTED: "Set engine.helo to a name that resolves to our address.",
-    Meaning.SENDER_AUTH_FAILED: "Publish SPF that allows our address.",
-    Meaning.THROTTLED: "Try again later; lower engine.connections_per_host if it stays so.",
-}
-
 
 def port_25(hosts: Sequence[MailHost], port: int) -> Finding:
     """Whether mail hosts can be reached at all."""
@@ -127,10 +120,9 @@ def refusals(hosts: Sequence[MailHost]) -> list[Finding]:
             continue
         text = f": {presentable(host.text)}" if host.text else ""
         said = f"{host.host} does not let us in ({host.meaning} at {host.stage.upper()}){text}"
-        advice = _REFUSED_ADVICE.get(host.meaning, "Try again later, and look at its reply.")
-        found.append(warn("greeting", host.domain, said, advice))
-        if host.meaning in _REFUSED_ADVICE and host.meaning is not Meaning.THROTTLED:
-            found[-1] = fail("greeting", host.domain, said, advice)
+        advice = ADVICE.get(host.meaning, "Try again later, and look at its reply.")
+        level = fail if SHARES.get(host.meaning) == 1 else warn
+        found.append(level("greeting", host.domain, said, advice))
     return found
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import sqlite3
+import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -327,3 +330,31 @@ async def test_a_command_adds_to_a_database_that_is_there_and_makes_none(
     sizes = {entry.name: entry.stat().st_size for entry in os.scandir(tmp_path)}
     assert "none.db" not in sizes
     assert sizes["empty.db"] == 0
+
+
+@pytest.mark.parametrize("command", [("verify", "u@a.test"), ("bulk", "list.txt", "-o", "out.csv")])
+async def test_verify_and_bulk_are_such_commands(
+    store: Store, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    (tmp_path / "list.txt").write_text("u@a.test\n")
+    zone = {"a.test": {"MX": ["1 mx.a.test."]}, "mx.a.test": {"A": [HOST]}}
+    async with fake_dns(zone) as dns, fake_smtp({HOST: Script(banner=BLOCKED)}) as smtp:
+        settings = {
+            "VERIPLEX_STORAGE__URL": f"sqlite:///{store.where}",
+            "VERIPLEX_ENGINE__DNS_SERVERS": f'["{dns.address}"]',
+            "VERIPLEX_ENGINE__SMTP_PORT": str(smtp.port),
+            "VERIPLEX_ENGINE__ALLOW_PRIVATE_NETWORKS": "true",
+        }
+        kept = {k: v for k, v in os.environ.items() if not k.startswith("VERIPLEX_")}
+        process = await asyncio.create_subprocess_exec(
+            Path(sys.executable).parent / "veriplex",
+            *command,
+            cwd=tmp_path,
+            env={**kept, **settings},
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        _, complaints = await process.communicate()
+    assert process.returncode == 0, complaints
+    found = await recent(store, time.time(), 10)
+    assert [(r.operator, r.host, r.day > 0) for r in found] == [("a.test", "mx.a.test", True)]

@@ -7,10 +7,16 @@ import json
 import os
 import re
 import sys
+import time
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
+from engine.model import Meaning, Stage
+from engine.standing import Standing
+from gateway.standing import keeping
+from gateway.store import open_store
 from tests.fakes.dns import Fault, Records, fake_dns
 from tests.fakes.smtp import Script, fake_smtp
 
@@ -76,6 +82,56 @@ async def test_for_programs(tmp_path: Path) -> None:
     assert set(wrong) == {"helo", "helo-address", "block-list"}
     assert wrong["block-list"]["about"] == "rbl.test"
     assert all(row["advice"] for row in wrong.values())
+
+
+async def test_who_refused_us_is_told_after_the_server_is_gone(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/v.db"
+    standing = Standing()
+    async with open_store(url) as store, keeping(store, standing, clock=time.time):
+        for _ in range(4):
+            standing.note(
+                "mx.a.test",
+                Meaning.IP_BLOCKED,
+                Stage.BANNER,
+                block_list="spamhaus",
+                text="5.7.1 \u202eblocked using zen.spamhaus.org",
+            )
+        for number in range(6):
+            standing.note(f"mx.b{number}.test", Meaning.HELO_REJECTED, Stage.EHLO, text="bad HELO")
+    code, out, _ = await doctor(tmp_path, VERIPLEX_STORAGE__URL=url)
+    assert code == 1
+    lines = [" ".join(line.split()) for line in out.splitlines()]
+    first = next(i for i, line in enumerate(lines) if line.startswith("fail refused"))
+    told = lines[first : first + 15]
+    today = "[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2} UTC"
+    ago = "(just now|[0-9]+ s ago)"
+    wanted = [
+        "fail refused helo_rejected 6 operators refused us 6 times in 24 hours:"
+        " engine.helo is not accepted",
+        *(
+            line
+            for number in range(4)
+            for line in (
+                f"b{number}.test once in 24 hours; {ago}",
+                f"mx.b{number}.test: bad HELO",
+            )
+        ),
+        "and 2 more, which --json shows",
+        "Set engine.helo to a name that resolves to our address.",
+        "fail refused spamhaus a.test refused us 4 times in 24 hours:"
+        " our address is on the list spamhaus",
+        f"(since {today}, last )?{ago}; one host left alone for [0-9]+ s more",
+        "mx.a.test: 5.7.1 blocked using zen.spamhaus.org",
+        "End what got us listed, .*at https://check.spamhaus.org/, or use another address.",
+    ]
+    for line, pattern in zip(told, wanted, strict=True):
+        assert re.fullmatch(pattern, line), (line, pattern)
+    _, out, _ = await doctor(tmp_path, "--json", VERIPLEX_STORAGE__URL=url)
+    rows = [json.loads(line) for line in out.splitlines()]
+    spamhaus = next(row for row in rows if row["about"] == "spamhaus")
+    (refused,) = spamhaus["refusals"]
+    assert (refused["operator"], refused["day"], refused["host"]) == ("a.test", 4, "mx.a.test")
+    assert datetime.fromisoformat(refused["since"]).tzinfo is not None
 
 
 async def test_settings_that_cannot_be_read_are_a_finding(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import random
 import socket
 import sqlite3
@@ -17,9 +19,12 @@ from gateway.doctor.examine import (
     banner_time,
     examine,
     look_at_database,
+    look_at_standing,
 )
 from gateway.doctor.finding import Finding, Level
+from gateway.doctor.refusals import refusals
 from gateway.settings import Settings
+from gateway.store import open_store
 from tests.fakes.dns import Fault, Records, fake_dns
 from tests.fakes.smtp import CLOSE, HANG, Script, fake_smtp
 
@@ -244,6 +249,47 @@ def test_a_database_that_can_be_written(tmp_path: Path, exists: bool) -> None:
     assert (fact.exists, fact.trouble, fact.busy) == (exists, "", False)
     assert path.exists() is exists
     assert fact.free_bytes
+
+
+@pytest.mark.parametrize(
+    ("statement", "level", "words"),
+    [
+        (None, OK, "nothing is counted here yet: there is no database"),
+        ("CREATE TABLE other (x)", OK, "no server of this version has used the database"),
+        ("", OK, "nobody refused us in the last 7 days"),
+        (
+            "INSERT INTO refusals VALUES"  # 30 hours before NOW
+            " ('a.test', 'rdns_required', '', 494414, 5, 1779890000, 1779892000, 'mx.a.test', '')",
+            WARN,
+            "a.test refused us 5 times in 7 days, not in the last 24 hours: our address has no",
+        ),
+        (
+            "INSERT INTO refusals VALUES"
+            " ('a.test', 'a meaning of the future', '', 494444, 5, 1, 2, '', '')",
+            OK,
+            "nobody refused us",
+        ),
+        ("DROP TABLE refusals", OK, "no server of this version"),
+        ("ALTER TABLE refusals RENAME host TO guest", WARN, "could not be read"),
+    ],
+)
+async def test_who_refused_us(
+    tmp_path: Path, statement: str | None, level: Level, words: str
+) -> None:
+    path = tmp_path / "v.db"
+    url = f"sqlite:///{path}"
+    if statement is not None:
+        if not statement.startswith("CREATE"):
+            async with open_store(url):
+                pass
+        with contextlib.closing(sqlite3.connect(path)) as connection:
+            connection.execute(statement)
+            connection.commit()
+    before = os.listdir(tmp_path)
+    (finding,) = refusals(await look_at_standing(url, NOW))
+    assert finding.level is level
+    assert words in finding.said
+    assert os.listdir(tmp_path) == before
 
 
 def test_databases_that_cannot(tmp_path: Path) -> None:

@@ -1,0 +1,122 @@
+"""What the doctor says of those who refused us lately, cause by cause: one remedy, one finding."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from engine.model import Meaning
+from engine.standing import REFUSALS_OF_HOST, SHARES
+from gateway.doctor.facts import Refusers
+from gateway.doctor.finding import Finding, Level, ok, warn
+from gateway.doctor.remedies import ADVICE, PAGES, of_list
+from gateway.standing import RECENT_DAYS, Recent
+
+CHECK = "refused"
+MAX_CAUSES = 15
+"""Findings; those that matter most come first."""
+
+_WHAT: dict[Meaning, str] = {
+    Meaning.IP_BLOCKED: "our address is blocked, by no list that is named",
+    Meaning.RDNS_REQUIRED: "our address has no name that is accepted",
+    Meaning.HELO_REJECTED: "engine.helo is not accepted",
+    Meaning.SENDER_AUTH_FAILED: "SPF is said not to let us use engine.mail_from",
+    Meaning.SENDER_REJECTED: "engine.mail_from is not accepted",
+    Meaning.POLICY: "there is a policy against us, or against the recipients",
+    Meaning.AUTH_REQUIRED: "a password is wanted",
+    Meaning.TLS_REQUIRED: "TLS is wanted",
+    Meaning.THROTTLED: "we ask too much at a time",
+}
+
+
+def refusals(fact: Refusers) -> list[Finding]:
+    """A finding for each cause of refusals in the last days; the worst first."""
+    days = f"in the last {RECENT_DAYS} days"
+    if fact.trouble:
+        said = f"the counts could not be read: {fact.trouble}"
+        return [warn(CHECK, "", said, "See the database below, then ask again.")]
+    if not fact.kept:
+        return [ok(CHECK, "", f"nothing is counted here yet: {fact.where}")]
+    if not fact.recent:
+        return [ok(CHECK, "", f"nobody refused us {days}")]
+    causes: dict[str, list[Recent]] = {}
+    for one in fact.recent:
+        causes.setdefault(_cause(one), []).append(one)
+    found = [_finding(cause, refused) for cause, refused in causes.items()]
+    found.sort(key=_badness, reverse=True)
+    if more := found[MAX_CAUSES:]:
+        said = f"{len(more)} more causes"
+        found[MAX_CAUSES:] = [warn(CHECK, "", said, "See /veriplex/v1/standing for all of them.")]
+    return found
+
+
+def lines(one: Recent, now: float, *, alone: bool) -> list[str]:
+    """One refuser: how often, since when, whether it is left alone; and its last words.
+
+    `now` is Unix time in seconds; `alone` tells that the finding has no other refuser, so that
+    who and how often was said.
+    """
+    ago = _ago(now - one.last_at.timestamp())
+    pieces = [] if alone else [f"{one.operator} {_times(one.day, one.week)}"]
+    if one.since < one.last_at:
+        pieces.append(f"since {one.since:%Y-%m-%d %H:%M} UTC, last {ago}")
+    else:
+        pieces.append(ago)
+    if one.paused_s:
+        whom = {0: "", 1: "one host "}.get(one.paused_hosts, f"{one.paused_hosts} hosts ")
+        pieces.append(f"{whom}left alone for {_span(one.paused_s)} more")
+    words = [f"  {one.host}: {one.text}"] if one.text else []
+    return ["; ".join(pieces), *words]
+
+
+def _badness(finding: Finding) -> tuple[bool, int, int]:
+    refused = finding.refusals
+    fails = finding.level is Level.FAIL
+    return fails, sum(one.day for one in refused), sum(one.week for one in refused)
+
+
+def _cause(one: Recent) -> str:
+    if one.block_list:
+        return one.block_list
+    if one.meaning is Meaning.IP_BLOCKED and one.operator in PAGES:
+        return one.operator
+    return one.meaning.value
+
+
+def _finding(cause: str, refused: Sequence[Recent]) -> Finding:
+    first = refused[0]
+    day, week = sum(r.day for r in refused), sum(r.week for r in refused)
+    operators = len({r.operator for r in refused})
+    who = first.operator if operators == 1 else f"{operators:,} operators"
+    if cause == first.meaning:
+        what, advice = _WHAT[first.meaning], ADVICE[first.meaning]
+    else:
+        own = cause == first.operator
+        what = "it blocks our address" if own else f"our address is on the list {cause}"
+        advice = of_list(cause)
+    stopping = any(SHARES[r.meaning] == 1 for r in refused)
+    bad = stopping and (day >= REFUSALS_OF_HOST or any(r.paused_s for r in refused))
+    level = Level.FAIL if bad else Level.WARN
+    return Finding(
+        CHECK, cause, level, f"{who} refused us {_times(day, week)}: {what}", advice, tuple(refused)
+    )
+
+
+def _times(day: int, week: int) -> str:
+    often = "once" if (day or week) == 1 else f"{day or week:,} times"
+    if not day:
+        return f"{often} in {RECENT_DAYS} days, not in the last 24 hours"
+    return f"{often} in 24 hours" + (f", {week:,} in {RECENT_DAYS} days" if week > day else "")
+
+
+_UNITS: tuple[tuple[int, str], ...] = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
+
+
+def _span(seconds: float) -> str:
+    """`40 s`, `12 min`, `5 h`, `3 d`."""
+    unit_s, unit = next((u for u in _UNITS if seconds >= 2 * u[0]), _UNITS[-1])
+    return f"{math.ceil(seconds / unit_s)} {unit}"
+
+
+def _ago(seconds: float) -> str:
+    return "just now" if seconds < 5 else f"{_span(seconds)} ago"

@@ -1,0 +1,70 @@
+"""Where to turn when mail hosts refuse us: by list, by operator, by what they have against us.
+
+Pages are the lists' and operators' own, for whoever runs the machine; nothing here is asked by
+the program. A name is one of `engine.reply_rules.BLOCK_LISTS` or `engine.providers`.
+"""
+
+from __future__ import annotations
+
+from engine.block_lists import BLOCK_LISTS
+from engine.model import Meaning
+
+PAGES: dict[str, str] = {
+    "spamhaus": "https://check.spamhaus.org/",
+    "cbl": "https://check.spamhaus.org/",  # it became a part of Spamhaus' XBL
+    "spamcop": "https://www.spamcop.net/bl.shtml",
+    "barracuda": "https://www.barracudacentral.org/rbl/removal-request",
+    "abusix": "https://lookup.abusix.com/",
+    "cloudmark": "https://csi.cloudmark.com/en/reset/",
+    "proofpoint": "https://ipcheck.proofpoint.com/",
+    "invaluement": "https://www.invaluement.com/lookup/",
+    "senderscore": "https://senderscore.org/",
+    "talos": "https://talosintelligence.com/reputation_center",
+    "cisco": "https://talosintelligence.com/reputation_center",
+    "uceprotect": "https://www.uceprotect.net/en/rblcheck.php",
+    "spamrats": "https://www.spamrats.com/removal.php",
+    "mailspike": "https://mailspike.org/iplookup.html",
+    "psbl": "https://psbl.org/",
+    "backscatterer": "https://www.backscatterer.org/",
+    "spfbl": "https://spfbl.net/en/delist/",
+    "surbl": "https://surbl.org/surbl-analysis",
+    "uribl": "https://lookup.uribl.com/",
+    "google": "https://support.google.com/a/answer/81126",
+    "microsoft": "https://sender.office.com/",
+    "yahoo": "https://senders.yahooinc.com/",
+    "aol": "https://senders.yahooinc.com/",
+    "apple": "https://support.apple.com/102322",
+    "gmx": "https://postmaster.gmx.net/",
+    "mailru": "https://postmaster.mail.ru/",
+    "yandex": "https://postmaster.yandex.com/",
+    **{entry.zone: entry.remedy for entry in BLOCK_LISTS if entry.remedy},
+}
+
+CLOSED: dict[str, str] = {"sorbs": "June 2024", "nixspam": "January 2025"}
+"""Lists that are no more; who still asks them refuses everybody, or nobody."""
+
+_END_IT = "End what got us listed, or it comes back; then"
+
+ADVICE: dict[Meaning, str] = {
+    Meaning.IP_BLOCKED: "Ask for the removal of our address where the reply says, or use another.",
+    Meaning.RDNS_REQUIRED: "Have a PTR record made for our address that names engine.helo.",
+    Meaning.HELO_REJECTED: "Set engine.helo to a name that resolves to our address.",
+    Meaning.SENDER_AUTH_FAILED: "Publish SPF that allows our address.",
+    Meaning.SENDER_REJECTED: "Set engine.mail_from to an address that exists and takes mail.",
+    Meaning.POLICY: "Read the words: such rules are a host's own, and its postmaster knows them.",
+    Meaning.AUTH_REQUIRED: "Nothing can be mended here: such hosts serve users of their own alone.",
+    Meaning.TLS_REQUIRED: "Nothing can be mended here: their TLS could not be used.",
+    Meaning.THROTTLED: "Try again later; lower engine.connections_per_host if it stays so.",
+}
+"""What to do about a refusal that names no list."""
+
+
+def of_list(name: str) -> str:
+    """What to do about a refusal that names this list, or this operator's own."""
+    if name in CLOSED:
+        return (
+            f"That list was closed in {CLOSED[name]}: nothing can be removed from it. Tell the"
+            " host's postmaster."
+        )
+    where = f"at {PAGES[name]}" if name in PAGES else "where the reply says"
+    return f"{_END_IT} ask for removal {where}, or use another address."
