@@ -1,5 +1,6 @@
 """Lists at vendors, as values: what they are asked, and what their replies are taken for."""
 
+import csv
 import json
 import re
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
@@ -84,13 +85,6 @@ JSON = {"content-type": "application/json"}
 CREATES: list[tuple[str, str, dict[str, str], dict[str, str], object]] = [
     ("emailable", "/v1/batch", {}, BEARER | JSON, {"emails": EMAILS}),
     (
-        "validto",
-        "/v1/bulk",
-        {"apikey": KEY},
-        JSON,
-        {"auto_verify": "true", "emails": [{"email": email} for email in EMAILS]},
-    ),
-    (
         "whoisxml",
         "/api/bevService/request",
         {},
@@ -111,6 +105,19 @@ def test_create_is_as_the_vendor_wants_it(
     assert (request.query, request.headers) == (query, headers)
     assert json.loads(request.body) == body
     assert request.bills
+
+
+def test_a_list_is_uploaded_as_a_file() -> None:
+    """JSON is documented by one of both brands only."""
+    request = lists("validto").build_create(KEY, ADDRESSES)
+    assert (request.method, request.path, request.query) == ("POST", "/v1/bulk", {"apikey": KEY})
+    assert request.bills
+    flag, file = wire(request).parts
+    assert (flag.name, flag.filename, flag.text) == ("auto_verify", None, "true")
+    assert (file.name, file.filename) == ("local_file", "emails.csv")
+    assert list(csv.reader(file.text.splitlines())) == [["email"], *([email] for email in EMAILS)]
+    other = lists("validto").build_create(KEY, ADDRESSES[1:])
+    assert other.headers != request.headers
 
 
 STEPS: list[tuple[str, str | None, str, str, dict[str, str], dict[str, str], object]] = [
@@ -199,7 +206,7 @@ def test_what_a_list_may_hold_and_when_it_is_polled() -> None:
     }
     assert bounds == {
         "emailable": (1_000, 10, 1.0, 15.0),
-        "validto": (500_000, 10, 2.0, 30.0),
+        "validto": (100_000, 10, 2.0, 30.0),
         "whoisxml": (50_000, 10, 2.0, 30.0),
         "generic": (50_000, 10, 5.0, 30.0),
         # three batches a day; its results are not to be asked for before half a minute
@@ -486,9 +493,37 @@ def test_a_list_that_will_not_be_done_is_a_fault(
     assert kind_of(lists(name).parse_poll(CHECKS, reply(status, body))) is kind
 
 
-def test_a_blocked_address_is_not_polled_from() -> None:
-    found = lists("dataoorts").parse_poll(CHECKS, reply(403, {"error": "IP address blocked"}))
-    assert kind_of(found) in (FaultKind.DEAD_KEY, FaultKind.REFUSED)
+ASKED_AGAIN = {
+    FaultKind.UNREACHABLE,
+    FaultKind.BUSY,
+    FaultKind.TIMED_OUT,
+    FaultKind.BROKEN,
+    FaultKind.GARBAGE,
+    FaultKind.SERVER_ERROR,
+    FaultKind.PENDING,
+    FaultKind.TOO_FAST,
+}
+"""Faults after which whoever polls goes on."""
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "body"),
+    [
+        # every further attempt would count towards a block for good
+        *(("dataoorts", status, {"error": "IP address blocked"}) for status in (401, 403, 404)),
+        ("dataoorts", 403, ""),
+        ("validto", 400, {"result": "Verify restricted", "success": False}),
+        ("validto", 200, {"result": "DOWNLOAD-RESTRICTED", "success": False}),
+        ("validto", 400, {"result": "DOWNLOAD-RESTRICTED", "success": False}),
+        ("generic", 403, {"error": "account_suspended", "message": "No"}),
+        ("emailable", 403, {"message": "No"}),
+    ],
+)
+def test_whoever_is_shut_out_does_not_ask_again(name: str, status: int, body: object) -> None:
+    shut = reply(status, body)
+    assert kind_of(lists(name).parse_poll(CHECKS, shut)) not in ASKED_AGAIN
+    step = "download" if name == "validto" else "1"
+    assert kind_of(lists(name).parse_page(CHECKS, step, shut)) not in ASKED_AGAIN
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -674,12 +709,10 @@ def test_a_header_alone_has_no_rows() -> None:
         (200, "", FaultKind.GARBAGE),
         (200, b'"Email","Verification Result"\n"\xff","unknown"', FaultKind.GARBAGE),
         (200, VALIDTO_FILE[:-3], FaultKind.GARBAGE),
-        (200, {"result": "DOWNLOAD-RESTRICTED", "success": False}, FaultKind.REFUSED),
-        (400, {"result": "DOWNLOAD-RESTRICTED", "success": False}, FaultKind.REFUSED),
         (400, {"result": "Job not found.", "success": False}, FaultKind.REFUSED),
         (401, {"result": "Invalid API Key", "success": False}, FaultKind.DEAD_KEY),
     ],
-    ids=range(8),
+    ids=range(6),
 )
 def test_what_is_no_file_is_a_fault(status: int, body: object, kind: FaultKind) -> None:
     page = lists("validto").parse_page(CHECKS, "download", reply(status, body))
