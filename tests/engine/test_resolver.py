@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 import pytest
 
+from engine.dns_terms import FAILURE_TTL_S
 from engine.resolver import (
-    FAILURE_TTL_S,
     OVER_TCP_S,
     Answer,
     Kind,

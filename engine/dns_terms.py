@@ -1,0 +1,72 @@
+"""What the files that speak DNS have in common: questions, how they come out, how long to keep it.
+
+Names of the wire are octets here (RFC 1035 section 3.1: each label after its length, the root's
+0 at the end), in lower case, so that equal names are equal (RFC 4343).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+MAX_TTL_S = 86_400
+MAX_NEGATIVE_TTL_S = 10_800
+"""RFC 2308 section 5: one to three hours are sensible limits for negative answers."""
+FAILURE_TTL_S = 5
+"""RFC 9520 section 3.2: failures must be cached, one second to five minutes."""
+EDNS_PAYLOAD = 1232
+"""Octets: what crosses any network unfragmented (DNS flag day 2020)."""
+
+
+class Kind(StrEnum):
+    """The record types that the engine asks for."""
+
+    A = "A"
+    AAAA = "AAAA"
+    MX = "MX"
+    TXT = "TXT"
+    PTR = "PTR"
+
+
+class Status(StrEnum):
+    """How a question came out."""
+
+    OK = "ok"
+    NODATA = "nodata"
+    NXDOMAIN = "nxdomain"
+    SERVFAIL = "servfail"  # also lame delegations, endless aliases and unreadable answers
+    REFUSED = "refused"
+    TIMEOUT = "timeout"
+
+    @property
+    def definite(self) -> bool:
+        """Whether DNS answered the question, if only with no."""
+        return self in _DEFINITE
+
+
+_DEFINITE = frozenset({Status.OK, Status.NODATA, Status.NXDOMAIN})
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What one message asks."""
+
+    name: bytes
+    kind: Kind
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one message answers."""
+
+    status: Status
+    records: tuple[str, ...]
+    """Addresses for A and AAAA, `preference exchange.` for MX, joined strings for TXT."""
+    ttl_s: int
+    end: bytes
+    """The name at the end of the aliases; that of the question if there are none."""
+
+    @classmethod
+    def failed(cls, status: Status, question: Question) -> Outcome:
+        """No answer, kept for a short time only."""
+        return cls(status, (), FAILURE_TTL_S, question.name)
