@@ -278,7 +278,7 @@ class _Domain:
         try:
             async with asyncio.timeout(DNS_DEADLINE_S):
                 route, spf, dmarc = await asyncio.gather(
-                    locate(resolver, self._domain, rng),
+                    locate(resolver, self._domain, rng, sparing=True),
                     has_spf(resolver, self._domain),
                     has_dmarc(resolver, self._domain),
                 )
@@ -299,7 +299,7 @@ class _Domain:
     async def _target(self, route: Route) -> Target | None:
         """Where the domain's first mail host lives; None if only the single path can tell."""
         limits = self._bulk.means.limits
-        found = await addresses(self._bulk.means.resolver, route.hosts[0].host)
+        found = await addresses(self._bulk.means.resolver, route.hosts[0].host, sparing=True)
         if not found.ips or not (limits.allow_private_networks or is_global(found.ips[0])):
             return None
         return Target(route.hosts[0].host, found.ips[0], limits.port)

@@ -41,14 +41,17 @@ _BY_STATUS = {
 }
 
 
-async def locate(resolver: Resolver, domain: str, rng: random.Random) -> Route:
+async def locate(
+    resolver: Resolver, domain: str, rng: random.Random, *, sparing: bool = False
+) -> Route:
     """The mail hosts of `domain` (A-label form), hosts of equal preference shuffled.
 
     `Dns.MX` and `Dns.IMPLICIT_MX` promise that at least one of them has an address.
+    `sparing` is as in `addresses`.
     """
     answer = await resolver.ask(domain, Kind.MX)
     if answer.status is Status.NODATA:
-        return await _implicit(resolver, domain)
+        return await _implicit(resolver, domain, sparing=sparing)
     if answer.status is not Status.OK:
         return Route(_BY_STATUS[answer.status])
     hosts = _hosts(answer, rng)
@@ -57,7 +60,7 @@ async def locate(resolver: Resolver, domain: str, rng: random.Random) -> Route:
     failed: Status | None = None
     for host in hosts:
         # Stop at the first that lives somewhere: 61 hosts need not cost 122 questions.
-        found = await addresses(resolver, host.host)
+        found = await addresses(resolver, host.host, sparing=sparing)
         if found.ips:
             return Route(Dns.MX, hosts)
         if not found.status.definite:
@@ -65,15 +68,21 @@ async def locate(resolver: Resolver, domain: str, rng: random.Random) -> Route:
     return Route(_BY_STATUS[failed] if failed else Dns.UNRESOLVABLE, hosts)
 
 
-async def addresses(resolver: Resolver, host: str) -> Addresses:
+async def addresses(resolver: Resolver, host: str, *, sparing: bool = False) -> Addresses:
     """Where `host` lives.
 
     IPv4 comes first: block lists and PTR demands are harsher on IPv6 senders, and a probe
-    that is refused over IPv6 has learnt nothing of the mailbox.
+    that is refused over IPv6 has learnt nothing of the mailbox. Who is `sparing` wants the
+    first address alone, and asks for IPv6 only where there is no IPv4: a question less for
+    each host of a long list.
     """
     if _is_ip(host):
         # RFC 5321 section 5.1 wants a name; "127.0.0.10." in an MX record is none.
         return Addresses(Status.NXDOMAIN)
+    if sparing:
+        v4 = await resolver.ask(host, Kind.A)
+        if v4.records:
+            return Addresses(Status.OK, v4.records[:MAX_ADDRESSES])
     v4, v6 = await _both(resolver, host)
     ips = v4.records[:MAX_ADDRESSES] + v6.records[:MAX_ADDRESSES]
     if ips:
@@ -89,9 +98,9 @@ async def _both(resolver: Resolver, host: str) -> tuple[Answer, Answer]:
     return await asyncio.gather(resolver.ask(host, Kind.A), resolver.ask(host, Kind.AAAA))
 
 
-async def _implicit(resolver: Resolver, domain: str) -> Route:
+async def _implicit(resolver: Resolver, domain: str, *, sparing: bool) -> Route:
     """RFC 5321 section 5.1: without MX records the domain's own address is its mail host."""
-    found = await addresses(resolver, domain)
+    found = await addresses(resolver, domain, sparing=sparing)
     if found.ips:
         return Route(Dns.IMPLICIT_MX, (MxHost(domain, 0),))
     return Route(_BY_STATUS[found.status])

@@ -63,9 +63,11 @@ ZONE: Mapping[str, Mapping[str, list[str]] | Fault] = {
         ("lame.test", Dns.SERVFAIL, []),
     ],
 )
-async def test_route(domain: str, dns: Dns, hosts: list[str]) -> None:
+@pytest.mark.parametrize("sparing", [True, False])
+async def test_route(domain: str, dns: Dns, hosts: list[str], sparing: bool) -> None:
     async with fake_dns(ZONE) as server:
-        route = await locate(_resolver(server.address), domain, random.Random(1))
+        resolver = _resolver(server.address)
+        route = await locate(resolver, domain, random.Random(1), sparing=sparing)
     assert (route.dns, [host.host for host in route.hosts]) == (dns, hosts)
 
 
@@ -91,6 +93,23 @@ async def test_ipv4_addresses_come_first() -> None:
     async with fake_dns(ZONE) as server:
         found = await addresses(_resolver(server.address), "a.mail.test")
     assert found.ips == ("127.0.0.1", "::1")
+
+
+@pytest.mark.parametrize(
+    ("host", "ips", "asked"),
+    [
+        ("a.mail.test", ("127.0.0.1",), ["A"]),
+        ("implicit-v6.test", ("::1",), ["A", "AAAA"]),
+        ("ghost.test", (), ["A", "AAAA"]),
+    ],
+)
+async def test_the_sparing_ask_for_ipv6_only_where_there_is_no_ipv4(
+    host: str, ips: tuple[str, ...], asked: list[str]
+) -> None:
+    async with fake_dns(ZONE) as server:
+        found = await addresses(_resolver(server.address), host, sparing=True)
+        assert found.ips == ips
+        assert [kind for _, kind, _ in server.asked] == asked
 
 
 POLICIES: Mapping[str, Mapping[str, list[str]] | Fault] = {
