@@ -68,6 +68,8 @@ class _Purse:
     left: int = 0
     used: bool = False
     refused_until: float = 0.0
+    refused: int = 0
+    """The amount that there was no room for; a smaller one may still fit."""
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
@@ -155,7 +157,7 @@ class Budgets:
             # whoever had the lock may have taken enough for us too
             if self._spend(purse, today, price):
                 return True
-            if purse.refused_until > self._clock():
+            if purse.refused_until > self._clock() and price >= purse.refused:
                 return False
             if purse.day != today:
                 self._counts[scope.name, purse.day or today] -= purse.left
@@ -163,6 +165,7 @@ class Budgets:
             taken = await self._withdraw(scope, price, purse.left)
             if taken == 0:
                 purse.refused_until = self._clock() + REFUSED_FOR_S
+                purse.refused = price
                 return False
             purse.left += taken
             return self._spend(purse, today, price)

@@ -1,0 +1,175 @@
+"""A vendor on loopback that also takes lists, by its dialect's own writers."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from adapters.dialect import Problem, ProblemKind, Verify
+from adapters.jobs import (
+    Job,
+    JobOperation,
+    JobRows,
+    JobState,
+    ReadRows,
+    Row,
+    ShowJobs,
+    StartJob,
+    SubmitJob,
+)
+from adapters.wire import StreamReply, WireReply, WireRequest
+from engine import syntax
+from engine.model import Verification
+from gateway.batches.records import rules_of
+from gateway.routes import Place, Routes
+from gateway.streaming import chunks
+from tests.fakes.vendor import _PROBLEMS, Mood, Vendor
+
+
+@dataclass(eq=False)
+class ListVendor(Vendor):
+    """Counts what it was given; a list is done after `polls_until_done` questions about it."""
+
+    create_mood: Mood = Mood.GOOD
+    poll_mood: Mood = Mood.GOOD
+    polls_until_done: int = 1
+    stays: JobState = JobState.COMPLETED
+    """The state that lists come to."""
+    lost: set[str] = field(default_factory=set)
+    """Addresses that its lists have no row for."""
+    created: list[list[str]] = field(default_factory=list)
+    polled: asyncio.Condition = field(default_factory=asyncio.Condition)
+    polls: int = 0
+    list_keys: list[str] = field(default_factory=list)
+
+    async def _reply(self, request: WireRequest) -> WireReply | None:
+        endpoint, params, _ = Routes([self.dialect]).endpoint(
+            Place(self.dialect, request.path), request.method
+        )
+        if endpoint is None:
+            return await super()._reply(request)
+        request = WireRequest(
+            request.method,
+            request.path,
+            request.query_string,
+            request.headers,
+            request.body,
+            path_params=params,
+        )
+        try:
+            op = endpoint.read(request)
+        except Problem:
+            return await super()._reply(request)
+        if isinstance(op, Verify) or not isinstance(op, JobOperation):
+            return await super()._reply(request)
+        try:
+            key = self.dialect.credential(request)
+            if key not in self.keys:
+                raise Problem(ProblemKind.BAD_CREDENTIAL)
+            self.list_keys.append(key)
+            if isinstance(op, SubmitJob):
+                # a vendor that breaks down afterwards has the list all the same
+                self.created.append([entry.email for entry in op.entries])
+                if await self._breaks_down(self.create_mood):
+                    return None
+                outcome: object = self._job(len(self.created))
+            else:
+                await self._count()
+                if await self._breaks_down(self.poll_mood):
+                    return None
+                outcome = self._outcome(op)
+            written = endpoint.write(op, outcome)
+            return await _whole(written, outcome)
+        except Problem as problem:
+            return self.dialect.write_problem(request, problem, endpoint)
+
+    async def _count(self) -> None:
+        async with self.polled:
+            self.polls += 1
+            self.polled.notify_all()
+
+    async def poll(self) -> None:
+        """Wait until somebody asks about a list."""
+        async with self.polled:
+            await self.polled.wait()
+
+    async def _breaks_down(self, mood: Mood) -> bool:
+        if mood is Mood.HANG:
+            async with self.polled:
+                self.polled.notify_all()
+            await self._never.wait()
+        if mood in _PROBLEMS:
+            raise Problem(_PROBLEMS[mood], retry_after_s=self.retry_after_s, limit=1, used=1)
+        return mood is Mood.RESET
+
+    def _outcome(self, op: JobOperation) -> object:
+        if isinstance(op, ShowJobs):
+            return tuple(self._job(self._number(job_id)) for job_id in op.job_ids)
+        number = self._number(getattr(op, "job_id", ""))
+        job = self._job(number)
+        if isinstance(op, ReadRows):
+            return JobRows(job, job.done, self._rows(number, op))
+        if isinstance(op, StartJob):
+            self.stays = JobState.COMPLETED
+        return job
+
+    def _number(self, job_id: str) -> int:
+        numbers = {self._id(n): n for n in range(1, len(self.created) + 1)}
+        if job_id not in numbers:
+            raise Problem(ProblemKind.JOB_UNKNOWN)
+        return numbers[job_id]
+
+    def _id(self, number: int) -> str:
+        return rules_of(self.dialect).new_id(number, lambda below: number % below)
+
+    def _job(self, number: int) -> Job:
+        rules = rules_of(self.dialect)
+        emails = self.created[number - 1]
+        done = self.polls >= self.polls_until_done
+        state = self.stays if done else JobState.RUNNING
+        kept = [email for email in emails if email not in self.lost]
+        counts: dict[str, int] = {}
+        if state is JobState.COMPLETED:
+            for email in kept:
+                v = self._verified(email)
+                for name in (rules.word(v), *rules.flags(v)):
+                    counts[name] = counts.get(name, 0) + 1
+        moment = datetime(2026, 5, 15, 10, 30, tzinfo=UTC)
+        return Job(
+            id=self._id(number),
+            state=state,
+            created_at=moment,
+            started_at=moment,
+            finished_at=moment if state.over else None,
+            total=len(kept),
+            rows=len(kept),
+            valid=len(kept),
+            done=len(kept) if state is JobState.COMPLETED else 0,
+            counts=counts,
+            headers=("email",),
+        )
+
+    def _verified(self, email: str) -> Verification:
+        return self._verification(Verify(email=email))
+
+    async def _rows(self, number: int, op: ReadRows) -> AsyncIterator[Row]:
+        job = self._job(number)
+        if job.state is not JobState.COMPLETED:
+            return
+        rules = rules_of(self.dialect)
+        kept = [email for email in self.created[number - 1] if email not in self.lost]
+        stop = None if op.limit is None else op.offset + op.limit
+        # not in the order that they came in
+        for email in kept[::-1][op.offset : stop]:
+            assert syntax.parse(email).valid
+            v = self._verified(email)
+            if op.words is None or rules.word(v) in op.words:
+                yield Row(email, (email,), v, rules.word(v))
+
+
+async def _whole(written: WireReply | StreamReply, outcome: object) -> WireReply:
+    if isinstance(written, WireReply):
+        return written
+    assert isinstance(outcome, JobRows)
+    body = b"".join([chunk async for chunk in chunks(written, outcome.rows)])
+    return WireReply(written.status, body, written.media_type, written.headers)
