@@ -37,6 +37,8 @@ class FaultKind(StrEnum):
     TOO_FAST = "too_fast"
     NO_CREDITS = "no_credits"
     DEAD_KEY = "dead_key"
+    BANNED = "banned"
+    """Our account or our address is refused, whichever key is shown."""
     REFUSED = "refused"
     """This request cannot be served; another may be."""
 
@@ -158,9 +160,12 @@ def fault_of(reply: UpstreamReply, kinds: Mapping[int, FaultKind], detail: objec
     """The fault that a status says; `kinds` has what the vendor's statuses mean.
 
     Any other 5xx is the server's error, any other 4xx a refusal of this request, and a 2xx
-    or 3xx without the vendor's body in it is garbage.
+    or 3xx without the vendor's body in it is garbage. A 403 that is a page to be read by people
+    is of the firewall before the vendor, which knows no keys: it refuses our address.
     """
     kind = kinds.get(reply.status)
+    if reply.status == 403 and "html" in reply.headers.get("content-type", ""):
+        kind = FaultKind.BANNED
     if kind is None:
         kind = _BY_CLASS.get(reply.status // 100, FaultKind.GARBAGE)
     words = text_of(detail) or text_of(reply.body[:MAX_DETAIL].decode("utf-8", "replace"))

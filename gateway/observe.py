@@ -168,14 +168,20 @@ class _Upstreams(Collector):
         dead = GaugeMetricFamily(
             "veriplex_upstream_dead_keys", "Keys that were refused.", labels=("source",)
         )
+        banned = GaugeMetricFamily(
+            "veriplex_upstream_banned",
+            "1 if it refuses our account or our address.",
+            labels=("source",),
+        )
         for source in self._aggregator.upstreams:
+            banned.add_metric((source.name,), float(source.circuit.is_banned))
             for state in State:
                 circuits.add_metric((source.name, state), float(source.circuit.state is state))
             for key in source.keys.keys:
                 if key.credits is not None:
                     credits.add_metric((source.name, str(key.place)), key.credits)
             dead.add_metric((source.name,), sum(key.dead for key in source.keys.keys))
-        yield from (circuits, credits, dead)
+        yield from (circuits, credits, dead, banned)
 
 
 class _Standing(Collector):

@@ -57,7 +57,11 @@ OTHER: Mapping[Verdict, Reason] = {
 """For a cause that we do not know, or that does not go with its result."""
 
 READ_PROVIDERS: Mapping[str, str] = {name: word for word, name in FREE_PROVIDERS.items()}
-FAULTS: Mapping[int, FaultKind] = STATUS_FAULTS
+FAULTS: Mapping[int, FaultKind] = {
+    **STATUS_FAULTS,
+    # an unknown key is a 401; an address is blocked for good, with a good key too
+    403: FaultKind.BANNED,
+}
 
 
 def build_verify(key: str, question: Question) -> UpstreamRequest:

@@ -44,7 +44,8 @@ READ_REASONS: Mapping[str, Reason] = {
     "unavailable_smtp": Reason.UNAVAILABLE_SMTP,
     "unexpected_error": Reason.UNEXPECTED_ERROR,
 }
-FAULTS: Mapping[int, FaultKind] = {**STATUS_FAULTS, 401: FaultKind.DEAD_KEY}
+FAULTS: Mapping[int, FaultKind] = STATUS_FAULTS
+"""403 is an unknown key, or one that may not be used from this address; 401 is none at all."""
 
 
 def build_verify(key: str, question: Question) -> UpstreamRequest:

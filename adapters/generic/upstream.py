@@ -29,7 +29,11 @@ VERDICTS: Mapping[str, Verdict] = {word: verdict for verdict, word in TIERS.item
 READ_PROVIDERS: Mapping[str, str] = {
     name: word for names in (PROVIDERS, FREE_MAIL_PROVIDERS) for word, name in names.items()
 }
-FAULTS: Mapping[int, FaultKind] = STATUS_FAULTS
+FAULTS: Mapping[int, FaultKind] = {
+    **STATUS_FAULTS,
+    # an unknown key is a 401; this is an account that is suspended, or not confirmed yet
+    403: FaultKind.BANNED,
+}
 
 MEANINGS: Mapping[tuple[Verdict, bool], Meaning] = {
     (Verdict.DELIVERABLE, True): Meaning.ACCEPTED,

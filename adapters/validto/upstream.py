@@ -1,7 +1,7 @@
 """The vendor as a source: requests to it, and what its replies say.
 
 Status first, then `success`, and only then `result`, which holds the error's text when there
-is one. Texts differ between the brands and are never looked at.
+is one. Texts differ between the brands and are looked at only where nothing else tells.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from adapters.upstream import (
     UpstreamRequest,
     fault_of,
     flag,
+    text_of,
 )
 from engine.model import Evidence, Reason, Verdict
 
@@ -37,8 +38,17 @@ READ_RESULTS: Mapping[str, tuple[Verdict, Reason]] = {
     "unknown": (Verdict.UNKNOWN, Reason.UNAVAILABLE_SMTP),
 }
 
-FAULTS: Mapping[int, FaultKind] = {**STATUS_FAULTS, 403: FaultKind.DEAD_KEY}
-BAD_KEY, NO_CREDITS, TOO_FAST = "api key", "insufficient", "too many"
+FAULTS: Mapping[int, FaultKind] = STATUS_FAULTS
+WORDS_FOR: tuple[tuple[str, FaultKind], ...] = (
+    ("api key", FaultKind.DEAD_KEY),
+    ("insufficient", FaultKind.NO_CREDITS),
+    ("too many", FaultKind.TOO_FAST),
+    # "Verify restricted", "Verification restricted due to account status."
+    ("restricted", FaultKind.BANNED),
+    ("timedout", FaultKind.PENDING),
+)
+"""What the words of an error mean where its status does not tell: 400 is a missing address, an
+account under review and a time-out; some failures are reported with 200."""
 
 
 def build_verify(key: str, question: Question) -> UpstreamRequest:
@@ -82,12 +92,10 @@ def read_result(told: object) -> tuple[Verdict, Reason, str | None]:
 
 def fault(reply: UpstreamReply, body: Mapping[str, Any]) -> Fault:
     words = body.get("result") or body.get("message")
-    if reply.status // 100 == 2 and flag(body.get("success")) is False:
-        # some failures are reported with status 200
+    if reply.status in (200, 400) and flag(body.get("success")) is False:
         text = str(words).lower()
-        kinds = ((BAD_KEY, 401), (NO_CREDITS, 402), (TOO_FAST, 429))
-        status = next((status for part, status in kinds if part in text), 400)
-        return Fault(FAULTS.get(status, FaultKind.REFUSED), str(words)[:300], reply.status)
+        kind = next((kind for part, kind in WORDS_FOR if part in text), FaultKind.REFUSED)
+        return Fault(kind, text_of(words), reply.status, reply.retry_after_s)
     return fault_of(reply, FAULTS, words)
 
 

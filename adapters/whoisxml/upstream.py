@@ -29,19 +29,25 @@ from adapters.whoisxml.balance import PRODUCT_ID
 from adapters.whoisxml.words import NULL_MX
 from engine.model import Checks, Dns, Evidence, Meaning, Reason, Smtp, Stage, Verdict
 
-FAULTS: Mapping[int, FaultKind] = {**STATUS_FAULTS, 422: FaultKind.REFUSED}
+FAULTS: Mapping[int, FaultKind] = {
+    **STATUS_FAULTS,
+    # a bad key is a 401 since version 2; an empty account is asked about again soon
+    403: FaultKind.NO_CREDITS,
+}
 
 WORDS_FOR: tuple[tuple[str, FaultKind], ...] = (
     ("balance", FaultKind.NO_CREDITS),
     ("credit", FaultKind.NO_CREDITS),
     ("key", FaultKind.DEAD_KEY),
     ("auth", FaultKind.DEAD_KEY),
-    ("restricted", FaultKind.DEAD_KEY),
+    ("suspended", FaultKind.BANNED),
+    ("not allowed", FaultKind.BANNED),
     ("limit", FaultKind.TOO_FAST),
     ("too many", FaultKind.TOO_FAST),
 )
-"""What the words of an error mean where its status does not tell: 403 is both a bad key and
-an empty balance, and 200 may be anything."""
+"""What the words of an error mean where its status does not tell: 403 is an empty balance or a
+bad key or both ("Check credits balance or enter the correct API key"), and 200 may be anything.
+"""
 
 
 ACCEPTED = Smtp(Meaning.ACCEPTED, Stage.RCPT, connected=True)

@@ -7,7 +7,7 @@ import json as json_
 import random
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 import typer
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 TIMEOUT_S = 10.0
 """For one answer."""
+BANNED = "banned"
+"""`FaultKind.BANNED`, without its import."""
 
 upstreams = typer.Typer(
     help="The vendors that are asked: whether they answer, what is left to pay with.",
@@ -57,7 +59,8 @@ def check(ctx: typer.Context, json: Json = False, config: ConfigFile = None) -> 
     """Ask each upstream for its balance, with each of its keys, and print what it says.
 
     That costs nothing: no address is verified. A vendor without a balance is only asked
-    whether it is there. The exit code is 0 if all of them answer well, else 1.
+    whether it is there; one that refuses our account or our address is shown no further key.
+    The exit code is 0 if all of them answer well, else 1.
 
     Examples:
       veriplex upstreams check
@@ -87,8 +90,19 @@ async def _ask_all(settings: Settings) -> list[Row]:
         monotonic=time.monotonic,
         rng=random.SystemRandom(),
     ) as sources:
-        asked = [_ask(source, key) for source in sources for key in source.keys.keys]
-        return list(await asyncio.gather(*asked))
+        asked = await asyncio.gather(*(_ask_each(source) for source in sources))
+        return [row for rows in asked for row in rows]
+
+
+async def _ask_each(source: UpstreamSource) -> list[Row]:
+    """With one key after the other: failed attempts add up at some vendors."""
+    rows: list[Row] = []
+    for key in source.keys.keys:
+        if rows and rows[-1].says == BANNED:
+            rows.append(replace(rows[-1], key=key.place, latency_ms=0, detail="not asked"))
+        else:
+            rows.append(await _ask(source, key))
+    return rows
 
 
 async def _ask(source: UpstreamSource, key: Key) -> Row:

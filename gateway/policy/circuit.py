@@ -4,6 +4,9 @@
                           ^                 |  a trial fails: the pause doubles |
                           +-----------------+-----------------------------------+
 
+A ban opens it for much longer, whatever the settings say: some vendors block an address for good
+after failed attempts.
+
 While it is open, what still fails extends the pause; while it recovers, a share of the
 requests that grows with time is let through (nginx's "slow start", Envoy's too).
 """
@@ -36,6 +39,10 @@ FIRST_SHARE = 0.1
 """Of the requests let through right after a successful trial."""
 RECOVERING_FAILURES = 2
 """In a row that open it again while it recovers."""
+
+BAN_PAUSE_S = 3_600.0
+"""Until the first trial after our account or address was refused; doubles with each refusal."""
+MAX_BAN_PAUSE_S = 86_400.0
 
 TRIAL_LOOK_S = 0.1
 """How soon to look again while a trial is under way."""
@@ -74,6 +81,8 @@ class Circuit:
         self._open_until = 0.0
         self._trial_until = 0.0
         self._recovering_since = 0.0
+        self._ban_pause_s = 0.0
+        self._banned = False
 
     @property
     def state(self) -> State:
@@ -82,6 +91,11 @@ class Circuit:
         if self._state is State.RECOVERING and self._share() >= 1:
             return State.CLOSED
         return self._state
+
+    @property
+    def is_banned(self) -> bool:
+        """Whether our account or address was refused, and no trial has ended otherwise since."""
+        return self._banned
 
     @property
     def reopens_in_s(self) -> float:
@@ -117,6 +131,7 @@ class Circuit:
         self._in_a_row = 0
         self._latest.append(True)
         if self._state is State.HALF_OPEN:
+            self._banned, self._ban_pause_s = False, 0.0
             self._state = State.RECOVERING
             self._recovering_since = self._clock()
             self._latest.clear()
@@ -127,6 +142,7 @@ class Circuit:
         self._latest.append(False)
         match self.state:
             case State.HALF_OPEN:
+                self._banned = False
                 self._open(longer=True)
             case State.RECOVERING if self._in_a_row >= RECOVERING_FAILURES:
                 self._open(longer=True)
@@ -138,6 +154,22 @@ class Circuit:
                 self._open(longer=False)
         if retry_after_s:
             self.rest(retry_after_s)
+
+    def banned(self) -> bool:
+        """Our account or our address is refused. Whether that is news."""
+        if self._banned and self._state is State.OPEN:
+            # what was under way when the first refusal came
+            return False
+        self._ban_pause_s = min(self._ban_pause_s * 2 or BAN_PAUSE_S, MAX_BAN_PAUSE_S)
+        self._banned = True
+        self._state = State.OPEN
+        self._open_until = self._clock() + self._ban_pause_s
+        return True
+
+    def allow_trial(self) -> None:
+        """Something was done about a ban: find out at once whether it helped."""
+        if self._banned and self._state is State.OPEN:
+            self._open_until = self._clock()
 
     def rest(self, seconds: float) -> None:
         """Leave it alone for so long, as it asked."""

@@ -89,7 +89,7 @@ class Source(Protocol):
 
     @property
     def out_of_use(self) -> str:
-        """Why nobody should wait for it, such as dead keys; empty if there is no reason."""
+        """The fault for which nobody should wait for it; empty if there is none."""
         ...
 
     def admit(self) -> Admission:
@@ -210,9 +210,9 @@ class UpstreamSource:
 
     @property
     def out_of_use(self) -> str:
-        if self.keys.all_dead:
-            return "every key was refused"
-        return ""
+        if self.circuit.is_banned and self.circuit.reopens_in_s > 0:
+            return FaultKind.BANNED
+        return FaultKind.DEAD_KEY if self.keys.all_dead else ""
 
     def admit(self) -> Admission:
         if self.keys.ready_in_s > 0:
@@ -259,8 +259,22 @@ class UpstreamSource:
             self.circuit.succeeded()
         elif fault.kind in AGAINST_THE_SOURCE:
             self.circuit.failed(fault.retry_after_s)
+        elif fault.kind is FaultKind.BANNED:
+            self.refused_here(fault)
         else:
             self.circuit.left()
+
+    def refused_here(self, fault: Fault) -> None:
+        """Our account or address was refused: leave it alone for long, and say so once."""
+        if self.circuit.banned():
+            log.warning(
+                "upstream refuses our account or address",
+                extra={
+                    "source": self.name,
+                    "status": fault.status,
+                    "rests_s": round(self.circuit.reopens_in_s),
+                },
+            )
 
     async def _with_keys(self, question: Question, give_up_at: float) -> Finding:
         """Ask with one key after the other while it is the key that is at fault."""
@@ -353,7 +367,10 @@ class UpstreamSource:
             if isinstance(reply, Fault):
                 return reply
             if reply.status != 200:
-                return Fault(FaultKind.SERVER_ERROR, status=reply.status)
+                # without a key there is only our address to refuse
+                banned = reply.status == 403
+                kind = FaultKind.BANNED if banned else FaultKind.SERVER_ERROR
+                return Fault(kind, status=reply.status)
         return None
 
     async def call(

@@ -119,7 +119,7 @@ class VendorLists:
         if isinstance(given, Given):
             return await self._follow(source, api, given, work, on_row)
         # it is away, and whoever comes next has a try; else it only takes no list now
-        return given in AGAINST_THE_SOURCE or given is FaultKind.DEAD_KEY
+        return given in AGAINST_THE_SOURCE or given in (FaultKind.DEAD_KEY, FaultKind.BANNED)
 
     async def _create(
         self, source: UpstreamSource, api: UpstreamList, work: Work, part: int

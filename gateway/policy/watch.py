@@ -26,9 +26,12 @@ async def read(source: UpstreamSource) -> None:
 
     A fault of the network says nothing of the key, and none of them opens the circuit: that
     the balance cannot be read does not mean that addresses are not verified. A refused key is
-    left to its own time, so that failed attempts do not add up.
+    left to its own time, and so is an upstream that refuses us altogether, so that failed
+    attempts do not add up.
     """
     for key in source.keys.keys:
+        if source.circuit.is_banned:
+            return
         if key.dead:
             continue
         told = await source.balance(key, BALANCE_TIMEOUT_S)
@@ -39,3 +42,5 @@ async def read(source: UpstreamSource) -> None:
         elif isinstance(told, Fault) and told.kind is FaultKind.DEAD_KEY:
             log.warning("key refused", extra={"source": source.name, "key": key.place})
             source.keys.refused(key)
+        elif isinstance(told, Fault) and told.kind is FaultKind.BANNED:
+            source.refused_here(told)

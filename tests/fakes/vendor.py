@@ -36,6 +36,7 @@ class Mood(StrEnum):
     THROTTLED = "throttled"  # 429
     EMPTY = "empty"  # no credits
     PENDING = "pending"  # not ready, `pending` times; then good
+    BANNED = "banned"  # our address is refused, whichever the key
 
 
 _PROBLEMS = {
@@ -43,6 +44,7 @@ _PROBLEMS = {
     Mood.UNAVAILABLE: ProblemKind.UNAVAILABLE,
     Mood.THROTTLED: ProblemKind.TOO_FAST,
     Mood.EMPTY: ProblemKind.NO_CREDITS,
+    Mood.BANNED: ProblemKind.CLIENT_BLOCKED,
 }
 
 Says = Callable[[str], tuple[Verdict, Reason]]
@@ -154,6 +156,8 @@ class Vendor:
                 return endpoint.write(op, None)  # type: ignore[return-value]
             else:
                 self.balances += 1
+                if self.mood is Mood.BANNED:
+                    raise Problem(_PROBLEMS[self.mood])
             if key not in self.keys:
                 raise Problem(ProblemKind.BAD_CREDENTIAL)
             if isinstance(op, Verify):

@@ -110,7 +110,9 @@ def settings_for(vendors: Sequence[Vendor], tmp_path: Any = None, **told: Any) -
         "upstreams": upstreams,
         **told,
     }
-    return Settings.model_validate(tree, context={"environ": {"KEY": GOOD_KEY, "BAD": "bad-key"}})
+    return Settings.model_validate(
+        tree, context={"environ": {"KEY": GOOD_KEY, "BAD": "bad-key", "OTHER": "other-key"}}
+    )
 
 
 @contextlib.asynccontextmanager

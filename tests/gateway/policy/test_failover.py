@@ -12,7 +12,7 @@ from engine.model import Verdict
 from tests.fakes.vendor import GOOD_KEY, Mood, Vendor, vendor
 from tests.gateway.policy.conftest import BY_NAME, Front, Local, front, settings_for
 
-FAULTS = [mood for mood in Mood if mood not in (Mood.GOOD, Mood.SLOW, Mood.PENDING)]
+FAULTS = [mood for mood in Mood if mood not in (Mood.GOOD, Mood.SLOW, Mood.PENDING, Mood.BANNED)]
 OUTCOMES = {
     Mood.HANG: "timed_out",
     Mood.RESET: "broken",
