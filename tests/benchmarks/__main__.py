@@ -19,6 +19,7 @@ from statistics import median
 from tests.benchmarks import load
 from tests.benchmarks.forwarding import faults, forwarding
 from tests.benchmarks.lists import far, jobs, lists
+from tests.benchmarks.peers import peers
 from tests.benchmarks.probing import probing
 from tests.benchmarks.servers import LIVE_KEY, SANDBOX, Running, ours, running
 
@@ -126,6 +127,7 @@ BENCHMARKS: Mapping[str, Callable[[int, float], None]] = {
     "lists": lists,
     "far": far,
     "jobs": jobs,
+    "peers": peers,
 }
 
 
