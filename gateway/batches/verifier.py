@@ -77,7 +77,9 @@ class OneByOne:
                 try:
                     answer = await self._verifier.verify(text, checks)
                 except NotNow as later:
+                    # the others would only learn the same
                     waits_s.append(later.after_s)
+                    return
                 except Exception as exc:
                     bugs.append(exc)
                 else:

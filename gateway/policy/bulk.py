@@ -261,7 +261,7 @@ class _Single:
         except NoAnswer as none:
             if each.held:
                 return _last_word(each)
-            if none.as_unknown:
+            if none.as_unknown or none.for_good:
                 return none.as_verification(self._means.clock())
             raise NotNow(max(none.retry_after_s or 0.0, LEAST_WAIT_S)) from none
         each.held.append(found)

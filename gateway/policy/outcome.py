@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from adapters.dialect import Problem
+from adapters.upstream import FaultKind
 from engine.model import Address, Attempt, Checks, Evidence, Reason, Verdict, Verification
 from engine.score import score
 
@@ -27,6 +28,11 @@ class NoAnswer(Problem):
     def asked(self) -> int:
         """Sources that were asked."""
         return sum(attempt.asked for attempt in self.attempts)
+
+    @property
+    def for_good(self) -> bool:
+        """Whether everybody was asked and refused this very question: asking again is no use."""
+        return all(attempt.outcome == FaultKind.REFUSED for attempt in self.attempts)
 
     def as_verification(self, at: float) -> Verification:
         """The unknown verdict that the settings may want in its place."""

@@ -201,6 +201,11 @@ class UpstreamSource:
         self._record = record
 
     @property
+    def min_wait_s(self) -> float:
+        """After a 429 that names no time."""
+        return self._upstream.min_wait_s
+
+    @property
     def ready_in_s(self) -> float:
         return max(self.circuit.reopens_in_s, self.keys.ready_in_s)
 

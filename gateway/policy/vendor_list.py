@@ -263,6 +263,8 @@ class _Following:
                 case Fault():
                     if found.kind not in PASSING or clock() - heard_at > LOST_AFTER_S:
                         return found.kind
+                    if found.kind is FaultKind.TOO_FAST and found.retry_after_s is None:
+                        pause_s = max(pause_s, self._source.min_wait_s)
                     pause_s = max(pause_s, found.retry_after_s or 0.0)
             if clock() > give_up_at:
                 return FaultKind.PENDING
