@@ -58,19 +58,35 @@ class KeyRing:
     def all_dead(self) -> bool:
         return all(key.dead for key in self.keys)
 
+    def put(self, place: int, value: str) -> bool:
+        """Another key in this place, if it is another: nothing is known of it yet.
+
+        Whoever is asking with the one before goes on with it.
+        """
+        if self.keys[place - 1].value == value:
+            return False
+        keys = list(self.keys)
+        keys[place - 1] = Key(value, place)
+        self.keys = tuple(keys)
+        return True
+
     def works(self, key: Key) -> None:
         """It was accepted."""
         if key.dead:
             key.dead, key.dead_pause_s, key.rests_until = False, DEAD_PAUSE_S, 0.0
 
-    def refused(self, key: Key) -> None:
-        """It was not: unknown, revoked, or without the right."""
+    def refused(self, key: Key) -> bool:
+        """It was not: unknown, revoked, or without the right. Whether that is news."""
         if not key.dead:
             key.dead_pause_s = DEAD_PAUSE_S
+        elif key.rests_until > self._clock():
+            # what was under way when the first refusal came
+            return False
         else:
             key.dead_pause_s = min(key.dead_pause_s * 2, MAX_DEAD_PAUSE_S)
         key.dead = True
         key.rests_until = self._clock() + key.dead_pause_s
+        return True
 
     def rest(self, key: Key, seconds: float) -> None:
         """Throttled, or without credits."""

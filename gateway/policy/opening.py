@@ -18,6 +18,7 @@ from gateway.policy.keyring import KeyRing
 from gateway.policy.list_records import ListRecords
 from gateway.policy.policy import Note, Policy, Route
 from gateway.policy.record import Recording
+from gateway.policy.reload import key_files
 from gateway.policy.sources import LocalSource, Source, UpstreamRules, UpstreamSource
 from gateway.policy.throttle import Throttle
 from gateway.policy.vendor_list import VendorLists
@@ -82,6 +83,7 @@ async def open_policy(
         chores += [
             watch(u, every_s[u.name]) for u in upstreams if u.name in used and every_s[u.name]
         ]
+        chores += [u.key_files.watching() for u in upstreams if u.key_files is not None]
         tasks = [asyncio.create_task(chore) for chore in chores]
         stack.push_async_callback(_end, tasks)
         records = ListRecords(store, clock=clock)
@@ -117,7 +119,9 @@ async def open_upstreams(
             sender = Sender.open(connections=told.connections, clock=clock, tls=tls)
             stack.push_async_callback(sender.aclose)
             dialect = by_name[told.dialect]
-            keys = (told.api_key, *told.spare_api_keys)
+            secrets = (told.api_key, *told.spare_api_keys)
+            keys = KeyRing([secret.value for secret in secrets], clock=monotonic)
+            circuit = Circuit(rules, clock=monotonic, rng=rng)
             record = (
                 Recording(Path(told.record_to), dialect, told.base_url) if told.record else None
             )
@@ -126,11 +130,12 @@ async def open_upstreams(
                     _rules(told, dialect),
                     Place(dialect, told.base_url),
                     sender,
-                    keys=KeyRing([key.value for key in keys], clock=monotonic),
-                    circuit=Circuit(rules, clock=monotonic, rng=rng),
+                    keys=keys,
+                    circuit=circuit,
                     throttle=Throttle(told.connections, told.rate_per_s, clock=monotonic),
                     clock=monotonic,
                     rng=rng,
+                    key_files=key_files(told.name, secrets, keys, circuit),
                     record=record,
                 )
             )

@@ -34,6 +34,7 @@ from gateway.verdicts import Verifier
 
 if TYPE_CHECKING:
     from adapters.sender import Place, Sender
+    from gateway.policy.reload import KeyFiles
 
 log = logging.getLogger(__name__)
 
@@ -177,6 +178,7 @@ class UpstreamSource:
         throttle: Throttle,
         clock: Callable[[], float],
         rng: random.Random,
+        key_files: KeyFiles | None = None,
         record: Recorder | None = None,
     ) -> None:
         assert place.dialect.upstream is not None
@@ -190,6 +192,7 @@ class UpstreamSource:
         self.list_deadline_s = rules.list_deadline_s
         self.place = place
         self.keys = keys
+        self.key_files = key_files
         self.circuit = circuit
         self.latency = Latency()
         self._upstream: Upstream = place.dialect.upstream
@@ -284,17 +287,21 @@ class UpstreamSource:
     async def _with_keys(self, question: Question, give_up_at: float) -> Finding:
         """Ask with one key after the other while it is the key that is at fault."""
         finding: Finding = Fault(FaultKind.DEAD_KEY, "no key can be used now")
-        for _ in self.keys.keys:
-            key = self.keys.pick()
-            if key is None:
-                break
+        tried: list[Key] = []
+        while (key := self.keys.pick()) is not None and key not in tried:
+            tried.append(key)
             finding = await self._with_key(question, key, give_up_at)
             if isinstance(finding, Verification):
                 self.keys.works(key)
                 return finding
             match finding.kind:
                 case FaultKind.DEAD_KEY:
-                    self.keys.refused(key)
+                    if self.keys.refused(key):
+                        extra = {"source": self.name, "key": key.place, "status": finding.status}
+                        log.warning("key refused", extra=extra)
+                    if self.key_files is not None:
+                        # it may have been exchanged, here as at the vendor
+                        await self.key_files.reread()
                 case FaultKind.NO_CREDITS:
                     self.keys.rest(key, finding.retry_after_s or EMPTY_PAUSE_S)
                 case FaultKind.TOO_FAST:

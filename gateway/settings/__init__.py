@@ -14,6 +14,7 @@ from gateway.settings.model import (
     Settings,
     Strategy,
     Upstream,
+    secret_in_file,
 )
 from gateway.settings.problems import SettingProblem, SettingsError
 
@@ -29,4 +30,5 @@ __all__ = [
     "Strategy",
     "Upstream",
     "load",
+    "secret_in_file",
 ]

@@ -56,13 +56,19 @@ def _secret(reference: object, info: ValidationInfo) -> Secret:
         if not value:
             raise ValueError(f"environment variable {name} is not set")
     else:
-        try:
-            value = Path(name).read_text("utf-8").strip()
-        except (OSError, UnicodeDecodeError) as exc:
-            raise ValueError(f"cannot read {name}: {os_reason(exc)}") from exc
-        if not value:
-            raise ValueError(f"{name} is empty")
+        value = secret_in_file(name)
     return Secret(f"{kind}:{name}", value)
+
+
+def secret_in_file(path: str) -> str:
+    """What a file holds, without surrounding blanks. Raises ValueError if that is nothing."""
+    try:
+        value = Path(path).read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as exc:
+        raise ValueError(f"cannot read {path}: {os_reason(exc)}") from exc
+    if not value:
+        raise ValueError(f"{path} is empty")
+    return value
 
 
 def _http_url(value: str) -> str:
@@ -372,7 +378,11 @@ class Upstream(Section):
     base_url: HttpUrl = _setting(
         ..., "Where the vendor's documentation ends the base URL.", min_length=1
     )
-    api_key: SecretRef = _setting(..., "`env:NAME` or `file:PATH`; never the key itself.")
+    api_key: SecretRef = _setting(
+        ...,
+        "`env:NAME` or `file:PATH`; never the key itself. A file is read again while the server"
+        " runs.",
+    )
     spare_api_keys: tuple[SecretRef, ...] = _setting(
         (), "Further keys, used when the one before is refused, throttled or without credits."
     )
