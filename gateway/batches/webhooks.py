@@ -12,6 +12,7 @@ import contextlib
 import logging
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, Protocol
 
 import httpx
@@ -173,6 +174,8 @@ class HttpPost:
             timeout=TIMEOUT_S,
             follow_redirects=False,  # each would be another address to judge
             trust_env=False,
+            # receivers of different owners may share an address, and so would share them
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
             headers={"User-Agent": user_agent, "Content-Type": "application/json"},
         )
 
