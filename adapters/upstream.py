@@ -101,6 +101,11 @@ class UpstreamRequest:
     bills: bool = True
     """Whether the vendor charges for it, so that it is never sent twice on a guess."""
 
+    @property
+    def json(self) -> Any:
+        """The body; None if it is no JSON."""
+        return _json(self.body)
+
 
 @dataclass(frozen=True, slots=True)
 class UpstreamReply:
@@ -116,10 +121,7 @@ class UpstreamReply:
     @property
     def json(self) -> Any:
         """The body; None if it is no JSON."""
-        try:
-            return orjson.loads(self.body)
-        except orjson.JSONDecodeError:
-            return None
+        return _json(self.body)
 
     @property
     def json_object(self) -> dict[str, Any]:
@@ -146,6 +148,13 @@ class UpstreamReply:
             return None
         moment = float(reset[:12])
         return max(moment - self.at, 0.0) if moment > self.at / 2 else moment
+
+
+def _json(body: bytes) -> Any:
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
 
 
 MAX_DETAIL = 300

@@ -9,21 +9,22 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
-import orjson
-
 from adapters.dialect import Dialect
 from adapters.upstream import Fault, Question, Told, UpstreamReply, UpstreamRequest
+from engine.model import Address
 
 log = logging.getLogger(__name__)
 
 LOCAL, DOMAIN = "someone", "example.com"
 """What stands for the mailbox and its domain."""
+MAX_LISTED = 20
+"""Addresses in a list whose exchanges are kept."""
 MAX_FILES = 200
 """Kinds of replies kept; beyond that nothing is written."""
 PERSONAL = frozenset(
@@ -46,14 +47,44 @@ class Recording:
     def __call__(
         self, key: str, question: Question, request: UpstreamRequest, reply: UpstreamReply | Fault
     ) -> None:
-        if isinstance(reply, Fault) or len(self._seen) >= MAX_FILES:
+        if isinstance(reply, Fault):
             return
-        name = f"{request.path.strip('/').replace('/', '_')}_{self._kind(question, reply)}"
-        if name in self._seen:
+        kind = self._kind(question, reply)
+        self._keep(request.path, kind, request, reply, {key: "{key}"}, [question.address])
+
+    def of_list(
+        self,
+        key: str,
+        job_id: str,
+        addresses: Sequence[Address],
+        request: UpstreamRequest,
+        reply: UpstreamReply | Fault,
+        kind: str,
+    ) -> None:
+        """One step of a list; `kind` is what was read in it. Only of short lists, which are
+        enough to see drift by."""
+        if isinstance(reply, Fault) or len(addresses) > MAX_LISTED:
+            return
+        secrets = {key: "{key}"} | ({job_id: "{job_id}"} if job_id else {})
+        path = request.path.replace(job_id, "job") if job_id else request.path
+        kind = f"list_{reply.status}_{kind}"
+        self._keep(path, kind, request, reply, secrets, addresses)
+
+    def _keep(
+        self,
+        path: str,
+        kind: str,
+        request: UpstreamRequest,
+        reply: UpstreamReply,
+        secrets: Mapping[str, str],
+        addresses: Sequence[Address],
+    ) -> None:
+        name = f"{path.strip('/').replace('/', '_')}_{kind}"
+        if name in self._seen or len(self._seen) >= MAX_FILES:
             return
         self._seen.add(name)
         try:
-            self._write(name, _scrubbed(self._case(request, reply), key, question))
+            self._write(name, _scrubbed(self._case(request, reply), secrets, addresses))
         except OSError as exc:
             log.warning("exchange not recorded", extra={"why": exc.strerror})
 
@@ -72,8 +103,11 @@ class Recording:
             "url": request.path + (f"?{query}" if query else ""),
             "headers": dict(request.headers),
         }
-        if request.body:
-            asked["json"] = orjson.loads(request.body)
+        body = request.json
+        if body is not None:
+            asked["json"] = body
+        elif request.body:
+            asked["text"] = request.body.decode("utf-8", "replace")
         replied: dict[str, Any] = {
             "status": reply.status,
             "headers": {"content-type": reply.headers.get("content-type", "")},
@@ -96,33 +130,37 @@ class Recording:
         (self._folder / f"{name}.json").write_text(text + "\n", "utf-8")
 
 
-def _scrubbed(case: dict[str, Any], key: str, question: Question) -> dict[str, Any]:
-    """The case without the key, the address, its parts, and whatever else looks like one."""
-    address = question.address
-    case["request"]["url"] = _url(case["request"]["url"], key, question)
-    words = {
-        key: "{key}",
-        address.raw: f"{LOCAL}@{DOMAIN}",
-        address.normalized: f"{LOCAL}@{DOMAIN}",
-        address.local: LOCAL,
-        address.user: LOCAL,
-        address.domain: DOMAIN,
-        address.ascii_domain: DOMAIN,
-    }
+def _scrubbed(
+    case: dict[str, Any], secrets: Mapping[str, str], addresses: Sequence[Address]
+) -> dict[str, Any]:
+    """The case without the keys, the addresses, their parts, and whatever else looks like one."""
+    words = dict(secrets)
+    for address in addresses:
+        words |= {
+            address.raw: f"{LOCAL}@{DOMAIN}",
+            address.normalized: f"{LOCAL}@{DOMAIN}",
+            address.local: LOCAL,
+            address.user: LOCAL,
+            address.domain: DOMAIN,
+            address.ascii_domain: DOMAIN,
+        }
+    whole = {**secrets, **{address.raw: f"{LOCAL}@{DOMAIN}" for address in addresses}}
+    case["request"]["url"] = _url(case["request"]["url"], whole)
     ordered = sorted((word for word in words.items() if len(word[0]) > 2), key=lambda w: -len(w[0]))
     clean: dict[str, Any] = _walk(case, ordered)
     return clean
 
 
-def _url(url: str, key: str, question: Question) -> str:
+def _url(url: str, words: Mapping[str, str]) -> str:
     """Parameters are replaced decoded, since an address looks different encoded."""
     path, _, query = url.partition("?")
     if not query:
         return url
-    pairs = [
-        (name, value.replace(key, "{key}").replace(question.address.raw, f"{LOCAL}@{DOMAIN}"))
-        for name, value in parse_qsl(query, keep_blank_values=True)
-    ]
+    pairs = []
+    for name, value in parse_qsl(query, keep_blank_values=True):
+        for word, other in words.items():
+            value = value.replace(word, other)
+        pairs.append((name, value))
     return f"{path}?{urlencode(pairs, safe='{}@')}"
 
 
@@ -131,6 +169,8 @@ def _walk(value: Any, words: list[tuple[str, str]], name: str = "") -> Any:
         return {inner: _walk(told, words, inner) for inner, told in value.items()}
     if isinstance(value, list):
         return [_walk(told, words, name) for told in value]
+    if type(value) is int:  # the id of a list is a number at some vendors
+        return dict(words).get(str(value), value)
     if not isinstance(value, str):
         return value
     if name in PERSONAL:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
@@ -160,8 +160,24 @@ class UpstreamRules:
     """How long such a list may take."""
 
 
-Recorder = Callable[[str, Question, UpstreamRequest, UpstreamReply | Fault], None]
-"""Takes an exchange with a key in it, which it must not keep."""
+class Recorder(Protocol):
+    """Takes exchanges with a key in them, which it must not keep."""
+
+    def __call__(
+        self, key: str, question: Question, request: UpstreamRequest, reply: UpstreamReply | Fault
+    ) -> None: ...
+
+    def of_list(
+        self,
+        key: str,
+        job_id: str,
+        addresses: Sequence[Address],
+        request: UpstreamRequest,
+        reply: UpstreamReply | Fault,
+        kind: str,
+    ) -> None:
+        """One step of a list; `kind` is what was read in it."""
+        ...
 
 
 class UpstreamSource:
@@ -201,7 +217,7 @@ class UpstreamSource:
         self._throttle = throttle
         self._clock = clock
         self._rng = rng
-        self._record = record
+        self.record = record
 
     @property
     def min_wait_s(self) -> float:
@@ -326,8 +342,8 @@ class UpstreamSource:
                 connect_s=min(CONNECT_TIMEOUT_S, left_s),
                 timeout_s=left_s,
             )
-            if self._record is not None:
-                self._record(key.value, question, request, reply)
+            if self.record is not None:
+                self.record(key.value, question, request, reply)
             if isinstance(reply, Fault):
                 return reply
             told = self._upstream.parse_verify(question, reply)

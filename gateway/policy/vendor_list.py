@@ -138,8 +138,13 @@ class VendorLists:
                 return FaultKind.UNREACHABLE
             given = await self._records.intend(work.piece, source.name, part, key.value)
             spent = True  # whoever is cancelled now does not know
-            reply = await self.send(source, api.build_create(key.value, work.addresses))
+            request = api.build_create(key.value, work.addresses)
+            reply = await self.send(source, request)
             created = reply if isinstance(reply, Fault) else api.parse_create(reply)
+            if source.record is not None:
+                fault = created if isinstance(created, Fault) else None
+                job_id, kind = ("", fault.kind) if fault else (str(created), "created")
+                source.record.of_list(key.value, job_id, work.addresses, request, reply, kind)
             if isinstance(created, Fault):
                 spent = created.kind in PERHAPS_BILLED
                 source.settle(created)
@@ -283,6 +288,11 @@ class _Following:
             return api.parse_page(checks, step, reply) if step else api.parse_poll(checks, reply)
 
         found = await asyncio.to_thread(parse) if len(reply.body) > LARGE_BYTES else parse()
+        if self._source.record is not None:
+            kind = found.kind if isinstance(found, Fault) else type(found).__name__.lower()
+            self._source.record.of_list(
+                self._key, self._job_id, self._work.addresses, request, reply, kind
+            )
         if isinstance(found, Page):
             self._rows += len(found.rows)
             for place, (email, told) in enumerate(found.rows, start=1):

@@ -486,3 +486,22 @@ async def test_lists_are_completed_like_single_answers() -> None:
     assert found["no-reply@example.com"].evidence.no_reply
     assert found[PEOPLE[0]].evidence.spf
     assert found[PEOPLE[0]].verdict is Verdict.DELIVERABLE
+
+
+@pytest.mark.parametrize("dialect", LISTING)
+async def test_the_steps_of_a_list_are_recorded_without_keys_and_addresses(
+    dialect: str, tmp_path: Path
+) -> None:
+    emails = [f"private{n}.person@secret-firm{n}.example" for n in range(12)]
+    told = {"record": True, "record_to": str(tmp_path)}
+    async with (
+        vendor(dialect, polls_until_done=2) as v,
+        bench(settings_for([v], upstream=told)) as here,
+    ):
+        await here.verified(emails)
+        jobs = {v._id(1)}
+    cases = [file.read_text() for file in (tmp_path / dialect).glob("*.json")]
+    assert len(cases) >= 3
+    for text in cases:
+        for private in (GOOD_KEY, "private", "secret-firm", *jobs):
+            assert private not in text
