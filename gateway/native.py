@@ -13,8 +13,9 @@ from starlette.responses import Response
 from adapters.dialect import Dialect, Problem, ProblemKind, Verify
 from engine.model import Checks, Verification
 from gateway.accounts.caller import Books, Caller
+from gateway.policy.outcome import NOBODY, NoAnswer
 from gateway.sandbox.simulate import KIND_WORDS, Simulated
-from gateway.service import Service
+from gateway.service import Answer, Service
 
 if TYPE_CHECKING:
     from engine.standing import Account, Standing
@@ -135,6 +136,8 @@ class NativeApi:
             op = _read_verify(request)
             answer = await self._service.run(dialect, caller, op)
         except Problem as problem:
+            if isinstance(problem, NoAnswer):
+                request.state.answer = Answer(None, NOBODY, problem.asked, "fwd=miss")
             return problem_response(problem)
         except Simulated as simulated:
             return simulated_response(simulated.word)
@@ -191,6 +194,8 @@ def problem_response(problem: Problem) -> Response:
     """RFC 9457, for our own addresses alone; vendors' errors are their dialects' business."""
     status, detail = STATUSES.get(problem.kind, (400, problem.detail))
     body = {"type": "about:blank", "title": problem.kind, "status": status, "detail": detail}
+    if isinstance(problem, NoAnswer):
+        body |= {"detail": problem.detail, "attempts": problem.attempts}
     headers = {"Retry-After": str(problem.retry_after_s)} if problem.retry_after_s else {}
     return Response(orjson.dumps(body), status, headers, media_type=PROBLEM_JSON)
 

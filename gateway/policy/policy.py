@@ -12,7 +12,7 @@ import contextlib
 import logging
 import random
 from collections import Counter
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -53,6 +53,8 @@ FIRST_BACKOFF_S = 0.1
 """Before a source that could not be reached is asked again; doubles each time."""
 LEAST_S = 0.05
 """With less time left nobody is asked any more."""
+OUTRUN = "outrun"
+"""The outcome, in an answer, of a source that another was quicker than."""
 AS_LISTED = frozenset({Strategy.FAILOVER, Strategy.WATERFALL})
 """Strategies that ask an engine that is listed first before anybody else: what it sees then needs
 no looking up."""
@@ -167,6 +169,8 @@ class Policy:
         finally:
             if additions is not None:
                 additions.end()
+        if trail.running:
+            trail.note_outrun(self._clock())
         return replace(answer, evidence=evidence, attempts=tuple(trail.attempts))
 
     async def _walk(self, trail: _Trail) -> Verification:
@@ -289,7 +293,7 @@ class Policy:
         usual_s = source.latency.percentile_s(trail.route.hedge_percentile)
         if usual_s is None or not coming:
             return await self._ask(trail, source, wait_s)
-        first = self._start(self._ask(trail, source, wait_s))
+        first = self._start(trail, source, wait_s)
         done, _ = await asyncio.wait({first}, timeout=usual_s)
         if done:
             return first.result()
@@ -299,7 +303,7 @@ class Policy:
             return await asyncio.shield(first)
         coming.remove(second_source)
         wait_s = self._wait_s(trail, second_source, coming)
-        running = {first, self._start(self._ask(trail, second_source, wait_s))}
+        running = {first, self._start(trail, second_source, wait_s)}
         while running and trail.good is None:
             _, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
         return first.result() if trail.good is None else trail.good
@@ -318,7 +322,7 @@ class Policy:
                 admission = await self._admission(trail, source, True)
                 if admission in (Admission.YES, Admission.RATHER_NOT):
                     wait_s = self._wait_s(trail, source)
-                    running.add(self._start(self._ask(trail, source, wait_s)))
+                    running.add(self._start(trail, source, wait_s))
             if not running:
                 break
             _, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
@@ -327,10 +331,11 @@ class Policy:
             raise self._no_answer(trail, soonest_s)
         return _disagreement(trail.answers)
 
-    def _start(self, asking: Coroutine[Any, Any, Finding]) -> asyncio.Task[Finding]:
+    def _start(self, trail: _Trail, source: Source, wait_s: float) -> asyncio.Task[Finding]:
         """A task that goes on when nobody waits for it any more, so that its source's circuit
         learns how it ended."""
-        task = asyncio.create_task(asking)
+        task = asyncio.create_task(self._ask(trail, source, wait_s))
+        trail.running[task] = (source, self._clock())
         self._outrun.add(task)
         task.add_done_callback(self._outrun.discard)
         return task
@@ -395,6 +400,15 @@ class _Trail:
     answers: list[Verification] = field(default_factory=list)
     good: Verification | None = None
     """The answer that is good enough."""
+    running: dict[asyncio.Task[Finding], tuple[Source, float]] = field(default_factory=dict)
+    """Those that were asked side by side, and since when."""
+
+    def note_outrun(self, now: float) -> None:
+        """Note who was asked, and will be paid, and is not waited for."""
+        for task, (source, since) in self.running.items():
+            if not task.done():
+                latency_ms, cost = round((now - since) * 1000), source.price / MICRO
+                self.attempts.append(Attempt(source.name, OUTRUN, latency_ms, cost))
 
     def skip(self, source: Source, why: str) -> None:
         """Note that a source could not be asked; once."""

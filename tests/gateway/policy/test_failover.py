@@ -116,6 +116,21 @@ async def test_when_all_fail_the_client_gets_its_own_temporary_error(
     assert (await here.verify(name, "a@example.com")).status_code == 200, "a failure is not kept"
 
 
+async def test_the_native_api_shows_what_was_tried(stack: AsyncExitStack) -> None:
+    one, other, here = await two(stack)
+    one.mood, other.mood = Mood.ERROR, Mood.RESET
+    reply = await here.ask("a@example.com")
+    assert (reply.status_code, reply.headers["x-veriplex-source"]) == (503, "none")
+    assert reply.headers["x-veriplex-attempts"] == "2"
+    assert reply.headers["cache-status"] == "veriplex; fwd=miss"
+    told = reply.json()
+    assert "server_error (1)" in told["detail"]
+    assert [(a["source"], a["outcome"]) for a in told["attempts"]] == [
+        ("v0", "server_error"),
+        ("v1", "broken"),
+    ]
+
+
 async def test_or_unknown_if_the_settings_want_that(stack: AsyncExitStack) -> None:
     one, other, here = await two(stack, routing={"on_failure": "unknown"})
     one.mood = other.mood = Mood.ERROR

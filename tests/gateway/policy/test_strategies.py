@@ -137,6 +137,20 @@ async def test_a_quorum_asks_others_in_place_of_those_that_fail(stack: AsyncExit
     assert asked(vendors) == [1, 1, 1]
 
 
+async def test_who_is_asked_and_not_waited_for_counts(stack: AsyncExitStack) -> None:
+    """The third was asked, and will be paid, though two agree before it speaks."""
+    routing = {"strategy": "quorum"}
+    vendors, here = await made(
+        stack, DELIVERABLE, DELIVERABLE, DELIVERABLE, routing=routing, v2={"price": 0.02}
+    )
+    vendors[2].mood, vendors[2].slow_s = Mood.SLOW, 0.5
+    reply = await here.ask("a@example.com")
+    assert reply.headers["x-veriplex-attempts"] == "3"
+    *first_two, third = reply.json()["attempts"]
+    assert [a["outcome"] for a in first_two] == ["deliverable", "deliverable"]
+    assert (third["source"], third["outcome"], third["cost"]) == ("v2", "outrun", 0.02)
+
+
 async def test_the_cheapest_goes_first(stack: AsyncExitStack) -> None:
     vendors, here = await made(
         stack,
@@ -187,6 +201,10 @@ async def test_a_slow_source_is_hedged(stack: AsyncExitStack) -> None:
     answer = await told(here, "slow@example.com")
     assert answer["source"] == "v1"
     assert asyncio.get_running_loop().time() - began < 0.4
+    assert [(a["source"], a["outcome"]) for a in answer["attempts"]] == [
+        ("v1", "deliverable"),
+        ("v0", "outrun"),
+    ]
 
 
 async def test_without_leave_nothing_is_hedged(stack: AsyncExitStack) -> None:
