@@ -33,7 +33,7 @@ MAX_TEXT = 200
 """Characters kept of what a mail server said."""
 
 
-def encode(v: Verification) -> bytes:
+def encode(v: Verification, *, with_address: bool = True) -> bytes:
     """One answer, without its transcript."""
     record: dict[str, Any] = {
         "v": v.verdict,
@@ -46,7 +46,7 @@ def encode(v: Verification) -> bytes:
         record["q"] = v.source
     if v.cached:
         record["c"] = 1
-    if not _plain(v.address):
+    if with_address and not _plain(v.address):
         address = v.address
         record["a"] = [
             address.raw,
