@@ -177,7 +177,7 @@ def fault_of(reply: UpstreamReply, kinds: Mapping[int, FaultKind], detail: objec
         kind = FaultKind.BANNED
     if kind is None:
         kind = _BY_CLASS.get(reply.status // 100, FaultKind.GARBAGE)
-    words = text_of(detail) or text_of(reply.body[:MAX_DETAIL].decode("utf-8", "replace"))
+    words = text_of(detail or "") or text_of(reply.body[:MAX_DETAIL].decode("utf-8", "replace"))
     return Fault(kind, words, reply.status, reply.retry_after_s)
 
 

@@ -96,6 +96,7 @@ def test_what_a_refusal_is_about(
     told = upstream.parse_verify(QUESTION, reply)
     assert isinstance(told, Fault)
     assert (told.kind, told.status) == (kind, status)
+    assert told.detail != "None"
     if upstream.parse_balance is not None:
         balance = upstream.parse_balance(reply)
         assert isinstance(balance, Fault)

@@ -152,12 +152,12 @@ class Vendor:
                 misbehaved = await self._misbehave()
                 if misbehaved is not _GO_ON:
                     return misbehaved
-            elif isinstance(op, CheckHealth):
-                return endpoint.write(op, None)  # type: ignore[return-value]
             else:
                 self.balances += 1
                 if self.mood is Mood.BANNED:
                     raise Problem(_PROBLEMS[self.mood])
+                if isinstance(op, CheckHealth):
+                    return endpoint.write(op, None)  # type: ignore[return-value]
             if key not in self.keys:
                 raise Problem(ProblemKind.BAD_CREDENTIAL)
             if isinstance(op, Verify):

@@ -99,11 +99,13 @@ async def test_nobody_waits_for_it(stack: AsyncExitStack) -> None:
         assert reply.status_code == 503
 
 
-async def test_the_command_names_it_and_shows_one_key_alone(tmp_path: Path) -> None:
-    async with vendor(BY_NAME["generic"], mood=Mood.BANNED) as bad:
+@pytest.mark.parametrize("name", ["generic", "dataoorts"])
+async def test_the_command_names_it_and_shows_one_key_alone(name: str, tmp_path: Path) -> None:
+    """Dataoorts has no balance, and refuses an address at its health page, too."""
+    async with vendor(BY_NAME[name], mood=Mood.BANNED) as bad:
         config = tmp_path / "veriplex.toml"
         config.write_text(
-            f"[[upstreams]]\nname = 'a'\ndialect = 'generic'\nbase_url = '{bad.base_url}'\n"
+            f"[[upstreams]]\nname = 'a'\ndialect = '{name}'\nbase_url = '{bad.base_url}'\n"
             "api_key = 'env:KEY'\nspare_api_keys = ['env:BAD', 'env:KEY']\n"
         )
         code, out = await run("--config", str(config), "upstreams", "check", "--json")
