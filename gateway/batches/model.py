@@ -31,6 +31,8 @@ class Claim:
 
     batch_id: int
     number: int
+    origin: int
+    """Number of the first piece that its addresses were in."""
     lease: str
     dialect: str
     checks: Checks

@@ -112,6 +112,7 @@ class SqlQueue:
         return Claim(
             batch_id=batch.id,
             number=chunk.number,
+            origin=chunk.origin or chunk.number,
             lease=lease,
             dialect=batch.dialect,
             checks=checks_from_text(batch.checks),
@@ -236,6 +237,7 @@ class SqlQueue:
             insert(batch_chunks).values(
                 batch_id=claim.batch_id,
                 number=max(int(last or 0), claim.number) + 1,
+                origin=claim.origin,
                 positions=pack(put_off.positions),
                 attempt=put_off.attempt,
                 due_at=put_off.due_at,

@@ -60,7 +60,7 @@ class BulkPolicy:
         route, key = self._means.policy.route_of(claim.key_id, claim.key_label)
         if [source.name for source in route.sources] == [LOCAL_SOURCE]:
             return Chosen(self._means.engine, route.name)
-        piece = Piece(claim.batch_id, claim.number)
+        piece = Piece(claim.batch_id, claim.origin)
         patient = claim.retries and claim.attempt < self._retries
         return Chosen(_Asking(self._means, route, key, piece, patient), route.name)
 

@@ -17,8 +17,10 @@ log = logging.getLogger(__name__)
 GRACE_S = 1.0
 """How long the look at DNS may take longer than the upstream's answer."""
 
-LISTED = ("disposable", "free", "role", "no_reply", "did_you_mean", "person")
+LISTED = frozenset({"disposable", "free", "role", "no_reply", "did_you_mean", "person"})
 """What is known of an address without asking anybody."""
+
+NOTHING = Evidence()
 
 DNS_ONLY = Checks(dns=True, smtp=False, catch_all=False)
 """What is looked up beside an upstream's answer, if the settings want it."""
@@ -35,11 +37,15 @@ class Additions:
         self._listed: Evidence | None = None
         self._looking: asyncio.Task[Evidence | None] | None = None
 
-    def begin(self) -> None:
-        """Find out now; otherwise that is done when it is wanted."""
-        loop = asyncio.get_running_loop()
-        # one turn of the loop later the upstream's request is on its way
-        loop.call_soon(loop.call_soon, self._lists)
+    def begin(self, tells: Set[str]) -> None:
+        """Find out now; otherwise that is done when it is wanted.
+
+        `tells` is what will be told anyhow.
+        """
+        if not tells >= LISTED:
+            loop = asyncio.get_running_loop()
+            # one turn of the loop later the upstream's request is on its way
+            loop.call_soon(loop.call_soon, self._lists)
         self._look()
 
     def end(self) -> None:
@@ -59,7 +65,8 @@ class Additions:
         if own is not None:
             return completed(v, tells, own, own if wants_dns else None)
         looked_up = await self._looked_up(min(GRACE_S, left_s)) if wants_dns else None
-        return completed(v, tells, self._lists(), looked_up)
+        lists = NOTHING if tells >= LISTED else self._lists()
+        return completed(v, tells, lists, looked_up)
 
     def _lists(self) -> Evidence:
         if self._listed is None:

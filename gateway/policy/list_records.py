@@ -18,10 +18,10 @@ from gateway.store.tables import vendor_lists
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A piece of work of a batch."""
+    """A piece of work of a batch, with all that was put off from it."""
 
     batch_id: int
-    number: int
+    origin: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +36,7 @@ class Given:
     created_at: float
     """Unix time in seconds."""
     job_id: str | None = None
-    """None: nobody knows whether it was created."""
-    over: bool = False
-    """Nothing more is to be had of it; without a `job_id`: it may have been created."""
+    """None: it is being created, or nobody knows whether it was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,23 +76,19 @@ class ListRecords:
             rows = (await connection.execute(query)).all()
         lists = [
             Given(
-                piece=Piece(row.batch_id, row.number),
+                piece=Piece(row.batch_id, row.origin),
                 source=source,
                 part=row.part,
                 key_hash=bytes(row.key_hash),
                 created_at=row.created_at,
                 job_id=row.job_id,
-                over=row.over,
             )
             for row in rows
         ]
         long_ago = self._clock() - CREATED_WITHIN_S
         return Earlier(
             mine=[given for given in lists if given.piece == piece],
-            lost=any(
-                given.job_id is None and (given.over or given.created_at < long_ago)
-                for given in lists
-            ),
+            lost=any(row.lost or (not row.job_id and row.created_at < long_ago) for row in rows),
         )
 
     async def intend(self, piece: Piece, source: str, part: int, key: str) -> Given:
@@ -102,12 +96,12 @@ class ListRecords:
         given = Given(piece, source, part, hash_of(key), self._clock())
         row = self._store.insert(vendor_lists).values(
             batch_id=piece.batch_id,
-            number=piece.number,
+            origin=piece.origin,
             source=source,
             part=part,
             key_hash=given.key_hash,
             created_at=given.created_at,
-            over=False,
+            lost=False,
         )
         async with self._store.write() as connection:
             await connection.execute(row)
@@ -116,9 +110,9 @@ class ListRecords:
     async def created(self, given: Given, job_id: str) -> None:
         await self._change(given, job_id=job_id)
 
-    async def over(self, given: Given) -> None:
-        """Nothing more is to be had of it."""
-        await self._change(given, over=True)
+    async def lost(self, given: Given) -> None:
+        """Nobody will ever know whether it was created."""
+        await self._change(given, lost=True)
 
     async def forget(self, given: Given) -> None:
         """It was certainly not created."""
@@ -134,7 +128,7 @@ def _is(given: Given) -> ColumnElement[bool]:
     columns = vendor_lists.c
     return (
         (columns.batch_id == given.piece.batch_id)
-        & (columns.number == given.piece.number)
+        & (columns.origin == given.piece.origin)
         & (columns.source == given.source)
         & (columns.part == given.part)
     )

@@ -361,7 +361,7 @@ class Policy:
         look = route.complete is Completion.DNS and question.checks.dns
         additions = Additions(question.address, self._lookup if look else None, deadline_s)
         if not (local_first and route.strategy in AS_LISTED):
-            additions.begin()
+            additions.begin(frozenset.intersection(*[s.tells for s in route.sources]))
         return additions
 
 

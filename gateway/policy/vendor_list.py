@@ -19,7 +19,7 @@ from gateway.policy.budgets import Budgets, Scope
 from gateway.policy.circuit import Admission
 from gateway.policy.list_records import Given, ListRecords, Piece, hash_of
 from gateway.policy.sources import AGAINST_THE_SOURCE, PERHAPS_BILLED, UpstreamSource
-from gateway.store import StoreError
+from gateway.store import Conflict, StoreError
 
 log = logging.getLogger(__name__)
 
@@ -132,11 +132,15 @@ class VendorLists:
         if not await self._budgets.reserve(work.paying, price):
             # there may be enough for some of them
             return FaultKind.NO_CREDITS
-        spent = False
+        spent, settled = False, True
         try:
             if source.admit() is Admission.NO:
                 return FaultKind.UNREACHABLE
-            given = await self._records.intend(work.piece, source.name, part, key.value)
+            settled = False
+            try:
+                given = await self._records.intend(work.piece, source.name, part, key.value)
+            except Conflict:  # another piece of the same origin is at it
+                return FaultKind.BUSY
             spent = True  # whoever is cancelled now does not know
             request = api.build_create(key.value, work.addresses)
             reply = await self.send(source, request)
@@ -145,9 +149,10 @@ class VendorLists:
                 fault = created if isinstance(created, Fault) else None
                 job_id, kind = ("", fault.kind) if fault else (str(created), "created")
                 source.record.of_list(key.value, job_id, work.addresses, request, reply, kind)
+            source.settle(created if isinstance(created, Fault) else None)
+            settled = True
             if isinstance(created, Fault):
                 spent = created.kind in PERHAPS_BILLED
-                source.settle(created)
                 if created.kind is FaultKind.DEAD_KEY:
                     source.keys.refused(key)
                 await self._not_created(source, given, created)
@@ -155,7 +160,8 @@ class VendorLists:
         finally:
             if not spent:
                 self._budgets.give_back(work.paying, price)
-        source.settle(None)
+            if not settled:
+                source.circuit.left()
         extra = {"source": source.name, "addresses": len(work.addresses)}
         log.info("a list was given away", extra=extra)
         try:
@@ -170,7 +176,7 @@ class VendorLists:
         pause_s = fault.retry_after_s or NO_LISTS_FOR_S
         self._no_lists_until[source.name] = self._monotonic() + pause_s
         if fault.kind in PERHAPS_CREATED:
-            await self._records.over(given)
+            await self._records.lost(given)
         else:
             await self._records.forget(given)
 
@@ -180,8 +186,6 @@ class VendorLists:
         """Poll it and hear its rows; False if nobody knows whether it was created."""
         if given.job_id is None:
             return False
-        if given.over:
-            return True
         keys = source.keys.keys
         # of the same account, if the one that created it is gone
         key = next((key for key in keys if hash_of(key.value) == given.key_hash), keys[0])
@@ -189,11 +193,6 @@ class VendorLists:
         why = await following.run(self._clock, self._rng, given.created_at + source.list_deadline_s)
         if why is not None:
             log.warning("a list was given up", extra={"source": source.name, "why": why})
-        try:
-            await self._records.over(given)
-        except StoreError as exc:
-            # it is fetched once more then, which costs nothing
-            log.warning("the end of a list is not noted", extra={"why": str(exc)})
         return True
 
     async def send(self, source: UpstreamSource, request: UpstreamRequest) -> UpstreamReply | Fault:

@@ -172,6 +172,7 @@ batch_chunks = Table(
     metadata,
     Column("batch_id", Integer, primary_key=True),
     Column("number", Integer, primary_key=True),
+    Column("origin", Integer),  # number of the piece that it was put off from; null: its own
     Column("positions", LargeBinary, nullable=False),  # 4 bytes each; none: prepare the batch
     Column("attempt", SmallInteger, nullable=False),  # how often it was put off
     Column("due_at", Float, nullable=False),
@@ -183,13 +184,13 @@ vendor_lists = Table(
     "vendor_lists",
     metadata,
     Column("batch_id", Integer, primary_key=True),
-    Column("number", Integer, primary_key=True),  # of the piece of work
+    Column("origin", Integer, primary_key=True),  # of the piece of work
     Column("source", String(64), primary_key=True),
     Column("part", Integer, primary_key=True),
     Column("key_hash", LargeBinary(8), nullable=False),  # which of the upstream's keys owns it
     Column("job_id", String(200)),  # null: being created, or nobody knows whether it was
     Column("created_at", Float, nullable=False),
-    Column("over", Boolean, nullable=False),  # fetched, or given up
+    Column("lost", Boolean, nullable=False),  # nobody will ever know
     sqlite_with_rowid=False,
 )
 """Pieces of work that an upstream was given as a list of its own: never twice."""

@@ -299,6 +299,29 @@ async def test_a_vendor_that_dies_is_given_up() -> None:
         assert (await here.job(caller)).state is JobState.COMPLETED
 
 
+async def test_a_list_that_was_given_up_is_gone_on_with_when_its_vendor_is_back() -> None:
+    circuit = {"pause_s": 0.05, "max_pause_s": 0.1}
+    async with (
+        vendor(polls_until_done=10**6) as v,
+        bench(settings_for([v], circuit=circuit)) as here,
+    ):
+        caller = await here.submit()
+        working = asyncio.create_task(here.desk.drain())
+        v.poll_mood = v.mood = Mood.RESET
+        await v.poll()
+        await v.poll()
+        here.clock.now += LOST_AFTER_S + 1
+        await working
+        assert (await here.job(caller)).done == 0
+        v.poll_mood, v.mood, v.polls_until_done = Mood.GOOD, Mood.GOOD, 0
+        v.asked.clear()
+        here.clock.now += 400
+        await here.desk.drain()
+        assert (await here.job(caller)).state is JobState.COMPLETED
+        assert len(v.created) == 1
+        assert not v.asked
+
+
 async def test_a_vendor_that_stumbles_is_not() -> None:
     async with (
         vendor(polls_until_done=3, poll_mood=Mood.UNAVAILABLE, retry_after_s=0) as v,
