@@ -128,7 +128,9 @@ class Verdicts:
         address = verification.address
         expires_at = self._clock() + ttl_s
         # without the transcript, which is most of an answer's size and is about that one time
-        evidence = replace(verification.evidence, transcript=())
+        evidence = verification.evidence
+        if evidence.transcript:
+            evidence = replace(evidence, transcript=())
         as_known = replace(verification, evidence=evidence, cached=True)
         if at_hand:
             self._known[address.normalized, verification.checks, shares] = (as_known, expires_at)
