@@ -163,7 +163,11 @@ class Policy:
             evidence = answer.evidence
             if additions is not None and answer.source != LOCAL_SOURCE:
                 tells = next(s.tells for s in route.sources if s.name == answer.source)
-                own = next((v.evidence for v in trail.answers if v.source == LOCAL_SOURCE), None)
+                own = None
+                if len(trail.answers) > 1:
+                    own = next(
+                        (v.evidence for v in trail.answers if v.source == LOCAL_SOURCE), None
+                    )
                 left_s = trail.give_up_at - self._clock()
                 evidence = await additions.to(answer, tells, own, left_s)
         finally:
