@@ -35,6 +35,7 @@ from engine.model import (
     Verification,
 )
 from engine.mx import Route, addresses, locate
+from engine.pacing import AT_THE_DOOR
 from engine.providers import provider_of
 from engine.score import score
 from engine.spf_dmarc import has_dmarc, has_spf
@@ -403,13 +404,24 @@ class _Domain:
             self._call.failed(exc)
             return
         smtp = found.evidence.smtp
-        if smtp is not None and smtp.meaning in _SAYS_NOTHING:
+        if smtp is not None and self._is_shut_out(smtp):
+            self._bulk.sick.put(self._domain, found.evidence, SICK_FOR_S)
+        elif smtp is not None and smtp.meaning in _SAYS_NOTHING:
             self._silent += 1
             if smtp.stage is not Stage.RCPT or self._silent >= SILENT_IN_A_ROW:
                 self._bulk.sick.put(self._domain, found.evidence, SICK_FOR_S)
         else:
             self._silent = 0
         self._call.answer(asked.place, found)
+
+    def _is_shut_out(self, smtp: Smtp) -> bool:
+        """Whether the next address would be turned away at the door as well."""
+        return (
+            smtp.meaning is Meaning.THROTTLED
+            and smtp.stage in AT_THE_DOOR
+            and smtp.host is not None
+            and self._bulk.means.pacer.is_shut(operator_of(smtp.host))
+        )
 
     def _tell(self, asked: Asked, evidence: Evidence) -> None:
         evidence = _listed(asked.address, replace(evidence, person=None, transcript=()))

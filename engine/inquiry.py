@@ -46,6 +46,8 @@ MAX_THROTTLED_RETRIES = 2
 THROTTLED_PAUSE_S = 1.0
 GREYLIST_MARGIN_S = 0.1
 """Added to a stated delay: the server's clock counts whole seconds."""
+NO_TURN = "our-own-limit"
+"""Stands for the rule of a reply where our own pace left no time for a connection."""
 LEAST_USEFUL_S = 0.2
 """With less than this left of the deadline no further host is dialled."""
 CATCH_ALL_TTL_S = 3600.0
@@ -174,6 +176,10 @@ class _Visit:
     note: str | None = None
     """What stands in the evidence where there was no reply."""
 
+    @property
+    def had_no_turn(self) -> bool:
+        return self.said.reading.rule == NO_TURN
+
 
 def operator_of(host: str) -> str:
     """Whose mail host it is, for counting connections: a known provider's, or its own."""
@@ -208,9 +214,14 @@ class Inquiry:
         """What the hosts say. Never raises for what a host does."""
         greylist_pauses_s = list(self._limits.greylist_pauses_s)
         throttled = 0
+        heard: Finding | None = None
         while True:
             visits = await self._round()
-            last = min(visits, key=lambda visit: WEIGHT.index(visit.meaning))
+            last = min(visits, key=lambda visit: (WEIGHT.index(visit.meaning), visit.had_no_turn))
+            if last.had_no_turn:
+                # Nor would there be one after a pause; and what was said before tells more.
+                return heard or _finding(visits, last)
+            heard = _finding(visits, last)
             stated_s = last.said.reading.retry_after_s
             pause_s: float | None = None
             if last.meaning is Meaning.GREYLISTED and greylist_pauses_s:
@@ -220,7 +231,7 @@ class Inquiry:
                 pause_s = THROTTLED_PAUSE_S * 2**throttled if stated_s is None else stated_s
                 throttled += 1
             if pause_s is None or pause_s + LEAST_USEFUL_S > self._deadline.left_s:
-                return _finding(visits, last)
+                return heard
             self._say(last.target.host, f"waiting {pause_s:.1f} s, then asking again")
             await asyncio.sleep(pause_s)
 
@@ -263,6 +274,11 @@ class Inquiry:
             return _unasked(target, Meaning.NOT_ALLOWED, "not-global")
         operator = operator_of(target.host)
         pacer = self._means.pacer
+        if pacer.wait_s(operator) > self._share_s(is_last) or (
+            self._limits.listed and pacer.is_shut(operator)
+        ):
+            self._say(target.host, "no connection before the deadline")
+            return _unasked(target, Meaning.THROTTLED, NO_TURN)
         try:
             async with (
                 asyncio.timeout(self._share_s(is_last)) as waiting,
@@ -276,9 +292,9 @@ class Inquiry:
                 visit = await self._converse(target, is_last, operator)
         except TimeoutError:
             self._say(target.host, "no free connection in time")
-            return _unasked(target, Meaning.THROTTLED, "our-own-limit")
+            return _unasked(target, Meaning.THROTTLED, NO_TURN)
         if visit.meaning is Meaning.THROTTLED:
-            pacer.complained(operator, visit.said.reading.retry_after_s)
+            pacer.complained(operator, visit.said.reading.retry_after_s, visit.said.stage)
         elif visit.greeted:
             pacer.went_well(operator)
         self._note(visit)

@@ -189,6 +189,9 @@ class Lane:
     async def _work(self) -> None:
         try:
             while await self._has_work():
+                if self._means.pacer.is_shut(self._operator):
+                    self._give_up()
+                    break
                 async with self._means.pacer.slot(self._operator, patient=True), self._places:
                     if self._queue and not await self._visit():
                         break
@@ -231,7 +234,7 @@ class Lane:
         throttled = said.meaning is Meaning.THROTTLED
         if throttled:
             self._throttled += 1
-            self._means.pacer.complained(self._operator, said.reading.retry_after_s)
+            self._means.pacer.complained(self._operator, said.reading.retry_after_s, said.stage)
         if self._staff > 1:
             return False  # the others have a connection, or will come here too
         if throttled and self._spoken_to and self._throttled <= MOST_THROTTLED:

@@ -15,8 +15,14 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+from engine.model import Stage
+
 FIRST_SPACING_S = 1.0
 MAX_SPACING_S = 60.0
+TURNED_AWAY_IN_A_ROW = 3
+"""Attempts that came to nothing, each after a pause for the one before."""
+AT_THE_DOOR = frozenset({Stage.CONNECT, Stage.BANNER})
+"""Where a host complains that has not heard us yet."""
 MAX_GATES = 10_000
 """Operators remembered at a time; the quiet ones are forgotten first."""
 
@@ -27,6 +33,9 @@ class _Gate:
     active: int = 0
     spacing_s: float = 0.0
     not_before: float = 0.0
+    turned_away: int = 0
+    """Attempts in a row; those at the same time are one."""
+    turned_away_until: float = 0.0
     singles: deque[asyncio.Future[None]] = field(default_factory=deque)
     listed: deque[asyncio.Future[None]] = field(default_factory=deque)
     patient: deque[asyncio.Future[None]] = field(default_factory=deque)
@@ -61,6 +70,15 @@ class Pacer:
         gate = self._gates.get(operator)
         return 0.0 if gate is None else max(0.0, gate.not_before - self._clock())
 
+    def is_shut(self, operator: str) -> bool:
+        """Whether `operator` turned us away again and again, and may not be called on yet."""
+        gate = self._gates.get(operator)
+        return (
+            gate is not None
+            and gate.turned_away >= TURNED_AWAY_IN_A_ROW
+            and gate.not_before > self._clock()
+        )
+
     def wanted(self, operator: str) -> bool:
         """Whether somebody who is not patient waits for a slot of `operator`."""
         gate = self._gates.get(operator)
@@ -89,19 +107,28 @@ class Pacer:
             gate.active -= 1
             self._wake(gate)
 
-    def complained(self, operator: str, retry_after_s: float | None = None) -> None:
-        """The operator said that we are too fast: halve, and space out."""
+    def complained(
+        self, operator: str, retry_after_s: float | None = None, stage: Stage = Stage.RCPT
+    ) -> None:
+        """The operator said at `stage` that we are too fast: halve, and space out."""
         gate = self._gate(operator)
         gate.limit = max(1.0, gate.limit / 2)
         gate.spacing_s = min(MAX_SPACING_S, max(FIRST_SPACING_S, gate.spacing_s * 2))
         pause_s = min(MAX_SPACING_S, retry_after_s or gate.spacing_s)
-        gate.not_before = max(gate.not_before, self._clock() + pause_s)
+        now = self._clock()
+        gate.not_before = max(gate.not_before, now + pause_s)
+        if stage not in AT_THE_DOOR:
+            gate.turned_away = 0
+        elif now >= gate.turned_away_until:
+            gate.turned_away += 1
+            gate.turned_away_until = now + pause_s / 2  # timers may go off a little early
 
     def went_well(self, operator: str) -> None:
         """A conversation without complaint: a little more room, until all is as before."""
         gate = self._gates.get(operator)
         if gate is None:
             return
+        gate.turned_away = 0
         gate.limit = min(self._most, gate.limit + 1 / max(1.0, gate.limit))
         gate.spacing_s = 0.0 if gate.spacing_s <= FIRST_SPACING_S else gate.spacing_s / 2
         self._wake(gate)

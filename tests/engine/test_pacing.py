@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 
+from engine.model import Stage
 from engine.pacing import FIRST_SPACING_S, MAX_GATES, MAX_SPACING_S, Pacer
 from tests.fakes.clock import Clock
 
@@ -136,6 +137,39 @@ def test_each_complaint_doubles_the_pause_up_to_a_bound(complaints: int, pause_s
     for _ in range(complaints):
         pacer.complained("operator")
     assert pacer.wait_s("operator") == pause_s <= MAX_SPACING_S
+
+
+@pytest.mark.parametrize(
+    ("events", "shut"),
+    [
+        ("b b b", True),
+        ("b b", False),
+        ("bb bb", False),  # at the same time, they are one
+        ("bbbb", False),
+        ("c b c", True),
+        ("b b r b", False),  # it heard us in between
+        ("b b w b", False),
+        ("b b b ", False),  # it may be called on again
+        ("b b b  b", True),
+        ("b b b  w", False),
+    ],
+)
+def test_who_turns_us_away_after_every_pause_is_shut_until_the_next(
+    events: str, shut: bool
+) -> None:
+    """b, c, r: complaints at the banner, when connecting, at RCPT; w: success; blank: a pause."""
+    clock = Clock()
+    pacer = Pacer(4, clock)
+    stages = {"b": Stage.BANNER, "c": Stage.CONNECT, "r": Stage.RCPT}
+    for event in events:
+        if event == " ":
+            clock.now += pacer.wait_s("operator")
+        elif event == "w":
+            pacer.went_well("operator")
+        else:
+            pacer.complained("operator", stage=stages[event])
+    assert pacer.is_shut("operator") == shut
+    assert not pacer.is_shut("stranger")
 
 
 def test_a_stated_delay_is_kept_within_the_bound() -> None:

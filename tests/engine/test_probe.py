@@ -414,6 +414,15 @@ async def test_greylisting_beyond_the_deadline_is_told() -> None:
     assert answer.duration_s < 1
 
 
+async def test_no_turn_before_the_deadline_is_told_at_once() -> None:
+    async with world({A: Script(banner="421 4.3.2 busy")}) as there:
+        await there.engine.verify("user@a.test", deadline_s=0.5)
+        answer = await there.engine.verify("user@a.test", deadline_s=0.5)
+        assert answer.reason is Reason.UNAVAILABLE_SMTP
+        assert answer.evidence.transcript[-1].said == "no connection before the deadline"
+        assert there.smtp.seen[A].connections == 1
+
+
 async def test_a_host_that_is_busy_for_a_moment_is_asked_again() -> None:
     answer, smtp = await verify({A: rcpt(("^user@", ["421 4.7.0 busy", "250 Ok"]))})
     assert answer.verdict is Verdict.DELIVERABLE
