@@ -109,4 +109,10 @@ class _Socket(asyncio.DatagramProtocol):
             answer.set_result(reply)
 
     def error_received(self, exc: Exception) -> None:
-        """A server that starts again refuses what it will answer soon: the caller's wait ends."""
+        """Nothing to do: a server that starts again refuses now, and answers the next question.
+
+        Who waits goes on waiting; else a list would be through before the server is back.
+        """
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.is_used_up = True

@@ -45,9 +45,9 @@ class Puppet(asyncio.DatagramProtocol):
 
 
 @contextlib.asynccontextmanager
-async def puppet(host: str = "127.0.0.1") -> AsyncIterator[Puppet]:
+async def puppet(host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[Puppet]:
     loop = asyncio.get_running_loop()
-    transport, server = await loop.create_datagram_endpoint(Puppet, local_addr=(host, 0))
+    transport, server = await loop.create_datagram_endpoint(Puppet, local_addr=(host, port))
     try:
         yield server
     finally:
@@ -236,13 +236,18 @@ async def test_an_odd_response_is_handed_on_as_dnspython_reads_it() -> None:
     assert found.rcode() == dns.rcode.SERVFAIL
 
 
-async def test_a_port_where_nobody_listens_is_waited_at() -> None:
-    """Whoever starts again there answers the next question; the wait keeps lists from rushing."""
+async def test_a_server_that_starts_again_is_waited_for() -> None:
     async with puppet() as server:
-        gone = server.address
-    async with asking(UdpServer(*gone, random.Random(1)), "a.test", "b.test") as tasks:
-        done, waiting = await asyncio.wait(tasks, timeout=0.05)
-    assert (len(done), len(waiting)) == (0, 2)
+        address = server.address
+    udp = UdpServer(*address, random.Random(1))
+    async with asking(udp, "a.test") as (refused,):
+        await asyncio.wait([refused], timeout=0.05)
+        async with puppet(*address) as server, asking(udp, "b.test") as (task,):
+            ((asked, asker),) = await server.take(1)
+            server.transport.sendto(answer(asked, "192.0.2.2"), asker)
+            found = await asyncio.wait_for(task, 5)
+        assert not refused.done()
+    assert cast(Outcome, found).records == ("192.0.2.2",)
 
 
 async def test_a_server_that_cannot_be_reached_is_an_error() -> None:
