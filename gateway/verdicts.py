@@ -14,14 +14,11 @@ from dataclasses import replace
 from itertools import product
 from typing import Protocol
 
-from cachetools import TLRUCache
-
 from adapters.dialect import Problem, ProblemKind
 from engine.model import Address, Checks, Verdict, Verification
+from gateway.at_hand import AtHand
 from gateway.names import named
 
-MAX_KNOWN = 100_000
-"""Answers kept; the least recently used go first."""
 MAX_IN_FLIGHT = 2_000
 """Questions in flight; one more is turned away as `UNAVAILABLE`."""
 
@@ -72,9 +69,7 @@ class Verdicts:
         renewed."""
         self._verifier = verifier
         self._clock = clock
-        self._known: TLRUCache[_Key, tuple[Verification, float]] = TLRUCache(
-            MAX_KNOWN, ttu=lambda _, entry, __: entry[1] + stale_s, timer=clock
-        )
+        self._known = AtHand(clock, stale_s=stale_s)
         self._ttl_s = ttl_s
         self._kept = kept
         self._max_in_flight = max_in_flight
@@ -133,7 +128,8 @@ class Verdicts:
             evidence = replace(evidence, transcript=())
         as_known = replace(verification, evidence=evidence, cached=True)
         if at_hand:
-            self._known[address.normalized, verification.checks, shares] = (as_known, expires_at)
+            key = (address.normalized, verification.checks, shares)
+            self._known.keep(key, as_known, expires_at)
         # what is wrong with an address is seen again for nothing
         if self._kept is not None and address.valid:
             self._kept.keep(shares, verification, expires_at)
@@ -188,7 +184,7 @@ class Verdicts:
         if found is None:
             return None
         as_known = named(found[0])
-        self._known[address.normalized, as_known.checks, shares] = (as_known, found[1])
+        self._known.keep((address.normalized, as_known.checks, shares), as_known, found[1])
         return as_known
 
     async def _stored(
