@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from adapters.dialect import Dialect
+from adapters.sender import Place, Sender, tls_context
 from gateway.batches.verifier import BulkVerifier
 from gateway.policy.budgets import Budgets, Cap, micros
 from gateway.policy.bulk import BulkPolicy
@@ -106,9 +107,6 @@ async def open_upstreams(
     if not settings.upstreams:
         yield ()
         return
-    # a third of a second that a server without upstreams need not spend
-    from adapters.sender import Place, Sender, tls_context
-
     by_name = {dialect.name: dialect for dialect in dialects}
     rules = CircuitRules(**settings.circuit.model_dump())
     secure = any(told.base_url.startswith("https:") for told in settings.upstreams)
