@@ -274,9 +274,13 @@ class Inquiry:
             return _unasked(target, Meaning.NOT_ALLOWED, "not-global")
         operator = operator_of(target.host)
         pacer = self._means.pacer
-        if pacer.wait_s(operator) > self._share_s(is_last) or (
-            self._limits.listed and pacer.is_shut(operator)
-        ):
+        # A list has time: it gives up only those who never have any for it.
+        vain = (
+            pacer.is_shut(operator)
+            if self._limits.listed
+            else pacer.wait_s(operator) > self._share_s(is_last)
+        )
+        if vain:
             self._say(target.host, "no connection before the deadline")
             return _unasked(target, Meaning.THROTTLED, NO_TURN)
         try:

@@ -19,8 +19,9 @@ from engine.model import Stage
 
 FIRST_SPACING_S = 1.0
 MAX_SPACING_S = 60.0
-TURNED_AWAY_IN_A_ROW = 3
-"""Attempts that came to nothing, each after a pause for the one before."""
+TURNED_AWAY_IN_A_ROW, TURNED_AWAY_AFTER_ALL = 3, 6
+"""Attempts that came to nothing, each after a pause for the one before; the latter where we were
+let in before, so that what is over in a minute costs a list nothing."""
 AT_THE_DOOR = frozenset({Stage.CONNECT, Stage.BANNER})
 """Where a host complains that has not heard us yet."""
 MAX_GATES = 10_000
@@ -33,8 +34,10 @@ class _Gate:
     active: int = 0
     spacing_s: float = 0.0
     not_before: float = 0.0
+    let_in: bool = False
+    """Whether any conversation went well."""
     turned_away: int = 0
-    """Attempts in a row; those at the same time are one."""
+    """Attempts in a row."""
     turned_away_until: float = 0.0
     singles: deque[asyncio.Future[None]] = field(default_factory=deque)
     listed: deque[asyncio.Future[None]] = field(default_factory=deque)
@@ -73,11 +76,10 @@ class Pacer:
     def is_shut(self, operator: str) -> bool:
         """Whether `operator` turned us away again and again, and may not be called on yet."""
         gate = self._gates.get(operator)
-        return (
-            gate is not None
-            and gate.turned_away >= TURNED_AWAY_IN_A_ROW
-            and gate.not_before > self._clock()
-        )
+        if gate is None or gate.not_before <= self._clock():
+            return False
+        enough = TURNED_AWAY_AFTER_ALL if gate.let_in else TURNED_AWAY_IN_A_ROW
+        return gate.turned_away >= enough
 
     def wanted(self, operator: str) -> bool:
         """Whether somebody who is not patient waits for a slot of `operator`."""
@@ -113,22 +115,24 @@ class Pacer:
         """The operator said at `stage` that we are too fast: halve, and space out."""
         gate = self._gate(operator)
         gate.limit = max(1.0, gate.limit / 2)
+        now = self._clock()
+        if stage in AT_THE_DOOR and now < gate.turned_away_until:
+            return  # several came at the same time: that is one attempt
         gate.spacing_s = min(MAX_SPACING_S, max(FIRST_SPACING_S, gate.spacing_s * 2))
         pause_s = min(MAX_SPACING_S, retry_after_s or gate.spacing_s)
-        now = self._clock()
         gate.not_before = max(gate.not_before, now + pause_s)
-        if stage not in AT_THE_DOOR:
-            gate.turned_away = 0
-        elif now >= gate.turned_away_until:
+        if stage in AT_THE_DOOR:
             gate.turned_away += 1
             gate.turned_away_until = now + pause_s / 2  # timers may go off a little early
+        else:
+            gate.turned_away = 0
 
     def went_well(self, operator: str) -> None:
         """A conversation without complaint: a little more room, until all is as before."""
         gate = self._gates.get(operator)
         if gate is None:
             return
-        gate.turned_away = 0
+        gate.let_in, gate.turned_away = True, 0
         gate.limit = min(self._most, gate.limit + 1 / max(1.0, gate.limit))
         gate.spacing_s = 0.0 if gate.spacing_s <= FIRST_SPACING_S else gate.spacing_s / 2
         self._wake(gate)

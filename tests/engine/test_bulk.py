@@ -240,16 +240,13 @@ async def test_a_dead_domain_is_tried_for_one_address_alone() -> None:
         assert there.smtp.seen[A].connections <= 3
 
 
-async def test_a_host_that_turns_everybody_away_does_not_hold_its_domains_back() -> None:
-    zone = {domain: {"MX": ["10 mx.test."]} for domain in ("a.test", "b.test")}
-    zone["mx.test"] = {"A": [A]}
-    async with world({A: Script(banner="421 4.3.2 busy")}, zone) as there:
-        answers = await many(there, at("a.test", *PEOPLE) + at("b.test", *PEOPLE))
+async def test_a_host_that_turns_everybody_away_does_not_hold_its_list_back() -> None:
+    async with world({A: Script(banner="421 4.3.2 busy")}) as there:
+        answers = await many(there, at("a.test", *PEOPLE))
         assert {answer.reason for answer in answers} == {Reason.UNAVAILABLE_SMTP}
         assert {answer.verdict for answer in answers} == {Verdict.UNKNOWN}
-        said = {answer.evidence.smtp.text for answer in answers if answer.evidence.smtp}
-        assert "4.3.2 busy" in str(said)
-        assert there.smtp.seen[A].connections < 12
+        assert {answer.evidence.smtp.code for answer in answers if answer.evidence.smtp} == {421}
+        assert there.smtp.seen[A].connections <= 4
 
 
 async def test_a_domain_whose_host_falls_silent_is_left_after_some_addresses() -> None:

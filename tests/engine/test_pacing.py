@@ -152,6 +152,8 @@ def test_each_complaint_doubles_the_pause_up_to_a_bound(complaints: int, pause_s
         ("b b b ", False),  # it may be called on again
         ("b b b  b", True),
         ("b b b  w", False),
+        ("b w b b b b b", False),  # it let us in before, and may do so soon
+        ("b w b b b b b b", True),
     ],
 )
 def test_who_turns_us_away_after_every_pause_is_shut_until_the_next(
