@@ -157,6 +157,7 @@ class Service:
                 with contextlib.suppress(Problem):
                     self._verdicts.find_out(address, op.checks, asking, shares=shares, refresh=True)
             return Answer(verification, verification.source, 0, f"hit; ttl={ttl_s}")
+        shared = self._verdicts.being_found_out(address, op.checks, shares, refresh=op.refresh)
         task = self._verdicts.find_out(
             address, op.checks, asking, shares=shares, refresh=op.refresh
         )
@@ -169,6 +170,9 @@ class Service:
             verification = replace(verification, address=address)
             return Answer(verification, verification.source, 0, "hit; detail=stored")
         status = "fwd=request; stored" if op.refresh else "fwd=miss; stored"
+        if shared:
+            status += "; collapsed"
+            verification = replace(verification, address=address)
         asked = sum(attempt.asked for attempt in verification.attempts)
         return Answer(verification, verification.source, asked, status)
 

@@ -134,6 +134,12 @@ class Verdicts:
         if self._kept is not None and address.valid:
             self._kept.keep(shares, verification, expires_at)
 
+    def being_found_out(
+        self, address: Address, checks: Checks, shares: str = "", *, refresh: bool = False
+    ) -> bool:
+        """Whether somebody has asked this already, and `find_out` would share the answer."""
+        return ((address.normalized, checks, shares), refresh) in self._in_flight
+
     def find_out(
         self,
         address: Address,

@@ -51,6 +51,8 @@ PATIENCE_S = 5.0
 """How long a request waits altogether for sources that have to rest."""
 FIRST_BACKOFF_S = 0.1
 """Before a source that could not be reached is asked again; doubles each time."""
+MOST_RETRY_AFTER_S = 300.0
+"""What a client is told at most, however long all sources rest: an operator may mend it."""
 LEAST_S = 0.05
 """With less time left nobody is asked any more."""
 OUTRUN = "outrun"
@@ -190,7 +192,7 @@ class Policy:
                 return best(trail.answers)
             waiting = [source for source in waiting if source in again and not source.out_of_use]
             left_s = trail.give_up_at - self._clock()
-            soonest_s = min((source.ready_in_s for source in waiting), default=0.0)
+            soonest_s = _soonest_s(waiting or trail.route.sources)
             pause_s = max(soonest_s, backoff_s) * self._rng.uniform(1.0, 1.3)
             if not waiting or pause_s > min(patience_s, left_s - LEAST_S):
                 raise self._no_answer(trail, soonest_s)
@@ -331,8 +333,7 @@ class Policy:
                 break
             _, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
         if not trail.answers:
-            soonest_s = min((s.ready_in_s for s in route.sources), default=0.0)
-            raise self._no_answer(trail, soonest_s)
+            raise self._no_answer(trail, _soonest_s(route.sources))
         return _disagreement(trail.answers)
 
     def _start(self, trail: _Trail, source: Source, wait_s: float) -> asyncio.Task[Finding]:
@@ -419,6 +420,11 @@ class _Trail:
         attempt = Attempt(source.name, why, asked=False)
         if attempt not in self.attempts:
             self.attempts.append(attempt)
+
+
+def _soonest_s(sources: Sequence[Source]) -> float:
+    """Until one of them may be asked; a client needs not wait longer to try again."""
+    return min(min((source.ready_in_s for source in sources), default=0.0), MOST_RETRY_AFTER_S)
 
 
 def _attempt(source: Source, finding: Finding | None, seconds: float, billed: bool) -> Attempt:

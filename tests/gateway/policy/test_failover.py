@@ -80,7 +80,8 @@ async def test_no_client_request_fails_while_one_source_lives(
         for _ in range(20):
             group.create_task(client())
     assert sources.total() == 200
-    assert sources["v0"] >= 60
+    # all but those that were under way when it turned bad
+    assert sources["v0"] > 60 - 20
     if mood in (Mood.ERROR, Mood.RESET, Mood.HALF, Mood.GARBAGE, Mood.UNAVAILABLE):
         # five failures open the circuit; what was under way then still fails
         assert bad.asked[GOOD_KEY] - sources["v0"] <= 25
@@ -258,3 +259,26 @@ async def test_one_question_in_flight_is_asked_once(stack: AsyncExitStack) -> No
     )
     assert {reply.status_code for reply in replies} == {200}
     assert one.asked[GOOD_KEY] == 1
+
+
+async def test_equal_questions_at_a_time_are_asked_once() -> None:
+    async with (
+        vendor(BY_NAME["emailable"], mood=Mood.SLOW) as one,
+        front(settings_for([one])) as here,
+    ):
+        replies = await asyncio.gather(*(here.ask(f"bob@{name}") for name in ("b.test", "B.TEST")))
+        assert one.asked.total() == 1
+    first, second = replies
+    assert first.headers["cache-status"] == "veriplex; fwd=miss; stored"
+    assert second.headers["cache-status"] == "veriplex; fwd=miss; stored; collapsed"
+    assert second.json()["address"] == "bob@B.TEST"
+
+
+async def test_a_client_is_told_when_to_come_back_while_all_sources_rest() -> None:
+    async with (
+        vendor(BY_NAME["emailable"], keys=set()) as one,
+        front(settings_for([one])) as here,
+    ):
+        reply = await here.verify("generic", "a@b.test")
+        assert reply.status_code == 503
+        assert int(reply.headers["retry-after"]) == 300
