@@ -33,6 +33,8 @@ MOST_ADDRESSES = 8_000
 nobody waits for a single verification; half of it beside one, a third beside two, and so on."""
 MOST_PIECES = 64
 """Under way at all."""
+WAITING_SHARE = 1 / 16
+"""Of a piece of work that waits for somebody else to do it, in these two bounds."""
 WRITE_EVERY_S = 0.5
 """How long an answer may wait to be written."""
 RENEW_EVERY_S = 5.0
@@ -78,7 +80,8 @@ class Runner:
         self._clock = clock
         self._monotonic = monotonic
         self._finished = finished
-        self._addresses = 0
+        self._load = 0.0
+        self._addresses = 0.0
         self._pieces: Counter[int] = Counter()
         self._wake = asyncio.Event()
         self._stopped: asyncio.Future[None] | None = None
@@ -102,7 +105,7 @@ class Runner:
     async def drain(self) -> None:
         """Do everything that is due, one piece after the other."""
         while (claim := await self._queue.claim(self._holder)) is not None:
-            await self._work(claim)
+            await self._work(claim, self._choose(claim))
 
     # -- claiming ------------------------------------------------------------------------
 
@@ -112,9 +115,9 @@ class Runner:
                 self._wake.clear()
                 try:
                     while not stopped.done() and (claim := await self._next()) is not None:
-                        self._addresses += len(claim.items)
-                        self._pieces[claim.batch_id] += 1
-                        group.create_task(self._accounted(claim))
+                        chosen = self._choose(claim)
+                        self._take_on(claim, chosen, 1)
+                        group.create_task(self._accounted(claim, chosen))
                 except StoreError as exc:
                     log.warning("no work can be claimed", extra={"why": str(exc)})
                     await asyncio.wait({stopped}, timeout=PAUSE_S)
@@ -126,7 +129,7 @@ class Runner:
                         await self._wake.wait()
 
     async def _next(self) -> Claim | None:
-        if self._pieces.total() >= MOST_PIECES:
+        if self._load >= MOST_PIECES:
             return None
         most = MOST_ADDRESSES // (1 + self._verdicts.in_flight)
         busy = tuple(self._pieces) if self._addresses >= most else ()
@@ -138,11 +141,20 @@ class Runner:
         except StoreError:
             return PAUSE_S
         left_s = POLL_S if due_at is None else due_at - self._clock()
-        return min(max(left_s, 0.01), POLL_S) if self._pieces.total() < MOST_PIECES else POLL_S
+        return min(max(left_s, 0.01), POLL_S) if self._load < MOST_PIECES else POLL_S
 
-    async def _accounted(self, claim: Claim) -> None:
+    def _take_on(self, claim: Claim, chosen: Chosen, sign: int) -> None:
+        """Count a piece of work, or count it off (-1)."""
+        share = WAITING_SHARE if chosen.waits else 1.0
+        self._load += sign * share
+        self._addresses += sign * share * len(claim.items)
+        self._pieces[claim.batch_id] += sign
+        if not self._pieces[claim.batch_id]:
+            del self._pieces[claim.batch_id]
+
+    async def _accounted(self, claim: Claim, chosen: Chosen) -> None:
         try:
-            await self._work(claim)
+            await self._work(claim, chosen)
         except StoreError as exc:
             # the lease runs out, and what was not written is done anew
             log.warning(
@@ -152,20 +164,17 @@ class Runner:
         except Exception:
             log.exception("a piece of a batch failed", extra={"batch": claim.batch_id})
         finally:
-            self._addresses -= len(claim.items)
-            self._pieces[claim.batch_id] -= 1
-            if not self._pieces[claim.batch_id]:
-                del self._pieces[claim.batch_id]
+            self._take_on(claim, chosen, -1)
             self._wake.set()
 
     # -- working -------------------------------------------------------------------------
 
-    async def _work(self, claim: Claim) -> None:
+    async def _work(self, claim: Claim, chosen: Chosen) -> None:
         if claim.prepares:
             await self._queue.prepare(claim)
             self.wake()
             return
-        work = _Work(claim, self._choose(claim))
+        work = _Work(claim, chosen)
         verifying = asyncio.create_task(self._verify(work))
         renewed_at = self._monotonic()
         ends: set[asyncio.Future[None]] = {verifying}

@@ -47,14 +47,16 @@ class Chosen:
     verifier: BulkVerifier
     shares: str = ""
     """Whose kept answers may serve it (`gateway.verdicts`)."""
+    waits: bool = False
+    """Whether others do the work, so that much may be under way."""
 
 
 Choose = Callable[[Claim], Chosen]
 
 
-def always(verifier: BulkVerifier) -> Choose:
+def always(verifier: BulkVerifier, *, waits: bool = False) -> Choose:
     """One verifier for everything."""
-    chosen = Chosen(verifier)
+    chosen = Chosen(verifier, waits=waits)
     return lambda _: chosen
 
 

@@ -34,6 +34,8 @@ from gateway.settings import LOCAL_SOURCE, Completion, Strategy
 
 log = logging.getLogger(__name__)
 
+SINGLES_AT_ONCE = 200
+"""Of all batches: more would only wait for the upstreams' connections, and time out there."""
 LEAST_WAIT_S = 5.0
 """Before what nobody answered is asked again."""
 
@@ -52,23 +54,29 @@ class BulkPolicy:
         rng: random.Random,
     ) -> None:
         """`retries`: how often a greylisted address of a batch is asked about again."""
-        self._means = _Means(policy, engine, lists, clock, rng)
+        self._means = _Means(policy, engine, lists, clock, rng, asyncio.Semaphore(SINGLES_AT_ONCE))
         self._retries = retries
 
     def choose(self, claim: Claim) -> Chosen:
         """By the route of the key that the batch came with."""
         route, key = self._means.policy.route_of(claim.key_id, claim.key_label)
-        if [source.name for source in route.sources] == [LOCAL_SOURCE]:
+        names = [source.name for source in route.sources]
+        if names == [LOCAL_SOURCE]:
             return Chosen(self._means.engine, route.name)
         piece = Piece(claim.batch_id, claim.origin)
         patient = claim.retries and claim.attempt < self._retries
-        return Chosen(_Asking(self._means, route, key, piece, patient), route.name)
+        asking = _Asking(self._means, route, key, piece, patient)
+        return Chosen(asking, route.name, waits=self._list_size(route) > 0)
 
     def piece_size(self, caller: Caller) -> int:
         """How many addresses of a caller make a piece of work: one list of the first source."""
         route, _ = self._means.policy.route_of(caller.key_id, caller.key_label)
+        return self._list_size(route) or CHUNK
+
+    @staticmethod
+    def _list_size(route: Route) -> int:
         first = route.sources[0]
-        return (first.list_size if isinstance(first, UpstreamSource) else 0) or CHUNK
+        return first.list_size if isinstance(first, UpstreamSource) else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +86,7 @@ class _Means:
     lists: VendorLists
     clock: Callable[[], float]
     rng: random.Random
+    singles: asyncio.Semaphore
 
 
 @dataclass(slots=True)
@@ -255,9 +264,10 @@ class _Single:
         route = replace(self._route, sources=left)
         question = Question(each.address, checks, wait_s=route.deadline_s)
         try:
-            found = await self._means.policy.find_out(
-                route, self._key, question, deadline_s or route.deadline_s
-            )
+            async with self._means.singles:
+                found = await self._means.policy.find_out(
+                    route, self._key, question, deadline_s or route.deadline_s
+                )
         except NoAnswer as none:
             if each.held:
                 return _last_word(each)

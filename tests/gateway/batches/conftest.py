@@ -126,7 +126,12 @@ class Bench:
 
 @asynccontextmanager
 async def open_bench(
-    url: str, clock: Clock | None = None, verifier: Scripted | None = None, *, work: bool = False
+    url: str,
+    clock: Clock | None = None,
+    verifier: Scripted | None = None,
+    *,
+    work: bool = False,
+    waits: bool = False,
 ) -> AsyncIterator[Bench]:
     clock = clock or Clock()
     verifier = verifier or Scripted()
@@ -147,7 +152,7 @@ async def open_bench(
             store,
             accounts,
             DIALECTS,
-            always(verifier),
+            always(verifier, waits=waits),
             verdicts,
             retries_s=RETRIES_S,
             allow_private_networks=False,

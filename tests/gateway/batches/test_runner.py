@@ -255,3 +255,15 @@ async def test_single_verifications_leave_batches_less_room(singles: int, under_
             assert verifier.under_way == under_way
             verifier.may.set()
             await asyncio.gather(*waiting)
+
+
+async def test_much_may_wait_for_others() -> None:
+    verifier = Holding(enough=MOST_ADDRESSES + 2 * CHUNK)
+    async with open_bench("sqlite:///:memory:", verifier=verifier, waits=True) as bench:
+        caller = await bench.caller()
+        emails = [f"a{n}@example.com" for n in range(MOST_ADDRESSES + 2 * CHUNK)]
+        job = await bench.submit(caller, emails)
+        async with bench.desk.runner.running():
+            await verifier.reached.wait()
+            verifier.may.set()
+        assert (await bench.show(caller, job)).rows == len(emails)
