@@ -33,7 +33,7 @@ MOST_ADDRESSES = 8_000
 nobody waits for a single verification; half of it beside one, a third beside two, and so on."""
 MOST_PIECES = 64
 """Under way at all."""
-WAITING_SHARE = 1 / 16
+WAITING_SHARE = 1 / 8
 """Of a piece of work that waits for somebody else to do it, in these two bounds."""
 WRITE_EVERY_S = 0.5
 """How long an answer may wait to be written."""
