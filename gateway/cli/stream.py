@@ -59,7 +59,9 @@ async def in_order(
     asking.add_done_callback(lambda _: waiting.put_nowait(None))
     try:
         while (task := await waiting.get()) is not None:
-            show(await task)
+            # not `await task`: Ctrl-C would be handed down to it, and be lost if it is lost there
+            await asyncio.wait({task})
+            show(task.result())
             ahead.release()
         await asking
     finally:
