@@ -80,7 +80,10 @@ def enhanced_code(code: int, text: str) -> str | None:
     return found[1]
 
 
-_ADDRESS = re.compile(r"<[^<>\s]*>|[^\s<>()\[\]:;,\"'@]{1,80}@\w[\w-]*(?:\.\w[\w-]*)*")
+# But no IP address: "<192.0.2.1> is blocked".
+_ADDRESS = re.compile(
+    r"<(?![\d.]{7,15}>)[^<>\s]*>|[^\s<>()\[\]:;,\"'@]{1,80}@\w[\w-]*(?:\.\w[\w-]*)*"
+)
 _LINE_CODE = re.compile(r"(?:^|(?<=[\r\n]))[45]\d\d[ -]")
 _BLANKS = re.compile(r"\s+")
 # So that "IP address … not found" is not taken for an address of a mailbox.
@@ -97,9 +100,12 @@ _LETTERS = str.maketrans(
 def fold(text: str, enhanced: str | None = None) -> str:
     """Text as the word families want it: lower case, no accents, addresses or repeated codes."""
     text = _LINE_CODE.sub("", text[:MAX_TEXT])
-    text = _ADDRESS.sub("", text).lower().replace("_", " ")
+    # Sendmail's dots would make one word of an address and what precedes it.
+    text = _ADDRESS.sub("", text.replace("...", " ")).lower().replace("_", " ")
     if enhanced:
         text = text.replace(enhanced, " ")
+    # The page that explains: "messages" of errors are none of ours.
+    text = text.replace("error-messages", "").replace("error-codes", "")
     if not text.isascii():
         text = _ACCENTED.sub(_plain, text.translate(_LETTERS))
     text = _IP_ADDRESS.sub("ip-addr", text)
@@ -161,9 +167,10 @@ def _first_fit(stage: Stage, code: str, enhanced: str, folded: str) -> Rule:
 
 
 _LISTS = tuple((name, re.compile(pattern)) for name, pattern in BLOCK_LISTS)
+# Not "from", and no "domain": those are followed by a name of ours.
 _LISTED_AT = re.compile(
-    r"(?:using|by|in|on|at|from|see|list|via) (?:the |a |our |rbl |dnsbl |list )*"
-    r"((?:[a-z0-9-]+\.)+[a-z]{2,})"
+    r"\b(?:(?:using|by|in|on|at|see|list|via) (?:the |a |our |rbl |dnsbl |list )*"
+    r"|listed (?:on|at|in|by) https?://(?:www\.)?)((?:[a-z0-9-]+\.)+[a-z]{2,})"
 )
 
 
@@ -177,6 +184,7 @@ def _block_list(folded: str) -> str | None:
 
 _UNITS_S = {"s": 1, "m": 60, "h": 3600}
 _CLOCK = re.compile(r"\b(\d{1,2}):(\d\d):(\d\d)\b")
+_AND = re.compile(r"(?:\(\w\))?,?(?: and| und| et)? ?")
 _SPAN = re.compile(
     r"\b(\d{1,5}) ?-?(s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?|"
     r"secondes?|sekunden?|minuten?|stunden?|heures?|segundos?|minutos?|horas?|ore|secondi|minuti)\b"
@@ -191,6 +199,10 @@ def retry_after_s(folded: str) -> int | None:
         seconds = int(clock[1]) * 3600 + int(clock[2]) * 60 + int(clock[3])
     elif span := _SPAN.search(folded):
         seconds = int(span[1]) * _UNITS_S[span[2][0]]
+        joint = _AND.match(folded, span.end())
+        rest = _SPAN.match(folded, joint.end()) if joint else None
+        if rest and _UNITS_S[rest[2][0]] < _UNITS_S[span[2][0]]:
+            seconds += int(rest[1]) * _UNITS_S[rest[2][0]]
     elif bare := _BARE.search(folded):
         seconds = int(bare[1])
     else:

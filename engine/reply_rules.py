@@ -113,7 +113,7 @@ RULES: tuple[Rule, ...] = (
         Meaning.DOMAIN_NOT_SERVED,
         "Sendmail check_rcpt: the relay check also reports a failed name look-up",
         words=r"relaying denied",
-        unless=r"\brbl|spamhaus|black.?list",
+        unless=words.BLOCKED,
     ),
     Rule(
         "rdns-words",
@@ -183,6 +183,14 @@ RULES: tuple[Rule, ...] = (
         words=words.SENDER_AUTH,
     ),
     Rule(
+        "greylisted-by-list",
+        Meaning.GREYLISTED,
+        "RFC 6647 section 2; a list that greylists is named as one that blocks",
+        ANY_STAGE,
+        code="4..",
+        words=r"\bgr[ae]y-?listing\b",
+    ),
+    Rule(
         "mailbox-blocked-words",
         Meaning.MAILBOX_DISABLED,
         "Free.fr and Yandex: a mailbox blocked for want of use",
@@ -196,6 +204,14 @@ RULES: tuple[Rule, ...] = (
         "Postfix: reject_rbl_client; RFC 5782; Yahoo, Microsoft, Google, Comcast postmaster pages",
         ANY_STAGE,
         words=words.BLOCKED,
+    ),
+    Rule(
+        "service-refused",
+        Meaning.IP_BLOCKED,
+        "Orange and La Poste postmaster pages: codes 103, 105, 109, 510",
+        ANY_STAGE,
+        code="5..",
+        words=r"\bservice refus",
     ),
     Rule(
         "sender-code",
@@ -222,8 +238,17 @@ RULES: tuple[Rule, ...] = (
         "relay",
         Meaning.DOMAIN_NOT_SERVED,
         "Postfix: reject_unauth_destination; qmail: rcpthosts; Exim: relay not permitted",
+        code="5..|5",
         words=words.RELAY,
         unless=r"\bauthenticat\w+ (?:required|first)(?!.*relay)",
+    ),
+    Rule(
+        "relay-for-now",
+        Meaning.DOMAIN_NOT_SERVED,
+        "Postfix: 454; an unknown domain at 450 may be its resolver's trouble",
+        code="4..",
+        words=r"relay",
+        unless=r"relay (?:recipient|host)|looked? ?up",
     ),
     Rule("auth-code", Meaning.AUTH_REQUIRED, f"{_MS}, 5.7.57", ANY_STAGE, enhanced=r"5\.7\.57"),
     Rule("auth-words", Meaning.AUTH_REQUIRED, "RFC 4954 section 6", ANY_STAGE, words=words.AUTH),
@@ -262,6 +287,14 @@ RULES: tuple[Rule, ...] = (
         words=words.FULL,
         unless=words.NOT_A_FULL_MAILBOX,
     ),
+    Rule(
+        "full-552",
+        Meaning.MAILBOX_FULL,
+        "RFC 5321 section 4.2.3: 552, exceeded storage allocation",
+        code="552",
+        words=r"exceed|\bfull\b|\bspace\b|\bstorage\b|\blimit|too much",
+        unless=rf"{words.NOT_A_FULL_MAILBOX}|{words.POLICY}|{words.NOT_FOUND}",
+    ),
     # -- not now ------------------------------------------------------------------------------
     Rule(
         "utf8-code",
@@ -287,7 +320,7 @@ RULES: tuple[Rule, ...] = (
         "system-full",
         Meaning.TEMPORARY,
         "RFC 3463 section 3.4, X.3.1: the system's storage, not the mailbox's",
-        words=r"insufficient system (?:storage|resources)",
+        words=r"insufficient system (?:storage|resources)|mail system (?:is )?full",
     ),
     Rule("too-many-recipients", Meaning.THROTTLED, "RFC 3463 section 3.6", enhanced=r"[45]\.5\.3"),
     Rule(
@@ -328,6 +361,14 @@ RULES: tuple[Rule, ...] = (
         "Postfix: unknown_local_recipient_reject_code = 450",
         code="4..",
         words=words.NOT_FOUND,
+        unless=r"temporar|lookup fail|try (?:again )?later",
+    ),
+    Rule(
+        "temporary-disabled",
+        Meaning.UNVERIFIED,
+        "Postfix: soft_bounce and an access table",
+        code="4..",
+        words=words.DISABLED,
         unless=r"temporar|lookup fail|try (?:again )?later",
     ),
     Rule(
@@ -388,7 +429,7 @@ RULES: tuple[Rule, ...] = (
         Meaning.MAILBOX_DISABLED,
         "RFC 3463 section 3.3, X.2.1; RFC 5248 section 2.4, X.7.13",
         enhanced=r"5\.(2\.1|7\.13)",
-        unless=r"temporarily unavailable",
+        unless=rf"temporarily unavailable|{words.NO_SUCH}",
     ),
     Rule("disabled-525", Meaning.MAILBOX_DISABLED, "RFC 5248 section 2.4", code="525"),
     Rule(
@@ -430,6 +471,12 @@ RULES: tuple[Rule, ...] = (
         enhanced=r"5\.4\.(6|14|7|300|316)",
     ),
     Rule(
+        "loop-words",
+        Meaning.TEMPORARY,
+        "RFC 5321 section 6.3",
+        words=r"\bloop(?:s|ing|ed)?\b|too many hops|hop count",
+    ),
+    Rule(
         "m365-consumer",
         Meaning.MAILBOX_NOT_FOUND,
         "Outlook.com postmaster: 550 5.5.0 mailbox unavailable",
@@ -448,15 +495,26 @@ RULES: tuple[Rule, ...] = (
         Meaning.POLICY,
         "RFC 3463 section 3.8",
         enhanced=r"5\.7\..*",
-        unless=r"recipient(?: address)? (?:rejected|denied|refused)",
+        unless=(
+            r"recipient(?: address)? (?:rejected|denied|refused)|mailbox (?:un|not )available"
+            r"|(?:user|recipient|mailbox|account) (?:cannot|can ?not|can't) (?:be )?receive"
+        ),
     ),
     Rule(
         "mailbox-unavailable",
         Meaning.MAILBOX_NOT_FOUND,
         "RFC 5321 section 4.2.3 (550, 553); GMX, QQ and Outlook wordings",
-        code="55[034]",
+        code="55[0-4]",
         words=words.UNAVAILABLE,
-        unless=r"temporar",
+        unless=r"temporar|\btry (?:it )?again",
+    ),
+    Rule(
+        "not-found-at-large",
+        Meaning.MAILBOX_NOT_FOUND,
+        "RFC 5321 section 4.2.3 (550, 551, 553): no row above knows it for a refusal of us",
+        code="5[145].",
+        words=words.NO_MAILBOX,
+        unless=words.NOT_THE_MAILBOX,
     ),
     Rule("odd-command", Meaning.PROTOCOL_ERROR, "RFC 5321 section 4.3.2", code="50[0-4]|555"),
     Rule("bare", Meaning.REJECTED_UNRECOGNISED, "RFC 5321 section 4.2.1", ANY_STAGE, code="5.."),
@@ -489,8 +547,8 @@ BLOCK_LISTS: tuple[tuple[str, str], ...] = (
     ("surbl", r"surbl"),
     ("uribl", r"uribl"),
     ("yahoo", r"\[(?:tss|bl|ph)\d+\]"),
-    ("microsoft", r"\bs(?:3140|3150|77719)\b|as16012607"),
+    ("microsoft", r"\ba?s(?:3140|3150|77719)\b|as16012607"),
     ("aol", r"\((?:rtr|rly|hvu|con|dyn):"),
-    ("att", r"attrbl"),
+    ("att", r"attrbl|abuse-att\.net"),
 )
 """Name of a list, and how it shows in folded text."""
