@@ -60,6 +60,7 @@ async def in_order(
     try:
         while (task := await waiting.get()) is not None:
             # not `await task`: Ctrl-C would be handed down to it, and be lost if it is lost there
+            # (see `_end`)
             await asyncio.wait({task})
             show(task.result())
             ahead.release()
