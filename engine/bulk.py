@@ -247,6 +247,10 @@ class _Domain:
         self._hard: deque[Asked] = deque()
         self._asking_singly = 0
         self._silent = 0
+        self._has_other_hosts = False
+        self._put_off: dict[int, Verification] = {}
+        """Greylisted by the first host, by place; another host may know more."""
+        self._greylists_everywhere = False
 
     # -- before the mail hosts -----------------------------------------------------------
 
@@ -263,6 +267,7 @@ class _Domain:
             for asked in self._asked:
                 self._tell(asked, self._evidence)
             return
+        self._has_other_hosts = len(route.hosts) > 1
         many = [asked for asked in self._asked if not asked.address.needs_smtputf8]
         odd = [asked for asked in self._asked if asked.address.needs_smtputf8]
         sick = self._bulk.sick.get(self._domain) is not None
@@ -303,7 +308,10 @@ class _Domain:
         found = await addresses(self._bulk.means.resolver, route.hosts[0].host, sparing=True)
         if not found.ips or not (limits.allow_private_networks or is_global(found.ips[0])):
             return None
-        return Target(route.hosts[0].host, found.ips[0], limits.port)
+        host = route.hosts[0].host
+        if self._has_other_hosts and self._bulk.means.pacer.turns_away(operator_of(host)):
+            return None  # the others need not wait for that one
+        return Target(host, found.ips[0], limits.port)
 
     def _group(self, target: Target, asked: Sequence[Asked]) -> Group:
         group = Group(self, self._domain, asked, self._bulk.control(self._domain))
@@ -347,10 +355,16 @@ class _Domain:
                 smtp = _smtp(reply, meaning, where)
                 judged = seen[key_] = self._judge(address, smtp, reply, catch_all, traits)
             evidence, verdict, reason, points = judged
-            answer(
-                asked.place,
-                Verification(address, verdict, reason, points, evidence, checks, now, took_s),
-            )
+            found = Verification(address, verdict, reason, points, evidence, checks, now, took_s)
+            if meaning is Meaning.GREYLISTED and self._may_pass_elsewhere:
+                self._put_off[asked.place] = found
+                self.hard(group, (asked,))
+            else:
+                answer(asked.place, found)
+
+    @property
+    def _may_pass_elsewhere(self) -> bool:
+        return self._has_other_hosts and not self._greylists_everywhere
 
     def _judge(
         self,
@@ -390,6 +404,10 @@ class _Domain:
                 if sick is not None and not asked.address.needs_smtputf8:
                     self._tell(asked, sick)
                     continue
+                put_off = self._put_off.pop(asked.place, None)
+                if put_off is not None and self._greylists_everywhere:
+                    self._call.answer(asked.place, put_off)
+                    continue
                 async with self._bulk.singles:
                     await self._verify(asked)
                 while self._hard and self._asking_singly < self._bulk.connections_per_host:
@@ -412,6 +430,8 @@ class _Domain:
                 self._bulk.sick.put(self._domain, found.evidence, SICK_FOR_S)
         else:
             self._silent = 0
+        if found.reason is Reason.GREYLISTED:
+            self._greylists_everywhere = True
         self._call.answer(asked.place, found)
 
     def _is_shut_out(self, smtp: Smtp) -> bool:

@@ -69,8 +69,8 @@ def settle(real: Heard, control: Heard | None, known_catch_all: bool | None = No
     """The real address's meaning, once the control's reply is known.
 
     Only a 5xx that no rule recognised is open to change: if the control was accepted, or
-    refused in other words, the refusal is about this name; in the same words, it is about
-    nothing we can tell.
+    refused as a name in other words, the refusal is about this name; in the same words, it is
+    about nothing we can tell, and neither is it where the control's refusal is about us.
     """
     meaning = real.reading.meaning
     if meaning is not Meaning.REJECTED_UNRECOGNISED:
@@ -79,7 +79,7 @@ def settle(real: Heard, control: Heard | None, known_catch_all: bool | None = No
         return Meaning.MAILBOX_NOT_FOUND if known_catch_all else meaning
     if control.reading.meaning is Meaning.ACCEPTED:
         return Meaning.MAILBOX_NOT_FOUND
-    if control.code >= 500 and not _same_words(real, control):
+    if accepts_all(control) is False and not _same_words(real, control):
         return Meaning.MAILBOX_NOT_FOUND
     return meaning
 

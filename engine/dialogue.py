@@ -20,7 +20,7 @@ from typing import cast
 import aiosmtplib
 
 from engine.model import Meaning, Stage
-from engine.pipe import PipeBroken, Reply, ReplyPipe
+from engine.pipe import CLOSING, PipeBroken, Reply, ReplyPipe, legible
 from engine.reply import Reading, read
 
 DELAYED_ACK_S = 0.2
@@ -147,12 +147,17 @@ class Conversation:
                 heard.append(said)
                 if step.stage is Stage.MAIL:
                     transaction_open = _is_yes(said)
-                if said.reply is not None and said.reply.code == 421:
+                if said.reply is not None and said.reply.code == CLOSING:
                     # RFC 5321 section 3.8: the host closes the connection after it.
                     self._pipe.abort()
                     break
+            else:
+                self._pipe.expect_no_more()
         except PipeBroken as broken:
             self._say(self._target.host, _BROKEN_WORDS[broken.meaning])
+            if len(heard) == len(steps):
+                # One reply too many: whose each of them was cannot be told.
+                return [Said(step.stage, Reading(broken.meaning, "no-reply")) for step in steps]
             stage = steps[len(heard)].stage
             heard.append(Said(stage, Reading(broken.meaning, "no-reply")))
         return heard
@@ -183,7 +188,7 @@ class Conversation:
                     pipe.send(command)
                 reply = await pipe.reply(timeout_s)
                 replies.append(reply)
-                if reply.code == 421:
+                if reply.code == CLOSING:
                     pipe.abort()
                     return replies, Meaning.DROPPED
                 if reply.code >= 400:
@@ -192,8 +197,10 @@ class Conversation:
                         timeout_s = min(timeout_s, refused_timeout_s)
                 if not pipelined and reply.code >= 300 and command.startswith(b"MAIL"):
                     return replies, None
+            pipe.expect_no_more()
         except PipeBroken as broken:
-            return replies, broken.meaning
+            # One reply too many: whose each of them was cannot be told.
+            return replies if len(replies) < len(commands) else [], broken.meaning
         return replies, None
 
     def _plan(self, sender: str, recipients: Sequence[str], utf8: bool) -> list[_Step]:
@@ -445,7 +452,8 @@ def _is_yes(said: Said) -> bool:
 
 def _text(message: str) -> str:
     """aiosmtplib keeps octets that are not UTF-8 as surrogates; nothing could print those."""
-    return message.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    text = message.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    return "\n".join(legible(line) for line in text.split("\n"))
 
 
 def _one_line(text: str) -> str:

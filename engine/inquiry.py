@@ -31,7 +31,7 @@ from engine.dialogue import (
 from engine.model import Address, Evidence, Meaning, Smtp, Stage
 from engine.mx import Route, addresses
 from engine.pacing import Pacer
-from engine.pipe import ReplyPipe
+from engine.pipe import CLOSING, ReplyPipe
 from engine.providers import provider_of
 from engine.reply import Reading
 from engine.resolver import Resolver
@@ -181,6 +181,18 @@ class _Visit:
         return self.said.reading.rule == NO_TURN
 
 
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What one connection brought."""
+
+    said: Said
+    """Of the real address."""
+    control: Heard | None = None
+    cut_short: bool = False
+    """Whether the host hung up where more was to come."""
+    tls: bool = False
+
+
 def operator_of(host: str) -> str:
     """Whose mail host it is, for counting connections: a known provider's, or its own."""
     return provider_of(host) or host
@@ -209,6 +221,8 @@ class Inquiry:
         self._recipient = f"{address.local}@{address.ascii_domain}"
         # The same control on every try, so that greylisting knows it when it comes again.
         self._control = f"{control_local(means.rng.choice)}@{address.ascii_domain}"
+        self._put_off: list[Target] = []
+        """Of this round: they turn us away just now, and are asked after the others."""
 
     async def run(self) -> Finding:
         """What the hosts say. Never raises for what a host does."""
@@ -239,11 +253,15 @@ class Inquiry:
         """Visit targets in order until one decides; at least one visit."""
         visits: list[_Visit] = []
         refusals = 0
+        self._put_off.clear()
         async with aclosing(self._targets()) as targets:
             async for target, is_last in targets:
                 visit = await self._visit(target, is_last)
                 if visit.meaning in DECISIVE:
                     return [visit]
+                if visit.had_no_turn and not is_last and target not in self._put_off:
+                    self._put_off.append(target)
+                    continue
                 visits.append(visit)
                 refusals += visit.meaning in ABOUT_US
                 if refusals >= MAX_REFUSALS or self._deadline.left_s < LEAST_USEFUL_S:
@@ -260,12 +278,15 @@ class Inquiry:
         hosts = self._route.hosts
         for host in hosts:
             found = await addresses(self._means.resolver, host.host)
-            for ip in found.ips:
+            for ip in found.ips[: MAX_TARGETS - count]:
                 count += 1
-                is_last = host is hosts[-1] and ip == found.ips[-1]
-                yield Target(host.host, ip, self._limits.port), is_last or count == MAX_TARGETS
-                if count == MAX_TARGETS:
-                    return
+                at_end = host is hosts[-1] and ip == found.ips[-1]
+                is_last = (at_end or count == MAX_TARGETS) and not self._put_off
+                yield Target(host.host, ip, self._limits.port), is_last
+            if count == MAX_TARGETS:
+                break
+        for number, target in enumerate(put_off := tuple(self._put_off), start=1):
+            yield target, number == len(put_off)
 
     async def _visit(self, target: Target, is_last: bool) -> _Visit:
         """Talk to one target, in its turn."""
@@ -280,13 +301,13 @@ class Inquiry:
             if self._limits.listed
             else pacer.wait_s(operator) > self._share_s(is_last)
         )
-        if vain:
+        if vain or (not is_last and pacer.turns_away(operator)):
             self._say(target.host, "no connection before the deadline")
             return _unasked(target, Meaning.THROTTLED, NO_TURN)
         try:
             async with (
                 asyncio.timeout(self._share_s(is_last)) as waiting,
-                pacer.slot(operator, listed=self._limits.listed),
+                pacer.slot(operator, listed=self._limits.listed, elsewhere=not is_last),
             ):
                 waiting.reschedule(None)
                 # Not before the slot: those who waited for it would not know of a pause since.
@@ -319,27 +340,69 @@ class Inquiry:
 
     async def _converse(self, target: Target, is_last: bool, operator: str) -> _Visit:
         started = self._means.clock()
+        domain, memory = self._address.ascii_domain, self._means.memory
         try:
-            conversation = await self._open(target, is_last)
+            answer = await self._talk(target, is_last, operator)
         except ConversationEnded as ended:
             latency_ms = self._since_ms(started)
             said = ended.said
             return _Visit(target, said, said.meaning, ended.greeted, latency_ms=latency_ms)
-        try:
-            said, control = await self._ask(conversation, operator, is_last)
-        except BaseException:
-            conversation.abort()
-            raise
         latency_ms = self._since_ms(started)
-        self._means.farewells.say(conversation)
-        domain = self._address.ascii_domain
-        catch_all = self._means.memory.learn(domain, operator, accepts_all(control))
+        if answer.cut_short and self._deadline.left_s > LEAST_USEFUL_S:
+            answer = await self._once_more(answer, target, is_last, operator)
+        said, control = answer.said, answer.control
+        catch_all = memory.learn(domain, operator, accepts_all(control))
         heard = _heard(said)
         meaning = said.meaning if heard is None else settle(heard, control, catch_all)
         spoke = meaning in SPEAKS_OF_MAILBOX or (
             control is not None and control.reading.meaning in SPEAKS_OF_MAILBOX
         )
-        return _Visit(target, said, meaning, True, conversation.tls, latency_ms, catch_all, spoke)
+        return _Visit(target, said, meaning, True, answer.tls, latency_ms, catch_all, spoke)
+
+    async def _once_more(
+        self, answer: _Answer, target: Target, is_last: bool, operator: str
+    ) -> _Answer:
+        """On a connection of its own, what the host hung up on.
+
+        Some do so at names that nobody has, or after each recipient. A reset may even take the
+        real address's reply along, which had come before (RFC 9293 section 3.10.7.4).
+        """
+        self._say(target.host, "asking once more, one at a time")
+        try:
+            if answer.said.meaning is Meaning.DROPPED:
+                return await self._talk(target, is_last, operator, apart=True)
+            return await self._talk(target, is_last, operator, said=answer.said)
+        except ConversationEnded:
+            return answer
+
+    async def _talk(
+        self,
+        target: Target,
+        is_last: bool,
+        operator: str,
+        *,
+        apart: bool = False,
+        said: Said | None = None,
+    ) -> _Answer:
+        """One connection. ConversationEnded when nothing could be asked.
+
+        `apart` asks for the control only after the answer for the real address; where that is
+        known already, as `said`, the control is asked alone.
+        """
+        conversation = await self._open(target, is_last)
+        try:
+            if said is not None:
+                late = await self._rcpt(
+                    conversation, self._means.identity.sender, [self._control], is_last
+                )
+                answer = _Answer(said, _heard(late[0]))
+            else:
+                answer = await self._ask(conversation, operator, is_last, apart=apart)
+        except BaseException:
+            conversation.abort()
+            raise
+        self._means.farewells.say(conversation)
+        return replace(answer, tls=conversation.tls)
 
     async def _open(self, target: Target, is_last: bool) -> Conversation:
         """A conversation, over TLS if the host offers it, in clear if that fails."""
@@ -365,15 +428,16 @@ class Inquiry:
         )
 
     async def _ask(
-        self, conversation: Conversation, operator: str, is_last: bool
-    ) -> tuple[Said, Heard | None]:
+        self, conversation: Conversation, operator: str, is_last: bool, *, apart: bool
+    ) -> _Answer:
         """The real address's answer, and the control's if it was asked.
 
         The real one goes first, so that nothing the control provokes can spoil its answer.
         """
         known = self._means.memory.recall(self._address.ascii_domain, operator)
         batch = [self._recipient]
-        if self._wants_catch_all and known is None and conversation.offers("pipelining"):
+        wants = self._wants_catch_all and known is None
+        if wants and not apart and conversation.offers("pipelining"):
             batch.append(self._control)
         sender = self._means.identity.sender
         answers = await self._rcpt(conversation, sender, batch, is_last)
@@ -383,15 +447,17 @@ class Inquiry:
             if again[0] is not None and again[0].meaning not in ABOUT_US | UNANSWERED:
                 answers, sender = again, ""
         said = answers[0] or Said(Stage.RCPT, Reading(Meaning.DROPPED, "no-reply"))
-        if len(batch) > 1:
-            return said, _heard(answers[1])
-        wanted = (known is None and self._wants_catch_all and said.meaning is Meaning.ACCEPTED) or (
+        control = answers[1] if len(batch) > 1 else None
+        if said.meaning is Meaning.DROPPED:
+            return _Answer(said, cut_short=len(batch) > 1 and said.stage is Stage.RCPT)
+        wanted = (wants and said.meaning is Meaning.ACCEPTED) or (
             known is not True and said.meaning is Meaning.REJECTED_UNRECOGNISED
         )
-        if not wanted or not conversation.usable:
-            return said, None
-        late = await self._rcpt(conversation, sender, [self._control], is_last)
-        return said, _heard(late[0])
+        # RFC 5321 section 4.5.3.1.10: one too many for this transaction, but not for another.
+        one_too_many = said.meaning is Meaning.ACCEPTED and _is_throttled(control)
+        if wanted and conversation.usable and (control is None or one_too_many):
+            control = (await self._rcpt(conversation, sender, [self._control], is_last))[0]
+        return _Answer(said, _heard(control), cut_short=wanted and _is_cut_off(control))
 
     async def _rcpt(
         self, conversation: Conversation, sender: str, recipients: list[str], is_last: bool
@@ -425,6 +491,19 @@ def _left_alone(target: Target, pause: Pause) -> _Visit:
 
 def _rejects_sender(said: Said | None) -> bool:
     return said is not None and said.meaning is Meaning.SENDER_REJECTED
+
+
+def _is_throttled(said: Said | None) -> bool:
+    return said is not None and said.meaning is Meaning.THROTTLED
+
+
+def _is_cut_off(said: Said | None) -> bool:
+    """Whether the host hung up instead of an answer, or with a 421."""
+    return said is None or said.meaning is Meaning.DROPPED or _is_closing(said)
+
+
+def _is_closing(said: Said) -> bool:
+    return said.reply is not None and said.reply.code == CLOSING
 
 
 def _heard(said: Said | None) -> Heard | None:

@@ -22,7 +22,7 @@ MAX_SPACING_S = 60.0
 TURNED_AWAY_IN_A_ROW, TURNED_AWAY_AFTER_ALL = 3, 6
 """Attempts that came to nothing, each after a pause for the one before; the latter where we were
 let in before, so that what is over in a minute costs a list nothing."""
-AT_THE_DOOR = frozenset({Stage.CONNECT, Stage.BANNER})
+AT_THE_DOOR = frozenset({Stage.CONNECT, Stage.BANNER, Stage.EHLO})
 """Where a host complains that has not heard us yet."""
 MAX_GATES = 10_000
 """Operators remembered at a time; the quiet ones are forgotten first."""
@@ -73,6 +73,11 @@ class Pacer:
         gate = self._gates.get(operator)
         return 0.0 if gate is None else max(0.0, gate.not_before - self._clock())
 
+    def turns_away(self, operator: str) -> bool:
+        """Whether the last attempt was turned away, and `operator` may not be called on yet."""
+        gate = self._gates.get(operator)
+        return gate is not None and bool(gate.turned_away) and gate.not_before > self._clock()
+
     def is_shut(self, operator: str) -> bool:
         """Whether `operator` turned us away again and again, and may not be called on yet."""
         gate = self._gates.get(operator)
@@ -88,9 +93,17 @@ class Pacer:
 
     @asynccontextmanager
     async def slot(
-        self, operator: str, *, listed: bool = False, patient: bool = False
+        self,
+        operator: str,
+        *,
+        listed: bool = False,
+        patient: bool = False,
+        elsewhere: bool = False,
     ) -> AsyncIterator[None]:
         """A place for one connection; waits for its turn, as long as the caller lets it.
+
+        TimeoutError, without a wait for that, if the caller can go `elsewhere` and the operator
+        turns us away just now.
 
         Whoever asks about a single address for somebody who waits comes first, then who asks
         about a `listed` one. The patient, who keep their place for many addresses, get it when
@@ -99,6 +112,8 @@ class Pacer:
         gate = self._gate(operator)
         await self._enter(gate, 2 if patient else int(listed))
         try:
+            if elsewhere and self.turns_away(operator):
+                raise TimeoutError
             pause_s = gate.not_before - self._clock()
             if gate.spacing_s:
                 gate.not_before = max(gate.not_before, self._clock()) + gate.spacing_s

@@ -18,6 +18,7 @@ from engine.model import Meaning
 MAX_LINE_OCTETS = 8_192
 MAX_REPLY_OCTETS = 32_768
 MAX_UNREAD_REPLIES = 2_000
+CLOSING = 421
 _CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
 LINGER_S = 2.0
 """How long a server may take to answer QUIT before the connection is cut."""
@@ -45,6 +46,8 @@ class ReplyPipe(asyncio.Protocol):
     def __init__(self) -> None:
         self._buffer = bytearray()
         self._lines: list[str] = []
+        self._class = b""
+        """First digit of the reply under way."""
         self._reply_octets = 0
         self._replies: deque[Reply] = deque()
         self._broken: Meaning | None = None
@@ -71,12 +74,17 @@ class ReplyPipe(asyncio.Protocol):
         )
 
     def send(self, *commands: bytes) -> None:
-        """Write commands in one go; each without its line end. PipeBroken when it is too late."""
+        """Write commands in one go; each without its line end.
+
+        PipeBroken when it is too late, and when there are replies that nothing had asked for:
+        from there on it could not be told which reply belongs to which command.
+        """
         for command in commands:
             if _CONTROL.search(command):
                 raise ValueError("a command holds a control character")
         if not self.usable or self._transport is None:
             raise PipeBroken(self._broken or Meaning.DROPPED)
+        self.expect_no_more()
         self._transport.write(b"".join(command + b"\r\n" for command in commands))
 
     async def reply(self, timeout_s: float) -> Reply:
@@ -91,6 +99,15 @@ class ReplyPipe(asyncio.Protocol):
         if self._replies:
             return self._replies.popleft()
         raise PipeBroken(self._broken or Meaning.DROPPED)
+
+    def expect_no_more(self) -> None:
+        """PipeBroken if replies have come that no command is left for.
+
+        A 421 may come at any time (RFC 5321 section 3.8), and is the next command's.
+        """
+        if self._replies and self._replies[0].code != CLOSING:
+            self._break(Meaning.NOT_SMTP)
+            raise PipeBroken(Meaning.NOT_SMTP)
 
     def quit(self) -> None:
         """Say QUIT and leave; the server's answer is awaited by nobody, for at most `LINGER_S`."""
@@ -188,6 +205,11 @@ class ReplyPipe(asyncio.Protocol):
             return False
         if len(line) > MAX_LINE_OCTETS or self._reply_octets > MAX_REPLY_OCTETS:
             return False
+        if not self._lines:
+            self._class = code[:1]
+        elif code[:1] != self._class:
+            # RFC 5321 section 4.2.1: one code on all lines. Yes and no at once is neither.
+            return False
         self._lines.append(decode(line[4:]))
         if mark != b"-":
             self._replies.append(Reply(int(code), "\n".join(self._lines)))
@@ -204,6 +226,13 @@ def _is_code(text: bytes) -> bool:
 def decode(text: bytes) -> str:
     """A server's words: UTF-8 if they are, else Latin-1, which fits any octets."""
     try:
-        return text.decode("utf-8").strip()
+        return legible(text.decode("utf-8"))
     except UnicodeDecodeError:
-        return text.decode("latin-1").strip()
+        return legible(text.decode("latin-1"))
+
+
+def legible(text: str) -> str:
+    """Blanks for what cannot be printed: a NUL alone keeps a text out of most databases."""
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else " " for c in text)
+    return text.strip()

@@ -56,7 +56,7 @@ class FakeDns:
 
     zone: Zone
     faults: Mapping[str, Fault] = field(default_factory=dict)
-    """Names that have records in the zone and are served with this fault."""
+    """Names that have records in the zone and are served with this fault; also `name TYPE`."""
     ttl_s: int = 300
     negative_ttl_s: int = 60
     port: int = 0
@@ -81,7 +81,9 @@ class FakeDns:
         if self.hold is not None:
             await self.hold.wait()
         entry = self.zone.get(name)
-        fault = entry if isinstance(entry, Fault) else self.faults.get(name)
+        fault = self.faults.get(name) or self.faults.get(f"{name} {kind}")
+        if isinstance(entry, Fault):
+            fault = entry
         response = dns.message.make_response(query)
         match fault:
             case Fault.SILENT:
@@ -164,8 +166,9 @@ async def fake_dns(
     ttl_s: int = 300,
     negative_ttl_s: int = 60,
     hold: asyncio.Event | None = None,
+    port: int = 0,
 ) -> AsyncIterator[FakeDns]:
-    """A server for `zone`, over UDP and TCP on one port of 127.0.0.1."""
+    """A server for `zone`, over UDP and TCP on one port of 127.0.0.1, by default a free one."""
     server = FakeDns(zone, faults or {}, ttl_s, negative_ttl_s, hold=hold)
     loop = asyncio.get_running_loop()
     writers: set[asyncio.StreamWriter] = set()
@@ -186,7 +189,7 @@ async def fake_dns(
             writers.discard(writer)
             writer.close()
 
-    udp_socket, tcp_socket = _pair_of_sockets()
+    udp_socket, tcp_socket = _pair_of_sockets(port)
     server.port = udp_socket.getsockname()[1]
     transport, udp = await loop.create_datagram_endpoint(lambda: _Udp(server), sock=udp_socket)
     tcp = await asyncio.start_server(serve_tcp, sock=tcp_socket)
@@ -202,12 +205,13 @@ async def fake_dns(
         await asyncio.sleep(0)
 
 
-def _pair_of_sockets() -> tuple[socket.socket, socket.socket]:
-    """A UDP and a TCP socket with the same free port."""
+def _pair_of_sockets(port: int) -> tuple[socket.socket, socket.socket]:
+    """A UDP and a TCP socket with the same port; a free one for 0."""
     for _ in range(100):
         udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        udp.bind(("127.0.0.1", 0))
+        udp.bind(("127.0.0.1", port))
         tcp = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             tcp.bind(("127.0.0.1", udp.getsockname()[1]))
         except OSError:

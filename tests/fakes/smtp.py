@@ -5,7 +5,8 @@
         ... smtp.port ... smtp.commands("127.0.0.2") ...
 
 All hosts listen on one port, so that one setting reaches them all. An action is a reply (`\\n`
-between its lines), one of HANG, CLOSE, Raw and Wait, or several in a row.
+between its lines), one of HANG, CLOSE, RESET, Raw, Slowly, Delay and Wait, or several in a row.
+A server can be killed and started again: `await smtp.kill(ip)`, `await smtp.revive(ip)`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import contextlib
 import re
 import socket
 import ssl
+import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -29,9 +31,10 @@ class Do(Enum):
 
     HANG = "say nothing more"
     CLOSE = "close the connection"
+    RESET = "abort the connection"
 
 
-HANG, CLOSE = Do.HANG, Do.CLOSE
+HANG, CLOSE, RESET = Do.HANG, Do.CLOSE, Do.RESET
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,22 @@ class Raw:
 
 
 @dataclass(frozen=True, slots=True)
+class Slowly:
+    """Octets to send one by one, each after a pause."""
+
+    data: bytes
+    pause_s: float = 0.0
+    forever: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Delay:
+    """A server that takes its time."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Wait:
     """Tell `reached`, then go on only when `go_on` is set."""
 
@@ -50,17 +69,18 @@ class Wait:
     go_on: asyncio.Event
 
 
-Action = str | Do | Raw | Wait | tuple["Action", ...]
+Action = str | Do | Raw | Slowly | Delay | Wait | tuple["Action", ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Script:
     """How a server behaves."""
 
-    banner: Action = "220 mx.fake.test ESMTP"
+    banner: Action | list[Action] = "220 mx.fake.test ESMTP"
+    """A list gives one action for each connection, here and below the last one from then on."""
     extensions: tuple[str, ...] = ("PIPELINING", "ENHANCEDSTATUSCODES", "8BITMIME")
-    on: Mapping[str, Action] = field(default_factory=dict)
-    """Verb -> action, in place of the usual reply."""
+    on: Mapping[str, Action | list[Action]] = field(default_factory=dict)
+    """Verb -> action, in place of the usual reply; a list gives one for each time."""
     rcpt: Sequence[tuple[str, Action | list[Action]]] = ((".*", "250 2.1.5 Ok"),)
     """Pattern -> action; a list gives one action for each time the address is seen."""
     tls: bool = False
@@ -72,11 +92,19 @@ class Script:
     most_connections: int = 1000
     """More at a time get 421 4.7.0."""
     most_recipients: int = 1000
-    """More in a transaction get 452 4.5.3."""
+    """More in a transaction get `too_many`."""
+    too_many: str = "452 4.5.3 Error: too many recipients"
     most_transactions: int = 1000
     """More on a connection get `421 4.7.0`."""
     most_errors: int = 1000
     """After more on a connection it is closed with 421 4.7.0."""
+    most_heard: int = 1_000_000
+    """RCPTs answered on a connection; to more of them it does `enough`."""
+    most_heard_in_all: int = 1_000_000
+    """RCPTs answered on all connections together; to more of them it does `enough`."""
+    enough: Action = ("421 4.7.0 Enough", CLOSE)
+    forgets: bool = False
+    """Answers only the first command of each segment."""
 
 
 @dataclass(slots=True)
@@ -91,6 +119,9 @@ class Seen:
     chunks: list[bytes] = field(default_factory=list)
     """What each read brought, so that pipelining shows."""
     recipients: dict[str, int] = field(default_factory=dict)
+    rcpts: int = 0
+    verbs: dict[str, int] = field(default_factory=dict)
+    """How often a scripted verb came."""
     idle: asyncio.Event = field(default_factory=asyncio.Event)
     """Set whenever the last open connection is closed."""
 
@@ -101,6 +132,30 @@ class FakeSmtp:
 
     port: int
     seen: dict[str, Seen]
+    hosts: Mapping[str, Script]
+    servers: dict[str, asyncio.Server] = field(default_factory=dict)
+    writers: dict[str, set[asyncio.StreamWriter]] = field(default_factory=dict)
+    sessions: set[asyncio.Task[None]] = field(default_factory=set)
+
+    async def kill(self, ip: str) -> None:
+        """End a server and all of its connections, as `kill -9` does."""
+        server = self.servers.pop(ip, None)
+        if server is None:
+            return
+        server.close()
+        for writer in list(self.writers[ip]):
+            writer.transport.abort()
+        await server.wait_closed()
+
+    async def revive(self, ip: str) -> None:
+        """Start a server again, at the place it had."""
+        await self.serve(ip, _listener(ip, self.port))
+
+    async def serve(self, ip: str, listener: socket.socket) -> None:
+        """Start a server on a bound socket."""
+        writers = self.writers.setdefault(ip, set())
+        talk = _talker(self.hosts[ip], self.seen[ip], writers, self.sessions)
+        self.servers[ip] = await asyncio.start_server(talk, sock=listener)
 
     def commands(self, ip: str) -> list[str]:
         return self.seen[ip].commands
@@ -115,23 +170,15 @@ class FakeSmtp:
 async def fake_smtp(hosts: Mapping[str, Script]) -> AsyncIterator[FakeSmtp]:
     """A server for each address of `hosts`, all on one free port."""
     sockets = _sockets(list(hosts))
-    smtp = FakeSmtp(sockets[0].getsockname()[1], {ip: Seen() for ip in hosts})
-    writers: set[asyncio.StreamWriter] = set()
-    sessions: set[asyncio.Task[None]] = set()
-    servers = []
-    for (ip, script), listener in zip(hosts.items(), sockets, strict=True):
-        talk = _talker(script, smtp.seen[ip], writers, sessions)
-        servers.append(await asyncio.start_server(talk, sock=listener))
+    smtp = FakeSmtp(sockets[0].getsockname()[1], {ip: Seen() for ip in hosts}, hosts)
+    for ip, listener in zip(hosts, sockets, strict=True):
+        await smtp.serve(ip, listener)
     try:
         yield smtp
     finally:
-        for server in servers:
-            server.close()
-        for writer in list(writers):
-            writer.transport.abort()
-        for server in servers:
-            await server.wait_closed()
-        await asyncio.gather(*sessions, return_exceptions=True)
+        for ip in hosts:
+            await smtp.kill(ip)
+        await asyncio.gather(*smtp.sessions, return_exceptions=True)
 
 
 def _sockets(ips: Sequence[str]) -> list[socket.socket]:
@@ -141,10 +188,7 @@ def _sockets(ips: Sequence[str]) -> list[socket.socket]:
         port = 0
         try:
             for ip in ips:
-                family = socket.AF_INET6 if ":" in ip else socket.AF_INET
-                made.append(socket.socket(family, socket.SOCK_STREAM))
-                made[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                made[-1].bind((ip, port))
+                made.append(_listener(ip, port))
                 port = made[-1].getsockname()[1]
         except OSError:
             for each in made:
@@ -152,6 +196,23 @@ def _sockets(ips: Sequence[str]) -> list[socket.socket]:
         else:
             return made
     raise RuntimeError(f"no port is free on all of {ips}")
+
+
+def _listener(ip: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in ip else socket.AF_INET
+    # The protocol is named because asyncio sets TCP_NODELAY only then.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((ip, port))
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def _at(action: Action | list[Action], times: int) -> Action:
+    return action[min(times, len(action) - 1)] if isinstance(action, list) else action
 
 
 class _Gone(Exception):
@@ -170,13 +231,13 @@ class _Session:
         self.writer = writer
         self.encrypted = False
         self.mail = False
-        self.transactions = self.accepted = self.errors = 0
+        self.transactions = self.accepted = self.errors = self.rcpts = 0
 
     async def run(self) -> None:
         if self.seen.open > self.script.most_connections:
             await self.act("421 4.7.0 mx.fake.test Error: too many connections from 127.0.0.1")
             raise _Gone
-        await self.act(self.script.banner)
+        await self.act(_at(self.script.banner, self.seen.connections - 1))
         pending = b""
         while True:
             while b"\r\n" not in pending:
@@ -189,13 +250,17 @@ class _Session:
             command = line.decode("utf-8", "replace")
             self.seen.commands.append(command)
             await self.command(command)
+            if self.script.forgets:
+                pending = b""
 
     async def command(self, command: str) -> None:
         verb = command[:4].upper()
         if verb == "STAR":
             await self.start_tls()
         elif verb in self.script.on:
-            await self.act(self.script.on[verb])
+            times = self.seen.verbs.get(verb, 0)
+            self.seen.verbs[verb] = times + 1
+            await self.act(_at(self.script.on[verb], times))
             self.mail = self.mail or verb == "MAIL"
         elif verb == "EHLO":
             offers = self.script.extensions + (("STARTTLS",) * self._offers_tls())
@@ -206,6 +271,8 @@ class _Session:
             await self.rcpt(command)
         elif verb == "QUIT":
             await self.act(("221 2.0.0 Bye", CLOSE))
+        elif verb == "MAIL" and self.mail:
+            await self.act("503 5.5.1 Nested MAIL command")
         elif verb in ("MAIL", "RSET", "HELO"):
             self.mail = verb == "MAIL"
             self.transactions += self.mail
@@ -223,8 +290,14 @@ class _Session:
         if not self.mail:
             await self.act("503 5.5.1 need MAIL first")
             return
-        if self.accepted >= self.script.most_recipients:
-            await self.act("452 4.5.3 Error: too many recipients")
+        self.rcpts += 1
+        self.seen.rcpts += 1
+        script = self.script
+        if self.rcpts > script.most_heard or self.seen.rcpts > script.most_heard_in_all:
+            await self.act(script.enough)
+            return
+        if self.accepted >= script.most_recipients:
+            await self.act(script.too_many)
             return
         found = re.search(r"<(.*)>", command)
         address = found[1] if found else ""
@@ -232,8 +305,7 @@ class _Session:
         self.seen.recipients[address] = times + 1
         for pattern, action in self.script.rcpt:
             if re.search(pattern, address):
-                if isinstance(action, list):
-                    action = action[min(times, len(action) - 1)]
+                action = _at(action, times)
                 break
         else:
             action = "550 5.1.1 No such user"
@@ -246,7 +318,7 @@ class _Session:
 
     async def start_tls(self) -> None:
         if "STAR" in self.script.on:
-            await self.act(self.script.on["STAR"])
+            await self.act(_at(self.script.on["STAR"], 0))
             return
         await self.act("220 2.0.0 Ready to start TLS")
         if self.script.broken_tls:
@@ -266,6 +338,21 @@ class _Session:
                 raise _Gone
             case Do.CLOSE:
                 raise _Gone
+            case Do.RESET:
+                connection = self.writer.get_extra_info("socket")
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                self.writer.transport.abort()
+                raise _Gone
+            case Slowly(data, pause_s, forever):
+                once = True
+                while once or forever:
+                    once = False
+                    for octet in data:
+                        self.writer.write(bytes([octet]))
+                        await self.writer.drain()
+                        await asyncio.sleep(pause_s)
+            case Delay(seconds):
+                await asyncio.sleep(seconds)
             case Raw(data, octets):
                 sent = 0
                 while sent == 0 or sent < octets:
