@@ -293,7 +293,7 @@ RULES: tuple[Rule, ...] = (
         "RFC 5321 section 4.2.3: 552, exceeded storage allocation",
         code="552",
         words=r"exceed|\bfull\b|\bspace\b|\bstorage\b|\blimit|too much",
-        unless=rf"{words.NOT_A_FULL_MAILBOX}|{words.POLICY}|{words.NOT_FOUND}",
+        unless=rf"{words.NOT_A_FULL_MAILBOX}|{words.POLICY}|{words.NO_SUCH}",
     ),
     # -- not now ------------------------------------------------------------------------------
     Rule(

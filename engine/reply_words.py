@@ -144,7 +144,8 @@ BLOCKED = phrases(
     e*mail/mail/messages/message/traffic .. from your/this .. {held}
     messages/message/mail from .. deferred | temporarily deferred | weren't sent
     connection/connections not_accepted/refused/rejected/will_not_be_accepted from/due/by
-    connections will not be accepted | connection/connections [is/was/are/has_been]* denied/rejected
+    connections will not be accepted | connection/connections [is/was/are/has_been/not]*
+        denied/rejected/blocked/authorized/authorised
     no valid recipients from | confirm this mail server | {us} requires confirmation
     unwanted/unsolicited mail/messages .. from
     access from/by/for [the/your/this] ip/ip-addr/host/client/server/location/network
@@ -176,6 +177,7 @@ RDNS = phrases(
         your [reverse] host~name/address/ip/ip-addr/name
     ip name lookup failed
     reverse~dns/reverse~hostname/reverse_host_name/reverse~name/reverse~lookup/reverse~record
+    reverse .. dns | dns entry/record for your | ip must resolve
     rdns | ptr | in-addr | dns check fail* | failure in dns | unresolvable relay host
     cannot/can_not/can't/could_not/unable_to resolve your
     no matches to nameserver query
@@ -409,7 +411,8 @@ DISABLED = phrases(
     {is_gone}
     domain [is/has_been/was/currently/temporarily]* suspended/disabled/expired/deactivated
     suspend the service | account/mailbox/mailaddress/address [is]* administratively disabled
-    no recipient activity | to enable receiving
+    no recipient activity | to enable receiving | unmonitored/unattended
+    no longer [being] in_use/used/monitored/read/checked
     mailbox currently suspended
     # French, German, Spanish, Portuguese, Italian, Dutch, Polish, Russian, Chinese
     boite/compte/bal/adresse .. desactive*/suspend*/archiv*/bloque*/ferme*/inacti*/resili*
@@ -465,7 +468,7 @@ FULL = phrases(
     no space left | too much mail data | would exceed
     # French, German, Spanish, Portuguese, Italian, Dutch, Polish, Czech, Russian, Chinese, Japanese
     boite/bal/messagerie/quota/espace .. plein*/satur*/depasse*/insuffisant*
-    postfach/speicher*/kontingent/quota .. voll/uberschritten/ueberschritten/erschopft
+    postfach/speicher*/kontingent/quota/mailbox/konto .. voll/uberschritten/ueberschritten/erschopft
     buzon/casilla/cuota/cuenta/bandeja .. lleno/llena/excedid*/superad*/sin_espacio
     caixa/quota/cota/conta .. cheio/cheia/excedid*/ultrapassad*/lotad*
     casella/quota/spazio .. piena/pieno/superat*/esaurit*
@@ -568,7 +571,7 @@ RELAY = phrases(
         not_a relay
     rcpthosts | tenantattribution
     domain .. not_hosted/not_local/not_served/not_handled/not_accept*/not_exist*/not_found/
-        not_valid/not_known/not_allowed/not_reachable/unknown/isn't_in/not_in/lookup_failed
+        not_valid/not_known/not_allowed/not_reachable/unknown/isn't_in/not_in/lookup_failed/not_resolve
     unknown/invalid/no_such/bad/non-local [mail] domain/host
     host/domain/dns [name] not_found/unknown/lookup_failed
     find the recipient domain | non-accepted domain
