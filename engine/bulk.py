@@ -21,7 +21,7 @@ from engine.cache import TtlCache
 from engine.catch_all import Heard, accepts_all, control_local, settle
 from engine.dialogue import Target
 from engine.inquiry import CATCH_ALL_SIZE, CATCH_ALL_TTL_S, Finding, Means, operator_of
-from engine.lane import Lane
+from engine.lane import RESTART_PAUSES_S, Lane
 from engine.model import (
     Address,
     Checks,
@@ -59,8 +59,11 @@ MAX_LANES = 5_000
 """Mail hosts whose manners are remembered."""
 SICK_FOR_S = 60.0
 """How long a domain whose hosts cannot be asked is not tried again."""
+MOST_PASSED_OVER = 5
+"""Mail hosts of a domain that do not answer, before the single path is left to find one."""
 SILENT_IN_A_ROW = 5
-"""Addresses that a host fell silent at, then the others of its domain are not tried."""
+"""Addresses that a host fell silent at, or was too busy for however long they waited; then
+the others of its domain are not tried."""
 
 OnResult = Callable[[int, Verification], None]
 """Takes the place in the sequence, and the answer."""
@@ -128,6 +131,11 @@ class Bulk:
                 places=self._places,
             )
         return lane
+
+    def has_spoken(self, smtp: Smtp) -> bool:
+        """Whether the host that `smtp` is of has spoken to a list before."""
+        lane = self._lanes.get((smtp.host or "", smtp.ip or ""))
+        return lane is not None and lane.has_spoken
 
     def control(self, domain: str) -> str:
         control = self.controls.get(domain)
@@ -247,7 +255,7 @@ class _Domain:
         self._hard: deque[Asked] = deque()
         self._asking_singly = 0
         self._silent = 0
-        self._has_other_hosts = False
+        self.has_other_hosts = False
         self._put_off: dict[int, Verification] = {}
         """Greylisted by the first host, by place; another host may know more."""
         self._greylists_everywhere = False
@@ -267,7 +275,7 @@ class _Domain:
             for asked in self._asked:
                 self._tell(asked, self._evidence)
             return
-        self._has_other_hosts = len(route.hosts) > 1
+        self.has_other_hosts = len(route.hosts) > 1
         many = [asked for asked in self._asked if not asked.address.needs_smtputf8]
         odd = [asked for asked in self._asked if asked.address.needs_smtputf8]
         sick = self._bulk.sick.get(self._domain) is not None
@@ -303,15 +311,22 @@ class _Domain:
         return route
 
     async def _target(self, route: Route) -> Target | None:
-        """Where the domain's first mail host lives; None if only the single path can tell."""
-        limits = self._bulk.means.limits
-        found = await addresses(self._bulk.means.resolver, route.hosts[0].host, sparing=True)
-        if not found.ips or not (limits.allow_private_networks or is_global(found.ips[0])):
-            return None
-        host = route.hosts[0].host
-        if self._has_other_hosts and self._bulk.means.pacer.turns_away(operator_of(host)):
-            return None  # the others need not wait for that one
-        return Target(host, found.ips[0], limits.port)
+        """Where the domain's first mail host lives; None if only the single path can tell.
+
+        Those that turn us away or are absent just now are passed over, as the single path does.
+        """
+        means = self._bulk.means
+        for mx in route.hosts[:MOST_PASSED_OVER]:
+            found = await addresses(means.resolver, mx.host, sparing=True)
+            if not found.ips:
+                return None
+            if not (means.limits.allow_private_networks or is_global(found.ips[0])):
+                return None
+            target = Target(mx.host, found.ips[0], means.limits.port)
+            away = target in means.absent or means.pacer.turns_away(operator_of(mx.host))
+            if not (self.has_other_hosts and away):
+                return target
+        return None
 
     def _group(self, target: Target, asked: Sequence[Asked]) -> Group:
         group = Group(self, self._domain, asked, self._bulk.control(self._domain))
@@ -364,7 +379,7 @@ class _Domain:
 
     @property
     def _may_pass_elsewhere(self) -> bool:
-        return self._has_other_hosts and not self._greylists_everywhere
+        return self.has_other_hosts and not self._greylists_everywhere
 
     def _judge(
         self,
@@ -418,15 +433,21 @@ class _Domain:
     async def _verify(self, asked: Asked) -> None:
         try:
             found = await self._bulk.single.verify(asked.address.raw, self._call.checks)
+            for pause_s in RESTART_PAUSES_S:
+                if not self._is_gone(found.evidence.smtp):
+                    break
+                await asyncio.sleep(pause_s)
+                found = await self._bulk.single.verify(asked.address.raw, self._call.checks)
         except Exception as exc:
             self._call.failed(exc)
             return
         smtp = found.evidence.smtp
         if smtp is not None and self._is_shut_out(smtp):
             self._bulk.sick.put(self._domain, found.evidence, SICK_FOR_S)
-        elif smtp is not None and smtp.meaning in _SAYS_NOTHING:
+        elif smtp is not None and smtp.meaning in _SAYS_NOTHING | {Meaning.THROTTLED}:
             self._silent += 1
-            if smtp.stage is not Stage.RCPT or self._silent >= SILENT_IN_A_ROW:
+            of_host = smtp.meaning in _SAYS_NOTHING and smtp.stage is not Stage.RCPT
+            if of_host or self._silent >= SILENT_IN_A_ROW:
                 self._bulk.sick.put(self._domain, found.evidence, SICK_FOR_S)
         else:
             self._silent = 0
@@ -434,14 +455,19 @@ class _Domain:
             self._greylists_everywhere = True
         self._call.answer(asked.place, found)
 
+    def _is_gone(self, smtp: Smtp | None) -> bool:
+        """Whether a host that has spoken to us takes no connections: it may start again."""
+        if smtp is None or smtp.meaning is not Meaning.UNREACHABLE or not self._call.live:
+            return False
+        return self._bulk.sick.get(self._domain) is None and self._bulk.has_spoken(smtp)
+
     def _is_shut_out(self, smtp: Smtp) -> bool:
         """Whether the next address would be turned away at the door as well."""
-        return (
-            smtp.meaning is Meaning.THROTTLED
-            and smtp.stage in AT_THE_DOOR
-            and smtp.host is not None
-            and self._bulk.means.pacer.is_shut(operator_of(smtp.host))
-        )
+        if smtp.meaning is not Meaning.THROTTLED or smtp.stage not in AT_THE_DOOR:
+            return False
+        pacer, operator = self._bulk.means.pacer, operator_of(smtp.host or "")
+        # Without a code: it waited for its turn, and the deadline came first.
+        return pacer.is_shut(operator) or (smtp.code is None and pacer.turns_away(operator))
 
     def _tell(self, asked: Asked, evidence: Evidence) -> None:
         evidence = _listed(asked.address, replace(evidence, person=None, transcript=()))

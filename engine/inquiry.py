@@ -50,8 +50,11 @@ NO_TURN = "our-own-limit"
 """Stands for the rule of a reply where our own pace left no time for a connection."""
 LEAST_USEFUL_S = 0.2
 """With less than this left of the deadline no further host is dialled."""
+ABSENT_FOR_S = 60.0
+"""How long the other hosts of a domain are asked before one that did not answer."""
 CATCH_ALL_TTL_S = 3600.0
 CATCH_ALL_SIZE = 100_000
+ABSENT_SIZE = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +123,23 @@ class CatchAllMemory:
         return accepts
 
 
+class Absent:
+    """Places that did not answer lately, or with nothing that is SMTP."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._known: TtlCache[Target, Meaning] = TtlCache(ABSENT_SIZE, clock)
+
+    def __contains__(self, target: Target) -> bool:
+        return self._known.get(target) is not None
+
+    def note(self, target: Target, meaning: Meaning, stage: Stage) -> None:
+        """What a visit came to."""
+        if stage is not Stage.RCPT and meaning in UNANSWERED | {Meaning.UNREACHABLE}:
+            self._known.put(target, meaning, ABSENT_FOR_S)
+        else:
+            self._known.put(target, meaning, 0)
+
+
 class Farewells:
     """Connections that said QUIT and wait for the answer, so that no caller has to."""
 
@@ -157,6 +177,7 @@ class Means:
     clock: Callable[[], float] = time.monotonic
     memory: CatchAllMemory = field(default_factory=CatchAllMemory)
     farewells: Farewells = field(default_factory=Farewells)
+    absent: Absent = field(default_factory=Absent)
     standing: Standing = field(default_factory=Standing)
 
 
@@ -222,7 +243,7 @@ class Inquiry:
         # The same control on every try, so that greylisting knows it when it comes again.
         self._control = f"{control_local(means.rng.choice)}@{address.ascii_domain}"
         self._put_off: list[Target] = []
-        """Of this round: they turn us away just now, and are asked after the others."""
+        """Of this round: they turn us away or are absent just now, and come after the others."""
 
     async def run(self) -> Finding:
         """What the hosts say. Never raises for what a host does."""
@@ -295,29 +316,36 @@ class Inquiry:
             return _unasked(target, Meaning.NOT_ALLOWED, "not-global")
         operator = operator_of(target.host)
         pacer = self._means.pacer
+        hurried = not is_last and target not in self._put_off
         # A list has time: it gives up only those who never have any for it.
         vain = (
             pacer.is_shut(operator)
             if self._limits.listed
             else pacer.wait_s(operator) > self._share_s(is_last)
         )
-        if vain or (not is_last and pacer.turns_away(operator)):
+        if vain:
             self._say(target.host, "no connection before the deadline")
+            return _unasked(target, Meaning.THROTTLED, NO_TURN)
+        if hurried and (target in self._means.absent or pacer.turns_away(operator)):
+            self._say(target.host, "not there just now: the others first")
             return _unasked(target, Meaning.THROTTLED, NO_TURN)
         try:
             async with (
                 asyncio.timeout(self._share_s(is_last)) as waiting,
-                pacer.slot(operator, listed=self._limits.listed, elsewhere=not is_last),
+                pacer.slot(operator, listed=self._limits.listed, elsewhere=hurried),
             ):
                 waiting.reschedule(None)
                 # Not before the slot: those who waited for it would not know of a pause since.
                 if pause := self._means.standing.pause(target.host):
                     self._say(target.host, pause.text)
                     return _left_alone(target, pause)
+                patience_s = self._share_s(is_last)
                 visit = await self._converse(target, is_last, operator)
         except TimeoutError:
             self._say(target.host, "no free connection in time")
             return _unasked(target, Meaning.THROTTLED, NO_TURN)
+        if patience_s >= self._limits.command_timeout_s:  # else it may have been our own hurry
+            self._means.absent.note(target, visit.said.meaning, visit.said.stage)
         if visit.meaning is Meaning.THROTTLED:
             pacer.complained(operator, visit.said.reading.retry_after_s, visit.said.stage)
         elif visit.greeted:

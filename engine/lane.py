@@ -53,6 +53,8 @@ LINGER_S = 0.25
 MOST_STALLS = 2
 """Connections in a row that end before any recipient is heard, then the rest is left."""
 MOST_THROTTLED = 2
+RESTART_PAUSES_S = (0.5, 1.0, 2.0, 2.0)
+"""Waits for a host that has spoken to us and is gone: it may be starting again."""
 
 
 @dataclass(slots=True)
@@ -111,7 +113,10 @@ class Lane:
         self._places = places
         self._stalls = 0
         self._throttled = 0
-        self._spoken_to = False
+        self._gone = 0
+        """Connections in a row that could not be made."""
+        self._pause_s = 0.0
+        self.has_spoken = False
         self._manners = Manners(transaction=UNLIMITED if means.identity.sender else 1)
         self.last_used_s = time.monotonic()
 
@@ -169,9 +174,13 @@ class Lane:
                 self._queue.append(group)
         return window
 
-    def _give_up(self) -> None:
-        """Leave all that waits to the single path."""
+    def _give_up(self, *, if_elsewhere: bool = False) -> None:
+        """Leave all that waits to the single path, or all that has other hosts to go to."""
         for group in self._drain():
+            if if_elsewhere and not group.asker.has_other_hosts:
+                self._queue.append(group)
+                self._waiting += len(group.waiting)
+                continue
             asked = [*(asked for asked, _ in group.held), *group.waiting]
             group.held.clear()
             group.waiting.clear()
@@ -192,9 +201,15 @@ class Lane:
                 if self._means.pacer.is_shut(self._operator):
                     self._give_up()
                     break
+                if self._means.pacer.turns_away(self._operator):
+                    self._give_up(if_elsewhere=True)
+                    if not self._queue:
+                        break
                 async with self._means.pacer.slot(self._operator, patient=True), self._places:
                     if self._queue and not await self._visit():
                         break
+                pause_s, self._pause_s = self._pause_s, 0.0
+                await asyncio.sleep(pause_s)
         except Exception as exc:
             for group in self._drain():
                 group.asker.failed(exc)
@@ -215,9 +230,10 @@ class Lane:
         try:
             conversation = await self._open()
         except ConversationEnded as ended:
+            self._means.absent.note(self._target, ended.said.meaning, ended.said.stage)
             return self._turned_away(ended.said, greeted=ended.greeted)
-        self._throttled = 0
-        self._spoken_to = True
+        self._throttled = self._gone = 0
+        self.has_spoken = True
         try:
             await self._talk(conversation)
         except BaseException:
@@ -237,9 +253,14 @@ class Lane:
             self._means.pacer.complained(self._operator, said.reading.retry_after_s, said.stage)
         if self._staff > 1:
             return False  # the others have a connection, or will come here too
-        if throttled and self._spoken_to and self._throttled <= MOST_THROTTLED:
+        if throttled and self.has_spoken and self._throttled <= MOST_THROTTLED:
             return True
-        self._throttled = 0
+        gone = said.meaning is Meaning.UNREACHABLE and self.has_spoken
+        if gone and self._gone < len(RESTART_PAUSES_S):
+            self._pause_s = RESTART_PAUSES_S[self._gone]
+            self._gone += 1
+            return True
+        self._throttled = self._gone = 0
         self._give_up()
         return False
 

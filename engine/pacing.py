@@ -74,9 +74,14 @@ class Pacer:
         return 0.0 if gate is None else max(0.0, gate.not_before - self._clock())
 
     def turns_away(self, operator: str) -> bool:
-        """Whether the last attempt was turned away, and `operator` may not be called on yet."""
+        """Whether `operator` may not be called on yet, and who can should go elsewhere.
+
+        That is after an attempt that was turned away; after other complaints only where the
+        wait is a long one, since the first host of a domain is the one that knows most.
+        """
         gate = self._gates.get(operator)
-        return gate is not None and bool(gate.turned_away) and gate.not_before > self._clock()
+        wait_s = self.wait_s(operator)
+        return gate is not None and wait_s > (0.0 if gate.turned_away else FIRST_SPACING_S)
 
     def is_shut(self, operator: str) -> bool:
         """Whether `operator` turned us away again and again, and may not be called on yet."""

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 
 from engine.bulk import Bulk, OnResult
 from engine.dialogue import Identity, tls_context
-from engine.inquiry import CatchAllMemory, Deadline, Inquiry, Limits, Means
+from engine.inquiry import Absent, CatchAllMemory, Deadline, Inquiry, Limits, Means
 from engine.known import known
 from engine.model import Address, Checks, Dns, Evidence, Step, Verification
 from engine.mx import Route, locate
@@ -106,6 +106,7 @@ class ProbeEngine:
             tls=tls_context(),
             clock=clock,
             memory=CatchAllMemory(clock),
+            absent=Absent(clock),
             standing=Standing(clock, now),
         )
         return cls(

@@ -137,6 +137,11 @@ class Asker(Protocol):
         """False once nobody waits for the answers any more."""
         ...
 
+    @property
+    def has_other_hosts(self) -> bool:
+        """Whether the domain's other mail hosts could be asked in place of this one."""
+        ...
+
     def told(self, group: Group, heard: Sequence[tuple[Asked, Heard]], where: Where) -> None:
         """These replies are about the mailboxes, as far as the control's does not object."""
         ...

@@ -231,3 +231,30 @@ async def test_the_patient_go_when_nobody_else_waits() -> None:
     assert order == ["single 1", "single 2", "list 2"]
     assert not pacer.wanted("operator")
     assert not pacer.wanted("another")
+
+
+@pytest.mark.parametrize(
+    ("complaints", "stage", "away"),
+    [
+        (1, Stage.BANNER, True),
+        (1, Stage.EHLO, True),
+        # a second is soon over, and the first host knows most
+        (1, Stage.RCPT, False),
+        (2, Stage.RCPT, True),
+    ],
+)
+async def test_who_can_goes_elsewhere(complaints: int, stage: Stage, away: bool) -> None:
+    clock = Clock()
+    pacer = Pacer(2, clock)
+    for _ in range(complaints):
+        pacer.complained("operator", stage=stage)
+    assert pacer.turns_away("operator") is away
+    if away:
+        with pytest.raises(TimeoutError):
+            async with pacer.slot("operator", elsewhere=True):
+                pass
+        assert pacer.active("operator") == 0
+    clock.now += MAX_SPACING_S
+    assert not pacer.turns_away("operator")
+    async with asyncio.timeout(1), pacer.slot("operator", elsewhere=True):
+        assert pacer.active("operator") == 1
