@@ -281,7 +281,7 @@ async def test_verify_shows_the_evidence_harmlessly(networked: Shell) -> None:
     code, out, err = await finish(process)
     assert (code, err) == (0, "")
     assert "verdict     undeliverable (rejected_email), score 0 of 100" in out
-    assert "by mx.good.test [127.0.0.2]: 550 5.1.1  [31mno  such" in out
+    assert "by mx.good.test [127.0.0.2]: 550 5.1.1 [31mno such" in out
     assert "> RCPT TO:<evil@good.test>" in out
     assert not set(out) & set("\x1b\x07\u202e")
 
