@@ -105,7 +105,7 @@ class Runner:
     async def drain(self) -> None:
         """Do everything that is due, one piece after the other."""
         while (claim := await self._queue.claim(self._holder)) is not None:
-            await self._work(claim, self._choose(claim))
+            await self._work(claim, self._choose(claim, self._may_retry(claim)))
 
     # -- claiming ------------------------------------------------------------------------
 
@@ -115,7 +115,7 @@ class Runner:
                 self._wake.clear()
                 try:
                     while not stopped.done() and (claim := await self._next()) is not None:
-                        chosen = self._choose(claim)
+                        chosen = self._choose(claim, self._may_retry(claim))
                         self._take_on(claim, chosen, 1)
                         group.create_task(self._accounted(claim, chosen))
                 except StoreError as exc:

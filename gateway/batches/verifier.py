@@ -51,13 +51,14 @@ class Chosen:
     """Whether others do the work, so that much may be under way."""
 
 
-Choose = Callable[[Claim], Chosen]
+Choose = Callable[[Claim, bool], Chosen]
+"""Takes a piece of work, and whether what is greylisted in it will be asked about again."""
 
 
 def always(verifier: BulkVerifier, *, waits: bool = False) -> Choose:
     """One verifier for everything."""
     chosen = Chosen(verifier, waits=waits)
-    return lambda _: chosen
+    return lambda *_: chosen
 
 
 class OneByOne:

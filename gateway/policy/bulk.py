@@ -15,7 +15,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from adapters.upstream import Question, Told
-from engine.known import known
 from engine.model import Address, Attempt, Checks, Evidence, Reason, Verification
 from engine.syntax import parse
 from gateway.accounts.caller import Caller
@@ -23,7 +22,7 @@ from gateway.batches.intake import CHUNK
 from gateway.batches.model import Claim
 from gateway.batches.verifier import BulkVerifier, Chosen, NotNow, OneByOne, OnResult
 from gateway.policy.budgets import MICRO, Scope
-from gateway.policy.completion import DNS_ONLY, completed
+from gateway.policy.completion import DNS_ONLY, completed, listed
 from gateway.policy.list_records import Piece
 from gateway.policy.outcome import NoAnswer
 from gateway.policy.policy import Policy, Route
@@ -49,22 +48,21 @@ class BulkPolicy:
         engine: BulkVerifier,
         lists: VendorLists,
         *,
-        retries: int,
         clock: Callable[[], float],
         rng: random.Random,
     ) -> None:
-        """`retries`: how often a greylisted address of a batch is asked about again."""
         self._means = _Means(policy, engine, lists, clock, rng, asyncio.Semaphore(SINGLES_AT_ONCE))
-        self._retries = retries
 
-    def choose(self, claim: Claim) -> Chosen:
-        """By the route of the key that the batch came with."""
+    def choose(self, claim: Claim, patient: bool) -> Chosen:
+        """By the route of the key that the batch came with.
+
+        `patient`: what is greylisted is asked about again, and need not be paid for.
+        """
         route, key = self._means.policy.route_of(claim.key_id, claim.key_label)
         names = [source.name for source in route.sources]
         if names == [LOCAL_SOURCE]:
             return Chosen(self._means.engine, route.name)
         piece = Piece(claim.batch_id, claim.origin)
-        patient = claim.retries and claim.attempt < self._retries
         asking = _Asking(self._means, route, key, piece, patient)
         return Chosen(asking, route.name, waits=self._list_size(route) > 0)
 
@@ -106,7 +104,6 @@ class _Asking:
     def __init__(
         self, means: _Means, route: Route, key: Scope | None, piece: Piece, patient: bool
     ) -> None:
-        """`patient`: what is greylisted is asked about again, and need not be paid for."""
         self._means = means
         self._route = route
         self._key = key
@@ -233,7 +230,8 @@ class _Hearing:
         each.attempts.append(attempt)
         if found.source != LOCAL_SOURCE and self._route.complete is not Completion.NONE:
             looked_up = self.looked_up.get(each.place)
-            evidence = completed(found, self._source.tells, known(each.address), looked_up)
+            tells = self._source.tells
+            evidence = completed(found, tells, listed(each.address, tells), looked_up)
             found = replace(found, evidence=evidence)
         each.held.append(found)
         if last or good_enough(self._route.strategy, self._source, found):

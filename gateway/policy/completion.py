@@ -45,7 +45,7 @@ class Additions:
         if not tells >= LISTED:
             loop = asyncio.get_running_loop()
             # one turn of the loop later the upstream's request is on its way
-            loop.call_soon(loop.call_soon, self._lists)
+            loop.call_soon(loop.call_soon, self._lists, tells)
         self._look()
 
     def end(self) -> None:
@@ -65,12 +65,11 @@ class Additions:
         if own is not None:
             return completed(v, tells, own, own if wants_dns else None)
         looked_up = await self._looked_up(min(GRACE_S, left_s)) if wants_dns else None
-        lists = NOTHING if tells >= LISTED else self._lists()
-        return completed(v, tells, lists, looked_up)
+        return completed(v, tells, self._lists(tells), looked_up)
 
-    def _lists(self) -> Evidence:
+    def _lists(self, tells: Set[str]) -> Evidence:
         if self._listed is None:
-            self._listed = known(self._address)
+            self._listed = listed(self._address, tells)
         return self._listed
 
     def _look(self) -> asyncio.Task[Evidence | None] | None:
@@ -91,6 +90,11 @@ class Additions:
         if not looking.done():
             await asyncio.wait({looking}, timeout=max(wait_s, 0.0))
         return looking.result() if looking.done() else None
+
+
+def listed(address: Address, tells: Set[str]) -> Evidence:
+    """What our lists know; they are not looked into where all of it is told anyhow."""
+    return NOTHING if tells >= LISTED else known(address)
 
 
 def completed(

@@ -89,8 +89,7 @@ async def open_policy(
         stack.push_async_callback(_end, tasks)
         records = ListRecords(store, clock=clock)
         lists = VendorLists(records, budgets, clock=clock, monotonic=monotonic, rng=rng)
-        retries = len(settings.engine.greylist_retries_s)
-        bulk = BulkPolicy(policy, engine, lists, retries=retries, clock=clock, rng=rng)
+        bulk = BulkPolicy(policy, engine, lists, clock=clock, rng=rng)
         yield Opened(policy, bulk, upstreams, budgets)
 
 

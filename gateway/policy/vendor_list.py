@@ -91,7 +91,7 @@ class VendorLists:
             steps = [self._follow(source, api, given, work, on_row) for given in earlier.mine]
         elif source.out_of_use or source.ready_in_s > 0:
             return True
-        elif earlier.lost or not self._takes(source, len(work.addresses)):
+        elif earlier.lost or self._rests(source) or len(work.addresses) < source.list_from:
             return False
         else:
             size = source.list_size
@@ -107,10 +107,9 @@ class VendorLists:
             ]
         return all(await _some_at_once(steps))
 
-    def _takes(self, source: UpstreamSource, addresses: int) -> bool:
-        if self._monotonic() < self._no_lists_until.get(source.name, 0.0):
-            return False
-        return source.list_from is not None and addresses >= source.list_from
+    def _rests(self, source: UpstreamSource) -> bool:
+        """Whether it took no list a moment ago."""
+        return self._monotonic() < self._no_lists_until.get(source.name, 0.0)
 
     async def _create_and_follow(
         self, source: UpstreamSource, api: UpstreamList, work: Work, part: int, on_row: OnRow
@@ -143,7 +142,7 @@ class VendorLists:
                 return FaultKind.BUSY
             spent = True  # whoever is cancelled now does not know
             request = api.build_create(key.value, work.addresses)
-            reply = await self.send(source, request)
+            reply = await _send(source, request)
             created = reply if isinstance(reply, Fault) else api.parse_create(reply)
             if source.record is not None:
                 fault = created if isinstance(created, Fault) else None
@@ -189,14 +188,15 @@ class VendorLists:
         keys = source.keys.keys
         # of the same account, if the one that created it is gone
         key = next((key for key in keys if hash_of(key.value) == given.key_hash), keys[0])
-        following = _Following(self, source, api, key.value, given.job_id, work, on_row)
+        following = _Following(source, api, key.value, given.job_id, work, on_row)
         why = await following.run(self._clock, self._rng, given.created_at + source.list_deadline_s)
         if why is not None:
             log.warning("a list was given up", extra={"source": source.name, "why": why})
         return True
 
-    async def send(self, source: UpstreamSource, request: UpstreamRequest) -> UpstreamReply | Fault:
-        return await source.call(request, CALL_TIMEOUT_S, MAX_LIST_BYTES)
+
+async def _send(source: UpstreamSource, request: UpstreamRequest) -> UpstreamReply | Fault:
+    return await source.call(request, CALL_TIMEOUT_S, MAX_LIST_BYTES)
 
 
 async def _some_at_once(steps: Sequence[Coroutine[Any, Any, bool]]) -> list[bool]:
@@ -221,7 +221,6 @@ class _Following:
 
     def __init__(
         self,
-        lists: VendorLists,
         source: UpstreamSource,
         api: UpstreamList,
         key: str,
@@ -229,7 +228,6 @@ class _Following:
         work: Work,
         on_row: OnRow,
     ) -> None:
-        self._lists = lists
         self._source = source
         self._api = api
         self._key = key
@@ -279,7 +277,7 @@ class _Following:
             request = api.build_page(self._key, self._job_id, step)
         else:
             request = api.build_poll(self._key, self._job_id)
-        reply = await self._lists.send(self._source, request)
+        reply = await _send(self._source, request)
         if isinstance(reply, Fault):
             return reply
 
