@@ -89,7 +89,7 @@ class Stage(StrEnum):
 
 
 class Meaning(StrEnum):
-    """What a conversation, or the one reply that decided it, says: `engine.reply` has the table."""
+    """What a conversation, or the one reply that decided it, says (`engine.smtp.reply`)."""
 
     ACCEPTED = "accepted"
     CANNOT_VERIFY = "cannot_verify"  # 252
@@ -128,7 +128,7 @@ class Gender(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """An address as asked, and its parts. Made by `engine.syntax.parse`.
+    """An address as asked, and its parts. Made by `engine.address.syntax.parse`.
 
     `error` is None for a valid address and otherwise one sentence on what is wrong; the
     parts are then what can honestly be read off, possibly empty.
@@ -276,7 +276,7 @@ class Evidence:
     mx: tuple[MxHost, ...] = ()
     """Best first."""
     provider: str | None = None
-    """Who runs the mail hosts: `google`, `microsoft`, … (`engine.providers`)."""
+    """Who runs the mail hosts: `google`, `microsoft`, … (`engine.smtp.providers`)."""
     spf: bool | None = None
     dmarc: bool | None = None
     smtp: Smtp | None = None

@@ -13,20 +13,20 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from engine.bulk import Bulk, OnResult
-from engine.dialogue import Identity, tls_context
-from engine.inquiry import Absent, CatchAllMemory, Deadline, Inquiry, Limits, Means
-from engine.known import known
+from engine.address.known import known
+from engine.address.syntax import parse
+from engine.bulk.calls import Bulk, OnResult
+from engine.dns.mx import Route, locate
+from engine.dns.policies import has_dmarc, has_spf
+from engine.dns.resolver import Resolver, Server, system_servers
 from engine.model import Address, Checks, Dns, Evidence, Step, Verification
-from engine.mx import Route, locate
-from engine.pacing import Pacer
-from engine.providers import provider_of
-from engine.reply import prepare
-from engine.resolver import Resolver, Server, system_servers
 from engine.score import score
-from engine.spf_dmarc import has_dmarc, has_spf
-from engine.standing import Standing
-from engine.syntax import parse
+from engine.smtp.dialogue import Identity, tls_context
+from engine.smtp.inquiry import Absent, CatchAllMemory, Deadline, Inquiry, Limits, Means
+from engine.smtp.pacing import Pacer
+from engine.smtp.providers import provider_of
+from engine.smtp.reply import prepare
+from engine.smtp.reputation import Standing
 from engine.verdict import judge
 
 POLICY_GRACE_S = 2.0

@@ -1,6 +1,6 @@
 """From evidence to a verdict: one table by DNS answer, one by SMTP meaning, and a few rules.
 
-What a refusal says of the mailbox was decided before, in `engine.reply`; here it is only
+What a refusal says of the mailbox was decided before, in `engine.smtp.reply`; here it is only
 decided what to advise. Where a choice could have gone another way, its reason stands with the
 row. Pure.
 """

@@ -17,27 +17,27 @@ from starlette.types import ASGIApp
 from adapters.registry import DIALECTS
 from engine.model import Verdict
 from engine.probe import ProbeConfig, ProbeEngine
-from engine.standing import Standing
+from engine.smtp.reputation import Standing
 from gateway.accounts.accounts import Accounts, open_accounts
-from gateway.answers import Answers
-from gateway.background import in_background
 from gateway.batches.opening import Desk, open_batches
-from gateway.batches.verifier import BulkVerifier, OneByOne
-from gateway.front import front
-from gateway.guard import BlockRule, Guard
-from gateway.http import VendorApp
-from gateway.native import NativeApi
-from gateway.observe import Observer
-from gateway.own import own_app
-from gateway.policy.opening import open_policy
-from gateway.routes import Routes
+from gateway.observability.metrics import Observer
+from gateway.reputation import keeping
 from gateway.sandbox import Sandbox
 from gateway.sandbox.keys import TestKeys
 from gateway.service import Service, Wait, wait_at_most
 from gateway.settings import Settings
-from gateway.standing import keeping
 from gateway.store import BUSY_TIMEOUT_S, Store, StoreError, open_store
-from gateway.verdicts import Verdicts, Verifier
+from gateway.tasks import in_background
+from gateway.upstreams.opening import open_policy
+from gateway.verdicts.cache import Verdicts, Verifier
+from gateway.verdicts.database import Answers
+from gateway.verdicts.verifier import BulkVerifier, OneByOne
+from gateway.web.client_blocks import BlockRule, Guard
+from gateway.web.dispatch import front
+from gateway.web.native import NativeApi
+from gateway.web.routing import Routes
+from gateway.web.system import own_app
+from gateway.web.vendors import VendorApp
 
 
 @dataclass(slots=True)

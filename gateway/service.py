@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from adapters.dialect import (
+from adapters.contract.dialect import (
     Account,
     CheckHealth,
     Dialect,
@@ -22,18 +22,18 @@ from adapters.dialect import (
     ShowPlans,
     Verify,
 )
-from adapters.jobs import JobOperation, ReadRows
-from engine import people, syntax
+from adapters.contract.jobs import JobOperation, ReadRows
+from engine.address import people, syntax
 from engine.model import Address
 from gateway.accounts.caller import Books, Caller, Charge, CreditsSpent
-from gateway.paid import Paid
-from gateway.policy.outcome import NOBODY, NoAnswer
 from gateway.sandbox import Sandbox
-from gateway.verdicts import Verdicts
+from gateway.upstreams.routing.outcome import NOBODY, NoAnswer
+from gateway.verdicts.cache import Verdicts
+from gateway.verdicts.free_repeats import Paid
 
 if TYPE_CHECKING:
     from gateway.batches.jobs import Batches
-    from gateway.policy.policy import Policy
+    from gateway.upstreams.routing.policy import Policy
 
 FREE_REPEAT_S = 300
 """For how long a question that was answered with `NOT_READY` may be asked again for nothing

@@ -20,9 +20,9 @@ import orjson
 import pytest
 from pydantic import TypeAdapter
 
-from adapters.dialect import Dialect
+from adapters.contract.dialect import Dialect
 from adapters.registry import DIALECTS
-from engine import syntax
+from engine.address import syntax
 from engine.model import Checks, Dns, Evidence, Reason, Verdict, Verification
 from gateway.accounts.accounts import Status
 from gateway.app import Services, create_app, open_services

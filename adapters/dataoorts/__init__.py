@@ -19,11 +19,11 @@ import string
 from dataclasses import replace
 from typing import Any
 
+from adapters.contract.dialect import CheckHealth, Dialect, Endpoint, KeyShape, Plan, RootPath
 from adapters.dataoorts import bulk, single
 from adapters.dataoorts.problems import FAILED_ATTEMPTS, write_problem
 from adapters.dataoorts.upstream import UPSTREAM
-from adapters.dataoorts.upstream_list import LIST
-from adapters.dialect import CheckHealth, Dialect, Endpoint, KeyShape, Plan, RootPath
+from adapters.dataoorts.upstream_jobs import LIST
 
 
 def _health(name: str, path: str) -> Endpoint[CheckHealth]:

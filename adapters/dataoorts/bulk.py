@@ -6,10 +6,8 @@ import string
 
 import orjson
 
-from adapters.dataoorts.single import info_block
-from adapters.dataoorts.words import CAUSES, cause_word
-from adapters.dialect import Problem, ProblemKind
-from adapters.jobs import (
+from adapters.contract.dialect import Problem, ProblemKind
+from adapters.contract.jobs import (
     MAX_BATCH,
     MAX_ENTRY_CHARACTERS,
     BatchRules,
@@ -21,7 +19,9 @@ from adapters.jobs import (
     Row,
     SubmitJob,
 )
-from adapters.wire import StreamReply, WireReply, WireRequest, json_reply
+from adapters.contract.wire import StreamReply, WireReply, WireRequest, json_reply
+from adapters.dataoorts.single import info_block
+from adapters.dataoorts.words import CAUSES, cause_word
 from engine.model import Verification
 
 BODY_LIMIT = 20 * 1024 * 1024

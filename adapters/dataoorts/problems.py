@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from adapters.dialect import Endpoint, Problem, ProblemKind
-from adapters.wire import WireReply, WireRequest, json_reply
+from adapters.contract.dialect import Endpoint, Problem, ProblemKind
+from adapters.contract.wire import WireReply, WireRequest, json_reply
 
 PROBLEMS: Mapping[ProblemKind, tuple[int, str]] = {
     ProblemKind.UNREADABLE: (400, "Invalid request body"),

@@ -5,9 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from adapters.contract.dialect import (
+    CheckHealth,
+    GuessPerson,
+    PersonGuess,
+    Problem,
+    ProblemKind,
+    Verify,
+)
+from adapters.contract.wire import WireReply, WireRequest, json_reply
 from adapters.dataoorts.words import CAUSES, FREE_PROVIDERS, cause_word, generic, score
-from adapters.dialect import CheckHealth, GuessPerson, PersonGuess, Problem, ProblemKind, Verify
-from adapters.wire import WireReply, WireRequest, json_reply
 from engine.model import Person, Verdict, Verification
 
 SWITCH: Mapping[str, bool] = {"true": True, "false": False}

@@ -11,8 +11,7 @@ from typing import Any
 
 import orjson
 
-from adapters.dataoorts.words import CAUSES, FREE_PROVIDERS
-from adapters.upstream import (
+from adapters.contract.upstream import (
     STATUS_FAULTS,
     Fault,
     FaultKind,
@@ -27,6 +26,7 @@ from adapters.upstream import (
     mx_hosts,
     text_or_none,
 )
+from adapters.dataoorts.words import CAUSES, FREE_PROVIDERS
 from engine.model import Dns, Evidence, Reason, Verdict
 
 VERDICTS: Mapping[str, Verdict] = {verdict.value: verdict for verdict in Verdict}

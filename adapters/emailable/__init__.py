@@ -13,11 +13,11 @@ Quirks that its official clients rely on:
 
 from __future__ import annotations
 
-from adapters.dialect import Dialect, Endpoint, KeyShape, Plan, Rate, RootPath
+from adapters.contract.dialect import Dialect, Endpoint, KeyShape, Plan, Rate, RootPath
 from adapters.emailable import batch, single
 from adapters.emailable.problems import write_problem
 from adapters.emailable.upstream import UPSTREAM
-from adapters.emailable.upstream_list import LIST
+from adapters.emailable.upstream_jobs import LIST
 
 DIALECT = Dialect(
     name="emailable",

@@ -15,10 +15,8 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from adapters.dialect import Problem, ProblemKind
-from adapters.emailable.single import ATTRIBUTES, params_of, truth
-from adapters.emailable.words import REASONS, STATES, reason
-from adapters.jobs import (
+from adapters.contract.dialect import Problem, ProblemKind
+from adapters.contract.jobs import (
     MAX_BATCH,
     BatchRules,
     Entry,
@@ -32,7 +30,9 @@ from adapters.jobs import (
     Unit,
     entries_of,
 )
-from adapters.wire import StreamReply, WireReply, WireRequest, json_reply
+from adapters.contract.wire import StreamReply, WireReply, WireRequest, json_reply
+from adapters.emailable.single import ATTRIBUTES, params_of, truth
+from adapters.emailable.words import REASONS, STATES, reason
 from engine.model import Verification
 
 BODY_LIMIT = 16 * 1024 * 1024

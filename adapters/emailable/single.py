@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from adapters.dialect import Account, Problem, ProblemKind, ShowAccount, Verify
+from adapters.contract.dialect import Account, Problem, ProblemKind, ShowAccount, Verify
+from adapters.contract.wire import WireReply, WireRequest, json_reply
 from adapters.emailable.words import STATES, reason, score
-from adapters.wire import WireReply, WireRequest, json_reply
 from engine.model import Checks, Verdict, Verification
 
 DEFAULT_WAIT_S, MIN_WAIT_S, MAX_WAIT_S = 5, 2, 10

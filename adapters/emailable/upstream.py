@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from adapters.emailable.words import REASONS, STATES
-from adapters.upstream import (
+from adapters.contract.upstream import (
     STATUS_FAULTS,
     Fault,
     FaultKind,
@@ -21,6 +20,7 @@ from adapters.upstream import (
     mx_hosts,
     text_or_none,
 )
+from adapters.emailable.words import REASONS, STATES
 from engine.model import Dns, Evidence, Gender, Person, Reason, Verdict
 
 MIN_WAIT_S, MAX_WAIT_S = 2, 10

@@ -13,11 +13,11 @@ Quirks:
 
 from __future__ import annotations
 
-from adapters.dialect import Dialect, Endpoint, KeyShape, RootPath
+from adapters.contract.dialect import Dialect, Endpoint, KeyShape, RootPath
 from adapters.generic import account, bulk, single
 from adapters.generic.problems import write_problem
 from adapters.generic.upstream import UPSTREAM
-from adapters.generic.upstream_list import LIST
+from adapters.generic.upstream_jobs import LIST
 
 DIALECT = Dialect(
     name="generic",

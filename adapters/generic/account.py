@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from adapters.dialect import UNLIMITED_CREDITS, Account, Plan, Rate, ShowAccount, ShowPlans
-from adapters.wire import WireReply, WireRequest, json_reply
+from adapters.contract.dialect import UNLIMITED_CREDITS, Account, Plan, Rate, ShowAccount, ShowPlans
+from adapters.contract.wire import WireReply, WireRequest, json_reply
 
 BUCKET = "verify"
 """What the plans limit a minute; GETs are never counted (see the quirks)."""

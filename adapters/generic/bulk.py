@@ -14,10 +14,8 @@ from uuid import UUID
 
 import orjson
 
-from adapters.dialect import Problem, ProblemKind
-from adapters.generic.single import verification_of
-from adapters.generic.words import STATUSES, TIERS
-from adapters.jobs import (
+from adapters.contract.dialect import Problem, ProblemKind
+from adapters.contract.jobs import (
     MAX_BATCH,
     BatchRules,
     Entry,
@@ -29,7 +27,9 @@ from adapters.jobs import (
     ShowJob,
     SubmitJob,
 )
-from adapters.wire import StreamReply, WireReply, WireRequest, json_reply
+from adapters.contract.wire import StreamReply, WireReply, WireRequest, json_reply
+from adapters.generic.single import verification_of
+from adapters.generic.words import STATUSES, TIERS
 from engine.model import Verification
 
 BODY_LIMIT = 20 * 1024 * 1024

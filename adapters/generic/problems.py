@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from adapters.dialect import Endpoint, Problem, ProblemKind
+from adapters.contract.dialect import Endpoint, Problem, ProblemKind
+from adapters.contract.jobs import JobState
+from adapters.contract.wire import WireReply, WireRequest, json_reply
 from adapters.generic.words import STATUSES
-from adapters.jobs import JobState
-from adapters.wire import WireReply, WireRequest, json_reply
 
 PROBLEMS: Mapping[ProblemKind, tuple[int, str, str]] = {
     ProblemKind.UNREADABLE: (400, "invalid_request", "The request body must be a JSON object."),

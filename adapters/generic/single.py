@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import UTC
 from typing import Any
 
-from adapters.dialect import Problem, ProblemKind, Verify
+from adapters.contract.dialect import Problem, ProblemKind, Verify
+from adapters.contract.wire import WireReply, WireRequest, json_reply
 from adapters.generic.words import LABELS, TIERS, provider, result, score
-from adapters.wire import WireReply, WireRequest, json_reply
 from engine.model import Reason, Verification
 
 MAX_EMAIL_CHARACTERS = 320

@@ -7,8 +7,7 @@ from typing import Any
 
 import orjson
 
-from adapters.generic.words import FREE_MAIL_PROVIDERS, PROVIDERS, TIERS
-from adapters.upstream import (
+from adapters.contract.upstream import (
     STATUS_FAULTS,
     Fault,
     FaultKind,
@@ -23,6 +22,7 @@ from adapters.upstream import (
     moment_or_none,
     text_or_none,
 )
+from adapters.generic.words import FREE_MAIL_PROVIDERS, PROVIDERS, TIERS
 from engine.model import Dns, Evidence, Meaning, MxHost, Reason, Smtp, Stage, Verdict
 
 VERDICTS: Mapping[str, Verdict] = {word: verdict for verdict, word in TIERS.items()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from adapters.jobs import JobState
+from adapters.contract.jobs import JobState
 from engine.model import Reason, Verdict, Verification
 
 TIERS: Mapping[Verdict, str] = {

@@ -14,11 +14,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from adapters.dialect import Dialect, Endpoint, KeyShape, Plan, Rate, RootPath
+from adapters.contract.dialect import Dialect, Endpoint, KeyShape, Plan, Rate, RootPath
 from adapters.validto import bulk, single
 from adapters.validto.problems import write_problem
 from adapters.validto.upstream import UPSTREAM
-from adapters.validto.upstream_list import LIST
+from adapters.validto.upstream_jobs import LIST
 
 
 def _list_endpoints(path: str) -> tuple[Endpoint[Any], ...]:

@@ -18,8 +18,8 @@ from typing import Any
 
 import orjson
 
-from adapters.dialect import Problem, ProblemKind
-from adapters.jobs import (
+from adapters.contract.dialect import Problem, ProblemKind
+from adapters.contract.jobs import (
     MAX_ENTRY_CHARACTERS,
     BatchRules,
     DeleteJob,
@@ -35,8 +35,8 @@ from adapters.jobs import (
     SubmitJob,
     Unit,
 )
+from adapters.contract.wire import JSON, Part, StreamReply, WireReply, WireRequest, json_reply
 from adapters.validto.words import result
-from adapters.wire import JSON, Part, StreamReply, WireReply, WireRequest, json_reply
 from engine.model import Address, Evidence, Reason, Verification
 
 MAX_FILE_BYTES = 10 * 1024 * 1024

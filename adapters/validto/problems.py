@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from adapters.dialect import Endpoint, Problem, ProblemKind
-from adapters.jobs import JobState
-from adapters.wire import WireReply, WireRequest, json_reply
+from adapters.contract.dialect import Endpoint, Problem, ProblemKind
+from adapters.contract.jobs import JobState
+from adapters.contract.wire import WireReply, WireRequest, json_reply
 
 INVALID_FILE = "Invalid file data"
 REQUIRED_EMAIL = "Invalid request. Required email."

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from adapters.dialect import Account, Problem, ProblemKind, ShowAccount, Verify
+from adapters.contract.dialect import Account, Problem, ProblemKind, ShowAccount, Verify
+from adapters.contract.wire import WireReply, WireRequest, json_reply
 from adapters.validto.words import ACCEPT_ALL, MESSAGES, result
-from adapters.wire import WireReply, WireRequest, json_reply
 from engine.model import Verification
 
 DEFAULT_WAIT_MS, MIN_WAIT_MS, MAX_WAIT_MS = 180_000, 30_000, 180_000

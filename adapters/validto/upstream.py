@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from adapters.upstream import (
+from adapters.contract.upstream import (
     STATUS_FAULTS,
     Fault,
     FaultKind,

@@ -21,13 +21,13 @@ from __future__ import annotations
 
 from functools import partial
 
-from adapters.dialect import Dialect, Endpoint, KeyShape, Plan, Rate, RootPath
+from adapters.contract.dialect import Dialect, Endpoint, KeyShape, Plan, Rate, RootPath
+from adapters.contract.wire import WireRequest
 from adapters.whoisxml import balance, bulk, single
 from adapters.whoisxml.params import credential
 from adapters.whoisxml.problems import BULK_PATH, write_problem
 from adapters.whoisxml.upstream import UPSTREAM
-from adapters.whoisxml.upstream_list import LIST
-from adapters.wire import WireRequest
+from adapters.whoisxml.upstream_jobs import LIST
 
 
 def _credential(request: WireRequest) -> str | None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from adapters.dialect import Account, ShowAccount
+from adapters.contract.dialect import Account, ShowAccount
+from adapters.contract.wire import WireReply, WireRequest, json_reply
 from adapters.whoisxml.params import asks_for_xml, params_of
 from adapters.whoisxml.xml import xml_reply
-from adapters.wire import WireReply, WireRequest, json_reply
 
 PRODUCT_ID, PRODUCT_NAME = 7, "Email Verification API"
 

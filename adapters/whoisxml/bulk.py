@@ -13,8 +13,8 @@ from typing import Any
 
 import orjson
 
-from adapters.dialect import Problem, ProblemKind
-from adapters.jobs import (
+from adapters.contract.dialect import Problem, ProblemKind
+from adapters.contract.jobs import (
     MAX_BATCH,
     MAX_ENTRY_CHARACTERS,
     BatchRules,
@@ -31,9 +31,9 @@ from adapters.jobs import (
     SubmitJob,
     Unit,
 )
+from adapters.contract.wire import StreamReply, WireReply, WireRequest, json_reply
 from adapters.whoisxml.words import CHECKS, NULL_MX, WORDS, well_formed
 from adapters.whoisxml.xml import XML, element
-from adapters.wire import StreamReply, WireReply, WireRequest, json_reply
 from engine.model import Dns, Reason, Verification
 
 BODY_LIMIT = 20 * 1024 * 1024

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from adapters.wire import WireRequest
+from adapters.contract.wire import WireRequest
 
 SWITCH_WORDS: Mapping[str, bool] = {"0": False, "1": True, "false": False, "true": True}
 """The pages say 0 and 1, the Node client says true and false; anything else is the default."""

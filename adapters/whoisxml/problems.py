@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from adapters.dialect import Endpoint, Problem, ProblemKind
+from adapters.contract.dialect import Endpoint, Problem, ProblemKind
+from adapters.contract.wire import Unreadable, WireReply, WireRequest, json_reply
 from adapters.whoisxml.params import asks_for_xml, params_of
 from adapters.whoisxml.xml import xml_reply
-from adapters.wire import Unreadable, WireReply, WireRequest, json_reply
 
 PROBLEMS: Mapping[ProblemKind, tuple[int, str, str]] = {
     ProblemKind.UNREADABLE: (400, "BAD_REQUEST", "The request cannot be read."),

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from adapters.dialect import Problem, ProblemKind, Verify
+from adapters.contract.dialect import Problem, ProblemKind, Verify
+from adapters.contract.wire import WireReply, WireRequest, json_reply
 from adapters.whoisxml.params import asks_for_xml, params_of, switch
 from adapters.whoisxml.words import (
     CATCH_ALL_CHECK,
@@ -19,7 +20,6 @@ from adapters.whoisxml.words import (
     well_formed,
 )
 from adapters.whoisxml.xml import xml_reply
-from adapters.wire import WireReply, WireRequest, json_reply
 from engine.model import Checks, Dns, Verification
 
 

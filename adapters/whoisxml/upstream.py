@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from adapters.upstream import (
+from adapters.contract.upstream import (
     STATUS_FAULTS,
     Fault,
     FaultKind,

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from html import escape
 
-from adapters.wire import WireReply
+from adapters.contract.wire import WireReply
 
 XML = "application/xml; charset=utf-8"
 

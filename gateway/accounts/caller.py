@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-from adapters.dialect import Plan
+from adapters.contract.dialect import Plan
 
 
 class Status(StrEnum):

@@ -9,9 +9,9 @@ from cachetools import TTLCache
 from sqlalchemy import bindparam, select
 
 from gateway.accounts.caller import Caller, Status
-from gateway.accounts.grouping import Grouped
 from gateway.accounts.keys import LONGEST, digest
 from gateway.accounts.plans import Plans
+from gateway.grouping import Grouped
 from gateway.store import Store
 from gateway.store.tables import accounts, keys
 

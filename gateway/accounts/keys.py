@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 
-from adapters.dialect import KeyShape
+from adapters.contract.dialect import KeyShape
 
 LONGEST = 256
 """Characters; nobody's key is longer, so that a longer credential is not even hashed."""

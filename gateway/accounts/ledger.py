@@ -18,7 +18,7 @@ from sqlalchemy import bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.accounts.caller import CreditsSpent
-from gateway.accounts.grouping import Grouped
+from gateway.grouping import Grouped
 from gateway.store import Store
 from gateway.store.tables import accounts, usage
 

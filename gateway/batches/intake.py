@@ -10,8 +10,8 @@ from typing import Any
 
 import orjson
 
-from adapters.jobs import Entry, Unit
-from engine import syntax
+from adapters.contract.jobs import Entry, Unit
+from engine.address import syntax
 from gateway.batches.model import pack
 
 SLAB = 5_000

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from adapters.dialect import Dialect
-from adapters.jobs import (
+from adapters.contract.dialect import Dialect
+from adapters.contract.jobs import (
     DeleteJob,
     Job,
     JobOperation,
@@ -23,7 +23,7 @@ from gateway.batches.records import Records
 
 
 class Batches:
-    """Runs the operations of `adapters.jobs`."""
+    """Runs the operations of `adapters.contract.jobs`."""
 
     def __init__(
         self,

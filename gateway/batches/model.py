@@ -11,7 +11,7 @@ from engine.model import Checks, Verification
 
 
 class Hidden(StrEnum):
-    """States beside `adapters.jobs.JobState` in which a batch is nobody's."""
+    """States beside `adapters.contract.jobs.JobState` in which a batch is nobody's."""
 
     STORING = "storing"  # not acknowledged yet
     DELETED = "deleted"  # its rows are still to be removed

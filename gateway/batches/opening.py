@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 
-from adapters.dialect import Dialect
+from adapters.contract.dialect import Dialect
 from gateway.accounts.caller import Caller
 from gateway.batches.holder import holder, is_dead
 from gateway.batches.intake import CHUNK
@@ -18,10 +18,10 @@ from gateway.batches.queue import SqlQueue
 from gateway.batches.records import Purse, Records
 from gateway.batches.runner import Runner
 from gateway.batches.sweeper import Sweeper
-from gateway.batches.verifier import Choose
 from gateway.batches.webhooks import Courier, HttpPost, Post
 from gateway.store import Store
-from gateway.verdicts import Verdicts
+from gateway.verdicts.cache import Verdicts
+from gateway.verdicts.verifier import Choose
 
 
 @dataclass(frozen=True, slots=True)

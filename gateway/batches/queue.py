@@ -15,17 +15,17 @@ import orjson
 from sqlalchemy import Row, case, delete, exists, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.dialect import Dialect
-from adapters.jobs import BatchRules, JobState, Unit
-from engine import syntax
-from engine.known import known
+from adapters.contract.dialect import Dialect
+from adapters.contract.jobs import BatchRules, JobState, Unit
+from engine.address import syntax
+from engine.address.known import known
 from gateway.accounts.caller import CreditsSpent
 from gateway.accounts.ledger import Entry, settle
-from gateway.batches.codec import encode
 from gateway.batches.model import Answered, Claim, Item, PutOff, checks_from_text, pack, unpack
 from gateway.batches.records import NOT_YET, PREPARATION, begin, rules_of
 from gateway.store import Store
 from gateway.store.tables import batch_chunks, batch_items, batch_results, batches, deliveries
+from gateway.verdicts.codec import encode
 
 LEASE_S = 30.0
 """How long a claim holds without being renewed; workers renew it every few seconds."""

@@ -17,8 +17,8 @@ from sqlalchemy import Row as SqlRow
 from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.dialect import Dialect, Problem, ProblemKind
-from adapters.jobs import (
+from adapters.contract.dialect import Dialect, Problem, ProblemKind
+from adapters.contract.jobs import (
     BatchRules,
     Job,
     JobPage,
@@ -32,10 +32,8 @@ from adapters.jobs import (
 )
 from gateway.accounts.caller import Caller, Charge, CreditsSpent
 from gateway.accounts.ledger import Entry, settle
-from gateway.batches.codec import decode
 from gateway.batches.intake import CHUNK, Intake
 from gateway.batches.model import Hidden, checks_from_text, checks_to_text
-from gateway.names import named
 from gateway.store import Store, StoreError
 from gateway.store.tables import (
     batch_chunks,
@@ -44,6 +42,8 @@ from gateway.store.tables import (
     batch_results,
     batches,
 )
+from gateway.verdicts.codec import decode
+from gateway.verdicts.owners import named
 
 NOT_YET = 1e15
 """Due time in Unix seconds of work that waits to be started."""

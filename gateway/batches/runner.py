@@ -16,15 +16,15 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from engine import syntax
+from engine.address import syntax
 from engine.model import Address, Checks, Evidence, Reason, Verdict, Verification
 from gateway.batches.model import Answered, Claim, Item, PutOff
 from gateway.batches.ports import Queue
-from gateway.batches.verifier import Choose, Chosen, NotNow
-from gateway.names import named
-from gateway.policy.outcome import NOBODY
 from gateway.store import StoreError
-from gateway.verdicts import Verdicts
+from gateway.upstreams.routing.outcome import NOBODY
+from gateway.verdicts.cache import Verdicts
+from gateway.verdicts.owners import named
+from gateway.verdicts.verifier import Choose, Chosen, NotNow
 
 log = logging.getLogger(__name__)
 

@@ -11,8 +11,7 @@ from typing import Any
 
 from sqlalchemy import Row, delete, func, select, update
 
-from adapters.dialect import Dialect
-from gateway.background import in_background
+from adapters.contract.dialect import Dialect
 from gateway.batches.model import Hidden
 from gateway.batches.records import rules_of
 from gateway.store import Store, StoreError
@@ -25,6 +24,7 @@ from gateway.store.tables import (
     deliveries,
     vendor_lists,
 )
+from gateway.tasks import in_background
 
 log = logging.getLogger(__name__)
 

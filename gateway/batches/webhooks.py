@@ -17,14 +17,14 @@ from typing import Any, Protocol
 
 import httpx
 
-from adapters.dialect import Dialect
-from adapters.jobs import Job, JobRows, ReadRows
-from adapters.wire import StreamReply
-from engine.targets import is_global
+from adapters.contract.dialect import Dialect
+from adapters.contract.jobs import Job, JobRows, ReadRows
+from adapters.contract.wire import StreamReply
+from engine.dns.targets import is_global
 from gateway.batches.ports import Delivery, Outbox
 from gateway.batches.records import rules_of
 from gateway.store import StoreError
-from gateway.streaming import chunks
+from gateway.web.streaming import chunks
 
 log = logging.getLogger(__name__)
 

@@ -25,9 +25,9 @@ from gateway.cli.results import WRITERS, OutputForm
 from gateway.cli.terminal import USAGE, Refusal, complain, run
 
 if TYPE_CHECKING:
-    from adapters.jobs import Job
+    from adapters.contract.jobs import Job
     from engine.model import Checks
-    from gateway.batches.local import LocalBatch
+    from gateway.cli.local_batch import LocalBatch
     from gateway.settings import Settings
 
 SHOW_EVERY_S = 0.25
@@ -149,7 +149,7 @@ def _opened(name: str) -> Iterator[BinaryIO]:
 
 
 async def _bulk(settings: Settings, asked: _Asked) -> None:
-    from gateway.batches.local import open_local_batch
+    from gateway.cli.local_batch import open_local_batch
     from gateway.store import StoreError
 
     part = "" if asked.output == "-" else asked.output + PART

@@ -13,10 +13,10 @@ import typer
 
 from gateway.cli.options import ConfigFile, Json, read_settings
 from gateway.cli.terminal import FAILURE, USAGE, Refusal, is_terminal, run
-from gateway.harmless import harmless, harmless_json
+from gateway.observability.printable import harmless, harmless_json
 
 if TYPE_CHECKING:
-    from engine.block_lists import BlockList
+    from gateway.doctor.block_lists import BlockList
     from gateway.doctor.finding import Finding
 
 SHOWN = 4
@@ -104,7 +104,7 @@ def _address(text: str) -> str:
 
 
 def _lists(zones: Sequence[str]) -> list[BlockList]:
-    from engine.block_lists import BLOCK_LISTS, BlockList
+    from gateway.doctor.block_lists import BLOCK_LISTS, BlockList
 
     more = [BlockList(zone.strip(".").lower(), "the command line", ipv6=True) for zone in zones]
     known = {entry.zone for entry in BLOCK_LISTS}

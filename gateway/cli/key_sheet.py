@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from adapters.dialect import Dialect
+    from adapters.contract.dialect import Dialect
     from gateway.accounts.accounts import NewKey
 
 

@@ -12,7 +12,7 @@ import typer
 
 from gateway.cli.options import ConfigFile, Json, read_settings
 from gateway.cli.terminal import USAGE, Refusal, run
-from gateway.harmless import harmless
+from gateway.observability.printable import harmless
 
 if TYPE_CHECKING:
     from gateway.accounts.accounts import Accounts, KeyInfo, NewKey

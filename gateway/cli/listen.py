@@ -75,7 +75,7 @@ _BIND_WORDS: dict[int, str] = {
 
 def open_socket(settings: Settings) -> socket.socket:
     """The socket to serve on. Raises Refusal."""
-    from gateway.server import bind
+    from gateway.web.server import bind
 
     server = settings.server
     if server.ssl_certfile:
@@ -99,7 +99,7 @@ async def serve_until_stopped(
 ) -> None:
     """Answer requests until SIGINT or SIGTERM."""
     from adapters.registry import DIALECTS
-    from gateway.server import serve
+    from gateway.web.server import serve
 
     def stopping() -> None:
         services.stopping = True

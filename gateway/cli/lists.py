@@ -15,7 +15,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import BinaryIO
 
-from adapters.jobs import MAX_ENTRY_CHARACTERS, Entry
+from adapters.contract.jobs import MAX_ENTRY_CHARACTERS, Entry
 from gateway.cli.terminal import USAGE, Refusal
 
 MAX_LINE_BYTES = 1_000_000

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TextIO
 
 from engine.model import Dns, Evidence, Smtp, Step, Verdict, Verification
-from gateway.harmless import harmless
+from gateway.observability.printable import harmless
 
 COLOURS: dict[Verdict, str] = {
     Verdict.DELIVERABLE: "green",

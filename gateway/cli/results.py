@@ -9,10 +9,10 @@ from enum import StrEnum
 
 import orjson
 
-from adapters.jobs import Row
+from adapters.contract.jobs import Row
 from engine.model import Verification
-from gateway.names import named
-from gateway.native import as_json
+from gateway.verdicts.owners import named
+from gateway.web.native import as_json
 
 COLUMNS: Mapping[str, Callable[[Verification], object]] = {
     "verdict": lambda v: v.verdict,

@@ -62,7 +62,7 @@ def sandbox(
 
 
 async def _serve(settings: Settings, seed: str, sock: socket.socket, keys: tuple[str, ...]) -> None:
-    from gateway.sandbox.alone import open_sandbox
+    from gateway.sandbox_app import open_sandbox
 
     _log_when_needed(settings.log)
     url = settings.server.url(sock.getsockname()[1])
@@ -78,11 +78,11 @@ def _log_when_needed(log: Log) -> None:
     A line for each request is written at level `debug` alone: writing costs many of the requests
     a second, and the request log of the control API shows more.
     """
-    from gateway.log_levels import set_levels
+    from gateway.observability.levels import set_levels
 
     class FirstLine(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            from gateway.logs import set_up_logs
+            from gateway.observability.logs import set_up_logs
 
             set_up_logs(log)
             logging.getLogger().handle(record)

@@ -57,7 +57,7 @@ async def _serve(settings: Settings, sock: socket.socket) -> None:
     from gateway.accounts.accounts import AccountsError
     from gateway.app import create_app, open_services
     from gateway.cli.key_sheet import sheet
-    from gateway.logs import set_up_logs
+    from gateway.observability.logs import set_up_logs
     from gateway.store import StoreError
 
     set_up_logs(settings.log)

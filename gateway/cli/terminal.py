@@ -8,7 +8,7 @@ import sys
 from collections.abc import Coroutine
 from typing import Any, TextIO, TypeVar
 
-from gateway.harmless import harmless
+from gateway.observability.printable import harmless
 
 T = TypeVar("T")
 

@@ -14,12 +14,12 @@ import typer
 
 from gateway.cli.options import ConfigFile, Json, read_settings
 from gateway.cli.terminal import FAILURE, is_terminal, run
-from gateway.harmless import harmless
+from gateway.observability.printable import harmless
 
 if TYPE_CHECKING:
-    from gateway.policy.keyring import Key
-    from gateway.policy.sources import UpstreamSource
     from gateway.settings import Settings
+    from gateway.upstreams.source.keys import Key
+    from gateway.upstreams.source.source import UpstreamSource
 
 TIMEOUT_S = 10.0
 """For one answer."""
@@ -81,7 +81,7 @@ def check(ctx: typer.Context, json: Json = False, config: ConfigFile = None) -> 
 
 async def _ask_all(settings: Settings) -> list[Row]:
     from adapters.registry import DIALECTS
-    from gateway.policy.opening import open_upstreams
+    from gateway.upstreams.opening import open_upstreams
 
     async with open_upstreams(
         settings,

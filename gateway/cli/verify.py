@@ -10,11 +10,11 @@ import typer
 
 from gateway.cli.options import ConfigFile, Json, read_settings
 from gateway.cli.terminal import complain, is_terminal, run
-from gateway.harmless import harmless_json
+from gateway.observability.printable import harmless_json
 
 if TYPE_CHECKING:
     from engine.model import Checks, Verification
-    from engine.standing import Standing
+    from engine.smtp.reputation import Standing
     from gateway.settings import Settings
 
 Write = Callable[["Verification"], None]
@@ -105,13 +105,13 @@ async def _verify(
 async def _count(settings: Settings, standing: Standing) -> None:
     """Leave a note of who refused us, for the server and the doctor."""
     if any(account.refused for account in standing.accounts()):
-        from gateway.standing import count_once
+        from gateway.reputation import count_once
 
         await count_once(settings.storage.url, standing)
 
 
 def _json_writer() -> Write:
-    from gateway.native import dump
+    from gateway.web.native import dump
 
     out = sys.stdout.buffer
 

@@ -21,7 +21,13 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TypeVar
 
-from engine.block_lists import (
+from engine.dns.mx import addresses, locate
+from engine.dns.resolver import Answer, Kind, Resolver, Server, Status, system_servers
+from engine.dns.targets import is_global
+from engine.model import Dns, Meaning, Stage
+from engine.smtp.dialogue import ConversationEnded, Identity, Target, open_conversation
+from gateway.doctor import judge
+from gateway.doctor.block_lists import (
     BLOCK_LISTS,
     NEVER_LISTED,
     TEST_ENTRY,
@@ -31,13 +37,6 @@ from engine.block_lists import (
     name_at,
     read,
 )
-from engine.dialogue import ConversationEnded, Identity, Target, open_conversation
-from engine.model import Dns, Meaning, Stage
-from engine.mx import addresses, locate
-from engine.resolver import Answer, Kind, Resolver, Server, Status, system_servers
-from engine.spf import Result, Spf, check_host
-from engine.targets import is_global
-from gateway.doctor import judge
 from gateway.doctor.facts import (
     Database,
     DnsServer,
@@ -50,12 +49,13 @@ from gateway.doctor.facts import (
 )
 from gateway.doctor.finding import Finding, Level, warn
 from gateway.doctor.refusals import refusals
-from gateway.server import bind
+from gateway.doctor.spf import Result, Spf, check_host
+from gateway.reputation import recent
 from gateway.settings import Settings
-from gateway.standing import recent
 from gateway.store import StoreError, open_store
 from gateway.store.tables import pauses as kept_pauses
 from gateway.store.tables import refusals as kept_refusals
+from gateway.web.server import bind
 
 WELL_KNOWN = ("gmail.com", "outlook.com", "yahoo.com")
 """Domains whose mail hosts are asked whether they hear us; outlook.com's tells the time."""

@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from engine.dns.resolver import Status
+from engine.dns.targets import is_global
 from engine.model import Meaning, Stage
-from engine.resolver import Status
-from engine.targets import is_global
-from gateway.standing import Recent
+from gateway.reputation import Recent
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from gateway.standing import Recent
+    from gateway.reputation import Recent
 
 
 class Level(StrEnum):

@@ -6,17 +6,17 @@ import ipaddress
 from collections.abc import Sequence
 from statistics import median
 
-from engine.block_lists import BlockList, Listing, State
-from engine.lists import free
+from engine.address.lists import free
+from engine.address.syntax import parse
+from engine.dns.resolver import Status
 from engine.model import Dns, Meaning
-from engine.providers import provider_of
-from engine.resolver import Status
-from engine.spf import MAX_LOOKUPS, Result, Spf
-from engine.standing import SHARES, presentable
-from engine.syntax import parse
+from engine.smtp.providers import provider_of
+from engine.smtp.reputation import SHARES, presentable
+from gateway.doctor.block_lists import BlockList, Listing, State
 from gateway.doctor.facts import Database, DnsServer, MailHost, Names, OurAddress, Place
 from gateway.doctor.finding import Finding, Level, fail, ok, warn
 from gateway.doctor.remedies import ADVICE
+from gateway.doctor.spf import MAX_LOOKUPS, Result, Spf
 
 SLOW_DNS_MS = 500
 CLOCK_WARN_S, CLOCK_FAIL_S = 30.0, 300.0

@@ -6,11 +6,11 @@ import math
 from collections.abc import Sequence
 
 from engine.model import Meaning
-from engine.standing import REFUSALS_OF_HOST, SHARES
+from engine.smtp.reputation import REFUSALS_OF_HOST, SHARES
 from gateway.doctor.facts import Refusers
 from gateway.doctor.finding import Finding, Level, ok, warn
 from gateway.doctor.remedies import ADVICE, PAGES, of_list
-from gateway.standing import RECENT_DAYS, Recent
+from gateway.reputation import RECENT_DAYS, Recent
 
 CHECK = "refused"
 MAX_CAUSES = 15

@@ -1,13 +1,13 @@
 """Where to turn when mail hosts refuse us: by list, by operator, by what they have against us.
 
 Pages are the lists' and operators' own, for whoever runs the machine; nothing here is asked by
-the program. A name is one of `engine.reply_rules.BLOCK_LISTS` or `engine.providers`.
+the program. A name is one of `engine.smtp.reply_rules.BLOCK_LISTS` or `engine.smtp.providers`.
 """
 
 from __future__ import annotations
 
-from engine.block_lists import BLOCK_LISTS
 from engine.model import Meaning
+from gateway.doctor.block_lists import BLOCK_LISTS
 
 PAGES: dict[str, str] = {
     "spamhaus": "https://check.spamhaus.org/",

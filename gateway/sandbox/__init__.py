@@ -1,6 +1,6 @@
 """The sandbox: what test keys are answered with, off-line and the same every time.
 
-`Sandbox` is all that the gateway sees of it; the control API (`gateway.sandbox.control`) sees
+`Sandbox` is all that the gateway sees of it; the control API (`gateway.web.sandbox_control`) sees
 the rest.
 """
 
@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from adapters.dialect import Dialect, Problem, ProblemKind, Verify
-from adapters.jobs import JobOperation, JobRows, ReadRows
+from adapters.contract.dialect import Dialect, Problem, ProblemKind, Verify
+from adapters.contract.jobs import JobOperation, JobRows, ReadRows
 from engine.model import Verification
 from gateway.accounts.caller import Caller
 from gateway.sandbox.clock import Clocks

@@ -17,7 +17,7 @@ from typing import Annotated, Any, ClassVar
 
 from annotated_types import Ge, Interval
 
-from adapters.dialect import Problem, ProblemKind, Rate
+from adapters.contract.dialect import Problem, ProblemKind, Rate
 from gateway.accounts.limits import MovingWindow, TooFast
 from gateway.sandbox.clock import Clocks
 from gateway.sandbox.simulate import PROBLEM_WORDS

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 
-from adapters.dialect import Dialect, Problem, ProblemKind
-from adapters.jobs import (
+from adapters.contract.dialect import Dialect, Problem, ProblemKind
+from adapters.contract.jobs import (
     BatchRules,
     DeleteJob,
     Entry,
@@ -32,8 +32,8 @@ from adapters.jobs import (
     StartJob,
     SubmitJob,
 )
-from adapters.wire import WireReply
-from engine import syntax
+from adapters.contract.wire import WireReply
+from engine.address import syntax
 from engine.model import Checks, Verification
 from gateway.sandbox.clock import Clocks
 from gateway.sandbox.samples import Samples
@@ -46,7 +46,7 @@ from gateway.sandbox.simulate import (
     known_word,
     word_of_email,
 )
-from gateway.streaming import chunks
+from gateway.web.streaming import chunks
 
 MOST_JOBS = 1_000
 MOST_ENTRIES = 100_000

@@ -12,7 +12,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Protocol
 
-from adapters.dialect import UNLIMITED, Dialect
+from adapters.contract.dialect import UNLIMITED, Dialect
 from gateway.accounts.caller import Caller, Charge, Status, Usage
 from gateway.accounts.keys import mint
 from gateway.sandbox.clock import Clocks

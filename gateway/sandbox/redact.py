@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from functools import cache
 from urllib.parse import quote, quote_plus
 
-from adapters.dialect import Dialect
+from adapters.contract.dialect import Dialect
 from adapters.registry import DIALECTS
 
 _NAMED = re.compile(

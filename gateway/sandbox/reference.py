@@ -9,9 +9,9 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from adapters.dialect import Dialect, Endpoint
+from adapters.contract.dialect import Dialect, Endpoint
+from adapters.contract.wire import WireRequest
 from adapters.registry import DIALECTS
-from adapters.wire import WireRequest
 from gateway.sandbox.magic import MAGIC, Sample
 from gateway.sandbox.simulate import JOB_WORDS, KIND_WORDS, STATUS_KINDS, problem_of
 from gateway.sandbox.template import TEMPLATE

@@ -13,8 +13,8 @@ from hashlib import blake2b
 from secrets import randbits
 from typing import Any
 
-from engine import syntax
-from engine.known import known
+from engine.address import syntax
+from engine.address.known import known
 from engine.model import (
     Address,
     Checks,

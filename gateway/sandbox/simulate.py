@@ -15,9 +15,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from adapters.dialect import Dialect, Endpoint, Problem, ProblemKind
-from adapters.jobs import JobState
-from adapters.wire import WireRequest
+from adapters.contract.dialect import Dialect, Endpoint, Problem, ProblemKind
+from adapters.contract.jobs import JobState
+from adapters.contract.wire import WireRequest
 
 MARK = "+simulate-"
 KEY_MARK = "-simulate-"

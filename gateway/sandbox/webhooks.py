@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from urllib.parse import urlsplit
 
-from engine.targets import is_global
-from gateway.background import in_background
+from engine.dns.targets import is_global
 from gateway.sandbox.clock import Clocks
 from gateway.sandbox.faults import Faults
+from gateway.tasks import in_background
 
 log = logging.getLogger(__name__)
 

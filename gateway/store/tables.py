@@ -163,7 +163,7 @@ batch_results = Table(
     Column("batch_id", Integer, primary_key=True),
     Column("position", Integer, primary_key=True),
     Column("word", String(32), nullable=False),  # the dialect's, for filters
-    Column("answer", LargeBinary, nullable=False),  # gateway.batches.codec
+    Column("answer", LargeBinary, nullable=False),  # gateway.verdicts.codec
     sqlite_with_rowid=False,
 )
 
@@ -221,7 +221,7 @@ deliveries = Table(
 spending = Table(
     "spending",
     metadata,
-    Column("scope", String(80), primary_key=True),  # gateway.policy.budgets.Scope
+    Column("scope", String(80), primary_key=True),  # gateway.upstreams.routing.budgets.Scope
     Column("day", String(10), primary_key=True),  # YYYY-MM-DD, UTC
     Column("micros", BigInteger, nullable=False),  # millionths of the currency
 )
@@ -230,7 +230,7 @@ answers = Table(
     "answers",
     metadata,
     Column("digest", LargeBinary(16), primary_key=True),  # of the question; no address is kept
-    Column("answer", LargeBinary, nullable=False),  # gateway.answers
+    Column("answer", LargeBinary, nullable=False),  # gateway.verdicts.database
     Column("expires_at", BigInteger, nullable=False),  # Unix time, s
     Index(None, "expires_at"),
     sqlite_with_rowid=False,
@@ -243,7 +243,7 @@ answers = Table(
 refusals = Table(
     "refusals",
     metadata,
-    Column("operator", String(255), primary_key=True),  # engine.standing.owner_of
+    Column("operator", String(255), primary_key=True),  # engine.smtp.reputation.owner_of
     Column("meaning", String(32), primary_key=True),  # engine.model.Meaning
     Column("block_list", String(255), primary_key=True),  # empty: none was named
     Column("hour", Integer, primary_key=True),  # Unix time in hours

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from adapters.contract.dialect import GuessPerson, PersonGuess, Problem, ProblemKind
+from adapters.contract.wire import Unreadable, WireReply, WireRequest
 from adapters.dataoorts import DIALECT, single
 from adapters.dataoorts.problems import write_problem
 from adapters.dataoorts.words import CAUSES
-from adapters.dialect import GuessPerson, PersonGuess, Problem, ProblemKind
-from adapters.wire import Unreadable, WireReply, WireRequest
+from engine.address.syntax import parse
 from engine.model import Checks, Evidence, MxHost, Person, Reason, Verdict, Verification
-from engine.syntax import parse
 
 RAJAT = Person("Rajat", "Vishwakarma", accuracy=0.754)
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.dialect import (
+from adapters.contract.dialect import (
     UNLIMITED,
     UNLIMITED_CREDITS,
     Account,
@@ -22,10 +22,11 @@ from adapters.dialect import (
     ShowPlans,
     Verify,
 )
+from adapters.contract.wire import Unreadable, WireReply, WireRequest
 from adapters.generic import DIALECT, account, single
 from adapters.generic.problems import write_problem
 from adapters.generic.words import SCORES
-from adapters.wire import Unreadable, WireReply, WireRequest
+from engine.address.syntax import parse
 from engine.model import (
     Checks,
     Evidence,
@@ -37,7 +38,6 @@ from engine.model import (
     Verdict,
     Verification,
 )
-from engine.syntax import parse
 
 WHEN = datetime(2026, 5, 15, 10, 30, tzinfo=UTC)
 

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 
 import pytest
 
+from adapters.contract.upstream import Fault, FaultKind, Question, UpstreamReply
 from adapters.registry import DIALECTS
-from adapters.upstream import Fault, FaultKind, Question, UpstreamReply
-from engine import syntax
+from engine.address import syntax
 
 BY_NAME = {dialect.name: dialect for dialect in DIALECTS}
 QUESTION = Question(syntax.parse("a@example.com"))

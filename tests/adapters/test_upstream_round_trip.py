@@ -7,11 +7,11 @@ from urllib.parse import urlencode
 
 import pytest
 
-from adapters.dialect import Dialect, Verify
+from adapters.contract.dialect import Dialect, Verify
+from adapters.contract.upstream import Question, Told, UpstreamReply, UpstreamRequest
+from adapters.contract.wire import WireReply, WireRequest
 from adapters.registry import DIALECTS
-from adapters.upstream import Question, Told, UpstreamReply, UpstreamRequest
-from adapters.wire import WireReply, WireRequest
-from engine import syntax
+from engine.address import syntax
 from engine.model import (
     Checks,
     Dns,

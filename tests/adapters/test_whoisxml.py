@@ -13,7 +13,8 @@ from emailverifier.models import Response
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.dialect import UNLIMITED, Account, Problem, ProblemKind
+from adapters.contract.dialect import UNLIMITED, Account, Problem, ProblemKind
+from adapters.contract.wire import Unreadable, WireReply, WireRequest
 from adapters.whoisxml import DIALECT
 from adapters.whoisxml.balance import ShowBalance, read_balance, write_balance
 from adapters.whoisxml.params import credential
@@ -28,7 +29,6 @@ from adapters.whoisxml.single import (
     read_verify,
     write_verify,
 )
-from adapters.wire import Unreadable, WireReply, WireRequest
 from engine.model import (
     Address,
     Checks,

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.wire import MAX_FIELDS, Unreadable, WireRequest, json_reply
+from adapters.contract.wire import MAX_FIELDS, Unreadable, WireRequest, json_reply
 
 BOUNDARY = "multipart/form-data; boundary=b"
 

@@ -23,8 +23,8 @@ import uvloop
 
 from adapters.registry import DIALECTS
 from gateway.app import create_app, open_services
-from gateway.server import bind, serve
 from gateway.settings import Settings
+from gateway.web.server import bind, serve
 from tests.benchmarks import load
 from tests.benchmarks.servers import LIVE_KEY, Deliverable, Running, ours, running
 from tests.fakes.vendor import GOOD_KEY, Mood, Vendor, vendor

@@ -16,10 +16,10 @@ from typing import cast
 import aiosmtplib
 import uvloop
 
-from adapters.jobs import Entry, JobState
+from adapters.contract.jobs import Entry, JobState
 from engine.model import Checks, Verification
 from engine.probe import ProbeConfig, ProbeEngine
-from gateway.batches.local import LocalBatch, open_local_batch
+from gateway.cli.local_batch import LocalBatch, open_local_batch
 from gateway.settings import Settings
 from tests.benchmarks.probing import CONFIG, SINK, say, there_is_a_testbed
 from tests.fakes.dns import fake_dns

@@ -15,14 +15,14 @@ import dns.asyncquery
 import dns.message
 import uvloop
 
-from engine import people
-from engine.known import known
+from engine.address import people
+from engine.address.known import known
+from engine.address.syntax import parse
+from engine.dns.resolver import Kind, Resolver, Server
 from engine.model import Reason, Stage, Verdict
 from engine.probe import ProbeConfig, ProbeEngine
-from engine.reply import read
-from engine.resolver import Kind, Resolver, Server
 from engine.score import score
-from engine.syntax import parse
+from engine.smtp.reply import read
 
 DNS = Server("127.0.0.53")
 SINK = "127.0.0.13"

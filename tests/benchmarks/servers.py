@@ -21,12 +21,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from engine import syntax
-from engine.known import known
+from engine.address import syntax
+from engine.address.known import known
 from engine.model import Checks, Reason, Verdict, Verification
 from gateway.app import create_app, open_services
-from gateway.server import bind, serve
 from gateway.settings import Settings
+from gateway.web.server import bind, serve
 
 LIVE_KEY = "live_0123456789abcdef0123"
 SAMPLE = {

@@ -478,7 +478,7 @@ ADDRESSES = (
     ),
     alone(
         "a domain literal",
-        "engine.syntax: not dialled",
+        "engine.address.syntax: not dialled",
         NO_ADDRESS,
         says(),
         address="user@[127.0.0.2]",

@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from engine.pacing import Pacer
+from engine.smtp.pacing import Pacer
 from tests.fakes.clock import Clock
 
 SINGLE: dict[str, bool] = {}

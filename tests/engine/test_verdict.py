@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
+from engine.address.syntax import parse
 from engine.model import Address, Checks, Dns, Evidence, Meaning, Reason, Smtp, Stage, Verdict
 from engine.score import BANDS, START, score
-from engine.syntax import parse
 from engine.verdict import BY_DNS, BY_MEANING, RULES, judge
 
 ADDRESS = parse("alice@example.com")

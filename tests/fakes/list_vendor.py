@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from adapters.dialect import Problem, ProblemKind, Verify
-from adapters.jobs import (
+from adapters.contract.dialect import Problem, ProblemKind, Verify
+from adapters.contract.jobs import (
     Job,
     JobOperation,
     JobRows,
@@ -17,12 +17,12 @@ from adapters.jobs import (
     StartJob,
     SubmitJob,
 )
-from adapters.wire import StreamReply, WireReply, WireRequest
-from engine import syntax
+from adapters.contract.wire import StreamReply, WireReply, WireRequest
+from engine.address import syntax
 from engine.model import Verification
 from gateway.batches.records import rules_of
-from gateway.routes import Place, Routes
-from gateway.streaming import chunks
+from gateway.web.routing import Place, Routes
+from gateway.web.streaming import chunks
 from tests.fakes.vendor import _PROBLEMS, Mood, Vendor
 
 

@@ -13,9 +13,17 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from urllib.parse import urlsplit
 
-from adapters.dialect import UNLIMITED, Account, CheckHealth, Dialect, Problem, ProblemKind, Verify
-from adapters.wire import WireReply, WireRequest
-from engine import syntax
+from adapters.contract.dialect import (
+    UNLIMITED,
+    Account,
+    CheckHealth,
+    Dialect,
+    Problem,
+    ProblemKind,
+    Verify,
+)
+from adapters.contract.wire import WireReply, WireRequest
+from engine.address import syntax
 from engine.model import Dns, Evidence, MxHost, Reason, Verdict, Verification
 from engine.score import score
 

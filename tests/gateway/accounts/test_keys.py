@@ -7,7 +7,7 @@ import string
 
 import pytest
 
-from adapters.dialect import KeyShape
+from adapters.contract.dialect import KeyShape
 from adapters.registry import DIALECTS
 from gateway.accounts.keys import digest, hint, mint
 

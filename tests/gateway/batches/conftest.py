@@ -12,15 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from adapters.jobs import Entry, Job, JobRows, JobState, ReadRows, Row, SubmitJob
+from adapters.contract.jobs import Entry, Job, JobRows, JobState, ReadRows, Row, SubmitJob
 from adapters.registry import DIALECTS
-from engine import syntax
+from engine.address import syntax
 from engine.model import Checks, Dns, Evidence, Reason, Verdict, Verification
 from gateway.accounts.accounts import Accounts, Caller, open_accounts
 from gateway.batches.opening import Desk, open_batches
-from gateway.batches.verifier import OnResult, always
 from gateway.store import Store, open_store
-from gateway.verdicts import Verdicts
+from gateway.verdicts.cache import Verdicts
+from gateway.verdicts.verifier import OnResult, always
 from tests.fakes.clock import Clock
 
 BY_NAME = {dialect.name: dialect for dialect in DIALECTS}

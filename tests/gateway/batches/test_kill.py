@@ -8,7 +8,7 @@ import sqlite3
 import sys
 from pathlib import Path
 
-from adapters.jobs import JobState
+from adapters.contract.jobs import JobState
 from tests.gateway.batches.conftest import open_bench
 
 ADDRESSES = 3_000

@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import pytest
 
-from adapters.jobs import JobState
+from adapters.contract.jobs import JobState
 from gateway.batches.intake import CHUNK
 from gateway.batches.model import Answered, Claim, PutOff
 from gateway.batches.ports import Queue

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from adapters.dialect import Problem, ProblemKind
-from adapters.jobs import Entry, Job, JobState, StartJob, SubmitJob
-from engine import syntax
+from adapters.contract.dialect import Problem, ProblemKind
+from adapters.contract.jobs import Entry, Job, JobState, StartJob, SubmitJob
+from engine.address import syntax
 from engine.model import Checks, Reason, Verification
 from gateway.batches.intake import CHUNK, SLAB
 from gateway.batches.runner import MOST_ADDRESSES, TRIES
-from gateway.batches.verifier import OnResult
 from gateway.store import StoreError
+from gateway.verdicts.verifier import OnResult
 from tests.gateway.batches.conftest import BY_NAME, RETRIES_S, Bench, Scripted, open_bench
 
 

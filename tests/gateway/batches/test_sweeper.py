@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from adapters.dialect import Problem
-from adapters.jobs import DeleteJob
+from adapters.contract.dialect import Problem
+from adapters.contract.jobs import DeleteJob
 from gateway.batches.intake import SLAB
 from tests.gateway.batches.conftest import BY_NAME, Bench, open_bench
 

@@ -16,14 +16,14 @@ import httpx
 import pytest
 from sqlalchemy import func, select
 
-from adapters.dialect import Problem, ProblemKind
+from adapters.contract.dialect import Problem, ProblemKind
+from adapters.contract.wire import WireReply, WireRequest
 from adapters.registry import DIALECTS
-from adapters.wire import WireReply, WireRequest
 from gateway.app import Services, create_app, open_services
 from gateway.batches.model import Hidden
 from gateway.settings import Settings
-from gateway.spool import IN_MEMORY, Spool
 from gateway.store.tables import batches
+from gateway.web.bodies import IN_MEMORY, Spool
 from tests.gateway.batches.conftest import Scripted
 
 BY_NAME = {dialect.name: dialect for dialect in DIALECTS}

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from engine.model import Checks
-from gateway.batches.verifier import OnResult
+from gateway.verdicts.verifier import OnResult
 from tests.fakes.clock import Clock
 from tests.gateway.batches.conftest import Scripted, answer, open_bench
 

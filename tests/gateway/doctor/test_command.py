@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from engine.model import Meaning, Stage
-from engine.standing import Standing
-from gateway.standing import keeping
+from engine.smtp.reputation import Standing
+from gateway.reputation import keeping
 from gateway.store import open_store
 from tests.fakes.dns import Fault, Records, fake_dns
 from tests.fakes.smtp import Script, fake_smtp

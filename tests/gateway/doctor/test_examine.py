@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from engine.block_lists import BlockList
+from gateway.doctor.block_lists import BlockList
 from gateway.doctor.examine import (
     address_seen,
     banner_time,

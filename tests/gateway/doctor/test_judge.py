@@ -7,11 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from engine.block_lists import BLOCK_LISTS, Listing, State
+from engine.dns.resolver import Status
 from engine.model import Dns, Meaning, Stage
-from engine.resolver import Status
-from engine.spf import Result, Spf
 from gateway.doctor import judge
+from gateway.doctor.block_lists import BLOCK_LISTS, Listing, State
 from gateway.doctor.facts import (
     Database,
     DnsServer,
@@ -22,6 +21,7 @@ from gateway.doctor.facts import (
     our_address,
 )
 from gateway.doctor.finding import Finding, Level
+from gateway.doctor.spf import Result, Spf
 
 OK, WARN, FAIL = Level.OK, Level.WARN, Level.FAIL
 US, OTHER, HELO = "203.0.113.7", "203.0.113.8", "probe.us.test"

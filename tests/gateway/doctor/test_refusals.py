@@ -8,14 +8,14 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from engine.model import Meaning
-from engine.providers import PROVIDERS
-from engine.reply_rules import BLOCK_LISTS
-from engine.standing import SHARES
+from engine.smtp.providers import PROVIDERS
+from engine.smtp.reply_rules import BLOCK_LISTS
+from engine.smtp.reputation import SHARES
 from gateway.doctor.facts import Refusers
 from gateway.doctor.finding import Level
 from gateway.doctor.refusals import MAX_CAUSES, lines, refusals
 from gateway.doctor.remedies import ADVICE, CLOSED, PAGES, of_list
-from gateway.standing import Recent
+from gateway.reputation import Recent
 
 OK, WARN, FAIL = Level.OK, Level.WARN, Level.FAIL
 NOW = datetime(2026, 1, 8, 12, tzinfo=UTC)

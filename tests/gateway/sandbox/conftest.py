@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from gateway.sandbox.alone import SandboxServer, open_sandbox
 from gateway.sandbox.clock import AdjustableClock
+from gateway.sandbox_app import SandboxServer, open_sandbox
 
 START = 1_780_000_000.0
 

@@ -10,8 +10,8 @@ import httpx
 import pytest
 
 from gateway.app import create_app, open_services
-from gateway.sandbox.alone import SandboxServer
 from gateway.sandbox.requests import MOST, MOST_BYTES, Filter
+from gateway.sandbox_app import SandboxServer
 from gateway.settings import Settings
 from tests.gateway.sandbox.conftest import START, Time
 

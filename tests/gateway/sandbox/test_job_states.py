@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import httpx
 import pytest
 
-from adapters.dialect import Dialect
+from adapters.contract.dialect import Dialect
 from gateway.sandbox.simulate import JOB_WORDS, PROBLEM_WORDS
 from tests.gateway.sandbox.test_simulate import (
     DATAOORTS,

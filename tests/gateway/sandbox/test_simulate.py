@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 import httpx
 import pytest
 
-from adapters.dialect import Dialect, Endpoint
+from adapters.contract.dialect import Dialect, Endpoint
 from adapters.registry import DIALECTS
 from gateway.sandbox.reference import reference, status_of
 from gateway.sandbox.simulate import PROBLEM_WORDS, STATUS_KINDS

@@ -1,0 +1,1 @@
+"""What a dialect is: operations, problems, batches and upstream calls as plain values."""

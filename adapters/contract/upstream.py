@@ -1,0 +1,244 @@
+"""A vendor as a source: what it is asked and what it tells, as plain values.
+
+question --build--> HTTP request --send--> HTTP reply --parse--> told, pending or a fault
+         (dialect, pure)        (gateway.upstreams.transport)      (dialect, pure)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from enum import StrEnum
+from typing import Any
+
+import orjson
+
+from engine.model import Address, Checks, Evidence, MxHost, Reason, Verdict
+
+
+class FaultKind(StrEnum):
+    """Why an upstream gave no answer. Never a verdict."""
+
+    UNREACHABLE = "unreachable"
+    """No connection: the request was never sent, so that it may be sent again."""
+    BUSY = "busy"
+    """As much as it may be asked at a time is under way; never sent."""
+    TIMED_OUT = "timed_out"
+    """Sent, and no whole answer in time."""
+    BROKEN = "broken"
+    """Sent, and the connection ended before a whole answer."""
+    GARBAGE = "garbage"
+    """An answer that is none of the vendor's."""
+    SERVER_ERROR = "server_error"
+    PENDING = "pending"
+    """Still being worked on when the time was over."""
+    TOO_FAST = "too_fast"
+    NO_CREDITS = "no_credits"
+    DEAD_KEY = "dead_key"
+    BANNED = "banned"
+    """Our account or our address is refused, whichever key is shown."""
+    REFUSED = "refused"
+    """This request cannot be served; another may be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """No answer, and why."""
+
+    kind: FaultKind
+    detail: str = ""
+    """The upstream's own words, at most `MAX_DETAIL` characters, no key in them."""
+    status: int | None = None
+    """Of the HTTP reply, if there was one."""
+    retry_after_s: float | None = None
+    """How long it asked us to wait."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """Not ready: the same request, sent again, will find the answer."""
+
+    retry_after_s: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What an upstream says of an address. What its dialect cannot say is not known."""
+
+    verdict: Verdict
+    reason: Reason
+    evidence: Evidence
+    score: int | None = None
+    """None where the dialect has no score."""
+    verified_at: datetime | None = None
+    """None where the dialect does not tell: then it was just now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What an upstream is asked."""
+
+    address: Address
+    checks: Checks = Checks()
+    refresh: bool = False
+    """Whether it shall bypass its own cache, if it can be told."""
+    wait_s: float = 30.0
+    """How long it may take."""
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamRequest:
+    """One HTTP request to a vendor."""
+
+    method: str
+    path: str
+    """The vendor's own, `Dialect.base_path` included."""
+    query: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    bills: bool = True
+    """Whether the vendor charges for it, so that it is never sent twice on a guess."""
+
+    @property
+    def json(self) -> Any:
+        """The body; None if it is no JSON."""
+        return _json(self.body)
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamReply:
+    """One HTTP reply of a vendor, whole."""
+
+    status: int
+    headers: Mapping[str, str]
+    """Names in lower case."""
+    body: bytes
+    at: float
+    """Unix time in seconds of its arrival."""
+
+    @property
+    def json(self) -> Any:
+        """The body; None if it is no JSON."""
+        return _json(self.body)
+
+    @property
+    def json_object(self) -> dict[str, Any]:
+        """The body; empty if it is no JSON object."""
+        value = self.json
+        return value if isinstance(value, dict) else {}
+
+    @property
+    def retry_after_s(self) -> float | None:
+        """`Retry-After` in either form (RFC 9110 section 10.2.3), else `ratelimit-reset`.
+
+        The latter is seconds left in the IETF's draft and a Unix time at some vendors.
+        """
+        after = self.headers.get("retry-after", "").strip()
+        if after.isdecimal():
+            return float(after[:9])
+        if after:
+            try:
+                return max(parsedate_to_datetime(after).timestamp() - self.at, 0.0)
+            except (ValueError, OverflowError):
+                pass
+        reset = self.headers.get("ratelimit-reset", "").strip()
+        if not reset.isdecimal():
+            return None
+        moment = float(reset[:12])
+        return max(moment - self.at, 0.0) if moment > self.at / 2 else moment
+
+
+def _json(body: bytes) -> Any:
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+
+
+MAX_DETAIL = 300
+
+
+def text_of(value: object) -> str:
+    """A vendor's words for `Fault.detail`: one line, and not too long."""
+    return " ".join(str(value).split())[:MAX_DETAIL]
+
+
+def fault_of(reply: UpstreamReply, kinds: Mapping[int, FaultKind], detail: object = "") -> Fault:
+    """The fault that a status says; `kinds` has what the vendor's statuses mean.
+
+    Any other 5xx is the server's error, any other 4xx a refusal of this request, and a 2xx
+    or 3xx without the vendor's body in it is garbage. A 403 that is a page to be read by people
+    is of the firewall before the vendor, which knows no keys: it refuses our address.
+    """
+    kind = kinds.get(reply.status)
+    if reply.status == 403 and "html" in reply.headers.get("content-type", ""):
+        kind = FaultKind.BANNED
+    if kind is None:
+        kind = _BY_CLASS.get(reply.status // 100, FaultKind.GARBAGE)
+    words = text_of(detail or "") or text_of(reply.body[:MAX_DETAIL].decode("utf-8", "replace"))
+    return Fault(kind, words, reply.status, reply.retry_after_s)
+
+
+_BY_CLASS: Mapping[int, FaultKind] = {5: FaultKind.SERVER_ERROR, 4: FaultKind.REFUSED}
+
+STATUS_FAULTS: Mapping[int, FaultKind] = {
+    401: FaultKind.DEAD_KEY,
+    402: FaultKind.NO_CREDITS,
+    403: FaultKind.DEAD_KEY,
+    404: FaultKind.SERVER_ERROR,  # a wrong base URL: nothing is wrong with the address
+    405: FaultKind.SERVER_ERROR,
+    408: FaultKind.SERVER_ERROR,
+    429: FaultKind.TOO_FAST,
+}
+"""What the statuses mean at most vendors."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upstream:
+    """A vendor as a source: requests to it and what its replies say. Pure."""
+
+    build_verify: Callable[[str, Question], UpstreamRequest]
+    """Takes the key."""
+    parse_verify: Callable[[Question, UpstreamReply], Told | Pending | Fault]
+    build_balance: Callable[[str], UpstreamRequest] | None = None
+    """An unbilled request that shows whether the key is good; None if there is none."""
+    parse_balance: Callable[[UpstreamReply], int | Fault] | None = None
+    """Verifications left."""
+    build_health: Callable[[], UpstreamRequest] | None = None
+    """An unbilled request without a key, where there is no balance."""
+    other_hosts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """By host, path prefixes that live on another host, and that host."""
+    min_wait_s: float = 1.0
+    """After a 429 that names no time."""
+    tells: frozenset[str] = frozenset()
+    """Fields of `Evidence` that every answer speaks of: what is empty there is a no."""
+
+
+def flag(value: object) -> bool | None:
+    """A tri-state that came as a boolean, a number or text; None for anything else."""
+    return _FLAGS.get(str(value).strip().lower())
+
+
+_FLAGS: Mapping[str, bool] = {"true": True, "1": True, "false": False, "0": False}
+
+
+def text_or_none(value: object) -> str | None:
+    """A non-empty text."""
+    return value.strip() or None if isinstance(value, str) else None
+
+
+def moment_or_none(value: object) -> datetime | None:
+    """An ISO 8601 date with a zone, in UTC."""
+    try:
+        moment = datetime.fromisoformat(str(value))
+        return moment.astimezone(UTC) if moment.tzinfo else None
+    except (ValueError, OverflowError):
+        return None
+
+
+def mx_hosts(*names: object) -> tuple[MxHost, ...]:
+    """Mail hosts from names alone, best first; their place stands in for the preference."""
+    hosts = (name.strip().rstrip(".").lower() for name in names if isinstance(name, str))
+    return tuple(MxHost(host, place) for place, host in enumerate(filter(None, hosts)))

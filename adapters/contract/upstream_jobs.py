@@ -1,0 +1,76 @@
+"""A vendor as a source of many answers at once: its own lists, as plain values.
+
+    addresses --create--> job id --poll--> pending …, then a page --page--> the next, … the last
+
+A create is billed and has no idempotency key anywhere, so that it is never sent twice on a
+guess. Every other step may be repeated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from adapters.contract.upstream import (
+    Fault,
+    Pending,
+    Told,
+    UpstreamReply,
+    UpstreamRequest,
+    text_or_none,
+)
+from engine.model import Address, Checks
+
+MAX_LIST_BYTES = 64 * 1024 * 1024
+"""Of a reply with the rows of a list; 50,000 rows of the wordiest vendor take some 40 MB."""
+MOST_ID_CHARACTERS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some rows of a list that is done."""
+
+    rows: tuple[tuple[str, Told], ...]
+    """Addresses as the vendor writes them, in whatever order; those that it could not process
+    are left out."""
+    next: str = ""
+    """What `build_page` takes to get the next one; empty after the last."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpstreamList:
+    """How a vendor is given a list, and asked for what came of it. Pure."""
+
+    most: int
+    """Addresses in one list."""
+    build_create: Callable[[str, Sequence[Address]], UpstreamRequest]
+    """Takes the key."""
+    parse_create: Callable[[UpstreamReply], str | Fault]
+    """The job's id. A fault that says nothing was created is one with a 4xx status."""
+    build_poll: Callable[[str, str], UpstreamRequest]
+    """Takes the key and the job's id."""
+    parse_poll: Callable[[Checks, UpstreamReply], Page | Pending | Fault]
+    build_page: Callable[[str, str, str], UpstreamRequest]
+    """Takes the key, the job's id, and `Page.next`."""
+    parse_page: Callable[[Checks, str, UpstreamReply], Page | Pending | Fault]
+    """Takes `Page.next`, too. `Pending` goes back to polling."""
+    least: int = 10
+    """Addresses that a list is worth its while for; fewer are asked one by one."""
+    first_poll_s: float = 1.0
+    """Until the first poll; each pause after it is half as long again."""
+    max_poll_s: float = 30.0
+
+
+def job_id_or_none(*found: object) -> str | None:
+    """The first that can be a job's id: a text that is not too long, or a whole number."""
+    for value in found:
+        text = str(value) if type(value) is int else text_or_none(value)
+        if text is not None and len(text) <= MOST_ID_CHARACTERS:
+            return text
+    return None
+
+
+def in_path(job_id: str) -> str:
+    """An id as one segment of a path: it is the vendor's text, and may be anything."""
+    return quote(job_id, safe="")

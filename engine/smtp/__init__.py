@@ -1,0 +1,1 @@
+"""What mail servers say of a mailbox: dialogue, meaning of replies, pacing, reputation."""

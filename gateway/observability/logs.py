@@ -1,0 +1,81 @@
+"""What the process logs, on standard error: lines for people, or JSON for machines.
+
+Everything logs through the standard library, and structlog renders. A record's `extra`
+becomes fields of its line, and so does what stands in `extra={"fields": {…}}`.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import sys
+import time
+from typing import Any, TextIO
+
+import orjson
+from structlog.processors import format_exc_info
+from structlog.stdlib import ExtraAdder, ProcessorFormatter
+from structlog.typing import EventDict, WrappedLogger
+
+from gateway.observability.levels import set_levels
+from gateway.observability.printable import harmless, harmless_json
+from gateway.settings.model import Log
+
+
+def set_up_logs(log: Log, stream: TextIO | None = None) -> None:
+    """Send every log line of the process to `stream`, else to standard error."""
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter(
+        ProcessorFormatter(
+            foreign_pre_chain=[ExtraAdder(), format_exc_info],
+            processors=[_head_and_fields, _json_line if log.format == "json" else _text_line],
+        )
+    )
+    logging.getLogger().handlers[:] = [handler]
+    set_levels(log)
+
+
+def _head_and_fields(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    record: logging.LogRecord = event.pop("_record")
+    event.pop("_from_structlog", None)
+    head = {
+        "time": _moment(record.created),
+        "level": record.levelname.lower(),
+        "event": event.pop("event"),
+        "logger": record.name,
+    }
+    fields = event.pop("fields", None)
+    return {**head, **event, **(fields if isinstance(fields, dict) else {})}
+
+
+def _moment(unix_s: float) -> str:
+    whole = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(unix_s))
+    return f"{whole}.{int(unix_s % 1 * 1000):03}Z"
+
+
+def _json_line(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
+    try:
+        return harmless_json(orjson.dumps(event, default=str)).decode()
+    except orjson.JSONEncodeError:  # half a surrogate pair, which only an escape can carry
+        return json.dumps(event, default=str)
+
+
+def _text_line(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
+    traceback = event.pop("exception", "")
+    name = event.pop("logger")
+    words = [event.pop("time"), f"{event.pop('level'):<7}", harmless(str(event.pop("event")))]
+    words += [f"{key}={_value(value)}" for key, value in event.items()]
+    if name != "veriplex.request":  # nearly every line is one of these
+        words.append(f"logger={name}")
+    indented = "".join(f"\n    {harmless(line)}" for line in str(traceback).splitlines())
+    return " ".join(words) + indented
+
+
+_BARE = re.compile(r"[\w.,:;/@+…-]+")
+
+
+def _value(value: Any) -> str:
+    """Bare if that is clear; else as Python writes it, so that no field can forge another."""
+    text = str(value)
+    return text if _BARE.fullmatch(text) else repr(value)

@@ -1,0 +1,1 @@
+"""Batches at the upstreams: a vendor job for each chunk."""

@@ -1,0 +1,282 @@
+"""Batches through the policy: lists where a source takes them, else one address at a time.
+
+Sources are asked in the strategy's order. Each gets the addresses that are still open as one
+list: the engine groups them by mail host, an upstream gets a list of its own. At the first
+source that takes no list, the rest is asked about one by one, by all the policy's rules; so is
+whatever a list left open. A quorum is always asked one by one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from adapters.contract.upstream import Question, Told
+from engine.address.syntax import parse
+from engine.model import Address, Attempt, Checks, Evidence, Reason, Verification
+from gateway.accounts.caller import Caller
+from gateway.batches.intake import CHUNK
+from gateway.batches.model import Claim
+from gateway.settings import LOCAL_SOURCE, Completion, Strategy
+from gateway.upstreams.batches.records import Piece
+from gateway.upstreams.batches.vendor_jobs import VendorLists, Work
+from gateway.upstreams.routing.budgets import MICRO, Scope
+from gateway.upstreams.routing.completion import DNS_ONLY, completed, listed
+from gateway.upstreams.routing.outcome import NoAnswer
+from gateway.upstreams.routing.policy import Policy, Route
+from gateway.upstreams.routing.strategies import ORDERS, best, good_enough
+from gateway.upstreams.source.source import LocalSource, Source, UpstreamSource
+from gateway.verdicts.verifier import BulkVerifier, Chosen, NotNow, OneByOne, OnResult
+
+log = logging.getLogger(__name__)
+
+SINGLES_AT_ONCE = 200
+"""Of all batches: more would only wait for the upstreams' connections, and time out there."""
+LEAST_WAIT_S = 5.0
+"""Before what nobody answered is asked again."""
+
+
+class BulkPolicy:
+    """Who answers which piece of work. `clock` is Unix time in seconds."""
+
+    def __init__(
+        self,
+        policy: Policy,
+        engine: BulkVerifier,
+        lists: VendorLists,
+        *,
+        clock: Callable[[], float],
+        rng: random.Random,
+    ) -> None:
+        self._means = _Means(policy, engine, lists, clock, rng, asyncio.Semaphore(SINGLES_AT_ONCE))
+
+    def choose(self, claim: Claim, patient: bool) -> Chosen:
+        """By the route of the key that the batch came with.
+
+        `patient`: what is greylisted is asked about again, and need not be paid for.
+        """
+        route, key = self._means.policy.route_of(claim.key_id, claim.key_label)
+        names = [source.name for source in route.sources]
+        if names == [LOCAL_SOURCE]:
+            return Chosen(self._means.engine, route.name)
+        piece = Piece(claim.batch_id, claim.origin)
+        asking = _Asking(self._means, route, key, piece, patient)
+        return Chosen(asking, route.name, waits=self._list_size(route) > 0)
+
+    def piece_size(self, caller: Caller) -> int:
+        """How many addresses of a caller make a piece of work: one list of the first source."""
+        route, _ = self._means.policy.route_of(caller.key_id, caller.key_label)
+        return self._list_size(route) or CHUNK
+
+    @staticmethod
+    def _list_size(route: Route) -> int:
+        first = route.sources[0]
+        return first.list_size if isinstance(first, UpstreamSource) else 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Means:
+    policy: Policy
+    engine: BulkVerifier
+    lists: VendorLists
+    clock: Callable[[], float]
+    rng: random.Random
+    singles: asyncio.Semaphore
+
+
+@dataclass(slots=True)
+class _Open:
+    """An address without an answer."""
+
+    place: int
+    address: Address
+    held: list[Verification] = field(default_factory=list)
+    """Answers that are not good enough to stop at."""
+    attempts: list[Attempt] = field(default_factory=list)
+
+
+class _Asking:
+    """A `BulkVerifier` for one piece of work."""
+
+    def __init__(
+        self, means: _Means, route: Route, key: Scope | None, piece: Piece, patient: bool
+    ) -> None:
+        self._means = means
+        self._route = route
+        self._key = key
+        self._piece = piece
+        self._patient = patient
+
+    async def verify_many(
+        self, texts: Sequence[str], checks: Checks, *, on_result: OnResult
+    ) -> None:
+        """Raises NotNow, StoreError, and whatever is a bug."""
+        rest = {place: _Open(place, parse(text)) for place, text in enumerate(texts)}
+        if checks.smtp and self._route.strategy is not Strategy.QUORUM:
+            for source in ORDERS[self._route.strategy](self._route.sources, self._means.rng):
+                if not rest or not await self._as_list(source, rest, checks, on_result):
+                    break
+        if rest:
+            await self._one_by_one(rest, checks, on_result)
+
+    async def _as_list(
+        self, source: Source, rest: dict[int, _Open], checks: Checks, on_result: OnResult
+    ) -> bool:
+        """Ask a source about all that is open; False if it is rather asked one by one."""
+        hearing = _Hearing(self._means.policy, self._route, source, rest, on_result)
+        if isinstance(source, LocalSource):
+            await self._ask_engine(rest, checks, hearing)
+            return True
+        if not isinstance(source, UpstreamSource) or source.list_from is None:
+            return False
+        lookup = None
+        if self._route.complete is Completion.DNS:
+            lookup = asyncio.create_task(self._look_up(rest, hearing))
+        try:
+            return await self._ask_upstream(source, rest, checks, hearing)
+        finally:
+            if lookup is not None:
+                lookup.cancel()
+
+    async def _ask_engine(
+        self, rest: Mapping[int, _Open], checks: Checks, hearing: _Hearing
+    ) -> None:
+        opened = list(rest.values())
+
+        def on_found(place: int, found: Verification) -> None:
+            last = self._patient and found.reason is Reason.GREYLISTED
+            hearing.heard(opened[place], found, last=last)
+
+        texts = [each.address.raw for each in opened]
+        await self._means.engine.verify_many(texts, checks, on_result=on_found)
+
+    async def _look_up(self, rest: Mapping[int, _Open], hearing: _Hearing) -> None:
+        """Look at DNS while the upstream is being waited for."""
+        opened = list(rest.values())
+
+        def on_found(place: int, found: Verification) -> None:
+            hearing.looked_up[opened[place].place] = found.evidence
+
+        texts = [each.address.raw for each in opened]
+        try:
+            await self._means.engine.verify_many(texts, DNS_ONLY, on_result=on_found)
+        except Exception:
+            log.exception("the look at DNS failed")
+
+    async def _ask_upstream(
+        self,
+        source: UpstreamSource,
+        rest: Mapping[int, _Open],
+        checks: Checks,
+        hearing: _Hearing,
+    ) -> bool:
+        addresses = [each.address for each in rest.values() if each.address.valid]
+        by_address = {each.address.normalized: each for each in rest.values()}
+        began = self._means.clock()
+
+        def on_row(email: str, told: Told, at: float) -> None:
+            each = by_address.get(email) or by_address.get(parse(email).normalized)
+            if each is not None and each.place in rest:
+                took_s = self._means.clock() - began
+                hearing.heard(each, source.verification(each.address, checks, told, at, took_s))
+
+        paying = self._means.policy.paying(source.name, self._key)
+        work = Work(self._piece, addresses, checks, paying)
+        return await self._means.lists.ask(source, work, on_row)
+
+    async def _one_by_one(
+        self,
+        rest: Mapping[int, _Open],
+        checks: Checks,
+        on_result: OnResult,
+    ) -> None:
+        opened = list(rest.values())
+        single = _Single(self._means, self._route, self._key, {e.address.raw: e for e in opened})
+        await OneByOne(single).verify_many(
+            [each.address.raw for each in opened],
+            checks,
+            on_result=lambda place, found: on_result(opened[place].place, found),
+        )
+
+
+class _Hearing:
+    """What a source says of a list."""
+
+    def __init__(
+        self,
+        policy: Policy,
+        route: Route,
+        source: Source,
+        rest: dict[int, _Open],
+        on_result: OnResult,
+    ) -> None:
+        self._policy = policy
+        self._route = route
+        self._source = source
+        self._rest = rest
+        self._on_result = on_result
+        self.looked_up: dict[int, Evidence] = {}
+        """What DNS says, by place."""
+
+    def heard(self, each: _Open, found: Verification, *, last: bool = False) -> None:
+        """Take an answer: it is the last word, or kept for comparison."""
+        latency_ms = round(found.duration_s * 1000)
+        cost = self._source.price / MICRO
+        attempt = Attempt(self._source.name, found.verdict, latency_ms, cost)
+        self._policy.note(attempt)
+        each.attempts.append(attempt)
+        if found.source != LOCAL_SOURCE and self._route.complete is not Completion.NONE:
+            looked_up = self.looked_up.get(each.place)
+            tells = self._source.tells
+            evidence = completed(found, tells, listed(each.address, tells), looked_up)
+            found = replace(found, evidence=evidence)
+        each.held.append(found)
+        if last or good_enough(self._route.strategy, self._source, found):
+            del self._rest[each.place]
+            self._on_result(each.place, _last_word(each))
+
+
+class _Single:
+    """A `Verifier` for what lists left open, by the sources that have not said anything."""
+
+    def __init__(
+        self, means: _Means, route: Route, key: Scope | None, opened: Mapping[str, _Open]
+    ) -> None:
+        self._means = means
+        self._route = route
+        self._key = key
+        self._opened = opened
+
+    async def verify(
+        self, text: str, checks: Checks = Checks(), deadline_s: float | None = None
+    ) -> Verification:
+        """Raises NotNow."""
+        each = self._opened[text]
+        heard = {attempt.source for attempt in each.attempts}
+        left = tuple(source for source in self._route.sources if source.name not in heard)
+        if not left:
+            return _last_word(each)
+        route = replace(self._route, sources=left)
+        question = Question(each.address, checks, wait_s=route.deadline_s)
+        try:
+            async with self._means.singles:
+                found = await self._means.policy.find_out(
+                    route, self._key, question, deadline_s or route.deadline_s
+                )
+        except NoAnswer as none:
+            if each.held:
+                return _last_word(each)
+            if none.as_unknown or none.for_good:
+                return none.as_verification(self._means.clock())
+            raise NotNow(max(none.retry_after_s or 0.0, LEAST_WAIT_S)) from none
+        each.held.append(found)
+        each.attempts.extend(found.attempts)
+        return _last_word(each)
+
+
+def _last_word(each: _Open) -> Verification:
+    """The best of what was heard, with all that it took."""
+    return replace(best(each.held), attempts=tuple(each.attempts))

@@ -1,0 +1,1 @@
+"""Which source is asked next, and what it may cost."""

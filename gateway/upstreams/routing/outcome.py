@@ -1,0 +1,50 @@
+"""That no source answered, with all that was tried. Light, for those who only catch it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from adapters.contract.dialect import Problem
+from adapters.contract.upstream import FaultKind
+from engine.model import Address, Attempt, Checks, Evidence, Reason, Verdict, Verification
+from engine.score import score
+
+NOBODY = "none"
+"""The source of an answer that no source gave."""
+
+
+@dataclass(eq=False)
+class NoAnswer(Problem):
+    """No source answered."""
+
+    attempts: tuple[Attempt, ...] = ()
+    as_unknown: bool = False
+    """Whether the settings want an unknown verdict for it."""
+    address: Address | None = None
+    checks: Checks = Checks()
+
+    @property
+    def asked(self) -> int:
+        """Sources that were asked."""
+        return sum(attempt.asked for attempt in self.attempts)
+
+    @property
+    def for_good(self) -> bool:
+        """Whether everybody was asked and refused this very question: asking again is no use."""
+        return all(attempt.outcome == FaultKind.REFUSED for attempt in self.attempts)
+
+    def as_verification(self, at: float) -> Verification:
+        """The unknown verdict that the settings may want in its place."""
+        assert self.address is not None
+        return Verification(
+            address=self.address,
+            verdict=Verdict.UNKNOWN,
+            reason=Reason.UNEXPECTED_ERROR,
+            score=score(Verdict.UNKNOWN, Reason.UNEXPECTED_ERROR, Evidence()),
+            evidence=Evidence(),
+            checks=self.checks,
+            verified_at=datetime.fromtimestamp(at, UTC),
+            source=NOBODY,
+            attempts=self.attempts,
+        )

@@ -1,0 +1,1 @@
+"""One source: its circuit, its keys, its pace."""

@@ -1,0 +1,46 @@
+"""Reading the balances of upstreams now and then, so that an empty account is known before a
+question is sent to it, and a filled-up one again soon. Costs nothing at any vendor."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from adapters.contract.upstream import Fault, FaultKind
+from gateway.upstreams.source.source import UpstreamSource
+
+log = logging.getLogger(__name__)
+
+BALANCE_TIMEOUT_S = 10.0
+
+
+async def watch(source: UpstreamSource, every_s: float) -> None:
+    """Read the balance of every key, again and again, until cancelled."""
+    while True:
+        await read(source)
+        await asyncio.sleep(every_s)
+
+
+async def read(source: UpstreamSource) -> None:
+    """Read the balance of every key once, and tell the key ring.
+
+    A fault of the network says nothing of the key, and none of them opens the circuit: that
+    the balance cannot be read does not mean that addresses are not verified. A refused key is
+    left to its own time, and so is an upstream that refuses us altogether, so that failed
+    attempts do not add up.
+    """
+    for key in source.keys.keys:
+        if source.circuit.is_banned:
+            return
+        if key.dead:
+            continue
+        told = await source.balance(key, BALANCE_TIMEOUT_S)
+        if isinstance(told, int):
+            if told <= 0 and (key.credits is None or key.credits > 0):
+                log.warning("no credits left", extra={"source": source.name, "key": key.place})
+            source.keys.counted(key, told)
+        elif isinstance(told, Fault) and told.kind is FaultKind.DEAD_KEY:
+            log.warning("key refused", extra={"source": source.name, "key": key.place})
+            source.keys.refused(key)
+        elif isinstance(told, Fault) and told.kind is FaultKind.BANNED:
+            source.refused_here(told)

@@ -1,0 +1,98 @@
+"""Sends requests to upstreams: where they go, and nothing that knows a dialect.
+
+Neither requests nor URLs are ever logged, since most vendors take their key in the query.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from urllib.parse import quote_plus, urlsplit
+
+import certifi
+
+from adapters.contract.dialect import Dialect
+from adapters.contract.upstream import Fault, UpstreamReply, UpstreamRequest
+from gateway.upstreams.transport.connections import Connections
+
+MAX_BODY_BYTES = 256 * 1024
+"""Of a reply to a single verification; a longer one is none of the vendor's."""
+
+
+def tls_context() -> ssl.SSLContext:
+    """Trusts what the system trusts, and what Mozilla does where the system has nothing."""
+    context = ssl.create_default_context()
+    context.load_verify_locations(certifi.where())
+    return context
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an upstream is: its base URL as the settings have it, in its dialect."""
+
+    dialect: Dialect
+    base_url: str
+    """Ends where the vendor's documentation ends it, without a slash."""
+
+    def url(self, request: UpstreamRequest) -> str:
+        """The whole URL of a request."""
+        base_path = self.dialect.base_path
+        if request.path.startswith(base_path):
+            start = self.base_url + request.path[len(base_path) :]
+        else:
+            start = self._root(request.path) + request.path
+        if not request.query:
+            return start
+        pairs = [f"{_quoted(name)}={_quoted(value)}" for name, value in request.query.items()]
+        return f"{start}?{'&'.join(pairs)}"
+
+    def _root(self, path: str) -> str:
+        """What stands before the vendor's own paths; at the vendor's, perhaps another host."""
+        root = self.base_url.removesuffix(self.dialect.base_path)
+        upstream = self.dialect.upstream
+        others = upstream.other_hosts.get(urlsplit(root).hostname or "", {}) if upstream else {}
+        host = next((host for prefix, host in others.items() if path.startswith(prefix)), None)
+        return root if host is None else f"https://{host}"
+
+
+_quoted = lru_cache(1024)(quote_plus)
+"""Most of a query's words are the same each time."""
+
+
+class Sender:
+    """Connections to one upstream. Made by `open`, ended by `aclose`."""
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+
+    @classmethod
+    def open(
+        cls, *, connections: int, clock: Callable[[], float], tls: ssl.SSLContext | None = None
+    ) -> Sender:
+        """At most so many connections; `clock` is Unix time in seconds."""
+        return cls(Connections(connections, clock=clock, tls=tls))
+
+    async def send(
+        self,
+        place: Place,
+        request: UpstreamRequest,
+        *,
+        connect_s: float,
+        timeout_s: float,
+        most_bytes: int = MAX_BODY_BYTES,
+    ) -> UpstreamReply | Fault:
+        """The whole reply, within `timeout_s`, or why there is none. Never follows a redirect."""
+        return await self._connections.ask(
+            request.method,
+            place.url(request),
+            request.headers,
+            request.body,
+            connect_s=connect_s,
+            timeout_s=timeout_s,
+            most_bytes=most_bytes,
+        )
+
+    async def aclose(self) -> None:
+        await self._connections.aclose()

@@ -1,0 +1,1 @@
+"""Cached verdicts: in memory, in the database, and those being found out."""

@@ -1,0 +1,227 @@
+"""Answers that are known, and answers that are being found out.
+
+One question in flight is asked once, whoever waits for it, and goes on when they have
+left; its answer is kept as long as its verdict deserves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from itertools import product
+from typing import Protocol
+
+from adapters.contract.dialect import Problem, ProblemKind
+from engine.model import Address, Checks, Verdict, Verification
+from gateway.verdicts.memory import AtHand
+from gateway.verdicts.owners import named
+
+MAX_IN_FLIGHT = 2_000
+"""Questions in flight; one more is turned away as `UNAVAILABLE`."""
+
+
+class Verifier(Protocol):
+    """Finds out about an address: the probe engine, the policy, or what stands in for them."""
+
+    async def verify(
+        self, text: str, checks: Checks = ..., deadline_s: float | None = None
+    ) -> Verification: ...
+
+
+class Kept(Protocol):
+    """Answers that survive a restart."""
+
+    async def find(
+        self, shares: str, addresses: Sequence[Address], checks: Checks
+    ) -> Mapping[str, tuple[Verification, float]]:
+        """The answers to exactly these questions, by normalised address, and when they expire
+        (Unix time, s)."""
+        ...
+
+    def keep(self, shares: str, verification: Verification, expires_at: float) -> None: ...
+
+
+_Key = tuple[str, Checks, str]
+"""Normalised address, checks, and whose answers may serve."""
+
+
+class Verdicts:
+    """The verdict cache in front of a verifier.
+
+    An answer serves questions with the same `shares` alone: routes of keys do not get the
+    answers that other routes paid for, or that other sources gave.
+    """
+
+    def __init__(
+        self,
+        verifier: Verifier,
+        *,
+        ttl_s: Mapping[Verdict, float],
+        clock: Callable[[], float],
+        stale_s: float = 0.0,
+        kept: Kept | None = None,
+        max_in_flight: int = MAX_IN_FLIGHT,
+    ) -> None:
+        """`stale_s`: how long after its time an answer is still given once, while it is
+        renewed."""
+        self._verifier = verifier
+        self._clock = clock
+        self._known = AtHand(clock, stale_s=stale_s)
+        self._ttl_s = ttl_s
+        self._kept = kept
+        self._max_in_flight = max_in_flight
+        self._in_flight: dict[tuple[_Key, bool], asyncio.Task[Verification]] = {}
+
+    @property
+    def in_flight(self) -> int:
+        """Single verifications that somebody waits for."""
+        return len(self._in_flight)
+
+    def known(
+        self, address: Address, checks: Checks, shares: str = ""
+    ) -> tuple[Verification, int] | None:
+        """The kept answer that serves this question, and for how many seconds it still will.
+
+        Less than none: its time is over, and it should be renewed (`find_out`).
+        """
+        for fuller in COVERING[checks]:
+            entry = self._known.get((address.normalized, fuller, shares))
+            if entry is not None:
+                verification, expires_at = entry
+                if verification.address.raw != address.raw:
+                    # the address as this caller wrote it, not as the first one did
+                    verification = replace(verification, address=address)
+                return verification, math.floor(expires_at - self._clock())
+        return None
+
+    async def recall(
+        self, addresses: Sequence[Address], checks: Checks, shares: str = ""
+    ) -> dict[str, Verification]:
+        """The answers that are kept anywhere, by normalised address, without taking them into
+        memory."""
+        found: dict[str, Verification] = {}
+        for address in addresses:
+            known = self.known(address, checks, shares)
+            if known is not None and known[1] >= 0:
+                found[address.normalized] = known[0]
+        missing = [a for a in addresses if a.valid and a.normalized not in found]
+        stored = await self._stored(missing, checks, shares)
+        return found | {address: answer for address, (answer, _) in stored.items()}
+
+    def keep(self, verification: Verification, shares: str = "", *, at_hand: bool = True) -> None:
+        """Let an answer be known for as long as its verdict deserves.
+
+        Not `at_hand`: only where it survives a restart, so that a long list does not push
+        everything else out of memory.
+        """
+        ttl_s = self._ttl_s[verification.verdict]
+        if ttl_s <= 0:
+            return
+        address = verification.address
+        expires_at = self._clock() + ttl_s
+        # without the transcript, which is most of an answer's size and is about that one time
+        evidence = verification.evidence
+        if evidence.transcript:
+            evidence = replace(evidence, transcript=())
+        as_known = replace(verification, evidence=evidence, cached=True)
+        if at_hand:
+            key = (address.normalized, verification.checks, shares)
+            self._known.keep(key, as_known, expires_at)
+        # what is wrong with an address is seen again for nothing
+        if self._kept is not None and address.valid:
+            self._kept.keep(shares, verification, expires_at)
+
+    def being_found_out(
+        self, address: Address, checks: Checks, shares: str = "", *, refresh: bool = False
+    ) -> bool:
+        """Whether somebody has asked this already, and `find_out` would share the answer."""
+        return ((address.normalized, checks, shares), refresh) in self._in_flight
+
+    def find_out(
+        self,
+        address: Address,
+        checks: Checks,
+        by: Verifier | None = None,
+        *,
+        shares: str = "",
+        refresh: bool = False,
+    ) -> asyncio.Task[Verification]:
+        """The task that finds it out, shared by all who ask meanwhile. Raises `Problem`.
+
+        `refresh` looks at nothing that is kept.
+        """
+        flight = ((address.normalized, checks, shares), refresh)
+        task = self._in_flight.get(flight)
+        if task is None:
+            if len(self._in_flight) >= self._max_in_flight:
+                raise Problem(ProblemKind.UNAVAILABLE, retry_after_s=1)
+            task = asyncio.create_task(self._find_out(flight, address, by or self._verifier))
+            self._in_flight[flight] = task
+            task.add_done_callback(_retrieve)
+        return task
+
+    async def aclose(self) -> None:
+        """Give up what is still in flight."""
+        for task in tuple(self._in_flight.values()):
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError, Exception):
+                await task
+
+    async def _find_out(
+        self, flight: tuple[_Key, bool], address: Address, by: Verifier
+    ) -> Verification:
+        key, refresh = flight
+        try:
+            if not refresh and (found := await self._recall(key, address)):
+                return found
+            verification = await by.verify(address.raw, key[1])
+            self.keep(verification, key[2])
+            return verification
+        finally:
+            del self._in_flight[flight]
+
+    async def _recall(self, key: _Key, address: Address) -> Verification | None:
+        """The stored answer, which is then known in memory again."""
+        _, checks, shares = key
+        found = (await self._stored([address], checks, shares)).get(address.normalized)
+        if found is None:
+            return None
+        as_known = named(found[0])
+        self._known.keep((address.normalized, as_known.checks, shares), as_known, found[1])
+        return as_known
+
+    async def _stored(
+        self, addresses: Sequence[Address], checks: Checks, shares: str
+    ) -> dict[str, tuple[Verification, float]]:
+        """The stored answers that serve, and when they expire."""
+        serving: dict[str, tuple[Verification, float]] = {}
+        if self._kept is None:
+            return serving
+        for fuller in COVERING[checks]:
+            missing = [a for a in addresses if a.normalized not in serving]
+            found = await self._kept.find(shares, missing, fuller)
+            for address, (answer, expires_at) in found.items():
+                if expires_at > self._clock():
+                    serving[address] = (replace(answer, cached=True), expires_at)
+        return serving
+
+
+def _retrieve(task: asyncio.Task[Verification]) -> None:
+    """Look at the exception of a task that all its waiters may have left."""
+    if not task.cancelled():
+        task.exception()
+
+
+def _covering() -> Mapping[Checks, tuple[Checks, ...]]:
+    """For each question the answers that serve it, itself first."""
+    every = [Checks(*flags) for flags in product((False, True), repeat=3)]
+    return {
+        wanted: (wanted, *(c for c in every if c != wanted and c.covers(wanted)))
+        for wanted in every
+    }
+
+
+COVERING = _covering()

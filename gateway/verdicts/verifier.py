@@ -1,0 +1,98 @@
+"""Where the answers of a batch come from."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from engine.model import Checks, Verification
+from gateway.batches.model import Claim
+from gateway.verdicts.cache import Verifier
+
+AT_ONCE = 100
+"""Verifications of one piece of work under way at a time, where they are asked one by one."""
+
+OnResult = Callable[[int, Verification], None]
+"""Takes the place in the sequence, and the answer."""
+
+
+class NotNow(Exception):
+    """Nobody can answer now what was left out; it makes sense to ask again later."""
+
+    def __init__(self, after_s: float) -> None:
+        super().__init__(f"not before {after_s:.0f} s from now")
+        self.after_s = after_s
+
+
+class BulkVerifier(Protocol):
+    """Verifies many addresses together."""
+
+    async def verify_many(
+        self, texts: Sequence[str], checks: Checks, *, on_result: OnResult
+    ) -> None:
+        """Call `on_result` for each as it is known, in any order.
+
+        What is left out failed; if that was for a bug, it is raised at the end, else perhaps
+        NotNow.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Who answers a piece of work."""
+
+    verifier: BulkVerifier
+    shares: str = ""
+    """Whose kept answers may serve it (`gateway.verdicts.cache`)."""
+    waits: bool = False
+    """Whether others do the work, so that much may be under way."""
+
+
+Choose = Callable[[Claim, bool], Chosen]
+"""Takes a piece of work, and whether what is greylisted in it will be asked about again."""
+
+
+def always(verifier: BulkVerifier, *, waits: bool = False) -> Choose:
+    """One verifier for everything."""
+    chosen = Chosen(verifier, waits=waits)
+    return lambda *_: chosen
+
+
+class OneByOne:
+    """Asks a verifier for each address, a few at a time."""
+
+    def __init__(self, verifier: Verifier, *, at_once: int = AT_ONCE) -> None:
+        self._verifier = verifier
+        self._at_once = at_once
+
+    async def verify_many(
+        self, texts: Sequence[str], checks: Checks, *, on_result: OnResult
+    ) -> None:
+        todo = iter(enumerate(texts))
+        bugs: list[Exception] = []
+        waits_s: list[float] = []
+
+        async def work() -> None:
+            for place, text in todo:
+                try:
+                    answer = await self._verifier.verify(text, checks)
+                except NotNow as later:
+                    # the others would only learn the same
+                    waits_s.append(later.after_s)
+                    return
+                except Exception as exc:
+                    bugs.append(exc)
+                else:
+                    on_result(place, answer)
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(self._at_once, len(texts))):
+                group.create_task(work())
+        if bugs:
+            # one is enough to find the fault by
+            raise bugs[0]
+        if waits_s:
+            raise NotNow(min(waits_s))

@@ -1,0 +1,50 @@
+"""Client addresses that made too many failed attempts, for the vendors that block them.
+
+Off unless a rule is given. A block lasts until the server is restarted: the vendors call it
+permanent and publish no way out.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from cachetools import LRUCache
+
+from adapters.contract.dialect import Dialect, ProblemKind
+
+MAX_CLIENTS = 100_000
+"""Addresses remembered by each of the two tables; the least recently seen go first."""
+
+
+@dataclass(frozen=True, slots=True)
+class BlockRule:
+    """Block after `failures` failed attempts within `window_s` seconds."""
+
+    failures: int
+    window_s: float
+
+
+class Guard:
+    """Counts failed attempts by client address and dialect."""
+
+    def __init__(self, rules: Mapping[str, BlockRule], *, clock: Callable[[], float]) -> None:
+        self._rules = rules
+        self._clock = clock
+        self._failures: LRUCache[tuple[str, str], deque[float]] = LRUCache(MAX_CLIENTS)
+        self._blocked: LRUCache[tuple[str, str], bool] = LRUCache(MAX_CLIENTS)
+
+    def blocks(self, dialect: Dialect, client_ip: str) -> bool:
+        return dialect.name in self._rules and (dialect.name, client_ip) in self._blocked
+
+    def note(self, dialect: Dialect, client_ip: str, kind: ProblemKind) -> None:
+        """Count a problem if the dialect calls it a failed attempt."""
+        rule = self._rules.get(dialect.name)
+        if rule is None or kind not in dialect.failed_attempts:
+            return
+        key = (dialect.name, client_ip)
+        times = self._failures.setdefault(key, deque(maxlen=rule.failures))
+        times.append(self._clock())
+        if len(times) == rule.failures and times[-1] - times[0] <= rule.window_s:
+            self._blocked[key] = True

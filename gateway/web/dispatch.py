@@ -1,0 +1,31 @@
+"""The front door: every request to its dialect, or to our own addresses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from gateway.web.routing import Routes
+from gateway.web.vendors import VendorApp
+
+
+def front(routes: Routes, vendors: VendorApp, own_app: Callable[[], ASGIApp]) -> ASGIApp:
+    """The ASGI application. `own_app` is called when somebody first asks for it."""
+    own: ASGIApp | None = None
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        nonlocal own
+        if scope["type"] == "http":
+            host = next((v for k, v in scope["headers"] if k == b"host"), b"")
+            place = routes.place(
+                host.decode("latin-1"), scope["path"], scope["query_string"].decode("latin-1")
+            )
+            if place is not None:
+                await vendors(place, scope, receive, send)
+                return
+        if own is None:
+            own = own_app()
+        await own(scope, receive, send)
+
+    return app

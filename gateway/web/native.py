@@ -1,0 +1,209 @@
+"""The native API, `/veriplex/v1/…`: answers with the whole internal model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+
+from adapters.contract.dialect import Dialect, Problem, ProblemKind, Verify
+from engine.model import Checks, Verification
+from gateway.accounts.caller import Books, Caller
+from gateway.sandbox.simulate import KIND_WORDS, Simulated
+from gateway.service import Answer, Service
+from gateway.upstreams.routing.outcome import NOBODY, NoAnswer
+
+if TYPE_CHECKING:
+    from engine.smtp.reputation import Account, Standing
+    from gateway.reputation import KeptStanding, Recent
+
+PROBLEM_JSON = "application/problem+json"
+
+STATUSES: dict[ProblemKind, tuple[int, str]] = {
+    ProblemKind.MISSING: (400, "Send the address as the query parameter `email`."),
+    ProblemKind.NO_CREDENTIAL: (401, "Send a key of any dialect as `Authorization: Bearer …`."),
+    ProblemKind.BAD_CREDENTIAL: (401, "This key is not known, or was revoked."),
+    ProblemKind.SUSPENDED: (403, "The account is not active."),
+    ProblemKind.NO_CREDITS: (402, "The account has no credits left."),
+    ProblemKind.UNAVAILABLE: (503, "Too much is going on; try again."),
+}
+"""RFC 9457 status and detail of what can go wrong here."""
+
+
+def as_json(v: Verification) -> dict[str, Any]:
+    """The internal model as one JSON object: what this API and `verify --json` print."""
+    return {
+        "address": v.address.raw,
+        "verdict": v.verdict,
+        "reason": v.reason,
+        "score": v.score,
+        "source": v.source,
+        "cached": v.cached,
+        "verified_at": v.verified_at,
+        "duration_s": round(v.duration_s, 3),
+        "parts": {
+            "user": v.address.user,
+            "tag": v.address.tag,
+            "local": v.address.local,
+            "domain": v.address.domain,
+            "ascii_domain": v.address.ascii_domain,
+            "error": v.address.error,
+        },
+        "checks": v.checks,
+        "evidence": v.evidence,
+        "attempts": v.attempts,
+    }
+
+
+def dump(v: Verification) -> bytes:
+    """`as_json` as one line of UTF-8."""
+    return orjson.dumps(as_json(v))
+
+
+MAX_OPERATORS = 200
+"""Operators shown by one answer: those that refused us most often."""
+
+
+def standing_as_json(accounts: Sequence[Account], recent: Sequence[Recent] = ()) -> dict[str, Any]:
+    """How mail hosts' operators treat us, worst first.
+
+    `operators` is what this process saw since its start; `recent` who refused any process that
+    has this database, in the last seven days.
+    """
+    shown = accounts[:MAX_OPERATORS]
+    return {
+        "recent": [
+            {
+                "operator": one.operator,
+                "meaning": one.meaning,
+                "block_list": one.block_list,
+                "last_24_hours": one.day,
+                "last_7_days": one.week,
+                "since": one.since,
+                "paused_s": one.paused_s,
+                "paused_hosts": one.paused_hosts,
+                "last": {"at": one.last_at, "host": one.host, "text": one.text},
+            }
+            for one in recent
+        ],
+        "operators": [
+            {
+                "operator": account.operator,
+                "conversations": account.conversations,
+                "refused": account.refused,
+                "refusals": {m.value: count for m, count in account.refusals.items()},
+                "paused_s": math.ceil(account.paused_s),
+                "paused_hosts": account.paused_hosts,
+                "last": None
+                if account.refused_at is None
+                else {
+                    "at": account.refused_at,
+                    "host": account.host,
+                    "text": account.text,
+                    "block_list": account.block_list,
+                },
+            }
+            for account in shown
+        ],
+        "total": len(accounts),
+    }
+
+
+class NativeApi:
+    """`/veriplex/v1/verify?email=…` and `/veriplex/v1/standing`, with a key of any dialect."""
+
+    def __init__(
+        self,
+        dialects: tuple[Dialect, ...],
+        accounts: Books,
+        service: Service,
+        standing: Standing | None = None,
+        kept: KeptStanding | None = None,
+    ) -> None:
+        self._dialects = dialects
+        self._accounts = accounts
+        self._service = service
+        self._standing = standing
+        self._kept = kept
+
+    async def verify(self, request: Request) -> Response:
+        try:
+            dialect, caller = await self._authenticate(request)
+            op = _read_verify(request)
+            answer = await self._service.run(dialect, caller, op)
+        except Problem as problem:
+            if isinstance(problem, NoAnswer):
+                request.state.answer = Answer(None, NOBODY, problem.asked, "fwd=miss")
+            return problem_response(problem)
+        except Simulated as simulated:
+            return simulated_response(simulated.word)
+        request.state.answer = answer
+        return Response(dump(answer.outcome), media_type="application/json")
+
+    async def standing(self, request: Request) -> Response:
+        """How mail hosts treat us; a test key, which anybody may hold, sees nobody's."""
+        try:
+            _, caller = await self._authenticate(request)
+            body = standing_as_json(())
+            if self._standing is not None and self._kept is not None and not caller.test:
+                recent = await self._kept.recent(MAX_OPERATORS)
+                body = standing_as_json(self._standing.accounts(), recent)
+        except Problem as problem:
+            return problem_response(problem)
+        return Response(orjson.dumps(body), media_type="application/json")
+
+    async def scope_of(self, key: str) -> int | None:
+        """The scope of a key of any dialect, if its account is active."""
+        for dialect in self._dialects:
+            caller = await self._accounts.authenticate(dialect.name, key)
+            if caller is not None:
+                return caller.scope if caller.status == "active" else None
+        return None
+
+    async def _authenticate(self, request: Request) -> tuple[Dialect, Caller]:
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not token.strip():
+            raise Problem(ProblemKind.NO_CREDENTIAL)
+        for dialect in self._dialects:
+            caller = await self._accounts.authenticate(dialect.name, token.strip())
+            if caller is not None and caller.status == "active":
+                return dialect, caller
+            if caller is not None:
+                raise Problem(ProblemKind.SUSPENDED)
+        raise Problem(ProblemKind.BAD_CREDENTIAL)
+
+
+def _read_verify(request: Request) -> Verify:
+    query = request.query_params
+    if not query.get("email", "").strip():
+        raise Problem(ProblemKind.MISSING, field="email")
+    return Verify(
+        email=query["email"].strip(),
+        checks=Checks(
+            smtp=query.get("smtp") != "false", catch_all=query.get("catch_all") != "false"
+        ),
+        refresh=query.get("refresh") == "true",
+    )
+
+
+def problem_response(problem: Problem) -> Response:
+    """RFC 9457, for our own addresses alone; vendors' errors are their dialects' business."""
+    status, detail = STATUSES.get(problem.kind, (400, problem.detail))
+    body = {"type": "about:blank", "title": problem.kind, "status": status, "detail": detail}
+    if isinstance(problem, NoAnswer):
+        body |= {"detail": problem.detail, "attempts": problem.attempts}
+    headers = {"Retry-After": str(problem.retry_after_s)} if problem.retry_after_s else {}
+    return Response(orjson.dumps(body), status, headers, media_type=PROBLEM_JSON)
+
+
+def simulated_response(word: str) -> Response:
+    """What a test key asked to see, as far as there is such a thing here."""
+    kind = KIND_WORDS.get(word)
+    if kind is not None:
+        return problem_response(Problem(kind, "This answer was simulated, as asked."))
+    body = {"type": "about:blank", "title": "simulated", "status": int(word)}
+    return Response(orjson.dumps(body), int(word), media_type=PROBLEM_JSON)

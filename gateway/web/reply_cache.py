@@ -1,0 +1,90 @@
+"""Requests read and answers written before: dialects are pure, so that it need not be done twice.
+
+A request is known by what reading it may depend on, and its reply stands as long as the outcome
+is the very same object. Small ones alone are kept: the latest `MOST`, up to `MOST_BYTES` together.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from hashlib import blake2b
+from itertools import islice
+from typing import Any, NamedTuple
+
+from adapters.contract.dialect import Endpoint, Operation
+from adapters.contract.wire import StreamReply, WireReply, WireRequest
+
+MOST = 10_240
+MOST_AT_ONCE = 128
+"""Forgotten when there are more."""
+MOST_BYTES = 16 * 1024 * 1024
+"""Of replies, and what is kept beside them."""
+OVERHEAD = 600
+"""Bytes that an entry takes besides, about."""
+LARGEST_REQUEST = 1_024
+"""Bytes of query string and body."""
+LARGEST_REPLY = 4_096
+"""Bytes of the body."""
+
+
+Key = bytes
+"""A digest of all that reading a request may depend on, which may be long."""
+
+
+class Kept(NamedTuple):
+    """A request as read, and the reply to it."""
+
+    op: Operation
+    outcome: object
+    """Or what stands for all those that would be the same."""
+    reply: WireReply
+
+    @property
+    def size(self) -> int:
+        """In bytes, about."""
+        return OVERHEAD + len(self.reply.body)
+
+
+class Memo:
+    """Remembers replies."""
+
+    def __init__(self) -> None:
+        self._kept: dict[Key, Kept] = {}
+        self._bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def key(self, dialect: str, endpoint: Endpoint[Any], request: WireRequest) -> Key | None:
+        """None for a request too large to be kept."""
+        if len(request.query_string) + len(request.body) > LARGEST_REQUEST:
+            return None
+        content_type = request.headers.get("content-type", "")
+        asked = (dialect, endpoint.name, request.method, request.path, request.query_string)
+        told = repr((*asked, content_type, request.body))
+        return blake2b(told.encode(), digest_size=16).digest()
+
+    def get(self, key: Key) -> Kept | None:
+        return self._kept.get(key)
+
+    def keep(
+        self, key: Key, op: Operation, outcome: object, reply: WireReply | StreamReply
+    ) -> WireReply | StreamReply:
+        """Keep a reply if it is small; the reply, or its copy that is kept."""
+        if not isinstance(reply, WireReply) or len(reply.body) > LARGEST_REPLY:
+            return reply
+        self._forget(key)
+        # copied, since the encoder's buffers are far larger than what is in them
+        reply = replace(reply, body=bytes(memoryview(reply.body)))
+        self._kept[key] = kept = Kept(op, outcome, reply)
+        self._bytes += kept.size
+        while len(self._kept) > MOST or self._bytes > MOST_BYTES:
+            # many at a time: with each that went, a dictionary's first key takes longer to find
+            for oldest in list(islice(self._kept, MOST_AT_ONCE)):
+                self._forget(oldest)
+        return reply
+
+    def _forget(self, key: Key) -> None:
+        kept = self._kept.pop(key, None)
+        if kept is not None:
+            self._bytes -= kept.size

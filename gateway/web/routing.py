@@ -1,0 +1,126 @@
+"""Which dialect and which of its endpoints an address means.
+
+Pure. Every dialect answers by its vendor's host names, under its own prefix, and at the
+root on the vendor's paths.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+from urllib.parse import parse_qs
+
+from adapters.contract.dialect import Dialect, Endpoint, Problem, ProblemKind
+
+LONGEST_KEPT = 200
+"""Characters of a path whose place is remembered: clients use few, and those are short."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A dialect, and the path as its vendor would see it."""
+
+    dialect: Dialect
+    path: str
+
+
+class Routes:
+    """The table of all dialects' addresses, built once."""
+
+    def __init__(self, dialects: Iterable[Dialect]) -> None:
+        self.dialects = tuple(dialects)
+        self._by_host = {host: d for d in self.dialects for host in d.hosts}
+        self._by_prefix = {name: d for d in self.dialects for name in (d.name, *d.aliases)}
+        self._roots = sorted(
+            ((root, d) for d in self.dialects for root in d.root_paths),
+            key=lambda pair: (-len(pair[0].prefix), pair[0].parameter is None),
+        )
+        self._endpoints = {d.name: _Endpoints(d.endpoints) for d in self.dialects}
+        self._places = lru_cache(1024)(self._find_places)
+
+    def place(self, host: str, path: str, query_string: str) -> Place | None:
+        """Where a request belongs; None when it is no dialect's.
+
+        `host` is the Host header, with or without a port.
+        """
+        find = self._places if len(path) <= LONGEST_KEPT else self._find_places
+        for parameter, place in find(host, path):
+            if parameter is None or _names(query_string, parameter):
+                return place
+        return None
+
+    def _find_places(self, host: str, path: str) -> tuple[tuple[str | None, Place], ...]:
+        """Where a path may belong, best first, each with the parameter that it must have."""
+        dialect = self._by_host.get(host.split(":", 1)[0].lower())
+        if dialect is not None:
+            return ((None, Place(dialect, path)),)
+        head, slash, rest = path[1:].partition("/")
+        dialect = self._by_prefix.get(head)
+        if dialect is not None:
+            return ((None, Place(dialect, slash + rest)),)
+        return tuple(
+            (root.parameter, Place(owner, path))
+            for root, owner in self._roots
+            if _is_under(path, root.prefix)
+        )
+
+    def endpoint(
+        self, place: Place, method: str
+    ) -> tuple[Endpoint[Any] | None, Mapping[str, str], Problem | None]:
+        """The endpoint meant, its path parameters, and what is wrong with the address.
+
+        A wrong method still names the path's endpoint, since some vendors word it so.
+        """
+        return self._endpoints[place.dialect.name].find(place.path, method)
+
+
+def _is_under(path: str, prefix: str) -> bool:
+    """Whether `prefix` is `path` or ends at one of its slashes."""
+    return path.startswith(prefix) and (prefix[-1] == "/" or path[len(prefix) :][:1] in ("", "/"))
+
+
+def _names(query_string: str, parameter: str) -> bool:
+    return parameter in query_string and parameter in parse_qs(query_string, keep_blank_values=True)
+
+
+class _Endpoints:
+    """One dialect's endpoints by path."""
+
+    def __init__(self, endpoints: Iterable[Endpoint[Any]]) -> None:
+        self._fixed: dict[str, list[Endpoint[Any]]] = {}
+        patterns: dict[str, list[Endpoint[Any]]] = {}
+        for endpoint in endpoints:
+            table = patterns if "{" in endpoint.path else self._fixed
+            table.setdefault(endpoint.path, []).append(endpoint)
+        self._patterns = [(_pattern(path), found) for path, found in patterns.items()]
+
+    def find(
+        self, path: str, method: str
+    ) -> tuple[Endpoint[Any] | None, Mapping[str, str], Problem | None]:
+        found = self._fixed.get(path)
+        params: Mapping[str, str] = {}
+        if found is None:
+            for pattern, endpoints in self._patterns:
+                if match := pattern.fullmatch(path):
+                    found, params = endpoints, match.groupdict()
+                    break
+            else:
+                return None, {}, Problem(ProblemKind.UNKNOWN_PATH)
+        for endpoint in found:
+            if method in endpoint.methods:
+                return endpoint, params, None
+        allow = tuple(method for endpoint in found for method in endpoint.methods)
+        return found[0], params, Problem(ProblemKind.WRONG_METHOD, allow=allow)
+
+
+def _pattern(path: str) -> re.Pattern[str]:
+    """`/v1/bulk/{job_id}` as a regular expression whose groups are the parameters."""
+    pieces = re.split(r"\{(\w+)\}", path)
+    return re.compile(
+        "".join(
+            f"(?P<{piece}>[^/]+)" if i % 2 else re.escape(piece) for i, piece in enumerate(pieces)
+        )
+    )

@@ -1,0 +1,298 @@
+"""The control API: what tests ask the sandbox itself, under `/veriplex/v1/`.
+
+On a server that is a sandbox alone nobody needs a key; whoever gives one, as `?key=` or as a
+bearer token, sees and changes what is within its scope alone. On a server that has live keys too
+a key is needed, the clock is that key's alone, and no keys are made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import fields
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from adapters.registry import DIALECTS
+from gateway.sandbox import Sandbox
+from gateway.sandbox.faults import MOST_FAULTS, Fault, TooManyFaults
+from gateway.sandbox.requests import Filter
+from gateway.web.native import PROBLEM_JSON, NativeApi
+
+MOST_SHOWN = 1_000
+MOST_WAIT_S = 60.0
+BODY_LIMIT = 64 * 1024
+
+FAULT = TypeAdapter(Fault)
+
+T = TypeVar("T")
+
+
+class Refused(Exception):
+    """What was asked cannot be done; RFC 9457."""
+
+    def __init__(self, status: int, detail: str) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+
+
+class ClockChange(BaseModel):
+    """How the clock is to be set. Given together: first `frozen`, then `at`, then `advance_s`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    at: datetime | None = None
+    """A moment; without a zone it is UTC."""
+    advance_s: float = Field(default=0.0, allow_inf_nan=False, ge=-1e10, le=1e10)
+    frozen: bool | None = None
+
+
+CLOCK_CHANGE = TypeAdapter(ClockChange)
+
+Handler = Callable[[Request], Awaitable[object]]
+
+
+class Control:
+    """The endpoints, each from a request to what is shown as JSON."""
+
+    def __init__(self, sandbox: Sandbox, native: NativeApi) -> None:
+        self._sandbox = sandbox
+        self._native = native
+
+    def routes(self) -> list[Route]:
+        table: tuple[tuple[str, str, Handler], ...] = (
+            ("GET", "/sandbox", self.describe),
+            ("POST", "/keys", self.make_keys),
+            ("GET", "/requests", self.list_requests),
+            ("DELETE", "/requests", self.clear_requests),
+            ("GET", "/requests/last", self.last_request),
+            ("GET", "/requests/count", self.count_requests),
+            ("GET", "/requests/wait", self.wait_for_requests),
+            ("GET", "/requests/{id:int}", self.show_request),
+            ("GET", "/faults", self.list_faults),
+            ("POST", "/faults", self.add_fault),
+            ("DELETE", "/faults", self.clear_faults),
+            ("DELETE", "/faults/{id:int}", self.remove_fault),
+            ("GET", "/clock", self.show_clock),
+            ("POST", "/clock", self.set_clock),
+            ("DELETE", "/clock", self.reset_clock),
+            ("POST", "/reset", self.reset),
+        )
+        return [
+            Route(path, _answering(handler), methods=[method]) for method, path, handler in table
+        ]
+
+    # -- the sandbox ---------------------------------------------------------------------
+
+    async def describe(self, request: Request) -> object:
+        await self._scope(request)
+        url = str(request.base_url).rstrip("/").removesuffix("/veriplex/v1")
+        return {
+            "seed": self._sandbox.seed,
+            "base_urls": {d.name: f"{url}/{d.name}{d.base_path}" for d in DIALECTS},
+            "keys": self._sandbox.keys.well_known,
+        }
+
+    async def make_keys(self, request: Request) -> object:
+        if not self._sandbox.alone:
+            raise Refused(403, "This server has live keys; make test keys with `veriplex keys`.")
+        scope, keys = self._sandbox.keys.mint()
+        return {"scope": scope, "keys": keys}
+
+    async def reset(self, request: Request) -> object:
+        """Everything as it was at the start; of one scope only, if a key says which."""
+        scope = await self._scope(request)
+        self._sandbox.log.clear(scope)
+        self._sandbox.faults.remove(scope)
+        self._sandbox.jobs.clear(scope)
+        self._sandbox.webhooks.clear(scope)
+        self._sandbox.clocks.reset(scope)
+        return {"reset": "all" if scope is None else "this key's"}
+
+    # -- the request log -----------------------------------------------------------------
+
+    async def list_requests(self, request: Request) -> object:
+        scope = await self._scope(request)
+        limit = _number(request, "limit", 100, 1, MOST_SHOWN)
+        found: list[dict[str, Any]] = []
+        for exchange in self._sandbox.log.find(scope, _filter(request)):
+            if len(found) == limit:
+                break
+            found.append(exchange.as_json())
+        return {"requests": found[::-1]}
+
+    async def last_request(self, request: Request) -> object:
+        scope = await self._scope(request)
+        found = next(self._sandbox.log.find(scope, _filter(request)), None)
+        if found is None:
+            raise Refused(404, "No request that fits is in the log.")
+        return found.as_json()
+
+    async def show_request(self, request: Request) -> object:
+        scope = await self._scope(request)
+        wanted = request.path_params["id"]
+        for exchange in self._sandbox.log.find(scope, Filter(after=wanted - 1)):
+            if exchange.id == wanted:
+                return exchange.as_json()
+        raise Refused(404, "No such request is in the log, or is there any more.")
+
+    async def count_requests(self, request: Request) -> object:
+        scope = await self._scope(request)
+        return {"count": sum(1 for _ in self._sandbox.log.find(scope, _filter(request)))}
+
+    async def wait_for_requests(self, request: Request) -> object:
+        """Answers as soon as `count` requests fit, with 408 if that takes too long."""
+        scope = await self._scope(request)
+        count = _number(request, "count", 1, 1, MOST_SHOWN)
+        timeout_s = _seconds(request, "timeout_s", 5.0, MOST_WAIT_S)
+        wanted = _filter(request)
+        found = await self._sandbox.log.wait_for(scope, wanted, count, timeout_s)
+        if len(found) < count:
+            raise Refused(408, f"{len(found)} of {count} requests came within {timeout_s:g} s.")
+        return {"requests": [exchange.as_json() for exchange in reversed(found[:MOST_SHOWN])]}
+
+    async def clear_requests(self, request: Request) -> object:
+        return {"cleared": self._sandbox.log.clear(await self._scope(request))}
+
+    # -- faults --------------------------------------------------------------------------
+
+    async def list_faults(self, request: Request) -> object:
+        scope = await self._scope(request)
+        return {"faults": [armed.as_json() for armed in self._sandbox.faults.of(scope)]}
+
+    async def add_fault(self, request: Request) -> object:
+        scope = await self._scope(request)
+        try:
+            armed = self._sandbox.faults.add(scope, await _body(request, FAULT))
+        except TooManyFaults:
+            raise Refused(409, f"There are {MOST_FAULTS} faults already.") from None
+        return armed.as_json()
+
+    async def clear_faults(self, request: Request) -> object:
+        return {"cleared": self._sandbox.faults.remove(await self._scope(request))}
+
+    async def remove_fault(self, request: Request) -> object:
+        scope = await self._scope(request)
+        if not self._sandbox.faults.remove(scope, request.path_params["id"]):
+            raise Refused(404, "There is no such fault.")
+        return {"cleared": 1}
+
+    # -- the clock -----------------------------------------------------------------------
+
+    async def show_clock(self, request: Request) -> object:
+        scope, clocks = await self._scope(request), self._sandbox.clocks
+        return {
+            "now": datetime.fromtimestamp(clocks.now(scope), UTC),
+            "frozen": clocks.frozen(scope),
+            "moved": clocks.moved(scope),
+        }
+
+    async def set_clock(self, request: Request) -> object:
+        scope, clocks = await self._scope(request), self._sandbox.clocks
+        clock = clocks.shared if scope is None else clocks.of(scope)
+        assert clock is not None  # where anybody may ask, it can be moved
+        change = await _body(request, CLOCK_CHANGE)
+        if change.frozen is not None:
+            if change.frozen:
+                clock.freeze()
+            else:
+                clock.resume()
+        if change.at is not None:
+            at = change.at if change.at.tzinfo else change.at.replace(tzinfo=UTC)
+            clock.set(at.timestamp())
+        if change.advance_s:
+            clock.advance(change.advance_s)
+        return await self.show_clock(request)
+
+    async def reset_clock(self, request: Request) -> object:
+        self._sandbox.clocks.reset(await self._scope(request))
+        return await self.show_clock(request)
+
+    # -- whose ---------------------------------------------------------------------------
+
+    async def _scope(self, request: Request) -> int | None:
+        """The scope that a request is about; None for all, on a sandbox alone."""
+        key = request.query_params.get("key", "")
+        if not key:
+            scheme, _, token = request.headers.get("authorization", "").partition(" ")
+            key = token.strip() if scheme.lower() == "bearer" else ""
+        if not key:
+            if self._sandbox.alone:
+                return None
+            raise Refused(401, "Send a key of any dialect as `Authorization: Bearer …`.")
+        scope = await self._native.scope_of(key)
+        if scope is None:
+            raise Refused(401, "This key is not known, or was revoked.")
+        return scope
+
+
+def _answering(handler: Handler) -> Callable[[Request], Awaitable[Response]]:
+    async def endpoint(request: Request) -> Response:
+        try:
+            shown = await handler(request)
+        except Refused as refused:
+            status, detail = refused.status, refused.detail
+            body = {"type": "about:blank", "status": status, "detail": detail}
+            return Response(orjson.dumps(body), status, media_type=PROBLEM_JSON)
+        return Response(orjson.dumps(shown), media_type="application/json")
+
+    return endpoint
+
+
+async def _body(request: Request, adapter: TypeAdapter[T]) -> T:
+    """The body, read and checked. Raises Refused."""
+    body = b""
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > BODY_LIMIT:
+                raise Refused(413, "The body is too large.")
+    except ClientDisconnect:
+        raise Refused(400, "The body is not whole.") from None
+    try:
+        return adapter.validate_json(body or b"{}")
+    except ValidationError as exc:
+        raise Refused(400, "; ".join(_told(error) for error in exc.errors())) from None
+
+
+def _told(error: Mapping[str, Any]) -> str:
+    place = ".".join(str(part) for part in error["loc"])
+    return f"{place}: {error['msg']}" if place else str(error["msg"])
+
+
+FILTERS = frozenset(field.name for field in fields(Filter))
+
+
+def _filter(request: Request) -> Filter:
+    """The query parameters as a filter. Raises Refused."""
+    given: dict[str, Any] = {k: v for k, v in request.query_params.items() if k in FILTERS}
+    for name in ("status", "after"):
+        if name in given:
+            given[name] = _number(request, name, 0, 0, 2**62)
+    return Filter(**given)
+
+
+def _number(request: Request, name: str, default: int, least: int, most: int) -> int:
+    text = request.query_params.get(name, "")
+    if not text:
+        return default
+    if not (text.isascii() and text.isdigit() and len(text) < 20 and least <= int(text) <= most):
+        raise Refused(400, f"{name} should be a whole number from {least} to {most}.")
+    return int(text)
+
+
+def _seconds(request: Request, name: str, default: float, most: float) -> float:
+    text = request.query_params.get(name, "")
+    try:
+        seconds = float(text) if text else default
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds <= most:
+        raise Refused(400, f"{name} should be a number of seconds up to {most:g}.")
+    return seconds

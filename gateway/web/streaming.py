@@ -1,0 +1,68 @@
+"""Replies that are rendered while they are sent: `StreamReply` to chunks of bytes."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import AsyncIterator
+from typing import Any
+
+from adapters.contract.wire import StreamReply
+
+CHUNK_BYTES = 64 * 1024
+"""About so much is collected before it is sent."""
+ZIP_TIME = (1980, 1, 1, 0, 0, 0)
+"""Of the one file in an archive: the same archive for the same rows."""
+
+
+async def chunks(reply: StreamReply, rows: AsyncIterator[Any]) -> AsyncIterator[bytes]:
+    """The body in pieces, compressed if the reply is an archive."""
+    plain = _rendered(reply, rows)
+    async for chunk in _zipped(plain, reply.zip_entry) if reply.zip_entry else plain:
+        yield chunk
+
+
+async def _rendered(reply: StreamReply, rows: AsyncIterator[Any]) -> AsyncIterator[bytes]:
+    collected = [reply.head]
+    size = len(reply.head)
+    separator = b""
+    async for row in rows:
+        rendered = separator + reply.render(row)
+        separator = reply.separator
+        collected.append(rendered)
+        size += len(rendered)
+        if size >= CHUNK_BYTES:
+            yield b"".join(collected)
+            collected, size = [], 0
+    collected.append(reply.tail)
+    yield b"".join(collected)
+
+
+async def _zipped(plain: AsyncIterator[bytes], name: str) -> AsyncIterator[bytes]:
+    out = _Outlet()
+    member = zipfile.ZipInfo(name, ZIP_TIME)
+    member.compress_type = zipfile.ZIP_DEFLATED
+    with zipfile.ZipFile(out, "w") as archive, archive.open(member, "w", force_zip64=True) as entry:
+        async for chunk in plain:
+            entry.write(chunk)
+            if ready := out.take():
+                yield ready
+    yield out.take()
+
+
+class _Outlet(io.RawIOBase):
+    """A file that cannot be sought in, whose content is taken away while it is written."""
+
+    def __init__(self) -> None:
+        self._written = bytearray()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self._written += data
+        return len(data)
+
+    def take(self) -> bytes:
+        taken, self._written = bytes(self._written), bytearray()
+        return taken

@@ -1,0 +1,128 @@
+"""Veriplex's own addresses: health, metrics and the native API.
+
+Vendor paths never reach this file; whatever else does is unknown and told so with RFC 9457.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from importlib.metadata import version
+from typing import Any, Protocol
+from uuid import uuid4
+
+import orjson
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.applications import Starlette
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Mount, Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from gateway.observability.metrics import Observer
+from gateway.sandbox import Sandbox
+from gateway.service import Answer
+from gateway.web.native import PROBLEM_JSON, NativeApi
+from gateway.web.sandbox_control import Control
+from gateway.web.vendors import REQUEST_ID
+
+log = logging.getLogger(__name__)
+
+NATIVE = "/veriplex/v1"
+
+
+class Running(Protocol):
+    """What of a running server is looked at here."""
+
+    @property
+    def observer(self) -> Observer: ...
+
+    @property
+    def native(self) -> NativeApi: ...
+
+    @property
+    def sandbox(self) -> Sandbox: ...
+
+    async def trouble(self) -> str | None:
+        """Why requests cannot be served now; None if they can."""
+
+
+def own_app(services: Running) -> ASGIApp:
+    """The Starlette application behind everything that is no dialect's."""
+    own = _Own(services)
+    app = Starlette(
+        routes=[
+            Route("/livez", own.alive),
+            Route("/healthz", own.alive),
+            Route("/readyz", own.ready),
+            Route("/metrics", own.metrics),
+            Route(f"{NATIVE}/verify", services.native.verify),
+            Route(f"{NATIVE}/standing", services.native.standing),
+            Mount(NATIVE, routes=Control(services.sandbox, services.native).routes()),
+        ],
+        exception_handlers={HTTPException: _refused, Exception: _failed},
+    )
+    return _with_provenance(app)
+
+
+class _Own:
+    def __init__(self, services: Running) -> None:
+        self._services = services
+
+    async def alive(self, _: Request) -> Response:
+        """The process answers; nothing else is asked."""
+        return _json({"status": "ok", "version": version("veriplex")})
+
+    async def ready(self, _: Request) -> Response:
+        """Requests can be served, and nobody is stopping us."""
+        trouble = await self._services.trouble()
+        return _json({"status": trouble or "ok"}, 503 if trouble else 200)
+
+    async def metrics(self, _: Request) -> Response:
+        return Response(self._services.observer.metrics(), media_type=CONTENT_TYPE_LATEST)
+
+
+def _json(value: Any, status: int = 200) -> Response:
+    return Response(orjson.dumps(value), status, media_type="application/json")
+
+
+async def _refused(request: Request, exc: Exception) -> Response:
+    assert isinstance(exc, HTTPException)
+    services = "a vendor's path (/v1/…, /api/…, /ai_mails_api/…), /<dialect>/…, " + NATIVE
+    detail = f"{exc.detail}. What is served here: {services}, /livez, /readyz, /metrics."
+    body = {"type": "about:blank", "title": exc.detail, "status": exc.status_code, "detail": detail}
+    return Response(orjson.dumps(body), exc.status_code, exc.headers, media_type=PROBLEM_JSON)
+
+
+async def _failed(request: Request, exc: Exception) -> Response:
+    log.error("request failed", exc_info=exc)
+    body = {"type": "about:blank", "title": "Internal Server Error", "status": 500}
+    return Response(orjson.dumps(body), 500, media_type=PROBLEM_JSON)
+
+
+def _with_provenance(app: ASGIApp) -> ASGIApp:
+    """Put the headers that every reply has on ours too."""
+
+    async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
+        asked = next((v for k, v in scope.get("headers", ()) if k == b"x-request-id"), b"")
+        request_id = asked.decode("latin-1")
+        if not REQUEST_ID.fullmatch(request_id):
+            request_id = uuid4().hex
+
+        async def sending(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                answer: Answer = scope.get("state", {}).get("answer", Answer(None))
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-Id"] = request_id
+                headers["X-Veriplex-Source"] = answer.source
+                headers["X-Veriplex-Attempts"] = str(answer.attempts)
+                headers["Cache-Status"] = f"veriplex; {answer.cache}"
+            await send(message)
+
+        # Starlette raises on after it has answered with `_failed`, which logs it
+        with contextlib.suppress(Exception):
+            await app(scope, receive, sending)
+
+    return wrapped

@@ -1,0 +1,167 @@
+"""Lists: domains, role and no-reply names, and slips."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.address import lists
+from engine.address.syntax import parse
+
+DISPOSABLE = [
+    "mailinator.com",
+    "x.mailinator.com",
+    "a.b.mailinator.com",
+    "yopmail.com",
+    "dropmail.me",
+]
+NOT_DISPOSABLE = [
+    "gmail.com", "com", "xmailinator.test", "mailinator.com.example", "mailinator.com.br",
+    "example.com", "workspace.test", "bücher.test",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("domain", DISPOSABLE)
+def test_disposable(domain: str) -> None:
+    assert lists.disposable(parse(f"a@{domain}"))
+    assert not lists.free(parse(f"a@{domain}"))
+
+
+@pytest.mark.parametrize("domain", [*NOT_DISPOSABLE, *lists.POPULAR])
+def test_not_disposable(domain: str) -> None:
+    assert not lists.disposable(parse(f"a@{domain}"))
+
+
+def test_a_neighbour_below_a_public_suffix_is_not_condemned() -> None:
+    # `dynv6.net` lets anyone register a name below it; one of those is listed.
+    assert lists.disposable(parse("a@0-mailer.dynv6.net"))
+    assert lists.disposable(parse("a@mx.0-mailer.dynv6.net"))
+    assert not lists.disposable(parse("a@else.dynv6.net"))
+
+
+FREE = [
+    *lists.POPULAR,
+    "yahoo.co.jp", "yahoo.com.ph", "outlook.ie", "hotmail.se", "gmx.at", "web.de", "icloud.com",
+    "proton.me", "protonmail.com", "pm.me", "mail.ru", "bk.ru", "yandex.ru", "ya.ru", "qq.com",
+    "163.com", "126.com", "sina.com", "naver.com", "daum.net", "hanmail.net", "rediffmail.com",
+    "tutanota.com", "uol.com.br", "wp.pl", "o2.pl", "seznam.cz", "abv.bg", "ukr.net", "posteo.de",
+    "mailbox.org", "laposte.net", "bluewin.ch", "telenet.be", "ziggo.nl", "GMAIL.com",
+]  # fmt: skip
+NOT_FREE = [
+    "google.com", "microsoft.com", "apple.com", "facebook.com", "alibaba.com", "amazon.com",
+    "siemens.com", "github.com", "stanford.edu", "nus.edu.sg", "ox.ac.uk", "example.com",
+    "workspace.test", "m365.test", "docs.google.com", "bounces.amazon.com", "mailinator.com",
+    "mail.google.com", "gmail.example", "test.com",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("domain", FREE)
+def test_free(domain: str) -> None:
+    assert lists.free(parse(f"a@{domain}"))
+
+
+@pytest.mark.parametrize("domain", NOT_FREE)
+def test_not_free(domain: str) -> None:
+    assert not lists.free(parse(f"a@{domain}"))
+
+
+# RFC 2142 sections 3 to 6, then some of the usual ones.
+ROLES = [
+    "info", "marketing", "sales", "support", "abuse", "noc", "security", "postmaster",
+    "hostmaster", "usenet", "news", "webmaster", "www", "uucp", "ftp", "ietf-request",
+    "INFO", "info+web", "customer.service", "customer-service", "mailer-daemon", "kontakt",
+    "contacto", "contato", "vendas", "biuro", "accueil", "bilgi", "dev_null",
+]  # fmt: skip
+PERSONS = [
+    "alice",
+    "john.smith",
+    "informer",
+    "salesman.joe",
+    "j",
+    "support.smith",
+    "user",
+    "x+info",
+]
+
+
+@pytest.mark.parametrize("local", ROLES)
+def test_role(local: str) -> None:
+    assert lists.role(parse(f"{local}@example.com"))
+
+
+@pytest.mark.parametrize("local", PERSONS)
+def test_not_role(local: str) -> None:
+    assert not lists.role(parse(f"{local}@example.com"))
+
+
+NO_REPLY = [
+    "noreply", "no-reply", "no.reply", "no_reply", "NoReply", "do-not-reply", "donotreply",
+    "do_not_reply", "noreply+x", "orders-noreply", "noreply-orders", "ne-pas-repondre",
+    "no-responder", "noreply2",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("local", NO_REPLY)
+def test_no_reply(local: str) -> None:
+    assert lists.no_reply(parse(f"{local}@example.com"))
+
+
+@pytest.mark.parametrize(
+    "local", ["reply", "replyto", "nor.eply.smith", "casino-replying", "x+noreply"]
+)
+def test_not_no_reply(local: str) -> None:
+    assert not lists.no_reply(parse(f"{local}@example.com"))
+
+
+SLIPS = [
+    ("gmial.com", "gmail.com"), ("gamil.com", "gmail.com"), ("gnail.com", "gmail.com"),
+    ("gmaill.com", "gmail.com"), ("gmai.com", "gmail.com"), ("gmal.com", "gmail.com"),
+    ("gmail.co", "gmail.com"), ("gmail.cm", "gmail.com"), ("gmail.con", "gmail.com"),
+    ("gmial.con", "gmail.com"), ("gmail.vom", "gmail.com"), ("gmail", "gmail.com"),
+    ("gmailcom", "gmail.com"), ("gmail,com", "gmail.com"), ("gmail..com", "gmail.com"),
+    ("hotmail.con", "hotmail.com"), ("hotmial.com", "hotmail.com"), ("hotmail.co", "hotmail.com"),
+    ("hotmal.co.uk", "hotmail.co.uk"), ("yaho.com", "yahoo.com"), ("yahooo.com", "yahoo.com"),
+    ("ahoo.com", "yahoo.com"), ("yahoo.couk", "yahoo.co.uk"), ("outlok.com", "outlook.com"),
+    ("outllook.com", "outlook.com"), ("iclould.com", "icloud.com"), ("icoud.com", "icloud.com"),
+    ("protonmial.com", "protonmail.com"), ("comcst.net", "comcast.net"), ("acme.con", "acme.com"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("slip", "meant"), SLIPS)
+def test_suggestion(slip: str, meant: str) -> None:
+    assert lists.suggest(parse(f"John.Doe+x@{slip}")) == f"John.Doe+x@{meant}"
+
+
+REAL = [
+    *lists.POPULAR,
+    "mail.com", "email.com", "gmx.net", "ymail.com", "hotmail.fr", "yahoo.co.uk", "live.nl",
+    "aol.de", "gmailer.example", "outlookgroup.com", "line.com", "love.com", "cloud.com",
+    "horizon.net", "apple.com", "acme.co", "gmail.fr", "yahoo.fi", "outlook.fi", "hmail.com",
+    "hotmail.se", "earthling.net", "orange.com", "freenet.com", "me.co", "aol.co", "posteo.co",
+    "example.com", "postfix.test", "mail.gmial.com", "bücher.test", "proton.ch", "web.com",
+    "prontomail.com", "y7mail.com", "dd",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("domain", REAL)
+def test_a_real_domain_is_never_corrected(domain: str) -> None:
+    assert lists.suggest(parse(f"john@{domain}")) is None
+
+
+def test_no_suggestion_that_would_not_be_valid() -> None:
+    assert lists.suggest(parse("jo..hn@gmial.com")) is None
+    assert lists.suggest(parse("not-an-address")) is None
+
+
+def test_no_ending_taken_for_a_slip_is_a_top_level_domain() -> None:
+    slips = [slip.rpartition(".")[2] for slip in lists._SLIPPED_ENDINGS if "." not in slip]
+    known = lists._suffixes()
+    assert [slip for slip in slips if known.publicsuffix(slip, accept_unknown=False)] == []
+
+
+@given(st.one_of(st.text(), st.emails(), st.from_regex(r"\A[a-z.]{1,9}@[a-z.,]{1,12}\Z")))
+def test_every_text_has_an_answer(text: str) -> None:
+    address = parse(text)
+    for ask in (lists.disposable, lists.free, lists.role, lists.no_reply):
+        assert isinstance(ask(address), bool)
+    meant = lists.suggest(address)
+    assert meant is None or (parse(meant).valid and meant != address.normalized)

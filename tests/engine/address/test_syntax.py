@@ -1,0 +1,162 @@
+"""Syntax: RFC 5321, 5322 and 6531 cases, and totality over arbitrary text."""
+
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engine.address import syntax
+from engine.address.syntax import parse
+
+VALID = [
+    # text, local, domain, A-label domain
+    ("alice@postfix.test", "alice", "postfix.test", "postfix.test"),
+    ("  alice@postfix.test\r\n", "alice", "postfix.test", "postfix.test"),
+    ("ALICE@Postfix.TEST", "ALICE", "postfix.test", "postfix.test"),
+    ("INFO@postfix.test", "INFO", "postfix.test", "postfix.test"),
+    ("alice+news@postfix.test", "alice+news", "postfix.test", "postfix.test"),
+    ("o'neil@postfix.test", "o'neil", "postfix.test", "postfix.test"),
+    ("!#$%&'*+-/=?^_`{|}~@example.com", "!#$%&'*+-/=?^_`{|}~", "example.com", "example.com"),
+    ("user@printer.local", "user", "printer.local", "printer.local"),
+    ("user@unserved.example", "user", "unserved.example", "unserved.example"),
+    ("user@bücher.test", "user", "bücher.test", "xn--bcher-kva.test"),
+    ("user@BÜCHER.test", "user", "bücher.test", "xn--bcher-kva.test"),
+    ("user@xn--bcher-kva.test", "user", "bücher.test", "xn--bcher-kva.test"),
+    ("user@faß.de", "user", "faß.de", "xn--fa-hia.de"),
+    ("user@日本。jp", "user", "日本.jp", "xn--wgv71a.jp"),
+    ("jörg@bücher.test", "jörg", "bücher.test", "xn--bcher-kva.test"),
+    ("jo\u0308rg@bücher.test", "jörg", "bücher.test", "xn--bcher-kva.test"),
+    ("用户@example.com", "用户", "example.com", "example.com"),
+    ('"a@b"@example.com', '"a@b"', "example.com", "example.com"),
+    ('"a..b"@example.com', '"a..b"', "example.com", "example.com"),
+    ("a" * 64 + "@example.com", "a" * 64, "example.com", "example.com"),
+]
+
+
+@pytest.mark.parametrize(("text", "local", "domain", "ascii_domain"), VALID)
+def test_valid(text: str, local: str, domain: str, ascii_domain: str) -> None:
+    address = parse(text)
+    assert address.error is None
+    assert (address.local, address.domain, address.ascii_domain) == (local, domain, ascii_domain)
+    assert address.raw == text.strip()
+
+
+INVALID = [
+    # text, local, domain, A-label domain, words of the sentence
+    ("", "", "", "", "empty"),
+    (" \t ", "", "", "", "empty"),
+    ("not-an-address", "", "", "", "no @"),
+    ("alice\N{FULLWIDTH COMMERCIAL AT}example.com", "", "", "", "look-alike"),
+    ("@example.com", "", "example.com", "example.com", "nothing before"),
+    ("alice@", "alice", "", "", "nothing after"),
+    ("a@b@postfix.test", "a@b", "postfix.test", "postfix.test", "more than one @"),
+    ("a@x.org, b@y.org", "a@x.org, b", "y.org", "y.org", "blank"),
+    ("a@x.org,b@y.org", "a@x.org,b", "y.org", "y.org", "one at a time"),
+    ("Alice <alice@example.com>", "Alice <alice", "example.com>", "", "angle brackets"),
+    ("mailto:alice@example.com", "mailto:alice", "example.com", "example.com", "mailto:"),
+    (".a@example.com", ".a", "example.com", "example.com", "starts with a dot"),
+    ("a.@example.com", "a.", "example.com", "example.com", "ends with a dot"),
+    ("a..b@postfix.test", "a..b", "postfix.test", "postfix.test", "two dots"),
+    ("a b@example.com", "a b", "example.com", "example.com", "blank"),
+    ('"a b"@example.com', '"a b"', "example.com", "example.com", "blank"),
+    ("a@exa mple.com", "a", "exa mple.com", "", "blank"),
+    ("a\u00a0b@example.com", "a\u00a0b", "example.com", "example.com", "blank"),
+    ("a\r\nRCPT TO:<b>@example.com", "a\r\nRCPT TO:<b>", "example.com", "example.com", "angle"),
+    ("a\r\nQUIT@example.com", "a\r\nQUIT", "example.com", "example.com", "line break"),
+    ("a@example.com\r\nQUIT", "a", "example.com\r\nquit", "", "line break"),
+    ("a\x00b@example.com", "a\x00b", "example.com", "example.com", "control"),
+    ("a\u200bb@example.com", "a\u200bb", "example.com", "example.com", "invisible"),
+    ("a\ud800@example.com", "a\ufffd", "example.com", "example.com", "unreadable"),
+    ("a" * 65 + "@postfix.test", "a" * 65, "postfix.test", "postfix.test", "64 octets"),
+    ("ö" * 33 + "@postfix.test", "ö" * 33, "postfix.test", "postfix.test", "64 octets"),
+    ("ab@dd", "ab", "dd", "", "no dot"),
+    ("a@[192.0.2.1]", "a", "[192.0.2.1]", "", "IP address"),
+    ("a@[IPv6:2001:db8::1]", "a", "[ipv6:2001:db8::1]", "", "IP address"),
+    ("a@192.0.2.1", "a", "192.0.2.1", "", "ends with a digit"),
+    ("a@.example.com", "a", ".example.com", "", "starts with a dot"),
+    ("a@example.com.", "a", "example.com.", "", "ends with a dot"),
+    ("a@example..com", "a", "example..com", "", "two dots"),
+    ("a@-example.com", "a", "-example.com", "", "hyphen"),
+    ("a@exa_mple.com", "a", "exa_mple.com", "", "underscore"),
+    ("a@exa,mple.com", "a", "exa,mple.com", "", "','"),
+    ("a(c)@example.com", "a(c)", "example.com", "example.com", "'('"),
+    ("a@" + "b" * 64 + ".com", "a", "b" * 64 + ".com", "", "63 octets"),
+    (
+        "a@" + ".".join(["b" * 49] * 5) + ".abcdef",
+        "a",
+        ".".join(["b" * 49] * 5) + ".abcdef",
+        "",
+        "253",
+    ),
+    ("a@ab--cd.com", "a", "ab--cd.com", "", "dashes"),
+    ("a@☃.com", "a", "☃.com", "", "not allowed"),
+    ("ab@" + "b." * 125 + "cc", "ab", "b." * 125 + "cc", "b." * 125 + "cc", "254"),
+    ("a" * 400 + "@example.com", "a" * 400, "example.com", "", "too long"),
+]
+
+
+@pytest.mark.parametrize(("text", "local", "domain", "ascii_domain", "words"), INVALID)
+def test_invalid(text: str, local: str, domain: str, ascii_domain: str, words: str) -> None:
+    address = parse(text)
+    assert not address.valid
+    assert words in (address.error or "")
+    assert (address.local, address.domain, address.ascii_domain) == (local, domain, ascii_domain)
+
+
+def test_limits_are_inclusive() -> None:
+    domain = "b." * 94 + "c"  # 189 octets
+    assert parse("a" * 64 + "@" + domain).valid  # 254 octets
+    assert not parse("a" * 64 + "@b" + domain).valid
+    assert not parse("a" * 65 + "@" + domain[2:]).valid
+    assert parse("a@" + "b" * 63 + ".com").valid
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a" * 1_000_000, "@" * 1_000_000, "a@" * 500_000, ("a." * 500_000) + "@" + "b." * 500_000],
+)
+def test_a_megabyte_is_answered_at_once(text: str) -> None:
+    began = time.perf_counter()
+    assert not parse(text).valid
+    assert time.perf_counter() - began < 0.2
+
+
+ANY_TEXT = st.one_of(
+    st.text(),
+    st.text(
+        alphabet=st.characters(categories=["Cs", "Cc", "Cf", "Zs"]) | st.sampled_from("@.a\\\"'")
+    ),
+    st.from_regex(r"\A[ -~]{0,12}@[ -~]{0,12}\Z"),
+    st.from_regex(r"\A[a-zA-Z0-9.\"\\_-]{0,9}@[a-zA-Z0-9.-]{0,12}\Z"),
+    st.emails(),
+)
+
+
+@given(ANY_TEXT)
+def test_every_text_has_an_answer(text: str) -> None:
+    address = parse(text)
+    for part in (address.raw, address.local, address.domain, address.ascii_domain):
+        part.encode()  # nothing that could not be stored or sent
+    assert address.ascii_domain.isascii()
+    assert address.error is None or address.error.endswith(".")
+    if address.valid:
+        assert address.local
+        assert "." in address.ascii_domain
+        for part in (address.local, address.domain, address.ascii_domain):
+            assert part.isprintable()
+            assert " " not in part
+        assert not {*"<>@[]()\\,;: "} & {*address.ascii_domain}
+        again = parse(address.normalized)
+        assert (again.local, again.domain) == (address.local, address.domain)
+
+
+@settings(max_examples=200)
+@given(ANY_TEXT)
+def test_the_short_cut_agrees_with_the_library(text: str) -> None:
+    address = parse(text)
+    if syntax._is_plain(address.raw, address.local, address.raw.rpartition("@")[2]):
+        assert (
+            syntax._ask_library(address.raw, address.local, address.raw.rpartition("@")[2])
+            == address
+        )

@@ -1,0 +1,148 @@
+"""The route of mail through DNS, and SPF and DMARC beside it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+
+import pytest
+
+from engine.dns.mx import addresses, locate
+from engine.dns.policies import has_dmarc, has_spf
+from engine.dns.resolver import Resolver, Server, Status
+from engine.model import Dns
+from tests.fakes.dns import Fault, fake_dns
+
+ZONE: Mapping[str, Mapping[str, list[str]] | Fault] = {
+    "mail.test": {"MX": ["20 b.mail.test.", "10 A.mail.test."]},
+    "a.mail.test": {"A": ["127.0.0.1"], "AAAA": ["::1"]},
+    "b.mail.test": {"A": ["127.0.0.2"]},
+    "alias.test": {"CNAME": ["mail.test."]},
+    "mx-alias.test": {"MX": ["10 c.mail.test."]},
+    "c.mail.test": {"CNAME": ["d.mail.test."]},
+    "d.mail.test": {"CNAME": ["a.mail.test."]},
+    "null.test": {"MX": ["0 ."], "A": ["127.0.0.1"]},
+    "odd-null.test": {"MX": ["0 .", "10 a.mail.test."]},
+    "implicit.test": {"A": ["127.0.0.1"]},
+    "implicit-v6.test": {"AAAA": ["::1"]},
+    "nothing.test": {"TXT": ['"x"']},
+    "ghosts.test": {"MX": ["10 ghost1.test.", "20 ghost2.test."]},
+    "half.test": {"MX": ["10 ghost1.test.", "20 b.mail.test."]},
+    "unsure.test": {"MX": ["10 ghost1.test.", "20 host.fail.test."]},
+    "host.fail.test": Fault.SERVFAIL,
+    "ip.test": {"MX": ["10 127.0.0.1."]},
+    "twice.test": {"MX": ["30 a.mail.test.", "10 a.mail.test."]},
+    "servfail.test": Fault.SERVFAIL,
+    "refused.test": Fault.REFUSED,
+    "lame.test": Fault.REFERRAL,
+    "address-fails.test": {"TXT": ['"x"']},
+    "balanced.test": {"MX": [f"10 m{number}.test." for number in range(8)]},
+    **{f"m{number}.test": {"A": ["127.0.0.1"]} for number in range(8)},
+}
+
+
+@pytest.mark.parametrize(
+    ("domain", "dns", "hosts"),
+    [
+        ("mail.test", Dns.MX, ["a.mail.test", "b.mail.test"]),
+        ("alias.test", Dns.MX, ["a.mail.test", "b.mail.test"]),
+        ("mx-alias.test", Dns.MX, ["c.mail.test"]),
+        ("null.test", Dns.NULL_MX, []),
+        ("odd-null.test", Dns.MX, ["a.mail.test"]),
+        ("implicit.test", Dns.IMPLICIT_MX, ["implicit.test"]),
+        ("implicit-v6.test", Dns.IMPLICIT_MX, ["implicit-v6.test"]),
+        ("nothing.test", Dns.NODATA, []),
+        ("ghost.test", Dns.NXDOMAIN, []),
+        ("ghosts.test", Dns.UNRESOLVABLE, ["ghost1.test", "ghost2.test"]),
+        ("half.test", Dns.MX, ["ghost1.test", "b.mail.test"]),
+        ("unsure.test", Dns.SERVFAIL, ["ghost1.test", "host.fail.test"]),
+        ("ip.test", Dns.UNRESOLVABLE, ["127.0.0.1"]),
+        ("twice.test", Dns.MX, ["a.mail.test"]),
+        ("servfail.test", Dns.SERVFAIL, []),
+        ("refused.test", Dns.REFUSED, []),
+        ("lame.test", Dns.SERVFAIL, []),
+    ],
+)
+@pytest.mark.parametrize("sparing", [True, False])
+async def test_route(domain: str, dns: Dns, hosts: list[str], sparing: bool) -> None:
+    async with fake_dns(ZONE) as server:
+        resolver = _resolver(server.address)
+        route = await locate(resolver, domain, random.Random(1), sparing=sparing)
+    assert (route.dns, [host.host for host in route.hosts]) == (dns, hosts)
+
+
+async def test_hosts_of_equal_preference_take_turns() -> None:
+    async with fake_dns(ZONE) as server:
+        resolver = _resolver(server.address)
+        firsts = {
+            (await locate(resolver, "balanced.test", random.Random(seed))).hosts[0].host
+            for seed in range(40)
+        }
+    assert len(firsts) == 8
+
+
+async def test_an_ip_address_as_mail_host_is_not_even_asked_for() -> None:
+    async with fake_dns(ZONE) as server:
+        resolver = _resolver(server.address)
+        assert (await addresses(resolver, "127.0.0.1")).status is Status.NXDOMAIN
+        assert (await addresses(resolver, "::1")).status is Status.NXDOMAIN
+        assert server.asked == []
+
+
+async def test_ipv4_addresses_come_first() -> None:
+    async with fake_dns(ZONE) as server:
+        found = await addresses(_resolver(server.address), "a.mail.test")
+    assert found.ips == ("127.0.0.1", "::1")
+
+
+@pytest.mark.parametrize(
+    ("host", "ips", "asked"),
+    [
+        ("a.mail.test", ("127.0.0.1",), ["A"]),
+        ("implicit-v6.test", ("::1",), ["A", "AAAA"]),
+        ("ghost.test", (), ["A", "AAAA"]),
+    ],
+)
+async def test_the_sparing_ask_for_ipv6_only_where_there_is_no_ipv4(
+    host: str, ips: tuple[str, ...], asked: list[str]
+) -> None:
+    async with fake_dns(ZONE) as server:
+        found = await addresses(_resolver(server.address), host, sparing=True)
+        assert found.ips == ips
+        assert [kind for _, kind, _ in server.asked] == asked
+
+
+POLICIES: Mapping[str, Mapping[str, list[str]] | Fault] = {
+    "both.test": {"TXT": ['"other"', '"v=spf1 -all"']},
+    "_dmarc.both.test": {"TXT": ['"v=DMARC1; p=none"']},
+    "bare.test": {"TXT": ['"v=spf1"']},
+    "_dmarc.bare.test": {"TXT": ['"v = DMARC1;p=reject"']},
+    "near.test": {"TXT": ['"v=spf10 -all"', '"spf2.0/pra"', '" v=spf1"']},
+    "_dmarc.near.test": {"TXT": ['"v=dmarc1; p=none"', '"p=none; v=DMARC1"', '"v=DMARC12"']},
+    "a.b.both.test": {"MX": ["10 x.test."]},
+    "none.test": {"MX": ["10 x.test."]},
+    "fails.test": Fault.SERVFAIL,
+    "_dmarc.fails.test": Fault.SERVFAIL,
+}
+
+
+@pytest.mark.parametrize(
+    ("domain", "spf", "dmarc"),
+    [
+        ("both.test", True, True),
+        ("bare.test", True, True),
+        ("near.test", False, False),
+        ("none.test", False, False),
+        ("a.b.both.test", False, True),  # RFC 7489 section 6.6.3: the organizational domain's
+        ("ghost.test", False, False),
+        ("fails.test", None, None),
+    ],
+)
+async def test_policies(domain: str, spf: bool | None, dmarc: bool | None) -> None:
+    async with fake_dns(POLICIES) as server:
+        resolver = _resolver(server.address)
+        assert (await has_spf(resolver, domain), await has_dmarc(resolver, domain)) == (spf, dmarc)
+
+
+def _resolver(address: str) -> Resolver:
+    return Resolver([Server.parse(address)], attempt_timeout_s=0.5)

@@ -1,0 +1,80 @@
+"""What the control address's reply says of the domain, and of the real address."""
+
+from __future__ import annotations
+
+import random
+import re
+
+import pytest
+
+from engine.model import Meaning, Stage
+from engine.smtp.catch_all import Heard, accepts_all, control_local, settle
+from engine.smtp.reply import read
+
+
+def heard(reply: str) -> Heard:
+    code, text = int(reply[:3]), reply[4:]
+    return Heard(read(Stage.RCPT, code, text), code, text)
+
+
+@pytest.mark.parametrize(
+    ("control", "catch_all"),
+    [
+        ("250 2.1.5 Ok", True),
+        ("251 2.1.5 will forward", True),
+        ("252 2.1.5 cannot verify", None),
+        ("550 5.1.1 No such user", False),
+        ("550 Rejected", False),
+        ("550 5.2.1 Disabled", False),
+        ("450 4.2.0 Greylisted, come back in 3 seconds", None),
+        ("451 4.3.0 Temporary lookup failure", None),
+        ("452 4.5.3 Too many recipients", None),
+        ("450 4.1.1 unknown user", None),
+        ("421 4.7.0 closing", None),
+        ("554 5.7.1 Client host [192.0.2.1] blocked using zen.spamhaus.org", None),
+        ("550 5.7.1 Sender address rejected: not allowed", None),
+        ("552 5.2.2 Mailbox full", None),
+    ],
+)
+def test_only_a_clear_answer_decides_about_catch_all(control: str, catch_all: bool | None) -> None:
+    assert accepts_all(heard(control)) is catch_all
+
+
+def test_without_a_control_nothing_is_known() -> None:
+    assert accepts_all(None) is None
+
+
+BARE = "550 <user@a.test>: Rejected"
+
+
+@pytest.mark.parametrize(
+    ("real", "control", "known", "meaning"),
+    [
+        # the refusal is about this name
+        (BARE, "250 Ok", None, Meaning.MAILBOX_NOT_FOUND),
+        (BARE, "550 5.1.1 No such user", None, Meaning.MAILBOX_NOT_FOUND),
+        (BARE, "554 <x@a.test>: Rejected", None, Meaning.MAILBOX_NOT_FOUND),
+        (BARE, None, True, Meaning.MAILBOX_NOT_FOUND),
+        # the refusal is about nothing we can tell
+        (BARE, "550 <vaborn@a.test>: Rejected", None, Meaning.REJECTED_UNRECOGNISED),
+        (BARE, "450 try later", None, Meaning.REJECTED_UNRECOGNISED),
+        (BARE, None, False, Meaning.REJECTED_UNRECOGNISED),
+        (BARE, None, None, Meaning.REJECTED_UNRECOGNISED),
+        # what a rule recognised stays as it is
+        ("550 5.1.1 No such user", "550 5.1.1 No such user", None, Meaning.MAILBOX_NOT_FOUND),
+        ("550 5.1.1 No such user", "250 Ok", None, Meaning.MAILBOX_NOT_FOUND),
+        ("250 Ok", "250 Ok", None, Meaning.ACCEPTED),
+        ("554 5.7.1 Client host blocked using rbl.test", "250 Ok", None, Meaning.IP_BLOCKED),
+    ],
+)
+def test_a_bare_refusal_is_compared(
+    real: str, control: str | None, known: bool | None, meaning: Meaning
+) -> None:
+    assert settle(heard(real), heard(control) if control else None, known) is meaning
+
+
+def test_control_addresses_are_plain_and_do_not_repeat() -> None:
+    choose = random.Random(7).choice
+    made = [control_local(choose) for _ in range(5000)]
+    assert len(set(made)) == len(made)
+    assert all(re.fullmatch(r"[a-z]{4,14}\.[a-z]{2,7}[2-9]{3}", local) for local in made)

@@ -1,0 +1,260 @@
+"""The reply table, held against fifteen hundred labelled refusals (`data/README.md`)."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engine.model import Meaning, Stage
+from engine.smtp.reply import classify, enhanced_code, fold, read, retry_after_s
+from engine.smtp.reply_rules import RULES
+from engine.smtp.reply_words import phrases
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    meaning: Meaning
+    stage: Stage
+    source: str
+    code: int
+    text: str
+
+
+def _labelled(name: str) -> list[Labelled]:
+    rows = []
+    for line in (Path(__file__).parents[1] / "data" / name).read_text("utf-8").splitlines():
+        if line and not line.startswith("#"):
+            meaning, stage, source, reply = line.split("\t")
+            row = Labelled(Meaning(meaning), Stage(stage), source, int(reply[:3]), reply[4:])
+            rows.append(row)
+    return rows
+
+
+CORPUS = _labelled("replies.tsv")
+MISREAD = _labelled("misread.tsv")
+"""What the table is known to read wrong. It says how far the test below may be trusted."""
+BY_SOURCE: dict[str, list[Labelled]] = defaultdict(list)
+for _row in CORPUS:
+    BY_SOURCE[_row.source].append(_row)
+
+CONDEMNS = frozenset(
+    {
+        Meaning.MAILBOX_NOT_FOUND,
+        Meaning.MAILBOX_DISABLED,
+        Meaning.MAILBOX_MOVED,
+        Meaning.DOMAIN_NOT_SERVED,
+        Meaning.SMTPUTF8_UNSUPPORTED,
+    }
+)
+ABOUT_US = frozenset(
+    {
+        Meaning.IP_BLOCKED,
+        Meaning.RDNS_REQUIRED,
+        Meaning.SENDER_AUTH_FAILED,
+        Meaning.SENDER_REJECTED,
+        Meaning.HELO_REJECTED,
+        Meaning.THROTTLED,
+    }
+)
+
+
+@pytest.mark.parametrize("source", BY_SOURCE)
+def test_each_labelled_reply_is_read_as_labelled(source: str) -> None:
+    read_as = {row: read(row.stage, row.code, row.text) for row in BY_SOURCE[source]}
+    wrong = {
+        f"{row.code} {row.text}": f"{reading.meaning} by {reading.rule}, not {row.meaning}"
+        for row, reading in read_as.items()
+        if reading.meaning is not row.meaning
+    }
+    assert not wrong
+
+
+def test_no_refusal_of_us_condemns_the_mailbox() -> None:
+    rows = [row for row in CORPUS + MISREAD if row.meaning in ABOUT_US]
+    assert len(rows) > 450
+    assert not [row for row in rows if read(row.stage, row.code, row.text).meaning in CONDEMNS]
+
+
+def test_what_is_misread_is_misread_still() -> None:
+    read_as = {row: read(row.stage, row.code, row.text).meaning for row in MISREAD}
+    assert [row for row in MISREAD if read_as[row] is row.meaning] == []
+
+
+def test_every_rule_decides_some_labelled_reply() -> None:
+    deciding = {read(row.stage, row.code, row.text).rule for row in CORPUS}
+    assert [rule.name for rule in RULES if rule.name not in deciding] == []
+
+
+def test_rules_have_distinct_names_and_sources() -> None:
+    assert len({rule.name for rule in RULES}) == len(RULES)
+    assert all(rule.source for rule in RULES)
+
+
+def test_before_rcpt_nothing_is_said_of_the_mailbox() -> None:
+    early = (Stage.BANNER, Stage.EHLO, Stage.MAIL)
+    readings = {
+        read(stage, row.code, row.text).meaning
+        for row in CORPUS
+        if row.code >= 400
+        for stage in early
+    }
+    mailbox = {meaning for meaning in Meaning if meaning.value.startswith("mailbox_")}
+    assert not readings & (mailbox | {Meaning.ACCEPTED, Meaning.DOMAIN_NOT_SERVED})
+
+
+@pytest.mark.parametrize(
+    ("code", "text", "enhanced"),
+    [
+        (550, "5.1.1 User unknown", "5.1.1"),
+        (550, "5.1.10 Recipient not found", "5.1.10"),
+        (550, "#5.1.0 Address rejected.", "5.1.0"),
+        (550, "sorry, no mailbox here by that name. (#5.1.1)", "5.1.1"),
+        (511, "sorry, no mailbox here (#5.1.1 - chkuser)", "5.1.1"),
+        (550, "User unknown", None),
+        (550, "IP 5.7.1.100 is on a list", None),
+        (550, "5.7.1.100 is on a list", None),
+        (452, "Too many recipients from 4.2.2.1", None),
+        (550, "4.2.1 of the other class", None),
+        (554, "30 Sorry, this mailbox is disabled (554.30).", None),
+    ],
+)
+def test_enhanced_code_is_read_where_rfc_2034_or_qmail_put_it(
+    code: int, text: str, enhanced: str | None
+) -> None:
+    assert enhanced_code(code, text) == enhanced
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("Greylisted, please come back in 3 seconds", 3),
+        ("Greylisting in action, please come back in 00:05:00", 300),
+        ("try again in 15 minutes", 900),
+        ("retry in 120 secs", 120),
+        ("please wait 1 hour", 3600),
+        ("retry=300", 300),
+        ("Too many mails (mail bomb), try again in 1 hour(s) 25 minute(s) and see", 5100),
+        ("try again in 2 minutes and 30 seconds", 150),
+        ("Recipient address rejected: Greylisted for 5 minutes", 300),
+        ("come back in 99999 hours", 86_400),
+        ("Greylisted, see http://postgrey.schweikert.ch/help/example.com.html", None),
+        ("try again later", None),
+    ],
+)
+def test_the_delay_is_read_from_the_text(text: str, seconds: int | None) -> None:
+    assert retry_after_s(fold(text)) == seconds
+    assert read(Stage.RCPT, 451, text).retry_after_s == seconds
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("5.7.1 Client host [192.0.2.1] blocked using zen.spamhaus.org", "spamhaus"),
+        ("5.7.1 blocked using bl.spamcop.net", "spamcop"),
+        ("Client host blocked using Barracuda Reputation", "barracuda"),
+        ("5.7.1 Client host [192.0.2.1] blocked using rbl.example.net; Listed", "rbl.example.net"),
+        ("[TSS04] Messages from 192.0.2.1 temporarily deferred", "yahoo"),
+        ("part of their network is on our block list (S3150)", "microsoft"),
+        ("Your IP is blocked", None),
+        (
+            "The sending IP (192.0.2.1) is listed on https://spamrl.com/. Please resolve",
+            "spamrl.com",
+        ),
+        ("Connections from mx.example.org (192.0.2.1) are being rejected: poor reputation", None),
+        ("INVALID IP FOR SENDING MAIL OF DOMAIN example.org", None),
+        (
+            "mail from example.org: your host 192.0.2.1 is listed on bl.example.net",
+            "bl.example.net",
+        ),
+    ],
+)
+def test_a_block_names_its_list(text: str, name: str | None) -> None:
+    reading = read(Stage.RCPT, 554, text)
+    assert (reading.meaning, reading.block_list) == (Meaning.IP_BLOCKED, name)
+
+
+def test_over_quota_and_inactive_is_both() -> None:
+    reading = read(Stage.RCPT, 552, "5.2.2 The account is over quota and inactive. - gsmtp")
+    assert (reading.meaning, reading.inactive) == (Meaning.MAILBOX_FULL, True)
+
+
+@pytest.mark.parametrize("local", ["disabled", "full", "spam", "no-such-user", "spf", "quota"])
+def test_the_words_of_the_address_itself_are_not_read(local: str) -> None:
+    text = f"<{local}@blocked.example>: Recipient address rejected: Rejected"
+    assert read(Stage.RCPT, 550, text).meaning is Meaning.REJECTED_UNRECOGNISED
+
+
+def test_an_address_does_not_take_the_word_before_it_along() -> None:
+    assert (
+        fold("This account is not allowed...someone@example.com") == "this account is not allowed"
+    )
+
+
+def test_lines_of_a_reply_may_repeat_its_codes() -> None:
+    text = "5.1.1 The email account that you tried to\n5.1.1 reach does not exist. Please try"
+    assert (
+        fold(text, "5.1.1")
+        == "the email account that you tried to reach does not exist. please try"
+    )
+
+
+def test_accents_are_folded_and_other_scripts_kept() -> None:
+    assert fold("Empfänger Użytkownik КОРОБКА найден メールボックス") == (
+        "empfanger uzytkownik коробка найден メールボックス"
+    )
+
+
+@given(
+    stage=st.sampled_from(Stage),
+    code=st.integers(200, 599),
+    enhanced=st.none() | st.from_regex(r"[245]\.\d{1,3}\.\d{1,3}", fullmatch=True),
+    text=st.text(max_size=300),
+)
+@settings(max_examples=200, deadline=None)
+def test_every_reply_has_a_reading(
+    stage: Stage, code: int, enhanced: str | None, text: str
+) -> None:
+    reading = classify(stage, code, enhanced, text)
+    assert reading.rule
+    if code >= 400:
+        assert reading.meaning is not Meaning.ACCEPTED
+
+
+@pytest.mark.parametrize(
+    ("phrase", "fits", "fits_not"),
+    [
+        ("a b", ["x a b y"], ["a bc", "ba b", "a  b"]),
+        ("a/c b", ["a b", "c b"], ["ac b"]),
+        ("a [the/my] b", ["a b", "a the b", "a my b"], ["a his b", "athe b", "a the the b"]),
+        ("a [the/my]* b", ["a b", "a the my b"], ["a his b"]),
+        ("word*", ["words", "wordy"], ["sword"]),
+        ("a_b/c", ["a b", "c"], ["a"]),
+        ("mail~box", ["mailbox", "mail box", "mail-box"], ["mail  box"]),
+        ("a .. b", ["a b", "a x y b", "a, b"], ["b a", "a" + " x" * 40 + " b"]),
+        ("a | b", ["a", "b"], ["ab"]),
+        ("a b/\n  c\n  d\ne", ["a b d", "a c d", "e"], ["a b", "c d x"]),
+        ("don't", ["don't", "dont"], ["do not"]),
+        ("信箱 .. 满", ["我的信箱已满了"], ["信箱"]),
+        ("{n} b", ["7 b"], ["n b"]),
+        ("# a remark\n  a", ["a"], ["remark"]),
+    ],
+)
+def test_phrases(phrase: str, fits: list[str], fits_not: list[str]) -> None:
+    pattern = re.compile(phrases(phrase, n=r"\d"))
+    assert [text for text in fits if not pattern.search(text)] == []
+    assert [text for text in fits_not if pattern.search(text)] == []
+
+
+def test_a_hostile_text_costs_little() -> None:
+    texts = ["user " * 600, "@" * 3000, "<" * 3000, "ip is " * 600, "a@b " * 900, "1.2.3.4 " * 400]
+    started = time.perf_counter()
+    for text in texts:
+        read(Stage.RCPT, 550, text)
+    assert time.perf_counter() - started < 1

@@ -1,0 +1,266 @@
+"""`veriplex bulk`: lists of every kind in, results out, interrupted runs resumed."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from adapters.contract.jobs import Entry, JobState
+from engine.model import Checks, Verdict
+from gateway.cli import main
+from gateway.cli.gauge import Gauge, duration, line
+from gateway.cli.lists import MAX_LINE_BYTES, Form, read_list
+from gateway.cli.local_batch import open_local_batch
+from gateway.cli.terminal import Refusal
+from gateway.settings import Settings
+from gateway.verdicts.verifier import OnResult
+from tests.fakes.clock import Clock
+from tests.gateway.batches.conftest import Scripted
+
+LISTS: list[tuple[str, str, str | None, Form, tuple[str, ...], list[tuple[str, ...]]]] = [
+    # name, text, column, form, headers, addresses and cells
+    (
+        "a.txt",
+        "a@x.example\n\n b@x.example \n",
+        None,
+        Form.TXT,
+        (),
+        [("a@x.example",), ("b@x.example",)],
+    ),
+    (
+        "a.csv",
+        'Name,E-Mail\nAda,a@x.example\n"B, C",b@x.example\n',
+        None,
+        Form.CSV,
+        ("Name", "E-Mail"),
+        [("a@x.example", "Ada", "a@x.example"), ("b@x.example", "B, C", "b@x.example")],
+    ),
+    (
+        "a.csv",
+        "Ada,a@x.example\nBob,b@x.example\n",
+        None,
+        Form.CSV,
+        ("col0", "col1"),
+        [("a@x.example", "Ada", "a@x.example"), ("b@x.example", "Bob", "b@x.example")],
+    ),
+    (
+        "a.csv",
+        "\ufeffwho;where\r\nAda;a@x.example\r\nBob\r\n",
+        None,
+        Form.CSV,
+        ("who", "where"),
+        [("a@x.example", "Ada", "a@x.example"), ("", "Bob", "")],
+    ),
+    (
+        "a.tsv",
+        "email\tbackup\na@x.example\tb@x.example\n",
+        "Backup",
+        Form.CSV,
+        ("email", "backup"),
+        [("b@x.example", "a@x.example", "b@x.example")],
+    ),
+    (
+        "list",
+        '{"email": "a@x.example", "n": 1}\n\n{"email": "b@x.example", "tags": ["x"]}\n',
+        None,
+        Form.JSONL,
+        ("email", "n", "tags"),
+        [("a@x.example", "a@x.example", "1", ""), ("b@x.example", "b@x.example", "", '["x"]')],
+    ),
+    ("a.jsonl", '"a@x.example"\n', None, Form.JSONL, ("email",), [("a@x.example", "a@x.example")]),
+    ("-", "a@x.example\nb@x.example", None, Form.TXT, (), [("a@x.example",), ("b@x.example",)]),
+    ("a.csv", "", None, Form.CSV, (), []),
+    ("a.csv", "email\n", None, Form.CSV, ("email",), []),
+]
+
+
+@pytest.mark.parametrize(("name", "text", "column", "form", "headers", "rows"), LISTS)
+def test_lists(
+    name: str,
+    text: str,
+    column: str | None,
+    form: Form,
+    headers: tuple[str, ...],
+    rows: list[tuple[str, ...]],
+) -> None:
+    found = read_list(name, io.BytesIO(text.encode()), column)
+    assert (found.form, found.headers) == (form, headers)
+    assert [(entry.email, *entry.cells) for entry in found.entries] == rows
+
+
+REFUSED = [
+    ("a.csv", "PK\x03\x04rest", None, "ZIP or Excel"),
+    ("a.csv", "name,town\nAda,Rome\n", None, "no column has addresses"),
+    ("a.csv", "name,email\nAda,a@x.example\n", "mail", "there is no column 'mail'"),
+    ("a.jsonl", '{"email": "a@x.example"}\nnot json\n', None, "line 2 is not JSON"),
+    ("a.jsonl", "[1]\n", None, "line 1 is neither"),
+    ("a.txt", "a\0b\n", None, "line 1 is not text"),
+    ("a.txt", "x" * (MAX_LINE_BYTES + 1), None, "line 1 is too long"),
+    ("a.txt", "x" * 2_000 + "\n", None, "too long for an address"),
+]
+
+
+@pytest.mark.parametrize(("name", "text", "column", "why"), REFUSED)
+def test_what_is_no_list_is_refused(name: str, text: str, column: str | None, why: str) -> None:
+    with pytest.raises(Refusal, match=why):
+        list(read_list(name, io.BytesIO(text.encode()), column).entries)
+
+
+def test_progress() -> None:
+    counts = {"deliverable": 1_000, "unknown": 200}
+    shown = line(1_200, 5_000, 400, counts)
+    assert shown == "1,200/5,000 (24 %)  400/s  0:10 left  deliverable 1,000  unknown 200"
+    assert line(0, 0, 0, {}) == "0/0"
+    assert [duration(s) for s in (7, 750, 11_100)] == ["0:07", "12:30", "3:05:00"]
+
+
+def test_the_rate_is_that_of_late() -> None:
+    clock = Clock()
+    gauge = Gauge(io.StringIO(), clock=clock)
+    for done in range(0, 3_000, 100):
+        gauge.show(done, 3_000, {})
+        clock.now += 1
+    assert gauge.rate == 100
+
+
+# -- the command -------------------------------------------------------------------------
+
+
+def command(monkeypatch: pytest.MonkeyPatch, *args: str, stdin: bytes = b"") -> int:
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "argv", ["veriplex", "bulk", *args])
+        patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+        with pytest.raises(SystemExit) as left:
+            main()
+    assert isinstance(left.value.code, int)
+    return left.value.code
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_csv_to_csv(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("in.csv").write_text("Name,Email,verdict\nAda,bad,old\nBob,worse,\n")
+    assert command(monkeypatch, "in.csv", "-o", "out.csv") == 0
+    head, *rows = Path("out.csv").read_text().splitlines()
+    assert head.startswith("Name,Email,verdict,veriplex_verdict,reason,score,")
+    assert [row.split(",")[:5] for row in rows] == [
+        ["Ada", "bad", "old", "undeliverable", "invalid_email"],
+        ["Bob", "worse", "", "undeliverable", "invalid_email"],
+    ]
+    assert sorted(path.name for path in here.iterdir()) == ["in.csv", "out.csv"]
+
+
+def test_pipes(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    assert command(monkeypatch, "-", "--format", "jsonl", stdin=b"bad\nworse\n") == 0
+    told = [json.loads(row) for row in capsysbinary.readouterr().out.splitlines()]
+    assert [(row["address"], row["verdict"]) for row in told] == [
+        ("bad", "undeliverable"),
+        ("worse", "undeliverable"),
+    ]
+
+
+def test_json_lines_by_suffix(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("in.jsonl").write_text('{"email": "bad", "n": 1}\n')
+    assert command(monkeypatch, "in.jsonl", "-o", "out.jsonl") == 0
+    (told,) = map(json.loads, Path("out.jsonl").read_text().splitlines())
+    assert told["row"] == {"email": "bad", "n": "1"}
+    assert told["reason"] == "invalid_email"
+
+
+@pytest.mark.parametrize(
+    ("args", "why"),
+    [
+        (("none.csv",), "none.csv: cannot read"),
+        (("latin.csv",), "line 2 is not UTF-8"),
+        (("in.txt", "-o", "nowhere/out.csv"), "there is no folder"),
+        (("in.txt", "--format", "xml"), "--format"),
+        ((), "FILE"),
+    ],
+)
+def test_bad_usage_is_told_and_leaves_nothing(
+    here: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    args: tuple[str, ...],
+    why: str,
+) -> None:
+    Path("in.txt").write_text("bad\n")
+    Path("latin.csv").write_bytes("email\nJörg@x.example\n".encode("latin-1"))
+    assert command(monkeypatch, *args) == 2
+    told = capsys.readouterr().err
+    assert why in told
+    assert "Traceback" not in told
+    assert sorted(path.name for path in here.iterdir()) == ["in.txt", "latin.csv"]
+
+
+class Slow(Scripted):
+    """Answers a few, and then nobody for ever."""
+
+    def __init__(self, few: int) -> None:
+        super().__init__()
+        self.few = few
+        self.stuck = asyncio.Event()
+
+    async def verify_many(
+        self, texts: Sequence[str], checks: Checks, *, on_result: OnResult
+    ) -> None:
+        await super().verify_many(texts[: self.few], checks, on_result=on_result)
+        self.stuck.set()
+        await asyncio.Event().wait()
+
+
+async def test_an_interrupted_run_goes_on(tmp_path: Path) -> None:
+    path = str(tmp_path / "out.csv.part")
+    settings = Settings()
+    emails = [f"u{i}@x.example" for i in range(20)]
+    slow = Slow(5)
+    async with open_local_batch(settings, path, verifier=slow) as batch:
+        assert await batch.earlier() is None
+        await batch.submit(
+            map(Entry, emails), headers=(), checks=Checks(), retries=True, options={}
+        )
+        async with batch.working():
+            await slow.stuck.wait()
+    rest = Scripted()
+    async with open_local_batch(settings, path, verifier=rest) as batch:
+        job = await batch.earlier()
+        assert job is not None
+        assert job.done == 5
+        await batch.drain()
+        job = await batch.show()
+        assert job.state is JobState.COMPLETED
+        assert job.counts == {Verdict.DELIVERABLE: 20}
+        assert [row.email async for row in batch.rows(job)] == emails
+    assert sorted(rest.asked) == sorted(set(emails) - set(slow.asked))
+
+
+def test_another_list_does_not_go_on_with_it(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def left_behind() -> None:
+        async with open_local_batch(Settings(), "out.csv.part", verifier=Slow(0)) as batch:
+            await batch.submit(
+                [Entry("a@x.example")],
+                headers=(),
+                checks=Checks(),
+                retries=True,
+                options={"digest": "of another list"},
+            )
+
+    asyncio.run(left_behind())
+    Path("in.txt").write_text("bad\n")
+    assert command(monkeypatch, "in.txt", "-o", "out.csv") == 2
+    assert "out.csv.part belongs to another list" in capsys.readouterr().err
+    assert Path("out.csv.part").exists()

@@ -1,0 +1,289 @@
+"""Settings: where they come from, which win, and what is said of mistakes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from gateway.settings import Secret, SettingsError, Strategy, load
+from gateway.settings.load import variable_name
+from gateway.settings.model import Settings, known_settings
+from gateway.settings.reference import reference
+
+UPSTREAM = '{name="main", dialect="emailable", base_url="https://host/v1/", api_key="env:KEY"}'
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "veriplex.toml"
+
+
+def test_without_file_and_environment_all_settings_have_their_defaults(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = load(None, {"PATH": "/bin", "VERIPLEX_TESTBED": "/somewhere"})
+    assert settings == Settings()
+    assert settings.server.port == 8025
+    assert settings.storage.url == "sqlite:///veriplex.db"
+    assert settings.engine.greylist_retries_s == (5.0, 60.0, 300.0)
+    assert settings.routing.strategy is Strategy.FAILOVER
+    assert settings.sources == ("local",)
+
+
+def test_the_file_given_outranks_the_one_named_which_outranks_the_one_lying_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, port in (("veriplex", 1001), ("named", 1002), ("given", 1003)):
+        (tmp_path / f"{name}.toml").write_text(f"[server]\nport = {port}\n")
+    named = {"VERIPLEX_CONFIG": str(tmp_path / "named.toml")}
+    assert load(None, {}).server.port == 1001
+    assert load(None, named).server.port == 1002
+    assert load(tmp_path / "given.toml", named).server.port == 1003
+
+
+def test_every_setting_of_a_file_is_read(file: Path) -> None:
+    file.write_text(
+        """
+        [server]
+        host = "::1"
+        public_url = "https://verify.example.com/"
+        [engine]
+        dns_servers = ["127.0.0.53", "[::1]:5353"]
+        deadline_s = 20
+        [cache]
+        ttl_s = { risky = 7 }
+        [routing]
+        order = ["main"]
+        [[upstreams]]
+        name = "main"
+        dialect = "emailable"
+        base_url = "https://api.emailable.com/v1"
+        api_key = "env:EMAILABLE_API_KEY"
+        """
+    )
+    settings = load(file, {"EMAILABLE_API_KEY": "live_0123"}, dialects=["emailable"])
+    assert settings.server.url() == "https://verify.example.com"
+    assert settings.engine.dns_servers == ("127.0.0.53:53", "[::1]:5353")
+    assert settings.engine.deadline_s == 20.0
+    assert (settings.cache.ttl_s.risky, settings.cache.ttl_s.unknown) == (7, 300)
+    assert settings.sources == ("main",)
+    assert settings.upstreams[0].api_key == Secret("env:EMAILABLE_API_KEY", "live_0123")
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "loc", "value"),
+    [
+        ("VERIPLEX_SERVER__PORT", "0", ("server", "port"), 0),
+        ("VERIPLEX_SERVER__HOST", "10", ("server", "host"), "10"),
+        ("VERIPLEX_ENGINE__DEADLINE_S", "2.5", ("engine", "deadline_s"), 2.5),
+        ("VERIPLEX_ENGINE__DEADLINE_S", "2", ("engine", "deadline_s"), 2.0),
+        ("VERIPLEX_ENGINE__MAIL_FROM", "", ("engine", "mail_from"), ""),
+        ("VERIPLEX_ENGINE__ALLOW_PRIVATE_NETWORKS", "true", None, True),
+        ("VERIPLEX_ENGINE__ALLOW_PRIVATE_NETWORKS", "1", None, True),
+        ("VERIPLEX_ENGINE__ALLOW_PRIVATE_NETWORKS", "False", None, False),
+        ("VERIPLEX_ENGINE__DNS_SERVERS", '["127.0.0.53:53"]', None, ("127.0.0.53:53",)),
+        ("VERIPLEX_ENGINE__GREYLIST_RETRIES_S", "[]", None, ()),
+        ("VERIPLEX_CACHE__TTL_S__UNKNOWN", "9", ("cache", "ttl_s", "unknown"), 9),
+        ("VERIPLEX_CACHE__TTL_S", "{unknown = 9}", ("cache", "ttl_s", "unknown"), 9),
+        ("VERIPLEX_CACHE__TTL_S", '{"unknown": 9}', ("cache", "ttl_s", "unknown"), 9),
+        ("VERIPLEX_ROUTING__ORDER", '["local"]', ("routing", "order"), ("local",)),
+        ("VERIPLEX_LOG__LEVEL", "debug", ("log", "level"), "debug"),
+    ],
+)
+def test_a_variable_outranks_the_file(
+    file: Path, variable: str, text: str, loc: tuple[str, ...] | None, value: object
+) -> None:
+    file.write_text('[server]\nport = 1\nhost = "h"\n[engine]\ndeadline_s = 1\n')
+    found: object = load(file, {variable: text})
+    for part in loc or variable.removeprefix("VERIPLEX_").lower().split("__"):
+        found = getattr(found, part)
+    assert (found, type(found)) == (value, type(value))
+
+
+@pytest.mark.parametrize(
+    ("section", "name", "value"),
+    [
+        ("engine", "helo", "[192.0.2.1]"),
+        ("engine", "mail_from", "probe@verifier.test"),
+        ("engine", "dns_servers", ("[::1]:53",)),
+        ("server", "forwarded_allow_ips", ("*", "10.0.0.0/8", "::1")),
+        ("storage", "url", "sqlite:///:memory:"),
+    ],
+)
+def test_odd_but_right_values_pass(file: Path, section: str, name: str, value: object) -> None:
+    file.write_text(f"[{section}]\n{name} = {json.dumps(value)}\n")
+    assert getattr(getattr(load(file, {}), section), name) == value
+
+
+def test_upstreams_can_come_from_the_environment_and_follow_local_by_default(file: Path) -> None:
+    file.write_text("")
+    settings = load(file, {"VERIPLEX_UPSTREAMS": f"[{UPSTREAM}]", "KEY": "sekrit"})
+    assert settings.upstreams[0].base_url == "https://host/v1"
+    assert settings.sources == ("local", "main")
+
+
+def test_a_secret_comes_from_a_file_and_is_never_shown(tmp_path: Path, file: Path) -> None:
+    (tmp_path / "key").write_text("sekrit\n")
+    file.write_text(
+        f'[[upstreams]]\nname = "a"\ndialect = "validto"\nbase_url = "http://h/v1"\n'
+        f'api_key = "file:{tmp_path}/key"\n'
+    )
+    settings = load(file, {})
+    assert settings.upstreams[0].api_key.value == "sekrit"
+    assert "sekrit" not in repr(settings) + str(settings) + str(settings.upstreams[0].api_key)
+
+
+def test_without_secrets_a_missing_one_does_not_matter(file: Path) -> None:
+    file.write_text("")
+    settings = load(file, {"VERIPLEX_UPSTREAMS": f"[{UPSTREAM}]"}, secrets=False)
+    assert settings.upstreams[0].api_key == Secret("env:KEY", "")
+
+
+def _upstream(**changes: str) -> str:
+    fields = {"name": "a", "dialect": "emailable", "base_url": "http://h", "api_key": "env:KEY"}
+    lines = [f'{name} = "{value}"' for name, value in (fields | changes).items()]
+    return "\n".join(["[[upstreams]]", *lines])
+
+
+MISTAKES = [
+    # the file's text, what is said of it
+    ("[server]\nprot = 1", "line 2: server.prot: unknown setting; did you mean server.port?"),
+    ("[sever]\nport = 1", "line 1: sever: unknown setting; did you mean server?"),
+    ("[engine]\nhost = 'x'", "line 2: engine.host: unknown setting; did you mean server.host?"),
+    ("[log]\nzzz = 1", "line 2: log.zzz: unknown setting; known here: format, level"),
+    ("port = 1", "line 1: port: unknown setting; did you mean server.port?"),
+    ("server = { prot = 1 }", "line 1: server.prot: unknown setting; did you mean server.port?"),
+    ("server.prot = 1", "line 1: server.prot: unknown setting; did you mean server.port?"),
+    ("[cache.ttl_s]\nriski = 1", "line 2: cache.ttl_s.riski: unknown setting; did you mean"),
+    ("server = 1", "line 1: server: should be an object (got 1)"),
+    ("[server]\n\nport = 65536", "line 3: server.port: should be less than or equal to 65535"),
+    ("[server]\nport = '80'", "line 2: server.port: should be a valid integer (got '80')"),
+    ("[server]\nport = true", "line 2: server.port: should be a valid integer (got True)"),
+    ("[server]\npublic_url = 'host:80'", "line 2: server.public_url: should be a URL such as"),
+    ("[server]\nssl_certfile = 'c'", "server.ssl_keyfile: ssl_certfile and ssl_keyfile belong"),
+    ("[server]\nforwarded_allow_ips = ['x']", "line 2: server.forwarded_allow_ips[0]: should be"),
+    ("[storage]\nurl = 'mysql://u:pw@h/d'", "line 2: storage.url: should be sqlite:///PATH"),
+    ("[engine]\nhelo = 'a b'", "line 2: engine.helo: should be a host name"),
+    ("[engine]\nmail_from = 'a'", "line 2: engine.mail_from: should be an address"),
+    ("[engine]\ndns_servers = ['a']", "line 2: engine.dns_servers[0]: should be IP:PORT"),
+    ("[engine]\ndns_servers = ['::1:99999']", "line 2: engine.dns_servers[0]: should be IP:PORT"),
+    ("[engine]\ndns_servers = ['1.2.3.4:0']", "line 2: engine.dns_servers[0]: the port should"),
+    ("[engine]\ndeadline_s = 0", "line 2: engine.deadline_s: should be greater than 0 (got 0)"),
+    ("[engine]\ndeadline_s = nan", "line 2: engine.deadline_s: should be a finite number"),
+    ("[engine]\nsmtp_port = 2.5", "line 2: engine.smtp_port: should be a valid integer (got 2.5)"),
+    ("[log]\nlevel = 'loud'", "line 2: log.level: should be 'debug', 'info', 'warning' or 'error'"),
+    (
+        "[routing]\nstrategy = 'best'",
+        "line 2: routing.strategy: should be 'failover', 'weighted', 'cheapest',",
+    ),
+    ("[routing]\norder = ['locl']", "line 2: routing.order[0]: no upstream is named 'locl'; did"),
+    ("[routing]\norder = ['local', 'local']", "line 2: routing.order[1]: 'local' is named twice"),
+    ("[[upstreams]]\nname = 'a'", "line 1: upstreams[0].dialect: is required"),
+    (_upstream(name="cache"), "line 2: upstreams[0].name: 'cache' is a name of ours"),
+    (_upstream() + "\n" + _upstream(), "line 7: upstreams[1].name: two upstreams are named 'a'"),
+    (_upstream(dialect="emailabel"), "line 3: upstreams[0].dialect: unknown dialect 'emailabel';"),
+    (_upstream(base_url="ftp://h"), "line 4: upstreams[0].base_url: should be a URL"),
+    (_upstream(api_key="env:OTHER"), "line 5: upstreams[0].api_key: environment variable OTHER is"),
+    (_upstream(api_key="file:/none"), "line 5: upstreams[0].api_key: cannot read /none: No such"),
+    (_upstream(api_key="file:/"), "line 5: upstreams[0].api_key: cannot read /: Is a directory"),
+    (_upstream(api_key="file:/dev/null"), "line 5: upstreams[0].api_key: /dev/null is empty"),
+    (_upstream(base_url="http://h:99999"), "line 4: upstreams[0].base_url: should be a URL"),
+    ("[server\nport = 1", "veriplex.toml: is not TOML: "),
+]
+
+
+@pytest.mark.parametrize(("text", "said"), MISTAKES)
+def test_a_mistake_in_the_file_is_named_with_its_line(file: Path, text: str, said: str) -> None:
+    file.write_text(text)
+    with pytest.raises(SettingsError) as caught:
+        load(file, {"KEY": "k"}, dialects=["emailable", "validto"])
+    assert said in str(caught.value)
+    assert str(caught.value).startswith(str(file))
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "said"),
+    [
+        ("SERVER__PROT", "1", "unknown setting; did you mean VERIPLEX_SERVER__PORT?"),
+        ("CONFG", "x", "unknown setting; did you mean VERIPLEX_CONFIG?"),
+        ("SERVER", "{}", "unknown setting"),
+        ("SERVER__PORT", "eighty", "server.port: should be a number (got 'eighty')"),
+        ("SERVER__PORT", "", "server.port: should be a number (got '')"),
+        ("SERVER__PORT", "-1", "server.port: should be greater than or equal to 0 (got -1)"),
+        ("SANDBOX__ENABLED", "maybe", "sandbox.enabled: should be true or false"),
+        ("ENGINE__DNS_SERVERS", "[1.2.3.4", "engine.dns_servers: should be a TOML or JSON value"),
+        ("ENGINE__DNS_SERVERS", "['x']", "engine.dns_servers[0]: should be IP:PORT"),
+        ("UPSTREAMS", "[1]", "upstreams[0]: should be an object (got 1)"),
+    ],
+)
+def test_a_mistake_in_a_variable_is_named(file: Path, variable: str, text: str, said: str) -> None:
+    file.write_text("")
+    with pytest.raises(SettingsError) as caught:
+        load(file, {f"VERIPLEX_{variable}": text})
+    assert f"environment variable VERIPLEX_{variable}: {said}" in str(caught.value)
+
+
+def test_all_mistakes_are_told_at_once(file: Path) -> None:
+    file.write_text("[server]\nprot = 1\nport = -1\n[engine]\nsmtp_port = 0\n")
+    with pytest.raises(SettingsError) as caught:
+        load(file, {"VERIPLEX_NONSENSE": "1"})
+    assert sorted(problem.setting for problem in caught.value.problems) == [
+        "",
+        "engine.smtp_port",
+        "server.port",
+        "server.prot",
+    ]
+
+
+def test_a_literal_key_is_refused_without_being_repeated(file: Path) -> None:
+    file.write_text(_upstream(api_key="live_sekrit", base_url="h?apikey=sekrit"))
+    with pytest.raises(SettingsError) as caught:
+        load(file, {})
+    assert "api_key: should be a reference, env:NAME or file:PATH" in str(caught.value)
+    assert "sekrit" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(None, "cannot read: No such file"), (b"\xff\xfe", "is not UTF-8 text")],
+)
+def test_a_file_that_cannot_be_read_is_an_error(
+    file: Path, content: bytes | None, said: str
+) -> None:
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(SettingsError, match=said):
+        load(None, {"VERIPLEX_CONFIG": str(file)})
+
+
+@pytest.mark.parametrize(
+    ("server", "url"),
+    [
+        ("port = 0", "http://127.0.0.1:4711"),
+        ('host = "0.0.0.0"', "http://127.0.0.1:4711"),
+        ('host = "::"', "http://[::1]:4711"),
+        ('host = "verify.test"', "http://verify.test:4711"),
+        ('ssl_certfile = "c"\nssl_keyfile = "k"', "https://127.0.0.1:4711"),
+        ('public_url = "https://verify.test"', "https://verify.test"),
+    ],
+)
+def test_the_public_url_follows_from_where_the_server_listens(
+    file: Path, server: str, url: str
+) -> None:
+    file.write_text(f"[server]\n{server}\n")
+    assert load(file, {}).server.url(4711) == url
+
+
+def test_the_page_of_settings_is_up_to_date() -> None:
+    page = Path(__file__).parents[3] / "docs" / "settings.md"
+    assert page.read_text("utf-8") == reference()
+
+
+def test_every_setting_explains_itself_and_has_a_variable_of_its_own() -> None:
+    named = list(known_settings())
+    assert all(info.description for loc, info in named if loc[0] not in ("upstreams", "routes"))
+    assert len({variable_name(loc) for loc, _ in named}) == len(named)

@@ -1,0 +1,368 @@
+"""Our standing as it is shown and kept: the native API, the metrics, the database."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sqlite3
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import httpx
+import pytest
+
+from engine.model import Meaning, Stage
+from engine.smtp.reputation import FIRST_PAUSE_S, REFUSALS_OF_HOST, Standing
+from gateway.app import create_app, open_services
+from gateway.observability.metrics import OPERATORS_SHOWN, Observer
+from gateway.reputation import (
+    KEPT_DAYS,
+    MAX_ROWS,
+    KeptStanding,
+    Recent,
+    count_once,
+    keeping,
+    recent,
+)
+from gateway.settings import Settings
+from gateway.store import Store, StoreError, open_store
+from gateway.web.native import MAX_OPERATORS, standing_as_json
+from tests.fakes.clock import Clock
+from tests.fakes.dns import fake_dns
+from tests.fakes.smtp import Script, fake_smtp
+
+HOST = "127.0.0.2"
+BLOCKED = "554 5.7.1 <probe@a.test>: Client host [127.0.0.1] blocked using rbl.test"
+NOW = datetime(2026, 1, 2, tzinfo=UTC)
+
+
+@asynccontextmanager
+async def server() -> AsyncIterator[tuple[httpx.AsyncClient, str, str]]:
+    """A client of a server whose only mail host refuses it, a live key and a test key."""
+    zone = {"a.test": {"MX": ["1 mx.a.test."]}, "mx.a.test": {"A": [HOST]}}
+    hosts = {HOST: Script(banner=BLOCKED)}
+    async with fake_dns(zone) as dns, fake_smtp(hosts) as smtp:
+        settings = Settings.model_validate(
+            {
+                "storage": {"url": "sqlite:///:memory:"},
+                "engine": {
+                    "dns_servers": [dns.address],
+                    "smtp_port": smtp.port,
+                    "allow_private_networks": True,
+                },
+            }
+        )
+        async with open_services(settings, work=False) as services:
+            keys = await services.accounts.bootstrap()
+            transport = httpx.ASGITransport(create_app(services))
+            live = next(key.key for key in keys if not key.test)
+            test = next(key.key for key in keys if key.test)
+            async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
+                yield client, live, test
+
+
+def bearer(key: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"}
+
+
+async def test_who_refuses_us_is_shown_to_whoever_has_a_key() -> None:
+    async with server() as (client, live, test):
+        for number in range(6):
+            params = {"email": f"u{number}@a.test"}
+            reply = await client.get("/veriplex/v1/verify", params=params, headers=bearer(live))
+            assert (reply.json()["verdict"], reply.json()["reason"]) == ("unknown", "blocked")
+        shown = await client.get("/veriplex/v1/standing", headers=bearer(live))
+        for_tests = await client.get("/veriplex/v1/standing", headers=bearer(test))
+        refused = await client.get("/veriplex/v1/standing")
+        metrics = (await client.get("/metrics")).text
+    assert shown.status_code == 200
+    body = shown.json()
+    operator = body["operators"][0]
+    assert datetime.fromisoformat(operator["last"].pop("at")).tzinfo is not None
+    assert operator.pop("paused_s") == 0  # the host alone is paused, not its operator
+    recent = body["recent"][0]
+    assert recent.pop("since") == recent["last"].pop("at")
+    assert 50 < recent.pop("paused_s") <= 60
+    words = "5.7.1 <(address)>: Client host [127.0.0.1] blocked using rbl.test"
+    assert body == {
+        "recent": [
+            {
+                "operator": "a.test",
+                "meaning": "ip_blocked",
+                "block_list": "rbl.test",
+                "last_24_hours": 4,
+                "last_7_days": 4,
+                "paused_hosts": 1,
+                "last": {"host": "mx.a.test", "text": words},
+            }
+        ],
+        "operators": [
+            {
+                "operator": "a.test",
+                "conversations": 4,
+                "refused": 4,
+                "refusals": {"ip_blocked": 4},
+                "paused_hosts": ["mx.a.test"],
+                "last": {
+                    "host": "mx.a.test",
+                    "text": words,
+                    "block_list": "rbl.test",
+                },
+            }
+        ],
+        "total": 1,
+    }
+    assert for_tests.json() == {"recent": [], "operators": [], "total": 0}
+    assert refused.status_code == 401
+    assert 'veriplex_refusals_total{meaning="ip_blocked",operator="a.test"} 4.0' in metrics
+    assert "veriplex_paused_operators 1.0" in metrics
+
+
+def test_what_is_shown_is_bounded_and_the_worst_comes_first() -> None:
+    standing = Standing(Clock(), lambda: NOW)
+    for number in range(MAX_OPERATORS + 10):
+        for _ in range(1 + number // 10):
+            standing.note(f"mx.d{number}.test", Meaning.THROTTLED, Stage.MAIL, text="421 slow")
+    shown = standing_as_json(standing.accounts())
+    assert (len(shown["operators"]), shown["total"]) == (MAX_OPERATORS, MAX_OPERATORS + 10)
+    assert shown["operators"][0]["operator"].startswith(f"d{MAX_OPERATORS}")
+    observer = Observer()
+    observer.watch_standing(standing)
+    series = observer.metrics().decode().count("\nveriplex_refusals_total{")
+    assert series == OPERATORS_SHOWN
+
+
+# -- in the database ---------------------------------------------------------------------
+
+HOUR_S, DAY_S = 3_600, 86_400
+START = NOW.timestamp()
+
+
+@dataclass(slots=True)
+class Desk:
+    """A process with a database, at a time of our choosing."""
+
+    store: Store
+    clock: Clock
+    ticks: Clock
+    standing: Standing
+    kept: KeptStanding
+
+    def refuse(self, host: str = "mx.a.test", *, times: int = 1, text: str = "554 no") -> None:
+        for _ in range(times):
+            self.standing.note(
+                host, Meaning.IP_BLOCKED, Stage.BANNER, block_list="rbl.test", text=text
+            )
+
+    def pass_time(self, seconds: float) -> None:
+        self.clock.now += seconds
+        self.ticks.now += seconds
+
+    async def shown(self) -> list[Recent]:
+        return await self.kept.recent(10)
+
+
+def desk_on(store: Store, clock: Clock, max_rows: int = MAX_ROWS) -> Desk:
+    ticks = Clock()
+    standing = Standing(ticks, lambda: datetime.fromtimestamp(clock.now, UTC))
+    kept = KeptStanding(store, standing, clock=clock, max_rows=max_rows)
+    return Desk(store, clock, ticks, standing, kept)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    clock = Clock()
+    clock.now = START + 1_800
+    return clock
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[Store]:
+    async with open_store(f"sqlite:///{tmp_path}/v.db") as store:
+        yield store
+
+
+async def test_processes_add_to_the_same_counts(store: Store, clock: Clock) -> None:
+    one, other = desk_on(store, clock), desk_on(store, clock)
+    one.refuse(times=2, text="554 earlier")
+    await one.kept.write()
+    one.refuse()
+    clock.now += 60
+    other.refuse("mx2.a.test", times=3, text="554 later")
+    other.refuse("mx.b.test")
+    await other.kept.write()
+    assert await one.shown() == [
+        Recent(
+            operator="a.test",
+            meaning=Meaning.IP_BLOCKED,
+            block_list="rbl.test",
+            day=6,
+            week=6,
+            since=NOW + timedelta(minutes=30),
+            last_at=NOW + timedelta(minutes=31),
+            host="mx2.a.test",
+            text="554 later",
+            paused_s=0,
+            paused_hosts=0,
+        ),
+        Recent(
+            operator="b.test",
+            meaning=Meaning.IP_BLOCKED,
+            block_list="rbl.test",
+            day=1,
+            week=1,
+            since=NOW + timedelta(minutes=31),
+            last_at=NOW + timedelta(minutes=31),
+            host="mx.b.test",
+            text="554 no",
+            paused_s=0,
+            paused_hosts=0,
+        ),
+    ]
+
+
+async def test_a_day_a_week_and_what_is_older(store: Store, clock: Clock) -> None:
+    desk = desk_on(store, clock)
+    seen = []
+    for pause_s in (0, 3 * DAY_S, 23 * HOUR_S, 2 * HOUR_S):
+        desk.pass_time(pause_s)
+        desk.refuse()
+        seen.append([(r.day, r.week) for r in await desk.shown()])
+    assert seen == [[(1, 1)], [(1, 2)], [(2, 3)], [(2, 4)]]
+    desk.pass_time(4 * DAY_S)
+    assert [(r.day, r.week, r.since) for r in await desk.shown()] == [
+        (0, 3, NOW + timedelta(minutes=30))
+    ]
+    desk.pass_time(4 * DAY_S)
+    assert await desk.shown() == []
+
+
+async def test_what_is_old_or_too_much_is_deleted(store: Store, clock: Clock) -> None:
+    desk = desk_on(store, clock, max_rows=3)
+
+    async def kept() -> int:
+        await desk.kept.write()
+        await desk.kept.tidy()
+        with contextlib.closing(sqlite3.connect(store.where)) as connection:
+            refusals = connection.execute("SELECT count(*) FROM refusals").fetchone()
+            pauses = connection.execute("SELECT count(*) FROM pauses").fetchone()
+        return int(refusals[0]) + int(pauses[0])
+
+    desk.refuse(times=REFUSALS_OF_HOST)
+    assert await kept() == 2
+    desk.pass_time(FIRST_PAUSE_S + 1)
+    assert await kept() == 1
+    desk.pass_time(KEPT_DAYS * DAY_S)
+    assert await kept() == 1
+    desk.pass_time(HOUR_S)
+    assert await kept() == 0
+    rows = []
+    for hosts in (1, 2, 1):  # the first hour is too much in the end
+        desk.pass_time(HOUR_S)
+        for number in range(hosts):
+            desk.refuse(f"mx.d{number}.test")
+        rows.append(await kept())
+    assert rows == [1, 3, 3]
+
+
+async def test_a_pause_goes_on_after_a_restart_and_elsewhere(store: Store, clock: Clock) -> None:
+    desk = desk_on(store, clock)
+    desk.refuse(times=REFUSALS_OF_HOST)
+    await desk.kept.write()
+    desk.pass_time(20)
+    other = desk_on(store, clock)
+    await other.kept.load()
+    pause = other.standing.pause("mx.a.test")
+    assert pause is not None
+    assert (pause.left_s, pause.refusals, pause.block_list) == (40, REFUSALS_OF_HOST, "rbl.test")
+    assert [(r.paused_s, r.paused_hosts) for r in await other.shown()] == [(40, 1)]
+    # who refuses again after it is left alone for twice as long, as without the restart
+    other.pass_time(41)
+    assert other.standing.pause("mx.a.test") is None
+    other.refuse()
+    pause = other.standing.pause("mx.a.test")
+    assert pause is not None
+    assert pause.left_s == 2 * FIRST_PAUSE_S
+    assert [(r.day, r.paused_s) for r in await other.shown()] == [(5, 120)]
+    other.standing.note("mx.a.test", Meaning.ACCEPTED, Stage.RCPT)
+    assert [(r.day, r.paused_s) for r in await other.shown()] == [(5, 0)]
+
+
+async def test_an_operator_that_is_paused_as_a_whole(store: Store, clock: Clock) -> None:
+    desk = desk_on(store, clock)
+    for number in range(3):
+        desk.refuse(f"mx{number}.a.test", times=2)
+    other = desk_on(store, clock)
+    assert [(r.paused_s, r.paused_hosts) for r in await desk.shown()] == [(60, 0)]
+    await other.kept.load()
+    assert other.standing.pause("mx9.a.test") is not None
+
+
+async def test_what_cannot_be_written_waits(store: Store, clock: Clock, tmp_path: Path) -> None:
+    async with open_store(f"sqlite:///{tmp_path}/v.db", busy_timeout_s=0.01) as hasty:
+        desk = desk_on(hasty, clock)
+        with contextlib.closing(sqlite3.connect(hasty.where, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            for _ in range(2):
+                desk.refuse(times=REFUSALS_OF_HOST)
+                with pytest.raises(StoreError):
+                    await desk.kept.write()
+            assert await desk.shown() == []
+        assert [(r.day, r.paused_s) for r in await desk.shown()] == [(8, 60)]
+
+
+async def test_it_is_written_at_the_end(store: Store, clock: Clock) -> None:
+    desk = desk_on(store, clock)
+    async with keeping(store, desk.standing, clock=clock):
+        desk.refuse()
+    assert [r.day for r in await recent(store, clock(), 10)] == [1]
+
+
+async def test_a_command_adds_to_a_database_that_is_there_and_makes_none(
+    store: Store, clock: Clock, tmp_path: Path
+) -> None:
+    desk = desk_on(store, clock)
+    desk.refuse()
+    await count_once(f"sqlite:///{store.where}", desk.standing)
+    assert [r.day for r in await desk.shown()] == [1]
+    (tmp_path / "empty.db").touch()
+    for name in ("none.db", "empty.db"):
+        desk.refuse()
+        await count_once(f"sqlite:///{tmp_path / name}", desk.standing)
+    sizes = {entry.name: entry.stat().st_size for entry in os.scandir(tmp_path)}
+    assert "none.db" not in sizes
+    assert sizes["empty.db"] == 0
+
+
+@pytest.mark.parametrize("command", [("verify", "u@a.test"), ("bulk", "list.txt", "-o", "out.csv")])
+async def test_verify_and_bulk_are_such_commands(
+    store: Store, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    (tmp_path / "list.txt").write_text("u@a.test\n")
+    zone = {"a.test": {"MX": ["1 mx.a.test."]}, "mx.a.test": {"A": [HOST]}}
+    async with fake_dns(zone) as dns, fake_smtp({HOST: Script(banner=BLOCKED)}) as smtp:
+        settings = {
+            "VERIPLEX_STORAGE__URL": f"sqlite:///{store.where}",
+            "VERIPLEX_ENGINE__DNS_SERVERS": f'["{dns.address}"]',
+            "VERIPLEX_ENGINE__SMTP_PORT": str(smtp.port),
+            "VERIPLEX_ENGINE__ALLOW_PRIVATE_NETWORKS": "true",
+        }
+        kept = {k: v for k, v in os.environ.items() if not k.startswith("VERIPLEX_")}
+        process = await asyncio.create_subprocess_exec(
+            Path(sys.executable).parent / "veriplex",
+            *command,
+            cwd=tmp_path,
+            env={**kept, **settings},
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        _, complaints = await process.communicate()
+    assert process.returncode == 0, complaints
+    found = await recent(store, time.time(), 10)
+    assert [(r.operator, r.host, r.day > 0) for r in found] == [("a.test", "mx.a.test", True)]

@@ -1,0 +1,138 @@
+"""What the policy's tests share: a server in front of vendors on loopback."""
+
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+import pytest
+
+from adapters.contract.dialect import Dialect
+from adapters.registry import DIALECTS
+from engine.address import syntax
+from engine.model import Checks, Evidence, Reason, Verdict, Verification
+from gateway.app import Services, create_app, open_services
+from gateway.settings import Settings
+from tests.fakes.vendor import GOOD_KEY, Vendor
+
+BY_NAME = {dialect.name: dialect for dialect in DIALECTS}
+
+
+class Local:
+    """Stands in for the probe engine."""
+
+    def __init__(self, verdict: Verdict = Verdict.UNKNOWN) -> None:
+        self.verdict = verdict
+        self.times = 0
+
+    async def verify(
+        self, text: str, checks: Checks = Checks(), deadline_s: float | None = None
+    ) -> Verification:
+        self.times += 1
+        return Verification(
+            address=syntax.parse(text),
+            verdict=self.verdict,
+            reason=Reason.NO_CONNECT,
+            score=0,
+            evidence=Evidence(),
+            checks=checks,
+            verified_at=datetime(2026, 1, 1, tzinfo=UTC),
+        )
+
+
+class Front:
+    """A server, and a client of it with a key of each dialect."""
+
+    def __init__(
+        self, services: Services, client: httpx.AsyncClient, keys: dict[str, str], label: str
+    ) -> None:
+        self.services = services
+        self.client = client
+        self.keys = keys
+        self.label = label
+
+    async def verify(self, dialect: str, email: str, **query: str) -> httpx.Response:
+        """Verify through one dialect's single-address API."""
+        assert BY_NAME[dialect].upstream is not None
+        key = self.keys[dialect]
+        bearer = {"Authorization": f"Bearer {key}"}
+        match dialect:
+            case "emailable":
+                params = {"email": email, "accept_all": "true", "timeout": "10", **query}
+                return await self.client.get("/emailable/v1/verify", params=params, headers=bearer)
+            case "validto":
+                params = {"email": email, "apikey": key, **query}
+                return await self.client.get("/validto/v1/verify", params=params)
+            case "whoisxml":
+                params = {"emailAddress": email, "apiKey": key, **query}
+                return await self.client.get("/whoisxml/api/v3", params=params)
+            case "generic":
+                body = {"email": email, **query}
+                return await self.client.post("/generic/api/v1/verify", json=body, headers=bearer)
+        return await self.client.post(
+            "/dataoorts/ai_mails_api/v1", json={"email": email}, headers=bearer
+        )
+
+    async def ask(self, email: str, **query: str) -> httpx.Response:
+        """Verify through the native API."""
+        headers = {"Authorization": f"Bearer {self.keys['emailable']}"}
+        return await self.client.get(
+            "/veriplex/v1/verify", params={"email": email, **query}, headers=headers
+        )
+
+
+def settings_for(vendors: Sequence[Vendor], tmp_path: Any = None, **told: Any) -> Settings:
+    """Settings with an upstream for each vendor, `v0`, `v1`, …, in this order.
+
+    `upstream` holds settings of every upstream, `v0` those of the first alone.
+    """
+    common = {"balance_every_s": 0, "timeout_s": 2.0, **told.pop("upstream", {})}
+    upstreams = [
+        {
+            "name": f"v{place}",
+            "dialect": vendor.dialect.name,
+            "base_url": vendor.base_url,
+            "api_key": "env:KEY",
+            **common,
+            **told.pop(f"v{place}", {}),
+        }
+        for place, vendor in enumerate(vendors)
+    ]
+    routing = {
+        "order": [u["name"] for u in upstreams],
+        "complete": "none",
+        **told.pop("routing", {}),
+    }
+    tree = {
+        "storage": {"url": "sqlite:///:memory:"},
+        "routing": routing,
+        "upstreams": upstreams,
+        **told,
+    }
+    return Settings.model_validate(
+        tree, context={"environ": {"KEY": GOOD_KEY, "BAD": "bad-key", "OTHER": "other-key"}}
+    )
+
+
+@contextlib.asynccontextmanager
+async def front(
+    settings: Settings, local: Local | None = None, label: str = "a key"
+) -> AsyncIterator[Front]:
+    """A server with these settings, and keys labelled so."""
+    async with open_services(settings, verifier=local or Local()) as services:
+        account = await services.accounts.create_account()
+        keys = {
+            d.name: (await services.accounts.create_key(account, d.name, label=label)).key
+            for d in DIALECTS
+        }
+        transport = httpx.ASGITransport(create_app(services))
+        async with httpx.AsyncClient(
+            transport=transport, base_url="http://veriplex.test", timeout=60
+        ) as client:
+            yield Front(services, client, keys, label)
+
+
+@pytest.fixture
+def emailable() -> Dialect:
+    return BY_NAME["emailable"]

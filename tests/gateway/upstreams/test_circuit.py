@@ -1,0 +1,267 @@
+"""The circuit breaker, the key ring, the throttle: by the clock."""
+
+import asyncio
+import random
+from collections import Counter
+
+import pytest
+
+from gateway.upstreams.source.circuit import Admission, Circuit, CircuitRules, State
+from gateway.upstreams.source.keys import DEAD_PAUSE_S, EMPTY_PAUSE_S, KeyRing
+from gateway.upstreams.source.latency import ENOUGH, Latency
+from gateway.upstreams.source.throttle import Throttle
+
+RULES = CircuitRules(failures=5, pause_s=10, max_pause_s=60, ramp_s=20)
+YES, RATHER_NOT, NO = Admission.YES, Admission.RATHER_NOT, Admission.NO
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Even(random.Random):
+    """No spread, so that pauses are exact."""
+
+    def uniform(self, a: float, b: float) -> float:
+        return (a + b) / 2
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def circuit(clock: Clock) -> Circuit:
+    return Circuit(RULES, clock=clock, rng=Even(7))
+
+
+def state_of(circuit: Circuit) -> State:
+    """Now: the property changes with the clock, which a type checker cannot know."""
+    return circuit.state
+
+
+def fail(circuit: Circuit, times: int) -> None:
+    for _ in range(times):
+        circuit.failed()
+
+
+def test_a_run_of_failures_opens_it_at_once(circuit: Circuit) -> None:
+    fail(circuit, 4)
+    assert state_of(circuit) is State.CLOSED
+    circuit.failed()
+    assert state_of(circuit) is State.OPEN
+    assert circuit.admit(15) is NO
+    assert circuit.reopens_in_s == pytest.approx(10)
+
+
+def test_a_success_between_starts_the_count_anew(circuit: Circuit) -> None:
+    fail(circuit, 4)
+    circuit.succeeded()
+    fail(circuit, 4)
+    assert state_of(circuit) is State.CLOSED
+
+
+def test_half_of_the_latest_opens_it_too(circuit: Circuit) -> None:
+    for _ in range(9):
+        circuit.failed()
+        circuit.succeeded()
+    assert state_of(circuit) is State.CLOSED
+    circuit.failed()
+    assert state_of(circuit) is State.OPEN
+
+
+def test_one_trial_at_a_time(circuit: Circuit, clock: Clock) -> None:
+    fail(circuit, 5)
+    clock.now += 10.1
+    assert state_of(circuit) is State.HALF_OPEN
+    assert circuit.admit(15) is YES
+    assert circuit.admit(15) is NO
+    assert 0 < circuit.reopens_in_s <= 0.1, "whoever waits looks again soon"
+
+
+def test_a_trial_that_never_reports_is_given_up(circuit: Circuit, clock: Clock) -> None:
+    fail(circuit, 5)
+    clock.now += 10.1
+    assert circuit.admit(15) is YES
+    clock.now += 15.1
+    assert circuit.admit(15) is YES
+
+
+def test_a_trial_that_was_cancelled_makes_room_for_another(circuit: Circuit, clock: Clock) -> None:
+    fail(circuit, 5)
+    clock.now += 10.1
+    assert circuit.admit(15) is YES
+    circuit.left()
+    assert circuit.admit(15) is YES
+
+
+def test_each_failed_trial_doubles_the_pause_up_to_the_longest(
+    circuit: Circuit, clock: Clock
+) -> None:
+    fail(circuit, 5)
+    pauses = []
+    for _ in range(5):
+        pauses.append(round(circuit.reopens_in_s))
+        clock.now += circuit.reopens_in_s + 0.01
+        assert circuit.admit(15) is YES
+        circuit.failed()
+    assert pauses == [10, 20, 40, 60, 60]
+
+
+def test_what_fails_while_it_is_open_extends_the_pause(circuit: Circuit, clock: Clock) -> None:
+    """A failed fall-back, or one that was under way."""
+    fail(circuit, 5)
+    clock.now += 8
+    circuit.failed()
+    assert circuit.reopens_in_s == pytest.approx(10)
+
+
+def test_it_rests_as_long_as_the_source_asked(circuit: Circuit, clock: Clock) -> None:
+    circuit.failed(retry_after_s=30)
+    assert circuit.admit(15) is NO
+    assert circuit.reopens_in_s == pytest.approx(30)
+    clock.now += 30.1
+    assert circuit.admit(15) is YES
+
+
+def test_its_share_grows_after_recovery(circuit: Circuit, clock: Clock) -> None:
+    fail(circuit, 5)
+    clock.now += 10.1
+    assert circuit.admit(15) is YES
+    circuit.succeeded()
+    shares = []
+    for _ in range(4):
+        counted = Counter(circuit.admit(15) for _ in range(1000))
+        assert counted[NO] == 0
+        shares.append(counted[YES] / 1000)
+        clock.now += 6.7
+    assert shares == pytest.approx([0.1, 0.4, 0.7, 1.0], abs=0.05)
+    assert state_of(circuit) is State.CLOSED
+
+
+def test_two_failures_while_it_recovers_open_it_for_longer(circuit: Circuit, clock: Clock) -> None:
+    fail(circuit, 5)
+    clock.now += 10.1
+    circuit.admit(15)
+    circuit.succeeded()
+    circuit.failed()
+    assert state_of(circuit) is State.RECOVERING
+    circuit.failed()
+    assert state_of(circuit) is State.OPEN
+    assert circuit.reopens_in_s == pytest.approx(20)
+
+
+def test_a_recovered_circuit_starts_from_the_first_pause(circuit: Circuit, clock: Clock) -> None:
+    fail(circuit, 5)
+    clock.now += 10.1
+    circuit.admit(15)
+    circuit.succeeded()
+    clock.now += 20.1
+    assert circuit.admit(15) is YES
+    fail(circuit, 5)
+    assert circuit.reopens_in_s == pytest.approx(10)
+
+
+# -- keys --------------------------------------------------------------------------------
+
+
+def test_a_key_is_used_until_it_fails(clock: Clock) -> None:
+    ring = KeyRing(["a", "b", "c"], clock=clock)
+    first = ring.pick()
+    assert first is not None
+    assert ring.pick() is first
+    ring.rest(first, 60)
+    second = ring.pick()
+    assert second is not None
+    assert second.value == "b"
+    clock.now += 61
+    assert ring.pick() is second, "there is no reason to go back"
+
+
+def test_all_keys_dead_is_told_from_all_keys_resting(clock: Clock) -> None:
+    ring = KeyRing(["a", "b"], clock=clock)
+    for key in ring.keys:
+        ring.rest(key, 5)
+    assert ring.pick() is None
+    assert ring.ready_in_s == pytest.approx(5)
+    assert not ring.all_dead
+    for key in ring.keys:
+        ring.refused(key)
+    assert ring.all_dead
+    assert ring.ready_in_s == pytest.approx(DEAD_PAUSE_S)
+
+
+def test_a_dead_key_is_tried_ever_more_seldom(clock: Clock) -> None:
+    ring = KeyRing(["a"], clock=clock)
+    pauses = []
+    for _ in range(6):
+        ring.refused(ring.keys[0])
+        pauses.append(round(ring.ready_in_s / DEAD_PAUSE_S))
+        clock.now += ring.ready_in_s
+    assert pauses == [1, 2, 4, 8, 16, 24]
+    ring.works(ring.keys[0])
+    ring.refused(ring.keys[0])
+    assert ring.ready_in_s == pytest.approx(DEAD_PAUSE_S)
+
+
+def test_the_balance_rests_an_empty_key_and_wakes_a_full_one(clock: Clock) -> None:
+    ring = KeyRing(["a"], clock=clock)
+    ring.counted(ring.keys[0], 0)
+    assert ring.ready_in_s == pytest.approx(EMPTY_PAUSE_S)
+    ring.counted(ring.keys[0], 100)
+    assert ring.ready_in_s == 0
+
+
+def test_no_key_is_shown(clock: Clock) -> None:
+    assert "secret" not in repr(KeyRing(["secret"], clock=clock).keys)
+
+
+# -- pace and latency --------------------------------------------------------------------
+
+
+async def test_places_are_given_in_turn(clock: Clock) -> None:
+    throttle = Throttle(2, 0, clock=clock)
+    await throttle.enter()
+    await throttle.enter()
+    assert throttle.busy
+    order: list[int] = []
+
+    async def work(number: int) -> None:
+        await throttle.enter()
+        order.append(number)
+        throttle.leave()
+
+    tasks = [asyncio.create_task(work(number)) for number in range(3)]
+    await asyncio.sleep(0)
+    tasks[1].cancel()
+    throttle.leave()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert order == [0, 2]
+    throttle.leave()
+    assert not throttle.busy
+
+
+async def test_a_second_has_its_share(clock: Clock) -> None:
+    throttle = Throttle(100, 5, clock=clock)
+    for _ in range(5):
+        assert not throttle.busy
+        await throttle.enter()
+    assert throttle.busy
+    clock.now += 0.21
+    assert not throttle.busy
+    await throttle.enter()
+    assert throttle.busy
+
+
+def test_a_percentile_needs_enough_latencies() -> None:
+    latency = Latency()
+    for number in range(ENOUGH - 1):
+        latency.note(number / 1000)
+    assert latency.percentile_s(95) is None
+    latency.note(0.5)
+    assert latency.percentile_s(95) == 0.5
+    assert latency.percentile_s(50) == pytest.approx(0.01)

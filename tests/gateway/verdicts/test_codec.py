@@ -1,0 +1,113 @@
+"""What is kept of an answer is what was answered, but for its transcript."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.address import syntax
+from engine.model import (
+    Checks,
+    Dns,
+    Evidence,
+    Gender,
+    Meaning,
+    MxHost,
+    Person,
+    Reason,
+    Smtp,
+    Stage,
+    Step,
+    Verdict,
+    Verification,
+)
+from gateway.batches.model import checks_from_text, checks_to_text, pack, unpack
+from gateway.verdicts.codec import MAX_TEXT, decode, encode
+
+FULL = Verification(
+    address=syntax.parse("ada.lovelace+x@gmail.com"),
+    verdict=Verdict.RISKY,
+    reason=Reason.CATCH_ALL,
+    score=60,
+    evidence=Evidence(
+        disposable=True,
+        free=True,
+        role=True,
+        no_reply=True,
+        did_you_mean="ada@gmail.com",
+        dns=Dns.MX,
+        mx=(MxHost("mx1.example.com", 5), MxHost("mx2.example.com", 10)),
+        provider="google",
+        spf=True,
+        dmarc=False,
+        smtp=Smtp(
+            Meaning.ACCEPTED,
+            Stage.RCPT,
+            connected=True,
+            host="mx1.example.com",
+            ip="192.0.2.1",
+            code=250,
+            enhanced="2.1.5",
+            text="ok",
+            latency_ms=12,
+            tls=True,
+        ),
+        catch_all=True,
+        mailbox_full=False,
+        mailbox_disabled=False,
+        person=Person("Ada", "Lovelace", Gender.FEMALE, 0.9),
+        avatar="https://example.com/a.png",
+        spamtrap=False,
+        raw_word="odd",
+    ),
+    checks=Checks(catch_all=False),
+    verified_at=datetime(2026, 5, 15, 10, 30, 1, 234000, tzinfo=UTC),
+    duration_s=1.234,
+    source="vendor",
+    cached=True,
+)
+
+
+@pytest.mark.parametrize(
+    "verification",
+    [
+        FULL,
+        replace(FULL, evidence=Evidence(), source="local", cached=False),
+        replace(FULL, address=syntax.parse("not an address")),
+        replace(FULL, address=syntax.parse("ada@BÜCHER.example")),
+        replace(FULL, address=syntax.parse("Ada@EXAMPLE.com")),
+    ],
+)
+def test_round_trip(verification: Verification) -> None:
+    kept = encode(verification)
+    assert decode(kept, verification.address.raw, verification.checks) == verification
+
+
+@given(st.text(max_size=80))
+def test_any_text_comes_back(text: str) -> None:
+    verification = replace(FULL, address=syntax.parse(text))
+    assert decode(encode(verification), verification.address.raw, FULL.checks) == verification
+
+
+def test_neither_transcript_nor_long_words_are_kept() -> None:
+    assert FULL.evidence.smtp is not None
+    wordy = replace(
+        FULL.evidence,
+        smtp=replace(FULL.evidence.smtp, text="x" * 5_000),
+        transcript=(Step(0, "dns", "MX"),),
+    )
+    found = decode(encode(replace(FULL, evidence=wordy)), FULL.address.raw, FULL.checks).evidence
+    assert found.transcript == ()
+    assert found.smtp is not None
+    assert found.smtp.text == "x" * MAX_TEXT
+
+
+def test_positions_and_checks() -> None:
+    assert unpack(pack([3, 0, 70_000])) == (3, 0, 70_000)
+    assert unpack(pack([])) == ()
+    for checks in (Checks(), Checks(smtp=False), Checks(dns=False, smtp=False, catch_all=False)):
+        assert checks_from_text(checks_to_text(checks)) == checks

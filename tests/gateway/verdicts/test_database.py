@@ -1,0 +1,129 @@
+"""Answers that survive a restart."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+
+from engine.address import syntax
+from engine.model import Checks, Dns, Evidence, MxHost, Reason, Verdict, Verification
+from gateway.store import Store, open_store
+from gateway.store.tables import answers as rows
+from gateway.verdicts.cache import Verdicts
+from gateway.verdicts.database import Answers
+
+NOW = datetime(2026, 5, 15, 10, 30, tzinfo=UTC)
+
+
+class Clock:
+    now = NOW.timestamp()
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[Store]:
+    async with open_store(f"sqlite:///{tmp_path / 'a.db'}") as opened:
+        yield opened
+
+
+def verification(email: str) -> Verification:
+    evidence = Evidence(dns=Dns.MX, mx=(MxHost("mx.example.com", 10),), catch_all=False)
+    address = syntax.parse(email)
+    return Verification(
+        address, Verdict.DELIVERABLE, Reason.ACCEPTED_EMAIL, 95, evidence, Checks(), NOW
+    )
+
+
+async def restarted(store: Store, clock: Clock, most: int = 100) -> Answers:
+    answers = Answers(store, most=most, clock=clock)
+    await answers.load()
+    return answers
+
+
+async def test_what_was_written_is_found_after_a_restart(store: Store) -> None:
+    clock = Clock()
+    answers = await restarted(store, clock)
+    v = verification("xk29qz@example.com")
+    answers.keep("", v, clock() + 100)
+    await answers.write()
+    again = await restarted(store, clock)
+    found = await again.find("", [v.address], v.checks)
+    assert found == {v.address.normalized: (v, clock() + 100)}
+
+
+@pytest.mark.parametrize(
+    ("email", "checks", "shares"),
+    [
+        ("bob@example.com", Checks(), ""),
+        ("Ann@example.com", Checks(), ""),
+        ("ann@example.com", Checks(smtp=False), ""),
+        ("ann@example.com", Checks(), "another route"),
+    ],
+)
+async def test_another_question_is_not_served(
+    store: Store, email: str, checks: Checks, shares: str
+) -> None:
+    answers = await restarted(store, Clock())
+    answers.keep("", verification("ann@example.com"), NOW.timestamp() + 100)
+    await answers.write()
+    assert await answers.find(shares, [syntax.parse(email)], checks) == {}
+
+
+async def test_what_expired_is_neither_found_nor_kept(store: Store) -> None:
+    clock = Clock()
+    answers = await restarted(store, clock)
+    v = verification("ann@example.com")
+    answers.keep("", v, clock() + 100)
+    await answers.write()
+    clock.now += 101
+    assert await answers.find("", [v.address], v.checks) == {}
+    await answers.purge()
+    async with store.read() as connection:
+        assert (await connection.execute(select(rows.c.digest))).all() == []
+
+
+async def test_there_are_never_too_many(store: Store) -> None:
+    clock = Clock()
+    answers = await restarted(store, clock, most=10)
+    for number in range(50):
+        answers.keep("", verification(f"a{number}@example.com"), clock() + 100 + number)
+    await answers.write()
+    await answers.purge()
+    async with store.read() as connection:
+        kept = (await connection.execute(select(rows.c.expires_at))).scalars().all()
+    assert sorted(kept) == [int(clock()) + 140 + number for number in range(10)]
+
+
+async def test_no_address_is_written_down(store: Store, tmp_path: Path) -> None:
+    answers = await restarted(store, Clock())
+    answers.keep("", verification("ann@bücher.example"), NOW.timestamp() + 100)
+    await answers.write()
+    async with store.read() as connection:
+        (kept,) = (await connection.execute(select(rows.c.answer))).scalars()
+    assert b"ann" not in kept
+    assert b"cher" not in kept
+
+
+class Never:
+    async def verify(
+        self, text: str, checks: Checks = Checks(), deadline_s: float | None = None
+    ) -> Verification:
+        raise AssertionError("asked again")
+
+
+async def test_the_cache_asks_nobody_after_a_restart(store: Store) -> None:
+    clock = Clock()
+    answers = await restarted(store, clock)
+    v = verification("ann@example.com")
+    answers.keep("", v, clock() + 100)
+    await answers.write()
+    ttl_s = dict.fromkeys(Verdict, 100.0)
+    verdicts = Verdicts(Never(), ttl_s=ttl_s, clock=clock, kept=await restarted(store, clock))
+    found = await verdicts.find_out(v.address, Checks(smtp=False, catch_all=False))
+    assert found.verdict is Verdict.DELIVERABLE
+    assert found.cached
+    assert verdicts.known(v.address, Checks()) is not None

@@ -1,0 +1,323 @@
+"""Whatever is sent, a client gets its dialect's own answer: never a 500, never a traceback."""
+
+import xml.etree.ElementTree as ET
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+import orjson
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from adapters.contract.dialect import Dialect
+from adapters.registry import DIALECTS
+from engine.address import syntax
+from engine.address.known import known
+from engine.model import Checks, Reason, Verdict, Verification
+from gateway.app import create_app, open_services
+from gateway.settings import Settings
+
+
+class Answers:
+    """A verifier without a network."""
+
+    async def verify(
+        self, text: str, checks: Checks = Checks(), deadline_s: float | None = None
+    ) -> Verification:
+        address = syntax.parse(text)
+        valid = address.valid
+        return Verification(
+            address=address,
+            verdict=Verdict.UNKNOWN if valid else Verdict.UNDELIVERABLE,
+            reason=Reason.NO_CONNECT if valid else Reason.INVALID_EMAIL,
+            score=0,
+            evidence=known(address),
+            checks=checks,
+            verified_at=datetime(2026, 1, 1, tzinfo=UTC),
+        )
+
+
+class Server:
+    """The whole app in memory, with a live key of each dialect."""
+
+    def __init__(self, client: httpx.AsyncClient, keys: dict[str, str]) -> None:
+        self.client = client
+        self.keys = keys
+
+
+@pytest.fixture(scope="module")
+async def server(anyio_backend: str) -> AsyncIterator[Server]:
+    async with AsyncExitStack() as stack:
+        told = Settings.model_validate({"storage": {"url": "sqlite:///:memory:"}})
+        services = await stack.enter_async_context(open_services(told, verifier=Answers()))
+        made = await services.accounts.bootstrap()
+        client = await stack.enter_async_context(
+            httpx.AsyncClient(
+                transport=httpx.ASGITransport(create_app(services)), base_url="http://veriplex.test"
+            )
+        )
+        yield Server(client, {key.dialect: key.key for key in made if not key.test})
+
+
+# -- what an error looks like ------------------------------------------------------------
+
+
+def emailable_error(body: Any) -> bool:
+    return list(body) == ["message"] and isinstance(body["message"], str)
+
+
+def validto_error(body: Any) -> bool:
+    if set(body) == {"success", "result"}:
+        return body["success"] in (False, "false") and isinstance(body["result"], str)
+    return bool(body == {"success": False, "message": body.get("message")})
+
+
+def whoisxml_error(body: Any) -> bool:
+    if "response" in body:
+        return set(body["response"]) <= {"error", "errors"}
+    return set(body["ErrorMessage"]) == {"errorCode", "msg", "Error"}
+
+
+def generic_error(body: Any) -> bool:
+    return list(body)[:2] == ["error", "message"]
+
+
+def dataoorts_error(body: Any) -> bool:
+    return set(body) == {"error"} or set(body) == {"status"}
+
+
+ERRORS: dict[str, Callable[[Any], bool]] = {
+    "emailable": emailable_error,
+    "validto": validto_error,
+    "whoisxml": whoisxml_error,
+    "generic": generic_error,
+    "dataoorts": dataoorts_error,
+}
+
+STATUSES = {
+    # the Ruby client knows these and dies of any other
+    "emailable": {200, 249, 400, 401, 402, 403, 404, 429, 503},
+    "validto": {200, 400, 401, 402, 404, 429, 503},
+    "whoisxml": {200, 400, 401, 402, 403, 404, 405, 413, 422, 429, 503},
+    "generic": {200, 202, 400, 401, 402, 403, 404, 405, 413, 429, 503},
+    "dataoorts": {200, 202, 400, 401, 402, 403, 404, 405, 413, 429, 503},
+}
+
+
+def check(dialect: Dialect, reply: httpx.Response, sent: object) -> None:
+    assert reply.status_code in STATUSES[dialect.name], (sent, reply.text[:300])
+    for header in ("x-request-id", "x-veriplex-source", "x-veriplex-attempts", "cache-status"):
+        assert header in reply.headers
+    assert "Traceback" not in reply.text
+    if reply.request.method == "HEAD":
+        assert reply.content == b""
+        return
+    if reply.status_code < 400 and reply.status_code != 249:
+        return
+    if "xml" in reply.headers["content-type"]:
+        ET.fromstring(reply.content)  # noqa: S314 - our own reply
+        return
+    assert ERRORS[dialect.name](orjson.loads(reply.content)), (sent, reply.text[:300])
+
+
+# -- what is sent ------------------------------------------------------------------------
+
+ADDRESSES = [
+    "",
+    " ",
+    "a",
+    "@",
+    "a@",
+    "@b",
+    "a@b",
+    "a@b@c.test",
+    "a b@c.test",
+    "a@b.test\r\nRCPT TO:<x@y.test>",
+    "a@b.test\x00",
+    "=cmd|' /C calc'!A0@b.test",
+    "<script>@b.test",
+    "é@bücher.test",
+    "\u202e@b.test",
+    "a" * 65 + "@b.test",
+    "a@" + "b" * 64 + ".test",
+    "a@" + "b." * 200 + "test",
+    "x" * 5000 + "@b.test",
+    "a@[127.0.0.1]",
+    "a@127.0.0.1",
+    '"a b"@c.test',
+    "a@xn--.test",
+    "a@.test",
+    "a,b@c.test",
+    "%00@%ff.test",
+    "{}",
+    "null",
+    "a+b+c@d.test",
+]
+VALUES: list[Any] = [None, True, 0, -1, 1e308, 2**70, [], {}, [["x"]], {"a": {"b": 1}}, "true"]
+BODIES = [
+    b"",
+    b"{",
+    b"[]",
+    b"null",
+    b'"x"',
+    b"\xff\xfe\x00",
+    b"[" * 5000,
+    b'{"a":' * 500,
+    b'{"email":"\\ud800@b.test"}',
+    b"<xml/>",
+    b"&&&===&",
+    b"%",
+    b"a" * 70_000,
+    b"--x\r\n\r\n--x--",
+    b'{"email": "a@b.test", "email": 5}',
+]
+TYPES = [
+    None,
+    "",
+    "application/json",
+    "application/json; charset=utf-16",
+    "application/x-www-form-urlencoded",
+    "multipart/form-data",
+    "multipart/form-data; boundary=x",
+    "text/plain",
+    "image/png",
+    "x",
+]
+METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE", "FOO"]
+
+
+def good_headers(dialect: Dialect, key: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}", "X-API-Key": key}
+
+
+def key_in_query(dialect: Dialect, key: str) -> str:
+    return f"apikey={key}&apiKey={key}" if dialect.name in ("validto", "whoisxml") else "x=1"
+
+
+EMAIL_NAMES = ["email", "emailAddress"]
+
+
+@pytest.mark.parametrize("dialect", DIALECTS, ids=lambda d: d.name)
+@pytest.mark.parametrize("address", ADDRESSES)
+async def test_addresses(server: Server, dialect: Dialect, address: str) -> None:
+    key = server.keys[dialect.name]
+    names = "&".join(f"{name}={quote(address)}" for name in EMAIL_NAMES)
+    body = {**dict.fromkeys(EMAIL_NAMES, address), "apiKey": key}
+    for endpoint in dialect.endpoints:
+        path = endpoint.path.replace("{", "").replace("}", "")
+        for method in endpoint.methods:
+            reply = await server.client.request(
+                method,
+                f"/{dialect.name}{path}?{key_in_query(dialect, key)}&{names}",
+                headers={**good_headers(dialect, key), "Content-Type": "application/json"},
+                content=orjson.dumps(body) if method == "POST" else b"",
+            )
+            check(dialect, reply, (method, path, address))
+
+
+@pytest.mark.parametrize("dialect", DIALECTS, ids=lambda d: d.name)
+@pytest.mark.parametrize("content_type", TYPES)
+async def test_bodies(server: Server, dialect: Dialect, content_type: str | None) -> None:
+    key = server.keys[dialect.name]
+    headers = good_headers(dialect, key)
+    if content_type is not None:
+        headers["Content-Type"] = content_type
+    bodies = BODIES + [
+        orjson.dumps({**dict.fromkeys(EMAIL_NAMES, v), "refresh": v, "info": v, "apiKey": key})
+        for v in VALUES
+        if v != 2**70
+    ]
+    for endpoint in dialect.endpoints:
+        path = endpoint.path.replace("{", "").replace("}", "")
+        for body in bodies:
+            reply = await server.client.request(
+                "POST",
+                f"/{dialect.name}{path}?{key_in_query(dialect, key)}",
+                headers=headers,
+                content=body,
+            )
+            check(dialect, reply, (path, content_type, body[:80]))
+
+
+@pytest.mark.parametrize("dialect", DIALECTS, ids=lambda d: d.name)
+@pytest.mark.parametrize("method", METHODS)
+async def test_methods_and_paths(server: Server, dialect: Dialect, method: str) -> None:
+    paths = [endpoint.path for endpoint in dialect.endpoints]
+    paths += [f"{path}/" for path in paths] + [f"{path}/x" for path in paths]
+    paths += ["", "/", "//", "/%00", "/é", "/%2e%2e/x", "/v1", "/v1/verify%2f", "/api", "/a" * 2000]
+    for path in paths:
+        reply = await server.client.request(method, f"/{dialect.name}{path}")
+        if reply.status_code != 204:
+            check(dialect, reply, (method, path))
+
+
+@pytest.mark.parametrize("dialect", DIALECTS, ids=lambda d: d.name)
+@pytest.mark.parametrize(
+    "credential",
+    [
+        "",
+        " ",
+        "Bearer",
+        "x" * 10_000,
+        "\x7f",
+        "é".encode().decode("latin-1"),
+        "' OR 1=1 --",
+        "null",
+    ],
+)
+async def test_credentials(server: Server, dialect: Dialect, credential: str) -> None:
+    for endpoint in dialect.endpoints:
+        if not endpoint.needs_key:
+            continue
+        path = endpoint.path.replace("{", "").replace("}", "")
+        reply = await server.client.request(
+            endpoint.methods[0],
+            f"/{dialect.name}{path}?apikey={quote(credential)}&apiKey={quote(credential)}",
+            headers=[
+                (b"Authorization", b"Bearer " + credential.encode("latin-1")),
+                (b"X-API-Key", credential.encode("latin-1")),
+            ],
+        )
+        check(dialect, reply, (path, credential[:20]))
+        assert reply.status_code in (400, 401, 403), (path, credential[:20])
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    which=st.integers(0, 1000),
+    method=st.sampled_from(METHODS),
+    query=st.text(max_size=40),
+    content_type=st.sampled_from([t for t in TYPES if t]),
+    body=st.one_of(
+        st.binary(max_size=100),
+        st.recursive(
+            st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.text(max_size=10),
+            lambda inner: (
+                st.lists(inner, max_size=3)
+                | st.dictionaries(
+                    st.sampled_from([*EMAIL_NAMES, "apiKey", "info"]), inner, max_size=4
+                )
+            ),
+            max_leaves=8,
+        ).map(lambda value: orjson.dumps(value)),
+    ),
+)
+async def test_anything(
+    server: Server, which: int, method: str, query: str, content_type: str, body: bytes
+) -> None:
+    endpoints = [(d, e) for d in DIALECTS for e in d.endpoints]
+    dialect, endpoint = endpoints[which % len(endpoints)]
+    key = server.keys[dialect.name]
+    path = endpoint.path.replace("{", "").replace("}", "")
+    reply = await server.client.request(
+        method,
+        f"/{dialect.name}{path}?{key_in_query(dialect, key)}&{quote(query, safe='=&%+')}",
+        headers={**good_headers(dialect, key), "Content-Type": content_type},
+        content=body,
+    )
+    if reply.status_code != 204:
+        check(dialect, reply, (method, path, query, content_type, body))

@@ -1,0 +1,89 @@
+"""Which dialect and endpoint an address means."""
+
+import pytest
+
+from adapters.contract.dialect import ProblemKind
+from adapters.registry import DIALECTS
+from gateway.web.routing import Routes
+
+ROUTES = Routes(DIALECTS)
+HERE = "127.0.0.1:8025"
+
+# host, path, query, dialect, the vendor's path
+PLACES = [
+    (HERE, "/v1/verify", "email=a@b.test", "emailable", "/v1/verify"),
+    (HERE, "/v1/verify", "apikey=x&email=a@b.test", "validto", "/v1/verify"),
+    (HERE, "/v1/verify", "apikey=", "validto", "/v1/verify"),
+    (HERE, "/v1/verify", "api_key=x", "emailable", "/v1/verify"),
+    (HERE, "/v1/account", "apikey=x", "emailable", "/v1/account"),
+    (HERE, "/v1/batch", "", "emailable", "/v1/batch"),
+    (HERE, "/v1/unheard-of", "", "emailable", "/v1/unheard-of"),
+    (HERE, "/v1/info", "", "validto", "/v1/info"),
+    (HERE, "/v1/bulk", "", "validto", "/v1/bulk"),
+    (HERE, "/v1/bulk/abc", "", "validto", "/v1/bulk/abc"),
+    (HERE, "/v1/download", "jobId=x", "validto", "/v1/download"),
+    (HERE, "/v1/downloads/x", "", "emailable", "/v1/downloads/x"),
+    (HERE, "/api/v1", "", "whoisxml", "/api/v1"),
+    (HERE, "/api/v2", "", "whoisxml", "/api/v2"),
+    (HERE, "/api/v3", "", "whoisxml", "/api/v3"),
+    (HERE, "/api/bevService/request", "", "whoisxml", "/api/bevService/request"),
+    (HERE, "/user-service/account-balance", "", "whoisxml", "/user-service/account-balance"),
+    (HERE, "/api/v1/verify", "", "generic", "/api/v1/verify"),
+    (HERE, "/api/v1/jobs/x/results", "", "generic", "/api/v1/jobs/x/results"),
+    (HERE, "/ai_mails_api/v1", "", "dataoorts", "/ai_mails_api/v1"),
+    (HERE, "/emailable/v1/verify", "apikey=x", "emailable", "/v1/verify"),
+    (HERE, "/validto/v1/verify", "", "validto", "/v1/verify"),
+    (HERE, "/bouncify/v1/verify", "", "validto", "/v1/verify"),
+    (HERE, "/generic/api/v1/verify", "", "generic", "/api/v1/verify"),
+    (HERE, "/whoisxml/api/v3", "", "whoisxml", "/api/v3"),
+    (HERE, "/dataoorts/ai_mails_api/v1", "", "dataoorts", "/ai_mails_api/v1"),
+    (HERE, "/emailable", "", "emailable", ""),
+    ("api.emailable.com", "/livez", "", "emailable", "/livez"),
+    ("API.Bouncify.io:443", "/v1/verify", "", "validto", "/v1/verify"),
+    ("user.whoisxmlapi.com", "/service/account-balance", "", "whoisxml", None),
+    ("cloud.dataoorts.com", "/ai_mails_api/v1", "", "dataoorts", "/ai_mails_api/v1"),
+]
+
+
+@pytest.mark.parametrize(("host", "path", "query", "dialect", "vendor_path"), PLACES)
+def test_place(host: str, path: str, query: str, dialect: str, vendor_path: str | None) -> None:
+    place = ROUTES.place(host, path, query)
+    assert place is not None
+    assert place.dialect.name == dialect
+    assert place.path == (path if vendor_path is None else vendor_path)
+
+
+@pytest.mark.parametrize("path", ["/", "/livez", "/veriplex/v1/verify", "/metrics", "/nothing"])
+def test_our_own_addresses_belong_to_no_dialect(path: str) -> None:
+    assert ROUTES.place(HERE, path, "") is None
+
+
+def test_a_wrong_method_names_the_endpoint_and_what_it_knows() -> None:
+    place = ROUTES.place(HERE, "/api/v1/verify", "")
+    assert place is not None
+    endpoint, _, problem = ROUTES.endpoint(place, "GET")
+    assert endpoint is not None
+    assert endpoint.name == "verify"
+    assert problem is not None
+    assert problem.kind is ProblemKind.WRONG_METHOD
+    assert problem.allow == ("POST",)
+
+
+def test_every_endpoint_is_found_by_host_prefix_and_root() -> None:
+    for dialect in DIALECTS:
+        for endpoint in dialect.endpoints:
+            query = "apikey=x" if dialect.name == "validto" else ""
+            for host, path in (
+                (dialect.hosts[0], endpoint.path),
+                (HERE, f"/{dialect.name}{endpoint.path}"),
+                (HERE, endpoint.path),
+            ):
+                place = ROUTES.place(host, path, query)
+                assert place is not None
+                found, _, problem = ROUTES.endpoint(place, endpoint.methods[0])
+                assert (place.dialect.name, found, problem) == (dialect.name, endpoint, None)
+
+
+def test_names_are_told_apart() -> None:
+    names = [name for d in DIALECTS for name in (d.name, *d.aliases, *d.hosts)]
+    assert len(names) == len(set(names))
