@@ -4,10 +4,10 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: help serve sandbox test bench lint types imports check format lock clean
+.PHONY: help serve sandbox test testbed testbed-down bench lint types imports check format lock clean
 
 help:  ## Show this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
 $(VENV)/.stamp: requirements.lock requirements-dev.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -23,6 +23,12 @@ sandbox: $(VENV)/.stamp  ## Run the offline sandbox: test keys only, nothing sto
 
 test: $(VENV)/.stamp  ## Install what is needed and run the whole test suite
 	$(BIN)/python -m pytest $(ARGS)
+
+testbed:  ## Start the mail testbed on loopback addresses (Debian or Ubuntu, as root)
+	@tests/testbed/up
+
+testbed-down:  ## Stop the mail testbed
+	@tests/testbed/down
 
 bench: $(VENV)/.stamp  ## Measure, as ratios against bare baselines of the same run
 	$(BIN)/python -m tests.benchmarks $(ARGS)
