@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, fields
 
 from sqlalchemy import text
-from starlette.types import ASGIApp
 
 from adapters.registry import DIALECTS
 from engine.model import Verdict
@@ -28,12 +27,13 @@ from gateway.service import Service, Wait, wait_at_most
 from gateway.settings import Settings
 from gateway.store import BUSY_TIMEOUT_S, Store, StoreError, open_store
 from gateway.tasks import in_background
+from gateway.upstreams.metrics import UpstreamCollector
 from gateway.upstreams.opening import open_policy
-from gateway.verdicts.cache import Verdicts, Verifier
+from gateway.verdicts.cache import Verdicts
 from gateway.verdicts.database import Answers
-from gateway.verdicts.verifier import BulkVerifier, OneByOne
+from gateway.verdicts.verifier import BulkVerifier, OneByOne, Verifier
 from gateway.web.client_blocks import BlockRule, Guard
-from gateway.web.dispatch import front
+from gateway.web.dispatch import Application, front
 from gateway.web.native import NativeApi
 from gateway.web.routing import Routes
 from gateway.web.system import own_app
@@ -118,7 +118,7 @@ async def open_services(
                 note=observer.attempt,
             )
         )
-        observer.watch(aggregator)
+        observer.watch(UpstreamCollector(aggregator))
         observer.watch_standing(standing)
         kept = await stack.enter_async_context(_kept(settings, store, clock))
         verdicts = Verdicts(
@@ -199,7 +199,7 @@ def _bulk(verifier: Verifier) -> BulkVerifier:
     return verifier if isinstance(verifier, ProbeEngine) else OneByOne(verifier)
 
 
-def create_app(services: Services) -> ASGIApp:
+def create_app(services: Services) -> Application:
     """Vendors' addresses to their dialects, our own to Starlette."""
     return front(services.routes, services.vendor_app, lambda: own_app(services))
 

@@ -26,7 +26,7 @@ from gateway.web.routing import Routes
 from gateway.web.vendors import VendorApp
 
 if TYPE_CHECKING:
-    from starlette.types import ASGIApp
+    from gateway.web.dispatch import Application
 
 
 @dataclass(slots=True)
@@ -36,7 +36,7 @@ class SandboxServer:
     sandbox: Sandbox
     observer: Observer
     native: NativeApi
-    app: ASGIApp
+    app: Application
     stopping: bool = False
 
     async def trouble(self) -> str | None:
@@ -60,7 +60,7 @@ async def open_sandbox(
     native = NativeApi(DIALECTS, books, service)
     server: SandboxServer
 
-    def own() -> ASGIApp:
+    def own() -> Application:
         # a vendor's client never asks for it, and Starlette takes its time
         from gateway.web.system import own_app
 

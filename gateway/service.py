@@ -7,37 +7,57 @@ import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
-from adapters.contract.dialect import (
+from adapters.contract.dialect import Dialect
+from adapters.contract.jobs import JobOperation, JobRows, ReadRows
+from adapters.contract.operations import (
     Account,
     CheckHealth,
-    Dialect,
     GuessPerson,
     Operation,
     PersonGuess,
-    Problem,
-    ProblemKind,
     ShowAccount,
     ShowPlans,
     Verify,
 )
-from adapters.contract.jobs import JobOperation, ReadRows
+from adapters.contract.problems import Problem, ProblemKind
 from engine.address import people, syntax
 from engine.model import Address
 from gateway.accounts.caller import Books, Caller, Charge, CreditsSpent
+from gateway.errors import NOBODY, NoAnswer
 from gateway.sandbox import Sandbox
-from gateway.upstreams.routing.outcome import NOBODY, NoAnswer
 from gateway.verdicts.cache import Verdicts
 from gateway.verdicts.free_repeats import Paid
-
-if TYPE_CHECKING:
-    from gateway.batches.jobs import Batches
-    from gateway.upstreams.routing.policy import Policy
+from gateway.verdicts.verifier import Verifier
 
 FREE_REPEAT_S = 300
 """For how long a question that was answered with `NOT_READY` may be asked again for nothing
 (Emailable: 5 minutes)."""
+
+
+class Batches(Protocol):
+    """Runs operations on batches (`gateway.batches.jobs`)."""
+
+    async def run(self, dialect: Dialect, caller: Caller, op: JobOperation) -> Any: ...
+
+    async def read_link(self, dialect: Dialect, op: ReadRows) -> JobRows: ...
+
+
+class Asking(Verifier, Protocol):
+    """A verifier for one caller's question."""
+
+    @property
+    def shares(self) -> str:
+        """Whose cached verdicts may serve it."""
+        ...
+
+
+class Policy(Protocol):
+    """Chooses the sources of an answer (`gateway.upstreams.routing.policy`)."""
+
+    def asking(self, caller: Caller | None, refresh: bool) -> Asking: ...
+
 
 Wait = Callable[[asyncio.Task[Any], float], Awaitable[bool]]
 """Waits for a task, at most so many seconds; whether it is done."""

@@ -13,7 +13,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from adapters.contract.dialect import Operation, Problem, ProblemKind
+from adapters.contract.operations import Operation
+from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.wire import StreamReply, WireReply
 from engine.model import Address, Checks, Evidence, Verification
 

@@ -19,7 +19,8 @@ import string
 from dataclasses import replace
 from typing import Any
 
-from adapters.contract.dialect import CheckHealth, Dialect, Endpoint, KeyShape, Plan, RootPath
+from adapters.contract.dialect import Dialect, Endpoint, KeyShape, RootPath
+from adapters.contract.operations import CheckHealth, Plan
 from adapters.dataoorts import bulk, single
 from adapters.dataoorts.problems import FAILED_ATTEMPTS, write_problem
 from adapters.dataoorts.upstream import UPSTREAM

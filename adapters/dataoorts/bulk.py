@@ -6,7 +6,6 @@ import string
 
 import orjson
 
-from adapters.contract.dialect import Problem, ProblemKind
 from adapters.contract.jobs import (
     MAX_BATCH,
     MAX_ENTRY_CHARACTERS,
@@ -19,6 +18,7 @@ from adapters.contract.jobs import (
     Row,
     SubmitJob,
 )
+from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.wire import StreamReply, WireReply, WireRequest, json_reply
 from adapters.dataoorts.single import info_block
 from adapters.dataoorts.words import CAUSES, cause_word

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from adapters.contract.dialect import Endpoint, Problem, ProblemKind
+from adapters.contract.dialect import Endpoint
+from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.wire import WireReply, WireRequest, json_reply
 
 PROBLEMS: Mapping[ProblemKind, tuple[int, str]] = {

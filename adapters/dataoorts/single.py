@@ -5,14 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from adapters.contract.dialect import (
-    CheckHealth,
-    GuessPerson,
-    PersonGuess,
-    Problem,
-    ProblemKind,
-    Verify,
-)
+from adapters.contract.operations import CheckHealth, GuessPerson, PersonGuess, Verify
+from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.wire import WireReply, WireRequest, json_reply
 from adapters.dataoorts.words import CAUSES, FREE_PROVIDERS, cause_word, generic, score
 from engine.model import Person, Verdict, Verification

@@ -13,7 +13,8 @@ Quirks that its official clients rely on:
 
 from __future__ import annotations
 
-from adapters.contract.dialect import Dialect, Endpoint, KeyShape, Plan, Rate, RootPath
+from adapters.contract.dialect import Dialect, Endpoint, KeyShape, RootPath
+from adapters.contract.operations import Plan, Rate
 from adapters.emailable import batch, single
 from adapters.emailable.problems import write_problem
 from adapters.emailable.upstream import UPSTREAM

@@ -15,7 +15,6 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from adapters.contract.dialect import Problem, ProblemKind
 from adapters.contract.jobs import (
     MAX_BATCH,
     BatchRules,
@@ -30,6 +29,7 @@ from adapters.contract.jobs import (
     Unit,
     entries_of,
 )
+from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.wire import StreamReply, WireReply, WireRequest, json_reply
 from adapters.emailable.single import ATTRIBUTES, params_of, truth
 from adapters.emailable.words import REASONS, STATES, reason

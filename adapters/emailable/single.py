@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from adapters.contract.dialect import Account, Problem, ProblemKind, ShowAccount, Verify
+from adapters.contract.operations import Account, ShowAccount, Verify
+from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.wire import WireReply, WireRequest, json_reply
 from adapters.emailable.words import STATES, reason, score
 from engine.model import Checks, Verdict, Verification

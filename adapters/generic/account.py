@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from adapters.contract.dialect import UNLIMITED_CREDITS, Account, Plan, Rate, ShowAccount, ShowPlans
+from adapters.contract.operations import (
+    UNLIMITED_CREDITS,
+    Account,
+    Plan,
+    Rate,
+    ShowAccount,
+    ShowPlans,
+)
 from adapters.contract.wire import WireReply, WireRequest, json_reply
 
 BUCKET = "verify"

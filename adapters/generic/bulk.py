@@ -14,7 +14,6 @@ from uuid import UUID
 
 import orjson
 
-from adapters.contract.dialect import Problem, ProblemKind
 from adapters.contract.jobs import (
     MAX_BATCH,
     BatchRules,
@@ -27,6 +26,7 @@ from adapters.contract.jobs import (
     ShowJob,
     SubmitJob,
 )
+from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.wire import StreamReply, WireReply, WireRequest, json_reply
 from adapters.generic.single import verification_of
 from adapters.generic.words import STATUSES, TIERS

@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import UTC
 from typing import Any
 
-from adapters.contract.dialect import Problem, ProblemKind, Verify
+from adapters.contract.operations import Verify
+from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.wire import WireReply, WireRequest, json_reply
 from adapters.generic.words import LABELS, TIERS, provider, result, score
 from engine.model import Reason, Verification

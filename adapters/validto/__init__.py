@@ -14,7 +14,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from adapters.contract.dialect import Dialect, Endpoint, KeyShape, Plan, Rate, RootPath
+from adapters.contract.dialect import Dialect, Endpoint, KeyShape, RootPath
+from adapters.contract.operations import Plan, Rate
 from adapters.validto import bulk, single
 from adapters.validto.problems import write_problem
 from adapters.validto.upstream import UPSTREAM

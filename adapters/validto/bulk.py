@@ -18,7 +18,6 @@ from typing import Any
 
 import orjson
 
-from adapters.contract.dialect import Problem, ProblemKind
 from adapters.contract.jobs import (
     MAX_ENTRY_CHARACTERS,
     BatchRules,
@@ -35,6 +34,7 @@ from adapters.contract.jobs import (
     SubmitJob,
     Unit,
 )
+from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.wire import JSON, Part, StreamReply, WireReply, WireRequest, json_reply
 from adapters.validto.words import result
 from engine.model import Address, Evidence, Reason, Verification

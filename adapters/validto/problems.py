@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from adapters.contract.dialect import Endpoint, Problem, ProblemKind
+from adapters.contract.dialect import Endpoint
 from adapters.contract.jobs import JobState
+from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.wire import WireReply, WireRequest, json_reply
 
 INVALID_FILE = "Invalid file data"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from adapters.contract.dialect import Account, Problem, ProblemKind, ShowAccount, Verify
+from adapters.contract.operations import Account, ShowAccount, Verify
+from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.wire import WireReply, WireRequest, json_reply
 from adapters.validto.words import ACCEPT_ALL, MESSAGES, result
 from engine.model import Verification

@@ -21,7 +21,8 @@ from __future__ import annotations
 
 from functools import partial
 
-from adapters.contract.dialect import Dialect, Endpoint, KeyShape, Plan, Rate, RootPath
+from adapters.contract.dialect import Dialect, Endpoint, KeyShape, RootPath
+from adapters.contract.operations import Plan, Rate
 from adapters.contract.wire import WireRequest
 from adapters.whoisxml import balance, bulk, single
 from adapters.whoisxml.params import credential

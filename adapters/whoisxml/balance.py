@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from adapters.contract.dialect import Account, ShowAccount
+from adapters.contract.operations import Account, ShowAccount
 from adapters.contract.wire import WireReply, WireRequest, json_reply
 from adapters.whoisxml.params import asks_for_xml, params_of
 from adapters.whoisxml.xml import xml_reply

@@ -13,7 +13,6 @@ from typing import Any
 
 import orjson
 
-from adapters.contract.dialect import Problem, ProblemKind
 from adapters.contract.jobs import (
     MAX_BATCH,
     MAX_ENTRY_CHARACTERS,
@@ -31,6 +30,7 @@ from adapters.contract.jobs import (
     SubmitJob,
     Unit,
 )
+from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.wire import StreamReply, WireReply, WireRequest, json_reply
 from adapters.whoisxml.words import CHECKS, NULL_MX, WORDS, well_formed
 from adapters.whoisxml.xml import XML, element

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from adapters.contract.dialect import Endpoint, Problem, ProblemKind
+from adapters.contract.dialect import Endpoint
+from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.wire import Unreadable, WireReply, WireRequest, json_reply
 from adapters.whoisxml.params import asks_for_xml, params_of
 from adapters.whoisxml.xml import xml_reply

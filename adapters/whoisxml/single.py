@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from adapters.contract.dialect import Problem, ProblemKind, Verify
+from adapters.contract.operations import Verify
+from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.wire import WireReply, WireRequest, json_reply
 from adapters.whoisxml.params import asks_for_xml, params_of, switch
 from adapters.whoisxml.words import (

@@ -20,7 +20,8 @@ from typing import Any
 from sqlalchemy import Row, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.contract.dialect import UNLIMITED, Dialect, KeyShape
+from adapters.contract.dialect import Dialect, KeyShape
+from adapters.contract.operations import UNLIMITED
 from gateway.accounts.caller import Caller, Charge, CreditsSpent, Status, Usage
 from gateway.accounts.callers import Callers
 from gateway.accounts.keys import digest, hint, mint

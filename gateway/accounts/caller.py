@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-from adapters.contract.dialect import Plan
+from adapters.contract.operations import Plan
 
 
 class Status(StrEnum):
@@ -79,10 +79,6 @@ class Charge:
     month: str
     units: int
     """0 for a test key."""
-
-
-class Unavailable(Exception):
-    """What is kept of accounts and batches cannot be read or written now."""
 
 
 class CreditsSpent(Exception):

@@ -11,9 +11,9 @@ from sqlalchemy import bindparam, select
 from gateway.accounts.caller import Caller, Status
 from gateway.accounts.keys import LONGEST, digest
 from gateway.accounts.plans import Plans
-from gateway.grouping import Grouped
 from gateway.store import Store
 from gateway.store.tables import accounts, keys
+from gateway.tasks import Grouped
 
 KNOWN_FOR_S = 0.9
 """How long a key is taken at its word before it is looked up again: a revoked key is refused,

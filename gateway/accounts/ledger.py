@@ -18,9 +18,9 @@ from sqlalchemy import bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.accounts.caller import CreditsSpent
-from gateway.grouping import Grouped
 from gateway.store import Store
 from gateway.store.tables import accounts, usage
+from gateway.tasks import Grouped
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable
 from math import ceil
 from typing import Protocol
 
-from adapters.contract.dialect import Rate
+from adapters.contract.operations import Rate
 
 SWEEP_EVERY = 10_000
 """Calls between two looks for windows that are over."""

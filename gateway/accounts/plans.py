@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from adapters.contract.dialect import UNLIMITED, Plan
+from adapters.contract.operations import UNLIMITED, Plan
 
 log = logging.getLogger(__name__)
 

@@ -14,6 +14,7 @@ from gateway.batches.holder import holder, is_dead
 from gateway.batches.intake import CHUNK
 from gateway.batches.jobs import Batches
 from gateway.batches.outbox import SqlOutbox
+from gateway.batches.ports import Choose
 from gateway.batches.queue import SqlQueue
 from gateway.batches.records import Purse, Records
 from gateway.batches.runner import Runner
@@ -21,7 +22,6 @@ from gateway.batches.sweeper import Sweeper
 from gateway.batches.webhooks import Courier, HttpPost, Post
 from gateway.store import Store
 from gateway.verdicts.cache import Verdicts
-from gateway.verdicts.verifier import Choose
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from gateway.batches.model import Answered, Claim, PutOff
+from gateway.verdicts.verifier import BulkVerifier
 
 
 class Queue(Protocol):
@@ -80,3 +81,24 @@ class Outbox(Protocol):
         ...
 
     async def next_due(self) -> float | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Who answers a piece of work."""
+
+    verifier: BulkVerifier
+    shares: str = ""
+    """Whose kept answers may serve it (`gateway.verdicts.cache`)."""
+    waits: bool = False
+    """Whether others do the work, so that much may be under way."""
+
+
+Choose = Callable[[Claim, bool], Chosen]
+"""Takes a piece of work, and whether what is greylisted in it will be asked about again."""
+
+
+def always(verifier: BulkVerifier, *, waits: bool = False) -> Choose:
+    """One verifier for everything."""
+    chosen = Chosen(verifier, waits=waits)
+    return lambda *_: chosen

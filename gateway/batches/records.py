@@ -17,7 +17,7 @@ from sqlalchemy import Row as SqlRow
 from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.contract.dialect import Dialect, Problem, ProblemKind
+from adapters.contract.dialect import Dialect
 from adapters.contract.jobs import (
     BatchRules,
     Job,
@@ -30,6 +30,7 @@ from adapters.contract.jobs import (
     Row,
     SubmitJob,
 )
+from adapters.contract.problems import Problem, ProblemKind
 from gateway.accounts.caller import Caller, Charge, CreditsSpent
 from gateway.accounts.ledger import Entry, settle
 from gateway.batches.intake import CHUNK, Intake

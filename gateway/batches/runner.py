@@ -19,12 +19,12 @@ from datetime import UTC, datetime
 from engine.address import syntax
 from engine.model import Address, Checks, Evidence, Reason, Verdict, Verification
 from gateway.batches.model import Answered, Claim, Item, PutOff
-from gateway.batches.ports import Queue
+from gateway.batches.ports import Choose, Chosen, Queue
+from gateway.errors import NOBODY
 from gateway.store import StoreError
-from gateway.upstreams.routing.outcome import NOBODY
 from gateway.verdicts.cache import Verdicts
 from gateway.verdicts.owners import named
-from gateway.verdicts.verifier import Choose, Chosen, NotNow
+from gateway.verdicts.verifier import NotNow
 
 log = logging.getLogger(__name__)
 

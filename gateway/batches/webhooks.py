@@ -19,12 +19,12 @@ import httpx
 
 from adapters.contract.dialect import Dialect
 from adapters.contract.jobs import Job, JobRows, ReadRows
+from adapters.contract.streaming import chunks
 from adapters.contract.wire import StreamReply
 from engine.dns.targets import is_global
 from gateway.batches.ports import Delivery, Outbox
 from gateway.batches.records import rules_of
 from gateway.store import StoreError
-from gateway.web.streaming import chunks
 
 log = logging.getLogger(__name__)
 

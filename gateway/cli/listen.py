@@ -15,10 +15,9 @@ import typer
 from gateway.cli.terminal import USAGE, Refusal
 
 if TYPE_CHECKING:
-    from starlette.types import ASGIApp
-
     from gateway.settings import Settings
     from gateway.settings.model import Server
+    from gateway.web.dispatch import Application
 
 Host = Annotated[
     str | None,
@@ -95,7 +94,7 @@ class Stoppable(Protocol):
 
 
 async def serve_until_stopped(
-    services: Stoppable, app: ASGIApp, server: Server, sock: socket.socket
+    services: Stoppable, app: Application, server: Server, sock: socket.socket
 ) -> None:
     """Answer requests until SIGINT or SIGTERM."""
     from adapters.registry import DIALECTS

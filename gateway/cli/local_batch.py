@@ -10,12 +10,15 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.contract.dialect import UNLIMITED, Dialect, KeyShape, Problem, ProblemKind
+from adapters.contract.dialect import Dialect, KeyShape
 from adapters.contract.jobs import BatchRules, Entry, Job, ListJobs, ReadRows, Row, SubmitJob
+from adapters.contract.operations import UNLIMITED
+from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.wire import WireReply
 from engine.model import Checks, Verdict
 from gateway.accounts.caller import Caller, Charge, Status
 from gateway.batches.holder import holder, is_dead
+from gateway.batches.ports import always
 from gateway.batches.queue import SqlQueue
 from gateway.batches.records import Records
 from gateway.batches.runner import Runner
@@ -23,7 +26,7 @@ from gateway.reputation import count_once
 from gateway.settings import Settings
 from gateway.store import Store, open_store
 from gateway.verdicts.cache import Verdicts
-from gateway.verdicts.verifier import BulkVerifier, always
+from gateway.verdicts.verifier import BulkVerifier
 
 LOCAL = Dialect(
     name="local",

@@ -11,8 +11,8 @@ import orjson
 
 from adapters.contract.jobs import Row
 from engine.model import Verification
+from gateway.verdicts.as_json import as_json
 from gateway.verdicts.owners import named
-from gateway.web.native import as_json
 
 COLUMNS: Mapping[str, Callable[[Verification], object]] = {
     "verdict": lambda v: v.verdict,

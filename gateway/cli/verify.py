@@ -111,7 +111,7 @@ async def _count(settings: Settings, standing: Standing) -> None:
 
 
 def _json_writer() -> Write:
-    from gateway.web.native import dump
+    from gateway.verdicts.as_json import dump
 
     out = sys.stdout.buffer
 

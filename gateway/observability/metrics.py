@@ -20,11 +20,9 @@ from prometheus_client.registry import Collector
 from engine.model import Attempt
 from gateway.observability.request_metrics import Tally
 from gateway.tasks import in_background
-from gateway.upstreams.source.circuit import State
 
 if TYPE_CHECKING:
     from engine.smtp.reputation import Standing
-    from gateway.upstreams.opening import Opened
 
 log = logging.getLogger("veriplex.request")
 
@@ -110,9 +108,9 @@ class Observer:
         """Count one look into the cache."""
         self._cache[outcome].inc()
 
-    def watch(self, aggregator: Opened) -> None:
-        """Show the state of the upstreams' circuits and keys with the counters."""
-        self.registry.register(_Upstreams(aggregator))
+    def watch(self, collector: Collector) -> None:
+        """Show what somebody else counts with the counters."""
+        self.registry.register(collector)
 
     def watch_standing(self, standing: Standing) -> None:
         """Show how mail hosts' operators treat us with the counters."""
@@ -150,38 +148,6 @@ class Observer:
             seen = self._waiting.popleft()
             fields = {k: v for k, v in seen._asdict().items() if v != "" and k != "seconds"}
             log.info("request", extra={"fields": {**fields, "ms": round(seen.seconds * 1000, 2)}})
-
-
-class _Upstreams(Collector):
-    """What the upstreams are like at the moment of a look."""
-
-    def __init__(self, aggregator: Opened) -> None:
-        self._aggregator = aggregator
-
-    def collect(self) -> Iterator[Metric]:
-        circuits = GaugeMetricFamily(
-            "veriplex_circuit", "1 for the state that a circuit is in.", labels=("source", "state")
-        )
-        credits = GaugeMetricFamily(
-            "veriplex_upstream_credits", "As last read from the balance.", labels=("source", "key")
-        )
-        dead = GaugeMetricFamily(
-            "veriplex_upstream_dead_keys", "Keys that were refused.", labels=("source",)
-        )
-        banned = GaugeMetricFamily(
-            "veriplex_upstream_banned",
-            "1 if it refuses our account or our address.",
-            labels=("source",),
-        )
-        for source in self._aggregator.upstreams:
-            banned.add_metric((source.name,), float(source.circuit.is_banned))
-            for state in State:
-                circuits.add_metric((source.name, state), float(source.circuit.state is state))
-            for key in source.keys.keys:
-                if key.credits is not None:
-                    credits.add_metric((source.name, str(key.place)), key.credits)
-            dead.add_metric((source.name,), sum(key.dead for key in source.keys.keys))
-        yield from (circuits, credits, dead, banned)
 
 
 class _Standing(Collector):

@@ -10,8 +10,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from adapters.contract.dialect import Dialect, Problem, ProblemKind, Verify
+from adapters.contract.dialect import Dialect
 from adapters.contract.jobs import JobOperation, JobRows, ReadRows
+from adapters.contract.operations import Verify
+from adapters.contract.problems import Problem, ProblemKind
 from engine.model import Verification
 from gateway.accounts.caller import Caller
 from gateway.sandbox.clock import Clocks

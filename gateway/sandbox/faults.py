@@ -17,7 +17,8 @@ from typing import Annotated, Any, ClassVar
 
 from annotated_types import Ge, Interval
 
-from adapters.contract.dialect import Problem, ProblemKind, Rate
+from adapters.contract.operations import Rate
+from adapters.contract.problems import Problem, ProblemKind
 from gateway.accounts.limits import MovingWindow, TooFast
 from gateway.sandbox.clock import Clocks
 from gateway.sandbox.simulate import PROBLEM_WORDS

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 
-from adapters.contract.dialect import Dialect, Problem, ProblemKind
+from adapters.contract.dialect import Dialect
 from adapters.contract.jobs import (
     BatchRules,
     DeleteJob,
@@ -32,6 +32,8 @@ from adapters.contract.jobs import (
     StartJob,
     SubmitJob,
 )
+from adapters.contract.problems import Problem, ProblemKind
+from adapters.contract.streaming import chunks
 from adapters.contract.wire import WireReply
 from engine.address import syntax
 from engine.model import Checks, Verification
@@ -46,7 +48,6 @@ from gateway.sandbox.simulate import (
     known_word,
     word_of_email,
 )
-from gateway.web.streaming import chunks
 
 MOST_JOBS = 1_000
 MOST_ENTRIES = 100_000

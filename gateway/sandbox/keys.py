@@ -12,7 +12,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Protocol
 
-from adapters.contract.dialect import UNLIMITED, Dialect
+from adapters.contract.dialect import Dialect
+from adapters.contract.operations import UNLIMITED
 from gateway.accounts.caller import Caller, Charge, Status, Usage
 from gateway.accounts.keys import mint
 from gateway.sandbox.clock import Clocks

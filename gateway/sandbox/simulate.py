@@ -15,8 +15,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from adapters.contract.dialect import Dialect, Endpoint, Problem, ProblemKind
+from adapters.contract.dialect import Dialect, Endpoint
 from adapters.contract.jobs import JobState
+from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.wire import WireRequest
 
 MARK = "+simulate-"

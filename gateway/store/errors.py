@@ -10,7 +10,7 @@ StoreError
 
 from __future__ import annotations
 
-from gateway.accounts.caller import Unavailable
+from gateway.errors import Unavailable
 
 
 class StoreError(Unavailable):

@@ -25,8 +25,7 @@ from gateway.upstreams.source.recorder import Recording
 from gateway.upstreams.source.source import LocalSource, Source, UpstreamRules, UpstreamSource
 from gateway.upstreams.source.throttle import Throttle
 from gateway.upstreams.transport.sender import Place, Sender, tls_context
-from gateway.verdicts.cache import Verifier
-from gateway.verdicts.verifier import BulkVerifier
+from gateway.verdicts.verifier import BulkVerifier, Verifier
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,21 +14,14 @@ from dataclasses import replace
 from itertools import product
 from typing import Protocol
 
-from adapters.contract.dialect import Problem, ProblemKind
+from adapters.contract.problems import Problem, ProblemKind
 from engine.model import Address, Checks, Verdict, Verification
 from gateway.verdicts.memory import AtHand
 from gateway.verdicts.owners import named
+from gateway.verdicts.verifier import Verifier
 
 MAX_IN_FLIGHT = 2_000
 """Questions in flight; one more is turned away as `UNAVAILABLE`."""
-
-
-class Verifier(Protocol):
-    """Finds out about an address: the probe engine, the policy, or what stands in for them."""
-
-    async def verify(
-        self, text: str, checks: Checks = ..., deadline_s: float | None = None
-    ) -> Verification: ...
 
 
 class Kept(Protocol):

@@ -1,21 +1,26 @@
-"""Where the answers of a batch come from."""
+"""What finds out about addresses, one or many: the probe engine, the policy, a stand-in."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from engine.model import Checks, Verification
-from gateway.batches.model import Claim
-from gateway.verdicts.cache import Verifier
 
 AT_ONCE = 100
 """Verifications of one piece of work under way at a time, where they are asked one by one."""
 
 OnResult = Callable[[int, Verification], None]
 """Takes the place in the sequence, and the answer."""
+
+
+class Verifier(Protocol):
+    """Finds out about an address: the probe engine, the policy, or what stands in for them."""
+
+    async def verify(
+        self, text: str, checks: Checks = ..., deadline_s: float | None = None
+    ) -> Verification: ...
 
 
 class NotNow(Exception):
@@ -38,27 +43,6 @@ class BulkVerifier(Protocol):
         NotNow.
         """
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Chosen:
-    """Who answers a piece of work."""
-
-    verifier: BulkVerifier
-    shares: str = ""
-    """Whose kept answers may serve it (`gateway.verdicts.cache`)."""
-    waits: bool = False
-    """Whether others do the work, so that much may be under way."""
-
-
-Choose = Callable[[Claim, bool], Chosen]
-"""Takes a piece of work, and whether what is greylisted in it will be asked about again."""
-
-
-def always(verifier: BulkVerifier, *, waits: bool = False) -> Choose:
-    """One verifier for everything."""
-    chosen = Chosen(verifier, waits=waits)
-    return lambda *_: chosen
 
 
 class OneByOne:

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from cachetools import LRUCache
 
-from adapters.contract.dialect import Dialect, ProblemKind
+from adapters.contract.dialect import Dialect
+from adapters.contract.problems import ProblemKind
 
 MAX_CLIENTS = 100_000
 """Addresses remembered by each of the two tables; the least recently seen go first."""

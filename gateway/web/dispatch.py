@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeAlias
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.web.routing import Routes
 from gateway.web.vendors import VendorApp
+
+Application: TypeAlias = ASGIApp
+"""What the other rooms call an ASGI application."""
 
 
 def front(routes: Routes, vendors: VendorApp, own_app: Callable[[], ASGIApp]) -> ASGIApp:

@@ -10,12 +10,15 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from adapters.contract.dialect import Dialect, Problem, ProblemKind, Verify
-from engine.model import Checks, Verification
+from adapters.contract.dialect import Dialect
+from adapters.contract.operations import Verify
+from adapters.contract.problems import Problem, ProblemKind
+from engine.model import Checks
 from gateway.accounts.caller import Books, Caller
+from gateway.errors import NOBODY, NoAnswer
 from gateway.sandbox.simulate import KIND_WORDS, Simulated
 from gateway.service import Answer, Service
-from gateway.upstreams.routing.outcome import NOBODY, NoAnswer
+from gateway.verdicts.as_json import dump
 
 if TYPE_CHECKING:
     from engine.smtp.reputation import Account, Standing
@@ -32,36 +35,6 @@ STATUSES: dict[ProblemKind, tuple[int, str]] = {
     ProblemKind.UNAVAILABLE: (503, "Too much is going on; try again."),
 }
 """RFC 9457 status and detail of what can go wrong here."""
-
-
-def as_json(v: Verification) -> dict[str, Any]:
-    """The internal model as one JSON object: what this API and `verify --json` print."""
-    return {
-        "address": v.address.raw,
-        "verdict": v.verdict,
-        "reason": v.reason,
-        "score": v.score,
-        "source": v.source,
-        "cached": v.cached,
-        "verified_at": v.verified_at,
-        "duration_s": round(v.duration_s, 3),
-        "parts": {
-            "user": v.address.user,
-            "tag": v.address.tag,
-            "local": v.address.local,
-            "domain": v.address.domain,
-            "ascii_domain": v.address.ascii_domain,
-            "error": v.address.error,
-        },
-        "checks": v.checks,
-        "evidence": v.evidence,
-        "attempts": v.attempts,
-    }
-
-
-def dump(v: Verification) -> bytes:
-    """`as_json` as one line of UTF-8."""
-    return orjson.dumps(as_json(v))
 
 
 MAX_OPERATORS = 200

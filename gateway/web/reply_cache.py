@@ -11,7 +11,8 @@ from hashlib import blake2b
 from itertools import islice
 from typing import Any, NamedTuple
 
-from adapters.contract.dialect import Endpoint, Operation
+from adapters.contract.dialect import Endpoint
+from adapters.contract.operations import Operation
 from adapters.contract.wire import StreamReply, WireReply, WireRequest
 
 MOST = 10_240

@@ -13,7 +13,8 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import parse_qs
 
-from adapters.contract.dialect import Dialect, Endpoint, Problem, ProblemKind
+from adapters.contract.dialect import Dialect, Endpoint
+from adapters.contract.problems import Problem, ProblemKind
 
 LONGEST_KEPT = 200
 """Characters of a path whose place is remembered: clients use few, and those are short."""

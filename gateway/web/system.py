@@ -24,9 +24,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from gateway.observability.metrics import Observer
 from gateway.sandbox import Sandbox
 from gateway.service import Answer
+from gateway.web.exchange import REQUEST_ID
 from gateway.web.native import PROBLEM_JSON, NativeApi
 from gateway.web.sandbox_control import Control
-from gateway.web.vendors import REQUEST_ID
 
 log = logging.getLogger(__name__)
 

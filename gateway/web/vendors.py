@@ -9,45 +9,42 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 import time
 from collections.abc import Callable
-from functools import lru_cache
 from random import getrandbits
-from typing import Any, BinaryIO, TypeVar
+from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
-from adapters.contract.dialect import Dialect, Endpoint, Operation, Problem, ProblemKind, Verify
+from adapters.contract.dialect import Dialect, Endpoint
+from adapters.contract.operations import Verify
+from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.wire import StreamReply, Unreadable, WireReply, WireRequest
-from gateway.accounts.caller import Books, Caller, Unavailable
+from gateway.accounts.caller import Books, Caller
 from gateway.accounts.limits import TooFast
+from gateway.errors import NOBODY, NoAnswer, Unavailable
 from gateway.observability.metrics import Observer, Seen
 from gateway.sandbox import Sandbox
-from gateway.sandbox.faults import Effects
 from gateway.sandbox.keys import with_word
-from gateway.sandbox.requests import Exchange
 from gateway.sandbox.simulate import PROBLEM_WORDS, Simulated, problem_of
 from gateway.service import Answer, Service
-from gateway.upstreams.routing.outcome import NOBODY, NoAnswer
-from gateway.web.bodies import Spool
 from gateway.web.client_blocks import Guard
+from gateway.web.exchange import (
+    REQUEST_ID,
+    Disconnected,
+    Exchange,
+    domain_of,
+    read_apart,
+    read_body,
+    send_reply,
+)
 from gateway.web.faulty_send import ConnectionLost, faulty
 from gateway.web.reply_cache import Memo
 from gateway.web.routing import Place, Routes
-from gateway.web.streaming import chunks
 
 log = logging.getLogger(__name__)
 
-T = TypeVar("T")
 
-BODY_TIMEOUT_S = 30.0
-"""For a client to send its whole body."""
-
-REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
-"""An `X-Request-Id` that is taken over as it is; any other is replaced."""
-
-CORS_HEADER = (b"access-control-allow-origin", b"*")
 PREFLIGHT_HEADERS = (
     ("Access-Control-Allow-Origin", "*"),
     ("Access-Control-Allow-Methods", "GET, POST, OPTIONS"),
@@ -55,7 +52,6 @@ PREFLIGHT_HEADERS = (
     ("Access-Control-Max-Age", "86400"),
 )
 
-NO_ANSWER = Answer(None)
 FROM_SANDBOX = Answer(None, source="sandbox")
 REPEATED = object()
 """Stands for samples in the memo: the same question has the same one again."""
@@ -64,10 +60,6 @@ STATUS_OF_ACCOUNT = {
     "suspended": ProblemKind.SUSPENDED,
     "unconfirmed": ProblemKind.UNCONFIRMED,
 }
-
-
-class Disconnected(Exception):
-    """The client left before its request was whole."""
 
 
 class VendorApp:
@@ -99,7 +91,7 @@ class VendorApp:
         request_id = headers.get("x-request-id", "")
         if not REQUEST_ID.fullmatch(request_id):
             request_id = f"{getrandbits(128):032x}"
-        x = _Exchange(place, scope, headers, request_id)
+        x = Exchange(place, scope, headers, request_id)
         try:
             reply = await self._exchange(x, receive)
             if self._sandbox.logs(x.caller):
@@ -107,7 +99,7 @@ class VendorApp:
                 self._sandbox.log.add(x.logged(now, reply))
             if x.effects is not None:
                 send = faulty(send, receive, scope, x.effects)
-            await _send(send, reply, x)
+            await send_reply(send, reply, x)
         except (Disconnected, ConnectionLost):
             return
         finally:
@@ -123,12 +115,12 @@ class VendorApp:
                 x.answer.source,
                 self._timer() - began,
                 x.caller.key_label if x.caller else "",
-                _domain(x.op),
+                domain_of(x.op),
                 x.problem.kind if x.problem else "",
             )
         )
 
-    async def _exchange(self, x: _Exchange, receive: Receive) -> WireReply | StreamReply:
+    async def _exchange(self, x: Exchange, receive: Receive) -> WireReply | StreamReply:
         """One request from address to reply, with every way it can go wrong."""
         dialect = x.place.dialect
         x.endpoint, path_params, problem = self._routes.endpoint(x.place, x.method)
@@ -138,7 +130,7 @@ class VendorApp:
                     return WireReply(204, headers=PREFLIGHT_HEADERS)
                 raise problem
             assert x.endpoint is not None
-            body, body_file = await _read_body(x, receive, x.endpoint)
+            body, body_file = await read_body(x, receive, x.endpoint)
             x.request = x.wire_request(body, path_params, body_file)
             return await self._run(x, x.endpoint, x.request)
         except Problem as exc:
@@ -167,13 +159,13 @@ class VendorApp:
         return dialect.write_problem(request, x.problem, x.endpoint)
 
     async def _run(
-        self, x: _Exchange, endpoint: Endpoint[Any], request: WireRequest
+        self, x: Exchange, endpoint: Endpoint[Any], request: WireRequest
     ) -> WireReply | StreamReply:
         dialect = x.place.dialect
         if endpoint.needs_key:
             if self._guard.blocks(dialect, x.client_ip):
                 raise Problem(ProblemKind.CLIENT_BLOCKED)
-            x.credential = await _apart(request, dialect.credential)
+            x.credential = await read_apart(request, dialect.credential)
             x.caller = await self._authenticate(dialect, x.credential)
             if x.caller.test:
                 x.answer = FROM_SANDBOX
@@ -188,7 +180,7 @@ class VendorApp:
         if kept is not None and kept.outcome is REPEATED and self._sandbox.repeats(x.caller):
             x.op = kept.op
             return kept.reply
-        x.op = op = await _apart(request, endpoint.read) if kept is None else kept.op
+        x.op = op = await read_apart(request, endpoint.read) if kept is None else kept.op
         x.answer = await self._service.run(dialect, x.caller, op)
         outcome = x.answer.outcome
         if kept is not None and kept.outcome is outcome:
@@ -223,7 +215,7 @@ class VendorApp:
                 reset_at=exc.reset_at,
             ) from exc
 
-    async def _strike(self, x: _Exchange, endpoint: Endpoint[Any]) -> None:
+    async def _strike(self, x: Exchange, endpoint: Endpoint[Any]) -> None:
         """Let the faults that are set do their work. Raises `Problem` and `Simulated`."""
         dialect = x.place.dialect.name
         effects = await self._sandbox.faults.strike(x.scope, dialect, endpoint.name)
@@ -237,181 +229,3 @@ class VendorApp:
             raise effects.problem
         if effects.word:
             raise Simulated(effects.word)
-
-
-class _Exchange:
-    """One request on its way: what is known of it so far."""
-
-    __slots__ = (
-        "answer",
-        "caller",
-        "client_ip",
-        "credential",
-        "effects",
-        "endpoint",
-        "headers",
-        "method",
-        "op",
-        "place",
-        "problem",
-        "query_string",
-        "request",
-        "request_id",
-        "simulated",
-        "spool",
-    )
-
-    def __init__(
-        self, place: Place, scope: Scope, headers: dict[str, str], request_id: str
-    ) -> None:
-        self.place = place
-        self.method = scope["method"]
-        self.query_string = scope["query_string"].decode("latin-1")
-        self.headers = headers
-        self.request_id = request_id
-        client = scope.get("client")
-        self.client_ip: str = client[0] if client else ""
-        self.endpoint: Endpoint[Any] | None = None
-        self.caller: Caller | None = None
-        self.op: Operation | None = None
-        self.problem: Problem | None = None
-        self.credential: str | None = None
-        self.effects: Effects | None = None
-        self.simulated = ""
-        self.answer = NO_ANSWER
-        self.request: WireRequest | None = None
-        self.spool: Spool | None = None
-
-    @property
-    def scope(self) -> int | None:
-        """Whose request it is, once that is known."""
-        return None if self.caller is None else self.caller.scope
-
-    def logged(self, now: float, reply: WireReply | StreamReply) -> Exchange:
-        """As the request log keeps it."""
-        problem = self.problem
-        return Exchange(
-            id=0,
-            at=now,
-            scope=self.scope,
-            dialect=self.place.dialect.name,
-            operation=self.endpoint.name if self.endpoint else "",
-            method=self.method,
-            path=self.place.path,
-            query=self.query_string,
-            headers=self.headers,
-            body=self.request.head if self.request else b"",
-            credential=self.credential or self._any_credential(),
-            status=reply.status,
-            reply=reply.body if isinstance(reply, WireReply) else reply.head,
-            problem=problem.kind if problem else "",
-            reason=why(problem) if problem else "",
-            simulated=self.simulated,
-            request_id=self.request_id,
-        )
-
-    def _any_credential(self) -> str:
-        """The key of a request that was refused before anybody looked for one."""
-        try:
-            request = self.request or self.wire_request(b"", {})
-            return self.place.dialect.credential(request) or ""
-        except Unreadable:
-            return ""
-
-    def wire_request(
-        self, body: bytes, path_params: Any, body_file: BinaryIO | None = None
-    ) -> WireRequest:
-        return WireRequest(
-            method=self.method,
-            path=self.place.path,
-            query_string=self.query_string,
-            headers=self.headers,
-            body=body,
-            body_file=body_file,
-            client_ip=self.client_ip,
-            path_params=path_params,
-        )
-
-
-async def _read_body(
-    x: _Exchange, receive: Receive, endpoint: Endpoint[Any]
-) -> tuple[bytes, BinaryIO | None]:
-    """The whole body, or the file it is in; bounded in size and in time (`BODY_TIMEOUT_S`).
-
-    Raises `Problem` (`TOO_LARGE`, `UNREADABLE`), `Disconnected` and Unavailable.
-    """
-    limit = endpoint.body_limit
-    declared = x.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > limit:
-        raise Problem(ProblemKind.TOO_LARGE, limit=limit)
-    if declared in ("", "0") and "transfer-encoding" not in x.headers:
-        return b"", None
-    x.spool = spool = Spool(in_file=endpoint.spooled)
-    try:
-        async with asyncio.timeout(BODY_TIMEOUT_S):
-            while True:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise Disconnected
-                piece = message.get("body", b"")
-                if spool.size + len(piece) > limit:
-                    raise Problem(ProblemKind.TOO_LARGE, limit=limit)
-                await spool.add(piece)
-                if not message.get("more_body", False):
-                    return await spool.end()
-    except TimeoutError:
-        raise Problem(ProblemKind.UNREADABLE, "The body did not arrive in time.") from None
-    except OSError as exc:
-        raise Unavailable(f"a body cannot be kept: {exc}") from exc
-
-
-async def _apart(request: WireRequest, read: Callable[[WireRequest], T]) -> T:
-    """Read a request, a large one where it keeps nobody up."""
-    return read(request) if request.body_file is None else await asyncio.to_thread(read, request)
-
-
-async def _send(send: Send, reply: WireReply | StreamReply, x: _Exchange) -> None:
-    headers = [
-        (b"x-request-id", x.request_id.encode("latin-1")),
-        *_provenance(x.answer.source, x.answer.attempts, x.answer.cache),
-    ]
-    for name, value in reply.headers:
-        headers.append((name.lower().encode(), value.encode("latin-1")))
-    whole = reply.body if isinstance(reply, WireReply) else None
-    if whole is not None:
-        headers.append((b"content-length", b"%d" % len(whole)))
-    if whole != b"":
-        headers.append((b"content-type", reply.media_type.encode()))
-    if x.endpoint is not None and x.endpoint.cors and x.method != "OPTIONS":
-        headers.append(CORS_HEADER)
-    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
-    if whole is None:
-        assert isinstance(reply, StreamReply)
-        async for chunk in chunks(reply, x.answer.outcome.rows):
-            await send({"type": "http.response.body", "body": chunk, "more_body": True})
-        whole = b""
-    await send({"type": "http.response.body", "body": whole})
-
-
-@lru_cache(1024)
-def _provenance(source: str, attempts: int, cache: str) -> tuple[tuple[bytes, bytes], ...]:
-    """The headers that tell where an answer came from: few there are, and often the same."""
-    return (
-        (b"x-veriplex-source", source.encode("latin-1")),
-        (b"x-veriplex-attempts", b"%d" % attempts),
-        (b"cache-status", f"veriplex; {cache}".encode("latin-1")),
-    )
-
-
-def why(problem: Problem) -> str:
-    """What was wrong, in plain words."""
-    about = f"{problem.field}: " if problem.field else ""
-    return about + (problem.detail or problem.kind.replace("_", " "))
-
-
-def _domain(op: Operation | None) -> str:
-    """The domain asked about, for the log: never the mailbox."""
-    if not isinstance(op, Verify):
-        return ""
-    _, at, domain = op.email.rpartition("@")
-    return domain[:255] if at else ""

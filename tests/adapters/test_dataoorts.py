@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.contract.dialect import GuessPerson, PersonGuess, Problem, ProblemKind
+from adapters.contract.operations import GuessPerson, PersonGuess
+from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.wire import Unreadable, WireReply, WireRequest
 from adapters.dataoorts import DIALECT, single
 from adapters.dataoorts.problems import write_problem

@@ -10,18 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.contract.dialect import (
+from adapters.contract.operations import (
     UNLIMITED,
     UNLIMITED_CREDITS,
     Account,
     Plan,
-    Problem,
-    ProblemKind,
     Rate,
     ShowAccount,
     ShowPlans,
     Verify,
 )
+from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.wire import Unreadable, WireReply, WireRequest
 from adapters.generic import DIALECT, account, single
 from adapters.generic.problems import write_problem

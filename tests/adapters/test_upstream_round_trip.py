@@ -7,7 +7,8 @@ from urllib.parse import urlencode
 
 import pytest
 
-from adapters.contract.dialect import Dialect, Verify
+from adapters.contract.dialect import Dialect
+from adapters.contract.operations import Verify
 from adapters.contract.upstream import Question, Told, UpstreamReply, UpstreamRequest
 from adapters.contract.wire import WireReply, WireRequest
 from adapters.registry import DIALECTS

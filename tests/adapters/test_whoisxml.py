@@ -13,7 +13,8 @@ from emailverifier.models import Response
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.contract.dialect import UNLIMITED, Account, Problem, ProblemKind
+from adapters.contract.operations import UNLIMITED, Account
+from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.wire import Unreadable, WireReply, WireRequest
 from adapters.whoisxml import DIALECT
 from adapters.whoisxml.balance import ShowBalance, read_balance, write_balance

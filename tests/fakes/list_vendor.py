@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from adapters.contract.dialect import Problem, ProblemKind, Verify
 from adapters.contract.jobs import (
     Job,
     JobOperation,
@@ -17,12 +16,14 @@ from adapters.contract.jobs import (
     StartJob,
     SubmitJob,
 )
+from adapters.contract.operations import Verify
+from adapters.contract.problems import Problem, ProblemKind
+from adapters.contract.streaming import chunks
 from adapters.contract.wire import StreamReply, WireReply, WireRequest
 from engine.address import syntax
 from engine.model import Verification
 from gateway.batches.records import rules_of
 from gateway.web.routing import Place, Routes
-from gateway.web.streaming import chunks
 from tests.fakes.vendor import _PROBLEMS, Mood, Vendor
 
 

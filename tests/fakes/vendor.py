@@ -13,15 +13,9 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from urllib.parse import urlsplit
 
-from adapters.contract.dialect import (
-    UNLIMITED,
-    Account,
-    CheckHealth,
-    Dialect,
-    Problem,
-    ProblemKind,
-    Verify,
-)
+from adapters.contract.dialect import Dialect
+from adapters.contract.operations import UNLIMITED, Account, CheckHealth, Verify
+from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.wire import WireReply, WireRequest
 from engine.address import syntax
 from engine.model import Dns, Evidence, MxHost, Reason, Verdict, Verification

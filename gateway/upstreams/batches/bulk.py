@@ -20,16 +20,17 @@ from engine.model import Address, Attempt, Checks, Evidence, Reason, Verificatio
 from gateway.accounts.caller import Caller
 from gateway.batches.intake import CHUNK
 from gateway.batches.model import Claim
+from gateway.batches.ports import Chosen
+from gateway.errors import NoAnswer
 from gateway.settings import LOCAL_SOURCE, Completion, Strategy
 from gateway.upstreams.batches.records import Piece
 from gateway.upstreams.batches.vendor_jobs import VendorLists, Work
 from gateway.upstreams.routing.budgets import MICRO, Scope
 from gateway.upstreams.routing.completion import DNS_ONLY, completed, listed
-from gateway.upstreams.routing.outcome import NoAnswer
 from gateway.upstreams.routing.policy import Policy, Route
 from gateway.upstreams.routing.strategies import ORDERS, best, good_enough
 from gateway.upstreams.source.source import LocalSource, Source, UpstreamSource
-from gateway.verdicts.verifier import BulkVerifier, Chosen, NotNow, OneByOne, OnResult
+from gateway.verdicts.verifier import BulkVerifier, NotNow, OneByOne, OnResult
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from engine.address.known import known
 from engine.model import Address, Checks, Dns, Evidence, Reason, Verdict, Verification
-from gateway.verdicts.cache import Verifier
+from gateway.verdicts.verifier import Verifier
 
 log = logging.getLogger(__name__)
 

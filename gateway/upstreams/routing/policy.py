@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from adapters.contract.dialect import ProblemKind
+from adapters.contract.problems import ProblemKind
 from adapters.contract.upstream import Fault, FaultKind, Question
 from engine.address.known import known
 from engine.address.syntax import parse
@@ -30,11 +30,11 @@ from engine.model import (
 )
 from engine.score import score
 from gateway.accounts.caller import Caller
+from gateway.errors import NoAnswer
 from gateway.settings import LOCAL_SOURCE, Completion, Strategy
 from gateway.store import StoreError
 from gateway.upstreams.routing.budgets import MICRO, UNCAPPED, Budgets, Cap, Scope
 from gateway.upstreams.routing.completion import Additions
-from gateway.upstreams.routing.outcome import NoAnswer
 from gateway.upstreams.routing.strategies import ORDERS, best, good_enough
 from gateway.upstreams.source.circuit import Admission
 from gateway.upstreams.source.source import (
@@ -43,7 +43,7 @@ from gateway.upstreams.source.source import (
     Finding,
     Source,
 )
-from gateway.verdicts.cache import Verifier
+from gateway.verdicts.verifier import Verifier
 
 log = logging.getLogger(__name__)
 

@@ -30,7 +30,7 @@ from gateway.upstreams.source.circuit import Admission, Circuit
 from gateway.upstreams.source.keys import EMPTY_PAUSE_S, Key, KeyRing
 from gateway.upstreams.source.latency import Latency
 from gateway.upstreams.source.throttle import Throttle
-from gateway.verdicts.cache import Verifier
+from gateway.verdicts.verifier import Verifier
 
 if TYPE_CHECKING:
     from gateway.upstreams.source.key_files import KeyFiles

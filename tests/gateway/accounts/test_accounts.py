@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import insert
 
-from adapters.contract.dialect import UNLIMITED, Plan
+from adapters.contract.operations import UNLIMITED, Plan
 from adapters.registry import DIALECTS
 from gateway.accounts.accounts import (
     Accounts,

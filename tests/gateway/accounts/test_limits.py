@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from adapters.contract.dialect import Rate
+from adapters.contract.operations import Rate
 from gateway.accounts.limits import SWEEP_EVERY, MovingWindow, TooFast
 
 

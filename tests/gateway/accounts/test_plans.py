@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from adapters.contract.dialect import UNLIMITED, Plan, Rate
+from adapters.contract.operations import UNLIMITED, Plan, Rate
 from adapters.registry import DIALECTS
 from gateway.accounts.plans import Plans
 

@@ -18,9 +18,10 @@ from engine.address import syntax
 from engine.model import Checks, Dns, Evidence, Reason, Verdict, Verification
 from gateway.accounts.accounts import Accounts, Caller, open_accounts
 from gateway.batches.opening import Desk, open_batches
+from gateway.batches.ports import always
 from gateway.store import Store, open_store
 from gateway.verdicts.cache import Verdicts
-from gateway.verdicts.verifier import OnResult, always
+from gateway.verdicts.verifier import OnResult
 from tests.fakes.clock import Clock
 
 BY_NAME = {dialect.name: dialect for dialect in DIALECTS}

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from adapters.contract.dialect import Problem, ProblemKind
 from adapters.contract.jobs import Entry, Job, JobState, StartJob, SubmitJob
+from adapters.contract.problems import Problem, ProblemKind
 from engine.address import syntax
 from engine.model import Checks, Reason, Verification
 from gateway.batches.intake import CHUNK, SLAB

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from adapters.contract.dialect import Problem
 from adapters.contract.jobs import DeleteJob
+from adapters.contract.problems import Problem
 from gateway.batches.intake import SLAB
 from tests.gateway.batches.conftest import BY_NAME, Bench, open_bench
 

@@ -16,7 +16,7 @@ import httpx
 import pytest
 from sqlalchemy import func, select
 
-from adapters.contract.dialect import Problem, ProblemKind
+from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.wire import WireReply, WireRequest
 from adapters.registry import DIALECTS
 from gateway.app import Services, create_app, open_services

@@ -68,7 +68,7 @@ def test_the_log_settings_hold(level: str, lines: list[tuple[str, str, int]]) ->
 def test_it_needs_neither_database_nor_probe() -> None:
     """Which is half of a second that starting does not take."""
     heavy = {"sqlalchemy", "alembic", "aiosmtplib", "dns", "httpx", "pydantic", "starlette.routing"}
-    program = "import json, sys, gateway.sandbox.alone; print(json.dumps(list(sys.modules)))"
+    program = "import json, sys, gateway.sandbox_app; print(json.dumps(list(sys.modules)))"
     shown = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True).stdout
     assert heavy.isdisjoint(json.loads(shown))
 

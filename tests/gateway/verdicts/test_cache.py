@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from adapters.contract.dialect import Problem, ProblemKind
+from adapters.contract.problems import Problem, ProblemKind
 from engine.address import syntax
 from engine.model import Address, Checks, Evidence, Reason, Verdict, Verification
 from gateway.verdicts.cache import Verdicts

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from adapters.contract.dialect import ProblemKind
+from adapters.contract.problems import ProblemKind
 from adapters.emailable import DIALECT
 from gateway.web.client_blocks import BlockRule, Guard
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from adapters.contract.dialect import ProblemKind
+from adapters.contract.problems import ProblemKind
 from adapters.registry import DIALECTS
 from gateway.web.routing import Routes
 

@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from gateway.grouping import MAX_WAITING, Grouped
-from gateway.store import StoreBusy
+from gateway.errors import Unavailable
+from gateway.tasks import MAX_WAITING, Grouped
 
 
 class Desk:
@@ -86,7 +86,7 @@ async def test_the_queue_is_bounded() -> None:
     desk = Desk()
     grouped = Grouped(desk.run, most=MAX_WAITING)
     waiting = [grouped.put(n) for n in range(MAX_WAITING)]
-    with pytest.raises(StoreBusy, match="too much is waiting"):
+    with pytest.raises(Unavailable, match="too much is waiting"):
         await grouped.ask(1)
     waiting[13].cancel()
     desk.open.set()

@@ -1,17 +1,24 @@
-"""That no source answered, with all that was tried. Light, for those who only catch it."""
+"""What any room may raise: storage that is unavailable, and a question no source answered.
+
+Light, for those who only catch it.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from adapters.contract.dialect import Problem
+from adapters.contract.problems import Problem
 from adapters.contract.upstream import FaultKind
 from engine.model import Address, Attempt, Checks, Evidence, Reason, Verdict, Verification
 from engine.score import score
 
 NOBODY = "none"
 """The source of an answer that no source gave."""
+
+
+class Unavailable(Exception):
+    """What is kept of accounts and batches cannot be read or written now."""
 
 
 @dataclass(eq=False)

@@ -1,0 +1,55 @@
+"""Why a request gets no outcome: only a dialect words it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class ProblemKind(StrEnum):
+    """Why a request gets no outcome. Every dialect has a row for each."""
+
+    UNREADABLE = "unreadable"
+    MISSING = "missing"
+    INVALID = "invalid"
+    NO_CREDENTIAL = "no_credential"
+    BAD_CREDENTIAL = "bad_credential"
+    SUSPENDED = "suspended"
+    UNCONFIRMED = "unconfirmed"
+    CLIENT_BLOCKED = "client_blocked"
+    NO_CREDITS = "no_credits"
+    TOO_FAST = "too_fast"
+    UNKNOWN_PATH = "unknown_path"
+    WRONG_METHOD = "wrong_method"
+    TOO_LARGE = "too_large"
+    NOT_READY = "not_ready"
+    INTERNAL = "internal"
+    UNAVAILABLE = "unavailable"
+    TOO_MANY = "too_many"  # addresses in a batch
+    JOB_MALFORMED = "job_malformed"  # its id is none of ours
+    JOB_UNKNOWN = "job_unknown"
+    JOB_STATE = "job_state"  # not in the state that this asks for; `state` has its own
+    BATCHES_WAITING = "batches_waiting"  # too many
+    BATCHES_RUNNING = "batches_running"  # too many
+    BATCHES_SPENT = "batches_spent"  # those of this day
+
+
+@dataclass(eq=False)
+class Problem(Exception):
+    """The question could not be asked, or not be answered now. Only a dialect words it."""
+
+    kind: ProblemKind
+    detail: str = ""
+    """For the client, in plain words; a dialect with a fixed text ignores it."""
+    field: str = ""
+    """The parameter meant."""
+    used: int | None = None
+    limit: int | None = None
+    retry_after_s: int | None = None
+    """Whole seconds, at least 1."""
+    reset_at: int | None = None
+    """Unix time in seconds at which the window opens again."""
+    allow: tuple[str, ...] = ()
+    """Methods that this path knows."""
+    state: str = ""
+    """The `adapters.contract.jobs.JobState` that is in the way."""

@@ -1,0 +1,39 @@
+"""The internal model as JSON: what the native API and `veriplex verify --json` print."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from engine.model import Verification
+
+
+def as_json(v: Verification) -> dict[str, Any]:
+    """The internal model as one JSON object: what this API and `verify --json` print."""
+    return {
+        "address": v.address.raw,
+        "verdict": v.verdict,
+        "reason": v.reason,
+        "score": v.score,
+        "source": v.source,
+        "cached": v.cached,
+        "verified_at": v.verified_at,
+        "duration_s": round(v.duration_s, 3),
+        "parts": {
+            "user": v.address.user,
+            "tag": v.address.tag,
+            "local": v.address.local,
+            "domain": v.address.domain,
+            "ascii_domain": v.address.ascii_domain,
+            "error": v.address.error,
+        },
+        "checks": v.checks,
+        "evidence": v.evidence,
+        "attempts": v.attempts,
+    }
+
+
+def dump(v: Verification) -> bytes:
+    """`as_json` as one line of UTF-8."""
+    return orjson.dumps(as_json(v))
