@@ -1,8 +1,9 @@
-"""What every test shares; tests that need something this machine lacks are left out, aloud."""
+"""What every test shares. Tests that need what this machine lacks are left out and counted."""
 
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,23 +17,31 @@ def anyio_backend() -> str:
 
 NODE_MODULES = Path(__file__).parent / "clients" / "node" / "node_modules"
 
+
+def _testbed_is_up() -> bool:
+    from tests.mail_testbed import is_up  # it imports the engine, which few runs need here
+
+    return is_up()
+
+
 NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
     "testbed": (
-        lambda: bool(os.environ.get("VERIPLEX_TESTBED")),
-        "VERIPLEX_TESTBED does not name a mail testbed",
+        _testbed_is_up,
+        "the mail testbed is not up; `make testbed` starts it (Debian or Ubuntu, as root)",
     ),
     "node": (
-        lambda: NODE_MODULES.is_dir() and os.geteuid() == 0,
-        "they need `npm install` in tests/clients/node, and root for port 443",
+        lambda: NODE_MODULES.is_dir() and bool(shutil.which("node")) and os.geteuid() == 0,
+        "they need Node.js, `npm install` in tests/clients/node, and root for port 443",
     ),
 }
-"""What a marker needs, and what is said where it is not there."""
+"""By marker, whether what it needs is present, and what the summary says if it is not."""
 
 _left_out = pytest.StashKey[dict[str, int]]()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    missing = [name for name, (present, _) in NEEDS.items() if not present()]
+    asked_for = {marker.name for item in items for marker in item.iter_markers()}
+    missing = [name for name in asked_for & NEEDS.keys() if not NEEDS[name][0]()]
     counts = config.stash.setdefault(_left_out, {})
     kept, deselected = [], []
     for item in items:

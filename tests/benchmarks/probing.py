@@ -20,18 +20,13 @@ from engine.address.known import known
 from engine.address.syntax import parse
 from engine.dns.resolver import Kind, Resolver, Server
 from engine.model import Reason, Stage, Verdict
-from engine.probe import ProbeConfig, ProbeEngine
+from engine.probe import ProbeEngine
 from engine.score import score
 from engine.smtp.reply import read
+from tests.mail_testbed import CONFIG, DNS_SERVER
 
-DNS = Server("127.0.0.53")
+DNS = Server.parse(DNS_SERVER)
 SINK = "127.0.0.13"
-CONFIG = ProbeConfig(
-    helo="probe.verifier.test",
-    mail_from="probe@verifier.test",
-    dns_servers=("127.0.0.53:53",),
-    allow_private_networks=True,
-)
 AT_ONCE = 32
 REFUSAL = "5.1.1 <{}@bench.test>: Recipient address rejected: User unknown in mailbox table"
 _numbers = itertools.count()

@@ -13,10 +13,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.mail_testbed import DNS_SERVER
+
 VERIPLEX = Path(sys.executable).parent / "veriplex"
 
 TESTBED = {
-    "VERIPLEX_ENGINE__DNS_SERVERS": '["127.0.0.53:53"]',
+    "VERIPLEX_ENGINE__DNS_SERVERS": f'["{DNS_SERVER}"]',
     "VERIPLEX_ENGINE__HELO": "probe.verifier.test",
     "VERIPLEX_ENGINE__MAIL_FROM": "probe@verifier.test",
     "VERIPLEX_ENGINE__ALLOW_PRIVATE_NETWORKS": "true",

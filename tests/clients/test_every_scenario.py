@@ -8,27 +8,19 @@ the best one.
 from __future__ import annotations
 
 import asyncio
-import json
-import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
 from tests.clients.conftest import Served
+from tests.mail_testbed import SCENARIOS
 
 pytestmark = pytest.mark.testbed
 
 Body = dict[str, Any]
 AT_ONCE = 40
-
-
-def scenarios() -> list[dict[str, Any]]:
-    folder = Path(os.environ["VERIPLEX_TESTBED"])
-    rows: list[dict[str, Any]] = json.loads((folder / "scenarios.json").read_text())["scenarios"]
-    return rows
 
 
 # -- asking ------------------------------------------------------------------------------
@@ -111,7 +103,7 @@ async def test_every_scenario(served: Served, dialect: str) -> None:
             assert reply.status_code < 500, (row["id"], reply.text)
             return read(reply.json())
 
-        rows = scenarios()
+        rows = SCENARIOS
         assert len(rows) > 100
         verdicts = await asyncio.gather(*map(verdict, rows))
     wrong = [

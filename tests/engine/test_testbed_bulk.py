@@ -1,7 +1,4 @@
-"""The loopback mail testbed's scenarios, and thousands of its addresses, as lists.
-
-Needs the testbed up, and VERIPLEX_TESTBED to name its folder (the one of scenarios.json).
-"""
+"""The loopback mail testbed's scenarios, and thousands of its addresses, as lists."""
 
 from __future__ import annotations
 
@@ -13,7 +10,8 @@ import pytest
 
 from engine.model import Reason, Verdict, Verification
 from engine.probe import ProbeEngine
-from tests.engine.test_testbed import CONFIG, _is_right, _scenarios
+from tests.engine.test_testbed import _is_right
+from tests.mail_testbed import CONFIG, SCENARIOS
 
 pytestmark = pytest.mark.testbed
 
@@ -45,9 +43,8 @@ async def verify_many(engine: ProbeEngine, texts: Sequence[str]) -> list[Verific
 
 
 async def test_every_scenario_gets_its_verdict_and_reason(engine: ProbeEngine) -> None:
-    scenarios = _scenarios()
-    assert len(scenarios) > 100
-    texts = [row["address"] for row in scenarios]
+    assert len(SCENARIOS) > 100
+    texts = [row["address"] for row in SCENARIOS]
     answers = await verify_many(engine, texts)
     later = [i for i, answer in enumerate(answers) if answer.reason is Reason.GREYLISTED]
     if later:
@@ -58,7 +55,7 @@ async def test_every_scenario_gets_its_verdict_and_reason(engine: ProbeEngine) -
     wrong = [
         f"{row['id']}: {answer.verdict} {answer.reason}, not {row['verdict']} {row['reason']}: "
         f"{answer.evidence.smtp}"
-        for row, answer in zip(scenarios, answers, strict=True)
+        for row, answer in zip(SCENARIOS, answers, strict=True)
         if not _is_right(row, answer)
     ]
     assert not wrong
