@@ -21,8 +21,9 @@ from engine.model import Checks, Verification
 from engine.probe import ProbeConfig, ProbeEngine
 from gateway.cli.local_batch import LocalBatch, open_local_batch
 from gateway.settings import Settings
-from tests.benchmarks.probing import CONFIG, SINK, say, there_is_a_testbed
+from tests.benchmarks.probing import SINK, say, there_is_a_testbed
 from tests.fakes.dns import fake_dns
+from tests.mail_testbed import CONFIG
 
 CONNECTIONS = 4
 WINDOW = 100

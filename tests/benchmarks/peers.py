@@ -24,7 +24,8 @@ import uvloop
 from engine.model import Checks, Verdict, Verification
 from engine.probe import ProbeEngine
 from tests.benchmarks.lists import LIST, job
-from tests.benchmarks.probing import CONFIG, DNS, say, there_is_a_testbed
+from tests.benchmarks.probing import DNS, say, there_is_a_testbed
+from tests.mail_testbed import CONFIG
 
 OURS_COUNT = 20_000
 PEERS_COUNT = 2_000
