@@ -4,7 +4,7 @@ WORKDIR /src
 COPY requirements.lock ./
 RUN python -m venv /opt/veriplex \
  && /opt/veriplex/bin/pip install --no-cache-dir --disable-pip-version-check -r requirements.lock
-COPY pyproject.toml README.md LICENSE NOTICE ./
+COPY pyproject.toml README.md LICENSE NOTICE veriplex.py ./
 COPY engine engine
 COPY adapters adapters
 COPY gateway gateway

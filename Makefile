@@ -9,10 +9,12 @@ ARGS ?=
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
-$(VENV)/.stamp: requirements.lock requirements-dev.lock pyproject.toml
+$(VENV)/.stamp: requirements.lock requirements-dev.lock pyproject.toml \
+    packaging/pytest-veriplex/pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.lock
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps \
+	    --editable . --editable packaging/pytest-veriplex
 	@touch $@
 
 serve: $(VENV)/.stamp  ## Install what is needed and run the server on http://127.0.0.1:8025

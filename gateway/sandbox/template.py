@@ -115,7 +115,7 @@ real one, samples say that they were verified then; otherwise they say 2026-01-0
 
 ## In tests
 
-Python: the package brings a pytest plugin.
+Python, with pytest: `pip install pytest-veriplex veriplex` brings the fixture `veriplex_sandbox`.
 
 ```python
 def test_signup(veriplex_sandbox):
@@ -127,6 +127,9 @@ def test_signup(veriplex_sandbox):
 
 The server runs in a process of its own for the whole session; each test has fresh keys, and so a
 log, faults and a clock of its own. `veriplex_sandbox.fault(simulate="429", times=2)` sets a fault.
+The plugin needs nothing but pytest. It starts the server that `VERIPLEX_COMMAND` names, else the
+one installed beside it, else `veriplex` on `PATH`, else `uvx veriplex`, in a folder of its own and
+without `PYTHONPATH`: a project may have a `gateway`, an `engine` or an `adapters` of its own.
 
 Node, with the official client:
 

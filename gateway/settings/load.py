@@ -26,8 +26,9 @@ from gateway.settings.problems import SettingProblem, SettingsError, dotted, hin
 
 PREFIX = "VERIPLEX_"
 CONFIG_VARIABLE = "VERIPLEX_CONFIG"
-OTHER_VARIABLES = frozenset({CONFIG_VARIABLE, "VERIPLEX_TESTBED"})
-"""Variables with our prefix that are no settings: where the file is, where the testbed is."""
+OTHER_VARIABLES = frozenset({CONFIG_VARIABLE, "VERIPLEX_COMMAND", "VERIPLEX_TESTBED"})
+"""Variables with our prefix that are no settings: where the file is, how the pytest plugin starts
+a server, where the mail testbed is."""
 DEFAULT_FILE = Path("veriplex.toml")
 
 

@@ -1,4 +1,4 @@
-"""`veriplex sandbox` as a process, through real sockets, and the pytest plugin."""
+"""`veriplex sandbox` as a process, through real sockets, and the pytest plugin's fixtures."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ from urllib.parse import urlsplit
 
 import emailable
 import pytest
-
-from gateway.pytest_plugin import ControlError, Sandbox
+from veriplex_pytest import ControlError, Sandbox
 
 KEY = "test_7aff7fc0142c65f86a00"
 COMMAND = [sys.executable, "-c", "from gateway.cli import main; main()", "sandbox", "--port", "0"]

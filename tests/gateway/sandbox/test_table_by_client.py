@@ -9,8 +9,7 @@ from typing import Any
 
 import emailable
 import pytest
-
-from gateway.pytest_plugin import Sandbox
+from veriplex_pytest import Sandbox
 
 PAGE = (Path(__file__).parents[3] / "docs" / "sandbox.md").read_text("utf-8")
 
