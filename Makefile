@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+PIP = $(BIN)/pip install --quiet --disable-pip-version-check
 ARGS ?=
 
 .PHONY: help serve sandbox test testbed testbed-down bench lint types imports check format lock clean
@@ -9,20 +10,31 @@ ARGS ?=
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
-$(VENV)/.stamp: requirements.lock requirements-dev.lock pyproject.toml \
-    packaging/pytest-veriplex/pyproject.toml
+# What serving needs; every other target installs the tools as well.
+$(VENV)/.runtime: requirements.lock pyproject.toml
+	@command -v $(PYTHON) > /dev/null || { echo "make: there is no $(PYTHON);" \
+	    "Veriplex needs Python 3.11 or later" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo \
+	    "make: Veriplex needs Python 3.11 or later, and $(PYTHON) is" \
+	    "$$($(PYTHON) --version 2>&1); try: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.lock
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps \
-	    --editable . --editable packaging/pytest-veriplex
+	$(PIP) -r requirements.lock
+	$(PIP) --no-deps --editable .
 	@touch $@
 
-serve: $(VENV)/.stamp  ## Install what is needed and run the server on http://127.0.0.1:8025
+$(VENV)/.stamp: $(VENV)/.runtime requirements-dev.lock packaging/pytest-veriplex/pyproject.toml
+	$(PIP) -r requirements-dev.lock
+	$(PIP) --no-deps --editable packaging/pytest-veriplex
+	@touch $@
+
+serve: $(VENV)/.runtime  ## Install what is needed and run the server on http://127.0.0.1:8025
 	$(BIN)/veriplex serve $(ARGS)
 
-sandbox: $(VENV)/.stamp  ## Run the offline sandbox: test keys only, nothing stored
+sandbox: $(VENV)/.runtime  ## Run the offline sandbox: test keys only, nothing stored
 	$(BIN)/veriplex sandbox $(ARGS)
 
+# Without bytecode pytest would rewrite every test file anew, which doubles the time to start.
+test: export PYTHONDONTWRITEBYTECODE =
 test: $(VENV)/.stamp  ## Install what is needed and run the whole test suite
 	$(BIN)/python -m pytest $(ARGS)
 
@@ -52,7 +64,7 @@ format: $(VENV)/.stamp  ## Format the code
 	$(BIN)/ruff format .
 
 lock: $(VENV)/.stamp  ## Resolve the locked dependencies anew
-	$(BIN)/pip install --quiet --disable-pip-version-check uv
+	$(PIP) uv
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-emit-index-url \
 	    pyproject.toml -o requirements.lock $(ARGS)
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-emit-index-url \

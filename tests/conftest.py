@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,18 @@ NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
 _left_out = pytest.StashKey[dict[str, int]]()
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Collecting makes half a million objects and drops few: the collector only costs time."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
+
+
+@pytest.hookimpl(trylast=True)  # when -k and -m have left what is asked for
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     asked_for = {marker.name for item in items for marker in item.iter_markers()}
     missing = [name for name in asked_for & NEEDS.keys() if not NEEDS[name][0]()]
