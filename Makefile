@@ -5,7 +5,8 @@ BIN := $(VENV)/bin
 PIP = $(BIN)/pip install --quiet --disable-pip-version-check
 ARGS ?=
 
-.PHONY: help serve sandbox test testbed testbed-down bench lint types imports check format lock clean
+.PHONY: help serve sandbox test testbed testbed-down bench lint types imports check format docs lock \
+    clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -63,12 +64,21 @@ format: $(VENV)/.stamp  ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+$(VENV)/.docs: $(VENV)/.runtime requirements-docs.lock
+	$(PIP) -r requirements-docs.lock
+	@touch $@
+
+docs: $(VENV)/.docs  ## Build the docs site into build/docs
+	$(BIN)/zensical build --strict --clean
+
 lock: $(VENV)/.stamp  ## Resolve the locked dependencies anew
 	$(PIP) uv
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-emit-index-url \
 	    pyproject.toml -o requirements.lock $(ARGS)
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-emit-index-url \
 	    pyproject.toml --group dev -o requirements-dev.lock $(ARGS)
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-emit-index-url \
+	    --group docs --constraints requirements-dev.lock -o requirements-docs.lock $(ARGS)
 
 clean:  ## Remove the environment and caches
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) build .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -58,6 +58,17 @@ def veriplex_commands() -> list[list[str]]:
     return [words[1:] for page in PAGES for words in commands(page) if words[0] == "veriplex"]
 
 
+def test_every_page_is_in_the_navigation_of_the_site() -> None:
+    site = tomllib.loads((ROOT / "zensical.toml").read_text("utf-8"))["project"]
+    listed: list[str] = []
+    for entry in site["nav"]:
+        for target in entry.values():
+            listed += (
+                [target] if isinstance(target, str) else [p for row in target for p in row.values()]
+            )
+    assert sorted(listed) == sorted(page.name for page in (ROOT / "docs").glob("*.md"))
+
+
 EXAMPLES = re.findall(r"(?ms)^```sh\n(curl .*?)^```\n\n```json\n(.*?)\n```$", README)
 
 
