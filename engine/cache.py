@@ -18,7 +18,7 @@ V = TypeVar("V")
 
 
 @dataclass(frozen=True, slots=True)
-class _Entry(Generic[V]):
+class _TtlEntry(Generic[V]):
     value: V
     ttl_s: float
 
@@ -27,7 +27,7 @@ class TtlCache(Generic[K, V]):
     """At most `size` values, the least recently used dropped first, each until its own end."""
 
     def __init__(self, size: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self._entries: TLRUCache[K, _Entry[V]] = TLRUCache(
+        self._entries: TLRUCache[K, _TtlEntry[V]] = TLRUCache(
             maxsize=size, ttu=lambda _key, entry, now: now + entry.ttl_s, timer=clock
         )
 
@@ -38,7 +38,7 @@ class TtlCache(Generic[K, V]):
     def put(self, key: K, value: V, ttl_s: float) -> None:
         """Keep `value` for `ttl_s` seconds; nothing is kept for zero or less."""
         if ttl_s > 0:
-            self._entries[key] = _Entry(value, ttl_s)
+            self._entries[key] = _TtlEntry(value, ttl_s)
         else:
             self._entries.pop(key, None)
 
@@ -52,7 +52,7 @@ class TtlCache(Generic[K, V]):
 @dataclass(slots=True)
 class _Flight(Generic[V]):
     task: asyncio.Task[V]
-    waiting: int = 0
+    waiters: int = 0
 
 
 class SingleFlight(Generic[K, V]):
@@ -68,21 +68,21 @@ class SingleFlight(Generic[K, V]):
     def __len__(self) -> int:
         return len(self._flights)
 
-    async def run(self, key: K, work: Callable[[], Awaitable[V]]) -> V:
+    async def run(self, key: K, call: Callable[[], Awaitable[V]]) -> V:
         """The value (or exception) of `work()`, or of the equal question already asked."""
         flight = self._flights.get(key)
         if flight is None:
-            flight = _Flight(asyncio.ensure_future(_call(work)))
+            flight = _Flight(asyncio.ensure_future(_call(call)))
             self._flights[key] = flight
-            flight.task.add_done_callback(lambda _task: self._land(key, flight))
-        flight.waiting += 1
+            flight.task.add_done_callback(lambda _task: self._forget(key, flight))
+        flight.waiters += 1
         try:
             return await asyncio.shield(flight.task)
         finally:
-            flight.waiting -= 1
-            if not flight.waiting and not flight.task.done():
+            flight.waiters -= 1
+            if not flight.waiters and not flight.task.done():
                 # Forgotten at once: whoever asks next must not join a flight that is going down.
-                self._land(key, flight)
+                self._forget(key, flight)
                 flight.task.cancel()
 
     async def aclose(self) -> None:
@@ -92,12 +92,12 @@ class SingleFlight(Generic[K, V]):
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _land(self, key: K, flight: _Flight[V]) -> None:
+    def _forget(self, key: K, flight: _Flight[V]) -> None:
         if self._flights.get(key) is flight:
             del self._flights[key]
         if flight.task.done() and not flight.task.cancelled():
             flight.task.exception()  # seen, even if every caller has left
 
 
-async def _call(work: Callable[[], Awaitable[V]]) -> V:
-    return await work()
+async def _call(call: Callable[[], Awaitable[V]]) -> V:
+    return await call()

@@ -13,20 +13,27 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from engine.address.known import known
-from engine.address.syntax import parse
-from engine.bulk.calls import Bulk, OnResult
-from engine.dns.mx import Route, locate
+from engine.address.known import offline_evidence
+from engine.address.syntax import parse_address
+from engine.bulk.calls import BulkProbe, OnResult
+from engine.dns.mx import MailRoute, resolve_route
 from engine.dns.policies import has_dmarc, has_spf
-from engine.dns.resolver import Resolver, Server, system_servers
+from engine.dns.resolver import NameServer, Resolver, system_name_servers
 from engine.model import Address, Checks, Dns, Evidence, Step, Verification
 from engine.score import score
 from engine.smtp.dialogue import Identity, tls_context
-from engine.smtp.inquiry import Absent, CatchAllMemory, Deadline, Inquiry, Limits, Means
+from engine.smtp.inquiry import (
+    CatchAllCache,
+    Deadline,
+    Inquiry,
+    ProbeContext,
+    ProbeLimits,
+    UnresponsiveTargets,
+)
 from engine.smtp.pacing import Pacer
 from engine.smtp.providers import provider_of
-from engine.smtp.reply import prepare
-from engine.smtp.reputation import Standing
+from engine.smtp.reply import compile_rules
+from engine.smtp.reputation import ReputationTracker
 from engine.verdict import judge
 
 POLICY_GRACE_S = 2.0
@@ -63,19 +70,19 @@ class ProbeEngine:
 
     def __init__(
         self,
-        means: Means,
+        context: ProbeContext,
         *,
         deadline_s: float,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         connections_per_host: int = 4,
         recipients_per_connection: int = 100,
     ) -> None:
-        self._means = means
+        self._context = context
         self._deadline_s = deadline_s
         self._now = now
         self._connections_per_host = connections_per_host
         self._recipients_per_connection = recipients_per_connection
-        self._bulk: Bulk | None = None
+        self._bulk: BulkProbe | None = None
 
     @classmethod
     def open(
@@ -87,17 +94,19 @@ class ProbeEngine:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> ProbeEngine:
         """An engine as `config` says; ValueError when a DNS server is not an address."""
-        prepare()
+        compile_rules()
         rng = rng or random.SystemRandom()
-        servers = tuple(Server.parse(text) for text in config.dns_servers) or system_servers()
-        limits = Limits(
+        servers = (
+            tuple(NameServer.parse(text) for text in config.dns_servers) or system_name_servers()
+        )
+        limits = ProbeLimits(
             port=config.smtp_port,
             allow_private_networks=config.allow_private_networks,
             connect_timeout_s=config.connect_timeout_s,
             command_timeout_s=config.command_timeout_s,
             greylist_pauses_s=tuple(config.greylist_retries_s),
         )
-        means = Means(
+        means = ProbeContext(
             identity=Identity(config.helo, config.mail_from),
             limits=limits,
             resolver=Resolver(servers, clock=clock),
@@ -105,9 +114,9 @@ class ProbeEngine:
             rng=rng,
             tls=tls_context(),
             clock=clock,
-            memory=CatchAllMemory(clock),
-            absent=Absent(clock),
-            standing=Standing(clock, now),
+            catch_all_cache=CatchAllCache(clock),
+            unresponsive=UnresponsiveTargets(clock),
+            reputation=ReputationTracker(clock, now),
         )
         return cls(
             means,
@@ -118,9 +127,9 @@ class ProbeEngine:
         )
 
     @property
-    def standing(self) -> Standing:
+    def reputation(self) -> ReputationTracker:
         """How the mail hosts' operators treat us."""
-        return self._means.standing
+        return self._context.reputation
 
     async def verify(
         self, text: str, checks: Checks | None = None, deadline_s: float | None = None
@@ -130,14 +139,14 @@ class ProbeEngine:
         Never raises for what an address, DNS or a mail server does.
         """
         checks = checks or Checks()
-        started = self._means.clock()
-        address = parse(text)
-        record = _Transcript(self._means.clock)
-        evidence = known(address)
+        started = self._context.clock()
+        address = parse_address(text)
+        record = _Transcript(self._context.clock)
+        evidence = offline_evidence(address)
         if address.valid and (checks.dns or checks.smtp):
             limit_s = self._deadline_s if deadline_s is None else deadline_s
-            deadline = Deadline(limit_s, self._means.clock)
-            evidence = await self._find_out(address, evidence, checks, deadline, record)
+            deadline = Deadline(limit_s, self._context.clock)
+            evidence = await self._collect_evidence(address, evidence, checks, deadline, record)
         evidence = replace(evidence, transcript=tuple(record.steps))
         verdict, reason = judge(address, evidence, checks)
         return Verification(
@@ -148,7 +157,7 @@ class ProbeEngine:
             evidence=evidence,
             checks=checks,
             verified_at=self._now(),
-            duration_s=self._means.clock() - started,
+            duration_s=self._context.clock() - started,
         )
 
     async def verify_many(
@@ -162,9 +171,9 @@ class ProbeEngine:
         answered by then is left out.
         """
         if self._bulk is None:
-            limits = replace(self._means.limits, greylist_pauses_s=(), listed=True)
-            means = replace(self._means, limits=limits)
-            self._bulk = Bulk(
+            limits = replace(self._context.limits, greylist_pauses_s=(), bulk=True)
+            means = replace(self._context, limits=limits)
+            self._bulk = BulkProbe(
                 means,
                 ProbeEngine(means, deadline_s=self._deadline_s, now=self._now),
                 now=self._now,
@@ -177,22 +186,22 @@ class ProbeEngine:
         """Close what is still open; verifications under way should be over."""
         if self._bulk is not None:
             await self._bulk.aclose()
-        await self._means.farewells.aclose()
-        await self._means.resolver.aclose()
+        await self._context.pending_quits.aclose()
+        await self._context.resolver.aclose()
 
-    async def _find_out(
+    async def _collect_evidence(
         self,
         address: Address,
         evidence: Evidence,
         checks: Checks,
         deadline: Deadline,
-        record: _Transcript,
+        transcript: _Transcript,
     ) -> Evidence:
         domain = address.ascii_domain
-        policies = asyncio.ensure_future(self._policies(domain))
+        policies = asyncio.ensure_future(self._look_up_policies(domain))
         try:
-            route = await self._route(domain, deadline)
-            record.note_route(domain, route)
+            route = await self._resolve_route(domain, deadline)
+            transcript.add_route(domain, route)
             evidence = replace(
                 evidence,
                 dns=route.dns,
@@ -201,14 +210,14 @@ class ProbeEngine:
             )
             if checks.smtp and route.dns.can_receive:
                 inquiry = Inquiry(
-                    self._means,
+                    self._context,
                     address,
                     route,
                     catch_all=checks.catch_all,
                     deadline=deadline,
-                    say=record.say,
+                    trace=transcript.add,
                 )
-                evidence = (await inquiry.run()).added_to(evidence)
+                evidence = (await inquiry.run()).merged_into(evidence)
             grace_s = min(POLICY_GRACE_S, max(deadline.left_s, 0.05))
             done, _ = await asyncio.wait({policies}, timeout=grace_s)
             if done:
@@ -219,15 +228,15 @@ class ProbeEngine:
             policies.cancel()
             await asyncio.gather(policies, return_exceptions=True)
 
-    async def _route(self, domain: str, deadline: Deadline) -> Route:
+    async def _resolve_route(self, domain: str, deadline: Deadline) -> MailRoute:
         try:
             async with asyncio.timeout(deadline.left_s):
-                return await locate(self._means.resolver, domain, self._means.rng)
+                return await resolve_route(self._context.resolver, domain, self._context.rng)
         except TimeoutError:
-            return Route(Dns.TIMEOUT)
+            return MailRoute(Dns.TIMEOUT)
 
-    async def _policies(self, domain: str) -> tuple[bool | None, bool | None]:
-        resolver = self._means.resolver
+    async def _look_up_policies(self, domain: str) -> tuple[bool | None, bool | None]:
+        resolver = self._context.resolver
         spf, dmarc = await asyncio.gather(has_spf(resolver, domain), has_dmarc(resolver, domain))
         return spf, dmarc
 
@@ -240,15 +249,15 @@ class _Transcript:
         self._started = clock()
         self.steps: list[Step] = []
 
-    def say(self, who: str, said: str) -> None:
+    def add(self, who: str, said: str) -> None:
         at_ms = round((self._clock() - self._started) * 1000)
-        self.steps.append(Step(at_ms, who, said[:MAX_STEP]))
+        self.steps.append(Step(at_ms, who, said[:MAX_STEP_CHARACTERS]))
 
-    def note_route(self, domain: str, route: Route) -> None:
+    def add_route(self, domain: str, route: MailRoute) -> None:
         hosts = ", ".join(f"{mx.preference} {mx.host}" for mx in route.hosts[:5])
         more = f" and {len(route.hosts) - 5} more" if len(route.hosts) > 5 else ""
-        self.say("dns", f"MX {domain}: {route.dns.value}" + (f" ({hosts}{more})" if hosts else ""))
+        self.add("dns", f"MX {domain}: {route.dns.value}" + (f" ({hosts}{more})" if hosts else ""))
 
 
-MAX_STEP = 1_000
+MAX_STEP_CHARACTERS = 1_000
 """Characters of one transcript line."""

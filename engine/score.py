@@ -21,7 +21,7 @@ BANDS: dict[Verdict, tuple[int, int]] = {
 }
 """Lowest and highest score of each verdict."""
 
-START: dict[tuple[Verdict, Reason], int] = {
+START_POINTS: dict[tuple[Verdict, Reason], int] = {
     (Verdict.DELIVERABLE, Reason.ACCEPTED_EMAIL): 100,
     # Most names people really have at a catch-all domain do get their mail.
     (Verdict.RISKY, Reason.CATCH_ALL): 70,
@@ -44,7 +44,7 @@ START: dict[tuple[Verdict, Reason], int] = {
     (Verdict.UNDELIVERABLE, Reason.REJECTED_EMAIL): 0,
 }
 
-OTHER_START: dict[Verdict, int] = {
+DEFAULT_START_POINTS: dict[Verdict, int] = {
     # A pair that our own engine never gives, such as an upstream's.
     Verdict.DELIVERABLE: 90,
     Verdict.RISKY: 55,
@@ -106,7 +106,7 @@ WEIGHTS: tuple[Weight, ...] = (
     Weight("no_dmarc", -2, lambda e: e.dmarc is False, "As SPF, more weakly."),
 )
 
-DOUBTS: tuple[Weight, ...] = (
+UNDELIVERABLE_WEIGHTS: tuple[Weight, ...] = (
     Weight(
         "domain_not_served",
         15,
@@ -132,7 +132,7 @@ DOUBTS: tuple[Weight, ...] = (
 def score(verdict: Verdict, reason: Reason, evidence: Evidence) -> int:
     """How far to trust the address with mail, within the verdict's band of `BANDS`."""
     lowest, highest = BANDS[verdict]
-    weights = DOUBTS if verdict is Verdict.UNDELIVERABLE else WEIGHTS
-    points = START.get((verdict, reason), OTHER_START[verdict])
+    weights = UNDELIVERABLE_WEIGHTS if verdict is Verdict.UNDELIVERABLE else WEIGHTS
+    points = START_POINTS.get((verdict, reason), DEFAULT_START_POINTS[verdict])
     points += sum(weight.points for weight in weights if weight.holds(evidence))
     return min(max(points, lowest), highest)

@@ -14,7 +14,7 @@ from engine.model import Address, Checks, Dns, Evidence, Meaning, Reason, Stage,
 
 Judgement = tuple[Verdict, Reason]
 
-BY_DNS: dict[Dns, Judgement | None] = {
+VERDICT_BY_DNS: dict[Dns, Judgement | None] = {
     # None: DNS is no obstacle, look on.
     Dns.NOT_CHECKED: None,
     Dns.MX: None,
@@ -30,7 +30,7 @@ BY_DNS: dict[Dns, Judgement | None] = {
     Dns.TIMEOUT: (Verdict.UNKNOWN, Reason.DNS_ERROR),
 }
 
-BY_MEANING: dict[Meaning, Judgement] = {
+VERDICT_BY_MEANING: dict[Meaning, Judgement] = {
     Meaning.ACCEPTED: (Verdict.DELIVERABLE, Reason.ACCEPTED_EMAIL),
     # It exists, and gets its mail once the rate is down.
     Meaning.MAILBOX_RATE_LIMITED: (Verdict.DELIVERABLE, Reason.ACCEPTED_EMAIL),
@@ -72,7 +72,7 @@ BY_MEANING: dict[Meaning, Judgement] = {
 }
 
 
-class Rule(NamedTuple):
+class VerdictRule(NamedTuple):
     """Holds for a draft judgement and its evidence; then the judgement becomes another."""
 
     holds: Callable[[Judgement, Evidence], bool]
@@ -80,8 +80,8 @@ class Rule(NamedTuple):
     why: str
 
 
-RULES: tuple[Rule, ...] = (
-    Rule(
+VERDICT_RULES: tuple[VerdictRule, ...] = (
+    VerdictRule(
         lambda draft, evidence: (
             evidence.disposable
             and (draft[0] in (Verdict.DELIVERABLE, Verdict.RISKY) or draft[1] is Reason.NOT_CHECKED)
@@ -89,17 +89,17 @@ RULES: tuple[Rule, ...] = (
         (Verdict.RISKY, Reason.DISPOSABLE),
         "A throw-away domain takes mail today; that it also accepts every name adds nothing.",
     ),
-    Rule(
+    VerdictRule(
         lambda draft, evidence: evidence.spamtrap is True and draft[0] is Verdict.DELIVERABLE,
         (Verdict.RISKY, Reason.LOW_QUALITY),
         "A trap accepts mail in order to report its sender.",
     ),
-    Rule(
+    VerdictRule(
         lambda draft, evidence: evidence.catch_all is True and draft[0] is Verdict.DELIVERABLE,
         (Verdict.RISKY, Reason.CATCH_ALL),
         "The domain accepts names that nobody has, so its yes says little of this one.",
     ),
-    Rule(
+    VerdictRule(
         lambda draft, evidence: (
             evidence.catch_all is True
             and evidence.smtp is not None
@@ -108,7 +108,7 @@ RULES: tuple[Rule, ...] = (
         (Verdict.UNDELIVERABLE, Reason.REJECTED_EMAIL),
         "A random name was accepted and this one was not: the refusal is about this name.",
     ),
-    Rule(
+    VerdictRule(
         lambda draft, evidence: (
             evidence.smtp is not None
             and evidence.smtp.meaning is Meaning.TIMED_OUT
@@ -128,17 +128,17 @@ def judge(address: Address, evidence: Evidence, checks: Checks) -> Judgement:
     `not_checked`, unless syntax, DNS or the lists decide: half an answer is not sold as a
     whole one, and the evidence still shows the half.
     """
-    draft = _draft(address, evidence, checks)
-    return next((rule.becomes for rule in RULES if rule.holds(draft, evidence)), draft)
+    draft = _verdict_before_rules(address, evidence, checks)
+    return next((rule.becomes for rule in VERDICT_RULES if rule.holds(draft, evidence)), draft)
 
 
-def _draft(address: Address, evidence: Evidence, checks: Checks) -> Judgement:
+def _verdict_before_rules(address: Address, evidence: Evidence, checks: Checks) -> Judgement:
     if not address.valid:
         return Verdict.UNDELIVERABLE, Reason.INVALID_EMAIL
-    by_dns = BY_DNS[evidence.dns]
+    by_dns = VERDICT_BY_DNS[evidence.dns]
     if by_dns is not None:
         return by_dns
     if evidence.smtp is not None:
-        return BY_MEANING[evidence.smtp.meaning]
+        return VERDICT_BY_MEANING[evidence.smtp.meaning]
     # A conversation that was wanted, that DNS does not stand against, and that never was.
     return Verdict.UNKNOWN, Reason.UNEXPECTED_ERROR if checks.smtp else Reason.NOT_CHECKED

@@ -16,27 +16,27 @@ from sqlalchemy import text
 from adapters.registry import DIALECTS
 from engine.model import Verdict
 from engine.probe import ProbeConfig, ProbeEngine
-from engine.smtp.reputation import Standing
+from engine.smtp.reputation import ReputationTracker
 from gateway.accounts.accounts import Accounts, open_accounts
-from gateway.batches.opening import Desk, open_batches
-from gateway.observability.metrics import Observer
-from gateway.reputation import keeping
+from gateway.batches.opening import BatchServices, open_batches
+from gateway.observability.metrics import Metrics
+from gateway.reputation import open_reputation_store
 from gateway.sandbox import Sandbox
 from gateway.sandbox.keys import TestKeys
-from gateway.service import Service, Wait, wait_at_most
+from gateway.service import Service, WaitForTask, wait_at_most
 from gateway.settings import Settings
 from gateway.store import BUSY_TIMEOUT_S, Store, StoreError, open_store
 from gateway.tasks import in_background
 from gateway.upstreams.metrics import UpstreamCollector
 from gateway.upstreams.opening import open_policy
-from gateway.verdicts.cache import Verdicts
-from gateway.verdicts.database import Answers
+from gateway.verdicts.cache import VerdictCache
+from gateway.verdicts.database import SqlVerdictStore
 from gateway.verdicts.verifier import BulkVerifier, OneByOne, Verifier
-from gateway.web.client_blocks import BlockRule, Guard
-from gateway.web.dispatch import Application, front
+from gateway.web.client_blocks import BlockRule, ClientBlocks
+from gateway.web.dispatch import Application, create_dispatcher
 from gateway.web.native import NativeApi
-from gateway.web.routing import Routes
-from gateway.web.system import own_app
+from gateway.web.routing import VendorRoutes
+from gateway.web.system import create_system_app
 from gateway.web.vendors import VendorApp
 
 
@@ -47,16 +47,16 @@ class Services:
     settings: Settings
     store: Store
     accounts: Accounts
-    routes: Routes
+    routes: VendorRoutes
     vendor_app: VendorApp
     native: NativeApi
-    observer: Observer
+    metrics: Metrics
     sandbox: Sandbox
-    desk: Desk
+    batch_services: BatchServices
     stopping: bool = False
     """Set when the server begins to stop, so that it is no longer ready."""
 
-    async def trouble(self) -> str | None:
+    async def not_ready_reason(self) -> str | None:
         """Why requests cannot be served now; None if they can."""
         if self.stopping:
             return "stopping"
@@ -74,8 +74,8 @@ async def open_services(
     *,
     verifier: Verifier | None = None,
     clock: Callable[[], float] = time.time,
-    wait: Wait = wait_at_most,
-    work: bool = True,
+    wait: WaitForTask = wait_at_most,
+    run_workers: bool = True,
     busy_timeout_s: float = BUSY_TIMEOUT_S,
 ) -> AsyncIterator[Services]:
     """Open storage, engine and caches, and close them in reverse.
@@ -100,29 +100,31 @@ async def open_services(
         )
         if verifier is None:
             verifier = await stack.enter_async_context(open_engine(settings))
-        standing = verifier.standing if isinstance(verifier, ProbeEngine) else Standing()
-        kept_standing = await stack.enter_async_context(keeping(store, standing, clock=clock))
+        standing = verifier.reputation if isinstance(verifier, ProbeEngine) else ReputationTracker()
+        kept_standing = await stack.enter_async_context(
+            open_reputation_store(store, standing, clock=clock)
+        )
         ttl_s = {verdict: getattr(settings.cache.ttl_s, verdict) for verdict in Verdict}
-        observer = Observer()
-        await stack.enter_async_context(observer.writing())
+        observer = Metrics()
+        await stack.enter_async_context(observer.writing_access_log())
         aggregator = await stack.enter_async_context(
             open_policy(
                 settings,
                 DIALECTS,
                 store,
                 verifier,
-                _bulk(verifier),
+                _bulk_verifier(verifier),
                 clock=clock,
                 monotonic=time.monotonic,
                 rng=random.SystemRandom(),
-                note=observer.attempt,
+                on_attempt=observer.count_attempt,
             )
         )
-        observer.watch(UpstreamCollector(aggregator))
-        observer.watch_standing(standing)
-        kept = await stack.enter_async_context(_kept(settings, store, clock))
-        verdicts = Verdicts(
-            aggregator.policy, ttl_s=ttl_s, clock=clock, stale_s=settings.cache.stale_s, kept=kept
+        observer.register_collector(UpstreamCollector(aggregator))
+        observer.expose_reputation(standing)
+        kept = await stack.enter_async_context(_open_stored_verdicts(settings, store, clock))
+        verdicts = VerdictCache(
+            aggregator.policy, ttl_s=ttl_s, clock=clock, stale_s=settings.cache.stale_s, store=kept
         )
         stack.push_async_callback(verdicts.aclose)
         sandbox = Sandbox(settings.sandbox.seed, test_keys, clock=clock, url=settings.server.url())
@@ -131,28 +133,28 @@ async def open_services(
                 store,
                 accounts,
                 DIALECTS,
-                aggregator.bulk.choose,
+                aggregator.bulk.choose_verifier,
                 verdicts,
                 retries_s=settings.engine.greylist_retries_s,
                 allow_private_networks=settings.engine.allow_private_networks,
                 base_url=lambda: sandbox.url,
                 clock=clock,
-                work=work,
-                piece_size=aggregator.bulk.piece_size,
+                run_workers=run_workers,
+                chunk_size=aggregator.bulk.chunk_size,
             )
         )
         service = Service(
             accounts,
             verdicts,
             sandbox,
-            desk.batches,
+            desk.operations,
             clock=clock,
             policy=aggregator.policy,
-            note_cache=observer.cache,
+            on_cache_lookup=observer.count_cache_lookup,
             wait=wait,
         )
-        routes = Routes(DIALECTS)
-        guard = Guard(_block_rules(settings), clock=clock)
+        routes = VendorRoutes(DIALECTS)
+        guard = ClientBlocks(_block_rules(settings), clock=clock)
         yield Services(
             settings=settings,
             store=store,
@@ -160,24 +162,24 @@ async def open_services(
             routes=routes,
             vendor_app=VendorApp(routes, accounts, service, guard, observer, sandbox),
             native=NativeApi(DIALECTS, accounts, service, standing, kept_standing),
-            observer=observer,
+            metrics=observer,
             sandbox=sandbox,
-            desk=desk,
+            batch_services=desk,
         )
 
 
 @contextlib.asynccontextmanager
-async def _kept(
+async def _open_stored_verdicts(
     settings: Settings, store: Store, clock: Callable[[], float]
-) -> AsyncIterator[Answers | None]:
+) -> AsyncIterator[SqlVerdictStore | None]:
     """The answers of earlier runs, and those of this one for the next."""
     if not settings.cache.stored:
         yield None
         return
-    answers = Answers(store, most=settings.cache.max_stored, clock=clock)
-    await answers.load()
+    answers = SqlVerdictStore(store, max_entries=settings.cache.max_stored, clock=clock)
+    await answers.load_digests()
     try:
-        async with in_background(answers.writing()):
+        async with in_background(answers.write_periodically()):
             yield answers
     finally:
         await answers.write()
@@ -194,14 +196,16 @@ async def open_engine(settings: Settings) -> AsyncIterator[ProbeEngine]:
         await engine.aclose()
 
 
-def _bulk(verifier: Verifier) -> BulkVerifier:
+def _bulk_verifier(verifier: Verifier) -> BulkVerifier:
     """The engine verifies many together, whatever else there is one after the other."""
     return verifier if isinstance(verifier, ProbeEngine) else OneByOne(verifier)
 
 
 def create_app(services: Services) -> Application:
     """Vendors' addresses to their dialects, our own to Starlette."""
-    return front(services.routes, services.vendor_app, lambda: own_app(services))
+    return create_dispatcher(
+        services.routes, services.vendor_app, lambda: create_system_app(services)
+    )
 
 
 def _block_rules(settings: Settings) -> dict[str, BlockRule]:

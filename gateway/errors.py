@@ -13,11 +13,11 @@ from adapters.contract.upstream import FaultKind
 from engine.model import Address, Attempt, Checks, Evidence, Reason, Verdict, Verification
 from engine.score import score
 
-NOBODY = "none"
+NO_SOURCE = "none"
 """The source of an answer that no source gave."""
 
 
-class Unavailable(Exception):
+class StorageUnavailable(Exception):
     """What is kept of accounts and batches cannot be read or written now."""
 
 
@@ -32,16 +32,16 @@ class NoAnswer(Problem):
     checks: Checks = Checks()
 
     @property
-    def asked(self) -> int:
+    def sources_asked(self) -> int:
         """Sources that were asked."""
         return sum(attempt.asked for attempt in self.attempts)
 
     @property
-    def for_good(self) -> bool:
+    def is_permanent(self) -> bool:
         """Whether everybody was asked and refused this very question: asking again is no use."""
         return all(attempt.outcome == FaultKind.REFUSED for attempt in self.attempts)
 
-    def as_verification(self, at: float) -> Verification:
+    def to_unknown_verification(self, at: float) -> Verification:
         """The unknown verdict that the settings may want in its place."""
         assert self.address is not None
         return Verification(
@@ -52,6 +52,6 @@ class NoAnswer(Problem):
             evidence=Evidence(),
             checks=self.checks,
             verified_at=datetime.fromtimestamp(at, UTC),
-            source=NOBODY,
+            source=NO_SOURCE,
             attempts=self.attempts,
         )

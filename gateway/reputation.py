@@ -20,7 +20,7 @@ from sqlalchemy import Row, and_, case, delete, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.model import Meaning
-from engine.smtp.reputation import SHARES, Refusals, Rest, Standing
+from engine.smtp.reputation import REFUSAL_WEIGHTS, PauseState, RefusalCount, ReputationTracker
 from gateway.store import Store, StoreError, open_store
 from gateway.store.tables import pauses, refusals
 from gateway.tasks import in_background
@@ -28,16 +28,16 @@ from gateway.tasks import in_background
 log = logging.getLogger(__name__)
 
 WRITE_EVERY_S = 2.0
-LOOK_EVERY_S = 10.0
+RELOAD_EVERY_S = 10.0
 """How soon a pause of another process is ours too."""
-TIDY_EVERY_S = 600.0
+PURGE_EVERY_S = 600.0
 KEPT_DAYS = 30
 MAX_ROWS = 100_000
 """Kinds of refusals an hour that are kept; beyond it the oldest hours go first."""
 MAX_PAUSES = 20_000
-MAX_WAITING = 10_000
+MAX_UNWRITTEN = 10_000
 """Kinds of refusals that are kept here while the database cannot be written."""
-MAX_LIST_NAME = 255
+MAX_BLOCK_LIST_CHARACTERS = 255
 """Characters of a block list's name, which is whatever a server calls it."""
 
 HOUR_S = 3_600
@@ -45,14 +45,14 @@ DAY_S = 86_400
 RECENT_DAYS = 7
 
 Clock = Callable[[], float]
-_Place = tuple[str, str, str, int]
+_RefusalKey = tuple[str, str, str, int]
 """The key of `refusals`: operator, meaning, block list, hour."""
 
-_MEANINGS = tuple(meaning.value for meaning in SHARES)
+_STORED_MEANINGS = tuple(meaning.value for meaning in REFUSAL_WEIGHTS)
 
 
 @dataclass(frozen=True, slots=True)
-class Recent:
+class RecentRefusals:
     """Refusals of one kind by one operator in the last days, by all processes."""
 
     operator: str
@@ -75,32 +75,32 @@ class Recent:
     """How many of its hosts are paused; 0 with `paused_s` means all of them together."""
 
 
-class KeptStanding:
-    """Writes what a `Standing` counts, and tells it of the pauses of others.
+class ReputationStore:
+    """Writes what a `ReputationTracker` counts, and tells it of the pauses of others.
 
     `clock` is Unix time in seconds.
     """
 
     def __init__(
-        self, store: Store, standing: Standing, *, clock: Clock, max_rows: int = MAX_ROWS
+        self, store: Store, reputation: ReputationTracker, *, clock: Clock, max_rows: int = MAX_ROWS
     ) -> None:
         self._max_rows = max_rows
         self._store = store
-        self._standing = standing
+        self._reputation = reputation
         self._clock = clock
-        self._refusals: dict[_Place, Refusals] = {}
-        self._rests: dict[tuple[str, str | None], Rest] = {}
+        self._unwritten_refusals: dict[_RefusalKey, RefusalCount] = {}
+        self._unwritten_pauses: dict[tuple[str, str | None], PauseState] = {}
 
-    async def load(self) -> None:
+    async def load_pauses(self) -> None:
         """Go on with the pauses that are written down. Raises StoreError."""
         now = int(self._clock())
-        known = pauses.c.meaning.in_(_MEANINGS)
+        known = pauses.c.meaning.in_(_STORED_MEANINGS)
         query = select(pauses).where(pauses.c.until > now, known).limit(MAX_PAUSES)
         async with self._store.read() as connection:
             rows = list(await connection.execute(query))
         for row in rows:
-            self._standing.resume(
-                Rest(
+            self._reputation.restore_pause(
+                PauseState(
                     row.operator,
                     row.host or None,
                     row.until - now,
@@ -111,42 +111,47 @@ class KeptStanding:
                 )
             )
 
-    async def going_on(self) -> None:
+    async def run(self) -> None:
         """Write what is new, look at others' pauses and delete what is old, until cancelled."""
-        look_at = self._clock() + LOOK_EVERY_S
-        tidy_at = self._clock() + TIDY_EVERY_S
+        look_at = self._clock() + RELOAD_EVERY_S
+        tidy_at = self._clock() + PURGE_EVERY_S
         while True:
             await asyncio.sleep(WRITE_EVERY_S)
             now = self._clock()
             try:
                 await self.write()
                 if now >= look_at:
-                    look_at = now + LOOK_EVERY_S
-                    await self.load()
+                    look_at = now + RELOAD_EVERY_S
+                    await self.load_pauses()
                 if now >= tidy_at:
-                    tidy_at = now + TIDY_EVERY_S
-                    await self.tidy()
+                    tidy_at = now + PURGE_EVERY_S
+                    await self.purge()
             except StoreError as exc:
                 log.warning("refusals not written yet", extra={"why": str(exc)})
 
     async def write(self) -> None:
         """Write what is new. Raises StoreError, and keeps it for the next time then."""
-        for counted in self._standing.take_refusals():
-            _add_up(self._refusals, counted)
-        self._rests |= {(rest.operator, rest.host): rest for rest in self._standing.take_rests()}
-        waiting, rests = self._refusals, self._rests
+        for counted in self._reputation.drain_refusals():
+            _merge_refusals(self._unwritten_refusals, counted)
+        self._unwritten_pauses |= {
+            (rest.operator, rest.host): rest for rest in self._reputation.drain_pauses()
+        }
+        waiting, rests = self._unwritten_refusals, self._unwritten_pauses
         if not waiting and not rests:
             return
-        self._refusals, self._rests = {}, {}
+        self._unwritten_refusals, self._unwritten_pauses = {}, {}
         try:
             async with self._store.write() as connection:
-                await _add(self._store, connection, list(waiting.values()))
-                await self._write_rests(connection, list(rests.values()))
+                await _upsert_refusals(self._store, connection, list(waiting.values()))
+                await self._write_pauses(connection, list(rests.values()))
         except StoreError:
-            self._refusals, self._rests = waiting, rests | self._rests
+            self._unwritten_refusals, self._unwritten_pauses = (
+                waiting,
+                rests | self._unwritten_pauses,
+            )
             raise
 
-    async def _write_rests(self, connection: AsyncConnection, rests: Sequence[Rest]) -> None:
+    async def _write_pauses(self, connection: AsyncConnection, rests: Sequence[PauseState]) -> None:
         now = int(self._clock())
         for rest in rests:
             if not rest.left_s:
@@ -158,9 +163,9 @@ class KeptStanding:
                 "host": rest.host or "",
                 "until": now + round(rest.left_s),
                 "meaning": rest.meaning.value,
-                "block_list": (rest.block_list or "")[:MAX_LIST_NAME],
+                "block_list": (rest.block_list or "")[:MAX_BLOCK_LIST_CHARACTERS],
                 "refusals": rest.refusals,
-                "growth": rest.growth,
+                "growth": rest.consecutive_pauses,
             }
             for rest in rests
             if rest.left_s
@@ -171,13 +176,13 @@ class KeptStanding:
             upsert = insert.on_conflict_do_update(index_elements=["operator", "host"], set_=new)
             await connection.execute(upsert, rows)
 
-    async def recent(self, most: int) -> list[Recent]:
+    async def recent_refusals(self, limit: int) -> list[RecentRefusals]:
         """`recent`, with what is not written yet if that can be. Raises StoreError."""
         with contextlib.suppress(StoreError):
             await self.write()
-        return await recent(self._store, self._clock(), most)
+        return await recent_refusals(self._store, self._clock(), limit)
 
-    async def tidy(self) -> None:
+    async def purge(self) -> None:
         """Delete what is too old, or too much. Raises StoreError."""
         now = int(self._clock())
         oldest = now // HOUR_S - KEPT_DAYS * 24
@@ -194,35 +199,37 @@ class KeptStanding:
 
 
 @contextlib.asynccontextmanager
-async def keeping(store: Store, standing: Standing, *, clock: Clock) -> AsyncIterator[KeptStanding]:
+async def open_reputation_store(
+    store: Store, reputation: ReputationTracker, *, clock: Clock
+) -> AsyncIterator[ReputationStore]:
     """Keep `standing` while inside. Raises StoreError."""
-    kept = KeptStanding(store, standing, clock=clock)
-    await kept.load()
+    kept = ReputationStore(store, reputation, clock=clock)
+    await kept.load_pauses()
     try:
-        async with in_background(kept.going_on()):
+        async with in_background(kept.run()):
             yield kept
     finally:
         await kept.write()
 
 
-async def count_once(url: str, standing: Standing) -> None:
+async def add_refusals_once(url: str, reputation: ReputationTracker) -> None:
     """Add what `standing` counted to a database that is there already; else let it go.
 
     For commands that verify and end: they make no database, nor wait long for one.
     """
-    counted = standing.take_refusals()
+    counted = reputation.drain_refusals()
     if not counted:
         return
     try:
-        async with open_store(url, busy_timeout_s=1.0, as_it_is=True) as store:
-            if await store.has(refusals):
+        async with open_store(url, busy_timeout_s=1.0, existing_only=True) as store:
+            if await store.has_table(refusals):
                 async with store.write() as connection:
-                    await _add(store, connection, counted)
+                    await _upsert_refusals(store, connection, counted)
     except StoreError as exc:
         log.debug("refusals not counted", extra={"why": str(exc)})
 
 
-async def recent(store: Store, now: float, most: int) -> list[Recent]:
+async def recent_refusals(store: Store, now: float, limit: int) -> list[RecentRefusals]:
     """Who refused us within a week of Unix time `now`, the worst of the last day first.
 
     `most` of them. Raises StoreError.
@@ -241,11 +248,11 @@ async def recent(store: Store, now: float, most: int) -> list[Recent]:
             func.min(r.first_at).label("since"),
             func.max(r.hour).label("hour"),
         )
-        .where(r.hour >= hour - 24 * KEPT_DAYS, r.meaning.in_(_MEANINGS))
+        .where(r.hour >= hour - 24 * KEPT_DAYS, r.meaning.in_(_STORED_MEANINGS))
         .group_by(*kind)
         .having(func.max(r.hour) >= hour - 24 * RECENT_DAYS)
         .order_by(day.desc(), week.desc(), *kind)
-        .limit(most)
+        .limit(limit)
         .subquery()
     )
     same = [sums.c[column.name] == column for column in (*kind, r.hour)]
@@ -260,11 +267,11 @@ async def recent(store: Store, now: float, most: int) -> list[Recent]:
         resting = defaultdict(list)
         for row in await connection.execute(paused):
             resting[row.operator].append(row)
-    return [_recent(row, resting[row.operator], now) for row in rows]
+    return [_to_recent_refusals(row, resting[row.operator], now) for row in rows]
 
 
-def _recent(row: Row[Any], resting: Sequence[Row[Any]], now: float) -> Recent:
-    return Recent(
+def _to_recent_refusals(row: Row[Any], resting: Sequence[Row[Any]], now: float) -> RecentRefusals:
+    return RecentRefusals(
         operator=row.operator,
         meaning=Meaning(row.meaning),
         block_list=row.block_list or None,
@@ -279,26 +286,28 @@ def _recent(row: Row[Any], resting: Sequence[Row[Any]], now: float) -> Recent:
     )
 
 
-def _add_up(sums: dict[_Place, Refusals], counted: Refusals) -> None:
-    place = _place(counted)
+def _merge_refusals(sums: dict[_RefusalKey, RefusalCount], counted: RefusalCount) -> None:
+    place = _refusal_key(counted)
     earlier = sums.get(place)
     if earlier is not None:
         count = earlier.count + counted.count
         sums[place] = replace(counted, count=count, first_at=earlier.first_at)
-    elif len(sums) < MAX_WAITING:
+    elif len(sums) < MAX_UNWRITTEN:
         sums[place] = counted
 
 
-def _place(counted: Refusals) -> _Place:
+def _refusal_key(counted: RefusalCount) -> _RefusalKey:
     return (
         counted.operator,
         counted.meaning.value,
-        (counted.block_list or "")[:MAX_LIST_NAME],
+        (counted.block_list or "")[:MAX_BLOCK_LIST_CHARACTERS],
         int(counted.last_at.timestamp()) // HOUR_S,
     )
 
 
-async def _add(store: Store, connection: AsyncConnection, counted: Sequence[Refusals]) -> None:
+async def _upsert_refusals(
+    store: Store, connection: AsyncConnection, counted: Sequence[RefusalCount]
+) -> None:
     """Add counts to those of the same hour."""
     if not counted:
         return
@@ -318,7 +327,7 @@ async def _add(store: Store, connection: AsyncConnection, counted: Sequence[Refu
     names = ("operator", "meaning", "block_list", "hour")
     rows = [
         {
-            **dict(zip(names, _place(one), strict=True)),
+            **dict(zip(names, _refusal_key(one), strict=True)),
             "count": one.count,
             "first_at": int(one.first_at.timestamp()),
             "last_at": int(one.last_at.timestamp()),

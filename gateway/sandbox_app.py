@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, NoReturn
 
 from adapters.registry import DIALECTS
 from engine.model import Checks, Verdict
-from gateway.observability.metrics import Observer
+from gateway.observability.metrics import Metrics
 from gateway.sandbox import Sandbox
 from gateway.sandbox.clock import AdjustableClock
-from gateway.sandbox.keys import TestBooks, TestKeys
+from gateway.sandbox.keys import TestAccounts, TestKeys
 from gateway.service import Service
-from gateway.verdicts.cache import Verdicts
-from gateway.web.client_blocks import Guard
-from gateway.web.dispatch import front
+from gateway.verdicts.cache import VerdictCache
+from gateway.web.client_blocks import ClientBlocks
+from gateway.web.dispatch import create_dispatcher
 from gateway.web.native import NativeApi
-from gateway.web.routing import Routes
+from gateway.web.routing import VendorRoutes
 from gateway.web.vendors import VendorApp
 
 if TYPE_CHECKING:
@@ -34,12 +34,12 @@ class SandboxServer:
     """Everything a running sandbox is made of."""
 
     sandbox: Sandbox
-    observer: Observer
+    metrics: Metrics
     native: NativeApi
     app: Application
     stopping: bool = False
 
-    async def trouble(self) -> str | None:
+    async def not_ready_reason(self) -> str | None:
         return "stopping" if self.stopping else None
 
 
@@ -49,29 +49,29 @@ async def open_sandbox(
 ) -> AsyncIterator[SandboxServer]:
     """A sandbox that knows the well-known test keys and `keys`. `url` is where it answers."""
     clock = clock or AdjustableClock()
-    test_keys = TestKeys(DIALECTS, also=keys)
-    sandbox = Sandbox(seed, test_keys, clock=clock, url=url, alone=True)
-    books = TestBooks(test_keys, sandbox.clocks)
-    verdicts = Verdicts(Nobody(), ttl_s=dict.fromkeys(Verdict, 0.0), clock=clock)
+    test_keys = TestKeys(DIALECTS, extra_keys=keys)
+    sandbox = Sandbox(seed, test_keys, clock=clock, url=url, standalone=True)
+    books = TestAccounts(test_keys, sandbox.clocks)
+    verdicts = VerdictCache(UnreachableVerifier(), ttl_s=dict.fromkeys(Verdict, 0.0), clock=clock)
     service = Service(books, verdicts, sandbox, clock=clock)
-    observer = Observer()
-    routes = Routes(DIALECTS)
-    vendors = VendorApp(routes, books, service, Guard({}, clock=clock), observer, sandbox)
+    observer = Metrics()
+    routes = VendorRoutes(DIALECTS)
+    vendors = VendorApp(routes, books, service, ClientBlocks({}, clock=clock), observer, sandbox)
     native = NativeApi(DIALECTS, books, service)
     server: SandboxServer
 
     def own() -> Application:
         # a vendor's client never asks for it, and Starlette takes its time
-        from gateway.web.system import own_app
+        from gateway.web.system import create_system_app
 
-        return own_app(server)
+        return create_system_app(server)
 
-    server = SandboxServer(sandbox, observer, native, front(routes, vendors, own))
-    async with observer.writing(), sandbox.webhooks.running():
+    server = SandboxServer(sandbox, observer, native, create_dispatcher(routes, vendors, own))
+    async with observer.writing_access_log(), sandbox.webhooks.running():
         yield server
 
 
-class Nobody:
+class UnreachableVerifier:
     """Stands where the probe would: there are test keys alone, which never get that far."""
 
     async def verify(

@@ -8,12 +8,12 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Generic, TypeVar
 
-from gateway.errors import Unavailable
+from gateway.errors import StorageUnavailable
 
 Question = TypeVar("Question")
 Answer = TypeVar("Answer")
 
-MAX_WAITING = 50_000
+MAX_PENDING = 50_000
 """Questions; beyond it a new one is refused."""
 
 
@@ -29,7 +29,7 @@ async def in_background(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
             await task
 
 
-class Grouped(Generic[Question, Answer]):
+class GroupedCalls(Generic[Question, Answer]):
     """Gathers questions while the ones before are being answered.
 
     `run` gets up to `most` questions in the order asked and gives an answer, or an exception
@@ -41,53 +41,53 @@ class Grouped(Generic[Question, Answer]):
         self,
         run: Callable[[list[Question]], Awaitable[Sequence[Answer | Exception]]],
         *,
-        most: int,
+        max_group: int,
     ) -> None:
         self._run = run
-        self._most = most
-        self._waiting: deque[tuple[Question, asyncio.Future[Answer]]] = deque()
-        self._flights: asyncio.Task[None] | None = None
+        self._max_group = max_group
+        self._pending: deque[tuple[Question, asyncio.Future[Answer]]] = deque()
+        self._task: asyncio.Task[None] | None = None
 
-    async def ask(self, question: Question) -> Answer:
+    async def call(self, arg: Question) -> Answer:
         """Raises Unavailable if too many are waiting, and what `run` has for this question."""
-        if len(self._waiting) >= MAX_WAITING:
-            raise Unavailable("the database: too much is waiting for it")
-        return await self.put(question)
+        if len(self._pending) >= MAX_PENDING:
+            raise StorageUnavailable("the database: too much is waiting for it")
+        return await self.submit(arg)
 
-    def put(self, question: Question) -> asyncio.Future[Answer]:
+    def submit(self, arg: Question) -> asyncio.Future[Answer]:
         """Ask without waiting, and whatever else is waiting."""
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._waiting.append((question, future))
-        if self._flights is None:
+        self._pending.append((arg, future))
+        if self._task is None:
             # A task of its own: the asker who starts it may be cancelled, the others not.
-            self._flights = asyncio.create_task(self._fly())
+            self._task = asyncio.create_task(self._run_groups())
         return future
 
     async def aclose(self) -> None:
         """Wait until nothing is waiting any more."""
-        while self._flights is not None:
-            await asyncio.wait([self._flights])
+        while self._task is not None:
+            await asyncio.wait([self._task])
 
-    async def _fly(self) -> None:
+    async def _run_groups(self) -> None:
         try:
-            while self._waiting:
-                flight = self._take()
+            while self._pending:
+                flight = self._take_group()
                 if flight:
-                    await self._answer(flight)
+                    await self._run_group(flight)
         finally:
-            self._flights = None
+            self._task = None
 
-    def _take(self) -> list[tuple[Question, asyncio.Future[Answer]]]:
-        taken = [self._waiting.popleft() for _ in range(min(self._most, len(self._waiting)))]
+    def _take_group(self) -> list[tuple[Question, asyncio.Future[Answer]]]:
+        taken = [self._pending.popleft() for _ in range(min(self._max_group, len(self._pending)))]
         return [(question, future) for question, future in taken if not future.done()]
 
-    async def _answer(self, flight: list[tuple[Question, asyncio.Future[Answer]]]) -> None:
+    async def _run_group(self, group: list[tuple[Question, asyncio.Future[Answer]]]) -> None:
         answers: Sequence[Answer | Exception]
         try:
-            answers = await self._run([question for question, _ in flight])
+            answers = await self._run([question for question, _ in group])
         except Exception as exc:
-            answers = [exc] * len(flight)
-        for (_, future), answer in zip(flight, answers, strict=True):
+            answers = [exc] * len(group)
+        for (_, future), answer in zip(group, answers, strict=True):
             if future.done():
                 continue
             if isinstance(answer, Exception):

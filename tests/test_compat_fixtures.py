@@ -24,7 +24,7 @@ from adapters.contract.dialect import Dialect
 from adapters.registry import DIALECTS
 from engine.address import syntax
 from engine.model import Checks, Dns, Evidence, Reason, Verdict, Verification
-from gateway.accounts.accounts import Status
+from gateway.accounts.accounts import AccountStatus
 from gateway.app import Services, create_app, open_services
 from gateway.settings import Settings
 
@@ -166,13 +166,13 @@ class TestDesk:
     async def work(self) -> None:
         assert self.services is not None
         if not self._idle:
-            await self.services.desk.drain()
+            await self.services.batch_services.drain()
 
     async def wait(self, seconds: float) -> None:
         assert self.services is not None
         self.at += seconds
         await self.work()
-        await self.services.desk.sweeper.sweep()
+        await self.services.batch_services.sweeper.sweep()
 
 
 @asynccontextmanager
@@ -186,7 +186,7 @@ async def server(
     now = datetime.fromisoformat(given["now"]) if "now" in given else NOW
     desk = TestDesk(now, given.get("idle", False))
     async with open_services(
-        settings, verifier=Scripted(given), clock=desk.clock, wait=no_patience, work=False
+        settings, verifier=Scripted(given), clock=desk.clock, wait=no_patience, run_workers=False
     ) as services:
         desk.services = services
         keys = {"key": await live_key(services, dialect, given), "test_key": dialect.sandbox_key}
@@ -219,7 +219,7 @@ class Scripted:
         told = self._given.get("verifications", {}).get(text, self._given.get("verification", {}))
         verdict = Verdict(told.get("verdict", "deliverable"))
         return Verification(
-            address=syntax.parse(told.get("address", text)),
+            address=syntax.parse_address(told.get("address", text)),
             verdict=verdict,
             reason=Reason(told.get("reason", "accepted_email")),
             score=told.get("score", 100 if verdict is Verdict.DELIVERABLE else 0),
@@ -243,5 +243,5 @@ async def live_key(services: Services, dialect: Dialect, given: dict[str, Any]) 
         assert caller is not None
         await accounts.charge(caller, told["used"])
     await accounts.set_credits(account_id, told.get("credits"))
-    await accounts.set_status(account_id, Status(told.get("status", "active")))
+    await accounts.set_status(account_id, AccountStatus(told.get("status", "active")))
     return key

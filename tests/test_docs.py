@@ -22,9 +22,9 @@ from adapters.generic import words as generic
 from adapters.registry import DIALECTS
 from adapters.validto import words as validto
 from adapters.whoisxml import words as whoisxml
-from engine.address.syntax import parse
+from engine.address.syntax import parse_address
 from engine.model import Checks, Dns, Evidence, Reason, Verdict, Verification
-from engine.score import START
+from engine.score import START_POINTS
 from gateway.cli import app
 from gateway.sandbox_app import open_sandbox
 from gateway.settings import Settings
@@ -169,7 +169,7 @@ def test_every_endpoint_is_in_the_tables(dialect: Dialect) -> None:
 
 
 def test_the_words_of_the_dialects_are_those_of_the_code() -> None:
-    for verdict, reason in START:
+    for verdict, reason in START_POINTS:
         assert words_of(verdict, reason) in DIALECTS_PAGE
 
 
@@ -183,7 +183,7 @@ DNS_OF = {
 def words_of(verdict: Verdict, reason: Reason) -> str:
     """A row of the table: what a plain answer of that kind becomes in each dialect."""
     v = Verification(
-        address=parse("a@example.com"),
+        address=parse_address("a@example.com"),
         verdict=verdict,
         reason=reason,
         score=50,
@@ -195,10 +195,10 @@ def words_of(verdict: Verdict, reason: Reason) -> str:
     cause = dataoorts.cause_word(v)
     cells = (
         f"{verdict}, `{reason}`",
-        f"`{emailable.STATES[verdict]}`, `{emailable.reason(v)}`",
-        f"`{validto.result(v)}`",
-        ", ".join(f"`{whoisxml.WORDS[check]}`" for check in checks),
-        f"`{generic.TIERS[verdict]}`, `{generic.result(v)}`",
+        f"`{emailable.STATES[verdict]}`, `{emailable.reason_word(v)}`",
+        f"`{validto.result_word(v)}`",
+        ", ".join(f"`{whoisxml.CHECK_WORDS[check]}`" for check in checks),
+        f"`{generic.TIERS[verdict]}`, `{generic.result_word(v)}`",
         f"`{dataoorts.CAUSES[cause].test_result}`, `{cause}`",
     )
     return f"| {' | '.join(cells)} |\n"

@@ -31,7 +31,7 @@ from typing import NamedTuple
 import build_names
 
 from engine.address import people, readings
-from engine.address.lexicon import fold, lexicon
+from engine.address.lexicon import fold_name, load_lexicon
 from engine.model import Person
 
 LANGUAGES = [
@@ -76,7 +76,7 @@ class Source(NamedTuple):
 
 
 def in_test(name: str) -> bool:
-    return zlib.crc32(fold(name).encode()) % 2 == 1
+    return zlib.crc32(fold_name(name).encode()) % 2 == 1
 
 
 def sources(test: bool) -> list[Source]:
@@ -220,7 +220,7 @@ def _words() -> list[str]:
         data = json.loads(file.read_text(encoding="utf-8"))
         words = data["words"]
         for word in words if isinstance(words, list) else words["normal"]:
-            key = fold(word)
+            key = fold_name(word)
             if key.isascii() and 3 <= len(key) <= 9:
                 found.add(key)
     return sorted(found)
@@ -231,7 +231,7 @@ def credit(row: Row, person: Person | None) -> float:
     if person is None:
         return 0.0
     named = [(person.first, row.first), (person.last, row.last)]
-    right = [fold(said) in true.split("|") for said, true in named if said is not None]
+    right = [fold_name(said) in true.split("|") for said, true in named if said is not None]
     return len(right) / 2 if all(right) else 0.0
 
 
@@ -253,19 +253,19 @@ def reliability(
 
 def fit(seen: list[Row]) -> None:
     """Prints, for each kind, offset and slope of a logistic curve (Newton's method)."""
-    people.CURVES.update(dict.fromkeys(readings.Kind, (0.0, 1.0)))
+    people.ACCURACY_CURVES.update(dict.fromkeys(readings.ReadingKind, (0.0, 1.0)))
     for _ in range(3):  # the curves choose between answers, so they settle in turns
-        points: dict[readings.Kind, list[tuple[float, float]]] = defaultdict(list)
+        points: dict[readings.ReadingKind, list[tuple[float, float]]] = defaultdict(list)
         for row in seen:
-            offer = people.best_offer(people.words_of(row.local))
+            offer = people.best_candidate(people.split_words(row.local))
             if offer is not None:
                 gained = credit(row, Person(offer.first, offer.last))
                 whole = offer.first and offer.last
                 right = gained if whole else 2 * gained
                 points[offer.kind].append((people.log_odds(offer.share), right))
-        people.CURVES.update({kind: logistic(pairs) for kind, pairs in points.items()})
-    for kind in readings.Kind:
-        a, b = people.CURVES[kind]
+        people.ACCURACY_CURVES.update({kind: logistic(pairs) for kind, pairs in points.items()})
+    for kind in readings.ReadingKind:
+        a, b = people.ACCURACY_CURVES[kind]
         rate = sum(y for _, y in points[kind]) / max(len(points[kind]), 1)
         print(f"    Kind.{kind.name}: ({a:.2f}, {b:.2f}),  # {len(points[kind])} rows, {rate:.2f}")
 
@@ -277,7 +277,7 @@ def report(seen: list[Row]) -> None:
     brier = 0.0
     genders: list[bool] = []
     for row in seen:
-        person = people.guess(row.local)
+        person = people.guess_person(row.local)
         gained = credit(row, person)
         by_form[row.form].append(gained)
         if person is not None:
@@ -297,7 +297,7 @@ def report(seen: list[Row]) -> None:
     print(f"answered {answered / len(seen):.3f}  credit {gains / len(persons):.4f}", end="  ")
     print(f"square error {brier / len(seen):.4f}")
     print(f"gender said {len(genders) / len(persons):.3f}  right {sum(genders) / len(genders):.3f}")
-    lex = lexicon()
+    lex = load_lexicon()
     for role, names, at in (("first", lex.given.bits, 1), ("last", lex.surname.bits, 2)):
         known = sum(any(key in names for key in row[at].split("|")) for row in persons)
         print(f"{role} names in the lexicon {known / len(persons):.3f}")

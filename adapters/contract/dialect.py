@@ -11,7 +11,7 @@ from adapters.contract.jobs import BatchRules
 from adapters.contract.operations import Operation, Plan
 from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.upstream import Upstream
-from adapters.contract.upstream_jobs import UpstreamList
+from adapters.contract.upstream_jobs import VendorJobs
 from adapters.contract.wire import StreamReply, WireReply, WireRequest
 
 Op = TypeVar("Op", bound=Operation)
@@ -34,7 +34,7 @@ class Endpoint(Generic[Op]):
     """Whether browsers of any origin may call it."""
     body_limit: int = 64 * 1024
     """Bytes; a longer body is a `TOO_LARGE`."""
-    spooled: bool = False
+    accepts_body_file: bool = False
     """Whether `read` can do with a `WireRequest.body_file`, so that bodies may be large."""
 
 
@@ -72,7 +72,7 @@ class Dialect:
     """Where the vendor's documentation ends the base URL, such as `/v1`."""
     root_paths: tuple[RootPath, ...]
     endpoints: tuple[Endpoint[Any], ...]
-    credential: Callable[[WireRequest], str | None]
+    read_credential: Callable[[WireRequest], str | None]
     """The key sent, None without one. May raise `Unreadable` where it rides in the body."""
     write_problem: Callable[[WireRequest, Problem, Endpoint[Any] | None], WireReply]
     key_shape: KeyShape
@@ -80,17 +80,17 @@ class Dialect:
     """The well-known test key."""
     plans: tuple[Plan, ...] = ()
     """The vendor's own; a deployment's default is `UNLIMITED`."""
-    failed_attempts: frozenset[ProblemKind] = frozenset()
+    counts_towards_block: frozenset[ProblemKind] = frozenset()
     """What counts towards a block of the client's address, where that is switched on."""
-    batches: BatchRules | None = None
+    batch_rules: BatchRules | None = None
     """How its batches behave; None has none."""
     upstream: Upstream | None = None
     """How to ask it; None if it can only be spoken, not asked."""
-    upstream_list: UpstreamList | None = None
+    vendor_jobs: VendorJobs | None = None
     """How to give it a list; None if it takes none."""
-    magic_in_batches: bool = True
+    magic_addresses_in_batches: bool = True
     """Whether the sandbox's magic addresses have their effect in batches too."""
-    example_jobs: tuple[str, ...] = ()
+    example_job_ids: tuple[str, ...] = ()
     """Ids from the vendor's documentation, which a test key can ask about unmade."""
     reason_phrases: Mapping[int, str] = field(default_factory=dict)
     """Of statuses that HTTP has none for."""

@@ -18,7 +18,7 @@ from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.wire import StreamReply, WireReply
 from engine.model import Address, Checks, Evidence, Verification
 
-MAX_BATCH = 50_000
+MAX_BATCH_ENTRIES = 50_000
 """Addresses in one request, by four of the five vendors."""
 MAX_ENTRY_CHARACTERS = 1_000
 """Of one entry; RFC 5321 section 4.5.3.1 allows an address 320. What is longer is no address
@@ -27,7 +27,7 @@ but a broken list."""
 # -- operations --------------------------------------------------------------------------
 
 
-class Entry(NamedTuple):
+class BatchEntry(NamedTuple):
     """One submitted address."""
 
     email: str
@@ -48,13 +48,13 @@ class JobOperation(Operation):
 class SubmitJob(JobOperation):
     """Take a batch in. The outcome is a `Job`."""
 
-    entries: Iterable[Entry]
+    entries: Iterable[BatchEntry]
     """Read once and lazily; may raise `Problem`, and then nothing is kept."""
     headers: tuple[str, ...] = ()
     """Names of the entries' cells, as they are to be written."""
     start: bool = True
     """Whether to begin at once, or to wait for a `StartJob`."""
-    retries: bool = True
+    retry_greylisted: bool = True
     """Whether greylisted addresses are asked about again, later."""
     checks: Checks = Checks()
     webhook_url: str = ""
@@ -107,11 +107,11 @@ class ReadRows(JobOperation):
     job_id: str = ""
     token: str = ""
     """The job's unguessable name, which stands for both its id and a key."""
-    words: frozenset[str] | None = None
+    row_words: frozenset[str] | None = None
     """Only rows with one of these; see `BatchRules.word`. None for all."""
     offset: int = 0
     limit: int | None = None
-    backwards: bool = False
+    reverse_order: bool = False
 
 
 # -- outcomes ----------------------------------------------------------------------------
@@ -130,7 +130,7 @@ class JobState(StrEnum):
     CANCELLED = "cancelled"
 
     @property
-    def over(self) -> bool:
+    def is_final(self) -> bool:
         return self in (JobState.COMPLETED, JobState.FAILED, JobState.CANCELLED)
 
 
@@ -145,19 +145,19 @@ class Job:
     finished_at: datetime | None
     total: int
     """Entries submitted."""
-    rows: int
+    row_count: int
     """Rows it has: the entries, without repeats where the dialect merges them."""
-    valid: int
+    valid_count: int
     """Rows whose address is well formed."""
-    done: int
+    done_count: int
     """Rows answered."""
     counts: Mapping[str, int]
     """By the names that the dialect gives them; a missing one is 0."""
     headers: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
-    rows_gone: bool = False
+    rows_expired: bool = False
     """Whether the rows were removed after the time that the vendor keeps them."""
-    link: str = ""
+    base_url: str = ""
     """This dialect's root on this server, such as `http://127.0.0.1:8025/emailable`."""
     token: str = ""
     """An unguessable name for links."""
@@ -173,7 +173,7 @@ class JobPage:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class JobRow:
     """One answered row."""
 
     email: str
@@ -187,22 +187,22 @@ class JobRows:
     """A batch and its rows, which are read only by whoever iterates."""
 
     job: Job
-    total: int
+    matching_count: int
     """Rows that `words` leaves, on all pages."""
-    rows: AsyncIterator[Row]
+    rows: AsyncIterator[JobRow]
 
 
 # -- rules -------------------------------------------------------------------------------
 
 
-class Moment(StrEnum):
+class ChargeTime(StrEnum):
     """When a batch is paid for."""
 
     SUBMIT = "submit"
     START = "start"
 
 
-class Unit(StrEnum):
+class BilledUnit(StrEnum):
     """What of a batch counts."""
 
     ENTRIES = "entries"
@@ -211,12 +211,12 @@ class Unit(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Notice:
+class CompletionWebhook:
     """How the completion of a batch is told: the body of a webhook."""
 
-    ask: Callable[[str], ReadRows]
+    build_operation: Callable[[str], ReadRows]
     """From a job's id."""
-    write: Callable[[Any, JobRows], WireReply | StreamReply]
+    write_body: Callable[[Any, JobRows], WireReply | StreamReply]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,38 +225,38 @@ class BatchRules:
 
     new_id: Callable[[int, Callable[[int], int]], str]
     """From the batch's number, 1 and up, and a source of random integers below a bound."""
-    word: Callable[[Verification], str]
+    row_word: Callable[[Verification], str]
     """What a row is called; rows are filtered and counted by it."""
-    flags: Callable[[Verification], Iterable[str]] = lambda _: ()
+    extra_counters: Callable[[Verification], Iterable[str]] = lambda _: ()
     """Further counters that an answered row adds to."""
-    analyse: Callable[[Address, Evidence], Iterable[str]] | None = None
+    counters_before_start: Callable[[Address, Evidence], Iterable[str]] | None = None
     """Counters that a row adds to before it is verified; None needs no preparation."""
-    names: bool = False
+    shows_names: bool = False
     """Whether rows show whom an address may belong to."""
     merge_duplicates: bool = False
     """Whether equal addresses make one row."""
-    charged_at: Moment = Moment.SUBMIT
-    charged: Unit = Unit.ENTRIES
-    payable: Unit = Unit.ENTRIES
+    charged_at: ChargeTime = ChargeTime.SUBMIT
+    billed_unit: BilledUnit = BilledUnit.ENTRIES
+    must_cover_unit: BilledUnit = BilledUnit.ENTRIES
     """What the credits must suffice for."""
-    refunded_word: str = ""
+    refund_word: str = ""
     """Rows called so are given back for; empty for none."""
-    kept_s: Callable[[int], int | None]
+    retention_s: Callable[[int], int | None]
     """How long rows are kept after the end, by the number of entries; None until deleted."""
-    forgets: bool = True
+    delete_with_rows: bool = True
     """Whether the job goes with its rows, or stays behind with its counts."""
-    notice: Notice | None = None
+    completion_webhook: CompletionWebhook | None = None
 
 
 # -- reading entries ---------------------------------------------------------------------
 
 
-def entries_of(texts: Iterable[object], field_name: str) -> tuple[Entry, ...]:
+def parse_entries(texts: Iterable[object], field_name: str) -> tuple[BatchEntry, ...]:
     """Texts as entries, blank ones left out. Raises `Problem` (`INVALID`)."""
     entries = []
     for text in texts:
         if not isinstance(text, str) or len(text) > MAX_ENTRY_CHARACTERS:
             raise Problem(ProblemKind.INVALID, "Every address must be a text.", field_name)
         if email := text.strip():
-            entries.append(Entry(email))
+            entries.append(BatchEntry(email))
     return tuple(entries)

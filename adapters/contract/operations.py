@@ -100,7 +100,7 @@ UNLIMITED = Plan("unlimited", "Unlimited")
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
+class AccountInfo:
     """An account's plan and what is used of it."""
 
     owner_email: str

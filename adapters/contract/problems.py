@@ -49,7 +49,7 @@ class Problem(Exception):
     """Whole seconds, at least 1."""
     reset_at: int | None = None
     """Unix time in seconds at which the window opens again."""
-    allow: tuple[str, ...] = ()
+    allowed_methods: tuple[str, ...] = ()
     """Methods that this path knows."""
-    state: str = ""
+    job_state: str = ""
     """The `adapters.contract.jobs.JobState` that is in the way."""

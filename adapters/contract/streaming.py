@@ -9,16 +9,16 @@ from typing import Any
 
 from adapters.contract.wire import StreamReply
 
-CHUNK_BYTES = 64 * 1024
+BUFFER_BYTES = 64 * 1024
 """About so much is collected before it is sent."""
 ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 """Of the one file in an archive: the same archive for the same rows."""
 
 
-async def chunks(reply: StreamReply, rows: AsyncIterator[Any]) -> AsyncIterator[bytes]:
+async def render_body(reply: StreamReply, rows: AsyncIterator[Any]) -> AsyncIterator[bytes]:
     """The body in pieces, compressed if the reply is an archive."""
     plain = _rendered(reply, rows)
-    async for chunk in _zipped(plain, reply.zip_entry) if reply.zip_entry else plain:
+    async for chunk in _zipped(plain, reply.zip_member) if reply.zip_member else plain:
         yield chunk
 
 
@@ -31,7 +31,7 @@ async def _rendered(reply: StreamReply, rows: AsyncIterator[Any]) -> AsyncIterat
         separator = reply.separator
         collected.append(rendered)
         size += len(rendered)
-        if size >= CHUNK_BYTES:
+        if size >= BUFFER_BYTES:
             yield b"".join(collected)
             collected, size = [], 0
     collected.append(reply.tail)
@@ -39,7 +39,7 @@ async def _rendered(reply: StreamReply, rows: AsyncIterator[Any]) -> AsyncIterat
 
 
 async def _zipped(plain: AsyncIterator[bytes], name: str) -> AsyncIterator[bytes]:
-    out = _Outlet()
+    out = _ZipBuffer()
     member = zipfile.ZipInfo(name, ZIP_TIME)
     member.compress_type = zipfile.ZIP_DEFLATED
     with zipfile.ZipFile(out, "w") as archive, archive.open(member, "w", force_zip64=True) as entry:
@@ -50,7 +50,7 @@ async def _zipped(plain: AsyncIterator[bytes], name: str) -> AsyncIterator[bytes
     yield out.take()
 
 
-class _Outlet(io.RawIOBase):
+class _ZipBuffer(io.RawIOBase):
     """A file that cannot be sought in, whose content is taken away while it is written."""
 
     def __init__(self) -> None:

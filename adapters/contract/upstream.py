@@ -64,7 +64,7 @@ class Pending:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class UpstreamResult:
     """What an upstream says of an address. What its dialect cannot say is not known."""
 
     verdict: Verdict
@@ -77,7 +77,7 @@ class Told:
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class UpstreamQuery:
     """What an upstream is asked."""
 
     address: Address
@@ -98,7 +98,7 @@ class UpstreamRequest:
     query: Mapping[str, str] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
-    bills: bool = True
+    is_billed: bool = True
     """Whether the vendor charges for it, so that it is never sent twice on a guess."""
 
     @property
@@ -115,7 +115,7 @@ class UpstreamReply:
     headers: Mapping[str, str]
     """Names in lower case."""
     body: bytes
-    at: float
+    received_at: float
     """Unix time in seconds of its arrival."""
 
     @property
@@ -140,14 +140,14 @@ class UpstreamReply:
             return float(after[:9])
         if after:
             try:
-                return max(parsedate_to_datetime(after).timestamp() - self.at, 0.0)
+                return max(parsedate_to_datetime(after).timestamp() - self.received_at, 0.0)
             except (ValueError, OverflowError):
                 pass
         reset = self.headers.get("ratelimit-reset", "").strip()
         if not reset.isdecimal():
             return None
         moment = float(reset[:12])
-        return max(moment - self.at, 0.0) if moment > self.at / 2 else moment
+        return max(moment - self.received_at, 0.0) if moment > self.received_at / 2 else moment
 
 
 def _json(body: bytes) -> Any:
@@ -160,28 +160,32 @@ def _json(body: bytes) -> Any:
 MAX_DETAIL = 300
 
 
-def text_of(value: object) -> str:
+def detail_text(value: object) -> str:
     """A vendor's words for `Fault.detail`: one line, and not too long."""
     return " ".join(str(value).split())[:MAX_DETAIL]
 
 
-def fault_of(reply: UpstreamReply, kinds: Mapping[int, FaultKind], detail: object = "") -> Fault:
+def fault_from_status(
+    reply: UpstreamReply, status_faults: Mapping[int, FaultKind], detail: object = ""
+) -> Fault:
     """The fault that a status says; `kinds` has what the vendor's statuses mean.
 
     Any other 5xx is the server's error, any other 4xx a refusal of this request, and a 2xx
     or 3xx without the vendor's body in it is garbage. A 403 that is a page to be read by people
     is of the firewall before the vendor, which knows no keys: it refuses our address.
     """
-    kind = kinds.get(reply.status)
+    kind = status_faults.get(reply.status)
     if reply.status == 403 and "html" in reply.headers.get("content-type", ""):
         kind = FaultKind.BANNED
     if kind is None:
-        kind = _BY_CLASS.get(reply.status // 100, FaultKind.GARBAGE)
-    words = text_of(detail or "") or text_of(reply.body[:MAX_DETAIL].decode("utf-8", "replace"))
+        kind = _CLASS_FAULTS.get(reply.status // 100, FaultKind.GARBAGE)
+    words = detail_text(detail or "") or detail_text(
+        reply.body[:MAX_DETAIL].decode("utf-8", "replace")
+    )
     return Fault(kind, words, reply.status, reply.retry_after_s)
 
 
-_BY_CLASS: Mapping[int, FaultKind] = {5: FaultKind.SERVER_ERROR, 4: FaultKind.REFUSED}
+_CLASS_FAULTS: Mapping[int, FaultKind] = {5: FaultKind.SERVER_ERROR, 4: FaultKind.REFUSED}
 
 STATUS_FAULTS: Mapping[int, FaultKind] = {
     401: FaultKind.DEAD_KEY,
@@ -199,9 +203,9 @@ STATUS_FAULTS: Mapping[int, FaultKind] = {
 class Upstream:
     """A vendor as a source: requests to it and what its replies say. Pure."""
 
-    build_verify: Callable[[str, Question], UpstreamRequest]
+    build_verify: Callable[[str, UpstreamQuery], UpstreamRequest]
     """Takes the key."""
-    parse_verify: Callable[[Question, UpstreamReply], Told | Pending | Fault]
+    parse_verify: Callable[[UpstreamQuery, UpstreamReply], UpstreamResult | Pending | Fault]
     build_balance: Callable[[str], UpstreamRequest] | None = None
     """An unbilled request that shows whether the key is good; None if there is none."""
     parse_balance: Callable[[UpstreamReply], int | Fault] | None = None
@@ -210,18 +214,18 @@ class Upstream:
     """An unbilled request without a key, where there is no balance."""
     other_hosts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """By host, path prefixes that live on another host, and that host."""
-    min_wait_s: float = 1.0
+    default_retry_after_s: float = 1.0
     """After a 429 that names no time."""
-    tells: frozenset[str] = frozenset()
+    always_reports: frozenset[str] = frozenset()
     """Fields of `Evidence` that every answer speaks of: what is empty there is a no."""
 
 
-def flag(value: object) -> bool | None:
+def parse_flag(value: object) -> bool | None:
     """A tri-state that came as a boolean, a number or text; None for anything else."""
-    return _FLAGS.get(str(value).strip().lower())
+    return _FLAG_WORDS.get(str(value).strip().lower())
 
 
-_FLAGS: Mapping[str, bool] = {"true": True, "1": True, "false": False, "0": False}
+_FLAG_WORDS: Mapping[str, bool] = {"true": True, "1": True, "false": False, "0": False}
 
 
 def text_or_none(value: object) -> str | None:
@@ -229,7 +233,7 @@ def text_or_none(value: object) -> str | None:
     return value.strip() or None if isinstance(value, str) else None
 
 
-def moment_or_none(value: object) -> datetime | None:
+def datetime_or_none(value: object) -> datetime | None:
     """An ISO 8601 date with a zone, in UTC."""
     try:
         moment = datetime.fromisoformat(str(value))
@@ -238,7 +242,7 @@ def moment_or_none(value: object) -> datetime | None:
         return None
 
 
-def mx_hosts(*names: object) -> tuple[MxHost, ...]:
+def parse_mx_hosts(*names: object) -> tuple[MxHost, ...]:
     """Mail hosts from names alone, best first; their place stands in for the preference."""
     hosts = (name.strip().rstrip(".").lower() for name in names if isinstance(name, str))
     return tuple(MxHost(host, place) for place, host in enumerate(filter(None, hosts)))

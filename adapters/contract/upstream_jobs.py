@@ -15,34 +15,34 @@ from urllib.parse import quote
 from adapters.contract.upstream import (
     Fault,
     Pending,
-    Told,
     UpstreamReply,
     UpstreamRequest,
+    UpstreamResult,
     text_or_none,
 )
 from engine.model import Address, Checks
 
-MAX_LIST_BYTES = 64 * 1024 * 1024
+MAX_RESULT_PAGE_BYTES = 64 * 1024 * 1024
 """Of a reply with the rows of a list; 50,000 rows of the wordiest vendor take some 40 MB."""
-MOST_ID_CHARACTERS = 200
+MAX_JOB_ID_CHARACTERS = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class ResultPage:
     """Some rows of a list that is done."""
 
-    rows: tuple[tuple[str, Told], ...]
+    rows: tuple[tuple[str, UpstreamResult], ...]
     """Addresses as the vendor writes them, in whatever order; those that it could not process
     are left out."""
-    next: str = ""
+    next_page: str = ""
     """What `build_page` takes to get the next one; empty after the last."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class UpstreamList:
+class VendorJobs:
     """How a vendor is given a list, and asked for what came of it. Pure."""
 
-    most: int
+    max_addresses: int
     """Addresses in one list."""
     build_create: Callable[[str, Sequence[Address]], UpstreamRequest]
     """Takes the key."""
@@ -50,27 +50,27 @@ class UpstreamList:
     """The job's id. A fault that says nothing was created is one with a 4xx status."""
     build_poll: Callable[[str, str], UpstreamRequest]
     """Takes the key and the job's id."""
-    parse_poll: Callable[[Checks, UpstreamReply], Page | Pending | Fault]
+    parse_poll: Callable[[Checks, UpstreamReply], ResultPage | Pending | Fault]
     build_page: Callable[[str, str, str], UpstreamRequest]
     """Takes the key, the job's id, and `Page.next`."""
-    parse_page: Callable[[Checks, str, UpstreamReply], Page | Pending | Fault]
+    parse_page: Callable[[Checks, str, UpstreamReply], ResultPage | Pending | Fault]
     """Takes `Page.next`, too. `Pending` goes back to polling."""
-    least: int = 10
+    min_addresses: int = 10
     """Addresses that a list is worth its while for; fewer are asked one by one."""
-    first_poll_s: float = 1.0
+    first_poll_delay_s: float = 1.0
     """Until the first poll; each pause after it is half as long again."""
-    max_poll_s: float = 30.0
+    max_poll_delay_s: float = 30.0
 
 
-def job_id_or_none(*found: object) -> str | None:
+def first_job_id(*found: object) -> str | None:
     """The first that can be a job's id: a text that is not too long, or a whole number."""
     for value in found:
         text = str(value) if type(value) is int else text_or_none(value)
-        if text is not None and len(text) <= MOST_ID_CHARACTERS:
+        if text is not None and len(text) <= MAX_JOB_ID_CHARACTERS:
             return text
     return None
 
 
-def in_path(job_id: str) -> str:
+def path_segment(job_id: str) -> str:
     """An id as one segment of a path: it is the vendor's text, and may be anything."""
     return quote(job_id, safe="")

@@ -19,13 +19,13 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 MAX_FIELDS = 1_000
 """Query or form fields in one request; more is refused rather than decoded."""
 
-PIECE = 64 * 1024
+CHUNK_BYTES = 64 * 1024
 """Bytes of a body looked at in one go."""
 
 JSON = "application/json"
 
 
-class Unreadable(ValueError):
+class UnreadableRequest(ValueError):
     """The body or query string cannot be decoded; the message says why, in one sentence."""
 
 
@@ -48,7 +48,7 @@ class WireRequest:
     @cached_property
     def query(self) -> dict[str, str]:
         """The query parameters; of a repeated one the last. Raises `Unreadable`."""
-        return _urldecoded(self.query_string)
+        return _parse_urlencoded(self.query_string)
 
     @cached_property
     def bearer(self) -> str | None:
@@ -61,7 +61,7 @@ class WireRequest:
         """The media type alone, lower case; empty without one."""
         return self.headers.get("content-type", "").split(";", 1)[0].strip().lower()
 
-    def pieces(self) -> Iterator[bytes]:
+    def chunks(self) -> Iterator[bytes]:
         """The body from its start, in pieces that are not empty."""
         if self.body_file is None:
             if self.body:
@@ -70,21 +70,21 @@ class WireRequest:
         read = 0
         while True:
             self.body_file.seek(read)
-            piece = self.body_file.read(PIECE)
+            piece = self.body_file.read(CHUNK_BYTES)
             if not piece:
                 return
             read += len(piece)
             yield piece
 
     @property
-    def head(self) -> bytes:
-        """How the body begins: all of one that is not in a file, else some `PIECE` bytes."""
-        return next(self.pieces(), b"")
+    def first_chunk(self) -> bytes:
+        """How the body begins: all of one that is not in a file, else some `CHUNK_BYTES` bytes."""
+        return next(self.chunks(), b"")
 
     @property
     def whole_body(self) -> bytes:
         """Wherever it is; to be let go of soon."""
-        return self.body if self.body_file is None else b"".join(self.pieces())
+        return self.body if self.body_file is None else b"".join(self.chunks())
 
     @cached_property
     def json(self) -> Any:
@@ -92,19 +92,19 @@ class WireRequest:
         try:
             return orjson.loads(self.whole_body)
         except orjson.JSONDecodeError as exc:
-            raise Unreadable(f"The body is not valid JSON: {exc}.") from exc
+            raise UnreadableRequest(f"The body is not valid JSON: {exc}.") from exc
 
     @cached_property
     def json_object(self) -> dict[str, Any]:
         """The body as a JSON object. Raises `Unreadable`."""
         if not isinstance(self.json, dict):
-            raise Unreadable("The body is not a JSON object.")
+            raise UnreadableRequest("The body is not a JSON object.")
         return self.json
 
     @cached_property
-    def parts(self) -> tuple[Part, ...]:
+    def parts(self) -> tuple[MultipartPart, ...]:
         """The parts of a `multipart/form-data` body (RFC 7578). Raises `Unreadable`."""
-        return _multipart(self.headers.get("content-type", ""), self.pieces)
+        return _parse_multipart(self.headers.get("content-type", ""), self.chunks)
 
     @cached_property
     def fields(self) -> Mapping[str, Any]:
@@ -118,26 +118,26 @@ class WireRequest:
         if self.content_type == "multipart/form-data":
             return {part.name: part.text for part in self.parts}
         if self.content_type == "application/x-www-form-urlencoded":
-            return _urldecoded(self.whole_body.decode("utf-8", "replace"))
-        if self.content_type == JSON or self.head.lstrip()[:1] in (b"{", b"["):
+            return _parse_urlencoded(self.whole_body.decode("utf-8", "replace"))
+        if self.content_type == JSON or self.first_chunk.lstrip()[:1] in (b"{", b"["):
             return self.json_object
-        return _urldecoded(self.whole_body.decode("utf-8", "replace"))
+        return _parse_urlencoded(self.whole_body.decode("utf-8", "replace"))
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class MultipartPart:
     """One part of a multipart body."""
 
     name: str
     filename: str | None
     size: int
     """Bytes."""
-    pieces: Callable[[], Iterator[bytes]]
+    chunks: Callable[[], Iterator[bytes]]
     """The content from its start; of a file it is read from the body anew."""
 
     @property
     def content(self) -> bytes:
-        return b"".join(self.pieces())
+        return b"".join(self.chunks())
 
     @property
     def text(self) -> str:
@@ -169,7 +169,7 @@ class StreamReply:
     media_type: str = JSON
     headers: tuple[tuple[str, str], ...] = ()
     status: int = 200
-    zip_entry: str = ""
+    zip_member: str = ""
     """If not empty, the reply is a ZIP archive with this one file in it."""
 
 
@@ -185,10 +185,10 @@ def json_reply(
     return WireReply(status, orjson.dumps(value, option=option), JSON, headers)
 
 
-def _urldecoded(text: str) -> dict[str, str]:
+def _parse_urlencoded(text: str) -> dict[str, str]:
     """As `urllib.parse.parse_qsl` does it, blank values kept, in a third of the time."""
     if text.count("&") >= MAX_FIELDS:
-        raise Unreadable(f"More than {MAX_FIELDS} parameters.")
+        raise UnreadableRequest(f"More than {MAX_FIELDS} parameters.")
     encoded = "%" in text or "+" in text
     found = {}
     for pair in text.split("&"):
@@ -200,23 +200,25 @@ def _urldecoded(text: str) -> dict[str, str]:
     return found
 
 
-def _multipart(content_type: str, body: Callable[[], Iterator[bytes]]) -> tuple[Part, ...]:
+def _parse_multipart(
+    content_type: str, read_chunks: Callable[[], Iterator[bytes]]
+) -> tuple[MultipartPart, ...]:
     """RFC 7578. Files are passed over, everything else is kept: the caller has bounded the body."""
     boundary = parse_options_header(content_type)[1].get(b"boundary")
     if not boundary:
-        raise Unreadable("The multipart body names no boundary.")
-    reader = _PartReader(lambda number: _part_pieces(boundary, body(), number))
+        raise UnreadableRequest("The multipart body names no boundary.")
+    reader = _PartReader(lambda number: _part_chunks(boundary, read_chunks(), number))
     try:
         parser = MultipartParser(boundary, reader.callbacks())
-        for piece in body():
+        for piece in read_chunks():
             parser.write(piece)
         parser.finalize()
     except FormParserError as exc:
-        raise Unreadable("The multipart body is broken.") from exc
+        raise UnreadableRequest("The multipart body is broken.") from exc
     return tuple(reader.parts)
 
 
-def _part_pieces(boundary: bytes, body: Iterator[bytes], number: int) -> Iterator[bytes]:
+def _part_chunks(boundary: bytes, body: Iterator[bytes], number: int) -> Iterator[bytes]:
     """The content of one part of a body that is known to be well-formed."""
     begun = 0
     found: list[bytes] = []
@@ -241,10 +243,10 @@ def _part_pieces(boundary: bytes, body: Iterator[bytes], number: int) -> Iterato
 class _PartReader:
     """Collects what the multipart tokenizer calls out."""
 
-    def __init__(self, reread: Callable[[int], Iterator[bytes]]) -> None:
+    def __init__(self, read_content: Callable[[int], Iterator[bytes]]) -> None:
         """`reread` gives the content of the part with a number."""
-        self.parts: list[Part] = []
-        self._reread = reread
+        self.parts: list[MultipartPart] = []
+        self._read_content = read_content
         self._headers: dict[bytes, bytes] = {}
         self._options: dict[bytes, bytes] = {}
         self._name = b""
@@ -265,7 +267,7 @@ class _PartReader:
 
     def _begin(self) -> None:
         if len(self.parts) >= MAX_FIELDS:
-            raise Unreadable(f"More than {MAX_FIELDS} parts.")
+            raise UnreadableRequest(f"More than {MAX_FIELDS} parts.")
         self._headers, self._options, self._content, self._size = {}, {}, [], 0
 
     def _header_name(self, data: bytes, start: int, end: int) -> None:
@@ -292,13 +294,13 @@ class _PartReader:
         filename = self._options.get(b"filename")
         if filename is None:
             kept = (b"".join(self._content),)
-            self.parts.append(Part(name, None, self._size, lambda: iter(kept)))
+            self.parts.append(MultipartPart(name, None, self._size, lambda: iter(kept)))
             return
         self.parts.append(
-            Part(
+            MultipartPart(
                 name,
                 filename.decode("utf-8", "replace"),
                 self._size,
-                partial(self._reread, len(self.parts)),
+                partial(self._read_content, len(self.parts)),
             )
         )

@@ -22,12 +22,12 @@ from typing import Any
 from adapters.contract.dialect import Dialect, Endpoint, KeyShape, RootPath
 from adapters.contract.operations import CheckHealth, Plan
 from adapters.dataoorts import bulk, single
-from adapters.dataoorts.problems import FAILED_ATTEMPTS, write_problem
+from adapters.dataoorts.problems import COUNTS_TOWARDS_BLOCK, write_problem
 from adapters.dataoorts.upstream import UPSTREAM
-from adapters.dataoorts.upstream_jobs import LIST
+from adapters.dataoorts.upstream_jobs import VENDOR_JOBS
 
 
-def _health(name: str, path: str) -> Endpoint[CheckHealth]:
+def _health_endpoint(name: str, path: str) -> Endpoint[CheckHealth]:
     return Endpoint(
         name=name,
         methods=("GET",),
@@ -38,8 +38,8 @@ def _health(name: str, path: str) -> Endpoint[CheckHealth]:
     )
 
 
-ENDPOINTS: tuple[Endpoint[Any], ...] = (
-    _health("health", "/ai_mails_api/v1"),
+ENDPOINTS_WITHOUT_SLASH: tuple[Endpoint[Any], ...] = (
+    _health_endpoint("health", "/ai_mails_api/v1"),
     Endpoint(
         name="verify",
         methods=("POST",),
@@ -49,7 +49,7 @@ ENDPOINTS: tuple[Endpoint[Any], ...] = (
         bucket="verify",
     ),
     # seen on /v1 and /bulk/v1 alone
-    _health("data_health", "/ai_mails_api/data/v1"),
+    _health_endpoint("data_health", "/ai_mails_api/data/v1"),
     Endpoint(
         name="data",
         methods=("POST",),
@@ -57,7 +57,7 @@ ENDPOINTS: tuple[Endpoint[Any], ...] = (
         read=single.read_predict,
         write=single.write_predict,
     ),
-    _health("bulk_health", "/ai_mails_api/bulk/v1"),
+    _health_endpoint("bulk_health", "/ai_mails_api/bulk/v1"),
     Endpoint(
         name="bulk",
         methods=("POST",),
@@ -65,9 +65,9 @@ ENDPOINTS: tuple[Endpoint[Any], ...] = (
         read=bulk.read_submit,
         write=bulk.write_submitted,
         body_limit=bulk.BODY_LIMIT,
-        spooled=True,
+        accepts_body_file=True,
     ),
-    _health("bulk_results_health", "/ai_mails_api/bulk_results/v1"),
+    _health_endpoint("bulk_results_health", "/ai_mails_api/bulk_results/v1"),
     Endpoint(
         name="bulk_results",
         methods=("POST",),
@@ -87,15 +87,15 @@ DIALECT = Dialect(
         replace(endpoint, path=endpoint.path + slash)
         # the version is the path's end, and some write a slash behind it
         for slash in ("", "/")
-        for endpoint in ENDPOINTS
+        for endpoint in ENDPOINTS_WITHOUT_SLASH
     ),
-    credential=single.credential,
+    read_credential=single.credential,
     write_problem=write_problem,
-    failed_attempts=FAILED_ATTEMPTS,
+    counts_towards_block=COUNTS_TOWARDS_BLOCK,
     key_shape=KeyShape("", "test_", alphabet=string.ascii_letters + string.digits, length=40),
-    batches=bulk.RULES,
+    batch_rules=bulk.BATCH_RULES,
     sandbox_key="test_sandbox",
     plans=(Plan("dataoorts", "Dataoorts Unify", batches_per_day=3),),
     upstream=UPSTREAM,
-    upstream_list=LIST,
+    vendor_jobs=VENDOR_JOBS,
 )

@@ -7,20 +7,20 @@ import string
 import orjson
 
 from adapters.contract.jobs import (
-    MAX_BATCH,
+    MAX_BATCH_ENTRIES,
     MAX_ENTRY_CHARACTERS,
+    BatchEntry,
     BatchRules,
-    Entry,
     Job,
+    JobRow,
     JobRows,
     JobState,
     ReadRows,
-    Row,
     SubmitJob,
 )
 from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.wire import StreamReply, WireReply, WireRequest, json_reply
-from adapters.dataoorts.single import info_block
+from adapters.dataoorts.single import verification_json
 from adapters.dataoorts.words import CAUSES, cause_word
 from engine.model import Verification
 
@@ -28,9 +28,9 @@ BODY_LIMIT = 20 * 1024 * 1024
 """Bytes: 50,000 addresses of 320 characters, in quotes."""
 ID_ALPHABET = string.digits + string.ascii_uppercase
 ID_LENGTH = 27
-KEPT_S = 30 * 86_400
+RETENTION_S = 30 * 86_400
 
-PENDING_STATUS, PENDING = 202, {"status": "processing"}
+PENDING_STATUS, PENDING_BODY = 202, {"status": "processing"}
 """Not published: neither by its status nor by its type can it be taken for results."""
 
 # -- reading ------------------------------------------------------------------------------
@@ -40,13 +40,13 @@ def read_submit(request: WireRequest) -> SubmitJob:
     emails = request.json_object.get("emails")
     if not isinstance(emails, list) or not emails:
         raise Problem(ProblemKind.INVALID, field="emails")
-    if len(emails) > MAX_BATCH:
-        raise Problem(ProblemKind.TOO_MANY, field="emails", limit=MAX_BATCH)
+    if len(emails) > MAX_BATCH_ENTRIES:
+        raise Problem(ProblemKind.TOO_MANY, field="emails", limit=MAX_BATCH_ENTRIES)
     entries = []
     for email in emails:
         if not isinstance(email, str) or not email.strip() or len(email) > MAX_ENTRY_CHARACTERS:
             raise Problem(ProblemKind.INVALID, field="emails")
-        entries.append(Entry(email.strip()))
+        entries.append(BatchEntry(email.strip()))
     return SubmitJob(entries=entries)
 
 
@@ -55,7 +55,7 @@ def read_results(request: WireRequest) -> ReadRows:
     if not isinstance(job_id, str) or not job_id.strip():
         raise Problem(ProblemKind.INVALID, field="id")
     # the sample is exactly reversed; who matches rows by their place should see that here
-    return ReadRows(job_id=job_id.strip(), backwards=True)
+    return ReadRows(job_id=job_id.strip(), reverse_order=True)
 
 
 # -- writing ------------------------------------------------------------------------------
@@ -66,29 +66,29 @@ def write_submitted(_: SubmitJob, job: Job) -> WireReply:
 
 
 def write_results(_: ReadRows, found: JobRows) -> WireReply | StreamReply:
-    if not found.job.state.over:
-        return json_reply(PENDING, PENDING_STATUS)
-    if found.job.state is not JobState.COMPLETED or found.job.rows_gone:
+    if not found.job.state.is_final:
+        return json_reply(PENDING_BODY, PENDING_STATUS)
+    if found.job.state is not JobState.COMPLETED or found.job.rows_expired:
         raise Problem(ProblemKind.JOB_UNKNOWN)
-    return StreamReply(head=b"[", render=_row, separator=b",", tail=b"]")
+    return StreamReply(head=b"[", render=_render_row, separator=b",", tail=b"]")
 
 
-def _row(row: Row) -> bytes:
+def _render_row(row: JobRow) -> bytes:
     v = row.verification
-    block = {**info_block(v), "username": v.address.local}
+    block = {**verification_json(v), "username": v.address.local}
     return orjson.dumps(block, option=orjson.OPT_SORT_KEYS)
 
 
 # -- rules --------------------------------------------------------------------------------
 
 
-def _word(v: Verification) -> str:
+def _row_word(v: Verification) -> str:
     return CAUSES[cause_word(v)].test_result
 
 
-RULES = BatchRules(
+BATCH_RULES = BatchRules(
     new_id=lambda _, below: "".join(ID_ALPHABET[below(len(ID_ALPHABET))] for _ in range(ID_LENGTH)),
-    word=_word,
+    row_word=_row_word,
     # no page tells how long
-    kept_s=lambda _: KEPT_S,
+    retention_s=lambda _: RETENTION_S,
 )

@@ -42,12 +42,12 @@ def write_problem(_: WireRequest, problem: Problem, __: Endpoint[Any] | None) ->
     headers: tuple[tuple[str, str], ...] = ()
     if problem.retry_after_s is not None:
         headers += (("Retry-After", str(problem.retry_after_s)),)
-    if problem.allow:
-        headers += (("Allow", ", ".join(problem.allow)),)
+    if problem.allowed_methods:
+        headers += (("Allow", ", ".join(problem.allowed_methods)),)
     return json_reply({"error": text}, status, headers=headers)
 
 
-FAILED_ATTEMPTS = frozenset(
+COUNTS_TOWARDS_BLOCK = frozenset(
     {kind for kind, (status, _) in PROBLEMS.items() if status == 401}
     # the page: "failed attempts to retrieve the batch response"
     | {ProblemKind.JOB_MALFORMED, ProblemKind.JOB_UNKNOWN}

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from adapters.contract.operations import CheckHealth, GuessPerson, PersonGuess, Verify
 from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.wire import WireReply, WireRequest, json_reply
-from adapters.dataoorts.words import CAUSES, FREE_PROVIDERS, cause_word, generic, score
+from adapters.dataoorts.words import CAUSES, FREE_PROVIDERS, cause_word, is_generic, score
 from engine.model import Person, Verdict, Verification
 
-SWITCH: Mapping[str, bool] = {"true": True, "false": False}
+SWITCH_WORDS: Mapping[str, bool] = {"true": True, "false": False}
 """`info`, in any case."""
 
 
@@ -22,7 +22,7 @@ SWITCH: Mapping[str, bool] = {"true": True, "false": False}
 class VerifyAndPredict(Verify):
     """A verification that may also show who the owner seems to be."""
 
-    predict: bool = False
+    guess_person: bool = False
 
 
 def credential(request: WireRequest) -> str | None:
@@ -30,18 +30,18 @@ def credential(request: WireRequest) -> str | None:
 
 
 def read_verify(request: WireRequest) -> VerifyAndPredict:
-    return VerifyAndPredict(email=_email(request), predict=_info(request))
+    return VerifyAndPredict(email=_parse_email(request), guess_person=_parse_info(request))
 
 
 def read_predict(request: WireRequest) -> GuessPerson:
-    return GuessPerson(email=_email(request))
+    return GuessPerson(email=_parse_email(request))
 
 
 def read_health(_: WireRequest) -> CheckHealth:
     return CheckHealth()
 
 
-def _email(request: WireRequest) -> str:
+def _parse_email(request: WireRequest) -> str:
     """Any text but a blank one: a malformed address is a verdict (`invalid_format`)."""
     email = request.json_object.get("email")
     if not isinstance(email, str) or not email.strip():
@@ -49,11 +49,11 @@ def _email(request: WireRequest) -> str:
     return email.strip()
 
 
-def _info(request: WireRequest) -> bool:
+def _parse_info(request: WireRequest) -> bool:
     """Off by default: the smaller answer is the whole verification."""
     value = request.json_object.get("info", False)
     if isinstance(value, str):
-        value = SWITCH.get(value.strip().lower())
+        value = SWITCH_WORDS.get(value.strip().lower())
     if not isinstance(value, bool):
         raise Problem(ProblemKind.INVALID, field="info")
     return value
@@ -63,8 +63,8 @@ def _info(request: WireRequest) -> bool:
 
 
 def write_verify(op: VerifyAndPredict, v: Verification) -> WireReply:
-    body: dict[str, object] = {"info": info_block(v)}
-    if op.predict:
+    body: dict[str, object] = {"info": verification_json(v)}
+    if op.guess_person:
         body["user_info"] = _user_info(v.address.local, v.evidence.person)
     return json_reply(body, sort_keys=True)
 
@@ -77,7 +77,7 @@ def write_health(_: CheckHealth, __: None) -> WireReply:
     return json_reply({"status": "All Services Operational"})
 
 
-def info_block(v: Verification) -> dict[str, object]:
+def verification_json(v: Verification) -> dict[str, object]:
     word = cause_word(v)
     cause = CAUSES[word]
     best = v.evidence.mx[0].host if v.evidence.mx else v.evidence.mx_host
@@ -99,7 +99,7 @@ def info_block(v: Verification) -> dict[str, object]:
             word == "catch_all"
             or (v.evidence.catch_all is True and v.verdict is not Verdict.UNDELIVERABLE)
         ),
-        "isv_nogeneric": not generic(v),
+        "isv_nogeneric": not is_generic(v),
         "mx_record": best or "",
         "provider": FREE_PROVIDERS.get(provider or ""),
         "result_cause": word,

@@ -16,22 +16,22 @@ from adapters.contract.upstream import (
     Fault,
     FaultKind,
     Pending,
-    Question,
-    Told,
     Upstream,
+    UpstreamQuery,
     UpstreamReply,
     UpstreamRequest,
-    fault_of,
-    flag,
-    mx_hosts,
+    UpstreamResult,
+    fault_from_status,
+    parse_flag,
+    parse_mx_hosts,
     text_or_none,
 )
 from adapters.dataoorts.words import CAUSES, FREE_PROVIDERS
 from engine.model import Dns, Evidence, Reason, Verdict
 
-VERDICTS: Mapping[str, Verdict] = {verdict.value: verdict for verdict in Verdict}
+VERDICTS_BY_RESULT: Mapping[str, Verdict] = {verdict.value: verdict for verdict in Verdict}
 
-READ_CAUSES: Mapping[str, Reason] = {
+REASONS_BY_CAUSE: Mapping[str, Reason] = {
     "accepted_email": Reason.ACCEPTED_EMAIL,
     "no_connect": Reason.NO_CONNECT,
     "timeout": Reason.TIMEOUT,
@@ -48,7 +48,7 @@ READ_CAUSES: Mapping[str, Reason] = {
     "unexpected_error": Reason.UNEXPECTED_ERROR,
 }
 
-OTHER: Mapping[Verdict, Reason] = {
+FALLBACK_REASONS: Mapping[Verdict, Reason] = {
     Verdict.DELIVERABLE: Reason.ACCEPTED_EMAIL,
     Verdict.UNDELIVERABLE: Reason.REJECTED_EMAIL,
     Verdict.RISKY: Reason.LOW_QUALITY,
@@ -56,7 +56,7 @@ OTHER: Mapping[Verdict, Reason] = {
 }
 """For a cause that we do not know, or that does not go with its result."""
 
-READ_PROVIDERS: Mapping[str, str] = {name: word for word, name in FREE_PROVIDERS.items()}
+PROVIDERS_BY_NAME: Mapping[str, str] = {name: word for word, name in FREE_PROVIDERS.items()}
 FAULTS: Mapping[int, FaultKind] = {
     **STATUS_FAULTS,
     # an unknown key is a 401; an address is blocked for good, with a good key too
@@ -64,37 +64,37 @@ FAULTS: Mapping[int, FaultKind] = {
 }
 
 
-def build_verify(key: str, question: Question) -> UpstreamRequest:
+def build_verify(key: str, question: UpstreamQuery) -> UpstreamRequest:
     return UpstreamRequest(
         "POST",
         "/ai_mails_api/v1",
-        headers=headers(key),
+        headers=request_headers(key),
         # the samples send the word
         body=orjson.dumps({"email": question.address.raw, "info": "false"}),
     )
 
 
-def parse_verify(_: Question, reply: UpstreamReply) -> Told | Pending | Fault:
+def parse_verify(_: UpstreamQuery, reply: UpstreamReply) -> UpstreamResult | Pending | Fault:
     body = reply.json_object
     info = body.get("info")
     if reply.status != 200 or not isinstance(info, dict) or "test_result" not in info:
-        return fault_of(reply, FAULTS, body.get("error"))
-    return told(info)
+        return fault_from_status(reply, FAULTS, body.get("error"))
+    return parse_result(info)
 
 
-def told(info: Mapping[str, Any]) -> Told:
+def parse_result(info: Mapping[str, Any]) -> UpstreamResult:
     """What one block with a `test_result` says, of a reply or a batch's row."""
     result, cause = str(info["test_result"]), str(info.get("result_cause"))
-    verdict = VERDICTS.get(result)
-    reason = READ_CAUSES.get(cause)
+    verdict = VERDICTS_BY_RESULT.get(result)
+    reason = REASONS_BY_CAUSE.get(cause)
     if verdict is None:
         fitting = Reason.UNEXPECTED_ERROR
     elif reason is not None and CAUSES[cause].test_result == result:
         fitting = reason
     else:
-        fitting = OTHER[verdict]
+        fitting = FALLBACK_REASONS[verdict]
     score = info.get("test_score")
-    return Told(
+    return UpstreamResult(
         verdict=verdict or Verdict.UNKNOWN,
         reason=fitting,
         evidence=_evidence(info, None if verdict and reason else f"{result} {cause}"),
@@ -103,33 +103,33 @@ def told(info: Mapping[str, Any]) -> Told:
 
 
 def _evidence(info: Mapping[str, Any], raw_word: str | None) -> Evidence:
-    mx = mx_hosts(info.get("mx_record"))
+    mx = parse_mx_hosts(info.get("mx_record"))
     return Evidence(
-        disposable=flag(info.get("is_disposable")) is True,
-        free=flag(info.get("is_free")) is True,
-        role=flag(info.get("isv_nogeneric")) is False,
+        disposable=parse_flag(info.get("is_disposable")) is True,
+        free=parse_flag(info.get("is_free")) is True,
+        role=parse_flag(info.get("isv_nogeneric")) is False,
         dns=Dns.MX if mx else Dns.NOT_CHECKED,
         mx=mx,
-        provider=READ_PROVIDERS.get(str(info.get("provider"))),
+        provider=PROVIDERS_BY_NAME.get(str(info.get("provider"))),
         # true is no proof: it also stands where nothing could be tested
-        catch_all=True if flag(info.get("isv_nocatchall")) is False else None,
+        catch_all=True if parse_flag(info.get("isv_nocatchall")) is False else None,
         avatar=text_or_none(info.get("email_avatar")),
-        spamtrap=True if flag(info.get("isv_noblock")) is False else None,
+        spamtrap=True if parse_flag(info.get("isv_noblock")) is False else None,
         raw_word=raw_word,
     )
 
 
-def headers(key: str) -> dict[str, str]:
+def request_headers(key: str) -> dict[str, str]:
     return {"authorization": f"Bearer {key}", "content-type": "application/json"}
 
 
 def build_health() -> UpstreamRequest:
-    return UpstreamRequest("GET", "/ai_mails_api/v1", bills=False)
+    return UpstreamRequest("GET", "/ai_mails_api/v1", is_billed=False)
 
 
 UPSTREAM = Upstream(
     build_verify=build_verify,
     parse_verify=parse_verify,
-    tells=frozenset({"disposable", "free", "role"}),
+    always_reports=frozenset({"disposable", "free", "role"}),
     build_health=build_health,
 )

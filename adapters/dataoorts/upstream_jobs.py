@@ -18,44 +18,44 @@ from adapters.contract.upstream import (
     Pending,
     UpstreamReply,
     UpstreamRequest,
-    fault_of,
+    fault_from_status,
 )
-from adapters.contract.upstream_jobs import Page, UpstreamList, job_id_or_none
-from adapters.dataoorts.upstream import FAULTS, headers, told
+from adapters.contract.upstream_jobs import ResultPage, VendorJobs, first_job_id
+from adapters.dataoorts.upstream import FAULTS, parse_result, request_headers
 from engine.model import Address, Checks
 
-MOST, LEAST = 50_000, 500
-LIST_FAULTS: Mapping[int, FaultKind] = {**FAULTS, 404: FaultKind.REFUSED}
+MAX_ADDRESSES, MIN_ADDRESSES = 50_000, 500
+JOB_FAULTS: Mapping[int, FaultKind] = {**FAULTS, 404: FaultKind.REFUSED}
 
 
 def build_create(key: str, addresses: Sequence[Address]) -> UpstreamRequest:
     return UpstreamRequest(
         "POST",
         "/ai_mails_api/bulk/v1",
-        headers=headers(key),
+        headers=request_headers(key),
         body=orjson.dumps({"emails": [address.raw for address in addresses]}),
     )
 
 
 def parse_create(reply: UpstreamReply) -> str | Fault:
     body = reply.json_object
-    job_id = job_id_or_none(body.get("id"))
+    job_id = first_job_id(body.get("id"))
     if reply.status // 100 == 2 and job_id is not None:
         return job_id
-    return fault_of(reply, LIST_FAULTS, body.get("error"))
+    return fault_from_status(reply, JOB_FAULTS, body.get("error"))
 
 
 def build_poll(key: str, job_id: str) -> UpstreamRequest:
     return UpstreamRequest(
         "POST",
         "/ai_mails_api/bulk_results/v1",
-        headers=headers(key),
+        headers=request_headers(key),
         body=orjson.dumps({"id": job_id}),
-        bills=False,
+        is_billed=False,
     )
 
 
-def parse_poll(_: Checks, reply: UpstreamReply) -> Page | Pending | Fault:
+def parse_poll(_: Checks, reply: UpstreamReply) -> ResultPage | Pending | Fault:
     value = reply.json
     if reply.status == 202 or (
         reply.status // 100 == 2 and (isinstance(value, dict) or value == [])
@@ -63,14 +63,14 @@ def parse_poll(_: Checks, reply: UpstreamReply) -> Page | Pending | Fault:
         return Pending()
     rows = value if reply.status == 200 and isinstance(value, list) else []
     # not in the order in which they were sent: the address is what tells them apart
-    found = tuple((str(row["email"]), told(row)) for row in rows if _is_row(row))
+    found = tuple((str(row["email"]), parse_result(row)) for row in rows if _is_result_row(row))
     if found:
-        return Page(found)
+        return ResultPage(found)
     body = value if isinstance(value, dict) else {}
-    return fault_of(reply, LIST_FAULTS, body.get("error"))
+    return fault_from_status(reply, JOB_FAULTS, body.get("error"))
 
 
-def _is_row(row: object) -> bool:
+def _is_result_row(row: object) -> bool:
     return isinstance(row, dict) and isinstance(row.get("email"), str) and "test_result" in row
 
 
@@ -78,19 +78,19 @@ def build_page(key: str, job_id: str, _: str) -> UpstreamRequest:
     return build_poll(key, job_id)
 
 
-def parse_page(checks: Checks, _: str, reply: UpstreamReply) -> Page | Pending | Fault:
+def parse_page(checks: Checks, _: str, reply: UpstreamReply) -> ResultPage | Pending | Fault:
     return parse_poll(checks, reply)
 
 
-LIST = UpstreamList(
-    most=MOST,
+VENDOR_JOBS = VendorJobs(
+    max_addresses=MAX_ADDRESSES,
     build_create=build_create,
     parse_create=parse_create,
     build_poll=build_poll,
     parse_poll=parse_poll,
     build_page=build_page,
     parse_page=parse_page,
-    least=LEAST,
-    first_poll_s=30.0,
-    max_poll_s=300.0,
+    min_addresses=MIN_ADDRESSES,
+    first_poll_delay_s=30.0,
+    max_poll_delay_s=300.0,
 )

@@ -13,7 +13,7 @@ class Cause:
     """What goes with a `result_cause`."""
 
     test_result: str
-    score: int
+    base_score: int
     """Before what the address itself costs."""
     isv_format: bool = True
     isv_domain: bool = True
@@ -64,7 +64,7 @@ REASONS: Mapping[Verdict, Mapping[Reason, str]] = {
     },
 }
 
-OTHER_CAUSE: Mapping[Verdict, str] = {
+FALLBACK_CAUSES: Mapping[Verdict, str] = {
     Verdict.DELIVERABLE: "accepted_email",
     Verdict.RISKY: "low_deliverability",
     Verdict.UNDELIVERABLE: "rejected_email",
@@ -72,7 +72,7 @@ OTHER_CAUSE: Mapping[Verdict, str] = {
     Verdict.UNKNOWN: "unavailable_smtp",
 }
 
-DISPOSABLE_COSTS, GENERIC_COSTS = 30, 10
+DISPOSABLE_PENALTY, GENERIC_PENALTY = 30, 10
 """Off the score; the first is seen, the second ours."""
 
 FREE_PROVIDERS: Mapping[str, str] = {"google": "gmail"}
@@ -81,20 +81,20 @@ the samples."""
 
 
 def cause_word(v: Verification) -> str:
-    return REASONS[v.verdict].get(v.reason, OTHER_CAUSE[v.verdict])
+    return REASONS[v.verdict].get(v.reason, FALLBACK_CAUSES[v.verdict])
 
 
-def generic(v: Verification) -> bool:
+def is_generic(v: Verification) -> bool:
     """Nobody's own address."""
     return v.evidence.role or v.evidence.no_reply
 
 
 def score(v: Verification) -> int:
     word = cause_word(v)
-    points = CAUSES[word].score
+    points = CAUSES[word].base_score
     # the cause `disposable` has its cost in it
     if v.evidence.disposable and word != "disposable":
-        points -= DISPOSABLE_COSTS
-    if generic(v):
-        points -= GENERIC_COSTS
+        points -= DISPOSABLE_PENALTY
+    if is_generic(v):
+        points -= GENERIC_PENALTY
     return max(points, 0)

@@ -18,7 +18,7 @@ from adapters.contract.operations import Plan, Rate
 from adapters.emailable import batch, single
 from adapters.emailable.problems import write_problem
 from adapters.emailable.upstream import UPSTREAM
-from adapters.emailable.upstream_jobs import LIST
+from adapters.emailable.upstream_jobs import VENDOR_JOBS
 
 DIALECT = Dialect(
     name="emailable",
@@ -44,7 +44,7 @@ DIALECT = Dialect(
             write=batch.write_submitted,
             bucket="batch",
             body_limit=batch.BODY_LIMIT,
-            spooled=True,
+            accepts_body_file=True,
         ),
         Endpoint(
             name="batch_status",
@@ -71,14 +71,14 @@ DIALECT = Dialect(
             bucket="account",
         ),
     ),
-    credential=single.credential,
+    read_credential=single.credential,
     write_problem=write_problem,
     key_shape=KeyShape("live_", "test_", alphabet="0123456789abcdef", length=20),
-    batches=batch.RULES,
+    batch_rules=batch.BATCH_RULES,
     sandbox_key="test_7aff7fc0142c65f86a00",
     # "These will only work with the verify endpoint, not the batch endpoint."
-    magic_in_batches=False,
-    example_jobs=("5cff27400000000000000000", "5cfcbfdeede34200693c4319"),
+    magic_addresses_in_batches=False,
+    example_job_ids=("5cff27400000000000000000", "5cfcbfdeede34200693c4319"),
     reason_phrases={249: "Try Again"},
     plans=(
         Plan(
@@ -88,5 +88,5 @@ DIALECT = Dialect(
         ),
     ),
     upstream=UPSTREAM,
-    upstream_list=LIST,
+    vendor_jobs=VENDOR_JOBS,
 )

@@ -16,28 +16,28 @@ from urllib.parse import urlsplit
 import orjson
 
 from adapters.contract.jobs import (
-    MAX_BATCH,
+    MAX_BATCH_ENTRIES,
+    BatchEntry,
     BatchRules,
-    Entry,
+    BilledUnit,
+    CompletionWebhook,
     Job,
+    JobRow,
     JobRows,
     JobState,
-    Notice,
     ReadRows,
-    Row,
     SubmitJob,
-    Unit,
-    entries_of,
+    parse_entries,
 )
 from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.wire import StreamReply, WireReply, WireRequest, json_reply
-from adapters.emailable.single import ATTRIBUTES, params_of, truth
-from adapters.emailable.words import REASONS, STATES, reason
+from adapters.emailable.single import ATTRIBUTES, parse_bool, request_params
+from adapters.emailable.words import REASONS, STATES, reason_word
 from engine.model import Verification
 
 BODY_LIMIT = 16 * 1024 * 1024
 """Bytes: 50,000 of the longest addresses there are, and what a form's encoding adds."""
-MOST_SHOWN = 1_000
+MAX_INLINE_RESULTS = 1_000
 """Results of larger batches come as a file."""
 DAY_S = 86_400
 
@@ -52,7 +52,7 @@ FIELDS: tuple[str, ...] = tuple(ATTRIBUTES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ShowBatch(ReadRows):
+class ShowBatchStatus(ReadRows):
     """A batch's status, with its results where they are due."""
 
     partial: bool = False
@@ -63,47 +63,49 @@ class ShowBatch(ReadRows):
 
 
 def read_submit(request: WireRequest) -> SubmitJob:
-    params = params_of(request)
+    params = request_params(request)
     simulate = str(params.get("simulate") or "")
     try:
-        return _submit(params, simulate)
+        return _parse_submit(params, simulate)
     except Problem as problem:
         if not simulate:
             raise
         # what a test key wants simulated comes first; whoever reads on gets the problem
-        return SubmitJob(entries=_refusing(problem), simulate=simulate)
+        return SubmitJob(entries=_raising_entries(problem), simulate=simulate)
 
 
-def _submit(params: Mapping[str, Any], simulate: str) -> SubmitJob:
-    fields = _fields(params.get("response_fields"))
+def _parse_submit(params: Mapping[str, Any], simulate: str) -> SubmitJob:
+    fields = _parse_fields(params.get("response_fields"))
     return SubmitJob(
-        entries=_entries(params),
-        retries=truth(params.get("retries"), True),
-        webhook_url=_url(params.get("url")),
+        entries=_parse_entries(params),
+        retry_greylisted=parse_bool(params.get("retries"), True),
+        webhook_url=_parse_webhook_url(params.get("url")),
         options={} if fields is None else {"fields": fields},
         simulate=simulate,
     )
 
 
-def _refusing(problem: Problem) -> Iterator[Entry]:
+def _raising_entries(problem: Problem) -> Iterator[BatchEntry]:
     raise problem
     yield
 
 
-def read_status(request: WireRequest) -> ShowBatch:
+def read_status(request: WireRequest) -> ShowBatchStatus:
     params = request.query
     simulate = params.get("simulate", "")
     job_id = params.get("id", "").strip()
     if not job_id and not simulate:
         raise Problem(ProblemKind.MISSING, field="id")
-    return ShowBatch(job_id=job_id, partial=truth(params.get("partial"), False), simulate=simulate)
+    return ShowBatchStatus(
+        job_id=job_id, partial=parse_bool(params.get("partial"), False), simulate=simulate
+    )
 
 
 def read_download(request: WireRequest) -> ReadRows:
     return ReadRows(token=request.path_params["token"])
 
 
-def _entries(params: Mapping[str, Any]) -> tuple[Entry, ...]:
+def _parse_entries(params: Mapping[str, Any]) -> tuple[BatchEntry, ...]:
     """A text with commas, or an array."""
     emails = params.get("emails")
     if emails is None or emails == "" or emails == []:
@@ -112,15 +114,15 @@ def _entries(params: Mapping[str, Any]) -> tuple[Entry, ...]:
         emails = emails.split(",")
     if not isinstance(emails, list):
         raise Problem(ProblemKind.INVALID, field="emails")
-    entries = entries_of(emails, "emails")
+    entries = parse_entries(emails, "emails")
     if not entries:
         raise Problem(ProblemKind.MISSING, field="emails")
-    if len(entries) > MAX_BATCH:
-        raise Problem(ProblemKind.TOO_MANY, field="emails", limit=MAX_BATCH)
+    if len(entries) > MAX_BATCH_ENTRIES:
+        raise Problem(ProblemKind.TOO_MANY, field="emails", limit=MAX_BATCH_ENTRIES)
     return entries
 
 
-def _fields(value: object) -> tuple[str, ...] | None:
+def _parse_fields(value: object) -> tuple[str, ...] | None:
     """The names known among those listed; None for all. Raises `Problem` if none is known."""
     if value is None or value == "" or value == []:
         return None
@@ -132,7 +134,7 @@ def _fields(value: object) -> tuple[str, ...] | None:
     return fields
 
 
-def _url(value: object) -> str:
+def _parse_webhook_url(value: object) -> str:
     if value is None or value == "":
         return ""
     try:
@@ -154,22 +156,24 @@ def write_submitted(_: SubmitJob, job: Job) -> WireReply:
 
 def write_status(op: ReadRows, found: JobRows) -> WireReply | StreamReply:
     job = found.job
-    small = job.total <= MOST_SHOWN
+    small = job.total <= MAX_INLINE_RESULTS
     done = job.state is JobState.COMPLETED
-    partial = isinstance(op, ShowBatch) and op.partial and small
+    partial = isinstance(op, ShowBatchStatus) and op.partial and small
     if not done and not partial:
         message = PAUSED if job.state is JobState.PAUSED else PROCESSING
-        return json_reply({"message": message, "processed": processed(job), "total": job.total})
+        return json_reply(
+            {"message": message, "processed": processed_count(job), "total": job.total}
+        )
     head = {"message": COMPLETED if done else PROCESSING}
     tail = {
         "id": job.id,
         "reason_counts": _reason_counts(job),
         "total_counts": _total_counts(job),
     }
-    if job.rows_gone:
+    if job.rows_expired:
         return json_reply({**head, **tail})
     if not small:
-        return json_reply({**head, "download_file": download_link(job), **tail})
+        return json_reply({**head, "download_file": download_url(job), **tail})
     return StreamReply(
         head=orjson.dumps(head)[:-1] + b',"emails":[',
         render=lambda row: orjson.dumps(_attributes(row, job), option=orjson.OPT_SORT_KEYS),
@@ -180,53 +184,53 @@ def write_status(op: ReadRows, found: JobRows) -> WireReply | StreamReply:
 
 def write_download(_: ReadRows, found: JobRows) -> StreamReply:
     job = found.job
-    if job.state is not JobState.COMPLETED or job.rows_gone:
+    if job.state is not JobState.COMPLETED or job.rows_expired:
         raise Problem(ProblemKind.JOB_UNKNOWN)
-    fields = _shown(job)
+    fields = _shown_fields(job)
     return StreamReply(
         head=_csv_line(fields),
         render=lambda row: _csv_line(_cells(row, job)),
         media_type="application/zip",
         headers=(("Content-Disposition", f'attachment; filename="{job.id}.zip"'),),
-        zip_entry=f"{job.id}.csv",
+        zip_member=f"{job.id}.csv",
     )
 
 
-def download_link(job: Job) -> str:
-    return f"{job.link}/v1/downloads/{job.token}.zip"
+def download_url(job: Job) -> str:
+    return f"{job.base_url}/v1/downloads/{job.token}.zip"
 
 
-def processed(job: Job) -> int:
+def processed_count(job: Job) -> int:
     """Repeats included, once there is an answer for all; they are counted, not verified."""
-    return job.total if job.done == job.rows else job.done
+    return job.total if job.done_count == job.row_count else job.done_count
 
 
 def _total_counts(job: Job) -> dict[str, int]:
     counts = {state: job.counts.get(state, 0) for state in STATES.values()}
-    done = processed(job)
-    counts["duplicate"] = done - job.done
+    done = processed_count(job)
+    counts["duplicate"] = done - job.done_count
     counts |= {"processed": done, "total": job.total}
     return dict(sorted(counts.items()))
 
 
 def _reason_counts(job: Job) -> dict[str, int]:
-    return {word: job.counts.get(word, 0) for word in REASON_WORDS}
+    return {word: job.counts.get(word, 0) for word in ALL_REASON_WORDS}
 
 
-REASON_WORDS: tuple[str, ...] = tuple(
+ALL_REASON_WORDS: tuple[str, ...] = tuple(
     sorted({word for words in REASONS.values() for word in words.values()})
 )
 
 
-def _shown(job: Job) -> tuple[str, ...]:
+def _shown_fields(job: Job) -> tuple[str, ...]:
     return tuple(job.options.get("fields") or FIELDS)
 
 
-def _attributes(row: Row, job: Job) -> dict[str, object]:
-    return {name: ATTRIBUTES[name](row.verification) for name in _shown(job)}
+def _attributes(row: JobRow, job: Job) -> dict[str, object]:
+    return {name: ATTRIBUTES[name](row.verification) for name in _shown_fields(job)}
 
 
-def _cells(row: Row, job: Job) -> Iterator[str]:
+def _cells(row: JobRow, job: Job) -> Iterator[str]:
     for value in _attributes(row, job).values():
         if isinstance(value, bool):
             yield "true" if value else "false"
@@ -243,20 +247,22 @@ def _csv_line(cells: Any) -> bytes:
 # -- rules --------------------------------------------------------------------------------
 
 
-def _word(v: Verification) -> str:
+def _row_word(v: Verification) -> str:
     return STATES[v.verdict]
 
 
-RULES = BatchRules(
-    names=True,
+BATCH_RULES = BatchRules(
+    shows_names=True,
     # as long as the vendor's, which are MongoDB's
     new_id=lambda _, below: f"{below(16**24):024x}",
-    word=_word,
-    flags=lambda v: (reason(v),),
+    row_word=_row_word,
+    extra_counters=lambda v: (reason_word(v),),
     merge_duplicates=True,
-    charged=Unit.ROWS,
-    payable=Unit.ROWS,
-    kept_s=lambda total: (30 if total <= MOST_SHOWN else 5) * DAY_S,
-    forgets=False,
-    notice=Notice(ask=lambda job_id: ReadRows(job_id=job_id), write=write_status),
+    billed_unit=BilledUnit.ROWS,
+    must_cover_unit=BilledUnit.ROWS,
+    retention_s=lambda total: (30 if total <= MAX_INLINE_RESULTS else 5) * DAY_S,
+    delete_with_rows=False,
+    completion_webhook=CompletionWebhook(
+        build_operation=lambda job_id: ReadRows(job_id=job_id), write_body=write_status
+    ),
 )

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from adapters.contract.operations import Account, ShowAccount, Verify
+from adapters.contract.operations import AccountInfo, ShowAccount, Verify
 from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.wire import WireReply, WireRequest, json_reply
-from adapters.emailable.words import STATES, reason, score
+from adapters.emailable.words import STATES, clamped_score, reason_word
 from engine.model import Checks, Verdict, Verification
 
 DEFAULT_WAIT_S, MIN_WAIT_S, MAX_WAIT_S = 5, 2, 10
@@ -22,12 +22,12 @@ def credential(request: WireRequest) -> str | None:
     """A non-empty bearer token, then `api_key`, then `access_token`."""
     if request.bearer:
         return request.bearer
-    params = params_of(request)
+    params = request_params(request)
     return next((str(params[key]) for key in ("api_key", "access_token") if params.get(key)), None)
 
 
 def read_verify(request: WireRequest) -> Verify:
-    params = params_of(request)
+    params = request_params(request)
     email = params.get("email")
     if email is None or email == "":
         raise Problem(ProblemKind.MISSING, field="email")
@@ -38,10 +38,10 @@ def read_verify(request: WireRequest) -> Verify:
     return Verify(
         email=email.strip(),
         checks=Checks(
-            smtp=truth(params.get("smtp"), True),
-            catch_all=truth(params.get("accept_all"), False),
+            smtp=parse_bool(params.get("smtp"), True),
+            catch_all=parse_bool(params.get("accept_all"), False),
         ),
-        wait_s=_wait_s(params.get("timeout")),
+        wait_s=_parse_wait_s(params.get("timeout")),
     )
 
 
@@ -49,20 +49,20 @@ def read_account(request: WireRequest) -> ShowAccount:
     return ShowAccount()
 
 
-def params_of(request: WireRequest) -> Mapping[str, Any]:
+def request_params(request: WireRequest) -> Mapping[str, Any]:
     """Query parameters overlaid by the body's, as the clients between them need it."""
     if request.method != "POST":
         return request.query
     return {**request.query, **request.fields}
 
 
-def truth(value: object, default: bool) -> bool:
+def parse_bool(value: object, default: bool) -> bool:
     """JSON booleans, and text in any case (Python sends `True`); else the default."""
     word = str(value).strip().lower()
     return {"true": True, "1": True, "false": False, "0": False}.get(word, default)
 
 
-def _wait_s(value: object) -> float:
+def _parse_wait_s(value: object) -> float:
     try:
         wanted = int(str(value))
     except ValueError:
@@ -78,13 +78,13 @@ def write_verify(_: Verify, v: Verification) -> WireReply:
     return json_reply({**row, "duration": round(v.duration_s, 3)}, sort_keys=True)
 
 
-def write_account(_: ShowAccount, account: Account) -> WireReply:
+def write_account(_: ShowAccount, account: AccountInfo) -> WireReply:
     return json_reply(
         {"owner_email": account.owner_email, "available_credits": account.credits_shown}
     )
 
 
-def _person(v: Verification, part: str) -> str | None:
+def _person_part(v: Verification, part: str) -> str | None:
     """The name's parts, all null for an undeliverable address (the Python suite asserts it)."""
     person = v.evidence.person
     if person is None or v.verdict is Verdict.UNDELIVERABLE:
@@ -99,17 +99,17 @@ ATTRIBUTES: Mapping[str, Callable[[Verification], object]] = {
     "disposable": lambda v: v.evidence.disposable,
     "domain": lambda v: v.address.domain,
     "email": lambda v: v.address.raw,
-    "first_name": lambda v: _person(v, "first"),
+    "first_name": lambda v: _person_part(v, "first"),
     "free": lambda v: v.evidence.free,
-    "full_name": lambda v: _person(v, "full"),
-    "gender": lambda v: _person(v, "gender"),
-    "last_name": lambda v: _person(v, "last"),
+    "full_name": lambda v: _person_part(v, "full"),
+    "gender": lambda v: _person_part(v, "gender"),
+    "last_name": lambda v: _person_part(v, "last"),
     "mailbox_full": lambda v: v.evidence.mailbox_full is True,
     "mx_record": lambda v: v.evidence.mx_host,
     "no_reply": lambda v: v.evidence.no_reply,
-    "reason": reason,
+    "reason": reason_word,
     "role": lambda v: v.evidence.role,
-    "score": score,
+    "score": clamped_score,
     "smtp_provider": lambda v: v.evidence.provider,
     "state": lambda v: STATES[v.verdict],
     "tag": lambda v: v.address.tag,

@@ -10,14 +10,14 @@ from adapters.contract.upstream import (
     Fault,
     FaultKind,
     Pending,
-    Question,
-    Told,
     Upstream,
+    UpstreamQuery,
     UpstreamReply,
     UpstreamRequest,
-    fault_of,
-    flag,
-    mx_hosts,
+    UpstreamResult,
+    fault_from_status,
+    parse_flag,
+    parse_mx_hosts,
     text_or_none,
 )
 from adapters.emailable.words import REASONS, STATES
@@ -25,12 +25,12 @@ from engine.model import Dns, Evidence, Gender, Person, Reason, Verdict
 
 MIN_WAIT_S, MAX_WAIT_S = 2, 10
 """Of `timeout`; how long the vendor works before it answers 249."""
-TRY_AGAIN = 249
+TRY_AGAIN_STATUS = 249
 FREE_REPEAT_S = 300
 """For how long a repeat of a 249 is free."""
 
-VERDICTS: Mapping[str, Verdict] = {word: verdict for verdict, word in STATES.items()}
-READ_REASONS: Mapping[str, Reason] = {
+VERDICTS_BY_STATE: Mapping[str, Verdict] = {word: verdict for verdict, word in STATES.items()}
+REASONS_BY_WORD: Mapping[str, Reason] = {
     "accepted_email": Reason.ACCEPTED_EMAIL,
     "rejected_email": Reason.REJECTED_EMAIL,
     "invalid_email": Reason.INVALID_EMAIL,
@@ -48,38 +48,40 @@ FAULTS: Mapping[int, FaultKind] = STATUS_FAULTS
 """403 is an unknown key, or one that may not be used from this address; 401 is none at all."""
 
 
-def build_verify(key: str, question: Question) -> UpstreamRequest:
+def build_verify(key: str, question: UpstreamQuery) -> UpstreamRequest:
     return UpstreamRequest(
         "GET",
         "/v1/verify",
         query={
             "email": question.address.raw,
-            "smtp": _word(question.checks.smtp),
-            "accept_all": _word(question.checks.catch_all),
+            "smtp": _bool_word(question.checks.smtp),
+            "accept_all": _bool_word(question.checks.catch_all),
             "timeout": str(int(min(max(question.wait_s, MIN_WAIT_S), MAX_WAIT_S))),
         },
-        headers=authorization(key),
+        headers=authorization_header(key),
     )
 
 
-def parse_verify(question: Question, reply: UpstreamReply) -> Told | Pending | Fault:
+def parse_verify(question: UpstreamQuery, reply: UpstreamReply) -> UpstreamResult | Pending | Fault:
     body = reply.json_object
-    if reply.status == TRY_AGAIN:
+    if reply.status == TRY_AGAIN_STATUS:
         return Pending()
     if reply.status != 200 or "state" not in body:
-        return fault_of(reply, FAULTS, body.get("message"))
-    return told(body)
+        return fault_from_status(reply, FAULTS, body.get("message"))
+    return parse_result(body)
 
 
-def told(body: Mapping[str, Any]) -> Told:
+def parse_result(body: Mapping[str, Any]) -> UpstreamResult:
     """What one object with a `state` says, of a reply or a batch's row."""
     state, word = str(body["state"]), str(body.get("reason"))
-    verdict = VERDICTS.get(state)
+    verdict = VERDICTS_BY_STATE.get(state)
     score = body.get("score")
-    return Told(
+    return UpstreamResult(
         verdict=verdict or Verdict.UNKNOWN,
         reason=_reason(verdict, word, body),
-        evidence=_evidence(body, None if verdict and word in READ_REASONS else f"{state} {word}"),
+        evidence=_evidence(
+            body, None if verdict and word in REASONS_BY_WORD else f"{state} {word}"
+        ),
         score=score if isinstance(score, int) and verdict and score > 0 else None,
     )
 
@@ -94,14 +96,14 @@ def _reason(verdict: Verdict | None, word: str, body: Mapping[str, Any]) -> Reas
             ("low_deliverability", "accept_all", Reason.CATCH_ALL),
         )
         for says, name, reason in why:
-            if word == says and flag(body.get(name)):
+            if word == says and parse_flag(body.get(name)):
                 return reason
-    found = READ_REASONS.get(word)
+    found = REASONS_BY_WORD.get(word)
     fitting = found in REASONS[verdict] or verdict is Verdict.RISKY
-    return found if found and fitting else OTHER[verdict]
+    return found if found and fitting else FALLBACK_REASONS[verdict]
 
 
-OTHER: Mapping[Verdict, Reason] = {
+FALLBACK_REASONS: Mapping[Verdict, Reason] = {
     Verdict.DELIVERABLE: Reason.ACCEPTED_EMAIL,
     Verdict.UNDELIVERABLE: Reason.REJECTED_EMAIL,
     Verdict.RISKY: Reason.LOW_QUALITY,
@@ -111,19 +113,19 @@ OTHER: Mapping[Verdict, Reason] = {
 
 
 def _evidence(body: Mapping[str, Any], raw_word: str | None) -> Evidence:
-    mx = mx_hosts(body.get("mx_record"))
+    mx = parse_mx_hosts(body.get("mx_record"))
     return Evidence(
-        disposable=flag(body.get("disposable")) is True,
-        free=flag(body.get("free")) is True,
-        role=flag(body.get("role")) is True,
-        no_reply=flag(body.get("no_reply")) is True,
+        disposable=parse_flag(body.get("disposable")) is True,
+        free=parse_flag(body.get("free")) is True,
+        role=parse_flag(body.get("role")) is True,
+        no_reply=parse_flag(body.get("no_reply")) is True,
         did_you_mean=text_or_none(body.get("did_you_mean")),
         dns=Dns.MX if mx else Dns.NOT_CHECKED,
         mx=mx,
         provider=text_or_none(body.get("smtp_provider")),
-        catch_all=flag(body.get("accept_all")),
+        catch_all=parse_flag(body.get("accept_all")),
         # false is also what an address shows that nobody looked into
-        mailbox_full=True if flag(body.get("mailbox_full")) else None,
+        mailbox_full=True if parse_flag(body.get("mailbox_full")) else None,
         person=_person(body),
         raw_word=raw_word,
     )
@@ -138,7 +140,7 @@ def _person(body: Mapping[str, Any]) -> Person | None:
 
 
 def build_balance(key: str) -> UpstreamRequest:
-    return UpstreamRequest("GET", "/v1/account", headers=authorization(key), bills=False)
+    return UpstreamRequest("GET", "/v1/account", headers=authorization_header(key), is_billed=False)
 
 
 def parse_balance(reply: UpstreamReply) -> int | Fault:
@@ -146,21 +148,21 @@ def parse_balance(reply: UpstreamReply) -> int | Fault:
     credits = body.get("available_credits")
     if reply.status == 200 and isinstance(credits, int):
         return credits
-    return fault_of(reply, FAULTS, body.get("message"))
+    return fault_from_status(reply, FAULTS, body.get("message"))
 
 
-def authorization(key: str) -> dict[str, str]:
+def authorization_header(key: str) -> dict[str, str]:
     return {"authorization": f"Bearer {key}"}
 
 
-def _word(value: bool) -> str:
+def _bool_word(value: bool) -> str:
     return "true" if value else "false"
 
 
 UPSTREAM = Upstream(
     build_verify=build_verify,
     parse_verify=parse_verify,
-    tells=frozenset({"disposable", "free", "role", "no_reply", "did_you_mean", "person"}),
+    always_reports=frozenset({"disposable", "free", "role", "no_reply", "did_you_mean", "person"}),
     build_balance=build_balance,
     parse_balance=parse_balance,
 )

@@ -17,14 +17,14 @@ from adapters.contract.upstream import (
     Pending,
     UpstreamReply,
     UpstreamRequest,
-    fault_of,
+    fault_from_status,
 )
-from adapters.contract.upstream_jobs import Page, UpstreamList, job_id_or_none
-from adapters.emailable.upstream import FAULTS, TRY_AGAIN, authorization, told
+from adapters.contract.upstream_jobs import ResultPage, VendorJobs, first_job_id
+from adapters.emailable.upstream import FAULTS, TRY_AGAIN_STATUS, authorization_header, parse_result
 from engine.model import Address, Checks
 
-MOST_INLINE = 1_000
-REPEAT = "duplicate"
+MAX_ADDRESSES = 1_000
+DUPLICATE_STATE = "duplicate"
 """A state that only rows of a batch can have."""
 
 
@@ -32,7 +32,7 @@ def build_create(key: str, addresses: Sequence[Address]) -> UpstreamRequest:
     return UpstreamRequest(
         "POST",
         "/v1/batch",
-        headers={**authorization(key), "content-type": "application/json"},
+        headers={**authorization_header(key), "content-type": "application/json"},
         # as an array, which its Python client sends, since a local part may hold a comma
         body=orjson.dumps({"emails": [address.raw for address in addresses]}),
     )
@@ -40,39 +40,41 @@ def build_create(key: str, addresses: Sequence[Address]) -> UpstreamRequest:
 
 def parse_create(reply: UpstreamReply) -> str | Fault:
     body = reply.json_object
-    job_id = job_id_or_none(body.get("id"))
+    job_id = first_job_id(body.get("id"))
     if reply.status // 100 == 2 and job_id is not None:
         return job_id
-    return fault_of(reply, FAULTS, body.get("message"))
+    return fault_from_status(reply, FAULTS, body.get("message"))
 
 
 def build_poll(key: str, job_id: str) -> UpstreamRequest:
     return UpstreamRequest(
-        "GET", "/v1/batch", query={"id": job_id}, headers=authorization(key), bills=False
+        "GET", "/v1/batch", query={"id": job_id}, headers=authorization_header(key), is_billed=False
     )
 
 
-def parse_poll(_: Checks, reply: UpstreamReply) -> Page | Pending | Fault:
+def parse_poll(_: Checks, reply: UpstreamReply) -> ResultPage | Pending | Fault:
     body = reply.json_object
-    if reply.status == TRY_AGAIN:
+    if reply.status == TRY_AGAIN_STATUS:
         return Pending()
     if reply.status != 200:
-        return _fault(reply, body.get("message"))
+        return _poll_fault(reply, body.get("message"))
     rows = body.get("emails")
     counts = body.get("total_counts")
     if isinstance(rows, list) and isinstance(counts, dict) and _is_done(counts):
-        return Page(tuple((str(row["email"]), told(row)) for row in rows if _is_row(row)))
+        return ResultPage(
+            tuple((str(row["email"]), parse_result(row)) for row in rows if _is_result_row(row))
+        )
     if isinstance(body.get("total"), int) or isinstance(rows, list):
         return Pending()
     if isinstance(counts, dict):
         return Fault(FaultKind.REFUSED, "the rows were removed after their time", 200)
-    return _fault(reply, body.get("message"))
+    return _poll_fault(reply, body.get("message"))
 
 
-def _fault(reply: UpstreamReply, words: object) -> Fault:
+def _poll_fault(reply: UpstreamReply, words: object) -> Fault:
     if reply.status == 404:
         return Fault(FaultKind.REFUSED, "no such batch", 404)
-    return fault_of(reply, FAULTS, words)
+    return fault_from_status(reply, FAULTS, words)
 
 
 def _is_done(counts: dict[str, Any]) -> bool:
@@ -80,12 +82,12 @@ def _is_done(counts: dict[str, Any]) -> bool:
     return isinstance(processed, int) and isinstance(total, int) and processed >= total
 
 
-def _is_row(row: object) -> bool:
+def _is_result_row(row: object) -> bool:
     """A repeat has no answer of its own."""
     return (
         isinstance(row, dict)
         and isinstance(row.get("email"), str)
-        and row.get("state") not in (None, REPEAT)
+        and row.get("state") not in (None, DUPLICATE_STATE)
     )
 
 
@@ -93,17 +95,17 @@ def build_page(key: str, job_id: str, _: str) -> UpstreamRequest:
     return build_poll(key, job_id)
 
 
-def parse_page(checks: Checks, _: str, reply: UpstreamReply) -> Page | Pending | Fault:
+def parse_page(checks: Checks, _: str, reply: UpstreamReply) -> ResultPage | Pending | Fault:
     return parse_poll(checks, reply)
 
 
-LIST = UpstreamList(
-    most=MOST_INLINE,
+VENDOR_JOBS = VendorJobs(
+    max_addresses=MAX_ADDRESSES,
     build_create=build_create,
     parse_create=parse_create,
     build_poll=build_poll,
     parse_poll=parse_poll,
     build_page=build_page,
     parse_page=parse_page,
-    max_poll_s=15.0,
+    max_poll_delay_s=15.0,
 )

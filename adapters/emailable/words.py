@@ -41,7 +41,7 @@ REASONS: Mapping[Verdict, Mapping[Reason, str]] = {
 }
 """Each state has reasons of its own; the vendor has no words for our finer ones."""
 
-OTHER_REASON: Mapping[Verdict, str] = {
+FALLBACK_REASON_WORDS: Mapping[Verdict, str] = {
     Verdict.DELIVERABLE: "accepted_email",
     Verdict.UNDELIVERABLE: "rejected_email",
     Verdict.RISKY: "low_deliverability",
@@ -57,10 +57,10 @@ SCORES: Mapping[Verdict, tuple[int, int]] = {
 """Lowest and highest score of each state (the vendor's page on the score)."""
 
 
-def reason(v: Verification) -> str:
-    return REASONS[v.verdict].get(v.reason, OTHER_REASON[v.verdict])
+def reason_word(v: Verification) -> str:
+    return REASONS[v.verdict].get(v.reason, FALLBACK_REASON_WORDS[v.verdict])
 
 
-def score(v: Verification) -> int:
+def clamped_score(v: Verification) -> int:
     lowest, highest = SCORES[v.verdict]
     return min(max(v.score, lowest), highest)

@@ -17,7 +17,7 @@ from adapters.contract.dialect import Dialect, Endpoint, KeyShape, RootPath
 from adapters.generic import account, bulk, single
 from adapters.generic.problems import write_problem
 from adapters.generic.upstream import UPSTREAM
-from adapters.generic.upstream_jobs import LIST
+from adapters.generic.upstream_jobs import VENDOR_JOBS
 
 DIALECT = Dialect(
     name="generic",
@@ -32,7 +32,7 @@ DIALECT = Dialect(
             path="/api/v1/verify",
             read=single.read_verify,
             write=single.write_verify,
-            bucket=account.BUCKET,
+            bucket=account.RATE_BUCKET,
         ),
         Endpoint(
             name="bulk",
@@ -40,9 +40,9 @@ DIALECT = Dialect(
             path="/api/v1/verify/bulk",
             read=bulk.read_submit,
             write=bulk.write_submitted,
-            bucket=account.BUCKET,
+            bucket=account.RATE_BUCKET,
             body_limit=bulk.BODY_LIMIT,
-            spooled=True,
+            accepts_body_file=True,
         ),
         Endpoint(
             name="job",
@@ -81,12 +81,12 @@ DIALECT = Dialect(
             needs_key=False,
         ),
     ),
-    credential=single.credential,
+    read_credential=single.credential,
     write_problem=write_problem,
     key_shape=KeyShape("ev_live_", "ev_test_", length=24),
     sandbox_key="ev_test_sandbox",
     plans=account.PLANS,
-    batches=bulk.RULES,
+    batch_rules=bulk.BATCH_RULES,
     upstream=UPSTREAM,
-    upstream_list=LIST,
+    vendor_jobs=VENDOR_JOBS,
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from adapters.contract.operations import (
     UNLIMITED_CREDITS,
-    Account,
+    AccountInfo,
     Plan,
     Rate,
     ShowAccount,
@@ -12,7 +12,7 @@ from adapters.contract.operations import (
 )
 from adapters.contract.wire import WireReply, WireRequest, json_reply
 
-BUCKET = "verify"
+RATE_BUCKET = "verify"
 """What the plans limit a minute; GETs are never counted (see the quirks)."""
 
 
@@ -22,7 +22,7 @@ def _plan(
     return Plan(
         name,
         name.title(),
-        rates={BUCKET: Rate(per_minute, 60)},
+        rates={RATE_BUCKET: Rate(per_minute, 60)},
         included=included,
         hard_cap=overage_rate is None,
         price=price,
@@ -46,7 +46,7 @@ def read_plans(request: WireRequest) -> ShowPlans:
     return ShowPlans()
 
 
-def write_account(_: ShowAccount, account: Account) -> WireReply:
+def write_account(_: ShowAccount, account: AccountInfo) -> WireReply:
     included = _included(account)
     return json_reply(
         {
@@ -82,7 +82,7 @@ def write_plans(_: ShowPlans, plans: tuple[Plan, ...]) -> WireReply:
     )
 
 
-def _included(account: Account) -> int:
+def _included(account: AccountInfo) -> int:
     if account.plan.included is not None:
         return account.plan.included
     if account.credits is not None:
@@ -91,5 +91,5 @@ def _included(account: Account) -> int:
 
 
 def _per_minute(plan: Plan) -> int:
-    rate = plan.rates.get(BUCKET)
+    rate = plan.rates.get(RATE_BUCKET)
     return UNLIMITED_CREDITS if rate is None else rate.count * 60 // rate.per_s

@@ -15,37 +15,37 @@ from uuid import UUID
 import orjson
 
 from adapters.contract.jobs import (
-    MAX_BATCH,
+    MAX_BATCH_ENTRIES,
+    BatchEntry,
     BatchRules,
-    Entry,
     Job,
+    JobRow,
     JobRows,
     JobState,
     ReadRows,
-    Row,
     ShowJob,
     SubmitJob,
 )
 from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.wire import StreamReply, WireReply, WireRequest, json_reply
-from adapters.generic.single import verification_of
+from adapters.generic.single import verification_json
 from adapters.generic.words import STATUSES, TIERS
 from engine.model import Verification
 
 BODY_LIMIT = 20 * 1024 * 1024
 """Bytes: 50,000 addresses of 320 characters, in quotes."""
 MAX_EMAIL_CHARACTERS = 320
-KEPT_S = 30 * 86_400
+RETENTION_S = 30 * 86_400
 
 DEFAULT_LIMIT, MAX_LIMIT = 100, 1_000
-ALL_TIERS = "all"
+ANY_TIER = "all"
 
-MESSAGE = "Job created. Poll GET /api/v1/jobs/{jobId} for status."
+CREATED_MESSAGE = "Job created. Poll GET /api/v1/jobs/{jobId} for status."
 """The braces are in the sample."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ReadPage(ReadRows):
+class ReadResultPage(ReadRows):
     """A page of results."""
 
     page: int
@@ -61,8 +61,8 @@ def read_submit(request: WireRequest) -> SubmitJob:
         raise Problem(ProblemKind.MISSING, field="emails")
     if not isinstance(emails, list) or not emails:
         raise _invalid("emails must be a list of at least one email.", "emails")
-    if len(emails) > MAX_BATCH:
-        raise Problem(ProblemKind.TOO_MANY, field="emails", limit=MAX_BATCH)
+    if len(emails) > MAX_BATCH_ENTRIES:
+        raise Problem(ProblemKind.TOO_MANY, field="emails", limit=MAX_BATCH_ENTRIES)
     entries = []
     for email in emails:
         if not isinstance(email, str) or not email.strip():
@@ -70,7 +70,7 @@ def read_submit(request: WireRequest) -> SubmitJob:
         if len(email) > MAX_EMAIL_CHARACTERS:
             text = f"Every email must have at most {MAX_EMAIL_CHARACTERS} characters."
             raise _invalid(text, "emails")
-        entries.append(Entry(email.strip()))
+        entries.append(BatchEntry(email.strip()))
     return SubmitJob(entries=entries)
 
 
@@ -78,15 +78,15 @@ def read_job(request: WireRequest) -> ShowJob:
     return ShowJob(job_id=request.path_params["job_id"].lower())
 
 
-def read_results(request: WireRequest) -> ReadPage:
-    page = _integer(request.query, "page", 1, None)
-    per_page = _integer(request.query, "limit", DEFAULT_LIMIT, MAX_LIMIT)
-    tier = request.query.get("tier", ALL_TIERS)
-    if tier not in (ALL_TIERS, *TIERS.values()):
+def read_results(request: WireRequest) -> ReadResultPage:
+    page = _parse_integer(request.query, "page", 1, None)
+    per_page = _parse_integer(request.query, "limit", DEFAULT_LIMIT, MAX_LIMIT)
+    tier = request.query.get("tier", ANY_TIER)
+    if tier not in (ANY_TIER, *TIERS.values()):
         raise _invalid(f"tier must be one of {', '.join(TIERS.values())} or all.", "tier")
-    return ReadPage(
+    return ReadResultPage(
         job_id=request.path_params["job_id"].lower(),
-        words=None if tier == ALL_TIERS else frozenset({tier}),
+        row_words=None if tier == ANY_TIER else frozenset({tier}),
         offset=(page - 1) * per_page,
         limit=per_page,
         page=page,
@@ -98,12 +98,12 @@ def read_download(request: WireRequest) -> ReadRows:
     return ReadRows(job_id=request.path_params["job_id"].lower())
 
 
-def _integer(query: Mapping[str, str], name: str, default: int, most: int | None) -> int:
+def _parse_integer(query: Mapping[str, str], name: str, default: int, maximum: int | None) -> int:
     text = query.get(name, str(default))
     # the length bounds what the database is asked to skip
     value = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
-    if value < 1 or (most is not None and value > most):
-        upper = f" to {most}" if most is not None else " or more"
+    if value < 1 or (maximum is not None and value > maximum):
+        upper = f" to {maximum}" if maximum is not None else " or more"
         raise _invalid(f"{name} must be an integer, 1{upper}.", name)
     return value
 
@@ -121,7 +121,7 @@ def write_submitted(_: SubmitJob, job: Job) -> WireReply:
         # even while it is queued
         "status": STATUSES[JobState.RUNNING],
         "total": job.total,
-        "message": MESSAGE,
+        "message": CREATED_MESSAGE,
     }
     return json_reply(body, 202)
 
@@ -133,7 +133,7 @@ def write_job(_: ShowJob, job: Job) -> WireReply:
             "id": job.id,
             "status": STATUSES[job.state],
             "total_emails": job.total,
-            "completed": job.done,
+            "completed": job.done_count,
             # there is no counter of the unknown ones
             **{tier: job.counts.get(tier, 0) for tier in ("deliverable", "risky", "undeliverable")},
             "created_at": created_at.replace("+00:00", "Z"),
@@ -141,18 +141,18 @@ def write_job(_: ShowJob, job: Job) -> WireReply:
     )
 
 
-def write_results(op: ReadPage, found: JobRows) -> StreamReply:
-    _completed(found.job)
+def write_results(op: ReadResultPage, found: JobRows) -> StreamReply:
+    _require_completed(found.job)
     head = {
         "jobId": found.job.id,
         "page": op.page,
         "limit": op.per_page,
-        "total": found.total,
-        "totalPages": -(-found.total // op.per_page),
+        "total": found.matching_count,
+        "totalPages": -(-found.matching_count // op.per_page),
     }
     return StreamReply(
         head=orjson.dumps(head)[:-1] + b',"results":[',
-        render=lambda row: orjson.dumps(verification_of(row.verification)),
+        render=lambda row: orjson.dumps(verification_json(row.verification)),
         separator=b",",
         tail=b"]}",
     )
@@ -177,20 +177,20 @@ COLUMNS = (
 
 
 def write_download(_: ReadRows, found: JobRows) -> StreamReply:
-    _completed(found.job)
+    _require_completed(found.job)
     name = f'attachment; filename="job-{found.job.id}.csv"'
     return StreamReply(
-        head=_line(COLUMNS),
+        head=_csv_line(COLUMNS),
         render=_csv_row,
         media_type=CSV,
         headers=(("Content-Disposition", name),),
     )
 
 
-def _csv_row(row: Row) -> bytes:
-    found = verification_of(row.verification)
+def _csv_row(row: JobRow) -> bytes:
+    found = verification_json(row.verification)
     found["isCatchAll"] = found["catchAll"]["isCatchAll"]
-    return _line(_cell(found[column]) for column in COLUMNS)
+    return _csv_line(_cell(found[column]) for column in COLUMNS)
 
 
 def _cell(value: object) -> str:
@@ -199,29 +199,29 @@ def _cell(value: object) -> str:
     return "" if value is None else str(value)
 
 
-def _line(cells: object) -> bytes:
+def _csv_line(cells: object) -> bytes:
     line = io.StringIO()
     csv.writer(line, lineterminator="\n").writerow(cells)  # type: ignore[arg-type]
     return line.getvalue().encode()
 
 
-def _completed(job: Job) -> None:
+def _require_completed(job: Job) -> None:
     if job.state is not JobState.COMPLETED:
-        raise Problem(ProblemKind.JOB_STATE, state=job.state)
-    if job.rows_gone:
+        raise Problem(ProblemKind.JOB_STATE, job_state=job.state)
+    if job.rows_expired:
         raise Problem(ProblemKind.JOB_UNKNOWN)
 
 
 # -- rules --------------------------------------------------------------------------------
 
 
-def _word(v: Verification) -> str:
+def _row_word(v: Verification) -> str:
     return TIERS[v.verdict]
 
 
-RULES = BatchRules(
+BATCH_RULES = BatchRules(
     new_id=lambda _, below: str(UUID(int=below(2**128), version=4)),
-    word=_word,
+    row_word=_row_word,
     # no page tells how long
-    kept_s=lambda _: KEPT_S,
+    retention_s=lambda _: RETENTION_S,
 )

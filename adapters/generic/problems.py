@@ -65,13 +65,13 @@ def write_problem(_: WireRequest, problem: Problem, __: Endpoint[Any] | None) ->
         body["field"] = problem.field
     if problem.kind is ProblemKind.TOO_MANY:
         body["limit"] = problem.limit
-    if problem.state:
-        body["status"] = STATUSES[JobState(problem.state)]
+    if problem.job_state:
+        body["status"] = STATUSES[JobState(problem.job_state)]
     if problem.kind is ProblemKind.NO_CREDITS:
         body |= {"used": problem.used, "limit": problem.limit}
     if problem.retry_after_s is not None:
         body["retryAfter"] = problem.retry_after_s
         headers += (("Retry-After", str(problem.retry_after_s)),)
-    if problem.allow:
-        headers += (("Allow", ", ".join(problem.allow)),)
+    if problem.allowed_methods:
+        headers += (("Allow", ", ".join(problem.allowed_methods)),)
     return json_reply(body, status, headers=headers)

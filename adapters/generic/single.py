@@ -8,12 +8,12 @@ from typing import Any
 from adapters.contract.operations import Verify
 from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.wire import WireReply, WireRequest, json_reply
-from adapters.generic.words import LABELS, TIERS, provider, result, score
+from adapters.generic.words import LABELS, TIERS, clamped_score, provider_name, result_word
 from engine.model import Reason, Verification
 
 MAX_EMAIL_CHARACTERS = 320
 
-SPOKEN_TO = frozenset(
+REASONS_FROM_SERVER = frozenset(
     {
         Reason.ACCEPTED_EMAIL,
         Reason.REJECTED_EMAIL,
@@ -25,7 +25,7 @@ SPOKEN_TO = frozenset(
 """Reasons that only a mail server can give: what an answer without a conversation on record,
 such as an upstream's, shows as `connected`."""
 
-ACCEPTED = frozenset({Reason.ACCEPTED_EMAIL, Reason.CATCH_ALL})
+REASONS_ACCEPTED = frozenset({Reason.ACCEPTED_EMAIL, Reason.CATCH_ALL})
 """Likewise for `mailboxExists`."""
 
 # -- reading ------------------------------------------------------------------------------
@@ -41,10 +41,10 @@ def read_verify(request: WireRequest) -> Verify:
     refresh = body.get("refresh", False)
     if not isinstance(refresh, bool):
         raise Problem(ProblemKind.INVALID, "refresh must be true or false.", "refresh")
-    return Verify(email=_email(body.get("email")), refresh=refresh)
+    return Verify(email=_parse_email(body.get("email")), refresh=refresh)
 
 
-def _email(value: object) -> str:
+def _parse_email(value: object) -> str:
     """An address that has a domain, which the answer must show; else a `Problem`.
 
     Whatever else is wrong with it is a verdict.
@@ -69,25 +69,25 @@ def _email(value: object) -> str:
 
 
 def write_verify(_: Verify, v: Verification) -> WireReply:
-    return json_reply(verification_of(v))
+    return json_reply(verification_json(v))
 
 
-def verification_of(v: Verification) -> dict[str, Any]:
-    word = result(v)
+def verification_json(v: Verification) -> dict[str, Any]:
+    word = result_word(v)
     verified_at = v.verified_at.astimezone(UTC).isoformat(timespec="milliseconds")
     return {
         "email": v.address.normalized,
         "domain": v.address.domain,
-        "score": score(v),
+        "score": clamped_score(v),
         "tier": TIERS[v.verdict],
         "tierLabel": LABELS[word],
         "result": word,
         "quality": TIERS[v.verdict],
-        "provider": provider(v),
+        "provider": provider_name(v),
         "isRole": v.evidence.role,
         "isDisposable": v.evidence.disposable,
         "mx": [{"exchange": mx.host, "priority": mx.preference} for mx in v.evidence.mx],
-        "smtp": _smtp(v),
+        "smtp": _smtp_json(v),
         # these three know no third value: what is not known is false
         "catchAll": {"isCatchAll": v.evidence.catch_all is True or v.reason is Reason.CATCH_ALL},
         "spf": v.evidence.spf is True,
@@ -97,12 +97,12 @@ def verification_of(v: Verification) -> dict[str, Any]:
     }
 
 
-def _smtp(v: Verification) -> dict[str, object]:
+def _smtp_json(v: Verification) -> dict[str, object]:
     smtp = v.evidence.smtp
     if smtp is None:
         return {
-            "connected": v.reason in SPOKEN_TO,
-            "mailboxExists": v.reason in ACCEPTED,
+            "connected": v.reason in REASONS_FROM_SERVER,
+            "mailboxExists": v.reason in REASONS_ACCEPTED,
             "responseCode": None,
             "latencyMs": None,
         }

@@ -12,21 +12,21 @@ from adapters.contract.upstream import (
     Fault,
     FaultKind,
     Pending,
-    Question,
-    Told,
     Upstream,
+    UpstreamQuery,
     UpstreamReply,
     UpstreamRequest,
-    fault_of,
-    flag,
-    moment_or_none,
+    UpstreamResult,
+    datetime_or_none,
+    fault_from_status,
+    parse_flag,
     text_or_none,
 )
 from adapters.generic.words import FREE_MAIL_PROVIDERS, PROVIDERS, TIERS
 from engine.model import Dns, Evidence, Meaning, MxHost, Reason, Smtp, Stage, Verdict
 
-VERDICTS: Mapping[str, Verdict] = {word: verdict for verdict, word in TIERS.items()}
-READ_PROVIDERS: Mapping[str, str] = {
+VERDICTS_BY_TIER: Mapping[str, Verdict] = {word: verdict for verdict, word in TIERS.items()}
+PROVIDERS_BY_NAME: Mapping[str, str] = {
     name: word for names in (PROVIDERS, FREE_MAIL_PROVIDERS) for word, name in names.items()
 }
 FAULTS: Mapping[int, FaultKind] = {
@@ -45,58 +45,58 @@ MEANINGS: Mapping[tuple[Verdict, bool], Meaning] = {
 """By tier and `mailboxExists`, of a server that answered; anything else is not told."""
 
 
-def build_verify(key: str, question: Question) -> UpstreamRequest:
+def build_verify(key: str, question: UpstreamQuery) -> UpstreamRequest:
     body: dict[str, object] = {"email": question.address.raw}
     if question.refresh:
         body["refresh"] = True
     return UpstreamRequest(
         "POST",
         "/api/v1/verify",
-        headers={**authorization(key), "content-type": "application/json"},
+        headers={**authorization_header(key), "content-type": "application/json"},
         body=orjson.dumps(body),
     )
 
 
-def parse_verify(question: Question, reply: UpstreamReply) -> Told | Pending | Fault:
+def parse_verify(question: UpstreamQuery, reply: UpstreamReply) -> UpstreamResult | Pending | Fault:
     body = reply.json_object
     if reply.status != 200 or "tier" not in body:
-        return fault_of(reply, FAULTS, body.get("message"))
-    return told(body, valid=question.address.valid)
+        return fault_from_status(reply, FAULTS, body.get("message"))
+    return parse_result(body, valid=question.address.valid)
 
 
-def told(body: Mapping[str, Any], *, valid: bool) -> Told:
+def parse_result(body: Mapping[str, Any], *, valid: bool) -> UpstreamResult:
     """What one object with a `tier` says, of a reply or a job's row.
 
     `valid` is whether the address is well formed, which the object does not tell.
     """
     tier = str(body["tier"])
-    verdict = VERDICTS.get(tier)
-    mx = _mx(body.get("mx"))
-    smtp = _smtp(verdict or Verdict.UNKNOWN, body.get("smtp"))
+    verdict = VERDICTS_BY_TIER.get(tier)
+    mx = _parse_mx(body.get("mx"))
+    smtp = _parse_smtp(verdict or Verdict.UNKNOWN, body.get("smtp"))
     catch_all = body.get("catchAll")
-    is_catch_all = flag(catch_all.get("isCatchAll")) if isinstance(catch_all, dict) else None
-    free, provider = _provider(body.get("provider"))
+    is_catch_all = parse_flag(catch_all.get("isCatchAll")) if isinstance(catch_all, dict) else None
+    free, provider = _parse_provider(body.get("provider"))
     evidence = Evidence(
-        disposable=flag(body.get("isDisposable")) is True,
+        disposable=parse_flag(body.get("isDisposable")) is True,
         free=free,
-        role=flag(body.get("isRole")) is True,
+        role=parse_flag(body.get("isRole")) is True,
         dns=Dns.MX if mx else Dns.NOT_CHECKED,
         mx=mx,
         provider=provider,
         # false is also what a domain shows that nobody looked into; so here and below
-        spf=True if flag(body.get("spf")) else None,
-        dmarc=True if flag(body.get("dmarc")) else None,
+        spf=True if parse_flag(body.get("spf")) else None,
+        dmarc=True if parse_flag(body.get("dmarc")) else None,
         smtp=smtp,
         catch_all=True if is_catch_all else None,
         raw_word=None if verdict else tier,
     )
     score = body.get("score")
-    return Told(
+    return UpstreamResult(
         verdict=verdict or Verdict.UNKNOWN,
         reason=_reason(verdict, valid, str(body.get("result")), evidence),
         evidence=evidence,
         score=score if isinstance(score, int) and verdict else None,
-        verified_at=moment_or_none(body.get("verifiedAt")),
+        verified_at=datetime_or_none(body.get("verifiedAt")),
     )
 
 
@@ -123,12 +123,12 @@ def _reason(verdict: Verdict | None, valid: bool, result: str, e: Evidence) -> R
     return Reason.UNEXPECTED_ERROR
 
 
-def _smtp(verdict: Verdict, told: object) -> Smtp | None:
+def _parse_smtp(verdict: Verdict, value: object) -> Smtp | None:
     """A conversation, if there was one: without `connected` the rest says nothing."""
-    if not isinstance(told, dict) or not flag(told.get("connected")):
+    if not isinstance(value, dict) or not parse_flag(value.get("connected")):
         return None
-    exists = flag(told.get("mailboxExists")) is True
-    code, latency = told.get("responseCode"), told.get("latencyMs")
+    exists = parse_flag(value.get("mailboxExists")) is True
+    code, latency = value.get("responseCode"), value.get("latencyMs")
     return Smtp(
         meaning=MEANINGS.get((verdict, exists), Meaning.CANNOT_VERIFY),
         stage=Stage.RCPT,
@@ -138,8 +138,8 @@ def _smtp(verdict: Verdict, told: object) -> Smtp | None:
     )
 
 
-def _mx(told: object) -> tuple[MxHost, ...]:
-    rows = told if isinstance(told, list) else []
+def _parse_mx(value: object) -> tuple[MxHost, ...]:
+    rows = value if isinstance(value, list) else []
     hosts = [
         MxHost(row["exchange"].rstrip(".").lower(), int(row.get("priority") or 0))
         for row in rows
@@ -150,16 +150,18 @@ def _mx(told: object) -> tuple[MxHost, ...]:
     return tuple(host for host in hosts if host.host)
 
 
-def _provider(told: object) -> tuple[bool, str | None]:
+def _parse_provider(value: object) -> tuple[bool, str | None]:
     """Whether the name is that of a free-mail service, and our word for it."""
-    name = text_or_none(told)
+    name = text_or_none(value)
     if name is None:
         return False, None
-    return name in FREE_MAIL_PROVIDERS.values(), READ_PROVIDERS.get(name, name.lower())
+    return name in FREE_MAIL_PROVIDERS.values(), PROVIDERS_BY_NAME.get(name, name.lower())
 
 
 def build_balance(key: str) -> UpstreamRequest:
-    return UpstreamRequest("GET", "/api/v1/account", headers=authorization(key), bills=False)
+    return UpstreamRequest(
+        "GET", "/api/v1/account", headers=authorization_header(key), is_billed=False
+    )
 
 
 def parse_balance(reply: UpstreamReply) -> int | Fault:
@@ -167,18 +169,18 @@ def parse_balance(reply: UpstreamReply) -> int | Fault:
     body: Mapping[str, Any] = reply.json_object
     remaining = body.get("remaining")
     if reply.status != 200 or not isinstance(remaining, int):
-        return fault_of(reply, FAULTS, body.get("message"))
+        return fault_from_status(reply, FAULTS, body.get("message"))
     return remaining if body.get("overageRate") is None else max(remaining, 1_000_000)
 
 
-def authorization(key: str) -> dict[str, str]:
+def authorization_header(key: str) -> dict[str, str]:
     return {"authorization": f"Bearer {key}"}
 
 
 UPSTREAM = Upstream(
     build_verify=build_verify,
     parse_verify=parse_verify,
-    tells=frozenset({"disposable", "role"}),
+    always_reports=frozenset({"disposable", "role"}),
     build_balance=build_balance,
     parse_balance=parse_balance,
 )

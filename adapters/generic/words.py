@@ -21,7 +21,7 @@ RESULTS: Mapping[Verdict, Mapping[Reason, str]] = {
     Verdict.UNKNOWN: {},
 }
 
-OTHER_RESULT: Mapping[Verdict, str] = {
+FALLBACK_RESULTS: Mapping[Verdict, str] = {
     Verdict.DELIVERABLE: "ok",
     Verdict.RISKY: "risky",
     Verdict.UNDELIVERABLE: "invalid",
@@ -86,16 +86,16 @@ FREE_MAIL_PROVIDERS: Mapping[str, str] = {"google": "Gmail", "microsoft": "Outlo
 """What a free-mail domain shows instead."""
 
 
-def result(v: Verification) -> str:
-    return RESULTS[v.verdict].get(v.reason, OTHER_RESULT[v.verdict])
+def result_word(v: Verification) -> str:
+    return RESULTS[v.verdict].get(v.reason, FALLBACK_RESULTS[v.verdict])
 
 
-def score(v: Verification) -> int:
+def clamped_score(v: Verification) -> int:
     lowest, highest = SCORES[v.verdict]
     return min(max(v.score, lowest), highest)
 
 
-def provider(v: Verification) -> str | None:
+def provider_name(v: Verification) -> str | None:
     word = v.evidence.provider
     if word is None:
         return None

@@ -19,10 +19,10 @@ from adapters.contract.operations import Plan, Rate
 from adapters.validto import bulk, single
 from adapters.validto.problems import write_problem
 from adapters.validto.upstream import UPSTREAM
-from adapters.validto.upstream_jobs import LIST
+from adapters.validto.upstream_jobs import VENDOR_JOBS
 
 
-def _list_endpoints(path: str) -> tuple[Endpoint[Any], ...]:
+def _bulk_endpoints(path: str) -> tuple[Endpoint[Any], ...]:
     return (
         Endpoint(
             name="bulk_start",
@@ -80,13 +80,13 @@ DIALECT = Dialect(
             write=bulk.write_created,
             bucket="all",
             body_limit=bulk.BODY_LIMIT,
-            spooled=True,
+            accepts_body_file=True,
         ),
         *(
             endpoint
             # the rendered pages drop the id from the path, and one client follows them
             for path in ("/v1/bulk/{job_id}", "/v1/bulk")
-            for endpoint in _list_endpoints(path)
+            for endpoint in _bulk_endpoints(path)
         ),
         Endpoint(
             name="download",
@@ -105,10 +105,10 @@ DIALECT = Dialect(
             bucket="all",
         ),
     ),
-    credential=single.credential,
+    read_credential=single.credential,
     write_problem=write_problem,
     key_shape=KeyShape(length=32),
-    batches=bulk.RULES,
+    batch_rules=bulk.BATCH_RULES,
     sandbox_key="sandbox0000000000000000000000000",
     plans=(
         Plan(
@@ -120,5 +120,5 @@ DIALECT = Dialect(
         ),
     ),
     upstream=UPSTREAM,
-    upstream_list=LIST,
+    vendor_jobs=VENDOR_JOBS,
 )

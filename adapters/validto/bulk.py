@@ -20,33 +20,40 @@ import orjson
 
 from adapters.contract.jobs import (
     MAX_ENTRY_CHARACTERS,
+    BatchEntry,
     BatchRules,
+    BilledUnit,
+    ChargeTime,
     DeleteJob,
-    Entry,
     Job,
+    JobRow,
     JobRows,
     JobState,
-    Moment,
     ReadRows,
-    Row,
     ShowJob,
     StartJob,
     SubmitJob,
-    Unit,
 )
 from adapters.contract.problems import Problem, ProblemKind
-from adapters.contract.wire import JSON, Part, StreamReply, WireReply, WireRequest, json_reply
-from adapters.validto.words import result
+from adapters.contract.wire import (
+    JSON,
+    MultipartPart,
+    StreamReply,
+    WireReply,
+    WireRequest,
+    json_reply,
+)
+from adapters.validto.words import result_word
 from engine.model import Address, Evidence, Reason, Verification
 
 MAX_FILE_BYTES = 10 * 1024 * 1024
 BODY_LIMIT = MAX_FILE_BYTES + 64 * 1024
 """The file, and what multipart puts around it; JSON may be as long."""
-MAX_LIST = 500_000
+MAX_LIST_ENTRIES = 500_000
 MAX_CELLS = 1_000
 MAX_CELL_CHARACTERS = 100_000
 MAX_LINE_CHARACTERS = 1_000_000
-ROWS_LOOKED_AT = 1_000
+SAMPLE_ROWS = 1_000
 """To find the column with the addresses where no header names it."""
 DELIMITERS = ",;\t"
 EMAIL_HEADERS = ("email", "e-mail", "email address", "e-mail address", "emailaddress", "mail")
@@ -63,9 +70,9 @@ TRUE_WORDS = frozenset({"true", "1", "yes"})
 def read_create(request: WireRequest) -> SubmitJob:
     if request.content_type == "multipart/form-data":
         return _read_file(request)
-    if request.content_type == JSON or request.head.lstrip()[:1] in (b"{", b"["):
+    if request.content_type == JSON or request.first_chunk.lstrip()[:1] in (b"{", b"["):
         return _read_json(request)
-    raise _bad_file("No list was sent.")
+    raise _invalid_file("No list was sent.")
 
 
 def read_start(request: WireRequest) -> StartJob:
@@ -85,11 +92,11 @@ def read_delete(request: WireRequest) -> DeleteJob:
 
 def read_download(request: WireRequest) -> ReadRows:
     # the only place where the name is in camel case
-    job_id = _well_formed(request.query.get("jobId") or request.query.get("job_id") or "")
-    return ReadRows(job_id=job_id, words=_filter(request))
+    job_id = _checked_job_id(request.query.get("jobId") or request.query.get("job_id") or "")
+    return ReadRows(job_id=job_id, row_words=_parse_filter(request))
 
 
-def _filter(request: WireRequest) -> frozenset[str] | None:
+def _parse_filter(request: WireRequest) -> frozenset[str] | None:
     if not request.body.strip():
         return None
     wanted = request.json_object.get("filterResult")
@@ -103,23 +110,23 @@ def _filter(request: WireRequest) -> frozenset[str] | None:
 
 def _job_id(request: WireRequest) -> str:
     """From the path; the rendered documentation shows it in the query."""
-    return _well_formed(request.path_params.get("job_id") or request.query.get("job_id", ""))
+    return _checked_job_id(request.path_params.get("job_id") or request.query.get("job_id", ""))
 
 
-def _well_formed(job_id: str) -> str:
+def _checked_job_id(job_id: str) -> str:
     if not JOB_ID.fullmatch(job_id):
         raise Problem(ProblemKind.JOB_MALFORMED)
     return job_id
 
 
-def _auto_verify(*values: object) -> bool:
+def _parse_auto_verify(*values: object) -> bool:
     """Text or a boolean, in the query, a form field or the JSON: the first one given."""
     given = next((value for value in values if value is not None), False)
     return str(given).strip().lower() in TRUE_WORDS
 
 
 def _read_file(request: WireRequest) -> SubmitJob:
-    file: Part | None = None
+    file: MultipartPart | None = None
     fields: dict[str, str] = {}
     for part in request.parts:
         if part.name == "local_file":
@@ -127,54 +134,54 @@ def _read_file(request: WireRequest) -> SubmitJob:
         elif part.filename is None:
             fields[part.name] = part.text
     if file is None or file.size > MAX_FILE_BYTES:
-        raise _bad_file("There is no part `local_file`, or it is too large.")
-    headers, email_at, rows = _table(_lines(file))
+        raise _invalid_file("There is no part `local_file`, or it is too large.")
+    headers, email_at, rows = _read_table(_read_lines(file))
     return SubmitJob(
-        entries=_entries(rows, email_at, len(headers)),
+        entries=_parse_entries(rows, email_at, len(headers)),
         headers=headers,
-        start=_auto_verify(fields.get("auto_verify"), request.query.get("auto_verify")),
+        start=_parse_auto_verify(fields.get("auto_verify"), request.query.get("auto_verify")),
         options={"email_at": email_at},
     )
 
 
-class _File(io.RawIOBase):
+class _PartFile(io.RawIOBase):
     """The bytes of a part, one piece after the other."""
 
-    def __init__(self, part: Part) -> None:
-        self._pieces = part.pieces()
+    def __init__(self, part: MultipartPart) -> None:
+        self._chunks = part.chunks()
         self._left = b""
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        self._left = self._left or next(self._pieces, b"")
+        self._left = self._left or next(self._chunks, b"")
         taken = self._left[: len(buffer)]
         self._left = self._left[len(taken) :]
         buffer[: len(taken)] = taken
         return len(taken)
 
 
-def _lines(file: Part) -> Iterator[str]:
+def _read_lines(file: MultipartPart) -> Iterator[str]:
     """UTF-8, with or without a byte order mark; anything else is no CSV file."""
-    text = io.TextIOWrapper(io.BufferedReader(_File(file)), encoding="utf-8-sig", newline="")
+    text = io.TextIOWrapper(io.BufferedReader(_PartFile(file)), encoding="utf-8-sig", newline="")
     try:
         while line := text.readline(MAX_LINE_CHARACTERS):
             if len(line) == MAX_LINE_CHARACTERS:
-                raise _bad_file("A line is too long.")
+                raise _invalid_file("A line is too long.")
             if "\0" in line:
-                raise _bad_file("The file is not a text file.")
+                raise _invalid_file("The file is not a text file.")
             yield line
     except UnicodeDecodeError as exc:
-        raise _bad_file("The file is not UTF-8.") from exc
+        raise _invalid_file("The file is not UTF-8.") from exc
 
 
-def _table(lines: Iterator[str]) -> tuple[tuple[str, ...], int, Iterator[Sequence[str]]]:
+def _read_table(lines: Iterator[str]) -> tuple[tuple[str, ...], int, Iterator[Sequence[str]]]:
     """Column names, the column with the addresses, and the rows below the header."""
-    rows = _csv_rows(lines)
-    first = list(islice(rows, ROWS_LOOKED_AT))
+    rows = _read_csv_rows(lines)
+    first = list(islice(rows, SAMPLE_ROWS))
     if not first:
-        raise _bad_file("The file is empty.")
+        raise _invalid_file("The file is empty.")
     width = max(map(len, first))
     head = [cell.strip() for cell in first[0]]
     if any("@" in cell for cell in head):
@@ -192,68 +199,74 @@ def _table(lines: Iterator[str]) -> tuple[tuple[str, ...], int, Iterator[Sequenc
     return headers, email_at, chain(first, rows)
 
 
-def _csv_rows(lines: Iterator[str]) -> Iterator[list[str]]:
+def _read_csv_rows(lines: Iterator[str]) -> Iterator[list[str]]:
     """Rows that are not blank. Raises `Problem` when one is none of a CSV file."""
     first = next(lines, "")
     delimiter = max(DELIMITERS, key=first.count)
     try:
         for row in csv.reader(chain((first,), lines), delimiter=delimiter):
             if len(row) > MAX_CELLS or any(len(cell) > MAX_CELL_CHARACTERS for cell in row):
-                raise _bad_file("A row is too long.")
+                raise _invalid_file("A row is too long.")
             if any(cell.strip() for cell in row):
                 yield row
     except csv.Error as exc:
-        raise _bad_file(f"The file is not CSV: {exc}.") from exc
+        raise _invalid_file(f"The file is not CSV: {exc}.") from exc
 
 
-def _entries(rows: Iterable[Sequence[str]], email_at: int, width: int) -> Iterator[Entry]:
+def _parse_entries(
+    rows: Iterable[Sequence[str]], email_at: int, width: int
+) -> Iterator[BatchEntry]:
     count = 0
     for row in rows:
         email = row[email_at].strip() if email_at < len(row) else ""
         if not email:
             continue
         if len(email) > MAX_ENTRY_CHARACTERS:
-            raise _bad_file("An address is too long.")
+            raise _invalid_file("An address is too long.")
         count += 1
-        if count > MAX_LIST:
-            raise Problem(ProblemKind.TOO_MANY, limit=MAX_LIST)
+        if count > MAX_LIST_ENTRIES:
+            raise Problem(ProblemKind.TOO_MANY, limit=MAX_LIST_ENTRIES)
         if width == 1:
-            yield Entry(email)
+            yield BatchEntry(email)
         else:
             # a ragged row is filled, and what has no header is cut
-            yield Entry(email, (*row, *("",) * (width - len(row)))[:width])
+            yield BatchEntry(email, (*row, *("",) * (width - len(row)))[:width])
 
 
 def _read_json(request: WireRequest) -> SubmitJob:
     body = request.json_object
     objects = body.get("emails")
     if not isinstance(objects, list) or not objects:
-        raise _bad_file("`emails` is not an array of objects.")
-    if len(objects) > MAX_LIST:
-        raise Problem(ProblemKind.TOO_MANY, limit=MAX_LIST)
+        raise _invalid_file("`emails` is not an array of objects.")
+    if len(objects) > MAX_LIST_ENTRIES:
+        raise Problem(ProblemKind.TOO_MANY, limit=MAX_LIST_ENTRIES)
     headers: dict[str, None] = {}
     for entry in objects:
         if not isinstance(entry, dict) or not isinstance(entry.get("email"), str):
-            raise _bad_file("`emails` is not an array of objects with an `email` each.")
+            raise _invalid_file("`emails` is not an array of objects with an `email` each.")
         if len(entry["email"]) > MAX_ENTRY_CHARACTERS:
-            raise _bad_file("An address is too long.")
+            raise _invalid_file("An address is too long.")
         headers.update(dict.fromkeys(entry))
         if len(headers) > MAX_CELLS:
-            raise _bad_file("Too many columns.")
+            raise _invalid_file("Too many columns.")
     names = tuple(headers)
     return SubmitJob(
-        entries=_objects(objects, names),
+        entries=_parse_objects(objects, names),
         headers=names,
-        start=_auto_verify(body.get("auto_verify"), request.query.get("auto_verify")),
+        start=_parse_auto_verify(body.get("auto_verify"), request.query.get("auto_verify")),
         options={"email_at": names.index("email")},
     )
 
 
-def _objects(objects: Iterable[Mapping[str, Any]], names: Sequence[str]) -> Iterator[Entry]:
+def _parse_objects(
+    objects: Iterable[Mapping[str, Any]], names: Sequence[str]
+) -> Iterator[BatchEntry]:
     for entry in objects:
         if not (email := entry["email"].strip()):
             continue
-        yield Entry(email, tuple(_cell(entry.get(name)) for name in names) if names[1:] else ())
+        yield BatchEntry(
+            email, tuple(_cell(entry.get(name)) for name in names) if names[1:] else ()
+        )
 
 
 def _cell(value: object) -> str:
@@ -262,19 +275,19 @@ def _cell(value: object) -> str:
     return value if isinstance(value, str) else orjson.dumps(value).decode()
 
 
-def _bad_file(why: str) -> Problem:
+def _invalid_file(why: str) -> Problem:
     return Problem(ProblemKind.INVALID, why, "local_file")
 
 
 # -- writing ------------------------------------------------------------------------------
 
-CREATED = "Bulk email verification list has been created"
-CREATED_AND_STARTS = f"{CREATED} and starts verification shortly"
-STARTED = (
+CREATED_MESSAGE = "Bulk email verification list has been created"
+CREATED_AND_STARTED_MESSAGE = f"{CREATED_MESSAGE} and starts verification shortly"
+STARTED_MESSAGE = (
     "Job verification will be attempted shortly. Call /status endpoint to know the status of the"
     " Job"
 )
-DELETED = "List will be deleted"
+DELETED_MESSAGE = "List will be deleted"
 
 STATES: Mapping[JobState, str] = {
     JobState.PREPARING: "preparing",
@@ -286,7 +299,7 @@ STATES: Mapping[JobState, str] = {
     JobState.FAILED: "failed",
     JobState.CANCELLED: "cancelled",
 }
-MESSAGES: Mapping[str, str] = {
+STATE_MESSAGES: Mapping[str, str] = {
     "preparing": "Job is being prepared for verification",
     "ready": "Job ready for verification. Please begin verification to know the result",
     "verifying": "Job is being verified",
@@ -295,20 +308,20 @@ MESSAGES: Mapping[str, str] = {
     "failed": "Unable to process your job, The uploaded list contains invalid data",
     "cancelled": "Job is cancelled",
 }
-PROGRESS = ("verified", "pending")
-MEMBERS: Mapping[str, tuple[str, ...]] = {
+PROGRESS_MEMBERS = ("verified", "pending")
+STATE_MEMBERS: Mapping[str, tuple[str, ...]] = {
     "preparing": (),
     "ready": ("total", "analysis"),
-    "verifying": ("total", *PROGRESS, "analysis", "results"),
-    "completed": ("total", *PROGRESS, "analysis", "results"),
+    "verifying": ("total", *PROGRESS_MEMBERS, "analysis", "results"),
+    "completed": ("total", *PROGRESS_MEMBERS, "analysis", "results"),
     "failed": ("total",),
     "cancelled": ("total",),
 }
 """What each state shows between the date and `success`."""
 
-ANALYSIS = ("common_isp", "role_based", "disposable", "spamtrap", "syntax_error")
+ANALYSIS_COUNTERS = ("common_isp", "role_based", "disposable", "spamtrap", "syntax_error")
 RESULT_WORDS = ("deliverable", "undeliverable", "accept_all", "unknown")
-COUNTED = "analysed:"
+ANALYSIS_PREFIX = "analysed:"
 """Before the names of what is counted at preparation: `disposable` is one, too."""
 
 RESULT_COLUMNS = (
@@ -326,25 +339,25 @@ STATES_WITH_FILE = (JobState.COMPLETED,)
 
 
 def write_created(op: SubmitJob, job: Job) -> WireReply:
-    message = CREATED_AND_STARTS if op.start else CREATED
+    message = CREATED_AND_STARTED_MESSAGE if op.start else CREATED_MESSAGE
     return json_reply({"success": True, "job_id": job.id, "message": message})
 
 
 def write_started(_: StartJob, job: Job) -> WireReply:
-    return json_reply({"job_id": job.id, "success": True, "message": STARTED})
+    return json_reply({"job_id": job.id, "success": True, "message": STARTED_MESSAGE})
 
 
 def write_deleted(_: DeleteJob, job: Job) -> WireReply:
-    return json_reply({"job_id": job.id, "success": True, "message": DELETED})
+    return json_reply({"job_id": job.id, "success": True, "message": DELETED_MESSAGE})
 
 
 def write_status(_: ShowJob, job: Job) -> WireReply:
     state = STATES[job.state]
     members = {
         "total": 0 if job.state is JobState.FAILED else job.total,
-        "verified": job.done,
-        "pending": job.rows - job.done,
-        "analysis": {name: job.counts.get(COUNTED + name, 0) for name in ANALYSIS},
+        "verified": job.done_count,
+        "pending": job.row_count - job.done_count,
+        "analysis": {name: job.counts.get(ANALYSIS_PREFIX + name, 0) for name in ANALYSIS_COUNTERS},
         "results": {word: job.counts.get(word, 0) for word in RESULT_WORDS},
     }
     return json_reply(
@@ -352,9 +365,9 @@ def write_status(_: ShowJob, job: Job) -> WireReply:
             "job_id": job.id,
             "status": state,
             "created_at": f"{job.created_at.astimezone(UTC):%m/%d/%Y, %I:%M:%S %p}",
-            **{name: members[name] for name in MEMBERS[state]},
+            **{name: members[name] for name in STATE_MEMBERS[state]},
             "success": True,
-            "message": MESSAGES[state],
+            "message": STATE_MESSAGES[state],
         }
     )
 
@@ -362,76 +375,76 @@ def write_status(_: ShowJob, job: Job) -> WireReply:
 def write_download(_: ReadRows, found: JobRows) -> StreamReply:
     job = found.job
     if job.state not in STATES_WITH_FILE:
-        raise Problem(ProblemKind.JOB_STATE, state=job.state)
+        raise Problem(ProblemKind.JOB_STATE, job_state=job.state)
     headers = job.headers or ("Email",)
     return StreamReply(
-        head=_line((*headers, *RESULT_COLUMNS)),
-        render=_row,
+        head=_csv_line((*headers, *RESULT_COLUMNS)),
+        render=_render_row,
         media_type=CSV,
     )
 
 
-def _row(row: Row) -> bytes:
+def _render_row(row: JobRow) -> bytes:
     v = row.verification
     verified_at = v.verified_at.astimezone(UTC).isoformat(timespec="milliseconds")
     flags = (
-        _syntax_error(v.address, v.reason),
+        _has_syntax_error(v.address, v.reason),
         v.evidence.free,
         v.evidence.role,
         v.evidence.disposable,
         v.evidence.spamtrap is True,
     )
-    return _line(
+    return _csv_line(
         (
             *(row.cells or (row.email,)),
-            result(v),
+            result_word(v),
             verified_at.replace("+00:00", "Z"),
             *(YES_NO[flag] for flag in flags),
         )
     )
 
 
-def _line(cells: Iterable[str]) -> bytes:
+def _csv_line(cells: Iterable[str]) -> bytes:
     """Every cell in quotes, as in the sample."""
-    return (",".join(f'"{quoted(cell)}"' for cell in cells) + "\n").encode()
+    return (",".join(f'"{escape_quotes(cell)}"' for cell in cells) + "\n").encode()
 
 
-def quoted(cell: str) -> str:
+def escape_quotes(cell: str) -> str:
     return cell.replace('"', '""') if '"' in cell else cell
 
 
-def _syntax_error(address: Address, reason: Reason | None = None) -> bool:
+def _has_syntax_error(address: Address, reason: Reason | None = None) -> bool:
     return not address.valid or reason is Reason.INVALID_EMAIL
 
 
 # -- rules --------------------------------------------------------------------------------
 
 
-def _word(v: Verification) -> str:
+def _row_word(v: Verification) -> str:
     # rows say accept-all, counts and filters accept_all
-    return result(v).replace("-", "_")
+    return result_word(v).replace("-", "_")
 
 
-def _analyse(address: Address, evidence: Evidence) -> Iterator[str]:
+def _analysis_counters(address: Address, evidence: Evidence) -> Iterator[str]:
     found = (
         evidence.free,
         evidence.role,
         evidence.disposable,
         evidence.spamtrap is True,
-        _syntax_error(address),
+        _has_syntax_error(address),
     )
-    for name, present in zip(ANALYSIS, found, strict=True):
+    for name, present in zip(ANALYSIS_COUNTERS, found, strict=True):
         if present:
-            yield COUNTED + name
+            yield ANALYSIS_PREFIX + name
 
 
-RULES = BatchRules(
+BATCH_RULES = BatchRules(
     new_id=lambda _, below: "".join(ID_ALPHABET[below(len(ID_ALPHABET))] for _ in range(ID_LENGTH)),
-    word=_word,
-    analyse=_analyse,
-    charged_at=Moment.START,
-    charged=Unit.VALID,
-    payable=Unit.VALID,
+    row_word=_row_word,
+    counters_before_start=_analysis_counters,
+    charged_at=ChargeTime.START,
+    billed_unit=BilledUnit.VALID,
+    must_cover_unit=BilledUnit.VALID,
     # no page tells; nothing goes before it is deleted
-    kept_s=lambda _: None,
+    retention_s=lambda _: None,
 )

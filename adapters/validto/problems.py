@@ -113,10 +113,10 @@ STATE_TEXTS: Mapping[str, Mapping[JobState, str]] = {
 }
 """What stands in an endpoint's way, by the state that the list is in."""
 
-MESSAGE_KINDS = (ProblemKind.BATCHES_WAITING, ProblemKind.BATCHES_RUNNING)
+KINDS_WITH_MESSAGE = (ProblemKind.BATCHES_WAITING, ProblemKind.BATCHES_RUNNING)
 """Errors that put their text into `message`, as success does."""
 
-TEXT_SUCCESS = (401, 402, 429)
+STATUSES_WITH_TEXT_SUCCESS = (401, 402, 429)
 """Statuses on which a single verification says `"false"` in quotes."""
 
 
@@ -125,12 +125,12 @@ def write_problem(_: WireRequest, problem: Problem, endpoint: Endpoint[Any] | No
     headers: tuple[tuple[str, str], ...] = ()
     if problem.retry_after_s is not None:
         headers = (("Retry-After", str(problem.retry_after_s)),)
-    if endpoint is not None and endpoint.name == "verify" and status in TEXT_SUCCESS:
+    if endpoint is not None and endpoint.name == "verify" and status in STATUSES_WITH_TEXT_SUCCESS:
         return json_reply({"success": "false", "result": text}, status, headers=headers)
     if endpoint is not None:
         text = ENDPOINT_TEXTS.get(endpoint.name, {}).get(problem.kind, text)
-        if problem.state:
-            text = STATE_TEXTS.get(endpoint.name, {}).get(JobState(problem.state), text)
-    if problem.kind in MESSAGE_KINDS:
+        if problem.job_state:
+            text = STATE_TEXTS.get(endpoint.name, {}).get(JobState(problem.job_state), text)
+    if problem.kind in KINDS_WITH_MESSAGE:
         return json_reply({"success": False, "message": text}, status, headers=headers)
     return json_reply({"result": text, "success": False}, status, headers=headers)

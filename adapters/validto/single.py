@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from adapters.contract.operations import Account, ShowAccount, Verify
+from adapters.contract.operations import AccountInfo, ShowAccount, Verify
 from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.wire import WireReply, WireRequest, json_reply
-from adapters.validto.words import ACCEPT_ALL, MESSAGES, result
+from adapters.validto.words import ACCEPT_ALL_VALUES, RESULT_MESSAGES, result_word
 from engine.model import Verification
 
 DEFAULT_WAIT_MS, MIN_WAIT_MS, MAX_WAIT_MS = 180_000, 30_000, 180_000
@@ -25,7 +25,7 @@ def read_verify(request: WireRequest) -> Verify:
         raise Problem(ProblemKind.MISSING, field="email")
     return Verify(
         email=email,
-        wait_s=_wait_ms(request.query.get("timeout", "")) / 1000,
+        wait_s=_parse_wait_ms(request.query.get("timeout", "")) / 1000,
         refuse_malformed=True,
     )
 
@@ -34,7 +34,7 @@ def read_info(request: WireRequest) -> ShowAccount:
     return ShowAccount()
 
 
-def _wait_ms(value: str) -> int:
+def _parse_wait_ms(value: str) -> int:
     try:
         wanted = int(value)
     except ValueError:
@@ -46,15 +46,15 @@ def _wait_ms(value: str) -> int:
 
 
 def write_verify(_: Verify, v: Verification) -> WireReply:
-    word = result(v)
+    word = result_word(v)
     return json_reply(
         {
             "result": word,
-            "message": MESSAGES[word],
+            "message": RESULT_MESSAGES[word],
             "email": v.address.raw,
             "user": v.address.local,
             "domain": v.address.domain,
-            "accept_all": ACCEPT_ALL[v.evidence.catch_all],
+            "accept_all": ACCEPT_ALL_VALUES[v.evidence.catch_all],
             "role": int(v.evidence.role),
             "free_email": int(v.evidence.free),
             "disposable": int(v.evidence.disposable),
@@ -64,7 +64,7 @@ def write_verify(_: Verify, v: Verification) -> WireReply:
     )
 
 
-def write_info(_: ShowAccount, account: Account) -> WireReply:
+def write_info(_: ShowAccount, account: AccountInfo) -> WireReply:
     return json_reply(
         {"success": True, "credits_info": {"credits_remaining": account.credits_shown}}
     )

@@ -14,23 +14,23 @@ from adapters.contract.upstream import (
     Fault,
     FaultKind,
     Pending,
-    Question,
-    Told,
     Upstream,
+    UpstreamQuery,
     UpstreamReply,
     UpstreamRequest,
-    fault_of,
-    flag,
-    text_of,
+    UpstreamResult,
+    detail_text,
+    fault_from_status,
+    parse_flag,
 )
 from engine.model import Evidence, Reason, Verdict
 
 MIN_WAIT_MS, MAX_WAIT_MS = 30_000, 180_000
 """Of `timeout`."""
-MIN_PAUSE_S = 60.0
+DEFAULT_RETRY_AFTER_S = 60.0
 """After a 429: the limit is one of a minute."""
 
-READ_RESULTS: Mapping[str, tuple[Verdict, Reason]] = {
+VERDICTS_BY_RESULT: Mapping[str, tuple[Verdict, Reason]] = {
     "deliverable": (Verdict.DELIVERABLE, Reason.ACCEPTED_EMAIL),
     "undeliverable": (Verdict.UNDELIVERABLE, Reason.REJECTED_EMAIL),
     "accept-all": (Verdict.RISKY, Reason.CATCH_ALL),
@@ -39,7 +39,7 @@ READ_RESULTS: Mapping[str, tuple[Verdict, Reason]] = {
 }
 
 FAULTS: Mapping[int, FaultKind] = STATUS_FAULTS
-WORDS_FOR: tuple[tuple[str, FaultKind], ...] = (
+FAULT_WORDS: tuple[tuple[str, FaultKind], ...] = (
     ("api key", FaultKind.DEAD_KEY),
     ("insufficient", FaultKind.NO_CREDITS),
     ("too many", FaultKind.TOO_FAST),
@@ -51,7 +51,7 @@ WORDS_FOR: tuple[tuple[str, FaultKind], ...] = (
 account under review and a time-out; some failures are reported with 200."""
 
 
-def build_verify(key: str, question: Question) -> UpstreamRequest:
+def build_verify(key: str, question: UpstreamQuery) -> UpstreamRequest:
     wait_ms = int(min(max(question.wait_s * 1000, MIN_WAIT_MS), MAX_WAIT_MS))
     return UpstreamRequest(
         "GET",
@@ -60,63 +60,63 @@ def build_verify(key: str, question: Question) -> UpstreamRequest:
     )
 
 
-def parse_verify(_: Question, reply: UpstreamReply) -> Told | Pending | Fault:
+def parse_verify(_: UpstreamQuery, reply: UpstreamReply) -> UpstreamResult | Pending | Fault:
     body = reply.json_object
-    if reply.status // 100 != 2 or flag(body.get("success")) is not True:
-        return fault(reply, body)
-    verdict, reason, raw_word = read_result(body.get("result"))
-    disposable = flag(body.get("disposable")) is True
+    if reply.status // 100 != 2 or parse_flag(body.get("success")) is not True:
+        return parse_fault(reply, body)
+    verdict, reason, raw_word = parse_result_word(body.get("result"))
+    disposable = parse_flag(body.get("disposable")) is True
     if verdict is Verdict.UNDELIVERABLE and disposable:
         # seen live: throw-away domains are called undeliverable for what they are
         reason = Reason.DISPOSABLE
     evidence = Evidence(
         disposable=disposable,
-        free=flag(body.get("free_email")) is True,
-        role=flag(body.get("role")) is True,
+        free=parse_flag(body.get("free_email")) is True,
+        role=parse_flag(body.get("role")) is True,
         # 2 is "not probed"
-        catch_all=flag(body.get("accept_all")),
-        spamtrap=True if flag(body.get("spamtrap")) else None,
+        catch_all=parse_flag(body.get("accept_all")),
+        spamtrap=True if parse_flag(body.get("spamtrap")) else None,
         raw_word=raw_word,
     )
-    return Told(verdict, reason, evidence)
+    return UpstreamResult(verdict, reason, evidence)
 
 
-def read_result(told: object) -> tuple[Verdict, Reason, str | None]:
+def parse_result_word(value: object) -> tuple[Verdict, Reason, str | None]:
     """A verdict's word, which is kept if it is new to us."""
     # seen as `accept-all`, `accept_all` and `accept all`
-    word = str(told).strip().lower().replace("_", "-").replace(" ", "-")
-    if word in READ_RESULTS:
-        return *READ_RESULTS[word], None
+    word = str(value).strip().lower().replace("_", "-").replace(" ", "-")
+    if word in VERDICTS_BY_RESULT:
+        return *VERDICTS_BY_RESULT[word], None
     return Verdict.UNKNOWN, Reason.UNEXPECTED_ERROR, word
 
 
-def fault(reply: UpstreamReply, body: Mapping[str, Any]) -> Fault:
+def parse_fault(reply: UpstreamReply, body: Mapping[str, Any]) -> Fault:
     words = body.get("result") or body.get("message")
-    if reply.status in (200, 400) and flag(body.get("success")) is False:
+    if reply.status in (200, 400) and parse_flag(body.get("success")) is False:
         text = str(words).lower()
-        kind = next((kind for part, kind in WORDS_FOR if part in text), FaultKind.REFUSED)
-        return Fault(kind, text_of(words), reply.status, reply.retry_after_s)
-    return fault_of(reply, FAULTS, words)
+        kind = next((kind for part, kind in FAULT_WORDS if part in text), FaultKind.REFUSED)
+        return Fault(kind, detail_text(words), reply.status, reply.retry_after_s)
+    return fault_from_status(reply, FAULTS, words)
 
 
 def build_balance(key: str) -> UpstreamRequest:
-    return UpstreamRequest("GET", "/v1/info", query={"apikey": key}, bills=False)
+    return UpstreamRequest("GET", "/v1/info", query={"apikey": key}, is_billed=False)
 
 
 def parse_balance(reply: UpstreamReply) -> int | Fault:
     body = reply.json_object
     info = body.get("credits_info")
     credits = info.get("credits_remaining") if isinstance(info, dict) else None
-    if reply.status // 100 == 2 and flag(body.get("success")) and isinstance(credits, int):
+    if reply.status // 100 == 2 and parse_flag(body.get("success")) and isinstance(credits, int):
         return credits
-    return fault(reply, body)
+    return parse_fault(reply, body)
 
 
 UPSTREAM = Upstream(
     build_verify=build_verify,
     parse_verify=parse_verify,
-    tells=frozenset({"disposable", "free", "role"}),
+    always_reports=frozenset({"disposable", "free", "role"}),
     build_balance=build_balance,
     parse_balance=parse_balance,
-    min_wait_s=MIN_PAUSE_S,
+    default_retry_after_s=DEFAULT_RETRY_AFTER_S,
 )

@@ -19,20 +19,20 @@ from adapters.contract.upstream import (
     Fault,
     FaultKind,
     Pending,
-    Told,
     UpstreamReply,
     UpstreamRequest,
-    flag,
-    moment_or_none,
-    text_of,
+    UpstreamResult,
+    datetime_or_none,
+    detail_text,
+    parse_flag,
 )
-from adapters.contract.upstream_jobs import Page, UpstreamList, in_path, job_id_or_none
-from adapters.validto.upstream import fault, read_result
+from adapters.contract.upstream_jobs import ResultPage, VendorJobs, first_job_id, path_segment
+from adapters.validto.upstream import parse_fault, parse_result_word
 from engine.model import Address, Checks, Evidence, Reason, Verdict
 
-MOST = 100_000
+MAX_ADDRESSES = 100_000
 """A file may have 500,000 rows and 10 MB: this many addresses of 100 characters."""
-FORM = b"\r\n".join(
+MULTIPART_TEMPLATE = b"\r\n".join(
     (
         b"--%(boundary)b",
         b'Content-Disposition: form-data; name="auto_verify"',
@@ -50,11 +50,11 @@ FORM = b"\r\n".join(
 """RFC 7578."""
 START, DOWNLOAD = "start", "download"
 
-NEXT: Mapping[str, Page | Pending] = {
+STEP_AFTER_STATUS: Mapping[str, ResultPage | Pending] = {
     "preparing": Pending(),
-    "ready": Page((), START),
+    "ready": ResultPage((), START),
     "verifying": Pending(),
-    "completed": Page((), DOWNLOAD),
+    "completed": ResultPage((), DOWNLOAD),
 }
 """What a status leads to; any other is the end of it."""
 EMAIL_COLUMNS = ("email", "col0")
@@ -76,58 +76,62 @@ def build_create(key: str, addresses: Sequence[Address]) -> UpstreamRequest:
         "/v1/bulk",
         query={"apikey": key},
         headers={"content-type": f"multipart/form-data; boundary={boundary}"},
-        body=FORM % {b"boundary": boundary.encode(), b"file": content},
+        body=MULTIPART_TEMPLATE % {b"boundary": boundary.encode(), b"file": content},
     )
 
 
 def parse_create(reply: UpstreamReply) -> str | Fault:
     body = reply.json_object
-    job_id = job_id_or_none(body.get("job_id"))
+    job_id = first_job_id(body.get("job_id"))
     # 200 by the documentation, 201 by what clients have seen
-    if reply.status // 100 == 2 and flag(body.get("success")) and job_id is not None:
+    if reply.status // 100 == 2 and parse_flag(body.get("success")) and job_id is not None:
         return job_id
-    return fault(reply, body)
+    return parse_fault(reply, body)
 
 
 def build_poll(key: str, job_id: str) -> UpstreamRequest:
-    return UpstreamRequest("GET", f"/v1/bulk/{in_path(job_id)}", query={"apikey": key}, bills=False)
+    return UpstreamRequest(
+        "GET", f"/v1/bulk/{path_segment(job_id)}", query={"apikey": key}, is_billed=False
+    )
 
 
-def parse_poll(_: Checks, reply: UpstreamReply) -> Page | Pending | Fault:
+def parse_poll(_: Checks, reply: UpstreamReply) -> ResultPage | Pending | Fault:
     body = reply.json_object
-    if reply.status // 100 != 2 or not flag(body.get("success")):
-        return fault(reply, body)
+    if reply.status // 100 != 2 or not parse_flag(body.get("success")):
+        return parse_fault(reply, body)
     status = str(body.get("status"))
-    return NEXT.get(status) or Fault(FaultKind.REFUSED, text_of(f"the list is {status}"))
+    return STEP_AFTER_STATUS.get(status) or Fault(
+        FaultKind.REFUSED, detail_text(f"the list is {status}")
+    )
 
 
 def build_page(key: str, job_id: str, step: str) -> UpstreamRequest:
     if step == START:
         return UpstreamRequest(
             "PATCH",
-            f"/v1/bulk/{in_path(job_id)}",
+            f"/v1/bulk/{path_segment(job_id)}",
             query={"apikey": key},
             headers={"content-type": "application/json"},
             body=orjson.dumps({"action": "start"}),
         )
     return UpstreamRequest(
-        "POST", "/v1/download", query={"jobId": job_id, "apikey": key}, bills=False
+        "POST", "/v1/download", query={"jobId": job_id, "apikey": key}, is_billed=False
     )
 
 
-def parse_page(_: Checks, step: str, reply: UpstreamReply) -> Page | Pending | Fault:
+def parse_page(_: Checks, step: str, reply: UpstreamReply) -> ResultPage | Pending | Fault:
     body = reply.json_object
     if step == START:
-        if reply.status // 100 == 2 and flag(body.get("success")):
+        if reply.status // 100 == 2 and parse_flag(body.get("success")):
             return Pending()
-        found = fault(reply, body)
+        found = parse_fault(reply, body)
         # 400 is also "already started": the next poll tells
         return Pending() if (found.status, found.kind) == (400, FaultKind.REFUSED) else found
-    rows = _rows(reply.body) if reply.status // 100 == 2 and not body else None
-    return fault(reply, body) if rows is None else Page(rows)
+    rows = _parse_rows(reply.body) if reply.status // 100 == 2 and not body else None
+    return parse_fault(reply, body) if rows is None else ResultPage(rows)
 
 
-def _rows(body: bytes) -> tuple[tuple[str, Told], ...] | None:
+def _parse_rows(body: bytes) -> tuple[tuple[str, UpstreamResult], ...] | None:
     """By header names, since the vendor's two brands order the columns differently.
 
     None if it is no such file, or only a part of one.
@@ -142,7 +146,7 @@ def _rows(body: bytes) -> tuple[tuple[str, Told], ...] | None:
         email = next((names[name] for name in EMAIL_COLUMNS if name in names), headers[0])
         verdict = names[VERDICT_COLUMN]
         return tuple(
-            (row[email], _told(row[verdict], {name: row[names[name]] for name in names}))
+            (row[email], _parse_row(row[verdict], {name: row[names[name]] for name in names}))
             for row in table
             if row[email] and row[verdict]
         )
@@ -150,15 +154,15 @@ def _rows(body: bytes) -> tuple[tuple[str, Told], ...] | None:
         return None
 
 
-def _told(word: str, cells: Mapping[str, str | None]) -> Told:
-    verdict, reason, raw_word = read_result(word)
+def _parse_row(word: str, cells: Mapping[str, str | None]) -> UpstreamResult:
+    verdict, reason, raw_word = parse_result_word(word)
     disposable = cells.get("disposable") == "Y"
     if verdict is Verdict.UNDELIVERABLE:
         if cells.get("syntax error") == "Y":
             reason = Reason.INVALID_EMAIL
         elif disposable:
             reason = Reason.DISPOSABLE
-    return Told(
+    return UpstreamResult(
         verdict,
         reason,
         Evidence(
@@ -169,17 +173,17 @@ def _told(word: str, cells: Mapping[str, str | None]) -> Told:
             spamtrap=True if cells.get("trap") == "Y" else None,
             raw_word=raw_word,
         ),
-        verified_at=moment_or_none(cells.get("verified at")),
+        verified_at=datetime_or_none(cells.get("verified at")),
     )
 
 
-LIST = UpstreamList(
-    most=MOST,
+VENDOR_JOBS = VendorJobs(
+    max_addresses=MAX_ADDRESSES,
     build_create=build_create,
     parse_create=parse_create,
     build_poll=build_poll,
     parse_poll=parse_poll,
     build_page=build_page,
     parse_page=parse_page,
-    first_poll_s=2.0,
+    first_poll_delay_s=2.0,
 )

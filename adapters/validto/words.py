@@ -19,14 +19,14 @@ RESULTS: Mapping[Verdict, Mapping[Reason, str]] = {
     Verdict.UNKNOWN: {},
 }
 
-OTHER_RESULT: Mapping[Verdict, str] = {
+FALLBACK_RESULTS: Mapping[Verdict, str] = {
     Verdict.DELIVERABLE: "deliverable",
     Verdict.UNDELIVERABLE: "undeliverable",
     Verdict.RISKY: "unknown",
     Verdict.UNKNOWN: "unknown",
 }
 
-MESSAGES: Mapping[str, str] = {
+RESULT_MESSAGES: Mapping[str, str] = {
     "deliverable": "This address can receive emails.",
     # only the first is published; clients must ignore the others (contract, section 9)
     "undeliverable": "This address cannot receive emails.",
@@ -34,11 +34,11 @@ MESSAGES: Mapping[str, str] = {
     "unknown": "Unable to verify this address.",
 }
 
-ACCEPT_ALL: Mapping[bool | None, int] = {True: 1, False: 0, None: 2}
+ACCEPT_ALL_VALUES: Mapping[bool | None, int] = {True: 1, False: 0, None: 2}
 """2 is "not probed or undetermined": the vendor's sample shows it beside a deliverable."""
 
 
-def result(v: Verification) -> str:
+def result_word(v: Verification) -> str:
     # a proven catch-all is accept-all, whatever else is wrong with the address
     reason = Reason.CATCH_ALL if v.evidence.catch_all else v.reason
-    return RESULTS[v.verdict].get(reason, OTHER_RESULT[v.verdict])
+    return RESULTS[v.verdict].get(reason, FALLBACK_RESULTS[v.verdict])

@@ -28,12 +28,12 @@ from adapters.whoisxml import balance, bulk, single
 from adapters.whoisxml.params import credential
 from adapters.whoisxml.problems import BULK_PATH, write_problem
 from adapters.whoisxml.upstream import UPSTREAM
-from adapters.whoisxml.upstream_jobs import LIST
+from adapters.whoisxml.upstream_jobs import VENDOR_JOBS
 
 
 def _credential(request: WireRequest) -> str | None:
     if request.path.startswith(BULK_PATH):
-        return bulk.credential(request)
+        return bulk.bulk_credential(request)
     return credential(request)
 
 
@@ -71,9 +71,9 @@ DIALECT = Dialect(
                 read=call.read,
                 write=call.write,
                 body_limit=call.body_limit,
-                spooled=call.spooled,
+                accepts_body_file=call.spooled,
             )
-            for call in bulk.CALLS
+            for call in bulk.BULK_ENDPOINTS
         ),
         *(
             Endpoint(
@@ -87,11 +87,11 @@ DIALECT = Dialect(
             for path in ("/user-service/account-balance", "/service/account-balance")
         ),
     ),
-    credential=_credential,
+    read_credential=_credential,
     write_problem=write_problem,
     # the bulk client refuses any other shape before it sends it
     key_shape=KeyShape("at_", "at_", length=29),
-    batches=bulk.RULES,
+    batch_rules=bulk.BATCH_RULES,
     sandbox_key="at_sandbox0000000000000000000000",
     plans=(
         Plan(
@@ -103,5 +103,5 @@ DIALECT = Dialect(
         ),
     ),
     upstream=UPSTREAM,
-    upstream_list=LIST,
+    vendor_jobs=VENDOR_JOBS,
 )

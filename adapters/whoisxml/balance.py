@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from adapters.contract.operations import Account, ShowAccount
+from adapters.contract.operations import AccountInfo, ShowAccount
 from adapters.contract.wire import WireReply, WireRequest, json_reply
-from adapters.whoisxml.params import asks_for_xml, params_of
+from adapters.whoisxml.params import request_params, wants_xml
 from adapters.whoisxml.xml import xml_reply
 
 PRODUCT_ID, PRODUCT_NAME = 7, "Email Verification API"
@@ -22,15 +22,15 @@ class ShowBalance(ShowAccount):
 
 
 def read_balance(request: WireRequest) -> ShowBalance:
-    params = params_of(request)
-    return ShowBalance(xml=asks_for_xml(params), product=str(params.get("productid") or "").strip())
+    params = request_params(request)
+    return ShowBalance(xml=wants_xml(params), product=str(params.get("productid") or "").strip())
 
 
-def write_balance(op: ShowBalance, account: Account) -> WireReply:
+def write_balance(op: ShowBalance, account: AccountInfo) -> WireReply:
     entry = {
         "product_id": PRODUCT_ID,
         "product": {"id": PRODUCT_ID, "name": PRODUCT_NAME},
         "credits": account.credits_shown,
     }
     balance = {"data": [entry] if op.product in ("", str(PRODUCT_ID)) else []}
-    return xml_reply("response", balance, items="item") if op.xml else json_reply(balance)
+    return xml_reply("response", balance, item_name="item") if op.xml else json_reply(balance)

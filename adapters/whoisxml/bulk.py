@@ -14,37 +14,37 @@ from typing import Any
 import orjson
 
 from adapters.contract.jobs import (
-    MAX_BATCH,
+    MAX_BATCH_ENTRIES,
     MAX_ENTRY_CHARACTERS,
+    BatchEntry,
     BatchRules,
-    Entry,
+    BilledUnit,
     Job,
     JobOperation,
     JobPage,
+    JobRow,
     JobRows,
     JobState,
     ListJobs,
     ReadRows,
-    Row,
     ShowJobs,
     SubmitJob,
-    Unit,
 )
 from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.wire import StreamReply, WireReply, WireRequest, json_reply
-from adapters.whoisxml.words import CHECKS, NULL_MX, WORDS, well_formed
-from adapters.whoisxml.xml import XML, element
+from adapters.whoisxml.words import CHECK_WORDS, CHECKS, NULL_MX, is_well_formed
+from adapters.whoisxml.xml import XML_MEDIA_TYPE, render_element
 from engine.model import Dns, Reason, Verification
 
 BODY_LIMIT = 20 * 1024 * 1024
 """Bytes: 50,000 addresses of 320 characters, in quotes."""
 SMALL_BODY_LIMIT = 1024 * 1024
-KEPT_S = 7 * 86_400
+RETENTION_S = 7 * 86_400
 FIRST_ID = 1_000_000
 """Ids count from above it; the vendor's own tests take 123 for somebody else's."""
 
 JSON_FORMAT, XML_FORMAT, CSV_FORMAT = "json", "xml", "csv"
-DECLARATION = '<?xml version="1.0" encoding="UTF-8"?>\n'
+XML_DECLARATION = '<?xml version="1.0" encoding="UTF-8"?>\n'
 VERSIONS, DEFAULT_VERSION = (2, 3), 3
 DEFAULT_PER_PAGE, MIN_PER_PAGE, MAX_PER_PAGE = 10, 10, 50
 MAX_IDS = 10_000
@@ -55,115 +55,115 @@ PROCESSED, INVALID, FAILED = "processed", "invalid", "failed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Submit(SubmitJob):
+class CreateBulk(SubmitJob):
     xml: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Page(ListJobs):
+class ListBulk(ListJobs):
     xml: bool
     only_ids: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Status(ShowJobs):
+class ShowBulkStatus(ShowJobs):
     xml: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Records(ReadRows):
+class ReadBulkRecords(ReadRows):
     format: str
 
 
 # -- reading ------------------------------------------------------------------------------
 
 
-def credential(request: WireRequest) -> str | None:
+def bulk_credential(request: WireRequest) -> str | None:
     """Only from the body. May raise `Unreadable`."""
     key = request.json_object.get("apiKey")
     return key if isinstance(key, str) and key else None
 
 
-def read_create(request: WireRequest) -> Submit:
+def read_create(request: WireRequest) -> CreateBulk:
     body = request.json_object
-    xml = _format(body, JSON_FORMAT, XML_FORMAT) == XML_FORMAT
-    version = _integer(body.get("version", DEFAULT_VERSION))
+    xml = _parse_format(body, JSON_FORMAT, XML_FORMAT) == XML_FORMAT
+    version = _parse_integer(body.get("version", DEFAULT_VERSION))
     if version not in VERSIONS:
         raise _invalid("The version field should have one of the following values: 2, 3.")
-    emails = _list(body, "emails")
-    if len(emails) > MAX_BATCH:
-        raise Problem(ProblemKind.TOO_MANY, field="emails", limit=MAX_BATCH)
+    emails = _parse_list(body, "emails")
+    if len(emails) > MAX_BATCH_ENTRIES:
+        raise Problem(ProblemKind.TOO_MANY, field="emails", limit=MAX_BATCH_ENTRIES)
     entries = []
     for email in emails:
         if not isinstance(email, str) or len(email) > MAX_ENTRY_CHARACTERS:
             raise _invalid("The emails field should be an array of strings.")
         # a blank one is not skipped: every entry has its row
-        entries.append(Entry(email.strip()))
-    return Submit(entries=entries, options={"version": version}, xml=xml)
+        entries.append(BatchEntry(email.strip()))
+    return CreateBulk(entries=entries, options={"version": version}, xml=xml)
 
 
-def read_list(request: WireRequest) -> Page:
+def read_list(request: WireRequest) -> ListBulk:
     body = request.json_object
-    xml = _format(body, JSON_FORMAT, XML_FORMAT) == XML_FORMAT
-    page = _integer(_given(body, "page", 1))
+    xml = _parse_format(body, JSON_FORMAT, XML_FORMAT) == XML_FORMAT
+    page = _parse_integer(_value_or(body, "page", 1))
     if page is None or not 1 <= page <= MAX_PAGE:
         raise _invalid("The page field should be at least 1.")
-    per_page = _integer(_given(body, "perPage", DEFAULT_PER_PAGE))
+    per_page = _parse_integer(_value_or(body, "perPage", DEFAULT_PER_PAGE))
     if per_page is None or not MIN_PER_PAGE <= per_page <= MAX_PER_PAGE:
         raise _invalid("The perPage field should be between 10 and 50.")
-    sort = str(_given(body, "sort", "desc")).lower()
+    sort = str(_value_or(body, "sort", "desc")).lower()
     if sort not in ("asc", "desc"):
         raise _invalid("The sort field should have one of the following values: asc, desc.")
-    only_ids = _given(body, "onlyIds", True)
+    only_ids = _value_or(body, "onlyIds", True)
     if not isinstance(only_ids, bool):
         raise _invalid("The onlyIds field should be a boolean.")
-    return Page(
+    return ListBulk(
         page=page, per_page=per_page, oldest_first=sort == "asc", only_ids=only_ids, xml=xml
     )
 
 
-def read_status(request: WireRequest) -> Status:
+def read_status(request: WireRequest) -> ShowBulkStatus:
     body = request.json_object
-    xml = _format(body, JSON_FORMAT, XML_FORMAT) == XML_FORMAT
-    ids = [_integer(given) for given in _list(body, "ids")[:MAX_IDS]]
+    xml = _parse_format(body, JSON_FORMAT, XML_FORMAT) == XML_FORMAT
+    ids = [_parse_integer(given) for given in _parse_list(body, "ids")[:MAX_IDS]]
     if None in ids:
         raise _invalid("The ids field should be an array of integers.")
-    return Status(job_ids=tuple(map(str, ids)), xml=xml)
+    return ShowBulkStatus(job_ids=tuple(map(str, ids)), xml=xml)
 
 
-def read_completed(request: WireRequest) -> Records:
+def read_completed(request: WireRequest) -> ReadBulkRecords:
     return _read_records(request, PROCESSED)
 
 
-def read_failed(request: WireRequest) -> Records:
+def read_failed(request: WireRequest) -> ReadBulkRecords:
     return _read_records(request, INVALID, FAILED)
 
 
-def _read_records(request: WireRequest, *words: str) -> Records:
+def _read_records(request: WireRequest, *words: str) -> ReadBulkRecords:
     body = request.json_object
-    wanted = _format(body, JSON_FORMAT, XML_FORMAT, CSV_FORMAT)
+    wanted = _parse_format(body, JSON_FORMAT, XML_FORMAT, CSV_FORMAT)
     if body.get("id") is None:
         raise Problem(ProblemKind.MISSING, field="id")
-    job_id = _integer(body["id"])
+    job_id = _parse_integer(body["id"])
     if job_id is None:
         raise _invalid("The id field should be an integer.")
-    return Records(job_id=str(job_id), words=frozenset(words), format=wanted)
+    return ReadBulkRecords(job_id=str(job_id), row_words=frozenset(words), format=wanted)
 
 
-def _format(body: Mapping[str, Any], *known: str) -> str:
-    wanted = str(_given(body, "format", JSON_FORMAT)).strip().lower()
+def _parse_format(body: Mapping[str, Any], *known: str) -> str:
+    wanted = str(_value_or(body, "format", JSON_FORMAT)).strip().lower()
     if wanted not in known:
         words = ", ".join(known)
         raise _invalid(f"The format field should have one of the following values: {words}.")
     return wanted
 
 
-def _given(body: Mapping[str, Any], name: str, default: object) -> object:
+def _value_or(body: Mapping[str, Any], name: str, default: object) -> object:
     value = body.get(name)
     return default if value is None else value
 
 
-def _list(body: Mapping[str, Any], name: str) -> list[Any]:
+def _parse_list(body: Mapping[str, Any], name: str) -> list[Any]:
     value = body.get(name)
     if value is None or value == []:
         raise Problem(ProblemKind.MISSING, field=name)
@@ -172,7 +172,7 @@ def _list(body: Mapping[str, Any], name: str) -> list[Any]:
     return value
 
 
-def _integer(value: object) -> int | None:
+def _parse_integer(value: object) -> int | None:
     """A number, or text of digits; None for anything else."""
     if isinstance(value, bool):
         return None
@@ -189,15 +189,15 @@ def _invalid(text: str) -> Problem:
 # -- writing ------------------------------------------------------------------------------
 
 
-def write_create(op: Submit, job: Job) -> WireReply:
+def write_create(op: CreateBulk, job: Job) -> WireReply:
     return _reply({"id": int(job.id)}, op.xml)
 
 
-def write_list(op: Page, page: JobPage) -> WireReply:
+def write_list(op: ListBulk, page: JobPage) -> WireReply:
     count = len(page.jobs)
     # ordinals, although the page calls them ids: its own sample and the client's show it
     first = (op.page - 1) * op.per_page + 1 if count else None
-    data = [{"id": int(job.id)} if op.only_ids else _job(job) for job in page.jobs]
+    data = [{"id": int(job.id)} if op.only_ids else _job_json(job) for job in page.jobs]
     return _reply(
         {
             "current_page": op.page,
@@ -212,67 +212,69 @@ def write_list(op: Page, page: JobPage) -> WireReply:
     )
 
 
-def write_status(op: Status, jobs: tuple[Job, ...]) -> WireReply:
-    return _reply([_job(job) for job in jobs], op.xml)
+def write_status(op: ShowBulkStatus, jobs: tuple[Job, ...]) -> WireReply:
+    return _reply([_job_json(job) for job in jobs], op.xml)
 
 
-def _job(job: Job) -> dict[str, Any]:
+def _job_json(job: Job) -> dict[str, Any]:
     row: dict[str, Any] = {
         "id": int(job.id),
         "api_version": job.options.get("version", DEFAULT_VERSION),
-        "date_start": _unix(job.created_at),
+        "date_start": _unix_text(job.created_at),
     }
     if job.finished_at is not None:
-        row["date_end"] = _unix(job.finished_at)
+        row["date_end"] = _unix_text(job.finished_at)
     return row | {
         "total_emails": job.total,
-        "invalid_emails": job.rows - job.valid,
+        "invalid_emails": job.row_count - job.valid_count,
         "processed_emails": job.counts.get(PROCESSED, 0),
         "failed_emails": job.counts.get(FAILED, 0),
         "ready": int(job.state is JobState.COMPLETED),
     }
 
 
-def _unix(moment: datetime) -> str:
+def _unix_text(moment: datetime) -> str:
     return str(int(moment.timestamp()))
 
 
 def _reply(value: object, xml: bool) -> WireReply:
     if xml:
-        body = DECLARATION + element("response", value, "item")
-        return WireReply(200, body.encode(), XML)
+        body = XML_DECLARATION + render_element("response", value, "item")
+        return WireReply(200, body.encode(), XML_MEDIA_TYPE)
     return json_reply({"response": value})
 
 
 @dataclass(frozen=True, slots=True)
-class _Kind:
+class _RecordLayout:
     """Completed or failed records: what a row shows, and how its file names it."""
 
-    row: Callable[[Row], dict[str, Any]]
+    row: Callable[[JobRow], dict[str, Any]]
     titles: Mapping[str, str]
     """Column titles by member."""
 
 
-def write_completed(op: Records, found: JobRows) -> WireReply | StreamReply:
+def write_completed(op: ReadBulkRecords, found: JobRows) -> WireReply | StreamReply:
     return _write_records(op, found, COMPLETED_RECORDS)
 
 
-def write_failed(op: Records, found: JobRows) -> WireReply | StreamReply:
+def write_failed(op: ReadBulkRecords, found: JobRows) -> WireReply | StreamReply:
     return _write_records(op, found, FAILED_RECORDS)
 
 
-def _write_records(op: Records, found: JobRows, kind: _Kind) -> WireReply | StreamReply:
-    head, tail, separator, media_type = FORMATS[op.format]
+def _write_records(
+    op: ReadBulkRecords, found: JobRows, kind: _RecordLayout
+) -> WireReply | StreamReply:
+    head, tail, separator, media_type = RECORD_FORMATS[op.format]
     if op.format == CSV_FORMAT:
         head = _csv_line(tuple(kind.titles.values()))
-    if found.job.rows_gone:
+    if found.job.rows_expired:
         raise Problem(ProblemKind.JOB_UNKNOWN)
     if found.job.state is not JobState.COMPLETED:
         # pollers take the first record that they see for the sign that all are there
         return WireReply(200, head + tail, media_type)
-    render: Mapping[str, Callable[[Row], bytes]] = {
+    render: Mapping[str, Callable[[JobRow], bytes]] = {
         JSON_FORMAT: lambda row: orjson.dumps(kind.row(row)),
-        XML_FORMAT: lambda row: element("item", kind.row(row), "item").encode(),
+        XML_FORMAT: lambda row: render_element("item", kind.row(row), "item").encode(),
         CSV_FORMAT: lambda row: _csv_line(_cells(kind.row(row), tuple(kind.titles))),
     }
     return StreamReply(
@@ -284,20 +286,20 @@ def _write_records(op: Records, found: JobRows, kind: _Kind) -> WireReply | Stre
     )
 
 
-FORMATS: Mapping[str, tuple[bytes, bytes, bytes, str]] = {
+RECORD_FORMATS: Mapping[str, tuple[bytes, bytes, bytes, str]] = {
     JSON_FORMAT: (b'{"response":[', b"]}", b",", "application/json"),
-    XML_FORMAT: (f"{DECLARATION}<response>".encode(), b"</response>", b"", XML),
+    XML_FORMAT: (f"{XML_DECLARATION}<response>".encode(), b"</response>", b"", XML_MEDIA_TYPE),
     CSV_FORMAT: (b"", b"", b"", "text/csv; charset=utf-8"),
 }
 """What stands before, behind and between records, and the media type."""
 
 
-def _completed_row(row: Row) -> dict[str, Any]:
+def _completed_row(row: JobRow) -> dict[str, Any]:
     v = row.verification
-    words = {name: WORDS[find(v)] for name, find in CHECKS.items()}
+    words = {name: CHECK_WORDS[find(v)] for name, find in CHECKS.items()}
     record: dict[str, Any] = {
         "emailAddress": row.email,
-        "formatCheck": WORDS[well_formed(v)],
+        "formatCheck": CHECK_WORDS[is_well_formed(v)],
         **words,
     }
     # absent, rather than empty, as in the sample
@@ -331,12 +333,12 @@ RESULT_RULES: tuple[tuple[str, bool | None, str], ...] = (
 """The first that fits decides."""
 
 
-def _failed_row(row: Row) -> dict[str, Any]:
+def _failed_row(row: JobRow) -> dict[str, Any]:
     error = "Invalid format" if row.word == INVALID else "Processing failed"
     return {"error": error, "emailAddress": row.email}
 
 
-COMPLETED_RECORDS = _Kind(
+COMPLETED_RECORDS = _RecordLayout(
     _completed_row,
     {
         "emailAddress": "Email Address",
@@ -350,7 +352,7 @@ COMPLETED_RECORDS = _Kind(
         "result": "Result",
     },
 )
-FAILED_RECORDS = _Kind(_failed_row, {"emailAddress": "Email Address", "error": "Error"})
+FAILED_RECORDS = _RecordLayout(_failed_row, {"emailAddress": "Email Address", "error": "Error"})
 
 
 def _cells(record: Mapping[str, Any], names: Sequence[str]) -> tuple[str, ...]:
@@ -367,24 +369,24 @@ def _csv_line(cells: Sequence[str]) -> bytes:
 # -- rules --------------------------------------------------------------------------------
 
 
-def _word(v: Verification) -> str:
-    if not well_formed(v):
+def _row_word(v: Verification) -> str:
+    if not is_well_formed(v):
         return INVALID
     return FAILED if v.reason is Reason.UNEXPECTED_ERROR else PROCESSED
 
 
-RULES = BatchRules(
+BATCH_RULES = BatchRules(
     new_id=lambda number, _: str(FIRST_ID + number),
-    word=_word,
-    charged=Unit.VALID,
-    payable=Unit.ENTRIES,
-    refunded_word=FAILED,
-    kept_s=lambda _: KEPT_S,
+    row_word=_row_word,
+    billed_unit=BilledUnit.VALID,
+    must_cover_unit=BilledUnit.ENTRIES,
+    refund_word=FAILED,
+    retention_s=lambda _: RETENTION_S,
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class BulkEndpoint:
     """One address of the bulk API."""
 
     path: str
@@ -395,10 +397,10 @@ class Call:
     spooled: bool = False
 
 
-CALLS = (
-    Call("request", read_create, write_create, BODY_LIMIT, spooled=True),
-    Call("request/list", read_list, write_list),
-    Call("request/status", read_status, write_status),
-    Call("request/completed", read_completed, write_completed),
-    Call("request/failed", read_failed, write_failed),
+BULK_ENDPOINTS = (
+    BulkEndpoint("request", read_create, write_create, BODY_LIMIT, spooled=True),
+    BulkEndpoint("request/list", read_list, write_list),
+    BulkEndpoint("request/status", read_status, write_status),
+    BulkEndpoint("request/completed", read_completed, write_completed),
+    BulkEndpoint("request/failed", read_failed, write_failed),
 )

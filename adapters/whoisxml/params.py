@@ -11,7 +11,7 @@ SWITCH_WORDS: Mapping[str, bool] = {"0": False, "1": True, "false": False, "true
 """The pages say 0 and 1, the Node client says true and false; anything else is the default."""
 
 
-def params_of(request: WireRequest) -> Mapping[str, Any]:
+def request_params(request: WireRequest) -> Mapping[str, Any]:
     """Query parameters overlaid by the body's, names in lower case. Raises `Unreadable`."""
     body = request.fields if request.method == "POST" else {}
     return {name.lower(): value for sent in (request.query, body) for name, value in sent.items()}
@@ -19,14 +19,14 @@ def params_of(request: WireRequest) -> Mapping[str, Any]:
 
 def credential(request: WireRequest) -> str | None:
     """The key, which is a parameter like any other. May raise `Unreadable`."""
-    key = params_of(request).get("apikey")
+    key = request_params(request).get("apikey")
     return key if isinstance(key, str) and key else None
 
 
-def switch(value: object, default: bool) -> bool:
+def parse_switch(value: object, default: bool) -> bool:
     """Text, number or JSON boolean."""
     return SWITCH_WORDS.get(str(value).strip().lower(), default)
 
 
-def asks_for_xml(params: Mapping[str, Any]) -> bool:
+def wants_xml(params: Mapping[str, Any]) -> bool:
     return str(params.get("outputformat")).strip().lower() == "xml"

@@ -7,8 +7,8 @@ from typing import Any
 
 from adapters.contract.dialect import Endpoint
 from adapters.contract.problems import Problem, ProblemKind
-from adapters.contract.wire import Unreadable, WireReply, WireRequest, json_reply
-from adapters.whoisxml.params import asks_for_xml, params_of
+from adapters.contract.wire import UnreadableRequest, WireReply, WireRequest, json_reply
+from adapters.whoisxml.params import request_params, wants_xml
 from adapters.whoisxml.xml import xml_reply
 
 PROBLEMS: Mapping[ProblemKind, tuple[int, str, str]] = {
@@ -73,15 +73,15 @@ def write_problem(request: WireRequest, problem: Problem, _: Endpoint[Any] | Non
     if request.path == "/api/v1":
         status = V1_STATUSES.get(problem.kind, status)
     body = {"errorCode": code, "msg": text, "Error": text}
-    if _failed_in_xml(request):
+    if _wants_xml(request):
         return xml_reply("ErrorMessage", body, status, headers=headers)
     return json_reply({"ErrorMessage": body}, status, headers=headers)
 
 
-def _failed_in_xml(request: WireRequest) -> bool:
+def _wants_xml(request: WireRequest) -> bool:
     try:
-        return asks_for_xml(params_of(request))
-    except Unreadable:
+        return wants_xml(request_params(request))
+    except UnreadableRequest:
         return False
 
 
@@ -89,6 +89,6 @@ def _problem_headers(problem: Problem) -> tuple[tuple[str, str], ...]:
     headers: tuple[tuple[str, str], ...] = ()
     if problem.retry_after_s is not None:
         headers += (("Retry-After", str(problem.retry_after_s)),)
-    if problem.allow:
-        headers += (("Allow", ", ".join(problem.allow)),)
+    if problem.allowed_methods:
+        headers += (("Allow", ", ".join(problem.allowed_methods)),)
     return headers

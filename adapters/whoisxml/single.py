@@ -10,36 +10,36 @@ from typing import Any
 from adapters.contract.operations import Verify
 from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.wire import WireReply, WireRequest, json_reply
-from adapters.whoisxml.params import asks_for_xml, params_of, switch
+from adapters.whoisxml.params import parse_switch, request_params, wants_xml
 from adapters.whoisxml.words import (
     CATCH_ALL_CHECK,
+    CHECK_WORDS,
     CHECKS,
     DNS_CHECK,
     NULL_MX,
     SMTP_CHECK,
-    WORDS,
-    well_formed,
+    is_well_formed,
 )
 from adapters.whoisxml.xml import xml_reply
 from engine.model import Checks, Dns, Verification
 
 
 @dataclass(frozen=True, slots=True)
-class Version:
+class ApiVersion:
     """What one version of the single-address API shows in its own way."""
 
     name: str
-    parts: bool
+    shows_parts: bool
     """Whether `username` and `domain` stand before the address."""
-    omits: bool
+    omits_unchecked: bool
     """Whether what was not looked at is left out; otherwise it is `"null"` or an empty list."""
-    mx_end: str
+    mx_suffix: str
     """What follows the name of a mail host."""
 
 
-V1 = Version("v1", parts=False, omits=False, mx_end="")
-V2 = Version("v2", parts=True, omits=True, mx_end=".")
-V3 = Version("v3", parts=True, omits=True, mx_end="")
+V1 = ApiVersion("v1", shows_parts=False, omits_unchecked=False, mx_suffix="")
+V2 = ApiVersion("v2", shows_parts=True, omits_unchecked=True, mx_suffix=".")
+V3 = ApiVersion("v3", shows_parts=True, omits_unchecked=True, mx_suffix="")
 VERSIONS = (V1, V2, V3)
 
 
@@ -47,9 +47,9 @@ VERSIONS = (V1, V2, V3)
 class WhoisVerify(Verify):
     """A verification, and how its answer is to look."""
 
-    version: Version
+    version: ApiVersion
     xml: bool = False
-    shown: frozenset[str]
+    shown_checks: frozenset[str]
     """The checks that are switched on; `formatCheck` always is."""
 
 
@@ -68,8 +68,8 @@ WAIT_S = 120
 # -- reading ------------------------------------------------------------------------------
 
 
-def read_verify(version: Version, request: WireRequest) -> WhoisVerify:
-    params = params_of(request)
+def read_verify(version: ApiVersion, request: WireRequest) -> WhoisVerify:
+    params = request_params(request)
     email = params.get("emailaddress")
     if email is None or email == "":
         raise Problem(ProblemKind.MISSING, field="emailAddress")
@@ -77,7 +77,9 @@ def read_verify(version: Version, request: WireRequest) -> WhoisVerify:
         raise Problem(ProblemKind.INVALID, field="emailAddress")
     if not email.strip():
         raise Problem(ProblemKind.MISSING, field="emailAddress")
-    shown = frozenset(check for name, check in SWITCHES.items() if switch(params.get(name), True))
+    shown = frozenset(
+        check for name, check in SWITCHES.items() if parse_switch(params.get(name), True)
+    )
     return WhoisVerify(
         email=email.strip(),
         checks=Checks(
@@ -85,11 +87,11 @@ def read_verify(version: Version, request: WireRequest) -> WhoisVerify:
             smtp=SMTP_CHECK in shown,
             catch_all=CATCH_ALL_CHECK in shown,
         ),
-        refresh=switch(params.get("_hardrefresh"), False),
+        refresh=parse_switch(params.get("_hardrefresh"), False),
         wait_s=WAIT_S,
         version=version,
-        xml=asks_for_xml(params),
-        shown=shown,
+        xml=wants_xml(params),
+        shown_checks=shown,
     )
 
 
@@ -98,31 +100,31 @@ def read_verify(version: Version, request: WireRequest) -> WhoisVerify:
 
 def write_verify(op: WhoisVerify, v: Verification) -> WireReply:
     row: dict[str, Any] = {}
-    if op.version.parts:
+    if op.version.shows_parts:
         row |= {"username": v.address.local, "domain": v.address.domain}
     row["emailAddress"] = v.address.raw
-    row["formatCheck"] = WORDS[well_formed(v)]
+    row["formatCheck"] = CHECK_WORDS[is_well_formed(v)]
     for name, find in CHECKS.items():
-        if name in op.shown:
-            row[name] = WORDS[find(v) if well_formed(v) else None]
-        elif not op.version.omits:
-            row[name] = WORDS[None]
+        if name in op.shown_checks:
+            row[name] = CHECK_WORDS[find(v) if is_well_formed(v) else None]
+        elif not op.version.omits_unchecked:
+            row[name] = CHECK_WORDS[None]
     mx = _mx_records(op, v)
-    if mx or not op.version.omits:
+    if mx or not op.version.omits_unchecked:
         row["mxRecords"] = mx
     # one date twice: an answer is replaced as a whole, so that what is shown was never updated
-    date = _date(v.verified_at)
+    date = _format_date(v.verified_at)
     row["audit"] = {"auditCreatedDate": date, "auditUpdatedDate": date}
     return xml_reply("EmailVerifyRecord", row) if op.xml else json_reply(row)
 
 
 def _mx_records(op: WhoisVerify, v: Verification) -> list[str]:
-    if DNS_CHECK not in op.shown or not well_formed(v):
+    if DNS_CHECK not in op.shown_checks or not is_well_formed(v):
         return []
     if v.evidence.dns is Dns.NULL_MX:
         return [NULL_MX]
-    return [f"{mx.host}{op.version.mx_end}" for mx in v.evidence.mx]
+    return [f"{mx.host}{op.version.mx_suffix}" for mx in v.evidence.mx]
 
 
-def _date(at: datetime) -> str:
+def _format_date(at: datetime) -> str:
     return f"{at:%Y-%m-%d %H:%M:%S}.{at.microsecond // 1000:03d} UTC"

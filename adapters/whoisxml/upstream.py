@@ -15,15 +15,15 @@ from adapters.contract.upstream import (
     Fault,
     FaultKind,
     Pending,
-    Question,
-    Told,
     Upstream,
+    UpstreamQuery,
     UpstreamReply,
     UpstreamRequest,
-    fault_of,
-    flag,
-    mx_hosts,
-    text_of,
+    UpstreamResult,
+    detail_text,
+    fault_from_status,
+    parse_flag,
+    parse_mx_hosts,
 )
 from adapters.whoisxml.balance import PRODUCT_ID
 from adapters.whoisxml.words import NULL_MX
@@ -35,7 +35,7 @@ FAULTS: Mapping[int, FaultKind] = {
     403: FaultKind.NO_CREDITS,
 }
 
-WORDS_FOR: tuple[tuple[str, FaultKind], ...] = (
+FAULT_WORDS: tuple[tuple[str, FaultKind], ...] = (
     ("balance", FaultKind.NO_CREDITS),
     ("credit", FaultKind.NO_CREDITS),
     ("key", FaultKind.DEAD_KEY),
@@ -50,11 +50,11 @@ bad key or both ("Check credits balance or enter the correct API key"), and 200 
 """
 
 
-ACCEPTED = Smtp(Meaning.ACCEPTED, Stage.RCPT, connected=True)
+ACCEPTED_SMTP = Smtp(Meaning.ACCEPTED, Stage.RCPT, connected=True)
 """All that a true `smtpCheck` tells of the conversation; a false one does not tell why."""
 
 
-def build_verify(key: str, question: Question) -> UpstreamRequest:
+def build_verify(key: str, question: UpstreamQuery) -> UpstreamRequest:
     checks = question.checks
     query = {
         "apiKey": key,
@@ -69,21 +69,23 @@ def build_verify(key: str, question: Question) -> UpstreamRequest:
     return UpstreamRequest("GET", "/api/v3", query=query)
 
 
-def parse_verify(question: Question, reply: UpstreamReply) -> Told | Pending | Fault:
+def parse_verify(question: UpstreamQuery, reply: UpstreamReply) -> UpstreamResult | Pending | Fault:
     body = reply.json_object
     if reply.status != 200 or "ErrorMessage" in body or "formatCheck" not in body:
-        return fault(reply, body)
-    evidence = evidence_of(body)
-    verdict, reason = judge(body, evidence, question.checks)
-    return Told(verdict, reason, evidence, verified_at=_moment(body.get("audit")))
+        return parse_fault(reply, body)
+    evidence = parse_evidence(body)
+    verdict, reason = read_verdict(body, evidence, question.checks)
+    return UpstreamResult(verdict, reason, evidence, verified_at=_parse_date(body.get("audit")))
 
 
-def judge(body: Mapping[str, Any], evidence: Evidence, checks: Checks) -> tuple[Verdict, Reason]:
+def read_verdict(
+    body: Mapping[str, Any], evidence: Evidence, checks: Checks
+) -> tuple[Verdict, Reason]:
     """First match wins: what stands in the way first, then what takes the mail."""
-    smtp = flag(body.get("smtpCheck"))
-    dns = flag(body.get("dnsCheck"))
+    smtp = parse_flag(body.get("smtpCheck"))
+    dns = parse_flag(body.get("dnsCheck"))
     rows: tuple[tuple[bool, Verdict, Reason], ...] = (
-        (flag(body.get("formatCheck")) is False, Verdict.UNDELIVERABLE, Reason.INVALID_EMAIL),
+        (parse_flag(body.get("formatCheck")) is False, Verdict.UNDELIVERABLE, Reason.INVALID_EMAIL),
         (dns is False, Verdict.UNDELIVERABLE, Reason.INVALID_DOMAIN),
         (smtp is False, Verdict.UNDELIVERABLE, Reason.REJECTED_EMAIL),
         (smtp is True and evidence.disposable, Verdict.RISKY, Reason.DISPOSABLE),
@@ -99,28 +101,28 @@ def judge(body: Mapping[str, Any], evidence: Evidence, checks: Checks) -> tuple[
     return Verdict.UNKNOWN, Reason.DNS_ERROR
 
 
-def evidence_of(body: Mapping[str, Any]) -> Evidence:
+def parse_evidence(body: Mapping[str, Any]) -> Evidence:
     names = body.get("mxRecords")
     names = names if isinstance(names, list) else []
     null_mx = names == [NULL_MX]
-    mx = () if null_mx else mx_hosts(*names)
+    mx = () if null_mx else parse_mx_hosts(*names)
     if null_mx:
         dns = Dns.NULL_MX
     else:
         # that mail can be received, without a word on where, is told by an implicit MX
-        can = flag(body.get("dnsCheck"))
+        can = parse_flag(body.get("dnsCheck"))
         dns = Dns.MX if mx else Dns.IMPLICIT_MX if can else Dns.NOT_CHECKED
     return Evidence(
-        disposable=flag(body.get("disposableCheck")) is True,
-        free=flag(body.get("freeCheck")) is True,
+        disposable=parse_flag(body.get("disposableCheck")) is True,
+        free=parse_flag(body.get("freeCheck")) is True,
         dns=dns,
         mx=mx,
-        smtp=ACCEPTED if flag(body.get("smtpCheck")) else None,
-        catch_all=flag(body.get("catchAllCheck")),
+        smtp=ACCEPTED_SMTP if parse_flag(body.get("smtpCheck")) else None,
+        catch_all=parse_flag(body.get("catchAllCheck")),
     )
 
 
-def _moment(audit: object) -> datetime | None:
+def _parse_date(audit: object) -> datetime | None:
     """`YYYY-MM-DD HH:MM:SS[.mmm] UTC`."""
     text = str(audit.get("auditUpdatedDate")) if isinstance(audit, dict) else ""
     try:
@@ -129,15 +131,15 @@ def _moment(audit: object) -> datetime | None:
         return None
 
 
-def fault(reply: UpstreamReply, body: Mapping[str, Any]) -> Fault:
+def parse_fault(reply: UpstreamReply, body: Mapping[str, Any]) -> Fault:
     words = _error_text(body)
     if reply.status in (200, 403) and words:
-        kind = next((kind for part, kind in WORDS_FOR if part in words.lower()), None)
+        kind = next((kind for part, kind in FAULT_WORDS if part in words.lower()), None)
         if kind is not None:
             return Fault(kind, words, reply.status, reply.retry_after_s)
         if reply.status == 200:
             return Fault(FaultKind.REFUSED, words, 200)
-    return fault_of(reply, FAULTS, words)
+    return fault_from_status(reply, FAULTS, words)
 
 
 def _error_text(body: Mapping[str, Any]) -> str:
@@ -150,7 +152,7 @@ def _error_text(body: Mapping[str, Any]) -> str:
         errors = response.get("errors")
         found = "; ".join(map(str, errors)) if isinstance(errors, list) else response.get("error")
     found = found or body.get("messages") or body.get("message") or body.get("error")
-    return text_of(found) if found else ""
+    return detail_text(found) if found else ""
 
 
 def build_balance(key: str) -> UpstreamRequest:
@@ -158,7 +160,7 @@ def build_balance(key: str) -> UpstreamRequest:
         "GET",
         "/user-service/account-balance",
         query={"apiKey": key, "productId": str(PRODUCT_ID)},
-        bills=False,
+        is_billed=False,
     )
 
 
@@ -171,13 +173,13 @@ def parse_balance(reply: UpstreamReply) -> int | Fault:
                 credits = row.get("credits")
                 if isinstance(credits, int):
                     return credits
-    return fault(reply, body)
+    return parse_fault(reply, body)
 
 
 UPSTREAM = Upstream(
     build_verify=build_verify,
     parse_verify=parse_verify,
-    tells=frozenset({"disposable", "free"}),
+    always_reports=frozenset({"disposable", "free"}),
     build_balance=build_balance,
     parse_balance=parse_balance,
     other_hosts={

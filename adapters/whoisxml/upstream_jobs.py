@@ -16,17 +16,17 @@ from adapters.contract.upstream import (
     Fault,
     FaultKind,
     Pending,
-    Told,
     UpstreamReply,
     UpstreamRequest,
-    flag,
+    UpstreamResult,
+    parse_flag,
     text_or_none,
 )
-from adapters.contract.upstream_jobs import Page, UpstreamList, job_id_or_none
-from adapters.whoisxml.upstream import evidence_of, fault, judge
+from adapters.contract.upstream_jobs import ResultPage, VendorJobs, first_job_id
+from adapters.whoisxml.upstream import parse_evidence, parse_fault, read_verdict
 from engine.model import Address, Checks, Evidence, Reason, Verdict
 
-MOST = 50_000
+MAX_ADDRESSES = 50_000
 VERSION = 3
 CREATE_PATH = "/api/bevService/request"
 STATUS, COMPLETED, FAILED = "status", "completed", "failed"
@@ -35,14 +35,14 @@ STATUS, COMPLETED, FAILED = "status", "completed", "failed"
 NO_SUCH_REQUEST = frozenset({403, 422})
 """The documentation gives both the same meaning."""
 
-OUTRANKS: Mapping[str, tuple[Verdict, Reason]] = {
+RESULT_OVERRIDES: Mapping[str, tuple[Verdict, Reason]] = {
     "bad": (Verdict.UNDELIVERABLE, Reason.REJECTED_EMAIL),
     "smtp-failed": (Verdict.UNDELIVERABLE, Reason.REJECTED_EMAIL),
     "unknown": (Verdict.UNKNOWN, Reason.UNAVAILABLE_SMTP),
 }
 """By `result`, what is not deliverable although nothing in the checks is against it."""
-RESULTS = frozenset({"ok", *OUTRANKS})
-INVALID = "invalid format"
+RESULTS = frozenset({"ok", *RESULT_OVERRIDES})
+INVALID_FORMAT = "invalid format"
 """In lower case, the one error of a row that says something of the address."""
 
 
@@ -55,72 +55,76 @@ def build_create(key: str, addresses: Sequence[Address]) -> UpstreamRequest:
 def parse_create(reply: UpstreamReply) -> str | Fault:
     body = reply.json_object
     response = body.get("response")
-    job_id = job_id_or_none(response.get("id")) if isinstance(response, dict) else None
+    job_id = first_job_id(response.get("id")) if isinstance(response, dict) else None
     if reply.status // 100 == 2 and job_id is not None:
         return job_id
-    return fault(reply, body)
+    return parse_fault(reply, body)
 
 
 def build_poll(key: str, job_id: str) -> UpstreamRequest:
-    return _request(f"{CREATE_PATH}/{STATUS}", key, {"ids": [_number(job_id)]})
+    return _request(f"{CREATE_PATH}/{STATUS}", key, {"ids": [_job_number(job_id)]})
 
 
-def parse_poll(_: Checks, reply: UpstreamReply) -> Page | Pending | Fault:
-    jobs = _array(reply)
+def parse_poll(_: Checks, reply: UpstreamReply) -> ResultPage | Pending | Fault:
+    jobs = _response_array(reply)
     if jobs == []:
         return Fault(FaultKind.REFUSED, "no such request", reply.status)
     job = jobs[0] if jobs else None
     if not isinstance(job, dict):
-        return _fault(reply)
-    if not flag(job.get("ready")):
+        return _job_fault(reply)
+    if not parse_flag(job.get("ready")):
         return Pending()
-    return Page((), FAILED if str(job.get("processed_emails")) == "0" else COMPLETED)
+    return ResultPage((), FAILED if str(job.get("processed_emails")) == "0" else COMPLETED)
 
 
 def build_page(key: str, job_id: str, step: str) -> UpstreamRequest:
-    return _request(f"{CREATE_PATH}/{step}", key, {"id": _number(job_id)})
+    return _request(f"{CREATE_PATH}/{step}", key, {"id": _job_number(job_id)})
 
 
-def parse_page(checks: Checks, step: str, reply: UpstreamReply) -> Page | Pending | Fault:
-    rows = _array(reply)
+def parse_page(checks: Checks, step: str, reply: UpstreamReply) -> ResultPage | Pending | Fault:
+    rows = _response_array(reply)
     if rows is None:
-        return _fault(reply)
+        return _job_fault(reply)
     named = [
         (row["emailAddress"], row)
         for row in rows
         if isinstance(row, dict) and isinstance(row.get("emailAddress"), str)
     ]
     if step == FAILED:
-        return Page(tuple((email, MALFORMED) for email, row in named if _is_malformed(row)))
+        return ResultPage(
+            tuple((email, MALFORMED_RESULT) for email, row in named if _is_malformed(row))
+        )
     if not rows:
         # an empty list is how this vendor says "not yet"
         return Pending()
-    told = tuple((email, _told(row, checks)) for email, row in named if "formatCheck" in row)
-    return Page(told, FAILED)
+    told = tuple((email, _parse_row(row, checks)) for email, row in named if "formatCheck" in row)
+    return ResultPage(told, FAILED)
 
 
-def _told(row: Mapping[str, Any], checks: Checks) -> Told:
-    evidence = evidence_of(row)
-    verdict, reason = judge(row, evidence, checks)
+def _parse_row(row: Mapping[str, Any], checks: Checks) -> UpstreamResult:
+    evidence = parse_evidence(row)
+    verdict, reason = read_verdict(row, evidence, checks)
     word = (text_or_none(row.get("result")) or "ok").lower()
-    if verdict is Verdict.DELIVERABLE and word in OUTRANKS:
-        verdict, reason = OUTRANKS[word]
-    return Told(verdict, reason, evidence if word in RESULTS else replace(evidence, raw_word=word))
+    if verdict is Verdict.DELIVERABLE and word in RESULT_OVERRIDES:
+        verdict, reason = RESULT_OVERRIDES[word]
+    return UpstreamResult(
+        verdict, reason, evidence if word in RESULTS else replace(evidence, raw_word=word)
+    )
 
 
-MALFORMED = Told(Verdict.UNDELIVERABLE, Reason.INVALID_EMAIL, Evidence())
+MALFORMED_RESULT = UpstreamResult(Verdict.UNDELIVERABLE, Reason.INVALID_EMAIL, Evidence())
 
 
 def _is_malformed(row: Mapping[str, Any]) -> bool:
-    return str(row.get("error")).strip().lower() == INVALID
+    return str(row.get("error")).strip().lower() == INVALID_FORMAT
 
 
-def _array(reply: UpstreamReply) -> list[Any] | None:
+def _response_array(reply: UpstreamReply) -> list[Any] | None:
     response = reply.json_object.get("response")
     return response if reply.status == 200 and isinstance(response, list) else None
 
 
-def _number(job_id: str) -> int | str:
+def _job_number(job_id: str) -> int | str:
     """Ids are numbers, which we keep as text."""
     return int(job_id) if job_id.isascii() and job_id.isdigit() and len(job_id) < 19 else job_id
 
@@ -133,23 +137,23 @@ def _request(
         path,
         headers={"content-type": "application/json"},
         body=orjson.dumps({"apiKey": key, **parameters, "format": "json"}),
-        bills=bills,
+        is_billed=bills,
     )
 
 
-def _fault(reply: UpstreamReply) -> Fault:
+def _job_fault(reply: UpstreamReply) -> Fault:
     if reply.status in NO_SUCH_REQUEST:
         return Fault(FaultKind.REFUSED, "no such request", reply.status)
-    return fault(reply, reply.json_object)
+    return parse_fault(reply, reply.json_object)
 
 
-LIST = UpstreamList(
-    most=MOST,
+VENDOR_JOBS = VendorJobs(
+    max_addresses=MAX_ADDRESSES,
     build_create=build_create,
     parse_create=parse_create,
     build_poll=build_poll,
     parse_poll=parse_poll,
     build_page=build_page,
     parse_page=parse_page,
-    first_poll_s=2.0,
+    first_poll_delay_s=2.0,
 )

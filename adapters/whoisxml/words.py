@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from engine.model import Dns, Reason, Verdict, Verification
 
-WORDS: Mapping[bool | None, str] = {True: "true", False: "false", None: "null"}
+CHECK_WORDS: Mapping[bool | None, str] = {True: "true", False: "false", None: "null"}
 
 SMTP_CHECKS: Mapping[Verdict, Mapping[Reason, bool | None]] = {
     Verdict.DELIVERABLE: {},
@@ -26,7 +26,7 @@ SMTP_CHECKS: Mapping[Verdict, Mapping[Reason, bool | None]] = {
     Verdict.UNKNOWN: {},
 }
 
-OTHER_SMTP_CHECK: Mapping[Verdict, bool | None] = {
+FALLBACK_SMTP_CHECKS: Mapping[Verdict, bool | None] = {
     Verdict.DELIVERABLE: True,
     Verdict.UNDELIVERABLE: False,
     # a true beside nothing that warns would read as deliverable
@@ -34,7 +34,7 @@ OTHER_SMTP_CHECK: Mapping[Verdict, bool | None] = {
     Verdict.UNKNOWN: None,
 }
 
-MAIL_SERVER_SPOKE = frozenset(
+REASONS_FROM_SERVER = frozenset(
     {
         Reason.ACCEPTED_EMAIL,
         Reason.REJECTED_EMAIL,
@@ -54,7 +54,7 @@ NULL_MX = "."
 DNS_CHECK, SMTP_CHECK, CATCH_ALL_CHECK = "dnsCheck", "smtpCheck", "catchAllCheck"
 
 
-def well_formed(v: Verification) -> bool:
+def is_well_formed(v: Verification) -> bool:
     return v.address.valid and v.reason is not Reason.INVALID_EMAIL
 
 
@@ -66,14 +66,14 @@ def _smtp_check(v: Verification) -> bool | None:
     if (v.verdict, v.reason) == (Verdict.RISKY, Reason.DISPOSABLE) and v.evidence.smtp:
         # `disposableCheck` warns, so that the conversation can be told as it was
         return v.evidence.smtp.accepted
-    return OTHER_SMTP_CHECK[v.verdict]
+    return FALLBACK_SMTP_CHECKS[v.verdict]
 
 
 def _dns_check(v: Verification) -> bool | None:
     if v.reason is Reason.INVALID_DOMAIN:
         return False
     if v.evidence.dns is Dns.NOT_CHECKED:
-        return True if v.reason in MAIL_SERVER_SPOKE else None
+        return True if v.reason in REASONS_FROM_SERVER else None
     return v.evidence.dns.can_receive
 
 

@@ -8,9 +8,9 @@ from html import escape
 
 from adapters.contract.wire import WireReply
 
-XML = "application/xml; charset=utf-8"
+XML_MEDIA_TYPE = "application/xml; charset=utf-8"
 
-_NO_XML_CHARACTER = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_NOT_XML_CHARACTERS = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """What XML 1.0 section 2.2 leaves out; no escape brings it in."""
 
 
@@ -19,21 +19,23 @@ def xml_reply(
     value: object,
     status: int = 200,
     *,
-    items: str = "string",
+    item_name: str = "string",
     headers: tuple[tuple[str, str], ...] = (),
 ) -> WireReply:
     """Elements named for the keys, those of a list named `items`; no declaration, as seen."""
-    return WireReply(status, element(root, value, items).encode(), XML, headers)
+    return WireReply(
+        status, render_element(root, value, item_name).encode(), XML_MEDIA_TYPE, headers
+    )
 
 
-def element(name: str, value: object, items: str) -> str:
+def render_element(name: str, value: object, item_name: str) -> str:
     """A member of a record; None is text like the words of the checks."""
     if isinstance(value, Mapping):
-        content = "".join(element(key, inner, items) for key, inner in value.items())
+        content = "".join(render_element(key, inner, item_name) for key, inner in value.items())
     elif isinstance(value, list):
-        content = "".join(element(items, inner, items) for inner in value)
+        content = "".join(render_element(item_name, inner, item_name) for inner in value)
     else:
-        text = _NO_XML_CHARACTER.sub(
+        text = _NOT_XML_CHARACTERS.sub(
             "\N{REPLACEMENT CHARACTER}", "null" if value is None else str(value)
         )
         # an XML reader turns a bare carriage return into a line feed (section 2.11)

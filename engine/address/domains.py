@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 @lru_cache(maxsize=65_536)
 def registrable_domain(domain: str) -> str | None:
     """`example.co.uk` for `mail.example.co.uk`; None for a public suffix. A-labels, lower case."""
-    found: str | None = _suffixes().privatesuffix(domain)
+    found: str | None = _public_suffix_list().privatesuffix(domain)
     return found
 
 
 @cache
-def _suffixes() -> PublicSuffixList:
+def _public_suffix_list() -> PublicSuffixList:
     # Loaded when first asked for: reading the list takes longer than a probe.
     from publicsuffixlist import PublicSuffixList
 

@@ -8,14 +8,14 @@ from engine.address import lists, people
 from engine.model import Address, Evidence
 
 
-def known(address: Address, **facts: Any) -> Evidence:
+def offline_evidence(address: Address, **facts: Any) -> Evidence:
     """The evidence of the lists and of the local part; `facts` are fields that go before it."""
     own = {
-        "disposable": lists.disposable(address),
-        "free": lists.free(address),
-        "role": lists.role(address),
-        "no_reply": lists.no_reply(address),
-        "did_you_mean": lists.suggest(address),
-        "person": people.guess(address.local) if address.valid else None,
+        "disposable": lists.is_disposable(address),
+        "free": lists.is_free_mail(address),
+        "role": lists.is_role_account(address),
+        "no_reply": lists.is_no_reply_address(address),
+        "did_you_mean": lists.suggest_correction(address),
+        "person": people.guess_person(address.local) if address.valid else None,
     }
     return Evidence(**(own | facts))

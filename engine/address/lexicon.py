@@ -22,13 +22,13 @@ from engine.model import Gender
 
 UNKNOWN_BITS = 4.0
 """One name in sixteen is in no lexicon; its letters cost extra."""
-DOUBLED_BITS, SWAPPED_BITS, SLIP_BITS = 8.0, 10.0, 20.0
+DOUBLED_BITS, SWAPPED_BITS, TYPO_BITS = 8.0, 10.0, 20.0
 """A letter doubled, two swapped, any other slip. Measured: people seldom mistype their own address,
 and nine of ten names that are one letter off a known one are names as well, unless the letter is
 a doubled one."""
-SHORTEST_MENDED = 6
-CHEAPEST_MENDED = UNKNOWN_BITS + DOUBLED_BITS + 12
-LONG = 9
+MIN_CORRECTED_LETTERS = 6
+MIN_CORRECTED_BITS = UNKNOWN_BITS + DOUBLED_BITS + 12
+TWO_TYPOS_FROM_LETTERS = 9
 """Letters from which two slips are looked for."""
 
 _GENDERS = {"f": Gender.FEMALE, "m": Gender.MALE}
@@ -41,41 +41,43 @@ _FOLDED = str.maketrans(
 
 
 @dataclass(slots=True)
-class Names:
+class NameTable:
     """The names of one role."""
 
     bits: dict[str, int] = field(default_factory=dict)
-    written: dict[str, str] = field(default_factory=dict)
-    after: dict[str, float] = field(default_factory=dict)
+    spellings: dict[str, str] = field(default_factory=dict)
+    letter_bits: dict[str, float] = field(default_factory=dict)
     """Bits of a letter after another, by the pair of them."""
-    shelves: dict[tuple[str, int], list[str]] = field(default_factory=lambda: defaultdict(list))
+    by_initial_and_length: dict[tuple[str, int], list[str]] = field(
+        default_factory=lambda: defaultdict(list)
+    )
     """Longer names by first letter and length; filled when first needed."""
 
-    def unknown(self, key: str) -> float | None:
+    def unknown_bits(self, key: str) -> float | None:
         """What a name costs that is not in the lexicon; None if it cannot be one."""
         if len(key) < 3 or not _VOWELS.intersection(key):
             return None
-        after = self.after
+        after = self.letter_bits
         return UNKNOWN_BITS + sum([after[a + b] for a, b in pairwise(f"^{key}^")])
 
-    def mended(self, key: str) -> tuple[str, float] | None:
+    def correct_typo(self, key: str) -> tuple[str, float] | None:
         """The name that was probably meant, and its cost with that of the slips.
 
         None too where the letters as they stand are the likelier name.
         """
-        as_it_stands = self.unknown(key)
-        if len(key) < SHORTEST_MENDED or (as_it_stands or math.inf) < CHEAPEST_MENDED:
+        as_it_stands = self.unknown_bits(key)
+        if len(key) < MIN_CORRECTED_LETTERS or (as_it_stands or math.inf) < MIN_CORRECTED_BITS:
             return None
         from rapidfuzz.distance import OSA
         from rapidfuzz.process import extract
 
-        slips = 1 if len(key) < LONG else 2
+        slips = 1 if len(key) < TWO_TYPOS_FROM_LETTERS else 2
         near = [
             found
             for length in range(len(key) - slips, len(key) + slips + 1)
             for found in extract(
                 key,
-                self._shelf(key[0], length),
+                self._candidates(key[0], length),
                 scorer=OSA.distance,
                 processor=None,
                 score_cutoff=slips,
@@ -83,7 +85,7 @@ class Names:
             )
         ]
         costs = [
-            (self.bits[name] + _slip_bits(key, name, int(distance)), name)
+            (self.bits[name] + _typo_bits(key, name, int(distance)), name)
             for name, distance, _ in near
         ]
         if not costs:
@@ -91,55 +93,55 @@ class Names:
         bits, name = min(costs)
         return name, bits
 
-    def _shelf(self, letter: str, length: int) -> list[str]:
-        if not self.shelves:
+    def _candidates(self, letter: str, length: int) -> list[str]:
+        if not self.by_initial_and_length:
             for name in self.bits:
-                self.shelves[name[0], len(name)].append(name)
-        return self.shelves.get((letter, length), [])
+                self.by_initial_and_length[name[0], len(name)].append(name)
+        return self.by_initial_and_length.get((letter, length), [])
 
 
-def _slip_bits(typed: str, name: str, distance: int) -> float:
-    once, name_once = undoubled(typed), undoubled(name)
+def _typo_bits(typed: str, name: str, distance: int) -> float:
+    once, name_once = collapse_doubles(typed), collapse_doubles(name)
     doubled = max(len(typed) - len(once) - len(name) + len(name_once), 0)
     if once == name_once:
         return UNKNOWN_BITS + DOUBLED_BITS * distance
     doubled = min(doubled, distance - 1)
     rest = distance - doubled
     swapped = distance == 1 and len(typed) == len(name) and sorted(typed) == sorted(name)
-    slip = SWAPPED_BITS if swapped else SLIP_BITS
+    slip = SWAPPED_BITS if swapped else TYPO_BITS
     return UNKNOWN_BITS + DOUBLED_BITS * doubled + slip * rest
 
 
-def undoubled(key: str) -> str:
+def collapse_doubles(key: str) -> str:
     return "".join(b for a, b in pairwise(f"^{key}") if a != b)
 
 
 @dataclass(slots=True)
 class Lexicon:
-    given: Names = field(default_factory=Names)
-    surname: Names = field(default_factory=Names)
+    given: NameTable = field(default_factory=NameTable)
+    surname: NameTable = field(default_factory=NameTable)
     gender: dict[str, Gender] = field(default_factory=dict)
     words: frozenset[str] = frozenset()
 
 
 @cache
-def lexicon() -> Lexicon:
+def load_lexicon() -> Lexicon:
     """The lexicon of the product, read once."""
-    return read((Path(__file__).parent / "data" / "names.txt").read_text(encoding="utf-8"))
+    return parse_lexicon((Path(__file__).parent / "data" / "names.txt").read_text(encoding="utf-8"))
 
 
-def read(text: str) -> Lexicon:
+def parse_lexicon(text: str) -> Lexicon:
     """A lexicon from the lines of such a file."""
     made = Lexicon()
     roles = {"given": made.given, "surname": made.surname}
     for line in text.splitlines():
         head, mark, number, *words = line.split(" ")
         if head == "written":
-            roles[mark].written.update(_spelling(word) for word in words)
+            roles[mark].spellings.update(_parse_spelling(word) for word in words)
         elif head == "word":
             made.words = frozenset(words)
         elif head == "after":
-            after = roles[mark].after
+            after = roles[mark].letter_bits
             for letter, tenths in zip(_LETTERS, words, strict=True):
                 after[number + letter] = int(tenths) / 10
         else:
@@ -149,13 +151,13 @@ def read(text: str) -> Lexicon:
     return made
 
 
-def _spelling(word: str) -> tuple[str, str]:
+def _parse_spelling(word: str) -> tuple[str, str]:
     key, _, written = word.rpartition("=")
     written = written.replace("_", " ")
-    return key or fold(written), written
+    return key or fold_name(written), written
 
 
-def fold(name: str) -> str:
+def fold_name(name: str) -> str:
     """The ASCII letters of a name in Latin script; other letters stay."""
     if name.isascii() and name.isalpha():
         return name.lower()

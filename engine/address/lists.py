@@ -11,7 +11,7 @@ import re
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
-from engine.address.syntax import parse
+from engine.address.syntax import parse_address
 from engine.model import Address
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def _ordered(text: str) -> tuple[str, ...]:
     return tuple(text.split())
 
 
-ROLES = _words(
+ROLE_NAMES = _words(
     """
     abuse ftp hostmaster info marketing news noc postmaster sales security support usenet uucp
     webmaster www
@@ -98,7 +98,7 @@ ROLES = _words(
 
 Compared without the separators `.`, `_` and `-`."""
 
-NO_REPLIES = _words(
+NO_REPLY_NAMES = _words(
     """
     donotreply dontreply noanswer noreplies noreply noreplyplease noresponse replynot unattended
     unmonitored nepasrepondre neplusrepondre noresponder noresponda naoresponda naoresponder
@@ -147,7 +147,7 @@ ALSO_FREE = _words(
 )
 """Mailbox providers for private persons that the free list lacks."""
 
-POPULAR = _ordered(
+POPULAR_DOMAINS = _ordered(
     """
     gmail.com googlemail.com yahoo.com hotmail.com outlook.com icloud.com protonmail.com
     rediffmail.com rocketmail.com fastmail.com hushmail.com tutanota.com zohomail.com
@@ -165,7 +165,7 @@ POPULAR = _ordered(
 )
 """Domains worth correcting towards, most used first."""
 
-_SLIPPED_ENDINGS = {
+_ENDING_TYPOS = {
     slip: ending
     for ending, slips in {
         "com": "con cmo comm coom ocm vom xom cpm clm cim cok comn comk cmm ccom c0m",
@@ -178,14 +178,14 @@ _SLIPPED_ENDINGS = {
 }
 """Endings that are no top-level domain, and what was meant."""
 
-_SLIPPED_COM = frozenset({"co", "cm", "om", "cam"})
+_REAL_ENDINGS_LIKE_COM = frozenset({"co", "cm", "om", "cam"})
 """Real top-level domains, each one slip away from `com`: a slip behind a giant's name only."""
-_GIANTS = frozenset({"gmail", "googlemail", "yahoo", "hotmail", "outlook", "icloud"})
+_LARGE_PROVIDERS = frozenset({"gmail", "googlemail", "yahoo", "hotmail", "outlook", "icloud"})
 
-_SLIPPED_DOMAINS = frozenset({"yaho.com", "vahoo.com", "sbcglbal.net", "hotmail.co", "yahoo.co"})
+_TYPOS_IN_FREE_LIST = frozenset({"yaho.com", "vahoo.com", "sbcglbal.net", "hotmail.co", "yahoo.co"})
 """Slips that the free list has as if they were providers."""
 
-_NEIGHBOURS = _words(
+_REAL_DOMAINS_LIKE_POPULAR = _words(
     """
     cloud.com range.fr liber.it orange.net oranges.fr mailbox.com fastmail.net webmail.com
     gmailer.com yandex.net proton.com rambler.com outlooks.com
@@ -193,36 +193,38 @@ _NEIGHBOURS = _words(
 )
 """Domains in use for other things, one letter away from a popular one."""
 
-_SHORTEST_FUZZY = 5
+_MIN_FUZZY_LETTERS = 5
 """Letters a name needs before a near miss of it counts; `line.com` is not `live.com`."""
-_LONG = 9
+_TWO_TYPOS_FROM_LETTERS = 9
 """Letters from which two slips are allowed."""
 
 
-def disposable(address: Address) -> bool:
+def is_disposable(address: Address) -> bool:
     """Whether the domain, or one above it that a person can register, gives out mailboxes to
     throw away."""
-    return _is_disposable(address.ascii_domain)
+    return _is_disposable_domain(address.ascii_domain)
 
 
-def free(address: Address) -> bool:
+def is_free_mail(address: Address) -> bool:
     """Whether a mailbox at the domain says nothing of an employer: free mail, and the mailboxes
     that access providers give their customers. Throw-away domains are not counted here."""
     domain = address.ascii_domain
-    return domain in _free_domains() and not _is_disposable(domain)
+    return domain in _free_domains() and not _is_disposable_domain(domain)
 
 
-def role(address: Address) -> bool:
+def is_role_account(address: Address) -> bool:
     """Whether the name is that of a function (`info`, `sales+x`), rather than a person's."""
     return is_role(address.user)
 
 
 def is_role(user: str) -> bool:
     """`role`, of a local part without its tag."""
-    return _bare(user) in ROLES or user.lower().endswith("-request")  # RFC 2142 section 6
+    return _without_separators(user) in ROLE_NAMES or user.lower().endswith(
+        "-request"
+    )  # RFC 2142 section 6
 
 
-def no_reply(address: Address) -> bool:
+def is_no_reply_address(address: Address) -> bool:
     """Whether the name says that nobody reads what is sent to it."""
     return is_no_reply(address.user)
 
@@ -230,22 +232,22 @@ def no_reply(address: Address) -> bool:
 def is_no_reply(user: str) -> bool:
     """`no_reply`, of a local part without its tag."""
     name = user.lower()
-    return _bare(name) in NO_REPLIES or _NO_REPLY_WITHIN.search(name) is not None
+    return _without_separators(name) in NO_REPLY_NAMES or _NO_REPLY_WITHIN.search(name) is not None
 
 
-def suggest(address: Address) -> str | None:
+def suggest_correction(address: Address) -> str | None:
     """The address that was probably meant, if its domain looks like a slip; else None.
 
     Also for a domain that is no domain at all (`john@gmail`), as long as the outcome is valid.
     """
-    better = _better_domain(address.domain, bool(address.ascii_domain))
+    better = _corrected_domain(address.domain, bool(address.ascii_domain))
     if better is None:
         return None
-    meant = parse(f"{address.local}@{better}")
+    meant = parse_address(f"{address.local}@{better}")
     return meant.normalized if meant.valid else None
 
 
-def _bare(name: str) -> str:
+def _without_separators(name: str) -> str:
     return name.lower().translate(_SEPARATORS)
 
 
@@ -253,7 +255,7 @@ _SEPARATORS = str.maketrans("", "", "._-")
 
 
 @lru_cache(maxsize=4096)
-def _is_disposable(domain: str) -> bool:
+def _is_disposable_domain(domain: str) -> bool:
     listed = _disposable_domains()
     if domain in listed:
         return True
@@ -264,35 +266,39 @@ def _is_disposable(domain: str) -> bool:
         return False
     # Only now the public suffix list, which takes 50 ms to load: under a suffix that anyone can
     # register below, one bad name says nothing of the next.
-    registrable = _suffixes().privatesuffix(domain)
+    registrable = _public_suffix_list().privatesuffix(domain)
     return registrable is not None and hit.endswith(registrable)
 
 
 @lru_cache(maxsize=4096)
-def _better_domain(domain: str, is_domain: bool) -> str | None:
-    if not domain or len(domain) > 64 or domain in POPULAR:
+def _corrected_domain(domain: str, is_domain: bool) -> str | None:
+    if not domain or len(domain) > 64 or domain in POPULAR_DOMAINS:
         return None
     if not is_domain:
-        return _nearest(domain.replace(",", "."), POPULAR) or _nearest(f"{domain}.com", POPULAR)
-    if domain in _NEIGHBOURS or (domain in _free_domains() and domain not in _SLIPPED_DOMAINS):
+        return _closest_match(domain.replace(",", "."), POPULAR_DOMAINS) or _closest_match(
+            f"{domain}.com", POPULAR_DOMAINS
+        )
+    if domain in _REAL_DOMAINS_LIKE_POPULAR or (
+        domain in _free_domains() and domain not in _TYPOS_IN_FREE_LIST
+    ):
         return None
     name, _, ending = domain.partition(".")
-    fixed = _SLIPPED_ENDINGS.get(ending, ending)
-    if ending in _SLIPPED_COM:
-        near = _nearest(name, _names("com"))
-        return f"{near}.com" if near in _GIANTS else None
-    near = _nearest(name, _names(fixed))
+    fixed = _ENDING_TYPOS.get(ending, ending)
+    if ending in _REAL_ENDINGS_LIKE_COM:
+        near = _closest_match(name, _popular_names("com"))
+        return f"{near}.com" if near in _LARGE_PROVIDERS else None
+    near = _closest_match(name, _popular_names(fixed))
     better = f"{near or name}.{fixed}"
     return better if better != domain else None
 
 
 @cache
-def _names(ending: str) -> tuple[str, ...]:
-    parts = (domain.partition(".") for domain in POPULAR)
+def _popular_names(ending: str) -> tuple[str, ...]:
+    parts = (domain.partition(".") for domain in POPULAR_DOMAINS)
     return tuple(name for name, _, its_ending in parts if its_ending == ending)
 
 
-def _nearest(text: str, choices: tuple[str, ...]) -> str | None:
+def _closest_match(text: str, choices: tuple[str, ...]) -> str | None:
     """The one choice that the text is, or is a slip of; None if none or several are."""
     if text in choices:
         return text
@@ -301,9 +307,10 @@ def _nearest(text: str, choices: tuple[str, ...]) -> str | None:
     near = [
         choice
         for choice in choices
-        if len(choice) >= _SHORTEST_FUZZY
+        if len(choice) >= _MIN_FUZZY_LETTERS
         and _keeps_start(text, choice)
-        and OSA.distance(text, choice) <= (2 if len(choice.partition(".")[0]) >= _LONG else 1)
+        and OSA.distance(text, choice)
+        <= (2 if len(choice.partition(".")[0]) >= _TWO_TYPOS_FROM_LETTERS else 1)
     ]
     return near[0] if len(near) == 1 else None
 
@@ -328,7 +335,7 @@ def _free_domains() -> frozenset[str]:
 
 
 @cache
-def _suffixes() -> PublicSuffixList:
+def _public_suffix_list() -> PublicSuffixList:
     from publicsuffixlist import PublicSuffixList
 
     return PublicSuffixList()

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from engine.address.lexicon import Lexicon
 
 
-class Kind(StrEnum):
+class ReadingKind(StrEnum):
     """Ways of reading that differ in how often they are right."""
 
     APART = "apart"  # both names known, and separated
@@ -23,12 +23,12 @@ class Kind(StrEnum):
     LAST_KNOWN = "last_known"
     FIRST_CUT_OFF = "first_cut_off"  # run together, and the last name in no lexicon
     LAST_CUT_OFF = "last_cut_off"
-    MENDED = "mended"  # a slip of the pen corrected
+    CORRECTED = "mended"  # a slip of the pen corrected
     FIRST_ONLY = "first_only"
     LAST_ONLY = "last_only"
 
 
-class Reading(NamedTuple):
+class NameReading(NamedTuple):
     """One way to read a local part, and what it costs.
 
     Names are keys of the lexicon; those of several parts keep the blank or hyphen between them.
@@ -37,12 +37,12 @@ class Reading(NamedTuple):
     bits: float
     first: str | None
     last: str | None
-    kind: Kind
+    kind: ReadingKind
 
 
 # What each form costs, in bits: how seldom people choose it.
 FIRST_LAST, LAST_FIRST = 1.5, 4.0
-RUN_TOGETHER = 1.0
+JOINED = 1.0
 INITIAL_LAST, LAST_INITIAL, FIRST_INITIAL = 6.5, 8.5, 9.0
 TWO_INITIALS_LAST = 13.0
 MIDDLE_INITIAL, MIDDLE_NAME = 6.5, 3.0
@@ -51,11 +51,11 @@ FIRST_ALONE, LAST_ALONE = 3.0, 4.5
 COMPOUND = 3.0
 OTHER_ROLE = 6.0
 """A given name borne as a surname, or the other way round."""
-WITH_JUNK = 8.0
-NOBODY = 2.0
-LETTER = 4.2
+EXTRA_WORD = 8.0
+NO_NAME = 2.0
+NON_NAME_LETTER = 4.2
 """A letter of no name: a little less than an even choice among 26."""
-WORD = 11.0
+NON_NAME_WORD = 11.0
 
 PARTICLES: dict[str, float] = {
     "van": 6, "de": 6, "von": 7, "der": 7, "den": 7, "del": 6, "della": 6, "di": 7, "da": 7,
@@ -63,31 +63,31 @@ PARTICLES: dict[str, float] = {
     "ben": 12, "ter": 8, "ten": 10, "st": 9, "mc": 6, "mac": 8, "zu": 9, "af": 9, "av": 9,
 }  # fmt: skip
 """Words before a surname, with what a surname that has them costs extra."""
-_RUN_PARTICLES = ("vander", "vanden", "vande", "van", "von", "dela", "de", "di", "mc")
+_JOINED_PARTICLES = ("vander", "vanden", "vande", "van", "von", "dela", "de", "di", "mc")
 
 
-def nobody(keys: Sequence[str], lex: Lexicon) -> float:
+def no_name_bits(keys: Sequence[str], lex: Lexicon) -> float:
     """What it costs that the words name nobody."""
-    return NOBODY + sum(_junk(key, lex) for key in keys)
+    return NO_NAME + sum(_non_name_bits(key, lex) for key in keys)
 
 
-def _junk(key: str, lex: Lexicon) -> float:
+def _non_name_bits(key: str, lex: Lexicon) -> float:
     """What letters cost that name nobody: words are cheaper than letters."""
     if key in lex.words:
-        return WORD
-    letters = LETTER * len(key)
+        return NON_NAME_WORD
+    letters = NON_NAME_LETTER * len(key)
     for cut in range(3, len(key) - 2):
         if key[:cut] in lex.words and key[cut:] in lex.words:
-            return min(letters, 2 * WORD)
+            return min(letters, 2 * NON_NAME_WORD)
     return letters
 
 
-def readings(keys: Sequence[str], lex: Lexicon) -> Iterator[Reading]:
+def name_readings(keys: Sequence[str], lex: Lexicon) -> Iterator[NameReading]:
     """All readings of words that something separates; a reading may come more than once."""
-    yield from _in_row(keys, lex)
+    yield from _read_words(keys, lex)
     merged, bits = _with_particles(keys)
     if bits:
-        yield from _costing(bits, _in_row(merged, lex))
+        yield from _add_bits(bits, _read_words(merged, lex))
 
 
 def _with_particles(keys: Sequence[str]) -> tuple[Sequence[str], float]:
@@ -108,134 +108,138 @@ def _with_particles(keys: Sequence[str]) -> tuple[Sequence[str], float]:
     return [*merged, *pending], bits
 
 
-def _in_row(keys: Sequence[str], lex: Lexicon) -> Iterator[Reading]:
+def _read_words(keys: Sequence[str], lex: Lexicon) -> Iterator[NameReading]:
     """Readings of words in a row: all of them names or initials, or two names and a rest."""
     if len(keys) == 1:
-        yield from _one(keys[0], lex)
+        yield from _read_one(keys[0], lex)
     elif len(keys) == 2:
-        pairs = list(_two(keys[0], keys[1], lex))
+        pairs = list(_read_two(keys[0], keys[1], lex))
         yield from pairs
-        if any(reading.kind is Kind.APART for reading in pairs):
+        if any(reading.kind is ReadingKind.APART for reading in pairs):
             return
         for named, rest in (keys, keys[::-1]):
             if len(rest) > 1:
-                yield from _beside(_one(named, lex), rest, lex)
+                yield from _with_extra_word(_read_one(named, lex), rest, lex)
     elif len(keys) == 3:
         a, b, c = keys
         if len(b) == 1:
-            yield from _costing(MIDDLE_INITIAL, _two(a, c, lex))
+            yield from _add_bits(MIDDLE_INITIAL, _read_two(a, c, lex))
         elif len(a) == 1:
-            yield from _costing(INITIAL_LAST, _two(b, c, lex))
+            yield from _add_bits(INITIAL_LAST, _read_two(b, c, lex))
         else:
-            yield from _three(a, b, c, lex)
+            yield from _read_three(a, b, c, lex)
             for pair, rest in ((keys[:2], c), (keys[1:], a)):
-                yield from _beside(_two(pair[0], pair[1], lex), rest, lex)
+                yield from _with_extra_word(_read_two(pair[0], pair[1], lex), rest, lex)
     elif len(keys) == 4:
         a, b, c, d = keys
         middle, second = lex.given.bits.get(b), lex.surname.bits.get(d)
         if middle is not None and second is not None:
-            for reading in _costing(MIDDLE_NAME + SECOND_SURNAME + second, _two(a, c, lex)):
+            for reading in _add_bits(MIDDLE_NAME + SECOND_SURNAME + second, _read_two(a, c, lex)):
                 if reading.last == c:
                     yield reading._replace(last=f"{c} {d}")
 
 
-def _costing(bits: float, readings: Iterable[Reading]) -> Iterator[Reading]:
+def _add_bits(bits: float, readings: Iterable[NameReading]) -> Iterator[NameReading]:
     for reading in readings:
         yield reading._replace(bits=reading.bits + bits)
 
 
-def _beside(readings: Iterable[Reading], rest: str, lex: Lexicon) -> Iterator[Reading]:
-    return _costing(WITH_JUNK + _junk(rest, lex), readings)
+def _with_extra_word(
+    readings: Iterable[NameReading], rest: str, lex: Lexicon
+) -> Iterator[NameReading]:
+    return _add_bits(EXTRA_WORD + _non_name_bits(rest, lex), readings)
 
 
-def _three(a: str, b: str, c: str, lex: Lexicon) -> Iterator[Reading]:
+def _read_three(a: str, b: str, c: str, lex: Lexicon) -> Iterator[NameReading]:
     middle, surname = lex.given.bits.get(b), lex.surname.bits
     if middle is not None:
-        yield from _costing(MIDDLE_NAME + middle, _two(a, c, lex))
+        yield from _add_bits(MIDDLE_NAME + middle, _read_two(a, c, lex))
     first = lex.given.bits.get(a)
     if first is not None and b in surname and c in surname:
         bits = FIRST_LAST + SECOND_SURNAME + first + surname[b] + surname[c]
-        yield Reading(bits, a, f"{b} {c}", Kind.APART)
+        yield NameReading(bits, a, f"{b} {c}", ReadingKind.APART)
 
 
-def _two(a: str, b: str, lex: Lexicon) -> Iterator[Reading]:
+def _read_two(a: str, b: str, lex: Lexicon) -> Iterator[NameReading]:
     """Readings of two words that something separates."""
     if len(a) == 1 or len(b) == 1:
-        yield from _initial_and_name(a, b, lex)
+        yield from _read_initial_and_name(a, b, lex)
         return
     for first, last, form in ((a, b, FIRST_LAST), (b, a, LAST_FIRST)):
-        given, surname = _given(first, lex), _surname(last, lex)
+        given, surname = _given_bits(first, lex), _surname_bits(last, lex)
         if given is not None and surname is not None:
-            yield Reading(form + given + surname, first, last, Kind.APART)
+            yield NameReading(form + given + surname, first, last, ReadingKind.APART)
             continue
         if given is not None:
-            unknown = _unknown_surname(last, lex)
+            unknown = _unknown_surname_bits(last, lex)
             if unknown is not None:
-                yield Reading(form + given + unknown, first, last, Kind.FIRST_KNOWN)
-            mended = lex.surname.mended(last)
+                yield NameReading(form + given + unknown, first, last, ReadingKind.FIRST_KNOWN)
+            mended = lex.surname.correct_typo(last)
             if mended is not None:
-                yield Reading(form + given + mended[1], first, mended[0], Kind.MENDED)
+                yield NameReading(form + given + mended[1], first, mended[0], ReadingKind.CORRECTED)
         elif surname is not None:
-            unknown = _unknown_given(first, lex)
+            unknown = _unknown_given_bits(first, lex)
             if unknown is not None:
-                yield Reading(form + unknown + surname, first, last, Kind.LAST_KNOWN)
+                yield NameReading(form + unknown + surname, first, last, ReadingKind.LAST_KNOWN)
 
 
-def _initial_and_name(a: str, b: str, lex: Lexicon) -> Iterator[Reading]:
+def _read_initial_and_name(a: str, b: str, lex: Lexicon) -> Iterator[NameReading]:
     name, initial_first = (b, True) if len(a) == 1 else (a, False)
-    surname, given = _surname(name, lex), _given(name, lex)
+    surname, given = _surname_bits(name, lex), _given_bits(name, lex)
     if surname is not None:
         form = INITIAL_LAST if initial_first else LAST_INITIAL
-        yield Reading(form + surname, None, name, Kind.LAST_ONLY)
+        yield NameReading(form + surname, None, name, ReadingKind.LAST_ONLY)
     if given is not None and not initial_first:
-        yield Reading(FIRST_INITIAL + given, name, None, Kind.FIRST_ONLY)
+        yield NameReading(FIRST_INITIAL + given, name, None, ReadingKind.FIRST_ONLY)
 
 
-def _one(word: str, lex: Lexicon) -> Iterator[Reading]:
+def _read_one(word: str, lex: Lexicon) -> Iterator[NameReading]:
     """Readings of one word: a name, or several run together."""
     given, surname = lex.given.bits, lex.surname.bits
-    whole_given, whole_surname = _given(word, lex), _surname(word, lex)
+    whole_given, whole_surname = _given_bits(word, lex), _surname_bits(word, lex)
     if whole_given is not None:
-        yield Reading(FIRST_ALONE + whole_given, word, None, Kind.FIRST_ONLY)
+        yield NameReading(FIRST_ALONE + whole_given, word, None, ReadingKind.FIRST_ONLY)
     if whole_surname is not None:
-        yield Reading(LAST_ALONE + whole_surname, None, word, Kind.LAST_ONLY)
+        yield NameReading(LAST_ALONE + whole_surname, None, word, ReadingKind.LAST_ONLY)
     if " " in word or "-" in word:
         return
-    if whole_surname is None and (run := _run_surname(word, lex)) is not None:
-        yield Reading(LAST_ALONE + RUN_TOGETHER + run[1], None, run[0], Kind.LAST_ONLY)
+    if whole_surname is None and (run := _joined_surname(word, lex)) is not None:
+        yield NameReading(LAST_ALONE + JOINED + run[1], None, run[0], ReadingKind.LAST_ONLY)
     if len(word) > 3:
-        yield from _run_with_initials(word, lex)
+        yield from _read_joined_initials(word, lex)
     mendable: list[tuple[int, int]] = []
     for cut in range(2, len(word) - 1):
         a, b = word[:cut], word[cut:]
-        first, last = given.get(a), _run_surname(b, lex)
+        first, last = given.get(a), _joined_surname(b, lex)
         if first is not None and last is not None:
-            yield Reading(FIRST_LAST + RUN_TOGETHER + first + last[1], a, last[0], Kind.TOGETHER)
+            yield NameReading(
+                FIRST_LAST + JOINED + first + last[1], a, last[0], ReadingKind.TOGETHER
+            )
         elif first is not None and len(a) > 2 and len(b) > 3:
-            unknown = _unknown_surname(b, lex)
+            unknown = _unknown_surname_bits(b, lex)
             if unknown is not None:
-                bits = FIRST_LAST + RUN_TOGETHER + first + unknown
-                yield Reading(bits, a, b, Kind.FIRST_CUT_OFF)
+                bits = FIRST_LAST + JOINED + first + unknown
+                yield NameReading(bits, a, b, ReadingKind.FIRST_CUT_OFF)
             mendable.append((first - 4 * len(a), cut))
         elif last is not None and len(a) > 3 and len(b) > 4:
-            unknown = _unknown_given(a, lex)
+            unknown = _unknown_given_bits(a, lex)
             if unknown is not None:
-                bits = FIRST_LAST + RUN_TOGETHER + unknown + last[1]
-                yield Reading(bits, a, last[0], Kind.LAST_CUT_OFF)
+                bits = FIRST_LAST + JOINED + unknown + last[1]
+                yield NameReading(bits, a, last[0], ReadingKind.LAST_CUT_OFF)
         if a in surname and b in given:
-            bits = LAST_FIRST + RUN_TOGETHER + surname[a] + given[b]
-            yield Reading(bits, b, a, Kind.TOGETHER)
-        if first is not None and len(b) > 4 and (last := _run_surname(b[1:], lex)) is not None:
-            bits = FIRST_LAST + RUN_TOGETHER + MIDDLE_INITIAL + first + last[1]
-            yield Reading(bits, a, last[0], Kind.TOGETHER)
+            bits = LAST_FIRST + JOINED + surname[a] + given[b]
+            yield NameReading(bits, b, a, ReadingKind.TOGETHER)
+        if first is not None and len(b) > 4 and (last := _joined_surname(b[1:], lex)) is not None:
+            bits = FIRST_LAST + JOINED + MIDDLE_INITIAL + first + last[1]
+            yield NameReading(bits, a, last[0], ReadingKind.TOGETHER)
     for _, cut in sorted(mendable)[:2]:
-        mended = lex.surname.mended(word[cut:])
+        mended = lex.surname.correct_typo(word[cut:])
         if mended is not None:
-            bits = FIRST_LAST + RUN_TOGETHER + given[word[:cut]] + mended[1]
-            yield Reading(bits, word[:cut], mended[0], Kind.MENDED)
+            bits = FIRST_LAST + JOINED + given[word[:cut]] + mended[1]
+            yield NameReading(bits, word[:cut], mended[0], ReadingKind.CORRECTED)
 
 
-def _run_with_initials(word: str, lex: Lexicon) -> Iterator[Reading]:
+def _read_joined_initials(word: str, lex: Lexicon) -> Iterator[NameReading]:
     given, surname = lex.given.bits, lex.surname.bits
     for last, form in (
         (word[1:], INITIAL_LAST),
@@ -243,27 +247,27 @@ def _run_with_initials(word: str, lex: Lexicon) -> Iterator[Reading]:
         (word[:-1], LAST_INITIAL),
     ):
         if len(last) > 2 and last in surname:
-            yield Reading(form + RUN_TOGETHER + surname[last], None, last, Kind.LAST_ONLY)
+            yield NameReading(form + JOINED + surname[last], None, last, ReadingKind.LAST_ONLY)
     if word[:-1] in given:
-        bits = FIRST_INITIAL + RUN_TOGETHER + given[word[:-1]]
-        yield Reading(bits, word[:-1], None, Kind.FIRST_ONLY)
+        bits = FIRST_INITIAL + JOINED + given[word[:-1]]
+        yield NameReading(bits, word[:-1], None, ReadingKind.FIRST_ONLY)
 
 
-def _run_surname(key: str, lex: Lexicon) -> tuple[str, float] | None:
+def _joined_surname(key: str, lex: Lexicon) -> tuple[str, float] | None:
     """A surname inside a run of letters, also with a particle before it: `vandijk`."""
     bits = lex.surname.bits.get(key)
     if bits is not None:
         return key, bits
-    if not key.startswith(_RUN_PARTICLES):
+    if not key.startswith(_JOINED_PARTICLES):
         return None
-    for particle in _RUN_PARTICLES:
+    for particle in _JOINED_PARTICLES:
         rest = key[len(particle) :]
         if key.startswith(particle) and len(rest) > 3 and rest in lex.surname.bits:
             return f"{particle} {rest}", PARTICLES.get(particle, 8) + lex.surname.bits[rest]
     return None
 
 
-def _given(key: str, lex: Lexicon) -> float | None:
+def _given_bits(key: str, lex: Lexicon) -> float | None:
     known = lex.given.bits
     if key in known:
         return known[key]
@@ -276,7 +280,7 @@ def _given(key: str, lex: Lexicon) -> float | None:
     return None
 
 
-def _surname(key: str, lex: Lexicon) -> float | None:
+def _surname_bits(key: str, lex: Lexicon) -> float | None:
     known = lex.surname.bits
     if key in known:
         return known[key]
@@ -288,15 +292,15 @@ def _surname(key: str, lex: Lexicon) -> float | None:
     return None
 
 
-def _unknown_surname(key: str, lex: Lexicon) -> float | None:
+def _unknown_surname_bits(key: str, lex: Lexicon) -> float | None:
     if key in lex.words or not key.isalpha():
         return None
     other = lex.given.bits.get(key)
-    return other + OTHER_ROLE if other is not None else lex.surname.unknown(key)
+    return other + OTHER_ROLE if other is not None else lex.surname.unknown_bits(key)
 
 
-def _unknown_given(key: str, lex: Lexicon) -> float | None:
+def _unknown_given_bits(key: str, lex: Lexicon) -> float | None:
     if key in lex.words or not key.isalpha():
         return None
     other = lex.surname.bits.get(key)
-    return other + OTHER_ROLE if other is not None else lex.given.unknown(key)
+    return other + OTHER_ROLE if other is not None else lex.given.unknown_bits(key)

@@ -32,7 +32,7 @@ MAX_DOMAIN_OCTETS = 253
 """RFC 1035 section 2.3.4, without length octets and the root label."""
 MAX_LABEL_OCTETS = 63
 """RFC 1035 section 2.3.4."""
-MAX_READ_CHARACTERS = 320
+MAX_PARSED_CHARACTERS = 320
 """64 + 1 + 255: nothing longer is looked at closely."""
 
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
@@ -44,7 +44,7 @@ _SURROGATES = re.compile("[\ud800-\udfff]")
 _UNREADABLE = "\N{REPLACEMENT CHARACTER}"
 
 
-def parse(text: str) -> Address:
+def parse_address(text: str) -> Address:
     """The parts of an address, and what is wrong with it. Total: every `str` has an answer.
 
     Surrounding blanks are dropped; a lone surrogate, which nothing could store or send,
@@ -53,17 +53,17 @@ def parse(text: str) -> Address:
     raw = _SURROGATES.sub(_UNREADABLE, text.strip())
     local, at, domain = raw.rpartition("@")
     if not at:
-        return Address(raw, "", "", "", _without_at(raw))
-    if len(raw) > MAX_READ_CHARACTERS:
-        return Address(raw, local, domain.lower(), "", _too_long(len(raw)))
+        return Address(raw, "", "", "", _missing_at_sentence(raw))
+    if len(raw) > MAX_PARSED_CHARACTERS:
+        return Address(raw, local, domain.lower(), "", _too_long_sentence(len(raw)))
     if _is_plain(raw, local, domain):
         folded = domain.lower()
         return Address(raw, local, folded, folded)
-    for fault, sentence in _FAULTS:
+    for fault, sentence in _SYNTAX_RULES:
         if fault(local, domain):
-            folded, ascii_domain = _read_domain(domain)
+            folded, ascii_domain = _parse_domain(domain)
             return Address(raw, local, folded, ascii_domain, sentence)
-    return _ask_library(raw, local, domain)
+    return _parse_with_library(raw, local, domain)
 
 
 def _is_plain(raw: str, local: str, domain: str) -> bool:
@@ -77,7 +77,7 @@ def _is_plain(raw: str, local: str, domain: str) -> bool:
     )
 
 
-def _without_at(raw: str) -> str:
+def _missing_at_sentence(raw: str) -> str:
     if not raw:
         return "The address is empty; write it as name@domain."
     if any(lookalike in raw for lookalike in "\N{FULLWIDTH COMMERCIAL AT}\N{SMALL COMMERCIAL AT}"):
@@ -85,11 +85,11 @@ def _without_at(raw: str) -> str:
     return "The address has no @ sign; write it as name@domain."
 
 
-def _too_long(octets: int) -> str:
+def _too_long_sentence(octets: int) -> str:
     return f"The address is too long: {octets} octets where {MAX_ADDRESS_OCTETS} are allowed."
 
 
-def _quoted(local: str) -> bool:
+def _is_quoted(local: str) -> bool:
     return len(local) >= 2 and local[0] == local[-1] == '"'
 
 
@@ -99,13 +99,13 @@ def _octets(text: str) -> int:
 
 # First match wins; (local, domain) -> what is wrong and how to put it right. What passes all
 # of these is left to the library.
-_FAULTS: tuple[tuple[Callable[[str, str], bool], str], ...] = (
+_SYNTAX_RULES: tuple[tuple[Callable[[str, str], bool], str], ...] = (
     (
         lambda local, domain: _UNREADABLE in local or _UNREADABLE in domain,
         "The address has an unreadable character; send it as UTF-8.",
     ),
     (
-        lambda local, domain: (not _quoted(local) and "<" in local) or ">" in domain,
+        lambda local, domain: (not _is_quoted(local) and "<" in local) or ">" in domain,
         "Leave out the name and the angle brackets; write only name@domain.",
     ),
     (
@@ -129,23 +129,25 @@ _FAULTS: tuple[tuple[Callable[[str, str], bool], str], ...] = (
         "There is nothing after the @ sign; write the address as name@domain.",
     ),
     (
-        lambda local, domain: not _quoted(local) and "@" in local and bool({",", ";"} & {*local}),
+        lambda local, domain: (
+            not _is_quoted(local) and "@" in local and bool({",", ";"} & {*local})
+        ),
         "There seems to be more than one address; send one at a time.",
     ),
     (
-        lambda local, domain: not _quoted(local) and "@" in local,
+        lambda local, domain: not _is_quoted(local) and "@" in local,
         "The address has more than one @ sign; keep one.",
     ),
     (
-        lambda local, domain: not _quoted(local) and local.startswith("."),
+        lambda local, domain: not _is_quoted(local) and local.startswith("."),
         "The part before the @ sign starts with a dot; remove it.",
     ),
     (
-        lambda local, domain: not _quoted(local) and local.endswith("."),
+        lambda local, domain: not _is_quoted(local) and local.endswith("."),
         "The part before the @ sign ends with a dot; remove it.",
     ),
     (
-        lambda local, domain: not _quoted(local) and ".." in local,
+        lambda local, domain: not _is_quoted(local) and ".." in local,
         "The part before the @ sign has two dots in a row; keep one.",
     ),
     (
@@ -201,32 +203,32 @@ _FAULTS: tuple[tuple[Callable[[str, str], bool], str], ...] = (
 )
 
 
-def _ask_library(raw: str, local: str, domain: str) -> Address:
-    answer = _validate(f"{local}@{domain}")
+def _parse_with_library(raw: str, local: str, domain: str) -> Address:
+    answer = _validate_with_library(f"{local}@{domain}")
     if isinstance(answer, str):
-        folded, ascii_domain = _read_domain(domain)
+        folded, ascii_domain = _parse_domain(domain)
         return Address(raw, local, folded, ascii_domain, answer)
     return Address(
         raw, unicodedata.normalize("NFC", local), answer.domain, answer.ascii_domain or ""
     )
 
 
-def _read_domain(domain: str) -> tuple[str, str]:
+def _parse_domain(domain: str) -> tuple[str, str]:
     """The domain of an address that is wrong elsewhere: folded, and as A-labels if it can be."""
     if domain and len(domain) <= MAX_DOMAIN_OCTETS and "@" not in domain:
-        answer = _validate(f"x@{domain}")
+        answer = _validate_with_library(f"x@{domain}")
         if not isinstance(answer, str) and not domain.startswith("["):
             return answer.domain, answer.ascii_domain or ""
     return domain.lower(), ""
 
 
-def _validate(text: str) -> ValidatedEmail | str:
+def _validate_with_library(text: str) -> ValidatedEmail | str:
     """What email-validator makes of it, or its sentence on what is wrong."""
-    return _library()(text)
+    return _load_library()(text)
 
 
 @cache
-def _library() -> Callable[[str], ValidatedEmail | str]:
+def _load_library() -> Callable[[str], ValidatedEmail | str]:
     import email_validator
 
     # Its list of special-use names is a documented switch: with it, `.test` is a syntax error.

@@ -17,11 +17,11 @@ from itertools import islice
 from typing import Protocol
 
 from engine.address import lists
-from engine.address.syntax import parse
-from engine.bulk.lane import RESTART_PAUSES_S, Lane
-from engine.bulk.window import Asked, Group, Where
+from engine.address.syntax import parse_address
+from engine.bulk.lane import RECONNECT_PAUSES_S, HostPool
+from engine.bulk.window import ConnectionInfo, DomainGroup, PendingAddress
 from engine.cache import TtlCache
-from engine.dns.mx import Route, addresses, locate
+from engine.dns.mx import MailRoute, resolve_addresses, resolve_route
 from engine.dns.policies import has_dmarc, has_spf
 from engine.dns.targets import is_global
 from engine.model import (
@@ -37,31 +37,37 @@ from engine.model import (
     Verification,
 )
 from engine.score import score
-from engine.smtp.catch_all import Heard, accepts_all, control_local, settle
+from engine.smtp.catch_all import RcptReply, accepts_all, compare_with_control, control_local_part
 from engine.smtp.dialogue import Target
-from engine.smtp.inquiry import CATCH_ALL_SIZE, CATCH_ALL_TTL_S, Finding, Means, operator_of
-from engine.smtp.pacing import AT_THE_DOOR
+from engine.smtp.inquiry import (
+    CATCH_ALL_CACHE_SIZE,
+    CATCH_ALL_TTL_S,
+    InquiryResult,
+    ProbeContext,
+    pacing_operator,
+)
+from engine.smtp.pacing import CONNECTION_STAGES
 from engine.smtp.providers import provider_of
 from engine.verdict import judge
 
-UNDER_WAY = 10_000
+MAX_IN_FLIGHT_PER_CALL = 10_000
 """Addresses of one call that are read before the first of them are answered."""
-READ_AT_ONCE = 500
+PARSE_BURST = 500
 """Addresses read without a pause for others."""
-DOMAINS_AT_ONCE = 64
+MAX_DOMAIN_LOOKUPS = 64
 """Looked up in DNS at a time."""
 DNS_DEADLINE_S = 15.0
 """For the route and the policies of a domain."""
-SINGLES_AT_ONCE = 100
-MOST_CONNECTIONS = 400
+MAX_SINGLE_PROBES = 100
+MAX_CONNECTIONS = 400
 """Of all lanes together."""
-MAX_LANES = 5_000
+MAX_HOST_POOLS = 5_000
 """Mail hosts whose manners are remembered."""
-SICK_FOR_S = 60.0
+UNREACHABLE_DOMAIN_FOR_S = 60.0
 """How long a domain whose hosts cannot be asked is not tried again."""
-MOST_PASSED_OVER = 5
+MAX_SKIPPED_HOSTS = 5
 """Mail hosts of a domain that do not answer, before the single path is left to find one."""
-SILENT_IN_A_ROW = 5
+MAX_SILENT_IN_A_ROW = 5
 """Addresses that a host fell silent at, or was too busy for however long they waited; then
 the others of its domain are not tried."""
 
@@ -77,12 +83,12 @@ class SingleProbe(Protocol):
     ) -> Verification: ...
 
 
-class Bulk:
+class BulkProbe:
     """What the bulk calls of one engine share."""
 
     def __init__(
         self,
-        means: Means,
+        context: ProbeContext,
         single: SingleProbe,
         *,
         now: Callable[[], datetime],
@@ -90,143 +96,151 @@ class Bulk:
         recipients_per_connection: int,
     ) -> None:
         """`single` should not wait for greylisting."""
-        self.means = means
+        self.context = context
         self.single = single
         self.now = now
         self.connections_per_host = connections_per_host
         self._recipients_per_connection = recipients_per_connection
-        self._lanes: dict[tuple[str, str], Lane] = {}
-        self._places = asyncio.Semaphore(MOST_CONNECTIONS)
-        self.lookups = asyncio.Semaphore(DOMAINS_AT_ONCE)
-        self.singles = asyncio.Semaphore(SINGLES_AT_ONCE)
-        self.controls: TtlCache[str, str] = TtlCache(CATCH_ALL_SIZE, means.clock)
+        self._pools: dict[tuple[str, str], HostPool] = {}
+        self._connection_slots = asyncio.Semaphore(MAX_CONNECTIONS)
+        self.lookup_slots = asyncio.Semaphore(MAX_DOMAIN_LOOKUPS)
+        self.single_slots = asyncio.Semaphore(MAX_SINGLE_PROBES)
+        self.control_addresses: TtlCache[str, str] = TtlCache(CATCH_ALL_CACHE_SIZE, context.clock)
         """Control addresses: the same on every try, so that greylisting knows them again."""
-        self.refusals: TtlCache[tuple[str, str], Heard] = TtlCache(CATCH_ALL_SIZE, means.clock)
+        self.control_refusals: TtlCache[tuple[str, str], RcptReply] = TtlCache(
+            CATCH_ALL_CACHE_SIZE, context.clock
+        )
         """How controls were refused, by domain and operator."""
-        self.sick: TtlCache[str, Evidence] = TtlCache(CATCH_ALL_SIZE, means.clock)
+        self.unreachable_domains: TtlCache[str, Evidence] = TtlCache(
+            CATCH_ALL_CACHE_SIZE, context.clock
+        )
 
     async def verify_many(self, texts: Iterable[str], checks: Checks, on_result: OnResult) -> None:
         """As `ProbeEngine.verify_many`."""
-        call = _Call(self, checks, on_result)
+        call = _BulkCall(self, checks, on_result)
         try:
             async with asyncio.TaskGroup() as tasks:
                 try:
                     await call.run(texts, tasks)
                 finally:
-                    call.live = False
+                    call.is_active = False
         except BaseExceptionGroup as group:
             raise group.exceptions[0] from None
 
-    def lane(self, target: Target) -> Lane:
+    def pool_for(self, target: Target) -> HostPool:
         key = target.host, target.ip
-        lane = self._lanes.get(key)
+        lane = self._pools.get(key)
         if lane is None:
-            if len(self._lanes) >= MAX_LANES:
-                self._forget_idle_lanes()
-            lane = self._lanes[key] = Lane(
-                self.means,
+            if len(self._pools) >= MAX_HOST_POOLS:
+                self._evict_idle_pools()
+            lane = self._pools[key] = HostPool(
+                self.context,
                 target,
-                most_connections=self.connections_per_host,
+                max_connections=self.connections_per_host,
                 recipients_per_connection=self._recipients_per_connection,
-                places=self._places,
+                connection_slots=self._connection_slots,
             )
         return lane
 
-    def has_spoken(self, smtp: Smtp) -> bool:
+    def has_connected(self, smtp: Smtp) -> bool:
         """Whether the host that `smtp` is of has spoken to a list before."""
-        lane = self._lanes.get((smtp.host or "", smtp.ip or ""))
-        return lane is not None and lane.has_spoken
+        lane = self._pools.get((smtp.host or "", smtp.ip or ""))
+        return lane is not None and lane.has_connected
 
-    def control(self, domain: str) -> str:
-        control = self.controls.get(domain)
+    def control_address(self, domain: str) -> str:
+        control = self.control_addresses.get(domain)
         if control is None:
-            control = f"{control_local(self.means.rng.choice)}@{domain}"
-            self.controls.put(domain, control, CATCH_ALL_TTL_S)
+            control = f"{control_local_part(self.context.rng.choice)}@{domain}"
+            self.control_addresses.put(domain, control, CATCH_ALL_TTL_S)
         return control
 
     async def aclose(self) -> None:
         """Cut what is still open; calls should be over."""
-        for lane in self._lanes.values():
+        for lane in self._pools.values():
             await lane.aclose()
 
-    def _forget_idle_lanes(self) -> None:
-        idle = sorted((lane.last_used_s, key) for key, lane in self._lanes.items() if lane.idle)
-        for _, key in idle[: MAX_LANES // 10 + 1]:
-            del self._lanes[key]
+    def _evict_idle_pools(self) -> None:
+        idle = sorted((lane.last_used_s, key) for key, lane in self._pools.items() if lane.idle)
+        for _, key in idle[: MAX_HOST_POOLS // 10 + 1]:
+            del self._pools[key]
 
 
-class _Call:
+class _BulkCall:
     """One list of addresses, and who waits for it."""
 
     tasks: asyncio.TaskGroup
 
-    def __init__(self, bulk: Bulk, checks: Checks, on_result: OnResult) -> None:
+    def __init__(self, bulk: BulkProbe, checks: Checks, on_result: OnResult) -> None:
         self.bulk = bulk
         self.checks = checks
-        self.live = True
+        self.is_active = True
         self.failure: Exception | None = None
         self._on_result = on_result
-        self._left = 0
-        self._fewer = asyncio.Event()
+        self._unanswered = 0
+        self._progress = asyncio.Event()
 
     async def run(self, texts: Iterable[str], tasks: asyncio.TaskGroup) -> None:
         """Have all addresses answered, as many at a time as there is room for."""
         self.tasks = tasks
         places = enumerate(texts)
-        while await self._read(places):
-            await self._until_left(UNDER_WAY // 2)
-        await self._until_left(0)
+        while await self._start_addresses(places):
+            await self._wait_until_unanswered(MAX_IN_FLIGHT_PER_CALL // 2)
+        await self._wait_until_unanswered(0)
 
-    async def _read(self, places: Iterator[tuple[int, str]]) -> bool:
+    async def _start_addresses(self, numbered: Iterator[tuple[int, str]]) -> bool:
         """Start some addresses; False if there are no more."""
-        domains: dict[str, list[Asked]] = {}
+        domains: dict[str, list[PendingAddress]] = {}
         more = True
-        for _ in range(UNDER_WAY // 2 // READ_AT_ONCE):
-            some = list(islice(places, READ_AT_ONCE))
-            more = len(some) == READ_AT_ONCE
+        for _ in range(MAX_IN_FLIGHT_PER_CALL // 2 // PARSE_BURST):
+            some = list(islice(numbered, PARSE_BURST))
+            more = len(some) == PARSE_BURST
             for place, text in some:
-                self._sort(place, parse(text), domains)
+                self._assign(place, parse_address(text), domains)
             if not more:
                 break
             await asyncio.sleep(0)
-        lookups = self.bulk.lookups
+        lookups = self.bulk.lookup_slots
         for domain, asked in domains.items():
             await lookups.acquire()
-            task = self.tasks.create_task(_Domain(self, domain, asked).begin())
+            task = self.tasks.create_task(_DomainProbe(self, domain, asked).start())
             task.add_done_callback(lambda _: lookups.release())
         return more
 
-    async def _until_left(self, most: int) -> None:
+    async def _wait_until_unanswered(self, at_most: int) -> None:
         """Wait until at most so many addresses are unanswered; raises what was lost."""
-        while self._left > most and self.failure is None:
-            self._fewer.clear()
-            await self._fewer.wait()
+        while self._unanswered > at_most and self.failure is None:
+            self._progress.clear()
+            await self._progress.wait()
         if self.failure is not None:
             raise self.failure
 
-    def answer(self, place: int, verification: Verification) -> None:
-        if self.live:
-            self._on_result(place, verification)
-        self._less()
+    def deliver(self, index: int, verification: Verification) -> None:
+        if self.is_active:
+            self._on_result(index, verification)
+        self._count_answered()
 
-    def failed(self, why: Exception) -> None:
+    def fail(self, error: Exception) -> None:
         """Some addresses will not be answered."""
-        self.failure = self.failure or why
-        self._fewer.set()
+        self.failure = self.failure or error
+        self._progress.set()
 
-    def _less(self) -> None:
-        self._left -= 1
-        self._fewer.set()
+    def _count_answered(self) -> None:
+        self._unanswered -= 1
+        self._progress.set()
 
-    def _sort(self, place: int, address: Address, domains: dict[str, list[Asked]]) -> None:
-        self._left += 1
+    def _assign(
+        self, index: int, address: Address, domains: dict[str, list[PendingAddress]]
+    ) -> None:
+        self._unanswered += 1
         if address.valid and (self.checks.dns or self.checks.smtp):
-            domains.setdefault(address.ascii_domain, []).append(Asked(place, address))
+            domains.setdefault(address.ascii_domain, []).append(PendingAddress(index, address))
             return
-        evidence = _listed(address, Evidence())
-        self.answer(place, self.verification(address, evidence, 0.0))
+        evidence = _with_list_evidence(address, Evidence())
+        self.deliver(index, self.make_verification(address, evidence, 0.0))
 
-    def verification(self, address: Address, evidence: Evidence, took_s: float) -> Verification:
+    def make_verification(
+        self, address: Address, evidence: Evidence, took_s: float
+    ) -> Verification:
         verdict, reason = judge(address, evidence, self.checks)
         return Verification(
             address=address,
@@ -240,68 +254,68 @@ class _Call:
         )
 
 
-_Judged = tuple[Evidence, Verdict, Reason, int]
+_JudgedEvidence = tuple[Evidence, Verdict, Reason, int]
 
 
-class _Domain:
+class _DomainProbe:
     """The addresses of one domain in one call."""
 
-    def __init__(self, call: _Call, domain: str, asked: list[Asked]) -> None:
+    def __init__(self, call: _BulkCall, domain: str, addresses: list[PendingAddress]) -> None:
         self._call = call
         self._bulk = call.bulk
         self._domain = domain
-        self._asked = asked
+        self._addresses = addresses
         self._evidence = Evidence()
-        self._hard: deque[Asked] = deque()
-        self._asking_singly = 0
-        self._silent = 0
+        self._single_queue: deque[PendingAddress] = deque()
+        self._single_workers = 0
+        self._silent_in_a_row = 0
         self.has_other_hosts = False
-        self._put_off: dict[int, Verification] = {}
+        self._greylisted: dict[int, Verification] = {}
         """Greylisted by the first host, by place; another host may know more."""
-        self._greylists_everywhere = False
+        self._all_hosts_greylist = False
 
     # -- before the mail hosts -----------------------------------------------------------
 
-    async def begin(self) -> None:
+    async def start(self) -> None:
         """Find the route, and put the addresses in its lane."""
         try:
-            await self._begin()
+            await self._start()
         except Exception as exc:
-            self._call.failed(exc)
+            self._call.fail(exc)
 
-    async def _begin(self) -> None:
+    async def _start(self) -> None:
         route = await self._look_up()
         if not (self._call.checks.smtp and route.dns.can_receive):
-            for asked in self._asked:
-                self._tell(asked, self._evidence)
+            for asked in self._addresses:
+                self._deliver_evidence(asked, self._evidence)
             return
         self.has_other_hosts = len(route.hosts) > 1
-        many = [asked for asked in self._asked if not asked.address.needs_smtputf8]
-        odd = [asked for asked in self._asked if asked.address.needs_smtputf8]
-        sick = self._bulk.sick.get(self._domain) is not None
-        target = None if sick else await self._target(route)
+        many = [asked for asked in self._addresses if not asked.address.needs_smtputf8]
+        odd = [asked for asked in self._addresses if asked.address.needs_smtputf8]
+        sick = self._bulk.unreachable_domains.get(self._domain) is not None
+        target = None if sick else await self._first_target(route)
         if target is None:
             odd += many
         elif many:
-            self._bulk.lane(target).add(self._group(target, many))
+            self._bulk.pool_for(target).submit(self._make_group(target, many))
         if odd:
-            self._ask_singly(odd)
+            self._queue_singly(odd)
 
-    async def _look_up(self) -> Route:
-        resolver, rng = self._bulk.means.resolver, self._bulk.means.rng
+    async def _look_up(self) -> MailRoute:
+        resolver, rng = self._bulk.context.resolver, self._bulk.context.rng
         try:
             async with asyncio.timeout(DNS_DEADLINE_S):
                 route, spf, dmarc = await asyncio.gather(
-                    locate(resolver, self._domain, rng, sparing=True),
+                    resolve_route(resolver, self._domain, rng, ipv4_suffices=True),
                     has_spf(resolver, self._domain),
                     has_dmarc(resolver, self._domain),
                 )
         except TimeoutError:
-            route, spf, dmarc = Route(Dns.TIMEOUT), None, None
-        address = self._asked[0].address
+            route, spf, dmarc = MailRoute(Dns.TIMEOUT), None, None
+        address = self._addresses[0].address
         self._evidence = Evidence(
-            disposable=lists.disposable(address),
-            free=lists.free(address),
+            disposable=lists.is_disposable(address),
+            free=lists.is_free_mail(address),
             dns=route.dns,
             mx=route.hosts,
             provider=next(filter(None, (provider_of(mx.host) for mx in route.hosts)), None),
@@ -310,171 +324,188 @@ class _Domain:
         )
         return route
 
-    async def _target(self, route: Route) -> Target | None:
+    async def _first_target(self, route: MailRoute) -> Target | None:
         """Where the domain's first mail host lives; None if only the single path can tell.
 
         Those that turn us away or are absent just now are passed over, as the single path does.
         """
-        means = self._bulk.means
-        for mx in route.hosts[:MOST_PASSED_OVER]:
-            found = await addresses(means.resolver, mx.host, sparing=True)
+        means = self._bulk.context
+        for mx in route.hosts[:MAX_SKIPPED_HOSTS]:
+            found = await resolve_addresses(means.resolver, mx.host, ipv4_suffices=True)
             if not found.ips:
                 return None
             if not (means.limits.allow_private_networks or is_global(found.ips[0])):
                 return None
             target = Target(mx.host, found.ips[0], means.limits.port)
-            away = target in means.absent or means.pacer.turns_away(operator_of(mx.host))
+            away = target in means.unresponsive or means.pacer.is_backing_off(
+                pacing_operator(mx.host)
+            )
             if not (self.has_other_hosts and away):
                 return target
         return None
 
-    def _group(self, target: Target, asked: Sequence[Asked]) -> Group:
-        group = Group(self, self._domain, asked, self._bulk.control(self._domain))
-        operator = operator_of(target.host)
-        group.catch_all = self._bulk.means.memory.recall(self._domain, operator)
-        group.control_heard = self._bulk.refusals.get((self._domain, operator))
-        known = group.catch_all is True or group.control_heard is not None
+    def _make_group(self, target: Target, asked: Sequence[PendingAddress]) -> DomainGroup:
+        group = DomainGroup(self, self._domain, asked, self._bulk.control_address(self._domain))
+        operator = pacing_operator(target.host)
+        group.catch_all = self._bulk.context.catch_all_cache.get(self._domain, operator)
+        group.control_reply = self._bulk.control_refusals.get((self._domain, operator))
+        known = group.catch_all is True or group.control_reply is not None
         group.control_tries = 2 if self._call.checks.catch_all and not known else 0
         return group
 
     # -- from the lane -------------------------------------------------------------------
 
     @property
-    def live(self) -> bool:
-        return self._call.live and self._call.failure is None
+    def is_active(self) -> bool:
+        return self._call.is_active and self._call.failure is None
 
-    def failed(self, why: Exception) -> None:
-        self._call.failed(why)
+    def on_failure(self, error: Exception) -> None:
+        self._call.fail(error)
 
-    def told(self, group: Group, heard: Sequence[tuple[Asked, Heard]], where: Where) -> None:
-        control, catch_all = group.control_heard, group.catch_all
+    def on_replies(
+        self,
+        group: DomainGroup,
+        replies: Sequence[tuple[PendingAddress, RcptReply]],
+        connection: ConnectionInfo,
+    ) -> None:
+        control, catch_all = group.control_reply, group.catch_all
         if control is not None and accepts_all(control) is False:
-            key = self._domain, operator_of(where.target.host)
-            if self._bulk.refusals.get(key) is None:
-                self._bulk.refusals.put(key, control, CATCH_ALL_TTL_S)
-        now, took_s = self._bulk.now(), where.latency_ms / 1000
-        seen: dict[tuple[object, ...], _Judged] = {}
-        answer, checks = self._call.answer, self._call.checks
-        for asked, reply in heard:
+            key = self._domain, pacing_operator(connection.target.host)
+            if self._bulk.control_refusals.get(key) is None:
+                self._bulk.control_refusals.put(key, control, CATCH_ALL_TTL_S)
+        now, took_s = self._bulk.now(), connection.latency_ms / 1000
+        seen: dict[tuple[object, ...], _JudgedEvidence] = {}
+        answer, checks = self._call.deliver, self._call.checks
+        for asked, reply in replies:
             address = asked.address
-            meaning = reply.reading.meaning
+            meaning = reply.classification.meaning
             if meaning is Meaning.REJECTED_UNRECOGNISED:
                 if control is None and catch_all is not True:
-                    self.hard(group, (asked,))
+                    self.on_single_path(group, (asked,))
                     continue
-                meaning = settle(reply, control, catch_all)
-            traits = lists.role(address), lists.no_reply(address), lists.suggest(address)
+                meaning = compare_with_control(reply, control, catch_all)
+            traits = (
+                lists.is_role_account(address),
+                lists.is_no_reply_address(address),
+                lists.suggest_correction(address),
+            )
             key_ = (reply.code, reply.text, meaning, traits)
             judged = seen.get(key_)
             if judged is None:
-                smtp = _smtp(reply, meaning, where)
-                judged = seen[key_] = self._judge(address, smtp, reply, catch_all, traits)
+                smtp = _smtp_evidence(reply, meaning, connection)
+                judged = seen[key_] = self._judge_reply(address, smtp, reply, catch_all, traits)
             evidence, verdict, reason, points = judged
             found = Verification(address, verdict, reason, points, evidence, checks, now, took_s)
-            if meaning is Meaning.GREYLISTED and self._may_pass_elsewhere:
-                self._put_off[asked.place] = found
-                self.hard(group, (asked,))
+            if meaning is Meaning.GREYLISTED and self._may_pass_at_other_host:
+                self._greylisted[asked.index] = found
+                self.on_single_path(group, (asked,))
             else:
-                answer(asked.place, found)
+                answer(asked.index, found)
 
     @property
-    def _may_pass_elsewhere(self) -> bool:
-        return self.has_other_hosts and not self._greylists_everywhere
+    def _may_pass_at_other_host(self) -> bool:
+        return self.has_other_hosts and not self._all_hosts_greylist
 
-    def _judge(
+    def _judge_reply(
         self,
         address: Address,
         smtp: Smtp,
-        reply: Heard,
+        reply: RcptReply,
         catch_all: bool | None,
         traits: tuple[bool, bool, str | None],
-    ) -> _Judged:
-        evidence = Finding(smtp, catch_all, reply.reading.inactive).added_to(
+    ) -> _JudgedEvidence:
+        evidence = InquiryResult(smtp, catch_all, reply.classification.inactive).merged_into(
             replace(self._evidence, role=traits[0], no_reply=traits[1], did_you_mean=traits[2])
         )
         verdict, reason = judge(address, evidence, self._call.checks)
         return evidence, verdict, reason, score(verdict, reason, evidence)
 
-    def hard(self, group: Group, asked: Sequence[Asked]) -> None:
-        if self.live:
-            self._ask_singly(asked)
+    def on_single_path(self, group: DomainGroup, addresses: Sequence[PendingAddress]) -> None:
+        if self.is_active:
+            self._queue_singly(addresses)
 
     # -- one at a time -------------------------------------------------------------------
 
-    def _ask_singly(self, asked: Iterable[Asked]) -> None:
-        self._hard.extend(asked)
-        if self._hard and not self._asking_singly:
+    def _queue_singly(self, asked: Iterable[PendingAddress]) -> None:
+        self._single_queue.extend(asked)
+        if self._single_queue and not self._single_workers:
             # One goes ahead: what it finds may be true of them all.
-            self._start_asking()
+            self._start_single_worker()
 
-    def _start_asking(self) -> None:
-        self._asking_singly += 1
-        self._call.tasks.create_task(self._singly())
+    def _start_single_worker(self) -> None:
+        self._single_workers += 1
+        self._call.tasks.create_task(self._run_single_worker())
 
-    async def _singly(self) -> None:
+    async def _run_single_worker(self) -> None:
         try:
-            while self._hard and self.live:
-                asked = self._hard.popleft()
-                sick = self._bulk.sick.get(self._domain)
+            while self._single_queue and self.is_active:
+                asked = self._single_queue.popleft()
+                sick = self._bulk.unreachable_domains.get(self._domain)
                 if sick is not None and not asked.address.needs_smtputf8:
-                    self._tell(asked, sick)
+                    self._deliver_evidence(asked, sick)
                     continue
-                put_off = self._put_off.pop(asked.place, None)
-                if put_off is not None and self._greylists_everywhere:
-                    self._call.answer(asked.place, put_off)
+                put_off = self._greylisted.pop(asked.index, None)
+                if put_off is not None and self._all_hosts_greylist:
+                    self._call.deliver(asked.index, put_off)
                     continue
-                async with self._bulk.singles:
-                    await self._verify(asked)
-                while self._hard and self._asking_singly < self._bulk.connections_per_host:
-                    self._start_asking()
+                async with self._bulk.single_slots:
+                    await self._verify_singly(asked)
+                while self._single_queue and self._single_workers < self._bulk.connections_per_host:
+                    self._start_single_worker()
         finally:
-            self._asking_singly -= 1
+            self._single_workers -= 1
 
-    async def _verify(self, asked: Asked) -> None:
+    async def _verify_singly(self, asked: PendingAddress) -> None:
         try:
             found = await self._bulk.single.verify(asked.address.raw, self._call.checks)
-            for pause_s in RESTART_PAUSES_S:
-                if not self._is_gone(found.evidence.smtp):
+            for pause_s in RECONNECT_PAUSES_S:
+                if not self._may_be_restarting(found.evidence.smtp):
                     break
                 await asyncio.sleep(pause_s)
                 found = await self._bulk.single.verify(asked.address.raw, self._call.checks)
         except Exception as exc:
-            self._call.failed(exc)
+            self._call.fail(exc)
             return
         smtp = found.evidence.smtp
-        if smtp is not None and self._is_shut_out(smtp):
-            self._bulk.sick.put(self._domain, found.evidence, SICK_FOR_S)
-        elif smtp is not None and smtp.meaning in _SAYS_NOTHING | {Meaning.THROTTLED}:
-            self._silent += 1
-            of_host = smtp.meaning in _SAYS_NOTHING and smtp.stage is not Stage.RCPT
-            if of_host or self._silent >= SILENT_IN_A_ROW:
-                self._bulk.sick.put(self._domain, found.evidence, SICK_FOR_S)
+        if smtp is not None and self._would_be_rejected(smtp):
+            self._bulk.unreachable_domains.put(
+                self._domain, found.evidence, UNREACHABLE_DOMAIN_FOR_S
+            )
+        elif smtp is not None and smtp.meaning in _NO_CONTACT | {Meaning.THROTTLED}:
+            self._silent_in_a_row += 1
+            of_host = smtp.meaning in _NO_CONTACT and smtp.stage is not Stage.RCPT
+            if of_host or self._silent_in_a_row >= MAX_SILENT_IN_A_ROW:
+                self._bulk.unreachable_domains.put(
+                    self._domain, found.evidence, UNREACHABLE_DOMAIN_FOR_S
+                )
         else:
-            self._silent = 0
+            self._silent_in_a_row = 0
         if found.reason is Reason.GREYLISTED:
-            self._greylists_everywhere = True
-        self._call.answer(asked.place, found)
+            self._all_hosts_greylist = True
+        self._call.deliver(asked.index, found)
 
-    def _is_gone(self, smtp: Smtp | None) -> bool:
+    def _may_be_restarting(self, smtp: Smtp | None) -> bool:
         """Whether a host that has spoken to us takes no connections: it may start again."""
-        if smtp is None or smtp.meaning is not Meaning.UNREACHABLE or not self._call.live:
+        if smtp is None or smtp.meaning is not Meaning.UNREACHABLE or not self._call.is_active:
             return False
-        return self._bulk.sick.get(self._domain) is None and self._bulk.has_spoken(smtp)
+        return self._bulk.unreachable_domains.get(
+            self._domain
+        ) is None and self._bulk.has_connected(smtp)
 
-    def _is_shut_out(self, smtp: Smtp) -> bool:
+    def _would_be_rejected(self, smtp: Smtp) -> bool:
         """Whether the next address would be turned away at the door as well."""
-        if smtp.meaning is not Meaning.THROTTLED or smtp.stage not in AT_THE_DOOR:
+        if smtp.meaning is not Meaning.THROTTLED or smtp.stage not in CONNECTION_STAGES:
             return False
-        pacer, operator = self._bulk.means.pacer, operator_of(smtp.host or "")
+        pacer, operator = self._bulk.context.pacer, pacing_operator(smtp.host or "")
         # Without a code: it waited for its turn, and the deadline came first.
-        return pacer.is_shut(operator) or (smtp.code is None and pacer.turns_away(operator))
+        return pacer.is_skipped(operator) or (smtp.code is None and pacer.is_backing_off(operator))
 
-    def _tell(self, asked: Asked, evidence: Evidence) -> None:
-        evidence = _listed(asked.address, replace(evidence, person=None, transcript=()))
-        self._call.answer(asked.place, self._call.verification(asked.address, evidence, 0.0))
+    def _deliver_evidence(self, asked: PendingAddress, evidence: Evidence) -> None:
+        evidence = _with_list_evidence(asked.address, replace(evidence, person=None, transcript=()))
+        self._call.deliver(asked.index, self._call.make_verification(asked.address, evidence, 0.0))
 
 
-_SAYS_NOTHING = frozenset(
+_NO_CONTACT = frozenset(
     {
         Meaning.UNREACHABLE,
         Meaning.NOT_ALLOWED,
@@ -486,30 +517,30 @@ _SAYS_NOTHING = frozenset(
 """Of a host that is as it is for every mailbox, if it happens before any is named."""
 
 
-def _listed(address: Address, evidence: Evidence) -> Evidence:
+def _with_list_evidence(address: Address, evidence: Evidence) -> Evidence:
     return replace(
         evidence,
-        disposable=lists.disposable(address),
-        free=lists.free(address),
-        role=lists.role(address),
-        no_reply=lists.no_reply(address),
-        did_you_mean=lists.suggest(address),
+        disposable=lists.is_disposable(address),
+        free=lists.is_free_mail(address),
+        role=lists.is_role_account(address),
+        no_reply=lists.is_no_reply_address(address),
+        did_you_mean=lists.suggest_correction(address),
     )
 
 
-def _smtp(heard: Heard, meaning: Meaning, where: Where) -> Smtp:
-    reading = heard.reading
+def _smtp_evidence(reply: RcptReply, meaning: Meaning, connection: ConnectionInfo) -> Smtp:
+    reading = reply.classification
     return Smtp(
         meaning=meaning,
         stage=Stage.RCPT,
         connected=True,
-        host=where.target.host,
-        ip=where.target.ip,
-        code=heard.code,
+        host=connection.target.host,
+        ip=connection.target.ip,
+        code=reply.code,
         enhanced=reading.enhanced,
-        text=" ".join(heard.text.split()),
-        latency_ms=where.latency_ms,
-        tls=where.tls,
+        text=" ".join(reply.text.split()),
+        latency_ms=connection.latency_ms,
+        tls=connection.tls,
         block_list=reading.block_list,
         retry_after_s=reading.retry_after_s,
     )

@@ -13,120 +13,129 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from engine.bulk.window import CLOSING, DECIDES, Asked, Group, Transaction, Where
+from engine.bulk.window import (
+    DECISIVE_ANYWHERE,
+    SERVICE_CLOSING,
+    ConnectionInfo,
+    DomainGroup,
+    PendingAddress,
+    Transaction,
+)
 from engine.model import Meaning, Stage
-from engine.smtp.catch_all import Heard, accepts_all
+from engine.smtp.catch_all import RcptReply, accepts_all
 from engine.smtp.dialogue import (
     Conversation,
     ConversationEnded,
-    Said,
+    StageResult,
     Target,
     TlsFailed,
     open_conversation,
 )
-from engine.smtp.inquiry import Means, operator_of
-from engine.smtp.pipe import Reply
-from engine.smtp.reply import Reading
+from engine.smtp.inquiry import ProbeContext, pacing_operator
+from engine.smtp.pipe import SmtpReply
+from engine.smtp.reply import ReplyClassification
 
-FIRST_ROOM = 10
+FIRST_WINDOW_SIZE = 10
 """Recipients in the first window of a connection; it then grows while the host is quick."""
-MOST_ROOM = 200
-OPENING_ROOM = 8
+MAX_WINDOW_SIZE = 200
+CONTROL_WINDOW_SIZE = 8
 """Addresses of a domain that are asked with its control, before all others."""
-QUICK_S, SLOW_S = 0.5, 2.0
+GROW_BELOW_S, SHRINK_ABOVE_S = 0.5, 2.0
 """Windows that take less are doubled, that take more are halved."""
-PATIENCE_OF_HOSTS = 9
+DEFAULT_REFUSAL_BUDGET = 9
 """Refused recipients on a connection before some servers slow down (Postfix: at the tenth)."""
-KEPT_IN_HAND = 2
+REFUSAL_RESERVE = 2
 """Of these, not to be used up: a window for one more recipient is not worth its while."""
-SLOWED_S = 0.8
+TARPIT_S = 0.8
 """What a window takes at least where replies are held back (Postfix: by a second each)."""
-TESTED_WITH = 2
+BUDGET_TEST_RECIPIENTS = 2
 """Recipients asked beyond that, once, to see whether this server does."""
-TRUST = 4
+ACCEPTED_PER_RECIPIENT = 4
 """Recipients accepted in a row for each that a window may then hold, on untested hosts."""
 UNLIMITED = 1_000_000
-WORTH_A_CONNECTION = 20
+ADDRESSES_PER_CONNECTION = 20
 """Addresses waiting for each connection before another one is opened."""
-LINGER_S = 0.25
+IDLE_TIMEOUT_S = 0.25
 """How long a connection without work is kept."""
-MOST_STALLS = 2
+MAX_STALLS = 2
 """Connections in a row that end before any recipient is heard, then the rest is left."""
-MOST_THROTTLED = 2
-RESTART_PAUSES_S = (0.5, 1.0, 2.0, 2.0)
+MAX_THROTTLED = 2
+RECONNECT_PAUSES_S = (0.5, 1.0, 2.0, 2.0)
 """Waits for a host that has spoken to us and is gone: it may be starting again."""
 
 
 @dataclass(slots=True)
-class Manners:
+class HostLimits:
     """What this host was found to want."""
 
-    patience: int = PATIENCE_OF_HOSTS
+    refusal_budget: int = DEFAULT_REFUSAL_BUDGET
     """Refused recipients on one connection."""
-    tested: bool = False
+    budget_is_known: bool = False
     """Whether it is known what happens beyond that."""
-    testing: bool = False
+    budget_test_running: bool = False
     """Whether a connection is about to find out."""
-    transaction: int = UNLIMITED
+    recipients_per_transaction: int = UNLIMITED
     """Recipients in one transaction."""
-    refuses: float = 0.0
+    refusal_rate: float = 0.0
     """Share of recipients refused lately."""
-    accepted: int = 0
+    accepted_in_a_row: int = 0
     """Recipients in a row."""
-    room: int = FIRST_ROOM
+    window_size: int = FIRST_WINDOW_SIZE
 
 
 @dataclass(slots=True)
-class _Use:
+class _ConnectionUse:
     """How far a connection is used."""
 
-    asked: int = 0
+    recipients: int = 0
     refused: int = 0
     transactions: int = 0
-    testing: bool = False
+    tests_budget: bool = False
 
 
-class Lane:
+class HostPool:
     """One mail host at one address."""
 
     def __init__(
         self,
-        means: Means,
+        context: ProbeContext,
         target: Target,
         *,
-        most_connections: int,
+        max_connections: int,
         recipients_per_connection: int,
-        places: asyncio.Semaphore,
+        connection_slots: asyncio.Semaphore,
     ) -> None:
         """`places` bounds the connections of all lanes together."""
-        self._means = means
+        self._context = context
         self._target = target
-        self._operator = operator_of(target.host)
-        self._most_connections = max(1, most_connections)
-        self._per_connection = max(2, recipients_per_connection)
-        self._queue: deque[Group] = deque()
-        self._more = asyncio.Event()
-        self._waiting = 0
+        self._operator = pacing_operator(target.host)
+        self._max_connections = max(1, max_connections)
+        self._recipients_per_connection = max(2, recipients_per_connection)
+        self._queue: deque[DomainGroup] = deque()
+        self._work_added = asyncio.Event()
+        self._waiting_addresses = 0
         self._workers: set[asyncio.Task[None]] = set()
-        self._staff = 0
+        self._active_workers = 0
         """Workers that are not on their way out."""
-        self._places = places
-        self._stalls = 0
-        self._throttled = 0
-        self._gone = 0
+        self._connection_slots = connection_slots
+        self._consecutive_stalls = 0
+        self._consecutive_throttled = 0
+        self._failed_connects = 0
         """Connections in a row that could not be made."""
-        self._pause_s = 0.0
-        self.has_spoken = False
-        self._manners = Manners(transaction=UNLIMITED if means.identity.sender else 1)
+        self._reconnect_pause_s = 0.0
+        self.has_connected = False
+        self._limits = HostLimits(
+            recipients_per_transaction=UNLIMITED if context.identity.sender else 1
+        )
         self.last_used_s = time.monotonic()
 
     @property
     def idle(self) -> bool:
         return not self._workers and not self._queue
 
-    def add(self, group: Group) -> None:
+    def submit(self, group: DomainGroup) -> None:
         """Ask about the addresses of `group`; its asker hears of each of them once."""
-        self._push(group, group.waiting)
+        self._enqueue(group, group.pending)
 
     async def aclose(self) -> None:
         workers = list(self._workers)
@@ -136,148 +145,169 @@ class Lane:
 
     # -- the queue -----------------------------------------------------------------------
 
-    def _push(self, group: Group, added: Sequence[Asked], *, first: bool = False) -> None:
+    def _enqueue(
+        self, group: DomainGroup, added: Sequence[PendingAddress], *, at_front: bool = False
+    ) -> None:
         """Put a group that is not in the queue there, with `added` counted as waiting."""
-        self._waiting += len(added)
-        if first:
+        self._waiting_addresses += len(added)
+        if at_front:
             self._queue.appendleft(group)
         else:
             self._queue.append(group)
-        self._more.set()
-        wanted = min(self._most_connections, -(-self._waiting // WORTH_A_CONNECTION) or 1)
-        while self._staff < wanted:
-            self._hire()
+        self._work_added.set()
+        wanted = min(
+            self._max_connections, -(-self._waiting_addresses // ADDRESSES_PER_CONNECTION) or 1
+        )
+        while self._active_workers < wanted:
+            self._start_worker()
 
-    def _hire(self) -> None:
-        worker = asyncio.get_running_loop().create_task(self._work())
-        self._staff += 1
+    def _start_worker(self) -> None:
+        worker = asyncio.get_running_loop().create_task(self._run_worker())
+        self._active_workers += 1
         self._workers.add(worker)
         worker.add_done_callback(self._workers.discard)
 
-    def _take(self, room: int, *, single: bool) -> list[tuple[Group, Transaction]]:
+    def _take_window(
+        self, size: int, *, one_transaction: bool
+    ) -> list[tuple[DomainGroup, Transaction]]:
         """Transactions of at most about `room` recipients from the groups whose turn it is."""
-        window: list[tuple[Group, Transaction]] = []
+        window: list[tuple[DomainGroup, Transaction]] = []
         for _ in range(len(self._queue)):
-            if room < 1 or (window and single):
+            if size < 1 or (window and one_transaction):
                 break
             group = self._queue.popleft()
-            if not group.asker.live:
-                self._waiting -= len(group.waiting)
+            if not group.listener.is_active:
+                self._waiting_addresses -= len(group.pending)
                 continue
             # Others get at a group only when its control is known.
-            most = min(room, OPENING_ROOM) if group.control_tries else room
-            transaction = group.take(min(most, self._manners.transaction))
-            self._waiting -= len(transaction.asked)
-            room -= len(transaction.asked) + bool(transaction.control)
+            most = min(size, CONTROL_WINDOW_SIZE) if group.control_tries else size
+            transaction = group.next_transaction(min(most, self._limits.recipients_per_transaction))
+            self._waiting_addresses -= len(transaction.addresses)
+            size -= len(transaction.addresses) + bool(transaction.control)
             window.append((group, transaction))
-            if group.waiting and not group.control_tries:
+            if group.pending and not group.control_tries:
                 self._queue.append(group)
         return window
 
-    def _give_up(self, *, if_elsewhere: bool = False) -> None:
+    def _hand_to_single_path(self, *, only_with_alternative: bool = False) -> None:
         """Leave all that waits to the single path, or all that has other hosts to go to."""
         for group in self._drain():
-            if if_elsewhere and not group.asker.has_other_hosts:
+            if only_with_alternative and not group.listener.has_other_hosts:
                 self._queue.append(group)
-                self._waiting += len(group.waiting)
+                self._waiting_addresses += len(group.pending)
                 continue
-            asked = [*(asked for asked, _ in group.held), *group.waiting]
-            group.held.clear()
-            group.waiting.clear()
-            if group.asker.live:
-                group.asker.hard(group, asked)
+            asked = [*(asked for asked, _ in group.held_replies), *group.pending]
+            group.held_replies.clear()
+            group.pending.clear()
+            if group.listener.is_active:
+                group.listener.on_single_path(group, asked)
 
-    def _drain(self) -> list[Group]:
+    def _drain(self) -> list[DomainGroup]:
         groups = list(self._queue)
         self._queue.clear()
-        self._waiting -= sum(len(group.waiting) for group in groups)
+        self._waiting_addresses -= sum(len(group.pending) for group in groups)
         return groups
 
     # -- a worker ------------------------------------------------------------------------
 
-    async def _work(self) -> None:
+    async def _run_worker(self) -> None:
         try:
             while await self._has_work():
-                if self._means.pacer.is_shut(self._operator):
-                    self._give_up()
+                if self._context.pacer.is_skipped(self._operator):
+                    self._hand_to_single_path()
                     break
-                if self._means.pacer.turns_away(self._operator):
-                    self._give_up(if_elsewhere=True)
+                if self._context.pacer.is_backing_off(self._operator):
+                    self._hand_to_single_path(only_with_alternative=True)
                     if not self._queue:
                         break
-                async with self._means.pacer.slot(self._operator, patient=True), self._places:
-                    if self._queue and not await self._visit():
+                async with (
+                    self._context.pacer.slot(self._operator, pooled=True),
+                    self._connection_slots,
+                ):
+                    if self._queue and not await self._use_connection():
                         break
-                pause_s, self._pause_s = self._pause_s, 0.0
+                pause_s, self._reconnect_pause_s = self._reconnect_pause_s, 0.0
                 await asyncio.sleep(pause_s)
         except Exception as exc:
             for group in self._drain():
-                group.asker.failed(exc)
+                group.listener.on_failure(exc)
         except asyncio.CancelledError:
             self._drain()
             raise
         finally:
-            self._staff -= 1
+            self._active_workers -= 1
             self.last_used_s = time.monotonic()
-            if self._queue and not self._staff:
-                self._hire()  # it came while the last one was leaving
+            if self._queue and not self._active_workers:
+                self._start_worker()  # it came while the last one was leaving
 
-    async def _visit(self) -> bool:
+    async def _use_connection(self) -> bool:
         """One connection; False if the worker should end."""
-        if self._means.standing.pause(self._target.host):
-            self._give_up()
+        if self._context.reputation.pause_or_start_trial(self._target.host):
+            self._hand_to_single_path()
             return False
         try:
             conversation = await self._open()
         except ConversationEnded as ended:
-            self._means.absent.note(self._target, ended.said.meaning, ended.said.stage)
-            return self._turned_away(ended.said, greeted=ended.greeted)
-        self._throttled = self._gone = 0
-        self.has_spoken = True
+            self._context.unresponsive.record_visit(
+                self._target, ended.result.meaning, ended.result.stage
+            )
+            return self._handle_rejection(ended.result, greeted=ended.greeted)
+        self._consecutive_throttled = self._failed_connects = 0
+        self.has_connected = True
         try:
-            await self._talk(conversation)
+            await self._send_windows(conversation)
         except BaseException:
             conversation.abort()
             raise
-        self._means.farewells.say(conversation)
-        self._means.pacer.went_well(self._operator)
+        self._context.pending_quits.quit(conversation)
+        self._context.pacer.record_success(self._operator)
         return True
 
-    def _turned_away(self, said: Said, *, greeted: bool) -> bool:
+    def _handle_rejection(self, result: StageResult, *, greeted: bool) -> bool:
         """The host would not hear us; whether to try again."""
-        if said.reply is not None or greeted:
-            self._note(said.stage, said.reading, said.reply.text if said.reply else None)
-        throttled = said.meaning is Meaning.THROTTLED
+        if result.reply is not None or greeted:
+            self._record_reputation(
+                result.stage, result.classification, result.reply.text if result.reply else None
+            )
+        throttled = result.meaning is Meaning.THROTTLED
         if throttled:
-            self._throttled += 1
-            self._means.pacer.complained(self._operator, said.reading.retry_after_s, said.stage)
-        if self._staff > 1:
+            self._consecutive_throttled += 1
+            self._context.pacer.record_throttling(
+                self._operator, result.classification.retry_after_s, result.stage
+            )
+        if self._active_workers > 1:
             return False  # the others have a connection, or will come here too
-        if throttled and self.has_spoken and self._throttled <= MOST_THROTTLED:
+        if throttled and self.has_connected and self._consecutive_throttled <= MAX_THROTTLED:
             return True
-        gone = said.meaning is Meaning.UNREACHABLE and self.has_spoken
-        if gone and self._gone < len(RESTART_PAUSES_S):
-            self._pause_s = RESTART_PAUSES_S[self._gone]
-            self._gone += 1
+        gone = result.meaning is Meaning.UNREACHABLE and self.has_connected
+        if gone and self._failed_connects < len(RECONNECT_PAUSES_S):
+            self._reconnect_pause_s = RECONNECT_PAUSES_S[self._failed_connects]
+            self._failed_connects += 1
             return True
-        self._throttled = self._gone = 0
-        self._give_up()
+        self._consecutive_throttled = self._failed_connects = 0
+        self._hand_to_single_path()
         return False
 
-    def _note(self, stage: Stage, reading: Reading, text: str | None) -> None:
-        self._means.standing.note(
-            self._target.host, reading.meaning, stage, block_list=reading.block_list, text=text
+    def _record_reputation(
+        self, stage: Stage, classification: ReplyClassification, text: str | None
+    ) -> None:
+        self._context.reputation.record_outcome(
+            self._target.host,
+            classification.meaning,
+            stage,
+            block_list=classification.block_list,
+            text=text,
         )
 
     async def _has_work(self) -> bool:
         """Waits a little for some."""
         if not self._queue:
-            if self._places.locked():
+            if self._connection_slots.locked():
                 return False
-            self._more.clear()
+            self._work_added.clear()
             try:
-                async with asyncio.timeout(LINGER_S):
-                    await self._more.wait()
+                async with asyncio.timeout(IDLE_TIMEOUT_S):
+                    await self._work_added.wait()
             except TimeoutError:
                 return False
         return True
@@ -289,192 +319,230 @@ class Lane:
             return await self._open_with(tls=False)
 
     async def _open_with(self, *, tls: bool) -> Conversation:
-        limits = self._means.limits
+        limits = self._context.limits
         return await open_conversation(
             self._target,
-            self._means.identity,
+            self._context.identity,
             connect_timeout_s=limits.connect_timeout_s,
             command_timeout_s=limits.command_timeout_s,
             tls_timeout_s=limits.command_timeout_s,
-            tls=self._means.tls if tls else None,
-            say=_unnoted,
+            tls=self._context.tls if tls else None,
+            trace=_discard_trace,
         )
 
-    async def _talk(self, conversation: Conversation) -> None:
-        use = _Use()
-        single = not conversation.offers("pipelining")
+    async def _send_windows(self, conversation: Conversation) -> None:
+        use = _ConnectionUse()
+        single = not conversation.supports("pipelining")
         try:
             while conversation.usable and await self._has_work():
-                if self._means.pacer.wanted(self._operator):
+                if self._context.pacer.has_priority_waiters(self._operator):
                     return
-                room = self._room(use)
+                room = self._next_window_size(use)
                 if room < 1:
                     return
-                window = self._take(room, single=single)
-                if window and not await self._exchange(conversation, window, use):
+                window = self._take_window(room, one_transaction=single)
+                if window and not await self._exchange_window(conversation, window, use):
                     return
         finally:
-            if use.testing:
-                self._manners.testing = False
+            if use.tests_budget:
+                self._limits.budget_test_running = False
 
-    def _room(self, use: _Use) -> int:
+    def _next_window_size(self, use: _ConnectionUse) -> int:
         """How many recipients the next window may have; 0 for none on this connection."""
-        manners = self._manners
-        left = min(manners.room, self._per_connection - use.asked)
-        patience = manners.patience - use.refused
-        if patience < min(KEPT_IN_HAND, manners.patience):
-            if manners.tested or (manners.testing and not use.testing):
+        manners = self._limits
+        left = min(manners.window_size, self._recipients_per_connection - use.recipients)
+        patience = manners.refusal_budget - use.refused
+        if patience < min(REFUSAL_RESERVE, manners.refusal_budget):
+            if manners.budget_is_known or (manners.budget_test_running and not use.tests_budget):
                 return 0
-            use.testing = manners.testing = True
-            return min(left, TESTED_WITH)
-        if not manners.tested:
+            use.tests_budget = manners.budget_test_running = True
+            return min(left, BUDGET_TEST_RECIPIENTS)
+        if not manners.budget_is_known:
             # A list may begin with the good ones: a window full of bad ones must not cost much.
-            left = min(left, max(patience + TESTED_WITH, manners.accepted // TRUST))
-        if manners.refuses > 0:
-            left = min(left, max(patience, round(patience / (3 * manners.refuses))))
+            left = min(
+                left,
+                max(
+                    patience + BUDGET_TEST_RECIPIENTS,
+                    manners.accepted_in_a_row // ACCEPTED_PER_RECIPIENT,
+                ),
+            )
+        if manners.refusal_rate > 0:
+            left = min(left, max(patience, round(patience / (3 * manners.refusal_rate))))
         return left
 
-    async def _exchange(
-        self, conversation: Conversation, window: list[tuple[Group, Transaction]], use: _Use
+    async def _exchange_window(
+        self,
+        conversation: Conversation,
+        window: list[tuple[DomainGroup, Transaction]],
+        use: _ConnectionUse,
     ) -> bool:
         """Ask a window; False if the connection should not be used again."""
         try:
-            return await self._ask(conversation, window, use)
+            return await self._run_window(conversation, window, use)
         except Exception as exc:
             for group, _ in window:
-                group.asker.failed(exc)
+                group.listener.on_failure(exc)
             raise
 
-    async def _ask(
-        self, conversation: Conversation, window: list[tuple[Group, Transaction]], use: _Use
+    async def _run_window(
+        self,
+        conversation: Conversation,
+        window: list[tuple[DomainGroup, Transaction]],
+        use: _ConnectionUse,
     ) -> bool:
-        mail = b"MAIL FROM:<" + self._means.identity.sender.encode() + b">"
+        mail = b"MAIL FROM:<" + self._context.identity.sender.encode() + b">"
         commands: list[bytes] = []
         fresh = use.transactions == 0
         for number, (_, transaction) in enumerate(window):
             commands += transaction.commands(mail, reset=not fresh or number > 0)
-        clock = self._means.clock
+        clock = self._context.clock
         started = clock()
         replies, broken = await conversation.exchange(
             commands,
-            self._means.limits.command_timeout_s,
+            self._context.limits.command_timeout_s,
             # Where it is not known what the host does then, a slow reply is enough of an answer.
-            refusals=0 if self._manners.tested or use.testing else PATIENCE_OF_HOSTS - use.refused,
-            refused_timeout_s=SLOWED_S,
+            max_refusals=0
+            if self._limits.budget_is_known or use.tests_budget
+            else DEFAULT_REFUSAL_BUDGET - use.refused,
+            refused_timeout_s=TARPIT_S,
         )
         took_s = clock() - started
-        heard, refused, count, turned_away = self._read(window, replies, fresh=fresh)
-        closing = bool(replies) and replies[-1].code == CLOSING
-        self._learn(use, refused, count, took_s, broken=broken is not None, closing=closing)
-        use.asked += count
+        heard, refused, count, turned_away = self._read_replies(window, replies, fresh=fresh)
+        closing = bool(replies) and replies[-1].code == SERVICE_CLOSING
+        self._update_limits(use, refused, count, took_s, broken=broken is not None, closing=closing)
+        use.recipients += count
         use.refused += refused
         first_mail_refused = turned_away and fresh and window[0][1].mail_refused
         use.transactions += len(window)
         progress = heard > 0
         stuck = broken is not None and not progress
-        self._note_window(window)
-        where = Where(self._target, conversation.tls, round(took_s * 1000))
+        self._record_window(window)
+        where = ConnectionInfo(self._target, conversation.tls, round(took_s * 1000))
         for group, transaction in window:
-            self._settle(group, transaction, where, stuck=stuck or first_mail_refused)
+            self._settle_transaction(group, transaction, where, stuck=stuck or first_mail_refused)
             stuck = False  # the first one may be the cause, the others are asked again
         if progress:
-            self._stalls = 0
+            self._consecutive_stalls = 0
         elif broken is not None or first_mail_refused:
-            self._stalls += 1
-            if self._stalls >= MOST_STALLS or broken is Meaning.TIMED_OUT:
-                self._stalls = 0
-                self._give_up()
+            self._consecutive_stalls += 1
+            if self._consecutive_stalls >= MAX_STALLS or broken is Meaning.TIMED_OUT:
+                self._consecutive_stalls = 0
+                self._hand_to_single_path()
         return broken is None and not turned_away
 
-    def _read(
-        self, window: Iterable[tuple[Group, Transaction]], replies: Iterable[Reply], *, fresh: bool
+    def _read_replies(
+        self,
+        window: Iterable[tuple[DomainGroup, Transaction]],
+        replies: Iterable[SmtpReply],
+        *,
+        fresh: bool,
     ) -> tuple[int, int, int, bool]:
         """Recipients heard, refused and asked, and whether a MAIL was refused."""
         arriving = iter(replies)
         heard = refused = asked = 0
         turned_away = False
         for number, (_, transaction) in enumerate(window):
-            refused += transaction.take(arriving, reset=not fresh or number > 0)
-            heard += len(transaction.heard) + len(transaction.again) + len(transaction.hard)
-            heard += transaction.control_heard is not None
-            asked += len(transaction.asked) + bool(transaction.control)
+            refused += transaction.read_replies(arriving, reset=not fresh or number > 0)
+            heard += (
+                len(transaction.answered)
+                + len(transaction.retry_alone)
+                + len(transaction.single_path)
+            )
+            heard += transaction.control_reply is not None
+            asked += len(transaction.addresses) + bool(transaction.control)
             turned_away = turned_away or transaction.mail_refused
         return heard, refused, asked, turned_away
 
-    def _note_window(self, window: Iterable[tuple[Group, Transaction]]) -> None:
+    def _record_window(self, window: Iterable[tuple[DomainGroup, Transaction]]) -> None:
         """Tell how the host treats us: well, if any reply was about a mailbox."""
-        first: Heard | None = None
+        first: RcptReply | None = None
         for _, transaction in window:
-            first = first or transaction.first_heard
-            for _, heard in transaction.heard:
-                if heard.reading.meaning in DECIDES:
-                    self._note(Stage.RCPT, heard.reading, None)
+            first = first or transaction.first_reply
+            for _, heard in transaction.answered:
+                if heard.classification.meaning in DECISIVE_ANYWHERE:
+                    self._record_reputation(Stage.RCPT, heard.classification, None)
                     return
         if first is not None:
-            self._note(Stage.RCPT, first.reading, first.text)
+            self._record_reputation(Stage.RCPT, first.classification, first.text)
 
-    def _learn(
-        self, use: _Use, refused: int, count: int, took_s: float, *, broken: bool, closing: bool
+    def _update_limits(
+        self,
+        use: _ConnectionUse,
+        refused: int,
+        count: int,
+        took_s: float,
+        *,
+        broken: bool,
+        closing: bool,
     ) -> None:
-        manners = self._manners
-        manners.refuses += 0.2 * (refused / max(count, 1) - manners.refuses)
-        if manners.refuses < 0.001:
-            manners.refuses = 0.0
-        manners.accepted = 0 if refused else manners.accepted + count
+        manners = self._limits
+        manners.refusal_rate += 0.2 * (refused / max(count, 1) - manners.refusal_rate)
+        if manners.refusal_rate < 0.001:
+            manners.refusal_rate = 0.0
+        manners.accepted_in_a_row = 0 if refused else manners.accepted_in_a_row + count
         total = use.refused + refused
         if refused and (closing or broken):
             # It hung up on us for what it refused: next time we leave before.
-            manners.patience = max(1, min(manners.patience, total - 1))
-            manners.tested = True
-        elif not manners.tested and total > manners.patience:
-            if took_s > SLOWED_S:
-                manners.tested = True
-            elif total > manners.patience + TESTED_WITH:
-                manners.tested = True
-                manners.patience = UNLIMITED
-        if broken or took_s > SLOW_S:
-            manners.room = max(1, manners.room // 2)
-        elif took_s < QUICK_S and count >= manners.room:
-            manners.room = min(MOST_ROOM, manners.room * 2)
+            manners.refusal_budget = max(1, min(manners.refusal_budget, total - 1))
+            manners.budget_is_known = True
+        elif not manners.budget_is_known and total > manners.refusal_budget:
+            if took_s > TARPIT_S:
+                manners.budget_is_known = True
+            elif total > manners.refusal_budget + BUDGET_TEST_RECIPIENTS:
+                manners.budget_is_known = True
+                manners.refusal_budget = UNLIMITED
+        if broken or took_s > SHRINK_ABOVE_S:
+            manners.window_size = max(1, manners.window_size // 2)
+        elif took_s < GROW_BELOW_S and count >= manners.window_size:
+            manners.window_size = min(MAX_WINDOW_SIZE, manners.window_size * 2)
 
-    def _settle(self, group: Group, transaction: Transaction, where: Where, *, stuck: bool) -> None:
+    def _settle_transaction(
+        self,
+        group: DomainGroup,
+        transaction: Transaction,
+        connection: ConnectionInfo,
+        *,
+        stuck: bool,
+    ) -> None:
         """Hand on what was heard, and queue the rest again."""
-        if transaction.room:
-            self._manners.transaction = min(self._manners.transaction, transaction.room)
-        for asked in transaction.again:
+        if transaction.max_recipients:
+            self._limits.recipients_per_transaction = min(
+                self._limits.recipients_per_transaction, transaction.max_recipients
+            )
+        for asked in transaction.retry_alone:
             asked.alone = True
-        again = [*transaction.unheard, *transaction.again]
-        hard = transaction.hard
+        again = [*transaction.retry_next, *transaction.retry_alone]
+        hard = transaction.single_path
         if stuck and again:
             cut = len(again) if transaction.mail_refused else 1
             hard = hard + again[:cut]
             again = again[cut:]
         waiting_turn = bool(group.control_tries)
-        group.held += transaction.heard
+        group.held_replies += transaction.answered
         if transaction.control:
-            self._settle_control(group, transaction)
-        if not group.control_tries and group.held:
-            heard, group.held = group.held, []
-            if group.asker.live:
-                group.asker.told(group, heard, where)
-        if hard and group.asker.live:
-            group.asker.hard(group, hard)
-        queued = bool(group.waiting) and not waiting_turn
-        group.waiting.extendleft(reversed(again))
+            self._record_control(group, transaction)
+        if not group.control_tries and group.held_replies:
+            heard, group.held_replies = group.held_replies, []
+            if group.listener.is_active:
+                group.listener.on_replies(group, heard, connection)
+        if hard and group.listener.is_active:
+            group.listener.on_single_path(group, hard)
+        queued = bool(group.pending) and not waiting_turn
+        group.pending.extendleft(reversed(again))
         if queued:
-            self._waiting += len(again)
-        elif group.waiting or group.control_tries:
-            self._push(group, again, first=True)
+            self._waiting_addresses += len(again)
+        elif group.pending or group.control_tries:
+            self._enqueue(group, again, at_front=True)
 
-    def _settle_control(self, group: Group, transaction: Transaction) -> None:
-        heard = transaction.control_heard
+    def _record_control(self, group: DomainGroup, transaction: Transaction) -> None:
+        heard = transaction.control_reply
         group.control_tries = 0 if heard is not None else group.control_tries - 1
-        group.control_heard = heard
+        group.control_reply = heard
         if not group.control_tries:
-            group.catch_all = self._means.memory.learn(
+            group.catch_all = self._context.catch_all_cache.update(
                 group.domain, self._operator, accepts_all(heard)
             )
 
 
-def _unnoted(_who: str, _said: str) -> None:
+def _discard_trace(_who: str, _said: str) -> None:
     """Bulk keeps no transcript: it would be longer than all else that is known."""

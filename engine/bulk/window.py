@@ -14,12 +14,12 @@ from functools import lru_cache
 from typing import Protocol
 
 from engine.model import Address, Meaning, Stage
-from engine.smtp.catch_all import Heard
+from engine.smtp.catch_all import RcptReply
 from engine.smtp.dialogue import Target
-from engine.smtp.pipe import Reply
-from engine.smtp.reply import Reading, read
+from engine.smtp.pipe import SmtpReply
+from engine.smtp.reply import ReplyClassification, classify_reply
 
-DECIDES = frozenset(
+DECISIVE_ANYWHERE = frozenset(
     {
         Meaning.ACCEPTED,
         Meaning.CANNOT_VERIFY,
@@ -31,18 +31,18 @@ DECIDES = frozenset(
     }
 )
 """What is about the mailbox, wherever in a transaction it is said."""
-DECIDES_ALONE = DECIDES | {Meaning.REJECTED_UNRECOGNISED, Meaning.GREYLISTED}
+DECISIVE_IF_FIRST = DECISIVE_ANYWHERE | {Meaning.REJECTED_UNRECOGNISED, Meaning.GREYLISTED}
 """What is about the mailbox if it is the first recipient of its transaction."""
-CLOSING = 421
-_SOMEBODY = "somebody@mail.test"
+SERVICE_CLOSING = 421
+_PLACEHOLDER = "somebody@mail.test"
 """Stands for the recipient in a reply, so that like replies are read once."""
 
 
 @dataclass(slots=True, eq=False)
-class Asked:
+class PendingAddress:
     """An address on its way."""
 
-    place: int
+    index: int
     address: Address
     alone: bool = False
     """To be asked about in a transaction of its own."""
@@ -56,32 +56,32 @@ class Asked:
 class Transaction:
     """MAIL, and the recipients of one domain."""
 
-    asked: Sequence[Asked]
+    addresses: Sequence[PendingAddress]
     control: str = ""
     """Asked after the first recipient; empty for none."""
 
     # what came of it
-    heard: list[tuple[Asked, Heard]] = field(default_factory=list)
-    again: list[Asked] = field(default_factory=list)
+    answered: list[tuple[PendingAddress, RcptReply]] = field(default_factory=list)
+    retry_alone: list[PendingAddress] = field(default_factory=list)
     """To be asked alone."""
-    unheard: list[Asked] = field(default_factory=list)
+    retry_next: list[PendingAddress] = field(default_factory=list)
     """No reply came to them."""
-    hard: list[Asked] = field(default_factory=list)
+    single_path: list[PendingAddress] = field(default_factory=list)
     """What they were told is about something else than the mailbox."""
-    control_heard: Heard | None = None
-    first_heard: Heard | None = None
+    control_reply: RcptReply | None = None
+    first_reply: RcptReply | None = None
     """The first reply to a recipient."""
     mail_refused: bool = False
-    room: int = 0
+    max_recipients: int = 0
     """Recipients that the host takes in one transaction, where it said so."""
 
-    def recipients(self) -> Iterator[tuple[Asked | None, str]]:
+    def recipients(self) -> Iterator[tuple[PendingAddress | None, str]]:
         """In the order asked; None for the control."""
-        for number, asked in enumerate(self.asked):
+        for number, asked in enumerate(self.addresses):
             yield asked, asked.recipient
             if number == 0 and self.control:
                 yield None, self.control
-        if not self.asked:
+        if not self.addresses:
             yield None, self.control
 
     def commands(self, mail: bytes, *, reset: bool) -> list[bytes]:
@@ -89,51 +89,53 @@ class Transaction:
         found += [b"RCPT TO:<" + to.encode() + b">" for _, to in self.recipients()]
         return found
 
-    def take(self, replies: Iterator[Reply], *, reset: bool) -> int:
+    def read_replies(self, replies: Iterator[SmtpReply], *, reset: bool) -> int:
         """Read the replies to `commands`; returns how many recipients were refused."""
         if reset:
             next(replies, None)
         mail = next(replies, None)
-        self.mail_refused = mail is not None and mail.code != CLOSING and mail.code >= 300
+        self.mail_refused = mail is not None and mail.code != SERVICE_CLOSING and mail.code >= 300
         refused = 0
         accepted = 0
         for number, (asked, recipient) in enumerate(self.recipients()):
             reply = next(replies, None)
-            if reply is None or reply.code == CLOSING or self.mail_refused:
+            if reply is None or reply.code == SERVICE_CLOSING or self.mail_refused:
                 if asked is not None:
-                    self.unheard.append(asked)
+                    self.retry_next.append(asked)
                 continue
-            reading = _read(reply.code, reply.text, recipient)
-            heard = Heard(reading, reply.code, reply.text)
+            reading = _classify(reply.code, reply.text, recipient)
+            heard = RcptReply(reading, reply.code, reply.text)
             refused += reply.code >= 400
             if asked is None and not (reading.meaning is Meaning.THROTTLED and accepted):
-                self.control_heard = heard
+                self.control_reply = heard
             elif asked is None:
-                self.room = self.room or accepted  # and the control is asked again, alone
+                self.max_recipients = (
+                    self.max_recipients or accepted
+                )  # and the control is asked again, alone
             elif (
-                reading.meaning in DECIDES
-                or (number == 0 and reading.meaning in DECIDES_ALONE)
+                reading.meaning in DECISIVE_ANYWHERE
+                or (number == 0 and reading.meaning in DECISIVE_IF_FIRST)
                 or (reading.meaning is Meaning.GREYLISTED and not accepted)
             ):
-                self.heard.append((asked, heard))
+                self.answered.append((asked, heard))
             elif reading.meaning is Meaning.THROTTLED and accepted:
                 # RFC 5321 section 4.5.3.1.10: the rest wants a transaction of its own.
-                self.room = self.room or accepted
-                self.unheard.append(asked)
+                self.max_recipients = self.max_recipients or accepted
+                self.retry_next.append(asked)
             elif number:
-                self.again.append(asked)
+                self.retry_alone.append(asked)
             else:
-                self.hard.append(asked)
-            self.first_heard = self.first_heard or heard
+                self.single_path.append(asked)
+            self.first_reply = self.first_reply or heard
             accepted += reply.code < 300
         return refused
 
 
-class Asker(Protocol):
+class GroupListener(Protocol):
     """Who gets the answers of a group."""
 
     @property
-    def live(self) -> bool:
+    def is_active(self) -> bool:
         """False once nobody waits for the answers any more."""
         ...
 
@@ -142,21 +144,26 @@ class Asker(Protocol):
         """Whether the domain's other mail hosts could be asked in place of this one."""
         ...
 
-    def told(self, group: Group, heard: Sequence[tuple[Asked, Heard]], where: Where) -> None:
+    def on_replies(
+        self,
+        group: DomainGroup,
+        replies: Sequence[tuple[PendingAddress, RcptReply]],
+        connection: ConnectionInfo,
+    ) -> None:
         """These replies are about the mailboxes, as far as the control's does not object."""
         ...
 
-    def hard(self, group: Group, asked: Sequence[Asked]) -> None:
+    def on_single_path(self, group: DomainGroup, addresses: Sequence[PendingAddress]) -> None:
         """These want more than can be done for many at once."""
         ...
 
-    def failed(self, why: Exception) -> None:
+    def on_failure(self, error: Exception) -> None:
         """Some of its addresses were lost to a fault of ours."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class Where:
+class ConnectionInfo:
     """The connection that replies came over."""
 
     target: Target
@@ -165,40 +172,46 @@ class Where:
     """From the write to the last of its replies."""
 
 
-class Group:
+class DomainGroup:
     """The addresses of one domain that one call asks of one mail host."""
 
-    def __init__(self, asker: Asker, domain: str, asked: Sequence[Asked], control: str) -> None:
-        self.asker = asker
+    def __init__(
+        self,
+        listener: GroupListener,
+        domain: str,
+        addresses: Sequence[PendingAddress],
+        control: str,
+    ) -> None:
+        self.listener = listener
         self.domain = domain
-        self.waiting = deque(asked)
+        self.pending = deque(addresses)
         self.control = control
         self.control_tries = 0
         """How often the control may still be asked; 0 also when it need not be."""
-        self.control_heard: Heard | None = None
+        self.control_reply: RcptReply | None = None
         self.catch_all: bool | None = None
-        self.held: list[tuple[Asked, Heard]] = []
+        self.held_replies: list[tuple[PendingAddress, RcptReply]] = []
         """Heard before the control was."""
 
-    def take(self, room: int) -> Transaction:
+    def next_transaction(self, max_recipients: int) -> Transaction:
         """The next transaction, of at most `room` recipients (at least one address)."""
-        waiting = self.waiting
+        waiting = self.pending
         control = self.control if self.control_tries else ""
         if self.control_tries == 1:
             # Asked once already, and lost with the connection: now by itself.
             return Transaction((), control)
         taken = [waiting.popleft()]
         if not taken[0].alone:
-            most = room - bool(control)
+            most = max_recipients - bool(control)
             while waiting and len(taken) < most and not waiting[0].alone:
                 taken.append(waiting.popleft())
         return Transaction(taken, control)
 
 
-def _read(code: int, text: str, recipient: str) -> Reading:
-    return _read_once(code, text.replace(recipient, _SOMEBODY) if "@" in text else text)
+def _classify(code: int, text: str, recipient: str) -> ReplyClassification:
+    return _classify_cached(code, text.replace(recipient, _PLACEHOLDER) if "@" in text else text)
 
 
 @lru_cache(maxsize=4096)
-def _read_once(code: int, text: str) -> Reading:
-    return read(Stage.RCPT, code, text)
+def _classify_cached(code: int, text: str) -> ReplyClassification:
+    return classify_reply(Stage.RCPT, code, text)

@@ -7,17 +7,17 @@ import ipaddress
 import random
 from dataclasses import dataclass
 
-from engine.dns.resolver import Answer, Kind, Resolver, Status
+from engine.dns.resolver import DnsAnswer, LookupStatus, RecordType, Resolver
 from engine.model import Dns, MxHost
 
 MAX_HOSTS = 100
 """Mail hosts kept of one answer: more than any real domain has, and a bound."""
-MAX_ADDRESSES = 16
+MAX_ADDRESSES_PER_FAMILY = 16
 """Addresses kept of one host, of each family."""
 
 
 @dataclass(frozen=True, slots=True)
-class Route:
+class MailRoute:
     """What DNS says of a domain's mail, and the hosts to try, best first."""
 
     dns: Dns
@@ -25,50 +25,52 @@ class Route:
 
 
 @dataclass(frozen=True, slots=True)
-class Addresses:
+class HostAddresses:
     """The IP addresses of a host, IPv4 first."""
 
-    status: Status
+    status: LookupStatus
     ips: tuple[str, ...] = ()
 
 
-_BY_STATUS = {
-    Status.NODATA: Dns.NODATA,
-    Status.NXDOMAIN: Dns.NXDOMAIN,
-    Status.SERVFAIL: Dns.SERVFAIL,
-    Status.REFUSED: Dns.REFUSED,
-    Status.TIMEOUT: Dns.TIMEOUT,
+_DNS_BY_STATUS = {
+    LookupStatus.NODATA: Dns.NODATA,
+    LookupStatus.NXDOMAIN: Dns.NXDOMAIN,
+    LookupStatus.SERVFAIL: Dns.SERVFAIL,
+    LookupStatus.REFUSED: Dns.REFUSED,
+    LookupStatus.TIMEOUT: Dns.TIMEOUT,
 }
 
 
-async def locate(
-    resolver: Resolver, domain: str, rng: random.Random, *, sparing: bool = False
-) -> Route:
+async def resolve_route(
+    resolver: Resolver, domain: str, rng: random.Random, *, ipv4_suffices: bool = False
+) -> MailRoute:
     """The mail hosts of `domain` (A-label form), hosts of equal preference shuffled.
 
     `Dns.MX` and `Dns.IMPLICIT_MX` promise that at least one of them has an address.
     `sparing` is as in `addresses`.
     """
-    answer = await resolver.ask(domain, Kind.MX)
-    if answer.status is Status.NODATA:
-        return await _implicit(resolver, domain, sparing=sparing)
-    if answer.status is not Status.OK:
-        return Route(_BY_STATUS[answer.status])
-    hosts = _hosts(answer, rng)
+    answer = await resolver.resolve(domain, RecordType.MX)
+    if answer.status is LookupStatus.NODATA:
+        return await _implicit_route(resolver, domain, ipv4_suffices=ipv4_suffices)
+    if answer.status is not LookupStatus.OK:
+        return MailRoute(_DNS_BY_STATUS[answer.status])
+    hosts = _parse_hosts(answer, rng)
     if not hosts:
-        return Route(Dns.NULL_MX)
-    failed: Status | None = None
+        return MailRoute(Dns.NULL_MX)
+    failed: LookupStatus | None = None
     for host in hosts:
         # Stop at the first that lives somewhere: 61 hosts need not cost 122 questions.
-        found = await addresses(resolver, host.host, sparing=sparing)
+        found = await resolve_addresses(resolver, host.host, ipv4_suffices=ipv4_suffices)
         if found.ips:
-            return Route(Dns.MX, hosts)
+            return MailRoute(Dns.MX, hosts)
         if not found.status.definite:
             failed = failed or found.status
-    return Route(_BY_STATUS[failed] if failed else Dns.UNRESOLVABLE, hosts)
+    return MailRoute(_DNS_BY_STATUS[failed] if failed else Dns.UNRESOLVABLE, hosts)
 
 
-async def addresses(resolver: Resolver, host: str, *, sparing: bool = False) -> Addresses:
+async def resolve_addresses(
+    resolver: Resolver, host: str, *, ipv4_suffices: bool = False
+) -> HostAddresses:
     """Where `host` lives.
 
     IPv4 comes first: block lists and PTR demands are harsher on IPv6 senders, and a probe
@@ -78,35 +80,37 @@ async def addresses(resolver: Resolver, host: str, *, sparing: bool = False) -> 
     """
     if _is_ip(host):
         # RFC 5321 section 5.1 wants a name; "127.0.0.10." in an MX record is none.
-        return Addresses(Status.NXDOMAIN)
-    if sparing:
-        v4 = await resolver.ask(host, Kind.A)
+        return HostAddresses(LookupStatus.NXDOMAIN)
+    if ipv4_suffices:
+        v4 = await resolver.resolve(host, RecordType.A)
         if v4.records:
-            return Addresses(Status.OK, v4.records[:MAX_ADDRESSES])
-    v4, v6 = await _both(resolver, host)
-    ips = v4.records[:MAX_ADDRESSES] + v6.records[:MAX_ADDRESSES]
+            return HostAddresses(LookupStatus.OK, v4.records[:MAX_ADDRESSES_PER_FAMILY])
+    v4, v6 = await _resolve_both(resolver, host)
+    ips = v4.records[:MAX_ADDRESSES_PER_FAMILY] + v6.records[:MAX_ADDRESSES_PER_FAMILY]
     if ips:
-        return Addresses(Status.OK, ips)
+        return HostAddresses(LookupStatus.OK, ips)
     failed = [answer.status for answer in (v4, v6) if not answer.status.definite]
-    return Addresses(failed[0] if failed else v4.status)
+    return HostAddresses(failed[0] if failed else v4.status)
 
 
-async def _both(resolver: Resolver, host: str) -> tuple[Answer, Answer]:
-    v4, v6 = resolver.recall(host, Kind.A), resolver.recall(host, Kind.AAAA)
+async def _resolve_both(resolver: Resolver, host: str) -> tuple[DnsAnswer, DnsAnswer]:
+    v4, v6 = resolver.get_cached(host, RecordType.A), resolver.get_cached(host, RecordType.AAAA)
     if v4 is not None and v6 is not None:
         return v4, v6
-    return await asyncio.gather(resolver.ask(host, Kind.A), resolver.ask(host, Kind.AAAA))
+    return await asyncio.gather(
+        resolver.resolve(host, RecordType.A), resolver.resolve(host, RecordType.AAAA)
+    )
 
 
-async def _implicit(resolver: Resolver, domain: str, *, sparing: bool) -> Route:
+async def _implicit_route(resolver: Resolver, domain: str, *, ipv4_suffices: bool) -> MailRoute:
     """RFC 5321 section 5.1: without MX records the domain's own address is its mail host."""
-    found = await addresses(resolver, domain, sparing=sparing)
+    found = await resolve_addresses(resolver, domain, ipv4_suffices=ipv4_suffices)
     if found.ips:
-        return Route(Dns.IMPLICIT_MX, (MxHost(domain, 0),))
-    return Route(_BY_STATUS[found.status])
+        return MailRoute(Dns.IMPLICIT_MX, (MxHost(domain, 0),))
+    return MailRoute(_DNS_BY_STATUS[found.status])
 
 
-def _hosts(answer: Answer, rng: random.Random) -> tuple[MxHost, ...]:
+def _parse_hosts(answer: DnsAnswer, rng: random.Random) -> tuple[MxHost, ...]:
     hosts: dict[str, MxHost] = {}
     for record in answer.records:
         preference, _, exchange = record.partition(" ")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from engine.address.domains import registrable_domain
-from engine.dns.resolver import Kind, Resolver, Status
+from engine.dns.resolver import LookupStatus, RecordType, Resolver
 
 _SPF = re.compile(r"v=spf1(?: |$)", re.IGNORECASE)
 """RFC 7208 section 4.5: the version is followed by a blank or the end."""
@@ -15,22 +15,22 @@ _DMARC = re.compile(r"v\s*=\s*DMARC1\s*(?:;|$)")
 
 async def has_spf(resolver: Resolver, domain: str) -> bool | None:
     """Whether `domain` has an SPF record; None when DNS could not say."""
-    return await _has(resolver, domain, _SPF)
+    return await _publishes(resolver, domain, _SPF)
 
 
 async def has_dmarc(resolver: Resolver, domain: str) -> bool | None:
     """Whether a DMARC policy covers `domain`: its own, or its organization's (section 6.6.3)."""
-    own = await _has(resolver, f"_dmarc.{domain}", _DMARC)
+    own = await _publishes(resolver, f"_dmarc.{domain}", _DMARC)
     organization = registrable_domain(domain)
     if own is not False or organization in (None, domain):
         return own
-    return await _has(resolver, f"_dmarc.{organization}", _DMARC)
+    return await _publishes(resolver, f"_dmarc.{organization}", _DMARC)
 
 
-async def _has(resolver: Resolver, name: str, record: re.Pattern[str]) -> bool | None:
-    answer = await resolver.ask(name, Kind.TXT)
-    if answer.status is Status.NXDOMAIN or answer.status is Status.NODATA:
+async def _publishes(resolver: Resolver, name: str, record: re.Pattern[str]) -> bool | None:
+    answer = await resolver.resolve(name, RecordType.TXT)
+    if answer.status is LookupStatus.NXDOMAIN or answer.status is LookupStatus.NODATA:
         return False
-    if answer.status is not Status.OK:
+    if answer.status is not LookupStatus.OK:
         return None
     return any(record.match(text) for text in answer.records)

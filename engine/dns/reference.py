@@ -20,49 +20,51 @@ from engine.dns.terms import (
     EDNS_PAYLOAD,
     MAX_NEGATIVE_TTL_S,
     MAX_TTL_S,
-    Kind,
-    Outcome,
-    Question,
-    Status,
+    DnsQuestion,
+    LookupStatus,
+    ParsedResponse,
+    RecordType,
 )
 
 
-class Unreadable(Exception):
+class DnsFormatError(Exception):
     """A name that cannot be asked for, or an answer that makes no sense."""
 
 
-def to_wire(name: str) -> bytes:
+def encode_name(name: str) -> bytes:
     """Any name, for `Question`; Unreadable if there can be none such."""
     try:
         return dns.name.from_text(name).to_digestable()
     except (dns.exception.DNSException, UnicodeError) as exc:
         # Labels over 63 octets and the like.
-        raise Unreadable(name) from exc
+        raise DnsFormatError(name) from exc
 
 
-def read(wire: bytes, question: Question, message_id: int) -> dns.message.Message | None:
+def parse_datagram(
+    wire: bytes, question: DnsQuestion, message_id: int
+) -> dns.message.Message | None:
     """A datagram as a response to `question`; None if it is none.
 
     What cannot be read could be anybody's, so that the real answer may still come (RFC 5452).
     """
     try:
         message = dns.message.from_wire(wire)
-        return message if _query(question, message_id).is_response(message) else None
+        return message if _make_query(question, message_id).is_response(message) else None
     except Exception:  # whatever a stranger's octets do to the parser
         return None
 
 
-async def ask_over_tcp(
-    question: Question, host: str, port: int, *, edns: bool = True
+async def query_tcp(
+    question: DnsQuestion, host: str, port: int, *, edns: bool = True
 ) -> dns.message.Message:
     """The response over a connection of its own (RFC 7766); OSError, EOFError, Unreadable."""
     try:
-        return await dns.asyncquery.tcp(_query(question, edns=edns), host, port=port)
+        return await dns.asyncquery.tcp(_make_query(question, edns=edns), host, port=port)
     except dns.exception.DNSException as exc:
-        raise Unreadable(question) from exc
+        raise DnsFormatError(question) from exc
 
 
-def system_servers() -> tuple[tuple[str, int], ...]:
+def system_name_servers() -> tuple[tuple[str, int], ...]:
     """Addresses and ports that /etc/resolv.conf names; this machine when it cannot be read."""
     try:
         resolver = dns.resolver.Resolver()
@@ -77,52 +79,52 @@ def is_truncated(message: dns.message.Message) -> bool:
 
 def refuses_edns(message: dns.message.Message) -> bool:
     """RFC 6891 section 7: whether to ask again without it."""
-    return message.rcode() in _NO_EDNS
+    return message.rcode() in _EDNS_REFUSALS
 
 
-def outcome(message: dns.message.Message, question: Question) -> Outcome:
+def interpret(message: dns.message.Message, question: DnsQuestion) -> ParsedResponse:
     """What a response comes to; Unreadable."""
     try:
-        return _outcome(message, question)
+        return _interpret(message, question)
     except dns.exception.DNSException as exc:
-        raise Unreadable from exc
+        raise DnsFormatError from exc
 
 
-_NO_EDNS = frozenset({dns.rcode.FORMERR, dns.rcode.NOTIMP, dns.rcode.BADVERS})
-_FAILURES = {dns.rcode.REFUSED: Status.REFUSED}
+_EDNS_REFUSALS = frozenset({dns.rcode.FORMERR, dns.rcode.NOTIMP, dns.rcode.BADVERS})
+_STATUS_BY_RCODE = {dns.rcode.REFUSED: LookupStatus.REFUSED}
 
 
-def _query(
-    question: Question, message_id: int | None = None, *, edns: bool = True
+def _make_query(
+    question: DnsQuestion, message_id: int | None = None, *, edns: bool = True
 ) -> dns.message.Message:
     name, _ = dns.name.from_wire(question.name, 0)
     return dns.message.make_query(
         name,
-        dns.rdatatype.from_text(question.kind),
+        dns.rdatatype.from_text(question.record_type),
         use_edns=0 if edns else False,
         payload=EDNS_PAYLOAD,
         id=message_id,
     )
 
 
-def _outcome(response: dns.message.Message, question: Question) -> Outcome:
+def _interpret(response: dns.message.Message, question: DnsQuestion) -> ParsedResponse:
     rcode = response.rcode()
     if rcode not in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
-        return Outcome.failed(_FAILURES.get(rcode, Status.SERVFAIL), question)
+        return ParsedResponse.failed(_STATUS_BY_RCODE.get(rcode, LookupStatus.SERVFAIL), question)
     assert isinstance(response, dns.message.QueryMessage), "a response has its query's opcode"
     chain = response.resolve_chaining()
     end = chain.canonical_name.to_digestable()
     if chain.answer is not None:
-        records = tuple(_text(record, question.kind) for record in chain.answer)
-        return Outcome(Status.OK, records, min(chain.minimum_ttl, MAX_TTL_S), end)
+        records = tuple(_record_text(record, question.record_type) for record in chain.answer)
+        return ParsedResponse(LookupStatus.OK, records, min(chain.minimum_ttl, MAX_TTL_S), end)
     ttl_s = min(chain.minimum_ttl, MAX_NEGATIVE_TTL_S) if _has_soa(response) else 0
     if rcode == dns.rcode.NXDOMAIN:
-        return Outcome(Status.NXDOMAIN, (), ttl_s, end)
+        return ParsedResponse(LookupStatus.NXDOMAIN, (), ttl_s, end)
     if end != question.name:
-        return Outcome(Status.NODATA, (), min(chain.minimum_ttl, MAX_TTL_S), end)
+        return ParsedResponse(LookupStatus.NODATA, (), min(chain.minimum_ttl, MAX_TTL_S), end)
     if _is_referral(response):
-        return Outcome.failed(Status.SERVFAIL, question)
-    return Outcome(Status.NODATA, (), ttl_s, end)
+        return ParsedResponse.failed(LookupStatus.SERVFAIL, question)
+    return ParsedResponse(LookupStatus.NODATA, (), ttl_s, end)
 
 
 def _has_soa(response: dns.message.Message) -> bool:
@@ -135,8 +137,8 @@ def _is_referral(response: dns.message.Message) -> bool:
     return dns.rdatatype.NS in kinds and dns.rdatatype.SOA not in kinds
 
 
-def _text(record: dns.rdata.Rdata, kind: Kind) -> str:
-    if kind is Kind.TXT:
+def _record_text(record: dns.rdata.Rdata, record_type: RecordType) -> str:
+    if record_type is RecordType.TXT:
         strings: tuple[bytes, ...] = record.strings  # type: ignore[attr-defined]
         return b"".join(strings).decode("utf-8", "replace")
     return record.to_text()

@@ -56,14 +56,14 @@ def is_global(text: str) -> bool:
     except ValueError:
         return False
     if isinstance(address, ipaddress.IPv4Address):
-        return _global_v4(address)
+        return _is_global_v4(address)
     inner = _embedded_v4(address)
     if inner is not None:
-        return _global_v4(inner)
+        return _is_global_v4(inner)
     return address in _GLOBAL_V6 and not any(address in network for network in _SPECIAL_V6)
 
 
-def _global_v4(address: ipaddress.IPv4Address) -> bool:
+def _is_global_v4(address: ipaddress.IPv4Address) -> bool:
     return not any(address in network for network in _SPECIAL_V4)
 
 

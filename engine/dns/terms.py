@@ -18,7 +18,7 @@ EDNS_PAYLOAD = 1232
 """Octets: what crosses any network unfragmented (DNS flag day 2020)."""
 
 
-class Kind(StrEnum):
+class RecordType(StrEnum):
     """The record types that the engine asks for."""
 
     A = "A"
@@ -28,7 +28,7 @@ class Kind(StrEnum):
     PTR = "PTR"
 
 
-class Status(StrEnum):
+class LookupStatus(StrEnum):
     """How a question came out."""
 
     OK = "ok"
@@ -44,29 +44,29 @@ class Status(StrEnum):
         return self in _DEFINITE
 
 
-_DEFINITE = frozenset({Status.OK, Status.NODATA, Status.NXDOMAIN})
+_DEFINITE = frozenset({LookupStatus.OK, LookupStatus.NODATA, LookupStatus.NXDOMAIN})
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class DnsQuestion:
     """What one message asks."""
 
     name: bytes
-    kind: Kind
+    record_type: RecordType
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ParsedResponse:
     """What one message answers."""
 
-    status: Status
+    status: LookupStatus
     records: tuple[str, ...]
     """Addresses for A and AAAA, `preference exchange.` for MX, joined strings for TXT."""
     ttl_s: int
-    end: bytes
+    canonical_name: bytes
     """The name at the end of the aliases; that of the question if there are none."""
 
     @classmethod
-    def failed(cls, status: Status, question: Question) -> Outcome:
+    def failed(cls, status: LookupStatus, question: DnsQuestion) -> ParsedResponse:
         """No answer, kept for a short time only."""
         return cls(status, (), FAILURE_TTL_S, question.name)

@@ -20,13 +20,13 @@ from typing import cast
 import aiosmtplib
 
 from engine.model import Meaning, Stage
-from engine.smtp.pipe import CLOSING, PipeBroken, Reply, ReplyPipe, legible
-from engine.smtp.reply import Reading, read
+from engine.smtp.pipe import SERVICE_CLOSING, PipeBroken, ReplyPipe, SmtpReply, blank_unprintable
+from engine.smtp.reply import ReplyClassification, classify_reply
 
 DELAYED_ACK_S = 0.2
 """The longest that a TCP holds an acknowledgement back, in practice (RFC 1122: 0.5 s)."""
 
-Say = Callable[[str, str], None]
+Trace = Callable[[str, str], None]
 """Notes a line of the transcript: who, what."""
 
 
@@ -49,24 +49,24 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class StageResult:
     """How a step of the conversation ended: with a reply, or without."""
 
     stage: Stage
-    reading: Reading
-    reply: Reply | None = None
+    classification: ReplyClassification
+    reply: SmtpReply | None = None
 
     @property
     def meaning(self) -> Meaning:
-        return self.reading.meaning
+        return self.classification.meaning
 
 
 class ConversationEnded(Exception):
     """The host will hear no recipient from us on this connection; `said` tells why."""
 
-    def __init__(self, said: Said, *, greeted: bool) -> None:
-        super().__init__(f"{said.stage}: {said.meaning}")
-        self.said = said
+    def __init__(self, result: StageResult, *, greeted: bool) -> None:
+        super().__init__(f"{result.stage}: {result.meaning}")
+        self.result = result
         self.greeted = greeted
 
 
@@ -82,11 +82,11 @@ def tls_context() -> ssl.SSLContext:
     return context
 
 
-RSET = b"RSET"
+RSET_COMMAND = b"RSET"
 
 
 @dataclass(frozen=True, slots=True)
-class _Step:
+class _Command:
     stage: Stage
     command: bytes
 
@@ -95,13 +95,13 @@ class Conversation:
     """A host that greeted us and waits for MAIL."""
 
     def __init__(
-        self, pipe: ReplyPipe, target: Target, extensions: frozenset[str], tls: bool, say: Say
+        self, pipe: ReplyPipe, target: Target, extensions: frozenset[str], tls: bool, trace: Trace
     ) -> None:
         self._pipe = pipe
         self._target = target
         self._extensions = extensions
-        self._say = say
-        self._used = False
+        self._trace = trace
+        self._mail_sent = False
         self.tls = tls
 
     @property
@@ -109,57 +109,62 @@ class Conversation:
         """Whether more recipients can be asked about on this connection."""
         return self._pipe.usable
 
-    def offers(self, extension: str) -> bool:
+    def supports(self, extension: str) -> bool:
         """Whether the host's EHLO reply names `extension` (lower case)."""
         return extension in self._extensions
 
-    async def ask(
+    async def probe_recipients(
         self, sender: str, recipients: Sequence[str], *, utf8: bool, timeout_s: float
-    ) -> list[Said | None]:
+    ) -> list[StageResult | None]:
         """What the host says to MAIL FROM `sender` and RCPT TO each of `recipients`.
 
         One entry a recipient: its reply, or MAIL's when that was refused; None for those that
         the host never came to answer. `timeout_s` bounds each reply. Never raises for what a
         server does.
         """
-        if utf8 and not self.offers("smtputf8"):
-            self._say(self._target.host, "offers no SMTPUTF8")
-            reading = Reading(Meaning.SMTPUTF8_UNSUPPORTED, "smtputf8-not-offered")
-            return [Said(Stage.EHLO, reading)] * len(recipients)
-        steps = self._plan(sender, recipients, utf8)
-        return _by_recipient(steps, await self._exchange(steps, timeout_s))
+        if utf8 and not self.supports("smtputf8"):
+            self._trace(self._target.host, "offers no SMTPUTF8")
+            reading = ReplyClassification(Meaning.SMTPUTF8_UNSUPPORTED, "smtputf8-not-offered")
+            return [StageResult(Stage.EHLO, reading)] * len(recipients)
+        steps = self._plan_commands(sender, recipients, utf8)
+        return _by_recipient(steps, await self._run_commands(steps, timeout_s))
 
-    async def _exchange(self, steps: Sequence[_Step], timeout_s: float) -> list[Said | None]:
+    async def _run_commands(
+        self, commands: Sequence[_Command], timeout_s: float
+    ) -> list[StageResult | None]:
         """What was said to each step, as far as it came; None for a step left out."""
-        heard: list[Said | None] = []
+        heard: list[StageResult | None] = []
         transaction_open = True
-        pipelined = self.offers("pipelining")
+        pipelined = self.supports("pipelining")
         try:
             if pipelined:
-                self._send(*(step.command for step in steps))
-            for step in steps:
+                self._send(*(step.command for step in commands))
+            for step in commands:
                 if not pipelined:
                     if step.stage is Stage.RCPT and not transaction_open:
                         heard.append(None)
                         continue
                     self._send(step.command)
-                said = await self._hear(step.stage, timeout_s)
+                said = await self._read_reply(step.stage, timeout_s)
                 heard.append(said)
                 if step.stage is Stage.MAIL:
-                    transaction_open = _is_yes(said)
-                if said.reply is not None and said.reply.code == CLOSING:
+                    transaction_open = _is_positive(said)
+                if said.reply is not None and said.reply.code == SERVICE_CLOSING:
                     # RFC 5321 section 3.8: the host closes the connection after it.
                     self._pipe.abort()
                     break
             else:
                 self._pipe.expect_no_more()
         except PipeBroken as broken:
-            self._say(self._target.host, _BROKEN_WORDS[broken.meaning])
-            if len(heard) == len(steps):
+            self._trace(self._target.host, _TRACE_TEXTS[broken.meaning])
+            if len(heard) == len(commands):
                 # One reply too many: whose each of them was cannot be told.
-                return [Said(step.stage, Reading(broken.meaning, "no-reply")) for step in steps]
-            stage = steps[len(heard)].stage
-            heard.append(Said(stage, Reading(broken.meaning, "no-reply")))
+                return [
+                    StageResult(step.stage, ReplyClassification(broken.meaning, "no-reply"))
+                    for step in commands
+                ]
+            stage = commands[len(heard)].stage
+            heard.append(StageResult(stage, ReplyClassification(broken.meaning, "no-reply")))
         return heard
 
     async def exchange(
@@ -167,9 +172,9 @@ class Conversation:
         commands: Sequence[bytes],
         timeout_s: float,
         *,
-        refusals: int = 0,
+        max_refusals: int = 0,
         refused_timeout_s: float = 0.0,
-    ) -> tuple[list[Reply], Meaning | None]:
+    ) -> tuple[list[SmtpReply], Meaning | None]:
         """The replies to MAIL, RCPT and RSET commands, as far as they came, and what ended them.
 
         They are written in one go where the host takes that, else one after the other up to a
@@ -178,22 +183,22 @@ class Conversation:
         the commands, and the transcript gets no line.
         """
         pipe = self._pipe
-        replies: list[Reply] = []
-        pipelined = self.offers("pipelining")
+        replies: list[SmtpReply] = []
+        pipelined = self.supports("pipelining")
         try:
             if pipelined:
                 pipe.send(*commands)
             for command in commands:
                 if not pipelined:
                     pipe.send(command)
-                reply = await pipe.reply(timeout_s)
+                reply = await pipe.read_reply(timeout_s)
                 replies.append(reply)
-                if reply.code == CLOSING:
+                if reply.code == SERVICE_CLOSING:
                     pipe.abort()
                     return replies, Meaning.DROPPED
                 if reply.code >= 400:
-                    refusals -= 1
-                    if refusals == 0:
+                    max_refusals -= 1
+                    if max_refusals == 0:
                         timeout_s = min(timeout_s, refused_timeout_s)
                 if not pipelined and reply.code >= 300 and command.startswith(b"MAIL"):
                     return replies, None
@@ -203,27 +208,27 @@ class Conversation:
             return replies if len(replies) < len(commands) else [], broken.meaning
         return replies, None
 
-    def _plan(self, sender: str, recipients: Sequence[str], utf8: bool) -> list[_Step]:
+    def _plan_commands(self, sender: str, recipients: Sequence[str], utf8: bool) -> list[_Command]:
         """The commands for one transaction, or for one each.
 
         A bounce has one recipient, so servers refuse a second one of the null sender whatever
         its name: each gets a transaction of its own.
         """
         mail = b"MAIL FROM:<" + sender.encode() + b">" + (b" SMTPUTF8" if utf8 else b"")
-        steps: list[_Step] = []
+        steps: list[_Command] = []
         for recipient in recipients:
             if not steps or not sender:
-                if self._used:
-                    steps.append(_Step(Stage.MAIL, RSET))
-                steps.append(_Step(Stage.MAIL, mail))
-                self._used = True
-            steps.append(_Step(Stage.RCPT, b"RCPT TO:<" + recipient.encode() + b">"))
+                if self._mail_sent:
+                    steps.append(_Command(Stage.MAIL, RSET_COMMAND))
+                steps.append(_Command(Stage.MAIL, mail))
+                self._mail_sent = True
+            steps.append(_Command(Stage.RCPT, b"RCPT TO:<" + recipient.encode() + b">"))
         return steps
 
-    def leave(self) -> ReplyPipe:
+    def quit(self) -> ReplyPipe:
         """Say QUIT without waiting for the answer; returns what is still to be closed."""
         if self.usable:
-            self._say(self._target.host, "> QUIT")
+            self._trace(self._target.host, "> QUIT")
         self._pipe.quit()
         return self._pipe
 
@@ -233,13 +238,13 @@ class Conversation:
 
     def _send(self, *commands: bytes) -> None:
         for command in commands:
-            self._say(self._target.host, "> " + command.decode())
+            self._trace(self._target.host, "> " + command.decode())
         self._pipe.send(*commands)
 
-    async def _hear(self, stage: Stage, timeout_s: float) -> Said:
-        reply = await self._pipe.reply(timeout_s)
-        self._say(self._target.host, f"< {reply.code} {_one_line(reply.text)}".rstrip())
-        return Said(stage, read(stage, reply.code, reply.text), reply)
+    async def _read_reply(self, stage: Stage, timeout_s: float) -> StageResult:
+        reply = await self._pipe.read_reply(timeout_s)
+        self._trace(self._target.host, f"< {reply.code} {_one_line(reply.text)}".rstrip())
+        return StageResult(stage, classify_reply(stage, reply.code, reply.text), reply)
 
 
 async def open_conversation(
@@ -250,14 +255,14 @@ async def open_conversation(
     command_timeout_s: float,
     tls_timeout_s: float,
     tls: ssl.SSLContext | None,
-    say: Say,
+    trace: Trace,
 ) -> Conversation:
     """Connect, read the banner, say EHLO (HELO if need be) and start TLS if it is offered.
 
     `tls` None leaves STARTTLS alone. Raises ConversationEnded when the host cannot be asked,
     and TlsFailed when it could be without TLS.
     """
-    connection = await _connect(target, connect_timeout_s, say)
+    connection = await _connect(target, connect_timeout_s, trace)
     client = aiosmtplib.SMTP(
         hostname=target.host,
         sock=connection,
@@ -267,17 +272,17 @@ async def open_conversation(
         tls_context=tls,
     )
     try:
-        await _greet(client, target, say)
-        await _hello(client, identity, target, say)
+        await _read_banner(client, target, trace)
+        await _send_ehlo(client, identity, target, trace)
         encrypted = False
         if tls is not None and client.supports_extension("starttls"):
-            encrypted = await _start_tls(client, target, tls_timeout_s, say)
+            encrypted = await _start_tls(client, target, tls_timeout_s, trace)
             if encrypted:
-                with _prompt_acknowledgement(connection):
-                    await _hello(client, identity, target, say)
+                with _quick_acknowledgement(connection):
+                    await _send_ehlo(client, identity, target, trace)
         transport = client.transport
         if transport is None or transport.is_closing():
-            raise _ended(Stage.EHLO, Meaning.DROPPED, greeted=True)
+            raise _ended_without_reply(Stage.EHLO, Meaning.DROPPED, greeted=True)
     except BaseException:
         # Not close(): over TLS that waits half a minute for the other side's farewell.
         if client.transport is not None:
@@ -287,17 +292,17 @@ async def open_conversation(
         raise
     pipe = ReplyPipe()
     pipe.attach(transport)
-    return Conversation(pipe, target, frozenset(client.esmtp_extensions), encrypted, say)
+    return Conversation(pipe, target, frozenset(client.esmtp_extensions), encrypted, trace)
 
 
-async def _connect(target: Target, timeout_s: float, say: Say) -> socket.socket:
-    say(target.host, f"connecting to {target.ip} port {target.port}")
+async def _connect(target: Target, timeout_s: float, trace: Trace) -> socket.socket:
+    trace(target.host, f"connecting to {target.ip} port {target.port}")
     version = ipaddress.ip_address(target.ip).version
     family = socket.AF_INET if version == 4 else socket.AF_INET6
     try:
         connection = socket.socket(family, socket.SOCK_STREAM)
     except OSError:
-        raise _ended(Stage.CONNECT, Meaning.UNREACHABLE, greeted=False) from None
+        raise _ended_without_reply(Stage.CONNECT, Meaning.UNREACHABLE, greeted=False) from None
     try:
         connection.setblocking(False)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -306,8 +311,8 @@ async def _connect(target: Target, timeout_s: float, say: Say) -> socket.socket:
     except OSError as exc:
         connection.close()
         late = isinstance(exc, TimeoutError)
-        say(target.host, "no answer" if late else f"cannot connect: {exc.strerror or exc}")
-        raise _ended(Stage.CONNECT, Meaning.UNREACHABLE, greeted=False) from exc
+        trace(target.host, "no answer" if late else f"cannot connect: {exc.strerror or exc}")
+        raise _ended_without_reply(Stage.CONNECT, Meaning.UNREACHABLE, greeted=False) from exc
     except BaseException:
         connection.close()
         raise
@@ -315,7 +320,7 @@ async def _connect(target: Target, timeout_s: float, say: Say) -> socket.socket:
 
 
 @contextmanager
-def _prompt_acknowledgement(connection: socket.socket) -> Iterator[None]:
+def _quick_acknowledgement(connection: socket.socket) -> Iterator[None]:
     """Spare the 40 ms that a delayed acknowledgement of TLS session tickets costs.
 
     The server's next reply waits for that acknowledgement (RFC 896), and tickets never reach
@@ -340,121 +345,133 @@ def _prompt_acknowledgement(connection: socket.socket) -> Iterator[None]:
             timer.cancel()
 
 
-async def _greet(client: aiosmtplib.SMTP, target: Target, say: Say) -> None:
+async def _read_banner(client: aiosmtplib.SMTP, target: Target, trace: Trace) -> None:
     try:
         banner = await client.connect()
     except aiosmtplib.SMTPConnectResponseError as exc:
-        raise _refused(Stage.BANNER, exc, target, say, greeted=False) from exc
+        raise _ended_by_reply(Stage.BANNER, exc, target, trace, greeted=False) from exc
     except (aiosmtplib.SMTPException, OSError) as exc:
-        raise _failed(Stage.BANNER, exc, target, say, greeted=False) from exc
-    say(target.host, f"< {banner.code} {_one_line(banner.message)}")
+        raise _ended_by_error(Stage.BANNER, exc, target, trace, greeted=False) from exc
+    trace(target.host, f"< {banner.code} {_one_line(banner.message)}")
 
 
-async def _hello(client: aiosmtplib.SMTP, identity: Identity, target: Target, say: Say) -> None:
+async def _send_ehlo(
+    client: aiosmtplib.SMTP, identity: Identity, target: Target, trace: Trace
+) -> None:
     """EHLO, and HELO where that is unknown (RFC 5321 section 3.2)."""
     refusal: aiosmtplib.SMTPHeloError | None = None
     for verb, command in (("EHLO", client.ehlo), ("HELO", client.helo)):
-        say(target.host, f"> {verb} {identity.helo}")
+        trace(target.host, f"> {verb} {identity.helo}")
         try:
             answer = await command()
         except aiosmtplib.SMTPHeloError as exc:
             refusal = exc
             if exc.code < 500 or not client.is_connected:
                 break
-            say(target.host, f"< {exc.code} {_one_line(exc.message)}")
+            trace(target.host, f"< {exc.code} {_one_line(exc.message)}")
         except (aiosmtplib.SMTPException, OSError) as exc:
             if refusal is not None:
                 break
-            raise _failed(Stage.EHLO, exc, target, say, greeted=True) from exc
+            raise _ended_by_error(Stage.EHLO, exc, target, trace, greeted=True) from exc
         else:
-            say(target.host, f"< {answer.code} {_one_line(answer.message)}")
+            trace(target.host, f"< {answer.code} {_one_line(answer.message)}")
             return
     assert refusal is not None
-    raise _refused(Stage.EHLO, refusal, target, say, greeted=True) from refusal
+    raise _ended_by_reply(Stage.EHLO, refusal, target, trace, greeted=True) from refusal
 
 
-async def _start_tls(client: aiosmtplib.SMTP, target: Target, timeout_s: float, say: Say) -> bool:
+async def _start_tls(
+    client: aiosmtplib.SMTP, target: Target, timeout_s: float, trace: Trace
+) -> bool:
     """True once encrypted; False when the host took its offer back and clear text goes on."""
-    say(target.host, "> STARTTLS")
+    trace(target.host, "> STARTTLS")
     try:
         answer = await client.starttls(server_hostname=target.host, timeout=timeout_s)
     except aiosmtplib.SMTPResponseException as exc:
         if not client.is_connected or exc.code < 400:
             raise TlsFailed from exc
-        say(target.host, f"< {exc.code} {_one_line(exc.message)}")
+        trace(target.host, f"< {exc.code} {_one_line(exc.message)}")
         return False
     except (aiosmtplib.SMTPException, OSError, ValueError) as exc:
         # ssl.SSLError is an OSError; ValueError is a host name that TLS cannot carry as SNI.
-        say(target.host, f"TLS failed: {_one_line(str(exc))}")
+        trace(target.host, f"TLS failed: {_one_line(str(exc))}")
         raise TlsFailed from exc
-    say(target.host, f"< {answer.code} {_one_line(answer.message)}")
+    trace(target.host, f"< {answer.code} {_one_line(answer.message)}")
     return True
 
 
-def _refused(
+def _ended_by_reply(
     stage: Stage,
     exc: aiosmtplib.SMTPResponseException,
     target: Target,
-    say: Say,
+    trace: Trace,
     *,
     greeted: bool,
 ) -> ConversationEnded:
     if not 400 <= exc.code < 600:
         # "250" for a banner: it talks, but not SMTP.
-        return _failed(stage, exc, target, say, greeted=greeted)
-    text = _text(exc.message)
-    say(target.host, f"< {exc.code} {_one_line(text)}".rstrip())
-    reading = read(stage, exc.code, text)
-    return ConversationEnded(Said(stage, reading, Reply(exc.code, text)), greeted=greeted)
+        return _ended_by_error(stage, exc, target, trace, greeted=greeted)
+    text = _printable_text(exc.message)
+    trace(target.host, f"< {exc.code} {_one_line(text)}".rstrip())
+    reading = classify_reply(stage, exc.code, text)
+    return ConversationEnded(
+        StageResult(stage, reading, SmtpReply(exc.code, text)), greeted=greeted
+    )
 
 
-def _failed(
-    stage: Stage, exc: Exception, target: Target, say: Say, *, greeted: bool
+def _ended_by_error(
+    stage: Stage, exc: Exception, target: Target, trace: Trace, *, greeted: bool
 ) -> ConversationEnded:
-    meaning = next((row[1] for row in _FAILURES if isinstance(exc, row[0])), Meaning.DROPPED)
-    say(target.host, _BROKEN_WORDS[meaning])
-    return _ended(stage, meaning, greeted=greeted)
+    meaning = next(
+        (row[1] for row in _MEANING_BY_ERROR if isinstance(exc, row[0])), Meaning.DROPPED
+    )
+    trace(target.host, _TRACE_TEXTS[meaning])
+    return _ended_without_reply(stage, meaning, greeted=greeted)
 
 
-def _ended(stage: Stage, meaning: Meaning, *, greeted: bool) -> ConversationEnded:
-    return ConversationEnded(Said(stage, Reading(meaning, "no-reply")), greeted=greeted)
+def _ended_without_reply(stage: Stage, meaning: Meaning, *, greeted: bool) -> ConversationEnded:
+    return ConversationEnded(
+        StageResult(stage, ReplyClassification(meaning, "no-reply")), greeted=greeted
+    )
 
 
 # First match wins: a connect time-out is also a connect error.
-_FAILURES: tuple[tuple[type[Exception], Meaning], ...] = (
+_MEANING_BY_ERROR: tuple[tuple[type[Exception], Meaning], ...] = (
     (aiosmtplib.SMTPTimeoutError, Meaning.TIMED_OUT),
     (aiosmtplib.SMTPServerDisconnected, Meaning.DROPPED),
     (aiosmtplib.SMTPResponseException, Meaning.NOT_SMTP),
     (TimeoutError, Meaning.TIMED_OUT),
 )
-_BROKEN_WORDS = {
+_TRACE_TEXTS = {
     Meaning.TIMED_OUT: "no reply in time",
     Meaning.DROPPED: "closed the connection",
     Meaning.NOT_SMTP: "sent what is not SMTP",
 }
 
 
-def _by_recipient(steps: Sequence[_Step], heard: Sequence[Said | None]) -> list[Said | None]:
+def _by_recipient(
+    commands: Sequence[_Command], results: Sequence[StageResult | None]
+) -> list[StageResult | None]:
     """One entry a recipient: its own reply, or that of the MAIL before it if it was no yes."""
-    answers: list[Said | None] = []
-    mail: Said | None = None
-    for step, said in zip_longest(steps, heard):
+    answers: list[StageResult | None] = []
+    mail: StageResult | None = None
+    for step, said in zip_longest(commands, results):
         if step.stage is not Stage.RCPT:
             mail = said
         else:
-            answers.append(mail if mail is not None and not _is_yes(mail) else said)
+            answers.append(mail if mail is not None and not _is_positive(mail) else said)
     return answers
 
 
-def _is_yes(said: Said) -> bool:
-    return said.reply is not None and said.reply.code // 100 == 2
+def _is_positive(result: StageResult) -> bool:
+    return result.reply is not None and result.reply.code // 100 == 2
 
 
-def _text(message: str) -> str:
+def _printable_text(message: str) -> str:
     """aiosmtplib keeps octets that are not UTF-8 as surrogates; nothing could print those."""
     text = message.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-    return "\n".join(legible(line) for line in text.split("\n"))
+    return "\n".join(blank_unprintable(line) for line in text.split("\n"))
 
 
 def _one_line(text: str) -> str:
-    return " ".join(_text(text).split())
+    return " ".join(_printable_text(text).split())

@@ -17,48 +17,48 @@ from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 
 from engine.cache import TtlCache
-from engine.dns.mx import Route, addresses
+from engine.dns.mx import MailRoute, resolve_addresses
 from engine.dns.resolver import Resolver
 from engine.dns.targets import is_global
 from engine.model import Address, Evidence, Meaning, Smtp, Stage
-from engine.smtp.catch_all import Heard, accepts_all, control_local, settle
+from engine.smtp.catch_all import RcptReply, accepts_all, compare_with_control, control_local_part
 from engine.smtp.dialogue import (
     Conversation,
     ConversationEnded,
     Identity,
-    Said,
-    Say,
+    StageResult,
     Target,
     TlsFailed,
+    Trace,
     open_conversation,
 )
 from engine.smtp.pacing import Pacer
-from engine.smtp.pipe import CLOSING, ReplyPipe
+from engine.smtp.pipe import SERVICE_CLOSING, ReplyPipe
 from engine.smtp.providers import provider_of
-from engine.smtp.reply import Reading
-from engine.smtp.reputation import SPEAKS_OF_MAILBOX, Pause, Standing
+from engine.smtp.reply import ReplyClassification
+from engine.smtp.reputation import ABOUT_MAILBOX, Pause, ReputationTracker
 
 MAX_TARGETS = 12
 """Addresses dialled for one mailbox, at most."""
-MAX_REFUSALS = 3
+MAX_REFUSING_HOSTS = 3
 """Hosts that may refuse *us* before the others are left in peace."""
 MAX_THROTTLED_RETRIES = 2
 THROTTLED_PAUSE_S = 1.0
 GREYLIST_MARGIN_S = 0.1
 """Added to a stated delay: the server's clock counts whole seconds."""
-NO_TURN = "our-own-limit"
+NO_SLOT = "our-own-limit"
 """Stands for the rule of a reply where our own pace left no time for a connection."""
-LEAST_USEFUL_S = 0.2
+MIN_USEFUL_S = 0.2
 """With less than this left of the deadline no further host is dialled."""
-ABSENT_FOR_S = 60.0
+UNRESPONSIVE_FOR_S = 60.0
 """How long the other hosts of a domain are asked before one that did not answer."""
 CATCH_ALL_TTL_S = 3600.0
-CATCH_ALL_SIZE = 100_000
-ABSENT_SIZE = 20_000
+CATCH_ALL_CACHE_SIZE = 100_000
+UNRESPONSIVE_CACHE_SIZE = 20_000
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ProbeLimits:
     """How long and where an inquiry may go; times in seconds."""
 
     port: int
@@ -66,7 +66,7 @@ class Limits:
     connect_timeout_s: float
     command_timeout_s: float
     greylist_pauses_s: tuple[float, ...]
-    listed: bool = False
+    bulk: bool = False
     """Asked for a list: whoever waits for one address goes first."""
 
 
@@ -83,14 +83,14 @@ class Deadline:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class InquiryResult:
     """What the mail hosts said."""
 
     smtp: Smtp
     catch_all: bool | None = None
     inactive: bool = False
 
-    def added_to(self, evidence: Evidence) -> Evidence:
+    def merged_into(self, evidence: Evidence) -> Evidence:
         """What is known with it."""
         meaning = self.smtp.meaning
         # An accepted mailbox is neither; of one that is refused only the stated reason is known.
@@ -106,41 +106,41 @@ class Finding:
         )
 
 
-class CatchAllMemory:
+class CatchAllCache:
     """Which domains accept every name, by domain and operator, for an hour."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._known: TtlCache[tuple[str, str], bool] = TtlCache(CATCH_ALL_SIZE, clock)
+        self._cache: TtlCache[tuple[str, str], bool] = TtlCache(CATCH_ALL_CACHE_SIZE, clock)
 
-    def recall(self, domain: str, operator: str) -> bool | None:
-        return self._known.get((domain, operator))
+    def get(self, domain: str, operator: str) -> bool | None:
+        return self._cache.get((domain, operator))
 
-    def learn(self, domain: str, operator: str, accepts: bool | None) -> bool | None:
+    def update(self, domain: str, operator: str, accepts: bool | None) -> bool | None:
         """Note what a control address showed, if anything; returns what is known now."""
         if accepts is None:
-            return self.recall(domain, operator)
-        self._known.put((domain, operator), accepts, CATCH_ALL_TTL_S)
+            return self.get(domain, operator)
+        self._cache.put((domain, operator), accepts, CATCH_ALL_TTL_S)
         return accepts
 
 
-class Absent:
+class UnresponsiveTargets:
     """Places that did not answer lately, or with nothing that is SMTP."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._known: TtlCache[Target, Meaning] = TtlCache(ABSENT_SIZE, clock)
+        self._cache: TtlCache[Target, Meaning] = TtlCache(UNRESPONSIVE_CACHE_SIZE, clock)
 
     def __contains__(self, target: Target) -> bool:
-        return self._known.get(target) is not None
+        return self._cache.get(target) is not None
 
-    def note(self, target: Target, meaning: Meaning, stage: Stage) -> None:
+    def record_visit(self, target: Target, meaning: Meaning, stage: Stage) -> None:
         """What a visit came to."""
-        if stage is not Stage.RCPT and meaning in UNANSWERED | {Meaning.UNREACHABLE}:
-            self._known.put(target, meaning, ABSENT_FOR_S)
+        if stage is not Stage.RCPT and meaning in WITHOUT_REPLY | {Meaning.UNREACHABLE}:
+            self._cache.put(target, meaning, UNRESPONSIVE_FOR_S)
         else:
-            self._known.put(target, meaning, 0)
+            self._cache.put(target, meaning, 0)
 
 
-class Farewells:
+class PendingQuits:
     """Connections that said QUIT and wait for the answer, so that no caller has to."""
 
     def __init__(self) -> None:
@@ -149,8 +149,8 @@ class Farewells:
     def __len__(self) -> int:
         return len(self._pipes)
 
-    def say(self, conversation: Conversation) -> None:
-        pipe = conversation.leave()
+    def quit(self, conversation: Conversation) -> None:
+        pipe = conversation.quit()
         if not pipe.closed:
             self._pipes.add(pipe)
             pipe.on_closed(lambda: self._pipes.discard(pipe))
@@ -165,56 +165,56 @@ class Farewells:
 
 
 @dataclass(frozen=True, slots=True)
-class Means:
+class ProbeContext:
     """What all inquiries of an engine share."""
 
     identity: Identity
-    limits: Limits
+    limits: ProbeLimits
     resolver: Resolver
     pacer: Pacer
     rng: random.Random
     tls: ssl.SSLContext | None
     clock: Callable[[], float] = time.monotonic
-    memory: CatchAllMemory = field(default_factory=CatchAllMemory)
-    farewells: Farewells = field(default_factory=Farewells)
-    absent: Absent = field(default_factory=Absent)
-    standing: Standing = field(default_factory=Standing)
+    catch_all_cache: CatchAllCache = field(default_factory=CatchAllCache)
+    pending_quits: PendingQuits = field(default_factory=PendingQuits)
+    unresponsive: UnresponsiveTargets = field(default_factory=UnresponsiveTargets)
+    reputation: ReputationTracker = field(default_factory=ReputationTracker)
 
 
 @dataclass(frozen=True, slots=True)
-class _Visit:
+class _TargetResult:
     """How one target answered."""
 
     target: Target
-    said: Said
+    result: StageResult
     meaning: Meaning
     greeted: bool = False
     tls: bool = False
     latency_ms: int | None = None
     catch_all: bool | None = None
-    spoke_of_mailbox: bool = False
+    about_mailbox: bool = False
     """Whether any reply was about a mailbox, the control's too."""
-    note: str | None = None
+    text_without_reply: str | None = None
     """What stands in the evidence where there was no reply."""
 
     @property
-    def had_no_turn(self) -> bool:
-        return self.said.reading.rule == NO_TURN
+    def had_no_slot(self) -> bool:
+        return self.result.classification.rule == NO_SLOT
 
 
 @dataclass(frozen=True, slots=True)
-class _Answer:
+class _ConnectionResult:
     """What one connection brought."""
 
-    said: Said
+    result: StageResult
     """Of the real address."""
-    control: Heard | None = None
+    control: RcptReply | None = None
     cut_short: bool = False
     """Whether the host hung up where more was to come."""
     tls: bool = False
 
 
-def operator_of(host: str) -> str:
+def pacing_operator(host: str) -> str:
     """Whose mail host it is, for counting connections: a known provider's, or its own."""
     return provider_of(host) or host
 
@@ -224,40 +224,43 @@ class Inquiry:
 
     def __init__(
         self,
-        means: Means,
+        context: ProbeContext,
         address: Address,
-        route: Route,
+        route: MailRoute,
         *,
         catch_all: bool,
         deadline: Deadline,
-        say: Say,
+        trace: Trace,
     ) -> None:
-        self._means = means
-        self._limits = means.limits
+        self._context = context
+        self._limits = context.limits
         self._address = address
         self._route = route
-        self._wants_catch_all = catch_all
+        self._checks_catch_all = catch_all
         self._deadline = deadline
-        self._say = say
+        self._trace = trace
         self._recipient = f"{address.local}@{address.ascii_domain}"
         # The same control on every try, so that greylisting knows it when it comes again.
-        self._control = f"{control_local(means.rng.choice)}@{address.ascii_domain}"
-        self._put_off: list[Target] = []
+        self._control = f"{control_local_part(context.rng.choice)}@{address.ascii_domain}"
+        self._deferred: list[Target] = []
         """Of this round: they turn us away or are absent just now, and come after the others."""
 
-    async def run(self) -> Finding:
+    async def run(self) -> InquiryResult:
         """What the hosts say. Never raises for what a host does."""
         greylist_pauses_s = list(self._limits.greylist_pauses_s)
         throttled = 0
-        heard: Finding | None = None
+        heard: InquiryResult | None = None
         while True:
-            visits = await self._round()
-            last = min(visits, key=lambda visit: (WEIGHT.index(visit.meaning), visit.had_no_turn))
-            if last.had_no_turn:
+            visits = await self._try_targets()
+            last = min(
+                visits,
+                key=lambda visit: (MEANING_PRECEDENCE.index(visit.meaning), visit.had_no_slot),
+            )
+            if last.had_no_slot:
                 # Nor would there be one after a pause; and what was said before tells more.
-                return heard or _finding(visits, last)
-            heard = _finding(visits, last)
-            stated_s = last.said.reading.retry_after_s
+                return heard or _inquiry_result(visits, last)
+            heard = _inquiry_result(visits, last)
+            stated_s = last.result.classification.retry_after_s
             pause_s: float | None = None
             if last.meaning is Meaning.GREYLISTED and greylist_pauses_s:
                 usual_s = greylist_pauses_s.pop(0)
@@ -265,32 +268,32 @@ class Inquiry:
             elif last.meaning is Meaning.THROTTLED and throttled < MAX_THROTTLED_RETRIES:
                 pause_s = THROTTLED_PAUSE_S * 2**throttled if stated_s is None else stated_s
                 throttled += 1
-            if pause_s is None or pause_s + LEAST_USEFUL_S > self._deadline.left_s:
+            if pause_s is None or pause_s + MIN_USEFUL_S > self._deadline.left_s:
                 return heard
-            self._say(last.target.host, f"waiting {pause_s:.1f} s, then asking again")
+            self._trace(last.target.host, f"waiting {pause_s:.1f} s, then asking again")
             await asyncio.sleep(pause_s)
 
-    async def _round(self) -> list[_Visit]:
+    async def _try_targets(self) -> list[_TargetResult]:
         """Visit targets in order until one decides; at least one visit."""
-        visits: list[_Visit] = []
+        visits: list[_TargetResult] = []
         refusals = 0
-        self._put_off.clear()
+        self._deferred.clear()
         async with aclosing(self._targets()) as targets:
             async for target, is_last in targets:
-                visit = await self._visit(target, is_last)
+                visit = await self._try_target(target, is_last)
                 if visit.meaning in DECISIVE:
                     return [visit]
-                if visit.had_no_turn and not is_last and target not in self._put_off:
-                    self._put_off.append(target)
+                if visit.had_no_slot and not is_last and target not in self._deferred:
+                    self._deferred.append(target)
                     continue
                 visits.append(visit)
                 refusals += visit.meaning in ABOUT_US
-                if refusals >= MAX_REFUSALS or self._deadline.left_s < LEAST_USEFUL_S:
+                if refusals >= MAX_REFUSING_HOSTS or self._deadline.left_s < MIN_USEFUL_S:
                     break
         if not visits:
             # The hosts had addresses when the route was found, and have none now.
             target = Target(self._route.hosts[0].host, "", self._limits.port)
-            visits.append(_unasked(target, Meaning.UNREACHABLE, "no-address"))
+            visits.append(_not_tried(target, Meaning.UNREACHABLE, "no-address"))
         return visits
 
     async def _targets(self) -> AsyncGenerator[tuple[Target, bool], None]:
@@ -298,120 +301,128 @@ class Inquiry:
         count = 0
         hosts = self._route.hosts
         for host in hosts:
-            found = await addresses(self._means.resolver, host.host)
+            found = await resolve_addresses(self._context.resolver, host.host)
             for ip in found.ips[: MAX_TARGETS - count]:
                 count += 1
                 at_end = host is hosts[-1] and ip == found.ips[-1]
-                is_last = (at_end or count == MAX_TARGETS) and not self._put_off
+                is_last = (at_end or count == MAX_TARGETS) and not self._deferred
                 yield Target(host.host, ip, self._limits.port), is_last
             if count == MAX_TARGETS:
                 break
-        for number, target in enumerate(put_off := tuple(self._put_off), start=1):
+        for number, target in enumerate(put_off := tuple(self._deferred), start=1):
             yield target, number == len(put_off)
 
-    async def _visit(self, target: Target, is_last: bool) -> _Visit:
+    async def _try_target(self, target: Target, is_last: bool) -> _TargetResult:
         """Talk to one target, in its turn."""
         if not self._limits.allow_private_networks and not is_global(target.ip):
-            self._say(target.host, f"{target.ip} is not a public address: not dialled")
-            return _unasked(target, Meaning.NOT_ALLOWED, "not-global")
-        operator = operator_of(target.host)
-        pacer = self._means.pacer
-        hurried = not is_last and target not in self._put_off
+            self._trace(target.host, f"{target.ip} is not a public address: not dialled")
+            return _not_tried(target, Meaning.NOT_ALLOWED, "not-global")
+        operator = pacing_operator(target.host)
+        pacer = self._context.pacer
+        hurried = not is_last and target not in self._deferred
         # A list has time: it gives up only those who never have any for it.
         vain = (
-            pacer.is_shut(operator)
-            if self._limits.listed
-            else pacer.wait_s(operator) > self._share_s(is_last)
+            pacer.is_skipped(operator)
+            if self._limits.bulk
+            else pacer.wait_s(operator) > self._wait_limit_s(is_last)
         )
         if vain:
-            self._say(target.host, "no connection before the deadline")
-            return _unasked(target, Meaning.THROTTLED, NO_TURN)
-        if hurried and (target in self._means.absent or pacer.turns_away(operator)):
-            self._say(target.host, "not there just now: the others first")
-            return _unasked(target, Meaning.THROTTLED, NO_TURN)
+            self._trace(target.host, "no connection before the deadline")
+            return _not_tried(target, Meaning.THROTTLED, NO_SLOT)
+        if hurried and (target in self._context.unresponsive or pacer.is_backing_off(operator)):
+            self._trace(target.host, "not there just now: the others first")
+            return _not_tried(target, Meaning.THROTTLED, NO_SLOT)
         try:
             async with (
-                asyncio.timeout(self._share_s(is_last)) as waiting,
-                pacer.slot(operator, listed=self._limits.listed, elsewhere=hurried),
+                asyncio.timeout(self._wait_limit_s(is_last)) as waiting,
+                pacer.slot(operator, bulk=self._limits.bulk, has_alternative=hurried),
             ):
                 waiting.reschedule(None)
                 # Not before the slot: those who waited for it would not know of a pause since.
-                if pause := self._means.standing.pause(target.host):
-                    self._say(target.host, pause.text)
-                    return _left_alone(target, pause)
-                patience_s = self._share_s(is_last)
-                visit = await self._converse(target, is_last, operator)
+                if pause := self._context.reputation.pause_or_start_trial(target.host):
+                    self._trace(target.host, pause.text)
+                    return _paused(target, pause)
+                patience_s = self._wait_limit_s(is_last)
+                visit = await self._probe_target(target, is_last, operator)
         except TimeoutError:
-            self._say(target.host, "no free connection in time")
-            return _unasked(target, Meaning.THROTTLED, NO_TURN)
+            self._trace(target.host, "no free connection in time")
+            return _not_tried(target, Meaning.THROTTLED, NO_SLOT)
         if patience_s >= self._limits.command_timeout_s:  # else it may have been our own hurry
-            self._means.absent.note(target, visit.said.meaning, visit.said.stage)
+            self._context.unresponsive.record_visit(
+                target, visit.result.meaning, visit.result.stage
+            )
         if visit.meaning is Meaning.THROTTLED:
-            pacer.complained(operator, visit.said.reading.retry_after_s, visit.said.stage)
+            pacer.record_throttling(
+                operator, visit.result.classification.retry_after_s, visit.result.stage
+            )
         elif visit.greeted:
-            pacer.went_well(operator)
-        self._note(visit)
+            pacer.record_success(operator)
+        self._record_reputation(visit)
         return visit
 
-    def _note(self, visit: _Visit) -> None:
-        reply = visit.said.reply
-        if reply is None and not visit.greeted:
+    def _record_reputation(self, result: _TargetResult) -> None:
+        reply = result.result.reply
+        if reply is None and not result.greeted:
             return  # nobody was there
-        self._means.standing.note(
-            visit.target.host,
-            visit.said.meaning,
-            visit.said.stage,
-            spoke_of_mailbox=visit.spoke_of_mailbox,
-            block_list=visit.said.reading.block_list,
+        self._context.reputation.record_outcome(
+            result.target.host,
+            result.result.meaning,
+            result.result.stage,
+            about_mailbox=result.about_mailbox,
+            block_list=result.result.classification.block_list,
             text=reply.text if reply else None,
         )
 
-    async def _converse(self, target: Target, is_last: bool, operator: str) -> _Visit:
-        started = self._means.clock()
-        domain, memory = self._address.ascii_domain, self._means.memory
+    async def _probe_target(self, target: Target, is_last: bool, operator: str) -> _TargetResult:
+        started = self._context.clock()
+        domain, memory = self._address.ascii_domain, self._context.catch_all_cache
         try:
-            answer = await self._talk(target, is_last, operator)
+            answer = await self._probe_on_connection(target, is_last, operator)
         except ConversationEnded as ended:
-            latency_ms = self._since_ms(started)
-            said = ended.said
-            return _Visit(target, said, said.meaning, ended.greeted, latency_ms=latency_ms)
-        latency_ms = self._since_ms(started)
-        if answer.cut_short and self._deadline.left_s > LEAST_USEFUL_S:
-            answer = await self._once_more(answer, target, is_last, operator)
-        said, control = answer.said, answer.control
-        catch_all = memory.learn(domain, operator, accepts_all(control))
-        heard = _heard(said)
-        meaning = said.meaning if heard is None else settle(heard, control, catch_all)
-        spoke = meaning in SPEAKS_OF_MAILBOX or (
-            control is not None and control.reading.meaning in SPEAKS_OF_MAILBOX
+            latency_ms = self._elapsed_ms(started)
+            said = ended.result
+            return _TargetResult(target, said, said.meaning, ended.greeted, latency_ms=latency_ms)
+        latency_ms = self._elapsed_ms(started)
+        if answer.cut_short and self._deadline.left_s > MIN_USEFUL_S:
+            answer = await self._retry_cut_short(answer, target, is_last, operator)
+        said, control = answer.result, answer.control
+        catch_all = memory.update(domain, operator, accepts_all(control))
+        heard = _rcpt_reply(said)
+        meaning = said.meaning if heard is None else compare_with_control(heard, control, catch_all)
+        spoke = meaning in ABOUT_MAILBOX or (
+            control is not None and control.classification.meaning in ABOUT_MAILBOX
         )
-        return _Visit(target, said, meaning, True, answer.tls, latency_ms, catch_all, spoke)
+        return _TargetResult(target, said, meaning, True, answer.tls, latency_ms, catch_all, spoke)
 
-    async def _once_more(
-        self, answer: _Answer, target: Target, is_last: bool, operator: str
-    ) -> _Answer:
+    async def _retry_cut_short(
+        self, first: _ConnectionResult, target: Target, is_last: bool, operator: str
+    ) -> _ConnectionResult:
         """On a connection of its own, what the host hung up on.
 
         Some do so at names that nobody has, or after each recipient. A reset may even take the
         real address's reply along, which had come before (RFC 9293 section 3.10.7.4).
         """
-        self._say(target.host, "asking once more, one at a time")
+        self._trace(target.host, "asking once more, one at a time")
         try:
-            if answer.said.meaning is Meaning.DROPPED:
-                return await self._talk(target, is_last, operator, apart=True)
-            return await self._talk(target, is_last, operator, said=answer.said)
+            if first.result.meaning is Meaning.DROPPED:
+                return await self._probe_on_connection(
+                    target, is_last, operator, control_apart=True
+                )
+            return await self._probe_on_connection(
+                target, is_last, operator, known_result=first.result
+            )
         except ConversationEnded:
-            return answer
+            return first
 
-    async def _talk(
+    async def _probe_on_connection(
         self,
         target: Target,
         is_last: bool,
         operator: str,
         *,
-        apart: bool = False,
-        said: Said | None = None,
-    ) -> _Answer:
+        control_apart: bool = False,
+        known_result: StageResult | None = None,
+    ) -> _ConnectionResult:
         """One connection. ConversationEnded when nothing could be asked.
 
         `apart` asks for the control only after the answer for the real address; where that is
@@ -419,125 +430,139 @@ class Inquiry:
         """
         conversation = await self._open(target, is_last)
         try:
-            if said is not None:
-                late = await self._rcpt(
-                    conversation, self._means.identity.sender, [self._control], is_last
+            if known_result is not None:
+                late = await self._send_recipients(
+                    conversation, self._context.identity.sender, [self._control], is_last
                 )
-                answer = _Answer(said, _heard(late[0]))
+                answer = _ConnectionResult(known_result, _rcpt_reply(late[0]))
             else:
-                answer = await self._ask(conversation, operator, is_last, apart=apart)
+                answer = await self._probe_recipient(
+                    conversation, operator, is_last, control_apart=control_apart
+                )
         except BaseException:
             conversation.abort()
             raise
-        self._means.farewells.say(conversation)
+        self._context.pending_quits.quit(conversation)
         return replace(answer, tls=conversation.tls)
 
     async def _open(self, target: Target, is_last: bool) -> Conversation:
         """A conversation, over TLS if the host offers it, in clear if that fails."""
         try:
-            return await self._open_with(target, is_last, self._means.tls)
+            return await self._open_with(target, is_last, self._context.tls)
         except TlsFailed:
-            self._say(target.host, "going on without TLS")
+            self._trace(target.host, "going on without TLS")
             return await self._open_with(target, is_last, None)
 
     async def _open_with(
         self, target: Target, is_last: bool, tls: ssl.SSLContext | None
     ) -> Conversation:
-        share_s = self._share_s(is_last)
+        share_s = self._wait_limit_s(is_last)
         return await open_conversation(
             target,
-            self._means.identity,
+            self._context.identity,
             connect_timeout_s=min(self._limits.connect_timeout_s, share_s),
             command_timeout_s=min(self._limits.command_timeout_s, share_s),
             # Half at most: clear text must still have its chance.
             tls_timeout_s=min(self._limits.command_timeout_s, share_s / 2),
             tls=tls,
-            say=self._say,
+            trace=self._trace,
         )
 
-    async def _ask(
-        self, conversation: Conversation, operator: str, is_last: bool, *, apart: bool
-    ) -> _Answer:
+    async def _probe_recipient(
+        self, conversation: Conversation, operator: str, is_last: bool, *, control_apart: bool
+    ) -> _ConnectionResult:
         """The real address's answer, and the control's if it was asked.
 
         The real one goes first, so that nothing the control provokes can spoil its answer.
         """
-        known = self._means.memory.recall(self._address.ascii_domain, operator)
+        known = self._context.catch_all_cache.get(self._address.ascii_domain, operator)
         batch = [self._recipient]
-        wants = self._wants_catch_all and known is None
-        if wants and not apart and conversation.offers("pipelining"):
+        wants = self._checks_catch_all and known is None
+        if wants and not control_apart and conversation.supports("pipelining"):
             batch.append(self._control)
-        sender = self._means.identity.sender
-        answers = await self._rcpt(conversation, sender, batch, is_last)
+        sender = self._context.identity.sender
+        answers = await self._send_recipients(conversation, sender, batch, is_last)
         if sender and _rejects_sender(answers[0]) and conversation.usable:
             # The null sender is what bounces use, and few refuse it (RFC 5321 section 4.5.5).
-            again = await self._rcpt(conversation, "", batch, is_last)
-            if again[0] is not None and again[0].meaning not in ABOUT_US | UNANSWERED:
+            again = await self._send_recipients(conversation, "", batch, is_last)
+            if again[0] is not None and again[0].meaning not in ABOUT_US | WITHOUT_REPLY:
                 answers, sender = again, ""
-        said = answers[0] or Said(Stage.RCPT, Reading(Meaning.DROPPED, "no-reply"))
+        said = answers[0] or StageResult(
+            Stage.RCPT, ReplyClassification(Meaning.DROPPED, "no-reply")
+        )
         control = answers[1] if len(batch) > 1 else None
         if said.meaning is Meaning.DROPPED:
-            return _Answer(said, cut_short=len(batch) > 1 and said.stage is Stage.RCPT)
+            return _ConnectionResult(said, cut_short=len(batch) > 1 and said.stage is Stage.RCPT)
         wanted = (wants and said.meaning is Meaning.ACCEPTED) or (
             known is not True and said.meaning is Meaning.REJECTED_UNRECOGNISED
         )
         # RFC 5321 section 4.5.3.1.10: one too many for this transaction, but not for another.
         one_too_many = said.meaning is Meaning.ACCEPTED and _is_throttled(control)
         if wanted and conversation.usable and (control is None or one_too_many):
-            control = (await self._rcpt(conversation, sender, [self._control], is_last))[0]
-        return _Answer(said, _heard(control), cut_short=wanted and _is_cut_off(control))
+            control = (await self._send_recipients(conversation, sender, [self._control], is_last))[
+                0
+            ]
+        return _ConnectionResult(
+            said, _rcpt_reply(control), cut_short=wanted and _is_cut_off(control)
+        )
 
-    async def _rcpt(
+    async def _send_recipients(
         self, conversation: Conversation, sender: str, recipients: list[str], is_last: bool
-    ) -> list[Said | None]:
-        timeout_s = min(self._limits.command_timeout_s, self._share_s(is_last))
+    ) -> list[StageResult | None]:
+        timeout_s = min(self._limits.command_timeout_s, self._wait_limit_s(is_last))
         utf8 = self._address.needs_smtputf8
-        return await conversation.ask(sender, recipients, utf8=utf8, timeout_s=timeout_s)
+        return await conversation.probe_recipients(
+            sender, recipients, utf8=utf8, timeout_s=timeout_s
+        )
 
-    def _share_s(self, is_last: bool) -> float:
+    def _wait_limit_s(self, is_last: bool) -> float:
         """What a single wait may take: half of what is left while other places remain."""
         left_s = self._deadline.left_s
         return max(0.05, left_s if is_last else left_s / 2)
 
-    def _since_ms(self, started: float) -> int:
-        return round((self._means.clock() - started) * 1000)
+    def _elapsed_ms(self, started: float) -> int:
+        return round((self._context.clock() - started) * 1000)
 
 
-def _unasked(target: Target, meaning: Meaning, rule: str) -> _Visit:
-    return _Visit(target, Said(Stage.CONNECT, Reading(meaning, rule)), meaning)
+def _not_tried(target: Target, meaning: Meaning, rule: str) -> _TargetResult:
+    return _TargetResult(
+        target, StageResult(Stage.CONNECT, ReplyClassification(meaning, rule)), meaning
+    )
 
 
-def _left_alone(target: Target, pause: Pause) -> _Visit:
-    reading = Reading(
+def _paused(target: Target, pause: Pause) -> _TargetResult:
+    reading = ReplyClassification(
         pause.meaning,
         "paused",
         block_list=pause.block_list,
         retry_after_s=math.ceil(pause.left_s),
     )
-    return _Visit(target, Said(Stage.CONNECT, reading), pause.meaning, note=pause.text)
+    return _TargetResult(
+        target, StageResult(Stage.CONNECT, reading), pause.meaning, text_without_reply=pause.text
+    )
 
 
-def _rejects_sender(said: Said | None) -> bool:
-    return said is not None and said.meaning is Meaning.SENDER_REJECTED
+def _rejects_sender(result: StageResult | None) -> bool:
+    return result is not None and result.meaning is Meaning.SENDER_REJECTED
 
 
-def _is_throttled(said: Said | None) -> bool:
-    return said is not None and said.meaning is Meaning.THROTTLED
+def _is_throttled(result: StageResult | None) -> bool:
+    return result is not None and result.meaning is Meaning.THROTTLED
 
 
-def _is_cut_off(said: Said | None) -> bool:
+def _is_cut_off(result: StageResult | None) -> bool:
     """Whether the host hung up instead of an answer, or with a 421."""
-    return said is None or said.meaning is Meaning.DROPPED or _is_closing(said)
+    return result is None or result.meaning is Meaning.DROPPED or _is_closing(result)
 
 
-def _is_closing(said: Said) -> bool:
-    return said.reply is not None and said.reply.code == CLOSING
+def _is_closing(result: StageResult) -> bool:
+    return result.reply is not None and result.reply.code == SERVICE_CLOSING
 
 
-def _heard(said: Said | None) -> Heard | None:
-    if said is None or said.reply is None or said.stage is not Stage.RCPT:
+def _rcpt_reply(result: StageResult | None) -> RcptReply | None:
+    if result is None or result.reply is None or result.stage is not Stage.RCPT:
         return None
-    return Heard(said.reading, said.reply.code, said.reply.text)
+    return RcptReply(result.classification, result.reply.code, result.reply.text)
 
 
 DECISIVE = frozenset(
@@ -567,9 +592,9 @@ ABOUT_US = frozenset(
     }
 )
 
-UNANSWERED = frozenset({Meaning.TIMED_OUT, Meaning.DROPPED, Meaning.NOT_SMTP})
+WITHOUT_REPLY = frozenset({Meaning.TIMED_OUT, Meaning.DROPPED, Meaning.NOT_SMTP})
 
-WEIGHT: tuple[Meaning, ...] = (
+MEANING_PRECEDENCE: tuple[Meaning, ...] = (
     # The nearer to the mailbox, the more it tells.
     *sorted(DECISIVE),
     Meaning.GREYLISTED,
@@ -590,23 +615,23 @@ WEIGHT: tuple[Meaning, ...] = (
 """Which of several hosts' failures is reported: the one that comes first here."""
 
 
-def _finding(visits: list[_Visit], last: _Visit) -> Finding:
-    reply, reading = last.said.reply, last.said.reading
-    return Finding(
+def _inquiry_result(results: list[_TargetResult], chosen: _TargetResult) -> InquiryResult:
+    reply, reading = chosen.result.reply, chosen.result.classification
+    return InquiryResult(
         Smtp(
-            meaning=last.meaning,
-            stage=last.said.stage,
-            connected=any(visit.greeted for visit in visits),
-            host=last.target.host,
-            ip=last.target.ip or None,
+            meaning=chosen.meaning,
+            stage=chosen.result.stage,
+            connected=any(visit.greeted for visit in results),
+            host=chosen.target.host,
+            ip=chosen.target.ip or None,
             code=reply.code if reply else None,
             enhanced=reading.enhanced,
-            text=" ".join(reply.text.split()) if reply else last.note,
-            latency_ms=last.latency_ms,
-            tls=last.tls,
+            text=" ".join(reply.text.split()) if reply else chosen.text_without_reply,
+            latency_ms=chosen.latency_ms,
+            tls=chosen.tls,
             block_list=reading.block_list,
             retry_after_s=reading.retry_after_s,
         ),
-        catch_all=last.catch_all,
+        catch_all=chosen.catch_all,
         inactive=reading.inactive,
     )

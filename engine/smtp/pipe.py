@@ -18,14 +18,14 @@ from engine.model import Meaning
 MAX_LINE_OCTETS = 8_192
 MAX_REPLY_OCTETS = 32_768
 MAX_UNREAD_REPLIES = 2_000
-CLOSING = 421
-_CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
-LINGER_S = 2.0
+SERVICE_CLOSING = 421
+_CONTROL_CHARACTERS = re.compile(rb"[\x00-\x1f\x7f]")
+QUIT_TIMEOUT_S = 2.0
 """How long a server may take to answer QUIT before the connection is cut."""
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class SmtpReply:
     """One reply, its lines joined by line feeds without their codes."""
 
     code: int
@@ -46,16 +46,16 @@ class ReplyPipe(asyncio.Protocol):
     def __init__(self) -> None:
         self._buffer = bytearray()
         self._lines: list[str] = []
-        self._class = b""
+        self._reply_class = b""
         """First digit of the reply under way."""
         self._reply_octets = 0
-        self._replies: deque[Reply] = deque()
-        self._broken: Meaning | None = None
-        self._waiter: asyncio.Future[None] | None = None
-        self._leaving = False
+        self._replies: deque[SmtpReply] = deque()
+        self._failure: Meaning | None = None
+        self._reader: asyncio.Future[None] | None = None
+        self._quitting = False
         self._transport: asyncio.Transport | None = None
         self._closed: asyncio.Future[None] | None = None
-        self._cut_off: asyncio.TimerHandle | None = None
+        self._quit_timer: asyncio.TimerHandle | None = None
 
     def attach(self, transport: asyncio.BaseTransport) -> None:
         """Take over `transport` from the protocol that it had."""
@@ -67,8 +67,8 @@ class ReplyPipe(asyncio.Protocol):
     def usable(self) -> bool:
         """Whether commands can still be sent."""
         return (
-            self._broken is None
-            and not self._leaving
+            self._failure is None
+            and not self._quitting
             and self._transport is not None
             and not self._transport.is_closing()
         )
@@ -80,33 +80,33 @@ class ReplyPipe(asyncio.Protocol):
         from there on it could not be told which reply belongs to which command.
         """
         for command in commands:
-            if _CONTROL.search(command):
+            if _CONTROL_CHARACTERS.search(command):
                 raise ValueError("a command holds a control character")
         if not self.usable or self._transport is None:
-            raise PipeBroken(self._broken or Meaning.DROPPED)
+            raise PipeBroken(self._failure or Meaning.DROPPED)
         self.expect_no_more()
         self._transport.write(b"".join(command + b"\r\n" for command in commands))
 
-    async def reply(self, timeout_s: float) -> Reply:
+    async def read_reply(self, timeout_s: float) -> SmtpReply:
         """The next reply; PipeBroken when there will be none within `timeout_s`."""
         if not self._replies:
             try:
                 async with asyncio.timeout(timeout_s):
-                    await self._wait()
+                    await self._wait_for_reply()
             except TimeoutError:
-                self._break(Meaning.TIMED_OUT)
+                self._fail(Meaning.TIMED_OUT)
                 raise PipeBroken(Meaning.TIMED_OUT) from None
         if self._replies:
             return self._replies.popleft()
-        raise PipeBroken(self._broken or Meaning.DROPPED)
+        raise PipeBroken(self._failure or Meaning.DROPPED)
 
     def expect_no_more(self) -> None:
         """PipeBroken if replies have come that no command is left for.
 
         A 421 may come at any time (RFC 5321 section 3.8), and is the next command's.
         """
-        if self._replies and self._replies[0].code != CLOSING:
-            self._break(Meaning.NOT_SMTP)
+        if self._replies and self._replies[0].code != SERVICE_CLOSING:
+            self._fail(Meaning.NOT_SMTP)
             raise PipeBroken(Meaning.NOT_SMTP)
 
     def quit(self) -> None:
@@ -115,13 +115,13 @@ class ReplyPipe(asyncio.Protocol):
             self.abort()
             return
         self._transport.write(b"QUIT\r\n")
-        self._leaving = True
+        self._quitting = True
         self._replies.clear()
-        self._cut_off = asyncio.get_running_loop().call_later(LINGER_S, self.abort)
+        self._quit_timer = asyncio.get_running_loop().call_later(QUIT_TIMEOUT_S, self.abort)
 
     def abort(self) -> None:
         """Cut the connection."""
-        self._leaving = True
+        self._quitting = True
         if self._transport is not None:
             self._transport.abort()
 
@@ -143,61 +143,61 @@ class ReplyPipe(asyncio.Protocol):
     # asyncio.Protocol
 
     def data_received(self, data: bytes) -> None:
-        if self._leaving:
+        if self._quitting:
             if self._transport is not None:
                 self._transport.close()
             return
-        if self._broken is not None:
+        if self._failure is not None:
             return
         self._buffer += data
-        self._parse()
+        self._parse_lines()
         if len(self._buffer) > MAX_LINE_OCTETS or len(self._replies) > MAX_UNREAD_REPLIES:
-            self._break(Meaning.NOT_SMTP)
-        self._wake()
+            self._fail(Meaning.NOT_SMTP)
+        self._wake_reader()
 
     def eof_received(self) -> bool:
-        self._break(Meaning.DROPPED)
+        self._fail(Meaning.DROPPED)
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._cut_off is not None:
-            self._cut_off.cancel()
-        self._break(Meaning.DROPPED)
+        if self._quit_timer is not None:
+            self._quit_timer.cancel()
+        self._fail(Meaning.DROPPED)
         if self._closed is not None and not self._closed.done():
             self._closed.set_result(None)
 
     # inside
 
-    async def _wait(self) -> None:
-        while not self._replies and self._broken is None:
-            self._waiter = asyncio.get_running_loop().create_future()
+    async def _wait_for_reply(self) -> None:
+        while not self._replies and self._failure is None:
+            self._reader = asyncio.get_running_loop().create_future()
             try:
-                await self._waiter
+                await self._reader
             finally:
-                self._waiter = None
+                self._reader = None
 
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+    def _wake_reader(self) -> None:
+        if self._reader is not None and not self._reader.done():
+            self._reader.set_result(None)
 
-    def _break(self, meaning: Meaning) -> None:
-        if self._broken is None:
-            self._broken = meaning
-        self._wake()
+    def _fail(self, meaning: Meaning) -> None:
+        if self._failure is None:
+            self._failure = meaning
+        self._wake_reader()
         if meaning is not Meaning.DROPPED and self._transport is not None:
             self._transport.abort()
 
-    def _parse(self) -> None:
+    def _parse_lines(self) -> None:
         start = 0
         while (end := self._buffer.find(b"\n", start)) >= 0:
             line = bytes(self._buffer[start:end]).rstrip(b"\r")
             start = end + 1
-            if not self._take(line):
-                self._break(Meaning.NOT_SMTP)
+            if not self._take_line(line):
+                self._fail(Meaning.NOT_SMTP)
                 break
         del self._buffer[:start]
 
-    def _take(self, line: bytes) -> bool:
+    def _take_line(self, line: bytes) -> bool:
         """One line of a reply; False when it is none, or too much."""
         self._reply_octets += len(line)
         code, mark = line[:3], line[3:4]
@@ -206,13 +206,13 @@ class ReplyPipe(asyncio.Protocol):
         if len(line) > MAX_LINE_OCTETS or self._reply_octets > MAX_REPLY_OCTETS:
             return False
         if not self._lines:
-            self._class = code[:1]
-        elif code[:1] != self._class:
+            self._reply_class = code[:1]
+        elif code[:1] != self._reply_class:
             # RFC 5321 section 4.2.1: one code on all lines. Yes and no at once is neither.
             return False
-        self._lines.append(decode(line[4:]))
+        self._lines.append(decode_text(line[4:]))
         if mark != b"-":
-            self._replies.append(Reply(int(code), "\n".join(self._lines)))
+            self._replies.append(SmtpReply(int(code), "\n".join(self._lines)))
             self._lines.clear()
             self._reply_octets = 0
         return True
@@ -223,15 +223,15 @@ def _is_code(text: bytes) -> bool:
     return len(text) == 3 and text.isdigit() and b"200" <= text <= b"599"
 
 
-def decode(text: bytes) -> str:
+def decode_text(text: bytes) -> str:
     """A server's words: UTF-8 if they are, else Latin-1, which fits any octets."""
     try:
-        return legible(text.decode("utf-8"))
+        return blank_unprintable(text.decode("utf-8"))
     except UnicodeDecodeError:
-        return legible(text.decode("latin-1"))
+        return blank_unprintable(text.decode("latin-1"))
 
 
-def legible(text: str) -> str:
+def blank_unprintable(text: str) -> str:
     """Blanks for what cannot be printed: a NUL alone keeps a text out of most databases."""
     if not text.isprintable():
         text = "".join(c if c.isprintable() else " " for c in text)

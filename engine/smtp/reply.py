@@ -12,15 +12,15 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 
 from engine.model import Meaning, Stage
-from engine.smtp.reply_rules import BLOCK_LISTS, RULES, Rule
+from engine.smtp.reply_rules import BLOCK_LIST_PATTERNS, REPLY_RULES, ReplyRule
 
-MAX_TEXT = 2_000
+MAX_CLASSIFIED_CHARACTERS = 2_000
 """Characters of a reply that are looked at: enough for the longest known, and a bound."""
 MAX_RETRY_AFTER_S = 86_400
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class ReplyClassification:
     """What a reply says."""
 
     meaning: Meaning
@@ -33,39 +33,39 @@ class Reading:
     """The mailbox is full or refused, and out of use as well."""
 
 
-def read(stage: Stage, code: int, text: str) -> Reading:
+def classify_reply(stage: Stage, code: int, text: str) -> ReplyClassification:
     """`classify` for a reply whose enhanced code still stands in its text."""
-    return classify(stage, code, enhanced_code(code, text), text)
+    return classify_parts(stage, code, enhanced_code(code, text), text)
 
 
-def prepare() -> None:
+def compile_rules() -> None:
     """Compile the table now rather than in the middle of the first conversation (40 ms)."""
-    _compiled()
+    _compiled_rules()
 
 
-def classify(stage: Stage, code: int, enhanced: str | None, text: str) -> Reading:
+def classify_parts(stage: Stage, code: int, enhanced: str | None, text: str) -> ReplyClassification:
     """What a reply to `stage` says of us, the domain or the mailbox.
 
     `text` is the server's own, lines joined by blanks or line ends. Total: every reply has a
     reading. A 5xx that none of the rows knows is `REJECTED_UNRECOGNISED`, which
     `engine.smtp.catch_all` settles by comparing the reply to a random address.
     """
-    folded = fold(text, enhanced)
-    rule = _first_fit(stage, str(code), enhanced or "", folded)
-    about_us = rule.meaning in _ABOUT_US
-    waits = 400 <= code < 500 or rule.meaning in _WAITS
-    return Reading(
+    folded = fold_text(text, enhanced)
+    rule = _first_match(stage, str(code), enhanced or "", folded)
+    about_us = rule.meaning in _NAMES_BLOCK_LIST
+    waits = 400 <= code < 500 or rule.meaning in _MAY_STATE_DELAY
+    return ReplyClassification(
         rule.meaning,
         rule.name,
         enhanced=enhanced,
-        block_list=_block_list(folded) if about_us else None,
-        retry_after_s=retry_after_s(folded) if waits else None,
-        inactive=rule.inactive,
+        block_list=_named_block_list(folded) if about_us else None,
+        retry_after_s=parse_retry_after_s(folded) if waits else None,
+        inactive=rule.mailbox_inactive,
     )
 
 
-_ABOUT_US = frozenset({Meaning.IP_BLOCKED})
-_WAITS = frozenset({Meaning.THROTTLED, Meaning.GREYLISTED, Meaning.MAILBOX_RATE_LIMITED})
+_NAMES_BLOCK_LIST = frozenset({Meaning.IP_BLOCKED})
+_MAY_STATE_DELAY = frozenset({Meaning.THROTTLED, Meaning.GREYLISTED, Meaning.MAILBOX_RATE_LIMITED})
 
 # At the start, as RFC 2034 has it, or in brackets as qmail writes it; Cisco puts a # before it.
 _ENHANCED = re.compile(r"\s*#?([245]\.\d{1,3}\.\d{1,3})(?![.\d])")
@@ -74,7 +74,7 @@ _ENHANCED_BRACKETED = re.compile(r"\(#?([245]\.\d{1,3}\.\d{1,3})\b[^)]{0,20}\)")
 
 def enhanced_code(code: int, text: str) -> str | None:
     """The RFC 3463 code in a reply's text, if there is one of the same class as `code`."""
-    found = _ENHANCED.match(text) or _ENHANCED_BRACKETED.search(text[:MAX_TEXT])
+    found = _ENHANCED.match(text) or _ENHANCED_BRACKETED.search(text[:MAX_CLASSIFIED_CHARACTERS])
     if found is None or found[1][0] != str(code)[0]:
         return None
     return found[1]
@@ -89,7 +89,7 @@ _BLANKS = re.compile(r"\s+")
 # So that "IP address … not found" is not taken for an address of a mailbox.
 _IP_ADDRESS = re.compile(r"\bip[ -]address(?:es)?\b")
 # What decomposition leaves: letters with a stroke, the dotless i, and three kinds of quote.
-_LETTERS = str.maketrans(
+_LETTER_FOLDING = str.maketrans(
     "\N{LATIN SMALL LETTER L WITH STROKE}\N{LATIN SMALL LETTER O WITH STROKE}"
     "\N{LATIN SMALL LETTER D WITH STROKE}\N{LATIN SMALL LETTER DOTLESS I}"
     "\N{RIGHT SINGLE QUOTATION MARK}\N{GRAVE ACCENT}\N{ACUTE ACCENT}",
@@ -97,9 +97,9 @@ _LETTERS = str.maketrans(
 )
 
 
-def fold(text: str, enhanced: str | None = None) -> str:
+def fold_text(text: str, enhanced: str | None = None) -> str:
     """Text as the word families want it: lower case, no accents, addresses or repeated codes."""
-    text = _LINE_CODE.sub("", text[:MAX_TEXT])
+    text = _LINE_CODE.sub("", text[:MAX_CLASSIFIED_CHARACTERS])
     # Sendmail's dots would make one word of an address and what precedes it.
     text = _ADDRESS.sub("", text.replace("...", " ")).lower().replace("_", " ")
     if enhanced:
@@ -107,7 +107,7 @@ def fold(text: str, enhanced: str | None = None) -> str:
     # The page that explains: "messages" of errors are none of ours.
     text = text.replace("error-messages", "").replace("error-codes", "")
     if not text.isascii():
-        text = _ACCENTED.sub(_plain, text.translate(_LETTERS))
+        text = _ACCENTED.sub(_without_accent, text.translate(_LETTER_FOLDING))
     text = _IP_ADDRESS.sub("ip-addr", text)
     return _BLANKS.sub(" ", text).strip()
 
@@ -116,19 +116,19 @@ def fold(text: str, enhanced: str | None = None) -> str:
 _ACCENTED = re.compile("[\u00c0-\u024f\u1e00-\u1eff]")
 
 
-def _plain(letter: re.Match[str]) -> str:
+def _without_accent(letter: re.Match[str]) -> str:
     return unicodedata.normalize("NFD", letter[0])[0]
 
 
 @dataclass(frozen=True, slots=True)
-class _Compiled:
-    rule: Rule
+class _CompiledRule:
+    rule: ReplyRule
     code: re.Pattern[str]
     enhanced: re.Pattern[str] | None
     words: re.Pattern[str] | None
     unless: re.Pattern[str] | None
 
-    def fits(self, stage: Stage, code: str, enhanced: str, folded: str) -> bool:
+    def matches(self, stage: Stage, code: str, enhanced: str, folded: str) -> bool:
         return (
             stage in self.rule.stages
             and self.code.fullmatch(code) is not None
@@ -138,8 +138,8 @@ class _Compiled:
         )
 
 
-def _compile(rule: Rule) -> _Compiled:
-    return _Compiled(
+def _compile_rule(rule: ReplyRule) -> _CompiledRule:
+    return _CompiledRule(
         rule,
         re.compile(rule.code),
         re.compile(rule.enhanced) if rule.enhanced else None,
@@ -149,24 +149,24 @@ def _compile(rule: Rule) -> _Compiled:
 
 
 @cache
-def _compiled() -> tuple[_Compiled, ...]:
+def _compiled_rules() -> tuple[_CompiledRule, ...]:
     # Not on import: compiling the table takes as long as importing half of the engine.
-    return tuple(_compile(rule) for rule in RULES)
+    return tuple(_compile_rule(rule) for rule in REPLY_RULES)
 
 
-_GARBAGE = Rule("no-code", Meaning.NOT_SMTP, "RFC 5321 section 4.2.1")
+_NO_CODE_RULE = ReplyRule("no-code", Meaning.NOT_SMTP, "RFC 5321 section 4.2.1")
 
 
 @lru_cache(maxsize=4096)
-def _first_fit(stage: Stage, code: str, enhanced: str, folded: str) -> Rule:
+def _first_match(stage: Stage, code: str, enhanced: str, folded: str) -> ReplyRule:
     # Folding takes the addresses out, so a server's replies to many mailboxes are few texts.
-    for candidate in _compiled():
-        if candidate.fits(stage, code, enhanced, folded):
+    for candidate in _compiled_rules():
+        if candidate.matches(stage, code, enhanced, folded):
             return candidate.rule
-    return _GARBAGE
+    return _NO_CODE_RULE
 
 
-_LISTS = tuple((name, re.compile(pattern)) for name, pattern in BLOCK_LISTS)
+_BLOCK_LISTS = tuple((name, re.compile(pattern)) for name, pattern in BLOCK_LIST_PATTERNS)
 # Not "from", and no "domain": those are followed by a name of ours.
 _LISTED_AT = re.compile(
     r"\b(?:(?:using|by|in|on|at|see|list|via) (?:the |a |our |rbl |dnsbl |list )*"
@@ -174,8 +174,8 @@ _LISTED_AT = re.compile(
 )
 
 
-def _block_list(folded: str) -> str | None:
-    for name, pattern in _LISTS:
+def _named_block_list(folded: str) -> str | None:
+    for name, pattern in _BLOCK_LISTS:
         if pattern.search(folded):
             return name
     found = _LISTED_AT.search(folded)
@@ -183,27 +183,27 @@ def _block_list(folded: str) -> str | None:
 
 
 _UNITS_S = {"s": 1, "m": 60, "h": 3600}
-_CLOCK = re.compile(r"\b(\d{1,2}):(\d\d):(\d\d)\b")
-_AND = re.compile(r"(?:\(\w\))?,?(?: and| und| et)? ?")
-_SPAN = re.compile(
+_CLOCK_TIME = re.compile(r"\b(\d{1,2}):(\d\d):(\d\d)\b")
+_CONJUNCTION = re.compile(r"(?:\(\w\))?,?(?: and| und| et)? ?")
+_DURATION = re.compile(
     r"\b(\d{1,5}) ?-?(s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?|"
     r"secondes?|sekunden?|minuten?|stunden?|heures?|segundos?|minutos?|horas?|ore|secondi|minuti)\b"
 )
-_BARE = re.compile(r"\bretry[ -=](?:in |after )?(\d{1,5})\b")
+_BARE_SECONDS = re.compile(r"\bretry[ -=](?:in |after )?(\d{1,5})\b")
 
 
-def retry_after_s(folded: str) -> int | None:
+def parse_retry_after_s(folded: str) -> int | None:
     """How many seconds a temporary refusal asks us to wait; None if it names no time."""
-    clock = _CLOCK.search(folded)
+    clock = _CLOCK_TIME.search(folded)
     if clock:
         seconds = int(clock[1]) * 3600 + int(clock[2]) * 60 + int(clock[3])
-    elif span := _SPAN.search(folded):
+    elif span := _DURATION.search(folded):
         seconds = int(span[1]) * _UNITS_S[span[2][0]]
-        joint = _AND.match(folded, span.end())
-        rest = _SPAN.match(folded, joint.end()) if joint else None
+        joint = _CONJUNCTION.match(folded, span.end())
+        rest = _DURATION.match(folded, joint.end()) if joint else None
         if rest and _UNITS_S[rest[2][0]] < _UNITS_S[span[2][0]]:
             seconds += int(rest[1]) * _UNITS_S[rest[2][0]]
-    elif bare := _BARE.search(folded):
+    elif bare := _BARE_SECONDS.search(folded):
         seconds = int(bare[1])
     else:
         return None

@@ -19,17 +19,17 @@ from engine.smtp import reply_words as words
 
 ANY_STAGE = frozenset(Stage)
 BEFORE_RCPT = ANY_STAGE - {Stage.RCPT}
-RCPT = frozenset({Stage.RCPT})
+RCPT_ONLY = frozenset({Stage.RCPT})
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class ReplyRule:
     """A row: it fits when every part that is given fits."""
 
     name: str
     meaning: Meaning
     source: str
-    stages: frozenset[Stage] = RCPT
+    stages: frozenset[Stage] = RCPT_ONLY
     code: str = "[45]..|[45]"
     """Fits the whole basic code."""
     enhanced: str = ""
@@ -38,21 +38,23 @@ class Rule:
     """Fits anywhere in the folded text."""
     unless: str = ""
     """Must not fit anywhere in the folded text."""
-    inactive: bool = False
+    mailbox_inactive: bool = False
     """The mailbox is also out of use."""
 
 
 _MS = "Microsoft: Non-delivery reports in Exchange Online"
 _GOOGLE = "Google: SMTP error reference"
 
-RULES: tuple[Rule, ...] = (
+REPLY_RULES: tuple[ReplyRule, ...] = (
     # -- the yes ---------------------------------------------------------------------------
-    Rule("accepted", Meaning.ACCEPTED, "RFC 5321 section 3.4", code="25[01]"),
-    Rule("cannot-verify", Meaning.CANNOT_VERIFY, "RFC 5321 section 3.5.3", code="252"),
-    Rule("fine", Meaning.ACCEPTED, "RFC 5321 section 4.2.1", stages=BEFORE_RCPT, code="2.."),
-    Rule("odd-success", Meaning.PROTOCOL_ERROR, "RFC 5321 section 4.3.2", ANY_STAGE, code="[23].."),
+    ReplyRule("accepted", Meaning.ACCEPTED, "RFC 5321 section 3.4", code="25[01]"),
+    ReplyRule("cannot-verify", Meaning.CANNOT_VERIFY, "RFC 5321 section 3.5.3", code="252"),
+    ReplyRule("fine", Meaning.ACCEPTED, "RFC 5321 section 4.2.1", stages=BEFORE_RCPT, code="2.."),
+    ReplyRule(
+        "odd-success", Meaning.PROTOCOL_ERROR, "RFC 5321 section 4.3.2", ANY_STAGE, code="[23].."
+    ),
     # -- exact codes that stand above words -------------------------------------------------
-    Rule(
+    ReplyRule(
         "m365-directory",
         Meaning.MAILBOX_NOT_FOUND,
         f"{_MS}, 5.4.1 (directory-based edge blocking)",
@@ -61,7 +63,7 @@ RULES: tuple[Rule, ...] = (
         words=r"access denied|as\(201806281\)",
         unless=r"\brelay",
     ),
-    Rule(
+    ReplyRule(
         "null-mx-recipient",
         Meaning.DOMAIN_NOT_SERVED,
         "RFC 7505 section 4.3",
@@ -69,27 +71,27 @@ RULES: tuple[Rule, ...] = (
         enhanced=r"5\.1\.10",
         words=r"null ?mx|\bmx\b",
     ),
-    Rule(
+    ReplyRule(
         "recipient-not-found",
         Meaning.MAILBOX_NOT_FOUND,
         f"{_MS}, 5.1.10",
         code="5..",
         enhanced=r"5\.1\.10",
     ),
-    Rule(
+    ReplyRule(
         "sender-not-allowed-here",
         Meaning.POLICY,
         f"{_MS}, 5.7.12, 5.7.124, 5.7.133-136, 5.7.193",
         enhanced=r"5\.7\.(12|124|13[3-6]|193)",
     ),
-    Rule(
+    ReplyRule(
         "no-ipv6",
         Meaning.IP_BLOCKED,
         f"{_MS}, 5.7.510",
         ANY_STAGE,
         enhanced=r"5\.7\.510",
     ),
-    Rule(
+    ReplyRule(
         "service-unavailable",
         Meaning.THROTTLED,
         "RFC 3463 section 3.4 and 3.5: system full, not accepting, congestion",
@@ -97,40 +99,42 @@ RULES: tuple[Rule, ...] = (
         code="4..",
         enhanced=r"4\.(3\.[12]|4\.5|5\.3)",
     ),
-    Rule(
+    ReplyRule(
         "tls-required",
         Meaning.TLS_REQUIRED,
         "RFC 3207 section 4; RFC 8689 section 5",
         ANY_STAGE,
         enhanced=r"[45]\.(7\.10|7\.30|4\.317)",
     ),
-    Rule(
+    ReplyRule(
         "tls-required-words", Meaning.TLS_REQUIRED, "RFC 3207 section 4", ANY_STAGE, words=words.TLS
     ),
     # -- us: reverse DNS, authentication of the sender, lists -----------------------------------
-    Rule("rdns", Meaning.RDNS_REQUIRED, "RFC 7372 section 3.3", ANY_STAGE, enhanced=r"[45]\.7\.25"),
-    Rule(
+    ReplyRule(
+        "rdns", Meaning.RDNS_REQUIRED, "RFC 7372 section 3.3", ANY_STAGE, enhanced=r"[45]\.7\.25"
+    ),
+    ReplyRule(
         "relay-denied-before-dns",
         Meaning.DOMAIN_NOT_SERVED,
         "Sendmail check_rcpt: the relay check also reports a failed name look-up",
         words=r"relaying denied",
         unless=words.BLOCKED,
     ),
-    Rule(
+    ReplyRule(
         "rdns-words",
         Meaning.RDNS_REQUIRED,
         "Postfix: reject_unknown_client_hostname; RFC 7372 section 3.3",
         ANY_STAGE,
         words=words.RDNS,
     ),
-    Rule(
+    ReplyRule(
         "sender-authentication",
         Meaning.SENDER_AUTH_FAILED,
         "RFC 7372 section 3; RFC 7505 section 4.2; RFC 8617 section 10.3",
         ANY_STAGE,
         enhanced=r"[45]\.7\.(2[0-4679]|509)",
     ),
-    Rule(
+    ReplyRule(
         "mail-flood",
         Meaning.THROTTLED,
         f"{_GOOGLE}, 4.7.28",
@@ -138,8 +142,10 @@ RULES: tuple[Rule, ...] = (
         code="4..",
         enhanced=r"4\.7\.28",
     ),
-    Rule("helo-code", Meaning.HELO_REJECTED, f"{_MS}, 5.7.506", ANY_STAGE, enhanced=r"5\.7\.506"),
-    Rule(
+    ReplyRule(
+        "helo-code", Meaning.HELO_REJECTED, f"{_MS}, 5.7.506", ANY_STAGE, enhanced=r"5\.7\.506"
+    ),
+    ReplyRule(
         "banned-sender",
         Meaning.SENDER_REJECTED,
         f"{_MS}, 5.7.501-503 and 5.7.511",
@@ -147,21 +153,21 @@ RULES: tuple[Rule, ...] = (
         enhanced=r"5\.7\.(50[1-3]|511|512|750)",
         unless=r"\bip\b|client host|\[\d",
     ),
-    Rule(
+    ReplyRule(
         "provider-block-code",
         Meaning.IP_BLOCKED,
         f"{_MS}, 5.7.501-749, 4.7.500-699, 4.7.850-899",
         ANY_STAGE,
         enhanced=r"5\.7\.(50[1-3]|508|511|513|60[6-9]|6[1-4]\d|7[0-4]\d)|4\.7\.([56]\d\d|8[5-9]\d)",
     ),
-    Rule(
+    ReplyRule(
         "control-verbatim",
         Meaning.REJECTED_UNRECOGNISED,
         "cPanel: one text for unknown accounts, block lists and DNS trouble alike",
         code="5..",
         words=r"(?:account or domain may not exist|may be blacklisted)",
     ),
-    Rule(
+    ReplyRule(
         "mailbox-blocked",
         Meaning.MAILBOX_DISABLED,
         "RFC 3463 section 3.3, X.2.1",
@@ -169,21 +175,21 @@ RULES: tuple[Rule, ...] = (
         enhanced=r"5\.2\.1",
         words=words.DISABLED,
     ),
-    Rule(
+    ReplyRule(
         "helo-words",
         Meaning.HELO_REJECTED,
         "Postfix: smtpd_helo_restrictions; RFC 5321 section 4.1.4",
         ANY_STAGE,
         words=words.HELO,
     ),
-    Rule(
+    ReplyRule(
         "sender-authentication-words",
         Meaning.SENDER_AUTH_FAILED,
         "RFC 7208 section 8.4; RFC 6376; RFC 7489 section 10.3",
         ANY_STAGE,
         words=words.SENDER_AUTH,
     ),
-    Rule(
+    ReplyRule(
         "greylisted-by-list",
         Meaning.GREYLISTED,
         "RFC 6647 section 2; a list that greylists is named as one that blocks",
@@ -191,7 +197,7 @@ RULES: tuple[Rule, ...] = (
         code="4..",
         words=r"\bgr[ae]y-?listing\b",
     ),
-    Rule(
+    ReplyRule(
         "mailbox-blocked-words",
         Meaning.MAILBOX_DISABLED,
         "Free.fr and Yandex: a mailbox blocked for want of use",
@@ -199,14 +205,14 @@ RULES: tuple[Rule, ...] = (
         words=words.MAILBOX_BLOCKED,
         unless=r"\bip\b|\bhost\b|sender|\brbl|dnsbl",
     ),
-    Rule(
+    ReplyRule(
         "blocked",
         Meaning.IP_BLOCKED,
         "Postfix: reject_rbl_client; RFC 5782; Yahoo, Microsoft, Google, Comcast postmaster pages",
         ANY_STAGE,
         words=words.BLOCKED,
     ),
-    Rule(
+    ReplyRule(
         "service-refused",
         Meaning.IP_BLOCKED,
         "Orange and La Poste postmaster pages: codes 103, 105, 109, 510",
@@ -214,14 +220,14 @@ RULES: tuple[Rule, ...] = (
         code="5..",
         words=r"\bservice refus",
     ),
-    Rule(
+    ReplyRule(
         "sender-code",
         Meaning.SENDER_REJECTED,
         "RFC 3463 section 3.2, X.1.7 and X.1.8",
         ANY_STAGE,
         enhanced=r"[45]\.1\.[78]",
     ),
-    Rule(
+    ReplyRule(
         "sender-words",
         Meaning.SENDER_REJECTED,
         "Postfix: smtpd_sender_restrictions; Exim: verify = sender/callout; qmail: badmailfrom",
@@ -229,13 +235,13 @@ RULES: tuple[Rule, ...] = (
         words=words.SENDER,
     ),
     # -- the domain is not at home here -----------------------------------------------------
-    Rule(
+    ReplyRule(
         "tenant-attribution",
         Meaning.DOMAIN_NOT_SERVED,
         f"{_MS}, 5.7.64",
         enhanced=r"5\.7\.64",
     ),
-    Rule(
+    ReplyRule(
         "relay",
         Meaning.DOMAIN_NOT_SERVED,
         "Postfix: reject_unauth_destination; qmail: rcpthosts; Exim: relay not permitted",
@@ -243,7 +249,7 @@ RULES: tuple[Rule, ...] = (
         words=words.RELAY,
         unless=r"\bauthenticat\w+ (?:required|first)(?!.*relay)",
     ),
-    Rule(
+    ReplyRule(
         "relay-for-now",
         Meaning.DOMAIN_NOT_SERVED,
         "Postfix: 454; an unknown domain at 450 may be its resolver's trouble",
@@ -251,44 +257,48 @@ RULES: tuple[Rule, ...] = (
         words=r"relay",
         unless=r"relay (?:recipient|host)|looked? ?up",
     ),
-    Rule("auth-code", Meaning.AUTH_REQUIRED, f"{_MS}, 5.7.57", ANY_STAGE, enhanced=r"5\.7\.57"),
-    Rule("auth-words", Meaning.AUTH_REQUIRED, "RFC 4954 section 6", ANY_STAGE, words=words.AUTH),
-    Rule("auth-530", Meaning.AUTH_REQUIRED, "RFC 4954 section 6", ANY_STAGE, code="530|538"),
+    ReplyRule(
+        "auth-code", Meaning.AUTH_REQUIRED, f"{_MS}, 5.7.57", ANY_STAGE, enhanced=r"5\.7\.57"
+    ),
+    ReplyRule(
+        "auth-words", Meaning.AUTH_REQUIRED, "RFC 4954 section 6", ANY_STAGE, words=words.AUTH
+    ),
+    ReplyRule("auth-530", Meaning.AUTH_REQUIRED, "RFC 4954 section 6", ANY_STAGE, code="530|538"),
     # -- the mailbox is there, but … --------------------------------------------------------
-    Rule(
+    ReplyRule(
         "mailbox-rate",
         Meaning.MAILBOX_RATE_LIMITED,
         f"{_GOOGLE}, 4.2.1 and 5.2.1; {_MS}, 5.2.121 and 5.2.122",
         words=words.RATE,
     ),
-    Rule(
+    ReplyRule(
         "mailbox-rate-code",
         Meaning.MAILBOX_RATE_LIMITED,
         f"{_MS}, 5.2.121 and 5.2.122",
         enhanced=r"5\.2\.12[12]",
     ),
-    Rule(
+    ReplyRule(
         "full-and-inactive",
         Meaning.MAILBOX_FULL,
         f"{_GOOGLE}, 5.2.2",
         words=r"quota and inactive",
-        inactive=True,
+        mailbox_inactive=True,
     ),
-    Rule(
+    ReplyRule(
         "full-code",
         Meaning.MAILBOX_FULL,
         "RFC 3463 section 3.3, X.2.2",
         enhanced=r"[45]\.2\.2",
         unless=words.NOT_A_FULL_MAILBOX,
     ),
-    Rule(
+    ReplyRule(
         "full-words",
         Meaning.MAILBOX_FULL,
         "RFC 5321 section 4.2.3 (452, 552); Dovecot quota_exceeded_message",
         words=words.FULL,
         unless=words.NOT_A_FULL_MAILBOX,
     ),
-    Rule(
+    ReplyRule(
         "full-552",
         Meaning.MAILBOX_FULL,
         "RFC 5321 section 4.2.3: 552, exceeded storage allocation",
@@ -297,19 +307,19 @@ RULES: tuple[Rule, ...] = (
         unless=rf"{words.NOT_A_FULL_MAILBOX}|{words.POLICY}|{words.NO_SUCH}",
     ),
     # -- not now ------------------------------------------------------------------------------
-    Rule(
+    ReplyRule(
         "utf8-code",
         Meaning.SMTPUTF8_UNSUPPORTED,
         "RFC 6531 section 3.5",
         enhanced=r"5\.6\.(7|9|10)",
     ),
-    Rule(
+    ReplyRule(
         "content-code",
         Meaning.POLICY,
         "RFC 3463 section 3.3, 3.4 and 3.7: X.2.3, X.3.4, X.6",
         enhanced=r"5\.(2\.3|3\.4|6\..*)",
     ),
-    Rule(
+    ReplyRule(
         "too-much",
         Meaning.THROTTLED,
         "RFC 5321 section 4.5.3.1.10; RFC 3463 X.5.3",
@@ -317,14 +327,16 @@ RULES: tuple[Rule, ...] = (
         words=words.THROTTLE,
         unless=r"message size|size limit|too (?:large|big)",
     ),
-    Rule(
+    ReplyRule(
         "system-full",
         Meaning.TEMPORARY,
         "RFC 3463 section 3.4, X.3.1: the system's storage, not the mailbox's",
         words=r"insufficient system (?:storage|resources)|mail system (?:is )?full",
     ),
-    Rule("too-many-recipients", Meaning.THROTTLED, "RFC 3463 section 3.6", enhanced=r"[45]\.5\.3"),
-    Rule(
+    ReplyRule(
+        "too-many-recipients", Meaning.THROTTLED, "RFC 3463 section 3.6", enhanced=r"[45]\.5\.3"
+    ),
+    ReplyRule(
         "greylisted",
         Meaning.GREYLISTED,
         "RFC 6647 section 2; Postfix: check_policy_service, address verification",
@@ -332,7 +344,7 @@ RULES: tuple[Rule, ...] = (
         code="4..",
         words=words.GREYLIST,
     ),
-    Rule(
+    ReplyRule(
         "system-trouble",
         Meaning.TEMPORARY,
         "RFC 3463 section 3.4 and 3.5: X.3.0, X.3.5, X.4.1-3",
@@ -340,8 +352,8 @@ RULES: tuple[Rule, ...] = (
         code="4..",
         enhanced=r"4\.(3\.[0345]|4\.[0-4])",
     ),
-    Rule("closing", Meaning.THROTTLED, "RFC 5321 section 3.8", code="421"),
-    Rule(
+    ReplyRule("closing", Meaning.THROTTLED, "RFC 5321 section 3.8", code="421"),
+    ReplyRule(
         "throttled-early",
         Meaning.THROTTLED,
         "RFC 3463 section 3.8; Google and Microsoft use 421 4.7.x for rates",
@@ -349,14 +361,14 @@ RULES: tuple[Rule, ...] = (
         code="4..",
         enhanced=r"4\.7\..*",
     ),
-    Rule(
+    ReplyRule(
         "unproven-recipient",
         Meaning.UNVERIFIED,
         "Postfix: soft_bounce and reject_unverified_recipient",
         code="4..",
         enhanced=r"4\.1\.[0136]",
     ),
-    Rule(
+    ReplyRule(
         "temporary-unknown-user",
         Meaning.UNVERIFIED,
         "Postfix: unknown_local_recipient_reject_code = 450",
@@ -364,7 +376,7 @@ RULES: tuple[Rule, ...] = (
         words=words.NOT_FOUND,
         unless=r"temporar|lookup fail|try (?:again )?later",
     ),
-    Rule(
+    ReplyRule(
         "temporary-disabled",
         Meaning.UNVERIFIED,
         "Postfix: soft_bounce and an access table",
@@ -372,45 +384,47 @@ RULES: tuple[Rule, ...] = (
         words=words.DISABLED,
         unless=r"temporar|lookup fail|try (?:again )?later",
     ),
-    Rule(
+    ReplyRule(
         "greylisted-by-policy",
         Meaning.GREYLISTED,
         "RFC 6647 section 2: 4.7.1 without a word about a list",
         code="4..",
         enhanced=r"4\.7\.1",
     ),
-    Rule("temporary", Meaning.TEMPORARY, "RFC 5321 section 4.2.1", ANY_STAGE, code="4.."),
+    ReplyRule("temporary", Meaning.TEMPORARY, "RFC 5321 section 4.2.1", ANY_STAGE, code="4.."),
     # -- before RCPT every refusal is about us --------------------------------------------------
-    Rule("out-of-order", Meaning.PROTOCOL_ERROR, "RFC 5321 section 4.3.2", ANY_STAGE, code="503"),
-    Rule(
+    ReplyRule(
+        "out-of-order", Meaning.PROTOCOL_ERROR, "RFC 5321 section 4.3.2", ANY_STAGE, code="503"
+    ),
+    ReplyRule(
         "no-mail-here",
         Meaning.IP_BLOCKED,
         "RFC 5321 section 3.1 (554), RFC 7504 section 3 (521)",
         frozenset({Stage.BANNER, Stage.CONNECT}),
         code="5..",
     ),
-    Rule(
+    ReplyRule(
         "hello-refused",
         Meaning.HELO_REJECTED,
         "RFC 5321 section 4.1.4",
         frozenset({Stage.EHLO}),
         code="5..",
     ),
-    Rule(
+    ReplyRule(
         "tls-refused",
         Meaning.TLS_REQUIRED,
         "RFC 3207 section 4",
         frozenset({Stage.STARTTLS}),
         code="5..",
     ),
-    Rule(
+    ReplyRule(
         "mail-parameter",
         Meaning.PROTOCOL_ERROR,
         "RFC 5321 section 3.3 (555); RFC 3463 section 3.6",
         frozenset({Stage.MAIL}),
         code="50[0245]|555",
     ),
-    Rule(
+    ReplyRule(
         "sender-refused",
         Meaning.SENDER_REJECTED,
         "RFC 5321 section 3.3",
@@ -418,66 +432,68 @@ RULES: tuple[Rule, ...] = (
         code="5..",
     ),
     # -- the no -------------------------------------------------------------------------------
-    Rule("utf8-words", Meaning.SMTPUTF8_UNSUPPORTED, "RFC 6531 section 3.5", words=words.SMTPUTF8),
-    Rule(
+    ReplyRule(
+        "utf8-words", Meaning.SMTPUTF8_UNSUPPORTED, "RFC 6531 section 3.5", words=words.SMTPUTF8
+    ),
+    ReplyRule(
         "moved",
         Meaning.MAILBOX_MOVED,
         "RFC 3463 section 3.2, X.1.6; RFC 5321 section 3.4 (551)",
         enhanced=r"5\.1\.6",
     ),
-    Rule(
+    ReplyRule(
         "disabled-code",
         Meaning.MAILBOX_DISABLED,
         "RFC 3463 section 3.3, X.2.1; RFC 5248 section 2.4, X.7.13",
         enhanced=r"5\.(2\.1|7\.13)",
         unless=rf"temporarily unavailable|{words.NO_SUCH}",
     ),
-    Rule("disabled-525", Meaning.MAILBOX_DISABLED, "RFC 5248 section 2.4", code="525"),
-    Rule(
+    ReplyRule("disabled-525", Meaning.MAILBOX_DISABLED, "RFC 5248 section 2.4", code="525"),
+    ReplyRule(
         "not-found-code",
         Meaning.MAILBOX_NOT_FOUND,
         "RFC 3463 section 3.2, X.1.1 and X.1.3",
         enhanced=r"5\.1\.[13]",
         unless=words.DISABLED,
     ),
-    Rule(
+    ReplyRule(
         "disabled-words",
         Meaning.MAILBOX_DISABLED,
         "RFC 3463 section 3.3; Yahoo 554.30; mail.ru and LaPoste wordings",
         words=words.DISABLED,
     ),
-    Rule(
+    ReplyRule(
         "not-found-words",
         Meaning.MAILBOX_NOT_FOUND,
         "RFC 5321 section 4.2.3 (550); Exim, qmail, Sendmail, Exchange and providers' wordings",
         words=words.NOT_FOUND,
     ),
-    Rule("moved-551", Meaning.MAILBOX_MOVED, "RFC 5321 section 3.4", code="551"),
-    Rule(
+    ReplyRule("moved-551", Meaning.MAILBOX_MOVED, "RFC 5321 section 3.4", code="551"),
+    ReplyRule(
         "not-found-other-address",
         Meaning.MAILBOX_NOT_FOUND,
         "RFC 3463 section 3.2, X.1.0 (Cisco: address rejected); RFC 6710 X.1.4; RFC 7293 X.7.17-18",
         enhanced=r"5\.(1\.[014]|7\.1[78]|2\.4)",
     ),
-    Rule(
+    ReplyRule(
         "bad-domain",
         Meaning.DOMAIN_NOT_SERVED,
         "RFC 3463 section 3.2 and 3.5, X.1.2 and X.4.4",
         enhanced=r"5\.(1\.2|4\.4|4\.31[0-2])",
     ),
-    Rule(
+    ReplyRule(
         "loop",
         Meaning.TEMPORARY,
         f"RFC 3463 section 3.5, X.4.6; {_MS}, 5.4.14",
         enhanced=r"5\.4\.(6|14|7|300|316)",
     ),
-    Rule(
+    ReplyRule(
         "loop-words",
         Meaning.TEMPORARY,
         "RFC 5321 section 6.3",
         words=r"\bloop(?:s|ing|ed)?\b|too many hops|hop count",
     ),
-    Rule(
+    ReplyRule(
         "m365-consumer",
         Meaning.MAILBOX_NOT_FOUND,
         "Outlook.com postmaster: 550 5.5.0 mailbox unavailable",
@@ -485,13 +501,13 @@ RULES: tuple[Rule, ...] = (
         enhanced=r"5\.5\.0",
         words=words.UNAVAILABLE,
     ),
-    Rule(
+    ReplyRule(
         "policy-words",
         Meaning.POLICY,
         "RFC 3463 section 3.8",
         words=words.POLICY,
     ),
-    Rule(
+    ReplyRule(
         "policy-code",
         Meaning.POLICY,
         "RFC 3463 section 3.8",
@@ -501,7 +517,7 @@ RULES: tuple[Rule, ...] = (
             r"|(?:user|recipient|mailbox|account) (?:cannot|can ?not|can't) (?:be )?receive"
         ),
     ),
-    Rule(
+    ReplyRule(
         "mailbox-unavailable",
         Meaning.MAILBOX_NOT_FOUND,
         "RFC 5321 section 4.2.3 (550, 553); GMX, QQ and Outlook wordings",
@@ -509,7 +525,7 @@ RULES: tuple[Rule, ...] = (
         words=words.UNAVAILABLE,
         unless=r"temporar|\btry (?:it )?again",
     ),
-    Rule(
+    ReplyRule(
         "not-found-at-large",
         Meaning.MAILBOX_NOT_FOUND,
         "RFC 5321 section 4.2.3 (550, 551, 553): no row above knows it for a refusal of us",
@@ -517,11 +533,13 @@ RULES: tuple[Rule, ...] = (
         words=words.NO_MAILBOX,
         unless=words.NOT_THE_MAILBOX,
     ),
-    Rule("odd-command", Meaning.PROTOCOL_ERROR, "RFC 5321 section 4.3.2", code="50[0-4]|555"),
-    Rule("bare", Meaning.REJECTED_UNRECOGNISED, "RFC 5321 section 4.2.1", ANY_STAGE, code="5.."),
+    ReplyRule("odd-command", Meaning.PROTOCOL_ERROR, "RFC 5321 section 4.3.2", code="50[0-4]|555"),
+    ReplyRule(
+        "bare", Meaning.REJECTED_UNRECOGNISED, "RFC 5321 section 4.2.1", ANY_STAGE, code="5.."
+    ),
 )
 
-BLOCK_LISTS: tuple[tuple[str, str], ...] = (
+BLOCK_LIST_PATTERNS: tuple[tuple[str, str], ...] = (
     ("spamhaus", r"spamhaus|\bzen\.|\b[sxp]bl\b"),
     ("spamcop", r"spam.?cop"),
     ("barracuda", r"barracuda"),

@@ -20,12 +20,12 @@ import re
 _GAP = r".{0,60}?"
 
 
-def phrases(text: str, **named: str) -> str:
+def compile_phrases(text: str, **named: str) -> str:
     """One regular expression that fits where any phrase of `text` does.
 
     `named` are regular expressions for `{name}`, such as those of other calls.
     """
-    parts = (phrase.strip() for line in _joined(text) for phrase in line.split(" | "))
+    parts = (phrase.strip() for line in _join_continuations(text) for phrase in line.split(" | "))
     lines = [phrase for phrase in parts if phrase]
     # One look for the start of a word, instead of one for each phrase: three times as fast.
     at_words = "|".join(_phrase(line, named) for line in lines if _begins_a_word(line))
@@ -37,7 +37,7 @@ def _begins_a_word(line: str) -> bool:
     return all(word[0].isascii() and word[0].isalnum() for word in line.split()[0].split("/"))
 
 
-def _joined(text: str) -> list[str]:
+def _join_continuations(text: str) -> list[str]:
     """The lines of `text`, those that continue one put to its end."""
     lines: list[str] = []
     margin: int | None = None
@@ -62,15 +62,15 @@ def _phrase(line: str, named: dict[str, str]) -> str:
         elif item.startswith("["):
             # It brings the blank that follows it, so that its absence leaves none behind.
             many = "*" if item.endswith("*") else "?"
-            pattern += f"{glue}(?:{_either(item.strip('[]*'), named)} ){many}"
+            pattern += f"{glue}(?:{_alternatives(item.strip('[]*'), named)} ){many}"
             glue = ""
         else:
-            pattern += glue + _either(item, named)
+            pattern += glue + _alternatives(item, named)
             glue = " "
     return pattern
 
 
-def _either(item: str, named: dict[str, str]) -> str:
+def _alternatives(item: str, named: dict[str, str]) -> str:
     return "(?:" + "|".join(_word(word, named) for word in item.split("/")) + ")"
 
 
@@ -89,7 +89,7 @@ def _word(word: str, named: dict[str, str]) -> str:
 
 # Postfix tells what the next host said: "host mx[192.0.2.1] said: 550 … rejected".
 _IP = r"[\[(]{0,2}\b\d{1,3}(?:\.\d{1,3}){3}\b(?!\]? said)"
-_US = phrases(
+_US = compile_phrases(
     """
     your/sending/sender/sender's/source/remote/connecting/client/the/this/originating
         ip/ips/ip-addr/server/servers/mail_server/mailserver/host/hosts/mta/network/system/subnet/
@@ -97,7 +97,7 @@ _US = phrases(
     """
 )
 _HELD = (
-    phrases(
+    compile_phrases(
         """
     black~list*/block/blocked/blocks/blocking/banned/reject*/denied/deny/refused/suspended
     bad/poor/low reputation | good reputation | rate limited | exceeded | spam* | abuse/abusive
@@ -106,7 +106,7 @@ _HELD = (
     )
     + r"(?! to relay)"
 )
-BLOCKED = phrases(
+BLOCKED = compile_phrases(
     """
     {us} .. {held}
     {ip} .. {held}
@@ -171,7 +171,7 @@ BLOCKED = phrases(
     aol=r"\b(?:rtr|rly|hvu|con|dyn)[:/ ][a-z]{1,2}\d{0,2}\b",
 )
 
-RDNS = phrases(
+RDNS = compile_phrases(
     """
     cannot/can_not/can't/could_not/unable_to find/resolve/get/determine/verify
         your [reverse] host~name/address/ip/ip-addr/name
@@ -186,7 +186,7 @@ RDNS = phrases(
     """
 )
 
-SENDER_AUTH = phrases(
+SENDER_AUTH = compile_phrases(
     """
     spf | dkim | dmarc | openspf | sender policy framework | domain~keys
     unauthenticated e*mail/mail/sender/message
@@ -195,7 +195,7 @@ SENDER_AUTH = phrases(
     """
 )
 
-_SENDER = phrases(
+_SENDER = compile_phrases(
     """
     sender/senders/sender's/sending e*mail/address/adress/domain/host
     sender/senders/originator/mfrom/absender*/expediteur/mittente/remitente/remetente/afzender
@@ -203,7 +203,7 @@ _SENDER = phrases(
     from/from: address/addresses/domain/domains
     """
 )
-_REFUSED = phrases(
+_REFUSED = compile_phrases(
     """
     reject*/denied/refused/refus*/invalid/blocked/banned/unknown/unrout*/prohibited/disallowed/bad
     verif*/callout/fail*/forged/mismatch*/malformed/unacceptable/syntax/error/null/must/required
@@ -211,7 +211,7 @@ _REFUSED = phrases(
     unvalidated/unverified/unauthorized/unauthorised/blacklisted/suspended/mismatch*
     """
 )
-SENDER = phrases(
+SENDER = compile_phrases(
     """
     {sender} .. {refused}
     invalid/bad/unknown/unverified/unresolvable/unroutable/rejected/refused/null/empty/banned/
@@ -231,7 +231,7 @@ SENDER = phrases(
     refused=_REFUSED,
 )
 
-HELO = phrases(
+HELO = compile_phrases(
     """
     {helo} .. {wrong}
     invalid/bad/bogus/forged/fake/wrong/illegal/malformed/rejected/suspicious/missing/your {helo}
@@ -240,7 +240,7 @@ HELO = phrases(
     """,
     # "helo=<…>" is a note for the log, and "HELO first" a matter of order.
     helo=r"\b(?:helo|ehlo)\b(?!=)(?!.{0,4}first)",
-    wrong=phrases(
+    wrong=compile_phrases(
         """
         reject*/invalid/bad/not/denied/refused/fail*/mismatch*/wrong/must/need/needs/does/unknown
         forged/fake/impersonat*/syntax/resolv*/illegal/blocked/banned/malformed/should/policy
@@ -248,7 +248,7 @@ HELO = phrases(
     ),
 )
 
-TLS = phrases(
+TLS = compile_phrases(
     """
     must/need_to/have_to/please [first] issue/use/start/send [a/the] starttls/tls/ssl/encryption
     starttls/tls/ssl/encryption/encrypted_connection [is] required/needed/mandatory/enforced
@@ -258,7 +258,7 @@ TLS = phrases(
     """
 )
 
-AUTH = phrases(
+AUTH = compile_phrases(
     """
     authentication/authentification/auth [is] required/needed/necessary/requise/erforderlich/first
     must/need_to/have_to/please/you_should/required_to [first/be] authenticat*/log~in
@@ -281,14 +281,14 @@ _IS_GONE = (
 )
 _IS_NOT = r"^[ .:;,-]*(?:is )?not (?:an? )?(?:valid|known|registered|used|in use)\b"
 
-_WHO = phrases(
+_WHO = compile_phrases(
     """
     user/users/recipient/recipients/rcpt/mail~box/mail~boxes/account/accounts/addressee/address/
         addresses/alias/login/person/subscriber/customer/member/local~part/username/user~id/e-mail/
         email/inbox/destination/employee/receiver
     """
 )
-_ABSENT = phrases(
+_ABSENT = compile_phrases(
     """
     unknown/invalid/bad/wrong/bogus/malformed/illegal/undeliverable/unrouteable/unroutable/unallocated/misspelled
     unrecognized/unrecognised/nonexist*/non-exist*/inexist* | never heard/existed
@@ -309,7 +309,7 @@ _ABSENT = phrases(
     cannot/can_not/can't/couldn't/unable_to [be] find/found/locate/recognize/recognise/identify
     """
 )
-NOT_FOUND = phrases(
+NOT_FOUND = compile_phrases(
     """
     {who} .. {absent}
     {absent} .. {who}
@@ -381,12 +381,12 @@ NOT_FOUND = phrases(
     is_not=_IS_NOT,
 )
 
-NO_SUCH = phrases(
+NO_SUCH = compile_phrases(
     "no such user/recipient/mailbox/address | {who} unknown | unknown {who}", who=_WHO
 )
 """What outranks a code that says "disabled"."""
 
-UNAVAILABLE = phrases(
+UNAVAILABLE = compile_phrases(
     """
     mail~box/user/recipient/account/address [name/is/was/currently]*
         unavai*/not_available/not_allowed
@@ -401,7 +401,7 @@ UNAVAILABLE = phrases(
     """
 )
 
-DISABLED = phrases(
+DISABLED = compile_phrases(
     """
     {box} .. {gone}
     disabled/suspended/deactivated/inactive/locked/closed/discontinued/expired/terminated
@@ -431,13 +431,13 @@ DISABLED = phrases(
     用户/帐号/账号/邮箱/信箱 .. 停用/禁用/冻结/锁定/注销/暂停
     """,
     is_gone=_IS_GONE,
-    box=phrases(
+    box=compile_phrases(
         """
         user/users/recipient/recipient's/mail~box/account/e*mail_address/mail_address/this_address/
             alias/inbox/login/customer/subscriber/employee
         """
     ),
-    gone=phrases(
+    gone=compile_phrases(
         """
         disabled/suspend*/deactivated/inactive/inactivity/locked/discontinued/terminated/closed
         cancelled/canceled/expired/frozen/archiv*/retired/removed/deleted/disconnected/abandoned
@@ -447,9 +447,11 @@ DISABLED = phrases(
     ),
 )
 
-MAILBOX_BLOCKED = phrases("mail~box/account [is/was/has/been/currently/temporarily]* blocked")
+MAILBOX_BLOCKED = compile_phrases(
+    "mail~box/account [is/was/has/been/currently/temporarily]* blocked"
+)
 
-FULL = phrases(
+FULL = compile_phrases(
     """
     # Whatever is said of a quota is said because it is used up; whose it is, is told below.
     {quota} | over quote
@@ -480,7 +482,7 @@ FULL = phrases(
     メールボックス .. 一杯/いっぱい/容量
     """,
     quota=r"\b(?:over)?quota\b",
-    brimful=phrases(
+    brimful=compile_phrases(
         """
         full | used up | exceeds/exceeding [its/the/maximum/allowed]* size/space
         space/storage/room not_enough/insufficient/exhausted/exceeded
@@ -488,7 +490,7 @@ FULL = phrases(
         reached [its/their/the]* [maximum/allowed]* size/limit/capacity
         """
     ),
-    box=phrases(
+    box=compile_phrases(
         """
         mail~box/inbox/mail~folder/maildir/account/user/recipient/recipient's/quota/disk/storage/
             mail~store/mail~drop
@@ -496,7 +498,7 @@ FULL = phrases(
     ),
 )
 
-NOT_A_FULL_MAILBOX = phrases(
+NOT_A_FULL_MAILBOX = compile_phrases(
     """
     system storage | insufficient system | spool | server .. disk/storage
     your/queue/organization/organisation/tenant quota
@@ -508,7 +510,7 @@ NOT_A_FULL_MAILBOX = phrases(
 )
 """Words of size, speed and our own allowance, which sound like a full mailbox and are not."""
 
-RATE = phrases(
+RATE = compile_phrases(
     """
     user/recipient/mailbox/account/contact .. receiving mail/e*mail/messages .. quickly/rate
     recipient/user/mailbox .. exceeded .. message_rate/messages_they_can_receive
@@ -518,8 +520,8 @@ RATE = phrases(
 
 # --- not now ----------------------------------------------------------------------------
 
-_SPAN = phrases("sec/secs/seconds/second/min/mins/minutes/minute/hour/hours/time/while")
-GREYLIST = phrases(
+_SPAN = compile_phrases("sec/secs/seconds/second/min/mins/minutes/minute/hour/hours/time/while")
+GREYLIST = compile_phrases(
     """
     greylist*/graylist*/grey-list*/gray-list*/postgrey
     come back
@@ -532,7 +534,7 @@ GREYLIST = phrases(
     span=_SPAN,
 )
 
-THROTTLE = phrases(
+THROTTLE = compile_phrases(
     """
     too many/much [open/concurrent/simultaneous/smtp/bad/invalid/unknown]*
         connection*/session*/message*/recipient*/mail*/email*/command*/error*/request*
@@ -552,7 +554,7 @@ THROTTLE = phrases(
     """
 )
 
-RELAY = phrases(
+RELAY = compile_phrases(
     """
     relay/relaying [access/mail/message/msg/traffic/attempt/rejected/check/is/was/of/to/for]*
         denied/prohibited/refused/rejected/forbidden/disallowed/fail*/disabled/
@@ -580,9 +582,9 @@ RELAY = phrases(
     relaying=r"\brelaying\b\)?",
 )
 
-SMTPUTF8 = phrases("smtputf8 | non-ascii | internationalized e*mail/address/addresses")
+SMTPUTF8 = compile_phrases("smtputf8 | non-ascii | internationalized e*mail/address/addresses")
 
-POLICY = phrases(
+POLICY = compile_phrases(
     """
     policy/policies | refuse* to receive | not welcome | score/scored/scoring | anti~spam*
     spam/junk/unsolicited/phishing/malware/virus/trojan/suspicious/bulk
@@ -596,13 +598,13 @@ POLICY = phrases(
 
 # --- what is left ---------------------------------------------------------------------------
 
-_ANYBODY = (
+_MAILBOX_WORDS = (
     r"\b(?:users?|recipients?|rcpt|mail ?box(?:es)?|accounts?|address(?:ee|es)?|alias(?:es)?"
     r"|person|customer|subscriber|member|employee|student|e?-?mail(?: ?box)? name|inbox"
     r"|utilisateur|destinataire|empfanger|benutzer|postfach|usuario|destinatario|buzon|casilla"
     r"|utente|indirizzo|casella|gebruiker|ontvanger|uzytkownik|odbiorca|adresat|konto)\b"
 )
-_NOTHING = (
+_LACK_WORDS = (
     r"(?:\b(?:no|not|cannot|never|nobody|none|non|nao|nie|niet|kein\w*|nicht|pas)\b|n't\b)"
     r"(?! (?:be )?(?:allow|permit|accept|authori|welcome|listed|reject|sen[dt]\b))"
     r"|\b(?:un(?:known|able|deliver|rout|resolv|recogni|verif|assign|alloc|regist)\w*|invalid\w*"
@@ -618,7 +620,7 @@ _ABSENT_ALONE = (
     r"|nie ma takie\w+|inexist\w+|desconocid\w+|desconhecid\w+|sconosciut\w+|inconnue?s?"
     r"|unbekannt\w*|onbekende?|nieznan\w+)\b"
 )
-NO_MAILBOX = f"{_ABSENT_ALONE}|^(?=.*{_ANYBODY})(?=.*(?:{_NOTHING}))"
+NO_MAILBOX = f"{_ABSENT_ALONE}|^(?=.*{_MAILBOX_WORDS})(?=.*(?:{_LACK_WORDS}))"
 """Words of a mailbox and of a lack in one reply, wherever they stand; or of a lack alone."""
 
 NOT_THE_MAILBOX = (

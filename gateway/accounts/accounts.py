@@ -22,38 +22,38 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.contract.dialect import Dialect, KeyShape
 from adapters.contract.operations import UNLIMITED
-from gateway.accounts.caller import Caller, Charge, CreditsSpent, Status, Usage
-from gateway.accounts.callers import Callers
-from gateway.accounts.keys import digest, hint, mint
-from gateway.accounts.ledger import Entry, Ledger, settle
-from gateway.accounts.limits import Limiter, MovingWindow, TooFast
+from gateway.accounts.caller import AccountStatus, Caller, Charge, InsufficientCredits, Usage
+from gateway.accounts.callers import CallerLookup
+from gateway.accounts.keys import key_digest, key_hint, mint_key
+from gateway.accounts.ledger import Ledger, LedgerEntry, book_entries
+from gateway.accounts.limits import MovingWindowLimiter, RateLimiter, RateLimitExceeded
 from gateway.accounts.plans import Plans
-from gateway.store import Conflict, Store
+from gateway.store import Store, StoreConflict
 from gateway.store.tables import accounts, keys, milestones
 
 __all__ = [
+    "AccountStatus",
     "Accounts",
     "AccountsError",
     "AmbiguousKey",
     "Caller",
     "Charge",
-    "CreditsSpent",
+    "InsufficientCredits",
     "KeyInfo",
     "KeyTaken",
     "NewKey",
     "NoSuchAccount",
     "NoSuchKey",
-    "Status",
-    "TooFast",
+    "RateLimitExceeded",
     "UnknownDialect",
     "UnknownPlan",
     "Usage",
     "open_accounts",
 ]
 
-FIRST_OWNER = "owner@localhost"
+DEFAULT_OWNER_EMAIL = "owner@localhost"
 """Owner of the account made on first start, until somebody says otherwise."""
-BOOTSTRAPPED = "bootstrapped"
+BOOTSTRAP_MILESTONE = "bootstrapped"
 """The milestone that a first account was made."""
 
 
@@ -76,14 +76,14 @@ class NoSuchAccount(AccountsError):
 
 
 class NoSuchKey(AccountsError):
-    def __init__(self, which: str) -> None:
-        super().__init__(f"no key has {which!r} as its id or its end")
+    def __init__(self, key_ref: str) -> None:
+        super().__init__(f"no key has {key_ref!r} as its id or its end")
 
 
 class AmbiguousKey(AccountsError):
-    def __init__(self, which: str, ids: Collection[int]) -> None:
+    def __init__(self, key_ref: str, ids: Collection[int]) -> None:
         super().__init__(
-            f"{which!r} fits the keys {', '.join(map(str, ids))}; give an id or the whole key"
+            f"{key_ref!r} fits the keys {', '.join(map(str, ids))}; give an id or the whole key"
         )
         self.ids = tuple(ids)
 
@@ -136,7 +136,7 @@ class KeyInfo:
     created_at: datetime
     revoked_at: datetime | None
     owner_email: str
-    status: Status
+    status: AccountStatus
     plan: str
     credits: int | None
     """What the account has left; None is without limit."""
@@ -151,7 +151,7 @@ async def open_accounts(
     well_known: Mapping[tuple[str, str], Caller] | None = None,
     clock: Callable[[], float] = time.time,
     monotonic: Callable[[], float] = time.monotonic,
-    limiter: Limiter | None = None,
+    limiter: RateLimiter | None = None,
 ) -> AsyncIterator[Accounts]:
     """Accounts over an open store; what is still to be booked is booked at the end.
 
@@ -168,7 +168,7 @@ async def open_accounts(
         well_known=well_known or {},
         clock=clock,
         monotonic=monotonic,
-        limiter=limiter or MovingWindow(clock),
+        limiter=limiter or MovingWindowLimiter(clock),
     )
     try:
         yield opened
@@ -183,22 +183,22 @@ class Accounts:
         self,
         store: Store,
         plans: Plans,
-        shapes: Mapping[str, KeyShape],
+        key_shapes: Mapping[str, KeyShape],
         *,
         plan: str,
         well_known: Mapping[tuple[str, str], Caller],
         clock: Callable[[], float],
         monotonic: Callable[[], float],
-        limiter: Limiter,
+        limiter: RateLimiter,
     ) -> None:
         self._store = store
         self._plans = plans
-        self._shapes = shapes
-        self._plan = self._known_plan(plan)
+        self._key_shapes = key_shapes
+        self._plan = self._checked_plan(plan)
         self._well_known = well_known
         self._clock = clock
         self._limiter = limiter
-        self._callers = Callers(store, plans, monotonic)
+        self._callers = CallerLookup(store, plans, monotonic)
         self._ledger = Ledger(store)
 
     async def aclose(self) -> None:
@@ -215,7 +215,7 @@ class Accounts:
         caller = self._well_known.get((dialect, credential))
         return caller or await self._callers.find(dialect, credential)
 
-    async def admit(self, caller: Caller, bucket: str) -> None:
+    async def enforce_rate_limit(self, caller: Caller, bucket: str) -> None:
         """Count a call against the plan's rate of `bucket`, if it has one. Raises TooFast."""
         rate = None if caller.test else caller.plan.rates.get(bucket)
         if rate is not None:
@@ -227,40 +227,40 @@ class Accounts:
         If it can be refused it is on disk when this returns; if not, it is counted and soon
         written. Raises CreditsSpent, StoreError.
         """
-        entry = self._entry(caller, units)
+        entry = self._ledger_entry(caller, units)
         if caller.metered:
             await self._ledger.book(entry)
         elif not caller.test:
-            self._ledger.count(entry.account_id, entry.month, units)
-        return _charge(caller, entry)
+            self._ledger.book_later(entry.account_id, entry.month, units)
+        return _to_charge(caller, entry)
 
-    async def charge_within(
+    async def charge_in_transaction(
         self, connection: AsyncConnection, caller: Caller, units: int
     ) -> Charge:
         """Charge in a transaction of `Store.write`, so that it stands or falls with the rest.
 
         Raises CreditsSpent; the transaction is then to be left.
         """
-        entry = self._entry(caller, units)
+        entry = self._ledger_entry(caller, units)
         if not caller.test:
-            (answer,) = await settle(connection, self._store, [entry])
-            if isinstance(answer, CreditsSpent):
+            (answer,) = await book_entries(connection, self._store, [entry])
+            if isinstance(answer, InsufficientCredits):
                 raise answer
-        return _charge(caller, entry)
+        return _to_charge(caller, entry)
 
-    async def refund(self, paid: Caller | Charge, units: int) -> None:
+    async def refund(self, charge: Caller | Charge, units: int) -> None:
         """Give back that many verifications: to a Caller in this month, of a Charge in its own.
 
         Never more than was charged in that month. Raises StoreError.
         """
-        if isinstance(paid, Charge):
-            units = min(units, paid.units)
+        if isinstance(charge, Charge):
+            units = min(units, charge.units)
             if units > 0:
-                await self._ledger.book(Entry(paid.account_id, paid.month, -units))
-        elif paid.metered:
-            await self._ledger.book(Entry(paid.account_id, self._month(), -units))
-        elif not paid.test:
-            self._ledger.count(paid.account_id, self._month(), -units)
+                await self._ledger.book(LedgerEntry(charge.account_id, charge.month, -units))
+        elif charge.metered:
+            await self._ledger.book(LedgerEntry(charge.account_id, self._month(), -units))
+        elif not charge.test:
+            self._ledger.book_later(charge.account_id, self._month(), -units)
 
     async def usage(self, caller: Caller) -> Usage:
         """What is used and left, as of now. Raises StoreError."""
@@ -276,16 +276,16 @@ class Accounts:
 
     async def is_empty(self) -> bool:
         """Whether there is no account yet."""
-        return await self.first_account() is None
+        return await self.oldest_account_id() is None
 
-    async def first_account(self) -> int | None:
+    async def oldest_account_id(self) -> int | None:
         """The oldest account, where keys go that are asked for without saying whose."""
         async with self._store.read() as connection:
             rows = await connection.execute(select(func.min(accounts.c.id)))
             first: int | None = rows.scalar_one()
             return first
 
-    async def bootstrap(self, owner_email: str = FIRST_OWNER) -> tuple[NewKey, ...]:
+    async def bootstrap(self, owner_email: str = DEFAULT_OWNER_EMAIL) -> tuple[NewKey, ...]:
         """On an empty database make one account with a live and a test key of every dialect.
 
         Nothing otherwise. Of several who try at once, one does it. Raises StoreError.
@@ -297,29 +297,35 @@ class Accounts:
                 if await connection.scalar(select(accounts.c.id).limit(1)) is not None:
                     return ()
                 await connection.execute(
-                    insert(milestones).values(name=BOOTSTRAPPED, reached_at=self._now())
+                    insert(milestones).values(name=BOOTSTRAP_MILESTONE, reached_at=self._now())
                 )
                 account_id = await self._insert_account(connection, owner_email, self._plan, None)
                 made = [
                     await self._insert_key(connection, account_id, dialect, test=test)
-                    for dialect in self._shapes
+                    for dialect in self._key_shapes
                     for test in (False, True)
                 ]
-        except Conflict:
+        except StoreConflict:
             return ()
-        self._callers.forget()
+        self._callers.clear()
         return tuple(made)
 
     async def create_account(
-        self, owner_email: str = FIRST_OWNER, *, plan: str | None = None, credits: int | None = None
+        self,
+        owner_email: str = DEFAULT_OWNER_EMAIL,
+        *,
+        plan: str | None = None,
+        credits: int | None = None,
     ) -> int:
         """A new active account. `plan` defaults to the setting, `credits` None is without limit.
 
         Raises UnknownPlan, ValueError for negative credits, StoreError.
         """
-        plan = self._plan if plan is None else self._known_plan(plan)
+        plan = self._plan if plan is None else self._checked_plan(plan)
         async with self._store.write() as connection:
-            return await self._insert_account(connection, owner_email, plan, _counted(credits))
+            return await self._insert_account(
+                connection, owner_email, plan, _checked_credits(credits)
+            )
 
     async def create_key(
         self,
@@ -334,8 +340,8 @@ class Accounts:
 
         Raises NoSuchAccount, UnknownDialect, KeyTaken, StoreError.
         """
-        if dialect not in self._shapes:
-            raise UnknownDialect(dialect, tuple(self._shapes))
+        if dialect not in self._key_shapes:
+            raise UnknownDialect(dialect, tuple(self._key_shapes))
         try:
             async with self._store.write() as connection:
                 found = select(accounts.c.id).where(accounts.c.id == account_id)
@@ -344,9 +350,9 @@ class Accounts:
                 made = await self._insert_key(
                     connection, account_id, dialect, test=test, label=label, key=key
                 )
-        except Conflict as exc:
+        except StoreConflict as exc:
             raise KeyTaken(dialect) from exc
-        self._callers.forget()
+        self._callers.clear()
         return made
 
     async def list_keys(self) -> list[KeyInfo]:
@@ -354,44 +360,44 @@ class Accounts:
         async with self._store.read() as connection:
             return [_key_info(row) for row in await connection.execute(_KEYS)]
 
-    async def revoke(self, which: str) -> KeyInfo:
+    async def revoke_key(self, key_ref: str) -> KeyInfo:
         """Refuse a key from now on: within a second in other processes.
 
         `which` is its id, its hint, its last four characters, or the key itself. Raises
         NoSuchKey, AmbiguousKey, StoreError.
         """
-        wanted = digest(which)
+        wanted = key_digest(key_ref)
         async with self._store.write() as connection:
             fitting = [
                 row
                 for row in await connection.execute(_KEYS)
-                if which in (str(row.id), row.hint, row.hint[-4:]) or row.hash == wanted
+                if key_ref in (str(row.id), row.hint, row.hint[-4:]) or row.hash == wanted
             ]
             # One in use is meant before one that is gone.
             fitting = [row for row in fitting if row.revoked_at is None] or fitting
             if not fitting:
-                raise NoSuchKey(which)
+                raise NoSuchKey(key_ref)
             if len(fitting) > 1:
-                raise AmbiguousKey(which, [row.id for row in fitting])
+                raise AmbiguousKey(key_ref, [row.id for row in fitting])
             this = keys.c.id == fitting[0].id
             await connection.execute(
                 update(keys).where(this, keys.c.revoked_at.is_(None)).values(revoked_at=self._now())
             )
             row = (await connection.execute(_KEYS.where(this))).one()
-        self._callers.forget()
+        self._callers.clear()
         return _key_info(row)
 
     async def set_plan(self, account_id: int, plan: str) -> None:
         """Raises NoSuchAccount, UnknownPlan, StoreError."""
-        await self._change(account_id, plan=self._known_plan(plan))
+        await self._update_account(account_id, plan=self._checked_plan(plan))
 
     async def set_credits(self, account_id: int, credits: int | None) -> None:
         """What is left from now on; None is without limit. Raises NoSuchAccount, StoreError."""
-        await self._change(account_id, credits=_counted(credits))
+        await self._update_account(account_id, credits=_checked_credits(credits))
 
-    async def set_status(self, account_id: int, status: Status) -> None:
+    async def set_status(self, account_id: int, status: AccountStatus) -> None:
         """Raises NoSuchAccount, StoreError."""
-        await self._change(account_id, status=Status(status))
+        await self._update_account(account_id, status=AccountStatus(status))
 
     # -- pieces --------------------------------------------------------------------------
 
@@ -401,12 +407,12 @@ class Accounts:
     def _month(self) -> str:
         return month_of_day(int(self._clock() // DAY_S))
 
-    def _entry(self, caller: Caller, units: int) -> Entry:
+    def _ledger_entry(self, caller: Caller, units: int) -> LedgerEntry:
         if units < 0:
             raise ValueError("a charge is not negative")
-        return Entry(caller.account_id, self._month(), units, caller.allowance)
+        return LedgerEntry(caller.account_id, self._month(), units, caller.allowance)
 
-    def _known_plan(self, plan: str) -> str:
+    def _checked_plan(self, plan: str) -> str:
         if plan not in self._plans.names:
             raise UnknownPlan(plan, self._plans.names)
         return plan
@@ -416,7 +422,7 @@ class Accounts:
     ) -> int:
         values = {
             "owner_email": owner_email,
-            "status": Status.ACTIVE,
+            "status": AccountStatus.ACTIVE,
             "plan": plan,
             "credits": credits,
             "created_at": self._now(),
@@ -435,13 +441,13 @@ class Accounts:
         label: str | None = None,
         key: str | None = None,
     ) -> NewKey:
-        shape = self._shapes[dialect]
-        key = key or mint(shape, test=test)
-        shown = hint(shape, key, test=test)
+        shape = self._key_shapes[dialect]
+        key = key or mint_key(shape, test=test)
+        shown = key_hint(shape, key, test=test)
         values = {
             "account_id": account_id,
             "dialect": dialect,
-            "hash": digest(key),
+            "hash": key_digest(key),
             "test": test,
             "hint": shown,
             "label": label,
@@ -450,21 +456,21 @@ class Accounts:
         made = await connection.execute(insert(keys).values(values).returning(keys.c.id))
         return NewKey(made.scalar_one(), account_id, dialect, test, key, shown, label)
 
-    async def _change(self, account_id: int, **values: Any) -> None:
+    async def _update_account(self, account_id: int, **values: Any) -> None:
         async with self._store.write() as connection:
             done = await connection.execute(
                 update(accounts).where(accounts.c.id == account_id).values(values)
             )
             if not done.rowcount:
                 raise NoSuchAccount(account_id)
-        self._callers.forget()
+        self._callers.clear()
 
 
-def _charge(caller: Caller, entry: Entry) -> Charge:
+def _to_charge(caller: Caller, entry: LedgerEntry) -> Charge:
     return Charge(entry.account_id, entry.month, 0 if caller.test else entry.units)
 
 
-def _counted(credits: int | None) -> int | None:
+def _checked_credits(credits: int | None) -> int | None:
     if credits is not None and credits < 0:
         raise ValueError("credits are not negative")
     return credits
@@ -494,7 +500,7 @@ def _key_info(row: Row[Any]) -> KeyInfo:
         created_at=row.created_at,
         revoked_at=row.revoked_at,
         owner_email=row.owner_email,
-        status=Status(row.status),
+        status=AccountStatus(row.status),
         plan=row.plan,
         credits=row.credits,
     )

@@ -1,6 +1,6 @@
 """Who is asking, and what answering needs of the accounts: no storage is known here.
 
-`Books` is all that a request needs, so that the sandbox can do without a database.
+`AccountService` is all that a request needs, so that the sandbox can do without a database.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Protocol
 from adapters.contract.operations import Plan
 
 
-class Status(StrEnum):
+class AccountStatus(StrEnum):
     """Whether an account may use its keys."""
 
     ACTIVE = "active"
@@ -32,7 +32,7 @@ class Caller:
     """A test key: never charged, never limited, answered by the sandbox."""
     plan: Plan
     """As it holds in this dialect."""
-    status: Status
+    status: AccountStatus
     owner_email: str
     key_label: str
     """The key's name, or its hint; fit for logs."""
@@ -42,7 +42,7 @@ class Caller:
     """The outcome that a test key asked to see (`gateway.sandbox.simulate`)."""
 
     @property
-    def scope(self) -> int:
+    def sandbox_scope(self) -> int:
         """Within which the sandbox keeps things apart: a key, or a set of the sandbox's keys."""
         return self.key_id if self.account_id > 0 else self.account_id
 
@@ -81,7 +81,7 @@ class Charge:
     """0 for a test key."""
 
 
-class CreditsSpent(Exception):
+class InsufficientCredits(Exception):
     """Too few credits, or too little of the month's allowance, are left; nothing was charged."""
 
     def __init__(self, used: int, limit: int) -> None:
@@ -92,15 +92,15 @@ class CreditsSpent(Exception):
         """What could have been charged this month altogether."""
 
 
-class Books(Protocol):
+class AccountService(Protocol):
     """What a request needs of the accounts; `Accounts` beside this says it in full."""
 
     async def authenticate(self, dialect: str, credential: str) -> Caller | None: ...
 
-    async def admit(self, caller: Caller, bucket: str) -> None: ...
+    async def enforce_rate_limit(self, caller: Caller, bucket: str) -> None: ...
 
     async def charge(self, caller: Caller, units: int) -> Charge: ...
 
-    async def refund(self, paid: Caller | Charge, units: int) -> None: ...
+    async def refund(self, charge: Caller | Charge, units: int) -> None: ...
 
     async def usage(self, caller: Caller) -> Usage: ...

@@ -8,25 +8,25 @@ from collections.abc import Callable, Sequence
 from cachetools import TTLCache
 from sqlalchemy import bindparam, select
 
-from gateway.accounts.caller import Caller, Status
-from gateway.accounts.keys import LONGEST, digest
+from gateway.accounts.caller import AccountStatus, Caller
+from gateway.accounts.keys import MAX_KEY_CHARACTERS, key_digest
 from gateway.accounts.plans import Plans
 from gateway.store import Store
 from gateway.store.tables import accounts, keys
-from gateway.tasks import Grouped
+from gateway.tasks import GroupedCalls
 
-KNOWN_FOR_S = 0.9
+FOUND_TTL_S = 0.9
 """How long a key is taken at its word before it is looked up again: a revoked key is refused,
 and a changed plan holds, within a second in every process."""
-UNKNOWN_FOR_S = 0.5
+NOT_FOUND_TTL_S = 0.5
 """The same for a credential that nobody has, which may be a key made a moment ago."""
-MOST_KNOWN = 20_000
-MOST_UNKNOWN = 5_000
-MOST_TOGETHER = 200
+MAX_FOUND = 20_000
+MAX_NOT_FOUND = 5_000
+KEYS_PER_QUERY = 200
 """Credentials in one look-up. A flood of bad ones costs one query for as many."""
 
 
-class Callers:
+class CallerLookup:
     """Looks credentials up, and remembers the answer for less than a second.
 
     `monotonic` is seconds from anywhere, never set back.
@@ -37,51 +37,51 @@ class Callers:
         self._plans = plans
         self._monotonic = monotonic
         # a plain dict of callers and their ends: it is looked into at every request
-        self._known: dict[tuple[str, bytes], tuple[Caller, float]] = {}
-        self._unknown: TTLCache[tuple[str, bytes], bool]
-        self._unknown = TTLCache(MOST_UNKNOWN, UNKNOWN_FOR_S, timer=monotonic)
-        self._lookups: Grouped[tuple[str, bytes], Caller | None]
-        self._lookups = Grouped(self._look_up, most=MOST_TOGETHER)
+        self._found: dict[tuple[str, bytes], tuple[Caller, float]] = {}
+        self._not_found: TTLCache[tuple[str, bytes], bool]
+        self._not_found = TTLCache(MAX_NOT_FOUND, NOT_FOUND_TTL_S, timer=monotonic)
+        self._lookups: GroupedCalls[tuple[str, bytes], Caller | None]
+        self._lookups = GroupedCalls(self._look_up, max_group=KEYS_PER_QUERY)
 
     async def find(self, dialect: str, credential: str) -> Caller | None:
         """The caller, or None for a key that is unknown, revoked, or of another dialect.
 
         Raises StoreError.
         """
-        if len(credential) > LONGEST:
+        if len(credential) > MAX_KEY_CHARACTERS:
             return None
-        key = (dialect, digest(credential))
-        known = self._known.get(key)
+        key = (dialect, key_digest(credential))
+        known = self._found.get(key)
         if known is not None and known[1] > self._monotonic():
             return known[0]
-        if key in self._unknown:
+        if key in self._not_found:
             return None
-        caller = await self._lookups.ask(key)
+        caller = await self._lookups.call(key)
         if caller is None:
-            self._known.pop(key, None)
-            self._unknown[key] = True
+            self._found.pop(key, None)
+            self._not_found[key] = True
         else:
-            if len(self._known) >= MOST_KNOWN:
-                del self._known[next(iter(self._known))]
-            self._known[key] = (caller, self._monotonic() + KNOWN_FOR_S)
+            if len(self._found) >= MAX_FOUND:
+                del self._found[next(iter(self._found))]
+            self._found[key] = (caller, self._monotonic() + FOUND_TTL_S)
         return caller
 
-    def forget(self) -> None:
+    def clear(self) -> None:
         """Look everything up anew: something was changed here."""
-        self._known.clear()
-        self._unknown.clear()
+        self._found.clear()
+        self._not_found.clear()
 
     async def aclose(self) -> None:
         await self._lookups.aclose()
 
-    async def _look_up(self, asked: list[tuple[str, bytes]]) -> Sequence[Caller | None]:
+    async def _look_up(self, keys_wanted: list[tuple[str, bytes]]) -> Sequence[Caller | None]:
         async with self._store.read() as connection:
             rows = await connection.execute(
-                _BY_HASH, {"hashes": list({hash_ for _, hash_ in asked})}
+                _BY_HASH, {"hashes": list({hash_ for _, hash_ in keys_wanted})}
             )
             found = {(row.dialect, row.hash): row for row in rows}
         callers: list[Caller | None] = []
-        for dialect, hash_ in asked:
+        for dialect, hash_ in keys_wanted:
             row = found.get((dialect, hash_))
             if row is None or not hmac.compare_digest(row.hash, hash_):
                 callers.append(None)
@@ -92,8 +92,8 @@ class Callers:
                     key_id=row.id,
                     dialect=dialect,
                     test=row.test,
-                    plan=self._plans.holding(dialect, row.plan),
-                    status=Status(row.status),
+                    plan=self._plans.plan_for(dialect, row.plan),
+                    status=AccountStatus(row.status),
                     owner_email=row.owner_email,
                     key_label=row.label or row.hint,
                     has_credits=row.credits is not None,

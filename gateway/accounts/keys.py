@@ -7,22 +7,22 @@ import secrets
 
 from adapters.contract.dialect import KeyShape
 
-LONGEST = 256
+MAX_KEY_CHARACTERS = 256
 """Characters; nobody's key is longer, so that a longer credential is not even hashed."""
 
 
-def mint(shape: KeyShape, *, test: bool) -> str:
+def mint_key(shape: KeyShape, *, test: bool) -> str:
     """A new random key. Where the prefixes are alike, only the database knows the kind."""
     prefix = shape.test_prefix if test else shape.live_prefix
     return prefix + "".join(secrets.choice(shape.alphabet) for _ in range(shape.length))
 
 
-def digest(key: str) -> bytes:
+def key_digest(key: str) -> bytes:
     """What is kept: SHA-256, unsalted, as a key is too random to be guessed from it."""
     return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
 
 
-def hint(shape: KeyShape, key: str, *, test: bool) -> str:
+def key_hint(shape: KeyShape, key: str, *, test: bool) -> str:
     """How a key is shown afterwards: the prefix of its kind and its last four characters.
 
     Four and no more: of emailable's 80 random bits, 64 stay secret.

@@ -17,20 +17,20 @@ from functools import partial
 from sqlalchemy import bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.accounts.caller import CreditsSpent
+from gateway.accounts.caller import InsufficientCredits
 from gateway.store import Store
 from gateway.store.tables import accounts, usage
-from gateway.tasks import Grouped
+from gateway.tasks import GroupedCalls
 
 log = logging.getLogger(__name__)
 
 FLUSH_AFTER_S = 0.2
-MOST_TOGETHER = 500
+ENTRIES_PER_TRANSACTION = 500
 """Entries in one transaction; it bounds how long one waits for another."""
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class LedgerEntry:
     """One movement on an account."""
 
     account_id: int
@@ -57,34 +57,36 @@ class Ledger:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._bookings: Grouped[Entry, Balance] = Grouped(self._book, most=MOST_TOGETHER)
+        self._bookings: GroupedCalls[LedgerEntry, Balance] = GroupedCalls(
+            self._book_group, max_group=ENTRIES_PER_TRANSACTION
+        )
         self._counts: defaultdict[tuple[int, str], int] = defaultdict(int)
         self._timer: asyncio.TimerHandle | None = None
 
-    async def book(self, entry: Entry) -> Balance:
+    async def book(self, entry: LedgerEntry) -> Balance:
         """Book and wait for the commit. Raises CreditsSpent, StoreError."""
-        return await self._bookings.ask(entry)
+        return await self._bookings.call(entry)
 
     async def balance(self, account_id: int, month: str) -> Balance:
         """What is used and left, with all that this process counted. Raises StoreError."""
-        self._put_counts()
-        return await self.book(Entry(account_id, month, 0))
+        self._book_counts()
+        return await self.book(LedgerEntry(account_id, month, 0))
 
-    def count(self, account_id: int, month: str, units: int) -> None:
+    def book_later(self, account_id: int, month: str, units: int) -> None:
         """Book soon and unconditionally, without waiting."""
         self._counts[account_id, month] += units
         if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(FLUSH_AFTER_S, self._put_counts)
+            self._timer = asyncio.get_running_loop().call_later(FLUSH_AFTER_S, self._book_counts)
 
     async def aclose(self) -> None:
         """Book everything that is still waiting."""
-        self._put_counts()
+        self._book_counts()
         await self._bookings.aclose()
         if self._timer is not None:  # what could not be written came back
             self._timer.cancel()
             log.error("usage lost", extra={"units": sum(self._counts.values())})
 
-    def _put_counts(self) -> None:
+    def _book_counts(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -92,23 +94,23 @@ class Ledger:
         for (account_id, month), units in counts.items():
             if not units:
                 continue
-            entry = Entry(account_id, month, units)
-            self._bookings.put(entry).add_done_callback(partial(self._counted, entry))
+            entry = LedgerEntry(account_id, month, units)
+            self._bookings.submit(entry).add_done_callback(partial(self._on_counts_booked, entry))
 
-    def _counted(self, entry: Entry, done: asyncio.Future[Balance]) -> None:
+    def _on_counts_booked(self, entry: LedgerEntry, done: asyncio.Future[Balance]) -> None:
         if done.cancelled() or (failure := done.exception()) is None:
             return
         log.warning("usage not written yet", extra={"why": str(failure)})
-        self.count(entry.account_id, entry.month, entry.units)
+        self.book_later(entry.account_id, entry.month, entry.units)
 
-    async def _book(self, entries: list[Entry]) -> Sequence[Balance | Exception]:
+    async def _book_group(self, entries: list[LedgerEntry]) -> Sequence[Balance | Exception]:
         async with self._store.write() as connection:
-            return await settle(connection, self._store, entries)
+            return await book_entries(connection, self._store, entries)
 
 
-async def settle(
-    connection: AsyncConnection, store: Store, entries: Sequence[Entry]
-) -> list[Balance | CreditsSpent]:
+async def book_entries(
+    connection: AsyncConnection, store: Store, entries: Sequence[LedgerEntry]
+) -> list[Balance | InsufficientCredits]:
     """Book entries, in order and each by itself all or nothing, in the caller's transaction.
 
     For those who must write something else with the charge or not at all. The connection is
@@ -126,7 +128,7 @@ async def settle(
     for row in await connection.execute(_USED, wanted):
         used[row.account_id, row.month] = row.used
 
-    answers: list[Balance | CreditsSpent] = []
+    answers: list[Balance | InsufficientCredits] = []
     paid: defaultdict[int, int] = defaultdict(int)
     moved: defaultdict[tuple[int, str], int] = defaultdict(int)
     for entry in entries:
@@ -164,13 +166,13 @@ async def settle(
     return answers
 
 
-def _refusal(entry: Entry, used: int, left: int | None) -> CreditsSpent | None:
+def _refusal(entry: LedgerEntry, used: int, left: int | None) -> InsufficientCredits | None:
     if entry.units <= 0:
         return None
     if entry.allowance is not None and used + entry.units > entry.allowance:
-        return CreditsSpent(used, entry.allowance)
+        return InsufficientCredits(used, entry.allowance)
     if left is not None and entry.units > left:
-        return CreditsSpent(used, used + left)
+        return InsufficientCredits(used, used + left)
     return None
 
 

@@ -9,11 +9,11 @@ from typing import Protocol
 
 from adapters.contract.operations import Rate
 
-SWEEP_EVERY = 10_000
+CALLS_PER_SWEEP = 10_000
 """Calls between two looks for windows that are over."""
 
 
-class TooFast(Exception):
+class RateLimitExceeded(Exception):
     """The rate is used up for now."""
 
     def __init__(self, limit: int, retry_after_s: int, reset_at: int) -> None:
@@ -26,7 +26,7 @@ class TooFast(Exception):
         """That moment in Unix time, seconds, rounded up."""
 
 
-class Limiter(Protocol):
+class RateLimiter(Protocol):
     """Counts calls. A cluster's would keep its counts where every process sees them."""
 
     async def hit(self, key: Hashable, rate: Rate) -> int:
@@ -37,7 +37,7 @@ class Limiter(Protocol):
         ...
 
 
-class MovingWindow:
+class MovingWindowLimiter:
     """A limiter in this process's memory: the times of the calls that still count.
 
     Its own few lines, since the storages of the `limits` package read the system's clock and
@@ -47,7 +47,7 @@ class MovingWindow:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._calls: dict[Hashable, tuple[Rate, deque[float]]] = {}
-        self._until_sweep = SWEEP_EVERY
+        self._until_sweep = CALLS_PER_SWEEP
 
     def __len__(self) -> int:
         """Windows in memory."""
@@ -59,10 +59,10 @@ class MovingWindow:
         if known is None or known[0] != rate:
             known = self._calls[key] = (rate, deque())
         calls = known[1]
-        _forget(calls, now, rate.per_s)
+        _drop_expired(calls, now, rate.per_s)
         if len(calls) >= rate.count:
             opens = calls[0] + rate.per_s
-            raise TooFast(rate.count, max(1, ceil(opens - now)), ceil(opens))
+            raise RateLimitExceeded(rate.count, max(1, ceil(opens - now)), ceil(opens))
         calls.append(now)
         self._until_sweep -= 1
         if self._until_sweep <= 0:
@@ -71,14 +71,14 @@ class MovingWindow:
 
     def _sweep(self, now: float) -> None:
         """Drop windows without calls, so that memory follows the keys in use."""
-        self._until_sweep = SWEEP_EVERY
+        self._until_sweep = CALLS_PER_SWEEP
         for key, (rate, calls) in list(self._calls.items()):
-            _forget(calls, now, rate.per_s)
+            _drop_expired(calls, now, rate.per_s)
             if not calls:
                 del self._calls[key]
 
 
-def _forget(calls: deque[float], now: float, per_s: float) -> None:
+def _drop_expired(calls: deque[float], now: float, per_s: float) -> None:
     """Drop the calls that count no more, and those of a future that was taken back."""
     while calls and calls[0] <= now - per_s:
         calls.popleft()

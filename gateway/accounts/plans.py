@@ -21,23 +21,23 @@ class Plans:
 
     def __init__(self, by_dialect: Mapping[str, Iterable[Plan]]) -> None:
         self._plans: dict[tuple[str, str], Plan] = {}
-        self._elsewhere: dict[str, Plan] = {UNLIMITED.name: UNLIMITED}
+        self._other_dialects: dict[str, Plan] = {UNLIMITED.name: UNLIMITED}
         for dialect, plans in by_dialect.items():
             for plan in plans:
                 self._plans[dialect, plan.name] = plan
-                self._elsewhere.setdefault(plan.name, replace(plan, rates={}))
+                self._other_dialects.setdefault(plan.name, replace(plan, rates={}))
 
     @property
     def names(self) -> tuple[str, ...]:
-        return tuple(self._elsewhere)
+        return tuple(self._other_dialects)
 
-    def holding(self, dialect: str, name: str) -> Plan:
+    def plan_for(self, dialect: str, name: str) -> Plan:
         """The plan `name` as it holds for a key of `dialect`.
 
         A name that no dialect knows any more counts as unlimited: an upgrade must not shut
         paying customers out.
         """
-        found = self._plans.get((dialect, name)) or self._elsewhere.get(name)
+        found = self._plans.get((dialect, name)) or self._other_dialects.get(name)
         if found is None:
             log.warning("unknown plan", extra={"plan": name})
             return UNLIMITED

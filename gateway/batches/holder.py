@@ -11,24 +11,26 @@ import socket
 from collections.abc import Callable
 
 
-def holder(unique: str, *, host: str | None = None, pid: int | None = None) -> str:
+def lease_holder_name(unique: str, *, host: str | None = None, pid: int | None = None) -> str:
     """The name under which this process holds leases; `unique` tells its lives apart."""
     host = socket.gethostname()[:60] if host is None else host
     return f"{host}:{os.getpid() if pid is None else pid}:{unique}"
 
 
-def is_dead(of: str, *, me: str, alive: Callable[[int], bool] | None = None) -> bool:
+def is_holder_dead(
+    holder: str, *, own_name: str, is_alive: Callable[[int], bool] | None = None
+) -> bool:
     """Whether a holder is certainly gone."""
-    host, pid, unique = of.rsplit(":", 2)
-    my_host, my_pid, my_unique = me.rsplit(":", 2)
+    host, pid, unique = holder.rsplit(":", 2)
+    my_host, my_pid, my_unique = own_name.rsplit(":", 2)
     if host != my_host or not pid.isdigit():
         return False
     if pid == my_pid:
         return unique != my_unique  # an earlier process that had our number
-    return not (alive or _alive)(int(pid))
+    return not (is_alive or _is_alive)(int(pid))
 
 
-def _alive(pid: int) -> bool:
+def _is_alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -10,13 +10,13 @@ from typing import Any
 
 import orjson
 
-from adapters.contract.jobs import Entry, Unit
+from adapters.contract.jobs import BatchEntry, BilledUnit
 from engine.address import syntax
-from gateway.batches.model import pack
+from gateway.batches.model import pack_positions
 
-SLAB = 5_000
+ROWS_PER_INSERT = 5_000
 """Rows stored in one transaction; it bounds how long other writers wait, and the memory."""
-CHUNK = 1_000
+CHUNK_SIZE = 1_000
 """Addresses in one piece of work, mostly; it bounds how long a small batch waits for a large
 one. Taking and ending a piece costs some 20 ms of the database, whatever its size."""
 
@@ -24,28 +24,34 @@ one. Taking and ending a piece costs some 20 ms of the database, whatever its si
 class Intake:
     """Reads entries slab by slab. Not for two threads at once."""
 
-    def __init__(self, entries: Iterable[Entry], *, merge: bool, piece: int = CHUNK) -> None:
+    def __init__(
+        self, entries: Iterable[BatchEntry], *, merge: bool, chunk_size: int = CHUNK_SIZE
+    ) -> None:
         """`piece`: addresses in one piece of work."""
         self._entries = iter(entries)
         self._seen: set[str] | None = set() if merge else None
-        self._hosts = array("q")
-        self._piece = piece
+        self._domain_hashes = array("q")
+        self._chunk_size = chunk_size
         self.total = 0
         self.valid = 0
 
     @property
     def rows(self) -> int:
-        return len(self._hosts)
+        return len(self._domain_hashes)
 
-    def counted(self, unit: Unit) -> int:
-        return {Unit.ENTRIES: self.total, Unit.ROWS: self.rows, Unit.VALID: self.valid}[unit]
+    def count_of(self, unit: BilledUnit) -> int:
+        return {
+            BilledUnit.ENTRIES: self.total,
+            BilledUnit.ROWS: self.rows,
+            BilledUnit.VALID: self.valid,
+        }[unit]
 
-    def slab(self) -> tuple[list[dict[str, Any]], bool]:
-        """The next rows, at most `SLAB`, and whether there may be more. Raises `Problem`."""
-        taken = list(islice(self._entries, SLAB))
+    def next_rows(self) -> tuple[list[dict[str, Any]], bool]:
+        """Up to `ROWS_PER_INSERT` rows, and whether there may be more. Raises `Problem`."""
+        taken = list(islice(self._entries, ROWS_PER_INSERT))
         rows = []
         for entry in taken:
-            address = syntax.parse(entry.email)
+            address = syntax.parse_address(entry.email)
             if self._seen is not None:
                 if address.normalized in self._seen:
                     continue
@@ -53,10 +59,10 @@ class Intake:
             cells = orjson.dumps(entry.cells).decode() if entry.cells else None
             rows.append({"position": self.rows, "email": entry.email, "cells": cells})
             # only for sorting: equal domains next to each other, in whatever order
-            self._hosts.append(hash(address.ascii_domain))
+            self._domain_hashes.append(hash(address.ascii_domain))
             self.valid += address.valid
         self.total += len(taken)
-        return rows, len(taken) == SLAB
+        return rows, len(taken) == ROWS_PER_INSERT
 
     def chunks(self) -> Iterator[bytes]:
         """The rows cut into pieces of work, addresses of one domain together.
@@ -64,9 +70,9 @@ class Intake:
         Neighbouring pieces come apart, so that a domain with many addresses does not keep
         every worker at one mail host while the others idle.
         """
-        order = sorted(range(self.rows), key=self._hosts.__getitem__)
-        size = self._piece
+        order = sorted(range(self.rows), key=self._domain_hashes.__getitem__)
+        size = self._chunk_size
         pieces = [order[i : i + size] for i in range(0, len(order), size)]
         step = max(isqrt(len(pieces)), 1)
         for i in sorted(range(len(pieces)), key=lambda i: (i % step, i)):
-            yield pack(pieces[i])
+            yield pack_positions(pieces[i])

@@ -19,23 +19,23 @@ from adapters.contract.jobs import (
     SubmitJob,
 )
 from gateway.accounts.caller import Caller
-from gateway.batches.records import Records
+from gateway.batches.records import BatchRecords
 
 
-class Batches:
+class BatchOperations:
     """Runs the operations of `adapters.contract.jobs`."""
 
     def __init__(
         self,
-        records: Records,
+        records: BatchRecords,
         *,
-        work: Callable[[], None] = lambda: None,
-        sweep: Callable[[], None] = lambda: None,
+        on_work: Callable[[], None] = lambda: None,
+        on_deleted: Callable[[], None] = lambda: None,
     ) -> None:
         """`work` is called when there is something to do, `sweep` when something may go."""
         self._records = records
-        self._work = work
-        self._sweep = sweep
+        self._on_work = on_work
+        self._on_deleted = on_deleted
 
     async def run(
         self, dialect: Dialect, caller: Caller, op: JobOperation
@@ -44,26 +44,26 @@ class Batches:
         match op:
             case SubmitJob():
                 job = await self._records.submit(dialect, caller, op)
-                self._work()
+                self._on_work()
                 return job
             case StartJob():
                 job = await self._records.start(caller, op.job_id)
-                self._work()
+                self._on_work()
                 return job
             case ShowJob():
                 return await self._records.show(caller, op.job_id)
             case ShowJobs():
-                return await self._records.show_some(caller, op.job_ids)
+                return await self._records.show_many(caller, op.job_ids)
             case ListJobs():
-                return await self._records.page(caller, op)
+                return await self._records.list_page(caller, op)
             case DeleteJob():
                 job = await self._records.delete(caller, op.job_id)
-                self._sweep()
+                self._on_deleted()
                 return job
             case ReadRows():
-                return self._records.found(await self._records.show(caller, op.job_id), op)
+                return self._records.job_rows(await self._records.show(caller, op.job_id), op)
         raise TypeError(f"No way to run {type(op).__name__}.")
 
-    async def read_link(self, dialect: Dialect, op: ReadRows) -> JobRows:
+    async def rows_by_token(self, dialect: Dialect, op: ReadRows) -> JobRows:
         """The rows behind an unguessable link. Raises `Problem` (`JOB_UNKNOWN`)."""
-        return self._records.found(await self._records.by_token(dialect, op.token), op)
+        return self._records.job_rows(await self._records.find_by_token(dialect, op.token), op)

@@ -10,7 +10,7 @@ from enum import StrEnum
 from engine.model import Checks, Verification
 
 
-class Hidden(StrEnum):
+class InternalState(StrEnum):
     """States beside `adapters.contract.jobs.JobState` in which a batch is nobody's."""
 
     STORING = "storing"  # not acknowledged yet
@@ -18,7 +18,7 @@ class Hidden(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class BatchItem:
     """One address to verify."""
 
     position: int
@@ -30,30 +30,30 @@ class Claim:
     """A piece of work, ours until `lease_until` unless it is renewed."""
 
     batch_id: int
-    number: int
-    origin: int
+    chunk_number: int
+    origin_chunk: int
     """Number of the first piece that its addresses were in."""
     lease: str
     dialect: str
     checks: Checks
     retries: bool
-    rows: int
+    batch_rows: int
     """Of the whole batch."""
     attempt: int
     """How often its addresses were greylisted already."""
-    begun_at: float
+    started_at: float
     """Unix time in seconds when the work on the batch began."""
     key_id: int
     """Of the key it was submitted with; 0 for nobody's."""
     key_label: str
-    items: tuple[Item, ...]
+    items: tuple[BatchItem, ...]
     """Those that have no answer yet."""
-    prepares: bool = False
+    is_preparation: bool = False
     """Whether the work is to prepare the batch; there are no items then."""
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
+class RowResult:
     """A row's answer."""
 
     position: int
@@ -61,7 +61,7 @@ class Answered:
 
 
 @dataclass(frozen=True, slots=True)
-class PutOff:
+class Postponed:
     """Addresses to be asked about again later."""
 
     positions: Sequence[int]
@@ -71,12 +71,12 @@ class PutOff:
     """`Claim.attempt` of the piece of work that they make."""
 
 
-def pack(positions: Sequence[int]) -> bytes:
+def pack_positions(positions: Sequence[int]) -> bytes:
     """Row numbers as bytes, in the order to work on them."""
     return struct.pack(f"<{len(positions)}I", *positions)
 
 
-def unpack(data: bytes) -> tuple[int, ...]:
+def unpack_positions(data: bytes) -> tuple[int, ...]:
     return struct.unpack(f"<{len(data) // 4}I", data)
 
 

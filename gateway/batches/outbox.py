@@ -7,13 +7,13 @@ from typing import Any
 
 from sqlalchemy import delete, func, or_, select, update
 
-from gateway.batches.ports import Delivery
+from gateway.batches.ports import WebhookDelivery
 from gateway.store import Store
 from gateway.store.tables import deliveries
 
 LEASE_S = 120.0
 """How long a delivery may take before another process tries it: more than it can."""
-MAX_WORD = 200
+MAX_FAILURE_CHARACTERS = 200
 
 
 class SqlOutbox:
@@ -23,7 +23,7 @@ class SqlOutbox:
         self._store = store
         self._clock = clock
 
-    async def claim(self) -> Delivery | None:
+    async def claim(self) -> WebhookDelivery | None:
         if await self.next_due() is None:
             return None
         now = self._clock()
@@ -46,24 +46,26 @@ class SqlOutbox:
                 .where(deliveries.c.batch_id == row.batch_id)
                 .values(lease_until=now + LEASE_S)
             )
-        return Delivery(row.batch_id, row.url, row.attempts, row.give_up_at)
+        return WebhookDelivery(row.batch_id, row.url, row.attempts, row.give_up_at)
 
-    async def delivered(self, delivery: Delivery) -> None:
+    async def mark_delivered(self, delivery: WebhookDelivery) -> None:
         async with self._store.write() as connection:
-            await connection.execute(delete(deliveries).where(_same(delivery)))
+            await connection.execute(delete(deliveries).where(_is_delivery(delivery)))
 
-    async def failed(self, delivery: Delivery, word: str, again_at: float | None) -> None:
+    async def mark_failed(
+        self, delivery: WebhookDelivery, failure: str, retry_at: float | None
+    ) -> None:
         async with self._store.write() as connection:
-            if again_at is None:
-                await connection.execute(delete(deliveries).where(_same(delivery)))
+            if retry_at is None:
+                await connection.execute(delete(deliveries).where(_is_delivery(delivery)))
                 return
             await connection.execute(
                 update(deliveries)
-                .where(_same(delivery))
+                .where(_is_delivery(delivery))
                 .values(
-                    due_at=again_at,
+                    due_at=retry_at,
                     attempts=delivery.attempts + 1,
-                    last_word=word[:MAX_WORD],
+                    last_word=failure[:MAX_FAILURE_CHARACTERS],
                     lease_until=None,
                 )
             )
@@ -76,5 +78,5 @@ class SqlOutbox:
         return None if due_at is None else float(due_at)
 
 
-def _same(delivery: Delivery) -> Any:
+def _is_delivery(delivery: WebhookDelivery) -> Any:
     return deliveries.c.batch_id == delivery.batch_id

@@ -11,26 +11,26 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from gateway.batches.model import Answered, Claim, PutOff
+from gateway.batches.model import Claim, Postponed, RowResult
 from gateway.verdicts.verifier import BulkVerifier
 
 
-class Queue(Protocol):
+class ChunkQueue(Protocol):
     """Work on batches. Every method may raise StoreError and is then to be asked again."""
 
-    async def claim(self, holder: str, *, only_idle: Collection[int] = ()) -> Claim | None:
+    async def claim(self, holder: str, *, skip_batches: Collection[int] = ()) -> Claim | None:
         """The next piece of work that is due, of the account and batch that waited longest.
 
         Batches in `only_idle` are passed over. None if nothing is due.
         """
         ...
 
-    async def record(self, claim: Claim, answers: Sequence[Answered]) -> bool:
+    async def write_results(self, claim: Claim, results: Sequence[RowResult]) -> bool:
         """Write answers and renew the lease; False if the lease is lost, and nothing written."""
         ...
 
-    async def finish(
-        self, claim: Claim, answers: Sequence[Answered], put_off: Sequence[PutOff] = ()
+    async def finish_chunk(
+        self, claim: Claim, results: Sequence[RowResult], postponed: Sequence[Postponed] = ()
     ) -> bool:
         """Write the last answers and end the piece of work, and the batch if it was the last.
 
@@ -38,7 +38,7 @@ class Queue(Protocol):
         """
         ...
 
-    async def prepare(self, claim: Claim) -> bool:
+    async def prepare_batch(self, claim: Claim) -> bool:
         """Do what a batch needs before it is ready. False if the lease is lost."""
         ...
 
@@ -46,7 +46,7 @@ class Queue(Protocol):
         """Give a claim back, for whoever comes next."""
         ...
 
-    async def recover(self, is_dead: Callable[[str], bool]) -> int:
+    async def free_dead_leases(self, is_dead: Callable[[str], bool]) -> int:
         """Free the leases of holders that are no more; how many there were."""
         ...
 
@@ -56,7 +56,7 @@ class Queue(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Delivery:
+class WebhookDelivery:
     """A webhook to be sent."""
 
     batch_id: int
@@ -70,13 +70,15 @@ class Delivery:
 class Outbox(Protocol):
     """Webhooks that are not delivered yet."""
 
-    async def claim(self) -> Delivery | None:
+    async def claim(self) -> WebhookDelivery | None:
         """The next one that is due, ours for a while."""
         ...
 
-    async def delivered(self, delivery: Delivery) -> None: ...
+    async def mark_delivered(self, delivery: WebhookDelivery) -> None: ...
 
-    async def failed(self, delivery: Delivery, word: str, again_at: float | None) -> None:
+    async def mark_failed(
+        self, delivery: WebhookDelivery, failure: str, retry_at: float | None
+    ) -> None:
         """Keep it for `again_at`, or give it up."""
         ...
 
@@ -84,21 +86,21 @@ class Outbox(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
+class ChunkVerifier:
     """Who answers a piece of work."""
 
     verifier: BulkVerifier
-    shares: str = ""
+    route_name: str = ""
     """Whose kept answers may serve it (`gateway.verdicts.cache`)."""
-    waits: bool = False
+    is_remote: bool = False
     """Whether others do the work, so that much may be under way."""
 
 
-Choose = Callable[[Claim, bool], Chosen]
+ChooseVerifier = Callable[[Claim, bool], ChunkVerifier]
 """Takes a piece of work, and whether what is greylisted in it will be asked about again."""
 
 
-def always(verifier: BulkVerifier, *, waits: bool = False) -> Choose:
+def always_use(verifier: BulkVerifier, *, is_remote: bool = False) -> ChooseVerifier:
     """One verifier for everything."""
-    chosen = Chosen(verifier, waits=waits)
+    chosen = ChunkVerifier(verifier, is_remote=is_remote)
     return lambda *_: chosen

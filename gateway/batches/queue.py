@@ -16,27 +16,35 @@ from sqlalchemy import Row, case, delete, exists, func, insert, or_, select, upd
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.contract.dialect import Dialect
-from adapters.contract.jobs import BatchRules, JobState, Unit
+from adapters.contract.jobs import BatchRules, BilledUnit, JobState
 from engine.address import syntax
-from engine.address.known import known
-from gateway.accounts.caller import CreditsSpent
-from gateway.accounts.ledger import Entry, settle
-from gateway.batches.model import Answered, Claim, Item, PutOff, checks_from_text, pack, unpack
-from gateway.batches.records import NOT_YET, PREPARATION, begin, rules_of
+from engine.address.known import offline_evidence
+from gateway.accounts.caller import InsufficientCredits
+from gateway.accounts.ledger import LedgerEntry, book_entries
+from gateway.batches.model import (
+    BatchItem,
+    Claim,
+    Postponed,
+    RowResult,
+    checks_from_text,
+    pack_positions,
+    unpack_positions,
+)
+from gateway.batches.records import DUE_WHEN_STARTED, PREPARATION_CHUNK, make_chunks_due, rules_of
 from gateway.store import Store
 from gateway.store.tables import batch_chunks, batch_items, batch_results, batches, deliveries
-from gateway.verdicts.codec import encode
+from gateway.verdicts.codec import encode_verification
 
 LEASE_S = 30.0
 """How long a claim holds without being renewed; workers renew it every few seconds."""
-TELL_FOR_S = 3 * 86_400
+WEBHOOK_RETRY_FOR_S = 3 * 86_400
 """How long after its end a batch's webhook is tried (Emailable: three days)."""
 
 _ACTIVE = (JobState.PREPARING, JobState.QUEUED, JobState.RUNNING)
 
 
-class SqlQueue:
-    """`gateway.batches.ports.Queue` over the tables."""
+class SqlChunkQueue:
+    """`gateway.batches.ports.ChunkQueue` over the tables."""
 
     def __init__(
         self, store: Store, dialects: Mapping[str, Dialect], *, clock: Callable[[], float]
@@ -48,33 +56,33 @@ class SqlQueue:
 
     # -- claiming ------------------------------------------------------------------------
 
-    async def claim(self, holder: str, *, only_idle: Collection[int] = ()) -> Claim | None:
+    async def claim(self, holder: str, *, skip_batches: Collection[int] = ()) -> Claim | None:
         async with self._store.read() as connection:
-            if not await self._candidates(connection, only_idle):
+            if not await self._candidates(connection, skip_batches):
                 return None
         async with self._store.write() as connection:
-            for batch in await self._candidates(connection, only_idle):
+            for batch in await self._candidates(connection, skip_batches):
                 chunk = await self._free_chunk(connection, batch.id)
                 if chunk is not None:
-                    return await self._take(connection, holder, batch, chunk)
+                    return await self._lease_chunk(connection, holder, batch, chunk)
         return None
 
     async def _candidates(
-        self, connection: AsyncConnection, left_out: Collection[int]
+        self, connection: AsyncConnection, skip_batches: Collection[int]
     ) -> list[Row[Any]]:
         """Batches with work that is due, in the order of their turn."""
         query = select(batches).where(
             batches.c.state.in_(_ACTIVE),
-            exists().where(batch_chunks.c.batch_id == batches.c.id, *self._free()),
+            exists().where(batch_chunks.c.batch_id == batches.c.id, *self._is_free()),
         )
-        rows = [row for row in await connection.execute(query) if row.id not in left_out]
+        rows = [row for row in await connection.execute(query) if row.id not in skip_batches]
         # An account with many batches gets no more turns than one with a single one.
         last_turn: Counter[int] = Counter()
         for row in rows:
             last_turn[row.account_id] = max(last_turn[row.account_id], row.turn)
         return sorted(rows, key=lambda row: (last_turn[row.account_id], row.turn, row.id))
 
-    def _free(self) -> tuple[Any, ...]:
+    def _is_free(self) -> tuple[Any, ...]:
         now = self._clock()
         return (
             batch_chunks.c.due_at <= now,
@@ -84,21 +92,21 @@ class SqlQueue:
     async def _free_chunk(self, connection: AsyncConnection, batch_id: int) -> Row[Any] | None:
         found = await connection.execute(
             select(batch_chunks)
-            .where(batch_chunks.c.batch_id == batch_id, *self._free())
+            .where(batch_chunks.c.batch_id == batch_id, *self._is_free())
             .order_by(batch_chunks.c.number)
             .limit(1)
             .with_for_update(skip_locked=True)
         )
         return found.first()
 
-    async def _take(
+    async def _lease_chunk(
         self, connection: AsyncConnection, holder: str, batch: Row[Any], chunk: Row[Any]
     ) -> Claim:
         self._claims += 1
         lease = f"{holder}/{self._claims}"
         await connection.execute(
             update(batch_chunks)
-            .where(_same(batch_chunks, batch.id, chunk.number))
+            .where(_is_chunk(batch_chunks, batch.id, chunk.number))
             .values(lease=lease, lease_until=self._clock() + LEASE_S)
         )
         last_turn = await connection.scalar(
@@ -108,29 +116,29 @@ class SqlQueue:
         if batch.state == JobState.QUEUED:
             values |= {"state": JobState.RUNNING, "started_at": self._now()}
         await connection.execute(update(batches).where(batches.c.id == batch.id).values(values))
-        prepares = chunk.number == PREPARATION
+        prepares = chunk.number == PREPARATION_CHUNK
         return Claim(
             batch_id=batch.id,
-            number=chunk.number,
-            origin=chunk.origin or chunk.number,
+            chunk_number=chunk.number,
+            origin_chunk=chunk.origin or chunk.number,
             lease=lease,
             dialect=batch.dialect,
             checks=checks_from_text(batch.checks),
             retries=batch.retries,
-            rows=batch.rows,
+            batch_rows=batch.rows,
             attempt=chunk.attempt,
-            begun_at=(batch.started_at or self._now()).timestamp(),
+            started_at=(batch.started_at or self._now()).timestamp(),
             key_id=batch.key_id or 0,
             key_label=batch.key_label or "",
             items=() if prepares else await self._items(connection, batch.id, chunk.positions),
-            prepares=prepares,
+            is_preparation=prepares,
         )
 
     async def _items(
         self, connection: AsyncConnection, batch_id: int, positions: bytes
-    ) -> tuple[Item, ...]:
+    ) -> tuple[BatchItem, ...]:
         """Those without an answer, in the order of the piece of work."""
-        wanted = unpack(positions)
+        wanted = unpack_positions(positions)
         found = await connection.execute(
             select(batch_items.c.position, batch_items.c.email)
             .select_from(
@@ -147,71 +155,73 @@ class SqlQueue:
             )
         )
         emails = {row.position: row.email for row in found}
-        return tuple(Item(place, emails[place]) for place in wanted if place in emails)
+        return tuple(BatchItem(place, emails[place]) for place in wanted if place in emails)
 
     # -- writing answers -----------------------------------------------------------------
 
-    async def record(self, claim: Claim, answers: Sequence[Answered]) -> bool:
-        rows, counts = self._rows(claim, answers)
+    async def write_results(self, claim: Claim, results: Sequence[RowResult]) -> bool:
+        rows, counts = self._encode_rows(claim, results)
         async with self._store.write() as connection:
-            if not await self._renewed(connection, claim):
+            if not await self._renew_lease(connection, claim):
                 return False
             if rows:
-                batch = await _locked(connection, claim.batch_id)
-                await self._write(connection, batch, rows, counts)
+                batch = await _lock_batch(connection, claim.batch_id)
+                await self._insert_results(connection, batch, rows, counts)
         return True
 
-    async def finish(
-        self, claim: Claim, answers: Sequence[Answered], put_off: Sequence[PutOff] = ()
+    async def finish_chunk(
+        self, claim: Claim, results: Sequence[RowResult], postponed: Sequence[Postponed] = ()
     ) -> bool:
-        rows, counts = self._rows(claim, answers)
+        rows, counts = self._encode_rows(claim, results)
         async with self._store.write() as connection:
-            if not await self._renewed(connection, claim):
+            if not await self._renew_lease(connection, claim):
                 return False
-            batch = await _locked(connection, claim.batch_id)
-            total = await self._write(connection, batch, rows, counts)
+            batch = await _lock_batch(connection, claim.batch_id)
+            total = await self._insert_results(connection, batch, rows, counts)
             await connection.execute(
-                delete(batch_chunks).where(_same(batch_chunks, claim.batch_id, claim.number))
+                delete(batch_chunks).where(
+                    _is_chunk(batch_chunks, claim.batch_id, claim.chunk_number)
+                )
             )
-            for later in put_off:
-                await self._put_off(connection, claim, later)
-            if not put_off and await self._is_last(connection, claim.batch_id):
-                await self._complete(connection, batch, total)
+            for later in postponed:
+                await self._insert_postponed(connection, claim, later)
+            if not postponed and await self._has_no_chunks(connection, claim.batch_id):
+                await self._complete_batch(connection, batch, total)
         return True
 
-    def _rows(
-        self, claim: Claim, answers: Sequence[Answered]
+    def _encode_rows(
+        self, claim: Claim, results: Sequence[RowResult]
     ) -> tuple[list[dict[str, Any]], Counter[str]]:
         """The rows to write, and what they add to the counters."""
         rules = rules_of(self._dialects[claim.dialect])
         counts: Counter[str] = Counter()
         rows = []
-        for answer in answers:
-            word = rules.word(answer.verification)
+        for answer in results:
+            word = rules.row_word(answer.verification)
             counts[word] += 1
-            counts.update(rules.flags(answer.verification))
+            counts.update(rules.extra_counters(answer.verification))
             rows.append(
                 {
                     "batch_id": claim.batch_id,
                     "position": answer.position,
                     "word": word,
-                    "answer": encode(answer.verification),
+                    "answer": encode_verification(answer.verification),
                 }
             )
         return rows, counts
 
-    async def _renewed(self, connection: AsyncConnection, claim: Claim) -> bool:
+    async def _renew_lease(self, connection: AsyncConnection, claim: Claim) -> bool:
         renewed = await connection.execute(
             update(batch_chunks)
             .where(
-                _same(batch_chunks, claim.batch_id, claim.number),
+                _is_chunk(batch_chunks, claim.batch_id, claim.chunk_number),
                 batch_chunks.c.lease == claim.lease,
             )
             .values(lease_until=self._clock() + LEASE_S)
         )
         return bool(renewed.rowcount)
 
-    async def _write(
+    async def _insert_results(
         self,
         connection: AsyncConnection,
         batch: Row[Any],
@@ -229,33 +239,35 @@ class SqlQueue:
             )
         return total
 
-    async def _put_off(self, connection: AsyncConnection, claim: Claim, put_off: PutOff) -> None:
+    async def _insert_postponed(
+        self, connection: AsyncConnection, claim: Claim, postponed: Postponed
+    ) -> None:
         last = await connection.scalar(
             select(func.max(batch_chunks.c.number)).where(batch_chunks.c.batch_id == claim.batch_id)
         )
         await connection.execute(
             insert(batch_chunks).values(
                 batch_id=claim.batch_id,
-                number=max(int(last or 0), claim.number) + 1,
-                origin=claim.origin,
-                positions=pack(put_off.positions),
-                attempt=put_off.attempt,
-                due_at=put_off.due_at,
+                number=max(int(last or 0), claim.chunk_number) + 1,
+                origin=claim.origin_chunk,
+                positions=pack_positions(postponed.positions),
+                attempt=postponed.attempt,
+                due_at=postponed.due_at,
             )
         )
 
-    async def _is_last(self, connection: AsyncConnection, batch_id: int) -> bool:
+    async def _has_no_chunks(self, connection: AsyncConnection, batch_id: int) -> bool:
         left = await connection.scalar(
             select(batch_chunks.c.number).where(batch_chunks.c.batch_id == batch_id).limit(1)
         )
         return left is None
 
-    async def _complete(
+    async def _complete_batch(
         self, connection: AsyncConnection, batch: Row[Any], counts: Counter[str]
     ) -> None:
         rules = rules_of(self._dialects[batch.dialect])
         now = self._clock()
-        kept_s = rules.kept_s(batch.total)
+        kept_s = rules.retention_s(batch.total)
         await connection.execute(
             update(batches)
             .where(batches.c.id == batch.id)
@@ -265,10 +277,12 @@ class SqlQueue:
                 rows_until=None if kept_s is None else now + kept_s,
             )
         )
-        refund = min(counts[rules.refunded_word], batch.charged_units)
-        if rules.refunded_word and refund:
-            await settle(
-                connection, self._store, [Entry(batch.account_id, batch.charged_month, -refund)]
+        refund = min(counts[rules.refund_word], batch.charged_units)
+        if rules.refund_word and refund:
+            await book_entries(
+                connection,
+                self._store,
+                [LedgerEntry(batch.account_id, batch.charged_month, -refund)],
             )
         if batch.webhook_url:
             await connection.execute(
@@ -276,7 +290,7 @@ class SqlQueue:
                     batch_id=batch.id,
                     url=batch.webhook_url,
                     due_at=now,
-                    give_up_at=now + TELL_FOR_S,
+                    give_up_at=now + WEBHOOK_RETRY_FOR_S,
                     attempts=0,
                     last_word="",
                 )
@@ -284,34 +298,36 @@ class SqlQueue:
 
     # -- preparing -----------------------------------------------------------------------
 
-    async def prepare(self, claim: Claim) -> bool:
+    async def prepare_batch(self, claim: Claim) -> bool:
         rules = rules_of(self._dialects[claim.dialect])
-        counts = await self._analysed(claim, rules)
+        counts = await self._analyse_rows(claim, rules)
         async with self._store.write() as connection:
-            if not await self._renewed(connection, claim):
+            if not await self._renew_lease(connection, claim):
                 return False
             await connection.execute(
-                delete(batch_chunks).where(_same(batch_chunks, claim.batch_id, claim.number))
+                delete(batch_chunks).where(
+                    _is_chunk(batch_chunks, claim.batch_id, claim.chunk_number)
+                )
             )
-            batch = await _locked(connection, claim.batch_id)
+            batch = await _lock_batch(connection, claim.batch_id)
             values: dict[str, Any] = {"counts": orjson.dumps(counts).decode()}
             if not batch.valid:
                 values |= {"state": JobState.FAILED, "finished_at": self._now()}
                 await connection.execute(
                     delete(batch_chunks).where(batch_chunks.c.batch_id == batch.id)
                 )
-            elif batch.start and (charge := await self._charged(connection, batch, rules)):
+            elif batch.start and (charge := await self._charge_start(connection, batch, rules)):
                 values |= {"state": JobState.QUEUED, **charge}
-                await begin(connection, batch.id, self._clock())
+                await make_chunks_due(connection, batch.id, self._clock())
             else:
                 values["state"] = JobState.READY
             await connection.execute(update(batches).where(batches.c.id == batch.id).values(values))
         return True
 
-    async def _analysed(self, claim: Claim, rules: BatchRules) -> Counter[str]:
+    async def _analyse_rows(self, claim: Claim, rules: BatchRules) -> Counter[str]:
         """What the rows add to the counters before they are verified."""
         counts: Counter[str] = Counter()
-        if rules.analyse is None:
+        if rules.counters_before_start is None:
             return counts
         after = -1
         while True:
@@ -320,29 +336,33 @@ class SqlQueue:
                     select(batch_items.c.position, batch_items.c.email)
                     .where(batch_items.c.batch_id == claim.batch_id, batch_items.c.position > after)
                     .order_by(batch_items.c.position)
-                    .limit(ANALYSED_AT_ONCE)
+                    .limit(ROWS_PER_ANALYSIS)
                 )
                 rows = found.all()
             for row in rows:
-                address = syntax.parse(row.email)
-                counts.update(rules.analyse(address, known(address)))
-            if len(rows) < ANALYSED_AT_ONCE:
+                address = syntax.parse_address(row.email)
+                counts.update(rules.counters_before_start(address, offline_evidence(address)))
+            if len(rows) < ROWS_PER_ANALYSIS:
                 return counts
             after = rows[-1].position
-            if (after + 1) % RENEWED_AFTER == 0:
-                await self.record(claim, ())
+            if (after + 1) % ROWS_PER_RENEWAL == 0:
+                await self.write_results(claim, ())
 
-    async def _charged(
+    async def _charge_start(
         self, connection: AsyncConnection, batch: Row[Any], rules: BatchRules
     ) -> dict[str, Any] | None:
         """What was charged for the start; None if the credits do not suffice."""
-        units = {Unit.ENTRIES: batch.total, Unit.ROWS: batch.rows, Unit.VALID: batch.valid}
-        due = units[rules.charged]
+        units = {
+            BilledUnit.ENTRIES: batch.total,
+            BilledUnit.ROWS: batch.rows,
+            BilledUnit.VALID: batch.valid,
+        }
+        due = units[rules.billed_unit]
         month = f"{self._now():%Y-%m}"
-        (answer,) = await settle(
-            connection, self._store, [Entry(batch.account_id, month, due, batch.allowance)]
+        (answer,) = await book_entries(
+            connection, self._store, [LedgerEntry(batch.account_id, month, due, batch.allowance)]
         )
-        if isinstance(answer, CreditsSpent):
+        if isinstance(answer, InsufficientCredits):
             return None
         return {"charged_month": month, "charged_units": due}
 
@@ -353,13 +373,13 @@ class SqlQueue:
             await connection.execute(
                 update(batch_chunks)
                 .where(
-                    _same(batch_chunks, claim.batch_id, claim.number),
+                    _is_chunk(batch_chunks, claim.batch_id, claim.chunk_number),
                     batch_chunks.c.lease == claim.lease,
                 )
                 .values(lease=None, lease_until=None)
             )
 
-    async def recover(self, is_dead: Callable[[str], bool]) -> int:
+    async def free_dead_leases(self, is_dead: Callable[[str], bool]) -> int:
         async with self._store.read() as connection:
             held = await connection.scalars(
                 select(batch_chunks.c.lease).where(batch_chunks.c.lease.is_not(None))
@@ -385,23 +405,23 @@ class SqlQueue:
                 .join_from(batch_chunks, batches, batches.c.id == batch_chunks.c.batch_id)
                 .where(batches.c.state.in_(_ACTIVE))
             )
-        return None if due_at is None or due_at >= NOT_YET else float(due_at)
+        return None if due_at is None or due_at >= DUE_WHEN_STARTED else float(due_at)
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._clock(), UTC)
 
 
-ANALYSED_AT_ONCE = 100
+ROWS_PER_ANALYSIS = 100
 """Rows analysed without a pause for other requests."""
-RENEWED_AFTER = 10_000
+ROWS_PER_RENEWAL = 10_000
 """Rows analysed before the lease is renewed; a second's work."""
 
 
-def _same(table: Any, batch_id: int, number: int) -> Any:
+def _is_chunk(table: Any, batch_id: int, number: int) -> Any:
     return (table.c.batch_id == batch_id) & (table.c.number == number)
 
 
-async def _locked(connection: AsyncConnection, batch_id: int) -> Row[Any]:
+async def _lock_batch(connection: AsyncConnection, batch_id: int) -> Row[Any]:
     found = await connection.execute(
         select(batches).where(batches.c.id == batch_id).with_for_update()
     )

@@ -20,21 +20,21 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from adapters.contract.dialect import Dialect
 from adapters.contract.jobs import (
     BatchRules,
+    ChargeTime,
     Job,
     JobPage,
+    JobRow,
     JobRows,
     JobState,
     ListJobs,
-    Moment,
     ReadRows,
-    Row,
     SubmitJob,
 )
 from adapters.contract.problems import Problem, ProblemKind
-from gateway.accounts.caller import Caller, Charge, CreditsSpent
-from gateway.accounts.ledger import Entry, settle
-from gateway.batches.intake import CHUNK, Intake
-from gateway.batches.model import Hidden, checks_from_text, checks_to_text
+from gateway.accounts.caller import Caller, Charge, InsufficientCredits
+from gateway.accounts.ledger import LedgerEntry, book_entries
+from gateway.batches.intake import CHUNK_SIZE, Intake
+from gateway.batches.model import InternalState, checks_from_text, checks_to_text
 from gateway.store import Store, StoreError
 from gateway.store.tables import (
     batch_chunks,
@@ -43,54 +43,54 @@ from gateway.store.tables import (
     batch_results,
     batches,
 )
-from gateway.verdicts.codec import decode
-from gateway.verdicts.owners import named
+from gateway.verdicts.codec import decode_verification
+from gateway.verdicts.owners import with_guessed_person
 
-NOT_YET = 1e15
+DUE_WHEN_STARTED = 1e15
 """Due time in Unix seconds of work that waits to be started."""
-PREPARATION = 0
+PREPARATION_CHUNK = 0
 """Number of the piece of work that prepares a batch; those that verify count from 1."""
-ROWS_AT_ONCE = 200
+ROWS_PER_READ = 200
 """Rows read, decoded and written together: other requests wait as long."""
 
-_HIDDEN = tuple(Hidden)
-_WAITING = (JobState.PREPARING, JobState.READY)
+_INTERNAL_STATES = tuple(InternalState)
+_NOT_STARTED = (JobState.PREPARING, JobState.READY)
 _UNDER_WAY = (JobState.QUEUED, JobState.RUNNING, JobState.PAUSED)
 
 
-class Purse(Protocol):
+class Billing(Protocol):
     """Charges in the transaction that stores what is paid for."""
 
-    async def charge_within(
+    async def charge_in_transaction(
         self, connection: AsyncConnection, caller: Caller, units: int
     ) -> Charge: ...
 
 
-class Records:
+class BatchRecords:
     """The batches of one database. Any number of processes may have it open."""
 
     def __init__(
         self,
         store: Store,
-        purse: Purse,
+        billing: Billing,
         dialects: Mapping[str, Dialect],
         *,
         clock: Callable[[], float],
         randbelow: Callable[[int], int],
         base_url: Callable[[], str],
-        piece_size: Callable[[Caller], int] = lambda _: CHUNK,
+        chunk_size: Callable[[Caller], int] = lambda _: CHUNK_SIZE,
     ) -> None:
         """`randbelow` must be unguessable; `base_url` is where clients reach this server.
 
-        `piece_size` is how many addresses of a caller make one piece of work.
+        `chunk_size` is how many addresses of a caller make one piece of work.
         """
         self._store = store
-        self._purse = purse
+        self._billing = billing
         self._dialects = dialects
         self._clock = clock
         self._randbelow = randbelow
         self._base_url = base_url
-        self._piece_size = piece_size
+        self._chunk_size = chunk_size
 
     # -- taking in -----------------------------------------------------------------------
 
@@ -100,17 +100,19 @@ class Records:
         Raises `Problem`, and whatever `op.entries` raises; nothing is kept then.
         """
         rules = rules_of(dialect)
-        piece = self._piece_size(caller)
-        intake = Intake(op.entries, merge=rules.merge_duplicates, piece=piece)
+        piece = self._chunk_size(caller)
+        intake = Intake(op.entries, merge=rules.merge_duplicates, chunk_size=piece)
         token = f"{self._randbelow(16**32):032x}"
         stored = False
         try:
             while True:
-                slab, more = await asyncio.to_thread(intake.slab)
+                slab, more = await asyncio.to_thread(intake.next_rows)
                 async with self._store.write() as connection:
                     if not stored:
                         await connection.execute(
-                            insert(batches).values(self._new(dialect, caller, op, token))
+                            insert(batches).values(
+                                self._new_batch_values(dialect, caller, op, token)
+                            )
                         )
                     batch_id = await connection.scalar(
                         select(batches.c.id).where(batches.c.token == token)
@@ -125,21 +127,23 @@ class Records:
                         )
                 stored = True
                 if not more:
-                    return await self._one(batches.c.id == batch_id)
+                    return await self._find_job(batches.c.id == batch_id)
         except BaseException:
             if stored:
                 with contextlib.suppress(StoreError):
                     await self._discard(token)
             raise
 
-    def _new(self, dialect: Dialect, caller: Caller, op: SubmitJob, token: str) -> dict[str, Any]:
+    def _new_batch_values(
+        self, dialect: Dialect, caller: Caller, op: SubmitJob, token: str
+    ) -> dict[str, Any]:
         return {
             "public_id": token,  # until it has its own
             "dialect": dialect.name,
             "account_id": caller.account_id,
             "key_id": caller.key_id,
             "key_label": caller.key_label,
-            "state": Hidden.STORING,
+            "state": InternalState.STORING,
             "created_at": self._now(),
             "total": 0,
             "rows": 0,
@@ -147,7 +151,7 @@ class Records:
             "done": 0,
             "counts": "{}",
             "start": op.start,
-            "retries": op.retries,
+            "retries": op.retry_greylisted,
             "checks": checks_to_text(op.checks),
             "headers": orjson.dumps(op.headers).decode(),
             "options": orjson.dumps(op.options).decode(),
@@ -176,25 +180,26 @@ class Records:
             "valid": intake.valid,
         }
         await self._check_limits(connection, caller, op, rules)
-        if rules.charged_at is Moment.SUBMIT:
+        if rules.charged_at is ChargeTime.SUBMIT:
             values |= await self._charge(
                 connection,
                 caller,
-                payable=intake.counted(rules.payable),
-                units=intake.counted(rules.charged),
+                payable=intake.count_of(rules.must_cover_unit),
+                units=intake.count_of(rules.billed_unit),
             )
-        if rules.analyse is not None:
-            values["state"], due_at = JobState.PREPARING, NOT_YET
+        if rules.counters_before_start is not None:
+            values["state"], due_at = JobState.PREPARING, DUE_WHEN_STARTED
             await connection.execute(
-                insert(batch_chunks), [_chunk(batch_id, PREPARATION, b"", self._clock())]
+                insert(batch_chunks),
+                [_chunk_values(batch_id, PREPARATION_CHUNK, b"", self._clock())],
             )
         elif op.start:
             values["state"], due_at = JobState.QUEUED, self._clock()
         else:
-            values["state"], due_at = JobState.READY, NOT_YET
+            values["state"], due_at = JobState.READY, DUE_WHEN_STARTED
         chunks = [
-            _chunk(batch_id, number, positions, due_at)
-            for number, positions in enumerate(intake.chunks(), PREPARATION + 1)
+            _chunk_values(batch_id, number, positions, due_at)
+            for number, positions in enumerate(intake.chunks(), PREPARATION_CHUNK + 1)
         ]
         if chunks:
             await connection.execute(insert(batch_chunks), chunks)
@@ -206,8 +211,8 @@ class Records:
         plan = caller.plan
         if (
             plan.batches_waiting is not None
-            and rules.charged_at is Moment.START
-            and await self._count(connection, caller, _WAITING) >= plan.batches_waiting
+            and rules.charged_at is ChargeTime.START
+            and await self._count_batches(connection, caller, _NOT_STARTED) >= plan.batches_waiting
         ):
             raise Problem(ProblemKind.BATCHES_WAITING, limit=plan.batches_waiting)
         if op.start:
@@ -217,10 +222,10 @@ class Records:
 
     async def _check_running(self, connection: AsyncConnection, caller: Caller) -> None:
         most = caller.plan.batches_running
-        if most is not None and await self._count(connection, caller, _UNDER_WAY) >= most:
+        if most is not None and await self._count_batches(connection, caller, _UNDER_WAY) >= most:
             raise Problem(ProblemKind.BATCHES_RUNNING, limit=most)
 
-    async def _count(
+    async def _count_batches(
         self, connection: AsyncConnection, caller: Caller, states: Sequence[JobState]
     ) -> int:
         found = await connection.scalar(
@@ -254,43 +259,45 @@ class Records:
     ) -> dict[str, Any]:
         """Charge `units` of those that can pay for `payable`. Raises `Problem`."""
         try:
-            charge = await self._purse.charge_within(connection, caller, max(payable, units))
-        except CreditsSpent as spent:
+            charge = await self._billing.charge_in_transaction(
+                connection, caller, max(payable, units)
+            )
+        except InsufficientCredits as spent:
             raise Problem(ProblemKind.NO_CREDITS, used=spent.used, limit=spent.limit) from spent
         if charge.units > units:
-            too_much = Entry(charge.account_id, charge.month, units - charge.units)
-            await settle(connection, self._store, [too_much])
+            too_much = LedgerEntry(charge.account_id, charge.month, units - charge.units)
+            await book_entries(connection, self._store, [too_much])
         return {"charged_month": charge.month, "charged_units": min(charge.units, units)}
 
     async def _discard(self, token: str) -> None:
         """Take back what was stored of a batch that was not acknowledged."""
         async with self._store.write() as connection:
             await connection.execute(
-                update(batches).where(batches.c.token == token).values(state=Hidden.DELETED)
+                update(batches).where(batches.c.token == token).values(state=InternalState.DELETED)
             )
 
     # -- asking --------------------------------------------------------------------------
 
     async def show(self, caller: Caller, job_id: str) -> Job:
         """Raises `Problem` (`JOB_UNKNOWN`)."""
-        return await self._one(*_belongs_to(caller), batches.c.public_id == job_id)
+        return await self._find_job(*_belongs_to(caller), batches.c.public_id == job_id)
 
-    async def show_some(self, caller: Caller, job_ids: Sequence[str]) -> tuple[Job, ...]:
+    async def show_many(self, caller: Caller, job_ids: Sequence[str]) -> tuple[Job, ...]:
         """Those that exist, once each, in the order asked."""
         wanted = tuple(dict.fromkeys(job_ids))
         found: dict[str, Job] = {}
         for start in range(0, len(wanted), 500):
             part = wanted[start : start + 500]
-            jobs = await self._jobs(
+            jobs = await self._find_jobs(
                 select(batches).where(*_belongs_to(caller), batches.c.public_id.in_(part))
             )
             found |= {job.id: job for job in jobs}
         return tuple(found[job_id] for job_id in wanted if job_id in found)
 
-    async def page(self, caller: Caller, op: ListJobs) -> JobPage:
+    async def list_page(self, caller: Caller, op: ListJobs) -> JobPage:
         order = batches.c.id.asc() if op.oldest_first else batches.c.id.desc()
         mine = _belongs_to(caller)
-        jobs = await self._jobs(
+        jobs = await self._find_jobs(
             select(batches)
             .where(*mine)
             .order_by(order)
@@ -301,31 +308,33 @@ class Records:
             total = await connection.scalar(select(func.count()).where(*mine))
         return JobPage(tuple(jobs), int(total or 0))
 
-    async def by_token(self, dialect: Dialect, token: str) -> Job:
+    async def find_by_token(self, dialect: Dialect, token: str) -> Job:
         """Raises `Problem` (`JOB_UNKNOWN`)."""
-        return await self._one(
+        return await self._find_job(
             batches.c.token == token,
             batches.c.dialect == dialect.name,
-            batches.c.state.not_in(_HIDDEN),
+            batches.c.state.not_in(_INTERNAL_STATES),
         )
 
-    async def by_number(self, batch_id: int) -> tuple[Dialect, Job] | None:
+    async def find_by_id(self, batch_id: int) -> tuple[Dialect, Job] | None:
         """A batch and whose it is, for those who work on it."""
         async with self._store.read() as connection:
             row = (
                 await connection.execute(
-                    select(batches).where(batches.c.id == batch_id, batches.c.state.not_in(_HIDDEN))
+                    select(batches).where(
+                        batches.c.id == batch_id, batches.c.state.not_in(_INTERNAL_STATES)
+                    )
                 )
             ).first()
         if row is None:
             return None
-        return self._dialects[row.dialect], self._job(row)
+        return self._dialects[row.dialect], self._to_job(row)
 
-    def found(self, job: Job, op: ReadRows) -> JobRows:
+    def job_rows(self, job: Job, op: ReadRows) -> JobRows:
         """The answered rows. Reading them raises StoreError if they are removed meanwhile."""
-        return JobRows(job, _count(job, op.words), self._rows(job, op))
+        return JobRows(job, _count_rows(job, op.row_words), self._read_rows(job, op))
 
-    async def _rows(self, job: Job, op: ReadRows) -> AsyncIterator[Row]:
+    async def _read_rows(self, job: Job, op: ReadRows) -> AsyncIterator[JobRow]:
         async with self._store.read() as connection:
             batch = (
                 await connection.execute(
@@ -353,28 +362,28 @@ class Records:
                 & (batch_items.c.position == batch_results.c.position),
             )
             .where(batch_results.c.batch_id == batch.id)
-            .order_by(position.desc() if op.backwards else position.asc())
+            .order_by(position.desc() if op.reverse_order else position.asc())
         )
-        if op.words is not None:
-            query = query.where(batch_results.c.word.in_(op.words))
-        expected = max(0, _count(job, op.words) - op.offset)
+        if op.row_words is not None:
+            query = query.where(batch_results.c.word.in_(op.row_words))
+        expected = max(0, _count_rows(job, op.row_words) - op.offset)
         if op.limit is not None:
             expected = min(expected, op.limit)
-        names = rules_of(self._dialects[batch.dialect]).names
+        names = rules_of(self._dialects[batch.dialect]).shows_names
         sent, last, offset = 0, None, op.offset
         while op.limit is None or sent < op.limit:
-            most = ROWS_AT_ONCE if op.limit is None else min(ROWS_AT_ONCE, op.limit - sent)
+            most = ROWS_PER_READ if op.limit is None else min(ROWS_PER_READ, op.limit - sent)
             part = query.offset(offset).limit(most)
             if last is not None:
-                part = part.where(position < last if op.backwards else position > last)
+                part = part.where(position < last if op.reverse_order else position > last)
             async with self._store.read() as connection:
                 found = (await connection.execute(part)).all()
             for row in found:
-                answer = decode(row.answer, row.email, checks)
-                yield Row(
+                answer = decode_verification(row.answer, row.email, checks)
+                yield JobRow(
                     email=row.email,
                     cells=tuple(orjson.loads(row.cells)) if row.cells else (),
-                    verification=named(answer) if names else answer,
+                    verification=with_guessed_person(answer) if names else answer,
                     word=row.word,
                 )
             sent += len(found)
@@ -389,12 +398,12 @@ class Records:
     async def start(self, caller: Caller, job_id: str) -> Job:
         """Begin with a batch that is ready, and charge it. Raises `Problem`."""
         async with self._store.write() as connection:
-            row = await self._locked(connection, caller, job_id)
+            row = await self._lock_batch(connection, caller, job_id)
             if row.state != JobState.READY:
-                raise Problem(ProblemKind.JOB_STATE, state=row.state)
+                raise Problem(ProblemKind.JOB_STATE, job_state=row.state)
             await self._check_running(connection, caller)
             values = await self._charge(connection, caller, payable=row.valid, units=row.valid)
-            await begin(connection, row.id, self._clock())
+            await make_chunks_due(connection, row.id, self._clock())
             await connection.execute(
                 update(batches)
                 .where(batches.c.id == row.id)
@@ -406,17 +415,17 @@ class Records:
         """Forget a batch that nobody works on. Raises `Problem`."""
         job = await self.show(caller, job_id)
         async with self._store.write() as connection:
-            row = await self._locked(connection, caller, job_id)
+            row = await self._lock_batch(connection, caller, job_id)
             state = JobState(row.state)
-            if not (state.over or state is JobState.READY):
-                raise Problem(ProblemKind.JOB_STATE, state=state)
+            if not (state.is_final or state is JobState.READY):
+                raise Problem(ProblemKind.JOB_STATE, job_state=state)
             await connection.execute(
-                update(batches).where(batches.c.id == row.id).values(state=Hidden.DELETED)
+                update(batches).where(batches.c.id == row.id).values(state=InternalState.DELETED)
             )
             await connection.execute(delete(batch_chunks).where(batch_chunks.c.batch_id == row.id))
         return job
 
-    async def _locked(
+    async def _lock_batch(
         self, connection: AsyncConnection, caller: Caller, job_id: str
     ) -> SqlRow[Any]:
         found = await connection.execute(
@@ -434,17 +443,17 @@ class Records:
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._clock(), UTC)
 
-    async def _one(self, *where: Any) -> Job:
-        jobs = await self._jobs(select(batches).where(*where))
+    async def _find_job(self, *where: Any) -> Job:
+        jobs = await self._find_jobs(select(batches).where(*where))
         if not jobs:
             raise Problem(ProblemKind.JOB_UNKNOWN)
         return jobs[0]
 
-    async def _jobs(self, query: Any) -> list[Job]:
+    async def _find_jobs(self, query: Any) -> list[Job]:
         async with self._store.read() as connection:
-            return [self._job(row) for row in await connection.execute(query)]
+            return [self._to_job(row) for row in await connection.execute(query)]
 
-    def _job(self, row: SqlRow[Any]) -> Job:
+    def _to_job(self, row: SqlRow[Any]) -> Job:
         return Job(
             id=row.public_id,
             state=JobState(row.state),
@@ -452,32 +461,32 @@ class Records:
             started_at=row.started_at,
             finished_at=row.finished_at,
             total=row.total,
-            rows=row.rows,
-            valid=row.valid,
-            done=row.done,
+            row_count=row.rows,
+            valid_count=row.valid,
+            done_count=row.done,
             counts=orjson.loads(row.counts),
             headers=tuple(orjson.loads(row.headers)),
             options=orjson.loads(row.options),
             # what the sweeper has not come to yet is gone all the same
-            rows_gone=row.rows_gone
+            rows_expired=row.rows_gone
             or (row.rows_until is not None and row.rows_until <= self._clock()),
-            link=f"{self._base_url()}/{row.dialect}",
+            base_url=f"{self._base_url()}/{row.dialect}",
             token=row.token,
         )
 
 
-def _count(job: Job, words: frozenset[str] | None) -> int:
+def _count_rows(job: Job, words: frozenset[str] | None) -> int:
     """Answered rows with one of these words."""
-    return job.done if words is None else sum(job.counts.get(word, 0) for word in words)
+    return job.done_count if words is None else sum(job.counts.get(word, 0) for word in words)
 
 
 def rules_of(dialect: Dialect) -> BatchRules:
-    if dialect.batches is None:
+    if dialect.batch_rules is None:
         raise TypeError(f"{dialect.name} has no batches")
-    return dialect.batches
+    return dialect.batch_rules
 
 
-async def begin(connection: AsyncConnection, batch_id: int, now: float) -> None:
+async def make_chunks_due(connection: AsyncConnection, batch_id: int, now: float) -> None:
     """Let the work on a batch be due."""
     await connection.execute(
         update(batch_chunks).where(batch_chunks.c.batch_id == batch_id).values(due_at=now)
@@ -488,11 +497,11 @@ def _belongs_to(caller: Caller) -> tuple[Any, ...]:
     return (
         batches.c.account_id == caller.account_id,
         batches.c.dialect == caller.dialect,
-        batches.c.state.not_in(_HIDDEN),
+        batches.c.state.not_in(_INTERNAL_STATES),
     )
 
 
-def _chunk(batch_id: int, number: int, positions: bytes, due_at: float) -> dict[str, Any]:
+def _chunk_values(batch_id: int, number: int, positions: bytes, due_at: float) -> dict[str, Any]:
     return {
         "batch_id": batch_id,
         "number": number,

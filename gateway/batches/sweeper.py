@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import Row, delete, func, select, update
 
 from adapters.contract.dialect import Dialect
-from gateway.batches.model import Hidden
+from gateway.batches.model import InternalState
 from gateway.batches.records import rules_of
 from gateway.store import Store, StoreError
 from gateway.store.tables import (
@@ -28,12 +28,12 @@ from gateway.tasks import in_background
 
 log = logging.getLogger(__name__)
 
-EVERY_S = 60.0
-AT_ONCE = 5_000
+SWEEP_EVERY_S = 60.0
+ROWS_PER_DELETE = 5_000
 """Rows removed in one transaction; it bounds how long other writers wait."""
-UNFINISHED_FOR = timedelta(hours=1)
+UPLOAD_TIMEOUT = timedelta(hours=1)
 """How long an upload may take; whoever stored for longer has died of it."""
-DAYS_KEPT = timedelta(days=2)
+DAILY_COUNTS_KEPT = timedelta(days=2)
 
 
 class Sweeper:
@@ -66,44 +66,47 @@ class Sweeper:
             except StoreError as exc:
                 log.warning("nothing can be cleared away", extra={"why": str(exc)})
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(EVERY_S):
+                async with asyncio.timeout(SWEEP_EVERY_S):
                     await self._wake.wait()
 
     async def sweep(self) -> int:
         """Remove what is due; how many batches that were."""
         now = datetime.fromtimestamp(self._clock(), UTC)
         async with self._store.read() as connection:
-            expired = (await connection.execute(self._expired(now))).all()
+            expired = (await connection.execute(self._expired_query(now))).all()
         for batch in expired:
             forgets = (
-                batch.state in tuple(Hidden) or rules_of(self._dialects[batch.dialect]).forgets
+                batch.state in tuple(InternalState)
+                or rules_of(self._dialects[batch.dialect]).delete_with_rows
             )
-            await self._remove(batch, forgets=forgets)
+            await self._remove(batch, with_batch=forgets)
         if expired:
             async with self._store.write() as connection:
                 await connection.execute(
                     delete(batch_days).where(
-                        batch_days.c.day < (now - DAYS_KEPT).date().isoformat()
+                        batch_days.c.day < (now - DAILY_COUNTS_KEPT).date().isoformat()
                     )
                 )
             await self._store.reclaim()
         return len(expired)
 
-    def _expired(self, now: datetime) -> Any:
-        abandoned = (batches.c.state == Hidden.STORING) & (
-            batches.c.created_at < now - UNFINISHED_FOR
+    def _expired_query(self, now: datetime) -> Any:
+        abandoned = (batches.c.state == InternalState.STORING) & (
+            batches.c.created_at < now - UPLOAD_TIMEOUT
         )
         kept_enough = (batches.c.rows_until <= self._clock()) & batches.c.rows_gone.is_(False)
-        return select(batches).where((batches.c.state == Hidden.DELETED) | abandoned | kept_enough)
+        return select(batches).where(
+            (batches.c.state == InternalState.DELETED) | abandoned | kept_enough
+        )
 
-    async def _remove(self, batch: Row[Any], *, forgets: bool) -> None:
+    async def _remove(self, batch: Row[Any], *, with_batch: bool) -> None:
         """Its rows in slabs, then the batch itself or the note that they are gone."""
         this = batches.c.id == batch.id
         async with self._store.write() as connection:
             await connection.execute(
                 update(batches)
                 .where(this)
-                .values(state=Hidden.DELETED if forgets else batch.state, rows_gone=True)
+                .values(state=InternalState.DELETED if with_batch else batch.state, rows_gone=True)
             )
         async with self._store.write() as connection:
             await connection.execute(
@@ -114,16 +117,16 @@ class Sweeper:
                 last = await connection.scalar(
                     select(func.max(table.c.position)).where(table.c.batch_id == batch.id)
                 )
-            for start in range(0, -1 if last is None else last + 1, AT_ONCE):
+            for start in range(0, -1 if last is None else last + 1, ROWS_PER_DELETE):
                 async with self._store.write() as connection:
                     await connection.execute(
                         delete(table).where(
                             table.c.batch_id == batch.id,
                             table.c.position >= start,
-                            table.c.position < start + AT_ONCE,
+                            table.c.position < start + ROWS_PER_DELETE,
                         )
                     )
-        if forgets:
+        if with_batch:
             async with self._store.write() as connection:
                 for table in (batch_chunks, deliveries):
                     await connection.execute(delete(table).where(table.c.batch_id == batch.id))

@@ -19,52 +19,52 @@ import httpx
 
 from adapters.contract.dialect import Dialect
 from adapters.contract.jobs import Job, JobRows, ReadRows
-from adapters.contract.streaming import chunks
+from adapters.contract.streaming import render_body
 from adapters.contract.wire import StreamReply
 from engine.dns.targets import is_global
-from gateway.batches.ports import Delivery, Outbox
+from gateway.batches.ports import Outbox, WebhookDelivery
 from gateway.batches.records import rules_of
 from gateway.store import StoreError
 
 log = logging.getLogger(__name__)
 
-EVERY_S = 3_600.0
+RETRY_EVERY_S = 3_600.0
 """Between two tries."""
 TIMEOUT_S = 30.0
 """For one try, all together."""
-AT_ONCE = 8
+CONCURRENT_DELIVERIES = 8
 POLL_S = 5.0
 """How often other processes' batches are looked for."""
 
 
-class Post(Protocol):
+class PostWebhook(Protocol):
     """Sends a body. Returns an empty text if it was taken, else what happened instead."""
 
     def __call__(self, url: str, body: bytes) -> Coroutine[Any, Any, str]: ...
 
 
-class Shelf(Protocol):
+class BatchLookup(Protocol):
     """Where batches are looked up."""
 
-    async def by_number(self, batch_id: int) -> tuple[Dialect, Job] | None: ...
+    async def find_by_id(self, batch_id: int) -> tuple[Dialect, Job] | None: ...
 
 
-class Courier:
+class WebhookSender:
     """Delivers what the outbox holds."""
 
     def __init__(
         self,
         outbox: Outbox,
-        shelf: Shelf,
-        rows: Callable[[Job, ReadRows], JobRows],
-        post: Post,
+        batch_lookup: BatchLookup,
+        job_rows: Callable[[Job, ReadRows], JobRows],
+        post_webhook: PostWebhook,
         *,
         clock: Callable[[], float],
     ) -> None:
         self._outbox = outbox
-        self._shelf = shelf
-        self._rows = rows
-        self._post = post
+        self._batch_lookup = batch_lookup
+        self._job_rows = job_rows
+        self._post_webhook = post_webhook
         self._clock = clock
         self._wake = asyncio.Event()
         self._stopped: asyncio.Future[None] | None = None
@@ -92,7 +92,7 @@ class Courier:
             await self._deliver(delivery)
 
     async def _run(self, stopped: asyncio.Future[None]) -> None:
-        slots = asyncio.Semaphore(AT_ONCE)
+        slots = asyncio.Semaphore(CONCURRENT_DELIVERIES)
         async with asyncio.TaskGroup() as group:
             while not stopped.done():
                 self._wake.clear()
@@ -100,7 +100,7 @@ class Courier:
                     await slots.acquire()
                     delivery = await self._outbox.claim()
                     if delivery is not None:
-                        task = group.create_task(self._safely(delivery))
+                        task = group.create_task(self._deliver_logged(delivery))
                         task.add_done_callback(lambda _: slots.release())
                         continue
                     slots.release()
@@ -113,37 +113,37 @@ class Courier:
                     async with asyncio.timeout(POLL_S):
                         await self._wake.wait()
 
-    async def _safely(self, delivery: Delivery) -> None:
+    async def _deliver_logged(self, delivery: WebhookDelivery) -> None:
         try:
             await self._deliver(delivery)
         except Exception:
             # its lease runs out, and it is tried again
             log.exception("a webhook failed", extra={"batch": delivery.batch_id})
 
-    async def _deliver(self, delivery: Delivery) -> None:
-        found = await self._shelf.by_number(delivery.batch_id)
+    async def _deliver(self, delivery: WebhookDelivery) -> None:
+        found = await self._batch_lookup.find_by_id(delivery.batch_id)
         if found is None:
-            await self._outbox.delivered(delivery)
+            await self._outbox.mark_delivered(delivery)
             return
         dialect, job = found
-        word = await self._posted(delivery.url, await self._body(dialect, job))
+        word = await self._post_until_stopped(delivery.url, await self._render_body(dialect, job))
         if word is None:
-            await self._outbox.failed(delivery, "interrupted", self._clock())
+            await self._outbox.mark_failed(delivery, "interrupted", self._clock())
             return
         if not word:
-            await self._outbox.delivered(delivery)
+            await self._outbox.mark_delivered(delivery)
             return
-        again_at = self._clock() + EVERY_S
+        again_at = self._clock() + RETRY_EVERY_S
         given_up = again_at > delivery.give_up_at
-        await self._outbox.failed(delivery, word, None if given_up else again_at)
+        await self._outbox.mark_failed(delivery, word, None if given_up else again_at)
         log.warning(
             "a webhook was not taken",
             extra={"batch": delivery.batch_id, "why": word, "given_up": given_up},
         )
 
-    async def _posted(self, url: str, body: bytes) -> str | None:
-        """What `Post` says; None if it was given up because we stop."""
-        posting = asyncio.ensure_future(self._post(url, body))
+    async def _post_until_stopped(self, url: str, body: bytes) -> str | None:
+        """What `PostWebhook` says; None if it was given up because we stop."""
+        posting = asyncio.ensure_future(self._post_webhook(url, body))
         ends: set[asyncio.Future[Any]] = {posting}
         if self._stopped is not None:
             ends.add(self._stopped)
@@ -154,19 +154,19 @@ class Courier:
         await asyncio.gather(posting, return_exceptions=True)
         return None
 
-    async def _body(self, dialect: Dialect, job: Job) -> bytes:
-        notice = rules_of(dialect).notice
+    async def _render_body(self, dialect: Dialect, job: Job) -> bytes:
+        notice = rules_of(dialect).completion_webhook
         assert notice is not None
-        op = notice.ask(job.id)
-        found = self._rows(job, op)
-        reply = notice.write(op, found)
+        op = notice.build_operation(job.id)
+        found = self._job_rows(job, op)
+        reply = notice.write_body(op, found)
         if isinstance(reply, StreamReply):
-            return b"".join([chunk async for chunk in chunks(reply, found.rows)])
+            return b"".join([chunk async for chunk in render_body(reply, found.rows)])
         return reply.body
 
 
-class HttpPost:
-    """`Post` over HTTP, to global addresses alone unless private ones are allowed."""
+class HttpWebhookPost:
+    """`PostWebhook` over HTTP, to global addresses alone unless private ones are allowed."""
 
     def __init__(self, *, allow_private_networks: bool, user_agent: str) -> None:
         self._allow_private_networks = allow_private_networks

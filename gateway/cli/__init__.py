@@ -1,7 +1,7 @@
 """The command line: `veriplex COMMAND …`, one file a command.
 
 A command's file is imported when the command is called for, so that `veriplex --version` does
-not pay for a server. Commands that fail raise `Refusal`; `main` alone ends the process.
+not pay for a server. Commands that fail raise `CommandError`; `main` alone ends the process.
 """
 
 from __future__ import annotations
@@ -15,7 +15,13 @@ import typer
 from typer.core import TyperGroup
 
 from gateway.cli.options import ConfigFile
-from gateway.cli.terminal import FAILURE, Refusal, complain, drop_output, prepare_streams
+from gateway.cli.terminal import (
+    EXIT_FAILURE,
+    CommandError,
+    discard_output,
+    prepare_streams,
+    print_error,
+)
 
 COMMANDS = (
     "serve",
@@ -32,7 +38,7 @@ COMMANDS = (
 """In the order of `--help`. Each is in the module of its name, a function or an app so named."""
 
 
-class _Commands(Mapping[str, Any]):
+class _LazyCommands(Mapping[str, Any]):
     """The commands by name, imported when looked at."""
 
     def __getitem__(self, name: str) -> Any:
@@ -53,14 +59,14 @@ class _Commands(Mapping[str, Any]):
         return len(COMMANDS)
 
 
-class _Group(TyperGroup):
+class _CommandGroup(TyperGroup):
     def __init__(self, **options: Any) -> None:
-        super().__init__(**{**options, "commands": _Commands()})
+        super().__init__(**{**options, "commands": _LazyCommands()})
 
 
 app = typer.Typer(
     name="veriplex",
-    cls=_Group,
+    cls=_CommandGroup,
     rich_markup_mode="rich",
     no_args_is_help=True,
     add_completion=False,
@@ -108,10 +114,10 @@ def main() -> None:
     prepare_streams()
     try:
         app()
-    except Refusal as refusal:
-        complain(str(refusal))
+    except CommandError as refusal:
+        print_error(str(refusal))
         sys.exit(refusal.exit_code)
     except OSError as exc:  # a full disk under the output, too many open files
-        drop_output()
-        complain(f"cannot go on: {exc}")
-        sys.exit(FAILURE)
+        discard_output()
+        print_error(f"cannot go on: {exc}")
+        sys.exit(EXIT_FAILURE)

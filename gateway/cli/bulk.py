@@ -21,8 +21,8 @@ import typer
 
 from gateway.cli.lists import AddressList, read_list
 from gateway.cli.options import ConfigFile, read_settings
-from gateway.cli.results import WRITERS, OutputForm
-from gateway.cli.terminal import USAGE, Refusal, complain, run
+from gateway.cli.results import WRITERS, OutputFormat
+from gateway.cli.terminal import EXIT_USAGE, CommandError, print_error, run_async
 
 if TYPE_CHECKING:
     from adapters.contract.jobs import Job
@@ -30,16 +30,16 @@ if TYPE_CHECKING:
     from gateway.cli.local_batch import LocalBatch
     from gateway.settings import Settings
 
-SHOW_EVERY_S = 0.25
-PART = ".part"
+REFRESH_S = 0.25
+PART_SUFFIX = ".part"
 """Follows the output's name in that of the unfinished run."""
-OUTPUT_FORMS = {
-    ".csv": OutputForm.CSV,
-    ".tsv": OutputForm.CSV,
-    ".txt": OutputForm.CSV,
-    ".jsonl": OutputForm.JSONL,
-    ".ndjson": OutputForm.JSONL,
-    ".json": OutputForm.JSONL,
+OUTPUT_FORMATS = {
+    ".csv": OutputFormat.CSV,
+    ".tsv": OutputFormat.CSV,
+    ".txt": OutputFormat.CSV,
+    ".jsonl": OutputFormat.JSONL,
+    ".ndjson": OutputFormat.JSONL,
+    ".json": OutputFormat.JSONL,
 }
 
 
@@ -57,8 +57,8 @@ def bulk(
             help="Where results go: CSV, or JSON lines if it ends in .jsonl; - is standard output.",
         ),
     ] = "-",
-    form: Annotated[
-        OutputForm | None,
+    output_format: Annotated[
+        OutputFormat | None,
         typer.Option(
             "--format", help="How results are written; else by OUT's suffix.", show_default=False
         ),
@@ -98,27 +98,27 @@ def bulk(
 
     settings = read_settings(ctx, config)
     checks = Checks(smtp=not no_smtp, catch_all=not (no_smtp or no_catch_all))
-    wanted = form or OUTPUT_FORMS.get(Path(output).suffix.lower(), OutputForm.CSV)
-    with _opened(file) as source:
+    wanted = output_format or OUTPUT_FORMATS.get(Path(output).suffix.lower(), OutputFormat.CSV)
+    with _open_input(file) as source:
         if output != "-" and not Path(output).absolute().parent.is_dir():
-            raise Refusal(f"{output}: there is no folder {Path(output).parent}", USAGE)
-        asked = _Asked(file, source, output, wanted, column, checks, not no_retries)
-        run(_bulk(settings, asked))
+            raise CommandError(f"{output}: there is no folder {Path(output).parent}", EXIT_USAGE)
+        asked = _BulkRequest(file, source, output, wanted, column, checks, not no_retries)
+        run_async(_run_bulk(settings, asked))
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
+class _BulkRequest:
     """The command as it was given."""
 
     name: str
     source: BinaryIO
     output: str
-    form: OutputForm
+    output_format: OutputFormat
     column: str | None
     checks: Checks
-    retries: bool
+    retry_greylisted: bool
 
-    def entries(self) -> AddressList:
+    def read_entries(self) -> AddressList:
         self.source.seek(0)
         return read_list(self.name, self.source, self.column)
 
@@ -128,19 +128,19 @@ class _Asked:
         digest = hashlib.sha256()
         while chunk := self.source.read(1 << 20):
             digest.update(chunk)
-        digest.update(repr((self.column, self.checks, self.retries)).encode())
+        digest.update(repr((self.column, self.checks, self.retry_greylisted)).encode())
         return digest.hexdigest()
 
 
 @contextlib.contextmanager
-def _opened(name: str) -> Iterator[BinaryIO]:
+def _open_input(name: str) -> Iterator[BinaryIO]:
     """The file, or what standard input holds. Raises Refusal."""
     if name != "-":
         try:
             with open(name, "rb") as file:
                 yield file
         except OSError as exc:
-            raise Refusal(f"{name}: cannot read: {exc.strerror}", USAGE) from exc
+            raise CommandError(f"{name}: cannot read: {exc.strerror}", EXIT_USAGE) from exc
         return
     with tempfile.TemporaryFile() as kept:
         while chunk := sys.stdin.buffer.read(1 << 20):
@@ -148,100 +148,103 @@ def _opened(name: str) -> Iterator[BinaryIO]:
         yield kept
 
 
-async def _bulk(settings: Settings, asked: _Asked) -> None:
+async def _run_bulk(settings: Settings, request: _BulkRequest) -> None:
     from gateway.cli.local_batch import open_local_batch
     from gateway.store import StoreError
 
-    part = "" if asked.output == "-" else asked.output + PART
+    part = "" if request.output == "-" else request.output + PART_SUFFIX
     keep = False
     try:
         async with open_local_batch(settings, part) as batch:
-            keep = await batch.earlier() is not None
-            job = await _taken_in(batch, asked, part)
+            keep = await batch.existing_job() is not None
+            job = await _submit_or_resume(batch, request, part)
             keep = True
-            job = await _worked_on(batch, job)
-            await _write(batch, job, asked)
+            job = await _run_to_end(batch, job)
+            await _write_results(batch, job, request)
             keep = False
     except StoreError as exc:
-        raise Refusal(str(exc)) from exc
+        raise CommandError(str(exc)) from exc
     finally:
         if part and not keep:
-            _remove(part)
+            _remove_part(part)
 
 
-def _remove(part: str) -> None:
+def _remove_part(part: str) -> None:
     for end in ("", "-wal", "-shm"):
         Path(part + end).unlink(missing_ok=True)
 
 
-async def _taken_in(batch: LocalBatch, asked: _Asked, part: str) -> Job:
+async def _submit_or_resume(batch: LocalBatch, request: _BulkRequest, part: str) -> Job:
     """The batch of an earlier run, or a new one."""
-    digest = await asyncio.to_thread(asked.digest)
-    job = await batch.earlier()
+    digest = await asyncio.to_thread(request.digest)
+    job = await batch.existing_job()
     if job is None:
-        found = asked.entries()
+        found = request.read_entries()
         job = await batch.submit(
             found.entries,
             headers=found.headers,
-            checks=asked.checks,
-            retries=asked.retries,
-            options={"digest": digest, "form": found.form},
+            checks=request.checks,
+            retries=request.retry_greylisted,
+            options={"digest": digest, "form": found.format},
         )
     elif job.options["digest"] != digest:
-        raise Refusal(
-            f"{part} belongs to another list or to other options; remove it to begin anew", USAGE
+        raise CommandError(
+            f"{part} belongs to another list or to other options; remove it to begin anew",
+            EXIT_USAGE,
         )
-    elif job.done:
-        complain(f"going on after {job.done:,} of {job.rows:,}")
+    elif job.done_count:
+        print_error(f"going on after {job.done_count:,} of {job.row_count:,}")
     return job
 
 
-async def _worked_on(batch: LocalBatch, job: Job) -> Job:
-    from gateway.cli.gauge import Gauge, duration, verdicts
+async def _run_to_end(batch: LocalBatch, job: Job) -> Job:
+    from gateway.cli.gauge import BatchProgress, format_duration, format_verdicts
 
-    gauge = Gauge(sys.stderr)
+    gauge = BatchProgress(sys.stderr)
     began = asyncio.get_running_loop().time()
-    before = job.done
+    before = job.done_count
     try:
-        async with batch.working():
-            while not job.state.over:
-                gauge.show(job.done, job.rows, job.counts)
-                await asyncio.sleep(SHOW_EVERY_S)
-                job = await batch.show()
+        async with batch.running():
+            while not job.state.is_final:
+                gauge.show(job.done_count, job.row_count, job.counts)
+                await asyncio.sleep(REFRESH_S)
+                job = await batch.get_job()
     except asyncio.CancelledError:
         gauge.clear()
-        job = await asyncio.shield(batch.show())
-        complain(f"stopped after {job.done:,} of {job.rows:,}")
+        job = await asyncio.shield(batch.get_job())
+        print_error(f"stopped after {job.done_count:,} of {job.row_count:,}")
         raise
     gauge.clear()
     seconds = asyncio.get_running_loop().time() - began
-    rate = (job.done - before) / seconds if seconds else 0.0
-    told = "  ".join([f"{job.done:,} verified in {duration(round(seconds))}", f"{rate:,.0f}/s"])
-    complain("  ".join([told, *verdicts(job.counts)]))
+    rate = (job.done_count - before) / seconds if seconds else 0.0
+    told = "  ".join(
+        [f"{job.done_count:,} verified in {format_duration(round(seconds))}", f"{rate:,.0f}/s"]
+    )
+    print_error("  ".join([told, *format_verdicts(job.counts)]))
     return job
 
 
-async def _write(batch: LocalBatch, job: Job, asked: _Asked) -> None:
-    writer = WRITERS[asked.form](job.headers)
+async def _write_results(batch: LocalBatch, job: Job, request: _BulkRequest) -> None:
+    writer = WRITERS[request.output_format](job.headers)
 
     async def pieces() -> AsyncIterator[bytes]:
-        yield writer.head
+        yield writer.header
         async for row in batch.rows(job):
-            yield writer.row(row)
+            yield writer.render_row(row)
 
-    if asked.output == "-":
+    if request.output == "-":
         out = sys.stdout.buffer
         async for piece in pieces():
             out.write(piece)
         out.flush()
         return
-    with _whole(asked.output) as file:
+    with _atomic_file(request.output) as file:
         async for piece in pieces():
             file.write(piece)
 
 
 @contextlib.contextmanager
-def _whole(name: str) -> Iterator[BinaryIO]:
+def _atomic_file(name: str) -> Iterator[BinaryIO]:
     """A file that is there whole or not at all: nobody reads half a result. Raises Refusal."""
     unfinished = Path(name + ".tmp")
     try:
@@ -251,4 +254,4 @@ def _whole(name: str) -> Iterator[BinaryIO]:
             os.fsync(file.fileno())
         unfinished.replace(name)
     except OSError as exc:
-        raise Refusal(f"{name}: cannot write: {exc.strerror}") from exc
+        raise CommandError(f"{name}: cannot write: {exc.strerror}") from exc

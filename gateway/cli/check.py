@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from gateway.cli.options import ConfigFile, config_file, read_settings
-from gateway.cli.terminal import USAGE, Refusal, complain
+from gateway.cli.options import ConfigFile, read_settings, resolve_config_file
+from gateway.cli.terminal import EXIT_USAGE, CommandError, print_error
 
 if TYPE_CHECKING:
     from gateway.settings import Settings
@@ -27,19 +27,19 @@ def check(ctx: typer.Context, config: ConfigFile = None) -> None:
     settings = read_settings(ctx, config, secrets=True)
     _check_tls(settings)
     _check_plan(settings)
-    for label, text in _summary(settings, _file_read(ctx, config)):
+    for label, text in _summary(settings, _file_description(ctx, config)):
         typer.echo(f"{label:<9} {text}")
     if settings.engine.helo == "localhost":
-        complain(
+        print_error(
             "hint: engine.helo is localhost, which many mail servers refuse; set it to a name"
             " that resolves to this machine and back"
         )
 
 
-def _file_read(ctx: typer.Context, config: Path | None) -> str:
+def _file_description(ctx: typer.Context, config: Path | None) -> str:
     from gateway.settings.load import CONFIG_VARIABLE, DEFAULT_FILE
 
-    named = config_file(ctx, config) or os.environ.get(CONFIG_VARIABLE)
+    named = resolve_config_file(ctx, config) or os.environ.get(CONFIG_VARIABLE)
     if not named and not DEFAULT_FILE.is_file():
         return "no file: defaults and environment"
     return f"{named or DEFAULT_FILE}, then the environment"
@@ -55,13 +55,13 @@ def _check_tls(settings: Settings) -> None:
 def _check_plan(settings: Settings) -> None:
     from adapters.registry import DIALECTS
     from gateway.accounts.plans import Plans
-    from gateway.settings.problems import hint
+    from gateway.settings.problems import suggestion
 
     known = Plans({dialect.name: dialect.plans for dialect in DIALECTS}).names
     plan = settings.limits.plan
     if plan not in known:
         message = f"limits.plan: no plan is named {plan!r}; there are {', '.join(known)}"
-        raise Refusal(f"{message}{hint(plan, known)}", USAGE)
+        raise CommandError(f"{message}{suggestion(plan, known)}", EXIT_USAGE)
 
 
 def _summary(settings: Settings, file: str) -> tuple[tuple[str, str], ...]:

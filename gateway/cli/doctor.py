@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gateway.cli.options import ConfigFile, Json, read_settings
-from gateway.cli.terminal import FAILURE, USAGE, Refusal, is_terminal, run
-from gateway.observability.printable import harmless, harmless_json
+from gateway.cli.terminal import EXIT_FAILURE, EXIT_USAGE, CommandError, is_terminal, run_async
+from gateway.observability.printable import printable, printable_json
 
 if TYPE_CHECKING:
     from gateway.doctor.block_lists import BlockList
     from gateway.doctor.finding import Finding
 
-SHOWN = 4
+MAX_REFUSERS_SHOWN = 4
 """Refusers that are shown for each cause."""
 STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
@@ -58,20 +58,20 @@ def doctor(
       veriplex doctor --json
       veriplex doctor --ip 203.0.113.7
     """
-    address, lists = _address(ip), _lists(block_list or ())
-    findings = _findings(ctx, config, address, lists, timeout)
+    address, lists = _parse_ip(ip), _block_lists(block_list or ())
+    findings = _examine(ctx, config, address, lists, timeout)
     if json:
         import orjson
 
         for finding in findings:
-            typer.echo(harmless_json(orjson.dumps(_as_json(finding))).decode())
+            typer.echo(printable_json(orjson.dumps(_as_json(finding))).decode())
     else:
         _print(findings)
     if any(finding.level == "fail" for finding in findings):
-        raise typer.Exit(FAILURE)
+        raise typer.Exit(EXIT_FAILURE)
 
 
-def _findings(
+def _examine(
     ctx: typer.Context, config: ConfigFile, ip: str, lists: Sequence[BlockList], timeout_s: float
 ) -> list[Finding]:
     from gateway.doctor.examine import examine
@@ -79,11 +79,11 @@ def _findings(
 
     try:
         settings = read_settings(ctx, config, secrets=True)
-    except Refusal as refusal:
+    except CommandError as refusal:
         mistakes = str(refusal).splitlines()
         to_do = "Mend it as docs/settings.md says; without settings nothing else can be looked at."
         return [fail("settings", "", mistake, to_do) for mistake in mistakes]
-    found = run(examine(settings, ip=ip, block_lists=lists, timeout_s=timeout_s))
+    found = run_async(examine(settings, ip=ip, block_lists=lists, timeout_s=timeout_s))
     return [ok("settings", "", "can be used"), *found]
 
 
@@ -94,16 +94,16 @@ def _as_json(finding: Finding) -> dict[str, Any]:
     return row
 
 
-def _address(text: str) -> str:
+def _parse_ip(text: str) -> str:
     from ipaddress import ip_address
 
     try:
         return str(ip_address(text)) if text else ""
     except ValueError as exc:
-        raise Refusal(f"--ip: {text!r} is not an IP address", USAGE) from exc
+        raise CommandError(f"--ip: {text!r} is not an IP address", EXIT_USAGE) from exc
 
 
-def _lists(zones: Sequence[str]) -> list[BlockList]:
+def _block_lists(zones: Sequence[str]) -> list[BlockList]:
     from gateway.doctor.block_lists import BLOCK_LISTS, BlockList
 
     more = [BlockList(zone.strip(".").lower(), "the command line", ipv6=True) for zone in zones]
@@ -113,18 +113,18 @@ def _lists(zones: Sequence[str]) -> list[BlockList]:
 
 def _print(findings: Sequence[Finding]) -> None:
     if is_terminal(sys.stdout):
-        _draw(findings)
+        _print_on_terminal(findings)
     else:
-        width = max(len(_what(finding)) for finding in findings)
+        width = max(len(_title(finding)) for finding in findings)
         for finding in findings:
-            typer.echo(f"{finding.level:<4}  {_what(finding):<{width}}  {harmless(finding.said)}")
-            for more in (*_lines(finding), finding.advice):
+            typer.echo(f"{finding.level:<4}  {_title(finding):<{width}}  {printable(finding.said)}")
+            for more in (*_refuser_lines(finding), finding.advice):
                 if more:
-                    typer.echo(f"{'':<{width + 8}}{harmless(more)}")
+                    typer.echo(f"{'':<{width + 8}}{printable(more)}")
     typer.echo(_summary(findings))
 
 
-def _draw(findings: Sequence[Finding]) -> None:
+def _print_on_terminal(findings: Sequence[Finding]) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -134,31 +134,35 @@ def _draw(findings: Sequence[Finding]) -> None:
     table.add_column(overflow="fold", max_width=40)
     table.add_column(overflow="fold")
     for finding in findings:
-        said = Text(harmless(finding.said))
-        for more in _lines(finding):
-            said.append(f"\n{harmless(more)}", style="dim")
+        said = Text(printable(finding.said))
+        for more in _refuser_lines(finding):
+            said.append(f"\n{printable(more)}", style="dim")
         if finding.advice:
-            said.append(f"\n{harmless(finding.advice)}", style="italic")
+            said.append(f"\n{printable(finding.advice)}", style="italic")
         level = Text(finding.level, style=STYLES[finding.level])
-        table.add_row(level, Text(_what(finding)), said)
+        table.add_row(level, Text(_title(finding)), said)
     Console(file=sys.stdout, highlight=False, emoji=False, markup=False).print(table)
 
 
-def _lines(finding: Finding) -> list[str]:
+def _refuser_lines(finding: Finding) -> list[str]:
     """Who refused us: the worst, and how many more there are."""
     if not finding.refusals:
         return []
-    from gateway.doctor.refusals import lines
+    from gateway.doctor.refusals import refuser_lines
 
     now = time()
     alone = len(finding.refusals) == 1
-    shown = [text for one in finding.refusals[:SHOWN] for text in lines(one, now, alone=alone)]
-    more = len(finding.refusals) - SHOWN
+    shown = [
+        text
+        for one in finding.refusals[:MAX_REFUSERS_SHOWN]
+        for text in refuser_lines(one, now, is_only=alone)
+    ]
+    more = len(finding.refusals) - MAX_REFUSERS_SHOWN
     return [*shown, f"and {more:,} more, which --json shows"] if more > 0 else shown
 
 
-def _what(finding: Finding) -> str:
-    return harmless(f"{finding.check} {finding.about}".rstrip())
+def _title(finding: Finding) -> str:
+    return printable(f"{finding.check} {finding.about}".rstrip())
 
 
 def _summary(findings: Sequence[Finding]) -> str:

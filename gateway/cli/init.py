@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
-from gateway.cli.terminal import Refusal
+from gateway.cli.terminal import CommandError
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
-_WIDTH = 98
+_LINE_WIDTH = 98
 
 
 def init(
@@ -42,25 +42,28 @@ def init(
         with file.open("w" if force else "x", encoding="utf-8") as out:
             out.write(template())
     except FileExistsError as exc:
-        raise Refusal(f"{file} is there already; --force writes over it") from exc
+        raise CommandError(f"{file} is there already; --force writes over it") from exc
     except OSError as exc:
-        raise Refusal(f"cannot write {file}: {exc.strerror}") from exc
+        raise CommandError(f"cannot write {file}: {exc.strerror}") from exc
     typer.echo(f"wrote {file}")
 
 
 def template() -> str:
     """The file's text, made from the settings themselves."""
-    from gateway.settings.model import Routing, Section, Settings, section_of
+    from gateway.settings.model import RoutingSettings, Section, Settings, section_class
 
     parts = [_INTRODUCTION]
     for name, info in Settings.model_fields.items():
-        section = section_of(info)
+        section = section_class(info)
         if section is not None:
             head, known = f"[{name}]", Section
         else:  # a list of tables; a route has all that routing has
             section = get_args(info.annotation)[0]
-            head, known = f"# [[{name}]]", Routing if issubclass(section, Routing) else Section
-        also = "all of [routing]" if known is Routing else ""
+            head, known = (
+                f"# [[{name}]]",
+                RoutingSettings if issubclass(section, RoutingSettings) else Section,
+            )
+        also = "all of [routing]" if known is RoutingSettings else ""
         parts.append(_comment(f"{section.__doc__} {also}") + f"{head}\n")
         parts += [
             _setting(key, inner, f"{name}.{key}")
@@ -100,9 +103,9 @@ def _setting(name: str, info: FieldInfo, full_name: str) -> str:
 
 
 def _comment(text: str) -> str:
-    return "".join(f"{line}\n" for line in _wrapped(text.replace("`", "")))
+    return "".join(f"{line}\n" for line in _wrap_comment(text.replace("`", "")))
 
 
-def _wrapped(text: str) -> Iterator[str]:
-    for line in textwrap.wrap(" ".join(text.split()), _WIDTH - 2):
+def _wrap_comment(text: str) -> Iterator[str]:
+    for line in textwrap.wrap(" ".join(text.split()), _LINE_WIDTH - 2):
         yield f"# {line}"

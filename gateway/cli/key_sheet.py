@@ -20,7 +20,7 @@ def prefixed_base_url(url: str, dialect: Dialect) -> str:
     return f"{url}/{dialect.name}{dialect.base_path}"
 
 
-def sheet(url: str, keys: Iterable[NewKey]) -> Iterator[str]:
+def key_sheet(url: str, keys: Iterable[NewKey]) -> Iterator[str]:
     """Lines of text: for each dialect its base URLs and keys."""
     from adapters.registry import DIALECTS
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gateway.cli.options import ConfigFile, Json, read_settings
-from gateway.cli.terminal import USAGE, Refusal, run
-from gateway.observability.printable import harmless
+from gateway.cli.terminal import EXIT_USAGE, CommandError, run_async
+from gateway.observability.printable import printable
 
 if TYPE_CHECKING:
     from gateway.accounts.accounts import Accounts, KeyInfo, NewKey
@@ -67,17 +67,17 @@ def create(
       veriplex keys create --test --json
     """
     if label is not None and not 0 < len(label) <= MAX_LABEL_LENGTH:
-        raise Refusal(f"--label: should be 1 to {MAX_LABEL_LENGTH} characters", USAGE)
+        raise CommandError(f"--label: should be 1 to {MAX_LABEL_LENGTH} characters", EXIT_USAGE)
     settings = read_settings(ctx, config)
-    made, plan = run(_create(settings, dialect, test, plan, credits, label))
+    made, plan = run_async(_create(settings, dialect, test, plan, credits, label))
     url = settings.server.url()
     if json:
-        _print_json(_new_key(key, plan, url) for key in made)
+        _print_json(_new_key_json(key, plan, url) for key in made)
         return
-    from gateway.cli.key_sheet import sheet
+    from gateway.cli.key_sheet import key_sheet
 
     typer.echo(f"Account {made[0].account_id}, plan {plan}. Its new keys, shown this once:")
-    for line in sheet(url, made):
+    for line in key_sheet(url, made):
         typer.echo(line)
 
 
@@ -89,9 +89,9 @@ def list_(ctx: typer.Context, json: Json = False, config: ConfigFile = None) -> 
       veriplex keys list
       veriplex keys list --json
     """
-    found = run(_list(read_settings(ctx, config)))
+    found = run_async(_list(read_settings(ctx, config)))
     if json:
-        _print_json(map(_known_key, found))
+        _print_json(map(_key_json, found))
     else:
         _print_table(found)
 
@@ -114,9 +114,9 @@ def revoke(
       veriplex keys revoke 3
       veriplex keys revoke live_1f0c5e0d9c5b8a7e6f42
     """
-    gone = run(_revoke(read_settings(ctx, config), key))
+    gone = run_async(_revoke(read_settings(ctx, config), key))
     if json:
-        _print_json([_known_key(gone)])
+        _print_json([_key_json(gone)])
     else:
         typer.echo(f"revoked key {gone.id}: {gone.dialect}, {gone.hint}")
 
@@ -135,7 +135,7 @@ async def _create(
     """The new keys and their account's plan."""
     async with _accounts(settings) as accounts:
         dialects = _dialects(dialect)
-        account = await accounts.first_account()
+        account = await accounts.oldest_account_id()
         if account is None or plan is not None or credits is not None:
             account = await accounts.create_account(plan=plan, credits=credits)
         made = [
@@ -152,7 +152,7 @@ async def _list(settings: Settings) -> list[KeyInfo]:
 
 async def _revoke(settings: Settings, which: str) -> KeyInfo:
     async with _accounts(settings, must_exist=True) as accounts:
-        return await accounts.revoke(which)
+        return await accounts.revoke_key(which)
 
 
 @contextlib.asynccontextmanager
@@ -160,10 +160,10 @@ async def _accounts(settings: Settings, *, must_exist: bool = False) -> AsyncIte
     """The accounts of the server's database. Raises Refusal for whatever goes wrong inside."""
     from adapters.registry import DIALECTS
     from gateway.accounts.accounts import AccountsError, UnknownDialect, UnknownPlan, open_accounts
-    from gateway.settings.problems import hint
+    from gateway.settings.problems import suggestion
     from gateway.store import StoreError, open_store
 
-    _refuse_missing(settings.storage.url, must_exist=must_exist)
+    _check_storage(settings.storage.url, must_exist=must_exist)
     try:
         async with (
             open_store(settings.storage.url) as store,
@@ -171,31 +171,31 @@ async def _accounts(settings: Settings, *, must_exist: bool = False) -> AsyncIte
         ):
             yield accounts
     except (UnknownPlan, UnknownDialect) as exc:
-        raise Refusal(f"{exc}{hint(exc.name, exc.known)}", USAGE) from exc
+        raise CommandError(f"{exc}{suggestion(exc.name, exc.known)}", EXIT_USAGE) from exc
     except (AccountsError, StoreError) as exc:
-        raise Refusal(str(exc)) from exc
+        raise CommandError(str(exc)) from exc
 
 
-def _refuse_missing(url: str, *, must_exist: bool) -> None:
+def _check_storage(url: str, *, must_exist: bool) -> None:
     path = url.removeprefix(SQLITE)
     if path == ":memory:":
-        raise Refusal("storage.url is in memory: the keys of such a server die with it")
+        raise CommandError("storage.url is in memory: the keys of such a server die with it")
     if must_exist and not Path(path).exists():
-        raise Refusal(f"there is no database {path} yet; serve or keys create makes it")
+        raise CommandError(f"there is no database {path} yet; serve or keys create makes it")
 
 
 def _dialects(wanted: str | None) -> tuple[str, ...]:
     """The dialect meant, by its name or an alias; all of them for None."""
     from adapters.registry import DIALECTS
-    from gateway.settings.problems import hint
+    from gateway.settings.problems import suggestion
 
     if wanted is None:
         return tuple(dialect.name for dialect in DIALECTS)
     names = {name: d.name for d in DIALECTS for name in (d.name, *d.aliases)}
     if wanted.lower() not in names:
         known = ", ".join(names)
-        message = f"no dialect is named {wanted!r}; there are {known}{hint(wanted, names)}"
-        raise Refusal(message, USAGE)
+        message = f"no dialect is named {wanted!r}; there are {known}{suggestion(wanted, names)}"
+        raise CommandError(message, EXIT_USAGE)
     return (names[wanted.lower()],)
 
 
@@ -207,7 +207,7 @@ def _print_json(objects: Iterable[dict[str, Any]]) -> None:
         typer.echo(json_.dumps(one))
 
 
-def _new_key(key: NewKey, plan: str, url: str) -> dict[str, Any]:
+def _new_key_json(key: NewKey, plan: str, url: str) -> dict[str, Any]:
     from adapters.registry import DIALECTS
     from gateway.cli.key_sheet import base_url
 
@@ -224,7 +224,7 @@ def _new_key(key: NewKey, plan: str, url: str) -> dict[str, Any]:
     }
 
 
-def _known_key(key: KeyInfo) -> dict[str, Any]:
+def _key_json(key: KeyInfo) -> dict[str, Any]:
     return {
         "id": key.id,
         "dialect": key.dialect,
@@ -262,5 +262,5 @@ def _row(key: KeyInfo) -> tuple[str, ...]:
         "no limit" if key.credits is None else str(key.credits),
         f"{key.created_at:%Y-%m-%d}",
         f"revoked {key.revoked_at:%Y-%m-%d}" if key.revoked_at else key.status,
-        harmless(key.label or ""),
+        printable(key.label or ""),
     )

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import typer
 
-from gateway.cli.terminal import USAGE, Refusal
+from gateway.cli.terminal import EXIT_USAGE, CommandError
 
 if TYPE_CHECKING:
     from gateway.settings import Settings
-    from gateway.settings.model import Server
+    from gateway.settings.model import ServerSettings
     from gateway.web.dispatch import Application
 
 Host = Annotated[
@@ -37,7 +37,7 @@ Port = Annotated[
 ]
 
 
-def with_server(settings: Settings, **given: Any) -> Settings:
+def with_server_options(settings: Settings, **given: Any) -> Settings:
     """The settings under the options that were given."""
     changes = {name: value for name, value in given.items() if value is not None}
     return settings.model_copy(update={"server": settings.server.model_copy(update=changes)})
@@ -50,11 +50,11 @@ def check_tls(certfile: str, keyfile: str) -> None:
     except ssl.SSLError as exc:
         reason = (exc.reason or "no PEM certificate or no PEM key in there").replace("_", " ")
         message = f"cannot use {certfile} with {keyfile} for TLS: {reason.lower()}"
-        raise Refusal(message, USAGE) from exc
+        raise CommandError(message, EXIT_USAGE) from exc
     except OSError as exc:
         for name in (certfile, keyfile):
             _check_readable(name)
-        raise Refusal(f"cannot read {certfile}: {exc.strerror}", USAGE) from exc
+        raise CommandError(f"cannot read {certfile}: {exc.strerror}", EXIT_USAGE) from exc
 
 
 def _check_readable(name: str) -> None:
@@ -62,10 +62,10 @@ def _check_readable(name: str) -> None:
         with open(name, "rb"):
             pass
     except OSError as exc:
-        raise Refusal(f"cannot read {name}: {exc.strerror}", USAGE) from exc
+        raise CommandError(f"cannot read {name}: {exc.strerror}", EXIT_USAGE) from exc
 
 
-_BIND_WORDS: dict[int, str] = {
+_BIND_ERRORS: dict[int, str] = {
     errno.EADDRINUSE: "is in use already; choose another with --port",
     errno.EACCES: "is not for this user; ports below 1024 need privileges",
     errno.EADDRNOTAVAIL: "is not an address of this machine",
@@ -82,9 +82,9 @@ def open_socket(settings: Settings) -> socket.socket:
     try:
         return bind(server.host, server.port)
     except OSError as exc:
-        words = _BIND_WORDS.get(exc.errno or 0, f"cannot be listened on: {exc.strerror or exc}")
+        words = _BIND_ERRORS.get(exc.errno or 0, f"cannot be listened on: {exc.strerror or exc}")
         place = f"[{server.host}]" if ":" in server.host else server.host
-        raise Refusal(f"{place}:{server.port} {words}") from exc
+        raise CommandError(f"{place}:{server.port} {words}") from exc
 
 
 class Stoppable(Protocol):
@@ -94,7 +94,7 @@ class Stoppable(Protocol):
 
 
 async def serve_until_stopped(
-    services: Stoppable, app: Application, server: Server, sock: socket.socket
+    services: Stoppable, app: Application, server: ServerSettings, sock: socket.socket
 ) -> None:
     """Answer requests until SIGINT or SIGTERM."""
     from adapters.registry import DIALECTS
@@ -103,7 +103,7 @@ async def serve_until_stopped(
     def stopping() -> None:
         services.stopping = True
 
-    with _signals_left_alone():
+    with _signals_ignored():
         await serve(
             app,
             sock,
@@ -116,7 +116,7 @@ async def serve_until_stopped(
 
 
 @contextlib.contextmanager
-def _signals_left_alone() -> Iterator[None]:
+def _signals_ignored() -> Iterator[None]:
     """uvicorn stops on a signal and then raises it anew, which would end the process before
     storage is closed. Here that is nothing to die of.
     """

@@ -11,57 +11,65 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.contract.dialect import Dialect, KeyShape
-from adapters.contract.jobs import BatchRules, Entry, Job, ListJobs, ReadRows, Row, SubmitJob
+from adapters.contract.jobs import (
+    BatchEntry,
+    BatchRules,
+    Job,
+    JobRow,
+    ListJobs,
+    ReadRows,
+    SubmitJob,
+)
 from adapters.contract.operations import UNLIMITED
 from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.wire import WireReply
 from engine.model import Checks, Verdict
-from gateway.accounts.caller import Caller, Charge, Status
-from gateway.batches.holder import holder, is_dead
-from gateway.batches.ports import always
-from gateway.batches.queue import SqlQueue
-from gateway.batches.records import Records
+from gateway.accounts.caller import AccountStatus, Caller, Charge
+from gateway.batches.holder import is_holder_dead, lease_holder_name
+from gateway.batches.ports import always_use
+from gateway.batches.queue import SqlChunkQueue
+from gateway.batches.records import BatchRecords
 from gateway.batches.runner import Runner
-from gateway.reputation import count_once
+from gateway.reputation import add_refusals_once
 from gateway.settings import Settings
 from gateway.store import Store, open_store
-from gateway.verdicts.cache import Verdicts
+from gateway.verdicts.cache import VerdictCache
 from gateway.verdicts.verifier import BulkVerifier
 
-LOCAL = Dialect(
+LOCAL_DIALECT = Dialect(
     name="local",
     title="Local",
     hosts=(),
     base_path="",
     root_paths=(),
     endpoints=(),
-    credential=lambda _: None,
+    read_credential=lambda _: None,
     write_problem=lambda *_: WireReply(500),
     key_shape=KeyShape(),
     sandbox_key="",
-    batches=BatchRules(
+    batch_rules=BatchRules(
         new_id=lambda number, _: str(number),
-        word=lambda v: v.verdict.value,
-        kept_s=lambda _: None,
+        row_word=lambda v: v.verdict.value,
+        retention_s=lambda _: None,
     ),
 )
 """What the batch is written in: our own verdicts, nothing charged, nothing forgotten."""
 
-OWNER = Caller(
+LOCAL_CALLER = Caller(
     account_id=0,
     key_id=0,
-    dialect=LOCAL.name,
+    dialect=LOCAL_DIALECT.name,
     test=False,
     plan=UNLIMITED,
-    status=Status.ACTIVE,
+    status=AccountStatus.ACTIVE,
     owner_email="",
     key_label="",
     has_credits=False,
 )
 
 
-class _NoPurse:
-    async def charge_within(
+class _NoBilling:
+    async def charge_in_transaction(
         self, connection: AsyncConnection, caller: Caller, units: int
     ) -> Charge:
         return Charge(caller.account_id, "", 0)
@@ -70,18 +78,18 @@ class _NoPurse:
 class LocalBatch:
     """The one batch of a database. Every method may raise StoreError."""
 
-    def __init__(self, records: Records, runner: Runner) -> None:
+    def __init__(self, records: BatchRecords, runner: Runner) -> None:
         self._records = records
         self._runner = runner
 
-    async def earlier(self) -> Job | None:
+    async def existing_job(self) -> Job | None:
         """The batch that an earlier run left."""
-        page = await self._records.page(OWNER, ListJobs(oldest_first=True, per_page=1))
+        page = await self._records.list_page(LOCAL_CALLER, ListJobs(oldest_first=True, per_page=1))
         return page.jobs[0] if page.jobs else None
 
     async def submit(
         self,
-        entries: Iterable[Entry],
+        entries: Iterable[BatchEntry],
         *,
         headers: tuple[str, ...],
         checks: Checks,
@@ -90,20 +98,24 @@ class LocalBatch:
     ) -> Job:
         """Take a list in; whatever `entries` raises is raised."""
         return await self._records.submit(
-            LOCAL,
-            OWNER,
+            LOCAL_DIALECT,
+            LOCAL_CALLER,
             SubmitJob(
-                entries=entries, headers=headers, checks=checks, retries=retries, options=options
+                entries=entries,
+                headers=headers,
+                checks=checks,
+                retry_greylisted=retries,
+                options=options,
             ),
         )
 
-    async def show(self) -> Job:
-        job = await self.earlier()
+    async def get_job(self) -> Job:
+        job = await self.existing_job()
         if job is None:
             raise Problem(ProblemKind.JOB_UNKNOWN)
         return job
 
-    def working(self) -> contextlib.AbstractAsyncContextManager[None]:
+    def running(self) -> contextlib.AbstractAsyncContextManager[None]:
         """Verify while inside."""
         return self._runner.running()
 
@@ -111,8 +123,8 @@ class LocalBatch:
         """Do all that is due now."""
         await self._runner.drain()
 
-    def rows(self, job: Job) -> AsyncIterator[Row]:
-        return self._records.found(job, ReadRows()).rows
+    def rows(self, job: Job) -> AsyncIterator[JobRow]:
+        return self._records.job_rows(job, ReadRows()).rows
 
 
 @contextlib.asynccontextmanager
@@ -126,16 +138,16 @@ async def open_local_batch(
         url = f"sqlite:///{path or ':memory:'}"
         store: Store = await stack.enter_async_context(open_store(url))
         engine = await stack.enter_async_context(open_engine(settings))
-        stack.push_async_callback(count_once, settings.storage.url, engine.standing)
+        stack.push_async_callback(add_refusals_once, settings.storage.url, engine.reputation)
         ttl_s = {verdict: getattr(settings.cache.ttl_s, verdict) for verdict in Verdict}
-        verdicts = Verdicts(engine, ttl_s=ttl_s, clock=time.time)
-        by_name = {LOCAL.name: LOCAL}
-        queue = SqlQueue(store, by_name, clock=time.time)
-        me = holder(secrets.token_hex(8))
-        await queue.recover(lambda of: is_dead(of, me=me))
-        records = Records(
+        verdicts = VerdictCache(engine, ttl_s=ttl_s, clock=time.time)
+        by_name = {LOCAL_DIALECT.name: LOCAL_DIALECT}
+        queue = SqlChunkQueue(store, by_name, clock=time.time)
+        me = lease_holder_name(secrets.token_hex(8))
+        await queue.free_dead_leases(lambda of: is_holder_dead(of, own_name=me))
+        records = BatchRecords(
             store,
-            _NoPurse(),
+            _NoBilling(),
             by_name,
             clock=time.time,
             randbelow=secrets.randbelow,
@@ -143,7 +155,7 @@ async def open_local_batch(
         )
         runner = Runner(
             queue,
-            always(verifier or engine),
+            always_use(verifier or engine),
             verdicts,
             holder=me,
             retries_s=settings.engine.greylist_retries_s,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway.cli.terminal import USAGE, Refusal
+from gateway.cli.terminal import EXIT_USAGE, CommandError
 
 if TYPE_CHECKING:
     from gateway.settings import Settings
@@ -33,7 +33,7 @@ Json = Annotated[
 ]
 
 
-def config_file(ctx: typer.Context, config: Path | None) -> Path | None:
+def resolve_config_file(ctx: typer.Context, config: Path | None) -> Path | None:
     """What was given behind the command, else before it."""
     before: Path | None = ctx.find_root().obj
     return config or before
@@ -47,9 +47,11 @@ def read_settings(ctx: typer.Context, config: Path | None, *, secrets: bool = Fa
     from gateway.settings import SettingsError, load
 
     try:
-        return load(config_file(ctx, config), os.environ, dialects=_dialects(), secrets=secrets)
+        return load(
+            resolve_config_file(ctx, config), os.environ, dialects=_dialects(), secrets=secrets
+        )
     except SettingsError as exc:
-        raise Refusal(str(exc), USAGE) from exc
+        raise CommandError(str(exc), EXIT_USAGE) from exc
 
 
 def _dialects() -> tuple[str, ...]:

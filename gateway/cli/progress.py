@@ -9,13 +9,13 @@ from typing import TextIO
 
 from gateway.cli.terminal import is_terminal
 
-SLOW_S = 1.0
+SHOW_AFTER_S = 1.0
 """Faster than this nobody needs to be told."""
 REFRESH_S = 0.25
 _ERASE = "\r\x1b[K"
 
 
-class Progress:
+class VerifyProgress:
     """Counts what begins and ends; writes nothing unless `stream` is a terminal."""
 
     def __init__(self, stream: TextIO) -> None:
@@ -25,7 +25,7 @@ class Progress:
         self._shown = False
         self._task: asyncio.Task[None] | None = None
 
-    async def __aenter__(self) -> Progress:
+    async def __aenter__(self) -> VerifyProgress:
         if is_terminal(self._stream):
             self._task = asyncio.create_task(self._refresh())
         return self
@@ -37,7 +37,7 @@ class Progress:
         self.clear()
 
     @contextlib.contextmanager
-    def running(self) -> Iterator[None]:
+    def counted(self) -> Iterator[None]:
         """Around one thing that is counted."""
         self._running += 1
         try:
@@ -53,7 +53,7 @@ class Progress:
             self._shown = False
 
     async def _refresh(self) -> None:
-        await asyncio.sleep(SLOW_S)
+        await asyncio.sleep(SHOW_AFTER_S)
         while True:
             if self._running:
                 self._write(f"{_ERASE}{self._done} verified, {self._running} under way …")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli.terminal import Refusal
+from gateway.cli.terminal import CommandError
 
 TIMEOUT_S = 3.0
 
@@ -26,10 +26,10 @@ def readyz(
     from urllib.request import urlopen
 
     if not url.startswith(("http://", "https://")):
-        raise Refusal(f"{url} is no URL such as http://127.0.0.1:8025")
+        raise CommandError(f"{url} is no URL such as http://127.0.0.1:8025")
     try:
         with urlopen(f"{url.rstrip('/')}/readyz", timeout=TIMEOUT_S) as reply:  # noqa: S310
             reply.read()
     except (URLError, OSError, ValueError) as exc:
-        raise Refusal(f"{url} is not ready: {exc}") from exc
+        raise CommandError(f"{url} is not ready: {exc}") from exc
     typer.echo("ready")

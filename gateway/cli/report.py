@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TextIO
 
 from engine.model import Dns, Evidence, Smtp, Step, Verdict, Verification
-from gateway.observability.printable import harmless
+from gateway.observability.printable import printable
 
 COLOURS: dict[Verdict, str] = {
     Verdict.DELIVERABLE: "green",
@@ -29,12 +29,12 @@ DNS_WORDS: dict[Dns, str] = {
     Dns.TIMEOUT: "no answer in time",
 }
 
-_WIDTH = 10
+_LABEL_WIDTH = 10
 """Of the labels."""
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class ReportRow:
     """A label, and what stands beside it."""
 
     label: str
@@ -42,30 +42,30 @@ class Row:
     style: str = ""
 
 
-def rows(v: Verification) -> Iterator[Row]:
+def report_rows(v: Verification) -> Iterator[ReportRow]:
     """What was found out, in the order of the probe."""
-    yield Row("address", v.address.raw, "bold")
+    yield ReportRow("address", v.address.raw, "bold")
     verdict = f"{v.verdict} ({v.reason}), score {v.score} of 100"
-    yield Row("verdict", verdict, f"bold {COLOURS[v.verdict]}")
-    for label, say in _EVIDENCE:
+    yield ReportRow("verdict", verdict, f"bold {COLOURS[v.verdict]}")
+    for label, say in _EVIDENCE_ROWS:
         text = say(v.evidence)
         if text:
-            yield Row(label, text)
+            yield ReportRow(label, text)
         if label == "dns":
-            yield from (Row("", f"{mx.preference:>5} {mx.host}") for mx in v.evidence.mx)
+            yield from (ReportRow("", f"{mx.preference:>5} {mx.host}") for mx in v.evidence.mx)
     if v.address.error:
-        yield Row("syntax", v.address.error)
+        yield ReportRow("syntax", v.address.error)
     when = v.verified_at.strftime("%Y-%m-%d %H:%M:%S UTC")
-    yield Row("checked", f"{when}, in {v.duration_s:.2f} s")
-    yield from _transcript(v.evidence.transcript)
+    yield ReportRow("checked", f"{when}, in {v.duration_s:.2f} s")
+    yield from _transcript_rows(v.evidence.transcript)
 
 
-def _transcript(steps: tuple[Step, ...]) -> Iterator[Row]:
-    widest = max((len(harmless(step.who)) for step in steps), default=0)
+def _transcript_rows(steps: tuple[Step, ...]) -> Iterator[ReportRow]:
+    widest = max((len(printable(step.who)) for step in steps), default=0)
     for number, step in enumerate(steps):
         style = "cyan" if step.said.startswith(">") else ""
-        text = f"{step.at_ms:>5} ms  {harmless(step.who):<{widest}}  {step.said}"
-        yield Row("" if number else "transcript", text, style)
+        text = f"{step.at_ms:>5} ms  {printable(step.who):<{widest}}  {step.said}"
+        yield ReportRow("" if number else "transcript", text, style)
 
 
 def _kind(e: Evidence) -> str:
@@ -79,7 +79,7 @@ def _kind(e: Evidence) -> str:
     return ", ".join(kind for kind, true in kinds.items() if true)
 
 
-def _meant(e: Evidence) -> str:
+def _spelling(e: Evidence) -> str:
     return f"did you mean {e.did_you_mean}?" if e.did_you_mean else ""
 
 
@@ -104,10 +104,10 @@ def _policies(e: Evidence) -> str:
 
 
 def _smtp(e: Evidence) -> str:
-    return "not asked" if e.smtp is None else _conversation(e.smtp)
+    return "not asked" if e.smtp is None else _format_smtp(e.smtp)
 
 
-def _conversation(smtp: Smtp) -> str:
+def _format_smtp(smtp: Smtp) -> str:
     words = [smtp.meaning.replace("_", " "), f"at {smtp.stage.upper()}"]
     if smtp.host:
         words.append(f"by {smtp.host}")
@@ -138,9 +138,9 @@ def _mailbox(e: Evidence) -> str:
     return ", ".join(state for state, true in states.items() if true)
 
 
-_EVIDENCE: tuple[tuple[str, Callable[[Evidence], str]], ...] = (
+_EVIDENCE_ROWS: tuple[tuple[str, Callable[[Evidence], str]], ...] = (
     ("kind", _kind),
-    ("spelling", _meant),
+    ("spelling", _spelling),
     ("owner", _owner),
     ("dns", _dns),
     ("provider", _provider),
@@ -151,13 +151,13 @@ _EVIDENCE: tuple[tuple[str, Callable[[Evidence], str]], ...] = (
 )
 
 
-def plain(v: Verification) -> str:
+def render_plain(v: Verification) -> str:
     """Lines of text for a pipe or a file: nothing coloured, wrapped or cut."""
-    lines = (f"{row.label:<{_WIDTH}}  {harmless(row.text)}" for row in rows(v))
+    lines = (f"{row.label:<{_LABEL_WIDTH}}  {printable(row.text)}" for row in report_rows(v))
     return "".join(f"{line.rstrip()}\n" for line in lines) + "\n"
 
 
-class Panels:
+class PanelPrinter:
     """Draws on a terminal."""
 
     def __init__(self, stream: TextIO) -> None:
@@ -173,6 +173,6 @@ class Panels:
         grid = Table.grid(padding=(0, 2))
         grid.add_column(style="dim", no_wrap=True)
         grid.add_column(overflow="fold")
-        for row in rows(v):
-            grid.add_row(row.label, Text(harmless(row.text), style=row.style))
+        for row in report_rows(v):
+            grid.add_row(row.label, Text(printable(row.text), style=row.style))
         self._console.print(Panel(grid, border_style=COLOURS[v.verdict]))

@@ -9,10 +9,10 @@ from enum import StrEnum
 
 import orjson
 
-from adapters.contract.jobs import Row
+from adapters.contract.jobs import JobRow
 from engine.model import Verification
-from gateway.verdicts.as_json import as_json
-from gateway.verdicts.owners import named
+from gateway.verdicts.as_json import verification_as_dict
+from gateway.verdicts.owners import with_guessed_person
 
 COLUMNS: Mapping[str, Callable[[Verification], object]] = {
     "verdict": lambda v: v.verdict,
@@ -32,7 +32,7 @@ COLUMNS: Mapping[str, Callable[[Verification], object]] = {
 """What a CSV file shows behind the columns that came."""
 
 
-class OutputForm(StrEnum):
+class OutputFormat(StrEnum):
     """How results are written."""
 
     CSV = "csv"
@@ -46,35 +46,35 @@ class CsvWriter:
         self._headers = tuple(headers) or ("email",)
 
     @property
-    def head(self) -> bytes:
+    def header(self) -> bytes:
         taken = {header.strip().lower() for header in self._headers}
         # a list that was verified before has these already
         ours = (f"veriplex_{name}" if name in taken else name for name in COLUMNS)
-        return _line((*self._headers, *ours))
+        return _csv_line((*self._headers, *ours))
 
-    def row(self, row: Row) -> bytes:
+    def render_row(self, row: JobRow) -> bytes:
         found = (_cell(show(row.verification)) for show in COLUMNS.values())
-        return _line((*(row.cells or (row.email,)), *found))
+        return _csv_line((*(row.cells or (row.email,)), *found))
 
 
 class JsonWriter:
     """One object a row: the internal model, and the list's own columns as `row`."""
 
-    head = b""
+    header = b""
 
     def __init__(self, headers: Sequence[str]) -> None:
         self._headers = tuple(headers)
 
-    def row(self, row: Row) -> bytes:
-        told = as_json(named(row.verification))
+    def render_row(self, row: JobRow) -> bytes:
+        told = verification_as_dict(with_guessed_person(row.verification))
         if row.cells:
             told = {"row": dict(zip(self._headers, row.cells, strict=True)), **told}
         return orjson.dumps(told) + b"\n"
 
 
-WRITERS: Mapping[OutputForm, type[CsvWriter] | type[JsonWriter]] = {
-    OutputForm.CSV: CsvWriter,
-    OutputForm.JSONL: JsonWriter,
+WRITERS: Mapping[OutputFormat, type[CsvWriter] | type[JsonWriter]] = {
+    OutputFormat.CSV: CsvWriter,
+    OutputFormat.JSONL: JsonWriter,
 }
 
 
@@ -84,7 +84,7 @@ def _cell(value: object) -> str:
     return "" if value is None else str(value)
 
 
-def _line(cells: Sequence[str]) -> bytes:
+def _csv_line(cells: Sequence[str]) -> bytes:
     line = io.StringIO()
     csv.writer(line, lineterminator="\n").writerow(cells)
     return line.getvalue().encode("utf-8", "surrogateescape")

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway.cli.listen import Host, Port, open_socket, serve_until_stopped, with_server
+from gateway.cli.listen import Host, Port, open_socket, serve_until_stopped, with_server_options
 from gateway.cli.options import ConfigFile, read_settings
-from gateway.cli.terminal import USAGE, Refusal, run
+from gateway.cli.terminal import EXIT_USAGE, CommandError, run_async
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Iterator
 
     from gateway.settings import Settings
-    from gateway.settings.model import Log
+    from gateway.settings.model import LogSettings
 
 MAX_KEY_LENGTH = 256
 
@@ -53,26 +53,28 @@ def sandbox(
     keys = tuple(dict.fromkeys(key or ()))
     for given in keys:
         if not 0 < len(given) <= MAX_KEY_LENGTH or not given.isprintable():
-            raise Refusal(f"--key: should be 1 to {MAX_KEY_LENGTH} printable characters", USAGE)
+            raise CommandError(
+                f"--key: should be 1 to {MAX_KEY_LENGTH} printable characters", EXIT_USAGE
+            )
     if seed == "":
-        raise Refusal("--seed: should not be empty", USAGE)
-    settings = with_server(read_settings(ctx, config), host=host, port=port)
+        raise CommandError("--seed: should not be empty", EXIT_USAGE)
+    settings = with_server_options(read_settings(ctx, config), host=host, port=port)
     with open_socket(settings) as sock:
-        run(_serve(settings, seed or settings.sandbox.seed, sock, keys))
+        run_async(_serve(settings, seed or settings.sandbox.seed, sock, keys))
 
 
 async def _serve(settings: Settings, seed: str, sock: socket.socket, keys: tuple[str, ...]) -> None:
     from gateway.sandbox_app import open_sandbox
 
-    _log_when_needed(settings.log)
+    _set_up_lazy_logging(settings.log)
     url = settings.server.url(sock.getsockname()[1])
     async with open_sandbox(seed, keys=keys, url=url) as server:
-        for line in _sheet(url):
+        for line in _key_lines(url):
             typer.echo(line)
         await serve_until_stopped(server, server.app, settings.server, sock)
 
 
-def _log_when_needed(log: Log) -> None:
+def _set_up_lazy_logging(log: LogSettings) -> None:
     """Log as the settings say, but set that up with the first line, which mostly never comes.
 
     A line for each request is written at level `debug` alone: writing costs many of the requests
@@ -93,7 +95,7 @@ def _log_when_needed(log: Log) -> None:
         logging.getLogger("veriplex.request").setLevel(logging.WARNING)
 
 
-def _sheet(url: str) -> Iterator[str]:
+def _key_lines(url: str) -> Iterator[str]:
     """Base URL and key of every dialect, as a client wants them."""
     from adapters.registry import DIALECTS
 

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway.cli.listen import Host, Port, open_socket, serve_until_stopped, with_server
+from gateway.cli.listen import Host, Port, open_socket, serve_until_stopped, with_server_options
 from gateway.cli.options import ConfigFile, read_settings
-from gateway.cli.terminal import USAGE, Refusal, run
+from gateway.cli.terminal import EXIT_USAGE, CommandError, run_async
 
 if TYPE_CHECKING:
     import socket
@@ -41,8 +41,8 @@ def serve(
       veriplex serve --ssl-certfile cert.pem --ssl-keyfile key.pem
     """
     if (ssl_certfile is None) != (ssl_keyfile is None):
-        raise Refusal("--ssl-certfile and --ssl-keyfile belong together", USAGE)
-    settings = with_server(
+        raise CommandError("--ssl-certfile and --ssl-keyfile belong together", EXIT_USAGE)
+    settings = with_server_options(
         read_settings(ctx, config, secrets=True),
         host=host,
         port=port,
@@ -50,13 +50,13 @@ def serve(
         ssl_keyfile=ssl_keyfile,
     )
     with open_socket(settings) as sock:
-        run(_serve(settings, sock))
+        run_async(_serve(settings, sock))
 
 
 async def _serve(settings: Settings, sock: socket.socket) -> None:
     from gateway.accounts.accounts import AccountsError
     from gateway.app import create_app, open_services
-    from gateway.cli.key_sheet import sheet
+    from gateway.cli.key_sheet import key_sheet
     from gateway.observability.logs import set_up_logs
     from gateway.store import StoreError
 
@@ -67,9 +67,9 @@ async def _serve(settings: Settings, sock: socket.socket) -> None:
             services.sandbox.url = settings.server.url(sock.getsockname()[1])
             if made := await services.accounts.bootstrap():
                 typer.echo(f"New database {services.store.where}. Its keys, shown this once:")
-                for line in sheet(settings.server.url(sock.getsockname()[1]), made):
+                for line in key_sheet(settings.server.url(sock.getsockname()[1]), made):
                     typer.echo(line)
                 typer.echo()
             await serve_until_stopped(services, create_app(services), settings.server, sock)
     except (StoreError, AccountsError) as exc:
-        raise Refusal(str(exc)) from exc
+        raise CommandError(str(exc)) from exc

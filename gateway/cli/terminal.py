@@ -8,20 +8,20 @@ import sys
 from collections.abc import Coroutine
 from typing import Any, TextIO, TypeVar
 
-from gateway.observability.printable import harmless
+from gateway.observability.printable import printable
 
 T = TypeVar("T")
 
-USAGE = 2
+EXIT_USAGE = 2
 """Exit code of a command that was called or set up wrongly."""
-FAILURE = 1
+EXIT_FAILURE = 1
 """Exit code of a command that could not do what it was asked."""
 
 
-class Refusal(Exception):
+class CommandError(Exception):
     """The command cannot go on; the message is for its user, a line for each thing wrong."""
 
-    def __init__(self, message: str, exit_code: int = FAILURE) -> None:
+    def __init__(self, message: str, exit_code: int = EXIT_FAILURE) -> None:
         super().__init__(message)
         self.exit_code = exit_code
 
@@ -44,17 +44,17 @@ def prepare_streams() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def drop_output() -> None:
+def discard_output() -> None:
     """Send what is not written yet nowhere, so that leaving does not try, and fail, again."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
     os.close(nowhere)
 
 
-def complain(message: str) -> None:
+def print_error(message: str) -> None:
     """Say on standard error what is wrong."""
     for line in message.splitlines():
-        sys.stderr.write(f"veriplex: {harmless(line)}\n")
+        sys.stderr.write(f"veriplex: {printable(line)}\n")
     sys.stderr.flush()
 
 
@@ -66,7 +66,7 @@ def is_terminal(stream: TextIO) -> bool:
         return False
 
 
-def run(main: Coroutine[Any, Any, T]) -> T:
+def run_async(main: Coroutine[Any, Any, T]) -> T:
     """Run on the fast event loop where there is one. Ctrl-C cancels `main` first."""
     import asyncio  # not at the top: `--version` and `--help` run nothing
 

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 import typer
 
 from gateway.cli.options import ConfigFile, Json, read_settings
-from gateway.cli.terminal import FAILURE, is_terminal, run
-from gateway.observability.printable import harmless
+from gateway.cli.terminal import EXIT_FAILURE, is_terminal, run_async
+from gateway.observability.printable import printable
 
 if TYPE_CHECKING:
     from gateway.settings import Settings
-    from gateway.upstreams.source.keys import Key
+    from gateway.upstreams.source.keys import UpstreamKey
     from gateway.upstreams.source.source import UpstreamSource
 
 TIMEOUT_S = 10.0
@@ -39,7 +39,7 @@ def _root() -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class UpstreamCheck:
     """What came of asking one upstream with one of its keys."""
 
     name: str
@@ -67,7 +67,7 @@ def check(ctx: typer.Context, json: Json = False, config: ConfigFile = None) -> 
       veriplex upstreams check --json
     """
     settings = read_settings(ctx, config, secrets=True)
-    rows = run(_ask_all(settings))
+    rows = run_async(_check_all(settings))
     if json:
         for row in rows:
             typer.echo(json_.dumps(asdict(row)))
@@ -76,10 +76,10 @@ def check(ctx: typer.Context, json: Json = False, config: ConfigFile = None) -> 
     else:
         typer.echo("No upstreams are set up.")
     if not all(row.ok for row in rows):
-        raise typer.Exit(FAILURE)
+        raise typer.Exit(EXIT_FAILURE)
 
 
-async def _ask_all(settings: Settings) -> list[Row]:
+async def _check_all(settings: Settings) -> list[UpstreamCheck]:
     from adapters.registry import DIALECTS
     from gateway.upstreams.opening import open_upstreams
 
@@ -90,24 +90,24 @@ async def _ask_all(settings: Settings) -> list[Row]:
         monotonic=time.monotonic,
         rng=random.SystemRandom(),
     ) as sources:
-        asked = await asyncio.gather(*(_ask_each(source) for source in sources))
+        asked = await asyncio.gather(*(_check_keys(source) for source in sources))
         return [row for rows in asked for row in rows]
 
 
-async def _ask_each(source: UpstreamSource) -> list[Row]:
+async def _check_keys(source: UpstreamSource) -> list[UpstreamCheck]:
     """With one key after the other: failed attempts add up at some vendors."""
-    rows: list[Row] = []
+    rows: list[UpstreamCheck] = []
     for key in source.keys.keys:
         if rows and rows[-1].says == BANNED:
-            rows.append(replace(rows[-1], key=key.place, latency_ms=0, detail="not asked"))
+            rows.append(replace(rows[-1], key=key.number, latency_ms=0, detail="not asked"))
         else:
-            rows.append(await _ask(source, key))
+            rows.append(await _check_key(source, key))
     return rows
 
 
-async def _ask(source: UpstreamSource, key: Key) -> Row:
+async def _check_key(source: UpstreamSource, key: UpstreamKey) -> UpstreamCheck:
     began = time.monotonic()
-    told = await source.balance(key, TIMEOUT_S)
+    told = await source.fetch_balance(key, TIMEOUT_S)
     says, credits, detail = "reachable", None, "this vendor has no balance that shows the key"
     ok = True
     if isinstance(told, int):
@@ -117,10 +117,10 @@ async def _ask(source: UpstreamSource, key: Key) -> Row:
     elif told is not None:
         status = "" if told.status is None else f"HTTP {told.status} "
         ok, says, detail = False, told.kind, status + told.detail
-    return Row(
+    return UpstreamCheck(
         name=source.name,
-        dialect=source.place.dialect.name,
-        key=key.place,
+        dialect=source.vendor_api.dialect.name,
+        key=key.number,
         ok=ok,
         says=says,
         credits=credits,
@@ -133,15 +133,15 @@ async def _ask(source: UpstreamSource, key: Key) -> Row:
 COLUMNS = ("upstream", "dialect", "key", "says", "credits", "ms", "detail")
 
 
-def _cells(row: Row) -> tuple[str, ...]:
+def _cells(row: UpstreamCheck) -> tuple[str, ...]:
     credits = "" if row.credits is None else str(row.credits)
     told = (row.name, row.dialect, str(row.key), row.says, credits, str(row.latency_ms), row.detail)
-    return tuple(harmless(cell) for cell in told)
+    return tuple(printable(cell) for cell in told)
 
 
-def _print(rows: list[Row]) -> None:
+def _print(rows: list[UpstreamCheck]) -> None:
     if is_terminal(sys.stdout):
-        _draw(rows)
+        _print_on_terminal(rows)
         return
     table = [COLUMNS, *(_cells(row) for row in rows)]
     widths = [max(len(line[place]) for line in table) for place in range(len(COLUMNS))]
@@ -150,7 +150,7 @@ def _print(rows: list[Row]) -> None:
         typer.echo("  ".join(cells).rstrip())
 
 
-def _draw(rows: list[Row]) -> None:
+def _print_on_terminal(rows: list[UpstreamCheck]) -> None:
     from rich.console import Console
     from rich.table import Table
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gateway.cli.options import ConfigFile, Json, read_settings
-from gateway.cli.terminal import complain, is_terminal, run
-from gateway.observability.printable import harmless_json
+from gateway.cli.terminal import is_terminal, print_error, run_async
+from gateway.observability.printable import printable_json
 
 if TYPE_CHECKING:
     from engine.model import Checks, Verification
-    from engine.smtp.reputation import Standing
+    from engine.smtp.reputation import ReputationTracker
     from gateway.settings import Settings
 
 Write = Callable[["Verification"], None]
@@ -66,10 +66,14 @@ def verify(
 
     settings = read_settings(ctx, config)
     checks = Checks(smtp=not no_smtp, catch_all=not (no_smtp or no_catch_all))
-    run(_verify(settings, addresses, checks, timeout, _json_writer() if json else _text_writer()))
+    run_async(
+        _verify_all(
+            settings, addresses, checks, timeout, _json_writer() if json else _text_writer()
+        )
+    )
 
 
-async def _verify(
+async def _verify_all(
     settings: Settings,
     given: list[str],
     checks: Checks,
@@ -77,81 +81,81 @@ async def _verify(
     write: Write,
 ) -> None:
     from engine.probe import ProbeConfig, ProbeEngine
-    from gateway.cli.progress import Progress
-    from gateway.cli.stream import addresses, in_order
+    from gateway.cli.progress import VerifyProgress
+    from gateway.cli.stream import map_in_order, read_addresses
 
     config = ProbeConfig(**settings.engine.model_dump())
     engine = ProbeEngine.open(config)
-    advice = _Advice(config.helo)
+    advice = _HeloHint(config.helo)
     try:
-        async with Progress(sys.stderr) as progress:
+        async with VerifyProgress(sys.stderr) as progress:
 
             async def one(text: str) -> Verification:
-                with progress.running():
+                with progress.counted():
                     return await engine.verify(text, checks, timeout_s)
 
             def show(verification: Verification) -> None:
                 progress.clear()
                 write(verification)
-                advice.look_at(verification)
+                advice.observe(verification)
 
-            await in_order(addresses(given), one, show)
+            await map_in_order(read_addresses(given), one, show)
     finally:
         await engine.aclose()
-        await _count(settings, engine.standing)
-    advice.give()
+        await _save_refusals(settings, engine.reputation)
+    advice.print_if_due()
 
 
-async def _count(settings: Settings, standing: Standing) -> None:
+async def _save_refusals(settings: Settings, standing: ReputationTracker) -> None:
     """Leave a note of who refused us, for the server and the doctor."""
-    if any(account.refused for account in standing.accounts()):
-        from gateway.reputation import count_once
+    if any(account.refusal_count for account in standing.operators()):
+        from gateway.reputation import add_refusals_once
 
-        await count_once(settings.storage.url, standing)
+        await add_refusals_once(settings.storage.url, standing)
 
 
 def _json_writer() -> Write:
-    from gateway.verdicts.as_json import dump
+    from gateway.verdicts.as_json import verification_as_json
 
     out = sys.stdout.buffer
 
     def write(verification: Verification) -> None:
-        out.write(harmless_json(dump(verification)) + b"\n")
+        out.write(printable_json(verification_as_json(verification)) + b"\n")
         out.flush()
 
     return write
 
 
 def _text_writer() -> Write:
-    from gateway.cli.report import Panels, plain
+    from gateway.cli.report import PanelPrinter, render_plain
 
     if is_terminal(sys.stdout):
-        return Panels(sys.stdout).show
+        return PanelPrinter(sys.stdout).show
 
     def write(verification: Verification) -> None:
-        sys.stdout.write(plain(verification))
+        sys.stdout.write(render_plain(verification))
         sys.stdout.flush()
 
     return write
 
 
-class _Advice:
+class _HeloHint:
     """One line at the end, if we went out into the world under a name that is not ours."""
 
     def __init__(self, helo: str) -> None:
-        self._wanted = helo == "localhost"
+        self._helo_is_localhost = helo == "localhost"
         self._due = False
 
-    def look_at(self, verification: Verification) -> None:
+    def observe(self, verification: Verification) -> None:
         smtp = verification.evidence.smtp
-        if self._wanted and smtp is not None and smtp.ip is not None:
+        if self._helo_is_localhost and smtp is not None and smtp.ip is not None:
             from ipaddress import ip_address
 
             self._due = self._due or not ip_address(smtp.ip).is_loopback
 
-    def give(self) -> None:
+    def print_if_due(self) -> None:
         if self._due:
-            complain(
+            print_error(
                 "hint: mail servers were greeted as localhost, which many refuse; set"
                 " engine.helo to a name that resolves to this machine and back"
             )

@@ -30,7 +30,7 @@ class BlockList:
     ipv6: bool = False
 
 
-_LISTED = {"127.0.0.2": "listed"}
+_LISTED_ONLY = {"127.0.0.2": "listed"}
 
 BLOCK_LISTS: tuple[BlockList, ...] = (
     BlockList(
@@ -54,21 +54,21 @@ BLOCK_LISTS: tuple[BlockList, ...] = (
     BlockList(
         "bl.spamcop.net",
         "SpamCop: what is on the list",
-        _LISTED,
+        _LISTED_ONLY,
         "https://www.spamcop.net/bl.shtml",
     ),
     BlockList(
         "b.barracudacentral.org",
         "Barracuda Central: how to use the BRBL; answers registered resolvers alone",
-        _LISTED,
+        _LISTED_ONLY,
         "https://www.barracudacentral.org/lookups",
     ),
-    BlockList("psbl.surriel.com", "PSBL: how to use", _LISTED, "https://psbl.org/", ipv6=True),
+    BlockList("psbl.surriel.com", "PSBL: how to use", _LISTED_ONLY, "https://psbl.org/", ipv6=True),
     BlockList(
         "dnsbl-1.uceprotect.net",
         "UCEPROTECT level 1: single addresses; levels 2 and 3 list whole networks, few refuse by"
         " them",
-        _LISTED,
+        _LISTED_ONLY,
         "https://www.uceprotect.net/en/rblcheck.php",
     ),
     BlockList(
@@ -104,7 +104,7 @@ BLOCK_LISTS: tuple[BlockList, ...] = (
 )
 
 
-class State(StrEnum):
+class ListingState(StrEnum):
     """What a list says of an address."""
 
     CLEAN = "clean"
@@ -119,28 +119,28 @@ class State(StrEnum):
 class Listing:
     """What a list says of an address, and its words for it."""
 
-    state: State
-    words: str = ""
+    state: ListingState
+    text: str = ""
 
 
-ERRORS: dict[str, str] = {
+ERROR_ANSWERS: dict[str, str] = {
     "127.255.255.252": "the list's name is misspelt",
     "127.255.255.254": "asked through a public resolver, which the list does not answer",
     "127.255.255.255": "asked too often, without a subscription",
 }
 """Spamhaus' codes for questions that were not answered, which other lists took over."""
 
-_ANSWERS = ipaddress.IPv4Network("127.0.0.0/16")
+_LISTING_NETWORK = ipaddress.IPv4Network("127.0.0.0/16")
 """Where listings are; anything else, such as a search page's address, is somebody's lie."""
 
 
-def name_at(zone: str, ip: str) -> str:
+def query_name(zone: str, ip: str) -> str:
     """The name to ask for: the address turned round, under the list's zone."""
     pointer = ipaddress.ip_address(ip).reverse_pointer
     return f"{pointer.removesuffix('.in-addr.arpa').removesuffix('.ip6.arpa')}.{zone}"
 
 
-def read(
+def interpret_answers(
     block_list: BlockList,
     answers: Sequence[str] | None,
     *,
@@ -151,23 +151,26 @@ def read(
 
     None where DNS gave no definite answer; empty where it said no.
     """
-    told = next((ERRORS[a] for a in (*(answers or ()), *(test_entry or ())) if a in ERRORS), None)
+    told = next(
+        (ERROR_ANSWERS[a] for a in (*(answers or ()), *(test_entry or ())) if a in ERROR_ANSWERS),
+        None,
+    )
     if told:
-        return Listing(State.REFUSED, told)
+        return Listing(ListingState.REFUSED, told)
     if answers is None:
-        return Listing(State.UNREACHABLE)
+        return Listing(ListingState.UNREACHABLE)
     listed = [answer for answer in answers if _is_listing(answer)]
     if listed:
         if any(map(_is_listing, never_listed or ())):
-            return Listing(State.BROKEN)
+            return Listing(ListingState.BROKEN)
         words = sorted({block_list.codes.get(answer, f"answer {answer}") for answer in listed})
-        return Listing(State.LISTED, "; ".join(words))
+        return Listing(ListingState.LISTED, "; ".join(words))
     if answers:
-        return Listing(State.REFUSED, f"answered {answers[0]}, which no list does")
+        return Listing(ListingState.REFUSED, f"answered {answers[0]}, which no list does")
     if test_entry is None:
-        return Listing(State.UNREACHABLE)
-    return Listing(State.CLEAN if test_entry else State.SILENT)
+        return Listing(ListingState.UNREACHABLE)
+    return Listing(ListingState.CLEAN if test_entry else ListingState.SILENT)
 
 
 def _is_listing(answer: str) -> bool:
-    return ipaddress.ip_address(answer) in _ANSWERS
+    return ipaddress.ip_address(answer) in _LISTING_NETWORK

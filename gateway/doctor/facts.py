@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from engine.dns.resolver import Status
+from engine.dns.resolver import LookupStatus
 from engine.dns.targets import is_global
 from engine.model import Meaning, Stage
-from gateway.reputation import Recent
+from gateway.reputation import RecentRefusals
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,12 +17,12 @@ class DnsServer:
     """How one DNS server answered."""
 
     server: str
-    status: Status
+    status: LookupStatus
     """To the questions for well-known mail domains: the best of the answers."""
     latency_ms: int
-    made_up: Status
+    nonexistent_status: LookupStatus
     """To the question for a name that cannot exist: NXDOMAIN from an honest one."""
-    lie: str = ""
+    false_address: str = ""
     """The address it gave for that name."""
 
 
@@ -33,99 +33,99 @@ class MailHost:
     domain: str
     host: str
     ip: str
-    greeted: bool
+    accepts_ehlo: bool
     """It answered EHLO with yes."""
     stage: Stage = Stage.EHLO
     meaning: Meaning | None = None
     """Why it did not."""
     text: str = ""
-    saw: str = ""
+    our_ip: str = ""
     """Our address as it sees it."""
-    ahead_s: float | None = None
+    clock_ahead_s: float | None = None
     """How far our clock is ahead of the time that its banner told."""
 
     @property
-    def spoke(self) -> bool:
+    def has_replied(self) -> bool:
         """Whether a mail server answered at all, if only with no."""
-        return self.greeted or self.stage is not Stage.CONNECT
+        return self.accepts_ehlo or self.stage is not Stage.CONNECT
 
 
 @dataclass(frozen=True, slots=True)
 class Database:
     """The database file, or the folder it will be in."""
 
-    where: str
+    location: str
     exists: bool
     free_bytes: int | None
     """On its file system; None where nothing is kept."""
-    trouble: str = ""
+    error: str = ""
     """Why it cannot be written."""
-    busy: bool = False
+    is_locked: bool = False
     """Somebody else holds the write lock."""
 
 
 @dataclass(frozen=True, slots=True)
-class Refusers:
+class RefusalHistory:
     """Who refused us lately, as the database knows it."""
 
-    recent: Sequence[Recent] = ()
-    where: str = ""
+    recent: Sequence[RecentRefusals] = ()
+    not_kept_because: str = ""
     """Why nothing is kept, where nothing is."""
-    trouble: str = ""
+    error: str = ""
     """Why it could not be read."""
 
     @property
-    def kept(self) -> bool:
-        return not self.where
+    def is_kept(self) -> bool:
+        return not self.not_kept_because
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ListenAddress:
     """Where the server is to listen."""
 
     url: str
-    trouble: str = ""
-    ours: bool = False
+    error: str = ""
+    is_veriplex: bool = False
     """Veriplex itself listens there."""
 
 
 @dataclass(frozen=True, slots=True)
-class OurAddress:
+class PublicAddress:
     """Where our connections come from, as far as can be told from here."""
 
     ip: str = ""
     """Empty if it is not known."""
-    how: str = ""
-    local: str = ""
+    source: str = ""
+    local_ip: str = ""
     """This machine's own address on the way out."""
 
 
 @dataclass(frozen=True, slots=True)
-class Names:
+class NameRecords:
     """What DNS says of our names and our address."""
 
-    helo_status: Status
+    helo_status: LookupStatus
     helo_ips: Sequence[str] = ()
-    ptr_status: Status = Status.NXDOMAIN
+    ptr_status: LookupStatus = LookupStatus.NXDOMAIN
     ptr_names: Sequence[str] = ()
-    confirmed: Sequence[str] = field(default=())
+    confirmed_names: Sequence[str] = field(default=())
     """Those names of the PTR that lead back to the address."""
 
 
-def our_address(
-    given: str, hosts: Sequence[MailHost], local: str, allow_private: bool
-) -> OurAddress:
+def find_public_address(
+    given_ip: str, hosts: Sequence[MailHost], local_ip: str, allow_private: bool
+) -> PublicAddress:
     """Which address is ours: the one given, else what mail hosts see, else the way out's own.
 
     Behind address translation this machine's own is a private one, and nobody outside sees it.
     """
-    if given:
-        return OurAddress(given, "as given with --ip", local)
+    if given_ip:
+        return PublicAddress(given_ip, "as given with --ip", local_ip)
     seen = Counter(
-        host.saw for host in hosts if host.saw and (allow_private or is_global(host.saw))
+        host.our_ip for host in hosts if host.our_ip and (allow_private or is_global(host.our_ip))
     )
     if seen:
-        return OurAddress(seen.most_common(1)[0][0], "as mail hosts see it", local)
-    if local and (allow_private or is_global(local)):
-        return OurAddress(local, "this machine's own on the way to mail hosts", local)
-    return OurAddress(local=local)
+        return PublicAddress(seen.most_common(1)[0][0], "as mail hosts see it", local_ip)
+    if local_ip and (allow_private or is_global(local_ip)):
+        return PublicAddress(local_ip, "this machine's own on the way to mail hosts", local_ip)
+    return PublicAddress(local_ip=local_ip)

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from gateway.reputation import Recent
+    from gateway.reputation import RecentRefusals
 
 
 class Level(StrEnum):
@@ -33,7 +33,7 @@ class Finding:
     """What was found."""
     advice: str = ""
     """What to do about it, in a sentence or two; empty if nothing need be done."""
-    refusals: tuple[Recent, ...] = ()
+    refusals: tuple[RecentRefusals, ...] = ()
     """Who refused us, where that is what was found."""
 
 

@@ -6,44 +6,51 @@ import ipaddress
 from collections.abc import Sequence
 from statistics import median
 
-from engine.address.lists import free
-from engine.address.syntax import parse
-from engine.dns.resolver import Status
+from engine.address.lists import is_free_mail
+from engine.address.syntax import parse_address
+from engine.dns.resolver import LookupStatus
 from engine.model import Dns, Meaning
 from engine.smtp.providers import provider_of
-from engine.smtp.reputation import SHARES, presentable
-from gateway.doctor.block_lists import BlockList, Listing, State
-from gateway.doctor.facts import Database, DnsServer, MailHost, Names, OurAddress, Place
+from engine.smtp.reputation import REFUSAL_WEIGHTS, redact
+from gateway.doctor.block_lists import BlockList, Listing, ListingState
+from gateway.doctor.facts import (
+    Database,
+    DnsServer,
+    ListenAddress,
+    MailHost,
+    NameRecords,
+    PublicAddress,
+)
 from gateway.doctor.finding import Finding, Level, fail, ok, warn
 from gateway.doctor.remedies import ADVICE
-from gateway.doctor.spf import MAX_LOOKUPS, Result, Spf
+from gateway.doctor.spf import MAX_LOOKUPS, SpfCheck, SpfResult
 
 SLOW_DNS_MS = 500
 CLOCK_WARN_S, CLOCK_FAIL_S = 30.0, 300.0
 """Signed webhooks are commonly refused when they are five minutes off."""
 LOW_SPACE_BYTES, NO_SPACE_BYTES = 1_000_000_000, 100_000_000
 
-OUR_IP_UNKNOWN = "our public address is not known"
-TELL_IP = "Give the public address with --ip ADDRESS."
-ASK_AGAIN = "Ask again once DNS answers."
+PUBLIC_IP_UNKNOWN = "our public address is not known"
+GIVE_IP_ADVICE = "Give the public address with --ip ADDRESS."
+RETRY_ADVICE = "Ask again once DNS answers."
 
 
 # -- DNS ---------------------------------------------------------------------------------
 
-_DNS_FAILURES: dict[Status, tuple[str, str]] = {
-    Status.TIMEOUT: (
+_DNS_FAILURES: dict[LookupStatus, tuple[str, str]] = {
+    LookupStatus.TIMEOUT: (
         "gives no answer",
         "See that UDP and TCP port 53 to it are open, or name others in engine.dns_servers.",
     ),
-    Status.REFUSED: (
+    LookupStatus.REFUSED: (
         "refuses to answer us",
         "Name a server in engine.dns_servers that resolves names for this machine.",
     ),
-    Status.SERVFAIL: (
+    LookupStatus.SERVFAIL: (
         "fails to resolve names, or is not there",
         "Name a recursive server in engine.dns_servers that works, or mend this one.",
     ),
-    Status.NXDOMAIN: (
+    LookupStatus.NXDOMAIN: (
         "does not know the best-known mail domains",
         "Name a recursive server in engine.dns_servers; this one knows names of its own alone.",
     ),
@@ -53,23 +60,23 @@ _DNS_FAILURES: dict[Status, tuple[str, str]] = {
 def dns_server(fact: DnsServer) -> Finding:
     """Whether a server resolves, quickly and honestly."""
     about = fact.server
-    if fact.status is not Status.OK:
-        said, advice = _DNS_FAILURES.get(fact.status, _DNS_FAILURES[Status.NXDOMAIN])
+    if fact.status is not LookupStatus.OK:
+        said, advice = _DNS_FAILURES.get(fact.status, _DNS_FAILURES[LookupStatus.NXDOMAIN])
         return fail("dns", about, said, advice)
-    if fact.lie:
+    if fact.false_address:
         return fail(
             "dns",
             about,
-            f"answers {fact.lie} for a name that does not exist",
+            f"answers {fact.false_address} for a name that does not exist",
             "Use another resolver in engine.dns_servers: with this one every misspelt domain"
             " seems to exist.",
         )
     said = f"answers in {fact.latency_ms} ms"
-    if fact.made_up is not Status.NXDOMAIN:
+    if fact.nonexistent_status is not LookupStatus.NXDOMAIN:
         return warn(
             "dns",
             about,
-            f"{said}, but says {fact.made_up} to a name that does not exist",
+            f"{said}, but says {fact.nonexistent_status} to a name that does not exist",
             "Use a resolver that answers NXDOMAIN, or such domains stay unknown.",
         )
     if fact.latency_ms > SLOW_DNS_MS:
@@ -86,13 +93,13 @@ def port_25(hosts: Sequence[MailHost], port: int) -> Finding:
     check, about = "port", str(port)
     if not hosts:
         said = "not tried: no well-known mail host was found through DNS"
-        return warn(check, about, said, ASK_AGAIN)
-    spoke = [host for host in hosts if host.spoke]
+        return warn(check, about, said, RETRY_ADVICE)
+    spoke = [host for host in hosts if host.has_replied]
     of = f"{len(spoke)} of {len(hosts)} well-known mail hosts answered"
     if len(spoke) == len(hosts):
         return ok(check, about, of)
     if spoke:
-        silent = ", ".join(host.domain for host in hosts if not host.spoke)
+        silent = ", ".join(host.domain for host in hosts if not host.has_replied)
         return warn(
             check, about, f"{of}, not that of {silent}", "Look whether a firewall keeps some away."
         )
@@ -112,27 +119,31 @@ def port_25(hosts: Sequence[MailHost], port: int) -> Finding:
     )
 
 
-def refusals(hosts: Sequence[MailHost]) -> list[Finding]:
+def greetings(hosts: Sequence[MailHost]) -> list[Finding]:
     """A finding for each mail host that answered and did not want us."""
     found = []
     for host in hosts:
-        if host.greeted or not host.spoke or host.meaning is None:
+        if host.accepts_ehlo or not host.has_replied or host.meaning is None:
             continue
-        text = f": {presentable(host.text)}" if host.text else ""
+        text = f": {redact(host.text)}" if host.text else ""
         said = f"{host.host} does not let us in ({host.meaning} at {host.stage.upper()}){text}"
         advice = ADVICE.get(host.meaning, "Try again later, and look at its reply.")
-        level = fail if SHARES.get(host.meaning) == 1 else warn
+        level = fail if REFUSAL_WEIGHTS.get(host.meaning) == 1 else warn
         found.append(level("greeting", host.domain, said, advice))
     return found
 
 
-def address(ours: OurAddress) -> Finding:
+def public_address(ours: PublicAddress) -> Finding:
     """Which address is ours."""
     if ours.ip:
-        through = f", behind {ours.local}" if ours.local not in ("", ours.ip) else ""
-        return ok("address", ours.ip, f"{ours.how}{through}")
-    known = f"this machine is {ours.local}, which nobody outside sees" if ours.local else "unknown"
-    return warn("address", "", known, TELL_IP)
+        through = f", behind {ours.local_ip}" if ours.local_ip not in ("", ours.ip) else ""
+        return ok("address", ours.ip, f"{ours.source}{through}")
+    known = (
+        f"this machine is {ours.local_ip}, which nobody outside sees"
+        if ours.local_ip
+        else "unknown"
+    )
+    return warn("address", "", known, GIVE_IP_ADVICE)
 
 
 # -- our names ---------------------------------------------------------------------------
@@ -152,14 +163,14 @@ def helo_name(helo: str) -> Finding:
     if "." not in name:
         return fail(check, helo, "is not a full name (RFC 5321 section 4.1.1.1)", to_do)
     owner = provider_of(name)
-    if owner or free(parse(f"postmaster@{name}")):
+    if owner or is_free_mail(parse_address(f"postmaster@{name}")):
         whose = owner or "a mail provider"
         said = f"is a name of {whose}, and claiming it gets us refused"
         return fail(check, helo, said, to_do)
     return ok(check, helo, "is a full name")
 
 
-def helo_address(helo: str, names: Names, ours: OurAddress) -> Finding:
+def helo_address(helo: str, names: NameRecords, ours: PublicAddress) -> Finding:
     """Whether the HELO name leads to our address."""
     check = "helo-address"
     if helo.startswith("[") or _is_ip(helo):
@@ -169,13 +180,13 @@ def helo_address(helo: str, names: Names, ours: OurAddress) -> Finding:
         return fail(check, helo, f"is not {ours.ip}", "Set engine.helo to a name.")
     if not names.helo_status.definite:
         said = f"DNS did not say where it leads ({names.helo_status})"
-        return warn(check, helo, said, ASK_AGAIN)
+        return warn(check, helo, said, RETRY_ADVICE)
     place = ours.ip or "the public address"
     if not names.helo_ips:
         return fail(check, helo, "has no address", f"Publish an address record: {helo} to {place}.")
     listed = ", ".join(names.helo_ips[:4])
     if not ours.ip:
-        return warn(check, helo, f"leads to {listed}; {OUR_IP_UNKNOWN}", TELL_IP)
+        return warn(check, helo, f"leads to {listed}; {PUBLIC_IP_UNKNOWN}", GIVE_IP_ADVICE)
     if ours.ip in names.helo_ips:
         return ok(check, helo, f"leads to {ours.ip}")
     return fail(
@@ -186,26 +197,26 @@ def helo_address(helo: str, names: Names, ours: OurAddress) -> Finding:
     )
 
 
-def ptr(helo: str, names: Names, ours: OurAddress) -> Finding:
+def ptr(helo: str, names: NameRecords, ours: PublicAddress) -> Finding:
     """Whether our address leads to the HELO name, and back."""
     check, about = "ptr", ours.ip
     if not about:
-        return warn(check, about, f"not asked: {OUR_IP_UNKNOWN}", TELL_IP)
+        return warn(check, about, f"not asked: {PUBLIC_IP_UNKNOWN}", GIVE_IP_ADVICE)
     if not names.ptr_status.definite:
-        return warn(check, about, f"DNS did not say ({names.ptr_status})", ASK_AGAIN)
+        return warn(check, about, f"DNS did not say ({names.ptr_status})", RETRY_ADVICE)
     to_do = f"Ask whoever gave you {about} to set its PTR record to {helo}."
     if not names.ptr_names:
         return fail(check, about, "has no name; many servers refuse such addresses", to_do)
     listed = ", ".join(names.ptr_names[:4])
-    if not names.confirmed:
+    if not names.confirmed_names:
         return fail(check, about, f"is named {listed}, which does not lead back to it", to_do)
-    if helo.lower().rstrip(".") in names.confirmed:
+    if helo.lower().rstrip(".") in names.confirmed_names:
         return ok(check, about, f"is named {helo}, which leads back to it")
     return warn(
         check,
         about,
         f"is named {listed}, not {helo}",
-        f"Set engine.helo to {names.confirmed[0]}, or its PTR record to {helo}.",
+        f"Set engine.helo to {names.confirmed_names[0]}, or its PTR record to {helo}.",
     )
 
 
@@ -233,30 +244,30 @@ def mail_from(sender: str, dns: Dns) -> Finding:
     return Finding("mail-from", sender, level, f"its domain {said}", advice)
 
 
-_SPF_LEVELS: dict[Result, Level] = {
-    Result.PASS: Level.OK,
-    Result.FAIL: Level.FAIL,
-    Result.SOFTFAIL: Level.FAIL,
-    Result.NEUTRAL: Level.WARN,
-    Result.NONE: Level.WARN,
-    Result.TEMPERROR: Level.WARN,
-    Result.PERMERROR: Level.FAIL,
+_SPF_LEVELS: dict[SpfResult, Level] = {
+    SpfResult.PASS: Level.OK,
+    SpfResult.FAIL: Level.FAIL,
+    SpfResult.SOFTFAIL: Level.FAIL,
+    SpfResult.NEUTRAL: Level.WARN,
+    SpfResult.NONE: Level.WARN,
+    SpfResult.TEMPERROR: Level.WARN,
+    SpfResult.PERMERROR: Level.FAIL,
 }
 
 
-def spf(domain: str, found: Spf | None, ours: OurAddress) -> Finding:
+def spf(domain: str, found: SpfCheck | None, ours: PublicAddress) -> Finding:
     """Whether SPF lets us use the domain."""
     if found is None:
-        return warn("spf", domain, f"not asked: {OUR_IP_UNKNOWN}", TELL_IP)
+        return warn("spf", domain, f"not asked: {PUBLIC_IP_UNKNOWN}", GIVE_IP_ADVICE)
     level = _SPF_LEVELS[found.result]
-    said = f"{found.result} for {ours.ip}: {found.because}"
+    said = f"{found.result} for {ours.ip}: {found.explanation}"
     if level is Level.OK:
         return ok("spf", domain, said)
     mechanism = "ip6" if ":" in ours.ip else "ip4"
     advice = {
-        Result.NONE: f'Publish a TXT record for {domain}: "v=spf1 {mechanism}:{ours.ip} -all".',
-        Result.PERMERROR: f"Mend the record; it may ask DNS for {MAX_LOOKUPS} terms at most.",
-        Result.TEMPERROR: ASK_AGAIN,
+        SpfResult.NONE: f'Publish a TXT record for {domain}: "v=spf1 {mechanism}:{ours.ip} -all".',
+        SpfResult.PERMERROR: f"Mend the record; it may ask DNS for {MAX_LOOKUPS} terms at most.",
+        SpfResult.TEMPERROR: RETRY_ADVICE,
     }.get(found.result, f"Put {mechanism}:{ours.ip} into the SPF record of {domain}.")
     return Finding("spf", domain, level, said, advice)
 
@@ -264,33 +275,33 @@ def spf(domain: str, found: Spf | None, ours: OurAddress) -> Finding:
 # -- block lists -------------------------------------------------------------------------
 
 
-def block_list(entry: BlockList, listing: Listing | None, ours: OurAddress) -> Finding:
+def block_list(entry: BlockList, listing: Listing | None, ours: PublicAddress) -> Finding:
     """What a list says of our address."""
     check, about = "block-list", entry.zone
     if listing is None:
-        return warn(check, about, f"not asked: {OUR_IP_UNKNOWN}", TELL_IP)
+        return warn(check, about, f"not asked: {PUBLIC_IP_UNKNOWN}", GIVE_IP_ADVICE)
     where = f" at {entry.remedy}" if entry.remedy else ""
     own_resolver = "Ask through a resolver of your own in engine.dns_servers."
     match listing.state:
-        case State.CLEAN:
+        case ListingState.CLEAN:
             return ok(check, about, f"{ours.ip} is not listed")
-        case State.LISTED:
+        case ListingState.LISTED:
             return fail(
                 check,
                 about,
-                f"lists {ours.ip}: {listing.words}",
+                f"lists {ours.ip}: {listing.text}",
                 f"End what caused it, then ask for removal{where}, or use another address.",
             )
-        case State.REFUSED:
-            return warn(check, about, f"did not answer: {listing.words}", own_resolver)
-        case State.SILENT:
+        case ListingState.REFUSED:
+            return warn(check, about, f"did not answer: {listing.text}", own_resolver)
+        case ListingState.SILENT:
             return warn(
                 check, about, "is silent even on its test entry (RFC 5782 section 5)", own_resolver
             )
-        case State.BROKEN:
+        case ListingState.BROKEN:
             return warn(check, about, "lists everybody", "Ignore it: it is out of order.")
-        case State.UNREACHABLE:
-            return warn(check, about, "could not be asked: DNS gave no answer", ASK_AGAIN)
+        case ListingState.UNREACHABLE:
+            return warn(check, about, "could not be asked: DNS gave no answer", RETRY_ADVICE)
 
 
 # -- the machine -------------------------------------------------------------------------
@@ -303,9 +314,9 @@ def clock(hosts: Sequence[MailHost], behind_files_s: float) -> Finding:
     """
     check = "clock"
     to_do = "Set the clock, and keep it right with chrony or systemd-timesyncd."
-    told = [host for host in hosts if host.ahead_s is not None]
+    told = [host for host in hosts if host.clock_ahead_s is not None]
     if told:
-        ahead_s = median(host.ahead_s for host in told if host.ahead_s is not None)
+        ahead_s = median(host.clock_ahead_s for host in told if host.clock_ahead_s is not None)
         who = " and ".join(host.host for host in told)
         said = f"{abs(ahead_s):.0f} s {'ahead' if ahead_s > 0 else 'behind'} by the banner of {who}"
         if abs(ahead_s) > CLOCK_FAIL_S:
@@ -321,32 +332,32 @@ def clock(hosts: Sequence[MailHost], behind_files_s: float) -> Finding:
 
 def database(fact: Database) -> Finding:
     """Whether what is to be kept can be."""
-    check, about = "database", fact.where
+    check, about = "database", fact.location
     if fact.free_bytes is None:
         said = "is in memory: keys, batches and answers are lost when the server stops"
         return warn(check, about, said, "Set storage.url to a file.")
-    if fact.trouble:
-        said = f"cannot be written: {fact.trouble}"
+    if fact.error:
+        said = f"cannot be written: {fact.error}"
         return fail(check, about, said, "Let the server's user write the file and its folder.")
     free_text = f"{fact.free_bytes / 1e9:.1f} GB free"
     if fact.free_bytes < NO_SPACE_BYTES:
         return fail(check, about, free_text, "Make room on its disk, or move storage.url.")
     if fact.free_bytes < LOW_SPACE_BYTES:
         return warn(check, about, free_text, "Make room on its disk before it is full.")
-    if fact.busy:
+    if fact.is_locked:
         said = "another process has been writing for seconds"
         return warn(check, about, said, "Look what holds its lock if that goes on.")
     state = "can be written" if fact.exists else "is not there yet, and can be made"
     return ok(check, about, f"{state}; {free_text}")
 
 
-def listening(fact: Place) -> Finding:
+def listen_address(fact: ListenAddress) -> Finding:
     """Whether the server can listen where it is to."""
-    if fact.ours:
+    if fact.is_veriplex:
         return ok("listen", fact.url, "Veriplex listens there now")
-    if fact.trouble:
+    if fact.error:
         to_do = "Choose another with server.host and server.port, or stop what is there."
-        return fail("listen", fact.url, fact.trouble, to_do)
+        return fail("listen", fact.url, fact.error, to_do)
     return ok("listen", fact.url, "is free")
 
 

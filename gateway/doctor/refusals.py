@@ -6,17 +6,17 @@ import math
 from collections.abc import Sequence
 
 from engine.model import Meaning
-from engine.smtp.reputation import REFUSALS_OF_HOST, SHARES
-from gateway.doctor.facts import Refusers
+from engine.smtp.reputation import REFUSAL_WEIGHTS, REFUSALS_UNTIL_HOST_PAUSED
+from gateway.doctor.facts import RefusalHistory
 from gateway.doctor.finding import Finding, Level, ok, warn
-from gateway.doctor.remedies import ADVICE, PAGES, of_list
-from gateway.reputation import RECENT_DAYS, Recent
+from gateway.doctor.remedies import ADVICE, REMOVAL_PAGES, removal_advice
+from gateway.reputation import RECENT_DAYS, RecentRefusals
 
 CHECK = "refused"
 MAX_CAUSES = 15
 """Findings; those that matter most come first."""
 
-_WHAT: dict[Meaning, str] = {
+_DESCRIPTIONS: dict[Meaning, str] = {
     Meaning.IP_BLOCKED: "our address is blocked, by no list that is named",
     Meaning.RDNS_REQUIRED: "our address has no name that is accepted",
     Meaning.HELO_REJECTED: "engine.helo is not accepted",
@@ -29,80 +29,85 @@ _WHAT: dict[Meaning, str] = {
 }
 
 
-def refusals(fact: Refusers) -> list[Finding]:
+def judge_refusals(fact: RefusalHistory) -> list[Finding]:
     """A finding for each cause of refusals in the last days; the worst first."""
     days = f"in the last {RECENT_DAYS} days"
-    if fact.trouble:
-        said = f"the counts could not be read: {fact.trouble}"
+    if fact.error:
+        said = f"the counts could not be read: {fact.error}"
         return [warn(CHECK, "", said, "See the database below, then ask again.")]
-    if not fact.kept:
-        return [ok(CHECK, "", f"nothing is counted here yet: {fact.where}")]
+    if not fact.is_kept:
+        return [ok(CHECK, "", f"nothing is counted here yet: {fact.not_kept_because}")]
     if not fact.recent:
         return [ok(CHECK, "", f"nobody refused us {days}")]
-    causes: dict[str, list[Recent]] = {}
+    causes: dict[str, list[RecentRefusals]] = {}
     for one in fact.recent:
         causes.setdefault(_cause(one), []).append(one)
     found = [_finding(cause, refused) for cause, refused in causes.items()]
-    found.sort(key=_badness, reverse=True)
+    found.sort(key=_severity, reverse=True)
     if more := found[MAX_CAUSES:]:
         said = f"{len(more)} more causes"
         found[MAX_CAUSES:] = [warn(CHECK, "", said, "See /veriplex/v1/standing for all of them.")]
     return found
 
 
-def lines(one: Recent, now: float, *, alone: bool) -> list[str]:
+def refuser_lines(refuser: RecentRefusals, now: float, *, is_only: bool) -> list[str]:
     """One refuser: how often, since when, whether it is left alone; and its last words.
 
     `now` is Unix time in seconds; `alone` tells that the finding has no other refuser, so that
     who and how often was said.
     """
-    ago = _ago(now - one.last_at.timestamp())
-    pieces = [] if alone else [f"{one.operator} {_times(one.day, one.week)}"]
-    if one.since < one.last_at:
-        pieces.append(f"since {one.since:%Y-%m-%d %H:%M} UTC, last {ago}")
+    ago = _format_ago(now - refuser.last_at.timestamp())
+    pieces = [] if is_only else [f"{refuser.operator} {_format_counts(refuser.day, refuser.week)}"]
+    if refuser.since < refuser.last_at:
+        pieces.append(f"since {refuser.since:%Y-%m-%d %H:%M} UTC, last {ago}")
     else:
         pieces.append(ago)
-    if one.paused_s:
-        whom = {0: "", 1: "one host "}.get(one.paused_hosts, f"{one.paused_hosts} hosts ")
-        pieces.append(f"{whom}left alone for {_span(one.paused_s)} more")
-    words = [f"  {one.host}: {one.text}"] if one.text else []
+    if refuser.paused_s:
+        whom = {0: "", 1: "one host "}.get(refuser.paused_hosts, f"{refuser.paused_hosts} hosts ")
+        pieces.append(f"{whom}left alone for {_format_span(refuser.paused_s)} more")
+    words = [f"  {refuser.host}: {refuser.text}"] if refuser.text else []
     return ["; ".join(pieces), *words]
 
 
-def _badness(finding: Finding) -> tuple[bool, int, int]:
+def _severity(finding: Finding) -> tuple[bool, int, int]:
     refused = finding.refusals
     fails = finding.level is Level.FAIL
     return fails, sum(one.day for one in refused), sum(one.week for one in refused)
 
 
-def _cause(one: Recent) -> str:
+def _cause(one: RecentRefusals) -> str:
     if one.block_list:
         return one.block_list
-    if one.meaning is Meaning.IP_BLOCKED and one.operator in PAGES:
+    if one.meaning is Meaning.IP_BLOCKED and one.operator in REMOVAL_PAGES:
         return one.operator
     return one.meaning.value
 
 
-def _finding(cause: str, refused: Sequence[Recent]) -> Finding:
+def _finding(cause: str, refused: Sequence[RecentRefusals]) -> Finding:
     first = refused[0]
     day, week = sum(r.day for r in refused), sum(r.week for r in refused)
     operators = len({r.operator for r in refused})
     who = first.operator if operators == 1 else f"{operators:,} operators"
     if cause == first.meaning:
-        what, advice = _WHAT[first.meaning], ADVICE[first.meaning]
+        what, advice = _DESCRIPTIONS[first.meaning], ADVICE[first.meaning]
     else:
         own = cause == first.operator
         what = "it blocks our address" if own else f"our address is on the list {cause}"
-        advice = of_list(cause)
-    stopping = any(SHARES[r.meaning] == 1 for r in refused)
-    bad = stopping and (day >= REFUSALS_OF_HOST or any(r.paused_s for r in refused))
+        advice = removal_advice(cause)
+    stopping = any(REFUSAL_WEIGHTS[r.meaning] == 1 for r in refused)
+    bad = stopping and (day >= REFUSALS_UNTIL_HOST_PAUSED or any(r.paused_s for r in refused))
     level = Level.FAIL if bad else Level.WARN
     return Finding(
-        CHECK, cause, level, f"{who} refused us {_times(day, week)}: {what}", advice, tuple(refused)
+        CHECK,
+        cause,
+        level,
+        f"{who} refused us {_format_counts(day, week)}: {what}",
+        advice,
+        tuple(refused),
     )
 
 
-def _times(day: int, week: int) -> str:
+def _format_counts(day: int, week: int) -> str:
     often = "once" if (day or week) == 1 else f"{day or week:,} times"
     if not day:
         return f"{often} in {RECENT_DAYS} days, not in the last 24 hours"
@@ -112,11 +117,11 @@ def _times(day: int, week: int) -> str:
 _UNITS: tuple[tuple[int, str], ...] = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 
 
-def _span(seconds: float) -> str:
+def _format_span(seconds: float) -> str:
     """`40 s`, `12 min`, `5 h`, `3 d`."""
     unit_s, unit = next((u for u in _UNITS if seconds >= 2 * u[0]), _UNITS[-1])
     return f"{math.ceil(seconds / unit_s)} {unit}"
 
 
-def _ago(seconds: float) -> str:
-    return "just now" if seconds < 5 else f"{_span(seconds)} ago"
+def _format_ago(seconds: float) -> str:
+    return "just now" if seconds < 5 else f"{_format_span(seconds)} ago"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from engine.model import Meaning
 from gateway.doctor.block_lists import BLOCK_LISTS
 
-PAGES: dict[str, str] = {
+REMOVAL_PAGES: dict[str, str] = {
     "spamhaus": "https://check.spamhaus.org/",
     "cbl": "https://check.spamhaus.org/",  # it became a part of Spamhaus' XBL
     "spamcop": "https://www.spamcop.net/bl.shtml",
@@ -40,10 +40,10 @@ PAGES: dict[str, str] = {
     **{entry.zone: entry.remedy for entry in BLOCK_LISTS if entry.remedy},
 }
 
-CLOSED: dict[str, str] = {"sorbs": "June 2024", "nixspam": "January 2025"}
+CLOSED_LISTS: dict[str, str] = {"sorbs": "June 2024", "nixspam": "January 2025"}
 """Lists that are no more; who still asks them refuses everybody, or nobody."""
 
-_END_IT = "End what got us listed, or it comes back; then"
+_END_CAUSE = "End what got us listed, or it comes back; then"
 
 ADVICE: dict[Meaning, str] = {
     Meaning.IP_BLOCKED: "Ask for the removal of our address where the reply says, or use another.",
@@ -59,12 +59,13 @@ ADVICE: dict[Meaning, str] = {
 """What to do about a refusal that names no list."""
 
 
-def of_list(name: str) -> str:
+def removal_advice(name: str) -> str:
     """What to do about a refusal that names this list, or this operator's own."""
-    if name in CLOSED:
+    if name in CLOSED_LISTS:
         return (
-            f"That list was closed in {CLOSED[name]}: nothing can be removed from it. Tell the"
+            f"That list was closed in {CLOSED_LISTS[name]}: nothing can be removed from it. Tell "
+            "the"
             " host's postmaster."
         )
-    where = f"at {PAGES[name]}" if name in PAGES else "where the reply says"
-    return f"{_END_IT} ask for removal {where}, or use another address."
+    where = f"at {REMOVAL_PAGES[name]}" if name in REMOVAL_PAGES else "where the reply says"
+    return f"{_END_CAUSE} ask for removal {where}, or use another address."

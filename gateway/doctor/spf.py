@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from engine.dns.resolver import Answer, Kind, Resolver, Status
+from engine.dns.resolver import DnsAnswer, LookupStatus, RecordType, Resolver
 from engine.dns.targets import IPAddress
 
 MAX_LOOKUPS = 10
@@ -25,7 +25,7 @@ MAX_NAMES = 10
 MAX_DOMAIN = 253
 
 
-class Result(StrEnum):
+class SpfResult(StrEnum):
     """RFC 7208 section 2.6."""
 
     PASS = "pass"  # noqa: S105
@@ -38,21 +38,21 @@ class Result(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Spf:
+class SpfCheck:
     """What SPF says."""
 
-    result: Result
-    because: str
+    result: SpfResult
+    explanation: str
     """The term that matched, or what is wrong."""
     lookups: int = 0
     """Terms that asked DNS; more than `MAX_LOOKUPS` is an error."""
 
 
-class _Permanent(Exception):
+class _PermanentError(Exception):
     """The record is wrong."""
 
 
-class _Temporary(Exception):
+class _TemporaryError(Exception):
     """DNS did not answer."""
 
 
@@ -62,7 +62,7 @@ async def check_host(
     sender: str,
     helo: str,
     clock: Callable[[], float] = time.time,
-) -> Spf:
+) -> SpfCheck:
     """The result for mail from `ip` with MAIL FROM `sender`, or HELO's if that is empty.
 
     `clock` is Unix time in seconds, which a macro may want. ValueError if `ip` is none.
@@ -73,21 +73,21 @@ async def check_host(
     if "@" not in sender:
         sender = f"postmaster@{sender or helo}"  # section 2.4
     local, _, domain = sender.rpartition("@")
-    check = _Check(resolver, address, f"{local or 'postmaster'}@{domain}", helo, clock)
+    check = _Evaluation(resolver, address, f"{local or 'postmaster'}@{domain}", helo, clock)
     try:
-        result, because = await check.domain(domain.lower().rstrip("."))
-    except _Temporary as exc:
-        result, because = Result.TEMPERROR, str(exc)
-    except _Permanent as exc:
-        result, because = Result.PERMERROR, str(exc)
-    return Spf(result, because, check.lookups)
+        result, because = await check.check_domain(domain.lower().rstrip("."))
+    except _TemporaryError as exc:
+        result, because = SpfResult.TEMPERROR, str(exc)
+    except _PermanentError as exc:
+        result, because = SpfResult.PERMERROR, str(exc)
+    return SpfCheck(result, because, check.lookups)
 
 
 _QUALIFIERS = {
-    "+": Result.PASS,
-    "-": Result.FAIL,
-    "~": Result.SOFTFAIL,
-    "?": Result.NEUTRAL,
+    "+": SpfResult.PASS,
+    "-": SpfResult.FAIL,
+    "~": SpfResult.SOFTFAIL,
+    "?": SpfResult.NEUTRAL,
 }
 _VERSION = re.compile(r"v=spf1(?: |$)", re.IGNORECASE)
 _MODIFIER = re.compile(r"([a-z][a-z0-9_.-]*)=(.*)", re.IGNORECASE)
@@ -95,11 +95,13 @@ _MECHANISM = re.compile(r"([-+~?]?)([a-z][a-z0-9_.-]*)(?::([^/].*?|))?((?:/.*)?)
 _PREFIX = re.compile(r"(?:/(0|[1-9]\d?))?(?://(0|[1-9]\d{0,2}))?")
 _IP_PREFIX = re.compile(r"(?:/(?:0|[1-9]\d{0,2}))?")
 _MACRO = re.compile(r"%(?:\{([slodiphcrtv])(\d*)(r?)([-.+,/_=]*)\}|([%_-]))", re.IGNORECASE)
-_TOP = re.compile(r"(?:[a-z0-9]*[a-z][a-z0-9]*|[a-z0-9]+-[a-z0-9-]*[a-z0-9])\.?", re.IGNORECASE)
+_TOP_LABEL = re.compile(
+    r"(?:[a-z0-9]*[a-z][a-z0-9]*|[a-z0-9]+-[a-z0-9-]*[a-z0-9])\.?", re.IGNORECASE
+)
 
 
 @dataclass(slots=True)
-class _Check:
+class _Evaluation:
     """One check, with what it may still ask."""
 
     resolver: Resolver
@@ -108,40 +110,40 @@ class _Check:
     helo: str
     clock: Callable[[], float]
     lookups: int = 0
-    voids: int = 0
-    name: str = ""
+    void_lookups: int = 0
+    ptr_name: str = ""
     """What the macro `p` stands for, once it is known."""
 
-    async def domain(self, domain: str) -> tuple[Result, str]:
+    async def check_domain(self, domain: str) -> tuple[SpfResult, str]:
         """check_host for one domain, also for `include` and `redirect`."""
         if not _is_domain(domain):
-            return Result.NONE, f"{domain!r} is no domain"
+            return SpfResult.NONE, f"{domain!r} is no domain"
         record = await self._record(domain)
         if record is None:
-            return Result.NONE, f"{domain} has no SPF record"
-        terms = [_parse(term) for term in record.split(" ")[1:] if term]
+            return SpfResult.NONE, f"{domain} has no SPF record"
+        terms = [_parse_term(term) for term in record.split(" ")[1:] if term]
         redirect = [t for t in terms if t.name == "redirect"]
         if len(redirect) > 1 or sum(t.name == "exp" for t in terms) > 1:
-            raise _Permanent(f"the record of {domain} has redirect= or exp= twice")
+            raise _PermanentError(f"the record of {domain} has redirect= or exp= twice")
         for term in terms:
             if not term.is_modifier and await self._matches(term, domain):
                 return _QUALIFIERS[term.qualifier], f"{term.text} of {domain}"
         if not redirect:
-            return Result.NEUTRAL, f"nothing in the record of {domain} matches"
-        self._count()
-        target = await self._target(redirect[0], domain)
-        result, because = await self.domain(target)
-        if result is Result.NONE:
-            raise _Permanent(f"redirect={target} of {domain} leads to no SPF record")
+            return SpfResult.NEUTRAL, f"nothing in the record of {domain} matches"
+        self._count_lookup()
+        target = await self._target_domain(redirect[0], domain)
+        result, because = await self.check_domain(target)
+        if result is SpfResult.NONE:
+            raise _PermanentError(f"redirect={target} of {domain} leads to no SPF record")
         return result, because
 
     async def _record(self, domain: str) -> str | None:
-        answer = await self._ask(domain, Kind.TXT, may_be_void=True)
+        answer = await self._resolve(domain, RecordType.TXT, may_be_void=True)
         found = [text for text in answer.records if _VERSION.match(text)]
         if len(found) > 1:
-            raise _Permanent(f"{domain} has {len(found)} SPF records")
+            raise _PermanentError(f"{domain} has {len(found)} SPF records")
         if found and not found[0].isascii():
-            raise _Permanent(f"the record of {domain} is not ASCII")
+            raise _PermanentError(f"the record of {domain} is not ASCII")
         return found[0] if found else None
 
     async def _matches(self, term: _Term, domain: str) -> bool:
@@ -151,58 +153,58 @@ class _Check:
             case "ip4" | "ip6":
                 return self.ip in ipaddress.ip_network(term.value, strict=False)
             case "include":
-                return await self._include(await self._target(term, domain))
-        self._count()
-        target = await self._target(term, domain)
+                return await self._matches_include(await self._target_domain(term, domain))
+        self._count_lookup()
+        target = await self._target_domain(term, domain)
         match term.name:
             case "a":
-                return await self._lives_at(target, term)
+                return await self._matches_address(target, term)
             case "mx":
-                return await self._mx(target, term)
+                return await self._matches_mx(target, term)
             case "exists":
-                return bool((await self._ask(target, Kind.A)).records)
-        return await self._ptr(target)
+                return bool((await self._resolve(target, RecordType.A)).records)
+        return await self._matches_ptr(target)
 
-    async def _include(self, target: str) -> bool:
-        self._count()
-        result, because = await self.domain(target)
-        if result is Result.NONE:
-            raise _Permanent(f"include:{target} leads nowhere: {because}")
-        return result is Result.PASS
+    async def _matches_include(self, target: str) -> bool:
+        self._count_lookup()
+        result, because = await self.check_domain(target)
+        if result is SpfResult.NONE:
+            raise _PermanentError(f"include:{target} leads nowhere: {because}")
+        return result is SpfResult.PASS
 
-    async def _mx(self, target: str, term: _Term) -> bool:
-        answer = await self._ask(target, Kind.MX)
+    async def _matches_mx(self, target: str, term: _Term) -> bool:
+        answer = await self._resolve(target, RecordType.MX)
         hosts = [record.partition(" ")[2].rstrip(".") for record in answer.records]
         if len(hosts) > MAX_NAMES:
-            raise _Permanent(f"mx of {target} has more than {MAX_NAMES} hosts")
+            raise _PermanentError(f"mx of {target} has more than {MAX_NAMES} hosts")
         for host in hosts:
-            if host and await self._lives_at(host, term):
+            if host and await self._matches_address(host, term):
                 return True
         return False
 
-    async def _ptr(self, target: str) -> bool:
-        names = await self._names()
+    async def _matches_ptr(self, target: str) -> bool:
+        names = await self._confirmed_names()
         return any(name == target or name.endswith(f".{target}") for name in names)
 
-    async def _names(self) -> list[str]:
+    async def _confirmed_names(self) -> list[str]:
         """The forward-confirmed names of the address (section 5.5); errors count as none."""
-        answer = await self.resolver.ask(self.ip.reverse_pointer, Kind.PTR)
+        answer = await self.resolver.resolve(self.ip.reverse_pointer, RecordType.PTR)
         confirmed = []
         for record in answer.records[:MAX_NAMES]:
             name = record.rstrip(".").lower()
-            forward = await self.resolver.ask(name, self._kind)
+            forward = await self.resolver.resolve(name, self._address_type)
             if str(self.ip) in forward.records:
                 confirmed.append(name)
         return confirmed
 
-    async def _name_for(self, domain: str) -> str:
+    async def _best_name(self, domain: str) -> str:
         """The address's name that fits `domain` best (section 7.3)."""
-        names = await self._names()
+        names = await self._confirmed_names()
         within = [name for name in names if name == domain or name.endswith(f".{domain}")]
         return next(iter(sorted(within, key=len) + names), "unknown")
 
-    async def _lives_at(self, host: str, term: _Term) -> bool:
-        answer = await self._ask(host, self._kind)
+    async def _matches_address(self, host: str, term: _Term) -> bool:
+        answer = await self._resolve(host, self._address_type)
         length = term.prefix_v4 if self.ip.version == 4 else term.prefix_v6
         return any(
             self.ip in ipaddress.ip_network(f"{record}/{length}", strict=False)
@@ -210,47 +212,53 @@ class _Check:
         )
 
     @property
-    def _kind(self) -> Kind:
-        return Kind.A if self.ip.version == 4 else Kind.AAAA
+    def _address_type(self) -> RecordType:
+        return RecordType.A if self.ip.version == 4 else RecordType.AAAA
 
-    def _count(self) -> None:
+    def _count_lookup(self) -> None:
         self.lookups += 1
         if self.lookups > MAX_LOOKUPS:
-            raise _Permanent(f"more than {MAX_LOOKUPS} terms ask DNS")
+            raise _PermanentError(f"more than {MAX_LOOKUPS} terms ask DNS")
 
-    async def _ask(self, name: str, kind: Kind, *, may_be_void: bool = False) -> Answer:
-        answer = await self.resolver.ask(name, kind)
+    async def _resolve(
+        self, name: str, record_type: RecordType, *, may_be_void: bool = False
+    ) -> DnsAnswer:
+        answer = await self.resolver.resolve(name, record_type)
         if not answer.status.definite:
-            raise _Temporary(f"DNS did not answer for {kind} of {name} ({answer.status})")
-        if answer.status is not Status.OK and not may_be_void:
-            self.voids += 1
-            if self.voids > MAX_VOID_LOOKUPS:
-                raise _Permanent(f"more than {MAX_VOID_LOOKUPS} names do not exist")
+            raise _TemporaryError(
+                f"DNS did not answer for {record_type} of {name} ({answer.status})"
+            )
+        if answer.status is not LookupStatus.OK and not may_be_void:
+            self.void_lookups += 1
+            if self.void_lookups > MAX_VOID_LOOKUPS:
+                raise _PermanentError(f"more than {MAX_VOID_LOOKUPS} names do not exist")
         return answer
 
-    async def _target(self, term: _Term, domain: str) -> str:
+    async def _target_domain(self, term: _Term, domain: str) -> str:
         """The domain that a term names, macros expanded; its own if it names none."""
         if not term.value:
             return domain
-        if "%{p" in term.value.lower() and not self.name:
-            self.name = await self._name_for(domain)
-        expanded = _MACRO.sub(lambda found: self._macro(found, domain), term.value)
+        if "%{p" in term.value.lower() and not self.ptr_name:
+            self.ptr_name = await self._best_name(domain)
+        expanded = _MACRO.sub(lambda found: self._expand_macro(found, domain), term.value)
         name = expanded.lower().rstrip(".")
         while len(name) > MAX_DOMAIN:  # section 7.3: from the left
             name = name.partition(".")[2]
         return name
 
-    def _macro(self, found: re.Match[str], domain: str) -> str:
+    def _expand_macro(self, found: re.Match[str], domain: str) -> str:
         if found[5]:
             return {"%": "%", "_": " ", "-": "%20"}[found[5]]
         letter, digits, turned, delimiters = found[1], found[2], found[3], found[4]
-        parts = re.split(f"[{re.escape(delimiters or '.')}]", self._value(letter.lower(), domain))
+        parts = re.split(
+            f"[{re.escape(delimiters or '.')}]", self._macro_value(letter.lower(), domain)
+        )
         if turned:
             parts.reverse()
         value = ".".join(parts[-int(digits) :] if digits else parts)
         return value if letter.islower() else _percent_encoded(value)
 
-    def _value(self, letter: str, domain: str) -> str:
+    def _macro_value(self, letter: str, domain: str) -> str:
         local, _, sender_domain = self.sender.rpartition("@")
         if self.ip.version == 4:
             dotted = str(self.ip)
@@ -262,7 +270,7 @@ class _Check:
             "o": sender_domain,
             "d": domain,
             "i": dotted,
-            "p": self.name,
+            "p": self.ptr_name,
             "v": "in-addr" if self.ip.version == 4 else "ip6",
             "h": self.helo,
             "c": str(self.ip),
@@ -296,7 +304,7 @@ _MECHANISMS = {"all", "include", "a", "mx", "ptr", "ip4", "ip6", "exists"}
 _BITS = {"ip4": 32, "ip6": 128}
 
 
-def _parse(text: str) -> _Term:
+def _parse_term(text: str) -> _Term:
     """One term of a record; _Permanent if it breaks the grammar of section 12."""
     modifier = _MODIFIER.fullmatch(text)
     if modifier:
@@ -307,10 +315,12 @@ def _parse(text: str) -> _Term:
         return _Term(text, name, True, value=value)
     found = _MECHANISM.fullmatch(text)
     if not found or found[2].lower() not in _MECHANISMS:
-        raise _Permanent(f"{text!r} is no SPF term")
+        raise _PermanentError(f"{text!r} is no SPF term")
     qualifier, name, value, slash = found[1] or "+", found[2].lower(), found[3], found[4]
     if name in _BITS:
-        return _Term(text, name, False, qualifier, _network(text, name, (value or "") + slash))
+        return _Term(
+            text, name, False, qualifier, _parse_network(text, name, (value or "") + slash)
+        )
     if value is not None or name in _NEEDS_VALUE:
         # a slash may also stand in a macro, as in %{l/}
         value, slash = _split_prefix(name, (value or "") + slash)
@@ -319,10 +329,10 @@ def _parse(text: str) -> _Term:
     prefix = _PREFIX.fullmatch(slash)
     allowed = name in ("a", "mx")
     if not prefix or (slash and not allowed) or (name == "all" and value is not None):
-        raise _Permanent(f"{text!r} is no SPF term")
+        raise _PermanentError(f"{text!r} is no SPF term")
     v4, v6 = int(prefix[1] or 32), int(prefix[2] or 128)
     if v4 > 32 or v6 > 128:
-        raise _Permanent(f"{text!r} has too long a prefix")
+        raise _PermanentError(f"{text!r} has too long a prefix")
     return _Term(text, name, False, qualifier, value or "", v4, v6)
 
 
@@ -337,29 +347,29 @@ def _split_prefix(name: str, value: str) -> tuple[str, str]:
     return value[: end.start()], value[end.start() :]
 
 
-def _network(text: str, name: str, value: str) -> str:
+def _parse_network(text: str, name: str, value: str) -> str:
     host, slash, length = value.partition("/")
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
-        raise _Permanent(f"{text!r} names no network") from None
+        raise _PermanentError(f"{text!r} names no network") from None
     bits = _BITS[name]
     right = address.version == (4 if name == "ip4" else 6)
     if not right or (slash and not re.fullmatch(r"0|[1-9]\d{0,2}", length)):
-        raise _Permanent(f"{text!r} names no network")
+        raise _PermanentError(f"{text!r} names no network")
     if slash and int(length) > bits:
-        raise _Permanent(f"{text!r} has too long a prefix")
+        raise _PermanentError(f"{text!r} has too long a prefix")
     return value
 
 
 def _check_macros(text: str, value: str) -> None:
     if "%" in _MACRO.sub("", value):
-        raise _Permanent(f"{text!r} has a macro that there is not")
+        raise _PermanentError(f"{text!r} has a macro that there is not")
     for found in _MACRO.finditer(value):
         if found[2] and int(found[2]) == 0:
-            raise _Permanent(f"{text!r} has a macro that keeps nothing")
+            raise _PermanentError(f"{text!r} has a macro that keeps nothing")
         if found[1] and found[1].lower() in "crt":
-            raise _Permanent(f"{text!r} has a macro for explanations alone")
+            raise _PermanentError(f"{text!r} has a macro for explanations alone")
 
 
 def _check_domain_spec(text: str, value: str) -> None:
@@ -368,8 +378,8 @@ def _check_domain_spec(text: str, value: str) -> None:
     if last and last[-1].end() == len(value):
         return
     head, dot, top = value.rstrip(".").rpartition(".")
-    if not dot or not head or not _TOP.fullmatch(top):
-        raise _Permanent(f"{text!r} names no domain")
+    if not dot or not head or not _TOP_LABEL.fullmatch(top):
+        raise _PermanentError(f"{text!r} names no domain")
 
 
 def _is_domain(domain: str) -> bool:

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import logging
 
-from gateway.settings.model import Log
+from gateway.settings.model import LogSettings
 
-QUIET = ("uvicorn", "asyncio", "aiosqlite", "alembic")
+QUIET_LOGGERS = ("uvicorn", "asyncio", "aiosqlite", "alembic")
 """Loggers whose news is none below WARNING."""
 
 
-def set_levels(log: Log) -> None:
+def set_levels(log: LogSettings) -> None:
     """Let through what the settings want to see."""
     root = logging.getLogger()
     root.setLevel(log.level.upper())
-    for name in QUIET:
+    for name in QUIET_LOGGERS:
         logging.getLogger(name).setLevel(max(root.level, logging.WARNING))

@@ -19,11 +19,11 @@ from structlog.stdlib import ExtraAdder, ProcessorFormatter
 from structlog.typing import EventDict, WrappedLogger
 
 from gateway.observability.levels import set_levels
-from gateway.observability.printable import harmless, harmless_json
-from gateway.settings.model import Log
+from gateway.observability.printable import printable, printable_json
+from gateway.settings.model import LogSettings
 
 
-def set_up_logs(log: Log, stream: TextIO | None = None) -> None:
+def set_up_logs(log: LogSettings, stream: TextIO | None = None) -> None:
     """Send every log line of the process to `stream`, else to standard error."""
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(
@@ -40,7 +40,7 @@ def _head_and_fields(_logger: WrappedLogger, _method: str, event: EventDict) -> 
     record: logging.LogRecord = event.pop("_record")
     event.pop("_from_structlog", None)
     head = {
-        "time": _moment(record.created),
+        "time": _timestamp(record.created),
         "level": record.levelname.lower(),
         "event": event.pop("event"),
         "logger": record.name,
@@ -49,14 +49,14 @@ def _head_and_fields(_logger: WrappedLogger, _method: str, event: EventDict) -> 
     return {**head, **event, **(fields if isinstance(fields, dict) else {})}
 
 
-def _moment(unix_s: float) -> str:
+def _timestamp(unix_s: float) -> str:
     whole = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(unix_s))
     return f"{whole}.{int(unix_s % 1 * 1000):03}Z"
 
 
 def _json_line(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
     try:
-        return harmless_json(orjson.dumps(event, default=str)).decode()
+        return printable_json(orjson.dumps(event, default=str)).decode()
     except orjson.JSONEncodeError:  # half a surrogate pair, which only an escape can carry
         return json.dumps(event, default=str)
 
@@ -64,18 +64,18 @@ def _json_line(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
 def _text_line(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
     traceback = event.pop("exception", "")
     name = event.pop("logger")
-    words = [event.pop("time"), f"{event.pop('level'):<7}", harmless(str(event.pop("event")))]
-    words += [f"{key}={_value(value)}" for key, value in event.items()]
+    words = [event.pop("time"), f"{event.pop('level'):<7}", printable(str(event.pop("event")))]
+    words += [f"{key}={_format_value(value)}" for key, value in event.items()]
     if name != "veriplex.request":  # nearly every line is one of these
         words.append(f"logger={name}")
-    indented = "".join(f"\n    {harmless(line)}" for line in str(traceback).splitlines())
+    indented = "".join(f"\n    {printable(line)}" for line in str(traceback).splitlines())
     return " ".join(words) + indented
 
 
 _BARE = re.compile(r"[\w.,:;/@+…-]+")
 
 
-def _value(value: Any) -> str:
+def _format_value(value: Any) -> str:
     """Bare if that is clear; else as Python writes it, so that no field can forge another."""
     text = str(value)
     return text if _BARE.fullmatch(text) else repr(value)

@@ -18,25 +18,25 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from engine.model import Attempt
-from gateway.observability.request_metrics import Tally
+from gateway.observability.request_metrics import RequestMetrics
 from gateway.tasks import in_background
 
 if TYPE_CHECKING:
-    from engine.smtp.reputation import Standing
+    from engine.smtp.reputation import ReputationTracker
 
 log = logging.getLogger("veriplex.request")
 
-MAX_WAITING = 10_000
+MAX_UNWRITTEN_LINES = 10_000
 """Log lines that may wait to be written; beyond that the oldest are dropped, and counted."""
 WRITE_EVERY_S = 0.2
 
 CACHE_OUTCOMES = ("hit", "stale", "stored", "miss", "refresh")
-OPERATORS_SHOWN = 30
+MAX_OPERATOR_SERIES = 30
 """Of mail hosts, those that refused us most often; each has a series for each meaning."""
 BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 
-class Seen(NamedTuple):
+class AccessLogEntry(NamedTuple):
     """One request as it is logged: no key, no mailbox."""
 
     request_id: str
@@ -52,14 +52,14 @@ class Seen(NamedTuple):
     problem: str
 
 
-class Observer:
+class Metrics:
     """Counts and logs requests."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self._requests = Tally(BUCKETS_S)
+        self._requests = RequestMetrics(BUCKETS_S)
         self.registry.register(self._requests)
-        self._dropped = Counter(
+        self._dropped_lines = Counter(
             "veriplex_log_lines_dropped", "Request log lines lost.", registry=self.registry
         )
         self._attempts = Counter(
@@ -82,79 +82,81 @@ class Observer:
             registry=self.registry,
         )
         self._cache = {name: cache.labels(name) for name in CACHE_OUTCOMES}
-        self._of_attempts: dict[tuple[str, str], tuple[Counter, Histogram]] = {}
-        self._cost = Counter(
+        self._attempt_counters: dict[tuple[str, str], tuple[Counter, Histogram]] = {}
+        self._spent = Counter(
             "veriplex_spent",
             "Spent at a source, in the currency of the settings.",
             ("source",),
             registry=self.registry,
         )
-        self._waiting: deque[Seen] = deque()
+        self._unwritten: deque[AccessLogEntry] = deque()
 
-    def attempt(self, attempt: Attempt) -> None:
+    def count_attempt(self, attempt: Attempt) -> None:
         """Count one source that was asked."""
         place = (attempt.source, attempt.outcome)
-        counters = self._of_attempts.get(place)
+        counters = self._attempt_counters.get(place)
         if counters is None:
             # looking a counter up by its labels costs ten times what counting does
             counters = (self._attempts.labels(*place), self._attempt_seconds.labels(place[0]))
-            self._of_attempts[place] = counters
+            self._attempt_counters[place] = counters
         counters[0].inc()
         counters[1].observe(attempt.latency_ms / 1000)
         if attempt.cost:
-            self._cost.labels(attempt.source).inc(attempt.cost)
+            self._spent.labels(attempt.source).inc(attempt.cost)
 
-    def cache(self, outcome: str) -> None:
+    def count_cache_lookup(self, outcome: str) -> None:
         """Count one look into the cache."""
         self._cache[outcome].inc()
 
-    def watch(self, collector: Collector) -> None:
+    def register_collector(self, collector: Collector) -> None:
         """Show what somebody else counts with the counters."""
         self.registry.register(collector)
 
-    def watch_standing(self, standing: Standing) -> None:
+    def expose_reputation(self, reputation: ReputationTracker) -> None:
         """Show how mail hosts' operators treat us with the counters."""
-        self.registry.register(_Standing(standing))
+        self.registry.register(_ReputationCollector(reputation))
 
-    def request(self, seen: Seen) -> None:
+    def record_request(self, entry: AccessLogEntry) -> None:
         """Count one request, and queue its log line."""
-        self._requests.count(seen.dialect, seen.endpoint, seen.status, seen.source, seen.seconds)
+        self._requests.count(
+            entry.dialect, entry.endpoint, entry.status, entry.source, entry.seconds
+        )
         if log.isEnabledFor(logging.INFO):
-            if len(self._waiting) >= MAX_WAITING:
-                self._waiting.popleft()
-                self._dropped.inc()
-            self._waiting.append(seen)
+            if len(self._unwritten) >= MAX_UNWRITTEN_LINES:
+                self._unwritten.popleft()
+                self._dropped_lines.inc()
+            self._unwritten.append(entry)
 
-    def metrics(self) -> bytes:
+    def render(self) -> bytes:
         """The counters in Prometheus' text format."""
         return generate_latest(self.registry)
 
     @contextlib.asynccontextmanager
-    async def writing(self) -> AsyncIterator[None]:
+    async def writing_access_log(self) -> AsyncIterator[None]:
         """Write log lines while inside, and what is left on leaving."""
         try:
-            async with in_background(self._write_on()):
+            async with in_background(self._write_periodically()):
                 yield
         finally:
-            self._write()
+            self._write_lines()
 
-    async def _write_on(self) -> None:
+    async def _write_periodically(self) -> None:
         while True:
             await asyncio.sleep(WRITE_EVERY_S)
-            self._write()
+            self._write_lines()
 
-    def _write(self) -> None:
-        while self._waiting:
-            seen = self._waiting.popleft()
+    def _write_lines(self) -> None:
+        while self._unwritten:
+            seen = self._unwritten.popleft()
             fields = {k: v for k, v in seen._asdict().items() if v != "" and k != "seconds"}
             log.info("request", extra={"fields": {**fields, "ms": round(seen.seconds * 1000, 2)}})
 
 
-class _Standing(Collector):
+class _ReputationCollector(Collector):
     """How mail hosts' operators treat us."""
 
-    def __init__(self, standing: Standing) -> None:
-        self._standing = standing
+    def __init__(self, reputation: ReputationTracker) -> None:
+        self._reputation = reputation
 
     def collect(self) -> Iterator[Metric]:
         refusals = CounterMetricFamily(
@@ -162,8 +164,8 @@ class _Standing(Collector):
             "Refusals of us, not of a mailbox, that this process heard; the worst operators.",
             labels=("operator", "meaning"),
         )
-        accounts = self._standing.accounts()
-        for account in accounts[:OPERATORS_SHOWN]:
+        accounts = self._reputation.operators()
+        for account in accounts[:MAX_OPERATOR_SERIES]:
             for meaning, count in account.refusals.items():
                 refusals.add_metric((account.operator, meaning), count)
         paused = sum(1 for a in accounts if a.paused_s or a.paused_hosts)

@@ -15,7 +15,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 
-class Tally(Collector):
+class RequestMetrics(Collector):
     """Requests by dialect, endpoint, status and source, and the time that they took."""
 
     def __init__(self, buckets_s: Sequence[float]) -> None:

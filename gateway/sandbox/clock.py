@@ -18,32 +18,32 @@ class AdjustableClock:
         self._base = base
         self._offset_s = 0.0
         self._frozen_at: float | None = None
-        self._watchers: list[Callable[[], None]] = []
+        self._listeners: list[Callable[[], None]] = []
 
     def __call__(self) -> float:
         return self._base() + self._offset_s if self._frozen_at is None else self._frozen_at
 
     @property
-    def frozen(self) -> bool:
+    def is_frozen(self) -> bool:
         return self._frozen_at is not None
 
     @property
-    def moved(self) -> bool:
+    def is_moved(self) -> bool:
         """Whether it shows anything but the real time."""
-        return self.frozen or self._offset_s != 0
+        return self.is_frozen or self._offset_s != 0
 
     def freeze(self, at: float | None = None) -> None:
         """Stand still, at `at` or where it is."""
         self._frozen_at = self() if at is None else at
-        self._tell()
+        self._notify()
 
     def set(self, at: float) -> None:
         """Show `at`, and go on if it went."""
-        if self.frozen:
+        if self.is_frozen:
             self._frozen_at = at
         else:
             self._offset_s = at - self._base()
-        self._tell()
+        self._notify()
 
     def advance(self, seconds: float) -> None:
         """Put it forward; back, if negative."""
@@ -54,23 +54,23 @@ class AdjustableClock:
         if self._frozen_at is not None:
             self._offset_s = self._frozen_at - self._base()
             self._frozen_at = None
-            self._tell()
+            self._notify()
 
     def reset(self) -> None:
         """Show the real time again."""
         self._offset_s, self._frozen_at = 0.0, None
-        self._tell()
+        self._notify()
 
-    def watch(self, moved: Callable[[], None]) -> None:
+    def add_listener(self, moved: Callable[[], None]) -> None:
         """Have `moved` called whenever it was set: for whoever sleeps until some time."""
-        self._watchers.append(moved)
+        self._listeners.append(moved)
 
-    def _tell(self) -> None:
-        for watcher in self._watchers:
+    def _notify(self) -> None:
+        for watcher in self._listeners:
             watcher()
 
 
-MOST_OWN = 10_000
+MAX_OWN_CLOCKS = 10_000
 """Clocks of scopes; one more takes the place of the oldest."""
 
 
@@ -82,34 +82,38 @@ class Clocks:
         self._shared = shared
         self.shared = shared if isinstance(shared, AdjustableClock) else None
         self._own: dict[int | None, AdjustableClock] = {}
-        self._watchers: list[Callable[[], None]] = []
+        self._listeners: list[Callable[[], None]] = []
 
     def now(self, scope: int | None) -> float:
         """Unix time in seconds, as a scope has it."""
         return self._own.get(scope, self._shared)()
 
-    def owner(self, scope: int | None) -> int | None:
+    def owning_scope(self, scope: int | None) -> int | None:
         """The scope, if it has a clock of its own."""
         return scope if scope in self._own else None
 
-    def moved(self, scope: int | None) -> bool:
+    def is_moved(self, scope: int | None) -> bool:
         """Whether a scope sees anything but the real time."""
         own = self._own.get(scope)
-        return (own is not None and own.moved) or (self.shared is not None and self.shared.moved)
+        return (own is not None and own.is_moved) or (
+            self.shared is not None and self.shared.is_moved
+        )
 
-    def frozen(self, scope: int | None) -> bool:
+    def is_frozen(self, scope: int | None) -> bool:
         """Whether the time stands still for a scope."""
         own = self._own.get(scope)
-        return (own is not None and own.frozen) or (self.shared is not None and self.shared.frozen)
+        return (own is not None and own.is_frozen) or (
+            self.shared is not None and self.shared.is_frozen
+        )
 
-    def of(self, scope: int) -> AdjustableClock:
+    def own_clock(self, scope: int) -> AdjustableClock:
         """A scope's own clock; it has one from now on."""
         own = self._own.get(scope)
         if own is None:
-            if len(self._own) >= MOST_OWN:
+            if len(self._own) >= MAX_OWN_CLOCKS:
                 del self._own[next(iter(self._own))]
             own = self._own[scope] = AdjustableClock(self._shared)
-            own.watch(self._tell)
+            own.add_listener(self._notify)
         return own
 
     def reset(self, scope: int | None) -> None:
@@ -120,14 +124,14 @@ class Clocks:
             self._own.clear()
             if self.shared is not None:
                 self.shared.reset()
-        self._tell()
+        self._notify()
 
-    def watch(self, moved: Callable[[], None]) -> None:
+    def add_listener(self, moved: Callable[[], None]) -> None:
         """Have `moved` called whenever one of them was set."""
-        self._watchers.append(moved)
+        self._listeners.append(moved)
         if self.shared is not None:
-            self.shared.watch(moved)
+            self.shared.add_listener(moved)
 
-    def _tell(self) -> None:
-        for watcher in self._watchers:
+    def _notify(self) -> None:
+        for watcher in self._listeners:
             watcher()

@@ -19,15 +19,15 @@ from annotated_types import Ge, Interval
 
 from adapters.contract.operations import Rate
 from adapters.contract.problems import Problem, ProblemKind
-from gateway.accounts.limits import MovingWindow, TooFast
+from gateway.accounts.limits import MovingWindowLimiter, RateLimitExceeded
 from gateway.sandbox.clock import Clocks
 from gateway.sandbox.simulate import PROBLEM_WORDS
 
-MOST_FAULTS = 1_000
-MOST_LATENCY_MS = 600_000
+MAX_FAULTS = 1_000
+MAX_LATENCY_MS = 600_000
 
 
-class Connection(StrEnum):
+class ConnectionFault(StrEnum):
     """What becomes of the connection that the reply goes over."""
 
     RESET = "reset"  # before the first byte
@@ -35,9 +35,9 @@ class Connection(StrEnum):
     DRIP = "drip"  # the body comes a few bytes at a time
 
 
-Milliseconds = Annotated[float, Interval(ge=0, le=MOST_LATENCY_MS)]
+Milliseconds = Annotated[float, Interval(ge=0, le=MAX_LATENCY_MS)]
 
-CLOSED: dict[str, Any] = {"extra": "forbid"}
+FORBID_EXTRA: dict[str, Any] = {"extra": "forbid"}
 """To pydantic, with which the control API reads these: no unknown names."""
 
 
@@ -45,7 +45,7 @@ CLOSED: dict[str, Any] = {"extra": "forbid"}
 class LogNormal:
     """A latency with a long tail, as networks have it."""
 
-    __pydantic_config__: ClassVar = CLOSED
+    __pydantic_config__: ClassVar = FORBID_EXTRA
 
     median: Milliseconds
     sigma: Annotated[float, Interval(ge=0, le=5)] = 0.5
@@ -53,10 +53,10 @@ class LogNormal:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Window:
+class RateLimit:
     """A real limiter: `count` calls in any `per_s` seconds."""
 
-    __pydantic_config__: ClassVar = CLOSED
+    __pydantic_config__: ClassVar = FORBID_EXTRA
 
     count: Annotated[int, Interval(ge=0, le=1_000_000)]
     per_s: Annotated[int, Interval(ge=1, le=31 * 86_400)] = 60
@@ -66,17 +66,17 @@ class Window:
 class Drip:
     """How slowly a body comes."""
 
-    __pydantic_config__: ClassVar = CLOSED
+    __pydantic_config__: ClassVar = FORBID_EXTRA
 
     bytes: Annotated[int, Interval(ge=1, le=65_536)] = 16
     every_ms: Milliseconds = 50.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fault:
+class InjectedFault:
     """One fault, as the control API takes it. Raises ValueError if it makes no sense."""
 
-    __pydantic_config__: ClassVar = CLOSED
+    __pydantic_config__: ClassVar = FORBID_EXTRA
 
     dialect: str | None = None
     operation: str | None = None
@@ -91,10 +91,10 @@ class Fault:
 
     simulate: str | None = None
     """A word for a problem (`gateway.sandbox.simulate`)."""
-    limit: Window | None = None
+    limit: RateLimit | None = None
     latency_ms: Milliseconds | tuple[Milliseconds, Milliseconds] | LogNormal | None = None
     """Fixed, uniform between two, or log-normal."""
-    connection: Connection | None = None
+    connection: ConnectionFault | None = None
     drip: Drip = Drip()
 
     def __post_init__(self) -> None:
@@ -107,38 +107,43 @@ class Fault:
 
 
 @dataclass(slots=True)
-class Armed:
+class ActiveFault:
     """A fault, and how far it is."""
 
     id: int
     scope: int | None
     """Whose requests; None is everybody's."""
-    fault: Fault
+    fault: InjectedFault
     rng: random.Random
-    seen: int = 0
+    matched: int = 0
     """Requests that fitted."""
-    struck: int = 0
-    windows: dict[int | None, MovingWindow] = field(default_factory=dict)
+    injected: int = 0
+    windows: dict[int | None, MovingWindowLimiter] = field(default_factory=dict)
     """What its limiter counts, by whose clock."""
 
     @property
-    def over(self) -> bool:
-        return self.fault.times is not None and self.struck >= self.fault.times
+    def is_used_up(self) -> bool:
+        return self.fault.times is not None and self.injected >= self.fault.times
 
-    def strikes(self) -> bool:
+    def decide(self) -> bool:
         """Decide on one request that fits, and count it."""
-        self.seen += 1
-        if self.over or self.seen <= self.fault.skip:
+        self.matched += 1
+        if self.is_used_up or self.matched <= self.fault.skip:
             return False
         # drawn even where it cannot matter, so that the sequence is the seed's alone
         if self.rng.random() >= self.fault.rate:
             return False
-        self.struck += 1
+        self.injected += 1
         return True
 
-    def as_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         told = {k: v for k, v in asdict(self.fault).items() if v is not None}
-        return {"id": self.id, "seen": self.seen, "struck": self.struck, "over": self.over} | told
+        return {
+            "id": self.id,
+            "seen": self.matched,
+            "struck": self.injected,
+            "over": self.is_used_up,
+        } | told
 
 
 @dataclass(slots=True)
@@ -146,93 +151,95 @@ class Effects:
     """What the faults do to one request."""
 
     delay_s: float = 0.0
-    word: str = ""
+    simulation_word: str = ""
     """The simulated problem."""
     problem: Problem | None = None
-    connection: Connection | None = None
+    connection: ConnectionFault | None = None
     drip: Drip = Drip()
-    causes: list[int] = field(default_factory=list)
+    fault_ids: list[int] = field(default_factory=list)
     """Ids of the faults that struck."""
 
     @property
-    def cause(self) -> str:
+    def description(self) -> str:
         """They as the request log shows them."""
-        return ", ".join(f"fault {id_}" for id_ in self.causes)
+        return ", ".join(f"fault {id_}" for id_ in self.fault_ids)
 
 
 class TooManyFaults(Exception):
-    """There are `MOST_FAULTS` already."""
+    """There are `MAX_FAULTS` already."""
 
 
-class Faults:
+class FaultInjector:
     """The faults that are set; `clocks` are for the limiters."""
 
     def __init__(self, clocks: Clocks) -> None:
-        self._armed: dict[int, Armed] = {}
+        self._active: dict[int, ActiveFault] = {}
         self._clocks = clocks
         self._next_id = 1
 
     def __bool__(self) -> bool:
-        return bool(self._armed)
+        return bool(self._active)
 
-    def add(self, scope: int | None, fault: Fault) -> Armed:
+    def add(self, scope: int | None, fault: InjectedFault) -> ActiveFault:
         """Set one. Raises TooManyFaults."""
-        if len(self._armed) >= MOST_FAULTS:
+        if len(self._active) >= MAX_FAULTS:
             raise TooManyFaults
-        armed = Armed(self._next_id, scope, fault, random.Random(fault.seed))  # noqa: S311
+        armed = ActiveFault(self._next_id, scope, fault, random.Random(fault.seed))  # noqa: S311
         self._next_id += 1
-        self._armed[armed.id] = armed
+        self._active[armed.id] = armed
         return armed
 
-    def of(self, scope: int | None) -> Iterator[Armed]:
+    def in_scope(self, scope: int | None) -> Iterator[ActiveFault]:
         """A scope's own; for None all there are."""
-        for armed in self._armed.values():
+        for armed in self._active.values():
             if scope in (None, armed.scope):
                 yield armed
 
     def remove(self, scope: int | None, fault_id: int | None = None) -> int:
         """Take one away, or all of a scope's; how many went."""
-        gone = [a.id for a in self.of(scope) if fault_id in (None, a.id)]
+        gone = [a.id for a in self.in_scope(scope) if fault_id in (None, a.id)]
         for id_ in gone:
-            del self._armed[id_]
+            del self._active[id_]
         return len(gone)
 
-    async def strike(self, scope: int | None, dialect: str, operation: str) -> Effects | None:
+    async def inject(self, scope: int | None, dialect: str, operation: str) -> Effects | None:
         """What happens to this request; None if nothing does. Every fault counts it."""
         effects = Effects()
-        for armed in self._armed.values():
+        for armed in self._active.values():
             fault = armed.fault
             if (
                 armed.scope in (None, scope)
                 and fault.dialect in (None, dialect)
                 and fault.operation in (None, operation)
-                and armed.strikes()
+                and armed.decide()
             ):
-                effects.causes.append(armed.id)
+                effects.fault_ids.append(armed.id)
                 await self._apply(armed, scope, effects)
-        return effects if effects.causes else None
+        return effects if effects.fault_ids else None
 
-    async def _apply(self, armed: Armed, scope: int | None, effects: Effects) -> None:
-        fault = armed.fault
-        effects.delay_s += _latency_s(fault, armed.rng)
-        effects.word = effects.word or fault.simulate or ""
+    async def _apply(self, active: ActiveFault, scope: int | None, effects: Effects) -> None:
+        fault = active.fault
+        effects.delay_s += _latency_s(fault, active.rng)
+        effects.simulation_word = effects.simulation_word or fault.simulate or ""
         if fault.connection is not None:
             effects.connection, effects.drip = fault.connection, fault.drip
         if fault.limit is not None and effects.problem is None:
-            effects.problem = await self._limited(armed, scope, fault.limit)
+            effects.problem = await self._check_limit(active, scope, fault.limit)
 
-    async def _limited(self, armed: Armed, scope: int | None, window: Window) -> Problem | None:
-        if window.count == 0:
-            return Problem(ProblemKind.TOO_FAST, limit=0, retry_after_s=window.per_s)
+    async def _check_limit(
+        self, active: ActiveFault, scope: int | None, limit: RateLimit
+    ) -> Problem | None:
+        if limit.count == 0:
+            return Problem(ProblemKind.TOO_FAST, limit=0, retry_after_s=limit.per_s)
         # everybody's fault counts apart for those who have a time of their own
-        whose = self._clocks.owner(scope) if armed.scope is None else armed.scope
-        limiter = armed.windows.get(whose)
+        whose = self._clocks.owning_scope(scope) if active.scope is None else active.scope
+        limiter = active.windows.get(whose)
         if limiter is None:
-            limiter = MovingWindow(partial(self._clocks.now, whose))
-            armed.windows[whose] = limiter
+            limiter = MovingWindowLimiter(partial(self._clocks.now, whose))
+            active.windows[whose] = limiter
         try:
-            await limiter.hit(armed.id, Rate(window.count, window.per_s))
-        except TooFast as exc:
+            await limiter.hit(active.id, Rate(limit.count, limit.per_s))
+        except RateLimitExceeded as exc:
             return Problem(
                 ProblemKind.TOO_FAST,
                 limit=exc.limit,
@@ -242,7 +249,7 @@ class Faults:
         return None
 
 
-def _latency_s(fault: Fault, rng: random.Random) -> float:
+def _latency_s(fault: InjectedFault, rng: random.Random) -> float:
     match fault.latency_ms:
         case None:
             return 0.0
@@ -252,4 +259,4 @@ def _latency_s(fault: Fault, rng: random.Random) -> float:
             ms = rng.uniform(lowest, highest)
         case fixed:
             ms = float(fixed)
-    return min(ms, MOST_LATENCY_MS) / 1000
+    return min(ms, MAX_LATENCY_MS) / 1000

@@ -23,7 +23,7 @@ class Sample:
     verdict: Verdict
     reason: Reason
     meaning: Meaning | None = None
-    sets: Mapping[str, Any] = field(default_factory=dict)
+    evidence_fields: Mapping[str, Any] = field(default_factory=dict)
     """Fields of the evidence, over what the address and the conversation say."""
     domain_exists: bool = True
 
@@ -35,8 +35,10 @@ ACCEPT_ALL = Sample(Verdict.RISKY, Reason.CATCH_ALL, Meaning.ACCEPTED, {"catch_a
 NO_CONNECT = Sample(Verdict.UNKNOWN, Reason.NO_CONNECT, Meaning.UNREACHABLE)
 TIMED_OUT = Sample(Verdict.UNKNOWN, Reason.TIMEOUT, Meaning.TIMED_OUT)
 DISPOSABLE = Sample(Verdict.RISKY, Reason.DISPOSABLE, Meaning.ACCEPTED, {"disposable": True})
-FULL = Sample(Verdict.RISKY, Reason.MAILBOX_FULL, Meaning.MAILBOX_FULL, {"mailbox_full": True})
-DISABLED = Sample(
+MAILBOX_FULL = Sample(
+    Verdict.RISKY, Reason.MAILBOX_FULL, Meaning.MAILBOX_FULL, {"mailbox_full": True}
+)
+MAILBOX_DISABLED = Sample(
     Verdict.UNDELIVERABLE,
     Reason.REJECTED_EMAIL,
     Meaning.MAILBOX_DISABLED,
@@ -44,24 +46,24 @@ DISABLED = Sample(
 )
 NO_DOMAIN = Sample(Verdict.UNDELIVERABLE, Reason.INVALID_DOMAIN, domain_exists=False)
 
-SLOW = "slow"
+SLOW_LOCAL_PART = "slow"
 """The local part that is `NOT_READY`, every time, for whom the dialect can tell so."""
 
-MAGIC: Mapping[str, Sample] = {
+MAGIC_SAMPLES: Mapping[str, Sample] = {
     "deliverable": DELIVERABLE,
     "undeliverable": UNDELIVERABLE,
     "risky": RISKY,
     "unknown": NO_CONNECT,
-    "role": replace(DELIVERABLE, sets={"role": True}),
-    "free": replace(DELIVERABLE, sets={"free": True}),
+    "role": replace(DELIVERABLE, evidence_fields={"role": True}),
+    "free": replace(DELIVERABLE, evidence_fields={"free": True}),
     "accept-all": ACCEPT_ALL,
     "disposable": DISPOSABLE,
-    SLOW: TIMED_OUT,
-    "mailbox-full": FULL,
-    "no-reply": replace(DELIVERABLE, sets={"no_reply": True}),
+    SLOW_LOCAL_PART: TIMED_OUT,
+    "mailbox-full": MAILBOX_FULL,
+    "no-reply": replace(DELIVERABLE, evidence_fields={"no_reply": True}),
     "catch-all": ACCEPT_ALL,
-    "spamtrap": replace(RISKY, sets={"spamtrap": True}),
-    "disabled": DISABLED,
+    "spamtrap": replace(RISKY, evidence_fields={"spamtrap": True}),
+    "disabled": MAILBOX_DISABLED,
     "invalid-domain": NO_DOMAIN,
     "no-connect": NO_CONNECT,
     "timeout": TIMED_OUT,
@@ -69,11 +71,11 @@ MAGIC: Mapping[str, Sample] = {
     "blocked": Sample(Verdict.UNKNOWN, Reason.BLOCKED, Meaning.IP_BLOCKED),
     "unavailable": Sample(Verdict.UNKNOWN, Reason.UNAVAILABLE_SMTP, Meaning.TEMPORARY),
     "error": Sample(Verdict.UNKNOWN, Reason.UNEXPECTED_ERROR),
-    "typo": replace(DELIVERABLE, sets={"did_you_mean": "typo@example.org"}),
+    "typo": replace(DELIVERABLE, evidence_fields={"did_you_mean": "typo@example.org"}),
 }
 """By local part, at `MAGIC_DOMAIN`."""
 
 
-def magic(address: Address) -> Sample | None:
+def magic_sample(address: Address) -> Sample | None:
     """The answer that an address asks for, None if it asks for none."""
-    return MAGIC.get(address.user.lower()) if address.ascii_domain == MAGIC_DOMAIN else None
+    return MAGIC_SAMPLES.get(address.user.lower()) if address.ascii_domain == MAGIC_DOMAIN else None

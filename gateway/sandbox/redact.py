@@ -14,7 +14,7 @@ from urllib.parse import quote, quote_plus
 from adapters.contract.dialect import Dialect
 from adapters.registry import DIALECTS
 
-_NAMED = re.compile(
+_NAMED_KEY = re.compile(
     r"""(?ix)
     (?: api[-_]?key | access[-_]?token | authorization )
     # between name and value in JSON, forms, headers and XML, or in a part of a multipart body
@@ -25,37 +25,37 @@ _NAMED = re.compile(
 )
 
 
-NO_KEYS = ("null", "none", "true", "false")
+NOT_KEYS = ("null", "none", "true", "false")
 
 
-def without_keys(text: str, credential: str) -> str:
+def redact_keys(text: str, credential: str) -> str:
     """The text with every key in it cut down to its end; `credential` is the one that was sent."""
     if credential:
         for form in (credential, quote(credential), quote_plus(credential)):
-            text = text.replace(form, redacted(credential))
-    text = _shapes().sub(lambda found: redacted(found[0]), text)
-    return _NAMED.sub(_cut, text)
+            text = text.replace(form, redact_key(credential))
+    text = _key_pattern().sub(lambda found: redact_key(found[0]), text)
+    return _NAMED_KEY.sub(_redact_match, text)
 
 
-def redacted(credential: str) -> str:
+def redact_key(credential: str) -> str:
     """A key as it may be shown: its last four characters, if it has many more."""
     return f"…{credential[-4:]}" if len(credential) > 8 else "…" if credential else ""
 
 
-def _cut(found: re.Match[str]) -> str:
+def _redact_match(found: re.Match[str]) -> str:
     value = found[1]
-    if value.startswith("…") or value.lower() in NO_KEYS:
+    if value.startswith("…") or value.lower() in NOT_KEYS:
         return found[0]
-    return found[0][: found.start(1) - found.start()] + redacted(value)
+    return found[0][: found.start(1) - found.start()] + redact_key(value)
 
 
 @cache
-def _shapes() -> re.Pattern[str]:
-    words = sorted(_alternatives(DIALECTS), key=len, reverse=True)
+def _key_pattern() -> re.Pattern[str]:
+    words = sorted(_key_alternatives(DIALECTS), key=len, reverse=True)
     return re.compile(rf"(?<![A-Za-z0-9_])(?:{'|'.join(words)})(?![A-Za-z0-9_])")
 
 
-def _alternatives(dialects: Iterable[Dialect]) -> set[str]:
+def _key_alternatives(dialects: Iterable[Dialect]) -> set[str]:
     found = set()
     for dialect in dialects:
         shape = dialect.key_shape

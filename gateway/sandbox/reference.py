@@ -12,22 +12,22 @@ from typing import Any
 from adapters.contract.dialect import Dialect, Endpoint
 from adapters.contract.wire import WireRequest
 from adapters.registry import DIALECTS
-from gateway.sandbox.magic import MAGIC, Sample
-from gateway.sandbox.simulate import JOB_WORDS, KIND_WORDS, STATUS_KINDS, problem_of
+from gateway.sandbox.magic import MAGIC_SAMPLES, Sample
+from gateway.sandbox.simulate import JOB_WORDS, KIND_WORDS, STATUS_KINDS, problem_for_word
 from gateway.sandbox.template import TEMPLATE
 
 
-def reference() -> str:
+def sandbox_page() -> str:
     """The whole page."""
     return (
-        TEMPLATE.replace("{{keys}}", _lines(_keys()))
-        .replace("{{magic}}", _lines(_magic()))
-        .replace("{{problems}}", _lines(_problems()))
-        .replace("{{jobs}}", _lines(_jobs()))
+        TEMPLATE.replace("{{keys}}", _join_lines(_key_rows()))
+        .replace("{{magic}}", _join_lines(_magic_rows()))
+        .replace("{{problems}}", _join_lines(_problem_rows()))
+        .replace("{{jobs}}", _join_lines(_job_rows()))
     )
 
 
-def _lines(rows: Iterator[str]) -> str:
+def _join_lines(rows: Iterator[str]) -> str:
     return "\n".join(rows)
 
 
@@ -35,32 +35,34 @@ def _row(*cells: str) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def _head(*cells: str) -> Iterator[str]:
+def _table_head(*cells: str) -> Iterator[str]:
     yield _row(*cells)
     yield _row(*("---" for _ in cells))
 
 
-def _keys() -> Iterator[str]:
-    yield from _head("dialect", "base URL", "test key")
+def _key_rows() -> Iterator[str]:
+    yield from _table_head("dialect", "base URL", "test key")
     for dialect in DIALECTS:
         base_url = f"http://127.0.0.1:8025/{dialect.name}{dialect.base_path}"
         yield _row(dialect.name, f"`{base_url}`", f"`{dialect.sandbox_key}`")
 
 
-def _magic() -> Iterator[str]:
-    yield from _head("address", "verdict", "reason", "also")
-    for local, sample in MAGIC.items():
-        yield _row(f"`{local}@example.com`", sample.verdict, f"`{sample.reason}`", _also(sample))
+def _magic_rows() -> Iterator[str]:
+    yield from _table_head("address", "verdict", "reason", "also")
+    for local, sample in MAGIC_SAMPLES.items():
+        yield _row(
+            f"`{local}@example.com`", sample.verdict, f"`{sample.reason}`", _other_evidence(sample)
+        )
 
 
-def _also(sample: Sample) -> str:
-    sets: Mapping[str, Any] = sample.sets
+def _other_evidence(sample: Sample) -> str:
+    sets: Mapping[str, Any] = sample.evidence_fields
     words = [f"`{name}`" if value is True else f"`{name}` {value}" for name, value in sets.items()]
     return ", ".join(words)
 
 
-def _problems() -> Iterator[str]:
-    yield from _head("word", *(dialect.name for dialect in DIALECTS))
+def _problem_rows() -> Iterator[str]:
+    yield from _table_head("word", *(dialect.name for dialect in DIALECTS))
     for word in (*STATUS_KINDS, *KIND_WORDS):
         yield _row(f"`{word}`", *(_statuses(word, dialect) for dialect in DIALECTS))
 
@@ -81,16 +83,16 @@ def _statuses(word: str, dialect: Dialect) -> str:
 def status_of(word: str, dialect: Dialect, endpoint: Endpoint[Any]) -> int:
     """What an endpoint answers to a word for a problem."""
     request = WireRequest(endpoint.methods[0], endpoint.path)
-    problem = problem_of(word, dialect, request, endpoint, 0)
+    problem = problem_for_word(word, dialect, request, endpoint, 0)
     return dialect.write_problem(request, problem, endpoint).status
 
 
-def _jobs() -> Iterator[str]:
-    yield from _head("word", "a batch is shown as")
+def _job_rows() -> Iterator[str]:
+    yield from _table_head("word", "a batch is shown as")
     for word, state in JOB_WORDS.items():
         shown = f"`{state}`" if state else "preparing, then running, then completed after 60 s"
         yield _row(f"`{word}`", shown)
 
 
 if __name__ == "__main__":
-    sys.stdout.write(reference())
+    sys.stdout.write(sandbox_page())

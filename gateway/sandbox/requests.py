@@ -15,14 +15,14 @@ from typing import Any
 
 import orjson
 
-from gateway.sandbox.redact import redacted, without_keys
+from gateway.sandbox.redact import redact_key, redact_keys
 
-MOST = 3_000
-MOST_BYTES = 8 * 1024 * 1024
+MAX_EXCHANGES = 3_000
+MAX_TOTAL_BODY_BYTES = 8 * 1024 * 1024
 """Of bodies, together."""
-MOST_OF_ONE = 64 * 1024
+MAX_BODY_BYTES = 64 * 1024
 """Of one body; the rest of a longer one is left out."""
-MOST_WAITING = 100
+MAX_WAITERS = 100
 """Requests that may wait for requests at a time."""
 
 
@@ -54,7 +54,7 @@ class Exchange:
     """The word, or the id of the fault, that caused it; empty if nothing did."""
     request_id: str
 
-    def as_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """With every key cut down to its last four characters, wherever it stands."""
         return {
             "id": self.id,
@@ -66,10 +66,10 @@ class Exchange:
             "path": self._redacted(self.path),
             "query": self._redacted(self.query),
             "headers": {k: self._header(k, v) for k, v in self.headers.items()},
-            "body": _readable(self._redacted(self.body.decode("utf-8", "replace"))),
-            "credential": redacted(self.credential),
+            "body": _json_or_text(self._redacted(self.body.decode("utf-8", "replace"))),
+            "credential": redact_key(self.credential),
             "status": self.status,
-            "reply": _readable(self._redacted(self.reply.decode("utf-8", "replace"))),
+            "reply": _json_or_text(self._redacted(self.reply.decode("utf-8", "replace"))),
             "problem": self.problem or None,
             "reason": self.reason or None,
             "simulated": self.simulated or None,
@@ -80,11 +80,11 @@ class Exchange:
         return self._redacted(f"{name}: {value}").partition(": ")[2]
 
     def _redacted(self, text: str) -> str:
-        return without_keys(text, self.credential)
+        return redact_keys(text, self.credential)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Filter:
+class ExchangeFilter:
     """Which exchanges are meant; None is any."""
 
     dialect: str | None = None
@@ -98,15 +98,19 @@ class Filter:
     text: str | None = None
     """Found in the query or the body."""
 
-    def fits(self, e: Exchange) -> bool:
+    def matches(self, e: Exchange) -> bool:
         return (
             e.id > self.after
-            and all(getattr(self, name) in (None, getattr(e, name)) for name in _EQUAL)
+            and all(
+                getattr(self, name) in (None, getattr(e, name)) for name in _FIELDS_COMPARED_EQUAL
+            )
             and (self.text is None or self.text in e.query or self.text.encode() in e.body)
         )
 
 
-_EQUAL = tuple(f.name for f in fields(Filter) if f.name not in ("after", "text"))
+_FIELDS_COMPARED_EQUAL = tuple(
+    f.name for f in fields(ExchangeFilter) if f.name not in ("after", "text")
+)
 
 
 class RequestLog:
@@ -125,26 +129,26 @@ class RequestLog:
     def add(self, exchange: Exchange) -> None:
         """Take one in, under the next id; the oldest may have to go."""
         exchange.id, self._next_id = self._next_id, self._next_id + 1
-        exchange.body = exchange.body[:MOST_OF_ONE]
-        exchange.reply = exchange.reply[:MOST_OF_ONE]
+        exchange.body = exchange.body[:MAX_BODY_BYTES]
+        exchange.reply = exchange.reply[:MAX_BODY_BYTES]
         self._ring.append(exchange)
         self._bytes += _size(exchange)
-        while len(self._ring) > MOST or self._bytes > MOST_BYTES:
+        while len(self._ring) > MAX_EXCHANGES or self._bytes > MAX_TOTAL_BODY_BYTES:
             self._bytes -= _size(self._ring.popleft())
         if self._waiting:
             self._arrived.set()
 
-    def find(self, scope: int | None, wanted: Filter) -> Iterator[Exchange]:
+    def find(self, scope: int | None, wanted: ExchangeFilter) -> Iterator[Exchange]:
         """Those that fit, newest first; of all scopes for None."""
         for exchange in reversed(self._ring):
-            if scope in (None, exchange.scope) and wanted.fits(exchange):
+            if scope in (None, exchange.scope) and wanted.matches(exchange):
                 yield exchange
 
     async def wait_for(
-        self, scope: int | None, wanted: Filter, count: int, timeout_s: float
+        self, scope: int | None, wanted: ExchangeFilter, count: int, timeout_s: float
     ) -> list[Exchange]:
         """Those that fit, as soon as there are `count`, or after the time what there are."""
-        if self._waiting >= MOST_WAITING:
+        if self._waiting >= MAX_WAITERS:
             return list(self.find(scope, wanted))
         self._waiting += 1
         try:
@@ -171,7 +175,7 @@ def _size(exchange: Exchange) -> int:
     return len(exchange.body) + len(exchange.reply)
 
 
-def _readable(text: str) -> object:
+def _json_or_text(text: str) -> object:
     """JSON as what it says, anything else as it is."""
     if text[:1] in ("{", "["):
         try:

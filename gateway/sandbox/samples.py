@@ -14,7 +14,7 @@ from secrets import randbits
 from typing import Any
 
 from engine.address import syntax
-from engine.address.known import known
+from engine.address.known import offline_evidence
 from engine.model import (
     Address,
     Checks,
@@ -36,13 +36,13 @@ from gateway.sandbox.magic import (
     TIMED_OUT,
     UNDELIVERABLE,
     Sample,
-    magic,
+    magic_sample,
 )
 
 RANDOM_SEED = "random"
 """The seed that draws anew each time, as the vendors' own test keys do."""
 
-SHARES: tuple[tuple[int, Sample], ...] = (
+SAMPLE_SHARES: tuple[tuple[int, Sample], ...] = (
     (60, DELIVERABLE),
     (20, UNDELIVERABLE),
     (10, ACCEPT_ALL),
@@ -51,15 +51,15 @@ SHARES: tuple[tuple[int, Sample], ...] = (
 )
 """What addresses without magic get, in parts of a hundred."""
 
-MALFORMED = Sample(Verdict.UNDELIVERABLE, Reason.INVALID_EMAIL)
+MALFORMED_SAMPLE = Sample(Verdict.UNDELIVERABLE, Reason.INVALID_EMAIL)
 
 VERIFIED_AT = datetime(2026, 1, 1, tzinfo=UTC)
 """When samples say that they were found out, so that two of them are the same to the byte. A
 sandbox whose clock was moved says its own time instead."""
 
-KEPT = 512
+MAX_CACHED_SAMPLES = 512
 """Samples kept, of those asked for last."""
-LONGEST_KEPT = 128
+MAX_CACHED_CHARACTERS = 128
 """Characters of an address whose sample is kept."""
 
 
@@ -70,18 +70,22 @@ class Samples:
         self._random = seed == RANDOM_SEED
         self._seed = seed
         # an instance's own cache, which goes with it
-        self._kept = lru_cache(KEPT)(self._make)
+        self._make_cached = lru_cache(MAX_CACHED_SAMPLES)(self._make)
 
-    def of(self, dialect: str, text: str, checks: Checks, *, magical: bool = True) -> Verification:
+    def draw(
+        self, dialect: str, text: str, checks: Checks, *, magic_addresses: bool = True
+    ) -> Verification:
         """The sample for an address as written; without `magical` no local part is special."""
-        keep = not self._random and len(text) <= LONGEST_KEPT
-        return (self._kept if keep else self._make)(dialect, text, checks, magical)
+        keep = not self._random and len(text) <= MAX_CACHED_CHARACTERS
+        return (self._make_cached if keep else self._make)(dialect, text, checks, magic_addresses)
 
-    def _make(self, dialect: str, text: str, checks: Checks, magical: bool) -> Verification:
-        address = syntax.parse(text)
-        drawn = self._draw(dialect, address)
-        sample = self._sample(address, drawn, magical)
-        evidence = _evidence(address, sample, checks, magical and magic(address) is not None)
+    def _make(self, dialect: str, text: str, checks: Checks, magic_addresses: bool) -> Verification:
+        address = syntax.parse_address(text)
+        drawn = self._draw_number(dialect, address)
+        sample = self._choose_sample(address, drawn, magic_addresses)
+        evidence = _build_evidence(
+            address, sample, checks, magic_addresses and magic_sample(address) is not None
+        )
         return Verification(
             address=address,
             verdict=sample.verdict,
@@ -94,47 +98,51 @@ class Samples:
             source="sandbox",
         )
 
-    def _draw(self, dialect: str, address: Address) -> int:
+    def _draw_number(self, dialect: str, address: Address) -> int:
         if self._random:
             return randbits(64)
         text = "\n".join((self._seed, dialect, address.normalized))
         return int.from_bytes(blake2b(text.encode("utf-8", "replace"), digest_size=8).digest())
 
-    def _sample(self, address: Address, drawn: int, magical: bool) -> Sample:
+    def _choose_sample(self, address: Address, number: int, magic_addresses: bool) -> Sample:
         if not address.valid:
-            return MALFORMED
-        if magical and (found := magic(address)):
+            return MALFORMED_SAMPLE
+        if magic_addresses and (found := magic_sample(address)):
             return found
-        part = drawn % 100
-        for share, sample in SHARES:
+        part = number % 100
+        for share, sample in SAMPLE_SHARES:
             part -= share
             if part < 0:
                 return sample
         raise AssertionError("the shares add up to a hundred")
 
 
-def _evidence(address: Address, sample: Sample, checks: Checks, named: bool) -> Evidence:
+def _build_evidence(address: Address, sample: Sample, checks: Checks, is_magic: bool) -> Evidence:
     """The address's own facts, and the sample's; `named` says that the address asked for it."""
     if not address.valid:
         return Evidence()
-    facts = dict(_facts(address.ascii_domain, sample.meaning) if sample.domain_exists else NOWHERE)
-    facts |= sample.sets
+    facts = dict(
+        _domain_facts(address.ascii_domain, sample.meaning)
+        if sample.domain_exists
+        else FACTS_WITHOUT_DOMAIN
+    )
+    facts |= sample.evidence_fields
     # `accept-all@` alone tells it unasked; null where no server said anything
-    if sample.meaning in CODES and not named:
+    if sample.meaning in REPLY_CODES and not is_magic:
         facts["catch_all"] = (sample is ACCEPT_ALL) if checks.catch_all else None
-    elif sample.meaning in CODES and checks.catch_all:
+    elif sample.meaning in REPLY_CODES and checks.catch_all:
         facts.setdefault("catch_all", False)
-    return known(address, **facts)
+    return offline_evidence(address, **facts)
 
 
-NOWHERE: Mapping[str, Any] = {"dns": Dns.NXDOMAIN}
+FACTS_WITHOUT_DOMAIN: Mapping[str, Any] = {"dns": Dns.NXDOMAIN}
 
 
 @lru_cache(1024)
-def _facts(domain: str, meaning: Meaning | None) -> Mapping[str, Any]:
+def _domain_facts(domain: str, meaning: Meaning | None) -> Mapping[str, Any]:
     """What the imagined DNS and mail server of a domain say."""
     host = MxHost(f"mx.{domain}", 10)
-    code, enhanced = CODES.get(meaning, (None, None))
+    code, enhanced = REPLY_CODES.get(meaning, (None, None))
     smtp = meaning and Smtp(
         meaning=meaning,
         stage=Stage.RCPT if code else Stage.CONNECT,
@@ -147,7 +155,7 @@ def _facts(domain: str, meaning: Meaning | None) -> Mapping[str, Any]:
     return {"dns": Dns.MX, "mx": (host,), "spf": True, "dmarc": True, "smtp": smtp}
 
 
-CODES: Mapping[Meaning | None, tuple[int, str]] = {
+REPLY_CODES: Mapping[Meaning | None, tuple[int, str]] = {
     Meaning.ACCEPTED: (250, "2.1.5"),
     Meaning.MAILBOX_NOT_FOUND: (550, "5.1.1"),
     Meaning.MAILBOX_DISABLED: (550, "5.2.1"),

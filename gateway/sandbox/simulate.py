@@ -20,13 +20,13 @@ from adapters.contract.jobs import JobState
 from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.wire import WireRequest
 
-MARK = "+simulate-"
+EMAIL_MARK = "+simulate-"
 KEY_MARK = "-simulate-"
 
-RETRY_AFTER_S = 1
+SIMULATED_RETRY_AFTER_S = 1
 """What a simulated refusal asks to wait: short, since a client may really wait."""
 
-LIMIT = 10
+SIMULATED_LIMIT = 10
 """The limit that a simulated refusal names."""
 
 STATUS_KINDS: Mapping[str, tuple[ProblemKind, ...]] = {
@@ -56,7 +56,7 @@ KIND_WORDS: Mapping[str, ProblemKind] = {
     "card-error": ProblemKind.NO_CREDITS,
 }
 
-SLOW_JOB = "slow"
+SLOW_JOB_WORD = "slow"
 """A batch that takes `SLOW_JOB_S` by the sandbox's clock, through all its states."""
 SLOW_JOB_S = 60
 
@@ -66,15 +66,15 @@ JOB_WORDS: Mapping[str, JobState | None] = {
     "importing": JobState.PREPARING,
     "verifying": JobState.RUNNING,
     # follows the clock
-    SLOW_JOB: None,
+    SLOW_JOB_WORD: None,
 }
 """The states that a batch can be shown in."""
 
 PROBLEM_WORDS = frozenset({*STATUS_KINDS, *KIND_WORDS})
-WORDS = PROBLEM_WORDS | JOB_WORDS.keys()
+SIMULATION_WORDS = PROBLEM_WORDS | JOB_WORDS.keys()
 
 
-class Simulated(Exception):
+class SimulatedProblem(Exception):
     """The caller asked for a problem; `problem` says which one."""
 
     def __init__(self, word: str) -> None:
@@ -82,38 +82,38 @@ class Simulated(Exception):
         self.word = word
 
 
-def known_word(text: str) -> str | None:
+def parse_word(text: str) -> str | None:
     """A word as the vendors or the tables here spell it; None if it is none."""
     word = text.strip().lower().replace("_", "-")
-    return word if word in WORDS else None
+    return word if word in SIMULATION_WORDS else None
 
 
-def word_of_email(email: str) -> str:
+def word_in_email(email: str) -> str:
     """The word in an address's tag, empty without one that is known."""
-    if MARK not in email:
+    if EMAIL_MARK not in email:
         return ""
-    _, _, tail = email.partition(MARK)
-    return known_word(tail.partition("@")[0]) or ""
+    _, _, tail = email.partition(EMAIL_MARK)
+    return parse_word(tail.partition("@")[0]) or ""
 
 
 def split_key(credential: str) -> tuple[str, str] | None:
     """The key and the word of a credential that has both, None if it has no known word."""
     key, mark, word = credential.rpartition(KEY_MARK)
-    return (key, word) if mark and word in WORDS else None
+    return (key, word) if mark and word in SIMULATION_WORDS else None
 
 
-def problem_of(
+def problem_for_word(
     word: str, dialect: Dialect, request: WireRequest, endpoint: Endpoint[Any], now: float
 ) -> Problem:
     """The problem that one of `PROBLEM_WORDS` stands for at an endpoint.
 
     `now` is Unix time in seconds.
     """
-    kind = KIND_WORDS.get(word) or _kind_of_status(word, dialect, request, endpoint)
-    return made(kind, now)
+    kind = KIND_WORDS.get(word) or _kind_for_status(word, dialect, request, endpoint)
+    return build_problem(kind, now)
 
 
-def made(kind: ProblemKind, now: float) -> Problem:
+def build_problem(kind: ProblemKind, now: float) -> Problem:
     """A problem of that kind, with what belongs to it."""
     detail = "This answer was simulated, as asked."
     match kind:
@@ -121,30 +121,32 @@ def made(kind: ProblemKind, now: float) -> Problem:
             return Problem(
                 kind,
                 detail,
-                limit=LIMIT,
-                retry_after_s=RETRY_AFTER_S,
-                reset_at=int(now) + RETRY_AFTER_S,
+                limit=SIMULATED_LIMIT,
+                retry_after_s=SIMULATED_RETRY_AFTER_S,
+                reset_at=int(now) + SIMULATED_RETRY_AFTER_S,
             )
         case ProblemKind.UNAVAILABLE:
-            return Problem(kind, detail, retry_after_s=RETRY_AFTER_S)
+            return Problem(kind, detail, retry_after_s=SIMULATED_RETRY_AFTER_S)
         case ProblemKind.NO_CREDITS:
-            return Problem(kind, detail, used=LIMIT, limit=LIMIT)
+            return Problem(kind, detail, used=SIMULATED_LIMIT, limit=SIMULATED_LIMIT)
         case ProblemKind.MISSING | ProblemKind.INVALID:
             return Problem(kind, detail, field="email")
         case ProblemKind.TOO_MANY:
-            return Problem(kind, detail, field="emails", limit=LIMIT)
+            return Problem(kind, detail, field="emails", limit=SIMULATED_LIMIT)
         case ProblemKind.JOB_STATE:
-            return Problem(kind, detail, state=JobState.RUNNING)
+            return Problem(kind, detail, job_state=JobState.RUNNING)
         case ProblemKind.BATCHES_SPENT:
-            return Problem(kind, detail, limit=LIMIT, retry_after_s=RETRY_AFTER_S)
+            return Problem(
+                kind, detail, limit=SIMULATED_LIMIT, retry_after_s=SIMULATED_RETRY_AFTER_S
+            )
     return Problem(kind, detail)
 
 
-def _kind_of_status(
+def _kind_for_status(
     word: str, dialect: Dialect, request: WireRequest, endpoint: Endpoint[Any]
 ) -> ProblemKind:
     usual = STATUS_KINDS[word]
     for kind in (*usual, *ProblemKind):
-        if dialect.write_problem(request, made(kind, 0), endpoint).status == int(word):
+        if dialect.write_problem(request, build_problem(kind, 0), endpoint).status == int(word):
             return ProblemKind(kind)
     return usual[0]

@@ -17,51 +17,51 @@ from urllib.parse import urlsplit
 
 from engine.dns.targets import is_global
 from gateway.sandbox.clock import Clocks
-from gateway.sandbox.faults import Faults
+from gateway.sandbox.faults import FaultInjector
 from gateway.tasks import in_background
 
 log = logging.getLogger(__name__)
 
-OPERATION = "webhook"
-EVERY_S = 3_600
+WEBHOOK_OPERATION = "webhook"
+RETRY_INTERVAL_S = 3_600
 GIVE_UP_AFTER_S = 3 * 86_400
 TIMEOUT_S = 10.0
-POLL_S = 0.5
+CLOCK_POLL_S = 0.5
 """How often the clock is looked at while something waits for it; moving it wakes at once."""
-MOST = 1_000
+MAX_DELIVERIES = 1_000
 """Deliveries that may wait; one more takes the place of the oldest."""
 
 
 @dataclass(slots=True)
-class Delivery:
+class SandboxDelivery:
     """A batch whose end somebody wants to be told."""
 
     scope: int
     dialect: str
     url: str
-    body: Callable[[], Awaitable[bytes | None]]
+    read_body: Callable[[], Awaitable[bytes | None]]
     """What is told; None as long as the batch is not over."""
     due_at: float
     give_up_at: float
     """Both by the scope's clock."""
 
 
-class Webhooks:
+class SandboxWebhooks:
     """Delivers, by the clocks of those whose batches they are."""
 
-    def __init__(self, faults: Faults, clocks: Clocks) -> None:
+    def __init__(self, faults: FaultInjector, clocks: Clocks) -> None:
         self._faults = faults
         self._clocks = clocks
-        self._waiting: list[Delivery] = []
+        self._waiting: list[SandboxDelivery] = []
         self._wake = asyncio.Event()
 
-    def expect(
+    def schedule(
         self, scope: int, dialect: str, url: str, body: Callable[[], Awaitable[bytes | None]]
     ) -> None:
         """Tell `url` when the batch is over."""
         now = self._clocks.now(scope)
-        del self._waiting[: max(0, len(self._waiting) + 1 - MOST)]
-        self._waiting.append(Delivery(scope, dialect, url, body, now, now + GIVE_UP_AFTER_S))
+        del self._waiting[: max(0, len(self._waiting) + 1 - MAX_DELIVERIES)]
+        self._waiting.append(SandboxDelivery(scope, dialect, url, body, now, now + GIVE_UP_AFTER_S))
         self.wake()
 
     def wake(self) -> None:
@@ -81,21 +81,23 @@ class Webhooks:
     async def _run(self) -> None:
         while True:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(POLL_S if self._waiting else None):
+                async with asyncio.timeout(CLOCK_POLL_S if self._waiting else None):
                     await self._wake.wait()
             self._wake.clear()
             now = self._clocks.now
             due = [delivery for delivery in self._waiting if delivery.due_at <= now(delivery.scope)]
-            await asyncio.gather(*map(self._try, due))
+            await asyncio.gather(*map(self._attempt, due))
 
-    async def _try(self, delivery: Delivery) -> None:
-        body = await delivery.body()
+    async def _attempt(self, delivery: SandboxDelivery) -> None:
+        body = await delivery.read_body()
         if body is None:
             return
         # from the beginning of this try: the clock may be moved while it lasts
-        delivery.due_at = self._clocks.now(delivery.scope) + EVERY_S
-        effects = await self._faults.strike(delivery.scope, delivery.dialect, OPERATION)
-        word = effects.cause if effects else await asyncio.to_thread(_post, delivery.url, body)
+        delivery.due_at = self._clocks.now(delivery.scope) + RETRY_INTERVAL_S
+        effects = await self._faults.inject(delivery.scope, delivery.dialect, WEBHOOK_OPERATION)
+        word = (
+            effects.description if effects else await asyncio.to_thread(_post, delivery.url, body)
+        )
         if word and delivery.due_at <= delivery.give_up_at:
             log.info("a webhook was not taken: %s", word)
         elif delivery in self._waiting:

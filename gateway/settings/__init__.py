@@ -8,27 +8,27 @@ from gateway.settings.load import load
 from gateway.settings.model import (
     LOCAL_SOURCE,
     Completion,
-    Route,
-    Routing,
+    RouteSettings,
+    RoutingSettings,
     Secret,
     Settings,
     Strategy,
-    Upstream,
-    secret_in_file,
+    UpstreamSettings,
+    read_secret_file,
 )
 from gateway.settings.problems import SettingProblem, SettingsError
 
 __all__ = [
     "LOCAL_SOURCE",
     "Completion",
-    "Route",
-    "Routing",
+    "RouteSettings",
+    "RoutingSettings",
     "Secret",
     "SettingProblem",
     "Settings",
     "SettingsError",
     "Strategy",
-    "Upstream",
+    "UpstreamSettings",
     "load",
-    "secret_in_file",
+    "read_secret_file",
 ]

@@ -15,18 +15,24 @@ from pydantic.fields import FieldInfo
 from gateway.settings.model import (
     LOCAL_SOURCE,
     RESERVED_SOURCES,
-    Loc,
-    Routing,
+    RoutingSettings,
+    SettingPath,
     Settings,
     known_settings,
-    os_reason,
-    section_of,
+    os_error_reason,
+    section_class,
 )
-from gateway.settings.problems import SettingProblem, SettingsError, dotted, hint, message
+from gateway.settings.problems import (
+    SettingProblem,
+    SettingsError,
+    dotted,
+    error_message,
+    suggestion,
+)
 
 PREFIX = "VERIPLEX_"
 CONFIG_VARIABLE = "VERIPLEX_CONFIG"
-OTHER_VARIABLES = frozenset({CONFIG_VARIABLE, "VERIPLEX_COMMAND", "VERIPLEX_TESTBED"})
+NON_SETTING_VARIABLES = frozenset({CONFIG_VARIABLE, "VERIPLEX_COMMAND", "VERIPLEX_TESTBED"})
 """Variables with our prefix that are no settings: where the file is, how the pytest plugin starts
 a server, where the mail testbed is."""
 DEFAULT_FILE = Path("veriplex.toml")
@@ -45,11 +51,11 @@ def load(
     references are checked for their form alone: for commands that call no upstream.
     Raises SettingsError with everything that is wrong.
     """
-    file, tree, lines = _read_file(_find(path, environ))
-    origins: dict[Loc, str] = {}
+    file, tree, lines = _read_file(_settings_file(path, environ))
+    origins: dict[SettingPath, str] = {}
     problems = list(_apply_environment(tree, origins, environ))
 
-    def where(loc: Loc) -> str:
+    def where(loc: SettingPath) -> str:
         for end in range(len(loc), 0, -1):
             if loc[:end] in origins:
                 return f"environment variable {origins[loc[:end]]}"
@@ -68,18 +74,18 @@ def load(
     except ValidationError as exc:
         for error in exc.errors(include_url=False):
             loc = error["loc"]
-            problems.append(SettingProblem(where(loc), dotted(loc), message(error)))
+            problems.append(SettingProblem(where(loc), dotted(loc), error_message(error)))
     if settings is not None:
         problems += [
             SettingProblem(where(loc), dotted(loc), message)
-            for loc, message in _contradictions(settings, dialects)
+            for loc, message in _cross_check(settings, dialects)
         ]
     if settings is None or problems:
         raise SettingsError(problems)
     return settings
 
 
-def _find(path: Path | None, environ: Mapping[str, str]) -> Path | None:
+def _settings_file(path: Path | None, environ: Mapping[str, str]) -> Path | None:
     if path is not None:
         return path
     if named := environ.get(CONFIG_VARIABLE):
@@ -87,7 +93,7 @@ def _find(path: Path | None, environ: Mapping[str, str]) -> Path | None:
     return DEFAULT_FILE if DEFAULT_FILE.is_file() else None
 
 
-def _read_file(path: Path | None) -> tuple[str, dict[str, Any], dict[Loc, int]]:
+def _read_file(path: Path | None) -> tuple[str, dict[str, Any], dict[SettingPath, int]]:
     """Its name for messages, what it says, and on which line each setting stands."""
     if path is None:
         return "settings", {}, {}
@@ -96,7 +102,9 @@ def _read_file(path: Path | None) -> tuple[str, dict[str, Any], dict[Loc, int]]:
         text = path.read_bytes().decode("utf-8-sig")
         return name, tomllib.loads(text), _line_numbers(text)
     except OSError as exc:
-        raise SettingsError([SettingProblem(name, "", f"cannot read: {os_reason(exc)}")]) from exc
+        raise SettingsError(
+            [SettingProblem(name, "", f"cannot read: {os_error_reason(exc)}")]
+        ) from exc
     except UnicodeDecodeError as exc:
         raise SettingsError([SettingProblem(name, "", "is not UTF-8 text")]) from exc
     except tomllib.TOMLDecodeError as exc:
@@ -107,13 +115,13 @@ _HEADER = re.compile(r"\s*(\[\[?)\s*([^\[\]]+?)\s*\]\]?\s*(?:#.*)?$")
 _KEY = re.compile(r"""\s*((?:[\w-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[\w-]+|"[^"]*"|'[^']*'))*)\s*=""")
 
 
-def _line_numbers(text: str) -> dict[Loc, int]:
+def _line_numbers(text: str) -> dict[SettingPath, int]:
     """Where each key of a TOML text stands. tomllib does not tell, and a guess will do here:
     a line inside a multi-line string may look like a key, but never hides a real one.
     """
-    lines: dict[Loc, int] = {}
-    prefix: Loc = ()
-    tables: dict[Loc, int] = {}
+    lines: dict[SettingPath, int] = {}
+    prefix: SettingPath = ()
+    tables: dict[SettingPath, int] = {}
     for number, line in enumerate(text.splitlines(), start=1):
         if header := _HEADER.match(line):
             prefix = _split_key(header[2])
@@ -128,25 +136,25 @@ def _line_numbers(text: str) -> dict[Loc, int]:
     return lines
 
 
-def _split_key(key: str) -> Loc:
+def _split_key(key: str) -> SettingPath:
     return tuple(part.strip().strip("\"'") for part in key.split("."))
 
 
 def _apply_environment(
-    tree: dict[str, Any], origins: dict[Loc, str], environ: Mapping[str, str]
+    tree: dict[str, Any], origins: dict[SettingPath, str], environ: Mapping[str, str]
 ) -> Iterator[SettingProblem]:
     """Put the variables' values into `tree`, and their names into `origins`."""
     known = {variable_name(loc): (loc, info) for loc, info in known_settings()}
     for name in sorted(environ):
-        if not name.startswith(PREFIX) or name in OTHER_VARIABLES:
+        if not name.startswith(PREFIX) or name in NON_SETTING_VARIABLES:
             continue
         if name not in known:
-            meant = hint(name, [*known, *OTHER_VARIABLES])
+            meant = suggestion(name, [*known, *NON_SETTING_VARIABLES])
             yield SettingProblem(f"environment variable {name}", "", f"unknown setting{meant}")
             continue
         loc, info = known[name]
         try:
-            value = _from_text(environ[name], info)
+            value = _parse_variable(environ[name], info)
         except ValueError as exc:
             yield SettingProblem(f"environment variable {name}", dotted(loc), str(exc))
             continue
@@ -160,7 +168,7 @@ def _apply_environment(
         origins[loc] = name
 
 
-_TRUTH = {"true": True, "yes": True, "on": True, "1": True} | {
+_BOOLEAN_WORDS = {"true": True, "yes": True, "on": True, "1": True} | {
     "false": False,
     "no": False,
     "off": False,
@@ -168,19 +176,19 @@ _TRUTH = {"true": True, "yes": True, "on": True, "1": True} | {
 }
 
 
-def _from_text(text: str, info: FieldInfo) -> Any:
+def _parse_variable(text: str, info: FieldInfo) -> Any:
     """An environment variable's value in the setting's own type."""
     kind = info.annotation
     if kind is bool:
-        if text.strip().lower() not in _TRUTH:
+        if text.strip().lower() not in _BOOLEAN_WORDS:
             raise ValueError("should be true or false")
-        return _TRUTH[text.strip().lower()]
+        return _BOOLEAN_WORDS[text.strip().lower()]
     if kind in (int, float):
         try:
             return int(text) if kind is int else float(text)
         except ValueError:
             raise ValueError(f"should be a number (got {text!r})") from None
-    if get_origin(kind) is tuple or section_of(info) is not None:
+    if get_origin(kind) is tuple or section_class(info) is not None:
         try:
             return tomllib.loads(f"value = {text}")["value"]
         except tomllib.TOMLDecodeError:
@@ -199,7 +207,9 @@ def variable_name(loc: tuple[str, ...]) -> str:
     return PREFIX + "__".join(loc).upper()
 
 
-def _contradictions(settings: Settings, dialects: Collection[str]) -> Iterator[tuple[Loc, str]]:
+def _cross_check(
+    settings: Settings, dialects: Collection[str]
+) -> Iterator[tuple[SettingPath, str]]:
     """What is wrong between settings that are each right."""
     server = settings.server
     if bool(server.ssl_certfile) != bool(server.ssl_keyfile):
@@ -207,40 +217,46 @@ def _contradictions(settings: Settings, dialects: Collection[str]) -> Iterator[t
         yield ("server", missing), "ssl_certfile and ssl_keyfile belong together"
     names: list[str] = []
     for index, upstream in enumerate(settings.upstreams):
-        loc: Loc = ("upstreams", index)
+        loc: SettingPath = ("upstreams", index)
         if upstream.name in RESERVED_SOURCES:
             yield (*loc, "name"), f"{upstream.name!r} is a name of ours; choose another"
         if upstream.name in names:
             yield (*loc, "name"), f"two upstreams are named {upstream.name!r}"
         names.append(upstream.name)
         if dialects and upstream.dialect not in dialects:
-            meant = hint(upstream.dialect, dialects) or f"; known: {', '.join(sorted(dialects))}"
+            meant = (
+                suggestion(upstream.dialect, dialects) or f"; known: {', '.join(sorted(dialects))}"
+            )
             yield (*loc, "dialect"), f"unknown dialect {upstream.dialect!r}{meant}"
-    yield from _order(("routing",), settings.routing.order, names)
+    yield from _check_order(("routing",), settings.routing.order, names)
     taken: dict[str, str] = {}
     for index, route in enumerate(settings.routes):
         loc = ("routes", index)
-        yield from _order(loc, route.order, names)
+        yield from _check_order(loc, route.order, names)
         for place, key in enumerate(route.keys):
             if key in taken:
                 yield (*loc, "keys", place), f"{key!r} is in the route {taken[key]!r} already"
             taken.setdefault(key, route.name)
-    for loc, routing in ((("routing",), settings.routing), *_numbered("routes", settings.routes)):
+    for loc, routing in ((("routing",), settings.routing), *_with_paths("routes", settings.routes)):
         if routing.quorum_agree > routing.quorum_ask:
             yield (*loc, "quorum_agree"), "more than are asked can never agree"
 
 
-def _order(loc: Loc, order: tuple[str, ...], names: list[str]) -> Iterator[tuple[Loc, str]]:
+def _check_order(
+    loc: SettingPath, order: tuple[str, ...], names: list[str]
+) -> Iterator[tuple[SettingPath, str]]:
     seen: set[str] = set()
     for index, source in enumerate(order):
         if source in seen:
             yield (*loc, "order", index), f"{source!r} is named twice"
         if source != LOCAL_SOURCE and source not in names:
-            meant = hint(source, [LOCAL_SOURCE, *names])
+            meant = suggestion(source, [LOCAL_SOURCE, *names])
             yield (*loc, "order", index), f"no upstream is named {source!r}{meant}"
         seen.add(source)
 
 
-def _numbered(name: str, routes: tuple[Routing, ...]) -> Iterator[tuple[Loc, Routing]]:
+def _with_paths(
+    name: str, routes: tuple[RoutingSettings, ...]
+) -> Iterator[tuple[SettingPath, RoutingSettings]]:
     for index, route in enumerate(routes):
         yield (name, index), route

@@ -20,7 +20,7 @@ from pydantic_core.core_schema import ValidationInfo
 
 from engine.model import Verdict
 
-Loc = tuple[str | int, ...]
+SettingPath = tuple[str | int, ...]
 """The way to a setting, such as `("upstreams", 0, "name")`."""
 
 LOCAL_SOURCE = "local"
@@ -41,7 +41,7 @@ class Secret:
     """The secret; empty if the settings were loaded without secrets."""
 
 
-def _secret(reference: object, info: ValidationInfo) -> Secret:
+def _parse_secret(reference: object, info: ValidationInfo) -> Secret:
     if isinstance(reference, Secret):
         return reference
     kind, _, name = reference.partition(":") if isinstance(reference, str) else ("", "", "")
@@ -56,22 +56,22 @@ def _secret(reference: object, info: ValidationInfo) -> Secret:
         if not value:
             raise ValueError(f"environment variable {name} is not set")
     else:
-        value = secret_in_file(name)
+        value = read_secret_file(name)
     return Secret(f"{kind}:{name}", value)
 
 
-def secret_in_file(path: str) -> str:
+def read_secret_file(path: str) -> str:
     """What a file holds, without surrounding blanks. Raises ValueError if that is nothing."""
     try:
         value = Path(path).read_text("utf-8").strip()
     except (OSError, UnicodeDecodeError) as exc:
-        raise ValueError(f"cannot read {path}: {os_reason(exc)}") from exc
+        raise ValueError(f"cannot read {path}: {os_error_reason(exc)}") from exc
     if not value:
         raise ValueError(f"{path} is empty")
     return value
 
 
-def _http_url(value: str) -> str:
+def _check_http_url(value: str) -> str:
     if not value:
         return value
     try:
@@ -91,13 +91,13 @@ def _http_url(value: str) -> str:
     return value.rstrip("/")
 
 
-def _storage_url(value: str) -> str:
+def _check_storage_url(value: str) -> str:
     if not re.fullmatch(r"sqlite:///.+", value):
         raise ValueError("should be sqlite:///PATH, or sqlite:///:memory: for nothing kept")
     return value
 
 
-def _dns_server(value: str) -> str:
+def _check_dns_server(value: str) -> str:
     """`IP`, `IP:PORT` or `[IPv6]:PORT`, as written in the end: `IP:PORT`, `[IPv6]:PORT`."""
     match = re.fullmatch(
         r"\[(?P<v6>[^\]]+)\](?::(?P<p6>\d+))?|(?P<v4>[^:]+)(?::(?P<p4>\d+))?", value
@@ -115,20 +115,20 @@ def _dns_server(value: str) -> str:
     return f"[{address}]:{port}" if address.version == 6 else f"{address}:{port}"
 
 
-def _helo(value: str) -> str:
+def _check_helo(value: str) -> str:
     # RFC 5321 section 4.1.1.1: a domain or an address literal.
     if not re.fullmatch(r"[A-Za-z0-9.\-]{1,255}|\[[0-9A-Fa-f:.]+\]|\[IPv6:[0-9A-Fa-f:.]+\]", value):
         raise ValueError("should be a host name such as probe.example.com")
     return value
 
 
-def _mail_from(value: str) -> str:
+def _check_mail_from(value: str) -> str:
     if value and not re.fullmatch(r"[^@\s<>]+@[^@\s<>]+", value):
         raise ValueError("should be an address, or empty for the null sender <>")
     return value
 
 
-def _network(value: str) -> str:
+def _check_network(value: str) -> str:
     if value != "*":
         try:
             ipaddress.ip_network(value, strict=False)
@@ -139,8 +139,8 @@ def _network(value: str) -> str:
     return value
 
 
-HttpUrl = Annotated[str, AfterValidator(_http_url)]
-SecretRef = Annotated[Secret, BeforeValidator(_secret)]
+HttpUrl = Annotated[str, AfterValidator(_check_http_url)]
+SecretRef = Annotated[Secret, BeforeValidator(_parse_secret)]
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 Money = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
 """In the currency of the operator's choice, the same everywhere; exact to a millionth."""
@@ -161,7 +161,7 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
 
-class Server(Section):
+class ServerSettings(Section):
     """Where the server listens."""
 
     host: str = _setting("127.0.0.1", "Address or host name to listen on.", min_length=1)
@@ -171,7 +171,7 @@ class Server(Section):
     )
     ssl_certfile: str = _setting("", "PEM file with the TLS certificate chain; empty serves HTTP.")
     ssl_keyfile: str = _setting("", "PEM file with the key of that certificate.")
-    forwarded_allow_ips: tuple[Annotated[str, AfterValidator(_network)], ...] = _setting(
+    forwarded_allow_ips: tuple[Annotated[str, AfterValidator(_check_network)], ...] = _setting(
         (), "Proxies whose X-Forwarded-For and X-Forwarded-Proto are believed; `*` is any."
     )
 
@@ -186,26 +186,26 @@ class Server(Section):
         return f"{scheme}://{bracketed}:{self.port if port is None else port}"
 
 
-class Storage(Section):
+class StorageSettings(Section):
     """Where accounts, batches and answers are kept."""
 
-    url: Annotated[str, AfterValidator(_storage_url)] = _setting(
+    url: Annotated[str, AfterValidator(_check_storage_url)] = _setting(
         "sqlite:///veriplex.db",
         "Database: `sqlite:///PATH` (relative to the working directory; `sqlite:////abs/path`), or"
         " `sqlite:///:memory:`.",
     )
 
 
-class Engine(Section):
+class EngineSettings(Section):
     """How the local probe asks DNS and mail servers."""
 
-    helo: Annotated[str, AfterValidator(_helo)] = _setting(
+    helo: Annotated[str, AfterValidator(_check_helo)] = _setting(
         "localhost", "Host name given in EHLO and HELO; should resolve to this machine."
     )
-    mail_from: Annotated[str, AfterValidator(_mail_from)] = _setting(
+    mail_from: Annotated[str, AfterValidator(_check_mail_from)] = _setting(
         "", "Address given in MAIL FROM; empty is the null sender `<>`."
     )
-    dns_servers: tuple[Annotated[str, AfterValidator(_dns_server)], ...] = _setting(
+    dns_servers: tuple[Annotated[str, AfterValidator(_check_dns_server)], ...] = _setting(
         (), "Resolvers as `IP:PORT`, asked in order; empty takes those of the system."
     )
     smtp_port: int = _setting(25, "Port of the mail servers.", ge=1, le=65535)
@@ -229,7 +229,7 @@ class Engine(Section):
     )
 
 
-class CacheTtl(Section):
+class CacheTtlSettings(Section):
     """How long an answer is served again, by verdict; 0 keeps none."""
 
     deliverable: TtlSeconds = _setting(86_400, "For deliverable addresses.", "s")
@@ -238,10 +238,10 @@ class CacheTtl(Section):
     unknown: TtlSeconds = _setting(300, "For answers that could not be found out.", "s")
 
 
-class Cache(Section):
+class CacheSettings(Section):
     """How long answers are kept."""
 
-    ttl_s: CacheTtl = _setting(CacheTtl(), "Table of the four verdicts.", "s")
+    ttl_s: CacheTtlSettings = _setting(CacheTtlSettings(), "Table of the four verdicts.", "s")
     stale_s: TtlSeconds = _setting(
         0,
         "For how long after that an answer is served once more while a new one is found out.",
@@ -255,7 +255,7 @@ class Cache(Section):
     )
 
 
-class Sandbox(Section):
+class SandboxSettings(Section):
     """What test keys get."""
 
     seed: str = _setting(
@@ -285,11 +285,11 @@ class Completion(StrEnum):
     DNS = "dns"
 
 
-EVERY_VERDICT = tuple(Verdict)
-FOUND_OUT = tuple(verdict for verdict in Verdict if verdict is not Verdict.UNKNOWN)
+ALL_VERDICTS = tuple(Verdict)
+CONCLUSIVE_VERDICTS = tuple(verdict for verdict in Verdict if verdict is not Verdict.UNKNOWN)
 
 
-class Routing(Section):
+class RoutingSettings(Section):
     """Which source answers."""
 
     strategy: Strategy = _setting(
@@ -328,7 +328,7 @@ class Routing(Section):
         95.0, "Of its latest latencies, what counts as slower than usual.", ge=50, le=99.9
     )
     local_final: tuple[Verdict, ...] = _setting(
-        FOUND_OUT,
+        CONCLUSIVE_VERDICTS,
         "Verdicts of the local engine that are believed without asking on. Any other is still the"
         " answer if no other source has a better one.",
     )
@@ -338,7 +338,7 @@ class Routing(Section):
     monthly_budget: Money = _setting(0.0, "Likewise in a calendar month (UTC).", "money")
 
 
-class Route(Routing):
+class RouteSettings(RoutingSettings):
     """Routing of its own for some keys: everything that `[routing]` has, and"""
 
     name: str = _setting(..., "Its name.", pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")
@@ -347,7 +347,7 @@ class Route(Routing):
     )
 
 
-class Circuit(Section):
+class CircuitSettings(Section):
     """When an upstream that fails is left alone."""
 
     failures: int = _setting(
@@ -366,7 +366,7 @@ class Circuit(Section):
     )
 
 
-class Upstream(Section):
+class UpstreamSettings(Section):
     """A vendor, or another Veriplex, to ask."""
 
     name: str = _setting(
@@ -398,7 +398,7 @@ class Upstream(Section):
     )
     monthly_budget: Money = _setting(0.0, "Likewise in a calendar month (UTC).", "money")
     final: tuple[Verdict, ...] = _setting(
-        EVERY_VERDICT, "Its verdicts that are believed without asking on."
+        ALL_VERDICTS, "Its verdicts that are believed without asking on."
     )
     bulk: bool = _setting(
         True,
@@ -432,7 +432,7 @@ class Upstream(Section):
     record_to: str = _setting("recorded", "Folder for these.", min_length=1)
 
 
-class Limits(Section):
+class LimitsSettings(Section):
     """What accounts may use."""
 
     plan: str = _setting(
@@ -443,7 +443,7 @@ class Limits(Section):
     )
 
 
-class Dataoorts(Section):
+class DataoortsSettings(Section):
     """Options of the dataoorts dialect."""
 
     block_enabled: bool = _setting(
@@ -455,7 +455,7 @@ class Dataoorts(Section):
     block_window_s: Seconds = _setting(3600.0, "Time in which they are counted.", "s")
 
 
-class Log(Section):
+class LogSettings(Section):
     """What is logged, to standard error."""
 
     level: Literal["debug", "info", "warning", "error"] = _setting("info", "The least level shown.")
@@ -465,25 +465,25 @@ class Log(Section):
 class Settings(Section):
     """Everything that can be set."""
 
-    server: Server = Server()
-    storage: Storage = Storage()
-    engine: Engine = Engine()
-    cache: Cache = Cache()
-    sandbox: Sandbox = Sandbox()
-    routing: Routing = Routing()
-    circuit: Circuit = Circuit()
-    limits: Limits = Limits()
-    dataoorts: Dataoorts = Dataoorts()
-    log: Log = Log()
-    upstreams: tuple[Upstream, ...] = ()
-    routes: tuple[Route, ...] = ()
+    server: ServerSettings = ServerSettings()
+    storage: StorageSettings = StorageSettings()
+    engine: EngineSettings = EngineSettings()
+    cache: CacheSettings = CacheSettings()
+    sandbox: SandboxSettings = SandboxSettings()
+    routing: RoutingSettings = RoutingSettings()
+    circuit: CircuitSettings = CircuitSettings()
+    limits: LimitsSettings = LimitsSettings()
+    dataoorts: DataoortsSettings = DataoortsSettings()
+    log: LogSettings = LogSettings()
+    upstreams: tuple[UpstreamSettings, ...] = ()
+    routes: tuple[RouteSettings, ...] = ()
 
     @property
     def sources(self) -> tuple[str, ...]:
         """`routing.order`, or what an empty one stands for."""
         return self.sources_of(self.routing)
 
-    def sources_of(self, routing: Routing) -> tuple[str, ...]:
+    def sources_of(self, routing: RoutingSettings) -> tuple[str, ...]:
         """The order of one route, or what an empty one stands for."""
         return routing.order or (LOCAL_SOURCE, *(u.name for u in self.upstreams))
 
@@ -501,18 +501,18 @@ def _fields(
 ) -> Iterator[tuple[tuple[str, ...], FieldInfo]]:
     for name, info in model.model_fields.items():
         loc = (*prefix, name)
-        section = section_of(info)
+        section = section_class(info)
         if prefix or section is None:
             yield loc, info
         if section is not None:
             yield from _fields(section, loc)
 
 
-def section_of(info: FieldInfo) -> type[Section] | None:
+def section_class(info: FieldInfo) -> type[Section] | None:
     """The class of a table; None for a plain value."""
     kind: Any = info.annotation
     return kind if isinstance(kind, type) and issubclass(kind, Section) else None
 
 
-def os_reason(exc: OSError | UnicodeDecodeError) -> str:
+def os_error_reason(exc: OSError | UnicodeDecodeError) -> str:
     return (exc.strerror or str(exc)) if isinstance(exc, OSError) else "not UTF-8 text"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pydantic_core import ErrorDetails
 
-from gateway.settings.model import Loc, Settings, Upstream, known_settings
+from gateway.settings.model import SettingPath, Settings, UpstreamSettings, known_settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +32,11 @@ class SettingsError(Exception):
         self.problems = problems
 
 
-_UNSHOWN = frozenset({"api_key", "base_url", "url"})
+_MAY_HOLD_SECRETS = frozenset({"api_key", "base_url", "url"})
 """Settings whose wrong value may hold a secret, so that it is not repeated."""
 
 
-def dotted(loc: Loc) -> str:
+def dotted(loc: SettingPath) -> str:
     """`upstreams[0].name` for `("upstreams", 0, "name")`."""
     text = ""
     for part in loc:
@@ -44,11 +44,11 @@ def dotted(loc: Loc) -> str:
     return text
 
 
-def message(error: ErrorDetails) -> str:
+def error_message(error: ErrorDetails) -> str:
     """One of pydantic's errors in our words."""
     match error["type"]:
         case "extra_forbidden":
-            return f"unknown setting{_nearest(error['loc'])}"
+            return f"unknown setting{_suggest_setting(error['loc'])}"
         case "missing":
             return "is required"
         case "value_error":
@@ -57,17 +57,17 @@ def message(error: ErrorDetails) -> str:
             text = error["msg"].removeprefix("Input ")
             text = text[0].lower() + text[1:]
     got = error["input"]
-    if error["loc"][-1] in _UNSHOWN or not isinstance(got, str | int | float):
+    if error["loc"][-1] in _MAY_HOLD_SECRETS or not isinstance(got, str | int | float):
         return text
     return f"{text} (got {got!r})"
 
 
-def _nearest(loc: Loc) -> str:
+def _suggest_setting(loc: SettingPath) -> str:
     """Which known setting an unknown one may have been meant for."""
     wrong = str(loc[-1])
     section = ".".join(str(part) for part in loc[:-1] if not isinstance(part, int))
     known = {".".join(name) for name, _ in known_settings()}
-    known |= {f"upstreams.{name}" for name in Upstream.model_fields}
+    known |= {f"upstreams.{name}" for name in UpstreamSettings.model_fields}
     known |= set(Settings.model_fields)
     siblings = {
         leaf: name
@@ -82,7 +82,7 @@ def _nearest(loc: Loc) -> str:
     return f"; known here: {', '.join(siblings)}"
 
 
-def hint(wrong: str, known: Collection[str]) -> str:
+def suggestion(wrong: str, known: Collection[str]) -> str:
     """`; did you mean …?` with the nearest known word, or nothing if none is near."""
     best = _closest(wrong, known, at_least=60)
     return f"; did you mean {best}?" if best else ""

@@ -13,7 +13,14 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from gateway.settings.model import Route, Routing, Section, Settings, Upstream, section_of
+from gateway.settings.model import (
+    RouteSettings,
+    RoutingSettings,
+    Section,
+    Settings,
+    UpstreamSettings,
+    section_class,
+)
 
 _INTRODUCTION = """\
 # Settings
@@ -60,43 +67,45 @@ the file: `api_key` refers to an environment variable (`env:NAME`) or to a file 
 """  # noqa: E501  (the last variable has to stand on one line)
 
 
-def reference() -> str:
+def settings_page() -> str:
     """The whole page, Markdown."""
     return "\n".join([_INTRODUCTION, *_sections()]).rstrip() + "\n"
 
 
 def _sections() -> Iterator[str]:
     for name, info in Settings.model_fields.items():
-        if (section := section_of(info)) is not None:
+        if (section := section_class(info)) is not None:
             yield from _table(f"[{name}]", section)
     yield from _table(
         "[[routes]]",
-        Route,
+        RouteSettings,
         "what is below; what is not set is as by default, not as in `[routing]`.",
-        own=Routing,
+        inherited=RoutingSettings,
     )
     yield from _table(
-        "[[upstreams]]", Upstream, "Any number of them; `VERIPLEX_UPSTREAMS` is the whole list."
+        "[[upstreams]]",
+        UpstreamSettings,
+        "Any number of them; `VERIPLEX_UPSTREAMS` is the whole list.",
     )
 
 
 def _table(
-    title: str, section: type[Section], note: str = "", own: type[Section] = Section
+    title: str, section: type[Section], note: str = "", inherited: type[Section] = Section
 ) -> Iterator[str]:
     """One section; what it has from `own` is not repeated."""
     yield f"## `{title}`\n"
     yield " ".join(part for part in ((section.__doc__ or "").strip(), note) if part) + "\n"
     yield "| setting | default | unit or values | meaning |"
     yield "| --- | --- | --- | --- |"
-    yield from _rows(section, "", own)
+    yield from _rows(section, "", inherited)
     yield ""
 
 
-def _rows(section: type[Section], prefix: str, own: type[Section] = Section) -> Iterator[str]:
+def _rows(section: type[Section], prefix: str, inherited: type[Section] = Section) -> Iterator[str]:
     for name, info in section.model_fields.items():
-        if name in own.model_fields:
+        if name in inherited.model_fields:
             continue
-        inner = section_of(info)
+        inner = section_class(info)
         default = "required" if info.is_required() else f"`{_toml(info.default)}`"
         meaning = info.description or ""
         yield f"| `{prefix}{name}` | {default} | {_values(info)} | {meaning} |"
@@ -140,4 +149,4 @@ def _toml(value: Any) -> str:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(reference())
+    sys.stdout.write(settings_page())

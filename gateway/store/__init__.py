@@ -1,8 +1,8 @@
 """The storage: tables, the database they live in, and what can go wrong with it."""
 
 from gateway.store.errors import (
-    Conflict,
     StoreBusy,
+    StoreConflict,
     StoreError,
     StoreFull,
     StoreTooNew,
@@ -12,9 +12,9 @@ from gateway.store.store import BUSY_TIMEOUT_S, Store, open_store
 
 __all__ = [
     "BUSY_TIMEOUT_S",
-    "Conflict",
     "Store",
     "StoreBusy",
+    "StoreConflict",
     "StoreError",
     "StoreFull",
     "StoreTooNew",

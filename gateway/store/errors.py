@@ -10,10 +10,10 @@ StoreError
 
 from __future__ import annotations
 
-from gateway.errors import Unavailable
+from gateway.errors import StorageUnavailable
 
 
-class StoreError(Unavailable):
+class StoreError(StorageUnavailable):
     """The database could not do what was asked. `where` is its URL or path, without password."""
 
     def __init__(self, where: str, why: str) -> None:
@@ -42,5 +42,5 @@ class StoreFull(StoreError):
     """The disk is full."""
 
 
-class Conflict(StoreError):
+class StoreConflict(StoreError):
     """A unique value is taken, or a row refers to one that is not there."""

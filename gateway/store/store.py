@@ -38,8 +38,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 from gateway.store.errors import (
-    Conflict,
     StoreBusy,
+    StoreConflict,
     StoreError,
     StoreFull,
     StoreUnusable,
@@ -48,14 +48,14 @@ from gateway.store.tables import REVISION, metadata
 
 BUSY_TIMEOUT_S = 5.0
 """How long to wait for another process's lock, for other writers here, or for a connection."""
-CONNECTIONS = 5
+POOL_SIZE = 5
 """Kept open to a file; each is a thread, and SQLite has one writer at a time anyway."""
-FREED_AT_ONCE = 2_000
+PAGES_PER_VACUUM = 2_000
 """Pages given back in one transaction; it bounds how long other writers wait."""
 WAL_LIMIT_BYTES = 64 * 1024 * 1024
 """To which the write-ahead log is cut back after a burst."""
 
-_versions = Table(
+_version_table = Table(
     "alembic_version",  # as Alembic itself would make it
     MetaData(),
     Column("version_num", String(32), nullable=False),
@@ -72,11 +72,11 @@ class Store:
 
     def __init__(self, engine: AsyncEngine, where: str, busy_timeout_s: float) -> None:
         self._engine = engine
-        self._writing = engine.execution_options(veriplex_write=True)
+        self._write_engine = engine.execution_options(veriplex_write=True)
         self._where = where
         self._busy_timeout_s = busy_timeout_s
         # SQLite's own queue for its one writer is a poll; this one is first come, first served.
-        self._turn = asyncio.Lock() if engine.dialect.name == "sqlite" else None
+        self._write_lock = asyncio.Lock() if engine.dialect.name == "sqlite" else None
 
     @property
     def where(self) -> str:
@@ -89,7 +89,7 @@ class Store:
 
         Raises StoreError.
         """
-        with _translated(self._where):
+        with _translated_errors(self._where):
             async with self._engine.connect() as connection:
                 yield connection
 
@@ -100,25 +100,25 @@ class Store:
         On SQLite it holds the write lock from its start, so that what it reads stays true
         until it commits, across processes.
         """
-        async with self._my_turn():
-            with _translated(self._where):
-                async with self._writing.begin() as connection:
+        async with self._write_turn():
+            with _translated_errors(self._where):
+                async with self._write_engine.begin() as connection:
                     yield connection
 
     @contextlib.asynccontextmanager
-    async def _my_turn(self) -> AsyncIterator[None]:
-        if self._turn is None:
+    async def _write_turn(self) -> AsyncIterator[None]:
+        if self._write_lock is None:
             yield
             return
         try:
             async with asyncio.timeout(self._busy_timeout_s):
-                await self._turn.acquire()
+                await self._write_lock.acquire()
         except TimeoutError as exc:
             raise StoreBusy(self._where, "other writers took too long") from exc
         try:
             yield
         finally:
-            self._turn.release()
+            self._write_lock.release()
 
     async def reclaim(self) -> None:
         """Give the space of what was deleted back to the file system. Raises StoreError."""
@@ -130,13 +130,13 @@ class Store:
                 # the driver itself: it goes on while there are rows, and SQLAlchemy sees none
                 driver = (await connection.get_raw_connection()).driver_connection
                 assert driver is not None
-                freeing = await driver.execute(f"PRAGMA incremental_vacuum({FREED_AT_ONCE})")
+                freeing = await driver.execute(f"PRAGMA incremental_vacuum({PAGES_PER_VACUUM})")
                 await freeing.fetchall()
                 left = await connection.scalar(text("PRAGMA freelist_count"))
             if not left or left >= (free or 0):
                 return
 
-    async def has(self, table: Table) -> bool:
+    async def has_table(self, table: Table) -> bool:
         """Whether a table is there, in a database opened as it is. Raises StoreError."""
         async with self.read() as connection:
             return await connection.run_sync(lambda c: c.dialect.has_table(c, table.name))
@@ -148,7 +148,7 @@ class Store:
 
 @contextlib.asynccontextmanager
 async def open_store(
-    url: str, *, busy_timeout_s: float = BUSY_TIMEOUT_S, as_it_is: bool = False
+    url: str, *, busy_timeout_s: float = BUSY_TIMEOUT_S, existing_only: bool = False
 ) -> AsyncIterator[Store]:
     """Open a database, make or update its tables, and close it at the end.
 
@@ -156,30 +156,30 @@ async def open_store(
     other writers. With `as_it_is` nothing is made or updated: a table may not be there, and a
     file that is not is StoreUnusable. Raises StoreError.
     """
-    address, where = _address(url)
+    address, where = _parse_url(url)
     async with contextlib.AsyncExitStack() as stack:
-        with _translated(where):
+        with _translated_errors(where):
             if _in_memory(address):
                 # Keeps the shared memory alive whatever becomes of the pool's one connection,
                 # which a cancelled query costs.
                 anchor = sqlite3.connect(_file_name(address), uri=True, check_same_thread=False)
                 stack.callback(anchor.close)
             else:
-                prepare = _require_file if as_it_is else _prepare_file
+                prepare = _require_file if existing_only else _prepare_file
                 await asyncio.to_thread(prepare, _file_name(address), busy_timeout_s)
-        engine = _engine(address, busy_timeout_s)
+        engine = _create_engine(address, busy_timeout_s)
         stack.push_async_callback(engine.dispose)
         store = Store(engine, where, busy_timeout_s)
-        if not as_it_is:
+        if not existing_only:
             async with store.write() as connection:
-                await connection.run_sync(_bring_up_to_date, where)
+                await connection.run_sync(_create_or_migrate, where)
         yield store
 
 
 # -- opening -----------------------------------------------------------------------------
 
 
-def _address(url: str) -> tuple[URL, str]:
+def _parse_url(url: str) -> tuple[URL, str]:
     """The URL as the driver wants it, and how messages name the database."""
     try:
         address = make_url(url)
@@ -230,11 +230,11 @@ def _prepare_file(path: str, busy_timeout_s: float) -> None:
                 time.sleep(0.01)
 
 
-def _engine(address: URL, busy_timeout_s: float) -> AsyncEngine:
+def _create_engine(address: URL, busy_timeout_s: float) -> AsyncEngine:
     engine = create_async_engine(
         address,
         poolclass=AsyncAdaptedQueuePool,
-        pool_size=1 if _in_memory(address) else CONNECTIONS,
+        pool_size=1 if _in_memory(address) else POOL_SIZE,
         max_overflow=0,
         pool_timeout=busy_timeout_s,
         hide_parameters=True,  # addresses and hashes stay out of tracebacks
@@ -242,15 +242,15 @@ def _engine(address: URL, busy_timeout_s: float) -> AsyncEngine:
         connect_args={
             "timeout": busy_timeout_s,
             "isolation_level": None,
-            "factory": _Connection,
+            "factory": _RollbackConnection,
         },
     )
-    event.listen(engine.sync_engine, "connect", _connected)
-    event.listen(engine.sync_engine, "begin", _begin)
+    event.listen(engine.sync_engine, "connect", _on_connect)
+    event.listen(engine.sync_engine, "begin", _on_begin)
     return engine
 
 
-class _Connection(sqlite3.Connection):
+class _RollbackConnection(sqlite3.Connection):
     """Lets go of its transaction when it is closed.
 
     A cancelled transaction costs its connection, which is closed with statements under way, and
@@ -264,7 +264,7 @@ class _Connection(sqlite3.Connection):
         super().close()
 
 
-def _connected(connection: DBAPIConnection, _record: Any) -> None:
+def _on_connect(connection: DBAPIConnection, _record: Any) -> None:
     cursor = connection.cursor()
     cursor.execute("PRAGMA foreign_keys = ON")
     cursor.execute("PRAGMA synchronous = FULL")
@@ -272,7 +272,7 @@ def _connected(connection: DBAPIConnection, _record: Any) -> None:
     cursor.close()
 
 
-def _begin(connection: Connection) -> None:
+def _on_begin(connection: Connection) -> None:
     # A transaction that reads first and then wants to write cannot wait for another writer,
     # so those that will write say so at once (sqlite.org/lang_transaction.html, 2.2). Those
     # that only read need none, and are spared three trips to the driver's thread.
@@ -280,17 +280,17 @@ def _begin(connection: Connection) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
-def _bring_up_to_date(connection: Connection, where: str) -> None:
+def _create_or_migrate(connection: Connection, where: str) -> None:
     revision = None
-    if connection.dialect.has_table(connection, _versions.name):
-        revision = connection.scalar(select(_versions.c.version_num))
+    if connection.dialect.has_table(connection, _version_table.name):
+        revision = connection.scalar(select(_version_table.c.version_num))
         if revision == REVISION:
             return
     elif not (tables := inspect(connection).get_table_names()):
         # Empty: made as it would be in the end, which is quicker than going the whole way.
         metadata.create_all(connection, checkfirst=False)
-        _versions.create(connection, checkfirst=False)
-        connection.execute(_versions.insert().values(version_num=REVISION))
+        _version_table.create(connection, checkfirst=False)
+        connection.execute(_version_table.insert().values(version_num=REVISION))
         return
     else:
         raise StoreUnusable(where, f"holds another program's tables ({', '.join(tables[:3])}…)")
@@ -302,7 +302,7 @@ def _bring_up_to_date(connection: Connection, where: str) -> None:
 
 # -- errors ------------------------------------------------------------------------------
 
-_MEANINGS: tuple[tuple[str, type[StoreError], str], ...] = (
+_ERROR_TEXTS: tuple[tuple[str, type[StoreError], str], ...] = (
     # what SQLite's message contains, what we raise, what we say
     ("is locked", StoreBusy, "is locked by another process"),
     ("is full", StoreFull, "the disk is full"),
@@ -314,16 +314,16 @@ _MEANINGS: tuple[tuple[str, type[StoreError], str], ...] = (
 
 
 @contextlib.contextmanager
-def _translated(where: str) -> Iterator[None]:
+def _translated_errors(where: str) -> Iterator[None]:
     try:
         yield
     except IntegrityError as exc:
-        raise Conflict(where, str(exc.orig)) from exc
+        raise StoreConflict(where, str(exc.orig)) from exc
     except PoolTimeout as exc:
         raise StoreBusy(where, "no connection became free in time") from exc
     except (DBAPIError, sqlite3.Error) as exc:
         text = str(exc.orig if isinstance(exc, DBAPIError) else exc)
-        for part, kind, why in _MEANINGS:
+        for part, kind, why in _ERROR_TEXTS:
             if part in text:
                 raise kind(where, why) from exc
         raise StoreError(where, text) from exc

@@ -9,16 +9,16 @@ from prometheus_client import Metric
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from gateway.upstreams.source.circuit import State
+from gateway.upstreams.source.circuit import CircuitState
 
 if TYPE_CHECKING:
-    from gateway.upstreams.opening import Opened
+    from gateway.upstreams.opening import PolicyServices
 
 
 class UpstreamCollector(Collector):
     """What the upstreams are like at the moment of a look."""
 
-    def __init__(self, aggregator: Opened) -> None:
+    def __init__(self, aggregator: PolicyServices) -> None:
         self._aggregator = aggregator
 
     def collect(self) -> Iterator[Metric]:
@@ -38,10 +38,10 @@ class UpstreamCollector(Collector):
         )
         for source in self._aggregator.upstreams:
             banned.add_metric((source.name,), float(source.circuit.is_banned))
-            for state in State:
+            for state in CircuitState:
                 circuits.add_metric((source.name, state), float(source.circuit.state is state))
             for key in source.keys.keys:
                 if key.credits is not None:
-                    credits.add_metric((source.name, str(key.place)), key.credits)
+                    credits.add_metric((source.name, str(key.number)), key.credits)
             dead.add_metric((source.name,), sum(key.dead for key in source.keys.keys))
         yield from (circuits, credits, dead, banned)

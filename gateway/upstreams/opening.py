@@ -10,26 +10,26 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from adapters.contract.dialect import Dialect
-from gateway.settings import LOCAL_SOURCE, Routing, Settings, Upstream
+from gateway.settings import LOCAL_SOURCE, RoutingSettings, Settings, UpstreamSettings
 from gateway.store import Store
 from gateway.upstreams.batches.bulk import BulkPolicy
-from gateway.upstreams.batches.records import ListRecords
-from gateway.upstreams.batches.vendor_jobs import VendorLists
-from gateway.upstreams.routing.budgets import Budgets, Cap, micros
-from gateway.upstreams.routing.policy import Note, Policy, Route
-from gateway.upstreams.source.balances import watch
-from gateway.upstreams.source.circuit import Circuit, CircuitRules
+from gateway.upstreams.batches.records import VendorJobRecords
+from gateway.upstreams.batches.vendor_jobs import VendorJobRunner
+from gateway.upstreams.routing.budgets import Budgets, SpendingCap, to_micros
+from gateway.upstreams.routing.policy import OnAttempt, Policy, SourceRoute
+from gateway.upstreams.source.balances import watch_balances
+from gateway.upstreams.source.circuit import CircuitBreaker, CircuitRules
 from gateway.upstreams.source.key_files import key_files
 from gateway.upstreams.source.keys import KeyRing
-from gateway.upstreams.source.recorder import Recording
+from gateway.upstreams.source.recorder import FixtureRecorder
 from gateway.upstreams.source.source import LocalSource, Source, UpstreamRules, UpstreamSource
 from gateway.upstreams.source.throttle import Throttle
-from gateway.upstreams.transport.sender import Place, Sender, tls_context
+from gateway.upstreams.transport.sender import UpstreamClient, UpstreamLocation, tls_context
 from gateway.verdicts.verifier import BulkVerifier, Verifier
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class PolicyServices:
     """A policy and what it is made of."""
 
     policy: Policy
@@ -44,13 +44,13 @@ async def open_policy(
     dialects: Sequence[Dialect],
     store: Store,
     verifier: Verifier,
-    engine: BulkVerifier,
+    bulk_verifier: BulkVerifier,
     *,
     clock: Callable[[], float],
     monotonic: Callable[[], float],
     rng: random.Random,
-    note: Note = lambda _: None,
-) -> AsyncIterator[Opened]:
+    on_attempt: OnAttempt = lambda _: None,
+) -> AsyncIterator[PolicyServices]:
     """Everything opened, watched while inside, and closed again.
 
     `verifier` is the local engine, `engine` what it does with many addresses; `clock` is Unix
@@ -64,32 +64,36 @@ async def open_policy(
         stack.push_async_callback(budgets.write, everything=True)
         used = {*settings.sources, *(s for r in settings.routes for s in settings.sources_of(r))}
         policy = Policy(
-            _route(settings, settings.routing, "", upstreams, verifier),
+            _source_route(settings, settings.routing, "", upstreams, verifier),
             {
-                key: _route(settings, route, route.name, upstreams, verifier)
+                key: _source_route(settings, route, route.name, upstreams, verifier)
                 for route in settings.routes
                 for key in route.keys
             },
             budgets,
             clock=monotonic,
             rng=rng,
-            caps={u.name: _cap(u.daily_budget, u.monthly_budget) for u in settings.upstreams},
+            caps={
+                u.name: _spending_cap(u.daily_budget, u.monthly_budget) for u in settings.upstreams
+            },
             lookup=verifier,
-            note=note,
+            on_attempt=on_attempt,
         )
         stack.push_async_callback(policy.aclose)
         every_s = {u.name: u.balance_every_s for u in settings.upstreams}
-        chores = [budgets.tidying()] if settings.upstreams else []
+        chores = [budgets.write_periodically()] if settings.upstreams else []
         chores += [
-            watch(u, every_s[u.name]) for u in upstreams if u.name in used and every_s[u.name]
+            watch_balances(u, every_s[u.name])
+            for u in upstreams
+            if u.name in used and every_s[u.name]
         ]
-        chores += [u.key_files.watching() for u in upstreams if u.key_files is not None]
+        chores += [u.key_files.watch() for u in upstreams if u.key_files is not None]
         tasks = [asyncio.create_task(chore) for chore in chores]
-        stack.push_async_callback(_end, tasks)
-        records = ListRecords(store, clock=clock)
-        lists = VendorLists(records, budgets, clock=clock, monotonic=monotonic, rng=rng)
-        bulk = BulkPolicy(policy, engine, lists, clock=clock, rng=rng)
-        yield Opened(policy, bulk, upstreams, budgets)
+        stack.push_async_callback(_cancel_all, tasks)
+        records = VendorJobRecords(store, clock=clock)
+        lists = VendorJobRunner(records, budgets, clock=clock, monotonic=monotonic, rng=rng)
+        bulk = BulkPolicy(policy, bulk_verifier, lists, clock=clock, rng=rng)
+        yield PolicyServices(policy, bulk, upstreams, budgets)
 
 
 @contextlib.asynccontextmanager
@@ -112,19 +116,21 @@ async def open_upstreams(
     async with contextlib.AsyncExitStack() as stack:
         sources: list[UpstreamSource] = []
         for told in settings.upstreams:
-            sender = Sender.open(connections=told.connections, clock=clock, tls=tls)
+            sender = UpstreamClient.open(max_connections=told.connections, clock=clock, tls=tls)
             stack.push_async_callback(sender.aclose)
             dialect = by_name[told.dialect]
             secrets = (told.api_key, *told.spare_api_keys)
             keys = KeyRing([secret.value for secret in secrets], clock=monotonic)
-            circuit = Circuit(rules, clock=monotonic, rng=rng)
+            circuit = CircuitBreaker(rules, clock=monotonic, rng=rng)
             record = (
-                Recording(Path(told.record_to), dialect, told.base_url) if told.record else None
+                FixtureRecorder(Path(told.record_to), dialect, told.base_url)
+                if told.record
+                else None
             )
             sources.append(
                 UpstreamSource(
-                    _rules(told, dialect),
-                    Place(dialect, told.base_url),
+                    _upstream_rules(told, dialect),
+                    UpstreamLocation(dialect, told.base_url),
                     sender,
                     keys=keys,
                     circuit=circuit,
@@ -132,48 +138,48 @@ async def open_upstreams(
                     clock=monotonic,
                     rng=rng,
                     key_files=key_files(told.name, secrets, keys, circuit),
-                    record=record,
+                    recorder=record,
                 )
             )
         yield tuple(sources)
 
 
-async def _end(tasks: list[asyncio.Task[None]]) -> None:
+async def _cancel_all(tasks: list[asyncio.Task[None]]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _rules(told: Upstream, dialect: Dialect) -> UpstreamRules:
-    lists = dialect.upstream_list if told.bulk else None
+def _upstream_rules(upstream: UpstreamSettings, dialect: Dialect) -> UpstreamRules:
+    lists = dialect.vendor_jobs if upstream.bulk else None
     return UpstreamRules(
-        name=told.name,
-        price=micros(told.price),
-        weight=told.weight,
-        timeout_s=told.timeout_s,
-        final=frozenset(told.final),
-        list_from=(told.bulk_from or lists.least) if lists else None,
-        list_size=min(told.bulk_size, lists.most) if lists else 0,
-        list_deadline_s=told.bulk_deadline_s,
+        name=upstream.name,
+        price=to_micros(upstream.price),
+        weight=upstream.weight,
+        timeout_s=upstream.timeout_s,
+        final=frozenset(upstream.final),
+        min_job_size=(upstream.bulk_from or lists.min_addresses) if lists else None,
+        max_job_size=min(upstream.bulk_size, lists.max_addresses) if lists else 0,
+        job_deadline_s=upstream.bulk_deadline_s,
     )
 
 
-def _route(
+def _source_route(
     settings: Settings,
-    routing: Routing,
+    routing: RoutingSettings,
     name: str,
     upstreams: Sequence[UpstreamSource],
     verifier: Verifier,
-) -> Route:
+) -> SourceRoute:
     by_name: dict[str, Source] = {source.name: source for source in upstreams}
     order = settings.sources_of(routing)
     by_name[LOCAL_SOURCE] = LocalSource(
         verifier,
         timeout_s=settings.engine.deadline_s,
         final=frozenset(routing.local_final),
-        alone=len(order) == 1,
+        is_only_source=len(order) == 1,
     )
-    return Route(
+    return SourceRoute(
         name=name,
         strategy=routing.strategy,
         sources=tuple(by_name[source] for source in order),
@@ -184,9 +190,9 @@ def _route(
         quorum_agree=routing.quorum_agree,
         hedge=routing.hedge,
         hedge_percentile=routing.hedge_percentile,
-        key_cap=_cap(routing.daily_budget, routing.monthly_budget),
+        key_cap=_spending_cap(routing.daily_budget, routing.monthly_budget),
     )
 
 
-def _cap(daily: float, monthly: float) -> Cap:
-    return Cap(micros(daily), micros(monthly))
+def _spending_cap(daily: float, monthly: float) -> SpendingCap:
+    return SpendingCap(to_micros(daily), to_micros(monthly))

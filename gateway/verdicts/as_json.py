@@ -9,7 +9,7 @@ import orjson
 from engine.model import Verification
 
 
-def as_json(v: Verification) -> dict[str, Any]:
+def verification_as_dict(v: Verification) -> dict[str, Any]:
     """The internal model as one JSON object: what this API and `verify --json` print."""
     return {
         "address": v.address.raw,
@@ -34,6 +34,6 @@ def as_json(v: Verification) -> dict[str, Any]:
     }
 
 
-def dump(v: Verification) -> bytes:
+def verification_as_json(v: Verification) -> bytes:
     """`as_json` as one line of UTF-8."""
-    return orjson.dumps(as_json(v))
+    return orjson.dumps(verification_as_dict(v))

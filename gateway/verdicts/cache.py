@@ -16,32 +16,32 @@ from typing import Protocol
 
 from adapters.contract.problems import Problem, ProblemKind
 from engine.model import Address, Checks, Verdict, Verification
-from gateway.verdicts.memory import AtHand
-from gateway.verdicts.owners import named
+from gateway.verdicts.memory import MemoryCache
+from gateway.verdicts.owners import with_guessed_person
 from gateway.verdicts.verifier import Verifier
 
 MAX_IN_FLIGHT = 2_000
 """Questions in flight; one more is turned away as `UNAVAILABLE`."""
 
 
-class Kept(Protocol):
+class VerdictStore(Protocol):
     """Answers that survive a restart."""
 
-    async def find(
-        self, shares: str, addresses: Sequence[Address], checks: Checks
+    async def get_many(
+        self, route_name: str, addresses: Sequence[Address], checks: Checks
     ) -> Mapping[str, tuple[Verification, float]]:
         """The answers to exactly these questions, by normalised address, and when they expire
         (Unix time, s)."""
         ...
 
-    def keep(self, shares: str, verification: Verification, expires_at: float) -> None: ...
+    def put(self, route_name: str, verification: Verification, expires_at: float) -> None: ...
 
 
-_Key = tuple[str, Checks, str]
+_CacheKey = tuple[str, Checks, str]
 """Normalised address, checks, and whose answers may serve."""
 
 
-class Verdicts:
+class VerdictCache:
     """The verdict cache in front of a verifier.
 
     An answer serves questions with the same `shares` alone: routes of keys do not get the
@@ -55,33 +55,33 @@ class Verdicts:
         ttl_s: Mapping[Verdict, float],
         clock: Callable[[], float],
         stale_s: float = 0.0,
-        kept: Kept | None = None,
+        store: VerdictStore | None = None,
         max_in_flight: int = MAX_IN_FLIGHT,
     ) -> None:
         """`stale_s`: how long after its time an answer is still given once, while it is
         renewed."""
         self._verifier = verifier
         self._clock = clock
-        self._known = AtHand(clock, stale_s=stale_s)
+        self._memory = MemoryCache(clock, stale_s=stale_s)
         self._ttl_s = ttl_s
-        self._kept = kept
+        self._store = store
         self._max_in_flight = max_in_flight
-        self._in_flight: dict[tuple[_Key, bool], asyncio.Task[Verification]] = {}
+        self._in_flight: dict[tuple[_CacheKey, bool], asyncio.Task[Verification]] = {}
 
     @property
     def in_flight(self) -> int:
         """Single verifications that somebody waits for."""
         return len(self._in_flight)
 
-    def known(
-        self, address: Address, checks: Checks, shares: str = ""
+    def get(
+        self, address: Address, checks: Checks, route_name: str = ""
     ) -> tuple[Verification, int] | None:
         """The kept answer that serves this question, and for how many seconds it still will.
 
         Less than none: its time is over, and it should be renewed (`find_out`).
         """
-        for fuller in COVERING[checks]:
-            entry = self._known.get((address.normalized, fuller, shares))
+        for fuller in CHECKS_COVERING[checks]:
+            entry = self._memory.get((address.normalized, fuller, route_name))
             if entry is not None:
                 verification, expires_at = entry
                 if verification.address.raw != address.raw:
@@ -90,21 +90,23 @@ class Verdicts:
                 return verification, math.floor(expires_at - self._clock())
         return None
 
-    async def recall(
-        self, addresses: Sequence[Address], checks: Checks, shares: str = ""
+    async def get_many(
+        self, addresses: Sequence[Address], checks: Checks, route_name: str = ""
     ) -> dict[str, Verification]:
         """The answers that are kept anywhere, by normalised address, without taking them into
         memory."""
         found: dict[str, Verification] = {}
         for address in addresses:
-            known = self.known(address, checks, shares)
+            known = self.get(address, checks, route_name)
             if known is not None and known[1] >= 0:
                 found[address.normalized] = known[0]
         missing = [a for a in addresses if a.valid and a.normalized not in found]
-        stored = await self._stored(missing, checks, shares)
+        stored = await self._get_many_stored(missing, checks, route_name)
         return found | {address: answer for address, (answer, _) in stored.items()}
 
-    def keep(self, verification: Verification, shares: str = "", *, at_hand: bool = True) -> None:
+    def put(
+        self, verification: Verification, route_name: str = "", *, in_memory: bool = True
+    ) -> None:
         """Let an answer be known for as long as its verdict deserves.
 
         Not `at_hand`: only where it survives a restart, so that a long list does not push
@@ -120,40 +122,40 @@ class Verdicts:
         if evidence.transcript:
             evidence = replace(evidence, transcript=())
         as_known = replace(verification, evidence=evidence, cached=True)
-        if at_hand:
-            key = (address.normalized, verification.checks, shares)
-            self._known.keep(key, as_known, expires_at)
+        if in_memory:
+            key = (address.normalized, verification.checks, route_name)
+            self._memory.put(key, as_known, expires_at)
         # what is wrong with an address is seen again for nothing
-        if self._kept is not None and address.valid:
-            self._kept.keep(shares, verification, expires_at)
+        if self._store is not None and address.valid:
+            self._store.put(route_name, verification, expires_at)
 
-    def being_found_out(
-        self, address: Address, checks: Checks, shares: str = "", *, refresh: bool = False
+    def is_verifying(
+        self, address: Address, checks: Checks, route_name: str = "", *, refresh: bool = False
     ) -> bool:
         """Whether somebody has asked this already, and `find_out` would share the answer."""
-        return ((address.normalized, checks, shares), refresh) in self._in_flight
+        return ((address.normalized, checks, route_name), refresh) in self._in_flight
 
-    def find_out(
+    def verify(
         self,
         address: Address,
         checks: Checks,
-        by: Verifier | None = None,
+        verifier: Verifier | None = None,
         *,
-        shares: str = "",
+        route_name: str = "",
         refresh: bool = False,
     ) -> asyncio.Task[Verification]:
         """The task that finds it out, shared by all who ask meanwhile. Raises `Problem`.
 
         `refresh` looks at nothing that is kept.
         """
-        flight = ((address.normalized, checks, shares), refresh)
+        flight = ((address.normalized, checks, route_name), refresh)
         task = self._in_flight.get(flight)
         if task is None:
             if len(self._in_flight) >= self._max_in_flight:
                 raise Problem(ProblemKind.UNAVAILABLE, retry_after_s=1)
-            task = asyncio.create_task(self._find_out(flight, address, by or self._verifier))
+            task = asyncio.create_task(self._verify(flight, address, verifier or self._verifier))
             self._in_flight[flight] = task
-            task.add_done_callback(_retrieve)
+            task.add_done_callback(_retrieve_exception)
         return task
 
     async def aclose(self) -> None:
@@ -163,52 +165,52 @@ class Verdicts:
             with contextlib.suppress(asyncio.CancelledError, Exception):
                 await task
 
-    async def _find_out(
-        self, flight: tuple[_Key, bool], address: Address, by: Verifier
+    async def _verify(
+        self, in_flight_key: tuple[_CacheKey, bool], address: Address, verifier: Verifier
     ) -> Verification:
-        key, refresh = flight
+        key, refresh = in_flight_key
         try:
-            if not refresh and (found := await self._recall(key, address)):
+            if not refresh and (found := await self._get_stored(key, address)):
                 return found
-            verification = await by.verify(address.raw, key[1])
-            self.keep(verification, key[2])
+            verification = await verifier.verify(address.raw, key[1])
+            self.put(verification, key[2])
             return verification
         finally:
-            del self._in_flight[flight]
+            del self._in_flight[in_flight_key]
 
-    async def _recall(self, key: _Key, address: Address) -> Verification | None:
+    async def _get_stored(self, key: _CacheKey, address: Address) -> Verification | None:
         """The stored answer, which is then known in memory again."""
         _, checks, shares = key
-        found = (await self._stored([address], checks, shares)).get(address.normalized)
+        found = (await self._get_many_stored([address], checks, shares)).get(address.normalized)
         if found is None:
             return None
-        as_known = named(found[0])
-        self._known.keep((address.normalized, as_known.checks, shares), as_known, found[1])
+        as_known = with_guessed_person(found[0])
+        self._memory.put((address.normalized, as_known.checks, shares), as_known, found[1])
         return as_known
 
-    async def _stored(
-        self, addresses: Sequence[Address], checks: Checks, shares: str
+    async def _get_many_stored(
+        self, addresses: Sequence[Address], checks: Checks, route_name: str
     ) -> dict[str, tuple[Verification, float]]:
         """The stored answers that serve, and when they expire."""
         serving: dict[str, tuple[Verification, float]] = {}
-        if self._kept is None:
+        if self._store is None:
             return serving
-        for fuller in COVERING[checks]:
+        for fuller in CHECKS_COVERING[checks]:
             missing = [a for a in addresses if a.normalized not in serving]
-            found = await self._kept.find(shares, missing, fuller)
+            found = await self._store.get_many(route_name, missing, fuller)
             for address, (answer, expires_at) in found.items():
                 if expires_at > self._clock():
                     serving[address] = (replace(answer, cached=True), expires_at)
         return serving
 
 
-def _retrieve(task: asyncio.Task[Verification]) -> None:
+def _retrieve_exception(task: asyncio.Task[Verification]) -> None:
     """Look at the exception of a task that all its waiters may have left."""
     if not task.cancelled():
         task.exception()
 
 
-def _covering() -> Mapping[Checks, tuple[Checks, ...]]:
+def _checks_covering() -> Mapping[Checks, tuple[Checks, ...]]:
     """For each question the answers that serve it, itself first."""
     every = [Checks(*flags) for flags in product((False, True), repeat=3)]
     return {
@@ -217,4 +219,4 @@ def _covering() -> Mapping[Checks, tuple[Checks, ...]]:
     }
 
 
-COVERING = _covering()
+CHECKS_COVERING = _checks_covering()

@@ -33,7 +33,7 @@ MAX_TEXT = 200
 """Characters kept of what a mail server said."""
 
 
-def encode(v: Verification, *, with_address: bool = True) -> bytes:
+def encode_verification(v: Verification, *, with_address: bool = True) -> bytes:
     """One answer, without its transcript."""
     record: dict[str, Any] = {
         "v": v.verdict,
@@ -46,7 +46,7 @@ def encode(v: Verification, *, with_address: bool = True) -> bytes:
         record["q"] = v.source
     if v.cached:
         record["c"] = 1
-    if with_address and not _plain(v.address):
+    if with_address and not _is_derivable(v.address):
         address = v.address
         record["a"] = [
             address.raw,
@@ -55,20 +55,20 @@ def encode(v: Verification, *, with_address: bool = True) -> bytes:
             address.ascii_domain,
             address.error,
         ]
-    if evidence := _changed(v.evidence, _EVIDENCE):
+    if evidence := _non_default_fields(v.evidence, _EVIDENCE):
         record["e"] = evidence
     return orjson.dumps(record)
 
 
-def decode(data: bytes, email: str, checks: Checks) -> Verification:
+def decode_verification(data: bytes, email: str, checks: Checks) -> Verification:
     """What `encode` made of the answer about `email`."""
     record = orjson.loads(data)
     return Verification(
-        address=_address(record, email),
+        address=_decode_address(record, email),
         verdict=Verdict(record["v"]),
         reason=Reason(record["r"]),
         score=record["s"],
-        evidence=_evidence(record["e"]) if "e" in record else Evidence(),
+        evidence=_decode_evidence(record["e"]) if "e" in record else Evidence(),
         checks=checks,
         verified_at=datetime.fromtimestamp(record["t"] / 1000, UTC),
         duration_s=record["d"] / 1000,
@@ -77,7 +77,7 @@ def decode(data: bytes, email: str, checks: Checks) -> Verification:
     )
 
 
-def _plain(address: Address) -> bool:
+def _is_derivable(address: Address) -> bool:
     """Whether the parts can be read off the text."""
     local, _, domain = address.raw.rpartition("@")
     return (
@@ -87,7 +87,7 @@ def _plain(address: Address) -> bool:
     )
 
 
-def _address(record: Mapping[str, Any], email: str) -> Address:
+def _decode_address(record: Mapping[str, Any], email: str) -> Address:
     if "a" in record:
         return Address(*record["a"])
     local, _, domain = email.rpartition("@")
@@ -110,44 +110,44 @@ _SMTP = _defaults(Smtp)
 _PERSON = _defaults(Person)
 
 
-def _changed(value: Any, defaults: tuple[tuple[str, Any], ...]) -> dict[str, Any]:
+def _non_default_fields(value: Any, defaults: tuple[tuple[str, Any], ...]) -> dict[str, Any]:
     changed = {}
     for name, default in defaults:
         found = getattr(value, name)
         if found != default:
-            changed[name] = _SHORTEN[name](found) if name in _SHORTEN else found
+            changed[name] = _ENCODERS[name](found) if name in _ENCODERS else found
     return changed
 
 
-_SHORTEN: Mapping[str, Callable[[Any], Any]] = {
+_ENCODERS: Mapping[str, Callable[[Any], Any]] = {
     "mx": lambda hosts: [(mx.host, mx.preference) for mx in hosts],
-    "smtp": lambda smtp: _changed(smtp, _SMTP),
-    "person": lambda person: _changed(person, _PERSON),
+    "smtp": lambda smtp: _non_default_fields(smtp, _SMTP),
+    "person": lambda person: _non_default_fields(person, _PERSON),
     "text": lambda text: text[:MAX_TEXT],
 }
 
 
-def _evidence(kept: dict[str, Any]) -> Evidence:
-    for name, restore in _RESTORE.items():
+def _decode_evidence(kept: dict[str, Any]) -> Evidence:
+    for name, restore in _DECODERS.items():
         if name in kept:
             kept[name] = restore(kept[name])
     return Evidence(**kept)
 
 
-def _smtp(kept: dict[str, Any]) -> Smtp:
+def _decode_smtp(kept: dict[str, Any]) -> Smtp:
     kept["meaning"], kept["stage"] = Meaning(kept["meaning"]), Stage(kept["stage"])
     return Smtp(**kept)
 
 
-def _person(kept: dict[str, Any]) -> Person:
+def _decode_person(kept: dict[str, Any]) -> Person:
     if kept.get("gender") is not None:
         kept["gender"] = Gender(kept["gender"])
     return Person(**kept)
 
 
-_RESTORE: Mapping[str, Callable[[Any], Any]] = {
+_DECODERS: Mapping[str, Callable[[Any], Any]] = {
     "dns": Dns,
     "mx": lambda hosts: tuple(MxHost(*mx) for mx in hosts),
-    "smtp": _smtp,
-    "person": _person,
+    "smtp": _decode_smtp,
+    "person": _decode_person,
 }

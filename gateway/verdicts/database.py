@@ -19,34 +19,34 @@ from sqlalchemy import Select, delete, select
 from engine.model import Address, Checks, Verification
 from gateway.store import Store, StoreError
 from gateway.store.tables import answers
-from gateway.verdicts.codec import decode, encode
+from gateway.verdicts.codec import decode_verification, encode_verification
 
 log = logging.getLogger(__name__)
 
 WRITE_EVERY_S = 0.5
 PURGE_EVERY_S = 60.0
-MAX_WAITING = 20_000
+MAX_UNWRITTEN = 20_000
 """Answers not written yet; beyond it new ones are kept in memory alone."""
-READ_AT_ONCE = 2_000
-WRITE_AT_ONCE = 250
+ROWS_PER_READ = 2_000
+ROWS_PER_INSERT = 250
 """Rows in a statement; three parameters each, of which SQLite once allowed no more than 999."""
-PURGE_AT_ONCE = 2_000
+ROWS_PER_DELETE = 2_000
 
-_Waiting = dict[bytes, tuple[Verification, int]]
+_Unwritten = dict[bytes, tuple[Verification, int]]
 """By digest, an answer and when it expires."""
 
 
-class Answers:
+class SqlVerdictStore:
     """The stored part of the verdict cache. `clock` is Unix time in seconds."""
 
-    def __init__(self, store: Store, *, most: int, clock: Callable[[], float]) -> None:
+    def __init__(self, store: Store, *, max_entries: int, clock: Callable[[], float]) -> None:
         self._store = store
-        self._most = most
+        self._max_entries = max_entries
         self._clock = clock
-        self._there: set[bytes] = set()
-        self._waiting: _Waiting = {}
+        self._stored_digests: set[bytes] = set()
+        self._unwritten: _Unwritten = {}
 
-    async def load(self) -> None:
+    async def load_digests(self) -> None:
         """Learn which answers are there. Raises StoreError."""
         last = b""
         while True:
@@ -54,17 +54,17 @@ class Answers:
                 select(answers.c.digest)
                 .where(answers.c.digest > last, answers.c.expires_at > int(self._clock()))
                 .order_by(answers.c.digest)
-                .limit(READ_AT_ONCE)
+                .limit(ROWS_PER_READ)
             )
             async with self._store.read() as connection:
                 found = [bytes(row.digest) for row in await connection.execute(page)]
             if not found:
                 return
-            self._there.update(found)
+            self._stored_digests.update(found)
             last = found[-1]
 
-    async def find(
-        self, shares: str, addresses: Sequence[Address], checks: Checks
+    async def get_many(
+        self, route_name: str, addresses: Sequence[Address], checks: Checks
     ) -> dict[str, tuple[Verification, float]]:
         """The answers to exactly these questions, by normalised address, and when they expire.
 
@@ -73,7 +73,7 @@ class Answers:
         there = {
             digest: address
             for address in addresses
-            if (digest := _digest(shares, address, checks)) in self._there
+            if (digest := _digest(route_name, address, checks)) in self._stored_digests
         }
         if not there:
             return {}
@@ -86,22 +86,22 @@ class Answers:
                 found = {bytes(row.digest): row for row in await connection.execute(rows)}
         except StoreError:
             return {}
-        self._there.difference_update(there.keys() - found.keys())
+        self._stored_digests.difference_update(there.keys() - found.keys())
         return {
             there[digest].normalized: (
-                replace(decode(row.answer, "", checks), address=there[digest]),
+                replace(decode_verification(row.answer, "", checks), address=there[digest]),
                 float(row.expires_at),
             )
             for digest, row in found.items()
         }
 
-    def keep(self, shares: str, verification: Verification, expires_at: float) -> None:
+    def put(self, route_name: str, verification: Verification, expires_at: float) -> None:
         """Write it soon."""
-        if len(self._waiting) < MAX_WAITING:
-            digest = _digest(shares, verification.address, verification.checks)
-            self._waiting[digest] = (verification, int(expires_at))
+        if len(self._unwritten) < MAX_UNWRITTEN:
+            digest = _digest(route_name, verification.address, verification.checks)
+            self._unwritten[digest] = (verification, int(expires_at))
 
-    async def writing(self) -> None:
+    async def write_periodically(self) -> None:
         """Write what waits and purge what is over, until cancelled."""
         purge_at = self._clock() + PURGE_EVERY_S
         while True:
@@ -116,45 +116,45 @@ class Answers:
 
     async def write(self) -> None:
         """Write what waits. Raises StoreError."""
-        waiting, self._waiting = self._waiting, {}
+        waiting, self._unwritten = self._unwritten, {}
         if not waiting:
             return
         # beside the loop: a second's answers are some milliseconds' work
-        rows = await asyncio.to_thread(_rows, waiting)
+        rows = await asyncio.to_thread(_encode_rows, waiting)
         try:
             async with self._store.write() as connection:
-                for start in range(0, len(rows), WRITE_AT_ONCE):
-                    some = rows[start : start + WRITE_AT_ONCE]
+                for start in range(0, len(rows), ROWS_PER_INSERT):
+                    some = rows[start : start + ROWS_PER_INSERT]
                     await connection.exec_driver_sql(_upsert(len(some)), tuple(chain(*some)))
         except StoreError:
-            self._waiting = {**waiting, **self._waiting}
+            self._unwritten = {**waiting, **self._unwritten}
             raise
-        self._there.update(waiting)
+        self._stored_digests.update(waiting)
 
     async def purge(self) -> None:
         """Delete what expired, and what is too much. Raises StoreError."""
         expired = select(answers.c.digest).where(answers.c.expires_at <= int(self._clock()))
-        while await self._delete(expired, PURGE_AT_ONCE) == PURGE_AT_ONCE:
+        while await self._delete(expired, ROWS_PER_DELETE) == ROWS_PER_DELETE:
             pass  # a transaction each, so that others get their turn
-        while (too_many := len(self._there) - self._most) > 0:
+        while (too_many := len(self._stored_digests) - self._max_entries) > 0:
             oldest = select(answers.c.digest).order_by(answers.c.expires_at)
-            if not await self._delete(oldest, min(too_many, PURGE_AT_ONCE)):
+            if not await self._delete(oldest, min(too_many, ROWS_PER_DELETE)):
                 return
 
-    async def _delete(self, which: Select[tuple[bytes]], most: int) -> int:
+    async def _delete(self, query: Select[tuple[bytes]], limit: int) -> int:
         """Delete up to so many, and forget them; how many it were."""
-        gone = delete(answers).where(answers.c.digest.in_(which.limit(most)))
+        gone = delete(answers).where(answers.c.digest.in_(query.limit(limit)))
         async with self._store.write() as connection:
             rows = await connection.execute(gone.returning(answers.c.digest))
             digests = [bytes(row.digest) for row in rows]
-        self._there.difference_update(digests)
+        self._stored_digests.difference_update(digests)
         return len(digests)
 
 
-def _rows(waiting: _Waiting) -> list[tuple[bytes, bytes, int]]:
+def _encode_rows(waiting: _Unwritten) -> list[tuple[bytes, bytes, int]]:
     # the question's digest is enough: the address itself is not kept
     return [
-        (digest, encode(verification, with_address=False), expires_at)
+        (digest, encode_verification(verification, with_address=False), expires_at)
         for digest, (verification, expires_at) in waiting.items()
     ]
 
@@ -171,7 +171,7 @@ _OR_UPDATE = (
 )
 
 
-def _digest(shares: str, address: Address, checks: Checks) -> bytes:
+def _digest(route_name: str, address: Address, checks: Checks) -> bytes:
     flags = f"{checks.dns:d}{checks.smtp:d}{checks.catch_all:d}"
-    text = "\n".join((shares, flags, address.normalized))
+    text = "\n".join((route_name, flags, address.normalized))
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()

@@ -12,28 +12,28 @@ from cachetools import LRUCache
 
 from engine.model import Verification
 
-MOST = 100_000
+MAX_ENTRIES = 100_000
 """Answers; the least recently used go first."""
 
-Entry = tuple[Verification, float]
+CacheEntry = tuple[Verification, float]
 """An answer and when its time is over."""
 
 
-class AtHand:
+class MemoryCache:
     """Remembers answers. `clock` is Unix time in seconds."""
 
     def __init__(self, clock: Callable[[], float], *, stale_s: float = 0.0) -> None:
         """`stale_s`: how long after its time an answer is still remembered."""
         self._clock = clock
         self._stale_s = stale_s
-        self._entries: LRUCache[Hashable, Entry] = LRUCache(MOST)
+        self._entries: LRUCache[Hashable, CacheEntry] = LRUCache(MAX_ENTRIES)
 
-    def get(self, key: Hashable) -> Entry | None:
+    def get(self, key: Hashable) -> CacheEntry | None:
         entry = self._entries.get(key)
         if entry is None or entry[1] + self._stale_s > self._clock():
             return entry
         del self._entries[key]
         return None
 
-    def keep(self, key: Hashable, answer: Verification, expires_at: float) -> None:
-        self._entries[key] = (answer, expires_at)
+    def put(self, key: Hashable, verification: Verification, expires_at: float) -> None:
+        self._entries[key] = (verification, expires_at)

@@ -12,9 +12,9 @@ from engine.address import people
 from engine.model import Verification
 
 
-def named(v: Verification) -> Verification:
+def with_guessed_person(v: Verification) -> Verification:
     """The same answer, with a guess at the person if our own engine made none."""
     if v.evidence.person is not None or v.source != "local" or not v.address.valid:
         return v
-    person = people.guess(v.address.local)
+    person = people.guess_person(v.address.local)
     return v if person is None else replace(v, evidence=replace(v.evidence, person=person))

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from engine.model import Checks, Verification
 
-AT_ONCE = 100
+CONCURRENT_VERIFICATIONS = 100
 """Verifications of one piece of work under way at a time, where they are asked one by one."""
 
 OnResult = Callable[[int, Verification], None]
@@ -23,12 +23,12 @@ class Verifier(Protocol):
     ) -> Verification: ...
 
 
-class NotNow(Exception):
+class RetryLater(Exception):
     """Nobody can answer now what was left out; it makes sense to ask again later."""
 
-    def __init__(self, after_s: float) -> None:
-        super().__init__(f"not before {after_s:.0f} s from now")
-        self.after_s = after_s
+    def __init__(self, retry_after_s: float) -> None:
+        super().__init__(f"not before {retry_after_s:.0f} s from now")
+        self.retry_after_s = retry_after_s
 
 
 class BulkVerifier(Protocol):
@@ -48,9 +48,9 @@ class BulkVerifier(Protocol):
 class OneByOne:
     """Asks a verifier for each address, a few at a time."""
 
-    def __init__(self, verifier: Verifier, *, at_once: int = AT_ONCE) -> None:
+    def __init__(self, verifier: Verifier, *, concurrency: int = CONCURRENT_VERIFICATIONS) -> None:
         self._verifier = verifier
-        self._at_once = at_once
+        self._concurrency = concurrency
 
     async def verify_many(
         self, texts: Sequence[str], checks: Checks, *, on_result: OnResult
@@ -63,9 +63,9 @@ class OneByOne:
             for place, text in todo:
                 try:
                     answer = await self._verifier.verify(text, checks)
-                except NotNow as later:
+                except RetryLater as later:
                     # the others would only learn the same
-                    waits_s.append(later.after_s)
+                    waits_s.append(later.retry_after_s)
                     return
                 except Exception as exc:
                     bugs.append(exc)
@@ -73,10 +73,10 @@ class OneByOne:
                     on_result(place, answer)
 
         async with asyncio.TaskGroup() as group:
-            for _ in range(min(self._at_once, len(texts))):
+            for _ in range(min(self._concurrency, len(texts))):
                 group.create_task(work())
         if bugs:
             # one is enough to find the fault by
             raise bugs[0]
         if waits_s:
-            raise NotNow(min(waits_s))
+            raise RetryLater(min(waits_s))

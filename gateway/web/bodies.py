@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Callable
 from typing import BinaryIO, cast
 
-IN_MEMORY = 256 * 1024
+MAX_BYTES_IN_MEMORY = 256 * 1024
 """Bytes of a body that are held; what is more is in the file."""
 
 
@@ -26,28 +26,28 @@ class Spool:
     """Takes a body in. Close it in the end."""
 
     def __init__(
-        self, *, in_file: bool, open_file: Callable[[], BinaryIO] = temporary_file
+        self, *, spill_to_file: bool, open_file: Callable[[], BinaryIO] = temporary_file
     ) -> None:
         """Without `in_file` all is held in memory."""
-        self._in_file = in_file
+        self._spill_to_file = spill_to_file
         self._open_file = open_file
-        self._held = bytearray()
+        self._buffer = bytearray()
         self._file: BinaryIO | None = None
         self.size = 0
 
-    async def add(self, piece: bytes) -> None:
+    async def write(self, data: bytes) -> None:
         """The next bytes. Raises OSError if they cannot be written."""
-        self.size += len(piece)
-        self._held += piece
-        if self._in_file and len(self._held) > IN_MEMORY:
+        self.size += len(data)
+        self._buffer += data
+        if self._spill_to_file and len(self._buffer) > MAX_BYTES_IN_MEMORY:
             await self._flush()
 
-    async def end(self) -> tuple[bytes, BinaryIO | None]:
+    async def finish(self) -> tuple[bytes, BinaryIO | None]:
         """The body, or the file that it is in. Raises OSError."""
         if self._file is not None:
             await self._flush()
             return b"", self._file
-        return bytes(self._held), None
+        return bytes(self._buffer), None
 
     def close(self) -> None:
         """Let go of it. Safe to call at any time."""
@@ -56,10 +56,10 @@ class Spool:
                 self._file.close()
 
     async def _flush(self) -> None:
-        held, self._held = self._held, bytearray()
-        await asyncio.to_thread(self._write, held)
+        held, self._buffer = self._buffer, bytearray()
+        await asyncio.to_thread(self._write_to_file, held)
 
-    def _write(self, data: bytearray) -> None:
+    def _write_to_file(self, data: bytearray) -> None:
         if self._file is None:
             self._file = self._open_file()
         left = memoryview(data)

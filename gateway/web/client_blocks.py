@@ -27,7 +27,7 @@ class BlockRule:
     window_s: float
 
 
-class Guard:
+class ClientBlocks:
     """Counts failed attempts by client address and dialect."""
 
     def __init__(self, rules: Mapping[str, BlockRule], *, clock: Callable[[], float]) -> None:
@@ -36,13 +36,13 @@ class Guard:
         self._failures: LRUCache[tuple[str, str], deque[float]] = LRUCache(MAX_CLIENTS)
         self._blocked: LRUCache[tuple[str, str], bool] = LRUCache(MAX_CLIENTS)
 
-    def blocks(self, dialect: Dialect, client_ip: str) -> bool:
+    def is_blocked(self, dialect: Dialect, client_ip: str) -> bool:
         return dialect.name in self._rules and (dialect.name, client_ip) in self._blocked
 
-    def note(self, dialect: Dialect, client_ip: str, kind: ProblemKind) -> None:
+    def count_failed_attempt(self, dialect: Dialect, client_ip: str, kind: ProblemKind) -> None:
         """Count a problem if the dialect calls it a failed attempt."""
         rule = self._rules.get(dialect.name)
-        if rule is None or kind not in dialect.failed_attempts:
+        if rule is None or kind not in dialect.counts_towards_block:
             return
         key = (dialect.name, client_ip)
         times = self._failures.setdefault(key, deque(maxlen=rule.failures))

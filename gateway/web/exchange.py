@@ -13,15 +13,15 @@ from starlette.types import Receive, Scope, Send
 from adapters.contract.dialect import Endpoint
 from adapters.contract.operations import Operation, Verify
 from adapters.contract.problems import Problem, ProblemKind
-from adapters.contract.streaming import chunks
-from adapters.contract.wire import StreamReply, Unreadable, WireReply, WireRequest
+from adapters.contract.streaming import render_body
+from adapters.contract.wire import StreamReply, UnreadableRequest, WireReply, WireRequest
 from gateway.accounts.caller import Caller
-from gateway.errors import Unavailable
+from gateway.errors import StorageUnavailable
 from gateway.sandbox import requests as sandbox_requests
 from gateway.sandbox.faults import Effects
-from gateway.service import Answer
+from gateway.service import ServiceResult
 from gateway.web.bodies import Spool
-from gateway.web.routing import Place
+from gateway.web.routing import VendorPath
 
 BODY_TIMEOUT_S = 30.0
 """For a client to send its whole body."""
@@ -31,16 +31,16 @@ REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 
 CORS_HEADER = (b"access-control-allow-origin", b"*")
 
-NO_ANSWER = Answer(None)
+EMPTY_RESULT = ServiceResult(None)
 
 T = TypeVar("T")
 
 
-class Disconnected(Exception):
+class ClientDisconnected(Exception):
     """The client left before its request was whole."""
 
 
-class Exchange:
+class RequestState:
     """One request on its way: what is known of it so far."""
 
     __slots__ = (
@@ -63,7 +63,7 @@ class Exchange:
     )
 
     def __init__(
-        self, place: Place, scope: Scope, headers: dict[str, str], request_id: str
+        self, place: VendorPath, scope: Scope, headers: dict[str, str], request_id: str
     ) -> None:
         self.place = place
         self.method = scope["method"]
@@ -79,16 +79,18 @@ class Exchange:
         self.credential: str | None = None
         self.effects: Effects | None = None
         self.simulated = ""
-        self.answer = NO_ANSWER
+        self.answer = EMPTY_RESULT
         self.request: WireRequest | None = None
         self.spool: Spool | None = None
 
     @property
     def scope(self) -> int | None:
         """Whose request it is, once that is known."""
-        return None if self.caller is None else self.caller.scope
+        return None if self.caller is None else self.caller.sandbox_scope
 
-    def logged(self, now: float, reply: WireReply | StreamReply) -> sandbox_requests.Exchange:
+    def to_logged_exchange(
+        self, now: float, reply: WireReply | StreamReply
+    ) -> sandbox_requests.Exchange:
         """As the request log keeps it."""
         problem = self.problem
         return sandbox_requests.Exchange(
@@ -101,12 +103,12 @@ class Exchange:
             path=self.place.path,
             query=self.query_string,
             headers=self.headers,
-            body=self.request.head if self.request else b"",
+            body=self.request.first_chunk if self.request else b"",
             credential=self.credential or self._any_credential(),
             status=reply.status,
             reply=reply.body if isinstance(reply, WireReply) else reply.head,
             problem=problem.kind if problem else "",
-            reason=why(problem) if problem else "",
+            reason=problem_text(problem) if problem else "",
             simulated=self.simulated,
             request_id=self.request_id,
         )
@@ -115,8 +117,8 @@ class Exchange:
         """The key of a request that was refused before anybody looked for one."""
         try:
             request = self.request or self.wire_request(b"", {})
-            return self.place.dialect.credential(request) or ""
-        except Unreadable:
+            return self.place.dialect.read_credential(request) or ""
+        except UnreadableRequest:
             return ""
 
     def wire_request(
@@ -135,11 +137,11 @@ class Exchange:
 
 
 async def read_body(
-    x: Exchange, receive: Receive, endpoint: Endpoint[Any]
+    x: RequestState, receive: Receive, endpoint: Endpoint[Any]
 ) -> tuple[bytes, BinaryIO | None]:
     """The whole body, or the file it is in; bounded in size and in time (`BODY_TIMEOUT_S`).
 
-    Raises `Problem` (`TOO_LARGE`, `UNREADABLE`), `Disconnected` and Unavailable.
+    Raises `Problem` (`TOO_LARGE`, `UNREADABLE`), `ClientDisconnected` and Unavailable.
     """
     limit = endpoint.body_limit
     declared = x.headers.get("content-length", "")
@@ -147,34 +149,34 @@ async def read_body(
         raise Problem(ProblemKind.TOO_LARGE, limit=limit)
     if declared in ("", "0") and "transfer-encoding" not in x.headers:
         return b"", None
-    x.spool = spool = Spool(in_file=endpoint.spooled)
+    x.spool = spool = Spool(spill_to_file=endpoint.accepts_body_file)
     try:
         async with asyncio.timeout(BODY_TIMEOUT_S):
             while True:
                 message = await receive()
                 if message["type"] == "http.disconnect":
-                    raise Disconnected
+                    raise ClientDisconnected
                 piece = message.get("body", b"")
                 if spool.size + len(piece) > limit:
                     raise Problem(ProblemKind.TOO_LARGE, limit=limit)
-                await spool.add(piece)
+                await spool.write(piece)
                 if not message.get("more_body", False):
-                    return await spool.end()
+                    return await spool.finish()
     except TimeoutError:
         raise Problem(ProblemKind.UNREADABLE, "The body did not arrive in time.") from None
     except OSError as exc:
-        raise Unavailable(f"a body cannot be kept: {exc}") from exc
+        raise StorageUnavailable(f"a body cannot be kept: {exc}") from exc
 
 
-async def read_apart(request: WireRequest, read: Callable[[WireRequest], T]) -> T:
+async def read_off_loop_if_large(request: WireRequest, read: Callable[[WireRequest], T]) -> T:
     """Read a request, a large one where it keeps nobody up."""
     return read(request) if request.body_file is None else await asyncio.to_thread(read, request)
 
 
-async def send_reply(send: Send, reply: WireReply | StreamReply, x: Exchange) -> None:
+async def send_reply(send: Send, reply: WireReply | StreamReply, x: RequestState) -> None:
     headers = [
         (b"x-request-id", x.request_id.encode("latin-1")),
-        *provenance(x.answer.source, x.answer.attempts, x.answer.cache),
+        *provenance_headers(x.answer.source, x.answer.attempts, x.answer.cache_status),
     ]
     for name, value in reply.headers:
         headers.append((name.lower().encode(), value.encode("latin-1")))
@@ -188,14 +190,14 @@ async def send_reply(send: Send, reply: WireReply | StreamReply, x: Exchange) ->
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
     if whole is None:
         assert isinstance(reply, StreamReply)
-        async for chunk in chunks(reply, x.answer.outcome.rows):
+        async for chunk in render_body(reply, x.answer.outcome.rows):
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
         whole = b""
     await send({"type": "http.response.body", "body": whole})
 
 
 @lru_cache(1024)
-def provenance(source: str, attempts: int, cache: str) -> tuple[tuple[bytes, bytes], ...]:
+def provenance_headers(source: str, attempts: int, cache: str) -> tuple[tuple[bytes, bytes], ...]:
     """The headers that tell where an answer came from: few there are, and often the same."""
     return (
         (b"x-veriplex-source", source.encode("latin-1")),
@@ -204,7 +206,7 @@ def provenance(source: str, attempts: int, cache: str) -> tuple[tuple[bytes, byt
     )
 
 
-def why(problem: Problem) -> str:
+def problem_text(problem: Problem) -> str:
     """What was wrong, in plain words."""
     about = f"{problem.field}: " if problem.field else ""
     return about + (problem.detail or problem.kind.replace("_", " "))

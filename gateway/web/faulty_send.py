@@ -13,17 +13,17 @@ import struct
 
 from starlette.types import Message, Receive, Scope, Send
 
-from gateway.sandbox.faults import Connection, Effects
+from gateway.sandbox.faults import ConnectionFault, Effects
 
 _NO_LINGER = struct.pack("ii", 1, 0)
 """SO_LINGER on, with no time: closing sends RST."""
 
 
-class ConnectionLost(Exception):
+class ConnectionDropped(Exception):
     """The connection is gone, as was asked; there is nobody left to reply to."""
 
 
-def faulty(send: Send, receive: Receive, scope: Scope, effects: Effects) -> Send:
+def faulty_send(send: Send, receive: Receive, scope: Scope, effects: Effects) -> Send:
     """The `send` that does to the connection what `effects` says."""
     transport = scope.get("extensions", {}).get("veriplex.connection", {}).get("transport")
 
@@ -33,8 +33,8 @@ def faulty(send: Send, receive: Receive, scope: Scope, effects: Effects) -> Send
             if raw is not None:
                 raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
             transport.abort()
-            await _gone(receive)
-        raise ConnectionLost
+            await _wait_for_disconnect(receive)
+        raise ConnectionDropped
 
     async def truncating(message: Message) -> None:
         if message["type"] != "http.response.body":
@@ -45,8 +45,8 @@ def faulty(send: Send, receive: Receive, scope: Scope, effects: Effects) -> Send
             await send({**message, "body": body[: len(body) // 2], "more_body": True})
         if transport is not None:
             transport.close()
-            await _gone(receive)
-        raise ConnectionLost
+            await _wait_for_disconnect(receive)
+        raise ConnectionDropped
 
     async def dripping(message: Message) -> None:
         if message["type"] != "http.response.body":
@@ -59,14 +59,14 @@ def faulty(send: Send, receive: Receive, scope: Scope, effects: Effects) -> Send
         await send({**message, "body": b""})
 
     ways = {
-        Connection.RESET: resetting,
-        Connection.TRUNCATE: truncating,
-        Connection.DRIP: dripping,
+        ConnectionFault.RESET: resetting,
+        ConnectionFault.TRUNCATE: truncating,
+        ConnectionFault.DRIP: dripping,
     }
     return ways[effects.connection] if effects.connection is not None else send
 
 
-async def _gone(receive: Receive) -> None:
+async def _wait_for_disconnect(receive: Receive) -> None:
     """Wait until the server has noticed, so that it does not complain of a missing reply."""
     while (await receive())["type"] != "http.disconnect":
         pass

@@ -14,19 +14,19 @@ from adapters.contract.dialect import Dialect
 from adapters.contract.operations import Verify
 from adapters.contract.problems import Problem, ProblemKind
 from engine.model import Checks
-from gateway.accounts.caller import Books, Caller
-from gateway.errors import NOBODY, NoAnswer
-from gateway.sandbox.simulate import KIND_WORDS, Simulated
-from gateway.service import Answer, Service
-from gateway.verdicts.as_json import dump
+from gateway.accounts.caller import AccountService, Caller
+from gateway.errors import NO_SOURCE, NoAnswer
+from gateway.sandbox.simulate import KIND_WORDS, SimulatedProblem
+from gateway.service import Service, ServiceResult
+from gateway.verdicts.as_json import verification_as_json
 
 if TYPE_CHECKING:
-    from engine.smtp.reputation import Account, Standing
-    from gateway.reputation import KeptStanding, Recent
+    from engine.smtp.reputation import OperatorReputation, ReputationTracker
+    from gateway.reputation import RecentRefusals, ReputationStore
 
 PROBLEM_JSON = "application/problem+json"
 
-STATUSES: dict[ProblemKind, tuple[int, str]] = {
+PROBLEM_STATUSES: dict[ProblemKind, tuple[int, str]] = {
     ProblemKind.MISSING: (400, "Send the address as the query parameter `email`."),
     ProblemKind.NO_CREDENTIAL: (401, "Send a key of any dialect as `Authorization: Bearer …`."),
     ProblemKind.BAD_CREDENTIAL: (401, "This key is not known, or was revoked."),
@@ -41,7 +41,9 @@ MAX_OPERATORS = 200
 """Operators shown by one answer: those that refused us most often."""
 
 
-def standing_as_json(accounts: Sequence[Account], recent: Sequence[Recent] = ()) -> dict[str, Any]:
+def reputation_as_dict(
+    accounts: Sequence[OperatorReputation], recent: Sequence[RecentRefusals] = ()
+) -> dict[str, Any]:
     """How mail hosts' operators treat us, worst first.
 
     `operators` is what this process saw since its start; `recent` who refused any process that
@@ -67,7 +69,7 @@ def standing_as_json(accounts: Sequence[Account], recent: Sequence[Recent] = ())
             {
                 "operator": account.operator,
                 "conversations": account.conversations,
-                "refused": account.refused,
+                "refused": account.refusal_count,
                 "refusals": {m.value: count for m, count in account.refusals.items()},
                 "paused_s": math.ceil(account.paused_s),
                 "paused_hosts": account.paused_hosts,
@@ -92,16 +94,16 @@ class NativeApi:
     def __init__(
         self,
         dialects: tuple[Dialect, ...],
-        accounts: Books,
+        accounts: AccountService,
         service: Service,
-        standing: Standing | None = None,
-        kept: KeptStanding | None = None,
+        reputation: ReputationTracker | None = None,
+        reputation_store: ReputationStore | None = None,
     ) -> None:
         self._dialects = dialects
         self._accounts = accounts
         self._service = service
-        self._standing = standing
-        self._kept = kept
+        self._reputation_tracker = reputation
+        self._reputation_store = reputation_store
 
     async def verify(self, request: Request) -> Response:
         try:
@@ -110,21 +112,27 @@ class NativeApi:
             answer = await self._service.run(dialect, caller, op)
         except Problem as problem:
             if isinstance(problem, NoAnswer):
-                request.state.answer = Answer(None, NOBODY, problem.asked, "fwd=miss")
+                request.state.answer = ServiceResult(
+                    None, NO_SOURCE, problem.sources_asked, "fwd=miss"
+                )
             return problem_response(problem)
-        except Simulated as simulated:
+        except SimulatedProblem as simulated:
             return simulated_response(simulated.word)
         request.state.answer = answer
-        return Response(dump(answer.outcome), media_type="application/json")
+        return Response(verification_as_json(answer.outcome), media_type="application/json")
 
-    async def standing(self, request: Request) -> Response:
+    async def reputation(self, request: Request) -> Response:
         """How mail hosts treat us; a test key, which anybody may hold, sees nobody's."""
         try:
             _, caller = await self._authenticate(request)
-            body = standing_as_json(())
-            if self._standing is not None and self._kept is not None and not caller.test:
-                recent = await self._kept.recent(MAX_OPERATORS)
-                body = standing_as_json(self._standing.accounts(), recent)
+            body = reputation_as_dict(())
+            if (
+                self._reputation_tracker is not None
+                and self._reputation_store is not None
+                and not caller.test
+            ):
+                recent = await self._reputation_store.recent_refusals(MAX_OPERATORS)
+                body = reputation_as_dict(self._reputation_tracker.operators(), recent)
         except Problem as problem:
             return problem_response(problem)
         return Response(orjson.dumps(body), media_type="application/json")
@@ -134,7 +142,7 @@ class NativeApi:
         for dialect in self._dialects:
             caller = await self._accounts.authenticate(dialect.name, key)
             if caller is not None:
-                return caller.scope if caller.status == "active" else None
+                return caller.sandbox_scope if caller.status == "active" else None
         return None
 
     async def _authenticate(self, request: Request) -> tuple[Dialect, Caller]:
@@ -165,7 +173,7 @@ def _read_verify(request: Request) -> Verify:
 
 def problem_response(problem: Problem) -> Response:
     """RFC 9457, for our own addresses alone; vendors' errors are their dialects' business."""
-    status, detail = STATUSES.get(problem.kind, (400, problem.detail))
+    status, detail = PROBLEM_STATUSES.get(problem.kind, (400, problem.detail))
     body = {"type": "about:blank", "title": problem.kind, "status": status, "detail": detail}
     if isinstance(problem, NoAnswer):
         body |= {"detail": problem.detail, "attempts": problem.attempts}

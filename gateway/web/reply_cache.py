@@ -15,24 +15,24 @@ from adapters.contract.dialect import Endpoint
 from adapters.contract.operations import Operation
 from adapters.contract.wire import StreamReply, WireReply, WireRequest
 
-MOST = 10_240
-MOST_AT_ONCE = 128
+MAX_ENTRIES = 10_240
+EVICTED_AT_ONCE = 128
 """Forgotten when there are more."""
-MOST_BYTES = 16 * 1024 * 1024
+MAX_BYTES = 16 * 1024 * 1024
 """Of replies, and what is kept beside them."""
-OVERHEAD = 600
+ENTRY_OVERHEAD_BYTES = 600
 """Bytes that an entry takes besides, about."""
-LARGEST_REQUEST = 1_024
+MAX_REQUEST_BYTES = 1_024
 """Bytes of query string and body."""
-LARGEST_REPLY = 4_096
+MAX_REPLY_BYTES = 4_096
 """Bytes of the body."""
 
 
-Key = bytes
+RequestDigest = bytes
 """A digest of all that reading a request may depend on, which may be long."""
 
 
-class Kept(NamedTuple):
+class CachedReply(NamedTuple):
     """A request as read, and the reply to it."""
 
     op: Operation
@@ -41,51 +41,53 @@ class Kept(NamedTuple):
     reply: WireReply
 
     @property
-    def size(self) -> int:
+    def size_bytes(self) -> int:
         """In bytes, about."""
-        return OVERHEAD + len(self.reply.body)
+        return ENTRY_OVERHEAD_BYTES + len(self.reply.body)
 
 
-class Memo:
+class ReplyCache:
     """Remembers replies."""
 
     def __init__(self) -> None:
-        self._kept: dict[Key, Kept] = {}
+        self._entries: dict[RequestDigest, CachedReply] = {}
         self._bytes = 0
 
     def __len__(self) -> int:
-        return len(self._kept)
+        return len(self._entries)
 
-    def key(self, dialect: str, endpoint: Endpoint[Any], request: WireRequest) -> Key | None:
+    def digest(
+        self, dialect: str, endpoint: Endpoint[Any], request: WireRequest
+    ) -> RequestDigest | None:
         """None for a request too large to be kept."""
-        if len(request.query_string) + len(request.body) > LARGEST_REQUEST:
+        if len(request.query_string) + len(request.body) > MAX_REQUEST_BYTES:
             return None
         content_type = request.headers.get("content-type", "")
         asked = (dialect, endpoint.name, request.method, request.path, request.query_string)
         told = repr((*asked, content_type, request.body))
         return blake2b(told.encode(), digest_size=16).digest()
 
-    def get(self, key: Key) -> Kept | None:
-        return self._kept.get(key)
+    def get(self, key: RequestDigest) -> CachedReply | None:
+        return self._entries.get(key)
 
-    def keep(
-        self, key: Key, op: Operation, outcome: object, reply: WireReply | StreamReply
+    def put(
+        self, key: RequestDigest, op: Operation, outcome: object, reply: WireReply | StreamReply
     ) -> WireReply | StreamReply:
         """Keep a reply if it is small; the reply, or its copy that is kept."""
-        if not isinstance(reply, WireReply) or len(reply.body) > LARGEST_REPLY:
+        if not isinstance(reply, WireReply) or len(reply.body) > MAX_REPLY_BYTES:
             return reply
-        self._forget(key)
+        self._evict(key)
         # copied, since the encoder's buffers are far larger than what is in them
         reply = replace(reply, body=bytes(memoryview(reply.body)))
-        self._kept[key] = kept = Kept(op, outcome, reply)
-        self._bytes += kept.size
-        while len(self._kept) > MOST or self._bytes > MOST_BYTES:
+        self._entries[key] = kept = CachedReply(op, outcome, reply)
+        self._bytes += kept.size_bytes
+        while len(self._entries) > MAX_ENTRIES or self._bytes > MAX_BYTES:
             # many at a time: with each that went, a dictionary's first key takes longer to find
-            for oldest in list(islice(self._kept, MOST_AT_ONCE)):
-                self._forget(oldest)
+            for oldest in list(islice(self._entries, EVICTED_AT_ONCE)):
+                self._evict(oldest)
         return reply
 
-    def _forget(self, key: Key) -> None:
-        kept = self._kept.pop(key, None)
+    def _evict(self, key: RequestDigest) -> None:
+        kept = self._entries.pop(key, None)
         if kept is not None:
-            self._bytes -= kept.size
+            self._bytes -= kept.size_bytes

@@ -16,19 +16,19 @@ from urllib.parse import parse_qs
 from adapters.contract.dialect import Dialect, Endpoint
 from adapters.contract.problems import Problem, ProblemKind
 
-LONGEST_KEPT = 200
+MAX_CACHED_PATH_CHARACTERS = 200
 """Characters of a path whose place is remembered: clients use few, and those are short."""
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class VendorPath:
     """A dialect, and the path as its vendor would see it."""
 
     dialect: Dialect
     path: str
 
 
-class Routes:
+class VendorRoutes:
     """The table of all dialects' addresses, built once."""
 
     def __init__(self, dialects: Iterable[Dialect]) -> None:
@@ -39,43 +39,45 @@ class Routes:
             ((root, d) for d in self.dialects for root in d.root_paths),
             key=lambda pair: (-len(pair[0].prefix), pair[0].parameter is None),
         )
-        self._endpoints = {d.name: _Endpoints(d.endpoints) for d in self.dialects}
-        self._places = lru_cache(1024)(self._find_places)
+        self._endpoints = {d.name: _EndpointTable(d.endpoints) for d in self.dialects}
+        self._cached_candidates = lru_cache(1024)(self._candidates)
 
-    def place(self, host: str, path: str, query_string: str) -> Place | None:
+    def match(self, host: str, path: str, query_string: str) -> VendorPath | None:
         """Where a request belongs; None when it is no dialect's.
 
         `host` is the Host header, with or without a port.
         """
-        find = self._places if len(path) <= LONGEST_KEPT else self._find_places
+        find = (
+            self._cached_candidates if len(path) <= MAX_CACHED_PATH_CHARACTERS else self._candidates
+        )
         for parameter, place in find(host, path):
-            if parameter is None or _names(query_string, parameter):
+            if parameter is None or _has_parameter(query_string, parameter):
                 return place
         return None
 
-    def _find_places(self, host: str, path: str) -> tuple[tuple[str | None, Place], ...]:
+    def _candidates(self, host: str, path: str) -> tuple[tuple[str | None, VendorPath], ...]:
         """Where a path may belong, best first, each with the parameter that it must have."""
         dialect = self._by_host.get(host.split(":", 1)[0].lower())
         if dialect is not None:
-            return ((None, Place(dialect, path)),)
+            return ((None, VendorPath(dialect, path)),)
         head, slash, rest = path[1:].partition("/")
         dialect = self._by_prefix.get(head)
         if dialect is not None:
-            return ((None, Place(dialect, slash + rest)),)
+            return ((None, VendorPath(dialect, slash + rest)),)
         return tuple(
-            (root.parameter, Place(owner, path))
+            (root.parameter, VendorPath(owner, path))
             for root, owner in self._roots
             if _is_under(path, root.prefix)
         )
 
-    def endpoint(
-        self, place: Place, method: str
+    def find_endpoint(
+        self, vendor_path: VendorPath, method: str
     ) -> tuple[Endpoint[Any] | None, Mapping[str, str], Problem | None]:
         """The endpoint meant, its path parameters, and what is wrong with the address.
 
         A wrong method still names the path's endpoint, since some vendors word it so.
         """
-        return self._endpoints[place.dialect.name].find(place.path, method)
+        return self._endpoints[vendor_path.dialect.name].find(vendor_path.path, method)
 
 
 def _is_under(path: str, prefix: str) -> bool:
@@ -83,11 +85,11 @@ def _is_under(path: str, prefix: str) -> bool:
     return path.startswith(prefix) and (prefix[-1] == "/" or path[len(prefix) :][:1] in ("", "/"))
 
 
-def _names(query_string: str, parameter: str) -> bool:
+def _has_parameter(query_string: str, parameter: str) -> bool:
     return parameter in query_string and parameter in parse_qs(query_string, keep_blank_values=True)
 
 
-class _Endpoints:
+class _EndpointTable:
     """One dialect's endpoints by path."""
 
     def __init__(self, endpoints: Iterable[Endpoint[Any]]) -> None:
@@ -96,7 +98,7 @@ class _Endpoints:
         for endpoint in endpoints:
             table = patterns if "{" in endpoint.path else self._fixed
             table.setdefault(endpoint.path, []).append(endpoint)
-        self._patterns = [(_pattern(path), found) for path, found in patterns.items()]
+        self._patterns = [(_path_pattern(path), found) for path, found in patterns.items()]
 
     def find(
         self, path: str, method: str
@@ -114,10 +116,10 @@ class _Endpoints:
             if method in endpoint.methods:
                 return endpoint, params, None
         allow = tuple(method for endpoint in found for method in endpoint.methods)
-        return found[0], params, Problem(ProblemKind.WRONG_METHOD, allow=allow)
+        return found[0], params, Problem(ProblemKind.WRONG_METHOD, allowed_methods=allow)
 
 
-def _pattern(path: str) -> re.Pattern[str]:
+def _path_pattern(path: str) -> re.Pattern[str]:
     """`/v1/bulk/{job_id}` as a regular expression whose groups are the parameters."""
     pieces = re.split(r"\{(\w+)\}", path)
     return re.compile(

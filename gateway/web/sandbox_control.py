@@ -20,20 +20,20 @@ from starlette.routing import Route
 
 from adapters.registry import DIALECTS
 from gateway.sandbox import Sandbox
-from gateway.sandbox.faults import MOST_FAULTS, Fault, TooManyFaults
-from gateway.sandbox.requests import Filter
+from gateway.sandbox.faults import MAX_FAULTS, InjectedFault, TooManyFaults
+from gateway.sandbox.requests import ExchangeFilter
 from gateway.web.native import PROBLEM_JSON, NativeApi
 
-MOST_SHOWN = 1_000
-MOST_WAIT_S = 60.0
+MAX_SHOWN = 1_000
+MAX_WAIT_S = 60.0
 BODY_LIMIT = 64 * 1024
 
-FAULT = TypeAdapter(Fault)
+FAULT_ADAPTER = TypeAdapter(InjectedFault)
 
 T = TypeVar("T")
 
 
-class Refused(Exception):
+class ControlApiError(Exception):
     """What was asked cannot be done; RFC 9457."""
 
     def __init__(self, status: int, detail: str) -> None:
@@ -53,12 +53,12 @@ class ClockChange(BaseModel):
     frozen: bool | None = None
 
 
-CLOCK_CHANGE = TypeAdapter(ClockChange)
+CLOCK_CHANGE_ADAPTER = TypeAdapter(ClockChange)
 
 Handler = Callable[[Request], Awaitable[object]]
 
 
-class Control:
+class ControlApi:
     """The endpoints, each from a request to what is shown as JSON."""
 
     def __init__(self, sandbox: Sandbox, native: NativeApi) -> None:
@@ -85,7 +85,8 @@ class Control:
             ("POST", "/reset", self.reset),
         )
         return [
-            Route(path, _answering(handler), methods=[method]) for method, path, handler in table
+            Route(path, _json_endpoint(handler), methods=[method])
+            for method, path, handler in table
         ]
 
     # -- the sandbox ---------------------------------------------------------------------
@@ -100,15 +101,17 @@ class Control:
         }
 
     async def make_keys(self, request: Request) -> object:
-        if not self._sandbox.alone:
-            raise Refused(403, "This server has live keys; make test keys with `veriplex keys`.")
-        scope, keys = self._sandbox.keys.mint()
+        if not self._sandbox.standalone:
+            raise ControlApiError(
+                403, "This server has live keys; make test keys with `veriplex keys`."
+            )
+        scope, keys = self._sandbox.keys.create_account()
         return {"scope": scope, "keys": keys}
 
     async def reset(self, request: Request) -> object:
         """Everything as it was at the start; of one scope only, if a key says which."""
         scope = await self._scope(request)
-        self._sandbox.log.clear(scope)
+        self._sandbox.request_log.clear(scope)
         self._sandbox.faults.remove(scope)
         self._sandbox.jobs.clear(scope)
         self._sandbox.webhooks.clear(scope)
@@ -119,60 +122,64 @@ class Control:
 
     async def list_requests(self, request: Request) -> object:
         scope = await self._scope(request)
-        limit = _number(request, "limit", 100, 1, MOST_SHOWN)
+        limit = _parse_number(request, "limit", 100, 1, MAX_SHOWN)
         found: list[dict[str, Any]] = []
-        for exchange in self._sandbox.log.find(scope, _filter(request)):
+        for exchange in self._sandbox.request_log.find(scope, _parse_filter(request)):
             if len(found) == limit:
                 break
-            found.append(exchange.as_json())
+            found.append(exchange.to_json())
         return {"requests": found[::-1]}
 
     async def last_request(self, request: Request) -> object:
         scope = await self._scope(request)
-        found = next(self._sandbox.log.find(scope, _filter(request)), None)
+        found = next(self._sandbox.request_log.find(scope, _parse_filter(request)), None)
         if found is None:
-            raise Refused(404, "No request that fits is in the log.")
-        return found.as_json()
+            raise ControlApiError(404, "No request that fits is in the log.")
+        return found.to_json()
 
     async def show_request(self, request: Request) -> object:
         scope = await self._scope(request)
         wanted = request.path_params["id"]
-        for exchange in self._sandbox.log.find(scope, Filter(after=wanted - 1)):
+        for exchange in self._sandbox.request_log.find(scope, ExchangeFilter(after=wanted - 1)):
             if exchange.id == wanted:
-                return exchange.as_json()
-        raise Refused(404, "No such request is in the log, or is there any more.")
+                return exchange.to_json()
+        raise ControlApiError(404, "No such request is in the log, or is there any more.")
 
     async def count_requests(self, request: Request) -> object:
         scope = await self._scope(request)
-        return {"count": sum(1 for _ in self._sandbox.log.find(scope, _filter(request)))}
+        return {
+            "count": sum(1 for _ in self._sandbox.request_log.find(scope, _parse_filter(request)))
+        }
 
     async def wait_for_requests(self, request: Request) -> object:
         """Answers as soon as `count` requests fit, with 408 if that takes too long."""
         scope = await self._scope(request)
-        count = _number(request, "count", 1, 1, MOST_SHOWN)
-        timeout_s = _seconds(request, "timeout_s", 5.0, MOST_WAIT_S)
-        wanted = _filter(request)
-        found = await self._sandbox.log.wait_for(scope, wanted, count, timeout_s)
+        count = _parse_number(request, "count", 1, 1, MAX_SHOWN)
+        timeout_s = _parse_seconds(request, "timeout_s", 5.0, MAX_WAIT_S)
+        wanted = _parse_filter(request)
+        found = await self._sandbox.request_log.wait_for(scope, wanted, count, timeout_s)
         if len(found) < count:
-            raise Refused(408, f"{len(found)} of {count} requests came within {timeout_s:g} s.")
-        return {"requests": [exchange.as_json() for exchange in reversed(found[:MOST_SHOWN])]}
+            raise ControlApiError(
+                408, f"{len(found)} of {count} requests came within {timeout_s:g} s."
+            )
+        return {"requests": [exchange.to_json() for exchange in reversed(found[:MAX_SHOWN])]}
 
     async def clear_requests(self, request: Request) -> object:
-        return {"cleared": self._sandbox.log.clear(await self._scope(request))}
+        return {"cleared": self._sandbox.request_log.clear(await self._scope(request))}
 
     # -- faults --------------------------------------------------------------------------
 
     async def list_faults(self, request: Request) -> object:
         scope = await self._scope(request)
-        return {"faults": [armed.as_json() for armed in self._sandbox.faults.of(scope)]}
+        return {"faults": [armed.to_json() for armed in self._sandbox.faults.in_scope(scope)]}
 
     async def add_fault(self, request: Request) -> object:
         scope = await self._scope(request)
         try:
-            armed = self._sandbox.faults.add(scope, await _body(request, FAULT))
+            armed = self._sandbox.faults.add(scope, await _read_body(request, FAULT_ADAPTER))
         except TooManyFaults:
-            raise Refused(409, f"There are {MOST_FAULTS} faults already.") from None
-        return armed.as_json()
+            raise ControlApiError(409, f"There are {MAX_FAULTS} faults already.") from None
+        return armed.to_json()
 
     async def clear_faults(self, request: Request) -> object:
         return {"cleared": self._sandbox.faults.remove(await self._scope(request))}
@@ -180,7 +187,7 @@ class Control:
     async def remove_fault(self, request: Request) -> object:
         scope = await self._scope(request)
         if not self._sandbox.faults.remove(scope, request.path_params["id"]):
-            raise Refused(404, "There is no such fault.")
+            raise ControlApiError(404, "There is no such fault.")
         return {"cleared": 1}
 
     # -- the clock -----------------------------------------------------------------------
@@ -189,15 +196,15 @@ class Control:
         scope, clocks = await self._scope(request), self._sandbox.clocks
         return {
             "now": datetime.fromtimestamp(clocks.now(scope), UTC),
-            "frozen": clocks.frozen(scope),
-            "moved": clocks.moved(scope),
+            "frozen": clocks.is_frozen(scope),
+            "moved": clocks.is_moved(scope),
         }
 
     async def set_clock(self, request: Request) -> object:
         scope, clocks = await self._scope(request), self._sandbox.clocks
-        clock = clocks.shared if scope is None else clocks.of(scope)
+        clock = clocks.shared if scope is None else clocks.own_clock(scope)
         assert clock is not None  # where anybody may ask, it can be moved
-        change = await _body(request, CLOCK_CHANGE)
+        change = await _read_body(request, CLOCK_CHANGE_ADAPTER)
         if change.frozen is not None:
             if change.frozen:
                 clock.freeze()
@@ -223,20 +230,20 @@ class Control:
             scheme, _, token = request.headers.get("authorization", "").partition(" ")
             key = token.strip() if scheme.lower() == "bearer" else ""
         if not key:
-            if self._sandbox.alone:
+            if self._sandbox.standalone:
                 return None
-            raise Refused(401, "Send a key of any dialect as `Authorization: Bearer …`.")
+            raise ControlApiError(401, "Send a key of any dialect as `Authorization: Bearer …`.")
         scope = await self._native.scope_of(key)
         if scope is None:
-            raise Refused(401, "This key is not known, or was revoked.")
+            raise ControlApiError(401, "This key is not known, or was revoked.")
         return scope
 
 
-def _answering(handler: Handler) -> Callable[[Request], Awaitable[Response]]:
+def _json_endpoint(handler: Handler) -> Callable[[Request], Awaitable[Response]]:
     async def endpoint(request: Request) -> Response:
         try:
             shown = await handler(request)
-        except Refused as refused:
+        except ControlApiError as refused:
             status, detail = refused.status, refused.detail
             body = {"type": "about:blank", "status": status, "detail": detail}
             return Response(orjson.dumps(body), status, media_type=PROBLEM_JSON)
@@ -245,54 +252,60 @@ def _answering(handler: Handler) -> Callable[[Request], Awaitable[Response]]:
     return endpoint
 
 
-async def _body(request: Request, adapter: TypeAdapter[T]) -> T:
+async def _read_body(request: Request, adapter: TypeAdapter[T]) -> T:
     """The body, read and checked. Raises Refused."""
     body = b""
     try:
         async for chunk in request.stream():
             body += chunk
             if len(body) > BODY_LIMIT:
-                raise Refused(413, "The body is too large.")
+                raise ControlApiError(413, "The body is too large.")
     except ClientDisconnect:
-        raise Refused(400, "The body is not whole.") from None
+        raise ControlApiError(400, "The body is not whole.") from None
     try:
         return adapter.validate_json(body or b"{}")
     except ValidationError as exc:
-        raise Refused(400, "; ".join(_told(error) for error in exc.errors())) from None
+        raise ControlApiError(
+            400, "; ".join(_error_text(error) for error in exc.errors())
+        ) from None
 
 
-def _told(error: Mapping[str, Any]) -> str:
+def _error_text(error: Mapping[str, Any]) -> str:
     place = ".".join(str(part) for part in error["loc"])
     return f"{place}: {error['msg']}" if place else str(error["msg"])
 
 
-FILTERS = frozenset(field.name for field in fields(Filter))
+FILTER_PARAMETERS = frozenset(field.name for field in fields(ExchangeFilter))
 
 
-def _filter(request: Request) -> Filter:
+def _parse_filter(request: Request) -> ExchangeFilter:
     """The query parameters as a filter. Raises Refused."""
-    given: dict[str, Any] = {k: v for k, v in request.query_params.items() if k in FILTERS}
+    given: dict[str, Any] = {
+        k: v for k, v in request.query_params.items() if k in FILTER_PARAMETERS
+    }
     for name in ("status", "after"):
         if name in given:
-            given[name] = _number(request, name, 0, 0, 2**62)
-    return Filter(**given)
+            given[name] = _parse_number(request, name, 0, 0, 2**62)
+    return ExchangeFilter(**given)
 
 
-def _number(request: Request, name: str, default: int, least: int, most: int) -> int:
+def _parse_number(request: Request, name: str, default: int, minimum: int, maximum: int) -> int:
     text = request.query_params.get(name, "")
     if not text:
         return default
-    if not (text.isascii() and text.isdigit() and len(text) < 20 and least <= int(text) <= most):
-        raise Refused(400, f"{name} should be a whole number from {least} to {most}.")
+    if not (
+        text.isascii() and text.isdigit() and len(text) < 20 and minimum <= int(text) <= maximum
+    ):
+        raise ControlApiError(400, f"{name} should be a whole number from {minimum} to {maximum}.")
     return int(text)
 
 
-def _seconds(request: Request, name: str, default: float, most: float) -> float:
+def _parse_seconds(request: Request, name: str, default: float, maximum: float) -> float:
     text = request.query_params.get(name, "")
     try:
         seconds = float(text) if text else default
     except ValueError:
         seconds = -1.0
-    if not 0 <= seconds <= most:
-        raise Refused(400, f"{name} should be a number of seconds up to {most:g}.")
+    if not 0 <= seconds <= maximum:
+        raise ControlApiError(400, f"{name} should be a number of seconds up to {maximum:g}.")
     return seconds

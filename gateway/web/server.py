@@ -15,12 +15,12 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
-CONNECTION = "veriplex.connection"
+CONNECTION_EXTENSION = "veriplex.connection"
 """Extension of the ASGI scope: the connection's transport, for faults that break it."""
 
 KEEP_ALIVE_S = 75
 """How long an idle connection is kept: longer than the usual proxy keeps its own."""
-GRACE_S = 10
+SHUTDOWN_GRACE_S = 10
 """How long requests in flight may go on after SIGTERM."""
 BACKLOG = 2048
 GC_THRESHOLDS = (20_000, 20, 20)
@@ -69,19 +69,19 @@ async def serve(
         server_header=False,
         date_header=True,
         timeout_keep_alive=KEEP_ALIVE_S,
-        timeout_graceful_shutdown=GRACE_S,
+        timeout_graceful_shutdown=SHUTDOWN_GRACE_S,
         backlog=BACKLOG,
         ssl_certfile=ssl_certfile or None,
         ssl_keyfile=ssl_keyfile or None,
         proxy_headers=bool(trusted_proxies),
         forwarded_allow_ips=list(trusted_proxies),
     )
-    _collect_seldom()
+    _tune_garbage_collector()
     server = _Server(config, url_of(sock, tls=bool(ssl_certfile)), on_stop)
     await server.serve(sockets=[sock])
 
 
-def _collect_seldom() -> None:
+def _tune_garbage_collector() -> None:
     """Let the garbage collector leave alone what lives as long as the process.
 
     A request makes hundreds of objects and hardly a cycle; by default each few requests start
@@ -102,7 +102,7 @@ class _Protocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self.scope["extensions"] = {CONNECTION: {"transport": self.transport}}
+        self.scope["extensions"] = {CONNECTION_EXTENSION: {"transport": self.transport}}
 
 
 class _Server(uvicorn.Server):

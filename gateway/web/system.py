@@ -21,23 +21,23 @@ from starlette.responses import Response
 from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway.observability.metrics import Observer
+from gateway.observability.metrics import Metrics
 from gateway.sandbox import Sandbox
-from gateway.service import Answer
+from gateway.service import ServiceResult
 from gateway.web.exchange import REQUEST_ID
 from gateway.web.native import PROBLEM_JSON, NativeApi
-from gateway.web.sandbox_control import Control
+from gateway.web.sandbox_control import ControlApi
 
 log = logging.getLogger(__name__)
 
-NATIVE = "/veriplex/v1"
+NATIVE_PREFIX = "/veriplex/v1"
 
 
-class Running(Protocol):
+class SystemServices(Protocol):
     """What of a running server is looked at here."""
 
     @property
-    def observer(self) -> Observer: ...
+    def metrics(self) -> Metrics: ...
 
     @property
     def native(self) -> NativeApi: ...
@@ -45,64 +45,67 @@ class Running(Protocol):
     @property
     def sandbox(self) -> Sandbox: ...
 
-    async def trouble(self) -> str | None:
+    async def not_ready_reason(self) -> str | None:
         """Why requests cannot be served now; None if they can."""
 
 
-def own_app(services: Running) -> ASGIApp:
+def create_system_app(services: SystemServices) -> ASGIApp:
     """The Starlette application behind everything that is no dialect's."""
-    own = _Own(services)
+    own = _SystemEndpoints(services)
     app = Starlette(
         routes=[
             Route("/livez", own.alive),
             Route("/healthz", own.alive),
             Route("/readyz", own.ready),
             Route("/metrics", own.metrics),
-            Route(f"{NATIVE}/verify", services.native.verify),
-            Route(f"{NATIVE}/standing", services.native.standing),
-            Mount(NATIVE, routes=Control(services.sandbox, services.native).routes()),
+            Route(f"{NATIVE_PREFIX}/verify", services.native.verify),
+            Route(f"{NATIVE_PREFIX}/standing", services.native.reputation),
+            Mount(NATIVE_PREFIX, routes=ControlApi(services.sandbox, services.native).routes()),
         ],
-        exception_handlers={HTTPException: _refused, Exception: _failed},
+        exception_handlers={
+            HTTPException: _http_error_response,
+            Exception: _internal_error_response,
+        },
     )
-    return _with_provenance(app)
+    return _with_provenance_headers(app)
 
 
-class _Own:
-    def __init__(self, services: Running) -> None:
+class _SystemEndpoints:
+    def __init__(self, services: SystemServices) -> None:
         self._services = services
 
     async def alive(self, _: Request) -> Response:
         """The process answers; nothing else is asked."""
-        return _json({"status": "ok", "version": version("veriplex")})
+        return _json_response({"status": "ok", "version": version("veriplex")})
 
     async def ready(self, _: Request) -> Response:
         """Requests can be served, and nobody is stopping us."""
-        trouble = await self._services.trouble()
-        return _json({"status": trouble or "ok"}, 503 if trouble else 200)
+        trouble = await self._services.not_ready_reason()
+        return _json_response({"status": trouble or "ok"}, 503 if trouble else 200)
 
     async def metrics(self, _: Request) -> Response:
-        return Response(self._services.observer.metrics(), media_type=CONTENT_TYPE_LATEST)
+        return Response(self._services.metrics.render(), media_type=CONTENT_TYPE_LATEST)
 
 
-def _json(value: Any, status: int = 200) -> Response:
+def _json_response(value: Any, status: int = 200) -> Response:
     return Response(orjson.dumps(value), status, media_type="application/json")
 
 
-async def _refused(request: Request, exc: Exception) -> Response:
+async def _http_error_response(request: Request, exc: Exception) -> Response:
     assert isinstance(exc, HTTPException)
-    services = "a vendor's path (/v1/…, /api/…, /ai_mails_api/…), /<dialect>/…, " + NATIVE
+    services = "a vendor's path (/v1/…, /api/…, /ai_mails_api/…), /<dialect>/…, " + NATIVE_PREFIX
     detail = f"{exc.detail}. What is served here: {services}, /livez, /readyz, /metrics."
     body = {"type": "about:blank", "title": exc.detail, "status": exc.status_code, "detail": detail}
     return Response(orjson.dumps(body), exc.status_code, exc.headers, media_type=PROBLEM_JSON)
 
 
-async def _failed(request: Request, exc: Exception) -> Response:
+async def _internal_error_response(request: Request, exc: Exception) -> Response:
     log.error("request failed", exc_info=exc)
     body = {"type": "about:blank", "title": "Internal Server Error", "status": 500}
     return Response(orjson.dumps(body), 500, media_type=PROBLEM_JSON)
 
 
-def _with_provenance(app: ASGIApp) -> ASGIApp:
+def _with_provenance_headers(app: ASGIApp) -> ASGIApp:
     """Put the headers that every reply has on ours too."""
 
     async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
@@ -113,12 +116,12 @@ def _with_provenance(app: ASGIApp) -> ASGIApp:
 
         async def sending(message: Message) -> None:
             if message["type"] == "http.response.start":
-                answer: Answer = scope.get("state", {}).get("answer", Answer(None))
+                answer: ServiceResult = scope.get("state", {}).get("answer", ServiceResult(None))
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-Id"] = request_id
                 headers["X-Veriplex-Source"] = answer.source
                 headers["X-Veriplex-Attempts"] = str(answer.attempts)
-                headers["Cache-Status"] = f"veriplex; {answer.cache}"
+                headers["Cache-Status"] = f"veriplex; {answer.cache_status}"
             await send(message)
 
         # Starlette raises on after it has answered with `_failed`, which logs it

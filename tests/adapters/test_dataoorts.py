@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from adapters.contract.operations import GuessPerson, PersonGuess
 from adapters.contract.problems import Problem, ProblemKind
-from adapters.contract.wire import Unreadable, WireReply, WireRequest
+from adapters.contract.wire import UnreadableRequest, WireReply, WireRequest
 from adapters.dataoorts import DIALECT, single
 from adapters.dataoorts.problems import write_problem
 from adapters.dataoorts.words import CAUSES
-from engine.address.syntax import parse
+from engine.address.syntax import parse_address
 from engine.model import Checks, Evidence, MxHost, Person, Reason, Verdict, Verification
 
 RAJAT = Person("Rajat", "Vishwakarma", accuracy=0.754)
@@ -30,7 +30,9 @@ def verification(
     evidence: Evidence | None = None,
 ) -> Verification:
     when = datetime(2026, 5, 15, 10, 30, tzinfo=UTC)
-    return Verification(parse(email), verdict, reason, 50, evidence or Evidence(), Checks(), when)
+    return Verification(
+        parse_address(email), verdict, reason, 50, evidence or Evidence(), Checks(), when
+    )
 
 
 def written(v: Verification) -> dict[str, Any]:
@@ -53,7 +55,7 @@ def test_every_verdict_is_its_result_whatever_the_reason(verdict: Verdict, reaso
     row = written(verification(verdict, reason))
     assert row["test_result"] == verdict.value
     cause = CAUSES[row["result_cause"]]
-    assert (row["test_result"], row["test_score"]) == (cause.test_result, cause.score)
+    assert (row["test_result"], row["test_score"]) == (cause.test_result, cause.base_score)
 
 
 @pytest.mark.parametrize(
@@ -155,7 +157,7 @@ def test_facts(evidence: Evidence, name: str, value: object) -> None:
 def test_user_info(person: Person | None, accuracy: float, name: str | None) -> None:
     expected = {"accuracy": accuracy, "name": name, "username": "john+x"}
     v = verification(email="john+x@example.com", evidence=Evidence(person=person))
-    op = single.VerifyAndPredict(email=v.address.raw, predict=True)
+    op = single.VerifyAndPredict(email=v.address.raw, guess_person=True)
     assert body(single.write_verify(op, v))["user_info"] == expected
     guess = PersonGuess("john+x", person)
     op_guess = GuessPerson(email=v.address.raw)
@@ -177,7 +179,7 @@ def test_keys_are_sorted_at_every_level() -> None:
         return dict(pairs)
 
     v = verification(evidence=Evidence(person=RAJAT))
-    op = single.VerifyAndPredict(email=v.address.raw, predict=True)
+    op = single.VerifyAndPredict(email=v.address.raw, guess_person=True)
     json.loads(single.write_verify(op, v).body, object_pairs_hook=check)
 
 
@@ -194,7 +196,7 @@ def test_keys_are_sorted_at_every_level() -> None:
 )
 def test_info_is_a_boolean_or_its_text(info: dict[str, object], predict: bool) -> None:
     op = single.read_verify(request({"email": " john@example.com ", **info}))
-    assert (op.email, op.predict, op.refuse_malformed) == ("john@example.com", predict, False)
+    assert (op.email, op.guess_person, op.refuse_malformed) == ("john@example.com", predict, False)
 
 
 @pytest.mark.parametrize(
@@ -220,7 +222,7 @@ def test_bad_members(value: object) -> None:
 @given(st.binary() | st.recursive(st.none() | st.text(), st.lists).map(json.dumps).map(str.encode))
 def test_arbitrary_bodies_raise_only_what_is_declared(content: bytes) -> None:
     for read in (single.read_verify, single.read_predict):
-        with contextlib.suppress(Problem, Unreadable):
+        with contextlib.suppress(Problem, UnreadableRequest):
             read(WireRequest("POST", "/ai_mails_api/v1", body=content))
 
 
@@ -257,7 +259,7 @@ def test_every_problem_is_one_sorted_object(kind: ProblemKind) -> None:
 
 
 def test_what_is_unauthorized_or_guesses_batches_counts_towards_the_block() -> None:
-    assert DIALECT.failed_attempts == {
+    assert DIALECT.counts_towards_block == {
         ProblemKind.NO_CREDENTIAL,
         ProblemKind.BAD_CREDENTIAL,
         ProblemKind.JOB_MALFORMED,

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from adapters.contract.operations import (
     UNLIMITED,
     UNLIMITED_CREDITS,
-    Account,
+    AccountInfo,
     Plan,
     Rate,
     ShowAccount,
@@ -21,11 +21,11 @@ from adapters.contract.operations import (
     Verify,
 )
 from adapters.contract.problems import Problem, ProblemKind
-from adapters.contract.wire import Unreadable, WireReply, WireRequest
+from adapters.contract.wire import UnreadableRequest, WireReply, WireRequest
 from adapters.generic import DIALECT, account, single
 from adapters.generic.problems import write_problem
 from adapters.generic.words import SCORES
-from engine.address.syntax import parse
+from engine.address.syntax import parse_address
 from engine.model import (
     Checks,
     Evidence,
@@ -60,7 +60,7 @@ def verification(
     verified_at: datetime = WHEN,
 ) -> Verification:
     return Verification(
-        parse(email), verdict, reason, score, evidence or Evidence(), Checks(), verified_at
+        parse_address(email), verdict, reason, score, evidence or Evidence(), Checks(), verified_at
     )
 
 
@@ -225,7 +225,7 @@ def test_good_parameters(value: object, email: str, refresh: bool) -> None:
 
 @given(st.binary() | st.recursive(st.none() | st.text(), st.lists).map(json.dumps).map(str.encode))
 def test_arbitrary_bodies_raise_only_what_is_declared(content: bytes) -> None:
-    with contextlib.suppress(Problem, Unreadable):
+    with contextlib.suppress(Problem, UnreadableRequest):
         single.read_verify(WireRequest("POST", "/api/v1/verify", body=content))
 
 
@@ -267,7 +267,7 @@ def test_another_vendors_rate_is_shown_by_the_minute() -> None:
 
 
 def account_row(plan: Plan, used: int, credits_left: int | None) -> dict[str, Any]:
-    shown = Account("john@smith.com", plan, "2026-05", used, credits_left)
+    shown = AccountInfo("john@smith.com", plan, "2026-05", used, credits_left)
     return body(account.write_account(ShowAccount(), shown))
 
 

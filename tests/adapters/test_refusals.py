@@ -7,12 +7,12 @@ from collections.abc import Mapping
 
 import pytest
 
-from adapters.contract.upstream import Fault, FaultKind, Question, UpstreamReply
+from adapters.contract.upstream import Fault, FaultKind, UpstreamQuery, UpstreamReply
 from adapters.registry import DIALECTS
 from engine.address import syntax
 
 BY_NAME = {dialect.name: dialect for dialect in DIALECTS}
-QUESTION = Question(syntax.parse("a@example.com"))
+QUESTION = UpstreamQuery(syntax.parse_address("a@example.com"))
 JSON = {"content-type": "application/json"}
 HTML = {"content-type": "text/html; charset=UTF-8"}
 

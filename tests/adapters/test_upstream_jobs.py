@@ -14,17 +14,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adapters.contract.dialect import Dialect, Endpoint
-from adapters.contract.jobs import Job, JobRows, JobState, ReadRows, Row, ShowJobs, SubmitJob
+from adapters.contract.jobs import Job, JobRow, JobRows, JobState, ReadRows, ShowJobs, SubmitJob
 from adapters.contract.upstream import (
     Fault,
     FaultKind,
     Pending,
-    Question,
-    Told,
+    UpstreamQuery,
     UpstreamReply,
     UpstreamRequest,
+    UpstreamResult,
 )
-from adapters.contract.upstream_jobs import Page, UpstreamList
+from adapters.contract.upstream_jobs import ResultPage, VendorJobs
 from adapters.contract.wire import StreamReply, WireReply, WireRequest
 from adapters.registry import DIALECTS
 from engine.address import syntax
@@ -51,8 +51,8 @@ KEY = "the-key"
 D, U, R, K = Verdict.DELIVERABLE, Verdict.UNDELIVERABLE, Verdict.RISKY, Verdict.UNKNOWN
 
 
-def lists(name: str) -> UpstreamList:
-    found = BY_NAME[name].upstream_list
+def lists(name: str) -> VendorJobs:
+    found = BY_NAME[name].vendor_jobs
     assert found is not None
     return found
 
@@ -65,8 +65,8 @@ def reply(status: int, body: object, headers: Mapping[str, str] | None = None) -
     return UpstreamReply(status, headers or {}, raw, AT.timestamp())
 
 
-def rows_of(found: Page | Pending | Fault) -> dict[str, Told]:
-    assert isinstance(found, Page), found
+def rows_of(found: ResultPage | Pending | Fault) -> dict[str, UpstreamResult]:
+    assert isinstance(found, ResultPage), found
     return dict(found.rows)
 
 
@@ -77,7 +77,9 @@ def kind_of(found: object) -> FaultKind:
 
 # -- requests ------------------------------------------------------------------------------
 
-ADDRESSES = [syntax.parse(text) for text in ("ann+x@example.com", '"a,b"@example.org', "bad")]
+ADDRESSES = [
+    syntax.parse_address(text) for text in ("ann+x@example.com", '"a,b"@example.org', "bad")
+]
 EMAILS = [address.raw for address in ADDRESSES]
 BEARER = {"authorization": f"Bearer {KEY}"}
 JSON = {"content-type": "application/json"}
@@ -104,14 +106,14 @@ def test_create_is_as_the_vendor_wants_it(
     assert (request.method, request.path) == ("POST", path)
     assert (request.query, request.headers) == (query, headers)
     assert json.loads(request.body) == body
-    assert request.bills
+    assert request.is_billed
 
 
 def test_a_list_is_uploaded_as_a_file() -> None:
     """JSON is documented by one of both brands only."""
     request = lists("validto").build_create(KEY, ADDRESSES)
     assert (request.method, request.path, request.query) == ("POST", "/v1/bulk", {"apikey": KEY})
-    assert request.bills
+    assert request.is_billed
     flag, file = wire(request).parts
     assert (flag.name, flag.filename, flag.text) == ("auto_verify", None, "true")
     assert (file.name, file.filename) == ("local_file", "emails.csv")
@@ -181,7 +183,7 @@ def test_polls_and_pages_are_as_the_vendor_wants_them(
     assert (request.query, request.headers) == (query, headers)
     assert (json.loads(request.body) if request.body else None) == body
     # starting a list is what its credits are taken for
-    assert request.bills is (step == "start")
+    assert request.is_billed is (step == "start")
 
 
 @pytest.mark.parametrize("name", ["validto", "generic"])
@@ -201,7 +203,12 @@ def test_a_whoisxml_id_that_is_no_number_travels_as_text(job_id: str) -> None:
 
 def test_what_a_list_may_hold_and_when_it_is_polled() -> None:
     bounds = {
-        name: (found.most, found.least, found.first_poll_s, found.max_poll_s)
+        name: (
+            found.max_addresses,
+            found.min_addresses,
+            found.first_poll_delay_s,
+            found.max_poll_delay_s,
+        )
         for name, found in zip(NAMES, map(lists, NAMES), strict=True)
     }
     assert bounds == {
@@ -448,7 +455,7 @@ DONE: list[tuple[str, object, str]] = [
 
 @pytest.mark.parametrize(("name", "body", "step"), DONE)
 def test_a_list_that_is_done_leads_to_its_rows(name: str, body: object, step: str) -> None:
-    assert lists(name).parse_poll(CHECKS, reply(200, body)) == Page((), step)
+    assert lists(name).parse_poll(CHECKS, reply(200, body)) == ResultPage((), step)
 
 
 OVER: list[tuple[str, int, object, FaultKind]] = [
@@ -578,7 +585,7 @@ EMAILABLE_ROW = {
 }
 
 
-def emailable_rows(*rows: object) -> dict[str, Told]:
+def emailable_rows(*rows: object) -> dict[str, UpstreamResult]:
     body = {"emails": rows, "total_counts": COUNTS, "reason_counts": REASON_COUNTS, "id": "5"}
     return rows_of(lists("emailable").parse_poll(CHECKS, reply(200, body)))
 
@@ -636,7 +643,7 @@ VALIDTO_TOLD = {
 }
 
 
-def validto_file(body: str | bytes) -> dict[str, Told]:
+def validto_file(body: str | bytes) -> dict[str, UpstreamResult]:
     return rows_of(lists("validto").parse_page(CHECKS, "download", reply(200, body)))
 
 
@@ -678,7 +685,7 @@ def test_columns_and_cells_that_are_missing_are_not_known() -> None:
     file = "Email,Verification Result,Verified At\na@x.com,deliverable\nb@x.com\n,deliverable\n\n"
     found = validto_file(file)
     assert list(found) == ["a@x.com"]
-    assert found["a@x.com"] == Told(D, Reason.ACCEPTED_EMAIL, Evidence())
+    assert found["a@x.com"] == UpstreamResult(D, Reason.ACCEPTED_EMAIL, Evidence())
 
 
 def test_a_cell_may_hold_quotes_and_line_ends() -> None:
@@ -773,10 +780,10 @@ GOOD_ROW = {
 }
 
 
-def completed(*rows: object) -> dict[str, Told]:
+def completed(*rows: object) -> dict[str, UpstreamResult]:
     found = lists("whoisxml").parse_page(CHECKS, "completed", reply(200, {"response": rows}))
-    assert isinstance(found, Page)
-    assert found.next == "failed"
+    assert isinstance(found, ResultPage)
+    assert found.next_page == "failed"
     return dict(found.rows)
 
 
@@ -851,7 +858,7 @@ def test_whoisxml_rows_without_checks_are_left_out() -> None:
 def test_whoisxml_says_not_yet_with_an_empty_list() -> None:
     empty = reply(200, {"response": []})
     assert isinstance(lists("whoisxml").parse_page(CHECKS, "completed", empty), Pending)
-    assert lists("whoisxml").parse_page(CHECKS, "failed", empty) == Page(())
+    assert lists("whoisxml").parse_page(CHECKS, "failed", empty) == ResultPage(())
 
 
 def test_what_failed_is_only_told_where_the_address_is_at_fault() -> None:
@@ -867,9 +874,9 @@ def test_what_failed_is_only_told_where_the_address_is_at_fault() -> None:
         ]
     }
     found = lists("whoisxml").parse_page(CHECKS, "failed", reply(200, body))
-    assert isinstance(found, Page)
-    malformed = Told(U, Reason.INVALID_EMAIL, Evidence())
-    assert found == Page((("foo.bar", malformed), ("ab@dd", malformed)))
+    assert isinstance(found, ResultPage)
+    malformed = UpstreamResult(U, Reason.INVALID_EMAIL, Evidence())
+    assert found == ResultPage((("foo.bar", malformed), ("ab@dd", malformed)))
 
 
 @pytest.mark.parametrize("step", ["completed", "failed"])
@@ -925,9 +932,9 @@ SNAKE_ROW: dict[str, Any] = {
 }
 
 
-def generic_page(body: object, page: str = "1") -> Page:
+def generic_page(body: object, page: str = "1") -> ResultPage:
     found = lists("generic").parse_page(CHECKS, page, reply(200, body))
-    assert isinstance(found, Page), found
+    assert isinstance(found, ResultPage), found
     return found
 
 
@@ -935,7 +942,7 @@ def generic_page(body: object, page: str = "1") -> Page:
 @pytest.mark.parametrize("wrapped", ["", "results", "data", "items"])
 def test_generic_rows_come_in_any_wrapping(row: dict[str, Any], wrapped: str) -> None:
     told = dict(generic_page({wrapped: [row]} if wrapped else [row]).rows)["john@example.com"]
-    assert told == Told(
+    assert told == UpstreamResult(
         D,
         Reason.ACCEPTED_EMAIL,
         Evidence(
@@ -999,7 +1006,7 @@ def test_generic_words_and_rows_that_are_odd() -> None:
 def test_pages_are_turned_until_one_is_short(
     rows: int, page: str, members: dict[str, object], following: str
 ) -> None:
-    assert generic_page({"results": [None] * rows, **members}, page) == Page((), following)
+    assert generic_page({"results": [None] * rows, **members}, page) == ResultPage((), following)
 
 
 @pytest.mark.parametrize(
@@ -1038,7 +1045,7 @@ DATAOORTS_ROW: dict[str, Any] = {
 }
 
 
-def dataoorts_rows(*rows: object) -> dict[str, Told]:
+def dataoorts_rows(*rows: object) -> dict[str, UpstreamResult]:
     return rows_of(lists("dataoorts").parse_poll(CHECKS, reply(200, rows)))
 
 
@@ -1052,8 +1059,10 @@ def test_dataoorts_rows_are_joined_by_address() -> None:
     }
     found = dataoorts_rows(DATAOORTS_ROW, alice)
     assert found == {
-        "carol@example.org": Told(K, Reason.NO_CONNECT, Evidence(), score=40),
-        "alice@example.com": Told(K, Reason.NO_CONNECT, Evidence(disposable=True), score=10),
+        "carol@example.org": UpstreamResult(K, Reason.NO_CONNECT, Evidence(), score=40),
+        "alice@example.com": UpstreamResult(
+            K, Reason.NO_CONNECT, Evidence(disposable=True), score=10
+        ),
     }
 
 
@@ -1077,7 +1086,7 @@ def test_dataoorts_words_and_rows_that_are_odd() -> None:
 # -- round trip ----------------------------------------------------------------------------
 
 
-async def _no_rows() -> AsyncIterator[Row]:
+async def _no_rows() -> AsyncIterator[JobRow]:
     return
     yield
 
@@ -1088,14 +1097,14 @@ class Server:
     def __init__(self, name: str, answers: Sequence[Verification]) -> None:
         self._dialect: Dialect = BY_NAME[name]
         self._answers = {v.address.raw: v for v in answers}
-        self._rows: list[Row] = []
+        self._rows: list[JobRow] = []
         self._job: Job | None = None
 
     def reply(
         self, request: UpstreamRequest, state: JobState = JobState.COMPLETED
     ) -> UpstreamReply:
         seen, endpoint = self._routed(request)
-        assert self._dialect.credential(seen) == KEY
+        assert self._dialect.read_credential(seen) == KEY
         op = endpoint.read(seen)
         if isinstance(op, SubmitJob):
             self._take_in(op)
@@ -1104,7 +1113,7 @@ class Server:
         if not isinstance(op, SubmitJob):
             asked = op.job_ids[0] if isinstance(op, ShowJobs) else op.job_id
             assert asked == job.id
-        rows: Iterable[Row] = ()
+        rows: Iterable[JobRow] = ()
         outcome: object = job
         if isinstance(op, ShowJobs):
             outcome = (job,)
@@ -1127,12 +1136,12 @@ class Server:
         raise AssertionError(request)
 
     def _take_in(self, op: SubmitJob) -> None:
-        rules = self._dialect.batches
+        rules = self._dialect.batch_rules
         assert rules is not None
         assert op.start
         for entry in op.entries:
             v = self._answers[entry.email]
-            self._rows.append(Row(entry.email, entry.cells, v, rules.word(v)))
+            self._rows.append(JobRow(entry.email, entry.cells, v, rules.row_word(v)))
         counts: dict[str, int] = {}
         for row in self._rows:
             counts[row.word] = counts.get(row.word, 0) + 1
@@ -1143,21 +1152,21 @@ class Server:
             started_at=AT,
             finished_at=AT,
             total=len(self._rows),
-            rows=len(self._rows),
-            valid=sum(row.verification.address.valid for row in self._rows),
-            done=len(self._rows),
+            row_count=len(self._rows),
+            valid_count=sum(row.verification.address.valid for row in self._rows),
+            done_count=len(self._rows),
             counts=counts,
             headers=op.headers,
             options=op.options,
         )
 
-    def _selected(self, op: ReadRows) -> Sequence[Row]:
-        rows = [row for row in self._rows if op.words is None or row.word in op.words]
-        rows = rows[::-1] if op.backwards else rows
+    def _selected(self, op: ReadRows) -> Sequence[JobRow]:
+        rows = [row for row in self._rows if op.row_words is None or row.word in op.row_words]
+        rows = rows[::-1] if op.reverse_order else rows
         return rows[op.offset :][: op.limit]
 
 
-def verified(name: str, answers: Sequence[Verification]) -> dict[str, Told]:
+def verified(name: str, answers: Sequence[Verification]) -> dict[str, UpstreamResult]:
     """All that comes back of a list."""
     vendor, server = lists(name), Server(name, answers)
     job_id = vendor.parse_create(
@@ -1165,30 +1174,30 @@ def verified(name: str, answers: Sequence[Verification]) -> dict[str, Told]:
     )
     assert isinstance(job_id, str)
     page = vendor.parse_poll(CHECKS, server.reply(vendor.build_poll(KEY, job_id)))
-    found: list[tuple[str, Told]] = []
+    found: list[tuple[str, UpstreamResult]] = []
     while True:
-        assert isinstance(page, Page), page
+        assert isinstance(page, ResultPage), page
         found += page.rows
-        if not page.next:
+        if not page.next_page:
             assert len(dict(found)) == len(found)
             return dict(found)
-        answer = server.reply(vendor.build_page(KEY, job_id, page.next))
-        page = vendor.parse_page(CHECKS, page.next, answer)
+        answer = server.reply(vendor.build_page(KEY, job_id, page.next_page))
+        page = vendor.parse_page(CHECKS, page.next_page, answer)
 
 
-def single(name: str, v: Verification) -> Told:
+def single(name: str, v: Verification) -> UpstreamResult:
     """What comes back of the same answer, asked alone."""
     dialect = BY_NAME[name]
     assert dialect.upstream is not None
-    request = dialect.upstream.build_verify(KEY, Question(v.address))
+    request = dialect.upstream.build_verify(KEY, UpstreamQuery(v.address))
     endpoint = next(
         e for e in dialect.endpoints if e.path == request.path and request.method in e.methods
     )
     written = endpoint.write(endpoint.read(wire(request)), v)
     assert isinstance(written, WireReply)
     answer = UpstreamReply(written.status, {}, written.body, AT.timestamp())
-    told = dialect.upstream.parse_verify(Question(v.address), answer)
-    assert isinstance(told, Told)
+    told = dialect.upstream.parse_verify(UpstreamQuery(v.address), answer)
+    assert isinstance(told, UpstreamResult)
     return told
 
 
@@ -1270,7 +1279,7 @@ COME_BACK: dict[str, set[tuple[Verdict, Reason]]] = {
 
 def answer(email: str, verdict: Verdict, reason: Reason, evidence: Evidence) -> Verification:
     points = score(verdict, reason, evidence)
-    return Verification(syntax.parse(email), verdict, reason, points, evidence, CHECKS, AT)
+    return Verification(syntax.parse_address(email), verdict, reason, points, evidence, CHECKS, AT)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -1285,7 +1294,7 @@ def test_what_a_dialect_can_say_comes_back(name: str) -> None:
     assert same == COME_BACK[name]
 
 
-def _says(told: Told, said: tuple[Verdict, Reason]) -> bool:
+def _says(told: UpstreamResult, said: tuple[Verdict, Reason]) -> bool:
     return (told.verdict, told.reason) == said
 
 
@@ -1300,7 +1309,10 @@ LEFT_OUT = {"whoisxml": {Reason.UNEXPECTED_ERROR}}
 @pytest.mark.parametrize("name", NAMES)
 def test_a_row_says_what_an_answer_says(name: str) -> None:
     answers = [
-        replace(verification(verdict, reason, evidence), address=syntax.parse(f"a{n}@example.com"))
+        replace(
+            verification(verdict, reason, evidence),
+            address=syntax.parse_address(f"a{n}@example.com"),
+        )
         for n, ((verdict, reason), evidence) in enumerate(product(CASES, EVIDENCES))
     ]
     found = verified(name, answers)
@@ -1396,8 +1408,9 @@ def test_nothing_that_a_vendor_sends_is_raised_at_us(
     pages = [vendor.parse_poll(CHECKS, sent)]
     pages += [vendor.parse_page(CHECKS, step, sent) for step in STEP_NAMES.get(name, ("",))]
     for page in pages:
-        assert isinstance(page, Page | Pending | Fault)
-        if isinstance(page, Page):
+        assert isinstance(page, ResultPage | Pending | Fault)
+        if isinstance(page, ResultPage):
             assert all(
-                isinstance(email, str) and isinstance(told, Told) for email, told in page.rows
+                isinstance(email, str) and isinstance(told, UpstreamResult)
+                for email, told in page.rows
             )

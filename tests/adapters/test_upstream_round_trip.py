@@ -9,7 +9,7 @@ import pytest
 
 from adapters.contract.dialect import Dialect
 from adapters.contract.operations import Verify
-from adapters.contract.upstream import Question, Told, UpstreamReply, UpstreamRequest
+from adapters.contract.upstream import UpstreamQuery, UpstreamReply, UpstreamRequest, UpstreamResult
 from adapters.contract.wire import WireReply, WireRequest
 from adapters.registry import DIALECTS
 from engine.address import syntax
@@ -30,7 +30,7 @@ from engine.score import score
 NAMES = [dialect.name for dialect in DIALECTS]
 BY_NAME = {dialect.name: dialect for dialect in DIALECTS}
 AT = datetime(2026, 5, 15, 10, 30, tzinfo=UTC)
-ADDRESS = syntax.parse("ann+x@example.com")
+ADDRESS = syntax.parse_address("ann+x@example.com")
 MX = (MxHost("mx1.example.com", 0), MxHost("mx2.example.com", 10))
 
 EVIDENCES = (
@@ -122,12 +122,12 @@ def wire(request: UpstreamRequest) -> WireRequest:
     )
 
 
-def asked(dialect: Dialect, question: Question) -> Verify:
+def asked(dialect: Dialect, question: UpstreamQuery) -> Verify:
     """What the dialect's own server reads in the client's request."""
     assert dialect.upstream is not None
     request = dialect.upstream.build_verify("the-key", question)
     seen = wire(request)
-    assert dialect.credential(seen) == "the-key"
+    assert dialect.read_credential(seen) == "the-key"
     endpoint = next(
         e for e in dialect.endpoints if e.path == request.path and request.method in e.methods
     )
@@ -139,7 +139,7 @@ def asked(dialect: Dialect, question: Question) -> Verify:
 def written(dialect: Dialect, v: Verification) -> UpstreamReply:
     """What the dialect's own server replies to the client."""
     assert dialect.upstream is not None
-    request = dialect.upstream.build_verify("the-key", Question(v.address))
+    request = dialect.upstream.build_verify("the-key", UpstreamQuery(v.address))
     endpoint = next(
         e for e in dialect.endpoints if e.path == request.path and request.method in e.methods
     )
@@ -150,8 +150,8 @@ def written(dialect: Dialect, v: Verification) -> UpstreamReply:
 
 def read(dialect: Dialect, reply: UpstreamReply) -> Verification:
     assert dialect.upstream is not None
-    told = dialect.upstream.parse_verify(Question(ADDRESS), reply)
-    assert isinstance(told, Told), told
+    told = dialect.upstream.parse_verify(UpstreamQuery(ADDRESS), reply)
+    assert isinstance(told, UpstreamResult), told
     points = score(told.verdict, told.reason, told.evidence) if told.score is None else told.score
     return Verification(
         ADDRESS,
@@ -173,7 +173,7 @@ CASES = [
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_request_is_read_as_it_was_meant(name: str) -> None:
-    question = Question(ADDRESS, Checks(), refresh=True, wait_s=60)
+    question = UpstreamQuery(ADDRESS, Checks(), refresh=True, wait_s=60)
     op = asked(BY_NAME[name], question)
     assert op.email == ADDRESS.raw
     assert op.checks == question.checks

@@ -13,9 +13,9 @@ from emailverifier.models import Response
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.contract.operations import UNLIMITED, Account
+from adapters.contract.operations import UNLIMITED, AccountInfo
 from adapters.contract.problems import Problem, ProblemKind
-from adapters.contract.wire import Unreadable, WireReply, WireRequest
+from adapters.contract.wire import UnreadableRequest, WireReply, WireRequest
 from adapters.whoisxml import DIALECT
 from adapters.whoisxml.balance import ShowBalance, read_balance, write_balance
 from adapters.whoisxml.params import credential
@@ -25,7 +25,7 @@ from adapters.whoisxml.single import (
     V2,
     V3,
     VERSIONS,
-    Version,
+    ApiVersion,
     WhoisVerify,
     read_verify,
     write_verify,
@@ -52,7 +52,7 @@ ALL_SHOWN = frozenset({"dnsCheck", "smtpCheck", "catchAllCheck", "freeCheck", "d
 WORDS = {"true", "false", "null"}
 
 
-def asked(query: str = "", version: Version = V3) -> WhoisVerify:
+def asked(query: str = "", version: ApiVersion = V3) -> WhoisVerify:
     return read_verify(version, WireRequest("GET", f"/api/{version.name}", query))
 
 
@@ -60,9 +60,9 @@ def posted(body: bytes, content_type: str, query: str = "") -> WireRequest:
     return WireRequest("POST", "/api/v3", query, {"content-type": content_type}, body)
 
 
-def question(version: Version = V3, **options: Any) -> WhoisVerify:
+def question(version: ApiVersion = V3, **options: Any) -> WhoisVerify:
     return WhoisVerify(
-        **{"email": GOOD.raw, "version": version, "shown": ALL_SHOWN, **options},
+        **{"email": GOOD.raw, "version": version, "shown_checks": ALL_SHOWN, **options},
     )
 
 
@@ -81,7 +81,7 @@ def heard(meaning: Meaning) -> Smtp:
     return Smtp(meaning, Stage.RCPT, connected=True)
 
 
-def row(v: Verification, version: Version = V3, **options: Any) -> dict[str, Any]:
+def row(v: Verification, version: ApiVersion = V3, **options: Any) -> dict[str, Any]:
     reply = write_verify(question(version, **options), v)
     assert (reply.status, reply.media_type) == (200, "application/json")
     shown: dict[str, Any] = json.loads(reply.body)
@@ -241,7 +241,7 @@ OUTCOMES = [
 @pytest.mark.parametrize("version", VERSIONS, ids=lambda version: version.name)
 @pytest.mark.parametrize(("v", "expected"), OUTCOMES)
 def test_a_reader_concludes_the_verdict(
-    v: Verification, expected: tuple[Verdict, str, str, str], version: Version
+    v: Verification, expected: tuple[Verdict, str, str, str], version: ApiVersion
 ) -> None:
     shown = row(v, version)
     checks = (shown["smtpCheck"], shown["dnsCheck"], shown["catchAllCheck"])
@@ -307,7 +307,9 @@ def test_an_upstream_may_call_malformed_what_we_would_not() -> None:
     ],
     ids=lambda value: getattr(value, "name", None),
 )
-def test_each_version_has_its_own_record(version: Version, keys: list[str], mx: list[str]) -> None:
+def test_each_version_has_its_own_record(
+    version: ApiVersion, keys: list[str], mx: list[str]
+) -> None:
     shown = row(answer(dns=Dns.MX, free=True, catch_all=False), version)
     assert list(shown) == [
         *keys,
@@ -327,13 +329,13 @@ def test_what_is_switched_off_is_null_in_v1_and_absent_later(check: str) -> None
     expected = {**full, check: "null"}
     if check == "dnsCheck":
         expected["mxRecords"] = []
-    assert row(v, V1, shown=shown) == expected
+    assert row(v, V1, shown_checks=shown) == expected
     for version in (V2, V3):
         left = row(v, version)
         del left[check]
         if check == "dnsCheck":
             del left["mxRecords"]
-        assert row(v, version, shown=shown) == left
+        assert row(v, version, shown_checks=shown) == left
 
 
 @pytest.mark.parametrize(
@@ -348,16 +350,16 @@ def test_what_is_switched_off_is_null_in_v1_and_absent_later(check: str) -> None
     ],
 )
 def test_mail_hosts_that_are_none(
-    version: Version, evidence: dict[str, Any], mx: list[str] | None
+    version: ApiVersion, evidence: dict[str, Any], mx: list[str] | None
 ) -> None:
     v = answer(Verdict.UNDELIVERABLE, Reason.INVALID_DOMAIN, **evidence)
     assert row(v, version).get("mxRecords") == mx
 
 
 @pytest.mark.parametrize("version", VERSIONS, ids=lambda version: version.name)
-def test_the_vendors_python_model_reads_every_version(version: Version) -> None:
+def test_the_vendors_python_model_reads_every_version(version: ApiVersion) -> None:
     v = answer(Verdict.UNKNOWN, Reason.BLOCKED, dns=Dns.MX, free=True)
-    read = Response(write_verify(question(version, shown=ALL_SHOWN - {"freeCheck"}), v).body)
+    read = Response(write_verify(question(version, shown_checks=ALL_SHOWN - {"freeCheck"}), v).body)
     assert read.email_address == GOOD.raw
     assert (read.format_check, read.dns_check, read.disposable_check) == (True, True, False)
     assert (read.smtp_check, read.catch_all_check, read.free_check) == (None, None, None)
@@ -386,10 +388,10 @@ def test_the_vendors_python_model_reads_every_version(version: Version) -> None:
 )
 def test_checks_are_switched_in_any_spelling(query: str, off: set[str]) -> None:
     op = asked(f"emailAddress=a@example.com&{query}")
-    assert op.shown == ALL_SHOWN - off
-    assert op.checks.dns == ("dnsCheck" in op.shown)
-    assert op.checks.smtp == ("smtpCheck" in op.shown)
-    assert op.checks.catch_all == ("catchAllCheck" in op.shown)
+    assert op.shown_checks == ALL_SHOWN - off
+    assert op.checks.dns == ("dnsCheck" in op.shown_checks)
+    assert op.checks.smtp == ("smtpCheck" in op.shown_checks)
+    assert op.checks.catch_all == ("catchAllCheck" in op.shown_checks)
 
 
 @pytest.mark.parametrize(
@@ -469,7 +471,7 @@ def test_a_post_carries_its_parameters_in_the_body(body: bytes, content_type: st
         wait_s=120,
         version=V3,
         xml=True,
-        shown=ALL_SHOWN - {"freeCheck", "smtpCheck"},
+        shown_checks=ALL_SHOWN - {"freeCheck", "smtpCheck"},
     )
 
 
@@ -513,7 +515,7 @@ def test_any_bytes_are_read_or_refused(content_type: str, body: bytes, query: st
     for read in (credential, DIALECT.endpoints[0].read, read_balance):
         try:
             read(request)
-        except (Problem, Unreadable):
+        except (Problem, UnreadableRequest):
             continue
     write_problem(request, Problem(ProblemKind.UNREADABLE), None)
 
@@ -523,7 +525,7 @@ def test_any_bytes_are_read_or_refused(content_type: str, body: bytes, query: st
 
 def test_xml_says_what_json_says() -> None:
     v = answer(dns=Dns.MX, catch_all=True)
-    reply = write_verify(question(V3, xml=True, shown=ALL_SHOWN - {"freeCheck"}), v)
+    reply = write_verify(question(V3, xml=True, shown_checks=ALL_SHOWN - {"freeCheck"}), v)
     assert (reply.status, reply.media_type) == (200, "application/xml; charset=utf-8")
     assert reply.body.decode() == (
         "<EmailVerifyRecord><username>support</username><domain>example.com</domain>"
@@ -551,7 +553,7 @@ def test_any_address_makes_well_formed_xml(text: str) -> None:
 
 def balance(query: str, credits_left: int | None = 1000) -> WireReply:
     op = read_balance(WireRequest("GET", "/user-service/account-balance", query))
-    return write_balance(op, Account("john@smith.com", UNLIMITED, "2026-05", 3, credits_left))
+    return write_balance(op, AccountInfo("john@smith.com", UNLIMITED, "2026-05", 3, credits_left))
 
 
 ENTRY = {
@@ -657,13 +659,13 @@ def test_the_bulk_api_has_an_envelope_of_its_own(kind: ProblemKind, body: str) -
 def test_limits_say_when_to_come_back_and_methods_which_are_allowed() -> None:
     fast, _ = refused(ProblemKind.TOO_FAST, retry_after_s=1)
     assert fast.headers == (("Retry-After", "1"),)
-    wrong, _ = refused(ProblemKind.WRONG_METHOD, allow=("GET", "POST"))
+    wrong, _ = refused(ProblemKind.WRONG_METHOD, allowed_methods=("GET", "POST"))
     assert wrong.headers == (("Allow", "GET, POST"),)
 
 
 def test_an_unreadable_body_is_answered_in_json() -> None:
     request = posted(b"{", "application/json", query="outputFormat=XML")
-    with pytest.raises(Unreadable):
+    with pytest.raises(UnreadableRequest):
         credential(request)
     reply = write_problem(request, Problem(ProblemKind.UNREADABLE), None)
     assert (reply.status, reply.media_type) == (400, "application/json")

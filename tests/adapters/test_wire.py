@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.contract.wire import MAX_FIELDS, Unreadable, WireRequest, json_reply
+from adapters.contract.wire import MAX_FIELDS, UnreadableRequest, WireRequest, json_reply
 
 BOUNDARY = "multipart/form-data; boundary=b"
 
@@ -57,7 +57,7 @@ def test_fields(body: bytes, content_type: str, fields: dict[str, Any]) -> None:
     ],
 )
 def test_unreadable(body: bytes, content_type: str) -> None:
-    with pytest.raises(Unreadable):
+    with pytest.raises(UnreadableRequest):
         _ = request(body, content_type).fields
 
 
@@ -122,5 +122,5 @@ def test_any_bytes_are_read_or_unreadable(body: bytes, content_type: str, query:
     for read in READERS:
         try:
             read(asked)
-        except Unreadable:
+        except UnreadableRequest:
             continue

@@ -16,7 +16,7 @@ from typing import cast
 import aiosmtplib
 import uvloop
 
-from adapters.contract.jobs import Entry, JobState
+from adapters.contract.jobs import BatchEntry, JobState
 from engine.model import Checks, Verification
 from engine.probe import ProbeConfig, ProbeEngine
 from gateway.cli.local_batch import LocalBatch, open_local_batch
@@ -168,15 +168,15 @@ async def job(domains: int) -> float:
     with tempfile.TemporaryDirectory() as folder:
         async with open_local_batch(settings, str(Path(folder) / "list.db")) as batch:
             began = time.perf_counter()
-            entries = (Entry(text) for text in _texts(LIST, domains))
+            entries = (BatchEntry(text) for text in _texts(LIST, domains))
             await batch.submit(entries, headers=(), checks=Checks(), retries=True, options={})
-            async with batch.working():
+            async with batch.running():
                 await _completed(batch)
             return time.perf_counter() - began
 
 
 async def _completed(batch: LocalBatch) -> None:
-    while (await batch.show()).state is not JobState.COMPLETED:  # noqa: ASYNC110
+    while (await batch.get_job()).state is not JobState.COMPLETED:  # noqa: ASYNC110
         await asyncio.sleep(0.05)  # as a client looks at it
 
 

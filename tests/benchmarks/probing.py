@@ -16,16 +16,16 @@ import dns.message
 import uvloop
 
 from engine.address import people
-from engine.address.known import known
-from engine.address.syntax import parse
-from engine.dns.resolver import Kind, Resolver, Server
+from engine.address.known import offline_evidence
+from engine.address.syntax import parse_address
+from engine.dns.resolver import NameServer, RecordType, Resolver
 from engine.model import Reason, Stage, Verdict
 from engine.probe import ProbeEngine
 from engine.score import score
-from engine.smtp.reply import read
+from engine.smtp.reply import classify_reply
 from tests.mail_testbed import CONFIG, DNS_SERVER
 
-DNS = Server.parse(DNS_SERVER)
+DNS = NameServer.parse(DNS_SERVER)
 SINK = "127.0.0.13"
 AT_ONCE = 32
 REFUSAL = "5.1.1 <{}@bench.test>: Recipient address rejected: User unknown in mailbox table"
@@ -117,7 +117,7 @@ async def _lookups(rounds: int) -> tuple[_Cost, _Cost]:
         return await dns.asyncquery.udp(query, DNS.host, port=DNS.port)
 
     async def ours(name: str) -> object:
-        return await resolver.ask(name, Kind.MX)
+        return await resolver.resolve(name, RecordType.MX)
 
     costs: dict[Callable[[str], Awaitable[object]], list[_Cost]] = {bare: [], ours: []}
     try:
@@ -156,7 +156,7 @@ def _rate(what: str, work: Callable[[int], object]) -> None:
 
 
 def _classify(number: int) -> object:
-    return read(Stage.RCPT, 550, REFUSAL.format(number))
+    return classify_reply(Stage.RCPT, 550, REFUSAL.format(number))
 
 
 def _score(_: int) -> object:
@@ -164,7 +164,7 @@ def _score(_: int) -> object:
 
 
 def _guess(number: int) -> object:
-    return people.guess(f"john.smith{number}")
+    return people.guess_person(f"john.smith{number}")
 
 
-EVIDENCE = known(parse("john.smith@bench.test"))
+EVIDENCE = offline_evidence(parse_address("john.smith@bench.test"))

@@ -11,8 +11,8 @@ from engine.smtp.pacing import Pacer
 from tests.fakes.clock import Clock
 
 SINGLE: dict[str, bool] = {}
-LISTED = {"listed": True}
-PATIENT = {"patient": True}
+LISTED = {"bulk": True}
+PATIENT = {"pooled": True}
 
 
 async def turns(count: int = 5) -> None:
@@ -34,13 +34,13 @@ async def test_singles_go_first_then_listed_ones_then_the_patient(connections: i
     arrivals = [("patient", PATIENT), ("listed", LISTED), ("single", SINGLE)] * 4
     async with asyncio.TaskGroup() as group, AsyncExitStack() as held:
         for _ in range(connections):
-            await held.enter_async_context(pacer.slot("operator", patient=True))
+            await held.enter_async_context(pacer.slot("operator", pooled=True))
         for name, kind in arrivals:
             group.create_task(visit(name, kind))
         await turns()
         assert order == []
     assert order == ["single"] * 4 + ["listed"] * 4 + ["patient"] * 4
-    assert pacer.active("operator") == 0
+    assert pacer.active_connections("operator") == 0
 
 
 @pytest.mark.parametrize(("kind", "wanted"), [(SINGLE, True), (LISTED, True), (PATIENT, False)])
@@ -51,13 +51,13 @@ async def test_who_keeps_a_connection_hears_of_those_before_him(
 
     async def visit() -> None:
         async with pacer.slot("operator", **kind):
-            assert not pacer.wanted("operator")
+            assert not pacer.has_priority_waiters("operator")
 
-    async with pacer.slot("operator", patient=True):
-        assert not pacer.wanted("operator")
+    async with pacer.slot("operator", pooled=True):
+        assert not pacer.has_priority_waiters("operator")
         visiting = asyncio.create_task(visit())
         await turns()
-        assert pacer.wanted("operator") is wanted
+        assert pacer.has_priority_waiters("operator") is wanted
     await visiting
 
 

@@ -602,7 +602,7 @@ async def test_mailboxes_with_a_guard_of_their_own_stop_nobody() -> None:
             answer = await there.engine.verify("user@a.test")
             assert answer.verdict is Verdict.DELIVERABLE
         # the first was asked beside a made-up name, and that was answered: nothing against us
-        assert there.engine.standing.accounts()[0].refused == 23
+        assert there.engine.reputation.operators()[0].refusal_count == 23
 
 
 async def test_the_next_host_is_asked_where_the_first_is_left_alone() -> None:

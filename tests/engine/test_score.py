@@ -6,7 +6,7 @@ from itertools import product
 import pytest
 
 from engine.model import Dns, Evidence, Meaning, Reason, Smtp, Stage, Verdict
-from engine.score import BANDS, DOUBTS, WEIGHTS, score
+from engine.score import BANDS, UNDELIVERABLE_WEIGHTS, WEIGHTS, score
 
 GOOD = Evidence(
     dns=Dns.MX, smtp=Smtp(Meaning.ACCEPTED, Stage.RCPT), catch_all=False, spf=True, dmarc=True
@@ -88,7 +88,9 @@ def test_only_a_deliverable_address_scores_as_one() -> None:
 
 
 def test_every_weight_is_explained_and_counts() -> None:
-    for weight in (*WEIGHTS, *DOUBTS):
+    for weight in (*WEIGHTS, *UNDELIVERABLE_WEIGHTS):
         assert weight.points != 0
         assert weight.why.endswith(".")
-    assert len({weight.name for weight in (*WEIGHTS, *DOUBTS)}) == len(WEIGHTS) + len(DOUBTS)
+    assert len({weight.name for weight in (*WEIGHTS, *UNDELIVERABLE_WEIGHTS)}) == len(
+        WEIGHTS
+    ) + len(UNDELIVERABLE_WEIGHTS)

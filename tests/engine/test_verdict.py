@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from engine.address.syntax import parse
+from engine.address.syntax import parse_address
 from engine.model import Address, Checks, Dns, Evidence, Meaning, Reason, Smtp, Stage, Verdict
-from engine.score import BANDS, START, score
-from engine.verdict import BY_DNS, BY_MEANING, RULES, judge
+from engine.score import BANDS, START_POINTS, score
+from engine.verdict import VERDICT_BY_DNS, VERDICT_BY_MEANING, VERDICT_RULES, judge
 
-ADDRESS = parse("alice@example.com")
+ADDRESS = parse_address("alice@example.com")
 FULL = Checks()
 
 
@@ -18,8 +18,8 @@ def conversation(meaning: Meaning, stage: Stage = Stage.RCPT) -> Evidence:
 
 
 def test_every_dns_answer_has_a_row_that_agrees_with_the_vocabulary() -> None:
-    assert set(BY_DNS) == set(Dns)
-    for dns, row in BY_DNS.items():
+    assert set(VERDICT_BY_DNS) == set(Dns)
+    for dns, row in VERDICT_BY_DNS.items():
         if dns.can_receive is False:
             assert row == (Verdict.UNDELIVERABLE, Reason.INVALID_DOMAIN)
         elif dns.can_receive:
@@ -27,8 +27,8 @@ def test_every_dns_answer_has_a_row_that_agrees_with_the_vocabulary() -> None:
 
 
 def test_every_meaning_has_a_row_that_agrees_with_the_vocabulary() -> None:
-    assert set(BY_MEANING) == set(Meaning)
-    for meaning, (verdict, _) in BY_MEANING.items():
+    assert set(VERDICT_BY_MEANING) == set(Meaning)
+    for meaning, (verdict, _) in VERDICT_BY_MEANING.items():
         accepted = Smtp(meaning, Stage.RCPT).accepted
         assert (verdict is Verdict.DELIVERABLE) == (accepted is True)
         assert verdict is not Verdict.UNDELIVERABLE or accepted is not True
@@ -41,12 +41,12 @@ def test_no_refusal_of_us_speaks_of_the_mailbox() -> None:
         Meaning.TLS_REQUIRED, Meaning.POLICY,
     }  # fmt: skip
     for meaning in about_us:
-        assert BY_MEANING[meaning] == (Verdict.UNKNOWN, Reason.BLOCKED)
+        assert VERDICT_BY_MEANING[meaning] == (Verdict.UNKNOWN, Reason.BLOCKED)
 
 
 @pytest.mark.parametrize("meaning", list(Meaning))
 def test_a_bare_conversation_is_judged_by_its_row(meaning: Meaning) -> None:
-    assert judge(ADDRESS, conversation(meaning), FULL) == BY_MEANING[meaning]
+    assert judge(ADDRESS, conversation(meaning), FULL) == VERDICT_BY_MEANING[meaning]
 
 
 ACCEPTED = conversation(Meaning.ACCEPTED)
@@ -59,7 +59,7 @@ NOTHING = Checks(dns=False, smtp=False)
 
 CASES = [
     # what, address, evidence, checks, verdict, reason
-    ("bad syntax", parse("a..b@x.org"), Evidence(), FULL, "undeliverable", "invalid_email"),
+    ("bad syntax", parse_address("a..b@x.org"), Evidence(), FULL, "undeliverable", "invalid_email"),
     ("null MX", ADDRESS, Evidence(dns=Dns.NULL_MX), FULL, "undeliverable", "invalid_domain"),
     ("no domain", ADDRESS, Evidence(dns=Dns.NXDOMAIN), FULL, "undeliverable", "invalid_domain"),
     ("name server fails", ADDRESS, Evidence(dns=Dns.SERVFAIL), FULL, "unknown", "dns_error"),
@@ -111,15 +111,15 @@ def test_judgement(
 
 
 def test_every_judgement_has_a_place_on_the_score() -> None:
-    rows = {row for row in BY_DNS.values() if row} | set(BY_MEANING.values())
-    rows |= {rule.becomes for rule in RULES}
+    rows = {row for row in VERDICT_BY_DNS.values() if row} | set(VERDICT_BY_MEANING.values())
+    rows |= {rule.becomes for rule in VERDICT_RULES}
     rows |= {
         (Verdict.UNDELIVERABLE, Reason.INVALID_EMAIL),
         (Verdict.UNKNOWN, Reason.NOT_CHECKED),
         (Verdict.UNKNOWN, Reason.UNEXPECTED_ERROR),
     }
-    assert rows == set(START)
-    for (verdict, reason), start in START.items():
+    assert rows == set(START_POINTS)
+    for (verdict, reason), start in START_POINTS.items():
         lowest, highest = BANDS[verdict]
         assert lowest <= start <= highest
         assert score(verdict, reason, Evidence()) == start

@@ -8,22 +8,22 @@ from datetime import UTC, datetime
 from adapters.contract.jobs import (
     Job,
     JobOperation,
+    JobRow,
     JobRows,
     JobState,
     ReadRows,
-    Row,
     ShowJobs,
     StartJob,
     SubmitJob,
 )
 from adapters.contract.operations import Verify
 from adapters.contract.problems import Problem, ProblemKind
-from adapters.contract.streaming import chunks
+from adapters.contract.streaming import render_body
 from adapters.contract.wire import StreamReply, WireReply, WireRequest
 from engine.address import syntax
 from engine.model import Verification
 from gateway.batches.records import rules_of
-from gateway.web.routing import Place, Routes
+from gateway.web.routing import VendorPath, VendorRoutes
 from tests.fakes.vendor import _PROBLEMS, Mood, Vendor
 
 
@@ -44,8 +44,8 @@ class ListVendor(Vendor):
     list_keys: list[str] = field(default_factory=list)
 
     async def _reply(self, request: WireRequest) -> WireReply | None:
-        endpoint, params, _ = Routes([self.dialect]).endpoint(
-            Place(self.dialect, request.path), request.method
+        endpoint, params, _ = VendorRoutes([self.dialect]).find_endpoint(
+            VendorPath(self.dialect, request.path), request.method
         )
         if endpoint is None:
             return await super()._reply(request)
@@ -64,7 +64,7 @@ class ListVendor(Vendor):
         if isinstance(op, Verify) or not isinstance(op, JobOperation):
             return await super()._reply(request)
         try:
-            key = self.dialect.credential(request)
+            key = self.dialect.read_credential(request)
             if key not in self.keys:
                 raise Problem(ProblemKind.BAD_CREDENTIAL)
             self.list_keys.append(key)
@@ -109,7 +109,7 @@ class ListVendor(Vendor):
         number = self._number(getattr(op, "job_id", ""))
         job = self._job(number)
         if isinstance(op, ReadRows):
-            return JobRows(job, job.done, self._rows(number, op))
+            return JobRows(job, job.done_count, self._rows(number, op))
         if isinstance(op, StartJob):
             self.stays = JobState.COMPLETED
         return job
@@ -133,7 +133,7 @@ class ListVendor(Vendor):
         if state is JobState.COMPLETED:
             for email in kept:
                 v = self._verified(email)
-                for name in (rules.word(v), *rules.flags(v)):
+                for name in (rules.row_word(v), *rules.extra_counters(v)):
                     counts[name] = counts.get(name, 0) + 1
         moment = datetime(2026, 5, 15, 10, 30, tzinfo=UTC)
         return Job(
@@ -141,11 +141,11 @@ class ListVendor(Vendor):
             state=state,
             created_at=moment,
             started_at=moment,
-            finished_at=moment if state.over else None,
+            finished_at=moment if state.is_final else None,
             total=len(kept),
-            rows=len(kept),
-            valid=len(kept),
-            done=len(kept) if state is JobState.COMPLETED else 0,
+            row_count=len(kept),
+            valid_count=len(kept),
+            done_count=len(kept) if state is JobState.COMPLETED else 0,
             counts=counts,
             headers=("email",),
         )
@@ -153,7 +153,7 @@ class ListVendor(Vendor):
     def _verified(self, email: str) -> Verification:
         return self._verification(Verify(email=email))
 
-    async def _rows(self, number: int, op: ReadRows) -> AsyncIterator[Row]:
+    async def _rows(self, number: int, op: ReadRows) -> AsyncIterator[JobRow]:
         job = self._job(number)
         if job.state is not JobState.COMPLETED:
             return
@@ -162,15 +162,15 @@ class ListVendor(Vendor):
         stop = None if op.limit is None else op.offset + op.limit
         # not in the order that they came in
         for email in kept[::-1][op.offset : stop]:
-            assert syntax.parse(email).valid
+            assert syntax.parse_address(email).valid
             v = self._verified(email)
-            if op.words is None or rules.word(v) in op.words:
-                yield Row(email, (email,), v, rules.word(v))
+            if op.row_words is None or rules.row_word(v) in op.row_words:
+                yield JobRow(email, (email,), v, rules.row_word(v))
 
 
 async def _whole(written: WireReply | StreamReply, outcome: object) -> WireReply:
     if isinstance(written, WireReply):
         return written
     assert isinstance(outcome, JobRows)
-    body = b"".join([chunk async for chunk in chunks(written, outcome.rows)])
+    body = b"".join([chunk async for chunk in render_body(written, outcome.rows)])
     return WireReply(written.status, body, written.media_type, written.headers)

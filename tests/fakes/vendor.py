@@ -14,7 +14,7 @@ from enum import StrEnum
 from urllib.parse import urlsplit
 
 from adapters.contract.dialect import Dialect
-from adapters.contract.operations import UNLIMITED, Account, CheckHealth, Verify
+from adapters.contract.operations import UNLIMITED, AccountInfo, CheckHealth, Verify
 from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.wire import WireReply, WireRequest
 from engine.address import syntax
@@ -146,7 +146,7 @@ class Vendor:
         if endpoint is None:
             return self.dialect.write_problem(request, Problem(ProblemKind.UNKNOWN_PATH), None)
         try:
-            key = self.dialect.credential(request) if endpoint.needs_key else None
+            key = self.dialect.read_credential(request) if endpoint.needs_key else None
             op = endpoint.read(request)
             if isinstance(op, Verify):
                 self.asked[key or ""] += 1
@@ -164,7 +164,7 @@ class Vendor:
                 raise Problem(ProblemKind.BAD_CREDENTIAL)
             if isinstance(op, Verify):
                 return endpoint.write(op, self._verification(op))  # type: ignore[return-value]
-            account = Account("a@b.test", UNLIMITED, "2026-05", 0, self.credits)
+            account = AccountInfo("a@b.test", UNLIMITED, "2026-05", 0, self.credits)
             return endpoint.write(op, account)  # type: ignore[return-value]
         except Problem as problem:
             return self.dialect.write_problem(request, problem, endpoint)
@@ -200,7 +200,7 @@ class Vendor:
         if reason is Reason.CATCH_ALL:
             evidence = replace(evidence, catch_all=True)
         return Verification(
-            address=syntax.parse(op.email),
+            address=syntax.parse_address(op.email),
             verdict=verdict,
             reason=reason,
             score=score(verdict, reason, evidence),

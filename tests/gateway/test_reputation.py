@@ -18,21 +18,21 @@ import httpx
 import pytest
 
 from engine.model import Meaning, Stage
-from engine.smtp.reputation import FIRST_PAUSE_S, REFUSALS_OF_HOST, Standing
+from engine.smtp.reputation import FIRST_PAUSE_S, REFUSALS_UNTIL_HOST_PAUSED, ReputationTracker
 from gateway.app import create_app, open_services
-from gateway.observability.metrics import OPERATORS_SHOWN, Observer
+from gateway.observability.metrics import MAX_OPERATOR_SERIES, Metrics
 from gateway.reputation import (
     KEPT_DAYS,
     MAX_ROWS,
-    KeptStanding,
-    Recent,
-    count_once,
-    keeping,
-    recent,
+    RecentRefusals,
+    ReputationStore,
+    add_refusals_once,
+    open_reputation_store,
+    recent_refusals,
 )
 from gateway.settings import Settings
 from gateway.store import Store, StoreError, open_store
-from gateway.web.native import MAX_OPERATORS, standing_as_json
+from gateway.web.native import MAX_OPERATORS, reputation_as_dict
 from tests.fakes.clock import Clock
 from tests.fakes.dns import fake_dns
 from tests.fakes.smtp import Script, fake_smtp
@@ -58,7 +58,7 @@ async def server() -> AsyncIterator[tuple[httpx.AsyncClient, str, str]]:
                 },
             }
         )
-        async with open_services(settings, work=False) as services:
+        async with open_services(settings, run_workers=False) as services:
             keys = await services.accounts.bootstrap()
             transport = httpx.ASGITransport(create_app(services))
             live = next(key.key for key in keys if not key.test)
@@ -125,17 +125,19 @@ async def test_who_refuses_us_is_shown_to_whoever_has_a_key() -> None:
 
 
 def test_what_is_shown_is_bounded_and_the_worst_comes_first() -> None:
-    standing = Standing(Clock(), lambda: NOW)
+    standing = ReputationTracker(Clock(), lambda: NOW)
     for number in range(MAX_OPERATORS + 10):
         for _ in range(1 + number // 10):
-            standing.note(f"mx.d{number}.test", Meaning.THROTTLED, Stage.MAIL, text="421 slow")
-    shown = standing_as_json(standing.accounts())
+            standing.record_outcome(
+                f"mx.d{number}.test", Meaning.THROTTLED, Stage.MAIL, text="421 slow"
+            )
+    shown = reputation_as_dict(standing.operators())
     assert (len(shown["operators"]), shown["total"]) == (MAX_OPERATORS, MAX_OPERATORS + 10)
     assert shown["operators"][0]["operator"].startswith(f"d{MAX_OPERATORS}")
-    observer = Observer()
-    observer.watch_standing(standing)
-    series = observer.metrics().decode().count("\nveriplex_refusals_total{")
-    assert series == OPERATORS_SHOWN
+    observer = Metrics()
+    observer.expose_reputation(standing)
+    series = observer.render().decode().count("\nveriplex_refusals_total{")
+    assert series == MAX_OPERATOR_SERIES
 
 
 # -- in the database ---------------------------------------------------------------------
@@ -151,12 +153,12 @@ class Desk:
     store: Store
     clock: Clock
     ticks: Clock
-    standing: Standing
-    kept: KeptStanding
+    standing: ReputationTracker
+    kept: ReputationStore
 
     def refuse(self, host: str = "mx.a.test", *, times: int = 1, text: str = "554 no") -> None:
         for _ in range(times):
-            self.standing.note(
+            self.standing.record_outcome(
                 host, Meaning.IP_BLOCKED, Stage.BANNER, block_list="rbl.test", text=text
             )
 
@@ -164,14 +166,14 @@ class Desk:
         self.clock.now += seconds
         self.ticks.now += seconds
 
-    async def shown(self) -> list[Recent]:
-        return await self.kept.recent(10)
+    async def shown(self) -> list[RecentRefusals]:
+        return await self.kept.recent_refusals(10)
 
 
 def desk_on(store: Store, clock: Clock, max_rows: int = MAX_ROWS) -> Desk:
     ticks = Clock()
-    standing = Standing(ticks, lambda: datetime.fromtimestamp(clock.now, UTC))
-    kept = KeptStanding(store, standing, clock=clock, max_rows=max_rows)
+    standing = ReputationTracker(ticks, lambda: datetime.fromtimestamp(clock.now, UTC))
+    kept = ReputationStore(store, standing, clock=clock, max_rows=max_rows)
     return Desk(store, clock, ticks, standing, kept)
 
 
@@ -198,7 +200,7 @@ async def test_processes_add_to_the_same_counts(store: Store, clock: Clock) -> N
     other.refuse("mx.b.test")
     await other.kept.write()
     assert await one.shown() == [
-        Recent(
+        RecentRefusals(
             operator="a.test",
             meaning=Meaning.IP_BLOCKED,
             block_list="rbl.test",
@@ -211,7 +213,7 @@ async def test_processes_add_to_the_same_counts(store: Store, clock: Clock) -> N
             paused_s=0,
             paused_hosts=0,
         ),
-        Recent(
+        RecentRefusals(
             operator="b.test",
             meaning=Meaning.IP_BLOCKED,
             block_list="rbl.test",
@@ -248,13 +250,13 @@ async def test_what_is_old_or_too_much_is_deleted(store: Store, clock: Clock) ->
 
     async def kept() -> int:
         await desk.kept.write()
-        await desk.kept.tidy()
+        await desk.kept.purge()
         with contextlib.closing(sqlite3.connect(store.where)) as connection:
             refusals = connection.execute("SELECT count(*) FROM refusals").fetchone()
             pauses = connection.execute("SELECT count(*) FROM pauses").fetchone()
         return int(refusals[0]) + int(pauses[0])
 
-    desk.refuse(times=REFUSALS_OF_HOST)
+    desk.refuse(times=REFUSALS_UNTIL_HOST_PAUSED)
     assert await kept() == 2
     desk.pass_time(FIRST_PAUSE_S + 1)
     assert await kept() == 1
@@ -273,24 +275,28 @@ async def test_what_is_old_or_too_much_is_deleted(store: Store, clock: Clock) ->
 
 async def test_a_pause_goes_on_after_a_restart_and_elsewhere(store: Store, clock: Clock) -> None:
     desk = desk_on(store, clock)
-    desk.refuse(times=REFUSALS_OF_HOST)
+    desk.refuse(times=REFUSALS_UNTIL_HOST_PAUSED)
     await desk.kept.write()
     desk.pass_time(20)
     other = desk_on(store, clock)
-    await other.kept.load()
-    pause = other.standing.pause("mx.a.test")
+    await other.kept.load_pauses()
+    pause = other.standing.pause_or_start_trial("mx.a.test")
     assert pause is not None
-    assert (pause.left_s, pause.refusals, pause.block_list) == (40, REFUSALS_OF_HOST, "rbl.test")
+    assert (pause.left_s, pause.refusals, pause.block_list) == (
+        40,
+        REFUSALS_UNTIL_HOST_PAUSED,
+        "rbl.test",
+    )
     assert [(r.paused_s, r.paused_hosts) for r in await other.shown()] == [(40, 1)]
     # who refuses again after it is left alone for twice as long, as without the restart
     other.pass_time(41)
-    assert other.standing.pause("mx.a.test") is None
+    assert other.standing.pause_or_start_trial("mx.a.test") is None
     other.refuse()
-    pause = other.standing.pause("mx.a.test")
+    pause = other.standing.pause_or_start_trial("mx.a.test")
     assert pause is not None
     assert pause.left_s == 2 * FIRST_PAUSE_S
     assert [(r.day, r.paused_s) for r in await other.shown()] == [(5, 120)]
-    other.standing.note("mx.a.test", Meaning.ACCEPTED, Stage.RCPT)
+    other.standing.record_outcome("mx.a.test", Meaning.ACCEPTED, Stage.RCPT)
     assert [(r.day, r.paused_s) for r in await other.shown()] == [(5, 0)]
 
 
@@ -300,8 +306,8 @@ async def test_an_operator_that_is_paused_as_a_whole(store: Store, clock: Clock)
         desk.refuse(f"mx{number}.a.test", times=2)
     other = desk_on(store, clock)
     assert [(r.paused_s, r.paused_hosts) for r in await desk.shown()] == [(60, 0)]
-    await other.kept.load()
-    assert other.standing.pause("mx9.a.test") is not None
+    await other.kept.load_pauses()
+    assert other.standing.pause_or_start_trial("mx9.a.test") is not None
 
 
 async def test_what_cannot_be_written_waits(store: Store, clock: Clock, tmp_path: Path) -> None:
@@ -310,7 +316,7 @@ async def test_what_cannot_be_written_waits(store: Store, clock: Clock, tmp_path
         with contextlib.closing(sqlite3.connect(hasty.where, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             for _ in range(2):
-                desk.refuse(times=REFUSALS_OF_HOST)
+                desk.refuse(times=REFUSALS_UNTIL_HOST_PAUSED)
                 with pytest.raises(StoreError):
                     await desk.kept.write()
             assert await desk.shown() == []
@@ -319,9 +325,9 @@ async def test_what_cannot_be_written_waits(store: Store, clock: Clock, tmp_path
 
 async def test_it_is_written_at_the_end(store: Store, clock: Clock) -> None:
     desk = desk_on(store, clock)
-    async with keeping(store, desk.standing, clock=clock):
+    async with open_reputation_store(store, desk.standing, clock=clock):
         desk.refuse()
-    assert [r.day for r in await recent(store, clock(), 10)] == [1]
+    assert [r.day for r in await recent_refusals(store, clock(), 10)] == [1]
 
 
 async def test_a_command_adds_to_a_database_that_is_there_and_makes_none(
@@ -329,12 +335,12 @@ async def test_a_command_adds_to_a_database_that_is_there_and_makes_none(
 ) -> None:
     desk = desk_on(store, clock)
     desk.refuse()
-    await count_once(f"sqlite:///{store.where}", desk.standing)
+    await add_refusals_once(f"sqlite:///{store.where}", desk.standing)
     assert [r.day for r in await desk.shown()] == [1]
     (tmp_path / "empty.db").touch()
     for name in ("none.db", "empty.db"):
         desk.refuse()
-        await count_once(f"sqlite:///{tmp_path / name}", desk.standing)
+        await add_refusals_once(f"sqlite:///{tmp_path / name}", desk.standing)
     sizes = {entry.name: entry.stat().st_size for entry in os.scandir(tmp_path)}
     assert "none.db" not in sizes
     assert sizes["empty.db"] == 0
@@ -364,5 +370,5 @@ async def test_verify_and_bulk_are_such_commands(
         )
         _, complaints = await process.communicate()
     assert process.returncode == 0, complaints
-    found = await recent(store, time.time(), 10)
+    found = await recent_refusals(store, time.time(), 10)
     assert [(r.operator, r.host, r.day > 0) for r in found] == [("a.test", "mx.a.test", True)]

@@ -14,29 +14,29 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from adapters.contract.upstream import Question, Told
-from engine.address.syntax import parse
+from adapters.contract.upstream import UpstreamQuery, UpstreamResult
+from engine.address.syntax import parse_address
 from engine.model import Address, Attempt, Checks, Evidence, Reason, Verification
 from gateway.accounts.caller import Caller
-from gateway.batches.intake import CHUNK
+from gateway.batches.intake import CHUNK_SIZE
 from gateway.batches.model import Claim
-from gateway.batches.ports import Chosen
+from gateway.batches.ports import ChunkVerifier
 from gateway.errors import NoAnswer
 from gateway.settings import LOCAL_SOURCE, Completion, Strategy
-from gateway.upstreams.batches.records import Piece
-from gateway.upstreams.batches.vendor_jobs import VendorLists, Work
-from gateway.upstreams.routing.budgets import MICRO, Scope
-from gateway.upstreams.routing.completion import DNS_ONLY, completed, listed
-from gateway.upstreams.routing.policy import Policy, Route
-from gateway.upstreams.routing.strategies import ORDERS, best, good_enough
+from gateway.upstreams.batches.records import OriginChunk
+from gateway.upstreams.batches.vendor_jobs import VendorJobInput, VendorJobRunner
+from gateway.upstreams.routing.budgets import MICROS_PER_UNIT, SpendingScope
+from gateway.upstreams.routing.completion import DNS_ONLY, complete_evidence, list_evidence
+from gateway.upstreams.routing.policy import Policy, SourceRoute
+from gateway.upstreams.routing.strategies import SOURCE_ORDERS, is_final, most_informative
 from gateway.upstreams.source.source import LocalSource, Source, UpstreamSource
-from gateway.verdicts.verifier import BulkVerifier, NotNow, OneByOne, OnResult
+from gateway.verdicts.verifier import BulkVerifier, OneByOne, OnResult, RetryLater
 
 log = logging.getLogger(__name__)
 
-SINGLES_AT_ONCE = 200
+CONCURRENT_SINGLES = 200
 """Of all batches: more would only wait for the upstreams' connections, and time out there."""
-LEAST_WAIT_S = 5.0
+MIN_RETRY_WAIT_S = 5.0
 """Before what nobody answered is asked again."""
 
 
@@ -46,55 +46,57 @@ class BulkPolicy:
     def __init__(
         self,
         policy: Policy,
-        engine: BulkVerifier,
-        lists: VendorLists,
+        bulk_verifier: BulkVerifier,
+        vendor_jobs: VendorJobRunner,
         *,
         clock: Callable[[], float],
         rng: random.Random,
     ) -> None:
-        self._means = _Means(policy, engine, lists, clock, rng, asyncio.Semaphore(SINGLES_AT_ONCE))
+        self._context = _BulkContext(
+            policy, bulk_verifier, vendor_jobs, clock, rng, asyncio.Semaphore(CONCURRENT_SINGLES)
+        )
 
-    def choose(self, claim: Claim, patient: bool) -> Chosen:
+    def choose_verifier(self, claim: Claim, retries_greylisted: bool) -> ChunkVerifier:
         """By the route of the key that the batch came with.
 
         `patient`: what is greylisted is asked about again, and need not be paid for.
         """
-        route, key = self._means.policy.route_of(claim.key_id, claim.key_label)
+        route, key = self._context.policy.route_for_key(claim.key_id, claim.key_label)
         names = [source.name for source in route.sources]
         if names == [LOCAL_SOURCE]:
-            return Chosen(self._means.engine, route.name)
-        piece = Piece(claim.batch_id, claim.origin)
-        asking = _Asking(self._means, route, key, piece, patient)
-        return Chosen(asking, route.name, waits=self._list_size(route) > 0)
+            return ChunkVerifier(self._context.bulk_verifier, route.name)
+        piece = OriginChunk(claim.batch_id, claim.origin_chunk)
+        asking = _Asking(self._context, route, key, piece, retries_greylisted)
+        return ChunkVerifier(asking, route.name, is_remote=self._vendor_job_size(route) > 0)
 
-    def piece_size(self, caller: Caller) -> int:
+    def chunk_size(self, caller: Caller) -> int:
         """How many addresses of a caller make a piece of work: one list of the first source."""
-        route, _ = self._means.policy.route_of(caller.key_id, caller.key_label)
-        return self._list_size(route) or CHUNK
+        route, _ = self._context.policy.route_for_key(caller.key_id, caller.key_label)
+        return self._vendor_job_size(route) or CHUNK_SIZE
 
     @staticmethod
-    def _list_size(route: Route) -> int:
+    def _vendor_job_size(route: SourceRoute) -> int:
         first = route.sources[0]
-        return first.list_size if isinstance(first, UpstreamSource) else 0
+        return first.max_job_size if isinstance(first, UpstreamSource) else 0
 
 
 @dataclass(frozen=True, slots=True)
-class _Means:
+class _BulkContext:
     policy: Policy
-    engine: BulkVerifier
-    lists: VendorLists
+    bulk_verifier: BulkVerifier
+    vendor_jobs: VendorJobRunner
     clock: Callable[[], float]
     rng: random.Random
-    singles: asyncio.Semaphore
+    single_slots: asyncio.Semaphore
 
 
 @dataclass(slots=True)
-class _Open:
+class _OpenAddress:
     """An address without an answer."""
 
     place: int
     address: Address
-    held: list[Verification] = field(default_factory=list)
+    candidates: list[Verification] = field(default_factory=list)
     """Answers that are not good enough to stop at."""
     attempts: list[Attempt] = field(default_factory=list)
 
@@ -103,7 +105,12 @@ class _Asking:
     """A `BulkVerifier` for one piece of work."""
 
     def __init__(
-        self, means: _Means, route: Route, key: Scope | None, piece: Piece, patient: bool
+        self,
+        means: _BulkContext,
+        route: SourceRoute,
+        key: SpendingScope | None,
+        piece: OriginChunk,
+        patient: bool,
     ) -> None:
         self._means = means
         self._route = route
@@ -115,23 +122,23 @@ class _Asking:
         self, texts: Sequence[str], checks: Checks, *, on_result: OnResult
     ) -> None:
         """Raises NotNow, StoreError, and whatever is a bug."""
-        rest = {place: _Open(place, parse(text)) for place, text in enumerate(texts)}
+        rest = {place: _OpenAddress(place, parse_address(text)) for place, text in enumerate(texts)}
         if checks.smtp and self._route.strategy is not Strategy.QUORUM:
-            for source in ORDERS[self._route.strategy](self._route.sources, self._means.rng):
+            for source in SOURCE_ORDERS[self._route.strategy](self._route.sources, self._means.rng):
                 if not rest or not await self._as_list(source, rest, checks, on_result):
                     break
         if rest:
             await self._one_by_one(rest, checks, on_result)
 
     async def _as_list(
-        self, source: Source, rest: dict[int, _Open], checks: Checks, on_result: OnResult
+        self, source: Source, rest: dict[int, _OpenAddress], checks: Checks, on_result: OnResult
     ) -> bool:
         """Ask a source about all that is open; False if it is rather asked one by one."""
         hearing = _Hearing(self._means.policy, self._route, source, rest, on_result)
         if isinstance(source, LocalSource):
             await self._ask_engine(rest, checks, hearing)
             return True
-        if not isinstance(source, UpstreamSource) or source.list_from is None:
+        if not isinstance(source, UpstreamSource) or source.min_job_size is None:
             return False
         lookup = None
         if self._route.complete is Completion.DNS:
@@ -143,7 +150,7 @@ class _Asking:
                 lookup.cancel()
 
     async def _ask_engine(
-        self, rest: Mapping[int, _Open], checks: Checks, hearing: _Hearing
+        self, rest: Mapping[int, _OpenAddress], checks: Checks, hearing: _Hearing
     ) -> None:
         opened = list(rest.values())
 
@@ -152,9 +159,9 @@ class _Asking:
             hearing.heard(opened[place], found, last=last)
 
         texts = [each.address.raw for each in opened]
-        await self._means.engine.verify_many(texts, checks, on_result=on_found)
+        await self._means.bulk_verifier.verify_many(texts, checks, on_result=on_found)
 
-    async def _look_up(self, rest: Mapping[int, _Open], hearing: _Hearing) -> None:
+    async def _look_up(self, rest: Mapping[int, _OpenAddress], hearing: _Hearing) -> None:
         """Look at DNS while the upstream is being waited for."""
         opened = list(rest.values())
 
@@ -163,14 +170,14 @@ class _Asking:
 
         texts = [each.address.raw for each in opened]
         try:
-            await self._means.engine.verify_many(texts, DNS_ONLY, on_result=on_found)
+            await self._means.bulk_verifier.verify_many(texts, DNS_ONLY, on_result=on_found)
         except Exception:
             log.exception("the look at DNS failed")
 
     async def _ask_upstream(
         self,
         source: UpstreamSource,
-        rest: Mapping[int, _Open],
+        rest: Mapping[int, _OpenAddress],
         checks: Checks,
         hearing: _Hearing,
     ) -> bool:
@@ -178,24 +185,26 @@ class _Asking:
         by_address = {each.address.normalized: each for each in rest.values()}
         began = self._means.clock()
 
-        def on_row(email: str, told: Told, at: float) -> None:
-            each = by_address.get(email) or by_address.get(parse(email).normalized)
+        def on_row(email: str, told: UpstreamResult, at: float) -> None:
+            each = by_address.get(email) or by_address.get(parse_address(email).normalized)
             if each is not None and each.place in rest:
                 took_s = self._means.clock() - began
-                hearing.heard(each, source.verification(each.address, checks, told, at, took_s))
+                hearing.heard(each, source.to_verification(each.address, checks, told, at, took_s))
 
-        paying = self._means.policy.paying(source.name, self._key)
-        work = Work(self._piece, addresses, checks, paying)
-        return await self._means.lists.ask(source, work, on_row)
+        paying = self._means.policy.spending_scopes(source.name, self._key)
+        work = VendorJobInput(self._piece, addresses, checks, paying)
+        return await self._means.vendor_jobs.run_jobs(source, work, on_row)
 
     async def _one_by_one(
         self,
-        rest: Mapping[int, _Open],
+        rest: Mapping[int, _OpenAddress],
         checks: Checks,
         on_result: OnResult,
     ) -> None:
         opened = list(rest.values())
-        single = _Single(self._means, self._route, self._key, {e.address.raw: e for e in opened})
+        single = _SingleVerifier(
+            self._means, self._route, self._key, {e.address.raw: e for e in opened}
+        )
         await OneByOne(single).verify_many(
             [each.address.raw for each in opened],
             checks,
@@ -209,9 +218,9 @@ class _Hearing:
     def __init__(
         self,
         policy: Policy,
-        route: Route,
+        route: SourceRoute,
         source: Source,
-        rest: dict[int, _Open],
+        rest: dict[int, _OpenAddress],
         on_result: OnResult,
     ) -> None:
         self._policy = policy
@@ -222,31 +231,37 @@ class _Hearing:
         self.looked_up: dict[int, Evidence] = {}
         """What DNS says, by place."""
 
-    def heard(self, each: _Open, found: Verification, *, last: bool = False) -> None:
+    def heard(self, each: _OpenAddress, found: Verification, *, last: bool = False) -> None:
         """Take an answer: it is the last word, or kept for comparison."""
         latency_ms = round(found.duration_s * 1000)
-        cost = self._source.price / MICRO
+        cost = self._source.price / MICROS_PER_UNIT
         attempt = Attempt(self._source.name, found.verdict, latency_ms, cost)
-        self._policy.note(attempt)
+        self._policy.report_attempt(attempt)
         each.attempts.append(attempt)
         if found.source != LOCAL_SOURCE and self._route.complete is not Completion.NONE:
             looked_up = self.looked_up.get(each.place)
-            tells = self._source.tells
-            evidence = completed(found, tells, listed(each.address, tells), looked_up)
+            tells = self._source.evidence_fields
+            evidence = complete_evidence(
+                found, tells, list_evidence(each.address, tells), looked_up
+            )
             found = replace(found, evidence=evidence)
-        each.held.append(found)
-        if last or good_enough(self._route.strategy, self._source, found):
+        each.candidates.append(found)
+        if last or is_final(self._route.strategy, self._source, found):
             del self._rest[each.place]
-            self._on_result(each.place, _last_word(each))
+            self._on_result(each.place, _final_verification(each))
 
 
-class _Single:
+class _SingleVerifier:
     """A `Verifier` for what lists left open, by the sources that have not said anything."""
 
     def __init__(
-        self, means: _Means, route: Route, key: Scope | None, opened: Mapping[str, _Open]
+        self,
+        context: _BulkContext,
+        route: SourceRoute,
+        key: SpendingScope | None,
+        opened: Mapping[str, _OpenAddress],
     ) -> None:
-        self._means = means
+        self._context = context
         self._route = route
         self._key = key
         self._opened = opened
@@ -259,25 +274,25 @@ class _Single:
         heard = {attempt.source for attempt in each.attempts}
         left = tuple(source for source in self._route.sources if source.name not in heard)
         if not left:
-            return _last_word(each)
+            return _final_verification(each)
         route = replace(self._route, sources=left)
-        question = Question(each.address, checks, wait_s=route.deadline_s)
+        question = UpstreamQuery(each.address, checks, wait_s=route.deadline_s)
         try:
-            async with self._means.singles:
-                found = await self._means.policy.find_out(
+            async with self._context.single_slots:
+                found = await self._context.policy.verify_by_route(
                     route, self._key, question, deadline_s or route.deadline_s
                 )
         except NoAnswer as none:
-            if each.held:
-                return _last_word(each)
-            if none.as_unknown or none.for_good:
-                return none.as_verification(self._means.clock())
-            raise NotNow(max(none.retry_after_s or 0.0, LEAST_WAIT_S)) from none
-        each.held.append(found)
+            if each.candidates:
+                return _final_verification(each)
+            if none.as_unknown or none.is_permanent:
+                return none.to_unknown_verification(self._context.clock())
+            raise RetryLater(max(none.retry_after_s or 0.0, MIN_RETRY_WAIT_S)) from none
+        each.candidates.append(found)
         each.attempts.extend(found.attempts)
-        return _last_word(each)
+        return _final_verification(each)
 
 
-def _last_word(each: _Open) -> Verification:
+def _final_verification(each: _OpenAddress) -> Verification:
     """The best of what was heard, with all that it took."""
-    return replace(best(each.held), attempts=tuple(each.attempts))
+    return replace(most_informative(each.candidates), attempts=tuple(each.attempts))

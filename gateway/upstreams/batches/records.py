@@ -17,7 +17,7 @@ from gateway.store.tables import vendor_lists
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class OriginChunk:
     """A piece of work of a batch, with all that was put off from it."""
 
     batch_id: int
@@ -25,12 +25,12 @@ class Piece:
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class VendorJob:
     """A list that was given to an upstream, or is about to be."""
 
-    piece: Piece
+    origin_chunk: OriginChunk
     source: str
-    part: int
+    part_number: int
     """Which of several, where the piece was too large for one."""
     key_hash: bytes
     created_at: float
@@ -40,63 +40,67 @@ class Given:
 
 
 @dataclass(frozen=True, slots=True)
-class Earlier:
+class EarlierVendorJobs:
     """What a source was given of a batch before."""
 
-    mine: list[Given]
+    of_this_chunk: list[VendorJob]
     """Of this piece of work."""
-    lost: bool
+    any_lost: bool
     """Whether of any of its pieces nobody knows if it was created: a create that is billed and
     lost again and again would cost without end."""
 
 
-CREATED_WITHIN_S = 120.0
+CREATE_TIMEOUT_S = 120.0
 """A create takes no longer: then it was cut off."""
 
 
-def hash_of(key: str) -> bytes:
+def hash_key(key: str) -> bytes:
     """What tells an upstream's keys apart; the key itself is kept nowhere."""
     return sha256(key.encode()).digest()[:8]
 
 
-class ListRecords:
+class VendorJobRecords:
     """Every method may raise StoreError. `clock` is Unix time in seconds."""
 
     def __init__(self, store: Store, *, clock: Callable[[], float]) -> None:
         self._store = store
         self._clock = clock
 
-    async def given(self, piece: Piece, source: str) -> Earlier:
+    async def find_earlier(self, origin_chunk: OriginChunk, source: str) -> EarlierVendorJobs:
         """What the source was given of a batch."""
         columns = vendor_lists.c
         query = select(vendor_lists).where(
-            columns.batch_id == piece.batch_id, columns.source == source
+            columns.batch_id == origin_chunk.batch_id, columns.source == source
         )
         async with self._store.read() as connection:
             rows = (await connection.execute(query)).all()
         lists = [
-            Given(
-                piece=Piece(row.batch_id, row.origin),
+            VendorJob(
+                origin_chunk=OriginChunk(row.batch_id, row.origin),
                 source=source,
-                part=row.part,
+                part_number=row.part,
                 key_hash=bytes(row.key_hash),
                 created_at=row.created_at,
                 job_id=row.job_id,
             )
             for row in rows
         ]
-        long_ago = self._clock() - CREATED_WITHIN_S
-        return Earlier(
-            mine=[given for given in lists if given.piece == piece],
-            lost=any(row.lost or (not row.job_id and row.created_at < long_ago) for row in rows),
+        long_ago = self._clock() - CREATE_TIMEOUT_S
+        return EarlierVendorJobs(
+            of_this_chunk=[given for given in lists if given.origin_chunk == origin_chunk],
+            any_lost=any(
+                row.lost or (not row.job_id and row.created_at < long_ago) for row in rows
+            ),
         )
 
-    async def intend(self, piece: Piece, source: str, part: int, key: str) -> Given:
+    async def insert_pending(
+        self, origin_chunk: OriginChunk, source: str, part: int, key: str
+    ) -> VendorJob:
         """A list is about to be created."""
-        given = Given(piece, source, part, hash_of(key), self._clock())
+        given = VendorJob(origin_chunk, source, part, hash_key(key), self._clock())
         row = self._store.insert(vendor_lists).values(
-            batch_id=piece.batch_id,
-            origin=piece.origin,
+            batch_id=origin_chunk.batch_id,
+            origin=origin_chunk.origin,
             source=source,
             part=part,
             key_hash=given.key_hash,
@@ -107,28 +111,28 @@ class ListRecords:
             await connection.execute(row)
         return given
 
-    async def created(self, given: Given, job_id: str) -> None:
-        await self._change(given, job_id=job_id)
+    async def set_job_id(self, job: VendorJob, job_id: str) -> None:
+        await self._update(job, job_id=job_id)
 
-    async def lost(self, given: Given) -> None:
+    async def mark_lost(self, job: VendorJob) -> None:
         """Nobody will ever know whether it was created."""
-        await self._change(given, lost=True)
+        await self._update(job, lost=True)
 
-    async def forget(self, given: Given) -> None:
+    async def delete_job(self, job: VendorJob) -> None:
         """It was certainly not created."""
         async with self._store.write() as connection:
-            await connection.execute(delete(vendor_lists).where(_is(given)))
+            await connection.execute(delete(vendor_lists).where(_is_job(job)))
 
-    async def _change(self, given: Given, **values: object) -> None:
+    async def _update(self, job: VendorJob, **values: object) -> None:
         async with self._store.write() as connection:
-            await connection.execute(update(vendor_lists).where(_is(given)).values(values))
+            await connection.execute(update(vendor_lists).where(_is_job(job)).values(values))
 
 
-def _is(given: Given) -> ColumnElement[bool]:
+def _is_job(job: VendorJob) -> ColumnElement[bool]:
     columns = vendor_lists.c
     return (
-        (columns.batch_id == given.piece.batch_id)
-        & (columns.origin == given.piece.origin)
-        & (columns.source == given.source)
-        & (columns.part == given.part)
+        (columns.batch_id == job.origin_chunk.batch_id)
+        & (columns.origin == job.origin_chunk.origin)
+        & (columns.source == job.source)
+        & (columns.part == job.part_number)
     )

@@ -22,24 +22,24 @@ from gateway.store.tables import spending
 
 log = logging.getLogger(__name__)
 
-MICRO = 1_000_000
+MICROS_PER_UNIT = 1_000_000
 """Parts of one unit of the currency in which amounts are kept."""
-CALLS_AT_ONCE = 50
+MAX_CALLS_RESERVED = 50
 """Worth taken from the database at most; less towards the end, so that several processes
 share what is left."""
-TIDY_EVERY_S = 2.0
+WRITE_EVERY_S = 2.0
 """How often counts are written, and what lay unused is put back."""
-REFUSED_FOR_S = 1.0
+REFUSAL_TTL_S = 1.0
 """How long a refusal is believed without looking again."""
 
 
-def micros(amount: float) -> int:
+def to_micros(amount: float) -> int:
     """An amount of the settings in millionths."""
-    return round(amount * MICRO)
+    return round(amount * MICROS_PER_UNIT)
 
 
 @dataclass(frozen=True, slots=True)
-class Cap:
+class SpendingCap:
     """What one scope may spend, in millionths; 0 is without limit."""
 
     daily: int = 0
@@ -49,19 +49,19 @@ class Cap:
         return bool(self.daily or self.monthly)
 
 
-UNCAPPED = Cap()
+UNCAPPED = SpendingCap()
 
 
 @dataclass(frozen=True, slots=True)
-class Scope:
+class SpendingScope:
     """Who spends: `source:NAME` or `key:ID`, and how much it may."""
 
     name: str
-    cap: Cap = UNCAPPED
+    cap: SpendingCap = UNCAPPED
 
 
 @dataclass(slots=True)
-class _Purse:
+class _ReservedFunds:
     """What one scope has taken and not spent yet."""
 
     day: str = ""
@@ -79,29 +79,29 @@ class Budgets:
     def __init__(self, store: Store, *, clock: Callable[[], float]) -> None:
         self._store = store
         self._clock = clock
-        self._purses: defaultdict[str, _Purse] = defaultdict(_Purse)
+        self._reserved: defaultdict[str, _ReservedFunds] = defaultdict(_ReservedFunds)
         self._counts: defaultdict[tuple[str, str], int] = defaultdict(int)
 
-    async def reserve(self, scopes: Sequence[Scope], price: int) -> bool:
+    async def reserve(self, scopes: Sequence[SpendingScope], price: int) -> bool:
         """Take the price of one call from all scopes, or from none. Raises StoreError."""
         if price <= 0:
             return True
-        taken: list[Scope] = []
+        taken: list[SpendingScope] = []
         try:
             for scope in scopes:
-                if not await self._take(scope, price):
+                if not await self._reserve_from(scope, price):
                     return False
                 taken.append(scope)
         finally:
             if len(taken) < len(scopes):
-                self.give_back(taken, price)
+                self.release(taken, price)
         return True
 
-    def give_back(self, scopes: Sequence[Scope], price: int) -> None:
+    def release(self, scopes: Sequence[SpendingScope], price: int) -> None:
         """The call was not billed."""
         for scope in scopes if price > 0 else ():
             if scope.cap:
-                self._purses[scope.name].left += price
+                self._reserved[scope.name].left += price
             else:
                 self._counts[scope.name, self._today()] -= price
 
@@ -110,13 +110,13 @@ class Budgets:
         await self.write(everything=False)
         async with self._store.read() as connection:
             day, month = await self._sums(connection, scope)
-        left = self._purses[scope].left
+        left = self._reserved[scope].left
         return day - left, month - left
 
-    async def tidying(self) -> None:
+    async def write_periodically(self) -> None:
         """Write counts and put back what lies unused, again and again."""
         while True:
-            await asyncio.sleep(TIDY_EVERY_S)
+            await asyncio.sleep(WRITE_EVERY_S)
             try:
                 await self.write(everything=False)
             except StoreError as exc:
@@ -128,7 +128,7 @@ class Budgets:
         counts, self._counts = self._counts, defaultdict(int)
         for place, amount in counts.items():
             moves[place] += amount
-        for name, purse in self._purses.items():
+        for name, purse in self._reserved.items():
             if purse.left and (everything or not purse.used):
                 moves[name, purse.day] -= purse.left
                 purse.left = 0
@@ -139,23 +139,23 @@ class Budgets:
         try:
             async with self._store.write() as connection:
                 for (scope, day), amount in moves.items():
-                    await self._move(connection, scope, day, amount)
+                    await self._add_spending(connection, scope, day, amount)
         except StoreError:
             for place, amount in moves.items():
                 self._counts[place] += amount
             raise
 
-    async def _take(self, scope: Scope, price: int) -> bool:
+    async def _reserve_from(self, scope: SpendingScope, price: int) -> bool:
         today = self._today()
         if not scope.cap:
             self._counts[scope.name, today] += price
             return True
-        purse = self._purses[scope.name]
-        if self._spend(purse, today, price):
+        purse = self._reserved[scope.name]
+        if self._spend_reserved(purse, today, price):
             return True
         async with purse.lock:
             # whoever had the lock may have taken enough for us too
-            if self._spend(purse, today, price):
+            if self._spend_reserved(purse, today, price):
                 return True
             if purse.refused_until > self._clock() and price >= purse.refused:
                 return False
@@ -164,21 +164,21 @@ class Budgets:
                 purse.day, purse.left = today, 0
             taken = await self._withdraw(scope, price, purse.left)
             if taken == 0:
-                purse.refused_until = self._clock() + REFUSED_FOR_S
+                purse.refused_until = self._clock() + REFUSAL_TTL_S
                 purse.refused = price
                 return False
             purse.left += taken
-            return self._spend(purse, today, price)
+            return self._spend_reserved(purse, today, price)
 
     @staticmethod
-    def _spend(purse: _Purse, today: str, price: int) -> bool:
-        if purse.day != today or purse.left < price:
+    def _spend_reserved(funds: _ReservedFunds, today: str, price: int) -> bool:
+        if funds.day != today or funds.left < price:
             return False
-        purse.left -= price
-        purse.used = True
+        funds.left -= price
+        funds.used = True
         return True
 
-    async def _withdraw(self, scope: Scope, price: int, have: int) -> int:
+    async def _withdraw(self, scope: SpendingScope, price: int, left: int) -> int:
         """Write some calls' worth down as spent; 0 if the limit has no room for one."""
         async with self._store.write() as connection:
             day, month = await self._sums(connection, scope.name)
@@ -187,12 +187,12 @@ class Budgets:
                 rooms.append(scope.cap.daily - day)
             if scope.cap.monthly:
                 rooms.append(scope.cap.monthly - month)
-            calls = (min(rooms) + have) // price
+            calls = (min(rooms) + left) // price
             if calls <= 0:
                 return 0
-            calls = max(1, min(CALLS_AT_ONCE, calls // 4))
-            amount = calls * price - have
-            await self._move(connection, scope.name, self._today(), amount)
+            calls = max(1, min(MAX_CALLS_RESERVED, calls // 4))
+            amount = calls * price - left
+            await self._add_spending(connection, scope.name, self._today(), amount)
             return amount
 
     async def _sums(self, connection: AsyncConnection, scope: str) -> tuple[int, int]:
@@ -205,7 +205,9 @@ class Budgets:
         by_day: dict[str, int] = {day: int(amount) for day, amount in rows}
         return by_day.get(today, 0), sum(by_day.values())
 
-    async def _move(self, connection: AsyncConnection, scope: str, day: str, amount: int) -> None:
+    async def _add_spending(
+        self, connection: AsyncConnection, scope: str, day: str, amount: int
+    ) -> None:
         insert = self._store.insert(spending).values(scope=scope, day=day, micros=amount)
         await connection.execute(
             insert.on_conflict_do_update(

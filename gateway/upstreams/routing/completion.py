@@ -8,25 +8,25 @@ import logging
 from collections.abc import Set
 from dataclasses import replace
 
-from engine.address.known import known
+from engine.address.known import offline_evidence
 from engine.model import Address, Checks, Dns, Evidence, Reason, Verdict, Verification
 from gateway.verdicts.verifier import Verifier
 
 log = logging.getLogger(__name__)
 
-GRACE_S = 1.0
+DNS_GRACE_S = 1.0
 """How long the look at DNS may take longer than the upstream's answer."""
 
-LISTED = frozenset({"disposable", "free", "role", "no_reply", "did_you_mean", "person"})
+LIST_FIELDS = frozenset({"disposable", "free", "role", "no_reply", "did_you_mean", "person"})
 """What is known of an address without asking anybody."""
 
-NOTHING = Evidence()
+NO_EVIDENCE = Evidence()
 
 DNS_ONLY = Checks(dns=True, smtp=False, catch_all=False)
 """What is looked up beside an upstream's answer, if the settings want it."""
 
 
-class Additions:
+class EvidenceCompletion:
     """What our lists and DNS know of one address, found out while an upstream is waited for."""
 
     def __init__(self, address: Address, lookup: Verifier | None, deadline_s: float) -> None:
@@ -35,26 +35,26 @@ class Additions:
         self._lookup = lookup
         self._deadline_s = deadline_s
         self._listed: Evidence | None = None
-        self._looking: asyncio.Task[Evidence | None] | None = None
+        self._dns_task: asyncio.Task[Evidence | None] | None = None
 
-    def begin(self, tells: Set[str]) -> None:
+    def start(self, provided: Set[str]) -> None:
         """Find out now; otherwise that is done when it is wanted.
 
         `tells` is what will be told anyhow.
         """
-        if not tells >= LISTED:
+        if not provided >= LIST_FIELDS:
             loop = asyncio.get_running_loop()
             # one turn of the loop later the upstream's request is on its way
-            loop.call_soon(loop.call_soon, self._lists, tells)
-        self._look()
+            loop.call_soon(loop.call_soon, self._list_evidence, provided)
+        self._start_dns_lookup()
 
-    def end(self) -> None:
+    def cancel(self) -> None:
         """Give up what is still being found out."""
-        if self._looking is not None:
-            self._looking.cancel()
+        if self._dns_task is not None:
+            self._dns_task.cancel()
 
-    async def to(
-        self, v: Verification, tells: Set[str], own: Evidence | None, left_s: float
+    async def complete(
+        self, v: Verification, provided: Set[str], local_evidence: Evidence | None, left_s: float
     ) -> Evidence:
         """The evidence of an upstream's answer, completed.
 
@@ -62,53 +62,55 @@ class Additions:
         found out in its turn, if it had one, so that nothing needs to be looked up.
         """
         wants_dns = self._lookup is not None
-        if own is not None:
-            return completed(v, tells, own, own if wants_dns else None)
-        looked_up = await self._looked_up(min(GRACE_S, left_s)) if wants_dns else None
-        return completed(v, tells, self._lists(tells), looked_up)
+        if local_evidence is not None:
+            return complete_evidence(
+                v, provided, local_evidence, local_evidence if wants_dns else None
+            )
+        looked_up = await self._dns_evidence(min(DNS_GRACE_S, left_s)) if wants_dns else None
+        return complete_evidence(v, provided, self._list_evidence(provided), looked_up)
 
-    def _lists(self, tells: Set[str]) -> Evidence:
+    def _list_evidence(self, provided: Set[str]) -> Evidence:
         if self._listed is None:
-            self._listed = listed(self._address, tells)
+            self._listed = list_evidence(self._address, provided)
         return self._listed
 
-    def _look(self) -> asyncio.Task[Evidence | None] | None:
-        if self._looking is None and self._lookup is not None:
-            self._looking = asyncio.create_task(self._ask_dns(self._lookup))
-        return self._looking
+    def _start_dns_lookup(self) -> asyncio.Task[Evidence | None] | None:
+        if self._dns_task is None and self._lookup is not None:
+            self._dns_task = asyncio.create_task(self._look_up_dns(self._lookup))
+        return self._dns_task
 
-    async def _ask_dns(self, lookup: Verifier) -> Evidence | None:
+    async def _look_up_dns(self, lookup: Verifier) -> Evidence | None:
         try:
             return (await lookup.verify(self._address.raw, DNS_ONLY, self._deadline_s)).evidence
         except Exception:
             log.exception("the look at DNS failed")
             return None
 
-    async def _looked_up(self, wait_s: float) -> Evidence | None:
-        looking = self._look()
+    async def _dns_evidence(self, wait_s: float) -> Evidence | None:
+        looking = self._start_dns_lookup()
         assert looking is not None
         if not looking.done():
             await asyncio.wait({looking}, timeout=max(wait_s, 0.0))
         return looking.result() if looking.done() else None
 
 
-def listed(address: Address, tells: Set[str]) -> Evidence:
+def list_evidence(address: Address, provided: Set[str]) -> Evidence:
     """What our lists know; they are not looked into where all of it is told anyhow."""
-    return NOTHING if tells >= LISTED else known(address)
+    return NO_EVIDENCE if provided >= LIST_FIELDS else offline_evidence(address)
 
 
-def completed(
-    v: Verification, tells: Set[str], lists: Evidence, looked_up: Evidence | None
+def complete_evidence(
+    v: Verification, provided: Set[str], lists: Evidence, looked_up: Evidence | None
 ) -> Evidence:
     """The evidence of an upstream's answer with what it did not tell and we know."""
     e = v.evidence
     more: dict[str, object] = {
         name: getattr(lists, name)
-        for name in LISTED
-        if name not in tells and not getattr(e, name) and getattr(lists, name)
+        for name in LIST_FIELDS
+        if name not in provided and not getattr(e, name) and getattr(lists, name)
     }
     if looked_up is not None:
-        if _fits(v, looked_up):
+        if _dns_agrees(v, looked_up):
             more |= {"dns": looked_up.dns, "mx": looked_up.mx}
         for name in ("provider", "spf", "dmarc"):
             if getattr(e, name) is None:
@@ -116,7 +118,7 @@ def completed(
     return replace(e, **more) if more else e  # type: ignore[arg-type]
 
 
-def _fits(v: Verification, looked_up: Evidence) -> bool:
+def _dns_agrees(v: Verification, looked_up: Evidence) -> bool:
     """Whether what DNS says can stand beside an answer that names no mail host.
 
     Where both speak and differ, the upstream's word stands: its answer is not to contradict

@@ -18,9 +18,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from adapters.contract.problems import ProblemKind
-from adapters.contract.upstream import Fault, FaultKind, Question
-from engine.address.known import known
-from engine.address.syntax import parse
+from adapters.contract.upstream import Fault, FaultKind, UpstreamQuery
+from engine.address.known import offline_evidence
+from engine.address.syntax import parse_address
 from engine.model import (
     Attempt,
     Checks,
@@ -33,37 +33,43 @@ from gateway.accounts.caller import Caller
 from gateway.errors import NoAnswer
 from gateway.settings import LOCAL_SOURCE, Completion, Strategy
 from gateway.store import StoreError
-from gateway.upstreams.routing.budgets import MICRO, UNCAPPED, Budgets, Cap, Scope
-from gateway.upstreams.routing.completion import Additions
-from gateway.upstreams.routing.strategies import ORDERS, best, good_enough
+from gateway.upstreams.routing.budgets import (
+    MICROS_PER_UNIT,
+    UNCAPPED,
+    Budgets,
+    SpendingCap,
+    SpendingScope,
+)
+from gateway.upstreams.routing.completion import EvidenceCompletion
+from gateway.upstreams.routing.strategies import SOURCE_ORDERS, is_final, most_informative
 from gateway.upstreams.source.circuit import Admission
 from gateway.upstreams.source.source import (
-    PERHAPS_BILLED,
-    SAFE_TO_REPEAT,
-    Finding,
+    POSSIBLY_BILLED,
+    SAFE_TO_RETRY,
     Source,
+    SourceResult,
 )
 from gateway.verdicts.verifier import Verifier
 
 log = logging.getLogger(__name__)
 
-PATIENCE_S = 5.0
+MAX_SOURCE_WAIT_S = 5.0
 """How long a request waits altogether for sources that have to rest."""
 FIRST_BACKOFF_S = 0.1
 """Before a source that could not be reached is asked again; doubles each time."""
-MOST_RETRY_AFTER_S = 300.0
+MAX_RETRY_AFTER_S = 300.0
 """What a client is told at most, however long all sources rest: an operator may mend it."""
-LEAST_S = 0.05
+MIN_TIME_LEFT_S = 0.05
 """With less time left nobody is asked any more."""
 OUTRUN = "outrun"
 """The outcome, in an answer, of a source that another was quicker than."""
-AS_LISTED = frozenset({Strategy.FAILOVER, Strategy.WATERFALL})
+IN_LISTED_ORDER = frozenset({Strategy.FAILOVER, Strategy.WATERFALL})
 """Strategies that ask an engine that is listed first before anybody else: what it sees then needs
 no looking up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Route:
+class SourceRoute:
     """How the questions of some keys are answered."""
 
     name: str = ""
@@ -76,10 +82,10 @@ class Route:
     quorum_agree: int = 2
     hedge: bool = False
     hedge_percentile: float = 95.0
-    key_cap: Cap = UNCAPPED
+    key_cap: SpendingCap = UNCAPPED
 
 
-Note = Callable[[Attempt], None]
+OnAttempt = Callable[[Attempt], None]
 """Counts an attempt."""
 
 
@@ -88,15 +94,15 @@ class Policy:
 
     def __init__(
         self,
-        default: Route,
-        routes: Mapping[str, Route],
+        default: SourceRoute,
+        routes: Mapping[str, SourceRoute],
         budgets: Budgets,
         *,
         clock: Callable[[], float],
         rng: random.Random,
-        caps: Mapping[str, Cap] | None = None,
+        caps: Mapping[str, SpendingCap] | None = None,
         lookup: Verifier | None = None,
-        note: Note = lambda _: None,
+        on_attempt: OnAttempt = lambda _: None,
     ) -> None:
         """`routes` by key label, `caps` by source; `lookup` looks addresses up in DNS."""
         self._default = default
@@ -104,14 +110,16 @@ class Policy:
         self._budgets = budgets
         self._clock = clock
         self._rng = rng
-        self._scopes = {name: Scope(f"source:{name}", cap) for name, cap in (caps or {}).items()}
+        self._scopes = {
+            name: SpendingScope(f"source:{name}", cap) for name, cap in (caps or {}).items()
+        }
         self._lookup = lookup
-        self._note = note
-        self._outrun: set[asyncio.Task[Any]] = set()
+        self._on_attempt = on_attempt
+        self._background_queries: set[asyncio.Task[Any]] = set()
 
     async def aclose(self) -> None:
         """Give up what still runs behind answers that were given."""
-        for task in tuple(self._outrun):
+        for task in tuple(self._background_queries):
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError, Exception):
                 await task
@@ -120,22 +128,24 @@ class Policy:
         """The verifier for one caller's question."""
         if caller is None:
             return Asking(self, self._default, None, refresh)
-        route, key = self.route_of(caller.key_id, caller.key_label)
+        route, key = self.route_for_key(caller.key_id, caller.key_label)
         return Asking(self, route, key, refresh)
 
-    def route_of(self, key_id: int, key_label: str) -> tuple[Route, Scope | None]:
+    def route_for_key(
+        self, key_id: int, key_label: str
+    ) -> tuple[SourceRoute, SpendingScope | None]:
         """How a key's questions are answered, and what it may spend."""
         route = self._routes.get(key_label, self._default)
-        return route, Scope(f"key:{key_id}", route.key_cap) if route.key_cap else None
+        return route, SpendingScope(f"key:{key_id}", route.key_cap) if route.key_cap else None
 
-    def paying(self, source: str, key: Scope | None) -> tuple[Scope, ...]:
+    def spending_scopes(self, source: str, key: SpendingScope | None) -> tuple[SpendingScope, ...]:
         """Who pays for what a source is asked."""
-        own = self._scopes.get(source) or Scope(f"source:{source}")
+        own = self._scopes.get(source) or SpendingScope(f"source:{source}")
         return (own,) if key is None else (own, key)
 
-    def note(self, attempt: Attempt) -> None:
+    def report_attempt(self, attempt: Attempt) -> None:
         """Count an attempt that was made elsewhere."""
-        self._note(attempt)
+        self._on_attempt(attempt)
 
     async def verify(
         self, text: str, checks: Checks = Checks(), deadline_s: float | None = None
@@ -145,62 +155,68 @@ class Policy:
 
     # -- one question --------------------------------------------------------------------
 
-    async def find_out(
-        self, route: Route, key: Scope | None, question: Question, deadline_s: float
+    async def verify_by_route(
+        self,
+        route: SourceRoute,
+        key: SpendingScope | None,
+        question: UpstreamQuery,
+        deadline_s: float,
     ) -> Verification:
         """An answer with its attempts. Raises NoAnswer."""
         if not question.address.valid:
             # no upstream needs to be asked, let alone paid, to see that
             local = tuple(source for source in route.sources if source.name == LOCAL_SOURCE)
             if not local:
-                return _malformed(question)
+                return _malformed_verification(question)
             route = replace(route, sources=local)
-        trail = _Trail(route, key, question, self._clock() + deadline_s)
-        additions = self._additions(route, question, deadline_s)
+        trail = _QueryState(route, key, question, self._clock() + deadline_s)
+        additions = self._start_completion(route, question, deadline_s)
         try:
             if route.strategy is Strategy.QUORUM:
-                answer = await self._quorum(trail)
+                answer = await self._query_quorum(trail)
             else:
-                answer = await self._walk(trail)
+                answer = await self._try_in_order(trail)
             evidence = answer.evidence
             if additions is not None and answer.source != LOCAL_SOURCE:
-                tells = next(s.tells for s in route.sources if s.name == answer.source)
+                tells = next(s.evidence_fields for s in route.sources if s.name == answer.source)
                 own = None
                 if len(trail.answers) > 1:
                     own = next(
                         (v.evidence for v in trail.answers if v.source == LOCAL_SOURCE), None
                     )
                 left_s = trail.give_up_at - self._clock()
-                evidence = await additions.to(answer, tells, own, left_s)
+                evidence = await additions.complete(answer, tells, own, left_s)
         finally:
             if additions is not None:
-                additions.end()
+                additions.cancel()
         if trail.running:
-            trail.note_outrun(self._clock())
+            trail.record_outrun(self._clock())
         return replace(answer, evidence=evidence, attempts=tuple(trail.attempts))
 
-    async def _walk(self, trail: _Trail) -> Verification:
+    async def _try_in_order(self, trail: _QueryState) -> Verification:
         """One source after the other."""
-        waiting = ORDERS[trail.route.strategy](trail.route.sources, self._rng)
-        patience_s, backoff_s = PATIENCE_S, FIRST_BACKOFF_S
+        waiting = SOURCE_ORDERS[trail.route.strategy](trail.route.sources, self._rng)
+        patience_s, backoff_s = MAX_SOURCE_WAIT_S, FIRST_BACKOFF_S
         while True:
-            again = await self._round(trail, waiting)
-            if trail.good is not None and trail.good.verdict is not Verdict.UNKNOWN:
-                return trail.good
+            again = await self._try_each_once(trail, waiting)
+            if trail.final is not None and trail.final.verdict is not Verdict.UNKNOWN:
+                return trail.final
             if trail.answers:
                 # an unknown that is believed says no more than those before it
-                return best(trail.answers)
-            waiting = [source for source in waiting if source in again and not source.out_of_use]
+                return most_informative(trail.answers)
+            waiting = [
+                source for source in waiting if source in again and not source.unusable_fault
+            ]
             left_s = trail.give_up_at - self._clock()
-            soonest_s = _soonest_s(waiting or trail.route.sources)
+            soonest_s = _next_ready_s(waiting or trail.route.sources)
             pause_s = max(soonest_s, backoff_s) * self._rng.uniform(1.0, 1.3)
-            if not waiting or pause_s > min(patience_s, left_s - LEAST_S):
+            if not waiting or pause_s > min(patience_s, left_s - MIN_TIME_LEFT_S):
                 raise self._no_answer(trail, soonest_s)
             await asyncio.sleep(pause_s)
             patience_s -= pause_s
             backoff_s *= 2
 
-    async def _round(self, trail: _Trail, order: Sequence[Source]) -> set[Source]:
+    async def _try_each_once(self, trail: _QueryState, order: Sequence[Source]) -> set[Source]:
         """Ask in order until one answer is good enough; those that may be asked once more."""
         again: set[Source] = set()
         coming = list(order)
@@ -211,141 +227,149 @@ class Policy:
             if not last_resort and source.busy:
                 held.append(source)
                 continue
-            wait_s = self._wait_s(trail, source, (*coming, *held))
-            if wait_s < LEAST_S:
+            wait_s = self._time_share_s(trail, source, (*coming, *held))
+            if wait_s < MIN_TIME_LEFT_S:
                 again.add(source)
                 break
-            admission = await self._admission(trail, source, last_resort)
+            admission = await self._admit(trail, source, last_resort)
             if admission is None:
                 continue
             if admission is Admission.NO:
                 again.add(source)
                 continue
-            if admission is Admission.RATHER_NOT and not last_resort:
+            if admission is Admission.LAST_RESORT and not last_resort:
                 held.append(source)
                 continue
             if trail.route.hedge:
-                finding = await self._hedged(trail, source, wait_s, coming)
+                finding = await self._query_hedged(trail, source, wait_s, coming)
             else:
-                finding = await self._ask(trail, source, wait_s)
+                finding = await self._query_source(trail, source, wait_s)
             if isinstance(finding, Verification):
-                if trail.good is not None:
+                if trail.final is not None:
                     break
-            elif finding.kind in SAFE_TO_REPEAT:
+            elif finding.kind in SAFE_TO_RETRY:
                 again.add(source)
         return again
 
-    async def _admission(
-        self, trail: _Trail, source: Source, last_resort: bool
+    async def _admit(
+        self, trail: _QueryState, source: Source, last_resort: bool
     ) -> Admission | None:
         """Whether it may be asked; then its price is reserved. None: not in this request."""
-        if source.ready_in_s > 0 or source.out_of_use:
-            trail.skip(source, source.out_of_use or "resting")
+        if source.ready_in_s > 0 or source.unusable_fault:
+            trail.record_skipped(source, source.unusable_fault or "resting")
             return Admission.NO
         if not await self._reserve(trail, source):
-            trail.skip(source, "over_budget")
+            trail.record_skipped(source, "over_budget")
             return None
         admission = source.admit()
-        if admission is Admission.NO or (admission is Admission.RATHER_NOT and not last_resort):
-            self._budgets.give_back(self.paying(source.name, trail.key), source.price)
+        if admission is Admission.NO or (admission is Admission.LAST_RESORT and not last_resort):
+            self._budgets.release(self.spending_scopes(source.name, trail.key), source.price)
             if admission is Admission.NO:
-                trail.skip(source, "resting")
+                trail.record_skipped(source, "resting")
         return admission
 
-    async def _reserve(self, trail: _Trail, source: Source) -> bool:
+    async def _reserve(self, trail: _QueryState, source: Source) -> bool:
         if source.price <= 0:
             return True
         try:
-            return await self._budgets.reserve(self.paying(source.name, trail.key), source.price)
+            return await self._budgets.reserve(
+                self.spending_scopes(source.name, trail.key), source.price
+            )
         except StoreError as exc:
             # what may be beyond the limit is not spent
             log.warning("budget not known", extra={"source": source.name, "why": str(exc)})
             return False
 
-    def _left_alone(self, trail: _Trail, source: Source) -> None:
-        self._budgets.give_back(self.paying(source.name, trail.key), source.price)
+    def _release_reservation(self, trail: _QueryState, source: Source) -> None:
+        self._budgets.release(self.spending_scopes(source.name, trail.key), source.price)
 
-    def _wait_s(self, trail: _Trail, source: Source, others: Sequence[Source] = ()) -> float:
+    def _time_share_s(
+        self, trail: _QueryState, source: Source, others: Sequence[Source] = ()
+    ) -> float:
         """Its own limit, and no more than its part of what is left, of those that can answer."""
         left_s = trail.give_up_at - self._clock()
         parts = 1 + sum(other.ready_in_s <= 0 for other in others)
         return min(source.timeout_s, left_s / parts)
 
-    async def _ask(self, trail: _Trail, source: Source, wait_s: float) -> Finding:
+    async def _query_source(
+        self, trail: _QueryState, source: Source, wait_s: float
+    ) -> SourceResult:
         """Ask a source that was admitted and paid for, and take note of what comes."""
         began = self._clock()
-        finding: Finding | None = None
+        finding: SourceResult | None = None
         try:
-            finding = await source.ask(replace(trail.question, wait_s=wait_s))
+            finding = await source.try_verify(replace(trail.question, wait_s=wait_s))
         finally:
             billed = finding is None or (
-                isinstance(finding, Verification) or finding.kind in PERHAPS_BILLED
+                isinstance(finding, Verification) or finding.kind in POSSIBLY_BILLED
             )
             if not billed:
-                self._left_alone(trail, source)
-        attempt = _attempt(source, finding, self._clock() - began, billed)
+                self._release_reservation(trail, source)
+        attempt = _to_attempt(source, finding, self._clock() - began, billed)
         trail.attempts.append(attempt)
-        self._note(attempt)
+        self._on_attempt(attempt)
         if isinstance(finding, Verification):
             trail.answers.append(finding)
-            if trail.good is None and good_enough(trail.route.strategy, source, finding):
-                trail.good = finding
+            if trail.final is None and is_final(trail.route.strategy, source, finding):
+                trail.final = finding
         return finding
 
-    async def _hedged(
-        self, trail: _Trail, source: Source, wait_s: float, coming: list[Source]
-    ) -> Finding:
+    async def _query_hedged(
+        self, trail: _QueryState, source: Source, wait_s: float, coming: list[Source]
+    ) -> SourceResult:
         """Ask, and the next one too if this one is slower than it mostly is."""
         usual_s = source.latency.percentile_s(trail.route.hedge_percentile)
         if usual_s is None or not coming:
-            return await self._ask(trail, source, wait_s)
-        first = self._start(trail, source, wait_s)
+            return await self._query_source(trail, source, wait_s)
+        first = self._start_query(trail, source, wait_s)
         done, _ = await asyncio.wait({first}, timeout=usual_s)
         if done:
             return first.result()
         second_source = next((s for s in coming if not s.busy and s.ready_in_s <= 0), None)
-        admission = second_source and await self._admission(trail, second_source, False)
+        admission = second_source and await self._admit(trail, second_source, False)
         if second_source is None or admission is not Admission.YES:
             return await asyncio.shield(first)
         coming.remove(second_source)
-        wait_s = self._wait_s(trail, second_source, coming)
-        running = {first, self._start(trail, second_source, wait_s)}
-        while running and trail.good is None:
+        wait_s = self._time_share_s(trail, second_source, coming)
+        running = {first, self._start_query(trail, second_source, wait_s)}
+        while running and trail.final is None:
             _, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-        return first.result() if trail.good is None else trail.good
+        return first.result() if trail.final is None else trail.final
 
-    async def _quorum(self, trail: _Trail) -> Verification:
+    async def _query_quorum(self, trail: _QueryState) -> Verification:
         """Ask several at once, others in place of those that fail, until enough agree."""
         route = trail.route
         coming = list(route.sources)
-        running: set[asyncio.Task[Finding]] = set()
+        running: set[asyncio.Task[SourceResult]] = set()
         while True:
-            agreed = _agreed(trail.answers, route.quorum_agree)
+            agreed = _quorum_verification(trail.answers, route.quorum_agree)
             if agreed is not None:
                 return agreed
             while coming and len(running) + len(trail.answers) < route.quorum_ask:
                 source = coming.pop(0)
-                admission = await self._admission(trail, source, True)
-                if admission in (Admission.YES, Admission.RATHER_NOT):
-                    wait_s = self._wait_s(trail, source)
-                    running.add(self._start(trail, source, wait_s))
+                admission = await self._admit(trail, source, True)
+                if admission in (Admission.YES, Admission.LAST_RESORT):
+                    wait_s = self._time_share_s(trail, source)
+                    running.add(self._start_query(trail, source, wait_s))
             if not running:
                 break
             _, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
         if not trail.answers:
-            raise self._no_answer(trail, _soonest_s(route.sources))
-        return _disagreement(trail.answers)
+            raise self._no_answer(trail, _next_ready_s(route.sources))
+        return _no_quorum_verification(trail.answers)
 
-    def _start(self, trail: _Trail, source: Source, wait_s: float) -> asyncio.Task[Finding]:
+    def _start_query(
+        self, trail: _QueryState, source: Source, wait_s: float
+    ) -> asyncio.Task[SourceResult]:
         """A task that goes on when nobody waits for it any more, so that its source's circuit
         learns how it ended."""
-        task = asyncio.create_task(self._ask(trail, source, wait_s))
+        task = asyncio.create_task(self._query_source(trail, source, wait_s))
         trail.running[task] = (source, self._clock())
-        self._outrun.add(task)
-        task.add_done_callback(self._outrun.discard)
+        self._background_queries.add(task)
+        task.add_done_callback(self._background_queries.discard)
         return task
 
-    def _no_answer(self, trail: _Trail, soonest_s: float) -> NoAnswer:
+    def _no_answer(self, trail: _QueryState, soonest_s: float) -> NoAnswer:
         kinds = Counter(attempt.outcome for attempt in trail.attempts)
         said = ", ".join(f"{kind} ({count})" for kind, count in sorted(kinds.items()))
         return NoAnswer(
@@ -358,15 +382,17 @@ class Policy:
             checks=trail.question.checks,
         )
 
-    def _additions(self, route: Route, question: Question, deadline_s: float) -> Additions | None:
+    def _start_completion(
+        self, route: SourceRoute, question: UpstreamQuery, deadline_s: float
+    ) -> EvidenceCompletion | None:
         """What may be added to an answer of another than the engine."""
         local_first = route.sources[0].name == LOCAL_SOURCE
         if route.complete is Completion.NONE or (local_first and len(route.sources) == 1):
             return None
         look = route.complete is Completion.DNS and question.checks.dns
-        additions = Additions(question.address, self._lookup if look else None, deadline_s)
-        if not (local_first and route.strategy in AS_LISTED):
-            additions.begin(frozenset.intersection(*[s.tells for s in route.sources]))
+        additions = EvidenceCompletion(question.address, self._lookup if look else None, deadline_s)
+        if not (local_first and route.strategy in IN_LISTED_ORDER):
+            additions.start(frozenset.intersection(*[s.evidence_fields for s in route.sources]))
         return additions
 
 
@@ -375,12 +401,12 @@ class Asking:
     """One caller's question: a `Verifier`."""
 
     policy: Policy
-    route: Route
-    key: Scope | None
+    route: SourceRoute
+    key: SpendingScope | None
     refresh: bool
 
     @property
-    def shares(self) -> str:
+    def route_name(self) -> str:
         """Whose answers may serve this question: those of the same route."""
         return self.route.name
 
@@ -389,46 +415,48 @@ class Asking:
     ) -> Verification:
         """Raises NoAnswer."""
         deadline_s = self.route.deadline_s if deadline_s is None else deadline_s
-        question = Question(parse(text), checks, self.refresh, deadline_s)
-        return await self.policy.find_out(self.route, self.key, question, deadline_s)
+        question = UpstreamQuery(parse_address(text), checks, self.refresh, deadline_s)
+        return await self.policy.verify_by_route(self.route, self.key, question, deadline_s)
 
 
 @dataclass(slots=True)
-class _Trail:
+class _QueryState:
     """One question on its way."""
 
-    route: Route
-    key: Scope | None
-    question: Question
+    route: SourceRoute
+    key: SpendingScope | None
+    question: UpstreamQuery
     give_up_at: float
     attempts: list[Attempt] = field(default_factory=list)
     answers: list[Verification] = field(default_factory=list)
-    good: Verification | None = None
+    final: Verification | None = None
     """The answer that is good enough."""
-    running: dict[asyncio.Task[Finding], tuple[Source, float]] = field(default_factory=dict)
+    running: dict[asyncio.Task[SourceResult], tuple[Source, float]] = field(default_factory=dict)
     """Those that were asked side by side, and since when."""
 
-    def note_outrun(self, now: float) -> None:
+    def record_outrun(self, now: float) -> None:
         """Note who was asked, and will be paid, and is not waited for."""
         for task, (source, since) in self.running.items():
             if not task.done():
-                latency_ms, cost = round((now - since) * 1000), source.price / MICRO
+                latency_ms, cost = round((now - since) * 1000), source.price / MICROS_PER_UNIT
                 self.attempts.append(Attempt(source.name, OUTRUN, latency_ms, cost))
 
-    def skip(self, source: Source, why: str) -> None:
+    def record_skipped(self, source: Source, why: str) -> None:
         """Note that a source could not be asked; once."""
         attempt = Attempt(source.name, why, asked=False)
         if attempt not in self.attempts:
             self.attempts.append(attempt)
 
 
-def _soonest_s(sources: Sequence[Source]) -> float:
+def _next_ready_s(sources: Sequence[Source]) -> float:
     """Until one of them may be asked; a client needs not wait longer to try again."""
-    return min(min((source.ready_in_s for source in sources), default=0.0), MOST_RETRY_AFTER_S)
+    return min(min((source.ready_in_s for source in sources), default=0.0), MAX_RETRY_AFTER_S)
 
 
-def _attempt(source: Source, finding: Finding | None, seconds: float, billed: bool) -> Attempt:
-    cost = source.price / MICRO if billed else 0.0
+def _to_attempt(
+    source: Source, finding: SourceResult | None, seconds: float, billed: bool
+) -> Attempt:
+    cost = source.price / MICROS_PER_UNIT if billed else 0.0
     latency_ms = round(seconds * 1000)
     if isinstance(finding, Verification):
         return Attempt(source.name, finding.verdict, latency_ms, cost)
@@ -436,7 +464,7 @@ def _attempt(source: Source, finding: Finding | None, seconds: float, billed: bo
     return Attempt(source.name, fault.kind, latency_ms, cost, fault.status, fault.detail)
 
 
-def _agreed(answers: Sequence[Verification], wanted: int) -> Verification | None:
+def _quorum_verification(answers: Sequence[Verification], wanted: int) -> Verification | None:
     """The first answer with the verdict that enough of them have; unknown is no vote."""
     votes = Counter(v.verdict for v in answers if v.verdict is not Verdict.UNKNOWN)
     for verdict, count in votes.most_common(1):
@@ -445,10 +473,10 @@ def _agreed(answers: Sequence[Verification], wanted: int) -> Verification | None
     return None
 
 
-def _disagreement(answers: Sequence[Verification]) -> Verification:
+def _no_quorum_verification(answers: Sequence[Verification]) -> Verification:
     """What to say when too few agree: risky if they contradict each other, else unknown."""
     verdicts = {v.verdict for v in answers} - {Verdict.UNKNOWN}
-    said = best(answers)
+    said = most_informative(answers)
     if len(verdicts) > 1:
         verdict, reason = Verdict.RISKY, Reason.LOW_QUALITY
     else:
@@ -460,8 +488,8 @@ def _disagreement(answers: Sequence[Verification]) -> Verification:
     )
 
 
-def _malformed(question: Question) -> Verification:
-    evidence = known(question.address)
+def _malformed_verification(question: UpstreamQuery) -> Verification:
+    evidence = offline_evidence(question.address)
     verdict, reason = Verdict.UNDELIVERABLE, Reason.INVALID_EMAIL
     return Verification(
         address=question.address,

@@ -35,20 +35,20 @@ def _cheapest(sources: Sequence[Source], _: random.Random) -> list[Source]:
     return sorted(sources, key=lambda source: source.price)
 
 
-EXPLORE = 0.02
+EXPLORATION_SHARE = 0.02
 """Of the requests of `fastest` that go to a slower source, so that its mean stays true."""
 
 
 def _fastest(sources: Sequence[Source], rng: random.Random) -> list[Source]:
     """By the moving mean; one that was never asked goes first, once."""
     ordered = sorted(sources, key=lambda source: source.latency.mean_s or 0.0)
-    if len(ordered) > 1 and rng.random() < EXPLORE:
+    if len(ordered) > 1 and rng.random() < EXPLORATION_SHARE:
         place = rng.randrange(1, len(ordered))
         ordered.insert(0, ordered.pop(place))
     return ordered
 
 
-ORDERS: Mapping[Strategy, Callable[[Sequence[Source], random.Random], list[Source]]] = {
+SOURCE_ORDERS: Mapping[Strategy, Callable[[Sequence[Source], random.Random], list[Source]]] = {
     Strategy.FAILOVER: _as_listed,
     Strategy.WEIGHTED: _weighted,
     Strategy.CHEAPEST: _cheapest,
@@ -58,7 +58,7 @@ ORDERS: Mapping[Strategy, Callable[[Sequence[Source], random.Random], list[Sourc
 }
 
 
-def good_enough(strategy: Strategy, source: Source, v: Verification) -> bool:
+def is_final(strategy: Strategy, source: Source, v: Verification) -> bool:
     """Whether nobody else needs to be asked."""
     enough = v.verdict in DEFINITE or strategy is not Strategy.WATERFALL
     if enough and v.verdict in source.final:
@@ -67,6 +67,6 @@ def good_enough(strategy: Strategy, source: Source, v: Verification) -> bool:
     return v.reason is Reason.NOT_CHECKED
 
 
-def best(answers: Sequence[Verification]) -> Verification:
+def most_informative(answers: Sequence[Verification]) -> Verification:
     """The answer that says most, the earliest of several."""
     return min(answers, key=lambda v: RANKS[v.verdict])

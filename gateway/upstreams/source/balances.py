@@ -14,14 +14,14 @@ log = logging.getLogger(__name__)
 BALANCE_TIMEOUT_S = 10.0
 
 
-async def watch(source: UpstreamSource, every_s: float) -> None:
+async def watch_balances(source: UpstreamSource, every_s: float) -> None:
     """Read the balance of every key, again and again, until cancelled."""
     while True:
-        await read(source)
+        await read_balances(source)
         await asyncio.sleep(every_s)
 
 
-async def read(source: UpstreamSource) -> None:
+async def read_balances(source: UpstreamSource) -> None:
     """Read the balance of every key once, and tell the key ring.
 
     A fault of the network says nothing of the key, and none of them opens the circuit: that
@@ -34,13 +34,13 @@ async def read(source: UpstreamSource) -> None:
             return
         if key.dead:
             continue
-        told = await source.balance(key, BALANCE_TIMEOUT_S)
+        told = await source.fetch_balance(key, BALANCE_TIMEOUT_S)
         if isinstance(told, int):
             if told <= 0 and (key.credits is None or key.credits > 0):
-                log.warning("no credits left", extra={"source": source.name, "key": key.place})
-            source.keys.counted(key, told)
+                log.warning("no credits left", extra={"source": source.name, "key": key.number})
+            source.keys.record_balance(key, told)
         elif isinstance(told, Fault) and told.kind is FaultKind.DEAD_KEY:
-            log.warning("key refused", extra={"source": source.name, "key": key.place})
-            source.keys.refused(key)
+            log.warning("key refused", extra={"source": source.name, "key": key.number})
+            source.keys.mark_refused(key)
         elif isinstance(told, Fault) and told.kind is FaultKind.BANNED:
-            source.refused_here(told)
+            source.report_ban(told)

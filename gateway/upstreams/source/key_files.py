@@ -6,8 +6,8 @@ import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 
-from gateway.settings import Secret, secret_in_file
-from gateway.upstreams.source.circuit import Circuit
+from gateway.settings import Secret, read_secret_file
+from gateway.upstreams.source.circuit import CircuitBreaker
 from gateway.upstreams.source.keys import KeyRing
 
 log = logging.getLogger(__name__)
@@ -20,7 +20,7 @@ READ_TIMEOUT_S = 2.0
 
 
 def key_files(
-    name: str, secrets: Sequence[Secret], ring: KeyRing, circuit: Circuit
+    name: str, secrets: Sequence[Secret], ring: KeyRing, circuit: CircuitBreaker
 ) -> KeyFiles | None:
     """Those of one upstream; None if none of its keys is in a file."""
     paths = {
@@ -35,7 +35,7 @@ class KeyFiles:
     """The files of one upstream's keys."""
 
     def __init__(
-        self, name: str, paths: Mapping[int, str], ring: KeyRing, circuit: Circuit
+        self, name: str, paths: Mapping[int, str], ring: KeyRing, circuit: CircuitBreaker
     ) -> None:
         """`paths` by the key's place in the ring."""
         self._name = name
@@ -45,7 +45,7 @@ class KeyFiles:
         self._unreadable: set[int] = set()
         self._reading: asyncio.Task[None] | None = None
 
-    async def watching(self) -> None:
+    async def watch(self) -> None:
         """Read them again and again, until cancelled."""
         while True:
             await asyncio.sleep(REREAD_EVERY_S)
@@ -71,7 +71,7 @@ class KeyFiles:
                 self._warn(place, why)
                 continue
             self._unreadable.discard(place)
-            if self._ring.put(place, value):
+            if self._ring.replace_key(place, value):
                 changed.append(place)
         if changed:
             log.info("keys changed", extra={"source": self._name, "keys": changed})
@@ -82,15 +82,15 @@ class KeyFiles:
         found: dict[int, tuple[str, str]] = {}
         for place, path in self._paths.items():
             try:
-                found[place] = (secret_in_file(path), "")
+                found[place] = (read_secret_file(path), "")
             except ValueError as exc:
                 found[place] = ("", str(exc))
         return found
 
-    def _warn(self, place: int, why: str) -> None:
-        if place not in self._unreadable:
-            self._unreadable.add(place)
+    def _warn(self, number: int, why: str) -> None:
+        if number not in self._unreadable:
+            self._unreadable.add(number)
             log.warning(
                 "a key's file cannot be read, the key stays",
-                extra={"source": self._name, "key": place, "why": why},
+                extra={"source": self._name, "key": number, "why": why},
             )

@@ -16,26 +16,32 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
 from adapters.contract.dialect import Dialect
-from adapters.contract.upstream import Fault, Question, Told, UpstreamReply, UpstreamRequest
+from adapters.contract.upstream import (
+    Fault,
+    UpstreamQuery,
+    UpstreamReply,
+    UpstreamRequest,
+    UpstreamResult,
+)
 from engine.model import Address
 
 log = logging.getLogger(__name__)
 
-LOCAL, DOMAIN = "someone", "example.com"
+PLACEHOLDER_LOCAL, PLACEHOLDER_DOMAIN = "someone", "example.com"
 """What stands for the mailbox and its domain."""
-MAX_LISTED = 20
+MAX_RECORDED_ADDRESSES = 20
 """Addresses in a list whose exchanges are kept."""
 MAX_FILES = 200
 """Kinds of replies kept; beyond that nothing is written."""
-PERSONAL = frozenset(
+PERSONAL_FIELDS = frozenset(
     {"first_name", "last_name", "full_name", "name", "owner_email", "email_avatar", "username"}
     | {"did_you_mean", "user", "tag"}
 )
 """Members of a reply that name a person, whoever it is."""
-HOST = re.compile(r"[\w.+-]+@[\w.-]+")
+EMAIL_PATTERN = re.compile(r"[\w.+-]+@[\w.-]+")
 
 
-class Recording:
+class FixtureRecorder:
     """Writes the first exchange of each kind. Never raises."""
 
     def __init__(self, folder: Path, dialect: Dialect, base_url: str) -> None:
@@ -45,14 +51,18 @@ class Recording:
         self._seen: set[str] = set()
 
     def __call__(
-        self, key: str, question: Question, request: UpstreamRequest, reply: UpstreamReply | Fault
+        self,
+        key: str,
+        question: UpstreamQuery,
+        request: UpstreamRequest,
+        reply: UpstreamReply | Fault,
     ) -> None:
         if isinstance(reply, Fault):
             return
-        kind = self._kind(question, reply)
-        self._keep(request.path, kind, request, reply, {key: "{key}"}, [question.address])
+        kind = self._reply_kind(question, reply)
+        self._record(request.path, kind, request, reply, {key: "{key}"}, [question.address])
 
-    def of_list(
+    def record_job_step(
         self,
         key: str,
         job_id: str,
@@ -63,14 +73,14 @@ class Recording:
     ) -> None:
         """One step of a list; `kind` is what was read in it. Only of short lists, which are
         enough to see drift by."""
-        if isinstance(reply, Fault) or len(addresses) > MAX_LISTED:
+        if isinstance(reply, Fault) or len(addresses) > MAX_RECORDED_ADDRESSES:
             return
         secrets = {key: "{key}"} | ({job_id: "{job_id}"} if job_id else {})
         path = request.path.replace(job_id, "job") if job_id else request.path
         kind = f"list_{reply.status}_{kind}"
-        self._keep(path, kind, request, reply, secrets, addresses)
+        self._record(path, kind, request, reply, secrets, addresses)
 
-    def _keep(
+    def _record(
         self,
         path: str,
         kind: str,
@@ -84,19 +94,19 @@ class Recording:
             return
         self._seen.add(name)
         try:
-            self._write(name, _scrubbed(self._case(request, reply), secrets, addresses))
+            self._write(name, _scrubbed(self._to_fixture(request, reply), secrets, addresses))
         except OSError as exc:
             log.warning("exchange not recorded", extra={"why": exc.strerror})
 
-    def _kind(self, question: Question, reply: UpstreamReply) -> str:
+    def _reply_kind(self, question: UpstreamQuery, reply: UpstreamReply) -> str:
         """What tells one reply from another: its status, and what we read in it."""
         assert self._dialect.upstream is not None
         told = self._dialect.upstream.parse_verify(question, reply)
-        if isinstance(told, Told):
+        if isinstance(told, UpstreamResult):
             return f"{reply.status}_{told.verdict}_{told.reason}"
         return f"{reply.status}"
 
-    def _case(self, request: UpstreamRequest, reply: UpstreamReply) -> dict[str, Any]:
+    def _to_fixture(self, request: UpstreamRequest, reply: UpstreamReply) -> dict[str, Any]:
         query = urlencode(request.query)
         asked: dict[str, Any] = {
             "method": request.method,
@@ -116,7 +126,7 @@ class Recording:
             replied["text"] = reply.body.decode("utf-8", "replace")
         else:
             replied["json"] = reply.json
-        day = datetime.fromtimestamp(reply.at, UTC).strftime("%Y-%m-%d")
+        day = datetime.fromtimestamp(reply.received_at, UTC).strftime("%Y-%m-%d")
         return {
             "about": "Recorded.",
             "source": f"{self._base_url} (seen), {day}",
@@ -137,21 +147,24 @@ def _scrubbed(
     words = dict(secrets)
     for address in addresses:
         words |= {
-            address.raw: f"{LOCAL}@{DOMAIN}",
-            address.normalized: f"{LOCAL}@{DOMAIN}",
-            address.local: LOCAL,
-            address.user: LOCAL,
-            address.domain: DOMAIN,
-            address.ascii_domain: DOMAIN,
+            address.raw: f"{PLACEHOLDER_LOCAL}@{PLACEHOLDER_DOMAIN}",
+            address.normalized: f"{PLACEHOLDER_LOCAL}@{PLACEHOLDER_DOMAIN}",
+            address.local: PLACEHOLDER_LOCAL,
+            address.user: PLACEHOLDER_LOCAL,
+            address.domain: PLACEHOLDER_DOMAIN,
+            address.ascii_domain: PLACEHOLDER_DOMAIN,
         }
-    whole = {**secrets, **{address.raw: f"{LOCAL}@{DOMAIN}" for address in addresses}}
-    case["request"]["url"] = _url(case["request"]["url"], whole)
+    whole = {
+        **secrets,
+        **{address.raw: f"{PLACEHOLDER_LOCAL}@{PLACEHOLDER_DOMAIN}" for address in addresses},
+    }
+    case["request"]["url"] = _scrub_url(case["request"]["url"], whole)
     ordered = sorted((word for word in words.items() if len(word[0]) > 2), key=lambda w: -len(w[0]))
-    clean: dict[str, Any] = _walk(case, ordered)
+    clean: dict[str, Any] = _scrub_value(case, ordered)
     return clean
 
 
-def _url(url: str, words: Mapping[str, str]) -> str:
+def _scrub_url(url: str, words: Mapping[str, str]) -> str:
     """Parameters are replaced decoded, since an address looks different encoded."""
     path, _, query = url.partition("?")
     if not query:
@@ -164,17 +177,17 @@ def _url(url: str, words: Mapping[str, str]) -> str:
     return f"{path}?{urlencode(pairs, safe='{}@')}"
 
 
-def _walk(value: Any, words: list[tuple[str, str]], name: str = "") -> Any:
+def _scrub_value(value: Any, words: list[tuple[str, str]], name: str = "") -> Any:
     if isinstance(value, Mapping):
-        return {inner: _walk(told, words, inner) for inner, told in value.items()}
+        return {inner: _scrub_value(told, words, inner) for inner, told in value.items()}
     if isinstance(value, list):
-        return [_walk(told, words, name) for told in value]
+        return [_scrub_value(told, words, name) for told in value]
     if type(value) is int:  # the id of a list is a number at some vendors
         return dict(words).get(str(value), value)
     if not isinstance(value, str):
         return value
-    if name in PERSONAL:
+    if name in PERSONAL_FIELDS:
         return "Someone" if value else value
     for word, other in words:
         value = value.replace(word, other)
-    return HOST.sub(f"{LOCAL}@{DOMAIN}", value)
+    return EMAIL_PATTERN.sub(f"{PLACEHOLDER_LOCAL}@{PLACEHOLDER_DOMAIN}", value)

@@ -18,29 +18,29 @@ from adapters.contract.upstream import (
     Fault,
     FaultKind,
     Pending,
-    Question,
-    Told,
     Upstream,
+    UpstreamQuery,
     UpstreamReply,
     UpstreamRequest,
+    UpstreamResult,
 )
 from engine.model import Address, Checks, Evidence, Verdict, Verification
 from engine.score import score
-from gateway.upstreams.source.circuit import Admission, Circuit
-from gateway.upstreams.source.keys import EMPTY_PAUSE_S, Key, KeyRing
+from gateway.upstreams.source.circuit import Admission, CircuitBreaker
+from gateway.upstreams.source.keys import NO_CREDITS_PAUSE_S, KeyRing, UpstreamKey
 from gateway.upstreams.source.latency import Latency
 from gateway.upstreams.source.throttle import Throttle
 from gateway.verdicts.verifier import Verifier
 
 if TYPE_CHECKING:
     from gateway.upstreams.source.key_files import KeyFiles
-    from gateway.upstreams.transport.sender import Place, Sender
+    from gateway.upstreams.transport.sender import UpstreamClient, UpstreamLocation
 
 log = logging.getLogger(__name__)
 
-Finding = Verification | Fault
+SourceResult = Verification | Fault
 
-AGAINST_THE_SOURCE = frozenset(
+SOURCE_FAILURES = frozenset(
     {
         FaultKind.UNREACHABLE,
         FaultKind.TIMED_OUT,
@@ -51,14 +51,14 @@ AGAINST_THE_SOURCE = frozenset(
 )
 """Faults that open a circuit. The others are about the key, the pace or the request."""
 
-PERHAPS_BILLED = frozenset({FaultKind.TIMED_OUT, FaultKind.BROKEN, FaultKind.GARBAGE})
+POSSIBLY_BILLED = frozenset({FaultKind.TIMED_OUT, FaultKind.BROKEN, FaultKind.GARBAGE})
 """Faults after which the vendor may have charged all the same: they count as spent."""
 
-SAFE_TO_REPEAT = frozenset({FaultKind.UNREACHABLE, FaultKind.TOO_FAST, FaultKind.BUSY})
+SAFE_TO_RETRY = frozenset({FaultKind.UNREACHABLE, FaultKind.TOO_FAST, FaultKind.BUSY})
 """Faults after which the same source may be asked again: nothing was sent, or nothing done."""
 
-LONGEST_PENDING_PAUSE_S = 5.0
-CLOSING_S = 0.25
+MAX_PENDING_PAUSE_S = 5.0
+ENGINE_RESERVE_S = 0.25
 """Of its time, what the engine is not told of: it says unknown when its time is over, and has
 to be heard."""
 CONNECT_TIMEOUT_S = 5.0
@@ -74,7 +74,7 @@ class Source(Protocol):
     timeout_s: float
     final: frozenset[Verdict]
     """The verdicts that it is believed without asking on."""
-    tells: frozenset[str]
+    evidence_fields: frozenset[str]
     """The fields of `Evidence` that all its answers speak of."""
     latency: Latency
 
@@ -89,7 +89,7 @@ class Source(Protocol):
         ...
 
     @property
-    def out_of_use(self) -> str:
+    def unusable_fault(self) -> str:
         """The fault for which nobody should wait for it; empty if there is none."""
         ...
 
@@ -97,7 +97,7 @@ class Source(Protocol):
         """Ask to ask: `YES` must be followed by `ask`."""
         ...
 
-    async def ask(self, question: Question) -> Finding:
+    async def try_verify(self, question: UpstreamQuery) -> SourceResult:
         """What it finds out within `question.wait_s`; never raises for what it does wrong."""
         ...
 
@@ -110,15 +110,20 @@ class LocalSource:
     weight = 1.0
     ready_in_s = 0.0
     busy = False
-    out_of_use = ""
-    tells = frozenset(Evidence.__slots__)
+    unusable_fault = ""
+    evidence_fields = frozenset(Evidence.__slots__)
 
     def __init__(
-        self, verifier: Verifier, *, timeout_s: float, final: frozenset[Verdict], alone: bool
+        self,
+        verifier: Verifier,
+        *,
+        timeout_s: float,
+        final: frozenset[Verdict],
+        is_only_source: bool,
     ) -> None:
         """`alone`: there is nobody to ask in its place, so that a bug may be seen as one."""
         self._verifier = verifier
-        self._alone = alone
+        self._is_only_source = is_only_source
         self.timeout_s = timeout_s
         self.final = final
         self.latency = Latency()
@@ -126,20 +131,20 @@ class LocalSource:
     def admit(self) -> Admission:
         return Admission.YES
 
-    async def ask(self, question: Question) -> Finding:
+    async def try_verify(self, question: UpstreamQuery) -> SourceResult:
         text, checks = question.address.raw, question.checks
-        if self._alone:
+        if self._is_only_source:
             return await self._verifier.verify(text, checks, question.wait_s)
         try:
             async with asyncio.timeout(question.wait_s):
-                told_s = question.wait_s - min(CLOSING_S, question.wait_s / 4)
+                told_s = question.wait_s - min(ENGINE_RESERVE_S, question.wait_s / 4)
                 found = await self._verifier.verify(text, checks, told_s)
         except TimeoutError:
             return Fault(FaultKind.TIMED_OUT)
         except Exception:
             log.exception("the local engine failed")
             return Fault(FaultKind.SERVER_ERROR)
-        self.latency.note(found.duration_s)
+        self.latency.record(found.duration_s)
         return found
 
 
@@ -152,11 +157,11 @@ class UpstreamRules:
     weight: float = 1.0
     timeout_s: float = 10.0
     final: frozenset[Verdict] = frozenset(Verdict)
-    list_from: int | None = None
+    min_job_size: int | None = None
     """Addresses that are given to it as a list of its own; None never."""
-    list_size: int = 10_000
+    max_job_size: int = 10_000
     """The most in one such list."""
-    list_deadline_s: float = 21_600.0
+    job_deadline_s: float = 21_600.0
     """How long such a list may take."""
 
 
@@ -164,10 +169,14 @@ class Recorder(Protocol):
     """Takes exchanges with a key in them, which it must not keep."""
 
     def __call__(
-        self, key: str, question: Question, request: UpstreamRequest, reply: UpstreamReply | Fault
+        self,
+        key: str,
+        question: UpstreamQuery,
+        request: UpstreamRequest,
+        reply: UpstreamReply | Fault,
     ) -> None: ...
 
-    def of_list(
+    def record_job_step(
         self,
         key: str,
         job_id: str,
@@ -186,43 +195,43 @@ class UpstreamSource:
     def __init__(
         self,
         rules: UpstreamRules,
-        place: Place,
-        sender: Sender,
+        vendor_api: UpstreamLocation,
+        sender: UpstreamClient,
         *,
         keys: KeyRing,
-        circuit: Circuit,
+        circuit: CircuitBreaker,
         throttle: Throttle,
         clock: Callable[[], float],
         rng: random.Random,
         key_files: KeyFiles | None = None,
-        record: Recorder | None = None,
+        recorder: Recorder | None = None,
     ) -> None:
-        assert place.dialect.upstream is not None
+        assert vendor_api.dialect.upstream is not None
         self.name = rules.name
         self.price = rules.price
         self.weight = rules.weight
         self.timeout_s = rules.timeout_s
         self.final = rules.final
-        self.list_from = rules.list_from
-        self.list_size = rules.list_size
-        self.list_deadline_s = rules.list_deadline_s
-        self.place = place
+        self.min_job_size = rules.min_job_size
+        self.max_job_size = rules.max_job_size
+        self.job_deadline_s = rules.job_deadline_s
+        self.vendor_api = vendor_api
         self.keys = keys
         self.key_files = key_files
         self.circuit = circuit
         self.latency = Latency()
-        self._upstream: Upstream = place.dialect.upstream
-        self.tells = self._upstream.tells
+        self._upstream: Upstream = vendor_api.dialect.upstream
+        self.evidence_fields = self._upstream.always_reports
         self._sender = sender
         self._throttle = throttle
         self._clock = clock
         self._rng = rng
-        self.record = record
+        self.recorder = recorder
 
     @property
     def min_wait_s(self) -> float:
         """After a 429 that names no time."""
-        return self._upstream.min_wait_s
+        return self._upstream.default_retry_after_s
 
     @property
     def ready_in_s(self) -> float:
@@ -233,7 +242,7 @@ class UpstreamSource:
         return self._throttle.busy
 
     @property
-    def out_of_use(self) -> str:
+    def unusable_fault(self) -> str:
         if self.circuit.is_banned and self.circuit.reopens_in_s > 0:
             return FaultKind.BANNED
         return FaultKind.DEAD_KEY if self.keys.all_dead else ""
@@ -243,21 +252,21 @@ class UpstreamSource:
             return Admission.NO
         return self.circuit.admit(self.timeout_s + CONNECT_TIMEOUT_S)
 
-    async def ask(self, question: Question) -> Finding:
+    async def try_verify(self, question: UpstreamQuery) -> SourceResult:
         settled = False
         give_up_at = self._clock() + question.wait_s
         if not await self._enter(question.wait_s):
-            self.circuit.left()
+            self.circuit.record_neutral()
             return Fault(FaultKind.BUSY, "no free place in time")
         try:
-            finding = await self._with_keys(question, give_up_at)
-            self._settle(finding)
+            finding = await self._try_keys(question, give_up_at)
+            self._report_result(finding)
             settled = True
             return finding
         finally:
             self._throttle.leave()
             if not settled:
-                self.circuit.left()
+                self.circuit.record_neutral()
 
     async def _enter(self, wait_s: float) -> bool:
         """Whether there was a place in time."""
@@ -271,26 +280,26 @@ class UpstreamSource:
             return False
         return True
 
-    def _settle(self, finding: Finding) -> None:
+    def _report_result(self, finding: SourceResult) -> None:
         """Tell the circuit."""
         if isinstance(finding, Verification):
-            self.latency.note(finding.duration_s)
-        self.settle(finding if isinstance(finding, Fault) else None)
+            self.latency.record(finding.duration_s)
+        self.report_outcome(finding if isinstance(finding, Fault) else None)
 
-    def settle(self, fault: Fault | None) -> None:
+    def report_outcome(self, fault: Fault | None) -> None:
         """Tell the circuit how a request ended that was let through; None is well."""
         if fault is None:
-            self.circuit.succeeded()
-        elif fault.kind in AGAINST_THE_SOURCE:
-            self.circuit.failed(fault.retry_after_s)
+            self.circuit.record_success()
+        elif fault.kind in SOURCE_FAILURES:
+            self.circuit.record_failure(fault.retry_after_s)
         elif fault.kind is FaultKind.BANNED:
-            self.refused_here(fault)
+            self.report_ban(fault)
         else:
-            self.circuit.left()
+            self.circuit.record_neutral()
 
-    def refused_here(self, fault: Fault) -> None:
+    def report_ban(self, fault: Fault) -> None:
         """Our account or address was refused: leave it alone for long, and say so once."""
-        if self.circuit.banned():
+        if self.circuit.record_ban():
             log.warning(
                 "upstream refuses our account or address",
                 extra={
@@ -300,35 +309,37 @@ class UpstreamSource:
                 },
             )
 
-    async def _with_keys(self, question: Question, give_up_at: float) -> Finding:
+    async def _try_keys(self, question: UpstreamQuery, give_up_at: float) -> SourceResult:
         """Ask with one key after the other while it is the key that is at fault."""
-        finding: Finding = Fault(FaultKind.DEAD_KEY, "no key can be used now")
-        tried: list[Key] = []
+        finding: SourceResult = Fault(FaultKind.DEAD_KEY, "no key can be used now")
+        tried: list[UpstreamKey] = []
         while (key := self.keys.pick()) is not None and key not in tried:
             tried.append(key)
-            finding = await self._with_key(question, key, give_up_at)
+            finding = await self._try_key(question, key, give_up_at)
             if isinstance(finding, Verification):
-                self.keys.works(key)
+                self.keys.mark_accepted(key)
                 return finding
             match finding.kind:
                 case FaultKind.DEAD_KEY:
-                    if self.keys.refused(key):
-                        extra = {"source": self.name, "key": key.place, "status": finding.status}
+                    if self.keys.mark_refused(key):
+                        extra = {"source": self.name, "key": key.number, "status": finding.status}
                         log.warning("key refused", extra=extra)
                     if self.key_files is not None:
                         # it may have been exchanged, here as at the vendor
                         await self.key_files.reread()
                 case FaultKind.NO_CREDITS:
-                    self.keys.rest(key, finding.retry_after_s or EMPTY_PAUSE_S)
+                    self.keys.pause(key, finding.retry_after_s or NO_CREDITS_PAUSE_S)
                 case FaultKind.TOO_FAST:
                     after_s = finding.retry_after_s
-                    pause_s = self._upstream.min_wait_s if after_s is None else after_s
-                    self.keys.rest(key, max(pause_s, 0.05))
+                    pause_s = self._upstream.default_retry_after_s if after_s is None else after_s
+                    self.keys.pause(key, max(pause_s, 0.05))
                 case _:
                     return finding
         return finding
 
-    async def _with_key(self, question: Question, key: Key, give_up_at: float) -> Finding:
+    async def _try_key(
+        self, question: UpstreamQuery, key: UpstreamKey, give_up_at: float
+    ) -> SourceResult:
         """Ask, and ask again while the answer is being worked on: those repeats are free."""
         began = self._clock()
         while True:
@@ -337,32 +348,32 @@ class UpstreamSource:
                 return Fault(FaultKind.PENDING, "not ready in time")
             request = self._upstream.build_verify(key.value, question)
             reply = await self._sender.send(
-                self.place,
+                self.vendor_api,
                 request,
-                connect_s=min(CONNECT_TIMEOUT_S, left_s),
+                connect_timeout_s=min(CONNECT_TIMEOUT_S, left_s),
                 timeout_s=left_s,
             )
-            if self.record is not None:
-                self.record(key.value, question, request, reply)
+            if self.recorder is not None:
+                self.recorder(key.value, question, request, reply)
             if isinstance(reply, Fault):
                 return reply
             told = self._upstream.parse_verify(question, reply)
-            if isinstance(told, Told):
+            if isinstance(told, UpstreamResult):
                 duration_s = self._clock() - began
-                return self.verification(
-                    question.address, question.checks, told, reply.at, duration_s
+                return self.to_verification(
+                    question.address, question.checks, told, reply.received_at, duration_s
                 )
             if isinstance(told, Fault):
                 return told
-            await self._pause(told, give_up_at)
+            await self._wait_pending(told, give_up_at)
 
-    async def _pause(self, pending: Pending, give_up_at: float) -> None:
-        pause_s = min(pending.retry_after_s, LONGEST_PENDING_PAUSE_S)
+    async def _wait_pending(self, pending: Pending, give_up_at: float) -> None:
+        pause_s = min(pending.retry_after_s, MAX_PENDING_PAUSE_S)
         pause_s *= self._rng.uniform(0.8, 1.2)
         await asyncio.sleep(max(min(pause_s, give_up_at - self._clock()), 0.0))
 
-    def verification(
-        self, address: Address, checks: Checks, told: Told, at: float, duration_s: float
+    def to_verification(
+        self, address: Address, checks: Checks, told: UpstreamResult, at: float, duration_s: float
     ) -> Verification:
         """What it told at `at` (Unix time, s), as one of ours."""
         points = told.score
@@ -380,7 +391,7 @@ class UpstreamSource:
             source=self.name,
         )
 
-    async def balance(self, key: Key, timeout_s: float) -> int | Fault | None:
+    async def fetch_balance(self, key: UpstreamKey, timeout_s: float) -> int | Fault | None:
         """What is left to pay with, without paying; None where the vendor cannot be asked.
 
         A vendor without a balance gets its health address called, which shows no key.
@@ -401,7 +412,7 @@ class UpstreamSource:
                 return Fault(kind, status=reply.status)
         return None
 
-    async def call(
+    async def send_request(
         self, request: UpstreamRequest, timeout_s: float, most_bytes: int
     ) -> UpstreamReply | Fault:
         """Send what is no single question, within this upstream's limits."""
@@ -409,16 +420,16 @@ class UpstreamSource:
             return Fault(FaultKind.BUSY, "no free place in time")
         try:
             return await self._sender.send(
-                self.place,
+                self.vendor_api,
                 request,
-                connect_s=CONNECT_TIMEOUT_S,
+                connect_timeout_s=CONNECT_TIMEOUT_S,
                 timeout_s=timeout_s,
-                most_bytes=most_bytes,
+                max_body_bytes=most_bytes,
             )
         finally:
             self._throttle.leave()
 
     async def _get(self, request: UpstreamRequest, timeout_s: float) -> UpstreamReply | Fault:
         return await self._sender.send(
-            self.place, request, connect_s=CONNECT_TIMEOUT_S, timeout_s=timeout_s
+            self.vendor_api, request, connect_timeout_s=CONNECT_TIMEOUT_S, timeout_s=timeout_s
         )

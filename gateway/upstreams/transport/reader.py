@@ -14,50 +14,50 @@ import httptools
 MAX_HEAD_BYTES = 64 * 1024
 """Of all that is not body; an eighth of what the body may be is allowed for its chunks besides."""
 GZIP = frozenset({"gzip", "x-gzip"})
-TOO_LONG = "the reply is too long"
+REPLY_TOO_LONG = "the reply is too long"
 
 
 class BadReply(Exception):
     """No reply that can be read; the message says why in a few words."""
 
 
-class Reader:
+class ReplyParser:
     """Reads one reply."""
 
-    def __init__(self, most_bytes: int) -> None:
+    def __init__(self, max_body_bytes: int) -> None:
         """`most_bytes` of decoded body at most."""
         self.status = 0
         self.headers: dict[str, str] = {}
         """Names in lower case; of a repeated one the last."""
         self.complete = False
-        self.keep = False
+        self.keep_alive = False
         """Whether the connection may be used again, once it is complete."""
         self._parser = httptools.HttpResponseParser(self)
-        self._most_bytes = most_bytes
+        self._max_body_bytes = max_body_bytes
         self._body: list[bytes] = []
         self._body_bytes = 0
-        self._other_bytes = 0
+        self._overhead_bytes = 0
         self._in_head = True
         self._decoder: Any = None
-        self._why = ""
+        self._error = ""
 
     def feed(self, data: bytes) -> None:
         """Read on. Raises BadReply."""
-        self._other_bytes += len(data)
+        self._overhead_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as exc:
             if not self.complete:
-                raise BadReply(self._why or str(exc)) from exc
-            self.keep = False  # more came than was asked for
-        if self._other_bytes > MAX_HEAD_BYTES + self._most_bytes // 8:
-            raise BadReply(TOO_LONG)
+                raise BadReply(self._error or str(exc)) from exc
+            self.keep_alive = False  # more came than was asked for
+        if self._overhead_bytes > MAX_HEAD_BYTES + self._max_body_bytes // 8:
+            raise BadReply(REPLY_TOO_LONG)
 
-    def end(self) -> None:
+    def feed_eof(self) -> None:
         """The connection ended, which completes a body without a length (RFC 9112 section 6.3)."""
         framed = "content-length" in self.headers or "transfer-encoding" in self.headers
         self.complete = self.complete or not (self._in_head or framed or self.status < 200)
-        self.keep = False
+        self.keep_alive = False
 
     @property
     def body(self) -> bytes:
@@ -87,15 +87,15 @@ class Reader:
             self._decoder = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
 
     def on_body(self, piece: bytes) -> None:
-        self._other_bytes -= len(piece)
+        self._overhead_bytes -= len(piece)
         if self._decoder is not None:
-            piece = self._decoder.decompress(piece, self._most_bytes - self._body_bytes + 1)
+            piece = self._decoder.decompress(piece, self._max_body_bytes - self._body_bytes + 1)
         self._body_bytes += len(piece)
-        if self._body_bytes > self._most_bytes:
-            self._why = TOO_LONG
+        if self._body_bytes > self._max_body_bytes:
+            self._error = REPLY_TOO_LONG
             raise BadReply
         self._body.append(piece)
 
     def on_message_complete(self) -> None:
         self.complete = self.status >= 200
-        self.keep = self._parser.should_keep_alive()
+        self.keep_alive = self._parser.should_keep_alive()

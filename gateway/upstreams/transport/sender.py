@@ -15,9 +15,9 @@ import certifi
 
 from adapters.contract.dialect import Dialect
 from adapters.contract.upstream import Fault, UpstreamReply, UpstreamRequest
-from gateway.upstreams.transport.connections import Connections
+from gateway.upstreams.transport.connections import ConnectionPool
 
-MAX_BODY_BYTES = 256 * 1024
+MAX_SINGLE_REPLY_BYTES = 256 * 1024
 """Of a reply to a single verification; a longer one is none of the vendor's."""
 
 
@@ -29,26 +29,26 @@ def tls_context() -> ssl.SSLContext:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class UpstreamLocation:
     """Where an upstream is: its base URL as the settings have it, in its dialect."""
 
     dialect: Dialect
     base_url: str
     """Ends where the vendor's documentation ends it, without a slash."""
 
-    def url(self, request: UpstreamRequest) -> str:
+    def url_for(self, request: UpstreamRequest) -> str:
         """The whole URL of a request."""
         base_path = self.dialect.base_path
         if request.path.startswith(base_path):
             start = self.base_url + request.path[len(base_path) :]
         else:
-            start = self._root(request.path) + request.path
+            start = self._root_for(request.path) + request.path
         if not request.query:
             return start
-        pairs = [f"{_quoted(name)}={_quoted(value)}" for name, value in request.query.items()]
+        pairs = [f"{_quote(name)}={_quote(value)}" for name, value in request.query.items()]
         return f"{start}?{'&'.join(pairs)}"
 
-    def _root(self, path: str) -> str:
+    def _root_for(self, path: str) -> str:
         """What stands before the vendor's own paths; at the vendor's, perhaps another host."""
         root = self.base_url.removesuffix(self.dialect.base_path)
         upstream = self.dialect.upstream
@@ -57,41 +57,41 @@ class Place:
         return root if host is None else f"https://{host}"
 
 
-_quoted = lru_cache(1024)(quote_plus)
+_quote = lru_cache(1024)(quote_plus)
 """Most of a query's words are the same each time."""
 
 
-class Sender:
+class UpstreamClient:
     """Connections to one upstream. Made by `open`, ended by `aclose`."""
 
-    def __init__(self, connections: Connections) -> None:
+    def __init__(self, connections: ConnectionPool) -> None:
         self._connections = connections
 
     @classmethod
     def open(
-        cls, *, connections: int, clock: Callable[[], float], tls: ssl.SSLContext | None = None
-    ) -> Sender:
+        cls, *, max_connections: int, clock: Callable[[], float], tls: ssl.SSLContext | None = None
+    ) -> UpstreamClient:
         """At most so many connections; `clock` is Unix time in seconds."""
-        return cls(Connections(connections, clock=clock, tls=tls))
+        return cls(ConnectionPool(max_connections, clock=clock, tls=tls))
 
     async def send(
         self,
-        place: Place,
+        location: UpstreamLocation,
         request: UpstreamRequest,
         *,
-        connect_s: float,
+        connect_timeout_s: float,
         timeout_s: float,
-        most_bytes: int = MAX_BODY_BYTES,
+        max_body_bytes: int = MAX_SINGLE_REPLY_BYTES,
     ) -> UpstreamReply | Fault:
         """The whole reply, within `timeout_s`, or why there is none. Never follows a redirect."""
-        return await self._connections.ask(
+        return await self._connections.request(
             request.method,
-            place.url(request),
+            location.url_for(request),
             request.headers,
             request.body,
-            connect_s=connect_s,
+            connect_timeout_s=connect_timeout_s,
             timeout_s=timeout_s,
-            most_bytes=most_bytes,
+            max_body_bytes=max_body_bytes,
         )
 
     async def aclose(self) -> None:

@@ -16,9 +16,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.address.lexicon import fold, lexicon, undoubled
-from engine.address.people import CURVES, HALF, LEAST_ACCURACY, MOST_ACCURACY, guess
-from engine.address.readings import Kind
+from engine.address.lexicon import collapse_doubles, fold_name, load_lexicon
+from engine.address.people import (
+    ACCURACY_CURVES,
+    MAX_ACCURACY,
+    MIN_ACCURACY,
+    SINGLE_NAME_FACTOR,
+    guess_person,
+)
+from engine.address.readings import ReadingKind
 from engine.model import Gender, Person
 
 FEMALE, MALE = Gender.FEMALE, Gender.MALE
@@ -62,12 +68,12 @@ KNOWN = [
 def test_known(
     local: str, first: str | None, last: str | None, gender: Gender | None, least: float
 ) -> None:
-    person = guess(local)
+    person = guess_person(local)
     assert person is not None
     assert (person.first, person.last, person.gender) == (first, last, gender)
-    assert least <= person.accuracy <= MOST_ACCURACY
+    assert least <= person.accuracy <= MAX_ACCURACY
     if first is None or last is None:
-        assert person.accuracy <= HALF
+        assert person.accuracy <= SINGLE_NAME_FACTOR
 
 
 NOBODY = [
@@ -79,7 +85,7 @@ NOBODY = [
 
 @pytest.mark.parametrize("local", NOBODY)
 def test_nothing_is_invented(local: str) -> None:
-    assert guess(local) is None
+    assert guess_person(local) is None
 
 
 class Row(NamedTuple):
@@ -97,7 +103,9 @@ def labelled() -> list[tuple[Row, Person | None, float]]:
     path = Path(__file__).parents[1] / "data" / "people.tsv"
     with path.open(encoding="utf-8", newline="") as file:
         rows = [Row(*fields) for fields in csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE)]
-    return [(row, person, credit(row, person)) for row in rows for person in [guess(row.local)]]
+    return [
+        (row, person, credit(row, person)) for row in rows for person in [guess_person(row.local)]
+    ]
 
 
 def credit(row: Row, person: Person | None) -> float:
@@ -105,7 +113,7 @@ def credit(row: Row, person: Person | None) -> float:
     if person is None:
         return 0.0
     named = [(person.first, row.first), (person.last, row.last)]
-    right = [fold(said) in true.split("|") for said, true in named if said is not None]
+    right = [fold_name(said) in true.split("|") for said, true in named if said is not None]
     return len(right) / 2 if all(right) else 0.0
 
 
@@ -144,7 +152,7 @@ def test_measured_accuracy(record_property: Callable[[str, object], None]) -> No
 
 
 def test_the_labelled_names_are_not_all_known() -> None:
-    lex = lexicon()
+    lex = load_lexicon()
     rows = [row for row, _, _ in labelled() if row.first]
     for names, keys in (
         (lex.given.bits, [row.first for row in rows]),
@@ -163,21 +171,21 @@ def test_of_those_who_are_nobody_few_get_a_name() -> None:
 
 
 def test_every_kind_has_a_curve_that_rises() -> None:
-    assert set(CURVES) == set(Kind)
-    assert all(slope > 0 for _, slope in CURVES.values())
+    assert set(ACCURACY_CURVES) == set(ReadingKind)
+    assert all(slope > 0 for _, slope in ACCURACY_CURVES.values())
 
 
 def test_the_lexicon_loads_fast_and_whole() -> None:
-    lexicon.cache_clear()
+    load_lexicon.cache_clear()
     began = time.perf_counter()
-    lex = lexicon()
+    lex = load_lexicon()
     assert time.perf_counter() - began < 0.25  # 0.03 s on an idle core
     assert len(lex.given.bits) > 10_000
     assert len(lex.surname.bits) > 30_000
     assert lex.given.bits["maria"] < lex.given.bits["rajat"]
     assert lex.gender["maria"] is FEMALE
     assert "alex" not in lex.gender
-    assert undoubled("viswwakarrma") == "viswakarma"
+    assert collapse_doubles("viswwakarrma") == "viswakarma"
 
 
 @given(
@@ -190,17 +198,17 @@ def test_the_lexicon_loads_fast_and_whole() -> None:
     )
 )
 def test_every_text_has_an_answer(local: str) -> None:
-    person = guess(local)
-    assert person == guess(local)
+    person = guess_person(local)
+    assert person == guess_person(local)
     if person is not None:
         assert person.full
         assert person.full.isprintable()
-        assert LEAST_ACCURACY <= person.accuracy <= MOST_ACCURACY
+        assert MIN_ACCURACY <= person.accuracy <= MAX_ACCURACY
 
 
 @pytest.mark.parametrize("local", ["a" * 1_000_000, "a." * 500_000, "annasmith" * 7, "\ud800" * 99])
 def test_no_text_takes_long(local: str) -> None:
-    guess("john")
+    guess_person("john")
     began = time.perf_counter()
-    guess(local)
+    guess_person(local)
     assert time.perf_counter() - began < 0.2

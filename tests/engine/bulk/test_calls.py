@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from engine.bulk.calls import UNDER_WAY
+from engine.bulk.calls import MAX_IN_FLIGHT_PER_CALL
 from engine.model import Checks, Dns, Reason, Verdict, Verification
 from engine.smtp.inquiry import ABOUT_US
 from tests.engine.test_probe import (
@@ -163,7 +163,7 @@ async def test_a_list_longer_than_what_may_be_under_way() -> None:
 
     def texts() -> Iterator[str]:
         nonlocal read, most
-        for number in range(UNDER_WAY * 2 + 17):
+        for number in range(MAX_IN_FLIGHT_PER_CALL * 2 + 17):
             read += 1
             most = max(most, read - answered)
             yield f"p{number}@a.test" if number % 2 else "not an address"
@@ -175,8 +175,8 @@ async def test_a_list_longer_than_what_may_be_under_way() -> None:
     config = replace(CONFIG, connect_timeout_s=5.0, command_timeout_s=5.0)
     async with world({A: SOME}, config=config) as there:
         await there.engine.verify_many(texts(), on_result=on_result)
-    assert answered == UNDER_WAY * 2 + 17
-    assert most <= UNDER_WAY
+    assert answered == MAX_IN_FLIGHT_PER_CALL * 2 + 17
+    assert most <= MAX_IN_FLIGHT_PER_CALL
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 
 import pytest
 
-from engine.dns.mx import addresses, locate
+from engine.dns.mx import resolve_addresses, resolve_route
 from engine.dns.policies import has_dmarc, has_spf
-from engine.dns.resolver import Resolver, Server, Status
+from engine.dns.resolver import LookupStatus, NameServer, Resolver
 from engine.model import Dns
 from tests.fakes.dns import Fault, fake_dns
 
@@ -67,7 +67,7 @@ ZONE: Mapping[str, Mapping[str, list[str]] | Fault] = {
 async def test_route(domain: str, dns: Dns, hosts: list[str], sparing: bool) -> None:
     async with fake_dns(ZONE) as server:
         resolver = _resolver(server.address)
-        route = await locate(resolver, domain, random.Random(1), sparing=sparing)
+        route = await resolve_route(resolver, domain, random.Random(1), ipv4_suffices=sparing)
     assert (route.dns, [host.host for host in route.hosts]) == (dns, hosts)
 
 
@@ -75,7 +75,7 @@ async def test_hosts_of_equal_preference_take_turns() -> None:
     async with fake_dns(ZONE) as server:
         resolver = _resolver(server.address)
         firsts = {
-            (await locate(resolver, "balanced.test", random.Random(seed))).hosts[0].host
+            (await resolve_route(resolver, "balanced.test", random.Random(seed))).hosts[0].host
             for seed in range(40)
         }
     assert len(firsts) == 8
@@ -84,14 +84,14 @@ async def test_hosts_of_equal_preference_take_turns() -> None:
 async def test_an_ip_address_as_mail_host_is_not_even_asked_for() -> None:
     async with fake_dns(ZONE) as server:
         resolver = _resolver(server.address)
-        assert (await addresses(resolver, "127.0.0.1")).status is Status.NXDOMAIN
-        assert (await addresses(resolver, "::1")).status is Status.NXDOMAIN
+        assert (await resolve_addresses(resolver, "127.0.0.1")).status is LookupStatus.NXDOMAIN
+        assert (await resolve_addresses(resolver, "::1")).status is LookupStatus.NXDOMAIN
         assert server.asked == []
 
 
 async def test_ipv4_addresses_come_first() -> None:
     async with fake_dns(ZONE) as server:
-        found = await addresses(_resolver(server.address), "a.mail.test")
+        found = await resolve_addresses(_resolver(server.address), "a.mail.test")
     assert found.ips == ("127.0.0.1", "::1")
 
 
@@ -107,7 +107,7 @@ async def test_the_sparing_ask_for_ipv6_only_where_there_is_no_ipv4(
     host: str, ips: tuple[str, ...], asked: list[str]
 ) -> None:
     async with fake_dns(ZONE) as server:
-        found = await addresses(_resolver(server.address), host, sparing=True)
+        found = await resolve_addresses(_resolver(server.address), host, ipv4_suffices=True)
         assert found.ips == ips
         assert [kind for _, kind, _ in server.asked] == asked
 
@@ -145,4 +145,4 @@ async def test_policies(domain: str, spf: bool | None, dmarc: bool | None) -> No
 
 
 def _resolver(address: str) -> Resolver:
-    return Resolver([Server.parse(address)], attempt_timeout_s=0.5)
+    return Resolver([NameServer.parse(address)], attempt_timeout_s=0.5)

@@ -8,13 +8,13 @@ from collections.abc import Mapping
 import pytest
 
 from engine.dns.resolver import (
-    OVER_TCP_S,
-    Answer,
-    Kind,
+    PREFER_TCP_FOR_S,
+    DnsAnswer,
+    LookupStatus,
+    NameServer,
+    RecordType,
     Resolver,
-    Server,
-    Status,
-    system_servers,
+    system_name_servers,
 )
 from engine.dns.terms import FAILURE_TTL_S
 from tests.fakes.clock import Clock
@@ -48,61 +48,61 @@ FAULTS = {
 
 
 def resolver(*addresses: str, clock: Clock | None = None, attempt_s: float = 0.1) -> Resolver:
-    servers = [Server.parse(address) for address in addresses]
+    servers = [NameServer.parse(address) for address in addresses]
     return Resolver(servers, attempt_timeout_s=attempt_s, timeout_s=5, clock=clock or Clock())
 
 
 @pytest.mark.parametrize(
     ("name", "kind", "status", "records"),
     [
-        ("mail.test", Kind.MX, Status.OK, ("10 mx1.mail.test.", "20 MX2.mail.test.")),
-        ("MAIL.Test.", Kind.MX, Status.OK, ("10 mx1.mail.test.", "20 MX2.mail.test.")),
-        ("mail.test", Kind.TXT, Status.OK, ("v=spf1 -all",)),
-        ("mx1.mail.test", Kind.A, Status.OK, ("127.0.0.1", "127.0.0.2")),
-        ("mx1.mail.test", Kind.AAAA, Status.OK, ("::1",)),
-        ("alias.test", Kind.TXT, Status.OK, ("v=spf1 -all",)),
-        ("mail.test", Kind.A, Status.NODATA, ()),
-        ("alias.test", Kind.A, Status.NODATA, ()),
-        ("ghost.test", Kind.MX, Status.NXDOMAIN, ()),
-        ("nowhere.test", Kind.MX, Status.NXDOMAIN, ()),
-        ("circle.test", Kind.MX, Status.SERVFAIL, ()),
-        ("servfail.test", Kind.MX, Status.SERVFAIL, ()),
-        ("lame.test", Kind.MX, Status.SERVFAIL, ()),
-        ("refused.test", Kind.MX, Status.REFUSED, ()),
-        ("big.test", Kind.MX, Status.OK, ("10 mx1.mail.test.",)),
-        ("tcp-only.test", Kind.MX, Status.OK, ("10 mx1.mail.test.",)),
-        ("plain.test", Kind.MX, Status.OK, ("10 mx1.mail.test.",)),
-        ("x" * 64 + ".test", Kind.MX, Status.NXDOMAIN, ()),
-        ("a..test", Kind.MX, Status.NXDOMAIN, ()),
+        ("mail.test", RecordType.MX, LookupStatus.OK, ("10 mx1.mail.test.", "20 MX2.mail.test.")),
+        ("MAIL.Test.", RecordType.MX, LookupStatus.OK, ("10 mx1.mail.test.", "20 MX2.mail.test.")),
+        ("mail.test", RecordType.TXT, LookupStatus.OK, ("v=spf1 -all",)),
+        ("mx1.mail.test", RecordType.A, LookupStatus.OK, ("127.0.0.1", "127.0.0.2")),
+        ("mx1.mail.test", RecordType.AAAA, LookupStatus.OK, ("::1",)),
+        ("alias.test", RecordType.TXT, LookupStatus.OK, ("v=spf1 -all",)),
+        ("mail.test", RecordType.A, LookupStatus.NODATA, ()),
+        ("alias.test", RecordType.A, LookupStatus.NODATA, ()),
+        ("ghost.test", RecordType.MX, LookupStatus.NXDOMAIN, ()),
+        ("nowhere.test", RecordType.MX, LookupStatus.NXDOMAIN, ()),
+        ("circle.test", RecordType.MX, LookupStatus.SERVFAIL, ()),
+        ("servfail.test", RecordType.MX, LookupStatus.SERVFAIL, ()),
+        ("lame.test", RecordType.MX, LookupStatus.SERVFAIL, ()),
+        ("refused.test", RecordType.MX, LookupStatus.REFUSED, ()),
+        ("big.test", RecordType.MX, LookupStatus.OK, ("10 mx1.mail.test.",)),
+        ("tcp-only.test", RecordType.MX, LookupStatus.OK, ("10 mx1.mail.test.",)),
+        ("plain.test", RecordType.MX, LookupStatus.OK, ("10 mx1.mail.test.",)),
+        ("x" * 64 + ".test", RecordType.MX, LookupStatus.NXDOMAIN, ()),
+        ("a..test", RecordType.MX, LookupStatus.NXDOMAIN, ()),
     ],
 )
 async def test_answers_and_failures_are_told_apart(
-    name: str, kind: Kind, status: Status, records: tuple[str, ...]
+    name: str, kind: RecordType, status: LookupStatus, records: tuple[str, ...]
 ) -> None:
     async with fake_dns(ZONE, faults=FAULTS) as dns:
-        answer = await resolver(dns.address).ask(name, kind)
+        answer = await resolver(dns.address).resolve(name, kind)
     assert (answer.status, sorted(answer.records)) == (status, sorted(records))
 
 
 @pytest.mark.parametrize("name", ["silent.test", "garbage.test"])
 async def test_silence_and_noise_end_in_a_timeout(name: str) -> None:
     async with fake_dns(ZONE) as dns:
-        answer = await resolver(dns.address, attempt_s=0.03).ask(name, Kind.MX)
+        answer = await resolver(dns.address, attempt_s=0.03).resolve(name, RecordType.MX)
     # Octets that are no answer could be anybody's, so they are waited past (RFC 5452).
-    assert answer.status in (Status.TIMEOUT, Status.SERVFAIL)
+    assert answer.status in (LookupStatus.TIMEOUT, LookupStatus.SERVFAIL)
     assert answer.ttl_s == FAILURE_TTL_S
 
 
 async def test_a_server_that_is_not_there_is_a_failure() -> None:
     async with fake_dns(ZONE) as dns:
         gone = dns.address
-    answer = await resolver(gone, attempt_s=0.03).ask("mail.test", Kind.MX)
-    assert answer.status in (Status.TIMEOUT, Status.SERVFAIL)
+    answer = await resolver(gone, attempt_s=0.03).resolve("mail.test", RecordType.MX)
+    assert answer.status in (LookupStatus.TIMEOUT, LookupStatus.SERVFAIL)
 
 
 async def test_a_truncated_answer_is_asked_for_again_over_tcp() -> None:
     async with fake_dns(ZONE, faults=FAULTS) as dns:
-        await resolver(dns.address).ask("big.test", Kind.MX)
+        await resolver(dns.address).resolve("big.test", RecordType.MX)
         assert dns.asked == [("big.test", "MX", "udp"), ("big.test", "MX", "tcp")]
 
 
@@ -114,9 +114,9 @@ async def test_a_server_that_answers_over_tcp_alone_is_asked_so_at_once_for_a_wh
     async with fake_dns(zone, faults=faults) as dns:
         asker = resolver(dns.address, clock=clock)
         for name in names[:2]:
-            assert (await asker.ask(name, Kind.A)).status is Status.OK
-        clock.now += OVER_TCP_S + 1
-        await asker.ask(names[2], Kind.A)
+            assert (await asker.resolve(name, RecordType.A)).status is LookupStatus.OK
+        clock.now += PREFER_TCP_FOR_S + 1
+        await asker.resolve(names[2], RecordType.A)
         assert [transport for _, _, transport in dns.asked] == ["udp", "tcp", "tcp", "udp", "tcp"]
 
 
@@ -124,36 +124,40 @@ async def test_a_server_that_answers_over_tcp_alone_is_asked_so_at_once_for_a_wh
 async def test_the_next_server_is_asked_when_one_fails(bad: str) -> None:
     good = {bad: {"MX": ["10 mx1.mail.test."]}}
     async with fake_dns(ZONE) as first, fake_dns(good) as second:
-        answer = await resolver(first.address, second.address, attempt_s=0.05).ask(bad, Kind.MX)
-    assert answer.status is Status.OK
+        answer = await resolver(first.address, second.address, attempt_s=0.05).resolve(
+            bad, RecordType.MX
+        )
+    assert answer.status is LookupStatus.OK
 
 
 async def test_a_definite_no_is_not_asked_of_the_next_server() -> None:
     async with fake_dns(ZONE) as first, fake_dns(ZONE) as second:
-        answer = await resolver(first.address, second.address).ask("ghost.test", Kind.MX)
-        assert answer.status is Status.NXDOMAIN
+        answer = await resolver(first.address, second.address).resolve("ghost.test", RecordType.MX)
+        assert answer.status is LookupStatus.NXDOMAIN
         assert second.asked == []
 
 
 @pytest.mark.parametrize(
     ("name", "kind", "kept_s"),
     [
-        ("mail.test", Kind.MX, 300),
-        ("alias.test", Kind.TXT, 300),
-        ("mail.test", Kind.A, 60),  # the SOA's minimum: RFC 2308 section 5
-        ("ghost.test", Kind.MX, 60),
-        ("servfail.test", Kind.MX, FAILURE_TTL_S),
-        ("no-soa.test", Kind.A, 0),
+        ("mail.test", RecordType.MX, 300),
+        ("alias.test", RecordType.TXT, 300),
+        ("mail.test", RecordType.A, 60),  # the SOA's minimum: RFC 2308 section 5
+        ("ghost.test", RecordType.MX, 60),
+        ("servfail.test", RecordType.MX, FAILURE_TTL_S),
+        ("no-soa.test", RecordType.A, 0),
     ],
 )
-async def test_answers_are_kept_as_long_as_they_say(name: str, kind: Kind, kept_s: int) -> None:
+async def test_answers_are_kept_as_long_as_they_say(
+    name: str, kind: RecordType, kept_s: int
+) -> None:
     clock = Clock()
     async with fake_dns(ZONE, faults=FAULTS) as dns:
         asker = resolver(dns.address, clock=clock)
 
         async def is_asked_anew() -> bool:
             before = len(dns.asked)
-            await asker.ask(name, kind)
+            await asker.resolve(name, kind)
             return len(dns.asked) > before
 
         assert await is_asked_anew()
@@ -167,18 +171,20 @@ async def test_equal_questions_in_flight_are_asked_once() -> None:
     hold = asyncio.Event()
     async with fake_dns(ZONE, hold=hold) as dns:
         asker = resolver(dns.address, attempt_s=5)
-        callers = [asyncio.ensure_future(asker.ask("mail.test", Kind.MX)) for _ in range(20)]
+        callers = [
+            asyncio.ensure_future(asker.resolve("mail.test", RecordType.MX)) for _ in range(20)
+        ]
         await asyncio.wait_for(dns.reached.wait(), 5)
         hold.set()
-        answers: list[Answer] = await asyncio.gather(*callers)
+        answers: list[DnsAnswer] = await asyncio.gather(*callers)
         assert len(dns.asked) == 1
-        assert {answer.status for answer in answers} == {Status.OK}
+        assert {answer.status for answer in answers} == {LookupStatus.OK}
 
 
 async def test_closing_drops_the_questions_in_flight() -> None:
     async with fake_dns(ZONE, hold=asyncio.Event()) as dns:
         asker = resolver(dns.address, attempt_s=5)
-        caller = asyncio.ensure_future(asker.ask("mail.test", Kind.MX))
+        caller = asyncio.ensure_future(asker.resolve("mail.test", RecordType.MX))
         await asyncio.wait_for(dns.reached.wait(), 5)
         await asker.aclose()
         assert isinstance((await asyncio.gather(caller, return_exceptions=True))[0], BaseException)
@@ -195,14 +201,16 @@ async def test_closing_drops_the_questions_in_flight() -> None:
     ],
 )
 def test_a_server_is_written_as_address_and_port(text: str, host: str, port: int) -> None:
-    assert Server.parse(text) == Server(host, port)
+    assert NameServer.parse(text) == NameServer(host, port)
 
 
 @pytest.mark.parametrize("text", ["", "dns.example", "192.0.2.1:", "192.0.2.1:0", "192.0.2.1:x"])
 def test_anything_else_is_no_server(text: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 (ipaddress and we word it differently)
-        Server.parse(text)
+        NameServer.parse(text)
 
 
 def test_the_systems_servers_are_addresses() -> None:
-    assert all(Server.parse(f"[{server.host}]:{server.port}") for server in system_servers())
+    assert all(
+        NameServer.parse(f"[{server.host}]:{server.port}") for server in system_name_servers()
+    )

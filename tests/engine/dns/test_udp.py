@@ -16,8 +16,8 @@ import dns.rrset
 import pytest
 
 from engine.dns import wire as dns_wire
-from engine.dns.terms import Kind, Outcome, Question
-from engine.dns.udp import QUESTIONS_PER_SOCKET, UdpServer
+from engine.dns.terms import DnsQuestion, ParsedResponse, RecordType
+from engine.dns.udp import QUERIES_PER_SOCKET, UdpClient
 
 Datagram = tuple[bytes, tuple[str, int]]
 
@@ -56,10 +56,10 @@ async def puppet(host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[Puppet
 
 
 @contextlib.asynccontextmanager
-async def asking(server: UdpServer, *names: str) -> AsyncIterator[list[asyncio.Task[object]]]:
+async def asking(server: UdpClient, *names: str) -> AsyncIterator[list[asyncio.Task[object]]]:
     """These questions, under way."""
     tasks: list[asyncio.Task[object]] = [
-        asyncio.create_task(server.ask(question(name))) for name in names
+        asyncio.create_task(server.query(question(name))) for name in names
     ]
     try:
         yield tasks
@@ -70,10 +70,10 @@ async def asking(server: UdpServer, *names: str) -> AsyncIterator[list[asyncio.T
         await asyncio.sleep(0)
 
 
-def question(name: str) -> Question:
-    wire = dns_wire.to_wire(name)
+def question(name: str) -> DnsQuestion:
+    wire = dns_wire.encode_name(name)
     assert wire is not None
-    return Question(wire, Kind.A)
+    return DnsQuestion(wire, RecordType.A)
 
 
 def answer(asked: bytes, ip: str) -> bytes:
@@ -128,57 +128,60 @@ async def test_what_is_no_answer_to_the_question_is_waited_past(
     forge: Callable[[bytes], bytes],
 ) -> None:
     async with puppet() as server:
-        udp = UdpServer(*server.address, random.Random(1))
+        udp = UdpClient(*server.address, random.Random(1))
         async with asking(udp, "a.test") as (task,):
             ((asked, asker),) = await server.take(1)
             server.transport.sendto(forge(asked), asker)
             server.transport.sendto(answer(asked, "192.0.2.1"), asker)
             found = await asyncio.wait_for(task, 5)
-    assert isinstance(found, Outcome)
+    assert isinstance(found, ParsedResponse)
     assert found.records == ("192.0.2.1",)
 
 
 async def test_what_another_host_sends_is_not_heard() -> None:
     async with puppet() as server, puppet() as forger:
-        udp = UdpServer(*server.address, random.Random(1))
+        udp = UdpClient(*server.address, random.Random(1))
         async with asking(udp, "a.test") as (task,):
             ((asked, asker),) = await server.take(1)
             forger.transport.sendto(answer(asked, "192.0.2.66"), asker)
             server.transport.sendto(answer(asked, "192.0.2.1"), asker)
             found = await asyncio.wait_for(task, 5)
-    assert isinstance(found, Outcome)
+    assert isinstance(found, ParsedResponse)
     assert found.records == ("192.0.2.1",)
 
 
 async def test_a_second_answer_changes_nothing() -> None:
     async with puppet() as server:
-        udp = UdpServer(*server.address, random.Random(1))
+        udp = UdpClient(*server.address, random.Random(1))
         async with asking(udp, "a.test", "b.test") as (first, second):
             (asked, asker), (other, _) = await server.take(2)
             for ip in ("192.0.2.1", "192.0.2.66"):
                 server.transport.sendto(answer(asked, ip), asker)
             server.transport.sendto(answer(other, "192.0.2.2"), asker)
             found = await asyncio.wait_for(asyncio.gather(first, second), 5)
-    assert [cast(Outcome, outcome).records for outcome in found] == [("192.0.2.1",), ("192.0.2.2",)]
+    assert [cast(ParsedResponse, outcome).records for outcome in found] == [
+        ("192.0.2.1",),
+        ("192.0.2.2",),
+    ]
 
 
 async def test_answers_in_another_order_find_their_questions() -> None:
-    names = [f"n{number}.test" for number in range(3 * QUESTIONS_PER_SOCKET)]
+    names = [f"n{number}.test" for number in range(3 * QUERIES_PER_SOCKET)]
     async with puppet() as server:
-        udp = UdpServer(*server.address, random.Random(1))
+        udp = UdpClient(*server.address, random.Random(1))
         async with asking(udp, *names) as tasks:
             datagrams = await server.take(len(names))
             for asked, asker in reversed(datagrams):
                 number = dns.message.from_wire(asked).question[0].name.labels[0][1:].decode()
                 server.transport.sendto(answer(asked, f"192.0.2.{number}"), asker)
             found = await asyncio.wait_for(asyncio.gather(*tasks), 5)
-    assert [cast(Outcome, outcome).records for outcome in found] == [
+    assert [cast(ParsedResponse, outcome).records for outcome in found] == [
         (f"192.0.2.{number}",) for number in range(len(names))
     ]
     # A few sockets for all of them, and none of them for many.
     ports = [asker[1] for _, asker in datagrams]
     assert len(set(ports)) == 3
-    assert max(map(ports.count, ports)) == QUESTIONS_PER_SOCKET
+    assert max(map(ports.count, ports)) == QUERIES_PER_SOCKET
 
 
 async def test_ids_are_drawn_and_no_two_are_waited_for_at_once() -> None:
@@ -191,7 +194,7 @@ async def test_ids_are_drawn_and_no_two_are_waited_for_at_once() -> None:
 
     async with (
         puppet() as server,
-        asking(UdpServer(*server.address, Stubborn()), "a.test", "b.test"),
+        asking(UdpClient(*server.address, Stubborn()), "a.test", "b.test"),
     ):
         datagrams = await server.take(2)
     assert [int.from_bytes(asked[:2], "big") for asked, _ in datagrams] == [7, 9]
@@ -199,7 +202,7 @@ async def test_ids_are_drawn_and_no_two_are_waited_for_at_once() -> None:
 
 async def test_a_socket_is_open_only_while_something_is_waited_for() -> None:
     async with puppet() as server:
-        udp = UdpServer(*server.address, random.Random(1))
+        udp = UdpClient(*server.address, random.Random(1))
         for _ in range(2):
             async with asking(udp, "a.test") as (task,):
                 ((asked, asker),) = await server.take(1)
@@ -212,19 +215,19 @@ async def test_a_socket_is_open_only_while_something_is_waited_for() -> None:
 
 async def test_who_gives_up_leaves_the_others_their_socket() -> None:
     async with puppet() as server:
-        udp = UdpServer(*server.address, random.Random(1))
+        udp = UdpClient(*server.address, random.Random(1))
         async with asking(udp, "a.test", "b.test") as (first, second):
             _, (other, asker) = await server.take(2)
             first.cancel()
             await asyncio.gather(first, return_exceptions=True)
             server.transport.sendto(answer(other, "192.0.2.2"), asker)
             found = await asyncio.wait_for(second, 5)
-    assert cast(Outcome, found).records == ("192.0.2.2",)
+    assert cast(ParsedResponse, found).records == ("192.0.2.2",)
 
 
 async def test_an_odd_response_is_handed_on_as_dnspython_reads_it() -> None:
     async with puppet() as server:
-        udp = UdpServer(*server.address, random.Random(1))
+        udp = UdpClient(*server.address, random.Random(1))
         async with asking(udp, "a.test") as (task,):
             ((asked, asker),) = await server.take(1)
             response = dns.message.make_response(dns.message.from_wire(asked))
@@ -239,7 +242,7 @@ async def test_an_odd_response_is_handed_on_as_dnspython_reads_it() -> None:
 async def test_a_server_that_starts_again_is_waited_for() -> None:
     async with puppet() as server:
         address = server.address
-    udp = UdpServer(*address, random.Random(1))
+    udp = UdpClient(*address, random.Random(1))
     async with asking(udp, "a.test") as (refused,):
         await asyncio.wait([refused], timeout=0.05)
         async with puppet(*address) as server, asking(udp, "b.test") as (task,):
@@ -247,20 +250,20 @@ async def test_a_server_that_starts_again_is_waited_for() -> None:
             server.transport.sendto(answer(asked, "192.0.2.2"), asker)
             found = await asyncio.wait_for(task, 5)
         assert not refused.done()
-    assert cast(Outcome, found).records == ("192.0.2.2",)
+    assert cast(ParsedResponse, found).records == ("192.0.2.2",)
 
 
 async def test_a_server_that_cannot_be_reached_is_an_error() -> None:
-    udp = UdpServer("255.255.255.255", 53, random.Random(1))  # broadcast is not for us
+    udp = UdpClient("255.255.255.255", 53, random.Random(1))  # broadcast is not for us
     with pytest.raises(OSError):  # noqa: PT011 (any kind of it)
-        await udp.ask(question("a.test"))
+        await udp.query(question("a.test"))
 
 
 async def test_servers_have_ipv6_addresses_too() -> None:
     async with puppet("::1") as server:
-        udp = UdpServer(*server.address, random.Random(1))
+        udp = UdpClient(*server.address, random.Random(1))
         async with asking(udp, "a.test") as (task,):
             ((asked, asker),) = await server.take(1)
             server.transport.sendto(answer(asked, "192.0.2.1"), asker)
             found = await asyncio.wait_for(task, 5)
-    assert cast(Outcome, found).records == ("192.0.2.1",)
+    assert cast(ParsedResponse, found).records == ("192.0.2.1",)

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from engine.dns import reference as dns_reference
 from engine.dns import wire as dns_wire
-from engine.dns.terms import Kind, Outcome, Question, Status
+from engine.dns.terms import DnsQuestion, LookupStatus, ParsedResponse, RecordType
 
 ID = 0x1234
 ANSWER, AUTHORITY, ADDITIONAL = 1, 2, 3
@@ -26,10 +26,10 @@ Record = tuple[int, str, int, str, str]
 """Section, owner, TTL, type and data."""
 
 
-def question(name: str, kind: Kind) -> Question:
-    wire = dns_wire.to_wire(name)
+def question(name: str, kind: RecordType) -> DnsQuestion:
+    wire = dns_wire.encode_name(name)
     assert wire is not None
-    return Question(wire, kind)
+    return DnsQuestion(wire, kind)
 
 
 def response(
@@ -51,9 +51,9 @@ def response(
     return made.to_wire(max_size=65535) + tail
 
 
-def reference(wire: bytes, asked: Question) -> Outcome | str:
+def reference(wire: bytes, asked: DnsQuestion) -> ParsedResponse | str:
     """What dnspython makes of it."""
-    message = dns_reference.read(wire, asked, int.from_bytes(wire[:2], "big"))
+    message = dns_reference.parse_datagram(wire, asked, int.from_bytes(wire[:2], "big"))
     if message is None:
         return "no response"
     if dns_reference.is_truncated(message):
@@ -61,67 +61,73 @@ def reference(wire: bytes, asked: Question) -> Outcome | str:
     if dns_reference.refuses_edns(message):
         return "EDNS refused"
     try:
-        return dns_reference.outcome(message, asked)
-    except dns_reference.Unreadable:
+        return dns_reference.interpret(message, asked)
+    except dns_reference.DnsFormatError:
         return "unreadable"
 
 
 SOA = "ns.A.test. host.a.test. 1 3600 600 86400 60"
 
-USUAL: list[tuple[str, Kind, list[Record], dns.rcode.Rcode, Outcome]] = [
+USUAL: list[tuple[str, RecordType, list[Record], dns.rcode.Rcode, ParsedResponse]] = [
     (
-        "a.test", Kind.MX,
+        "a.test", RecordType.MX,
         [(1, "A.test.", 300, "MX", "10 mx1.A.test."), (1, "a.test.", 300, "MX", "20 MX2.b.test."),
          (2, "a.test.", 60, "NS", "ns.a.test."),
          (3, "mx1.a.test.", 60, "A", "127.0.0.1"), (3, "mx1.a.test.", 60, "AAAA", "::1")],
         dns.rcode.NOERROR,
         # Compressed, a name takes the case of where it stood first.
-        Outcome(Status.OK, ("10 mx1.a.test.", "20 MX2.b.test."), 300, b"\1a\4test\0"),
+        ParsedResponse(LookupStatus.OK, ("10 mx1.a.test.", "20 MX2.b.test."), 300, b"\1a\4test\0"),
     ),
     (
-        "a.test", Kind.MX, [(1, "a.test.", 300, "MX", "0 .")], dns.rcode.NOERROR,
-        Outcome(Status.OK, ("0 .",), 300, b"\1a\4test\0"),
+        "a.test", RecordType.MX, [(1, "a.test.", 300, "MX", "0 .")], dns.rcode.NOERROR,
+        ParsedResponse(LookupStatus.OK, ("0 .",), 300, b"\1a\4test\0"),
     ),
     (
-        "a.test", Kind.A,
+        "a.test", RecordType.A,
         [(1, "a.test.", 300, "A", "127.0.0.1"), (1, "a.test.", 200, "A", "127.0.0.2"),
          (1, "a.test.", 200, "A", "127.0.0.1")],
         dns.rcode.NOERROR,
-        Outcome(Status.OK, ("127.0.0.1", "127.0.0.2"), 200, b"\1a\4test\0"),
+        ParsedResponse(LookupStatus.OK, ("127.0.0.1", "127.0.0.2"), 200, b"\1a\4test\0"),
     ),
     (
-        "a.test", Kind.AAAA, [(1, "a.test.", 999_999, "AAAA", "2001:db8:0:0:1::1")],
-        dns.rcode.NOERROR, Outcome(Status.OK, ("2001:db8::1:0:0:1",), 86_400, b"\1a\4test\0"),
+        "a.test", RecordType.AAAA, [(1, "a.test.", 999_999, "AAAA", "2001:db8:0:0:1::1")],
+        dns.rcode.NOERROR,
+        ParsedResponse(LookupStatus.OK, ("2001:db8::1:0:0:1",), 86_400, b"\1a\4test\0"),
     ),
     (
-        "a.test", Kind.TXT,
+        "a.test", RecordType.TXT,
         [(1, "a.test.", 300, "TXT", '"v=spf1 " "-all"'), (1, "a.test.", 300, "TXT", '"\\255"')],
-        dns.rcode.NOERROR, Outcome(Status.OK, ("v=spf1 -all", "\ufffd"), 300, b"\1a\4test\0"),
+        dns.rcode.NOERROR,
+        ParsedResponse(LookupStatus.OK, ("v=spf1 -all", "\ufffd"), 300, b"\1a\4test\0"),
     ),
     (
-        "1.2.0.192.in-addr.arpa", Kind.PTR,
+        "1.2.0.192.in-addr.arpa", RecordType.PTR,
         [(1, "1.2.0.192.in-addr.arpa.", 300, "CNAME", "1.0.2.0.192.in-addr.arpa."),
          (1, "1.0.2.0.192.in-addr.arpa.", 300, "PTR", "Host.test.")],
         dns.rcode.NOERROR,
-        Outcome(Status.OK, ("Host.test.",), 300, b"\0011\0010\0012\0010\003192\7in-addr\4arpa\0"),
+        ParsedResponse(
+            LookupStatus.OK, ("Host.test.",), 300, b"\0011\0010\0012\0010\003192\7in-addr\4arpa\0"
+        ),
     ),
     (
-        "www.a.test", Kind.A,
+        "www.a.test", RecordType.A,
         [(1, "www.a.test.", 50, "CNAME", "WEB.a.test."), (1, "web.a.test.", 300, "A", "127.0.0.1")],
-        dns.rcode.NOERROR, Outcome(Status.OK, ("127.0.0.1",), 50, b"\3web\1a\4test\0"),
+        dns.rcode.NOERROR,
+        ParsedResponse(LookupStatus.OK, ("127.0.0.1",), 50, b"\3web\1a\4test\0"),
     ),
     (
-        "a.test", Kind.MX, [(2, "a.test.", 900, "SOA", SOA)], dns.rcode.NOERROR,
-        Outcome(Status.NODATA, (), 60, b"\1a\4test\0"),
+        "a.test", RecordType.MX, [(2, "a.test.", 900, "SOA", SOA)], dns.rcode.NOERROR,
+        ParsedResponse(LookupStatus.NODATA, (), 60, b"\1a\4test\0"),
     ),
     (
-        "www.a.test", Kind.MX,
+        "www.a.test", RecordType.MX,
         [(1, "www.a.test.", 300, "CNAME", "web.a.test."), (2, "A.test.", 30, "SOA", SOA)],
-        dns.rcode.NOERROR, Outcome(Status.NODATA, (), 30, b"\3web\1a\4test\0"),
+        dns.rcode.NOERROR,
+        ParsedResponse(LookupStatus.NODATA, (), 30, b"\3web\1a\4test\0"),
     ),
     (
-        "x.a.test", Kind.MX, [(2, "test.", 86_400, "SOA", "a. b. 1 2 3 4 86400")],
-        dns.rcode.NXDOMAIN, Outcome(Status.NXDOMAIN, (), 10_800, b"\1x\1a\4test\0"),
+        "x.a.test", RecordType.MX, [(2, "test.", 86_400, "SOA", "a. b. 1 2 3 4 86400")],
+        dns.rcode.NXDOMAIN, ParsedResponse(LookupStatus.NXDOMAIN, (), 10_800, b"\1x\1a\4test\0"),
     ),
 ]  # fmt: skip
 
@@ -130,16 +136,16 @@ USUAL: list[tuple[str, Kind, list[Record], dns.rcode.Rcode, Outcome]] = [
 @pytest.mark.parametrize(("name", "kind", "records", "rcode", "expected"), USUAL)
 def test_usual_answers_are_read(
     name: str,
-    kind: Kind,
+    kind: RecordType,
     records: list[Record],
     rcode: dns.rcode.Rcode,
-    expected: Outcome,
+    expected: ParsedResponse,
     tail: bytes,
 ) -> None:
     wire = bytearray(response(name, kind, records, rcode=rcode, tail=tail))
     wire[11] += bool(tail)  # one additional record more
     asked = question(name, kind)
-    assert dns_wire.read(bytes(wire), asked) == expected
+    assert dns_wire.parse_response(bytes(wire), asked) == expected
     assert reference(bytes(wire), asked) == expected
 
 
@@ -173,13 +179,13 @@ QR = dns.flags.QR
     ],
 )
 def test_what_is_not_plain_is_left_to_dnspython(wire: bytes) -> None:
-    assert dns_wire.read(wire, question("a.test", Kind.A)) is None
+    assert dns_wire.parse_response(wire, question("a.test", RecordType.A)) is None
 
 
 def test_an_address_of_another_size_is_left_to_dnspython() -> None:
     wire = response("a.test", "AAAA", [(1, "a.test.", 300, "AAAA", "::1")])
     short = wire[:-18] + b"\0\4" + wire[-4:]
-    assert dns_wire.read(short, question("a.test", Kind.AAAA)) is None
+    assert dns_wire.parse_response(short, question("a.test", RecordType.AAAA)) is None
 
 
 @pytest.mark.parametrize(
@@ -191,7 +197,7 @@ def test_an_address_of_another_size_is_left_to_dnspython() -> None:
 )
 def test_contradictions_are_unreadable(records: list[Record], rcode: dns.rcode.Rcode) -> None:
     wire = response("a.test", "A", records, rcode=rcode)
-    assert reference(wire, question("a.test", Kind.A)) == "unreadable"
+    assert reference(wire, question("a.test", RecordType.A)) == "unreadable"
 
 
 @pytest.mark.parametrize(
@@ -200,7 +206,7 @@ def test_contradictions_are_unreadable(records: list[Record], rcode: dns.rcode.R
 )
 def test_names_that_are_written_with_escapes_are_left_to_dnspython(exchange: str) -> None:
     wire = response("a.test", "MX", [(1, "a.test.", 300, "MX", exchange)])
-    assert dns_wire.read(wire, question("a.test", Kind.MX)) is None
+    assert dns_wire.parse_response(wire, question("a.test", RecordType.MX)) is None
 
 
 POINTERS: list[tuple[str, bytes]] = [
@@ -218,40 +224,40 @@ POINTERS: list[tuple[str, bytes]] = [
 def test_pointers_lead_to_names_that_stand_before_them(owner: bytes) -> None:
     head = response("a.test", "A", [])
     wire = head[:6] + b"\0\1" + head[8:] + owner + b"\0\1\0\1\0\0\0\1\0\4\x7f\0\0\1"
-    asked = question("a.test", Kind.A)
+    asked = question("a.test", RecordType.A)
     assert len(head) == 0x18
-    assert dns_wire.read(wire, asked) is None
+    assert dns_wire.parse_response(wire, asked) is None
 
 
-@pytest.mark.parametrize("kind", list(Kind))
+@pytest.mark.parametrize("kind", list(RecordType))
 @pytest.mark.parametrize("edns", [True, False])
-def test_questions_are_those_of_dnspython(kind: Kind, edns: bool) -> None:
+def test_questions_are_those_of_dnspython(kind: RecordType, edns: bool) -> None:
     theirs = dns.message.make_query(
         "a.test", str(kind), id=ID, use_edns=0 if edns else False, payload=1232
     )
-    assert dns_wire.write(question("a.test", kind), ID, edns=edns) == theirs.to_wire()
+    assert dns_wire.encode_query(question("a.test", kind), ID, edns=edns) == theirs.to_wire()
 
 
 @given(st.text(st.sampled_from("aZ0-_.@\\é\n "), max_size=70) | st.text(max_size=10))
 def test_a_name_is_written_as_dnspython_writes_it(name: str) -> None:
-    wire = dns_wire.to_wire(name)
-    assert wire is None or wire == dns_reference.to_wire(name)
+    wire = dns_wire.encode_name(name)
+    assert wire is None or wire == dns_reference.encode_name(name)
 
 
 @pytest.mark.parametrize(
     "name", ["a.test", "_dmarc.x-1.test", "a" * 63 + ".test", ".".join(["a" * 49] * 5) + ".tst"]
 )
 def test_usual_names_are_written(name: str) -> None:
-    assert dns_wire.to_wire(name) == dns_reference.to_wire(name)
+    assert dns_wire.encode_name(name) == dns_reference.encode_name(name)
 
 
 @pytest.mark.parametrize(
     "name", ["a" * 64 + ".test", "a..test", ".".join(["a" * 49] * 5) + ".tests"]
 )
 def test_there_are_no_such_names(name: str) -> None:
-    assert dns_wire.to_wire(name) is None
-    with pytest.raises(dns_reference.Unreadable):
-        dns_reference.to_wire(name)
+    assert dns_wire.encode_name(name) is None
+    with pytest.raises(dns_reference.DnsFormatError):
+        dns_reference.encode_name(name)
 
 
 # -- against dnspython, whatever the message ------------------------------------------------
@@ -282,9 +288,9 @@ def records(draw: st.DrawFn, section: int, owner: str, *kinds: str) -> Record:
 
 
 @st.composite
-def messages(draw: st.DrawFn) -> tuple[bytes, Question]:
+def messages(draw: st.DrawFn) -> tuple[bytes, DnsQuestion]:
     """Aliases, then records or an SOA, as servers write them, and often something odd."""
-    kind = draw(st.sampled_from(list(Kind)))
+    kind = draw(st.sampled_from(list(RecordType)))
     way = draw(st.lists(st.sampled_from(["www.a.test.", "a.test.", "b.a.test."]),
                         min_size=1, max_size=3, unique=True))  # fmt: skip
     found = [
@@ -311,21 +317,21 @@ def messages(draw: st.DrawFn) -> tuple[bytes, Question]:
     return wire, question(name, kind)
 
 
-def agree(wire: bytes, asked: Question) -> None:
-    ours = dns_wire.read(wire, asked)
+def agree(wire: bytes, asked: DnsQuestion) -> None:
+    ours = dns_wire.parse_response(wire, asked)
     if ours is not None:
         assert ours == reference(wire, asked)
 
 
 @settings(max_examples=400)
 @given(messages())
-def test_answers_come_to_what_dnspython_makes_of_them(case: tuple[bytes, Question]) -> None:
+def test_answers_come_to_what_dnspython_makes_of_them(case: tuple[bytes, DnsQuestion]) -> None:
     agree(*case)
 
 
 @settings(max_examples=400)
 @given(messages(), st.data())
-def test_damaged_answers_too(case: tuple[bytes, Question], data: st.DataObject) -> None:
+def test_damaged_answers_too(case: tuple[bytes, DnsQuestion], data: st.DataObject) -> None:
     wire, asked = case
     for _ in range(data.draw(st.integers(1, 3))):
         at = data.draw(st.integers(0, len(wire)))
@@ -336,8 +342,8 @@ def test_damaged_answers_too(case: tuple[bytes, Question], data: st.DataObject) 
     agree(wire, asked)
 
 
-@given(st.binary(max_size=200), st.sampled_from(list(Kind)))
-def test_noise_is_no_answer(noise: bytes, kind: Kind) -> None:
+@given(st.binary(max_size=200), st.sampled_from(list(RecordType)))
+def test_noise_is_no_answer(noise: bytes, kind: RecordType) -> None:
     asked = question("a.test", kind)
     agree(noise, asked)
     agree(response("a.test", kind, []) + noise, asked)
@@ -352,10 +358,10 @@ def test_chains_of_pointers_end_where_dnspythons_do() -> None:
         wire += b"\1x" + (0xC000 | last).to_bytes(2, "big") + b"\0\14\0\1\0\0\0\1\0\2\xc0\x0c"
         wire[7] = count
         last = at
-        asked = question("a.test", Kind.PTR)
-        assert dns_wire.read(bytes(wire), asked) is None  # it has no SOA
+        asked = question("a.test", RecordType.PTR)
+        assert dns_wire.parse_response(bytes(wire), asked) is None  # it has no SOA
         whole = bytes(wire) + b"\xc0\x0c\0\14\0\1\0\0\0\1\0\2\xc0\x0c"
         whole = whole[:7] + bytes((count + 1,)) + whole[8:]
-        read = dns_wire.read(whole, asked)
-        assert (read is not None) == isinstance(reference(whole, asked), Outcome)
+        read = dns_wire.parse_response(whole, asked)
+        assert (read is not None) == isinstance(reference(whole, asked), ParsedResponse)
         assert (read is not None) == (count <= 16)

@@ -8,13 +8,13 @@ import re
 import pytest
 
 from engine.model import Meaning, Stage
-from engine.smtp.catch_all import Heard, accepts_all, control_local, settle
-from engine.smtp.reply import read
+from engine.smtp.catch_all import RcptReply, accepts_all, compare_with_control, control_local_part
+from engine.smtp.reply import classify_reply
 
 
-def heard(reply: str) -> Heard:
+def heard(reply: str) -> RcptReply:
     code, text = int(reply[:3]), reply[4:]
-    return Heard(read(Stage.RCPT, code, text), code, text)
+    return RcptReply(classify_reply(Stage.RCPT, code, text), code, text)
 
 
 @pytest.mark.parametrize(
@@ -70,11 +70,11 @@ BARE = "550 <user@a.test>: Rejected"
 def test_a_bare_refusal_is_compared(
     real: str, control: str | None, known: bool | None, meaning: Meaning
 ) -> None:
-    assert settle(heard(real), heard(control) if control else None, known) is meaning
+    assert compare_with_control(heard(real), heard(control) if control else None, known) is meaning
 
 
 def test_control_addresses_are_plain_and_do_not_repeat() -> None:
     choose = random.Random(7).choice
-    made = [control_local(choose) for _ in range(5000)]
+    made = [control_local_part(choose) for _ in range(5000)]
     assert len(set(made)) == len(made)
     assert all(re.fullmatch(r"[a-z]{4,14}\.[a-z]{2,7}[2-9]{3}", local) for local in made)

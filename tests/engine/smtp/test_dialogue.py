@@ -13,7 +13,7 @@ from engine.smtp.dialogue import (
     Conversation,
     ConversationEnded,
     Identity,
-    Said,
+    StageResult,
     Target,
     TlsFailed,
     open_conversation,
@@ -47,9 +47,9 @@ async def conversation(
         command_timeout_s=timeout_s,
         tls_timeout_s=timeout_s,
         tls=tls_context() if tls else None,
-        say=say or Notes(),
+        trace=say or Notes(),
     )
-    pipe = talk.leave
+    pipe = talk.quit
     try:
         yield talk
     finally:
@@ -60,13 +60,13 @@ async def conversation(
 
 async def ask(
     script: Script, *recipients: str, sender: str = "probe@test", utf8: bool = False
-) -> tuple[list[Said | None], FakeSmtp]:
+) -> tuple[list[StageResult | None], FakeSmtp]:
     async with fake_smtp({HOST: script}) as smtp, conversation(smtp) as talk:
-        answers = await talk.ask(sender, recipients, utf8=utf8, timeout_s=0.3)
+        answers = await talk.probe_recipients(sender, recipients, utf8=utf8, timeout_s=0.3)
     return answers, smtp
 
 
-def meanings(answers: list[Said | None]) -> list[tuple[Stage, Meaning] | None]:
+def meanings(answers: list[StageResult | None]) -> list[tuple[Stage, Meaning] | None]:
     return [(said.stage, said.meaning) if said else None for said in answers]
 
 
@@ -103,7 +103,7 @@ async def test_a_host_that_cannot_be_asked(
         with pytest.raises(ConversationEnded) as ended:
             async with conversation(smtp, timeout_s=0.2):
                 pass
-    assert (ended.value.said.stage, ended.value.said.meaning) == (stage, meaning)
+    assert (ended.value.result.stage, ended.value.result.meaning) == (stage, meaning)
     assert ended.value.greeted is greeted
 
 
@@ -119,9 +119,9 @@ async def test_nobody_there(ip: str) -> None:
             command_timeout_s=1,
             tls_timeout_s=1,
             tls=None,
-            say=Notes(),
+            trace=Notes(),
         )
-    assert ended.value.said.meaning is Meaning.UNREACHABLE
+    assert ended.value.result.meaning is Meaning.UNREACHABLE
 
 
 async def test_nothing_is_said_before_the_banner_is_complete() -> None:
@@ -217,7 +217,7 @@ async def test_a_fault_at_one_recipient_leaves_the_later_ones_open(
 async def test_a_transaction_after_another_is_reset_first() -> None:
     async with fake_smtp({HOST: Script()}) as smtp, conversation(smtp) as talk:
         for name in ("a", "b"):
-            await talk.ask("probe@test", [f"{name}@test"], utf8=False, timeout_s=1)
+            await talk.probe_recipients("probe@test", [f"{name}@test"], utf8=False, timeout_s=1)
         assert smtp.commands(HOST)[1:] == [
             "MAIL FROM:<probe@test>",
             "RCPT TO:<a@test>",
@@ -242,7 +242,7 @@ async def test_many_recipients_on_one_connection_keep_their_order() -> None:
 async def test_no_address_smuggles_a_second_command(recipient: str) -> None:
     async with fake_smtp({HOST: Script()}) as smtp, conversation(smtp) as talk:
         with pytest.raises(ValueError, match="control character"):
-            await talk.ask("probe@test", [recipient], utf8=False, timeout_s=1)
+            await talk.probe_recipients("probe@test", [recipient], utf8=False, timeout_s=1)
         assert smtp.commands(HOST) == ["EHLO probe.test"]
 
 
@@ -292,7 +292,7 @@ async def test_an_offer_of_tls_taken_back_leaves_the_connection_in_use() -> None
 async def test_the_transcript_has_both_sides() -> None:
     notes = Notes()
     async with fake_smtp({HOST: Script()}) as smtp, conversation(smtp, say=notes) as talk:
-        await talk.ask("probe@test", ["user@test"], utf8=False, timeout_s=1)
+        await talk.probe_recipients("probe@test", ["user@test"], utf8=False, timeout_s=1)
     assert notes.lines[1:] == [
         "< 220 mx.fake.test ESMTP",
         "> EHLO probe.test",
@@ -316,7 +316,7 @@ async def test_words_that_are_not_utf8_are_kept_as_latin_1() -> None:
 async def test_leaving_does_not_wait_for_the_answer_to_quit() -> None:
     async with fake_smtp({HOST: Script(on={"QUIT": HANG})}) as smtp:
         async with conversation(smtp) as talk:
-            farewell = talk.leave()
+            farewell = talk.quit()
             assert not farewell.closed
             assert not talk.usable
         assert farewell.closed
@@ -330,7 +330,7 @@ async def test_giving_up_in_the_middle_closes_the_connection(verb: str) -> None:
 
         async def talk() -> None:
             async with conversation(smtp, timeout_s=30) as talk:
-                await talk.ask("probe@test", ["user@test"], utf8=False, timeout_s=30)
+                await talk.probe_recipients("probe@test", ["user@test"], utf8=False, timeout_s=30)
 
         talking = asyncio.ensure_future(talk())
         await asyncio.wait_for(pause.reached.wait(), 5)
@@ -378,7 +378,7 @@ async def test_after_some_refusals_replies_are_not_waited_for_as_long(
     async with fake_smtp({HOST: script}) as smtp, conversation(smtp) as talk:
         asyncio.get_running_loop().call_later(0.3, go_on.set)
         replies, how = await talk.exchange(
-            EXCHANGE[:3], 5.0, refusals=refusals, refused_timeout_s=0.05
+            EXCHANGE[:3], 5.0, max_refusals=refusals, refused_timeout_s=0.05
         )
         assert len(replies) == heard
         assert how is (None if heard == 3 else Meaning.TIMED_OUT)

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 import pytest
 
 from engine.model import Stage
-from engine.smtp.pacing import FIRST_SPACING_S, MAX_GATES, MAX_SPACING_S, Pacer
+from engine.smtp.pacing import FIRST_SPACING_S, MAX_PACED_OPERATORS, MAX_SPACING_S, Pacer
 from tests.fakes.clock import Clock
 
 
@@ -25,18 +25,18 @@ async def test_no_more_than_the_limit_at_a_time() -> None:
     async def visit() -> None:
         nonlocal most
         async with pacer.slot("operator"):
-            most = max(most, pacer.active("operator"))
+            most = max(most, pacer.active_connections("operator"))
             await turns()
 
     await asyncio.gather(*(visit() for _ in range(20)))
     assert most == 3
-    assert pacer.active("operator") == 0
+    assert pacer.active_connections("operator") == 0
 
 
 async def test_operators_do_not_wait_for_each_other() -> None:
     pacer = Pacer(1, Clock())
     async with pacer.slot("one"), asyncio.timeout(1), pacer.slot("other"):
-        assert (pacer.active("one"), pacer.active("other")) == (1, 1)
+        assert (pacer.active_connections("one"), pacer.active_connections("other")) == (1, 1)
 
 
 async def test_who_came_first_goes_first() -> None:
@@ -67,7 +67,7 @@ async def test_one_who_stops_waiting_gives_the_place_on() -> None:
         impatient.cancel()
         await asyncio.gather(impatient, return_exceptions=True)
     await asyncio.wait_for(patient, 1)
-    assert pacer.active("operator") == 0
+    assert pacer.active_connections("operator") == 0
 
 
 async def test_many_may_stop_waiting_at_once() -> None:
@@ -84,7 +84,7 @@ async def test_many_may_stop_waiting_at_once() -> None:
         task.cancel()
     ended = await asyncio.gather(held, *waiting, return_exceptions=True)
     assert [type(end) for end in ended] == [asyncio.CancelledError] * 6
-    assert pacer.active("operator") == 0
+    assert pacer.active_connections("operator") == 0
 
 
 async def test_a_place_given_to_one_who_has_just_left_is_not_lost() -> None:
@@ -100,7 +100,7 @@ async def test_a_place_given_to_one_who_has_just_left_is_not_lost() -> None:
         await turns()
     waiting.cancel()  # in the same turn in which it was given the place
     await asyncio.gather(waiting, return_exceptions=True)
-    assert pacer.active("operator") == 0
+    assert pacer.active_connections("operator") == 0
     await asyncio.wait_for(visit(), 1)
 
 
@@ -120,14 +120,14 @@ async def test_a_complaint_halves_the_limit_and_success_restores_it() -> None:
         return 10
 
     assert await fits() == 4
-    pacer.complained("operator")
+    pacer.record_throttling("operator")
     clock.now += 2 * FIRST_SPACING_S
-    pacer.went_well("operator")
+    pacer.record_success("operator")
     for _ in range(2):
-        pacer.went_well("operator")
+        pacer.record_success("operator")
     assert await fits() == 3
     for _ in range(20):
-        pacer.went_well("operator")
+        pacer.record_success("operator")
     assert await fits() == 4
 
 
@@ -135,7 +135,7 @@ async def test_a_complaint_halves_the_limit_and_success_restores_it() -> None:
 def test_each_complaint_doubles_the_pause_up_to_a_bound(complaints: int, pause_s: float) -> None:
     pacer = Pacer(4, Clock())
     for _ in range(complaints):
-        pacer.complained("operator")
+        pacer.record_throttling("operator")
     assert pacer.wait_s("operator") == pause_s <= MAX_SPACING_S
 
 
@@ -167,27 +167,27 @@ def test_who_turns_us_away_after_every_pause_is_shut_until_the_next(
         if event == " ":
             clock.now += pacer.wait_s("operator")
         elif event == "w":
-            pacer.went_well("operator")
+            pacer.record_success("operator")
         else:
-            pacer.complained("operator", stage=stages[event])
-    assert pacer.is_shut("operator") == shut
-    assert not pacer.is_shut("stranger")
+            pacer.record_throttling("operator", stage=stages[event])
+    assert pacer.is_skipped("operator") == shut
+    assert not pacer.is_skipped("stranger")
 
 
 def test_a_stated_delay_is_kept_within_the_bound() -> None:
     pacer = Pacer(4, Clock())
-    pacer.complained("operator", 7)
+    pacer.record_throttling("operator", 7)
     assert pacer.wait_s("operator") == 7
-    pacer.complained("operator", 86_400)
+    pacer.record_throttling("operator", 86_400)
     assert pacer.wait_s("operator") == MAX_SPACING_S
     assert pacer.wait_s("stranger") == 0
-    pacer.went_well("stranger")
+    pacer.record_success("stranger")
 
 
 async def test_after_a_complaint_the_next_one_waits() -> None:
     clock = Clock()
     pacer = Pacer(4, clock)
-    pacer.complained("operator", 0.02)
+    pacer.record_throttling("operator", 0.02)
     started = asyncio.get_running_loop().time()
     async with pacer.slot("operator"):
         waited_s = asyncio.get_running_loop().time() - started
@@ -197,15 +197,15 @@ async def test_after_a_complaint_the_next_one_waits() -> None:
 def test_quiet_operators_are_forgotten_before_there_are_too_many() -> None:
     clock = Clock()
     pacer = Pacer(4, clock)
-    pacer.complained("still resting", MAX_SPACING_S)
+    pacer.record_throttling("still resting", MAX_SPACING_S)
     clock.now += MAX_SPACING_S / 2
-    for number in range(MAX_GATES):
-        pacer.complained(f"operator {number}", 1)
+    for number in range(MAX_PACED_OPERATORS):
+        pacer.record_throttling(f"operator {number}", 1)
         clock.now += 0.001
     clock.now += 2
-    pacer.complained("one more", 1)
+    pacer.record_throttling("one more", 1)
     assert pacer.wait_s("still resting") > 0
-    assert len(pacer) <= MAX_GATES
+    assert len(pacer) <= MAX_PACED_OPERATORS
 
 
 async def test_the_patient_go_when_nobody_else_waits() -> None:
@@ -213,24 +213,24 @@ async def test_the_patient_go_when_nobody_else_waits() -> None:
     order: list[str] = []
 
     async def visit(name: str, *, patient: bool) -> None:
-        async with pacer.slot("operator", patient=patient):
+        async with pacer.slot("operator", pooled=patient):
             order.append(name)
             await turns()
 
-    async with pacer.slot("operator", patient=True):
-        assert not pacer.wanted("operator")
+    async with pacer.slot("operator", pooled=True):
+        assert not pacer.has_priority_waiters("operator")
         waiting = [
             asyncio.create_task(visit(name, patient=name.startswith("list")))
             for name in ("list 1", "list 2", "single 1", "single 2")
         ]
         await turns()
-        assert pacer.wanted("operator")
+        assert pacer.has_priority_waiters("operator")
         waiting[0].cancel()
         await turns()
     await asyncio.gather(*waiting, return_exceptions=True)
     assert order == ["single 1", "single 2", "list 2"]
-    assert not pacer.wanted("operator")
-    assert not pacer.wanted("another")
+    assert not pacer.has_priority_waiters("operator")
+    assert not pacer.has_priority_waiters("another")
 
 
 @pytest.mark.parametrize(
@@ -247,14 +247,14 @@ async def test_who_can_goes_elsewhere(complaints: int, stage: Stage, away: bool)
     clock = Clock()
     pacer = Pacer(2, clock)
     for _ in range(complaints):
-        pacer.complained("operator", stage=stage)
-    assert pacer.turns_away("operator") is away
+        pacer.record_throttling("operator", stage=stage)
+    assert pacer.is_backing_off("operator") is away
     if away:
         with pytest.raises(TimeoutError):
-            async with pacer.slot("operator", elsewhere=True):
+            async with pacer.slot("operator", has_alternative=True):
                 pass
-        assert pacer.active("operator") == 0
+        assert pacer.active_connections("operator") == 0
     clock.now += MAX_SPACING_S
-    assert not pacer.turns_away("operator")
-    async with asyncio.timeout(1), pacer.slot("operator", elsewhere=True):
-        assert pacer.active("operator") == 1
+    assert not pacer.is_backing_off("operator")
+    async with asyncio.timeout(1), pacer.slot("operator", has_alternative=True):
+        assert pacer.active_connections("operator") == 1

@@ -13,9 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.model import Meaning, Stage
-from engine.smtp.reply import classify, enhanced_code, fold, read, retry_after_s
-from engine.smtp.reply_rules import RULES
-from engine.smtp.reply_words import phrases
+from engine.smtp.reply import (
+    classify_parts,
+    classify_reply,
+    enhanced_code,
+    fold_text,
+    parse_retry_after_s,
+)
+from engine.smtp.reply_rules import REPLY_RULES
+from engine.smtp.reply_words import compile_phrases
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +73,7 @@ ABOUT_US = frozenset(
 
 @pytest.mark.parametrize("source", BY_SOURCE)
 def test_each_labelled_reply_is_read_as_labelled(source: str) -> None:
-    read_as = {row: read(row.stage, row.code, row.text) for row in BY_SOURCE[source]}
+    read_as = {row: classify_reply(row.stage, row.code, row.text) for row in BY_SOURCE[source]}
     wrong = {
         f"{row.code} {row.text}": f"{reading.meaning} by {reading.rule}, not {row.meaning}"
         for row, reading in read_as.items()
@@ -79,28 +85,30 @@ def test_each_labelled_reply_is_read_as_labelled(source: str) -> None:
 def test_no_refusal_of_us_condemns_the_mailbox() -> None:
     rows = [row for row in CORPUS + MISREAD if row.meaning in ABOUT_US]
     assert len(rows) > 450
-    assert not [row for row in rows if read(row.stage, row.code, row.text).meaning in CONDEMNS]
+    assert not [
+        row for row in rows if classify_reply(row.stage, row.code, row.text).meaning in CONDEMNS
+    ]
 
 
 def test_what_is_misread_is_misread_still() -> None:
-    read_as = {row: read(row.stage, row.code, row.text).meaning for row in MISREAD}
+    read_as = {row: classify_reply(row.stage, row.code, row.text).meaning for row in MISREAD}
     assert [row for row in MISREAD if read_as[row] is row.meaning] == []
 
 
 def test_every_rule_decides_some_labelled_reply() -> None:
-    deciding = {read(row.stage, row.code, row.text).rule for row in CORPUS}
-    assert [rule.name for rule in RULES if rule.name not in deciding] == []
+    deciding = {classify_reply(row.stage, row.code, row.text).rule for row in CORPUS}
+    assert [rule.name for rule in REPLY_RULES if rule.name not in deciding] == []
 
 
 def test_rules_have_distinct_names_and_sources() -> None:
-    assert len({rule.name for rule in RULES}) == len(RULES)
-    assert all(rule.source for rule in RULES)
+    assert len({rule.name for rule in REPLY_RULES}) == len(REPLY_RULES)
+    assert all(rule.source for rule in REPLY_RULES)
 
 
 def test_before_rcpt_nothing_is_said_of_the_mailbox() -> None:
     early = (Stage.BANNER, Stage.EHLO, Stage.MAIL)
     readings = {
-        read(stage, row.code, row.text).meaning
+        classify_reply(stage, row.code, row.text).meaning
         for row in CORPUS
         if row.code >= 400
         for stage in early
@@ -149,8 +157,8 @@ def test_enhanced_code_is_read_where_rfc_2034_or_qmail_put_it(
     ],
 )
 def test_the_delay_is_read_from_the_text(text: str, seconds: int | None) -> None:
-    assert retry_after_s(fold(text)) == seconds
-    assert read(Stage.RCPT, 451, text).retry_after_s == seconds
+    assert parse_retry_after_s(fold_text(text)) == seconds
+    assert classify_reply(Stage.RCPT, 451, text).retry_after_s == seconds
 
 
 @pytest.mark.parametrize(
@@ -176,37 +184,40 @@ def test_the_delay_is_read_from_the_text(text: str, seconds: int | None) -> None
     ],
 )
 def test_a_block_names_its_list(text: str, name: str | None) -> None:
-    reading = read(Stage.RCPT, 554, text)
+    reading = classify_reply(Stage.RCPT, 554, text)
     assert (reading.meaning, reading.block_list) == (Meaning.IP_BLOCKED, name)
 
 
 def test_over_quota_and_inactive_is_both() -> None:
-    reading = read(Stage.RCPT, 552, "5.2.2 The account is over quota and inactive. - gsmtp")
+    reading = classify_reply(
+        Stage.RCPT, 552, "5.2.2 The account is over quota and inactive. - gsmtp"
+    )
     assert (reading.meaning, reading.inactive) == (Meaning.MAILBOX_FULL, True)
 
 
 @pytest.mark.parametrize("local", ["disabled", "full", "spam", "no-such-user", "spf", "quota"])
 def test_the_words_of_the_address_itself_are_not_read(local: str) -> None:
     text = f"<{local}@blocked.example>: Recipient address rejected: Rejected"
-    assert read(Stage.RCPT, 550, text).meaning is Meaning.REJECTED_UNRECOGNISED
+    assert classify_reply(Stage.RCPT, 550, text).meaning is Meaning.REJECTED_UNRECOGNISED
 
 
 def test_an_address_does_not_take_the_word_before_it_along() -> None:
     assert (
-        fold("This account is not allowed...someone@example.com") == "this account is not allowed"
+        fold_text("This account is not allowed...someone@example.com")
+        == "this account is not allowed"
     )
 
 
 def test_lines_of_a_reply_may_repeat_its_codes() -> None:
     text = "5.1.1 The email account that you tried to\n5.1.1 reach does not exist. Please try"
     assert (
-        fold(text, "5.1.1")
+        fold_text(text, "5.1.1")
         == "the email account that you tried to reach does not exist. please try"
     )
 
 
 def test_accents_are_folded_and_other_scripts_kept() -> None:
-    assert fold("Empfänger Użytkownik КОРОБКА найден メールボックス") == (
+    assert fold_text("Empfänger Użytkownik КОРОБКА найден メールボックス") == (
         "empfanger uzytkownik коробка найден メールボックス"
     )
 
@@ -221,7 +232,7 @@ def test_accents_are_folded_and_other_scripts_kept() -> None:
 def test_every_reply_has_a_reading(
     stage: Stage, code: int, enhanced: str | None, text: str
 ) -> None:
-    reading = classify(stage, code, enhanced, text)
+    reading = classify_parts(stage, code, enhanced, text)
     assert reading.rule
     if code >= 400:
         assert reading.meaning is not Meaning.ACCEPTED
@@ -247,7 +258,7 @@ def test_every_reply_has_a_reading(
     ],
 )
 def test_phrases(phrase: str, fits: list[str], fits_not: list[str]) -> None:
-    pattern = re.compile(phrases(phrase, n=r"\d"))
+    pattern = re.compile(compile_phrases(phrase, n=r"\d"))
     assert [text for text in fits if not pattern.search(text)] == []
     assert [text for text in fits_not if pattern.search(text)] == []
 
@@ -256,5 +267,5 @@ def test_a_hostile_text_costs_little() -> None:
     texts = ["user " * 600, "@" * 3000, "<" * 3000, "ip is " * 600, "a@b " * 900, "1.2.3.4 " * 400]
     started = time.perf_counter()
     for text in texts:
-        read(Stage.RCPT, 550, text)
+        classify_reply(Stage.RCPT, 550, text)
     assert time.perf_counter() - started < 1

@@ -9,22 +9,22 @@ import pytest
 
 from engine.model import Meaning, Stage
 from engine.smtp.reputation import (
+    ABOUT_MAILBOX,
     FIRST_PAUSE_S,
-    FORGIVEN_AFTER_S,
     MAX_PAUSE_S,
-    MAX_TEXT,
-    REFUSALS_OF_HOST,
-    REFUSALS_OF_OPERATOR,
-    SHARES,
-    SPEAKS_OF_MAILBOX,
+    MAX_REFUSAL_CHARACTERS,
+    REFUSAL_WEIGHTS,
+    REFUSALS_UNTIL_HOST_PAUSED,
+    REFUSALS_UNTIL_OPERATOR_PAUSED,
+    RESET_AFTER_S,
+    STREAK_WINDOW_S,
     TRIAL_S,
-    WINDOW_S,
-    Account,
-    Standing,
-    owner_of,
-    presentable,
+    OperatorReputation,
+    ReputationTracker,
+    redact,
+    reputation_operator,
 )
-from engine.verdict import BY_MEANING
+from engine.verdict import VERDICT_BY_MEANING
 from tests.fakes.clock import Clock
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
@@ -34,7 +34,7 @@ GOOGLE = ("gmail-smtp-in.l.google.com", "alt1.gmail-smtp-in.l.google.com", "aspm
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    standing: Standing
+    standing: ReputationTracker
     clock: Clock
 
     def refuse(
@@ -46,20 +46,22 @@ class Desk:
     ) -> None:
         for _ in range(times):
             for host in hosts:
-                self.standing.note(host, meaning, stage, block_list="rbl.test", text="554 blocked")
+                self.standing.record_outcome(
+                    host, meaning, stage, block_list="rbl.test", text="554 blocked"
+                )
 
     def left_s(self, host: str = HOST) -> float:
-        pause = self.standing.pause(host)
+        pause = self.standing.pause_or_start_trial(host)
         return 0.0 if pause is None else pause.left_s
 
-    def account(self, operator: str = "a.test") -> Account:
-        return next(a for a in self.standing.accounts() if a.operator == operator)
+    def account(self, operator: str = "a.test") -> OperatorReputation:
+        return next(a for a in self.standing.operators() if a.operator == operator)
 
 
 @pytest.fixture
 def desk() -> Desk:
     clock = Clock()
-    return Desk(Standing(clock, lambda: NOW), clock)
+    return Desk(ReputationTracker(clock, lambda: NOW), clock)
 
 
 @pytest.mark.parametrize(
@@ -73,15 +75,15 @@ def desk() -> Desk:
     ],
 )
 def test_the_operator_is_the_provider_or_the_registrable_domain(host: str, operator: str) -> None:
-    assert owner_of(host) == operator
+    assert reputation_operator(host) == operator
 
 
-@pytest.mark.parametrize("meaning", [m for m, share in SHARES.items() if share == 1])
+@pytest.mark.parametrize("meaning", [m for m, share in REFUSAL_WEIGHTS.items() if share == 1])
 def test_several_refusals_in_a_row_are_a_pause(desk: Desk, meaning: Meaning) -> None:
-    desk.refuse(HOST, times=REFUSALS_OF_HOST - 1, meaning=meaning)
+    desk.refuse(HOST, times=REFUSALS_UNTIL_HOST_PAUSED - 1, meaning=meaning)
     assert desk.left_s() == 0
     desk.refuse(HOST, meaning=meaning)
-    pause = desk.standing.pause(HOST)
+    pause = desk.standing.pause_or_start_trial(HOST)
     assert pause is not None
     assert (pause.left_s, pause.meaning) == (FIRST_PAUSE_S, meaning)
     assert pause.text == (
@@ -94,61 +96,63 @@ def test_several_refusals_in_a_row_are_a_pause(desk: Desk, meaning: Meaning) -> 
 def test_only_refusals_of_us_are_counted_and_few_kinds_stop_us(
     desk: Desk, meaning: Meaning
 ) -> None:
-    desk.refuse(HOST, times=REFUSALS_OF_HOST, meaning=meaning)
-    counted = {meaning: REFUSALS_OF_HOST} if meaning in SHARES else {}
+    desk.refuse(HOST, times=REFUSALS_UNTIL_HOST_PAUSED, meaning=meaning)
+    counted = {meaning: REFUSALS_UNTIL_HOST_PAUSED} if meaning in REFUSAL_WEIGHTS else {}
     assert desk.account().refusals == counted
-    assert desk.account().conversations == REFUSALS_OF_HOST
-    assert (desk.left_s() > 0) is (SHARES.get(meaning) == 1)
+    assert desk.account().conversations == REFUSALS_UNTIL_HOST_PAUSED
+    assert (desk.left_s() > 0) is (REFUSAL_WEIGHTS.get(meaning) == 1)
 
 
 def test_a_policy_refusal_counts_for_a_quarter(desk: Desk) -> None:
-    desk.refuse(HOST, times=4 * REFUSALS_OF_HOST - 1, meaning=Meaning.POLICY)
+    desk.refuse(HOST, times=4 * REFUSALS_UNTIL_HOST_PAUSED - 1, meaning=Meaning.POLICY)
     assert desk.left_s() == 0
     desk.refuse(HOST, meaning=Meaning.POLICY)
     assert desk.left_s() == FIRST_PAUSE_S
 
 
 def test_refusals_at_rcpt_count_for_half(desk: Desk) -> None:
-    desk.refuse(HOST, times=2 * REFUSALS_OF_HOST - 1, stage=Stage.RCPT)
+    desk.refuse(HOST, times=2 * REFUSALS_UNTIL_HOST_PAUSED - 1, stage=Stage.RCPT)
     assert desk.left_s() == 0
     desk.refuse(HOST, stage=Stage.RCPT)
     assert desk.left_s() == FIRST_PAUSE_S
 
 
 def test_the_tables_are_apart_and_within_the_meanings_of_a_refusal() -> None:
-    assert not set(SHARES) & SPEAKS_OF_MAILBOX
+    assert not set(REFUSAL_WEIGHTS) & ABOUT_MAILBOX
     # whoever is left alone is answered with the last meaning: that must condemn no mailbox
-    assert {BY_MEANING[meaning][0] for meaning, share in SHARES.items() if share} == {"unknown"}
+    assert {
+        VERDICT_BY_MEANING[meaning][0] for meaning, share in REFUSAL_WEIGHTS.items() if share
+    } == {"unknown"}
 
 
-@pytest.mark.parametrize("meaning", sorted(SPEAKS_OF_MAILBOX))
+@pytest.mark.parametrize("meaning", sorted(ABOUT_MAILBOX))
 def test_a_word_about_a_mailbox_begins_anew(desk: Desk, meaning: Meaning) -> None:
     for _ in range(10):
-        desk.refuse(HOST, times=REFUSALS_OF_HOST - 1)
-        desk.standing.note(HOST, meaning, Stage.RCPT)
+        desk.refuse(HOST, times=REFUSALS_UNTIL_HOST_PAUSED - 1)
+        desk.standing.record_outcome(HOST, meaning, Stage.RCPT)
     assert desk.left_s() == 0
-    assert desk.account().refused == 10 * (REFUSALS_OF_HOST - 1)
+    assert desk.account().refusal_count == 10 * (REFUSALS_UNTIL_HOST_PAUSED - 1)
 
 
 def test_a_refusal_beside_a_word_about_a_mailbox_is_none_of_us(desk: Desk) -> None:
     for _ in range(100):
-        desk.standing.note(HOST, Meaning.IP_BLOCKED, Stage.RCPT, spoke_of_mailbox=True)
+        desk.standing.record_outcome(HOST, Meaning.IP_BLOCKED, Stage.RCPT, about_mailbox=True)
     assert desk.left_s() == 0
     assert desk.account().refusals == {}
 
 
 @pytest.mark.parametrize("meaning", [Meaning.TEMPORARY, Meaning.DROPPED, Meaning.GREYLISTED])
 def test_what_tells_nothing_of_us_does_not_break_the_row(desk: Desk, meaning: Meaning) -> None:
-    for _ in range(REFUSALS_OF_HOST):
+    for _ in range(REFUSALS_UNTIL_HOST_PAUSED):
         desk.refuse(HOST)
-        desk.standing.note(HOST, meaning, Stage.RCPT)
+        desk.standing.record_outcome(HOST, meaning, Stage.RCPT)
     assert desk.left_s() == FIRST_PAUSE_S
 
 
 def test_refusals_far_apart_are_no_row(desk: Desk) -> None:
     for _ in range(100):
         desk.refuse(HOST)
-        desk.clock.now += WINDOW_S / (REFUSALS_OF_HOST - 1) + 1
+        desk.clock.now += STREAK_WINDOW_S / (REFUSALS_UNTIL_HOST_PAUSED - 1) + 1
     assert desk.left_s() == 0
 
 
@@ -162,7 +166,7 @@ def test_one_odd_host_does_not_stop_its_operator(desk: Desk) -> None:
 
 
 def test_several_hosts_together_stop_the_operator(desk: Desk) -> None:
-    times = REFUSALS_OF_OPERATOR // len(GOOGLE)
+    times = REFUSALS_UNTIL_OPERATOR_PAUSED // len(GOOGLE)
     desk.refuse(*GOOGLE, times=times)
     assert desk.left_s("alt4.aspmx.l.google.com") == FIRST_PAUSE_S
     assert desk.left_s(OTHER) == 0
@@ -171,28 +175,28 @@ def test_several_hosts_together_stop_the_operator(desk: Desk) -> None:
 
 def test_a_word_about_a_mailbox_at_one_host_clears_the_operator(desk: Desk) -> None:
     desk.refuse(*GOOGLE)
-    desk.standing.note(GOOGLE[0], Meaning.ACCEPTED, Stage.RCPT)
+    desk.standing.record_outcome(GOOGLE[0], Meaning.ACCEPTED, Stage.RCPT)
     desk.refuse(*GOOGLE)
     assert desk.left_s("alt4.aspmx.l.google.com") == 0
 
 
 def test_after_a_pause_one_conversation_is_a_trial(desk: Desk) -> None:
-    desk.refuse(HOST, times=REFUSALS_OF_HOST)
+    desk.refuse(HOST, times=REFUSALS_UNTIL_HOST_PAUSED)
     desk.clock.now += FIRST_PAUSE_S
     assert desk.left_s() == 0
     assert desk.left_s() == TRIAL_S  # for everybody else
-    desk.standing.note(HOST, Meaning.MAILBOX_NOT_FOUND, Stage.RCPT)
+    desk.standing.record_outcome(HOST, Meaning.MAILBOX_NOT_FOUND, Stage.RCPT)
     assert desk.left_s() == 0
     assert desk.left_s() == 0
-    desk.refuse(HOST, times=REFUSALS_OF_HOST - 1)
+    desk.refuse(HOST, times=REFUSALS_UNTIL_HOST_PAUSED - 1)
     assert desk.left_s() == 0
 
 
 def test_a_trial_without_outcome_gives_way_to_the_next(desk: Desk) -> None:
-    desk.refuse(HOST, times=REFUSALS_OF_HOST)
+    desk.refuse(HOST, times=REFUSALS_UNTIL_HOST_PAUSED)
     desk.clock.now += FIRST_PAUSE_S
     assert desk.left_s() == 0
-    desk.standing.note(HOST, Meaning.TEMPORARY, Stage.RCPT)
+    desk.standing.record_outcome(HOST, Meaning.TEMPORARY, Stage.RCPT)
     assert desk.left_s() == TRIAL_S
     desk.clock.now += TRIAL_S
     assert desk.left_s() == 0
@@ -202,7 +206,7 @@ def test_a_trial_without_outcome_gives_way_to_the_next(desk: Desk) -> None:
 @pytest.mark.parametrize("hosts", [(HOST,), GOOGLE], ids=["host", "operator"])
 def test_pauses_grow_up_to_a_bound(desk: Desk, hosts: tuple[str, ...]) -> None:
     first = hosts[0]
-    desk.refuse(*hosts, times=REFUSALS_OF_HOST)
+    desk.refuse(*hosts, times=REFUSALS_UNTIL_HOST_PAUSED)
     lengths = []
     for _ in range(9):
         lengths.append(desk.left_s(first))
@@ -214,28 +218,28 @@ def test_pauses_grow_up_to_a_bound(desk: Desk, hosts: tuple[str, ...]) -> None:
 
 
 def test_conversations_under_way_do_not_lengthen_the_pause(desk: Desk) -> None:
-    desk.refuse(HOST, times=REFUSALS_OF_HOST + 40)
+    desk.refuse(HOST, times=REFUSALS_UNTIL_HOST_PAUSED + 40)
     assert desk.left_s() == FIRST_PAUSE_S
 
 
 def test_a_quiet_day_is_forgiveness(desk: Desk) -> None:
-    desk.refuse(HOST, times=REFUSALS_OF_HOST)
-    desk.clock.now += FORGIVEN_AFTER_S + 1
-    desk.refuse(HOST, times=REFUSALS_OF_HOST - 1)
+    desk.refuse(HOST, times=REFUSALS_UNTIL_HOST_PAUSED)
+    desk.clock.now += RESET_AFTER_S + 1
+    desk.refuse(HOST, times=REFUSALS_UNTIL_HOST_PAUSED - 1)
     assert desk.left_s() == 0
     desk.refuse(HOST)
     assert desk.left_s() == FIRST_PAUSE_S
 
 
 def test_what_is_shown(desk: Desk) -> None:
-    desk.standing.note(HOST, Meaning.ACCEPTED, Stage.RCPT)
-    desk.standing.note(SISTER, Meaning.RDNS_REQUIRED, Stage.RCPT, text="550 no PTR")
-    desk.standing.note(
+    desk.standing.record_outcome(HOST, Meaning.ACCEPTED, Stage.RCPT)
+    desk.standing.record_outcome(SISTER, Meaning.RDNS_REQUIRED, Stage.RCPT, text="550 no PTR")
+    desk.standing.record_outcome(
         HOST, Meaning.IP_BLOCKED, Stage.RCPT, block_list="rbl.test", text="554 5.7.1\r\nno"
     )
-    desk.standing.note(OTHER, Meaning.ACCEPTED, Stage.RCPT)
-    worst, other = desk.standing.accounts()
-    assert worst == Account(
+    desk.standing.record_outcome(OTHER, Meaning.ACCEPTED, Stage.RCPT)
+    worst, other = desk.standing.operators()
+    assert worst == OperatorReputation(
         operator="a.test",
         conversations=3,
         refusals={Meaning.RDNS_REQUIRED: 1, Meaning.IP_BLOCKED: 1},
@@ -246,7 +250,7 @@ def test_what_is_shown(desk: Desk) -> None:
         paused_s=0.0,
         paused_hosts=(),
     )
-    assert (other.operator, other.refused, other.refused_at) == ("b.test", 0, None)
+    assert (other.operator, other.refusal_count, other.refused_at) == ("b.test", 0, None)
 
 
 @pytest.mark.parametrize(
@@ -256,30 +260,30 @@ def test_what_is_shown(desk: Desk) -> None:
         ("554 <ada@example.com> no", "554 <(address)> no"),
         ("to ada.l@example.com: no", "to (address): no"),
         ("blocked \x1b[31m\r\nnow\u202e", "blocked [31m now"),
-        ("x" * 5000, "x" * MAX_TEXT),
+        ("x" * 5000, "x" * MAX_REFUSAL_CHARACTERS),
     ],
 )
 def test_words_are_kept_without_mailboxes_and_harmless(said: str | None, shown: str | None) -> None:
-    assert presentable(said) == shown
+    assert redact(said) == shown
 
 
 def test_memory_is_bounded_and_what_is_asked_is_kept() -> None:
     clock = Clock()
-    desk = Desk(Standing(clock, lambda: NOW, max_operators=3, max_hosts=3), clock)
-    desk.refuse(HOST, times=REFUSALS_OF_HOST)
+    desk = Desk(ReputationTracker(clock, lambda: NOW, max_operators=3, max_hosts=3), clock)
+    desk.refuse(HOST, times=REFUSALS_UNTIL_HOST_PAUSED)
     for number in range(10):
         desk.refuse(f"mx.{number}.test")
         assert desk.left_s(HOST) == FIRST_PAUSE_S  # looked at, so not forgotten
     assert len(desk.standing) == 3
-    assert {a.operator for a in desk.standing.accounts()} == {"a.test", "8.test", "9.test"}
+    assert {a.operator for a in desk.standing.operators()} == {"a.test", "8.test", "9.test"}
 
 
 def test_what_is_new_is_taken_once(desk: Desk) -> None:
     desk.refuse(HOST, times=2)
     desk.refuse(SISTER, OTHER)
     desk.refuse(HOST, meaning=Meaning.THROTTLED)
-    desk.standing.note(HOST, Meaning.ACCEPTED, Stage.RCPT)
-    taken = desk.standing.take_refusals()
+    desk.standing.record_outcome(HOST, Meaning.ACCEPTED, Stage.RCPT)
+    taken = desk.standing.drain_refusals()
     assert {(r.operator, r.meaning, r.host): r.count for r in taken} == {
         ("a.test", Meaning.IP_BLOCKED, SISTER): 3,
         ("b.test", Meaning.IP_BLOCKED, OTHER): 1,
@@ -288,42 +292,47 @@ def test_what_is_new_is_taken_once(desk: Desk) -> None:
     assert {(r.block_list, r.text, r.first_at, r.last_at) for r in taken} == {
         ("rbl.test", "554 blocked", NOW, NOW)
     }
-    assert desk.standing.take_refusals() == ()
+    assert desk.standing.drain_refusals() == ()
     desk.refuse(HOST)
-    assert [r.count for r in desk.standing.take_refusals()] == [1]
+    assert [r.count for r in desk.standing.drain_refusals()] == [1]
 
 
 def test_pauses_are_handed_on_when_they_begin_and_when_a_success_ends_them(desk: Desk) -> None:
-    desk.refuse(HOST, times=REFUSALS_OF_HOST - 1)
-    assert desk.standing.take_rests() == ()
+    desk.refuse(HOST, times=REFUSALS_UNTIL_HOST_PAUSED - 1)
+    assert desk.standing.drain_pauses() == ()
     desk.refuse(HOST)
-    (rest,) = desk.standing.take_rests()
-    assert (rest.operator, rest.host, rest.left_s, rest.growth) == ("a.test", HOST, 60, 1)
-    desk.standing.note(HOST, Meaning.ACCEPTED, Stage.RCPT)
-    (rest,) = desk.standing.take_rests()
+    (rest,) = desk.standing.drain_pauses()
+    assert (rest.operator, rest.host, rest.left_s, rest.consecutive_pauses) == (
+        "a.test",
+        HOST,
+        60,
+        1,
+    )
+    desk.standing.record_outcome(HOST, Meaning.ACCEPTED, Stage.RCPT)
+    (rest,) = desk.standing.drain_pauses()
     assert (rest.host, rest.left_s) == (HOST, 0)
-    assert desk.standing.take_rests() == ()
+    assert desk.standing.drain_pauses() == ()
 
 
 def test_a_pause_from_elsewhere_never_shortens_our_own_nor_outlives_our_success(
     desk: Desk,
 ) -> None:
-    desk.refuse(HOST, times=REFUSALS_OF_HOST)
-    (rest,) = desk.standing.take_rests()
+    desk.refuse(HOST, times=REFUSALS_UNTIL_HOST_PAUSED)
+    (rest,) = desk.standing.drain_pauses()
     desk.clock.now += 10
-    desk.standing.resume(replace(rest, left_s=20))
+    desk.standing.restore_pause(replace(rest, left_s=20))
     assert desk.left_s() == 50
-    desk.standing.resume(replace(rest, left_s=200))
+    desk.standing.restore_pause(replace(rest, left_s=200))
     assert desk.left_s() == 200
-    desk.standing.note(HOST, Meaning.ACCEPTED, Stage.RCPT)
-    desk.standing.resume(rest)  # as it was read before our success was written
+    desk.standing.record_outcome(HOST, Meaning.ACCEPTED, Stage.RCPT)
+    desk.standing.restore_pause(rest)  # as it was read before our success was written
     assert desk.left_s() == 0
 
 
 def test_what_waits_to_be_taken_is_bounded() -> None:
     clock = Clock()
-    desk = Desk(Standing(clock, lambda: NOW, max_new=3), clock)
+    desk = Desk(ReputationTracker(clock, lambda: NOW, max_unsaved=3), clock)
     for number in range(5):
-        desk.refuse(f"mx.{number}.test", times=REFUSALS_OF_HOST)
-    assert [r.count for r in desk.standing.take_refusals()] == [REFUSALS_OF_HOST] * 3
-    assert len(desk.standing.take_rests()) == 3
+        desk.refuse(f"mx.{number}.test", times=REFUSALS_UNTIL_HOST_PAUSED)
+    assert [r.count for r in desk.standing.drain_refusals()] == [REFUSALS_UNTIL_HOST_PAUSED] * 3
+    assert len(desk.standing.drain_pauses()) == 3

@@ -16,21 +16,21 @@ from adapters.contract.operations import UNLIMITED, Plan
 from adapters.registry import DIALECTS
 from gateway.accounts.accounts import (
     Accounts,
+    AccountStatus,
     AmbiguousKey,
     Caller,
     Charge,
-    CreditsSpent,
+    InsufficientCredits,
     KeyTaken,
     NoSuchAccount,
     NoSuchKey,
-    Status,
-    TooFast,
+    RateLimitExceeded,
     UnknownDialect,
     UnknownPlan,
     Usage,
     open_accounts,
 )
-from gateway.store import Conflict, Store, StoreBusy, open_store
+from gateway.store import Store, StoreBusy, StoreConflict, open_store
 from gateway.store.tables import milestones
 
 NAMES = [dialect.name for dialect in DIALECTS]
@@ -109,8 +109,12 @@ async def test_the_first_start_makes_one_account_with_two_keys_of_each_dialect(
     ]
     for key in made:
         caller = await known(accounts, key.dialect, key.key)
-        assert (caller.test, caller.plan, caller.status) == (key.test, UNLIMITED, Status.ACTIVE)
-    assert await accounts.first_account() == made[0].account_id
+        assert (caller.test, caller.plan, caller.status) == (
+            key.test,
+            UNLIMITED,
+            AccountStatus.ACTIVE,
+        )
+    assert await accounts.oldest_account_id() == made[0].account_id
     assert not await accounts.is_empty()
     assert await accounts.bootstrap() == ()
 
@@ -206,7 +210,7 @@ async def test_a_published_test_key_needs_no_row(url: str, clock: Clock) -> None
         dialect="generic",
         test=True,
         plan=UNLIMITED,
-        status=Status.ACTIVE,
+        status=AccountStatus.ACTIVE,
         owner_email="sandbox@example.com",
         key_label="published",
         has_credits=False,
@@ -240,7 +244,7 @@ async def test_a_key_revoked_by_another_process_is_refused_within_a_second(
     made = (await accounts.bootstrap())[0]
     await known(accounts, made.dialect, made.key)
     async with opened(url, clock) as command:
-        revoked = await command.revoke(str(made.id))
+        revoked = await command.revoke_key(str(made.id))
         assert revoked.revoked_at == datetime.fromtimestamp(clock.now, UTC)
     clock.now += 1
     assert await accounts.authenticate(made.dialect, made.key) is None
@@ -249,9 +253,9 @@ async def test_a_key_revoked_by_another_process_is_refused_within_a_second(
 async def test_a_key_revoked_here_is_refused_at_once(accounts: Accounts) -> None:
     made = (await accounts.bootstrap())[0]
     await known(accounts, made.dialect, made.key)
-    first = await accounts.revoke(made.key)
+    first = await accounts.revoke_key(made.key)
     assert await accounts.authenticate(made.dialect, made.key) is None
-    assert await accounts.revoke(str(made.id)) == first  # a second time changes nothing
+    assert await accounts.revoke_key(str(made.id)) == first  # a second time changes nothing
 
 
 async def test_the_database_is_asked_once_for_a_key_in_steady_use(
@@ -260,7 +264,7 @@ async def test_the_database_is_asked_once_for_a_key_in_steady_use(
     made = (await accounts.bootstrap())[0]
     async with opened(url, clock) as command:
         await known(accounts, made.dialect, made.key)
-        await command.revoke(made.key)
+        await command.revoke_key(made.key)
         clock.now += 0.5
         await known(accounts, made.dialect, made.key)  # still remembered
 
@@ -270,7 +274,7 @@ async def test_a_key_can_be_named_in_several_ways(accounts: Accounts, which: str
     made = await accounts.bootstrap()
     key = next(each for each in made if not each.key[-4:].isdigit())
     name = {"id": str(key.id), "hint": key.hint, "end": key.key[-4:], "key": key.key}[which]
-    assert (await accounts.revoke(name)).id == key.id
+    assert (await accounts.revoke_key(name)).id == key.id
 
 
 async def test_a_name_that_fits_none_or_several_keys_revokes_nothing(accounts: Accounts) -> None:
@@ -278,14 +282,14 @@ async def test_a_name_that_fits_none_or_several_keys_revokes_nothing(accounts: A
     for n in range(2):
         await accounts.create_key(account_id, "generic", key=f"{n}-same")
     with pytest.raises(AmbiguousKey, match="'same' fits the keys 1, 2;") as caught:
-        await accounts.revoke("same")
+        await accounts.revoke_key("same")
     assert caught.value.ids == (1, 2)
     for nobody in ("", "3", "nobody", "-same"):
         with pytest.raises(NoSuchKey):
-            await accounts.revoke(nobody)
+            await accounts.revoke_key(nobody)
     assert [key.revoked_at for key in await accounts.list_keys()] == [None, None]
-    await accounts.revoke("1")
-    assert (await accounts.revoke("same")).id == 2  # the one still in use is meant
+    await accounts.revoke_key("1")
+    assert (await accounts.revoke_key("same")).id == 2  # the one still in use is meant
 
 
 async def test_the_list_of_keys_tells_what_they_may(accounts: Accounts) -> None:
@@ -295,7 +299,7 @@ async def test_the_list_of_keys_tells_what_they_may(accounts: Accounts) -> None:
     assert (key.id, key.account_id, key.dialect) == (made.id, account_id, "generic")
     assert (key.test, key.label, key.hint) == (True, "ci", f"ev_test_…{made.key[-4:]}")
     assert (key.owner_email, key.plan, key.credits) == ("a@example.com", "free", 7)
-    assert (key.status, key.revoked_at) == (Status.ACTIVE, None)
+    assert (key.status, key.revoked_at) == (AccountStatus.ACTIVE, None)
 
 
 async def test_what_does_not_exist_is_named(accounts: Accounts) -> None:
@@ -314,13 +318,13 @@ async def test_what_does_not_exist_is_named(accounts: Accounts) -> None:
 
 async def test_status_plan_and_credits_can_be_changed(accounts: Accounts) -> None:
     made = await accounts.create_key(await accounts.create_account(), "generic")
-    await accounts.set_status(made.account_id, Status.SUSPENDED)
-    assert (await known(accounts, "generic", made.key)).status is Status.SUSPENDED
-    await accounts.set_status(made.account_id, Status.UNCONFIRMED)
+    await accounts.set_status(made.account_id, AccountStatus.SUSPENDED)
+    assert (await known(accounts, "generic", made.key)).status is AccountStatus.SUSPENDED
+    await accounts.set_status(made.account_id, AccountStatus.UNCONFIRMED)
     await accounts.set_plan(made.account_id, "free")
     await accounts.set_credits(made.account_id, 5)
     caller = await known(accounts, "generic", made.key)
-    assert (caller.status, caller.plan.name) == (Status.UNCONFIRMED, "free")
+    assert (caller.status, caller.plan.name) == (AccountStatus.UNCONFIRMED, "free")
     assert (await accounts.usage(caller)).credits_left == 5
     await accounts.set_credits(made.account_id, None)
     assert (await accounts.usage(caller)).credits_left == 100
@@ -332,7 +336,7 @@ async def test_status_plan_and_credits_can_be_changed(accounts: Accounts) -> Non
 async def test_a_charge_is_all_or_nothing(accounts: Accounts) -> None:
     caller = await caller_of(accounts, credits=10)
     assert await accounts.charge(caller, 7) == Charge(caller.account_id, "2026-05", 7)
-    with pytest.raises(CreditsSpent) as caught:
+    with pytest.raises(InsufficientCredits) as caught:
         await accounts.charge(caller, 4)
     assert (caught.value.used, caught.value.limit) == (7, 10)
     await accounts.charge(caller, 3)
@@ -342,7 +346,7 @@ async def test_a_charge_is_all_or_nothing(accounts: Accounts) -> None:
 async def test_a_hard_cap_refuses_what_goes_beyond_the_month(accounts: Accounts) -> None:
     caller = await caller_of(accounts, plan="free")
     await accounts.charge(caller, 98)
-    with pytest.raises(CreditsSpent) as caught:
+    with pytest.raises(InsufficientCredits) as caught:
         await accounts.charge(caller, 3)
     assert (caught.value.used, caught.value.limit) == (98, 100)
     await accounts.charge(caller, 2)
@@ -353,7 +357,7 @@ async def test_a_new_month_begins_at_midnight_utc(accounts: Accounts, clock: Clo
     caller = await caller_of(accounts, plan="free")
     spent = await accounts.charge(caller, 100)
     clock.now += 1
-    with pytest.raises(CreditsSpent):
+    with pytest.raises(InsufficientCredits):
         await accounts.charge(caller, 1)
     clock.now += 1
     await accounts.charge(caller, 30)
@@ -380,7 +384,7 @@ async def test_the_allowance_is_the_accounts_whichever_of_its_keys_is_used(
     for name in ("generic", "emailable"):
         key = await accounts.create_key(account_id, name)
         await accounts.charge(await known(accounts, name, key.key), 50)
-    with pytest.raises(CreditsSpent):
+    with pytest.raises(InsufficientCredits):
         await accounts.charge(await known(accounts, name, key.key), 1)
 
 
@@ -411,7 +415,7 @@ async def test_test_keys_are_never_charged_and_never_limited(accounts: Accounts)
     await accounts.refund(charge, 1000)
     await accounts.refund(caller, 1000)
     for _ in range(100):
-        await accounts.admit(caller, "verify")
+        await accounts.enforce_rate_limit(caller, "verify")
     assert await accounts.usage(caller) == Usage("2026-05", 0, None, 3)
 
 
@@ -430,7 +434,7 @@ async def test_thousands_at_once_from_two_processes_spend_exactly_what_there_is(
         asked = [server.charge(caller, 1) for _ in range(1000) for server in (one, two)]
         answers = await asyncio.gather(*asked, return_exceptions=True)
         assert sum(isinstance(answer, Charge) for answer in answers) == 1000
-        assert sum(isinstance(answer, CreditsSpent) for answer in answers) == 1000
+        assert sum(isinstance(answer, InsufficientCredits) for answer in answers) == 1000
         for server in (one, two):
             assert await server.usage(caller) == Usage("2026-05", 1000, None, 0)
 
@@ -451,15 +455,15 @@ async def test_a_charge_can_stand_or_fall_with_what_it_pays_for(url: str, clock:
         async def submit(store: Store, name: str, units: int) -> Charge:
             now = datetime.fromtimestamp(clock.now, UTC)
             async with store.write() as connection:
-                charge = await accounts.charge_within(connection, caller, units)
+                charge = await accounts.charge_in_transaction(connection, caller, units)
                 row = insert(milestones).values(name=name, reached_at=now)
                 await connection.execute(row)
                 return charge
 
         assert (await submit(store, "batch", 6)).units == 6
-        with pytest.raises(CreditsSpent):
+        with pytest.raises(InsufficientCredits):
             await submit(store, "other", 5)
-        with pytest.raises(Conflict):
+        with pytest.raises(StoreConflict):
             await submit(store, "batch", 4)  # the row is there already, so nothing is charged
         assert (await accounts.usage(caller)).credits_left == 4
 
@@ -558,20 +562,20 @@ async def test_the_plans_rate_limits_each_key_and_bucket_by_itself(
     keys = [await accounts.create_key(account_id, "emailable") for _ in range(2)]
     one, two = [await known(accounts, "emailable", key.key) for key in keys]
     for _ in range(25):
-        await accounts.admit(one, "verify")
-    with pytest.raises(TooFast) as caught:
-        await accounts.admit(one, "verify")
+        await accounts.enforce_rate_limit(one, "verify")
+    with pytest.raises(RateLimitExceeded) as caught:
+        await accounts.enforce_rate_limit(one, "verify")
     assert (caught.value.limit, caught.value.remaining, caught.value.retry_after_s) == (25, 0, 1)
     assert caught.value.reset_at == clock.now + 1
-    await accounts.admit(one, "account")
-    await accounts.admit(one, "a bucket without a rate")
-    await accounts.admit(two, "verify")
+    await accounts.enforce_rate_limit(one, "account")
+    await accounts.enforce_rate_limit(one, "a bucket without a rate")
+    await accounts.enforce_rate_limit(two, "verify")
     clock.now += 1
-    await accounts.admit(one, "verify")
+    await accounts.enforce_rate_limit(one, "verify")
 
 
 async def test_a_plan_without_rates_limits_nothing(accounts: Accounts) -> None:
     caller = await caller_of(accounts, "emailable")
     assert caller.plan == Plan("unlimited", "Unlimited")
     for _ in range(1000):
-        await accounts.admit(caller, "verify")
+        await accounts.enforce_rate_limit(caller, "verify")

@@ -9,7 +9,7 @@ import pytest
 
 from adapters.contract.dialect import KeyShape
 from adapters.registry import DIALECTS
-from gateway.accounts.keys import digest, hint, mint
+from gateway.accounts.keys import key_digest, key_hint, mint_key
 
 SHAPES = {dialect.name: dialect.key_shape for dialect in DIALECTS}
 
@@ -26,8 +26,8 @@ PATTERNS = [
 @pytest.mark.parametrize(("dialect", "live", "test"), PATTERNS)
 def test_keys_have_the_vendors_shape(dialect: str, live: str, test: str) -> None:
     shape = SHAPES[dialect]
-    assert re.fullmatch(live, mint(shape, test=False))
-    assert re.fullmatch(test, mint(shape, test=True))
+    assert re.fullmatch(live, mint_key(shape, test=False))
+    assert re.fullmatch(test, mint_key(shape, test=True))
 
 
 def test_every_dialect_has_its_row_here() -> None:
@@ -36,7 +36,7 @@ def test_every_dialect_has_its_row_here() -> None:
 
 def test_no_two_keys_are_alike_and_all_of_the_alphabet_is_used() -> None:
     shape = KeyShape(length=32)
-    minted = {mint(shape, test=False) for _ in range(200)}
+    minted = {mint_key(shape, test=False) for _ in range(200)}
     assert len(minted) == 200
     assert set("".join(minted)) == set(string.ascii_lowercase + string.digits)
 
@@ -50,8 +50,8 @@ def test_no_two_keys_are_alike_and_all_of_the_alphabet_is_used() -> None:
     ],
 )
 def test_a_hint_shows_the_kind_and_four_characters(key: str, test: bool, shown: str) -> None:
-    assert hint(KeyShape("live_", "test_"), key, test=test) == shown
+    assert key_hint(KeyShape("live_", "test_"), key, test=test) == shown
 
 
 def test_any_text_has_a_digest() -> None:
-    assert len({digest(text) for text in ("", "a", "ä", "\udcff", "\x00")}) == 5
+    assert len({key_digest(text) for text in ("", "a", "ä", "\udcff", "\x00")}) == 5

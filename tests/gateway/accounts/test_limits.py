@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from adapters.contract.operations import Rate
-from gateway.accounts.limits import SWEEP_EVERY, MovingWindow, TooFast
+from gateway.accounts.limits import CALLS_PER_SWEEP, MovingWindowLimiter, RateLimitExceeded
 
 
 class Clock:
@@ -22,78 +22,82 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def limiter(clock: Clock) -> MovingWindow:
-    return MovingWindow(clock)
+def limiter(clock: Clock) -> MovingWindowLimiter:
+    return MovingWindowLimiter(clock)
 
 
-async def test_calls_up_to_the_rate_pass_and_say_how_many_are_left(limiter: MovingWindow) -> None:
+async def test_calls_up_to_the_rate_pass_and_say_how_many_are_left(
+    limiter: MovingWindowLimiter,
+) -> None:
     assert [await limiter.hit("k", Rate(3, 60)) for _ in range(3)] == [2, 1, 0]
 
 
 async def test_a_refusal_says_when_the_oldest_call_stops_counting(
-    clock: Clock, limiter: MovingWindow
+    clock: Clock, limiter: MovingWindowLimiter
 ) -> None:
     await limiter.hit("k", Rate(2, 60))
     clock.now += 20
     await limiter.hit("k", Rate(2, 60))
     clock.now += 10
-    with pytest.raises(TooFast) as caught:
+    with pytest.raises(RateLimitExceeded) as caught:
         await limiter.hit("k", Rate(2, 60))
     assert (caught.value.limit, caught.value.remaining) == (2, 0)
     assert caught.value.retry_after_s == 30
     assert caught.value.reset_at == 1_000_061  # a whole second that is not too early
 
 
-async def test_waiting_as_long_as_told_is_enough(clock: Clock, limiter: MovingWindow) -> None:
+async def test_waiting_as_long_as_told_is_enough(
+    clock: Clock, limiter: MovingWindowLimiter
+) -> None:
     await limiter.hit("k", Rate(1, 1))
     clock.now += 0.999
-    with pytest.raises(TooFast) as caught:
+    with pytest.raises(RateLimitExceeded) as caught:
         await limiter.hit("k", Rate(1, 1))
     assert caught.value.retry_after_s == 1  # never 0
     clock.now += caught.value.retry_after_s
     assert await limiter.hit("k", Rate(1, 1)) == 0
 
 
-async def test_refused_calls_do_not_count(clock: Clock, limiter: MovingWindow) -> None:
+async def test_refused_calls_do_not_count(clock: Clock, limiter: MovingWindowLimiter) -> None:
     await limiter.hit("k", Rate(1, 10))
     for _ in range(5):
         clock.now += 1
-        with pytest.raises(TooFast):
+        with pytest.raises(RateLimitExceeded):
             await limiter.hit("k", Rate(1, 10))
     clock.now += 5
     assert await limiter.hit("k", Rate(1, 10)) == 0
 
 
 async def test_the_window_moves_so_no_burst_fits_around_its_edge(
-    clock: Clock, limiter: MovingWindow
+    clock: Clock, limiter: MovingWindowLimiter
 ) -> None:
     clock.now = 1059.5
     for _ in range(3):
         await limiter.hit("k", Rate(3, 60))
     clock.now = 1060.5
-    with pytest.raises(TooFast):
+    with pytest.raises(RateLimitExceeded):
         await limiter.hit("k", Rate(3, 60))
 
 
-async def test_keys_are_counted_apart(limiter: MovingWindow) -> None:
+async def test_keys_are_counted_apart(limiter: MovingWindowLimiter) -> None:
     assert [await limiter.hit(key, Rate(1, 60)) for key in ("a", "b", ("a", "verify"))] == [0, 0, 0]
 
 
-async def test_a_new_rate_starts_a_new_window(limiter: MovingWindow) -> None:
+async def test_a_new_rate_starts_a_new_window(limiter: MovingWindowLimiter) -> None:
     await limiter.hit("k", Rate(1, 60))
     assert await limiter.hit("k", Rate(5, 60)) == 4
 
 
 async def test_a_clock_set_back_does_not_lock_anybody_out(
-    clock: Clock, limiter: MovingWindow
+    clock: Clock, limiter: MovingWindowLimiter
 ) -> None:
     await limiter.hit("k", Rate(1, 60))
     clock.now -= 3600
     assert await limiter.hit("k", Rate(1, 60)) == 0
 
 
-async def test_memory_follows_the_keys_in_use(clock: Clock, limiter: MovingWindow) -> None:
-    for n in range(SWEEP_EVERY - 1):
+async def test_memory_follows_the_keys_in_use(clock: Clock, limiter: MovingWindowLimiter) -> None:
+    for n in range(CALLS_PER_SWEEP - 1):
         await limiter.hit(n, Rate(1, 60))
     clock.now += 61
     await limiter.hit("last", Rate(1, 60))

@@ -28,12 +28,12 @@ PLANS = Plans({"generic": [FREE], "other": [FREE_TOO], "plain": []})
 def test_a_plan_holds_in_its_dialect_and_its_allowance_everywhere(
     dialect: str, name: str, plan: Plan
 ) -> None:
-    assert PLANS.holding(dialect, name) == plan
+    assert PLANS.plan_for(dialect, name) == plan
 
 
 def test_a_plan_that_is_gone_limits_nobody_but_is_told(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
-        assert PLANS.holding("generic", "gone") is UNLIMITED
+        assert PLANS.plan_for("generic", "gone") is UNLIMITED
     assert [record.getMessage() for record in caplog.records] == ["unknown plan"]
 
 

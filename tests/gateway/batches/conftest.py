@@ -12,15 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from adapters.contract.jobs import Entry, Job, JobRows, JobState, ReadRows, Row, SubmitJob
+from adapters.contract.jobs import BatchEntry, Job, JobRow, JobRows, JobState, ReadRows, SubmitJob
 from adapters.registry import DIALECTS
 from engine.address import syntax
 from engine.model import Checks, Dns, Evidence, Reason, Verdict, Verification
 from gateway.accounts.accounts import Accounts, Caller, open_accounts
-from gateway.batches.opening import Desk, open_batches
-from gateway.batches.ports import always
+from gateway.batches.opening import BatchServices, open_batches
+from gateway.batches.ports import always_use
 from gateway.store import Store, open_store
-from gateway.verdicts.cache import Verdicts
+from gateway.verdicts.cache import VerdictCache
 from gateway.verdicts.verifier import OnResult
 from tests.fakes.clock import Clock
 
@@ -35,7 +35,7 @@ def answer(
     checks: Checks = Checks(),
 ) -> Verification:
     return Verification(
-        address=syntax.parse(text),
+        address=syntax.parse_address(text),
         verdict=verdict,
         reason=reason,
         score=100 if verdict is Verdict.DELIVERABLE else 0,
@@ -81,10 +81,10 @@ class Bench:
 
     store: Store
     accounts: Accounts
-    desk: Desk
+    batch_services: BatchServices
     clock: Clock
     verifier: Scripted
-    verdicts: Verdicts
+    verdicts: VerdictCache
     posts: list[tuple[str, bytes]]
     replies: list[str]
     told: defaultdict[str, asyncio.Event]
@@ -100,18 +100,18 @@ class Bench:
     async def submit(
         self, caller: Caller, emails: Sequence[str], *, retries: bool = True, url: str = ""
     ) -> Job:
-        op = SubmitJob(entries=map(Entry, emails), retries=retries, webhook_url=url)
-        job = await self.desk.batches.run(BY_NAME[caller.dialect], caller, op)
+        op = SubmitJob(entries=map(BatchEntry, emails), retry_greylisted=retries, webhook_url=url)
+        job = await self.batch_services.operations.run(BY_NAME[caller.dialect], caller, op)
         assert isinstance(job, Job)
         return job
 
     async def found(self, caller: Caller, job: Job) -> JobRows:
         op = ReadRows(job_id=job.id)
-        found = await self.desk.batches.run(BY_NAME[caller.dialect], caller, op)
+        found = await self.batch_services.operations.run(BY_NAME[caller.dialect], caller, op)
         assert isinstance(found, JobRows)
         return found
 
-    async def rows(self, caller: Caller, job: Job) -> list[Row]:
+    async def rows(self, caller: Caller, job: Job) -> list[JobRow]:
         return [row async for row in (await self.found(caller, job)).rows]
 
     async def show(self, caller: Caller, job: Job) -> Job:
@@ -122,7 +122,7 @@ class Bench:
 
     async def wait(self, seconds: float) -> None:
         self.clock.now += seconds
-        await self.desk.drain()
+        await self.batch_services.drain()
 
 
 @asynccontextmanager
@@ -145,7 +145,7 @@ async def open_bench(
         told[url].set()
         return replies.pop(0) if replies else ""
 
-    verdicts = Verdicts(verifier, ttl_s=dict.fromkeys(Verdict, 60), clock=clock)
+    verdicts = VerdictCache(verifier, ttl_s=dict.fromkeys(Verdict, 60), clock=clock)
     async with (
         open_store(url) as store,
         open_accounts(store, DIALECTS, clock=clock) as accounts,
@@ -153,14 +153,14 @@ async def open_bench(
             store,
             accounts,
             DIALECTS,
-            always(verifier, waits=waits),
+            always_use(verifier, is_remote=waits),
             verdicts,
             retries_s=RETRIES_S,
             allow_private_networks=False,
             base_url=lambda: "http://veriplex.test",
             clock=clock,
-            work=work,
-            post=post,
+            run_workers=work,
+            post_webhook=post,
         ) as desk,
     ):
         yield Bench(store, accounts, desk, clock, verifier, verdicts, posts, replies, told)

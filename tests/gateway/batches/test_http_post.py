@@ -6,15 +6,15 @@ import httpx
 import pytest
 import respx
 
-from gateway.batches.webhooks import HttpPost
+from gateway.batches.webhooks import HttpWebhookPost
 
 PUBLIC, PUBLIC_V6 = "93.184.215.14", "2606:2800:21f:cb07::1"
 
 
 @pytest.fixture
-async def post() -> AsyncIterator[HttpPost]:
+async def post() -> AsyncIterator[HttpWebhookPost]:
     """As a server posts that allows no private networks."""
-    post = HttpPost(allow_private_networks=False, user_agent="veriplex/test")
+    post = HttpWebhookPost(allow_private_networks=False, user_agent="veriplex/test")
     yield post
     await post.aclose()
 
@@ -51,7 +51,7 @@ class Endless(httpx.AsyncByteStream):
     ],
 )
 async def test_the_receiver_is_named_as_it_was_given(
-    post: HttpPost, net: respx.MockRouter, url: str, host: str, sni: str
+    post: HttpWebhookPost, net: respx.MockRouter, url: str, host: str, sni: str
 ) -> None:
     taken = net.post(url).respond(200)
     assert await post(url, b'{"id":1}') == ""
@@ -65,7 +65,7 @@ async def test_the_receiver_is_named_as_it_was_given(
 
 @pytest.mark.parametrize("status", [201, 204, 301, 307, 308, 400, 404, 429, 500, 503])
 async def test_nothing_but_200_counts_and_no_redirect_is_followed(
-    post: HttpPost, net: respx.MockRouter, status: int
+    post: HttpWebhookPost, net: respx.MockRouter, status: int
 ) -> None:
     elsewhere = net.post("http://169.254.169.254/latest").respond(200)
     net.post(f"https://{PUBLIC}/done").respond(
@@ -77,7 +77,7 @@ async def test_nothing_but_200_counts_and_no_redirect_is_followed(
 
 @pytest.mark.parametrize("status", [200, 500])
 async def test_what_the_receiver_says_is_not_read(
-    post: HttpPost, net: respx.MockRouter, status: int
+    post: HttpWebhookPost, net: respx.MockRouter, status: int
 ) -> None:
     body = Endless()
     net.post(f"https://{PUBLIC}/done").mock(
@@ -100,13 +100,13 @@ async def test_what_the_receiver_says_is_not_read(
     ],
 )
 async def test_a_failure_is_a_word_and_no_exception(
-    post: HttpPost, net: respx.MockRouter, failure: type[httpx.TransportError]
+    post: HttpWebhookPost, net: respx.MockRouter, failure: type[httpx.TransportError]
 ) -> None:
     net.post(f"https://{PUBLIC}/done").mock(side_effect=failure)
     assert (await post(f"https://{PUBLIC}/done", b"{}")).startswith(failure.__name__)
 
 
-async def test_cookies_are_not_kept(post: HttpPost, net: respx.MockRouter) -> None:
+async def test_cookies_are_not_kept(post: HttpWebhookPost, net: respx.MockRouter) -> None:
     """Receivers of different owners may share an address."""
     taken = net.post(f"https://{PUBLIC}/done").respond(200, headers={"set-cookie": "a=b"})
     for _ in range(2):
@@ -118,7 +118,7 @@ async def test_cookies_are_not_kept(post: HttpPost, net: respx.MockRouter) -> No
     "url", [f"https://ann:secret@{PUBLIC}/done", f"https://ann:secret@{PUBLIC}:8443/done"]
 )
 async def test_a_name_and_a_password_in_the_url_go_into_their_header(
-    post: HttpPost, net: respx.MockRouter, url: str
+    post: HttpWebhookPost, net: respx.MockRouter, url: str
 ) -> None:
     taken = net.post(host=PUBLIC, path="/done").respond(200)
     assert await post(url, b"{}") == ""

@@ -1,4 +1,4 @@
-"""What every implementation of `gateway.batches.ports.Queue` must do.
+"""What every implementation of `gateway.batches.ports.ChunkQueue` must do.
 
 Run against the embedded one, in memory and in a file; another one is another parameter.
 """
@@ -11,10 +11,10 @@ from itertools import pairwise
 import pytest
 
 from adapters.contract.jobs import JobState
-from gateway.batches.intake import CHUNK
-from gateway.batches.model import Answered, Claim, PutOff
-from gateway.batches.ports import Queue
-from gateway.batches.queue import LEASE_S, SqlQueue
+from gateway.batches.intake import CHUNK_SIZE
+from gateway.batches.model import Claim, Postponed, RowResult
+from gateway.batches.ports import ChunkQueue
+from gateway.batches.queue import LEASE_S, SqlChunkQueue
 from tests.gateway.batches.conftest import BY_NAME, Bench, answer, open_bench
 
 
@@ -25,165 +25,169 @@ async def bench(url: str) -> AsyncIterator[Bench]:
 
 
 @pytest.fixture
-def queue(bench: Bench) -> Queue:
-    return SqlQueue(bench.store, BY_NAME, clock=bench.clock)
+def queue(bench: Bench) -> ChunkQueue:
+    return SqlChunkQueue(bench.store, BY_NAME, clock=bench.clock)
 
 
 def addresses(count: int, domain: str = "example.com") -> list[str]:
     return [f"user{i}@{domain}" for i in range(count)]
 
 
-def answers(claim: Claim, count: int | None = None) -> list[Answered]:
-    return [Answered(item.position, answer(item.email)) for item in claim.items[:count]]
+def answers(claim: Claim, count: int | None = None) -> list[RowResult]:
+    return [RowResult(item.position, answer(item.email)) for item in claim.items[:count]]
 
 
-async def claimed(queue: Queue, holder: str = "me") -> Claim:
+async def claimed(queue: ChunkQueue, holder: str = "me") -> Claim:
     claim = await queue.claim(holder)
     assert claim is not None
     return claim
 
 
-async def test_nothing_is_due_of_nothing(queue: Queue) -> None:
+async def test_nothing_is_due_of_nothing(queue: ChunkQueue) -> None:
     assert await queue.claim("me") is None
     assert await queue.next_due() is None
 
 
-async def test_every_address_is_claimed_once(bench: Bench, queue: Queue) -> None:
+async def test_every_address_is_claimed_once(bench: Bench, queue: ChunkQueue) -> None:
     caller = await bench.caller()
-    emails = addresses(2 * CHUNK + 10)
+    emails = addresses(2 * CHUNK_SIZE + 10)
     job = await bench.submit(caller, emails)
     seen = []
     while (claim := await queue.claim("me")) is not None:
         seen += [item.email for item in claim.items]
-        assert len(claim.items) <= CHUNK
+        assert len(claim.items) <= CHUNK_SIZE
     assert sorted(seen) == sorted(emails)
     assert await bench.state(caller, job) is JobState.RUNNING
 
 
-async def test_domains_stay_together(bench: Bench, queue: Queue) -> None:
+async def test_domains_stay_together(bench: Bench, queue: ChunkQueue) -> None:
     caller = await bench.caller()
     await bench.submit(caller, [f"u{i}@{'ab'[i % 2]}.example" for i in range(100)])
     domains = [item.email.rpartition("@")[2] for item in (await claimed(queue)).items]
     assert sum(a != b for a, b in pairwise(domains)) == 1
 
 
-async def test_the_last_piece_ends_the_batch(bench: Bench, queue: Queue) -> None:
+async def test_the_last_piece_ends_the_batch(bench: Bench, queue: ChunkQueue) -> None:
     caller = await bench.caller()
-    job = await bench.submit(caller, addresses(CHUNK + 1))
+    job = await bench.submit(caller, addresses(CHUNK_SIZE + 1))
     first, second = await claimed(queue), await claimed(queue)
-    assert await queue.finish(second, answers(second))
+    assert await queue.finish_chunk(second, answers(second))
     assert await bench.state(caller, job) is JobState.RUNNING
-    assert await queue.finish(first, answers(first))
+    assert await queue.finish_chunk(first, answers(first))
     shown = await bench.show(caller, job)
-    assert (shown.state, shown.done) == (JobState.COMPLETED, CHUNK + 1)
-    assert shown.counts == {"deliverable": CHUNK + 1}
-    assert [row.email for row in await bench.rows(caller, job)] == addresses(CHUNK + 1)
+    assert (shown.state, shown.done_count) == (JobState.COMPLETED, CHUNK_SIZE + 1)
+    assert shown.counts == {"deliverable": CHUNK_SIZE + 1}
+    assert [row.email for row in await bench.rows(caller, job)] == addresses(CHUNK_SIZE + 1)
 
 
-async def test_a_lost_lease_writes_nothing(bench: Bench, queue: Queue) -> None:
+async def test_a_lost_lease_writes_nothing(bench: Bench, queue: ChunkQueue) -> None:
     caller = await bench.caller()
     job = await bench.submit(caller, addresses(10))
     slow = await claimed(queue, "slow")
-    assert await queue.record(slow, answers(slow, 4))
+    assert await queue.write_results(slow, answers(slow, 4))
     bench.clock.now += LEASE_S
     quick = await claimed(queue, "quick")
     assert [item.position for item in quick.items] == [4, 5, 6, 7, 8, 9]
-    assert not await queue.record(slow, answers(slow)[4:])
-    assert not await queue.finish(slow, answers(slow)[4:])
-    assert await queue.finish(quick, answers(quick))
-    assert not await queue.finish(quick, answers(quick))
+    assert not await queue.write_results(slow, answers(slow)[4:])
+    assert not await queue.finish_chunk(slow, answers(slow)[4:])
+    assert await queue.finish_chunk(quick, answers(quick))
+    assert not await queue.finish_chunk(quick, answers(quick))
     shown = await bench.show(caller, job)
-    assert (shown.state, shown.done, shown.counts) == (
+    assert (shown.state, shown.done_count, shown.counts) == (
         JobState.COMPLETED,
         10,
         {"deliverable": 10},
     )
 
 
-async def test_writing_renews_the_lease(bench: Bench, queue: Queue) -> None:
+async def test_writing_renews_the_lease(bench: Bench, queue: ChunkQueue) -> None:
     await bench.submit(await bench.caller(), addresses(3))
     claim = await claimed(queue)
     for _ in range(5):
         bench.clock.now += LEASE_S - 1
-        assert await queue.record(claim, ())
+        assert await queue.write_results(claim, ())
         assert await queue.claim("other") is None
     assert await queue.next_due() == bench.clock.now + LEASE_S
 
 
-async def test_a_claim_given_back_is_the_next_one(bench: Bench, queue: Queue) -> None:
+async def test_a_claim_given_back_is_the_next_one(bench: Bench, queue: ChunkQueue) -> None:
     await bench.submit(await bench.caller(), addresses(3))
     claim = await claimed(queue)
-    await queue.record(claim, answers(claim, 1))
+    await queue.write_results(claim, answers(claim, 1))
     await queue.release(claim)
     assert [item.position for item in (await claimed(queue, "other")).items] == [1, 2]
-    assert not await queue.record(claim, answers(claim))
+    assert not await queue.write_results(claim, answers(claim))
 
 
-async def test_leases_of_the_dead_are_freed_at_once(bench: Bench, queue: Queue) -> None:
-    await bench.submit(await bench.caller(), addresses(2 * CHUNK))
+async def test_leases_of_the_dead_are_freed_at_once(bench: Bench, queue: ChunkQueue) -> None:
+    await bench.submit(await bench.caller(), addresses(2 * CHUNK_SIZE))
     dead, alive = await claimed(queue, "dead"), await claimed(queue, "alive")
-    assert await queue.recover(lambda holder: holder == "dead") == 1
-    assert (await claimed(queue, "heir")).number == dead.number
-    assert await queue.record(alive, ())
-    assert await queue.recover(lambda _: False) == 0
+    assert await queue.free_dead_leases(lambda holder: holder == "dead") == 1
+    assert (await claimed(queue, "heir")).chunk_number == dead.chunk_number
+    assert await queue.write_results(alive, ())
+    assert await queue.free_dead_leases(lambda _: False) == 0
 
 
-async def test_put_off_is_due_later_and_ends_the_batch_then(bench: Bench, queue: Queue) -> None:
+async def test_put_off_is_due_later_and_ends_the_batch_then(
+    bench: Bench, queue: ChunkQueue
+) -> None:
     caller = await bench.caller()
     job = await bench.submit(caller, addresses(3))
     claim = await claimed(queue)
     due_at = bench.clock.now + 60
-    assert await queue.finish(claim, answers(claim, 2), [PutOff((2,), due_at, claim.attempt + 1)])
+    assert await queue.finish_chunk(
+        claim, answers(claim, 2), [Postponed((2,), due_at, claim.attempt + 1)]
+    )
     assert await queue.claim("me") is None
     assert await queue.next_due() == due_at
     assert await bench.state(caller, job) is JobState.RUNNING
     bench.clock.now = due_at
     again = await claimed(queue)
     assert ([item.position for item in again.items], again.attempt) == ([2], 1)
-    assert await queue.finish(again, answers(again))
+    assert await queue.finish_chunk(again, answers(again))
     assert await bench.state(caller, job) is JobState.COMPLETED
 
 
-async def test_batches_take_turns(bench: Bench, queue: Queue) -> None:
+async def test_batches_take_turns(bench: Bench, queue: ChunkQueue) -> None:
     caller = await bench.caller()
     for domain in ("a.example", "b.example"):
-        await bench.submit(caller, addresses(2 * CHUNK, domain))
+        await bench.submit(caller, addresses(2 * CHUNK_SIZE, domain))
     turns = [(await claimed(queue)).batch_id for _ in range(4)]
     assert turns == [turns[0], turns[1], turns[0], turns[1]]
     assert turns[0] != turns[1]
 
 
 async def test_accounts_take_turns_however_many_batches_they_have(
-    bench: Bench, queue: Queue
+    bench: Bench, queue: ChunkQueue
 ) -> None:
     many, one = await bench.caller(), await bench.caller()
     for _ in range(3):
-        await bench.submit(many, addresses(2 * CHUNK))
-    lone = await bench.submit(one, addresses(3 * CHUNK))
+        await bench.submit(many, addresses(2 * CHUNK_SIZE))
+    lone = await bench.submit(one, addresses(3 * CHUNK_SIZE))
     turns = [(await claimed(queue)).batch_id for _ in range(6)]
     whose = [turn == int(turns[1]) for turn in turns]
-    assert lone.total == 3 * CHUNK
+    assert lone.total == 3 * CHUNK_SIZE
     assert whose == [False, True, False, True, False, True]
 
 
-async def test_a_small_batch_overtakes_a_large_one(bench: Bench, queue: Queue) -> None:
+async def test_a_small_batch_overtakes_a_large_one(bench: Bench, queue: ChunkQueue) -> None:
     caller = await bench.caller()
-    await bench.submit(caller, addresses(20 * CHUNK))
+    await bench.submit(caller, addresses(20 * CHUNK_SIZE))
     for _ in range(3):
         await claimed(queue)
     small = await bench.submit(caller, ["ada@small.example"])
     claim = await claimed(queue)
     assert [item.email for item in claim.items] == ["ada@small.example"]
-    await queue.finish(claim, answers(claim))
+    await queue.finish_chunk(claim, answers(claim))
     assert await bench.state(caller, small) is JobState.COMPLETED
 
 
-async def test_batches_can_be_passed_over(bench: Bench, queue: Queue) -> None:
+async def test_batches_can_be_passed_over(bench: Bench, queue: ChunkQueue) -> None:
     caller = await bench.caller()
-    await bench.submit(caller, addresses(2 * CHUNK))
+    await bench.submit(caller, addresses(2 * CHUNK_SIZE))
     busy = (await claimed(queue)).batch_id
-    assert await queue.claim("me", only_idle=[busy]) is None
+    assert await queue.claim("me", skip_batches=[busy]) is None
     await bench.submit(caller, ["ada@small.example"])
-    idle = await queue.claim("me", only_idle=[busy])
+    idle = await queue.claim("me", skip_batches=[busy])
     assert idle is not None
     assert idle.batch_id != busy

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from adapters.contract.jobs import Entry, Job, JobState, StartJob, SubmitJob
+from adapters.contract.jobs import BatchEntry, Job, JobState, StartJob, SubmitJob
 from adapters.contract.problems import Problem, ProblemKind
 from engine.address import syntax
 from engine.model import Checks, Reason, Verification
-from gateway.batches.intake import CHUNK, SLAB
-from gateway.batches.runner import MOST_ADDRESSES, TRIES
+from gateway.batches.intake import CHUNK_SIZE, ROWS_PER_INSERT
+from gateway.batches.runner import MAX_ADDRESSES_IN_FLIGHT, MAX_ATTEMPTS
 from gateway.store import StoreError
 from gateway.verdicts.verifier import OnResult
 from tests.gateway.batches.conftest import BY_NAME, RETRIES_S, Bench, Scripted, open_bench
@@ -22,7 +22,7 @@ from tests.gateway.batches.conftest import BY_NAME, RETRIES_S, Bench, Scripted, 
 async def test_equal_addresses_are_asked_about_once(bench: Bench) -> None:
     caller = await bench.caller()
     job = await bench.submit(caller, ["ada@example.com", "ADA@EXAMPLE.COM", "ada@Example.com"])
-    await bench.desk.drain()
+    await bench.batch_services.drain()
     assert bench.verifier.asked == ["ada@example.com", "ADA@EXAMPLE.COM"]
     rows = await bench.rows(caller, job)
     assert [row.email for row in rows] == ["ada@example.com", "ADA@EXAMPLE.COM", "ada@Example.com"]
@@ -32,9 +32,9 @@ async def test_equal_addresses_are_asked_about_once(bench: Bench) -> None:
 async def test_what_a_single_verification_found_is_not_asked_again(bench: Bench) -> None:
     caller = await bench.caller()
     await bench.submit(caller, ["ada@example.com"])
-    await bench.desk.drain()
+    await bench.batch_services.drain()
     job = await bench.submit(caller, ["ada@example.com", "grace@example.com"])
-    await bench.desk.drain()
+    await bench.batch_services.drain()
     assert bench.verifier.asked == ["ada@example.com", "grace@example.com"]
     assert [row.verification.cached for row in await bench.rows(caller, job)] == [True, False]
 
@@ -43,11 +43,11 @@ async def test_greylisted_addresses_are_asked_again_on_schedule(bench: Bench) ->
     caller = await bench.caller()
     bench.verifier.greylisted = {"ada@grey.example"}
     job = await bench.submit(caller, ["ada@grey.example", "grace@example.com"])
-    await bench.desk.drain()
+    await bench.batch_services.drain()
     for times, wait_s in enumerate(RETRIES_S, 1):
         await bench.wait(wait_s - 1)
         assert bench.verifier.asked.count("ada@grey.example") == times
-        assert (await bench.show(caller, job)).done == 1
+        assert (await bench.show(caller, job)).done_count == 1
         await bench.wait(1)
     assert bench.verifier.asked.count("ada@grey.example") == 1 + len(RETRIES_S)
     assert bench.verifier.asked.count("grace@example.com") == 1
@@ -60,7 +60,7 @@ async def test_a_greylisted_address_that_is_let_in_ends_the_wait(bench: Bench) -
     caller = await bench.caller()
     bench.verifier.greylisted = {"ada@grey.example"}
     job = await bench.submit(caller, ["ada@grey.example"])
-    await bench.desk.drain()
+    await bench.batch_services.drain()
     bench.verifier.greylisted = set()
     await bench.wait(RETRIES_S[0])
     assert (await bench.show(caller, job)).counts == {"deliverable": 1}
@@ -70,7 +70,7 @@ async def test_without_retries_the_first_answer_counts(bench: Bench) -> None:
     caller = await bench.caller()
     bench.verifier.greylisted = {"ada@grey.example"}
     job = await bench.submit(caller, ["ada@grey.example"], retries=False)
-    await bench.desk.drain()
+    await bench.batch_services.drain()
     assert await bench.state(caller, job) is JobState.COMPLETED
 
 
@@ -78,8 +78,8 @@ async def test_what_the_verifier_fails_at_is_unknown_in_the_end(bench: Bench) ->
     caller = await bench.caller()
     bench.verifier.failing = {"bug@example.com"}
     job = await bench.submit(caller, ["bug@example.com", "ada@example.com"])
-    await bench.desk.drain()
-    assert bench.verifier.asked.count("bug@example.com") == TRIES
+    await bench.batch_services.drain()
+    assert bench.verifier.asked.count("bug@example.com") == MAX_ATTEMPTS
     assert bench.verifier.asked.count("ada@example.com") == 1
     bug, ada = await bench.rows(caller, job)
     assert bug.verification.reason is Reason.UNEXPECTED_ERROR
@@ -89,14 +89,16 @@ async def test_what_the_verifier_fails_at_is_unknown_in_the_end(bench: Bench) ->
 async def test_nothing_is_kept_of_a_list_that_ends_badly(bench: Bench) -> None:
     caller = await bench.caller("validto", credits=5)
 
-    def entries() -> Iterator[Entry]:
-        for i in range(SLAB + 10):
-            yield Entry(f"user{i}@example.com")
+    def entries() -> Iterator[BatchEntry]:
+        for i in range(ROWS_PER_INSERT + 10):
+            yield BatchEntry(f"user{i}@example.com")
         raise Problem(ProblemKind.INVALID)
 
     with pytest.raises(Problem):
-        await bench.desk.batches.run(BY_NAME["validto"], caller, SubmitJob(entries=entries()))
-    await bench.desk.sweeper.sweep()
+        await bench.batch_services.operations.run(
+            BY_NAME["validto"], caller, SubmitJob(entries=entries())
+        )
+    await bench.batch_services.sweeper.sweep()
     async with bench.store.read() as connection:
         for table in ("batches", "batch_items", "batch_chunks"):
             left = await connection.exec_driver_sql(f"SELECT count(*) FROM {table}")  # noqa: S608
@@ -120,19 +122,19 @@ async def test_what_could_not_be_processed_is_given_back_where_the_vendor_does(
     bench.verifier.failing = {"bug@example.com"}
     job = await bench.submit(caller, ["bug@example.com", "ada@example.com", "test"])
     assert (await bench.accounts.usage(caller)).credits_left == 1  # the malformed one is free
-    await bench.desk.drain()
+    await bench.batch_services.drain()
     assert (await bench.accounts.usage(caller)).credits_left == 2
     assert (await bench.show(caller, job)).counts == {"failed": 1, "processed": 1, "invalid": 1}
 
 
 async def test_a_list_is_charged_once_however_often_it_is_started(bench: Bench) -> None:
     caller = await bench.caller("validto", credits=10)
-    op = SubmitJob(entries=[Entry("a@x.example")], start=False)
-    job = await bench.desk.batches.run(BY_NAME["validto"], caller, op)
+    op = SubmitJob(entries=[BatchEntry("a@x.example")], start=False)
+    job = await bench.batch_services.operations.run(BY_NAME["validto"], caller, op)
     assert isinstance(job, Job)
-    await bench.desk.drain()
+    await bench.batch_services.drain()
     started = [
-        bench.desk.batches.run(BY_NAME["validto"], caller, StartJob(job_id=job.id))
+        bench.batch_services.operations.run(BY_NAME["validto"], caller, StartJob(job_id=job.id))
         for _ in range(5)
     ]
     done = await asyncio.gather(*started, return_exceptions=True)
@@ -162,12 +164,12 @@ async def test_workers_run_by_themselves_and_a_small_batch_does_not_wait(url: st
 
     async with open_bench(url, verifier=Held(), work=True) as bench:
         caller = await bench.caller("emailable")
-        emails = [f"u{i}@large.example" for i in range(12 * CHUNK)]
+        emails = [f"u{i}@large.example" for i in range(12 * CHUNK_SIZE)]
         large = await bench.submit(caller, emails, url="http://large.example")
         await bench.submit(caller, ["u@small.example"], url="http://small.example")
         async with asyncio.timeout(20):
             await bench.told["http://small.example"].wait()
-            assert (await bench.show(caller, large)).done == 0
+            assert (await bench.show(caller, large)).done_count == 0
             small_done.set()
             await bench.told["http://large.example"].wait()
         assert [row.email for row in await bench.rows(caller, large)] == emails
@@ -193,8 +195,8 @@ async def test_a_stopped_worker_gives_its_work_back(tmp_path: Path) -> None:
         job = await bench.submit(caller, [f"u{i}@x.example" for i in range(10)])
         await begun.wait()
     async with open_bench(url, bench.clock) as again:
-        assert (await again.show(caller, job)).done == 3
-        await again.desk.drain()
+        assert (await again.show(caller, job)).done_count == 3
+        await again.batch_services.drain()
         assert len(again.verifier.asked) == 7
         assert await again.state(caller, job) is JobState.COMPLETED
 
@@ -205,10 +207,10 @@ async def test_a_full_disk_is_an_error_before_the_answer(bench: Bench) -> None:
         pages = (await connection.exec_driver_sql("PRAGMA page_count")).scalar_one()
         await connection.exec_driver_sql(f"PRAGMA max_page_count = {pages + 2}")
     with pytest.raises(StoreError, match="full"):
-        await bench.submit(caller, [f"user{i}@example.com" for i in range(2 * SLAB)])
+        await bench.submit(caller, [f"user{i}@example.com" for i in range(2 * ROWS_PER_INSERT)])
     async with bench.store.read() as connection:
         await connection.exec_driver_sql("PRAGMA max_page_count = 1000000")
-    await bench.desk.drain()
+    await bench.batch_services.drain()
     assert bench.verifier.asked == []
 
 
@@ -238,17 +240,18 @@ class Holding(Scripted):
 
 
 @pytest.mark.parametrize(
-    ("singles", "under_way"), [(0, MOST_ADDRESSES), (1, MOST_ADDRESSES // 2), (20, CHUNK)]
+    ("singles", "under_way"),
+    [(0, MAX_ADDRESSES_IN_FLIGHT), (1, MAX_ADDRESSES_IN_FLIGHT // 2), (20, CHUNK_SIZE)],
 )
 async def test_single_verifications_leave_batches_less_room(singles: int, under_way: int) -> None:
     verifier = Holding(enough=under_way)
     async with open_bench("sqlite:///:memory:", verifier=verifier) as bench:
         caller = await bench.caller()
-        asked = [syntax.parse(f"single{number}@example.com") for number in range(singles)]
-        waiting = [bench.verdicts.find_out(address, Checks()) for address in asked]
-        emails = [f"a{n}@example.com" for n in range(MOST_ADDRESSES + CHUNK)]
+        asked = [syntax.parse_address(f"single{number}@example.com") for number in range(singles)]
+        waiting = [bench.verdicts.verify(address, Checks()) for address in asked]
+        emails = [f"a{n}@example.com" for n in range(MAX_ADDRESSES_IN_FLIGHT + CHUNK_SIZE)]
         job = await bench.submit(caller, emails)
-        async with bench.desk.runner.running():
+        async with bench.batch_services.runner.running():
             await verifier.reached.wait()
             for _ in range(10):  # of what could be claimed meanwhile
                 await bench.show(caller, job)
@@ -258,12 +261,12 @@ async def test_single_verifications_leave_batches_less_room(singles: int, under_
 
 
 async def test_much_may_wait_for_others() -> None:
-    verifier = Holding(enough=MOST_ADDRESSES + 2 * CHUNK)
+    verifier = Holding(enough=MAX_ADDRESSES_IN_FLIGHT + 2 * CHUNK_SIZE)
     async with open_bench("sqlite:///:memory:", verifier=verifier, waits=True) as bench:
         caller = await bench.caller()
-        emails = [f"a{n}@example.com" for n in range(MOST_ADDRESSES + 2 * CHUNK)]
+        emails = [f"a{n}@example.com" for n in range(MAX_ADDRESSES_IN_FLIGHT + 2 * CHUNK_SIZE)]
         job = await bench.submit(caller, emails)
-        async with bench.desk.runner.running():
+        async with bench.batch_services.runner.running():
             await verifier.reached.wait()
             verifier.may.set()
-        assert (await bench.show(caller, job)).rows == len(emails)
+        assert (await bench.show(caller, job)).row_count == len(emails)

@@ -8,7 +8,7 @@ import pytest
 
 from adapters.contract.jobs import DeleteJob
 from adapters.contract.problems import Problem
-from gateway.batches.intake import SLAB
+from gateway.batches.intake import ROWS_PER_INSERT
 from tests.gateway.batches.conftest import BY_NAME, Bench, open_bench
 
 DAY_S = 86_400
@@ -35,32 +35,32 @@ async def test_rows_go_when_their_time_is_over(
 ) -> None:
     caller = await bench.caller(dialect)
     job = await bench.submit(caller, [f"u{i}@example.com" for i in range(count)])
-    await bench.desk.drain()
+    await bench.batch_services.drain()
     bench.clock.now += days * DAY_S - 1
-    assert await bench.desk.sweeper.sweep() == 0
+    assert await bench.batch_services.sweeper.sweep() == 0
     assert len(await bench.rows(caller, job)) == count
     bench.clock.now += 1
-    assert await bench.desk.sweeper.sweep() == 1
+    assert await bench.batch_services.sweeper.sweep() == 1
     assert await left(bench, "batch_items") == await left(bench, "batch_results") == 0
-    assert await bench.desk.sweeper.sweep() == 0
+    assert await bench.batch_services.sweeper.sweep() == 0
     if forgotten:
         assert await left(bench, "batches") == 0
         with pytest.raises(Problem):
             await bench.show(caller, job)
     else:
         shown = await bench.show(caller, job)
-        assert shown.rows_gone
+        assert shown.rows_expired
         assert shown.counts["deliverable"] == count
 
 
 async def test_a_list_stays_until_it_is_deleted(bench: Bench) -> None:
     caller = await bench.caller("validto")
     job = await bench.submit(caller, ["ada@example.com"])
-    await bench.desk.drain()
+    await bench.batch_services.drain()
     bench.clock.now += 4_000 * DAY_S
-    assert await bench.desk.sweeper.sweep() == 0
-    await bench.desk.batches.run(BY_NAME["validto"], caller, DeleteJob(job_id=job.id))
-    assert await bench.desk.sweeper.sweep() == 1
+    assert await bench.batch_services.sweeper.sweep() == 0
+    await bench.batch_services.operations.run(BY_NAME["validto"], caller, DeleteJob(job_id=job.id))
+    assert await bench.batch_services.sweeper.sweep() == 1
     assert await left(bench, "batches") == await left(bench, "batch_items") == 0
 
 
@@ -68,12 +68,14 @@ async def test_the_file_shrinks(tmp_path: Path) -> None:
     path = tmp_path / "v.db"
     async with open_bench(f"sqlite:///{path}") as bench:
         caller = await bench.caller("whoisxml")
-        await bench.submit(caller, [f"user{i}@domain{i % 9}.example" for i in range(2 * SLAB)])
-        await bench.desk.drain()
+        await bench.submit(
+            caller, [f"user{i}@domain{i % 9}.example" for i in range(2 * ROWS_PER_INSERT)]
+        )
+        await bench.batch_services.drain()
         await _checkpoint(bench)
         before = path.stat().st_size
         bench.clock.now += 7 * DAY_S
-        await bench.desk.sweeper.sweep()
+        await bench.batch_services.sweeper.sweep()
         await _checkpoint(bench)
         assert path.stat().st_size < before / 4
 

@@ -20,10 +20,10 @@ from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.wire import WireReply, WireRequest
 from adapters.registry import DIALECTS
 from gateway.app import Services, create_app, open_services
-from gateway.batches.model import Hidden
+from gateway.batches.model import InternalState
 from gateway.settings import Settings
 from gateway.store.tables import batches
-from gateway.web.bodies import IN_MEMORY, Spool
+from gateway.web.bodies import MAX_BYTES_IN_MEMORY, Spool
 from tests.gateway.batches.conftest import Scripted
 
 BY_NAME = {dialect.name: dialect for dialect in DIALECTS}
@@ -68,7 +68,7 @@ class Server:
 
     async def stored(self) -> int:
         async with self.services.store.read() as connection:
-            query = select(func.count()).where(batches.c.state.not_in(tuple(Hidden)))
+            query = select(func.count()).where(batches.c.state.not_in(tuple(InternalState)))
             return int(await connection.scalar(query) or 0)
 
 
@@ -78,7 +78,7 @@ async def server(tmp_path: Path) -> AsyncIterator[Server]:
     told = Settings.model_validate({"storage": {"url": f"sqlite:///{path}"}})
     async with contextlib.AsyncExitStack() as stack:
         services = await stack.enter_async_context(
-            open_services(told, verifier=Scripted(), work=False, busy_timeout_s=0.05)
+            open_services(told, verifier=Scripted(), run_workers=False, busy_timeout_s=0.05)
         )
         made = await services.accounts.bootstrap()
         client = await stack.enter_async_context(
@@ -147,7 +147,7 @@ async def test_a_large_list_comes_by_way_of_a_file(
 
 
 async def test_a_large_file_is_a_list_like_a_small_one(server: Server, spooled: Path) -> None:
-    assert len(LARGE_CSV) > IN_MEMORY
+    assert len(LARGE_CSV) > MAX_BYTES_IN_MEMORY
     for text in (LARGE_CSV, LARGE_CSV[:1000].rpartition("\n")[0]):
         reply = await server.upload(text.encode("utf-8-sig"), auto_verify="true")
         assert reply.is_success
@@ -198,23 +198,25 @@ def full() -> BinaryIO:
 
 
 async def test_a_full_disk_is_known_while_the_body_comes() -> None:
-    spool = Spool(in_file=True, open_file=full)
-    await spool.add(b"x" * IN_MEMORY)
+    spool = Spool(spill_to_file=True, open_file=full)
+    await spool.write(b"x" * MAX_BYTES_IN_MEMORY)
     with pytest.raises(OSError, match="No space left"):
-        await spool.add(b"x")
+        await spool.write(b"x")
     spool.close()
 
 
-@pytest.mark.parametrize("size", [0, 1, IN_MEMORY, IN_MEMORY + 1, 3 * IN_MEMORY + 7])
+@pytest.mark.parametrize(
+    "size", [0, 1, MAX_BYTES_IN_MEMORY, MAX_BYTES_IN_MEMORY + 1, 3 * MAX_BYTES_IN_MEMORY + 7]
+)
 async def test_what_goes_in_comes_out(size: int, spooled: Path) -> None:
     data = os.urandom(size)
-    spool = Spool(in_file=True)
+    spool = Spool(spill_to_file=True)
     for start in range(0, size, 10_000):
-        await spool.add(data[start : start + 10_000])
-    body, file = await spool.end()
-    assert (file is not None) is (size > IN_MEMORY)
+        await spool.write(data[start : start + 10_000])
+    body, file = await spool.finish()
+    assert (file is not None) is (size > MAX_BYTES_IN_MEMORY)
     request = WireRequest("POST", "/", body=body, body_file=file)
-    assert b"".join(request.pieces()) == request.whole_body == data
-    assert bool(open_files(spooled)) is (size > IN_MEMORY)
+    assert b"".join(request.chunks()) == request.whole_body == data
+    assert bool(open_files(spooled)) is (size > MAX_BYTES_IN_MEMORY)
     spool.close()
     assert open_files(spooled) == []

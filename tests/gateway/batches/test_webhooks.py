@@ -11,7 +11,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from gateway.batches.webhooks import EVERY_S, HttpPost
+from gateway.batches.webhooks import RETRY_EVERY_S, HttpWebhookPost
 from tests.gateway.batches.conftest import Bench, open_bench
 
 URL = "https://hooks.example/done"
@@ -20,7 +20,7 @@ URL = "https://hooks.example/done"
 async def test_the_body_is_that_of_the_status(bench: Bench) -> None:
     caller = await bench.caller("emailable")
     job = await bench.submit(caller, ["ada@example.com"], url=URL)
-    await bench.desk.drain()
+    await bench.batch_services.drain()
     ((url, body),) = bench.posts
     told = orjson.loads(body)
     assert (url, told["id"]) == (URL, job.id)
@@ -31,7 +31,7 @@ async def test_the_body_is_that_of_the_status(bench: Bench) -> None:
 async def test_a_large_batch_tells_its_file(bench: Bench) -> None:
     caller = await bench.caller("emailable")
     await bench.submit(caller, [f"u{i}@example.com" for i in range(1001)], url=URL)
-    await bench.desk.drain()
+    await bench.batch_services.drain()
     told = orjson.loads(bench.posts[0][1])
     assert told["download_file"].startswith("http://veriplex.test/emailable/v1/downloads/")
     assert "emails" not in told
@@ -39,30 +39,30 @@ async def test_a_large_batch_tells_its_file(bench: Bench) -> None:
 
 async def test_it_is_told_once(bench: Bench) -> None:
     await bench.submit(await bench.caller("emailable"), ["ada@example.com"], url=URL)
-    await bench.desk.drain()
-    await bench.wait(100 * EVERY_S)
+    await bench.batch_services.drain()
+    await bench.wait(100 * RETRY_EVERY_S)
     assert len(bench.posts) == 1
 
 
 async def test_it_is_told_hourly_until_it_is_taken(bench: Bench) -> None:
     bench.replies[:] = ["HTTP 500", "HTTP 204", "timed out"]
     await bench.submit(await bench.caller("emailable"), ["ada@example.com"], url=URL)
-    await bench.desk.drain()
+    await bench.batch_services.drain()
     for times in (1, 2, 3):
         assert len(bench.posts) == times
-        await bench.wait(EVERY_S - 1)
+        await bench.wait(RETRY_EVERY_S - 1)
         assert len(bench.posts) == times
         await bench.wait(1)
-    await bench.wait(100 * EVERY_S)
+    await bench.wait(100 * RETRY_EVERY_S)
     assert len(bench.posts) == 4
 
 
 async def test_it_is_given_up_after_three_days(bench: Bench) -> None:
     bench.replies[:] = ["HTTP 500"] * 1000
     await bench.submit(await bench.caller("emailable"), ["ada@example.com"], url=URL)
-    await bench.desk.drain()
+    await bench.batch_services.drain()
     for _ in range(100):
-        await bench.wait(EVERY_S)
+        await bench.wait(RETRY_EVERY_S)
     assert len(bench.posts) == 1 + 72
 
 
@@ -71,9 +71,9 @@ async def test_it_survives_a_restart(tmp_path: Path) -> None:
     async with open_bench(url) as bench:
         bench.replies[:] = ["HTTP 500"]
         await bench.submit(await bench.caller("emailable"), ["ada@example.com"], url=URL)
-        await bench.desk.drain()
+        await bench.batch_services.drain()
     async with open_bench(url, bench.clock) as again:
-        await again.wait(EVERY_S)
+        await again.wait(RETRY_EVERY_S)
         assert len(again.posts) == 1
 
 
@@ -110,8 +110,8 @@ async def receiver(*statuses: int) -> AsyncIterator[Receiver]:
 
 
 @asynccontextmanager
-async def posting(*, private: bool) -> AsyncIterator[HttpPost]:
-    post = HttpPost(allow_private_networks=private, user_agent="veriplex/test")
+async def posting(*, private: bool) -> AsyncIterator[HttpWebhookPost]:
+    post = HttpWebhookPost(allow_private_networks=private, user_agent="veriplex/test")
     try:
         yield post
     finally:

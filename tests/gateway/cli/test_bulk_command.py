@@ -11,25 +11,25 @@ from pathlib import Path
 
 import pytest
 
-from adapters.contract.jobs import Entry, JobState
+from adapters.contract.jobs import BatchEntry, JobState
 from engine.model import Checks, Verdict
 from gateway.cli import main
-from gateway.cli.gauge import Gauge, duration, line
-from gateway.cli.lists import MAX_LINE_BYTES, Form, read_list
+from gateway.cli.gauge import BatchProgress, format_duration, format_progress
+from gateway.cli.lists import MAX_LINE_BYTES, ListFormat, read_list
 from gateway.cli.local_batch import open_local_batch
-from gateway.cli.terminal import Refusal
+from gateway.cli.terminal import CommandError
 from gateway.settings import Settings
 from gateway.verdicts.verifier import OnResult
 from tests.fakes.clock import Clock
 from tests.gateway.batches.conftest import Scripted
 
-LISTS: list[tuple[str, str, str | None, Form, tuple[str, ...], list[tuple[str, ...]]]] = [
+LISTS: list[tuple[str, str, str | None, ListFormat, tuple[str, ...], list[tuple[str, ...]]]] = [
     # name, text, column, form, headers, addresses and cells
     (
         "a.txt",
         "a@x.example\n\n b@x.example \n",
         None,
-        Form.TXT,
+        ListFormat.TXT,
         (),
         [("a@x.example",), ("b@x.example",)],
     ),
@@ -37,7 +37,7 @@ LISTS: list[tuple[str, str, str | None, Form, tuple[str, ...], list[tuple[str, .
         "a.csv",
         'Name,E-Mail\nAda,a@x.example\n"B, C",b@x.example\n',
         None,
-        Form.CSV,
+        ListFormat.CSV,
         ("Name", "E-Mail"),
         [("a@x.example", "Ada", "a@x.example"), ("b@x.example", "B, C", "b@x.example")],
     ),
@@ -45,7 +45,7 @@ LISTS: list[tuple[str, str, str | None, Form, tuple[str, ...], list[tuple[str, .
         "a.csv",
         "Ada,a@x.example\nBob,b@x.example\n",
         None,
-        Form.CSV,
+        ListFormat.CSV,
         ("col0", "col1"),
         [("a@x.example", "Ada", "a@x.example"), ("b@x.example", "Bob", "b@x.example")],
     ),
@@ -53,7 +53,7 @@ LISTS: list[tuple[str, str, str | None, Form, tuple[str, ...], list[tuple[str, .
         "a.csv",
         "\ufeffwho;where\r\nAda;a@x.example\r\nBob\r\n",
         None,
-        Form.CSV,
+        ListFormat.CSV,
         ("who", "where"),
         [("a@x.example", "Ada", "a@x.example"), ("", "Bob", "")],
     ),
@@ -61,7 +61,7 @@ LISTS: list[tuple[str, str, str | None, Form, tuple[str, ...], list[tuple[str, .
         "a.tsv",
         "email\tbackup\na@x.example\tb@x.example\n",
         "Backup",
-        Form.CSV,
+        ListFormat.CSV,
         ("email", "backup"),
         [("b@x.example", "a@x.example", "b@x.example")],
     ),
@@ -69,14 +69,28 @@ LISTS: list[tuple[str, str, str | None, Form, tuple[str, ...], list[tuple[str, .
         "list",
         '{"email": "a@x.example", "n": 1}\n\n{"email": "b@x.example", "tags": ["x"]}\n',
         None,
-        Form.JSONL,
+        ListFormat.JSONL,
         ("email", "n", "tags"),
         [("a@x.example", "a@x.example", "1", ""), ("b@x.example", "b@x.example", "", '["x"]')],
     ),
-    ("a.jsonl", '"a@x.example"\n', None, Form.JSONL, ("email",), [("a@x.example", "a@x.example")]),
-    ("-", "a@x.example\nb@x.example", None, Form.TXT, (), [("a@x.example",), ("b@x.example",)]),
-    ("a.csv", "", None, Form.CSV, (), []),
-    ("a.csv", "email\n", None, Form.CSV, ("email",), []),
+    (
+        "a.jsonl",
+        '"a@x.example"\n',
+        None,
+        ListFormat.JSONL,
+        ("email",),
+        [("a@x.example", "a@x.example")],
+    ),
+    (
+        "-",
+        "a@x.example\nb@x.example",
+        None,
+        ListFormat.TXT,
+        (),
+        [("a@x.example",), ("b@x.example",)],
+    ),
+    ("a.csv", "", None, ListFormat.CSV, (), []),
+    ("a.csv", "email\n", None, ListFormat.CSV, ("email",), []),
 ]
 
 
@@ -85,12 +99,12 @@ def test_lists(
     name: str,
     text: str,
     column: str | None,
-    form: Form,
+    form: ListFormat,
     headers: tuple[str, ...],
     rows: list[tuple[str, ...]],
 ) -> None:
     found = read_list(name, io.BytesIO(text.encode()), column)
-    assert (found.form, found.headers) == (form, headers)
+    assert (found.format, found.headers) == (form, headers)
     assert [(entry.email, *entry.cells) for entry in found.entries] == rows
 
 
@@ -108,21 +122,21 @@ REFUSED = [
 
 @pytest.mark.parametrize(("name", "text", "column", "why"), REFUSED)
 def test_what_is_no_list_is_refused(name: str, text: str, column: str | None, why: str) -> None:
-    with pytest.raises(Refusal, match=why):
+    with pytest.raises(CommandError, match=why):
         list(read_list(name, io.BytesIO(text.encode()), column).entries)
 
 
 def test_progress() -> None:
     counts = {"deliverable": 1_000, "unknown": 200}
-    shown = line(1_200, 5_000, 400, counts)
+    shown = format_progress(1_200, 5_000, 400, counts)
     assert shown == "1,200/5,000 (24 %)  400/s  0:10 left  deliverable 1,000  unknown 200"
-    assert line(0, 0, 0, {}) == "0/0"
-    assert [duration(s) for s in (7, 750, 11_100)] == ["0:07", "12:30", "3:05:00"]
+    assert format_progress(0, 0, 0, {}) == "0/0"
+    assert [format_duration(s) for s in (7, 750, 11_100)] == ["0:07", "12:30", "3:05:00"]
 
 
 def test_the_rate_is_that_of_late() -> None:
     clock = Clock()
-    gauge = Gauge(io.StringIO(), clock=clock)
+    gauge = BatchProgress(io.StringIO(), clock=clock)
     for done in range(0, 3_000, 100):
         gauge.show(done, 3_000, {})
         clock.now += 1
@@ -227,19 +241,19 @@ async def test_an_interrupted_run_goes_on(tmp_path: Path) -> None:
     emails = [f"u{i}@x.example" for i in range(20)]
     slow = Slow(5)
     async with open_local_batch(settings, path, verifier=slow) as batch:
-        assert await batch.earlier() is None
+        assert await batch.existing_job() is None
         await batch.submit(
-            map(Entry, emails), headers=(), checks=Checks(), retries=True, options={}
+            map(BatchEntry, emails), headers=(), checks=Checks(), retries=True, options={}
         )
-        async with batch.working():
+        async with batch.running():
             await slow.stuck.wait()
     rest = Scripted()
     async with open_local_batch(settings, path, verifier=rest) as batch:
-        job = await batch.earlier()
+        job = await batch.existing_job()
         assert job is not None
-        assert job.done == 5
+        assert job.done_count == 5
         await batch.drain()
-        job = await batch.show()
+        job = await batch.get_job()
         assert job.state is JobState.COMPLETED
         assert job.counts == {Verdict.DELIVERABLE: 20}
         assert [row.email async for row in batch.rows(job)] == emails
@@ -252,7 +266,7 @@ def test_another_list_does_not_go_on_with_it(
     async def left_behind() -> None:
         async with open_local_batch(Settings(), "out.csv.part", verifier=Slow(0)) as batch:
             await batch.submit(
-                [Entry("a@x.example")],
+                [BatchEntry("a@x.example")],
                 headers=(),
                 checks=Checks(),
                 retries=True,

@@ -25,7 +25,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.registry import DIALECTS
-from engine.address.syntax import parse
+from engine.address.syntax import parse_address
 from engine.model import (
     Checks,
     Dns,
@@ -42,11 +42,11 @@ from engine.model import (
 )
 from gateway.cli import COMMANDS, main
 from gateway.cli.init import template
-from gateway.cli.listen import check_tls, open_socket, with_server
-from gateway.cli.progress import Progress
-from gateway.cli.report import DNS_WORDS, Panels, plain
-from gateway.cli.stream import MAX_LINE_BYTES, LineSplitter, in_order, lines
-from gateway.cli.terminal import FAILURE, USAGE, Refusal, complain
+from gateway.cli.listen import check_tls, open_socket, with_server_options
+from gateway.cli.progress import VerifyProgress
+from gateway.cli.report import DNS_WORDS, PanelPrinter, render_plain
+from gateway.cli.stream import MAX_LINE_BYTES, LineSplitter, map_in_order, read_lines
+from gateway.cli.terminal import EXIT_FAILURE, EXIT_USAGE, CommandError, print_error
 from gateway.settings import Settings, load
 from tests.fakes.dns import fake_dns
 from tests.fakes.smtp import CERTIFICATE, HANG, Script, fake_smtp
@@ -232,7 +232,7 @@ def test_bad_usage_exits_2_and_says_why(
     here: Here, args: tuple[str, ...], environ: Mapping[str, str], says: str
 ) -> None:
     done = here(*args, **environ)
-    assert (done.code, done.out) == (USAGE, "")
+    assert (done.code, done.out) == (EXIT_USAGE, "")
     assert says in done.err
 
 
@@ -240,7 +240,7 @@ def test_failures_exit_1_in_one_line(here: Here, tmp_path: Path) -> None:
     (tmp_path / "junk.db").write_text("not a database\n" * 100)
     for args in (("serve", "--port", "0"), ("keys", "list"), ("keys", "create")):
         done = here(*args, VERIPLEX_STORAGE__URL="sqlite:///junk.db")
-        assert (done.code, done.out) == (FAILURE, "")
+        assert (done.code, done.out) == (EXIT_FAILURE, "")
         assert done.err == "veriplex: junk.db: is not an SQLite database\n"
     done = here("serve", "--port", "0", VERIPLEX_STORAGE__URL="sqlite:///none/veriplex.db")
     assert "there is no folder" in done.err
@@ -321,7 +321,7 @@ async def test_a_reader_who_leaves_is_no_error(networked: Shell) -> None:
 
 
 def test_closed_streams_are_survived(shell: Shell) -> None:
-    for closing, code in (("<&-", 0), (">&-", 0), ("2>&-", 0), (">/dev/full", FAILURE)):
+    for closing, code in (("<&-", 0), (">&-", 0), ("2>&-", 0), (">/dev/full", EXIT_FAILURE)):
         done = subprocess.run(
             ["sh", "-c", f'"{VERIPLEX}" verify --json "no address" {closing}'],
             env=shell.environ,
@@ -394,7 +394,7 @@ def test_keys_are_made_for_every_dialect_and_an_alias(here: Here, tmp_path: Path
     assert [k["dialect"] for k in made] == [d.name for d in DIALECTS]
     assert all(k["test"] and k["account"] == 1 for k in made)
     assert "\nvalidto: " in here("keys", "create", "--dialect", "bouncify").out
-    assert here("keys", "revoke", "nothing-like-it").code == FAILURE
+    assert here("keys", "revoke", "nothing-like-it").code == EXIT_FAILURE
     with contextlib.closing(sqlite3.connect(tmp_path / "veriplex.db")) as database:
         assert made[0]["key"] not in "\n".join(database.iterdump())
     table = here("keys", "list").out.splitlines()
@@ -404,7 +404,7 @@ def test_keys_are_made_for_every_dialect_and_an_alias(here: Here, tmp_path: Path
 
 def test_lists_do_not_make_a_database(here: Here, tmp_path: Path) -> None:
     done = here("keys", "list")
-    assert (done.code, "there is no database" in done.err) == (FAILURE, True)
+    assert (done.code, "there is no database" in done.err) == (EXIT_FAILURE, True)
     assert list(tmp_path.iterdir()) == []
     done = here("keys", "create", VERIPLEX_STORAGE__URL="sqlite:///:memory:")
     assert "in memory" in done.err
@@ -414,7 +414,7 @@ async def test_a_port_in_use_is_said_in_a_line(shell: Shell) -> None:
     async with shell.serving("sandbox", "--port", "0") as (url, _):
         port = url.rpartition(":")[2]
         code, out, err = await finish(await shell.start("serve", "--port", port))
-    assert (code, out) == (FAILURE, "")
+    assert (code, out) == (EXIT_FAILURE, "")
     assert err == f"veriplex: 127.0.0.1:{port} is in use already; choose another with --port\n"
 
 
@@ -454,7 +454,7 @@ def test_init_writes_what_check_accepts(here: Here) -> None:
     assert done.code == 0
     assert "good (veriplex.toml, then the environment)" in done.out
     assert "engine.helo is localhost" in done.err
-    assert here("init").code == FAILURE
+    assert here("init").code == EXIT_FAILURE
     assert here("init", "--force").code == 0
 
 
@@ -479,7 +479,7 @@ def _written(folder: Path, text: str) -> Path:
 
 def an_answer(**evidence: object) -> Verification:
     return Verification(
-        address=parse("ada@example.com"),
+        address=parse_address("ada@example.com"),
         verdict=Verdict.DELIVERABLE,
         reason=Reason.ACCEPTED_EMAIL,
         score=95,
@@ -491,7 +491,7 @@ def an_answer(**evidence: object) -> Verification:
 
 
 def test_the_plain_report_says_what_is_known() -> None:
-    report = plain(
+    report = render_plain(
         an_answer(
             role=True,
             did_you_mean="example.org",
@@ -542,7 +542,7 @@ def test_the_plain_report_says_what_is_known() -> None:
 
 @pytest.mark.parametrize("dns", Dns)
 def test_every_dns_answer_has_words(dns: Dns) -> None:
-    assert DNS_WORDS[dns] in plain(an_answer(dns=dns))
+    assert DNS_WORDS[dns] in render_plain(an_answer(dns=dns))
 
 
 class Terminal(io.StringIO):
@@ -555,15 +555,15 @@ class Terminal(io.StringIO):
 @given(st.text(max_size=60), st.text(max_size=60))
 def test_strangers_never_steer_the_terminal(said: str, host: str) -> None:
     v = an_answer(transcript=(Step(1, host, said),), mx=(MxHost(host, 1),), dns=Dns.MX)
-    assert all(line.isprintable() for line in plain(v).split("\n"))
+    assert all(line.isprintable() for line in render_plain(v).split("\n"))
     screen = Terminal()
-    Panels(screen).show(v)
+    PanelPrinter(screen).show(v)
     without_colours = re.sub(r"\x1b\[[0-9;]*m", "", screen.getvalue())
     assert all(line.isprintable() for line in without_colours.split("\n"))
 
 
 def test_complaints_are_harmless(capsys: pytest.CaptureFixture[str]) -> None:
-    complain("one\x1b[2J\ntwo")
+    print_error("one\x1b[2J\ntwo")
     assert capsys.readouterr().err == "veriplex: one\\x1b[2J\nveriplex: two\n"
 
 
@@ -592,15 +592,15 @@ async def test_lines_of_a_file(tmp_path: Path) -> None:
     path = tmp_path / "list"
     path.write_text("".join(f"u{n}@b.test\n" for n in range(20_000)))
     with path.open("rb") as file:
-        found = [line async for line in lines(file.fileno())]
+        found = [line async for line in read_lines(file.fileno())]
     assert found == [f"u{n}@b.test" for n in range(20_000)]
 
 
 async def test_unreadable_input_is_refused(tmp_path: Path) -> None:
     fd = os.open(tmp_path, os.O_RDONLY)
     try:
-        with pytest.raises(Refusal, match="cannot read standard input"):
-            _ = [line async for line in lines(fd)]
+        with pytest.raises(CommandError, match="cannot read standard input"):
+            _ = [line async for line in read_lines(fd)]
     finally:
         os.close(fd)
 
@@ -624,7 +624,7 @@ async def test_answers_keep_their_order_and_bound() -> None:
         running -= 1
         return number
 
-    await in_order(numbers(200), answer, shown.append, at_once=8)
+    await map_in_order(numbers(200), answer, shown.append, concurrency=8)
     assert shown == list(range(200))
     assert most == 8
 
@@ -647,21 +647,21 @@ async def test_what_showing_raises_ends_the_rest(error: type[Exception]) -> None
         raise error
 
     with pytest.raises(error):
-        await in_order(numbers(3), answer, show)
+        await map_in_order(numbers(3), answer, show)
     assert sorted(ended) == [1, 2]
 
 
 async def test_what_asking_raises_comes_after_the_answers() -> None:
     async def asked() -> AsyncIterator[int]:
         yield 1
-        raise Refusal("no more")
+        raise CommandError("no more")
 
     async def answer(number: int) -> int:
         return number
 
     shown: list[int] = []
-    with pytest.raises(Refusal, match="no more"):
-        await in_order(asked(), answer, shown.append)
+    with pytest.raises(CommandError, match="no more"):
+        await map_in_order(asked(), answer, shown.append)
     assert shown == [1]
 
 
@@ -680,13 +680,13 @@ async def test_a_cancellation_that_gets_lost_is_repeated() -> None:
     started = asyncio.Event()
     asyncio.get_running_loop().call_soon(started.set)
     with pytest.raises(BrokenPipeError):
-        await in_order(numbers(2), answer, show)
+        await map_in_order(numbers(2), answer, show)
 
 
 async def test_progress_is_for_terminals_and_taken_away() -> None:
     for stream, written in ((io.StringIO(), ""), (Terminal(), "")):
-        async with Progress(stream) as progress:
-            with progress.running():
+        async with VerifyProgress(stream) as progress:
+            with progress.counted():
                 await asyncio.sleep(0)
         assert stream.getvalue() == written  # nothing was slow
 
@@ -696,9 +696,9 @@ def test_tls_files_are_looked_at_first(tmp_path: Path) -> None:
     junk = str(tmp_path / "junk.pem")
     check_tls(str(CERTIFICATE), str(CERTIFICATE))
     for pair in ((junk, junk), (str(CERTIFICATE), junk), ("none.pem", junk), (junk, "none.pem")):
-        with pytest.raises(Refusal) as refused:
+        with pytest.raises(CommandError) as refused:
             check_tls(*pair)
-        assert refused.value.exit_code == USAGE
+        assert refused.value.exit_code == EXIT_USAGE
 
 
 @pytest.mark.parametrize(
@@ -706,5 +706,5 @@ def test_tls_files_are_looked_at_first(tmp_path: Path) -> None:
     [("192.0.2.1", "not an address of this machine"), ("no.host.invalid", "cannot be listened on")],
 )
 def test_where_one_cannot_listen(host: str, says: str) -> None:
-    with pytest.raises(Refusal, match=says):
-        open_socket(with_server(Settings(), host=host, port=0))
+    with pytest.raises(CommandError, match=says):
+        open_socket(with_server_options(Settings(), host=host, port=0))

@@ -7,7 +7,14 @@ from collections.abc import Sequence
 
 import pytest
 
-from gateway.doctor.block_lists import BLOCK_LISTS, BlockList, Listing, State, name_at, read
+from gateway.doctor.block_lists import (
+    BLOCK_LISTS,
+    BlockList,
+    Listing,
+    ListingState,
+    interpret_answers,
+    query_name,
+)
 
 ZEN = BLOCK_LISTS[0]
 YES = ("127.0.0.2",)
@@ -25,49 +32,50 @@ NO: Sequence[str] = ()
     ],
 )
 def test_the_name_is_the_address_turned_round(ip: str, name: str) -> None:
-    assert name_at("rbl.test", ip) == name
+    assert query_name("rbl.test", ip) == name
 
 
 @pytest.mark.parametrize(
     ("answers", "test_entry", "never_listed", "listing"),
     [
-        (NO, YES, NO, Listing(State.CLEAN)),
-        (YES, YES, NO, Listing(State.LISTED, ZEN.codes["127.0.0.2"])),
+        (NO, YES, NO, Listing(ListingState.CLEAN)),
+        (YES, YES, NO, Listing(ListingState.LISTED, ZEN.codes["127.0.0.2"])),
         (
             ("127.0.0.10", "127.0.0.4"),
             YES,
             NO,
-            Listing(State.LISTED, f"{ZEN.codes['127.0.0.10']}; {ZEN.codes['127.0.0.4']}"),
+            Listing(ListingState.LISTED, f"{ZEN.codes['127.0.0.10']}; {ZEN.codes['127.0.0.4']}"),
         ),
-        (("127.0.0.99",), YES, NO, Listing(State.LISTED, "answer 127.0.0.99")),
+        (("127.0.0.99",), YES, NO, Listing(ListingState.LISTED, "answer 127.0.0.99")),
         # no listings, whatever they look like
         (
             ("127.255.255.254",),
             NO,
             NO,
             Listing(
-                State.REFUSED, "asked through a public resolver, which the list does not answer"
+                ListingState.REFUSED,
+                "asked through a public resolver, which the list does not answer",
             ),
         ),
         (
             NO,
             ("127.255.255.255",),
             NO,
-            Listing(State.REFUSED, "asked too often, without a subscription"),
+            Listing(ListingState.REFUSED, "asked too often, without a subscription"),
         ),
         (
             ("203.0.113.9",),
             ("203.0.113.9",),
             ("203.0.113.9",),
-            Listing(State.REFUSED, "answered 203.0.113.9, which no list does"),
+            Listing(ListingState.REFUSED, "answered 203.0.113.9, which no list does"),
         ),
         # a list that lists everybody, and one that lists nobody
-        (YES, YES, YES, Listing(State.BROKEN)),
-        (NO, NO, NO, Listing(State.SILENT)),
+        (YES, YES, YES, Listing(ListingState.BROKEN)),
+        (NO, NO, NO, Listing(ListingState.SILENT)),
         # DNS failed
-        (None, None, None, Listing(State.UNREACHABLE)),
-        (None, YES, NO, Listing(State.UNREACHABLE)),
-        (NO, None, NO, Listing(State.UNREACHABLE)),
+        (None, None, None, Listing(ListingState.UNREACHABLE)),
+        (None, YES, NO, Listing(ListingState.UNREACHABLE)),
+        (NO, None, NO, Listing(ListingState.UNREACHABLE)),
     ],
 )
 def test_answers(
@@ -76,7 +84,9 @@ def test_answers(
     never_listed: Sequence[str] | None,
     listing: Listing,
 ) -> None:
-    assert read(ZEN, answers, test_entry=test_entry, never_listed=never_listed) == listing
+    assert (
+        interpret_answers(ZEN, answers, test_entry=test_entry, never_listed=never_listed) == listing
+    )
 
 
 @pytest.mark.parametrize("entry", BLOCK_LISTS, ids=lambda entry: entry.zone)

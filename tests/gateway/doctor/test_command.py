@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from engine.model import Meaning, Stage
-from engine.smtp.reputation import Standing
-from gateway.reputation import keeping
+from engine.smtp.reputation import ReputationTracker
+from gateway.reputation import open_reputation_store
 from gateway.store import open_store
 from tests.fakes.dns import Fault, Records, fake_dns
 from tests.fakes.smtp import Script, fake_smtp
@@ -86,10 +86,10 @@ async def test_for_programs(tmp_path: Path) -> None:
 
 async def test_who_refused_us_is_told_after_the_server_is_gone(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/v.db"
-    standing = Standing()
-    async with open_store(url) as store, keeping(store, standing, clock=time.time):
+    standing = ReputationTracker()
+    async with open_store(url) as store, open_reputation_store(store, standing, clock=time.time):
         for _ in range(4):
-            standing.note(
+            standing.record_outcome(
                 "mx.a.test",
                 Meaning.IP_BLOCKED,
                 Stage.BANNER,
@@ -97,7 +97,9 @@ async def test_who_refused_us_is_told_after_the_server_is_gone(tmp_path: Path) -
                 text="5.7.1 \u202eblocked using zen.spamhaus.org",
             )
         for number in range(6):
-            standing.note(f"mx.b{number}.test", Meaning.HELO_REJECTED, Stage.EHLO, text="bad HELO")
+            standing.record_outcome(
+                f"mx.b{number}.test", Meaning.HELO_REJECTED, Stage.EHLO, text="bad HELO"
+            )
     code, out, _ = await doctor(tmp_path, VERIPLEX_STORAGE__URL=url)
     assert code == 1
     lines = [" ".join(line.split()) for line in out.splitlines()]

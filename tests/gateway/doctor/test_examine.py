@@ -15,14 +15,14 @@ import pytest
 
 from gateway.doctor.block_lists import BlockList
 from gateway.doctor.examine import (
-    address_seen,
     banner_time,
     examine,
-    look_at_database,
-    look_at_standing,
+    inspect_database,
+    inspect_refusals,
+    our_ip_in_greeting,
 )
 from gateway.doctor.finding import Finding, Level
-from gateway.doctor.refusals import refusals
+from gateway.doctor.refusals import judge_refusals
 from gateway.settings import Settings
 from gateway.store import open_store
 from tests.fakes.dns import Fault, Records, fake_dns
@@ -245,8 +245,8 @@ def test_a_database_that_can_be_written(tmp_path: Path, exists: bool) -> None:
     if exists:
         sqlite3.connect(path).close()
         path.touch()
-    fact = look_at_database(f"sqlite:///{path}")
-    assert (fact.exists, fact.trouble, fact.busy) == (exists, "", False)
+    fact = inspect_database(f"sqlite:///{path}")
+    assert (fact.exists, fact.error, fact.is_locked) == (exists, "", False)
     assert path.exists() is exists
     assert fact.free_bytes
 
@@ -286,7 +286,7 @@ async def test_who_refused_us(
             connection.execute(statement)
             connection.commit()
     before = os.listdir(tmp_path)
-    (finding,) = refusals(await look_at_standing(url, NOW))
+    (finding,) = judge_refusals(await inspect_refusals(url, NOW))
     assert finding.level is level
     assert words in finding.said
     assert os.listdir(tmp_path) == before
@@ -295,17 +295,17 @@ async def test_who_refused_us(
 def test_databases_that_cannot(tmp_path: Path) -> None:
     (tmp_path / "text.db").write_text("this is no database at all, however long it is\n" * 30)
     for name, words in (("text.db", "not a database"), ("gone/v.db", "no such file")):
-        assert words in look_at_database(f"sqlite:///{tmp_path / name}").trouble
+        assert words in inspect_database(f"sqlite:///{tmp_path / name}").error
 
 
 def test_a_database_that_somebody_writes_to(tmp_path: Path) -> None:
     path = tmp_path / "v.db"
     with sqlite3.connect(path, isolation_level=None) as other:
         other.execute("BEGIN IMMEDIATE")
-        fact = look_at_database(f"sqlite:///{path}", busy_s=0.01)
+        fact = inspect_database(f"sqlite:///{path}", busy_s=0.01)
         other.execute("ROLLBACK")
     other.close()
-    assert (fact.busy, fact.trouble) == (True, "")
+    assert (fact.is_locked, fact.error) == (True, "")
 
 
 @pytest.mark.parametrize(
@@ -336,4 +336,4 @@ def test_banner_time(banner: str, told: float | None) -> None:
     ],
 )
 def test_address_seen(greeting: str, ip: str) -> None:
-    assert address_seen(greeting, "192.0.2.1") == ip
+    assert our_ip_in_greeting(greeting, "192.0.2.1") == ip

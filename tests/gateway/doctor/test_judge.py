@@ -7,26 +7,26 @@ from dataclasses import replace
 
 import pytest
 
-from engine.dns.resolver import Status
+from engine.dns.resolver import LookupStatus
 from engine.model import Dns, Meaning, Stage
 from gateway.doctor import judge
-from gateway.doctor.block_lists import BLOCK_LISTS, Listing, State
+from gateway.doctor.block_lists import BLOCK_LISTS, Listing, ListingState
 from gateway.doctor.facts import (
     Database,
     DnsServer,
+    ListenAddress,
     MailHost,
-    Names,
-    OurAddress,
-    Place,
-    our_address,
+    NameRecords,
+    PublicAddress,
+    find_public_address,
 )
 from gateway.doctor.finding import Finding, Level
-from gateway.doctor.spf import Result, Spf
+from gateway.doctor.spf import SpfCheck, SpfResult
 
 OK, WARN, FAIL = Level.OK, Level.WARN, Level.FAIL
 US, OTHER, HELO = "203.0.113.7", "203.0.113.8", "probe.us.test"
-OURS = OurAddress(US, "as mail hosts see it", US)
-NOT_KNOWN = OurAddress(local="10.0.0.2")
+OURS = PublicAddress(US, "as mail hosts see it", US)
+NOT_KNOWN = PublicAddress(local_ip="10.0.0.2")
 
 
 def check(finding: Finding, level: Level, words: str) -> None:
@@ -39,33 +39,44 @@ def check(finding: Finding, level: Level, words: str) -> None:
 @pytest.mark.parametrize(
     ("status", "latency_ms", "made_up", "lie", "level", "words"),
     [
-        (Status.OK, 3, Status.NXDOMAIN, "", OK, "answers in 3 ms"),
-        (Status.OK, 900, Status.NXDOMAIN, "", WARN, "caching resolver"),
-        (Status.OK, 3, Status.OK, "198.51.100.1", FAIL, "answers 198.51.100.1 for a name that"),
-        (Status.OK, 3, Status.NODATA, "", WARN, "says nodata to a name"),
-        (Status.OK, 3, Status.SERVFAIL, "", WARN, "says servfail"),
-        (Status.TIMEOUT, 0, Status.TIMEOUT, "", FAIL, "port 53"),
-        (Status.REFUSED, 0, Status.REFUSED, "", FAIL, "refuses to answer us"),
-        (Status.SERVFAIL, 0, Status.SERVFAIL, "", FAIL, "fails to resolve"),
-        (Status.NXDOMAIN, 2, Status.NXDOMAIN, "", FAIL, "best-known mail domains"),
-        (Status.NODATA, 2, Status.NXDOMAIN, "", FAIL, "best-known mail domains"),
+        (LookupStatus.OK, 3, LookupStatus.NXDOMAIN, "", OK, "answers in 3 ms"),
+        (LookupStatus.OK, 900, LookupStatus.NXDOMAIN, "", WARN, "caching resolver"),
+        (
+            LookupStatus.OK,
+            3,
+            LookupStatus.OK,
+            "198.51.100.1",
+            FAIL,
+            "answers 198.51.100.1 for a name that",
+        ),
+        (LookupStatus.OK, 3, LookupStatus.NODATA, "", WARN, "says nodata to a name"),
+        (LookupStatus.OK, 3, LookupStatus.SERVFAIL, "", WARN, "says servfail"),
+        (LookupStatus.TIMEOUT, 0, LookupStatus.TIMEOUT, "", FAIL, "port 53"),
+        (LookupStatus.REFUSED, 0, LookupStatus.REFUSED, "", FAIL, "refuses to answer us"),
+        (LookupStatus.SERVFAIL, 0, LookupStatus.SERVFAIL, "", FAIL, "fails to resolve"),
+        (LookupStatus.NXDOMAIN, 2, LookupStatus.NXDOMAIN, "", FAIL, "best-known mail domains"),
+        (LookupStatus.NODATA, 2, LookupStatus.NXDOMAIN, "", FAIL, "best-known mail domains"),
     ],
 )
 def test_dns_server(
-    status: Status, latency_ms: int, made_up: Status, lie: str, level: Level, words: str
+    status: LookupStatus, latency_ms: int, made_up: LookupStatus, lie: str, level: Level, words: str
 ) -> None:
     fact = DnsServer("127.0.0.53:53", status, latency_ms, made_up, lie)
     check(judge.dns_server(fact), level, words)
 
 
-GREETED = MailHost("gmail.com", "mx.gmail.com", "192.0.2.1", greeted=True)
+GREETED = MailHost("gmail.com", "mx.gmail.com", "192.0.2.1", accepts_ehlo=True)
 UNREACHABLE = replace(
-    GREETED, domain="yahoo.com", greeted=False, stage=Stage.CONNECT, meaning=Meaning.UNREACHABLE
+    GREETED,
+    domain="yahoo.com",
+    accepts_ehlo=False,
+    stage=Stage.CONNECT,
+    meaning=Meaning.UNREACHABLE,
 )
 PRIVATE = replace(UNREACHABLE, ip="10.0.0.9", meaning=Meaning.NOT_ALLOWED)
 BLOCKED = replace(
     GREETED,
-    greeted=False,
+    accepts_ehlo=False,
     stage=Stage.BANNER,
     meaning=Meaning.IP_BLOCKED,
     text="554 \x1b[31mblocked",
@@ -94,7 +105,7 @@ def test_port_25(hosts: Sequence[MailHost], level: Level, words: str) -> None:
     [(BLOCKED, FAIL, "Ask for the removal"), (BUSY, WARN, "421 busy")],
 )
 def test_a_host_that_does_not_want_us(host: MailHost, level: Level, words: str) -> None:
-    (finding,) = judge.refusals([GREETED, UNREACHABLE, host])
+    (finding,) = judge.greetings([GREETED, UNREACHABLE, host])
     check(finding, level, words)
     assert "\x1b" not in finding.said
 
@@ -113,21 +124,21 @@ def test_a_host_that_does_not_want_us(host: MailHost, level: Level, words: str) 
     ],
 )
 def test_our_address(given: str, saw: list[str], local: str, allow_private: bool, ip: str) -> None:
-    hosts = [replace(GREETED, saw=each) for each in saw]
-    assert our_address(given, hosts, local, allow_private).ip == ip
+    hosts = [replace(GREETED, our_ip=each) for each in saw]
+    assert find_public_address(given, hosts, local, allow_private).ip == ip
 
 
 @pytest.mark.parametrize(
     ("ours", "level", "words"),
     [
         (OURS, OK, "as mail hosts see it"),
-        (OurAddress(US, "as given with --ip", "10.0.0.2"), OK, "behind 10.0.0.2"),
+        (PublicAddress(US, "as given with --ip", "10.0.0.2"), OK, "behind 10.0.0.2"),
         (NOT_KNOWN, WARN, "10.0.0.2, which nobody outside sees"),
-        (OurAddress(), WARN, "--ip"),
+        (PublicAddress(), WARN, "--ip"),
     ],
 )
-def test_address(ours: OurAddress, level: Level, words: str) -> None:
-    check(judge.address(ours), level, words)
+def test_address(ours: PublicAddress, level: Level, words: str) -> None:
+    check(judge.public_address(ours), level, words)
 
 
 @pytest.mark.parametrize(
@@ -150,44 +161,44 @@ def test_helo_name(helo: str, level: Level, words: str) -> None:
 @pytest.mark.parametrize(
     ("helo", "status", "ips", "ours", "level", "words"),
     [
-        (HELO, Status.OK, [US], OURS, OK, f"leads to {US}"),
-        (HELO, Status.OK, [OTHER, US], OURS, OK, f"leads to {US}"),
-        (HELO, Status.OK, [OTHER], OURS, FAIL, f"not to {US}"),
-        (HELO, Status.OK, [OTHER], NOT_KNOWN, WARN, "not known"),
-        (HELO, Status.NXDOMAIN, [], OURS, FAIL, f"{HELO} to {US}"),
-        (HELO, Status.NODATA, [], NOT_KNOWN, FAIL, "has no address"),
-        (HELO, Status.SERVFAIL, [], OURS, WARN, "DNS did not say"),
-        (f"[{US}]", Status.NXDOMAIN, [], OURS, OK, "needs no DNS"),
-        (f"[{OTHER}]", Status.NXDOMAIN, [], OURS, FAIL, f"is not {US}"),
+        (HELO, LookupStatus.OK, [US], OURS, OK, f"leads to {US}"),
+        (HELO, LookupStatus.OK, [OTHER, US], OURS, OK, f"leads to {US}"),
+        (HELO, LookupStatus.OK, [OTHER], OURS, FAIL, f"not to {US}"),
+        (HELO, LookupStatus.OK, [OTHER], NOT_KNOWN, WARN, "not known"),
+        (HELO, LookupStatus.NXDOMAIN, [], OURS, FAIL, f"{HELO} to {US}"),
+        (HELO, LookupStatus.NODATA, [], NOT_KNOWN, FAIL, "has no address"),
+        (HELO, LookupStatus.SERVFAIL, [], OURS, WARN, "DNS did not say"),
+        (f"[{US}]", LookupStatus.NXDOMAIN, [], OURS, OK, "needs no DNS"),
+        (f"[{OTHER}]", LookupStatus.NXDOMAIN, [], OURS, FAIL, f"is not {US}"),
     ],
 )
 def test_helo_address(
-    helo: str, status: Status, ips: list[str], ours: OurAddress, level: Level, words: str
+    helo: str, status: LookupStatus, ips: list[str], ours: PublicAddress, level: Level, words: str
 ) -> None:
-    check(judge.helo_address(helo, Names(status, ips), ours), level, words)
+    check(judge.helo_address(helo, NameRecords(status, ips), ours), level, words)
 
 
 @pytest.mark.parametrize(
     ("status", "names", "confirmed", "ours", "level", "words"),
     [
-        (Status.OK, [HELO], [HELO], OURS, OK, "leads back"),
-        (Status.OK, ["x.test", HELO], [HELO], OURS, OK, "leads back"),
-        (Status.OK, ["x.test"], ["x.test"], OURS, WARN, "Set engine.helo to x.test"),
-        (Status.OK, [HELO], [], OURS, FAIL, "does not lead back"),
-        (Status.NXDOMAIN, [], [], OURS, FAIL, f"Ask whoever gave you {US}"),
-        (Status.TIMEOUT, [], [], OURS, WARN, "DNS did not say"),
-        (Status.NXDOMAIN, [], [], NOT_KNOWN, WARN, "--ip"),
+        (LookupStatus.OK, [HELO], [HELO], OURS, OK, "leads back"),
+        (LookupStatus.OK, ["x.test", HELO], [HELO], OURS, OK, "leads back"),
+        (LookupStatus.OK, ["x.test"], ["x.test"], OURS, WARN, "Set engine.helo to x.test"),
+        (LookupStatus.OK, [HELO], [], OURS, FAIL, "does not lead back"),
+        (LookupStatus.NXDOMAIN, [], [], OURS, FAIL, f"Ask whoever gave you {US}"),
+        (LookupStatus.TIMEOUT, [], [], OURS, WARN, "DNS did not say"),
+        (LookupStatus.NXDOMAIN, [], [], NOT_KNOWN, WARN, "--ip"),
     ],
 )
 def test_ptr(
-    status: Status,
+    status: LookupStatus,
     names: list[str],
     confirmed: list[str],
-    ours: OurAddress,
+    ours: PublicAddress,
     level: Level,
     words: str,
 ) -> None:
-    facts = Names(Status.OK, [US], status, names, confirmed)
+    facts = NameRecords(LookupStatus.OK, [US], status, names, confirmed)
     check(judge.ptr(HELO, facts, ours), level, words)
 
 
@@ -207,17 +218,17 @@ def test_the_null_sender_is_fine() -> None:
 @pytest.mark.parametrize(
     ("result", "level", "words"),
     [
-        (Result.PASS, OK, f"pass for {US}"),
-        (Result.FAIL, FAIL, f"Put ip4:{US} into"),
-        (Result.SOFTFAIL, FAIL, f"Put ip4:{US} into"),
-        (Result.NEUTRAL, WARN, f"Put ip4:{US} into"),
-        (Result.NONE, WARN, f'"v=spf1 ip4:{US} -all"'),
-        (Result.TEMPERROR, WARN, "Ask again"),
-        (Result.PERMERROR, FAIL, "Mend the record"),
+        (SpfResult.PASS, OK, f"pass for {US}"),
+        (SpfResult.FAIL, FAIL, f"Put ip4:{US} into"),
+        (SpfResult.SOFTFAIL, FAIL, f"Put ip4:{US} into"),
+        (SpfResult.NEUTRAL, WARN, f"Put ip4:{US} into"),
+        (SpfResult.NONE, WARN, f'"v=spf1 ip4:{US} -all"'),
+        (SpfResult.TEMPERROR, WARN, "Ask again"),
+        (SpfResult.PERMERROR, FAIL, "Mend the record"),
     ],
 )
-def test_spf(result: Result, level: Level, words: str) -> None:
-    check(judge.spf("us.test", Spf(result, "because"), OURS), level, words)
+def test_spf(result: SpfResult, level: Level, words: str) -> None:
+    check(judge.spf("us.test", SpfCheck(result, "because"), OURS), level, words)
 
 
 def test_spf_without_an_address() -> None:
@@ -227,12 +238,12 @@ def test_spf_without_an_address() -> None:
 @pytest.mark.parametrize(
     ("listing", "level", "words"),
     [
-        (Listing(State.CLEAN), OK, "is not listed"),
-        (Listing(State.LISTED, "PBL"), FAIL, "https://check.spamhaus.org/"),
-        (Listing(State.REFUSED, "asked through a public resolver"), WARN, "of your own"),
-        (Listing(State.SILENT), WARN, "silent"),
-        (Listing(State.BROKEN), WARN, "Ignore it"),
-        (Listing(State.UNREACHABLE), WARN, "could not be asked"),
+        (Listing(ListingState.CLEAN), OK, "is not listed"),
+        (Listing(ListingState.LISTED, "PBL"), FAIL, "https://check.spamhaus.org/"),
+        (Listing(ListingState.REFUSED, "asked through a public resolver"), WARN, "of your own"),
+        (Listing(ListingState.SILENT), WARN, "silent"),
+        (Listing(ListingState.BROKEN), WARN, "Ignore it"),
+        (Listing(ListingState.UNREACHABLE), WARN, "could not be asked"),
         (None, WARN, "--ip"),
     ],
 )
@@ -252,7 +263,7 @@ def test_block_list(listing: Listing | None, level: Level, words: str) -> None:
     ],
 )
 def test_clock(ahead_s: list[float], behind_files_s: float, level: Level, words: str) -> None:
-    hosts = [GREETED, *(replace(GREETED, ahead_s=each) for each in ahead_s)]
+    hosts = [GREETED, *(replace(GREETED, clock_ahead_s=each) for each in ahead_s)]
     check(judge.clock(hosts, behind_files_s), level, words)
 
 
@@ -264,7 +275,7 @@ def test_clock(ahead_s: list[float], behind_files_s: float, level: Level, words:
         (Database("v.db", True, 5 * 10**8), WARN, "Make room"),
         (Database("v.db", True, 10**6), FAIL, "Make room"),
         (Database("v.db", True, 10**11, "permission denied"), FAIL, "permission denied"),
-        (Database("v.db", True, 10**11, busy=True), WARN, "lock"),
+        (Database("v.db", True, 10**11, is_locked=True), WARN, "lock"),
         (Database(":memory:", False, None), WARN, "lost when the server stops"),
     ],
 )
@@ -275,10 +286,14 @@ def test_database(fact: Database, level: Level, words: str) -> None:
 @pytest.mark.parametrize(
     ("fact", "level", "words"),
     [
-        (Place("http://127.0.0.1:8025"), OK, "is free"),
-        (Place("http://127.0.0.1:8025", "address in use", ours=True), OK, "Veriplex listens"),
-        (Place("http://127.0.0.1:8025", "address in use"), FAIL, "server.port"),
+        (ListenAddress("http://127.0.0.1:8025"), OK, "is free"),
+        (
+            ListenAddress("http://127.0.0.1:8025", "address in use", is_veriplex=True),
+            OK,
+            "Veriplex listens",
+        ),
+        (ListenAddress("http://127.0.0.1:8025", "address in use"), FAIL, "server.port"),
     ],
 )
-def test_listening(fact: Place, level: Level, words: str) -> None:
-    check(judge.listening(fact), level, words)
+def test_listening(fact: ListenAddress, level: Level, words: str) -> None:
+    check(judge.listen_address(fact), level, words)

@@ -9,17 +9,17 @@ import pytest
 
 from engine.model import Meaning
 from engine.smtp.providers import PROVIDERS
-from engine.smtp.reply_rules import BLOCK_LISTS
-from engine.smtp.reputation import SHARES
-from gateway.doctor.facts import Refusers
+from engine.smtp.reply_rules import BLOCK_LIST_PATTERNS
+from engine.smtp.reputation import REFUSAL_WEIGHTS
+from gateway.doctor.facts import RefusalHistory
 from gateway.doctor.finding import Level
-from gateway.doctor.refusals import MAX_CAUSES, lines, refusals
-from gateway.doctor.remedies import ADVICE, CLOSED, PAGES, of_list
-from gateway.reputation import Recent
+from gateway.doctor.refusals import MAX_CAUSES, judge_refusals, refuser_lines
+from gateway.doctor.remedies import ADVICE, CLOSED_LISTS, REMOVAL_PAGES, removal_advice
+from gateway.reputation import RecentRefusals
 
 OK, WARN, FAIL = Level.OK, Level.WARN, Level.FAIL
 NOW = datetime(2026, 1, 8, 12, tzinfo=UTC)
-ONE = Recent(
+ONE = RecentRefusals(
     operator="a.test",
     meaning=Meaning.IP_BLOCKED,
     block_list=None,
@@ -60,7 +60,7 @@ PAGE_IN_THE_REPLY = {"trendmicro", "mcafee", "symantec", "sophos", "hostkarma", 
 )
 def test_one_refuser(changes: dict[str, object], level: Level, about: str, words: str) -> None:
     one = replace(ONE, **changes)  # type: ignore[arg-type]
-    (finding,) = refusals(Refusers([one]))
+    (finding,) = judge_refusals(RefusalHistory([one]))
     assert (finding.check, finding.about, finding.level) == ("refused", about, level)
     assert words in f"{finding.said} {finding.advice}"
     assert finding.advice.endswith(".")
@@ -76,7 +76,7 @@ def test_refusers_for_one_cause_are_one_finding_and_the_worst_cause_comes_first(
         ),
         replace(ONE, operator="c.test", meaning=Meaning.RDNS_REQUIRED, day=0, week=60),
     ]
-    found = refusals(Refusers(many))
+    found = judge_refusals(RefusalHistory(many))
     assert [(f.level, f.about) for f in found] == [
         (FAIL, "spamhaus"),
         (WARN, "policy"),
@@ -88,7 +88,7 @@ def test_refusers_for_one_cause_are_one_finding_and_the_worst_cause_comes_first(
 
 def test_causes_are_bounded() -> None:
     many = [replace(ONE, block_list=f"rbl{n}.test") for n in range(MAX_CAUSES + 3)]
-    found = refusals(Refusers(many))
+    found = judge_refusals(RefusalHistory(many))
     assert len(found) == MAX_CAUSES + 1
     assert found[-1].said == "3 more causes"
 
@@ -96,13 +96,13 @@ def test_causes_are_bounded() -> None:
 @pytest.mark.parametrize(
     ("fact", "level", "words"),
     [
-        (Refusers(), OK, "nobody refused us in the last 7 days"),
-        (Refusers(where="there is no database"), OK, "yet: there is no database"),
-        (Refusers(trouble="v.db: is damaged"), WARN, "is damaged"),
+        (RefusalHistory(), OK, "nobody refused us in the last 7 days"),
+        (RefusalHistory(not_kept_because="there is no database"), OK, "yet: there is no database"),
+        (RefusalHistory(error="v.db: is damaged"), WARN, "is damaged"),
     ],
 )
-def test_no_refuser(fact: Refusers, level: Level, words: str) -> None:
-    (finding,) = refusals(fact)
+def test_no_refuser(fact: RefusalHistory, level: Level, words: str) -> None:
+    (finding,) = judge_refusals(fact)
     assert finding.level is level
     assert words in finding.said
     assert bool(finding.advice) is (level is WARN)
@@ -135,15 +135,15 @@ def test_no_refuser(fact: Refusers, level: Level, words: str) -> None:
 )
 def test_a_refuser_in_a_line_or_two(changes: dict[str, object], alone: bool, first: str) -> None:
     one = replace(ONE, **changes)  # type: ignore[arg-type]
-    said = lines(one, NOW.timestamp(), alone=alone)
+    said = refuser_lines(one, NOW.timestamp(), is_only=alone)
     assert said == [first, "  mx.a.test: 5.7.1 go away"]
-    assert lines(replace(one, text=None), NOW.timestamp(), alone=alone) == [first]
+    assert refuser_lines(replace(one, text=None), NOW.timestamp(), is_only=alone) == [first]
 
 
 def test_there_is_something_to_do_about_every_list_and_every_kind() -> None:
-    assert set(ADVICE) == set(SHARES)
-    named = {name for name, _ in BLOCK_LISTS}
-    assert named - PAGES.keys() - CLOSED.keys() == PAGE_IN_THE_REPLY
+    assert set(ADVICE) == set(REFUSAL_WEIGHTS)
+    named = {name for name, _ in BLOCK_LIST_PATTERNS}
+    assert named - REMOVAL_PAGES.keys() - CLOSED_LISTS.keys() == PAGE_IN_THE_REPLY
     known = named | {provider.name for provider in PROVIDERS}
-    assert {name for name in PAGES if "." not in name} <= known
-    assert all(of_list(name).endswith(".") for name in named)
+    assert {name for name in REMOVAL_PAGES if "." not in name} <= known
+    assert all(removal_advice(name).endswith(".") for name in named)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from engine.dns.resolver import Resolver, Server
-from gateway.doctor.spf import Result, Spf, check_host
+from engine.dns.resolver import NameServer, Resolver
+from gateway.doctor.spf import SpfCheck, SpfResult, check_host
 from tests.fakes.dns import Fault, Records, Zone, fake_dns
 
 US, OTHER, US_V6 = "192.0.2.10", "198.51.100.7", "2001:db8::10"
@@ -33,13 +33,13 @@ COMMON: Zone = {
     "helo.test": spf(f"v=spf1 ip4:{US} -all"),
 }
 
-P, F, S, N = Result.PASS, Result.FAIL, Result.SOFTFAIL, Result.NEUTRAL
-NONE, TEMP, PERM = Result.NONE, Result.TEMPERROR, Result.PERMERROR
+P, F, S, N = SpfResult.PASS, SpfResult.FAIL, SpfResult.SOFTFAIL, SpfResult.NEUTRAL
+NONE, TEMP, PERM = SpfResult.NONE, SpfResult.TEMPERROR, SpfResult.PERMERROR
 
 
-async def check(zone: Zone, ip: str, sender: str, helo: str = "helo.test") -> Spf:
+async def check(zone: Zone, ip: str, sender: str, helo: str = "helo.test") -> SpfCheck:
     async with fake_dns({**COMMON, **zone}) as dns:
-        resolver = Resolver([Server.parse(dns.address)], attempt_timeout_s=1.0)
+        resolver = Resolver([NameServer.parse(dns.address)], attempt_timeout_s=1.0)
         try:
             return await check_host(resolver, ip, sender, helo, lambda: 1_780_000_000.0)
         finally:
@@ -111,7 +111,7 @@ async def check(zone: Zone, ip: str, sender: str, helo: str = "helo.test") -> Sp
         ("v=spf10 -all", NONE),
     ],
 )
-async def test_record(record: str, result: Result) -> None:
+async def test_record(record: str, result: SpfResult) -> None:
     found = await check({"bounce.test": spf(record)}, US, "probe@bounce.test")
     assert found.result is result, found
 
@@ -134,7 +134,7 @@ async def test_record(record: str, result: Result) -> None:
         (OTHER, "", F),
     ],
 )
-async def test_sender(ip: str, sender: str, result: Result) -> None:
+async def test_sender(ip: str, sender: str, result: SpfResult) -> None:
     found = await check({}, ip, sender)
     assert found.result is result, found
 
@@ -149,7 +149,7 @@ async def test_sender(ip: str, sender: str, result: Result) -> None:
         ("v=spf1 ip6:2001:db8::/129 -all", PERM),
     ],
 )
-async def test_ipv6(record: str, result: Result) -> None:
+async def test_ipv6(record: str, result: SpfResult) -> None:
     found = await check({"bounce.test": spf(record)}, US_V6, "probe@bounce.test")
     assert found.result is result, found
 
@@ -157,9 +157,9 @@ async def test_ipv6(record: str, result: Result) -> None:
 async def test_the_answer_says_why() -> None:
     zone = {"bounce.test": spf("v=spf1 a:near.test include:yes.test -all")}
     found = await check(zone, US, "probe@bounce.test")
-    assert found == Spf(P, "include:yes.test of bounce.test", 2)
+    assert found == SpfCheck(P, "include:yes.test of bounce.test", 2)
     found = await check({"bounce.test": spf("v=spf1 bogus -all")}, US, "probe@bounce.test")
-    assert found.because == "'bogus' is no SPF term"
+    assert found.explanation == "'bogus' is no SPF term"
 
 
 async def test_an_address_that_is_none_cannot_be_asked_about() -> None:

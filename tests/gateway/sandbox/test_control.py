@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from gateway.app import create_app, open_services
-from gateway.sandbox.requests import MOST, MOST_BYTES, Filter
+from gateway.sandbox.requests import MAX_EXCHANGES, MAX_TOTAL_BODY_BYTES, ExchangeFilter
 from gateway.sandbox_app import SandboxServer
 from gateway.settings import Settings
 from tests.gateway.sandbox.conftest import START, Time
@@ -162,13 +162,13 @@ async def test_waiting_ends_when_the_request_comes(client: httpx.AsyncClient) ->
 
 async def test_the_log_is_a_ring(client: httpx.AsyncClient, server: SandboxServer) -> None:
     await verify(client)
-    one = next(server.sandbox.log.find(None, Filter()))
-    for _ in range(MOST + 10):
-        server.sandbox.log.add(replace(one))
-    assert len(server.sandbox.log) == MOST
-    for _ in range(MOST_BYTES // 60_000 + 10):
-        server.sandbox.log.add(replace(one, body=b"x" * 60_000))
-    assert len(server.sandbox.log) <= MOST_BYTES // 60_000
+    one = next(server.sandbox.request_log.find(None, ExchangeFilter()))
+    for _ in range(MAX_EXCHANGES + 10):
+        server.sandbox.request_log.add(replace(one))
+    assert len(server.sandbox.request_log) == MAX_EXCHANGES
+    for _ in range(MAX_TOTAL_BODY_BYTES // 60_000 + 10):
+        server.sandbox.request_log.add(replace(one, body=b"x" * 60_000))
+    assert len(server.sandbox.request_log) <= MAX_TOTAL_BODY_BYTES // 60_000
 
 
 # -- isolation ---------------------------------------------------------------------------
@@ -274,7 +274,7 @@ async def test_latency_is_drawn_as_told(
     await fault(client, latency_ms=latency)
     drawn = []
     for _ in range(50):
-        effects = await server.sandbox.faults.strike(0, "emailable", "verify")
+        effects = await server.sandbox.faults.inject(0, "emailable", "verify")
         assert effects is not None
         drawn.append(effects.delay_s)
     assert least_s <= min(drawn) + 1e-9

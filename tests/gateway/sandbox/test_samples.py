@@ -4,7 +4,7 @@ import pytest
 
 from adapters.registry import DIALECTS
 from engine.model import Checks, Verdict
-from gateway.sandbox.magic import MAGIC
+from gateway.sandbox.magic import MAGIC_SAMPLES
 from gateway.sandbox.samples import RANDOM_SEED, Samples
 
 ALL = Checks()
@@ -23,7 +23,7 @@ PINNED = {
 def test_samples_stay_what_they_are(
     question: tuple[str, str], sample: tuple[Verdict, float]
 ) -> None:
-    found = Samples("veriplex").of(*question, ALL)
+    found = Samples("veriplex").draw(*question, ALL)
     assert (found.verdict, found.duration_s) == sample
 
 
@@ -32,7 +32,7 @@ def test_a_sample_is_a_function_of_seed_dialect_and_address() -> None:
 
     def drawn(seed: str, dialect: str) -> list[Verdict]:
         samples = Samples(seed)
-        return [samples.of(dialect, address, ALL).verdict for address in addresses]
+        return [samples.draw(dialect, address, ALL).verdict for address in addresses]
 
     assert drawn("a", "emailable") == drawn("a", "emailable")
     assert drawn("a", "emailable") != drawn("b", "emailable")
@@ -42,25 +42,30 @@ def test_a_sample_is_a_function_of_seed_dialect_and_address() -> None:
 
 def test_the_random_seed_draws_anew() -> None:
     samples = Samples(RANDOM_SEED)
-    drawn = {samples.of("emailable", "ada@example.org", ALL).verdict for _ in range(200)}
+    drawn = {samples.draw("emailable", "ada@example.org", ALL).verdict for _ in range(200)}
     assert drawn == set(Verdict)
 
 
-@pytest.mark.parametrize("local", MAGIC)
+@pytest.mark.parametrize("local", MAGIC_SAMPLES)
 @pytest.mark.parametrize("dialect", [dialect.name for dialect in DIALECTS])
 def test_magic_is_the_same_in_every_dialect(dialect: str, local: str) -> None:
     samples = Samples("veriplex")
     for email in (f"{local}@example.com", f"{local.upper()}+7@EXAMPLE.com"):
-        found = samples.of(dialect, email, ALL)
-        assert (found.verdict, found.reason) == (MAGIC[local].verdict, MAGIC[local].reason)
-        for name, value in MAGIC[local].sets.items():
+        found = samples.draw(dialect, email, ALL)
+        assert (found.verdict, found.reason) == (
+            MAGIC_SAMPLES[local].verdict,
+            MAGIC_SAMPLES[local].reason,
+        )
+        for name, value in MAGIC_SAMPLES[local].evidence_fields.items():
             assert getattr(found.evidence, name) == value
 
 
 def test_without_magic_no_local_part_is_special() -> None:
     samples = Samples("veriplex")
     drawn = {
-        samples.of("emailable", f"undeliverable+{n}@example.com", ALL, magical=False).verdict
+        samples.draw(
+            "emailable", f"undeliverable+{n}@example.com", ALL, magic_addresses=False
+        ).verdict
         for n in range(100)
     }
     assert drawn == set(Verdict)
@@ -68,7 +73,7 @@ def test_without_magic_no_local_part_is_special() -> None:
 
 def test_magic_works_at_its_domain_alone() -> None:
     drawn = {
-        Samples("veriplex").of("emailable", f"undeliverable+{n}@example.org", ALL).verdict
+        Samples("veriplex").draw("emailable", f"undeliverable+{n}@example.org", ALL).verdict
         for n in range(100)
     }
     assert drawn == set(Verdict)
@@ -86,19 +91,21 @@ def test_magic_works_at_its_domain_alone() -> None:
 )
 def test_catch_all_is_known_to_who_asked(asked: bool, local: str, shown: bool | None) -> None:
     checks = Checks(catch_all=asked)
-    found = Samples("veriplex").of("emailable", f"{local}@example.com", checks)
+    found = Samples("veriplex").draw("emailable", f"{local}@example.com", checks)
     assert found.evidence.catch_all is shown
 
 
 def test_samples_do_not_tell_of_a_catch_all_unasked() -> None:
     samples = Samples("veriplex")
     unasked = Checks(catch_all=False)
-    told = {samples.of("emailable", f"u{n}@b.org", unasked).evidence.catch_all for n in range(100)}
+    told = {
+        samples.draw("emailable", f"u{n}@b.org", unasked).evidence.catch_all for n in range(100)
+    }
     assert told == {None}
 
 
 def test_what_follows_from_the_address_is_right() -> None:
-    found = Samples("veriplex").of("emailable", "johndoe+tag@emailable.com", ALL)
+    found = Samples("veriplex").draw("emailable", "johndoe+tag@emailable.com", ALL)
     assert (found.address.user, found.address.tag) == ("johndoe", "tag")
     assert found.address.domain == "emailable.com"
     person = found.evidence.person
@@ -107,5 +114,5 @@ def test_what_follows_from_the_address_is_right() -> None:
 
 
 def test_malformed_addresses_are_undeliverable() -> None:
-    found = Samples("veriplex").of("emailable", "no at sign", ALL)
+    found = Samples("veriplex").draw("emailable", "no at sign", ALL)
     assert (found.verdict, found.reason) == ("undeliverable", "invalid_email")

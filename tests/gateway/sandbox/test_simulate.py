@@ -12,7 +12,7 @@ import pytest
 
 from adapters.contract.dialect import Dialect, Endpoint
 from adapters.registry import DIALECTS
-from gateway.sandbox.reference import reference, status_of
+from gateway.sandbox.reference import sandbox_page, status_of
 from gateway.sandbox.simulate import PROBLEM_WORDS, STATUS_KINDS
 
 EMAILABLE, VALIDTO, WHOISXML, GENERIC, DATAOORTS = DIALECTS
@@ -203,7 +203,7 @@ async def test_emailables_own_words_on_status(
 
 
 async def test_the_documented_example_batches_answer(client: httpx.AsyncClient) -> None:
-    for id_ in EMAILABLE.example_jobs:
+    for id_ in EMAILABLE.example_job_ids:
         assert (await emailable_status(client, id_)).status_code == 200
     assert (await emailable_status(client, "0" * 24)).status_code == 404
 
@@ -240,9 +240,9 @@ async def test_a_problem_in_a_batch_refuses_it(client: httpx.AsyncClient) -> Non
 
 def test_the_page_is_the_tables() -> None:
     page = Path(__file__).parents[3] / "docs" / "sandbox.md"
-    assert page.read_text("utf-8") == reference()
+    assert page.read_text("utf-8") == sandbox_page()
     for status in STATUS_KINDS:
-        assert f"| `{status}` |" in reference()
+        assert f"| `{status}` |" in sandbox_page()
 
 
 async def test_a_sandbox_answer_is_labelled(client: httpx.AsyncClient) -> None:

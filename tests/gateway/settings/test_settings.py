@@ -10,7 +10,7 @@ import pytest
 from gateway.settings import Secret, SettingsError, Strategy, load
 from gateway.settings.load import variable_name
 from gateway.settings.model import Settings, known_settings
-from gateway.settings.reference import reference
+from gateway.settings.reference import settings_page
 
 UPSTREAM = '{name="main", dialect="emailable", base_url="https://host/v1/", api_key="env:KEY"}'
 
@@ -280,7 +280,7 @@ def test_the_public_url_follows_from_where_the_server_listens(
 
 def test_the_page_of_settings_is_up_to_date() -> None:
     page = Path(__file__).parents[3] / "docs" / "settings.md"
-    assert page.read_text("utf-8") == reference()
+    assert page.read_text("utf-8") == settings_page()
 
 
 def test_every_setting_explains_itself_and_has_a_variable_of_its_own() -> None:

@@ -12,9 +12,9 @@ import pytest
 from sqlalchemy import create_engine, func, insert, select, text
 
 from gateway.store import (
-    Conflict,
     Store,
     StoreBusy,
+    StoreConflict,
     StoreError,
     StoreFull,
     StoreTooNew,
@@ -314,7 +314,7 @@ async def test_a_full_disk_is_told_and_nothing_half_written(path: Path) -> None:
 async def test_what_the_tables_forbid_is_a_conflict(path: Path) -> None:
     async with open_store(url_of(path)) as store:
         await add_milestone(store, "a")
-        with pytest.raises(Conflict, match=r"milestones\.name"):
+        with pytest.raises(StoreConflict, match=r"milestones\.name"):
             await add_milestone(store, "a")
         orphan = insert(keys).values(
             account_id=9, dialect="d", hash=b"h", test=False, hint="", created_at=NOW
@@ -323,6 +323,6 @@ async def test_what_the_tables_forbid_is_a_conflict(path: Path) -> None:
             owner_email="", status="active", plan="", credits=-1, created_at=NOW
         )
         for statement in (orphan, overdrawn):
-            with pytest.raises(Conflict):
+            with pytest.raises(StoreConflict):
                 async with store.write() as connection:
                     await connection.execute(statement)

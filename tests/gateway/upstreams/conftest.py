@@ -31,7 +31,7 @@ class Local:
     ) -> Verification:
         self.times += 1
         return Verification(
-            address=syntax.parse(text),
+            address=syntax.parse_address(text),
             verdict=self.verdict,
             reason=Reason.NO_CONNECT,
             score=0,

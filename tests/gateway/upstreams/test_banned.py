@@ -13,8 +13,14 @@ import pytest
 
 from adapters.registry import DIALECTS
 from gateway.upstreams.opening import open_upstreams
-from gateway.upstreams.source.balances import read
-from gateway.upstreams.source.circuit import BAN_PAUSE_S, MAX_BAN_PAUSE_S, Admission, Circuit, State
+from gateway.upstreams.source.balances import read_balances
+from gateway.upstreams.source.circuit import (
+    BAN_PAUSE_S,
+    MAX_BAN_PAUSE_S,
+    Admission,
+    CircuitBreaker,
+    CircuitState,
+)
 from tests.fakes.clock import Clock
 from tests.fakes.vendor import GOOD_KEY, Mood, Vendor, vendor
 from tests.gateway.upstreams.conftest import BY_NAME, Front, front, settings_for
@@ -68,9 +74,9 @@ async def test_nor_shown_to_its_balance(stack: AsyncExitStack) -> None:
         )
     )
     for _ in range(3):
-        await read(source)
+        await read_balances(source)
         assert bad.balances == 1
-    assert source.out_of_use == "banned"
+    assert source.unusable_fault == "banned"
     assert not any(key.dead for key in source.keys.keys)
 
 
@@ -130,14 +136,14 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def circuit(clock: Clock) -> Circuit:
-    return Circuit(RULES, clock=clock, rng=Even(7))
+def circuit(clock: Clock) -> CircuitBreaker:
+    return CircuitBreaker(RULES, clock=clock, rng=Even(7))
 
 
-def test_a_ban_is_long_and_doubles_with_each_trial(circuit: Circuit, clock: Clock) -> None:
+def test_a_ban_is_long_and_doubles_with_each_trial(circuit: CircuitBreaker, clock: Clock) -> None:
     pause_s = BAN_PAUSE_S
     for _ in range(8):
-        circuit.banned()
+        circuit.record_ban()
         assert circuit.is_banned
         assert circuit.reopens_in_s == pytest.approx(pause_s)
         assert circuit.admit(15) is Admission.NO
@@ -147,45 +153,45 @@ def test_a_ban_is_long_and_doubles_with_each_trial(circuit: Circuit, clock: Cloc
         pause_s = min(pause_s * 2, MAX_BAN_PAUSE_S)
 
 
-def test_requests_under_way_do_not_double_it(circuit: Circuit) -> None:
+def test_requests_under_way_do_not_double_it(circuit: CircuitBreaker) -> None:
     for _ in range(20):
-        circuit.banned()
-    circuit.failed()
-    circuit.succeeded()
+        circuit.record_ban()
+    circuit.record_failure()
+    circuit.record_success()
     assert circuit.is_banned
     assert circuit.reopens_in_s == pytest.approx(BAN_PAUSE_S)
 
 
-def test_a_trial_that_succeeds_ends_it(circuit: Circuit, clock: Clock) -> None:
-    circuit.banned()
+def test_a_trial_that_succeeds_ends_it(circuit: CircuitBreaker, clock: Clock) -> None:
+    circuit.record_ban()
     clock.now += BAN_PAUSE_S
     assert circuit.admit(15) is Admission.YES
-    circuit.succeeded()
+    circuit.record_success()
     assert not circuit.is_banned
-    assert circuit.state is State.RECOVERING
-    circuit.banned()
+    assert circuit.state is CircuitState.RECOVERING
+    circuit.record_ban()
     assert circuit.reopens_in_s == pytest.approx(BAN_PAUSE_S), "from the start"
 
 
-def test_a_trial_that_fails_otherwise_is_a_failure(circuit: Circuit, clock: Clock) -> None:
-    circuit.banned()
+def test_a_trial_that_fails_otherwise_is_a_failure(circuit: CircuitBreaker, clock: Clock) -> None:
+    circuit.record_ban()
     clock.now += BAN_PAUSE_S
     assert circuit.admit(15) is Admission.YES
-    circuit.failed()
+    circuit.record_failure()
     assert not circuit.is_banned
     assert circuit.reopens_in_s == pytest.approx(20)
 
 
-def test_new_keys_are_worth_a_trial(circuit: Circuit) -> None:
-    circuit.banned()
+def test_new_keys_are_worth_a_trial(circuit: CircuitBreaker) -> None:
+    circuit.record_ban()
     circuit.allow_trial()
     assert circuit.admit(15) is Admission.YES
     assert circuit.admit(15) is Admission.NO
-    circuit.banned()
+    circuit.record_ban()
     assert circuit.reopens_in_s == pytest.approx(2 * BAN_PAUSE_S)
 
 
-def test_they_do_not_cut_another_pause_short(circuit: Circuit) -> None:
-    circuit.rest(30)
+def test_they_do_not_cut_another_pause_short(circuit: CircuitBreaker) -> None:
+    circuit.pause(30)
     circuit.allow_trial()
     assert circuit.reopens_in_s == pytest.approx(30)

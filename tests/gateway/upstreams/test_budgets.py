@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gateway.store import Store, open_store
-from gateway.upstreams.routing.budgets import Budgets, Cap, Scope, micros
+from gateway.upstreams.routing.budgets import Budgets, SpendingCap, SpendingScope, to_micros
 
 
 class Clock:
@@ -19,7 +19,7 @@ class Clock:
 
 
 DAY_S = 86_400
-PRICE = micros(0.1)
+PRICE = to_micros(0.1)
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ async def store(tmp_path: Path) -> AsyncIterator[Store]:
         yield opened
 
 
-async def spend(budgets: Budgets, scope: Scope, times: int) -> int:
+async def spend(budgets: Budgets, scope: SpendingScope, times: int) -> int:
     taken = await asyncio.gather(*(budgets.reserve([scope], PRICE) for _ in range(times)))
     return sum(taken)
 
@@ -36,7 +36,7 @@ async def spend(budgets: Budgets, scope: Scope, times: int) -> int:
 async def test_processes_share_a_limit(store: Store) -> None:
     clock = Clock()
     processes = [Budgets(store, clock=clock) for _ in range(3)]
-    scope = Scope("source:a", Cap(daily=micros(10.05)))
+    scope = SpendingScope("source:a", SpendingCap(daily=to_micros(10.05)))
     spent = 0
     for _ in range(60):
         for budgets in processes:
@@ -48,12 +48,12 @@ async def test_processes_share_a_limit(store: Store) -> None:
     clock.now += 2
     spent += await spend(processes[0], scope, 50)
     assert spent == 100, "what one process left is there for the others"
-    assert await processes[0].spent("source:a") == (micros(10), micros(10))
+    assert await processes[0].spent("source:a") == (to_micros(10), to_micros(10))
 
 
 async def test_a_kill_spends_nothing_twice(store: Store) -> None:
     clock = Clock()
-    scope = Scope("source:a", Cap(daily=micros(3)))
+    scope = SpendingScope("source:a", SpendingCap(daily=to_micros(3)))
     spent = 0
     for _ in range(20):  # each is killed: nothing is put back
         spent += await spend(Budgets(store, clock=clock), scope, 1)
@@ -64,7 +64,7 @@ async def test_a_kill_spends_nothing_twice(store: Store) -> None:
 async def test_days_and_months_begin_anew(store: Store) -> None:
     clock = Clock()
     budgets = Budgets(store, clock=clock)
-    scope = Scope("source:a", Cap(daily=micros(0.5), monthly=micros(0.8)))
+    scope = SpendingScope("source:a", SpendingCap(daily=to_micros(0.5), monthly=to_micros(0.8)))
     assert await spend(budgets, scope, 20) == 5
     clock.now += DAY_S
     assert await spend(budgets, scope, 20) == 3, "the month's last"
@@ -74,15 +74,18 @@ async def test_days_and_months_begin_anew(store: Store) -> None:
 
 async def test_all_pay_or_none(store: Store) -> None:
     budgets = Budgets(store, clock=Clock())
-    rich, poor = Scope("source:a", Cap(daily=micros(1))), Scope("key:1", Cap(daily=micros(0.2)))
+    rich, poor = (
+        SpendingScope("source:a", SpendingCap(daily=to_micros(1))),
+        SpendingScope("key:1", SpendingCap(daily=to_micros(0.2))),
+    )
     paid = [await budgets.reserve([rich, poor], PRICE) for _ in range(5)]
     assert paid == [True, True, False, False, False]
-    assert await budgets.spent("source:a") == (micros(0.2), micros(0.2))
+    assert await budgets.spent("source:a") == (to_micros(0.2), to_micros(0.2))
 
 
 async def test_what_is_not_limited_is_counted(store: Store) -> None:
     budgets = Budgets(store, clock=Clock())
-    scope = Scope("source:a")
+    scope = SpendingScope("source:a")
     assert await spend(budgets, scope, 7) == 7
-    budgets.give_back([scope], PRICE)
-    assert await budgets.spent("source:a") == (micros(0.6), micros(0.6))
+    budgets.release([scope], PRICE)
+    assert await budgets.spent("source:a") == (to_micros(0.6), to_micros(0.6))

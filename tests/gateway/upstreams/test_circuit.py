@@ -6,13 +6,13 @@ from collections import Counter
 
 import pytest
 
-from gateway.upstreams.source.circuit import Admission, Circuit, CircuitRules, State
-from gateway.upstreams.source.keys import DEAD_PAUSE_S, EMPTY_PAUSE_S, KeyRing
-from gateway.upstreams.source.latency import ENOUGH, Latency
+from gateway.upstreams.source.circuit import Admission, CircuitBreaker, CircuitRules, CircuitState
+from gateway.upstreams.source.keys import NO_CREDITS_PAUSE_S, REFUSED_KEY_PAUSE_S, KeyRing
+from gateway.upstreams.source.latency import MIN_SAMPLES, Latency
 from gateway.upstreams.source.throttle import Throttle
 
 RULES = CircuitRules(failures=5, pause_s=10, max_pause_s=60, ramp_s=20)
-YES, RATHER_NOT, NO = Admission.YES, Admission.RATHER_NOT, Admission.NO
+YES, RATHER_NOT, NO = Admission.YES, Admission.LAST_RESORT, Admission.NO
 
 
 class Clock:
@@ -35,55 +35,55 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def circuit(clock: Clock) -> Circuit:
-    return Circuit(RULES, clock=clock, rng=Even(7))
+def circuit(clock: Clock) -> CircuitBreaker:
+    return CircuitBreaker(RULES, clock=clock, rng=Even(7))
 
 
-def state_of(circuit: Circuit) -> State:
+def state_of(circuit: CircuitBreaker) -> CircuitState:
     """Now: the property changes with the clock, which a type checker cannot know."""
     return circuit.state
 
 
-def fail(circuit: Circuit, times: int) -> None:
+def fail(circuit: CircuitBreaker, times: int) -> None:
     for _ in range(times):
-        circuit.failed()
+        circuit.record_failure()
 
 
-def test_a_run_of_failures_opens_it_at_once(circuit: Circuit) -> None:
+def test_a_run_of_failures_opens_it_at_once(circuit: CircuitBreaker) -> None:
     fail(circuit, 4)
-    assert state_of(circuit) is State.CLOSED
-    circuit.failed()
-    assert state_of(circuit) is State.OPEN
+    assert state_of(circuit) is CircuitState.CLOSED
+    circuit.record_failure()
+    assert state_of(circuit) is CircuitState.OPEN
     assert circuit.admit(15) is NO
     assert circuit.reopens_in_s == pytest.approx(10)
 
 
-def test_a_success_between_starts_the_count_anew(circuit: Circuit) -> None:
+def test_a_success_between_starts_the_count_anew(circuit: CircuitBreaker) -> None:
     fail(circuit, 4)
-    circuit.succeeded()
+    circuit.record_success()
     fail(circuit, 4)
-    assert state_of(circuit) is State.CLOSED
+    assert state_of(circuit) is CircuitState.CLOSED
 
 
-def test_half_of_the_latest_opens_it_too(circuit: Circuit) -> None:
+def test_half_of_the_latest_opens_it_too(circuit: CircuitBreaker) -> None:
     for _ in range(9):
-        circuit.failed()
-        circuit.succeeded()
-    assert state_of(circuit) is State.CLOSED
-    circuit.failed()
-    assert state_of(circuit) is State.OPEN
+        circuit.record_failure()
+        circuit.record_success()
+    assert state_of(circuit) is CircuitState.CLOSED
+    circuit.record_failure()
+    assert state_of(circuit) is CircuitState.OPEN
 
 
-def test_one_trial_at_a_time(circuit: Circuit, clock: Clock) -> None:
+def test_one_trial_at_a_time(circuit: CircuitBreaker, clock: Clock) -> None:
     fail(circuit, 5)
     clock.now += 10.1
-    assert state_of(circuit) is State.HALF_OPEN
+    assert state_of(circuit) is CircuitState.HALF_OPEN
     assert circuit.admit(15) is YES
     assert circuit.admit(15) is NO
     assert 0 < circuit.reopens_in_s <= 0.1, "whoever waits looks again soon"
 
 
-def test_a_trial_that_never_reports_is_given_up(circuit: Circuit, clock: Clock) -> None:
+def test_a_trial_that_never_reports_is_given_up(circuit: CircuitBreaker, clock: Clock) -> None:
     fail(circuit, 5)
     clock.now += 10.1
     assert circuit.admit(15) is YES
@@ -91,16 +91,18 @@ def test_a_trial_that_never_reports_is_given_up(circuit: Circuit, clock: Clock) 
     assert circuit.admit(15) is YES
 
 
-def test_a_trial_that_was_cancelled_makes_room_for_another(circuit: Circuit, clock: Clock) -> None:
+def test_a_trial_that_was_cancelled_makes_room_for_another(
+    circuit: CircuitBreaker, clock: Clock
+) -> None:
     fail(circuit, 5)
     clock.now += 10.1
     assert circuit.admit(15) is YES
-    circuit.left()
+    circuit.record_neutral()
     assert circuit.admit(15) is YES
 
 
 def test_each_failed_trial_doubles_the_pause_up_to_the_longest(
-    circuit: Circuit, clock: Clock
+    circuit: CircuitBreaker, clock: Clock
 ) -> None:
     fail(circuit, 5)
     pauses = []
@@ -108,31 +110,33 @@ def test_each_failed_trial_doubles_the_pause_up_to_the_longest(
         pauses.append(round(circuit.reopens_in_s))
         clock.now += circuit.reopens_in_s + 0.01
         assert circuit.admit(15) is YES
-        circuit.failed()
+        circuit.record_failure()
     assert pauses == [10, 20, 40, 60, 60]
 
 
-def test_what_fails_while_it_is_open_extends_the_pause(circuit: Circuit, clock: Clock) -> None:
+def test_what_fails_while_it_is_open_extends_the_pause(
+    circuit: CircuitBreaker, clock: Clock
+) -> None:
     """A failed fall-back, or one that was under way."""
     fail(circuit, 5)
     clock.now += 8
-    circuit.failed()
+    circuit.record_failure()
     assert circuit.reopens_in_s == pytest.approx(10)
 
 
-def test_it_rests_as_long_as_the_source_asked(circuit: Circuit, clock: Clock) -> None:
-    circuit.failed(retry_after_s=30)
+def test_it_rests_as_long_as_the_source_asked(circuit: CircuitBreaker, clock: Clock) -> None:
+    circuit.record_failure(retry_after_s=30)
     assert circuit.admit(15) is NO
     assert circuit.reopens_in_s == pytest.approx(30)
     clock.now += 30.1
     assert circuit.admit(15) is YES
 
 
-def test_its_share_grows_after_recovery(circuit: Circuit, clock: Clock) -> None:
+def test_its_share_grows_after_recovery(circuit: CircuitBreaker, clock: Clock) -> None:
     fail(circuit, 5)
     clock.now += 10.1
     assert circuit.admit(15) is YES
-    circuit.succeeded()
+    circuit.record_success()
     shares = []
     for _ in range(4):
         counted = Counter(circuit.admit(15) for _ in range(1000))
@@ -140,26 +144,30 @@ def test_its_share_grows_after_recovery(circuit: Circuit, clock: Clock) -> None:
         shares.append(counted[YES] / 1000)
         clock.now += 6.7
     assert shares == pytest.approx([0.1, 0.4, 0.7, 1.0], abs=0.05)
-    assert state_of(circuit) is State.CLOSED
+    assert state_of(circuit) is CircuitState.CLOSED
 
 
-def test_two_failures_while_it_recovers_open_it_for_longer(circuit: Circuit, clock: Clock) -> None:
+def test_two_failures_while_it_recovers_open_it_for_longer(
+    circuit: CircuitBreaker, clock: Clock
+) -> None:
     fail(circuit, 5)
     clock.now += 10.1
     circuit.admit(15)
-    circuit.succeeded()
-    circuit.failed()
-    assert state_of(circuit) is State.RECOVERING
-    circuit.failed()
-    assert state_of(circuit) is State.OPEN
+    circuit.record_success()
+    circuit.record_failure()
+    assert state_of(circuit) is CircuitState.RECOVERING
+    circuit.record_failure()
+    assert state_of(circuit) is CircuitState.OPEN
     assert circuit.reopens_in_s == pytest.approx(20)
 
 
-def test_a_recovered_circuit_starts_from_the_first_pause(circuit: Circuit, clock: Clock) -> None:
+def test_a_recovered_circuit_starts_from_the_first_pause(
+    circuit: CircuitBreaker, clock: Clock
+) -> None:
     fail(circuit, 5)
     clock.now += 10.1
     circuit.admit(15)
-    circuit.succeeded()
+    circuit.record_success()
     clock.now += 20.1
     assert circuit.admit(15) is YES
     fail(circuit, 5)
@@ -174,7 +182,7 @@ def test_a_key_is_used_until_it_fails(clock: Clock) -> None:
     first = ring.pick()
     assert first is not None
     assert ring.pick() is first
-    ring.rest(first, 60)
+    ring.pause(first, 60)
     second = ring.pick()
     assert second is not None
     assert second.value == "b"
@@ -185,34 +193,34 @@ def test_a_key_is_used_until_it_fails(clock: Clock) -> None:
 def test_all_keys_dead_is_told_from_all_keys_resting(clock: Clock) -> None:
     ring = KeyRing(["a", "b"], clock=clock)
     for key in ring.keys:
-        ring.rest(key, 5)
+        ring.pause(key, 5)
     assert ring.pick() is None
     assert ring.ready_in_s == pytest.approx(5)
     assert not ring.all_dead
     for key in ring.keys:
-        ring.refused(key)
+        ring.mark_refused(key)
     assert ring.all_dead
-    assert ring.ready_in_s == pytest.approx(DEAD_PAUSE_S)
+    assert ring.ready_in_s == pytest.approx(REFUSED_KEY_PAUSE_S)
 
 
 def test_a_dead_key_is_tried_ever_more_seldom(clock: Clock) -> None:
     ring = KeyRing(["a"], clock=clock)
     pauses = []
     for _ in range(6):
-        ring.refused(ring.keys[0])
-        pauses.append(round(ring.ready_in_s / DEAD_PAUSE_S))
+        ring.mark_refused(ring.keys[0])
+        pauses.append(round(ring.ready_in_s / REFUSED_KEY_PAUSE_S))
         clock.now += ring.ready_in_s
     assert pauses == [1, 2, 4, 8, 16, 24]
-    ring.works(ring.keys[0])
-    ring.refused(ring.keys[0])
-    assert ring.ready_in_s == pytest.approx(DEAD_PAUSE_S)
+    ring.mark_accepted(ring.keys[0])
+    ring.mark_refused(ring.keys[0])
+    assert ring.ready_in_s == pytest.approx(REFUSED_KEY_PAUSE_S)
 
 
 def test_the_balance_rests_an_empty_key_and_wakes_a_full_one(clock: Clock) -> None:
     ring = KeyRing(["a"], clock=clock)
-    ring.counted(ring.keys[0], 0)
-    assert ring.ready_in_s == pytest.approx(EMPTY_PAUSE_S)
-    ring.counted(ring.keys[0], 100)
+    ring.record_balance(ring.keys[0], 0)
+    assert ring.ready_in_s == pytest.approx(NO_CREDITS_PAUSE_S)
+    ring.record_balance(ring.keys[0], 100)
     assert ring.ready_in_s == 0
 
 
@@ -259,9 +267,9 @@ async def test_a_second_has_its_share(clock: Clock) -> None:
 
 def test_a_percentile_needs_enough_latencies() -> None:
     latency = Latency()
-    for number in range(ENOUGH - 1):
-        latency.note(number / 1000)
+    for number in range(MIN_SAMPLES - 1):
+        latency.record(number / 1000)
     assert latency.percentile_s(95) is None
-    latency.note(0.5)
+    latency.record(0.5)
     assert latency.percentile_s(95) == 0.5
     assert latency.percentile_s(50) == pytest.approx(0.01)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from engine.model import Checks, Evidence, MxHost, Reason, Verdict, Verification
-from gateway.settings import Routing
+from gateway.settings import RoutingSettings
 from tests.fakes.vendor import Mood, Vendor, vendor
 from tests.gateway.upstreams.conftest import BY_NAME, Front, Local, front, settings_for
 
@@ -89,7 +89,7 @@ async def test_the_settings_may_believe_its_unknown_too(stack: AsyncExitStack) -
     one, here = await made(stack, routing=routing)
     assert (await here.ask("a@example.com")).json()["source"] == "local"
     assert not one.asked
-    assert Verdict.UNKNOWN not in Routing().local_final
+    assert Verdict.UNKNOWN not in RoutingSettings().local_final
 
 
 @pytest.mark.parametrize("mood", [Mood.ERROR, Mood.RESET, Mood.GARBAGE, Mood.EMPTY, Mood.HANG])

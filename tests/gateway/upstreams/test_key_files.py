@@ -11,19 +11,19 @@ from typing import Any
 
 import pytest
 
-from adapters.contract.upstream import Question
+from adapters.contract.upstream import UpstreamQuery
 from adapters.registry import DIALECTS
 from engine.address import syntax
 from engine.model import Verification
 from gateway.upstreams.opening import open_upstreams
 from gateway.upstreams.source.key_files import KeyFiles
-from gateway.upstreams.source.keys import DEAD_PAUSE_S, KeyRing
+from gateway.upstreams.source.keys import REFUSED_KEY_PAUSE_S, KeyRing
 from gateway.upstreams.source.source import UpstreamSource
 from tests.fakes.clock import Clock
 from tests.fakes.vendor import GOOD_KEY, Mood, Vendor, vendor
 from tests.gateway.upstreams.conftest import BY_NAME, front, settings_for
 
-QUESTION = Question(syntax.parse("a@example.com"), wait_s=5.0)
+QUESTION = UpstreamQuery(syntax.parse_address("a@example.com"), wait_s=5.0)
 
 
 @pytest.fixture
@@ -75,13 +75,13 @@ async def test_a_key_that_was_exchanged_is_fresh(
     caplog.set_level(logging.DEBUG)
     _, source, files = await made(stack, file, spare_api_keys=["env:KEY", "env:BAD"])
     old, spare, other = source.keys.keys
-    source.keys.refused(old)
-    source.keys.refused(other)
-    source.keys.counted(spare, 7)
+    source.keys.mark_refused(old)
+    source.keys.mark_refused(other)
+    source.keys.record_balance(spare, 7)
     put(file, "new-key\n")
     await files.reread()
     new, same, still_dead = source.keys.keys
-    assert (new.value, new.place, new.dead, new.rests_until) == ("new-key", 1, False, 0.0)
+    assert (new.value, new.number, new.dead, new.paused_until) == ("new-key", 1, False, 0.0)
     assert (same, still_dead) == (spare, other)
     assert (same.credits, still_dead.dead) == (7, True)
     assert source.keys.pick() is new
@@ -91,7 +91,7 @@ async def test_a_key_that_was_exchanged_is_fresh(
     assert "old-key" not in caplog.text
     await files.reread()
     assert source.keys.keys[0] is new, "what is the same is left alone"
-    source.keys.refused(old)
+    source.keys.mark_refused(old)
     assert source.keys.pick() is new, "a request of before says nothing of it"
 
 
@@ -130,10 +130,10 @@ async def test_a_refused_key_is_looked_up_again_first(stack: AsyncExitStack, fil
     """The vendor's key was exchanged, and the file with it: nobody notices."""
     one, source, _ = await made(stack, file)
     put(file, GOOD_KEY)
-    found = await source.ask(QUESTION)
+    found = await source.try_verify(QUESTION)
     assert isinstance(found, Verification)
     assert one.asked == {"old-key": 1, GOOD_KEY: 1}
-    assert source.out_of_use == ""
+    assert source.unusable_fault == ""
 
 
 async def test_all_who_are_refused_at_once_find_the_new_key(
@@ -142,7 +142,7 @@ async def test_all_who_are_refused_at_once_find_the_new_key(
     one, source, _ = await made(stack, file)
     one.mood = Mood.SLOW
     put(file, GOOD_KEY)
-    found = await asyncio.gather(*(source.ask(QUESTION) for _ in range(10)))
+    found = await asyncio.gather(*(source.try_verify(QUESTION) for _ in range(10)))
     assert all(isinstance(one, Verification) for one in found)
     assert one.asked == {"old-key": 10, GOOD_KEY: 10}
 
@@ -152,10 +152,10 @@ async def test_a_refused_key_is_tried_once_however_often_it_is_looked_up(
 ) -> None:
     one, source, files = await made(stack, file)
     for _ in range(3):
-        await source.ask(QUESTION)
+        await source.try_verify(QUESTION)
         await files.reread()
     assert one.asked == {"old-key": 1}
-    assert source.out_of_use == "dead_key"
+    assert source.unusable_fault == "dead_key"
 
 
 async def test_a_question_under_way_ends_with_the_key_it_began_with(
@@ -164,14 +164,14 @@ async def test_a_question_under_way_ends_with_the_key_it_began_with(
     one, source, files = await made(stack, file, "emailable")
     one.keys = {"old-key", "new-key"}
     one.mood, one.pending = Mood.PENDING, 1
-    asking = asyncio.create_task(source.ask(QUESTION))
+    asking = asyncio.create_task(source.try_verify(QUESTION))
     await asyncio.sleep(0.3)  # it pauses for a second before it asks again
     assert one.asked == {"old-key": 1}
     put(file, "new-key")
     await files.reread()
     assert isinstance(await asking, Verification)
     assert one.asked == {"old-key": 2}, "a 249 is only free for who asked first"
-    assert isinstance(await source.ask(QUESTION), Verification)
+    assert isinstance(await source.try_verify(QUESTION), Verification)
     assert one.asked == {"old-key": 2, "new-key": 1}
 
 
@@ -180,12 +180,12 @@ async def test_new_keys_are_tried_where_the_old_ones_were_banned(
 ) -> None:
     one, source, files = await made(stack, file)
     one.mood = Mood.BANNED
-    await source.ask(QUESTION)
-    assert source.out_of_use == "banned"
+    await source.try_verify(QUESTION)
+    assert source.unusable_fault == "banned"
     one.mood = Mood.GOOD
     put(file, GOOD_KEY)
     await files.reread()
-    assert source.out_of_use == ""
+    assert source.unusable_fault == ""
     assert source.ready_in_s == 0
 
 
@@ -208,8 +208,8 @@ def test_requests_under_way_do_not_make_a_dead_key_deader() -> None:
     clock = Clock()
     ring = KeyRing(["a"], clock=clock)
     (key,) = ring.keys
-    assert [ring.refused(key) for _ in range(20)] == [True] + [False] * 19
-    assert ring.ready_in_s == DEAD_PAUSE_S
-    clock.now += DEAD_PAUSE_S
-    assert ring.refused(key)
-    assert ring.ready_in_s == 2 * DEAD_PAUSE_S
+    assert [ring.mark_refused(key) for _ in range(20)] == [True] + [False] * 19
+    assert ring.ready_in_s == REFUSED_KEY_PAUSE_S
+    clock.now += REFUSED_KEY_PAUSE_S
+    assert ring.mark_refused(key)
+    assert ring.ready_in_s == 2 * REFUSED_KEY_PAUSE_S

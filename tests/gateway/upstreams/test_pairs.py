@@ -5,7 +5,7 @@ from itertools import product
 
 import pytest
 
-from adapters.contract.upstream import Question, Told, UpstreamReply
+from adapters.contract.upstream import UpstreamQuery, UpstreamReply, UpstreamResult
 from engine.address import syntax
 from engine.model import Reason, Verdict
 from tests.adapters.test_upstream_round_trip import COLLAPSES, HONEST, NAMES
@@ -44,9 +44,11 @@ async def test_the_verdict_that_comes_back(before: str, behind: str) -> None:
         assert sum(there.asked.values()) == len(WORDS), "the native API is answered by the cache"
 
 
-def _read(dialect: str, email: str, body: bytes) -> Told:
+def _read(dialect: str, email: str, body: bytes) -> UpstreamResult:
     upstream = BY_NAME[dialect].upstream
     assert upstream is not None
-    told = upstream.parse_verify(Question(syntax.parse(email)), UpstreamReply(200, {}, body, 0.0))
-    assert isinstance(told, Told)
+    told = upstream.parse_verify(
+        UpstreamQuery(syntax.parse_address(email)), UpstreamReply(200, {}, body, 0.0)
+    )
+    assert isinstance(told, UpstreamResult)
     return told

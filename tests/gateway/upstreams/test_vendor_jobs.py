@@ -12,17 +12,17 @@ from typing import Any
 import pytest
 
 from adapters.contract.dialect import Dialect
-from adapters.contract.jobs import Entry, Job, JobState, ListJobs, ReadRows, Row, SubmitJob
+from adapters.contract.jobs import BatchEntry, Job, JobRow, JobState, ListJobs, ReadRows, SubmitJob
 from adapters.registry import DIALECTS
 from engine.model import Checks, Reason, Verdict, Verification
 from gateway.accounts.accounts import Accounts, open_accounts
 from gateway.accounts.caller import Caller
-from gateway.batches.opening import Desk, open_batches
+from gateway.batches.opening import BatchServices, open_batches
 from gateway.settings import Settings
 from gateway.store import Store, open_store
-from gateway.upstreams.batches.vendor_jobs import LOST_AFTER_S
-from gateway.upstreams.opening import Opened, open_policy
-from gateway.verdicts.cache import Verdicts
+from gateway.upstreams.batches.vendor_jobs import UNREACHABLE_LIMIT_S
+from gateway.upstreams.opening import PolicyServices, open_policy
+from gateway.verdicts.cache import VerdictCache
 from gateway.verdicts.verifier import OneByOne
 from tests.fakes.clock import Clock
 from tests.fakes.list_vendor import ListVendor
@@ -31,15 +31,17 @@ from tests.gateway.upstreams.conftest import BY_NAME, Local, settings_for
 
 CLIENT = BY_NAME["generic"]
 PEOPLE = tuple(f"person{n}@example{n % 3}.com" for n in range(25))
-LISTING = tuple(name for name, dialect in BY_NAME.items() if dialect.upstream_list)
+LISTING = tuple(name for name, dialect in BY_NAME.items() if dialect.vendor_jobs)
 
 
 def quick(dialect: Dialect) -> Dialect:
     """Without the pauses that are polite to a real vendor."""
-    if dialect.upstream_list is None:
+    if dialect.vendor_jobs is None:
         return dialect
-    lists = replace(dialect.upstream_list, first_poll_s=0.01, max_poll_s=0.02, least=10)
-    return replace(dialect, upstream_list=lists)
+    lists = replace(
+        dialect.vendor_jobs, first_poll_delay_s=0.01, max_poll_delay_s=0.02, min_addresses=10
+    )
+    return replace(dialect, vendor_jobs=lists)
 
 
 @contextlib.asynccontextmanager
@@ -58,8 +60,8 @@ class Bench:
 
     store: Store
     accounts: Accounts
-    opened: Opened
-    desk: Desk
+    opened: PolicyServices
+    desk: BatchServices
     clock: Clock
     label: str
 
@@ -72,18 +74,18 @@ class Bench:
 
     async def submit(self, emails: Sequence[str] = PEOPLE, checks: Checks = Checks()) -> Caller:
         caller = await self.caller()
-        op = SubmitJob(entries=map(Entry, emails), checks=checks)
-        await self.desk.batches.run(CLIENT, caller, op)
+        op = SubmitJob(entries=map(BatchEntry, emails), checks=checks)
+        await self.desk.operations.run(CLIENT, caller, op)
         return caller
 
     async def job(self, caller: Caller) -> Job:
-        page: Any = await self.desk.batches.run(CLIENT, caller, ListJobs())
+        page: Any = await self.desk.operations.run(CLIENT, caller, ListJobs())
         job: Job = page.jobs[0]
         return job
 
-    async def rows(self, caller: Caller) -> list[Row]:
+    async def rows(self, caller: Caller) -> list[JobRow]:
         job = await self.job(caller)
-        found: Any = await self.desk.batches.run(CLIENT, caller, ReadRows(job_id=job.id))
+        found: Any = await self.desk.operations.run(CLIENT, caller, ReadRows(job_id=job.id))
         return [row async for row in found.rows]
 
     async def verified(
@@ -128,14 +130,14 @@ async def bench(
                 store,
                 accounts,
                 DIALECTS,
-                opened.bulk.choose,
-                Verdicts(opened.policy, ttl_s=ttl_s, clock=clock, kept=None),
+                opened.bulk.choose_verifier,
+                VerdictCache(opened.policy, ttl_s=ttl_s, clock=clock, store=None),
                 retries_s=(5.0,),
                 allow_private_networks=False,
                 base_url=lambda: "http://veriplex.test",
                 clock=clock,
-                work=False,
-                piece_size=opened.bulk.piece_size,
+                run_workers=False,
+                chunk_size=opened.bulk.chunk_size,
             )
         )
         yield Bench(store, accounts, opened, desk, clock, label)
@@ -293,7 +295,7 @@ async def test_a_vendor_that_dies_is_given_up() -> None:
         v.poll_mood = Mood.RESET
         await v.poll()
         await v.poll()
-        here.clock.now += LOST_AFTER_S + 1
+        here.clock.now += UNREACHABLE_LIMIT_S + 1
         await working
         assert {row.verification.source for row in await here.rows(caller)} == {"v1"}
         assert (await here.job(caller)).state is JobState.COMPLETED
@@ -310,9 +312,9 @@ async def test_a_list_that_was_given_up_is_gone_on_with_when_its_vendor_is_back(
         v.poll_mood = v.mood = Mood.RESET
         await v.poll()
         await v.poll()
-        here.clock.now += LOST_AFTER_S + 1
+        here.clock.now += UNREACHABLE_LIMIT_S + 1
         await working
-        assert (await here.job(caller)).done == 0
+        assert (await here.job(caller)).done_count == 0
         v.poll_mood, v.mood, v.polls_until_done = Mood.GOOD, Mood.GOOD, 0
         v.asked.clear()
         here.clock.now += 400
@@ -426,7 +428,7 @@ async def test_the_last_cent_is_not_spent_twice() -> None:
         # there was enough for five more, one by one
         assert len(v.created) == 1
         assert v.asked[GOOD_KEY] == 5
-        assert (await here.job(caller)).done == 5
+        assert (await here.job(caller)).done_count == 5
         assert await here.opened.budgets.spent("source:v0") == (300_000, 300_000)
 
 
@@ -474,7 +476,7 @@ async def test_a_batch_waits_while_nobody_can_answer() -> None:
         caller = await here.submit()
         await here.desk.drain()
         job = await here.job(caller)
-        assert (job.state, job.done) == (JobState.RUNNING, 0)
+        assert (job.state, job.done_count) == (JobState.RUNNING, 0)
         await v.start()
         here.clock.now += 400
         await here.desk.drain()

@@ -9,7 +9,7 @@ from itertools import product
 
 import pytest
 
-from adapters.contract.upstream import Question, Told, UpstreamReply
+from adapters.contract.upstream import UpstreamQuery, UpstreamReply, UpstreamResult
 from engine.address import syntax
 from engine.model import Reason, Verdict
 from gateway.settings import Settings
@@ -85,8 +85,9 @@ async def test_the_sandbox_answers_in_all_pairs(url: str, before: str, behind: s
             upstream = BY_NAME[before].upstream
             assert upstream is not None
             told = upstream.parse_verify(
-                Question(syntax.parse(email)), UpstreamReply(200, {}, reply.content, 0.0)
+                UpstreamQuery(syntax.parse_address(email)),
+                UpstreamReply(200, {}, reply.content, 0.0),
             )
-            assert isinstance(told, Told)
+            assert isinstance(told, UpstreamResult)
             through = COLLAPSES[behind].get((verdict, reason), verdict)
             assert told.verdict is COLLAPSES[before].get((through, reason), through)

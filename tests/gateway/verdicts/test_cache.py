@@ -9,7 +9,7 @@ import pytest
 from adapters.contract.problems import Problem, ProblemKind
 from engine.address import syntax
 from engine.model import Address, Checks, Evidence, Reason, Verdict, Verification
-from gateway.verdicts.cache import Verdicts
+from gateway.verdicts.cache import VerdictCache
 
 TTL_S = {
     Verdict.DELIVERABLE: 100.0,
@@ -37,7 +37,7 @@ class Asked:
         self.times += 1
         await self.go.wait()
         return Verification(
-            address=syntax.parse(text),
+            address=syntax.parse_address(text),
             verdict=self.verdict,
             reason=Reason.ACCEPTED_EMAIL,
             score=100,
@@ -54,22 +54,22 @@ class Clock:
         return self.now
 
 
-def make(asked: Asked) -> tuple[Verdicts, Clock]:
+def make(asked: Asked) -> tuple[VerdictCache, Clock]:
     clock = Clock()
-    return Verdicts(asked, ttl_s=TTL_S, clock=clock), clock
+    return VerdictCache(asked, ttl_s=TTL_S, clock=clock), clock
 
 
 @pytest.mark.parametrize("verdict", list(Verdict))
 async def test_an_answer_is_kept_as_long_as_its_verdict_deserves(verdict: Verdict) -> None:
     verdicts, clock = make(Asked(verdict))
-    address = syntax.parse("a@b.test")
-    await verdicts.find_out(address, FULL)
+    address = syntax.parse_address("a@b.test")
+    await verdicts.verify(address, FULL)
     clock.now += TTL_S[verdict] - 0.5
-    known = verdicts.known(address, FULL)
+    known = verdicts.get(address, FULL)
     assert known is not None
     assert known[0].cached
     clock.now += 1
-    assert verdicts.known(address, FULL) is None
+    assert verdicts.get(address, FULL) is None
 
 
 @pytest.mark.parametrize(
@@ -87,26 +87,26 @@ async def test_a_lesser_answer_does_not_serve_a_fuller_question(
     made_with: Checks, wanted: Checks, serves: bool
 ) -> None:
     verdicts, _ = make(Asked())
-    address = syntax.parse("a@b.test")
-    await verdicts.find_out(address, made_with)
-    assert (verdicts.known(address, wanted) is not None) is serves
+    address = syntax.parse_address("a@b.test")
+    await verdicts.verify(address, made_with)
+    assert (verdicts.get(address, wanted) is not None) is serves
 
 
 async def test_the_domain_is_folded_and_the_mailbox_is_not() -> None:
     verdicts, _ = make(Asked())
-    await verdicts.find_out(syntax.parse("Bob@B.test"), FULL)
-    known = verdicts.known(syntax.parse("Bob@b.TEST"), FULL)
+    await verdicts.verify(syntax.parse_address("Bob@B.test"), FULL)
+    known = verdicts.get(syntax.parse_address("Bob@b.TEST"), FULL)
     assert known is not None
     assert known[0].address.raw == "Bob@b.TEST"
-    assert verdicts.known(syntax.parse("bob@b.test"), FULL) is None
+    assert verdicts.get(syntax.parse_address("bob@b.test"), FULL) is None
 
 
 async def test_one_question_in_flight_is_asked_once() -> None:
     asked = Asked()
     asked.go.clear()
     verdicts, _ = make(asked)
-    address = syntax.parse("a@b.test")
-    tasks = [verdicts.find_out(address, FULL) for _ in range(50)]
+    address = syntax.parse_address("a@b.test")
+    tasks = [verdicts.verify(address, FULL) for _ in range(50)]
     asked.go.set()
     await asyncio.gather(*tasks)
     assert asked.times == 1
@@ -115,11 +115,11 @@ async def test_one_question_in_flight_is_asked_once() -> None:
 async def test_too_many_questions_are_turned_away() -> None:
     asked = Asked()
     asked.go.clear()
-    verdicts = Verdicts(asked, ttl_s=TTL_S, clock=Clock(), max_in_flight=2)
+    verdicts = VerdictCache(asked, ttl_s=TTL_S, clock=Clock(), max_in_flight=2)
     for name in "ab":
-        verdicts.find_out(syntax.parse(f"{name}@b.test"), FULL)
+        verdicts.verify(syntax.parse_address(f"{name}@b.test"), FULL)
     with pytest.raises(Problem) as raised:
-        verdicts.find_out(syntax.parse("c@b.test"), FULL)
+        verdicts.verify(syntax.parse_address("c@b.test"), FULL)
     assert raised.value.kind is ProblemKind.UNAVAILABLE
     await verdicts.aclose()
 
@@ -132,17 +132,17 @@ async def test_a_failure_is_not_kept() -> None:
             raise RuntimeError("a bug")
 
     verdicts, _ = make(Broken())
-    address = syntax.parse("a@b.test")
+    address = syntax.parse_address("a@b.test")
     with pytest.raises(RuntimeError):
-        await verdicts.find_out(address, FULL)
-    assert verdicts.known(address, FULL) is None
+        await verdicts.verify(address, FULL)
+    assert verdicts.get(address, FULL) is None
 
 
 async def test_closing_gives_up_what_is_in_flight() -> None:
     asked = Asked()
     asked.go.clear()
     verdicts, _ = make(asked)
-    task = verdicts.find_out(syntax.parse("a@b.test"), FULL)
+    task = verdicts.verify(syntax.parse_address("a@b.test"), FULL)
     await verdicts.aclose()
     assert task.cancelled()
 
@@ -153,23 +153,23 @@ class Stored:
     def __init__(self, verification: Verification) -> None:
         self._verification = verification
 
-    async def find(
-        self, shares: str, addresses: Sequence[Address], checks: Checks
+    async def get_many(
+        self, route_name: str, addresses: Sequence[Address], checks: Checks
     ) -> dict[str, tuple[Verification, float]]:
         v = self._verification
         wanted = {address.normalized for address in addresses}
         return {v.address.normalized: (v, 2000.0)} if v.address.normalized in wanted else {}
 
-    def keep(self, shares: str, verification: Verification, expires_at: float) -> None:
+    def put(self, route_name: str, verification: Verification, expires_at: float) -> None:
         raise AssertionError("nothing new was found out")
 
 
 async def test_a_stored_answer_is_served_with_its_name_and_asks_nobody() -> None:
     asked = Asked()
-    address = syntax.parse("john.smith@b.test")
+    address = syntax.parse_address("john.smith@b.test")
     stored = Stored(await asked.verify(address.raw))
-    verdicts = Verdicts(asked, ttl_s=TTL_S, clock=Clock(), kept=stored)
-    found = await verdicts.find_out(address, FULL)
+    verdicts = VerdictCache(asked, ttl_s=TTL_S, clock=Clock(), store=stored)
+    found = await verdicts.verify(address, FULL)
     assert (found.cached, asked.times) == (True, 1)
     assert found.evidence.person is not None
     assert found.evidence.person.full == "John Smith"
@@ -177,9 +177,9 @@ async def test_a_stored_answer_is_served_with_its_name_and_asks_nobody() -> None
 
 async def test_many_stored_answers_are_recalled_at_once() -> None:
     asked = Asked()
-    known = syntax.parse("ann@b.test")
-    verdicts = Verdicts(
-        asked, ttl_s=TTL_S, clock=Clock(), kept=Stored(await asked.verify(known.raw))
+    known = syntax.parse_address("ann@b.test")
+    verdicts = VerdictCache(
+        asked, ttl_s=TTL_S, clock=Clock(), store=Stored(await asked.verify(known.raw))
     )
-    others = [syntax.parse(text) for text in ("bob@b.test", "no-address")]
-    assert set(await verdicts.recall([known, *others], FULL)) == {"ann@b.test"}
+    others = [syntax.parse_address(text) for text in ("bob@b.test", "no-address")]
+    assert set(await verdicts.get_many([known, *others], FULL)) == {"ann@b.test"}

@@ -25,11 +25,11 @@ from engine.model import (
     Verdict,
     Verification,
 )
-from gateway.batches.model import checks_from_text, checks_to_text, pack, unpack
-from gateway.verdicts.codec import MAX_TEXT, decode, encode
+from gateway.batches.model import checks_from_text, checks_to_text, pack_positions, unpack_positions
+from gateway.verdicts.codec import MAX_TEXT, decode_verification, encode_verification
 
 FULL = Verification(
-    address=syntax.parse("ada.lovelace+x@gmail.com"),
+    address=syntax.parse_address("ada.lovelace+x@gmail.com"),
     verdict=Verdict.RISKY,
     reason=Reason.CATCH_ALL,
     score=60,
@@ -77,20 +77,25 @@ FULL = Verification(
     [
         FULL,
         replace(FULL, evidence=Evidence(), source="local", cached=False),
-        replace(FULL, address=syntax.parse("not an address")),
-        replace(FULL, address=syntax.parse("ada@BÜCHER.example")),
-        replace(FULL, address=syntax.parse("Ada@EXAMPLE.com")),
+        replace(FULL, address=syntax.parse_address("not an address")),
+        replace(FULL, address=syntax.parse_address("ada@BÜCHER.example")),
+        replace(FULL, address=syntax.parse_address("Ada@EXAMPLE.com")),
     ],
 )
 def test_round_trip(verification: Verification) -> None:
-    kept = encode(verification)
-    assert decode(kept, verification.address.raw, verification.checks) == verification
+    kept = encode_verification(verification)
+    assert decode_verification(kept, verification.address.raw, verification.checks) == verification
 
 
 @given(st.text(max_size=80))
 def test_any_text_comes_back(text: str) -> None:
-    verification = replace(FULL, address=syntax.parse(text))
-    assert decode(encode(verification), verification.address.raw, FULL.checks) == verification
+    verification = replace(FULL, address=syntax.parse_address(text))
+    assert (
+        decode_verification(
+            encode_verification(verification), verification.address.raw, FULL.checks
+        )
+        == verification
+    )
 
 
 def test_neither_transcript_nor_long_words_are_kept() -> None:
@@ -100,14 +105,16 @@ def test_neither_transcript_nor_long_words_are_kept() -> None:
         smtp=replace(FULL.evidence.smtp, text="x" * 5_000),
         transcript=(Step(0, "dns", "MX"),),
     )
-    found = decode(encode(replace(FULL, evidence=wordy)), FULL.address.raw, FULL.checks).evidence
+    found = decode_verification(
+        encode_verification(replace(FULL, evidence=wordy)), FULL.address.raw, FULL.checks
+    ).evidence
     assert found.transcript == ()
     assert found.smtp is not None
     assert found.smtp.text == "x" * MAX_TEXT
 
 
 def test_positions_and_checks() -> None:
-    assert unpack(pack([3, 0, 70_000])) == (3, 0, 70_000)
-    assert unpack(pack([])) == ()
+    assert unpack_positions(pack_positions([3, 0, 70_000])) == (3, 0, 70_000)
+    assert unpack_positions(pack_positions([])) == ()
     for checks in (Checks(), Checks(smtp=False), Checks(dns=False, smtp=False, catch_all=False)):
         assert checks_from_text(checks_to_text(checks)) == checks

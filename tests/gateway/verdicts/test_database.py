@@ -11,8 +11,8 @@ from engine.address import syntax
 from engine.model import Checks, Dns, Evidence, MxHost, Reason, Verdict, Verification
 from gateway.store import Store, open_store
 from gateway.store.tables import answers as rows
-from gateway.verdicts.cache import Verdicts
-from gateway.verdicts.database import Answers
+from gateway.verdicts.cache import VerdictCache
+from gateway.verdicts.database import SqlVerdictStore
 
 NOW = datetime(2026, 5, 15, 10, 30, tzinfo=UTC)
 
@@ -32,15 +32,15 @@ async def store(tmp_path: Path) -> AsyncIterator[Store]:
 
 def verification(email: str) -> Verification:
     evidence = Evidence(dns=Dns.MX, mx=(MxHost("mx.example.com", 10),), catch_all=False)
-    address = syntax.parse(email)
+    address = syntax.parse_address(email)
     return Verification(
         address, Verdict.DELIVERABLE, Reason.ACCEPTED_EMAIL, 95, evidence, Checks(), NOW
     )
 
 
-async def restarted(store: Store, clock: Clock, most: int = 100) -> Answers:
-    answers = Answers(store, most=most, clock=clock)
-    await answers.load()
+async def restarted(store: Store, clock: Clock, most: int = 100) -> SqlVerdictStore:
+    answers = SqlVerdictStore(store, max_entries=most, clock=clock)
+    await answers.load_digests()
     return answers
 
 
@@ -48,10 +48,10 @@ async def test_what_was_written_is_found_after_a_restart(store: Store) -> None:
     clock = Clock()
     answers = await restarted(store, clock)
     v = verification("xk29qz@example.com")
-    answers.keep("", v, clock() + 100)
+    answers.put("", v, clock() + 100)
     await answers.write()
     again = await restarted(store, clock)
-    found = await again.find("", [v.address], v.checks)
+    found = await again.get_many("", [v.address], v.checks)
     assert found == {v.address.normalized: (v, clock() + 100)}
 
 
@@ -68,19 +68,19 @@ async def test_another_question_is_not_served(
     store: Store, email: str, checks: Checks, shares: str
 ) -> None:
     answers = await restarted(store, Clock())
-    answers.keep("", verification("ann@example.com"), NOW.timestamp() + 100)
+    answers.put("", verification("ann@example.com"), NOW.timestamp() + 100)
     await answers.write()
-    assert await answers.find(shares, [syntax.parse(email)], checks) == {}
+    assert await answers.get_many(shares, [syntax.parse_address(email)], checks) == {}
 
 
 async def test_what_expired_is_neither_found_nor_kept(store: Store) -> None:
     clock = Clock()
     answers = await restarted(store, clock)
     v = verification("ann@example.com")
-    answers.keep("", v, clock() + 100)
+    answers.put("", v, clock() + 100)
     await answers.write()
     clock.now += 101
-    assert await answers.find("", [v.address], v.checks) == {}
+    assert await answers.get_many("", [v.address], v.checks) == {}
     await answers.purge()
     async with store.read() as connection:
         assert (await connection.execute(select(rows.c.digest))).all() == []
@@ -90,7 +90,7 @@ async def test_there_are_never_too_many(store: Store) -> None:
     clock = Clock()
     answers = await restarted(store, clock, most=10)
     for number in range(50):
-        answers.keep("", verification(f"a{number}@example.com"), clock() + 100 + number)
+        answers.put("", verification(f"a{number}@example.com"), clock() + 100 + number)
     await answers.write()
     await answers.purge()
     async with store.read() as connection:
@@ -100,7 +100,7 @@ async def test_there_are_never_too_many(store: Store) -> None:
 
 async def test_no_address_is_written_down(store: Store, tmp_path: Path) -> None:
     answers = await restarted(store, Clock())
-    answers.keep("", verification("ann@bücher.example"), NOW.timestamp() + 100)
+    answers.put("", verification("ann@bücher.example"), NOW.timestamp() + 100)
     await answers.write()
     async with store.read() as connection:
         (kept,) = (await connection.execute(select(rows.c.answer))).scalars()
@@ -119,11 +119,11 @@ async def test_the_cache_asks_nobody_after_a_restart(store: Store) -> None:
     clock = Clock()
     answers = await restarted(store, clock)
     v = verification("ann@example.com")
-    answers.keep("", v, clock() + 100)
+    answers.put("", v, clock() + 100)
     await answers.write()
     ttl_s = dict.fromkeys(Verdict, 100.0)
-    verdicts = Verdicts(Never(), ttl_s=ttl_s, clock=clock, kept=await restarted(store, clock))
-    found = await verdicts.find_out(v.address, Checks(smtp=False, catch_all=False))
+    verdicts = VerdictCache(Never(), ttl_s=ttl_s, clock=clock, store=await restarted(store, clock))
+    found = await verdicts.verify(v.address, Checks(smtp=False, catch_all=False))
     assert found.verdict is Verdict.DELIVERABLE
     assert found.cached
-    assert verdicts.known(v.address, Checks()) is not None
+    assert verdicts.get(v.address, Checks()) is not None

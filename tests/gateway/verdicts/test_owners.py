@@ -7,12 +7,12 @@ from datetime import UTC, datetime
 
 import pytest
 
-from engine.address.syntax import parse
+from engine.address.syntax import parse_address
 from engine.model import Checks, Evidence, Person, Reason, Verdict, Verification
-from gateway.verdicts.owners import named
+from gateway.verdicts.owners import with_guessed_person
 
 BARE = Verification(
-    address=parse("john.smith@a.test"),
+    address=parse_address("john.smith@a.test"),
     verdict=Verdict.DELIVERABLE,
     reason=Reason.ACCEPTED_EMAIL,
     score=100,
@@ -29,10 +29,10 @@ ELSE = Person(first="Somebody", last="Else")
         (BARE, "John Smith"),
         (replace(BARE, evidence=Evidence(person=ELSE)), "Somebody Else"),
         (replace(BARE, source="vendor"), None),
-        (replace(BARE, address=parse("john.smith@")), None),
-        (replace(BARE, address=parse("x9@a.test")), None),
+        (replace(BARE, address=parse_address("john.smith@")), None),
+        (replace(BARE, address=parse_address("x9@a.test")), None),
     ],
 )
 def test_names_are_guessed_for_our_own_answers(answer: Verification, name: str | None) -> None:
-    person = named(answer).evidence.person
+    person = with_guessed_person(answer).evidence.person
     assert (person and person.full) == name

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from adapters.contract.dialect import Dialect
 from adapters.registry import DIALECTS
 from engine.address import syntax
-from engine.address.known import known
+from engine.address.known import offline_evidence
 from engine.model import Checks, Reason, Verdict, Verification
 from gateway.app import create_app, open_services
 from gateway.settings import Settings
@@ -28,14 +28,14 @@ class Answers:
     async def verify(
         self, text: str, checks: Checks = Checks(), deadline_s: float | None = None
     ) -> Verification:
-        address = syntax.parse(text)
+        address = syntax.parse_address(text)
         valid = address.valid
         return Verification(
             address=address,
             verdict=Verdict.UNKNOWN if valid else Verdict.UNDELIVERABLE,
             reason=Reason.NO_CONNECT if valid else Reason.INVALID_EMAIL,
             score=0,
-            evidence=known(address),
+            evidence=offline_evidence(address),
             checks=checks,
             verified_at=datetime(2026, 1, 1, tzinfo=UTC),
         )

@@ -6,9 +6,9 @@ import pytest
 
 from adapters.contract.problems import ProblemKind
 from adapters.emailable import DIALECT
-from gateway.web.client_blocks import BlockRule, Guard
+from gateway.web.client_blocks import BlockRule, ClientBlocks
 
-VENDOR = replace(DIALECT, name="v", failed_attempts=frozenset({ProblemKind.BAD_CREDENTIAL}))
+VENDOR = replace(DIALECT, name="v", counts_towards_block=frozenset({ProblemKind.BAD_CREDENTIAL}))
 OTHER = replace(DIALECT, name="w")
 BAD, MISSING = ProblemKind.BAD_CREDENTIAL, ProblemKind.MISSING
 
@@ -25,17 +25,17 @@ BAD, MISSING = ProblemKind.BAD_CREDENTIAL, ProblemKind.MISSING
 )
 def test_block(attempts: list[tuple[float, ProblemKind]], blocked: bool) -> None:
     now = 0.0
-    guard = Guard({"v": BlockRule(failures=3, window_s=60)}, clock=lambda: now)
+    guard = ClientBlocks({"v": BlockRule(failures=3, window_s=60)}, clock=lambda: now)
     for at, kind in attempts:
         now = at
-        guard.note(VENDOR, "192.0.2.1", kind)
-    assert guard.blocks(VENDOR, "192.0.2.1") is blocked
-    assert not guard.blocks(VENDOR, "192.0.2.2")
-    assert not guard.blocks(OTHER, "192.0.2.1")
+        guard.count_failed_attempt(VENDOR, "192.0.2.1", kind)
+    assert guard.is_blocked(VENDOR, "192.0.2.1") is blocked
+    assert not guard.is_blocked(VENDOR, "192.0.2.2")
+    assert not guard.is_blocked(OTHER, "192.0.2.1")
 
 
 def test_without_a_rule_nobody_is_blocked() -> None:
-    guard = Guard({}, clock=lambda: 0.0)
+    guard = ClientBlocks({}, clock=lambda: 0.0)
     for _ in range(100):
-        guard.note(VENDOR, "192.0.2.1", BAD)
-    assert not guard.blocks(VENDOR, "192.0.2.1")
+        guard.count_failed_attempt(VENDOR, "192.0.2.1", BAD)
+    assert not guard.is_blocked(VENDOR, "192.0.2.1")

@@ -4,9 +4,9 @@ import pytest
 
 from adapters.contract.problems import ProblemKind
 from adapters.registry import DIALECTS
-from gateway.web.routing import Routes
+from gateway.web.routing import VendorRoutes
 
-ROUTES = Routes(DIALECTS)
+ROUTES = VendorRoutes(DIALECTS)
 HERE = "127.0.0.1:8025"
 
 # host, path, query, dialect, the vendor's path
@@ -47,7 +47,7 @@ PLACES = [
 
 @pytest.mark.parametrize(("host", "path", "query", "dialect", "vendor_path"), PLACES)
 def test_place(host: str, path: str, query: str, dialect: str, vendor_path: str | None) -> None:
-    place = ROUTES.place(host, path, query)
+    place = ROUTES.match(host, path, query)
     assert place is not None
     assert place.dialect.name == dialect
     assert place.path == (path if vendor_path is None else vendor_path)
@@ -55,18 +55,18 @@ def test_place(host: str, path: str, query: str, dialect: str, vendor_path: str 
 
 @pytest.mark.parametrize("path", ["/", "/livez", "/veriplex/v1/verify", "/metrics", "/nothing"])
 def test_our_own_addresses_belong_to_no_dialect(path: str) -> None:
-    assert ROUTES.place(HERE, path, "") is None
+    assert ROUTES.match(HERE, path, "") is None
 
 
 def test_a_wrong_method_names_the_endpoint_and_what_it_knows() -> None:
-    place = ROUTES.place(HERE, "/api/v1/verify", "")
+    place = ROUTES.match(HERE, "/api/v1/verify", "")
     assert place is not None
-    endpoint, _, problem = ROUTES.endpoint(place, "GET")
+    endpoint, _, problem = ROUTES.find_endpoint(place, "GET")
     assert endpoint is not None
     assert endpoint.name == "verify"
     assert problem is not None
     assert problem.kind is ProblemKind.WRONG_METHOD
-    assert problem.allow == ("POST",)
+    assert problem.allowed_methods == ("POST",)
 
 
 def test_every_endpoint_is_found_by_host_prefix_and_root() -> None:
@@ -78,9 +78,9 @@ def test_every_endpoint_is_found_by_host_prefix_and_root() -> None:
                 (HERE, f"/{dialect.name}{endpoint.path}"),
                 (HERE, endpoint.path),
             ):
-                place = ROUTES.place(host, path, query)
+                place = ROUTES.match(host, path, query)
                 assert place is not None
-                found, _, problem = ROUTES.endpoint(place, endpoint.methods[0])
+                found, _, problem = ROUTES.find_endpoint(place, endpoint.methods[0])
                 assert (place.dialect.name, found, problem) == (dialect.name, endpoint, None)
 
 

@@ -9,7 +9,12 @@ from pathlib import Path
 import pytest
 
 from adapters.contract.upstream import Fault, FaultKind, UpstreamReply
-from gateway.upstreams.transport.connections import Answer, Connections, origin, written
+from gateway.upstreams.transport.connections import (
+    ConnectionPool,
+    ReplyOrFault,
+    parse_origin,
+    serialize_request,
+)
 from tests.fakes.smtp import CERTIFICATE as ANOTHERS
 
 CERTIFICATE = Path(__file__).parents[3] / "fakes" / "vendor.pem"
@@ -90,8 +95,8 @@ async def serving(does: Does, tls: Path | None = None) -> AsyncIterator[Server]:
 @contextlib.asynccontextmanager
 async def connections(
     most: int = 10, tls: ssl.SSLContext | None = None
-) -> AsyncIterator[Connections]:
-    opened = Connections(most, clock=lambda: 1000.0, tls=tls)
+) -> AsyncIterator[ConnectionPool]:
+    opened = ConnectionPool(most, clock=lambda: 1000.0, tls=tls)
     try:
         yield opened
     finally:
@@ -99,21 +104,21 @@ async def connections(
 
 
 async def get(
-    here: Connections,
+    here: ConnectionPool,
     port: int,
     *,
     host: str = "http://127.0.0.1",
     connect_s: float = 5.0,
     timeout_s: float = 5.0,
-) -> Answer:
-    return await here.ask(
+) -> ReplyOrFault:
+    return await here.request(
         "GET",
         f"{host}:{port}/a?b=c",
         {"x-key": "k"},
         b"",
-        connect_s=connect_s,
+        connect_timeout_s=connect_s,
         timeout_s=timeout_s,
-        most_bytes=100,
+        max_body_bytes=100,
     )
 
 
@@ -153,7 +158,7 @@ async def test_a_connection_is_kept() -> None:
         ),
     ],
 )
-async def test_a_connection_that_is_not_kept(does: Does, expected: Answer) -> None:
+async def test_a_connection_that_is_not_kept(does: Does, expected: ReplyOrFault) -> None:
     async with serving(does) as server, connections() as here:
         assert await get(here, server.port) == expected
         await get(here, server.port)
@@ -295,23 +300,29 @@ async def test_no_tls_in_time() -> None:
     ],
 )
 def test_an_origin(url: str, secure: bool, host: str, port: int, host_line: str) -> None:
-    found = origin(url)
-    assert (found.secure, found.host, found.port) == (secure, host, port)
-    assert found.lines.split("\r\n")[0] == host_line
+    found = parse_origin(url)
+    assert (found.uses_tls, found.host, found.port) == (secure, host, port)
+    assert found.header_lines.split("\r\n")[0] == host_line
 
 
 def test_a_name_and_a_password_in_a_url() -> None:
-    server = origin("http://a%40b:c%20d@x.test")
-    assert b"\r\nauthorization: Basic YUBiOmMgZA==\r\n" in written("GET", server, "/", {}, b"")
-    own = written("GET", server, "/", {"authorization": "Bearer k"}, b"")
+    server = parse_origin("http://a%40b:c%20d@x.test")
+    assert b"\r\nauthorization: Basic YUBiOmMgZA==\r\n" in serialize_request(
+        "GET", server, "/", {}, b""
+    )
+    own = serialize_request("GET", server, "/", {"authorization": "Bearer k"}, b"")
     assert own.count(b"authorization") == 1
 
 
 def test_a_body_is_sent_with_its_length() -> None:
-    server = origin("http://x.test")
-    assert written("POST", server, "/", {}, b"abc").endswith(b"\r\ncontent-length: 3\r\n\r\nabc")
-    assert written("POST", server, "/", {}, b"").endswith(b"\r\ncontent-length: 0\r\n\r\n")
-    assert b"content-length" not in written("GET", server, "/", {}, b"")
+    server = parse_origin("http://x.test")
+    assert serialize_request("POST", server, "/", {}, b"abc").endswith(
+        b"\r\ncontent-length: 3\r\n\r\nabc"
+    )
+    assert serialize_request("POST", server, "/", {}, b"").endswith(
+        b"\r\ncontent-length: 0\r\n\r\n"
+    )
+    assert b"content-length" not in serialize_request("GET", server, "/", {}, b"")
 
 
 @pytest.mark.parametrize(
@@ -320,14 +331,14 @@ def test_a_body_is_sent_with_its_length() -> None:
 )
 async def test_what_would_be_another_request_is_not_sent(target: str, value: str) -> None:
     async with serving(say(OK)) as server, connections() as here:
-        answer = await here.ask(
+        answer = await here.request(
             "GET",
             f"http://127.0.0.1:{server.port}{target}",
             {"x-key": value},
             b"",
-            connect_s=5,
+            connect_timeout_s=5,
             timeout_s=5,
-            most_bytes=100,
+            max_body_bytes=100,
         )
         assert answer == Fault(FaultKind.GARBAGE, "ValueError")
         assert server.requests == []

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.upstreams.transport.reader import MAX_HEAD_BYTES, TOO_LONG, BadReply, Reader
+from gateway.upstreams.transport.reader import MAX_HEAD_BYTES, REPLY_TOO_LONG, BadReply, ReplyParser
 
 MOST = 1000
 GZIPPED = zlib.compressobj(wbits=31)
@@ -24,7 +24,7 @@ CHUNKED = head("Transfer-Encoding: chunked")
 PACKED_HEAD = head("Content-Encoding: gzip", f"Content-Length: {len(PACKED)}")
 
 
-def feed(reader: Reader, pieces: list[bytes]) -> None:
+def feed(reader: ReplyParser, pieces: list[bytes]) -> None:
     for piece in pieces:
         reader.feed(piece)
 
@@ -53,21 +53,21 @@ def feed(reader: Reader, pieces: list[bytes]) -> None:
     ],
 )
 def test_a_reply(data: bytes, step: int, status: int, body: bytes, keep: bool) -> None:
-    reader = Reader(MOST)
+    reader = ReplyParser(MOST)
     feed(reader, [data[start : start + step] for start in range(0, len(data), step)])
     assert reader.complete
     assert (reader.status, reader.body) == (status, body)
-    assert reader.keep is keep
+    assert reader.keep_alive is keep
 
 
 def test_headers_are_lower_case_and_the_last_of_a_name_counts() -> None:
-    reader = Reader(MOST)
+    reader = ReplyParser(MOST)
     reader.feed(head("Retry-After: 1", "RETRY-AFTER: 2", "X: \N{SNOWMAN}", "Content-Length: 0"))
     assert reader.headers == {"retry-after": "2", "x": "\N{SNOWMAN}", "content-length": "0"}
 
 
 def test_neither_early_hints_nor_trailers_are_the_replys_headers() -> None:
-    reader = Reader(MOST)
+    reader = ReplyParser(MOST)
     reader.feed(head("Retry-After: 1", status="103 Early Hints"))
     reader.feed(CHUNKED + b"0\r\nRetry-After: 2\r\n\r\n")
     assert reader.complete
@@ -90,12 +90,12 @@ def test_neither_early_hints_nor_trailers_are_the_replys_headers() -> None:
 def test_the_end_of_the_connection_ends_a_body_without_a_length_alone(
     data: bytes, complete: bool
 ) -> None:
-    reader = Reader(MOST)
+    reader = ReplyParser(MOST)
     reader.feed(data)
     assert not reader.complete
-    reader.end()
+    reader.feed_eof()
     assert reader.complete is complete
-    assert not reader.keep
+    assert not reader.keep_alive
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_the_end_of_the_connection_ends_a_body_without_a_length_alone(
 )
 def test_no_http(data: bytes) -> None:
     with pytest.raises(BadReply):
-        Reader(MOST).feed(data)
+        ReplyParser(MOST).feed(data)
 
 
 @pytest.mark.parametrize(
@@ -129,8 +129,8 @@ def test_no_http(data: bytes) -> None:
     ],
 )
 def test_a_body_that_is_too_long(pieces: list[bytes]) -> None:
-    reader = Reader(MOST)
-    with pytest.raises(BadReply, match=TOO_LONG):
+    reader = ReplyParser(MOST)
+    with pytest.raises(BadReply, match=REPLY_TOO_LONG):
         feed(reader, pieces)
     assert reader.status == 200
 
@@ -147,14 +147,14 @@ def test_a_body_that_is_too_long(pieces: list[bytes]) -> None:
     ],
 )
 def test_whatever_else_is_too_long(start: bytes, more: bytes) -> None:
-    reader = Reader(MOST)
+    reader = ReplyParser(MOST)
     reader.feed(start)
-    with pytest.raises(BadReply, match=TOO_LONG):
+    with pytest.raises(BadReply, match=REPLY_TOO_LONG):
         feed(reader, [more] * (2 * MAX_HEAD_BYTES // len(more)))
 
 
 def test_half_of_a_compressed_body() -> None:
-    reader = Reader(MOST)
+    reader = ReplyParser(MOST)
     reader.feed(head("Content-Encoding: gzip", "Content-Length: 20") + PACKED[:20])
     assert reader.complete
     with pytest.raises(BadReply):
@@ -163,10 +163,10 @@ def test_half_of_a_compressed_body() -> None:
 
 @given(st.lists(st.binary(max_size=50)), st.sampled_from([b"", LENGTH, CHUNKED, PACKED_HEAD]))
 def test_any_bytes_are_a_reply_or_none(pieces: list[bytes], start: bytes) -> None:
-    reader = Reader(MOST)
+    reader = ReplyParser(MOST)
     try:
         feed(reader, [start, *pieces])
-        reader.end()
+        reader.feed_eof()
         assert len(reader.body) <= MOST
     except BadReply:
         pass
