@@ -51,6 +51,7 @@ bench: $(VENV)/.stamp  ## Measure, as ratios against bare baselines of the same 
 lint: $(VENV)/.stamp  ## Format and lint checks
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/codespell
 
 types: $(VENV)/.stamp  ## Strict type check of code and tests
 	$(BIN)/mypy
