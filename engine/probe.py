@@ -16,9 +16,10 @@ from datetime import UTC, datetime
 from engine.address.known import offline_evidence
 from engine.address.syntax import parse_address
 from engine.bulk.calls import BulkProbe, OnResult
-from engine.dns.mx import MailRoute, resolve_route
+from engine.dns.mx import resolve_route
 from engine.dns.policies import has_dmarc, has_spf
-from engine.dns.resolver import NameServer, Resolver, system_name_servers
+from engine.dns.resolver import Resolver, system_name_servers
+from engine.dns.terms import MailRoute, NameServer
 from engine.model import Address, Checks, Dns, Evidence, Step, Verification
 from engine.score import score
 from engine.smtp.dialogue import Identity, tls_context

@@ -21,9 +21,10 @@ from engine.address.syntax import parse_address
 from engine.bulk.lane import RECONNECT_PAUSES_S, HostPool
 from engine.bulk.window import ConnectionInfo, DomainGroup, PendingAddress
 from engine.cache import TtlCache
-from engine.dns.mx import MailRoute, resolve_addresses, resolve_route
+from engine.dns.mx import resolve_addresses, resolve_route
 from engine.dns.policies import has_dmarc, has_spf
 from engine.dns.targets import is_global
+from engine.dns.terms import MailRoute
 from engine.model import (
     Address,
     Checks,

@@ -5,31 +5,15 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import random
-from dataclasses import dataclass
 
-from engine.dns.resolver import DnsAnswer, LookupStatus, RecordType, Resolver
+from engine.dns.resolver import Resolver
+from engine.dns.terms import DnsAnswer, HostAddresses, LookupStatus, MailRoute, RecordType
 from engine.model import Dns, MxHost
 
 MAX_HOSTS = 100
 """Mail hosts kept of one answer: more than any real domain has, and a bound."""
 MAX_ADDRESSES_PER_FAMILY = 16
 """Addresses kept of one host, of each family."""
-
-
-@dataclass(frozen=True, slots=True)
-class MailRoute:
-    """What DNS says of a domain's mail, and the hosts to try, best first."""
-
-    dns: Dns
-    hosts: tuple[MxHost, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class HostAddresses:
-    """The IP addresses of a host, IPv4 first."""
-
-    status: LookupStatus
-    ips: tuple[str, ...] = ()
 
 
 _DNS_BY_STATUS = {

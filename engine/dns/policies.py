@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 from engine.address.domains import registrable_domain
-from engine.dns.resolver import LookupStatus, RecordType, Resolver
+from engine.dns.resolver import Resolver
+from engine.dns.terms import LookupStatus, RecordType
 
 _SPF = re.compile(r"v=spf1(?: |$)", re.IGNORECASE)
 """RFC 7208 section 4.5: the version is followed by a blank or the end."""

@@ -20,15 +20,12 @@ from engine.dns.terms import (
     EDNS_PAYLOAD,
     MAX_NEGATIVE_TTL_S,
     MAX_TTL_S,
+    DnsFormatError,
     DnsQuestion,
     LookupStatus,
     ParsedResponse,
     RecordType,
 )
-
-
-class DnsFormatError(Exception):
-    """A name that cannot be asked for, or an answer that makes no sense."""
 
 
 def encode_name(name: str) -> bytes:

@@ -8,73 +8,31 @@ of the SOA (RFC 2308 section 5), failures for a few seconds (RFC 9520).
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import random
-import re
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from engine.cache import SingleFlight, TtlCache
 from engine.dns import reference as dns_reference
 from engine.dns import wire as dns_wire
-from engine.dns.reference import DnsFormatError
 from engine.dns.terms import (
     FAILURE_TTL_S,
     MAX_NEGATIVE_TTL_S,
     MAX_TTL_S,
+    DnsAnswer,
+    DnsFormatError,
     DnsQuestion,
     LookupStatus,
+    NameServer,
     ParsedResponse,
     RecordType,
 )
 from engine.dns.udp import UdpClient, UdpResponse
 
-__all__ = [
-    "DnsAnswer",
-    "LookupStatus",
-    "NameServer",
-    "RecordType",
-    "Resolver",
-    "system_name_servers",
-]
-
 MAX_CNAMES = 8
 CACHE_SIZE = 100_000
 PREFER_TCP_FOR_S = 300
 """How long a server that answered over TCP alone is asked over TCP at once."""
-
-
-@dataclass(frozen=True, slots=True)
-class DnsAnswer:
-    """What DNS said to one question."""
-
-    name: str
-    record_type: RecordType
-    status: LookupStatus
-    records: tuple[str, ...] = ()
-    """As in `ParsedResponse`."""
-    ttl_s: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class NameServer:
-    """A DNS server: an IP address and a port."""
-
-    host: str
-    port: int = 53
-
-    @classmethod
-    def parse(cls, text: str) -> NameServer:
-        """Read `1.2.3.4`, `1.2.3.4:5353`, `::1` or `[::1]:53`; ValueError for anything else."""
-        found = _HOST_AND_PORT.fullmatch(text.strip())
-        host, port = (found[1] or found[2], int(found[3] or 53)) if found else (text.strip(), 53)
-        if not 0 < port < 65536:
-            raise ValueError(f"not a port: {text!r}")
-        return cls(str(ipaddress.ip_address(host)), port)
-
-
-_HOST_AND_PORT = re.compile(r"(?:\[([^\]]+)\]|([^:\[\]]+))(?::([0-9]{1,5}))?")
 
 
 def system_name_servers() -> tuple[NameServer, ...]:

@@ -6,8 +6,12 @@ Names of the wire are octets here (RFC 1035 section 3.1: each label after its le
 
 from __future__ import annotations
 
+import ipaddress
+import re
 from dataclasses import dataclass
 from enum import StrEnum
+
+from engine.model import Dns, MxHost
 
 MAX_TTL_S = 86_400
 MAX_NEGATIVE_TTL_S = 10_800
@@ -70,3 +74,55 @@ class ParsedResponse:
     def failed(cls, status: LookupStatus, question: DnsQuestion) -> ParsedResponse:
         """No answer, kept for a short time only."""
         return cls(status, (), FAILURE_TTL_S, question.name)
+
+
+@dataclass(frozen=True, slots=True)
+class DnsAnswer:
+    """What DNS said to one question."""
+
+    name: str
+    record_type: RecordType
+    status: LookupStatus
+    records: tuple[str, ...] = ()
+    """As in `ParsedResponse`."""
+    ttl_s: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class NameServer:
+    """A DNS server: an IP address and a port."""
+
+    host: str
+    port: int = 53
+
+    @classmethod
+    def parse(cls, text: str) -> NameServer:
+        """Read `1.2.3.4`, `1.2.3.4:5353`, `::1` or `[::1]:53`; ValueError for anything else."""
+        found = _HOST_AND_PORT.fullmatch(text.strip())
+        host, port = (found[1] or found[2], int(found[3] or 53)) if found else (text.strip(), 53)
+        if not 0 < port < 65536:
+            raise ValueError(f"not a port: {text!r}")
+        return cls(str(ipaddress.ip_address(host)), port)
+
+
+_HOST_AND_PORT = re.compile(r"(?:\[([^\]]+)\]|([^:\[\]]+))(?::([0-9]{1,5}))?")
+
+
+@dataclass(frozen=True, slots=True)
+class MailRoute:
+    """What DNS says of a domain's mail, and the hosts to try, best first."""
+
+    dns: Dns
+    hosts: tuple[MxHost, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class HostAddresses:
+    """The IP addresses of a host, IPv4 first."""
+
+    status: LookupStatus
+    ips: tuple[str, ...] = ()
+
+
+class DnsFormatError(Exception):
+    """A name that cannot be asked for, or an answer that makes no sense."""

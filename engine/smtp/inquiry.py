@@ -17,9 +17,10 @@ from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 
 from engine.cache import TtlCache
-from engine.dns.mx import MailRoute, resolve_addresses
+from engine.dns.mx import resolve_addresses
 from engine.dns.resolver import Resolver
 from engine.dns.targets import is_global
+from engine.dns.terms import MailRoute
 from engine.model import Address, Evidence, Meaning, Smtp, Stage
 from engine.smtp.catch_all import RcptReply, accepts_all, compare_with_control, control_local_part
 from engine.smtp.dialogue import (

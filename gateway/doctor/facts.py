@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from engine.dns.resolver import LookupStatus
 from engine.dns.targets import is_global
+from engine.dns.terms import LookupStatus
 from engine.model import Meaning, Stage
 from gateway.reputation import RecentRefusals
 

@@ -8,7 +8,7 @@ from statistics import median
 
 from engine.address.lists import is_free_mail
 from engine.address.syntax import parse_address
-from engine.dns.resolver import LookupStatus
+from engine.dns.terms import LookupStatus
 from engine.model import Dns, Meaning
 from engine.smtp.providers import provider_of
 from engine.smtp.reputation import REFUSAL_WEIGHTS, redact

@@ -13,8 +13,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from engine.dns.resolver import DnsAnswer, LookupStatus, RecordType, Resolver
+from engine.dns.resolver import Resolver
 from engine.dns.targets import IPAddress
+from engine.dns.terms import DnsAnswer, LookupStatus, RecordType
 
 MAX_LOOKUPS = 10
 """Terms that ask DNS, altogether (RFC 7208 section 4.6.4)."""

@@ -18,7 +18,8 @@ import uvloop
 from engine.address import people
 from engine.address.known import offline_evidence
 from engine.address.syntax import parse_address
-from engine.dns.resolver import NameServer, RecordType, Resolver
+from engine.dns.resolver import Resolver
+from engine.dns.terms import NameServer, RecordType
 from engine.model import Reason, Stage, Verdict
 from engine.probe import ProbeEngine
 from engine.score import score

@@ -9,7 +9,8 @@ import pytest
 
 from engine.dns.mx import resolve_addresses, resolve_route
 from engine.dns.policies import has_dmarc, has_spf
-from engine.dns.resolver import LookupStatus, NameServer, Resolver
+from engine.dns.resolver import Resolver
+from engine.dns.terms import LookupStatus, NameServer
 from engine.model import Dns
 from tests.fakes.dns import Fault, fake_dns
 

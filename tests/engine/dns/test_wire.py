@@ -17,7 +17,13 @@ from hypothesis import strategies as st
 
 from engine.dns import reference as dns_reference
 from engine.dns import wire as dns_wire
-from engine.dns.terms import DnsQuestion, LookupStatus, ParsedResponse, RecordType
+from engine.dns.terms import (
+    DnsFormatError,
+    DnsQuestion,
+    LookupStatus,
+    ParsedResponse,
+    RecordType,
+)
 
 ID = 0x1234
 ANSWER, AUTHORITY, ADDITIONAL = 1, 2, 3
@@ -62,7 +68,7 @@ def reference(wire: bytes, asked: DnsQuestion) -> ParsedResponse | str:
         return "EDNS refused"
     try:
         return dns_reference.interpret(message, asked)
-    except dns_reference.DnsFormatError:
+    except DnsFormatError:
         return "unreadable"
 
 
@@ -256,7 +262,7 @@ def test_usual_names_are_written(name: str) -> None:
 )
 def test_there_are_no_such_names(name: str) -> None:
     assert dns_wire.encode_name(name) is None
-    with pytest.raises(dns_reference.DnsFormatError):
+    with pytest.raises(DnsFormatError):
         dns_reference.encode_name(name)
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from engine.dns.resolver import LookupStatus
+from engine.dns.terms import LookupStatus
 from engine.model import Dns, Meaning, Stage
 from gateway.doctor import judge
 from gateway.doctor.block_lists import BLOCK_LISTS, Listing, ListingState

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from engine.dns.resolver import NameServer, Resolver
+from engine.dns.resolver import Resolver
+from engine.dns.terms import NameServer
 from gateway.doctor.spf import SpfCheck, SpfResult, check_host
 from tests.fakes.dns import Fault, Records, Zone, fake_dns
 
