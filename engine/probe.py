@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from engine.address.known import offline_evidence
+from engine.address.offline import offline_evidence
 from engine.address.syntax import parse_address
 from engine.bulk.calls import BulkProbe, OnResult
 from engine.dns.mx import resolve_route

@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from adapters.contract.dialect import Dialect
 from adapters.contract.jobs import BatchRules, BilledUnit, JobState
 from engine.address import syntax
-from engine.address.known import offline_evidence
+from engine.address.offline import offline_evidence
 from gateway.accounts.caller import InsufficientCredits
 from gateway.accounts.ledger import LedgerEntry, book_entries
 from gateway.batches.model import (

@@ -14,7 +14,7 @@ from secrets import randbits
 from typing import Any
 
 from engine.address import syntax
-from engine.address.known import offline_evidence
+from engine.address.offline import offline_evidence
 from engine.model import (
     Address,
     Checks,

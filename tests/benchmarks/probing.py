@@ -16,7 +16,7 @@ import dns.message
 import uvloop
 
 from engine.address import people
-from engine.address.known import offline_evidence
+from engine.address.offline import offline_evidence
 from engine.address.syntax import parse_address
 from engine.dns.resolver import Resolver
 from engine.dns.terms import NameServer, RecordType

@@ -22,7 +22,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from engine.address import syntax
-from engine.address.known import offline_evidence
+from engine.address.offline import offline_evidence
 from engine.model import Checks, Reason, Verdict, Verification
 from gateway.app import create_app, open_services
 from gateway.settings import Settings

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Set
 from dataclasses import replace
 
-from engine.address.known import offline_evidence
+from engine.address.offline import offline_evidence
 from engine.model import Address, Checks, Dns, Evidence, Reason, Verdict, Verification
 from gateway.verdicts.verifier import Verifier
 

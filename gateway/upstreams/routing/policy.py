@@ -19,7 +19,7 @@ from typing import Any
 
 from adapters.contract.problems import ProblemKind
 from adapters.contract.upstream import Fault, FaultKind, UpstreamQuery
-from engine.address.known import offline_evidence
+from engine.address.offline import offline_evidence
 from engine.address.syntax import parse_address
 from engine.model import (
     Attempt,

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from adapters.contract.dialect import Dialect
 from adapters.registry import DIALECTS
 from engine.address import syntax
-from engine.address.known import offline_evidence
+from engine.address.offline import offline_evidence
 from engine.model import Checks, Reason, Verdict, Verification
 from gateway.app import create_app, open_services
 from gateway.settings import Settings
