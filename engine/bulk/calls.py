@@ -1,7 +1,7 @@
 """Many addresses at once: grouped by domain, domains by mail host, connections kept.
 
 What a mail host says of a mailbox in so many words is taken from the kept connection
-(`engine.bulk.lane`); whatever else happens is asked again by the single path, one address at a
+(`engine.bulk.host_pool`); whatever else happens is asked again by the single path, one address at a
 time, so that both give the same answers. A greylisted address is handed back as such at once:
 whoever keeps a list asks again later.
 """
@@ -18,8 +18,8 @@ from typing import Protocol
 
 from engine.address import lists
 from engine.address.syntax import parse_address
-from engine.bulk.lane import RECONNECT_PAUSES_S, HostPool
-from engine.bulk.window import ConnectionInfo, DomainGroup, PendingAddress
+from engine.bulk.host_pool import RECONNECT_PAUSES_S, HostPool
+from engine.bulk.transaction import ConnectionInfo, DomainGroup, PendingAddress
 from engine.cache import TtlCache
 from engine.dns.mx import resolve_addresses, resolve_route
 from engine.dns.policies import has_dmarc, has_spf

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from engine.bulk.window import (
+from engine.bulk.transaction import (
     DECISIVE_ANYWHERE,
     SERVICE_CLOSING,
     ConnectionInfo,
