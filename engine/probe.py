@@ -22,15 +22,15 @@ from engine.dns.resolver import Resolver, system_name_servers
 from engine.dns.terms import MailRoute, NameServer
 from engine.model import Address, Checks, Dns, Evidence, Step, Verification
 from engine.score import score
-from engine.smtp.dialogue import Identity, tls_context
-from engine.smtp.inquiry import (
+from engine.smtp.context import (
     CatchAllCache,
     Deadline,
-    Inquiry,
     ProbeContext,
     ProbeLimits,
     UnresponsiveTargets,
 )
+from engine.smtp.dialogue import Identity, tls_context
+from engine.smtp.inquiry import Inquiry
 from engine.smtp.pacing import Pacer
 from engine.smtp.providers import provider_of
 from engine.smtp.reply import compile_rules

@@ -39,14 +39,14 @@ from engine.model import (
 )
 from engine.score import score
 from engine.smtp.catch_all import RcptReply, accepts_all, compare_with_control, control_local_part
-from engine.smtp.dialogue import Target
-from engine.smtp.inquiry import (
+from engine.smtp.context import (
     CATCH_ALL_CACHE_SIZE,
     CATCH_ALL_TTL_S,
-    InquiryResult,
     ProbeContext,
     pacing_operator,
 )
+from engine.smtp.dialogue import Target
+from engine.smtp.inquiry import InquiryResult
 from engine.smtp.pacing import CONNECTION_STAGES
 from engine.smtp.providers import provider_of
 from engine.verdict import judge

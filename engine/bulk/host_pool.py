@@ -23,6 +23,7 @@ from engine.bulk.transaction import (
 )
 from engine.model import Meaning, Stage
 from engine.smtp.catch_all import RcptReply, accepts_all
+from engine.smtp.context import ProbeContext, pacing_operator
 from engine.smtp.dialogue import (
     Conversation,
     ConversationEnded,
@@ -31,7 +32,6 @@ from engine.smtp.dialogue import (
     TlsFailed,
     open_conversation,
 )
-from engine.smtp.inquiry import ProbeContext, pacing_operator
 from engine.smtp.pipe import SmtpReply
 from engine.smtp.reply import ReplyClassification
 

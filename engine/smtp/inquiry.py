@@ -9,35 +9,29 @@ from __future__ import annotations
 
 import asyncio
 import math
-import random
 import ssl
-import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
-from engine.cache import TtlCache
 from engine.dns.mx import resolve_addresses
-from engine.dns.resolver import Resolver
 from engine.dns.targets import is_global
 from engine.dns.terms import MailRoute
 from engine.model import Address, Evidence, Meaning, Smtp, Stage
 from engine.smtp.catch_all import RcptReply, accepts_all, compare_with_control, control_local_part
+from engine.smtp.context import WITHOUT_REPLY, Deadline, ProbeContext, pacing_operator
 from engine.smtp.dialogue import (
     Conversation,
     ConversationEnded,
-    Identity,
     StageResult,
     Target,
     TlsFailed,
     Trace,
     open_conversation,
 )
-from engine.smtp.pacing import Pacer
-from engine.smtp.pipe import SERVICE_CLOSING, ReplyPipe
-from engine.smtp.providers import provider_of
+from engine.smtp.pipe import SERVICE_CLOSING
 from engine.smtp.reply import ReplyClassification
-from engine.smtp.reputation import ABOUT_MAILBOX, Pause, ReputationTracker
+from engine.smtp.reputation import ABOUT_MAILBOX, Pause
 
 MAX_TARGETS = 12
 """Addresses dialled for one mailbox, at most."""
@@ -51,36 +45,6 @@ NO_SLOT = "our-own-limit"
 """Stands for the rule of a reply where our own pace left no time for a connection."""
 MIN_USEFUL_S = 0.2
 """With less than this left of the deadline no further host is dialled."""
-UNRESPONSIVE_FOR_S = 60.0
-"""How long the other hosts of a domain are asked before one that did not answer."""
-CATCH_ALL_TTL_S = 3600.0
-CATCH_ALL_CACHE_SIZE = 100_000
-UNRESPONSIVE_CACHE_SIZE = 20_000
-
-
-@dataclass(frozen=True, slots=True)
-class ProbeLimits:
-    """How long and where an inquiry may go; times in seconds."""
-
-    port: int
-    allow_private_networks: bool
-    connect_timeout_s: float
-    command_timeout_s: float
-    greylist_pauses_s: tuple[float, ...]
-    bulk: bool = False
-    """Asked for a list: whoever waits for one address goes first."""
-
-
-class Deadline:
-    """A point in time, and what is left until then."""
-
-    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._end = clock() + seconds
-
-    @property
-    def left_s(self) -> float:
-        return max(0.0, self._end - self._clock())
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,81 +69,6 @@ class InquiryResult:
                 True if meaning is Meaning.MAILBOX_DISABLED or self.inactive else otherwise
             ),
         )
-
-
-class CatchAllCache:
-    """Which domains accept every name, by domain and operator, for an hour."""
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._cache: TtlCache[tuple[str, str], bool] = TtlCache(CATCH_ALL_CACHE_SIZE, clock)
-
-    def get(self, domain: str, operator: str) -> bool | None:
-        return self._cache.get((domain, operator))
-
-    def update(self, domain: str, operator: str, accepts: bool | None) -> bool | None:
-        """Note what a control address showed, if anything; returns what is known now."""
-        if accepts is None:
-            return self.get(domain, operator)
-        self._cache.put((domain, operator), accepts, CATCH_ALL_TTL_S)
-        return accepts
-
-
-class UnresponsiveTargets:
-    """Places that did not answer lately, or with nothing that is SMTP."""
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._cache: TtlCache[Target, Meaning] = TtlCache(UNRESPONSIVE_CACHE_SIZE, clock)
-
-    def __contains__(self, target: Target) -> bool:
-        return self._cache.get(target) is not None
-
-    def record_visit(self, target: Target, meaning: Meaning, stage: Stage) -> None:
-        """What a visit came to."""
-        if stage is not Stage.RCPT and meaning in WITHOUT_REPLY | {Meaning.UNREACHABLE}:
-            self._cache.put(target, meaning, UNRESPONSIVE_FOR_S)
-        else:
-            self._cache.put(target, meaning, 0)
-
-
-class PendingQuits:
-    """Connections that said QUIT and wait for the answer, so that no caller has to."""
-
-    def __init__(self) -> None:
-        self._pipes: set[ReplyPipe] = set()
-
-    def __len__(self) -> int:
-        return len(self._pipes)
-
-    def quit(self, conversation: Conversation) -> None:
-        pipe = conversation.quit()
-        if not pipe.closed:
-            self._pipes.add(pipe)
-            pipe.on_closed(lambda: self._pipes.discard(pipe))
-
-    async def aclose(self) -> None:
-        """Cut what still waits."""
-        pipes = list(self._pipes)
-        for pipe in pipes:
-            pipe.abort()
-        for pipe in pipes:
-            await pipe.wait_closed()
-
-
-@dataclass(frozen=True, slots=True)
-class ProbeContext:
-    """What all inquiries of an engine share."""
-
-    identity: Identity
-    limits: ProbeLimits
-    resolver: Resolver
-    pacer: Pacer
-    rng: random.Random
-    tls: ssl.SSLContext | None
-    clock: Callable[[], float] = time.monotonic
-    catch_all_cache: CatchAllCache = field(default_factory=CatchAllCache)
-    pending_quits: PendingQuits = field(default_factory=PendingQuits)
-    unresponsive: UnresponsiveTargets = field(default_factory=UnresponsiveTargets)
-    reputation: ReputationTracker = field(default_factory=ReputationTracker)
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,11 +102,6 @@ class _ConnectionResult:
     cut_short: bool = False
     """Whether the host hung up where more was to come."""
     tls: bool = False
-
-
-def pacing_operator(host: str) -> str:
-    """Whose mail host it is, for counting connections: a known provider's, or its own."""
-    return provider_of(host) or host
 
 
 class Inquiry:
@@ -592,8 +476,6 @@ ABOUT_US = frozenset(
         Meaning.POLICY,
     }
 )
-
-WITHOUT_REPLY = frozenset({Meaning.TIMED_OUT, Meaning.DROPPED, Meaning.NOT_SMTP})
 
 MEANING_PRECEDENCE: tuple[Meaning, ...] = (
     # The nearer to the mailbox, the more it tells.
