@@ -127,7 +127,7 @@ class ReputationStore:
                     tidy_at = now + PURGE_EVERY_S
                     await self.purge()
             except StoreError as exc:
-                log.warning("refusals not written yet", extra={"why": str(exc)})
+                log.warning("reputation.write_delayed", extra={"error": str(exc)})
 
     async def write(self) -> None:
         """Write what is new. Raises StoreError, and keeps it for the next time then."""
@@ -226,7 +226,7 @@ async def add_refusals_once(url: str, reputation: ReputationTracker) -> None:
                 async with store.write() as connection:
                     await _upsert_refusals(store, connection, counted)
     except StoreError as exc:
-        log.debug("refusals not counted", extra={"why": str(exc)})
+        log.debug("reputation.not_written", extra={"error": str(exc)})
 
 
 async def recent_refusals(store: Store, now: float, limit: int) -> list[RecentRefusals]:

@@ -84,7 +84,7 @@ class Ledger:
         await self._bookings.aclose()
         if self._timer is not None:  # what could not be written came back
             self._timer.cancel()
-            log.error("usage lost", extra={"units": sum(self._counts.values())})
+            log.error("usage.lost", extra={"units": sum(self._counts.values())})
 
     def _book_counts(self) -> None:
         if self._timer is not None:
@@ -100,7 +100,8 @@ class Ledger:
     def _on_counts_booked(self, entry: LedgerEntry, done: asyncio.Future[Balance]) -> None:
         if done.cancelled() or (failure := done.exception()) is None:
             return
-        log.warning("usage not written yet", extra={"why": str(failure)})
+        extra = {"account_id": entry.account_id, "units": entry.units, "error": str(failure)}
+        log.warning("usage.write_delayed", extra=extra)
         self.book_later(entry.account_id, entry.month, entry.units)
 
     async def _book_group(self, entries: list[LedgerEntry]) -> Sequence[Balance | Exception]:

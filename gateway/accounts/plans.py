@@ -39,6 +39,6 @@ class Plans:
         """
         found = self._plans.get((dialect, name)) or self._other_dialects.get(name)
         if found is None:
-            log.warning("unknown plan", extra={"plan": name})
+            log.warning("plan.unknown", extra={"plan": name})
             return UNLIMITED
         return found

@@ -119,7 +119,7 @@ class Runner:
                         self._adjust_load(claim, chosen, 1)
                         group.create_task(self._process_accounted(claim, chosen))
                 except StoreError as exc:
-                    log.warning("no work can be claimed", extra={"why": str(exc)})
+                    log.warning("claim.failed", extra={"error": str(exc)})
                     await asyncio.wait({stopped}, timeout=STORE_ERROR_PAUSE_S)
                 patience_s = await self._poll_wait_s()
                 if stopped.done():
@@ -161,12 +161,9 @@ class Runner:
             await self._process(claim, chosen)
         except StoreError as exc:
             # the lease runs out, and what was not written is done anew
-            log.warning(
-                "answers of a batch could not be written",
-                extra={"batch": claim.batch_id, "why": str(exc)},
-            )
+            log.warning("chunk.write_failed", extra={**_log_fields(claim), "error": str(exc)})
         except Exception:
-            log.exception("a piece of a batch failed", extra={"batch": claim.batch_id})
+            log.exception("chunk.failed", extra=_log_fields(claim))
         finally:
             self._adjust_load(claim, chosen, -1)
             self._wake.set()
@@ -199,7 +196,7 @@ class Runner:
             verifying.result()
             put_off = self._postponed(work)
             if not await self._queue.finish_chunk(claim, work.take_results(), put_off):
-                log.warning("a lease ran out", extra={"batch": claim.batch_id})
+                log.warning("chunk.lease_lost", extra=_log_fields(claim))
                 return
             self._on_chunk_finished()
         finally:
@@ -240,7 +237,7 @@ class Runner:
             except StoreError:
                 raise
             except Exception:
-                log.exception("a verifier failed", extra={"batch": claim.batch_id})
+                log.exception("chunk.verifier_failed", extra=_log_fields(claim))
             todo = [items for place, items in enumerate(todo) if place not in answered]
             if wait_s is not None and self._clock() < claim.started_at + SOURCE_WAIT_LIMIT_S:
                 work.postpone(todo, wait_s)
@@ -309,6 +306,10 @@ class Runner:
             checks=checks,
             verified_at=datetime.fromtimestamp(self._clock(), UTC),
         )
+
+
+def _log_fields(claim: Claim) -> dict[str, int]:
+    return {"batch": claim.batch_id, "chunk": claim.chunk_number}
 
 
 class _ClaimProgress:

@@ -64,7 +64,7 @@ class Sweeper:
             try:
                 await self.sweep()
             except StoreError as exc:
-                log.warning("nothing can be cleared away", extra={"why": str(exc)})
+                log.warning("sweep.failed", extra={"error": str(exc)})
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(SWEEP_EVERY_S):
                     await self._wake.wait()

@@ -106,7 +106,7 @@ class WebhookSender:
                     slots.release()
                 except StoreError as exc:
                     slots.release()
-                    log.warning("no webhook can be looked up", extra={"why": str(exc)})
+                    log.warning("webhook.claim_failed", extra={"error": str(exc)})
                 if stopped.done():
                     return
                 with contextlib.suppress(TimeoutError):
@@ -118,7 +118,7 @@ class WebhookSender:
             await self._deliver(delivery)
         except Exception:
             # its lease runs out, and it is tried again
-            log.exception("a webhook failed", extra={"batch": delivery.batch_id})
+            log.exception("webhook.failed", extra={"batch": delivery.batch_id})
 
     async def _deliver(self, delivery: WebhookDelivery) -> None:
         found = await self._batch_lookup.find_by_id(delivery.batch_id)
@@ -137,8 +137,13 @@ class WebhookSender:
         given_up = again_at > delivery.give_up_at
         await self._outbox.mark_failed(delivery, word, None if given_up else again_at)
         log.warning(
-            "a webhook was not taken",
-            extra={"batch": delivery.batch_id, "why": word, "given_up": given_up},
+            "webhook.rejected",
+            extra={
+                "batch": delivery.batch_id,
+                "reason": word,
+                "attempt": delivery.attempts + 1,
+                "given_up": given_up,
+            },
         )
 
     async def _post_until_stopped(self, url: str, body: bytes) -> str | None:

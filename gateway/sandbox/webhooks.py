@@ -99,7 +99,8 @@ class SandboxWebhooks:
             effects.description if effects else await asyncio.to_thread(_post, delivery.url, body)
         )
         if word and delivery.due_at <= delivery.give_up_at:
-            log.info("a webhook was not taken: %s", word)
+            extra = {"dialect": delivery.dialect, "reason": word}
+            log.info("webhook.rejected", extra=extra)
         elif delivery in self._waiting:
             self._waiting.remove(delivery)
 

@@ -112,7 +112,8 @@ class SqlVerdictStore:
                     purge_at = self._clock() + PURGE_EVERY_S
                     await self.purge()
             except StoreError as exc:
-                log.warning("answers not written yet", extra={"why": str(exc)})
+                extra = {"rows": len(self._unwritten), "error": str(exc)}
+                log.warning("verdicts.write_delayed", extra=extra)
 
     async def write(self) -> None:
         """Write what waits. Raises StoreError."""

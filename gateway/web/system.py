@@ -100,7 +100,8 @@ async def _http_error_response(request: Request, exc: Exception) -> Response:
 
 
 async def _internal_error_response(request: Request, exc: Exception) -> Response:
-    log.error("request failed", exc_info=exc)
+    extra = {"method": request.method, "path": request.url.path}
+    log.error("request.failed", extra=extra, exc_info=exc)
     body = {"type": "about:blank", "title": "Internal Server Error", "status": 500}
     return Response(orjson.dumps(body), 500, media_type=PROBLEM_JSON)
 

@@ -150,10 +150,18 @@ class VendorApp:
         except ClientDisconnected:
             raise
         except StorageUnavailable as exc:
-            log.warning("storage unavailable", extra={"why": str(exc)})
+            extra = {"request_id": x.request_id, "error": str(exc)}
+            log.warning("request.storage_unavailable", extra=extra)
             x.problem = Problem(ProblemKind.UNAVAILABLE, retry_after_s=1)
         except Exception:
-            log.exception("request failed", extra={"request_id": x.request_id})
+            log.exception(
+                "request.failed",
+                extra={
+                    "request_id": x.request_id,
+                    "dialect": dialect.name,
+                    "endpoint": x.endpoint.name if x.endpoint else "",
+                },
+            )
             x.problem = Problem(ProblemKind.INTERNAL)
         self._client_blocks.count_failed_attempt(dialect, x.client_ip, x.problem.kind)
         # without a body, where the request did not come as far as that

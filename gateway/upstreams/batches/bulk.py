@@ -172,7 +172,7 @@ class _Asking:
         try:
             await self._means.bulk_verifier.verify_many(texts, DNS_ONLY, on_result=on_found)
         except Exception:
-            log.exception("the look at DNS failed")
+            log.exception("completion.dns_failed", extra={"batch": self._piece.batch_id})
 
     async def _ask_upstream(
         self,

@@ -182,17 +182,25 @@ class VendorJobRunner:
                 self._budgets.release(work.scopes, price)
             if not settled:
                 source.circuit.record_neutral()
-        extra = {"source": source.name, "addresses": len(work.addresses)}
-        log.info("a list was given away", extra=extra)
+        extra = {"job_id": created, "addresses": len(work.addresses)}
+        log.info("vendor_job.created", extra=_log_fields(given) | extra)
         try:
             await self._records.set_job_id(given, created)
         except StoreError as exc:
-            log.warning("a list's id is not noted", extra={"why": str(exc)})
+            extra = {"job_id": created, "error": str(exc)}
+            log.warning("vendor_job.id_not_stored", extra=_log_fields(given) | extra)
         return replace(given, job_id=created)
 
     async def _on_create_failed(self, source: UpstreamSource, job: VendorJob, fault: Fault) -> None:
-        extra = {"source": source.name, "why": fault.kind, "status": fault.status}
-        log.warning("a list was not taken", extra=extra)
+        log.warning(
+            "vendor_job.rejected",
+            extra={
+                **_log_fields(job),
+                "fault": fault.kind,
+                "status": fault.status,
+                "retry_after_s": fault.retry_after_s,
+            },
+        )
         pause_s = fault.retry_after_s or CREATE_PAUSE_S
         self._creates_paused_until[source.name] = self._monotonic() + pause_s
         if fault.kind in POSSIBLY_CREATED:
@@ -217,8 +225,19 @@ class VendorJobRunner:
         following = _JobPoller(source, api, key.value, job.job_id, work, on_row)
         why = await following.run(self._clock, self._rng, job.created_at + source.job_deadline_s)
         if why is not None:
-            log.warning("a list was given up", extra={"source": source.name, "why": why})
+            extra = {"job_id": job.job_id, "fault": why}
+            log.warning("vendor_job.abandoned", extra=_log_fields(job) | extra)
         return True
+
+
+def _log_fields(job: VendorJob) -> dict[str, object]:
+    chunk = job.origin_chunk
+    return {
+        "source": job.source,
+        "batch": chunk.batch_id,
+        "chunk": chunk.origin,
+        "part": job.part_number,
+    }
 
 
 async def _send(source: UpstreamSource, request: UpstreamRequest) -> UpstreamReply | Fault:

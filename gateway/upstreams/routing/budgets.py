@@ -120,7 +120,7 @@ class Budgets:
             try:
                 await self.write(everything=False)
             except StoreError as exc:
-                log.warning("spending not written yet", extra={"why": str(exc)})
+                log.warning("spending.write_delayed", extra={"error": str(exc)})
 
     async def write(self, *, everything: bool) -> None:
         """Write counts, and put back what was not used lately, or all. Raises StoreError."""

@@ -83,7 +83,7 @@ class EvidenceCompletion:
         try:
             return (await lookup.verify(self._address.raw, DNS_ONLY, self._deadline_s)).evidence
         except Exception:
-            log.exception("the look at DNS failed")
+            log.exception("completion.dns_failed", extra={"domain": self._address.domain})
             return None
 
     async def _dns_evidence(self, wait_s: float) -> Evidence | None:

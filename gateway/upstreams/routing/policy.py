@@ -277,7 +277,8 @@ class Policy:
             )
         except StoreError as exc:
             # what may be beyond the limit is not spent
-            log.warning("budget not known", extra={"source": source.name, "why": str(exc)})
+            extra = {"source": source.name, "error": str(exc)}
+            log.warning("budget.unavailable", extra=extra)
             return False
 
     def _release_reservation(self, trail: _QueryState, source: Source) -> None:

@@ -37,10 +37,12 @@ async def read_balances(source: UpstreamSource) -> None:
         told = await source.fetch_balance(key, BALANCE_TIMEOUT_S)
         if isinstance(told, int):
             if told <= 0 and (key.credits is None or key.credits > 0):
-                log.warning("no credits left", extra={"source": source.name, "key": key.number})
+                extra = {"source": source.name, "key": key.number}
+                log.warning("upstream_key.no_credits", extra=extra)
             source.keys.record_balance(key, told)
         elif isinstance(told, Fault) and told.kind is FaultKind.DEAD_KEY:
-            log.warning("key refused", extra={"source": source.name, "key": key.number})
+            extra = {"source": source.name, "key": key.number, "status": told.status}
+            log.warning("upstream_key.refused", extra=extra)
             source.keys.mark_refused(key)
         elif isinstance(told, Fault) and told.kind is FaultKind.BANNED:
             source.report_ban(told)

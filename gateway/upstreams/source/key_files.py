@@ -74,7 +74,7 @@ class KeyFiles:
             if self._ring.replace_key(place, value):
                 changed.append(place)
         if changed:
-            log.info("keys changed", extra={"source": self._name, "keys": changed})
+            log.info("upstream_key.changed", extra={"source": self._name, "keys": changed})
             self._circuit.allow_trial()
 
     def _read(self) -> dict[int, tuple[str, str]]:
@@ -91,6 +91,6 @@ class KeyFiles:
         if number not in self._unreadable:
             self._unreadable.add(number)
             log.warning(
-                "a key's file cannot be read, the key stays",
-                extra={"source": self._name, "key": number, "why": why},
+                "upstream_key.file_unreadable",
+                extra={"source": self._name, "key": number, "reason": why},
             )

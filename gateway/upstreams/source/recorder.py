@@ -96,7 +96,8 @@ class FixtureRecorder:
         try:
             self._write(name, _scrubbed(self._to_fixture(request, reply), secrets, addresses))
         except OSError as exc:
-            log.warning("exchange not recorded", extra={"why": exc.strerror})
+            extra = {"dialect": self._dialect.name, "file": name, "error": exc.strerror}
+            log.warning("recording.failed", extra=extra)
 
     def _reply_kind(self, question: UpstreamQuery, reply: UpstreamReply) -> str:
         """What tells one reply from another: its status, and what we read in it."""

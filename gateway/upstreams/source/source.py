@@ -142,7 +142,8 @@ class LocalSource:
         except TimeoutError:
             return Fault(FaultKind.TIMED_OUT)
         except Exception:
-            log.exception("the local engine failed")
+            extra = {"source": self.name, "domain": question.address.domain}
+            log.exception("engine.failed", extra=extra)
             return Fault(FaultKind.SERVER_ERROR)
         self.latency.record(found.duration_s)
         return found
@@ -301,11 +302,11 @@ class UpstreamSource:
         """Our account or address was refused: leave it alone for long, and say so once."""
         if self.circuit.record_ban():
             log.warning(
-                "upstream refuses our account or address",
+                "upstream.banned",
                 extra={
                     "source": self.name,
                     "status": fault.status,
-                    "rests_s": round(self.circuit.reopens_in_s),
+                    "paused_s": round(self.circuit.reopens_in_s),
                 },
             )
 
@@ -323,7 +324,7 @@ class UpstreamSource:
                 case FaultKind.DEAD_KEY:
                     if self.keys.mark_refused(key):
                         extra = {"source": self.name, "key": key.number, "status": finding.status}
-                        log.warning("key refused", extra=extra)
+                        log.warning("upstream_key.refused", extra=extra)
                     if self.key_files is not None:
                         # it may have been exchanged, here as at the vendor
                         await self.key_files.reread()

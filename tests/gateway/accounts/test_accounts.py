@@ -499,7 +499,7 @@ async def test_use_that_cannot_be_written_at_the_end_is_told(
         await accounts.charge(await caller_of(accounts), 3)
         async with other.write():
             await accounts.aclose()
-    assert [record.getMessage() for record in caplog.records][-1] == "usage lost"
+    assert [record.getMessage() for record in caplog.records][-1] == "usage.lost"
 
 
 async def test_a_caller_who_leaves_while_being_charged_harms_nobody(accounts: Accounts) -> None:

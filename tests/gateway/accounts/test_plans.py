@@ -34,7 +34,7 @@ def test_a_plan_holds_in_its_dialect_and_its_allowance_everywhere(
 def test_a_plan_that_is_gone_limits_nobody_but_is_told(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         assert PLANS.plan_for("generic", "gone") is UNLIMITED
-    assert [record.getMessage() for record in caplog.records] == ["unknown plan"]
+    assert [record.getMessage() for record in caplog.records] == ["plan.unknown"]
 
 
 def test_the_vendors_plans_are_known_by_name() -> None:

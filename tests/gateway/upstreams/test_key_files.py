@@ -85,7 +85,7 @@ async def test_a_key_that_was_exchanged_is_fresh(
     assert (same, still_dead) == (spare, other)
     assert (same.credits, still_dead.dead) == (7, True)
     assert source.keys.pick() is new
-    (line,) = [r for r in caplog.records if r.getMessage() == "keys changed"]
+    (line,) = [r for r in caplog.records if r.getMessage() == "upstream_key.changed"]
     assert (line.source, line.keys) == ("v0", [1])  # type: ignore[attr-defined]
     assert "new-key" not in caplog.text
     assert "old-key" not in caplog.text
@@ -106,7 +106,7 @@ async def test_a_file_that_cannot_be_read_changes_nothing_and_is_told_once(
         for _ in range(3):
             await files.reread()
         assert source.keys.keys == (key,)
-        warnings = [r for r in caplog.records if "cannot be read" in r.getMessage()]
+        warnings = [r for r in caplog.records if r.getMessage() == "upstream_key.file_unreadable"]
         assert len(warnings) == times, "and again only after it was well in between"
         put(file, "old-key")
         await files.reread()
