@@ -94,7 +94,6 @@ _VERSION = re.compile(r"v=spf1(?: |$)", re.IGNORECASE)
 _MODIFIER = re.compile(r"([a-z][a-z0-9_.-]*)=(.*)", re.IGNORECASE)
 _MECHANISM = re.compile(r"([-+~?]?)([a-z][a-z0-9_.-]*)(?::([^/].*?|))?((?:/.*)?)", re.IGNORECASE)
 _PREFIX = re.compile(r"(?:/(0|[1-9]\d?))?(?://(0|[1-9]\d{0,2}))?")
-_IP_PREFIX = re.compile(r"(?:/(?:0|[1-9]\d{0,2}))?")
 _MACRO = re.compile(r"%(?:\{([slodiphcrtv])(\d*)(r?)([-.+,/_=]*)\}|([%_-]))", re.IGNORECASE)
 _TOP_LABEL = re.compile(
     r"(?:[a-z0-9]*[a-z][a-z0-9]*|[a-z0-9]+-[a-z0-9-]*[a-z0-9])\.?", re.IGNORECASE
