@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
+from urllib.parse import quote_plus, urlsplit
 
 import orjson
 
@@ -105,6 +107,39 @@ class UpstreamRequest:
     def json(self) -> Any:
         """The body; None if it is no JSON."""
         return _json(self.body)
+
+
+def request_url(
+    request: UpstreamRequest,
+    base_url: str,
+    base_path: str,
+    other_hosts: Mapping[str, Mapping[str, str]],
+) -> str:
+    """The whole URL of a request to an upstream at `base_url`.
+
+    `base_url` ends where the vendor's documentation ends it, with `base_path` and without a
+    slash. A server that speaks the vendor's dialect under a path of its own
+    (`http://host/kickbox/v2`) has all of the vendor's paths below it. `other_hosts` is
+    `Upstream.other_hosts`: it holds at the vendor alone, and before `base_path`, since two hosts
+    may share one.
+    """
+    path = request.path
+    elsewhere = other_hosts.get(urlsplit(base_url).hostname or "", {}) if other_hosts else {}
+    other_host = next((host for prefix, host in elsewhere.items() if path.startswith(prefix)), "")
+    if other_host:
+        start = f"https://{other_host}{path}"
+    elif f"{path}/".startswith(f"{base_path}/"):
+        start = base_url + path[len(base_path) :]
+    else:
+        start = base_url.removesuffix(base_path) + path
+    if not request.query:
+        return start
+    pairs = [f"{_quote(name)}={_quote(value)}" for name, value in request.query.items()]
+    return f"{start}?{'&'.join(pairs)}"
+
+
+_quote = lru_cache(1024)(quote_plus)
+"""Most names and values of a query are the same in each request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +248,8 @@ class Upstream:
     build_health: Callable[[], UpstreamRequest] | None = None
     """An unbilled request without a key, where there is no balance."""
     other_hosts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    """By host, path prefixes that live on another host, and that host."""
+    """By the host of the base URL, the path prefixes that the vendor serves from another host, and
+    that host. The first prefix that fits holds."""
     default_retry_after_s: float = 1.0
     """After a 429 that names no time."""
     always_reports: frozenset[str] = frozenset()

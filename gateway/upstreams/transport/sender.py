@@ -8,13 +8,11 @@ from __future__ import annotations
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
-from urllib.parse import quote_plus, urlsplit
 
 import certifi
 
 from adapters.contract.dialect import Dialect
-from adapters.contract.upstream import Fault, UpstreamReply, UpstreamRequest
+from adapters.contract.upstream import Fault, UpstreamReply, UpstreamRequest, request_url
 from gateway.upstreams.transport.connections import ConnectionPool
 
 MAX_SINGLE_REPLY_BYTES = 256 * 1024
@@ -38,27 +36,9 @@ class UpstreamLocation:
 
     def url_for(self, request: UpstreamRequest) -> str:
         """The whole URL of a request."""
-        base_path = self.dialect.base_path
-        if request.path.startswith(base_path):
-            start = self.base_url + request.path[len(base_path) :]
-        else:
-            start = self._root_for(request.path) + request.path
-        if not request.query:
-            return start
-        pairs = [f"{_quote(name)}={_quote(value)}" for name, value in request.query.items()]
-        return f"{start}?{'&'.join(pairs)}"
-
-    def _root_for(self, path: str) -> str:
-        """What stands before the vendor's own paths; at the vendor's, perhaps another host."""
-        root = self.base_url.removesuffix(self.dialect.base_path)
         upstream = self.dialect.upstream
-        others = upstream.other_hosts.get(urlsplit(root).hostname or "", {}) if upstream else {}
-        host = next((host for prefix, host in others.items() if path.startswith(prefix)), None)
-        return root if host is None else f"https://{host}"
-
-
-_quote = lru_cache(1024)(quote_plus)
-"""Most of a query's words are the same each time."""
+        other_hosts = upstream.other_hosts if upstream else {}
+        return request_url(request, self.base_url, self.dialect.base_path, other_hosts)
 
 
 class UpstreamClient:
