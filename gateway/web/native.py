@@ -19,12 +19,11 @@ from gateway.errors import NO_SOURCE, NoAnswer
 from gateway.sandbox.simulate import KIND_WORDS, SimulatedProblem
 from gateway.service import Service, ServiceResult
 from gateway.verdicts.as_json import verification_as_json
+from gateway.web.problem_json import problem_response
 
 if TYPE_CHECKING:
     from engine.smtp.reputation import OperatorReputation, ReputationTracker
     from gateway.reputation import RecentRefusals, ReputationStore
-
-PROBLEM_JSON = "application/problem+json"
 
 PROBLEM_STATUSES: dict[ProblemKind, tuple[int, str]] = {
     ProblemKind.MISSING: (400, "Send the address as the query parameter `email`."),
@@ -115,9 +114,9 @@ class NativeApi:
                 request.state.answer = ServiceResult(
                     None, NO_SOURCE, problem.sources_asked, "fwd=miss"
                 )
-            return problem_response(problem)
+            return _error_response(problem)
         except SimulatedProblem as simulated:
-            return simulated_response(simulated.word)
+            return _simulated_response(simulated.word)
         request.state.answer = answer
         return Response(verification_as_json(answer.outcome), media_type="application/json")
 
@@ -134,7 +133,7 @@ class NativeApi:
                 recent = await self._reputation_store.recent_refusals(MAX_OPERATORS)
                 body = reputation_as_dict(self._reputation_tracker.operators(), recent)
         except Problem as problem:
-            return problem_response(problem)
+            return _error_response(problem)
         return Response(orjson.dumps(body), media_type="application/json")
 
     async def scope_of(self, key: str) -> int | None:
@@ -171,20 +170,19 @@ def _read_verify(request: Request) -> Verify:
     )
 
 
-def problem_response(problem: Problem) -> Response:
-    """RFC 9457, for our own addresses alone; vendors' errors are their dialects' business."""
+def _error_response(problem: Problem) -> Response:
     status, detail = PROBLEM_STATUSES.get(problem.kind, (400, problem.detail))
-    body = {"type": "about:blank", "title": problem.kind, "status": status, "detail": detail}
-    if isinstance(problem, NoAnswer):
-        body |= {"detail": problem.detail, "attempts": problem.attempts}
     headers = {"Retry-After": str(problem.retry_after_s)} if problem.retry_after_s else {}
-    return Response(orjson.dumps(body), status, headers, media_type=PROBLEM_JSON)
+    if isinstance(problem, NoAnswer):
+        return problem_response(
+            status, problem.detail, title=problem.kind, headers=headers, attempts=problem.attempts
+        )
+    return problem_response(status, detail, title=problem.kind, headers=headers)
 
 
-def simulated_response(word: str) -> Response:
-    """What a test key asked to see, as far as there is such a thing here."""
+def _simulated_response(word: str) -> Response:
+    """The error that a test key asked for: a kind of problem, or a bare status."""
     kind = KIND_WORDS.get(word)
     if kind is not None:
-        return problem_response(Problem(kind, "This answer was simulated, as asked."))
-    body = {"type": "about:blank", "title": "simulated", "status": int(word)}
-    return Response(orjson.dumps(body), int(word), media_type=PROBLEM_JSON)
+        return _error_response(Problem(kind, "This answer was simulated, as asked."))
+    return problem_response(int(word), title="simulated")

@@ -22,7 +22,8 @@ from adapters.registry import DIALECTS
 from gateway.sandbox import Sandbox
 from gateway.sandbox.faults import MAX_FAULTS, InjectedFault, TooManyFaults
 from gateway.sandbox.requests import ExchangeFilter
-from gateway.web.native import PROBLEM_JSON, NativeApi
+from gateway.web.native import NativeApi
+from gateway.web.problem_json import problem_response
 
 MAX_SHOWN = 1_000
 MAX_WAIT_S = 60.0
@@ -244,9 +245,7 @@ def _json_endpoint(handler: Handler) -> Callable[[Request], Awaitable[Response]]
         try:
             shown = await handler(request)
         except ControlApiError as refused:
-            status, detail = refused.status, refused.detail
-            body = {"type": "about:blank", "status": status, "detail": detail}
-            return Response(orjson.dumps(body), status, media_type=PROBLEM_JSON)
+            return problem_response(refused.status, refused.detail)
         return Response(orjson.dumps(shown), media_type="application/json")
 
     return endpoint

@@ -25,7 +25,8 @@ from gateway.observability.metrics import Metrics
 from gateway.sandbox import Sandbox
 from gateway.service import ServiceResult
 from gateway.web.exchange import REQUEST_ID
-from gateway.web.native import PROBLEM_JSON, NativeApi
+from gateway.web.native import NativeApi
+from gateway.web.problem_json import problem_response
 from gateway.web.sandbox_control import ControlApi
 
 log = logging.getLogger(__name__)
@@ -95,15 +96,13 @@ async def _http_error_response(request: Request, exc: Exception) -> Response:
     assert isinstance(exc, HTTPException)
     services = "a vendor's path (/v1/…, /api/…, /ai_mails_api/…), /<dialect>/…, " + NATIVE_PREFIX
     detail = f"{exc.detail}. What is served here: {services}, /livez, /readyz, /metrics."
-    body = {"type": "about:blank", "title": exc.detail, "status": exc.status_code, "detail": detail}
-    return Response(orjson.dumps(body), exc.status_code, exc.headers, media_type=PROBLEM_JSON)
+    return problem_response(exc.status_code, detail, title=exc.detail, headers=exc.headers)
 
 
 async def _internal_error_response(request: Request, exc: Exception) -> Response:
     extra = {"method": request.method, "path": request.url.path}
     log.error("request.failed", extra=extra, exc_info=exc)
-    body = {"type": "about:blank", "title": "Internal Server Error", "status": 500}
-    return Response(orjson.dumps(body), 500, media_type=PROBLEM_JSON)
+    return problem_response(500)
 
 
 def _with_provenance_headers(app: ASGIApp) -> ASGIApp:
