@@ -1,15 +1,12 @@
-"""A bounded cache whose entries each have their own lifetime, and one flight per question.
-
-Both are asked by the resolver, the catch-all memory and the gateway's verdict cache.
-"""
+"""A bounded cache whose entries expire each at its own time, and coalescing of equal calls."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Callable, Coroutine, Hashable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from cachetools import TLRUCache
 
@@ -49,6 +46,10 @@ class TtlCache(Generic[K, V]):
         return len(self._entries)
 
 
+class TooManyFlights(Exception):
+    """A new call would exceed the bound on calls in flight."""
+
+
 @dataclass(slots=True)
 class _Flight(Generic[V]):
     task: asyncio.Task[V]
@@ -56,48 +57,72 @@ class _Flight(Generic[V]):
 
 
 class SingleFlight(Generic[K, V]):
-    """Lets equal questions that are asked at the same time share one answer.
+    """Coalesces concurrent calls for the same key into one task, whose outcome they share.
 
-    The work runs in a task of its own, so a caller that gives up takes nothing from the
-    others; when the last one gives up, the work is cancelled too.
+    A cancelled caller leaves the task to the others. What happens when the last one is
+    cancelled depends on how they joined: `run` cancels the task, `join` lets it finish.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, max_flights: int | None = None) -> None:
+        """`max_flights` bounds the tasks that run at a time; None sets no bound."""
+        self._max_flights = max_flights
         self._flights: dict[K, _Flight[V]] = {}
 
     def __len__(self) -> int:
         return len(self._flights)
 
-    async def run(self, key: K, call: Callable[[], Awaitable[V]]) -> V:
-        """The value (or exception) of `work()`, or of the equal question already asked."""
+    def is_running(self, key: K) -> bool:
+        """Whether `run` or `join` would share a task that has begun already."""
         flight = self._flights.get(key)
-        if flight is None:
-            flight = _Flight(asyncio.ensure_future(_call(call)))
-            self._flights[key] = flight
-            flight.task.add_done_callback(lambda _task: self._forget(key, flight))
+        return flight is not None and not flight.task.done()
+
+    async def run(self, key: K, call: Callable[[], Coroutine[Any, Any, V]]) -> V:
+        """The outcome of the task that runs for `key`; without one, `call()` becomes that task.
+
+        Raises what the task raises, and TooManyFlights. When the last caller is cancelled,
+        the task is cancelled as well, unless `join` has handed it out.
+        """
+        flight = self._join(key, call)
         flight.waiters += 1
         try:
             return await asyncio.shield(flight.task)
         finally:
             flight.waiters -= 1
             if not flight.waiters and not flight.task.done():
-                # Forgotten at once: whoever asks next must not join a flight that is going down.
+                # Forgotten at once: the next caller must not join a task that is being cancelled.
                 self._forget(key, flight)
                 flight.task.cancel()
 
+    def join(self, key: K, call: Callable[[], Coroutine[Any, Any, V]]) -> asyncio.Task[V]:
+        """The task that runs for `key`; without one, `call()` becomes that task.
+
+        The task runs to its end, whether or not anything awaits it: cancel it only through
+        `aclose`, and put `asyncio.shield` around it where the awaiting task may be cancelled.
+        Raises TooManyFlights.
+        """
+        flight = self._join(key, call)
+        flight.waiters += 1  # never taken back, so that `run` does not cancel the task
+        return flight.task
+
     async def aclose(self) -> None:
-        """Cancel what is in flight and wait until it is gone."""
+        """Cancel all tasks and wait until they have ended."""
         tasks = [flight.task for flight in self._flights.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
+    def _join(self, key: K, call: Callable[[], Coroutine[Any, Any, V]]) -> _Flight[V]:
+        flight = self._flights.get(key)
+        if flight is None or flight.task.done():
+            if self._max_flights is not None and len(self._flights) >= self._max_flights:
+                raise TooManyFlights
+            flight = self._flights[key] = started = _Flight(asyncio.create_task(call()))
+            flight.task.add_done_callback(lambda _task: self._forget(key, started))
+        return flight
+
     def _forget(self, key: K, flight: _Flight[V]) -> None:
         if self._flights.get(key) is flight:
             del self._flights[key]
         if flight.task.done() and not flight.task.cancelled():
-            flight.task.exception()  # seen, even if every caller has left
-
-
-async def _call(call: Callable[[], Awaitable[V]]) -> V:
-    return await call()
+            # Marks the exception as retrieved, although every caller may have been cancelled.
+            flight.task.exception()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 
 import pytest
 
-from engine.cache import SingleFlight, TtlCache
+from engine.cache import SingleFlight, TooManyFlights, TtlCache
 from tests.fakes.clock import Clock
 
 
@@ -129,3 +130,81 @@ async def test_closing_ends_what_is_in_flight() -> None:
     assert len(flights) == 0
     with pytest.raises(asyncio.CancelledError):
         await caller
+
+
+async def test_a_joined_task_runs_to_its_end_though_every_caller_was_cancelled() -> None:
+    flights: SingleFlight[str, int] = SingleFlight()
+    gate = asyncio.Event()
+
+    async def work() -> int:
+        await gate.wait()
+        return 7
+
+    task = flights.join("key", work)
+    assert flights.is_running("key")
+    assert not flights.is_running("other key")
+    caller = asyncio.ensure_future(flights.run("key", work))
+    await asyncio.sleep(0)
+    caller.cancel()
+    await asyncio.gather(caller, return_exceptions=True)
+    assert flights.join("key", work) is task
+    gate.set()
+    assert await task == 7
+    assert not flights.is_running("key")
+
+
+async def test_a_task_that_has_ended_is_not_joined() -> None:
+    flights: SingleFlight[str, int] = SingleFlight()
+    gate = asyncio.Event()
+    results = iter((1, 2))
+
+    async def work() -> int:
+        await gate.wait()
+        return next(results)
+
+    async def join_after_the_end() -> int:
+        # Woken right after `first`: its task has ended, its done callbacks have not run.
+        await gate.wait()
+        assert first.done()
+        assert len(flights) == 1
+        assert not flights.is_running("key")
+        return await flights.join("key", work)
+
+    first = flights.join("key", work)
+    second = asyncio.ensure_future(join_after_the_end())
+    await asyncio.sleep(0)
+    gate.set()
+    assert (await first, await second) == (1, 2)
+    assert len(flights) == 0
+
+
+async def test_a_failure_that_no_caller_waits_for_is_not_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    flights: SingleFlight[str, int] = SingleFlight()
+
+    async def work() -> int:
+        raise LookupError("broken")
+
+    await asyncio.wait([flights.join("key", work)])
+    assert len(flights) == 0
+    gc.collect()
+    assert caplog.records == []
+
+
+async def test_calls_in_flight_are_bounded_and_equal_ones_count_once() -> None:
+    flights: SingleFlight[int, int] = SingleFlight(max_flights=2)
+    gate = asyncio.Event()
+
+    async def work() -> int:
+        await gate.wait()
+        return 7
+
+    tasks = [flights.join(key, work) for key in (1, 2, 1)]
+    with pytest.raises(TooManyFlights):
+        flights.join(3, work)
+    with pytest.raises(TooManyFlights):
+        await flights.run(3, work)
+    gate.set()
+    assert await asyncio.gather(*tasks) == [7, 7, 7]
+    assert await flights.run(3, work) == 7
