@@ -1,7 +1,8 @@
-"""What is known of an address without asking anybody."""
+"""The evidence on an address that needs no network: what the lists and its local part say."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from engine.address import lists, people
@@ -9,13 +10,21 @@ from engine.model import Address, Evidence
 
 
 def offline_evidence(address: Address, **facts: Any) -> Evidence:
-    """The evidence of the lists and of the local part; `facts` are fields that go before it."""
-    own = {
+    """The evidence of the lists and of the local part; `facts` are fields that override it."""
+    person = people.guess_person(address.local) if address.valid else None
+    return Evidence(**(_list_fields(address) | {"person": person} | facts))
+
+
+def with_list_evidence(address: Address, evidence: Evidence) -> Evidence:
+    """`evidence` with the fields that the lists fill."""
+    return replace(evidence, **_list_fields(address))
+
+
+def _list_fields(address: Address) -> dict[str, Any]:
+    return {
         "disposable": lists.is_disposable(address),
         "free": lists.is_free_mail(address),
         "role": lists.is_role_account(address),
         "no_reply": lists.is_no_reply_address(address),
         "did_you_mean": lists.suggest_correction(address),
-        "person": people.guess_person(address.local) if address.valid else None,
     }
-    return Evidence(**(own | facts))

@@ -17,6 +17,7 @@ from itertools import islice
 from typing import Protocol
 
 from engine.address import lists
+from engine.address.offline import with_list_evidence
 from engine.address.syntax import parse_address
 from engine.bulk.host_pool import RECONNECT_PAUSES_S, HostPool
 from engine.bulk.transaction import ConnectionInfo, DomainGroup, PendingAddress
@@ -236,7 +237,7 @@ class _BulkCall:
         if address.valid and (self.checks.dns or self.checks.smtp):
             domains.setdefault(address.ascii_domain, []).append(PendingAddress(index, address))
             return
-        evidence = _with_list_evidence(address, Evidence())
+        evidence = with_list_evidence(address, Evidence())
         self.deliver(index, self.make_verification(address, evidence, 0.0))
 
     def make_verification(
@@ -502,7 +503,7 @@ class _DomainProbe:
         return pacer.is_skipped(operator) or (smtp.code is None and pacer.is_backing_off(operator))
 
     def _deliver_evidence(self, asked: PendingAddress, evidence: Evidence) -> None:
-        evidence = _with_list_evidence(asked.address, replace(evidence, person=None, transcript=()))
+        evidence = with_list_evidence(asked.address, replace(evidence, person=None, transcript=()))
         self._call.deliver(asked.index, self._call.make_verification(asked.address, evidence, 0.0))
 
 
@@ -516,17 +517,6 @@ _NO_CONTACT = frozenset(
     }
 )
 """Of a host that is as it is for every mailbox, if it happens before any is named."""
-
-
-def _with_list_evidence(address: Address, evidence: Evidence) -> Evidence:
-    return replace(
-        evidence,
-        disposable=lists.is_disposable(address),
-        free=lists.is_free_mail(address),
-        role=lists.is_role_account(address),
-        no_reply=lists.is_no_reply_address(address),
-        did_you_mean=lists.suggest_correction(address),
-    )
 
 
 def _smtp_evidence(reply: RcptReply, meaning: Meaning, connection: ConnectionInfo) -> Smtp:

@@ -14,6 +14,11 @@ _DMARC = re.compile(r"v\s*=\s*DMARC1\s*(?:;|$)")
 """RFC 7489 section 6.4: the version comes first and is case-sensitive."""
 
 
+def is_spf_record(text: str) -> bool:
+    """Whether the text of a TXT record begins as an SPF record does."""
+    return _SPF.match(text) is not None
+
+
 async def has_spf(resolver: Resolver, domain: str) -> bool | None:
     """Whether `domain` has an SPF record; None when DNS could not say."""
     return await _publishes(resolver, domain, _SPF)

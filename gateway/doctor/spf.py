@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from engine.dns.policies import is_spf_record
 from engine.dns.resolver import Resolver
 from engine.dns.targets import IPAddress
 from engine.dns.terms import DnsAnswer, LookupStatus, RecordType
@@ -90,7 +91,6 @@ _QUALIFIERS = {
     "~": SpfResult.SOFTFAIL,
     "?": SpfResult.NEUTRAL,
 }
-_VERSION = re.compile(r"v=spf1(?: |$)", re.IGNORECASE)
 _MODIFIER = re.compile(r"([a-z][a-z0-9_.-]*)=(.*)", re.IGNORECASE)
 _MECHANISM = re.compile(r"([-+~?]?)([a-z][a-z0-9_.-]*)(?::([^/].*?|))?((?:/.*)?)", re.IGNORECASE)
 _PREFIX = re.compile(r"(?:/(0|[1-9]\d?))?(?://(0|[1-9]\d{0,2}))?")
@@ -139,7 +139,7 @@ class _Evaluation:
 
     async def _record(self, domain: str) -> str | None:
         answer = await self._resolve(domain, RecordType.TXT, may_be_void=True)
-        found = [text for text in answer.records if _VERSION.match(text)]
+        found = [text for text in answer.records if is_spf_record(text)]
         if len(found) > 1:
             raise _PermanentError(f"{domain} has {len(found)} SPF records")
         if found and not found[0].isascii():
