@@ -118,18 +118,32 @@ real one, samples say that they were verified then; otherwise they say 2026-01-0
 Python, with pytest: `pip install pytest-veriplex veriplex` brings the fixture `veriplex_sandbox`.
 
 ```python
+import emailable
+
 def test_signup(veriplex_sandbox):
     client = emailable.Client(veriplex_sandbox.keys["emailable"])
     client.base_url = veriplex_sandbox.base_urls["emailable"] + "/"
     assert client.verify("deliverable@example.com").state == "deliverable"
-    assert veriplex_sandbox.requests(operation="verify")[-1]["status"] == 200
+    assert veriplex_sandbox.last(operation="verify")["status"] == 200
 ```
 
 The server runs in a process of its own for the whole session; each test has fresh keys, and so a
-log, faults and a clock of its own. `veriplex_sandbox.fault(simulate="429", times=2)` sets a fault.
-The plugin needs nothing but pytest. It starts the server that `VERIPLEX_COMMAND` names, else the
-one installed beside it, else `veriplex` on `PATH`, else `uvx veriplex`, in a folder of its own and
-without `PYTHONPATH`: a project may have a `gateway`, an `engine` or an `adapters` of its own.
+log, faults and a clock of its own.
+
+| of the fixture | what it is |
+| --- | --- |
+| `url`, `base_urls["emailable"]`, `keys["emailable"]` | the server, and what a client needs, by dialect |
+| `key("emailable", "429")` | the key that gets this word's outcome every time |
+| `requests(…)`, `last(…)`, `count(…)` | the log of this test, by the filters above |
+| `wait_for(2, timeout_s=5.0, …)` | the requests, as soon as there are that many |
+| `fault(simulate="429", times=2)`, `clear_faults()` | faults, with the members above |
+| `clock(advance_s=3600)` | moves the clock; returns what it shows |
+| `reset()` | forgets all of it; done after each test |
+
+What the sandbox refuses raises `veriplex_pytest.ControlError`. The plugin needs nothing but pytest.
+It starts the server that `VERIPLEX_COMMAND` names, else the one installed beside it, else `veriplex`
+on `PATH`, else `uvx veriplex`, in a folder of its own and without `PYTHONPATH`: a project may have a
+`gateway`, an `engine` or an `adapters` of its own.
 
 Node, with the official client:
 
