@@ -120,6 +120,7 @@ Python, with pytest: `pip install pytest-veriplex veriplex` brings the fixture `
 ```python
 import emailable
 
+
 def test_signup(veriplex_sandbox):
     client = emailable.Client(veriplex_sandbox.keys["emailable"])
     client.base_url = veriplex_sandbox.base_urls["emailable"] + "/"
@@ -132,7 +133,7 @@ log, faults and a clock of its own.
 
 | of the fixture | what it is |
 | --- | --- |
-| `url`, `base_urls["emailable"]`, `keys["emailable"]` | the server, and what a client needs, by dialect |
+| `url`, `base_urls["emailable"]`, `keys["emailable"]` | the server; what a client needs |
 | `key("emailable", "429")` | the key that gets this word's outcome every time |
 | `requests(…)`, `last(…)`, `count(…)` | the log of this test, by the filters above |
 | `wait_for(2, timeout_s=5.0, …)` | the requests, as soon as there are that many |
@@ -140,10 +141,10 @@ log, faults and a clock of its own.
 | `clock(advance_s=3600)` | moves the clock; returns what it shows |
 | `reset()` | forgets all of it; done after each test |
 
-What the sandbox refuses raises `veriplex_pytest.ControlError`. The plugin needs nothing but pytest.
-It starts the server that `VERIPLEX_COMMAND` names, else the one installed beside it, else `veriplex`
-on `PATH`, else `uvx veriplex`, in a folder of its own and without `PYTHONPATH`: a project may have a
-`gateway`, an `engine` or an `adapters` of its own.
+What the sandbox refuses raises `veriplex_pytest.ControlError`. The plugin needs nothing but pytest
+and a server. It starts the one that `VERIPLEX_COMMAND` names, else the one installed beside it,
+else `veriplex` on `PATH`, else `uvx veriplex`, in a folder of its own and without `PYTHONPATH`: a
+project may have a `gateway`, an `engine` or an `adapters` of its own.
 
 Node, with the official client:
 
