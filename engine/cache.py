@@ -39,9 +39,6 @@ class TtlCache(Generic[K, V]):
         else:
             self._entries.pop(key, None)
 
-    def clear(self) -> None:
-        self._entries.clear()
-
     def __len__(self) -> int:
         return len(self._entries)
 

@@ -18,7 +18,8 @@ from engine.address.syntax import parse_address
 from engine.bulk.calls import BulkProbe, OnResult
 from engine.dns.mx import resolve_route
 from engine.dns.policies import has_dmarc, has_spf
-from engine.dns.resolver import Resolver, system_name_servers
+from engine.dns.reference import system_name_servers
+from engine.dns.resolver import Resolver
 from engine.dns.terms import MailRoute, NameServer
 from engine.model import Address, Checks, Dns, Evidence, Step, Verification
 from engine.score import score

@@ -23,6 +23,7 @@ from engine.dns.terms import (
     DnsFormatError,
     DnsQuestion,
     LookupStatus,
+    NameServer,
     ParsedResponse,
     RecordType,
 )
@@ -61,13 +62,13 @@ async def query_tcp(
         raise DnsFormatError(question) from exc
 
 
-def system_name_servers() -> tuple[tuple[str, int], ...]:
-    """Addresses and ports that /etc/resolv.conf names; this machine when it cannot be read."""
+def system_name_servers() -> tuple[NameServer, ...]:
+    """The servers that /etc/resolv.conf names; 127.0.0.1 if it cannot be read."""
     try:
         resolver = dns.resolver.Resolver()
     except dns.resolver.NoResolverConfiguration:
-        return (("127.0.0.1", 53),)
-    return tuple((str(host), resolver.port) for host in resolver.nameservers)
+        return (NameServer("127.0.0.1"),)
+    return tuple(NameServer(str(host), resolver.port) for host in resolver.nameservers)
 
 
 def is_truncated(message: dns.message.Message) -> bool:

@@ -35,11 +35,6 @@ PREFER_TCP_FOR_S = 300
 """How long a server that answered over TCP alone is asked over TCP at once."""
 
 
-def system_name_servers() -> tuple[NameServer, ...]:
-    """The servers that /etc/resolv.conf names; this machine when it cannot be read."""
-    return tuple(NameServer(host, port) for host, port in dns_reference.system_name_servers())
-
-
 _UDP, _TCP = "udp", "tcp"
 _TRANSPORT_ROUNDS = (_UDP, _TCP, _UDP)
 """TCP in the middle: what a lost packet or a filter on UDP keeps away often passes there."""

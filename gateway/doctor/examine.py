@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from engine.dns.mx import resolve_addresses, resolve_route
-from engine.dns.resolver import Resolver, system_name_servers
+from engine.dns.reference import system_name_servers
+from engine.dns.resolver import Resolver
 from engine.dns.targets import is_global
 from engine.dns.terms import DnsAnswer, LookupStatus, NameServer, RecordType
 from engine.model import Dns, Meaning, Stage

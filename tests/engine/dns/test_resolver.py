@@ -7,7 +7,8 @@ from collections.abc import Mapping
 
 import pytest
 
-from engine.dns.resolver import PREFER_TCP_FOR_S, Resolver, system_name_servers
+from engine.dns.reference import system_name_servers
+from engine.dns.resolver import PREFER_TCP_FOR_S, Resolver
 from engine.dns.terms import FAILURE_TTL_S, DnsAnswer, LookupStatus, NameServer, RecordType
 from tests.fakes.clock import Clock
 from tests.fakes.dns import Fault, fake_dns
