@@ -109,34 +109,49 @@ def _with_particles(keys: Sequence[str]) -> tuple[Sequence[str], float]:
 
 
 def _read_words(keys: Sequence[str], lex: Lexicon) -> Iterator[NameReading]:
-    """Readings of words in a row: all of them names or initials, or two names and a rest."""
-    if len(keys) == 1:
-        yield from _read_one(keys[0], lex)
-    elif len(keys) == 2:
-        pairs = list(_read_two(keys[0], keys[1], lex))
-        yield from pairs
-        if any(reading.kind is ReadingKind.APART for reading in pairs):
-            return
-        for named, rest in (keys, keys[::-1]):
-            if len(rest) > 1:
-                yield from _with_extra_word(_read_one(named, lex), rest, lex)
-    elif len(keys) == 3:
-        a, b, c = keys
-        if len(b) == 1:
-            yield from _add_bits(MIDDLE_INITIAL, _read_two(a, c, lex))
-        elif len(a) == 1:
-            yield from _add_bits(INITIAL_LAST, _read_two(b, c, lex))
-        else:
-            yield from _read_three(a, b, c, lex)
-            for pair, rest in ((keys[:2], c), (keys[1:], a)):
-                yield from _with_extra_word(_read_two(pair[0], pair[1], lex), rest, lex)
-    elif len(keys) == 4:
-        a, b, c, d = keys
-        middle, second = lex.given.bits.get(b), lex.surname.bits.get(d)
-        if middle is not None and second is not None:
-            for reading in _add_bits(MIDDLE_NAME + SECOND_SURNAME + second, _read_two(a, c, lex)):
-                if reading.last == c:
-                    yield reading._replace(last=f"{c} {d}")
+    """Readings of up to four words; more are no name."""
+    match keys:
+        case [word]:
+            yield from _read_one_word(word, lex)
+        case [a, b]:
+            yield from _read_two_words(a, b, lex)
+        case [a, b, c]:
+            yield from _read_three_words(a, b, c, lex)
+        case [a, b, c, d]:
+            yield from _read_four_names(a, b, c, d, lex)
+
+
+def _read_two_words(a: str, b: str, lex: Lexicon) -> Iterator[NameReading]:
+    """Two names, or, unless both are known ones, a name beside a word that is none."""
+    pairs = list(_read_two_names(a, b, lex))
+    yield from pairs
+    if any(reading.kind is ReadingKind.APART for reading in pairs):
+        return
+    for name, other in ((a, b), (b, a)):
+        if len(other) > 1:
+            yield from _with_extra_word(_read_one_word(name, lex), other, lex)
+
+
+def _read_three_words(a: str, b: str, c: str, lex: Lexicon) -> Iterator[NameReading]:
+    """Two names with an initial, three names, or two names beside a word that is none."""
+    if len(b) == 1:
+        yield from _add_bits(MIDDLE_INITIAL, _read_two_names(a, c, lex))
+    elif len(a) == 1:
+        yield from _add_bits(INITIAL_LAST, _read_two_names(b, c, lex))
+    else:
+        yield from _read_three_names(a, b, c, lex)
+        yield from _with_extra_word(_read_two_names(a, b, lex), c, lex)
+        yield from _with_extra_word(_read_two_names(b, c, lex), a, lex)
+
+
+def _read_four_names(a: str, b: str, c: str, d: str, lex: Lexicon) -> Iterator[NameReading]:
+    """First name, middle name and two surnames."""
+    middle, second = lex.given.bits.get(b), lex.surname.bits.get(d)
+    if middle is None or second is None:
+        return
+    for reading in _add_bits(MIDDLE_NAME + SECOND_SURNAME + second, _read_two_names(a, c, lex)):
+        if reading.last == c:
+            yield reading._replace(last=f"{c} {d}")
 
 
 def _add_bits(bits: float, readings: Iterable[NameReading]) -> Iterator[NameReading]:
@@ -150,17 +165,17 @@ def _with_extra_word(
     return _add_bits(EXTRA_WORD + _non_name_bits(rest, lex), readings)
 
 
-def _read_three(a: str, b: str, c: str, lex: Lexicon) -> Iterator[NameReading]:
+def _read_three_names(a: str, b: str, c: str, lex: Lexicon) -> Iterator[NameReading]:
     middle, surname = lex.given.bits.get(b), lex.surname.bits
     if middle is not None:
-        yield from _add_bits(MIDDLE_NAME + middle, _read_two(a, c, lex))
+        yield from _add_bits(MIDDLE_NAME + middle, _read_two_names(a, c, lex))
     first = lex.given.bits.get(a)
     if first is not None and b in surname and c in surname:
         bits = FIRST_LAST + SECOND_SURNAME + first + surname[b] + surname[c]
         yield NameReading(bits, a, f"{b} {c}", ReadingKind.APART)
 
 
-def _read_two(a: str, b: str, lex: Lexicon) -> Iterator[NameReading]:
+def _read_two_names(a: str, b: str, lex: Lexicon) -> Iterator[NameReading]:
     """Readings of two words that something separates."""
     if len(a) == 1 or len(b) == 1:
         yield from _read_initial_and_name(a, b, lex)
@@ -193,9 +208,8 @@ def _read_initial_and_name(a: str, b: str, lex: Lexicon) -> Iterator[NameReading
         yield NameReading(FIRST_INITIAL + given, name, None, ReadingKind.FIRST_ONLY)
 
 
-def _read_one(word: str, lex: Lexicon) -> Iterator[NameReading]:
+def _read_one_word(word: str, lex: Lexicon) -> Iterator[NameReading]:
     """Readings of one word: a name, or several run together."""
-    given, surname = lex.given.bits, lex.surname.bits
     whole_given, whole_surname = _given_bits(word, lex), _surname_bits(word, lex)
     if whole_given is not None:
         yield NameReading(FIRST_ALONE + whole_given, word, None, ReadingKind.FIRST_ONLY)
@@ -207,36 +221,49 @@ def _read_one(word: str, lex: Lexicon) -> Iterator[NameReading]:
         yield NameReading(LAST_ALONE + JOINED + run[1], None, run[0], ReadingKind.LAST_ONLY)
     if len(word) > 3:
         yield from _read_joined_initials(word, lex)
-    mendable: list[tuple[int, int]] = []
     for cut in range(2, len(word) - 1):
-        a, b = word[:cut], word[cut:]
-        first, last = given.get(a), _joined_surname(b, lex)
-        if first is not None and last is not None:
-            yield NameReading(
-                FIRST_LAST + JOINED + first + last[1], a, last[0], ReadingKind.TOGETHER
-            )
-        elif first is not None and len(a) > 2 and len(b) > 3:
-            unknown = _unknown_surname_bits(b, lex)
-            if unknown is not None:
-                bits = FIRST_LAST + JOINED + first + unknown
-                yield NameReading(bits, a, b, ReadingKind.FIRST_CUT_OFF)
-            mendable.append((first - 4 * len(a), cut))
-        elif last is not None and len(a) > 3 and len(b) > 4:
-            unknown = _unknown_given_bits(a, lex)
-            if unknown is not None:
-                bits = FIRST_LAST + JOINED + unknown + last[1]
-                yield NameReading(bits, a, last[0], ReadingKind.LAST_CUT_OFF)
-        if a in surname and b in given:
-            bits = LAST_FIRST + JOINED + surname[a] + given[b]
-            yield NameReading(bits, b, a, ReadingKind.TOGETHER)
-        if first is not None and len(b) > 4 and (last := _joined_surname(b[1:], lex)) is not None:
-            bits = FIRST_LAST + JOINED + MIDDLE_INITIAL + first + last[1]
-            yield NameReading(bits, a, last[0], ReadingKind.TOGETHER)
-    for _, cut in sorted(mendable)[:2]:
-        mended = lex.surname.correct_typo(word[cut:])
-        if mended is not None:
-            bits = FIRST_LAST + JOINED + given[word[:cut]] + mended[1]
-            yield NameReading(bits, word[:cut], mended[0], ReadingKind.CORRECTED)
+        yield from _read_joined_names(word[:cut], word[cut:], lex)
+    yield from _read_joined_names_with_typo(word, lex)
+
+
+def _read_joined_names(a: str, b: str, lex: Lexicon) -> Iterator[NameReading]:
+    """Readings of a word as the two names `a` and `b`, an initial between them included."""
+    given, surname = lex.given.bits, lex.surname.bits
+    first, last = given.get(a), _joined_surname(b, lex)
+    if first is not None and last is not None:
+        yield NameReading(FIRST_LAST + JOINED + first + last[1], a, last[0], ReadingKind.TOGETHER)
+    elif first is not None and len(a) > 2 and len(b) > 3:
+        unknown = _unknown_surname_bits(b, lex)
+        if unknown is not None:
+            bits = FIRST_LAST + JOINED + first + unknown
+            yield NameReading(bits, a, b, ReadingKind.FIRST_CUT_OFF)
+    elif last is not None and len(a) > 3 and len(b) > 4:
+        unknown = _unknown_given_bits(a, lex)
+        if unknown is not None:
+            bits = FIRST_LAST + JOINED + unknown + last[1]
+            yield NameReading(bits, a, last[0], ReadingKind.LAST_CUT_OFF)
+    if a in surname and b in given:
+        bits = LAST_FIRST + JOINED + surname[a] + given[b]
+        yield NameReading(bits, b, a, ReadingKind.TOGETHER)
+    if first is not None and len(b) > 4 and (last := _joined_surname(b[1:], lex)) is not None:
+        bits = FIRST_LAST + JOINED + MIDDLE_INITIAL + first + last[1]
+        yield NameReading(bits, a, last[0], ReadingKind.TOGETHER)
+
+
+def _read_joined_names_with_typo(word: str, lex: Lexicon) -> Iterator[NameReading]:
+    """Readings as a known given name and a surname with a typo, for the two likeliest given
+    names: correcting a typo costs a search."""
+    given = lex.given.bits
+    cuts = [
+        cut
+        for cut in range(3, len(word) - 3)
+        if word[:cut] in given and _joined_surname(word[cut:], lex) is None
+    ]
+    for cut in sorted(cuts, key=lambda cut: (given[word[:cut]] - 4 * cut, cut))[:2]:
+        corrected = lex.surname.correct_typo(word[cut:])
+        if corrected is not None:
+            bits = FIRST_LAST + JOINED + given[word[:cut]] + corrected[1]
+            yield NameReading(bits, word[:cut], corrected[0], ReadingKind.CORRECTED)
 
 
 def _read_joined_initials(word: str, lex: Lexicon) -> Iterator[NameReading]:
