@@ -24,7 +24,7 @@ from gateway.upstreams.source.keys import KeyRing
 from gateway.upstreams.source.recorder import FixtureRecorder
 from gateway.upstreams.source.source import LocalSource, Source, UpstreamRules, UpstreamSource
 from gateway.upstreams.source.throttle import Throttle
-from gateway.upstreams.transport.sender import UpstreamClient, UpstreamLocation, tls_context
+from gateway.upstreams.transport.client import UpstreamClient, UpstreamLocation, tls_context
 from gateway.verdicts.verifier import BulkVerifier, Verifier
 
 

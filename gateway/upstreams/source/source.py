@@ -34,7 +34,7 @@ from gateway.verdicts.verifier import Verifier
 
 if TYPE_CHECKING:
     from gateway.upstreams.source.key_files import KeyFiles
-    from gateway.upstreams.transport.sender import UpstreamClient, UpstreamLocation
+    from gateway.upstreams.transport.client import UpstreamClient, UpstreamLocation
 
 log = logging.getLogger(__name__)
 
