@@ -30,12 +30,13 @@ from engine.smtp.context import (
     ProbeLimits,
     UnresponsiveTargets,
 )
-from engine.smtp.dialogue import Identity, tls_context
+from engine.smtp.dialogue import tls_context
 from engine.smtp.inquiry import Inquiry
 from engine.smtp.pacing import Pacer
 from engine.smtp.providers import provider_of
 from engine.smtp.reply import compile_rules
 from engine.smtp.reputation import ReputationTracker
+from engine.smtp.terms import Identity
 from engine.verdict import judge
 
 POLICY_GRACE_S = 2.0

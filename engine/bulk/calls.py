@@ -39,17 +39,11 @@ from engine.model import (
     Verification,
 )
 from engine.score import score
-from engine.smtp.catch_all import RcptReply, accepts_all, compare_with_control, control_local_part
-from engine.smtp.context import (
-    CATCH_ALL_CACHE_SIZE,
-    CATCH_ALL_TTL_S,
-    ProbeContext,
-    pacing_operator,
-)
-from engine.smtp.dialogue import Target
+from engine.smtp.catch_all import accepts_all, compare_with_control, control_local_part
+from engine.smtp.context import CATCH_ALL_CACHE_SIZE, CATCH_ALL_TTL_S, ProbeContext
 from engine.smtp.inquiry import InquiryResult
-from engine.smtp.pacing import CONNECTION_STAGES
-from engine.smtp.providers import provider_of
+from engine.smtp.providers import pacing_operator, provider_of
+from engine.smtp.terms import CONNECTION_STAGES, RcptReply, Target
 from engine.verdict import judge
 
 MAX_IN_FLIGHT_PER_CALL = 10_000

@@ -15,25 +15,29 @@ from dataclasses import dataclass
 
 from engine.bulk.transaction import (
     DECISIVE_ANYWHERE,
-    SERVICE_CLOSING,
     ConnectionInfo,
     DomainGroup,
     PendingAddress,
     Transaction,
 )
 from engine.model import Meaning, Stage
-from engine.smtp.catch_all import RcptReply, accepts_all
-from engine.smtp.context import ProbeContext, pacing_operator
+from engine.smtp.catch_all import accepts_all
+from engine.smtp.context import ProbeContext
 from engine.smtp.dialogue import (
     Conversation,
     ConversationEnded,
-    StageResult,
-    Target,
     TlsFailed,
     open_conversation,
 )
-from engine.smtp.pipe import SmtpReply
-from engine.smtp.reply import ReplyClassification
+from engine.smtp.providers import pacing_operator
+from engine.smtp.terms import (
+    SERVICE_CLOSING,
+    RcptReply,
+    ReplyClassification,
+    SmtpReply,
+    StageResult,
+    Target,
+)
 
 FIRST_WINDOW_SIZE = 10
 """Recipients in the first window of a connection; it then grows while the host is quick."""

@@ -14,10 +14,8 @@ from functools import lru_cache
 from typing import Protocol
 
 from engine.model import Address, Meaning, Stage
-from engine.smtp.catch_all import RcptReply
-from engine.smtp.dialogue import Target
-from engine.smtp.pipe import SmtpReply
-from engine.smtp.reply import ReplyClassification, classify_reply
+from engine.smtp.reply import classify_reply
+from engine.smtp.terms import SERVICE_CLOSING, RcptReply, ReplyClassification, SmtpReply, Target
 
 DECISIVE_ANYWHERE = frozenset(
     {
@@ -33,7 +31,6 @@ DECISIVE_ANYWHERE = frozenset(
 """What is about the mailbox, wherever in a transaction it is said."""
 DECISIVE_IF_FIRST = DECISIVE_ANYWHERE | {Meaning.REJECTED_UNRECOGNISED, Meaning.GREYLISTED}
 """What is about the mailbox if it is the first recipient of its transaction."""
-SERVICE_CLOSING = 421
 _PLACEHOLDER = "somebody@mail.test"
 """Stands for the recipient in a reply, so that like replies are read once."""
 

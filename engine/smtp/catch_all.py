@@ -7,10 +7,10 @@ same words has said nothing of either.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from engine.model import Meaning
-from engine.smtp.reply import ReplyClassification, fold_text
+from engine.smtp.reply import fold_text
+from engine.smtp.terms import RcptReply
 
 _ONSETS = (
     *("b", "br", "c", "ch", "d", "dr", "f", "fl", "g", "gr", "h", "j", "k", "kl", "l", "m"),
@@ -29,15 +29,6 @@ def control_local_part(choose: Callable[[Sequence[str]], str]) -> str:
     syllables = [choose(_ONSETS) + choose(_VOWELS) + choose(_CODAS) for _ in range(3)]
     digits = "".join(choose(_DIGITS) for _ in range(3))
     return f"{syllables[0]}{syllables[1]}.{syllables[2]}{digits}"
-
-
-@dataclass(frozen=True, slots=True)
-class RcptReply:
-    """A reply to RCPT: how it reads, and its words."""
-
-    classification: ReplyClassification
-    code: int
-    text: str
 
 
 _REFUSES_NAME = frozenset(

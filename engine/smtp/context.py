@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from engine.cache import TtlCache
 from engine.dns.resolver import Resolver
 from engine.model import Meaning, Stage
-from engine.smtp.dialogue import Conversation, Identity, Target
+from engine.smtp.dialogue import Conversation
 from engine.smtp.pacing import Pacer
 from engine.smtp.pipe import ReplyPipe
-from engine.smtp.providers import provider_of
 from engine.smtp.reputation import ReputationTracker
+from engine.smtp.terms import Identity, Target
 
 UNRESPONSIVE_FOR_S = 60.0
 """How long the other hosts of a domain are asked before one that did not answer."""
@@ -124,8 +124,3 @@ class ProbeContext:
     pending_quits: PendingQuits = field(default_factory=PendingQuits)
     unresponsive: UnresponsiveTargets = field(default_factory=UnresponsiveTargets)
     reputation: ReputationTracker = field(default_factory=ReputationTracker)
-
-
-def pacing_operator(host: str) -> str:
-    """Whose mail host it is, for counting connections: a known provider's, or its own."""
-    return provider_of(host) or host

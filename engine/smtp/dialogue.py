@@ -11,7 +11,7 @@ import asyncio
 import ipaddress
 import socket
 import ssl
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -20,45 +20,20 @@ from typing import cast
 import aiosmtplib
 
 from engine.model import Meaning, Stage
-from engine.smtp.pipe import SERVICE_CLOSING, PipeBroken, ReplyPipe, SmtpReply, blank_unprintable
-from engine.smtp.reply import ReplyClassification, classify_reply
+from engine.smtp.pipe import PipeBroken, ReplyPipe, blank_unprintable
+from engine.smtp.reply import classify_reply
+from engine.smtp.terms import (
+    SERVICE_CLOSING,
+    Identity,
+    ReplyClassification,
+    SmtpReply,
+    StageResult,
+    Target,
+    Trace,
+)
 
 DELAYED_ACK_S = 0.2
 """The longest that a TCP holds an acknowledgement back, in practice (RFC 1122: 0.5 s)."""
-
-Trace = Callable[[str, str], None]
-"""Notes a line of the transcript: who, what."""
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """How we introduce ourselves."""
-
-    helo: str
-    sender: str
-    """MAIL FROM; empty for the null sender."""
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """A place to dial."""
-
-    host: str
-    ip: str
-    port: int
-
-
-@dataclass(frozen=True, slots=True)
-class StageResult:
-    """How a step of the conversation ended: with a reply, or without."""
-
-    stage: Stage
-    classification: ReplyClassification
-    reply: SmtpReply | None = None
-
-    @property
-    def meaning(self) -> Meaning:
-        return self.classification.meaning
 
 
 class ConversationEnded(Exception):

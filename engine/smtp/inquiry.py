@@ -18,20 +18,24 @@ from engine.dns.mx import resolve_addresses
 from engine.dns.targets import is_global
 from engine.dns.terms import MailRoute
 from engine.model import Address, Evidence, Meaning, Smtp, Stage
-from engine.smtp.catch_all import RcptReply, accepts_all, compare_with_control, control_local_part
-from engine.smtp.context import WITHOUT_REPLY, Deadline, ProbeContext, pacing_operator
+from engine.smtp.catch_all import accepts_all, compare_with_control, control_local_part
+from engine.smtp.context import WITHOUT_REPLY, Deadline, ProbeContext
 from engine.smtp.dialogue import (
     Conversation,
     ConversationEnded,
-    StageResult,
-    Target,
     TlsFailed,
-    Trace,
     open_conversation,
 )
-from engine.smtp.pipe import SERVICE_CLOSING
-from engine.smtp.reply import ReplyClassification
+from engine.smtp.providers import pacing_operator
 from engine.smtp.reputation import ABOUT_MAILBOX, Pause
+from engine.smtp.terms import (
+    SERVICE_CLOSING,
+    RcptReply,
+    ReplyClassification,
+    StageResult,
+    Target,
+    Trace,
+)
 
 MAX_TARGETS = 12
 """Addresses dialled for one mailbox, at most."""

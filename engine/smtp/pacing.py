@@ -16,14 +16,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from engine.model import Stage
+from engine.smtp.terms import CONNECTION_STAGES
 
 FIRST_SPACING_S = 1.0
 MAX_SPACING_S = 60.0
 REJECTIONS_UNTIL_SKIPPED, REJECTIONS_UNTIL_SKIPPED_IF_SERVED = 3, 6
 """Attempts that came to nothing, each after a pause for the one before; the latter where we were
 let in before, so that what is over in a minute costs a list nothing."""
-CONNECTION_STAGES = frozenset({Stage.CONNECT, Stage.BANNER, Stage.EHLO})
-"""Where a host complains that has not heard us yet."""
 MAX_PACED_OPERATORS = 10_000
 """Operators remembered at a time; the quiet ones are forgotten first."""
 

@@ -10,26 +10,17 @@ import asyncio
 import re
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import cast
 
 from engine.model import Meaning
+from engine.smtp.terms import SERVICE_CLOSING, SmtpReply
 
 MAX_LINE_OCTETS = 8_192
 MAX_REPLY_OCTETS = 32_768
 MAX_UNREAD_REPLIES = 2_000
-SERVICE_CLOSING = 421
 _CONTROL_CHARACTERS = re.compile(rb"[\x00-\x1f\x7f]")
 QUIT_TIMEOUT_S = 2.0
 """How long a server may take to answer QUIT before the connection is cut."""
-
-
-@dataclass(frozen=True, slots=True)
-class SmtpReply:
-    """One reply, its lines joined by line feeds without their codes."""
-
-    code: int
-    text: str
 
 
 class PipeBroken(Exception):

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from engine.address.domains import registrable_domain
+
 
 @dataclass(frozen=True, slots=True)
 class Provider:
@@ -145,3 +147,13 @@ def provider_of(host: str) -> str | None:
             return found
         name = name.partition(".")[2]
     return None
+
+
+def pacing_operator(host: str) -> str:
+    """Whose mail host it is, for counting connections: a known provider's, or its own."""
+    return provider_of(host) or host
+
+
+def reputation_operator(host: str) -> str:
+    """Who answers for mail host `host`: a known provider, else the registrable domain."""
+    return provider_of(host) or registrable_domain(host) or host

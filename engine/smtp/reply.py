@@ -13,24 +13,11 @@ from functools import cache, lru_cache
 
 from engine.model import Meaning, Stage
 from engine.smtp.reply_rules import BLOCK_LIST_PATTERNS, REPLY_RULES, ReplyRule
+from engine.smtp.terms import ReplyClassification
 
 MAX_CLASSIFIED_CHARACTERS = 2_000
 """Characters of a reply that are looked at: enough for the longest known, and a bound."""
 MAX_RETRY_AFTER_S = 86_400
-
-
-@dataclass(frozen=True, slots=True)
-class ReplyClassification:
-    """What a reply says."""
-
-    meaning: Meaning
-    rule: str
-    """Name of the row of `engine.smtp.reply_rules.RULES` that decided."""
-    enhanced: str | None = None
-    block_list: str | None = None
-    retry_after_s: int | None = None
-    inactive: bool = False
-    """The mailbox is full or refused, and out of use as well."""
 
 
 def classify_reply(stage: Stage, code: int, text: str) -> ReplyClassification:

@@ -16,10 +16,7 @@ from dataclasses import dataclass
 
 from engine.model import Meaning, Stage
 from engine.smtp import reply_words as words
-
-ANY_STAGE = frozenset(Stage)
-BEFORE_RCPT = ANY_STAGE - {Stage.RCPT}
-RCPT_ONLY = frozenset({Stage.RCPT})
+from engine.smtp.terms import ANY_STAGE, BEFORE_RCPT, RCPT_ONLY
 
 
 @dataclass(frozen=True, slots=True)

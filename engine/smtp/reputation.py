@@ -18,9 +18,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TypeVar
 
-from engine.address.domains import registrable_domain
 from engine.model import Meaning, Stage
-from engine.smtp.providers import provider_of
+from engine.smtp.providers import reputation_operator
 
 T = TypeVar("T")
 
@@ -217,11 +216,6 @@ _RefusalKey = tuple[str, Meaning, str | None]
 """Operator, meaning, block list."""
 _PauseScope = tuple[str, str | None]
 """Operator and host, or None for all of its hosts."""
-
-
-def reputation_operator(host: str) -> str:
-    """Who answers for mail host `host`: a known provider, else the registrable domain."""
-    return provider_of(host) or registrable_domain(host) or host
 
 
 class ReputationTracker:

@@ -27,7 +27,8 @@ from engine.dns.resolver import Resolver
 from engine.dns.targets import is_global
 from engine.dns.terms import DnsAnswer, LookupStatus, NameServer, RecordType
 from engine.model import Dns, Meaning, Stage
-from engine.smtp.dialogue import ConversationEnded, Identity, Target, open_conversation
+from engine.smtp.dialogue import ConversationEnded, open_conversation
+from engine.smtp.terms import Identity, Target
 from gateway.doctor import judge
 from gateway.doctor.block_lists import (
     BLOCK_LISTS,

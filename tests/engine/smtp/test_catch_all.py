@@ -8,8 +8,9 @@ import re
 import pytest
 
 from engine.model import Meaning, Stage
-from engine.smtp.catch_all import RcptReply, accepts_all, compare_with_control, control_local_part
+from engine.smtp.catch_all import accepts_all, compare_with_control, control_local_part
 from engine.smtp.reply import classify_reply
+from engine.smtp.terms import RcptReply
 
 
 def heard(reply: str) -> RcptReply:

@@ -12,13 +12,11 @@ from engine.model import Meaning, Stage
 from engine.smtp.dialogue import (
     Conversation,
     ConversationEnded,
-    Identity,
-    StageResult,
-    Target,
     TlsFailed,
     open_conversation,
     tls_context,
 )
+from engine.smtp.terms import Identity, StageResult, Target
 from tests.fakes.smtp import CLOSE, HANG, Action, FakeSmtp, Raw, Script, Wait, fake_smtp
 
 HOST = "127.0.0.2"

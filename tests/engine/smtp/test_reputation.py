@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from engine.model import Meaning, Stage
+from engine.smtp.providers import reputation_operator
 from engine.smtp.reputation import (
     ABOUT_MAILBOX,
     FIRST_PAUSE_S,
@@ -22,7 +23,6 @@ from engine.smtp.reputation import (
     OperatorReputation,
     ReputationTracker,
     redact,
-    reputation_operator,
 )
 from engine.verdict import VERDICT_BY_MEANING
 from tests.fakes.clock import Clock
