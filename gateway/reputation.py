@@ -20,7 +20,8 @@ from sqlalchemy import Row, and_, case, delete, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.model import Meaning
-from engine.smtp.reputation import REFUSAL_WEIGHTS, PauseState, RefusalCount, ReputationTracker
+from engine.smtp.meanings import REFUSAL_WEIGHTS
+from engine.smtp.reputation import PauseState, RefusalCount, ReputationTracker
 from gateway.store import Store, StoreError, open_store
 from gateway.store.tables import pauses, refusals
 from gateway.tasks import in_background

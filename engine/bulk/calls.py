@@ -42,6 +42,7 @@ from engine.score import score
 from engine.smtp.catch_all import accepts_all, compare_with_control, control_local_part
 from engine.smtp.context import CATCH_ALL_CACHE_SIZE, CATCH_ALL_TTL_S, ProbeContext
 from engine.smtp.inquiry import InquiryResult
+from engine.smtp.meanings import NO_CONTACT
 from engine.smtp.providers import pacing_operator, provider_of
 from engine.smtp.terms import CONNECTION_STAGES, RcptReply, Target
 from engine.verdict import judge
@@ -467,9 +468,9 @@ class _DomainProbe:
             self._bulk.unreachable_domains.put(
                 self._domain, found.evidence, UNREACHABLE_DOMAIN_FOR_S
             )
-        elif smtp is not None and smtp.meaning in _NO_CONTACT | {Meaning.THROTTLED}:
+        elif smtp is not None and smtp.meaning in NO_CONTACT | {Meaning.THROTTLED}:
             self._silent_in_a_row += 1
-            of_host = smtp.meaning in _NO_CONTACT and smtp.stage is not Stage.RCPT
+            of_host = smtp.meaning in NO_CONTACT and smtp.stage is not Stage.RCPT
             if of_host or self._silent_in_a_row >= MAX_SILENT_IN_A_ROW:
                 self._bulk.unreachable_domains.put(
                     self._domain, found.evidence, UNREACHABLE_DOMAIN_FOR_S
@@ -499,18 +500,6 @@ class _DomainProbe:
     def _deliver_evidence(self, asked: PendingAddress, evidence: Evidence) -> None:
         evidence = with_list_evidence(asked.address, replace(evidence, person=None, transcript=()))
         self._call.deliver(asked.index, self._call.make_verification(asked.address, evidence, 0.0))
-
-
-_NO_CONTACT = frozenset(
-    {
-        Meaning.UNREACHABLE,
-        Meaning.NOT_ALLOWED,
-        Meaning.TIMED_OUT,
-        Meaning.DROPPED,
-        Meaning.NOT_SMTP,
-    }
-)
-"""Of a host that is as it is for every mailbox, if it happens before any is named."""
 
 
 def _smtp_evidence(reply: RcptReply, meaning: Meaning, connection: ConnectionInfo) -> Smtp:

@@ -14,7 +14,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from engine.bulk.transaction import (
-    DECISIVE_ANYWHERE,
     ConnectionInfo,
     DomainGroup,
     PendingAddress,
@@ -29,6 +28,7 @@ from engine.smtp.dialogue import (
     TlsFailed,
     open_conversation,
 )
+from engine.smtp.meanings import ABOUT_MAILBOX
 from engine.smtp.providers import pacing_operator
 from engine.smtp.terms import (
     SERVICE_CLOSING,
@@ -463,7 +463,7 @@ class HostPool:
         for _, transaction in window:
             first = first or transaction.first_reply
             for _, heard in transaction.answered:
-                if heard.classification.meaning in DECISIVE_ANYWHERE:
+                if heard.classification.meaning in ABOUT_MAILBOX:
                     self._record_reputation(Stage.RCPT, heard.classification, None)
                     return
         if first is not None:

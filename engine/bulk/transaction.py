@@ -14,22 +14,11 @@ from functools import lru_cache
 from typing import Protocol
 
 from engine.model import Address, Meaning, Stage
+from engine.smtp.meanings import ABOUT_MAILBOX, DECISIVE
 from engine.smtp.reply import classify_reply
 from engine.smtp.terms import SERVICE_CLOSING, RcptReply, ReplyClassification, SmtpReply, Target
 
-DECISIVE_ANYWHERE = frozenset(
-    {
-        Meaning.ACCEPTED,
-        Meaning.CANNOT_VERIFY,
-        Meaning.MAILBOX_NOT_FOUND,
-        Meaning.MAILBOX_DISABLED,
-        Meaning.MAILBOX_MOVED,
-        Meaning.MAILBOX_FULL,
-        Meaning.MAILBOX_RATE_LIMITED,
-    }
-)
-"""What is about the mailbox, wherever in a transaction it is said."""
-DECISIVE_IF_FIRST = DECISIVE_ANYWHERE | {Meaning.REJECTED_UNRECOGNISED, Meaning.GREYLISTED}
+DECISIVE_IF_FIRST = DECISIVE | {Meaning.GREYLISTED}
 """What is about the mailbox if it is the first recipient of its transaction."""
 _PLACEHOLDER = "somebody@mail.test"
 """Stands for the recipient in a reply, so that like replies are read once."""
@@ -110,7 +99,7 @@ class Transaction:
                     self.max_recipients or accepted
                 )  # and the control is asked again, alone
             elif (
-                reading.meaning in DECISIVE_ANYWHERE
+                reading.meaning in ABOUT_MAILBOX
                 or (number == 0 and reading.meaning in DECISIVE_IF_FIRST)
                 or (reading.meaning is Meaning.GREYLISTED and not accepted)
             ):

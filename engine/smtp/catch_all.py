@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from engine.model import Meaning
+from engine.smtp.meanings import REFUSES_NAME
 from engine.smtp.reply import fold_text
 from engine.smtp.terms import RcptReply
 
@@ -31,17 +32,6 @@ def control_local_part(choose: Callable[[Sequence[str]], str]) -> str:
     return f"{syllables[0]}{syllables[1]}.{syllables[2]}{digits}"
 
 
-_REFUSES_NAME = frozenset(
-    {
-        Meaning.MAILBOX_NOT_FOUND,
-        Meaning.MAILBOX_DISABLED,
-        Meaning.MAILBOX_MOVED,
-        Meaning.REJECTED_UNRECOGNISED,
-        Meaning.POLICY,
-    }
-)
-
-
 def accepts_all(control: RcptReply | None) -> bool | None:
     """Whether the domain accepts every name; None when the control's reply cannot tell.
 
@@ -51,7 +41,7 @@ def accepts_all(control: RcptReply | None) -> bool | None:
         return None
     if control.classification.meaning is Meaning.ACCEPTED:
         return True
-    if control.code >= 500 and control.classification.meaning in _REFUSES_NAME:
+    if control.code >= 500 and control.classification.meaning in REFUSES_NAME:
         return False
     return None
 

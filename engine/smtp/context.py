@@ -12,6 +12,7 @@ from engine.cache import TtlCache
 from engine.dns.resolver import Resolver
 from engine.model import Meaning, Stage
 from engine.smtp.dialogue import Conversation
+from engine.smtp.meanings import WITHOUT_REPLY
 from engine.smtp.pacing import Pacer
 from engine.smtp.pipe import ReplyPipe
 from engine.smtp.reputation import ReputationTracker
@@ -22,8 +23,6 @@ UNRESPONSIVE_FOR_S = 60.0
 CATCH_ALL_TTL_S = 3600.0
 CATCH_ALL_CACHE_SIZE = 100_000
 UNRESPONSIVE_CACHE_SIZE = 20_000
-
-WITHOUT_REPLY = frozenset({Meaning.TIMED_OUT, Meaning.DROPPED, Meaning.NOT_SMTP})
 
 
 @dataclass(frozen=True, slots=True)

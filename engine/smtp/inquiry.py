@@ -19,15 +19,22 @@ from engine.dns.targets import is_global
 from engine.dns.terms import MailRoute
 from engine.model import Address, Evidence, Meaning, Smtp, Stage
 from engine.smtp.catch_all import accepts_all, compare_with_control, control_local_part
-from engine.smtp.context import WITHOUT_REPLY, Deadline, ProbeContext
+from engine.smtp.context import Deadline, ProbeContext
 from engine.smtp.dialogue import (
     Conversation,
     ConversationEnded,
     TlsFailed,
     open_conversation,
 )
+from engine.smtp.meanings import (
+    ABOUT_MAILBOX,
+    ABOUT_US,
+    DECISIVE,
+    MEANING_PRECEDENCE,
+    WITHOUT_REPLY,
+)
 from engine.smtp.providers import pacing_operator
-from engine.smtp.reputation import ABOUT_MAILBOX, Pause
+from engine.smtp.reputation import Pause
 from engine.smtp.terms import (
     SERVICE_CLOSING,
     RcptReply,
@@ -452,54 +459,6 @@ def _rcpt_reply(result: StageResult | None) -> RcptReply | None:
     if result is None or result.reply is None or result.stage is not Stage.RCPT:
         return None
     return RcptReply(result.classification, result.reply.code, result.reply.text)
-
-
-DECISIVE = frozenset(
-    {
-        Meaning.ACCEPTED,
-        Meaning.CANNOT_VERIFY,
-        Meaning.MAILBOX_NOT_FOUND,
-        Meaning.MAILBOX_DISABLED,
-        Meaning.MAILBOX_MOVED,
-        Meaning.MAILBOX_FULL,
-        Meaning.MAILBOX_RATE_LIMITED,
-        Meaning.REJECTED_UNRECOGNISED,
-    }
-)
-"""About the mailbox: no other host would say otherwise."""
-
-ABOUT_US = frozenset(
-    {
-        Meaning.IP_BLOCKED,
-        Meaning.RDNS_REQUIRED,
-        Meaning.SENDER_AUTH_FAILED,
-        Meaning.SENDER_REJECTED,
-        Meaning.HELO_REJECTED,
-        Meaning.AUTH_REQUIRED,
-        Meaning.TLS_REQUIRED,
-        Meaning.POLICY,
-    }
-)
-
-MEANING_PRECEDENCE: tuple[Meaning, ...] = (
-    # The nearer to the mailbox, the more it tells.
-    *sorted(DECISIVE),
-    Meaning.GREYLISTED,
-    Meaning.UNVERIFIED,
-    *sorted(ABOUT_US),
-    Meaning.THROTTLED,
-    Meaning.TEMPORARY,
-    Meaning.PROTOCOL_ERROR,
-    Meaning.NOT_SMTP,
-    Meaning.TIMED_OUT,
-    Meaning.DROPPED,
-    Meaning.UNREACHABLE,
-    Meaning.NOT_ALLOWED,
-    # These two condemn the domain, so they count only when no host said anything else.
-    Meaning.DOMAIN_NOT_SERVED,
-    Meaning.SMTPUTF8_UNSUPPORTED,
-)
-"""Which of several hosts' failures is reported: the one that comes first here."""
 
 
 def _inquiry_result(results: list[_TargetResult], chosen: _TargetResult) -> InquiryResult:

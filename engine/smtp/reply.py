@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 
 from engine.model import Meaning, Stage
+from engine.smtp.meanings import MAY_STATE_DELAY, NAMES_BLOCK_LIST
 from engine.smtp.reply_rules import BLOCK_LIST_PATTERNS, REPLY_RULES, ReplyRule
 from engine.smtp.terms import ReplyClassification
 
@@ -39,8 +40,8 @@ def classify_parts(stage: Stage, code: int, enhanced: str | None, text: str) -> 
     """
     folded = fold_text(text, enhanced)
     rule = _first_match(stage, str(code), enhanced or "", folded)
-    about_us = rule.meaning in _NAMES_BLOCK_LIST
-    waits = 400 <= code < 500 or rule.meaning in _MAY_STATE_DELAY
+    about_us = rule.meaning in NAMES_BLOCK_LIST
+    waits = 400 <= code < 500 or rule.meaning in MAY_STATE_DELAY
     return ReplyClassification(
         rule.meaning,
         rule.name,
@@ -50,9 +51,6 @@ def classify_parts(stage: Stage, code: int, enhanced: str | None, text: str) -> 
         inactive=rule.mailbox_inactive,
     )
 
-
-_NAMES_BLOCK_LIST = frozenset({Meaning.IP_BLOCKED})
-_MAY_STATE_DELAY = frozenset({Meaning.THROTTLED, Meaning.GREYLISTED, Meaning.MAILBOX_RATE_LIMITED})
 
 # At the start, as RFC 2034 has it, or in brackets as qmail writes it; Cisco puts a # before it.
 _ENHANCED = re.compile(r"\s*#?([245]\.\d{1,3}\.\d{1,3})(?![.\d])")

@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from typing import TypeVar
 
 from engine.model import Meaning, Stage
+from engine.smtp.meanings import ABOUT_MAILBOX, REFUSAL_WEIGHTS
 from engine.smtp.providers import reputation_operator
 
 T = TypeVar("T")
@@ -46,35 +47,8 @@ TRIAL_S = 60.0
 RESET_AFTER_S = 86_400.0
 """Without a refusal for so long, the next pause is a first one again."""
 
-REFUSAL_WEIGHTS: dict[Meaning, float] = {
-    Meaning.IP_BLOCKED: 1.0,
-    Meaning.RDNS_REQUIRED: 1.0,
-    Meaning.SENDER_AUTH_FAILED: 1.0,
-    Meaning.SENDER_REJECTED: 1.0,
-    Meaning.HELO_REJECTED: 1.0,
-    # May be about the recipient as well, so that it takes many more to say something of us.
-    Meaning.POLICY: 0.25,
-    # How a host is set up, or how fast we are (`engine.smtp.pacing`): counted, no cause to stop.
-    Meaning.AUTH_REQUIRED: 0.0,
-    Meaning.TLS_REQUIRED: 0.0,
-    Meaning.THROTTLED: 0.0,
-}
-"""What is a refusal of us, and how much of one it is towards a pause."""
 RCPT_WEIGHT_FACTOR = 0.5
 """Of those said to RCPT: a mailbox may have a guard of its own."""
-
-ABOUT_MAILBOX = frozenset(
-    {
-        Meaning.ACCEPTED,
-        Meaning.CANNOT_VERIFY,
-        Meaning.MAILBOX_NOT_FOUND,
-        Meaning.MAILBOX_DISABLED,
-        Meaning.MAILBOX_MOVED,
-        Meaning.MAILBOX_FULL,
-        Meaning.MAILBOX_RATE_LIMITED,
-    }
-)
-"""Who says this has nothing against us: it ends a row and a pause."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,9 @@ from engine.address.lists import is_free_mail
 from engine.address.syntax import parse_address
 from engine.dns.terms import LookupStatus
 from engine.model import Dns, Meaning
+from engine.smtp.meanings import REFUSAL_WEIGHTS
 from engine.smtp.providers import provider_of
-from engine.smtp.reputation import REFUSAL_WEIGHTS, redact
+from engine.smtp.reputation import redact
 from gateway.doctor.block_lists import BlockList, Listing, ListingState
 from gateway.doctor.facts import (
     Database,

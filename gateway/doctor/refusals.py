@@ -6,7 +6,8 @@ import math
 from collections.abc import Sequence
 
 from engine.model import Meaning
-from engine.smtp.reputation import REFUSAL_WEIGHTS, REFUSALS_UNTIL_HOST_PAUSED
+from engine.smtp.meanings import REFUSAL_WEIGHTS
+from engine.smtp.reputation import REFUSALS_UNTIL_HOST_PAUSED
 from gateway.doctor.facts import RefusalHistory
 from gateway.doctor.finding import Finding, Level, ok, warn
 from gateway.doctor.remedies import ADVICE, REMOVAL_PAGES, removal_advice

@@ -11,7 +11,7 @@ import pytest
 
 from engine.bulk.calls import MAX_IN_FLIGHT_PER_CALL
 from engine.model import Checks, Dns, Reason, Verdict, Verification
-from engine.smtp.inquiry import ABOUT_US
+from engine.smtp.meanings import ABOUT_US
 from tests.engine.test_probe import (
     BLOCKED,
     CONFIG,

@@ -8,13 +8,12 @@ from datetime import UTC, datetime
 import pytest
 
 from engine.model import Meaning, Stage
+from engine.smtp.meanings import ABOUT_MAILBOX, REFUSAL_WEIGHTS
 from engine.smtp.providers import reputation_operator
 from engine.smtp.reputation import (
-    ABOUT_MAILBOX,
     FIRST_PAUSE_S,
     MAX_PAUSE_S,
     MAX_REFUSAL_CHARACTERS,
-    REFUSAL_WEIGHTS,
     REFUSALS_UNTIL_HOST_PAUSED,
     REFUSALS_UNTIL_OPERATOR_PAUSED,
     RESET_AFTER_S,

@@ -8,9 +8,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from engine.model import Meaning
+from engine.smtp.meanings import REFUSAL_WEIGHTS
 from engine.smtp.providers import PROVIDERS
 from engine.smtp.reply_rules import BLOCK_LIST_PATTERNS
-from engine.smtp.reputation import REFUSAL_WEIGHTS
 from gateway.doctor.facts import RefusalHistory
 from gateway.doctor.finding import Level
 from gateway.doctor.refusals import MAX_CAUSES, judge_refusals, refuser_lines
