@@ -10,6 +10,7 @@ import random
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, fields
+from datetime import UTC, datetime
 
 from sqlalchemy import text
 
@@ -100,7 +101,12 @@ async def open_services(
         )
         if verifier is None:
             verifier = await stack.enter_async_context(open_engine(settings))
-        standing = verifier.reputation if isinstance(verifier, ProbeEngine) else ReputationTracker()
+        if isinstance(verifier, ProbeEngine):
+            standing = verifier.reputation
+        else:
+            standing = ReputationTracker(
+                time.monotonic, lambda: datetime.fromtimestamp(clock(), UTC)
+            )
         kept_standing = await stack.enter_async_context(
             open_reputation_store(store, standing, clock=clock)
         )

@@ -8,7 +8,6 @@ that leads on, and then left to the single path.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -131,7 +130,7 @@ class HostPool:
         self._limits = HostLimits(
             recipients_per_transaction=UNLIMITED if context.identity.sender else 1
         )
-        self.last_used_s = time.monotonic()
+        self.last_used_s = self._context.clock()
 
     @property
     def idle(self) -> bool:
@@ -240,7 +239,7 @@ class HostPool:
             raise
         finally:
             self._active_workers -= 1
-            self.last_used_s = time.monotonic()
+            self.last_used_s = self._context.clock()
             if self._queue and not self._active_workers:
                 self._start_worker()  # it came while the last one was leaving
 

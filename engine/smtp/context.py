@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import ssl
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -41,7 +40,7 @@ class ProbeLimits:
 class Deadline:
     """A point in time, and what is left until then."""
 
-    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, seconds: float, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._end = clock() + seconds
 
@@ -53,7 +52,7 @@ class Deadline:
 class CatchAllCache:
     """Which domains accept every name, by domain and operator, for an hour."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float]) -> None:
         self._cache: TtlCache[tuple[str, str], bool] = TtlCache(CATCH_ALL_CACHE_SIZE, clock)
 
     def get(self, domain: str, operator: str) -> bool | None:
@@ -70,7 +69,7 @@ class CatchAllCache:
 class UnresponsiveTargets:
     """Places that did not answer lately, or with nothing that is SMTP."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float]) -> None:
         self._cache: TtlCache[Target, Meaning] = TtlCache(UNRESPONSIVE_CACHE_SIZE, clock)
 
     def __contains__(self, target: Target) -> bool:
@@ -118,8 +117,8 @@ class ProbeContext:
     pacer: Pacer
     rng: random.Random
     tls: ssl.SSLContext | None
-    clock: Callable[[], float] = time.monotonic
-    catch_all_cache: CatchAllCache = field(default_factory=CatchAllCache)
+    clock: Callable[[], float]
+    catch_all_cache: CatchAllCache
+    unresponsive: UnresponsiveTargets
+    reputation: ReputationTracker
     pending_quits: PendingQuits = field(default_factory=PendingQuits)
-    unresponsive: UnresponsiveTargets = field(default_factory=UnresponsiveTargets)
-    reputation: ReputationTracker = field(default_factory=ReputationTracker)

@@ -9,7 +9,6 @@ decrease, RFC 5681's idea).
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -51,9 +50,7 @@ class _OperatorSlots:
 class Pacer:
     """Hands out slots for connections, `connections_per_host` at a time for each operator."""
 
-    def __init__(
-        self, connections_per_host: int, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, connections_per_host: int, clock: Callable[[], float]) -> None:
         self._max_connections = max(1, connections_per_host)
         self._clock = clock
         self._operators: dict[str, _OperatorSlots] = {}

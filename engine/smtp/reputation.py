@@ -11,11 +11,10 @@ from __future__ import annotations
 
 import math
 import re
-import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TypeVar
 
 from engine.model import Meaning, Stage
@@ -197,8 +196,8 @@ class ReputationTracker:
 
     def __init__(
         self,
-        clock: Callable[[], float] = time.monotonic,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        clock: Callable[[], float],
+        now: Callable[[], datetime],
         *,
         max_operators: int = MAX_TRACKED_OPERATORS,
         max_hosts: int = MAX_TRACKED_HOSTS,

@@ -8,7 +8,7 @@ import os
 import re
 import sys
 import time
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -86,7 +86,7 @@ async def test_for_programs(tmp_path: Path) -> None:
 
 async def test_who_refused_us_is_told_after_the_server_is_gone(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/v.db"
-    standing = ReputationTracker()
+    standing = ReputationTracker(time.monotonic, lambda: datetime.now(UTC))
     async with open_store(url) as store, open_reputation_store(store, standing, clock=time.time):
         for _ in range(4):
             standing.record_outcome(
