@@ -17,7 +17,7 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import Any, cast
@@ -30,10 +30,10 @@ __all__ = ["ControlError", "Sandbox", "ServerNotFound", "ServerNotStarted"]
 COMMAND_VARIABLE = "VERIPLEX_COMMAND"
 NOT_FOUND = f"""\
 pytest-veriplex found no Veriplex server. Any of these provides one:
-  - pip install veriplex             into the Python that runs pytest ({sys.executable})
-  - pipx install veriplex            or another way to have the command `veriplex` on PATH;
-                                     with uv on PATH, `uvx veriplex` is used without an installation
-  - {COMMAND_VARIABLE}="/path/to/veriplex"   in the environment: the command that runs it"""
+  - `pip install veriplex` into the Python that runs pytest: {sys.executable}
+  - `pipx install veriplex`, or any other way to have the command on PATH; where uv is on PATH,
+    `uvx veriplex` is used and nothing has to be installed
+  - {COMMAND_VARIABLE}="/path/to/veriplex" in the environment: the command that runs it"""
 
 LISTENING = re.compile(r"listening on (http://\S+)")
 START_TIMEOUT_S = 120
@@ -132,7 +132,15 @@ class Sandbox:
 @pytest.fixture(scope="session")
 def veriplex_sandbox_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of a Veriplex sandbox that runs as long as the session."""
-    with _running(server_command(), tmp_path_factory.mktemp("veriplex-sandbox")) as url:
+    folder = tmp_path_factory.mktemp("veriplex-sandbox")
+    problem = ""
+    with ExitStack() as stack:
+        try:
+            url = stack.enter_context(_running(server_command(), folder))
+        except (ServerNotFound, ServerNotStarted) as exc:
+            problem = str(exc)
+        if problem:
+            pytest.fail(problem, pytrace=False)  # a user has no use for a traceback of this file
         yield url
 
 
@@ -215,4 +223,4 @@ def _url(process: subprocess.Popen[str], command: list[str], log: Path) -> str:
     finally:
         deadline.cancel()
     said = log.read_text("utf-8", "replace").strip()[-LOG_TAIL:]
-    raise ServerNotStarted(f"{ended} before it listened; its log:\n{said}")
+    raise ServerNotStarted(f"{ended} before it listened; its log:\n{said or '(empty)'}")
