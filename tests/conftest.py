@@ -54,7 +54,7 @@ def pytest_collection() -> Generator[None, object, object]:
 @pytest.hookimpl(trylast=True)  # when -k and -m have left what is asked for
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     asked_for = {marker.name for item in items for marker in item.iter_markers()}
-    missing = [name for name in asked_for & NEEDS.keys() if not NEEDS[name][0]()]
+    missing = [name for name in NEEDS if name in asked_for and not NEEDS[name][0]()]
     counts = config.stash.setdefault(_left_out, {})
     kept, deselected = [], []
     for item in items:
