@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from functools import lru_cache
@@ -17,7 +17,7 @@ from urllib.parse import quote_plus, urlsplit
 
 import orjson
 
-from engine.model import Address, Checks, Evidence, MxHost, Reason, Verdict
+from engine.model import Address, Checks, Evidence, Reason, Verdict
 
 
 class FaultKind(StrEnum):
@@ -192,48 +192,6 @@ def _json(body: bytes) -> Any:
         return None
 
 
-MAX_DETAIL = 300
-
-
-def detail_text(value: object) -> str:
-    """A vendor's words for `Fault.detail`: one line, and not too long."""
-    return " ".join(str(value).split())[:MAX_DETAIL]
-
-
-def fault_from_status(
-    reply: UpstreamReply, status_faults: Mapping[int, FaultKind], detail: object = ""
-) -> Fault:
-    """The fault that a status says; `kinds` has what the vendor's statuses mean.
-
-    Any other 5xx is the server's error, any other 4xx a refusal of this request, and a 2xx
-    or 3xx without the vendor's body in it is garbage. A 403 that is a page to be read by people
-    is of the firewall before the vendor, which knows no keys: it refuses our address.
-    """
-    kind = status_faults.get(reply.status)
-    if reply.status == 403 and "html" in reply.headers.get("content-type", ""):
-        kind = FaultKind.BANNED
-    if kind is None:
-        kind = _CLASS_FAULTS.get(reply.status // 100, FaultKind.GARBAGE)
-    words = detail_text(detail or "") or detail_text(
-        reply.body[:MAX_DETAIL].decode("utf-8", "replace")
-    )
-    return Fault(kind, words, reply.status, reply.retry_after_s)
-
-
-_CLASS_FAULTS: Mapping[int, FaultKind] = {5: FaultKind.SERVER_ERROR, 4: FaultKind.REFUSED}
-
-STATUS_FAULTS: Mapping[int, FaultKind] = {
-    401: FaultKind.DEAD_KEY,
-    402: FaultKind.NO_CREDITS,
-    403: FaultKind.DEAD_KEY,
-    404: FaultKind.SERVER_ERROR,  # a wrong base URL: nothing is wrong with the address
-    405: FaultKind.SERVER_ERROR,
-    408: FaultKind.SERVER_ERROR,
-    429: FaultKind.TOO_FAST,
-}
-"""What the statuses mean at most vendors."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Upstream:
     """A vendor as a source: requests to it and what its replies say. Pure."""
@@ -254,31 +212,3 @@ class Upstream:
     """After a 429 that names no time."""
     always_reports: frozenset[str] = frozenset()
     """Fields of `Evidence` that every answer speaks of: what is empty there is a no."""
-
-
-def parse_flag(value: object) -> bool | None:
-    """A tri-state that came as a boolean, a number or text; None for anything else."""
-    return _FLAG_WORDS.get(str(value).strip().lower())
-
-
-_FLAG_WORDS: Mapping[str, bool] = {"true": True, "1": True, "false": False, "0": False}
-
-
-def text_or_none(value: object) -> str | None:
-    """A non-empty text."""
-    return value.strip() or None if isinstance(value, str) else None
-
-
-def datetime_or_none(value: object) -> datetime | None:
-    """An ISO 8601 date with a zone, in UTC."""
-    try:
-        moment = datetime.fromisoformat(str(value))
-        return moment.astimezone(UTC) if moment.tzinfo else None
-    except (ValueError, OverflowError):
-        return None
-
-
-def parse_mx_hosts(*names: object) -> tuple[MxHost, ...]:
-    """Mail hosts from names alone, best first; their place stands in for the preference."""
-    hosts = (name.strip().rstrip(".").lower() for name in names if isinstance(name, str))
-    return tuple(MxHost(host, place) for place, host in enumerate(filter(None, hosts)))

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from urllib.parse import quote
 
 from adapters.contract.upstream import (
     Fault,
@@ -18,13 +17,11 @@ from adapters.contract.upstream import (
     UpstreamReply,
     UpstreamRequest,
     UpstreamResult,
-    text_or_none,
 )
 from engine.model import Address, Checks
 
 MAX_RESULT_PAGE_BYTES = 64 * 1024 * 1024
 """Of a reply with the rows of a list; 50,000 rows of the wordiest vendor take some 40 MB."""
-MAX_JOB_ID_CHARACTERS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,17 +57,3 @@ class VendorJobs:
     first_poll_delay_s: float = 1.0
     """Until the first poll; each pause after it is half as long again."""
     max_poll_delay_s: float = 30.0
-
-
-def first_job_id(*found: object) -> str | None:
-    """The first that can be a job's id: a text that is not too long, or a whole number."""
-    for value in found:
-        text = str(value) if type(value) is int else text_or_none(value)
-        if text is not None and len(text) <= MAX_JOB_ID_CHARACTERS:
-            return text
-    return None
-
-
-def path_segment(job_id: str) -> str:
-    """An id as one segment of a path: it is the vendor's text, and may be anything."""
-    return quote(job_id, safe="")

@@ -12,7 +12,6 @@ from typing import Any
 import orjson
 
 from adapters.contract.upstream import (
-    STATUS_FAULTS,
     Fault,
     FaultKind,
     Pending,
@@ -21,12 +20,10 @@ from adapters.contract.upstream import (
     UpstreamReply,
     UpstreamRequest,
     UpstreamResult,
-    fault_from_status,
-    parse_flag,
-    parse_mx_hosts,
-    text_or_none,
 )
 from adapters.dataoorts.words import CAUSES, FREE_PROVIDERS
+from adapters.kit.faults import STATUS_FAULTS, fault_from_status
+from adapters.kit.words import parse_flag, parse_mx_hosts, text_or_none
 from engine.model import Dns, Evidence, Reason, Verdict
 
 VERDICTS_BY_RESULT: Mapping[str, Verdict] = {verdict.value: verdict for verdict in Verdict}

@@ -12,16 +12,11 @@ from collections.abc import Mapping, Sequence
 
 import orjson
 
-from adapters.contract.upstream import (
-    Fault,
-    FaultKind,
-    Pending,
-    UpstreamReply,
-    UpstreamRequest,
-    fault_from_status,
-)
-from adapters.contract.upstream_jobs import ResultPage, VendorJobs, first_job_id
+from adapters.contract.upstream import Fault, FaultKind, Pending, UpstreamReply, UpstreamRequest
+from adapters.contract.upstream_jobs import ResultPage, VendorJobs
 from adapters.dataoorts.upstream import FAULTS, parse_result, request_headers
+from adapters.kit.faults import fault_from_status
+from adapters.kit.words import first_job_id
 from engine.model import Address, Checks
 
 MAX_ADDRESSES, MIN_ADDRESSES = 50_000, 500

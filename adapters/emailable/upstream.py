@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from adapters.contract.upstream import (
-    STATUS_FAULTS,
     Fault,
     FaultKind,
     Pending,
@@ -15,12 +14,10 @@ from adapters.contract.upstream import (
     UpstreamReply,
     UpstreamRequest,
     UpstreamResult,
-    fault_from_status,
-    parse_flag,
-    parse_mx_hosts,
-    text_or_none,
 )
 from adapters.emailable.words import REASONS, STATES
+from adapters.kit.faults import STATUS_FAULTS, fault_from_status
+from adapters.kit.words import parse_flag, parse_mx_hosts, text_or_none
 from engine.model import Dns, Evidence, Gender, Person, Reason, Verdict
 
 MIN_WAIT_S, MAX_WAIT_S = 2, 10

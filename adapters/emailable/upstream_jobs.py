@@ -11,16 +11,11 @@ from typing import Any
 
 import orjson
 
-from adapters.contract.upstream import (
-    Fault,
-    FaultKind,
-    Pending,
-    UpstreamReply,
-    UpstreamRequest,
-    fault_from_status,
-)
-from adapters.contract.upstream_jobs import ResultPage, VendorJobs, first_job_id
+from adapters.contract.upstream import Fault, FaultKind, Pending, UpstreamReply, UpstreamRequest
+from adapters.contract.upstream_jobs import ResultPage, VendorJobs
 from adapters.emailable.upstream import FAULTS, TRY_AGAIN_STATUS, authorization_header, parse_result
+from adapters.kit.faults import fault_from_status
+from adapters.kit.words import first_job_id
 from engine.model import Address, Checks
 
 MAX_ADDRESSES = 1_000

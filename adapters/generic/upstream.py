@@ -8,7 +8,6 @@ from typing import Any
 import orjson
 
 from adapters.contract.upstream import (
-    STATUS_FAULTS,
     Fault,
     FaultKind,
     Pending,
@@ -17,12 +16,10 @@ from adapters.contract.upstream import (
     UpstreamReply,
     UpstreamRequest,
     UpstreamResult,
-    datetime_or_none,
-    fault_from_status,
-    parse_flag,
-    text_or_none,
 )
 from adapters.generic.words import FREE_MAIL_PROVIDERS, PROVIDERS, TIERS
+from adapters.kit.faults import STATUS_FAULTS, fault_from_status
+from adapters.kit.words import datetime_or_none, parse_flag, text_or_none
 from engine.model import Dns, Evidence, Meaning, MxHost, Reason, Smtp, Stage, Verdict
 
 VERDICTS_BY_TIER: Mapping[str, Verdict] = {word: verdict for verdict, word in TIERS.items()}

@@ -19,11 +19,11 @@ from adapters.contract.upstream import (
     UpstreamReply,
     UpstreamRequest,
     UpstreamResult,
-    fault_from_status,
-    text_or_none,
 )
-from adapters.contract.upstream_jobs import ResultPage, VendorJobs, first_job_id, path_segment
+from adapters.contract.upstream_jobs import ResultPage, VendorJobs
 from adapters.generic.upstream import FAULTS, authorization_header, parse_result
+from adapters.kit.faults import fault_from_status
+from adapters.kit.words import first_job_id, path_segment, text_or_none
 from engine.model import Address, Checks
 
 MAX_ADDRESSES = 50_000

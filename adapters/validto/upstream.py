@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from adapters.contract.upstream import (
-    STATUS_FAULTS,
     Fault,
     FaultKind,
     Pending,
@@ -19,10 +18,9 @@ from adapters.contract.upstream import (
     UpstreamReply,
     UpstreamRequest,
     UpstreamResult,
-    detail_text,
-    fault_from_status,
-    parse_flag,
 )
+from adapters.kit.faults import STATUS_FAULTS, detail_text, fault_from_status
+from adapters.kit.words import parse_flag
 from engine.model import Evidence, Reason, Verdict
 
 MIN_WAIT_MS, MAX_WAIT_MS = 30_000, 180_000

@@ -22,11 +22,10 @@ from adapters.contract.upstream import (
     UpstreamReply,
     UpstreamRequest,
     UpstreamResult,
-    datetime_or_none,
-    detail_text,
-    parse_flag,
 )
-from adapters.contract.upstream_jobs import ResultPage, VendorJobs, first_job_id, path_segment
+from adapters.contract.upstream_jobs import ResultPage, VendorJobs
+from adapters.kit.faults import detail_text
+from adapters.kit.words import datetime_or_none, first_job_id, parse_flag, path_segment
 from adapters.validto.upstream import parse_fault, parse_result_word
 from engine.model import Address, Checks, Evidence, Reason, Verdict
 

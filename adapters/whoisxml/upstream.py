@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from adapters.contract.upstream import (
-    STATUS_FAULTS,
     Fault,
     FaultKind,
     Pending,
@@ -20,11 +19,9 @@ from adapters.contract.upstream import (
     UpstreamReply,
     UpstreamRequest,
     UpstreamResult,
-    detail_text,
-    fault_from_status,
-    parse_flag,
-    parse_mx_hosts,
 )
+from adapters.kit.faults import STATUS_FAULTS, detail_text, fault_from_status
+from adapters.kit.words import parse_flag, parse_mx_hosts
 from adapters.whoisxml.balance import PRODUCT_ID
 from adapters.whoisxml.words import NULL_MX
 from engine.model import Checks, Dns, Evidence, Meaning, Reason, Smtp, Stage, Verdict

@@ -19,10 +19,9 @@ from adapters.contract.upstream import (
     UpstreamReply,
     UpstreamRequest,
     UpstreamResult,
-    parse_flag,
-    text_or_none,
 )
-from adapters.contract.upstream_jobs import ResultPage, VendorJobs, first_job_id
+from adapters.contract.upstream_jobs import ResultPage, VendorJobs
+from adapters.kit.words import first_job_id, parse_flag, text_or_none
 from adapters.whoisxml.upstream import parse_evidence, parse_fault, read_verdict
 from engine.model import Address, Checks, Evidence, Reason, Verdict
 
