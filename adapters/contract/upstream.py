@@ -12,7 +12,7 @@ from datetime import datetime
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from functools import lru_cache
-from typing import Any
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 from urllib.parse import quote_plus, urlsplit
 
 import orjson
@@ -51,11 +51,14 @@ class Fault:
 
     kind: FaultKind
     detail: str = ""
-    """The upstream's own words, at most `MAX_DETAIL` characters, no key in them."""
+    """The vendor's own words, shortened, without a key in them."""
     status: int | None = None
     """Of the HTTP reply, if there was one."""
     retry_after_s: float | None = None
     """How long it asked us to wait."""
+    ask_balance: bool = False
+    """Whether the vendor says the same of a refused key and of an account without credits: then
+    the balance tells which, and `kind` holds where the balance cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,18 +195,33 @@ def _json(body: bytes) -> Any:
         return None
 
 
+P = ParamSpec("P")
+Out = TypeVar("Out", covariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[P, Out]):
+    """One kind of request to a vendor, and how its reply is read. Pure.
+
+    `Call[[UpstreamQuery], Pending]` builds from a key and a query, and reads a `Pending` or a
+    `Fault` from a reply and the same query.
+    """
+
+    build: Callable[Concatenate[str, P], UpstreamRequest]
+    """Takes the key first."""
+    parse: Callable[Concatenate[UpstreamReply, P], Out | Fault]
+    """Takes the reply first."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Upstream:
     """A vendor as a source: requests to it and what its replies say. Pure."""
 
-    build_verify: Callable[[str, UpstreamQuery], UpstreamRequest]
-    """Takes the key."""
-    parse_verify: Callable[[UpstreamQuery, UpstreamReply], UpstreamResult | Pending | Fault]
-    build_balance: Callable[[str], UpstreamRequest] | None = None
-    """An unbilled request that shows whether the key is good; None if there is none."""
-    parse_balance: Callable[[UpstreamReply], int | Fault] | None = None
-    """Verifications left."""
-    build_health: Callable[[], UpstreamRequest] | None = None
+    verify: Call[[UpstreamQuery], UpstreamResult | Pending]
+    balance: Call[[], int] | None = None
+    """Verifications left, by an unbilled request that shows whether the key is good; None where
+    the vendor has no such request."""
+    health: UpstreamRequest | None = None
     """An unbilled request without a key, where there is no balance."""
     other_hosts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """By the host of the base URL, the path prefixes that the vendor serves from another host, and

@@ -1,59 +1,66 @@
-"""A vendor as a source of many answers at once: its own lists, as plain values.
+"""A vendor as a source of many results at once: its own jobs, as plain values.
 
     addresses --create--> job id --poll--> pending …, then a page --page--> the next, … the last
+                    └──> the results, where the vendor answers at once
 
-A create is billed and has no idempotency key anywhere, so that it is never sent twice on a
-guess. Every other step may be repeated.
+A create is billed, and no vendor has an idempotency key for it: it is never repeated when its
+outcome is uncertain. Every other request may be repeated.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from adapters.contract.upstream import (
-    Fault,
+    Call,
     Pending,
-    UpstreamReply,
-    UpstreamRequest,
     UpstreamResult,
 )
 from engine.model import Address, Checks
 
 MAX_RESULT_PAGE_BYTES = 64 * 1024 * 1024
-"""Of a reply with the rows of a list; 50,000 rows of the wordiest vendor take some 40 MB."""
+"""The largest reply with rows; 50,000 rows of the wordiest vendor take about 40 MB."""
 
 
 @dataclass(frozen=True, slots=True)
 class ResultPage:
-    """Some rows of a list that is done."""
+    """Some rows of a job that is done."""
 
     rows: tuple[tuple[str, UpstreamResult], ...]
-    """Addresses as the vendor writes them, in whatever order; those that it could not process
-    are left out."""
+    """Addresses as the vendor writes them, in any order. Addresses that the vendor could not
+    process are left out."""
     next_page: str = ""
-    """What `build_page` takes to get the next one; empty after the last."""
+    """What `JobQuery.page` is to be for the next page; empty after the last."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobQuery:
+    """What a vendor is asked about one of its jobs."""
+
+    job_id: str
+    checks: Checks
+    page: str = ""
+    """`ResultPage.next_page` of the page before; empty in a poll."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VendorJobs:
-    """How a vendor is given a list, and asked for what came of it. Pure."""
+    """How a vendor is given many addresses at once, and asked for the results. Pure."""
 
     max_addresses: int
-    """Addresses in one list."""
-    build_create: Callable[[str, Sequence[Address]], UpstreamRequest]
-    """Takes the key."""
-    parse_create: Callable[[UpstreamReply], str | Fault]
-    """The job's id. A fault that says nothing was created is one with a 4xx status."""
-    build_poll: Callable[[str, str], UpstreamRequest]
-    """Takes the key and the job's id."""
-    parse_poll: Callable[[Checks, UpstreamReply], ResultPage | Pending | Fault]
-    build_page: Callable[[str, str, str], UpstreamRequest]
-    """Takes the key, the job's id, and `Page.next`."""
-    parse_page: Callable[[Checks, str, UpstreamReply], ResultPage | Pending | Fault]
-    """Takes `Page.next`, too. `Pending` goes back to polling."""
+    """Addresses in one job."""
+    create: Call[[Sequence[Address], Checks], str | ResultPage]
+    """The job's id, or the rows themselves where the vendor answers at once. A fault with a 4xx
+    status says that nothing was created."""
+    poll: Call[[JobQuery], ResultPage | Pending]
+    page: Call[[JobQuery], ResultPage | Pending] | None = None
+    """Gets what `ResultPage.next_page` names; `Pending` goes back to polling. None where a poll
+    brings all the rows."""
+    create_timeout_s: float = 60.0
+    """For one create; longer where the vendor verifies before it answers."""
     min_addresses: int = 10
-    """Addresses that a list is worth its while for; fewer are asked one by one."""
+    """Fewer addresses are verified one by one."""
     first_poll_delay_s: float = 1.0
-    """Until the first poll; each pause after it is half as long again."""
+    """Between the create and the first poll; each later pause is half as long again."""
     max_poll_delay_s: float = 30.0

@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 
 from adapters.contract.upstream import (
+    Call,
     Fault,
     FaultKind,
     Pending,
@@ -71,11 +72,11 @@ def build_verify(key: str, question: UpstreamQuery) -> UpstreamRequest:
     )
 
 
-def parse_verify(_: UpstreamQuery, reply: UpstreamReply) -> UpstreamResult | Pending | Fault:
+def parse_verify(reply: UpstreamReply, _: UpstreamQuery) -> UpstreamResult | Pending | Fault:
     body = reply.json_object
     info = body.get("info")
     if reply.status != 200 or not isinstance(info, dict) or "test_result" not in info:
-        return fault_from_status(reply, FAULTS, body.get("error"))
+        return fault_from_status(reply, body.get("error"), FAULTS)
     return parse_result(info)
 
 
@@ -120,13 +121,8 @@ def request_headers(key: str) -> dict[str, str]:
     return {"authorization": f"Bearer {key}", "content-type": "application/json"}
 
 
-def build_health() -> UpstreamRequest:
-    return UpstreamRequest("GET", "/ai_mails_api/v1", is_billed=False)
-
-
 UPSTREAM = Upstream(
-    build_verify=build_verify,
-    parse_verify=parse_verify,
+    verify=Call(build_verify, parse_verify),
     always_reports=frozenset({"disposable", "free", "role"}),
-    build_health=build_health,
+    health=UpstreamRequest("GET", "/ai_mails_api/v1", is_billed=False),
 )

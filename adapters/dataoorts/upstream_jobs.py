@@ -12,8 +12,15 @@ from collections.abc import Mapping, Sequence
 
 import orjson
 
-from adapters.contract.upstream import Fault, FaultKind, Pending, UpstreamReply, UpstreamRequest
-from adapters.contract.upstream_jobs import ResultPage, VendorJobs
+from adapters.contract.upstream import (
+    Call,
+    Fault,
+    FaultKind,
+    Pending,
+    UpstreamReply,
+    UpstreamRequest,
+)
+from adapters.contract.upstream_jobs import JobQuery, ResultPage, VendorJobs
 from adapters.dataoorts.upstream import FAULTS, parse_result, request_headers
 from adapters.kit.faults import fault_from_status
 from adapters.kit.words import first_job_id
@@ -23,7 +30,7 @@ MAX_ADDRESSES, MIN_ADDRESSES = 50_000, 500
 JOB_FAULTS: Mapping[int, FaultKind] = {**FAULTS, 404: FaultKind.REFUSED}
 
 
-def build_create(key: str, addresses: Sequence[Address]) -> UpstreamRequest:
+def build_create(key: str, addresses: Sequence[Address], _: Checks) -> UpstreamRequest:
     return UpstreamRequest(
         "POST",
         "/ai_mails_api/bulk/v1",
@@ -32,25 +39,25 @@ def build_create(key: str, addresses: Sequence[Address]) -> UpstreamRequest:
     )
 
 
-def parse_create(reply: UpstreamReply) -> str | Fault:
+def parse_create(reply: UpstreamReply, _: Sequence[Address], __: Checks) -> str | Fault:
     body = reply.json_object
     job_id = first_job_id(body.get("id"))
     if reply.status // 100 == 2 and job_id is not None:
         return job_id
-    return fault_from_status(reply, JOB_FAULTS, body.get("error"))
+    return fault_from_status(reply, body.get("error"), JOB_FAULTS)
 
 
-def build_poll(key: str, job_id: str) -> UpstreamRequest:
+def build_poll(key: str, job: JobQuery) -> UpstreamRequest:
     return UpstreamRequest(
         "POST",
         "/ai_mails_api/bulk_results/v1",
         headers=request_headers(key),
-        body=orjson.dumps({"id": job_id}),
+        body=orjson.dumps({"id": job.job_id}),
         is_billed=False,
     )
 
 
-def parse_poll(_: Checks, reply: UpstreamReply) -> ResultPage | Pending | Fault:
+def parse_poll(reply: UpstreamReply, _: JobQuery) -> ResultPage | Pending | Fault:
     value = reply.json
     if reply.status == 202 or (
         reply.status // 100 == 2 and (isinstance(value, dict) or value == [])
@@ -62,29 +69,17 @@ def parse_poll(_: Checks, reply: UpstreamReply) -> ResultPage | Pending | Fault:
     if found:
         return ResultPage(found)
     body = value if isinstance(value, dict) else {}
-    return fault_from_status(reply, JOB_FAULTS, body.get("error"))
+    return fault_from_status(reply, body.get("error"), JOB_FAULTS)
 
 
 def _is_result_row(row: object) -> bool:
     return isinstance(row, dict) and isinstance(row.get("email"), str) and "test_result" in row
 
 
-def build_page(key: str, job_id: str, _: str) -> UpstreamRequest:
-    return build_poll(key, job_id)
-
-
-def parse_page(checks: Checks, _: str, reply: UpstreamReply) -> ResultPage | Pending | Fault:
-    return parse_poll(checks, reply)
-
-
 VENDOR_JOBS = VendorJobs(
     max_addresses=MAX_ADDRESSES,
-    build_create=build_create,
-    parse_create=parse_create,
-    build_poll=build_poll,
-    parse_poll=parse_poll,
-    build_page=build_page,
-    parse_page=parse_page,
+    create=Call(build_create, parse_create),
+    poll=Call(build_poll, parse_poll),
     min_addresses=MIN_ADDRESSES,
     first_poll_delay_s=30.0,
     max_poll_delay_s=300.0,

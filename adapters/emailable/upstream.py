@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from adapters.contract.upstream import (
+    Call,
     Fault,
-    FaultKind,
     Pending,
     Upstream,
     UpstreamQuery,
@@ -16,15 +16,13 @@ from adapters.contract.upstream import (
     UpstreamResult,
 )
 from adapters.emailable.words import REASONS, STATES
-from adapters.kit.faults import STATUS_FAULTS, fault_from_status
+from adapters.kit.faults import fault_from_status
 from adapters.kit.words import parse_flag, parse_mx_hosts, text_or_none
 from engine.model import Dns, Evidence, Gender, Person, Reason, Verdict
 
 MIN_WAIT_S, MAX_WAIT_S = 2, 10
 """Of `timeout`; how long the vendor works before it answers 249."""
 TRY_AGAIN_STATUS = 249
-FREE_REPEAT_S = 300
-"""For how long a repeat of a 249 is free."""
 
 VERDICTS_BY_STATE: Mapping[str, Verdict] = {word: verdict for verdict, word in STATES.items()}
 REASONS_BY_WORD: Mapping[str, Reason] = {
@@ -41,8 +39,6 @@ REASONS_BY_WORD: Mapping[str, Reason] = {
     "unavailable_smtp": Reason.UNAVAILABLE_SMTP,
     "unexpected_error": Reason.UNEXPECTED_ERROR,
 }
-FAULTS: Mapping[int, FaultKind] = STATUS_FAULTS
-"""403 is an unknown key, or one that may not be used from this address; 401 is none at all."""
 
 
 def build_verify(key: str, question: UpstreamQuery) -> UpstreamRequest:
@@ -59,12 +55,12 @@ def build_verify(key: str, question: UpstreamQuery) -> UpstreamRequest:
     )
 
 
-def parse_verify(question: UpstreamQuery, reply: UpstreamReply) -> UpstreamResult | Pending | Fault:
+def parse_verify(reply: UpstreamReply, question: UpstreamQuery) -> UpstreamResult | Pending | Fault:
     body = reply.json_object
     if reply.status == TRY_AGAIN_STATUS:
         return Pending()
     if reply.status != 200 or "state" not in body:
-        return fault_from_status(reply, FAULTS, body.get("message"))
+        return fault_from_status(reply, body.get("message"))
     return parse_result(body)
 
 
@@ -145,7 +141,7 @@ def parse_balance(reply: UpstreamReply) -> int | Fault:
     credits = body.get("available_credits")
     if reply.status == 200 and isinstance(credits, int):
         return credits
-    return fault_from_status(reply, FAULTS, body.get("message"))
+    return fault_from_status(reply, body.get("message"))
 
 
 def authorization_header(key: str) -> dict[str, str]:
@@ -157,9 +153,7 @@ def _bool_word(value: bool) -> str:
 
 
 UPSTREAM = Upstream(
-    build_verify=build_verify,
-    parse_verify=parse_verify,
+    verify=Call(build_verify, parse_verify),
     always_reports=frozenset({"disposable", "free", "role", "no_reply", "did_you_mean", "person"}),
-    build_balance=build_balance,
-    parse_balance=parse_balance,
+    balance=Call(build_balance, parse_balance),
 )

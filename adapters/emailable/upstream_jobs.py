@@ -11,9 +11,16 @@ from typing import Any
 
 import orjson
 
-from adapters.contract.upstream import Fault, FaultKind, Pending, UpstreamReply, UpstreamRequest
-from adapters.contract.upstream_jobs import ResultPage, VendorJobs
-from adapters.emailable.upstream import FAULTS, TRY_AGAIN_STATUS, authorization_header, parse_result
+from adapters.contract.upstream import (
+    Call,
+    Fault,
+    FaultKind,
+    Pending,
+    UpstreamReply,
+    UpstreamRequest,
+)
+from adapters.contract.upstream_jobs import JobQuery, ResultPage, VendorJobs
+from adapters.emailable.upstream import TRY_AGAIN_STATUS, authorization_header, parse_result
 from adapters.kit.faults import fault_from_status
 from adapters.kit.words import first_job_id
 from engine.model import Address, Checks
@@ -23,7 +30,7 @@ DUPLICATE_STATE = "duplicate"
 """A state that only rows of a batch can have."""
 
 
-def build_create(key: str, addresses: Sequence[Address]) -> UpstreamRequest:
+def build_create(key: str, addresses: Sequence[Address], _: Checks) -> UpstreamRequest:
     return UpstreamRequest(
         "POST",
         "/v1/batch",
@@ -33,21 +40,25 @@ def build_create(key: str, addresses: Sequence[Address]) -> UpstreamRequest:
     )
 
 
-def parse_create(reply: UpstreamReply) -> str | Fault:
+def parse_create(reply: UpstreamReply, _: Sequence[Address], __: Checks) -> str | Fault:
     body = reply.json_object
     job_id = first_job_id(body.get("id"))
     if reply.status // 100 == 2 and job_id is not None:
         return job_id
-    return fault_from_status(reply, FAULTS, body.get("message"))
+    return fault_from_status(reply, body.get("message"))
 
 
-def build_poll(key: str, job_id: str) -> UpstreamRequest:
+def build_poll(key: str, job: JobQuery) -> UpstreamRequest:
     return UpstreamRequest(
-        "GET", "/v1/batch", query={"id": job_id}, headers=authorization_header(key), is_billed=False
+        "GET",
+        "/v1/batch",
+        query={"id": job.job_id},
+        headers=authorization_header(key),
+        is_billed=False,
     )
 
 
-def parse_poll(_: Checks, reply: UpstreamReply) -> ResultPage | Pending | Fault:
+def parse_poll(reply: UpstreamReply, _: JobQuery) -> ResultPage | Pending | Fault:
     body = reply.json_object
     if reply.status == TRY_AGAIN_STATUS:
         return Pending()
@@ -69,7 +80,7 @@ def parse_poll(_: Checks, reply: UpstreamReply) -> ResultPage | Pending | Fault:
 def _poll_fault(reply: UpstreamReply, words: object) -> Fault:
     if reply.status == 404:
         return Fault(FaultKind.REFUSED, "no such batch", 404)
-    return fault_from_status(reply, FAULTS, words)
+    return fault_from_status(reply, words)
 
 
 def _is_done(counts: dict[str, Any]) -> bool:
@@ -86,21 +97,9 @@ def _is_result_row(row: object) -> bool:
     )
 
 
-def build_page(key: str, job_id: str, _: str) -> UpstreamRequest:
-    return build_poll(key, job_id)
-
-
-def parse_page(checks: Checks, _: str, reply: UpstreamReply) -> ResultPage | Pending | Fault:
-    return parse_poll(checks, reply)
-
-
 VENDOR_JOBS = VendorJobs(
     max_addresses=MAX_ADDRESSES,
-    build_create=build_create,
-    parse_create=parse_create,
-    build_poll=build_poll,
-    parse_poll=parse_poll,
-    build_page=build_page,
-    parse_page=parse_page,
+    create=Call(build_create, parse_create),
+    poll=Call(build_poll, parse_poll),
     max_poll_delay_s=15.0,
 )

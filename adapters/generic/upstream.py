@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 
 from adapters.contract.upstream import (
+    Call,
     Fault,
     FaultKind,
     Pending,
@@ -54,10 +55,10 @@ def build_verify(key: str, question: UpstreamQuery) -> UpstreamRequest:
     )
 
 
-def parse_verify(question: UpstreamQuery, reply: UpstreamReply) -> UpstreamResult | Pending | Fault:
+def parse_verify(reply: UpstreamReply, question: UpstreamQuery) -> UpstreamResult | Pending | Fault:
     body = reply.json_object
     if reply.status != 200 or "tier" not in body:
-        return fault_from_status(reply, FAULTS, body.get("message"))
+        return fault_from_status(reply, body.get("message"), FAULTS)
     return parse_result(body, valid=question.address.valid)
 
 
@@ -166,7 +167,7 @@ def parse_balance(reply: UpstreamReply) -> int | Fault:
     body: Mapping[str, Any] = reply.json_object
     remaining = body.get("remaining")
     if reply.status != 200 or not isinstance(remaining, int):
-        return fault_from_status(reply, FAULTS, body.get("message"))
+        return fault_from_status(reply, body.get("message"), FAULTS)
     return remaining if body.get("overageRate") is None else max(remaining, 1_000_000)
 
 
@@ -175,9 +176,7 @@ def authorization_header(key: str) -> dict[str, str]:
 
 
 UPSTREAM = Upstream(
-    build_verify=build_verify,
-    parse_verify=parse_verify,
+    verify=Call(build_verify, parse_verify),
     always_reports=frozenset({"disposable", "role"}),
-    build_balance=build_balance,
-    parse_balance=parse_balance,
+    balance=Call(build_balance, parse_balance),
 )

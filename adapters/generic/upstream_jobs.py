@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 
 from adapters.contract.upstream import (
+    Call,
     Fault,
     FaultKind,
     Pending,
@@ -20,7 +21,7 @@ from adapters.contract.upstream import (
     UpstreamRequest,
     UpstreamResult,
 )
-from adapters.contract.upstream_jobs import ResultPage, VendorJobs
+from adapters.contract.upstream_jobs import JobQuery, ResultPage, VendorJobs
 from adapters.generic.upstream import FAULTS, authorization_header, parse_result
 from adapters.kit.faults import fault_from_status
 from adapters.kit.words import first_job_id, path_segment, text_or_none
@@ -38,7 +39,7 @@ STEP_AFTER_STATUS: Mapping[str, ResultPage | Fault] = {
 """What a status leads to; any other is on the way there."""
 
 
-def build_create(key: str, addresses: Sequence[Address]) -> UpstreamRequest:
+def build_create(key: str, addresses: Sequence[Address], _: Checks) -> UpstreamRequest:
     return UpstreamRequest(
         "POST",
         "/api/v1/verify/bulk",
@@ -47,24 +48,24 @@ def build_create(key: str, addresses: Sequence[Address]) -> UpstreamRequest:
     )
 
 
-def parse_create(reply: UpstreamReply) -> str | Fault:
+def parse_create(reply: UpstreamReply, _: Sequence[Address], __: Checks) -> str | Fault:
     body = reply.json_object
     job_id = first_job_id(body.get("jobId"), body.get("job_id"), body.get("id"))
     if reply.status // 100 == 2 and job_id is not None:
         return job_id
-    return fault_from_status(reply, FAULTS, body.get("message"))
+    return fault_from_status(reply, body.get("message"), FAULTS)
 
 
-def build_poll(key: str, job_id: str) -> UpstreamRequest:
+def build_poll(key: str, job: JobQuery) -> UpstreamRequest:
     return UpstreamRequest(
         "GET",
-        f"/api/v1/jobs/{path_segment(job_id)}",
+        f"/api/v1/jobs/{path_segment(job.job_id)}",
         headers=authorization_header(key),
         is_billed=False,
     )
 
 
-def parse_poll(_: Checks, reply: UpstreamReply) -> ResultPage | Pending | Fault:
+def parse_poll(reply: UpstreamReply, _: JobQuery) -> ResultPage | Pending | Fault:
     body = reply.json_object
     status = text_or_none(body.get("status"))
     if reply.status != 200 or status is None:
@@ -72,17 +73,17 @@ def parse_poll(_: Checks, reply: UpstreamReply) -> ResultPage | Pending | Fault:
     return STEP_AFTER_STATUS.get(status.lower(), Pending())
 
 
-def build_page(key: str, job_id: str, page: str) -> UpstreamRequest:
+def build_page(key: str, job: JobQuery) -> UpstreamRequest:
     return UpstreamRequest(
         "GET",
-        f"/api/v1/jobs/{path_segment(job_id)}/results",
-        query={"page": page, "limit": str(PER_PAGE)},
+        f"/api/v1/jobs/{path_segment(job.job_id)}/results",
+        query={"page": job.page, "limit": str(PER_PAGE)},
         headers=authorization_header(key),
         is_billed=False,
     )
 
 
-def parse_page(_: Checks, page: str, reply: UpstreamReply) -> ResultPage | Pending | Fault:
+def parse_page(reply: UpstreamReply, job: JobQuery) -> ResultPage | Pending | Fault:
     value = reply.json
     body = value if isinstance(value, dict) else {}
     lists = (value, *map(body.get, ROWS_MEMBERS))
@@ -91,8 +92,8 @@ def parse_page(_: Checks, page: str, reply: UpstreamReply) -> ResultPage | Pendi
         return _job_fault(reply, body)
     per_page = _per_page(body.get("limit"))
     # the bound ends a server that has no end of pages
-    more = len(rows) >= per_page and int(page) * per_page < MAX_ADDRESSES
-    return ResultPage(tuple(_parse_rows(rows)), str(int(page) + 1) if more else "")
+    more = len(rows) >= per_page and int(job.page) * per_page < MAX_ADDRESSES
+    return ResultPage(tuple(_parse_rows(rows)), str(int(job.page) + 1) if more else "")
 
 
 def _per_page(value: object) -> int:
@@ -132,16 +133,13 @@ def _camel_name(name: str) -> str:
 def _job_fault(reply: UpstreamReply, body: Mapping[str, Any]) -> Fault:
     if reply.status == 404:
         return Fault(FaultKind.REFUSED, "no such job", 404)
-    return fault_from_status(reply, FAULTS, body.get("message"))
+    return fault_from_status(reply, body.get("message"), FAULTS)
 
 
 VENDOR_JOBS = VendorJobs(
     max_addresses=MAX_ADDRESSES,
-    build_create=build_create,
-    parse_create=parse_create,
-    build_poll=build_poll,
-    parse_poll=parse_poll,
-    build_page=build_page,
-    parse_page=parse_page,
+    create=Call(build_create, parse_create),
+    poll=Call(build_poll, parse_poll),
+    page=Call(build_page, parse_page),
     first_poll_delay_s=5.0,
 )

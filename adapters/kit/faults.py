@@ -1,48 +1,89 @@
-"""What a vendor's refusal says: statuses and words to faults."""
+"""What a vendor's refusal means: its status and its words, as a `Fault`.
+
+Most vendors say everything with the status. Some report errors with a 200, or several kinds of
+errors with one status; there the text of the error decides.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from adapters.contract.upstream import Fault, FaultKind, UpstreamReply
 
-MAX_DETAIL = 300
-
-
-def detail_text(value: object) -> str:
-    """A vendor's words for `Fault.detail`: one line, and not too long."""
-    return " ".join(str(value).split())[:MAX_DETAIL]
-
-
-def fault_from_status(
-    reply: UpstreamReply, status_faults: Mapping[int, FaultKind], detail: object = ""
-) -> Fault:
-    """The fault that a status says; `kinds` has what the vendor's statuses mean.
-
-    Any other 5xx is the server's error, any other 4xx a refusal of this request, and a 2xx
-    or 3xx without the vendor's body in it is garbage. A 403 that is a page to be read by people
-    is of the firewall before the vendor, which knows no keys: it refuses our address.
-    """
-    kind = status_faults.get(reply.status)
-    if reply.status == 403 and "html" in reply.headers.get("content-type", ""):
-        kind = FaultKind.BANNED
-    if kind is None:
-        kind = _CLASS_FAULTS.get(reply.status // 100, FaultKind.GARBAGE)
-    words = detail_text(detail or "") or detail_text(
-        reply.body[:MAX_DETAIL].decode("utf-8", "replace")
-    )
-    return Fault(kind, words, reply.status, reply.retry_after_s)
-
-
-_CLASS_FAULTS: Mapping[int, FaultKind] = {5: FaultKind.SERVER_ERROR, 4: FaultKind.REFUSED}
+MAX_DETAIL_CHARACTERS = 300
 
 STATUS_FAULTS: Mapping[int, FaultKind] = {
     401: FaultKind.DEAD_KEY,
     402: FaultKind.NO_CREDITS,
     403: FaultKind.DEAD_KEY,
-    404: FaultKind.SERVER_ERROR,  # a wrong base URL: nothing is wrong with the address
+    # a wrong path or method is a wrong base URL: nothing is wrong with the address
+    404: FaultKind.SERVER_ERROR,
     405: FaultKind.SERVER_ERROR,
     408: FaultKind.SERVER_ERROR,
     429: FaultKind.TOO_FAST,
 }
-"""What the statuses mean at most vendors."""
+"""What a status means at most vendors; a dialect overrides single rows."""
+
+_CLASS_FAULTS: Mapping[int, FaultKind] = {5: FaultKind.SERVER_ERROR, 4: FaultKind.REFUSED}
+
+
+class FaultWords(NamedTuple):
+    """A row of a dialect's table of error texts."""
+
+    words: str
+    """In lower case; the row holds for a text that contains them."""
+    kind: FaultKind
+    ask_balance: bool = False
+    """See `Fault.ask_balance`."""
+
+
+def detail_text(value: object) -> str:
+    """A vendor's words for `Fault.detail`: one line, and not too long."""
+    return " ".join(str(value).split())[:MAX_DETAIL_CHARACTERS]
+
+
+def fault_from_status(
+    reply: UpstreamReply,
+    detail: object = "",
+    statuses: Mapping[int, FaultKind] = STATUS_FAULTS,
+) -> Fault:
+    """The fault that a status says; `detail` is the vendor's error text, if it has one.
+
+    A status without a row is the server's error (5xx) or a refusal of this request (4xx); a 2xx
+    or 3xx without the vendor's body is garbage. A 403 with an HTML page comes from the firewall
+    in front of the vendor, which knows no keys: it refuses our IP address.
+    """
+    kind = statuses.get(reply.status)
+    if _is_firewall_page(reply):
+        kind = FaultKind.BANNED
+    if kind is None:
+        kind = _CLASS_FAULTS.get(reply.status // 100, FaultKind.GARBAGE)
+    words = detail_text(detail or "") or detail_text(
+        reply.body[:MAX_DETAIL_CHARACTERS].decode("utf-8", "replace")
+    )
+    return Fault(kind, words, reply.status, reply.retry_after_s)
+
+
+def fault_from_words(
+    reply: UpstreamReply,
+    text: object,
+    rows: Sequence[FaultWords],
+    statuses: Mapping[int, FaultKind] = STATUS_FAULTS,
+) -> Fault:
+    """The fault that an error text says, for a status that does not tell.
+
+    The first row that fits holds. A text without a row is judged by its status, and with a 2xx
+    it is a refusal of this request: the vendor answered, and said no.
+    """
+    words = detail_text(text or "")
+    row = next((row for row in rows if row.words in words.lower()), None)
+    if row is not None and not _is_firewall_page(reply):
+        return Fault(row.kind, words, reply.status, reply.retry_after_s, row.ask_balance)
+    if words and reply.status // 100 == 2:
+        return Fault(FaultKind.REFUSED, words, reply.status, reply.retry_after_s)
+    return fault_from_status(reply, words, statuses)
+
+
+def _is_firewall_page(reply: UpstreamReply) -> bool:
+    return reply.status == 403 and "html" in reply.headers.get("content-type", "")

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from adapters.contract.upstream import (
+    Call,
     Fault,
     FaultKind,
     Pending,
@@ -19,7 +20,7 @@ from adapters.contract.upstream import (
     UpstreamRequest,
     UpstreamResult,
 )
-from adapters.kit.faults import STATUS_FAULTS, detail_text, fault_from_status
+from adapters.kit.faults import FaultWords, fault_from_status, fault_from_words
 from adapters.kit.words import parse_flag
 from engine.model import Evidence, Reason, Verdict
 
@@ -36,17 +37,16 @@ VERDICTS_BY_RESULT: Mapping[str, tuple[Verdict, Reason]] = {
     "unknown": (Verdict.UNKNOWN, Reason.UNAVAILABLE_SMTP),
 }
 
-FAULTS: Mapping[int, FaultKind] = STATUS_FAULTS
-FAULT_WORDS: tuple[tuple[str, FaultKind], ...] = (
-    ("api key", FaultKind.DEAD_KEY),
-    ("insufficient", FaultKind.NO_CREDITS),
-    ("too many", FaultKind.TOO_FAST),
+FAULT_WORDS = (
+    FaultWords("api key", FaultKind.DEAD_KEY),
+    FaultWords("insufficient", FaultKind.NO_CREDITS),
+    FaultWords("too many", FaultKind.TOO_FAST),
     # "Verify restricted", "Verification restricted due to account status."
-    ("restricted", FaultKind.BANNED),
-    ("timedout", FaultKind.PENDING),
+    FaultWords("restricted", FaultKind.BANNED),
+    FaultWords("timedout", FaultKind.PENDING),
 )
-"""What the words of an error mean where its status does not tell: 400 is a missing address, an
-account under review and a time-out; some failures are reported with 200."""
+"""Error texts of the two statuses that do not tell: 400 is a missing address, an account under
+review or a time-out, and 200 may be any failure."""
 
 
 def build_verify(key: str, question: UpstreamQuery) -> UpstreamRequest:
@@ -58,7 +58,7 @@ def build_verify(key: str, question: UpstreamQuery) -> UpstreamRequest:
     )
 
 
-def parse_verify(_: UpstreamQuery, reply: UpstreamReply) -> UpstreamResult | Pending | Fault:
+def parse_verify(reply: UpstreamReply, _: UpstreamQuery) -> UpstreamResult | Pending | Fault:
     body = reply.json_object
     if reply.status // 100 != 2 or parse_flag(body.get("success")) is not True:
         return parse_fault(reply, body)
@@ -91,10 +91,8 @@ def parse_result_word(value: object) -> tuple[Verdict, Reason, str | None]:
 def parse_fault(reply: UpstreamReply, body: Mapping[str, Any]) -> Fault:
     words = body.get("result") or body.get("message")
     if reply.status in (200, 400) and parse_flag(body.get("success")) is False:
-        text = str(words).lower()
-        kind = next((kind for part, kind in FAULT_WORDS if part in text), FaultKind.REFUSED)
-        return Fault(kind, detail_text(words), reply.status, reply.retry_after_s)
-    return fault_from_status(reply, FAULTS, words)
+        return fault_from_words(reply, words, FAULT_WORDS)
+    return fault_from_status(reply, words)
 
 
 def build_balance(key: str) -> UpstreamRequest:
@@ -111,10 +109,8 @@ def parse_balance(reply: UpstreamReply) -> int | Fault:
 
 
 UPSTREAM = Upstream(
-    build_verify=build_verify,
-    parse_verify=parse_verify,
+    verify=Call(build_verify, parse_verify),
     always_reports=frozenset({"disposable", "free", "role"}),
-    build_balance=build_balance,
-    parse_balance=parse_balance,
+    balance=Call(build_balance, parse_balance),
     default_retry_after_s=DEFAULT_RETRY_AFTER_S,
 )

@@ -16,6 +16,7 @@ from io import StringIO
 import orjson
 
 from adapters.contract.upstream import (
+    Call,
     Fault,
     FaultKind,
     Pending,
@@ -23,7 +24,7 @@ from adapters.contract.upstream import (
     UpstreamRequest,
     UpstreamResult,
 )
-from adapters.contract.upstream_jobs import ResultPage, VendorJobs
+from adapters.contract.upstream_jobs import JobQuery, ResultPage, VendorJobs
 from adapters.kit.faults import detail_text
 from adapters.kit.words import datetime_or_none, first_job_id, parse_flag, path_segment
 from adapters.validto.upstream import parse_fault, parse_result_word
@@ -62,7 +63,7 @@ first: the columns of an upload stand before those of the results."""
 VERDICT_COLUMN = "verification result"
 
 
-def build_create(key: str, addresses: Sequence[Address]) -> UpstreamRequest:
+def build_create(key: str, addresses: Sequence[Address], _: Checks) -> UpstreamRequest:
     file = StringIO(newline="")
     table = csv.writer(file, quoting=csv.QUOTE_ALL, lineterminator="\n")
     table.writerow(["email"])
@@ -79,7 +80,7 @@ def build_create(key: str, addresses: Sequence[Address]) -> UpstreamRequest:
     )
 
 
-def parse_create(reply: UpstreamReply) -> str | Fault:
+def parse_create(reply: UpstreamReply, _: Sequence[Address], __: Checks) -> str | Fault:
     body = reply.json_object
     job_id = first_job_id(body.get("job_id"))
     # 200 by the documentation, 201 by what clients have seen
@@ -88,13 +89,13 @@ def parse_create(reply: UpstreamReply) -> str | Fault:
     return parse_fault(reply, body)
 
 
-def build_poll(key: str, job_id: str) -> UpstreamRequest:
+def build_poll(key: str, job: JobQuery) -> UpstreamRequest:
     return UpstreamRequest(
-        "GET", f"/v1/bulk/{path_segment(job_id)}", query={"apikey": key}, is_billed=False
+        "GET", f"/v1/bulk/{path_segment(job.job_id)}", query={"apikey": key}, is_billed=False
     )
 
 
-def parse_poll(_: Checks, reply: UpstreamReply) -> ResultPage | Pending | Fault:
+def parse_poll(reply: UpstreamReply, _: JobQuery) -> ResultPage | Pending | Fault:
     body = reply.json_object
     if reply.status // 100 != 2 or not parse_flag(body.get("success")):
         return parse_fault(reply, body)
@@ -104,23 +105,23 @@ def parse_poll(_: Checks, reply: UpstreamReply) -> ResultPage | Pending | Fault:
     )
 
 
-def build_page(key: str, job_id: str, step: str) -> UpstreamRequest:
-    if step == START:
+def build_page(key: str, job: JobQuery) -> UpstreamRequest:
+    if job.page == START:
         return UpstreamRequest(
             "PATCH",
-            f"/v1/bulk/{path_segment(job_id)}",
+            f"/v1/bulk/{path_segment(job.job_id)}",
             query={"apikey": key},
             headers={"content-type": "application/json"},
             body=orjson.dumps({"action": "start"}),
         )
     return UpstreamRequest(
-        "POST", "/v1/download", query={"jobId": job_id, "apikey": key}, is_billed=False
+        "POST", "/v1/download", query={"jobId": job.job_id, "apikey": key}, is_billed=False
     )
 
 
-def parse_page(_: Checks, step: str, reply: UpstreamReply) -> ResultPage | Pending | Fault:
+def parse_page(reply: UpstreamReply, job: JobQuery) -> ResultPage | Pending | Fault:
     body = reply.json_object
-    if step == START:
+    if job.page == START:
         if reply.status // 100 == 2 and parse_flag(body.get("success")):
             return Pending()
         found = parse_fault(reply, body)
@@ -178,11 +179,8 @@ def _parse_row(word: str, cells: Mapping[str, str | None]) -> UpstreamResult:
 
 VENDOR_JOBS = VendorJobs(
     max_addresses=MAX_ADDRESSES,
-    build_create=build_create,
-    parse_create=parse_create,
-    build_poll=build_poll,
-    parse_poll=parse_poll,
-    build_page=build_page,
-    parse_page=parse_page,
+    create=Call(build_create, parse_create),
+    poll=Call(build_poll, parse_poll),
+    page=Call(build_page, parse_page),
     first_poll_delay_s=2.0,
 )

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from adapters.contract.upstream import (
+    Call,
     Fault,
     FaultKind,
     Pending,
@@ -20,7 +21,13 @@ from adapters.contract.upstream import (
     UpstreamRequest,
     UpstreamResult,
 )
-from adapters.kit.faults import STATUS_FAULTS, detail_text, fault_from_status
+from adapters.kit.faults import (
+    STATUS_FAULTS,
+    FaultWords,
+    detail_text,
+    fault_from_status,
+    fault_from_words,
+)
 from adapters.kit.words import parse_flag, parse_mx_hosts
 from adapters.whoisxml.balance import PRODUCT_ID
 from adapters.whoisxml.words import NULL_MX
@@ -28,24 +35,24 @@ from engine.model import Checks, Dns, Evidence, Meaning, Reason, Smtp, Stage, Ve
 
 FAULTS: Mapping[int, FaultKind] = {
     **STATUS_FAULTS,
-    # a bad key is a 401 since version 2; an empty account is asked about again soon
+    # also a bad key, in version 1; an account without credits is tried again sooner
     403: FaultKind.NO_CREDITS,
 }
 
-FAULT_WORDS: tuple[tuple[str, FaultKind], ...] = (
-    ("balance", FaultKind.NO_CREDITS),
-    ("credit", FaultKind.NO_CREDITS),
-    ("key", FaultKind.DEAD_KEY),
-    ("auth", FaultKind.DEAD_KEY),
-    ("suspended", FaultKind.BANNED),
-    ("not allowed", FaultKind.BANNED),
-    ("limit", FaultKind.TOO_FAST),
-    ("too many", FaultKind.TOO_FAST),
+FAULT_WORDS = (
+    # "Access restricted. Check credits balance or enter the correct API key."
+    FaultWords("access restricted", FaultKind.NO_CREDITS, ask_balance=True),
+    FaultWords("balance", FaultKind.NO_CREDITS),
+    FaultWords("credit", FaultKind.NO_CREDITS),
+    FaultWords("key", FaultKind.DEAD_KEY),
+    FaultWords("auth", FaultKind.DEAD_KEY),
+    FaultWords("suspended", FaultKind.BANNED),
+    FaultWords("not allowed", FaultKind.BANNED),
+    FaultWords("limit", FaultKind.TOO_FAST),
+    FaultWords("too many", FaultKind.TOO_FAST),
 )
-"""What the words of an error mean where its status does not tell: 403 is an empty balance or a
-bad key or both ("Check credits balance or enter the correct API key"), and 200 may be anything.
-"""
-
+"""Error texts of the two statuses that do not tell: 403 is an empty account, a bad key, or one of
+both, and 200 may be any failure."""
 
 ACCEPTED_SMTP = Smtp(Meaning.ACCEPTED, Stage.RCPT, connected=True)
 """All that a true `smtpCheck` tells of the conversation; a false one does not tell why."""
@@ -66,7 +73,7 @@ def build_verify(key: str, question: UpstreamQuery) -> UpstreamRequest:
     return UpstreamRequest("GET", "/api/v3", query=query)
 
 
-def parse_verify(question: UpstreamQuery, reply: UpstreamReply) -> UpstreamResult | Pending | Fault:
+def parse_verify(reply: UpstreamReply, question: UpstreamQuery) -> UpstreamResult | Pending | Fault:
     body = reply.json_object
     if reply.status != 200 or "ErrorMessage" in body or "formatCheck" not in body:
         return parse_fault(reply, body)
@@ -131,12 +138,8 @@ def _parse_date(audit: object) -> datetime | None:
 def parse_fault(reply: UpstreamReply, body: Mapping[str, Any]) -> Fault:
     words = _error_text(body)
     if reply.status in (200, 403) and words:
-        kind = next((kind for part, kind in FAULT_WORDS if part in words.lower()), None)
-        if kind is not None:
-            return Fault(kind, words, reply.status, reply.retry_after_s)
-        if reply.status == 200:
-            return Fault(FaultKind.REFUSED, words, 200)
-    return fault_from_status(reply, FAULTS, words)
+        return fault_from_words(reply, words, FAULT_WORDS, FAULTS)
+    return fault_from_status(reply, words, FAULTS)
 
 
 def _error_text(body: Mapping[str, Any]) -> str:
@@ -174,11 +177,9 @@ def parse_balance(reply: UpstreamReply) -> int | Fault:
 
 
 UPSTREAM = Upstream(
-    build_verify=build_verify,
-    parse_verify=parse_verify,
+    verify=Call(build_verify, parse_verify),
     always_reports=frozenset({"disposable", "free"}),
-    build_balance=build_balance,
-    parse_balance=parse_balance,
+    balance=Call(build_balance, parse_balance),
     other_hosts={
         "emailverification.whoisxmlapi.com": {"/user-service/": "user.whoisxmlapi.com"},
     },

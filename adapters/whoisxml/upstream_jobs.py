@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 
 from adapters.contract.upstream import (
+    Call,
     Fault,
     FaultKind,
     Pending,
@@ -20,7 +21,7 @@ from adapters.contract.upstream import (
     UpstreamRequest,
     UpstreamResult,
 )
-from adapters.contract.upstream_jobs import ResultPage, VendorJobs
+from adapters.contract.upstream_jobs import JobQuery, ResultPage, VendorJobs
 from adapters.kit.words import first_job_id, parse_flag, text_or_none
 from adapters.whoisxml.upstream import parse_evidence, parse_fault, read_verdict
 from engine.model import Address, Checks, Evidence, Reason, Verdict
@@ -45,13 +46,13 @@ INVALID_FORMAT = "invalid format"
 """In lower case, the one error of a row that says something of the address."""
 
 
-def build_create(key: str, addresses: Sequence[Address]) -> UpstreamRequest:
+def build_create(key: str, addresses: Sequence[Address], _: Checks) -> UpstreamRequest:
     emails = [address.raw for address in addresses]
     # the default version has changed before
     return _request(CREATE_PATH, key, {"emails": emails, "version": VERSION}, bills=True)
 
 
-def parse_create(reply: UpstreamReply) -> str | Fault:
+def parse_create(reply: UpstreamReply, _: Sequence[Address], __: Checks) -> str | Fault:
     body = reply.json_object
     response = body.get("response")
     job_id = first_job_id(response.get("id")) if isinstance(response, dict) else None
@@ -60,27 +61,27 @@ def parse_create(reply: UpstreamReply) -> str | Fault:
     return parse_fault(reply, body)
 
 
-def build_poll(key: str, job_id: str) -> UpstreamRequest:
-    return _request(f"{CREATE_PATH}/{STATUS}", key, {"ids": [_job_number(job_id)]})
+def build_poll(key: str, job: JobQuery) -> UpstreamRequest:
+    return _request(f"{CREATE_PATH}/{STATUS}", key, {"ids": [_job_number(job.job_id)]})
 
 
-def parse_poll(_: Checks, reply: UpstreamReply) -> ResultPage | Pending | Fault:
+def parse_poll(reply: UpstreamReply, _: JobQuery) -> ResultPage | Pending | Fault:
     jobs = _response_array(reply)
     if jobs == []:
         return Fault(FaultKind.REFUSED, "no such request", reply.status)
-    job = jobs[0] if jobs else None
-    if not isinstance(job, dict):
+    found = jobs[0] if jobs else None
+    if not isinstance(found, dict):
         return _job_fault(reply)
-    if not parse_flag(job.get("ready")):
+    if not parse_flag(found.get("ready")):
         return Pending()
-    return ResultPage((), FAILED if str(job.get("processed_emails")) == "0" else COMPLETED)
+    return ResultPage((), FAILED if str(found.get("processed_emails")) == "0" else COMPLETED)
 
 
-def build_page(key: str, job_id: str, step: str) -> UpstreamRequest:
-    return _request(f"{CREATE_PATH}/{step}", key, {"id": _job_number(job_id)})
+def build_page(key: str, job: JobQuery) -> UpstreamRequest:
+    return _request(f"{CREATE_PATH}/{job.page}", key, {"id": _job_number(job.job_id)})
 
 
-def parse_page(checks: Checks, step: str, reply: UpstreamReply) -> ResultPage | Pending | Fault:
+def parse_page(reply: UpstreamReply, job: JobQuery) -> ResultPage | Pending | Fault:
     rows = _response_array(reply)
     if rows is None:
         return _job_fault(reply)
@@ -89,14 +90,16 @@ def parse_page(checks: Checks, step: str, reply: UpstreamReply) -> ResultPage | 
         for row in rows
         if isinstance(row, dict) and isinstance(row.get("emailAddress"), str)
     ]
-    if step == FAILED:
+    if job.page == FAILED:
         return ResultPage(
             tuple((email, MALFORMED_RESULT) for email, row in named if _is_malformed(row))
         )
     if not rows:
         # an empty list is how this vendor says "not yet"
         return Pending()
-    told = tuple((email, _parse_row(row, checks)) for email, row in named if "formatCheck" in row)
+    told = tuple(
+        (email, _parse_row(row, job.checks)) for email, row in named if "formatCheck" in row
+    )
     return ResultPage(told, FAILED)
 
 
@@ -148,11 +151,8 @@ def _job_fault(reply: UpstreamReply) -> Fault:
 
 VENDOR_JOBS = VendorJobs(
     max_addresses=MAX_ADDRESSES,
-    build_create=build_create,
-    parse_create=parse_create,
-    build_poll=build_poll,
-    parse_poll=parse_poll,
-    build_page=build_page,
-    parse_page=parse_page,
+    create=Call(build_create, parse_create),
+    poll=Call(build_poll, parse_poll),
+    page=Call(build_page, parse_page),
     first_poll_delay_s=2.0,
 )

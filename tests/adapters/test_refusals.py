@@ -93,11 +93,11 @@ def test_what_a_refusal_is_about(
     upstream = BY_NAME[name].upstream
     assert upstream is not None
     reply = UpstreamReply(status, headers, body.encode(), 0.0)
-    told = upstream.parse_verify(QUESTION, reply)
+    told = upstream.verify.parse(reply, QUESTION)
     assert isinstance(told, Fault)
     assert (told.kind, told.status) == (kind, status)
     assert told.detail != "None"
-    if upstream.parse_balance is not None:
-        balance = upstream.parse_balance(reply)
+    if upstream.balance is not None:
+        balance = upstream.balance.parse(reply)
         assert isinstance(balance, Fault)
         assert balance.kind is kind

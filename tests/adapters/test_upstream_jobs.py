@@ -24,11 +24,12 @@ from adapters.contract.upstream import (
     UpstreamRequest,
     UpstreamResult,
 )
-from adapters.contract.upstream_jobs import ResultPage, VendorJobs
+from adapters.contract.upstream_jobs import JobQuery, ResultPage, VendorJobs
 from adapters.contract.wire import StreamReply, WireReply, WireRequest
 from adapters.registry import DIALECTS
 from engine.address import syntax
 from engine.model import (
+    Address,
     Checks,
     Dns,
     Evidence,
@@ -63,6 +64,32 @@ def reply(status: int, body: object, headers: Mapping[str, str] | None = None) -
         body = body.encode()
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     return UpstreamReply(status, headers or {}, raw, AT.timestamp())
+
+
+def build_create(vendor: VendorJobs, addresses: Sequence[Address]) -> UpstreamRequest:
+    return vendor.create.build(KEY, addresses, CHECKS)
+
+
+def parse_create(vendor: VendorJobs, created: UpstreamReply) -> str | ResultPage | Fault:
+    return vendor.create.parse(created, ADDRESSES, CHECKS)
+
+
+def build_poll(vendor: VendorJobs, job_id: str) -> UpstreamRequest:
+    return vendor.poll.build(KEY, JobQuery(job_id, CHECKS))
+
+
+def parse_poll(vendor: VendorJobs, polled: UpstreamReply) -> ResultPage | Pending | Fault:
+    return vendor.poll.parse(polled, JobQuery("7", CHECKS))
+
+
+def build_page(vendor: VendorJobs, job_id: str, page: str) -> UpstreamRequest:
+    return (vendor.page or vendor.poll).build(KEY, JobQuery(job_id, CHECKS, page))
+
+
+def parse_page(
+    vendor: VendorJobs, page: str, fetched: UpstreamReply
+) -> ResultPage | Pending | Fault:
+    return (vendor.page or vendor.poll).parse(fetched, JobQuery("7", CHECKS, page))
 
 
 def rows_of(found: ResultPage | Pending | Fault) -> dict[str, UpstreamResult]:
@@ -102,7 +129,7 @@ CREATES: list[tuple[str, str, dict[str, str], dict[str, str], object]] = [
 def test_create_is_as_the_vendor_wants_it(
     name: str, path: str, query: dict[str, str], headers: dict[str, str], body: object
 ) -> None:
-    request = lists(name).build_create(KEY, ADDRESSES)
+    request = build_create(lists(name), ADDRESSES)
     assert (request.method, request.path) == ("POST", path)
     assert (request.query, request.headers) == (query, headers)
     assert json.loads(request.body) == body
@@ -111,21 +138,20 @@ def test_create_is_as_the_vendor_wants_it(
 
 def test_a_list_is_uploaded_as_a_file() -> None:
     """JSON is documented by one of both brands only."""
-    request = lists("validto").build_create(KEY, ADDRESSES)
+    request = build_create(lists("validto"), ADDRESSES)
     assert (request.method, request.path, request.query) == ("POST", "/v1/bulk", {"apikey": KEY})
     assert request.is_billed
     flag, file = wire(request).parts
     assert (flag.name, flag.filename, flag.text) == ("auto_verify", None, "true")
     assert (file.name, file.filename) == ("local_file", "emails.csv")
     assert list(csv.reader(file.text.splitlines())) == [["email"], *([email] for email in EMAILS)]
-    other = lists("validto").build_create(KEY, ADDRESSES[1:])
+    other = build_create(lists("validto"), ADDRESSES[1:])
     assert other.headers != request.headers
 
 
 STEPS: list[tuple[str, str | None, str, str, dict[str, str], dict[str, str], object]] = [
     # dialect, None for a poll or else the step, and the request
     ("emailable", None, "GET", "/v1/batch", {"id": "7"}, BEARER, None),
-    ("emailable", "", "GET", "/v1/batch", {"id": "7"}, BEARER, None),
     ("validto", None, "GET", "/v1/bulk/7", {"apikey": KEY}, {}, None),
     ("validto", "start", "PATCH", "/v1/bulk/7", {"apikey": KEY}, JSON, {"action": "start"}),
     ("validto", "download", "POST", "/v1/download", {"jobId": "7", "apikey": KEY}, {}, None),
@@ -160,10 +186,7 @@ STEPS: list[tuple[str, str | None, str, str, dict[str, str], dict[str, str], obj
         BEARER,
         None,
     ),
-    *(
-        ("dataoorts", step, "POST", "/ai_mails_api/bulk_results/v1", {}, BEARER | JSON, {"id": "7"})
-        for step in (None, "")
-    ),
+    ("dataoorts", None, "POST", "/ai_mails_api/bulk_results/v1", {}, BEARER | JSON, {"id": "7"}),
 ]
 
 
@@ -178,7 +201,7 @@ def test_polls_and_pages_are_as_the_vendor_wants_them(
     body: object,
 ) -> None:
     vendor = lists(name)
-    request = vendor.build_poll(KEY, "7") if step is None else vendor.build_page(KEY, "7", step)
+    request = build_poll(vendor, "7") if step is None else build_page(vendor, "7", step)
     assert (request.method, request.path) == (method, path)
     assert (request.query, request.headers) == (query, headers)
     assert (json.loads(request.body) if request.body else None) == body
@@ -189,16 +212,16 @@ def test_polls_and_pages_are_as_the_vendor_wants_them(
 @pytest.mark.parametrize("name", ["validto", "generic"])
 @pytest.mark.parametrize("job_id", ["a/../b", "a?b=c", "a b", "a%2Fb", "\u00e4"])
 def test_an_id_stays_one_segment_of_a_path(name: str, job_id: str) -> None:
-    request = lists(name).build_poll(KEY, job_id)
+    request = build_poll(lists(name), job_id)
     assert re.fullmatch(r"/[\w/]+/[\w.%-]+", request.path, re.ASCII)
-    assert request.path.count("/") == lists(name).build_poll(KEY, "7").path.count("/")
+    assert request.path.count("/") == build_poll(lists(name), "7").path.count("/")
 
 
 @pytest.mark.parametrize("job_id", ["abc", "9" * 30, "\u0667"])
 def test_a_whoisxml_id_that_is_no_number_travels_as_text(job_id: str) -> None:
     vendor = lists("whoisxml")
-    assert json.loads(vendor.build_poll(KEY, job_id).body)["ids"] == [job_id]
-    assert json.loads(vendor.build_page(KEY, job_id, "failed").body)["id"] == job_id
+    assert json.loads(build_poll(vendor, job_id).body)["ids"] == [job_id]
+    assert json.loads(build_page(vendor, job_id, "failed").body)["id"] == job_id
 
 
 def test_what_a_list_may_hold_and_when_it_is_polled() -> None:
@@ -242,14 +265,14 @@ def test_a_job_id_is_read_off_any_success(
     name: str, body: object, status: int, job_id: str | int
 ) -> None:
     text = json.dumps(body).replace('"{id}"', json.dumps(job_id))
-    assert lists(name).parse_create(reply(status, text)) == str(job_id)
+    assert parse_create(lists(name), reply(status, text)) == str(job_id)
 
 
 @pytest.mark.parametrize(("name", "body"), WORKING_CREATES)
 @pytest.mark.parametrize("job_id", ["", " ", None, True, 1.5, ["5"], {}, "x" * 201])
 def test_what_is_no_id_is_garbage(name: str, body: object, job_id: object) -> None:
     text = json.dumps(body).replace('"{id}"', json.dumps(job_id))
-    found = lists(name).parse_create(reply(200, text))
+    found = parse_create(lists(name), reply(200, text))
     assert isinstance(found, Fault)
     assert found.kind is FaultKind.GARBAGE
     # with a 4xx status it would say that nothing was created
@@ -262,7 +285,7 @@ GARBAGE = [b"", b"\xff\xfe", "<html>busy</html>", "null", "[]", "7", '"id"', '{"
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("body", GARBAGE)
 def test_a_create_that_says_nothing_is_garbage(name: str, body: str | bytes) -> None:
-    assert kind_of(lists(name).parse_create(reply(200, body))) is FaultKind.GARBAGE
+    assert kind_of(parse_create(lists(name), reply(200, body))) is FaultKind.GARBAGE
 
 
 ERRORS: list[tuple[str, int, object, FaultKind]] = [
@@ -332,7 +355,7 @@ ERRORS: list[tuple[str, int, object, FaultKind]] = [
 def test_an_error_on_create_is_a_fault(
     name: str, status: int, body: object, kind: FaultKind
 ) -> None:
-    found = lists(name).parse_create(reply(status, body))
+    found = parse_create(lists(name), reply(status, body))
     assert isinstance(found, Fault)
     assert (found.kind, found.status) == (kind, status)
 
@@ -340,7 +363,7 @@ def test_an_error_on_create_is_a_fault(
 @pytest.mark.parametrize("name", NAMES)
 def test_an_error_with_an_id_in_it_creates_nothing(name: str) -> None:
     body = {"id": "5", "jobId": "5", "job_id": "5", "success": True, "response": {"id": 5}}
-    assert kind_of(lists(name).parse_create(reply(500, body))) is FaultKind.SERVER_ERROR
+    assert kind_of(parse_create(lists(name), reply(500, body))) is FaultKind.SERVER_ERROR
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -358,9 +381,9 @@ def test_an_error_with_an_id_in_it_creates_nothing(name: str) -> None:
 def test_how_long_to_wait_is_read_off_a_429(name: str, text: str, after_s: float | None) -> None:
     too_fast = reply(429, {}, {"retry-after": text})
     for found in (
-        lists(name).parse_create(too_fast),
-        lists(name).parse_poll(CHECKS, too_fast),
-        lists(name).parse_page(CHECKS, "1", too_fast),
+        parse_create(lists(name), too_fast),
+        parse_poll(lists(name), too_fast),
+        parse_page(lists(name), "1", too_fast),
     ):
         assert isinstance(found, Fault)
         assert (found.kind, found.retry_after_s) == (FaultKind.TOO_FAST, after_s)
@@ -368,7 +391,7 @@ def test_how_long_to_wait_is_read_off_a_429(name: str, text: str, after_s: float
 
 def test_the_words_of_a_bulk_error_are_kept() -> None:
     body = {"response": {"error": "old", "errors": ["one", "two"]}}
-    found = lists("whoisxml").parse_create(reply(400, body))
+    found = parse_create(lists("whoisxml"), reply(400, body))
     assert isinstance(found, Fault)
     assert found.detail == "one; two"
 
@@ -438,7 +461,7 @@ ON_THE_WAY: list[tuple[str, int, object]] = [
 
 @pytest.mark.parametrize(("name", "status", "body"), ON_THE_WAY)
 def test_a_list_that_is_not_done_is_pending(name: str, status: int, body: object) -> None:
-    assert isinstance(lists(name).parse_poll(CHECKS, reply(status, body)), Pending)
+    assert isinstance(parse_poll(lists(name), reply(status, body)), Pending)
 
 
 DONE: list[tuple[str, object, str]] = [
@@ -455,7 +478,7 @@ DONE: list[tuple[str, object, str]] = [
 
 @pytest.mark.parametrize(("name", "body", "step"), DONE)
 def test_a_list_that_is_done_leads_to_its_rows(name: str, body: object, step: str) -> None:
-    assert lists(name).parse_poll(CHECKS, reply(200, body)) == ResultPage((), step)
+    assert parse_poll(lists(name), reply(200, body)) == ResultPage((), step)
 
 
 OVER: list[tuple[str, int, object, FaultKind]] = [
@@ -497,7 +520,7 @@ OVER: list[tuple[str, int, object, FaultKind]] = [
 def test_a_list_that_will_not_be_done_is_a_fault(
     name: str, status: int, body: object, kind: FaultKind
 ) -> None:
-    assert kind_of(lists(name).parse_poll(CHECKS, reply(status, body))) is kind
+    assert kind_of(parse_poll(lists(name), reply(status, body))) is kind
 
 
 ASKED_AGAIN = {
@@ -528,17 +551,17 @@ ASKED_AGAIN = {
 )
 def test_whoever_is_shut_out_does_not_ask_again(name: str, status: int, body: object) -> None:
     shut = reply(status, body)
-    assert kind_of(lists(name).parse_poll(CHECKS, shut)) not in ASKED_AGAIN
+    assert kind_of(parse_poll(lists(name), shut)) not in ASKED_AGAIN
     step = "download" if name == "validto" else "1"
-    assert kind_of(lists(name).parse_page(CHECKS, step, shut)) not in ASKED_AGAIN
+    assert kind_of(parse_page(lists(name), step, shut)) not in ASKED_AGAIN
 
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("status", [500, 502, 503])
 def test_a_server_that_is_down_says_nothing_of_the_list(name: str, status: int) -> None:
     down = reply(status, "<html>")
-    assert kind_of(lists(name).parse_poll(CHECKS, down)) is FaultKind.SERVER_ERROR
-    assert kind_of(lists(name).parse_page(CHECKS, "1", down)) is FaultKind.SERVER_ERROR
+    assert kind_of(parse_poll(lists(name), down)) is FaultKind.SERVER_ERROR
+    assert kind_of(parse_page(lists(name), "1", down)) is FaultKind.SERVER_ERROR
 
 
 @pytest.mark.parametrize(
@@ -555,7 +578,7 @@ def test_a_server_that_is_down_says_nothing_of_the_list(name: str, status: int) 
     ],
 )
 def test_a_list_is_started_by_hand(status: int, body: object, kind: str | None) -> None:
-    found = lists("validto").parse_page(CHECKS, "start", reply(status, body))
+    found = parse_page(lists("validto"), "start", reply(status, body))
     assert isinstance(found, Pending) if kind is None else kind_of(found) == kind
 
 
@@ -587,7 +610,7 @@ EMAILABLE_ROW = {
 
 def emailable_rows(*rows: object) -> dict[str, UpstreamResult]:
     body = {"emails": rows, "total_counts": COUNTS, "reason_counts": REASON_COUNTS, "id": "5"}
-    return rows_of(lists("emailable").parse_poll(CHECKS, reply(200, body)))
+    return rows_of(parse_poll(lists("emailable"), reply(200, body)))
 
 
 def test_emailable_rows_are_its_single_answers() -> None:
@@ -644,7 +667,7 @@ VALIDTO_TOLD = {
 
 
 def validto_file(body: str | bytes) -> dict[str, UpstreamResult]:
-    return rows_of(lists("validto").parse_page(CHECKS, "download", reply(200, body)))
+    return rows_of(parse_page(lists("validto"), "download", reply(200, body)))
 
 
 @pytest.mark.parametrize(
@@ -722,7 +745,7 @@ def test_a_header_alone_has_no_rows() -> None:
     ids=range(6),
 )
 def test_what_is_no_file_is_a_fault(status: int, body: object, kind: FaultKind) -> None:
-    page = lists("validto").parse_page(CHECKS, "download", reply(status, body))
+    page = parse_page(lists("validto"), "download", reply(status, body))
     assert kind_of(page) is kind
 
 
@@ -781,7 +804,7 @@ GOOD_ROW = {
 
 
 def completed(*rows: object) -> dict[str, UpstreamResult]:
-    found = lists("whoisxml").parse_page(CHECKS, "completed", reply(200, {"response": rows}))
+    found = parse_page(lists("whoisxml"), "completed", reply(200, {"response": rows}))
     assert isinstance(found, ResultPage)
     assert found.next_page == "failed"
     return dict(found.rows)
@@ -857,8 +880,8 @@ def test_whoisxml_rows_without_checks_are_left_out() -> None:
 
 def test_whoisxml_says_not_yet_with_an_empty_list() -> None:
     empty = reply(200, {"response": []})
-    assert isinstance(lists("whoisxml").parse_page(CHECKS, "completed", empty), Pending)
-    assert lists("whoisxml").parse_page(CHECKS, "failed", empty) == ResultPage(())
+    assert isinstance(parse_page(lists("whoisxml"), "completed", empty), Pending)
+    assert parse_page(lists("whoisxml"), "failed", empty) == ResultPage(())
 
 
 def test_what_failed_is_only_told_where_the_address_is_at_fault() -> None:
@@ -873,7 +896,7 @@ def test_what_failed_is_only_told_where_the_address_is_at_fault() -> None:
             None,
         ]
     }
-    found = lists("whoisxml").parse_page(CHECKS, "failed", reply(200, body))
+    found = parse_page(lists("whoisxml"), "failed", reply(200, body))
     assert isinstance(found, ResultPage)
     malformed = UpstreamResult(U, Reason.INVALID_EMAIL, Evidence())
     assert found == ResultPage((("foo.bar", malformed), ("ab@dd", malformed)))
@@ -894,7 +917,7 @@ def test_what_failed_is_only_told_where_the_address_is_at_fault() -> None:
 def test_no_rows_for_a_request_that_is_gone(
     step: str, status: int, body: object, kind: FaultKind
 ) -> None:
-    found = lists("whoisxml").parse_page(CHECKS, step, reply(status, body))
+    found = parse_page(lists("whoisxml"), step, reply(status, body))
     assert kind_of(found) is kind
 
 
@@ -933,7 +956,7 @@ SNAKE_ROW: dict[str, Any] = {
 
 
 def generic_page(body: object, page: str = "1") -> ResultPage:
-    found = lists("generic").parse_page(CHECKS, page, reply(200, body))
+    found = parse_page(lists("generic"), page, reply(200, body))
     assert isinstance(found, ResultPage), found
     return found
 
@@ -1020,7 +1043,7 @@ def test_pages_are_turned_until_one_is_short(
     ],
 )
 def test_no_page_of_a_generic_job(status: int, body: object, kind: FaultKind) -> None:
-    assert kind_of(lists("generic").parse_page(CHECKS, "1", reply(status, body))) is kind
+    assert kind_of(parse_page(lists("generic"), "1", reply(status, body))) is kind
 
 
 # the page's sample: in another order than they were sent
@@ -1046,7 +1069,7 @@ DATAOORTS_ROW: dict[str, Any] = {
 
 
 def dataoorts_rows(*rows: object) -> dict[str, UpstreamResult]:
-    return rows_of(lists("dataoorts").parse_poll(CHECKS, reply(200, rows)))
+    return rows_of(parse_poll(lists("dataoorts"), reply(200, rows)))
 
 
 def test_dataoorts_rows_are_joined_by_address() -> None:
@@ -1169,11 +1192,9 @@ class Server:
 def verified(name: str, answers: Sequence[Verification]) -> dict[str, UpstreamResult]:
     """All that comes back of a list."""
     vendor, server = lists(name), Server(name, answers)
-    job_id = vendor.parse_create(
-        server.reply(vendor.build_create(KEY, [v.address for v in answers]))
-    )
+    job_id = parse_create(vendor, server.reply(build_create(vendor, [v.address for v in answers])))
     assert isinstance(job_id, str)
-    page = vendor.parse_poll(CHECKS, server.reply(vendor.build_poll(KEY, job_id)))
+    page = parse_poll(vendor, server.reply(build_poll(vendor, job_id)))
     found: list[tuple[str, UpstreamResult]] = []
     while True:
         assert isinstance(page, ResultPage), page
@@ -1181,22 +1202,22 @@ def verified(name: str, answers: Sequence[Verification]) -> dict[str, UpstreamRe
         if not page.next_page:
             assert len(dict(found)) == len(found)
             return dict(found)
-        answer = server.reply(vendor.build_page(KEY, job_id, page.next_page))
-        page = vendor.parse_page(CHECKS, page.next_page, answer)
+        answer = server.reply(build_page(vendor, job_id, page.next_page))
+        page = parse_page(vendor, page.next_page, answer)
 
 
 def single(name: str, v: Verification) -> UpstreamResult:
     """What comes back of the same answer, asked alone."""
     dialect = BY_NAME[name]
     assert dialect.upstream is not None
-    request = dialect.upstream.build_verify(KEY, UpstreamQuery(v.address))
+    request = dialect.upstream.verify.build(KEY, UpstreamQuery(v.address))
     endpoint = next(
         e for e in dialect.endpoints if e.path == request.path and request.method in e.methods
     )
     written = endpoint.write(endpoint.read(wire(request)), v)
     assert isinstance(written, WireReply)
     answer = UpstreamReply(written.status, {}, written.body, AT.timestamp())
-    told = dialect.upstream.parse_verify(UpstreamQuery(v.address), answer)
+    told = dialect.upstream.verify.parse(answer, UpstreamQuery(v.address))
     assert isinstance(told, UpstreamResult)
     return told
 
@@ -1337,9 +1358,9 @@ def test_a_job_of_the_same_dialect_is_waited_for(name: str, state: JobState) -> 
     vendor = lists(name)
     v = answer("ann@example.com", D, Reason.ACCEPTED_EMAIL, FOUND)
     server = Server(name, [v])
-    job_id = vendor.parse_create(server.reply(vendor.build_create(KEY, [v.address]), state))
+    job_id = parse_create(vendor, server.reply(build_create(vendor, [v.address]), state))
     assert isinstance(job_id, str)
-    found = vendor.parse_poll(CHECKS, server.reply(vendor.build_poll(KEY, job_id), state))
+    found = parse_poll(vendor, server.reply(build_poll(vendor, job_id), state))
     assert isinstance(found, Pending)
 
 
@@ -1404,9 +1425,9 @@ def test_nothing_that_a_vendor_sends_is_raised_at_us(
 ) -> None:
     vendor = lists(name)
     sent = UpstreamReply(status, headers, body, AT.timestamp())
-    assert isinstance(vendor.parse_create(sent), str | Fault)
-    pages = [vendor.parse_poll(CHECKS, sent)]
-    pages += [vendor.parse_page(CHECKS, step, sent) for step in STEP_NAMES.get(name, ("",))]
+    assert isinstance(parse_create(vendor, sent), str | Fault)
+    pages = [parse_poll(vendor, sent)]
+    pages += [parse_page(vendor, step, sent) for step in STEP_NAMES.get(name, ("",))]
     for page in pages:
         assert isinstance(page, ResultPage | Pending | Fault)
         if isinstance(page, ResultPage):

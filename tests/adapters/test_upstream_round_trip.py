@@ -125,7 +125,7 @@ def wire(request: UpstreamRequest) -> WireRequest:
 def asked(dialect: Dialect, question: UpstreamQuery) -> Verify:
     """What the dialect's own server reads in the client's request."""
     assert dialect.upstream is not None
-    request = dialect.upstream.build_verify("the-key", question)
+    request = dialect.upstream.verify.build("the-key", question)
     seen = wire(request)
     assert dialect.read_credential(seen) == "the-key"
     endpoint = next(
@@ -139,7 +139,7 @@ def asked(dialect: Dialect, question: UpstreamQuery) -> Verify:
 def written(dialect: Dialect, v: Verification) -> UpstreamReply:
     """What the dialect's own server replies to the client."""
     assert dialect.upstream is not None
-    request = dialect.upstream.build_verify("the-key", UpstreamQuery(v.address))
+    request = dialect.upstream.verify.build("the-key", UpstreamQuery(v.address))
     endpoint = next(
         e for e in dialect.endpoints if e.path == request.path and request.method in e.methods
     )
@@ -150,7 +150,7 @@ def written(dialect: Dialect, v: Verification) -> UpstreamReply:
 
 def read(dialect: Dialect, reply: UpstreamReply) -> Verification:
     assert dialect.upstream is not None
-    told = dialect.upstream.parse_verify(UpstreamQuery(ADDRESS), reply)
+    told = dialect.upstream.verify.parse(reply, UpstreamQuery(ADDRESS))
     assert isinstance(told, UpstreamResult), told
     points = score(told.verdict, told.reason, told.evidence) if told.score is None else told.score
     return Verification(

@@ -10,7 +10,8 @@ import logging
 import random
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from adapters.contract.upstream import (
     Fault,
@@ -20,7 +21,7 @@ from adapters.contract.upstream import (
     UpstreamRequest,
     UpstreamResult,
 )
-from adapters.contract.upstream_jobs import MAX_RESULT_PAGE_BYTES, ResultPage, VendorJobs
+from adapters.contract.upstream_jobs import MAX_RESULT_PAGE_BYTES, JobQuery, ResultPage, VendorJobs
 from engine.model import Address, Checks
 from gateway.store import StoreConflict, StoreError
 from gateway.upstreams.batches.records import OriginChunk, VendorJob, VendorJobRecords, hash_key
@@ -49,6 +50,8 @@ POSSIBLY_CREATED = POSSIBLY_BILLED | {FaultKind.SERVER_ERROR}
 """Faults of a create after which the list may exist."""
 TRANSIENT_FAULTS = SOURCE_FAILURES | {FaultKind.TOO_FAST, FaultKind.BUSY}
 """Faults of a poll after which the next may be answered."""
+
+T = TypeVar("T")
 
 OnRow = Callable[[str, UpstreamResult, float], None]
 """Takes an address as the vendor writes it, what it says of it, and Unix time in seconds."""
@@ -131,16 +134,23 @@ class VendorJobRunner:
         part: int,
         on_row: OnRow,
     ) -> bool:
-        given = await self._create(source, api, work, part)
+        given = await self._create(source, api, work, part, on_row)
+        if given is None:
+            return True
         if isinstance(given, VendorJob):
             return await self._poll_until_done(source, api, given, work, on_row)
         # it is away, and whoever comes next has a try; else it only takes no list now
         return given in SOURCE_FAILURES or given in (FaultKind.DEAD_KEY, FaultKind.BANNED)
 
     async def _create(
-        self, source: UpstreamSource, api: VendorJobs, work: VendorJobInput, part: int
-    ) -> VendorJob | FaultKind:
-        """The list, or why it was not created."""
+        self,
+        source: UpstreamSource,
+        api: VendorJobs,
+        work: VendorJobInput,
+        part: int,
+        on_row: OnRow,
+    ) -> VendorJob | FaultKind | None:
+        """The job, or why it was not created; None if the vendor answered at once."""
         key = source.keys.pick()
         price = source.price * len(work.addresses)
         if key is None:
@@ -160,14 +170,24 @@ class VendorJobRunner:
             except StoreConflict:  # another piece of the same origin is at it
                 return FaultKind.BUSY
             spent = True  # whoever is cancelled now does not know
-            request = api.build_create(key.value, work.addresses)
-            reply = await _send(source, request)
-            created = reply if isinstance(reply, Fault) else api.parse_create(reply)
+            request = api.create.build(key.value, work.addresses, work.checks)
+            reply = await _send(source, request, api.create_timeout_s)
+            created: str | ResultPage | Fault
+            if isinstance(reply, Fault):
+                created, received_at = reply, self._clock()
+            else:
+                parse = partial(api.create.parse, reply, work.addresses, work.checks)
+                created, received_at = await _parse_reply(reply, parse), reply.received_at
+            if isinstance(created, Fault):
+                created = await source.explain_refusal(created, key, CALL_TIMEOUT_S)
             if source.recorder is not None:
-                fault = created if isinstance(created, Fault) else None
-                job_id, kind = ("", fault.kind) if fault else (str(created), "created")
                 source.recorder.record_job_step(
-                    key.value, job_id, work.addresses, request, reply, kind
+                    key.value,
+                    created if isinstance(created, str) else "",
+                    work.addresses,
+                    request,
+                    reply,
+                    "created" if isinstance(created, str) else _kind_of(created),
                 )
             source.report_outcome(created if isinstance(created, Fault) else None)
             settled = True
@@ -182,6 +202,11 @@ class VendorJobRunner:
                 self._budgets.release(work.scopes, price)
             if not settled:
                 source.circuit.record_neutral()
+        if isinstance(created, ResultPage):
+            await _deliver_rows(created, received_at, on_row)
+            await self._records.delete_job(given)
+            log.info("vendor_job.answered", extra=_log_fields(given) | {"rows": len(created.rows)})
+            return None
         extra = {"job_id": created, "addresses": len(work.addresses)}
         log.info("vendor_job.created", extra=_log_fields(given) | extra)
         try:
@@ -240,8 +265,27 @@ def _log_fields(job: VendorJob) -> dict[str, object]:
     }
 
 
-async def _send(source: UpstreamSource, request: UpstreamRequest) -> UpstreamReply | Fault:
-    return await source.send_request(request, CALL_TIMEOUT_S, MAX_RESULT_PAGE_BYTES)
+async def _send(
+    source: UpstreamSource, request: UpstreamRequest, timeout_s: float = CALL_TIMEOUT_S
+) -> UpstreamReply | Fault:
+    return await source.send_request(request, timeout_s, MAX_RESULT_PAGE_BYTES)
+
+
+async def _parse_reply(reply: UpstreamReply, parse: Callable[[], T]) -> T:
+    """Parse a reply, a large one beside the event loop."""
+    return await asyncio.to_thread(parse) if len(reply.body) > PARSE_IN_THREAD_BYTES else parse()
+
+
+async def _deliver_rows(page: ResultPage, received_at: float, on_row: OnRow) -> None:
+    for count, (email, result) in enumerate(page.rows, start=1):
+        on_row(email, result, received_at)
+        if count % ROWS_PER_SLICE == 0:
+            await asyncio.sleep(0)
+
+
+def _kind_of(found: ResultPage | Pending | Fault) -> str:
+    """What was read in a reply, as recorded fixtures name it."""
+    return found.kind if isinstance(found, Fault) else type(found).__name__.lower()
 
 
 async def _gather_limited(steps: Sequence[Coroutine[Any, Any, bool]]) -> list[bool]:
@@ -320,30 +364,18 @@ class _JobPoller:
                 return FaultKind.PENDING
 
     async def _next(self) -> ResultPage | Pending | Fault:
-        api, checks, step = self._api, self._work.checks, self._page_token
-        if step:
-            request = api.build_page(self._key, self._job_id, step)
-        else:
-            request = api.build_poll(self._key, self._job_id)
+        job = JobQuery(self._job_id, self._work.checks, self._page_token)
+        call = self._api.page if job.page and self._api.page else self._api.poll
+        request = call.build(self._key, job)
         reply = await _send(self._source, request)
         if isinstance(reply, Fault):
             return reply
-
-        def parse() -> ResultPage | Pending | Fault:
-            return api.parse_page(checks, step, reply) if step else api.parse_poll(checks, reply)
-
-        found = (
-            await asyncio.to_thread(parse) if len(reply.body) > PARSE_IN_THREAD_BYTES else parse()
-        )
+        found = await _parse_reply(reply, partial(call.parse, reply, job))
         if self._source.recorder is not None:
-            kind = found.kind if isinstance(found, Fault) else type(found).__name__.lower()
             self._source.recorder.record_job_step(
-                self._key, self._job_id, self._work.addresses, request, reply, kind
+                self._key, self._job_id, self._work.addresses, request, reply, _kind_of(found)
             )
         if isinstance(found, ResultPage):
             self._rows += len(found.rows)
-            for place, (email, told) in enumerate(found.rows, start=1):
-                self._on_row(email, told, reply.received_at)
-                if place % ROWS_PER_SLICE == 0:
-                    await asyncio.sleep(0)
+            await _deliver_rows(found, reply.received_at, self._on_row)
         return found

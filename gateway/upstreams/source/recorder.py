@@ -102,7 +102,7 @@ class FixtureRecorder:
     def _reply_kind(self, question: UpstreamQuery, reply: UpstreamReply) -> str:
         """What tells one reply from another: its status, and what we read in it."""
         assert self._dialect.upstream is not None
-        told = self._dialect.upstream.parse_verify(question, reply)
+        told = self._dialect.upstream.verify.parse(reply, question)
         if isinstance(told, UpstreamResult):
             return f"{reply.status}_{told.verdict}_{told.reason}"
         return f"{reply.status}"

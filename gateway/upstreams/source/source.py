@@ -10,7 +10,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
@@ -320,6 +320,7 @@ class UpstreamSource:
             if isinstance(finding, Verification):
                 self.keys.mark_accepted(key)
                 return finding
+            finding = await self.explain_refusal(finding, key, give_up_at - self._clock())
             match finding.kind:
                 case FaultKind.DEAD_KEY:
                     if self.keys.mark_refused(key):
@@ -347,7 +348,7 @@ class UpstreamSource:
             left_s = give_up_at - self._clock()
             if left_s <= 0:
                 return Fault(FaultKind.PENDING, "not ready in time")
-            request = self._upstream.build_verify(key.value, question)
+            request = self._upstream.verify.build(key.value, question)
             reply = await self._sender.send(
                 self.vendor_api,
                 request,
@@ -358,7 +359,7 @@ class UpstreamSource:
                 self.recorder(key.value, question, request, reply)
             if isinstance(reply, Fault):
                 return reply
-            told = self._upstream.parse_verify(question, reply)
+            told = self._upstream.verify.parse(reply, question)
             if isinstance(told, UpstreamResult):
                 duration_s = self._clock() - began
                 return self.to_verification(
@@ -397,13 +398,12 @@ class UpstreamSource:
 
         A vendor without a balance gets its health address called, which shows no key.
         """
-        if self._upstream.build_balance is not None:
-            assert self._upstream.parse_balance is not None
-            request = self._upstream.build_balance(key.value)
-            reply = await self._get(request, timeout_s)
-            return reply if isinstance(reply, Fault) else self._upstream.parse_balance(reply)
-        if self._upstream.build_health is not None:
-            reply = await self._get(self._upstream.build_health(), timeout_s)
+        balance, health = self._upstream.balance, self._upstream.health
+        if balance is not None:
+            reply = await self._get(balance.build(key.value), timeout_s)
+            return reply if isinstance(reply, Fault) else balance.parse(reply)
+        if health is not None:
+            reply = await self._get(health, timeout_s)
             if isinstance(reply, Fault):
                 return reply
             if reply.status != 200:
@@ -412,6 +412,23 @@ class UpstreamSource:
                 kind = FaultKind.BANNED if banned else FaultKind.SERVER_ERROR
                 return Fault(kind, status=reply.status)
         return None
+
+    async def explain_refusal(self, fault: Fault, key: UpstreamKey, timeout_s: float) -> Fault:
+        """Tell a refused key from an account without credits, where the vendor's words do not.
+
+        A fault without `Fault.ask_balance` is returned as it is.
+        """
+        if not fault.ask_balance or self._upstream.balance is None or timeout_s <= 0:
+            return fault
+        balance = await self.fetch_balance(key, timeout_s)
+        if isinstance(balance, Fault) and (
+            # a balance costs nothing, so that only the key can be in its way
+            balance.kind is FaultKind.DEAD_KEY or balance.ask_balance
+        ):
+            return replace(fault, kind=FaultKind.DEAD_KEY)
+        if isinstance(balance, int) and balance <= 0:
+            return replace(fault, kind=FaultKind.NO_CREDITS)
+        return fault
 
     async def send_request(
         self, request: UpstreamRequest, timeout_s: float, most_bytes: int

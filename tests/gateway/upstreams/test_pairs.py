@@ -47,8 +47,8 @@ async def test_the_verdict_that_comes_back(before: str, behind: str) -> None:
 def _read(dialect: str, email: str, body: bytes) -> UpstreamResult:
     upstream = BY_NAME[dialect].upstream
     assert upstream is not None
-    told = upstream.parse_verify(
-        UpstreamQuery(syntax.parse_address(email)), UpstreamReply(200, {}, body, 0.0)
+    told = upstream.verify.parse(
+        UpstreamReply(200, {}, body, 0.0), UpstreamQuery(syntax.parse_address(email))
     )
     assert isinstance(told, UpstreamResult)
     return told

@@ -10,16 +10,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 from adapters.contract.dialect import Dialect
 from adapters.contract.jobs import BatchEntry, Job, JobRow, JobState, ListJobs, ReadRows, SubmitJob
+from adapters.contract.upstream import UpstreamReply, UpstreamResult
+from adapters.contract.upstream_jobs import ResultPage
 from adapters.registry import DIALECTS
-from engine.model import Checks, Reason, Verdict, Verification
+from engine.model import Address, Checks, Evidence, Reason, Verdict, Verification
 from gateway.accounts.accounts import Accounts, open_accounts
 from gateway.accounts.caller import Caller
 from gateway.batches.opening import BatchServices, open_batches
 from gateway.settings import Settings
 from gateway.store import Store, open_store
+from gateway.store.tables import vendor_lists
 from gateway.upstreams.batches.vendor_jobs import UNREACHABLE_LIMIT_S
 from gateway.upstreams.opening import PolicyServices, open_policy
 from gateway.verdicts.cache import VerdictCache
@@ -106,6 +110,7 @@ async def bench(
     label: str = "a key",
     url: str = "sqlite:///:memory:",
     clock: Clock | None = None,
+    dialects: Sequence[Dialect] = DIALECTS,
 ) -> AsyncIterator[Bench]:
     clock = clock or Clock()
     engine = local or Local()
@@ -115,7 +120,7 @@ async def bench(
         opened = await stack.enter_async_context(
             open_policy(
                 settings,
-                [quick(dialect) for dialect in DIALECTS],
+                [quick(dialect) for dialect in dialects],
                 store,
                 engine,
                 OneByOne(engine),
@@ -233,6 +238,43 @@ async def test_a_list_that_waits_to_be_started_is_started() -> None:
     async with vendor("validto", stays=JobState.READY) as v, bench(settings_for([v])) as here:
         assert len(await here.verified()) == 25
         assert not v.asked
+
+
+def answering_at_once(dialect: Dialect, lost: Sequence[str] = ()) -> Dialect:
+    """The dialect, as if its vendor had the results in the reply to a create."""
+    assert dialect.vendor_jobs is not None
+
+    def parse(_: UpstreamReply, addresses: Sequence[Address], __: Checks) -> ResultPage:
+        result = UpstreamResult(Verdict.RISKY, Reason.CATCH_ALL, Evidence())
+        return ResultPage(
+            tuple((address.raw, result) for address in addresses if address.raw not in lost)
+        )
+
+    create = replace(dialect.vendor_jobs.create, parse=parse)
+    return replace(dialect, vendor_jobs=replace(dialect.vendor_jobs, create=create))
+
+
+async def test_results_that_come_with_the_create_are_taken() -> None:
+    dialects = [answering_at_once(dialect) for dialect in DIALECTS]
+    async with vendor() as v, bench(settings_for([v]), dialects=dialects) as here:
+        found = await here.verified()
+        assert {result.verdict for result in found.values()} == {Verdict.RISKY}
+        assert len(v.created) == 1
+        assert v.polls == 0
+        assert not v.asked
+        # a job that was left in the table would count as lost, and stop further creates
+        async with here.store.read() as connection:
+            assert (await connection.execute(select(vendor_lists))).all() == []
+
+
+async def test_addresses_missing_in_the_reply_to_a_create_are_verified_one_by_one() -> None:
+    dialects = [answering_at_once(dialect, PEOPLE[:3]) for dialect in DIALECTS]
+    async with vendor() as v, bench(settings_for([v]), dialects=dialects) as here:
+        found = await here.verified()
+        assert {email for email in found if found[email].verdict is Verdict.DELIVERABLE} == set(
+            PEOPLE[:3]
+        )
+        assert v.asked[GOOD_KEY] == 3
 
 
 # -- when something goes wrong -------------------------------------------------------------

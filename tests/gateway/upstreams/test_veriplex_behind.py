@@ -84,9 +84,9 @@ async def test_the_sandbox_answers_in_all_pairs(url: str, before: str, behind: s
             assert reply.headers["x-veriplex-source"] == behind
             upstream = BY_NAME[before].upstream
             assert upstream is not None
-            told = upstream.parse_verify(
-                UpstreamQuery(syntax.parse_address(email)),
+            told = upstream.verify.parse(
                 UpstreamReply(200, {}, reply.content, 0.0),
+                UpstreamQuery(syntax.parse_address(email)),
             )
             assert isinstance(told, UpstreamResult)
             through = COLLAPSES[behind].get((verdict, reason), verdict)
