@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from gateway.cli.options import ConfigFile, read_settings, resolve_config_file
+from gateway.cli.tables import print_table
 from gateway.cli.terminal import EXIT_USAGE, CommandError, print_error
 
 if TYPE_CHECKING:
@@ -27,8 +28,7 @@ def check(ctx: typer.Context, config: ConfigFile = None) -> None:
     settings = read_settings(ctx, config, secrets=True)
     _check_tls(settings)
     _check_plan(settings)
-    for label, text in _summary(settings, _file_description(ctx, config)):
-        typer.echo(f"{label:<9} {text}")
+    print_table(_summary(settings, _file_description(ctx, config)))
     if settings.engine.helo == "localhost":
         print_error(
             "hint: engine.helo is localhost, which many mail servers refuse; set it to a name"

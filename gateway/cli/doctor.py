@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -12,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gateway.cli.options import ConfigFile, Json, read_settings
-from gateway.cli.terminal import EXIT_FAILURE, EXIT_USAGE, CommandError, is_terminal, run_async
-from gateway.observability.printable import printable, printable_json
+from gateway.cli.tables import Line, TableRow, print_table
+from gateway.cli.terminal import EXIT_FAILURE, EXIT_USAGE, CommandError, run_async
+from gateway.observability.printable import printable_json
 
 if TYPE_CHECKING:
     from gateway.doctor.block_lists import BlockList
@@ -112,36 +112,18 @@ def _block_lists(zones: Sequence[str]) -> list[BlockList]:
 
 
 def _print(findings: Sequence[Finding]) -> None:
-    if is_terminal(sys.stdout):
-        _print_on_terminal(findings)
-    else:
-        width = max(len(_title(finding)) for finding in findings)
-        for finding in findings:
-            typer.echo(f"{finding.level:<4}  {_title(finding):<{width}}  {printable(finding.said)}")
-            for more in (*_refuser_lines(finding), finding.advice):
-                if more:
-                    typer.echo(f"{'':<{width + 8}}{printable(more)}")
+    print_table([_table_row(finding) for finding in findings], first_width=len("fail"))
     typer.echo(_summary(findings))
 
 
-def _print_on_terminal(findings: Sequence[Finding]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold", max_width=40)
-    table.add_column(overflow="fold")
-    for finding in findings:
-        said = Text(printable(finding.said))
-        for more in _refuser_lines(finding):
-            said.append(f"\n{printable(more)}", style="dim")
-        if finding.advice:
-            said.append(f"\n{printable(finding.advice)}", style="italic")
-        level = Text(finding.level, style=STYLES[finding.level])
-        table.add_row(level, Text(_title(finding)), said)
-    Console(file=sys.stdout, highlight=False, emoji=False, markup=False).print(table)
+def _table_row(finding: Finding) -> TableRow:
+    title = f"{finding.check} {finding.about}".rstrip()
+    details = [
+        Line(finding.said),
+        *(Line(line, "dim") for line in _refuser_lines(finding)),
+        *([Line(finding.advice, "italic")] if finding.advice else []),
+    ]
+    return [Line(finding.level, STYLES[finding.level])], title, details
 
 
 def _refuser_lines(finding: Finding) -> list[str]:
@@ -159,10 +141,6 @@ def _refuser_lines(finding: Finding) -> list[str]:
     ]
     more = len(finding.refusals) - MAX_REFUSERS_SHOWN
     return [*shown, f"and {more:,} more, which --json shows"] if more > 0 else shown
-
-
-def _title(finding: Finding) -> str:
-    return printable(f"{finding.check} {finding.about}".rstrip())
 
 
 def _summary(findings: Sequence[Finding]) -> str:

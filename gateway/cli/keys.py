@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gateway.cli.options import ConfigFile, Json, read_settings
+from gateway.cli.tables import print_table, styled
 from gateway.cli.terminal import EXIT_USAGE, CommandError, run_async
-from gateway.observability.printable import printable
 
 if TYPE_CHECKING:
     from gateway.accounts.accounts import Accounts, KeyInfo, NewKey
@@ -244,11 +244,9 @@ _HEADINGS = ("id", "dialect", "kind", "key", "account", "plan", "credits", "made
 
 
 def _print_table(found: list[KeyInfo]) -> None:
-    rows = [_HEADINGS, *map(_row, found)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADINGS))]
-    for row in rows:
-        cells = (f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True))
-        typer.echo("  ".join(cells).rstrip())
+    print_table(
+        [styled(_row(key), "dim" if key.revoked_at else "") for key in found], headings=_HEADINGS
+    )
 
 
 def _row(key: KeyInfo) -> tuple[str, ...]:
@@ -262,5 +260,5 @@ def _row(key: KeyInfo) -> tuple[str, ...]:
         "no limit" if key.credits is None else str(key.credits),
         f"{key.created_at:%Y-%m-%d}",
         f"revoked {key.revoked_at:%Y-%m-%d}" if key.revoked_at else key.status,
-        printable(key.label or ""),
+        key.label or "",
     )

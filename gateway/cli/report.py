@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TextIO
 
 from engine.model import Dns, Evidence, Smtp, Step, Verdict, Verification
+from gateway.cli.tables import Line, open_console, plain_lines, rich_table
 from gateway.observability.printable import printable
 
 COLOURS: dict[Verdict, str] = {
@@ -152,27 +153,19 @@ _EVIDENCE_ROWS: tuple[tuple[str, Callable[[Evidence], str]], ...] = (
 
 
 def render_plain(v: Verification) -> str:
-    """Lines of text for a pipe or a file: nothing coloured, wrapped or cut."""
-    lines = (f"{row.label:<{_LABEL_WIDTH}}  {printable(row.text)}" for row in report_rows(v))
-    return "".join(f"{line.rstrip()}\n" for line in lines) + "\n"
+    """Plain columns for a pipe or a file, and a blank line behind them."""
+    rows = ((row.label, row.text) for row in report_rows(v))
+    return "".join(f"{line}\n" for line in plain_lines(rows, first_width=_LABEL_WIDTH)) + "\n"
 
 
 class PanelPrinter:
     """Draws on a terminal."""
 
     def __init__(self, stream: TextIO) -> None:
-        from rich.console import Console
-
-        self._console = Console(file=stream, highlight=False, emoji=False, markup=False)
+        self._console = open_console(stream)
 
     def show(self, v: Verification) -> None:
         from rich.panel import Panel
-        from rich.table import Table
-        from rich.text import Text
 
-        grid = Table.grid(padding=(0, 2))
-        grid.add_column(style="dim", no_wrap=True)
-        grid.add_column(overflow="fold")
-        for row in report_rows(v):
-            grid.add_row(row.label, Text(printable(row.text), style=row.style))
-        self._console.print(Panel(grid, border_style=COLOURS[v.verdict]))
+        rows = [([Line(row.label, "dim")], [Line(row.text, row.style)]) for row in report_rows(v)]
+        self._console.print(Panel(rich_table(rows), border_style=COLOURS[v.verdict]))

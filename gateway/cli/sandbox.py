@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gateway.cli.key_sheet import prefixed_base_url
 from gateway.cli.listen import Host, Port, open_socket, serve_until_stopped, with_server_options
 from gateway.cli.options import ConfigFile, read_settings
+from gateway.cli.tables import plain_lines
 from gateway.cli.terminal import EXIT_USAGE, CommandError, run_async
 
 if TYPE_CHECKING:
@@ -99,6 +101,6 @@ def _key_lines(url: str) -> Iterator[str]:
     """Base URL and key of every dialect, as a client wants them."""
     from adapters.registry import DIALECTS
 
-    for dialect in DIALECTS:
-        base_url = f"{url}/{dialect.name}{dialect.base_path}"
-        yield f"{dialect.name:<10} {base_url:<48} {dialect.sandbox_key}"
+    return plain_lines(
+        (dialect.name, prefixed_base_url(url, dialect), dialect.sandbox_key) for dialect in DIALECTS
+    )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json as json_
 import random
-import sys
 import time
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
@@ -13,8 +12,8 @@ from typing import TYPE_CHECKING
 import typer
 
 from gateway.cli.options import ConfigFile, Json, read_settings
-from gateway.cli.terminal import EXIT_FAILURE, is_terminal, run_async
-from gateway.observability.printable import printable
+from gateway.cli.tables import print_table, styled
+from gateway.cli.terminal import EXIT_FAILURE, run_async
 
 if TYPE_CHECKING:
     from gateway.settings import Settings
@@ -72,7 +71,9 @@ def check(ctx: typer.Context, json: Json = False, config: ConfigFile = None) -> 
         for row in rows:
             typer.echo(json_.dumps(asdict(row)))
     elif rows:
-        _print(rows)
+        print_table(
+            [styled(_cells(row), "" if row.ok else "red") for row in rows], headings=COLUMNS
+        )
     else:
         typer.echo("No upstreams are set up.")
     if not all(row.ok for row in rows):
@@ -135,26 +136,4 @@ COLUMNS = ("upstream", "dialect", "key", "says", "credits", "ms", "detail")
 
 def _cells(row: UpstreamCheck) -> tuple[str, ...]:
     credits = "" if row.credits is None else str(row.credits)
-    told = (row.name, row.dialect, str(row.key), row.says, credits, str(row.latency_ms), row.detail)
-    return tuple(printable(cell) for cell in told)
-
-
-def _print(rows: list[UpstreamCheck]) -> None:
-    if is_terminal(sys.stdout):
-        _print_on_terminal(rows)
-        return
-    table = [COLUMNS, *(_cells(row) for row in rows)]
-    widths = [max(len(line[place]) for line in table) for place in range(len(COLUMNS))]
-    for line in table:
-        cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
-        typer.echo("  ".join(cells).rstrip())
-
-
-def _print_on_terminal(rows: list[UpstreamCheck]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(*COLUMNS, box=None, header_style="dim")
-    for row in rows:
-        table.add_row(*_cells(row), style="" if row.ok else "red")
-    Console(highlight=False, emoji=False, markup=False).print(table)
+    return (row.name, row.dialect, str(row.key), row.says, credits, str(row.latency_ms), row.detail)
