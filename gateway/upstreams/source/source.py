@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
@@ -30,15 +30,20 @@ from gateway.upstreams.source.circuit import Admission, CircuitBreaker
 from gateway.upstreams.source.keys import NO_CREDITS_PAUSE_S, KeyRing, UpstreamKey
 from gateway.upstreams.source.latency import Latency
 from gateway.upstreams.source.throttle import Throttle
+from gateway.upstreams.transport.client import (
+    MAX_SINGLE_REPLY_BYTES,
+    UpstreamClient,
+    UpstreamLocation,
+)
 from gateway.verdicts.verifier import Verifier
 
 if TYPE_CHECKING:
     from gateway.upstreams.source.key_files import KeyFiles
-    from gateway.upstreams.transport.client import UpstreamClient, UpstreamLocation
 
 log = logging.getLogger(__name__)
 
 SourceResult = Verification | Fault
+SendRequest = Callable[[UpstreamRequest, float], Awaitable[UpstreamReply | Fault]]
 
 SOURCE_FAILURES = frozenset(
     {
@@ -197,7 +202,7 @@ class UpstreamSource:
         self,
         rules: UpstreamRules,
         vendor_api: UpstreamLocation,
-        sender: UpstreamClient,
+        client: UpstreamClient,
         *,
         keys: KeyRing,
         circuit: CircuitBreaker,
@@ -223,7 +228,7 @@ class UpstreamSource:
         self.latency = Latency()
         self._upstream: Upstream = vendor_api.dialect.upstream
         self.evidence_fields = self._upstream.always_reports
-        self._sender = sender
+        self._client = client
         self._throttle = throttle
         self._clock = clock
         self._rng = rng
@@ -349,7 +354,7 @@ class UpstreamSource:
             if left_s <= 0:
                 return Fault(FaultKind.PENDING, "not ready in time")
             request = self._upstream.verify.build(key.value, question)
-            reply = await self._sender.send(
+            reply = await self._client.send(
                 self.vendor_api,
                 request,
                 connect_timeout_s=min(CONNECT_TIMEOUT_S, left_s),
@@ -398,12 +403,17 @@ class UpstreamSource:
 
         A vendor without a balance gets its health address called, which shows no key.
         """
+        return await self._fetch_balance(key, timeout_s, self.send_request)
+
+    async def _fetch_balance(
+        self, key: UpstreamKey, timeout_s: float, send: SendRequest
+    ) -> int | Fault | None:
         balance, health = self._upstream.balance, self._upstream.health
         if balance is not None:
-            reply = await self._get(balance.build(key.value), timeout_s)
+            reply = await send(balance.build(key.value), timeout_s)
             return reply if isinstance(reply, Fault) else balance.parse(reply)
         if health is not None:
-            reply = await self._get(health, timeout_s)
+            reply = await send(health, timeout_s)
             if isinstance(reply, Fault):
                 return reply
             if reply.status != 200:
@@ -420,7 +430,8 @@ class UpstreamSource:
         """
         if not fault.ask_balance or self._upstream.balance is None or timeout_s <= 0:
             return fault
-        balance = await self.fetch_balance(key, timeout_s)
+        # in the place of the request that was refused: waiting for another might be for ever
+        balance = await self._fetch_balance(key, timeout_s, self._send)
         if isinstance(balance, Fault) and (
             # a balance costs nothing, so that only the key can be in its way
             balance.kind is FaultKind.DEAD_KEY or balance.ask_balance
@@ -431,23 +442,29 @@ class UpstreamSource:
         return fault
 
     async def send_request(
-        self, request: UpstreamRequest, timeout_s: float, most_bytes: int
+        self,
+        request: UpstreamRequest,
+        timeout_s: float,
+        max_body_bytes: int = MAX_SINGLE_REPLY_BYTES,
     ) -> UpstreamReply | Fault:
         """Send what is no single question, within this upstream's limits."""
         if not await self._enter(timeout_s):
             return Fault(FaultKind.BUSY, "no free place in time")
         try:
-            return await self._sender.send(
-                self.vendor_api,
-                request,
-                connect_timeout_s=CONNECT_TIMEOUT_S,
-                timeout_s=timeout_s,
-                max_body_bytes=most_bytes,
-            )
+            return await self._send(request, timeout_s, max_body_bytes)
         finally:
             self._throttle.leave()
 
-    async def _get(self, request: UpstreamRequest, timeout_s: float) -> UpstreamReply | Fault:
-        return await self._sender.send(
-            self.vendor_api, request, connect_timeout_s=CONNECT_TIMEOUT_S, timeout_s=timeout_s
+    async def _send(
+        self,
+        request: UpstreamRequest,
+        timeout_s: float,
+        max_body_bytes: int = MAX_SINGLE_REPLY_BYTES,
+    ) -> UpstreamReply | Fault:
+        return await self._client.send(
+            self.vendor_api,
+            request,
+            connect_timeout_s=CONNECT_TIMEOUT_S,
+            timeout_s=timeout_s,
+            max_body_bytes=max_body_bytes,
         )

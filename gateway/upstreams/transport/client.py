@@ -5,25 +5,45 @@ Neither requests nor URLs are ever logged, since most vendors take their key in 
 
 from __future__ import annotations
 
-import ssl
-from collections.abc import Callable
+import asyncio
+from base64 import b64encode
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from urllib.parse import unquote, urlsplit
 
-import certifi
+import httpx
 
 from adapters.contract.dialect import Dialect
-from adapters.contract.upstream import Fault, UpstreamReply, UpstreamRequest, request_url
-from gateway.upstreams.transport.connections import ConnectionPool
+from adapters.contract.upstream import (
+    Fault,
+    FaultKind,
+    UpstreamReply,
+    UpstreamRequest,
+    request_url,
+)
+from gateway.upstreams.transport.body import BadBodyError, read_body
+from gateway.upstreams.transport.progress import Progress
 
 MAX_SINGLE_REPLY_BYTES = 256 * 1024
 """Of a reply to a single verification; a longer one is none of the vendor's."""
+ALWAYS_SENT = {"user-agent": "veriplex", "accept": "*/*", "accept-encoding": "gzip"}
+PROXY_WANTS_CREDENTIALS = 407
 
-
-def tls_context() -> ssl.SSLContext:
-    """Trusts what the system trusts, and what Mozilla does where the system has nothing."""
-    context = ssl.create_default_context()
-    context.load_verify_locations(certifi.where())
-    return context
+FAULTS: Mapping[type[httpx.TransportError], FaultKind] = {
+    # no connection: nothing was sent
+    httpx.ConnectError: FaultKind.UNREACHABLE,
+    httpx.ConnectTimeout: FaultKind.UNREACHABLE,
+    httpx.PoolTimeout: FaultKind.UNREACHABLE,
+    httpx.ProxyError: FaultKind.UNREACHABLE,
+    # a request that cannot be written, or a reply that cannot be read
+    httpx.UnsupportedProtocol: FaultKind.GARBAGE,
+    httpx.LocalProtocolError: FaultKind.GARBAGE,
+    httpx.RemoteProtocolError: FaultKind.GARBAGE,
+    httpx.ReadTimeout: FaultKind.TIMED_OUT,
+    httpx.WriteTimeout: FaultKind.TIMED_OUT,
+}
+"""The others mean that the connection broke."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,25 +54,40 @@ class UpstreamLocation:
     base_url: str
     """Ends where the vendor's documentation ends it, without a slash."""
 
+    @property
+    def authorization(self) -> str:
+        """The header for a name and a password in the base URL; empty if there are none."""
+        return _without_credentials(self.base_url)[1]
+
     def url_for(self, request: UpstreamRequest) -> str:
-        """The whole URL of a request."""
+        """The whole URL of a request, without credentials."""
+        base_url, _ = _without_credentials(self.base_url)
         upstream = self.dialect.upstream
         other_hosts = upstream.other_hosts if upstream else {}
-        return request_url(request, self.base_url, self.dialect.base_path, other_hosts)
+        return request_url(request, base_url, self.dialect.base_path, other_hosts)
+
+
+@lru_cache(256)
+def _without_credentials(url: str) -> tuple[str, str]:
+    """The URL without a name and a password, and the header that they stand for."""
+    parts = urlsplit(url)
+    credentials, at, host = parts.netloc.rpartition("@")
+    if not at:
+        return url, ""
+    name, _, password = credentials.partition(":")
+    pair = f"{unquote(name)}:{unquote(password)}"
+    return parts._replace(netloc=host).geturl(), f"Basic {b64encode(pair.encode()).decode()}"
 
 
 class UpstreamClient:
-    """Connections to one upstream. Made by `open`, ended by `aclose`."""
+    """Sends one upstream's requests; the caller bounds how many at a time."""
 
-    def __init__(self, connections: ConnectionPool) -> None:
-        self._connections = connections
-
-    @classmethod
-    def open(
-        cls, *, max_connections: int, clock: Callable[[], float], tls: ssl.SSLContext | None = None
-    ) -> UpstreamClient:
-        """At most so many connections; `clock` is Unix time in seconds."""
-        return cls(ConnectionPool(max_connections, clock=clock, tls=tls))
+    def __init__(self, transport: httpx.AsyncBaseTransport, *, clock: Callable[[], float]) -> None:
+        """`clock` is Unix time in seconds."""
+        # not through httpx.AsyncClient: its redirects, cookies and hooks are not wanted, and cost
+        # half as much as the whole call (docs/performance.md)
+        self._transport = transport
+        self._clock = clock
 
     async def send(
         self,
@@ -64,15 +99,61 @@ class UpstreamClient:
         max_body_bytes: int = MAX_SINGLE_REPLY_BYTES,
     ) -> UpstreamReply | Fault:
         """The whole reply, within `timeout_s`, or why there is none. Never follows a redirect."""
-        return await self._connections.request(
-            request.method,
-            location.url_for(request),
-            request.headers,
-            request.body,
-            connect_timeout_s=connect_timeout_s,
-            timeout_s=timeout_s,
-            max_body_bytes=max_body_bytes,
-        )
+        progress = Progress()
+        try:
+            async with asyncio.timeout(timeout_s):
+                http_request = _http_request(location, request, connect_timeout_s, progress)
+                return await self._exchange(http_request, max_body_bytes)
+        except TimeoutError:
+            never_sent = progress.connecting
+            kind = FaultKind.UNREACHABLE if never_sent else FaultKind.TIMED_OUT
+            return Fault(kind, "TimeoutError")
+        except httpx.TransportError as exc:
+            kind = FAULTS.get(type(exc), FaultKind.BROKEN)
+            return Fault(kind, str(exc) or type(exc).__name__)
+        except (httpx.InvalidURL, ValueError) as exc:
+            return Fault(FaultKind.GARBAGE, type(exc).__name__)
+
+    async def _exchange(self, request: httpx.Request, max_body_bytes: int) -> UpstreamReply | Fault:
+        response = await self._transport.handle_async_request(request)
+        headers = {
+            name.decode("latin-1").lower(): value.decode("utf-8", "surrogateescape")
+            for name, value in response.headers.raw
+        }
+        try:
+            assert isinstance(response.stream, httpx.AsyncByteStream)
+            body = await read_body(
+                response.stream,
+                content_encoding=headers.get("content-encoding", ""),
+                max_bytes=max_body_bytes,
+            )
+        except BadBodyError as exc:
+            return Fault(FaultKind.GARBAGE, str(exc), response.status_code)
+        finally:
+            await response.aclose()
+        if response.status_code == PROXY_WANTS_CREDENTIALS:
+            return Fault(FaultKind.UNREACHABLE, "the proxy answered 407", response.status_code)
+        return UpstreamReply(response.status_code, headers, body, self._clock())
 
     async def aclose(self) -> None:
-        await self._connections.aclose()
+        await self._transport.aclose()
+
+
+def _http_request(
+    location: UpstreamLocation,
+    request: UpstreamRequest,
+    connect_timeout_s: float,
+    progress: Progress,
+) -> httpx.Request:
+    """The request as httpx has it. Raises httpx.InvalidURL, ValueError."""
+    headers = {**ALWAYS_SENT, **request.headers}
+    if "authorization" not in headers and (authorization := location.authorization):
+        headers["authorization"] = authorization
+    return httpx.Request(
+        request.method,
+        location.url_for(request),
+        headers=headers,
+        content=request.body or None,
+        # the one of aiohttp's time-outs that spans all of connecting
+        extensions={"timeout": {"pool": connect_timeout_s}, "progress": progress},
+    )

@@ -1,5 +1,6 @@
 """A refusal that fits a bad key as well as an empty account: the balance tells which it is."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -63,3 +64,14 @@ async def test_a_plain_refusal_does_not_ask_the_balance() -> None:
         answer = (await here.ask("a@example.com")).json()
     assert [a["outcome"] for a in answer["attempts"]] == ["dead_key", "deliverable"]
     assert v.balances == 0
+
+
+async def test_the_balance_needs_no_second_connection() -> None:
+    """It is asked while the refused request still holds the only place."""
+    async with ambiguous() as v:
+        v.credits = 0
+        settings = settings_for([v], upstream={"connections": 1, "timeout_s": 60.0})
+        async with front(settings) as here, asyncio.timeout(10):
+            answer = (await here.ask("a@example.com")).json()
+    assert [a["outcome"] for a in answer["attempts"]] == ["no_credits"]
+    assert v.balances == 1
