@@ -1,8 +1,8 @@
-"""The vocabulary: one address, one verdict, and the evidence for it.
+"""The vocabulary of a verification: an address, its verdict, and the evidence for it.
 
-Everything a dialect can show is a field here, and everything a probe or an upstream
-vendor learns is written here. Values only: no socket, clock or randomness. `None` in a
-tri-state field means "not known", never "no".
+Every fact that a dialect can show is a field here, and a probe or an upstream fills these fields
+and no others. The module holds values only. `None` in a `bool | None` field means "not known",
+never "no".
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from enum import StrEnum
 
 
 class Verdict(StrEnum):
-    """What to do with the address."""
+    """The advice: whether to send mail to the address."""
 
     DELIVERABLE = "deliverable"
     UNDELIVERABLE = "undeliverable"
@@ -22,7 +22,7 @@ class Verdict(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why the verdict is what it is: one vocabulary, which each dialect maps to its words."""
+    """Why the verdict was given. Each dialect maps these to the words of its vendor."""
 
     ACCEPTED_EMAIL = "accepted_email"
     REJECTED_EMAIL = "rejected_email"
@@ -32,7 +32,7 @@ class Reason(StrEnum):
     NO_CONNECT = "no_connect"
     TIMEOUT = "timeout"
     UNAVAILABLE_SMTP = "unavailable_smtp"  # a temporary refusal, or a dropped connection
-    INVALID_SMTP = "invalid_smtp"  # what answers does not speak SMTP
+    INVALID_SMTP = "invalid_smtp"  # the host does not speak SMTP
     GREYLISTED = "greylisted"
     MAILBOX_FULL = "mailbox_full"
     CATCH_ALL = "catch_all"
@@ -44,7 +44,7 @@ class Reason(StrEnum):
 
 
 class Dns(StrEnum):
-    """What the question "where does mail for this domain go" came to."""
+    """The outcome of looking up the mail hosts of a domain."""
 
     NOT_CHECKED = "not_checked"
     MX = "mx"
@@ -52,14 +52,14 @@ class Dns(StrEnum):
     NULL_MX = "null_mx"  # RFC 7505
     NXDOMAIN = "nxdomain"
     NODATA = "nodata"  # the name exists, with neither MX nor address
-    UNRESOLVABLE = "unresolvable"  # MX records, none of whose hosts has an address
-    SERVFAIL = "servfail"  # also a lame delegation
+    UNRESOLVABLE = "unresolvable"  # the domain has MX records, and none of the hosts an address
+    SERVFAIL = "servfail"  # also lame delegations and malformed responses
     REFUSED = "refused"
     TIMEOUT = "timeout"
 
     @property
     def can_receive(self) -> bool | None:
-        """Whether the domain takes mail; None when DNS could not say."""
+        """Whether the domain accepts mail; None if DNS gave no definite answer."""
         return _CAN_RECEIVE[self]
 
 
@@ -78,7 +78,7 @@ _CAN_RECEIVE: dict[Dns, bool | None] = {
 
 
 class Stage(StrEnum):
-    """Where in an SMTP conversation something happened (RFC 5321 section 3)."""
+    """The step of an SMTP session in which something happened (RFC 5321 section 3)."""
 
     CONNECT = "connect"
     BANNER = "banner"
@@ -89,15 +89,18 @@ class Stage(StrEnum):
 
 
 class Meaning(StrEnum):
-    """What a conversation, or the one reply that decided it, says (`engine.smtp.reply`)."""
+    """The meaning of an SMTP session, or of the one reply that decided it.
+
+    `engine.smtp.reply` derives it from the codes and the text of replies.
+    """
 
     ACCEPTED = "accepted"
     CANNOT_VERIFY = "cannot_verify"  # 252
     MAILBOX_NOT_FOUND = "mailbox_not_found"
     MAILBOX_DISABLED = "mailbox_disabled"
     MAILBOX_MOVED = "mailbox_moved"
-    MAILBOX_FULL = "mailbox_full"  # it exists
-    MAILBOX_RATE_LIMITED = "mailbox_rate_limited"  # it exists
+    MAILBOX_FULL = "mailbox_full"  # the mailbox exists
+    MAILBOX_RATE_LIMITED = "mailbox_rate_limited"  # the mailbox exists
     DOMAIN_NOT_SERVED = "domain_not_served"  # relaying denied
     IP_BLOCKED = "ip_blocked"
     RDNS_REQUIRED = "rdns_required"
@@ -108,14 +111,14 @@ class Meaning(StrEnum):
     TLS_REQUIRED = "tls_required"
     POLICY = "policy"
     GREYLISTED = "greylisted"
-    THROTTLED = "throttled"  # too much at once; less, or later, will do
+    THROTTLED = "throttled"  # too many connections or recipients for now
     TEMPORARY = "temporary"
-    UNVERIFIED = "unverified"  # 4xx with the words of "no such user"
+    UNVERIFIED = "unverified"  # 4xx, with a text that means "no such user"
     SMTPUTF8_UNSUPPORTED = "smtputf8_unsupported"
     PROTOCOL_ERROR = "protocol_error"
-    REJECTED_UNRECOGNISED = "rejected_unrecognised"  # a bare 5xx: compare the control address
+    REJECTED_UNRECOGNISED = "rejected_unrecognised"  # 5xx with a text that we cannot classify
     UNREACHABLE = "unreachable"
-    NOT_ALLOWED = "not_allowed"  # a private or loopback target, refused by us
+    NOT_ALLOWED = "not_allowed"  # a private or loopback target, which we do not dial
     TIMED_OUT = "timed_out"
     DROPPED = "dropped"
     NOT_SMTP = "not_smtp"
@@ -128,21 +131,21 @@ class Gender(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """An address as asked, and its parts. Made by `engine.address.syntax.parse`.
+    """An address and its parts, as `engine.address.syntax.parse_address` reads them.
 
-    `error` is None for a valid address and otherwise one sentence on what is wrong; the
-    parts are then what can honestly be read off, possibly empty.
+    The parts of an invalid address are those that can be told apart; they may be empty.
     """
 
     raw: str
-    """As asked, without surrounding blanks."""
+    """The address as the client wrote it, without surrounding whitespace."""
     local: str
-    """What stands before the last `@`, as written."""
+    """The part before the last `@`, as written."""
     domain: str
-    """What stands after it: lower case, Unicode."""
+    """The part after the last `@`, in lower case and Unicode."""
     ascii_domain: str
-    """The domain in its IDNA A-label form, as DNS wants it; empty if it has none."""
+    """The domain in IDNA A-label form, which DNS needs; empty if the domain has none."""
     error: str | None = None
+    """For an invalid address, one sentence that says what is wrong and how to correct it."""
 
     @property
     def valid(self) -> bool:
@@ -161,25 +164,25 @@ class Address:
 
     @property
     def normalized(self) -> str:
-        """The key of caches and counts: the domain folded, the local part as written."""
+        """The key of the address in caches: its domain in lower case, its local part as written."""
         return f"{self.local}@{self.domain}" if self.valid else self.raw
 
     @property
     def needs_smtputf8(self) -> bool:
-        """Whether only RFC 6531 can carry it."""
+        """Whether mail to the address needs the SMTPUTF8 extension (RFC 6531)."""
         return not self.local.isascii()
 
 
 @dataclass(frozen=True, slots=True)
 class Checks:
-    """How far a verification should go. Syntax and lists are always looked at."""
+    """The checks that a verification makes beside syntax and lists, which it always does."""
 
     dns: bool = True
     smtp: bool = True
     catch_all: bool = True
 
     def covers(self, wanted: Checks) -> bool:
-        """Whether an answer made with these checks also serves a question for `wanted`."""
+        """Whether a verification with these checks includes those of `wanted`."""
         return (
             (self.dns or not wanted.dns)
             and (self.smtp or not wanted.smtp)
@@ -197,31 +200,31 @@ class MxHost:
 
 @dataclass(frozen=True, slots=True)
 class Smtp:
-    """What the mail servers said; the last word of the host that decided."""
+    """The outcome of asking the mail hosts: the reply, or its absence, that decided."""
 
     meaning: Meaning
     stage: Stage
     connected: bool = False
-    """Whether any host greeted us."""
+    """Whether any host sent an SMTP greeting."""
     host: str | None = None
     ip: str | None = None
     code: int | None = None
-    """The basic reply code, 200..599."""
+    """The reply code, 200..599."""
     enhanced: str | None = None
-    """RFC 3463, such as "5.1.1"."""
+    """The enhanced status code, such as "5.1.1" (RFC 3463)."""
     text: str | None = None
-    """The server's own words, lines joined by blanks: evidence, never markup."""
+    """The server's own text, its lines joined by spaces: untrusted, and never markup."""
     latency_ms: int | None = None
-    """From dialling the deciding host to its reply."""
+    """Milliseconds from dialling the host that decided to its reply."""
     tls: bool = False
     block_list: str | None = None
-    """Which list the refusal names, when it is about us."""
+    """The block list that the server gives as the reason for refusing us."""
     retry_after_s: int | None = None
-    """How long a temporary refusal asked us to wait."""
+    """The delay that a temporary refusal asked for, in seconds."""
 
     @property
     def accepted(self) -> bool | None:
-        """Whether the mailbox takes mail; None when this conversation cannot say."""
+        """Whether the mailbox accepts mail; None if the session does not show it."""
         return _ACCEPTED.get(self.meaning)
 
 
@@ -238,13 +241,13 @@ _ACCEPTED: dict[Meaning, bool] = {
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """What a local part says of its owner. A guess, with how far to trust it."""
+    """A guess at the person whom a local part is named after."""
 
     first: str | None = None
     last: str | None = None
     gender: Gender | None = None
     accuracy: float = 0.0
-    """0..1: of answers at 0.8, about 80 % should be right."""
+    """0..1, calibrated: of the guesses with 0.8 about 80 % are right."""
 
     @property
     def full(self) -> str | None:
@@ -253,19 +256,19 @@ class Person:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One line of the transcript, in order."""
+    """One line of the transcript of a verification."""
 
     at_ms: int
     """Milliseconds since the verification began."""
     who: str
-    """`dns`, or the mail host spoken to."""
+    """`dns`, or the name of the mail host."""
     said: str
-    """`> ` a command of ours, `< ` a reply, otherwise an event."""
+    """A command of ours after `> `, a reply after `< `, or an event."""
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """Everything known of an address that a dialect may show."""
+    """All facts about an address that a dialect may show."""
 
     disposable: bool = False
     free: bool = False
@@ -274,9 +277,9 @@ class Evidence:
     did_you_mean: str | None = None
     dns: Dns = Dns.NOT_CHECKED
     mx: tuple[MxHost, ...] = ()
-    """Best first."""
+    """Mail hosts, the preferred one first."""
     provider: str | None = None
-    """Who runs the mail hosts: `google`, `microsoft`, … (`engine.smtp.providers`)."""
+    """The operator of the mail hosts, such as `google` (`engine.smtp.providers`)."""
     spf: bool | None = None
     dmarc: bool | None = None
     smtp: Smtp | None = None
@@ -288,12 +291,12 @@ class Evidence:
     """URL of a picture."""
     spamtrap: bool | None = None
     raw_word: str | None = None
-    """The upstream's own word, when it is none that we know."""
+    """The upstream's own word for its result, if we do not know it."""
     transcript: tuple[Step, ...] = field(default=(), repr=False)
 
     @property
     def mx_host(self) -> str | None:
-        """The mail host that answered, else the best one known."""
+        """The mail host whose reply decided, otherwise the preferred one."""
         if self.smtp is not None and self.smtp.host:
             return self.smtp.host
         return self.mx[0].host if self.mx else None
@@ -301,38 +304,38 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One source that was asked for an answer, and what came of it."""
+    """One source that was asked for a verdict, or passed over, and the outcome."""
 
     source: str
     outcome: str
-    """A verdict, or why there was none, such as `timed_out`."""
+    """A verdict, or the reason why there is none, such as `timed_out`."""
     latency_ms: int = 0
     cost: float = 0.0
-    """In the currency of the settings' prices."""
+    """In the currency of the prices in the settings."""
     status: int | None = None
-    """Of the upstream's HTTP reply, where there was no verdict."""
+    """The HTTP status of an upstream that gave no verdict."""
     detail: str = ""
-    """The upstream's own words, where there was no verdict."""
+    """The error text of an upstream that gave no verdict."""
     asked: bool = True
-    """False where it was passed over: it rested, or its budget was spent."""
+    """False for a source that was passed over: out of rotation, or over its budget."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """The one internal answer."""
+    """The result of verifying one address, whatever its source; dialects translate it."""
 
     address: Address
     verdict: Verdict
     reason: Reason
     score: int
-    """0..100, `engine.score`; dialects have scales of their own."""
+    """0..100, by `engine.score`; dialects have scales of their own."""
     evidence: Evidence
     checks: Checks
     verified_at: datetime
-    """When the answer was found out, UTC; a cached answer carries an old one."""
+    """When the address was verified, UTC; a result from the cache keeps its original time."""
     duration_s: float = 0.0
     source: str = "local"
     """`local`, `sandbox`, or the upstream's name."""
     cached: bool = False
     attempts: tuple[Attempt, ...] = ()
-    """Sources asked for it, in order; empty where only one could be."""
+    """The sources tried, in order; empty if only one was configured."""

@@ -1,9 +1,9 @@
-"""The score: 0..100, how far to trust an address with mail. Pure, weights as data.
+"""The score, 0..100: how likely mail to an address is to arrive and do no harm. Pure.
 
-Each verdict has a band, so that a score alone never contradicts its verdict; each reason has a
-starting point in it; the weights then shift it, never past the band's edges. Bands of
-deliverable (80..100), risky (40..79) and undeliverable (0..39) are those that vendors publish;
-unknown stays below the deliverable band.
+Each verdict has a band, so that a score never contradicts its verdict. Each reason has a starting
+point within the band, and the weights of the evidence shift it, at most to the edges of the band.
+The bands of deliverable (80..100), risky (40..79) and undeliverable (0..39) are those that
+vendors publish; the band of unknown ends below that of deliverable.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ BANDS: dict[Verdict, tuple[int, int]] = {
     Verdict.UNKNOWN: (0, 79),
     Verdict.UNDELIVERABLE: (0, 39),
 }
-"""Lowest and highest score of each verdict."""
+"""The lowest and the highest score of each verdict."""
 
 START_POINTS: dict[tuple[Verdict, Reason], int] = {
     (Verdict.DELIVERABLE, Reason.ACCEPTED_EMAIL): 100,
-    # Most names people really have at a catch-all domain do get their mail.
+    # Most addresses in use at a catch-all domain do reach a mailbox.
     (Verdict.RISKY, Reason.CATCH_ALL): 70,
     (Verdict.RISKY, Reason.MAILBOX_FULL): 55,
     (Verdict.RISKY, Reason.LOW_QUALITY): 45,
     (Verdict.RISKY, Reason.DISPOSABLE): 45,
-    # The domain takes mail; nobody asked about the mailbox.
+    # The domain accepts mail; the mailbox was not checked.
     (Verdict.UNKNOWN, Reason.NOT_CHECKED): 60,
-    # Servers mostly refuse unknown names before they greylist.
+    # Most servers refuse unknown names before they greylist.
     (Verdict.UNKNOWN, Reason.GREYLISTED): 60,
     (Verdict.UNKNOWN, Reason.BLOCKED): 50,
     (Verdict.UNKNOWN, Reason.UNAVAILABLE_SMTP): 50,
@@ -45,7 +45,7 @@ START_POINTS: dict[tuple[Verdict, Reason], int] = {
 }
 
 DEFAULT_START_POINTS: dict[Verdict, int] = {
-    # A pair that our own engine never gives, such as an upstream's.
+    # For pairs of verdict and reason that only upstreams give.
     Verdict.DELIVERABLE: 90,
     Verdict.RISKY: 55,
     Verdict.UNKNOWN: 40,
@@ -54,7 +54,7 @@ DEFAULT_START_POINTS: dict[Verdict, int] = {
 
 
 class Weight(NamedTuple):
-    """A fact, and what it adds to the starting point."""
+    """Points that a fact adds to the starting point or takes from it."""
 
     name: str
     points: int
@@ -67,42 +67,42 @@ WEIGHTS: tuple[Weight, ...] = (
         "role",
         -8,
         lambda e: e.role,
-        "Read by several people or nobody; complaints and unsubscribes are likelier.",
+        "Several people read it, or none; complaints and unsubscribes are likelier.",
     ),
-    Weight("no_reply", -12, lambda e: e.no_reply, "Takes mail that nobody reads."),
+    Weight("no_reply", -12, lambda e: e.no_reply, "Its mail is not read."),
     Weight("free", -2, lambda e: e.free, "Anyone can open and abandon a free mailbox."),
-    Weight("disposable", -5, lambda e: e.disposable, "Gone by tomorrow."),
+    Weight("disposable", -5, lambda e: e.disposable, "Its owner soon abandons it."),
     Weight(
         "did_you_mean",
         -12,
         lambda e: e.did_you_mean is not None,
-        "Probably a slip of the pen: whoever reads it is not who was meant.",
+        "Probably a typo, so that another person or no one would read the mail.",
     ),
     Weight(
         "catch_all_unknown",
         -5,
         lambda e: e.catch_all is None and e.smtp is not None and e.smtp.accepted is True,
-        "Without the control question an acceptance may be that of every name.",
+        "Without the control address the domain may accept every name.",
     ),
     Weight(
         "cannot_verify",
         +10,
         lambda e: e.smtp is not None and e.smtp.meaning is Meaning.CANNOT_VERIFY,
-        "The server says that it will take the mail and try (252).",
+        "The server will accept mail and attempt delivery (252).",
     ),
     Weight(
         "rate_limited",
         -5,
         lambda e: e.smtp is not None and e.smtp.meaning is Meaning.MAILBOX_RATE_LIMITED,
-        "It exists, but mail sent now would wait.",
+        "The mailbox exists, but mail sent now would be deferred.",
     ),
     Weight(
         "implicit_mx",
         -3,
         lambda e: e.dns is Dns.IMPLICIT_MX,
-        "Nobody set the domain up for mail; its web host happens to answer.",
+        "The domain was not set up for mail; its web host happens to run a mail server.",
     ),
-    Weight("no_spf", -3, lambda e: e.spf is False, "Senders of a domain in use publish SPF."),
+    Weight("no_spf", -3, lambda e: e.spf is False, "Most domains that send mail publish SPF."),
     Weight("no_dmarc", -2, lambda e: e.dmarc is False, "As SPF, more weakly."),
 )
 
@@ -111,26 +111,26 @@ UNDELIVERABLE_WEIGHTS: tuple[Weight, ...] = (
         "domain_not_served",
         15,
         lambda e: e.smtp is not None and e.smtp.meaning is Meaning.DOMAIN_NOT_SERVED,
-        "The hosts may be set up wrong today and right tomorrow.",
+        "The configuration of the hosts may be wrong only for now.",
     ),
     Weight(
         "smtputf8_unsupported",
         20,
         lambda e: e.smtp is not None and e.smtp.meaning is Meaning.SMTPUTF8_UNSUPPORTED,
-        "One update of the server away from taking mail.",
+        "The address accepts mail once its server supports SMTPUTF8.",
     ),
     Weight(
         "unresolvable",
         10,
         lambda e: e.dns is Dns.UNRESOLVABLE,
-        "A mail host was named, so mail was meant to work.",
+        "The domain names a mail host, so it is meant to accept mail.",
     ),
 )
-"""What lifts an undeliverable address off 0; all others are certain."""
+"""Facts that make an undeliverable verdict less certain; all other such verdicts score 0."""
 
 
 def score(verdict: Verdict, reason: Reason, evidence: Evidence) -> int:
-    """How far to trust the address with mail, within the verdict's band of `BANDS`."""
+    """The score of an address, within the band of its verdict in `BANDS`."""
     lowest, highest = BANDS[verdict]
     weights = UNDELIVERABLE_WEIGHTS if verdict is Verdict.UNDELIVERABLE else WEIGHTS
     points = START_POINTS.get((verdict, reason), DEFAULT_START_POINTS[verdict])

@@ -1,8 +1,7 @@
-"""From evidence to a verdict: one table by DNS answer, one by SMTP meaning, and a few rules.
+"""From evidence to a verdict: a table by DNS outcome, a table by SMTP meaning, and a few rules.
 
-What a refusal says of the mailbox was decided before, in `engine.smtp.reply`; here it is only
-decided what to advise. Where a choice could have gone another way, its reason stands with the
-row. Pure.
+`engine.smtp.reply` decides what a reply means; this module only decides what to advise. A row
+whose choice is open to argument carries its reason. Pure.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from engine.model import Address, Checks, Dns, Evidence, Meaning, Reason, Stage,
 Judgement = tuple[Verdict, Reason]
 
 VERDICT_BY_DNS: dict[Dns, Judgement | None] = {
-    # None: DNS is no obstacle, look on.
+    # None: DNS does not decide; the SMTP session does.
     Dns.NOT_CHECKED: None,
     Dns.MX: None,
     Dns.IMPLICIT_MX: None,
@@ -23,26 +22,26 @@ VERDICT_BY_DNS: dict[Dns, Judgement | None] = {
     Dns.NXDOMAIN: (Verdict.UNDELIVERABLE, Reason.INVALID_DOMAIN),
     Dns.NODATA: (Verdict.UNDELIVERABLE, Reason.INVALID_DOMAIN),
     Dns.UNRESOLVABLE: (Verdict.UNDELIVERABLE, Reason.INVALID_DOMAIN),
-    # A name server that fails, refuses or stays silent says nothing of the domain.
+    # A name server that fails, refuses or does not respond shows nothing about the domain.
     Dns.SERVFAIL: (Verdict.UNKNOWN, Reason.DNS_ERROR),
     Dns.REFUSED: (Verdict.UNKNOWN, Reason.DNS_ERROR),
-    # Not Reason.TIMEOUT, which sends its reader to look at the mail server.
+    # Not Reason.TIMEOUT, which points its reader to the mail server.
     Dns.TIMEOUT: (Verdict.UNKNOWN, Reason.DNS_ERROR),
 }
 
 VERDICT_BY_MEANING: dict[Meaning, Judgement] = {
     Meaning.ACCEPTED: (Verdict.DELIVERABLE, Reason.ACCEPTED_EMAIL),
-    # It exists, and gets its mail once the rate is down.
+    # The mailbox exists, and accepts mail again once its rate has fallen.
     Meaning.MAILBOX_RATE_LIMITED: (Verdict.DELIVERABLE, Reason.ACCEPTED_EMAIL),
-    # 252: the server would not say. Not accepted_email, which promises that it did.
+    # 252: the server did not verify the mailbox, as accepted_email would claim.
     Meaning.CANNOT_VERIFY: (Verdict.UNKNOWN, Reason.UNAVAILABLE_SMTP),
     Meaning.MAILBOX_NOT_FOUND: (Verdict.UNDELIVERABLE, Reason.REJECTED_EMAIL),
     Meaning.MAILBOX_DISABLED: (Verdict.UNDELIVERABLE, Reason.REJECTED_EMAIL),
-    # 551: mail to this address goes nowhere, even if its owner has another.
+    # 551: mail to this address is not delivered, even if its owner has another address.
     Meaning.MAILBOX_MOVED: (Verdict.UNDELIVERABLE, Reason.REJECTED_EMAIL),
-    # It exists, and may have room tomorrow.
+    # The mailbox exists, and its owner may make room.
     Meaning.MAILBOX_FULL: (Verdict.RISKY, Reason.MAILBOX_FULL),
-    # The hosts that DNS names for the domain all say that they do not serve it.
+    # All hosts that DNS names for the domain refuse to relay mail to it.
     Meaning.DOMAIN_NOT_SERVED: (Verdict.UNDELIVERABLE, Reason.REJECTED_EMAIL),
     Meaning.IP_BLOCKED: (Verdict.UNKNOWN, Reason.BLOCKED),
     Meaning.RDNS_REQUIRED: (Verdict.UNKNOWN, Reason.BLOCKED),
@@ -55,14 +54,14 @@ VERDICT_BY_MEANING: dict[Meaning, Judgement] = {
     Meaning.GREYLISTED: (Verdict.UNKNOWN, Reason.GREYLISTED),
     Meaning.THROTTLED: (Verdict.UNKNOWN, Reason.UNAVAILABLE_SMTP),
     Meaning.TEMPORARY: (Verdict.UNKNOWN, Reason.UNAVAILABLE_SMTP),
-    # Postfix answers 450 to every recipient while `soft_bounce` is on: not a "no" yet.
+    # Postfix replies 450 to every recipient while `soft_bounce` is on: this proves nothing yet.
     Meaning.UNVERIFIED: (Verdict.UNKNOWN, Reason.UNAVAILABLE_SMTP),
-    # Every server of the domain lacks the extension (RFC 6531) without which this address
-    # cannot be written: no mail can reach it.
+    # No server of the domain has the extension that this address needs (RFC 6531), so that no
+    # mail can reach it.
     Meaning.SMTPUTF8_UNSUPPORTED: (Verdict.UNDELIVERABLE, Reason.REJECTED_EMAIL),
     Meaning.PROTOCOL_ERROR: (Verdict.UNKNOWN, Reason.INVALID_SMTP),
-    # Permanent, and not in the words of a missing mailbox. Such refusals are mostly about the
-    # sender; "unavailable" would invite a retry that cannot help.
+    # A permanent refusal whose text does not say that the mailbox is missing. Most of these are
+    # about the sender; `unavailable_smtp` would invite a retry that cannot help.
     Meaning.REJECTED_UNRECOGNISED: (Verdict.UNKNOWN, Reason.BLOCKED),
     Meaning.UNREACHABLE: (Verdict.UNKNOWN, Reason.NO_CONNECT),
     Meaning.NOT_ALLOWED: (Verdict.UNKNOWN, Reason.NO_CONNECT),
@@ -73,7 +72,7 @@ VERDICT_BY_MEANING: dict[Meaning, Judgement] = {
 
 
 class VerdictRule(NamedTuple):
-    """Holds for a draft judgement and its evidence; then the judgement becomes another."""
+    """Replaces the verdict and reason of the tables where `holds` is true of them."""
 
     holds: Callable[[Judgement, Evidence], bool]
     becomes: Judgement
@@ -87,17 +86,17 @@ VERDICT_RULES: tuple[VerdictRule, ...] = (
             and (draft[0] in (Verdict.DELIVERABLE, Verdict.RISKY) or draft[1] is Reason.NOT_CHECKED)
         ),
         (Verdict.RISKY, Reason.DISPOSABLE),
-        "A throw-away domain takes mail today; that it also accepts every name adds nothing.",
+        "A disposable domain accepts mail today; that it accepts every name adds nothing.",
     ),
     VerdictRule(
         lambda draft, evidence: evidence.spamtrap is True and draft[0] is Verdict.DELIVERABLE,
         (Verdict.RISKY, Reason.LOW_QUALITY),
-        "A trap accepts mail in order to report its sender.",
+        "A spam trap accepts mail in order to report the sender.",
     ),
     VerdictRule(
         lambda draft, evidence: evidence.catch_all is True and draft[0] is Verdict.DELIVERABLE,
         (Verdict.RISKY, Reason.CATCH_ALL),
-        "The domain accepts names that nobody has, so its yes says little of this one.",
+        "The domain accepts names that do not exist, so its acceptance proves little.",
     ),
     VerdictRule(
         lambda draft, evidence: (
@@ -115,18 +114,18 @@ VERDICT_RULES: tuple[VerdictRule, ...] = (
             and evidence.smtp.stage is Stage.CONNECT
         ),
         (Verdict.UNKNOWN, Reason.NO_CONNECT),
-        "Nothing answered at all: that is no mail server that stopped answering.",
+        "No connection was made, which differs from a mail server that stopped replying.",
     ),
 )
-"""First match wins. Role addresses have no rule: they take mail, and only score lower."""
+"""The first match wins. Role addresses have no rule: they accept mail, and only score lower."""
 
 
 def judge(address: Address, evidence: Evidence, checks: Checks) -> Judgement:
-    """What to do with the address, and why.
+    """The verdict on an address, and its reason.
 
-    Without an SMTP conversation (`checks.smtp` false) the mailbox is unknown, reason
-    `not_checked`, unless syntax, DNS or the lists decide: half an answer is not sold as a
-    whole one, and the evidence still shows the half.
+    Without the SMTP check (`checks.smtp` is false) the verdict is `unknown` with the reason
+    `not_checked`, unless syntax, DNS or the lists decide: that DNS names a mail host for the
+    domain does not show that the mailbox exists.
     """
     draft = _verdict_before_rules(address, evidence, checks)
     return next((rule.becomes for rule in VERDICT_RULES if rule.holds(draft, evidence)), draft)
@@ -140,5 +139,5 @@ def _verdict_before_rules(address: Address, evidence: Evidence, checks: Checks) 
         return by_dns
     if evidence.smtp is not None:
         return VERDICT_BY_MEANING[evidence.smtp.meaning]
-    # A conversation that was wanted, that DNS does not stand against, and that never was.
+    # With `checks.smtp` and mail hosts there should have been a session.
     return Verdict.UNKNOWN, Reason.UNEXPECTED_ERROR if checks.smtp else Reason.NOT_CHECKED

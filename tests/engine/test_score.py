@@ -1,4 +1,4 @@
-"""Scores: bands, starting points, and each weight on its own."""
+"""Scores: bands, starting points, and each weight by itself."""
 
 from dataclasses import replace
 from itertools import product
@@ -75,7 +75,7 @@ WORST = Evidence(
 
 
 @pytest.mark.parametrize(("verdict", "reason"), list(product(Verdict, Reason)))
-def test_no_evidence_leaves_the_band(verdict: Verdict, reason: Reason) -> None:
+def test_no_evidence_moves_a_score_out_of_its_band(verdict: Verdict, reason: Reason) -> None:
     lowest, highest = BANDS[verdict]
     for evidence in (EMPTY, GOOD, WORST):
         points = score(verdict, reason, evidence)
@@ -83,14 +83,13 @@ def test_no_evidence_leaves_the_band(verdict: Verdict, reason: Reason) -> None:
         assert lowest <= points <= highest
 
 
-def test_only_a_deliverable_address_scores_as_one() -> None:
+def test_only_deliverable_addresses_score_80_or_more() -> None:
     assert all(high < 80 for verdict, (_, high) in BANDS.items() if verdict != Verdict.DELIVERABLE)
 
 
-def test_every_weight_is_explained_and_counts() -> None:
-    for weight in (*WEIGHTS, *UNDELIVERABLE_WEIGHTS):
+def test_every_weight_has_points_a_reason_and_a_name_of_its_own() -> None:
+    weights = (*WEIGHTS, *UNDELIVERABLE_WEIGHTS)
+    for weight in weights:
         assert weight.points != 0
         assert weight.why.endswith(".")
-    assert len({weight.name for weight in (*WEIGHTS, *UNDELIVERABLE_WEIGHTS)}) == len(
-        WEIGHTS
-    ) + len(UNDELIVERABLE_WEIGHTS)
+    assert len({weight.name for weight in weights}) == len(weights)

@@ -1,4 +1,4 @@
-"""Verdicts: every DNS answer and every SMTP meaning has a row, and the rules in their order."""
+"""Verdicts: the tables are complete, and the rules apply in their order."""
 
 from dataclasses import replace
 
@@ -10,14 +10,14 @@ from engine.score import BANDS, START_POINTS, score
 from engine.verdict import VERDICT_BY_DNS, VERDICT_BY_MEANING, VERDICT_RULES, judge
 
 ADDRESS = parse_address("alice@example.com")
-FULL = Checks()
+ALL = Checks()
 
 
-def conversation(meaning: Meaning, stage: Stage = Stage.RCPT) -> Evidence:
+def session(meaning: Meaning, stage: Stage = Stage.RCPT) -> Evidence:
     return Evidence(dns=Dns.MX, smtp=Smtp(meaning, stage))
 
 
-def test_every_dns_answer_has_a_row_that_agrees_with_the_vocabulary() -> None:
+def test_every_dns_outcome_has_a_row_that_agrees_with_can_receive() -> None:
     assert set(VERDICT_BY_DNS) == set(Dns)
     for dns, row in VERDICT_BY_DNS.items():
         if dns.can_receive is False:
@@ -26,7 +26,7 @@ def test_every_dns_answer_has_a_row_that_agrees_with_the_vocabulary() -> None:
             assert row is None
 
 
-def test_every_meaning_has_a_row_that_agrees_with_the_vocabulary() -> None:
+def test_every_meaning_has_a_row_that_agrees_with_accepted() -> None:
     assert set(VERDICT_BY_MEANING) == set(Meaning)
     for meaning, (verdict, _) in VERDICT_BY_MEANING.items():
         accepted = Smtp(meaning, Stage.RCPT).accepted
@@ -34,7 +34,7 @@ def test_every_meaning_has_a_row_that_agrees_with_the_vocabulary() -> None:
         assert verdict is not Verdict.UNDELIVERABLE or accepted is not True
 
 
-def test_no_refusal_of_us_speaks_of_the_mailbox() -> None:
+def test_a_refusal_of_us_says_nothing_about_the_mailbox() -> None:
     about_us = {
         Meaning.IP_BLOCKED, Meaning.RDNS_REQUIRED, Meaning.SENDER_AUTH_FAILED,
         Meaning.SENDER_REJECTED, Meaning.HELO_REJECTED, Meaning.AUTH_REQUIRED,
@@ -45,56 +45,57 @@ def test_no_refusal_of_us_speaks_of_the_mailbox() -> None:
 
 
 @pytest.mark.parametrize("meaning", list(Meaning))
-def test_a_bare_conversation_is_judged_by_its_row(meaning: Meaning) -> None:
-    assert judge(ADDRESS, conversation(meaning), FULL) == VERDICT_BY_MEANING[meaning]
+def test_a_session_without_further_evidence_gets_the_verdict_of_its_row(meaning: Meaning) -> None:
+    assert judge(ADDRESS, session(meaning), ALL) == VERDICT_BY_MEANING[meaning]
 
 
-ACCEPTED = conversation(Meaning.ACCEPTED)
-NOT_FOUND = conversation(Meaning.MAILBOX_NOT_FOUND)
-LATER = conversation(Meaning.TEMPORARY)
-BARE_NO = conversation(Meaning.REJECTED_UNRECOGNISED)
+ACCEPTED = session(Meaning.ACCEPTED)
+NOT_FOUND = session(Meaning.MAILBOX_NOT_FOUND)
+TEMPORARY = session(Meaning.TEMPORARY)
+UNRECOGNISED = session(Meaning.REJECTED_UNRECOGNISED)
 DOMAIN_ONLY = Evidence(dns=Dns.MX)
 NO_SMTP = Checks(smtp=False)
-NOTHING = Checks(dns=False, smtp=False)
+NONE = Checks(dns=False, smtp=False)
 
 CASES = [
-    # what, address, evidence, checks, verdict, reason
-    ("bad syntax", parse_address("a..b@x.org"), Evidence(), FULL, "undeliverable", "invalid_email"),
-    ("null MX", ADDRESS, Evidence(dns=Dns.NULL_MX), FULL, "undeliverable", "invalid_domain"),
-    ("no domain", ADDRESS, Evidence(dns=Dns.NXDOMAIN), FULL, "undeliverable", "invalid_domain"),
-    ("name server fails", ADDRESS, Evidence(dns=Dns.SERVFAIL), FULL, "unknown", "dns_error"),
-    ("name server silent", ADDRESS, Evidence(dns=Dns.TIMEOUT), FULL, "unknown", "dns_error"),
-    ("accepted", ADDRESS, ACCEPTED, FULL, "deliverable", "accepted_email"),
-    ("role", ADDRESS, replace(ACCEPTED, role=True), FULL, "deliverable", "accepted_email"),
-    ("control refused", ADDRESS, replace(ACCEPTED, catch_all=False), FULL, "deliverable",
+    # name, address, evidence, checks, verdict, reason
+    ("bad syntax", parse_address("a..b@x.org"), Evidence(), ALL, "undeliverable", "invalid_email"),
+    ("null MX", ADDRESS, Evidence(dns=Dns.NULL_MX), ALL, "undeliverable", "invalid_domain"),
+    ("domain missing", ADDRESS, Evidence(dns=Dns.NXDOMAIN), ALL, "undeliverable", "invalid_domain"),
+    ("name server fails", ADDRESS, Evidence(dns=Dns.SERVFAIL), ALL, "unknown", "dns_error"),
+    ("name server silent", ADDRESS, Evidence(dns=Dns.TIMEOUT), ALL, "unknown", "dns_error"),
+    ("accepted", ADDRESS, ACCEPTED, ALL, "deliverable", "accepted_email"),
+    ("role", ADDRESS, replace(ACCEPTED, role=True), ALL, "deliverable", "accepted_email"),
+    ("control refused", ADDRESS, replace(ACCEPTED, catch_all=False), ALL, "deliverable",
      "accepted_email"),
-    ("control accepted", ADDRESS, replace(ACCEPTED, catch_all=True), FULL, "risky", "catch_all"),
-    ("refused in a catch-all domain", ADDRESS, replace(NOT_FOUND, catch_all=True), FULL,
+    ("control accepted", ADDRESS, replace(ACCEPTED, catch_all=True), ALL, "risky", "catch_all"),
+    ("refused in a catch-all domain", ADDRESS, replace(NOT_FOUND, catch_all=True), ALL,
      "undeliverable", "rejected_email"),
-    ("bare refusal, control accepted", ADDRESS, replace(BARE_NO, catch_all=True), FULL,
+    ("unrecognised refusal, control accepted", ADDRESS, replace(UNRECOGNISED, catch_all=True), ALL,
      "undeliverable", "rejected_email"),
-    ("both refused", ADDRESS, replace(BARE_NO, catch_all=False), FULL, "unknown", "blocked"),
-    ("disposable accepted", ADDRESS, replace(ACCEPTED, disposable=True), FULL, "risky",
+    ("unrecognised refusal, control refused", ADDRESS, replace(UNRECOGNISED, catch_all=False), ALL,
+     "unknown", "blocked"),
+    ("disposable accepted", ADDRESS, replace(ACCEPTED, disposable=True), ALL, "risky",
      "disposable"),
-    ("disposable catch-all", ADDRESS, replace(ACCEPTED, disposable=True, catch_all=True), FULL,
+    ("disposable catch-all", ADDRESS, replace(ACCEPTED, disposable=True, catch_all=True), ALL,
      "risky", "disposable"),
-    ("disposable refused", ADDRESS, replace(NOT_FOUND, disposable=True), FULL, "undeliverable",
+    ("disposable refused", ADDRESS, replace(NOT_FOUND, disposable=True), ALL, "undeliverable",
      "rejected_email"),
-    ("disposable later", ADDRESS, replace(LATER, disposable=True), FULL, "unknown",
+    ("disposable, temporary refusal", ADDRESS, replace(TEMPORARY, disposable=True), ALL, "unknown",
      "unavailable_smtp"),
-    ("disposable, no SMTP", ADDRESS, replace(DOMAIN_ONLY, disposable=True), NO_SMTP, "risky",
+    ("disposable, SMTP check off", ADDRESS, replace(DOMAIN_ONLY, disposable=True), NO_SMTP, "risky",
      "disposable"),
-    ("disposable, domain gone", ADDRESS, Evidence(dns=Dns.NXDOMAIN, disposable=True), FULL,
+    ("disposable, domain missing", ADDRESS, Evidence(dns=Dns.NXDOMAIN, disposable=True), ALL,
      "undeliverable", "invalid_domain"),
-    ("spam trap", ADDRESS, replace(ACCEPTED, spamtrap=True), FULL, "risky", "low_quality"),
-    ("no SMTP asked for", ADDRESS, DOMAIN_ONLY, NO_SMTP, "unknown", "not_checked"),
-    ("nothing asked for", ADDRESS, Evidence(), NOTHING, "unknown", "not_checked"),
-    ("no SMTP, domain gone", ADDRESS, Evidence(dns=Dns.NXDOMAIN), NO_SMTP, "undeliverable",
-     "invalid_domain"),
-    ("SMTP asked for, never done", ADDRESS, DOMAIN_ONLY, FULL, "unknown", "unexpected_error"),
-    ("no answer to a dial", ADDRESS, conversation(Meaning.TIMED_OUT, Stage.CONNECT), FULL,
+    ("spam trap", ADDRESS, replace(ACCEPTED, spamtrap=True), ALL, "risky", "low_quality"),
+    ("SMTP check off", ADDRESS, DOMAIN_ONLY, NO_SMTP, "unknown", "not_checked"),
+    ("all checks off", ADDRESS, Evidence(), NONE, "unknown", "not_checked"),
+    ("SMTP check off, domain missing", ADDRESS, Evidence(dns=Dns.NXDOMAIN), NO_SMTP,
+     "undeliverable", "invalid_domain"),
+    ("SMTP check on, no session", ADDRESS, DOMAIN_ONLY, ALL, "unknown", "unexpected_error"),
+    ("no connection", ADDRESS, session(Meaning.TIMED_OUT, Stage.CONNECT), ALL,
      "unknown", "no_connect"),
-    ("no banner", ADDRESS, conversation(Meaning.TIMED_OUT, Stage.BANNER), FULL, "unknown",
+    ("no banner", ADDRESS, session(Meaning.TIMED_OUT, Stage.BANNER), ALL, "unknown",
      "timeout"),
 ]  # fmt: skip
 
@@ -104,13 +105,13 @@ CASES = [
     [case[1:] for case in CASES],
     ids=[case[0] for case in CASES],
 )
-def test_judgement(
+def test_verdict_and_reason(
     address: Address, evidence: Evidence, checks: Checks, verdict: str, reason: str
 ) -> None:
     assert judge(address, evidence, checks) == (verdict, reason)
 
 
-def test_every_judgement_has_a_place_on_the_score() -> None:
+def test_every_verdict_with_its_reason_has_a_starting_point() -> None:
     rows = {row for row in VERDICT_BY_DNS.values() if row} | set(VERDICT_BY_MEANING.values())
     rows |= {rule.becomes for rule in VERDICT_RULES}
     rows |= {
