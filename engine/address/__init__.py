@@ -1,1 +1,1 @@
-"""What the text of an address alone tells: syntax, lists, whose name it may hold. Pure."""
+"""What the text of an address shows: its syntax, entries in lists, a person's name. Pure."""

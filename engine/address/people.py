@@ -1,16 +1,16 @@
-"""Who a local part is named after: first and last name, gender, and how far to trust them.
+"""The person whom a local part is named after: first and last name, gender, and the accuracy.
 
-A local part is read in every way that people make one (`engine.address.readings`): `first.last`,
-`firstlast`, `flast`, `last.first`, with initials, particles, digits and slips of the pen. The
-share of an answer among all readings, naming nobody among them, is put through the curve that was
-measured for its kind: that is its accuracy.
+`engine.address.readings` reads a local part in all the usual ways of forming one: `first.last`,
+`firstlast`, `flast`, `last.first`, with initials, particles, digits and typos. Each reading has a
+likelihood. The share of a pair of names in the likelihood of all readings, the reading as no name
+included, becomes its accuracy by a curve that was fitted for its kind.
 
-Measured by `tools/measure_people.py`. Four in five names of its labelled local parts come from
-lists that the lexicon was not made from, drawn evenly, so that one in three is in no lexicon; the
-fifth is drawn from the US census and births by frequency, tail included. They are rendered in
-the usual ways, 27 countries, three in a hundred with a slip, and one local part in seven names
-nobody. The curves were fitted to half of the names; `tests/engine/address/test_people.py` reads
-others.
+`tools/measure_people.py` fits the curves to labelled local parts. Four in five of their names come
+from lists that the lexicon was not built from, each name with the same chance, so that one name in
+three is not in the lexicon; the fifth is drawn by frequency from the US census and births, rare
+names included. The local parts have the usual forms of 27 countries, 3 % of them with a typo, and
+one in seven names no person. Half of the names served to fit the curves;
+`tests/engine/address/test_people.py` checks the accuracy on the other half.
 """
 
 from __future__ import annotations
@@ -32,11 +32,10 @@ MAX_CHARACTERS = 64
 MAX_WORDS = 5
 MAX_WORD_LETTERS = 30
 MIN_ACCURACY = 0.2
-"""Below this, nothing is said."""
+"""A guess of a lower accuracy is not returned."""
 MAX_ACCURACY = 0.99
 SINGLE_NAME_FACTOR = 0.5
-"""What a first or a last name alone is worth: half an answer."""
-
+"""The accuracy of a first or a last name alone counts for half."""
 
 ACCURACY_CURVES: dict[ReadingKind, tuple[float, float]] = {
     ReadingKind.APART: (1.56, 0.36),  # 3669 rows, 0.98
@@ -49,8 +48,10 @@ ACCURACY_CURVES: dict[ReadingKind, tuple[float, float]] = {
     ReadingKind.FIRST_ONLY: (0.58, 0.34),  # 1497 rows, 0.70
     ReadingKind.LAST_ONLY: (0.12, 0.52),  # 2768 rows, 0.75
 }
-"""Of each kind: offset and slope on the log-odds of its share, as fitted."""
+"""By kind: the offset and the slope that turn the log-odds of a share into those of the accuracy.
 
+The comments give the number of rows fitted to, and the fraction of them that was right.
+"""
 
 NOISE_WORDS = frozenset(
     {
@@ -59,7 +60,7 @@ NOISE_WORDS = frozenset(
         "work",
     }
 )  # fmt: skip
-"""Words beside names that say nothing of them."""
+"""Words that stand beside names without being part of them."""
 
 _WORDS = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)*")
 _PARTS = re.compile("([ -])")
@@ -67,7 +68,7 @@ _CAMEL_CASE = re.compile(r"(?<=[a-zß-ÿ])(?<!\bMc)(?<!\bMac)(?=[A-ZÀ-Þ])")
 
 
 class NameCandidate(NamedTuple):
-    """The answer that promises most, before it is known whether that is enough."""
+    """A first name, a last name or both, with its accuracy before the threshold is applied."""
 
     accuracy: float
     kind: ReadingKind
@@ -77,28 +78,28 @@ class NameCandidate(NamedTuple):
 
 
 def guess_person(local: str) -> Person | None:
-    """Whom the local part is named after; None if it names nobody, or nothing can be said.
+    """The person whom the local part is named after; None if it names none, or is too unclear.
 
-    The accuracy is the chance that first and last name are both right; a first or last name
-    alone counts for half, so that it never exceeds 0.5.
+    The accuracy is the chance that first and last name are both right. That of a first or a
+    last name alone is halved, so that it never exceeds 0.5.
     """
     return _person_from_words(tuple(split_words(local)))
 
 
 @lru_cache(2048)
 def _person_from_words(words: tuple[LocalPartWord, ...]) -> Person | None:
-    # kept, since the same words come again with other digits or at another domain
-    offer = best_candidate(words)
-    if offer is None or offer.accuracy < MIN_ACCURACY:
+    # Cached because the same words return with other digits or at another domain.
+    best = best_candidate(words)
+    if best is None or best.accuracy < MIN_ACCURACY:
         return None
     lex = load_lexicon()
     typed = {word.key: word.typed for word in words if word.typed.lower() != word.key}
-    first, last = offer.first, offer.last
+    first, last = best.first, best.last
     return Person(
         first=_spell(first, typed, lex.given.spellings) if first else None,
         last=_spell(last, typed, lex.surname.spellings) if last else None,
         gender=_gender_of(first, lex) if first else None,
-        accuracy=offer.accuracy,
+        accuracy=best.accuracy,
     )
 
 
@@ -107,14 +108,18 @@ def _gender_of(first: str, lex: Lexicon) -> Gender | None:
 
 
 class LocalPartWord(NamedTuple):
-    """A run of letters: its key, and the form in which it was typed."""
+    """A run of letters: its key in the lexicon, and the letters as typed."""
 
     key: str
     typed: str
 
 
 def split_words(local: str) -> list[LocalPartWord]:
-    """The words that may be names; none if the local part is a role's, or too strange."""
+    """The words of a local part that may be names.
+
+    None for a role or no-reply name, for words that are not in Latin script, and for more than
+    `MAX_WORDS` of them.
+    """
     if len(local) > 4 * MAX_CHARACTERS:
         return []
     user = (local.partition("+")[0] or local).strip('"')
@@ -134,21 +139,22 @@ def split_words(local: str) -> list[LocalPartWord]:
         words.append(LocalPartWord(key, match[0]))
         end = match.end()
     words = _join_hyphenated(words, gaps)
-    telling = [word for word in words if word.key not in NOISE_WORDS]
-    if any(len(word.key) > 1 for word in telling):
-        words = telling
+    names = [word for word in words if word.key not in NOISE_WORDS]
+    if any(len(word.key) > 1 for word in names):
+        words = names
     return words if len(words) <= MAX_WORDS and any(len(w.key) > 1 for w in words) else []
 
 
 def _join_hyphenated(words: list[LocalPartWord], gaps: list[str]) -> list[LocalPartWord]:
-    """A hyphen joins two words where something else separates others: `mary-jane.watson`."""
+    """Words with hyphenated ones as one word, where something else separates the others, as in
+    `mary-jane.watson`."""
     if "-" not in gaps[1:] or set(gaps[1:]) == {"-"}:
         return words
     joined: list[LocalPartWord] = []
     for word, gap in zip(words, gaps, strict=True):
         if gap == "-" and joined and len(joined[-1].key) > 1 < len(word.key):
-            before = joined.pop()
-            word = LocalPartWord(f"{before.key}-{word.key}", f"{before.typed}-{word.typed}")
+            left = joined.pop()
+            word = LocalPartWord(f"{left.key}-{word.key}", f"{left.typed}-{word.typed}")
         joined.append(word)
     return joined
 
@@ -157,59 +163,63 @@ FullName = tuple[str | None, str | None]
 
 
 def best_candidate(words: Sequence[LocalPartWord]) -> NameCandidate | None:
-    """Weighs all readings of the words; the names are keys of the lexicon."""
+    """The candidate with the highest accuracy among all readings of the words.
+
+    Its names are keys of the lexicon.
+    """
     if not words:
         return None
     lex = load_lexicon()
     keys = [word.key for word in words]
-    shares: dict[FullName, float] = defaultdict(float)
-    best: dict[FullName, NameReading] = {}
+    likelihoods: dict[FullName, float] = defaultdict(float)
+    likeliest: dict[FullName, NameReading] = {}
     for reading in name_readings(keys, lex):
-        answer = reading.first, reading.last
-        shares[answer] += 2.0**-reading.bits
-        if answer not in best or reading.bits < best[answer].bits:
-            best[answer] = reading
-    # Where answers share a half, that half is surer than any of them.
-    offered: dict[tuple[ReadingKind, FullName], float] = defaultdict(float)
-    for (first, last), share in shares.items():
+        name = reading.first, reading.last
+        likelihoods[name] += 2.0**-reading.bits
+        if name not in likeliest or reading.bits < likeliest[name].bits:
+            likeliest[name] = reading
+    # Full names with the same first or last name add up: that part is then the surest candidate.
+    by_candidate: dict[tuple[ReadingKind, FullName], float] = defaultdict(float)
+    for (first, last), likelihood in likelihoods.items():
         if first:
-            offered[ReadingKind.FIRST_ONLY, (first, None)] += share
+            by_candidate[ReadingKind.FIRST_ONLY, (first, None)] += likelihood
         if last:
-            offered[ReadingKind.LAST_ONLY, (None, last)] += share
+            by_candidate[ReadingKind.LAST_ONLY, (None, last)] += likelihood
         if first and last:
-            offered[best[first, last].kind, (first, last)] += share
-    total = sum(shares.values()) + 2.0 ** -no_name_bits(keys, lex)
-    offers = (
-        NameCandidate(_accuracy(kind, share / total), kind, share / total, *answer)
-        for (kind, answer), share in offered.items()
+            by_candidate[likeliest[first, last].kind, (first, last)] += likelihood
+    total = sum(likelihoods.values()) + 2.0 ** -no_name_bits(keys, lex)
+    candidates = (
+        NameCandidate(_accuracy(kind, likelihood / total), kind, likelihood / total, *name)
+        for (kind, name), likelihood in by_candidate.items()
     )
-    return max(offers, key=lambda offer: offer[:1], default=None)
+    return max(candidates, key=lambda candidate: candidate.accuracy, default=None)
 
 
 def _accuracy(kind: ReadingKind, share: float) -> float:
     offset, slope = ACCURACY_CURVES[kind]
-    right = 1 / (1 + math.exp(-offset - slope * log_odds(share)))
-    right = min(right, MAX_ACCURACY)
-    return round(
-        right
-        * (SINGLE_NAME_FACTOR if kind in (ReadingKind.FIRST_ONLY, ReadingKind.LAST_ONLY) else 1.0),
-        2,
-    )
+    accuracy = min(1 / (1 + math.exp(-offset - slope * log_odds(share))), MAX_ACCURACY)
+    if kind in (ReadingKind.FIRST_ONLY, ReadingKind.LAST_ONLY):
+        accuracy *= SINGLE_NAME_FACTOR
+    return round(accuracy, 2)
 
 
 def log_odds(share: float) -> float:
-    """Of a share between 0 and 1: its odds against the rest, in nats, at most 27 either way."""
+    """The log-odds (natural logarithm) of a share of 0..1, limited to -27.6..27.6."""
     share = min(max(share, 1e-12), 1 - 1e-12)
     return math.log(share / (1 - share))
 
 
-def _spell(name: str, typed: dict[str, str], certain: dict[str, str]) -> str:
-    """A name as people write it: capitals, marks as typed or where certain, particles small."""
+def _spell(name: str, typed: dict[str, str], known: dict[str, str]) -> str:
+    """A name as people write it.
+
+    Capitals begin it, particles stay in lower case, and diacritics are as typed or as `known`
+    spells the name.
+    """
     parts = _PARTS.split(name)
     shown = [
         part
         if part in PARTICLES and len(parts) > 1
-        else _capitalize(typed.get(part) or certain.get(part, part))
+        else _capitalize(typed.get(part) or known.get(part, part))
         for part in parts
     ]
     return "".join(shown).replace("mc ", "Mc").replace("mac ", "Mac")

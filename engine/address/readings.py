@@ -1,8 +1,9 @@
-"""Every way to read the words of a local part as names, each with what it costs.
+"""All ways to read the words of a local part as names, each with its likelihood.
 
-Costs are bits, -log2 of how often: of the form (`first.last`, `flast`, …), and of each name by
-how rare it is, which `engine.address.lexicon` knows. Readings are not ranked here;
-`engine.address.people` weighs them against each other. Pure.
+A likelihood is stated in bits, -log2 of a probability, so that those of independent choices add
+up: the bits of the form (`first.last`, `flast`, …) and of each name in it, which are in
+`engine.address.lexicon`. Fewer bits are likelier. `engine.address.people` compares the readings.
+Pure.
 """
 
 from __future__ import annotations
@@ -15,23 +16,23 @@ from engine.address.lexicon import Lexicon
 
 
 class ReadingKind(StrEnum):
-    """Ways of reading that differ in how often they are right."""
+    """Kinds of readings; each has its own curve of accuracy."""
 
-    APART = "apart"  # both names known, and separated
-    TOGETHER = "together"  # both known, run together
-    FIRST_KNOWN = "first_known"  # separated, and the last name in no lexicon
-    LAST_KNOWN = "last_known"
-    FIRST_CUT_OFF = "first_cut_off"  # run together, and the last name in no lexicon
-    LAST_CUT_OFF = "last_cut_off"
-    CORRECTED = "mended"  # a slip of the pen corrected
+    APART = "apart"  # two names in the lexicon, separated
+    TOGETHER = "together"  # two names in the lexicon, run together
+    FIRST_KNOWN = "first_known"  # separated, only the first name in the lexicon
+    LAST_KNOWN = "last_known"  # separated, only the last name in the lexicon
+    FIRST_CUT_OFF = "first_cut_off"  # run together, only the first name in the lexicon
+    LAST_CUT_OFF = "last_cut_off"  # run together, only the last name in the lexicon
+    CORRECTED = "mended"  # the last name is in the lexicon after a typo is corrected
     FIRST_ONLY = "first_only"
     LAST_ONLY = "last_only"
 
 
 class NameReading(NamedTuple):
-    """One way to read a local part, and what it costs.
+    """One way to read a local part, with its likelihood in bits.
 
-    Names are keys of the lexicon; those of several parts keep the blank or hyphen between them.
+    Names are keys of the lexicon; names of several parts keep the space or hyphen between them.
     """
 
     bits: float
@@ -40,7 +41,7 @@ class NameReading(NamedTuple):
     kind: ReadingKind
 
 
-# What each form costs, in bits: how seldom people choose it.
+# The bits of each form: how seldom people choose it.
 FIRST_LAST, LAST_FIRST = 1.5, 4.0
 JOINED = 1.0
 INITIAL_LAST, LAST_INITIAL, FIRST_INITIAL = 6.5, 8.5, 9.0
@@ -50,11 +51,11 @@ SECOND_SURNAME = 4.0
 FIRST_ALONE, LAST_ALONE = 3.0, 4.5
 COMPOUND = 3.0
 OTHER_ROLE = 6.0
-"""A given name borne as a surname, or the other way round."""
+"""A given name used as a surname, or a surname as a given name."""
 EXTRA_WORD = 8.0
 NO_NAME = 2.0
 NON_NAME_LETTER = 4.2
-"""A letter of no name: a little less than an even choice among 26."""
+"""A letter of a word that is no name: a little less than log2(26)."""
 NON_NAME_WORD = 11.0
 
 PARTICLES: dict[str, float] = {
@@ -62,17 +63,17 @@ PARTICLES: dict[str, float] = {
     "dos": 6, "das": 8, "do": 9, "du": 7, "la": 9, "le": 9, "el": 8, "al": 10, "bin": 8, "ibn": 7,
     "ben": 12, "ter": 8, "ten": 10, "st": 9, "mc": 6, "mac": 8, "zu": 9, "af": 9, "av": 9,
 }  # fmt: skip
-"""Words before a surname, with what a surname that has them costs extra."""
+"""The additional bits of a surname that begins with the particle."""
 _JOINED_PARTICLES = ("vander", "vanden", "vande", "van", "von", "dela", "de", "di", "mc")
 
 
 def no_name_bits(keys: Sequence[str], lex: Lexicon) -> float:
-    """What it costs that the words name nobody."""
+    """The bits of the reading that the words name no person."""
     return NO_NAME + sum(_non_name_bits(key, lex) for key in keys)
 
 
 def _non_name_bits(key: str, lex: Lexicon) -> float:
-    """What letters cost that name nobody: words are cheaper than letters."""
+    """The bits of a word that is no name: a dictionary word, two of them, or random letters."""
     if key in lex.words:
         return NON_NAME_WORD
     letters = NON_NAME_LETTER * len(key)
@@ -83,7 +84,7 @@ def _non_name_bits(key: str, lex: Lexicon) -> float:
 
 
 def name_readings(keys: Sequence[str], lex: Lexicon) -> Iterator[NameReading]:
-    """All readings of words that something separates; a reading may come more than once."""
+    """All readings of words that were separated; the same reading may be yielded twice."""
     yield from _read_words(keys, lex)
     merged, bits = _with_particles(keys)
     if bits:
@@ -91,7 +92,7 @@ def name_readings(keys: Sequence[str], lex: Lexicon) -> Iterator[NameReading]:
 
 
 def _with_particles(keys: Sequence[str]) -> tuple[Sequence[str], float]:
-    """The words with particles and the surname behind them as one, and what that costs."""
+    """The words with particles joined to the surname that follows, and the bits of that."""
     merged: list[str] = []
     bits = 0.0
     pending: list[str] = []
@@ -122,14 +123,14 @@ def _read_words(keys: Sequence[str], lex: Lexicon) -> Iterator[NameReading]:
 
 
 def _read_two_words(a: str, b: str, lex: Lexicon) -> Iterator[NameReading]:
-    """Two names, or, unless both are known ones, a name beside a word that is none."""
+    """Two names; unless the lexicon has both, also a name beside a word that is none."""
     pairs = list(_read_two_names(a, b, lex))
     yield from pairs
     if any(reading.kind is ReadingKind.APART for reading in pairs):
         return
-    for name, other in ((a, b), (b, a)):
-        if len(other) > 1:
-            yield from _with_extra_word(_read_one_word(name, lex), other, lex)
+    for name, no_name in ((a, b), (b, a)):
+        if len(no_name) > 1:
+            yield from _with_extra_word(_read_one_word(name, lex), no_name, lex)
 
 
 def _read_three_words(a: str, b: str, c: str, lex: Lexicon) -> Iterator[NameReading]:
@@ -160,9 +161,9 @@ def _add_bits(bits: float, readings: Iterable[NameReading]) -> Iterator[NameRead
 
 
 def _with_extra_word(
-    readings: Iterable[NameReading], rest: str, lex: Lexicon
+    readings: Iterable[NameReading], word: str, lex: Lexicon
 ) -> Iterator[NameReading]:
-    return _add_bits(EXTRA_WORD + _non_name_bits(rest, lex), readings)
+    return _add_bits(EXTRA_WORD + _non_name_bits(word, lex), readings)
 
 
 def _read_three_names(a: str, b: str, c: str, lex: Lexicon) -> Iterator[NameReading]:
@@ -176,7 +177,7 @@ def _read_three_names(a: str, b: str, c: str, lex: Lexicon) -> Iterator[NameRead
 
 
 def _read_two_names(a: str, b: str, lex: Lexicon) -> Iterator[NameReading]:
-    """Readings of two words that something separates."""
+    """Readings of two separated words as first and last name, in either order."""
     if len(a) == 1 or len(b) == 1:
         yield from _read_initial_and_name(a, b, lex)
         return
@@ -189,9 +190,11 @@ def _read_two_names(a: str, b: str, lex: Lexicon) -> Iterator[NameReading]:
             unknown = _unknown_surname_bits(last, lex)
             if unknown is not None:
                 yield NameReading(form + given + unknown, first, last, ReadingKind.FIRST_KNOWN)
-            mended = lex.surname.correct_typo(last)
-            if mended is not None:
-                yield NameReading(form + given + mended[1], first, mended[0], ReadingKind.CORRECTED)
+            corrected = lex.surname.correct_typo(last)
+            if corrected is not None:
+                yield NameReading(
+                    form + given + corrected[1], first, corrected[0], ReadingKind.CORRECTED
+                )
         elif surname is not None:
             unknown = _unknown_given_bits(first, lex)
             if unknown is not None:
@@ -217,8 +220,8 @@ def _read_one_word(word: str, lex: Lexicon) -> Iterator[NameReading]:
         yield NameReading(LAST_ALONE + whole_surname, None, word, ReadingKind.LAST_ONLY)
     if " " in word or "-" in word:
         return
-    if whole_surname is None and (run := _joined_surname(word, lex)) is not None:
-        yield NameReading(LAST_ALONE + JOINED + run[1], None, run[0], ReadingKind.LAST_ONLY)
+    if whole_surname is None and (last := _joined_surname(word, lex)) is not None:
+        yield NameReading(LAST_ALONE + JOINED + last[1], None, last[0], ReadingKind.LAST_ONLY)
     if len(word) > 3:
         yield from _read_joined_initials(word, lex)
     for cut in range(2, len(word) - 1):
@@ -227,7 +230,7 @@ def _read_one_word(word: str, lex: Lexicon) -> Iterator[NameReading]:
 
 
 def _read_joined_names(a: str, b: str, lex: Lexicon) -> Iterator[NameReading]:
-    """Readings of a word as the two names `a` and `b`, an initial between them included."""
+    """Readings of a word as the two names `a` and `b`, perhaps with an initial between them."""
     given, surname = lex.given.bits, lex.surname.bits
     first, last = given.get(a), _joined_surname(b, lex)
     if first is not None and last is not None:
@@ -251,8 +254,10 @@ def _read_joined_names(a: str, b: str, lex: Lexicon) -> Iterator[NameReading]:
 
 
 def _read_joined_names_with_typo(word: str, lex: Lexicon) -> Iterator[NameReading]:
-    """Readings as a known given name and a surname with a typo, for the two likeliest given
-    names: correcting a typo costs a search."""
+    """Readings as a given name and a surname with a typo.
+
+    Only the two likeliest given names are tried, since correcting a typo takes a search.
+    """
     given = lex.given.bits
     cuts = [
         cut
@@ -281,16 +286,16 @@ def _read_joined_initials(word: str, lex: Lexicon) -> Iterator[NameReading]:
 
 
 def _joined_surname(key: str, lex: Lexicon) -> tuple[str, float] | None:
-    """A surname inside a run of letters, also with a particle before it: `vandijk`."""
+    """A surname within a word and its bits, also with a particle before it: `vandijk`."""
     bits = lex.surname.bits.get(key)
     if bits is not None:
         return key, bits
     if not key.startswith(_JOINED_PARTICLES):
         return None
     for particle in _JOINED_PARTICLES:
-        rest = key[len(particle) :]
-        if key.startswith(particle) and len(rest) > 3 and rest in lex.surname.bits:
-            return f"{particle} {rest}", PARTICLES.get(particle, 8) + lex.surname.bits[rest]
+        surname = key[len(particle) :]
+        if key.startswith(particle) and len(surname) > 3 and surname in lex.surname.bits:
+            return f"{particle} {surname}", PARTICLES.get(particle, 8) + lex.surname.bits[surname]
     return None
 
 
@@ -314,7 +319,7 @@ def _surname_bits(key: str, lex: Lexicon) -> float | None:
     if "-" in key:
         parts = [known.get(part) for part in key.split("-")]
         return COMPOUND + sum(part for part in parts if part) if None not in parts else None
-    if " " in key:  # particles have been paid for
+    if " " in key:  # the bits of the particles are added elsewhere
         return known.get(key.rpartition(" ")[2])
     return None
 

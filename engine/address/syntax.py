@@ -1,14 +1,15 @@
-"""Syntax of an address: RFC 5321, 5322 and 6531, with the domain folded by IDNA (UTS 46).
+"""The syntax of an address: RFC 5321, 5322 and 6531, with the domain mapped by IDNA (UTS 46).
 
-Decisions that the RFCs leave open:
+Where the RFCs leave a choice:
 
-- A domain needs a dot; special-use names (`.test`, `.local`, `example.com`) are syntax like any
-  other, since whether they take mail is for DNS to say.
-- A quoted local part is valid, unless it holds a blank: no blank ever reaches an SMTP command.
-- A domain literal (`user@[192.0.2.1]`) is not valid here: it names a host rather than a mail
-  domain, and dialling an address that a stranger wrote down is not what a verifier should do.
-- A local part keeps its case (RFC 5321 section 2.4); non-ASCII ones are put into Unicode form
-  NFC (RFC 6532 section 3.1). A domain is lower case, Unicode, with its A-label form beside it.
+- A domain needs a dot. Special-use names (`.test`, `.local`, `example.com`) are valid, since DNS
+  decides whether they accept mail.
+- A quoted local part is valid unless it contains whitespace, which must never reach an SMTP
+  command.
+- A domain literal (`user@[192.0.2.1]`) is invalid: it names a host rather than a mail domain, and
+  a verifier should not dial an IP address that a stranger wrote down.
+- A local part keeps its case (RFC 5321 section 2.4); a non-ASCII one is normalised to NFC
+  (RFC 6532 section 3.1). A domain is kept in lower case and Unicode, beside its A-label form.
 """
 
 from __future__ import annotations
@@ -29,25 +30,25 @@ MAX_ADDRESS_OCTETS = 254
 MAX_LOCAL_OCTETS = 64
 """RFC 5321 section 4.5.3.1.1."""
 MAX_DOMAIN_OCTETS = 253
-"""RFC 1035 section 2.3.4, without length octets and the root label."""
+"""RFC 1035 section 2.3.4, less the first length octet and the root label."""
 MAX_LABEL_OCTETS = 63
 """RFC 1035 section 2.3.4."""
 MAX_PARSED_CHARACTERS = 320
-"""64 + 1 + 255: nothing longer is looked at closely."""
+"""64 + 1 + 255. A longer text is rejected before any regular expression sees it."""
 
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
-# What most addresses look like. Whatever fits is valid without asking the library, whose import
-# alone costs more than the sandbox's first answer may take.
+# The form of most addresses. A match is valid without a call to email-validator, the import of
+# which takes longer than the sandbox has for its first response.
 _PLAIN = re.compile(rf"({_ATOM}(?:\.{_ATOM})*)@((?:{_LABEL}\.)+{_LABEL})", re.ASCII)
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _UNREADABLE = "\N{REPLACEMENT CHARACTER}"
 
 
 def parse_address(text: str) -> Address:
-    """The parts of an address, and what is wrong with it. Total: every `str` has an answer.
+    """Split an address into its parts and validate it. Never raises.
 
-    Surrounding blanks are dropped; a lone surrogate, which nothing could store or send,
+    Surrounding whitespace is dropped. A lone surrogate, which can be neither stored nor sent,
     becomes U+FFFD and makes the address invalid.
     """
     raw = _SURROGATES.sub(_UNREADABLE, text.strip())
@@ -73,7 +74,7 @@ def _is_plain(raw: str, local: str, domain: str) -> bool:
         and len(local) <= MAX_LOCAL_OCTETS
         and len(domain) <= MAX_DOMAIN_OCTETS
         and domain[-1].isalpha()
-        and "--" not in domain  # an A-label, or a reserved form of one
+        and "--" not in domain  # an A-label, or one that IDNA reserves
     )
 
 
@@ -97,8 +98,8 @@ def _octets(text: str) -> int:
     return len(text.encode())
 
 
-# First match wins; (local, domain) -> what is wrong and how to put it right. What passes all
-# of these is left to the library.
+# Each row: a fault of (local, domain), and the sentence that says how to correct it. The first
+# match wins. email-validator checks the addresses that no row rejects.
 _SYNTAX_RULES: tuple[tuple[Callable[[str, str], bool], str], ...] = (
     (
         lambda local, domain: _UNREADABLE in local or _UNREADABLE in domain,
@@ -204,26 +205,27 @@ _SYNTAX_RULES: tuple[tuple[Callable[[str, str], bool], str], ...] = (
 
 
 def _parse_with_library(raw: str, local: str, domain: str) -> Address:
-    answer = _validate_with_library(f"{local}@{domain}")
-    if isinstance(answer, str):
+    result = _validate_with_library(f"{local}@{domain}")
+    if isinstance(result, str):
         folded, ascii_domain = _parse_domain(domain)
-        return Address(raw, local, folded, ascii_domain, answer)
+        return Address(raw, local, folded, ascii_domain, result)
     return Address(
-        raw, unicodedata.normalize("NFC", local), answer.domain, answer.ascii_domain or ""
+        raw, unicodedata.normalize("NFC", local), result.domain, result.ascii_domain or ""
     )
 
 
 def _parse_domain(domain: str) -> tuple[str, str]:
-    """The domain of an address that is wrong elsewhere: folded, and as A-labels if it can be."""
+    """The domain of an invalid address in Unicode and in A-labels; the latter are empty if the
+    domain is invalid as well."""
     if domain and len(domain) <= MAX_DOMAIN_OCTETS and "@" not in domain:
-        answer = _validate_with_library(f"x@{domain}")
-        if not isinstance(answer, str) and not domain.startswith("["):
-            return answer.domain, answer.ascii_domain or ""
+        result = _validate_with_library(f"x@{domain}")
+        if not isinstance(result, str) and not domain.startswith("["):
+            return result.domain, result.ascii_domain or ""
     return domain.lower(), ""
 
 
 def _validate_with_library(text: str) -> ValidatedEmail | str:
-    """What email-validator makes of it, or its sentence on what is wrong."""
+    """The result of email-validator, or the sentence of its error."""
     return _load_library()(text)
 
 
@@ -231,10 +233,10 @@ def _validate_with_library(text: str) -> ValidatedEmail | str:
 def _load_library() -> Callable[[str], ValidatedEmail | str]:
     import email_validator
 
-    # Its list of special-use names is a documented switch: with it, `.test` is a syntax error.
+    # Emptying this list is the documented way to accept special-use names such as `.test`.
     email_validator.SPECIAL_USE_DOMAIN_NAMES.clear()
 
-    def ask(text: str) -> ValidatedEmail | str:
+    def validate(text: str) -> ValidatedEmail | str:
         try:
             return email_validator.validate_email(
                 text, check_deliverability=False, allow_quoted_local=True
@@ -242,4 +244,4 @@ def _load_library() -> Callable[[str], ValidatedEmail | str]:
         except email_validator.EmailSyntaxError as exc:
             return str(exc)
 
-    return ask
+    return validate
