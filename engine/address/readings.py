@@ -24,7 +24,7 @@ class ReadingKind(StrEnum):
     LAST_KNOWN = "last_known"  # separated, only the last name in the lexicon
     FIRST_CUT_OFF = "first_cut_off"  # run together, only the first name in the lexicon
     LAST_CUT_OFF = "last_cut_off"  # run together, only the last name in the lexicon
-    CORRECTED = "mended"  # the last name is in the lexicon after a typo is corrected
+    CORRECTED = "corrected"  # the last name is in the lexicon after a typo is corrected
     FIRST_ONLY = "first_only"
     LAST_ONLY = "last_only"
 
