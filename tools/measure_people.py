@@ -1,14 +1,18 @@
-"""Labelled local parts for `engine.address.people`, and the curves of its accuracy fitted to them.
+"""Generate labelled local parts, and fit the curves of accuracy of `engine.address.people` to them.
 
-    /tmp/names/bin/pip install --no-deps mimesis==22.2.0   # beside what build_names.py needs
+    /tmp/names/bin/pip install rapidfuzz mimesis==22.2.0   # beside what build_names.py needs
     cd tools
     PYTHONPATH=..:. /tmp/names/bin/python measure_people.py rows ../tests/engine/data/people.tsv
     PYTHONPATH=..:. /tmp/names/bin/python measure_people.py fit
+    PYTHONPATH=..:. /tmp/names/bin/python measure_people.py report
 
-Four in five names come from the lists of mimesis, drawn evenly, which the lexicon was not made
-from; the others from the US births and census, drawn by frequency, tail included. A name belongs
-to the fit or to the test by its hash, so that none is in both. The ways of rendering them, and
-how often each is drawn, are `FORMS`; one row in seven names nobody.
+`rows` writes the labelled local parts of the tests, `fit` prints the curves, and `report` the
+accuracy over other names than those of the fit.
+
+Four in five names come from the lists of mimesis, which the lexicon was not built from, each with
+the same chance; the others come from the US births and census, drawn by frequency, rare names
+included. The hash of a name assigns it to the fit or to the test, so that none is in both. `FORMS`
+lists the forms of local parts with their frequencies; one row in seven names no person.
 """
 
 # ruff: noqa: S311, T201 - seeded draws, and figures on standard output
@@ -39,7 +43,7 @@ LANGUAGES = [
     "pt-br", "nl", "pl", "cs", "sv", "da", "no", "fi", "hu", "tr", "hr", "ru", "uk", "el",
 ]  # fmt: skip
 BY_FREQUENCY = 0.2
-NOBODY = 1 / 7
+NO_PERSON = 1 / 7
 MISTYPED = 0.03
 
 FORMS: list[tuple[str, float]] = [
@@ -54,11 +58,15 @@ FORMS: list[tuple[str, float]] = [
 
 BRANDS = ["acme", "nova", "delta", "vertex", "blue", "green", "smart", "fast", "city", "tech"]
 TRADES = ["shop", "design", "media", "tech", "studio", "gmbh", "garage", "hotel", "team", "lab"]
-DESKS = ["info", "sales", "support", "office", "kontakt", "orders", "team", "billing", "service"]
+ROLES = ["info", "sales", "support", "office", "kontakt", "orders", "team", "billing", "service"]
 
 
 class Row(NamedTuple):
-    """A local part and its owner; names as all their keys, `muller|mueller`, empty for nobody."""
+    """A local part and its owner.
+
+    A name is given by all its keys (`muller|mueller`); it is empty where the local part names no
+    person.
+    """
 
     local: str
     first: str
@@ -69,7 +77,7 @@ class Row(NamedTuple):
 
 
 class Source(NamedTuple):
-    """Where whole names come from: language, first names with gender, surnames."""
+    """A source of full names: first name, last name and gender, drawn at random."""
 
     language: str
     draw: Callable[[random.Random], tuple[str, str, str]]
@@ -107,7 +115,7 @@ def from_mimesis(language: str, test: bool) -> Source:
 
 
 class _Collected(build_names.Names):
-    """Keeps the counts that the lexicon's builder would have weighed."""
+    """Keeps the counts that `build_names.Names` would have turned into weights."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -142,14 +150,14 @@ def by_frequency(test: bool) -> Source:
 
 def rows(count: int, test: bool, seed: int) -> Iterator[Row]:
     rng = random.Random(seed)
-    every = sources(test)
+    all_sources = sources(test)
     forms, weights = zip(*FORMS, strict=True)
     while count:
-        if rng.random() < NOBODY:
-            yield Row(nobody(rng), "", "", "", "", "nobody")
+        if rng.random() < NO_PERSON:
+            yield Row(no_person(rng), "", "", "", "", "nobody")
             count -= 1
             continue
-        source = every[-1] if rng.random() < BY_FREQUENCY else rng.choice(every[:-1])
+        source = all_sources[-1] if rng.random() < BY_FREQUENCY else rng.choice(all_sources[:-1])
         first, last, gender = source.draw(rng)
         first_key, last_key = latin(first, rng), latin(last, rng)
         if min(len(first_key), len(last_key)) < 2:
@@ -196,7 +204,7 @@ def mistyped(name: str, rng: random.Random) -> str:
     )
 
 
-def nobody(rng: random.Random) -> str:
+def no_person(rng: random.Random) -> str:
     words = _words()
     letters = "abcdefghijklmnopqrstuvwxyz0123456789"
     ways: list[Callable[[], str]] = [
@@ -207,7 +215,7 @@ def nobody(rng: random.Random) -> str:
         lambda: f"{rng.choice(words)}.{rng.choice(words)}",
         lambda: f"{rng.choice(BRANDS)}{rng.choice(TRADES)}",
         lambda: f"{rng.choice(words)}_{rng.choice(TRADES)}",
-        lambda: f"{rng.choice(DESKS)}.{rng.choice(words)}",
+        lambda: f"{rng.choice(ROLES)}.{rng.choice(words)}",
     ]
     return rng.choice(ways)()
 
@@ -227,76 +235,80 @@ def _words() -> list[str]:
 
 
 def credit(row: Row, person: Person | None) -> float:
-    """1 for both names right, a half for one given alone and right, 0 for any that is wrong."""
+    """1 if both names are right, 0.5 for one right name alone, 0 if any name is wrong."""
     if person is None:
         return 0.0
     named = [(person.first, row.first), (person.last, row.last)]
-    right = [fold_name(said) in true.split("|") for said, true in named if said is not None]
+    right = [fold_name(guess) in true.split("|") for guess, true in named if guess is not None]
     return len(right) / 2 if all(right) else 0.0
 
 
 def reliability(
-    judged: Sequence[tuple[float, float]], width: float = 0.1
+    guesses: Sequence[tuple[float, float]], width: float = 0.1
 ) -> list[tuple[float, float, int]]:
+    """The mean accuracy, the mean credit and the number of guesses, by bins of accuracy."""
     bins: dict[int, list[tuple[float, float]]] = defaultdict(list)
-    for accuracy, gained in judged:
-        bins[min(int(accuracy / width), int(1 / width) - 1)].append((accuracy, gained))
+    for accuracy, earned in guesses:
+        bins[min(int(accuracy / width), int(1 / width) - 1)].append((accuracy, earned))
     return [
         (
-            sum(a for a, _ in pairs) / len(pairs),
-            sum(g for _, g in pairs) / len(pairs),
+            sum(accuracy for accuracy, _ in pairs) / len(pairs),
+            sum(earned for _, earned in pairs) / len(pairs),
             len(pairs),
         )
         for _, pairs in sorted(bins.items())
     ]
 
 
-def fit(seen: list[Row]) -> None:
-    """Prints, for each kind, offset and slope of a logistic curve (Newton's method)."""
+def fit(labelled: list[Row]) -> None:
+    """Print the offset and the slope of a logistic curve for each kind."""
     people.ACCURACY_CURVES.update(dict.fromkeys(readings.ReadingKind, (0.0, 1.0)))
-    for _ in range(3):  # the curves choose between answers, so they settle in turns
+    for _ in range(3):  # The curves decide which candidate is best, so the fit is repeated.
         points: dict[readings.ReadingKind, list[tuple[float, float]]] = defaultdict(list)
-        for row in seen:
-            offer = people.best_candidate(people.split_words(row.local))
-            if offer is not None:
-                gained = credit(row, Person(offer.first, offer.last))
-                whole = offer.first and offer.last
-                right = gained if whole else 2 * gained
-                points[offer.kind].append((people.log_odds(offer.share), right))
+        for row in labelled:
+            best = people.best_candidate(people.split_words(row.local))
+            if best is not None:
+                earned = credit(row, Person(best.first, best.last))
+                is_full_name = best.first and best.last
+                right = earned if is_full_name else 2 * earned
+                points[best.kind].append((people.log_odds(best.share), right))
         people.ACCURACY_CURVES.update({kind: logistic(pairs) for kind, pairs in points.items()})
     for kind in readings.ReadingKind:
         a, b = people.ACCURACY_CURVES[kind]
         rate = sum(y for _, y in points[kind]) / max(len(points[kind]), 1)
-        print(f"    Kind.{kind.name}: ({a:.2f}, {b:.2f}),  # {len(points[kind])} rows, {rate:.2f}")
+        comment = f"{len(points[kind])} rows, {rate:.2f}"
+        print(f"    ReadingKind.{kind.name}: ({a:.2f}, {b:.2f}),  # {comment}")
 
 
-def report(seen: list[Row]) -> None:
-    judged = []
+def report(labelled: list[Row]) -> None:
+    """Print how often guesses are right, and how well their accuracy is calibrated."""
+    guesses: list[tuple[float, float]] = []
     by_form: dict[str, list[float]] = defaultdict(list)
-    answered = 0
     brier = 0.0
     genders: list[bool] = []
-    for row in seen:
+    for row in labelled:
         person = people.guess_person(row.local)
-        gained = credit(row, person)
-        by_form[row.form].append(gained)
+        earned = credit(row, person)
+        by_form[row.form].append(earned)
         if person is not None:
-            answered += 1
-            judged.append((person.accuracy, gained))
-            brier += (person.accuracy - gained) ** 2
+            guesses.append((person.accuracy, earned))
+            brier += (person.accuracy - earned) ** 2
         else:
-            brier += gained**2
+            brier += earned**2
         if person is not None and person.gender is not None and row.gender:
             genders.append(person.gender == row.gender)
-    for accuracy, gained, count in reliability(judged):
-        print(f"said {accuracy:.2f}  was {gained:.2f}  {count}")
+    for accuracy, earned, count in reliability(guesses):
+        print(f"accuracy {accuracy:.2f}  right {earned:.2f}  {count}")
     for form, credits in sorted(by_form.items()):
         print(f"{form:22} {sum(credits) / len(credits):.2f}  {len(credits)}")
-    persons = [row for row in seen if row.first]
-    gains = sum(g for form, credits in by_form.items() for g in credits)
-    print(f"answered {answered / len(seen):.3f}  credit {gains / len(persons):.4f}", end="  ")
-    print(f"square error {brier / len(seen):.4f}")
-    print(f"gender said {len(genders) / len(persons):.3f}  right {sum(genders) / len(genders):.3f}")
+    persons = [row for row in labelled if row.first]
+    total = sum(earned for credits in by_form.values() for earned in credits)
+    print(
+        f"guessed {len(guesses) / len(labelled):.3f}  credit {total / len(persons):.4f}", end="  "
+    )
+    print(f"square error {brier / len(labelled):.4f}")
+    print(f"gender given {len(genders) / len(persons):.3f}", end="  ")
+    print(f"right {sum(genders) / len(genders):.3f}")
     lex = load_lexicon()
     for role, names, at in (("first", lex.given.bits, 1), ("last", lex.surname.bits, 2)):
         known = sum(any(key in names for key in row[at].split("|")) for row in persons)
@@ -304,10 +316,10 @@ def report(seen: list[Row]) -> None:
 
 
 def logistic(pairs: list[tuple[float, float]]) -> tuple[float, float]:
-    """Offset and slope by Newton's method, held by a little towards 0 and 1/2."""
-    a, b, hold = 0.0, 0.5, 1.0
+    """Offset and slope by Newton's method, regularised towards 0 and 0.5."""
+    a, b, weight = 0.0, 0.5, 1.0
     for _ in range(30):
-        ga, gb, haa, hab, hbb = -hold * a, -hold * (b - 0.5), hold, 0.0, hold
+        ga, gb, haa, hab, hbb = -weight * a, -weight * (b - 0.5), weight, 0.0, weight
         for x, y in pairs:
             p = 1 / (1 + math.exp(-a - b * x))
             w = p * (1 - p)
