@@ -1,8 +1,8 @@
-"""How a reply goes out when a fault has struck its connection.
+"""Connection faults of the sandbox, applied to a reply on its way out.
 
-Wraps the server's `send`, so that any reply, streamed or not, can be hit. The transport comes
-from an extension of the scope, which `gateway.web.server` adds; without one nothing more is sent,
-and the server makes of that what it does.
+Each fault is a wrapper of the ASGI `send`, so it works for any reply, streamed or not. Breaking a
+connection takes its transport, which `gateway.web.server` puts into the scope. Under another ASGI
+server the reply ends where the fault strikes, and what the client sees then is up to that server.
 """
 
 from __future__ import annotations
@@ -10,63 +10,118 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+from collections.abc import Mapping
+from typing import Protocol
 
 from starlette.types import Message, Receive, Scope, Send
 
 from gateway.sandbox.faults import ConnectionFault, Effects
 
-_NO_LINGER = struct.pack("ii", 1, 0)
-"""SO_LINGER on, with no time: closing sends RST."""
+CONNECTION_EXTENSION = "veriplex.connection"
+"""Extension of the ASGI scope that holds the connection's `transport`."""
+
+NO_LINGER = struct.pack("ii", 1, 0)
+"""SO_LINGER on with a time of 0 seconds: closing the socket sends RST."""
 
 
 class ConnectionDropped(Exception):
-    """The connection is gone, as was asked; there is nobody left to reply to."""
+    """The fault has closed the connection: the rest of the reply has no receiver."""
 
 
 def faulty_send(send: Send, receive: Receive, scope: Scope, effects: Effects) -> Send:
-    """The `send` that does to the connection what `effects` says."""
-    transport = scope.get("extensions", {}).get("veriplex.connection", {}).get("transport")
+    """`send` with the connection fault of `effects`, if there is one."""
+    if effects.connection is None:
+        return send
+    transport = scope.get("extensions", {}).get(CONNECTION_EXTENSION, {}).get("transport")
+    return FAULTY_SENDS[effects.connection](send, _ClientConnection(transport, receive), effects)
 
-    async def resetting(_: Message) -> None:
-        if transport is not None:
-            raw = transport.get_extra_info("socket")
-            if raw is not None:
-                raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
-            transport.abort()
-            await _wait_for_disconnect(receive)
+
+class _ClientConnection:
+    """What a fault can do to the connection; nothing without a transport."""
+
+    def __init__(self, transport: asyncio.Transport | None, receive: Receive) -> None:
+        self._transport = transport
+        self._receive = receive
+
+    async def reset(self) -> None:
+        if self._transport is None:
+            return
+        raw = self._transport.get_extra_info("socket")
+        if raw is not None:
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
+        self._transport.abort()
+        await self._wait_until_closed()
+
+    async def close(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+            await self._wait_until_closed()
+
+    async def _wait_until_closed(self) -> None:
+        # otherwise the server would log that the reply is missing
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+
+
+class _FaultySend(Protocol):
+    """A `send` with a fault. Raises `ConnectionDropped` once the connection is closed."""
+
+    def __init__(self, send: Send, connection: _ClientConnection, effects: Effects) -> None: ...
+
+    async def __call__(self, message: Message) -> None: ...
+
+
+class _ResettingSend:
+    """Resets the connection in place of a reply."""
+
+    def __init__(self, send: Send, connection: _ClientConnection, effects: Effects) -> None:
+        self._connection = connection
+
+    async def __call__(self, message: Message) -> None:
+        await self._connection.reset()
         raise ConnectionDropped
 
-    async def truncating(message: Message) -> None:
+
+class _TruncatingSend:
+    """Sends the head and half of the first piece of the body, then closes the connection."""
+
+    def __init__(self, send: Send, connection: _ClientConnection, effects: Effects) -> None:
+        self._send = send
+        self._connection = connection
+
+    async def __call__(self, message: Message) -> None:
         if message["type"] != "http.response.body":
-            await send(message)
+            await self._send(message)
             return
         body = message.get("body", b"")
         if body:
-            await send({**message, "body": body[: len(body) // 2], "more_body": True})
-        if transport is not None:
-            transport.close()
-            await _wait_for_disconnect(receive)
+            await self._send({**message, "body": body[: len(body) // 2], "more_body": True})
+        await self._connection.close()
         raise ConnectionDropped
 
-    async def dripping(message: Message) -> None:
+
+class _DrippingSend:
+    """Sends the body a few bytes at a time, with a pause after each."""
+
+    def __init__(self, send: Send, connection: _ClientConnection, effects: Effects) -> None:
+        self._send = send
+        self._step_bytes = effects.drip.bytes
+        self._pause_s = effects.drip.every_ms / 1000
+
+    async def __call__(self, message: Message) -> None:
         if message["type"] != "http.response.body":
-            await send(message)
+            await self._send(message)
             return
-        body, step = message.get("body", b""), effects.drip.bytes
-        for start in range(0, len(body), step):
-            await send({**message, "body": body[start : start + step], "more_body": True})
-            await asyncio.sleep(effects.drip.every_ms / 1000)
-        await send({**message, "body": b""})
-
-    ways = {
-        ConnectionFault.RESET: resetting,
-        ConnectionFault.TRUNCATE: truncating,
-        ConnectionFault.DRIP: dripping,
-    }
-    return ways[effects.connection] if effects.connection is not None else send
+        body = message.get("body", b"")
+        for start in range(0, len(body), self._step_bytes):
+            piece = body[start : start + self._step_bytes]
+            await self._send({**message, "body": piece, "more_body": True})
+            await asyncio.sleep(self._pause_s)
+        await self._send({**message, "body": b""})
 
 
-async def _wait_for_disconnect(receive: Receive) -> None:
-    """Wait until the server has noticed, so that it does not complain of a missing reply."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
+FAULTY_SENDS: Mapping[ConnectionFault, type[_FaultySend]] = {
+    ConnectionFault.RESET: _ResettingSend,
+    ConnectionFault.TRUNCATE: _TruncatingSend,
+    ConnectionFault.DRIP: _DrippingSend,
+}

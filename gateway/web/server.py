@@ -12,11 +12,10 @@ import uvicorn
 from uvicorn.protocols.http import httptools_impl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from gateway.web.faulty_send import CONNECTION_EXTENSION
+
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
-
-CONNECTION_EXTENSION = "veriplex.connection"
-"""Extension of the ASGI scope: the connection's transport, for faults that break it."""
 
 KEEP_ALIVE_S = 75
 """How long an idle connection is kept: longer than the usual proxy keeps its own."""
