@@ -1,7 +1,7 @@
-"""Bodies on their way in: small ones in memory, large ones in a temporary file.
+"""Request bodies on their way in: small ones in memory, large ones in a temporary file.
 
-The file has no name, so that it is gone with its last reader, however that ends. It lies where
-`TMPDIR` says, which should be a disk.
+The file has no name, so it is gone with its last reader, however that ends. It lies in `TMPDIR`,
+which should be a disk.
 """
 
 from __future__ import annotations
@@ -9,26 +9,86 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import BinaryIO, cast
 
+from starlette.types import Receive
+
+from adapters.contract.problems import Problem, ProblemKind
+from gateway.errors import StorageUnavailable
+
+BODY_TIMEOUT_S = 30.0
+"""For a client to send its whole body."""
+
 MAX_BYTES_IN_MEMORY = 256 * 1024
-"""Bytes of a body that are held; what is more is in the file."""
+"""Of one body; a longer one is in its file."""
+
+
+class ClientDisconnected(Exception):
+    """The client closed the connection before it had sent its whole request."""
+
+
+class IncomingBody:
+    """The body of one request; to be closed in the end."""
+
+    def __init__(self, receive: Receive, declared_size: int | None) -> None:
+        """`declared_size` is the Content-Length; None if the body is chunked."""
+        self._receive = receive
+        self._declared_size = declared_size
+        self._spool: Spool | None = None
+
+    async def read(self, *, max_bytes: int, spill_to_file: bool) -> tuple[bytes, BinaryIO | None]:
+        """The whole body, or the file it is in.
+
+        Raises `Problem` (`TOO_LARGE`, `UNREADABLE`), ClientDisconnected and StorageUnavailable.
+        """
+        if self._declared_size is not None and self._declared_size > max_bytes:
+            raise Problem(ProblemKind.TOO_LARGE, limit=max_bytes)
+        self._spool = spool = Spool(spill_to_file=spill_to_file)
+        try:
+            async with asyncio.timeout(BODY_TIMEOUT_S):
+                while True:
+                    message = await self._receive()
+                    if message["type"] == "http.disconnect":
+                        raise ClientDisconnected
+                    piece = message.get("body", b"")
+                    if spool.size + len(piece) > max_bytes:
+                        raise Problem(ProblemKind.TOO_LARGE, limit=max_bytes)
+                    await spool.write(piece)
+                    if not message.get("more_body", False):
+                        return await spool.finish()
+        except TimeoutError:
+            raise Problem(ProblemKind.UNREADABLE, "The body did not arrive in time.") from None
+        except OSError as exc:
+            raise StorageUnavailable(f"The body cannot be stored: {exc}") from exc
+
+    def close(self) -> None:
+        if self._spool is not None:
+            self._spool.close()
+
+
+def incoming_body(headers: Mapping[str, str], receive: Receive) -> IncomingBody | None:
+    """The body that a request's headers announce; None if there is none (RFC 9112, section 6.3)."""
+    if "transfer-encoding" in headers:
+        return IncomingBody(receive, None)
+    length = headers.get("content-length", "")
+    size = int(length) if length.isdecimal() else 0
+    return IncomingBody(receive, size) if size else None
 
 
 def temporary_file() -> BinaryIO:
     """Raises OSError."""
-    # Unbuffered: what is not written is known at once, and not again when it is closed.
+    # Unbuffered: a failed write is noticed at once, and does not fail again on closing.
     return cast(BinaryIO, tempfile.TemporaryFile(buffering=0))
 
 
 class Spool:
-    """Takes a body in. Close it in the end."""
+    """Stores the pieces of a body; to be closed in the end."""
 
     def __init__(
         self, *, spill_to_file: bool, open_file: Callable[[], BinaryIO] = temporary_file
     ) -> None:
-        """Without `in_file` all is held in memory."""
+        """Without `spill_to_file` the whole body is held in memory."""
         self._spill_to_file = spill_to_file
         self._open_file = open_file
         self._buffer = bytearray()
@@ -36,21 +96,21 @@ class Spool:
         self.size = 0
 
     async def write(self, data: bytes) -> None:
-        """The next bytes. Raises OSError if they cannot be written."""
+        """Append to the body. Raises OSError if that cannot be written."""
         self.size += len(data)
         self._buffer += data
         if self._spill_to_file and len(self._buffer) > MAX_BYTES_IN_MEMORY:
             await self._flush()
 
     async def finish(self) -> tuple[bytes, BinaryIO | None]:
-        """The body, or the file that it is in. Raises OSError."""
+        """The body, or the file it is in. Raises OSError."""
         if self._file is not None:
             await self._flush()
             return b"", self._file
         return bytes(self._buffer), None
 
     def close(self) -> None:
-        """Let go of it. Safe to call at any time."""
+        """Delete the file. Safe to call at any time."""
         if self._file is not None:
             with contextlib.suppress(OSError):
                 self._file.close()

@@ -1,93 +1,122 @@
-"""Requests read and answers written before: dialects are pure, so that it need not be done twice.
+"""Replies written before, which need not be written again.
 
-A request is known by what reading it may depend on, and its reply stands as long as the outcome
-is the very same object. Small ones alone are kept: the latest `MOST`, up to `MOST_BYTES` together.
+A dialect is pure: the same request and the same outcome object give the same bytes. Equal requests
+also read as equal operations, so an operation is kept beside its reply.
+
+The outcome of a sandbox sample follows from the request alone, so such a reply stands for any
+equal request; those requests have keys of their own.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from hashlib import blake2b
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from adapters.contract.dialect import Endpoint
-from adapters.contract.operations import Operation
+from adapters.contract.operations import Operation, Verify
 from adapters.contract.wire import StreamReply, WireReply, WireRequest
 
 MAX_ENTRIES = 10_240
 EVICTED_AT_ONCE = 128
-"""Forgotten when there are more."""
+"""Oldest entries that go when there are too many."""
 MAX_BYTES = 16 * 1024 * 1024
-"""Of replies, and what is kept beside them."""
+"""Of all entries together, about."""
 ENTRY_OVERHEAD_BYTES = 600
-"""Bytes that an entry takes besides, about."""
+"""Bytes of an entry beside its reply's body, about."""
 MAX_REQUEST_BYTES = 1_024
-"""Bytes of query string and body."""
+"""Query string and body together; a larger request has no key."""
 MAX_REPLY_BYTES = 4_096
-"""Bytes of the body."""
+"""Body of a reply that is kept."""
 
-
-RequestDigest = bytes
-"""A digest of all that reading a request may depend on, which may be long."""
+RequestKey: TypeAlias = bytes
+"""A digest of all that reading a request may depend on."""
 
 
 class CachedReply(NamedTuple):
-    """A request as read, and the reply to it."""
+    """An operation as it was read, and the reply to its outcome."""
 
     op: Operation
     outcome: object
-    """Or what stands for all those that would be the same."""
+    """None if it follows from the request."""
     reply: WireReply
 
     @property
     def size_bytes(self) -> int:
-        """In bytes, about."""
+        """About."""
         return ENTRY_OVERHEAD_BYTES + len(self.reply.body)
 
 
 class ReplyCache:
-    """Remembers replies."""
+    """Replies to verifications; the oldest go first."""
 
     def __init__(self) -> None:
-        self._entries: dict[RequestDigest, CachedReply] = {}
+        self._entries: dict[RequestKey, CachedReply] = {}
         self._bytes = 0
 
     def __len__(self) -> int:
         return len(self._entries)
 
-    def digest(
-        self, dialect: str, endpoint: Endpoint[Any], request: WireRequest
-    ) -> RequestDigest | None:
-        """None for a request too large to be kept."""
-        if len(request.query_string) + len(request.body) > MAX_REQUEST_BYTES:
+    def key(
+        self, dialect: str, endpoint: Endpoint[Any], request: WireRequest, *, is_sample: bool
+    ) -> RequestKey | None:
+        """None for a request too large to be kept.
+
+        `is_sample` says that the outcome follows from the request.
+        """
+        size = len(request.query_string) + len(request.body)
+        if size > MAX_REQUEST_BYTES or request.body_file is not None:
             return None
-        content_type = request.headers.get("content-type", "")
-        asked = (dialect, endpoint.name, request.method, request.path, request.query_string)
-        told = repr((*asked, content_type, request.body))
-        return blake2b(told.encode(), digest_size=16).digest()
+        read_from = repr(
+            (
+                is_sample,
+                dialect,
+                endpoint.name,
+                request.method,
+                request.path,
+                request.query_string,
+                request.headers.get("content-type", ""),
+                request.body,
+            )
+        )
+        return blake2b(read_from.encode(), digest_size=16).digest()
 
-    def get(self, key: RequestDigest) -> CachedReply | None:
-        return self._entries.get(key)
+    def find(self, key: RequestKey | None) -> CachedReply | None:
+        return None if key is None else self._entries.get(key)
 
-    def put(
-        self, key: RequestDigest, op: Operation, outcome: object, reply: WireReply | StreamReply
+    def reply_for(
+        self,
+        key: RequestKey | None,
+        op: Operation,
+        outcome: object,
+        write: Callable[[], WireReply | StreamReply],
     ) -> WireReply | StreamReply:
-        """Keep a reply if it is small; the reply, or its copy that is kept."""
+        """The reply to `op` with `outcome`: the one that is kept, or what `write` returns.
+
+        `outcome` is None if it follows from the request.
+        """
+        if key is None or not isinstance(op, Verify):
+            return write()
+        cached = self._entries.get(key)
+        if cached is not None and cached.outcome is outcome:
+            return cached.reply
+        reply = write()
         if not isinstance(reply, WireReply) or len(reply.body) > MAX_REPLY_BYTES:
             return reply
-        self._evict(key)
         # copied, since the encoder's buffers are far larger than what is in them
         reply = replace(reply, body=bytes(memoryview(reply.body)))
-        self._entries[key] = kept = CachedReply(op, outcome, reply)
-        self._bytes += kept.size_bytes
+        self._evict(key)
+        self._entries[key] = entry = CachedReply(op, outcome, reply)
+        self._bytes += entry.size_bytes
         while len(self._entries) > MAX_ENTRIES or self._bytes > MAX_BYTES:
             # many at a time: with each that went, a dictionary's first key takes longer to find
             for oldest in list(islice(self._entries, EVICTED_AT_ONCE)):
                 self._evict(oldest)
         return reply
 
-    def _evict(self, key: RequestDigest) -> None:
-        kept = self._entries.pop(key, None)
-        if kept is not None:
-            self._bytes -= kept.size_bytes
+    def _evict(self, key: RequestKey) -> None:
+        entry = self._entries.pop(key, None)
+        if entry is not None:
+            self._bytes -= entry.size_bytes

@@ -9,12 +9,10 @@ import contextlib
 import logging
 from importlib.metadata import version
 from typing import Any, Protocol
-from uuid import uuid4
 
 import orjson
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
-from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -24,9 +22,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from gateway.observability.metrics import Metrics
 from gateway.sandbox import Sandbox
 from gateway.service import ServiceResult
-from gateway.web.exchange import REQUEST_ID
 from gateway.web.native import NativeApi
 from gateway.web.problem_json import problem_response
+from gateway.web.provenance import provenance_headers, request_id
 from gateway.web.sandbox_control import ControlApi
 
 log = logging.getLogger(__name__)
@@ -109,22 +107,17 @@ def _with_provenance_headers(app: ASGIApp) -> ASGIApp:
     """Put the headers that every reply has on ours too."""
 
     async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
-        asked = next((v for k, v in scope.get("headers", ()) if k == b"x-request-id"), b"")
-        request_id = asked.decode("latin-1")
-        if not REQUEST_ID.fullmatch(request_id):
-            request_id = uuid4().hex
+        sent_id = next((v for k, v in scope.get("headers", ()) if k == b"x-request-id"), b"")
+        id_header = (b"x-request-id", request_id(sent_id.decode("latin-1")).encode("latin-1"))
 
         async def sending(message: Message) -> None:
             if message["type"] == "http.response.start":
-                answer: ServiceResult = scope.get("state", {}).get("answer", ServiceResult(None))
-                headers = MutableHeaders(scope=message)
-                headers["X-Request-Id"] = request_id
-                headers["X-Veriplex-Source"] = answer.source
-                headers["X-Veriplex-Attempts"] = str(answer.attempts)
-                headers["Cache-Status"] = f"veriplex; {answer.cache_status}"
+                result: ServiceResult = scope.get("state", {}).get("answer", ServiceResult(None))
+                provenance = provenance_headers(result.source, result.attempts, result.cache_status)
+                message["headers"] = [*message["headers"], id_header, *provenance]
             await send(message)
 
-        # Starlette raises on after it has answered with `_failed`, which logs it
+        # Starlette raises an exception again after `_internal_error_response` has answered it
         with contextlib.suppress(Exception):
             await app(scope, receive, sending)
 

@@ -1,8 +1,7 @@
-"""Vendor requests over ASGI: bytes to wire values, through the service, and back.
+"""A vendor's HTTP API: each request step by step, from its endpoint to its reply.
 
-Pure ASGI, since every layer of Starlette's own middleware would cost more than the rest of
-a request. Only a dialect words what a client sees; the headers added here tell where an
-answer came from (RFC 9211 for `Cache-Status`).
+Pure ASGI, since every layer of Starlette's own middleware would cost more than the rest of a
+request. What a client reads, errors included, is written by its dialect.
 """
 
 from __future__ import annotations
@@ -11,33 +10,24 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from random import getrandbits
-from typing import Any
+from typing import Any, TypeAlias
 
 from starlette.types import Receive, Scope, Send
 
 from adapters.contract.dialect import Dialect, Endpoint
-from adapters.contract.operations import Verify
 from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.wire import StreamReply, UnreadableRequest, WireReply, WireRequest
-from gateway.accounts.caller import AccountService, Caller
+from gateway.accounts.caller import AccountService, AccountStatus, Caller
 from gateway.accounts.limits import RateLimitExceeded
 from gateway.errors import NO_SOURCE, NoAnswer, StorageUnavailable
-from gateway.observability.metrics import AccessLogEntry, Metrics
+from gateway.observability.metrics import Metrics
 from gateway.sandbox import Sandbox
 from gateway.sandbox.keys import find_simulating_caller
 from gateway.sandbox.simulate import PROBLEM_WORDS, SimulatedProblem, problem_for_word
 from gateway.service import Service, ServiceResult
+from gateway.web.bodies import ClientDisconnected
 from gateway.web.client_blocks import ClientBlocks
-from gateway.web.exchange import (
-    REQUEST_ID,
-    ClientDisconnected,
-    RequestState,
-    domain_of,
-    read_body,
-    read_off_loop_if_large,
-    send_reply,
-)
+from gateway.web.exchange import RequestState, read_off_loop_if_large, send_reply
 from gateway.web.faulty_send import ConnectionDropped, faulty_send
 from gateway.web.reply_cache import ReplyCache
 from gateway.web.routing import VendorPath, VendorRoutes
@@ -45,21 +35,28 @@ from gateway.web.routing import VendorPath, VendorRoutes
 log = logging.getLogger(__name__)
 
 
-PREFLIGHT_HEADERS = (
-    ("Access-Control-Allow-Origin", "*"),
-    ("Access-Control-Allow-Methods", "GET, POST, OPTIONS"),
-    ("Access-Control-Allow-Headers", "Authorization, Content-Type, X-API-Key"),
-    ("Access-Control-Max-Age", "86400"),
+PREFLIGHT_REPLY = WireReply(
+    204,
+    headers=(
+        ("Access-Control-Allow-Origin", "*"),
+        ("Access-Control-Allow-Methods", "GET, POST, OPTIONS"),
+        ("Access-Control-Allow-Headers", "Authorization, Content-Type, X-API-Key"),
+        ("Access-Control-Max-Age", "86400"),
+    ),
 )
+"""The answer to a browser that asks whether it may call a `cors` endpoint."""
 
 SANDBOX_RESULT = ServiceResult(None, source="sandbox")
-SAME_SAMPLE = object()
-"""Stands for samples in the memo: the same question has the same one again."""
 
 PROBLEM_OF_STATUS = {
-    "suspended": ProblemKind.SUSPENDED,
-    "unconfirmed": ProblemKind.UNCONFIRMED,
+    AccountStatus.SUSPENDED: ProblemKind.SUSPENDED,
+    AccountStatus.UNCONFIRMED: ProblemKind.UNCONFIRMED,
 }
+
+STORAGE_RETRY_AFTER_S = 1
+"""Seconds after which a client may try again when the database was unavailable."""
+
+VendorReply: TypeAlias = WireReply | StreamReply
 
 
 class VendorApp:
@@ -89,125 +86,77 @@ class VendorApp:
         self, vendor_path: VendorPath, scope: Scope, receive: Receive, send: Send
     ) -> None:
         began = self._timer()
-        headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in scope["headers"]}
-        request_id = headers.get("x-request-id", "")
-        if not REQUEST_ID.fullmatch(request_id):
-            request_id = f"{getrandbits(128):032x}"
-        x = RequestState(vendor_path, scope, headers, request_id)
+        state = RequestState(vendor_path, scope, receive)
         try:
-            reply = await self._handle(x, receive)
-            if self._sandbox.should_log(x.caller):
-                now = self._sandbox.clocks.now(x.scope)
-                self._sandbox.request_log.add(x.to_logged_exchange(now, reply))
-            if x.effects is not None:
-                send = faulty_send(send, receive, scope, x.effects)
-            await send_reply(send, reply, x)
+            reply = await self._reply(state)
+            if self._sandbox.should_log(state.caller):
+                now = self._sandbox.clocks.now(state.scope)
+                self._sandbox.request_log.add(state.to_logged_exchange(now, reply))
+            if state.effects is not None:
+                send = faulty_send(send, receive, scope, state.effects)
+            await send_reply(send, reply, state)
         except (ClientDisconnected, ConnectionDropped):
             return
         finally:
-            if x.spool is not None:
-                x.spool.close()
-        self._metrics.record_request(
-            AccessLogEntry(
-                request_id,
-                vendor_path.dialect.name,
-                x.endpoint.name if x.endpoint else "",
-                x.method,
-                reply.status,
-                x.answer.source,
-                self._timer() - began,
-                x.caller.key_label if x.caller else "",
-                domain_of(x.op),
-                x.problem.kind if x.problem else "",
-            )
-        )
+            if state.body is not None:
+                state.body.close()
+        seconds = self._timer() - began
+        self._metrics.record_request(state.to_access_log_entry(reply.status, seconds))
 
-    async def _handle(self, x: RequestState, receive: Receive) -> WireReply | StreamReply:
-        """One request from address to reply, with every way it can go wrong."""
-        dialect = x.place.dialect
-        x.endpoint, path_params, problem = self._routes.find_endpoint(x.place, x.method)
+    # -- one request, step by step -------------------------------------------------------
+
+    async def _reply(self, state: RequestState) -> VendorReply:
+        """The reply to a request, whatever goes wrong. Raises ClientDisconnected alone."""
         try:
-            if problem is not None:
-                if x.method == "OPTIONS" and x.endpoint is not None and x.endpoint.cors:
-                    return WireReply(204, headers=PREFLIGHT_HEADERS)
-                raise problem
-            assert x.endpoint is not None
-            body, body_file = await read_body(x, receive, x.endpoint)
-            x.request = x.wire_request(body, path_params, body_file)
-            return await self._run_operation(x, x.endpoint, x.request)
-        except Problem as exc:
-            x.problem = exc
-            if isinstance(exc, NoAnswer):
-                x.answer = ServiceResult(None, NO_SOURCE, exc.sources_asked, "fwd=miss")
-        except SimulatedProblem as exc:
-            assert x.endpoint is not None
-            x.simulated = exc.word
-            assert x.request is not None
-            now = self._sandbox.clocks.now(x.scope)
-            x.problem = problem_for_word(exc.word, dialect, x.request, x.endpoint, now)
-        except UnreadableRequest as exc:
-            x.problem = Problem(ProblemKind.UNREADABLE, str(exc))
+            return await self._answer(state)
         except ClientDisconnected:
             raise
-        except StorageUnavailable as exc:
-            extra = {"request_id": x.request_id, "error": str(exc)}
-            log.warning("request.storage_unavailable", extra=extra)
-            x.problem = Problem(ProblemKind.UNAVAILABLE, retry_after_s=1)
-        except Exception:
-            log.exception(
-                "request.failed",
-                extra={
-                    "request_id": x.request_id,
-                    "dialect": dialect.name,
-                    "endpoint": x.endpoint.name if x.endpoint else "",
-                },
-            )
-            x.problem = Problem(ProblemKind.INTERNAL)
-        self._client_blocks.count_failed_attempt(dialect, x.client_ip, x.problem.kind)
-        # without a body, where the request did not come as far as that
-        request = x.request or x.wire_request(b"", {})
-        return dialect.write_problem(request, x.problem, x.endpoint)
+        except Exception as exc:
+            return self._error_reply(state, exc)
 
-    async def _run_operation(
-        self, x: RequestState, endpoint: Endpoint[Any], request: WireRequest
-    ) -> WireReply | StreamReply:
-        dialect = x.place.dialect
+    async def _answer(self, state: RequestState) -> VendorReply:
+        endpoint, state.path_params, problem = self._routes.find_endpoint(
+            state.vendor_path, state.method
+        )
+        state.endpoint = endpoint
+        if problem is not None:
+            if state.method == "OPTIONS" and endpoint is not None and endpoint.cors:
+                return PREFLIGHT_REPLY
+            raise problem
+        assert endpoint is not None
+        state.request = request = await self._read_request(state, endpoint)
         if endpoint.needs_key:
-            if self._client_blocks.is_blocked(dialect, x.client_ip):
-                raise Problem(ProblemKind.CLIENT_BLOCKED)
-            x.credential = await read_off_loop_if_large(request, dialect.read_credential)
-            x.caller = await self._authenticate(dialect, x.credential)
-            if x.caller.test:
-                x.answer = SANDBOX_RESULT
-                if x.caller.simulate in PROBLEM_WORDS:
-                    raise SimulatedProblem(x.caller.simulate)
-            if endpoint.bucket is not None:
-                await self._enforce_rate_limit(x.caller, endpoint.bucket)
+            await self._admit(state, endpoint, request)
         if self._sandbox.faults:
-            await self._apply_faults(x, endpoint)
-        key = (
-            None if request.body_file else self._reply_cache.digest(dialect.name, endpoint, request)
+            await self._inject_faults(state, endpoint)
+        return await self._run(state, endpoint, request)
+
+    async def _read_request(self, state: RequestState, endpoint: Endpoint[Any]) -> WireRequest:
+        if state.body is None:
+            return state.wire_request()
+        body, body_file = await state.body.read(
+            max_bytes=endpoint.body_limit, spill_to_file=endpoint.accepts_body_file
         )
-        kept = None if key is None else self._reply_cache.get(key)
-        if (
-            kept is not None
-            and kept.outcome is SAME_SAMPLE
-            and self._sandbox.is_repeatable(x.caller)
-        ):
-            x.op = kept.op
-            return kept.reply
-        x.op = op = (
-            await read_off_loop_if_large(request, endpoint.read) if kept is None else kept.op
-        )
-        x.answer = await self._service.run(dialect, x.caller, op)
-        outcome = x.answer.outcome
-        if kept is not None and kept.outcome is outcome:
-            return kept.reply
-        reply = endpoint.write(x.op, outcome)
-        if key is not None and isinstance(x.op, Verify):
-            known_by = SAME_SAMPLE if self._sandbox.is_repeatable(x.caller) else outcome
-            return self._reply_cache.put(key, x.op, known_by, reply)
-        return reply
+        return state.wire_request(body, body_file)
+
+    async def _admit(
+        self, state: RequestState, endpoint: Endpoint[Any], request: WireRequest
+    ) -> None:
+        """Find the caller by its key, and check that it may ask this now.
+
+        Raises `Problem`, SimulatedProblem and RateLimitExceeded.
+        """
+        dialect = state.vendor_path.dialect
+        if self._client_blocks.is_blocked(dialect, state.client_ip):
+            raise Problem(ProblemKind.CLIENT_BLOCKED)
+        state.credential = await read_off_loop_if_large(request, dialect.read_credential)
+        state.caller = caller = await self._authenticate(dialect, state.credential)
+        if caller.test:
+            state.result = SANDBOX_RESULT
+            if caller.simulate in PROBLEM_WORDS:
+                raise SimulatedProblem(caller.simulate)
+        if endpoint.bucket is not None:
+            await self._accounts.enforce_rate_limit(caller, endpoint.bucket)
 
     async def _authenticate(self, dialect: Dialect, credential: str | None) -> Caller:
         if credential is None:
@@ -222,28 +171,84 @@ class VendorApp:
             raise Problem(kind)
         return caller
 
-    async def _enforce_rate_limit(self, caller: Caller, bucket: str) -> None:
-        try:
-            await self._accounts.enforce_rate_limit(caller, bucket)
-        except RateLimitExceeded as exc:
-            raise Problem(
-                ProblemKind.TOO_FAST,
-                limit=exc.limit,
-                retry_after_s=exc.retry_after_s,
-                reset_at=exc.reset_at,
-            ) from exc
-
-    async def _apply_faults(self, x: RequestState, endpoint: Endpoint[Any]) -> None:
-        """Let the faults that are set do their work. Raises `Problem` and `SimulatedProblem`."""
-        dialect = x.place.dialect.name
-        effects = await self._sandbox.faults.inject(x.scope, dialect, endpoint.name)
+    async def _inject_faults(self, state: RequestState, endpoint: Endpoint[Any]) -> None:
+        """Apply the sandbox's faults. Raises `Problem` and SimulatedProblem."""
+        dialect = state.vendor_path.dialect.name
+        effects = await self._sandbox.faults.inject(state.scope, dialect, endpoint.name)
         if effects is None:
             return
-        x.effects = effects
-        x.simulated = effects.description
+        state.effects = effects
+        state.simulated = effects.description
         if effects.delay_s:
             await asyncio.sleep(effects.delay_s)
         if effects.problem is not None:
             raise effects.problem
         if effects.simulation_word:
             raise SimulatedProblem(effects.simulation_word)
+
+    async def _run(
+        self, state: RequestState, endpoint: Endpoint[Any], request: WireRequest
+    ) -> VendorReply:
+        """Read the operation, run it and write its outcome, as far as the cache does not know."""
+        dialect = state.vendor_path.dialect
+        is_sample = self._sandbox.is_repeatable(state.caller)
+        key = self._reply_cache.key(dialect.name, endpoint, request, is_sample=is_sample)
+        cached = self._reply_cache.find(key)
+        if cached is not None:
+            state.op = op = cached.op
+            if is_sample:
+                return cached.reply
+        else:
+            state.op = op = await read_off_loop_if_large(request, endpoint.read)
+        state.result = await self._service.run(dialect, state.caller, op)
+        outcome = state.result.outcome
+        return self._reply_cache.reply_for(
+            key, op, None if is_sample else outcome, lambda: endpoint.write(op, outcome)
+        )
+
+    # -- what can go wrong ---------------------------------------------------------------
+
+    def _error_reply(self, state: RequestState, exc: Exception) -> WireReply:
+        dialect = state.vendor_path.dialect
+        state.problem = problem = self._problem_for(state, exc)
+        if isinstance(problem, NoAnswer):
+            state.result = ServiceResult(None, NO_SOURCE, problem.sources_asked, "fwd=miss")
+        self._client_blocks.count_failed_attempt(dialect, state.client_ip, problem.kind)
+        request = state.request or state.wire_request()
+        return dialect.write_problem(request, problem, state.endpoint)
+
+    def _problem_for(self, state: RequestState, exc: Exception) -> Problem:
+        """What the client is told about an exception."""
+        match exc:
+            case Problem():
+                return exc
+            case SimulatedProblem(word=word):
+                assert state.request is not None
+                assert state.endpoint is not None
+                state.simulated = word
+                now = self._sandbox.clocks.now(state.scope)
+                dialect = state.vendor_path.dialect
+                return problem_for_word(word, dialect, state.request, state.endpoint, now)
+            case UnreadableRequest():
+                return Problem(ProblemKind.UNREADABLE, str(exc))
+            case RateLimitExceeded():
+                return Problem(
+                    ProblemKind.TOO_FAST,
+                    limit=exc.limit,
+                    retry_after_s=exc.retry_after_s,
+                    reset_at=exc.reset_at,
+                )
+            case StorageUnavailable():
+                extra = {"request_id": state.request_id, "error": str(exc)}
+                log.warning("request.storage_unavailable", extra=extra)
+                return Problem(ProblemKind.UNAVAILABLE, retry_after_s=STORAGE_RETRY_AFTER_S)
+        log.error(
+            "request.failed",
+            extra={
+                "request_id": state.request_id,
+                "dialect": state.vendor_path.dialect.name,
+                "endpoint": state.endpoint.name if state.endpoint else "",
+            },
+            exc_info=exc,
+        )
+        return Problem(ProblemKind.INTERNAL)
