@@ -1,4 +1,4 @@
-"""Lists: domains, role and no-reply names, and slips."""
+"""Lists: disposable and free-mail domains, role and no-reply names, and typos in domains."""
 
 import pytest
 from hypothesis import given
@@ -32,8 +32,8 @@ def test_not_disposable(domain: str) -> None:
     assert not lists.is_disposable(parse_address(f"a@{domain}"))
 
 
-def test_a_neighbour_below_a_public_suffix_is_not_condemned() -> None:
-    # `dynv6.net` lets anyone register a name below it; one of those is listed.
+def test_only_the_listed_domain_below_a_public_suffix_is_disposable() -> None:
+    # `dynv6.net` is a public suffix, and `0-mailer.dynv6.net` is listed.
     assert lists.is_disposable(parse_address("a@0-mailer.dynv6.net"))
     assert lists.is_disposable(parse_address("a@mx.0-mailer.dynv6.net"))
     assert not lists.is_disposable(parse_address("a@else.dynv6.net"))
@@ -65,7 +65,7 @@ def test_not_free(domain: str) -> None:
     assert not lists.is_free_mail(parse_address(f"a@{domain}"))
 
 
-# RFC 2142 sections 3 to 6, then some of the usual ones.
+# Names of RFC 2142 sections 3 to 6, then other common ones.
 ROLES = [
     "info", "marketing", "sales", "support", "abuse", "noc", "security", "postmaster",
     "hostmaster", "usenet", "news", "webmaster", "www", "uucp", "ftp", "ietf-request",
@@ -113,7 +113,7 @@ def test_not_no_reply(local: str) -> None:
     assert not lists.is_no_reply_address(parse_address(f"{local}@example.com"))
 
 
-SLIPS = [
+TYPOS = [
     ("gmial.com", "gmail.com"), ("gamil.com", "gmail.com"), ("gnail.com", "gmail.com"),
     ("gmaill.com", "gmail.com"), ("gmai.com", "gmail.com"), ("gmal.com", "gmail.com"),
     ("gmail.co", "gmail.com"), ("gmail.cm", "gmail.com"), ("gmail.con", "gmail.com"),
@@ -127,12 +127,13 @@ SLIPS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("slip", "meant"), SLIPS)
-def test_suggestion(slip: str, meant: str) -> None:
-    assert lists.suggest_correction(parse_address(f"John.Doe+x@{slip}")) == f"John.Doe+x@{meant}"
+@pytest.mark.parametrize(("typo", "intended"), TYPOS)
+def test_a_typo_is_corrected(typo: str, intended: str) -> None:
+    address = parse_address(f"John.Doe+x@{typo}")
+    assert lists.suggest_correction(address) == f"John.Doe+x@{intended}"
 
 
-REAL = [
+IN_USE = [
     *lists.POPULAR_DOMAINS,
     "mail.com", "email.com", "gmx.net", "ymail.com", "hotmail.fr", "yahoo.co.uk", "live.nl",
     "aol.de", "gmailer.example", "outlookgroup.com", "line.com", "love.com", "cloud.com",
@@ -143,31 +144,31 @@ REAL = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("domain", REAL)
-def test_a_real_domain_is_never_corrected(domain: str) -> None:
+@pytest.mark.parametrize("domain", IN_USE)
+def test_a_domain_in_use_is_not_corrected(domain: str) -> None:
     assert lists.suggest_correction(parse_address(f"john@{domain}")) is None
 
 
-def test_no_suggestion_that_would_not_be_valid() -> None:
+def test_no_correction_that_is_invalid_itself() -> None:
     assert lists.suggest_correction(parse_address("jo..hn@gmial.com")) is None
     assert lists.suggest_correction(parse_address("not-an-address")) is None
 
 
-def test_no_ending_taken_for_a_slip_is_a_top_level_domain() -> None:
-    slips = [slip for slip in lists._ENDING_TYPOS if "." not in slip]
+def test_no_ending_that_is_corrected_is_a_top_level_domain() -> None:
+    endings = [ending for ending in lists._ENDING_TYPOS if "." not in ending]
     public_suffixes = PublicSuffixList(accept_unknown=False)
-    assert [slip for slip in slips if public_suffixes.publicsuffix(slip)] == []
+    assert [ending for ending in endings if public_suffixes.publicsuffix(ending)] == []
 
 
 @given(st.one_of(st.text(), st.emails(), st.from_regex(r"\A[a-z.]{1,9}@[a-z.,]{1,12}\Z")))
-def test_every_text_has_an_answer(text: str) -> None:
+def test_any_text_can_be_looked_up(text: str) -> None:
     address = parse_address(text)
-    for ask in (
+    for is_listed in (
         lists.is_disposable,
         lists.is_free_mail,
         lists.is_role_account,
         lists.is_no_reply_address,
     ):
-        assert isinstance(ask(address), bool)
-    meant = lists.suggest_correction(address)
-    assert meant is None or (parse_address(meant).valid and meant != address.normalized)
+        assert isinstance(is_listed(address), bool)
+    corrected = lists.suggest_correction(address)
+    assert corrected is None or (parse_address(corrected).valid and corrected != address.normalized)

@@ -1,4 +1,4 @@
-"""Syntax: RFC 5321, 5322 and 6531 cases, and totality over arbitrary text."""
+"""Syntax: cases of RFC 5321, 5322 and 6531, and arbitrary text."""
 
 import time
 
@@ -43,7 +43,7 @@ def test_valid(text: str, local: str, domain: str, ascii_domain: str) -> None:
 
 
 INVALID = [
-    # text, local, domain, A-label domain, words of the sentence
+    # text, local, domain, A-label domain, part of the error
     ("", "", "", "", "empty"),
     (" \t ", "", "", "", "empty"),
     ("not-an-address", "", "", "", "no @"),
@@ -96,11 +96,11 @@ INVALID = [
 ]
 
 
-@pytest.mark.parametrize(("text", "local", "domain", "ascii_domain", "words"), INVALID)
-def test_invalid(text: str, local: str, domain: str, ascii_domain: str, words: str) -> None:
+@pytest.mark.parametrize(("text", "local", "domain", "ascii_domain", "error"), INVALID)
+def test_invalid(text: str, local: str, domain: str, ascii_domain: str, error: str) -> None:
     address = parse_address(text)
     assert not address.valid
-    assert words in (address.error or "")
+    assert error in (address.error or "")
     assert (address.local, address.domain, address.ascii_domain) == (local, domain, ascii_domain)
 
 
@@ -116,10 +116,10 @@ def test_limits_are_inclusive() -> None:
     "text",
     ["a" * 1_000_000, "@" * 1_000_000, "a@" * 500_000, ("a." * 500_000) + "@" + "b." * 500_000],
 )
-def test_a_megabyte_is_answered_at_once(text: str) -> None:
-    began = time.perf_counter()
+def test_a_text_of_a_megabyte_takes_no_time(text: str) -> None:
+    started = time.process_time()
     assert not parse_address(text).valid
-    assert time.perf_counter() - began < 0.2
+    assert time.process_time() - started < 0.2
 
 
 ANY_TEXT = st.one_of(
@@ -134,10 +134,10 @@ ANY_TEXT = st.one_of(
 
 
 @given(ANY_TEXT)
-def test_every_text_has_an_answer(text: str) -> None:
+def test_any_text_is_parsed(text: str) -> None:
     address = parse_address(text)
     for part in (address.raw, address.local, address.domain, address.ascii_domain):
-        part.encode()  # nothing that could not be stored or sent
+        part.encode()  # raises if the part could not be stored or sent
     assert address.ascii_domain.isascii()
     assert address.error is None or address.error.endswith(".")
     if address.valid:
@@ -147,13 +147,13 @@ def test_every_text_has_an_answer(text: str) -> None:
             assert part.isprintable()
             assert " " not in part
         assert not {*"<>@[]()\\,;: "} & {*address.ascii_domain}
-        again = parse_address(address.normalized)
-        assert (again.local, again.domain) == (address.local, address.domain)
+        reparsed = parse_address(address.normalized)
+        assert (reparsed.local, reparsed.domain) == (address.local, address.domain)
 
 
 @settings(max_examples=200)
 @given(ANY_TEXT)
-def test_the_short_cut_agrees_with_the_library(text: str) -> None:
+def test_plain_addresses_are_parsed_as_email_validator_would(text: str) -> None:
     address = parse_address(text)
     if syntax._is_plain(address.raw, address.local, address.raw.rpartition("@")[2]):
         assert (
