@@ -198,29 +198,24 @@ async def _submit_or_resume(batch: LocalBatch, request: _BulkRequest, part: str)
 
 
 async def _run_to_end(batch: LocalBatch, job: Job) -> Job:
-    from gateway.cli.gauge import BatchProgress, format_duration, format_verdicts
+    from gateway.cli.progress import ProgressDisplay, format_duration, format_verdicts
 
-    gauge = BatchProgress(sys.stderr)
     began = asyncio.get_running_loop().time()
     before = job.done_count
     try:
-        async with batch.running():
+        async with ProgressDisplay(sys.stderr, total=job.row_count) as progress, batch.running():
             while not job.state.is_final:
-                gauge.show(job.done_count, job.row_count, job.counts)
+                progress.update(job.done_count, format_verdicts(job.counts))
                 await asyncio.sleep(REFRESH_S)
                 job = await batch.get_job()
     except asyncio.CancelledError:
-        gauge.clear()
         job = await asyncio.shield(batch.get_job())
         print_error(f"stopped after {job.done_count:,} of {job.row_count:,}")
         raise
-    gauge.clear()
     seconds = asyncio.get_running_loop().time() - began
     rate = (job.done_count - before) / seconds if seconds else 0.0
-    told = "  ".join(
-        [f"{job.done_count:,} verified in {format_duration(round(seconds))}", f"{rate:,.0f}/s"]
-    )
-    print_error("  ".join([told, *format_verdicts(job.counts)]))
+    verified = f"{job.done_count:,} verified in {format_duration(round(seconds))}"
+    print_error("  ".join([verified, f"{rate:,.0f}/s", format_verdicts(job.counts)]).rstrip())
     return job
 
 

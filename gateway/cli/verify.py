@@ -81,22 +81,33 @@ async def _verify_all(
     write: Write,
 ) -> None:
     from engine.probe import ProbeConfig, ProbeEngine
-    from gateway.cli.progress import VerifyProgress
+    from gateway.cli.progress import ProgressDisplay
     from gateway.cli.stream import map_in_order, read_addresses
 
     config = ProbeConfig(**settings.engine.model_dump())
     engine = ProbeEngine.open(config)
     advice = _HeloHint(config.helo)
+    done = in_progress = 0
+    total = None if "-" in given else len(given)
     try:
-        async with VerifyProgress(sys.stderr) as progress:
+        async with ProgressDisplay(sys.stderr, total=total) as progress:
+
+            def count(begun: int, ended: int) -> None:
+                nonlocal done, in_progress
+                done += ended
+                in_progress += begun - ended
+                progress.update(done, f"{in_progress} in progress")
 
             async def one(text: str) -> Verification:
-                with progress.counted():
+                count(1, 0)
+                try:
                     return await engine.verify(text, checks, timeout_s)
+                finally:
+                    count(0, 1)
 
             def show(verification: Verification) -> None:
-                progress.clear()
-                write(verification)
+                with progress.hidden():
+                    write(verification)
                 advice.observe(verification)
 
             await map_in_order(read_addresses(given), one, show)

@@ -14,13 +14,11 @@ import pytest
 from adapters.contract.jobs import BatchEntry, JobState
 from engine.model import Checks, Verdict
 from gateway.cli import main
-from gateway.cli.gauge import BatchProgress, format_duration, format_progress
 from gateway.cli.lists import MAX_LINE_BYTES, ListFormat, read_list
 from gateway.cli.local_batch import open_local_batch
 from gateway.cli.terminal import CommandError
 from gateway.settings import Settings
 from gateway.verdicts.verifier import OnResult
-from tests.fakes.clock import Clock
 from tests.gateway.batches.conftest import Scripted
 
 LISTS: list[tuple[str, str, str | None, ListFormat, tuple[str, ...], list[tuple[str, ...]]]] = [
@@ -124,23 +122,6 @@ REFUSED = [
 def test_what_is_no_list_is_refused(name: str, text: str, column: str | None, why: str) -> None:
     with pytest.raises(CommandError, match=why):
         list(read_list(name, io.BytesIO(text.encode()), column).entries)
-
-
-def test_progress() -> None:
-    counts = {"deliverable": 1_000, "unknown": 200}
-    shown = format_progress(1_200, 5_000, 400, counts)
-    assert shown == "1,200/5,000 (24 %)  400/s  0:10 left  deliverable 1,000  unknown 200"
-    assert format_progress(0, 0, 0, {}) == "0/0"
-    assert [format_duration(s) for s in (7, 750, 11_100)] == ["0:07", "12:30", "3:05:00"]
-
-
-def test_the_rate_is_that_of_late() -> None:
-    clock = Clock()
-    gauge = BatchProgress(io.StringIO(), clock=clock)
-    for done in range(0, 3_000, 100):
-        gauge.show(done, 3_000, {})
-        clock.now += 1
-    assert gauge.rate == 100
 
 
 # -- the command -------------------------------------------------------------------------

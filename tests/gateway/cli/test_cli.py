@@ -43,7 +43,6 @@ from engine.model import (
 from gateway.cli import COMMANDS, main
 from gateway.cli.init import template
 from gateway.cli.listen import check_tls, open_socket, with_server_options
-from gateway.cli.progress import VerifyProgress
 from gateway.cli.report import DNS_WORDS, PanelPrinter, render_plain
 from gateway.cli.stream import MAX_LINE_BYTES, LineSplitter, map_in_order, read_lines
 from gateway.cli.terminal import EXIT_FAILURE, EXIT_USAGE, CommandError, print_error
@@ -681,14 +680,6 @@ async def test_a_cancellation_that_gets_lost_is_repeated() -> None:
     asyncio.get_running_loop().call_soon(started.set)
     with pytest.raises(BrokenPipeError):
         await map_in_order(numbers(2), answer, show)
-
-
-async def test_progress_is_for_terminals_and_taken_away() -> None:
-    for stream, written in ((io.StringIO(), ""), (Terminal(), "")):
-        async with VerifyProgress(stream) as progress:
-            with progress.counted():
-                await asyncio.sleep(0)
-        assert stream.getvalue() == written  # nothing was slow
 
 
 def test_tls_files_are_looked_at_first(tmp_path: Path) -> None:
