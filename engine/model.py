@@ -7,6 +7,7 @@ never "no".
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -339,3 +340,7 @@ class Verification:
     cached: bool = False
     attempts: tuple[Attempt, ...] = ()
     """The sources tried, in order; empty if only one was configured."""
+
+
+VerificationStream = AsyncGenerator[tuple[Address, Verification], None]
+"""Verifications as they are found out, in any order, each with its address as it was given."""

@@ -14,14 +14,21 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from engine.address.offline import offline_evidence
-from engine.address.syntax import parse_address
-from engine.bulk.calls import BulkProbe, OnResult
+from engine.bulk.calls import BulkProbe
 from engine.dns.mx import resolve_route
 from engine.dns.policies import has_dmarc, has_spf
 from engine.dns.reference import system_name_servers
 from engine.dns.resolver import Resolver
 from engine.dns.terms import MailRoute, NameServer
-from engine.model import Address, Checks, Dns, Evidence, Step, Verification
+from engine.model import (
+    Address,
+    Checks,
+    Dns,
+    Evidence,
+    Step,
+    Verification,
+    VerificationStream,
+)
 from engine.score import score
 from engine.smtp.context import (
     CatchAllCache,
@@ -135,15 +142,13 @@ class ProbeEngine:
         return self._context.reputation
 
     async def verify(
-        self, text: str, checks: Checks | None = None, deadline_s: float | None = None
+        self, address: Address, checks: Checks = Checks(), deadline_s: float | None = None
     ) -> Verification:
-        """What can be found out about `text` within `deadline_s` seconds.
+        """What can be found out about `address` within `deadline_s` seconds.
 
         Never raises for what an address, DNS or a mail server does.
         """
-        checks = checks or Checks()
         started = self._context.clock()
-        address = parse_address(text)
         record = _Transcript(self._context.clock)
         evidence = offline_evidence(address)
         if address.valid and (checks.dns or checks.smtp):
@@ -163,15 +168,19 @@ class ProbeEngine:
             duration_s=self._context.clock() - started,
         )
 
-    async def verify_many(
-        self, texts: Iterable[str], checks: Checks | None = None, *, on_result: OnResult
-    ) -> None:
-        """Verify a list, however long, and call `on_result` for each of its places, in any order.
+    def verify_many(
+        self, addresses: Iterable[Address], checks: Checks = Checks()
+    ) -> VerificationStream:
+        """Verify a list, however long; its verifications come in any order.
 
-        The answers are those of `verify`, but for three things: a greylisted address is not
-        waited for, the names of people are not guessed, and there is no transcript. Addresses
-        of one domain are best kept together. Raises only for a fault of ours; what was not
-        answered by then is left out.
+        They are those of `verify`, with three exceptions: a greylisted address is not waited
+        for, the names of people are not guessed, and there is no transcript. Addresses of one
+        domain are best kept together.
+
+        At most `engine.bulk.calls.MAX_IN_FLIGHT_PER_CALL` addresses are read ahead of the
+        results taken, so a slow consumer slows the engine. A consumer that may stop early
+        closes the stream (`contextlib.aclosing`). Only a bug is raised, at the end; the
+        addresses without a result by then are left out.
         """
         if self._bulk is None:
             limits = replace(self._context.limits, greylist_pauses_s=(), bulk=True)
@@ -183,7 +192,7 @@ class ProbeEngine:
                 connections_per_host=self._connections_per_host,
                 recipients_per_connection=self._recipients_per_connection,
             )
-        await self._bulk.verify_many(texts, checks or Checks(), on_result)
+        return self._bulk.verify_many(addresses, checks)
 
     async def aclose(self) -> None:
         """Close what is still open; verifications under way should be over."""

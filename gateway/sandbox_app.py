@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
 from adapters.registry import DIALECTS
-from engine.model import Checks, Verdict
+from engine.model import Address, Checks, Verdict
 from gateway.observability.metrics import Metrics
 from gateway.sandbox import Sandbox
 from gateway.sandbox.clock import AdjustableClock
@@ -75,6 +75,6 @@ class UnreachableVerifier:
     """Stands where the probe would: there are test keys alone, which never get that far."""
 
     async def verify(
-        self, text: str, checks: Checks = Checks(), deadline_s: float | None = None
+        self, address: Address, checks: Checks = Checks(), deadline_s: float | None = None
     ) -> NoReturn:
         raise AssertionError("the sandbox asks nobody")

@@ -5,16 +5,27 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Iterable,
+    Sequence,
+)
 from typing import Any, Generic, TypeVar
 
 from gateway.errors import StorageUnavailable
 
 Question = TypeVar("Question")
 Answer = TypeVar("Answer")
+Item = TypeVar("Item")
 
 MAX_PENDING = 50_000
 """Questions; beyond it a new one is refused."""
+MAX_MERGED_AHEAD = 100
+"""Items of merged streams that wait for their consumer."""
 
 
 @contextlib.asynccontextmanager
@@ -27,6 +38,40 @@ async def in_background(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
+
+
+async def merge(
+    streams: Iterable[AsyncGenerator[Item, None]], *, max_running: int | None = None
+) -> AsyncGenerator[Item, None]:
+    """The items of several streams, as they come; at most `max_running` are read at a time.
+
+    A slow consumer slows the streams. When the others have ended too, the first exception that
+    a stream raised is raised. A consumer that may stop early closes the merged stream
+    (`contextlib.aclosing`), which closes the others.
+    """
+    items: asyncio.Queue[tuple[Item] | None] = asyncio.Queue(MAX_MERGED_AHEAD)
+    slots = contextlib.nullcontext() if max_running is None else asyncio.Semaphore(max_running)
+
+    async def read(stream: AsyncGenerator[Item, None]) -> None:
+        async with slots, contextlib.aclosing(stream):
+            async for item in stream:
+                await items.put((item,))
+
+    async def read_all() -> list[BaseException | None]:
+        failures = await asyncio.gather(*map(read, streams), return_exceptions=True)
+        await items.put(None)
+        return failures
+
+    reading = asyncio.create_task(read_all())
+    try:
+        while (found := await items.get()) is not None:
+            yield found[0]
+        for failure in await reading:
+            if failure is not None:
+                raise failure
+    finally:
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
 
 
 class GroupedCalls(Generic[Question, Answer]):

@@ -23,7 +23,7 @@ from pydantic import TypeAdapter
 from adapters.contract.dialect import Dialect
 from adapters.registry import DIALECTS
 from engine.address import syntax
-from engine.model import Checks, Dns, Evidence, Reason, Verdict, Verification
+from engine.model import Address, Checks, Dns, Evidence, Reason, Verdict, Verification
 from gateway.accounts.accounts import AccountStatus
 from gateway.app import Services, create_app, open_services
 from gateway.settings import Settings
@@ -210,16 +210,18 @@ class Scripted:
         self._given = given
 
     async def verify(
-        self, text: str, checks: Checks = Checks(), deadline_s: float | None = None
+        self, address: Address, checks: Checks = Checks(), deadline_s: float | None = None
     ) -> Verification:
         if self._given.get("slow"):
             await asyncio.Event().wait()
         if self._given.get("fails"):
             raise RuntimeError("a bug, on purpose")
-        told = self._given.get("verifications", {}).get(text, self._given.get("verification", {}))
+        told = self._given.get("verifications", {}).get(
+            address.raw, self._given.get("verification", {})
+        )
         verdict = Verdict(told.get("verdict", "deliverable"))
         return Verification(
-            address=syntax.parse_address(told.get("address", text)),
+            address=syntax.parse_address(told.get("address", address.raw)),
             verdict=verdict,
             reason=Reason(told.get("reason", "accepted_email")),
             score=told.get("score", 100 if verdict is Verdict.DELIVERABLE else 0),

@@ -18,7 +18,6 @@ from typing import Protocol
 
 from engine.address import lists
 from engine.address.offline import with_list_evidence
-from engine.address.syntax import parse_address
 from engine.bulk.host_pool import RECONNECT_PAUSES_S, HostPool
 from engine.bulk.transaction import ConnectionInfo, DomainGroup, PendingAddress
 from engine.cache import TtlCache
@@ -37,6 +36,7 @@ from engine.model import (
     Stage,
     Verdict,
     Verification,
+    VerificationStream,
 )
 from engine.score import score
 from engine.smtp.catch_all import accepts_all, compare_with_control, control_local_part
@@ -48,7 +48,7 @@ from engine.smtp.terms import CONNECTION_STAGES, RcptReply, Target
 from engine.verdict import judge
 
 MAX_IN_FLIGHT_PER_CALL = 10_000
-"""Addresses of one call that are read before the first of them are answered."""
+"""Addresses of one call that were read, and whose results were not taken yet."""
 PARSE_BURST = 500
 """Addresses read without a pause for others."""
 MAX_DOMAIN_LOOKUPS = 64
@@ -68,15 +68,12 @@ MAX_SILENT_IN_A_ROW = 5
 """Addresses that a host fell silent at, or was too busy for however long they waited; then
 the others of its domain are not tried."""
 
-OnResult = Callable[[int, Verification], None]
-"""Takes the place in the sequence, and the answer."""
-
 
 class SingleProbe(Protocol):
     """The single path."""
 
     async def verify(
-        self, text: str, checks: Checks | None = None, deadline_s: float | None = None
+        self, address: Address, checks: Checks = Checks(), deadline_s: float | None = None
     ) -> Verification: ...
 
 
@@ -112,17 +109,9 @@ class BulkProbe:
             CATCH_ALL_CACHE_SIZE, context.clock
         )
 
-    async def verify_many(self, texts: Iterable[str], checks: Checks, on_result: OnResult) -> None:
+    def verify_many(self, addresses: Iterable[Address], checks: Checks) -> VerificationStream:
         """As `ProbeEngine.verify_many`."""
-        call = _BulkCall(self, checks, on_result)
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                try:
-                    await call.run(texts, tasks)
-                finally:
-                    call.is_active = False
-        except BaseExceptionGroup as group:
-            raise group.exceptions[0] from None
+        return _BulkCall(self, checks).verifications(addresses)
 
     def pool_for(self, target: Target) -> HostPool:
         key = target.host, target.ip
@@ -163,36 +152,64 @@ class BulkProbe:
 
 
 class _BulkCall:
-    """One list of addresses, and who waits for it."""
+    """One list of addresses on its way to the consumer of its verifications."""
 
     tasks: asyncio.TaskGroup
 
-    def __init__(self, bulk: BulkProbe, checks: Checks, on_result: OnResult) -> None:
+    def __init__(self, bulk: BulkProbe, checks: Checks) -> None:
         self.bulk = bulk
         self.checks = checks
         self.is_active = True
         self.failure: Exception | None = None
-        self._on_result = on_result
         self._unanswered = 0
+        self._results: asyncio.Queue[tuple[Address, Verification] | None] = asyncio.Queue()
+        """Results that are not taken yet, then None; `_start_addresses` bounds it."""
         self._progress = asyncio.Event()
+        """Set when an address was answered and when a result was taken."""
 
-    async def run(self, texts: Iterable[str], tasks: asyncio.TaskGroup) -> None:
-        """Have all addresses answered, as many at a time as there is room for."""
-        self.tasks = tasks
-        places = enumerate(texts)
-        while await self._start_addresses(places):
-            await self._wait_until_unanswered(MAX_IN_FLIGHT_PER_CALL // 2)
-        await self._wait_until_unanswered(0)
+    async def verifications(self, addresses: Iterable[Address]) -> VerificationStream:
+        """Run the list in a task of its own, and yield its results."""
+        running = asyncio.create_task(self._run(iter(addresses)))
+        try:
+            while (result := await self._results.get()) is not None:
+                self._progress.set()
+                yield result
+            await running
+        finally:
+            self.is_active = False
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
 
-    async def _start_addresses(self, numbered: Iterator[tuple[int, str]]) -> bool:
+    async def _run(self, addresses: Iterator[Address]) -> None:
+        try:
+            async with asyncio.TaskGroup() as self.tasks:
+                try:
+                    while await self._start_addresses(addresses):
+                        await self._wait_for_progress(
+                            lambda: self._in_flight <= MAX_IN_FLIGHT_PER_CALL // 2
+                        )
+                    await self._wait_for_progress(lambda: self._unanswered == 0)
+                finally:
+                    self.is_active = False
+        except BaseExceptionGroup as group:
+            raise group.exceptions[0] from None
+        finally:
+            self._results.put_nowait(None)
+
+    @property
+    def _in_flight(self) -> int:
+        """Addresses that were read and whose results were not taken."""
+        return self._unanswered + self._results.qsize()
+
+    async def _start_addresses(self, addresses: Iterator[Address]) -> bool:
         """Start some addresses; False if there are no more."""
         domains: dict[str, list[PendingAddress]] = {}
         more = True
         for _ in range(MAX_IN_FLIGHT_PER_CALL // 2 // PARSE_BURST):
-            some = list(islice(numbered, PARSE_BURST))
+            some = list(islice(addresses, PARSE_BURST))
             more = len(some) == PARSE_BURST
-            for place, text in some:
-                self._assign(place, parse_address(text), domains)
+            for address in some:
+                self._assign(address, domains)
             if not more:
                 break
             await asyncio.sleep(0)
@@ -203,37 +220,32 @@ class _BulkCall:
             task.add_done_callback(lambda _: lookups.release())
         return more
 
-    async def _wait_until_unanswered(self, at_most: int) -> None:
-        """Wait until at most so many addresses are unanswered; raises what was lost."""
-        while self._unanswered > at_most and self.failure is None:
+    async def _wait_for_progress(self, is_enough: Callable[[], bool]) -> None:
+        """Wait until `is_enough`. Raises the failure for which some addresses get no answer."""
+        while self.failure is None and not is_enough():
             self._progress.clear()
             await self._progress.wait()
         if self.failure is not None:
             raise self.failure
 
-    def deliver(self, index: int, verification: Verification) -> None:
+    def deliver(self, address: Address, verification: Verification) -> None:
+        self._unanswered -= 1
         if self.is_active:
-            self._on_result(index, verification)
-        self._count_answered()
+            self._results.put_nowait((address, verification))
+        self._progress.set()
 
     def fail(self, error: Exception) -> None:
         """Some addresses will not be answered."""
         self.failure = self.failure or error
         self._progress.set()
 
-    def _count_answered(self) -> None:
-        self._unanswered -= 1
-        self._progress.set()
-
-    def _assign(
-        self, index: int, address: Address, domains: dict[str, list[PendingAddress]]
-    ) -> None:
+    def _assign(self, address: Address, domains: dict[str, list[PendingAddress]]) -> None:
         self._unanswered += 1
         if address.valid and (self.checks.dns or self.checks.smtp):
-            domains.setdefault(address.ascii_domain, []).append(PendingAddress(index, address))
+            domains.setdefault(address.ascii_domain, []).append(PendingAddress(address))
             return
         evidence = with_list_evidence(address, Evidence())
-        self.deliver(index, self.make_verification(address, evidence, 0.0))
+        self.deliver(address, self.make_verification(address, evidence, 0.0))
 
     def make_verification(
         self, address: Address, evidence: Evidence, took_s: float
@@ -267,8 +279,8 @@ class _DomainProbe:
         self._single_workers = 0
         self._silent_in_a_row = 0
         self.has_other_hosts = False
-        self._greylisted: dict[int, Verification] = {}
-        """Greylisted by the first host, by place; another host may know more."""
+        self._greylisted: dict[PendingAddress, Verification] = {}
+        """Greylisted by the first host; another host may know more."""
         self._all_hosts_greylist = False
 
     # -- before the mail hosts -----------------------------------------------------------
@@ -394,10 +406,10 @@ class _DomainProbe:
             evidence, verdict, reason, points = judged
             found = Verification(address, verdict, reason, points, evidence, checks, now, took_s)
             if meaning is Meaning.GREYLISTED and self._may_pass_at_other_host:
-                self._greylisted[asked.index] = found
+                self._greylisted[asked] = found
                 self.on_single_path(group, (asked,))
             else:
-                answer(asked.index, found)
+                answer(address, found)
 
     @property
     def _may_pass_at_other_host(self) -> bool:
@@ -441,9 +453,9 @@ class _DomainProbe:
                 if sick is not None and not asked.address.needs_smtputf8:
                     self._deliver_evidence(asked, sick)
                     continue
-                put_off = self._greylisted.pop(asked.index, None)
+                put_off = self._greylisted.pop(asked, None)
                 if put_off is not None and self._all_hosts_greylist:
-                    self._call.deliver(asked.index, put_off)
+                    self._call.deliver(asked.address, put_off)
                     continue
                 async with self._bulk.single_slots:
                     await self._verify_singly(asked)
@@ -454,12 +466,12 @@ class _DomainProbe:
 
     async def _verify_singly(self, asked: PendingAddress) -> None:
         try:
-            found = await self._bulk.single.verify(asked.address.raw, self._call.checks)
+            found = await self._bulk.single.verify(asked.address, self._call.checks)
             for pause_s in RECONNECT_PAUSES_S:
                 if not self._may_be_restarting(found.evidence.smtp):
                     break
                 await asyncio.sleep(pause_s)
-                found = await self._bulk.single.verify(asked.address.raw, self._call.checks)
+                found = await self._bulk.single.verify(asked.address, self._call.checks)
         except Exception as exc:
             self._call.fail(exc)
             return
@@ -479,7 +491,7 @@ class _DomainProbe:
             self._silent_in_a_row = 0
         if found.reason is Reason.GREYLISTED:
             self._all_hosts_greylist = True
-        self._call.deliver(asked.index, found)
+        self._call.deliver(asked.address, found)
 
     def _may_be_restarting(self, smtp: Smtp | None) -> bool:
         """Whether a host that has spoken to us takes no connections: it may start again."""
@@ -498,8 +510,9 @@ class _DomainProbe:
         return pacer.is_skipped(operator) or (smtp.code is None and pacer.is_backing_off(operator))
 
     def _deliver_evidence(self, asked: PendingAddress, evidence: Evidence) -> None:
-        evidence = with_list_evidence(asked.address, replace(evidence, person=None, transcript=()))
-        self._call.deliver(asked.index, self._call.make_verification(asked.address, evidence, 0.0))
+        address = asked.address
+        evidence = with_list_evidence(address, replace(evidence, person=None, transcript=()))
+        self._call.deliver(address, self._call.make_verification(address, evidence, 0.0))
 
 
 def _smtp_evidence(reply: RcptReply, meaning: Meaning, connection: ConnectionInfo) -> Smtp:

@@ -28,7 +28,6 @@ _PLACEHOLDER = "somebody@mail.test"
 class PendingAddress:
     """An address on its way."""
 
-    index: int
     address: Address
     alone: bool = False
     """To be asked about in a transaction of its own."""

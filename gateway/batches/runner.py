@@ -12,13 +12,14 @@ import contextlib
 import logging
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import replace
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import chain
 
 from engine.address import syntax
 from engine.model import Address, Checks, Evidence, Reason, Verdict, Verification
-from gateway.batches.model import BatchItem, Claim, Postponed, RowResult
+from gateway.batches.model import Claim, Postponed, RowResult
 from gateway.batches.ports import ChooseVerifier, ChunkQueue, ChunkVerifier
 from gateway.errors import NO_SOURCE
 from gateway.store import StoreError
@@ -215,73 +216,65 @@ class Runner:
         for _ in range(MAX_ATTEMPTS):
             if not todo:
                 return
-            texts = [items[0].email for items in todo]
-            answered: set[int] = set()
-
-            def on_result(
-                place: int,
-                found: Verification,
-                groups: Sequence[list[BatchItem]] = todo,
-                answered: set[int] = answered,
-            ) -> None:
-                answered.add(place)
-                self._on_verification(work, groups[place], found)
-
             wait_s = None
             try:
-                await work.chunk_verifier.verifier.verify_many(
-                    texts, claim.checks, on_result=on_result
-                )
+                await self._verify_once(work, todo)
             except RetryLater as later:
                 wait_s = min(later.retry_after_s, MAX_RETRY_WAIT_S)
             except StoreError:
                 raise
             except Exception:
                 log.exception("chunk.verifier_failed", extra=_log_fields(claim))
-            todo = [items for place, items in enumerate(todo) if place not in answered]
             if wait_s is not None and self._clock() < claim.started_at + SOURCE_WAIT_LIMIT_S:
-                work.postpone(todo, wait_s)
+                work.postpone(chain.from_iterable(todo.values()), wait_s)
                 return
-        for items in todo:
-            for item in items:
-                work.add_result(item, self._unexpected_error(item, claim.checks))
+        for row in chain.from_iterable(todo.values()):
+            work.add_result(row, self._unexpected_error(row.address, claim.checks))
 
-    async def _group_by_address(self, work: _ClaimProgress) -> list[list[BatchItem]]:
-        """Items that are the same address, less those whose answer is known."""
-        groups: dict[str, list[tuple[BatchItem, Address]]] = {}
+    async def _verify_once(self, work: _ClaimProgress, todo: dict[Address, list[_Row]]) -> None:
+        """Verify each address of `todo`, and take those with a result out of it."""
+        verifier = work.chunk_verifier.verifier
+        stream = verifier.verify_many(tuple(todo), work.claim.checks)
+        async with contextlib.aclosing(stream) as results:
+            async for address, verification in results:
+                self._on_verification(work, todo.pop(address), verification)
+
+    async def _group_by_address(self, work: _ClaimProgress) -> dict[Address, list[_Row]]:
+        """Rows with the same address, without those whose answer is known."""
+        groups: dict[str, list[_Row]] = {}
         for item in work.claim.items:
             address = syntax.parse_address(item.email)
-            groups.setdefault(address.normalized, []).append((item, address))
-        addresses = [same[0][1] for same in groups.values()]
+            groups.setdefault(address.normalized, []).append(_Row(item.position, address))
+        addresses = [same[0].address for same in groups.values()]
         known = await self._verdicts.get_many(
             addresses, work.claim.checks, work.chunk_verifier.route_name
         )
-        todo = []
+        todo = {}
         for normalized, same in groups.items():
             if normalized not in known:
-                todo.append([item for item, _ in same])
+                todo[same[0].address] = same
                 continue
-            for item, address in same:
-                work.add_result(item, replace(known[normalized], address=address))
+            for row in same:
+                work.add_result(row, replace(known[normalized], address=row.address))
         return todo
 
     def _on_verification(
-        self, work: _ClaimProgress, items: Sequence[BatchItem], found: Verification
+        self, work: _ClaimProgress, rows: Sequence[_Row], found: Verification
     ) -> None:
         if found.evidence.transcript:
             found = replace(found, evidence=replace(found.evidence, transcript=()))
         if found.reason is Reason.GREYLISTED and self._may_retry(work.claim):
-            work.greylisted_positions.extend(item.position for item in items)
+            work.greylisted_positions.extend(row.position for row in rows)
             return
         if at_hand := work.claim.batch_rows <= MAX_ROWS_CACHED_IN_MEMORY:
             found = with_guessed_person(found)
         if found.source != NO_SOURCE:
             self._verdicts.put(found, work.chunk_verifier.route_name, in_memory=at_hand)
-        for item in items:
-            if item.email == found.address.raw:
-                work.add_result(item, found)
+        for row in rows:
+            if row.address == found.address:
+                work.add_result(row, found)
             else:
-                work.add_result(item, replace(found, address=syntax.parse_address(item.email)))
+                work.add_result(row, replace(found, address=row.address))
 
     def _may_retry(self, claim: Claim) -> bool:
         return claim.retries and claim.attempt < len(self._retries_s)
@@ -296,9 +289,9 @@ class Runner:
             later.append(Postponed(tuple(work.postponed_positions), now + work.wait_s, attempt))
         return later
 
-    def _unexpected_error(self, item: BatchItem, checks: Checks) -> Verification:
+    def _unexpected_error(self, address: Address, checks: Checks) -> Verification:
         return Verification(
-            address=syntax.parse_address(item.email),
+            address=address,
             verdict=Verdict.UNKNOWN,
             reason=Reason.UNEXPECTED_ERROR,
             score=0,
@@ -310,6 +303,14 @@ class Runner:
 
 def _log_fields(claim: Claim) -> dict[str, int]:
     return {"batch": claim.batch_id, "chunk": claim.chunk_number}
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A row of a batch with its address parsed."""
+
+    position: int
+    address: Address
 
 
 class _ClaimProgress:
@@ -324,11 +325,11 @@ class _ClaimProgress:
         """Rows that nobody can answer now."""
         self.wait_s = 0.0
 
-    def add_result(self, item: BatchItem, verification: Verification) -> None:
-        self.results.append(RowResult(item.position, verification))
+    def add_result(self, row: _Row, verification: Verification) -> None:
+        self.results.append(RowResult(row.position, verification))
 
-    def postpone(self, items: Sequence[list[BatchItem]], wait_s: float) -> None:
-        self.postponed_positions = [item.position for same in items for item in same]
+    def postpone(self, rows: Iterable[_Row], wait_s: float) -> None:
+        self.postponed_positions = [row.position for row in rows]
         self.wait_s = wait_s
 
     def take_results(self) -> list[RowResult]:

@@ -80,6 +80,7 @@ async def _verify_all(
     timeout_s: float | None,
     write: Write,
 ) -> None:
+    from engine.address.syntax import parse_address
     from engine.probe import ProbeConfig, ProbeEngine
     from gateway.cli.progress import ProgressDisplay
     from gateway.cli.stream import map_in_order, read_addresses
@@ -101,7 +102,7 @@ async def _verify_all(
             async def one(text: str) -> Verification:
                 count(1, 0)
                 try:
-                    return await engine.verify(text, checks, timeout_s)
+                    return await engine.verify(parse_address(text), checks, timeout_s)
                 finally:
                     count(0, 1)
 

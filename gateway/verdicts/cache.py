@@ -172,7 +172,7 @@ class VerdictCache:
         try:
             if not refresh and (found := await self._get_stored(key, address)):
                 return found
-            verification = await verifier.verify(address.raw, key[1])
+            verification = await verifier.verify(address, key[1])
             self.put(verification, key[2])
             return verification
         finally:

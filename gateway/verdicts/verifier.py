@@ -1,30 +1,29 @@
-"""What finds out about addresses, one or many: the probe engine, the policy, a stand-in."""
+"""Verifiers of one address and of many: the probe engine, the policy, or a stand-in."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Iterator
+from contextlib import aclosing
+from dataclasses import dataclass, field
 from typing import Protocol
 
-from engine.model import Checks, Verification
+from engine.model import Address, Checks, Verification, VerificationStream
+from gateway.tasks import merge
 
 CONCURRENT_VERIFICATIONS = 100
-"""Verifications of one piece of work under way at a time, where they are asked one by one."""
-
-OnResult = Callable[[int, Verification], None]
-"""Takes the place in the sequence, and the answer."""
+"""Verifications under way at a time where a list is verified address by address."""
 
 
 class Verifier(Protocol):
-    """Finds out about an address: the probe engine, the policy, or what stands in for them."""
+    """Verifies one address."""
 
     async def verify(
-        self, text: str, checks: Checks = ..., deadline_s: float | None = None
+        self, address: Address, checks: Checks = Checks(), deadline_s: float | None = None
     ) -> Verification: ...
 
 
 class RetryLater(Exception):
-    """Nobody can answer now what was left out; it makes sense to ask again later."""
+    """No source can answer the addresses without a result now; later one may."""
 
     def __init__(self, retry_after_s: float) -> None:
         super().__init__(f"not before {retry_after_s:.0f} s from now")
@@ -34,49 +33,60 @@ class RetryLater(Exception):
 class BulkVerifier(Protocol):
     """Verifies many addresses together."""
 
-    async def verify_many(
-        self, texts: Sequence[str], checks: Checks, *, on_result: OnResult
-    ) -> None:
-        """Call `on_result` for each as it is known, in any order.
+    def verify_many(self, addresses: Iterable[Address], checks: Checks) -> VerificationStream:
+        """The verifications of distinct addresses, as they are found out, in any order.
 
-        What is left out failed; if that was for a bug, it is raised at the end, else perhaps
-        NotNow.
+        A slow consumer slows the work; one that may stop early closes the stream
+        (`contextlib.aclosing`). An address without a result at the end failed: the stream then
+        ends with the bug that was the cause, or with RetryLater.
         """
         ...
 
 
 class OneByOne:
-    """Asks a verifier for each address, a few at a time."""
+    """Verifies many addresses with a verifier of one, a few at a time."""
 
     def __init__(self, verifier: Verifier, *, concurrency: int = CONCURRENT_VERIFICATIONS) -> None:
         self._verifier = verifier
         self._concurrency = concurrency
 
-    async def verify_many(
-        self, texts: Sequence[str], checks: Checks, *, on_result: OnResult
-    ) -> None:
-        todo = iter(enumerate(texts))
-        bugs: list[Exception] = []
-        waits_s: list[float] = []
+    async def verify_many(self, addresses: Iterable[Address], checks: Checks) -> VerificationStream:
+        """As `BulkVerifier.verify_many`."""
+        left = iter(addresses)
+        failures = _Failures()
+        workers = [self._verify_next(left, checks, failures) for _ in range(self._concurrency)]
+        async with aclosing(merge(workers)) as results:
+            async for result in results:
+                yield result
+        failures.raise_worst()
 
-        async def work() -> None:
-            for place, text in todo:
-                try:
-                    answer = await self._verifier.verify(text, checks)
-                except RetryLater as later:
-                    # the others would only learn the same
-                    waits_s.append(later.retry_after_s)
-                    return
-                except Exception as exc:
-                    bugs.append(exc)
-                else:
-                    on_result(place, answer)
+    async def _verify_next(
+        self, left: Iterator[Address], checks: Checks, failures: _Failures
+    ) -> VerificationStream:
+        """Verify the next address that is left, and so on until none is."""
+        for address in left:
+            try:
+                verification = await self._verifier.verify(address, checks)
+            except RetryLater as later:
+                # The verifier would say the same of the next address.
+                failures.retry_later.append(later)
+                return
+            except Exception as exc:
+                failures.bugs.append(exc)
+            else:
+                yield address, verification
 
-        async with asyncio.TaskGroup() as group:
-            for _ in range(min(self._concurrency, len(texts))):
-                group.create_task(work())
-        if bugs:
-            # one is enough to find the fault by
-            raise bugs[0]
-        if waits_s:
-            raise RetryLater(min(waits_s))
+
+@dataclass(slots=True)
+class _Failures:
+    """Why addresses of a list have no result."""
+
+    bugs: list[Exception] = field(default_factory=list)
+    retry_later: list[RetryLater] = field(default_factory=list)
+
+    def raise_worst(self) -> None:
+        """Raise the first bug, else the shortest wait, if there was either."""
+        if self.bugs:
+            raise self.bugs[0]
+        if self.retry_later:
+            raise min(self.retry_later, key=lambda later: later.retry_after_s)

@@ -7,7 +7,7 @@ import re
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +17,8 @@ import aiosmtplib
 import uvloop
 
 from adapters.contract.jobs import BatchEntry, JobState
-from engine.model import Checks, Verification
+from engine.address.syntax import parse_address
+from engine.model import Checks
 from engine.probe import ProbeConfig, ProbeEngine
 from gateway.cli.local_batch import LocalBatch, open_local_batch
 from gateway.settings import Settings
@@ -135,8 +136,9 @@ def _texts(count: int, domains: int) -> Iterator[str]:
     return (f"user{n}@d{n * domains // count}.sink.test" for n in range(count))
 
 
-def _forget(_: int, __: Verification) -> None:
-    pass
+async def _verify_all(engine: ProbeEngine, texts: Iterable[str]) -> None:
+    async for _ in engine.verify_many(map(parse_address, texts)):
+        pass
 
 
 @asynccontextmanager
@@ -150,7 +152,7 @@ async def _open(config: ProbeConfig) -> AsyncIterator[ProbeEngine]:
 
 async def _verify(count: int, domains: int) -> None:
     async with _open(CONFIG) as engine:
-        await engine.verify_many(_texts(count, domains), on_result=_forget)
+        await _verify_all(engine, _texts(count, domains))
 
 
 async def job(domains: int) -> float:
@@ -182,13 +184,12 @@ async def _completed(batch: LocalBatch) -> None:
 
 async def _memory() -> list[str]:
     steps = []
-
-    def look(place: int, _: Verification) -> None:
-        if place % 10_000 == 9_999:
-            steps.append(f"{_rss_mb():.0f}")
-
     async with _open(CONFIG) as engine:
-        await engine.verify_many(_texts(LIST, 1_000), on_result=look)
+        count = 0
+        async for _ in engine.verify_many(map(parse_address, _texts(LIST, 1_000))):
+            count += 1
+            if count % 10_000 == 0:
+                steps.append(f"{_rss_mb():.0f}")
     return steps
 
 
@@ -242,4 +243,4 @@ async def _far_verify(count: int) -> None:
         config = replace(CONFIG, dns_servers=(dns.address,), smtp_port=port)
         async with _open(config) as engine:
             texts = (f"user{number}@far.test" for number in range(count))
-            await engine.verify_many(texts, on_result=_forget)
+            await _verify_all(engine, texts)

@@ -21,7 +21,8 @@ from textwrap import dedent
 
 import uvloop
 
-from engine.model import Checks, Verdict, Verification
+from engine.address.syntax import parse_address
+from engine.model import Checks, Verdict
 from engine.probe import ProbeEngine
 from tests.benchmarks.lists import LIST, job
 from tests.benchmarks.probing import DNS, say, there_is_a_testbed
@@ -239,13 +240,11 @@ def _through_engine(checks: Checks, wanted: Verdict, a_domain: int) -> float:
     async def verify() -> int:
         accepted = 0
 
-        def count(_: int, found: Verification) -> None:
-            nonlocal accepted
-            accepted += found.verdict is wanted
-
         engine = ProbeEngine.open(CONFIG)
         try:
-            await engine.verify_many(_addresses(OURS_COUNT, a_domain), checks, on_result=count)
+            addresses = map(parse_address, _addresses(OURS_COUNT, a_domain))
+            async for _, found in engine.verify_many(addresses, checks):
+                accepted += found.verdict is wanted
         finally:
             await engine.aclose()
         return accepted

@@ -20,7 +20,7 @@ from engine.address.offline import offline_evidence
 from engine.address.syntax import parse_address
 from engine.dns.resolver import Resolver
 from engine.dns.terms import NameServer, RecordType
-from engine.model import Reason, Stage, Verdict
+from engine.model import Address, Reason, Stage, Verdict
 from engine.probe import ProbeEngine
 from engine.score import score
 from engine.smtp.reply import classify_reply
@@ -76,23 +76,24 @@ async def _latency(count: int) -> tuple[float, float]:
         for number in range(count):
             # A host that is known, a domain that is not asked for its control yet.
             domain = f"s{next(_numbers)}x{number}.sink.test"
+            address = parse_address(f"user{number}@{domain}")
             for times, work in ((raw, _dialogue), (ours, engine.verify)):
                 began = time.perf_counter()
-                await work(f"user{number}@{domain}")
+                await work(address)
                 times.append((time.perf_counter() - began) * 1000)
     finally:
         await engine.aclose()
     return median(raw), median(ours)
 
 
-async def _dialogue(address: str) -> None:
+async def _dialogue(address: Address) -> None:
     """The same commands, without reading what they come to."""
     reader, writer = await asyncio.open_connection(SINK, 25)
     await reader.readline()
     writer.write(b"EHLO probe.verifier.test\r\n")
     while (await reader.readline())[3:4] == b"-":
         pass
-    recipient = f"RCPT TO:<{address}>\r\n"
+    recipient = f"RCPT TO:<{address.raw}>\r\n"
     writer.write(f"MAIL FROM:<probe@verifier.test>\r\n{recipient}{recipient}".encode())
     for _ in range(3):
         await reader.readline()

@@ -21,9 +21,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from engine.address import syntax
 from engine.address.offline import offline_evidence
-from engine.model import Checks, Reason, Verdict, Verification
+from engine.model import Address, Checks, Reason, Verdict, Verification
 from gateway.app import create_app, open_services
 from gateway.settings import Settings
 from gateway.web.server import bind, serve
@@ -116,9 +115,8 @@ class Deliverable:
     """Answers at once that an address is deliverable."""
 
     async def verify(
-        self, text: str, checks: Checks = Checks(), deadline_s: float | None = None
+        self, address: Address, checks: Checks = Checks(), deadline_s: float | None = None
     ) -> Verification:
-        address = syntax.parse_address(text)
         return Verification(
             address=address,
             verdict=Verdict.DELIVERABLE,

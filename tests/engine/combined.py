@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from engine.model import Reason, Verdict, Verification
+from tests.engine.asking import verify_list
 from tests.engine.test_probe import CONFIG, World, world
 from tests.fakes.dns import Zone
 from tests.fakes.smtp import Action, Script
@@ -97,18 +98,9 @@ async def ask_list(there: World, texts: Sequence[str]) -> list[Verification]:
     answers: dict[int, Verification] = {}
     places = list(range(len(texts)))
     for _ in range(RETRIES):
-        found: dict[int, Verification] = {}
-
-        def on_result(
-            place: int, answer: Verification, found: dict[int, Verification] = found
-        ) -> None:
-            assert place not in found
-            found[place] = answer
-
         async with asyncio.timeout(30):
-            await there.engine.verify_many([texts[place] for place in places], on_result=on_result)
-        assert sorted(found) == list(range(len(places)))
-        answers |= {places[number]: answer for number, answer in found.items()}
+            found = await verify_list(there.engine, [texts[place] for place in places])
+        answers |= dict(zip(places, found, strict=True))
         places = [place for place in places if answers[place].reason is Reason.GREYLISTED]
         if not places:
             break
@@ -129,7 +121,7 @@ async def check(row: Row) -> None:
 
 async def _singly(row: Row) -> list[str]:
     async with world_of(row) as there:
-        return _differs("single", row.user, await there.engine.verify(row.address))
+        return _differs("single", row.user, await there.verify(row.address))
 
 
 async def _as_list(row: Row) -> list[str]:

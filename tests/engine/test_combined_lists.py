@@ -10,7 +10,8 @@ from dataclasses import replace
 
 import pytest
 
-from engine.model import Verdict, Verification
+from engine.address.syntax import parse_address
+from engine.model import Address, Verdict, Verification
 from engine.probe import ProbeEngine
 from tests.engine.combined import (
     ALL,
@@ -116,19 +117,21 @@ async def test_a_host_that_is_killed_for_good() -> None:
 async def test_a_dns_server_that_is_killed_and_starts_again() -> None:
     domains = [f"d{number}.test" for number in range(100)]
     zone = zone_of(A) | {domain: {"MX": ["0 mx0.a.test."]} for domain in domains}
-    found: dict[int, Gist] = {}
+    found: dict[Address, Gist] = {}
     some = asyncio.Event()
-
-    def on_result(place: int, answer: Verification) -> None:
-        found[place] = answer.verdict, answer.reason
-        some.set()
 
     async with AsyncExitStack() as until_the_end, fake_smtp({A: says(others="250 Ok")}) as smtp:
         async with fake_dns(zone) as first:
             config = replace(QUICK, dns_servers=(first.address,), smtp_port=smtp.port)
             engine = ProbeEngine.open(config, rng=random.Random(1))
-            texts = [f"user@{domain}" for domain in domains]
-            asking = asyncio.create_task(engine.verify_many(texts, on_result=on_result))
+
+            async def verify_all() -> None:
+                addresses = [parse_address(f"user@{domain}") for domain in domains]
+                async for address, answer in engine.verify_many(addresses):
+                    found[address] = answer.verdict, answer.reason
+                    some.set()
+
+            asking = asyncio.create_task(verify_all())
             await asyncio.wait_for(some.wait(), 5)
         await until_the_end.enter_async_context(fake_dns(zone, port=first.port))
         await asking
@@ -155,7 +158,7 @@ async def test_lists_and_singles_at_once_find_the_second_host(
     hosts = {A: script, B: says()}
     async with world(hosts, config=QUICK) as there:  # type: ignore[arg-type]
         lists = (ask_list(there, ["user@a.test"]) for _ in range(3))
-        singles = (there.engine.verify("user@a.test") for _ in range(3))
+        singles = (there.verify("user@a.test") for _ in range(3))
         answers, one_by_one = await asyncio.gather(asyncio.gather(*lists), asyncio.gather(*singles))
     assert {*gists(one_by_one), *gists([answer for found in answers for answer in found])} == {
         expected

@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 
 from engine.probe import ProbeEngine
+from tests.engine.asking import verify, verify_list
 from tests.engine.combined import (
     ALL,
     BLOCK,
@@ -524,12 +525,9 @@ async def test_servers_of_dns(
     ):
         config = replace(QUICK, dns_servers=(one.address, two.address), smtp_port=smtp.port)
         engine = ProbeEngine.open(config, rng=random.Random(1))
-        found: list[Gist] = []
-        single, _ = await asyncio.gather(
-            engine.verify("user@a.test"),
-            engine.verify_many(
-                ["user@a.test"], on_result=lambda _, a: found.append((a.verdict, a.reason))
-            ),
+        single, (listed,) = await asyncio.gather(
+            verify(engine, "user@a.test"),
+            verify_list(engine, ["user@a.test"]),
         )
         await engine.aclose()
-    assert [(single.verdict, single.reason), *found] == [expected, expected]
+    assert [(v.verdict, v.reason) for v in (single, listed)] == [expected, expected]

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from engine.model import Checks, Dns, Meaning, Reason, Stage, Verdict, Verification
 from engine.probe import ProbeConfig, ProbeEngine
+from tests.engine.asking import verify as ask
 from tests.fakes.dns import Fault, Zone, fake_dns
 from tests.fakes.smtp import CLOSE, HANG, Action, FakeSmtp, Raw, Script, Wait, fake_smtp
 
@@ -38,6 +39,11 @@ CONFIG = ProbeConfig(
 class World:
     engine: ProbeEngine
     smtp: FakeSmtp
+
+    async def verify(
+        self, text: str, checks: Checks = Checks(), deadline_s: float | None = None
+    ) -> Verification:
+        return await ask(self.engine, text, checks, deadline_s)
 
 
 def zone_of(*ips: str) -> dict[str, Mapping[str, list[str]] | Fault]:
@@ -71,12 +77,12 @@ async def verify(
     address: str = "user@a.test",
     *,
     zone: Zone | None = None,
-    checks: Checks | None = None,
+    checks: Checks = Checks(),
     deadline_s: float | None = None,
     config: ProbeConfig = CONFIG,
 ) -> tuple[Verification, FakeSmtp]:
     async with world(hosts, zone, config) as there:
-        answer = await there.engine.verify(address, checks, deadline_s)
+        answer = await there.verify(address, checks, deadline_s)
     return answer, there.smtp
 
 
@@ -328,7 +334,7 @@ async def test_full_and_disabled_mailboxes_are_told(
 
 async def test_the_real_address_goes_first_and_the_control_is_random() -> None:
     async with world({A: HONEST}) as there:
-        await there.engine.verify("user@a.test")
+        await there.verify("user@a.test")
         real, control = there.smtp.recipients(A)
     assert real == "user@a.test"
     assert control.endswith("@a.test")
@@ -337,8 +343,8 @@ async def test_the_real_address_goes_first_and_the_control_is_random() -> None:
 
 async def test_a_known_catch_all_is_not_asked_about_again() -> None:
     async with world({A: Script()}) as there:
-        first = await there.engine.verify("one@a.test")
-        second = await there.engine.verify("two@a.test")
+        first = await there.verify("one@a.test")
+        second = await there.verify("two@a.test")
         assert len(there.smtp.recipients(A)) == 3
     assert (first.evidence.catch_all, second.evidence.catch_all) == (True, True)
     assert second.reason is Reason.CATCH_ALL
@@ -353,8 +359,8 @@ async def test_a_bare_refusal_is_compared_even_where_catch_all_is_known(
 ) -> None:
     script = rcpt(("^user@", "250 Ok"), ("^bare@", "550 Rejected"), (".*", others))
     async with world({A: script}) as there:
-        assert (await there.engine.verify("user@a.test")).evidence.catch_all is False
-        assert (await there.engine.verify("bare@a.test")).verdict is verdict
+        assert (await there.verify("user@a.test")).evidence.catch_all is False
+        assert (await there.verify("bare@a.test")).verdict is verdict
         assert len(there.smtp.recipients(A)) == 4
 
 
@@ -381,7 +387,7 @@ async def test_without_the_smtp_check_nobody_is_dialled() -> None:
 async def test_without_any_check_nothing_is_asked() -> None:
     async with fake_dns({}) as dns:
         engine = ProbeEngine.open(replace(CONFIG, dns_servers=(dns.address,)))
-        answer = await engine.verify("user@a.test", Checks(dns=False, smtp=False, catch_all=False))
+        answer = await ask(engine, "user@a.test", Checks(dns=False, smtp=False, catch_all=False))
         await engine.aclose()
         assert dns.asked == []
     assert answer.evidence.dns is Dns.NOT_CHECKED
@@ -416,8 +422,8 @@ async def test_greylisting_beyond_the_deadline_is_told() -> None:
 
 async def test_no_turn_before_the_deadline_is_told_at_once() -> None:
     async with world({A: Script(banner="421 4.3.2 busy")}) as there:
-        await there.engine.verify("user@a.test", deadline_s=0.5)
-        answer = await there.engine.verify("user@a.test", deadline_s=0.5)
+        await there.verify("user@a.test", deadline_s=0.5)
+        answer = await there.verify("user@a.test", deadline_s=0.5)
         assert answer.reason is Reason.UNAVAILABLE_SMTP
         assert answer.evidence.transcript[-1].said == "no connection before the deadline"
         assert there.smtp.seen[A].connections == 1
@@ -491,7 +497,7 @@ async def test_smtputf8() -> None:
 
 async def test_a_host_that_takes_few_connections_still_answers_for_all() -> None:
     async with world({A: replace(HONEST, most_connections=3)}) as there:
-        asked = (there.engine.verify("user@a.test") for _ in range(6))
+        asked = (there.verify("user@a.test") for _ in range(6))
         answers = await asyncio.gather(*asked)
     assert {answer.verdict for answer in answers} == {Verdict.DELIVERABLE}
 
@@ -500,9 +506,9 @@ async def test_who_gets_no_connection_in_time_is_told_so() -> None:
     pause = Wait(asyncio.Event(), asyncio.Event())
     script = rcpt(("^slow@", (pause, "250 Ok")), *only("user"))
     async with world({A: script}, config=replace(CONFIG, connections_per_host=1)) as there:
-        slow = asyncio.ensure_future(there.engine.verify("slow@a.test"))
+        slow = asyncio.ensure_future(there.verify("slow@a.test"))
         await asyncio.wait_for(pause.reached.wait(), 5)
-        answer = await there.engine.verify("user@a.test", deadline_s=0.1)
+        answer = await there.verify("user@a.test", deadline_s=0.1)
         pause.go_on.set()
         await slow
     assert answer.evidence.smtp is not None
@@ -523,7 +529,7 @@ async def test_no_more_than_a_dozen_addresses_are_dialled() -> None:
 
 async def test_closing_does_not_wait_for_hosts_that_ignore_quit() -> None:
     async with world({A: replace(HONEST, on={"QUIT": HANG})}) as there:
-        await there.engine.verify("user@a.test")
+        await there.verify("user@a.test")
         await asyncio.wait_for(there.engine.aclose(), 1)
         await asyncio.wait_for(there.smtp.seen[A].idle.wait(), 1)
 
@@ -532,7 +538,7 @@ async def test_an_impatient_caller_leaves_nothing_behind() -> None:
     pause = Wait(asyncio.Event(), asyncio.Event())
     async with world({A: rcpt((".*", (pause, HANG)))}) as there:
         before = asyncio.all_tasks()
-        verifying = asyncio.ensure_future(there.engine.verify("user@a.test"))
+        verifying = asyncio.ensure_future(there.verify("user@a.test"))
         await asyncio.wait_for(pause.reached.wait(), 5)
         verifying.cancel()
         await asyncio.gather(verifying, return_exceptions=True)
@@ -545,7 +551,7 @@ async def test_an_invalid_address_asks_nobody() -> None:
     async with fake_dns({}) as dns:
         engine = ProbeEngine.open(replace(CONFIG, dns_servers=(dns.address,)))
         for text in ("", "no-at", "a@b@c.test", "user@a.test\r\nRSET", "x" * 100 + "@a.test"):
-            answer = await engine.verify(text)
+            answer = await ask(engine, text)
             assert (answer.verdict, answer.reason) == (
                 Verdict.UNDELIVERABLE,
                 Reason.INVALID_EMAIL,
@@ -558,7 +564,7 @@ async def test_an_invalid_address_asks_nobody() -> None:
 @settings(max_examples=100, deadline=None)
 async def test_every_text_has_an_answer(text: str) -> None:
     engine = ProbeEngine.open(replace(CONFIG, dns_servers=("127.0.0.1:9",)))
-    answer = await engine.verify(text, Checks(dns=False, smtp=False, catch_all=False))
+    answer = await ask(engine, text, Checks(dns=False, smtp=False, catch_all=False))
     assert answer.address.raw is not None
     await engine.aclose()
 
@@ -571,7 +577,7 @@ def test_a_dns_server_that_is_none_is_an_error_at_once(servers: tuple[str, ...])
 
 async def test_a_host_that_keeps_refusing_us_is_left_alone() -> None:
     async with world({A: Script(rcpt=[(".*", BLOCKED)])}) as there:
-        answers = [await there.engine.verify(f"user{n}@a.test") for n in range(12)]
+        answers = [await there.verify(f"user{n}@a.test") for n in range(12)]
         asked = there.smtp.seen[A].connections
     assert {(a.verdict, a.reason) for a in answers} == {(Verdict.UNKNOWN, Reason.BLOCKED)}
     assert asked == 8
@@ -586,7 +592,7 @@ async def test_a_host_that_keeps_refusing_us_is_left_alone() -> None:
 
 async def test_those_who_wait_for_a_connection_learn_of_the_pause() -> None:
     async with world({A: Script(banner=BLOCKED)}) as there:
-        answers = await asyncio.gather(*(there.engine.verify(f"u{n}@a.test") for n in range(40)))
+        answers = await asyncio.gather(*(there.verify(f"u{n}@a.test") for n in range(40)))
         asked = there.smtp.seen[A].connections
     assert {(a.verdict, a.reason) for a in answers} == {(Verdict.UNKNOWN, Reason.BLOCKED)}
     assert asked <= 8  # four refusals, and what was under way beside the last of them
@@ -597,9 +603,9 @@ async def test_mailboxes_with_a_guard_of_their_own_stop_nobody() -> None:
     async with world({A: host}) as there:
         for _ in range(4):
             for number in range(6):
-                answer = await there.engine.verify(f"guarded{number}@a.test")
+                answer = await there.verify(f"guarded{number}@a.test")
                 assert answer.reason is Reason.BLOCKED
-            answer = await there.engine.verify("user@a.test")
+            answer = await there.verify("user@a.test")
             assert answer.verdict is Verdict.DELIVERABLE
         # the first was asked beside a made-up name, and that was answered: nothing against us
         assert there.engine.reputation.operators()[0].refusal_count == 23
@@ -607,7 +613,7 @@ async def test_mailboxes_with_a_guard_of_their_own_stop_nobody() -> None:
 
 async def test_the_next_host_is_asked_where_the_first_is_left_alone() -> None:
     async with world({A: Script(banner=BLOCKED), B: HONEST}) as there:
-        answers = [await there.engine.verify("user@a.test") for _ in range(8)]
+        answers = [await there.verify("user@a.test") for _ in range(8)]
         refused = there.smtp.seen[A].connections
     assert {a.verdict for a in answers} == {Verdict.DELIVERABLE}
     assert refused == 4

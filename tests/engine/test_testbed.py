@@ -9,6 +9,7 @@ import pytest
 
 from engine.model import Verification
 from engine.probe import ProbeEngine
+from tests.engine.asking import verify
 from tests.mail_testbed import CONFIG, SCENARIOS
 
 pytestmark = pytest.mark.testbed
@@ -24,7 +25,7 @@ async def test_every_scenario_gets_its_verdict_and_reason() -> None:
     assert len(SCENARIOS) > 100
     engine = ProbeEngine.open(CONFIG)
     try:
-        answers = await asyncio.gather(*(engine.verify(row["address"]) for row in SCENARIOS))
+        answers = await asyncio.gather(*(verify(engine, row["address"]) for row in SCENARIOS))
     finally:
         await engine.aclose()
     wrong = [
@@ -47,7 +48,7 @@ async def test_traits_are_found() -> None:
     scenarios = [row for row in SCENARIOS if row.get("traits")]
     engine = ProbeEngine.open(CONFIG)
     try:
-        answers = await asyncio.gather(*(engine.verify(row["address"]) for row in scenarios))
+        answers = await asyncio.gather(*(verify(engine, row["address"]) for row in scenarios))
     finally:
         await engine.aclose()
     wrong = [

@@ -8,8 +8,9 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
-from engine.model import Reason, Verdict, Verification
+from engine.model import Reason, Verdict
 from engine.probe import ProbeEngine
+from tests.engine.asking import verify, verify_list
 from tests.engine.test_testbed import _is_right
 from tests.mail_testbed import CONFIG, SCENARIOS
 
@@ -31,25 +32,14 @@ async def engine() -> AsyncIterator[ProbeEngine]:
         await engine.aclose()
 
 
-async def verify_many(engine: ProbeEngine, texts: Sequence[str]) -> list[Verification]:
-    found: dict[int, Verification] = {}
-
-    def on_result(place: int, answer: Verification) -> None:
-        assert place not in found
-        found[place] = answer
-
-    await engine.verify_many(texts, on_result=on_result)
-    return [found[place] for place in range(len(texts))]
-
-
 async def test_every_scenario_gets_its_verdict_and_reason(engine: ProbeEngine) -> None:
     assert len(SCENARIOS) > 100
     texts = [row["address"] for row in SCENARIOS]
-    answers = await verify_many(engine, texts)
+    answers = await verify_list(engine, texts)
     later = [i for i, answer in enumerate(answers) if answer.reason is Reason.GREYLISTED]
     if later:
         await asyncio.sleep(GREYLISTED_FOR_S)  # the server's clock, not ours
-        again = await verify_many(engine, [texts[i] for i in later])
+        again = await verify_list(engine, [texts[i] for i in later])
         for i, answer in zip(later, again, strict=True):
             answers[i] = answer
     wrong = [
@@ -89,7 +79,7 @@ async def test_long_lists(
 ) -> None:
     names = [*known, *unknown]
     random.Random(1).shuffle(names)
-    answers = await verify_many(engine, [f"{name}@{domain}" for name in names])
+    answers = await verify_list(engine, [f"{name}@{domain}" for name in names])
     expected = dict.fromkeys(known, if_known) | dict.fromkeys(unknown, if_unknown)
     wrong = [
         (name, answer.verdict, answer.reason, answer.evidence.smtp)
@@ -98,7 +88,7 @@ async def test_long_lists(
     ]
     assert not wrong
     singles = await asyncio.gather(
-        *(engine.verify(f"{name}@{domain}") for name in (*known[:2], *unknown[:2]))
+        *(verify(engine, f"{name}@{domain}") for name in (*known[:2], *unknown[:2]))
     )
     assert [(single.verdict, single.reason) for single in singles] == [
         expected[name] for name in (*known[:2], *unknown[:2])

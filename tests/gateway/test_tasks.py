@@ -1,13 +1,15 @@
-"""Questions asked apart and answered together."""
+"""Calls that are grouped, and streams that are merged."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 import pytest
 
 from gateway.errors import StorageUnavailable
-from gateway.tasks import MAX_PENDING, GroupedCalls
+from gateway.tasks import MAX_MERGED_AHEAD, MAX_PENDING, GroupedCalls, merge
 
 
 class Desk:
@@ -92,3 +94,65 @@ async def test_the_queue_is_bounded() -> None:
     desk.open.set()
     await grouped.aclose()
     assert await grouped.call(1) == 2
+
+
+# -- merged streams ----------------------------------------------------------------------
+
+
+class Source:
+    """Counts upwards from `first`; knows how far it was read and whether it was closed."""
+
+    def __init__(self, first: int, count: int, failure: Exception | None = None) -> None:
+        self.numbers = iter(range(first, first + count))
+        self.read = 0
+        self.closed = False
+        self.failure = failure
+
+    async def stream(self) -> AsyncGenerator[int, None]:
+        try:
+            for number in self.numbers:
+                self.read += 1
+                yield number
+            if self.failure is not None:
+                raise self.failure
+        finally:
+            self.closed = True
+
+
+async def test_merged_streams_lose_nothing() -> None:
+    sources = [Source(0, 1_000), Source(1_000, 5), Source(2_000, 0)]
+    found = [number async for number in merge([source.stream() for source in sources])]
+    assert sorted(found) == list(range(1_005))
+    assert all(source.closed for source in sources)
+
+
+async def test_a_slow_consumer_of_merged_streams_slows_them() -> None:
+    sources = [Source(0, 10_000), Source(10_000, 10_000)]
+    async with aclosing(merge([source.stream() for source in sources])) as merged:
+        await anext(merged)
+        for _ in range(100):
+            await asyncio.sleep(0)
+        # what waits for the consumer, and one item in the hand of each
+        assert sum(source.read for source in sources) <= 1 + MAX_MERGED_AHEAD + 2
+    assert all(source.closed for source in sources)
+
+
+async def test_a_failure_of_one_stream_is_raised_when_the_others_have_ended() -> None:
+    sources = [Source(0, 3, LookupError()), Source(10, 500)]
+    found = []
+
+    async def consume() -> None:
+        async for number in merge([source.stream() for source in sources]):
+            found.append(number)
+
+    with pytest.raises(LookupError):
+        await consume()
+    assert sorted(found) == [0, 1, 2, *range(10, 510)]
+
+
+async def test_no_more_streams_are_read_at_a_time_than_wanted() -> None:
+    sources = [Source(0, 1_000), Source(1_000, 1_000), Source(2_000, 1_000)]
+    async with aclosing(merge([s.stream() for s in sources], max_running=2)) as merged:
+        await anext(merged)
+        assert sources[2].read == 0
+        assert len([number async for number in merged]) == 2_999

@@ -8,10 +8,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from adapters.contract.upstream import (
     Fault,
@@ -24,6 +25,7 @@ from adapters.contract.upstream import (
 from adapters.contract.upstream_jobs import MAX_RESULT_PAGE_BYTES, JobQuery, ResultPage, VendorJobs
 from engine.model import Address, Checks
 from gateway.store import StoreConflict, StoreError
+from gateway.tasks import merge
 from gateway.upstreams.batches.records import OriginChunk, VendorJob, VendorJobRecords, hash_key
 from gateway.upstreams.routing.budgets import Budgets, SpendingScope
 from gateway.upstreams.source.circuit import Admission
@@ -41,8 +43,6 @@ UNREACHABLE_LIMIT_S = 600.0
 """Without one good poll, a list is given up."""
 CREATE_PAUSE_S = 60.0
 """After a refused create, unless the upstream says how long; single questions go on."""
-ROWS_PER_SLICE = 200
-"""Rows taken at once, before others get their turn."""
 PARSE_IN_THREAD_BYTES = 64 * 1024
 """A longer body is parsed beside the loop."""
 
@@ -50,11 +50,25 @@ POSSIBLY_CREATED = POSSIBLY_BILLED | {FaultKind.SERVER_ERROR}
 """Faults of a create after which the list may exist."""
 TRANSIENT_FAULTS = SOURCE_FAILURES | {FaultKind.TOO_FAST, FaultKind.BUSY}
 """Faults of a poll after which the next may be answered."""
+UNUSABLE_FAULTS = SOURCE_FAILURES | {FaultKind.DEAD_KEY, FaultKind.BANNED}
+"""Faults of a create after which the next source is tried with the list. After another fault
+this source only takes no list now, and is asked one by one."""
 
 T = TypeVar("T")
 
-OnRow = Callable[[str, UpstreamResult, float], None]
-"""Takes an address as the vendor writes it, what it says of it, and Unix time in seconds."""
+
+@dataclass(frozen=True, slots=True)
+class VendorRow:
+    """A result of a vendor job."""
+
+    email: str
+    """As the vendor writes it."""
+    result: UpstreamResult
+    at: float
+    """Unix time in seconds."""
+
+
+VendorRows = AsyncGenerator[VendorRow, None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +79,29 @@ class VendorJobInput:
     addresses: Sequence[Address]
     checks: Checks
     scopes: tuple[SpendingScope, ...]
+
+
+class ChunkJobs:
+    """The jobs of one chunk at one source."""
+
+    def __init__(self) -> None:
+        self.parts: list[VendorRows] = []
+        """The rows of each job."""
+        self.refused = False
+        """Whether the source refused a job; known when the rows have ended. The addresses left
+        are then verified one by one."""
+
+    def rows(self) -> VendorRows:
+        """The rows of all jobs, in any order; several may be of one address. Raises StoreError."""
+        return merge(self.parts, max_running=CONCURRENT_JOBS)
+
+
+@dataclass(frozen=True, slots=True)
+class _AnsweredJob:
+    """A job whose results came with the reply to its creation."""
+
+    job: VendorJob
+    rows: list[VendorRow]
 
 
 class VendorJobRunner:
@@ -86,41 +123,42 @@ class VendorJobRunner:
         self._rng = rng
         self._creates_paused_until: dict[str, float] = {}
 
-    async def run_jobs(self, source: UpstreamSource, work: VendorJobInput, on_row: OnRow) -> bool:
-        """Give it the addresses, or go on with what it was given before; hear its rows.
+    async def prepare(self, source: UpstreamSource, work: VendorJobInput) -> ChunkJobs | None:
+        """The jobs that the addresses make, or that a source was given for them before.
 
-        Comes back when no more rows are to be had; False if it is rather to be asked about
-        them one by one. Raises StoreError.
+        None if the source takes no list of them, so that they are verified one by one. Raises
+        StoreError.
         """
         api = source.vendor_api.dialect.vendor_jobs
         if api is None or source.min_job_size is None:
-            return False
+            return None
+        jobs = ChunkJobs()
         earlier = await self._records.find_earlier(work.origin_chunk, source.name)
         if earlier.of_this_chunk:
-            # what is not in these may have been billed all the same: nothing more is created
-            steps = [
-                self._poll_until_done(source, api, given, work, on_row)
-                for given in earlier.of_this_chunk
+            # Addresses that are not in these jobs may have been billed all the same: no further
+            # job is created.
+            jobs.parts = [
+                self._poll_until_done(source, api, job, work, jobs) for job in earlier.of_this_chunk
             ]
         elif source.unusable_fault or source.ready_in_s > 0:
-            return True
+            pass
         elif (
             earlier.any_lost or self._is_paused(source) or len(work.addresses) < source.min_job_size
         ):
-            return False
+            return None
         else:
             size = source.max_job_size
-            steps = [
+            jobs.parts = [
                 self._create_and_poll(
                     source,
                     api,
                     replace(work, addresses=work.addresses[start : start + size]),
                     start // size,
-                    on_row,
+                    jobs,
                 )
                 for start in range(0, len(work.addresses), size)
             ]
-        return all(await _gather_limited(steps))
+        return jobs
 
     def _is_paused(self, source: UpstreamSource) -> bool:
         """Whether it took no list a moment ago."""
@@ -132,15 +170,23 @@ class VendorJobRunner:
         api: VendorJobs,
         work: VendorJobInput,
         part: int,
-        on_row: OnRow,
-    ) -> bool:
-        given = await self._create(source, api, work, part, on_row)
-        if given is None:
-            return True
-        if isinstance(given, VendorJob):
-            return await self._poll_until_done(source, api, given, work, on_row)
-        # it is away, and whoever comes next has a try; else it only takes no list now
-        return given in SOURCE_FAILURES or given in (FaultKind.DEAD_KEY, FaultKind.BANNED)
+        jobs: ChunkJobs,
+    ) -> VendorRows:
+        created = await self._create(source, api, work, part)
+        match created:
+            case VendorJob():
+                polled = self._poll_until_done(source, api, created, work, jobs)
+                async with aclosing(polled) as rows:
+                    async for row in rows:
+                        yield row
+            case _AnsweredJob():
+                for row in created.rows:
+                    yield row
+                await self._records.delete_job(created.job)
+                extra = {"rows": len(created.rows)}
+                log.info("vendor_job.answered", extra=_log_fields(created.job) | extra)
+            case FaultKind() if created not in UNUSABLE_FAULTS:
+                jobs.refused = True
 
     async def _create(
         self,
@@ -148,9 +194,8 @@ class VendorJobRunner:
         api: VendorJobs,
         work: VendorJobInput,
         part: int,
-        on_row: OnRow,
-    ) -> VendorJob | FaultKind | None:
-        """The job, or why it was not created; None if the vendor answered at once."""
+    ) -> VendorJob | _AnsweredJob | FaultKind:
+        """The job, or why it was not created."""
         key = source.keys.pick()
         price = source.price * len(work.addresses)
         if key is None:
@@ -203,10 +248,7 @@ class VendorJobRunner:
             if not settled:
                 source.circuit.record_neutral()
         if isinstance(created, ResultPage):
-            await _deliver_rows(created, received_at, on_row)
-            await self._records.delete_job(given)
-            log.info("vendor_job.answered", extra=_log_fields(given) | {"rows": len(created.rows)})
-            return None
+            return _AnsweredJob(given, _rows_of(created, received_at))
         extra = {"job_id": created, "addresses": len(work.addresses)}
         log.info("vendor_job.created", extra=_log_fields(given) | extra)
         try:
@@ -239,20 +281,23 @@ class VendorJobRunner:
         api: VendorJobs,
         job: VendorJob,
         work: VendorJobInput,
-        on_row: OnRow,
-    ) -> bool:
-        """Poll it and hear its rows; False if nobody knows whether it was created."""
+        jobs: ChunkJobs,
+    ) -> VendorRows:
         if job.job_id is None:
-            return False
+            # It is unknown whether this job was created.
+            jobs.refused = True
+            return
         keys = source.keys.keys
         # of the same account, if the one that created it is gone
         key = next((key for key in keys if hash_key(key.value) == job.key_hash), keys[0])
-        following = _JobPoller(source, api, key.value, job.job_id, work, on_row)
-        why = await following.run(self._clock, self._rng, job.created_at + source.job_deadline_s)
-        if why is not None:
-            extra = {"job_id": job.job_id, "fault": why}
+        poller = _JobPoller(source, api, key.value, job.job_id, work)
+        give_up_at = job.created_at + source.job_deadline_s
+        async with aclosing(poller.rows(self._clock, self._rng, give_up_at)) as rows:
+            async for row in rows:
+                yield row
+        if poller.fault is not None:
+            extra = {"job_id": job.job_id, "fault": poller.fault}
             log.warning("vendor_job.abandoned", extra=_log_fields(job) | extra)
-        return True
 
 
 def _log_fields(job: VendorJob) -> dict[str, object]:
@@ -276,33 +321,13 @@ async def _parse_reply(reply: UpstreamReply, parse: Callable[[], T]) -> T:
     return await asyncio.to_thread(parse) if len(reply.body) > PARSE_IN_THREAD_BYTES else parse()
 
 
-async def _deliver_rows(page: ResultPage, received_at: float, on_row: OnRow) -> None:
-    for count, (email, result) in enumerate(page.rows, start=1):
-        on_row(email, result, received_at)
-        if count % ROWS_PER_SLICE == 0:
-            await asyncio.sleep(0)
+def _rows_of(page: ResultPage, received_at: float) -> list[VendorRow]:
+    return [VendorRow(email, result, received_at) for email, result in page.rows]
 
 
 def _kind_of(found: ResultPage | Pending | Fault) -> str:
     """What was read in a reply, as recorded fixtures name it."""
     return found.kind if isinstance(found, Fault) else type(found).__name__.lower()
-
-
-async def _gather_limited(steps: Sequence[Coroutine[Any, Any, bool]]) -> list[bool]:
-    """Do all of them, a few at a time; raises what the first that failed raised."""
-    places = asyncio.Semaphore(CONCURRENT_JOBS)
-
-    async def within(step: Coroutine[Any, Any, bool]) -> bool:
-        async with places:
-            return await step
-
-    tasks = [asyncio.create_task(within(step)) for step in steps]
-    try:
-        await asyncio.wait(tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
-    return [task.result() for task in tasks]
 
 
 class _JobPoller:
@@ -315,67 +340,68 @@ class _JobPoller:
         key: str,
         job_id: str,
         work: VendorJobInput,
-        on_row: OnRow,
     ) -> None:
         self._source = source
         self._api = api
         self._key = key
         self._job_id = job_id
         self._work = work
-        self._on_row = on_row
         self._page_token = ""  # which page to fetch; none: poll
-        self._rows = 0
+        self._row_count = 0
+        self.fault: FaultKind | None = None
+        """Why the job was given up, after its last row; None if it was not."""
 
-    async def run(
+    async def rows(
         self, clock: Callable[[], float], rng: random.Random, give_up_at: float
-    ) -> FaultKind | None:
-        """Until the end; why it was given up, or None. `give_up_at` is Unix time in seconds."""
+    ) -> VendorRows:
+        """The rows until the job's end. `give_up_at` is Unix time in seconds."""
         pause_s = growing_s = self._api.first_poll_delay_s
-        heard_at = clock()
+        answered_at = clock()
         asked_again = False
         while True:
             await asyncio.sleep(pause_s * rng.uniform(0.9, 1.2))
-            found = await self._next()
+            found, received_at = await self._next()
             pause_s = growing_s = min(growing_s * POLL_PAUSE_GROWTH, self._api.max_poll_delay_s)
             match found:
                 case ResultPage():
-                    heard_at = clock()
+                    for row in _rows_of(found, received_at):
+                        yield row
+                    answered_at = clock()
+                    self._row_count += len(found.rows)
                     self._page_token = found.next_page
                     if found.next_page:
                         pause_s = 0.0
-                    elif asked_again or self._rows >= len(self._work.addresses):
-                        return None
+                    elif asked_again or self._row_count >= len(self._work.addresses):
+                        return
                     else:
-                        # what is missing may be there a moment later
-                        asked_again, self._rows = True, 0
+                        # A row that is missing may be there a moment later.
+                        asked_again, self._row_count = True, 0
                 case Pending():
-                    heard_at = clock()
+                    answered_at = clock()
                     self._page_token = ""
                 case Fault():
-                    if (
-                        found.kind not in TRANSIENT_FAULTS
-                        or clock() - heard_at > UNREACHABLE_LIMIT_S
-                    ):
-                        return found.kind
+                    unreachable_s = clock() - answered_at
+                    if found.kind not in TRANSIENT_FAULTS or unreachable_s > UNREACHABLE_LIMIT_S:
+                        self.fault = found.kind
+                        return
                     if found.kind is FaultKind.TOO_FAST and found.retry_after_s is None:
                         pause_s = max(pause_s, self._source.min_wait_s)
                     pause_s = max(pause_s, found.retry_after_s or 0.0)
             if clock() > give_up_at:
-                return FaultKind.PENDING
+                self.fault = FaultKind.PENDING
+                return
 
-    async def _next(self) -> ResultPage | Pending | Fault:
+    async def _next(self) -> tuple[ResultPage | Pending | Fault, float]:
+        """The next page or state of the job, and when it arrived (Unix time in seconds)."""
         job = JobQuery(self._job_id, self._work.checks, self._page_token)
         call = self._api.page if job.page and self._api.page else self._api.poll
         request = call.build(self._key, job)
         reply = await _send(self._source, request)
         if isinstance(reply, Fault):
-            return reply
+            return reply, 0.0
         found = await _parse_reply(reply, partial(call.parse, reply, job))
         if self._source.recorder is not None:
             self._source.recorder.record_job_step(
                 self._key, self._job_id, self._work.addresses, request, reply, _kind_of(found)
             )
-        if isinstance(found, ResultPage):
-            self._rows += len(found.rows)
-            await _deliver_rows(found, reply.received_at, self._on_row)
-        return found
+        return found, reply.received_at

@@ -81,7 +81,7 @@ class EvidenceCompletion:
 
     async def _look_up_dns(self, lookup: Verifier) -> Evidence | None:
         try:
-            return (await lookup.verify(self._address.raw, DNS_ONLY, self._deadline_s)).evidence
+            return (await lookup.verify(self._address, DNS_ONLY, self._deadline_s)).evidence
         except Exception:
             log.exception("completion.dns_failed", extra={"domain": self._address.domain})
             return None

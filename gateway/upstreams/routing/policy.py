@@ -20,8 +20,8 @@ from typing import Any
 from adapters.contract.problems import ProblemKind
 from adapters.contract.upstream import Fault, FaultKind, UpstreamQuery
 from engine.address.offline import offline_evidence
-from engine.address.syntax import parse_address
 from engine.model import (
+    Address,
     Attempt,
     Checks,
     Reason,
@@ -148,10 +148,10 @@ class Policy:
         self._on_attempt(attempt)
 
     async def verify(
-        self, text: str, checks: Checks = Checks(), deadline_s: float | None = None
+        self, address: Address, checks: Checks = Checks(), deadline_s: float | None = None
     ) -> Verification:
         """For nobody in particular. Raises NoAnswer."""
-        return await self.asking(None, refresh=False).verify(text, checks, deadline_s)
+        return await self.asking(None, refresh=False).verify(address, checks, deadline_s)
 
     # -- one question --------------------------------------------------------------------
 
@@ -412,11 +412,11 @@ class Asking:
         return self.route.name
 
     async def verify(
-        self, text: str, checks: Checks = Checks(), deadline_s: float | None = None
+        self, address: Address, checks: Checks = Checks(), deadline_s: float | None = None
     ) -> Verification:
         """Raises NoAnswer."""
         deadline_s = self.route.deadline_s if deadline_s is None else deadline_s
-        question = UpstreamQuery(parse_address(text), checks, self.refresh, deadline_s)
+        question = UpstreamQuery(address, checks, self.refresh, deadline_s)
         return await self.policy.verify_by_route(self.route, self.key, question, deadline_s)
 
 

@@ -137,13 +137,13 @@ class LocalSource:
         return Admission.YES
 
     async def try_verify(self, question: UpstreamQuery) -> SourceResult:
-        text, checks = question.address.raw, question.checks
+        address, checks = question.address, question.checks
         if self._is_only_source:
-            return await self._verifier.verify(text, checks, question.wait_s)
+            return await self._verifier.verify(address, checks, question.wait_s)
         try:
             async with asyncio.timeout(question.wait_s):
                 told_s = question.wait_s - min(ENGINE_RESERVE_S, question.wait_s / 4)
-                found = await self._verifier.verify(text, checks, told_s)
+                found = await self._verifier.verify(address, checks, told_s)
         except TimeoutError:
             return Fault(FaultKind.TIMED_OUT)
         except Exception:

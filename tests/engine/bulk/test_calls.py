@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from engine.address.syntax import parse_address
 from engine.bulk.calls import MAX_IN_FLIGHT_PER_CALL
-from engine.model import Checks, Dns, Reason, Verdict, Verification
+from engine.model import Address, Checks, Dns, Reason, Verdict, Verification
 from engine.smtp.meanings import ABOUT_US
+from tests.engine.asking import verify_list
 from tests.engine.test_probe import (
     BLOCKED,
     CONFIG,
@@ -32,20 +35,10 @@ SOME = Script(rcpt=only("p[0-9]+"))
 IN_ORDER = (".*", NOBODY)
 
 
-async def many(
-    there: World, texts: Sequence[str], checks: Checks | None = None
-) -> list[Verification]:
+async def many(there: World, texts: Sequence[str], checks: Checks = Checks()) -> list[Verification]:
     """The answers in the order asked, each given once."""
-    found: dict[int, Verification] = {}
-
-    def on_result(place: int, answer: Verification) -> None:
-        assert place not in found
-        found[place] = answer
-
     async with asyncio.timeout(20):
-        await there.engine.verify_many(texts, checks, on_result=on_result)
-    assert sorted(found) == list(range(len(texts)))
-    return [found[place] for place in range(len(texts))]
+        return await verify_list(there.engine, texts, checks)
 
 
 def at(domain: str, *names: str) -> list[str]:
@@ -118,7 +111,7 @@ MIXED = at("a.test", "p1", "nobody", "p2", "info", "p3", "noreply", "p4", "gone"
 )
 async def test_answers_are_those_of_the_single_path(script: Script) -> None:
     async with world({A: script}) as there:
-        singles = [await there.engine.verify(text) for text in MIXED]
+        singles = [await there.verify(text) for text in MIXED]
     async with world({A: script}) as there:
         answers = await many(there, MIXED)
     for one, other in zip(answers, singles, strict=True):
@@ -156,27 +149,50 @@ async def test_addresses_of_many_domains_share_the_host_not_the_transaction() ->
         assert there.smtp.seen[A].connections <= 4
 
 
-async def test_a_list_longer_than_what_may_be_under_way() -> None:
-    read = 0
-    most = 0
-    answered = 0
+class Reading:
+    """Addresses that are read one by one, and how many were."""
 
-    def texts() -> Iterator[str]:
-        nonlocal read, most
-        for number in range(MAX_IN_FLIGHT_PER_CALL * 2 + 17):
-            read += 1
-            most = max(most, read - answered)
-            yield f"p{number}@a.test" if number % 2 else "not an address"
+    def __init__(self, addresses: Iterable[Address]) -> None:
+        self._addresses = addresses
+        self.count = 0
 
-    def on_result(_: int, __: Verification) -> None:
-        nonlocal answered
-        answered += 1
+    def __iter__(self) -> Iterator[Address]:
+        for address in self._addresses:
+            self.count += 1
+            yield address
 
+
+async def test_a_list_longer_than_what_may_be_in_flight() -> None:
+    length = MAX_IN_FLIGHT_PER_CALL * 2 + 17
+    reading = Reading(
+        parse_address(f"p{number}@a.test" if number % 2 else "not an address")
+        for number in range(length)
+    )
+    taken = most = 0
     config = replace(CONFIG, connect_timeout_s=5.0, command_timeout_s=5.0)
     async with world({A: SOME}, config=config) as there:
-        await there.engine.verify_many(texts(), on_result=on_result)
-    assert answered == MAX_IN_FLIGHT_PER_CALL * 2 + 17
+        async for _ in there.engine.verify_many(reading):
+            most = max(most, reading.count - taken)
+            taken += 1
+    assert taken == length
     assert most <= MAX_IN_FLIGHT_PER_CALL
+
+
+async def test_a_slow_consumer_stops_the_reading() -> None:
+    malformed = (parse_address("not an address") for _ in range(MAX_IN_FLIGHT_PER_CALL * 3))
+    reading = Reading(malformed)
+    async with (
+        world({A: SOME}) as there,
+        aclosing(there.engine.verify_many(reading)) as results,
+    ):
+        await anext(results)
+        for _ in range(200):  # turns of the loop, in each of which a burst could be read
+            await asyncio.sleep(0)
+        assert reading.count <= MAX_IN_FLIGHT_PER_CALL
+        taken = 1
+        async for _result in results:
+            taken += 1
+    assert taken == reading.count == MAX_IN_FLIGHT_PER_CALL * 3
 
 
 @pytest.mark.parametrize(
@@ -301,12 +317,17 @@ async def test_a_single_question_is_not_kept_waiting() -> None:
     config = replace(CONFIG, connections_per_host=1, command_timeout_s=5.0)
     async with world({A: script}, config=config) as there:
         order: list[str] = []
-        texts = at("a.test", "stuck", *(f"p{number}" for number in range(400)))
-        listed = asyncio.create_task(
-            there.engine.verify_many(texts, on_result=lambda _, a: order.append(a.address.local))
-        )
+
+        async def verify_all() -> None:
+            names = ("stuck", *(f"p{number}" for number in range(400)))
+            async for address, _ in there.engine.verify_many(
+                map(parse_address, at("a.test", *names))
+            ):
+                order.append(address.local)
+
+        listed = asyncio.create_task(verify_all())
         await reached.wait()
-        single = asyncio.create_task(there.engine.verify("p@a.test"))
+        single = asyncio.create_task(there.verify("p@a.test"))
         single.add_done_callback(lambda _: order.append("single"))
         for _ in range(200):  # it comes to wait for the one connection
             await asyncio.sleep(0)
@@ -321,12 +342,7 @@ async def test_a_call_that_is_given_up_leaves_the_others_alone() -> None:
     script = rcpt(("^stuck", (Wait(reached, go_on), "250 Ok")), ("^p[0-9]", "250 Ok"), IN_ORDER)
     config = replace(CONFIG, connections_per_host=1, command_timeout_s=5.0)
     async with world({A: script}, config=config) as there:
-        given_up: list[int] = []
-        first = asyncio.create_task(
-            there.engine.verify_many(
-                at("a.test", "stuck", *PEOPLE), on_result=lambda place, _: given_up.append(place)
-            )
-        )
+        first = asyncio.create_task(many(there, at("a.test", "stuck", *PEOPLE)))
         await reached.wait()
         second = asyncio.create_task(many(there, at("a.test", "p1", "x")))
         first.cancel()
@@ -338,7 +354,6 @@ async def test_a_call_that_is_given_up_leaves_the_others_alone() -> None:
             Verdict.DELIVERABLE,
             Verdict.UNDELIVERABLE,
         ]
-        assert not given_up
 
 
 async def test_many_calls_at_once_each_get_their_own() -> None:
@@ -348,15 +363,24 @@ async def test_many_calls_at_once_each_get_their_own() -> None:
         assert [[a.address.raw for a in found] for found in answers] == lists
 
 
-async def test_a_fault_of_the_receiver_is_raised_and_hurts_nobody_else() -> None:
-    def on_result(_: int, __: Verification) -> None:
+async def test_a_stream_that_is_closed_early_hurts_no_other() -> None:
+    async with world({A: SOME}) as there:
+        for texts in (at("a.test", *PEOPLE), ["no address"]):
+            addresses = map(parse_address, texts)
+            async with aclosing(there.engine.verify_many(addresses)) as results:
+                await anext(results)
+        assert len(await many(there, at("a.test", *PEOPLE))) == len(PEOPLE)
+
+
+async def test_a_fault_of_the_list_is_raised_at_the_end() -> None:
+    def addresses() -> Iterator[Address]:
+        yield parse_address("no address")
         raise LookupError("a fault")
 
     async with world({A: SOME}) as there:
-        for texts in (at("a.test", *PEOPLE), ["no address"]):
-            with pytest.raises(LookupError):
-                await there.engine.verify_many(texts, on_result=on_result)
-        assert len(await many(there, at("a.test", *PEOPLE))) == len(PEOPLE)
+        results = there.engine.verify_many(addresses())
+        with pytest.raises(LookupError):
+            await anext(results)
 
 
 async def test_nothing_is_asked_of_private_addresses_without_leave() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -14,14 +14,21 @@ import pytest
 
 from adapters.contract.jobs import BatchEntry, Job, JobRow, JobRows, JobState, ReadRows, SubmitJob
 from adapters.registry import DIALECTS
-from engine.address import syntax
-from engine.model import Checks, Dns, Evidence, Reason, Verdict, Verification
+from engine.model import (
+    Address,
+    Checks,
+    Dns,
+    Evidence,
+    Reason,
+    Verdict,
+    Verification,
+    VerificationStream,
+)
 from gateway.accounts.accounts import Accounts, Caller, open_accounts
 from gateway.batches.opening import BatchServices, open_batches
 from gateway.batches.ports import always_use
 from gateway.store import Store, open_store
 from gateway.verdicts.cache import VerdictCache
-from gateway.verdicts.verifier import OnResult
 from tests.fakes.clock import Clock
 
 BY_NAME = {dialect.name: dialect for dialect in DIALECTS}
@@ -29,13 +36,13 @@ RETRIES_S = (5.0, 60.0, 300.0)
 
 
 def answer(
-    text: str,
+    address: Address,
     verdict: Verdict = Verdict.DELIVERABLE,
     reason: Reason = Reason.ACCEPTED_EMAIL,
     checks: Checks = Checks(),
 ) -> Verification:
     return Verification(
-        address=syntax.parse_address(text),
+        address=address,
         verdict=verdict,
         reason=reason,
         score=100 if verdict is Verdict.DELIVERABLE else 0,
@@ -53,26 +60,25 @@ class Scripted:
     calls: list[list[str]] = field(default_factory=list)
     greylisted: set[str] = field(default_factory=set)
     failing: set[str] = field(default_factory=set)
-    before: Callable[[Sequence[str]], None] = lambda _: None
+    before: Callable[[Sequence[Address]], None] = lambda _: None
 
     async def verify(
-        self, text: str, checks: Checks = Checks(), deadline_s: float | None = None
+        self, address: Address, checks: Checks = Checks(), deadline_s: float | None = None
     ) -> Verification:
-        return answer(text, checks=checks)
+        return answer(address, checks=checks)
 
-    async def verify_many(
-        self, texts: Sequence[str], checks: Checks, *, on_result: OnResult
-    ) -> None:
-        self.calls.append(list(texts))
-        self.before(texts)
-        for place, text in enumerate(texts):
-            self.asked.append(text)
-            if text in self.failing:
+    async def verify_many(self, addresses: Iterable[Address], checks: Checks) -> VerificationStream:
+        addresses = list(addresses)
+        self.calls.append([address.raw for address in addresses])
+        self.before(addresses)
+        for address in addresses:
+            self.asked.append(address.raw)
+            if address.raw in self.failing:
                 continue
-            if text in self.greylisted:
-                on_result(place, answer(text, Verdict.UNKNOWN, Reason.GREYLISTED, checks))
+            if address.raw in self.greylisted:
+                yield address, answer(address, Verdict.UNKNOWN, Reason.GREYLISTED, checks)
             else:
-                on_result(place, answer(text, checks=checks))
+                yield address, answer(address, checks=checks)
 
 
 @dataclass

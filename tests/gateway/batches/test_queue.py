@@ -11,6 +11,7 @@ from itertools import pairwise
 import pytest
 
 from adapters.contract.jobs import JobState
+from engine.address.syntax import parse_address
 from gateway.batches.intake import CHUNK_SIZE
 from gateway.batches.model import Claim, Postponed, RowResult
 from gateway.batches.ports import ChunkQueue
@@ -34,7 +35,9 @@ def addresses(count: int, domain: str = "example.com") -> list[str]:
 
 
 def answers(claim: Claim, count: int | None = None) -> list[RowResult]:
-    return [RowResult(item.position, answer(item.email)) for item in claim.items[:count]]
+    return [
+        RowResult(item.position, answer(parse_address(item.email))) for item in claim.items[:count]
+    ]
 
 
 async def claimed(queue: ChunkQueue, holder: str = "me") -> Claim:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,11 +11,10 @@ import pytest
 from adapters.contract.jobs import BatchEntry, Job, JobState, StartJob, SubmitJob
 from adapters.contract.problems import Problem, ProblemKind
 from engine.address import syntax
-from engine.model import Checks, Reason, Verification
+from engine.model import Address, Checks, Reason, Verification, VerificationStream
 from gateway.batches.intake import CHUNK_SIZE, ROWS_PER_INSERT
 from gateway.batches.runner import MAX_ADDRESSES_IN_FLIGHT, MAX_ATTEMPTS
 from gateway.store import StoreError
-from gateway.verdicts.verifier import OnResult
 from tests.gateway.batches.conftest import BY_NAME, RETRIES_S, Bench, Scripted, open_bench
 
 
@@ -156,11 +155,13 @@ async def test_workers_run_by_themselves_and_a_small_batch_does_not_wait(url: st
 
     class Held(Scripted):
         async def verify_many(
-            self, texts: Sequence[str], checks: Checks, *, on_result: OnResult
-        ) -> None:
-            if "@large" in texts[0]:
+            self, addresses: Iterable[Address], checks: Checks
+        ) -> VerificationStream:
+            addresses = list(addresses)
+            if "@large" in addresses[0].raw:
                 await small_done.wait()
-            await super().verify_many(texts, checks, on_result=on_result)
+            async for result in super().verify_many(addresses, checks):
+                yield result
 
     async with open_bench(url, verifier=Held(), work=True) as bench:
         caller = await bench.caller("emailable")
@@ -181,10 +182,12 @@ async def test_a_stopped_worker_gives_its_work_back(tmp_path: Path) -> None:
 
     class Stuck(Scripted):
         async def verify_many(
-            self, texts: Sequence[str], checks: Checks, *, on_result: OnResult
-        ) -> None:
-            await super().verify_many(texts[:3], checks, on_result=on_result)
-            self.before(texts)
+            self, addresses: Iterable[Address], checks: Checks
+        ) -> VerificationStream:
+            addresses = list(addresses)
+            async for result in super().verify_many(addresses[:3], checks):
+                yield result
+            self.before(addresses)
             await never.wait()
 
     verifier = Stuck()
@@ -224,19 +227,19 @@ class Holding(Scripted):
         self.under_way = 0
 
     async def verify(
-        self, text: str, checks: Checks = Checks(), deadline_s: float | None = None
+        self, address: Address, checks: Checks = Checks(), deadline_s: float | None = None
     ) -> Verification:
         await self.may.wait()
-        return await super().verify(text, checks)
+        return await super().verify(address, checks)
 
-    async def verify_many(
-        self, texts: Sequence[str], checks: Checks, *, on_result: OnResult
-    ) -> None:
-        self.under_way += len(texts)
+    async def verify_many(self, addresses: Iterable[Address], checks: Checks) -> VerificationStream:
+        addresses = list(addresses)
+        self.under_way += len(addresses)
         if self.under_way >= self.enough:
             self.reached.set()
         await self.may.wait()
-        await super().verify_many(texts, checks, on_result=on_result)
+        async for result in super().verify_many(addresses, checks):
+            yield result
 
 
 @pytest.mark.parametrize(

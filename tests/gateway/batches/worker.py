@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable
 
-from engine.model import Checks
-from gateway.verdicts.verifier import OnResult
+from engine.model import Address, Checks, VerificationStream
 from tests.fakes.clock import Clock
 from tests.gateway.batches.conftest import Scripted, answer, open_bench
 
@@ -19,13 +18,11 @@ from tests.gateway.batches.conftest import Scripted, answer, open_bench
 class Telling(Scripted):
     """Answers one by one, and says so before it does."""
 
-    async def verify_many(
-        self, texts: Sequence[str], checks: Checks, *, on_result: OnResult
-    ) -> None:
-        for place, text in enumerate(texts):
-            print(text, flush=True)  # noqa: T201
+    async def verify_many(self, addresses: Iterable[Address], checks: Checks) -> VerificationStream:
+        for address in addresses:
+            print(address.raw, flush=True)  # noqa: T201
             await asyncio.sleep(0.001)
-            on_result(place, answer(text, checks=checks))
+            yield address, answer(address, checks=checks)
 
 
 async def main(path: str) -> None:

@@ -6,19 +6,18 @@ import asyncio
 import io
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
 from adapters.contract.jobs import BatchEntry, JobState
-from engine.model import Checks, Verdict
+from engine.model import Address, Checks, Verdict, VerificationStream
 from gateway.cli import main
 from gateway.cli.lists import MAX_LINE_BYTES, ListFormat, read_list
 from gateway.cli.local_batch import open_local_batch
 from gateway.cli.terminal import CommandError
 from gateway.settings import Settings
-from gateway.verdicts.verifier import OnResult
 from tests.gateway.batches.conftest import Scripted
 
 LISTS: list[tuple[str, str, str | None, ListFormat, tuple[str, ...], list[tuple[str, ...]]]] = [
@@ -208,10 +207,9 @@ class Slow(Scripted):
         self.few = few
         self.stuck = asyncio.Event()
 
-    async def verify_many(
-        self, texts: Sequence[str], checks: Checks, *, on_result: OnResult
-    ) -> None:
-        await super().verify_many(texts[: self.few], checks, on_result=on_result)
+    async def verify_many(self, addresses: Iterable[Address], checks: Checks) -> VerificationStream:
+        async for result in super().verify_many(list(addresses)[: self.few], checks):
+            yield result
         self.stuck.set()
         await asyncio.Event().wait()
 

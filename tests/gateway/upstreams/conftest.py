@@ -10,8 +10,7 @@ import pytest
 
 from adapters.contract.dialect import Dialect
 from adapters.registry import DIALECTS
-from engine.address import syntax
-from engine.model import Checks, Evidence, Reason, Verdict, Verification
+from engine.model import Address, Checks, Evidence, Reason, Verdict, Verification
 from gateway.app import Services, create_app, open_services
 from gateway.settings import Settings
 from tests.fakes.vendor import GOOD_KEY, Vendor
@@ -27,11 +26,11 @@ class Local:
         self.times = 0
 
     async def verify(
-        self, text: str, checks: Checks = Checks(), deadline_s: float | None = None
+        self, address: Address, checks: Checks = Checks(), deadline_s: float | None = None
     ) -> Verification:
         self.times += 1
         return Verification(
-            address=syntax.parse_address(text),
+            address=address,
             verdict=self.verdict,
             reason=Reason.NO_CONNECT,
             score=0,

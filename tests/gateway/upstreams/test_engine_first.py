@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from engine.model import Checks, Evidence, MxHost, Reason, Verdict, Verification
+from engine.model import Address, Checks, Evidence, MxHost, Reason, Verdict, Verification
 from gateway.settings import RoutingSettings
 from tests.fakes.vendor import Mood, Vendor, vendor
 from tests.gateway.upstreams.conftest import BY_NAME, Front, Local, front, settings_for
@@ -37,12 +37,12 @@ class Engine(Local):
         self.takes_s = takes_s
 
     async def verify(
-        self, text: str, checks: Checks = Checks(), deadline_s: float | None = None
+        self, address: Address, checks: Checks = Checks(), deadline_s: float | None = None
     ) -> Verification:
         if self.takes_s:
             await asyncio.sleep(min(self.takes_s, deadline_s or self.takes_s))
         evidence = Evidence(mx=(MxHost("mx.seen-by-the-engine.test", 5),))
-        return replace(await super().verify(text, checks), reason=self.reason, evidence=evidence)
+        return replace(await super().verify(address, checks), reason=self.reason, evidence=evidence)
 
 
 async def made(

@@ -540,9 +540,9 @@ async def test_or_not_if_the_settings_want_an_unknown() -> None:
 async def test_lists_are_completed_like_single_answers() -> None:
     class Looked(Local):
         async def verify(
-            self, text: str, checks: Checks = Checks(), deadline_s: float | None = None
+            self, address: Address, checks: Checks = Checks(), deadline_s: float | None = None
         ) -> Verification:
-            found = await super().verify(text, checks, deadline_s)
+            found = await super().verify(address, checks, deadline_s)
             evidence = replace(found.evidence, spf=True, dmarc=False)
             return replace(found, evidence=evidence)
 

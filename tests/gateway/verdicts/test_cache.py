@@ -32,12 +32,12 @@ class Asked:
         self.go.set()
 
     async def verify(
-        self, text: str, checks: Checks = FULL, deadline_s: float | None = None
+        self, address: Address, checks: Checks = FULL, deadline_s: float | None = None
     ) -> Verification:
         self.times += 1
         await self.go.wait()
         return Verification(
-            address=syntax.parse_address(text),
+            address=address,
             verdict=self.verdict,
             reason=Reason.ACCEPTED_EMAIL,
             score=100,
@@ -127,7 +127,7 @@ async def test_too_many_questions_are_turned_away() -> None:
 async def test_a_failure_is_not_kept() -> None:
     class Broken(Asked):
         async def verify(
-            self, text: str, checks: Checks = FULL, deadline_s: float | None = None
+            self, address: Address, checks: Checks = FULL, deadline_s: float | None = None
         ) -> Verification:
             raise RuntimeError("a bug")
 
@@ -167,7 +167,7 @@ class Stored:
 async def test_a_stored_answer_is_served_with_its_name_and_asks_nobody() -> None:
     asked = Asked()
     address = syntax.parse_address("john.smith@b.test")
-    stored = Stored(await asked.verify(address.raw))
+    stored = Stored(await asked.verify(address))
     verdicts = VerdictCache(asked, ttl_s=TTL_S, clock=Clock(), store=stored)
     found = await verdicts.verify(address, FULL)
     assert (found.cached, asked.times) == (True, 1)
@@ -179,7 +179,7 @@ async def test_many_stored_answers_are_recalled_at_once() -> None:
     asked = Asked()
     known = syntax.parse_address("ann@b.test")
     verdicts = VerdictCache(
-        asked, ttl_s=TTL_S, clock=Clock(), store=Stored(await asked.verify(known.raw))
+        asked, ttl_s=TTL_S, clock=Clock(), store=Stored(await asked.verify(known))
     )
     others = [syntax.parse_address(text) for text in ("bob@b.test", "no-address")]
     assert set(await verdicts.get_many([known, *others], FULL)) == {"ann@b.test"}

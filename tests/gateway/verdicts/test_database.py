@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import select
 
 from engine.address import syntax
-from engine.model import Checks, Dns, Evidence, MxHost, Reason, Verdict, Verification
+from engine.model import Address, Checks, Dns, Evidence, MxHost, Reason, Verdict, Verification
 from gateway.store import Store, open_store
 from gateway.store.tables import answers as rows
 from gateway.verdicts.cache import VerdictCache
@@ -110,7 +110,7 @@ async def test_no_address_is_written_down(store: Store, tmp_path: Path) -> None:
 
 class Never:
     async def verify(
-        self, text: str, checks: Checks = Checks(), deadline_s: float | None = None
+        self, address: Address, checks: Checks = Checks(), deadline_s: float | None = None
     ) -> Verification:
         raise AssertionError("asked again")
 

@@ -15,9 +15,8 @@ from hypothesis import strategies as st
 
 from adapters.contract.dialect import Dialect
 from adapters.registry import DIALECTS
-from engine.address import syntax
 from engine.address.offline import offline_evidence
-from engine.model import Checks, Reason, Verdict, Verification
+from engine.model import Address, Checks, Reason, Verdict, Verification
 from gateway.app import create_app, open_services
 from gateway.settings import Settings
 
@@ -26,9 +25,8 @@ class Answers:
     """A verifier without a network."""
 
     async def verify(
-        self, text: str, checks: Checks = Checks(), deadline_s: float | None = None
+        self, address: Address, checks: Checks = Checks(), deadline_s: float | None = None
     ) -> Verification:
-        address = syntax.parse_address(text)
         valid = address.valid
         return Verification(
             address=address,
