@@ -10,8 +10,13 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
+from engine.bulk.host_limits import (
+    TARPIT_S,
+    UNLIMITED,
+    ConnectionUse,
+    HostLimits,
+)
 from engine.bulk.transaction import (
     ConnectionInfo,
     DomainGroup,
@@ -30,7 +35,6 @@ from engine.smtp.dialogue import (
 from engine.smtp.meanings import ABOUT_MAILBOX
 from engine.smtp.providers import pacing_operator
 from engine.smtp.terms import (
-    SERVICE_CLOSING,
     RcptReply,
     ReplyClassification,
     SmtpReply,
@@ -38,24 +42,8 @@ from engine.smtp.terms import (
     Target,
 )
 
-FIRST_WINDOW_SIZE = 10
-"""Recipients in the first window of a connection; it then grows while the host is quick."""
-MAX_WINDOW_SIZE = 200
 CONTROL_WINDOW_SIZE = 8
 """Addresses of a domain that are asked with its control, before all others."""
-GROW_BELOW_S, SHRINK_ABOVE_S = 0.5, 2.0
-"""Windows that take less are doubled, that take more are halved."""
-DEFAULT_REFUSAL_BUDGET = 9
-"""Refused recipients on a connection before some servers slow down (Postfix: at the tenth)."""
-REFUSAL_RESERVE = 2
-"""Of these, not to be used up: a window for one more recipient is not worth its while."""
-TARPIT_S = 0.8
-"""What a window takes at least where replies are held back (Postfix: by a second each)."""
-BUDGET_TEST_RECIPIENTS = 2
-"""Recipients asked beyond that, once, to see whether this server does."""
-ACCEPTED_PER_RECIPIENT = 4
-"""Recipients accepted in a row for each that a window may then hold, on untested hosts."""
-UNLIMITED = 1_000_000
 ADDRESSES_PER_CONNECTION = 20
 """Addresses waiting for each connection before another one is opened."""
 IDLE_TIMEOUT_S = 0.25
@@ -65,35 +53,6 @@ MAX_STALLS = 2
 MAX_THROTTLED = 2
 RECONNECT_PAUSES_S = (0.5, 1.0, 2.0, 2.0)
 """Waits for a host that has spoken to us and is gone: it may be starting again."""
-
-
-@dataclass(slots=True)
-class HostLimits:
-    """What this host was found to want."""
-
-    refusal_budget: int = DEFAULT_REFUSAL_BUDGET
-    """Refused recipients on one connection."""
-    budget_is_known: bool = False
-    """Whether it is known what happens beyond that."""
-    budget_test_running: bool = False
-    """Whether a connection is about to find out."""
-    recipients_per_transaction: int = UNLIMITED
-    """Recipients in one transaction."""
-    refusal_rate: float = 0.0
-    """Share of recipients refused lately."""
-    accepted_in_a_row: int = 0
-    """Recipients in a row."""
-    window_size: int = FIRST_WINDOW_SIZE
-
-
-@dataclass(slots=True)
-class _ConnectionUse:
-    """How far a connection is used."""
-
-    recipients: int = 0
-    refused: int = 0
-    transactions: int = 0
-    tests_budget: bool = False
 
 
 class HostPool:
@@ -334,13 +293,13 @@ class HostPool:
         )
 
     async def _send_windows(self, conversation: Conversation) -> None:
-        use = _ConnectionUse()
+        use = ConnectionUse()
         single = not conversation.supports("pipelining")
         try:
             while conversation.usable and await self._has_work():
                 if self._context.pacer.has_priority_waiters(self._operator):
                     return
-                room = self._next_window_size(use)
+                room = self._limits.next_window_size(use, self._recipients_per_connection)
                 if room < 1:
                     return
                 window = self._take_window(room, one_transaction=single)
@@ -348,36 +307,13 @@ class HostPool:
                     return
         finally:
             if use.tests_budget:
-                self._limits.budget_test_running = False
-
-    def _next_window_size(self, use: _ConnectionUse) -> int:
-        """How many recipients the next window may have; 0 for none on this connection."""
-        manners = self._limits
-        left = min(manners.window_size, self._recipients_per_connection - use.recipients)
-        patience = manners.refusal_budget - use.refused
-        if patience < min(REFUSAL_RESERVE, manners.refusal_budget):
-            if manners.budget_is_known or (manners.budget_test_running and not use.tests_budget):
-                return 0
-            use.tests_budget = manners.budget_test_running = True
-            return min(left, BUDGET_TEST_RECIPIENTS)
-        if not manners.budget_is_known:
-            # A list may begin with the good ones: a window full of bad ones must not cost much.
-            left = min(
-                left,
-                max(
-                    patience + BUDGET_TEST_RECIPIENTS,
-                    manners.accepted_in_a_row // ACCEPTED_PER_RECIPIENT,
-                ),
-            )
-        if manners.refusal_rate > 0:
-            left = min(left, max(patience, round(patience / (3 * manners.refusal_rate))))
-        return left
+                self._limits.refusal_budget.test_running = False
 
     async def _exchange_window(
         self,
         conversation: Conversation,
         window: list[tuple[DomainGroup, Transaction]],
-        use: _ConnectionUse,
+        use: ConnectionUse,
     ) -> bool:
         """Ask a window; False if the connection should not be used again."""
         try:
@@ -391,11 +327,11 @@ class HostPool:
         self,
         conversation: Conversation,
         window: list[tuple[DomainGroup, Transaction]],
-        use: _ConnectionUse,
+        use: ConnectionUse,
     ) -> bool:
         mail = b"MAIL FROM:<" + self._context.identity.sender.encode() + b">"
         commands: list[bytes] = []
-        fresh = use.transactions == 0
+        fresh = use.recipients == 0
         for number, (_, transaction) in enumerate(window):
             commands += transaction.commands(mail, reset=not fresh or number > 0)
         clock = self._context.clock
@@ -403,20 +339,15 @@ class HostPool:
         replies, broken = await conversation.exchange(
             commands,
             self._context.limits.command_timeout_s,
-            # Where it is not known what the host does then, a slow reply is enough of an answer.
-            max_refusals=0
-            if self._limits.budget_is_known or use.tests_budget
-            else DEFAULT_REFUSAL_BUDGET - use.refused,
+            max_refusals=self._limits.max_refusals(use),
             refused_timeout_s=TARPIT_S,
         )
         took_s = clock() - started
         heard, refused, count, turned_away = self._read_replies(window, replies, fresh=fresh)
-        closing = bool(replies) and replies[-1].code == SERVICE_CLOSING
-        self._update_limits(use, refused, count, took_s, broken=broken is not None, closing=closing)
-        use.recipients += count
-        use.refused += refused
+        self._limits.record_window(
+            use, asked=count, refused=refused, took_s=took_s, broken=broken is not None
+        )
         first_mail_refused = turned_away and fresh and window[0][1].mail_refused
-        use.transactions += len(window)
         progress = heard > 0
         stuck = broken is not None and not progress
         self._record_window(window)
@@ -467,37 +398,6 @@ class HostPool:
                     return
         if first is not None:
             self._record_reputation(Stage.RCPT, first.classification, first.text)
-
-    def _update_limits(
-        self,
-        use: _ConnectionUse,
-        refused: int,
-        count: int,
-        took_s: float,
-        *,
-        broken: bool,
-        closing: bool,
-    ) -> None:
-        manners = self._limits
-        manners.refusal_rate += 0.2 * (refused / max(count, 1) - manners.refusal_rate)
-        if manners.refusal_rate < 0.001:
-            manners.refusal_rate = 0.0
-        manners.accepted_in_a_row = 0 if refused else manners.accepted_in_a_row + count
-        total = use.refused + refused
-        if refused and (closing or broken):
-            # It hung up on us for what it refused: next time we leave before.
-            manners.refusal_budget = max(1, min(manners.refusal_budget, total - 1))
-            manners.budget_is_known = True
-        elif not manners.budget_is_known and total > manners.refusal_budget:
-            if took_s > TARPIT_S:
-                manners.budget_is_known = True
-            elif total > manners.refusal_budget + BUDGET_TEST_RECIPIENTS:
-                manners.budget_is_known = True
-                manners.refusal_budget = UNLIMITED
-        if broken or took_s > SHRINK_ABOVE_S:
-            manners.window_size = max(1, manners.window_size // 2)
-        elif took_s < GROW_BELOW_S and count >= manners.window_size:
-            manners.window_size = min(MAX_WINDOW_SIZE, manners.window_size * 2)
 
     def _settle_transaction(
         self,
