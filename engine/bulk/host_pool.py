@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from engine.bulk.host_limits import (
     TARPIT_S,
@@ -22,6 +22,7 @@ from engine.bulk.transaction import (
     DomainGroup,
     PendingAddress,
     Transaction,
+    Window,
 )
 from engine.model import Meaning, Stage
 from engine.smtp.catch_all import accepts_all
@@ -37,7 +38,6 @@ from engine.smtp.providers import pacing_operator
 from engine.smtp.terms import (
     RcptReply,
     ReplyClassification,
-    SmtpReply,
     StageResult,
     Target,
 )
@@ -71,6 +71,7 @@ class HostPool:
         self._context = context
         self._target = target
         self._operator = pacing_operator(target.host)
+        self._mail = b"MAIL FROM:<" + context.identity.sender.encode() + b">"
         self._max_connections = max(1, max_connections)
         self._recipients_per_connection = max(2, recipients_per_connection)
         self._queue: deque[DomainGroup] = deque()
@@ -129,13 +130,11 @@ class HostPool:
         self._workers.add(worker)
         worker.add_done_callback(self._workers.discard)
 
-    def _take_window(
-        self, size: int, *, one_transaction: bool
-    ) -> list[tuple[DomainGroup, Transaction]]:
-        """Transactions of at most about `room` recipients from the groups whose turn it is."""
-        window: list[tuple[DomainGroup, Transaction]] = []
+    def _take_window(self, size: int, *, one_transaction: bool, is_first: bool) -> Window:
+        """Transactions of about `size` recipients at most, from the groups whose turn it is."""
+        window = Window([], is_first)
         for _ in range(len(self._queue)):
-            if size < 1 or (window and one_transaction):
+            if size < 1 or (window.transactions and one_transaction):
                 break
             group = self._queue.popleft()
             if not group.listener.is_active:
@@ -146,7 +145,7 @@ class HostPool:
             transaction = group.next_transaction(min(most, self._limits.recipients_per_transaction))
             self._waiting_addresses -= len(transaction.addresses)
             size -= len(transaction.addresses) + bool(transaction.control)
-            window.append((group, transaction))
+            window.transactions.append((group, transaction))
             if group.pending and not group.control_tries:
                 self._queue.append(group)
         return window
@@ -302,95 +301,57 @@ class HostPool:
                 room = self._limits.next_window_size(use, self._recipients_per_connection)
                 if room < 1:
                     return
-                window = self._take_window(room, one_transaction=single)
-                if window and not await self._exchange_window(conversation, window, use):
+                window = self._take_window(
+                    room, one_transaction=single, is_first=not use.recipients
+                )
+                if window.transactions and not await self._exchange_window(
+                    conversation, window, use
+                ):
                     return
         finally:
             if use.tests_budget:
                 self._limits.refusal_budget.test_running = False
 
     async def _exchange_window(
-        self,
-        conversation: Conversation,
-        window: list[tuple[DomainGroup, Transaction]],
-        use: ConnectionUse,
+        self, conversation: Conversation, window: Window, use: ConnectionUse
     ) -> bool:
         """Ask a window; False if the connection should not be used again."""
         try:
             return await self._run_window(conversation, window, use)
         except Exception as exc:
-            for group, _ in window:
+            for group, _ in window.transactions:
                 group.listener.on_failure(exc)
             raise
 
     async def _run_window(
-        self,
-        conversation: Conversation,
-        window: list[tuple[DomainGroup, Transaction]],
-        use: ConnectionUse,
+        self, conversation: Conversation, window: Window, use: ConnectionUse
     ) -> bool:
-        mail = b"MAIL FROM:<" + self._context.identity.sender.encode() + b">"
-        commands: list[bytes] = []
-        fresh = use.recipients == 0
-        for number, (_, transaction) in enumerate(window):
-            commands += transaction.commands(mail, reset=not fresh or number > 0)
         clock = self._context.clock
         started = clock()
         replies, broken = await conversation.exchange(
-            commands,
+            window.commands(self._mail),
             self._context.limits.command_timeout_s,
             max_refusals=self._limits.max_refusals(use),
             refused_timeout_s=TARPIT_S,
         )
         took_s = clock() - started
-        heard, refused, count, turned_away = self._read_replies(window, replies, fresh=fresh)
+        window.read_replies(replies)
         self._limits.record_window(
-            use, asked=count, refused=refused, took_s=took_s, broken=broken is not None
+            use,
+            asked=window.asked,
+            refused=window.refused,
+            took_s=took_s,
+            broken=broken is not None,
         )
-        first_mail_refused = turned_away and fresh and window[0][1].mail_refused
-        progress = heard > 0
-        stuck = broken is not None and not progress
-        self._record_window(window)
-        where = ConnectionInfo(self._target, conversation.tls, round(took_s * 1000))
-        for group, transaction in window:
-            self._settle_transaction(group, transaction, where, stuck=stuck or first_mail_refused)
-            stuck = False  # the first one may be the cause, the others are asked again
-        if progress:
-            self._consecutive_stalls = 0
-        elif broken is not None or first_mail_refused:
-            self._consecutive_stalls += 1
-            if self._consecutive_stalls >= MAX_STALLS or broken is Meaning.TIMED_OUT:
-                self._consecutive_stalls = 0
-                self._hand_to_single_path()
-        return broken is None and not turned_away
+        self._record_window_reputation(window)
+        connection = ConnectionInfo(self._target, conversation.tls, round(took_s * 1000))
+        self._settle_window(window, connection, broken)
+        return broken is None and not window.mail_refused
 
-    def _read_replies(
-        self,
-        window: Iterable[tuple[DomainGroup, Transaction]],
-        replies: Iterable[SmtpReply],
-        *,
-        fresh: bool,
-    ) -> tuple[int, int, int, bool]:
-        """Recipients heard, refused and asked, and whether a MAIL was refused."""
-        arriving = iter(replies)
-        heard = refused = asked = 0
-        turned_away = False
-        for number, (_, transaction) in enumerate(window):
-            refused += transaction.read_replies(arriving, reset=not fresh or number > 0)
-            heard += (
-                len(transaction.answered)
-                + len(transaction.retry_alone)
-                + len(transaction.single_path)
-            )
-            heard += transaction.control_reply is not None
-            asked += len(transaction.addresses) + bool(transaction.control)
-            turned_away = turned_away or transaction.mail_refused
-        return heard, refused, asked, turned_away
-
-    def _record_window(self, window: Iterable[tuple[DomainGroup, Transaction]]) -> None:
+    def _record_window_reputation(self, window: Window) -> None:
         """Tell how the host treats us: well, if any reply was about a mailbox."""
         first: RcptReply | None = None
-        for _, transaction in window:
+        for _, transaction in window.transactions:
             first = first or transaction.first_reply
             for _, heard in transaction.answered:
                 if heard.classification.meaning in ABOUT_MAILBOX:
@@ -398,6 +359,25 @@ class HostPool:
                     return
         if first is not None:
             self._record_reputation(Stage.RCPT, first.classification, first.text)
+
+    def _settle_window(
+        self, window: Window, connection: ConnectionInfo, broken: Meaning | None
+    ) -> None:
+        """Hand on the answers, queue the rest again; leave all that waits after too many stalls."""
+        has_progress = window.has_progress
+        stuck = broken is not None and not has_progress
+        for group, transaction in window.transactions:
+            self._settle_transaction(
+                group, transaction, connection, stuck=stuck or window.first_mail_refused
+            )
+            stuck = False  # the first one may be the cause, the others are asked again
+        if has_progress:
+            self._consecutive_stalls = 0
+        elif broken is not None or window.first_mail_refused:
+            self._consecutive_stalls += 1
+            if self._consecutive_stalls >= MAX_STALLS or broken is Meaning.TIMED_OUT:
+                self._consecutive_stalls = 0
+                self._hand_to_single_path()
 
     def _settle_transaction(
         self,

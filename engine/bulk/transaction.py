@@ -8,10 +8,11 @@ can be about nothing else; everything else is asked again alone, or left to the 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
-from typing import Protocol
+from enum import Enum, auto
+from functools import cache, lru_cache
+from typing import NamedTuple, Protocol
 
 from engine.model import Address, Meaning, Stage
 from engine.smtp.meanings import ABOUT_MAILBOX, DECISIVE
@@ -19,9 +20,68 @@ from engine.smtp.reply import classify_reply
 from engine.smtp.terms import SERVICE_CLOSING, RcptReply, ReplyClassification, SmtpReply, Target
 
 DECISIVE_IF_FIRST = DECISIVE | {Meaning.GREYLISTED}
-"""What is about the mailbox if it is the first recipient of its transaction."""
+"""About the mailbox where no recipient of the same transaction was named before it."""
 _PLACEHOLDER = "somebody@mail.test"
-"""Stands for the recipient in a reply, so that like replies are read once."""
+"""Stands for the recipient in a reply, so that like replies are classified once."""
+
+
+class Disposition(Enum):
+    """What becomes of a recipient once the reply to it is there."""
+
+    ANSWER = auto()
+    """The reply is about the mailbox."""
+    CONTROL = auto()
+    """It is the control address, and this is its reply."""
+    RETRY_NEXT_TRANSACTION = auto()
+    """The host takes no more recipients in this transaction."""
+    RETRY_ALONE = auto()
+    """The reply may be due to the recipients before it."""
+    SINGLE_PATH = auto()
+    """The reply is about something other than the mailbox."""
+
+
+class _DispositionRow(NamedTuple):
+    """A row: it fits when every condition that is given holds."""
+
+    disposition: Disposition
+    meanings: frozenset[Meaning] | None = None
+    is_control: bool | None = None
+    is_first: bool | None = None
+    after_accepted: bool | None = None
+
+
+_DISPOSITIONS = (
+    # RFC 5321 section 4.5.3.1.10: the host takes fewer recipients in one transaction.
+    _DispositionRow(
+        Disposition.RETRY_NEXT_TRANSACTION, frozenset({Meaning.THROTTLED}), after_accepted=True
+    ),
+    _DispositionRow(Disposition.CONTROL, is_control=True),
+    _DispositionRow(Disposition.ANSWER, ABOUT_MAILBOX),
+    _DispositionRow(Disposition.ANSWER, DECISIVE_IF_FIRST, is_first=True),
+    # Greylisting refuses from the first recipient on; after an accepted one it is something else.
+    _DispositionRow(Disposition.ANSWER, frozenset({Meaning.GREYLISTED}), after_accepted=False),
+    _DispositionRow(Disposition.SINGLE_PATH, is_first=True),
+    _DispositionRow(Disposition.RETRY_ALONE),
+)
+
+
+@cache  # a few hundred combinations, looked up for every recipient
+def disposition(
+    meaning: Meaning, is_control: bool, is_first: bool, after_accepted: bool
+) -> Disposition:
+    """What becomes of a recipient whose reply has `meaning`: the first row that fits decides.
+
+    `is_first` of its transaction; `after_accepted` if an earlier recipient was accepted in it.
+    """
+    for row in _DISPOSITIONS:
+        if (
+            (row.meanings is None or meaning in row.meanings)
+            and row.is_control in (None, is_control)
+            and row.is_first in (None, is_first)
+            and row.after_accepted in (None, after_accepted)
+        ):
+            return row.disposition
+    raise AssertionError("the last row fits every reply")
 
 
 @dataclass(slots=True, eq=False)
@@ -45,34 +105,35 @@ class Transaction:
     control: str = ""
     """Asked after the first recipient; empty for none."""
 
-    # what came of it
+    # What came of it; each address is in one of these afterwards.
     answered: list[tuple[PendingAddress, RcptReply]] = field(default_factory=list)
-    retry_alone: list[PendingAddress] = field(default_factory=list)
-    """To be asked alone."""
     retry_next: list[PendingAddress] = field(default_factory=list)
-    """No reply came to them."""
+    """No reply came, or the transaction was full."""
+    retry_alone: list[PendingAddress] = field(default_factory=list)
     single_path: list[PendingAddress] = field(default_factory=list)
-    """What they were told is about something else than the mailbox."""
+
     control_reply: RcptReply | None = None
+    """None also where the control must be asked again."""
     first_reply: RcptReply | None = None
     """The first reply to a recipient."""
     mail_refused: bool = False
     max_recipients: int = 0
-    """Recipients that the host takes in one transaction, where it said so."""
+    """Recipients that the host takes in one transaction; 0 if it set no limit here."""
 
     def recipients(self) -> Iterator[tuple[PendingAddress | None, str]]:
         """In the order asked; None for the control."""
-        for number, asked in enumerate(self.addresses):
-            yield asked, asked.recipient
+        for number, pending in enumerate(self.addresses):
+            yield pending, pending.recipient
             if number == 0 and self.control:
                 yield None, self.control
         if not self.addresses:
             yield None, self.control
 
     def commands(self, mail: bytes, *, reset: bool) -> list[bytes]:
-        found = [b"RSET", mail] if reset else [mail]
-        found += [b"RCPT TO:<" + to.encode() + b">" for _, to in self.recipients()]
-        return found
+        """The commands, with RSET before them if `reset`."""
+        commands = [b"RSET", mail] if reset else [mail]
+        commands += [b"RCPT TO:<" + to.encode() + b">" for _, to in self.recipients()]
+        return commands
 
     def read_replies(self, replies: Iterator[SmtpReply], *, reset: bool) -> int:
         """Read the replies to `commands`; returns how many recipients were refused."""
@@ -80,40 +141,100 @@ class Transaction:
             next(replies, None)
         mail = next(replies, None)
         self.mail_refused = mail is not None and mail.code != SERVICE_CLOSING and mail.code >= 300
-        refused = 0
-        accepted = 0
-        for number, (asked, recipient) in enumerate(self.recipients()):
+        refused = accepted = 0
+        for number, (pending, recipient) in enumerate(self.recipients()):
             reply = next(replies, None)
             if reply is None or reply.code == SERVICE_CLOSING or self.mail_refused:
-                if asked is not None:
-                    self.retry_next.append(asked)
+                if pending is not None:
+                    self.retry_next.append(pending)
                 continue
-            reading = _classify(reply.code, reply.text, recipient)
-            heard = RcptReply(reading, reply.code, reply.text)
-            refused += reply.code >= 400
-            if asked is None and not (reading.meaning is Meaning.THROTTLED and accepted):
-                self.control_reply = heard
-            elif asked is None:
-                self.max_recipients = (
-                    self.max_recipients or accepted
-                )  # and the control is asked again, alone
-            elif (
-                reading.meaning in ABOUT_MAILBOX
-                or (number == 0 and reading.meaning in DECISIVE_IF_FIRST)
-                or (reading.meaning is Meaning.GREYLISTED and not accepted)
-            ):
-                self.answered.append((asked, heard))
-            elif reading.meaning is Meaning.THROTTLED and accepted:
-                # RFC 5321 section 4.5.3.1.10: the rest wants a transaction of its own.
+            classification = _classify(reply.code, reply.text, recipient)
+            rcpt_reply = RcptReply(classification, reply.code, reply.text)
+            self.first_reply = self.first_reply or rcpt_reply
+            decided = disposition(
+                classification.meaning, pending is None, number == 0, accepted > 0
+            )
+            if decided is Disposition.RETRY_NEXT_TRANSACTION:
                 self.max_recipients = self.max_recipients or accepted
-                self.retry_next.append(asked)
-            elif number:
-                self.retry_alone.append(asked)
-            else:
-                self.single_path.append(asked)
-            self.first_reply = self.first_reply or heard
+            if pending is not None:
+                self._place(pending, rcpt_reply, decided)
+            elif decided is Disposition.CONTROL:
+                self.control_reply = rcpt_reply
+            refused += reply.code >= 400
             accepted += reply.code < 300
         return refused
+
+    def _place(self, pending: PendingAddress, reply: RcptReply, decided: Disposition) -> None:
+        if decided is Disposition.ANSWER:
+            self.answered.append((pending, reply))
+        elif decided is Disposition.RETRY_NEXT_TRANSACTION:
+            self.retry_next.append(pending)
+        elif decided is Disposition.RETRY_ALONE:
+            self.retry_alone.append(pending)
+        else:
+            self.single_path.append(pending)
+
+
+@dataclass(slots=True, eq=False)
+class Window:
+    """The transactions of one write, each with the group that its addresses are of."""
+
+    transactions: list[tuple[DomainGroup, Transaction]]
+    is_first: bool
+    """On its connection; every transaction but a connection's first begins with RSET."""
+
+    # What came of it.
+    refused: int = 0
+    """Recipients refused."""
+
+    @property
+    def asked(self) -> int:
+        """Recipients, controls included."""
+        return sum(len(t.addresses) + bool(t.control) for _, t in self.transactions)
+
+    @property
+    def has_progress(self) -> bool:
+        """Whether any recipient got a reply of its own."""
+        return any(
+            t.answered or t.retry_alone or t.single_path or t.control_reply is not None
+            for _, t in self.transactions
+        )
+
+    @property
+    def mail_refused(self) -> bool:
+        """Whether the MAIL of any transaction was refused."""
+        return any(t.mail_refused for _, t in self.transactions)
+
+    @property
+    def first_mail_refused(self) -> bool:
+        """Whether the connection's first MAIL was refused, so that another one will be, too."""
+        return self.is_first and self.transactions[0][1].mail_refused
+
+    def commands(self, mail: bytes) -> list[bytes]:
+        commands: list[bytes] = []
+        for transaction, reset in self._with_reset():
+            commands += transaction.commands(mail, reset=reset)
+        return commands
+
+    def read_replies(self, replies: Iterable[SmtpReply]) -> None:
+        """Read the replies to `commands`, as far as they came."""
+        arriving = iter(replies)
+        for transaction, reset in self._with_reset():
+            self.refused += transaction.read_replies(arriving, reset=reset)
+
+    def _with_reset(self) -> Iterator[tuple[Transaction, bool]]:
+        for number, (_, transaction) in enumerate(self.transactions):
+            yield transaction, not self.is_first or number > 0
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionInfo:
+    """The connection that replies came over."""
+
+    target: Target
+    tls: bool
+    latency_ms: int
+    """From the write to the last of its replies."""
 
 
 class GroupListener(Protocol):
@@ -145,16 +266,6 @@ class GroupListener(Protocol):
     def on_failure(self, error: Exception) -> None:
         """Some of its addresses were lost to a fault of ours."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class ConnectionInfo:
-    """The connection that replies came over."""
-
-    target: Target
-    tls: bool
-    latency_ms: int
-    """From the write to the last of its replies."""
 
 
 class DomainGroup:
