@@ -16,6 +16,11 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
+for _scheme in ("http", "https", "all", "no"):
+    # upstreams on loopback are asked directly, whatever proxy the machine has
+    os.environ.pop(f"{_scheme}_proxy", None)
+    os.environ.pop(f"{_scheme}_proxy".upper(), None)
+
 NODE_MODULES = Path(__file__).parent / "clients" / "node" / "node_modules"
 
 

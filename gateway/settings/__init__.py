@@ -17,6 +17,7 @@ from gateway.settings.model import (
     read_secret_file,
 )
 from gateway.settings.problems import SettingProblem, SettingsError
+from gateway.settings.proxies import environment_proxies
 
 __all__ = [
     "LOCAL_SOURCE",
@@ -29,6 +30,7 @@ __all__ = [
     "SettingsError",
     "Strategy",
     "UpstreamSettings",
+    "environment_proxies",
     "load",
     "read_secret_file",
 ]

@@ -29,6 +29,7 @@ from gateway.settings.problems import (
     error_message,
     suggestion,
 )
+from gateway.settings.proxies import ProxyVariableError, environment_proxies
 
 PREFIX = "VERIPLEX_"
 CONFIG_VARIABLE = "VERIPLEX_CONFIG"
@@ -80,9 +81,19 @@ def load(
             SettingProblem(where(loc), dotted(loc), message)
             for loc, message in _cross_check(settings, dialects)
         ]
+        if settings.upstreams:
+            problems += _check_proxy_variables(environ)
     if settings is None or problems:
         raise SettingsError(problems)
     return settings
+
+
+def _check_proxy_variables(environ: Mapping[str, str]) -> Iterator[SettingProblem]:
+    """Problems with the environment's proxies; a value may hold a password, so none is shown."""
+    try:
+        environment_proxies(environ)
+    except ProxyVariableError as exc:
+        yield SettingProblem(f"environment variable {exc.variable}", "", exc.reason)
 
 
 def _settings_file(path: Path | None, environ: Mapping[str, str]) -> Path | None:

@@ -19,6 +19,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core.core_schema import ValidationInfo
 
 from engine.model import Verdict
+from gateway.settings.proxies import proxy_url
 
 SettingPath = tuple[str | int, ...]
 """The way to a setting, such as `("upstreams", 0, "name")`."""
@@ -91,6 +92,15 @@ def _check_http_url(value: str) -> str:
     return value.rstrip("/")
 
 
+def _parse_proxy(value: object, info: ValidationInfo) -> object:
+    """A proxy's URL, or a reference to a secret that is one."""
+    if not isinstance(value, str) or not value:
+        return value
+    if value.startswith(("env:", "file:")):
+        value = _parse_secret(value, info).value
+    return proxy_url(value) if value else value
+
+
 def _check_storage_url(value: str) -> str:
     if not re.fullmatch(r"sqlite:///.+", value):
         raise ValueError("should be sqlite:///PATH, or sqlite:///:memory: for nothing kept")
@@ -140,6 +150,7 @@ def _check_network(value: str) -> str:
 
 
 HttpUrl = Annotated[str, AfterValidator(_check_http_url)]
+ProxyUrl = Annotated[str, BeforeValidator(_parse_proxy), Field(repr=False)]
 SecretRef = Annotated[Secret, BeforeValidator(_parse_secret)]
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 Money = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
@@ -366,6 +377,17 @@ class CircuitSettings(Section):
     )
 
 
+class TransportSettings(Section):
+    """How requests reach upstreams."""
+
+    proxy: ProxyUrl = _setting(
+        "",
+        "Proxy for all upstreams: `http://`, `https://` or `socks5://`, with `name:password@` if it"
+        " wants one; or `env:NAME`, `file:PATH`. Empty uses `HTTPS_PROXY`, `HTTP_PROXY` and"
+        " `NO_PROXY` of the environment.",
+    )
+
+
 class UpstreamSettings(Section):
     """A vendor, or another Veriplex, to ask."""
 
@@ -390,6 +412,9 @@ class UpstreamSettings(Section):
     connections: int = _setting(50, "Requests to it at a time.", ge=1, le=10_000)
     rate_per_s: float = _setting(
         0.0, "Requests to it in a second; 0 is without limit.", ge=0, le=1_000_000
+    )
+    proxy: ProxyUrl = _setting(
+        "", "Proxy for this upstream, as in `[transport]`, whose setting it replaces."
     )
     weight: float = _setting(1.0, "Its share under `weighted`.", ge=0, le=1_000_000)
     price: Money = _setting(0.0, "Of one call, in whatever currency the budgets are.", "money")
@@ -472,6 +497,7 @@ class Settings(Section):
     sandbox: SandboxSettings = SandboxSettings()
     routing: RoutingSettings = RoutingSettings()
     circuit: CircuitSettings = CircuitSettings()
+    transport: TransportSettings = TransportSettings()
     limits: LimitsSettings = LimitsSettings()
     dataoorts: DataoortsSettings = DataoortsSettings()
     log: LogSettings = LogSettings()

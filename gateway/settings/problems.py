@@ -32,7 +32,7 @@ class SettingsError(Exception):
         self.problems = problems
 
 
-_MAY_HOLD_SECRETS = frozenset({"api_key", "base_url", "url"})
+_MAY_HOLD_SECRETS = frozenset({"api_key", "base_url", "proxy", "url"})
 """Settings whose wrong value may hold a secret, so that it is not repeated."""
 
 

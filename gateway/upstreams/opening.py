@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import random
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
+
 from adapters.contract.dialect import Dialect
-from gateway.settings import LOCAL_SOURCE, RoutingSettings, Settings, UpstreamSettings
+from gateway.settings import (
+    LOCAL_SOURCE,
+    RoutingSettings,
+    Settings,
+    UpstreamSettings,
+    environment_proxies,
+)
 from gateway.store import Store
 from gateway.upstreams.batches.bulk import BulkPolicy
 from gateway.upstreams.batches.records import VendorJobRecords
@@ -111,13 +120,11 @@ async def open_upstreams(
         return
     by_name = {dialect.name: dialect for dialect in dialects}
     rules = CircuitRules(**settings.circuit.model_dump())
-    # imported here: it takes a fifth of a second, which a server without upstreams need not wait
-    from gateway.upstreams.transport.aiohttp_transport import HttpTransport
-
+    open_transport = _transports(settings)
     async with contextlib.AsyncExitStack() as stack:
         sources: list[UpstreamSource] = []
         for told in settings.upstreams:
-            client = UpstreamClient(HttpTransport(), clock=clock)
+            client = UpstreamClient(open_transport(told), clock=clock)
             stack.push_async_callback(client.aclose)
             dialect = by_name[told.dialect]
             secrets = (told.api_key, *told.spare_api_keys)
@@ -143,6 +150,22 @@ async def open_upstreams(
                 )
             )
         yield tuple(sources)
+
+
+def _transports(settings: Settings) -> Callable[[UpstreamSettings], httpx.AsyncBaseTransport]:
+    """Makes the connections of an upstream; its own proxy comes before that of all."""
+    # imported here: it takes a fifth of a second, which a server without upstreams need not wait
+    from gateway.upstreams.transport.aiohttp_transport import HttpTransport
+
+    environment = environment_proxies(os.environ)
+
+    def open_transport(upstream: UpstreamSettings) -> httpx.AsyncBaseTransport:
+        proxy = upstream.proxy or settings.transport.proxy
+        if proxy:
+            return HttpTransport(proxy_for=lambda _: proxy)
+        return HttpTransport(proxy_for=lambda url: environment.for_url(url.scheme, url.host))
+
+    return open_transport
 
 
 async def _cancel_all(tasks: list[asyncio.Task[None]]) -> None:

@@ -137,6 +137,35 @@ def test_a_secret_comes_from_a_file_and_is_never_shown(tmp_path: Path, file: Pat
     assert "sekrit" not in repr(settings) + str(settings) + str(settings.upstreams[0].api_key)
 
 
+def test_a_proxy_is_a_url_or_a_secret_and_its_password_is_never_shown(file: Path) -> None:
+    file.write_text(
+        '[transport]\nproxy = "socks5://u:sekrit@p.test:1080/"\n' + _upstream(proxy="env:PROXY")
+    )
+    environ = {"KEY": "k", "PROXY": "http://u:sekrit@q.test:3128"}
+    settings = load(file, environ)
+    assert settings.transport.proxy == "socks5://u:sekrit@p.test:1080"
+    assert settings.upstreams[0].proxy == "http://u:sekrit@q.test:3128"
+    assert "sekrit" not in repr(settings) + str(settings)
+    assert load(file, {}, secrets=False).upstreams[0].proxy == ""
+    with pytest.raises(SettingsError, match=r"upstreams\[0\].proxy: environment variable PROXY is"):
+        load(file, {"KEY": "k"})
+    for wrong in ("q.test?sekrit", "ftp://u:sekrit@q.test"):
+        with pytest.raises(SettingsError, match=r"proxy: should be a proxy's URL") as caught:
+            load(file, {**environ, "PROXY": wrong})
+        assert "sekrit" not in str(caught.value)
+
+
+def test_a_proxy_of_the_environment_matters_with_upstreams_alone(file: Path) -> None:
+    file.write_text("")
+    environ = {"HTTPS_PROXY": "ftp://u:sekrit@p.test", "KEY": "k"}
+    load(file, environ)
+    with pytest.raises(
+        SettingsError, match="environment variable HTTPS_PROXY: should be"
+    ) as caught:
+        load(file, {**environ, "VERIPLEX_UPSTREAMS": f"[{UPSTREAM}]"})
+    assert "sekrit" not in str(caught.value)
+
+
 def test_without_secrets_a_missing_one_does_not_matter(file: Path) -> None:
     file.write_text("")
     settings = load(file, {"VERIPLEX_UPSTREAMS": f"[{UPSTREAM}]"}, secrets=False)
