@@ -1,4 +1,4 @@
-"""Tasks beside the request: work in the background, and equal work done together."""
+"""Tasks beside the requests: work in the background, and calls that are run in groups."""
 
 from __future__ import annotations
 
@@ -72,6 +72,50 @@ async def merge(
     finally:
         reading.cancel()
         await asyncio.gather(reading, return_exceptions=True)
+
+
+class WorkLoop:
+    """A loop in the background that can be woken, and that ends between two pieces of work.
+
+    Its coroutine does what is due, then `pause`s, until `stopping`.
+    """
+
+    def __init__(self) -> None:
+        self._wake = asyncio.Event()
+        self._stopped: asyncio.Future[None] | None = None
+
+    @property
+    def stopping(self) -> bool:
+        return self._stopped is not None and self._stopped.done()
+
+    def wake(self) -> None:
+        """End the pause, or the next one if there is none now."""
+        self._wake.set()
+
+    async def pause(self, timeout_s: float | None) -> None:
+        """Wait until woken or stopped, at most so long. None waits without limit."""
+        if not self.stopping:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(timeout_s):
+                    await self._wake.wait()
+        self._wake.clear()
+
+    async def wait_for(self, task: asyncio.Future[Any], timeout_s: float | None = None) -> None:
+        """Wait until `task` is done or the loop is stopped, at most so long."""
+        ends = {task} if self._stopped is None else {task, self._stopped}
+        await asyncio.wait(ends, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+
+    @contextlib.asynccontextmanager
+    async def running(self, work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+        """Run the loop's coroutine while inside; on leaving it is stopped and waited for."""
+        self._stopped = asyncio.get_running_loop().create_future()
+        task = asyncio.create_task(work)
+        try:
+            yield
+        finally:
+            self._stopped.set_result(None)
+            self._wake.set()
+            await task
 
 
 class GroupedCalls(Generic[Question, Answer]):

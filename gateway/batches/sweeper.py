@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -24,7 +23,7 @@ from gateway.store.tables import (
     deliveries,
     vendor_lists,
 )
-from gateway.tasks import in_background
+from gateway.tasks import WorkLoop, in_background
 
 log = logging.getLogger(__name__)
 
@@ -45,11 +44,11 @@ class Sweeper:
         self._store = store
         self._dialects = dialects
         self._clock = clock
-        self._wake = asyncio.Event()
+        self._loop = WorkLoop()
 
     def wake(self) -> None:
         """Something was deleted."""
-        self._wake.set()
+        self._loop.wake()
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -60,14 +59,11 @@ class Sweeper:
 
     async def _run(self) -> None:
         while True:
-            self._wake.clear()
             try:
                 await self.sweep()
             except StoreError as exc:
                 log.warning("sweep.failed", extra={"error": str(exc)})
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(SWEEP_EVERY_S):
-                    await self._wake.wait()
+            await self._loop.pause(SWEEP_EVERY_S)
 
     async def sweep(self) -> int:
         """Remove what is due; how many batches that were."""

@@ -25,6 +25,7 @@ from engine.dns.targets import is_global
 from gateway.batches.ports import Outbox, WebhookDelivery
 from gateway.batches.records import rules_of
 from gateway.store import StoreError
+from gateway.tasks import WorkLoop
 
 log = logging.getLogger(__name__)
 
@@ -66,36 +67,27 @@ class WebhookSender:
         self._job_rows = job_rows
         self._post_webhook = post_webhook
         self._clock = clock
-        self._wake = asyncio.Event()
-        self._stopped: asyncio.Future[None] | None = None
+        self._loop = WorkLoop()
 
     def wake(self) -> None:
         """A batch may have ended."""
-        self._wake.set()
+        self._loop.wake()
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Deliver while inside; what is not delivered by then stays in the outbox."""
-        self._stopped = asyncio.get_running_loop().create_future()
-        task = asyncio.create_task(self._run(self._stopped))
-        try:
+        """Deliver while inside. Posts that are under way on leaving are due again at once."""
+        async with self._loop.running(self._run()):
             yield
-        finally:
-            # posts are given up, and are due again at once
-            self._stopped.set_result(None)
-            self._wake.set()
-            await task
 
     async def drain(self) -> None:
         """Try everything that is due, once."""
         while (delivery := await self._outbox.claim()) is not None:
             await self._deliver(delivery)
 
-    async def _run(self, stopped: asyncio.Future[None]) -> None:
+    async def _run(self) -> None:
         slots = asyncio.Semaphore(CONCURRENT_DELIVERIES)
         async with asyncio.TaskGroup() as group:
-            while not stopped.done():
-                self._wake.clear()
+            while not self._loop.stopping:
                 try:
                     await slots.acquire()
                     delivery = await self._outbox.claim()
@@ -107,11 +99,7 @@ class WebhookSender:
                 except StoreError as exc:
                     slots.release()
                     log.warning("webhook.claim_failed", extra={"error": str(exc)})
-                if stopped.done():
-                    return
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(POLL_S):
-                        await self._wake.wait()
+                await self._loop.pause(POLL_S)
 
     async def _deliver_logged(self, delivery: WebhookDelivery) -> None:
         try:
@@ -148,11 +136,8 @@ class WebhookSender:
 
     async def _post_until_stopped(self, url: str, body: bytes) -> str | None:
         """What `PostWebhook` says; None if it was given up because we stop."""
-        posting = asyncio.ensure_future(self._post_webhook(url, body))
-        ends: set[asyncio.Future[Any]] = {posting}
-        if self._stopped is not None:
-            ends.add(self._stopped)
-        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        posting = asyncio.create_task(self._post_webhook(url, body))
+        await self._loop.wait_for(posting)
         if posting.done():
             return posting.result()
         posting.cancel()

@@ -1,4 +1,4 @@
-"""Calls that are grouped, and streams that are merged."""
+"""Calls that are grouped, streams that are merged, and loops in the background."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import aclosing
 import pytest
 
 from gateway.errors import StorageUnavailable
-from gateway.tasks import MAX_MERGED_AHEAD, MAX_PENDING, GroupedCalls, merge
+from gateway.tasks import MAX_MERGED_AHEAD, MAX_PENDING, GroupedCalls, WorkLoop, merge
 
 
 class Desk:
@@ -156,3 +156,82 @@ async def test_no_more_streams_are_read_at_a_time_than_wanted() -> None:
         await anext(merged)
         assert sources[2].read == 0
         assert len([number async for number in merged]) == 2_999
+
+
+# -- loops -------------------------------------------------------------------------------
+
+
+class Counter:
+    """A loop that counts its rounds."""
+
+    def __init__(self) -> None:
+        self.loop = WorkLoop()
+        self.rounds = 0
+        self.counted = asyncio.Event()
+
+    async def run(self) -> None:
+        while not self.loop.stopping:
+            self.rounds += 1
+            self.counted.set()
+            await self.loop.pause(None)
+
+    async def next_round(self) -> None:
+        self.counted.clear()
+        await self.counted.wait()
+
+
+async def test_a_loop_runs_again_when_it_is_woken() -> None:
+    counter = Counter()
+    async with counter.loop.running(counter.run()):
+        await counter.counted.wait()
+        for rounds in (1, 2, 3):
+            assert counter.rounds == rounds
+            counter.loop.wake()
+            await counter.next_round()
+    assert counter.rounds == 4
+
+
+async def test_a_wake_during_the_work_ends_the_next_pause() -> None:
+    loop = WorkLoop()
+    loop.wake()
+    await loop.pause(None)
+
+
+async def test_a_pause_ends_by_itself() -> None:
+    await WorkLoop().pause(0.001)
+
+
+async def test_a_loop_ends_after_the_work_that_it_has_begun() -> None:
+    loop, begun, finish, finished = WorkLoop(), asyncio.Event(), asyncio.Event(), []
+
+    async def run() -> None:
+        begun.set()
+        await finish.wait()
+        finished.append(loop.stopping)
+        await loop.pause(None)
+
+    async with loop.running(run()):
+        await begun.wait()
+        asyncio.get_running_loop().call_soon(finish.set)
+    assert finished == [True]
+
+
+async def test_waiting_for_a_task_ends_when_the_loop_is_stopped() -> None:
+    loop = WorkLoop()
+    task: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    ended = []
+
+    async def run() -> None:
+        await loop.wait_for(task)
+        ended.append((loop.stopping, task.done()))
+
+    async with loop.running(run()):
+        await loop.wait_for(task, 0.001)
+        assert not loop.stopping
+    assert ended == [(True, False)]
+
+
+async def test_waiting_for_a_task_ends_with_it() -> None:
+    task: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    task.set_result(None)
+    await WorkLoop().wait_for(task)
