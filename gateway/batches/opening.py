@@ -11,6 +11,7 @@ from importlib.metadata import version
 from adapters.contract.dialect import Dialect
 from gateway.accounts.caller import Caller
 from gateway.batches.holder import is_holder_dead, lease_holder_name
+from gateway.batches.http_post import HttpWebhookPost
 from gateway.batches.intake import CHUNK_SIZE
 from gateway.batches.jobs import BatchOperations
 from gateway.batches.outbox import SqlOutbox
@@ -19,7 +20,7 @@ from gateway.batches.queue import SqlChunkQueue
 from gateway.batches.records import BatchRecords, Billing
 from gateway.batches.runner import Runner
 from gateway.batches.sweeper import Sweeper
-from gateway.batches.webhooks import HttpWebhookPost, PostWebhook, WebhookSender
+from gateway.batches.webhooks import PostWebhook, WebhookSender
 from gateway.store import Store
 from gateway.verdicts.cache import VerdictCache
 

@@ -6,7 +6,7 @@ import httpx
 import pytest
 import respx
 
-from gateway.batches.webhooks import HttpWebhookPost
+from gateway.batches.http_post import HttpWebhookPost
 
 PUBLIC, PUBLIC_V6 = "93.184.215.14", "2606:2800:21f:cb07::1"
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import orjson
 import pytest
 
-from gateway.batches.webhooks import RETRY_EVERY_S, HttpWebhookPost
+from gateway.batches.http_post import HttpWebhookPost
+from gateway.batches.webhooks import RETRY_EVERY_S
 from tests.gateway.batches.conftest import Bench, open_bench
 
 URL = "https://hooks.example/done"
