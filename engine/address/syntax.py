@@ -56,7 +56,7 @@ def parse_address(text: str) -> Address:
     if not at:
         return Address(raw, "", "", "", _missing_at_sentence(raw))
     if len(raw) > MAX_PARSED_CHARACTERS:
-        return Address(raw, local, domain.lower(), "", _too_long_sentence(len(raw)))
+        return Address(raw, local, domain.lower(), "", _too_long_sentence(_octets(raw)))
     if _is_plain(raw, local, domain):
         folded = domain.lower()
         return Address(raw, local, folded, folded)
@@ -103,7 +103,7 @@ def _octets(text: str) -> int:
 _SYNTAX_RULES: tuple[tuple[Callable[[str, str], bool], str], ...] = (
     (
         lambda local, domain: _UNREADABLE in local or _UNREADABLE in domain,
-        "The address has an unreadable character; send it as UTF-8.",
+        "The address contains an unreadable character; send it as UTF-8.",
     ),
     (
         lambda local, domain: (not _is_quoted(local) and "<" in local) or ">" in domain,
@@ -111,11 +111,11 @@ _SYNTAX_RULES: tuple[tuple[Callable[[str, str], bool], str], ...] = (
     ),
     (
         lambda local, domain: any(c.isspace() for c in local + domain),
-        "The address has a blank or a line break in it; remove it.",
+        "The address contains a space or a line break; remove it.",
     ),
     (
         lambda local, domain: not (local + domain).isprintable(),
-        "The address has an invisible or control character in it; type it anew.",
+        "The address contains an invisible or control character; retype it.",
     ),
     (
         lambda local, domain: local.lower().startswith("mailto:"),
