@@ -1,1 +1,1 @@
-"""Where mail for a domain goes: resolver, MX hosts, SPF and DMARC, forbidden targets."""
+"""The resolver, the mail hosts of a domain, SPF and DMARC records, and targets not to dial."""

@@ -1,4 +1,4 @@
-"""Where mail for a domain goes (RFC 5321 section 5.1, RFC 7505), and where its hosts live."""
+"""The mail hosts of a domain (RFC 5321 section 5.1, RFC 7505), and their IP addresses."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from engine.dns.terms import DnsAnswer, HostAddresses, LookupStatus, MailRoute, 
 from engine.model import Dns, MxHost
 
 MAX_HOSTS = 100
-"""Mail hosts kept of one answer: more than any real domain has, and a bound."""
+"""Mail hosts taken from one answer. Real domains have fewer."""
 MAX_ADDRESSES_PER_FAMILY = 16
-"""Addresses kept of one host, of each family."""
+"""IP addresses taken of one host, for IPv4 and for IPv6."""
 
 
 _DNS_BY_STATUS = {
@@ -28,10 +28,10 @@ _DNS_BY_STATUS = {
 async def resolve_route(
     resolver: Resolver, domain: str, rng: random.Random, *, ipv4_suffices: bool = False
 ) -> MailRoute:
-    """The mail hosts of `domain` (A-label form), hosts of equal preference shuffled.
+    """The mail hosts of `domain` (in A-labels), hosts of equal preference in random order.
 
-    `Dns.MX` and `Dns.IMPLICIT_MX` promise that at least one of them has an address.
-    `sparing` is as in `addresses`.
+    With `Dns.MX` and `Dns.IMPLICIT_MX` at least one of the hosts has an IP address.
+    `ipv4_suffices` is that of `resolve_addresses`.
     """
     answer = await resolver.resolve(domain, RecordType.MX)
     if answer.status is LookupStatus.NODATA:
@@ -43,27 +43,26 @@ async def resolve_route(
         return MailRoute(Dns.NULL_MX)
     failed: LookupStatus | None = None
     for host in hosts:
-        # Stop at the first that lives somewhere: 61 hosts need not cost 122 questions.
-        found = await resolve_addresses(resolver, host.host, ipv4_suffices=ipv4_suffices)
-        if found.ips:
+        # One host with an IP address is enough: a domain with 61 hosts would cost 122 questions.
+        addresses = await resolve_addresses(resolver, host.host, ipv4_suffices=ipv4_suffices)
+        if addresses.ips:
             return MailRoute(Dns.MX, hosts)
-        if not found.status.definite:
-            failed = failed or found.status
+        if not addresses.status.definite:
+            failed = failed or addresses.status
     return MailRoute(_DNS_BY_STATUS[failed] if failed else Dns.UNRESOLVABLE, hosts)
 
 
 async def resolve_addresses(
     resolver: Resolver, host: str, *, ipv4_suffices: bool = False
 ) -> HostAddresses:
-    """Where `host` lives.
+    """The IP addresses of `host`, IPv4 before IPv6.
 
-    IPv4 comes first: block lists and PTR demands are harsher on IPv6 senders, and a probe
-    that is refused over IPv6 has learnt nothing of the mailbox. Who is `sparing` wants the
-    first address alone, and asks for IPv6 only where there is no IPv4: a question less for
-    each host of a long list.
+    Servers demand more of IPv6 clients (reverse DNS, reputation), and a probe that is refused
+    learns nothing about the mailbox. With `ipv4_suffices` AAAA is only asked for if there is no
+    A record, which saves bulk probes a question for each host.
     """
     if _is_ip(host):
-        # RFC 5321 section 5.1 wants a name; "127.0.0.10." in an MX record is none.
+        # RFC 5321 section 5.1: an MX record names a host, so "127.0.0.10." is no mail host.
         return HostAddresses(LookupStatus.NXDOMAIN)
     if ipv4_suffices:
         v4 = await resolver.resolve(host, RecordType.A)
@@ -88,10 +87,10 @@ async def _resolve_both(resolver: Resolver, host: str) -> tuple[DnsAnswer, DnsAn
 
 async def _implicit_route(resolver: Resolver, domain: str, *, ipv4_suffices: bool) -> MailRoute:
     """RFC 5321 section 5.1: without MX records the domain's own address is its mail host."""
-    found = await resolve_addresses(resolver, domain, ipv4_suffices=ipv4_suffices)
-    if found.ips:
+    addresses = await resolve_addresses(resolver, domain, ipv4_suffices=ipv4_suffices)
+    if addresses.ips:
         return MailRoute(Dns.IMPLICIT_MX, (MxHost(domain, 0),))
-    return MailRoute(_DNS_BY_STATUS[found.status])
+    return MailRoute(_DNS_BY_STATUS[addresses.status])
 
 
 def _parse_hosts(answer: DnsAnswer, rng: random.Random) -> tuple[MxHost, ...]:
@@ -99,9 +98,9 @@ def _parse_hosts(answer: DnsAnswer, rng: random.Random) -> tuple[MxHost, ...]:
     for record in answer.records:
         preference, _, exchange = record.partition(" ")
         host = exchange.rstrip(".").lower()
-        known = hosts.get(host)
-        # RFC 7505 section 3: "." is no host, whatever stands beside it.
-        if host and (known is None or int(preference) < known.preference):
+        duplicate = hosts.get(host)
+        # RFC 7505 section 3: "." is no host, also beside other records.
+        if host and (duplicate is None or int(preference) < duplicate.preference):
             hosts[host] = MxHost(host, int(preference))
     shuffled = list(hosts.values())
     rng.shuffle(shuffled)

@@ -9,9 +9,9 @@ from engine.dns.resolver import Resolver
 from engine.dns.terms import LookupStatus, RecordType
 
 _SPF = re.compile(r"v=spf1(?: |$)", re.IGNORECASE)
-"""RFC 7208 section 4.5: the version is followed by a blank or the end."""
+"""RFC 7208 section 4.5: a space or the end of the record follows the version."""
 _DMARC = re.compile(r"v\s*=\s*DMARC1\s*(?:;|$)")
-"""RFC 7489 section 6.4: the version comes first and is case-sensitive."""
+"""RFC 7489 section 6.4: the record begins with the version, which is case-sensitive."""
 
 
 def is_spf_record(text: str) -> bool:
@@ -20,12 +20,15 @@ def is_spf_record(text: str) -> bool:
 
 
 async def has_spf(resolver: Resolver, domain: str) -> bool | None:
-    """Whether `domain` has an SPF record; None when DNS could not say."""
+    """Whether `domain` has an SPF record; None if DNS gave no definite answer."""
     return await _publishes(resolver, domain, _SPF)
 
 
 async def has_dmarc(resolver: Resolver, domain: str) -> bool | None:
-    """Whether a DMARC policy covers `domain`: its own, or its organization's (section 6.6.3)."""
+    """Whether `domain` or its organizational domain has a DMARC policy (RFC 7489 section 6.6.3).
+
+    None if DNS gave no definite answer.
+    """
     own = await _publishes(resolver, f"_dmarc.{domain}", _DMARC)
     organization = registrable_domain(domain)
     if own is not False or organization in (None, domain):

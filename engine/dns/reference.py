@@ -1,7 +1,7 @@
-"""DNS by dnspython: whatever is odd, too long for a datagram, or not asked often.
+"""DNS messages by dnspython: unusual names and responses, TCP, and the system's configuration.
 
-`engine.dns.wire` reads the answers that are as they usually are, and must come to the same as
-this file does. The one place where dnspython's exceptions are known.
+`engine.dns.wire` reads plain responses itself, and must give the same result as this module does.
+Exceptions of dnspython are handled here and nowhere else.
 """
 
 from __future__ import annotations
@@ -30,32 +30,34 @@ from engine.dns.terms import (
 
 
 def encode_name(name: str) -> bytes:
-    """Any name, for `Question`; Unreadable if there can be none such."""
+    """Any name in wire format; DnsFormatError if it cannot exist, as with labels over 63 octets."""
     try:
         return dns.name.from_text(name).to_digestable()
     except (dns.exception.DNSException, UnicodeError) as exc:
-        # Labels over 63 octets and the like.
         raise DnsFormatError(name) from exc
 
 
 def parse_datagram(
     wire: bytes, question: DnsQuestion, message_id: int
 ) -> dns.message.Message | None:
-    """A datagram as a response to `question`; None if it is none.
+    """The datagram as a response to `question`; None if it is not one.
 
-    What cannot be read could be anybody's, so that the real answer may still come (RFC 5452).
+    A malformed datagram counts as forged: the genuine response may still arrive (RFC 5452).
     """
     try:
         message = dns.message.from_wire(wire)
         return message if _make_query(question, message_id).is_response(message) else None
-    except Exception:  # whatever a stranger's octets do to the parser
+    except Exception:  # Hostile octets may break the parser in any way.
         return None
 
 
 async def query_tcp(
     question: DnsQuestion, host: str, port: int, *, edns: bool = True
 ) -> dns.message.Message:
-    """The response over a connection of its own (RFC 7766); OSError, EOFError, Unreadable."""
+    """The response over a TCP connection of its own (RFC 7766).
+
+    Raises OSError, EOFError and DnsFormatError.
+    """
     try:
         return await dns.asyncquery.tcp(_make_query(question, edns=edns), host, port=port)
     except dns.exception.DNSException as exc:
@@ -81,7 +83,7 @@ def refuses_edns(message: dns.message.Message) -> bool:
 
 
 def interpret(message: dns.message.Message, question: DnsQuestion) -> ParsedResponse:
-    """What a response comes to; Unreadable."""
+    """The answer in a response. Raises DnsFormatError."""
     try:
         return _interpret(message, question)
     except dns.exception.DNSException as exc:
@@ -130,9 +132,9 @@ def _has_soa(response: dns.message.Message) -> bool:
 
 
 def _is_referral(response: dns.message.Message) -> bool:
-    """RFC 2308 section 2.2: name servers without an SOA say "ask them", not "no such data"."""
-    kinds = {rrset.rdtype for rrset in response.authority}
-    return dns.rdatatype.NS in kinds and dns.rdatatype.SOA not in kinds
+    """RFC 2308 section 2.2: NS records without an SOA record refer to other servers."""
+    types = {rrset.rdtype for rrset in response.authority}
+    return dns.rdatatype.NS in types and dns.rdatatype.SOA not in types
 
 
 def _record_text(record: dns.rdata.Rdata, record_type: RecordType) -> str:

@@ -1,8 +1,8 @@
-"""DNS questions and their answers: asks, caches, and tells the ways of failing apart.
+"""A caching DNS resolver that distinguishes the ways in which a lookup fails.
 
-Speaks to recursive or authoritative servers over UDP with EDNS (RFC 6891) and falls back to
-TCP for truncated answers (RFC 7766). Answers are kept for their TTL, negative ones for that
-of the SOA (RFC 2308 section 5), failures for a few seconds (RFC 9520).
+It queries recursive or authoritative servers over UDP with EDNS (RFC 6891), and over TCP where a
+response is truncated (RFC 7766). Answers are cached for their TTL, negative ones for that of the
+SOA record (RFC 2308 section 5), failures for a few seconds (RFC 9520).
 """
 
 from __future__ import annotations
@@ -30,18 +30,20 @@ from engine.dns.terms import (
 from engine.dns.udp import UdpClient, UdpResponse
 
 MAX_CNAMES = 8
+"""Questions for one name, each for the end of a CNAME chain that the response did not follow."""
 CACHE_SIZE = 100_000
+"""Answers."""
 PREFER_TCP_FOR_S = 300
-"""How long a server that answered over TCP alone is asked over TCP at once."""
+"""How long a server is asked over TCP first after it answered over TCP and not over UDP."""
 
 
 _UDP, _TCP = "udp", "tcp"
 _TRANSPORT_ROUNDS = (_UDP, _TCP, _UDP)
-"""TCP in the middle: what a lost packet or a filter on UDP keeps away often passes there."""
+"""TCP comes second because it often works where UDP packets are lost or filtered."""
 
 
 class Resolver:
-    """Asks `servers` in turn, up to three times, until one gives a definite answer."""
+    """Asks the servers in turn, in up to three rounds, until one gives a definite answer."""
 
     def __init__(
         self,
@@ -52,7 +54,7 @@ class Resolver:
         clock: Callable[[], float] = time.monotonic,
         rng: random.Random | None = None,
     ) -> None:
-        """`rng` makes the ids of messages; by default the system's, which cannot be foretold."""
+        """`rng` draws the ids of messages; the default is the system's unpredictable source."""
         rng = rng or random.SystemRandom()
         self._servers = tuple(servers)
         self._udp = {server: UdpClient(server.host, server.port, rng) for server in servers}
@@ -64,19 +66,22 @@ class Resolver:
         self._flights: SingleFlight[tuple[str, RecordType], DnsAnswer] = SingleFlight()
 
     async def resolve(self, name: str, record_type: RecordType) -> DnsAnswer:
-        """The answer for `name`, from the cache if it is still good. Never raises for a name."""
+        """The answer for `name`, from the cache if it has not expired.
+
+        Never raises, whatever the name: an invalid one gets NXDOMAIN.
+        """
         key = (name.lower().rstrip("."), record_type)
-        known = self._cache.get(key)
-        if known is not None:
-            return known
+        cached = self._cache.get(key)
+        if cached is not None:
+            return cached
         return await self._flights.run(key, lambda: self._resolve_uncached(*key))
 
     def get_cached(self, name: str, record_type: RecordType) -> DnsAnswer | None:
-        """The answer for `name` if it is in the cache and still good."""
+        """The answer for `name` if it is in the cache and has not expired."""
         return self._cache.get((name.lower().rstrip("."), record_type))
 
     async def aclose(self) -> None:
-        """Drop the questions in flight."""
+        """Cancel the questions in flight."""
         await self._flights.aclose()
 
     async def _resolve_uncached(self, name: str, record_type: RecordType) -> DnsAnswer:
@@ -89,42 +94,42 @@ class Resolver:
         return answer
 
     async def _follow_aliases(self, name: str, record_type: RecordType) -> DnsAnswer:
-        """Ask, and ask again for the end of an alias that the server did not follow itself."""
+        """Ask for `name`, and then for the end of each CNAME chain that the server left open."""
         try:
             target = dns_wire.encode_name(name) or dns_reference.encode_name(name)
         except DnsFormatError:
-            # Such a name cannot exist.
             return DnsAnswer(name, record_type, LookupStatus.NXDOMAIN, ttl_s=MAX_NEGATIVE_TTL_S)
         ttl_s = MAX_TTL_S
         for _ in range(MAX_CNAMES):
-            found = await self._query_servers(DnsQuestion(target, record_type))
-            ttl_s = min(ttl_s, found.ttl_s)
-            if found.status is not LookupStatus.NODATA or found.canonical_name == target:
-                return DnsAnswer(name, record_type, found.status, found.records, ttl_s)
-            target = found.canonical_name
+            response = await self._query_servers(DnsQuestion(target, record_type))
+            ttl_s = min(ttl_s, response.ttl_s)
+            if response.status is not LookupStatus.NODATA or response.canonical_name == target:
+                return DnsAnswer(name, record_type, response.status, response.records, ttl_s)
+            target = response.canonical_name
         return DnsAnswer(name, record_type, LookupStatus.SERVFAIL, ttl_s=FAILURE_TTL_S)
 
     async def _query_servers(self, question: DnsQuestion) -> ParsedResponse:
-        worst = LookupStatus.TIMEOUT
-        for usual in _TRANSPORT_ROUNDS:
+        """The first definite response; without one, the failure of the last server to respond."""
+        failure = LookupStatus.TIMEOUT
+        for round_transport in _TRANSPORT_ROUNDS:
             for server in self._servers:
-                transport = _TCP if self._prefers_tcp(server) else usual
+                transport = _TCP if self._prefers_tcp(server) else round_transport
                 try:
-                    outcome = await self._query_server(question, server, transport)
+                    response = await self._query_server(question, server, transport)
                 except TimeoutError:
                     continue
                 except (DnsFormatError, OSError, EOFError):
-                    worst = LookupStatus.SERVFAIL
+                    failure = LookupStatus.SERVFAIL
                     continue
-                if usual == _TCP:
-                    # UDP was tried first and had no answer: spare the next questions the wait.
+                if round_transport == _TCP:
+                    # UDP got no answer in the round before: the next questions go over TCP at once.
                     self._prefer_tcp_until[server] = self._clock() + PREFER_TCP_FOR_S
-                if outcome.status.definite:
-                    return outcome
-                worst = outcome.status
-            if worst is not LookupStatus.TIMEOUT:
-                break  # every server was asked and at least one spoke: asking again is no use
-        return ParsedResponse.failed(worst, question)
+                if response.status.definite:
+                    return response
+                failure = response.status
+            if failure is not LookupStatus.TIMEOUT:
+                break  # A server responded; another round would bring the same.
+        return ParsedResponse.failed(failure, question)
 
     def _prefers_tcp(self, server: NameServer) -> bool:
         until = self._prefer_tcp_until.get(server)
@@ -133,22 +138,22 @@ class Resolver:
     async def _query_server(
         self, question: DnsQuestion, server: NameServer, transport: str
     ) -> ParsedResponse:
-        """What `server` says; TimeoutError, Unreadable, OSError, EOFError."""
-        reply = await self._send(question, server, transport)
-        if not isinstance(reply, ParsedResponse) and dns_reference.refuses_edns(reply):
-            reply = await self._send(question, server, transport, edns=False)
-        return (
-            reply if isinstance(reply, ParsedResponse) else dns_reference.interpret(reply, question)
-        )
+        """Raises TimeoutError, DnsFormatError, OSError and EOFError."""
+        response = await self._send(question, server, transport)
+        if not isinstance(response, ParsedResponse) and dns_reference.refuses_edns(response):
+            response = await self._send(question, server, transport, edns=False)
+        if isinstance(response, ParsedResponse):
+            return response
+        return dns_reference.interpret(response, question)
 
     async def _send(
         self, question: DnsQuestion, server: NameServer, transport: str, *, edns: bool = True
     ) -> UdpResponse:
-        """One exchange, moved to TCP if the answer did not fit."""
+        """Exchange one query and response, over TCP if the UDP response is truncated."""
         if transport == _UDP:
             async with asyncio.timeout(self._attempt_timeout_s):
-                reply = await self._udp[server].query(question, edns=edns)
-            if isinstance(reply, ParsedResponse) or not dns_reference.is_truncated(reply):
-                return reply
+                response = await self._udp[server].query(question, edns=edns)
+            if isinstance(response, ParsedResponse) or not dns_reference.is_truncated(response):
+                return response
         async with asyncio.timeout(self._attempt_timeout_s):
             return await dns_reference.query_tcp(question, server.host, server.port, edns=edns)

@@ -1,8 +1,8 @@
-"""Which IP addresses may be dialled: global unicast only, unless the operator allows more.
+"""The IP addresses that may be dialled: global unicast only, unless the settings allow others.
 
-DNS answers come from strangers, so a mail host may be said to live at a loopback, private or
-otherwise special address. The tables are the IANA special-purpose address registries (RFC 6890)
-as of 2025; addresses that carry an IPv4 address inside are judged by that one too.
+DNS records come from strangers, so that a mail host may have a loopback, private or other special
+address. The tables are the IANA special-purpose address registries (RFC 6890) as of 2025; an IPv6
+address that embeds an IPv4 address is judged by the latter.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _SPECIAL_V4 = tuple(
         "10.0.0.0/8",  # private, RFC 1918
         "100.64.0.0/10",  # carrier-grade NAT, RFC 6598
         "127.0.0.0/8",  # loopback, RFC 1122
-        "169.254.0.0/16",  # link-local, RFC 3927: also where clouds keep their metadata
+        "169.254.0.0/16",  # link-local, RFC 3927; clouds serve their metadata there
         "172.16.0.0/12",  # private, RFC 1918
         "192.0.0.0/24",  # protocol assignments, RFC 6890
         "192.0.2.0/24",  # documentation, RFC 5737
@@ -35,7 +35,7 @@ _SPECIAL_V4 = tuple(
     )
 )
 _GLOBAL_V6 = ipaddress.IPv6Network("2000::/3")
-"""All global unicast space there is (RFC 4291 section 2.4); the rest is special by itself."""
+"""The whole global unicast space (RFC 4291 section 2.4); all other addresses are special."""
 _SPECIAL_V6 = tuple(
     ipaddress.IPv6Network(network)
     for network in (
@@ -50,7 +50,7 @@ _6TO4 = ipaddress.IPv6Network("2002::/16")
 
 
 def is_global(text: str) -> bool:
-    """Whether `text` is an IP address that the probe may dial without special leave."""
+    """Whether `text` is an IP address that may be dialled whatever the settings."""
     try:
         address = ipaddress.ip_address(text)
     except ValueError:
@@ -68,7 +68,7 @@ def _is_global_v4(address: ipaddress.IPv4Address) -> bool:
 
 
 def _embedded_v4(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
-    """The IPv4 address that a mapped (RFC 4291), NAT64 (6052) or 6to4 (3056) one stands for."""
+    """The IPv4 address in a mapped (RFC 4291), NAT64 (RFC 6052) or 6to4 (RFC 3056) address."""
     if address.ipv4_mapped is not None:
         return address.ipv4_mapped
     if address in _NAT64:

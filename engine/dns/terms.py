@@ -1,7 +1,8 @@
-"""What the files that speak DNS have in common: questions, how they come out, how long to keep it.
+"""The values of the DNS room: questions, responses, answers, servers and mail routes. Pure.
 
-Names of the wire are octets here (RFC 1035 section 3.1: each label after its length, the root's
-0 at the end), in lower case, so that equal names are equal (RFC 4343).
+A name in a `DnsQuestion` or a `ParsedResponse` is in wire format (RFC 1035 section 3.1: each label
+after its length octet, a 0 octet at the end) and in lower case, so that equal names compare equal
+(RFC 4343).
 """
 
 from __future__ import annotations
@@ -14,12 +15,13 @@ from enum import StrEnum
 from engine.model import Dns, MxHost
 
 MAX_TTL_S = 86_400
+"""An answer is cached for a day at most, whatever its TTL."""
 MAX_NEGATIVE_TTL_S = 10_800
 """RFC 2308 section 5: one to three hours are sensible limits for negative answers."""
 FAILURE_TTL_S = 5
-"""RFC 9520 section 3.2: failures must be cached, one second to five minutes."""
+"""RFC 9520 section 3.2: failures must be cached, for one second to five minutes."""
 EDNS_PAYLOAD = 1232
-"""Octets: what crosses any network unfragmented (DNS flag day 2020)."""
+"""Octets. A UDP response of this size is not fragmented on its way (DNS flag day 2020)."""
 
 
 class RecordType(StrEnum):
@@ -33,18 +35,18 @@ class RecordType(StrEnum):
 
 
 class LookupStatus(StrEnum):
-    """How a question came out."""
+    """The outcome of a DNS question."""
 
     OK = "ok"
     NODATA = "nodata"
     NXDOMAIN = "nxdomain"
-    SERVFAIL = "servfail"  # also lame delegations, endless aliases and unreadable answers
+    SERVFAIL = "servfail"  # also lame delegations, alias loops and malformed responses
     REFUSED = "refused"
     TIMEOUT = "timeout"
 
     @property
     def definite(self) -> bool:
-        """Whether DNS answered the question, if only with no."""
+        """Whether DNS gave an answer, positive or negative."""
         return self in _DEFINITE
 
 
@@ -53,7 +55,7 @@ _DEFINITE = frozenset({LookupStatus.OK, LookupStatus.NODATA, LookupStatus.NXDOMA
 
 @dataclass(frozen=True, slots=True)
 class DnsQuestion:
-    """What one message asks."""
+    """The question of one message."""
 
     name: bytes
     record_type: RecordType
@@ -61,24 +63,25 @@ class DnsQuestion:
 
 @dataclass(frozen=True, slots=True)
 class ParsedResponse:
-    """What one message answers."""
+    """The answer in one message."""
 
     status: LookupStatus
     records: tuple[str, ...]
-    """Addresses for A and AAAA, `preference exchange.` for MX, joined strings for TXT."""
+    """IP addresses for A and AAAA, `preference exchange.` for MX, a name with a final dot for PTR,
+    and the strings of each record joined for TXT."""
     ttl_s: int
     canonical_name: bytes
-    """The name at the end of the aliases; that of the question if there are none."""
+    """The name at the end of the CNAME chain; without one, the name of the question."""
 
     @classmethod
     def failed(cls, status: LookupStatus, question: DnsQuestion) -> ParsedResponse:
-        """No answer, kept for a short time only."""
+        """A response without an answer, to be cached for a short time only."""
         return cls(status, (), FAILURE_TTL_S, question.name)
 
 
 @dataclass(frozen=True, slots=True)
 class DnsAnswer:
-    """What DNS said to one question."""
+    """The answer of the resolver to one question."""
 
     name: str
     record_type: RecordType
@@ -90,16 +93,17 @@ class DnsAnswer:
 
 @dataclass(frozen=True, slots=True)
 class NameServer:
-    """A DNS server: an IP address and a port."""
+    """A DNS server."""
 
     host: str
+    """An IP address."""
     port: int = 53
 
     @classmethod
     def parse(cls, text: str) -> NameServer:
-        """Read `1.2.3.4`, `1.2.3.4:5353`, `::1` or `[::1]:53`; ValueError for anything else."""
-        found = _HOST_AND_PORT.fullmatch(text.strip())
-        host, port = (found[1] or found[2], int(found[3] or 53)) if found else (text.strip(), 53)
+        """Parse `1.2.3.4`, `1.2.3.4:5353`, `::1` or `[::1]:53`; ValueError for anything else."""
+        match = _HOST_AND_PORT.fullmatch(text.strip())
+        host, port = (match[1] or match[2], int(match[3] or 53)) if match else (text.strip(), 53)
         if not 0 < port < 65536:
             raise ValueError(f"not a port: {text!r}")
         return cls(str(ipaddress.ip_address(host)), port)
@@ -110,7 +114,7 @@ _HOST_AND_PORT = re.compile(r"(?:\[([^\]]+)\]|([^:\[\]]+))(?::([0-9]{1,5}))?")
 
 @dataclass(frozen=True, slots=True)
 class MailRoute:
-    """What DNS says of a domain's mail, and the hosts to try, best first."""
+    """The mail hosts of a domain in the order to try them, and the outcome of the lookup."""
 
     dns: Dns
     hosts: tuple[MxHost, ...] = ()
@@ -125,4 +129,4 @@ class HostAddresses:
 
 
 class DnsFormatError(Exception):
-    """A name that cannot be asked for, or an answer that makes no sense."""
+    """A name that cannot exist in DNS, or a malformed response."""

@@ -1,8 +1,8 @@
 """Questions to one DNS server over UDP, several at a time on one socket.
 
-What makes an answer hard to forge (RFC 5452): the socket takes datagrams of the server alone,
-its port is the system's choice and soon another, ids are random, and an answer must repeat the
-question. Everything else that arrives is waited past.
+Responses are hard to forge (RFC 5452): the socket only receives datagrams of the server, its port
+is chosen by the system and changes often, ids are random, and a response must repeat the question.
+Any other datagram is ignored.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from engine.dns import wire as dns_wire
 from engine.dns.terms import DnsQuestion, ParsedResponse
 
 QUERIES_PER_SOCKET = 32
-"""In all, so that ports change often; and so that the answers fit its buffer all at once."""
+"""Few enough that ports change often, and that all responses at once fit the socket's buffer."""
 
 UdpResponse = ParsedResponse | dns.message.Message
-"""What a usual response comes to; any other one as it is."""
+"""The parsed form of a plain response; dnspython's message for any other."""
 
 
 class UdpClient:
-    """A DNS server. Sockets are open only while questions are waiting."""
+    """A client of one DNS server. Its sockets are only open while questions are pending."""
 
     def __init__(self, host: str, port: int, rng: random.Random) -> None:
-        """`rng` should be a cryptographic one."""
+        """`rng` draws the ids of messages and should be unpredictable."""
         self._address = host, port
         self._family = (
             socket.AF_INET6 if ipaddress.ip_address(host).version == 6 else socket.AF_INET
@@ -40,17 +40,17 @@ class UdpClient:
         self._socket: _QuerySocket | None = None
 
     async def query(self, question: DnsQuestion, *, edns: bool = True) -> UdpResponse:
-        """The response to `question`; waits for it as long as the caller does. OSError."""
+        """The response to `question`. It has no timeout of its own; raises OSError."""
         shared = self._socket
         if shared is None or shared.is_retired:
             shared = await self._open()
         message_id = shared.new_id(self._rng)
-        answer: asyncio.Future[UdpResponse] = asyncio.get_running_loop().create_future()
+        response: asyncio.Future[UdpResponse] = asyncio.get_running_loop().create_future()
         shared.send(
-            dns_wire.encode_query(question, message_id, edns=edns), message_id, question, answer
+            dns_wire.encode_query(question, message_id, edns=edns), message_id, question, response
         )
         try:
-            return await answer
+            return await response
         finally:
             shared.release(message_id)
 
@@ -72,7 +72,7 @@ class UdpClient:
 
 
 class _QuerySocket(asyncio.DatagramProtocol):
-    """A connected socket, and who waits for what."""
+    """A connected socket, and the questions pending on it by message id."""
 
     _transport: asyncio.DatagramTransport
 
@@ -85,7 +85,7 @@ class _QuerySocket(asyncio.DatagramProtocol):
         self._transport = cast(asyncio.DatagramTransport, transport)
 
     def new_id(self, rng: random.Random) -> int:
-        """One that no other question waits with."""
+        """A random id that no pending question has."""
         while (message_id := rng.getrandbits(16)) in self._pending:
             pass
         return message_id
@@ -95,11 +95,11 @@ class _QuerySocket(asyncio.DatagramProtocol):
         wire: bytes,
         message_id: int,
         question: DnsQuestion,
-        answer: asyncio.Future[UdpResponse],
+        response: asyncio.Future[UdpResponse],
     ) -> None:
         self._sent += 1
         self.is_retired = self._sent >= QUERIES_PER_SOCKET
-        self._pending[message_id] = question, answer
+        self._pending[message_id] = question, response
         self._transport.sendto(wire)
 
     def release(self, message_id: int) -> None:
@@ -110,19 +110,20 @@ class _QuerySocket(asyncio.DatagramProtocol):
 
     def datagram_received(self, data: bytes, _: object) -> None:
         message_id = int.from_bytes(data[:2], "big")
-        question, answer = self._pending.get(message_id, (None, None))
-        if question is None or answer is None or answer.done():
+        question, response = self._pending.get(message_id, (None, None))
+        if question is None or response is None or response.done():
             return
-        reply = dns_wire.parse_response(data, question) or dns_reference.parse_datagram(
+        parsed = dns_wire.parse_response(data, question) or dns_reference.parse_datagram(
             data, question, message_id
         )
-        if reply is not None:
-            answer.set_result(reply)
+        if parsed is not None:
+            response.set_result(parsed)
 
     def error_received(self, exc: Exception) -> None:
-        """Nothing to do: a server that starts again refuses now, and answers the next question.
+        """Ignore ICMP errors: the questions stay pending until their timeout.
 
-        Who waits goes on waiting; else a list would be through before the server is back.
+        A server that restarts refuses datagrams for a moment. If questions failed at once, a long
+        list would have failed before the server is back.
         """
 
     def connection_lost(self, exc: Exception | None) -> None:

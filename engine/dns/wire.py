@@ -1,9 +1,9 @@
-"""DNS messages as they usually are: writes questions, reads the answers to them. Pure.
+"""A fast encoder of DNS queries and parser of plain DNS responses. Pure.
 
 A message (RFC 1035 section 4.1) is a header of six 16-bit numbers, the question, and three
-sections of records; names may end in a pointer to where their rest stands already (4.1.4).
-Only plain answers are read here: what is odd in any way, be it valid or not, is left to
-dnspython (`engine.dns.reference`), which is the reference for what a message comes to.
+sections of records. A name may end in a pointer to an earlier place that holds the rest of it
+(section 4.1.4). A response that is unusual in any way, valid or not, is left to dnspython
+(`engine.dns.reference`), which is the reference for the result as well.
 """
 
 from __future__ import annotations
@@ -37,56 +37,56 @@ _TYPES: Mapping[RecordType, int] = {
 _CLASS_IN = 1
 
 _HEADER = Struct("!HHHHHH")
-"""Id, flags, and how many questions, answers, authority and additional records follow."""
+"""Id, flags, and the number of questions and of answer, authority and additional records."""
 _QUESTION = Struct("!HH")
 """Type and class, after the name of a question."""
 _RECORD = Struct("!HHIH")
-"""Type, class, TTL and size of the data, after the name of a record."""
+"""Type, class, TTL and length of the data, after the name of a record."""
 _RECURSION_DESIRED = 0x0100
 _RESPONSE = 0x8000
 _PLAIN_FLAGS = 0xFA00
-"""The flags that must be those of a plain response: QR, the opcode, TC (section 4.1.1)."""
+"""QR, the opcode and TC (section 4.1.1), of which only QR is set in a plain response."""
 _NOERROR, _NXDOMAIN = 0, 3
 _EDNS = b"\0" + _RECORD.pack(_OPT, EDNS_PAYLOAD, 0, 0)
-"""RFC 6891 section 6.1.2: the root's record, the class of which says what size we take."""
+"""RFC 6891 section 6.1.2: an OPT record of the root; its class is the size that we accept."""
 
 _POINTER = 0xC0
 MAX_LABEL, MAX_NAME = 63, 255
-"""Octets, of a name with its lengths (section 2.3.4)."""
+"""Octets; a name includes its length octets (section 2.3.4)."""
 MAX_POINTERS = 16
-"""Pointers in one name: dnspython's limit."""
+"""Pointers in one name: the limit of dnspython."""
 MAX_ALIASES = 8
-"""In one answer; dnspython follows more."""
+"""CNAME records followed in one response; dnspython follows more."""
 _MAX_TTL = 0x7FFF_FFFF
-"""RFC 2181 section 8: what is beyond counts as 0."""
+"""Seconds. RFC 2181 section 8: a larger TTL counts as 0."""
 
-_USUAL_NAME = re.compile(r"[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*")
-_USUAL_LABEL = re.compile(rb"[A-Za-z0-9_-]+")
+_PLAIN_NAME = re.compile(r"[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*")
+_PLAIN_LABEL = re.compile(rb"[A-Za-z0-9_-]+")
 
 
 class _Unsupported(Exception):
-    """This message is not for us to read."""
+    """The message is left to dnspython."""
 
 
 def encode_name(name: str) -> bytes | None:
-    """A usual name, in lower case and without its final dot, for `Question`; None for others."""
-    if len(name) > MAX_NAME - 2 or not _USUAL_NAME.fullmatch(name):
+    """A plain name, in lower case and without its final dot, in wire format; None for others."""
+    if len(name) > MAX_NAME - 2 or not _PLAIN_NAME.fullmatch(name):
         return None
     labels = name.encode("ascii").split(b".")
     return b"".join([bytes((len(label),)) + label for label in labels]) + b"\0"
 
 
 def encode_query(question: DnsQuestion, message_id: int, *, edns: bool = True) -> bytes:
-    """The message that asks `question`; with EDNS (RFC 6891) unless told otherwise."""
+    """The message that asks `question`, with EDNS (RFC 6891) by default."""
     header = _HEADER.pack(message_id, _RECURSION_DESIRED, 1, 0, 0, int(edns))
-    asked = question.name + _QUESTION.pack(_TYPES[question.record_type], _CLASS_IN)
-    return header + asked + _EDNS if edns else header + asked
+    body = question.name + _QUESTION.pack(_TYPES[question.record_type], _CLASS_IN)
+    return header + body + _EDNS if edns else header + body
 
 
 def parse_response(wire: bytes, question: DnsQuestion) -> ParsedResponse | None:
-    """What a response to `question` says; None if dnspython should look at it.
+    """The answer in a plain response to `question`; None for any other message.
 
-    Never raises. The id is the caller's to compare.
+    Never raises. The caller compares the id of the message.
     """
     try:
         return _ResponseParser(wire, question).parse()
@@ -95,7 +95,7 @@ def parse_response(wire: bytes, question: DnsQuestion) -> ParsedResponse | None:
 
 
 class _ResponseParser:
-    """A response on its way through the sections."""
+    """Parses one response, section by section."""
 
     def __init__(self, wire: bytes, question: DnsQuestion) -> None:
         self._wire = wire
@@ -103,19 +103,19 @@ class _ResponseParser:
         self._type = _TYPES[question.record_type]
         self._read_data = _DATA_READERS[self._type]
         self._names: dict[int, tuple[bytes, int]] = {}
-        """Where a label stands, the name from there on, and the pointers in it.
+        """By the offset of a label: the name from that label on, and the pointers in it.
 
-        A pointer may only lead to a name that stands before it (section 4.1.4), and all of
-        these were read: so there are no loops, and no name is read twice.
+        A pointer refers to a prior name (section 4.1.4), and all prior names are here, so that
+        there are no loops and no name is read twice.
         """
         self._records: dict[bytes, dict[bytes, str]] = {}
-        """By owner; equal ones count once."""
+        """By owner and data, so that equal records count once."""
         self._ttls: dict[bytes, int] = {}
-        """The least of the records of an owner (RFC 2181 section 5.2)."""
+        """By owner; the lowest of its records counts (RFC 2181 section 5.2)."""
         self._aliases: dict[bytes, tuple[bytes, int]] = {}
-        """Target and TTL, by owner."""
+        """By owner: the target and the TTL."""
         self._soa: tuple[bytes, int] | None = None
-        """Owner, and for how long an answer is no (RFC 2308 section 5)."""
+        """The owner, and the TTL of a negative answer (RFC 2308 section 5)."""
         self._has_opt = False
 
     def parse(self) -> ParsedResponse:
@@ -128,8 +128,8 @@ class _ResponseParser:
             or questions != 1
         ):
             raise _Unsupported
-        asked, at = self.read_name(_HEADER.size)
-        if asked.lower() != question.name or _QUESTION.unpack_from(wire, at) != (
+        name, at = self.read_name(_HEADER.size)
+        if name.lower() != question.name or _QUESTION.unpack_from(wire, at) != (
             self._type,
             _CLASS_IN,
         ):
@@ -143,7 +143,7 @@ class _ResponseParser:
         return self._follow_aliases(is_nxdomain=rcode == _NXDOMAIN)
 
     def read_name(self, at: int) -> tuple[bytes, int]:
-        """The name at `at`, and where it ends."""
+        """The name at the offset `at`, and the offset of its end."""
         wire = self._wire
         start = at
         labels: list[int] = []
@@ -153,72 +153,72 @@ class _ResponseParser:
             labels.append(at)
             at += 1 + size
         if not size:
-            name, hops = wire[start : at + 1], 0
+            name, pointers = wire[start : at + 1], 0
             at += 1
         elif size >= _POINTER:
             rest = self._names.get((size - _POINTER) << 8 | wire[at + 1])
             if rest is None:
                 raise _Unsupported
-            name, hops = wire[start:at] + rest[0], rest[1] + 1
+            name, pointers = wire[start:at] + rest[0], rest[1] + 1
             at += 2
         else:
             raise _Unsupported
-        if len(name) > MAX_NAME or hops > MAX_POINTERS:
+        if len(name) > MAX_NAME or pointers > MAX_POINTERS:
             raise _Unsupported
         for label in labels:
-            self._names[label] = name[label - start :], hops
+            self._names[label] = name[label - start :], pointers
         return name, at
 
     # -- the sections --------------------------------------------------------------------
 
     def _read_section(
-        self, at: int, count: int, take: Callable[[bytes, int, int, int, int], None]
+        self, at: int, count: int, read_record: Callable[[bytes, int, int, int, int], None]
     ) -> int:
-        """Read `count` records from `at` on; returns where they end."""
+        """Read `count` records from the offset `at` on; returns the offset of their end."""
         for _ in range(count):
             owner, at = self.read_name(at)
-            kind, class_, ttl_s, size = _RECORD.unpack_from(self._wire, at)
+            type_, class_, ttl_s, size = _RECORD.unpack_from(self._wire, at)
             at += _RECORD.size
             end = at + size
             if end > len(self._wire) or (
-                kind != _OPT and (class_ != _CLASS_IN or ttl_s > _MAX_TTL)
+                type_ != _OPT and (class_ != _CLASS_IN or ttl_s > _MAX_TTL)
             ):
                 raise _Unsupported
-            take(owner.lower(), kind, ttl_s, at, end)
+            read_record(owner.lower(), type_, ttl_s, at, end)
             at = end
         return at
 
-    def _read_answer(self, owner: bytes, kind: int, ttl_s: int, at: int, end: int) -> None:
-        if kind == self._type:
+    def _read_answer(self, owner: bytes, type_: int, ttl_s: int, at: int, end: int) -> None:
+        if type_ == self._type:
             key, text = self._read_data(self, at, end)
             self._records.setdefault(owner, {}).setdefault(key, text)
             self._ttls[owner] = min(ttl_s, self._ttls.get(owner, ttl_s))
-        elif kind == _CNAME and owner not in self._aliases:
+        elif type_ == _CNAME and owner not in self._aliases:
             self._aliases[owner] = self._read_whole_name(at, end).lower(), ttl_s
         else:
             raise _Unsupported
 
-    def _read_authority(self, owner: bytes, kind: int, ttl_s: int, at: int, end: int) -> None:
-        if kind == _SOA and self._soa is None:
+    def _read_authority(self, owner: bytes, type_: int, ttl_s: int, at: int, end: int) -> None:
+        if type_ == _SOA and self._soa is None:
             _, at = self.read_name(at)
             _, at = self.read_name(at)
             if at + 20 != end:  # five 32-bit numbers, the minimum last (section 3.3.13)
                 raise _Unsupported
             minimum_s = int.from_bytes(self._wire[end - 4 : end], "big")
             self._soa = owner, min(ttl_s, minimum_s)
-        elif kind == _NS:
+        elif type_ == _NS:
             self._read_whole_name(at, end)
         else:
             raise _Unsupported
 
-    def _read_additional(self, owner: bytes, kind: int, ttl_s: int, at: int, end: int) -> None:
+    def _read_additional(self, owner: bytes, type_: int, ttl_s: int, at: int, end: int) -> None:
         size = end - at
-        if kind == _OPT and not (self._has_opt or size or len(owner) > 1 or ttl_s >> 24):
-            self._has_opt = True  # and the upper half of the response code is 0
-        elif not (kind == _A and size == 4) and not (kind == _AAAA and size == 16):
+        if type_ == _OPT and not (self._has_opt or size or len(owner) > 1 or ttl_s >> 24):
+            self._has_opt = True  # The upper 8 bits of the response code, in its TTL, are 0.
+        elif not (type_ == _A and size == 4) and not (type_ == _AAAA and size == 16):
             raise _Unsupported
 
-    # -- the data of records: what makes it equal to another, and its text ------------------
+    # -- the data of records: a key by which equal records are equal, and the text -----------
 
     def read_a(self, at: int, end: int) -> tuple[bytes, str]:
         data = self._wire[at:end]
@@ -261,7 +261,7 @@ class _ResponseParser:
             raise _Unsupported
         return name
 
-    # -- the end -------------------------------------------------------------------------
+    # -- the answer ----------------------------------------------------------------------
 
     def _follow_aliases(self, *, is_nxdomain: bool) -> ParsedResponse:
         name, ttl_s = self._question.name, MAX_TTL_S
@@ -279,7 +279,7 @@ class _ResponseParser:
         raise _Unsupported
 
     def _negative_response(self, end: bytes, ttl_s: int, *, is_nxdomain: bool) -> ParsedResponse:
-        """RFC 2308 section 2: the SOA tells a no from a "do not ask me"."""
+        """RFC 2308 section 2: without an SOA record of its zone, the answer is not negative."""
         if self._soa is None:
             raise _Unsupported
         zone, negative_ttl_s = self._soa
@@ -306,13 +306,13 @@ _DATA_READERS: Mapping[int, Callable[[_ResponseParser, int, int], tuple[bytes, s
 
 
 def _name_text(name: bytes) -> str:
-    """With its final dot, in the case that it came in."""
+    """The text of a name, with its final dot and its case kept."""
     text: list[bytes] = []
     at = 0
     while size := name[at]:
         label = name[at + 1 : at + 1 + size]
-        if not _USUAL_LABEL.fullmatch(label):
-            raise _Unsupported  # would have to be escaped (section 5.1)
+        if not _PLAIN_LABEL.fullmatch(label):
+            raise _Unsupported  # The label would have to be escaped (section 5.1).
         text.append(label)
         at += 1 + size
     return b".".join(text).decode("ascii") + "."
