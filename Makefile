@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP = $(BIN)/pip install --quiet --disable-pip-version-check
 ARGS ?=
 
-.PHONY: help serve sandbox test testbed testbed-down bench lint types imports check format docs lock \
+.PHONY: help serve sandbox test testbed testbed-down bench lint types imports check format tables docs lock \
     clean
 
 help:  ## Show this list
@@ -68,6 +68,9 @@ format: $(VENV)/.stamp  ## Format the code
 $(VENV)/.docs: $(VENV)/.runtime requirements-docs.lock
 	$(PIP) -r requirements-docs.lock
 	@touch $@
+
+tables: $(VENV)/.runtime  ## Fill in the tables of the documentation from the code
+	$(BIN)/python -m tools.docs
 
 docs: $(VENV)/.docs  ## Build the docs site into build/docs
 	$(BIN)/zensical build --strict --clean

@@ -28,6 +28,7 @@ from engine.score import START_POINTS
 from gateway.cli import app
 from gateway.sandbox_app import open_sandbox
 from gateway.settings import Settings
+from tools.docs import TABLES, fill, tables_in
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")])
@@ -138,16 +139,15 @@ def test_files_that_are_named_are_there() -> None:
             assert (ROOT / name).is_file(), (page, name)
 
 
-def test_the_table_of_addresses_is_that_of_the_dialects() -> None:
-    for dialect in DIALECTS:
-        prefixes = (dialect.name, *dialect.aliases)
-        cells = (
-            f"`{dialect.name}`",
-            f"`{dialect.base_path}`",
-            ", ".join(f"`/{prefix}{dialect.base_path}`" for prefix in prefixes),
-            ", ".join(f"`{host}`" for host in dialect.hosts),
-        )
-        assert f"| {' | '.join(cells)} |\n" in README
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_tables_are_filled_from_the_code(page: Path) -> None:
+    text = page.read_text("utf-8")
+    assert fill(text) == text, "run: python -m tools.docs"
+
+
+def test_every_table_is_on_one_page() -> None:
+    marked = [name for page in PAGES for name in tables_in(page.read_text("utf-8"))]
+    assert sorted(marked) == sorted(TABLES)
 
 
 @pytest.mark.parametrize("dialect", DIALECTS, ids=lambda d: d.name)

@@ -63,8 +63,7 @@ def template() -> str:
                 f"# [[{name}]]",
                 RoutingSettings if issubclass(section, RoutingSettings) else Section,
             )
-        also = "all of [routing]" if known is RoutingSettings else ""
-        parts.append(_comment(f"{section.__doc__} {also}") + f"{head}\n")
+        parts.append(_comment(section.__doc__ or "") + f"{head}\n")
         parts += [
             _setting(key, inner, f"{name}.{key}")
             for key, inner in section.model_fields.items()

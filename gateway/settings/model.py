@@ -350,7 +350,7 @@ class RoutingSettings(Section):
 
 
 class RouteSettings(RoutingSettings):
-    """Routing of its own for some keys: everything that `[routing]` has, and"""
+    """Routing of its own for some keys: every setting of `[routing]`, and these."""
 
     name: str = _setting(..., "Its name.", pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")
     keys: tuple[str, ...] = _setting(

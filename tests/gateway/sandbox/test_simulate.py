@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -12,8 +11,8 @@ import pytest
 
 from adapters.contract.dialect import Dialect, Endpoint
 from adapters.registry import DIALECTS
-from gateway.sandbox.reference import sandbox_page, status_of
-from gateway.sandbox.simulate import PROBLEM_WORDS, STATUS_KINDS
+from gateway.sandbox.simulate import PROBLEM_WORDS
+from tools.docs.sandbox import status_of
 
 EMAILABLE, VALIDTO, WHOISXML, GENERIC, DATAOORTS = DIALECTS
 KEYED = [
@@ -236,13 +235,6 @@ async def test_validtos_lists_show_every_state(
 async def test_a_problem_in_a_batch_refuses_it(client: httpx.AsyncClient) -> None:
     made = await emailable_batch(client, ["ada@example.org", "b+simulate-429@example.org"])
     assert made.status_code == 429
-
-
-def test_the_page_is_the_tables() -> None:
-    page = Path(__file__).parents[3] / "docs" / "sandbox.md"
-    assert page.read_text("utf-8") == sandbox_page()
-    for status in STATUS_KINDS:
-        assert f"| `{status}` |" in sandbox_page()
 
 
 async def test_a_sandbox_answer_is_labelled(client: httpx.AsyncClient) -> None:

@@ -10,7 +10,6 @@ import pytest
 from gateway.settings import Secret, SettingsError, Strategy, load
 from gateway.settings.load import variable_name
 from gateway.settings.model import Settings, known_settings
-from gateway.settings.reference import settings_page
 
 UPSTREAM = '{name="main", dialect="emailable", base_url="https://host/v1/", api_key="env:KEY"}'
 
@@ -305,11 +304,6 @@ def test_the_public_url_follows_from_where_the_server_listens(
 ) -> None:
     file.write_text(f"[server]\n{server}\n")
     assert load(file, {}).server.url(4711) == url
-
-
-def test_the_page_of_settings_is_up_to_date() -> None:
-    page = Path(__file__).parents[3] / "docs" / "settings.md"
-    assert page.read_text("utf-8") == settings_page()
 
 
 def test_every_setting_explains_itself_and_has_a_variable_of_its_own() -> None:

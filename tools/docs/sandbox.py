@@ -1,12 +1,8 @@
-"""`docs/sandbox.md`, its tables made from the sandbox's own.
-
-python -m gateway.sandbox.reference > docs/sandbox.md
-"""
+"""The tables of `docs/sandbox.md`."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from adapters.contract.dialect import Dialect, Endpoint
@@ -14,43 +10,20 @@ from adapters.contract.wire import WireRequest
 from adapters.registry import DIALECTS
 from gateway.sandbox.magic import MAGIC_SAMPLES, Sample
 from gateway.sandbox.simulate import JOB_WORDS, KIND_WORDS, STATUS_KINDS, problem_for_word
-from gateway.sandbox.template import TEMPLATE
+from tools.docs.markdown import row, table_head
 
 
-def sandbox_page() -> str:
-    """The whole page."""
-    return (
-        TEMPLATE.replace("{{keys}}", _join_lines(_key_rows()))
-        .replace("{{magic}}", _join_lines(_magic_rows()))
-        .replace("{{problems}}", _join_lines(_problem_rows()))
-        .replace("{{jobs}}", _join_lines(_job_rows()))
-    )
-
-
-def _join_lines(rows: Iterator[str]) -> str:
-    return "\n".join(rows)
-
-
-def _row(*cells: str) -> str:
-    return "| " + " | ".join(cells) + " |"
-
-
-def _table_head(*cells: str) -> Iterator[str]:
-    yield _row(*cells)
-    yield _row(*("---" for _ in cells))
-
-
-def _key_rows() -> Iterator[str]:
-    yield from _table_head("dialect", "base URL", "test key")
+def keys() -> Iterator[str]:
+    yield from table_head("dialect", "base URL", "test key")
     for dialect in DIALECTS:
         base_url = f"http://127.0.0.1:8025/{dialect.name}{dialect.base_path}"
-        yield _row(dialect.name, f"`{base_url}`", f"`{dialect.sandbox_key}`")
+        yield row(dialect.name, f"`{base_url}`", f"`{dialect.sandbox_key}`")
 
 
-def _magic_rows() -> Iterator[str]:
-    yield from _table_head("address", "verdict", "reason", "also")
+def addresses() -> Iterator[str]:
+    yield from table_head("address", "verdict", "reason", "also")
     for local, sample in MAGIC_SAMPLES.items():
-        yield _row(
+        yield row(
             f"`{local}@example.com`", sample.verdict, f"`{sample.reason}`", _other_evidence(sample)
         )
 
@@ -61,10 +34,10 @@ def _other_evidence(sample: Sample) -> str:
     return ", ".join(words)
 
 
-def _problem_rows() -> Iterator[str]:
-    yield from _table_head("word", *(dialect.name for dialect in DIALECTS))
+def problems() -> Iterator[str]:
+    yield from table_head("word", *(dialect.name for dialect in DIALECTS))
     for word in (*STATUS_KINDS, *KIND_WORDS):
-        yield _row(f"`{word}`", *(_statuses(word, dialect) for dialect in DIALECTS))
+        yield row(f"`{word}`", *(_statuses(word, dialect) for dialect in DIALECTS))
 
 
 def _statuses(word: str, dialect: Dialect) -> str:
@@ -87,12 +60,16 @@ def status_of(word: str, dialect: Dialect, endpoint: Endpoint[Any]) -> int:
     return dialect.write_problem(request, problem, endpoint).status
 
 
-def _job_rows() -> Iterator[str]:
-    yield from _table_head("word", "a batch is shown as")
+def batches() -> Iterator[str]:
+    yield from table_head("word", "a batch is shown as")
     for word, state in JOB_WORDS.items():
         shown = f"`{state}`" if state else "preparing, then running, then completed after 60 s"
-        yield _row(f"`{word}`", shown)
+        yield row(f"`{word}`", shown)
 
 
-if __name__ == "__main__":
-    sys.stdout.write(sandbox_page())
+TABLES: Mapping[str, Callable[[], Iterator[str]]] = {
+    "sandbox-keys": keys,
+    "sandbox-addresses": addresses,
+    "sandbox-problems": problems,
+    "sandbox-batches": batches,
+}
