@@ -105,6 +105,11 @@ class WorkLoop:
         ends = {task} if self._stopped is None else {task, self._stopped}
         await asyncio.wait(ends, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
 
+    async def wait_for_stop(self, timeout_s: float) -> None:
+        """Wait until the loop is stopped, at most so long, whatever wakes it."""
+        assert self._stopped is not None
+        await asyncio.wait({self._stopped}, timeout=timeout_s)
+
     @contextlib.asynccontextmanager
     async def running(self, work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
         """Run the loop's coroutine while inside; on leaving it is stopped and waited for."""

@@ -23,6 +23,7 @@ from gateway.batches.model import Claim, Postponed, RowResult
 from gateway.batches.ports import ChooseVerifier, ChunkQueue, ChunkVerifier
 from gateway.errors import NO_SOURCE
 from gateway.store import StoreError
+from gateway.tasks import WorkLoop
 from gateway.verdicts.cache import VerdictCache
 from gateway.verdicts.owners import with_guessed_person
 from gateway.verdicts.verifier import RetryLater
@@ -84,24 +85,17 @@ class Runner:
         self._chunks_in_flight = 0.0
         self._addresses_in_flight = 0.0
         self._chunks_by_batch: Counter[int] = Counter()
-        self._wake = asyncio.Event()
-        self._stopped: asyncio.Future[None] | None = None
+        self._loop = WorkLoop()
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Work while inside; on leaving, write what is known and give the rest back."""
-        self._stopped = asyncio.get_running_loop().create_future()
-        task = asyncio.create_task(self._run(self._stopped))
-        try:
+        async with self._loop.running(self._run()):
             yield
-        finally:
-            self._stopped.set_result(None)
-            self._wake.set()
-            await task
 
     def wake(self) -> None:
         """There may be something to do."""
-        self._wake.set()
+        self._loop.wake()
 
     async def drain(self) -> None:
         """Do everything that is due, one piece after the other."""
@@ -110,24 +104,18 @@ class Runner:
 
     # -- claiming ------------------------------------------------------------------------
 
-    async def _run(self, stopped: asyncio.Future[None]) -> None:
+    async def _run(self) -> None:
         async with asyncio.TaskGroup() as group:
-            while not stopped.done():
-                self._wake.clear()
+            while not self._loop.stopping:
                 try:
-                    while not stopped.done() and (claim := await self._claim_next()) is not None:
+                    while not self._loop.stopping and (claim := await self._claim_next()):
                         chosen = self._choose_verifier(claim, self._may_retry(claim))
                         self._adjust_load(claim, chosen, 1)
                         group.create_task(self._process_accounted(claim, chosen))
                 except StoreError as exc:
                     log.warning("claim.failed", extra={"error": str(exc)})
-                    await asyncio.wait({stopped}, timeout=STORE_ERROR_PAUSE_S)
-                patience_s = await self._poll_wait_s()
-                if stopped.done():
-                    return
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(patience_s):
-                        await self._wake.wait()
+                    await self._loop.wait_for_stop(STORE_ERROR_PAUSE_S)
+                await self._loop.pause(await self._poll_wait_s())
 
     async def _claim_next(self) -> Claim | None:
         if self._chunks_in_flight >= MAX_CHUNKS_IN_FLIGHT:
@@ -167,7 +155,7 @@ class Runner:
             log.exception("chunk.failed", extra=_log_fields(claim))
         finally:
             self._adjust_load(claim, chosen, -1)
-            self._wake.set()
+            self.wake()
 
     # -- working -------------------------------------------------------------------------
 
@@ -179,13 +167,10 @@ class Runner:
         work = _ClaimProgress(claim, chosen)
         verifying = asyncio.create_task(self._verify(work))
         renewed_at = self._monotonic()
-        ends: set[asyncio.Future[None]] = {verifying}
-        if self._stopped is not None:
-            ends.add(self._stopped)
         try:
             while not verifying.done():
-                await asyncio.wait(ends, timeout=WRITE_EVERY_S, return_when=asyncio.FIRST_COMPLETED)
-                if self._stopped is not None and self._stopped.done():
+                await self._loop.wait_for(verifying, WRITE_EVERY_S)
+                if self._loop.stopping:
                     await self._release(claim, work)
                     return
                 due = self._monotonic() - renewed_at >= RENEW_EVERY_S

@@ -235,3 +235,17 @@ async def test_waiting_for_a_task_ends_with_it() -> None:
     task: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     task.set_result(None)
     await WorkLoop().wait_for(task)
+
+
+async def test_waiting_for_the_stop_is_not_cut_short_by_a_wake() -> None:
+    loop, waited = WorkLoop(), []
+
+    async def run() -> None:
+        loop.wake()
+        await loop.wait_for_stop(60)
+        waited.append(loop.stopping)
+
+    async with loop.running(run()):
+        await asyncio.sleep(0)
+        assert not waited
+    assert waited == [True]
