@@ -11,6 +11,9 @@ from engine.dns.terms import LookupStatus
 from engine.model import Meaning, Stage
 from gateway.reputation import RecentRefusals
 
+WELL_KNOWN_DOMAINS = ("gmail.com", "outlook.com", "yahoo.com")
+"""Domains whose mail hosts are asked whether they hear us; outlook.com's tells the time."""
+
 
 @dataclass(frozen=True, slots=True)
 class DnsServer:

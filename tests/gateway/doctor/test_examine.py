@@ -14,14 +14,10 @@ from typing import Any
 import pytest
 
 from gateway.doctor.block_lists import BlockList
-from gateway.doctor.examine import (
-    banner_time,
-    examine,
-    inspect_database,
-    inspect_refusals,
-    our_ip_in_greeting,
-)
+from gateway.doctor.examine import examine
 from gateway.doctor.finding import Finding, Level
+from gateway.doctor.machine import inspect_database, inspect_refusals
+from gateway.doctor.mail_hosts import banner_time, our_ip_in_greeting
 from gateway.doctor.refusals import judge_refusals
 from gateway.settings import Settings
 from gateway.store import open_store

@@ -1,0 +1,128 @@
+"""The facts of this machine: its database, who refused us by that, its port, its clock."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import sqlite3
+from pathlib import Path
+
+from gateway.doctor.facts import Database, ListenAddress, RefusalHistory
+from gateway.reputation import recent_refusals
+from gateway.settings.model import ServerSettings
+from gateway.store import StoreError, open_store
+from gateway.store.tables import pauses as kept_pauses
+from gateway.store.tables import refusals as kept_refusals
+from gateway.web.server import bind
+
+LIVEZ_TIMEOUT_S = 1.0
+LOCK_TIMEOUT_S = 2.0
+"""How long another process may hold the database's write lock before it is worth a word."""
+MAX_REFUSERS = 1_000
+"""Operators and causes that are looked at: the worst."""
+
+
+def database_path(url: str) -> Path | None:
+    """The SQLite file of a `storage.url`; None where nothing is kept."""
+    name = url.removeprefix("sqlite:///")
+    return None if name == ":memory:" else Path(name)
+
+
+def inspect_database(url: str, busy_s: float = LOCK_TIMEOUT_S) -> Database:
+    """Whether the database can be written, without changing anything in it.
+
+    `busy_s` is how long another process may hold the write lock.
+    """
+    path = database_path(url)
+    if path is None:
+        return Database(":memory:", False, None)
+    folder = path.parent
+    try:
+        free_bytes = shutil.disk_usage(folder).free
+    except OSError as exc:
+        return Database(str(path), False, 0, f"{folder}: {(exc.strerror or str(exc)).lower()}")
+    exists = path.exists()
+    trouble, busy = "", False
+    try:
+        if exists:
+            busy = _is_locked(path, busy_s)
+        else:
+            _check_writable(folder)
+    except (OSError, sqlite3.Error) as exc:
+        trouble = str(getattr(exc, "strerror", None) or exc).lower()
+    return Database(str(path), exists, free_bytes, trouble, busy)
+
+
+async def inspect_refusals(url: str, now: float) -> RefusalHistory:
+    """Who refused us within a week of Unix time `now`, without changing anything."""
+    path = database_path(url)
+    if path is None:
+        return RefusalHistory(not_kept_because="a database in memory ends with its server")
+    if not await asyncio.to_thread(path.exists):
+        return RefusalHistory(not_kept_because="there is no database")
+    try:
+        async with open_store(url, busy_timeout_s=LOCK_TIMEOUT_S, existing_only=True) as store:
+            if not (await store.has_table(kept_refusals) and await store.has_table(kept_pauses)):
+                return RefusalHistory(
+                    not_kept_because="no server of this version has used the database"
+                )
+            return RefusalHistory(await recent_refusals(store, now, MAX_REFUSERS))
+    except StoreError as exc:
+        return RefusalHistory(error=str(exc))
+
+
+def _is_locked(path: Path, busy_s: float) -> bool:
+    """Take the write lock and give it back; True if somebody else keeps it."""
+    with contextlib.closing(sqlite3.connect(path, timeout=busy_s, isolation_level=None)) as db:
+        try:
+            db.execute("BEGIN IMMEDIATE")
+            db.execute("ROLLBACK")
+        except sqlite3.OperationalError as exc:
+            if "locked" not in str(exc):
+                raise
+            return True
+    return False
+
+
+def _check_writable(folder: Path) -> None:
+    from tempfile import TemporaryFile
+
+    with TemporaryFile(dir=folder):
+        pass
+
+
+async def inspect_listen_address(server: ServerSettings) -> ListenAddress:
+    """Whether the server can listen where it is to."""
+    url = server.url()
+    try:
+        bind(server.host, server.port).close()
+    except OSError as exc:
+        trouble = exc.strerror or str(exc)
+        local = server.model_copy(update={"public_url": ""}).url()
+        return ListenAddress(url, trouble.lower(), is_veriplex=await _is_veriplex(local))
+    return ListenAddress(url)
+
+
+async def _is_veriplex(url: str) -> bool:
+    import httpx
+
+    try:
+        async with httpx.AsyncClient(
+            verify=False,  # noqa: S501
+            timeout=LIVEZ_TIMEOUT_S,
+            trust_env=False,
+        ) as client:
+            reply = await client.get(f"{url}/livez")
+            return reply.status_code == 200 and "x-veriplex-source" in reply.headers
+    except httpx.HTTPError:
+        return False
+
+
+def clock_behind_files_s(url: str, now: float) -> float:
+    """How far the clock is before the newest file of ours; negative if it is not."""
+    path = database_path(url)
+    newest = Path(__file__).stat().st_mtime
+    if path is not None and path.exists():
+        newest = max(newest, path.stat().st_mtime)
+    return newest - now

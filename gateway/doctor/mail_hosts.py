@@ -1,0 +1,127 @@
+"""The facts that mail hosts show: whether they let us in, which address they see, the time.
+
+They hear EHLO and QUIT, nothing more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import random
+import re
+import socket
+from collections.abc import Callable
+from dataclasses import replace
+from email.utils import parsedate_to_datetime
+
+from engine.dns.mx import resolve_addresses, resolve_route
+from engine.dns.resolver import Resolver
+from engine.dns.targets import is_global
+from engine.model import Meaning, Stage
+from engine.smtp.dialogue import ConversationEnded, open_conversation
+from engine.smtp.terms import Identity, Target
+from gateway.doctor.facts import MailHost
+from gateway.settings.model import EngineSettings
+
+QUIT_TIMEOUT_S = 1.0
+
+
+async def greet_mail_host(
+    domain: str,
+    resolver: Resolver,
+    engine: EngineSettings,
+    *,
+    timeout_s: float,
+    rng: random.Random,
+    clock: Callable[[], float],
+) -> MailHost | None:
+    """How the best mail host of `domain` receives us; None if DNS names none."""
+    route = await resolve_route(resolver, domain, rng)
+    for mx in route.hosts:
+        found = await resolve_addresses(resolver, mx.host)
+        if found.ips:
+            place = MailHost(domain, mx.host, found.ips[0], accepts_ehlo=False, stage=Stage.CONNECT)
+            return await _connect(place, engine, timeout_s / 3, clock)
+    return None
+
+
+async def _connect(
+    host: MailHost, engine: EngineSettings, step_timeout_s: float, clock: Callable[[], float]
+) -> MailHost:
+    """`host` with what became of EHLO."""
+    if not engine.allow_private_networks and not is_global(host.ip):
+        return replace(host, meaning=Meaning.NOT_ALLOWED)
+    lines: list[str] = []
+    try:
+        conversation = await open_conversation(
+            Target(host.host, host.ip, engine.smtp_port),
+            Identity(engine.helo, engine.mail_from),
+            connect_timeout_s=min(engine.connect_timeout_s, step_timeout_s),
+            command_timeout_s=min(engine.command_timeout_s, step_timeout_s),
+            tls_timeout_s=step_timeout_s,
+            tls=None,
+            trace=lambda _, line: lines.append(line),
+        )
+    except ConversationEnded as ended:
+        said = ended.result
+        text = said.reply.text if said.reply else ""
+        host = replace(host, stage=said.stage, meaning=said.meaning, text=text)
+    else:
+        host = replace(host, accepts_ehlo=True, stage=Stage.EHLO)
+        pipe = conversation.quit()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(QUIT_TIMEOUT_S):
+                await pipe.wait_closed()
+        pipe.abort()
+        await pipe.wait_closed()
+    replies = [line for line in lines if line.startswith("< ")]
+    told = banner_time(replies[0]) if replies else None
+    ahead_s = None if told is None else clock() - told
+    saw = our_ip_in_greeting(replies[-1], host.ip) if host.accepts_ehlo else ""
+    return replace(host, clock_ahead_s=ahead_s, our_ip=saw)
+
+
+_DATE = re.compile(
+    r"(?:[A-Z][a-z]{2}, )?\d{1,2} [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d (?:[+-]\d{4}|GMT|UTC?)"
+)
+
+
+def banner_time(banner: str) -> float | None:
+    """The Unix time that a banner tells, as Exim's and Microsoft's do (RFC 5322 section 3.3)."""
+    found = _DATE.search(banner)
+    if found is None:
+        return None
+    try:
+        told = parsedate_to_datetime(found[0])
+    except ValueError:
+        return None
+    return told.timestamp() if told.tzinfo else None
+
+
+_BRACKETED_ADDRESS = re.compile(r"[\[(](?:IPv6:)?([0-9A-Fa-f:.]{3,45})[\])]")
+
+
+def our_ip_in_greeting(greeting: str, host_ip: str) -> str:
+    """Our address as the reply to EHLO names it; empty if it does not. `own` is the host's."""
+    for found in _BRACKETED_ADDRESS.finditer(greeting):
+        try:
+            address = ipaddress.ip_address(found[1])
+        except ValueError:
+            continue
+        if str(address) != host_ip:
+            return str(address)
+    return ""
+
+
+def outgoing_ip(ip: str) -> str:
+    """This machine's own address on the way to `ip`: connecting UDP chooses it, sending nothing."""
+    if not ip:
+        return ""
+    family = socket.AF_INET6 if ":" in ip else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as sock:
+        try:
+            sock.connect((ip, 9))
+            return str(sock.getsockname()[0])
+        except OSError:
+            return ""
