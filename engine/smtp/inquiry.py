@@ -209,13 +209,42 @@ class Inquiry:
             yield target, number == len(put_off)
 
     async def _try_target(self, target: Target, is_last: bool) -> _TargetResult:
-        """Talk to one target, in its turn."""
+        """Ask one target, if it may be asked now, once it has a connection to spare."""
+        operator = pacing_operator(target.host)
+        refusal = self._admit(target, is_last, operator)
+        if refusal is not None:
+            return refusal
+        pacer = self._context.pacer
+        has_alternative = self._has_alternative(target, is_last)
+        try:
+            async with (
+                asyncio.timeout(self._wait_limit_s(is_last)) as waiting,
+                pacer.slot(operator, bulk=self._limits.bulk, has_alternative=has_alternative),
+            ):
+                waiting.reschedule(None)
+                # Not before the slot: those who waited for it would not know of a pause since.
+                if pause := self._context.reputation.pause_or_start_trial(target.host):
+                    self._trace(target.host, pause.text)
+                    return _paused(target, pause)
+                patience_s = self._wait_limit_s(is_last)
+                result = await self._probe_target(target, is_last, operator)
+        except TimeoutError:
+            self._trace(target.host, "no free connection in time")
+            return _not_tried(target, Meaning.THROTTLED, NO_SLOT)
+        if patience_s >= self._limits.command_timeout_s:  # else it may have been our own hurry
+            self._context.unresponsive.record_visit(
+                target, result.result.meaning, result.result.stage
+            )
+        self._record_pacing(result, operator)
+        self._record_reputation(result)
+        return result
+
+    def _admit(self, target: Target, is_last: bool, operator: str) -> _TargetResult | None:
+        """None if a connection to `target` may be waited for, else why not."""
         if not self._limits.allow_private_networks and not is_global(target.ip):
             self._trace(target.host, f"{target.ip} is not a public address: not dialled")
             return _not_tried(target, Meaning.NOT_ALLOWED, "not-global")
-        operator = pacing_operator(target.host)
         pacer = self._context.pacer
-        hurried = not is_last and target not in self._deferred
         # A list has time: it gives up only those who never have any for it.
         vain = (
             pacer.is_skipped(operator)
@@ -225,36 +254,24 @@ class Inquiry:
         if vain:
             self._trace(target.host, "no connection before the deadline")
             return _not_tried(target, Meaning.THROTTLED, NO_SLOT)
-        if hurried and (target in self._context.unresponsive or pacer.is_backing_off(operator)):
+        if self._has_alternative(target, is_last) and (
+            target in self._context.unresponsive or pacer.is_backing_off(operator)
+        ):
             self._trace(target.host, "not there just now: the others first")
             return _not_tried(target, Meaning.THROTTLED, NO_SLOT)
-        try:
-            async with (
-                asyncio.timeout(self._wait_limit_s(is_last)) as waiting,
-                pacer.slot(operator, bulk=self._limits.bulk, has_alternative=hurried),
-            ):
-                waiting.reschedule(None)
-                # Not before the slot: those who waited for it would not know of a pause since.
-                if pause := self._context.reputation.pause_or_start_trial(target.host):
-                    self._trace(target.host, pause.text)
-                    return _paused(target, pause)
-                patience_s = self._wait_limit_s(is_last)
-                visit = await self._probe_target(target, is_last, operator)
-        except TimeoutError:
-            self._trace(target.host, "no free connection in time")
-            return _not_tried(target, Meaning.THROTTLED, NO_SLOT)
-        if patience_s >= self._limits.command_timeout_s:  # else it may have been our own hurry
-            self._context.unresponsive.record_visit(
-                target, visit.result.meaning, visit.result.stage
+        return None
+
+    def _has_alternative(self, target: Target, is_last: bool) -> bool:
+        """Whether other targets can be tried before this one is waited for."""
+        return not is_last and target not in self._deferred
+
+    def _record_pacing(self, result: _TargetResult, operator: str) -> None:
+        if result.meaning is Meaning.THROTTLED:
+            self._context.pacer.record_throttling(
+                operator, result.result.classification.retry_after_s, result.result.stage
             )
-        if visit.meaning is Meaning.THROTTLED:
-            pacer.record_throttling(
-                operator, visit.result.classification.retry_after_s, visit.result.stage
-            )
-        elif visit.greeted:
-            pacer.record_success(operator)
-        self._record_reputation(visit)
-        return visit
+        elif result.greeted:
+            self._context.pacer.record_success(operator)
 
     def _record_reputation(self, result: _TargetResult) -> None:
         reply = result.result.reply
@@ -327,10 +344,10 @@ class Inquiry:
         conversation = await self._open(target, is_last)
         try:
             if known_result is not None:
-                late = await self._send_recipients(
-                    conversation, self._context.identity.sender, [self._control], is_last
+                control = await self._send_control(
+                    conversation, self._context.identity.sender, is_last
                 )
-                answer = _ConnectionResult(known_result, _rcpt_reply(late[0]))
+                answer = _ConnectionResult(known_result, _rcpt_reply(control))
             else:
                 answer = await self._probe_recipient(
                     conversation, operator, is_last, control_apart=control_apart
@@ -371,36 +388,49 @@ class Inquiry:
 
         The real one goes first, so that nothing the control provokes can spoil its answer.
         """
-        known = self._context.catch_all_cache.get(self._address.ascii_domain, operator)
-        batch = [self._recipient]
-        wants = self._checks_catch_all and known is None
-        if wants and not control_apart and conversation.supports("pipelining"):
-            batch.append(self._control)
-        sender = self._context.identity.sender
-        answers = await self._send_recipients(conversation, sender, batch, is_last)
-        if sender and _rejects_sender(answers[0]) and conversation.usable:
-            # The null sender is what bounces use, and few refuse it (RFC 5321 section 4.5.5).
-            again = await self._send_recipients(conversation, "", batch, is_last)
-            if again[0] is not None and again[0].meaning not in ABOUT_US | WITHOUT_REPLY:
-                answers, sender = again, ""
-        said = answers[0] or StageResult(
+        catch_all = self._context.catch_all_cache.get(self._address.ascii_domain, operator)
+        checks_catch_all = self._checks_catch_all and catch_all is None
+        recipients = [self._recipient]
+        if checks_catch_all and not control_apart and conversation.supports("pipelining"):
+            recipients.append(self._control)
+        results, sender = await self._send_with_either_sender(conversation, recipients, is_last)
+        result = results[0] or StageResult(
             Stage.RCPT, ReplyClassification(Meaning.DROPPED, "no-reply")
         )
-        control = answers[1] if len(batch) > 1 else None
-        if said.meaning is Meaning.DROPPED:
-            return _ConnectionResult(said, cut_short=len(batch) > 1 and said.stage is Stage.RCPT)
-        wanted = (wants and said.meaning is Meaning.ACCEPTED) or (
-            known is not True and said.meaning is Meaning.REJECTED_UNRECOGNISED
-        )
+        control = results[1] if len(recipients) > 1 else None
+        if result.meaning is Meaning.DROPPED:
+            return _ConnectionResult(
+                result, cut_short=len(recipients) > 1 and result.stage is Stage.RCPT
+            )
+        if not needs_control(result.meaning, checks_catch_all, catch_all):
+            return _ConnectionResult(result, _rcpt_reply(control))
         # RFC 5321 section 4.5.3.1.10: one too many for this transaction, but not for another.
-        one_too_many = said.meaning is Meaning.ACCEPTED and _is_throttled(control)
-        if wanted and conversation.usable and (control is None or one_too_many):
-            control = (await self._send_recipients(conversation, sender, [self._control], is_last))[
-                0
-            ]
-        return _ConnectionResult(
-            said, _rcpt_reply(control), cut_short=wanted and _is_cut_off(control)
-        )
+        one_too_many = result.meaning is Meaning.ACCEPTED and _is_throttled(control)
+        if conversation.usable and (control is None or one_too_many):
+            control = await self._send_control(conversation, sender, is_last)
+        return _ConnectionResult(result, _rcpt_reply(control), cut_short=_is_cut_off(control))
+
+    async def _send_with_either_sender(
+        self, conversation: Conversation, recipients: list[str], is_last: bool
+    ) -> tuple[list[StageResult | None], str]:
+        """The replies to `recipients`, and the sender they were asked with.
+
+        A host that refuses our sender is asked with the null sender, which bounces use and few
+        refuse (RFC 5321 section 4.5.5).
+        """
+        sender = self._context.identity.sender
+        results = await self._send_recipients(conversation, sender, recipients, is_last)
+        if sender and _rejects_sender(results[0]) and conversation.usable:
+            retried = await self._send_recipients(conversation, "", recipients, is_last)
+            if retried[0] is not None and retried[0].meaning not in ABOUT_US | WITHOUT_REPLY:
+                return retried, ""
+        return results, sender
+
+    async def _send_control(
+        self, conversation: Conversation, sender: str, is_last: bool
+    ) -> StageResult | None:
+        """The reply to the control, asked alone."""
+        return (await self._send_recipients(conversation, sender, [self._control], is_last))[0]
 
     async def _send_recipients(
         self, conversation: Conversation, sender: str, recipients: list[str], is_last: bool
@@ -436,6 +466,18 @@ def _paused(target: Target, pause: Pause) -> _TargetResult:
     return _TargetResult(
         target, StageResult(Stage.CONNECT, reading), pause.meaning, text_without_reply=pause.text
     )
+
+
+def needs_control(meaning: Meaning, checks_catch_all: bool, catch_all: bool | None) -> bool:
+    """Whether the control's reply is wanted beside a real address's reply of `meaning`.
+
+    `catch_all` is what is known of the domain; `checks_catch_all` if it should be found out.
+    An accepted address needs it to tell a mailbox from a domain that accepts every name, a bare
+    refusal to tell whom it is about.
+    """
+    if meaning is Meaning.ACCEPTED:
+        return checks_catch_all
+    return meaning is Meaning.REJECTED_UNRECOGNISED and catch_all is not True
 
 
 def _rejects_sender(result: StageResult | None) -> bool:
