@@ -15,11 +15,10 @@ from datetime import UTC, datetime
 from sqlalchemy import text
 
 from adapters.registry import DIALECTS
-from engine.model import Verdict
 from engine.probe import ProbeConfig, ProbeEngine
 from engine.smtp.reputation import ReputationTracker
 from gateway.accounts.accounts import Accounts, open_accounts
-from gateway.batches.opening import BatchServices, open_batches
+from gateway.batches.opening import BatchDependencies, BatchServices, open_batches
 from gateway.observability.metrics import Metrics
 from gateway.reputation import open_reputation_store
 from gateway.sandbox import Sandbox
@@ -27,11 +26,9 @@ from gateway.sandbox.keys import TestKeys
 from gateway.service import Service, WaitForTask, wait_at_most
 from gateway.settings import Settings
 from gateway.store import BUSY_TIMEOUT_S, Store, StoreError, open_store
-from gateway.tasks import in_background
 from gateway.upstreams.metrics import UpstreamCollector
-from gateway.upstreams.opening import open_policy
-from gateway.verdicts.cache import VerdictCache
-from gateway.verdicts.database import SqlVerdictStore
+from gateway.upstreams.opening import PolicyServices, open_policy
+from gateway.verdicts.opening import open_verdict_cache
 from gateway.verdicts.verifier import BulkVerifier, OneByOne, Verifier
 from gateway.web.client_blocks import BlockRule, ClientBlocks
 from gateway.web.dispatch import Application, create_dispatcher
@@ -81,114 +78,96 @@ async def open_services(
 ) -> AsyncIterator[Services]:
     """Open storage, engine and caches, and close them in reverse.
 
-    `verifier` stands in for the probe engine; `clock` is Unix time in seconds. Without `work`
-    batches are worked on only when somebody drains the desk. `busy_timeout_s` is as in
+    `verifier` stands in for the probe engine; `clock` is Unix time in seconds. Without
+    `run_workers` batches are verified only by `batch_services.drain`. `busy_timeout_s` is as in
     `open_store`. Raises StoreError, AccountsError.
     """
     async with contextlib.AsyncExitStack() as stack:
+        enter = stack.enter_async_context
+        store = await enter(open_store(settings.storage.url, busy_timeout_s=busy_timeout_s))
         test_keys = TestKeys(DIALECTS)
-        store = await stack.enter_async_context(
-            open_store(settings.storage.url, busy_timeout_s=busy_timeout_s)
-        )
-        accounts = await stack.enter_async_context(
+        well_known = test_keys.callers if settings.sandbox.enabled else {}
+        accounts = await enter(
             open_accounts(
-                store,
-                DIALECTS,
-                plan=settings.limits.plan,
-                well_known=test_keys.callers if settings.sandbox.enabled else {},
-                clock=clock,
+                store, DIALECTS, plan=settings.limits.plan, well_known=well_known, clock=clock
             )
         )
         if verifier is None:
-            verifier = await stack.enter_async_context(open_engine(settings))
-        if isinstance(verifier, ProbeEngine):
-            standing = verifier.reputation
-        else:
-            standing = ReputationTracker(
-                time.monotonic, lambda: datetime.fromtimestamp(clock(), UTC)
-            )
-        kept_standing = await stack.enter_async_context(
-            open_reputation_store(store, standing, clock=clock)
+            verifier = await enter(open_engine(settings))
+        reputation = _reputation_of(verifier, clock)
+        reputation_store = await enter(open_reputation_store(store, reputation, clock=clock))
+        metrics = Metrics()
+        metrics.expose_reputation(reputation)
+        await enter(metrics.writing_access_log())
+        upstreams = await enter(_open_upstreams(settings, store, verifier, metrics, clock))
+        verdicts = await enter(
+            open_verdict_cache(settings.cache, store, upstreams.policy, clock=clock)
         )
-        ttl_s = {verdict: getattr(settings.cache.ttl_s, verdict) for verdict in Verdict}
-        observer = Metrics()
-        await stack.enter_async_context(observer.writing_access_log())
-        aggregator = await stack.enter_async_context(
-            open_policy(
-                settings,
-                DIALECTS,
-                store,
-                verifier,
-                _bulk_verifier(verifier),
-                clock=clock,
-                monotonic=time.monotonic,
-                rng=random.SystemRandom(),
-                on_attempt=observer.count_attempt,
-            )
-        )
-        observer.register_collector(UpstreamCollector(aggregator))
-        observer.expose_reputation(standing)
-        kept = await stack.enter_async_context(_open_stored_verdicts(settings, store, clock))
-        verdicts = VerdictCache(
-            aggregator.policy, ttl_s=ttl_s, clock=clock, stale_s=settings.cache.stale_s, store=kept
-        )
-        stack.push_async_callback(verdicts.aclose)
         sandbox = Sandbox(settings.sandbox.seed, test_keys, clock=clock, url=settings.server.url())
-        desk = await stack.enter_async_context(
+        batches = await enter(
             open_batches(
-                store,
-                accounts,
-                DIALECTS,
-                aggregator.bulk.choose_verifier,
-                verdicts,
-                retries_s=settings.engine.greylist_retries_s,
-                allow_private_networks=settings.engine.allow_private_networks,
-                base_url=lambda: sandbox.url,
-                clock=clock,
+                BatchDependencies(
+                    store=store,
+                    billing=accounts,
+                    dialects=DIALECTS,
+                    verdicts=verdicts,
+                    choose_verifier=upstreams.bulk.choose_verifier,
+                    chunk_size=upstreams.bulk.chunk_size,
+                    retries_s=settings.engine.greylist_retries_s,
+                    base_url=lambda: sandbox.url,
+                    allow_private_networks=settings.engine.allow_private_networks,
+                    clock=clock,
+                ),
                 run_workers=run_workers,
-                chunk_size=aggregator.bulk.chunk_size,
             )
         )
         service = Service(
             accounts,
             verdicts,
             sandbox,
-            desk.operations,
+            batches.operations,
             clock=clock,
-            policy=aggregator.policy,
-            on_cache_lookup=observer.count_cache_lookup,
+            policy=upstreams.policy,
+            on_cache_lookup=metrics.count_cache_lookup,
             wait=wait,
         )
         routes = VendorRoutes(DIALECTS)
-        guard = ClientBlocks(_block_rules(settings), clock=clock)
+        blocks = ClientBlocks(_block_rules(settings), clock=clock)
         yield Services(
             settings=settings,
             store=store,
             accounts=accounts,
             routes=routes,
-            vendor_app=VendorApp(routes, accounts, service, guard, observer, sandbox),
-            native=NativeApi(DIALECTS, accounts, service, standing, kept_standing),
-            metrics=observer,
+            vendor_app=VendorApp(routes, accounts, service, blocks, metrics, sandbox),
+            native=NativeApi(DIALECTS, accounts, service, reputation, reputation_store),
+            metrics=metrics,
             sandbox=sandbox,
-            batch_services=desk,
+            batch_services=batches,
         )
 
 
 @contextlib.asynccontextmanager
-async def _open_stored_verdicts(
-    settings: Settings, store: Store, clock: Callable[[], float]
-) -> AsyncIterator[SqlVerdictStore | None]:
-    """The answers of earlier runs, and those of this one for the next."""
-    if not settings.cache.stored:
-        yield None
-        return
-    answers = SqlVerdictStore(store, max_entries=settings.cache.max_stored, clock=clock)
-    await answers.load_digests()
-    try:
-        async with in_background(answers.write_periodically()):
-            yield answers
-    finally:
-        await answers.write()
+async def _open_upstreams(
+    settings: Settings,
+    store: Store,
+    verifier: Verifier,
+    metrics: Metrics,
+    clock: Callable[[], float],
+) -> AsyncIterator[PolicyServices]:
+    """The sources that `[routing]` and `[[upstreams]]` name, counted in `metrics`."""
+    async with open_policy(
+        settings,
+        DIALECTS,
+        store,
+        verifier,
+        _bulk_verifier(verifier),
+        clock=clock,
+        monotonic=time.monotonic,
+        rng=random.SystemRandom(),
+        on_attempt=metrics.count_attempt,
+    ) as upstreams:
+        metrics.register_collector(UpstreamCollector(upstreams))
+        yield upstreams
 
 
 @contextlib.asynccontextmanager
@@ -202,8 +181,15 @@ async def open_engine(settings: Settings) -> AsyncIterator[ProbeEngine]:
         await engine.aclose()
 
 
+def _reputation_of(verifier: Verifier, clock: Callable[[], float]) -> ReputationTracker:
+    """The engine's; one that stays empty beside any other verifier."""
+    if isinstance(verifier, ProbeEngine):
+        return verifier.reputation
+    return ReputationTracker(time.monotonic, lambda: datetime.fromtimestamp(clock(), UTC))
+
+
 def _bulk_verifier(verifier: Verifier) -> BulkVerifier:
-    """The engine verifies many together, whatever else there is one after the other."""
+    """The engine verifies many together, any other verifier one after the other."""
     return verifier if isinstance(verifier, ProbeEngine) else OneByOne(verifier)
 
 

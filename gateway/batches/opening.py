@@ -1,4 +1,4 @@
-"""Putting the parts of batches together."""
+"""Batches put together: records, queue, workers."""
 
 from __future__ import annotations
 
@@ -35,76 +35,77 @@ class BatchServices:
     sweeper: Sweeper
 
     async def drain(self) -> None:
-        """Do all that is due, and come back when nothing is: for who runs no workers."""
+        """Do everything that is due, where no workers run."""
         await self.runner.drain()
         await self.webhook_sender.drain()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchDependencies:
+    """What batches are made of."""
+
+    store: Store
+    billing: Billing
+    dialects: Sequence[Dialect]
+    verdicts: VerdictCache
+    choose_verifier: ChooseVerifier
+    chunk_size: Callable[[Caller], int] = lambda _: CHUNK_SIZE
+    """How many addresses of a caller make one chunk."""
+    retries_s: Sequence[float]
+    """The wait before each retry of a greylisted address."""
+    base_url: Callable[[], str]
+    """Where clients reach this server."""
+    allow_private_networks: bool
+    """Whether a webhook may lead into a private network."""
+    post_webhook: PostWebhook | None = None
+    """Stands in for HTTP."""
+    clock: Callable[[], float]
+    """Unix time in seconds."""
+
+
 @contextlib.asynccontextmanager
 async def open_batches(
-    store: Store,
-    billing: Billing,
-    dialects: Sequence[Dialect],
-    choose_verifier: ChooseVerifier,
-    verdicts: VerdictCache,
-    *,
-    retries_s: Sequence[float],
-    allow_private_networks: bool,
-    base_url: Callable[[], str],
-    clock: Callable[[], float],
-    run_workers: bool = True,
-    post_webhook: PostWebhook | None = None,
-    chunk_size: Callable[[Caller], int] = lambda _: CHUNK_SIZE,
+    deps: BatchDependencies, *, run_workers: bool = True
 ) -> AsyncIterator[BatchServices]:
-    """Batches over an open store; with `work` they are worked on in this process.
-
-    `post` stands in for HTTP; `choose` and `chunk_size` are as in `Runner` and `Records`. Raises
-    StoreError.
-    """
-    by_name = {dialect.name: dialect for dialect in dialects}
+    """Batches over an open store, verified in this process if `run_workers`. Raises StoreError."""
+    store, clock = deps.store, deps.clock
+    dialects = {dialect.name: dialect for dialect in deps.dialects}
     async with contextlib.AsyncExitStack() as stack:
+        post_webhook = deps.post_webhook
         if post_webhook is None:
             post_webhook = http = HttpWebhookPost(
-                allow_private_networks=allow_private_networks,
+                allow_private_networks=deps.allow_private_networks,
                 user_agent=f"veriplex/{version('veriplex')}",
             )
             stack.push_async_callback(http.aclose)
         records = BatchRecords(
             store,
-            billing,
-            by_name,
+            deps.billing,
+            dialects,
             clock=clock,
             randbelow=secrets.randbelow,
-            base_url=base_url,
-            chunk_size=chunk_size,
+            base_url=deps.base_url,
+            chunk_size=deps.chunk_size,
         )
-        queue = SqlChunkQueue(store, by_name, clock=clock)
-        me = lease_holder_name(secrets.token_hex(8))
-        sweeper = Sweeper(store, by_name, clock=clock)
-        courier = WebhookSender(
-            SqlOutbox(store, clock=clock),
-            records,
-            records.job_rows,
-            post_webhook,
-            clock=clock,
+        queue = SqlChunkQueue(store, dialects, clock=clock)
+        holder = lease_holder_name(secrets.token_hex(8))
+        sweeper = Sweeper(store, dialects, clock=clock)
+        webhook_sender = WebhookSender(
+            SqlOutbox(store, clock=clock), records, records.job_rows, post_webhook, clock=clock
         )
         runner = Runner(
             queue,
-            choose_verifier,
-            verdicts,
-            holder=me,
-            retries_s=retries_s,
+            deps.choose_verifier,
+            deps.verdicts,
+            holder=holder,
+            retries_s=deps.retries_s,
             clock=clock,
-            on_chunk_finished=courier.wake,
+            on_chunk_finished=webhook_sender.wake,
         )
-        await queue.free_dead_leases(lambda of: is_holder_dead(of, own_name=me))
+        await queue.free_dead_leases(lambda other: is_holder_dead(other, own_name=holder))
         if run_workers:
             await stack.enter_async_context(sweeper.running())
-            await stack.enter_async_context(courier.running())
+            await stack.enter_async_context(webhook_sender.running())
             await stack.enter_async_context(runner.running())
-        yield BatchServices(
-            BatchOperations(records, on_work=runner.wake, on_deleted=sweeper.wake),
-            runner,
-            courier,
-            sweeper,
-        )
+        operations = BatchOperations(records, on_work=runner.wake, on_deleted=sweeper.wake)
+        yield BatchServices(operations, runner, webhook_sender, sweeper)

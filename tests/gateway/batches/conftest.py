@@ -25,7 +25,7 @@ from engine.model import (
     VerificationStream,
 )
 from gateway.accounts.accounts import Accounts, Caller, open_accounts
-from gateway.batches.opening import BatchServices, open_batches
+from gateway.batches.opening import BatchDependencies, BatchServices, open_batches
 from gateway.batches.ports import always_use
 from gateway.store import Store, open_store
 from gateway.verdicts.cache import VerdictCache
@@ -156,17 +156,19 @@ async def open_bench(
         open_store(url) as store,
         open_accounts(store, DIALECTS, clock=clock) as accounts,
         open_batches(
-            store,
-            accounts,
-            DIALECTS,
-            always_use(verifier, is_remote=waits),
-            verdicts,
-            retries_s=RETRIES_S,
-            allow_private_networks=False,
-            base_url=lambda: "http://veriplex.test",
-            clock=clock,
+            BatchDependencies(
+                store=store,
+                billing=accounts,
+                dialects=DIALECTS,
+                verdicts=verdicts,
+                choose_verifier=always_use(verifier, is_remote=waits),
+                retries_s=RETRIES_S,
+                base_url=lambda: "http://veriplex.test",
+                allow_private_networks=False,
+                post_webhook=post,
+                clock=clock,
+            ),
             run_workers=work,
-            post_webhook=post,
         ) as desk,
     ):
         yield Bench(store, accounts, desk, clock, verifier, verdicts, posts, replies, told)

@@ -20,7 +20,7 @@ from adapters.registry import DIALECTS
 from engine.model import Address, Checks, Evidence, Reason, Verdict, Verification
 from gateway.accounts.accounts import Accounts, open_accounts
 from gateway.accounts.caller import Caller
-from gateway.batches.opening import BatchServices, open_batches
+from gateway.batches.opening import BatchDependencies, BatchServices, open_batches
 from gateway.settings import Settings
 from gateway.store import Store, open_store
 from gateway.store.tables import vendor_lists
@@ -132,17 +132,19 @@ async def bench(
         ttl_s = dict.fromkeys(Verdict, 0)
         desk = await stack.enter_async_context(
             open_batches(
-                store,
-                accounts,
-                DIALECTS,
-                opened.bulk.choose_verifier,
-                VerdictCache(opened.policy, ttl_s=ttl_s, clock=clock, store=None),
-                retries_s=(5.0,),
-                allow_private_networks=False,
-                base_url=lambda: "http://veriplex.test",
-                clock=clock,
+                BatchDependencies(
+                    store=store,
+                    billing=accounts,
+                    dialects=DIALECTS,
+                    verdicts=VerdictCache(opened.policy, ttl_s=ttl_s, clock=clock, store=None),
+                    choose_verifier=opened.bulk.choose_verifier,
+                    chunk_size=opened.bulk.chunk_size,
+                    retries_s=(5.0,),
+                    base_url=lambda: "http://veriplex.test",
+                    allow_private_networks=False,
+                    clock=clock,
+                ),
                 run_workers=False,
-                chunk_size=opened.bulk.chunk_size,
             )
         )
         yield Bench(store, accounts, opened, desk, clock, label)

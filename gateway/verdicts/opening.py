@@ -1,0 +1,50 @@
+"""The verdict cache as the settings want it: in memory alone, or in the database too."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Callable
+
+from engine.model import Verdict
+from gateway.settings.model import CacheSettings
+from gateway.store import Store
+from gateway.tasks import in_background
+from gateway.verdicts.cache import VerdictCache
+from gateway.verdicts.database import SqlVerdictStore
+from gateway.verdicts.verifier import Verifier
+
+
+@contextlib.asynccontextmanager
+async def open_verdict_cache(
+    cache: CacheSettings, store: Store, verifier: Verifier, *, clock: Callable[[], float]
+) -> AsyncIterator[VerdictCache]:
+    """The cache in front of `verifier`; `clock` is Unix time in seconds. Raises StoreError."""
+    async with contextlib.AsyncExitStack() as stack:
+        stored = None
+        if cache.stored:
+            stored = await stack.enter_async_context(
+                _open_stored_verdicts(store, cache.max_stored, clock)
+            )
+        verdicts = VerdictCache(
+            verifier,
+            ttl_s={verdict: getattr(cache.ttl_s, verdict) for verdict in Verdict},
+            clock=clock,
+            stale_s=cache.stale_s,
+            store=stored,
+        )
+        stack.push_async_callback(verdicts.aclose)
+        yield verdicts
+
+
+@contextlib.asynccontextmanager
+async def _open_stored_verdicts(
+    store: Store, max_entries: int, clock: Callable[[], float]
+) -> AsyncIterator[SqlVerdictStore]:
+    """Verdicts of earlier runs, and those of this one for the next."""
+    verdicts = SqlVerdictStore(store, max_entries=max_entries, clock=clock)
+    await verdicts.load_digests()
+    try:
+        async with in_background(verdicts.write_periodically()):
+            yield verdicts
+    finally:
+        await verdicts.write()
