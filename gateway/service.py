@@ -10,13 +10,15 @@ from functools import lru_cache
 from typing import Any, Protocol
 
 from adapters.contract.dialect import Dialect
-from adapters.contract.jobs import JobOperation, JobRows, ReadRows
+from adapters.contract.jobs import JobRows
 from adapters.contract.operations import (
     AccountInfo,
     CheckHealth,
     GuessPerson,
+    JobOperation,
     Operation,
     PersonGuess,
+    ReadRows,
     ShowAccount,
     ShowPlans,
     Verify,

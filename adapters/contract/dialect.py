@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from adapters.contract.jobs import BatchRules
+from adapters.contract.batch_rules import BatchRules
 from adapters.contract.operations import Operation, Plan
 from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.upstream import Upstream

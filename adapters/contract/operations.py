@@ -9,9 +9,11 @@ format, a version); the gateway looks at the base class alone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
+from adapters.contract.jobs import BatchEntry
 from engine.model import Checks, Person
 
 # -- operations: what a client may ask ---------------------------------------------------
@@ -56,6 +58,87 @@ class ShowPlans(Operation):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckHealth(Operation):
     """Whether the service runs. The outcome is None."""
+
+
+# -- operations on batches ---------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobOperation(Operation):
+    """Something a client asks about batches."""
+
+    simulate: str = ""
+    """What a test key wants to see simulated; live keys are not heard on this."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubmitJob(JobOperation):
+    """Take a batch in. The outcome is a `Job`."""
+
+    entries: Iterable[BatchEntry]
+    """Read once and lazily; may raise `Problem`, and then nothing is kept."""
+    headers: tuple[str, ...] = ()
+    """Names of the entries' cells, as they are to be written."""
+    start: bool = True
+    """Whether to begin at once, or to wait for a `StartJob`."""
+    retry_greylisted: bool = True
+    """Whether greylisted addresses are asked about again, later."""
+    checks: Checks = Checks()
+    webhook_url: str = ""
+    """Who is to be told when it is done; empty for nobody."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """What only the dialect's writer needs later; fit for JSON."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartJob(JobOperation):
+    """Begin with a batch that is ready. The outcome is a `Job`."""
+
+    job_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShowJob(JobOperation):
+    """The outcome is a `Job`."""
+
+    job_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShowJobs(JobOperation):
+    """Those of several that exist, in the order asked. The outcome is a tuple of `Job`."""
+
+    job_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListJobs(JobOperation):
+    """A page of the caller's batches, newest first. The outcome is a `JobPage`."""
+
+    page: int = 1
+    per_page: int = 10
+    oldest_first: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeleteJob(JobOperation):
+    """Forget a batch that is not being worked on. The outcome is the `Job` as it was."""
+
+    job_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadRows(JobOperation):
+    """Answered rows in the order submitted. The outcome is a `JobRows`."""
+
+    job_id: str = ""
+    token: str = ""
+    """The job's unguessable name, which stands for both its id and a key."""
+    row_words: frozenset[str] | None = None
+    """Only rows with one of these; see `BatchRules.word`. None for all."""
+    offset: int = 0
+    limit: int | None = None
+    reverse_order: bool = False
 
 
 # -- outcomes ----------------------------------------------------------------------------

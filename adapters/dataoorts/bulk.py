@@ -6,18 +6,9 @@ import string
 
 import orjson
 
-from adapters.contract.jobs import (
-    MAX_BATCH_ENTRIES,
-    MAX_ENTRY_CHARACTERS,
-    BatchEntry,
-    BatchRules,
-    Job,
-    JobRow,
-    JobRows,
-    JobState,
-    ReadRows,
-    SubmitJob,
-)
+from adapters.contract.batch_rules import MAX_BATCH_ENTRIES, MAX_ENTRY_CHARACTERS, BatchRules
+from adapters.contract.jobs import BatchEntry, Job, JobRow, JobRows, JobState
+from adapters.contract.operations import ReadRows, SubmitJob
 from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.wire import StreamReply, WireReply, WireRequest, json_reply
 from adapters.dataoorts.single import verification_json

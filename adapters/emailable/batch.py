@@ -15,20 +15,15 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from adapters.contract.jobs import (
+from adapters.contract.batch_rules import (
     MAX_BATCH_ENTRIES,
-    BatchEntry,
     BatchRules,
     BilledUnit,
     CompletionWebhook,
-    Job,
-    JobRow,
-    JobRows,
-    JobState,
-    ReadRows,
-    SubmitJob,
     parse_entries,
 )
+from adapters.contract.jobs import BatchEntry, Job, JobRow, JobRows, JobState
+from adapters.contract.operations import ReadRows, SubmitJob
 from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.wire import StreamReply, WireReply, WireRequest, json_reply
 from adapters.emailable.single import ATTRIBUTES, parse_bool, request_params

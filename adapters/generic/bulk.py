@@ -14,18 +14,9 @@ from uuid import UUID
 
 import orjson
 
-from adapters.contract.jobs import (
-    MAX_BATCH_ENTRIES,
-    BatchEntry,
-    BatchRules,
-    Job,
-    JobRow,
-    JobRows,
-    JobState,
-    ReadRows,
-    ShowJob,
-    SubmitJob,
-)
+from adapters.contract.batch_rules import MAX_BATCH_ENTRIES, BatchRules
+from adapters.contract.jobs import BatchEntry, Job, JobRow, JobRows, JobState
+from adapters.contract.operations import ReadRows, ShowJob, SubmitJob
 from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.wire import StreamReply, WireReply, WireRequest, json_reply
 from adapters.generic.single import verification_json

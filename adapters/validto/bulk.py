@@ -18,22 +18,9 @@ from typing import Any
 
 import orjson
 
-from adapters.contract.jobs import (
-    MAX_ENTRY_CHARACTERS,
-    BatchEntry,
-    BatchRules,
-    BilledUnit,
-    ChargeTime,
-    DeleteJob,
-    Job,
-    JobRow,
-    JobRows,
-    JobState,
-    ReadRows,
-    ShowJob,
-    StartJob,
-    SubmitJob,
-)
+from adapters.contract.batch_rules import MAX_ENTRY_CHARACTERS, BatchRules, BilledUnit, ChargeTime
+from adapters.contract.jobs import BatchEntry, Job, JobRow, JobRows, JobState
+from adapters.contract.operations import DeleteJob, ReadRows, ShowJob, StartJob, SubmitJob
 from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.wire import (
     JSON,

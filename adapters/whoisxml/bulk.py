@@ -13,23 +13,14 @@ from typing import Any
 
 import orjson
 
-from adapters.contract.jobs import (
+from adapters.contract.batch_rules import (
     MAX_BATCH_ENTRIES,
     MAX_ENTRY_CHARACTERS,
-    BatchEntry,
     BatchRules,
     BilledUnit,
-    Job,
-    JobOperation,
-    JobPage,
-    JobRow,
-    JobRows,
-    JobState,
-    ListJobs,
-    ReadRows,
-    ShowJobs,
-    SubmitJob,
 )
+from adapters.contract.jobs import BatchEntry, Job, JobPage, JobRow, JobRows, JobState
+from adapters.contract.operations import JobOperation, ListJobs, ReadRows, ShowJobs, SubmitJob
 from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.wire import StreamReply, WireReply, WireRequest, json_reply
 from adapters.whoisxml.words import CHECK_WORDS, CHECKS, NULL_MX, is_well_formed

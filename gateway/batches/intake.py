@@ -10,7 +10,8 @@ from typing import Any
 
 import orjson
 
-from adapters.contract.jobs import BatchEntry, BilledUnit
+from adapters.contract.batch_rules import BilledUnit
+from adapters.contract.jobs import BatchEntry
 from engine.address import syntax
 from gateway.batches.model import pack_positions
 

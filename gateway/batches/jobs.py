@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from adapters.contract.dialect import Dialect
-from adapters.contract.jobs import (
+from adapters.contract.jobs import Job, JobPage, JobRows
+from adapters.contract.operations import (
     DeleteJob,
-    Job,
     JobOperation,
-    JobPage,
-    JobRows,
     ListJobs,
     ReadRows,
     ShowJob,
@@ -23,7 +21,7 @@ from gateway.batches.records import BatchRecords
 
 
 class BatchOperations:
-    """Runs the operations of `adapters.contract.jobs`."""
+    """Runs the operations on batches (`adapters.contract.operations`)."""
 
     def __init__(
         self,

@@ -15,8 +15,9 @@ import orjson
 from sqlalchemy import Row, case, delete, exists, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from adapters.contract.batch_rules import BatchRules, BilledUnit
 from adapters.contract.dialect import Dialect
-from adapters.contract.jobs import BatchRules, BilledUnit, JobState
+from adapters.contract.jobs import JobState
 from engine.address import syntax
 from engine.address.offline import offline_evidence
 from gateway.accounts.caller import InsufficientCredits

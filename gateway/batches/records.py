@@ -17,19 +17,10 @@ from sqlalchemy import Row as SqlRow
 from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from adapters.contract.batch_rules import BatchRules, ChargeTime
 from adapters.contract.dialect import Dialect
-from adapters.contract.jobs import (
-    BatchRules,
-    ChargeTime,
-    Job,
-    JobPage,
-    JobRow,
-    JobRows,
-    JobState,
-    ListJobs,
-    ReadRows,
-    SubmitJob,
-)
+from adapters.contract.jobs import Job, JobPage, JobRow, JobRows, JobState
+from adapters.contract.operations import ListJobs, ReadRows, SubmitJob
 from adapters.contract.problems import Problem, ProblemKind
 from gateway.accounts.caller import Caller, Charge, InsufficientCredits
 from gateway.accounts.ledger import LedgerEntry, book_entries

@@ -13,7 +13,8 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, Protocol
 
 from adapters.contract.dialect import Dialect
-from adapters.contract.jobs import Job, JobRows, ReadRows
+from adapters.contract.jobs import Job, JobRows
+from adapters.contract.operations import ReadRows
 from adapters.contract.streaming import render_body
 from adapters.contract.wire import StreamReply
 from gateway.batches.ports import Outbox, WebhookDelivery

@@ -15,7 +15,8 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import BinaryIO
 
-from adapters.contract.jobs import MAX_ENTRY_CHARACTERS, BatchEntry
+from adapters.contract.batch_rules import MAX_ENTRY_CHARACTERS
+from adapters.contract.jobs import BatchEntry
 from gateway.cli.terminal import EXIT_USAGE, CommandError
 
 MAX_LINE_BYTES = 1_000_000

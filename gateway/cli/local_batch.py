@@ -10,17 +10,10 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from adapters.contract.batch_rules import BatchRules
 from adapters.contract.dialect import Dialect, KeyShape
-from adapters.contract.jobs import (
-    BatchEntry,
-    BatchRules,
-    Job,
-    JobRow,
-    ListJobs,
-    ReadRows,
-    SubmitJob,
-)
-from adapters.contract.operations import UNLIMITED
+from adapters.contract.jobs import BatchEntry, Job, JobRow
+from adapters.contract.operations import UNLIMITED, ListJobs, ReadRows, SubmitJob
 from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.wire import WireReply
 from engine.model import Checks, Verdict

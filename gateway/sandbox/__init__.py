@@ -11,8 +11,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from adapters.contract.dialect import Dialect
-from adapters.contract.jobs import JobOperation, JobRows, ReadRows
-from adapters.contract.operations import Verify
+from adapters.contract.jobs import JobRows
+from adapters.contract.operations import JobOperation, ReadRows, Verify
 from adapters.contract.problems import Problem, ProblemKind
 from engine.model import Verification
 from gateway.accounts.caller import Caller

@@ -14,17 +14,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 
+from adapters.contract.batch_rules import BatchRules
 from adapters.contract.dialect import Dialect
-from adapters.contract.jobs import (
-    BatchEntry,
-    BatchRules,
+from adapters.contract.jobs import BatchEntry, Job, JobPage, JobRow, JobRows, JobState
+from adapters.contract.operations import (
     DeleteJob,
-    Job,
     JobOperation,
-    JobPage,
-    JobRow,
-    JobRows,
-    JobState,
     ListJobs,
     ReadRows,
     ShowJob,

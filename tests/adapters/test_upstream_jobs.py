@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adapters.contract.dialect import Dialect, Endpoint
-from adapters.contract.jobs import Job, JobRow, JobRows, JobState, ReadRows, ShowJobs, SubmitJob
+from adapters.contract.jobs import Job, JobRow, JobRows, JobState
+from adapters.contract.operations import ReadRows, ShowJobs, SubmitJob
 from adapters.contract.upstream import (
     Fault,
     FaultKind,

@@ -5,18 +5,15 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from adapters.contract.jobs import (
-    Job,
+from adapters.contract.jobs import Job, JobRow, JobRows, JobState
+from adapters.contract.operations import (
     JobOperation,
-    JobRow,
-    JobRows,
-    JobState,
     ReadRows,
     ShowJobs,
     StartJob,
     SubmitJob,
+    Verify,
 )
-from adapters.contract.operations import Verify
 from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.streaming import render_body
 from adapters.contract.wire import StreamReply, WireReply, WireRequest

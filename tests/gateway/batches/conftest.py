@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from adapters.contract.jobs import BatchEntry, Job, JobRow, JobRows, JobState, ReadRows, SubmitJob
+from adapters.contract.jobs import BatchEntry, Job, JobRow, JobRows, JobState
+from adapters.contract.operations import ReadRows, SubmitJob
 from adapters.registry import DIALECTS
 from engine.model import (
     Address,

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from adapters.contract.jobs import BatchEntry, Job, JobState, StartJob, SubmitJob
+from adapters.contract.jobs import BatchEntry, Job, JobState
+from adapters.contract.operations import StartJob, SubmitJob
 from adapters.contract.problems import Problem, ProblemKind
 from engine.address import syntax
 from engine.model import Address, Checks, Reason, Verification, VerificationStream

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from adapters.contract.jobs import DeleteJob
+from adapters.contract.operations import DeleteJob
 from adapters.contract.problems import Problem
 from gateway.batches.intake import ROWS_PER_INSERT
 from tests.gateway.batches.conftest import BY_NAME, Bench, open_bench

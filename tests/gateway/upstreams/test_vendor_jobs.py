@@ -13,7 +13,8 @@ import pytest
 from sqlalchemy import select
 
 from adapters.contract.dialect import Dialect
-from adapters.contract.jobs import BatchEntry, Job, JobRow, JobState, ListJobs, ReadRows, SubmitJob
+from adapters.contract.jobs import BatchEntry, Job, JobRow, JobState
+from adapters.contract.operations import ListJobs, ReadRows, SubmitJob
 from adapters.contract.upstream import UpstreamReply, UpstreamResult
 from adapters.contract.upstream_jobs import ResultPage
 from adapters.registry import DIALECTS

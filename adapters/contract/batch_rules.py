@@ -1,0 +1,84 @@
+"""The rules that a vendor plays by with batches, as data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from adapters.contract.jobs import BatchEntry, JobRows
+from adapters.contract.operations import ReadRows
+from adapters.contract.problems import Problem, ProblemKind
+from adapters.contract.wire import StreamReply, WireReply
+from engine.model import Address, Evidence, Verification
+
+MAX_BATCH_ENTRIES = 50_000
+"""Addresses in one request, by four of the five vendors."""
+MAX_ENTRY_CHARACTERS = 1_000
+"""Of one entry; RFC 5321 section 4.5.3.1 allows an address 320. What is longer is no address
+but a broken list."""
+
+
+class ChargeTime(StrEnum):
+    """When a batch is paid for."""
+
+    SUBMIT = "submit"
+    START = "start"
+
+
+class BilledUnit(StrEnum):
+    """What of a batch counts."""
+
+    ENTRIES = "entries"
+    ROWS = "rows"
+    VALID = "valid"  # rows whose address is well formed
+
+
+@dataclass(frozen=True, slots=True)
+class CompletionWebhook:
+    """How the completion of a batch is told: the body of a webhook."""
+
+    build_operation: Callable[[str], ReadRows]
+    """From a job's id."""
+    write_body: Callable[[Any, JobRows], WireReply | StreamReply]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchRules:
+    """What a vendor does with batches, as data."""
+
+    new_id: Callable[[int, Callable[[int], int]], str]
+    """From the batch's number, 1 and up, and a source of random integers below a bound."""
+    row_word: Callable[[Verification], str]
+    """What a row is called; rows are filtered and counted by it."""
+    extra_counters: Callable[[Verification], Iterable[str]] = lambda _: ()
+    """Further counters that an answered row adds to."""
+    counters_before_start: Callable[[Address, Evidence], Iterable[str]] | None = None
+    """Counters that a row adds to before it is verified; None needs no preparation."""
+    shows_names: bool = False
+    """Whether rows show whom an address may belong to."""
+    merge_duplicates: bool = False
+    """Whether equal addresses make one row."""
+    charged_at: ChargeTime = ChargeTime.SUBMIT
+    billed_unit: BilledUnit = BilledUnit.ENTRIES
+    must_cover_unit: BilledUnit = BilledUnit.ENTRIES
+    """What the credits must suffice for."""
+    refund_word: str = ""
+    """Rows called so are given back for; empty for none."""
+    retention_s: Callable[[int], int | None]
+    """How long rows are kept after the end, by the number of entries; None until deleted."""
+    delete_with_rows: bool = True
+    """Whether the job goes with its rows, or stays behind with its counts."""
+    completion_webhook: CompletionWebhook | None = None
+
+
+def parse_entries(texts: Iterable[object], field_name: str) -> tuple[BatchEntry, ...]:
+    """Texts as entries, blank ones left out. Raises `Problem` (`INVALID`)."""
+    entries = []
+    for text in texts:
+        if not isinstance(text, str) or len(text) > MAX_ENTRY_CHARACTERS:
+            raise Problem(ProblemKind.INVALID, "Every address must be a text.", field_name)
+        if email := text.strip():
+            entries.append(BatchEntry(email))
+    return tuple(entries)
