@@ -41,14 +41,16 @@ class NoAnswer(Problem):
         """Whether everybody was asked and refused this very question: asking again is no use."""
         return all(attempt.outcome == FaultKind.REFUSED for attempt in self.attempts)
 
-    def to_unknown_verification(self, at: float) -> Verification:
+    def to_unknown_verification(
+        self, at: float, reason: Reason = Reason.UNEXPECTED_ERROR
+    ) -> Verification:
         """The unknown verdict that the settings may want in its place."""
         assert self.address is not None
         return Verification(
             address=self.address,
             verdict=Verdict.UNKNOWN,
-            reason=Reason.UNEXPECTED_ERROR,
-            score=score(Verdict.UNKNOWN, Reason.UNEXPECTED_ERROR, Evidence()),
+            reason=reason,
+            score=score(Verdict.UNKNOWN, reason, Evidence()),
             evidence=Evidence(),
             checks=self.checks,
             verified_at=datetime.fromtimestamp(at, UTC),

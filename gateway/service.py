@@ -7,25 +7,24 @@ import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 from adapters.contract.dialect import Dialect
 from adapters.contract.jobs import JobRows
 from adapters.contract.operations import (
     AccountInfo,
-    CheckHealth,
     GuessPerson,
-    JobOperation,
+    JobRunner,
     Operation,
     PersonGuess,
-    ReadRows,
+    ReadRowsByToken,
     ShowAccount,
-    ShowPlans,
     Verify,
+    VerifyMany,
 )
 from adapters.contract.problems import Problem, ProblemKind
 from engine.address import people, syntax
-from engine.model import Address
+from engine.model import Address, Checks, Reason, Verification
 from gateway.accounts.caller import AccountService, Caller, Charge, InsufficientCredits
 from gateway.errors import NO_SOURCE, NoAnswer
 from gateway.sandbox import Sandbox
@@ -39,11 +38,11 @@ FREE_REPEAT_S = 300
 
 
 class Batches(Protocol):
-    """Runs operations on batches (`gateway.batches.jobs`)."""
+    """The batches of all callers (`gateway.batches.jobs`)."""
 
-    async def run(self, dialect: Dialect, caller: Caller, op: JobOperation) -> Any: ...
+    def jobs_of(self, dialect: Dialect, caller: Caller) -> JobRunner: ...
 
-    async def rows_by_token(self, dialect: Dialect, op: ReadRows) -> JobRows: ...
+    async def rows_by_token(self, dialect: Dialect, op: ReadRowsByToken) -> JobRows: ...
 
 
 class Asking(Verifier, Protocol):
@@ -61,15 +60,22 @@ class Policy(Protocol):
     def asking(self, caller: Caller | None, refresh: bool) -> Asking: ...
 
 
+CONCURRENT_VERIFICATIONS = 20
+"""Addresses of one `VerifyMany` that are verified at a time."""
+SEVERAL_SOURCES = "several"
+"""The source of a `VerifyMany` whose results came from more than one."""
+
+Out = TypeVar("Out")
+
 WaitForTask = Callable[[asyncio.Task[Any], float], Awaitable[bool]]
 """Waits for a task, at most so many seconds; whether it is done."""
 
 
 @dataclass(frozen=True, slots=True)
-class ServiceResult:
+class ServiceResult(Generic[Out]):
     """An outcome and where it came from."""
 
-    outcome: Any
+    outcome: Out
     source: str = "local"
     attempts: int = 0
     """Sources that were asked."""
@@ -99,56 +105,29 @@ class Service:
     ) -> None:
         self._accounts = accounts
         self._verdicts = verdicts
-        self._sandbox = sandbox
-        self._batches = batches
+        self.sandbox = sandbox
+        self.batches = batches
         self._policy = policy
         self._on_cache_lookup = on_cache_lookup
         self._clock = clock
         self._wait = wait
         self._free_repeats = FreeRepeats(FREE_REPEAT_S, clock)
 
-    async def run(self, dialect: Dialect, caller: Caller | None, op: Operation) -> ServiceResult:
+    async def run(
+        self, dialect: Dialect, caller: Caller | None, op: Operation[Out]
+    ) -> ServiceResult[Out]:
         """Answer one operation. `caller` is None only where the endpoint needs no key.
 
         Raises `Problem`.
         """
-        match op, caller:
-            case CheckHealth(), _:
-                return ServiceResult(None)
-            case ShowPlans(), _:
-                return ServiceResult(dialect.plans)
-            case Verify(), Caller(test=True):
-                return ServiceResult(self._sandbox.verify(dialect, caller, op), source="sandbox")
-            case JobOperation(), Caller(test=True):
-                outcome = await self._sandbox.run_job(dialect, caller, op)
-                return ServiceResult(outcome, source="sandbox")
-            case ReadRows(), None:
-                rows = await self._sandbox.rows_by_token(dialect, op)
-                if rows is not None:
-                    return ServiceResult(rows, source="sandbox")
-                if self._batches is None:
-                    raise Problem(ProblemKind.JOB_UNKNOWN)
-                return ServiceResult(await self._batches.rows_by_token(dialect, op))
-            case JobOperation(), Caller() if self._batches is not None:
-                return ServiceResult(await self._batches.run(dialect, caller, op))
-            case Verify(), Caller():
-                return await self._verify(caller, op)
-            case GuessPerson(), Caller():
-                if caller.test:
-                    self._sandbox.raise_if_simulated(op.email)
-                address = syntax.parse_address(op.email)
-                guess = PersonGuess(address.local, people.guess_person(address.local))
-                return ServiceResult(guess, source="sandbox" if caller.test else "local")
-            case ShowAccount(), Caller():
-                return ServiceResult(
-                    await self._show_account(caller), source="sandbox" if caller.test else "local"
-                )
-        raise TypeError(f"No way to run {type(op).__name__} for {caller!r}.")
+        runner = _Runner(self, dialect, caller)
+        outcome = await op.run_by(runner)
+        return ServiceResult(outcome, runner.source, runner.attempts, runner.cache_status)
 
-    async def _verify(self, caller: Caller, op: Verify) -> ServiceResult:
+    async def verify(self, caller: Caller, op: Verify) -> ServiceResult[Verification]:
         address = _parse_address(op)
         question = (caller.account_id, address.normalized, op.checks)
-        charge = self._free_repeats.get(question) or await self._charge(caller)
+        charge = self._free_repeats.get(question) or await self._charge(caller, 1)
         try:
             answer = await self._get_or_verify(caller, address, op)
         except NoAnswer as none:
@@ -173,7 +152,9 @@ class Service:
         self._free_repeats.forget(question)
         return answer
 
-    async def _get_or_verify(self, caller: Caller, address: Address, op: Verify) -> ServiceResult:
+    async def _get_or_verify(
+        self, caller: Caller, address: Address, op: Verify
+    ) -> ServiceResult[Verification]:
         asking = None if self._policy is None else self._policy.asking(caller, op.refresh)
         shares = "" if asking is None else asking.route_name
         if not op.refresh and (hit := self._verdicts.get(address, op.checks, shares)):
@@ -207,13 +188,69 @@ class Service:
         asked = sum(attempt.asked for attempt in verification.attempts)
         return ServiceResult(verification, verification.source, asked, status)
 
-    async def _charge(self, caller: Caller) -> Charge:
+    async def verify_many(
+        self, caller: Caller, op: VerifyMany
+    ) -> tuple[ServiceResult[Verification], ...]:
+        """The results in the order asked.
+
+        All addresses are charged before; those without an answer are refunded. If no source
+        answered for any of them, that is raised as for a single address.
+        """
+        charge = await self._charge(caller, len(op.emails))
+        limit = asyncio.Semaphore(CONCURRENT_VERIFICATIONS)
+
+        async def verify(email: str) -> ServiceResult[Verification]:
+            one = Verify(email=email, checks=op.checks)
+            async with limit:
+                return await self._get_or_verify(caller, _parse_address(one), one)
+
+        tasks = [asyncio.create_task(verify(email)) for email in op.emails]
         try:
-            return await self._accounts.charge(caller, 1)
+            await asyncio.wait(tasks, timeout=op.wait_s)
+            results = tuple(
+                self._result_or_unknown(task, email, op.checks)
+                for email, task in zip(op.emails, tasks, strict=True)
+            )
+            if all(result.source == NO_SOURCE for result in results) and tasks[0].done():
+                first = tasks[0].exception()
+                if isinstance(first, NoAnswer) and not first.as_unknown:
+                    raise first
+        except BaseException:
+            await self._accounts.refund(charge, len(op.emails))
+            raise
+        finally:
+            # what they wait for goes on, and is cached
+            for task in tasks:
+                task.cancel()
+        await self._accounts.refund(charge, sum(r.source == NO_SOURCE for r in results))
+        return results
+
+    def _result_or_unknown(
+        self, task: asyncio.Task[ServiceResult[Verification]], email: str, checks: Checks
+    ) -> ServiceResult[Verification]:
+        """What a task found; an address that took too long, or without an answer, is unknown.
+
+        Raises whatever else the task raised.
+        """
+        if task.done():
+            exc = task.exception()
+            if not isinstance(exc, NoAnswer):
+                return task.result()
+            none, reason = exc, Reason.UNEXPECTED_ERROR
+        else:
+            address = syntax.parse_address(email)
+            none = NoAnswer(ProblemKind.NOT_READY, address=address, checks=checks)
+            reason = Reason.TIMEOUT
+        unknown = none.to_unknown_verification(self._clock(), reason)
+        return ServiceResult(unknown, NO_SOURCE, none.sources_asked, "fwd=miss")
+
+    async def _charge(self, caller: Caller, units: int) -> Charge:
+        try:
+            return await self._accounts.charge(caller, units)
         except InsufficientCredits as spent:
             raise Problem(ProblemKind.NO_CREDITS, used=spent.used, limit=spent.limit) from spent
 
-    async def _show_account(self, caller: Caller) -> AccountInfo:
+    async def show_account(self, caller: Caller) -> AccountInfo:
         usage = await self._accounts.usage(caller)
         return AccountInfo(
             owner_email=caller.owner_email,
@@ -222,6 +259,71 @@ class Service:
             used=usage.used,
             credits=usage.credits_left,
         )
+
+
+class _Runner:
+    """Runs one operation of one caller, and keeps where its outcome came from."""
+
+    def __init__(self, service: Service, dialect: Dialect, caller: Caller | None) -> None:
+        self._service = service
+        self._dialect = dialect
+        self._caller = caller
+        self.source = "sandbox" if caller is not None and caller.test else "local"
+        self.attempts = 0
+        self.cache_status = "fwd=bypass"
+
+    @property
+    def caller(self) -> Caller:
+        if self._caller is None:
+            raise TypeError("An operation that needs a caller came without one.")
+        return self._caller
+
+    async def verify(self, op: Verify) -> Verification:
+        if self.caller.test:
+            return self._service.sandbox.verify(self._dialect, self.caller, op)
+        result = await self._service.verify(self.caller, op)
+        self._take_provenance(result)
+        return result.outcome
+
+    async def verify_many(self, op: VerifyMany) -> tuple[Verification, ...]:
+        if self.caller.test:
+            return self._service.sandbox.verify_many(self._dialect, self.caller, op)
+        results = await self._service.verify_many(self.caller, op)
+        self._take_provenance(*results)
+        return tuple(result.outcome for result in results)
+
+    async def guess_person(self, op: GuessPerson) -> PersonGuess:
+        if self.caller.test:
+            self._service.sandbox.raise_if_simulated(op.email)
+        address = syntax.parse_address(op.email)
+        return PersonGuess(address.local, people.guess_person(address.local))
+
+    async def show_account(self, op: ShowAccount) -> AccountInfo:
+        return await self._service.show_account(self.caller)
+
+    def jobs(self, simulate: str) -> JobRunner:
+        if self.caller.test:
+            return self._service.sandbox.jobs_of(self._dialect, self.caller, simulate)
+        if self._service.batches is None:
+            raise TypeError("A live key came to a server without batches.")
+        return self._service.batches.jobs_of(self._dialect, self.caller)
+
+    async def read_rows_by_token(self, op: ReadRowsByToken) -> JobRows:
+        rows = await self._service.sandbox.rows_by_token(self._dialect, op)
+        if rows is not None:
+            self.source = "sandbox"
+            return rows
+        if self._service.batches is None:
+            raise Problem(ProblemKind.JOB_UNKNOWN)
+        return await self._service.batches.rows_by_token(self._dialect, op)
+
+    def _take_provenance(self, *results: ServiceResult[Verification]) -> None:
+        """Of one result as it is; of several what holds for all."""
+        sources = {result.source for result in results}
+        statuses = {result.cache_status for result in results}
+        self.source = sources.pop() if len(sources) == 1 else SEVERAL_SOURCES
+        self.attempts = sum(result.attempts for result in results)
+        self.cache_status = statuses.pop() if len(statuses) == 1 else "fwd=miss"
 
 
 _parse_cached = lru_cache(1024)(syntax.parse_address)

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
 from adapters.contract.jobs import BatchEntry, JobRows
 from adapters.contract.operations import ReadRows
 from adapters.contract.problems import Problem, ProblemKind
-from adapters.contract.wire import StreamReply, WireReply
+from adapters.contract.wire import Reply
 from engine.model import Address, Evidence, Verification
 
 MAX_BATCH_ENTRIES = 50_000
@@ -41,7 +40,7 @@ class CompletionWebhook:
 
     build_operation: Callable[[str], ReadRows]
     """From a job's id."""
-    write_body: Callable[[Any, JobRows], WireReply | StreamReply]
+    write_body: Callable[[ReadRows, JobRows], Reply]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

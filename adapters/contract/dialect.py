@@ -5,28 +5,33 @@ from __future__ import annotations
 import string
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from adapters.contract.batch_rules import BatchRules
 from adapters.contract.operations import Operation, Plan
 from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.upstream import Upstream
 from adapters.contract.upstream_jobs import VendorJobs
-from adapters.contract.wire import StreamReply, WireReply, WireRequest
+from adapters.contract.wire import Reply, WireReply, WireRequest
 
-Op = TypeVar("Op", bound=Operation)
+Op = TypeVar("Op", bound=Operation[Any])
+Out = TypeVar("Out")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Endpoint(Generic[Op]):
-    """One address of a vendor's API and the two functions that translate it."""
+class Endpoint(Generic[Op, Out]):
+    """One address of a vendor's API and the two functions that translate it.
+
+    `Op` is an `Operation[Out]`. Python's types cannot say so; a test holds it for every
+    endpoint there is.
+    """
 
     name: str
     methods: tuple[str, ...]
     path: str
     """The vendor's own; `{name}` stands for one segment."""
     read: Callable[[WireRequest], Op]
-    write: Callable[[Op, Any], WireReply | StreamReply]
+    write: Callable[[Op, Out], Reply]
     bucket: str | None = None
     """Which of the plan's rates counts a call; None counts none."""
     needs_key: bool = True
@@ -36,6 +41,10 @@ class Endpoint(Generic[Op]):
     """Bytes; a longer body is a `TOO_LARGE`."""
     accepts_body_file: bool = False
     """Whether `read` can do with a `WireRequest.body_file`, so that bodies may be large."""
+
+
+AnyEndpoint: TypeAlias = Endpoint[Any, Any]
+"""In tables of endpoints, each of which has types of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +80,10 @@ class Dialect:
     base_path: str
     """Where the vendor's documentation ends the base URL, such as `/v1`."""
     root_paths: tuple[RootPath, ...]
-    endpoints: tuple[Endpoint[Any], ...]
+    endpoints: tuple[AnyEndpoint, ...]
     read_credential: Callable[[WireRequest], str | None]
     """The key sent, None without one. May raise `Unreadable` where it rides in the body."""
-    write_problem: Callable[[WireRequest, Problem, Endpoint[Any] | None], WireReply]
+    write_problem: Callable[[WireRequest, Problem, AnyEndpoint | None], WireReply]
     key_shape: KeyShape
     sandbox_key: str
     """The well-known test key."""

@@ -3,143 +3,23 @@
     HTTP request --read--> operation --run--> outcome --write--> HTTP reply
        (dialect, pure)      (gateway, I/O)      (dialect, pure)
 
-A dialect may subclass an operation to carry what only its own writer needs (an output
-format, a version); the gateway looks at the base class alone.
+An `Operation[Out]` has an `Out` as its outcome. It names the method of an `OperationRunner` that
+finds the outcome, so that the types hold from the reader to the writer. A dialect may subclass
+an operation to carry what only its own writer needs (an output format, a version); the gateway
+looks at the base class alone.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
-from adapters.contract.jobs import BatchEntry
-from engine.model import Checks, Person
+from adapters.contract.jobs import BatchEntry, Job, JobPage, JobRows
+from engine.model import Checks, Person, Verification
 
-# -- operations: what a client may ask ---------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Operation:
-    """Something a client asks for."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verify(Operation):
-    """Verify one address. The outcome is an `engine.model.Verification`."""
-
-    email: str
-    checks: Checks = Checks()
-    refresh: bool = False
-    """Bypass every cache."""
-    wait_s: float | None = None
-    """After this long the client wants a `NOT_READY` rather than wait on."""
-    refuse_malformed: bool = False
-    """Whether a malformed address is an `INVALID` request, free of charge, not a verdict."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GuessPerson(Operation):
-    """Guess the owner's name from an address. The outcome is a `PersonGuess`."""
-
-    email: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ShowAccount(Operation):
-    """Plan, usage and credits of the caller. The outcome is an `Account`."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ShowPlans(Operation):
-    """The dialect's plans. The outcome is a tuple of `Plan`."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CheckHealth(Operation):
-    """Whether the service runs. The outcome is None."""
-
-
-# -- operations on batches ---------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobOperation(Operation):
-    """Something a client asks about batches."""
-
-    simulate: str = ""
-    """What a test key wants to see simulated; live keys are not heard on this."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SubmitJob(JobOperation):
-    """Take a batch in. The outcome is a `Job`."""
-
-    entries: Iterable[BatchEntry]
-    """Read once and lazily; may raise `Problem`, and then nothing is kept."""
-    headers: tuple[str, ...] = ()
-    """Names of the entries' cells, as they are to be written."""
-    start: bool = True
-    """Whether to begin at once, or to wait for a `StartJob`."""
-    retry_greylisted: bool = True
-    """Whether greylisted addresses are asked about again, later."""
-    checks: Checks = Checks()
-    webhook_url: str = ""
-    """Who is to be told when it is done; empty for nobody."""
-    options: Mapping[str, Any] = field(default_factory=dict)
-    """What only the dialect's writer needs later; fit for JSON."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StartJob(JobOperation):
-    """Begin with a batch that is ready. The outcome is a `Job`."""
-
-    job_id: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ShowJob(JobOperation):
-    """The outcome is a `Job`."""
-
-    job_id: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ShowJobs(JobOperation):
-    """Those of several that exist, in the order asked. The outcome is a tuple of `Job`."""
-
-    job_ids: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ListJobs(JobOperation):
-    """A page of the caller's batches, newest first. The outcome is a `JobPage`."""
-
-    page: int = 1
-    per_page: int = 10
-    oldest_first: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeleteJob(JobOperation):
-    """Forget a batch that is not being worked on. The outcome is the `Job` as it was."""
-
-    job_id: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReadRows(JobOperation):
-    """Answered rows in the order submitted. The outcome is a `JobRows`."""
-
-    job_id: str = ""
-    token: str = ""
-    """The job's unguessable name, which stands for both its id and a key."""
-    row_words: frozenset[str] | None = None
-    """Only rows with one of these; see `BatchRules.word`. None for all."""
-    offset: int = 0
-    limit: int | None = None
-    reverse_order: bool = False
-
+Out = TypeVar("Out", covariant=True)
 
 # -- outcomes ----------------------------------------------------------------------------
 
@@ -207,3 +87,251 @@ class PersonGuess:
     user: str
     """The local part as asked."""
     person: Person | None
+
+
+# -- operations: what a client may ask ---------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation(ABC, Generic[Out]):
+    """Something a client asks for."""
+
+    @abstractmethod
+    async def run_by(self, runner: OperationRunner) -> Out:
+        """Have the outcome found. Raises `Problem`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Acknowledge(Operation[None]):
+    """Nothing is run: the reply follows from the request alone."""
+
+    async def run_by(self, runner: OperationRunner) -> None:
+        return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verify(Operation[Verification]):
+    """Verify one address."""
+
+    email: str
+    checks: Checks = Checks()
+    refresh: bool = False
+    """Bypass every cache."""
+    wait_s: float | None = None
+    """After this long the client wants a `NOT_READY` rather than wait on."""
+    refuse_malformed: bool = False
+    """Whether a malformed address is an `INVALID` request, free of charge, not a verdict."""
+
+    async def run_by(self, runner: OperationRunner) -> Verification:
+        return await runner.verify(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifyMany(Operation[tuple[Verification, ...]]):
+    """Verify a few addresses while the client waits.
+
+    The outcome has one verification for each address, in the order asked. An address without a
+    result in time, or from any source, is `unknown` and not charged.
+    """
+
+    emails: tuple[str, ...]
+    """At least one; the reader has bounded them."""
+    checks: Checks = Checks()
+    wait_s: float | None = None
+    """How long the client waits for all of them; None for as long as it takes."""
+
+    async def run_by(self, runner: OperationRunner) -> tuple[Verification, ...]:
+        return await runner.verify_many(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuessPerson(Operation[PersonGuess]):
+    """Guess the owner's name from an address."""
+
+    email: str
+
+    async def run_by(self, runner: OperationRunner) -> PersonGuess:
+        return await runner.guess_person(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShowAccount(Operation[AccountInfo]):
+    """Plan, usage and credits of the caller."""
+
+    async def run_by(self, runner: OperationRunner) -> AccountInfo:
+        return await runner.show_account(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WithAccount(Operation[tuple[Out, AccountInfo]]):
+    """Another operation, and the caller's account after it, for replies that show both."""
+
+    operation: Operation[Out]
+
+    async def run_by(self, runner: OperationRunner) -> tuple[Out, AccountInfo]:
+        outcome = await self.operation.run_by(runner)
+        return outcome, await runner.show_account(ShowAccount())
+
+
+# -- operations on batches ---------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobOperation(Operation[Out]):
+    """Something a client asks about batches."""
+
+    simulate: str = ""
+    """What a test key wants to see simulated; ignored for live keys."""
+
+    async def run_by(self, runner: OperationRunner) -> Out:
+        return await self.run_on(runner.jobs(self.simulate))
+
+    @abstractmethod
+    async def run_on(self, jobs: JobRunner) -> Out:
+        """Have the outcome found among the caller's batches. Raises `Problem`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubmitJob(JobOperation[Job]):
+    """Store a batch, and start it unless `start` is false."""
+
+    entries: Iterable[BatchEntry]
+    """Read once and lazily; may raise `Problem`, and then nothing is stored."""
+    headers: tuple[str, ...] = ()
+    """Names of the entries' cells, as they are to be written."""
+    start: bool = True
+    """Whether to begin at once, or to wait for a `StartJob`."""
+    retry_greylisted: bool = True
+    """Whether greylisted addresses are verified again later."""
+    checks: Checks = Checks()
+    webhook_url: str = ""
+    """Is called when the batch is done; empty for no call."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """What only the dialect's writers need later; fit for JSON."""
+
+    async def run_on(self, jobs: JobRunner) -> Job:
+        return await jobs.submit(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartJob(JobOperation[Job]):
+    """Begin with a batch that is ready."""
+
+    job_id: str
+
+    async def run_on(self, jobs: JobRunner) -> Job:
+        return await jobs.start(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShowJob(JobOperation[Job]):
+    """A batch as it stands."""
+
+    job_id: str
+
+    async def run_on(self, jobs: JobRunner) -> Job:
+        return await jobs.show(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShowJobs(JobOperation[tuple[Job, ...]]):
+    """Those of several batches that exist, in the order asked."""
+
+    job_ids: tuple[str, ...]
+
+    async def run_on(self, jobs: JobRunner) -> tuple[Job, ...]:
+        return await jobs.show_many(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListJobs(JobOperation[JobPage]):
+    """A page of the caller's batches, newest first."""
+
+    page: int = 1
+    per_page: int = 10
+    oldest_first: bool = False
+
+    async def run_on(self, jobs: JobRunner) -> JobPage:
+        return await jobs.list_page(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeleteJob(JobOperation[Job]):
+    """Delete a batch that is not being worked on. The outcome is the batch as it was."""
+
+    job_id: str
+
+    async def run_on(self, jobs: JobRunner) -> Job:
+        return await jobs.delete(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowsOperation(Operation[JobRows]):
+    """Finished rows of a batch, in the order submitted."""
+
+    row_words: frozenset[str] | None = None
+    """Only rows with one of these; see `BatchRules.row_word`. None for all."""
+    offset: int = 0
+    limit: int | None = None
+    reverse_order: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadRows(RowsOperation):
+    """The rows of one of the caller's batches."""
+
+    job_id: str
+    simulate: str = ""
+    """As in `JobOperation`."""
+
+    async def run_by(self, runner: OperationRunner) -> JobRows:
+        return await runner.jobs(self.simulate).read_rows(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadRowsByToken(RowsOperation):
+    """The rows behind a link: the token stands for both the job's id and a key."""
+
+    token: str
+
+    async def run_by(self, runner: OperationRunner) -> JobRows:
+        return await runner.read_rows_by_token(self)
+
+
+# -- runners -----------------------------------------------------------------------------
+
+
+class JobRunner(Protocol):
+    """Runs one caller's operations on batches. Every method may raise `Problem`."""
+
+    async def submit(self, op: SubmitJob) -> Job: ...
+
+    async def start(self, op: StartJob) -> Job: ...
+
+    async def show(self, op: ShowJob) -> Job: ...
+
+    async def show_many(self, op: ShowJobs) -> tuple[Job, ...]: ...
+
+    async def list_page(self, op: ListJobs) -> JobPage: ...
+
+    async def delete(self, op: DeleteJob) -> Job: ...
+
+    async def read_rows(self, op: ReadRows) -> JobRows: ...
+
+
+class OperationRunner(Protocol):
+    """Runs one caller's operations. Every method may raise `Problem`."""
+
+    async def verify(self, op: Verify) -> Verification: ...
+
+    async def verify_many(self, op: VerifyMany) -> tuple[Verification, ...]: ...
+
+    async def guess_person(self, op: GuessPerson) -> PersonGuess: ...
+
+    async def show_account(self, op: ShowAccount) -> AccountInfo: ...
+
+    async def read_rows_by_token(self, op: ReadRowsByToken) -> JobRows: ...
+
+    def jobs(self, simulate: str) -> JobRunner:
+        """Of the caller's batches; `simulate` is `JobOperation.simulate`."""
+        ...

@@ -15,18 +15,18 @@ ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 """Of the one file in an archive: the same archive for the same rows."""
 
 
-async def render_body(reply: StreamReply, rows: AsyncIterator[Any]) -> AsyncIterator[bytes]:
+async def render_body(reply: StreamReply) -> AsyncIterator[bytes]:
     """The body in pieces, compressed if the reply is an archive."""
-    plain = _rendered(reply, rows)
+    plain = _rendered(reply)
     async for chunk in _zipped(plain, reply.zip_member) if reply.zip_member else plain:
         yield chunk
 
 
-async def _rendered(reply: StreamReply, rows: AsyncIterator[Any]) -> AsyncIterator[bytes]:
+async def _rendered(reply: StreamReply) -> AsyncIterator[bytes]:
     collected = [reply.head]
     size = len(reply.head)
     separator = b""
-    async for row in rows:
+    async for row in reply.rows:
         rendered = separator + reply.render(row)
         separator = reply.separator
         collected.append(rendered)

@@ -6,15 +6,17 @@ one is in a file that is read from, and never held as a whole unless it is JSON 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeAlias
 from urllib.parse import unquote_plus
 
 import orjson
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
+
+from adapters.contract.jobs import JobRow
 
 MAX_FIELDS = 1_000
 """Query or form fields in one request; more is refused rather than decoded."""
@@ -161,8 +163,8 @@ class StreamReply:
     What is sent is `head`, the rendered rows with `separator` between them, and `tail`.
     """
 
-    render: Callable[[Any], bytes]
-    """One row of the outcome."""
+    rows: AsyncIterator[JobRow]
+    render: Callable[[JobRow], bytes]
     head: bytes = b""
     separator: bytes = b""
     tail: bytes = b""
@@ -171,6 +173,9 @@ class StreamReply:
     status: int = 200
     zip_member: str = ""
     """If not empty, the reply is a ZIP archive with this one file in it."""
+
+
+Reply: TypeAlias = WireReply | StreamReply
 
 
 def json_reply(

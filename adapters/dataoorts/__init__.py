@@ -17,17 +17,16 @@ from __future__ import annotations
 
 import string
 from dataclasses import replace
-from typing import Any
 
-from adapters.contract.dialect import Dialect, Endpoint, KeyShape, RootPath
-from adapters.contract.operations import CheckHealth, Plan
+from adapters.contract.dialect import AnyEndpoint, Dialect, Endpoint, KeyShape, RootPath
+from adapters.contract.operations import Acknowledge, Plan
 from adapters.dataoorts import bulk, single
 from adapters.dataoorts.problems import COUNTS_TOWARDS_BLOCK, write_problem
 from adapters.dataoorts.upstream import UPSTREAM
 from adapters.dataoorts.upstream_jobs import VENDOR_JOBS
 
 
-def _health_endpoint(name: str, path: str) -> Endpoint[CheckHealth]:
+def _health_endpoint(name: str, path: str) -> Endpoint[Acknowledge, None]:
     return Endpoint(
         name=name,
         methods=("GET",),
@@ -38,7 +37,7 @@ def _health_endpoint(name: str, path: str) -> Endpoint[CheckHealth]:
     )
 
 
-ENDPOINTS_WITHOUT_SLASH: tuple[Endpoint[Any], ...] = (
+ENDPOINTS_WITHOUT_SLASH: tuple[AnyEndpoint, ...] = (
     _health_endpoint("health", "/ai_mails_api/v1"),
     Endpoint(
         name="verify",

@@ -10,7 +10,7 @@ from adapters.contract.batch_rules import MAX_BATCH_ENTRIES, MAX_ENTRY_CHARACTER
 from adapters.contract.jobs import BatchEntry, Job, JobRow, JobRows, JobState
 from adapters.contract.operations import ReadRows, SubmitJob
 from adapters.contract.problems import Problem, ProblemKind
-from adapters.contract.wire import StreamReply, WireReply, WireRequest, json_reply
+from adapters.contract.wire import Reply, StreamReply, WireReply, WireRequest, json_reply
 from adapters.dataoorts.single import verification_json
 from adapters.dataoorts.words import CAUSES, cause_word
 from engine.model import Verification
@@ -56,12 +56,12 @@ def write_submitted(_: SubmitJob, job: Job) -> WireReply:
     return json_reply({"id": job.id})
 
 
-def write_results(_: ReadRows, found: JobRows) -> WireReply | StreamReply:
+def write_results(_: ReadRows, found: JobRows) -> Reply:
     if not found.job.state.is_final:
         return json_reply(PENDING_BODY, PENDING_STATUS)
     if found.job.state is not JobState.COMPLETED or found.job.rows_expired:
         raise Problem(ProblemKind.JOB_UNKNOWN)
-    return StreamReply(head=b"[", render=_render_row, separator=b",", tail=b"]")
+    return StreamReply(rows=found.rows, head=b"[", render=_render_row, separator=b",", tail=b"]")
 
 
 def _render_row(row: JobRow) -> bytes:

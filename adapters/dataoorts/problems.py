@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
-from adapters.contract.dialect import Endpoint
+from adapters.contract.dialect import AnyEndpoint
 from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.wire import WireReply, WireRequest, json_reply
 
@@ -37,7 +36,7 @@ PROBLEMS: Mapping[ProblemKind, tuple[int, str]] = {
 """None is published: statuses and texts are ours."""
 
 
-def write_problem(_: WireRequest, problem: Problem, __: Endpoint[Any] | None) -> WireReply:
+def write_problem(_: WireRequest, problem: Problem, __: AnyEndpoint | None) -> WireReply:
     status, text = PROBLEMS[problem.kind]
     headers: tuple[tuple[str, str], ...] = ()
     if problem.retry_after_s is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from adapters.contract.operations import CheckHealth, GuessPerson, PersonGuess, Verify
+from adapters.contract.operations import Acknowledge, GuessPerson, PersonGuess, Verify
 from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.wire import WireReply, WireRequest, json_reply
 from adapters.dataoorts.words import CAUSES, FREE_PROVIDERS, cause_word, is_generic, score
@@ -37,8 +37,8 @@ def read_predict(request: WireRequest) -> GuessPerson:
     return GuessPerson(email=_parse_email(request))
 
 
-def read_health(_: WireRequest) -> CheckHealth:
-    return CheckHealth()
+def read_health(_: WireRequest) -> Acknowledge:
+    return Acknowledge()
 
 
 def _parse_email(request: WireRequest) -> str:
@@ -73,7 +73,7 @@ def write_predict(_: GuessPerson, guess: PersonGuess) -> WireReply:
     return json_reply({"user_info": _user_info(guess.user, guess.person)}, sort_keys=True)
 
 
-def write_health(_: CheckHealth, __: None) -> WireReply:
+def write_health(_: Acknowledge, __: None) -> WireReply:
     return json_reply({"status": "All Services Operational"})
 
 

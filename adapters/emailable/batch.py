@@ -23,9 +23,9 @@ from adapters.contract.batch_rules import (
     parse_entries,
 )
 from adapters.contract.jobs import BatchEntry, Job, JobRow, JobRows, JobState
-from adapters.contract.operations import ReadRows, SubmitJob
+from adapters.contract.operations import ReadRows, ReadRowsByToken, SubmitJob
 from adapters.contract.problems import Problem, ProblemKind
-from adapters.contract.wire import StreamReply, WireReply, WireRequest, json_reply
+from adapters.contract.wire import Reply, StreamReply, WireReply, WireRequest, json_reply
 from adapters.emailable.single import ATTRIBUTES, parse_bool, request_params
 from adapters.emailable.words import REASONS, STATES, reason_word
 from engine.model import Verification
@@ -96,8 +96,8 @@ def read_status(request: WireRequest) -> ShowBatchStatus:
     )
 
 
-def read_download(request: WireRequest) -> ReadRows:
-    return ReadRows(token=request.path_params["token"])
+def read_download(request: WireRequest) -> ReadRowsByToken:
+    return ReadRowsByToken(token=request.path_params["token"])
 
 
 def _parse_entries(params: Mapping[str, Any]) -> tuple[BatchEntry, ...]:
@@ -149,7 +149,7 @@ def write_submitted(_: SubmitJob, job: Job) -> WireReply:
     return json_reply({"message": CREATED, "id": job.id})
 
 
-def write_status(op: ReadRows, found: JobRows) -> WireReply | StreamReply:
+def write_status(op: ReadRows, found: JobRows) -> Reply:
     job = found.job
     small = job.total <= MAX_INLINE_RESULTS
     done = job.state is JobState.COMPLETED
@@ -170,6 +170,7 @@ def write_status(op: ReadRows, found: JobRows) -> WireReply | StreamReply:
     if not small:
         return json_reply({**head, "download_file": download_url(job), **tail})
     return StreamReply(
+        rows=found.rows,
         head=orjson.dumps(head)[:-1] + b',"emails":[',
         render=lambda row: orjson.dumps(_attributes(row, job), option=orjson.OPT_SORT_KEYS),
         separator=b",",
@@ -177,12 +178,13 @@ def write_status(op: ReadRows, found: JobRows) -> WireReply | StreamReply:
     )
 
 
-def write_download(_: ReadRows, found: JobRows) -> StreamReply:
+def write_download(_: ReadRowsByToken, found: JobRows) -> StreamReply:
     job = found.job
     if job.state is not JobState.COMPLETED or job.rows_expired:
         raise Problem(ProblemKind.JOB_UNKNOWN)
     fields = _shown_fields(job)
     return StreamReply(
+        rows=found.rows,
         head=_csv_line(fields),
         render=lambda row: _csv_line(_cells(row, job)),
         media_type="application/zip",

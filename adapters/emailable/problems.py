@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
-from adapters.contract.dialect import Endpoint
+from adapters.contract.dialect import AnyEndpoint
 from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.wire import WireReply, WireRequest, json_reply
 
@@ -40,7 +39,7 @@ PROBLEMS: Mapping[ProblemKind, tuple[int, str]] = {
 """249, 401 and 429 carry the documented texts; the others are ours (contract, section 12)."""
 
 
-def write_problem(_: WireRequest, problem: Problem, __: Endpoint[Any] | None) -> WireReply:
+def write_problem(_: WireRequest, problem: Problem, __: AnyEndpoint | None) -> WireReply:
     status, text = PROBLEMS[problem.kind]
     headers: tuple[tuple[str, str], ...] = ()
     if problem.kind is ProblemKind.TOO_FAST:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from adapters.contract.operations import (
     UNLIMITED_CREDITS,
     AccountInfo,
+    Acknowledge,
     Plan,
     Rate,
     ShowAccount,
-    ShowPlans,
 )
 from adapters.contract.wire import WireReply, WireRequest, json_reply
 
@@ -42,8 +42,8 @@ def read_account(request: WireRequest) -> ShowAccount:
     return ShowAccount()
 
 
-def read_plans(request: WireRequest) -> ShowPlans:
-    return ShowPlans()
+def read_plans(request: WireRequest) -> Acknowledge:
+    return Acknowledge()
 
 
 def write_account(_: ShowAccount, account: AccountInfo) -> WireReply:
@@ -63,7 +63,7 @@ def write_account(_: ShowAccount, account: AccountInfo) -> WireReply:
     )
 
 
-def write_plans(_: ShowPlans, plans: tuple[Plan, ...]) -> WireReply:
+def write_plans(_: Acknowledge, __: None) -> WireReply:
     return json_reply(
         {
             "plans": [
@@ -76,7 +76,7 @@ def write_plans(_: ShowPlans, plans: tuple[Plan, ...]) -> WireReply:
                     "overageRate": plan.overage_rate,
                     "rateLimit": _per_minute(plan),
                 }
-                for plan in plans
+                for plan in PLANS
             ]
         }
     )

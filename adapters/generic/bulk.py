@@ -142,6 +142,7 @@ def write_results(op: ReadResultPage, found: JobRows) -> StreamReply:
         "totalPages": -(-found.matching_count // op.per_page),
     }
     return StreamReply(
+        rows=found.rows,
         head=orjson.dumps(head)[:-1] + b',"results":[',
         render=lambda row: orjson.dumps(verification_json(row.verification)),
         separator=b",",
@@ -171,6 +172,7 @@ def write_download(_: ReadRows, found: JobRows) -> StreamReply:
     _require_completed(found.job)
     name = f'attachment; filename="job-{found.job.id}.csv"'
     return StreamReply(
+        rows=found.rows,
         head=_csv_line(COLUMNS),
         render=_csv_row,
         media_type=CSV,

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
-from adapters.contract.dialect import Endpoint
+from adapters.contract.dialect import AnyEndpoint
 from adapters.contract.jobs import JobState
 from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.wire import WireReply, WireRequest, json_reply
@@ -51,7 +50,7 @@ PROBLEMS: Mapping[ProblemKind, tuple[int, str, str]] = {
 """Only the row of 402 is published in full, of the others the statuses 400 to 403, 429 and 500."""
 
 
-def write_problem(_: WireRequest, problem: Problem, __: Endpoint[Any] | None) -> WireReply:
+def write_problem(_: WireRequest, problem: Problem, __: AnyEndpoint | None) -> WireReply:
     status, code, text = PROBLEMS[problem.kind]
     message = text.format(
         field=problem.field,

@@ -12,9 +12,7 @@ Quirks that are copied on purpose:
 
 from __future__ import annotations
 
-from typing import Any
-
-from adapters.contract.dialect import Dialect, Endpoint, KeyShape, RootPath
+from adapters.contract.dialect import AnyEndpoint, Dialect, Endpoint, KeyShape, RootPath
 from adapters.contract.operations import Plan, Rate
 from adapters.validto import bulk, single
 from adapters.validto.problems import write_problem
@@ -22,7 +20,7 @@ from adapters.validto.upstream import UPSTREAM
 from adapters.validto.upstream_jobs import VENDOR_JOBS
 
 
-def _bulk_endpoints(path: str) -> tuple[Endpoint[Any], ...]:
+def _bulk_endpoints(path: str) -> tuple[AnyEndpoint, ...]:
     return (
         Endpoint(
             name="bulk_start",

@@ -365,6 +365,7 @@ def write_download(_: ReadRows, found: JobRows) -> StreamReply:
         raise Problem(ProblemKind.JOB_STATE, job_state=job.state)
     headers = job.headers or ("Email",)
     return StreamReply(
+        rows=found.rows,
         head=_csv_line((*headers, *RESULT_COLUMNS)),
         render=_render_row,
         media_type=CSV,

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
-from adapters.contract.dialect import Endpoint
+from adapters.contract.dialect import AnyEndpoint
 from adapters.contract.jobs import JobState
 from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.wire import WireReply, WireRequest, json_reply
@@ -120,7 +119,7 @@ STATUSES_WITH_TEXT_SUCCESS = (401, 402, 429)
 """Statuses on which a single verification says `"false"` in quotes."""
 
 
-def write_problem(_: WireRequest, problem: Problem, endpoint: Endpoint[Any] | None) -> WireReply:
+def write_problem(_: WireRequest, problem: Problem, endpoint: AnyEndpoint | None) -> WireReply:
     status, text = PROBLEMS[problem.kind]
     headers: tuple[tuple[str, str], ...] = ()
     if problem.retry_after_s is not None:

@@ -63,18 +63,7 @@ DIALECT = Dialect(
             )
             for version in single.VERSIONS
         ),
-        *(
-            Endpoint(
-                name=call.path,
-                methods=("POST",),
-                path=f"{BULK_PATH}/{call.path}",
-                read=call.read,
-                write=call.write,
-                body_limit=call.body_limit,
-                accepts_body_file=call.spooled,
-            )
-            for call in bulk.BULK_ENDPOINTS
-        ),
+        *bulk.BULK_ENDPOINTS,
         *(
             Endpoint(
                 name="balance",

@@ -19,10 +19,12 @@ from adapters.contract.batch_rules import (
     BatchRules,
     BilledUnit,
 )
+from adapters.contract.dialect import AnyEndpoint, Endpoint
 from adapters.contract.jobs import BatchEntry, Job, JobPage, JobRow, JobRows, JobState
-from adapters.contract.operations import JobOperation, ListJobs, ReadRows, ShowJobs, SubmitJob
+from adapters.contract.operations import ListJobs, ReadRows, ShowJobs, SubmitJob
 from adapters.contract.problems import Problem, ProblemKind
-from adapters.contract.wire import StreamReply, WireReply, WireRequest, json_reply
+from adapters.contract.wire import Reply, StreamReply, WireReply, WireRequest, json_reply
+from adapters.whoisxml.problems import BULK_PATH
 from adapters.whoisxml.words import CHECK_WORDS, CHECKS, NULL_MX, is_well_formed
 from adapters.whoisxml.xml import XML_MEDIA_TYPE, render_element
 from engine.model import Dns, Reason, Verification
@@ -244,17 +246,15 @@ class _RecordLayout:
     """Column titles by member."""
 
 
-def write_completed(op: ReadBulkRecords, found: JobRows) -> WireReply | StreamReply:
+def write_completed(op: ReadBulkRecords, found: JobRows) -> Reply:
     return _write_records(op, found, COMPLETED_RECORDS)
 
 
-def write_failed(op: ReadBulkRecords, found: JobRows) -> WireReply | StreamReply:
+def write_failed(op: ReadBulkRecords, found: JobRows) -> Reply:
     return _write_records(op, found, FAILED_RECORDS)
 
 
-def _write_records(
-    op: ReadBulkRecords, found: JobRows, kind: _RecordLayout
-) -> WireReply | StreamReply:
+def _write_records(op: ReadBulkRecords, found: JobRows, kind: _RecordLayout) -> Reply:
     head, tail, separator, media_type = RECORD_FORMATS[op.format]
     if op.format == CSV_FORMAT:
         head = _csv_line(tuple(kind.titles.values()))
@@ -269,6 +269,7 @@ def _write_records(
         CSV_FORMAT: lambda row: _csv_line(_cells(kind.row(row), tuple(kind.titles))),
     }
     return StreamReply(
+        rows=found.rows,
         head=head,
         render=render[op.format],
         separator=separator,
@@ -376,22 +377,46 @@ BATCH_RULES = BatchRules(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class BulkEndpoint:
-    """One address of the bulk API."""
-
-    path: str
-    """Below `BULK_PATH`."""
-    read: Callable[[WireRequest], JobOperation]
-    write: Callable[[Any, Any], WireReply | StreamReply]
-    body_limit: int = SMALL_BODY_LIMIT
-    spooled: bool = False
-
-
-BULK_ENDPOINTS = (
-    BulkEndpoint("request", read_create, write_create, BODY_LIMIT, spooled=True),
-    BulkEndpoint("request/list", read_list, write_list),
-    BulkEndpoint("request/status", read_status, write_status),
-    BulkEndpoint("request/completed", read_completed, write_completed),
-    BulkEndpoint("request/failed", read_failed, write_failed),
+BULK_ENDPOINTS: tuple[AnyEndpoint, ...] = (
+    Endpoint(
+        name="request",
+        methods=("POST",),
+        path=f"{BULK_PATH}/request",
+        read=read_create,
+        write=write_create,
+        body_limit=BODY_LIMIT,
+        accepts_body_file=True,
+    ),
+    Endpoint(
+        name="request/list",
+        methods=("POST",),
+        path=f"{BULK_PATH}/request/list",
+        read=read_list,
+        write=write_list,
+        body_limit=SMALL_BODY_LIMIT,
+    ),
+    Endpoint(
+        name="request/status",
+        methods=("POST",),
+        path=f"{BULK_PATH}/request/status",
+        read=read_status,
+        write=write_status,
+        body_limit=SMALL_BODY_LIMIT,
+    ),
+    Endpoint(
+        name="request/completed",
+        methods=("POST",),
+        path=f"{BULK_PATH}/request/completed",
+        read=read_completed,
+        write=write_completed,
+        body_limit=SMALL_BODY_LIMIT,
+    ),
+    Endpoint(
+        name="request/failed",
+        methods=("POST",),
+        path=f"{BULK_PATH}/request/failed",
+        read=read_failed,
+        write=write_failed,
+        body_limit=SMALL_BODY_LIMIT,
+    ),
 )

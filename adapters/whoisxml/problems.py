@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
-from adapters.contract.dialect import Endpoint
+from adapters.contract.dialect import AnyEndpoint
 from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.wire import UnreadableRequest, WireReply, WireRequest, json_reply
 from adapters.whoisxml.params import request_params, wants_xml
@@ -57,7 +56,7 @@ BULK_TEXTS: Mapping[ProblemKind, str] = {
 BULK_STATUSES: Mapping[ProblemKind, int] = {ProblemKind.NO_CREDITS: 402}
 
 
-def write_problem(request: WireRequest, problem: Problem, _: Endpoint[Any] | None) -> WireReply:
+def write_problem(request: WireRequest, problem: Problem, _: AnyEndpoint | None) -> WireReply:
     status, code, text = PROBLEMS[problem.kind]
     headers = _problem_headers(problem)
     if request.path.startswith(BULK_PATH):

@@ -1,16 +1,18 @@
-"""What clients ask about batches."""
+"""Runs clients' operations on batches."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from adapters.contract.dialect import Dialect
 from adapters.contract.jobs import Job, JobPage, JobRows
 from adapters.contract.operations import (
     DeleteJob,
-    JobOperation,
+    JobRunner,
     ListJobs,
     ReadRows,
+    ReadRowsByToken,
     ShowJob,
     ShowJobs,
     StartJob,
@@ -21,7 +23,7 @@ from gateway.batches.records import BatchRecords
 
 
 class BatchOperations:
-    """Runs the operations on batches (`adapters.contract.operations`)."""
+    """The batches of all callers."""
 
     def __init__(
         self,
@@ -30,38 +32,51 @@ class BatchOperations:
         on_work: Callable[[], None] = lambda: None,
         on_deleted: Callable[[], None] = lambda: None,
     ) -> None:
-        """`work` is called when there is something to do, `sweep` when something may go."""
+        """`on_work` is called when a batch can be worked on, `on_deleted` when rows can go."""
         self._records = records
         self._on_work = on_work
         self._on_deleted = on_deleted
 
-    async def run(
-        self, dialect: Dialect, caller: Caller, op: JobOperation
-    ) -> Job | tuple[Job, ...] | JobPage | JobRows:
-        """Answer one operation. Raises `Problem`, StoreError."""
-        match op:
-            case SubmitJob():
-                job = await self._records.submit(dialect, caller, op)
-                self._on_work()
-                return job
-            case StartJob():
-                job = await self._records.start(caller, op.job_id)
-                self._on_work()
-                return job
-            case ShowJob():
-                return await self._records.show(caller, op.job_id)
-            case ShowJobs():
-                return await self._records.show_many(caller, op.job_ids)
-            case ListJobs():
-                return await self._records.list_page(caller, op)
-            case DeleteJob():
-                job = await self._records.delete(caller, op.job_id)
-                self._on_deleted()
-                return job
-            case ReadRows():
-                return self._records.job_rows(await self._records.show(caller, op.job_id), op)
-        raise TypeError(f"No way to run {type(op).__name__}.")
+    def jobs_of(self, dialect: Dialect, caller: Caller) -> JobRunner:
+        """The caller's batches in a dialect. Every method may raise StoreError, too."""
+        return _CallerJobs(self._records, dialect, caller, self._on_work, self._on_deleted)
 
-    async def rows_by_token(self, dialect: Dialect, op: ReadRows) -> JobRows:
+    async def rows_by_token(self, dialect: Dialect, op: ReadRowsByToken) -> JobRows:
         """The rows behind an unguessable link. Raises `Problem` (`JOB_UNKNOWN`)."""
         return self._records.job_rows(await self._records.find_by_token(dialect, op.token), op)
+
+
+@dataclass(frozen=True, slots=True)
+class _CallerJobs(JobRunner):
+    records: BatchRecords
+    dialect: Dialect
+    caller: Caller
+    on_work: Callable[[], None]
+    on_deleted: Callable[[], None]
+
+    async def submit(self, op: SubmitJob) -> Job:
+        job = await self.records.submit(self.dialect, self.caller, op)
+        self.on_work()
+        return job
+
+    async def start(self, op: StartJob) -> Job:
+        job = await self.records.start(self.caller, op.job_id)
+        self.on_work()
+        return job
+
+    async def show(self, op: ShowJob) -> Job:
+        return await self.records.show(self.caller, op.job_id)
+
+    async def show_many(self, op: ShowJobs) -> tuple[Job, ...]:
+        return await self.records.show_many(self.caller, op.job_ids)
+
+    async def list_page(self, op: ListJobs) -> JobPage:
+        return await self.records.list_page(self.caller, op)
+
+    async def delete(self, op: DeleteJob) -> Job:
+        job = await self.records.delete(self.caller, op.job_id)
+        self.on_deleted()
+        return job
+
+    async def read_rows(self, op: ReadRows) -> JobRows:
+        return self.records.job_rows(await self.records.show(self.caller, op.job_id), op)

@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from adapters.contract.batch_rules import BatchRules, ChargeTime
 from adapters.contract.dialect import Dialect
 from adapters.contract.jobs import Job, JobPage, JobRow, JobRows, JobState
-from adapters.contract.operations import ListJobs, ReadRows, SubmitJob
+from adapters.contract.operations import ListJobs, RowsOperation, SubmitJob
 from adapters.contract.problems import Problem, ProblemKind
 from gateway.accounts.caller import Caller, Charge, InsufficientCredits
 from gateway.accounts.ledger import LedgerEntry, book_entries
@@ -321,11 +321,11 @@ class BatchRecords:
             return None
         return self._dialects[row.dialect], self._to_job(row)
 
-    def job_rows(self, job: Job, op: ReadRows) -> JobRows:
+    def job_rows(self, job: Job, op: RowsOperation) -> JobRows:
         """The answered rows. Reading them raises StoreError if they are removed meanwhile."""
         return JobRows(job, _count_rows(job, op.row_words), self._read_rows(job, op))
 
-    async def _read_rows(self, job: Job, op: ReadRows) -> AsyncIterator[JobRow]:
+    async def _read_rows(self, job: Job, op: RowsOperation) -> AsyncIterator[JobRow]:
         async with self._store.read() as connection:
             batch = (
                 await connection.execute(

@@ -144,5 +144,5 @@ class WebhookSender:
         found = self._job_rows(job, op)
         reply = notice.write_body(op, found)
         if isinstance(reply, StreamReply):
-            return b"".join([chunk async for chunk in render_body(reply, found.rows)])
+            return b"".join([chunk async for chunk in render_body(reply)])
         return reply.body

@@ -117,7 +117,7 @@ class LocalBatch:
         await self._runner.drain()
 
     def rows(self, job: Job) -> AsyncIterator[JobRow]:
-        return self._records.job_rows(job, ReadRows()).rows
+        return self._records.job_rows(job, ReadRows(job_id=job.id)).rows
 
 
 @contextlib.asynccontextmanager

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 from adapters.contract.dialect import Dialect
 from adapters.contract.jobs import JobRows
-from adapters.contract.operations import JobOperation, ReadRows, Verify
+from adapters.contract.operations import JobRunner, ReadRowsByToken, Verify, VerifyMany
 from adapters.contract.problems import Problem, ProblemKind
 from engine.model import Verification
 from gateway.accounts.caller import Caller
@@ -23,7 +23,7 @@ from gateway.sandbox.keys import TestKeys
 from gateway.sandbox.magic import MAGIC_DOMAIN, SLOW_LOCAL_PART
 from gateway.sandbox.requests import RequestLog
 from gateway.sandbox.samples import RANDOM_SEED, Samples
-from gateway.sandbox.simulate import PROBLEM_WORDS, SimulatedProblem, word_in_email
+from gateway.sandbox.simulate import PROBLEM_WORDS, SimulatedProblem, parse_word, word_in_email
 from gateway.sandbox.webhooks import SandboxWebhooks
 
 __all__ = ["Sandbox"]
@@ -98,12 +98,24 @@ class Sandbox:
             return replace(found, verified_at=now)
         return found
 
-    async def run_job(self, dialect: Dialect, caller: Caller, op: JobOperation) -> object:
-        """The outcome of an operation on batches. Raises `Problem` and `SimulatedProblem`."""
-        link = self._base_url(dialect)
-        return await self.jobs.run(dialect, caller.sandbox_scope, op, caller.simulate, link)
+    def verify_many(
+        self, dialect: Dialect, caller: Caller, op: VerifyMany
+    ) -> tuple[Verification, ...]:
+        """The samples for several addresses. Raises `Problem` and `SimulatedProblem`."""
+        return tuple(
+            self.verify(dialect, caller, Verify(email=email, checks=op.checks))
+            for email in op.emails
+        )
 
-    async def rows_by_token(self, dialect: Dialect, op: ReadRows) -> JobRows | None:
+    def jobs_of(self, dialect: Dialect, caller: Caller, simulate: str) -> JobRunner:
+        """The caller's batches. What the request asks to simulate outranks the key's word.
+
+        Raises `SimulatedProblem`.
+        """
+        word = parse_word(simulate) or caller.simulate
+        return self.jobs.jobs_of(dialect, caller.sandbox_scope, word, self._base_url(dialect))
+
+    async def rows_by_token(self, dialect: Dialect, op: ReadRowsByToken) -> JobRows | None:
         """The rows behind a link; None if it is none of a test key's batch."""
         return await self.jobs.rows_by_token(dialect, op, self._base_url(dialect))
 

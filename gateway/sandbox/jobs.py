@@ -19,9 +19,11 @@ from adapters.contract.dialect import Dialect
 from adapters.contract.jobs import BatchEntry, Job, JobPage, JobRow, JobRows, JobState
 from adapters.contract.operations import (
     DeleteJob,
-    JobOperation,
+    JobRunner,
     ListJobs,
     ReadRows,
+    ReadRowsByToken,
+    RowsOperation,
     ShowJob,
     ShowJobs,
     StartJob,
@@ -40,7 +42,6 @@ from gateway.sandbox.simulate import (
     SLOW_JOB_S,
     SLOW_JOB_WORD,
     SimulatedProblem,
-    parse_word,
     word_in_email,
 )
 
@@ -58,7 +59,7 @@ EXAMPLE_ENTRIES = (BatchEntry("john.smith@gmail.com"), BatchEntry("jane.doe@exam
 
 
 @dataclass(slots=True)
-class _SandboxBatch:
+class SandboxBatch:
     """One submitted batch."""
 
     id: str
@@ -95,83 +96,56 @@ class SandboxJobs:
         self._schedule_webhook = schedule_webhook
         self._samples = samples
         self._clocks = clocks
-        self._batches: dict[tuple[str, str], _SandboxBatch] = {}
-        self._by_token: dict[str, _SandboxBatch] = {}
+        self._batches: dict[tuple[str, str], SandboxBatch] = {}
+        self._by_token: dict[str, SandboxBatch] = {}
         self._entries = 0
         self._number = 0
 
     def __len__(self) -> int:
         return len(self._batches)
 
-    async def run(
-        self, dialect: Dialect, scope: int, op: JobOperation, simulation_word: str, base_url: str
-    ) -> object:
-        """Answer one operation; `word` comes with the key, and `link` is the dialect's root.
+    def jobs_of(
+        self, dialect: Dialect, scope: int, simulation_word: str, base_url: str
+    ) -> JobRunner:
+        """The batches of one test key. `base_url` is the dialect's root on this server.
 
-        Raises Problem, Simulated.
+        `simulation_word` is what the key or the request asked for. Raises `SimulatedProblem`, as
+        do the methods of the runner.
         """
-        simulation_word = parse_word(op.simulate) or simulation_word
         if simulation_word in PROBLEM_WORDS and simulation_word not in JOB_WORDS:
             raise SimulatedProblem(simulation_word)
-        match op:
-            case SubmitJob():
-                batch = await self._submit(dialect, scope, op)
-                if op.webhook_url and self._schedule_webhook is not None:
-                    self._schedule_webhook(
-                        scope, dialect.name, op.webhook_url, partial(self._webhook_body, batch)
-                    )
-                return await self._job_now(batch, "", base_url)
-            case ReadRows():
-                return await self._read_rows(dialect, scope, op, simulation_word, base_url)
-            case ListJobs():
-                return await self._list_jobs(dialect, scope, op, simulation_word, base_url)
-            case ShowJobs():
-                known = (self._find(dialect, scope, id_) for id_ in op.job_ids)
-                return tuple(
-                    [
-                        await self._job_now(b, simulation_word, base_url)
-                        for b in known
-                        if b is not None
-                    ]
-                )
-            case StartJob() | ShowJob() | DeleteJob():
-                batch = self._get(dialect, scope, op.job_id)
-                job = await self._job_now(batch, simulation_word, base_url)
-                if isinstance(op, StartJob):
-                    return await self._start(batch, job, base_url)
-                if isinstance(op, DeleteJob):
-                    self._delete(batch, job)
-                return job
-        raise TypeError(f"No way to run {type(op).__name__}.")
+        return _KeyJobs(self, dialect, scope, simulation_word, base_url)
 
-    async def rows_by_token(self, dialect: Dialect, op: ReadRows, link: str) -> JobRows | None:
+    async def rows_by_token(
+        self, dialect: Dialect, op: ReadRowsByToken, base_url: str
+    ) -> JobRows | None:
         """The rows behind a link that needs no key; None if it leads to no batch of ours."""
         batch = self._by_token.get(op.token)
         if batch is None or batch.dialect.name != dialect.name:
             return None
-        return self._select_rows(batch, await self._job_now(batch, "", link), op)
+        return self.select_rows(batch, await self.job_now(batch, "", base_url), op)
 
     def clear(self, scope: int | None) -> None:
         """Forget a scope's batches, or all."""
         for batch in [b for b in self._batches.values() if scope in (None, b.scope)]:
             self._remove(batch)
 
-    async def _webhook_body(self, batch: _SandboxBatch) -> bytes | None:
+    async def _webhook_body(self, batch: SandboxBatch) -> bytes | None:
         """What a webhook says of a batch; None while it is under way."""
         notice = _rules(batch.dialect).completion_webhook
-        job = await self._job_now(batch, "", "")
+        job = await self.job_now(batch, "", "")
         if notice is None or not job.state.is_final:
             return None
         op = notice.build_operation(batch.id)
-        found = self._select_rows(batch, job, op)
+        found = self.select_rows(batch, job, op)
         reply = notice.write_body(op, found)
         if isinstance(reply, WireReply):
             return reply.body
-        return b"".join([chunk async for chunk in render_body(reply, found.rows)])
+        return b"".join([chunk async for chunk in render_body(reply)])
 
     # -- pieces --------------------------------------------------------------------------
 
-    async def _submit(self, dialect: Dialect, scope: int, op: SubmitJob) -> _SandboxBatch:
+    async def submit(self, dialect: Dialect, scope: int, op: SubmitJob) -> SandboxBatch:
         rules = _rules(dialect)
         entries: list[BatchEntry] = []
         total, valid = 0, 0
@@ -193,7 +167,7 @@ class SandboxJobs:
             raise SimulatedProblem(word)
         now = self._clocks.now(scope)
         self._number += 1
-        batch = _SandboxBatch(
+        batch = SandboxBatch(
             id=rules.new_id(self._number, secrets.randbelow),
             number=self._number,
             scope=scope,
@@ -209,38 +183,29 @@ class SandboxJobs:
             simulation_word=word,
         )
         self._store(batch)
+        if op.webhook_url and self._schedule_webhook is not None:
+            self._schedule_webhook(
+                scope, dialect.name, op.webhook_url, partial(self._webhook_body, batch)
+            )
         return batch
 
-    async def _start(self, batch: _SandboxBatch, job: Job, link: str) -> Job:
+    def start(self, batch: SandboxBatch, job: Job) -> None:
         if job.state is not JobState.READY:
             raise Problem(ProblemKind.JOB_STATE, job_state=job.state)
         batch.started_at = self._clocks.now(batch.scope)
-        return await self._job_now(batch, "", link)
 
-    def _delete(self, batch: _SandboxBatch, job: Job) -> None:
+    def delete(self, batch: SandboxBatch, job: Job) -> None:
         if not (job.state.is_final or job.state is JobState.READY):
             raise Problem(ProblemKind.JOB_STATE, job_state=job.state)
         self._remove(batch)
 
-    async def _list_jobs(
-        self, dialect: Dialect, scope: int, op: ListJobs, word: str, link: str
-    ) -> JobPage:
-        own = [
+    def of_key(self, dialect: Dialect, scope: int) -> list[SandboxBatch]:
+        """Oldest first."""
+        return [
             b for b in self._batches.values() if b.scope == scope and b.dialect.name == dialect.name
         ]
-        if not op.oldest_first:
-            own.reverse()
-        first = (op.page - 1) * op.per_page
-        shown = [await self._job_now(b, word, link) for b in own[first : first + op.per_page]]
-        return JobPage(tuple(shown), len(own))
 
-    async def _read_rows(
-        self, dialect: Dialect, scope: int, op: ReadRows, word: str, link: str
-    ) -> JobRows:
-        batch = self._get(dialect, scope, op.job_id, simulated=bool(word))
-        return self._select_rows(batch, await self._job_now(batch, word, link), op)
-
-    def _select_rows(self, batch: _SandboxBatch, job: Job, op: ReadRows) -> JobRows:
+    def select_rows(self, batch: SandboxBatch, job: Job, op: RowsOperation) -> JobRows:
         entries = () if job.rows_expired else batch.entries[: job.done_count]
         if op.row_words is None:
             total = len(entries)
@@ -251,7 +216,7 @@ class SandboxJobs:
         return JobRows(job, total, _slice_rows(rows, op.offset, last))
 
     def _answered(
-        self, batch: _SandboxBatch, entries: tuple[BatchEntry, ...], op: ReadRows
+        self, batch: SandboxBatch, entries: tuple[BatchEntry, ...], op: RowsOperation
     ) -> Iterator[JobRow | None]:
         """Rows that fit, and None in the place of each that does not."""
         word_of = _rules(batch.dialect).row_word
@@ -261,7 +226,7 @@ class SandboxJobs:
             fits = op.row_words is None or word in op.row_words
             yield JobRow(entry.email, entry.cells, verification, word) if fits else None
 
-    async def _job_now(self, batch: _SandboxBatch, word: str, link: str) -> Job:
+    async def job_now(self, batch: SandboxBatch, word: str, link: str) -> Job:
         now = self._clocks.now(batch.scope)
         rules = _rules(batch.dialect)
         state, done = _progress(batch, word, now)
@@ -293,7 +258,7 @@ class SandboxJobs:
             token=batch.token,
         )
 
-    async def _counts(self, batch: _SandboxBatch, done: int) -> Counter[str]:
+    async def _counts(self, batch: SandboxBatch, done: int) -> Counter[str]:
         """The counters of the first `done` rows, and those that need no answer of all."""
         tally = batch.counts_by_done.get(done)
         if tally is not None:
@@ -316,7 +281,7 @@ class SandboxJobs:
         batch.counts_by_done[done] = tally
         return tally
 
-    def _sample(self, batch: _SandboxBatch, entry: BatchEntry) -> Verification:
+    def _sample(self, batch: SandboxBatch, entry: BatchEntry) -> Verification:
         dialect = batch.dialect
         return self._samples.draw(
             dialect.name,
@@ -325,23 +290,23 @@ class SandboxJobs:
             magic_addresses=dialect.magic_addresses_in_batches,
         )
 
-    def _get(
+    def get(
         self, dialect: Dialect, scope: int, job_id: str, *, simulated: bool = False
-    ) -> _SandboxBatch:
-        batch = self._find(dialect, scope, job_id)
+    ) -> SandboxBatch:
+        batch = self.find(dialect, scope, job_id)
         if batch is None and (simulated or job_id in dialect.example_job_ids):
             batch = self._example_batch(dialect, scope, job_id)
         if batch is None:
             raise Problem(ProblemKind.JOB_UNKNOWN)
         return batch
 
-    def _find(self, dialect: Dialect, scope: int, job_id: str) -> _SandboxBatch | None:
+    def find(self, dialect: Dialect, scope: int, job_id: str) -> SandboxBatch | None:
         batch = self._batches.get((dialect.name, job_id))
         return batch if batch is not None and batch.scope == scope else None
 
-    def _example_batch(self, dialect: Dialect, scope: int, job_id: str) -> _SandboxBatch:
+    def _example_batch(self, dialect: Dialect, scope: int, job_id: str) -> SandboxBatch:
         now = self._clocks.now(scope)
-        return _SandboxBatch(
+        return SandboxBatch(
             id=job_id,
             number=0,
             scope=scope,
@@ -356,20 +321,72 @@ class SandboxJobs:
             started_at=now,
         )
 
-    def _store(self, batch: _SandboxBatch) -> None:
+    def _store(self, batch: SandboxBatch) -> None:
         self._entries += len(batch.entries)
         while self._batches and (len(self._batches) >= MAX_JOBS or self._entries > MAX_ENTRIES):
             self._remove(next(iter(self._batches.values())))
         self._batches[batch.dialect.name, batch.id] = batch
         self._by_token[batch.token] = batch
 
-    def _remove(self, batch: _SandboxBatch) -> None:
+    def _remove(self, batch: SandboxBatch) -> None:
         if self._batches.pop((batch.dialect.name, batch.id), None) is not None:
             self._entries -= len(batch.entries)
             self._by_token.pop(batch.token, None)
 
 
-def _progress(batch: _SandboxBatch, word: str, now: float) -> tuple[JobState, int]:
+@dataclass(frozen=True, slots=True)
+class _KeyJobs(JobRunner):
+    """The batches of one test key."""
+
+    batches: SandboxJobs
+    dialect: Dialect
+    scope: int
+    simulation_word: str
+    base_url: str
+
+    async def submit(self, op: SubmitJob) -> Job:
+        batch = await self.batches.submit(self.dialect, self.scope, op)
+        return await self.batches.job_now(batch, "", self.base_url)
+
+    async def start(self, op: StartJob) -> Job:
+        batch, job = await self._find(op.job_id)
+        self.batches.start(batch, job)
+        return await self.batches.job_now(batch, "", self.base_url)
+
+    async def show(self, op: ShowJob) -> Job:
+        return (await self._find(op.job_id))[1]
+
+    async def show_many(self, op: ShowJobs) -> tuple[Job, ...]:
+        found = (self.batches.find(self.dialect, self.scope, job_id) for job_id in op.job_ids)
+        return tuple([await self._job_now(batch) for batch in found if batch is not None])
+
+    async def list_page(self, op: ListJobs) -> JobPage:
+        own = self.batches.of_key(self.dialect, self.scope)
+        if not op.oldest_first:
+            own.reverse()
+        first = (op.page - 1) * op.per_page
+        shown = [await self._job_now(batch) for batch in own[first : first + op.per_page]]
+        return JobPage(tuple(shown), len(own))
+
+    async def delete(self, op: DeleteJob) -> Job:
+        batch, job = await self._find(op.job_id)
+        self.batches.delete(batch, job)
+        return job
+
+    async def read_rows(self, op: ReadRows) -> JobRows:
+        simulated = bool(self.simulation_word)
+        batch = self.batches.get(self.dialect, self.scope, op.job_id, simulated=simulated)
+        return self.batches.select_rows(batch, await self._job_now(batch), op)
+
+    async def _find(self, job_id: str) -> tuple[SandboxBatch, Job]:
+        batch = self.batches.get(self.dialect, self.scope, job_id)
+        return batch, await self._job_now(batch)
+
+    async def _job_now(self, batch: SandboxBatch) -> Job:
+        return await self.batches.job_now(batch, self.simulation_word, self.base_url)
+
+
+def _progress(batch: SandboxBatch, word: str, now: float) -> tuple[JobState, int]:
     """The state that a batch is in, and how many of its rows are answered."""
     rows = len(batch.entries)
     asked = JOB_WORDS.get(word) or JOB_WORDS.get(batch.simulation_word)

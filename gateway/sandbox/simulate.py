@@ -13,9 +13,8 @@ whichever problem the dialect words with it at that endpoint.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
-from adapters.contract.dialect import Dialect, Endpoint
+from adapters.contract.dialect import AnyEndpoint, Dialect
 from adapters.contract.jobs import JobState
 from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.wire import WireRequest
@@ -103,7 +102,7 @@ def split_key(credential: str) -> tuple[str, str] | None:
 
 
 def problem_for_word(
-    word: str, dialect: Dialect, request: WireRequest, endpoint: Endpoint[Any], now: float
+    word: str, dialect: Dialect, request: WireRequest, endpoint: AnyEndpoint, now: float
 ) -> Problem:
     """The problem that one of `PROBLEM_WORDS` stands for at an endpoint.
 
@@ -143,7 +142,7 @@ def build_problem(kind: ProblemKind, now: float) -> Problem:
 
 
 def _kind_for_status(
-    word: str, dialect: Dialect, request: WireRequest, endpoint: Endpoint[Any]
+    word: str, dialect: Dialect, request: WireRequest, endpoint: AnyEndpoint
 ) -> ProblemKind:
     usual = STATUS_KINDS[word]
     for kind in (*usual, *ProblemKind):

@@ -8,11 +8,11 @@ from typing import Any, BinaryIO, TypeVar
 
 from starlette.types import Receive, Scope, Send
 
-from adapters.contract.dialect import Endpoint
+from adapters.contract.dialect import AnyEndpoint
 from adapters.contract.operations import Operation, Verify
 from adapters.contract.problems import Problem
 from adapters.contract.streaming import render_body
-from adapters.contract.wire import StreamReply, UnreadableRequest, WireReply, WireRequest
+from adapters.contract.wire import Reply, StreamReply, UnreadableRequest, WireReply, WireRequest
 from gateway.accounts.caller import Caller
 from gateway.observability.metrics import AccessLogEntry
 from gateway.sandbox import requests as sandbox_requests
@@ -63,7 +63,7 @@ class RequestState:
         client = scope.get("client")
         self.client_ip: str = client[0] if client else ""
         self.body = incoming_body(self.headers, receive)
-        self.endpoint: Endpoint[Any] | None = None
+        self.endpoint: AnyEndpoint | None = None
         self.path_params: Any = {}
         self.request: WireRequest | None = None
         """With its body."""
@@ -73,7 +73,7 @@ class RequestState:
         """Of the sandbox's faults."""
         self.simulated = ""
         """What the sandbox simulated: a word, or the ids of faults."""
-        self.op: Operation | None = None
+        self.op: Operation[Any] | None = None
         self.result = EMPTY_RESULT
         self.problem: Problem | None = None
 
@@ -94,9 +94,7 @@ class RequestState:
             path_params=self.path_params,
         )
 
-    def to_logged_exchange(
-        self, now: float, reply: WireReply | StreamReply
-    ) -> sandbox_requests.Exchange:
+    def to_logged_exchange(self, now: float, reply: Reply) -> sandbox_requests.Exchange:
         """The entry in the sandbox's request log."""
         problem = self.problem
         return sandbox_requests.Exchange(
@@ -148,7 +146,7 @@ async def read_off_loop_if_large(request: WireRequest, read: Callable[[WireReque
     return read(request) if request.body_file is None else await asyncio.to_thread(read, request)
 
 
-async def send_reply(send: Send, reply: WireReply | StreamReply, state: RequestState) -> None:
+async def send_reply(send: Send, reply: Reply, state: RequestState) -> None:
     result = state.result
     headers = [
         (b"x-request-id", state.request_id.encode("latin-1")),
@@ -166,7 +164,7 @@ async def send_reply(send: Send, reply: WireReply | StreamReply, state: RequestS
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
     if whole is None:
         assert isinstance(reply, StreamReply)
-        async for chunk in render_body(reply, result.outcome.rows):
+        async for chunk in render_body(reply):
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
         whole = b""
     await send({"type": "http.response.body", "body": whole})
@@ -178,7 +176,7 @@ def problem_text(problem: Problem) -> str:
     return about + (problem.detail or problem.kind.replace("_", " "))
 
 
-def domain_of(op: Operation | None) -> str:
+def domain_of(op: Operation[Any] | None) -> str:
     """The domain of a verified address, for the log; empty for any other operation."""
     if not isinstance(op, Verify):
         return ""

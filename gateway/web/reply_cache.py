@@ -15,9 +15,9 @@ from hashlib import blake2b
 from itertools import islice
 from typing import Any, NamedTuple, TypeAlias
 
-from adapters.contract.dialect import Endpoint
+from adapters.contract.dialect import AnyEndpoint
 from adapters.contract.operations import Operation, Verify
-from adapters.contract.wire import StreamReply, WireReply, WireRequest
+from adapters.contract.wire import Reply, WireReply, WireRequest
 
 MAX_ENTRIES = 10_240
 EVICTED_AT_ONCE = 128
@@ -38,7 +38,7 @@ RequestKey: TypeAlias = bytes
 class CachedReply(NamedTuple):
     """An operation as it was read, and the reply to its outcome."""
 
-    op: Operation
+    op: Operation[Any]
     outcome: object
     """None if it follows from the request."""
     reply: WireReply
@@ -60,7 +60,7 @@ class ReplyCache:
         return len(self._entries)
 
     def key(
-        self, dialect: str, endpoint: Endpoint[Any], request: WireRequest, *, is_sample: bool
+        self, dialect: str, endpoint: AnyEndpoint, request: WireRequest, *, is_sample: bool
     ) -> RequestKey | None:
         """None for a request too large to be kept.
 
@@ -89,10 +89,10 @@ class ReplyCache:
     def reply_for(
         self,
         key: RequestKey | None,
-        op: Operation,
+        op: Operation[Any],
         outcome: object,
-        write: Callable[[], WireReply | StreamReply],
-    ) -> WireReply | StreamReply:
+        write: Callable[[], Reply],
+    ) -> Reply:
         """The reply to `op` with `outcome`: the one that is kept, or what `write` returns.
 
         `outcome` is None if it follows from the request.

@@ -10,10 +10,9 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 from urllib.parse import parse_qs
 
-from adapters.contract.dialect import Dialect, Endpoint
+from adapters.contract.dialect import AnyEndpoint, Dialect
 from adapters.contract.problems import Problem, ProblemKind
 
 MAX_CACHED_PATH_CHARACTERS = 200
@@ -72,7 +71,7 @@ class VendorRoutes:
 
     def find_endpoint(
         self, vendor_path: VendorPath, method: str
-    ) -> tuple[Endpoint[Any] | None, Mapping[str, str], Problem | None]:
+    ) -> tuple[AnyEndpoint | None, Mapping[str, str], Problem | None]:
         """The endpoint meant, its path parameters, and what is wrong with the address.
 
         A wrong method still names the path's endpoint, since some vendors word it so.
@@ -92,9 +91,9 @@ def _has_parameter(query_string: str, parameter: str) -> bool:
 class _EndpointTable:
     """One dialect's endpoints by path."""
 
-    def __init__(self, endpoints: Iterable[Endpoint[Any]]) -> None:
-        self._fixed: dict[str, list[Endpoint[Any]]] = {}
-        patterns: dict[str, list[Endpoint[Any]]] = {}
+    def __init__(self, endpoints: Iterable[AnyEndpoint]) -> None:
+        self._fixed: dict[str, list[AnyEndpoint]] = {}
+        patterns: dict[str, list[AnyEndpoint]] = {}
         for endpoint in endpoints:
             table = patterns if "{" in endpoint.path else self._fixed
             table.setdefault(endpoint.path, []).append(endpoint)
@@ -102,7 +101,7 @@ class _EndpointTable:
 
     def find(
         self, path: str, method: str
-    ) -> tuple[Endpoint[Any] | None, Mapping[str, str], Problem | None]:
+    ) -> tuple[AnyEndpoint | None, Mapping[str, str], Problem | None]:
         found = self._fixed.get(path)
         params: Mapping[str, str] = {}
         if found is None:

@@ -112,7 +112,9 @@ def _with_provenance_headers(app: ASGIApp) -> ASGIApp:
 
         async def sending(message: Message) -> None:
             if message["type"] == "http.response.start":
-                result: ServiceResult = scope.get("state", {}).get("answer", ServiceResult(None))
+                result: ServiceResult[Any] = scope.get("state", {}).get(
+                    "answer", ServiceResult(None)
+                )
                 provenance = provenance_headers(result.source, result.attempts, result.cache_status)
                 message["headers"] = [*message["headers"], id_header, *provenance]
             await send(message)

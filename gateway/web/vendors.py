@@ -10,13 +10,13 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from starlette.types import Receive, Scope, Send
 
-from adapters.contract.dialect import Dialect, Endpoint
+from adapters.contract.dialect import AnyEndpoint, Dialect
 from adapters.contract.problems import Problem, ProblemKind
-from adapters.contract.wire import StreamReply, UnreadableRequest, WireReply, WireRequest
+from adapters.contract.wire import Reply, UnreadableRequest, WireReply, WireRequest
 from gateway.accounts.caller import AccountService, AccountStatus, Caller
 from gateway.accounts.limits import RateLimitExceeded
 from gateway.errors import NO_SOURCE, NoAnswer, StorageUnavailable
@@ -56,7 +56,7 @@ PROBLEM_OF_STATUS = {
 STORAGE_RETRY_AFTER_S = 1
 """Seconds after which a client may try again when the database was unavailable."""
 
-VendorReply: TypeAlias = WireReply | StreamReply
+VendorReply: TypeAlias = Reply
 
 
 class VendorApp:
@@ -131,7 +131,7 @@ class VendorApp:
             await self._inject_faults(state, endpoint)
         return await self._run(state, endpoint, request)
 
-    async def _read_request(self, state: RequestState, endpoint: Endpoint[Any]) -> WireRequest:
+    async def _read_request(self, state: RequestState, endpoint: AnyEndpoint) -> WireRequest:
         if state.body is None:
             return state.wire_request()
         body, body_file = await state.body.read(
@@ -140,7 +140,7 @@ class VendorApp:
         return state.wire_request(body, body_file)
 
     async def _admit(
-        self, state: RequestState, endpoint: Endpoint[Any], request: WireRequest
+        self, state: RequestState, endpoint: AnyEndpoint, request: WireRequest
     ) -> None:
         """Find the caller by its key, and check that it may ask this now.
 
@@ -171,7 +171,7 @@ class VendorApp:
             raise Problem(kind)
         return caller
 
-    async def _inject_faults(self, state: RequestState, endpoint: Endpoint[Any]) -> None:
+    async def _inject_faults(self, state: RequestState, endpoint: AnyEndpoint) -> None:
         """Apply the sandbox's faults. Raises `Problem` and SimulatedProblem."""
         dialect = state.vendor_path.dialect.name
         effects = await self._sandbox.faults.inject(state.scope, dialect, endpoint.name)
@@ -187,7 +187,7 @@ class VendorApp:
             raise SimulatedProblem(effects.simulation_word)
 
     async def _run(
-        self, state: RequestState, endpoint: Endpoint[Any], request: WireRequest
+        self, state: RequestState, endpoint: AnyEndpoint, request: WireRequest
     ) -> VendorReply:
         """Read the operation, run it and write its outcome, as far as the cache does not know."""
         dialect = state.vendor_path.dialect

@@ -14,10 +14,10 @@ from adapters.contract.operations import (
     UNLIMITED,
     UNLIMITED_CREDITS,
     AccountInfo,
+    Acknowledge,
     Plan,
     Rate,
     ShowAccount,
-    ShowPlans,
     Verify,
 )
 from adapters.contract.problems import Problem, ProblemKind
@@ -279,7 +279,7 @@ def test_plans_are_public_and_uncounted() -> None:
     (endpoint,) = (e for e in DIALECT.endpoints if e.name == "plans")
     assert not endpoint.needs_key
     assert endpoint.bucket is None
-    rows = body(account.write_plans(ShowPlans(), DIALECT.plans))["plans"]
+    rows = body(account.write_plans(Acknowledge(), None))["plans"]
     assert [row["price"] for row in rows] == [0, 29, 99, 299]
 
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapters.contract.dialect import Dialect, Endpoint
+from adapters.contract.dialect import AnyEndpoint, Dialect
 from adapters.contract.jobs import Job, JobRow, JobRows, JobState
 from adapters.contract.operations import ReadRows, ShowJobs, SubmitJob
 from adapters.contract.upstream import (
@@ -1151,7 +1151,7 @@ class Server:
         body = written.head + written.separator.join(map(written.render, rows)) + written.tail
         return UpstreamReply(written.status, {}, body, AT.timestamp())
 
-    def _routed(self, request: UpstreamRequest) -> tuple[WireRequest, Endpoint[Any]]:
+    def _routed(self, request: UpstreamRequest) -> tuple[WireRequest, AnyEndpoint]:
         for endpoint in self._dialect.endpoints:
             pattern = re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", endpoint.path)
             found = re.fullmatch(pattern, request.path)

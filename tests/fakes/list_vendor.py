@@ -9,6 +9,7 @@ from adapters.contract.jobs import Job, JobRow, JobRows, JobState
 from adapters.contract.operations import (
     JobOperation,
     ReadRows,
+    RowsOperation,
     ShowJobs,
     StartJob,
     SubmitJob,
@@ -16,7 +17,7 @@ from adapters.contract.operations import (
 )
 from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.streaming import render_body
-from adapters.contract.wire import StreamReply, WireReply, WireRequest
+from adapters.contract.wire import Reply, WireReply, WireRequest
 from engine.address import syntax
 from engine.model import Verification
 from gateway.batches.records import rules_of
@@ -58,7 +59,7 @@ class ListVendor(Vendor):
             op = endpoint.read(request)
         except Problem:
             return await super()._reply(request)
-        if isinstance(op, Verify) or not isinstance(op, JobOperation):
+        if not isinstance(op, JobOperation | RowsOperation):
             return await super()._reply(request)
         try:
             key = self.dialect.read_credential(request)
@@ -77,7 +78,7 @@ class ListVendor(Vendor):
                     return None
                 outcome = self._outcome(op)
             written = endpoint.write(op, outcome)
-            return await _whole(written, outcome)
+            return await _whole(written)
         except Problem as problem:
             return self.dialect.write_problem(request, problem, endpoint)
 
@@ -100,7 +101,7 @@ class ListVendor(Vendor):
             raise Problem(_PROBLEMS[mood], retry_after_s=self.retry_after_s, limit=1, used=1)
         return mood is Mood.RESET
 
-    def _outcome(self, op: JobOperation) -> object:
+    def _outcome(self, op: JobOperation[object] | RowsOperation) -> object:
         if isinstance(op, ShowJobs):
             return tuple(self._job(self._number(job_id)) for job_id in op.job_ids)
         number = self._number(getattr(op, "job_id", ""))
@@ -165,9 +166,8 @@ class ListVendor(Vendor):
                 yield JobRow(email, (email,), v, rules.row_word(v))
 
 
-async def _whole(written: WireReply | StreamReply, outcome: object) -> WireReply:
+async def _whole(written: Reply) -> WireReply:
     if isinstance(written, WireReply):
         return written
-    assert isinstance(outcome, JobRows)
-    body = b"".join([chunk async for chunk in render_body(written, outcome.rows)])
+    body = b"".join([chunk async for chunk in render_body(written)])
     return WireReply(written.status, body, written.media_type, written.headers)

@@ -14,7 +14,7 @@ from enum import StrEnum
 from urllib.parse import urlsplit
 
 from adapters.contract.dialect import Dialect
-from adapters.contract.operations import UNLIMITED, AccountInfo, CheckHealth, Verify
+from adapters.contract.operations import UNLIMITED, AccountInfo, Acknowledge, Verify
 from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.wire import WireReply, WireRequest
 from engine.address import syntax
@@ -158,7 +158,7 @@ class Vendor:
                 self.balances += 1
                 if self.mood is Mood.BANNED:
                     raise Problem(_PROBLEMS[self.mood])
-                if isinstance(op, CheckHealth):
+                if isinstance(op, Acknowledge):
                     return endpoint.write(op, None)  # type: ignore[return-value]
             if key not in self.keys:
                 raise Problem(ProblemKind.BAD_CREDENTIAL)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from adapters.contract.dialect import Dialect, Endpoint
+from adapters.contract.dialect import AnyEndpoint, Dialect
 from adapters.contract.wire import WireRequest
 from adapters.registry import DIALECTS
 from gateway.sandbox.magic import MAGIC_SAMPLES, Sample
@@ -53,7 +53,7 @@ def _statuses(word: str, dialect: Dialect) -> str:
     return "; ".join((str(usual), *others))
 
 
-def status_of(word: str, dialect: Dialect, endpoint: Endpoint[Any]) -> int:
+def status_of(word: str, dialect: Dialect, endpoint: AnyEndpoint) -> int:
     """What an endpoint answers to a word for a problem."""
     request = WireRequest(endpoint.methods[0], endpoint.path)
     problem = problem_for_word(word, dialect, request, endpoint, 0)

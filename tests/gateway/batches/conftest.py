@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from adapters.contract.jobs import BatchEntry, Job, JobRow, JobRows, JobState
-from adapters.contract.operations import ReadRows, SubmitJob
+from adapters.contract.operations import JobRunner, ReadRows, SubmitJob
 from adapters.registry import DIALECTS
 from engine.model import (
     Address,
@@ -108,15 +108,13 @@ class Bench:
         self, caller: Caller, emails: Sequence[str], *, retries: bool = True, url: str = ""
     ) -> Job:
         op = SubmitJob(entries=map(BatchEntry, emails), retry_greylisted=retries, webhook_url=url)
-        job = await self.batch_services.operations.run(BY_NAME[caller.dialect], caller, op)
-        assert isinstance(job, Job)
-        return job
+        return await self.jobs(caller).submit(op)
+
+    def jobs(self, caller: Caller) -> JobRunner:
+        return self.batch_services.operations.jobs_of(BY_NAME[caller.dialect], caller)
 
     async def found(self, caller: Caller, job: Job) -> JobRows:
-        op = ReadRows(job_id=job.id)
-        found = await self.batch_services.operations.run(BY_NAME[caller.dialect], caller, op)
-        assert isinstance(found, JobRows)
-        return found
+        return await self.jobs(caller).read_rows(ReadRows(job_id=job.id))
 
     async def rows(self, caller: Caller, job: Job) -> list[JobRow]:
         return [row async for row in (await self.found(caller, job)).rows]

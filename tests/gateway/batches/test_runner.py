@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from adapters.contract.jobs import BatchEntry, Job, JobState
+from adapters.contract.jobs import BatchEntry, JobState
 from adapters.contract.operations import StartJob, SubmitJob
 from adapters.contract.problems import Problem, ProblemKind
 from engine.address import syntax
@@ -16,7 +16,7 @@ from engine.model import Address, Checks, Reason, Verification, VerificationStre
 from gateway.batches.intake import CHUNK_SIZE, ROWS_PER_INSERT
 from gateway.batches.runner import MAX_ADDRESSES_IN_FLIGHT, MAX_ATTEMPTS
 from gateway.store import StoreError
-from tests.gateway.batches.conftest import BY_NAME, RETRIES_S, Bench, Scripted, open_bench
+from tests.gateway.batches.conftest import RETRIES_S, Bench, Scripted, open_bench
 
 
 async def test_equal_addresses_are_asked_about_once(bench: Bench) -> None:
@@ -95,9 +95,7 @@ async def test_nothing_is_kept_of_a_list_that_ends_badly(bench: Bench) -> None:
         raise Problem(ProblemKind.INVALID)
 
     with pytest.raises(Problem):
-        await bench.batch_services.operations.run(
-            BY_NAME["validto"], caller, SubmitJob(entries=entries())
-        )
+        await bench.jobs(caller).submit(SubmitJob(entries=entries()))
     await bench.batch_services.sweeper.sweep()
     async with bench.store.read() as connection:
         for table in ("batches", "batch_items", "batch_chunks"):
@@ -130,13 +128,9 @@ async def test_what_could_not_be_processed_is_given_back_where_the_vendor_does(
 async def test_a_list_is_charged_once_however_often_it_is_started(bench: Bench) -> None:
     caller = await bench.caller("validto", credits=10)
     op = SubmitJob(entries=[BatchEntry("a@x.example")], start=False)
-    job = await bench.batch_services.operations.run(BY_NAME["validto"], caller, op)
-    assert isinstance(job, Job)
+    job = await bench.jobs(caller).submit(op)
     await bench.batch_services.drain()
-    started = [
-        bench.batch_services.operations.run(BY_NAME["validto"], caller, StartJob(job_id=job.id))
-        for _ in range(5)
-    ]
+    started = [bench.jobs(caller).start(StartJob(job_id=job.id)) for _ in range(5)]
     done = await asyncio.gather(*started, return_exceptions=True)
     assert sum(isinstance(outcome, Problem) for outcome in done) == 4
     assert (await bench.accounts.usage(caller)).credits_left == 9

@@ -9,7 +9,7 @@ import pytest
 from adapters.contract.operations import DeleteJob
 from adapters.contract.problems import Problem
 from gateway.batches.intake import ROWS_PER_INSERT
-from tests.gateway.batches.conftest import BY_NAME, Bench, open_bench
+from tests.gateway.batches.conftest import Bench, open_bench
 
 DAY_S = 86_400
 
@@ -59,7 +59,7 @@ async def test_a_list_stays_until_it_is_deleted(bench: Bench) -> None:
     await bench.batch_services.drain()
     bench.clock.now += 4_000 * DAY_S
     assert await bench.batch_services.sweeper.sweep() == 0
-    await bench.batch_services.operations.run(BY_NAME["validto"], caller, DeleteJob(job_id=job.id))
+    await bench.jobs(caller).delete(DeleteJob(job_id=job.id))
     assert await bench.batch_services.sweeper.sweep() == 1
     assert await left(bench, "batches") == await left(bench, "batch_items") == 0
 

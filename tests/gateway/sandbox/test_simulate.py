@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 import httpx
 import pytest
 
-from adapters.contract.dialect import Dialect, Endpoint
+from adapters.contract.dialect import AnyEndpoint, Dialect
 from adapters.registry import DIALECTS
 from gateway.sandbox.simulate import PROBLEM_WORDS
 from tools.docs.sandbox import status_of
@@ -65,7 +65,7 @@ def verify(client: httpx.AsyncClient, dialect: Dialect, email: str, key: str = "
 
 @pytest.mark.parametrize(("dialect", "endpoint"), KEYED)
 async def test_every_word_works_behind_the_key(
-    client: httpx.AsyncClient, dialect: Dialect, endpoint: Endpoint[Any]
+    client: httpx.AsyncClient, dialect: Dialect, endpoint: AnyEndpoint
 ) -> None:
     path = endpoint.path.replace("{", "").replace("}", "")
     for word in sorted(PROBLEM_WORDS):

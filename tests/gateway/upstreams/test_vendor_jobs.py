@@ -14,7 +14,7 @@ from sqlalchemy import select
 
 from adapters.contract.dialect import Dialect
 from adapters.contract.jobs import BatchEntry, Job, JobRow, JobState
-from adapters.contract.operations import ListJobs, ReadRows, SubmitJob
+from adapters.contract.operations import JobRunner, ListJobs, ReadRows, SubmitJob
 from adapters.contract.upstream import UpstreamReply, UpstreamResult
 from adapters.contract.upstream_jobs import ResultPage
 from adapters.registry import DIALECTS
@@ -80,17 +80,18 @@ class Bench:
     async def submit(self, emails: Sequence[str] = PEOPLE, checks: Checks = Checks()) -> Caller:
         caller = await self.caller()
         op = SubmitJob(entries=map(BatchEntry, emails), checks=checks)
-        await self.desk.operations.run(CLIENT, caller, op)
+        await self.jobs(caller).submit(op)
         return caller
 
+    def jobs(self, caller: Caller) -> JobRunner:
+        return self.desk.operations.jobs_of(CLIENT, caller)
+
     async def job(self, caller: Caller) -> Job:
-        page: Any = await self.desk.operations.run(CLIENT, caller, ListJobs())
-        job: Job = page.jobs[0]
-        return job
+        return (await self.jobs(caller).list_page(ListJobs())).jobs[0]
 
     async def rows(self, caller: Caller) -> list[JobRow]:
         job = await self.job(caller)
-        found: Any = await self.desk.operations.run(CLIENT, caller, ReadRows(job_id=job.id))
+        found = await self.jobs(caller).read_rows(ReadRows(job_id=job.id))
         return [row async for row in found.rows]
 
     async def verified(

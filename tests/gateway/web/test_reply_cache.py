@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from adapters.contract.operations import CheckHealth, Operation, Verify
+from collections.abc import AsyncIterator
+
+from adapters.contract.jobs import JobRow
+from adapters.contract.operations import Acknowledge, Verify
 from adapters.contract.wire import StreamReply, WireReply, WireRequest
 from adapters.emailable import DIALECT
 from gateway.web.reply_cache import (
@@ -89,17 +92,25 @@ def test_a_large_request_is_not_kept() -> None:
     assert cache.find(None) is None
 
 
+async def no_rows() -> AsyncIterator[JobRow]:
+    return
+    yield
+
+
+def render(_: JobRow) -> bytes:
+    raise AssertionError("There is no row.")
+
+
 def test_a_large_or_streamed_reply_is_not_kept() -> None:
     cache = ReplyCache()
     cache.reply_for(key(cache, "a"), OP, None, Writer(b"a" * (MAX_REPLY_BYTES + 1)))
-    cache.reply_for(key(cache, "a"), OP, None, lambda: StreamReply(bytes))
+    cache.reply_for(key(cache, "a"), OP, None, lambda: StreamReply(no_rows(), render))
     assert len(cache) == 0
 
 
 def test_only_verifications_are_kept() -> None:
     cache = ReplyCache()
-    other: Operation = CheckHealth()
-    cache.reply_for(key(cache, "a"), other, None, Writer())
+    cache.reply_for(key(cache, "a"), Acknowledge(), None, Writer())
     assert len(cache) == 0
 
 

@@ -1,0 +1,46 @@
+"""What the types of Python cannot say of a dialect's tables, held for every dialect."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from functools import partial
+from typing import Any, get_args, get_type_hints
+
+import pytest
+
+from adapters.contract.dialect import AnyEndpoint, Dialect
+from adapters.contract.operations import Operation
+from adapters.registry import DIALECTS
+
+ENDPOINTS = [(dialect, endpoint) for dialect in DIALECTS for endpoint in dialect.endpoints]
+
+
+def function_of(translator: Callable[..., Any]) -> Callable[..., Any]:
+    return translator.func if isinstance(translator, partial) else translator
+
+
+def outcome_type(operation: type[Any]) -> Any:
+    """The `Out` of the `Operation[Out]` that a class derives from."""
+    for base in operation.__dict__.get("__orig_bases__", operation.__bases__):
+        origin = getattr(base, "__origin__", base)
+        if isinstance(origin, type) and issubclass(origin, Operation):
+            (argument,) = get_args(base) or (None,)
+            return outcome_type(origin) if argument is None else argument
+    raise AssertionError(f"{operation} is no operation")
+
+
+@pytest.mark.parametrize(
+    ("dialect", "endpoint"), ENDPOINTS, ids=[f"{d.name} {e.name} {e.path}" for d, e in ENDPOINTS]
+)
+def test_what_is_written_is_the_outcome_of_what_is_read(
+    dialect: Dialect, endpoint: AnyEndpoint
+) -> None:
+    write = function_of(endpoint.write)
+    hints = get_type_hints(write)
+    written_operation, written_outcome = (
+        hints[name] for name in inspect.signature(write).parameters
+    )
+    operation = get_type_hints(function_of(endpoint.read))["return"]
+    assert issubclass(operation, written_operation)
+    assert written_outcome == outcome_type(operation)
