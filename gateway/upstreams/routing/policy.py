@@ -35,7 +35,6 @@ from gateway.settings import LOCAL_SOURCE, Completion, Strategy
 from gateway.store import StoreError
 from gateway.upstreams.routing.budgets import (
     MICROS_PER_UNIT,
-    UNCAPPED,
     Budgets,
     SpendingCap,
     SpendingScope,
@@ -72,17 +71,17 @@ no looking up."""
 class SourceRoute:
     """How the questions of some keys are answered."""
 
-    name: str = ""
-    strategy: Strategy = Strategy.FAILOVER
+    name: str
+    strategy: Strategy
     sources: tuple[Source, ...]
-    deadline_s: float = 30.0
-    as_unknown: bool = False
-    complete: Completion = Completion.LISTS
-    quorum_ask: int = 3
-    quorum_agree: int = 2
-    hedge: bool = False
-    hedge_percentile: float = 95.0
-    key_cap: SpendingCap = UNCAPPED
+    deadline_s: float
+    as_unknown: bool
+    complete: Completion
+    quorum_ask: int
+    quorum_agree: int
+    hedge: bool
+    hedge_percentile: float
+    key_cap: SpendingCap
 
 
 OnAttempt = Callable[[Attempt], None]

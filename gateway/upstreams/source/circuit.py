@@ -24,12 +24,12 @@ from enum import StrEnum
 class CircuitRules:
     """When a source is left alone, and for how long."""
 
-    failures: int = 5
+    failures: int
     """In a row that open it."""
-    pause_s: float = 5.0
+    pause_s: float
     """Until the first trial; doubles with each trial that fails."""
-    max_pause_s: float = 300.0
-    ramp_s: float = 10.0
+    max_pause_s: float
+    ramp_s: float
     """From the trial that succeeded until every request is let through."""
 
 

@@ -159,15 +159,15 @@ class UpstreamRules:
     """What the settings say of one upstream."""
 
     name: str
-    price: int = 0
-    weight: float = 1.0
-    timeout_s: float = 10.0
-    final: frozenset[Verdict] = frozenset(Verdict)
-    min_job_size: int | None = None
+    price: int
+    weight: float
+    timeout_s: float
+    final: frozenset[Verdict]
+    min_job_size: int | None
     """Addresses that are given to it as a list of its own; None never."""
-    max_job_size: int = 10_000
+    max_job_size: int
     """The most in one such list."""
-    job_deadline_s: float = 21_600.0
+    job_deadline_s: float
     """How long such a list may take."""
 
 

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from engine.probe import ProbeConfig
 from gateway.settings import Secret, SettingsError, Strategy, load
 from gateway.settings.load import variable_name
-from gateway.settings.model import Settings, known_settings
+from gateway.settings.model import EngineSettings, Settings, known_settings
 
 UPSTREAM = '{name="main", dialect="emailable", base_url="https://host/v1/", api_key="env:KEY"}'
 
@@ -310,3 +311,7 @@ def test_every_setting_explains_itself_and_has_a_variable_of_its_own() -> None:
     named = list(known_settings())
     assert all(info.description for loc, info in named if loc[0] not in ("upstreams", "routes"))
     assert len({variable_name(loc) for loc, _ in named}) == len(named)
+
+
+def test_the_engine_has_the_defaults_of_the_settings() -> None:
+    assert ProbeConfig(**EngineSettings().model_dump()) == ProbeConfig()
