@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from cachetools import TTLCache
 from sqlalchemy import bindparam, select
 
+from engine.cache import BoundedDict
 from gateway.accounts.caller import AccountStatus, Caller
 from gateway.accounts.keys import MAX_KEY_CHARACTERS, key_digest
 from gateway.accounts.plans import Plans
@@ -36,8 +37,8 @@ class CallerLookup:
         self._store = store
         self._plans = plans
         self._monotonic = monotonic
-        # a plain dict of callers and their ends: it is looked into at every request
-        self._found: dict[tuple[str, bytes], tuple[Caller, float]] = {}
+        # with the time until which each holds; read at every request, so not a TTLCache
+        self._found: BoundedDict[tuple[str, bytes], tuple[Caller, float]] = BoundedDict(MAX_FOUND)
         self._not_found: TTLCache[tuple[str, bytes], bool]
         self._not_found = TTLCache(MAX_NOT_FOUND, NOT_FOUND_TTL_S, timer=monotonic)
         self._lookups: GroupedCalls[tuple[str, bytes], Caller | None]
@@ -61,8 +62,6 @@ class CallerLookup:
             self._found.pop(key, None)
             self._not_found[key] = True
         else:
-            if len(self._found) >= MAX_FOUND:
-                del self._found[next(iter(self._found))]
             self._found[key] = (caller, self._monotonic() + FOUND_TTL_S)
         return caller
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from engine.cache import BoundedDict
+
 
 class AdjustableClock:
     """Unix time in seconds, as the sandbox has it."""
@@ -81,7 +83,7 @@ class Clocks:
         """`shared` is Unix time in seconds; it can be moved if it is an `AdjustableClock`."""
         self._shared = shared
         self.shared = shared if isinstance(shared, AdjustableClock) else None
-        self._own: dict[int | None, AdjustableClock] = {}
+        self._own: BoundedDict[int | None, AdjustableClock] = BoundedDict(MAX_OWN_CLOCKS)
         self._listeners: list[Callable[[], None]] = []
 
     def now(self, scope: int | None) -> float:
@@ -110,8 +112,6 @@ class Clocks:
         """A scope's own clock; it has one from now on."""
         own = self._own.get(scope)
         if own is None:
-            if len(self._own) >= MAX_OWN_CLOCKS:
-                del self._own[next(iter(self._own))]
             own = self._own[scope] = AdjustableClock(self._shared)
             own.add_listener(self._notify)
         return own

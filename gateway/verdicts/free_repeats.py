@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from engine.cache import BoundedDict
 from engine.model import Checks
 from gateway.accounts.caller import Charge
 
@@ -24,7 +25,7 @@ class FreeRepeats:
     def __init__(self, free_for_s: float, clock: Callable[[], float]) -> None:
         self._free_for_s = free_for_s
         self._clock = clock
-        self._charges: dict[RepeatKey, tuple[Charge, float]] = {}
+        self._charges: BoundedDict[RepeatKey, tuple[Charge, float]] = BoundedDict(MAX_ENTRIES)
 
     def get(self, key: RepeatKey) -> Charge | None:
         if not self._charges:
@@ -36,8 +37,6 @@ class FreeRepeats:
         """From the first time on, however often it is asked again."""
         if self.get(key) is None:
             self._charges.pop(key, None)
-            if len(self._charges) >= MAX_ENTRIES:
-                del self._charges[next(iter(self._charges))]
             self._charges[key] = (charge, self._clock() + self._free_for_s)
 
     def forget(self, key: RepeatKey) -> None:

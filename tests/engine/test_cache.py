@@ -7,7 +7,7 @@ import gc
 
 import pytest
 
-from engine.cache import SingleFlight, TooManyFlights, TtlCache
+from engine.cache import BoundedDict, SingleFlight, TooManyFlights, TtlCache
 from tests.fakes.clock import Clock
 
 
@@ -206,3 +206,12 @@ async def test_calls_in_flight_are_bounded_and_equal_ones_count_once() -> None:
     gate.set()
     assert await asyncio.gather(*tasks) == [7, 7, 7]
     assert await flights.run(3, work) == 7
+
+
+def test_a_bounded_dict_drops_the_oldest_entry() -> None:
+    bounded: BoundedDict[int, str] = BoundedDict(2)
+    bounded[1], bounded[2] = "a", "b"
+    bounded[1] = "c"
+    assert dict(bounded) == {1: "c", 2: "b"}
+    bounded[3] = "d"
+    assert dict(bounded) == {2: "b", 3: "d"}
