@@ -11,13 +11,16 @@ import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from sqlalchemy import text
 
 from adapters.registry import DIALECTS
+from engine.dns.targets import is_global
 from engine.probe import ProbeConfig, ProbeEngine
 from engine.smtp.reputation import ReputationTracker
 from gateway.accounts.accounts import Accounts, open_accounts
+from gateway.batches.lazy_post import LazyWebhookPost
 from gateway.batches.opening import BatchDependencies, BatchServices, open_batches
 from gateway.observability.metrics import Metrics
 from gateway.reputation import open_reputation_store
@@ -36,6 +39,9 @@ from gateway.web.native import NativeApi
 from gateway.web.routing import VendorRoutes
 from gateway.web.system import create_system_app
 from gateway.web.vendors import VendorApp
+
+if TYPE_CHECKING:
+    from gateway.batches.http_post import HttpWebhookPost
 
 
 @dataclass(slots=True)
@@ -104,6 +110,9 @@ async def open_services(
             open_verdict_cache(settings.cache, store, upstreams.policy, clock=clock)
         )
         sandbox = Sandbox(settings.sandbox.seed, test_keys, clock=clock, url=settings.server.url())
+        post_webhook = await enter(
+            contextlib.aclosing(LazyWebhookPost(lambda: _open_webhook_post(settings)))
+        )
         batches = await enter(
             open_batches(
                 BatchDependencies(
@@ -115,7 +124,7 @@ async def open_services(
                     chunk_size=upstreams.bulk.chunk_size,
                     retries_s=settings.engine.greylist_retries_s,
                     base_url=lambda: sandbox.url,
-                    allow_private_networks=settings.engine.allow_private_networks,
+                    post_webhook=post_webhook,
                     clock=clock,
                 ),
                 run_workers=run_workers,
@@ -191,6 +200,18 @@ def _reputation_of(verifier: Verifier, clock: Callable[[], float]) -> Reputation
 def _bulk_verifier(verifier: Verifier) -> BulkVerifier:
     """The engine verifies many together, any other verifier one after the other."""
     return verifier if isinstance(verifier, ProbeEngine) else OneByOne(verifier)
+
+
+def _open_webhook_post(settings: Settings) -> HttpWebhookPost:
+    from gateway.batches.http_post import HttpWebhookPost
+    from gateway.upstreams.transport.aiohttp_transport import HttpTransport
+
+    private = settings.engine.allow_private_networks
+    return HttpWebhookPost(
+        HttpTransport(keep_alive_s=0),  # one webhook seldom follows another
+        may_dial=lambda address: private or is_global(address),
+        refusal="the receiver's address is private",
+    )
 
 
 def create_app(services: Services) -> Application:

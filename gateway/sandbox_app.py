@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from adapters.registry import DIALECTS
 from engine.model import Address, Checks, Verdict
+from gateway.batches.lazy_post import LazyWebhookPost
 from gateway.observability.metrics import Metrics
 from gateway.sandbox import Sandbox
 from gateway.sandbox.clock import AdjustableClock
@@ -26,7 +27,11 @@ from gateway.web.routing import VendorRoutes
 from gateway.web.vendors import VendorApp
 
 if TYPE_CHECKING:
+    from gateway.batches.http_post import HttpWebhookPost
     from gateway.web.dispatch import Application
+
+WEBHOOK_TIMEOUT_S = 10.0
+"""For one try, all together."""
 
 
 @dataclass(slots=True)
@@ -67,8 +72,26 @@ async def open_sandbox(
         return create_system_app(server)
 
     server = SandboxServer(sandbox, observer, native, create_dispatcher(routes, vendors, own))
-    async with observer.writing_access_log(), sandbox.webhooks.running():
+    async with (
+        contextlib.aclosing(LazyWebhookPost(_open_webhook_post)) as post_webhook,
+        observer.writing_access_log(),
+        sandbox.webhooks.running(post_webhook),
+    ):
         yield server
+
+
+def _open_webhook_post() -> HttpWebhookPost:
+    """To private addresses alone, so that nothing leaves a build machine."""
+    from engine.dns.targets import is_global
+    from gateway.batches.http_post import HttpWebhookPost
+    from gateway.upstreams.transport.aiohttp_transport import HttpTransport
+
+    return HttpWebhookPost(
+        HttpTransport(keep_alive_s=0),  # one webhook seldom follows another
+        may_dial=lambda address: not is_global(address),
+        refusal="the receiver's address is not private",
+        timeout_s=WEBHOOK_TIMEOUT_S,
+    )
 
 
 class UnreachableVerifier:

@@ -1,35 +1,49 @@
 """Posting a webhook over HTTP.
 
 The receiver's name is looked up by us and the address that was found is the one dialled, so that a
-name cannot lead into a private network between the two.
+name cannot lead elsewhere, such as into a private network, between the two.
 """
 
 from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Callable
 from http.cookiejar import CookieJar, DefaultCookiePolicy
+from importlib.metadata import version
 
 import httpx
-
-from engine.dns.targets import is_global
 
 TIMEOUT_S = 30.0
 """For one try, all together."""
 
 
 class HttpWebhookPost:
-    """`PostWebhook` over HTTP, to global addresses alone unless private ones are allowed."""
+    """`PostWebhook` over HTTP, to those addresses that `may_dial` allows."""
 
-    def __init__(self, *, allow_private_networks: bool, user_agent: str) -> None:
-        self._allow_private_networks = allow_private_networks
+    def __init__(
+        self,
+        transport: httpx.AsyncBaseTransport,
+        *,
+        may_dial: Callable[[str], bool],
+        refusal: str,
+        timeout_s: float = TIMEOUT_S,
+    ) -> None:
+        """`refusal` is returned for a receiver that has no allowed address."""
+        self._may_dial = may_dial
+        self._refusal = refusal
+        self._timeout_s = timeout_s
         self._client = httpx.AsyncClient(
-            timeout=TIMEOUT_S,
+            transport=transport,
+            timeout=timeout_s,
             follow_redirects=False,  # each would be another address to judge
-            trust_env=False,
+            trust_env=False,  # a proxy would look the name up itself
             # receivers of different owners may share an address, and so would share them
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
-            headers={"User-Agent": user_agent, "Content-Type": "application/json"},
+            headers={
+                "User-Agent": f"veriplex/{version('veriplex')}",
+                "Content-Type": "application/json",
+            },
         )
 
     async def aclose(self) -> None:
@@ -37,7 +51,7 @@ class HttpWebhookPost:
 
     async def __call__(self, url: str, body: bytes) -> str:
         try:
-            async with asyncio.timeout(TIMEOUT_S):
+            async with asyncio.timeout(self._timeout_s):
                 return await self._send(httpx.URL(url), body)
         except TimeoutError:
             return "timed out"
@@ -47,7 +61,7 @@ class HttpWebhookPost:
     async def _send(self, url: httpx.URL, body: bytes) -> str:
         address = await self._resolve(url)
         if address is None:
-            return "the receiver's address is private"
+            return self._refusal
         request = self._client.build_request(
             "POST",
             url.copy_with(host=address),
@@ -65,7 +79,5 @@ class HttpWebhookPost:
         loop = asyncio.get_running_loop()
         port = url.port or (443 if url.scheme == "https" else 80)
         found = await loop.getaddrinfo(url.host, port, type=socket.SOCK_STREAM)
-        addresses = [str(place[0]) for *_, place in found]
-        if self._allow_private_networks:
-            return addresses[0]
-        return next((address for address in addresses if is_global(address)), None)
+        addresses = (str(place[0]) for *_, place in found)
+        return next(filter(self._may_dial, addresses), None)

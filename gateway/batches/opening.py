@@ -6,12 +6,10 @@ import contextlib
 import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 
 from adapters.contract.dialect import Dialect
 from gateway.accounts.caller import Caller
 from gateway.batches.holder import is_holder_dead, lease_holder_name
-from gateway.batches.http_post import HttpWebhookPost
 from gateway.batches.intake import CHUNK_SIZE
 from gateway.batches.jobs import BatchOperations
 from gateway.batches.outbox import SqlOutbox
@@ -55,10 +53,7 @@ class BatchDependencies:
     """The wait before each retry of a greylisted address."""
     base_url: Callable[[], str]
     """Where clients reach this server."""
-    allow_private_networks: bool
-    """Whether a webhook may lead into a private network."""
-    post_webhook: PostWebhook | None = None
-    """Stands in for HTTP."""
+    post_webhook: PostWebhook
     clock: Callable[[], float]
     """Unix time in seconds."""
 
@@ -71,13 +66,6 @@ async def open_batches(
     store, clock = deps.store, deps.clock
     dialects = {dialect.name: dialect for dialect in deps.dialects}
     async with contextlib.AsyncExitStack() as stack:
-        post_webhook = deps.post_webhook
-        if post_webhook is None:
-            post_webhook = http = HttpWebhookPost(
-                allow_private_networks=deps.allow_private_networks,
-                user_agent=f"veriplex/{version('veriplex')}",
-            )
-            stack.push_async_callback(http.aclose)
         records = BatchRecords(
             store,
             deps.billing,
@@ -91,7 +79,11 @@ async def open_batches(
         holder = lease_holder_name(secrets.token_hex(8))
         sweeper = Sweeper(store, dialects, clock=clock)
         webhook_sender = WebhookSender(
-            SqlOutbox(store, clock=clock), records, records.job_rows, post_webhook, clock=clock
+            SqlOutbox(store, clock=clock),
+            records,
+            records.job_rows,
+            deps.post_webhook,
+            clock=clock,
         )
         runner = Runner(
             queue,

@@ -1,8 +1,7 @@
 """Webhooks of test keys' batches: hourly for three days until one is answered with 200.
 
-They go by the sandbox's clock, so that an hour passes when a test says so, and to private
-addresses alone, so that nothing leaves a build machine. Faults of the operation `webhook` make
-tries fail that are then not sent at all.
+They go by the sandbox's clock, so that an hour passes when a test says so. Faults of the operation
+`webhook` make tries fail that are then not sent at all.
 """
 
 from __future__ import annotations
@@ -12,10 +11,7 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from http.client import HTTPConnection, HTTPException, HTTPSConnection
-from urllib.parse import urlsplit
 
-from engine.dns.targets import is_global
 from gateway.sandbox.clock import Clocks
 from gateway.sandbox.faults import FaultInjector
 from gateway.tasks import in_background
@@ -25,11 +21,14 @@ log = logging.getLogger(__name__)
 WEBHOOK_OPERATION = "webhook"
 RETRY_INTERVAL_S = 3_600
 GIVE_UP_AFTER_S = 3 * 86_400
-TIMEOUT_S = 10.0
 CLOCK_POLL_S = 0.5
 """How often the clock is looked at while something waits for it; moving it wakes at once."""
 MAX_DELIVERIES = 1_000
 """Deliveries that may wait; one more takes the place of the oldest."""
+
+
+PostWebhook = Callable[[str, bytes], Awaitable[str]]
+"""Sends a body to a URL. Returns an empty text if it was taken, else what happened instead."""
 
 
 @dataclass(slots=True)
@@ -73,12 +72,12 @@ class SandboxWebhooks:
         self._waiting = [d for d in self._waiting if scope not in (None, d.scope)]
 
     @contextlib.asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
+    async def running(self, post: PostWebhook) -> AsyncIterator[None]:
         """Deliver while inside."""
-        async with in_background(self._run()):
+        async with in_background(self._run(post)):
             yield
 
-    async def _run(self) -> None:
+    async def _run(self, post: PostWebhook) -> None:
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(CLOCK_POLL_S if self._waiting else None):
@@ -86,40 +85,18 @@ class SandboxWebhooks:
             self._wake.clear()
             now = self._clocks.now
             due = [delivery for delivery in self._waiting if delivery.due_at <= now(delivery.scope)]
-            await asyncio.gather(*map(self._attempt, due))
+            await asyncio.gather(*(self._attempt(delivery, post) for delivery in due))
 
-    async def _attempt(self, delivery: SandboxDelivery) -> None:
+    async def _attempt(self, delivery: SandboxDelivery, post: PostWebhook) -> None:
         body = await delivery.read_body()
         if body is None:
             return
         # from the beginning of this try: the clock may be moved while it lasts
         delivery.due_at = self._clocks.now(delivery.scope) + RETRY_INTERVAL_S
         effects = await self._faults.inject(delivery.scope, delivery.dialect, WEBHOOK_OPERATION)
-        word = (
-            effects.description if effects else await asyncio.to_thread(_post, delivery.url, body)
-        )
+        word = effects.description if effects else await post(delivery.url, body)
         if word and delivery.due_at <= delivery.give_up_at:
             extra = {"dialect": delivery.dialect, "reason": word}
             log.info("webhook.rejected", extra=extra)
         elif delivery in self._waiting:
             self._waiting.remove(delivery)
-
-
-def _post(url: str, body: bytes) -> str:
-    """Send it; empty if it was taken, else what happened instead."""
-    parts = urlsplit(url)
-    kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
-    connection = kind(parts.hostname or "", parts.port, timeout=TIMEOUT_S)
-    try:
-        connection.connect()
-        peer = connection.sock.getpeername()[0]
-        if is_global(peer):
-            return f"{peer} is no private address"
-        target = f"{parts.path or '/'}{'?' if parts.query else ''}{parts.query}"
-        connection.request("POST", target, body, {"Content-Type": "application/json"})
-        status = connection.getresponse().status
-        return "" if status == 200 else f"HTTP {status}"
-    except (OSError, HTTPException, ValueError) as exc:
-        return f"{type(exc).__name__}: {exc}"
-    finally:
-        connection.close()

@@ -163,7 +163,6 @@ async def open_bench(
                 choose_verifier=always_use(verifier, is_remote=waits),
                 retries_s=RETRIES_S,
                 base_url=lambda: "http://veriplex.test",
-                allow_private_networks=False,
                 post_webhook=post,
                 clock=clock,
             ),

@@ -1,29 +1,38 @@
 """The webhook as httpx sends it to public addresses, which no receiver on loopback can be."""
 
-from collections.abc import AsyncIterator, Iterator
+import socket
+import ssl
+from collections.abc import AsyncIterator
+from importlib.metadata import version
 
 import httpx
 import pytest
 import respx
 
+from engine.dns.targets import is_global
 from gateway.batches.http_post import HttpWebhookPost
+from gateway.upstreams.transport.aiohttp_transport import HttpTransport
+from tests.fakes.http_server import CERTIFICATE, OK, nothing, say, serving
 
 PUBLIC, PUBLIC_V6 = "93.184.215.14", "2606:2800:21f:cb07::1"
 
 
 @pytest.fixture
-async def post() -> AsyncIterator[HttpWebhookPost]:
-    """As a server posts that allows no private networks."""
-    post = HttpWebhookPost(allow_private_networks=False, user_agent="veriplex/test")
-    yield post
-    await post.aclose()
+def net() -> respx.Router:
+    """The network: what is not expected fails the test."""
+    return respx.Router(assert_all_called=False)
 
 
 @pytest.fixture
-def net() -> Iterator[respx.MockRouter]:
-    """The network: what is not expected fails the test."""
-    with respx.mock(assert_all_called=False) as net:
-        yield net
+async def post(net: respx.Router) -> AsyncIterator[HttpWebhookPost]:
+    """As a server posts that allows no private networks."""
+    post = HttpWebhookPost(
+        httpx.MockTransport(net.async_handler),
+        may_dial=is_global,
+        refusal="the receiver's address is private",
+    )
+    yield post
+    await post.aclose()
 
 
 class Endless(httpx.AsyncByteStream):
@@ -51,7 +60,7 @@ class Endless(httpx.AsyncByteStream):
     ],
 )
 async def test_the_receiver_is_named_as_it_was_given(
-    post: HttpWebhookPost, net: respx.MockRouter, url: str, host: str, sni: str
+    post: HttpWebhookPost, net: respx.Router, url: str, host: str, sni: str
 ) -> None:
     taken = net.post(url).respond(200)
     assert await post(url, b'{"id":1}') == ""
@@ -59,13 +68,13 @@ async def test_the_receiver_is_named_as_it_was_given(
     assert request.content == b'{"id":1}'
     assert request.headers["host"] == host
     assert request.headers["content-type"] == "application/json"
-    assert request.headers["user-agent"] == "veriplex/test"
+    assert request.headers["user-agent"] == f"veriplex/{version('veriplex')}"
     assert request.extensions["sni_hostname"] == sni
 
 
 @pytest.mark.parametrize("status", [201, 204, 301, 307, 308, 400, 404, 429, 500, 503])
 async def test_nothing_but_200_counts_and_no_redirect_is_followed(
-    post: HttpWebhookPost, net: respx.MockRouter, status: int
+    post: HttpWebhookPost, net: respx.Router, status: int
 ) -> None:
     elsewhere = net.post("http://169.254.169.254/latest").respond(200)
     net.post(f"https://{PUBLIC}/done").respond(
@@ -77,7 +86,7 @@ async def test_nothing_but_200_counts_and_no_redirect_is_followed(
 
 @pytest.mark.parametrize("status", [200, 500])
 async def test_what_the_receiver_says_is_not_read(
-    post: HttpWebhookPost, net: respx.MockRouter, status: int
+    post: HttpWebhookPost, net: respx.Router, status: int
 ) -> None:
     body = Endless()
     net.post(f"https://{PUBLIC}/done").mock(
@@ -100,13 +109,13 @@ async def test_what_the_receiver_says_is_not_read(
     ],
 )
 async def test_a_failure_is_a_word_and_no_exception(
-    post: HttpWebhookPost, net: respx.MockRouter, failure: type[httpx.TransportError]
+    post: HttpWebhookPost, net: respx.Router, failure: type[httpx.TransportError]
 ) -> None:
     net.post(f"https://{PUBLIC}/done").mock(side_effect=failure)
     assert (await post(f"https://{PUBLIC}/done", b"{}")).startswith(failure.__name__)
 
 
-async def test_cookies_are_not_kept(post: HttpWebhookPost, net: respx.MockRouter) -> None:
+async def test_cookies_are_not_kept(post: HttpWebhookPost, net: respx.Router) -> None:
     """Receivers of different owners may share an address."""
     taken = net.post(f"https://{PUBLIC}/done").respond(200, headers={"set-cookie": "a=b"})
     for _ in range(2):
@@ -118,10 +127,70 @@ async def test_cookies_are_not_kept(post: HttpWebhookPost, net: respx.MockRouter
     "url", [f"https://ann:secret@{PUBLIC}/done", f"https://ann:secret@{PUBLIC}:8443/done"]
 )
 async def test_a_name_and_a_password_in_the_url_go_into_their_header(
-    post: HttpWebhookPost, net: respx.MockRouter, url: str
+    post: HttpWebhookPost, net: respx.Router, url: str
 ) -> None:
     taken = net.post(host=PUBLIC, path="/done").respond(200)
     assert await post(url, b"{}") == ""
     request = taken.calls.last.request
     assert request.headers["authorization"] == "Basic YW5uOnNlY3JldA=="
     assert "ann" not in request.headers["host"]
+
+
+@pytest.mark.parametrize(
+    ("resolved", "dialled"),
+    [
+        (["10.0.0.1", PUBLIC], PUBLIC),
+        ([PUBLIC_V6, "10.0.0.1"], f"[{PUBLIC_V6}]"),
+        (["10.0.0.1", "127.0.0.1", "169.254.169.254", "::1", "fd00::1"], None),
+    ],
+)
+async def test_the_address_that_was_judged_is_the_one_dialled(
+    post: HttpWebhookPost,
+    net: respx.Router,
+    monkeypatch: pytest.MonkeyPatch,
+    resolved: list[str],
+    dialled: str | None,
+) -> None:
+    """A name that leads elsewhere the next time is not looked up again."""
+    look_ups = []
+
+    def look_up(host: str, *_: object, **__: object) -> list[object]:
+        look_ups.append(host)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 80)) for address in resolved]
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    taken = net.post(f"http://{dialled}/done").respond(200) if dialled else None
+    word = await post("http://receiver.test/done", b"{}")
+    assert look_ups == ["receiver.test"]
+    if taken is None:
+        assert word == "the receiver's address is private"
+    else:
+        assert word == ""
+        assert taken.calls.last.request.headers["host"] == "receiver.test"
+
+
+async def test_the_certificate_is_that_of_the_receivers_name() -> None:
+    """The address is dialled, and the name shown and checked."""
+    tls = ssl.create_default_context(cafile=str(CERTIFICATE))
+    async with serving(say(OK), CERTIFICATE) as server:
+        post = HttpWebhookPost(
+            HttpTransport(keep_alive_s=0, tls=lambda: tls),
+            may_dial=lambda address: address == "127.0.0.1",
+            refusal="refused",
+        )
+        assert await post(f"https://localhost:{server.port}/done", b"{}") == ""
+        word = await post(f"https://127.0.0.1:{server.port}/done", b"{}")
+        await post.aclose()
+    assert word == "ConnectError: SSLCertVerificationError"
+    assert f"host: localhost:{server.port}".encode() in server.requests[0]
+    assert (len(server.requests), server.bodies) == (1, [b"{}"])
+
+
+async def test_no_answer_in_time() -> None:
+    async with serving(nothing) as server:
+        post = HttpWebhookPost(
+            HttpTransport(keep_alive_s=0), may_dial=lambda _: True, refusal="", timeout_s=0.05
+        )
+        assert await post(f"http://127.0.0.1:{server.port}/", b"{}") == "timed out"
+        await server.gone.wait()
+        await post.aclose()

@@ -11,8 +11,10 @@ from pathlib import Path
 import orjson
 import pytest
 
+from engine.dns.targets import is_global
 from gateway.batches.http_post import HttpWebhookPost
 from gateway.batches.webhooks import RETRY_EVERY_S
+from gateway.upstreams.transport.aiohttp_transport import HttpTransport
 from tests.gateway.batches.conftest import Bench, open_bench
 
 URL = "https://hooks.example/done"
@@ -112,7 +114,11 @@ async def receiver(*statuses: int) -> AsyncIterator[Receiver]:
 
 @asynccontextmanager
 async def posting(*, private: bool) -> AsyncIterator[HttpWebhookPost]:
-    post = HttpWebhookPost(allow_private_networks=private, user_agent="veriplex/test")
+    post = HttpWebhookPost(
+        HttpTransport(keep_alive_s=0),
+        may_dial=lambda address: private or is_global(address),
+        refusal="the receiver's address is private",
+    )
     try:
         yield post
     finally:
@@ -127,8 +133,8 @@ async def test_only_200_counts() -> None:
     assert words == [*(f"HTTP {status}" for status in statuses), ""]
     head, _, body = server.heard[0].partition(b"\r\n\r\n")
     assert head.startswith(b"POST /done?x=1 HTTP/1.1\r\n")
-    assert f"Host: localhost:{server.port}".encode() in head
-    assert b"Content-Type: application/json" in head
+    assert f"host: localhost:{server.port}".encode() in head
+    assert b"content-type: application/json" in head
     assert body == b"{}"
 
 

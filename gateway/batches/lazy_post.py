@@ -1,0 +1,31 @@
+"""Posting webhooks with what is only loaded when the first of them is due."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gateway.batches.http_post import HttpWebhookPost
+
+
+class LazyWebhookPost:
+    """A `PostWebhook`. Few servers send any, and importing an HTTP client takes a third of a
+    second."""
+
+    def __init__(self, open_post: Callable[[], HttpWebhookPost]) -> None:
+        """`open_post` is called in a thread, once."""
+        self._open_post = open_post
+        self._opening = asyncio.Lock()
+        self._post: HttpWebhookPost | None = None
+
+    async def __call__(self, url: str, body: bytes) -> str:
+        async with self._opening:
+            if self._post is None:
+                self._post = await asyncio.to_thread(self._open_post)
+        return await self._post(url, body)
+
+    async def aclose(self) -> None:
+        if self._post is not None:
+            await self._post.aclose()
