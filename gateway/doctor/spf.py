@@ -1,7 +1,6 @@
 """Whether SPF lets an address send mail for a domain: check_host of RFC 7208.
 
-For the doctor, which asks about ourselves. Written here because the libraries there are block
-on DNS of their own, or check records without evaluating them.
+For the doctor, which asks about ourselves. docs/performance.md says why no library does this.
 """
 
 from __future__ import annotations
