@@ -13,6 +13,7 @@ import sqlite3
 import time
 import uuid
 from collections.abc import AsyncIterator, Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +31,14 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.dialects.sqlite import Insert
+from sqlalchemy.dialects.sqlite.base import SQLiteDialect
 from sqlalchemy.engine import URL
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool
+from sqlalchemy.schema import CreateIndex, CreateTable, DDLElement
 
 from gateway.store.errors import (
     StoreBusy,
@@ -162,8 +165,10 @@ async def open_store(
             if _in_memory(address):
                 # Keeps the shared memory alive whatever becomes of the pool's one connection,
                 # which a cancelled query costs.
-                anchor = sqlite3.connect(_file_name(address), uri=True, check_same_thread=False)
+                anchor = sqlite3.connect(_file_name(address), uri=True, isolation_level=None)
                 stack.callback(anchor.close)
+                if not existing_only:
+                    _create_tables_if_empty(anchor)
             else:
                 prepare = _require_file if existing_only else _prepare_file
                 await asyncio.to_thread(prepare, _file_name(address), busy_timeout_s)
@@ -172,7 +177,7 @@ async def open_store(
         store = Store(engine, where, busy_timeout_s)
         if not existing_only:
             async with store.write() as connection:
-                await connection.run_sync(_create_or_migrate, where)
+                await connection.run_sync(_migrate, where)
         yield store
 
 
@@ -214,7 +219,9 @@ def _prepare_file(path: str, busy_timeout_s: float) -> None:
     folder = Path(path).absolute().parent
     if not folder.is_dir():
         raise StoreUnusable(path, f"there is no folder {folder}")
-    with contextlib.closing(sqlite3.connect(path, timeout=busy_timeout_s)) as connection:
+    with contextlib.closing(
+        sqlite3.connect(path, timeout=busy_timeout_s, isolation_level=None)
+    ) as connection:
         if connection.execute("PRAGMA page_count").fetchone() == (0,):
             # Only a database without tables can be told to give space back bit by bit.
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
@@ -222,12 +229,41 @@ def _prepare_file(path: str, busy_timeout_s: float) -> None:
         while True:
             try:
                 connection.execute("PRAGMA journal_mode = WAL")
-                return
+                break
             except sqlite3.OperationalError as exc:
                 # Two who make the same file at once: here SQLite does not wait by itself.
                 if "locked" not in str(exc) or time.monotonic() > give_up_at:
                     raise
                 time.sleep(0.01)
+        _create_tables_if_empty(connection)
+
+
+def _create_tables_if_empty(connection: sqlite3.Connection) -> None:
+    """Make the tables as they would be in the end, which is quicker than every migration."""
+    count_tables = "SELECT count(*) FROM sqlite_master"
+    if connection.execute(count_tables).fetchone()[0]:
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        # another process may have been quicker
+        if not connection.execute(count_tables).fetchone()[0]:
+            for statement in _schema_statements():
+                connection.execute(statement)
+            connection.execute("INSERT INTO alembic_version VALUES (?)", (REVISION,))
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
+
+
+@lru_cache(1)
+def _schema_statements() -> tuple[str, ...]:
+    """CREATE statements for SQLite. Compiling them takes longer than running them."""
+    elements: list[DDLElement] = []
+    for table in (*metadata.sorted_tables, _version_table):
+        elements.append(CreateTable(table))
+        elements += map(CreateIndex, sorted(table.indexes, key=lambda index: str(index.name)))
+    return tuple(str(element.compile(dialect=SQLiteDialect())) for element in elements)
 
 
 def _create_engine(address: URL, busy_timeout_s: float) -> AsyncEngine:
@@ -280,20 +316,13 @@ def _on_begin(connection: Connection) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
-def _create_or_migrate(connection: Connection, where: str) -> None:
-    revision = None
-    if connection.dialect.has_table(connection, _version_table.name):
-        revision = connection.scalar(select(_version_table.c.version_num))
-        if revision == REVISION:
-            return
-    elif not (tables := inspect(connection).get_table_names()):
-        # Empty: made as it would be in the end, which is quicker than going the whole way.
-        metadata.create_all(connection, checkfirst=False)
-        _version_table.create(connection, checkfirst=False)
-        connection.execute(_version_table.insert().values(version_num=REVISION))
+def _migrate(connection: Connection, where: str) -> None:
+    if not connection.dialect.has_table(connection, _version_table.name):
+        tables = ", ".join(inspect(connection).get_table_names()[:3])
+        raise StoreUnusable(where, f"holds another program's tables ({tables}…)")
+    revision = connection.scalar(select(_version_table.c.version_num))
+    if revision == REVISION:
         return
-    else:
-        raise StoreUnusable(where, f"holds another program's tables ({', '.join(tables[:3])}…)")
     # Costs a quarter of a second, which most starts need not spend.
     from gateway.store.migrate import upgrade
 
