@@ -389,7 +389,7 @@ async def test_without_any_check_nothing_is_asked() -> None:
         engine = ProbeEngine.open(replace(CONFIG, dns_servers=(dns.address,)))
         answer = await ask(engine, "user@a.test", Checks(dns=False, smtp=False, catch_all=False))
         await engine.aclose()
-        assert dns.asked == []
+        assert dns.queries == []
     assert answer.evidence.dns is Dns.NOT_CHECKED
 
 
@@ -557,7 +557,7 @@ async def test_an_invalid_address_asks_nobody() -> None:
                 Reason.INVALID_EMAIL,
             )
         await engine.aclose()
-        assert dns.asked == []
+        assert dns.queries == []
 
 
 @given(text=st.text(max_size=80))

@@ -2,7 +2,7 @@
 
     zone = {"a.test": {"MX": ["10 mx.a.test."]}, "mx.a.test": {"A": ["127.0.0.1"]}}
     async with fake_dns(zone) as dns:
-        ... dns.address ... dns.asked ...
+        ... dns.address ... dns.queries ...
 
 A name that is not in the table does not exist; one without the type asked for has no data.
 """
@@ -60,7 +60,7 @@ class FakeDns:
     ttl_s: int = 300
     negative_ttl_s: int = 60
     port: int = 0
-    asked: list[tuple[str, str, str]] = field(default_factory=list)
+    queries: list[tuple[str, str, str]] = field(default_factory=list)
     """Name, type and transport of each question, in order."""
     hold: asyncio.Event | None = None
     """If given, answers wait until it is set."""
@@ -76,7 +76,7 @@ class FakeDns:
         question = query.question[0]
         name = question.name.to_text(omit_final_dot=True).lower()
         kind = dns.rdatatype.to_text(question.rdtype)
-        self.asked.append((name, kind, transport))
+        self.queries.append((name, kind, transport))
         self.reached.set()
         if self.hold is not None:
             await self.hold.wait()

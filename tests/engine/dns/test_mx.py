@@ -87,7 +87,7 @@ async def test_an_ip_address_as_mail_host_is_not_even_asked_for() -> None:
         resolver = _resolver(server.address)
         assert (await resolve_addresses(resolver, "127.0.0.1")).status is LookupStatus.NXDOMAIN
         assert (await resolve_addresses(resolver, "::1")).status is LookupStatus.NXDOMAIN
-        assert server.asked == []
+        assert server.queries == []
 
 
 async def test_ipv4_addresses_come_first() -> None:
@@ -110,7 +110,7 @@ async def test_the_sparing_ask_for_ipv6_only_where_there_is_no_ipv4(
     async with fake_dns(ZONE) as server:
         found = await resolve_addresses(_resolver(server.address), host, ipv4_suffices=True)
         assert found.ips == ips
-        assert [kind for _, kind, _ in server.asked] == asked
+        assert [kind for _, kind, _ in server.queries] == asked
 
 
 POLICIES: Mapping[str, Mapping[str, list[str]] | Fault] = {

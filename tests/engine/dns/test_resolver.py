@@ -96,7 +96,7 @@ async def test_a_server_that_is_not_there_is_a_failure() -> None:
 async def test_a_truncated_answer_is_asked_for_again_over_tcp() -> None:
     async with fake_dns(ZONE, faults=FAULTS) as dns:
         await resolver(dns.address).resolve("big.test", RecordType.MX)
-        assert dns.asked == [("big.test", "MX", "udp"), ("big.test", "MX", "tcp")]
+        assert dns.queries == [("big.test", "MX", "udp"), ("big.test", "MX", "tcp")]
 
 
 async def test_a_server_that_answers_over_tcp_alone_is_asked_so_at_once_for_a_while() -> None:
@@ -110,7 +110,7 @@ async def test_a_server_that_answers_over_tcp_alone_is_asked_so_at_once_for_a_wh
             assert (await asker.resolve(name, RecordType.A)).status is LookupStatus.OK
         clock.now += PREFER_TCP_FOR_S + 1
         await asker.resolve(names[2], RecordType.A)
-        assert [transport for _, _, transport in dns.asked] == ["udp", "tcp", "tcp", "udp", "tcp"]
+        assert [transport for _, _, transport in dns.queries] == ["udp", "tcp", "tcp", "udp", "tcp"]
 
 
 @pytest.mark.parametrize("bad", ["servfail.test", "refused.test", "silent.test", "lame.test"])
@@ -127,7 +127,7 @@ async def test_a_definite_no_is_not_asked_of_the_next_server() -> None:
     async with fake_dns(ZONE) as first, fake_dns(ZONE) as second:
         answer = await resolver(first.address, second.address).resolve("ghost.test", RecordType.MX)
         assert answer.status is LookupStatus.NXDOMAIN
-        assert second.asked == []
+        assert second.queries == []
 
 
 @pytest.mark.parametrize(
@@ -149,9 +149,9 @@ async def test_answers_are_kept_as_long_as_they_say(
         asker = resolver(dns.address, clock=clock)
 
         async def is_asked_anew() -> bool:
-            before = len(dns.asked)
+            before = len(dns.queries)
             await asker.resolve(name, kind)
-            return len(dns.asked) > before
+            return len(dns.queries) > before
 
         assert await is_asked_anew()
         clock.now += max(0.0, kept_s - 0.5)
@@ -170,7 +170,7 @@ async def test_equal_questions_in_flight_are_asked_once() -> None:
         await asyncio.wait_for(dns.reached.wait(), 5)
         hold.set()
         answers: list[DnsAnswer] = await asyncio.gather(*callers)
-        assert len(dns.asked) == 1
+        assert len(dns.queries) == 1
         assert {answer.status for answer in answers} == {LookupStatus.OK}
 
 

@@ -97,7 +97,7 @@ async def test_the_settings_say_how_much(
     _, dns, here = await made(stack, "whoisxml", complete)
     evidence = (await told(here, "sales@firm.test"))["evidence"]
     assert (evidence["role"], evidence["spf"]) == (role, spf)
-    assert bool(dns.asked) == (complete == "dns")
+    assert bool(dns.queries) == (complete == "dns")
 
 
 @pytest.mark.parametrize("name", list(BY_NAME))
@@ -180,7 +180,7 @@ async def test_dns_that_does_not_answer_delays_by_its_grace_at_most(stack: Async
     answer = await told(here, "sales@silent.test")
     took_s = asyncio.get_running_loop().time() - began
     assert completion.DNS_GRACE_S * 0.9 < took_s < completion.DNS_GRACE_S + 0.5
-    assert dns.asked
+    assert dns.queries
     assert answer["verdict"] == "deliverable"
     assert answer["evidence"]["role"] is True, "the lists are not waited for"
     assert answer["evidence"]["spf"] is None
@@ -216,7 +216,7 @@ async def test_dns_is_not_asked_where_the_client_does_not_want_it(stack: AsyncEx
     _, dns, here = await made(stack, "whoisxml", "dns")
     reply = await here.verify("whoisxml", "a@firm.test", validateDNS="0", validateSMTP="0")
     assert reply.status_code == 200
-    assert not dns.asked
+    assert not dns.queries
 
 
 async def test_an_address_that_is_malformed_is_looked_up_nowhere(stack: AsyncExitStack) -> None:
@@ -224,7 +224,7 @@ async def test_an_address_that_is_malformed_is_looked_up_nowhere(stack: AsyncExi
         one, dns, here = await made(stack, "generic", "dns", routing={"order": order})
         answer = await told(here, "no address@firm.test")
         assert (answer["verdict"], answer["reason"]) == ("undeliverable", "invalid_email")
-        assert (answer["source"], len(dns.asked), len(one.asked)) == ("local", 0, 0)
+        assert (answer["source"], len(dns.queries), len(one.asked)) == ("local", 0, 0)
 
 
 @pytest.mark.parametrize("strategy", ["failover", "waterfall"])
@@ -248,7 +248,7 @@ async def test_what_the_engine_saw_in_its_turn_is_not_looked_up_again(
     assert (answer["source"], answer["verdict"]) == ("v0", "deliverable")
     assert [mx["host"] for mx in answer["evidence"]["mx"]] == GOOGLE
     assert answer["evidence"]["dmarc"] is True
-    questions = [(name, kind) for name, kind, _ in dns.asked]
+    questions = [(name, kind) for name, kind, _ in dns.queries]
     assert len(questions) == len(set(questions))
 
 
