@@ -1,10 +1,10 @@
-"""A DNS server on loopback that answers from a zone table, well or badly.
+"""A DNS server on loopback that answers from a zone table, or with a fault.
 
     zone = {"a.test": {"MX": ["10 mx.a.test."]}, "mx.a.test": {"A": ["127.0.0.1"]}}
     async with fake_dns(zone) as dns:
         ... dns.address ... dns.queries ...
 
-A name that is not in the table does not exist; one without the type asked for has no data.
+A name that is not in the table gets NXDOMAIN; one without records of the type gets NODATA.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ import dns.rrset
 
 
 class Fault(Enum):
-    """What a server may do instead of answering."""
+    """A response other than the records of the zone."""
 
     SERVFAIL = "servfail"
     REFUSED = "refused"
     SILENT = "silent"
-    UDP_SILENT = "answers over TCP only"
-    TRUNCATED = "an empty answer with the truncation bit over UDP"
-    REFERRAL = "other name servers, no answer"
+    UDP_SILENT = "no response over UDP"
+    TRUNCATED = "an empty response with the truncation bit over UDP"
+    REFERRAL = "other name servers and no answer"
     GARBAGE = "octets that are no DNS message"
-    NO_EDNS = "FORMERR to whoever uses EDNS"
-    NO_SOA = "a negative answer without SOA"
+    NO_EDNS = "FORMERR to a query with EDNS"
+    NO_SOA = "a negative answer without an SOA record"
 
 
 SERVFAIL = Fault.SERVFAIL
@@ -56,16 +56,16 @@ class FakeDns:
 
     zone: Zone
     faults: Mapping[str, Fault] = field(default_factory=dict)
-    """Names that have records in the zone and are served with this fault; also `name TYPE`."""
+    """The fault of a name, or of `name TYPE`, that has records in the zone."""
     ttl_s: int = 300
     negative_ttl_s: int = 60
     port: int = 0
     queries: list[tuple[str, str, str]] = field(default_factory=list)
-    """Name, type and transport of each question, in order."""
+    """Name, type and transport of each query, in order."""
     hold: asyncio.Event | None = None
-    """If given, answers wait until it is set."""
+    """The event that responses wait for."""
     reached: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set by the first question."""
+    """Set by the first query."""
 
     @property
     def address(self) -> str:

@@ -1,4 +1,4 @@
-"""The route of mail through DNS, and SPF and DMARC beside it."""
+"""Mail routes, the IP addresses of mail hosts, and SPF and DMARC records."""
 
 from __future__ import annotations
 
@@ -23,20 +23,19 @@ ZONE: Mapping[str, Mapping[str, list[str]] | Fault] = {
     "c.mail.test": {"CNAME": ["d.mail.test."]},
     "d.mail.test": {"CNAME": ["a.mail.test."]},
     "null.test": {"MX": ["0 ."], "A": ["127.0.0.1"]},
-    "odd-null.test": {"MX": ["0 .", "10 a.mail.test."]},
+    "null-and-host.test": {"MX": ["0 .", "10 a.mail.test."]},
     "implicit.test": {"A": ["127.0.0.1"]},
     "implicit-v6.test": {"AAAA": ["::1"]},
     "nothing.test": {"TXT": ['"x"']},
     "ghosts.test": {"MX": ["10 ghost1.test.", "20 ghost2.test."]},
-    "half.test": {"MX": ["10 ghost1.test.", "20 b.mail.test."]},
-    "unsure.test": {"MX": ["10 ghost1.test.", "20 host.fail.test."]},
+    "ghost-and-host.test": {"MX": ["10 ghost1.test.", "20 b.mail.test."]},
+    "ghost-and-failure.test": {"MX": ["10 ghost1.test.", "20 host.fail.test."]},
     "host.fail.test": Fault.SERVFAIL,
     "ip.test": {"MX": ["10 127.0.0.1."]},
     "twice.test": {"MX": ["30 a.mail.test.", "10 a.mail.test."]},
     "servfail.test": Fault.SERVFAIL,
     "refused.test": Fault.REFUSED,
     "lame.test": Fault.REFERRAL,
-    "address-fails.test": {"TXT": ['"x"']},
     "balanced.test": {"MX": [f"10 m{number}.test." for number in range(8)]},
     **{f"m{number}.test": {"A": ["127.0.0.1"]} for number in range(8)},
 }
@@ -49,14 +48,14 @@ ZONE: Mapping[str, Mapping[str, list[str]] | Fault] = {
         ("alias.test", Dns.MX, ["a.mail.test", "b.mail.test"]),
         ("mx-alias.test", Dns.MX, ["c.mail.test"]),
         ("null.test", Dns.NULL_MX, []),
-        ("odd-null.test", Dns.MX, ["a.mail.test"]),
+        ("null-and-host.test", Dns.MX, ["a.mail.test"]),
         ("implicit.test", Dns.IMPLICIT_MX, ["implicit.test"]),
         ("implicit-v6.test", Dns.IMPLICIT_MX, ["implicit-v6.test"]),
         ("nothing.test", Dns.NODATA, []),
         ("ghost.test", Dns.NXDOMAIN, []),
         ("ghosts.test", Dns.UNRESOLVABLE, ["ghost1.test", "ghost2.test"]),
-        ("half.test", Dns.MX, ["ghost1.test", "b.mail.test"]),
-        ("unsure.test", Dns.SERVFAIL, ["ghost1.test", "host.fail.test"]),
+        ("ghost-and-host.test", Dns.MX, ["ghost1.test", "b.mail.test"]),
+        ("ghost-and-failure.test", Dns.SERVFAIL, ["ghost1.test", "host.fail.test"]),
         ("ip.test", Dns.UNRESOLVABLE, ["127.0.0.1"]),
         ("twice.test", Dns.MX, ["a.mail.test"]),
         ("servfail.test", Dns.SERVFAIL, []),
@@ -64,15 +63,15 @@ ZONE: Mapping[str, Mapping[str, list[str]] | Fault] = {
         ("lame.test", Dns.SERVFAIL, []),
     ],
 )
-@pytest.mark.parametrize("sparing", [True, False])
-async def test_route(domain: str, dns: Dns, hosts: list[str], sparing: bool) -> None:
+@pytest.mark.parametrize("ipv4_suffices", [True, False])
+async def test_route(domain: str, dns: Dns, hosts: list[str], ipv4_suffices: bool) -> None:
     async with fake_dns(ZONE) as server:
         resolver = _resolver(server.address)
-        route = await resolve_route(resolver, domain, random.Random(1), ipv4_suffices=sparing)
+        route = await resolve_route(resolver, domain, random.Random(1), ipv4_suffices=ipv4_suffices)
     assert (route.dns, [host.host for host in route.hosts]) == (dns, hosts)
 
 
-async def test_hosts_of_equal_preference_take_turns() -> None:
+async def test_hosts_of_equal_preference_come_in_random_order() -> None:
     async with fake_dns(ZONE) as server:
         resolver = _resolver(server.address)
         firsts = {
@@ -82,7 +81,7 @@ async def test_hosts_of_equal_preference_take_turns() -> None:
     assert len(firsts) == 8
 
 
-async def test_an_ip_address_as_mail_host_is_not_even_asked_for() -> None:
+async def test_an_ip_address_as_mail_host_is_not_queried() -> None:
     async with fake_dns(ZONE) as server:
         resolver = _resolver(server.address)
         assert (await resolve_addresses(resolver, "127.0.0.1")).status is LookupStatus.NXDOMAIN
@@ -92,34 +91,34 @@ async def test_an_ip_address_as_mail_host_is_not_even_asked_for() -> None:
 
 async def test_ipv4_addresses_come_first() -> None:
     async with fake_dns(ZONE) as server:
-        found = await resolve_addresses(_resolver(server.address), "a.mail.test")
-    assert found.ips == ("127.0.0.1", "::1")
+        addresses = await resolve_addresses(_resolver(server.address), "a.mail.test")
+    assert addresses.ips == ("127.0.0.1", "::1")
 
 
 @pytest.mark.parametrize(
-    ("host", "ips", "asked"),
+    ("host", "ips", "queried"),
     [
         ("a.mail.test", ("127.0.0.1",), ["A"]),
         ("implicit-v6.test", ("::1",), ["A", "AAAA"]),
         ("ghost.test", (), ["A", "AAAA"]),
     ],
 )
-async def test_the_sparing_ask_for_ipv6_only_where_there_is_no_ipv4(
-    host: str, ips: tuple[str, ...], asked: list[str]
+async def test_ipv4_suffices_saves_the_query_for_ipv6(
+    host: str, ips: tuple[str, ...], queried: list[str]
 ) -> None:
     async with fake_dns(ZONE) as server:
-        found = await resolve_addresses(_resolver(server.address), host, ipv4_suffices=True)
-        assert found.ips == ips
-        assert [kind for _, kind, _ in server.queries] == asked
+        addresses = await resolve_addresses(_resolver(server.address), host, ipv4_suffices=True)
+        assert addresses.ips == ips
+        assert [record_type for _, record_type, _ in server.queries] == queried
 
 
 POLICIES: Mapping[str, Mapping[str, list[str]] | Fault] = {
     "both.test": {"TXT": ['"other"', '"v=spf1 -all"']},
     "_dmarc.both.test": {"TXT": ['"v=DMARC1; p=none"']},
-    "bare.test": {"TXT": ['"v=spf1"']},
-    "_dmarc.bare.test": {"TXT": ['"v = DMARC1;p=reject"']},
-    "near.test": {"TXT": ['"v=spf10 -all"', '"spf2.0/pra"', '" v=spf1"']},
-    "_dmarc.near.test": {"TXT": ['"v=dmarc1; p=none"', '"p=none; v=DMARC1"', '"v=DMARC12"']},
+    "minimal.test": {"TXT": ['"v=spf1"']},
+    "_dmarc.minimal.test": {"TXT": ['"v = DMARC1;p=reject"']},
+    "similar.test": {"TXT": ['"v=spf10 -all"', '"spf2.0/pra"', '" v=spf1"']},
+    "_dmarc.similar.test": {"TXT": ['"v=dmarc1; p=none"', '"p=none; v=DMARC1"', '"v=DMARC12"']},
     "a.b.both.test": {"MX": ["10 x.test."]},
     "none.test": {"MX": ["10 x.test."]},
     "fails.test": Fault.SERVFAIL,
@@ -131,10 +130,10 @@ POLICIES: Mapping[str, Mapping[str, list[str]] | Fault] = {
     ("domain", "spf", "dmarc"),
     [
         ("both.test", True, True),
-        ("bare.test", True, True),
-        ("near.test", False, False),
+        ("minimal.test", True, True),
+        ("similar.test", False, False),
         ("none.test", False, False),
-        ("a.b.both.test", False, True),  # RFC 7489 section 6.6.3: the organizational domain's
+        ("a.b.both.test", False, True),  # by the organizational domain, RFC 7489 section 6.6.3
         ("ghost.test", False, False),
         ("fails.test", None, None),
     ],

@@ -1,4 +1,4 @@
-"""DNS: every way of failing is told apart, answers are kept as long as they say."""
+"""The resolver: the outcomes it distinguishes, its transports and servers, and its cache."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ FAULTS = {
 }
 
 
-def resolver(*addresses: str, clock: Clock | None = None, attempt_s: float = 0.1) -> Resolver:
+def new_resolver(*addresses: str, clock: Clock | None = None, attempt_s: float = 0.1) -> Resolver:
     servers = [NameServer.parse(address) for address in addresses]
     return Resolver(servers, attempt_timeout_s=attempt_s, timeout_s=5, clock=clock or Clock())
 
 
 @pytest.mark.parametrize(
-    ("name", "kind", "status", "records"),
+    ("name", "record_type", "status", "records"),
     [
         ("mail.test", RecordType.MX, LookupStatus.OK, ("10 mx1.mail.test.", "20 MX2.mail.test.")),
         ("MAIL.Test.", RecordType.MX, LookupStatus.OK, ("10 mx1.mail.test.", "20 MX2.mail.test.")),
@@ -69,103 +69,105 @@ def resolver(*addresses: str, clock: Clock | None = None, attempt_s: float = 0.1
         ("a..test", RecordType.MX, LookupStatus.NXDOMAIN, ()),
     ],
 )
-async def test_answers_and_failures_are_told_apart(
-    name: str, kind: RecordType, status: LookupStatus, records: tuple[str, ...]
+async def test_answers_and_failures_are_distinguished(
+    name: str, record_type: RecordType, status: LookupStatus, records: tuple[str, ...]
 ) -> None:
     async with fake_dns(ZONE, faults=FAULTS) as dns:
-        answer = await resolver(dns.address).resolve(name, kind)
+        answer = await new_resolver(dns.address).resolve(name, record_type)
     assert (answer.status, sorted(answer.records)) == (status, sorted(records))
 
 
 @pytest.mark.parametrize("name", ["silent.test", "garbage.test"])
-async def test_silence_and_noise_end_in_a_timeout(name: str) -> None:
+async def test_no_response_and_a_malformed_one_end_in_a_failure(name: str) -> None:
     async with fake_dns(ZONE) as dns:
-        answer = await resolver(dns.address, attempt_s=0.03).resolve(name, RecordType.MX)
-    # Octets that are no answer could be anybody's, so they are waited past (RFC 5452).
+        answer = await new_resolver(dns.address, attempt_s=0.03).resolve(name, RecordType.MX)
+    # A malformed response may be forged, so that it is ignored (RFC 5452).
     assert answer.status in (LookupStatus.TIMEOUT, LookupStatus.SERVFAIL)
     assert answer.ttl_s == FAILURE_TTL_S
 
 
-async def test_a_server_that_is_not_there_is_a_failure() -> None:
+async def test_a_server_that_does_not_exist_is_a_failure() -> None:
     async with fake_dns(ZONE) as dns:
-        gone = dns.address
-    answer = await resolver(gone, attempt_s=0.03).resolve("mail.test", RecordType.MX)
+        former_address = dns.address
+    answer = await new_resolver(former_address, attempt_s=0.03).resolve("mail.test", RecordType.MX)
     assert answer.status in (LookupStatus.TIMEOUT, LookupStatus.SERVFAIL)
 
 
-async def test_a_truncated_answer_is_asked_for_again_over_tcp() -> None:
+async def test_a_truncated_response_is_queried_again_over_tcp() -> None:
     async with fake_dns(ZONE, faults=FAULTS) as dns:
-        await resolver(dns.address).resolve("big.test", RecordType.MX)
+        await new_resolver(dns.address).resolve("big.test", RecordType.MX)
         assert dns.queries == [("big.test", "MX", "udp"), ("big.test", "MX", "tcp")]
 
 
-async def test_a_server_that_answers_over_tcp_alone_is_asked_so_at_once_for_a_while() -> None:
+async def test_a_server_that_only_answers_over_tcp_is_queried_over_tcp_first_for_a_while() -> None:
     clock = Clock()
     names = [f"n{number}.test" for number in range(3)]
     zone = {name: {"A": ["127.0.0.1"]} for name in names}
     faults = dict.fromkeys(names, Fault.UDP_SILENT)
     async with fake_dns(zone, faults=faults) as dns:
-        asker = resolver(dns.address, clock=clock)
+        resolver = new_resolver(dns.address, clock=clock)
         for name in names[:2]:
-            assert (await asker.resolve(name, RecordType.A)).status is LookupStatus.OK
+            assert (await resolver.resolve(name, RecordType.A)).status is LookupStatus.OK
         clock.now += PREFER_TCP_FOR_S + 1
-        await asker.resolve(names[2], RecordType.A)
+        await resolver.resolve(names[2], RecordType.A)
         assert [transport for _, _, transport in dns.queries] == ["udp", "tcp", "tcp", "udp", "tcp"]
 
 
-@pytest.mark.parametrize("bad", ["servfail.test", "refused.test", "silent.test", "lame.test"])
-async def test_the_next_server_is_asked_when_one_fails(bad: str) -> None:
-    good = {bad: {"MX": ["10 mx1.mail.test."]}}
-    async with fake_dns(ZONE) as first, fake_dns(good) as second:
-        answer = await resolver(first.address, second.address, attempt_s=0.05).resolve(
-            bad, RecordType.MX
+@pytest.mark.parametrize("name", ["servfail.test", "refused.test", "silent.test", "lame.test"])
+async def test_the_next_server_is_queried_when_one_fails(name: str) -> None:
+    working_zone = {name: {"MX": ["10 mx1.mail.test."]}}
+    async with fake_dns(ZONE) as first, fake_dns(working_zone) as second:
+        answer = await new_resolver(first.address, second.address, attempt_s=0.05).resolve(
+            name, RecordType.MX
         )
     assert answer.status is LookupStatus.OK
 
 
-async def test_a_definite_no_is_not_asked_of_the_next_server() -> None:
+async def test_a_negative_answer_is_definite() -> None:
     async with fake_dns(ZONE) as first, fake_dns(ZONE) as second:
-        answer = await resolver(first.address, second.address).resolve("ghost.test", RecordType.MX)
+        answer = await new_resolver(first.address, second.address).resolve(
+            "ghost.test", RecordType.MX
+        )
         assert answer.status is LookupStatus.NXDOMAIN
         assert second.queries == []
 
 
 @pytest.mark.parametrize(
-    ("name", "kind", "kept_s"),
+    ("name", "record_type", "ttl_s"),
     [
         ("mail.test", RecordType.MX, 300),
         ("alias.test", RecordType.TXT, 300),
-        ("mail.test", RecordType.A, 60),  # the SOA's minimum: RFC 2308 section 5
+        ("mail.test", RecordType.A, 60),  # the minimum of the SOA record, RFC 2308 section 5
         ("ghost.test", RecordType.MX, 60),
         ("servfail.test", RecordType.MX, FAILURE_TTL_S),
         ("no-soa.test", RecordType.A, 0),
     ],
 )
-async def test_answers_are_kept_as_long_as_they_say(
-    name: str, kind: RecordType, kept_s: int
+async def test_answers_are_cached_for_their_ttl(
+    name: str, record_type: RecordType, ttl_s: int
 ) -> None:
     clock = Clock()
     async with fake_dns(ZONE, faults=FAULTS) as dns:
-        asker = resolver(dns.address, clock=clock)
+        resolver = new_resolver(dns.address, clock=clock)
 
-        async def is_asked_anew() -> bool:
+        async def is_queried() -> bool:
             before = len(dns.queries)
-            await asker.resolve(name, kind)
+            await resolver.resolve(name, record_type)
             return len(dns.queries) > before
 
-        assert await is_asked_anew()
-        clock.now += max(0.0, kept_s - 0.5)
-        assert await is_asked_anew() == (kept_s == 0)
+        assert await is_queried()
+        clock.now += max(0.0, ttl_s - 0.5)
+        assert await is_queried() == (ttl_s == 0)
         clock.now += 1
-        assert await is_asked_anew()
+        assert await is_queried()
 
 
-async def test_equal_questions_in_flight_are_asked_once() -> None:
+async def test_equal_questions_in_flight_share_one_query() -> None:
     hold = asyncio.Event()
     async with fake_dns(ZONE, hold=hold) as dns:
-        asker = resolver(dns.address, attempt_s=5)
+        resolver = new_resolver(dns.address, attempt_s=5)
         callers = [
-            asyncio.ensure_future(asker.resolve("mail.test", RecordType.MX)) for _ in range(20)
+            asyncio.ensure_future(resolver.resolve("mail.test", RecordType.MX)) for _ in range(20)
         ]
         await asyncio.wait_for(dns.reached.wait(), 5)
         hold.set()
@@ -174,12 +176,12 @@ async def test_equal_questions_in_flight_are_asked_once() -> None:
         assert {answer.status for answer in answers} == {LookupStatus.OK}
 
 
-async def test_closing_drops_the_questions_in_flight() -> None:
+async def test_closing_cancels_the_questions_in_flight() -> None:
     async with fake_dns(ZONE, hold=asyncio.Event()) as dns:
-        asker = resolver(dns.address, attempt_s=5)
-        caller = asyncio.ensure_future(asker.resolve("mail.test", RecordType.MX))
+        resolver = new_resolver(dns.address, attempt_s=5)
+        caller = asyncio.ensure_future(resolver.resolve("mail.test", RecordType.MX))
         await asyncio.wait_for(dns.reached.wait(), 5)
-        await asker.aclose()
+        await resolver.aclose()
         assert isinstance((await asyncio.gather(caller, return_exceptions=True))[0], BaseException)
 
 
@@ -193,17 +195,17 @@ async def test_closing_drops_the_questions_in_flight() -> None:
         ("[2001:db8::1]", "2001:db8::1", 53),
     ],
 )
-def test_a_server_is_written_as_address_and_port(text: str, host: str, port: int) -> None:
+def test_a_name_server_is_parsed(text: str, host: str, port: int) -> None:
     assert NameServer.parse(text) == NameServer(host, port)
 
 
 @pytest.mark.parametrize("text", ["", "dns.example", "192.0.2.1:", "192.0.2.1:0", "192.0.2.1:x"])
-def test_anything_else_is_no_server(text: str) -> None:
-    with pytest.raises(ValueError):  # noqa: PT011 (ipaddress and we word it differently)
+def test_any_other_text_is_no_name_server(text: str) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 (some errors are worded by ipaddress)
         NameServer.parse(text)
 
 
-def test_the_systems_servers_are_addresses() -> None:
-    assert all(
-        NameServer.parse(f"[{server.host}]:{server.port}") for server in system_name_servers()
-    )
+def test_the_system_has_name_servers() -> None:
+    servers = system_name_servers()
+    assert servers
+    assert [NameServer.parse(f"[{server.host}]:{server.port}") for server in servers] == [*servers]

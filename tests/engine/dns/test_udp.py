@@ -1,4 +1,4 @@
-"""Questions over UDP share sockets, and only the server's answer to the question counts."""
+"""The UDP client: its sockets, and the datagrams that it takes for a response."""
 
 from __future__ import annotations
 
@@ -22,32 +22,32 @@ from engine.dns.udp import QUERIES_PER_SOCKET, UdpClient
 Datagram = tuple[bytes, tuple[str, int]]
 
 
-class Puppet(asyncio.DatagramProtocol):
-    """A server that answers when the test says so."""
+class ManualServer(asyncio.DatagramProtocol):
+    """A server whose responses the test sends."""
 
     def __init__(self) -> None:
-        self.asked: asyncio.Queue[Datagram] = asyncio.Queue()
+        self.received: asyncio.Queue[Datagram] = asyncio.Queue()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.DatagramTransport, transport)
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-        self.asked.put_nowait((data, addr))
+        self.received.put_nowait((data, addr))
 
     @property
     def address(self) -> tuple[str, int]:
         host, port = self.transport.get_extra_info("sockname")[:2]
         return host, port
 
-    async def take(self, count: int) -> list[Datagram]:
+    async def receive(self, count: int) -> list[Datagram]:
         async with asyncio.timeout(5):
-            return [await self.asked.get() for _ in range(count)]
+            return [await self.received.get() for _ in range(count)]
 
 
 @contextlib.asynccontextmanager
-async def puppet(host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[Puppet]:
+async def manual_server(host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[ManualServer]:
     loop = asyncio.get_running_loop()
-    transport, server = await loop.create_datagram_endpoint(Puppet, local_addr=(host, port))
+    transport, server = await loop.create_datagram_endpoint(ManualServer, local_addr=(host, port))
     try:
         yield server
     finally:
@@ -56,8 +56,8 @@ async def puppet(host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[Puppet
 
 
 @contextlib.asynccontextmanager
-async def asking(server: UdpClient, *names: str) -> AsyncIterator[list[asyncio.Task[object]]]:
-    """These questions, under way."""
+async def pending(server: UdpClient, *names: str) -> AsyncIterator[list[asyncio.Task[object]]]:
+    """The pending questions for `names`."""
     tasks: list[asyncio.Task[object]] = [
         asyncio.create_task(server.query(question(name))) for name in names
     ]
@@ -76,194 +76,194 @@ def question(name: str) -> DnsQuestion:
     return DnsQuestion(wire, RecordType.A)
 
 
-def answer(asked: bytes, ip: str) -> bytes:
-    query = dns.message.from_wire(asked)
-    response = dns.message.make_response(query)
-    name = query.question[0].name
+def response_with(query: bytes, ip: str) -> bytes:
+    message = dns.message.from_wire(query)
+    response = dns.message.make_response(message)
+    name = message.question[0].name
     response.answer.append(dns.rrset.from_text(name, 60, "IN", "A", ip))
     return response.to_wire()
 
 
-def another_id(asked: bytes) -> bytes:
-    return bytes((asked[0] ^ 1,)) + answer(asked, "192.0.2.66")[1:]
+def another_id(query: bytes) -> bytes:
+    return bytes((query[0] ^ 1,)) + response_with(query, "192.0.2.66")[1:]
 
 
-def another_name(asked: bytes) -> bytes:
-    return answer(asked, "192.0.2.66").replace(b"\1a\4test", b"\1b\4test")
+def another_name(query: bytes) -> bytes:
+    return response_with(query, "192.0.2.66").replace(b"\1a\4test", b"\1b\4test")
 
 
-def another_type(asked: bytes) -> bytes:
-    return answer(asked, "192.0.2.66").replace(b"\4test\0\0\1", b"\4test\0\0\2", 1)
+def another_type(query: bytes) -> bytes:
+    return response_with(query, "192.0.2.66").replace(b"\4test\0\0\1", b"\4test\0\0\2", 1)
 
 
-def another_question(asked: bytes) -> bytes:
-    """A failure may come without the question (RFC 5452 section 9.1 would rather not)."""
-    response = dns.message.make_response(dns.message.from_wire(asked))
+def no_question(query: bytes) -> bytes:
+    """RFC 5452 section 9.1: a response must repeat the question."""
+    response = dns.message.make_response(dns.message.from_wire(query))
     response.question.clear()
     return response.to_wire()
 
 
-def the_question_itself(asked: bytes) -> bytes:
-    return asked
+def the_query_itself(query: bytes) -> bytes:
+    return query
 
 
-def noise(asked: bytes) -> bytes:
-    return asked[:2] + b"\xff" * 40
+def noise(query: bytes) -> bytes:
+    return query[:2] + b"\xff" * 40
 
 
-def nothing(_: bytes) -> bytes:
+def empty(_: bytes) -> bytes:
     return b""
 
 
-def cut_off(asked: bytes) -> bytes:
-    return answer(asked, "192.0.2.66")[:-2]
+def cut_off(query: bytes) -> bytes:
+    return response_with(query, "192.0.2.66")[:-2]
 
 
 @pytest.mark.parametrize(
     "forge",
-    [another_id, another_name, another_type, another_question, the_question_itself, noise,
-     nothing, cut_off],
+    [another_id, another_name, another_type, no_question, the_query_itself, noise,
+     empty, cut_off],
 )  # fmt: skip
-async def test_what_is_no_answer_to_the_question_is_waited_past(
+async def test_a_datagram_that_is_no_response_to_the_question_is_ignored(
     forge: Callable[[bytes], bytes],
 ) -> None:
-    async with puppet() as server:
+    async with manual_server() as server:
         udp = UdpClient(*server.address, random.Random(1))
-        async with asking(udp, "a.test") as (task,):
-            ((asked, asker),) = await server.take(1)
-            server.transport.sendto(forge(asked), asker)
-            server.transport.sendto(answer(asked, "192.0.2.1"), asker)
-            found = await asyncio.wait_for(task, 5)
-    assert isinstance(found, ParsedResponse)
-    assert found.records == ("192.0.2.1",)
+        async with pending(udp, "a.test") as (task,):
+            ((query, client),) = await server.receive(1)
+            server.transport.sendto(forge(query), client)
+            server.transport.sendto(response_with(query, "192.0.2.1"), client)
+            response = await asyncio.wait_for(task, 5)
+    assert isinstance(response, ParsedResponse)
+    assert response.records == ("192.0.2.1",)
 
 
-async def test_what_another_host_sends_is_not_heard() -> None:
-    async with puppet() as server, puppet() as forger:
+async def test_a_datagram_from_another_port_is_not_received() -> None:
+    async with manual_server() as server, manual_server() as forger:
         udp = UdpClient(*server.address, random.Random(1))
-        async with asking(udp, "a.test") as (task,):
-            ((asked, asker),) = await server.take(1)
-            forger.transport.sendto(answer(asked, "192.0.2.66"), asker)
-            server.transport.sendto(answer(asked, "192.0.2.1"), asker)
-            found = await asyncio.wait_for(task, 5)
-    assert isinstance(found, ParsedResponse)
-    assert found.records == ("192.0.2.1",)
+        async with pending(udp, "a.test") as (task,):
+            ((query, client),) = await server.receive(1)
+            forger.transport.sendto(response_with(query, "192.0.2.66"), client)
+            server.transport.sendto(response_with(query, "192.0.2.1"), client)
+            response = await asyncio.wait_for(task, 5)
+    assert isinstance(response, ParsedResponse)
+    assert response.records == ("192.0.2.1",)
 
 
-async def test_a_second_answer_changes_nothing() -> None:
-    async with puppet() as server:
+async def test_a_second_response_is_ignored() -> None:
+    async with manual_server() as server:
         udp = UdpClient(*server.address, random.Random(1))
-        async with asking(udp, "a.test", "b.test") as (first, second):
-            (asked, asker), (other, _) = await server.take(2)
+        async with pending(udp, "a.test", "b.test") as (first, second):
+            (query, client), (other, _) = await server.receive(2)
             for ip in ("192.0.2.1", "192.0.2.66"):
-                server.transport.sendto(answer(asked, ip), asker)
-            server.transport.sendto(answer(other, "192.0.2.2"), asker)
-            found = await asyncio.wait_for(asyncio.gather(first, second), 5)
-    assert [cast(ParsedResponse, outcome).records for outcome in found] == [
+                server.transport.sendto(response_with(query, ip), client)
+            server.transport.sendto(response_with(other, "192.0.2.2"), client)
+            responses = await asyncio.wait_for(asyncio.gather(first, second), 5)
+    assert [cast(ParsedResponse, response).records for response in responses] == [
         ("192.0.2.1",),
         ("192.0.2.2",),
     ]
 
 
-async def test_answers_in_another_order_find_their_questions() -> None:
+async def test_responses_may_arrive_in_any_order() -> None:
     names = [f"n{number}.test" for number in range(3 * QUERIES_PER_SOCKET)]
-    async with puppet() as server:
+    async with manual_server() as server:
         udp = UdpClient(*server.address, random.Random(1))
-        async with asking(udp, *names) as tasks:
-            datagrams = await server.take(len(names))
-            for asked, asker in reversed(datagrams):
-                number = dns.message.from_wire(asked).question[0].name.labels[0][1:].decode()
-                server.transport.sendto(answer(asked, f"192.0.2.{number}"), asker)
-            found = await asyncio.wait_for(asyncio.gather(*tasks), 5)
-    assert [cast(ParsedResponse, outcome).records for outcome in found] == [
+        async with pending(udp, *names) as tasks:
+            datagrams = await server.receive(len(names))
+            for query, client in reversed(datagrams):
+                number = dns.message.from_wire(query).question[0].name.labels[0][1:].decode()
+                server.transport.sendto(response_with(query, f"192.0.2.{number}"), client)
+            responses = await asyncio.wait_for(asyncio.gather(*tasks), 5)
+    assert [cast(ParsedResponse, response).records for response in responses] == [
         (f"192.0.2.{number}",) for number in range(len(names))
     ]
-    # A few sockets for all of them, and none of them for many.
-    ports = [asker[1] for _, asker in datagrams]
+    # They share a few sockets, each for a bounded number of queries.
+    ports = [client[1] for _, client in datagrams]
     assert len(set(ports)) == 3
     assert max(map(ports.count, ports)) == QUERIES_PER_SOCKET
 
 
-async def test_ids_are_drawn_and_no_two_are_waited_for_at_once() -> None:
-    class Stubborn(random.Random):
-        drawn: Iterator[int] = iter([7, 7, 7, 9])
+async def test_ids_are_random_and_no_two_pending_ones_are_equal() -> None:
+    class Repeating(random.Random):
+        numbers: Iterator[int] = iter([7, 7, 7, 9])
 
         def getrandbits(self, k: int, /) -> int:
             assert k == 16
-            return next(self.drawn)
+            return next(self.numbers)
 
     async with (
-        puppet() as server,
-        asking(UdpClient(*server.address, Stubborn()), "a.test", "b.test"),
+        manual_server() as server,
+        pending(UdpClient(*server.address, Repeating()), "a.test", "b.test"),
     ):
-        datagrams = await server.take(2)
-    assert [int.from_bytes(asked[:2], "big") for asked, _ in datagrams] == [7, 9]
+        datagrams = await server.receive(2)
+    assert [int.from_bytes(query[:2], "big") for query, _ in datagrams] == [7, 9]
 
 
-async def test_a_socket_is_open_only_while_something_is_waited_for() -> None:
-    async with puppet() as server:
+async def test_a_socket_is_only_open_while_questions_are_pending() -> None:
+    async with manual_server() as server:
         udp = UdpClient(*server.address, random.Random(1))
         for _ in range(2):
-            async with asking(udp, "a.test") as (task,):
-                ((asked, asker),) = await server.take(1)
-                server.transport.sendto(answer(asked, "192.0.2.1"), asker)
+            async with pending(udp, "a.test") as (task,):
+                ((query, client),) = await server.receive(1)
+                server.transport.sendto(response_with(query, "192.0.2.1"), client)
                 await asyncio.wait_for(task, 5)
             await asyncio.sleep(0)
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-                probe.bind(asker)  # nobody has it any more
+                probe.bind(client)  # raises if the port is still in use
 
 
-async def test_who_gives_up_leaves_the_others_their_socket() -> None:
-    async with puppet() as server:
+async def test_a_cancelled_question_leaves_the_socket_to_the_others() -> None:
+    async with manual_server() as server:
         udp = UdpClient(*server.address, random.Random(1))
-        async with asking(udp, "a.test", "b.test") as (first, second):
-            _, (other, asker) = await server.take(2)
+        async with pending(udp, "a.test", "b.test") as (first, second):
+            _, (other, client) = await server.receive(2)
             first.cancel()
             await asyncio.gather(first, return_exceptions=True)
-            server.transport.sendto(answer(other, "192.0.2.2"), asker)
-            found = await asyncio.wait_for(second, 5)
-    assert cast(ParsedResponse, found).records == ("192.0.2.2",)
+            server.transport.sendto(response_with(other, "192.0.2.2"), client)
+            response = await asyncio.wait_for(second, 5)
+    assert cast(ParsedResponse, response).records == ("192.0.2.2",)
 
 
-async def test_an_odd_response_is_handed_on_as_dnspython_reads_it() -> None:
-    async with puppet() as server:
+async def test_an_unusual_response_is_parsed_by_dnspython() -> None:
+    async with manual_server() as server:
         udp = UdpClient(*server.address, random.Random(1))
-        async with asking(udp, "a.test") as (task,):
-            ((asked, asker),) = await server.take(1)
-            response = dns.message.make_response(dns.message.from_wire(asked))
-            response.set_rcode(dns.rcode.SERVFAIL)
-            response.question.clear()
-            server.transport.sendto(response.to_wire(), asker)
-            found = await asyncio.wait_for(task, 5)
-    assert isinstance(found, dns.message.Message)
-    assert found.rcode() == dns.rcode.SERVFAIL
+        async with pending(udp, "a.test") as (task,):
+            ((query, client),) = await server.receive(1)
+            failure = dns.message.make_response(dns.message.from_wire(query))
+            failure.set_rcode(dns.rcode.SERVFAIL)
+            failure.question.clear()
+            server.transport.sendto(failure.to_wire(), client)
+            response = await asyncio.wait_for(task, 5)
+    assert isinstance(response, dns.message.Message)
+    assert response.rcode() == dns.rcode.SERVFAIL
 
 
-async def test_a_server_that_starts_again_is_waited_for() -> None:
-    async with puppet() as server:
+async def test_questions_stay_pending_while_a_server_restarts() -> None:
+    async with manual_server() as server:
         address = server.address
     udp = UdpClient(*address, random.Random(1))
-    async with asking(udp, "a.test") as (refused,):
+    async with pending(udp, "a.test") as (refused,):
         await asyncio.wait([refused], timeout=0.05)
-        async with puppet(*address) as server, asking(udp, "b.test") as (task,):
-            ((asked, asker),) = await server.take(1)
-            server.transport.sendto(answer(asked, "192.0.2.2"), asker)
-            found = await asyncio.wait_for(task, 5)
+        async with manual_server(*address) as server, pending(udp, "b.test") as (task,):
+            ((query, client),) = await server.receive(1)
+            server.transport.sendto(response_with(query, "192.0.2.2"), client)
+            response = await asyncio.wait_for(task, 5)
         assert not refused.done()
-    assert cast(ParsedResponse, found).records == ("192.0.2.2",)
+    assert cast(ParsedResponse, response).records == ("192.0.2.2",)
 
 
-async def test_a_server_that_cannot_be_reached_is_an_error() -> None:
-    udp = UdpClient("255.255.255.255", 53, random.Random(1))  # broadcast is not for us
-    with pytest.raises(OSError):  # noqa: PT011 (any kind of it)
+async def test_an_address_that_cannot_be_sent_to_is_an_error() -> None:
+    udp = UdpClient("255.255.255.255", 53, random.Random(1))  # broadcast is not permitted
+    with pytest.raises(OSError):  # noqa: PT011 (any subclass of it)
         await udp.query(question("a.test"))
 
 
-async def test_servers_have_ipv6_addresses_too() -> None:
-    async with puppet("::1") as server:
+async def test_a_server_may_have_an_ipv6_address() -> None:
+    async with manual_server("::1") as server:
         udp = UdpClient(*server.address, random.Random(1))
-        async with asking(udp, "a.test") as (task,):
-            ((asked, asker),) = await server.take(1)
-            server.transport.sendto(answer(asked, "192.0.2.1"), asker)
-            found = await asyncio.wait_for(task, 5)
-    assert cast(ParsedResponse, found).records == ("192.0.2.1",)
+        async with pending(udp, "a.test") as (task,):
+            ((query, client),) = await server.receive(1)
+            server.transport.sendto(response_with(query, "192.0.2.1"), client)
+            response = await asyncio.wait_for(task, 5)
+    assert cast(ParsedResponse, response).records == ("192.0.2.1",)
