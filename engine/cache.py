@@ -22,7 +22,7 @@ class _TtlEntry(Generic[V]):
 
 
 class TtlCache(Generic[K, V]):
-    """At most `size` values, the least recently used dropped first, each until its own end."""
+    """At most `size` values, each with a TTL. The least recently used one is evicted first."""
 
     def __init__(self, size: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._entries: TLRUCache[K, _TtlEntry[V]] = TLRUCache(
@@ -34,7 +34,7 @@ class TtlCache(Generic[K, V]):
         return None if entry is None else entry.value
 
     def put(self, key: K, value: V, ttl_s: float) -> None:
-        """Keep `value` for `ttl_s` seconds; nothing is kept for zero or less."""
+        """Cache `value` for `ttl_s` seconds; with 0 or less, remove what is cached for `key`."""
         if ttl_s > 0:
             self._entries[key] = _TtlEntry(value, ttl_s)
         else:

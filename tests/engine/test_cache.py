@@ -1,4 +1,4 @@
-"""The cache that forgets in time, and one flight for equal questions."""
+"""The cache with a TTL for each entry, and the coalescing of equal calls."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from engine.cache import BoundedDict, SingleFlight, TooManyFlights, TtlCache
 from tests.fakes.clock import Clock
 
 
-def test_each_entry_lives_for_its_own_time() -> None:
+def test_each_entry_expires_after_its_own_ttl() -> None:
     clock = Clock()
     cache: TtlCache[str, int] = TtlCache(10, clock)
     cache.put("short", 1, ttl_s=5)
@@ -22,7 +22,7 @@ def test_each_entry_lives_for_its_own_time() -> None:
     assert (cache.get("short"), cache.get("long")) == (None, 2)
 
 
-def test_nothing_is_kept_for_no_time_and_an_old_entry_goes() -> None:
+def test_a_ttl_of_zero_removes_the_entry() -> None:
     cache: TtlCache[str, int] = TtlCache(10, Clock())
     cache.put("name", 1, ttl_s=60)
     cache.put("name", 2, ttl_s=0)
@@ -37,14 +37,14 @@ def test_the_cache_is_bounded() -> None:
     assert cache.get(999) == 999
 
 
-async def test_equal_questions_at_one_time_are_asked_once() -> None:
+async def test_concurrent_equal_calls_are_made_once() -> None:
     flights: SingleFlight[str, int] = SingleFlight()
     gate = asyncio.Event()
-    asked = 0
+    calls = 0
 
     async def work() -> int:
-        nonlocal asked
-        asked += 1
+        nonlocal calls
+        calls += 1
         await gate.wait()
         return 7
 
@@ -52,13 +52,13 @@ async def test_equal_questions_at_one_time_are_asked_once() -> None:
     await asyncio.sleep(0)
     gate.set()
     assert await asyncio.gather(*callers) == [7] * 5
-    assert asked == 1
+    assert calls == 1
     assert len(flights) == 0
     assert await flights.run("key", work) == 7
-    assert asked == 2
+    assert calls == 2
 
 
-async def test_a_caller_that_leaves_takes_nothing_from_the_others() -> None:
+async def test_a_cancelled_caller_does_not_affect_the_others() -> None:
     flights: SingleFlight[str, int] = SingleFlight()
     gate = asyncio.Event()
 
@@ -75,7 +75,7 @@ async def test_a_caller_that_leaves_takes_nothing_from_the_others() -> None:
     assert await second == 7
 
 
-async def test_when_the_last_caller_leaves_the_work_ends_and_the_next_starts_anew() -> None:
+async def test_the_call_is_cancelled_with_its_last_caller_and_not_joined_after() -> None:
     flights: SingleFlight[str, int] = SingleFlight()
     started, ended = 0, asyncio.Event()
 
@@ -115,7 +115,7 @@ async def test_an_exception_reaches_every_caller() -> None:
         await flights.run("key", work)
 
 
-async def test_closing_ends_what_is_in_flight() -> None:
+async def test_closing_cancels_the_calls_in_flight() -> None:
     flights: SingleFlight[str, int] = SingleFlight()
 
     async def work() -> int:
