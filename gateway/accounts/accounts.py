@@ -248,19 +248,14 @@ class Accounts:
                 raise answer
         return _to_charge(caller, entry)
 
-    async def refund(self, charge: Caller | Charge, units: int) -> None:
-        """Give back that many verifications: to a Caller in this month, of a Charge in its own.
+    async def refund(self, charge: Charge, units: int) -> None:
+        """Give back that many verifications of a charge, at most all of them.
 
-        Never more than was charged in that month. Raises StoreError.
+        Never more than was used in the charge's month. Raises StoreError.
         """
-        if isinstance(charge, Charge):
-            units = min(units, charge.units)
-            if units > 0:
-                await self._ledger.book(LedgerEntry(charge.account_id, charge.month, -units))
-        elif charge.metered:
-            await self._ledger.book(LedgerEntry(charge.account_id, self._month(), -units))
-        elif not charge.test:
-            self._ledger.book_later(charge.account_id, self._month(), -units)
+        units = min(units, charge.units)
+        if units > 0:
+            await self._ledger.book(LedgerEntry(charge.account_id, charge.month, -units))
 
     async def usage(self, caller: Caller) -> Usage:
         """What is used and left, as of now. Raises StoreError."""

@@ -112,48 +112,79 @@ class Ledger:
 async def book_entries(
     connection: AsyncConnection, store: Store, entries: Sequence[LedgerEntry]
 ) -> list[Balance | InsufficientCredits]:
-    """Book entries, in order and each by itself all or nothing, in the caller's transaction.
+    """Book entries in order, each by itself all or nothing, in the caller's transaction.
 
     For those who must write something else with the charge or not at all. The connection is
     one of `Store.write`.
     """
+    balances = await _lock_and_read(connection, entries)
+    outcomes = [balances.book(entry) for entry in entries]
+    await _write(connection, store, balances)
+    return outcomes
+
+
+class _Balances:
+    """The accounts of some entries, as far as these are booked."""
+
+    def __init__(
+        self, credits: dict[int, int | None], used: defaultdict[tuple[int, str], int]
+    ) -> None:
+        self.credits = credits
+        self.used = used
+        """By account and month."""
+        self.paid: defaultdict[int, int] = defaultdict(int)
+        """What the entries take from an account's credits."""
+        self.moved: defaultdict[tuple[int, str], int] = defaultdict(int)
+        """What the entries add to `used`."""
+
+    def book(self, entry: LedgerEntry) -> Balance | InsufficientCredits:
+        account_month = (entry.account_id, entry.month)
+        used, credits = self.used[account_month], self.credits.get(entry.account_id)
+        refusal = _refusal(entry, used, credits)
+        if refusal is not None:
+            return refusal
+        # No more is given back than the month was charged.
+        move = max(entry.units, -used)
+        self.used[account_month] += move
+        self.moved[account_month] += move
+        if credits is not None:
+            self.credits[entry.account_id] = credits = credits - move
+            self.paid[entry.account_id] += move
+        return Balance(used + move, credits)
+
+
+def _refusal(entry: LedgerEntry, used: int, credits: int | None) -> InsufficientCredits | None:
+    if entry.units <= 0:
+        return None
+    if entry.allowance is not None and used + entry.units > entry.allowance:
+        return InsufficientCredits(used, entry.allowance)
+    if credits is not None and entry.units > credits:
+        return InsufficientCredits(used, used + credits)
+    return None
+
+
+async def _lock_and_read(connection: AsyncConnection, entries: Sequence[LedgerEntry]) -> _Balances:
     wanted = {
         "ids": list({entry.account_id for entry in entries}),
         "months": list({entry.month for entry in entries}),
     }
-    # Two questions, since the second may be asked only once the first has locked the accounts.
+    # Two queries, since the second must not run before the first has locked the accounts.
     credits: dict[int, int | None] = {
         row.id: row.credits for row in await connection.execute(_CREDITS, wanted)
     }
     used: defaultdict[tuple[int, str], int] = defaultdict(int)
     for row in await connection.execute(_USED, wanted):
         used[row.account_id, row.month] = row.used
+    return _Balances(credits, used)
 
-    answers: list[Balance | InsufficientCredits] = []
-    paid: defaultdict[int, int] = defaultdict(int)
-    moved: defaultdict[tuple[int, str], int] = defaultdict(int)
-    for entry in entries:
-        place = (entry.account_id, entry.month)
-        left = credits.get(entry.account_id)
-        refusal = _refusal(entry, used[place], left)
-        if refusal is not None:
-            answers.append(refusal)
-            continue
-        # No more is given back than the month was charged.
-        move = max(entry.units, -used[place])
-        used[place] += move
-        moved[place] += move
-        if left is not None:
-            left = credits[entry.account_id] = left - move
-            paid[entry.account_id] += move
-        answers.append(Balance(used[place], left))
 
-    if payments := [{"account": id_, "paid": n} for id_, n in paid.items() if n]:
+async def _write(connection: AsyncConnection, store: Store, balances: _Balances) -> None:
+    if payments := [{"account": id_, "paid": n} for id_, n in balances.paid.items() if n]:
         await connection.execute(_PAY, payments)
     if totals := [
-        {"account_id": id_, "month": month, "used": used[id_, month]}
-        for (id_, month), n in moved.items()
-        if n and id_ in credits
+        {"account_id": id_, "month": month, "used": balances.used[id_, month]}
+        for (id_, month), n in balances.moved.items()
+        if n and id_ in balances.credits
     ]:
         # The total rather than the move: a row that is only proposed must pass its CHECK too,
         # and the account's lock keeps the total true.
@@ -164,17 +195,6 @@ async def book_entries(
             ),
             totals,
         )
-    return answers
-
-
-def _refusal(entry: LedgerEntry, used: int, left: int | None) -> InsufficientCredits | None:
-    if entry.units <= 0:
-        return None
-    if entry.allowance is not None and used + entry.units > entry.allowance:
-        return InsufficientCredits(used, entry.allowance)
-    if left is not None and entry.units > left:
-        return InsufficientCredits(used, used + left)
-    return None
 
 
 _CREDITS = (

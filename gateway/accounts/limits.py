@@ -19,7 +19,6 @@ class RateLimitExceeded(Exception):
     def __init__(self, limit: int, retry_after_s: int, reset_at: int) -> None:
         super().__init__(f"{limit} calls made; again in {retry_after_s} s")
         self.limit = limit
-        self.remaining = 0
         self.retry_after_s = retry_after_s
         """Whole seconds until a call fits again, at least 1."""
         self.reset_at = reset_at

@@ -81,7 +81,6 @@ async def open_batches(
         webhook_sender = WebhookSender(
             SqlOutbox(store, clock=clock),
             records,
-            records.job_rows,
             deps.post_webhook,
             clock=clock,
         )

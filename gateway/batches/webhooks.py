@@ -10,15 +10,14 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable, Coroutine
-from typing import Any, Protocol
+from typing import Any, TypeAlias
 
 from adapters.contract.dialect import Dialect
-from adapters.contract.jobs import Job, JobRows
-from adapters.contract.operations import ReadRows
+from adapters.contract.jobs import Job
 from adapters.contract.streaming import render_body
 from adapters.contract.wire import StreamReply
 from gateway.batches.ports import Outbox, WebhookDelivery
-from gateway.batches.records import rules_of
+from gateway.batches.records import BatchRecords, rules_of
 from gateway.store import StoreError
 from gateway.tasks import WorkLoop
 
@@ -31,16 +30,8 @@ POLL_S = 5.0
 """How often other processes' batches are looked for."""
 
 
-class PostWebhook(Protocol):
-    """Sends a body. Returns an empty text if it was taken, else what happened instead."""
-
-    def __call__(self, url: str, body: bytes) -> Coroutine[Any, Any, str]: ...
-
-
-class BatchLookup(Protocol):
-    """Where batches are looked up."""
-
-    async def find_by_id(self, batch_id: int) -> tuple[Dialect, Job] | None: ...
+PostWebhook: TypeAlias = Callable[[str, bytes], Coroutine[Any, Any, str]]
+"""Sends a body to a URL. Returns an empty text if it was accepted, else the reason why not."""
 
 
 class WebhookSender:
@@ -49,15 +40,13 @@ class WebhookSender:
     def __init__(
         self,
         outbox: Outbox,
-        batch_lookup: BatchLookup,
-        job_rows: Callable[[Job, ReadRows], JobRows],
+        records: BatchRecords,
         post_webhook: PostWebhook,
         *,
         clock: Callable[[], float],
     ) -> None:
         self._outbox = outbox
-        self._batch_lookup = batch_lookup
-        self._job_rows = job_rows
+        self._records = records
         self._post_webhook = post_webhook
         self._clock = clock
         self._loop = WorkLoop()
@@ -102,7 +91,7 @@ class WebhookSender:
             log.exception("webhook.failed", extra={"batch": delivery.batch_id})
 
     async def _deliver(self, delivery: WebhookDelivery) -> None:
-        found = await self._batch_lookup.find_by_id(delivery.batch_id)
+        found = await self._records.find_by_id(delivery.batch_id)
         if found is None:
             await self._outbox.mark_delivered(delivery)
             return
@@ -141,7 +130,7 @@ class WebhookSender:
         notice = rules_of(dialect).completion_webhook
         assert notice is not None
         op = notice.build_operation(job.id)
-        found = self._job_rows(job, op)
+        found = self._records.job_rows(job, op)
         reply = notice.write_body(op, found)
         if isinstance(reply, StreamReply):
             return b"".join([chunk async for chunk in render_body(reply)])

@@ -114,7 +114,7 @@ class TestAccounts:
     async def charge(self, caller: Caller, units: int) -> Charge:
         return Charge(caller.account_id, self._month(caller), 0)
 
-    async def refund(self, charge: Caller | Charge, units: int) -> None:
+    async def refund(self, charge: Charge, units: int) -> None:
         return None
 
     async def usage(self, caller: Caller) -> Usage:

@@ -395,16 +395,12 @@ async def test_refunds_give_back_what_was_charged_and_no_more(accounts: Accounts
     assert (await accounts.usage(caller)).credits_left == 6
     await accounts.refund(charge, 1000)
     assert await accounts.usage(caller) == Usage("2026-05", 0, None, 10)
-    await accounts.charge(caller, 3)
-    await accounts.refund(caller, 1)
-    assert await accounts.usage(caller) == Usage("2026-05", 2, None, 8)
 
 
 async def test_use_without_limit_is_counted_too(accounts: Accounts) -> None:
     caller = await caller_of(accounts)
-    for _ in range(5):
-        await accounts.charge(caller, 2)
-    await accounts.refund(caller, 1)
+    charges = [await accounts.charge(caller, 2) for _ in range(5)]
+    await accounts.refund(charges[0], 1)
     assert await accounts.usage(caller) == Usage("2026-05", 9, None, None)
 
 
@@ -413,7 +409,6 @@ async def test_test_keys_are_never_charged_and_never_limited(accounts: Accounts)
     charge = await accounts.charge(caller, 1000)
     assert charge.units == 0
     await accounts.refund(charge, 1000)
-    await accounts.refund(caller, 1000)
     for _ in range(100):
         await accounts.enforce_rate_limit(caller, "verify")
     assert await accounts.usage(caller) == Usage("2026-05", 0, None, 3)
@@ -565,7 +560,7 @@ async def test_the_plans_rate_limits_each_key_and_bucket_by_itself(
         await accounts.enforce_rate_limit(one, "verify")
     with pytest.raises(RateLimitExceeded) as caught:
         await accounts.enforce_rate_limit(one, "verify")
-    assert (caught.value.limit, caught.value.remaining, caught.value.retry_after_s) == (25, 0, 1)
+    assert (caught.value.limit, caught.value.retry_after_s) == (25, 1)
     assert caught.value.reset_at == clock.now + 1
     await accounts.enforce_rate_limit(one, "account")
     await accounts.enforce_rate_limit(one, "a bucket without a rate")

@@ -41,7 +41,7 @@ async def test_a_refusal_says_when_the_oldest_call_stops_counting(
     clock.now += 10
     with pytest.raises(RateLimitExceeded) as caught:
         await limiter.hit("k", Rate(2, 60))
-    assert (caught.value.limit, caught.value.remaining) == (2, 0)
+    assert caught.value.limit == 2
     assert caught.value.retry_after_s == 30
     assert caught.value.reset_at == 1_000_061  # a whole second that is not too early
 
