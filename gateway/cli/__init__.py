@@ -12,9 +12,8 @@ from importlib import import_module
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
-from gateway.cli.options import ConfigFile
+from gateway.cli.options import Command, CommandGroup, ConfigFile
 from gateway.cli.terminal import (
     EXIT_FAILURE,
     CommandError,
@@ -47,7 +46,7 @@ class _LazyCommands(Mapping[str, Any]):
         found = getattr(import_module(f"gateway.cli.{name}"), name)
         if not isinstance(found, typer.Typer):
             function, found = found, typer.Typer(add_completion=False)
-            found.command(name)(function)
+            found.command(name, cls=Command)(function)
         command = typer.main.get_command(found)
         command.name = name
         return command
@@ -59,7 +58,7 @@ class _LazyCommands(Mapping[str, Any]):
         return len(COMMANDS)
 
 
-class _CommandGroup(TyperGroup):
+class _CommandGroup(CommandGroup):
     def __init__(self, **options: Any) -> None:
         super().__init__(**{**options, "commands": _LazyCommands()})
 
@@ -91,7 +90,6 @@ def _root(
         bool,
         typer.Option(
             "--version",
-            metavar="",
             callback=_show_version,
             is_eager=True,
             help="Show the version and leave.",

@@ -24,9 +24,7 @@ def init(
     ] = Path("veriplex.toml"),
     force: Annotated[
         bool,
-        typer.Option(
-            "--force", metavar="", help="Write over a file that is there.", show_default=False
-        ),
+        typer.Option("--force", help="Write over a file that is there.", show_default=False),
     ] = False,
 ) -> None:
     """Write a settings file in which every setting stands, commented out, with its default.

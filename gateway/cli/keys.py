@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gateway.cli.options import ConfigFile, Json, read_settings
+from gateway.cli.options import Command, CommandGroup, ConfigFile, Json, read_settings
 from gateway.cli.tables import print_table, styled
 from gateway.cli.terminal import EXIT_USAGE, CommandError, run_async
 
@@ -22,13 +22,14 @@ MAX_LABEL_LENGTH = 200
 SQLITE = "sqlite:///"
 
 keys = typer.Typer(
+    cls=CommandGroup,
     help="Make, list and revoke API keys, also while the server runs.",
     no_args_is_help=True,
     add_completion=False,
 )
 
 
-@keys.command()
+@keys.command(cls=Command)
 def create(
     ctx: typer.Context,
     dialect: Annotated[
@@ -37,9 +38,7 @@ def create(
     ] = None,
     test: Annotated[
         bool,
-        typer.Option(
-            "--test", metavar="", help="Test keys: never charged, answered by the sandbox."
-        ),
+        typer.Option("--test", help="Test keys: never charged, answered by the sandbox."),
     ] = False,
     plan: Annotated[
         str | None,
@@ -81,7 +80,7 @@ def create(
         typer.echo(line)
 
 
-@keys.command(name="list")
+@keys.command(name="list", cls=Command)
 def list_(ctx: typer.Context, json: Json = False, config: ConfigFile = None) -> None:
     """List every key, revoked ones too, by its id and its last characters.
 
@@ -96,7 +95,7 @@ def list_(ctx: typer.Context, json: Json = False, config: ConfigFile = None) -> 
         _print_table(found)
 
 
-@keys.command()
+@keys.command(cls=Command)
 def revoke(
     ctx: typer.Context,
     key: Annotated[

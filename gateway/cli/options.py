@@ -4,14 +4,35 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from gateway.cli.terminal import EXIT_USAGE, CommandError
 
 if TYPE_CHECKING:
     from gateway.settings import Settings
+
+
+class _FlagsWithoutType:
+    """Shows a flag by its name alone, where typer adds `<bool>`."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        params: list[Any] = super().get_params(ctx)  # type: ignore[misc]
+        for param in params:
+            if isinstance(param, TyperOption) and param.is_flag:
+                param.metavar = ""
+        return params
+
+
+class Command(_FlagsWithoutType, TyperCommand):
+    """A command of ours."""
+
+
+class CommandGroup(_FlagsWithoutType, TyperGroup):
+    """A command that has commands."""
+
 
 ConfigFile = Annotated[
     Path | None,
@@ -27,9 +48,7 @@ ConfigFile = Annotated[
 
 Json = Annotated[
     bool,
-    typer.Option(
-        "--json", metavar="", help="For programs: one JSON object a line.", show_default=False
-    ),
+    typer.Option("--json", help="For programs: one JSON object a line.", show_default=False),
 ]
 
 

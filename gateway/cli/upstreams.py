@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from gateway.cli.options import ConfigFile, Json, read_settings
+from gateway.cli.options import Command, CommandGroup, ConfigFile, Json, read_settings
 from gateway.cli.tables import print_table, styled
 from gateway.cli.terminal import EXIT_FAILURE, run_async
 
@@ -26,6 +26,7 @@ BANNED = "banned"
 """`FaultKind.BANNED`, without its import."""
 
 upstreams = typer.Typer(
+    cls=CommandGroup,
     help="The vendors that are asked: whether they answer, what is left to pay with.",
     no_args_is_help=True,
     add_completion=False,
@@ -53,7 +54,7 @@ class UpstreamCheck:
     detail: str
 
 
-@upstreams.command()
+@upstreams.command(cls=Command)
 def check(ctx: typer.Context, json: Json = False, config: ConfigFile = None) -> None:
     """Ask each upstream for its balance, with each of its keys, and print what it says.
 

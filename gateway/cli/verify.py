@@ -30,13 +30,11 @@ def verify(
     ],
     json: Json = False,
     no_smtp: Annotated[
-        bool, typer.Option("--no-smtp", metavar="", help="Stop after DNS; ask no mail server.")
+        bool, typer.Option("--no-smtp", help="Stop after DNS; ask no mail server.")
     ] = False,
     no_catch_all: Annotated[
         bool,
-        typer.Option(
-            "--no-catch-all", metavar="", help="Do not ask whether the domain accepts everything."
-        ),
+        typer.Option("--no-catch-all", help="Do not ask whether the domain accepts everything."),
     ] = False,
     timeout: Annotated[
         float | None,
