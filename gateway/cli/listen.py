@@ -15,6 +15,7 @@ import typer
 from gateway.cli.terminal import EXIT_USAGE, CommandError
 
 if TYPE_CHECKING:
+    from gateway.observability.metrics import Metrics
     from gateway.settings import Settings
     from gateway.settings.model import ServerSettings
     from gateway.web.dispatch import Application
@@ -88,9 +89,12 @@ def open_socket(settings: Settings) -> socket.socket:
 
 
 class Stoppable(Protocol):
-    """Services that want to know when the server begins to stop."""
+    """Services that want to know when the server begins to stop, and that count connections."""
 
     stopping: bool
+
+    @property
+    def metrics(self) -> Metrics: ...
 
 
 async def serve_until_stopped(
@@ -112,6 +116,7 @@ async def serve_until_stopped(
             trusted_proxies=server.forwarded_allow_ips,
             on_stop=stopping,
             reason_phrases={k: v for d in DIALECTS for k, v in d.reason_phrases.items()},
+            on_refusal=services.metrics.count_refused_connection,
         )
 
 

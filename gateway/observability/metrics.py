@@ -62,6 +62,12 @@ class Metrics:
         self._dropped_lines = Counter(
             "veriplex_log_lines_dropped", "Request log lines lost.", registry=self.registry
         )
+        self._refused_connections = Counter(
+            "veriplex_connections_refused",
+            "Connections refused or ended before their request was read, by the reason.",
+            ("reason",),
+            registry=self.registry,
+        )
         self._attempts = Counter(
             "veriplex_attempts",
             "Sources asked, by what came of it.",
@@ -103,6 +109,10 @@ class Metrics:
         counters[1].observe(attempt.latency_ms / 1000)
         if attempt.cost:
             self._spent.labels(attempt.source).inc(attempt.cost)
+
+    def count_refused_connection(self, reason: str) -> None:
+        """Count a connection that the edge refused (`gateway.web.edge`)."""
+        self._refused_connections.labels(reason).inc()
 
     def count_cache_lookup(self, outcome: str) -> None:
         """Count one look into the cache."""

@@ -6,13 +6,13 @@ import gc
 import socket
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
 import uvicorn
 from uvicorn.protocols.http import httptools_impl
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from gateway.web.faulty_send import CONNECTION_EXTENSION
+from gateway.web.edge import Edge, EdgeProtocol, connection_limit
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -49,19 +49,21 @@ async def serve(
     trusted_proxies: tuple[str, ...] = (),
     on_stop: Callable[[], None] = lambda: None,
     reason_phrases: Mapping[int, str] | None = None,
+    on_refusal: Callable[[str], None] = lambda _: None,
 ) -> None:
     """Answer on `sock` until SIGINT or SIGTERM, then finish what is in flight.
 
     Prints `listening on URL` on standard output once requests are answered.
-    `reason_phrases` are those of statuses that HTTP has none for.
+    `reason_phrases` are those of statuses that HTTP has none for; `on_refusal` is as in `Edge`.
     """
     for status, phrase in (reason_phrases or {}).items():
         # uvicorn takes status lines from this table and has no setting for them
         httptools_impl.STATUS_LINE[status] = f"HTTP/1.1 {status} {phrase}\r\n".encode()
+    edge = Edge(max_connections=connection_limit(), on_refusal=on_refusal)
     config = uvicorn.Config(
         app,
         loop="none",  # the caller's loop, uvloop already
-        http=_Protocol,
+        http=partial(EdgeProtocol, edge=edge),  # type: ignore[arg-type]
         lifespan="off",
         access_log=False,
         log_config=None,
@@ -94,14 +96,6 @@ def url_of(sock: socket.socket, *, tls: bool = False) -> str:
     """The URL that a listening socket answers on."""
     host, port = sock.getsockname()[:2]
     return f"{'https' if tls else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
-
-
-class _Protocol(HttpToolsProtocol):
-    """HTTP/1.1 that lets the application see its connection."""
-
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self.scope["extensions"] = {CONNECTION_EXTENSION: {"transport": self.transport}}
 
 
 class _Server(uvicorn.Server):

@@ -1,0 +1,254 @@
+"""The edge: what a connection may cost before anything is known of its request.
+
+uvicorn's protocol reads a request head of any size for any time, and keeps a silent connection as
+long as its client likes. Here a head has a size and a deadline, a body has a deadline, silent
+connections give way to new ones before the process runs out of descriptors, and an answer given
+before the request was read to its end reaches the client.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import resource
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import Any, cast
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from gateway.web.faulty_send import CONNECTION_EXTENSION
+
+MAX_HEAD_BYTES = 64 * 1024
+"""Of a request line and its headers; a longer head is answered with 431 (RFC 6585 section 5)."""
+MAX_HEADERS = 100
+HEAD_TIMEOUT_S = 10.0
+"""From the connection, or from the first byte of a further request, to the end of the head."""
+BODY_TIMEOUT_S = 35.0
+"""From the head to the end of the body: longer than a dialect waits (`gateway.web.bodies`), so
+that its own error comes first."""
+LINGER_S = 5.0
+"""How long a connection that is to be closed is still read from, if its request is not read to the
+end: closed at once, the client's system would throw the unread answer away (RFC 9112 section 9.6).
+"""
+CONNECTION_SHARE = 0.5
+"""Of the descriptors of the process; the others are kept for DNS, SMTP, upstreams and storage."""
+MAX_DESCRIPTORS = 65_536
+"""The limit of descriptors is raised to this if the system allows as many."""
+MAX_CONNECTIONS = 16_384
+
+
+def connection_limit() -> int:
+    """How many clients may be connected, by the limit of descriptors, which is raised first."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MAX_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(MAX_DESCRIPTORS, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+            soft = wanted
+    if soft == resource.RLIM_INFINITY:
+        return MAX_CONNECTIONS
+    return max(1, min(MAX_CONNECTIONS, int(soft * CONNECTION_SHARE)))
+
+
+@dataclass(slots=True, kw_only=True)
+class Edge:
+    """The limits of one server, and its idle connections."""
+
+    max_connections: int = MAX_CONNECTIONS
+    max_head_bytes: int = MAX_HEAD_BYTES
+    max_headers: int = MAX_HEADERS
+    head_timeout_s: float = HEAD_TIMEOUT_S
+    body_timeout_s: float = BODY_TIMEOUT_S
+    linger_s: float = LINGER_S
+    on_refusal: Callable[[str], None] = lambda _: None
+    """Counts a connection that was refused or ended, by the reason."""
+    idle: dict[EdgeProtocol, None] = field(default_factory=dict)
+    """Connections without a request under way, the one that is idle for longest first."""
+
+
+class _Reading(Enum):
+    """Which part of a request is being read."""
+
+    NOTHING = auto()
+    HEAD = auto()
+    BODY = auto()
+
+
+class _HeadTooLarge(Exception):
+    """Ends the parsing of a request head."""
+
+
+class EdgeProtocol(HttpToolsProtocol):
+    """HTTP/1.1 within the limits of an `Edge`."""
+
+    def __init__(self, *args: Any, edge: Edge, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._edge = edge
+        self._timer: asyncio.TimerHandle | None = None
+        """Until the head, or else the body, is there."""
+        self._reading = _Reading.NOTHING
+        self._head_bytes = 0
+        self._lingering = False
+        self._refusal = 400
+        """Status of the answer to a request that cannot be parsed."""
+        self._cycle_transport = cast(asyncio.Transport, _CycleTransport(self))
+
+    # -- the connection ------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._cycle_transport.write = transport.write  # type: ignore[method-assign]
+        edge = self._edge
+        if len(self.connections) > edge.max_connections and not self._make_room():
+            edge.on_refusal("too_many_connections")
+            self._answer_and_close(503, "Too many connections.")
+            return
+        edge.idle[self] = None
+        self._start_timer(edge.head_timeout_s, self._on_head_timeout)
+
+    def _make_room(self) -> bool:
+        """Close the connection that has been idle for longest; False if all are in use."""
+        oldest = next(iter(self._edge.idle), None)
+        if oldest is None:
+            return False
+        self._edge.on_refusal("idle_evicted")
+        oldest._abort()
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._edge.idle.pop(self, None)
+        self._stop_timer()
+        super().connection_lost(exc)
+
+    def _abort(self) -> None:
+        self._edge.idle.pop(self, None)
+        self.connections.discard(self)
+        self.transport.abort()
+
+    # -- reading -------------------------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        if self._lingering or self.transport.is_closing():
+            return
+        super().data_received(data)
+        if self._lingering or self.transport.is_closing():
+            return
+        if self._reading is _Reading.HEAD:
+            self._head_bytes += len(data)
+            too_many = len(self.headers) > self._edge.max_headers
+            if self._head_bytes > self._edge.max_head_bytes or too_many:
+                self._refuse_head()
+                return
+        if self._timer is not None:
+            return
+        if self._reading is _Reading.BODY:
+            self._start_timer(self._edge.body_timeout_s, self._on_body_timeout)
+        elif self._reading is _Reading.HEAD or not self._is_answering:
+            self._start_timer(self._edge.head_timeout_s, self._on_head_timeout)
+
+    @property
+    def _is_answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._reading = _Reading.HEAD
+        self._head_bytes = 0
+        self.scope["extensions"] = {CONNECTION_EXTENSION: {"transport": self.transport}}
+
+    def on_headers_complete(self) -> None:
+        # A head in one piece is measured here, one in several in `data_received`.
+        size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
+        if size > self._edge.max_head_bytes or len(self.headers) > self._edge.max_headers:
+            self._refusal = 431
+            raise _HeadTooLarge
+        self._reading = _Reading.BODY
+        self._stop_timer()
+        self._edge.idle.pop(self, None)
+        super().on_headers_complete()
+        self.cycle.transport = self._cycle_transport
+
+    def on_message_complete(self) -> None:
+        self._reading = _Reading.NOTHING
+        self._stop_timer()
+        super().on_message_complete()
+
+    # -- the end of a request ------------------------------------------------------------
+
+    def on_response_complete(self) -> None:
+        if self._lingering:
+            self.server_state.total_requests += 1
+            return
+        super().on_response_complete()
+        if not self.transport.is_closing() and not self._is_answering:
+            self._edge.idle[self] = None
+
+    def close_after_reply(self) -> None:
+        """Close, but not before the client could read the answer to a request that it is sending
+        still."""
+        if self._reading is _Reading.NOTHING:
+            self.transport.close()
+            return
+        self._lingering = True
+        self._edge.idle[self] = None
+        self.flow.resume_reading()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self._start_timer(self._edge.linger_s, self.transport.close)
+
+    def send_400_response(self, msg: str) -> None:
+        if self._refusal == 431:
+            self._refuse_head()
+        else:
+            self._edge.on_refusal("unreadable")
+            self._answer_and_close(400, msg)
+
+    def _refuse_head(self) -> None:
+        self._edge.on_refusal("head_too_large")
+        self._answer_and_close(431, "The request head is too large.")
+
+    def _on_head_timeout(self) -> None:
+        self._timer = None
+        if self._is_answering:
+            # the request before it is being answered: its client may take its time with the next
+            self._start_timer(self._edge.head_timeout_s, self._on_head_timeout)
+        elif self._reading is _Reading.HEAD:
+            self._edge.on_refusal("head_timeout")
+            self._answer_and_close(408, "The request head did not arrive in time.")
+        else:
+            self._edge.on_refusal("silent")
+            self.transport.close()
+
+    def _on_body_timeout(self) -> None:
+        self._edge.on_refusal("body_timeout")
+        self._abort()
+
+    def _answer_and_close(self, status: int, text: str) -> None:
+        body = text.encode("ascii")
+        self.transport.write(
+            STATUS_LINE[status]
+            + b"content-type: text/plain; charset=utf-8\r\n"
+            + b"content-length: %d\r\nconnection: close\r\n\r\n" % len(body)
+            + body
+        )
+        self._reading = _Reading.HEAD
+        self.close_after_reply()
+
+    def _start_timer(self, delay_s: float, callback: Callable[[], None]) -> None:
+        self._stop_timer()
+        self._timer = self.loop.call_later(delay_s, callback)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+class _CycleTransport:
+    """The transport as uvicorn's request cycle sees it: it writes, and closes in good order."""
+
+    def __init__(self, protocol: EdgeProtocol) -> None:
+        self.close = protocol.close_after_reply
+        self.write: Callable[[bytes], None] = lambda _: None

@@ -1,0 +1,289 @@
+"""What a connection may cost before its request is known, tried with raw sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import resource
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from functools import partial
+from typing import Any
+
+import pytest
+import uvicorn
+from uvicorn.server import ServerState
+
+from gateway.web import edge as edge_module
+from gateway.web.edge import CONNECTION_SHARE, Edge, EdgeProtocol, connection_limit
+
+GET = b"GET /livez HTTP/1.1\r\nHost: x\r\n"
+SOON_S = 0.05
+"""A limit that a test waits for."""
+LATE_S = 5.0
+"""A limit that a test must not run into."""
+
+
+class App:
+    """Answers 200; of a body it reads nothing unless it is asked at `/read`."""
+
+    def __init__(self) -> None:
+        self.bodies: list[bytes] = []
+        self.paths: list[str] = []
+        self.hold = asyncio.Event()
+        self.hold.set()
+        self.started = asyncio.Event()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        self.paths.append(scope["path"])
+        self.started.set()
+        await self.hold.wait()
+        if scope["path"] == "/read":
+            body = b""
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    return
+                body += message.get("body", b"")
+                if not message.get("more_body"):
+                    break
+            self.bodies.append(body)
+        headers = [(b"content-length", b"2")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b"ok"})
+
+
+class Server:
+    """An edge on a port of its own."""
+
+    def __init__(self, port: int, app: App, edge: Edge, refusals: Counter[str]) -> None:
+        self.port = port
+        self.app = app
+        self.edge = edge
+        self.refusals = refusals
+        self._writers: list[asyncio.StreamWriter] = []
+
+    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        self._writers.append(writer)
+        return reader, writer
+
+    def close(self) -> None:
+        for writer in self._writers:
+            writer.close()
+
+
+@contextlib.asynccontextmanager
+async def serving(**limits: Any) -> AsyncIterator[Server]:
+    refusals: Counter[str] = Counter()
+
+    def count(reason: str) -> None:
+        refusals[reason] += 1
+
+    app = App()
+    edge = Edge(on_refusal=count, **{"head_timeout_s": LATE_S, "linger_s": LATE_S, **limits})
+    config = uvicorn.Config(app, log_config=None, lifespan="off")
+    state = ServerState()
+    factory: Callable[[], EdgeProtocol] = partial(
+        EdgeProtocol, config=config, server_state=state, app_state={}, edge=edge
+    )
+    listener = await asyncio.get_running_loop().create_server(factory, "127.0.0.1", 0)
+    server = Server(listener.sockets[0].getsockname()[1], app, edge, refusals)
+    try:
+        yield server
+    finally:
+        server.close()
+        listener.close()
+        for protocol in list(state.connections):
+            protocol.transport.abort()
+        await asyncio.gather(*state.tasks, return_exceptions=True)
+
+
+async def everything(reader: asyncio.StreamReader) -> bytes:
+    """Until the server closes."""
+    async with asyncio.timeout(LATE_S):
+        return await reader.read()
+
+
+async def reply(reader: asyncio.StreamReader) -> bytes:
+    """One 200 of the application."""
+    async with asyncio.timeout(LATE_S):
+        return await reader.readuntil(b"\r\n\r\nok")
+
+
+async def send_without_end(writer: asyncio.StreamWriter) -> None:
+    while True:
+        writer.write(b"x")
+        await writer.drain()
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        pytest.param([b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\n\r\n"], id="a long target"),
+        pytest.param([b"GET /" + b"a" * 9_000] + [b"a" * 9_000] * 9, id="a target in pieces"),
+        pytest.param([GET + b"A: " + b"a" * 70_000 + b"\r\n\r\n"], id="a long header"),
+        pytest.param([GET + b"A: "] + [b"a" * 9_000] * 9, id="a header in pieces"),
+        pytest.param([GET + b"A: b\r\n" * 101 + b"\r\n"], id="many headers"),
+        pytest.param([GET] + [b"A: b\r\n"] * 101, id="many headers in pieces"),
+        pytest.param([GET + (b"A: " + b"a" * 900 + b"\r\n") * 80 + b"\r\n"], id="80 long ones"),
+    ],
+)
+async def test_a_head_that_is_too_large_is_answered_with_431(head: list[bytes]) -> None:
+    async with serving() as server:
+        reader, writer = await server.connect()
+        for piece in head:
+            writer.write(piece)
+            with contextlib.suppress(ConnectionError):
+                await writer.drain()
+        writer.write_eof()
+        answer = await everything(reader)
+        assert answer.startswith(b"HTTP/1.1 431 ")
+        assert b"connection: close" in answer
+        assert server.app.paths == []
+        assert server.refusals == {"head_too_large": 1}
+
+
+async def test_a_large_head_within_the_limits_is_served() -> None:
+    async with serving() as server:
+        reader, writer = await server.connect()
+        writer.write(GET + (b"A: " + b"a" * 600 + b"\r\n") * 99 + b"\r\n")
+        assert (await reply(reader)).startswith(b"HTTP/1.1 200 ")
+        assert not server.refusals
+
+
+async def test_a_request_after_another_has_a_limit_of_its_own() -> None:
+    async with serving() as server:
+        reader, writer = await server.connect()
+        for _ in range(4):
+            writer.write(GET + b"A: " + b"a" * 40_000 + b"\r\n\r\n")
+            assert (await reply(reader)).startswith(b"HTTP/1.1 200 ")
+        assert not server.refusals
+
+
+async def test_a_silent_connection_is_closed() -> None:
+    async with serving(head_timeout_s=SOON_S) as server:
+        reader, _ = await server.connect()
+        assert await everything(reader) == b""
+        assert server.refusals == {"silent": 1}
+
+
+@pytest.mark.parametrize("first", [b"GET /", GET, b"\r\n"])
+async def test_a_head_that_does_not_end_is_given_up(first: bytes) -> None:
+    async with serving(head_timeout_s=SOON_S) as server:
+        reader, writer = await server.connect()
+        writer.write(first)
+        answer = await everything(reader) if first == b"\r\n" else await reader.read(100)
+        assert answer.startswith(b"HTTP/1.1 408 ") if first != b"\r\n" else answer == b""
+
+
+async def test_the_head_of_a_further_request_has_a_deadline_too() -> None:
+    async with serving(head_timeout_s=SOON_S) as server:
+        reader, writer = await server.connect()
+        writer.write(GET + b"\r\n")
+        await reply(reader)
+        writer.write(b"GET /livez")
+        assert (await reader.read(100)).startswith(b"HTTP/1.1 408 ")
+
+
+async def test_a_slow_answer_is_not_cut_off_by_the_next_head() -> None:
+    async with serving(head_timeout_s=SOON_S) as server:
+        server.app.hold.clear()
+        reader, writer = await server.connect()
+        writer.write(GET + b"\r\n" + b"GET /li")
+        await server.app.started.wait()
+        expired = asyncio.Event()
+        asyncio.get_running_loop().call_later(3 * SOON_S, expired.set)
+        await expired.wait()
+        server.app.hold.set()
+        assert (await reply(reader)).startswith(b"HTTP/1.1 200 ")
+
+
+async def test_a_body_that_does_not_end_is_given_up() -> None:
+    async with serving(body_timeout_s=SOON_S) as server:
+        reader, writer = await server.connect()
+        writer.write(b"POST /read HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nabc")
+        with contextlib.suppress(ConnectionError):
+            assert await everything(reader) == b""
+        assert server.app.bodies == []
+        assert server.refusals == {"body_timeout": 1}
+
+
+async def test_the_connection_idle_for_longest_gives_way() -> None:
+    async with serving(max_connections=3) as server:
+        idle = [await server.connect() for _ in range(3)]
+        for idle_reader, idle_writer in idle:
+            idle_writer.write(GET + b"\r\n")
+            await reply(idle_reader)
+        reader, writer = await server.connect()
+        writer.write(GET + b"\r\n")
+        assert (await reply(reader)).startswith(b"HTTP/1.1 200 ")
+        with contextlib.suppress(ConnectionError):
+            assert await everything(idle[0][0]) == b""
+        assert server.refusals == {"idle_evicted": 1}
+        idle[1][1].write(GET + b"\r\n")
+        assert (await reply(idle[1][0])).startswith(b"HTTP/1.1 200 ")
+
+
+async def test_connections_in_use_are_not_closed_for_a_new_one() -> None:
+    async with serving(max_connections=1) as server:
+        server.app.hold.clear()
+        reader, writer = await server.connect()
+        writer.write(GET + b"\r\n")
+        await server.app.started.wait()
+        other, _ = await server.connect()
+        assert (await other.read(100)).startswith(b"HTTP/1.1 503 ")
+        server.app.hold.set()
+        assert (await reply(reader)).startswith(b"HTTP/1.1 200 ")
+        assert server.refusals == {"too_many_connections": 1}
+
+
+@pytest.mark.parametrize("size", [240_000, 3_000_000])
+async def test_the_answer_to_a_refused_body_reaches_a_client_that_closes(size: int) -> None:
+    async with serving() as server:
+        for _ in range(5):
+            reader, writer = await server.connect()
+            head = b"POST /refuse HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+            writer.write(head + b"Content-Length: %d\r\n\r\n" % size)
+            for _ in range(size // 10_000):
+                writer.write(b"x" * 10_000)
+                await writer.drain()
+            assert (await everything(reader)).endswith(b"ok")
+            writer.close()
+
+
+async def test_a_connection_that_goes_on_sending_is_closed_in_the_end() -> None:
+    async with serving(linger_s=SOON_S) as server:
+        reader, writer = await server.connect()
+        head = b"POST /refuse HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+        writer.write(head + b"Content-Length: 1000000\r\n\r\nx")
+        assert (await everything(reader)).endswith(b"ok")
+        async with asyncio.timeout(LATE_S):
+            with pytest.raises(ConnectionError):
+                await send_without_end(writer)
+
+
+async def test_pipelined_requests_are_answered_in_order() -> None:
+    async with serving() as server:
+        reader, writer = await server.connect()
+        writer.write(b"".join(b"GET /%d HTTP/1.1\r\nHost: x\r\n\r\n" % n for n in range(20)))
+        for _ in range(20):
+            await reply(reader)
+        assert server.app.paths == [f"/{n}" for n in range(20)]
+
+
+def test_the_limit_of_connections_leaves_descriptors_for_the_rest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    limits = {"now": (256, 256)}
+    monkeypatch.setattr(resource, "getrlimit", lambda _: limits["now"])
+    monkeypatch.setattr(resource, "setrlimit", lambda _, new: limits.update(now=new))
+    assert connection_limit() == int(256 * CONNECTION_SHARE)
+    limits["now"] = (1024, 524_288)
+    assert connection_limit() == edge_module.MAX_CONNECTIONS
+    assert limits["now"] == (edge_module.MAX_DESCRIPTORS, 524_288)
+    limits["now"] = (1024, resource.RLIM_INFINITY)
+    assert connection_limit() == edge_module.MAX_CONNECTIONS
+    limits["now"] = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+    assert connection_limit() == edge_module.MAX_CONNECTIONS
