@@ -255,7 +255,7 @@ class Accounts:
         """
         units = min(units, charge.units)
         if units > 0:
-            await self._ledger.book(LedgerEntry(charge.account_id, charge.month, -units))
+            await self._ledger.refund(charge.account_id, charge.month, units)
 
     async def usage(self, caller: Caller) -> Usage:
         """What is used and left, as of now. Raises StoreError."""

@@ -72,6 +72,11 @@ class Ledger:
         self._book_counts()
         return await self.book(LedgerEntry(account_id, month, 0))
 
+    async def refund(self, account_id: int, month: str, units: int) -> None:
+        """Give back what was booked, or is to be booked later. Raises StoreError."""
+        self._book_counts()
+        await self.book(LedgerEntry(account_id, month, -units))
+
     def book_later(self, account_id: int, month: str, units: int) -> None:
         """Book soon and unconditionally, without waiting."""
         self._counts[account_id, month] += units
