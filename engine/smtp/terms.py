@@ -13,55 +13,63 @@ ANY_STAGE = frozenset(Stage)
 BEFORE_RCPT = ANY_STAGE - {Stage.RCPT}
 RCPT_ONLY = frozenset({Stage.RCPT})
 CONNECTION_STAGES = frozenset({Stage.CONNECT, Stage.BANNER, Stage.EHLO})
-"""Where a host complains that has not heard us yet."""
+"""Where a host rejects the connection itself, before it knows what we ask."""
 
 Trace = Callable[[str, str], None]
-"""Notes a line of the transcript: who, what."""
+"""Adds a line to the transcript: who, what."""
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """How we introduce ourselves."""
+    """How we introduce ourselves to mail hosts."""
 
     helo: str
+    """The name in EHLO and HELO."""
     sender: str
     """MAIL FROM; empty for the null sender."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A place to dial."""
+    """One address of one mail host."""
 
     host: str
+    """Its name, from the MX record."""
     ip: str
     port: int
 
 
 @dataclass(frozen=True, slots=True)
 class SmtpReply:
-    """One reply, its lines joined by line feeds without their codes."""
+    """One reply of a server."""
 
     code: int
+    """The basic code, 200..599."""
     text: str
+    """Its lines without their codes, joined by line feeds."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReplyClassification:
-    """What a reply says."""
+    """What a reply was taken to mean."""
 
     meaning: Meaning
     rule: str
-    """Name of the row of `engine.smtp.reply_rules.RULES` that decided."""
+    """Name of the row of `engine.smtp.reply_rules.REPLY_RULES` that decided, or of another reason
+    where there was no reply."""
     enhanced: str | None = None
+    """The enhanced code (RFC 3463), such as "5.1.1"."""
     block_list: str | None = None
+    """The block list that the reply names."""
     retry_after_s: int | None = None
+    """The delay that the reply asks for."""
     inactive: bool = False
-    """The mailbox is full or refused, and out of use as well."""
+    """Whether the mailbox is also out of use."""
 
 
 @dataclass(frozen=True, slots=True)
 class StageResult:
-    """How a step of the conversation ended: with a reply, or without."""
+    """How one step of a conversation ended: with a reply, or without."""
 
     stage: Stage
     classification: ReplyClassification
@@ -74,7 +82,7 @@ class StageResult:
 
 @dataclass(frozen=True, slots=True)
 class RcptReply:
-    """A reply to RCPT: how it reads, and its words."""
+    """A reply to RCPT, and what it was taken to mean."""
 
     classification: ReplyClassification
     code: int

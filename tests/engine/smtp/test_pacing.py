@@ -1,4 +1,4 @@
-"""Slots per operator: bounded, fair, spaced out after a complaint, never lost."""
+"""Connection slots per operator: bounded, by priority, spaced out after a complaint, never lost."""
 
 from __future__ import annotations
 
@@ -11,9 +11,13 @@ from engine.model import Stage
 from engine.smtp.pacing import FIRST_SPACING_S, MAX_PACED_OPERATORS, MAX_SPACING_S, Pacer
 from tests.fakes.clock import Clock
 
+SINGLE: dict[str, bool] = {}
+BULK = {"bulk": True}
+POOLED = {"pooled": True}
+
 
 async def turns(count: int = 5) -> None:
-    """Let what is ready run."""
+    """Let the tasks that are ready run."""
     for _ in range(count):
         await asyncio.sleep(0)
 
@@ -22,13 +26,13 @@ async def test_no_more_than_the_limit_at_a_time() -> None:
     pacer = Pacer(3, Clock())
     most = 0
 
-    async def visit() -> None:
+    async def connect() -> None:
         nonlocal most
         async with pacer.slot("operator"):
             most = max(most, pacer.active_connections("operator"))
             await turns()
 
-    await asyncio.gather(*(visit() for _ in range(20)))
+    await asyncio.gather(*(connect() for _ in range(20)))
     assert most == 3
     assert pacer.active_connections("operator") == 0
 
@@ -39,46 +43,46 @@ async def test_operators_do_not_wait_for_each_other() -> None:
         assert (pacer.active_connections("one"), pacer.active_connections("other")) == (1, 1)
 
 
-async def test_who_came_first_goes_first() -> None:
+async def test_slots_are_granted_in_the_order_of_arrival() -> None:
     pacer = Pacer(1, Clock())
     order: list[int] = []
 
-    async def visit(number: int) -> None:
+    async def connect(number: int) -> None:
         async with pacer.slot("operator"):
             order.append(number)
             await turns()
 
-    await asyncio.gather(*(visit(number) for number in range(6)))
+    await asyncio.gather(*(connect(number) for number in range(6)))
     assert order == list(range(6))
 
 
-async def test_one_who_stops_waiting_gives_the_place_on() -> None:
+async def test_a_cancelled_waiter_passes_its_slot_on() -> None:
     pacer = Pacer(1, Clock())
 
-    async def visit() -> None:
+    async def connect() -> None:
         async with pacer.slot("operator"):
             await turns()
 
     async with AsyncExitStack() as held:
         await held.enter_async_context(pacer.slot("operator"))
-        impatient = asyncio.ensure_future(visit())
-        patient = asyncio.ensure_future(visit())
+        cancelled = asyncio.ensure_future(connect())
+        waiting = asyncio.ensure_future(connect())
         await turns()
-        impatient.cancel()
-        await asyncio.gather(impatient, return_exceptions=True)
-    await asyncio.wait_for(patient, 1)
+        cancelled.cancel()
+        await asyncio.gather(cancelled, return_exceptions=True)
+    await asyncio.wait_for(waiting, 1)
     assert pacer.active_connections("operator") == 0
 
 
-async def test_many_may_stop_waiting_at_once() -> None:
+async def test_many_waiters_may_be_cancelled_at_once() -> None:
     pacer = Pacer(1, Clock())
 
-    async def visit() -> None:
+    async def connect() -> None:
         async with pacer.slot("operator"):
             await turns()
 
-    held = asyncio.ensure_future(visit())
-    waiting = [asyncio.ensure_future(visit()) for _ in range(5)]
+    held = asyncio.ensure_future(connect())
+    waiting = [asyncio.ensure_future(connect()) for _ in range(5)]
     await asyncio.sleep(0)
     for task in (held, *waiting):
         task.cancel()
@@ -87,21 +91,21 @@ async def test_many_may_stop_waiting_at_once() -> None:
     assert pacer.active_connections("operator") == 0
 
 
-async def test_a_place_given_to_one_who_has_just_left_is_not_lost() -> None:
+async def test_a_slot_granted_to_a_cancelled_waiter_is_not_lost() -> None:
     pacer = Pacer(1, Clock())
 
-    async def visit() -> None:
+    async def connect() -> None:
         async with pacer.slot("operator"):
             await turns()
 
     async with AsyncExitStack() as held:
         await held.enter_async_context(pacer.slot("operator"))
-        waiting = asyncio.ensure_future(visit())
+        waiting = asyncio.ensure_future(connect())
         await turns()
-    waiting.cancel()  # in the same turn in which it was given the place
+    waiting.cancel()  # in the same turn of the loop in which it was granted the slot
     await asyncio.gather(waiting, return_exceptions=True)
     assert pacer.active_connections("operator") == 0
-    await asyncio.wait_for(visit(), 1)
+    await asyncio.wait_for(connect(), 1)
 
 
 async def test_a_complaint_halves_the_limit_and_success_restores_it() -> None:
@@ -132,7 +136,7 @@ async def test_a_complaint_halves_the_limit_and_success_restores_it() -> None:
 
 
 @pytest.mark.parametrize(("complaints", "pause_s"), [(1, 1), (2, 2), (3, 4), (4, 8), (20, 60)])
-def test_each_complaint_doubles_the_pause_up_to_a_bound(complaints: int, pause_s: float) -> None:
+def test_each_complaint_doubles_the_back_off_up_to_a_bound(complaints: int, pause_s: float) -> None:
     pacer = Pacer(4, Clock())
     for _ in range(complaints):
         pacer.record_throttling("operator")
@@ -140,26 +144,26 @@ def test_each_complaint_doubles_the_pause_up_to_a_bound(complaints: int, pause_s
 
 
 @pytest.mark.parametrize(
-    ("events", "shut"),
+    ("events", "skipped"),
     [
         ("b b b", True),
         ("b b", False),
-        ("bb bb", False),  # at the same time, they are one
+        ("bb bb", False),  # rejections at the same time count as one
         ("bbbb", False),
         ("c b c", True),
-        ("b b r b", False),  # it heard us in between
+        ("b b r b", False),  # it accepted a connection in between
         ("b b w b", False),
-        ("b b b ", False),  # it may be called on again
+        ("b b b ", False),  # the back-off is over
         ("b b b  b", True),
         ("b b b  w", False),
-        ("b w b b b b b", False),  # it let us in before, and may do so soon
+        ("b w b b b b b", False),  # it has served us, so it is given more attempts
         ("b w b b b b b b", True),
     ],
 )
-def test_who_turns_us_away_after_every_pause_is_shut_until_the_next(
-    events: str, shut: bool
+def test_an_operator_that_rejects_every_connection_is_skipped_until_its_back_off_is_over(
+    events: str, skipped: bool
 ) -> None:
-    """b, c, r: complaints at the banner, when connecting, at RCPT; w: success; blank: a pause."""
+    """b, c, r: a complaint at the banner, on connecting, at RCPT; w: a success; blank: a wait."""
     clock = Clock()
     pacer = Pacer(4, clock)
     stages = {"b": Stage.BANNER, "c": Stage.CONNECT, "r": Stage.RCPT}
@@ -170,21 +174,21 @@ def test_who_turns_us_away_after_every_pause_is_shut_until_the_next(
             pacer.record_success("operator")
         else:
             pacer.record_throttling("operator", stage=stages[event])
-    assert pacer.is_skipped("operator") == shut
-    assert not pacer.is_skipped("stranger")
+    assert pacer.is_skipped("operator") == skipped
+    assert not pacer.is_skipped("another")
 
 
-def test_a_stated_delay_is_kept_within_the_bound() -> None:
+def test_a_stated_delay_is_bounded() -> None:
     pacer = Pacer(4, Clock())
     pacer.record_throttling("operator", 7)
     assert pacer.wait_s("operator") == 7
     pacer.record_throttling("operator", 86_400)
     assert pacer.wait_s("operator") == MAX_SPACING_S
-    assert pacer.wait_s("stranger") == 0
-    pacer.record_success("stranger")
+    assert pacer.wait_s("another") == 0
+    pacer.record_success("another")
 
 
-async def test_after_a_complaint_the_next_one_waits() -> None:
+async def test_the_next_connection_waits_for_the_back_off() -> None:
     clock = Clock()
     pacer = Pacer(4, clock)
     pacer.record_throttling("operator", 0.02)
@@ -194,62 +198,64 @@ async def test_after_a_complaint_the_next_one_waits() -> None:
     assert waited_s >= 0.015
 
 
-def test_quiet_operators_are_forgotten_before_there_are_too_many() -> None:
+def test_idle_operators_are_evicted_before_there_are_too_many() -> None:
     clock = Clock()
     pacer = Pacer(4, clock)
-    pacer.record_throttling("still resting", MAX_SPACING_S)
+    pacer.record_throttling("backing off", MAX_SPACING_S)
     clock.now += MAX_SPACING_S / 2
     for number in range(MAX_PACED_OPERATORS):
         pacer.record_throttling(f"operator {number}", 1)
         clock.now += 0.001
     clock.now += 2
     pacer.record_throttling("one more", 1)
-    assert pacer.wait_s("still resting") > 0
+    assert pacer.wait_s("backing off") > 0
     assert len(pacer) <= MAX_PACED_OPERATORS
 
 
-async def test_the_patient_go_when_nobody_else_waits() -> None:
+async def test_host_pools_get_a_slot_when_no_single_probe_waits() -> None:
     pacer = Pacer(1, Clock())
     order: list[str] = []
 
-    async def visit(name: str, *, patient: bool) -> None:
-        async with pacer.slot("operator", pooled=patient):
+    async def connect(name: str, *, pooled: bool) -> None:
+        async with pacer.slot("operator", pooled=pooled):
             order.append(name)
             await turns()
 
     async with pacer.slot("operator", pooled=True):
         assert not pacer.has_priority_waiters("operator")
         waiting = [
-            asyncio.create_task(visit(name, patient=name.startswith("list")))
-            for name in ("list 1", "list 2", "single 1", "single 2")
+            asyncio.create_task(connect(name, pooled=name.startswith("pool")))
+            for name in ("pool 1", "pool 2", "single 1", "single 2")
         ]
         await turns()
         assert pacer.has_priority_waiters("operator")
         waiting[0].cancel()
         await turns()
     await asyncio.gather(*waiting, return_exceptions=True)
-    assert order == ["single 1", "single 2", "list 2"]
+    assert order == ["single 1", "single 2", "pool 2"]
     assert not pacer.has_priority_waiters("operator")
     assert not pacer.has_priority_waiters("another")
 
 
 @pytest.mark.parametrize(
-    ("complaints", "stage", "away"),
+    ("complaints", "stage", "backing_off"),
     [
         (1, Stage.BANNER, True),
         (1, Stage.EHLO, True),
-        # a second is soon over, and the first host knows most
+        # a wait of a second is short, and the first host knows most
         (1, Stage.RCPT, False),
         (2, Stage.RCPT, True),
     ],
 )
-async def test_who_can_goes_elsewhere(complaints: int, stage: Stage, away: bool) -> None:
+async def test_a_caller_with_an_alternative_does_not_wait_for_a_back_off(
+    complaints: int, stage: Stage, backing_off: bool
+) -> None:
     clock = Clock()
     pacer = Pacer(2, clock)
     for _ in range(complaints):
         pacer.record_throttling("operator", stage=stage)
-    assert pacer.is_backing_off("operator") is away
-    if away:
+    assert pacer.is_backing_off("operator") is backing_off
+    if backing_off:
         with pytest.raises(TimeoutError):
             async with pacer.slot("operator", has_alternative=True):
                 pass
@@ -258,3 +264,61 @@ async def test_who_can_goes_elsewhere(complaints: int, stage: Stage, away: bool)
     assert not pacer.is_backing_off("operator")
     async with asyncio.timeout(1), pacer.slot("operator", has_alternative=True):
         assert pacer.active_connections("operator") == 1
+
+
+@pytest.mark.parametrize("connections", [1, 3])
+async def test_single_verifications_go_before_bulk_probes_and_those_before_host_pools(
+    connections: int,
+) -> None:
+    pacer = Pacer(connections, Clock())
+    order: list[str] = []
+
+    async def connect(name: str, kind: dict[str, bool]) -> None:
+        async with pacer.slot("operator", **kind):
+            order.append(name)
+            await turns()
+
+    arrivals = [("pooled", POOLED), ("bulk", BULK), ("single", SINGLE)] * 4
+    async with asyncio.TaskGroup() as group, AsyncExitStack() as held:
+        for _ in range(connections):
+            await held.enter_async_context(pacer.slot("operator", pooled=True))
+        for name, kind in arrivals:
+            group.create_task(connect(name, kind))
+        await turns()
+        assert order == []
+    assert order == ["single"] * 4 + ["bulk"] * 4 + ["pooled"] * 4
+    assert pacer.active_connections("operator") == 0
+
+
+@pytest.mark.parametrize(("kind", "has_priority"), [(SINGLE, True), (BULK, True), (POOLED, False)])
+async def test_a_host_pool_sees_waiters_of_higher_priority(
+    kind: dict[str, bool], has_priority: bool
+) -> None:
+    pacer = Pacer(1, Clock())
+
+    async def connect() -> None:
+        async with pacer.slot("operator", **kind):
+            assert not pacer.has_priority_waiters("operator")
+
+    async with pacer.slot("operator", pooled=True):
+        assert not pacer.has_priority_waiters("operator")
+        waiting = asyncio.create_task(connect())
+        await turns()
+        assert pacer.has_priority_waiters("operator") is has_priority
+    await waiting
+
+
+async def test_a_late_single_verification_overtakes_a_long_queue() -> None:
+    pacer = Pacer(1, Clock())
+    order: list[str] = []
+
+    async def connect(name: str, kind: dict[str, bool]) -> None:
+        async with pacer.slot("operator", **kind):
+            order.append(name)
+            if name == "bulk 3":
+                singles.append(asyncio.create_task(connect("single", SINGLE)))
+            await turns()
+
+    singles: list[asyncio.Task[None]] = []
+    await asyncio.gather(*(connect(f"bulk {number}", BULK) for number in range(100)))
+    assert order.index("single") == order.index("bulk 3") + 1
