@@ -1,1 +1,1 @@
-"""Many addresses at once: grouped by mail host, on few connections."""
+"""Verification of many addresses: grouped by mail host, over few connections."""

@@ -1,1 +1,1 @@
-"""What mail servers say of a mailbox: dialogue, meaning of replies, pacing, reputation."""
+"""Asking mail hosts about a mailbox: dialogue, classification of replies, pacing, reputation."""

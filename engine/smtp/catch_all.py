@@ -1,7 +1,8 @@
-"""What the reply to a random control address says of the real one (ENGINE rule: compare). Pure.
+"""The control address, and what its reply says about the reply to the real address. Pure.
 
-A server that accepts an address nobody has accepts everything; one that refuses both in the
-same words has said nothing of either.
+A control is a random address at the real one's domain, which should not exist. A server that
+accepts it accepts every name; one that refuses both addresses in the same words has said nothing
+about either.
 """
 
 from __future__ import annotations
@@ -23,9 +24,10 @@ _DIGITS = "23456789"
 
 
 def control_local_part(choose: Callable[[Sequence[str]], str]) -> str:
-    """A local part that nobody has but somebody could: plain ASCII, three syllables, digits.
+    """A plausible local part that should not exist: three syllables and three digits, ASCII.
 
-    `choose` picks one of a sequence, as `random.Random.choice` does. About 10**11 outcomes.
+    `choose` picks one item of a sequence, as `random.Random.choice` does. There are about 10**11
+    outcomes.
     """
     syllables = [choose(_ONSETS) + choose(_VOWELS) + choose(_CODAS) for _ in range(3)]
     digits = "".join(choose(_DIGITS) for _ in range(3))
@@ -33,9 +35,9 @@ def control_local_part(choose: Callable[[Sequence[str]], str]) -> str:
 
 
 def accepts_all(control: RcptReply | None) -> bool | None:
-    """Whether the domain accepts every name; None when the control's reply cannot tell.
+    """Whether the domain accepts every name; None if the control's reply does not show it.
 
-    A temporary refusal leaves it open, as does any refusal of us.
+    A temporary refusal does not, nor does a refusal of us.
     """
     if control is None:
         return None
@@ -49,11 +51,12 @@ def accepts_all(control: RcptReply | None) -> bool | None:
 def compare_with_control(
     real: RcptReply, control: RcptReply | None, known_catch_all: bool | None = None
 ) -> Meaning:
-    """The real address's meaning, once the control's reply is known.
+    """The meaning of the real address's reply, given the control's.
 
-    Only a 5xx that no rule recognised is open to change: if the control was accepted, or
-    refused as a name in other words, the refusal is about this name; in the same words, it is
-    about nothing we can tell, and neither is it where the control's refusal is about us.
+    It can differ only for a 5xx that no rule recognised. If the control was accepted, or its name
+    was refused in other words, that 5xx is about the real name. If the words are the same, or the
+    control's refusal is about us, the 5xx stays unrecognised. `known_catch_all` is what an earlier
+    control showed, for when this time there is no reply.
     """
     meaning = real.classification.meaning
     if meaning is not Meaning.REJECTED_UNRECOGNISED:

@@ -18,27 +18,32 @@ from engine.smtp.reputation import ReputationTracker
 from engine.smtp.terms import Identity, Target
 
 UNRESPONSIVE_FOR_S = 60.0
-"""How long the other hosts of a domain are asked before one that did not answer."""
+"""How long a target that did not answer comes after the other targets of a domain."""
+UNRESPONSIVE_CACHE_SIZE = 20_000
+"""Targets."""
 CATCH_ALL_TTL_S = 3600.0
 CATCH_ALL_CACHE_SIZE = 100_000
-UNRESPONSIVE_CACHE_SIZE = 20_000
+"""Domains."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProbeLimits:
-    """How long and where an inquiry may go; times in seconds."""
+    """Where a probe may connect, and how long it may wait."""
 
     port: int
     allow_private_networks: bool
+    """Whether addresses that are not global may be connected to."""
     connect_timeout_s: float
     command_timeout_s: float
+    """For the banner and for each reply."""
     greylist_pauses_s: tuple[float, ...]
+    """Waits before a greylisted address is asked about again; its length bounds the retries."""
     bulk: bool = False
-    """Asked for a list: whoever waits for one address goes first."""
+    """Lower priority than single verifications; waits for a slot until the operator is skipped."""
 
 
 class Deadline:
-    """A point in time, and what is left until then."""
+    """A point in time, and the seconds left until then."""
 
     def __init__(self, seconds: float, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -50,7 +55,10 @@ class Deadline:
 
 
 class CatchAllCache:
-    """Which domains accept every name, by domain and operator, for an hour."""
+    """Which domains accept every name, for an hour.
+
+    Kept by domain and operator: the mail hosts of one domain may belong to several.
+    """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._cache: TtlCache[tuple[str, str], bool] = TtlCache(CATCH_ALL_CACHE_SIZE, clock)
@@ -59,7 +67,7 @@ class CatchAllCache:
         return self._cache.get((domain, operator))
 
     def update(self, domain: str, operator: str, accepts: bool | None) -> bool | None:
-        """Note what a control address showed, if anything; returns what is known now."""
+        """Store what a control address showed; returns what is known now. None changes nothing."""
         if accepts is None:
             return self.get(domain, operator)
         self._cache.put((domain, operator), accepts, CATCH_ALL_TTL_S)
@@ -67,7 +75,7 @@ class CatchAllCache:
 
 
 class UnresponsiveTargets:
-    """Places that did not answer lately, or with nothing that is SMTP."""
+    """Targets that did not answer lately, or answered with something other than SMTP."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._cache: TtlCache[Target, Meaning] = TtlCache(UNRESPONSIVE_CACHE_SIZE, clock)
@@ -76,7 +84,7 @@ class UnresponsiveTargets:
         return self._cache.get(target) is not None
 
     def record_visit(self, target: Target, meaning: Meaning, stage: Stage) -> None:
-        """What a visit came to."""
+        """Store how a connection to `target` ended, at `stage`."""
         if stage is not Stage.RCPT and meaning in WITHOUT_REPLY | {Meaning.UNREACHABLE}:
             self._cache.put(target, meaning, UNRESPONSIVE_FOR_S)
         else:
@@ -84,7 +92,7 @@ class UnresponsiveTargets:
 
 
 class PendingQuits:
-    """Connections that said QUIT and wait for the answer, so that no caller has to."""
+    """Connections on which QUIT was sent and whose reply is awaited, so that no caller has to."""
 
     def __init__(self) -> None:
         self._pipes: set[ReplyPipe] = set()
@@ -93,13 +101,14 @@ class PendingQuits:
         return len(self._pipes)
 
     def quit(self, conversation: Conversation) -> None:
+        """End `conversation` with QUIT without waiting for the reply."""
         pipe = conversation.quit()
         if not pipe.closed:
             self._pipes.add(pipe)
             pipe.on_closed(lambda: self._pipes.discard(pipe))
 
     async def aclose(self) -> None:
-        """Cut what still waits."""
+        """Abort the connections that still wait."""
         pipes = list(self._pipes)
         for pipe in pipes:
             pipe.abort()
@@ -109,7 +118,7 @@ class PendingQuits:
 
 @dataclass(frozen=True, slots=True)
 class ProbeContext:
-    """What all inquiries of an engine share."""
+    """What all probes of one engine share."""
 
     identity: Identity
     limits: ProbeLimits
@@ -117,6 +126,7 @@ class ProbeContext:
     pacer: Pacer
     rng: random.Random
     tls: ssl.SSLContext | None
+    """None to leave STARTTLS out."""
     clock: Callable[[], float]
     catch_all_cache: CatchAllCache
     unresponsive: UnresponsiveTargets

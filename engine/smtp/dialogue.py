@@ -1,8 +1,8 @@
-"""One conversation with one mail host: connect, EHLO, STARTTLS, MAIL, RCPT, QUIT.
+"""One conversation with one mail host: connect, EHLO, STARTTLS, MAIL, RCPT, QUIT; never DATA.
 
-RCPT only, never DATA. aiosmtplib connects, greets and starts TLS; `engine.smtp.pipe` carries what
-follows, so that recipients can be pipelined (RFC 2920) and the connection kept for more. The
-one place where aiosmtplib's exceptions are known.
+aiosmtplib connects, sends EHLO and starts TLS. `engine.smtp.pipe` carries the rest, so that
+recipients can be pipelined (RFC 2920) and the connection can be kept for more. This is the only
+module that knows aiosmtplib and its exceptions.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ from engine.smtp.terms import (
 )
 
 DELAYED_ACK_S = 0.2
-"""The longest that a TCP holds an acknowledgement back, in practice (RFC 1122: 0.5 s)."""
+"""The longest delay of a TCP acknowledgement in practice (RFC 1122 allows 0.5 s)."""
 
 
 class ConversationEnded(Exception):
-    """The host will hear no recipient from us on this connection; `said` tells why."""
+    """No recipient can be sent on this connection; `result` says why."""
 
     def __init__(self, result: StageResult, *, greeted: bool) -> None:
         super().__init__(f"{result.stage}: {result.meaning}")
@@ -46,7 +46,7 @@ class ConversationEnded(Exception):
 
 
 class TlsFailed(Exception):
-    """STARTTLS was agreed on and came to nothing; the connection is lost."""
+    """The host accepted STARTTLS, and the TLS handshake failed; the connection is lost."""
 
 
 def tls_context() -> ssl.SSLContext:
@@ -67,7 +67,7 @@ class _Command:
 
 
 class Conversation:
-    """A host that greeted us and waits for MAIL."""
+    """A connection to a host that accepted our EHLO and expects MAIL."""
 
     def __init__(
         self, pipe: ReplyPipe, target: Target, extensions: frozenset[str], tls: bool, trace: Trace
@@ -81,50 +81,49 @@ class Conversation:
 
     @property
     def usable(self) -> bool:
-        """Whether more recipients can be asked about on this connection."""
+        """Whether more commands can be sent on this connection."""
         return self._pipe.usable
 
     def supports(self, extension: str) -> bool:
-        """Whether the host's EHLO reply names `extension` (lower case)."""
+        """Whether the host's reply to EHLO names `extension` (lower case)."""
         return extension in self._extensions
 
     async def probe_recipients(
         self, sender: str, recipients: Sequence[str], *, utf8: bool, timeout_s: float
     ) -> list[StageResult | None]:
-        """What the host says to MAIL FROM `sender` and RCPT TO each of `recipients`.
+        """Send MAIL FROM `sender` and RCPT TO each of `recipients`; one result a recipient.
 
-        One entry a recipient: its reply, or MAIL's when that was refused; None for those that
-        the host never came to answer. `timeout_s` bounds each reply. Never raises for what a
-        server does.
+        A result is the recipient's reply, or MAIL's if that was refused, or None if the host did
+        not get as far. `timeout_s` bounds each reply. Never raises for what a server does.
         """
         if utf8 and not self.supports("smtputf8"):
             self._trace(self._target.host, "offers no SMTPUTF8")
-            reading = ReplyClassification(Meaning.SMTPUTF8_UNSUPPORTED, "smtputf8-not-offered")
-            return [StageResult(Stage.EHLO, reading)] * len(recipients)
-        steps = self._plan_commands(sender, recipients, utf8)
-        return _by_recipient(steps, await self._run_commands(steps, timeout_s))
+            not_offered = ReplyClassification(Meaning.SMTPUTF8_UNSUPPORTED, "smtputf8-not-offered")
+            return [StageResult(Stage.EHLO, not_offered)] * len(recipients)
+        commands = self._plan_commands(sender, recipients, utf8)
+        return _by_recipient(commands, await self._run_commands(commands, timeout_s))
 
     async def _run_commands(
         self, commands: Sequence[_Command], timeout_s: float
     ) -> list[StageResult | None]:
-        """What was said to each step, as far as it came; None for a step left out."""
-        heard: list[StageResult | None] = []
+        """The result of each command, as far as they came; None for a command that was not sent."""
+        results: list[StageResult | None] = []
         transaction_open = True
         pipelined = self.supports("pipelining")
         try:
             if pipelined:
-                self._send(*(step.command for step in commands))
-            for step in commands:
+                self._send(*(command.command for command in commands))
+            for command in commands:
                 if not pipelined:
-                    if step.stage is Stage.RCPT and not transaction_open:
-                        heard.append(None)
+                    if command.stage is Stage.RCPT and not transaction_open:
+                        results.append(None)
                         continue
-                    self._send(step.command)
-                said = await self._read_reply(step.stage, timeout_s)
-                heard.append(said)
-                if step.stage is Stage.MAIL:
-                    transaction_open = _is_positive(said)
-                if said.reply is not None and said.reply.code == SERVICE_CLOSING:
+                    self._send(command.command)
+                result = await self._read_reply(command.stage, timeout_s)
+                results.append(result)
+                if command.stage is Stage.MAIL:
+                    transaction_open = _is_positive(result)
+                if result.reply is not None and result.reply.code == SERVICE_CLOSING:
                     # RFC 5321 section 3.8: the host closes the connection after it.
                     self._pipe.abort()
                     break
@@ -132,15 +131,15 @@ class Conversation:
                 self._pipe.expect_no_more()
         except PipeBroken as broken:
             self._trace(self._target.host, _TRACE_TEXTS[broken.meaning])
-            if len(heard) == len(commands):
-                # One reply too many: whose each of them was cannot be told.
+            if len(results) == len(commands):
+                # One reply too many: none of them can be matched with a command.
                 return [
-                    StageResult(step.stage, ReplyClassification(broken.meaning, "no-reply"))
-                    for step in commands
+                    StageResult(command.stage, ReplyClassification(broken.meaning, "no-reply"))
+                    for command in commands
                 ]
-            stage = commands[len(heard)].stage
-            heard.append(StageResult(stage, ReplyClassification(broken.meaning, "no-reply")))
-        return heard
+            stage = commands[len(results)].stage
+            results.append(StageResult(stage, ReplyClassification(broken.meaning, "no-reply")))
+        return results
 
     async def exchange(
         self,
@@ -150,12 +149,12 @@ class Conversation:
         max_refusals: int = 0,
         refused_timeout_s: float = 0.0,
     ) -> tuple[list[SmtpReply], Meaning | None]:
-        """The replies to MAIL, RCPT and RSET commands, as far as they came, and what ended them.
+        """Send MAIL, RCPT and RSET commands; the replies as far as they came, and what ended them.
 
-        They are written in one go where the host takes that, else one after the other up to a
-        MAIL that is refused. `timeout_s` bounds each reply, `refused_timeout_s` those after so
-        many `refusals` (0: never); a 421 is the last one. Unlike in `ask` nothing is added to
-        the commands, and the transcript gets no line.
+        The commands are written in one go where the host supports pipelining, else one after the
+        other up to a MAIL that is refused. `timeout_s` bounds each reply, `refused_timeout_s`
+        those after `max_refusals` refusals (0: never). A 421 is the last reply. Unlike in
+        `probe_recipients`, no command is added, and the transcript gets no line.
         """
         pipe = self._pipe
         replies: list[SmtpReply] = []
@@ -179,36 +178,36 @@ class Conversation:
                     return replies, None
             pipe.expect_no_more()
         except PipeBroken as broken:
-            # One reply too many: whose each of them was cannot be told.
+            # One reply too many: none of them can be matched with a command.
             return replies if len(replies) < len(commands) else [], broken.meaning
         return replies, None
 
     def _plan_commands(self, sender: str, recipients: Sequence[str], utf8: bool) -> list[_Command]:
-        """The commands for one transaction, or for one each.
+        """The commands for one transaction, or with the null sender for one a recipient.
 
-        A bounce has one recipient, so servers refuse a second one of the null sender whatever
-        its name: each gets a transaction of its own.
+        A bounce has one recipient, so servers refuse a second recipient of the null sender
+        whatever its name.
         """
         mail = b"MAIL FROM:<" + sender.encode() + b">" + (b" SMTPUTF8" if utf8 else b"")
-        steps: list[_Command] = []
+        commands: list[_Command] = []
         for recipient in recipients:
-            if not steps or not sender:
+            if not commands or not sender:
                 if self._mail_sent:
-                    steps.append(_Command(Stage.MAIL, RSET_COMMAND))
-                steps.append(_Command(Stage.MAIL, mail))
+                    commands.append(_Command(Stage.MAIL, RSET_COMMAND))
+                commands.append(_Command(Stage.MAIL, mail))
                 self._mail_sent = True
-            steps.append(_Command(Stage.RCPT, b"RCPT TO:<" + recipient.encode() + b">"))
-        return steps
+            commands.append(_Command(Stage.RCPT, b"RCPT TO:<" + recipient.encode() + b">"))
+        return commands
 
     def quit(self) -> ReplyPipe:
-        """Say QUIT without waiting for the answer; returns what is still to be closed."""
+        """Send QUIT without waiting for the reply; returns the pipe, which closes by itself."""
         if self.usable:
             self._trace(self._target.host, "> QUIT")
         self._pipe.quit()
         return self._pipe
 
     def abort(self) -> None:
-        """Cut the connection."""
+        """Close the connection at once."""
         self._pipe.abort()
 
     def _send(self, *commands: bytes) -> None:
@@ -232,10 +231,10 @@ async def open_conversation(
     tls: ssl.SSLContext | None,
     trace: Trace,
 ) -> Conversation:
-    """Connect, read the banner, say EHLO (HELO if need be) and start TLS if it is offered.
+    """Connect, read the banner, send EHLO (or HELO) and start TLS if the host offers it.
 
-    `tls` None leaves STARTTLS alone. Raises ConversationEnded when the host cannot be asked,
-    and TlsFailed when it could be without TLS.
+    Without `tls` STARTTLS is not sent. Raises ConversationEnded if the host cannot be asked, and
+    TlsFailed if it could be asked without TLS.
     """
     connection = await _connect(target, connect_timeout_s, trace)
     client = aiosmtplib.SMTP(
@@ -259,7 +258,7 @@ async def open_conversation(
         if transport is None or transport.is_closing():
             raise _ended_without_reply(Stage.EHLO, Meaning.DROPPED, greeted=True)
     except BaseException:
-        # Not close(): over TLS that waits half a minute for the other side's farewell.
+        # Not close(): over TLS that waits half a minute for the peer's close_notify.
         if client.transport is not None:
             cast(asyncio.Transport, client.transport).abort()
         client.close()
@@ -285,8 +284,8 @@ async def _connect(target: Target, timeout_s: float, trace: Trace) -> socket.soc
             await asyncio.get_running_loop().sock_connect(connection, (target.ip, target.port))
     except OSError as exc:
         connection.close()
-        late = isinstance(exc, TimeoutError)
-        trace(target.host, "no answer" if late else f"cannot connect: {exc.strerror or exc}")
+        timed_out = isinstance(exc, TimeoutError)
+        trace(target.host, "no answer" if timed_out else f"cannot connect: {exc.strerror or exc}")
         raise _ended_without_reply(Stage.CONNECT, Meaning.UNREACHABLE, greeted=False) from exc
     except BaseException:
         connection.close()
@@ -296,23 +295,23 @@ async def _connect(target: Target, timeout_s: float, trace: Trace) -> socket.soc
 
 @contextmanager
 def _quick_acknowledgement(connection: socket.socket) -> Iterator[None]:
-    """Spare the 40 ms that a delayed acknowledgement of TLS session tickets costs.
+    """Avoid the 40 ms that a delayed acknowledgement of TLS session tickets costs.
 
     The server's next reply waits for that acknowledgement (RFC 896), and tickets never reach
-    us as data. Only Linux lets a client hurry it, once at a time, so it is asked for at
-    growing intervals until the reply is there.
+    us as data. Linux alone lets a client acknowledge at once, and forgets it soon, so the option
+    is set again at growing intervals until the reply has come.
     """
     loop = asyncio.get_running_loop()
     timer: asyncio.TimerHandle | None = None
 
-    def hurry(after_s: float) -> None:
+    def acknowledge_now(next_in_s: float) -> None:
         nonlocal timer
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
-        if after_s < DELAYED_ACK_S:
-            timer = loop.call_later(after_s, hurry, after_s * 2)
+        if next_in_s < DELAYED_ACK_S:
+            timer = loop.call_later(next_in_s, acknowledge_now, next_in_s * 2)
 
     if hasattr(socket, "TCP_QUICKACK"):
-        hurry(0.0005)
+        acknowledge_now(0.0005)
     try:
         yield
     finally:
@@ -333,12 +332,12 @@ async def _read_banner(client: aiosmtplib.SMTP, target: Target, trace: Trace) ->
 async def _send_ehlo(
     client: aiosmtplib.SMTP, identity: Identity, target: Target, trace: Trace
 ) -> None:
-    """EHLO, and HELO where that is unknown (RFC 5321 section 3.2)."""
+    """Send EHLO, then HELO if the host rejects that (RFC 5321 section 3.2)."""
     refusal: aiosmtplib.SMTPHeloError | None = None
     for verb, command in (("EHLO", client.ehlo), ("HELO", client.helo)):
         trace(target.host, f"> {verb} {identity.helo}")
         try:
-            answer = await command()
+            reply = await command()
         except aiosmtplib.SMTPHeloError as exc:
             refusal = exc
             if exc.code < 500 or not client.is_connected:
@@ -349,7 +348,7 @@ async def _send_ehlo(
                 break
             raise _ended_by_error(Stage.EHLO, exc, target, trace, greeted=True) from exc
         else:
-            trace(target.host, f"< {answer.code} {_one_line(answer.message)}")
+            trace(target.host, f"< {reply.code} {_one_line(reply.message)}")
             return
     assert refusal is not None
     raise _ended_by_reply(Stage.EHLO, refusal, target, trace, greeted=True) from refusal
@@ -358,20 +357,20 @@ async def _send_ehlo(
 async def _start_tls(
     client: aiosmtplib.SMTP, target: Target, timeout_s: float, trace: Trace
 ) -> bool:
-    """True once encrypted; False when the host took its offer back and clear text goes on."""
+    """True once encrypted; False if the host rejected STARTTLS and goes on in clear text."""
     trace(target.host, "> STARTTLS")
     try:
-        answer = await client.starttls(server_hostname=target.host, timeout=timeout_s)
+        reply = await client.starttls(server_hostname=target.host, timeout=timeout_s)
     except aiosmtplib.SMTPResponseException as exc:
         if not client.is_connected or exc.code < 400:
             raise TlsFailed from exc
         trace(target.host, f"< {exc.code} {_one_line(exc.message)}")
         return False
     except (aiosmtplib.SMTPException, OSError, ValueError) as exc:
-        # ssl.SSLError is an OSError; ValueError is a host name that TLS cannot carry as SNI.
+        # ssl.SSLError is an OSError; ValueError is a host name that is not valid as SNI.
         trace(target.host, f"TLS failed: {_one_line(str(exc))}")
         raise TlsFailed from exc
-    trace(target.host, f"< {answer.code} {_one_line(answer.message)}")
+    trace(target.host, f"< {reply.code} {_one_line(reply.message)}")
     return True
 
 
@@ -384,13 +383,13 @@ def _ended_by_reply(
     greeted: bool,
 ) -> ConversationEnded:
     if not 400 <= exc.code < 600:
-        # "250" for a banner: it talks, but not SMTP.
+        # Such as 250 for a banner: it is no SMTP server.
         return _ended_by_error(stage, exc, target, trace, greeted=greeted)
     text = _printable_text(exc.message)
     trace(target.host, f"< {exc.code} {_one_line(text)}".rstrip())
-    reading = classify_reply(stage, exc.code, text)
+    classification = classify_reply(stage, exc.code, text)
     return ConversationEnded(
-        StageResult(stage, reading, SmtpReply(exc.code, text)), greeted=greeted
+        StageResult(stage, classification, SmtpReply(exc.code, text)), greeted=greeted
     )
 
 
@@ -410,7 +409,7 @@ def _ended_without_reply(stage: Stage, meaning: Meaning, *, greeted: bool) -> Co
     )
 
 
-# First match wins: a connect time-out is also a connect error.
+# The first match decides: a connect time-out is also a connect error.
 _MEANING_BY_ERROR: tuple[tuple[type[Exception], Meaning], ...] = (
     (aiosmtplib.SMTPTimeoutError, Meaning.TIMED_OUT),
     (aiosmtplib.SMTPServerDisconnected, Meaning.DROPPED),
@@ -427,15 +426,16 @@ _TRACE_TEXTS = {
 def _by_recipient(
     commands: Sequence[_Command], results: Sequence[StageResult | None]
 ) -> list[StageResult | None]:
-    """One entry a recipient: its own reply, or that of the MAIL before it if it was no yes."""
-    answers: list[StageResult | None] = []
+    """One result a recipient: its own, or that of the MAIL before it if MAIL was refused."""
+    by_recipient: list[StageResult | None] = []
     mail: StageResult | None = None
-    for step, said in zip_longest(commands, results):
-        if step.stage is not Stage.RCPT:
-            mail = said
+    for command, result in zip_longest(commands, results):
+        if command.stage is not Stage.RCPT:
+            mail = result
         else:
-            answers.append(mail if mail is not None and not _is_positive(mail) else said)
-    return answers
+            refused = mail is not None and not _is_positive(mail)
+            by_recipient.append(mail if refused else result)
+    return by_recipient
 
 
 def _is_positive(result: StageResult) -> bool:
@@ -443,7 +443,7 @@ def _is_positive(result: StageResult) -> bool:
 
 
 def _printable_text(message: str) -> str:
-    """aiosmtplib keeps octets that are not UTF-8 as surrogates; nothing could print those."""
+    """Replace the surrogates that aiosmtplib makes of octets that are not UTF-8."""
     text = message.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     return "\n".join(blank_unprintable(line) for line in text.split("\n"))
 

@@ -1,7 +1,8 @@
 """Commands out and replies in, over a transport that is already connected (RFC 5321 section 4.2).
 
-aiosmtplib connects, says EHLO and starts TLS; its reader takes one command at a time, so from
-there on this one takes over, for pipelining (RFC 2920). Everything a server can send is bounded.
+aiosmtplib connects, sends EHLO and starts TLS. Its reader handles one command at a time, so this
+module takes over from there, for pipelining (RFC 2920). Everything that a server can send is
+bounded.
 """
 
 from __future__ import annotations
@@ -18,13 +19,14 @@ from engine.smtp.terms import SERVICE_CLOSING, SmtpReply
 MAX_LINE_OCTETS = 8_192
 MAX_REPLY_OCTETS = 32_768
 MAX_UNREAD_REPLIES = 2_000
+"""Replies that wait to be read; a window has far fewer commands."""
 _CONTROL_CHARACTERS = re.compile(rb"[\x00-\x1f\x7f]")
 QUIT_TIMEOUT_S = 2.0
-"""How long a server may take to answer QUIT before the connection is cut."""
+"""How long a server may take to reply to QUIT before the connection is aborted."""
 
 
 class PipeBroken(Exception):
-    """No more replies will come: timed out, dropped, or not SMTP (`meaning`)."""
+    """No more replies will come: `meaning` is TIMED_OUT, DROPPED or NOT_SMTP."""
 
     def __init__(self, meaning: Meaning) -> None:
         super().__init__(meaning.value)
@@ -32,13 +34,13 @@ class PipeBroken(Exception):
 
 
 class ReplyPipe(asyncio.Protocol):
-    """The application end of a connection. Replies arrive in order and wait to be read."""
+    """The client end of a connection. Replies arrive in order and wait to be read."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
         self._lines: list[str] = []
         self._reply_class = b""
-        """First digit of the reply under way."""
+        """First digit of the code of the reply whose lines are arriving."""
         self._reply_octets = 0
         self._replies: deque[SmtpReply] = deque()
         self._failure: Meaning | None = None
@@ -49,7 +51,7 @@ class ReplyPipe(asyncio.Protocol):
         self._quit_timer: asyncio.TimerHandle | None = None
 
     def attach(self, transport: asyncio.BaseTransport) -> None:
-        """Take over `transport` from the protocol that it had."""
+        """Take `transport` over from the protocol that it has."""
         self._transport = cast(asyncio.Transport, transport)
         self._closed = asyncio.get_running_loop().create_future()
         self._transport.set_protocol(self)
@@ -67,8 +69,8 @@ class ReplyPipe(asyncio.Protocol):
     def send(self, *commands: bytes) -> None:
         """Write commands in one go; each without its line end.
 
-        PipeBroken when it is too late, and when there are replies that nothing had asked for:
-        from there on it could not be told which reply belongs to which command.
+        PipeBroken if the connection is gone, and if there are replies to no command: from then
+        on replies could not be matched with commands.
         """
         for command in commands:
             if _CONTROL_CHARACTERS.search(command):
@@ -79,7 +81,7 @@ class ReplyPipe(asyncio.Protocol):
         self._transport.write(b"".join(command + b"\r\n" for command in commands))
 
     async def read_reply(self, timeout_s: float) -> SmtpReply:
-        """The next reply; PipeBroken when there will be none within `timeout_s`."""
+        """The next reply; PipeBroken if none comes within `timeout_s`."""
         if not self._replies:
             try:
                 async with asyncio.timeout(timeout_s):
@@ -92,16 +94,16 @@ class ReplyPipe(asyncio.Protocol):
         raise PipeBroken(self._failure or Meaning.DROPPED)
 
     def expect_no_more(self) -> None:
-        """PipeBroken if replies have come that no command is left for.
+        """PipeBroken if there are more replies than commands.
 
-        A 421 may come at any time (RFC 5321 section 3.8), and is the next command's.
+        A 421 may come at any time (RFC 5321 section 3.8) and counts as the next command's reply.
         """
         if self._replies and self._replies[0].code != SERVICE_CLOSING:
             self._fail(Meaning.NOT_SMTP)
             raise PipeBroken(Meaning.NOT_SMTP)
 
     def quit(self) -> None:
-        """Say QUIT and leave; the server's answer is awaited by nobody, for at most `LINGER_S`."""
+        """Send QUIT; the connection closes with the reply, or is aborted after `QUIT_TIMEOUT_S`."""
         if not self.usable or self._transport is None:
             self.abort()
             return
@@ -111,7 +113,7 @@ class ReplyPipe(asyncio.Protocol):
         self._quit_timer = asyncio.get_running_loop().call_later(QUIT_TIMEOUT_S, self.abort)
 
     def abort(self) -> None:
-        """Cut the connection."""
+        """Close the connection at once."""
         self._quitting = True
         if self._transport is not None:
             self._transport.abort()
@@ -127,11 +129,11 @@ class ReplyPipe(asyncio.Protocol):
             self._closed.add_done_callback(lambda _future: callback())
 
     async def wait_closed(self) -> None:
-        """Until the connection is gone."""
+        """Return once the connection is gone."""
         if self._closed is not None:
             await asyncio.shield(self._closed)
 
-    # asyncio.Protocol
+    # -- asyncio.Protocol ----------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
         if self._quitting:
@@ -157,7 +159,7 @@ class ReplyPipe(asyncio.Protocol):
         if self._closed is not None and not self._closed.done():
             self._closed.set_result(None)
 
-    # inside
+    # -- private -------------------------------------------------------------------------
 
     async def _wait_for_reply(self) -> None:
         while not self._replies and self._failure is None:
@@ -189,20 +191,20 @@ class ReplyPipe(asyncio.Protocol):
         del self._buffer[:start]
 
     def _take_line(self, line: bytes) -> bool:
-        """One line of a reply; False when it is none, or too much."""
+        """Read one line; False if it is no line of a reply, or too long."""
         self._reply_octets += len(line)
-        code, mark = line[:3], line[3:4]
-        if not _is_code(code) or mark not in (b"", b" ", b"-"):
+        code, separator = line[:3], line[3:4]
+        if not _is_code(code) or separator not in (b"", b" ", b"-"):
             return False
         if len(line) > MAX_LINE_OCTETS or self._reply_octets > MAX_REPLY_OCTETS:
             return False
         if not self._lines:
             self._reply_class = code[:1]
         elif code[:1] != self._reply_class:
-            # RFC 5321 section 4.2.1: one code on all lines. Yes and no at once is neither.
+            # RFC 5321 section 4.2.1: all lines of a reply have the same code.
             return False
         self._lines.append(decode_text(line[4:]))
-        if mark != b"-":
+        if separator != b"-":
             self._replies.append(SmtpReply(int(code), "\n".join(self._lines)))
             self._lines.clear()
             self._reply_octets = 0
@@ -210,12 +212,12 @@ class ReplyPipe(asyncio.Protocol):
 
 
 def _is_code(text: bytes) -> bool:
-    """RFC 5321 section 4.2.1: 2xx to 5xx."""
+    """Whether `text` is a basic code of RFC 5321 section 4.2.1: 2xx to 5xx."""
     return len(text) == 3 and text.isdigit() and b"200" <= text <= b"599"
 
 
 def decode_text(text: bytes) -> str:
-    """A server's words: UTF-8 if they are, else Latin-1, which fits any octets."""
+    """Decode a server's text as UTF-8, else as Latin-1, which fits any octets."""
     try:
         return blank_unprintable(text.decode("utf-8"))
     except UnicodeDecodeError:
@@ -223,7 +225,7 @@ def decode_text(text: bytes) -> str:
 
 
 def blank_unprintable(text: str) -> str:
-    """Blanks for what cannot be printed: a NUL alone keeps a text out of most databases."""
+    """Replace unprintable characters by blanks: most databases reject a text with a NUL."""
     if not text.isprintable():
         text = "".join(c if c.isprintable() else " " for c in text)
     return text.strip()

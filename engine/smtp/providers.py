@@ -1,7 +1,7 @@
-"""Who runs a mail host, read off its name.
+"""Which operator runs a mail host, by the suffix of the host's name. Pure.
 
-A table of name suffixes with the page or observation that each comes from. Pacing counts
-connections per operator, since a thousand domains may share one provider's mail hosts.
+Each row of the table has the page or the observation that it comes from. Connections are counted
+per operator, since a thousand domains may share one provider's mail hosts.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from engine.address.domains import registrable_domain
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """A mail host operator and the suffixes of its mail host names."""
+    """A known operator of mail hosts, and the suffixes of their names."""
 
     name: str
     suffixes: tuple[str, ...]
@@ -139,7 +139,7 @@ _BY_SUFFIX = {suffix: provider.name for provider in PROVIDERS for suffix in prov
 
 
 def provider_of(host: str) -> str | None:
-    """The operator of mail host `host` (lower case, no final dot), if it is a known one."""
+    """The operator of mail host `host` (lower case, no final dot); None if it is unknown."""
     name = host
     while name:
         found = _BY_SUFFIX.get(name)
@@ -149,11 +149,16 @@ def provider_of(host: str) -> str | None:
     return None
 
 
+# The two below differ for hosts of unknown operators. A connection limit is a host's own, so pacing
+# counts each host by itself; a refusal of our address comes from an organisation's policy, so
+# reputation counts all hosts under one registrable domain together.
+
+
 def pacing_operator(host: str) -> str:
-    """Whose mail host it is, for counting connections: a known provider's, or its own."""
+    """The operator whose connections are counted together: a known one, else the host itself."""
     return provider_of(host) or host
 
 
 def reputation_operator(host: str) -> str:
-    """Who answers for mail host `host`: a known provider, else the registrable domain."""
+    """The operator whose refusals are counted together: a known one, else a registrable domain."""
     return provider_of(host) or registrable_domain(host) or host

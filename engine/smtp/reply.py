@@ -1,7 +1,7 @@
-"""What one SMTP reply means: stage before code, enhanced code before text.
+"""What one SMTP reply means: stage before code, enhanced code before text. Pure.
 
-`engine.smtp.reply_rules` is the table; this file prepares a reply for it and reads out what else
-the text tells: how long to wait, and which block list refused us. Pure.
+`engine.smtp.reply_rules` is the table. This module prepares a reply for it, and extracts the
+delay that the text asks for and the block list that it names.
 """
 
 from __future__ import annotations
@@ -17,63 +17,63 @@ from engine.smtp.reply_rules import BLOCK_LIST_PATTERNS, REPLY_RULES, ReplyRule
 from engine.smtp.terms import ReplyClassification
 
 MAX_CLASSIFIED_CHARACTERS = 2_000
-"""Characters of a reply that are looked at: enough for the longest known, and a bound."""
+"""Characters of a reply that are read: more than the longest known one has."""
 MAX_RETRY_AFTER_S = 86_400
 
 
 def classify_reply(stage: Stage, code: int, text: str) -> ReplyClassification:
-    """`classify` for a reply whose enhanced code still stands in its text."""
+    """As `classify_parts`, for a reply whose enhanced code still stands in its text."""
     return classify_parts(stage, code, enhanced_code(code, text), text)
 
 
 def compile_rules() -> None:
-    """Compile the table now rather than in the middle of the first conversation (40 ms)."""
+    """Compile the table now (40 ms) rather than during the first conversation."""
     _compiled_rules()
 
 
 def classify_parts(stage: Stage, code: int, enhanced: str | None, text: str) -> ReplyClassification:
-    """What a reply to `stage` says of us, the domain or the mailbox.
+    """What a reply at `stage` says about us, the domain or the mailbox.
 
-    `text` is the server's own, lines joined by blanks or line ends. Total: every reply has a
-    reading. A 5xx that none of the rows knows is `REJECTED_UNRECOGNISED`, which
-    `engine.smtp.catch_all` settles by comparing the reply to a random address.
+    `text` is the server's own, its lines joined by blanks or line ends. Every reply gets a
+    classification: a 5xx that no row recognises is `REJECTED_UNRECOGNISED`, which
+    `engine.smtp.catch_all` decides by comparison with the control's reply.
     """
     folded = fold_text(text, enhanced)
     rule = _first_match(stage, str(code), enhanced or "", folded)
-    about_us = rule.meaning in NAMES_BLOCK_LIST
-    waits = 400 <= code < 500 or rule.meaning in MAY_STATE_DELAY
+    may_name_list = rule.meaning in NAMES_BLOCK_LIST
+    may_state_delay = 400 <= code < 500 or rule.meaning in MAY_STATE_DELAY
     return ReplyClassification(
         rule.meaning,
         rule.name,
         enhanced=enhanced,
-        block_list=_named_block_list(folded) if about_us else None,
-        retry_after_s=parse_retry_after_s(folded) if waits else None,
+        block_list=_named_block_list(folded) if may_name_list else None,
+        retry_after_s=parse_retry_after_s(folded) if may_state_delay else None,
         inactive=rule.mailbox_inactive,
     )
 
 
-# At the start, as RFC 2034 has it, or in brackets as qmail writes it; Cisco puts a # before it.
+# RFC 2034 puts it at the start, qmail in brackets; Cisco writes a # before it.
 _ENHANCED = re.compile(r"\s*#?([245]\.\d{1,3}\.\d{1,3})(?![.\d])")
 _ENHANCED_BRACKETED = re.compile(r"\(#?([245]\.\d{1,3}\.\d{1,3})\b[^)]{0,20}\)")
 
 
 def enhanced_code(code: int, text: str) -> str | None:
-    """The RFC 3463 code in a reply's text, if there is one of the same class as `code`."""
+    """The RFC 3463 code in a reply's text, if it has one of the same class as `code`."""
     found = _ENHANCED.match(text) or _ENHANCED_BRACKETED.search(text[:MAX_CLASSIFIED_CHARACTERS])
     if found is None or found[1][0] != str(code)[0]:
         return None
     return found[1]
 
 
-# But no IP address: "<192.0.2.1> is blocked".
+# An address, in angle brackets or bare, but no IP address as in "<192.0.2.1> is blocked".
 _ADDRESS = re.compile(
     r"<(?![\d.]{7,15}>)[^<>\s]*>|[^\s<>()\[\]:;,\"'@]{1,80}@\w[\w-]*(?:\.\w[\w-]*)*"
 )
 _LINE_CODE = re.compile(r"(?:^|(?<=[\r\n]))[45]\d\d[ -]")
 _BLANKS = re.compile(r"\s+")
-# So that "IP address … not found" is not taken for an address of a mailbox.
+# Joined, lest "IP address … not found" be read as a mailbox's address.
 _IP_ADDRESS = re.compile(r"\bip[ -]address(?:es)?\b")
-# What decomposition leaves: letters with a stroke, the dotless i, and three kinds of quote.
+# Not changed by decomposition: letters with a stroke, the dotless i, and three kinds of quote.
 _LETTER_FOLDING = str.maketrans(
     "\N{LATIN SMALL LETTER L WITH STROKE}\N{LATIN SMALL LETTER O WITH STROKE}"
     "\N{LATIN SMALL LETTER D WITH STROKE}\N{LATIN SMALL LETTER DOTLESS I}"
@@ -83,13 +83,13 @@ _LETTER_FOLDING = str.maketrans(
 
 
 def fold_text(text: str, enhanced: str | None = None) -> str:
-    """Text as the word families want it: lower case, no accents, addresses or repeated codes."""
+    """Text as the rules match it: lower case, without accents, addresses and repeated codes."""
     text = _LINE_CODE.sub("", text[:MAX_CLASSIFIED_CHARACTERS])
-    # Sendmail's dots would make one word of an address and what precedes it.
+    # Sendmail writes "<address>... User unknown": the dots would become part of a word.
     text = _ADDRESS.sub("", text.replace("...", " ")).lower().replace("_", " ")
     if enhanced:
         text = text.replace(enhanced, " ")
-    # The page that explains: "messages" of errors are none of ours.
+    # Part of links to explanations; "message" has a meaning of its own in the rules.
     text = text.replace("error-messages", "").replace("error-codes", "")
     if not text.isascii():
         text = _ACCENTED.sub(_without_accent, text.translate(_LETTER_FOLDING))
@@ -97,7 +97,7 @@ def fold_text(text: str, enhanced: str | None = None) -> str:
     return _BLANKS.sub(" ", text).strip()
 
 
-# Latin letters only: elsewhere the marks make other letters, as in Cyrillic and Japanese.
+# Latin letters only: in Cyrillic and Japanese a mark makes another letter.
 _ACCENTED = re.compile("[\u00c0-\u024f\u1e00-\u1eff]")
 
 
@@ -135,7 +135,7 @@ def _compile_rule(rule: ReplyRule) -> _CompiledRule:
 
 @cache
 def _compiled_rules() -> tuple[_CompiledRule, ...]:
-    # Not on import: compiling the table takes as long as importing half of the engine.
+    # Not on import: it takes as long as importing half of the engine.
     return tuple(_compile_rule(rule) for rule in REPLY_RULES)
 
 
@@ -144,7 +144,7 @@ _NO_CODE_RULE = ReplyRule("no-code", Meaning.NOT_SMTP, "RFC 5321 section 4.2.1")
 
 @lru_cache(maxsize=4096)
 def _first_match(stage: Stage, code: str, enhanced: str, folded: str) -> ReplyRule:
-    # Folding takes the addresses out, so a server's replies to many mailboxes are few texts.
+    # Without the addresses a server's replies to many mailboxes are few different texts.
     for candidate in _compiled_rules():
         if candidate.matches(stage, code, enhanced, folded):
             return candidate.rule
@@ -152,7 +152,7 @@ def _first_match(stage: Stage, code: str, enhanced: str, folded: str) -> ReplyRu
 
 
 _BLOCK_LISTS = tuple((name, re.compile(pattern)) for name, pattern in BLOCK_LIST_PATTERNS)
-# Not "from", and no "domain": those are followed by a name of ours.
+# Neither "from" nor "domain": those are followed by our own name.
 _LISTED_AT = re.compile(
     r"\b(?:(?:using|by|in|on|at|see|list|via) (?:the |a |our |rbl |dnsbl |list )*"
     r"|listed (?:on|at|in|by) https?://(?:www\.)?)((?:[a-z0-9-]+\.)+[a-z]{2,})"
@@ -178,7 +178,7 @@ _BARE_SECONDS = re.compile(r"\bretry[ -=](?:in |after )?(\d{1,5})\b")
 
 
 def parse_retry_after_s(folded: str) -> int | None:
-    """How many seconds a temporary refusal asks us to wait; None if it names no time."""
+    """The seconds that a temporary refusal asks us to wait; None if it names no time."""
     clock = _CLOCK_TIME.search(folded)
     if clock:
         seconds = int(clock[1]) * 3600 + int(clock[2]) * 60 + int(clock[3])
