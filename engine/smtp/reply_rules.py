@@ -1,9 +1,8 @@
-"""What SMTP refusals mean: one table, the first row that fits decides.
+"""What SMTP refusals mean: one table, whose first matching row decides. Pure.
 
-The order is the point. What speaks of *us* stands above what speaks of the mailbox, enhanced
-codes stand above words where they can be trusted, and "not now" stands above "not at all".
-Every row names its source; `engine.smtp.reply` applies the rows, `engine.smtp.reply_words` has
-the words.
+The order of the rows matters. Refusals of *us* stand above those of the mailbox, enhanced codes
+above words where codes can be trusted, and temporary refusals above permanent ones. Every row
+names its source. `engine.smtp.reply` applies the rows, `engine.smtp.reply_words` has the words.
 
 Sources: RFC 3207, 3463, 5248, 5321, 6531, 7372, 7504, 7505, 8689; Microsoft "Non-delivery
 reports in Exchange Online"; Google "SMTP error reference"; Yahoo "SMTP error codes"; the
@@ -21,20 +20,20 @@ from engine.smtp.terms import ANY_STAGE, BEFORE_RCPT, RCPT_ONLY
 
 @dataclass(frozen=True, slots=True)
 class ReplyRule:
-    """A row: it fits when every part that is given fits."""
+    """A row: it matches if every part that is given matches."""
 
     name: str
     meaning: Meaning
     source: str
     stages: frozenset[Stage] = RCPT_ONLY
     code: str = "[45]..|[45]"
-    """Fits the whole basic code."""
+    """Matches the whole basic code."""
     enhanced: str = ""
-    """Fits the whole enhanced code; a reply without one does not fit."""
+    """Matches the whole enhanced code; a reply without one does not match."""
     words: str = ""
-    """Fits anywhere in the folded text."""
+    """Matches anywhere in the folded text."""
     unless: str = ""
-    """Must not fit anywhere in the folded text."""
+    """Must not match anywhere in the folded text."""
     mailbox_inactive: bool = False
     """The mailbox is also out of use."""
 
@@ -43,14 +42,14 @@ _MS = "Microsoft: Non-delivery reports in Exchange Online"
 _GOOGLE = "Google: SMTP error reference"
 
 REPLY_RULES: tuple[ReplyRule, ...] = (
-    # -- the yes ---------------------------------------------------------------------------
+    # -- acceptance ----------------------------------------------------------------------
     ReplyRule("accepted", Meaning.ACCEPTED, "RFC 5321 section 3.4", code="25[01]"),
     ReplyRule("cannot-verify", Meaning.CANNOT_VERIFY, "RFC 5321 section 3.5.3", code="252"),
     ReplyRule("fine", Meaning.ACCEPTED, "RFC 5321 section 4.2.1", stages=BEFORE_RCPT, code="2.."),
     ReplyRule(
         "odd-success", Meaning.PROTOCOL_ERROR, "RFC 5321 section 4.3.2", ANY_STAGE, code="[23].."
     ),
-    # -- exact codes that stand above words -------------------------------------------------
+    # -- codes that outrank words --------------------------------------------------------
     ReplyRule(
         "m365-directory",
         Meaning.MAILBOX_NOT_FOUND,
@@ -106,14 +105,14 @@ REPLY_RULES: tuple[ReplyRule, ...] = (
     ReplyRule(
         "tls-required-words", Meaning.TLS_REQUIRED, "RFC 3207 section 4", ANY_STAGE, words=words.TLS
     ),
-    # -- us: reverse DNS, authentication of the sender, lists -----------------------------------
+    # -- us: reverse DNS, sender authentication, block lists -----------------------------
     ReplyRule(
         "rdns", Meaning.RDNS_REQUIRED, "RFC 7372 section 3.3", ANY_STAGE, enhanced=r"[45]\.7\.25"
     ),
     ReplyRule(
         "relay-denied-before-dns",
         Meaning.DOMAIN_NOT_SERVED,
-        "Sendmail check_rcpt: the relay check also reports a failed name look-up",
+        "Sendmail check_rcpt: the relay check reports a failed name look-up as well",
         words=r"relaying denied",
         unless=words.BLOCKED,
     ),
@@ -160,7 +159,7 @@ REPLY_RULES: tuple[ReplyRule, ...] = (
     ReplyRule(
         "control-verbatim",
         Meaning.REJECTED_UNRECOGNISED,
-        "cPanel: one text for unknown accounts, block lists and DNS trouble alike",
+        "cPanel: one text for unknown accounts, block lists and DNS failures alike",
         code="5..",
         words=r"(?:account or domain may not exist|may be blacklisted)",
     ),
@@ -189,7 +188,7 @@ REPLY_RULES: tuple[ReplyRule, ...] = (
     ReplyRule(
         "greylisted-by-list",
         Meaning.GREYLISTED,
-        "RFC 6647 section 2; a list that greylists is named as one that blocks",
+        "RFC 6647 section 2; a list used for greylisting may be named as a block list",
         ANY_STAGE,
         code="4..",
         words=r"\bgr[ae]y-?listing\b",
@@ -197,7 +196,7 @@ REPLY_RULES: tuple[ReplyRule, ...] = (
     ReplyRule(
         "mailbox-blocked-words",
         Meaning.MAILBOX_DISABLED,
-        "Free.fr and Yandex: a mailbox blocked for want of use",
+        "Free.fr and Yandex: a mailbox blocked after a time without use",
         code="5..",
         words=words.MAILBOX_BLOCKED,
         unless=r"\bip\b|\bhost\b|sender|\brbl|dnsbl",
@@ -231,7 +230,7 @@ REPLY_RULES: tuple[ReplyRule, ...] = (
         ANY_STAGE,
         words=words.SENDER,
     ),
-    # -- the domain is not at home here -----------------------------------------------------
+    # -- the domain is not served here ---------------------------------------------------
     ReplyRule(
         "tenant-attribution",
         Meaning.DOMAIN_NOT_SERVED,
@@ -249,7 +248,7 @@ REPLY_RULES: tuple[ReplyRule, ...] = (
     ReplyRule(
         "relay-for-now",
         Meaning.DOMAIN_NOT_SERVED,
-        "Postfix: 454; an unknown domain at 450 may be its resolver's trouble",
+        "Postfix: 454; a 450 for an unknown domain may be a failure of its resolver",
         code="4..",
         words=r"relay",
         unless=r"relay (?:recipient|host)|looked? ?up",
@@ -261,7 +260,7 @@ REPLY_RULES: tuple[ReplyRule, ...] = (
         "auth-words", Meaning.AUTH_REQUIRED, "RFC 4954 section 6", ANY_STAGE, words=words.AUTH
     ),
     ReplyRule("auth-530", Meaning.AUTH_REQUIRED, "RFC 4954 section 6", ANY_STAGE, code="530|538"),
-    # -- the mailbox is there, but … --------------------------------------------------------
+    # -- the mailbox exists --------------------------------------------------------------
     ReplyRule(
         "mailbox-rate",
         Meaning.MAILBOX_RATE_LIMITED,
@@ -303,7 +302,7 @@ REPLY_RULES: tuple[ReplyRule, ...] = (
         words=r"exceed|\bfull\b|\bspace\b|\bstorage\b|\blimit|too much",
         unless=rf"{words.NOT_A_FULL_MAILBOX}|{words.POLICY}|{words.NO_SUCH}",
     ),
-    # -- not now ------------------------------------------------------------------------------
+    # -- temporary refusals --------------------------------------------------------------
     ReplyRule(
         "utf8-code",
         Meaning.SMTPUTF8_UNSUPPORTED,
@@ -384,12 +383,12 @@ REPLY_RULES: tuple[ReplyRule, ...] = (
     ReplyRule(
         "greylisted-by-policy",
         Meaning.GREYLISTED,
-        "RFC 6647 section 2: 4.7.1 without a word about a list",
+        "RFC 6647 section 2: 4.7.1 that names no block list",
         code="4..",
         enhanced=r"4\.7\.1",
     ),
     ReplyRule("temporary", Meaning.TEMPORARY, "RFC 5321 section 4.2.1", ANY_STAGE, code="4.."),
-    # -- before RCPT every refusal is about us --------------------------------------------------
+    # -- before RCPT every refusal is about us -------------------------------------------
     ReplyRule(
         "out-of-order", Meaning.PROTOCOL_ERROR, "RFC 5321 section 4.3.2", ANY_STAGE, code="503"
     ),
@@ -428,7 +427,7 @@ REPLY_RULES: tuple[ReplyRule, ...] = (
         frozenset({Stage.MAIL}),
         code="5..",
     ),
-    # -- the no -------------------------------------------------------------------------------
+    # -- permanent refusals --------------------------------------------------------------
     ReplyRule(
         "utf8-words", Meaning.SMTPUTF8_UNSUPPORTED, "RFC 6531 section 3.5", words=words.SMTPUTF8
     ),
@@ -525,7 +524,7 @@ REPLY_RULES: tuple[ReplyRule, ...] = (
     ReplyRule(
         "not-found-at-large",
         Meaning.MAILBOX_NOT_FOUND,
-        "RFC 5321 section 4.2.3 (550, 551, 553): no row above knows it for a refusal of us",
+        "RFC 5321 section 4.2.3 (550, 551, 553): no row above takes it for a refusal of us",
         code="5[145].",
         words=words.NO_MAILBOX,
         unless=words.NOT_THE_MAILBOX,
@@ -567,4 +566,4 @@ BLOCK_LIST_PATTERNS: tuple[tuple[str, str], ...] = (
     ("aol", r"\((?:rtr|rly|hvu|con|dyn):"),
     ("att", r"attrbl|abuse-att\.net"),
 )
-"""Name of a list, and how it shows in folded text."""
+"""The name of a block list, and its pattern in folded text."""

@@ -1,14 +1,14 @@
-"""The word families of SMTP refusals, in phrases.
+"""The wordings of SMTP refusals, in families of phrases. Pure.
 
-Phrases are matched against folded text (`engine.smtp.reply.fold`): lower case, without accents,
-addresses or repeated codes, single blanks. Each family is our wording of what mail servers and
-providers are known to say; `engine.smtp.reply_rules` decides what it means.
+Phrases are matched against folded text (`engine.smtp.reply.fold_text`): lower case, without
+accents, addresses and repeated codes, with single blanks. Each family covers known wordings of mail
+servers and providers; `engine.smtp.reply_rules` decides what a family means.
 
-Notation, a phrase a line (a deeper line continues the one above):
+Notation, one phrase a line (a line that is indented further continues the one above):
 
-    a b     these words, one after the other        a/b     either word
+    a b     these words in this order                a/b     either word
     [a/b]   a word that may be missing              [a/b]*  any number of such words
-    word*   a word that begins so                   a_b     a blank within one alternative
+    word*   a word with this beginning              a_b     a blank within one alternative
     a~b     ab, a b or a-b                          ..      up to 60 characters of anything
     a | b   two phrases on one line                 {name}  a pattern given by name
 """
@@ -21,13 +21,13 @@ _GAP = r".{0,60}?"
 
 
 def compile_phrases(text: str, **named: str) -> str:
-    """One regular expression that fits where any phrase of `text` does.
+    """One regular expression that matches wherever a phrase of `text` does.
 
-    `named` are regular expressions for `{name}`, such as those of other calls.
+    `named` are regular expressions for `{name}`, such as the results of other calls.
     """
     parts = (phrase.strip() for line in _join_continuations(text) for phrase in line.split(" | "))
     lines = [phrase for phrase in parts if phrase]
-    # One look for the start of a word, instead of one for each phrase: three times as fast.
+    # One test for the start of a word, instead of one for each phrase, is three times as fast.
     at_words = "|".join(_phrase(line, named) for line in lines if _begins_a_word(line))
     others = [_phrase(line, named) for line in lines if not _begins_a_word(line)]
     return "(?:" + "|".join([*others, rf"\b(?:{at_words})"] if at_words else others) + ")"
@@ -38,7 +38,7 @@ def _begins_a_word(line: str) -> bool:
 
 
 def _join_continuations(text: str) -> list[str]:
-    """The lines of `text`, those that continue one put to its end."""
+    """The lines of `text`, each with its continuation lines appended."""
     lines: list[str] = []
     margin: int | None = None
     for line in text.splitlines():
@@ -60,7 +60,7 @@ def _phrase(line: str, named: dict[str, str]) -> str:
         if item == "..":
             glue = _GAP
         elif item.startswith("["):
-            # It brings the blank that follows it, so that its absence leaves none behind.
+            # With the blank that follows it, so that a missing word leaves no second blank.
             many = "*" if item.endswith("*") else "?"
             pattern += f"{glue}(?:{_alternatives(item.strip('[]*'), named)} ){many}"
             glue = ""
@@ -79,15 +79,15 @@ def _word(word: str, named: dict[str, str]) -> str:
         return named[word.strip("{}")]
     pattern = re.escape(word).replace(r"\*", r"\w*").replace(r"\~", "[ -]?").replace("~", "[ -]?")
     pattern = pattern.replace("_", " ").replace("'", "'?")
-    # Scripts without blanks between words have no word boundaries either.
+    # Scripts without blanks between words have no word boundaries.
     before = r"\b" if word[0].isascii() and word[0].isalnum() else ""
     after = r"\b" if word[-1].isascii() and word[-1].isalnum() else ""
     return before + pattern + after
 
 
-# --- our own standing -------------------------------------------------------------------
+# --- about us ---------------------------------------------------------------------------
 
-# Postfix tells what the next host said: "host mx[192.0.2.1] said: 550 … rejected".
+# Not the relayed refusal in Postfix's "host mx[192.0.2.1] said: 550 … rejected".
 _IP = r"[\[(]{0,2}\b\d{1,3}(?:\.\d{1,3}){3}\b(?!\]? said)"
 _US = compile_phrases(
     """
@@ -165,7 +165,7 @@ BLOCKED = compile_phrases(
     held=_HELD,
     ip=_IP,
     listed=r"(?<!not )\blisted\b",
-    # Mimecast says so of a domain that it does not serve.
+    # "Open relay not allowed" is Mimecast's reply for a domain that it does not serve.
     open_relay=r"\bopen[ -]?relays?\b(?! not allowed)",
     yahoo=r"\[(?:tss|bl|ph|gl)\d\d\]",
     aol=r"\b(?:rtr|rly|hvu|con|dyn)[:/ ][a-z]{1,2}\d{0,2}\b",
@@ -225,7 +225,7 @@ SENDER = compile_phrases(
     null/empty sender/return/envelope
     bounce/bounces/bounce_messages not/are_not/is_not accepted/allowed | accept/reject bounces
     """,
-    # Exim says "callout verification failed" of the recipient alone.
+    # Exim's "callout verification failed" is about the recipient.
     callout=r"\bcall-?out\b(?! verification failed)",
     sender=_SENDER,
     refused=_REFUSED,
@@ -238,7 +238,7 @@ HELO = compile_phrases(
     need fully~qualified hostname
     bad~helo
     """,
-    # "helo=<…>" is a note for the log, and "HELO first" a matter of order.
+    # "helo=<…>" is log detail, and "HELO first" is about the order of commands.
     helo=r"\b(?:helo|ehlo)\b(?!=)(?!.{0,4}first)",
     wrong=compile_phrases(
         """
@@ -273,7 +273,7 @@ AUTH = compile_phrases(
 
 # --- the mailbox ------------------------------------------------------------------------
 
-# A reply that begins with an address begins, folded, with what is said of it.
+# At the start: folding has removed the address that the reply begins with.
 _IS_GONE = (
     r"^[ .:;,-]*(?:is|has been|was) (?:now |currently |temporarily |no longer )*"
     r"(?:disabled|suspended|deactivated|inactive|locked|closed|discontinued|expired|terminated"
@@ -384,7 +384,7 @@ NOT_FOUND = compile_phrases(
 NO_SUCH = compile_phrases(
     "no such user/recipient/mailbox/address | {who} unknown | unknown {who}", who=_WHO
 )
-"""What outranks a code that says "disabled"."""
+"""Outranks an enhanced code for a disabled mailbox."""
 
 UNAVAILABLE = compile_phrases(
     """
@@ -453,7 +453,7 @@ MAILBOX_BLOCKED = compile_phrases(
 
 FULL = compile_phrases(
     """
-    # Whatever is said of a quota is said because it is used up; whose it is, is told below.
+    # A quota is mentioned only when it is used up; NOT_A_FULL_MAILBOX excludes other quotas.
     {quota} | over quote
     {box} .. {brimful}
     full mail~box/inbox | mail~box [has]* exceeded | mail~box [size/storage]* limit/limits
@@ -508,7 +508,7 @@ NOT_A_FULL_MAILBOX = compile_phrases(
     exceeded .. rate/connection/number_of/messages/per
     """
 )
-"""Words of size, speed and our own allowance, which sound like a full mailbox and are not."""
+"""Limits of size, rate and our own allowance, whose wordings resemble a full mailbox's."""
 
 RATE = compile_phrases(
     """
@@ -518,7 +518,7 @@ RATE = compile_phrases(
     """
 )
 
-# --- not now ----------------------------------------------------------------------------
+# --- temporary refusals -----------------------------------------------------------------
 
 _SPAN = compile_phrases("sec/secs/seconds/second/min/mins/minutes/minute/hour/hours/time/while")
 GREYLIST = compile_phrases(
@@ -553,6 +553,8 @@ THROTTLE = compile_phrases(
         connexions/messages/conexiones/connessioni/verbindingen
     """
 )
+
+# --- the domain, and policies -----------------------------------------------------------
 
 RELAY = compile_phrases(
     """
@@ -596,7 +598,7 @@ POLICY = compile_phrases(
     """
 )
 
-# --- what is left ---------------------------------------------------------------------------
+# --- last resort ------------------------------------------------------------------------
 
 _MAILBOX_WORDS = (
     r"\b(?:users?|recipients?|rcpt|mail ?box(?:es)?|accounts?|address(?:ee|es)?|alias(?:es)?"
@@ -621,7 +623,7 @@ _ABSENT_ALONE = (
     r"|unbekannt\w*|onbekende?|nieznan\w+)\b"
 )
 NO_MAILBOX = f"{_ABSENT_ALONE}|^(?=.*{_MAILBOX_WORDS})(?=.*(?:{_LACK_WORDS}))"
-"""Words of a mailbox and of a lack in one reply, wherever they stand; or of a lack alone."""
+"""A word for a mailbox and one for its absence anywhere in the reply, or a clear absence alone."""
 
 NOT_THE_MAILBOX = (
     r"\b(?:you|your|yours|we|us|ips?|ip-addr|hosts?|hostname|clients?|servers?|systems?|network"
@@ -631,4 +633,4 @@ NOT_THE_MAILBOX = (
     r"|https?|size|commands?|syntax|parameters?|country|region|proxy|smtp|helo|ehlo|protocol"
     r"|domain|block\w*|banned|denied|refused|bounces?)\b"
 )
-"""Words that make it doubtful that a reply speaks of the mailbox."""
+"""Words that make it doubtful that a reply is about the mailbox."""

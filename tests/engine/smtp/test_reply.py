@@ -1,4 +1,4 @@
-"""The reply table, held against fifteen hundred labelled refusals (`data/README.md`)."""
+"""The reply table, checked against 1,500 labelled refusals (`tests/engine/data/README.md`)."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _labelled(name: str) -> list[Labelled]:
 
 CORPUS = _labelled("replies.tsv")
 MISREAD = _labelled("misread.tsv")
-"""What the table is known to read wrong. It says how far the test below may be trusted."""
+"""Refusals that the table is known to misclassify; their number shows its limits."""
 BY_SOURCE: dict[str, list[Labelled]] = defaultdict(list)
 for _row in CORPUS:
     BY_SOURCE[_row.source].append(_row)
@@ -72,12 +72,12 @@ ABOUT_US = frozenset(
 
 
 @pytest.mark.parametrize("source", BY_SOURCE)
-def test_each_labelled_reply_is_read_as_labelled(source: str) -> None:
-    read_as = {row: classify_reply(row.stage, row.code, row.text) for row in BY_SOURCE[source]}
+def test_labelled_replies_are_classified_as_labelled(source: str) -> None:
+    classified = {row: classify_reply(row.stage, row.code, row.text) for row in BY_SOURCE[source]}
     wrong = {
-        f"{row.code} {row.text}": f"{reading.meaning} by {reading.rule}, not {row.meaning}"
-        for row, reading in read_as.items()
-        if reading.meaning is not row.meaning
+        f"{row.code} {row.text}": f"{found.meaning} by {found.rule}, not {row.meaning}"
+        for row, found in classified.items()
+        if found.meaning is not row.meaning
     }
     assert not wrong
 
@@ -90,9 +90,12 @@ def test_no_refusal_of_us_condemns_the_mailbox() -> None:
     ]
 
 
-def test_what_is_misread_is_misread_still() -> None:
-    read_as = {row: classify_reply(row.stage, row.code, row.text).meaning for row in MISREAD}
-    assert [row for row in MISREAD if read_as[row] is row.meaning] == []
+def test_misread_tsv_holds_only_what_is_misclassified() -> None:
+    assert not [
+        row
+        for row in MISREAD
+        if classify_reply(row.stage, row.code, row.text).meaning is row.meaning
+    ]
 
 
 def test_every_rule_decides_some_labelled_reply() -> None:
@@ -105,16 +108,16 @@ def test_rules_have_distinct_names_and_sources() -> None:
     assert all(rule.source for rule in REPLY_RULES)
 
 
-def test_before_rcpt_nothing_is_said_of_the_mailbox() -> None:
+def test_no_refusal_before_rcpt_is_about_the_mailbox() -> None:
     early = (Stage.BANNER, Stage.EHLO, Stage.MAIL)
-    readings = {
+    meanings = {
         classify_reply(stage, row.code, row.text).meaning
         for row in CORPUS
         if row.code >= 400
         for stage in early
     }
     mailbox = {meaning for meaning in Meaning if meaning.value.startswith("mailbox_")}
-    assert not readings & (mailbox | {Meaning.ACCEPTED, Meaning.DOMAIN_NOT_SERVED})
+    assert not meanings & (mailbox | {Meaning.ACCEPTED, Meaning.DOMAIN_NOT_SERVED})
 
 
 @pytest.mark.parametrize(
@@ -133,7 +136,7 @@ def test_before_rcpt_nothing_is_said_of_the_mailbox() -> None:
         (554, "30 Sorry, this mailbox is disabled (554.30).", None),
     ],
 )
-def test_enhanced_code_is_read_where_rfc_2034_or_qmail_put_it(
+def test_enhanced_code_stands_where_rfc_2034_or_qmail_put_it(
     code: int, text: str, enhanced: str | None
 ) -> None:
     assert enhanced_code(code, text) == enhanced
@@ -156,7 +159,7 @@ def test_enhanced_code_is_read_where_rfc_2034_or_qmail_put_it(
         ("try again later", None),
     ],
 )
-def test_the_delay_is_read_from_the_text(text: str, seconds: int | None) -> None:
+def test_a_delay_is_found_in_the_text(text: str, seconds: int | None) -> None:
     assert parse_retry_after_s(fold_text(text)) == seconds
     assert classify_reply(Stage.RCPT, 451, text).retry_after_s == seconds
 
@@ -183,32 +186,30 @@ def test_the_delay_is_read_from_the_text(text: str, seconds: int | None) -> None
         ),
     ],
 )
-def test_a_block_names_its_list(text: str, name: str | None) -> None:
-    reading = classify_reply(Stage.RCPT, 554, text)
-    assert (reading.meaning, reading.block_list) == (Meaning.IP_BLOCKED, name)
+def test_the_block_list_is_found_in_the_text(text: str, name: str | None) -> None:
+    found = classify_reply(Stage.RCPT, 554, text)
+    assert (found.meaning, found.block_list) == (Meaning.IP_BLOCKED, name)
 
 
-def test_over_quota_and_inactive_is_both() -> None:
-    reading = classify_reply(
-        Stage.RCPT, 552, "5.2.2 The account is over quota and inactive. - gsmtp"
-    )
-    assert (reading.meaning, reading.inactive) == (Meaning.MAILBOX_FULL, True)
+def test_a_full_mailbox_may_also_be_inactive() -> None:
+    found = classify_reply(Stage.RCPT, 552, "5.2.2 The account is over quota and inactive. - gsmtp")
+    assert (found.meaning, found.inactive) == (Meaning.MAILBOX_FULL, True)
 
 
 @pytest.mark.parametrize("local", ["disabled", "full", "spam", "no-such-user", "spf", "quota"])
-def test_the_words_of_the_address_itself_are_not_read(local: str) -> None:
+def test_words_of_the_address_do_not_count(local: str) -> None:
     text = f"<{local}@blocked.example>: Recipient address rejected: Rejected"
     assert classify_reply(Stage.RCPT, 550, text).meaning is Meaning.REJECTED_UNRECOGNISED
 
 
-def test_an_address_does_not_take_the_word_before_it_along() -> None:
+def test_removing_an_address_keeps_the_word_before_it() -> None:
     assert (
         fold_text("This account is not allowed...someone@example.com")
         == "this account is not allowed"
     )
 
 
-def test_lines_of_a_reply_may_repeat_its_codes() -> None:
+def test_codes_repeated_on_each_line_are_removed() -> None:
     text = "5.1.1 The email account that you tried to\n5.1.1 reach does not exist. Please try"
     assert (
         fold_text(text, "5.1.1")
@@ -216,7 +217,7 @@ def test_lines_of_a_reply_may_repeat_its_codes() -> None:
     )
 
 
-def test_accents_are_folded_and_other_scripts_kept() -> None:
+def test_accents_are_removed_and_other_scripts_kept() -> None:
     assert fold_text("Empfänger Użytkownik КОРОБКА найден メールボックス") == (
         "empfanger uzytkownik коробка найден メールボックス"
     )
@@ -229,17 +230,17 @@ def test_accents_are_folded_and_other_scripts_kept() -> None:
     text=st.text(max_size=300),
 )
 @settings(max_examples=200, deadline=None)
-def test_every_reply_has_a_reading(
+def test_every_reply_is_classified(
     stage: Stage, code: int, enhanced: str | None, text: str
 ) -> None:
-    reading = classify_parts(stage, code, enhanced, text)
-    assert reading.rule
+    found = classify_parts(stage, code, enhanced, text)
+    assert found.rule
     if code >= 400:
-        assert reading.meaning is not Meaning.ACCEPTED
+        assert found.meaning is not Meaning.ACCEPTED
 
 
 @pytest.mark.parametrize(
-    ("phrase", "fits", "fits_not"),
+    ("phrase", "matches", "others"),
     [
         ("a b", ["x a b y"], ["a bc", "ba b", "a  b"]),
         ("a/c b", ["a b", "c b"], ["ac b"]),
@@ -257,13 +258,13 @@ def test_every_reply_has_a_reading(
         ("# a remark\n  a", ["a"], ["remark"]),
     ],
 )
-def test_phrases(phrase: str, fits: list[str], fits_not: list[str]) -> None:
+def test_phrases(phrase: str, matches: list[str], others: list[str]) -> None:
     pattern = re.compile(compile_phrases(phrase, n=r"\d"))
-    assert [text for text in fits if not pattern.search(text)] == []
-    assert [text for text in fits_not if pattern.search(text)] == []
+    assert [text for text in matches if not pattern.search(text)] == []
+    assert [text for text in others if pattern.search(text)] == []
 
 
-def test_a_hostile_text_costs_little() -> None:
+def test_hostile_texts_are_classified_quickly() -> None:
     texts = ["user " * 600, "@" * 3000, "<" * 3000, "ip is " * 600, "a@b " * 900, "1.2.3.4 " * 400]
     started = time.perf_counter()
     for text in texts:
