@@ -1,10 +1,11 @@
-"""How mail hosts treat *us*: what was refused for our sake, and where to stay away for a while.
+"""How mail hosts treat *us*: refusals of our address, name or sender, and pauses after them. Pure.
 
-A refusal of us says nothing of a mailbox, and each further probe of such a host makes our
-name worse. So refusals are counted by host and by operator; after several in a row a host, or
-all of an operator's, is left alone, for longer each time, and then tried with one conversation.
-Decisions are pure; the clocks come from outside. Kept in memory, and bounded; whoever wants to
-keep it longer, or to share it, takes what is new now and then.
+A refusal of us says nothing about a mailbox, and each further probe of such a host makes our
+reputation worse. So refusals are counted by host and by operator. After several in a row a host, or
+all hosts of an operator, are paused, longer each time, and then tried with a single conversation.
+The clocks are passed in. The state is bounded and kept in memory; a store collects what is new
+(`drain_refusals`, `drain_pauses`) and brings back the pauses of other processes
+(`restore_pause`).
 """
 
 from __future__ import annotations
@@ -25,46 +26,47 @@ T = TypeVar("T")
 
 MAX_TRACKED_OPERATORS = 5_000
 MAX_TRACKED_HOSTS = 20_000
-"""Hosts remembered for their refusals; the least recently asked go first, operators too."""
+"""Hosts kept for their refusals; the least recently used are evicted first, operators too."""
 MAX_UNSAVED = 10_000
-"""Kinds of refusals, and pauses, that wait to be taken; beyond it new ones are not handed on."""
+"""Refusals (by operator, meaning and list) and pauses that wait for `drain_*`; more are dropped."""
 MAX_REFUSAL_CHARACTERS = 300
 """Characters of a refusal that are kept."""
 
 REFUSALS_UNTIL_HOST_PAUSED = 4
-"""In a row at one host, then it is left alone; twice as many where they came at RCPT."""
+"""Consecutive refusals at one host that pause it; twice as many if they came at RCPT."""
 REFUSALS_UNTIL_OPERATOR_PAUSED = 6
 HOSTS_UNTIL_OPERATOR_PAUSED = 3
-"""In a row at so many of its hosts, then they are all left alone: one odd host is not enough."""
+"""Consecutive refusals, at so many hosts of one operator, that pause all its hosts: one
+misconfigured host must not."""
 STREAK_WINDOW_S = 600.0
-"""Refusals further apart than this are no row."""
+"""Refusals count as consecutive for so long after the first of them."""
 FIRST_PAUSE_S = 60.0
 MAX_PAUSE_S = 3_600.0
 PAUSE_GROWTH = 2.0
 TRIAL_S = 60.0
-"""How long others wait for the outcome of the one conversation after a pause."""
+"""How long other conversations wait for the outcome of the single one after a pause."""
 RESET_AFTER_S = 86_400.0
-"""Without a refusal for so long, the next pause is a first one again."""
+"""Without a refusal for so long, the next pause is as long as the first one."""
 
 RCPT_WEIGHT_FACTOR = 0.5
-"""Of those said to RCPT: a mailbox may have a guard of its own."""
+"""For refusals at RCPT: a mailbox may have rules of its own."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Why a host is not asked now."""
+    """Why a host is not asked for now."""
 
     operator: str
     meaning: Meaning
     """Of the last refusal."""
     refusals: int
-    """In a row."""
+    """Consecutive ones."""
     left_s: float
     block_list: str | None = None
 
     @property
     def text(self) -> str:
-        """For the evidence, in the place of a reply."""
+        """Stands in the evidence in place of a reply."""
         named = f" ({self.block_list})" if self.block_list else ""
         return (
             f"paused: {self.operator} refused us {self.refusals} times in a row,"
@@ -75,23 +77,23 @@ class Pause:
 
 @dataclass(frozen=True, slots=True)
 class OperatorReputation:
-    """How one operator treats us, as it is shown."""
+    """How one operator treats us, for display."""
 
     operator: str
     """A provider (`engine.smtp.providers`), else the registrable domain of the mail hosts."""
     conversations: int
     refusals: dict[Meaning, int]
     block_list: str | None
-    """The last one that was named."""
+    """The last one that a refusal named."""
     host: str | None
-    """Which refused last."""
+    """The host that refused us last."""
     text: str | None
-    """What it said: without addresses, printable, cut."""
+    """Its reply, redacted by `redact`."""
     refused_at: datetime | None
     paused_s: float
-    """Until any of its hosts is asked again; 0 if it is not paused as a whole."""
+    """Seconds until its hosts are asked again; 0 if it is not paused as a whole."""
     paused_hosts: tuple[str, ...]
-    """Those that are paused, or wait for the outcome of a trial, by themselves."""
+    """Hosts that are paused on their own account, or wait for the outcome of a trial."""
 
     @property
     def refusal_count(self) -> int:
@@ -101,7 +103,7 @@ class OperatorReputation:
 
 @dataclass(frozen=True, slots=True)
 class RefusalCount:
-    """Refusals of one kind by one operator, counted together."""
+    """Refusals of one meaning by one operator, counted together."""
 
     operator: str
     meaning: Meaning
@@ -110,30 +112,30 @@ class RefusalCount:
     first_at: datetime
     last_at: datetime
     host: str
-    """Which refused last."""
+    """The host that refused us last."""
     text: str | None
-    """What it said: presentable."""
+    """Its reply, redacted by `redact`."""
 
 
 @dataclass(frozen=True, slots=True)
 class PauseState:
-    """One host, or all of an operator's, that is left alone: enough to go on with it elsewhere."""
+    """A pause of one host or of all hosts of an operator, as another process can restore it."""
 
     operator: str
     host: str | None
-    """None for all of the operator's."""
+    """None for all hosts of the operator."""
     left_s: float
-    """0 if it is over."""
+    """0 if the pause is over."""
     meaning: Meaning
     block_list: str | None
     refusals: int
     consecutive_pauses: int
-    """Pauses so far without a success in between."""
+    """Pauses without a success in between, this one included."""
 
 
 @dataclass(slots=True)
 class _RefusalStreak:
-    """Refusals in a row, and the pause they led to."""
+    """Consecutive refusals, and the pause that they led to."""
 
     refusals: int = 0
     total_weight: float = 0.0
@@ -143,10 +145,10 @@ class _RefusalStreak:
     meaning: Meaning = Meaning.IP_BLOCKED
     block_list: str | None = None
     consecutive_pauses: int = 0
-    """Without a success in between."""
+    """Pauses without a success in between."""
     paused_until: float = -math.inf
     in_trial: bool = False
-    """The pause is over, or nearly: the next outcome decides."""
+    """Whether the pause is over and the next outcome decides about another one."""
 
     def left_s(self, now: float) -> float:
         return max(0.0, self.paused_until - now)
@@ -192,7 +194,7 @@ _PauseScope = tuple[str, str | None]
 
 
 class ReputationTracker:
-    """Counts what hosts say of us, and tells which of them to leave alone."""
+    """Counts refusals of us, and says which hosts are paused because of them."""
 
     def __init__(
         self,
@@ -208,35 +210,35 @@ class ReputationTracker:
         self._max_hosts = max_hosts
         self._max_unsaved = max_unsaved
         self._now = now
-        # The least recently asked first.
+        # Both with the least recently used first.
         self._operators: OrderedDict[str, _OperatorRecord] = OrderedDict()
         self._hosts: OrderedDict[str, _RefusalStreak] = OrderedDict()
-        # What was not taken yet.
+        # Not drained yet.
         self._unsaved_refusals: dict[_RefusalKey, RefusalCount] = {}
         self._unsaved_pauses: set[_PauseScope] = set()
 
     def __len__(self) -> int:
-        """Operators remembered."""
+        """Operators kept."""
         return len(self._operators)
 
     def pause_or_start_trial(self, host: str) -> Pause | None:
-        """Why `host` should not be asked now; None if it may be.
+        """The pause of `host`; None if it may be asked.
 
-        After a pause the first to ask gets None, and everybody else a pause until that one's
-        outcome is noted, or for `TRIAL_S`.
+        After a pause the first caller gets None, for a trial. The others get a pause until the
+        outcome of that trial is recorded, or for `TRIAL_S`.
         """
         now = self._clock()
         operator = reputation_operator(host)
-        rows = self._streaks_of(operator, host)
-        paused = max(rows, key=lambda row: row.paused_until, default=None)
+        streaks = self._streaks_of(operator, host)
+        paused = max(streaks, key=lambda streak: streak.paused_until, default=None)
         if paused is not None and paused.left_s(now):
             return Pause(
                 operator, paused.meaning, paused.refusals, paused.left_s(now), paused.block_list
             )
-        for row in rows:
-            if row.consecutive_pauses:
-                row.in_trial = True
-                row.paused_until = now + TRIAL_S
+        for streak in streaks:
+            if streak.consecutive_pauses:
+                streak.in_trial = True
+                streak.paused_until = now + TRIAL_S
         return None
 
     def record_outcome(
@@ -249,10 +251,10 @@ class ReputationTracker:
         block_list: str | None = None,
         text: str | None = None,
     ) -> None:
-        """What a conversation with `host` came to.
+        """Count the outcome of a conversation with `host`.
 
-        `about_mailbox` tells that some reply in it was about a mailbox, so that whatever was
-        refused was not refused for our sake.
+        `about_mailbox` if any reply in it was about a mailbox: then a refusal in it was not
+        because of us.
         """
         operator = reputation_operator(host)
         record = self._operators.setdefault(operator, _OperatorRecord())
@@ -261,72 +263,96 @@ class ReputationTracker:
         if about_mailbox or meaning in ABOUT_MAILBOX:
             self._reset(operator, record, host)
         elif meaning in REFUSAL_WEIGHTS:
-            share = REFUSAL_WEIGHTS[meaning] * (RCPT_WEIGHT_FACTOR if stage is Stage.RCPT else 1.0)
-            self._record_refusal(operator, record, host, meaning, share, block_list, text)
+            factor = RCPT_WEIGHT_FACTOR if stage is Stage.RCPT else 1.0
+            weight = factor * REFUSAL_WEIGHTS[meaning]
+            self._record_refusal(operator, record, host, meaning, weight, block_list, text)
 
     def drain_refusals(self) -> tuple[RefusalCount, ...]:
-        """What was counted since this was asked last."""
+        """The refusals counted since the last call."""
         new, self._unsaved_refusals = self._unsaved_refusals, {}
         return tuple(new.values())
 
     def drain_pauses(self) -> tuple[PauseState, ...]:
-        """Pauses that began or were ended by a success since this was asked last."""
+        """The pauses that began, or were ended by a success, since the last call."""
         now = self._clock()
         changed, self._unsaved_pauses = self._unsaved_pauses, set()
         return tuple(self._pause_state(scope, now) for scope in changed)
 
     def restore_pause(self, pause: PauseState) -> None:
-        """Go on with a pause of an earlier run or another process, unless we know better."""
+        """Take over another process's or an earlier run's pause, unless ours is longer or newer."""
         now = self._clock()
         scope = (pause.operator, pause.host)
         if scope in self._unsaved_pauses:
             return
         record = self._operators.setdefault(pause.operator, _OperatorRecord())
         _touch(self._operators, pause.operator, self._max_operators)
-        row = record.streak
+        streak = record.streak
         if pause.host is not None:
-            row = self._hosts.setdefault(pause.host, _RefusalStreak())
+            streak = self._hosts.setdefault(pause.host, _RefusalStreak())
             _touch(self._hosts, pause.host, self._max_hosts)
-        if now + pause.left_s <= row.paused_until:
+        if now + pause.left_s <= streak.paused_until:
             return
-        row.paused_until, row.last_refusal_at = now + pause.left_s, now
-        row.meaning, row.block_list = pause.meaning, pause.block_list
-        row.refusals, row.consecutive_pauses = pause.refusals, pause.consecutive_pauses
-        row.in_trial = False
+        streak.paused_until, streak.last_refusal_at = now + pause.left_s, now
+        streak.meaning, streak.block_list = pause.meaning, pause.block_list
+        streak.refusals, streak.consecutive_pauses = pause.refusals, pause.consecutive_pauses
+        streak.in_trial = False
+
+    def operators(self) -> tuple[OperatorReputation, ...]:
+        """All operators that were asked, those that refused us most often first."""
+        now = self._clock()
+        paused: dict[str, list[str]] = {}
+        for host, streak in self._hosts.items():
+            if streak.left_s(now):
+                paused.setdefault(reputation_operator(host), []).append(host)
+        found = [
+            OperatorReputation(
+                operator=operator,
+                conversations=record.conversations,
+                refusals=dict(record.refusals),
+                block_list=record.block_list,
+                host=record.last_host,
+                text=record.last_text,
+                refused_at=record.refused_at,
+                paused_s=record.streak.left_s(now),
+                paused_hosts=tuple(sorted(paused.get(operator, ()))),
+            )
+            for operator, record in self._operators.items()
+        ]
+        return tuple(sorted(found, key=lambda a: (-a.refusal_count, -a.conversations, a.operator)))
 
     def _pause_state(self, scope: _PauseScope, now: float) -> PauseState:
         operator, host = scope
         if host is None:
             record = self._operators.get(operator)
-            row = record.streak if record is not None else _RefusalStreak()
+            streak = record.streak if record is not None else _RefusalStreak()
         else:
-            row = self._hosts.get(host) or _RefusalStreak()
+            streak = self._hosts.get(host) or _RefusalStreak()
         return PauseState(
             operator,
             host,
-            row.left_s(now),
-            row.meaning,
-            row.block_list,
-            row.refusals,
-            row.consecutive_pauses,
+            streak.left_s(now),
+            streak.meaning,
+            streak.block_list,
+            streak.refusals,
+            streak.consecutive_pauses,
         )
 
     def _streaks_of(self, operator: str, host: str) -> list[_RefusalStreak]:
-        rows = []
+        streaks = []
         if record := self._operators.get(operator):
             self._operators.move_to_end(operator)
-            rows.append(record.streak)
-        if row := self._hosts.get(host):
+            streaks.append(record.streak)
+        if streak := self._hosts.get(host):
             self._hosts.move_to_end(host)
-            rows.append(row)
-        return rows
+            streaks.append(streak)
+        return streaks
 
     def _reset(self, operator: str, record: _OperatorRecord, host: str) -> None:
         if record.streak.consecutive_pauses:
             self._mark_pause_changed(operator, None)
         record.streak = _RefusalStreak()
-        row = self._hosts.pop(host, None)
-        if row is not None and row.consecutive_pauses:
+        streak = self._hosts.pop(host, None)
+        if streak is not None and streak.consecutive_pauses:
             self._mark_pause_changed(operator, host)
 
     def _mark_pause_changed(self, operator: str, host: str | None) -> None:
@@ -352,22 +378,22 @@ class ReputationTracker:
         if not weight:
             return
         now = self._clock()
-        of_host = self._hosts.setdefault(host, _RefusalStreak())
+        operator_streak = record.streak
+        host_streak = self._hosts.setdefault(host, _RefusalStreak())
         _touch(self._hosts, host, self._max_hosts)
-        for row in (of_host, record.streak):
-            row.add_refusal(now, host, meaning, weight, block_list)
-        if of_host.in_trial or (
-            not of_host.left_s(now) and of_host.total_weight >= REFUSALS_UNTIL_HOST_PAUSED
+        for streak in (host_streak, operator_streak):
+            streak.add_refusal(now, host, meaning, weight, block_list)
+        if host_streak.in_trial or (
+            not host_streak.left_s(now) and host_streak.total_weight >= REFUSALS_UNTIL_HOST_PAUSED
         ):
-            of_host.start_pause(now)
+            host_streak.start_pause(now)
             self._mark_pause_changed(operator, host)
-        of_all = record.streak
         spread = (
-            len(of_all.hosts) >= HOSTS_UNTIL_OPERATOR_PAUSED
-            and of_all.total_weight >= REFUSALS_UNTIL_OPERATOR_PAUSED
+            len(operator_streak.hosts) >= HOSTS_UNTIL_OPERATOR_PAUSED
+            and operator_streak.total_weight >= REFUSALS_UNTIL_OPERATOR_PAUSED
         )
-        if of_all.in_trial or (not of_all.left_s(now) and spread):
-            of_all.start_pause(now)
+        if operator_streak.in_trial or (not operator_streak.left_s(now) and spread):
+            operator_streak.start_pause(now)
             self._mark_pause_changed(operator, None)
 
     def _count_unsaved(
@@ -379,38 +405,15 @@ class ReputationTracker:
         text: str | None,
         at: datetime,
     ) -> None:
-        kind = (operator, meaning, block_list)
-        earlier = self._unsaved_refusals.get(kind)
+        key = (operator, meaning, block_list)
+        earlier = self._unsaved_refusals.get(key)
         if earlier is not None:
             count, first_at = earlier.count + 1, earlier.first_at
         elif len(self._unsaved_refusals) < self._max_unsaved:
             count, first_at = 1, at
         else:
             return
-        self._unsaved_refusals[kind] = RefusalCount(*kind, count, first_at, at, host, text)
-
-    def operators(self) -> tuple[OperatorReputation, ...]:
-        """Every operator that was asked, the one that refused us most often first."""
-        now = self._clock()
-        paused: dict[str, list[str]] = {}
-        for host, row in self._hosts.items():
-            if row.left_s(now):
-                paused.setdefault(reputation_operator(host), []).append(host)
-        found = [
-            OperatorReputation(
-                operator=operator,
-                conversations=record.conversations,
-                refusals=dict(record.refusals),
-                block_list=record.block_list,
-                host=record.last_host,
-                text=record.last_text,
-                refused_at=record.refused_at,
-                paused_s=record.streak.left_s(now),
-                paused_hosts=tuple(sorted(paused.get(operator, ()))),
-            )
-            for operator, record in self._operators.items()
-        ]
-        return tuple(sorted(found, key=lambda a: (-a.refusal_count, -a.conversations, a.operator)))
+        self._unsaved_refusals[key] = RefusalCount(*key, count, first_at, at, host, text)
 
 
 def _touch(entries: OrderedDict[str, T], key: str, max_size: int) -> None:
@@ -423,7 +426,7 @@ _MAILBOX_PATTERN = re.compile(r"[^\s<>()\[\]:;,\"']{1,80}@[\w.-]+")
 
 
 def redact(text: str | None) -> str | None:
-    """A server's words without mailboxes, control characters and what is beyond `MAX_TEXT`."""
+    """A reply without addresses and unprintable characters, cut at `MAX_REFUSAL_CHARACTERS`."""
     if text is None:
         return None
     plain = "".join(c if c.isprintable() else " " for c in text[: 4 * MAX_REFUSAL_CHARACTERS])

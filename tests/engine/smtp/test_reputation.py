@@ -1,4 +1,4 @@
-"""Refusals of us: counted, bounded, and a reason to stay away for a growing while."""
+"""Refusals of us: counted, bounded, and followed by pauses of growing length."""
 
 from __future__ import annotations
 
@@ -32,8 +32,10 @@ GOOGLE = ("gmail-smtp-in.l.google.com", "alt1.gmail-smtp-in.l.google.com", "aspm
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
-    standing: ReputationTracker
+class World:
+    """A tracker whose clock the test moves."""
+
+    tracker: ReputationTracker
     clock: Clock
 
     def refuse(
@@ -45,22 +47,22 @@ class Desk:
     ) -> None:
         for _ in range(times):
             for host in hosts:
-                self.standing.record_outcome(
+                self.tracker.record_outcome(
                     host, meaning, stage, block_list="rbl.test", text="554 blocked"
                 )
 
     def left_s(self, host: str = HOST) -> float:
-        pause = self.standing.pause_or_start_trial(host)
+        pause = self.tracker.pause_or_start_trial(host)
         return 0.0 if pause is None else pause.left_s
 
-    def account(self, operator: str = "a.test") -> OperatorReputation:
-        return next(a for a in self.standing.operators() if a.operator == operator)
+    def shown(self, operator: str = "a.test") -> OperatorReputation:
+        return next(a for a in self.tracker.operators() if a.operator == operator)
 
 
 @pytest.fixture
-def desk() -> Desk:
+def world() -> World:
     clock = Clock()
-    return Desk(ReputationTracker(clock, lambda: NOW), clock)
+    return World(ReputationTracker(clock, lambda: NOW), clock)
 
 
 @pytest.mark.parametrize(
@@ -73,16 +75,18 @@ def desk() -> Desk:
         ("co.uk", "co.uk"),
     ],
 )
-def test_the_operator_is_the_provider_or_the_registrable_domain(host: str, operator: str) -> None:
+def test_the_operator_is_a_known_provider_or_the_registrable_domain(
+    host: str, operator: str
+) -> None:
     assert reputation_operator(host) == operator
 
 
-@pytest.mark.parametrize("meaning", [m for m, share in REFUSAL_WEIGHTS.items() if share == 1])
-def test_several_refusals_in_a_row_are_a_pause(desk: Desk, meaning: Meaning) -> None:
-    desk.refuse(HOST, times=REFUSALS_UNTIL_HOST_PAUSED - 1, meaning=meaning)
-    assert desk.left_s() == 0
-    desk.refuse(HOST, meaning=meaning)
-    pause = desk.standing.pause_or_start_trial(HOST)
+@pytest.mark.parametrize("meaning", [m for m, weight in REFUSAL_WEIGHTS.items() if weight == 1])
+def test_consecutive_refusals_pause_a_host(world: World, meaning: Meaning) -> None:
+    world.refuse(HOST, times=REFUSALS_UNTIL_HOST_PAUSED - 1, meaning=meaning)
+    assert world.left_s() == 0
+    world.refuse(HOST, meaning=meaning)
+    pause = world.tracker.pause_or_start_trial(HOST)
     assert pause is not None
     assert (pause.left_s, pause.meaning) == (FIRST_PAUSE_S, meaning)
     assert pause.text == (
@@ -92,152 +96,152 @@ def test_several_refusals_in_a_row_are_a_pause(desk: Desk, meaning: Meaning) -> 
 
 
 @pytest.mark.parametrize("meaning", sorted(Meaning))
-def test_only_refusals_of_us_are_counted_and_few_kinds_stop_us(
-    desk: Desk, meaning: Meaning
+def test_only_refusals_of_us_are_counted_and_only_some_pause_a_host(
+    world: World, meaning: Meaning
 ) -> None:
-    desk.refuse(HOST, times=REFUSALS_UNTIL_HOST_PAUSED, meaning=meaning)
+    world.refuse(HOST, times=REFUSALS_UNTIL_HOST_PAUSED, meaning=meaning)
     counted = {meaning: REFUSALS_UNTIL_HOST_PAUSED} if meaning in REFUSAL_WEIGHTS else {}
-    assert desk.account().refusals == counted
-    assert desk.account().conversations == REFUSALS_UNTIL_HOST_PAUSED
-    assert (desk.left_s() > 0) is (REFUSAL_WEIGHTS.get(meaning) == 1)
+    assert world.shown().refusals == counted
+    assert world.shown().conversations == REFUSALS_UNTIL_HOST_PAUSED
+    assert (world.left_s() > 0) is (REFUSAL_WEIGHTS.get(meaning) == 1)
 
 
-def test_a_policy_refusal_counts_for_a_quarter(desk: Desk) -> None:
-    desk.refuse(HOST, times=4 * REFUSALS_UNTIL_HOST_PAUSED - 1, meaning=Meaning.POLICY)
-    assert desk.left_s() == 0
-    desk.refuse(HOST, meaning=Meaning.POLICY)
-    assert desk.left_s() == FIRST_PAUSE_S
+def test_a_policy_refusal_counts_for_a_quarter(world: World) -> None:
+    world.refuse(HOST, times=4 * REFUSALS_UNTIL_HOST_PAUSED - 1, meaning=Meaning.POLICY)
+    assert world.left_s() == 0
+    world.refuse(HOST, meaning=Meaning.POLICY)
+    assert world.left_s() == FIRST_PAUSE_S
 
 
-def test_refusals_at_rcpt_count_for_half(desk: Desk) -> None:
-    desk.refuse(HOST, times=2 * REFUSALS_UNTIL_HOST_PAUSED - 1, stage=Stage.RCPT)
-    assert desk.left_s() == 0
-    desk.refuse(HOST, stage=Stage.RCPT)
-    assert desk.left_s() == FIRST_PAUSE_S
+def test_refusals_at_rcpt_count_for_half(world: World) -> None:
+    world.refuse(HOST, times=2 * REFUSALS_UNTIL_HOST_PAUSED - 1, stage=Stage.RCPT)
+    assert world.left_s() == 0
+    world.refuse(HOST, stage=Stage.RCPT)
+    assert world.left_s() == FIRST_PAUSE_S
 
 
-def test_the_tables_are_apart_and_within_the_meanings_of_a_refusal() -> None:
+def test_no_refusal_of_us_condemns_a_mailbox() -> None:
     assert not set(REFUSAL_WEIGHTS) & ABOUT_MAILBOX
-    # whoever is left alone is answered with the last meaning: that must condemn no mailbox
+    # A paused host gives each address the meaning of its last refusal.
     assert {
-        VERDICT_BY_MEANING[meaning][0] for meaning, share in REFUSAL_WEIGHTS.items() if share
+        VERDICT_BY_MEANING[meaning][0] for meaning, weight in REFUSAL_WEIGHTS.items() if weight
     } == {"unknown"}
 
 
 @pytest.mark.parametrize("meaning", sorted(ABOUT_MAILBOX))
-def test_a_word_about_a_mailbox_begins_anew(desk: Desk, meaning: Meaning) -> None:
+def test_a_reply_about_a_mailbox_ends_the_streak(world: World, meaning: Meaning) -> None:
     for _ in range(10):
-        desk.refuse(HOST, times=REFUSALS_UNTIL_HOST_PAUSED - 1)
-        desk.standing.record_outcome(HOST, meaning, Stage.RCPT)
-    assert desk.left_s() == 0
-    assert desk.account().refusal_count == 10 * (REFUSALS_UNTIL_HOST_PAUSED - 1)
+        world.refuse(HOST, times=REFUSALS_UNTIL_HOST_PAUSED - 1)
+        world.tracker.record_outcome(HOST, meaning, Stage.RCPT)
+    assert world.left_s() == 0
+    assert world.shown().refusal_count == 10 * (REFUSALS_UNTIL_HOST_PAUSED - 1)
 
 
-def test_a_refusal_beside_a_word_about_a_mailbox_is_none_of_us(desk: Desk) -> None:
+def test_a_refusal_beside_a_reply_about_a_mailbox_is_not_counted(world: World) -> None:
     for _ in range(100):
-        desk.standing.record_outcome(HOST, Meaning.IP_BLOCKED, Stage.RCPT, about_mailbox=True)
-    assert desk.left_s() == 0
-    assert desk.account().refusals == {}
+        world.tracker.record_outcome(HOST, Meaning.IP_BLOCKED, Stage.RCPT, about_mailbox=True)
+    assert world.left_s() == 0
+    assert world.shown().refusals == {}
 
 
 @pytest.mark.parametrize("meaning", [Meaning.TEMPORARY, Meaning.DROPPED, Meaning.GREYLISTED])
-def test_what_tells_nothing_of_us_does_not_break_the_row(desk: Desk, meaning: Meaning) -> None:
+def test_other_meanings_do_not_end_the_streak(world: World, meaning: Meaning) -> None:
     for _ in range(REFUSALS_UNTIL_HOST_PAUSED):
-        desk.refuse(HOST)
-        desk.standing.record_outcome(HOST, meaning, Stage.RCPT)
-    assert desk.left_s() == FIRST_PAUSE_S
+        world.refuse(HOST)
+        world.tracker.record_outcome(HOST, meaning, Stage.RCPT)
+    assert world.left_s() == FIRST_PAUSE_S
 
 
-def test_refusals_far_apart_are_no_row(desk: Desk) -> None:
+def test_refusals_far_apart_are_not_consecutive(world: World) -> None:
     for _ in range(100):
-        desk.refuse(HOST)
-        desk.clock.now += STREAK_WINDOW_S / (REFUSALS_UNTIL_HOST_PAUSED - 1) + 1
-    assert desk.left_s() == 0
+        world.refuse(HOST)
+        world.clock.now += STREAK_WINDOW_S / (REFUSALS_UNTIL_HOST_PAUSED - 1) + 1
+    assert world.left_s() == 0
 
 
-def test_one_odd_host_does_not_stop_its_operator(desk: Desk) -> None:
-    desk.refuse(HOST, times=50)
-    assert desk.left_s(HOST) > 0
-    assert desk.left_s(SISTER) == 0
-    assert desk.left_s(OTHER) == 0
-    assert desk.account().paused_hosts == (HOST,)
-    assert desk.account().paused_s == 0
+def test_one_refusing_host_does_not_pause_its_operator(world: World) -> None:
+    world.refuse(HOST, times=50)
+    assert world.left_s(HOST) > 0
+    assert world.left_s(SISTER) == 0
+    assert world.left_s(OTHER) == 0
+    assert world.shown().paused_hosts == (HOST,)
+    assert world.shown().paused_s == 0
 
 
-def test_several_hosts_together_stop_the_operator(desk: Desk) -> None:
+def test_several_refusing_hosts_pause_their_operator(world: World) -> None:
     times = REFUSALS_UNTIL_OPERATOR_PAUSED // len(GOOGLE)
-    desk.refuse(*GOOGLE, times=times)
-    assert desk.left_s("alt4.aspmx.l.google.com") == FIRST_PAUSE_S
-    assert desk.left_s(OTHER) == 0
-    assert desk.account("google").paused_s == FIRST_PAUSE_S
+    world.refuse(*GOOGLE, times=times)
+    assert world.left_s("alt4.aspmx.l.google.com") == FIRST_PAUSE_S
+    assert world.left_s(OTHER) == 0
+    assert world.shown("google").paused_s == FIRST_PAUSE_S
 
 
-def test_a_word_about_a_mailbox_at_one_host_clears_the_operator(desk: Desk) -> None:
-    desk.refuse(*GOOGLE)
-    desk.standing.record_outcome(GOOGLE[0], Meaning.ACCEPTED, Stage.RCPT)
-    desk.refuse(*GOOGLE)
-    assert desk.left_s("alt4.aspmx.l.google.com") == 0
+def test_a_reply_about_a_mailbox_at_one_host_clears_the_operator(world: World) -> None:
+    world.refuse(*GOOGLE)
+    world.tracker.record_outcome(GOOGLE[0], Meaning.ACCEPTED, Stage.RCPT)
+    world.refuse(*GOOGLE)
+    assert world.left_s("alt4.aspmx.l.google.com") == 0
 
 
-def test_after_a_pause_one_conversation_is_a_trial(desk: Desk) -> None:
-    desk.refuse(HOST, times=REFUSALS_UNTIL_HOST_PAUSED)
-    desk.clock.now += FIRST_PAUSE_S
-    assert desk.left_s() == 0
-    assert desk.left_s() == TRIAL_S  # for everybody else
-    desk.standing.record_outcome(HOST, Meaning.MAILBOX_NOT_FOUND, Stage.RCPT)
-    assert desk.left_s() == 0
-    assert desk.left_s() == 0
-    desk.refuse(HOST, times=REFUSALS_UNTIL_HOST_PAUSED - 1)
-    assert desk.left_s() == 0
+def test_after_a_pause_one_conversation_is_a_trial(world: World) -> None:
+    world.refuse(HOST, times=REFUSALS_UNTIL_HOST_PAUSED)
+    world.clock.now += FIRST_PAUSE_S
+    assert world.left_s() == 0
+    assert world.left_s() == TRIAL_S  # for the others
+    world.tracker.record_outcome(HOST, Meaning.MAILBOX_NOT_FOUND, Stage.RCPT)
+    assert world.left_s() == 0
+    assert world.left_s() == 0
+    world.refuse(HOST, times=REFUSALS_UNTIL_HOST_PAUSED - 1)
+    assert world.left_s() == 0
 
 
-def test_a_trial_without_outcome_gives_way_to_the_next(desk: Desk) -> None:
-    desk.refuse(HOST, times=REFUSALS_UNTIL_HOST_PAUSED)
-    desk.clock.now += FIRST_PAUSE_S
-    assert desk.left_s() == 0
-    desk.standing.record_outcome(HOST, Meaning.TEMPORARY, Stage.RCPT)
-    assert desk.left_s() == TRIAL_S
-    desk.clock.now += TRIAL_S
-    assert desk.left_s() == 0
-    assert desk.left_s() == TRIAL_S
+def test_a_trial_without_outcome_is_followed_by_another(world: World) -> None:
+    world.refuse(HOST, times=REFUSALS_UNTIL_HOST_PAUSED)
+    world.clock.now += FIRST_PAUSE_S
+    assert world.left_s() == 0
+    world.tracker.record_outcome(HOST, Meaning.TEMPORARY, Stage.RCPT)
+    assert world.left_s() == TRIAL_S
+    world.clock.now += TRIAL_S
+    assert world.left_s() == 0
+    assert world.left_s() == TRIAL_S
 
 
 @pytest.mark.parametrize("hosts", [(HOST,), GOOGLE], ids=["host", "operator"])
-def test_pauses_grow_up_to_a_bound(desk: Desk, hosts: tuple[str, ...]) -> None:
+def test_pauses_grow_up_to_a_bound(world: World, hosts: tuple[str, ...]) -> None:
     first = hosts[0]
-    desk.refuse(*hosts, times=REFUSALS_UNTIL_HOST_PAUSED)
+    world.refuse(*hosts, times=REFUSALS_UNTIL_HOST_PAUSED)
     lengths = []
     for _ in range(9):
-        lengths.append(desk.left_s(first))
-        desk.clock.now += lengths[-1]
-        assert desk.left_s(first) == 0
-        desk.refuse(first)
+        lengths.append(world.left_s(first))
+        world.clock.now += lengths[-1]
+        assert world.left_s(first) == 0
+        world.refuse(first)
     assert lengths == [60, 120, 240, 480, 960, 1920, 3600, 3600, 3600]
     assert lengths[-1] == MAX_PAUSE_S
 
 
-def test_conversations_under_way_do_not_lengthen_the_pause(desk: Desk) -> None:
-    desk.refuse(HOST, times=REFUSALS_UNTIL_HOST_PAUSED + 40)
-    assert desk.left_s() == FIRST_PAUSE_S
+def test_refusals_during_a_pause_do_not_lengthen_it(world: World) -> None:
+    world.refuse(HOST, times=REFUSALS_UNTIL_HOST_PAUSED + 40)
+    assert world.left_s() == FIRST_PAUSE_S
 
 
-def test_a_quiet_day_is_forgiveness(desk: Desk) -> None:
-    desk.refuse(HOST, times=REFUSALS_UNTIL_HOST_PAUSED)
-    desk.clock.now += RESET_AFTER_S + 1
-    desk.refuse(HOST, times=REFUSALS_UNTIL_HOST_PAUSED - 1)
-    assert desk.left_s() == 0
-    desk.refuse(HOST)
-    assert desk.left_s() == FIRST_PAUSE_S
+def test_a_day_without_refusals_resets_the_pause_length(world: World) -> None:
+    world.refuse(HOST, times=REFUSALS_UNTIL_HOST_PAUSED)
+    world.clock.now += RESET_AFTER_S + 1
+    world.refuse(HOST, times=REFUSALS_UNTIL_HOST_PAUSED - 1)
+    assert world.left_s() == 0
+    world.refuse(HOST)
+    assert world.left_s() == FIRST_PAUSE_S
 
 
-def test_what_is_shown(desk: Desk) -> None:
-    desk.standing.record_outcome(HOST, Meaning.ACCEPTED, Stage.RCPT)
-    desk.standing.record_outcome(SISTER, Meaning.RDNS_REQUIRED, Stage.RCPT, text="550 no PTR")
-    desk.standing.record_outcome(
+def test_operators_shows_conversations_and_the_last_refusal(world: World) -> None:
+    world.tracker.record_outcome(HOST, Meaning.ACCEPTED, Stage.RCPT)
+    world.tracker.record_outcome(SISTER, Meaning.RDNS_REQUIRED, Stage.RCPT, text="550 no PTR")
+    world.tracker.record_outcome(
         HOST, Meaning.IP_BLOCKED, Stage.RCPT, block_list="rbl.test", text="554 5.7.1\r\nno"
     )
-    desk.standing.record_outcome(OTHER, Meaning.ACCEPTED, Stage.RCPT)
-    worst, other = desk.standing.operators()
+    world.tracker.record_outcome(OTHER, Meaning.ACCEPTED, Stage.RCPT)
+    worst, other = world.tracker.operators()
     assert worst == OperatorReputation(
         operator="a.test",
         conversations=3,
@@ -253,7 +257,7 @@ def test_what_is_shown(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "shown"),
+    ("text", "redacted"),
     [
         (None, None),
         ("554 <ada@example.com> no", "554 <(address)> no"),
@@ -262,76 +266,78 @@ def test_what_is_shown(desk: Desk) -> None:
         ("x" * 5000, "x" * MAX_REFUSAL_CHARACTERS),
     ],
 )
-def test_words_are_kept_without_mailboxes_and_harmless(said: str | None, shown: str | None) -> None:
-    assert redact(said) == shown
+def test_redact_removes_addresses_and_unprintable_characters(
+    text: str | None, redacted: str | None
+) -> None:
+    assert redact(text) == redacted
 
 
-def test_memory_is_bounded_and_what_is_asked_is_kept() -> None:
+def test_the_least_recently_used_are_evicted() -> None:
     clock = Clock()
-    desk = Desk(ReputationTracker(clock, lambda: NOW, max_operators=3, max_hosts=3), clock)
-    desk.refuse(HOST, times=REFUSALS_UNTIL_HOST_PAUSED)
+    world = World(ReputationTracker(clock, lambda: NOW, max_operators=3, max_hosts=3), clock)
+    world.refuse(HOST, times=REFUSALS_UNTIL_HOST_PAUSED)
     for number in range(10):
-        desk.refuse(f"mx.{number}.test")
-        assert desk.left_s(HOST) == FIRST_PAUSE_S  # looked at, so not forgotten
-    assert len(desk.standing) == 3
-    assert {a.operator for a in desk.standing.operators()} == {"a.test", "8.test", "9.test"}
+        world.refuse(f"mx.{number}.test")
+        assert world.left_s(HOST) == FIRST_PAUSE_S  # used, so not evicted
+    assert len(world.standing) == 3
+    assert {a.operator for a in world.tracker.operators()} == {"a.test", "8.test", "9.test"}
 
 
-def test_what_is_new_is_taken_once(desk: Desk) -> None:
-    desk.refuse(HOST, times=2)
-    desk.refuse(SISTER, OTHER)
-    desk.refuse(HOST, meaning=Meaning.THROTTLED)
-    desk.standing.record_outcome(HOST, Meaning.ACCEPTED, Stage.RCPT)
-    taken = desk.standing.drain_refusals()
-    assert {(r.operator, r.meaning, r.host): r.count for r in taken} == {
+def test_refusals_are_drained_once(world: World) -> None:
+    world.refuse(HOST, times=2)
+    world.refuse(SISTER, OTHER)
+    world.refuse(HOST, meaning=Meaning.THROTTLED)
+    world.tracker.record_outcome(HOST, Meaning.ACCEPTED, Stage.RCPT)
+    drained = world.tracker.drain_refusals()
+    assert {(r.operator, r.meaning, r.host): r.count for r in drained} == {
         ("a.test", Meaning.IP_BLOCKED, SISTER): 3,
         ("b.test", Meaning.IP_BLOCKED, OTHER): 1,
         ("a.test", Meaning.THROTTLED, HOST): 1,
     }
-    assert {(r.block_list, r.text, r.first_at, r.last_at) for r in taken} == {
+    assert {(r.block_list, r.text, r.first_at, r.last_at) for r in drained} == {
         ("rbl.test", "554 blocked", NOW, NOW)
     }
-    assert desk.standing.drain_refusals() == ()
-    desk.refuse(HOST)
-    assert [r.count for r in desk.standing.drain_refusals()] == [1]
+    assert world.tracker.drain_refusals() == ()
+    world.refuse(HOST)
+    assert [r.count for r in world.tracker.drain_refusals()] == [1]
 
 
-def test_pauses_are_handed_on_when_they_begin_and_when_a_success_ends_them(desk: Desk) -> None:
-    desk.refuse(HOST, times=REFUSALS_UNTIL_HOST_PAUSED - 1)
-    assert desk.standing.drain_pauses() == ()
-    desk.refuse(HOST)
-    (rest,) = desk.standing.drain_pauses()
-    assert (rest.operator, rest.host, rest.left_s, rest.consecutive_pauses) == (
+def test_pauses_are_drained_when_they_begin_and_when_a_success_ends_them(world: World) -> None:
+    world.refuse(HOST, times=REFUSALS_UNTIL_HOST_PAUSED - 1)
+    assert world.tracker.drain_pauses() == ()
+    world.refuse(HOST)
+    (pause,) = world.tracker.drain_pauses()
+    assert (pause.operator, pause.host, pause.left_s, pause.consecutive_pauses) == (
         "a.test",
         HOST,
         60,
         1,
     )
-    desk.standing.record_outcome(HOST, Meaning.ACCEPTED, Stage.RCPT)
-    (rest,) = desk.standing.drain_pauses()
-    assert (rest.host, rest.left_s) == (HOST, 0)
-    assert desk.standing.drain_pauses() == ()
+    world.tracker.record_outcome(HOST, Meaning.ACCEPTED, Stage.RCPT)
+    (pause,) = world.tracker.drain_pauses()
+    assert (pause.host, pause.left_s) == (HOST, 0)
+    assert world.tracker.drain_pauses() == ()
 
 
-def test_a_pause_from_elsewhere_never_shortens_our_own_nor_outlives_our_success(
-    desk: Desk,
+def test_a_restored_pause_neither_shortens_ours_nor_outlives_our_success(
+    world: World,
 ) -> None:
-    desk.refuse(HOST, times=REFUSALS_UNTIL_HOST_PAUSED)
-    (rest,) = desk.standing.drain_pauses()
-    desk.clock.now += 10
-    desk.standing.restore_pause(replace(rest, left_s=20))
-    assert desk.left_s() == 50
-    desk.standing.restore_pause(replace(rest, left_s=200))
-    assert desk.left_s() == 200
-    desk.standing.record_outcome(HOST, Meaning.ACCEPTED, Stage.RCPT)
-    desk.standing.restore_pause(rest)  # as it was read before our success was written
-    assert desk.left_s() == 0
+    world.refuse(HOST, times=REFUSALS_UNTIL_HOST_PAUSED)
+    (pause,) = world.tracker.drain_pauses()
+    world.clock.now += 10
+    world.tracker.restore_pause(replace(pause, left_s=20))
+    assert world.left_s() == 50
+    world.tracker.restore_pause(replace(pause, left_s=200))
+    assert world.left_s() == 200
+    world.tracker.record_outcome(HOST, Meaning.ACCEPTED, Stage.RCPT)
+    world.tracker.restore_pause(pause)  # as it was read before our success was written
+    assert world.left_s() == 0
 
 
-def test_what_waits_to_be_taken_is_bounded() -> None:
+def test_what_waits_to_be_drained_is_bounded() -> None:
     clock = Clock()
-    desk = Desk(ReputationTracker(clock, lambda: NOW, max_unsaved=3), clock)
+    world = World(ReputationTracker(clock, lambda: NOW, max_unsaved=3), clock)
     for number in range(5):
-        desk.refuse(f"mx.{number}.test", times=REFUSALS_UNTIL_HOST_PAUSED)
-    assert [r.count for r in desk.standing.drain_refusals()] == [REFUSALS_UNTIL_HOST_PAUSED] * 3
-    assert len(desk.standing.drain_pauses()) == 3
+        world.refuse(f"mx.{number}.test", times=REFUSALS_UNTIL_HOST_PAUSED)
+    assert [r.count for r in world.tracker.drain_refusals()] == [REFUSALS_UNTIL_HOST_PAUSED] * 3
+    assert len(world.tracker.drain_pauses()) == 3
