@@ -279,7 +279,7 @@ def test_the_least_recently_used_are_evicted() -> None:
     for number in range(10):
         world.refuse(f"mx.{number}.test")
         assert world.left_s(HOST) == FIRST_PAUSE_S  # used, so not evicted
-    assert len(world.standing) == 3
+    assert len(world.tracker) == 3
     assert {a.operator for a in world.tracker.operators()} == {"a.test", "8.test", "9.test"}
 
 
