@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from adapters.contract.batch_rules import BatchRules
+from adapters.contract.credential import Credential
 from adapters.contract.operations import Operation, Plan
 from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.upstream import Upstream
@@ -35,6 +36,8 @@ class Endpoint(Generic[Op, Out]):
     bucket: str | None = None
     """Which of the plan's rates counts a call; None counts none."""
     needs_key: bool = True
+    credential: Credential | None = None
+    """Where clients put the key for this endpoint; None where `Dialect.credential` says it."""
     cors: bool = False
     """Whether browsers of any origin may call it."""
     body_limit: int = 64 * 1024
@@ -81,8 +84,8 @@ class Dialect:
     """Where the vendor's documentation ends the base URL, such as `/v1`."""
     root_paths: tuple[RootPath, ...]
     endpoints: tuple[AnyEndpoint, ...]
-    read_credential: Callable[[WireRequest], str | None]
-    """The key sent, None without one. May raise `Unreadable` where it rides in the body."""
+    credential: Credential
+    """Where its clients put their key, unless an endpoint has a `credential` of its own."""
     write_problem: Callable[[WireRequest, Problem, AnyEndpoint | None], WireReply]
     key_shape: KeyShape
     sandbox_key: str
@@ -103,3 +106,8 @@ class Dialect:
     """Ids from the vendor's documentation, which a test key can ask about unmade."""
     reason_phrases: Mapping[int, str] = field(default_factory=dict)
     """Of statuses that HTTP has none for."""
+
+    def credential_for(self, endpoint: AnyEndpoint | None) -> Credential:
+        """Where a key stands in a request for the endpoint; None for an unknown path."""
+        own = endpoint.credential if endpoint is not None else None
+        return own or self.credential

@@ -53,12 +53,6 @@ class WireRequest:
         return _parse_urlencoded(self.query_string)
 
     @cached_property
-    def bearer(self) -> str | None:
-        """The token of `Authorization: Bearer …` (RFC 6750), None without one or if empty."""
-        scheme, _, token = self.headers.get("authorization", "").partition(" ")
-        return (token.strip() or None) if scheme.lower() == "bearer" else None
-
-    @cached_property
     def content_type(self) -> str:
         """The media type alone, lower case; empty without one."""
         return self.headers.get("content-type", "").split(";", 1)[0].strip().lower()
@@ -110,7 +104,7 @@ class WireRequest:
 
     @cached_property
     def fields(self) -> Mapping[str, Any]:
-        """The body's parameters in whichever of the three encodings it came.
+        """The body's parameters in whichever of the three encodings it came; files are left out.
 
         JSON values keep their types; form values are text. Without a known content type a
         body that opens like an object is JSON, any other a form. Raises `Unreadable`.
@@ -118,7 +112,7 @@ class WireRequest:
         if self.body_file is None and not self.body.strip():
             return {}
         if self.content_type == "multipart/form-data":
-            return {part.name: part.text for part in self.parts}
+            return {part.name: part.text for part in self.parts if part.filename is None}
         if self.content_type == "application/x-www-form-urlencoded":
             return _parse_urlencoded(self.whole_body.decode("utf-8", "replace"))
         if self.content_type == JSON or self.first_chunk.lstrip()[:1] in (b"{", b"["):

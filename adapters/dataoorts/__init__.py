@@ -18,6 +18,7 @@ from __future__ import annotations
 import string
 from dataclasses import replace
 
+from adapters.contract.credential import Credential, KeyInAuthorization
 from adapters.contract.dialect import AnyEndpoint, Dialect, Endpoint, KeyShape, RootPath
 from adapters.contract.operations import Acknowledge, Plan
 from adapters.dataoorts import bulk, single
@@ -88,7 +89,7 @@ DIALECT = Dialect(
         for slash in ("", "/")
         for endpoint in ENDPOINTS_WITHOUT_SLASH
     ),
-    read_credential=single.credential,
+    credential=Credential((KeyInAuthorization(),)),
     write_problem=write_problem,
     counts_towards_block=COUNTS_TOWARDS_BLOCK,
     key_shape=KeyShape("", "test_", alphabet=string.ascii_letters + string.digits, length=40),

@@ -25,10 +25,6 @@ class VerifyAndPredict(Verify):
     guess_person: bool = False
 
 
-def credential(request: WireRequest) -> str | None:
-    return request.bearer
-
-
 def read_verify(request: WireRequest) -> VerifyAndPredict:
     return VerifyAndPredict(email=_parse_email(request), guess_person=_parse_info(request))
 

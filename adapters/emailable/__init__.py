@@ -13,6 +13,7 @@ Quirks that its official clients rely on:
 
 from __future__ import annotations
 
+from adapters.contract.credential import Credential, KeyInAuthorization, KeyInBody, KeyInQuery
 from adapters.contract.dialect import Dialect, Endpoint, KeyShape, RootPath
 from adapters.contract.operations import Plan, Rate
 from adapters.emailable import batch, single
@@ -71,7 +72,15 @@ DIALECT = Dialect(
             bucket="account",
         ),
     ),
-    read_credential=single.credential,
+    credential=Credential(
+        (
+            KeyInAuthorization(),
+            KeyInQuery("api_key"),
+            KeyInQuery("access_token"),
+            KeyInBody("api_key"),
+            KeyInBody("access_token"),
+        )
+    ),
     write_problem=write_problem,
     key_shape=KeyShape("live_", "test_", alphabet="0123456789abcdef", length=20),
     batch_rules=batch.BATCH_RULES,

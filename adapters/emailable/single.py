@@ -18,14 +18,6 @@ DEFAULT_WAIT_S, MIN_WAIT_S, MAX_WAIT_S = 5, 2, 10
 # -- reading ------------------------------------------------------------------------------
 
 
-def credential(request: WireRequest) -> str | None:
-    """A non-empty bearer token, then `api_key`, then `access_token`."""
-    if request.bearer:
-        return request.bearer
-    params = request_params(request)
-    return next((str(params[key]) for key in ("api_key", "access_token") if params.get(key)), None)
-
-
 def read_verify(request: WireRequest) -> Verify:
     params = request_params(request)
     email = params.get("email")

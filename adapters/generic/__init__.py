@@ -13,6 +13,7 @@ Quirks:
 
 from __future__ import annotations
 
+from adapters.contract.credential import Credential, KeyInAuthorization, KeyInHeader
 from adapters.contract.dialect import Dialect, Endpoint, KeyShape, RootPath
 from adapters.generic import account, bulk, single
 from adapters.generic.problems import write_problem
@@ -81,7 +82,7 @@ DIALECT = Dialect(
             needs_key=False,
         ),
     ),
-    read_credential=single.credential,
+    credential=Credential((KeyInAuthorization(), KeyInHeader("x-api-key"))),
     write_problem=write_problem,
     key_shape=KeyShape("ev_live_", "ev_test_", length=24),
     sandbox_key="ev_test_sandbox",

@@ -31,11 +31,6 @@ REASONS_ACCEPTED = frozenset({Reason.ACCEPTED_EMAIL, Reason.CATCH_ALL})
 # -- reading ------------------------------------------------------------------------------
 
 
-def credential(request: WireRequest) -> str | None:
-    """A bearer token, else `X-API-Key`."""
-    return request.bearer or request.headers.get("x-api-key", "").strip() or None
-
-
 def read_verify(request: WireRequest) -> Verify:
     body = request.json_object
     refresh = body.get("refresh", False)

@@ -12,6 +12,7 @@ Quirks that are copied on purpose:
 
 from __future__ import annotations
 
+from adapters.contract.credential import Credential, KeyInQuery
 from adapters.contract.dialect import AnyEndpoint, Dialect, Endpoint, KeyShape, RootPath
 from adapters.contract.operations import Plan, Rate
 from adapters.validto import bulk, single
@@ -103,7 +104,7 @@ DIALECT = Dialect(
             bucket="all",
         ),
     ),
-    read_credential=single.credential,
+    credential=Credential((KeyInQuery("apikey"),)),
     write_problem=write_problem,
     key_shape=KeyShape(length=32),
     batch_rules=bulk.BATCH_RULES,

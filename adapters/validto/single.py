@@ -14,10 +14,6 @@ DEFAULT_WAIT_MS, MIN_WAIT_MS, MAX_WAIT_MS = 180_000, 30_000, 180_000
 # -- reading ------------------------------------------------------------------------------
 
 
-def credential(request: WireRequest) -> str | None:
-    return request.query.get("apikey") or None
-
-
 def read_verify(request: WireRequest) -> Verify:
     # many clients do not encode the address, so that a `+` arrives as a blank
     email = request.query.get("email", "").strip().replace(" ", "+")

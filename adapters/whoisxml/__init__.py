@@ -21,21 +21,13 @@ from __future__ import annotations
 
 from functools import partial
 
+from adapters.contract.credential import Credential, KeyInBody, KeyInQuery
 from adapters.contract.dialect import Dialect, Endpoint, KeyShape, RootPath
 from adapters.contract.operations import Plan, Rate
-from adapters.contract.wire import WireRequest
 from adapters.whoisxml import balance, bulk, single
-from adapters.whoisxml.params import credential
 from adapters.whoisxml.problems import BULK_PATH, write_problem
 from adapters.whoisxml.upstream import UPSTREAM
 from adapters.whoisxml.upstream_jobs import VENDOR_JOBS
-
-
-def _credential(request: WireRequest) -> str | None:
-    if request.path.startswith(BULK_PATH):
-        return bulk.bulk_credential(request)
-    return credential(request)
-
 
 DIALECT = Dialect(
     name="whoisxml",
@@ -76,7 +68,9 @@ DIALECT = Dialect(
             for path in ("/user-service/account-balance", "/service/account-balance")
         ),
     ),
-    read_credential=_credential,
+    credential=Credential(
+        (KeyInBody("apikey", any_case=True), KeyInQuery("apikey", any_case=True))
+    ),
     write_problem=write_problem,
     # the bulk client refuses any other shape before it sends it
     key_shape=KeyShape("at_", "at_", length=29),

@@ -19,6 +19,7 @@ from adapters.contract.batch_rules import (
     BatchRules,
     BilledUnit,
 )
+from adapters.contract.credential import Credential, KeyInBody
 from adapters.contract.dialect import AnyEndpoint, Endpoint
 from adapters.contract.jobs import BatchEntry, Job, JobPage, JobRow, JobRows, JobState
 from adapters.contract.operations import ListJobs, ReadRows, ShowJobs, SubmitJob
@@ -69,12 +70,6 @@ class ReadBulkRecords(ReadRows):
 
 
 # -- reading ------------------------------------------------------------------------------
-
-
-def bulk_credential(request: WireRequest) -> str | None:
-    """Only from the body. May raise `Unreadable`."""
-    key = request.json_object.get("apiKey")
-    return key if isinstance(key, str) and key else None
 
 
 def read_create(request: WireRequest) -> CreateBulk:
@@ -377,11 +372,15 @@ BATCH_RULES = BatchRules(
 )
 
 
+BULK_CREDENTIAL = Credential((KeyInBody("apiKey", always_json=True),))
+"""Only in the body, and in this case alone."""
+
 BULK_ENDPOINTS: tuple[AnyEndpoint, ...] = (
     Endpoint(
         name="request",
         methods=("POST",),
         path=f"{BULK_PATH}/request",
+        credential=BULK_CREDENTIAL,
         read=read_create,
         write=write_create,
         body_limit=BODY_LIMIT,
@@ -391,6 +390,7 @@ BULK_ENDPOINTS: tuple[AnyEndpoint, ...] = (
         name="request/list",
         methods=("POST",),
         path=f"{BULK_PATH}/request/list",
+        credential=BULK_CREDENTIAL,
         read=read_list,
         write=write_list,
         body_limit=SMALL_BODY_LIMIT,
@@ -399,6 +399,7 @@ BULK_ENDPOINTS: tuple[AnyEndpoint, ...] = (
         name="request/status",
         methods=("POST",),
         path=f"{BULK_PATH}/request/status",
+        credential=BULK_CREDENTIAL,
         read=read_status,
         write=write_status,
         body_limit=SMALL_BODY_LIMIT,
@@ -407,6 +408,7 @@ BULK_ENDPOINTS: tuple[AnyEndpoint, ...] = (
         name="request/completed",
         methods=("POST",),
         path=f"{BULK_PATH}/request/completed",
+        credential=BULK_CREDENTIAL,
         read=read_completed,
         write=write_completed,
         body_limit=SMALL_BODY_LIMIT,
@@ -415,6 +417,7 @@ BULK_ENDPOINTS: tuple[AnyEndpoint, ...] = (
         name="request/failed",
         methods=("POST",),
         path=f"{BULK_PATH}/request/failed",
+        credential=BULK_CREDENTIAL,
         read=read_failed,
         write=write_failed,
         body_limit=SMALL_BODY_LIMIT,

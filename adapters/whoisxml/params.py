@@ -17,12 +17,6 @@ def request_params(request: WireRequest) -> Mapping[str, Any]:
     return {name.lower(): value for sent in (request.query, body) for name, value in sent.items()}
 
 
-def credential(request: WireRequest) -> str | None:
-    """The key, which is a parameter like any other. May raise `Unreadable`."""
-    key = request_params(request).get("apikey")
-    return key if isinstance(key, str) and key else None
-
-
 def parse_switch(value: object, default: bool) -> bool:
     """Text, number or JSON boolean."""
     return SWITCH_WORDS.get(str(value).strip().lower(), default)

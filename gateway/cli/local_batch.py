@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.contract.batch_rules import BatchRules
+from adapters.contract.credential import Credential
 from adapters.contract.dialect import Dialect, KeyShape
 from adapters.contract.jobs import BatchEntry, Job, JobRow
 from adapters.contract.operations import UNLIMITED, ListJobs, ReadRows, SubmitJob
@@ -36,7 +37,7 @@ LOCAL_DIALECT = Dialect(
     base_path="",
     root_paths=(),
     endpoints=(),
-    read_credential=lambda _: None,
+    credential=Credential(()),
     write_problem=lambda *_: WireReply(500),
     key_shape=KeyShape(),
     sandbox_key="",

@@ -136,7 +136,7 @@ class RequestState:
         """The key of a request that was refused before its key was needed."""
         try:
             request = self.request or self.wire_request()
-            return self.vendor_path.dialect.read_credential(request) or ""
+            return self.vendor_path.dialect.credential_for(self.endpoint).read(request) or ""
         except UnreadableRequest:
             return ""
 

@@ -149,7 +149,8 @@ class VendorApp:
         dialect = state.vendor_path.dialect
         if self._client_blocks.is_blocked(dialect, state.client_ip):
             raise Problem(ProblemKind.CLIENT_BLOCKED)
-        state.credential = await read_off_loop_if_large(request, dialect.read_credential)
+        credential = dialect.credential_for(endpoint)
+        state.credential = await read_off_loop_if_large(request, credential.read)
         state.caller = caller = await self._authenticate(dialect, state.credential)
         if caller.test:
             state.result = SANDBOX_RESULT

@@ -236,7 +236,7 @@ def test_arbitrary_bodies_raise_only_what_is_declared(content: bytes) -> None:
     ],
 )
 def test_only_a_bearer_token_is_a_credential(headers: dict[str, str], key: str | None) -> None:
-    assert single.credential(WireRequest("POST", "/ai_mails_api/v1", headers=headers)) == key
+    assert DIALECT.credential.read(WireRequest("POST", "/ai_mails_api/v1", headers=headers)) == key
 
 
 def test_every_path_answers_with_a_slash_behind_it_too() -> None:

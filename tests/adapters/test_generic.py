@@ -182,7 +182,7 @@ def test_times_are_utc_with_milliseconds(when: datetime) -> None:
     ],
 )
 def test_credentials(headers: dict[str, str], key: str | None) -> None:
-    assert single.credential(WireRequest("POST", "/api/v1/verify", headers=headers)) == key
+    assert DIALECT.credential.read(WireRequest("POST", "/api/v1/verify", headers=headers)) == key
 
 
 @pytest.mark.parametrize(

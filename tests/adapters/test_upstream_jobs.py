@@ -1128,7 +1128,7 @@ class Server:
         self, request: UpstreamRequest, state: JobState = JobState.COMPLETED
     ) -> UpstreamReply:
         seen, endpoint = self._routed(request)
-        assert self._dialect.read_credential(seen) == KEY
+        assert self._dialect.credential_for(endpoint).read(seen) == KEY
         op = endpoint.read(seen)
         if isinstance(op, SubmitJob):
             self._take_in(op)

@@ -127,10 +127,10 @@ def asked(dialect: Dialect, question: UpstreamQuery) -> Verify:
     assert dialect.upstream is not None
     request = dialect.upstream.verify.build("the-key", question)
     seen = wire(request)
-    assert dialect.read_credential(seen) == "the-key"
     endpoint = next(
         e for e in dialect.endpoints if e.path == request.path and request.method in e.methods
     )
+    assert dialect.credential_for(endpoint).read(seen) == "the-key"
     op = endpoint.read(seen)
     assert isinstance(op, Verify)
     return op

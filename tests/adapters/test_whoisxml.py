@@ -18,7 +18,6 @@ from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.wire import UnreadableRequest, WireReply, WireRequest
 from adapters.whoisxml import DIALECT
 from adapters.whoisxml.balance import ShowBalance, read_balance, write_balance
-from adapters.whoisxml.params import credential
 from adapters.whoisxml.problems import write_problem
 from adapters.whoisxml.single import (
     V1,
@@ -463,7 +462,7 @@ def test_an_address_is_required(query: str, kind: ProblemKind) -> None:
 )
 def test_a_post_carries_its_parameters_in_the_body(body: bytes, content_type: str) -> None:
     request = posted(body, content_type, query="apiKey=at_2&emailAddress=b@example.com")
-    assert credential(request) == "at_1"
+    assert DIALECT.credential.read(request) == "at_1"
     assert read_verify(V3, request) == WhoisVerify(
         email="a@example.com",
         checks=Checks(smtp=False),
@@ -502,7 +501,7 @@ def test_a_body_may_hold_what_is_no_address(body: bytes, kind: ProblemKind) -> N
     ],
 )
 def test_the_key_is_a_parameter(request_: WireRequest, key: str | None) -> None:
-    assert credential(request_) == key
+    assert DIALECT.credential.read(request_) == key
 
 
 @given(
@@ -512,7 +511,7 @@ def test_the_key_is_a_parameter(request_: WireRequest, key: str | None) -> None:
 )
 def test_any_bytes_are_read_or_refused(content_type: str, body: bytes, query: str) -> None:
     request = posted(body, content_type, query)
-    for read in (credential, DIALECT.endpoints[0].read, read_balance):
+    for read in (DIALECT.credential.read, DIALECT.endpoints[0].read, read_balance):
         try:
             read(request)
         except (Problem, UnreadableRequest):
@@ -666,7 +665,7 @@ def test_limits_say_when_to_come_back_and_methods_which_are_allowed() -> None:
 def test_an_unreadable_body_is_answered_in_json() -> None:
     request = posted(b"{", "application/json", query="outputFormat=XML")
     with pytest.raises(UnreadableRequest):
-        credential(request)
+        DIALECT.credential.read(request)
     reply = write_problem(request, Problem(ProblemKind.UNREADABLE), None)
     assert (reply.status, reply.media_type) == (400, "application/json")
 

@@ -70,21 +70,6 @@ def test_a_file_keeps_its_name_and_bytes() -> None:
     assert (part.name, part.filename, part.content) == ("local_file", "l.csv", b"a@b.test\r\n\xff")
 
 
-@pytest.mark.parametrize(
-    ("header", "token"),
-    [
-        ("Bearer abc", "abc"),
-        ("bearer  abc ", "abc"),
-        ("Bearer", None),
-        ("Bearer ", None),
-        ("Basic abc", None),
-        ("", None),
-    ],
-)
-def test_bearer(header: str, token: str | None) -> None:
-    assert WireRequest("GET", "/", headers={"authorization": header}).bearer == token
-
-
 def test_the_last_of_a_repeated_parameter_counts() -> None:
     assert WireRequest("GET", "/", "a=1&a=2&b").query == {"a": "2", "b": ""}
 
@@ -100,7 +85,6 @@ READERS: list[Callable[[WireRequest], object]] = [
     lambda r: r.json_object,
     lambda r: r.parts,
     lambda r: r.query,
-    lambda r: r.bearer,
 ]
 
 

@@ -62,7 +62,7 @@ class ListVendor(Vendor):
         if not isinstance(op, JobOperation | RowsOperation):
             return await super()._reply(request)
         try:
-            key = self.dialect.read_credential(request)
+            key = self.dialect.credential_for(endpoint).read(request)
             if key not in self.keys:
                 raise Problem(ProblemKind.BAD_CREDENTIAL)
             self.list_keys.append(key)

@@ -146,7 +146,9 @@ class Vendor:
         if endpoint is None:
             return self.dialect.write_problem(request, Problem(ProblemKind.UNKNOWN_PATH), None)
         try:
-            key = self.dialect.read_credential(request) if endpoint.needs_key else None
+            key = (
+                self.dialect.credential_for(endpoint).read(request) if endpoint.needs_key else None
+            )
             op = endpoint.read(request)
             if isinstance(op, Verify):
                 self.asked[key or ""] += 1
