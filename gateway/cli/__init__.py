@@ -92,17 +92,17 @@ def _root(
             "--version",
             callback=_show_version,
             is_eager=True,
-            help="Show the version and leave.",
+            help="Show the version and exit.",
         ),
     ] = False,
 ) -> None:
-    """One server that speaks the HTTP APIs of five email-verification vendors.
+    """One server that speaks the HTTP APIs of email-verification vendors.
 
     veriplex serve                       run the server; prints its first keys
-    veriplex verify ada@example.com      verify one address, here and now
-    veriplex bulk list.csv -o out.csv    verify a list, here and now
+    veriplex verify ada@example.com      verify an address, without a server
+    veriplex bulk list.csv -o out.csv    verify a list, without a server
     veriplex sandbox                     run the offline sandbox for tests
-    veriplex COMMAND --help              more of a command, with examples
+    veriplex COMMAND --help              show a command's options, with examples
     """
     ctx.obj = config
 
@@ -117,5 +117,5 @@ def main() -> None:
         sys.exit(refusal.exit_code)
     except OSError as exc:  # a full disk under the output, too many open files
         discard_output()
-        print_error(f"cannot go on: {exc}")
+        print_error(f"cannot continue: {exc}")
         sys.exit(EXIT_FAILURE)

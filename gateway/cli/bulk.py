@@ -46,7 +46,11 @@ OUTPUT_FORMATS = {
 def bulk(
     ctx: typer.Context,
     file: Annotated[
-        str, typer.Argument(metavar="FILE", help="CSV, TXT or JSON lines; - is standard input.")
+        str,
+        typer.Argument(
+            metavar="FILE",
+            help="CSV, text (one address a line) or JSON lines; - is standard input.",
+        ),
     ],
     output: Annotated[
         str,
@@ -54,40 +58,42 @@ def bulk(
             "--output",
             "-o",
             metavar="OUT",
-            help="Where results go: CSV, or JSON lines if it ends in .jsonl; - is standard output.",
+            help="Output file: JSON lines if it ends in .jsonl, else CSV; - is standard output.",
         ),
     ] = "-",
     output_format: Annotated[
         OutputFormat | None,
         typer.Option(
-            "--format", help="How results are written; else by OUT's suffix.", show_default=False
+            "--format",
+            help="Format of the output (default: by the suffix of OUT).",
+            show_default=False,
         ),
     ] = None,
     column: Annotated[
         str | None,
         typer.Option(
             metavar="NAME",
-            help="The column with the addresses; else it is found.",
+            help="Name of the address column (default: found by name or content).",
             show_default=False,
         ),
     ] = None,
     no_retries: Annotated[
-        bool, typer.Option("--no-retries", help="Do not ask greylisted addresses again later.")
+        bool, typer.Option("--no-retries", help="Do not retry greylisted addresses.")
     ] = False,
     no_smtp: Annotated[
-        bool, typer.Option("--no-smtp", help="Stop after DNS; ask no mail server.")
+        bool, typer.Option("--no-smtp", help="Stop after DNS; contact no mail server.")
     ] = False,
     no_catch_all: Annotated[
         bool,
-        typer.Option("--no-catch-all", help="Do not ask whether domains accept everything."),
+        typer.Option("--no-catch-all", help="Do not test whether domains accept every address."),
     ] = False,
     config: ConfigFile = None,
 ) -> None:
-    """Verify a list of addresses, and write it with what was found out.
+    """Verify a list of addresses, and write it with the results.
 
-    The column with the addresses is found by its name or by what is in it; the other columns
-    are kept. Progress goes to standard error. A run that was interrupted goes on when the
-    same command is given again: what is done is kept in OUT.part.
+    The address column is found by its name or its content, and all columns
+    are kept. Progress is shown on standard error. To resume an interrupted
+    run, give the same command again: finished rows are kept in OUT.part.
 
     Examples:
       veriplex bulk customers.csv -o verified.csv
@@ -189,11 +195,11 @@ async def _submit_or_resume(batch: LocalBatch, request: _BulkRequest, part: str)
         )
     elif job.options["digest"] != digest:
         raise CommandError(
-            f"{part} belongs to another list or to other options; remove it to begin anew",
+            f"{part} belongs to another list or to other options; remove it to start again",
             EXIT_USAGE,
         )
     elif job.done_count:
-        print_error(f"going on after {job.done_count:,} of {job.row_count:,}")
+        print_error(f"resuming after {job.done_count:,} of {job.row_count:,}")
     return job
 
 

@@ -1,4 +1,4 @@
-"""`veriplex check`: whether the settings can be used, and what they come to."""
+"""`veriplex check`: whether the settings are valid, and a summary of them."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 
 
 def check(ctx: typer.Context, config: ConfigFile = None) -> None:
-    """Read the settings, name every mistake in them, and say what they come to.
+    """Check the settings: report every mistake, or summarise what is in force.
 
-    The exit code is 0 if they can be used and 2 if not. Nothing is started or changed.
+    The exit code is 0 if they are valid and 2 if not. Nothing is started or
+    changed.
 
     Examples:
       veriplex check

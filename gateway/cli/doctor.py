@@ -31,27 +31,29 @@ def doctor(
         str,
         typer.Option(
             metavar="ADDRESS",
-            help="Our public address, where it cannot be found out.",
+            help="Our public IP address, if it cannot be detected.",
             show_default=False,
         ),
     ] = "",
     block_list: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="ZONE", help="A DNS block list to ask beside the usual.", show_default=False
+            metavar="ZONE",
+            help="Another DNS block list to query; can be repeated.",
+            show_default=False,
         ),
     ] = None,
     timeout: Annotated[
-        float, typer.Option(metavar="SECONDS", min=0.5, max=300, help="For each check.")
+        float, typer.Option(metavar="SECONDS", min=0.5, max=300, help="Time limit for each check.")
     ] = 10.0,
     config: ConfigFile = None,
 ) -> None:
-    """Look at everything that verifications depend on, and say what to do about it.
+    """Check everything that verifications depend on, and say how to fix it.
 
-    Settings, DNS, outbound port 25, our address, its name and SPF, block lists,
-    who refused us lately, clock, database and port. A few well-known mail hosts
-    hear EHLO and QUIT. The exit code is 0 if nothing is wrong and 1 if something
-    is; warnings are not.
+    Checks the settings, DNS, outbound port 25, our public address with its name
+    and SPF, block lists, recent refusals, the clock, the database and the port to
+    listen on. A few well-known mail hosts get EHLO and QUIT. The exit code is 1
+    if a check fails, else 0; warnings do not count.
 
     Examples:
       veriplex doctor
@@ -81,10 +83,10 @@ def _examine(
         settings = read_settings(ctx, config, secrets=True)
     except CommandError as refusal:
         mistakes = str(refusal).splitlines()
-        to_do = "Mend it as docs/settings.md says; without settings nothing else can be looked at."
+        to_do = "Correct it as docs/settings.md says; the other checks need valid settings."
         return [fail("settings", "", mistake, to_do) for mistake in mistakes]
     found = run_async(examine(settings, ip=ip, block_lists=lists, timeout_s=timeout_s))
-    return [ok("settings", "", "can be used"), *found]
+    return [ok("settings", "", "are valid"), *found]
 
 
 def _as_json(finding: Finding) -> dict[str, Any]:

@@ -20,17 +20,17 @@ _LINE_WIDTH = 98
 
 def init(
     file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="Where to write it.", show_default=True)
+        Path, typer.Argument(metavar="FILE", help="File to write.", show_default=True)
     ] = Path("veriplex.toml"),
     force: Annotated[
         bool,
-        typer.Option("--force", help="Write over a file that is there.", show_default=False),
+        typer.Option("--force", help="Overwrite an existing file.", show_default=False),
     ] = False,
 ) -> None:
-    """Write a settings file in which every setting stands, commented out, with its default.
+    """Write a settings file with every setting and its default, commented out.
 
-    Veriplex needs none: uncomment what is to be different. `veriplex check`
-    says whether it can be used.
+    Veriplex runs without a settings file: uncomment only what you change.
+    `veriplex check` finds mistakes in it.
 
     Examples:
       veriplex init
@@ -40,7 +40,7 @@ def init(
         with file.open("w" if force else "x", encoding="utf-8") as out:
             out.write(template())
     except FileExistsError as exc:
-        raise CommandError(f"{file} is there already; --force writes over it") from exc
+        raise CommandError(f"{file} exists; --force overwrites it") from exc
     except OSError as exc:
         raise CommandError(f"cannot write {file}: {exc.strerror}") from exc
     typer.echo(f"wrote {file}")
@@ -71,8 +71,8 @@ def template() -> str:
 
 
 _INTRODUCTION = """\
-# Settings of Veriplex. What is commented out has the value shown.
-# Each can also be given as VERIPLEX_SECTION__NAME, such as VERIPLEX_SERVER__PORT=8080.
+# Settings of Veriplex. A setting that is commented out has the value shown.
+# Each can also be set by the variable VERIPLEX_SECTION__NAME, such as VERIPLEX_SERVER__PORT=8080.
 """
 
 _EXAMPLES: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""`veriplex keys`: make, list and revoke API keys, also while the server runs."""
+"""`veriplex keys`: create, list and revoke API keys, also while the server runs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SQLITE = "sqlite:///"
 
 keys = typer.Typer(
     cls=CommandGroup,
-    help="Make, list and revoke API keys, also while the server runs.",
+    help="Create, list and revoke API keys, also while the server runs.",
     no_args_is_help=True,
     add_completion=False,
 )
@@ -34,30 +34,38 @@ def create(
     ctx: typer.Context,
     dialect: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="For this dialect alone; else one key for each."),
+        typer.Option(
+            metavar="NAME",
+            help="Create a key for this dialect only (default: one for each dialect).",
+        ),
     ] = None,
     test: Annotated[
         bool,
-        typer.Option("--test", help="Test keys: never charged, answered by the sandbox."),
+        typer.Option("--test", help="Create test keys: never charged, answered by the sandbox."),
     ] = False,
     plan: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="In a new account of this plan; else limits.plan."),
+        typer.Option(
+            metavar="NAME", help="Create a new account with this plan (default: limits.plan)."
+        ),
     ] = None,
     credits: Annotated[
         int | None,
-        typer.Option(metavar="N", min=0, help="In a new account with N verifications to spend."),
+        typer.Option(
+            metavar="N", min=0, help="Create a new account with N verifications to spend."
+        ),
     ] = None,
     label: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="What it is for; shown in lists and logs.")
+        str | None,
+        typer.Option(metavar="TEXT", help="What the keys are for; shown in lists and logs."),
     ] = None,
     json: Json = False,
     config: ConfigFile = None,
 ) -> None:
-    """Make keys and print them, this once: only their hashes are kept.
+    """Create keys and print them, only once: their hashes alone are stored.
 
-    They join the first account, unless --plan or --credits asks for a new one.
-    A running server takes them at once.
+    They belong to the first account, unless --plan or --credits creates a
+    new one. A running server accepts them at once.
 
     Examples:
       veriplex keys create
@@ -75,14 +83,16 @@ def create(
         return
     from gateway.cli.key_sheet import key_sheet
 
-    typer.echo(f"Account {made[0].account_id}, plan {plan}. Its new keys, shown this once:")
+    typer.echo(f"Account {made[0].account_id}, plan {plan}. Its new keys, shown only once:")
     for line in key_sheet(url, made):
         typer.echo(line)
 
 
 @keys.command(name="list", cls=Command)
 def list_(ctx: typer.Context, json: Json = False, config: ConfigFile = None) -> None:
-    """List every key, revoked ones too, by its id and its last characters.
+    """List all keys, revoked ones too, by id and last characters.
+
+    The whole keys cannot be shown again: only their hashes are stored.
 
     Examples:
       veriplex keys list
@@ -101,13 +111,15 @@ def revoke(
     key: Annotated[
         str,
         typer.Argument(
-            metavar="KEY_OR_ID", help="Its id, its last four characters, or the whole key."
+            metavar="KEY_OR_ID", help="The key's id, its last four characters, or the whole key."
         ),
     ],
     json: Json = False,
     config: ConfigFile = None,
 ) -> None:
-    """Refuse a key from now on; a running server does so within a second.
+    """Revoke a key; a running server refuses it within a second.
+
+    It stays in the list and cannot be restored.
 
     Examples:
       veriplex keys revoke 3
@@ -178,9 +190,9 @@ async def _accounts(settings: Settings, *, must_exist: bool = False) -> AsyncIte
 def _check_storage(url: str, *, must_exist: bool) -> None:
     path = url.removeprefix(SQLITE)
     if path == ":memory:":
-        raise CommandError("storage.url is in memory: the keys of such a server die with it")
+        raise CommandError("storage.url is in memory: its keys would be lost with this command")
     if must_exist and not Path(path).exists():
-        raise CommandError(f"there is no database {path} yet; serve or keys create makes it")
+        raise CommandError(f"there is no database {path} yet; `serve` or `keys create` creates it")
 
 
 def _dialects(wanted: str | None) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 Host = Annotated[
     str | None,
     typer.Option(
-        metavar="HOST", help="Address to listen on; else server.host.", show_default=False
+        metavar="HOST", help="Address to listen on (default: server.host).", show_default=False
     ),
 ]
 Port = Annotated[
@@ -32,7 +32,7 @@ Port = Annotated[
         metavar="PORT",
         min=0,
         max=65535,
-        help="Port to listen on; 0 picks a free one; else server.port.",
+        help="Port to listen on; 0 picks a free one (default: server.port).",
         show_default=False,
     ),
 ]
@@ -49,7 +49,7 @@ def check_tls(certfile: str, keyfile: str) -> None:
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certfile, keyfile, password="")
     except ssl.SSLError as exc:
-        reason = (exc.reason or "no PEM certificate or no PEM key in there").replace("_", " ")
+        reason = (exc.reason or "it has no PEM certificate or no PEM key").replace("_", " ")
         message = f"cannot use {certfile} with {keyfile} for TLS: {reason.lower()}"
         raise CommandError(message, EXIT_USAGE) from exc
     except OSError as exc:
@@ -68,7 +68,7 @@ def _check_readable(name: str) -> None:
 
 _BIND_ERRORS: dict[int, str] = {
     errno.EADDRINUSE: "is in use already; choose another with --port",
-    errno.EACCES: "is not for this user; ports below 1024 need privileges",
+    errno.EACCES: "needs privileges, as all ports below 1024 do",
     errno.EADDRNOTAVAIL: "is not an address of this machine",
 }
 

@@ -40,7 +40,7 @@ ConfigFile = Annotated[
         "--config",
         "-c",
         metavar="FILE",
-        help="Settings file; else the one VERIPLEX_CONFIG names, else ./veriplex.toml if present.",
+        help="Settings file (default: $VERIPLEX_CONFIG, else ./veriplex.toml if it exists).",
         show_default=False,
     ),
 ]
@@ -48,7 +48,7 @@ ConfigFile = Annotated[
 
 Json = Annotated[
     bool,
-    typer.Option("--json", help="For programs: one JSON object a line.", show_default=False),
+    typer.Option("--json", help="Print JSON for programs, one object a line.", show_default=False),
 ]
 
 

@@ -13,10 +13,12 @@ TIMEOUT_S = 3.0
 
 def readyz(
     url: Annotated[
-        str, typer.Option(metavar="URL", help="Where the server is.")
+        str, typer.Option(metavar="URL", help="URL of the server.")
     ] = "http://127.0.0.1:8025",
 ) -> None:
-    """Ask a running server whether it is ready. The exit code is 0 if it is.
+    """Ask a running server whether it is ready.
+
+    The exit code is 0 if it is, else 1: for health checks of containers.
 
     Examples:
       veriplex readyz
@@ -26,7 +28,7 @@ def readyz(
     from urllib.request import urlopen
 
     if not url.startswith(("http://", "https://")):
-        raise CommandError(f"{url} is no URL such as http://127.0.0.1:8025")
+        raise CommandError(f"{url} is not a URL such as http://127.0.0.1:8025")
     try:
         with urlopen(f"{url.rstrip('/')}/readyz", timeout=TIMEOUT_S) as reply:  # noqa: S310
             reply.read()

@@ -29,13 +29,15 @@ def sandbox(
     port: Port = None,
     key: Annotated[
         list[str] | None,
-        typer.Option(metavar="KEY", help="A further test key, for every dialect; may be repeated."),
+        typer.Option(
+            metavar="KEY", help="Another test key, valid in every dialect; can be repeated."
+        ),
     ] = None,
     seed: Annotated[
         str | None,
         typer.Option(
             metavar="TEXT",
-            help="What samples are drawn from; `random` draws anew each time; else sandbox.seed.",
+            help="Seed of the samples; `random` draws new ones each time (default: sandbox.seed).",
             show_default=False,
         ),
     ] = None,
@@ -43,10 +45,10 @@ def sandbox(
 ) -> None:
     """Run the offline sandbox: deterministic answers for test suites.
 
-    It asks no DNS and no mail server, stores nothing, and knows the published
-    test keys alone, and those given with --key. deliverable@example.com,
-    undeliverable@example.com, accept-all@example.com and others like them get
-    the answer they are named for.
+    It contacts no DNS server, mail server or vendor, stores nothing, and accepts
+    only the published test keys and those given with --key. An address such as
+    deliverable@example.com, undeliverable@example.com or accept-all@example.com
+    gets the answer that it names.
 
     Examples:
       veriplex sandbox

@@ -22,18 +22,18 @@ def serve(
     port: Port = None,
     ssl_certfile: Annotated[
         str | None,
-        typer.Option(metavar="FILE", help="Certificate chain (PEM); serves HTTPS."),
+        typer.Option(metavar="FILE", help="Certificate chain (PEM); the server then speaks HTTPS."),
     ] = None,
     ssl_keyfile: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Key of that certificate (PEM).")
+        str | None, typer.Option(metavar="FILE", help="Private key of that certificate (PEM).")
     ] = None,
     config: ConfigFile = None,
 ) -> None:
-    """Run the server: every dialect, with accounts and keys in one database file.
+    """Run the server: all dialects, with accounts, keys and batches in one database file.
 
-    On an empty database it makes an account and prints its keys, this once,
-    with the base URL to paste into each vendor's client. Then it prints
-    `listening on URL` and answers until Ctrl-C or SIGTERM.
+    The first start creates an account and prints its keys, only once, with
+    the base URL to paste into each vendor's client. The server prints
+    `listening on URL` when it is ready, and runs until Ctrl-C or SIGTERM.
 
     Examples:
       veriplex serve
@@ -66,7 +66,7 @@ async def _serve(settings: Settings, sock: socket.socket) -> None:
             # links lead to the port that was really bound
             services.sandbox.url = settings.server.url(sock.getsockname()[1])
             if made := await services.accounts.bootstrap():
-                typer.echo(f"New database {services.store.where}. Its keys, shown this once:")
+                typer.echo(f"New database {services.store.where}. Its keys, shown only once:")
                 for line in key_sheet(settings.server.url(sock.getsockname()[1]), made):
                     typer.echo(line)
                 typer.echo()

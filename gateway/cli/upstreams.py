@@ -27,7 +27,7 @@ BANNED = "banned"
 
 upstreams = typer.Typer(
     cls=CommandGroup,
-    help="The vendors that are asked: whether they answer, what is left to pay with.",
+    help="Check the upstream vendors: whether they answer, and their credits.",
     no_args_is_help=True,
     add_completion=False,
 )
@@ -56,11 +56,12 @@ class UpstreamCheck:
 
 @upstreams.command(cls=Command)
 def check(ctx: typer.Context, json: Json = False, config: ConfigFile = None) -> None:
-    """Ask each upstream for its balance, with each of its keys, and print what it says.
+    """Ask each upstream for its balance with each of its keys, and print the answers.
 
-    That costs nothing: no address is verified. A vendor without a balance is only asked
-    whether it is there; one that refuses our account or our address is shown no further key.
-    The exit code is 0 if all of them answer well, else 1.
+    This costs nothing: no address is verified. For a vendor without a balance
+    call only the connection is tested. A vendor that refuses our account or IP
+    address is sent no further key. The exit code is 0 if all answers are good,
+    else 1.
 
     Examples:
       veriplex upstreams check
@@ -76,7 +77,7 @@ def check(ctx: typer.Context, json: Json = False, config: ConfigFile = None) -> 
             [styled(_cells(row), "" if row.ok else "red") for row in rows], headings=COLUMNS
         )
     else:
-        typer.echo("No upstreams are set up.")
+        typer.echo("No upstreams are configured.")
     if not all(row.ok for row in rows):
         raise typer.Exit(EXIT_FAILURE)
 

@@ -30,11 +30,13 @@ def verify(
     ],
     json: Json = False,
     no_smtp: Annotated[
-        bool, typer.Option("--no-smtp", help="Stop after DNS; ask no mail server.")
+        bool, typer.Option("--no-smtp", help="Stop after DNS; contact no mail server.")
     ] = False,
     no_catch_all: Annotated[
         bool,
-        typer.Option("--no-catch-all", help="Do not ask whether the domain accepts everything."),
+        typer.Option(
+            "--no-catch-all", help="Do not test whether the domain accepts every address."
+        ),
     ] = False,
     timeout: Annotated[
         float | None,
@@ -42,18 +44,18 @@ def verify(
             metavar="SECONDS",
             min=0.1,
             max=86_400,
-            help="For each address; else engine.deadline_s of the settings.",
+            help="Time limit for each address (default: engine.deadline_s).",
             show_default=False,
         ),
     ] = None,
     config: ConfigFile = None,
 ) -> None:
-    """Verify addresses by DNS and SMTP, and show what was found out, step by step.
+    """Verify addresses by DNS and SMTP, and show the evidence step by step.
 
-    Many run side by side; answers come in the order asked. The exit code is 0
-    whatever the verdict. No mail is ever sent. Mail servers judge whom they
-    talk to: set engine.helo and engine.mail_from, and see that port 25 is
-    open to the outside.
+    Addresses are verified concurrently; results come in the order given. The
+    exit code is 0 whatever the verdict. No mail is ever sent. Mail servers
+    judge their clients: set engine.helo and engine.mail_from, and make sure
+    that outbound port 25 is open.
 
     Examples:
       veriplex verify ada@example.com
