@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from adapters.contract.batch_rules import BatchRules
+from adapters.contract.dialect import Dialect
 from engine.model import Checks, Verification
 
 
@@ -69,6 +71,12 @@ class Postponed:
     """Unix time in seconds."""
     attempt: int
     """`Claim.attempt` of the piece of work that they make."""
+
+
+def rules_of(dialect: Dialect) -> BatchRules:
+    if dialect.batch_rules is None:
+        raise TypeError(f"{dialect.name} has no batches")
+    return dialect.batch_rules
 
 
 def pack_positions(positions: Sequence[int]) -> bytes:

@@ -29,9 +29,10 @@ from gateway.batches.model import (
     RowResult,
     checks_from_text,
     pack_positions,
+    rules_of,
     unpack_positions,
 )
-from gateway.batches.records import DUE_WHEN_STARTED, PREPARATION_CHUNK, make_chunks_due, rules_of
+from gateway.batches.records import DUE_WHEN_STARTED, PREPARATION_CHUNK, make_chunks_due
 from gateway.store import Store
 from gateway.store.tables import batch_chunks, batch_items, batch_results, batches, deliveries
 from gateway.verdicts.codec import encode_verification

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
@@ -19,30 +19,26 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.contract.batch_rules import BatchRules, ChargeTime
 from adapters.contract.dialect import Dialect
-from adapters.contract.jobs import Job, JobPage, JobRow, JobRows, JobState
+from adapters.contract.jobs import Job, JobPage, JobRows, JobState
 from adapters.contract.operations import ListJobs, RowsOperation, SubmitJob
 from adapters.contract.problems import Problem, ProblemKind
 from gateway.accounts.caller import Caller, Charge, InsufficientCredits
 from gateway.accounts.ledger import LedgerEntry, book_entries
 from gateway.batches.intake import CHUNK_SIZE, Intake
-from gateway.batches.model import InternalState, checks_from_text, checks_to_text
+from gateway.batches.model import InternalState, checks_to_text, rules_of
+from gateway.batches.rows import RowReader
 from gateway.store import Store, StoreError
 from gateway.store.tables import (
     batch_chunks,
     batch_days,
     batch_items,
-    batch_results,
     batches,
 )
-from gateway.verdicts.codec import decode_verification
-from gateway.verdicts.owners import with_guessed_person
 
 DUE_WHEN_STARTED = 1e15
 """Due time in Unix seconds of work that waits to be started."""
 PREPARATION_CHUNK = 0
 """Number of the piece of work that prepares a batch; those that verify count from 1."""
-ROWS_PER_READ = 200
-"""Rows read, decoded and written together: other requests wait as long."""
 
 _INTERNAL_STATES = tuple(InternalState)
 _NOT_STARTED = (JobState.PREPARING, JobState.READY)
@@ -82,6 +78,7 @@ class BatchRecords:
         self._randbelow = randbelow
         self._base_url = base_url
         self._chunk_size = chunk_size
+        self._rows = RowReader(store, dialects)
 
     # -- taking in -----------------------------------------------------------------------
 
@@ -323,66 +320,7 @@ class BatchRecords:
 
     def job_rows(self, job: Job, op: RowsOperation) -> JobRows:
         """The answered rows. Reading them raises StoreError if they are removed meanwhile."""
-        return JobRows(job, _count_rows(job, op.row_words), self._read_rows(job, op))
-
-    async def _read_rows(self, job: Job, op: RowsOperation) -> AsyncIterator[JobRow]:
-        async with self._store.read() as connection:
-            batch = (
-                await connection.execute(
-                    select(batches.c.id, batches.c.checks, batches.c.dialect).where(
-                        batches.c.token == job.token
-                    )
-                )
-            ).first()
-        if batch is None:
-            return
-        checks = checks_from_text(batch.checks)
-        position = batch_results.c.position
-        query = (
-            select(
-                batch_results.c.position,
-                batch_results.c.word,
-                batch_results.c.answer,
-                batch_items.c.email,
-                batch_items.c.cells,
-            )
-            .join_from(
-                batch_results,
-                batch_items,
-                (batch_items.c.batch_id == batch_results.c.batch_id)
-                & (batch_items.c.position == batch_results.c.position),
-            )
-            .where(batch_results.c.batch_id == batch.id)
-            .order_by(position.desc() if op.reverse_order else position.asc())
-        )
-        if op.row_words is not None:
-            query = query.where(batch_results.c.word.in_(op.row_words))
-        expected = max(0, _count_rows(job, op.row_words) - op.offset)
-        if op.limit is not None:
-            expected = min(expected, op.limit)
-        names = rules_of(self._dialects[batch.dialect]).shows_names
-        sent, last, offset = 0, None, op.offset
-        while op.limit is None or sent < op.limit:
-            most = ROWS_PER_READ if op.limit is None else min(ROWS_PER_READ, op.limit - sent)
-            part = query.offset(offset).limit(most)
-            if last is not None:
-                part = part.where(position < last if op.reverse_order else position > last)
-            async with self._store.read() as connection:
-                found = (await connection.execute(part)).all()
-            for row in found:
-                answer = decode_verification(row.answer, row.email, checks)
-                yield JobRow(
-                    email=row.email,
-                    cells=tuple(orjson.loads(row.cells)) if row.cells else (),
-                    verification=with_guessed_person(answer) if names else answer,
-                    word=row.word,
-                )
-            sent += len(found)
-            if len(found) < most:
-                break
-            last, offset = found[-1].position, 0
-        if job.state is JobState.COMPLETED and sent < expected:
-            raise StoreError(self._store.where, f"rows of batch {job.id} were removed")
+        return self._rows.job_rows(job, op)
 
     # -- changing ------------------------------------------------------------------------
 
@@ -464,17 +402,6 @@ class BatchRecords:
             base_url=f"{self._base_url()}/{row.dialect}",
             token=row.token,
         )
-
-
-def _count_rows(job: Job, words: frozenset[str] | None) -> int:
-    """Answered rows with one of these words."""
-    return job.done_count if words is None else sum(job.counts.get(word, 0) for word in words)
-
-
-def rules_of(dialect: Dialect) -> BatchRules:
-    if dialect.batch_rules is None:
-        raise TypeError(f"{dialect.name} has no batches")
-    return dialect.batch_rules
 
 
 async def make_chunks_due(connection: AsyncConnection, batch_id: int, now: float) -> None:

@@ -11,8 +11,7 @@ from typing import Any
 from sqlalchemy import Row, delete, func, select, update
 
 from adapters.contract.dialect import Dialect
-from gateway.batches.model import InternalState
-from gateway.batches.records import rules_of
+from gateway.batches.model import InternalState, rules_of
 from gateway.store import Store, StoreError
 from gateway.store.tables import (
     batch_chunks,

@@ -16,8 +16,9 @@ from adapters.contract.dialect import Dialect
 from adapters.contract.jobs import Job
 from adapters.contract.streaming import render_body
 from adapters.contract.wire import StreamReply
+from gateway.batches.model import rules_of
 from gateway.batches.ports import Outbox, WebhookDelivery
-from gateway.batches.records import BatchRecords, rules_of
+from gateway.batches.records import BatchRecords
 from gateway.store import StoreError
 from gateway.tasks import WorkLoop
 

@@ -20,7 +20,7 @@ from adapters.contract.streaming import render_body
 from adapters.contract.wire import Reply, WireReply, WireRequest
 from engine.address import syntax
 from engine.model import Verification
-from gateway.batches.records import rules_of
+from gateway.batches.model import rules_of
 from gateway.web.routing import VendorPath, VendorRoutes
 from tests.fakes.vendor import _PROBLEMS, Mood, Vendor
 
