@@ -8,7 +8,7 @@ never "no".
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 
@@ -340,6 +340,10 @@ class Verification:
     cached: bool = False
     attempts: tuple[Attempt, ...] = ()
     """The sources tried, in order; empty if only one was configured."""
+
+    def for_address(self, address: Address) -> Verification:
+        """The same result for an equal address, as another client wrote it."""
+        return self if self.address == address else replace(self, address=address)
 
 
 VerificationStream = AsyncGenerator[tuple[Address, Verification], None]

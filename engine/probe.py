@@ -29,7 +29,6 @@ from engine.model import (
     Verification,
     VerificationStream,
 )
-from engine.score import score
 from engine.smtp.context import (
     CatchAllCache,
     Deadline,
@@ -44,7 +43,7 @@ from engine.smtp.providers import provider_of
 from engine.smtp.reply import compile_rules
 from engine.smtp.reputation import ReputationTracker
 from engine.smtp.terms import Identity
-from engine.verdict import judge
+from engine.verification import verification_from_evidence
 
 POLICY_GRACE_S = 2.0
 """How long SPF and DMARC may take once the mail hosts have answered."""
@@ -156,14 +155,10 @@ class ProbeEngine:
             deadline = Deadline(limit_s, self._context.clock)
             evidence = await self._collect_evidence(address, evidence, checks, deadline, record)
         evidence = replace(evidence, transcript=tuple(record.steps))
-        verdict, reason = judge(address, evidence, checks)
-        return Verification(
-            address=address,
-            verdict=verdict,
-            reason=reason,
-            score=score(verdict, reason, evidence),
-            evidence=evidence,
-            checks=checks,
+        return verification_from_evidence(
+            address,
+            evidence,
+            checks,
             verified_at=self._now(),
             duration_s=self._context.clock() - started,
         )

@@ -6,12 +6,10 @@ Light, for those who only catch it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from adapters.contract.problems import Problem
 from adapters.contract.upstream import FaultKind
-from engine.model import Address, Attempt, Checks, Evidence, Reason, Verdict, Verification
-from engine.score import score
+from engine.model import Attempt
 
 NO_SOURCE = "none"
 """The source of an answer that no source gave."""
@@ -28,8 +26,6 @@ class NoAnswer(Problem):
     attempts: tuple[Attempt, ...] = ()
     as_unknown: bool = False
     """Whether the settings want an unknown verdict for it."""
-    address: Address | None = None
-    checks: Checks = Checks()
 
     @property
     def sources_asked(self) -> int:
@@ -40,20 +36,3 @@ class NoAnswer(Problem):
     def is_permanent(self) -> bool:
         """Whether everybody was asked and refused this very question: asking again is no use."""
         return all(attempt.outcome == FaultKind.REFUSED for attempt in self.attempts)
-
-    def to_unknown_verification(
-        self, at: float, reason: Reason = Reason.UNEXPECTED_ERROR
-    ) -> Verification:
-        """The unknown verdict that the settings may want in its place."""
-        assert self.address is not None
-        return Verification(
-            address=self.address,
-            verdict=Verdict.UNKNOWN,
-            reason=reason,
-            score=score(Verdict.UNKNOWN, reason, Evidence()),
-            evidence=Evidence(),
-            checks=self.checks,
-            verified_at=datetime.fromtimestamp(at, UTC),
-            source=NO_SOURCE,
-            attempts=self.attempts,
-        )

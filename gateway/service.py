@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -25,6 +26,7 @@ from adapters.contract.operations import (
 from adapters.contract.problems import Problem, ProblemKind
 from engine.address import people, syntax
 from engine.model import Address, Checks, Reason, Verification
+from engine.verification import unknown_verification
 from gateway.accounts.caller import AccountService, Caller, Charge, InsufficientCredits
 from gateway.errors import NO_SOURCE, NoAnswer
 from gateway.sandbox import Sandbox
@@ -135,12 +137,7 @@ class Service:
             await self._accounts.refund(charge, 1)
             if not none.as_unknown:
                 raise
-            return ServiceResult(
-                none.to_unknown_verification(self._clock()),
-                NO_SOURCE,
-                none.sources_asked,
-                "fwd=miss",
-            )
+            return self._unknown_result(address, op.checks, none)
         except Exception as exc:
             if isinstance(exc, Problem) and exc.kind is ProblemKind.NOT_READY:
                 # five minutes from the first time, however often it is asked again
@@ -178,13 +175,12 @@ class Service:
         self._on_cache_lookup(
             "stored" if verification.cached else "refresh" if op.refresh else "miss"
         )
+        verification = verification.for_address(address)
         if verification.cached:
-            verification = replace(verification, address=address)
             return ServiceResult(verification, verification.source, 0, "hit; detail=stored")
         status = "fwd=request; stored" if op.refresh else "fwd=miss; stored"
         if shared:
             status += "; collapsed"
-            verification = replace(verification, address=address)
         asked = sum(attempt.asked for attempt in verification.attempts)
         return ServiceResult(verification, verification.source, asked, status)
 
@@ -232,16 +228,30 @@ class Service:
 
         Raises whatever else the task raised.
         """
-        if task.done():
-            exc = task.exception()
-            if not isinstance(exc, NoAnswer):
-                return task.result()
-            none, reason = exc, Reason.UNEXPECTED_ERROR
-        else:
-            address = syntax.parse_address(email)
-            none = NoAnswer(ProblemKind.NOT_READY, address=address, checks=checks)
-            reason = Reason.TIMEOUT
-        unknown = none.to_unknown_verification(self._clock(), reason)
+        if not task.done():
+            late = NoAnswer(ProblemKind.NOT_READY)
+            return self._unknown_result(_parse_cached(email), checks, late, Reason.TIMEOUT)
+        exc = task.exception()
+        if isinstance(exc, NoAnswer):
+            return self._unknown_result(_parse_cached(email), checks, exc)
+        return task.result()
+
+    def _unknown_result(
+        self,
+        address: Address,
+        checks: Checks,
+        none: NoAnswer,
+        reason: Reason = Reason.UNEXPECTED_ERROR,
+    ) -> ServiceResult[Verification]:
+        """An unknown verdict in the place of an error."""
+        unknown = unknown_verification(
+            address,
+            checks,
+            verified_at=datetime.fromtimestamp(self._clock(), UTC),
+            source=NO_SOURCE,
+            reason=reason,
+            attempts=none.attempts,
+        )
         return ServiceResult(unknown, NO_SOURCE, none.sources_asked, "fwd=miss")
 
     async def _charge(self, caller: Caller, units: int) -> Charge:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from itertools import islice
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from engine.address import lists
 from engine.address.offline import with_list_evidence
@@ -34,18 +34,16 @@ from engine.model import (
     Reason,
     Smtp,
     Stage,
-    Verdict,
     Verification,
     VerificationStream,
 )
-from engine.score import score
 from engine.smtp.catch_all import accepts_all, compare_with_control, control_local_part
 from engine.smtp.context import CATCH_ALL_CACHE_SIZE, CATCH_ALL_TTL_S, ProbeContext
 from engine.smtp.inquiry import InquiryResult
 from engine.smtp.meanings import NO_CONTACT
 from engine.smtp.providers import pacing_operator, provider_of
 from engine.smtp.terms import CONNECTION_STAGES, RcptReply, Target
-from engine.verdict import judge
+from engine.verification import verification_from_evidence
 
 MAX_IN_FLIGHT_PER_CALL = 10_000
 """Addresses of one call that were read, and whose results were not taken yet."""
@@ -244,26 +242,31 @@ class _BulkCall:
         if address.valid and (self.checks.dns or self.checks.smtp):
             domains.setdefault(address.ascii_domain, []).append(PendingAddress(address))
             return
-        evidence = with_list_evidence(address, Evidence())
-        self.deliver(address, self.make_verification(address, evidence, 0.0))
+        self.deliver_evidence(address, Evidence())
+
+    def deliver_evidence(self, address: Address, evidence: Evidence) -> None:
+        """Deliver the verification that follows from evidence of the address's domain."""
+        evidence = with_list_evidence(address, evidence)
+        self.deliver(address, self.make_verification(address, evidence))
 
     def make_verification(
-        self, address: Address, evidence: Evidence, took_s: float
+        self, address: Address, evidence: Evidence, latency_ms: int | None = None
     ) -> Verification:
-        verdict, reason = judge(address, evidence, self.checks)
-        return Verification(
-            address=address,
-            verdict=verdict,
-            reason=reason,
-            score=score(verdict, reason, evidence),
-            evidence=evidence,
-            checks=self.checks,
+        return verification_from_evidence(
+            address,
+            evidence,
+            self.checks,
             verified_at=self.bulk.now(),
-            duration_s=took_s,
+            duration_s=(latency_ms or 0) / 1000,
         )
 
 
-_JudgedEvidence = tuple[Evidence, Verdict, Reason, int]
+class _AddressTraits(NamedTuple):
+    """What the lists know of an address and not of its whole domain, as `Evidence` names it."""
+
+    role: bool
+    no_reply: bool
+    did_you_mean: str | None
 
 
 class _DomainProbe:
@@ -382,9 +385,8 @@ class _DomainProbe:
             key = self._domain, pacing_operator(connection.target.host)
             if self._bulk.control_refusals.get(key) is None:
                 self._bulk.control_refusals.put(key, control, CATCH_ALL_TTL_S)
-        now, took_s = self._bulk.now(), connection.latency_ms / 1000
-        seen: dict[tuple[object, ...], _JudgedEvidence] = {}
-        answer, checks = self._call.deliver, self._call.checks
+        made: dict[tuple[object, ...], Verification] = {}
+        """By what it depends on; most replies of a host are alike."""
         for asked, reply in replies:
             address = asked.address
             meaning = reply.classification.meaning
@@ -393,41 +395,33 @@ class _DomainProbe:
                     self.on_single_path(group, (asked,))
                     continue
                 meaning = compare_with_control(reply, control, catch_all)
-            traits = (
+            traits = _AddressTraits(
                 lists.is_role_account(address),
                 lists.is_no_reply_address(address),
                 lists.suggest_correction(address),
             )
             key_ = (reply.code, reply.text, meaning, traits)
-            judged = seen.get(key_)
-            if judged is None:
+            if key_ not in made:
                 smtp = _smtp_evidence(reply, meaning, connection)
-                judged = seen[key_] = self._judge_reply(address, smtp, reply, catch_all, traits)
-            evidence, verdict, reason, points = judged
-            found = Verification(address, verdict, reason, points, evidence, checks, now, took_s)
+                evidence = self._evidence_with(smtp, catch_all, reply, traits)
+                made[key_] = self._call.make_verification(address, evidence, smtp.latency_ms)
+            verification = made[key_].for_address(address)
             if meaning is Meaning.GREYLISTED and self._may_pass_at_other_host:
-                self._greylisted[asked] = found
+                self._greylisted[asked] = verification
                 self.on_single_path(group, (asked,))
             else:
-                answer(address, found)
+                self._call.deliver(address, verification)
 
     @property
     def _may_pass_at_other_host(self) -> bool:
         return self.has_other_hosts and not self._all_hosts_greylist
 
-    def _judge_reply(
-        self,
-        address: Address,
-        smtp: Smtp,
-        reply: RcptReply,
-        catch_all: bool | None,
-        traits: tuple[bool, bool, str | None],
-    ) -> _JudgedEvidence:
-        evidence = InquiryResult(smtp, catch_all, reply.classification.inactive).merged_into(
-            replace(self._evidence, role=traits[0], no_reply=traits[1], did_you_mean=traits[2])
-        )
-        verdict, reason = judge(address, evidence, self._call.checks)
-        return evidence, verdict, reason, score(verdict, reason, evidence)
+    def _evidence_with(
+        self, smtp: Smtp, catch_all: bool | None, reply: RcptReply, traits: _AddressTraits
+    ) -> Evidence:
+        evidence = replace(self._evidence, **traits._asdict())
+        result = InquiryResult(smtp, catch_all, reply.classification.inactive)
+        return result.merged_into(evidence)
 
     def on_single_path(self, group: DomainGroup, addresses: Sequence[PendingAddress]) -> None:
         if self.is_active:
@@ -510,9 +504,8 @@ class _DomainProbe:
         return pacer.is_skipped(operator) or (smtp.code is None and pacer.is_backing_off(operator))
 
     def _deliver_evidence(self, asked: PendingAddress, evidence: Evidence) -> None:
-        address = asked.address
-        evidence = with_list_evidence(address, replace(evidence, person=None, transcript=()))
-        self._call.deliver(address, self._call.make_verification(address, evidence, 0.0))
+        evidence = replace(evidence, person=None, transcript=())
+        self._call.deliver_evidence(asked.address, evidence)
 
 
 def _smtp_evidence(reply: RcptReply, meaning: Meaning, connection: ConnectionInfo) -> Smtp:

@@ -18,7 +18,8 @@ from datetime import UTC, datetime
 from itertools import chain
 
 from engine.address import syntax
-from engine.model import Address, Checks, Evidence, Reason, Verdict, Verification
+from engine.model import Address, Checks, Reason, Verification
+from engine.verification import unknown_verification
 from gateway.batches.model import Claim, Postponed, RowResult
 from gateway.batches.ports import ChooseVerifier, ChunkQueue, ChunkVerifier
 from gateway.errors import NO_SOURCE
@@ -240,7 +241,7 @@ class Runner:
                 todo[same[0].address] = same
                 continue
             for row in same:
-                work.add_result(row, replace(known[normalized], address=row.address))
+                work.add_result(row, known[normalized].for_address(row.address))
         return todo
 
     def _on_verification(
@@ -256,10 +257,7 @@ class Runner:
         if found.source != NO_SOURCE:
             self._verdicts.put(found, work.chunk_verifier.route_name, in_memory=at_hand)
         for row in rows:
-            if row.address == found.address:
-                work.add_result(row, found)
-            else:
-                work.add_result(row, replace(found, address=row.address))
+            work.add_result(row, found.for_address(row.address))
 
     def _may_retry(self, claim: Claim) -> bool:
         return claim.retries and claim.attempt < len(self._retries_s)
@@ -275,15 +273,8 @@ class Runner:
         return later
 
     def _unexpected_error(self, address: Address, checks: Checks) -> Verification:
-        return Verification(
-            address=address,
-            verdict=Verdict.UNKNOWN,
-            reason=Reason.UNEXPECTED_ERROR,
-            score=0,
-            evidence=Evidence(),
-            checks=checks,
-            verified_at=datetime.fromtimestamp(self._clock(), UTC),
-        )
+        verified_at = datetime.fromtimestamp(self._clock(), UTC)
+        return unknown_verification(address, checks, verified_at=verified_at, source=NO_SOURCE)
 
 
 def _log_fields(claim: Claim) -> dict[str, int]:

@@ -28,7 +28,7 @@ from engine.model import (
     Verdict,
     Verification,
 )
-from engine.score import score
+from engine.verification import verification_from_verdict
 from gateway.sandbox.magic import (
     ACCEPT_ALL,
     DELIVERABLE,
@@ -86,13 +86,12 @@ class Samples:
         evidence = _build_evidence(
             address, sample, checks, magic_addresses and magic_sample(address) is not None
         )
-        return Verification(
-            address=address,
-            verdict=sample.verdict,
-            reason=sample.reason,
-            score=score(sample.verdict, sample.reason, evidence),
-            evidence=evidence,
-            checks=checks,
+        return verification_from_verdict(
+            address,
+            sample.verdict,
+            sample.reason,
+            evidence,
+            checks,
             verified_at=VERIFIED_AT,
             duration_s=(drawn % 400 + 100) / 1000,
             source="sandbox",

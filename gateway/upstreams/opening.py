@@ -80,7 +80,8 @@ async def open_policy(
                 for key in route.keys
             },
             budgets,
-            clock=monotonic,
+            clock=clock,
+            monotonic=monotonic,
             rng=rng,
             caps={
                 u.name: _spending_cap(u.daily_budget, u.monthly_budget) for u in settings.upstreams

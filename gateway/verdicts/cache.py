@@ -84,10 +84,8 @@ class VerdictCache:
             entry = self._memory.get((address.normalized, fuller, route_name))
             if entry is not None:
                 verification, expires_at = entry
-                if verification.address.raw != address.raw:
-                    # the address as this caller wrote it, not as the first one did
-                    verification = replace(verification, address=address)
-                return verification, math.floor(expires_at - self._clock())
+                ttl_s = math.floor(expires_at - self._clock())
+                return verification.for_address(address), ttl_s
         return None
 
     async def get_many(

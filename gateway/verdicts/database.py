@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from hashlib import blake2b
 from itertools import chain
 
@@ -89,7 +88,7 @@ class SqlVerdictStore:
         self._stored_digests.difference_update(there.keys() - found.keys())
         return {
             there[digest].normalized: (
-                replace(decode_verification(row.answer, "", checks), address=there[digest]),
+                decode_verification(row.answer, "", checks).for_address(there[digest]),
                 float(row.expires_at),
             )
             for digest, row in found.items()

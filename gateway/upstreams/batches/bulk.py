@@ -14,6 +14,7 @@ import random
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 
 from adapters.contract.upstream import UpstreamQuery
 from engine.address.syntax import parse_address
@@ -26,11 +27,12 @@ from engine.model import (
     Verification,
     VerificationStream,
 )
+from engine.verification import unknown_verification
 from gateway.accounts.caller import Caller
 from gateway.batches.intake import CHUNK_SIZE
 from gateway.batches.model import Claim
 from gateway.batches.ports import ChunkVerifier
-from gateway.errors import NoAnswer
+from gateway.errors import NO_SOURCE, NoAnswer
 from gateway.settings import LOCAL_SOURCE, Completion, Strategy
 from gateway.tasks import in_background
 from gateway.upstreams.batches.records import OriginChunk
@@ -286,7 +288,13 @@ class _SingleVerifier:
             if each.candidates:
                 return each.best()
             if none.as_unknown or none.is_permanent:
-                return none.to_unknown_verification(self._context.clock())
+                return unknown_verification(
+                    address,
+                    checks,
+                    verified_at=datetime.fromtimestamp(self._context.clock(), UTC),
+                    source=NO_SOURCE,
+                    attempts=none.attempts,
+                )
             raise RetryLater(max(none.retry_after_s or 0.0, MIN_RETRY_WAIT_S)) from none
         each.candidates.append(found)
         each.attempts.extend(found.attempts)

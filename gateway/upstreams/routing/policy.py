@@ -29,6 +29,7 @@ from engine.model import (
     Verification,
 )
 from engine.score import score
+from engine.verification import verification_from_evidence
 from gateway.accounts.caller import Caller
 from gateway.errors import NoAnswer
 from gateway.settings import LOCAL_SOURCE, Completion, Strategy
@@ -89,7 +90,7 @@ OnAttempt = Callable[[Attempt], None]
 
 
 class Policy:
-    """All routes. `clock` is monotonic, in seconds."""
+    """All routes. `clock` is Unix time in seconds."""
 
     def __init__(
         self,
@@ -98,6 +99,7 @@ class Policy:
         budgets: Budgets,
         *,
         clock: Callable[[], float],
+        monotonic: Callable[[], float],
         rng: random.Random,
         caps: Mapping[str, SpendingCap] | None = None,
         lookup: Verifier | None = None,
@@ -108,6 +110,7 @@ class Policy:
         self._routes = routes
         self._budgets = budgets
         self._clock = clock
+        self._monotonic = monotonic
         self._rng = rng
         self._scopes = {
             name: SpendingScope(f"source:{name}", cap) for name, cap in (caps or {}).items()
@@ -166,9 +169,9 @@ class Policy:
             # no upstream needs to be asked, let alone paid, to see that
             local = tuple(source for source in route.sources if source.name == LOCAL_SOURCE)
             if not local:
-                return _malformed_verification(question)
+                return self._malformed_verification(question)
             route = replace(route, sources=local)
-        trail = _QueryState(route, key, question, self._clock() + deadline_s)
+        trail = _QueryState(route, key, question, self._monotonic() + deadline_s)
         additions = self._start_completion(route, question, deadline_s)
         try:
             if route.strategy is Strategy.QUORUM:
@@ -183,13 +186,13 @@ class Policy:
                     own = next(
                         (v.evidence for v in trail.answers if v.source == LOCAL_SOURCE), None
                     )
-                left_s = trail.give_up_at - self._clock()
+                left_s = trail.give_up_at - self._monotonic()
                 evidence = await additions.complete(answer, tells, own, left_s)
         finally:
             if additions is not None:
                 additions.cancel()
         if trail.running:
-            trail.record_outrun(self._clock())
+            trail.record_outrun(self._monotonic())
         return replace(answer, evidence=evidence, attempts=tuple(trail.attempts))
 
     async def _try_in_order(self, trail: _QueryState) -> Verification:
@@ -206,7 +209,7 @@ class Policy:
             waiting = [
                 source for source in waiting if source in again and not source.unusable_fault
             ]
-            left_s = trail.give_up_at - self._clock()
+            left_s = trail.give_up_at - self._monotonic()
             soonest_s = _next_ready_s(waiting or trail.route.sources)
             pause_s = max(soonest_s, backoff_s) * self._rng.uniform(1.0, 1.3)
             if not waiting or pause_s > min(patience_s, left_s - MIN_TIME_LEFT_S):
@@ -287,7 +290,7 @@ class Policy:
         self, trail: _QueryState, source: Source, others: Sequence[Source] = ()
     ) -> float:
         """Its own limit, and no more than its part of what is left, of those that can answer."""
-        left_s = trail.give_up_at - self._clock()
+        left_s = trail.give_up_at - self._monotonic()
         parts = 1 + sum(other.ready_in_s <= 0 for other in others)
         return min(source.timeout_s, left_s / parts)
 
@@ -295,7 +298,7 @@ class Policy:
         self, trail: _QueryState, source: Source, wait_s: float
     ) -> SourceResult:
         """Ask a source that was admitted and paid for, and take note of what comes."""
-        began = self._clock()
+        began = self._monotonic()
         finding: SourceResult | None = None
         try:
             finding = await source.try_verify(replace(trail.question, wait_s=wait_s))
@@ -305,7 +308,7 @@ class Policy:
             )
             if not billed:
                 self._release_reservation(trail, source)
-        attempt = _to_attempt(source, finding, self._clock() - began, billed)
+        attempt = _to_attempt(source, finding, self._monotonic() - began, billed)
         trail.attempts.append(attempt)
         self._on_attempt(attempt)
         if isinstance(finding, Verification):
@@ -364,10 +367,18 @@ class Policy:
         """A task that goes on when nobody waits for it any more, so that its source's circuit
         learns how it ended."""
         task = asyncio.create_task(self._query_source(trail, source, wait_s))
-        trail.running[task] = (source, self._clock())
+        trail.running[task] = (source, self._monotonic())
         self._background_queries.add(task)
         task.add_done_callback(self._background_queries.discard)
         return task
+
+    def _malformed_verification(self, question: UpstreamQuery) -> Verification:
+        return verification_from_evidence(
+            question.address,
+            offline_evidence(question.address),
+            question.checks,
+            verified_at=datetime.fromtimestamp(self._clock(), UTC),
+        )
 
     def _no_answer(self, trail: _QueryState, soonest_s: float) -> NoAnswer:
         kinds = Counter(attempt.outcome for attempt in trail.attempts)
@@ -378,8 +389,6 @@ class Policy:
             retry_after_s=max(1, round(soonest_s + 0.5)),
             attempts=tuple(trail.attempts),
             as_unknown=trail.route.as_unknown,
-            address=trail.question.address,
-            checks=trail.question.checks,
         )
 
     def _start_completion(
@@ -485,18 +494,4 @@ def _no_quorum_verification(answers: Sequence[Verification]) -> Verification:
         reason = unknown.reason if unknown else Reason.UNEXPECTED_ERROR
     return replace(
         said, verdict=verdict, reason=reason, score=score(verdict, reason, said.evidence)
-    )
-
-
-def _malformed_verification(question: UpstreamQuery) -> Verification:
-    evidence = offline_evidence(question.address)
-    verdict, reason = Verdict.UNDELIVERABLE, Reason.INVALID_EMAIL
-    return Verification(
-        address=question.address,
-        verdict=verdict,
-        reason=reason,
-        score=score(verdict, reason, evidence),
-        evidence=evidence,
-        checks=question.checks,
-        verified_at=datetime.now(UTC),
     )

@@ -25,7 +25,7 @@ from adapters.contract.upstream import (
     UpstreamResult,
 )
 from engine.model import Address, Checks, Evidence, Verdict, Verification
-from engine.score import score
+from engine.verification import verification_from_verdict
 from gateway.upstreams.source.circuit import Admission, CircuitBreaker
 from gateway.upstreams.source.keys import NO_CREDITS_PAUSE_S, KeyRing, UpstreamKey
 from gateway.upstreams.source.latency import Latency
@@ -383,19 +383,16 @@ class UpstreamSource:
         self, address: Address, checks: Checks, told: UpstreamResult, at: float, duration_s: float
     ) -> Verification:
         """What it told at `at` (Unix time, s), as one of ours."""
-        points = told.score
-        if points is None:
-            points = score(told.verdict, told.reason, told.evidence)
-        return Verification(
-            address=address,
-            verdict=told.verdict,
-            reason=told.reason,
-            score=min(max(points, 0), 100),
-            evidence=told.evidence,
-            checks=checks,
+        return verification_from_verdict(
+            address,
+            told.verdict,
+            told.reason,
+            told.evidence,
+            checks,
             verified_at=told.verified_at or datetime.fromtimestamp(at, UTC),
             duration_s=duration_s,
             source=self.name,
+            source_score=None if told.score is None else min(max(told.score, 0), 100),
         )
 
     async def fetch_balance(self, key: UpstreamKey, timeout_s: float) -> int | Fault | None:

@@ -83,6 +83,7 @@ async def test_what_the_verifier_fails_at_is_unknown_in_the_end(bench: Bench) ->
     assert bench.verifier.asked.count("ada@example.com") == 1
     bug, ada = await bench.rows(caller, job)
     assert bug.verification.reason is Reason.UNEXPECTED_ERROR
+    assert (bug.verification.score, bug.verification.source) == (40, "none")
     assert ada.verification.reason is Reason.ACCEPTED_EMAIL
 
 

@@ -1,0 +1,81 @@
+"""Where verifications are made: from evidence, from a verdict, and for want of either. Pure."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from engine.model import Address, Attempt, Checks, Evidence, Reason, Verdict, Verification
+from engine.score import score
+from engine.verdict import judge
+
+
+def verification_from_evidence(
+    address: Address,
+    evidence: Evidence,
+    checks: Checks,
+    *,
+    verified_at: datetime,
+    duration_s: float = 0.0,
+) -> Verification:
+    """The local engine's result: the evidence, judged and scored."""
+    verdict, reason = judge(address, evidence, checks)
+    return verification_from_verdict(
+        address,
+        verdict,
+        reason,
+        evidence,
+        checks,
+        verified_at=verified_at,
+        duration_s=duration_s,
+    )
+
+
+def verification_from_verdict(
+    address: Address,
+    verdict: Verdict,
+    reason: Reason,
+    evidence: Evidence,
+    checks: Checks,
+    *,
+    verified_at: datetime,
+    duration_s: float = 0.0,
+    source: str = "local",
+    source_score: int | None = None,
+    attempts: tuple[Attempt, ...] = (),
+) -> Verification:
+    """A result with a known verdict; `source_score` (0..100) takes the place of our own score."""
+    points = score(verdict, reason, evidence) if source_score is None else source_score
+    return Verification(
+        address=address,
+        verdict=verdict,
+        reason=reason,
+        score=points,
+        evidence=evidence,
+        checks=checks,
+        verified_at=verified_at,
+        duration_s=duration_s,
+        source=source,
+        attempts=attempts,
+    )
+
+
+def unknown_verification(
+    address: Address,
+    checks: Checks,
+    *,
+    verified_at: datetime,
+    source: str,
+    reason: Reason = Reason.UNEXPECTED_ERROR,
+    attempts: tuple[Attempt, ...] = (),
+) -> Verification:
+    """The result for an address that no source had a result for."""
+    return verification_from_verdict(
+        address,
+        Verdict.UNKNOWN,
+        reason,
+        Evidence(),
+        checks,
+        verified_at=verified_at,
+        source=source,
+        attempts=attempts,
+    )
