@@ -35,7 +35,10 @@ class RowReader:
         return JobRows(job, _count_rows(job, op), self._rows(job, op))
 
     async def _rows(self, job: Job, op: RowsOperation) -> AsyncIterator[JobRow]:
-        batch = await self._find_batch(job)
+        query = select(batches.c.id, batches.c.checks, batches.c.dialect)
+        async with self._store.read() as connection:
+            found = await connection.execute(query.where(batches.c.token == job.token))
+            batch = found.first()
         if batch is None:
             return
         checks = checks_from_text(batch.checks)
@@ -47,14 +50,6 @@ class RowReader:
             sent += len(page)
         if job.state is JobState.COMPLETED and sent < _expected_rows(job, op):
             raise StoreError(self._store.where, f"rows of batch {job.id} were removed")
-
-    async def _find_batch(self, job: Job) -> SqlRow[Any] | None:
-        query = select(batches.c.id, batches.c.checks, batches.c.dialect).where(
-            batches.c.token == job.token
-        )
-        async with self._store.read() as connection:
-            found: SqlRow[Any] | None = (await connection.execute(query)).first()
-            return found
 
     async def _pages(
         self, batch_id: int, op: RowsOperation
