@@ -495,3 +495,23 @@ async def test_where_a_request_goes(
     )
     assert isinstance(reply, UpstreamReply)
     assert str(taken.calls.last.request.url) == url
+
+
+async def test_a_vendors_other_host_is_asked_at_the_vendor_alone() -> None:
+    """WhoisXML's balance lives on another host, but for a server that speaks its API itself."""
+    whoisxml = next(dialect for dialect in DIALECTS if dialect.name == "whoisxml")
+    assert whoisxml.upstream is not None
+    assert whoisxml.upstream.balance is not None
+    request = whoisxml.upstream.balance.build("at_key")
+    net = respx.Router()
+    at_vendor = net.get("https://user.whoisxmlapi.com/user-service/account-balance").respond(200)
+    elsewhere = net.get("http://veriplex.test:8025/user-service/account-balance").respond(200)
+    client = UpstreamClient(httpx.MockTransport(net.async_handler), clock=lambda: 1000.0)
+    for base_url, route in (
+        ("https://emailverification.whoisxmlapi.com/api", at_vendor),
+        ("http://veriplex.test:8025/api", elsewhere),
+    ):
+        location = UpstreamLocation(whoisxml, base_url)
+        reply = await client.send(location, request, connect_timeout_s=1, timeout_s=5)
+        assert isinstance(reply, UpstreamReply)
+        assert route.calls.last.request.url.params["apiKey"] == "at_key"
