@@ -53,6 +53,12 @@ class Deadline:
     def left_s(self) -> float:
         return max(0.0, self._end - self._clock())
 
+    def share_s(self, *, is_last: bool) -> float:
+        """What one wait may take: half of what is left, so that something is left for other
+        targets; all of it if there are none (`is_last`)."""
+        left_s = self.left_s
+        return max(0.05, left_s if is_last else left_s / 2)
+
 
 class CatchAllCache:
     """Which domains accept every name, for an hour.

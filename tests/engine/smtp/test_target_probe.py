@@ -1,11 +1,11 @@
-"""Decisions of an inquiry that need no mail host; tests/engine/test_probe.py has the others."""
+"""What asking one target needs, without a mail host; tests/engine/test_probe.py has the rest."""
 
 from __future__ import annotations
 
 import pytest
 
 from engine.model import Meaning
-from engine.smtp.inquiry import needs_control
+from engine.smtp.target_probe import needs_control
 
 
 @pytest.mark.parametrize(
