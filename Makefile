@@ -37,7 +37,7 @@ sandbox: $(VENV)/.runtime  ## Run the offline sandbox: test keys only, nothing s
 # Without bytecode pytest would rewrite every test file anew, which doubles the time to start.
 test: export PYTHONDONTWRITEBYTECODE =
 test: $(VENV)/.stamp  ## Install what is needed and run the whole test suite
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(if $(ARGS),$(ARGS),-n auto --dist loadgroup)
 
 testbed:  ## Start the mail testbed on loopback addresses (Debian or Ubuntu, as root)
 	@tests/testbed/up

@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Callable, Generator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -43,6 +44,13 @@ NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
 """By marker, whether what it needs is present, and what the summary says if it is not."""
 
 _left_out = pytest.StashKey[dict[str, int]]()
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Tests that share what they need run one after the other, in one worker of pytest-xdist."""
+    for name in NEEDS:
+        if item.get_closest_marker(name):
+            item.add_marker(pytest.mark.xdist_group(name))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -83,12 +91,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["left_out"] = session.config.stash.get(_left_out, {})
+        return
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     skipped = reporter.stats.get("skipped", []) if reporter else []
     if session.config.getoption("--nothing-left-out") and (
         skipped or session.config.stash.get(_left_out, {})
     ):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take over what a worker of pytest-xdist left out: each of them collects all tests."""
+    counts = getattr(node, "workeroutput", {}).get("left_out", {})
+    node.config.stash.setdefault(_left_out, {}).update(counts)
 
 
 def pytest_terminal_summary(
