@@ -96,8 +96,8 @@ class _Examination:
             found += outside
         else:
             hosts = []
-            said = "no DNS server answers, so that nothing outside could be looked at"
-            found.append(warn("outside", "", said, "Mend DNS first, then ask again."))
+            said = "no DNS server answers, so nothing outside this machine could be checked"
+            found.append(warn("outside", "", said, "Fix DNS first, then run the doctor again."))
             found.append(judge.helo_name(self.engine.helo))
         database, place, refusers = await machine
         found += judge_refusals(refusers) if refusers else [self._timed_out("refused")]
@@ -159,8 +159,10 @@ class _Examination:
             return default
 
     def _timed_out(self, check: str) -> Finding:
-        said = f"not found out within {self.timeout_s:g} s"
-        return Finding(check, "", Level.WARN, said, "Ask again when the machine is less busy.")
+        said = f"not finished within {self.timeout_s:g} s"
+        return Finding(
+            check, "", Level.WARN, said, "Run the doctor again when the machine is less busy."
+        )
 
     async def _greet_mail_host(self, domain: str) -> MailHost | None:
         return await greet_mail_host(

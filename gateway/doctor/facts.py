@@ -123,12 +123,12 @@ def find_public_address(
     Behind address translation this machine's own is a private one, and nobody outside sees it.
     """
     if given_ip:
-        return PublicAddress(given_ip, "as given with --ip", local_ip)
+        return PublicAddress(given_ip, "given with --ip", local_ip)
     seen = Counter(
         host.our_ip for host in hosts if host.our_ip and (allow_private or is_global(host.our_ip))
     )
     if seen:
         return PublicAddress(seen.most_common(1)[0][0], "as mail hosts see it", local_ip)
     if local_ip and (allow_private or is_global(local_ip)):
-        return PublicAddress(local_ip, "this machine's own on the way to mail hosts", local_ip)
+        return PublicAddress(local_ip, "this machine's own address towards mail hosts", local_ip)
     return PublicAddress(local_ip=local_ip)

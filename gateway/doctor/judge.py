@@ -33,27 +33,27 @@ LOW_SPACE_BYTES, NO_SPACE_BYTES = 1_000_000_000, 100_000_000
 
 PUBLIC_IP_UNKNOWN = "our public address is not known"
 GIVE_IP_ADVICE = "Give the public address with --ip ADDRESS."
-RETRY_ADVICE = "Ask again once DNS answers."
+RETRY_ADVICE = "Run the doctor again once DNS answers."
 
 
 # -- DNS ---------------------------------------------------------------------------------
 
 _DNS_FAILURES: dict[LookupStatus, tuple[str, str]] = {
     LookupStatus.TIMEOUT: (
-        "gives no answer",
-        "See that UDP and TCP port 53 to it are open, or name others in engine.dns_servers.",
+        "does not answer",
+        "Open UDP and TCP port 53 to it, or set other servers in engine.dns_servers.",
     ),
     LookupStatus.REFUSED: (
         "refuses to answer us",
-        "Name a server in engine.dns_servers that resolves names for this machine.",
+        "Set a server in engine.dns_servers that resolves names for this machine.",
     ),
     LookupStatus.SERVFAIL: (
-        "fails to resolve names, or is not there",
-        "Name a recursive server in engine.dns_servers that works, or mend this one.",
+        "fails to resolve names, or is not running",
+        "Set a working recursive server in engine.dns_servers, or repair this one.",
     ),
     LookupStatus.NXDOMAIN: (
-        "does not know the best-known mail domains",
-        "Name a recursive server in engine.dns_servers; this one knows names of its own alone.",
+        "does not know well-known mail domains",
+        "Set a recursive server in engine.dns_servers; this one knows only its own names.",
     ),
 }
 
@@ -70,18 +70,18 @@ def dns_server(fact: DnsServer) -> Finding:
             about,
             f"answers {fact.false_address} for a name that does not exist",
             "Use another resolver in engine.dns_servers: with this one every misspelt domain"
-            " seems to exist.",
+            " appears to exist.",
         )
     said = f"answers in {fact.latency_ms} ms"
     if fact.nonexistent_status is not LookupStatus.NXDOMAIN:
         return warn(
             "dns",
             about,
-            f"{said}, but says {fact.nonexistent_status} to a name that does not exist",
-            "Use a resolver that answers NXDOMAIN, or such domains stay unknown.",
+            f"{said}, but with {fact.nonexistent_status} for a name that does not exist",
+            "Use a resolver that answers NXDOMAIN; otherwise such domains stay unknown.",
         )
     if fact.latency_ms > SLOW_DNS_MS:
-        advice = "Put a caching resolver nearby, such as unbound, into engine.dns_servers."
+        advice = "Run a caching resolver nearby, such as unbound, and set it in engine.dns_servers."
         return warn("dns", about, said, advice)
     return ok("dns", about, said)
 
@@ -102,21 +102,24 @@ def port_25(hosts: Sequence[MailHost], port: int) -> Finding:
     if spoke:
         silent = ", ".join(host.domain for host in hosts if not host.has_replied)
         return warn(
-            check, about, f"{of}, not that of {silent}", "Look whether a firewall keeps some away."
+            check,
+            about,
+            f"{of}, not that of {silent}",
+            "Check whether a firewall blocks some of them.",
         )
     if all(host.meaning is Meaning.NOT_ALLOWED for host in hosts):
         return fail(
             check,
             about,
-            f"DNS places mail hosts at addresses that are not public, such as {hosts[0].ip}",
+            f"DNS gives mail hosts addresses that are not public, such as {hosts[0].ip}",
             "Use another resolver, or set engine.allow_private_networks in a test network.",
         )
     return fail(
         check,
         about,
         "no well-known mail host could be reached",
-        f"Have outbound port {port} opened by whoever runs this network, as most clouds close"
-        " it, or let upstreams verify (docs/upstreams.md).",
+        f"Ask the operator of this network to open outbound port {port}, which most clouds"
+        " block, or verify through upstreams (docs/upstreams.md).",
     )
 
 
@@ -127,8 +130,8 @@ def greetings(hosts: Sequence[MailHost]) -> list[Finding]:
         if host.accepts_ehlo or not host.has_replied or host.meaning is None:
             continue
         text = f": {redact(host.text)}" if host.text else ""
-        said = f"{host.host} does not let us in ({host.meaning} at {host.stage.upper()}){text}"
-        advice = ADVICE.get(host.meaning, "Try again later, and look at its reply.")
+        said = f"{host.host} rejects us ({host.meaning} at {host.stage.upper()}){text}"
+        advice = ADVICE.get(host.meaning, "Try again later, and read its reply.")
         level = fail if REFUSAL_WEIGHTS.get(host.meaning) == 1 else warn
         found.append(level("greeting", host.domain, said, advice))
     return found
@@ -137,13 +140,11 @@ def greetings(hosts: Sequence[MailHost]) -> list[Finding]:
 def public_address(ours: PublicAddress) -> Finding:
     """Which address is ours."""
     if ours.ip:
-        through = f", behind {ours.local_ip}" if ours.local_ip not in ("", ours.ip) else ""
+        through = (
+            f", for this machine's {ours.local_ip}" if ours.local_ip not in ("", ours.ip) else ""
+        )
         return ok("address", ours.ip, f"{ours.source}{through}")
-    known = (
-        f"this machine is {ours.local_ip}, which nobody outside sees"
-        if ours.local_ip
-        else "unknown"
-    )
+    known = f"this machine is {ours.local_ip}, which is not public" if ours.local_ip else "unknown"
     return warn("address", "", known, GIVE_IP_ADVICE)
 
 
@@ -156,19 +157,19 @@ def helo_name(helo: str) -> Finding:
     to_do = "Set engine.helo to a name of yours that resolves to this machine's public address."
     name = helo.lower().rstrip(".")
     if name == "localhost" or name.startswith("localhost."):
-        return fail(check, helo, "is everybody's name, and refused by many", to_do)
+        return fail(check, helo, "names every machine, and many servers refuse it", to_do)
     if name.startswith("["):
-        return warn(check, helo, "is an address, which many servers refuse", to_do)
+        return warn(check, helo, "is an address literal, which many servers refuse", to_do)
     if _is_ip(name):
-        return fail(check, helo, "is an address without brackets, which is no name", to_do)
+        return fail(check, helo, "is an IP address without brackets, not a name", to_do)
     if "." not in name:
-        return fail(check, helo, "is not a full name (RFC 5321 section 4.1.1.1)", to_do)
+        return fail(check, helo, "is not a fully qualified name (RFC 5321 section 4.1.1.1)", to_do)
     owner = provider_of(name)
     if owner or is_free_mail(parse_address(f"postmaster@{name}")):
         whose = owner or "a mail provider"
-        said = f"is a name of {whose}, and claiming it gets us refused"
+        said = f"belongs to {whose}; servers refuse others who claim it"
         return fail(check, helo, said, to_do)
-    return ok(check, helo, "is a full name")
+    return ok(check, helo, "is a fully qualified name")
 
 
 def helo_address(helo: str, names: NameRecords, ours: PublicAddress) -> Finding:
@@ -177,24 +178,26 @@ def helo_address(helo: str, names: NameRecords, ours: PublicAddress) -> Finding:
     if helo.startswith("[") or _is_ip(helo):
         literal = helo.strip("[]").removeprefix("IPv6:")
         if not ours.ip or literal == ours.ip:
-            return ok(check, helo, "is an address and needs no DNS")
+            return ok(check, helo, "is an address literal and needs no DNS")
         return fail(check, helo, f"is not {ours.ip}", "Set engine.helo to a name.")
     if not names.helo_status.definite:
-        said = f"DNS did not say where it leads ({names.helo_status})"
+        said = f"DNS did not resolve it ({names.helo_status})"
         return warn(check, helo, said, RETRY_ADVICE)
     place = ours.ip or "the public address"
     if not names.helo_ips:
-        return fail(check, helo, "has no address", f"Publish an address record: {helo} to {place}.")
+        return fail(
+            check, helo, "has no address", f"Publish an address record for {helo}: {place}."
+        )
     listed = ", ".join(names.helo_ips[:4])
     if not ours.ip:
-        return warn(check, helo, f"leads to {listed}; {PUBLIC_IP_UNKNOWN}", GIVE_IP_ADVICE)
+        return warn(check, helo, f"resolves to {listed}; {PUBLIC_IP_UNKNOWN}", GIVE_IP_ADVICE)
     if ours.ip in names.helo_ips:
-        return ok(check, helo, f"leads to {ours.ip}")
+        return ok(check, helo, f"resolves to {ours.ip}")
     return fail(
         check,
         helo,
-        f"leads to {listed}, not to {ours.ip}",
-        f"Publish an address record {helo} to {ours.ip}, or set engine.helo to another name.",
+        f"resolves to {listed}, not to {ours.ip}",
+        f"Publish an address record for {helo}: {ours.ip}, or set engine.helo to another name.",
     )
 
 
@@ -202,36 +205,38 @@ def ptr(helo: str, names: NameRecords, ours: PublicAddress) -> Finding:
     """Whether our address leads to the HELO name, and back."""
     check, about = "ptr", ours.ip
     if not about:
-        return warn(check, about, f"not asked: {PUBLIC_IP_UNKNOWN}", GIVE_IP_ADVICE)
+        return warn(check, about, f"not checked: {PUBLIC_IP_UNKNOWN}", GIVE_IP_ADVICE)
     if not names.ptr_status.definite:
-        return warn(check, about, f"DNS did not say ({names.ptr_status})", RETRY_ADVICE)
-    to_do = f"Ask whoever gave you {about} to set its PTR record to {helo}."
+        return warn(check, about, f"DNS did not answer ({names.ptr_status})", RETRY_ADVICE)
+    to_do = f"Ask the provider of {about} to set its PTR record to {helo}."
     if not names.ptr_names:
-        return fail(check, about, "has no name; many servers refuse such addresses", to_do)
+        return fail(check, about, "has no PTR record; many servers refuse such addresses", to_do)
     listed = ", ".join(names.ptr_names[:4])
     if not names.confirmed_names:
-        return fail(check, about, f"is named {listed}, which does not lead back to it", to_do)
+        return fail(
+            check, about, f"has the name {listed}, which does not resolve back to it", to_do
+        )
     if helo.lower().rstrip(".") in names.confirmed_names:
-        return ok(check, about, f"is named {helo}, which leads back to it")
+        return ok(check, about, f"has the name {helo}, which resolves back to it")
     return warn(
         check,
         about,
-        f"is named {listed}, not {helo}",
-        f"Set engine.helo to {names.confirmed_names[0]}, or its PTR record to {helo}.",
+        f"has the name {listed}, not {helo}",
+        f"Set engine.helo to {names.confirmed_names[0]}, or the PTR record to {helo}.",
     )
 
 
 _MAIL_DOMAIN: dict[Dns, tuple[Level, str]] = {
-    Dns.MX: (Level.OK, "takes mail"),
-    Dns.IMPLICIT_MX: (Level.OK, "takes mail at its own address, without an MX record"),
-    Dns.NULL_MX: (Level.FAIL, "says that it takes no mail (null MX)"),
+    Dns.MX: (Level.OK, "accepts mail"),
+    Dns.IMPLICIT_MX: (Level.OK, "accepts mail at its own address, without an MX record"),
+    Dns.NULL_MX: (Level.FAIL, "declares that it accepts no mail (null MX)"),
     Dns.NXDOMAIN: (Level.FAIL, "does not exist"),
     Dns.NODATA: (Level.FAIL, "has neither MX nor address records"),
     Dns.UNRESOLVABLE: (Level.FAIL, "has mail hosts without an address"),
     Dns.SERVFAIL: (Level.FAIL, "has name servers that fail"),
     Dns.REFUSED: (Level.WARN, "could not be resolved (refused)"),
     Dns.TIMEOUT: (Level.WARN, "could not be resolved in time"),
-    Dns.NOT_CHECKED: (Level.WARN, "was not looked at"),
+    Dns.NOT_CHECKED: (Level.WARN, "was not checked"),
 }
 
 
@@ -241,7 +246,7 @@ def mail_from(sender: str, dns: Dns) -> Finding:
         said = "the null sender, which a few servers refuse"
         return ok("mail-from", "<>", said)
     level, said = _MAIL_DOMAIN[dns]
-    advice = "" if level is Level.OK else "Set engine.mail_from to an address that takes mail."
+    advice = "" if level is Level.OK else "Set engine.mail_from to an address that accepts mail."
     return Finding("mail-from", sender, level, f"its domain {said}", advice)
 
 
@@ -259,7 +264,7 @@ _SPF_LEVELS: dict[SpfResult, Level] = {
 def spf(domain: str, found: SpfCheck | None, ours: PublicAddress) -> Finding:
     """Whether SPF lets us use the domain."""
     if found is None:
-        return warn("spf", domain, f"not asked: {PUBLIC_IP_UNKNOWN}", GIVE_IP_ADVICE)
+        return warn("spf", domain, f"not checked: {PUBLIC_IP_UNKNOWN}", GIVE_IP_ADVICE)
     level = _SPF_LEVELS[found.result]
     said = f"{found.result} for {ours.ip}: {found.explanation}"
     if level is Level.OK:
@@ -267,9 +272,9 @@ def spf(domain: str, found: SpfCheck | None, ours: PublicAddress) -> Finding:
     mechanism = "ip6" if ":" in ours.ip else "ip4"
     advice = {
         SpfResult.NONE: f'Publish a TXT record for {domain}: "v=spf1 {mechanism}:{ours.ip} -all".',
-        SpfResult.PERMERROR: f"Mend the record; it may ask DNS for {MAX_LOOKUPS} terms at most.",
+        SpfResult.PERMERROR: f"Correct the record; it may have {MAX_LOOKUPS} terms that query DNS.",
         SpfResult.TEMPERROR: RETRY_ADVICE,
-    }.get(found.result, f"Put {mechanism}:{ours.ip} into the SPF record of {domain}.")
+    }.get(found.result, f"Add {mechanism}:{ours.ip} to the SPF record of {domain}.")
     return Finding("spf", domain, level, said, advice)
 
 
@@ -280,9 +285,9 @@ def block_list(entry: BlockList, listing: Listing | None, ours: PublicAddress) -
     """What a list says of our address."""
     check, about = "block-list", entry.zone
     if listing is None:
-        return warn(check, about, f"not asked: {PUBLIC_IP_UNKNOWN}", GIVE_IP_ADVICE)
+        return warn(check, about, f"not checked: {PUBLIC_IP_UNKNOWN}", GIVE_IP_ADVICE)
     where = f" at {entry.remedy}" if entry.remedy else ""
-    own_resolver = "Ask through a resolver of your own in engine.dns_servers."
+    own_resolver = "Query it through a resolver of your own, set in engine.dns_servers."
     match listing.state:
         case ListingState.CLEAN:
             return ok(check, about, f"{ours.ip} is not listed")
@@ -291,18 +296,18 @@ def block_list(entry: BlockList, listing: Listing | None, ours: PublicAddress) -
                 check,
                 about,
                 f"lists {ours.ip}: {listing.text}",
-                f"End what caused it, then ask for removal{where}, or use another address.",
+                f"Fix the cause, then request removal{where}, or use another address.",
             )
         case ListingState.REFUSED:
             return warn(check, about, f"did not answer: {listing.text}", own_resolver)
         case ListingState.SILENT:
             return warn(
-                check, about, "is silent even on its test entry (RFC 5782 section 5)", own_resolver
+                check, about, "does not list even its test entry (RFC 5782 section 5)", own_resolver
             )
         case ListingState.BROKEN:
-            return warn(check, about, "lists everybody", "Ignore it: it is out of order.")
+            return warn(check, about, "lists every address", "Ignore it: it is broken.")
         case ListingState.UNREACHABLE:
-            return warn(check, about, "could not be asked: DNS gave no answer", RETRY_ADVICE)
+            return warn(check, about, "could not be queried: DNS did not answer", RETRY_ADVICE)
 
 
 # -- the machine -------------------------------------------------------------------------
@@ -326,38 +331,40 @@ def clock(hosts: Sequence[MailHost], behind_files_s: float) -> Finding:
             return warn(check, "", said, to_do)
         return ok(check, "", f"within {CLOCK_WARN_S:.0f} s by the banner of {who}")
     if behind_files_s > CLOCK_WARN_S:
-        said = f"{behind_files_s:.0f} s before files that are here already"
+        said = f"{behind_files_s:.0f} s behind the newest of our files"
         return fail(check, "", said, to_do)
-    return ok(check, "", "not before any file of ours; no mail host told the time")
+    return ok(check, "", "not behind any of our files; no mail host showed the time")
 
 
 def database(fact: Database) -> Finding:
     """Whether what is to be kept can be."""
     check, about = "database", fact.location
     if fact.free_bytes is None:
-        said = "is in memory: keys, batches and answers are lost when the server stops"
+        said = "is in memory: keys, batches and results are lost when the server stops"
         return warn(check, about, said, "Set storage.url to a file.")
     if fact.error:
         said = f"cannot be written: {fact.error}"
-        return fail(check, about, said, "Let the server's user write the file and its folder.")
+        return fail(
+            check, about, said, "Give the server's user write access to the file and its folder."
+        )
     free_text = f"{fact.free_bytes / 1e9:.1f} GB free"
     if fact.free_bytes < NO_SPACE_BYTES:
-        return fail(check, about, free_text, "Make room on its disk, or move storage.url.")
+        return fail(check, about, free_text, "Free space on its disk, or move storage.url.")
     if fact.free_bytes < LOW_SPACE_BYTES:
-        return warn(check, about, free_text, "Make room on its disk before it is full.")
+        return warn(check, about, free_text, "Free space on its disk before it is full.")
     if fact.is_locked:
-        said = "another process has been writing for seconds"
-        return warn(check, about, said, "Look what holds its lock if that goes on.")
-    state = "can be written" if fact.exists else "is not there yet, and can be made"
+        said = "another process has held the write lock for seconds"
+        return warn(check, about, said, "Find out which process, if that goes on.")
+    state = "can be written" if fact.exists else "does not exist yet, and can be created"
     return ok(check, about, f"{state}; {free_text}")
 
 
 def listen_address(fact: ListenAddress) -> Finding:
     """Whether the server can listen where it is to."""
     if fact.is_veriplex:
-        return ok("listen", fact.url, "Veriplex listens there now")
+        return ok("listen", fact.url, "Veriplex is listening there")
     if fact.error:
-        to_do = "Choose another with server.host and server.port, or stop what is there."
+        to_do = "Choose another with server.host and server.port, or stop the program that uses it."
         return fail("listen", fact.url, fact.error, to_do)
     return ok("listen", fact.url, "is free")
 

@@ -18,15 +18,15 @@ MAX_CAUSES = 15
 """Findings; those that matter most come first."""
 
 _DESCRIPTIONS: dict[Meaning, str] = {
-    Meaning.IP_BLOCKED: "our address is blocked, by no list that is named",
-    Meaning.RDNS_REQUIRED: "our address has no name that is accepted",
+    Meaning.IP_BLOCKED: "our address is blocked, and no list is named",
+    Meaning.RDNS_REQUIRED: "our address has no acceptable PTR record",
     Meaning.HELO_REJECTED: "engine.helo is not accepted",
-    Meaning.SENDER_AUTH_FAILED: "SPF is said not to let us use engine.mail_from",
+    Meaning.SENDER_AUTH_FAILED: "SPF is said to forbid our address to use engine.mail_from",
     Meaning.SENDER_REJECTED: "engine.mail_from is not accepted",
-    Meaning.POLICY: "there is a policy against us, or against the recipients",
-    Meaning.AUTH_REQUIRED: "a password is wanted",
-    Meaning.TLS_REQUIRED: "TLS is wanted",
-    Meaning.THROTTLED: "we ask too much at a time",
+    Meaning.POLICY: "a local policy rejects us, or the recipients",
+    Meaning.AUTH_REQUIRED: "authentication is required",
+    Meaning.TLS_REQUIRED: "TLS is required",
+    Meaning.THROTTLED: "we are rate limited",
 }
 
 
@@ -35,11 +35,11 @@ def judge_refusals(fact: RefusalHistory) -> list[Finding]:
     days = f"in the last {RECENT_DAYS} days"
     if fact.error:
         said = f"the counts could not be read: {fact.error}"
-        return [warn(CHECK, "", said, "See the database below, then ask again.")]
+        return [warn(CHECK, "", said, "See the database below, then run the doctor again.")]
     if not fact.is_kept:
-        return [ok(CHECK, "", f"nothing is counted here yet: {fact.not_kept_because}")]
+        return [ok(CHECK, "", f"no refusals are counted yet: {fact.not_kept_because}")]
     if not fact.recent:
-        return [ok(CHECK, "", f"nobody refused us {days}")]
+        return [ok(CHECK, "", f"no mail host refused us {days}")]
     causes: dict[str, list[RecentRefusals]] = {}
     for one in fact.recent:
         causes.setdefault(_cause(one), []).append(one)
@@ -65,7 +65,7 @@ def refuser_lines(refuser: RecentRefusals, now: float, *, is_only: bool) -> list
         pieces.append(ago)
     if refuser.paused_s:
         whom = {0: "", 1: "one host "}.get(refuser.paused_hosts, f"{refuser.paused_hosts} hosts ")
-        pieces.append(f"{whom}left alone for {_format_span(refuser.paused_s)} more")
+        pieces.append(f"{whom}paused for {_format_span(refuser.paused_s)} more")
     words = [f"  {refuser.host}: {refuser.text}"] if refuser.text else []
     return ["; ".join(pieces), *words]
 

@@ -43,18 +43,18 @@ REMOVAL_PAGES: dict[str, str] = {
 CLOSED_LISTS: dict[str, str] = {"sorbs": "June 2024", "nixspam": "January 2025"}
 """Lists that are no more; who still asks them refuses everybody, or nobody."""
 
-_END_CAUSE = "End what got us listed, or it comes back; then"
+_END_CAUSE = "Fix what got us listed, or it returns; then"
 
 ADVICE: dict[Meaning, str] = {
-    Meaning.IP_BLOCKED: "Ask for the removal of our address where the reply says, or use another.",
-    Meaning.RDNS_REQUIRED: "Have a PTR record made for our address that names engine.helo.",
+    Meaning.IP_BLOCKED: "Request removal of our address where the reply says, or use another.",
+    Meaning.RDNS_REQUIRED: "Have a PTR record set for our address that names engine.helo.",
     Meaning.HELO_REJECTED: "Set engine.helo to a name that resolves to our address.",
-    Meaning.SENDER_AUTH_FAILED: "Publish SPF that allows our address.",
-    Meaning.SENDER_REJECTED: "Set engine.mail_from to an address that exists and takes mail.",
-    Meaning.POLICY: "Read the words: such rules are a host's own, and its postmaster knows them.",
-    Meaning.AUTH_REQUIRED: "Nothing can be mended here: such hosts serve users of their own alone.",
-    Meaning.TLS_REQUIRED: "Nothing can be mended here: their TLS could not be used.",
-    Meaning.THROTTLED: "Try again later; lower engine.connections_per_host if it stays so.",
+    Meaning.SENDER_AUTH_FAILED: "Publish an SPF record that allows our address.",
+    Meaning.SENDER_REJECTED: "Set engine.mail_from to an address that exists and accepts mail.",
+    Meaning.POLICY: "Read the reply: such rules are the host's own, and its postmaster knows them.",
+    Meaning.AUTH_REQUIRED: "Nothing can be fixed here: such hosts serve only their own users.",
+    Meaning.TLS_REQUIRED: "Nothing can be fixed here: their TLS could not be used.",
+    Meaning.THROTTLED: "Try again later; lower engine.connections_per_host if it persists.",
 }
 """What to do about a refusal that names no list."""
 
@@ -63,9 +63,8 @@ def removal_advice(name: str) -> str:
     """What to do about a refusal that names this list, or this operator's own."""
     if name in CLOSED_LISTS:
         return (
-            f"That list was closed in {CLOSED_LISTS[name]}: nothing can be removed from it. Tell "
-            "the"
-            " host's postmaster."
+            f"That list was closed in {CLOSED_LISTS[name]}: nothing can be removed from it."
+            " Tell the host's postmaster."
         )
     where = f"at {REMOVAL_PAGES[name]}" if name in REMOVAL_PAGES else "where the reply says"
-    return f"{_END_CAUSE} ask for removal {where}, or use another address."
+    return f"{_END_CAUSE} request removal {where}, or use another address."

@@ -122,9 +122,9 @@ async def test_who_refused_us_is_told_after_the_server_is_gone(tmp_path: Path) -
         "Set engine.helo to a name that resolves to our address.",
         "fail refused spamhaus a.test refused us 4 times in 24 hours:"
         " our address is on the list spamhaus",
-        f"(since {today}, last )?{ago}; one host left alone for [0-9]+ s more",
+        f"(since {today}, last )?{ago}; one host paused for [0-9]+ s more",
         "mx.a.test: 5.7.1 blocked using zen.spamhaus.org",
-        "End what got us listed, .*at https://check.spamhaus.org/, or use another address.",
+        "Fix what got us listed, .*at https://check.spamhaus.org/, or use another address.",
     ]
     for line, pattern in zip(told, wanted, strict=True):
         assert re.fullmatch(pattern, line), (line, pattern)
@@ -173,5 +173,5 @@ async def test_a_running_server_may_have_the_port(tmp_path: Path) -> None:
         server.terminate()
         await server.communicate()
     assert code == 0, out
-    assert "Veriplex listens there now" in out
+    assert "Veriplex is listening there" in out
     assert "can be written" in out

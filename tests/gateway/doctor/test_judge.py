@@ -49,13 +49,13 @@ def check(finding: Finding, level: Level, words: str) -> None:
             FAIL,
             "answers 198.51.100.1 for a name that",
         ),
-        (LookupStatus.OK, 3, LookupStatus.NODATA, "", WARN, "says nodata to a name"),
-        (LookupStatus.OK, 3, LookupStatus.SERVFAIL, "", WARN, "says servfail"),
+        (LookupStatus.OK, 3, LookupStatus.NODATA, "", WARN, "with nodata for a name"),
+        (LookupStatus.OK, 3, LookupStatus.SERVFAIL, "", WARN, "with servfail"),
         (LookupStatus.TIMEOUT, 0, LookupStatus.TIMEOUT, "", FAIL, "port 53"),
         (LookupStatus.REFUSED, 0, LookupStatus.REFUSED, "", FAIL, "refuses to answer us"),
         (LookupStatus.SERVFAIL, 0, LookupStatus.SERVFAIL, "", FAIL, "fails to resolve"),
-        (LookupStatus.NXDOMAIN, 2, LookupStatus.NXDOMAIN, "", FAIL, "best-known mail domains"),
-        (LookupStatus.NODATA, 2, LookupStatus.NXDOMAIN, "", FAIL, "best-known mail domains"),
+        (LookupStatus.NXDOMAIN, 2, LookupStatus.NXDOMAIN, "", FAIL, "well-known mail domains"),
+        (LookupStatus.NODATA, 2, LookupStatus.NXDOMAIN, "", FAIL, "well-known mail domains"),
     ],
 )
 def test_dns_server(
@@ -90,9 +90,9 @@ BUSY = replace(BLOCKED, meaning=Meaning.TEMPORARY, text="421 busy")
         ([GREETED, GREETED], OK, "2 of 2"),
         ([GREETED, BLOCKED], OK, "2 of 2"),
         ([GREETED, UNREACHABLE], WARN, "not that of yahoo.com"),
-        ([UNREACHABLE, UNREACHABLE], FAIL, "Have outbound port 25 opened"),
+        ([UNREACHABLE, UNREACHABLE], FAIL, "open outbound port 25"),
         ([PRIVATE, PRIVATE], FAIL, "such as 10.0.0.9"),
-        ([PRIVATE, UNREACHABLE], FAIL, "Have outbound port 25 opened"),
+        ([PRIVATE, UNREACHABLE], FAIL, "open outbound port 25"),
         ([], WARN, "not tried"),
     ],
 )
@@ -102,7 +102,7 @@ def test_port_25(hosts: Sequence[MailHost], level: Level, words: str) -> None:
 
 @pytest.mark.parametrize(
     ("host", "level", "words"),
-    [(BLOCKED, FAIL, "Ask for the removal"), (BUSY, WARN, "421 busy")],
+    [(BLOCKED, FAIL, "Request removal"), (BUSY, WARN, "421 busy")],
 )
 def test_a_host_that_does_not_want_us(host: MailHost, level: Level, words: str) -> None:
     (finding,) = judge.greetings([GREETED, UNREACHABLE, host])
@@ -132,8 +132,8 @@ def test_our_address(given: str, saw: list[str], local: str, allow_private: bool
     ("ours", "level", "words"),
     [
         (OURS, OK, "as mail hosts see it"),
-        (PublicAddress(US, "as given with --ip", "10.0.0.2"), OK, "behind 10.0.0.2"),
-        (NOT_KNOWN, WARN, "10.0.0.2, which nobody outside sees"),
+        (PublicAddress(US, "as given with --ip", "10.0.0.2"), OK, "for this machine's 10.0.0.2"),
+        (NOT_KNOWN, WARN, "10.0.0.2, which is not public"),
         (PublicAddress(), WARN, "--ip"),
     ],
 )
@@ -144,12 +144,12 @@ def test_address(ours: PublicAddress, level: Level, words: str) -> None:
 @pytest.mark.parametrize(
     ("helo", "level", "words"),
     [
-        (HELO, OK, "full name"),
-        ("localhost", FAIL, "everybody's name"),
-        ("localhost.localdomain", FAIL, "everybody's name"),
-        ("probe", FAIL, "not a full name"),
-        ("mail.google.com", FAIL, "a name of google"),
-        ("gmail.com", FAIL, "a name of a mail provider"),
+        (HELO, OK, "fully qualified name"),
+        ("localhost", FAIL, "names every machine"),
+        ("localhost.localdomain", FAIL, "names every machine"),
+        ("probe", FAIL, "not a fully qualified name"),
+        ("mail.google.com", FAIL, "belongs to google"),
+        ("gmail.com", FAIL, "belongs to a mail provider"),
         ("203.0.113.7", FAIL, "without brackets"),
         ("[203.0.113.7]", WARN, "is an address"),
     ],
@@ -161,13 +161,13 @@ def test_helo_name(helo: str, level: Level, words: str) -> None:
 @pytest.mark.parametrize(
     ("helo", "status", "ips", "ours", "level", "words"),
     [
-        (HELO, LookupStatus.OK, [US], OURS, OK, f"leads to {US}"),
-        (HELO, LookupStatus.OK, [OTHER, US], OURS, OK, f"leads to {US}"),
+        (HELO, LookupStatus.OK, [US], OURS, OK, f"resolves to {US}"),
+        (HELO, LookupStatus.OK, [OTHER, US], OURS, OK, f"resolves to {US}"),
         (HELO, LookupStatus.OK, [OTHER], OURS, FAIL, f"not to {US}"),
         (HELO, LookupStatus.OK, [OTHER], NOT_KNOWN, WARN, "not known"),
-        (HELO, LookupStatus.NXDOMAIN, [], OURS, FAIL, f"{HELO} to {US}"),
+        (HELO, LookupStatus.NXDOMAIN, [], OURS, FAIL, f"{HELO}: {US}"),
         (HELO, LookupStatus.NODATA, [], NOT_KNOWN, FAIL, "has no address"),
-        (HELO, LookupStatus.SERVFAIL, [], OURS, WARN, "DNS did not say"),
+        (HELO, LookupStatus.SERVFAIL, [], OURS, WARN, "DNS did not resolve it"),
         (f"[{US}]", LookupStatus.NXDOMAIN, [], OURS, OK, "needs no DNS"),
         (f"[{OTHER}]", LookupStatus.NXDOMAIN, [], OURS, FAIL, f"is not {US}"),
     ],
@@ -181,12 +181,12 @@ def test_helo_address(
 @pytest.mark.parametrize(
     ("status", "names", "confirmed", "ours", "level", "words"),
     [
-        (LookupStatus.OK, [HELO], [HELO], OURS, OK, "leads back"),
-        (LookupStatus.OK, ["x.test", HELO], [HELO], OURS, OK, "leads back"),
+        (LookupStatus.OK, [HELO], [HELO], OURS, OK, "resolves back"),
+        (LookupStatus.OK, ["x.test", HELO], [HELO], OURS, OK, "resolves back"),
         (LookupStatus.OK, ["x.test"], ["x.test"], OURS, WARN, "Set engine.helo to x.test"),
-        (LookupStatus.OK, [HELO], [], OURS, FAIL, "does not lead back"),
-        (LookupStatus.NXDOMAIN, [], [], OURS, FAIL, f"Ask whoever gave you {US}"),
-        (LookupStatus.TIMEOUT, [], [], OURS, WARN, "DNS did not say"),
+        (LookupStatus.OK, [HELO], [], OURS, FAIL, "does not resolve back"),
+        (LookupStatus.NXDOMAIN, [], [], OURS, FAIL, f"Ask the provider of {US}"),
+        (LookupStatus.TIMEOUT, [], [], OURS, WARN, "DNS did not answer"),
         (LookupStatus.NXDOMAIN, [], [], NOT_KNOWN, WARN, "--ip"),
     ],
 )
@@ -219,12 +219,12 @@ def test_the_null_sender_is_fine() -> None:
     ("result", "level", "words"),
     [
         (SpfResult.PASS, OK, f"pass for {US}"),
-        (SpfResult.FAIL, FAIL, f"Put ip4:{US} into"),
-        (SpfResult.SOFTFAIL, FAIL, f"Put ip4:{US} into"),
-        (SpfResult.NEUTRAL, WARN, f"Put ip4:{US} into"),
+        (SpfResult.FAIL, FAIL, f"Add ip4:{US} to"),
+        (SpfResult.SOFTFAIL, FAIL, f"Add ip4:{US} to"),
+        (SpfResult.NEUTRAL, WARN, f"Add ip4:{US} to"),
         (SpfResult.NONE, WARN, f'"v=spf1 ip4:{US} -all"'),
-        (SpfResult.TEMPERROR, WARN, "Ask again"),
-        (SpfResult.PERMERROR, FAIL, "Mend the record"),
+        (SpfResult.TEMPERROR, WARN, "again once DNS answers"),
+        (SpfResult.PERMERROR, FAIL, "Correct the record"),
     ],
 )
 def test_spf(result: SpfResult, level: Level, words: str) -> None:
@@ -241,9 +241,9 @@ def test_spf_without_an_address() -> None:
         (Listing(ListingState.CLEAN), OK, "is not listed"),
         (Listing(ListingState.LISTED, "PBL"), FAIL, "https://check.spamhaus.org/"),
         (Listing(ListingState.REFUSED, "asked through a public resolver"), WARN, "of your own"),
-        (Listing(ListingState.SILENT), WARN, "silent"),
+        (Listing(ListingState.SILENT), WARN, "test entry"),
         (Listing(ListingState.BROKEN), WARN, "Ignore it"),
-        (Listing(ListingState.UNREACHABLE), WARN, "could not be asked"),
+        (Listing(ListingState.UNREACHABLE), WARN, "could not be queried"),
         (None, WARN, "--ip"),
     ],
 )
@@ -258,8 +258,8 @@ def test_block_list(listing: Listing | None, level: Level, words: str) -> None:
         ([2.0, -9000.0, 1.0], -100.0, OK, "within 30 s"),  # one host's own clock is wrong
         ([45.0], -100.0, WARN, "45 s ahead"),
         ([-900.0], -100.0, FAIL, "900 s behind"),
-        ([], -100.0, OK, "no mail host told"),
-        ([], 86_400.0, FAIL, "before files"),
+        ([], -100.0, OK, "no mail host showed"),
+        ([], 86_400.0, FAIL, "behind the newest"),
     ],
 )
 def test_clock(ahead_s: list[float], behind_files_s: float, level: Level, words: str) -> None:
@@ -271,9 +271,9 @@ def test_clock(ahead_s: list[float], behind_files_s: float, level: Level, words:
     ("fact", "level", "words"),
     [
         (Database("v.db", True, 10**11), OK, "can be written; 100.0 GB free"),
-        (Database("v.db", False, 10**11), OK, "can be made"),
-        (Database("v.db", True, 5 * 10**8), WARN, "Make room"),
-        (Database("v.db", True, 10**6), FAIL, "Make room"),
+        (Database("v.db", False, 10**11), OK, "can be created"),
+        (Database("v.db", True, 5 * 10**8), WARN, "Free space"),
+        (Database("v.db", True, 10**6), FAIL, "Free space"),
         (Database("v.db", True, 10**11, "permission denied"), FAIL, "permission denied"),
         (Database("v.db", True, 10**11, is_locked=True), WARN, "lock"),
         (Database(":memory:", False, None), WARN, "lost when the server stops"),
@@ -290,7 +290,7 @@ def test_database(fact: Database, level: Level, words: str) -> None:
         (
             ListenAddress("http://127.0.0.1:8025", "address in use", is_veriplex=True),
             OK,
-            "Veriplex listens",
+            "Veriplex is listening",
         ),
         (ListenAddress("http://127.0.0.1:8025", "address in use"), FAIL, "server.port"),
     ],

@@ -52,10 +52,15 @@ PAGE_IN_THE_REPLY = {"trendmicro", "mcafee", "symantec", "sophos", "hostkarma", 
         ({"meaning": Meaning.RDNS_REQUIRED}, FAIL, "rdns_required", "PTR record"),
         ({"meaning": Meaning.HELO_REJECTED}, FAIL, "helo_rejected", "Set engine.helo"),
         ({"meaning": Meaning.SENDER_REJECTED}, FAIL, "sender_rejected", "Set engine.mail_from"),
-        ({"meaning": Meaning.SENDER_AUTH_FAILED}, FAIL, "sender_auth_failed", "Publish SPF"),
+        (
+            {"meaning": Meaning.SENDER_AUTH_FAILED},
+            FAIL,
+            "sender_auth_failed",
+            "Publish an SPF record",
+        ),
         ({"meaning": Meaning.POLICY, "day": 99}, WARN, "policy", "its postmaster"),
         ({"meaning": Meaning.THROTTLED, "day": 99}, WARN, "throttled", "connections_per_host"),
-        ({"operator": "google", "meaning": Meaning.THROTTLED}, WARN, "throttled", "too much"),
+        ({"operator": "google", "meaning": Meaning.THROTTLED}, WARN, "throttled", "rate limited"),
     ],
 )
 def test_one_refuser(changes: dict[str, object], level: Level, about: str, words: str) -> None:
@@ -96,7 +101,7 @@ def test_causes_are_bounded() -> None:
 @pytest.mark.parametrize(
     ("fact", "level", "words"),
     [
-        (RefusalHistory(), OK, "nobody refused us in the last 7 days"),
+        (RefusalHistory(), OK, "no mail host refused us in the last 7 days"),
         (RefusalHistory(not_kept_because="there is no database"), OK, "yet: there is no database"),
         (RefusalHistory(error="v.db: is damaged"), WARN, "is damaged"),
     ],
@@ -118,16 +123,16 @@ def test_no_refuser(fact: RefusalHistory, level: Level, words: str) -> None:
         ),
         ({}, True, "since 2026-01-05 12:00 UTC, last 3 min ago"),
         ({"since": ONE.last_at, "day": 1, "week": 1}, True, "3 min ago"),
-        ({"since": ONE.last_at, "paused_s": 40}, True, "3 min ago; left alone for 40 s more"),
+        ({"since": ONE.last_at, "paused_s": 40}, True, "3 min ago; paused for 40 s more"),
         (
             {"since": ONE.last_at, "paused_s": 130, "paused_hosts": 1},
             True,
-            "3 min ago; one host left alone for 3 min more",
+            "3 min ago; one host paused for 3 min more",
         ),
         (
             {"since": ONE.last_at, "paused_s": 3_600, "paused_hosts": 7},
             True,
-            "3 min ago; 7 hosts left alone for 60 min more",
+            "3 min ago; 7 hosts paused for 60 min more",
         ),
         ({"since": NOW, "last_at": NOW}, True, "just now"),
         ({"since": NOW - timedelta(days=6), "last_at": NOW - timedelta(days=6)}, True, "6 d ago"),
