@@ -10,14 +10,13 @@ from gateway.settings.model import (
     Completion,
     RouteSettings,
     RoutingSettings,
-    Secret,
     Settings,
     Strategy,
     UpstreamSettings,
-    read_secret_file,
 )
 from gateway.settings.problems import SettingProblem, SettingsError
 from gateway.settings.proxies import environment_proxies
+from gateway.settings.values import Secret, read_secret_file
 
 __all__ = [
     "LOCAL_SOURCE",

@@ -19,7 +19,6 @@ from gateway.settings.model import (
     SettingPath,
     Settings,
     known_settings,
-    os_error_reason,
     section_class,
 )
 from gateway.settings.problems import (
@@ -30,6 +29,7 @@ from gateway.settings.problems import (
     suggestion,
 )
 from gateway.settings.proxies import ProxyVariableError, environment_proxies
+from gateway.settings.values import os_error_reason
 
 PREFIX = "VERIPLEX_"
 CONFIG_VARIABLE = "VERIPLEX_CONFIG"

@@ -5,21 +5,27 @@ A section is a class, a setting a field; `docs/settings.md` is made from them.
 
 from __future__ import annotations
 
-import ipaddress
-import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from enum import StrEnum
-from pathlib import Path
-from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
+from typing import Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic.fields import FieldInfo
-from pydantic_core.core_schema import ValidationInfo
 
 from engine.model import Verdict
-from gateway.settings.proxies import proxy_url
+from gateway.settings.values import (
+    DnsServerAddress,
+    HeloName,
+    HttpUrl,
+    Money,
+    Network,
+    ProxyUrl,
+    Seconds,
+    SecretRef,
+    SenderAddress,
+    StorageUrl,
+    TtlSeconds,
+)
 
 SettingPath = tuple[str | int, ...]
 """The way to a setting, such as `("upstreams", 0, "name")`."""
@@ -28,134 +34,6 @@ LOCAL_SOURCE = "local"
 """The probe engine's name in `routing.order`."""
 RESERVED_SOURCES = frozenset({LOCAL_SOURCE, "cache", "sandbox"})
 """Names that X-Veriplex-Source has a meaning for, so that no upstream may take them."""
-
-# -- kinds of values ---------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Secret:
-    """A secret given by reference; printing it shows the reference alone."""
-
-    reference: str
-    """`env:NAME` or `file:PATH`."""
-    value: str = field(repr=False)
-    """The secret; empty if the settings were loaded without secrets."""
-
-
-def _parse_secret(reference: object, info: ValidationInfo) -> Secret:
-    if isinstance(reference, Secret):
-        return reference
-    kind, _, name = reference.partition(":") if isinstance(reference, str) else ("", "", "")
-    if kind not in ("env", "file") or not name:
-        # The value may be the secret itself, so it is not repeated here.
-        raise ValueError("should be a reference, env:NAME or file:PATH, not the secret itself")
-    environ: Mapping[str, str] | None = (info.context or {}).get("environ")
-    if environ is None:
-        return Secret(f"{kind}:{name}", "")
-    if kind == "env":
-        value = environ.get(name, "")
-        if not value:
-            raise ValueError(f"environment variable {name} is not set")
-    else:
-        value = read_secret_file(name)
-    return Secret(f"{kind}:{name}", value)
-
-
-def read_secret_file(path: str) -> str:
-    """What a file holds, without surrounding blanks. Raises ValueError if that is nothing."""
-    try:
-        value = Path(path).read_text("utf-8").strip()
-    except (OSError, UnicodeDecodeError) as exc:
-        raise ValueError(f"cannot read {path}: {os_error_reason(exc)}") from exc
-    if not value:
-        raise ValueError(f"{path} is empty")
-    return value
-
-
-def _check_http_url(value: str) -> str:
-    if not value:
-        return value
-    try:
-        parts = urlsplit(value)
-        port_ok = parts.port is None or parts.port > 0
-    except ValueError:
-        port_ok = False
-    if (
-        not port_ok
-        or parts.scheme not in ("http", "https")
-        or not parts.hostname
-        or parts.query
-        or parts.fragment
-        or any(c.isspace() for c in value)
-    ):
-        raise ValueError("should be a URL such as https://host:8025, without query")
-    return value.rstrip("/")
-
-
-def _parse_proxy(value: object, info: ValidationInfo) -> object:
-    """A proxy's URL, or a reference to a secret that is one."""
-    if not isinstance(value, str) or not value:
-        return value
-    if value.startswith(("env:", "file:")):
-        value = _parse_secret(value, info).value
-    return proxy_url(value) if value else value
-
-
-def _check_storage_url(value: str) -> str:
-    if not re.fullmatch(r"sqlite:///.+", value):
-        raise ValueError("should be sqlite:///PATH, or sqlite:///:memory: for nothing kept")
-    return value
-
-
-def _check_dns_server(value: str) -> str:
-    """`IP`, `IP:PORT` or `[IPv6]:PORT`, as written in the end: `IP:PORT`, `[IPv6]:PORT`."""
-    match = re.fullmatch(
-        r"\[(?P<v6>[^\]]+)\](?::(?P<p6>\d+))?|(?P<v4>[^:]+)(?::(?P<p4>\d+))?", value
-    )
-    host, port = value, 53
-    if match:
-        host = match["v6"] or match["v4"]
-        port = int(match["p6"] or match["p4"] or 53)
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        raise ValueError("should be IP:PORT, such as 127.0.0.53:53 or [::1]:53") from None
-    if not 1 <= port <= 65535:
-        raise ValueError("the port should be between 1 and 65535")
-    return f"[{address}]:{port}" if address.version == 6 else f"{address}:{port}"
-
-
-def _check_helo(value: str) -> str:
-    # RFC 5321 section 4.1.1.1: a domain or an address literal.
-    if not re.fullmatch(r"[A-Za-z0-9.\-]{1,255}|\[[0-9A-Fa-f:.]+\]|\[IPv6:[0-9A-Fa-f:.]+\]", value):
-        raise ValueError("should be a host name such as probe.example.com")
-    return value
-
-
-def _check_mail_from(value: str) -> str:
-    if value and not re.fullmatch(r"[^@\s<>]+@[^@\s<>]+", value):
-        raise ValueError("should be an address, or empty for the null sender <>")
-    return value
-
-
-def _check_network(value: str) -> str:
-    if value != "*":
-        try:
-            ipaddress.ip_network(value, strict=False)
-        except ValueError:
-            raise ValueError(
-                'should be an IP address, a network such as 10.0.0.0/8, or "*"'
-            ) from None
-    return value
-
-
-HttpUrl = Annotated[str, AfterValidator(_check_http_url)]
-ProxyUrl = Annotated[str, BeforeValidator(_parse_proxy), Field(repr=False)]
-SecretRef = Annotated[Secret, BeforeValidator(_parse_secret)]
-Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
-Money = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
-"""In the currency of the operator's choice, the same everywhere; exact to a millionth."""
-TtlSeconds = Annotated[int, Field(ge=0, le=366 * 86_400)]
 
 
 def _setting(default: Any, meaning: str, unit: str = "", **bounds: Any) -> Any:
@@ -182,7 +60,7 @@ class ServerSettings(Section):
     )
     ssl_certfile: str = _setting("", "PEM file with the TLS certificate chain; empty serves HTTP.")
     ssl_keyfile: str = _setting("", "PEM file with the key of that certificate.")
-    forwarded_allow_ips: tuple[Annotated[str, AfterValidator(_check_network)], ...] = _setting(
+    forwarded_allow_ips: tuple[Network, ...] = _setting(
         (), "Proxies whose X-Forwarded-For and X-Forwarded-Proto are believed; `*` is any."
     )
 
@@ -200,7 +78,7 @@ class ServerSettings(Section):
 class StorageSettings(Section):
     """Where accounts, batches and answers are kept."""
 
-    url: Annotated[str, AfterValidator(_check_storage_url)] = _setting(
+    url: StorageUrl = _setting(
         "sqlite:///veriplex.db",
         "Database: `sqlite:///PATH` (relative to the working directory; `sqlite:////abs/path`), or"
         " `sqlite:///:memory:`.",
@@ -210,13 +88,13 @@ class StorageSettings(Section):
 class EngineSettings(Section):
     """How the local probe asks DNS and mail servers."""
 
-    helo: Annotated[str, AfterValidator(_check_helo)] = _setting(
+    helo: HeloName = _setting(
         "localhost", "Host name given in EHLO and HELO; should resolve to this machine."
     )
-    mail_from: Annotated[str, AfterValidator(_check_mail_from)] = _setting(
+    mail_from: SenderAddress = _setting(
         "", "Address given in MAIL FROM; empty is the null sender `<>`."
     )
-    dns_servers: tuple[Annotated[str, AfterValidator(_check_dns_server)], ...] = _setting(
+    dns_servers: tuple[DnsServerAddress, ...] = _setting(
         (), "Resolvers as `IP:PORT`, asked in order; empty takes those of the system."
     )
     smtp_port: int = _setting(25, "Port of the mail servers.", ge=1, le=65535)
@@ -538,7 +416,3 @@ def section_class(info: FieldInfo) -> type[Section] | None:
     """The class of a table; None for a plain value."""
     kind: Any = info.annotation
     return kind if isinstance(kind, type) and issubclass(kind, Section) else None
-
-
-def os_error_reason(exc: OSError | UnicodeDecodeError) -> str:
-    return (exc.strerror or str(exc)) if isinstance(exc, OSError) else "not UTF-8 text"
