@@ -1,7 +1,7 @@
 """The settings: one frozen object, read once at start from `veriplex.toml` and the environment.
 
-The file is the one named by `--config`, else by `VERIPLEX_CONFIG`, else `./veriplex.toml` if
-there is one. `VERIPLEX_SECTION__NAME` overrides a setting. `docs/settings.md` lists them all.
+The file is the one named by `--config`, else by `VERIPLEX_CONFIG`, else `./veriplex.toml` if it
+exists. `VERIPLEX_SECTION__NAME` overrides a setting. `docs/settings.md` lists all settings.
 """
 
 from gateway.settings.load import load

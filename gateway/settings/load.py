@@ -1,4 +1,4 @@
-"""Loading: the file, the environment over it, and the checks that span settings."""
+"""Loads the settings: the file, the environment on top of it, checks across settings."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ from gateway.settings.values import os_error_reason
 PREFIX = "VERIPLEX_"
 CONFIG_VARIABLE = "VERIPLEX_CONFIG"
 NON_SETTING_VARIABLES = frozenset({CONFIG_VARIABLE, "VERIPLEX_COMMAND", "VERIPLEX_TESTBED"})
-"""Variables with our prefix that are no settings: where the file is, how the pytest plugin starts
-a server, where the mail testbed is."""
+"""Variables with our prefix that are not settings: the settings file, the command by which the
+pytest plugin starts a server, the folder of the mail testbed."""
 DEFAULT_FILE = Path("veriplex.toml")
 
 
@@ -46,11 +46,11 @@ def load(
     dialects: Collection[str] = (),
     secrets: bool = True,
 ) -> Settings:
-    """The settings of `path`, or of the file that stands in for None, under the environment.
+    """The settings of `path`, or of the default file if it is None, with the environment on top.
 
-    `dialects`, if given, are the names that an upstream may speak. Without `secrets`,
-    references are checked for their form alone: for commands that call no upstream.
-    Raises SettingsError with everything that is wrong.
+    `dialects`, if given, are the valid names of `upstreams.dialect`. Without `secrets` only the
+    form of references is checked, which suits commands that call no upstream. Raises
+    SettingsError with all mistakes.
     """
     file, tree, lines = _read_file(_settings_file(path, environ))
     origins: dict[SettingPath, str] = {}
@@ -66,7 +66,7 @@ def load(
 
     settings = None
     try:
-        # JSON mode is strict about types and still takes lists for tuples, words for enums.
+        # JSON mode is strict about types, and still accepts lists for tuples and texts for enums.
         settings = Settings.model_validate_json(
             json.dumps(tree, default=str),
             strict=True,
@@ -105,7 +105,7 @@ def _settings_file(path: Path | None, environ: Mapping[str, str]) -> Path | None
 
 
 def _read_file(path: Path | None) -> tuple[str, dict[str, Any], dict[SettingPath, int]]:
-    """Its name for messages, what it says, and on which line each setting stands."""
+    """The file's name for messages, its content, and the line of each setting."""
     if path is None:
         return "settings", {}, {}
     name = str(path)
@@ -127,8 +127,9 @@ _KEY = re.compile(r"""\s*((?:[\w-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[\w-]+|"[^"]*"
 
 
 def _line_numbers(text: str) -> dict[SettingPath, int]:
-    """Where each key of a TOML text stands. tomllib does not tell, and a guess will do here:
-    a line inside a multi-line string may look like a key, but never hides a real one.
+    """The line of each key of a TOML text, which tomllib does not report.
+
+    A line inside a multi-line string may look like a key, but never hides a real one.
     """
     lines: dict[SettingPath, int] = {}
     prefix: SettingPath = ()
@@ -154,7 +155,7 @@ def _split_key(key: str) -> SettingPath:
 def _apply_environment(
     tree: dict[str, Any], origins: dict[SettingPath, str], environ: Mapping[str, str]
 ) -> Iterator[SettingProblem]:
-    """Put the variables' values into `tree`, and their names into `origins`."""
+    """Write the variables' values into `tree`, and their names into `origins`."""
     known = {variable_name(loc): (loc, info) for loc, info in known_settings()}
     for name in sorted(environ):
         if not name.startswith(PREFIX) or name in NON_SETTING_VARIABLES:
@@ -188,7 +189,7 @@ _BOOLEAN_WORDS = {"true": True, "yes": True, "on": True, "1": True} | {
 
 
 def _parse_variable(text: str, info: FieldInfo) -> Any:
-    """An environment variable's value in the setting's own type."""
+    """An environment variable's value in the type of its setting."""
     kind = info.annotation
     if kind is bool:
         if text.strip().lower() not in _BOOLEAN_WORDS:
@@ -214,14 +215,14 @@ def _parse_variable(text: str, info: FieldInfo) -> Any:
 
 
 def variable_name(loc: tuple[str, ...]) -> str:
-    """`("server", "port")` is VERIPLEX_SERVER__PORT."""
+    """VERIPLEX_SERVER__PORT for `("server", "port")`."""
     return PREFIX + "__".join(loc).upper()
 
 
 def _cross_check(
     settings: Settings, dialects: Collection[str]
 ) -> Iterator[tuple[SettingPath, str]]:
-    """What is wrong between settings that are each right."""
+    """Mistakes in settings that are each valid by themselves."""
     server = settings.server
     if bool(server.ssl_certfile) != bool(server.ssl_keyfile):
         missing = "ssl_keyfile" if server.ssl_certfile else "ssl_certfile"
@@ -230,7 +231,7 @@ def _cross_check(
     for index, upstream in enumerate(settings.upstreams):
         loc: SettingPath = ("upstreams", index)
         if upstream.name in RESERVED_SOURCES:
-            yield (*loc, "name"), f"{upstream.name!r} is a name of ours; choose another"
+            yield (*loc, "name"), f"{upstream.name!r} is reserved; choose another name"
         if upstream.name in names:
             yield (*loc, "name"), f"two upstreams are named {upstream.name!r}"
         names.append(upstream.name)
@@ -246,11 +247,11 @@ def _cross_check(
         yield from _check_order(loc, route.order, names)
         for place, key in enumerate(route.keys):
             if key in taken:
-                yield (*loc, "keys", place), f"{key!r} is in the route {taken[key]!r} already"
+                yield (*loc, "keys", place), f"{key!r} is already in the route {taken[key]!r}"
             taken.setdefault(key, route.name)
     for loc, routing in ((("routing",), settings.routing), *_with_paths("routes", settings.routes)):
         if routing.quorum_agree > routing.quorum_ask:
-            yield (*loc, "quorum_agree"), "more than are asked can never agree"
+            yield (*loc, "quorum_agree"), "cannot be more than quorum_ask"
 
 
 def _check_order(

@@ -1,6 +1,7 @@
-"""The settings and their values: what may be set, within which bounds, and what it means.
+"""The settings, with their defaults, bounds and meanings.
 
-A section is a class, a setting a field; `docs/settings.md` is made from them.
+A section is a class, and a setting is a field of it. The tables of `docs/settings.md` and the file
+that `veriplex init` writes are made from them.
 """
 
 from __future__ import annotations
@@ -28,16 +29,16 @@ from gateway.settings.values import (
 )
 
 SettingPath = tuple[str | int, ...]
-"""The way to a setting, such as `("upstreams", 0, "name")`."""
+"""The keys that lead to a setting, such as `("upstreams", 0, "name")`."""
 
 LOCAL_SOURCE = "local"
 """The probe engine's name in `routing.order`."""
 RESERVED_SOURCES = frozenset({LOCAL_SOURCE, "cache", "sandbox"})
-"""Names that X-Veriplex-Source has a meaning for, so that no upstream may take them."""
+"""Names with a meaning of their own in X-Veriplex-Source, which no upstream may have."""
 
 
 def _setting(default: Any, meaning: str, unit: str = "", **bounds: Any) -> Any:
-    """A field with what `docs/settings.md` says of it."""
+    """A field with its text in `docs/settings.md`."""
     return Field(default, description=meaning, json_schema_extra={"unit": unit}, **bounds)
 
 
@@ -45,27 +46,29 @@ def _setting(default: Any, meaning: str, unit: str = "", **bounds: Any) -> Any:
 
 
 class Section(BaseModel):
-    """Frozen, and closed to unknown names."""
+    """A table of settings. It is frozen, and refuses unknown names."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
 
 class ServerSettings(Section):
-    """Where the server listens."""
+    """The address that the server listens on."""
 
     host: str = _setting("127.0.0.1", "Address or host name to listen on.", min_length=1)
     port: int = _setting(8025, "Port to listen on; 0 picks a free one.", ge=0, le=65535)
     public_url: HttpUrl = _setting(
-        "", "URL under which clients reach the server; empty derives it from host and port."
+        "", "URL by which clients reach the server; empty derives it from host and port."
     )
-    ssl_certfile: str = _setting("", "PEM file with the TLS certificate chain; empty serves HTTP.")
+    ssl_certfile: str = _setting(
+        "", "PEM file with the TLS certificate chain; empty serves plain HTTP."
+    )
     ssl_keyfile: str = _setting("", "PEM file with the key of that certificate.")
     forwarded_allow_ips: tuple[Network, ...] = _setting(
-        (), "Proxies whose X-Forwarded-For and X-Forwarded-Proto are believed; `*` is any."
+        (), "Proxies whose X-Forwarded-For and X-Forwarded-Proto are trusted; `*` is any."
     )
 
     def url(self, port: int | None = None) -> str:
-        """The base URL to tell clients; `port` is the one really bound, if 0 was asked for."""
+        """The base URL for clients. `port` is the bound port, if `self.port` is 0."""
         if self.public_url:
             return self.public_url
         scheme = "https" if self.ssl_certfile else "http"
@@ -76,87 +79,97 @@ class ServerSettings(Section):
 
 
 class StorageSettings(Section):
-    """Where accounts, batches and answers are kept."""
+    """The database of accounts, batches and cached results."""
 
     url: StorageUrl = _setting(
         "sqlite:///veriplex.db",
-        "Database: `sqlite:///PATH` (relative to the working directory; `sqlite:////abs/path`), or"
+        "`sqlite:///PATH` (relative to the working directory), `sqlite:////ABSOLUTE/PATH`, or"
         " `sqlite:///:memory:`.",
     )
 
 
 class EngineSettings(Section):
-    """How the local probe asks DNS and mail servers."""
+    """The local probe: how it queries DNS and mail servers."""
 
     helo: HeloName = _setting(
-        "localhost", "Host name given in EHLO and HELO; should resolve to this machine."
+        "localhost",
+        "Host name sent in EHLO and HELO; it should resolve to this machine's public address.",
     )
     mail_from: SenderAddress = _setting(
-        "", "Address given in MAIL FROM; empty is the null sender `<>`."
+        "", "Address sent in MAIL FROM; empty is the null sender `<>`."
     )
     dns_servers: tuple[DnsServerAddress, ...] = _setting(
-        (), "Resolvers as `IP:PORT`, asked in order; empty takes those of the system."
+        (), "Resolvers as `IP:PORT`, tried in order; empty uses those of the system."
     )
     smtp_port: int = _setting(25, "Port of the mail servers.", ge=1, le=65535)
     allow_private_networks: bool = _setting(
-        False, "Whether probes and webhooks may dial private, loopback and link-local addresses."
+        False,
+        "Whether probes and webhooks may connect to private, loopback and link-local addresses.",
     )
-    connect_timeout_s: Seconds = _setting(5.0, "For one TCP connection.", "s")
-    command_timeout_s: Seconds = _setting(10.0, "For one SMTP command, or one DNS question.", "s")
-    deadline_s: Seconds = _setting(30.0, "For one verification, all attempts together.", "s")
+    connect_timeout_s: Seconds = _setting(5.0, "Time limit for one TCP connection.", "s")
+    command_timeout_s: Seconds = _setting(
+        10.0, "Time limit for one SMTP command or one DNS query.", "s"
+    )
+    deadline_s: Seconds = _setting(
+        30.0, "Time limit for one verification, all attempts together.", "s"
+    )
     connections_per_host: int = _setting(
-        4, "Connections kept to one mail host at a time.", ge=1, le=1000
+        4, "Concurrent connections to the mail hosts of one operator.", ge=1, le=1000
     )
     recipients_per_connection: int = _setting(
-        100, "Recipients asked about before a connection is renewed.", ge=1, le=100_000
+        100, "RCPT commands on one connection before a new one is opened.", ge=1, le=100_000
     )
     greylist_retries_s: tuple[Seconds, ...] = _setting(
         (5.0, 60.0, 300.0),
-        "Waits before each retry of a greylisted address in a batch; a single verify retries only"
-        " inside its deadline.",
+        "Pauses before the retries of a greylisted address in a batch; a single verification"
+        " retries only within its deadline.",
         "s",
     )
 
 
 class CacheTtlSettings(Section):
-    """How long an answer is served again, by verdict; 0 keeps none."""
+    """How long a result is served from the cache, by verdict; 0 caches none."""
 
     deliverable: TtlSeconds = _setting(86_400, "For deliverable addresses.", "s")
     undeliverable: TtlSeconds = _setting(86_400, "For undeliverable addresses.", "s")
     risky: TtlSeconds = _setting(3_600, "For risky addresses.", "s")
-    unknown: TtlSeconds = _setting(300, "For answers that could not be found out.", "s")
+    unknown: TtlSeconds = _setting(300, "For addresses whose status could not be determined.", "s")
 
 
 class CacheSettings(Section):
-    """How long answers are kept."""
+    """The cache of results."""
 
-    ttl_s: CacheTtlSettings = _setting(CacheTtlSettings(), "Table of the four verdicts.", "s")
+    ttl_s: CacheTtlSettings = _setting(CacheTtlSettings(), "Time to live, by verdict.", "s")
     stale_s: TtlSeconds = _setting(
         0,
-        "For how long after that an answer is served once more while a new one is found out.",
+        "Time after `ttl_s` in which a result is served once more, while it is verified again.",
         "s",
     )
     stored: bool = _setting(
-        True, "Whether answers are also kept in the database, so that they survive a restart."
+        True, "Whether results are also cached in the database, where they survive a restart."
     )
     max_stored: int = _setting(
-        500_000, "Answers kept in the database; the oldest go first.", ge=1, le=100_000_000
+        500_000,
+        "Results cached in the database; the oldest are removed first.",
+        ge=1,
+        le=100_000_000,
     )
 
 
 class SandboxSettings(Section):
-    """What test keys get."""
+    """The answers to test keys."""
 
     seed: str = _setting(
         "veriplex",
-        "Samples are a function of it, the dialect and the address; `random` draws anew each time.",
+        "Samples are a function of the seed, the dialect and the address; `random` draws new ones"
+        " for each request.",
         min_length=1,
     )
-    enabled: bool = _setting(True, "Whether a server with live keys answers test keys too.")
+    enabled: bool = _setting(True, "Whether `veriplex serve` accepts the published test keys.")
 
 
 class Strategy(StrEnum):
-    """How the sources of an answer are chosen."""
+    """How the source of a result is chosen."""
 
     FAILOVER = "failover"
     WEIGHTED = "weighted"
@@ -167,7 +180,7 @@ class Strategy(StrEnum):
 
 
 class Completion(StrEnum):
-    """What is added to an upstream's answer where the upstream is silent."""
+    """What fills in the evidence that an upstream's answer lacks."""
 
     NONE = "none"
     LISTS = "lists"
@@ -179,76 +192,82 @@ CONCLUSIVE_VERDICTS = tuple(verdict for verdict in Verdict if verdict is not Ver
 
 
 class RoutingSettings(Section):
-    """Which source answers."""
+    """How the source of a result is chosen."""
 
     strategy: Strategy = _setting(
         Strategy.FAILOVER,
-        "`failover`: the first source of `order` that answers. `weighted`: one drawn by weight."
-        " `cheapest`: by price. `fastest`: by moving latency. `waterfall`: on to the next while the"
-        " verdict is unknown or risky. `quorum`: several at once, and what they agree on. All but"
-        " `quorum` fail over.",
+        "`failover`: the first source of `order` that answers. `weighted`: a source drawn by"
+        " weight. `cheapest`: by price. `fastest`: by recent latency. `waterfall`: one source after"
+        " the other, as long as the verdict is unknown or risky. `quorum`: several sources at once,"
+        " and the verdict on which they agree. All but `quorum` fail over to the next source.",
     )
     order: tuple[str, ...] = _setting(
         (),
-        "Sources, best first: `local` for the engine, and names of upstreams. Without `local`,"
-        " upstreams only. Empty is `local`, then every upstream as listed.",
+        "Sources, best first: `local` is the probe, the others are names of upstreams. Without"
+        " `local` only upstreams are asked. Empty is `local`, then all upstreams in their order.",
     )
     deadline_s: Seconds = _setting(
-        30.0, "For one verification, all sources and retries together.", "s"
+        30.0, "Time limit for one verification, all sources and retries together.", "s"
     )
     on_failure: Literal["error", "unknown"] = _setting(
         "error",
-        "What a client gets when no source answered: its dialect's temporary error, or an unknown"
-        " verdict, which is neither kept nor charged.",
+        "What a client gets if no source answers: its dialect's temporary error, or the verdict"
+        " unknown, which is neither cached nor charged.",
     )
     complete: Completion = _setting(
         Completion.LISTS,
-        "What is added to an upstream's answer where it is silent: nothing, what our lists know"
-        " (disposable, free, role, names), or that and a look at DNS. Never the verdict.",
+        "What fills in the evidence that an upstream's answer lacks: nothing, our lists"
+        " (disposable, free, role, names), or our lists and DNS. The verdict is never changed.",
     )
-    quorum_ask: int = _setting(3, "Sources that `quorum` asks.", ge=1, le=20)
-    quorum_agree: int = _setting(2, "Verdicts that must be the same.", ge=1, le=20)
+    quorum_ask: int = _setting(3, "Number of sources that `quorum` asks.", ge=1, le=20)
+    quorum_agree: int = _setting(2, "Number of equal verdicts that decide.", ge=1, le=20)
     hedge: bool = _setting(
         False,
-        "Whether the next source is asked too when an upstream is slower than usual; the first"
-        " answer wins, and both may be billed.",
+        "Whether the next source is asked as well if an upstream is slower than usual; the first"
+        " answer is used, and both may be billed.",
     )
     hedge_percentile: float = _setting(
-        95.0, "Of its latest latencies, what counts as slower than usual.", ge=50, le=99.9
+        95.0,
+        "Percentile of the upstream's recent latencies beyond which it is slower than usual.",
+        ge=50,
+        le=99.9,
     )
     local_final: tuple[Verdict, ...] = _setting(
         CONCLUSIVE_VERDICTS,
-        "Verdicts of the local engine that are believed without asking on. Any other is still the"
-        " answer if no other source has a better one.",
+        "Verdicts of the probe that are final. After any other the next source is asked, and the"
+        " probe's verdict is used if no source has a better one.",
     )
     daily_budget: Money = _setting(
-        0.0, "What one key may spend at upstreams in a day (UTC); 0 is without limit.", "money"
+        0.0, "What one key may spend at upstreams in a day (UTC); 0 is no limit.", "money"
     )
     monthly_budget: Money = _setting(0.0, "Likewise in a calendar month (UTC).", "money")
 
 
 class RouteSettings(RoutingSettings):
-    """Routing of its own for some keys: every setting of `[routing]`, and these."""
+    """Different routing for some keys: all settings of `[routing]`, and these."""
 
-    name: str = _setting(..., "Its name.", pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")
+    name: str = _setting(..., "Name of the route.", pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")
     keys: tuple[str, ...] = _setting(
-        ..., "Labels of the keys that it is for, or what `keys list` shows of them.", min_length=1
+        ..., "The keys: their labels, or what `keys list` shows of them.", min_length=1
     )
 
 
 class CircuitSettings(Section):
-    """When an upstream that fails is left alone."""
+    """When an upstream that fails is taken out of rotation, and for how long."""
 
     failures: int = _setting(
-        5, "Failures in a row that open its circuit; half of the latest 20 do, too.", ge=1, le=1000
+        5,
+        "Consecutive failures that open its circuit; so do 10 among its last 20 requests.",
+        ge=1,
+        le=1000,
     )
     pause_s: Seconds = _setting(
-        5.0, "Until the first trial; doubles with each trial that fails.", "s"
+        5.0, "Pause until the first trial request; it doubles after each failed trial.", "s"
     )
     max_pause_s: Seconds = _setting(300.0, "The longest pause.", "s")
     ramp_s: float = _setting(
         10.0,
-        "From the trial that succeeds until it gets its whole share again.",
+        "Time from a successful trial until the upstream gets its full share again.",
         "s",
         ge=0,
         le=3600,
@@ -267,81 +286,86 @@ class TransportSettings(Section):
 
 
 class UpstreamSettings(Section):
-    """A vendor, or another Veriplex, to ask."""
+    """A vendor, or another Veriplex, that verifies addresses for this one."""
 
     name: str = _setting(
         ...,
-        "Its name in `routing.order` and in X-Veriplex-Source.",
+        "Name in `routing.order` and in X-Veriplex-Source.",
         pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$",
     )
-    dialect: str = _setting(..., "Which vendor's API it speaks.", min_length=1)
-    base_url: HttpUrl = _setting(
-        ..., "Where the vendor's documentation ends the base URL.", min_length=1
-    )
+    dialect: str = _setting(..., "The dialect of its API.", min_length=1)
+    base_url: HttpUrl = _setting(..., "Base URL, as in the vendor's documentation.", min_length=1)
     api_key: SecretRef = _setting(
         ...,
-        "`env:NAME` or `file:PATH`; never the key itself. A file is read again while the server"
-        " runs.",
+        "Reference to the key, `env:NAME` or `file:PATH`; never the key itself. A changed file is"
+        " read again while the server runs.",
     )
     spare_api_keys: tuple[SecretRef, ...] = _setting(
-        (), "Further keys, used when the one before is refused, throttled or without credits."
+        (), "Further keys, each used if the one before is refused, rate limited or out of credits."
     )
-    timeout_s: Seconds = _setting(10.0, "For one answer; never beyond `routing.deadline_s`.", "s")
-    connections: int = _setting(50, "Requests to it at a time.", ge=1, le=10_000)
-    rate_per_s: float = _setting(
-        0.0, "Requests to it in a second; 0 is without limit.", ge=0, le=1_000_000
+    timeout_s: Seconds = _setting(
+        10.0, "Time limit for one answer, within `routing.deadline_s`.", "s"
     )
+    connections: int = _setting(50, "Concurrent requests.", ge=1, le=10_000)
+    rate_per_s: float = _setting(0.0, "Requests a second; 0 is no limit.", ge=0, le=1_000_000)
     proxy: ProxyUrl = _setting(
         "", "Proxy for this upstream, as in `[transport]`, whose setting it replaces."
     )
-    weight: float = _setting(1.0, "Its share under `weighted`.", ge=0, le=1_000_000)
-    price: Money = _setting(0.0, "Of one call, in whatever currency the budgets are.", "money")
+    weight: float = _setting(1.0, "Weight under the strategy `weighted`.", ge=0, le=1_000_000)
+    price: Money = _setting(
+        0.0, "Price of one verification, in the currency of the budgets.", "money"
+    )
     daily_budget: Money = _setting(
-        0.0, "What may be spent at it in a day (UTC); 0 is without limit.", "money"
+        0.0, "What may be spent at this upstream in a day (UTC); 0 is no limit.", "money"
     )
     monthly_budget: Money = _setting(0.0, "Likewise in a calendar month (UTC).", "money")
     final: tuple[Verdict, ...] = _setting(
-        ALL_VERDICTS, "Its verdicts that are believed without asking on."
+        ALL_VERDICTS, "Its verdicts that are final; after any other the next source may be asked."
     )
     bulk: bool = _setting(
         True,
-        "Whether batches are given to it as lists of its own, where its API has them; otherwise"
-        " address by address.",
+        "Whether batches are submitted to its batch API, if it has one; otherwise each address is"
+        " verified by itself.",
     )
     bulk_from: int = _setting(
         0,
-        "Addresses that such a list is worth its while for; 0 is what suits the vendor.",
+        "Fewest addresses for which a batch is submitted; 0 is the vendor's own choice.",
         ge=0,
         le=500_000,
     )
     bulk_size: int = _setting(
-        10_000, "The most addresses in one such list, if the vendor takes so many.", ge=1, le=50_000
+        10_000,
+        "Most addresses in one submitted batch, within the vendor's own limit.",
+        ge=1,
+        le=50_000,
     )
     bulk_deadline_s: Seconds = _setting(
-        21_600.0, "How long such a list may take, before its addresses are asked elsewhere.", "s"
+        21_600.0,
+        "Time limit for a submitted batch; its remaining addresses then go to the next source.",
+        "s",
     )
     balance_every_s: float = _setting(
         300.0,
-        "How often its balance is read, which costs nothing; 0 is never.",
+        "Interval of reading its balance, which costs nothing; 0 is never.",
         "s",
         ge=0,
         le=86_400,
     )
     record: bool = _setting(
         False,
-        "Whether exchanges with it are kept as fixtures, without keys and addresses; for watching"
-        " a vendor's drift, not for every day.",
+        "Whether exchanges with it are written to files, without keys and addresses, to find"
+        " changes in a vendor's API; not meant for permanent use.",
     )
-    record_to: str = _setting("recorded", "Folder for these.", min_length=1)
+    record_to: str = _setting("recorded", "Folder of these files.", min_length=1)
 
 
 class LimitsSettings(Section):
-    """What accounts may use."""
+    """The limits of accounts."""
 
     plan: str = _setting(
         "unlimited",
-        "Plan of new accounts, the one made on first start included: `unlimited`, or a plan of a"
-        " dialect, such as `emailable` or `free`.",
+        "Plan of new accounts, the first one included: `unlimited`, or a plan of a dialect, such as"
+        " `emailable` or `free`.",
         min_length=1,
     )
 
@@ -350,23 +374,26 @@ class DataoortsSettings(Section):
     """Options of the dataoorts dialect."""
 
     block_enabled: bool = _setting(
-        False, "Whether client addresses with too many failed attempts are refused, as it does."
+        False,
+        "Whether client IP addresses with too many failed attempts are refused, as at the vendor.",
     )
     block_failures: int = _setting(
-        10, "Failed attempts (401, and 404 on results) that lead to a block.", ge=1, le=1_000_000
+        10, "Failed attempts (401, and 404 for results) that lead to a block.", ge=1, le=1_000_000
     )
-    block_window_s: Seconds = _setting(3600.0, "Time in which they are counted.", "s")
+    block_window_s: Seconds = _setting(3600.0, "Time within which they are counted.", "s")
 
 
 class LogSettings(Section):
-    """What is logged, to standard error."""
+    """The log, on standard error."""
 
-    level: Literal["debug", "info", "warning", "error"] = _setting("info", "The least level shown.")
-    format: Literal["text", "json"] = _setting("text", "Lines for people or for machines.")
+    level: Literal["debug", "info", "warning", "error"] = _setting(
+        "info", "Lowest level that is written."
+    )
+    format: Literal["text", "json"] = _setting("text", "Lines for people or JSON for programs.")
 
 
 class Settings(Section):
-    """Everything that can be set."""
+    """All settings."""
 
     server: ServerSettings = ServerSettings()
     storage: StorageSettings = StorageSettings()
@@ -384,19 +411,19 @@ class Settings(Section):
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """`routing.order`, or what an empty one stands for."""
+        """`routing.order`, or its meaning if it is empty."""
         return self.sources_of(self.routing)
 
     def sources_of(self, routing: RoutingSettings) -> tuple[str, ...]:
-        """The order of one route, or what an empty one stands for."""
+        """The order of one route, or its meaning if it is empty."""
         return routing.order or (LOCAL_SOURCE, *(u.name for u in self.upstreams))
 
 
-# -- looking them up ---------------------------------------------------------------------
+# -- look-up ---------------------------------------------------------------------
 
 
 def known_settings() -> Iterator[tuple[tuple[str, ...], FieldInfo]]:
-    """Every setting that has a name of its own, in order; of `upstreams` the list alone."""
+    """All settings with a name of their own, in order; `upstreams` and `routes` as one each."""
     yield from _fields(Settings, ())
 
 
@@ -413,6 +440,6 @@ def _fields(
 
 
 def section_class(info: FieldInfo) -> type[Section] | None:
-    """The class of a table; None for a plain value."""
+    """The class of a section; None for a single value."""
     kind: Any = info.annotation
     return kind if isinstance(kind, type) and issubclass(kind, Section) else None

@@ -1,4 +1,4 @@
-"""What can be wrong with the settings, and how it is told."""
+"""Mistakes in the settings, and their messages."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from gateway.settings.model import SettingPath, Settings, UpstreamSettings, know
 
 @dataclass(frozen=True, slots=True)
 class SettingProblem:
-    """One thing wrong with the settings."""
+    """One mistake in the settings."""
 
     where: str
     """The file with the line if known, or the environment variable."""
     setting: str
-    """Dotted, such as `server.port`; empty if the whole file is meant."""
+    """With dots, such as `server.port`; empty for the whole file."""
     message: str
 
     def __str__(self) -> str:
@@ -25,7 +25,7 @@ class SettingProblem:
 
 
 class SettingsError(Exception):
-    """The settings cannot be used; all that is wrong with them, one line each."""
+    """The settings are not valid. The message has a line for each mistake."""
 
     def __init__(self, problems: list[SettingProblem]) -> None:
         super().__init__("\n".join(str(problem) for problem in problems))
@@ -33,7 +33,7 @@ class SettingsError(Exception):
 
 
 _MAY_HOLD_SECRETS = frozenset({"api_key", "base_url", "proxy", "url"})
-"""Settings whose wrong value may hold a secret, so that it is not repeated."""
+"""Settings whose invalid value may contain a secret, which a message must not repeat."""
 
 
 def dotted(loc: SettingPath) -> str:
@@ -45,7 +45,7 @@ def dotted(loc: SettingPath) -> str:
 
 
 def error_message(error: ErrorDetails) -> str:
-    """One of pydantic's errors in our words."""
+    """A message for one of pydantic's errors."""
     match error["type"]:
         case "extra_forbidden":
             return f"unknown setting{_suggest_setting(error['loc'])}"
@@ -63,7 +63,7 @@ def error_message(error: ErrorDetails) -> str:
 
 
 def _suggest_setting(loc: SettingPath) -> str:
-    """Which known setting an unknown one may have been meant for."""
+    """The known setting that an unknown one probably stands for."""
     wrong = str(loc[-1])
     section = ".".join(str(part) for part in loc[:-1] if not isinstance(part, int))
     known = {".".join(name) for name, _ in known_settings()}
@@ -83,13 +83,13 @@ def _suggest_setting(loc: SettingPath) -> str:
 
 
 def suggestion(wrong: str, known: Collection[str]) -> str:
-    """`; did you mean …?` with the nearest known word, or nothing if none is near."""
+    """`; did you mean …?` with the most similar known word, or nothing if none is similar."""
     best = _closest(wrong, known, at_least=60)
     return f"; did you mean {best}?" if best else ""
 
 
 def _closest(wrong: str, known: Collection[str], at_least: int) -> str | None:
-    # Imported for a mistake only, so that a start without one does not pay for it.
+    # imported here, since only a mistake needs it
     from rapidfuzz import fuzz, process
 
     best = process.extractOne(wrong, list(known), scorer=fuzz.ratio, score_cutoff=at_least)

@@ -18,7 +18,7 @@ from gateway.settings.proxies import proxy_url
 
 @dataclass(frozen=True, slots=True)
 class Secret:
-    """A secret given by reference; printing it shows the reference alone."""
+    """A secret given by reference; printing it shows only the reference."""
 
     reference: str
     """`env:NAME` or `file:PATH`."""
@@ -46,7 +46,7 @@ def _parse_secret(reference: object, info: ValidationInfo) -> Secret:
 
 
 def read_secret_file(path: str) -> str:
-    """What a file holds, without surrounding blanks. Raises ValueError if that is nothing."""
+    """The content of a file, without surrounding whitespace. Raises ValueError if it is empty."""
     try:
         value = Path(path).read_text("utf-8").strip()
     except (OSError, UnicodeDecodeError) as exc:
@@ -87,12 +87,12 @@ def _parse_proxy(value: object, info: ValidationInfo) -> object:
 
 def _check_storage_url(value: str) -> str:
     if not re.fullmatch(r"sqlite:///.+", value):
-        raise ValueError("should be sqlite:///PATH, or sqlite:///:memory: for nothing kept")
+        raise ValueError("should be sqlite:///PATH, or sqlite:///:memory: to store nothing")
     return value
 
 
 def _check_dns_server(value: str) -> str:
-    """`IP`, `IP:PORT` or `[IPv6]:PORT`, as written in the end: `IP:PORT`, `[IPv6]:PORT`."""
+    """`IP`, `IP:PORT` or `[IPv6]:PORT`, normalised to `IP:PORT` or `[IPv6]:PORT`."""
     match = re.fullmatch(
         r"\[(?P<v6>[^\]]+)\](?::(?P<p6>\d+))?|(?P<v4>[^:]+)(?::(?P<p4>\d+))?", value
     )
@@ -138,7 +138,7 @@ ProxyUrl = Annotated[str, BeforeValidator(_parse_proxy), Field(repr=False)]
 SecretRef = Annotated[Secret, BeforeValidator(_parse_secret)]
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 Money = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
-"""In the currency of the operator's choice, the same everywhere; exact to a millionth."""
+"""In one currency, which the operator chooses; exact to a millionth."""
 TtlSeconds = Annotated[int, Field(ge=0, le=366 * 86_400)]
 StorageUrl = Annotated[str, AfterValidator(_check_storage_url)]
 DnsServerAddress = Annotated[str, AfterValidator(_check_dns_server)]

@@ -212,7 +212,7 @@ MISTAKES = [
     ("[routing]\norder = ['locl']", "line 2: routing.order[0]: no upstream is named 'locl'; did"),
     ("[routing]\norder = ['local', 'local']", "line 2: routing.order[1]: 'local' is named twice"),
     ("[[upstreams]]\nname = 'a'", "line 1: upstreams[0].dialect: is required"),
-    (_upstream(name="cache"), "line 2: upstreams[0].name: 'cache' is a name of ours"),
+    (_upstream(name="cache"), "line 2: upstreams[0].name: 'cache' is reserved"),
     (_upstream() + "\n" + _upstream(), "line 7: upstreams[1].name: two upstreams are named 'a'"),
     (_upstream(dialect="emailabel"), "line 3: upstreams[0].dialect: unknown dialect 'emailabel';"),
     (_upstream(base_url="ftp://h"), "line 4: upstreams[0].base_url: should be a URL"),
