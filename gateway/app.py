@@ -8,13 +8,14 @@ from __future__ import annotations
 import contextlib
 import random
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from sqlalchemy import text
 
+from adapters.contract.dialect import Dialect
 from adapters.registry import DIALECTS
 from engine.dns.targets import is_global
 from engine.probe import ProbeConfig, ProbeEngine
@@ -27,13 +28,13 @@ from gateway.reputation import open_reputation_store
 from gateway.sandbox import Sandbox
 from gateway.sandbox.keys import TestKeys
 from gateway.service import Service, WaitForTask, wait_at_most
-from gateway.settings import Settings
+from gateway.settings import Settings, configured_dialects
 from gateway.store import BUSY_TIMEOUT_S, Store, StoreError, open_store
 from gateway.upstreams.metrics import UpstreamCollector
 from gateway.upstreams.opening import PolicyServices, open_policy
 from gateway.verdicts.opening import open_verdict_cache
 from gateway.verdicts.verifier import BulkVerifier, OneByOne, Verifier
-from gateway.web.client_blocks import BlockRule, ClientBlocks
+from gateway.web.client_blocks import ClientBlocks
 from gateway.web.dispatch import Application, create_dispatcher
 from gateway.web.native import NativeApi
 from gateway.web.routing import VendorRoutes
@@ -81,21 +82,24 @@ async def open_services(
     wait: WaitForTask = wait_at_most,
     run_workers: bool = True,
     busy_timeout_s: float = BUSY_TIMEOUT_S,
+    dialects: Sequence[Dialect] = DIALECTS,
 ) -> AsyncIterator[Services]:
     """Open storage, engine and caches, and close them in reverse.
 
-    `verifier` stands in for the probe engine; `clock` is Unix time in seconds. Without
+    `dialects` are those that are spoken and can be upstreams, before the settings' options are
+    applied. `verifier` stands in for the probe engine; `clock` is Unix time in seconds. Without
     `run_workers` batches are verified only by `batch_services.drain`. `busy_timeout_s` is as in
     `open_store`. Raises StoreError, AccountsError.
     """
+    dialects = configured_dialects(settings, dialects)
     async with contextlib.AsyncExitStack() as stack:
         enter = stack.enter_async_context
         store = await enter(open_store(settings.storage.url, busy_timeout_s=busy_timeout_s))
-        test_keys = TestKeys(DIALECTS)
+        test_keys = TestKeys(dialects)
         well_known = test_keys.callers if settings.sandbox.enabled else {}
         accounts = await enter(
             open_accounts(
-                store, DIALECTS, plan=settings.limits.plan, well_known=well_known, clock=clock
+                store, dialects, plan=settings.limits.plan, well_known=well_known, clock=clock
             )
         )
         if verifier is None:
@@ -105,7 +109,9 @@ async def open_services(
         metrics = Metrics()
         metrics.expose_reputation(reputation)
         await enter(metrics.writing_access_log())
-        upstreams = await enter(_open_upstreams(settings, store, verifier, metrics, clock))
+        upstreams = await enter(
+            _open_upstreams(settings, dialects, store, verifier, metrics, clock)
+        )
         verdicts = await enter(
             open_verdict_cache(settings.cache, store, upstreams.policy, clock=clock)
         )
@@ -118,7 +124,7 @@ async def open_services(
                 BatchDependencies(
                     store=store,
                     billing=accounts,
-                    dialects=DIALECTS,
+                    dialects=dialects,
                     verdicts=verdicts,
                     choose_verifier=upstreams.bulk.choose_verifier,
                     chunk_size=upstreams.bulk.chunk_size,
@@ -140,15 +146,15 @@ async def open_services(
             on_cache_lookup=metrics.count_cache_lookup,
             wait=wait,
         )
-        routes = VendorRoutes(DIALECTS)
-        blocks = ClientBlocks(_block_rules(settings), clock=clock)
+        routes = VendorRoutes(dialects)
+        blocks = ClientBlocks(clock=clock)
         yield Services(
             settings=settings,
             store=store,
             accounts=accounts,
             routes=routes,
             vendor_app=VendorApp(routes, accounts, service, blocks, metrics, sandbox),
-            native=NativeApi(DIALECTS, accounts, service, reputation, reputation_store),
+            native=NativeApi(dialects, accounts, service, reputation, reputation_store),
             metrics=metrics,
             sandbox=sandbox,
             batch_services=batches,
@@ -158,6 +164,7 @@ async def open_services(
 @contextlib.asynccontextmanager
 async def _open_upstreams(
     settings: Settings,
+    dialects: Sequence[Dialect],
     store: Store,
     verifier: Verifier,
     metrics: Metrics,
@@ -166,7 +173,7 @@ async def _open_upstreams(
     """The sources that `[routing]` and `[[upstreams]]` name, counted in `metrics`."""
     async with open_policy(
         settings,
-        DIALECTS,
+        dialects,
         store,
         verifier,
         _bulk_verifier(verifier),
@@ -219,10 +226,3 @@ def create_app(services: Services) -> Application:
     return create_dispatcher(
         services.routes, services.vendor_app, lambda: create_system_app(services)
     )
-
-
-def _block_rules(settings: Settings) -> dict[str, BlockRule]:
-    rule = settings.dataoorts
-    if not rule.block_enabled:
-        return {}
-    return {"dataoorts": BlockRule(rule.block_failures, rule.block_window_s)}

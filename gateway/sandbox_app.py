@@ -7,10 +7,11 @@ longer than a sandbox may take to start.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
+from adapters.contract.dialect import Dialect
 from adapters.registry import DIALECTS
 from engine.model import Address, Checks, Verdict
 from gateway.batches.lazy_post import LazyWebhookPost
@@ -50,19 +51,24 @@ class SandboxServer:
 
 @contextlib.asynccontextmanager
 async def open_sandbox(
-    seed: str, *, keys: Iterable[str] = (), url: str = "", clock: AdjustableClock | None = None
+    seed: str,
+    *,
+    keys: Iterable[str] = (),
+    url: str = "",
+    clock: AdjustableClock | None = None,
+    dialects: Sequence[Dialect] = DIALECTS,
 ) -> AsyncIterator[SandboxServer]:
     """A sandbox that knows the well-known test keys and `keys`. `url` is where it answers."""
     clock = clock or AdjustableClock()
-    test_keys = TestKeys(DIALECTS, extra_keys=keys)
+    test_keys = TestKeys(dialects, extra_keys=keys)
     sandbox = Sandbox(seed, test_keys, clock=clock, url=url, standalone=True)
     books = TestAccounts(test_keys, sandbox.clocks)
     verdicts = VerdictCache(UnreachableVerifier(), ttl_s=dict.fromkeys(Verdict, 0.0), clock=clock)
     service = Service(books, verdicts, sandbox, clock=clock)
     observer = Metrics()
-    routes = VendorRoutes(DIALECTS)
-    vendors = VendorApp(routes, books, service, ClientBlocks({}, clock=clock), observer, sandbox)
-    native = NativeApi(DIALECTS, books, service)
+    routes = VendorRoutes(dialects)
+    vendors = VendorApp(routes, books, service, ClientBlocks(clock=clock), observer, sandbox)
+    native = NativeApi(tuple(dialects), books, service)
     server: SandboxServer
 
     def own() -> Application:

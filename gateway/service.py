@@ -34,10 +34,6 @@ from gateway.verdicts.cache import VerdictCache
 from gateway.verdicts.free_repeats import FreeRepeats
 from gateway.verdicts.verifier import Verifier
 
-FREE_REPEAT_S = 300
-"""For how long a question that was answered with `NOT_READY` may be asked again for nothing
-(Emailable: 5 minutes)."""
-
 
 class Batches(Protocol):
     """The batches of all callers (`gateway.batches.jobs`)."""
@@ -113,7 +109,7 @@ class Service:
         self._on_cache_lookup = on_cache_lookup
         self._clock = clock
         self._wait = wait
-        self._free_repeats = FreeRepeats(FREE_REPEAT_S, clock)
+        self._free_repeats = FreeRepeats(clock)
 
     async def run(
         self, dialect: Dialect, caller: Caller | None, op: Operation[Out]
@@ -126,7 +122,9 @@ class Service:
         outcome = await op.run_by(runner)
         return ServiceResult(outcome, runner.source, runner.attempts, runner.cache_status)
 
-    async def verify(self, caller: Caller, op: Verify) -> ServiceResult[Verification]:
+    async def verify(
+        self, dialect: Dialect, caller: Caller, op: Verify
+    ) -> ServiceResult[Verification]:
         address = _parse_address(op)
         question = (caller.account_id, address.normalized, op.checks)
         charge = self._free_repeats.get(question) or await self._charge(caller, 1)
@@ -140,8 +138,7 @@ class Service:
             return self._unknown_result(address, op.checks, none)
         except Exception as exc:
             if isinstance(exc, Problem) and exc.kind is ProblemKind.NOT_READY:
-                # five minutes from the first time, however often it is asked again
-                self._free_repeats.remember(question, charge)
+                self._free_repeats.remember(question, charge, dialect.free_repeat_s)
             else:
                 self._free_repeats.forget(question)
                 await self._accounts.refund(charge, 1)
@@ -291,7 +288,7 @@ class _Runner:
     async def verify(self, op: Verify) -> Verification:
         if self.caller.test:
             return self._service.sandbox.verify(self._dialect, self.caller, op)
-        result = await self._service.verify(self.caller, op)
+        result = await self._service.verify(self._dialect, self.caller, op)
         self._take_provenance(result)
         return result.outcome
 

@@ -36,11 +36,15 @@ class BilledUnit(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CompletionWebhook:
-    """How the completion of a batch is told: the body of a webhook."""
+    """The call to a client's URL when its batch is done: its body, and when it is repeated."""
 
     build_operation: Callable[[str], ReadRows]
     """From a job's id."""
     write_body: Callable[[ReadRows, JobRows], Reply]
+    retry_interval_s: float = 3_600.0
+    """Between two tries."""
+    give_up_after_s: float = 3 * 86_400.0
+    """After the end of the batch."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

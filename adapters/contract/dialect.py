@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 from adapters.contract.batch_rules import BatchRules
 from adapters.contract.credential import Credential
 from adapters.contract.operations import Operation, Plan
+from adapters.contract.options import DialectOptions
 from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.upstream import Upstream
 from adapters.contract.upstream_jobs import VendorJobs
@@ -70,6 +71,16 @@ class RootPath:
     """Only requests with this query parameter: how two vendors share one path."""
 
 
+@dataclass(frozen=True, slots=True)
+class ClientBlock:
+    """Lock a client's address out after `failures` failed attempts within `window_s` seconds."""
+
+    counted: frozenset[ProblemKind]
+    """What is a failed attempt."""
+    failures: int
+    window_s: float
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dialect:
     """One vendor's HTTP API, both directions."""
@@ -92,14 +103,18 @@ class Dialect:
     """The well-known test key."""
     plans: tuple[Plan, ...] = ()
     """The vendor's own; a deployment's default is `UNLIMITED`."""
-    counts_towards_block: frozenset[ProblemKind] = frozenset()
-    """What counts towards a block of the client's address, where that is switched on."""
+    client_block: ClientBlock | None = None
+    """When a client's address is locked out; None is never."""
+    free_repeat_s: float = 300.0
+    """How long a verification that ended in `NOT_READY` may be repeated free of charge."""
     batch_rules: BatchRules | None = None
     """How its batches behave; None has none."""
     upstream: Upstream | None = None
     """How to ask it; None if it can only be spoken, not asked."""
     vendor_jobs: VendorJobs | None = None
     """How to give it a list; None if it takes none."""
+    options: DialectOptions[Any] | None = None
+    """What an operator may set; None for nothing."""
     magic_addresses_in_batches: bool = True
     """Whether the sandbox's magic addresses have their effect in batches too."""
     example_job_ids: tuple[str, ...] = ()

@@ -16,13 +16,21 @@ Quirks that are copied on purpose:
 from __future__ import annotations
 
 import string
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from adapters.contract.credential import Credential, KeyInAuthorization
-from adapters.contract.dialect import AnyEndpoint, Dialect, Endpoint, KeyShape, RootPath
+from adapters.contract.dialect import (
+    AnyEndpoint,
+    ClientBlock,
+    Dialect,
+    Endpoint,
+    KeyShape,
+    RootPath,
+)
 from adapters.contract.operations import Acknowledge, Plan
+from adapters.contract.options import DialectOptions, option
 from adapters.dataoorts import bulk, single
-from adapters.dataoorts.problems import COUNTS_TOWARDS_BLOCK, write_problem
+from adapters.dataoorts.problems import FAILED_ATTEMPTS, write_problem
 from adapters.dataoorts.upstream import UPSTREAM
 from adapters.dataoorts.upstream_jobs import VENDOR_JOBS
 
@@ -77,6 +85,30 @@ ENDPOINTS_WITHOUT_SLASH: tuple[AnyEndpoint, ...] = (
     ),
 )
 
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The section `[dataoorts]` of the settings."""
+
+    block_enabled: bool = option(
+        False,
+        "Whether client IP addresses with too many failed attempts are refused, as at the vendor.",
+    )
+    block_failures: int = option(
+        10, "Failed attempts (401, and 404 for results) that lead to a block.", ge=1, le=1_000_000
+    )
+    block_window_s: float = option(
+        3600.0, "Time within which they are counted.", unit="s", gt=0, le=86_400
+    )
+
+
+def configure(dialect: Dialect, options: Options) -> Dialect:
+    if not options.block_enabled:
+        return dialect
+    block = ClientBlock(FAILED_ATTEMPTS, options.block_failures, options.block_window_s)
+    return replace(dialect, client_block=block)
+
+
 DIALECT = Dialect(
     name="dataoorts",
     title="Dataoorts AI Mails",
@@ -91,7 +123,7 @@ DIALECT = Dialect(
     ),
     credential=Credential((KeyInAuthorization(),)),
     write_problem=write_problem,
-    counts_towards_block=COUNTS_TOWARDS_BLOCK,
+    options=DialectOptions(Options, configure),
     key_shape=KeyShape("", "test_", alphabet=string.ascii_letters + string.digits, length=40),
     batch_rules=bulk.BATCH_RULES,
     sandbox_key="test_sandbox",

@@ -46,9 +46,9 @@ def write_problem(_: WireRequest, problem: Problem, __: AnyEndpoint | None) -> W
     return json_reply({"error": text}, status, headers=headers)
 
 
-COUNTS_TOWARDS_BLOCK = frozenset(
+FAILED_ATTEMPTS = frozenset(
     {kind for kind, (status, _) in PROBLEMS.items() if status == 401}
     # the page: "failed attempts to retrieve the batch response"
     | {ProblemKind.JOB_MALFORMED, ProblemKind.JOB_UNKNOWN}
 )
-"""What may block a client's address."""
+"""What counts towards the block of a client's address."""

@@ -87,6 +87,8 @@ DIALECT = Dialect(
     sandbox_key="test_7aff7fc0142c65f86a00",
     # "These will only work with the verify endpoint, not the batch endpoint."
     magic_addresses_in_batches=False,
+    # the page on emails: the same request within 5 minutes is not charged again
+    free_repeat_s=300,
     example_job_ids=("5cff27400000000000000000", "5cfcbfdeede34200693c4319"),
     reason_phrases={249: "Try Again"},
     plans=(

@@ -260,6 +260,10 @@ BATCH_RULES = BatchRules(
     retention_s=lambda total: (30 if total <= MAX_INLINE_RESULTS else 5) * DAY_S,
     delete_with_rows=False,
     completion_webhook=CompletionWebhook(
-        build_operation=lambda job_id: ReadRows(job_id=job_id), write_body=write_status
+        build_operation=lambda job_id: ReadRows(job_id=job_id),
+        write_body=write_status,
+        # the page on batches: hourly, until 3 days after the batch finished
+        retry_interval_s=3_600,
+        give_up_after_s=3 * DAY_S,
     ),
 )

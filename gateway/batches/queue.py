@@ -39,8 +39,6 @@ from gateway.verdicts.codec import encode_verification
 
 LEASE_S = 30.0
 """How long a claim holds without being renewed; workers renew it every few seconds."""
-WEBHOOK_RETRY_FOR_S = 3 * 86_400
-"""How long after its end a batch's webhook is tried (Emailable: three days)."""
 
 _ACTIVE = (JobState.PREPARING, JobState.QUEUED, JobState.RUNNING)
 
@@ -286,13 +284,13 @@ class SqlChunkQueue:
                 self._store,
                 [LedgerEntry(batch.account_id, batch.charged_month, -refund)],
             )
-        if batch.webhook_url:
+        if batch.webhook_url and rules.completion_webhook is not None:
             await connection.execute(
                 insert(deliveries).values(
                     batch_id=batch.id,
                     url=batch.webhook_url,
                     due_at=now,
-                    give_up_at=now + WEBHOOK_RETRY_FOR_S,
+                    give_up_at=now + rules.completion_webhook.give_up_after_s,
                     attempts=0,
                     last_word="",
                 )

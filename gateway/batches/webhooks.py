@@ -1,7 +1,7 @@
-"""Telling the owner of a batch that it is done.
+"""Calls the URLs that clients gave for the end of their batches.
 
-Only HTTP 200 counts; anything else is tried again every hour, for three days after the end
-(Emailable's page on batches).
+Only HTTP 200 counts as delivered. How often a call is repeated is the dialect's rule
+(`CompletionWebhook`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, TypeAlias
 
-from adapters.contract.dialect import Dialect
+from adapters.contract.batch_rules import CompletionWebhook
 from adapters.contract.jobs import Job
 from adapters.contract.streaming import render_body
 from adapters.contract.wire import StreamReply
@@ -24,8 +24,6 @@ from gateway.tasks import WorkLoop
 
 log = logging.getLogger(__name__)
 
-RETRY_EVERY_S = 3_600.0
-"""Between two tries."""
 CONCURRENT_DELIVERIES = 8
 POLL_S = 5.0
 """How often other processes' batches are looked for."""
@@ -97,14 +95,17 @@ class WebhookSender:
             await self._outbox.mark_delivered(delivery)
             return
         dialect, job = found
-        word = await self._post_until_stopped(delivery.url, await self._render_body(dialect, job))
+        webhook = rules_of(dialect).completion_webhook
+        assert webhook is not None
+        body = await self._render_body(webhook, job)
+        word = await self._post_until_stopped(delivery.url, body)
         if word is None:
             await self._outbox.mark_failed(delivery, "interrupted", self._clock())
             return
         if not word:
             await self._outbox.mark_delivered(delivery)
             return
-        again_at = self._clock() + RETRY_EVERY_S
+        again_at = self._clock() + webhook.retry_interval_s
         given_up = again_at > delivery.give_up_at
         await self._outbox.mark_failed(delivery, word, None if given_up else again_at)
         log.warning(
@@ -127,12 +128,9 @@ class WebhookSender:
         await asyncio.gather(posting, return_exceptions=True)
         return None
 
-    async def _render_body(self, dialect: Dialect, job: Job) -> bytes:
-        notice = rules_of(dialect).completion_webhook
-        assert notice is not None
-        op = notice.build_operation(job.id)
-        found = self._records.job_rows(job, op)
-        reply = notice.write_body(op, found)
+    async def _render_body(self, webhook: CompletionWebhook, job: Job) -> bytes:
+        op = webhook.build_operation(job.id)
+        reply = webhook.write_body(op, self._records.job_rows(job, op))
         if isinstance(reply, StreamReply):
             return b"".join([chunk async for chunk in render_body(reply)])
         return reply.body

@@ -69,10 +69,12 @@ def sandbox(
 
 async def _serve(settings: Settings, seed: str, sock: socket.socket, keys: tuple[str, ...]) -> None:
     from gateway.sandbox_app import open_sandbox
+    from gateway.settings import configured_dialects
 
     _set_up_lazy_logging(settings.log)
     url = settings.server.url(sock.getsockname()[1])
-    async with open_sandbox(seed, keys=keys, url=url) as server:
+    dialects = configured_dialects(settings)
+    async with open_sandbox(seed, keys=keys, url=url, dialects=dialects) as server:
         for line in _key_lines(url):
             typer.echo(line)
         await serve_until_stopped(server, server.app, settings.server, sock)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 
-from adapters.contract.batch_rules import BatchRules
+from adapters.contract.batch_rules import BatchRules, CompletionWebhook
 from adapters.contract.dialect import Dialect
 from adapters.contract.jobs import BatchEntry, Job, JobPage, JobRow, JobRows, JobState
 from adapters.contract.operations import (
@@ -82,8 +82,11 @@ class SandboxBatch:
     """Counters, by how many rows are answered."""
 
 
-ScheduleWebhook = Callable[[int, str, str, Callable[[], Awaitable[bytes | None]]], None]
-"""Has a URL told of a batch: scope, dialect, URL, and what is to be said once it is over."""
+ScheduleWebhook = Callable[
+    [int, str, CompletionWebhook, str, Callable[[], Awaitable[bytes | None]]], None
+]
+"""Takes the scope, the dialect and its webhook, the URL, and what reads the body (None while the
+batch is under way)."""
 
 
 class SandboxJobs:
@@ -130,15 +133,13 @@ class SandboxJobs:
         for batch in [b for b in self._batches.values() if scope in (None, b.scope)]:
             self._remove(batch)
 
-    async def _webhook_body(self, batch: SandboxBatch) -> bytes | None:
-        """What a webhook says of a batch; None while it is under way."""
-        notice = _rules(batch.dialect).completion_webhook
+    async def _webhook_body(self, batch: SandboxBatch, webhook: CompletionWebhook) -> bytes | None:
+        """The body of a webhook about a batch; None while the batch is under way."""
         job = await self.job_now(batch, "", "")
-        if notice is None or not job.state.is_final:
+        if not job.state.is_final:
             return None
-        op = notice.build_operation(batch.id)
-        found = self.select_rows(batch, job, op)
-        reply = notice.write_body(op, found)
+        op = webhook.build_operation(batch.id)
+        reply = webhook.write_body(op, self.select_rows(batch, job, op))
         if isinstance(reply, WireReply):
             return reply.body
         return b"".join([chunk async for chunk in render_body(reply)])
@@ -183,9 +184,14 @@ class SandboxJobs:
             simulation_word=word,
         )
         self._store(batch)
-        if op.webhook_url and self._schedule_webhook is not None:
+        webhook = rules.completion_webhook
+        if op.webhook_url and webhook is not None and self._schedule_webhook is not None:
             self._schedule_webhook(
-                scope, dialect.name, op.webhook_url, partial(self._webhook_body, batch)
+                scope,
+                dialect.name,
+                webhook,
+                op.webhook_url,
+                partial(self._webhook_body, batch, webhook),
             )
         return batch
 

@@ -1,4 +1,4 @@
-"""Webhooks of test keys' batches: hourly for three days until one is answered with 200.
+"""Webhooks of test keys' batches, repeated as the dialect's rule says until one gets a 200.
 
 They go by the sandbox's clock, so that an hour passes when a test says so. Faults of the operation
 `webhook` make tries fail that are then not sent at all.
@@ -12,6 +12,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
+from adapters.contract.batch_rules import CompletionWebhook
 from gateway.sandbox.clock import Clocks
 from gateway.sandbox.faults import FaultInjector
 from gateway.tasks import in_background
@@ -19,8 +20,6 @@ from gateway.tasks import in_background
 log = logging.getLogger(__name__)
 
 WEBHOOK_OPERATION = "webhook"
-RETRY_INTERVAL_S = 3_600
-GIVE_UP_AFTER_S = 3 * 86_400
 CLOCK_POLL_S = 0.5
 """How often the clock is looked at while something waits for it; moving it wakes at once."""
 MAX_DELIVERIES = 1_000
@@ -43,6 +42,7 @@ class SandboxDelivery:
     due_at: float
     give_up_at: float
     """Both by the scope's clock."""
+    retry_interval_s: float
 
 
 class SandboxWebhooks:
@@ -55,12 +55,20 @@ class SandboxWebhooks:
         self._wake = asyncio.Event()
 
     def schedule(
-        self, scope: int, dialect: str, url: str, body: Callable[[], Awaitable[bytes | None]]
+        self,
+        scope: int,
+        dialect: str,
+        webhook: CompletionWebhook,
+        url: str,
+        body: Callable[[], Awaitable[bytes | None]],
     ) -> None:
-        """Tell `url` when the batch is over."""
+        """Call `url` when the batch is over, as often as `webhook` says."""
         now = self._clocks.now(scope)
         del self._waiting[: max(0, len(self._waiting) + 1 - MAX_DELIVERIES)]
-        self._waiting.append(SandboxDelivery(scope, dialect, url, body, now, now + GIVE_UP_AFTER_S))
+        give_up_at = now + webhook.give_up_after_s
+        self._waiting.append(
+            SandboxDelivery(scope, dialect, url, body, now, give_up_at, webhook.retry_interval_s)
+        )
         self.wake()
 
     def wake(self) -> None:
@@ -92,7 +100,7 @@ class SandboxWebhooks:
         if body is None:
             return
         # from the beginning of this try: the clock may be moved while it lasts
-        delivery.due_at = self._clocks.now(delivery.scope) + RETRY_INTERVAL_S
+        delivery.due_at = self._clocks.now(delivery.scope) + delivery.retry_interval_s
         effects = await self._faults.inject(delivery.scope, delivery.dialect, WEBHOOK_OPERATION)
         word = effects.description if effects else await post(delivery.url, body)
         if word and delivery.due_at <= delivery.give_up_at:

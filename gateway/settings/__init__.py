@@ -4,6 +4,7 @@ The file is the one named by `--config`, else by `VERIPLEX_CONFIG`, else `./veri
 exists. `VERIPLEX_SECTION__NAME` overrides a setting. `docs/settings.md` lists all settings.
 """
 
+from gateway.settings.dialects import configured_dialects
 from gateway.settings.load import load
 from gateway.settings.model import (
     LOCAL_SOURCE,
@@ -29,6 +30,7 @@ __all__ = [
     "SettingsError",
     "Strategy",
     "UpstreamSettings",
+    "configured_dialects",
     "environment_proxies",
     "load",
     "read_secret_file",

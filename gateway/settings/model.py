@@ -6,13 +6,18 @@ that `veriplex init` writes are made from them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import Field as DataclassField
+from dataclasses import fields
 from enum import StrEnum
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, create_model
 from pydantic.fields import FieldInfo
 
+from adapters.contract.dialect import Dialect
+from adapters.contract.options import DialectOptions
+from adapters.registry import DIALECTS
 from engine.model import Verdict
 from gateway.settings.values import (
     DnsServerAddress,
@@ -370,19 +375,6 @@ class LimitsSettings(Section):
     )
 
 
-class DataoortsSettings(Section):
-    """Options of the dataoorts dialect."""
-
-    block_enabled: bool = _setting(
-        False,
-        "Whether client IP addresses with too many failed attempts are refused, as at the vendor.",
-    )
-    block_failures: int = _setting(
-        10, "Failed attempts (401, and 404 for results) that lead to a block.", ge=1, le=1_000_000
-    )
-    block_window_s: Seconds = _setting(3600.0, "Time within which they are counted.", "s")
-
-
 class LogSettings(Section):
     """The log, on standard error."""
 
@@ -392,8 +384,8 @@ class LogSettings(Section):
     format: Literal["text", "json"] = _setting("text", "Lines for people or JSON for programs.")
 
 
-class Settings(Section):
-    """All settings."""
+class CommonSettings(Section):
+    """All settings, but for the options of dialects."""
 
     server: ServerSettings = ServerSettings()
     storage: StorageSettings = StorageSettings()
@@ -404,7 +396,6 @@ class Settings(Section):
     circuit: CircuitSettings = CircuitSettings()
     transport: TransportSettings = TransportSettings()
     limits: LimitsSettings = LimitsSettings()
-    dataoorts: DataoortsSettings = DataoortsSettings()
     log: LogSettings = LogSettings()
     upstreams: tuple[UpstreamSettings, ...] = ()
     routes: tuple[RouteSettings, ...] = ()
@@ -418,6 +409,46 @@ class Settings(Section):
         """The order of one route, or its meaning if it is empty."""
         return routing.order or (LOCAL_SOURCE, *(u.name for u in self.upstreams))
 
+
+# -- options of dialects -------------------------------------------------------------------
+
+
+def _dialect_section(dialect: Dialect, options: DialectOptions[Any]) -> type[Section]:
+    """The section of a dialect that has options, such as `[dataoorts]`."""
+    kinds = get_type_hints(options.kind)
+    settings: dict[str, Any] = {
+        each.name: (kinds[each.name], _option_setting(each)) for each in fields(options.kind)
+    }
+    section: type[Section] = create_model(
+        f"{dialect.name.title()}Settings",
+        __base__=Section,
+        __doc__=f"Options of the {dialect.name} dialect.",
+        **settings,
+    )
+    return section
+
+
+def _option_setting(option: DataclassField[Any]) -> Any:
+    about = option.metadata
+    bounds = {"allow_inf_nan": False} if isinstance(option.default, float) else {}
+    return _setting(option.default, about["meaning"], about["unit"], **about["bounds"], **bounds)
+
+
+DIALECT_SECTIONS: Mapping[str, type[Section]] = {
+    dialect.name: _dialect_section(dialect, dialect.options)
+    for dialect in DIALECTS
+    if dialect.options is not None
+}
+
+if TYPE_CHECKING:
+    Settings: TypeAlias = CommonSettings
+else:
+    Settings = create_model(
+        "Settings",
+        __base__=CommonSettings,
+        __doc__="All settings.",
+        **{name: (section, section()) for name, section in DIALECT_SECTIONS.items()},
+    )
 
 # -- look-up ---------------------------------------------------------------------
 

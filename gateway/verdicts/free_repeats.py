@@ -16,14 +16,13 @@ RepeatKey = tuple[int, str, Checks]
 
 
 class FreeRepeats:
-    """Remembers charges for `kept_s` seconds. `clock` is Unix time in seconds.
+    """Remembers charges for a while. `clock` is Unix time in seconds.
 
     Nearly always empty, and asked at every request: a plain dict, since the caches of cachetools
     look at their clock even then.
     """
 
-    def __init__(self, free_for_s: float, clock: Callable[[], float]) -> None:
-        self._free_for_s = free_for_s
+    def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._charges: BoundedDict[RepeatKey, tuple[Charge, float]] = BoundedDict(MAX_ENTRIES)
 
@@ -33,11 +32,11 @@ class FreeRepeats:
         found = self._charges.get(key)
         return found[0] if found is not None and found[1] > self._clock() else None
 
-    def remember(self, key: RepeatKey, charge: Charge) -> None:
-        """From the first time on, however often it is asked again."""
+    def remember(self, key: RepeatKey, charge: Charge, for_s: float) -> None:
+        """For `for_s` seconds from the first time on, however often it is asked again."""
         if self.get(key) is None:
             self._charges.pop(key, None)
-            self._charges[key] = (charge, self._clock() + self._free_for_s)
+            self._charges[key] = (charge, self._clock() + for_s)
 
     def forget(self, key: RepeatKey) -> None:
         if self._charges:

@@ -1,14 +1,13 @@
 """Client addresses that made too many failed attempts, for the vendors that block them.
 
-Off unless a rule is given. A block lasts until the server is restarted: the vendors call it
-permanent and publish no way out.
+Off unless the dialect has a `ClientBlock`. A block lasts until the server is restarted: the
+vendors call it permanent and publish no way out.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 
 from cachetools import LRUCache
 
@@ -19,30 +18,21 @@ MAX_CLIENTS = 100_000
 """Addresses remembered by each of the two tables; the least recently seen go first."""
 
 
-@dataclass(frozen=True, slots=True)
-class BlockRule:
-    """Block after `failures` failed attempts within `window_s` seconds."""
-
-    failures: int
-    window_s: float
-
-
 class ClientBlocks:
     """Counts failed attempts by client address and dialect."""
 
-    def __init__(self, rules: Mapping[str, BlockRule], *, clock: Callable[[], float]) -> None:
-        self._rules = rules
+    def __init__(self, *, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._failures: LRUCache[tuple[str, str], deque[float]] = LRUCache(MAX_CLIENTS)
         self._blocked: LRUCache[tuple[str, str], bool] = LRUCache(MAX_CLIENTS)
 
     def is_blocked(self, dialect: Dialect, client_ip: str) -> bool:
-        return dialect.name in self._rules and (dialect.name, client_ip) in self._blocked
+        return dialect.client_block is not None and (dialect.name, client_ip) in self._blocked
 
     def count_failed_attempt(self, dialect: Dialect, client_ip: str, kind: ProblemKind) -> None:
         """Count a problem if the dialect calls it a failed attempt."""
-        rule = self._rules.get(dialect.name)
-        if rule is None or kind not in dialect.counts_towards_block:
+        rule = dialect.client_block
+        if rule is None or kind not in rule.counted:
             return
         key = (dialect.name, client_ip)
         times = self._failures.setdefault(key, deque(maxlen=rule.failures))

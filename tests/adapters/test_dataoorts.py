@@ -258,8 +258,16 @@ def test_every_problem_is_one_sorted_object(kind: ProblemKind) -> None:
     assert text
 
 
-def test_what_is_unauthorized_or_guesses_batches_counts_towards_the_block() -> None:
-    assert DIALECT.counts_towards_block == {
+def test_a_client_block_is_an_option() -> None:
+    options = DIALECT.options
+    assert options is not None
+    assert options.apply(DIALECT, {}).client_block is None
+    settings = {"block_enabled": True, "block_failures": 3, "block_window_s": 60.0}
+    block = options.apply(DIALECT, settings).client_block
+    assert block is not None
+    assert (block.failures, block.window_s) == (3, 60)
+    # unauthorised requests, and guessed batches
+    assert block.counted == {
         ProblemKind.NO_CREDENTIAL,
         ProblemKind.BAD_CREDENTIAL,
         ProblemKind.JOB_MALFORMED,

@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic.fields import FieldInfo
 
 from gateway.settings.model import (
+    DIALECT_SECTIONS,
     RouteSettings,
     RoutingSettings,
     Section,
@@ -75,12 +76,20 @@ def _toml(value: Any) -> str:
     return json.dumps(value)
 
 
+def dialect_tables() -> Iterator[str]:
+    """A part for each dialect that has options."""
+    for name, section in DIALECT_SECTIONS.items():
+        yield f"### `[{name}]`\n"
+        yield from section_table(section)
+
+
 TABLES: Mapping[str, Callable[[], Iterator[str]]] = {
     **{
         f"settings-{name}": partial(section_table, section)
         for name, info in Settings.model_fields.items()
-        if (section := section_class(info)) is not None
+        if (section := section_class(info)) is not None and name not in DIALECT_SECTIONS
     },
+    "settings-dialects": dialect_tables,
     "settings-routes": partial(section_table, RouteSettings, RoutingSettings),
     "settings-upstreams": partial(section_table, UpstreamSettings),
 }

@@ -4,11 +4,13 @@ from dataclasses import replace
 
 import pytest
 
+from adapters.contract.dialect import ClientBlock
 from adapters.contract.problems import ProblemKind
 from adapters.emailable import DIALECT
-from gateway.web.client_blocks import BlockRule, ClientBlocks
+from gateway.web.client_blocks import ClientBlocks
 
-VENDOR = replace(DIALECT, name="v", counts_towards_block=frozenset({ProblemKind.BAD_CREDENTIAL}))
+BLOCK = ClientBlock(frozenset({ProblemKind.BAD_CREDENTIAL}), failures=3, window_s=60)
+VENDOR = replace(DIALECT, name="v", client_block=BLOCK)
 OTHER = replace(DIALECT, name="w")
 BAD, MISSING = ProblemKind.BAD_CREDENTIAL, ProblemKind.MISSING
 
@@ -25,7 +27,7 @@ BAD, MISSING = ProblemKind.BAD_CREDENTIAL, ProblemKind.MISSING
 )
 def test_block(attempts: list[tuple[float, ProblemKind]], blocked: bool) -> None:
     now = 0.0
-    guard = ClientBlocks({"v": BlockRule(failures=3, window_s=60)}, clock=lambda: now)
+    guard = ClientBlocks(clock=lambda: now)
     for at, kind in attempts:
         now = at
         guard.count_failed_attempt(VENDOR, "192.0.2.1", kind)
@@ -34,8 +36,8 @@ def test_block(attempts: list[tuple[float, ProblemKind]], blocked: bool) -> None
     assert not guard.is_blocked(OTHER, "192.0.2.1")
 
 
-def test_without_a_rule_nobody_is_blocked() -> None:
-    guard = ClientBlocks({}, clock=lambda: 0.0)
+def test_a_dialect_without_a_rule_blocks_no_client() -> None:
+    guard = ClientBlocks(clock=lambda: 0.0)
     for _ in range(100):
-        guard.count_failed_attempt(VENDOR, "192.0.2.1", BAD)
-    assert not guard.is_blocked(VENDOR, "192.0.2.1")
+        guard.count_failed_attempt(OTHER, "192.0.2.1", BAD)
+    assert not guard.is_blocked(OTHER, "192.0.2.1")
