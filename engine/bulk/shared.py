@@ -1,0 +1,111 @@
+"""What the bulk calls of one engine share: host pools, slots, and what was learnt about domains."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime
+from typing import Protocol
+
+from engine.bulk.host_pool import HostPool
+from engine.cache import TtlCache
+from engine.model import Address, Checks, Evidence, Smtp, Verification
+from engine.smtp.catch_all import control_local_part
+from engine.smtp.context import CATCH_ALL_CACHE_SIZE, CATCH_ALL_TTL_S, ProbeContext
+from engine.smtp.terms import RcptReply, Target
+
+MAX_DOMAIN_LOOKUPS = 64
+"""Domains looked up in DNS at a time."""
+MAX_SINGLE_PROBES = 100
+"""Addresses on the single path at a time."""
+MAX_CONNECTIONS = 400
+"""Of all host pools together."""
+MAX_HOST_POOLS = 5_000
+"""Mail hosts whose limits are kept; idle pools are evicted beyond it."""
+UNREACHABLE_DOMAIN_FOR_S = 60.0
+"""How long a domain whose hosts cannot be asked is not tried again."""
+
+
+class SingleProbe(Protocol):
+    """The single path: one address, with all that a conversation of its own can find out."""
+
+    async def verify(
+        self, address: Address, checks: Checks = Checks(), deadline_s: float | None = None
+    ) -> Verification: ...
+
+
+class BulkShared:
+    """The state that outlives a bulk call."""
+
+    def __init__(
+        self,
+        context: ProbeContext,
+        single: SingleProbe,
+        *,
+        now: Callable[[], datetime],
+        connections_per_host: int,
+        recipients_per_connection: int,
+    ) -> None:
+        """`single` should not wait for greylisting."""
+        self.context = context
+        self.single = single
+        self.now = now
+        self.connections_per_host = connections_per_host
+        self._recipients_per_connection = recipients_per_connection
+        self._pools: dict[tuple[str, str], HostPool] = {}
+        self._connection_slots = asyncio.Semaphore(MAX_CONNECTIONS)
+        self.lookup_slots = asyncio.Semaphore(MAX_DOMAIN_LOOKUPS)
+        self.single_slots = asyncio.Semaphore(MAX_SINGLE_PROBES)
+        self._control_addresses: TtlCache[str, str] = TtlCache(CATCH_ALL_CACHE_SIZE, context.clock)
+        self.control_refusals: TtlCache[tuple[str, str], RcptReply] = TtlCache(
+            CATCH_ALL_CACHE_SIZE, context.clock
+        )
+        """Replies that refused a control, by domain and operator."""
+        self._unreachable_domains: TtlCache[str, Evidence] = TtlCache(
+            CATCH_ALL_CACHE_SIZE, context.clock
+        )
+
+    def pool_for(self, target: Target) -> HostPool:
+        key = target.host, target.ip
+        pool = self._pools.get(key)
+        if pool is None:
+            if len(self._pools) >= MAX_HOST_POOLS:
+                self._evict_idle_pools()
+            pool = self._pools[key] = HostPool(
+                self.context,
+                target,
+                max_connections=self.connections_per_host,
+                recipients_per_connection=self._recipients_per_connection,
+                connection_slots=self._connection_slots,
+            )
+        return pool
+
+    def has_connected(self, smtp: Smtp) -> bool:
+        """Whether a host pool has had a connection to the host that `smtp` is from."""
+        pool = self._pools.get((smtp.host or "", smtp.ip or ""))
+        return pool is not None and pool.has_connected
+
+    def control_address(self, domain: str) -> str:
+        """The domain's control: the same on every try, so that greylisting recognises it."""
+        control = self._control_addresses.get(domain)
+        if control is None:
+            control = f"{control_local_part(self.context.rng.choice)}@{domain}"
+            self._control_addresses.put(domain, control, CATCH_ALL_TTL_S)
+        return control
+
+    def unreachable_evidence(self, domain: str) -> Evidence | None:
+        """The evidence that the domain's hosts cannot be asked for now; None if they can."""
+        return self._unreachable_domains.get(domain)
+
+    def mark_unreachable(self, domain: str, evidence: Evidence) -> None:
+        self._unreachable_domains.put(domain, evidence, UNREACHABLE_DOMAIN_FOR_S)
+
+    async def aclose(self) -> None:
+        """Close the connections that are still open; calls should be over."""
+        for pool in self._pools.values():
+            await pool.aclose()
+
+    def _evict_idle_pools(self) -> None:
+        idle = sorted((pool.last_used_s, key) for key, pool in self._pools.items() if pool.idle)
+        for _, key in idle[: MAX_HOST_POOLS // 10 + 1]:
+            del self._pools[key]
