@@ -250,5 +250,9 @@ class _CycleTransport:
     """The transport as uvicorn's request cycle sees it: it writes, and closes in good order."""
 
     def __init__(self, protocol: EdgeProtocol) -> None:
+        self._protocol = protocol
         self.close = protocol.close_after_reply
         self.write: Callable[[bytes], None] = lambda _: None
+
+    def is_closing(self) -> bool:
+        return self._protocol.transport.is_closing()

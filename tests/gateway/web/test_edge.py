@@ -210,6 +210,17 @@ async def test_a_body_that_does_not_end_is_given_up() -> None:
         assert server.refusals == {"body_timeout": 1}
 
 
+async def test_a_client_that_waits_for_100_continue_gets_it() -> None:
+    async with serving() as server:
+        reader, writer = await server.connect()
+        writer.write(b"POST /read HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n")
+        writer.write(b"Content-Length: 4\r\n\r\n")
+        assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        writer.write(b"body")
+        assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+    assert server.app.bodies == [b"body"]
+
+
 async def test_the_connection_idle_for_longest_gives_way() -> None:
     async with serving(max_connections=3) as server:
         idle = [await server.connect() for _ in range(3)]
