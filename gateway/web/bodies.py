@@ -36,6 +36,12 @@ class IncomingBody:
         self._receive = receive
         self._declared_size = declared_size
         self._spool: Spool | None = None
+        self.complete = False
+        """Whether all of it was received."""
+
+    @property
+    def may_be_large(self) -> bool:
+        return self._declared_size is None or self._declared_size > MAX_BYTES_IN_MEMORY
 
     async def read(self, *, max_bytes: int, spill_to_file: bool) -> tuple[bytes, BinaryIO | None]:
         """The whole body, or the file it is in.
@@ -47,20 +53,24 @@ class IncomingBody:
         self._spool = spool = Spool(spill_to_file=spill_to_file)
         try:
             async with asyncio.timeout(BODY_TIMEOUT_S):
-                while True:
-                    message = await self._receive()
-                    if message["type"] == "http.disconnect":
-                        raise ClientDisconnected
-                    piece = message.get("body", b"")
+                while not self.complete:
+                    piece = await self._receive_piece()
                     if spool.size + len(piece) > max_bytes:
                         raise Problem(ProblemKind.TOO_LARGE, limit=max_bytes)
                     await spool.write(piece)
-                    if not message.get("more_body", False):
-                        return await spool.finish()
+                return await spool.finish()
         except TimeoutError:
             raise Problem(ProblemKind.UNREADABLE, "The body did not arrive in time.") from None
         except OSError as exc:
             raise StorageUnavailable(f"The body cannot be stored: {exc}") from exc
+
+    async def _receive_piece(self) -> bytes:
+        message = await self._receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnected
+        self.complete = not message.get("more_body", False)
+        piece: bytes = message.get("body", b"")
+        return piece
 
     def close(self) -> None:
         if self._spool is not None:

@@ -23,6 +23,7 @@ from gateway.web.provenance import provenance_headers, request_id
 from gateway.web.routing import VendorPath
 
 CORS_HEADER = (b"access-control-allow-origin", b"*")
+CLOSE_HEADER = (b"connection", b"close")
 
 MAX_LOGGED_DOMAIN_CHARACTERS = 255
 
@@ -81,6 +82,11 @@ class RequestState:
     def scope(self) -> int | None:
         """The sandbox scope of its caller, once that is known."""
         return None if self.caller is None else self.caller.sandbox_scope
+
+    @property
+    def leaves_body_unread(self) -> bool:
+        """Whether a large body is still to come when the reply is known."""
+        return self.body is not None and self.body.may_be_large and not self.body.complete
 
     def wire_request(self, body: bytes = b"", body_file: BinaryIO | None = None) -> WireRequest:
         return WireRequest(
@@ -161,6 +167,9 @@ async def send_reply(send: Send, reply: Reply, state: RequestState) -> None:
         headers.append((b"content-type", reply.media_type.encode()))
     if state.endpoint is not None and state.endpoint.cors and state.method != "OPTIONS":
         headers.append(CORS_HEADER)
+    if state.leaves_body_unread:
+        # the server goes on receiving until the client has read the reply (gateway.web.edge)
+        headers.append(CLOSE_HEADER)
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
     if whole is None:
         assert isinstance(reply, StreamReply)

@@ -124,12 +124,27 @@ class VendorApp:
                 return PREFLIGHT_REPLY
             raise problem
         assert endpoint is not None
+        admitted = await self._admit_by_head(state, endpoint)
         state.request = request = await self._read_request(state, endpoint)
-        if endpoint.needs_key:
+        if endpoint.needs_key and not admitted:
             await self._admit(state, endpoint, request)
         if self._sandbox.faults:
             await self._inject_faults(state, endpoint)
         return await self._run(state, endpoint, request)
+
+    async def _admit_by_head(self, state: RequestState, endpoint: AnyEndpoint) -> bool:
+        """Judge the key before a large body is read, if the head decides about it.
+
+        Smaller bodies are read first, so that the sandbox's request log can show them.
+        """
+        if not endpoint.needs_key or state.body is None or not state.body.may_be_large:
+            return False
+        head = state.wire_request()
+        if not state.vendor_path.dialect.credential_for(endpoint).is_decided_by_head(head):
+            return False
+        state.request = head
+        await self._admit(state, endpoint, head)
+        return True
 
     async def _read_request(self, state: RequestState, endpoint: AnyEndpoint) -> WireRequest:
         if state.body is None:

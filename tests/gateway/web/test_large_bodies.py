@@ -1,0 +1,237 @@
+"""A key in the head of a request is judged before its large body is read."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+import orjson
+import pytest
+
+from adapters.contract.credential import (
+    Credential,
+    KeyInAuthorization,
+    KeyInBody,
+    KeyInHeader,
+    KeyInQuery,
+)
+from adapters.contract.dialect import AnyEndpoint, Dialect
+from adapters.contract.problems import Problem, ProblemKind
+from adapters.contract.wire import WireRequest
+from adapters.registry import DIALECTS
+from gateway.web.bodies import MAX_BYTES_IN_MEMORY, incoming_body
+
+Connect = Callable[[], socket.socket]
+
+SIZE = 20_000_000
+BAD_KEY = "no-such-key-0123456789"
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A POST of a large body to one endpoint."""
+
+    dialect: Dialect
+    endpoint: AnyEndpoint
+
+    @property
+    def credential(self) -> Credential:
+        return self.dialect.credential_for(self.endpoint)
+
+    def request(self, key: str) -> WireRequest:
+        """With the key at the first place in the head."""
+        place = next(p for p in self.credential.places if not isinstance(p, KeyInBody))
+        headers = {"host": "veriplex.test", "content-type": "application/json"}
+        query = ""
+        match place:
+            case KeyInAuthorization():
+                headers["authorization"] = f"{place.schemes[0]} {key}".strip()
+            case KeyInHeader():
+                headers[place.name] = key
+            case KeyInQuery():
+                query = urlencode({place.name: key})
+        return WireRequest("POST", self.endpoint.path, query, headers)
+
+    def head(self, key: str, **headers: str) -> bytes:
+        """The request up to its body; an empty header is left out."""
+        request = self.request(key)
+        lines = [f"POST /{self.dialect.name}{request.path}?{request.query_string} HTTP/1.1"]
+        all_headers = {**request.headers, "content_length": str(SIZE), **headers}
+        lines += [f"{name.replace('_', '-')}: {text}" for name, text in all_headers.items() if text]
+        return "\r\n".join([*lines, "", ""]).encode()
+
+    def problem(self, kind: ProblemKind, **fields: Any) -> tuple[int, bytes]:
+        reply = self.dialect.write_problem(
+            self.request(BAD_KEY), Problem(kind, **fields), self.endpoint
+        )
+        return reply.status, reply.body
+
+
+UPLOADS = [
+    Upload(dialect, endpoint)
+    for dialect in DIALECTS
+    for endpoint in dialect.endpoints
+    if endpoint.accepts_body_file and "POST" in endpoint.methods and "{" not in endpoint.path
+]
+DECIDED_BY_HEAD = [
+    upload
+    for upload in UPLOADS
+    if not isinstance(upload.credential.places[0], KeyInBody)
+    and upload.credential.is_decided_by_head(upload.request(BAD_KEY))
+]
+EMAILABLE = next(upload for upload in DECIDED_BY_HEAD if upload.dialect.name == "emailable")
+
+
+def name_of(upload: Upload) -> str:
+    return f"{upload.dialect.name} {upload.endpoint.name}"
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    """Of a sandbox in a process of its own."""
+    program = "from gateway.cli import main; main()"
+    command = [sys.executable, "-c", program, "sandbox", "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        line = next(line for line in process.stdout if line.startswith("listening on "))
+        yield line.split()[-1]
+        process.terminate()
+
+
+@pytest.fixture
+def connect(url: str) -> Iterator[Connect]:
+    address = urlsplit(url)
+    opened: list[socket.socket] = []
+
+    def connect() -> socket.socket:
+        opened.append(socket.create_connection((address.hostname, address.port), timeout=10))
+        return opened[-1]
+
+    yield connect
+    for connection in opened:
+        connection.close()
+
+
+def read_reply(connection: socket.socket) -> tuple[int, bytes, str | None]:
+    """Status, body and `Connection` of the next reply."""
+    reply = http.client.HTTPResponse(connection)
+    reply.begin()
+    return reply.status, reply.read(), reply.getheader("connection")
+
+
+def test_most_dialects_take_uploads_with_a_key_in_the_head() -> None:
+    assert {upload.dialect.name for upload in DECIDED_BY_HEAD} >= {
+        "emailable", "validto", "generic", "dataoorts"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("upload", DECIDED_BY_HEAD, ids=name_of)
+def test_an_unknown_key_is_refused_before_the_body_is_sent(
+    connect: Connect, upload: Upload
+) -> None:
+    connection = connect()
+    connection.sendall(upload.head(BAD_KEY))
+    status, body, closes = read_reply(connection)
+    assert (status, body) == upload.problem(ProblemKind.BAD_CREDENTIAL)
+    assert closes == "close"
+
+
+@pytest.mark.parametrize("upload", DECIDED_BY_HEAD, ids=name_of)
+def test_a_client_that_sends_all_before_it_reads_gets_the_reply(
+    connect: Connect, upload: Upload
+) -> None:
+    connection = connect()
+    connection.sendall(upload.head(BAD_KEY))
+    for _ in range(SIZE // 10_000):
+        connection.sendall(b" " * 10_000)
+    status, body, _ = read_reply(connection)
+    assert (status, body) == upload.problem(ProblemKind.BAD_CREDENTIAL)
+    assert connection.recv(1) == b""
+
+
+@pytest.mark.parametrize("headers", [{}, {"transfer_encoding": "chunked", "content_length": ""}])
+def test_a_body_is_announced_by_its_length_or_as_chunked(
+    connect: Connect, headers: dict[str, str]
+) -> None:
+    connection = connect()
+    connection.sendall(EMAILABLE.head(BAD_KEY, **headers))
+    status, body, _ = read_reply(connection)
+    assert (status, body) == EMAILABLE.problem(ProblemKind.BAD_CREDENTIAL)
+
+
+def test_a_client_that_waits_for_100_continue_is_told_to_go_on_only_with_a_key(
+    connect: Connect,
+) -> None:
+    connection = connect()
+    connection.sendall(EMAILABLE.head(BAD_KEY, expect="100-continue"))
+    assert connection.recv(12) == b"HTTP/1.1 403"
+    connection = connect()
+    key = EMAILABLE.dialect.sandbox_key
+    head = EMAILABLE.head(key, content_length="1000000", expect="100-continue")
+    connection.sendall(head)
+    assert connection.recv(25) == b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+def test_a_known_key_learns_that_the_body_is_too_large(connect: Connect) -> None:
+    connection = connect()
+    key = EMAILABLE.dialect.sandbox_key
+    length = EMAILABLE.endpoint.body_limit + 1
+    connection.sendall(EMAILABLE.head(key, content_length=str(length)))
+    status, body, closes = read_reply(connection)
+    limit = EMAILABLE.endpoint.body_limit
+    assert (status, body) == EMAILABLE.problem(ProblemKind.TOO_LARGE, limit=limit)
+    assert closes == "close"
+
+
+def test_a_key_in_a_large_body_is_found(connect: Connect) -> None:
+    key = EMAILABLE.dialect.sandbox_key
+    emails = [f"user{n}@example.com" for n in range(20_000)]
+    body = orjson.dumps({"emails": emails, "api_key": key})
+    assert len(body) > MAX_BYTES_IN_MEMORY
+    connection = connect()
+    head = [
+        "POST /emailable/v1/batch HTTP/1.1",
+        "host: veriplex.test",
+        "content-type: application/json",
+        f"content-length: {len(body)}",
+    ]
+    connection.sendall("\r\n".join([*head, "", ""]).encode() + body)
+    status, _, closes = read_reply(connection)
+    assert (status, closes) == (200, None)
+
+
+def test_a_small_body_is_read_first(connect: Connect) -> None:
+    # the connection stays open, and the sandbox's request log can show the body
+    connection = connect()
+    body = b'{"emails": ["a@example.com"]}'
+    for _ in range(2):
+        connection.sendall(EMAILABLE.head(BAD_KEY, content_length=str(len(body))) + body)
+        status, _, closes = read_reply(connection)
+        assert (status, closes) == (403, None)
+
+
+@pytest.mark.parametrize(
+    ("headers", "may_be_large"),
+    [
+        ({}, None),
+        ({"content-length": "0"}, None),
+        ({"content-length": str(MAX_BYTES_IN_MEMORY)}, False),
+        ({"content-length": str(MAX_BYTES_IN_MEMORY + 1)}, True),
+        ({"transfer-encoding": "chunked"}, True),
+        ({"content-length": "\u00b2"}, None),
+    ],
+)
+async def test_which_bodies_may_be_large(
+    headers: dict[str, str], may_be_large: bool | None
+) -> None:
+    async def receive() -> dict[str, Any]:
+        raise AssertionError
+
+    body = incoming_body(headers, receive)
+    assert (body and body.may_be_large) is may_be_large
