@@ -112,9 +112,7 @@ async def open_services(
         upstreams = await enter(
             _open_upstreams(settings, dialects, store, verifier, metrics, clock)
         )
-        verdicts = await enter(
-            open_verdict_cache(settings.cache, store, upstreams.policy, clock=clock)
-        )
+        verdicts = await enter(open_verdict_cache(settings.cache, store, clock=clock))
         sandbox = Sandbox(settings.sandbox.seed, test_keys, clock=clock, url=settings.server.url())
         post_webhook = await enter(
             contextlib.aclosing(LazyWebhookPost(lambda: _open_webhook_post(settings)))
@@ -139,10 +137,10 @@ async def open_services(
         service = Service(
             accounts,
             verdicts,
+            upstreams.policy,
             sandbox,
             batches.operations,
             clock=clock,
-            policy=upstreams.policy,
             on_cache_lookup=metrics.count_cache_lookup,
             wait=wait,
         )

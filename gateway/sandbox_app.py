@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NoReturn
 from adapters.contract.dialect import Dialect
 from adapters.registry import DIALECTS
 from engine.model import Address, Checks, Verdict
+from gateway.accounts.caller import Caller
 from gateway.batches.lazy_post import LazyWebhookPost
 from gateway.observability.metrics import Metrics
 from gateway.sandbox import Sandbox
@@ -63,8 +64,8 @@ async def open_sandbox(
     test_keys = TestKeys(dialects, extra_keys=keys)
     sandbox = Sandbox(seed, test_keys, clock=clock, url=url, standalone=True)
     books = TestAccounts(test_keys, sandbox.clocks)
-    verdicts = VerdictCache(UnreachableVerifier(), ttl_s=dict.fromkeys(Verdict, 0.0), clock=clock)
-    service = Service(books, verdicts, sandbox, clock=clock)
+    verdicts = VerdictCache(ttl_s=dict.fromkeys(Verdict, 0.0), clock=clock)
+    service = Service(books, verdicts, NoPolicy(), sandbox, clock=clock)
     observer = Metrics()
     routes = VendorRoutes(dialects)
     vendors = VendorApp(routes, books, service, ClientBlocks(clock=clock), observer, sandbox)
@@ -100,10 +101,13 @@ def _open_webhook_post() -> HttpWebhookPost:
     )
 
 
-class UnreachableVerifier:
-    """Stands where the probe would: there are test keys alone, which never get that far."""
+class NoPolicy:
+    """In the place of the sources: a server with test keys alone asks none."""
+
+    def route_name(self, caller: Caller) -> str:
+        raise AssertionError("the sandbox looks nothing up")
 
     async def verify(
-        self, address: Address, checks: Checks = Checks(), deadline_s: float | None = None
+        self, address: Address, checks: Checks, *, caller: Caller, refresh: bool = False
     ) -> NoReturn:
-        raise AssertionError("the sandbox asks nobody")
+        raise AssertionError("the sandbox asks no source")

@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Generic, Protocol, TypeVar
 
 from adapters.contract.dialect import Dialect
@@ -32,7 +32,6 @@ from gateway.errors import NO_SOURCE, NoAnswer
 from gateway.sandbox import Sandbox
 from gateway.verdicts.cache import VerdictCache
 from gateway.verdicts.free_repeats import FreeRepeats
-from gateway.verdicts.verifier import Verifier
 
 
 class Batches(Protocol):
@@ -43,19 +42,18 @@ class Batches(Protocol):
     async def rows_by_token(self, dialect: Dialect, op: ReadRowsByToken) -> JobRows: ...
 
 
-class Asking(Verifier, Protocol):
-    """A verifier for one caller's question."""
+class Policy(Protocol):
+    """Chooses the sources of a verification (`gateway.upstreams.routing.policy`)."""
 
-    @property
-    def route_name(self) -> str:
-        """Whose cached verdicts may serve it."""
+    def route_name(self, caller: Caller) -> str:
+        """Whose cached verdicts may serve a caller's questions."""
         ...
 
-
-class Policy(Protocol):
-    """Chooses the sources of an answer (`gateway.upstreams.routing.policy`)."""
-
-    def asking(self, caller: Caller | None, refresh: bool) -> Asking: ...
+    async def verify(
+        self, address: Address, checks: Checks, *, caller: Caller, refresh: bool = False
+    ) -> Verification:
+        """Ask the sources; with `refresh`, past their own caches. Raises NoAnswer."""
+        ...
 
 
 CONCURRENT_VERIFICATIONS = 20
@@ -93,11 +91,11 @@ class Service:
         self,
         accounts: AccountService,
         verdicts: VerdictCache,
+        policy: Policy,
         sandbox: Sandbox,
         batches: Batches | None = None,
         *,
         clock: Callable[[], float],
-        policy: Policy | None = None,
         on_cache_lookup: Callable[[str], None] = lambda _: None,
         wait: WaitForTask = wait_at_most,
     ) -> None:
@@ -125,58 +123,55 @@ class Service:
     async def verify(
         self, dialect: Dialect, caller: Caller, op: Verify
     ) -> ServiceResult[Verification]:
+        """Verify one address for one credit, which is refunded if there is no result."""
         address = _parse_address(op)
         question = (caller.account_id, address.normalized, op.checks)
         charge = self._free_repeats.get(question) or await self._charge(caller, 1)
         try:
-            answer = await self._get_or_verify(caller, address, op)
-        except NoAnswer as none:
+            result = await self._get_or_verify(caller, address, op)
+        except Exception as exc:
+            not_ready = isinstance(exc, Problem) and exc.kind is ProblemKind.NOT_READY
+            if not_ready and dialect.free_repeat_s > 0:
+                self._free_repeats.remember(question, charge, dialect.free_repeat_s)
+                raise
             self._free_repeats.forget(question)
             await self._accounts.refund(charge, 1)
-            if not none.as_unknown:
-                raise
-            return self._unknown_result(address, op.checks, none)
-        except Exception as exc:
-            if isinstance(exc, Problem) and exc.kind is ProblemKind.NOT_READY:
-                self._free_repeats.remember(question, charge, dialect.free_repeat_s)
-            else:
-                self._free_repeats.forget(question)
-                await self._accounts.refund(charge, 1)
+            if isinstance(exc, NoAnswer) and exc.as_unknown:
+                return self._unknown_result(address, op.checks, exc)
             raise
         self._free_repeats.forget(question)
-        return answer
+        return result
 
     async def _get_or_verify(
         self, caller: Caller, address: Address, op: Verify
     ) -> ServiceResult[Verification]:
-        asking = None if self._policy is None else self._policy.asking(caller, op.refresh)
-        shares = "" if asking is None else asking.route_name
-        if not op.refresh and (hit := self._verdicts.get(address, op.checks, shares)):
+        """The cached verdict, else a new one. Raises `Problem`."""
+        checks, route_name = op.checks, self._policy.route_name(caller)
+        verify = partial(self._policy.verify, address, checks, caller=caller, refresh=op.refresh)
+        if not op.refresh and (hit := self._verdicts.get(address, checks, route_name)):
             verification, ttl_s = hit
             self._on_cache_lookup("hit" if ttl_s >= 0 else "stale")
             if ttl_s < 0:
-                # renewed behind this answer; if too much is going on, with the next one
+                # Verified anew behind this reply; if too much is in flight, behind a later one.
                 with contextlib.suppress(Problem):
                     self._verdicts.verify(
-                        address, op.checks, asking, route_name=shares, refresh=True
+                        address, checks, verify, route_name=route_name, refresh=True
                     )
             return ServiceResult(verification, verification.source, 0, f"hit; ttl={ttl_s}")
-        shared = self._verdicts.is_verifying(address, op.checks, shares, refresh=op.refresh)
+        collapsed = self._verdicts.is_verifying(address, checks, route_name, refresh=op.refresh)
         task = self._verdicts.verify(
-            address, op.checks, asking, route_name=shares, refresh=op.refresh
+            address, checks, verify, route_name=route_name, refresh=op.refresh
         )
         if op.wait_s is not None and not await self._wait(task, op.wait_s):
             raise Problem(ProblemKind.NOT_READY)
-        # shielded: others may be waiting for the same answer
-        verification = await asyncio.shield(task)
-        self._on_cache_lookup(
-            "stored" if verification.cached else "refresh" if op.refresh else "miss"
-        )
-        verification = verification.for_address(address)
+        # Shielded, since other clients may await the same task.
+        verification = (await asyncio.shield(task)).for_address(address)
         if verification.cached:
+            self._on_cache_lookup("stored")
             return ServiceResult(verification, verification.source, 0, "hit; detail=stored")
+        self._on_cache_lookup("refresh" if op.refresh else "miss")
         status = "fwd=request; stored" if op.refresh else "fwd=miss; stored"
-        if shared:
+        if collapsed:
             status += "; collapsed"
         asked = sum(attempt.asked for attempt in verification.attempts)
         return ServiceResult(verification, verification.source, asked, status)

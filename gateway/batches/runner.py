@@ -13,7 +13,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import chain
 
@@ -247,8 +247,6 @@ class Runner:
     def _on_verification(
         self, work: _ClaimProgress, rows: Sequence[_Row], found: Verification
     ) -> None:
-        if found.evidence.transcript:
-            found = replace(found, evidence=replace(found.evidence, transcript=()))
         if found.reason is Reason.GREYLISTED and self._may_retry(work.claim):
             work.greylisted_positions.extend(row.position for row in rows)
             return

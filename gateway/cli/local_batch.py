@@ -134,7 +134,7 @@ async def open_local_batch(
         engine = await stack.enter_async_context(open_engine(settings))
         stack.push_async_callback(add_refusals_once, settings.storage.url, engine.reputation)
         ttl_s = {verdict: getattr(settings.cache.ttl_s, verdict) for verdict in Verdict}
-        verdicts = VerdictCache(engine, ttl_s=ttl_s, clock=time.time)
+        verdicts = VerdictCache(ttl_s=ttl_s, clock=time.time)
         by_name = {LOCAL_DIALECT.name: LOCAL_DIALECT}
         queue = SqlChunkQueue(store, by_name, clock=time.time)
         me = lease_holder_name(secrets.token_hex(8))

@@ -1,27 +1,30 @@
-"""Answers that are known, and answers that are being found out.
+"""The verdict cache: known verdicts, and verifications that are in flight.
 
-One question in flight is asked once, whoever waits for it, and goes on when they have
-left; its answer is kept as long as its verdict deserves.
+Equal questions that come while one is in flight share its verification, which runs to its end
+even if every client has left, and is cached for as long as its verdict deserves.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import product
-from typing import Protocol
+from typing import Any, Protocol
 
 from adapters.contract.problems import Problem, ProblemKind
+from engine.cache import SingleFlight, TooManyFlights
 from engine.model import Address, Checks, Verdict, Verification
 from gateway.verdicts.memory import MemoryCache
 from gateway.verdicts.owners import with_guessed_person
-from gateway.verdicts.verifier import Verifier
 
 MAX_IN_FLIGHT = 2_000
-"""Questions in flight; one more is turned away as `UNAVAILABLE`."""
+"""Verifications in flight; one more is refused as `UNAVAILABLE`."""
+
+Verify = Callable[[], Coroutine[Any, Any, Verification]]
+"""Verifies an address that no cached verdict serves."""
 
 
 class VerdictStore(Protocol):
@@ -37,20 +40,15 @@ class VerdictStore(Protocol):
     def put(self, route_name: str, verification: Verification, expires_at: float) -> None: ...
 
 
-_CacheKey = tuple[str, Checks, str]
-"""Normalised address, checks, and whose answers may serve."""
-
-
 class VerdictCache:
-    """The verdict cache in front of a verifier.
+    """The verdict cache of one process.
 
-    An answer serves questions with the same `shares` alone: routes of keys do not get the
-    answers that other routes paid for, or that other sources gave.
+    A verdict serves only questions of the route that it was found by: a route gets no verdict
+    that another paid for, or that came from a source which it does not use.
     """
 
     def __init__(
         self,
-        verifier: Verifier,
         *,
         ttl_s: Mapping[Verdict, float],
         clock: Callable[[], float],
@@ -58,30 +56,31 @@ class VerdictCache:
         store: VerdictStore | None = None,
         max_in_flight: int = MAX_IN_FLIGHT,
     ) -> None:
-        """`stale_s`: how long after its time an answer is still given once, while it is
-        renewed."""
-        self._verifier = verifier
+        """`stale_s`: how long an expired verdict is still given while it is verified anew.
+        `clock` is Unix time in seconds."""
         self._clock = clock
         self._memory = MemoryCache(clock, stale_s=stale_s)
         self._ttl_s = ttl_s
         self._store = store
-        self._max_in_flight = max_in_flight
-        self._in_flight: dict[tuple[_CacheKey, bool], asyncio.Task[Verification]] = {}
+        self._flights: SingleFlight[tuple[str, Checks, str, bool], Verification] = SingleFlight(
+            max_flights=max_in_flight
+        )
 
     @property
     def in_flight(self) -> int:
-        """Single verifications that somebody waits for."""
-        return len(self._in_flight)
+        """Single verifications in flight."""
+        return len(self._flights)
 
     def get(
         self, address: Address, checks: Checks, route_name: str = ""
     ) -> tuple[Verification, int] | None:
-        """The kept answer that serves this question, and for how many seconds it still will.
+        """A verdict in memory that serves, and its TTL in seconds.
 
-        Less than none: its time is over, and it should be renewed (`find_out`).
+        A negative TTL: it has expired, and should be verified anew (`verify`).
         """
-        for fuller in CHECKS_COVERING[checks]:
-            entry = self._memory.get((address.normalized, fuller, route_name))
+        normalized = address.normalized
+        for wider in CHECKS_COVERING[checks]:
+            entry = self._memory.get((normalized, wider, route_name))
             if entry is not None:
                 verification, expires_at = entry
                 ttl_s = math.floor(expires_at - self._clock())
@@ -115,76 +114,70 @@ class VerdictCache:
             return
         address = verification.address
         expires_at = self._clock() + ttl_s
-        # without the transcript, which is most of an answer's size and is about that one time
-        evidence = verification.evidence
-        if evidence.transcript:
-            evidence = replace(evidence, transcript=())
-        as_known = replace(verification, evidence=evidence, cached=True)
         if in_memory:
+            evidence = verification.evidence
+            if evidence.transcript:
+                # Most of a verification's size, and of no use to another client.
+                evidence = replace(evidence, transcript=())
             key = (address.normalized, verification.checks, route_name)
-            self._memory.put(key, as_known, expires_at)
-        # what is wrong with an address is seen again for nothing
+            cached = replace(verification, evidence=evidence, cached=True)
+            self._memory.put(key, cached, expires_at)
+        # A malformed address costs nothing to verify anew.
         if self._store is not None and address.valid:
             self._store.put(route_name, verification, expires_at)
 
     def is_verifying(
         self, address: Address, checks: Checks, route_name: str = "", *, refresh: bool = False
     ) -> bool:
-        """Whether somebody has asked this already, and `find_out` would share the answer."""
-        return ((address.normalized, checks, route_name), refresh) in self._in_flight
+        """Whether `verify` would share a verification in flight."""
+        return self._flights.is_running((address.normalized, checks, route_name, refresh))
 
     def verify(
         self,
         address: Address,
         checks: Checks,
-        verifier: Verifier | None = None,
+        verify: Verify,
         *,
         route_name: str = "",
         refresh: bool = False,
     ) -> asyncio.Task[Verification]:
-        """The task that finds it out, shared by all who ask meanwhile. Raises `Problem`.
+        """The task that verifies the address, which equal questions share.
 
-        `refresh` looks at nothing that is kept.
+        `verify` is called unless a stored verdict serves; with `refresh`, whatever is stored. The
+        task goes on when nobody awaits it any more. Raises `Problem`.
         """
-        flight = ((address.normalized, checks, route_name), refresh)
-        task = self._in_flight.get(flight)
-        if task is None:
-            if len(self._in_flight) >= self._max_in_flight:
-                raise Problem(ProblemKind.UNAVAILABLE, retry_after_s=1)
-            task = asyncio.create_task(self._verify(flight, address, verifier or self._verifier))
-            self._in_flight[flight] = task
-            task.add_done_callback(_retrieve_exception)
-        return task
+        key = (address.normalized, checks, route_name, refresh)
+        verify_and_put = partial(self._verify, address, checks, verify, route_name, refresh)
+        try:
+            return self._flights.join(key, verify_and_put)
+        except TooManyFlights:
+            raise Problem(ProblemKind.UNAVAILABLE, retry_after_s=1) from None
 
     async def aclose(self) -> None:
-        """Give up what is still in flight."""
-        for task in tuple(self._in_flight.values()):
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError, Exception):
-                await task
+        """Cancel what is in flight."""
+        await self._flights.aclose()
 
     async def _verify(
-        self, in_flight_key: tuple[_CacheKey, bool], address: Address, verifier: Verifier
+        self, address: Address, checks: Checks, verify: Verify, route_name: str, refresh: bool
     ) -> Verification:
-        key, refresh = in_flight_key
-        try:
-            if not refresh and (found := await self._get_stored(key, address)):
-                return found
-            verification = await verifier.verify(address, key[1])
-            self.put(verification, key[2])
-            return verification
-        finally:
-            del self._in_flight[in_flight_key]
+        if not refresh and (stored := await self._get_stored(address, checks, route_name)):
+            return stored
+        verification = await verify()
+        self.put(verification, route_name)
+        return verification
 
-    async def _get_stored(self, key: _CacheKey, address: Address) -> Verification | None:
-        """The stored answer, which is then known in memory again."""
-        _, checks, shares = key
-        found = (await self._get_many_stored([address], checks, shares)).get(address.normalized)
-        if found is None:
+    async def _get_stored(
+        self, address: Address, checks: Checks, route_name: str
+    ) -> Verification | None:
+        """The stored verdict, which is then in memory too."""
+        found = await self._get_many_stored([address], checks, route_name)
+        if address.normalized not in found:
             return None
-        as_known = with_guessed_person(found[0])
-        self._memory.put((address.normalized, as_known.checks, shares), as_known, found[1])
-        return as_known
+        verification, expires_at = found[address.normalized]
+        verification = with_guessed_person(verification)
+        key = (address.normalized, verification.checks, route_name)
+        self._memory.put(key, verification, expires_at)
+        return verification
 
     async def _get_many_stored(
         self, addresses: Sequence[Address], checks: Checks, route_name: str
@@ -200,12 +193,6 @@ class VerdictCache:
                 if expires_at > self._clock():
                     serving[address] = (replace(answer, cached=True), expires_at)
         return serving
-
-
-def _retrieve_exception(task: asyncio.Task[Verification]) -> None:
-    """Look at the exception of a task that all its waiters may have left."""
-    if not task.cancelled():
-        task.exception()
 
 
 def _checks_covering() -> Mapping[Checks, tuple[Checks, ...]]:

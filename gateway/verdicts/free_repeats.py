@@ -1,4 +1,4 @@
-"""Questions that are paid for but not answered yet, so that asking again costs nothing."""
+"""Questions that were charged and are not answered yet: asking them again is free."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from engine.model import Checks
 from gateway.accounts.caller import Charge
 
 MAX_ENTRIES = 100_000
-"""Questions remembered; the oldest go first."""
+"""Questions remembered; the oldest is forgotten first."""
 
 RepeatKey = tuple[int, str, Checks]
-"""Account, normalised address, and how far to go."""
+"""Account, normalised address, and checks."""
 
 
 class FreeRepeats:
-    """Remembers charges for a while. `clock` is Unix time in seconds.
+    """Remembers charges. `clock` is Unix time in seconds.
 
-    Nearly always empty, and asked at every request: a plain dict, since the caches of cachetools
-    look at their clock even then.
+    It is nearly always empty and looked up at every request, so it is a dict: the caches of
+    cachetools read their clock even when they are empty.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -32,11 +32,11 @@ class FreeRepeats:
         found = self._charges.get(key)
         return found[0] if found is not None and found[1] > self._clock() else None
 
-    def remember(self, key: RepeatKey, charge: Charge, for_s: float) -> None:
-        """For `for_s` seconds from the first time on, however often it is asked again."""
+    def remember(self, key: RepeatKey, charge: Charge, free_for_s: float) -> None:
+        """Remember a charge for `free_for_s` after it was first remembered."""
         if self.get(key) is None:
             self._charges.pop(key, None)
-            self._charges[key] = (charge, self._clock() + for_s)
+            self._charges[key] = (charge, self._clock() + free_for_s)
 
     def forget(self, key: RepeatKey) -> None:
         if self._charges:

@@ -11,14 +11,13 @@ from gateway.store import Store
 from gateway.tasks import in_background
 from gateway.verdicts.cache import VerdictCache
 from gateway.verdicts.database import SqlVerdictStore
-from gateway.verdicts.verifier import Verifier
 
 
 @contextlib.asynccontextmanager
 async def open_verdict_cache(
-    cache: CacheSettings, store: Store, verifier: Verifier, *, clock: Callable[[], float]
+    cache: CacheSettings, store: Store, *, clock: Callable[[], float]
 ) -> AsyncIterator[VerdictCache]:
-    """The cache in front of `verifier`; `clock` is Unix time in seconds. Raises StoreError."""
+    """`clock` is Unix time in seconds. Raises StoreError."""
     async with contextlib.AsyncExitStack() as stack:
         stored = None
         if cache.stored:
@@ -26,7 +25,6 @@ async def open_verdict_cache(
                 _open_stored_verdicts(store, cache.max_stored, clock)
             )
         verdicts = VerdictCache(
-            verifier,
             ttl_s={verdict: getattr(cache.ttl_s, verdict) for verdict in Verdict},
             clock=clock,
             stale_s=cache.stale_s,

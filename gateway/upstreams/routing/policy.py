@@ -126,12 +126,9 @@ class Policy:
             with contextlib.suppress(asyncio.CancelledError, Exception):
                 await task
 
-    def asking(self, caller: Caller | None, refresh: bool) -> Asking:
-        """The verifier for one caller's question."""
-        if caller is None:
-            return Asking(self, self._default, None, refresh)
-        route, key = self.route_for_key(caller.key_id, caller.key_label)
-        return Asking(self, route, key, refresh)
+    def route_name(self, caller: Caller) -> str:
+        """Whose cached verdicts may serve a caller's questions: those of the same route."""
+        return self._routes.get(caller.key_label, self._default).name
 
     def route_for_key(
         self, key_id: int, key_label: str
@@ -150,10 +147,15 @@ class Policy:
         self._on_attempt(attempt)
 
     async def verify(
-        self, address: Address, checks: Checks = Checks(), deadline_s: float | None = None
+        self, address: Address, checks: Checks, *, caller: Caller, refresh: bool = False
     ) -> Verification:
-        """For nobody in particular. Raises NoAnswer."""
-        return await self.asking(None, refresh=False).verify(address, checks, deadline_s)
+        """Answer a caller's question; with `refresh`, upstreams shall not use their caches.
+
+        Raises NoAnswer.
+        """
+        route, key = self.route_for_key(caller.key_id, caller.key_label)
+        question = UpstreamQuery(address, checks, refresh, route.deadline_s)
+        return await self.verify_by_route(route, key, question, route.deadline_s)
 
     # -- one question --------------------------------------------------------------------
 
@@ -403,29 +405,6 @@ class Policy:
         if not (local_first and route.strategy in IN_LISTED_ORDER):
             additions.start(frozenset.intersection(*[s.evidence_fields for s in route.sources]))
         return additions
-
-
-@dataclass(frozen=True, slots=True)
-class Asking:
-    """One caller's question: a `Verifier`."""
-
-    policy: Policy
-    route: SourceRoute
-    key: SpendingScope | None
-    refresh: bool
-
-    @property
-    def route_name(self) -> str:
-        """Whose answers may serve this question: those of the same route."""
-        return self.route.name
-
-    async def verify(
-        self, address: Address, checks: Checks = Checks(), deadline_s: float | None = None
-    ) -> Verification:
-        """Raises NoAnswer."""
-        deadline_s = self.route.deadline_s if deadline_s is None else deadline_s
-        question = UpstreamQuery(address, checks, self.refresh, deadline_s)
-        return await self.policy.verify_by_route(self.route, self.key, question, deadline_s)
 
 
 @dataclass(slots=True)

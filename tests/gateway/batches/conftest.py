@@ -150,7 +150,7 @@ async def open_bench(
         told[url].set()
         return replies.pop(0) if replies else ""
 
-    verdicts = VerdictCache(verifier, ttl_s=dict.fromkeys(Verdict, 60), clock=clock)
+    verdicts = VerdictCache(ttl_s=dict.fromkeys(Verdict, 60), clock=clock)
     async with (
         open_store(url) as store,
         open_accounts(store, DIALECTS, clock=clock) as accounts,

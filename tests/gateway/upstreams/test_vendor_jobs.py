@@ -142,7 +142,7 @@ async def bench(
                     store=store,
                     billing=accounts,
                     dialects=DIALECTS,
-                    verdicts=VerdictCache(opened.policy, ttl_s=ttl_s, clock=clock, store=None),
+                    verdicts=VerdictCache(ttl_s=ttl_s, clock=clock, store=None),
                     choose_verifier=opened.bulk.choose_verifier,
                     chunk_size=opened.bulk.chunk_size,
                     retries_s=(5.0,),

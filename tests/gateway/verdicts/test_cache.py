@@ -1,15 +1,17 @@
-"""The verdict cache and its single flight."""
+"""The verdict cache, and verifications in flight that equal questions share."""
 
 import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 
 import pytest
 
 from adapters.contract.problems import Problem, ProblemKind
-from engine.address import syntax
+from engine.address.syntax import parse_address
 from engine.model import Address, Checks, Evidence, Reason, Verdict, Verification
-from gateway.verdicts.cache import VerdictCache
+from gateway.verdicts.cache import VerdictCache, VerdictStore
+from tests.fakes.clock import Clock
 
 TTL_S = {
     Verdict.DELIVERABLE: 100.0,
@@ -20,21 +22,21 @@ TTL_S = {
 FULL = Checks()
 NO_SMTP = Checks(smtp=False, catch_all=False)
 NO_CATCH_ALL = Checks(catch_all=False)
+ADDRESS = parse_address("a@b.test")
 
 
-class Asked:
-    """A verifier that counts, and answers when it is let."""
+class CountingVerifier:
+    """Counts the verifications, which end once `go` is set."""
 
-    def __init__(self, verdict: Verdict = Verdict.DELIVERABLE) -> None:
+    def __init__(self, verdict: Verdict = Verdict.DELIVERABLE, *, held: bool = False) -> None:
         self.verdict = verdict
-        self.times = 0
+        self.count = 0
         self.go = asyncio.Event()
-        self.go.set()
+        if not held:
+            self.go.set()
 
-    async def verify(
-        self, address: Address, checks: Checks = FULL, deadline_s: float | None = None
-    ) -> Verification:
-        self.times += 1
+    async def verify(self, address: Address, checks: Checks = FULL) -> Verification:
+        self.count += 1
         await self.go.wait()
         return Verification(
             address=address,
@@ -47,29 +49,38 @@ class Asked:
         )
 
 
-class Clock:
-    now = 1000.0
+class Bench:
+    """A cache, its clock, and the verifier behind it."""
 
-    def __call__(self) -> float:
-        return self.now
+    def __init__(
+        self,
+        verifier: CountingVerifier | None = None,
+        *,
+        store: VerdictStore | None = None,
+        max_in_flight: int = 100,
+    ) -> None:
+        self.verifier = verifier or CountingVerifier()
+        self.clock = Clock()
+        self.cache = VerdictCache(
+            ttl_s=TTL_S, clock=self.clock, store=store, max_in_flight=max_in_flight
+        )
 
-
-def make(asked: Asked) -> tuple[VerdictCache, Clock]:
-    clock = Clock()
-    return VerdictCache(asked, ttl_s=TTL_S, clock=clock), clock
+    def verify(
+        self, address: Address = ADDRESS, checks: Checks = FULL
+    ) -> asyncio.Task[Verification]:
+        return self.cache.verify(address, checks, partial(self.verifier.verify, address, checks))
 
 
 @pytest.mark.parametrize("verdict", list(Verdict))
-async def test_an_answer_is_kept_as_long_as_its_verdict_deserves(verdict: Verdict) -> None:
-    verdicts, clock = make(Asked(verdict))
-    address = syntax.parse_address("a@b.test")
-    await verdicts.verify(address, FULL)
-    clock.now += TTL_S[verdict] - 0.5
-    known = verdicts.get(address, FULL)
-    assert known is not None
-    assert known[0].cached
-    clock.now += 1
-    assert verdicts.get(address, FULL) is None
+async def test_each_verdict_is_cached_for_its_own_time(verdict: Verdict) -> None:
+    bench = Bench(CountingVerifier(verdict))
+    await bench.verify()
+    bench.clock.now += TTL_S[verdict] - 0.5
+    hit = bench.cache.get(ADDRESS, FULL)
+    assert hit is not None
+    assert hit[0].cached
+    bench.clock.now += 1
+    assert bench.cache.get(ADDRESS, FULL) is None
 
 
 @pytest.mark.parametrize(
@@ -83,72 +94,63 @@ async def test_an_answer_is_kept_as_long_as_its_verdict_deserves(verdict: Verdic
         (NO_SMTP, FULL, False),
     ],
 )
-async def test_a_lesser_answer_does_not_serve_a_fuller_question(
+async def test_a_verdict_serves_equal_and_narrower_checks_only(
     made_with: Checks, wanted: Checks, serves: bool
 ) -> None:
-    verdicts, _ = make(Asked())
-    address = syntax.parse_address("a@b.test")
-    await verdicts.verify(address, made_with)
-    assert (verdicts.get(address, wanted) is not None) is serves
+    bench = Bench()
+    await bench.verify(checks=made_with)
+    assert (bench.cache.get(ADDRESS, wanted) is not None) is serves
 
 
-async def test_the_domain_is_folded_and_the_mailbox_is_not() -> None:
-    verdicts, _ = make(Asked())
-    await verdicts.verify(syntax.parse_address("Bob@B.test"), FULL)
-    known = verdicts.get(syntax.parse_address("Bob@b.TEST"), FULL)
-    assert known is not None
-    assert known[0].address.raw == "Bob@b.TEST"
-    assert verdicts.get(syntax.parse_address("bob@b.test"), FULL) is None
+async def test_the_domain_is_folded_and_the_local_part_is_not() -> None:
+    bench = Bench()
+    await bench.verify(parse_address("Bob@B.test"))
+    hit = bench.cache.get(parse_address("Bob@b.TEST"), FULL)
+    assert hit is not None
+    assert hit[0].address.raw == "Bob@b.TEST"
+    assert bench.cache.get(parse_address("bob@b.test"), FULL) is None
 
 
-async def test_one_question_in_flight_is_asked_once() -> None:
-    asked = Asked()
-    asked.go.clear()
-    verdicts, _ = make(asked)
-    address = syntax.parse_address("a@b.test")
-    tasks = [verdicts.verify(address, FULL) for _ in range(50)]
-    asked.go.set()
+async def test_equal_questions_share_one_verification() -> None:
+    bench = Bench(CountingVerifier(held=True))
+    tasks = [bench.verify() for _ in range(50)]
+    assert bench.cache.is_verifying(ADDRESS, FULL)
+    bench.verifier.go.set()
     await asyncio.gather(*tasks)
-    assert asked.times == 1
+    assert bench.verifier.count == 1
+    assert not bench.cache.is_verifying(ADDRESS, FULL)
 
 
-async def test_too_many_questions_are_turned_away() -> None:
-    asked = Asked()
-    asked.go.clear()
-    verdicts = VerdictCache(asked, ttl_s=TTL_S, clock=Clock(), max_in_flight=2)
+async def test_one_verification_too_many_is_refused() -> None:
+    bench = Bench(CountingVerifier(held=True), max_in_flight=2)
     for name in "ab":
-        verdicts.verify(syntax.parse_address(f"{name}@b.test"), FULL)
+        bench.verify(parse_address(f"{name}@b.test"))
     with pytest.raises(Problem) as raised:
-        verdicts.verify(syntax.parse_address("c@b.test"), FULL)
+        bench.verify(parse_address("c@b.test"))
     assert raised.value.kind is ProblemKind.UNAVAILABLE
-    await verdicts.aclose()
+    await bench.cache.aclose()
 
 
-async def test_a_failure_is_not_kept() -> None:
-    class Broken(Asked):
-        async def verify(
-            self, address: Address, checks: Checks = FULL, deadline_s: float | None = None
-        ) -> Verification:
+async def test_a_failure_is_not_cached() -> None:
+    class Broken(CountingVerifier):
+        async def verify(self, address: Address, checks: Checks = FULL) -> Verification:
             raise RuntimeError("a bug")
 
-    verdicts, _ = make(Broken())
-    address = syntax.parse_address("a@b.test")
+    bench = Bench(Broken())
     with pytest.raises(RuntimeError):
-        await verdicts.verify(address, FULL)
-    assert verdicts.get(address, FULL) is None
+        await bench.verify()
+    assert bench.cache.get(ADDRESS, FULL) is None
 
 
-async def test_closing_gives_up_what_is_in_flight() -> None:
-    asked = Asked()
-    asked.go.clear()
-    verdicts, _ = make(asked)
-    task = verdicts.verify(syntax.parse_address("a@b.test"), FULL)
-    await verdicts.aclose()
+async def test_closing_cancels_what_is_in_flight() -> None:
+    bench = Bench(CountingVerifier(held=True))
+    task = bench.verify()
+    await bench.cache.aclose()
     assert task.cancelled()
 
 
-class Stored:
-    """Answers of an earlier run, without names."""
+class OneStoredVerdict:
+    """A store with a single verdict, which must get no other."""
 
     def __init__(self, verification: Verification) -> None:
         self._verification = verification
@@ -161,25 +163,20 @@ class Stored:
         return {v.address.normalized: (v, 2000.0)} if v.address.normalized in wanted else {}
 
     def put(self, route_name: str, verification: Verification, expires_at: float) -> None:
-        raise AssertionError("nothing new was found out")
+        raise AssertionError("there is no new verdict")
 
 
-async def test_a_stored_answer_is_served_with_its_name_and_asks_nobody() -> None:
-    asked = Asked()
-    address = syntax.parse_address("john.smith@b.test")
-    stored = Stored(await asked.verify(address))
-    verdicts = VerdictCache(asked, ttl_s=TTL_S, clock=Clock(), store=stored)
-    found = await verdicts.verify(address, FULL)
-    assert (found.cached, asked.times) == (True, 1)
+async def test_a_stored_verdict_is_served_with_the_name_of_the_person() -> None:
+    address = parse_address("john.smith@b.test")
+    bench = Bench(store=OneStoredVerdict(await CountingVerifier().verify(address)))
+    found = await bench.verify(address)
+    assert (found.cached, bench.verifier.count) == (True, 0)
     assert found.evidence.person is not None
     assert found.evidence.person.full == "John Smith"
 
 
-async def test_many_stored_answers_are_recalled_at_once() -> None:
-    asked = Asked()
-    known = syntax.parse_address("ann@b.test")
-    verdicts = VerdictCache(
-        asked, ttl_s=TTL_S, clock=Clock(), store=Stored(await asked.verify(known))
-    )
-    others = [syntax.parse_address(text) for text in ("bob@b.test", "no-address")]
-    assert set(await verdicts.get_many([known, *others], FULL)) == {"ann@b.test"}
+async def test_stored_verdicts_are_found_for_many_addresses_at_once() -> None:
+    stored = parse_address("ann@b.test")
+    bench = Bench(store=OneStoredVerdict(await CountingVerifier().verify(stored)))
+    others = [parse_address(text) for text in ("bob@b.test", "no-address")]
+    assert set(await bench.cache.get_many([stored, *others], FULL)) == {"ann@b.test"}
