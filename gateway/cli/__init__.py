@@ -1,7 +1,7 @@
-"""The command line: `veriplex COMMAND …`, one file a command.
+"""The command line: `veriplex COMMAND …`, with a module for each command.
 
-A command's file is imported when the command is called for, so that `veriplex --version` does
-not pay for a server. Commands that fail raise `CommandError`; `main` alone ends the process.
+A command's module is imported only when the command runs, so that `veriplex --version` does not
+import a server. A command that fails raises `CommandError`; only `main` ends the process.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ COMMANDS = (
     "doctor",
     "readyz",
 )
-"""In the order of `--help`. Each is in the module of its name, a function or an app so named."""
+"""In the order of `--help`. The module of that name has a function or an app of that name."""
 
 
 class _LazyCommands(Mapping[str, Any]):
-    """The commands by name, imported when looked at."""
+    """The commands by name, each imported when it is looked up."""
 
     def __getitem__(self, name: str) -> Any:
         if name not in COMMANDS:
@@ -108,14 +108,14 @@ def _root(
 
 
 def main() -> None:
-    """The console script."""
+    """Run the command line; the console script."""
     prepare_streams()
     try:
         app()
     except CommandError as refusal:
         print_error(str(refusal))
         sys.exit(refusal.exit_code)
-    except OSError as exc:  # a full disk under the output, too many open files
+    except OSError as exc:  # such as a full disk, or too many open files
         discard_output()
         print_error(f"cannot continue: {exc}")
         sys.exit(EXIT_FAILURE)

@@ -1,7 +1,7 @@
-"""`veriplex bulk`: a list in, the same list with verdicts out, without a server.
+"""`veriplex bulk`: verifies a list without a server, and writes it with the results.
 
-The list is a batch like any other, in a database of its own beside the output (`OUT.part`), so
-that an interrupted run goes on where it was.
+The list is a batch like any other, in its own database beside the output (`OUT.part`), so that an
+interrupted run can be resumed.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 REFRESH_S = 0.25
 PART_SUFFIX = ".part"
-"""Follows the output's name in that of the unfinished run."""
+"""The database of an unfinished run has the output's name with this suffix."""
 OUTPUT_FORMATS = {
     ".csv": OutputFormat.CSV,
     ".tsv": OutputFormat.CSV,
@@ -108,13 +108,13 @@ def bulk(
     with _open_input(file) as source:
         if output != "-" and not Path(output).absolute().parent.is_dir():
             raise CommandError(f"{output}: there is no folder {Path(output).parent}", EXIT_USAGE)
-        asked = _BulkRequest(file, source, output, wanted, column, checks, not no_retries)
-        run_async(_run_bulk(settings, asked))
+        request = _BulkRequest(file, source, output, wanted, column, checks, not no_retries)
+        run_async(_run_bulk(settings, request))
 
 
 @dataclass(frozen=True, slots=True)
 class _BulkRequest:
-    """The command as it was given."""
+    """The command's arguments."""
 
     name: str
     source: BinaryIO
@@ -129,7 +129,7 @@ class _BulkRequest:
         return read_list(self.name, self.source, self.column)
 
     def digest(self) -> str:
-        """What must be the same for a run to go on."""
+        """A digest of everything that must be equal for a run to be resumed."""
         self.source.seek(0)
         digest = hashlib.sha256()
         while chunk := self.source.read(1 << 20):
@@ -140,7 +140,7 @@ class _BulkRequest:
 
 @contextlib.contextmanager
 def _open_input(name: str) -> Iterator[BinaryIO]:
-    """The file, or what standard input holds. Raises Refusal."""
+    """The file, or a copy of standard input. Raises CommandError."""
     if name != "-":
         try:
             with open(name, "rb") as file:
@@ -148,10 +148,10 @@ def _open_input(name: str) -> Iterator[BinaryIO]:
         except OSError as exc:
             raise CommandError(f"{name}: cannot read: {exc.strerror}", EXIT_USAGE) from exc
         return
-    with tempfile.TemporaryFile() as kept:
+    with tempfile.TemporaryFile() as copy:
         while chunk := sys.stdin.buffer.read(1 << 20):
-            kept.write(chunk)
-        yield kept
+            copy.write(chunk)
+        yield copy
 
 
 async def _run_bulk(settings: Settings, request: _BulkRequest) -> None:
@@ -246,7 +246,7 @@ async def _write_results(batch: LocalBatch, job: Job, request: _BulkRequest) -> 
 
 @contextlib.contextmanager
 def _atomic_file(name: str) -> Iterator[BinaryIO]:
-    """A file that is there whole or not at all: nobody reads half a result. Raises Refusal."""
+    """A file that appears only when it is complete. Raises CommandError."""
     unfinished = Path(name + ".tmp")
     try:
         with unfinished.open("wb") as file:

@@ -68,12 +68,12 @@ def _check_plan(settings: Settings) -> None:
 def _summary(settings: Settings, file: str) -> tuple[tuple[str, str], ...]:
     engine = settings.engine
     sender = f"from {engine.mail_from}" if engine.mail_from else "from the null sender"
-    asked = ", ".join(engine.dns_servers) or "the system's resolvers"
+    resolvers = ", ".join(engine.dns_servers) or "the system's resolvers"
     return (
         ("settings", f"good ({file})"),
         ("server", f"at {settings.server.url()}"),
         ("storage", settings.storage.url),
-        ("probe", f"as {engine.helo}, {sender}, asking {asked}"),
+        ("probe", f"as {engine.helo}, {sender}, by {resolvers}"),
         ("sources", ", ".join(settings.sources)),
         ("plan", settings.limits.plan),
     )

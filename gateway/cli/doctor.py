@@ -1,4 +1,4 @@
-"""`veriplex doctor`: what keeps verifications from succeeding, and what to do about it."""
+"""`veriplex doctor`: finds what prevents verifications, and says how to fix it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from gateway.doctor.finding import Finding
 
 MAX_REFUSERS_SHOWN = 4
-"""Refusers that are shown for each cause."""
+"""Operators shown for each cause of refusals."""
 STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
 
@@ -129,7 +129,7 @@ def _table_row(finding: Finding) -> TableRow:
 
 
 def _refuser_lines(finding: Finding) -> list[str]:
-    """Who refused us: the worst, and how many more there are."""
+    """The operators that refused us most, and the number of the others."""
     if not finding.refusals:
         return []
     from gateway.doctor.refusals import refuser_lines

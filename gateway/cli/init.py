@@ -1,4 +1,4 @@
-"""`veriplex init`: a settings file that says of every setting what it means."""
+"""`veriplex init`: writes a settings file that explains every setting."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def init(
 
 
 def template() -> str:
-    """The file's text, made from the settings themselves."""
+    """The file's text, made from the classes of the settings."""
     from gateway.settings.model import RoutingSettings, Section, Settings, section_class
 
     parts = [_INTRODUCTION]
@@ -55,7 +55,7 @@ def template() -> str:
         section = section_class(info)
         if section is not None:
             head, known = f"[{name}]", Section
-        else:  # a list of tables; a route has all that routing has
+        else:  # a list of tables; a route repeats the settings of [routing]
             section = get_args(info.annotation)[0]
             head, known = (
                 f"# [[{name}]]",
@@ -83,7 +83,7 @@ _EXAMPLES: dict[str, Any] = {
     "routes.name": "sign-up",
     "routes.keys": ["sign-up form"],
 }
-"""For settings without a default."""
+"""Values of settings without a default."""
 
 
 def _setting(name: str, info: FieldInfo, full_name: str) -> str:
@@ -95,7 +95,7 @@ def _setting(name: str, info: FieldInfo, full_name: str) -> str:
             _setting(f"{name}.{inner}", field, f"{full_name}.{inner}")
             for inner, field in type(value).model_fields.items()
         )
-    # JSON's strings, numbers, truth values and lists are TOML's too.
+    # JSON's strings, numbers, booleans and lists are valid TOML
     return _comment(info.description or "") + f"# {name} = {json.dumps(value)}\n"
 
 

@@ -1,4 +1,4 @@
-"""Keys as they are shown to their owner: with the base URL that a vendor's client wants."""
+"""New keys as they are printed: with the base URL that a vendor's client needs."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ if TYPE_CHECKING:
 
 
 def base_url(url: str, dialect: Dialect) -> str:
-    """Where the vendor's documentation ends it, but on this server."""
+    """The vendor's base URL, on this server."""
     return f"{url}{dialect.base_path}"
 
 
 def prefixed_base_url(url: str, dialect: Dialect) -> str:
-    """The same under the dialect's own prefix, where no other dialect is near."""
+    """The same under the dialect's prefix, where no other dialect has paths."""
     return f"{url}/{dialect.name}{dialect.base_path}"
 
 
 def key_sheet(url: str, keys: Iterable[NewKey]) -> Iterator[str]:
-    """Lines of text: for each dialect its base URLs and keys."""
+    """Lines with each dialect's base URLs and keys."""
     from adapters.registry import DIALECTS
 
     made = tuple(keys)

@@ -132,7 +132,7 @@ def revoke(
         typer.echo(f"revoked key {gone.id}: {gone.dialect}, {gone.hint}")
 
 
-# -- what is done ------------------------------------------------------------------------
+# -- work ------------------------------------------------------------------------
 
 
 async def _create(
@@ -143,7 +143,7 @@ async def _create(
     credits: int | None,
     label: str | None,
 ) -> tuple[list[NewKey], str]:
-    """The new keys and their account's plan."""
+    """The new keys, and the plan of their account."""
     async with _accounts(settings) as accounts:
         dialects = _dialects(dialect)
         account = await accounts.oldest_account_id()
@@ -168,7 +168,7 @@ async def _revoke(settings: Settings, which: str) -> KeyInfo:
 
 @contextlib.asynccontextmanager
 async def _accounts(settings: Settings, *, must_exist: bool = False) -> AsyncIterator[Accounts]:
-    """The accounts of the server's database. Raises Refusal for whatever goes wrong inside."""
+    """The accounts of the server's database. Their errors become CommandErrors."""
     from adapters.registry import DIALECTS
     from gateway.accounts.accounts import AccountsError, UnknownDialect, UnknownPlan, open_accounts
     from gateway.settings.problems import suggestion
@@ -196,7 +196,7 @@ def _check_storage(url: str, *, must_exist: bool) -> None:
 
 
 def _dialects(wanted: str | None) -> tuple[str, ...]:
-    """The dialect meant, by its name or an alias; all of them for None."""
+    """The dialect of that name or alias; all dialects for None."""
     from adapters.registry import DIALECTS
     from gateway.settings.problems import suggestion
 
@@ -210,7 +210,7 @@ def _dialects(wanted: str | None) -> tuple[str, ...]:
     return (names[wanted.lower()],)
 
 
-# -- how it is shown ---------------------------------------------------------------------
+# -- output ---------------------------------------------------------------------
 
 
 def _print_json(objects: Iterable[dict[str, Any]]) -> None:
@@ -239,7 +239,7 @@ def _key_json(key: KeyInfo) -> dict[str, Any]:
     return {
         "id": key.id,
         "dialect": key.dialect,
-        "key": key.hint,  # all that is left of it to show
+        "key": key.hint,  # only its last characters are stored
         "test": key.test,
         "plan": key.plan,
         "account": key.account_id,

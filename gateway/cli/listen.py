@@ -1,4 +1,4 @@
-"""What `serve` and `sandbox` share: where to listen, and running until told to stop."""
+"""The parts that `serve` and `sandbox` share: options, the socket, running until a signal."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ Port = Annotated[
 
 
 def with_server_options(settings: Settings, **given: Any) -> Settings:
-    """The settings under the options that were given."""
+    """The settings, with the given options in place of theirs."""
     changes = {name: value for name, value in given.items() if value is not None}
     return settings.model_copy(update={"server": settings.server.model_copy(update=changes)})
 
 
 def check_tls(certfile: str, keyfile: str) -> None:
-    """Raises Refusal if the certificate and its key cannot be used."""
+    """Raises CommandError if the certificate and its key cannot be used."""
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certfile, keyfile, password="")
     except ssl.SSLError as exc:
@@ -74,7 +74,7 @@ _BIND_ERRORS: dict[int, str] = {
 
 
 def open_socket(settings: Settings) -> socket.socket:
-    """The socket to serve on. Raises Refusal."""
+    """The socket to serve on. Raises CommandError."""
     from gateway.web.server import bind
 
     server = settings.server
@@ -122,8 +122,10 @@ async def serve_until_stopped(
 
 @contextlib.contextmanager
 def _signals_ignored() -> Iterator[None]:
-    """uvicorn stops on a signal and then raises it anew, which would end the process before
-    storage is closed. Here that is nothing to die of.
+    """Ignore the signals that stop the server.
+
+    uvicorn stops on a signal and then raises it again, which would end the process before the
+    database is closed.
     """
     numbers = (signal.SIGINT, signal.SIGTERM)
     before = {number: signal.signal(number, lambda *_: None) for number in numbers}

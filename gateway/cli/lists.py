@@ -1,7 +1,7 @@
-"""Lists of addresses in files: CSV, one address a line, or JSON lines.
+"""Reads lists of addresses from files: CSV, text with an address a line, or JSON lines.
 
-Rows are read one by one, so that a file may be as long as it likes. Raises Refusal for what
-is no list.
+Rows are read one by one, so that the length of a file is not limited. Raises CommandError if a
+file is not such a list.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from gateway.cli.terminal import EXIT_USAGE, CommandError
 
 MAX_LINE_BYTES = 1_000_000
 SAMPLE_ROWS = 1_000
-"""Rows looked at to find the column with the addresses."""
+"""Rows that are searched for the address column."""
 EMAIL_HEADERS = ("email", "e-mail", "email address", "e-mail address", "emailaddress", "mail")
 DELIMITERS = ",;\t|"
 
 
 class ListFormat(StrEnum):
-    """How a list is written."""
+    """The format of a list."""
 
     CSV = "csv"
     TXT = "txt"
@@ -46,16 +46,16 @@ FORMATS_BY_SUFFIX = {
 
 @dataclass(frozen=True, slots=True)
 class AddressList:
-    """A list, its rows still to be read."""
+    """A list whose rows are still to be read."""
 
     format: ListFormat
     headers: tuple[str, ...]
-    """Of the cells; empty if there are only addresses."""
+    """Names of the cells; empty if there are only addresses."""
     entries: Iterator[BatchEntry]
 
 
 def detect_format(name: str, first_line: str) -> ListFormat:
-    """By the name's suffix, else by what the list begins with."""
+    """The format by the name's suffix, else by the first line."""
     if form := FORMATS_BY_SUFFIX.get(Path(name).suffix.lower()):
         return form
     if first_line.lstrip("\ufeff \t").startswith("{"):
@@ -64,7 +64,7 @@ def detect_format(name: str, first_line: str) -> ListFormat:
 
 
 def read_list(name: str, file: BinaryIO, column: str | None) -> AddressList:
-    """`column` names the one with the addresses; None finds it. `file` is open from its start."""
+    """`column` is the name of the address column, None to find it. `file` is at its start."""
     lines = _read_lines(name, file)
     first = next(lines, "")
     form = detect_format(name, first)
@@ -77,7 +77,7 @@ def read_list(name: str, file: BinaryIO, column: str | None) -> AddressList:
 
 
 def _read_lines(name: str, file: BinaryIO) -> Iterator[str]:
-    """Lines, bounded; whatever is not UTF-8 text is refused."""
+    """Lines of limited length; anything but UTF-8 text is refused."""
     number = 0
     while True:
         try:
@@ -146,7 +146,7 @@ def _csv_entries(
 ) -> Iterator[BatchEntry]:
     for row in rows:
         cells = (*row, *("",) * (width - len(row)))[:width]
-        # a row without an address keeps its line in the result
+        # a row without an address stays in the result
         yield _entry(name, cells[column].strip(), cells)
 
 

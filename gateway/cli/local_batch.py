@@ -1,4 +1,4 @@
-"""A batch without a server: one list in a database of its own, verified by the local probe."""
+"""A batch without a server: one list, in its own database, verified by the local probe."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ LOCAL_DIALECT = Dialect(
         retention_s=lambda _: None,
     ),
 )
-"""What the batch is written in: our own verdicts, nothing charged, nothing forgotten."""
+"""The batch's dialect: it counts our own verdicts, charges nothing and keeps rows for ever."""
 
 LOCAL_CALLER = Caller(
     account_id=0,
@@ -77,7 +77,7 @@ class LocalBatch:
         self._runner = runner
 
     async def existing_job(self) -> Job | None:
-        """The batch that an earlier run left."""
+        """The batch of an earlier run, if there is one."""
         page = await self._records.list_page(LOCAL_CALLER, ListJobs(oldest_first=True, per_page=1))
         return page.jobs[0] if page.jobs else None
 
@@ -90,7 +90,7 @@ class LocalBatch:
         retries: bool,
         options: Mapping[str, Any],
     ) -> Job:
-        """Take a list in; whatever `entries` raises is raised."""
+        """Store a list as the batch. An exception of `entries` is raised."""
         return await self._records.submit(
             LOCAL_DIALECT,
             LOCAL_CALLER,
@@ -110,11 +110,11 @@ class LocalBatch:
         return job
 
     def running(self) -> contextlib.AbstractAsyncContextManager[None]:
-        """Verify while inside."""
+        """A context in which the batch is verified."""
         return self._runner.running()
 
     async def drain(self) -> None:
-        """Do all that is due now."""
+        """Verify everything that is due now."""
         await self._runner.drain()
 
     def rows(self, job: Job) -> AsyncIterator[JobRow]:
@@ -125,7 +125,7 @@ class LocalBatch:
 async def open_local_batch(
     settings: Settings, path: str, *, verifier: BulkVerifier | None = None
 ) -> AsyncIterator[LocalBatch]:
-    """A database at `path`, in memory if that is empty. Raises StoreError."""
+    """The batch in the database at `path`, in memory if that is empty. Raises StoreError."""
     from gateway.app import open_engine
 
     async with contextlib.AsyncExitStack() as stack:

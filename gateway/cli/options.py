@@ -1,4 +1,4 @@
-"""The options that every command knows, and the settings they lead to."""
+"""Options that commands share, and the settings that they select."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class _FlagsWithoutType:
 
 
 class Command(_FlagsWithoutType, TyperCommand):
-    """A command of ours."""
+    """A single command."""
 
 
 class CommandGroup(_FlagsWithoutType, TyperGroup):
-    """A command that has commands."""
+    """A command with subcommands."""
 
 
 ConfigFile = Annotated[
@@ -44,7 +44,7 @@ ConfigFile = Annotated[
         show_default=False,
     ),
 ]
-"""Understood before the command and behind it."""
+"""Accepted before and after the command's name."""
 
 Json = Annotated[
     bool,
@@ -53,15 +53,15 @@ Json = Annotated[
 
 
 def resolve_config_file(ctx: typer.Context, config: Path | None) -> Path | None:
-    """What was given behind the command, else before it."""
+    """The `--config` after the command's name, else the one before it."""
     before: Path | None = ctx.find_root().obj
     return config or before
 
 
 def read_settings(ctx: typer.Context, config: Path | None, *, secrets: bool = False) -> Settings:
-    """The settings. Raises Refusal with every mistake in them.
+    """The settings. Raises CommandError with all mistakes in them.
 
-    With `secrets` the upstreams' keys are looked up too, which only a server needs.
+    With `secrets` the upstreams' keys are read too, which only a server needs.
     """
     from gateway.settings import SettingsError, load
 

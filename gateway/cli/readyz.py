@@ -1,4 +1,4 @@
-"""`veriplex readyz`: whether a server on this machine can serve, for container health checks."""
+"""`veriplex readyz`: asks a running server whether it is ready, for container health checks."""
 
 from __future__ import annotations
 

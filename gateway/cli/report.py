@@ -1,4 +1,4 @@
-"""One verification for people to read: a panel on a terminal, plain lines elsewhere."""
+"""A verification for people: a panel on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ COLOURS: dict[Verdict, str] = {
 }
 
 DNS_WORDS: dict[Dns, str] = {
-    Dns.NOT_CHECKED: "not asked",
+    Dns.NOT_CHECKED: "not queried",
     Dns.MX: "mail exchangers",
-    Dns.IMPLICIT_MX: "no MX record, but an address that stands in for it",
-    Dns.NULL_MX: "a null MX record: the domain takes no mail",
-    Dns.NXDOMAIN: "there is no such domain",
+    Dns.IMPLICIT_MX: "no MX record; the address record stands in for it",
+    Dns.NULL_MX: "a null MX record: the domain accepts no mail",
+    Dns.NXDOMAIN: "the domain does not exist",
     Dns.NODATA: "the domain has neither MX nor address records",
-    Dns.UNRESOLVABLE: "MX records, but none of their hosts has an address",
+    Dns.UNRESOLVABLE: "MX records, none of whose hosts has an address",
     Dns.SERVFAIL: "the domain's name servers fail (SERVFAIL)",
     Dns.REFUSED: "the resolver refuses to answer (REFUSED)",
     Dns.TIMEOUT: "no answer in time",
 }
 
 _LABEL_WIDTH = 10
-"""Of the labels."""
+"""Width of the labels in plain columns."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReportRow:
-    """A label, and what stands beside it."""
+    """A label and its text."""
 
     label: str
     text: str
@@ -44,12 +44,12 @@ class ReportRow:
 
 
 def report_rows(v: Verification) -> Iterator[ReportRow]:
-    """What was found out, in the order of the probe."""
+    """The evidence in the order in which the probe gathers it."""
     yield ReportRow("address", v.address.raw, "bold")
     verdict = f"{v.verdict} ({v.reason}), score {v.score} of 100"
     yield ReportRow("verdict", verdict, f"bold {COLOURS[v.verdict]}")
-    for label, say in _EVIDENCE_ROWS:
-        text = say(v.evidence)
+    for label, describe in _EVIDENCE_ROWS:
+        text = describe(v.evidence)
         if text:
             yield ReportRow(label, text)
         if label == "dns":
@@ -71,10 +71,10 @@ def _transcript_rows(steps: tuple[Step, ...]) -> Iterator[ReportRow]:
 
 def _kind(e: Evidence) -> str:
     kinds = {
-        "throw-away domain": e.disposable,
+        "disposable domain": e.disposable,
         "free provider": e.free,
         "role account": e.role,
-        "takes no replies": e.no_reply,
+        "no-reply address": e.no_reply,
         "spam trap": e.spamtrap,
     }
     return ", ".join(kind for kind, true in kinds.items() if true)
@@ -105,7 +105,7 @@ def _policies(e: Evidence) -> str:
 
 
 def _smtp(e: Evidence) -> str:
-    return "not asked" if e.smtp is None else _format_smtp(e.smtp)
+    return "not queried" if e.smtp is None else _format_smtp(e.smtp)
 
 
 def _format_smtp(smtp: Smtp) -> str:
@@ -114,7 +114,7 @@ def _format_smtp(smtp: Smtp) -> str:
         words.append(f"by {smtp.host}")
     if smtp.ip:
         words.append(f"[{smtp.ip}]")
-    text = smtp.text or smtp.enhanced or ""  # the enhanced code is the beginning of the text
+    text = smtp.text or smtp.enhanced or ""  # the text begins with the enhanced code
     reply = f"{smtp.code} {text}".rstrip() if smtp.code else text
     extras = [
         f"after {smtp.latency_ms} ms" if smtp.latency_ms is not None else "",
@@ -122,8 +122,8 @@ def _format_smtp(smtp: Smtp) -> str:
         f"named list: {smtp.block_list}" if smtp.block_list else "",
         f"asks to wait {smtp.retry_after_s} s" if smtp.retry_after_s is not None else "",
     ]
-    said = f": {reply}" if reply else ""
-    return " ".join(words) + said + "".join(f"; {extra}" for extra in extras if extra)
+    suffix = f": {reply}" if reply else ""
+    return " ".join(words) + suffix + "".join(f"; {extra}" for extra in extras if extra)
 
 
 def _catch_all(e: Evidence) -> str:
@@ -153,13 +153,13 @@ _EVIDENCE_ROWS: tuple[tuple[str, Callable[[Evidence], str]], ...] = (
 
 
 def render_plain(v: Verification) -> str:
-    """Plain columns for a pipe or a file, and a blank line behind them."""
+    """Plain columns for a pipe or a file, followed by a blank line."""
     rows = ((row.label, row.text) for row in report_rows(v))
     return "".join(f"{line}\n" for line in plain_lines(rows, first_width=_LABEL_WIDTH)) + "\n"
 
 
 class PanelPrinter:
-    """Draws on a terminal."""
+    """Draws verifications on a terminal."""
 
     def __init__(self, stream: TextIO) -> None:
         self._console = open_console(stream)

@@ -1,4 +1,4 @@
-"""Verified lists written to files: the columns that came, and what was found out."""
+"""Writers of verified lists: the list's own columns, and the results."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ COLUMNS: Mapping[str, Callable[[Verification], object]] = {
     "smtp_code": lambda v: v.evidence.smtp.code if v.evidence.smtp else None,
     "verified_at": lambda v: v.verified_at.isoformat(timespec="seconds"),
 }
-"""What a CSV file shows behind the columns that came."""
+"""The columns that a CSV file has after the list's own."""
 
 
 class OutputFormat(StrEnum):
-    """How results are written."""
+    """A format of the output."""
 
     CSV = "csv"
     JSONL = "jsonl"
 
 
 class CsvWriter:
-    """One line a row, the list's own columns first."""
+    """Writes a line for each row, with the list's own columns first."""
 
     def __init__(self, headers: Sequence[str]) -> None:
         self._headers = tuple(headers) or ("email",)
@@ -48,7 +48,7 @@ class CsvWriter:
     @property
     def header(self) -> bytes:
         taken = {header.strip().lower() for header in self._headers}
-        # a list that was verified before has these already
+        # a list that was verified before has these columns
         ours = (f"veriplex_{name}" if name in taken else name for name in COLUMNS)
         return _csv_line((*self._headers, *ours))
 
@@ -58,7 +58,7 @@ class CsvWriter:
 
 
 class JsonWriter:
-    """One object a row: the internal model, and the list's own columns as `row`."""
+    """Writes a JSON object for each row: the internal model, and the list's columns as `row`."""
 
     header = b""
 
@@ -66,10 +66,10 @@ class JsonWriter:
         self._headers = tuple(headers)
 
     def render_row(self, row: JobRow) -> bytes:
-        told = verification_as_dict(with_guessed_person(row.verification))
+        fields = verification_as_dict(with_guessed_person(row.verification))
         if row.cells:
-            told = {"row": dict(zip(self._headers, row.cells, strict=True)), **told}
-        return orjson.dumps(told) + b"\n"
+            fields = {"row": dict(zip(self._headers, row.cells, strict=True)), **fields}
+        return orjson.dumps(fields) + b"\n"
 
 
 WRITERS: Mapping[OutputFormat, type[CsvWriter] | type[JsonWriter]] = {

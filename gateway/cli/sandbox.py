@@ -1,4 +1,4 @@
-"""`veriplex sandbox`: the server for tests; offline, in memory, the same answers every time."""
+"""`veriplex sandbox`: the server for test suites; offline, in memory, deterministic."""
 
 from __future__ import annotations
 
@@ -81,10 +81,10 @@ async def _serve(settings: Settings, seed: str, sock: socket.socket, keys: tuple
 
 
 def _set_up_lazy_logging(log: LogSettings) -> None:
-    """Log as the settings say, but set that up with the first line, which mostly never comes.
+    """Log as the settings say, but import what that needs only with the first line, if any.
 
-    A line for each request is written at level `debug` alone: writing costs many of the requests
-    a second, and the request log of the control API shows more.
+    A line for each request is written only at level `debug`: it takes much of the time of a
+    request, and the request log of the control API shows more.
     """
     from gateway.observability.levels import set_levels
 
@@ -102,7 +102,7 @@ def _set_up_lazy_logging(log: LogSettings) -> None:
 
 
 def _key_lines(url: str) -> Iterator[str]:
-    """Base URL and key of every dialect, as a client wants them."""
+    """Base URL and test key of every dialect, as a client needs them."""
     from adapters.registry import DIALECTS
 
     return plain_lines(

@@ -1,4 +1,4 @@
-"""`veriplex serve`: the server."""
+"""`veriplex serve`: runs the server."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ async def _serve(settings: Settings, sock: socket.socket) -> None:
     set_up_logs(settings.log)
     try:
         async with open_services(settings) as services:
-            # links lead to the port that was really bound
+            # links contain the port that was bound
             services.sandbox.url = settings.server.url(sock.getsockname()[1])
             if made := await services.accounts.bootstrap():
                 typer.echo(f"New database {services.store.where}. Its keys, shown only once:")

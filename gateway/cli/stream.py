@@ -1,4 +1,4 @@
-"""Addresses from arguments and standard input, and their answers in the order asked."""
+"""Addresses from arguments and standard input, and results in the order of the addresses."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import Any, TypeVar
 from gateway.cli.terminal import CommandError
 
 MAX_CONCURRENT = 64
-"""Verifications under way at the same time."""
+"""Verifications that run at the same time."""
 MAX_FINISHED_AHEAD = 1_000
-"""Answers that may wait for an earlier one to be printed first."""
+"""Results that may wait until an earlier one has been printed."""
 MAX_LINE_BYTES = 4_096
-"""What is longer is no address; the rest of such a line is skipped."""
+"""A longer line is no address; the rest of it is skipped."""
 CHUNK_BYTES = 65_536
 CANCEL_RETRY_S = 0.2
 
@@ -31,49 +31,49 @@ async def map_in_order(
     *,
     concurrency: int = MAX_CONCURRENT,
 ) -> None:
-    """Answer side by side, and show each answer as soon as those before it are shown.
+    """Process inputs concurrently, and emit each output once those before it were emitted.
 
-    What `asked`, `answer` or `show` raises ends everything that is under way, and is raised.
+    An exception of `inputs`, `process` or `emit` cancels everything that runs, and is raised.
     """
     slots = asyncio.Semaphore(concurrency)
     ahead = asyncio.Semaphore(MAX_FINISHED_AHEAD)
     waiting: asyncio.Queue[asyncio.Task[Out] | None] = asyncio.Queue()
     running: set[asyncio.Task[Out]] = set()
 
-    async def one(question: In) -> Out:
+    async def process_one(item: In) -> Out:
         try:
-            return await process(question)
+            return await process(item)
         finally:
             slots.release()
 
-    async def ask() -> None:
-        async for question in inputs:
+    async def start_all() -> None:
+        async for item in inputs:
             await ahead.acquire()
             await slots.acquire()
-            task = asyncio.create_task(one(question))
+            task = asyncio.create_task(process_one(item))
             running.add(task)
             task.add_done_callback(running.discard)
             waiting.put_nowait(task)
 
-    asking = asyncio.create_task(ask())
-    asking.add_done_callback(lambda _: waiting.put_nowait(None))
+    starting = asyncio.create_task(start_all())
+    starting.add_done_callback(lambda _: waiting.put_nowait(None))
     try:
         while (task := await waiting.get()) is not None:
-            # not `await task`: Ctrl-C would be handed down to it, and be lost if it is lost there
-            # (see `_end`)
+            # not `await task`: Ctrl-C would cancel the task, which may lose the cancellation
+            # (see `_cancel_all`)
             await asyncio.wait({task})
             emit(task.result())
             ahead.release()
-        await asking
+        await starting
     finally:
-        await _cancel_all({asking, *running})
+        await _cancel_all({starting, *running})
 
 
 async def _cancel_all(tasks: Collection[asyncio.Task[Any]]) -> None:
-    """Cancel tasks until they are gone, whatever they say to it.
+    """Cancel tasks until all have ended.
 
-    Again and again, since before Python 3.12 `asyncio.wait_for`, which libraries use, loses a
-    cancellation that arrives together with what it waits for (bpo-37658).
+    This takes repeated cancellation: before Python 3.12 `asyncio.wait_for`, which libraries use,
+    loses a cancellation that arrives together with the result that it waits for (bpo-37658).
     """
     pending = {task for task in tasks if not task.done()}
     while pending:
@@ -84,7 +84,7 @@ async def _cancel_all(tasks: Collection[asyncio.Task[Any]]) -> None:
 
 
 async def read_addresses(given: Iterable[str]) -> AsyncIterator[str]:
-    """The arguments, with standard input in the place of `-`. Blank lines are skipped."""
+    """The arguments, with the lines of standard input in place of `-`. Blank lines are skipped."""
     for text in given:
         if text == "-":
             async for line in read_lines(_stdin_fd()):
@@ -101,16 +101,16 @@ def _stdin_fd() -> int:
 
 
 async def read_lines(fd: int) -> AsyncIterator[str]:
-    """The lines of a file, pipe or terminal as they come, without surrounding blanks.
+    """The lines of a file, pipe or terminal as they arrive, without surrounding whitespace.
 
-    Raises Refusal when it cannot be read.
+    Raises CommandError if it cannot be read.
     """
     loop = asyncio.get_running_loop()
     chunks: asyncio.Queue[bytes | OSError] = asyncio.Queue(1)
 
     def read() -> None:
-        # A thread, since neither every file nor every event loop can be waited for; a daemon,
-        # since nothing can wake it from a terminal where nobody types.
+        # A thread, since not every event loop can wait for every kind of file; a daemon, since
+        # nothing can interrupt its reading from an idle terminal.
         while True:
             try:
                 chunk: bytes | OSError = os.read(fd, CHUNK_BYTES)
@@ -118,7 +118,7 @@ async def read_lines(fd: int) -> AsyncIterator[str]:
                 chunk = exc
             try:
                 asyncio.run_coroutine_threadsafe(chunks.put(chunk), loop).result()
-            except (RuntimeError, asyncio.CancelledError):  # nobody is listening any more
+            except (RuntimeError, asyncio.CancelledError):  # the loop has ended
                 return
             if not chunk or isinstance(chunk, OSError):
                 return
@@ -136,7 +136,7 @@ async def read_lines(fd: int) -> AsyncIterator[str]:
 
 
 class LineSplitter:
-    """Bytes in, lines of text out; blank ones are left out. An empty chunk is the end."""
+    """Splits bytes into lines of text, without blank ones. An empty chunk is the end."""
 
     def __init__(self) -> None:
         self._partial_line = b""
@@ -144,7 +144,7 @@ class LineSplitter:
     def feed(self, chunk: bytes) -> list[str]:
         *whole, rest = (self._partial_line + chunk).split(b"\n")
         if chunk:
-            # One byte more than is kept, so that what was cut is still too long.
+            # one byte more than the limit, so that a line that was cut stays too long
             self._partial_line = rest[: MAX_LINE_BYTES + 1]
         else:
             whole.append(rest)

@@ -1,4 +1,4 @@
-"""Speaking with the terminal: errors in a line, streams, the event loop."""
+"""The process around a command: standard streams, error lines, the event loop."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from gateway.observability.printable import printable
 T = TypeVar("T")
 
 EXIT_USAGE = 2
-"""Exit code of a command that was called or set up wrongly."""
+"""Exit code for wrong usage or invalid settings."""
 EXIT_FAILURE = 1
-"""Exit code of a command that could not do what it was asked."""
+"""Exit code of a command that failed."""
 
 
 class CommandError(Exception):
-    """The command cannot go on; the message is for its user, a line for each thing wrong."""
+    """The command cannot continue. The message is for its user, with a line for each mistake."""
 
     def __init__(self, message: str, exit_code: int = EXIT_FAILURE) -> None:
         super().__init__(message)
@@ -29,14 +29,14 @@ class CommandError(Exception):
 def prepare_streams() -> None:
     """Make the three standard streams safe to use.
 
-    A closed one becomes /dev/null, since a socket in its place breaks the event loop. What an
-    encoding lacks is written as an escape rather than as a traceback.
+    A closed stream becomes /dev/null, since a socket with its number would break the event loop.
+    Characters that the encoding lacks are escaped, instead of raising an error.
     """
     for fd in (0, 1, 2):
         try:
             os.fstat(fd)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free: this one
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number, which is this one
     sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115
     sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
@@ -45,34 +45,34 @@ def prepare_streams() -> None:
 
 
 def discard_output() -> None:
-    """Send what is not written yet nowhere, so that leaving does not try, and fail, again."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)
-    os.close(nowhere)
+    """Discard unwritten output, so that the exit does not try to write it, and fail, again."""
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, 1)
+    os.close(devnull)
 
 
 def print_error(message: str) -> None:
-    """Say on standard error what is wrong."""
+    """Print each line of the message to standard error."""
     for line in message.splitlines():
         sys.stderr.write(f"veriplex: {printable(line)}\n")
     sys.stderr.flush()
 
 
 def is_terminal(stream: TextIO) -> bool:
-    """Whether somebody is watching."""
+    """Whether the stream is a terminal."""
     try:
         return stream.isatty()
-    except (AttributeError, ValueError):  # closed, or none at all
+    except (AttributeError, ValueError):  # it is closed, or None
         return False
 
 
 def run_async(main: Coroutine[Any, Any, T]) -> T:
-    """Run on the fast event loop where there is one. Ctrl-C cancels `main` first."""
-    import asyncio  # not at the top: `--version` and `--help` run nothing
+    """Run `main` on uvloop, or on asyncio's own loop without uvloop. Ctrl-C cancels it."""
+    import asyncio  # imported here, since `--version` and `--help` run nothing
 
     try:
         from uvloop import new_event_loop
-    except ImportError:  # Windows has none
+    except ImportError:  # not available on Windows
         return asyncio.run(main)
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
         return runner.run(main)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from gateway.upstreams.source.source import UpstreamSource
 
 TIMEOUT_S = 10.0
-"""For one answer."""
+"""Time limit for one answer."""
 BANNED = "banned"
 """`FaultKind.BANNED`, without its import."""
 
@@ -35,20 +35,20 @@ upstreams = typer.Typer(
 
 @upstreams.callback()
 def _root() -> None:
-    """So that `check` is a command even while it is the only one."""
+    """Makes `check` a subcommand, although it is the only one."""
 
 
 @dataclass(frozen=True, slots=True)
 class UpstreamCheck:
-    """What came of asking one upstream with one of its keys."""
+    """The result of asking one upstream with one of its keys."""
 
     name: str
     dialect: str
     key: int
-    """Its number among the upstream's keys; the key itself is shown nowhere."""
+    """Number among the upstream's keys; the key itself is never shown."""
     ok: bool
     says: str
-    """`good`, `reachable` where no key can be shown for nothing, or what is wrong."""
+    """`good`, `reachable` if the vendor has no free call with a key, or the kind of failure."""
     credits: int | None
     latency_ms: int
     detail: str
@@ -93,12 +93,12 @@ async def _check_all(settings: Settings) -> list[UpstreamCheck]:
         monotonic=time.monotonic,
         rng=random.SystemRandom(),
     ) as sources:
-        asked = await asyncio.gather(*(_check_keys(source) for source in sources))
-        return [row for rows in asked for row in rows]
+        checks = await asyncio.gather(*(_check_keys(source) for source in sources))
+        return [row for rows in checks for row in rows]
 
 
 async def _check_keys(source: UpstreamSource) -> list[UpstreamCheck]:
-    """With one key after the other: failed attempts add up at some vendors."""
+    """Ask with one key after the other, since some vendors count failed attempts."""
     rows: list[UpstreamCheck] = []
     for key in source.keys.keys:
         if rows and rows[-1].says == BANNED:
@@ -110,16 +110,16 @@ async def _check_keys(source: UpstreamSource) -> list[UpstreamCheck]:
 
 async def _check_key(source: UpstreamSource, key: UpstreamKey) -> UpstreamCheck:
     began = time.monotonic()
-    told = await source.fetch_balance(key, TIMEOUT_S)
-    says, credits, detail = "reachable", None, "this vendor has no balance that shows the key"
+    answer = await source.fetch_balance(key, TIMEOUT_S)
+    says, credits, detail = "reachable", None, "this vendor has no balance call that checks the key"
     ok = True
-    if isinstance(told, int):
-        says, credits, detail = "good", told, ""
-        if told <= 0:
+    if isinstance(answer, int):
+        says, credits, detail = "good", answer, ""
+        if answer <= 0:
             ok, says = False, "no_credits"
-    elif told is not None:
-        status = "" if told.status is None else f"HTTP {told.status} "
-        ok, says, detail = False, told.kind, status + told.detail
+    elif answer is not None:
+        status = "" if answer.status is None else f"HTTP {answer.status} "
+        ok, says, detail = False, answer.kind, status + answer.detail
     return UpstreamCheck(
         name=source.name,
         dialect=source.vendor_api.dialect.name,
@@ -128,7 +128,7 @@ async def _check_key(source: UpstreamSource, key: UpstreamKey) -> UpstreamCheck:
         says=says,
         credits=credits,
         latency_ms=round((time.monotonic() - began) * 1000),
-        # a vendor may repeat the key in its words
+        # a vendor may repeat the key in its message
         detail=detail.replace(key.value, "…").strip(),
     )
 

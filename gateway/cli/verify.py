@@ -1,4 +1,4 @@
-"""`veriplex verify`: addresses in, verdicts out, by the local probe, without a server."""
+"""`veriplex verify`: verifies addresses by the local probe, without a server."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ async def _verify_all(
 
 
 async def _save_refusals(settings: Settings, standing: ReputationTracker) -> None:
-    """Leave a note of who refused us, for the server and the doctor."""
+    """Store which operators refused us, for the server and the doctor."""
     if any(account.refusal_count for account in standing.operators()):
         from gateway.reputation import add_refusals_once
 
@@ -152,7 +152,7 @@ def _text_writer() -> Write:
 
 
 class _HeloHint:
-    """One line at the end, if we went out into the world under a name that is not ours."""
+    """A line at the end if remote mail servers were greeted as localhost."""
 
     def __init__(self, helo: str) -> None:
         self._helo_is_localhost = helo == "localhost"
