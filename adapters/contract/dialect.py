@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 
 from adapters.contract.batch_rules import BatchRules
 from adapters.contract.credential import Credential
-from adapters.contract.operations import Operation, Plan
+from adapters.contract.operations import AccountInfo, Operation, Plan
 from adapters.contract.options import DialectOptions
 from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.upstream import Upstream
@@ -69,6 +69,9 @@ class RootPath:
     prefix: str
     parameter: str | None = None
     """Only requests with this query parameter: how two vendors share one path."""
+    when: Callable[[WireRequest], bool] | None = None
+    """Only requests whose head passes; the body is not there. Pure. For vendors that share a path
+    and are told apart by the method, the content type or the rest of the path."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +106,8 @@ class Dialect:
     """The well-known test key."""
     plans: tuple[Plan, ...] = ()
     """The vendor's own; a deployment's default is `UNLIMITED`."""
+    account_headers: Callable[[AccountInfo], tuple[tuple[str, str], ...]] | None = None
+    """Headers that every reply to a known key carries, errors included; None for none."""
     client_block: ClientBlock | None = None
     """When a client's address is locked out; None is never."""
     free_repeat_s: float = 300.0

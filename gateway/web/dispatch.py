@@ -25,7 +25,11 @@ def create_dispatcher(
         if scope["type"] == "http":
             host = next((v for k, v in scope["headers"] if k == b"host"), b"")
             place = routes.match(
-                host.decode("latin-1"), scope["path"], scope["query_string"].decode("latin-1")
+                host.decode("latin-1"),
+                scope["path"],
+                scope["query_string"].decode("latin-1"),
+                method=scope["method"],
+                headers=scope["headers"],
             )
             if place is not None:
                 await vendor_app(place, scope, receive, send)

@@ -159,7 +159,8 @@ async def send_reply(send: Send, reply: Reply, state: RequestState) -> None:
         *provenance_headers(result.source, result.attempts, result.cache_status),
     ]
     for name, value in reply.headers:
-        headers.append((name.lower().encode(), value.encode("latin-1")))
+        # in the dialect's case: some clients compare names to the letter
+        headers.append((name.encode(), value.encode("latin-1")))
     whole = reply.body if isinstance(reply, WireReply) else None
     if whole is not None:
         headers.append((b"content-length", b"%d" % len(whole)))

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import parse_qs
 
-from adapters.contract.dialect import AnyEndpoint, Dialect
+from adapters.contract.dialect import AnyEndpoint, Dialect, RootPath
 from adapters.contract.problems import Problem, ProblemKind
+from adapters.contract.wire import WireRequest
 
 MAX_CACHED_PATH_CHARACTERS = 200
 """Characters of a path whose place is remembered: clients use few, and those are short."""
@@ -36,12 +37,23 @@ class VendorRoutes:
         self._by_prefix = {name: d for d in self.dialects for name in (d.name, *d.aliases)}
         self._roots = sorted(
             ((root, d) for d in self.dialects for root in d.root_paths),
-            key=lambda pair: (-len(pair[0].prefix), pair[0].parameter is None),
+            key=lambda pair: (
+                -len(pair[0].prefix),
+                pair[0].parameter is None and pair[0].when is None,
+            ),
         )
         self._endpoints = {d.name: _EndpointTable(d.endpoints) for d in self.dialects}
         self._cached_candidates = lru_cache(1024)(self._candidates)
 
-    def match(self, host: str, path: str, query_string: str) -> VendorPath | None:
+    def match(
+        self,
+        host: str,
+        path: str,
+        query_string: str,
+        *,
+        method: str = "GET",
+        headers: Iterable[tuple[bytes, bytes]] = (),
+    ) -> VendorPath | None:
         """Where a request belongs; None when it is no dialect's.
 
         `host` is the Host header, with or without a port.
@@ -49,13 +61,16 @@ class VendorRoutes:
         find = (
             self._cached_candidates if len(path) <= MAX_CACHED_PATH_CHARACTERS else self._candidates
         )
-        for parameter, place in find(host, path):
-            if parameter is None or _has_parameter(query_string, parameter):
+        for root, place in find(host, path):
+            if root is None or (
+                (root.parameter is None or _has_parameter(query_string, root.parameter))
+                and (root.when is None or root.when(_head(method, path, query_string, headers)))
+            ):
                 return place
         return None
 
-    def _candidates(self, host: str, path: str) -> tuple[tuple[str | None, VendorPath], ...]:
-        """Where a path may belong, best first, each with the parameter that it must have."""
+    def _candidates(self, host: str, path: str) -> tuple[tuple[RootPath | None, VendorPath], ...]:
+        """Where a path may belong, best first, each with the conditions that it must meet."""
         dialect = self._by_host.get(host.split(":", 1)[0].lower())
         if dialect is not None:
             return ((None, VendorPath(dialect, path)),)
@@ -64,7 +79,7 @@ class VendorRoutes:
         if dialect is not None:
             return ((None, VendorPath(dialect, slash + rest)),)
         return tuple(
-            (root.parameter, VendorPath(owner, path))
+            (root, VendorPath(owner, path))
             for root, owner in self._roots
             if _is_under(path, root.prefix)
         )
@@ -77,6 +92,17 @@ class VendorRoutes:
         A wrong method still names the path's endpoint, since some vendors word it so.
         """
         return self._endpoints[vendor_path.dialect.name].find(vendor_path.path, method)
+
+
+def _head(
+    method: str, path: str, query_string: str, headers: Iterable[tuple[bytes, bytes]]
+) -> WireRequest:
+    return WireRequest(
+        method,
+        path,
+        query_string,
+        {name.decode("latin-1"): value.decode("latin-1") for name, value in headers},
+    )
 
 
 def _is_under(path: str, prefix: str) -> bool:

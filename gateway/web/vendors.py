@@ -10,6 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TypeAlias
 
 from starlette.types import Receive, Scope, Send
@@ -108,11 +109,19 @@ class VendorApp:
     async def _reply(self, state: RequestState) -> VendorReply:
         """The reply to a request, whatever goes wrong. Raises ClientDisconnected alone."""
         try:
-            return await self._answer(state)
+            reply = await self._answer(state)
         except ClientDisconnected:
             raise
         except Exception as exc:
+            reply = self._error_reply(state, exc)
+        account_headers = state.vendor_path.dialect.account_headers
+        if account_headers is None or state.caller is None:
+            return reply
+        try:
+            account = await self._service.show_account(state.caller)
+        except StorageUnavailable as exc:
             return self._error_reply(state, exc)
+        return replace(reply, headers=reply.headers + account_headers(account))
 
     async def _answer(self, state: RequestState) -> VendorReply:
         endpoint, state.path_params, problem = self._routes.find_endpoint(

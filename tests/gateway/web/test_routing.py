@@ -1,7 +1,10 @@
 """Which dialect and endpoint an address means."""
 
+from dataclasses import replace
+
 import pytest
 
+from adapters.contract.dialect import RootPath
 from adapters.contract.problems import ProblemKind
 from adapters.registry import DIALECTS
 from gateway.web.routing import VendorRoutes
@@ -51,6 +54,33 @@ def test_place(host: str, path: str, query: str, dialect: str, vendor_path: str 
     assert place is not None
     assert place.dialect.name == dialect
     assert place.path == (path if vendor_path is None else vendor_path)
+
+
+def test_vendors_that_share_a_path_are_told_apart_by_the_head() -> None:
+    """As ValidTo and Reacher do at `/v1/bulk`."""
+    ours = replace(
+        DIALECTS[0],
+        name="ours",
+        hosts=(),
+        root_paths=(
+            RootPath("/v1/bulk", when=lambda head: head.method == "GET" and "key" in head.query),
+            RootPath("/v1/bulk", when=lambda head: head.content_type == "application/json"),
+        ),
+    )
+    theirs = replace(DIALECTS[1], name="theirs", hosts=(), root_paths=(RootPath("/v1/bulk"),))
+    routes = VendorRoutes([theirs, ours])
+
+    def owner(method: str, query: str = "", content_type: str = "") -> str:
+        headers = [(b"content-type", content_type.encode())]
+        place = routes.match(HERE, "/v1/bulk/7", query, method=method, headers=headers)
+        assert place is not None
+        return place.dialect.name
+
+    assert owner("GET", "key=1") == "ours"
+    assert owner("DELETE", "key=1") == "theirs"
+    assert owner("GET") == "theirs"
+    assert owner("POST", content_type="application/json; charset=utf-8") == "ours"
+    assert owner("POST", content_type="multipart/form-data; boundary=b") == "theirs"
 
 
 @pytest.mark.parametrize("path", ["/", "/livez", "/veriplex/v1/verify", "/metrics", "/nothing"])
