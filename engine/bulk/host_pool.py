@@ -1,8 +1,8 @@
-"""The connections to one mail host in bulk: kept, pipelined, renewed before the host objects.
+"""The pool of connections to one mail host: kept, pipelined, renewed before the host objects.
 
-Workers take windows of transactions from a queue of groups, turn by turn, so that a small call
-does not wait for a large one. What goes wrong is asked again on a new connection as long as
-that leads on, and then left to the single path.
+Each connection has a worker, which takes windows of transactions from a queue of groups. Groups
+take turns, so that a small call does not wait for a large one. Addresses without a usable reply are
+asked again on another connection while that makes progress, then handed to the single path.
 """
 
 from __future__ import annotations
@@ -43,20 +43,22 @@ from engine.smtp.terms import (
 )
 
 CONTROL_WINDOW_SIZE = 8
-"""Addresses of a domain that are asked with its control, before all others."""
+"""Recipients in the first window of a domain, which has its control."""
 ADDRESSES_PER_CONNECTION = 20
-"""Addresses waiting for each connection before another one is opened."""
+"""Pending addresses for each connection; another one is opened beyond it."""
 IDLE_TIMEOUT_S = 0.25
-"""How long a connection without work is kept."""
+"""How long a connection without work is kept open."""
 MAX_STALLS = 2
-"""Connections in a row that end before any recipient is heard, then the rest is left."""
+"""Consecutive connections without a reply to any recipient; then the single path takes over."""
 MAX_THROTTLED = 2
+"""Consecutive connections that a host which has served us rejects as too many; likewise."""
 RECONNECT_PAUSES_S = (0.5, 1.0, 2.0, 2.0)
-"""Waits for a host that has spoken to us and is gone: it may be starting again."""
+"""Before each new attempt at a host that has served us and refuses connections: it may be
+restarting."""
 
 
 class HostPool:
-    """One mail host at one address."""
+    """The connections to one mail host at one IP address."""
 
     def __init__(
         self,
@@ -67,7 +69,7 @@ class HostPool:
         recipients_per_connection: int,
         connection_slots: asyncio.Semaphore,
     ) -> None:
-        """`places` bounds the connections of all lanes together."""
+        """`connection_slots` bounds the connections of all pools together."""
         self._context = context
         self._target = target
         self._operator = pacing_operator(target.host)
@@ -79,12 +81,12 @@ class HostPool:
         self._waiting_addresses = 0
         self._workers: set[asyncio.Task[None]] = set()
         self._active_workers = 0
-        """Workers that are not on their way out."""
+        """Workers that will look into the queue again."""
         self._connection_slots = connection_slots
         self._consecutive_stalls = 0
         self._consecutive_throttled = 0
         self._failed_connects = 0
-        """Connections in a row that could not be made."""
+        """Consecutive ones."""
         self._reconnect_pause_s = 0.0
         self.has_connected = False
         self._limits = HostLimits(
@@ -94,13 +96,15 @@ class HostPool:
 
     @property
     def idle(self) -> bool:
+        """Whether the pool has neither connections nor work."""
         return not self._workers and not self._queue
 
     def submit(self, group: DomainGroup) -> None:
-        """Ask about the addresses of `group`; its asker hears of each of them once."""
+        """Ask about the addresses of `group`; its listener is called once for each of them."""
         self._enqueue(group, group.pending)
 
     async def aclose(self) -> None:
+        """Cancel the workers, which abort their connections."""
         workers = list(self._workers)
         for worker in workers:
             worker.cancel()
@@ -111,17 +115,17 @@ class HostPool:
     def _enqueue(
         self, group: DomainGroup, added: Sequence[PendingAddress], *, at_front: bool = False
     ) -> None:
-        """Put a group that is not in the queue there, with `added` counted as waiting."""
+        """Put a group into the queue, which it is not in; `added` of its addresses are new."""
         self._waiting_addresses += len(added)
         if at_front:
             self._queue.appendleft(group)
         else:
             self._queue.append(group)
         self._work_added.set()
-        wanted = min(
+        connections = min(
             self._max_connections, -(-self._waiting_addresses // ADDRESSES_PER_CONNECTION) or 1
         )
-        while self._active_workers < wanted:
+        while self._active_workers < connections:
             self._start_worker()
 
     def _start_worker(self) -> None:
@@ -131,7 +135,10 @@ class HostPool:
         worker.add_done_callback(self._workers.discard)
 
     def _take_window(self, size: int, *, one_transaction: bool, is_first: bool) -> Window:
-        """Transactions of about `size` recipients at most, from the groups whose turn it is."""
+        """A window of about `size` recipients, from the groups whose turn it is.
+
+        A group whose control is not known yet is in one window at a time.
+        """
         window = Window([], is_first)
         for _ in range(len(self._queue)):
             if size < 1 or (window.transactions and one_transaction):
@@ -140,9 +147,12 @@ class HostPool:
             if not group.listener.is_active:
                 self._waiting_addresses -= len(group.pending)
                 continue
-            # Others get at a group only when its control is known.
-            most = min(size, CONTROL_WINDOW_SIZE) if group.control_tries else size
-            transaction = group.next_transaction(min(most, self._limits.recipients_per_transaction))
+            max_recipients = min(
+                size,
+                self._limits.recipients_per_transaction,
+                CONTROL_WINDOW_SIZE if group.control_tries else size,
+            )
+            transaction = group.next_transaction(max_recipients)
             self._waiting_addresses -= len(transaction.addresses)
             size -= len(transaction.addresses) + bool(transaction.control)
             window.transactions.append((group, transaction))
@@ -151,19 +161,20 @@ class HostPool:
         return window
 
     def _hand_to_single_path(self, *, only_with_alternative: bool = False) -> None:
-        """Leave all that waits to the single path, or all that has other hosts to go to."""
+        """Hand all pending addresses to the single path, or those whose domain has other hosts."""
         for group in self._drain():
             if only_with_alternative and not group.listener.has_other_hosts:
                 self._queue.append(group)
                 self._waiting_addresses += len(group.pending)
                 continue
-            asked = [*(asked for asked, _ in group.held_replies), *group.pending]
+            addresses = [*(pending for pending, _ in group.held_replies), *group.pending]
             group.held_replies.clear()
             group.pending.clear()
             if group.listener.is_active:
-                group.listener.on_single_path(group, asked)
+                group.listener.on_single_path(group, addresses)
 
     def _drain(self) -> list[DomainGroup]:
+        """Empty the queue."""
         groups = list(self._queue)
         self._queue.clear()
         self._waiting_addresses -= sum(len(group.pending) for group in groups)
@@ -199,10 +210,10 @@ class HostPool:
             self._active_workers -= 1
             self.last_used_s = self._context.clock()
             if self._queue and not self._active_workers:
-                self._start_worker()  # it came while the last one was leaving
+                self._start_worker()  # a group was added while the last worker ended
 
     async def _use_connection(self) -> bool:
-        """One connection; False if the worker should end."""
+        """Open a connection and use it; False if the worker should end."""
         if self._context.reputation.pause_or_start_trial(self._target.host):
             self._hand_to_single_path()
             return False
@@ -225,7 +236,7 @@ class HostPool:
         return True
 
     def _handle_rejection(self, result: StageResult, *, greeted: bool) -> bool:
-        """The host would not hear us; whether to try again."""
+        """The host rejected a connection; returns whether this worker should try another one."""
         if result.reply is not None or greeted:
             self._record_reputation(
                 result.stage, result.classification, result.reply.text if result.reply else None
@@ -237,11 +248,11 @@ class HostPool:
                 self._operator, result.classification.retry_after_s, result.stage
             )
         if self._active_workers > 1:
-            return False  # the others have a connection, or will come here too
+            return False  # the others have a connection, or will be rejected as well
         if throttled and self.has_connected and self._consecutive_throttled <= MAX_THROTTLED:
             return True
-        gone = result.meaning is Meaning.UNREACHABLE and self.has_connected
-        if gone and self._failed_connects < len(RECONNECT_PAUSES_S):
+        may_be_restarting = result.meaning is Meaning.UNREACHABLE and self.has_connected
+        if may_be_restarting and self._failed_connects < len(RECONNECT_PAUSES_S):
             self._reconnect_pause_s = RECONNECT_PAUSES_S[self._failed_connects]
             self._failed_connects += 1
             return True
@@ -261,7 +272,7 @@ class HostPool:
         )
 
     async def _has_work(self) -> bool:
-        """Waits a little for some."""
+        """Whether there is work; waits up to `IDLE_TIMEOUT_S` unless others need the slot."""
         if not self._queue:
             if self._connection_slots.locked():
                 return False
@@ -292,17 +303,18 @@ class HostPool:
         )
 
     async def _send_windows(self, conversation: Conversation) -> None:
+        """Send windows until the connection, its limits or the queue are exhausted."""
         use = ConnectionUse()
-        single = not conversation.supports("pipelining")
+        one_transaction = not conversation.supports("pipelining")
         try:
             while conversation.usable and await self._has_work():
                 if self._context.pacer.has_priority_waiters(self._operator):
                     return
-                room = self._limits.next_window_size(use, self._recipients_per_connection)
-                if room < 1:
+                size = self._limits.next_window_size(use, self._recipients_per_connection)
+                if size < 1:
                     return
                 window = self._take_window(
-                    room, one_transaction=single, is_first=not use.recipients
+                    size, one_transaction=one_transaction, is_first=not use.recipients
                 )
                 if window.transactions and not await self._exchange_window(
                     conversation, window, use
@@ -315,7 +327,7 @@ class HostPool:
     async def _exchange_window(
         self, conversation: Conversation, window: Window, use: ConnectionUse
     ) -> bool:
-        """Ask a window; False if the connection should not be used again."""
+        """Send a window; False if the connection should not be used again."""
         try:
             return await self._run_window(conversation, window, use)
         except Exception as exc:
@@ -349,13 +361,13 @@ class HostPool:
         return broken is None and not window.mail_refused
 
     def _record_window_reputation(self, window: Window) -> None:
-        """Tell how the host treats us: well, if any reply was about a mailbox."""
+        """Record how the host treats us: well, if any reply was about a mailbox."""
         first: RcptReply | None = None
         for _, transaction in window.transactions:
             first = first or transaction.first_reply
-            for _, heard in transaction.answered:
-                if heard.classification.meaning in ABOUT_MAILBOX:
-                    self._record_reputation(Stage.RCPT, heard.classification, None)
+            for _, reply in transaction.answered:
+                if reply.classification.meaning in ABOUT_MAILBOX:
+                    self._record_reputation(Stage.RCPT, reply.classification, None)
                     return
         if first is not None:
             self._record_reputation(Stage.RCPT, first.classification, first.text)
@@ -363,14 +375,17 @@ class HostPool:
     def _settle_window(
         self, window: Window, connection: ConnectionInfo, broken: Meaning | None
     ) -> None:
-        """Hand on the answers, queue the rest again; leave all that waits after too many stalls."""
+        """Deliver the replies and queue the retries; give up on the queue after too many stalls.
+
+        `broken` says why the replies broke off, if they did.
+        """
         has_progress = window.has_progress
         stuck = broken is not None and not has_progress
         for group, transaction in window.transactions:
             self._settle_transaction(
                 group, transaction, connection, stuck=stuck or window.first_mail_refused
             )
-            stuck = False  # the first one may be the cause, the others are asked again
+            stuck = False  # the first transaction may be the cause; the others are retried
         if has_progress:
             self._consecutive_stalls = 0
         elif broken is not None or window.first_mail_refused:
@@ -387,45 +402,40 @@ class HostPool:
         *,
         stuck: bool,
     ) -> None:
-        """Hand on what was heard, and queue the rest again."""
+        """Deliver a transaction's replies and queue its retries; `stuck` as in `split_retries`."""
         if transaction.max_recipients:
             self._limits.recipients_per_transaction = min(
                 self._limits.recipients_per_transaction, transaction.max_recipients
             )
-        for asked in transaction.retry_alone:
-            asked.alone = True
-        again = [*transaction.retry_next, *transaction.retry_alone]
-        hard = transaction.single_path
-        if stuck and again:
-            cut = len(again) if transaction.mail_refused else 1
-            hard = hard + again[:cut]
-            again = again[cut:]
-        waiting_turn = bool(group.control_tries)
+        for pending in transaction.retry_alone:
+            pending.alone = True
+        retries, for_single_path = transaction.split_retries(stuck=stuck)
+        # While its control was unknown this window was the only one that had the group.
+        was_in_queue = bool(group.pending) and not group.control_tries
         group.held_replies += transaction.answered
         if transaction.control:
             self._record_control(group, transaction)
         if not group.control_tries and group.held_replies:
-            heard, group.held_replies = group.held_replies, []
+            replies, group.held_replies = group.held_replies, []
             if group.listener.is_active:
-                group.listener.on_replies(group, heard, connection)
-        if hard and group.listener.is_active:
-            group.listener.on_single_path(group, hard)
-        queued = bool(group.pending) and not waiting_turn
-        group.pending.extendleft(reversed(again))
-        if queued:
-            self._waiting_addresses += len(again)
+                group.listener.on_replies(group, replies, connection)
+        if for_single_path and group.listener.is_active:
+            group.listener.on_single_path(group, for_single_path)
+        group.pending.extendleft(reversed(retries))
+        if was_in_queue:
+            self._waiting_addresses += len(retries)
         elif group.pending or group.control_tries:
-            self._enqueue(group, again, at_front=True)
+            self._enqueue(group, retries, at_front=True)
 
     def _record_control(self, group: DomainGroup, transaction: Transaction) -> None:
-        heard = transaction.control_reply
-        group.control_tries = 0 if heard is not None else group.control_tries - 1
-        group.control_reply = heard
+        reply = transaction.control_reply
+        group.control_tries = 0 if reply is not None else group.control_tries - 1
+        group.control_reply = reply
         if not group.control_tries:
             group.catch_all = self._context.catch_all_cache.update(
-                group.domain, self._operator, accepts_all(heard)
+                group.domain, self._operator, accepts_all(reply)
             )
 
 
-def _discard_trace(_who: str, _said: str) -> None:
-    """Bulk keeps no transcript: it would be longer than all else that is known."""
+def _discard_trace(_who: str, _what: str) -> None:
+    """A batch keeps no transcripts, which would be larger than all other evidence."""

@@ -1,8 +1,8 @@
 """What one write to a mail host asks, and what its replies come to (RFC 5321, RFC 2920). Pure.
 
-A window holds whole transactions, each for recipients of one domain: several domains in one
-transaction are what the big providers refuse. A reply counts for its recipient only where it
-can be about nothing else; everything else is asked again alone, or left to the single path.
+A window is one write. It holds whole transactions, each with recipients of one domain, since large
+providers refuse several domains in one transaction. A reply counts for its recipient only where it
+can be about nothing else; otherwise the recipient is asked again, alone or by the single path.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from engine.smtp.reply import classify_reply
 from engine.smtp.terms import SERVICE_CLOSING, RcptReply, ReplyClassification, SmtpReply, Target
 
 DECISIVE_IF_FIRST = DECISIVE | {Meaning.GREYLISTED}
-"""About the mailbox where no recipient of the same transaction was named before it."""
+"""About the mailbox if the recipient is the first one of its transaction."""
 _PLACEHOLDER = "somebody@mail.test"
 """Stands for the recipient in a reply, so that like replies are classified once."""
 
@@ -86,11 +86,11 @@ def disposition(
 
 @dataclass(slots=True, eq=False)
 class PendingAddress:
-    """An address on its way."""
+    """An address that waits for its result."""
 
     address: Address
     alone: bool = False
-    """To be asked about in a transaction of its own."""
+    """Whether it needs a transaction of its own."""
 
     @property
     def recipient(self) -> str:
@@ -99,11 +99,11 @@ class PendingAddress:
 
 @dataclass(slots=True, eq=False)
 class Transaction:
-    """MAIL, and the recipients of one domain."""
+    """MAIL, the recipients of one domain, and what their replies came to."""
 
     addresses: Sequence[PendingAddress]
     control: str = ""
-    """Asked after the first recipient; empty for none."""
+    """Sent after the first address; empty for none."""
 
     # What came of it; each address is in one of these afterwards.
     answered: list[tuple[PendingAddress, RcptReply]] = field(default_factory=list)
@@ -118,10 +118,10 @@ class Transaction:
     """The first reply to a recipient."""
     mail_refused: bool = False
     max_recipients: int = 0
-    """Recipients that the host takes in one transaction; 0 if it set no limit here."""
+    """Recipients that the host takes in one transaction; 0 if it showed no limit here."""
 
     def recipients(self) -> Iterator[tuple[PendingAddress | None, str]]:
-        """In the order asked; None for the control."""
+        """The recipients in the order sent, with None for the control."""
         for number, pending in enumerate(self.addresses):
             yield pending, pending.recipient
             if number == 0 and self.control:
@@ -164,6 +164,20 @@ class Transaction:
             accepted += reply.code < 300
         return refused
 
+    def split_retries(
+        self, *, stuck: bool
+    ) -> tuple[Sequence[PendingAddress], Sequence[PendingAddress]]:
+        """The addresses to ask again on another connection, and those for the single path.
+
+        `stuck` if this transaction may be why the connection ended. Then its first address, which
+        may be the cause, takes the single path too; so do all of them if MAIL was refused.
+        """
+        retries = [*self.retry_next, *self.retry_alone]
+        given_up = 0
+        if stuck:
+            given_up = len(retries) if self.mail_refused else 1
+        return retries[given_up:], self.single_path + retries[:given_up]
+
     def _place(self, pending: PendingAddress, reply: RcptReply, decided: Disposition) -> None:
         if decided is Disposition.ANSWER:
             self.answered.append((pending, reply))
@@ -177,7 +191,7 @@ class Transaction:
 
 @dataclass(slots=True, eq=False)
 class Window:
-    """The transactions of one write, each with the group that its addresses are of."""
+    """The transactions of one write, each with the group that its addresses belong to."""
 
     transactions: list[tuple[DomainGroup, Transaction]]
     is_first: bool
@@ -207,10 +221,11 @@ class Window:
 
     @property
     def first_mail_refused(self) -> bool:
-        """Whether the connection's first MAIL was refused, so that another one will be, too."""
+        """Whether the first MAIL of the connection was refused; another one would be, too."""
         return self.is_first and self.transactions[0][1].mail_refused
 
     def commands(self, mail: bytes) -> list[bytes]:
+        """The commands of all transactions; `mail` is the MAIL command."""
         commands: list[bytes] = []
         for transaction, reset in self._with_reset():
             commands += transaction.commands(mail, reset=reset)
@@ -229,7 +244,7 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class ConnectionInfo:
-    """The connection that replies came over."""
+    """The connection that replies came on."""
 
     target: Target
     tls: bool
@@ -238,16 +253,16 @@ class ConnectionInfo:
 
 
 class GroupListener(Protocol):
-    """Who gets the answers of a group."""
+    """Receives the replies of a group."""
 
     @property
     def is_active(self) -> bool:
-        """False once nobody waits for the answers any more."""
+        """False once the results are no longer wanted."""
         ...
 
     @property
     def has_other_hosts(self) -> bool:
-        """Whether the domain's other mail hosts could be asked in place of this one."""
+        """Whether the domain has other mail hosts, which could be asked instead of this one."""
         ...
 
     def on_replies(
@@ -256,20 +271,20 @@ class GroupListener(Protocol):
         replies: Sequence[tuple[PendingAddress, RcptReply]],
         connection: ConnectionInfo,
     ) -> None:
-        """These replies are about the mailboxes, as far as the control's does not object."""
+        """Replies that are about the mailboxes, unless the control's reply shows otherwise."""
         ...
 
     def on_single_path(self, group: DomainGroup, addresses: Sequence[PendingAddress]) -> None:
-        """These want more than can be done for many at once."""
+        """Addresses that the single path must verify."""
         ...
 
     def on_failure(self, error: Exception) -> None:
-        """Some of its addresses were lost to a fault of ours."""
+        """Some of its addresses were lost because of a bug."""
         ...
 
 
 class DomainGroup:
-    """The addresses of one domain that one call asks of one mail host."""
+    """The addresses of one domain that one call asks one mail host about."""
 
     def __init__(
         self,
@@ -283,25 +298,27 @@ class DomainGroup:
         self.pending = deque(addresses)
         self.control = control
         self.control_tries = 0
-        """How often the control may still be asked; 0 also when it need not be."""
+        """How often the control may still be sent; 0 also if it need not be."""
         self.control_reply: RcptReply | None = None
         self.catch_all: bool | None = None
         self.held_replies: list[tuple[PendingAddress, RcptReply]] = []
-        """Heard before the control was."""
+        """Replies that wait for the control's."""
 
     def next_transaction(self, max_recipients: int) -> Transaction:
-        """The next transaction, of at most `room` recipients (at least one address)."""
-        waiting = self.pending
+        """The next transaction, of at most `max_recipients`, but of at least one address.
+
+        A control whose reply was lost with the connection gets a transaction without addresses.
+        """
+        pending = self.pending
         control = self.control if self.control_tries else ""
         if self.control_tries == 1:
-            # Asked once already, and lost with the connection: now by itself.
             return Transaction((), control)
-        taken = [waiting.popleft()]
-        if not taken[0].alone:
-            most = max_recipients - bool(control)
-            while waiting and len(taken) < most and not waiting[0].alone:
-                taken.append(waiting.popleft())
-        return Transaction(taken, control)
+        addresses = [pending.popleft()]
+        if not addresses[0].alone:
+            max_addresses = max_recipients - bool(control)
+            while pending and len(addresses) < max_addresses and not pending[0].alone:
+                addresses.append(pending.popleft())
+        return Transaction(addresses, control)
 
 
 def _classify(code: int, text: str, recipient: str) -> ReplyClassification:

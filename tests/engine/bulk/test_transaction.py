@@ -137,7 +137,7 @@ def test_the_control_comes_after_the_first_address() -> None:
 
 
 class Listener:
-    """Nobody asks it anything here."""
+    """Receives nothing in these tests."""
 
     is_active = True
     has_other_hosts = False
@@ -222,3 +222,26 @@ def test_next_transaction(
     assert [number_of(pending) for pending in group.pending] == [
         n for n in range(4) if n not in taken
     ]
+
+
+@pytest.mark.parametrize(
+    ("replies", "stuck", "retries", "for_single_path"),
+    [
+        ([OK, TRY_LATER, BARE], False, [2, 1], [0]),
+        # The connection ended without a reply: the first address may be why.
+        ([OK], True, [1, 2], [0]),
+        ([OK], False, [0, 1, 2], []),
+        # A MAIL that is refused is refused again.
+        ([BARE], True, [], [0, 1, 2]),
+        ([BARE], False, [0, 1, 2], []),
+        ([OK, OK, OK, OK], True, [], []),
+    ],
+)
+def test_split_retries(
+    replies: list[SmtpReply], stuck: bool, retries: list[int], for_single_path: list[int]
+) -> None:
+    transaction = Transaction(addresses(3))
+    transaction.read_replies(iter(replies), reset=False)
+    again, singly = transaction.split_retries(stuck=stuck)
+    assert [number_of(pending) for pending in again] == retries
+    assert [number_of(pending) for pending in singly] == for_single_path
