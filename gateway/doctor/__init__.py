@@ -1,6 +1,5 @@
-"""The doctor: whether this machine, its name and its settings let verifications succeed.
+"""The doctor: checks whether this machine, its names and its settings let verifications succeed.
 
-`examine` asks the world, `judge` says what the facts mean and what to do. Pages that explain
-what mail servers expect of a client: RFC 5321 section 4.1.4, RFC 7208, RFC 8601, M3AAWG's
-sending practices.
+`examine` gathers the facts; `judge` decides what they mean and what to do. Mail servers' demands
+on a client are in RFC 5321 section 4.1.4, RFC 7208, RFC 8601 and M3AAWG's sending practices.
 """

@@ -1,7 +1,7 @@
-"""DNS block lists worth asking about ourselves, and what their answers mean (RFC 5782).
+"""DNS block lists to query for our own address, and the meaning of their answers (RFC 5782).
 
-A table with a source for each list. Only lists that mail servers use to refuse, that are
-alive, and that answer without a subscription.
+The table has lists that mail servers refuse mail by, that are in operation, and that answer
+without a subscription; each with its source.
 """
 
 from __future__ import annotations
@@ -12,21 +12,21 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 TEST_ENTRY = "127.0.0.2"
-"""Every list must contain it (RFC 5782 section 5), so a silent list shows."""
+"""Every list must contain it (RFC 5782 section 5), which reveals a list that does not answer."""
 NEVER_LISTED = "127.0.0.1"
-"""No list may contain it (the same section): one that does lists everybody."""
+"""No list may contain it (same section): one that does lists every address."""
 
 
 @dataclass(frozen=True, slots=True)
 class BlockList:
-    """A list, and what its answers stand for."""
+    """A list, and the meaning of its answers."""
 
     zone: str
     source: str
     codes: dict[str, str] = field(default_factory=dict)
-    """Answer -> meaning; any other answer of 127.0.0.0/16 means listed as well."""
+    """Meanings by answer; any other answer of 127.0.0.0/16 means listed, too."""
     remedy: str = ""
-    """Where a listing is looked up and ended."""
+    """The page where a listing is looked up and removed."""
     ipv6: bool = False
 
 
@@ -105,19 +105,19 @@ BLOCK_LISTS: tuple[BlockList, ...] = (
 
 
 class ListingState(StrEnum):
-    """What a list says of an address."""
+    """Whether a list has an address."""
 
     CLEAN = "clean"
     LISTED = "listed"
-    REFUSED = "refused"  # it answers, but not to whoever asks this way
-    SILENT = "silent"  # nothing, not even its test entry: closed, or closed to us
-    BROKEN = "broken"  # it lists everybody
+    REFUSED = "refused"  # it answers, but not to queries from our resolver
+    SILENT = "silent"  # no records, not even its test entry: it is closed, or does not answer us
+    BROKEN = "broken"  # it lists every address
     UNREACHABLE = "unreachable"
 
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What a list says of an address, and its words for it."""
+    """Whether a list has an address, and the reason that it gives."""
 
     state: ListingState
     text: str = ""
@@ -128,14 +128,14 @@ ERROR_ANSWERS: dict[str, str] = {
     "127.255.255.254": "asked through a public resolver, which the list does not answer",
     "127.255.255.255": "asked too often, without a subscription",
 }
-"""Spamhaus' codes for questions that were not answered, which other lists took over."""
+"""Spamhaus' codes for refused queries, which other lists adopted."""
 
 _LISTING_NETWORK = ipaddress.IPv4Network("127.0.0.0/16")
-"""Where listings are; anything else, such as a search page's address, is somebody's lie."""
+"""The network of listings. Another answer, such as a search page, is the resolver's own."""
 
 
 def query_name(zone: str, ip: str) -> str:
-    """The name to ask for: the address turned round, under the list's zone."""
+    """The name to query: the reversed address, under the list's zone."""
     pointer = ipaddress.ip_address(ip).reverse_pointer
     return f"{pointer.removesuffix('.in-addr.arpa').removesuffix('.ip6.arpa')}.{zone}"
 
@@ -147,16 +147,16 @@ def interpret_answers(
     test_entry: Sequence[str] | None,
     never_listed: Sequence[str] | None,
 ) -> Listing:
-    """What the A records for our address say, beside those for the two fixed entries.
+    """The meaning of the A records for our address and for the two fixed entries.
 
-    None where DNS gave no definite answer; empty where it said no.
+    A value is None if DNS gave no definite answer, and empty if there are no records.
     """
-    told = next(
+    error = next(
         (ERROR_ANSWERS[a] for a in (*(answers or ()), *(test_entry or ())) if a in ERROR_ANSWERS),
         None,
     )
-    if told:
-        return Listing(ListingState.REFUSED, told)
+    if error:
+        return Listing(ListingState.REFUSED, error)
     if answers is None:
         return Listing(ListingState.UNREACHABLE)
     listed = [answer for answer in answers if _is_listing(answer)]

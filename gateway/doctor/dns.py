@@ -1,4 +1,4 @@
-"""The facts that DNS knows: servers, our names, the domain of MAIL FROM, block lists."""
+"""Facts from DNS: the servers themselves, our names, the domain of MAIL FROM, block lists."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from gateway.doctor.block_lists import (
 from gateway.doctor.facts import WELL_KNOWN_DOMAINS, DnsServer, NameRecords
 
 MAX_PTR_NAMES = 10
-"""Names of our address that are looked up in turn."""
+"""PTR names of our address whose own addresses are looked up."""
 _PARENT_DOMAINS = ("com", WELL_KNOWN_DOMAINS[0])
-"""Where a name is made up: the second for servers that know a few domains alone."""
+"""Parents of a random name that cannot exist; the second for servers that know few domains."""
 _STATUS_ORDER = (
     LookupStatus.OK,
     LookupStatus.NODATA,
@@ -45,31 +45,31 @@ _NEGATIVE_STATUS_ORDER = (
 
 
 async def ask_server(server: NameServer, timeout_s: float, rng: random.Random) -> DnsServer:
-    """How one server answers, asked by itself and without a cache."""
+    """How one server answers, queried alone and without a cache."""
     alone = Resolver([server], timeout_s=timeout_s / 2)
     label = "".join(rng.choice("abcdefghijklmnopqrstuvwxyz") for _ in range(20))
-    made_up_names = [f"{label}.{parent}" for parent in _PARENT_DOMAINS]
+    random_names = [f"{label}.{parent}" for parent in _PARENT_DOMAINS]
     try:
-        (answers, latency_ms), (made_up, _) = await asyncio.gather(
+        (answers, latency_ms), (negatives, _) = await asyncio.gather(
             _timed(*(alone.resolve(domain, RecordType.MX) for domain in WELL_KNOWN_DOMAINS)),
-            _timed(*(alone.resolve(name, RecordType.A) for name in made_up_names)),
+            _timed(*(alone.resolve(name, RecordType.A) for name in random_names)),
         )
     finally:
         await alone.aclose()
     best = min(answers, key=lambda answer: _STATUS_ORDER.index(answer.status))
-    negative = min(made_up, key=lambda answer: _NEGATIVE_STATUS_ORDER.index(answer.status))
+    negative = min(negatives, key=lambda answer: _NEGATIVE_STATUS_ORDER.index(answer.status))
     name = f"[{server.host}]" if ":" in server.host else server.host
     return DnsServer(
         server=f"{name}:{server.port}",
         status=best.status,
         latency_ms=latency_ms,
         nonexistent_status=negative.status,
-        false_address=next((answer.records[0] for answer in made_up if answer.records), ""),
+        false_address=next((answer.records[0] for answer in negatives if answer.records), ""),
     )
 
 
 async def look_up_names(resolver: Resolver, helo: str, ip: str) -> NameRecords:
-    """The addresses of the HELO name, and the names of `ip` with those that lead back to it."""
+    """The addresses of the HELO name, and the PTR names of `ip` with those that resolve back."""
     v4, v6, pointer = await asyncio.gather(
         resolver.resolve(helo, RecordType.A),
         resolver.resolve(helo, RecordType.AAAA),
@@ -87,7 +87,7 @@ async def look_up_names(resolver: Resolver, helo: str, ip: str) -> NameRecords:
 
 
 async def look_up_mail_domain(resolver: Resolver, mail_from: str, rng: random.Random) -> Dns:
-    """Whether the domain of MAIL FROM takes mail."""
+    """Whether the domain of MAIL FROM accepts mail."""
     domain = mail_from.rpartition("@")[2]
     if not domain:
         return Dns.NOT_CHECKED
@@ -95,19 +95,19 @@ async def look_up_mail_domain(resolver: Resolver, mail_from: str, rng: random.Ra
 
 
 async def look_up_listing(resolver: Resolver, block_list: BlockList, ip: str) -> Listing | None:
-    """Whether a list has our address; None if we do not know that."""
+    """Whether a list has our address `ip`; None if that is empty, and so not known."""
     if not ip:
         return None
     names = (query_name(block_list.zone, address) for address in (ip, TEST_ENTRY, NEVER_LISTED))
     answers = await asyncio.gather(*(resolver.resolve(name, RecordType.A) for name in names))
     own, test, never = (a.records if a.status.definite else None for a in answers)
-    # a test network's own address may be the one that no list should have
+    # in a test network our own address may be the one that must not be listed
     never = () if ip == NEVER_LISTED else never
     return interpret_answers(block_list, own, test_entry=test, never_listed=never)
 
 
 async def _timed(*questions: Awaitable[DnsAnswer]) -> tuple[list[DnsAnswer], int]:
-    """The answers, and the milliseconds until the first of them that was definite."""
+    """The answers, and the milliseconds until the first definite one."""
     started = time.monotonic()
     first_ms: list[int] = []
 

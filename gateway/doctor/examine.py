@@ -1,6 +1,6 @@
-"""All findings about this machine, its name and its settings, in the order worth reading.
+"""One examination: gathers all facts, and has them judged.
 
-What does not depend on each other is asked side by side, each with a time limit.
+Facts that do not depend on each other are gathered concurrently, each with a time limit.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from gateway.doctor.spf import SpfCheck, SpfResult, check_host
 from gateway.settings import Settings
 
 TIMEOUT_S = 10.0
-"""For each thing that is looked at."""
+"""Time limit for each fact."""
 
 Clock = Callable[[], float]
 T = TypeVar("T")
@@ -55,14 +55,14 @@ async def examine(
 ) -> list[Finding]:
     """All findings, in the order in which they are worth reading.
 
-    `ip` is our public address if it is known better than can be found out; `clock` is Unix
-    time in seconds. Never raises for what DNS, mail hosts or the disk do.
+    `ip` is our public address, if the caller knows it; `clock` is Unix time in seconds. Failures
+    of DNS, mail hosts or the disk are findings, never exceptions.
     """
-    patient = _Examination(settings, timeout_s, rng or random.SystemRandom(), clock)
+    examination = _Examination(settings, timeout_s, rng or random.SystemRandom(), clock)
     try:
-        return await patient.run(ip, block_lists)
+        return await examination.run(ip, block_lists)
     finally:
-        await patient.resolver.aclose()
+        await examination.resolver.aclose()
 
 
 class _Examination:
@@ -96,14 +96,14 @@ class _Examination:
             found += outside
         else:
             hosts = []
-            said = "no DNS server answers, so nothing outside this machine could be checked"
-            found.append(warn("outside", "", said, "Fix DNS first, then run the doctor again."))
+            text = "no DNS server answers, so nothing outside this machine could be checked"
+            found.append(warn("outside", "", text, "Fix DNS first, then run the doctor again."))
             found.append(judge.helo_name(self.engine.helo))
-        database, place, refusers = await machine
-        found += judge_refusals(refusers) if refusers else [self._timed_out("refused")]
+        database, listen, refusals = await machine
+        found += judge_refusals(refusals) if refusals else [self._timed_out("refused")]
         found.append(judge.clock(hosts, clock_behind_files_s(url, self.clock())))
         found.append(judge.database(database) if database else self._timed_out("database"))
-        found.append(judge.listen_address(place) if place else self._timed_out("listen"))
+        found.append(judge.listen_address(listen) if listen else self._timed_out("listen"))
         return found
 
     async def _examine_network(
@@ -117,8 +117,8 @@ class _Examination:
         allow = self.engine.allow_private_networks
         ours = find_public_address(ip, hosts, local, allow)
         sender = self.engine.mail_from
-        # a list without IPv6 entries has nothing to say of such an address
-        asked = [entry for entry in block_lists if entry.ipv6 or ":" not in ours.ip]
+        # a list without IPv6 entries cannot list such an address
+        queried = [entry for entry in block_lists if entry.ipv6 or ":" not in ours.ip]
         unreachable = Listing(ListingState.UNREACHABLE)
         names, dns, spf, listings = await asyncio.gather(
             self._with_timeout(
@@ -132,7 +132,7 @@ class _Examination:
             asyncio.gather(
                 *(
                     self._with_timeout(look_up_listing(self.resolver, e, ours.ip), unreachable)
-                    for e in asked
+                    for e in queried
                 )
             ),
         )
@@ -147,7 +147,7 @@ class _Examination:
             judge.mail_from(sender, dns),
             judge.spf(domain, spf, ours),
         ]
-        for entry, listing in zip(asked, listings, strict=True):
+        for entry, listing in zip(queried, listings, strict=True):
             found.append(judge.block_list(entry, listing, ours))
         return hosts, found
 
@@ -159,9 +159,9 @@ class _Examination:
             return default
 
     def _timed_out(self, check: str) -> Finding:
-        said = f"not finished within {self.timeout_s:g} s"
+        text = f"not finished within {self.timeout_s:g} s"
         return Finding(
-            check, "", Level.WARN, said, "Run the doctor again when the machine is less busy."
+            check, "", Level.WARN, text, "Run the doctor again when the machine is less busy."
         )
 
     async def _greet_mail_host(self, domain: str) -> MailHost | None:

@@ -1,4 +1,4 @@
-"""What the doctor found out, before anybody says what it means."""
+"""The facts that the doctor gathers, before they are judged."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from engine.model import Meaning, Stage
 from gateway.reputation import RecentRefusals
 
 WELL_KNOWN_DOMAINS = ("gmail.com", "outlook.com", "yahoo.com")
-"""Domains whose mail hosts are asked whether they hear us; outlook.com's tells the time."""
+"""Domains whose mail hosts are contacted; that of outlook.com shows the time in its banner."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,61 +21,61 @@ class DnsServer:
 
     server: str
     status: LookupStatus
-    """To the questions for well-known mail domains: the best of the answers."""
+    """The best status among the queries for well-known mail domains."""
     latency_ms: int
     nonexistent_status: LookupStatus
-    """To the question for a name that cannot exist: NXDOMAIN from an honest one."""
+    """The status of a query for a name that cannot exist; an honest server says NXDOMAIN."""
     false_address: str = ""
-    """The address it gave for that name."""
+    """The address that it returned for that name."""
 
 
 @dataclass(frozen=True, slots=True)
 class MailHost:
-    """How the mail host of a well-known domain received us."""
+    """The reaction of a well-known domain's mail host to a connection from us."""
 
     domain: str
     host: str
     ip: str
     accepts_ehlo: bool
-    """It answered EHLO with yes."""
+    """Whether it accepted EHLO."""
     stage: Stage = Stage.EHLO
     meaning: Meaning | None = None
-    """Why it did not."""
+    """The reason if it did not."""
     text: str = ""
     our_ip: str = ""
-    """Our address as it sees it."""
+    """Our address, as the host sees it."""
     clock_ahead_s: float | None = None
-    """How far our clock is ahead of the time that its banner told."""
+    """How far our clock is ahead of the time in its banner."""
 
     @property
     def has_replied(self) -> bool:
-        """Whether a mail server answered at all, if only with no."""
+        """Whether a mail server replied at all, be it with a refusal."""
         return self.accepts_ehlo or self.stage is not Stage.CONNECT
 
 
 @dataclass(frozen=True, slots=True)
 class Database:
-    """The database file, or the folder it will be in."""
+    """The database file, or the folder where it will be created."""
 
     location: str
     exists: bool
     free_bytes: int | None
-    """On its file system; None where nothing is kept."""
+    """On its file system; None for a database in memory."""
     error: str = ""
-    """Why it cannot be written."""
+    """The reason why it cannot be written."""
     is_locked: bool = False
-    """Somebody else holds the write lock."""
+    """Whether another process holds the write lock."""
 
 
 @dataclass(frozen=True, slots=True)
 class RefusalHistory:
-    """Who refused us lately, as the database knows it."""
+    """Recent refusals, from the database."""
 
     recent: Sequence[RecentRefusals] = ()
     not_kept_because: str = ""
-    """Why nothing is kept, where nothing is."""
+    """The reason if there are no stored refusals."""
     error: str = ""
-    """Why it could not be read."""
+    """The reason if they could not be read."""
 
     @property
     def is_kept(self) -> bool:
@@ -84,43 +84,44 @@ class RefusalHistory:
 
 @dataclass(frozen=True, slots=True)
 class ListenAddress:
-    """Where the server is to listen."""
+    """The address that the server is to listen on."""
 
     url: str
     error: str = ""
     is_veriplex: bool = False
-    """Veriplex itself listens there."""
+    """Whether it is in use by Veriplex."""
 
 
 @dataclass(frozen=True, slots=True)
 class PublicAddress:
-    """Where our connections come from, as far as can be told from here."""
+    """The address that our connections come from, as far as it is known."""
 
     ip: str = ""
-    """Empty if it is not known."""
+    """Empty if not known."""
     source: str = ""
     local_ip: str = ""
-    """This machine's own address on the way out."""
+    """This machine's source address for outgoing connections."""
 
 
 @dataclass(frozen=True, slots=True)
 class NameRecords:
-    """What DNS says of our names and our address."""
+    """DNS records of our HELO name and our address."""
 
     helo_status: LookupStatus
     helo_ips: Sequence[str] = ()
     ptr_status: LookupStatus = LookupStatus.NXDOMAIN
     ptr_names: Sequence[str] = ()
     confirmed_names: Sequence[str] = field(default=())
-    """Those names of the PTR that lead back to the address."""
+    """The PTR names that resolve back to the address."""
 
 
 def find_public_address(
     given_ip: str, hosts: Sequence[MailHost], local_ip: str, allow_private: bool
 ) -> PublicAddress:
-    """Which address is ours: the one given, else what mail hosts see, else the way out's own.
+    """Our address: the given one, else the one that mail hosts see, else the source address.
 
-    Behind address translation this machine's own is a private one, and nobody outside sees it.
+    Behind address translation the source address is a private one, which is not the one that
+    others see.
     """
     if given_ip:
         return PublicAddress(given_ip, "given with --ip", local_ip)

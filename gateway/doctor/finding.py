@@ -1,4 +1,4 @@
-"""What the doctor says of one thing."""
+"""The result of one check."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ if TYPE_CHECKING:
 
 
 class Level(StrEnum):
-    """How bad it is."""
+    """The severity of a finding."""
 
     OK = "ok"
     WARN = "warn"
-    """Worth a look; verifications go on. Also what could not be found out."""
+    """Worth a look, but verifications work; or a check that could not be made."""
     FAIL = "fail"
-    """Answers suffer from it."""
+    """Verifications suffer from it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at."""
+    """The result of one check."""
 
     check: str
-    """What was looked at, such as `ptr`; the same in every run."""
+    """The name of the check, such as `ptr`; the same in every run."""
     about: str
-    """Which one of several, such as a server's address; may be empty."""
+    """The checked object, such as a server's address; may be empty."""
     level: Level
     said: str
-    """What was found."""
+    """The result in words."""
     advice: str = ""
-    """What to do about it, in a sentence or two; empty if nothing need be done."""
+    """The remedy, in a sentence or two; empty if nothing is wrong."""
     refusals: tuple[RecentRefusals, ...] = ()
-    """Who refused us, where that is what was found."""
+    """The operators that refused us, if the check is about refusals."""
 
 
 def ok(check: str, about: str, said: str) -> Finding:

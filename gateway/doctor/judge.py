@@ -1,4 +1,4 @@
-"""What the facts mean, and what to do about each. Pure."""
+"""Turns facts into findings with advice. Pure."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from gateway.doctor.spf import MAX_LOOKUPS, SpfCheck, SpfResult
 
 SLOW_DNS_MS = 500
 CLOCK_WARN_S, CLOCK_FAIL_S = 30.0, 300.0
-"""Signed webhooks are commonly refused when they are five minutes off."""
+"""Receivers of signed webhooks commonly refuse timestamps that are five minutes off."""
 LOW_SPACE_BYTES, NO_SPACE_BYTES = 1_000_000_000, 100_000_000
 
 PUBLIC_IP_UNKNOWN = "our public address is not known"
@@ -59,11 +59,11 @@ _DNS_FAILURES: dict[LookupStatus, tuple[str, str]] = {
 
 
 def dns_server(fact: DnsServer) -> Finding:
-    """Whether a server resolves, quickly and honestly."""
+    """Whether a server resolves names, quickly and without false answers."""
     about = fact.server
     if fact.status is not LookupStatus.OK:
-        said, advice = _DNS_FAILURES.get(fact.status, _DNS_FAILURES[LookupStatus.NXDOMAIN])
-        return fail("dns", about, said, advice)
+        text, advice = _DNS_FAILURES.get(fact.status, _DNS_FAILURES[LookupStatus.NXDOMAIN])
+        return fail("dns", about, text, advice)
     if fact.false_address:
         return fail(
             "dns",
@@ -72,29 +72,29 @@ def dns_server(fact: DnsServer) -> Finding:
             "Use another resolver in engine.dns_servers: with this one every misspelt domain"
             " appears to exist.",
         )
-    said = f"answers in {fact.latency_ms} ms"
+    text = f"answers in {fact.latency_ms} ms"
     if fact.nonexistent_status is not LookupStatus.NXDOMAIN:
         return warn(
             "dns",
             about,
-            f"{said}, but with {fact.nonexistent_status} for a name that does not exist",
+            f"{text}, but with {fact.nonexistent_status} for a name that does not exist",
             "Use a resolver that answers NXDOMAIN; otherwise such domains stay unknown.",
         )
     if fact.latency_ms > SLOW_DNS_MS:
         advice = "Run a caching resolver nearby, such as unbound, and set it in engine.dns_servers."
-        return warn("dns", about, said, advice)
-    return ok("dns", about, said)
+        return warn("dns", about, text, advice)
+    return ok("dns", about, text)
 
 
-# -- the way out -------------------------------------------------------------------------
+# -- mail hosts -------------------------------------------------------------------------
 
 
 def port_25(hosts: Sequence[MailHost], port: int) -> Finding:
     """Whether mail hosts can be reached at all."""
     check, about = "port", str(port)
     if not hosts:
-        said = "not tried: no well-known mail host was found through DNS"
-        return warn(check, about, said, RETRY_ADVICE)
+        text = "not tried: no well-known mail host was found through DNS"
+        return warn(check, about, text, RETRY_ADVICE)
     spoke = [host for host in hosts if host.has_replied]
     of = f"{len(spoke)} of {len(hosts)} well-known mail hosts answered"
     if len(spoke) == len(hosts):
@@ -124,21 +124,21 @@ def port_25(hosts: Sequence[MailHost], port: int) -> Finding:
 
 
 def greetings(hosts: Sequence[MailHost]) -> list[Finding]:
-    """A finding for each mail host that answered and did not want us."""
+    """A finding for each mail host that replied and did not accept EHLO."""
     found = []
     for host in hosts:
         if host.accepts_ehlo or not host.has_replied or host.meaning is None:
             continue
-        text = f": {redact(host.text)}" if host.text else ""
-        said = f"{host.host} rejects us ({host.meaning} at {host.stage.upper()}){text}"
+        reply = f": {redact(host.text)}" if host.text else ""
+        text = f"{host.host} rejects us ({host.meaning} at {host.stage.upper()}){reply}"
         advice = ADVICE.get(host.meaning, "Try again later, and read its reply.")
         level = fail if REFUSAL_WEIGHTS.get(host.meaning) == 1 else warn
-        found.append(level("greeting", host.domain, said, advice))
+        found.append(level("greeting", host.domain, text, advice))
     return found
 
 
 def public_address(ours: PublicAddress) -> Finding:
-    """Which address is ours."""
+    """Whether our address is known."""
     if ours.ip:
         through = (
             f", for this machine's {ours.local_ip}" if ours.local_ip not in ("", ours.ip) else ""
@@ -152,7 +152,7 @@ def public_address(ours: PublicAddress) -> Finding:
 
 
 def helo_name(helo: str) -> Finding:
-    """Whether the name is one that could be ours."""
+    """Whether the name can be ours."""
     check = "helo"
     to_do = "Set engine.helo to a name of yours that resolves to this machine's public address."
     name = helo.lower().rstrip(".")
@@ -167,13 +167,13 @@ def helo_name(helo: str) -> Finding:
     owner = provider_of(name)
     if owner or is_free_mail(parse_address(f"postmaster@{name}")):
         whose = owner or "a mail provider"
-        said = f"belongs to {whose}; servers refuse others who claim it"
-        return fail(check, helo, said, to_do)
+        text = f"belongs to {whose}; servers refuse others who claim it"
+        return fail(check, helo, text, to_do)
     return ok(check, helo, "is a fully qualified name")
 
 
 def helo_address(helo: str, names: NameRecords, ours: PublicAddress) -> Finding:
-    """Whether the HELO name leads to our address."""
+    """Whether the HELO name resolves to our address."""
     check = "helo-address"
     if helo.startswith("[") or _is_ip(helo):
         literal = helo.strip("[]").removeprefix("IPv6:")
@@ -181,8 +181,8 @@ def helo_address(helo: str, names: NameRecords, ours: PublicAddress) -> Finding:
             return ok(check, helo, "is an address literal and needs no DNS")
         return fail(check, helo, f"is not {ours.ip}", "Set engine.helo to a name.")
     if not names.helo_status.definite:
-        said = f"DNS did not resolve it ({names.helo_status})"
-        return warn(check, helo, said, RETRY_ADVICE)
+        text = f"DNS did not resolve it ({names.helo_status})"
+        return warn(check, helo, text, RETRY_ADVICE)
     place = ours.ip or "the public address"
     if not names.helo_ips:
         return fail(
@@ -202,7 +202,7 @@ def helo_address(helo: str, names: NameRecords, ours: PublicAddress) -> Finding:
 
 
 def ptr(helo: str, names: NameRecords, ours: PublicAddress) -> Finding:
-    """Whether our address leads to the HELO name, and back."""
+    """Whether our address has the HELO name as PTR record, and that resolves back."""
     check, about = "ptr", ours.ip
     if not about:
         return warn(check, about, f"not checked: {PUBLIC_IP_UNKNOWN}", GIVE_IP_ADVICE)
@@ -241,13 +241,13 @@ _MAIL_DOMAIN: dict[Dns, tuple[Level, str]] = {
 
 
 def mail_from(sender: str, dns: Dns) -> Finding:
-    """Whether the domain of MAIL FROM exists as far as mail servers care."""
+    """Whether the domain of MAIL FROM accepts mail, which servers may demand of senders."""
     if not sender:
-        said = "the null sender, which a few servers refuse"
-        return ok("mail-from", "<>", said)
-    level, said = _MAIL_DOMAIN[dns]
+        text = "the null sender, which a few servers refuse"
+        return ok("mail-from", "<>", text)
+    level, text = _MAIL_DOMAIN[dns]
     advice = "" if level is Level.OK else "Set engine.mail_from to an address that accepts mail."
-    return Finding("mail-from", sender, level, f"its domain {said}", advice)
+    return Finding("mail-from", sender, level, f"its domain {text}", advice)
 
 
 _SPF_LEVELS: dict[SpfResult, Level] = {
@@ -262,27 +262,27 @@ _SPF_LEVELS: dict[SpfResult, Level] = {
 
 
 def spf(domain: str, found: SpfCheck | None, ours: PublicAddress) -> Finding:
-    """Whether SPF lets us use the domain."""
+    """Whether SPF allows our address to use the domain."""
     if found is None:
         return warn("spf", domain, f"not checked: {PUBLIC_IP_UNKNOWN}", GIVE_IP_ADVICE)
     level = _SPF_LEVELS[found.result]
-    said = f"{found.result} for {ours.ip}: {found.explanation}"
+    text = f"{found.result} for {ours.ip}: {found.explanation}"
     if level is Level.OK:
-        return ok("spf", domain, said)
+        return ok("spf", domain, text)
     mechanism = "ip6" if ":" in ours.ip else "ip4"
     advice = {
         SpfResult.NONE: f'Publish a TXT record for {domain}: "v=spf1 {mechanism}:{ours.ip} -all".',
         SpfResult.PERMERROR: f"Correct the record; it may have {MAX_LOOKUPS} terms that query DNS.",
         SpfResult.TEMPERROR: RETRY_ADVICE,
     }.get(found.result, f"Add {mechanism}:{ours.ip} to the SPF record of {domain}.")
-    return Finding("spf", domain, level, said, advice)
+    return Finding("spf", domain, level, text, advice)
 
 
 # -- block lists -------------------------------------------------------------------------
 
 
 def block_list(entry: BlockList, listing: Listing | None, ours: PublicAddress) -> Finding:
-    """What a list says of our address."""
+    """Whether a block list has our address."""
     check, about = "block-list", entry.zone
     if listing is None:
         return warn(check, about, f"not checked: {PUBLIC_IP_UNKNOWN}", GIVE_IP_ADVICE)
@@ -314,38 +314,38 @@ def block_list(entry: BlockList, listing: Listing | None, ours: PublicAddress) -
 
 
 def clock(hosts: Sequence[MailHost], behind_files_s: float) -> Finding:
-    """Whether the clock is right, by the banners that tell the time.
+    """Whether the clock is right, by the time in mail hosts' banners.
 
-    Without any, by the files that were written last: the clock cannot be before them.
+    Without any such banner the newest of our files decides, since the clock cannot be behind it.
     """
     check = "clock"
     to_do = "Set the clock, and keep it right with chrony or systemd-timesyncd."
-    told = [host for host in hosts if host.clock_ahead_s is not None]
-    if told:
-        ahead_s = median(host.clock_ahead_s for host in told if host.clock_ahead_s is not None)
-        who = " and ".join(host.host for host in told)
-        said = f"{abs(ahead_s):.0f} s {'ahead' if ahead_s > 0 else 'behind'} by the banner of {who}"
+    with_time = [host for host in hosts if host.clock_ahead_s is not None]
+    if with_time:
+        ahead_s = median(host.clock_ahead_s for host in with_time if host.clock_ahead_s is not None)
+        who = " and ".join(host.host for host in with_time)
+        text = f"{abs(ahead_s):.0f} s {'ahead' if ahead_s > 0 else 'behind'} by the banner of {who}"
         if abs(ahead_s) > CLOCK_FAIL_S:
-            return fail(check, "", said, to_do)
+            return fail(check, "", text, to_do)
         if abs(ahead_s) > CLOCK_WARN_S:
-            return warn(check, "", said, to_do)
+            return warn(check, "", text, to_do)
         return ok(check, "", f"within {CLOCK_WARN_S:.0f} s by the banner of {who}")
     if behind_files_s > CLOCK_WARN_S:
-        said = f"{behind_files_s:.0f} s behind the newest of our files"
-        return fail(check, "", said, to_do)
+        text = f"{behind_files_s:.0f} s behind the newest of our files"
+        return fail(check, "", text, to_do)
     return ok(check, "", "not behind any of our files; no mail host showed the time")
 
 
 def database(fact: Database) -> Finding:
-    """Whether what is to be kept can be."""
+    """Whether the database can be written, and has space."""
     check, about = "database", fact.location
     if fact.free_bytes is None:
-        said = "is in memory: keys, batches and results are lost when the server stops"
-        return warn(check, about, said, "Set storage.url to a file.")
+        text = "is in memory: keys, batches and results are lost when the server stops"
+        return warn(check, about, text, "Set storage.url to a file.")
     if fact.error:
-        said = f"cannot be written: {fact.error}"
+        text = f"cannot be written: {fact.error}"
         return fail(
-            check, about, said, "Give the server's user write access to the file and its folder."
+            check, about, text, "Give the server's user write access to the file and its folder."
         )
     free_text = f"{fact.free_bytes / 1e9:.1f} GB free"
     if fact.free_bytes < NO_SPACE_BYTES:
@@ -353,14 +353,14 @@ def database(fact: Database) -> Finding:
     if fact.free_bytes < LOW_SPACE_BYTES:
         return warn(check, about, free_text, "Free space on its disk before it is full.")
     if fact.is_locked:
-        said = "another process has held the write lock for seconds"
-        return warn(check, about, said, "Find out which process, if that goes on.")
+        text = "another process has held the write lock for seconds"
+        return warn(check, about, text, "Find out which process, if that goes on.")
     state = "can be written" if fact.exists else "does not exist yet, and can be created"
     return ok(check, about, f"{state}; {free_text}")
 
 
 def listen_address(fact: ListenAddress) -> Finding:
-    """Whether the server can listen where it is to."""
+    """Whether the server can listen on its address."""
     if fact.is_veriplex:
         return ok("listen", fact.url, "Veriplex is listening there")
     if fact.error:

@@ -1,4 +1,4 @@
-"""The facts of this machine: its database, who refused us by that, its port, its clock."""
+"""Facts of this machine: its database, the refusals stored there, its port, its clock."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from gateway.web.server import bind
 
 LIVEZ_TIMEOUT_S = 1.0
 LOCK_TIMEOUT_S = 2.0
-"""How long another process may hold the database's write lock before it is worth a word."""
+"""Another process that holds the database's write lock for longer is reported."""
 MAX_REFUSERS = 1_000
-"""Operators and causes that are looked at: the worst."""
+"""Pairs of operator and cause that are read; those with most refusals first."""
 
 
 def database_path(url: str) -> Path | None:
-    """The SQLite file of a `storage.url`; None where nothing is kept."""
+    """The SQLite file of a `storage.url`; None for a database in memory."""
     name = url.removeprefix("sqlite:///")
     return None if name == ":memory:" else Path(name)
 
@@ -32,7 +32,7 @@ def database_path(url: str) -> Path | None:
 def inspect_database(url: str, busy_s: float = LOCK_TIMEOUT_S) -> Database:
     """Whether the database can be written, without changing anything in it.
 
-    `busy_s` is how long another process may hold the write lock.
+    Another process may hold the write lock for `busy_s`.
     """
     path = database_path(url)
     if path is None:
@@ -43,19 +43,19 @@ def inspect_database(url: str, busy_s: float = LOCK_TIMEOUT_S) -> Database:
     except OSError as exc:
         return Database(str(path), False, 0, f"{folder}: {(exc.strerror or str(exc)).lower()}")
     exists = path.exists()
-    trouble, busy = "", False
+    error, is_locked = "", False
     try:
         if exists:
-            busy = _is_locked(path, busy_s)
+            is_locked = _is_locked(path, busy_s)
         else:
             _check_writable(folder)
     except (OSError, sqlite3.Error) as exc:
-        trouble = str(getattr(exc, "strerror", None) or exc).lower()
-    return Database(str(path), exists, free_bytes, trouble, busy)
+        error = str(getattr(exc, "strerror", None) or exc).lower()
+    return Database(str(path), exists, free_bytes, error, is_locked)
 
 
 async def inspect_refusals(url: str, now: float) -> RefusalHistory:
-    """Who refused us within a week of Unix time `now`, without changing anything."""
+    """The refusals in the week before Unix time `now`, without changing anything."""
     path = database_path(url)
     if path is None:
         return RefusalHistory(not_kept_because="a database in memory ends with its server")
@@ -73,7 +73,7 @@ async def inspect_refusals(url: str, now: float) -> RefusalHistory:
 
 
 def _is_locked(path: Path, busy_s: float) -> bool:
-    """Take the write lock and give it back; True if somebody else keeps it."""
+    """Take the write lock and release it; True if another process holds it."""
     with contextlib.closing(sqlite3.connect(path, timeout=busy_s, isolation_level=None)) as db:
         try:
             db.execute("BEGIN IMMEDIATE")
@@ -93,14 +93,14 @@ def _check_writable(folder: Path) -> None:
 
 
 async def inspect_listen_address(server: ServerSettings) -> ListenAddress:
-    """Whether the server can listen where it is to."""
+    """Whether the server can listen on its address."""
     url = server.url()
     try:
         bind(server.host, server.port).close()
     except OSError as exc:
-        trouble = exc.strerror or str(exc)
+        error = exc.strerror or str(exc)
         local = server.model_copy(update={"public_url": ""}).url()
-        return ListenAddress(url, trouble.lower(), is_veriplex=await _is_veriplex(local))
+        return ListenAddress(url, error.lower(), is_veriplex=await _is_veriplex(local))
     return ListenAddress(url)
 
 
@@ -120,7 +120,7 @@ async def _is_veriplex(url: str) -> bool:
 
 
 def clock_behind_files_s(url: str, now: float) -> float:
-    """How far the clock is before the newest file of ours; negative if it is not."""
+    """How far the clock is behind the newest of our files; negative if it is not behind."""
     path = database_path(url)
     newest = Path(__file__).stat().st_mtime
     if path is not None and path.exists():

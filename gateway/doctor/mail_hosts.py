@@ -1,6 +1,6 @@
-"""The facts that mail hosts show: whether they let us in, which address they see, the time.
+"""Facts from mail hosts: whether they accept us, which address they see, what time they show.
 
-They hear EHLO and QUIT, nothing more.
+They are sent EHLO and QUIT, nothing else.
 """
 
 from __future__ import annotations
@@ -36,20 +36,20 @@ async def greet_mail_host(
     rng: random.Random,
     clock: Callable[[], float],
 ) -> MailHost | None:
-    """How the best mail host of `domain` receives us; None if DNS names none."""
+    """The reaction of the best mail host of `domain`; None if DNS has none."""
     route = await resolve_route(resolver, domain, rng)
     for mx in route.hosts:
         found = await resolve_addresses(resolver, mx.host)
         if found.ips:
-            place = MailHost(domain, mx.host, found.ips[0], accepts_ehlo=False, stage=Stage.CONNECT)
-            return await _connect(place, engine, timeout_s / 3, clock)
+            host = MailHost(domain, mx.host, found.ips[0], accepts_ehlo=False, stage=Stage.CONNECT)
+            return await _connect(host, engine, timeout_s / 3, clock)
     return None
 
 
 async def _connect(
     host: MailHost, engine: EngineSettings, step_timeout_s: float, clock: Callable[[], float]
 ) -> MailHost:
-    """`host` with what became of EHLO."""
+    """`host` with the outcome of EHLO."""
     if not engine.allow_private_networks and not is_global(host.ip):
         return replace(host, meaning=Meaning.NOT_ALLOWED)
     lines: list[str] = []
@@ -64,9 +64,9 @@ async def _connect(
             trace=lambda _, line: lines.append(line),
         )
     except ConversationEnded as ended:
-        said = ended.result
-        text = said.reply.text if said.reply else ""
-        host = replace(host, stage=said.stage, meaning=said.meaning, text=text)
+        result = ended.result
+        text = result.reply.text if result.reply else ""
+        host = replace(host, stage=result.stage, meaning=result.meaning, text=text)
     else:
         host = replace(host, accepts_ehlo=True, stage=Stage.EHLO)
         pipe = conversation.quit()
@@ -76,10 +76,10 @@ async def _connect(
         pipe.abort()
         await pipe.wait_closed()
     replies = [line for line in lines if line.startswith("< ")]
-    told = banner_time(replies[0]) if replies else None
-    ahead_s = None if told is None else clock() - told
-    saw = our_ip_in_greeting(replies[-1], host.ip) if host.accepts_ehlo else ""
-    return replace(host, clock_ahead_s=ahead_s, our_ip=saw)
+    shown_time = banner_time(replies[0]) if replies else None
+    ahead_s = None if shown_time is None else clock() - shown_time
+    our_ip = our_ip_in_greeting(replies[-1], host.ip) if host.accepts_ehlo else ""
+    return replace(host, clock_ahead_s=ahead_s, our_ip=our_ip)
 
 
 _DATE = re.compile(
@@ -88,22 +88,22 @@ _DATE = re.compile(
 
 
 def banner_time(banner: str) -> float | None:
-    """The Unix time that a banner tells, as Exim's and Microsoft's do (RFC 5322 section 3.3)."""
+    """The Unix time in a banner, as Exim's and Microsoft's show it (RFC 5322 section 3.3)."""
     found = _DATE.search(banner)
     if found is None:
         return None
     try:
-        told = parsedate_to_datetime(found[0])
+        time = parsedate_to_datetime(found[0])
     except ValueError:
         return None
-    return told.timestamp() if told.tzinfo else None
+    return time.timestamp() if time.tzinfo else None
 
 
 _BRACKETED_ADDRESS = re.compile(r"[\[(](?:IPv6:)?([0-9A-Fa-f:.]{3,45})[\])]")
 
 
 def our_ip_in_greeting(greeting: str, host_ip: str) -> str:
-    """Our address as the reply to EHLO names it; empty if it does not. `own` is the host's."""
+    """Our address in the reply to EHLO, empty without one. `host_ip` is the host's own address."""
     for found in _BRACKETED_ADDRESS.finditer(greeting):
         try:
             address = ipaddress.ip_address(found[1])
@@ -115,7 +115,7 @@ def our_ip_in_greeting(greeting: str, host_ip: str) -> str:
 
 
 def outgoing_ip(ip: str) -> str:
-    """This machine's own address on the way to `ip`: connecting UDP chooses it, sending nothing."""
+    """This machine's source address towards `ip`: connecting UDP selects it, and sends nothing."""
     if not ip:
         return ""
     family = socket.AF_INET6 if ":" in ip else socket.AF_INET

@@ -1,4 +1,4 @@
-"""What the doctor says of those who refused us lately, cause by cause: one remedy, one finding."""
+"""Findings about recent refusals, one for each cause, since a cause has one remedy."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gateway.reputation import RECENT_DAYS, RecentRefusals
 
 CHECK = "refused"
 MAX_CAUSES = 15
-"""Findings; those that matter most come first."""
+"""Most findings; the most severe come first."""
 
 _DESCRIPTIONS: dict[Meaning, str] = {
     Meaning.IP_BLOCKED: "our address is blocked, and no list is named",
@@ -31,11 +31,11 @@ _DESCRIPTIONS: dict[Meaning, str] = {
 
 
 def judge_refusals(fact: RefusalHistory) -> list[Finding]:
-    """A finding for each cause of refusals in the last days; the worst first."""
+    """A finding for each cause of refusals in the last days; the most severe first."""
     days = f"in the last {RECENT_DAYS} days"
     if fact.error:
-        said = f"the counts could not be read: {fact.error}"
-        return [warn(CHECK, "", said, "See the database below, then run the doctor again.")]
+        text = f"the counts could not be read: {fact.error}"
+        return [warn(CHECK, "", text, "See the database below, then run the doctor again.")]
     if not fact.is_kept:
         return [ok(CHECK, "", f"no refusals are counted yet: {fact.not_kept_because}")]
     if not fact.recent:
@@ -46,16 +46,16 @@ def judge_refusals(fact: RefusalHistory) -> list[Finding]:
     found = [_finding(cause, refused) for cause, refused in causes.items()]
     found.sort(key=_severity, reverse=True)
     if more := found[MAX_CAUSES:]:
-        said = f"{len(more)} more causes"
-        found[MAX_CAUSES:] = [warn(CHECK, "", said, "See /veriplex/v1/standing for all of them.")]
+        text = f"{len(more)} more causes"
+        found[MAX_CAUSES:] = [warn(CHECK, "", text, "See /veriplex/v1/standing for all of them.")]
     return found
 
 
 def refuser_lines(refuser: RecentRefusals, now: float, *, is_only: bool) -> list[str]:
-    """One refuser: how often, since when, whether it is left alone; and its last words.
+    """One operator's refusals: how many, since when, whether it is paused, and its last reply.
 
-    `now` is Unix time in seconds; `alone` tells that the finding has no other refuser, so that
-    who and how often was said.
+    `now` is Unix time in seconds. With `is_only` the finding is about no other operator, and has
+    its name and counts already.
     """
     ago = _format_ago(now - refuser.last_at.timestamp())
     pieces = [] if is_only else [f"{refuser.operator} {_format_counts(refuser.day, refuser.week)}"]

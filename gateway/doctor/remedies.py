@@ -1,7 +1,7 @@
-"""Where to turn when mail hosts refuse us: by list, by operator, by what they have against us.
+"""Remedies for refusals: by block list, by operator, by meaning.
 
-Pages are the lists' and operators' own, for whoever runs the machine; nothing here is asked by
-the program. A name is one of `engine.smtp.reply_rules.BLOCK_LISTS` or `engine.smtp.providers`.
+The pages are the lists' and operators' own, for the operator of this machine; the program does not
+open them. A name is one of `engine.smtp.reply_rules.BLOCK_LISTS` or `engine.smtp.providers`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from gateway.doctor.block_lists import BLOCK_LISTS
 
 REMOVAL_PAGES: dict[str, str] = {
     "spamhaus": "https://check.spamhaus.org/",
-    "cbl": "https://check.spamhaus.org/",  # it became a part of Spamhaus' XBL
+    "cbl": "https://check.spamhaus.org/",  # it became part of Spamhaus' XBL
     "spamcop": "https://www.spamcop.net/bl.shtml",
     "barracuda": "https://www.barracudacentral.org/rbl/removal-request",
     "abusix": "https://lookup.abusix.com/",
@@ -41,7 +41,7 @@ REMOVAL_PAGES: dict[str, str] = {
 }
 
 CLOSED_LISTS: dict[str, str] = {"sorbs": "June 2024", "nixspam": "January 2025"}
-"""Lists that are no more; who still asks them refuses everybody, or nobody."""
+"""Lists that were closed; a host that still queries them refuses all clients, or none."""
 
 _END_CAUSE = "Fix what got us listed, or it returns; then"
 
@@ -56,11 +56,11 @@ ADVICE: dict[Meaning, str] = {
     Meaning.TLS_REQUIRED: "Nothing can be fixed here: their TLS could not be used.",
     Meaning.THROTTLED: "Try again later; lower engine.connections_per_host if it persists.",
 }
-"""What to do about a refusal that names no list."""
+"""Remedies for refusals that name no list."""
 
 
 def removal_advice(name: str) -> str:
-    """What to do about a refusal that names this list, or this operator's own."""
+    """The remedy for refusals that name this list, or an operator's own list."""
     if name in CLOSED_LISTS:
         return (
             f"That list was closed in {CLOSED_LISTS[name]}: nothing can be removed from it."

@@ -1,6 +1,6 @@
-"""Whether SPF lets an address send mail for a domain: check_host of RFC 7208.
+"""Whether SPF allows an address to send mail for a domain: check_host of RFC 7208.
 
-For the doctor, which asks about ourselves. docs/performance.md says why no library does this.
+The doctor uses it for our own address. docs/performance.md says why no library does this.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from engine.dns.targets import IPAddress
 from engine.dns.terms import DnsAnswer, LookupStatus, RecordType
 
 MAX_LOOKUPS = 10
-"""Terms that ask DNS, altogether (RFC 7208 section 4.6.4)."""
+"""Terms that query DNS, in total (RFC 7208 section 4.6.4)."""
 MAX_VOID_LOOKUPS = 2
-"""Questions without an answer, altogether (the same section)."""
+"""Queries without records, in total (same section)."""
 MAX_NAMES = 10
-"""Hosts looked up for one `mx` or `ptr` (the same section)."""
+"""Hosts looked up for one `mx` or `ptr` (same section)."""
 MAX_DOMAIN = 253
 
 
@@ -40,17 +40,17 @@ class SpfResult(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SpfCheck:
-    """What SPF says."""
+    """The result of SPF."""
 
     result: SpfResult
     explanation: str
-    """The term that matched, or what is wrong."""
+    """The term that matched, or the error."""
     lookups: int = 0
-    """Terms that asked DNS; more than `MAX_LOOKUPS` is an error."""
+    """Terms that queried DNS; more than `MAX_LOOKUPS` is an error."""
 
 
 class _PermanentError(Exception):
-    """The record is wrong."""
+    """The record is not valid."""
 
 
 class _TemporaryError(Exception):
@@ -64,9 +64,9 @@ async def check_host(
     helo: str,
     clock: Callable[[], float] = time.time,
 ) -> SpfCheck:
-    """The result for mail from `ip` with MAIL FROM `sender`, or HELO's if that is empty.
+    """The result for mail from `ip` with MAIL FROM `sender`, or HELO's name if that is empty.
 
-    `clock` is Unix time in seconds, which a macro may want. ValueError if `ip` is none.
+    `clock` is Unix time in seconds, for the macro `t`. Raises ValueError if `ip` is no address.
     """
     address = ipaddress.ip_address(ip)
     if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
@@ -101,7 +101,7 @@ _TOP_LABEL = re.compile(
 
 @dataclass(slots=True)
 class _Evaluation:
-    """One check, with what it may still ask."""
+    """One evaluation, with its counters of queries."""
 
     resolver: Resolver
     ip: IPAddress
@@ -111,10 +111,10 @@ class _Evaluation:
     lookups: int = 0
     void_lookups: int = 0
     ptr_name: str = ""
-    """What the macro `p` stands for, once it is known."""
+    """The value of the macro `p`, once it is known."""
 
     async def check_domain(self, domain: str) -> tuple[SpfResult, str]:
-        """check_host for one domain, also for `include` and `redirect`."""
+        """check_host for one domain, also that of `include` and `redirect`."""
         if not _is_domain(domain):
             return SpfResult.NONE, f"{domain!r} is no domain"
         record = await self._record(domain)
@@ -186,7 +186,7 @@ class _Evaluation:
         return any(name == target or name.endswith(f".{target}") for name in names)
 
     async def _confirmed_names(self) -> list[str]:
-        """The forward-confirmed names of the address (section 5.5); errors count as none."""
+        """The forward-confirmed names of the address (section 5.5); errors count as no names."""
         answer = await self.resolver.resolve(self.ip.reverse_pointer, RecordType.PTR)
         confirmed = []
         for record in answer.records[:MAX_NAMES]:
@@ -197,7 +197,7 @@ class _Evaluation:
         return confirmed
 
     async def _best_name(self, domain: str) -> str:
-        """The address's name that fits `domain` best (section 7.3)."""
+        """The name of the address that fits `domain` best (section 7.3)."""
         names = await self._confirmed_names()
         within = [name for name in names if name == domain or name.endswith(f".{domain}")]
         return next(iter(sorted(within, key=len) + names), "unknown")
@@ -234,14 +234,14 @@ class _Evaluation:
         return answer
 
     async def _target_domain(self, term: _Term, domain: str) -> str:
-        """The domain that a term names, macros expanded; its own if it names none."""
+        """The domain that a term names, with macros expanded; `domain` if it names none."""
         if not term.value:
             return domain
         if "%{p" in term.value.lower() and not self.ptr_name:
             self.ptr_name = await self._best_name(domain)
         expanded = _MACRO.sub(lambda found: self._expand_macro(found, domain), term.value)
         name = expanded.lower().rstrip(".")
-        while len(name) > MAX_DOMAIN:  # section 7.3: from the left
+        while len(name) > MAX_DOMAIN:  # section 7.3: labels are removed from the left
             name = name.partition(".")[2]
         return name
 
@@ -304,7 +304,7 @@ _BITS = {"ip4": 32, "ip6": 128}
 
 
 def _parse_term(text: str) -> _Term:
-    """One term of a record; _Permanent if it breaks the grammar of section 12."""
+    """One term of a record. Raises _PermanentError if it breaks the grammar of section 12."""
     modifier = _MODIFIER.fullmatch(text)
     if modifier:
         name, value = modifier[1].lower(), modifier[2]
