@@ -1,1 +1,1 @@
-"""HTTP in: the one room that knows ASGI. From a request's address to the last byte of its reply."""
+"""The HTTP server, and the only room that uses ASGI and Starlette."""

@@ -1,7 +1,7 @@
-"""Client addresses that made too many failed attempts, for the vendors that block them.
+"""Blocks of client addresses after too many failed attempts, for the vendors that have them.
 
 Off unless the dialect has a `ClientBlock`. A block lasts until the server is restarted: the
-vendors call it permanent and publish no way out.
+vendors call it permanent and publish no way to end it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from adapters.contract.dialect import Dialect
 from adapters.contract.problems import ProblemKind
 
 MAX_CLIENTS = 100_000
-"""Addresses remembered by each of the two tables; the least recently seen go first."""
+"""Addresses in each of the two tables; the least recently used are evicted first."""
 
 
 class ClientBlocks:
@@ -30,7 +30,7 @@ class ClientBlocks:
         return dialect.client_block is not None and (dialect.name, client_ip) in self._blocked
 
     def count_failed_attempt(self, dialect: Dialect, client_ip: str, kind: ProblemKind) -> None:
-        """Count a problem if the dialect calls it a failed attempt."""
+        """Count a problem if it is a failed attempt in the dialect."""
         rule = dialect.client_block
         if rule is None or kind not in rule.counted:
             return

@@ -1,4 +1,4 @@
-"""The front door: every request to its dialect, or to our own addresses."""
+"""The ASGI application: passes each request to its dialect, or to Veriplex's own paths."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ from gateway.web.routing import VendorRoutes
 from gateway.web.vendors import VendorApp
 
 Application: TypeAlias = ASGIApp
-"""What the other rooms call an ASGI application."""
+"""For the rooms that may not import Starlette."""
 
 
 def create_dispatcher(
     routes: VendorRoutes, vendor_app: VendorApp, create_system_app: Callable[[], ASGIApp]
 ) -> ASGIApp:
-    """The ASGI application. `create_system_app` is called when somebody first asks for it."""
-    own: ASGIApp | None = None
+    """`create_system_app` is called with the first request that is no dialect's."""
+    system_app: ASGIApp | None = None
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        nonlocal own
+        nonlocal system_app
         if scope["type"] == "http":
             host = next((v for k, v in scope["headers"] if k == b"host"), b"")
-            place = routes.match(
+            vendor_path = routes.match(
                 host.decode("latin-1"),
                 scope["path"],
                 scope["query_string"].decode("latin-1"),
                 method=scope["method"],
                 headers=scope["headers"],
             )
-            if place is not None:
-                await vendor_app(place, scope, receive, send)
+            if vendor_path is not None:
+                await vendor_app(vendor_path, scope, receive, send)
                 return
-        if own is None:
-            own = create_system_app()
-        await own(scope, receive, send)
+        if system_app is None:
+            system_app = create_system_app()
+        await system_app(scope, receive, send)
 
     return app

@@ -1,4 +1,4 @@
-"""The native API, `/veriplex/v1/…`: answers with the whole internal model."""
+"""The native API, `/veriplex/v1/…`, whose answers show the whole internal model."""
 
 from __future__ import annotations
 
@@ -33,57 +33,55 @@ PROBLEM_STATUSES: dict[ProblemKind, tuple[int, str]] = {
     ProblemKind.NO_CREDITS: (402, "The account has no credits left."),
     ProblemKind.UNAVAILABLE: (503, "Too much is going on; try again."),
 }
-"""RFC 9457 status and detail of what can go wrong here."""
-
+"""Status and detail of the errors of this API (RFC 9457)."""
 
 MAX_OPERATORS = 200
-"""Operators shown by one answer: those that refused us most often."""
+"""Operators in one answer: those that refused us most often."""
 
 
 def reputation_as_dict(
-    accounts: Sequence[OperatorReputation], recent: Sequence[RecentRefusals] = ()
+    operators: Sequence[OperatorReputation], recent: Sequence[RecentRefusals] = ()
 ) -> dict[str, Any]:
-    """How mail hosts' operators treat us, worst first.
+    """Our reputation with the operators of mail hosts, the worst first.
 
-    `operators` is what this process saw since its start; `recent` who refused any process that
-    has this database, in the last seven days.
+    `operators` is what this process has seen since its start; `recent` are the refusals of the last
+    seven days, by all processes that share the database.
     """
-    shown = accounts[:MAX_OPERATORS]
     return {
         "recent": [
             {
-                "operator": one.operator,
-                "meaning": one.meaning,
-                "block_list": one.block_list,
-                "last_24_hours": one.day,
-                "last_7_days": one.week,
-                "since": one.since,
-                "paused_s": one.paused_s,
-                "paused_hosts": one.paused_hosts,
-                "last": {"at": one.last_at, "host": one.host, "text": one.text},
+                "operator": refusals.operator,
+                "meaning": refusals.meaning,
+                "block_list": refusals.block_list,
+                "last_24_hours": refusals.day,
+                "last_7_days": refusals.week,
+                "since": refusals.since,
+                "paused_s": refusals.paused_s,
+                "paused_hosts": refusals.paused_hosts,
+                "last": {"at": refusals.last_at, "host": refusals.host, "text": refusals.text},
             }
-            for one in recent
+            for refusals in recent
         ],
         "operators": [
             {
-                "operator": account.operator,
-                "conversations": account.conversations,
-                "refused": account.refusal_count,
-                "refusals": {m.value: count for m, count in account.refusals.items()},
-                "paused_s": math.ceil(account.paused_s),
-                "paused_hosts": account.paused_hosts,
+                "operator": operator.operator,
+                "conversations": operator.conversations,
+                "refused": operator.refusal_count,
+                "refusals": {m.value: count for m, count in operator.refusals.items()},
+                "paused_s": math.ceil(operator.paused_s),
+                "paused_hosts": operator.paused_hosts,
                 "last": None
-                if account.refused_at is None
+                if operator.refused_at is None
                 else {
-                    "at": account.refused_at,
-                    "host": account.host,
-                    "text": account.text,
-                    "block_list": account.block_list,
+                    "at": operator.refused_at,
+                    "host": operator.host,
+                    "text": operator.text,
+                    "block_list": operator.block_list,
                 },
             }
-            for account in shown
+            for operator in operators[:MAX_OPERATORS]
         ],
-        "total": len(accounts),
+        "total": len(operators),
     }
 
 
@@ -121,7 +119,7 @@ class NativeApi:
         return Response(verification_as_json(answer.outcome), media_type="application/json")
 
     async def reputation(self, request: Request) -> Response:
-        """How mail hosts treat us; a test key, which anybody may hold, sees nobody's."""
+        """Our reputation with mail hosts. Test keys are public, so they get empty lists."""
         try:
             _, caller = await self._authenticate(request)
             body = reputation_as_dict(())

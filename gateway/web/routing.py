@@ -1,7 +1,7 @@
-"""Which dialect and which of its endpoints an address means.
+"""Finds the dialect and the endpoint of a request by its host and path.
 
-Pure. Every dialect answers by its vendor's host names, under its own prefix, and at the
-root on the vendor's paths.
+Pure. Every dialect is served under its vendor's host names, under its own prefix, and at the root
+on the vendor's paths.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.wire import WireRequest
 
 MAX_CACHED_PATH_CHARACTERS = 200
-"""Characters of a path whose place is remembered: clients use few, and those are short."""
+"""Longer paths are not cached: clients use few paths, and those are short."""
 
 
 @dataclass(frozen=True, slots=True)
 class VendorPath:
-    """A dialect, and the path as its vendor would see it."""
+    """A dialect, and the path as its vendor's own server would see it."""
 
     dialect: Dialect
     path: str
 
 
 class VendorRoutes:
-    """The table of all dialects' addresses, built once."""
+    """All hosts, prefixes and paths of the dialects."""
 
     def __init__(self, dialects: Iterable[Dialect]) -> None:
         self.dialects = tuple(dialects)
@@ -54,28 +54,28 @@ class VendorRoutes:
         method: str = "GET",
         headers: Iterable[tuple[bytes, bytes]] = (),
     ) -> VendorPath | None:
-        """Where a request belongs; None when it is no dialect's.
+        """The dialect of a request, and its path there; None if it is no dialect's.
 
         `host` is the Host header, with or without a port.
         """
         find = (
             self._cached_candidates if len(path) <= MAX_CACHED_PATH_CHARACTERS else self._candidates
         )
-        for root, place in find(host, path):
+        for root, vendor_path in find(host, path):
             if root is None or (
                 (root.parameter is None or _has_parameter(query_string, root.parameter))
                 and (root.when is None or root.when(_head(method, path, query_string, headers)))
             ):
-                return place
+                return vendor_path
         return None
 
     def _candidates(self, host: str, path: str) -> tuple[tuple[RootPath | None, VendorPath], ...]:
-        """Where a path may belong, best first, each with the conditions that it must meet."""
+        """Possible matches, the best first, each with the conditions that the request must meet."""
         dialect = self._by_host.get(host.split(":", 1)[0].lower())
         if dialect is not None:
             return ((None, VendorPath(dialect, path)),)
-        head, slash, rest = path[1:].partition("/")
-        dialect = self._by_prefix.get(head)
+        first_segment, slash, rest = path[1:].partition("/")
+        dialect = self._by_prefix.get(first_segment)
         if dialect is not None:
             return ((None, VendorPath(dialect, slash + rest)),)
         return tuple(
@@ -87,9 +87,10 @@ class VendorRoutes:
     def find_endpoint(
         self, vendor_path: VendorPath, method: str
     ) -> tuple[AnyEndpoint | None, Mapping[str, str], Problem | None]:
-        """The endpoint meant, its path parameters, and what is wrong with the address.
+        """The endpoint, its path parameters, and a `Problem` if there is none for the method.
 
-        A wrong method still names the path's endpoint, since some vendors word it so.
+        With a wrong method the path's endpoint is still returned: some vendors' errors depend on
+        it.
         """
         return self._endpoints[vendor_path.dialect.name].find(vendor_path.path, method)
 
@@ -106,7 +107,7 @@ def _head(
 
 
 def _is_under(path: str, prefix: str) -> bool:
-    """Whether `prefix` is `path` or ends at one of its slashes."""
+    """Whether `prefix` is a prefix of `path` in whole segments."""
     return path.startswith(prefix) and (prefix[-1] == "/" or path[len(prefix) :][:1] in ("", "/"))
 
 
@@ -146,9 +147,7 @@ class _EndpointTable:
 
 def _path_pattern(path: str) -> re.Pattern[str]:
     """`/v1/bulk/{job_id}` as a regular expression whose groups are the parameters."""
-    pieces = re.split(r"\{(\w+)\}", path)
+    parts = re.split(r"\{(\w+)\}", path)  # text and parameter in turn
     return re.compile(
-        "".join(
-            f"(?P<{piece}>[^/]+)" if i % 2 else re.escape(piece) for i, piece in enumerate(pieces)
-        )
+        "".join(f"(?P<{part}>[^/]+)" if i % 2 else re.escape(part) for i, part in enumerate(parts))
     )

@@ -1,8 +1,8 @@
-"""The control API: what tests ask the sandbox itself, under `/veriplex/v1/`.
+"""The control API under `/veriplex/v1/`, by which tests inspect and steer the sandbox.
 
-On a server that is a sandbox alone nobody needs a key; whoever gives one, as `?key=` or as a
-bearer token, sees and changes what is within its scope alone. On a server that has live keys too
-a key is needed, the clock is that key's alone, and no keys are made.
+A standalone sandbox needs no key; a request with one (`?key=` or a bearer token) sees and changes
+only what is in the key's scope. On a server with live keys a key is required, moving the clock
+moves it for that key alone, and no keys can be made.
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ from gateway.web.native import NativeApi
 from gateway.web.problem_json import problem_response
 
 MAX_SHOWN = 1_000
+"""Requests of the log in one answer."""
 MAX_WAIT_S = 60.0
-BODY_LIMIT = 64 * 1024
+MAX_BODY_BYTES = 64 * 1024
 
 FAULT_ADAPTER = TypeAdapter(InjectedFault)
 
@@ -35,7 +36,7 @@ T = TypeVar("T")
 
 
 class ControlApiError(Exception):
-    """What was asked cannot be done; RFC 9457."""
+    """Becomes a problem document (RFC 9457)."""
 
     def __init__(self, status: int, detail: str) -> None:
         super().__init__(detail)
@@ -44,12 +45,12 @@ class ControlApiError(Exception):
 
 
 class ClockChange(BaseModel):
-    """How the clock is to be set. Given together: first `frozen`, then `at`, then `advance_s`."""
+    """Changes to the clock, applied in this order: `frozen`, `at`, `advance_s`."""
 
     model_config = ConfigDict(extra="forbid")
 
     at: datetime | None = None
-    """A moment; without a zone it is UTC."""
+    """Without a time zone it is UTC."""
     advance_s: float = Field(default=0.0, allow_inf_nan=False, ge=-1e10, le=1e10)
     frozen: bool | None = None
 
@@ -60,7 +61,7 @@ Handler = Callable[[Request], Awaitable[object]]
 
 
 class ControlApi:
-    """The endpoints, each from a request to what is shown as JSON."""
+    """The endpoints: each returns what its answer shows as JSON. Raises ControlApiError."""
 
     def __init__(self, sandbox: Sandbox, native: NativeApi) -> None:
         self._sandbox = sandbox
@@ -110,7 +111,7 @@ class ControlApi:
         return {"scope": scope, "keys": keys}
 
     async def reset(self, request: Request) -> object:
-        """Everything as it was at the start; of one scope only, if a key says which."""
+        """Forget everything since the start, or only what is in the scope of the key."""
         scope = await self._scope(request)
         self._sandbox.request_log.clear(scope)
         self._sandbox.faults.remove(scope)
@@ -135,16 +136,17 @@ class ControlApi:
         scope = await self._scope(request)
         found = next(self._sandbox.request_log.find(scope, _parse_filter(request)), None)
         if found is None:
-            raise ControlApiError(404, "No request that fits is in the log.")
+            raise ControlApiError(404, "No request in the log matches.")
         return found.to_json()
 
     async def show_request(self, request: Request) -> object:
         scope = await self._scope(request)
-        wanted = request.path_params["id"]
-        for exchange in self._sandbox.request_log.find(scope, ExchangeFilter(after=wanted - 1)):
-            if exchange.id == wanted:
+        exchange_id = request.path_params["id"]
+        after = ExchangeFilter(after=exchange_id - 1)
+        for exchange in self._sandbox.request_log.find(scope, after):
+            if exchange.id == exchange_id:
                 return exchange.to_json()
-        raise ControlApiError(404, "No such request is in the log, or is there any more.")
+        raise ControlApiError(404, "This request is not in the log, or not any more.")
 
     async def count_requests(self, request: Request) -> object:
         scope = await self._scope(request)
@@ -153,12 +155,13 @@ class ControlApi:
         }
 
     async def wait_for_requests(self, request: Request) -> object:
-        """Answers as soon as `count` requests fit, with 408 if that takes too long."""
+        """Answers as soon as `count` requests match; 408 if that takes longer than `timeout_s`."""
         scope = await self._scope(request)
         count = _parse_number(request, "count", 1, 1, MAX_SHOWN)
         timeout_s = _parse_seconds(request, "timeout_s", 5.0, MAX_WAIT_S)
-        wanted = _parse_filter(request)
-        found = await self._sandbox.request_log.wait_for(scope, wanted, count, timeout_s)
+        found = await self._sandbox.request_log.wait_for(
+            scope, _parse_filter(request), count, timeout_s
+        )
         if len(found) < count:
             raise ControlApiError(
                 408, f"{len(found)} of {count} requests came within {timeout_s:g} s."
@@ -204,7 +207,7 @@ class ControlApi:
     async def set_clock(self, request: Request) -> object:
         scope, clocks = await self._scope(request), self._sandbox.clocks
         clock = clocks.shared if scope is None else clocks.own_clock(scope)
-        assert clock is not None  # where anybody may ask, it can be moved
+        assert clock is not None  # without a key: a standalone sandbox, whose clock can be moved
         change = await _read_body(request, CLOCK_CHANGE_ADAPTER)
         if change.frozen is not None:
             if change.frozen:
@@ -222,10 +225,10 @@ class ControlApi:
         self._sandbox.clocks.reset(await self._scope(request))
         return await self.show_clock(request)
 
-    # -- whose ---------------------------------------------------------------------------
+    # -- scopes --------------------------------------------------------------------------
 
     async def _scope(self, request: Request) -> int | None:
-        """The scope that a request is about; None for all, on a sandbox alone."""
+        """The scope of the request's key; None for all scopes, in a standalone sandbox."""
         key = request.query_params.get("key", "")
         if not key:
             scheme, _, token = request.headers.get("authorization", "").partition(" ")
@@ -252,12 +255,12 @@ def _json_endpoint(handler: Handler) -> Callable[[Request], Awaitable[Response]]
 
 
 async def _read_body(request: Request, adapter: TypeAdapter[T]) -> T:
-    """The body, read and checked. Raises Refused."""
+    """Raises ControlApiError."""
     body = b""
     try:
         async for chunk in request.stream():
             body += chunk
-            if len(body) > BODY_LIMIT:
+            if len(body) > MAX_BODY_BYTES:
                 raise ControlApiError(413, "The body is too large.")
     except ClientDisconnect:
         raise ControlApiError(400, "The body is not whole.") from None
@@ -270,22 +273,22 @@ async def _read_body(request: Request, adapter: TypeAdapter[T]) -> T:
 
 
 def _error_text(error: Mapping[str, Any]) -> str:
-    place = ".".join(str(part) for part in error["loc"])
-    return f"{place}: {error['msg']}" if place else str(error["msg"])
+    field = ".".join(str(part) for part in error["loc"])
+    return f"{field}: {error['msg']}" if field else str(error["msg"])
 
 
 FILTER_PARAMETERS = frozenset(field.name for field in fields(ExchangeFilter))
 
 
 def _parse_filter(request: Request) -> ExchangeFilter:
-    """The query parameters as a filter. Raises Refused."""
-    given: dict[str, Any] = {
+    """The filter that the query parameters describe. Raises ControlApiError."""
+    parameters: dict[str, Any] = {
         k: v for k, v in request.query_params.items() if k in FILTER_PARAMETERS
     }
     for name in ("status", "after"):
-        if name in given:
-            given[name] = _parse_number(request, name, 0, 0, 2**62)
-    return ExchangeFilter(**given)
+        if name in parameters:
+            parameters[name] = _parse_number(request, name, 0, 0, 2**62)
+    return ExchangeFilter(**parameters)
 
 
 def _parse_number(request: Request, name: str, default: int, minimum: int, maximum: int) -> int:

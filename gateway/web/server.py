@@ -18,12 +18,13 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
 KEEP_ALIVE_S = 75
-"""How long an idle connection is kept: longer than the usual proxy keeps its own."""
+"""For an idle connection: longer than most proxies keep theirs, so that the proxy closes first."""
 SHUTDOWN_GRACE_S = 10
-"""How long requests in flight may go on after SIGTERM."""
+"""For requests in flight after SIGTERM."""
 BACKLOG = 2048
 GC_THRESHOLDS = (20_000, 20, 20)
-"""Objects that start a collection of the young ones, and how many of these start the next."""
+"""Allocations between collections of the youngest generation, and collections of a generation
+between those of the next."""
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -51,18 +52,18 @@ async def serve(
     reason_phrases: Mapping[int, str] | None = None,
     on_refusal: Callable[[str], None] = lambda _: None,
 ) -> None:
-    """Answer on `sock` until SIGINT or SIGTERM, then finish what is in flight.
+    """Serve on `sock` until SIGINT or SIGTERM, then finish the requests in flight.
 
-    Prints `listening on URL` on standard output once requests are answered.
-    `reason_phrases` are those of statuses that HTTP has none for; `on_refusal` is as in `Edge`.
+    Prints `listening on URL` on standard output when the server accepts connections.
+    `reason_phrases` are for statuses that HTTP does not define; `on_refusal` is as in `Edge`.
     """
     for status, phrase in (reason_phrases or {}).items():
-        # uvicorn takes status lines from this table and has no setting for them
+        # uvicorn takes its status lines from this table, and has no setting for them
         httptools_impl.STATUS_LINE[status] = f"HTTP/1.1 {status} {phrase}\r\n".encode()
     edge = Edge(max_connections=connection_limit(), on_refusal=on_refusal)
     config = uvicorn.Config(
         app,
-        loop="none",  # the caller's loop, uvloop already
+        loop="none",  # the caller's, which is uvloop
         http=partial(EdgeProtocol, edge=edge),  # type: ignore[arg-type]
         lifespan="off",
         access_log=False,
@@ -83,23 +84,23 @@ async def serve(
 
 
 def _tune_garbage_collector() -> None:
-    """Let the garbage collector leave alone what lives as long as the process.
+    """Exempt what lives as long as the process from garbage collection, and collect less often.
 
-    A request makes hundreds of objects and hardly a cycle; by default each few requests start
-    a collection. Forwarding answers a quarter more requests a second this way.
+    A request allocates hundreds of objects and hardly any cycle, and with the defaults every few
+    requests start a collection. Forwarding serves a quarter more requests a second this way.
     """
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
 
 
 def url_of(sock: socket.socket, *, tls: bool = False) -> str:
-    """The URL that a listening socket answers on."""
+    """The URL of a listening socket."""
     host, port = sock.getsockname()[:2]
     return f"{'https' if tls else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 class _Server(uvicorn.Server):
-    """Says when it listens, and when it begins to stop."""
+    """Prints its URL when it listens, and calls `on_stop` when it begins to stop."""
 
     def __init__(self, config: uvicorn.Config, url: str, on_stop: Callable[[], None]) -> None:
         super().__init__(config)

@@ -1,6 +1,6 @@
-"""Veriplex's own addresses: health, metrics and the native API.
+"""Veriplex's own paths: health, metrics, the native API and the sandbox's control API.
 
-Vendor paths never reach this file; whatever else does is unknown and told so with RFC 9457.
+A request that is no dialect's and has none of these paths gets a problem document (RFC 9457).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ NATIVE_PREFIX = "/veriplex/v1"
 
 
 class SystemServices(Protocol):
-    """What of a running server is looked at here."""
+    """The services of a running server, as far as these paths show them."""
 
     @property
     def metrics(self) -> Metrics: ...
@@ -49,14 +49,14 @@ class SystemServices(Protocol):
 
 
 def create_system_app(services: SystemServices) -> ASGIApp:
-    """The Starlette application behind everything that is no dialect's."""
-    own = _SystemEndpoints(services)
+    """The Starlette application for all requests that are no dialect's."""
+    endpoints = _SystemEndpoints(services)
     app = Starlette(
         routes=[
-            Route("/livez", own.alive),
-            Route("/healthz", own.alive),
-            Route("/readyz", own.ready),
-            Route("/metrics", own.metrics),
+            Route("/livez", endpoints.alive),
+            Route("/healthz", endpoints.alive),
+            Route("/readyz", endpoints.ready),
+            Route("/metrics", endpoints.metrics),
             Route(f"{NATIVE_PREFIX}/verify", services.native.verify),
             Route(f"{NATIVE_PREFIX}/standing", services.native.reputation),
             Mount(NATIVE_PREFIX, routes=ControlApi(services.sandbox, services.native).routes()),
@@ -74,13 +74,13 @@ class _SystemEndpoints:
         self._services = services
 
     async def alive(self, _: Request) -> Response:
-        """The process answers; nothing else is asked."""
+        """Whether the process answers at all; nothing else is checked."""
         return _json_response({"status": "ok", "version": version("veriplex")})
 
     async def ready(self, _: Request) -> Response:
-        """Requests can be served, and nobody is stopping us."""
-        trouble = await self._services.not_ready_reason()
-        return _json_response({"status": trouble or "ok"}, 503 if trouble else 200)
+        """Whether requests can be served, and the server is not stopping."""
+        reason = await self._services.not_ready_reason()
+        return _json_response({"status": reason or "ok"}, 503 if reason else 200)
 
     async def metrics(self, _: Request) -> Response:
         return Response(self._services.metrics.render(), media_type=CONTENT_TYPE_LATEST)
@@ -92,8 +92,8 @@ def _json_response(value: Any, status: int = 200) -> Response:
 
 async def _http_error_response(request: Request, exc: Exception) -> Response:
     assert isinstance(exc, HTTPException)
-    services = "a vendor's path (/v1/…, /api/…, /ai_mails_api/…), /<dialect>/…, " + NATIVE_PREFIX
-    detail = f"{exc.detail}. What is served here: {services}, /livez, /readyz, /metrics."
+    paths = f"the vendors' own paths, /<dialect>/…, {NATIVE_PREFIX}/…, /livez, /readyz, /metrics"
+    detail = f"{exc.detail}. This server has {paths}."
     return problem_response(exc.status_code, detail, title=exc.detail, headers=exc.headers)
 
 
@@ -104,7 +104,7 @@ async def _internal_error_response(request: Request, exc: Exception) -> Response
 
 
 def _with_provenance_headers(app: ASGIApp) -> ASGIApp:
-    """Put the headers that every reply has on ours too."""
+    """Add the headers that vendors' replies have too (`gateway.web.provenance`)."""
 
     async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
         sent_id = next((v for k, v in scope.get("headers", ()) if k == b"x-request-id"), b"")

@@ -61,7 +61,7 @@ VendorReply: TypeAlias = Reply
 
 
 class VendorApp:
-    """Answers every address that belongs to a dialect."""
+    """Serves all paths of the dialects."""
 
     def __init__(
         self,

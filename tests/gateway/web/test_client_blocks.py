@@ -25,19 +25,21 @@ BAD, MISSING = ProblemKind.BAD_CREDENTIAL, ProblemKind.MISSING
         ([(0, MISSING), (1, MISSING), (2, MISSING)], False),
     ],
 )
-def test_block(attempts: list[tuple[float, ProblemKind]], blocked: bool) -> None:
+def test_a_client_is_blocked_after_enough_failures_within_the_window(
+    attempts: list[tuple[float, ProblemKind]], blocked: bool
+) -> None:
     now = 0.0
-    guard = ClientBlocks(clock=lambda: now)
+    blocks = ClientBlocks(clock=lambda: now)
     for at, kind in attempts:
         now = at
-        guard.count_failed_attempt(VENDOR, "192.0.2.1", kind)
-    assert guard.is_blocked(VENDOR, "192.0.2.1") is blocked
-    assert not guard.is_blocked(VENDOR, "192.0.2.2")
-    assert not guard.is_blocked(OTHER, "192.0.2.1")
+        blocks.count_failed_attempt(VENDOR, "192.0.2.1", kind)
+    assert blocks.is_blocked(VENDOR, "192.0.2.1") is blocked
+    assert not blocks.is_blocked(VENDOR, "192.0.2.2")
+    assert not blocks.is_blocked(OTHER, "192.0.2.1")
 
 
 def test_a_dialect_without_a_rule_blocks_no_client() -> None:
-    guard = ClientBlocks(clock=lambda: 0.0)
+    blocks = ClientBlocks(clock=lambda: 0.0)
     for _ in range(100):
-        guard.count_failed_attempt(OTHER, "192.0.2.1", BAD)
-    assert not guard.is_blocked(OTHER, "192.0.2.1")
+        blocks.count_failed_attempt(OTHER, "192.0.2.1", BAD)
+    assert not blocks.is_blocked(OTHER, "192.0.2.1")

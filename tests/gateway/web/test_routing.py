@@ -1,4 +1,4 @@
-"""Which dialect and endpoint an address means."""
+"""Finding the dialect and the endpoint of a request."""
 
 from dataclasses import replace
 
@@ -12,15 +12,15 @@ from gateway.web.routing import VendorRoutes
 ROUTES = VendorRoutes(DIALECTS)
 HERE = "127.0.0.1:8025"
 
-# host, path, query, dialect, the vendor's path
-PLACES = [
+# host, path, query, dialect, vendor path (None: the same)
+MATCHES = [
     (HERE, "/v1/verify", "email=a@b.test", "emailable", "/v1/verify"),
     (HERE, "/v1/verify", "apikey=x&email=a@b.test", "validto", "/v1/verify"),
     (HERE, "/v1/verify", "apikey=", "validto", "/v1/verify"),
     (HERE, "/v1/verify", "api_key=x", "emailable", "/v1/verify"),
     (HERE, "/v1/account", "apikey=x", "emailable", "/v1/account"),
     (HERE, "/v1/batch", "", "emailable", "/v1/batch"),
-    (HERE, "/v1/unheard-of", "", "emailable", "/v1/unheard-of"),
+    (HERE, "/v1/unknown", "", "emailable", "/v1/unknown"),
     (HERE, "/v1/info", "", "validto", "/v1/info"),
     (HERE, "/v1/bulk", "", "validto", "/v1/bulk"),
     (HERE, "/v1/bulk/abc", "", "validto", "/v1/bulk/abc"),
@@ -48,12 +48,12 @@ PLACES = [
 ]
 
 
-@pytest.mark.parametrize(("host", "path", "query", "dialect", "vendor_path"), PLACES)
-def test_place(host: str, path: str, query: str, dialect: str, vendor_path: str | None) -> None:
-    place = ROUTES.match(host, path, query)
-    assert place is not None
-    assert place.dialect.name == dialect
-    assert place.path == (path if vendor_path is None else vendor_path)
+@pytest.mark.parametrize(("host", "path", "query", "dialect", "vendor_path"), MATCHES)
+def test_match(host: str, path: str, query: str, dialect: str, vendor_path: str | None) -> None:
+    found = ROUTES.match(host, path, query)
+    assert found is not None
+    assert found.dialect.name == dialect
+    assert found.path == (path if vendor_path is None else vendor_path)
 
 
 def test_vendors_that_share_a_path_are_told_apart_by_the_head() -> None:
@@ -84,14 +84,14 @@ def test_vendors_that_share_a_path_are_told_apart_by_the_head() -> None:
 
 
 @pytest.mark.parametrize("path", ["/", "/livez", "/veriplex/v1/verify", "/metrics", "/nothing"])
-def test_our_own_addresses_belong_to_no_dialect(path: str) -> None:
+def test_veriplex_own_paths_belong_to_no_dialect(path: str) -> None:
     assert ROUTES.match(HERE, path, "") is None
 
 
-def test_a_wrong_method_names_the_endpoint_and_what_it_knows() -> None:
-    place = ROUTES.match(HERE, "/api/v1/verify", "")
-    assert place is not None
-    endpoint, _, problem = ROUTES.find_endpoint(place, "GET")
+def test_a_wrong_method_names_the_endpoint_and_its_methods() -> None:
+    found = ROUTES.match(HERE, "/api/v1/verify", "")
+    assert found is not None
+    endpoint, _, problem = ROUTES.find_endpoint(found, "GET")
     assert endpoint is not None
     assert endpoint.name == "verify"
     assert problem is not None
@@ -108,12 +108,12 @@ def test_every_endpoint_is_found_by_host_prefix_and_root() -> None:
                 (HERE, f"/{dialect.name}{endpoint.path}"),
                 (HERE, endpoint.path),
             ):
-                place = ROUTES.match(host, path, query)
-                assert place is not None
-                found, _, problem = ROUTES.find_endpoint(place, endpoint.methods[0])
-                assert (place.dialect.name, found, problem) == (dialect.name, endpoint, None)
+                found = ROUTES.match(host, path, query)
+                assert found is not None
+                matched, _, problem = ROUTES.find_endpoint(found, endpoint.methods[0])
+                assert (found.dialect.name, matched, problem) == (dialect.name, endpoint, None)
 
 
-def test_names_are_told_apart() -> None:
+def test_no_two_dialects_share_a_prefix_or_host() -> None:
     names = [name for d in DIALECTS for name in (d.name, *d.aliases, *d.hosts)]
     assert len(names) == len(set(names))
