@@ -10,13 +10,15 @@ import logging
 
 from gateway.settings.model import LogSettings
 
-QUIET_LOGGERS = ("uvicorn", "asyncio", "aiosqlite", "alembic")
-"""Loggers whose news is none below WARNING."""
+OWN_LOGGERS = ("gateway", "engine", "adapters", "veriplex")
 
 
 def set_levels(log: LogSettings) -> None:
-    """Let through what the settings want to see."""
-    root = logging.getLogger()
-    root.setLevel(log.level.upper())
-    for name in QUIET_LOGGERS:
-        logging.getLogger(name).setLevel(max(root.level, logging.WARNING))
+    """Write our own lines from the level of the settings on, those of libraries from WARNING on.
+
+    HTTP clients log whole URLs at INFO, and a webhook's URL may hold a password.
+    """
+    level = logging.getLevelNamesMapping()[log.level.upper()]
+    logging.getLogger().setLevel(max(level, logging.WARNING))
+    for name in OWN_LOGGERS:
+        logging.getLogger(name).setLevel(level)
