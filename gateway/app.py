@@ -96,7 +96,7 @@ async def open_services(
         enter = stack.enter_async_context
         store = await enter(open_store(settings.storage.url, busy_timeout_s=busy_timeout_s))
         test_keys = TestKeys(dialects)
-        well_known = test_keys.callers if settings.sandbox.enabled else {}
+        well_known = test_keys.callers if settings.sandbox.published else {}
         accounts = await enter(
             open_accounts(
                 store, dialects, plan=settings.limits.plan, well_known=well_known, clock=clock

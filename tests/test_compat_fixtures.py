@@ -180,9 +180,8 @@ async def server(
     dialect: Dialect, given: dict[str, Any]
 ) -> AsyncIterator[tuple[httpx.AsyncClient, dict[str, str], TestDesk]]:
     """The app on an empty in-memory store, with one account as the case describes it."""
-    settings = Settings.model_validate_json(
-        orjson.dumps({"storage": {"url": "sqlite:///:memory:"}, **given.get("settings", {})})
-    )
+    defaults = {"storage": {"url": "sqlite:///:memory:"}, "sandbox": {"published": True}}
+    settings = Settings.model_validate_json(orjson.dumps({**defaults, **given.get("settings", {})}))
     now = datetime.fromisoformat(given["now"]) if "now" in given else NOW
     desk = TestDesk(now, given.get("idle", False))
     async with open_services(

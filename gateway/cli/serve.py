@@ -53,6 +53,12 @@ def serve(
         run_async(_serve(settings, sock))
 
 
+PUBLISHED_KEYS_ACCEPTED = (
+    "The published test keys are accepted (sandbox.published): whoever reaches this server may"
+    " use its sandbox."
+)
+
+
 async def _serve(settings: Settings, sock: socket.socket) -> None:
     from gateway.accounts.accounts import AccountsError
     from gateway.app import create_app, open_services
@@ -70,6 +76,8 @@ async def _serve(settings: Settings, sock: socket.socket) -> None:
                 for line in key_sheet(settings.server.url(sock.getsockname()[1]), made):
                     typer.echo(line)
                 typer.echo()
+            if settings.sandbox.published:
+                typer.echo(PUBLISHED_KEYS_ACCEPTED)
             await serve_until_stopped(services, create_app(services), settings.server, sock)
     except (StoreError, AccountsError) as exc:
         raise CommandError(str(exc)) from exc

@@ -170,7 +170,11 @@ class SandboxSettings(Section):
         " for each request.",
         min_length=1,
     )
-    enabled: bool = _setting(True, "Whether `veriplex serve` accepts the published test keys.")
+    published: bool = _setting(
+        False,
+        "Whether `veriplex serve` accepts the published test keys, which anybody may use; `veriplex"
+        " sandbox` always does.",
+    )
 
 
 class Strategy(StrEnum):

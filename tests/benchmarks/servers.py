@@ -104,7 +104,9 @@ async def bare() -> None:
 
 async def live() -> None:
     """The whole server with a live key, in front of a verifier that knows every answer."""
-    settings = Settings.model_validate({"storage": {"url": "sqlite:///:memory:"}})
+    settings = Settings.model_validate(
+        {"storage": {"url": "sqlite:///:memory:"}, "sandbox": {"published": True}}
+    )
     async with open_services(settings, verifier=Deliverable()) as services:
         account_id = await services.accounts.create_account("bench@example.com")
         await services.accounts.create_key(account_id, "emailable", key=LIVE_KEY)

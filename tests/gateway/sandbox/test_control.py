@@ -454,7 +454,9 @@ async def test_reset_puts_everything_back(client: httpx.AsyncClient) -> None:
 
 
 async def test_on_a_live_server_the_control_api_wants_a_key() -> None:
-    settings = Settings.model_validate({"storage": {"url": "sqlite:///:memory:"}})
+    settings = Settings.model_validate(
+        {"storage": {"url": "sqlite:///:memory:"}, "sandbox": {"published": True}}
+    )
     async with open_services(settings) as services:
         keys = {(key.dialect, key.test): key.key for key in await services.accounts.bootstrap()}
         transport = httpx.ASGITransport(create_app(services))

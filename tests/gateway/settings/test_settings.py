@@ -243,7 +243,7 @@ def test_a_mistake_in_the_file_is_named_with_its_line(file: Path, text: str, sai
         ("SERVER__PORT", "eighty", "server.port: should be a number (got 'eighty')"),
         ("SERVER__PORT", "", "server.port: should be a number (got '')"),
         ("SERVER__PORT", "-1", "server.port: should be greater than or equal to 0 (got -1)"),
-        ("SANDBOX__ENABLED", "maybe", "sandbox.enabled: should be true or false"),
+        ("SANDBOX__PUBLISHED", "maybe", "sandbox.published: should be true or false"),
         ("ENGINE__DNS_SERVERS", "[1.2.3.4", "engine.dns_servers: should be a TOML or JSON value"),
         ("ENGINE__DNS_SERVERS", "['x']", "engine.dns_servers[0]: should be IP:PORT"),
         ("UPSTREAMS", "[1]", "upstreams[0]: should be an object (got 1)"),
