@@ -35,8 +35,8 @@ from gateway.batches.ports import ChunkVerifier
 from gateway.errors import NO_SOURCE, NoAnswer
 from gateway.settings import LOCAL_SOURCE, Completion, Strategy
 from gateway.tasks import in_background
-from gateway.upstreams.batches.records import OriginChunk
-from gateway.upstreams.batches.vendor_jobs import ChunkJobs, VendorJobInput, VendorJobRunner
+from gateway.upstreams.batches.records import OriginChunk, VendorJobInput
+from gateway.upstreams.batches.vendor_jobs import ChunkJobs, VendorJobRunner
 from gateway.upstreams.routing.budgets import MICROS_PER_UNIT, SpendingScope
 from gateway.upstreams.routing.completion import DNS_ONLY, complete_evidence, list_evidence
 from gateway.upstreams.routing.policy import Policy, SourceRoute
@@ -207,7 +207,7 @@ class _RouteVerifier:
                 if each is None:
                     continue
                 verification = source.to_verification(
-                    each.address, checks, row.result, row.at, self._context.clock() - began
+                    each.address, checks, row.result, row.received_at, self._context.clock() - began
                 )
                 yield each, self._complete(source, verification, looked_up.get(each.address))
 

@@ -6,14 +6,16 @@ does not create it again: it may exist, and be billed.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
 from sqlalchemy import ColumnElement, delete, select, update
 
+from engine.model import Address, Checks
 from gateway.store import Store
 from gateway.store.tables import vendor_lists
+from gateway.upstreams.routing.budgets import SpendingScope
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +24,16 @@ class OriginChunk:
 
     batch_id: int
     origin: int
+
+
+@dataclass(frozen=True, slots=True)
+class VendorJobInput:
+    """What jobs are made of, and who pays."""
+
+    origin_chunk: OriginChunk
+    addresses: Sequence[Address]
+    checks: Checks
+    scopes: tuple[SpendingScope, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,10 @@ is not limited is counted, and written now and then.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -73,6 +74,14 @@ class _ReservedFunds:
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
+@dataclass(slots=True)
+class Reservation:
+    """The price of a call, reserved until its outcome is known."""
+
+    is_billed: bool = False
+    """Whether it is spent; set it before the call is sent, since a cancelled call may be billed."""
+
+
 class Budgets:
     """Everything that is spent. `clock` is Unix time in seconds."""
 
@@ -81,6 +90,30 @@ class Budgets:
         self._clock = clock
         self._reserved: defaultdict[str, _ReservedFunds] = defaultdict(_ReservedFunds)
         self._counts: defaultdict[tuple[str, str], int] = defaultdict(int)
+
+    @contextlib.asynccontextmanager
+    async def reserved(
+        self, scopes: Sequence[SpendingScope], price: int
+    ) -> AsyncIterator[Reservation | None]:
+        """Reserve the price of one call, and release it at the end unless it was billed.
+
+        None if a budget has no room for it, or cannot be read.
+        """
+        try:
+            has_room = await self.reserve(scopes, price)
+        except StoreError as exc:
+            names = [scope.name for scope in scopes]
+            log.warning("budget.unavailable", extra={"scopes": names, "error": str(exc)})
+            has_room = False
+        if not has_room:
+            yield None
+            return
+        reservation = Reservation()
+        try:
+            yield reservation
+        finally:
+            if not reservation.is_billed:
+                self.release(scopes, price)
 
     async def reserve(self, scopes: Sequence[SpendingScope], price: int) -> bool:
         """Take the price of one call from all scopes, or from none. Raises StoreError."""

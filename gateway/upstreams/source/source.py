@@ -7,9 +7,10 @@ and what to do about a fault, is the policy's business.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
@@ -67,6 +68,7 @@ ENGINE_RESERVE_S = 0.25
 """Of its time, what the engine is not told of: it says unknown when its time is over, and has
 to be heard."""
 CONNECT_TIMEOUT_S = 5.0
+NO_SLOT = Fault(FaultKind.BUSY, "no free slot in time")
 
 
 class Source(Protocol):
@@ -195,6 +197,19 @@ class Recorder(Protocol):
         ...
 
 
+class AdmittedRequest:
+    """A request that the circuit let through, and whose outcome it waits for."""
+
+    def __init__(self, source: UpstreamSource) -> None:
+        self._source = source
+        self.is_reported = False
+
+    def report(self, fault: Fault | None) -> None:
+        """The outcome; None is a success."""
+        self._source.record_outcome(fault)
+        self.is_reported = True
+
+
 class UpstreamSource:
     """One upstream: its keys, its circuit, its limits, its connections."""
 
@@ -259,41 +274,29 @@ class UpstreamSource:
         return self.circuit.admit(self.timeout_s + CONNECT_TIMEOUT_S)
 
     async def try_verify(self, question: UpstreamQuery) -> SourceResult:
-        settled = False
         give_up_at = self._clock() + question.wait_s
-        if not await self._enter(question.wait_s):
-            self.circuit.record_neutral()
-            return Fault(FaultKind.BUSY, "no free place in time")
+        with self.admitted_request() as request:
+            async with self._throttle.slot(question.wait_s) as has_slot:
+                if not has_slot:
+                    return NO_SLOT
+                result = await self._try_keys(question, give_up_at)
+            if isinstance(result, Verification):
+                self.latency.record(result.duration_s)
+            request.report(result if isinstance(result, Fault) else None)
+            return result
+
+    @contextlib.contextmanager
+    def admitted_request(self) -> Iterator[AdmittedRequest]:
+        """Around a request after `admit`. Without a report, it says nothing of the source."""
+        request = AdmittedRequest(self)
         try:
-            finding = await self._try_keys(question, give_up_at)
-            self._report_result(finding)
-            settled = True
-            return finding
+            yield request
         finally:
-            self._throttle.leave()
-            if not settled:
+            if not request.is_reported:
                 self.circuit.record_neutral()
 
-    async def _enter(self, wait_s: float) -> bool:
-        """Whether there was a place in time."""
-        if not self._throttle.busy:
-            await self._throttle.enter()
-            return True
-        try:
-            async with asyncio.timeout(wait_s):
-                await self._throttle.enter()
-        except TimeoutError:
-            return False
-        return True
-
-    def _report_result(self, finding: SourceResult) -> None:
-        """Tell the circuit."""
-        if isinstance(finding, Verification):
-            self.latency.record(finding.duration_s)
-        self.report_outcome(finding if isinstance(finding, Fault) else None)
-
-    def report_outcome(self, fault: Fault | None) -> None:
-        """Tell the circuit how a request ended that was let through; None is well."""
+    def record_outcome(self, fault: Fault | None) -> None:
+        """Let the circuit know the outcome of an admitted request; None is a success."""
         if fault is None:
             self.circuit.record_success()
         elif fault.kind in SOURCE_FAILURES:
@@ -445,12 +448,10 @@ class UpstreamSource:
         max_body_bytes: int = MAX_SINGLE_REPLY_BYTES,
     ) -> UpstreamReply | Fault:
         """Send what is no single question, within this upstream's limits."""
-        if not await self._enter(timeout_s):
-            return Fault(FaultKind.BUSY, "no free place in time")
-        try:
+        async with self._throttle.slot(timeout_s) as has_slot:
+            if not has_slot:
+                return NO_SLOT
             return await self._send(request, timeout_s, max_body_bytes)
-        finally:
-            self._throttle.leave()
 
     async def _send(
         self,

@@ -1,66 +1,76 @@
-"""How much of one upstream may be used at a time, and in a second."""
+"""How many requests one upstream gets at a time, and how many a second.
+
+This is the only such bound: the HTTP client opens as many connections as it is asked for.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Callable
+import contextlib
+from collections.abc import AsyncIterator, Callable
+
+MIN_WAIT_S = 0.001
+"""A shorter wait is a rounding error."""
 
 
 class Throttle:
-    """At most so many requests at a time and in a second. `clock` is monotonic, in seconds."""
+    """Bounds requests in flight, and requests a second. `clock` is monotonic, in seconds."""
 
-    def __init__(self, at_once: int, per_s: float, *, clock: Callable[[], float]) -> None:
-        """`per_s` 0 is without limit."""
-        self._free = at_once
-        self._waiting: deque[asyncio.Future[None]] = deque()
-        self._per_s = per_s
+    def __init__(
+        self, max_concurrent: int, max_per_s: float, *, clock: Callable[[], float]
+    ) -> None:
+        """`max_per_s` 0 sets no bound."""
+        self._slots = asyncio.Semaphore(max_concurrent)
+        self._interval_s = 1.0 / max_per_s if max_per_s > 0 else 0.0
         self._clock = clock
         self._next_at = 0.0
 
     @property
     def busy(self) -> bool:
         """Whether a request would have to wait."""
-        return self._free <= 0 or self._wait_s() > 0
+        return self._slots.locked() or self._wait_s > 0
 
-    async def enter(self) -> None:
-        """Wait for a place, and for the next second's if this one's are used up."""
-        if self._free <= 0:
-            place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiting.append(place)
-            try:
-                await place
-            except asyncio.CancelledError:
-                if place.done() and not place.cancelled():
-                    self.leave()
-                raise
-        else:
-            self._free -= 1
-        if self._per_s > 0:
-            wait_s = self._wait_s()
-            # one second's worth may go at once; the pace holds after that
-            step_s = 1.0 / self._per_s
-            start = max(self._next_at, self._clock() - max(1.0 - step_s, 0.0))
-            self._next_at = start + step_s
-            if wait_s > 0:
-                try:
-                    await asyncio.sleep(wait_s)
-                except asyncio.CancelledError:
-                    self.leave()
-                    raise
+    @contextlib.asynccontextmanager
+    async def slot(self, wait_s: float) -> AsyncIterator[bool]:
+        """Hold a slot while inside. Yields False if none was to be had within `wait_s`."""
+        if not await self._acquire_within(wait_s):
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            self._slots.release()
 
-    def leave(self) -> None:
-        """Give the place back."""
-        while self._waiting:
-            place = self._waiting.popleft()
-            if not place.done():
-                place.set_result(None)
-                return
-        self._free += 1
+    async def _acquire_within(self, wait_s: float) -> bool:
+        if not self.busy:  # without the cost of a time-out
+            await self._acquire()
+            return True
+        try:
+            async with asyncio.timeout(wait_s):
+                await self._acquire()
+        except TimeoutError:
+            return False
+        return True
 
+    async def _acquire(self) -> None:
+        await self._slots.acquire()
+        try:
+            await self._keep_pace()
+        except BaseException:
+            self._slots.release()
+            raise
+
+    async def _keep_pace(self) -> None:
+        """Wait for this request's turn. A second's worth may go at once after a pause."""
+        if not self._interval_s:
+            return
+        wait_s = self._wait_s
+        burst_s = max(1.0 - self._interval_s, 0.0)
+        self._next_at = max(self._next_at, self._clock() - burst_s) + self._interval_s
+        if wait_s > 0:
+            await asyncio.sleep(wait_s)
+
+    @property
     def _wait_s(self) -> float:
-        if self._per_s <= 0:
-            return 0.0
-        wait_s = self._next_at - self._clock()
-        # below that it is a rounding error
-        return wait_s if wait_s > 0.001 else 0.0
+        wait_s = self._next_at - self._clock() if self._interval_s else 0.0
+        return wait_s if wait_s > MIN_WAIT_S else 0.0

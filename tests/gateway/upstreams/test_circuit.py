@@ -231,37 +231,44 @@ def test_no_key_is_shown(clock: Clock) -> None:
 # -- pace and latency --------------------------------------------------------------------
 
 
-async def test_places_are_given_in_turn(clock: Clock) -> None:
+async def test_slots_are_given_in_turn(clock: Clock) -> None:
     throttle = Throttle(2, 0, clock=clock)
-    await throttle.enter()
-    await throttle.enter()
-    assert throttle.busy
     order: list[int] = []
 
     async def work(number: int) -> None:
-        await throttle.enter()
-        order.append(number)
-        throttle.leave()
+        async with throttle.slot(60) as has_slot:
+            assert has_slot
+            order.append(number)
 
-    tasks = [asyncio.create_task(work(number)) for number in range(3)]
-    await asyncio.sleep(0)
-    tasks[1].cancel()
-    throttle.leave()
+    async with throttle.slot(60), throttle.slot(60):
+        assert throttle.busy
+        tasks = [asyncio.create_task(work(number)) for number in range(3)]
+        await asyncio.sleep(0)
+        tasks[1].cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
     assert order == [0, 2]
-    throttle.leave()
     assert not throttle.busy
+
+
+async def test_a_slot_that_is_not_free_in_time_is_not_given(clock: Clock) -> None:
+    throttle = Throttle(1, 0, clock=clock)
+    async with throttle.slot(60) as first, throttle.slot(0.001) as second:
+        assert (first, second) == (True, False)
+    async with throttle.slot(0.001) as third:
+        assert third
 
 
 async def test_a_second_has_its_share(clock: Clock) -> None:
     throttle = Throttle(100, 5, clock=clock)
     for _ in range(5):
         assert not throttle.busy
-        await throttle.enter()
+        async with throttle.slot(60):
+            pass
     assert throttle.busy
     clock.now += 0.21
     assert not throttle.busy
-    await throttle.enter()
+    async with throttle.slot(60):
+        pass
     assert throttle.busy
 
 

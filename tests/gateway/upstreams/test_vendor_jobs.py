@@ -25,7 +25,7 @@ from gateway.batches.opening import BatchDependencies, BatchServices, open_batch
 from gateway.settings import Settings
 from gateway.store import Store, open_store
 from gateway.store.tables import vendor_lists
-from gateway.upstreams.batches.vendor_jobs import UNREACHABLE_LIMIT_S
+from gateway.upstreams.batches.polling import UNREACHABLE_LIMIT_S
 from gateway.upstreams.opening import PolicyServices, open_policy
 from gateway.verdicts.cache import VerdictCache
 from gateway.verdicts.verifier import OneByOne

@@ -1,0 +1,147 @@
+"""Polls a vendor job until it is done, and fetches its results page by page."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
+
+from adapters.contract.upstream import (
+    Fault,
+    FaultKind,
+    Pending,
+    UpstreamReply,
+    UpstreamRequest,
+    UpstreamResult,
+)
+from adapters.contract.upstream_jobs import MAX_RESULT_PAGE_BYTES, JobQuery, ResultPage, VendorJobs
+from gateway.upstreams.batches.records import VendorJobInput
+from gateway.upstreams.source.source import SOURCE_FAILURES, UpstreamSource
+
+CALL_TIMEOUT_S = 60.0
+"""For one request: a page of many rows takes its time."""
+POLL_PAUSE_GROWTH = 1.5
+"""Each pause between two polls is so many times the one before."""
+UNREACHABLE_LIMIT_S = 600.0
+"""A job is abandoned when no poll has succeeded for so long."""
+PARSE_IN_THREAD_BYTES = 64 * 1024
+"""A longer body is parsed in a thread, so that the event loop goes on."""
+TRANSIENT_FAULTS = SOURCE_FAILURES | {FaultKind.TOO_FAST, FaultKind.BUSY}
+"""Faults of a poll after which the next poll may succeed."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class VendorRow:
+    """One address's result in a vendor job."""
+
+    email: str
+    """As the vendor writes it."""
+    result: UpstreamResult
+    received_at: float
+    """Unix time in seconds."""
+
+
+VendorRows = AsyncGenerator[VendorRow, None]
+
+
+class JobPoller:
+    """One job that exists at the vendor."""
+
+    def __init__(
+        self, source: UpstreamSource, api: VendorJobs, key: str, job_id: str, work: VendorJobInput
+    ) -> None:
+        self._source = source
+        self._api = api
+        self._key = key
+        self._job_id = job_id
+        self._work = work
+        self._page_token = ""
+        """The page to fetch next; empty polls the job."""
+        self._row_count = 0
+        self.fault: FaultKind | None = None
+        """Why the job was abandoned; None while it was not. Set before `rows` ends."""
+
+    async def rows(
+        self, clock: Callable[[], float], rng: random.Random, give_up_at: float
+    ) -> VendorRows:
+        """The rows until the job's end. `clock` and `give_up_at` are Unix time in seconds."""
+        pause_s = next_pause_s = self._api.first_poll_delay_s
+        succeeded_at = clock()
+        is_second_pass = False
+        while True:
+            await asyncio.sleep(pause_s * rng.uniform(0.9, 1.2))
+            found, received_at = await self._fetch()
+            next_pause_s = min(next_pause_s * POLL_PAUSE_GROWTH, self._api.max_poll_delay_s)
+            pause_s = next_pause_s
+            if not isinstance(found, Fault):
+                succeeded_at = clock()
+            match found:
+                case ResultPage():
+                    for row in rows_of_page(found, received_at):
+                        yield row
+                    self._row_count += len(found.rows)
+                    self._page_token = found.next_page
+                    if found.next_page:
+                        pause_s = 0.0
+                    elif is_second_pass or self._row_count >= len(self._work.addresses):
+                        return
+                    else:
+                        # Rows that are missing may be there a moment later.
+                        is_second_pass, self._row_count = True, 0
+                case Pending():
+                    self._page_token = ""
+                case Fault():
+                    unreachable_s = clock() - succeeded_at
+                    if found.kind not in TRANSIENT_FAULTS or unreachable_s > UNREACHABLE_LIMIT_S:
+                        self.fault = found.kind
+                        return
+                    pause_s = max(pause_s, self._requested_pause_s(found))
+            if clock() > give_up_at:
+                self.fault = FaultKind.PENDING
+                return
+
+    def _requested_pause_s(self, fault: Fault) -> float:
+        if fault.kind is FaultKind.TOO_FAST and fault.retry_after_s is None:
+            return self._source.min_wait_s
+        return fault.retry_after_s or 0.0
+
+    async def _fetch(self) -> tuple[ResultPage | Pending | Fault, float]:
+        """The next page or the state of the job, and when it arrived (Unix time in seconds)."""
+        query = JobQuery(self._job_id, self._work.checks, self._page_token)
+        call = self._api.page if query.page and self._api.page else self._api.poll
+        request = call.build(self._key, query)
+        reply = await send(self._source, request)
+        if isinstance(reply, Fault):
+            return reply, 0.0
+        found = await parse_reply(reply, partial(call.parse, reply, query))
+        if self._source.recorder is not None:
+            self._source.recorder.record_job_step(
+                self._key, self._job_id, self._work.addresses, request, reply, kind_of(found)
+            )
+        return found, reply.received_at
+
+
+async def send(
+    source: UpstreamSource, request: UpstreamRequest, timeout_s: float = CALL_TIMEOUT_S
+) -> UpstreamReply | Fault:
+    """Send a request about a job."""
+    return await source.send_request(request, timeout_s, MAX_RESULT_PAGE_BYTES)
+
+
+async def parse_reply(reply: UpstreamReply, parse: Callable[[], T]) -> T:
+    """Parse a reply, in a thread if it is large."""
+    return await asyncio.to_thread(parse) if len(reply.body) > PARSE_IN_THREAD_BYTES else parse()
+
+
+def rows_of_page(page: ResultPage, received_at: float) -> list[VendorRow]:
+    return [VendorRow(email, result, received_at) for email, result in page.rows]
+
+
+def kind_of(found: ResultPage | Pending | Fault) -> str:
+    """What a reply holds, as recorded fixtures name it."""
+    return found.kind if isinstance(found, Fault) else type(found).__name__.lower()
