@@ -1,7 +1,7 @@
-"""A server that is a sandbox and nothing else: in memory, off-line, ready at once.
+"""The composition root of `veriplex sandbox`: a server with test keys only, in memory, offline.
 
-Its own composition root, since what `gateway.app` imports for storage and for the probe takes
-longer than a sandbox may take to start.
+It is apart from `gateway.app`, whose imports for the database and the probe take longer than a
+sandbox may take to start.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ if TYPE_CHECKING:
     from gateway.web.dispatch import Application
 
 WEBHOOK_TIMEOUT_S = 10.0
-"""For one try, all together."""
+"""Time limit for one attempt."""
 
 
 @dataclass(slots=True)
 class SandboxServer:
-    """Everything a running sandbox is made of."""
+    """The parts of a running sandbox."""
 
     sandbox: Sandbox
     metrics: Metrics
@@ -59,36 +59,37 @@ async def open_sandbox(
     clock: AdjustableClock | None = None,
     dialects: Sequence[Dialect] = DIALECTS,
 ) -> AsyncIterator[SandboxServer]:
-    """A sandbox that knows the well-known test keys and `keys`. `url` is where it answers."""
+    """A sandbox with the well-known test keys and `keys`. `url` is the URL of the server."""
     clock = clock or AdjustableClock()
     test_keys = TestKeys(dialects, extra_keys=keys)
     sandbox = Sandbox(seed, test_keys, clock=clock, url=url, standalone=True)
-    books = TestAccounts(test_keys, sandbox.clocks)
+    accounts = TestAccounts(test_keys, sandbox.clocks)
     verdicts = VerdictCache(ttl_s=dict.fromkeys(Verdict, 0.0), clock=clock)
-    service = Service(books, verdicts, NoPolicy(), sandbox, clock=clock)
-    observer = Metrics()
+    service = Service(accounts, verdicts, NoPolicy(), sandbox, clock=clock)
+    metrics = Metrics()
     routes = VendorRoutes(dialects)
-    vendors = VendorApp(routes, books, service, ClientBlocks(clock=clock), observer, sandbox)
-    native = NativeApi(tuple(dialects), books, service)
+    vendors = VendorApp(routes, accounts, service, ClientBlocks(clock=clock), metrics, sandbox)
+    native = NativeApi(tuple(dialects), accounts, service)
     server: SandboxServer
 
-    def own() -> Application:
-        # a vendor's client never asks for it, and Starlette takes its time
+    def create_system_app_lazily() -> Application:
+        # a vendor's client never needs it, and importing Starlette's routing takes time
         from gateway.web.system import create_system_app
 
         return create_system_app(server)
 
-    server = SandboxServer(sandbox, observer, native, create_dispatcher(routes, vendors, own))
+    app = create_dispatcher(routes, vendors, create_system_app_lazily)
+    server = SandboxServer(sandbox, metrics, native, app)
     async with (
         contextlib.aclosing(LazyWebhookPost(_open_webhook_post)) as post_webhook,
-        observer.writing_access_log(),
+        metrics.writing_access_log(),
         sandbox.webhooks.running(post_webhook),
     ):
         yield server
 
 
 def _open_webhook_post() -> HttpWebhookPost:
-    """To private addresses alone, so that nothing leaves a build machine."""
+    """Sends webhooks to private addresses only, so that nothing leaves a build machine."""
     from engine.dns.targets import is_global
     from gateway.batches.http_post import HttpWebhookPost
     from gateway.upstreams.transport.aiohttp_transport import HttpTransport
@@ -102,10 +103,10 @@ def _open_webhook_post() -> HttpWebhookPost:
 
 
 class NoPolicy:
-    """In the place of the sources: a server with test keys alone asks none."""
+    """Stands in for the sources, which a server with test keys only never asks."""
 
     def route_name(self, caller: Caller) -> str:
-        raise AssertionError("the sandbox looks nothing up")
+        raise AssertionError("the sandbox has no routes")
 
     async def verify(
         self, address: Address, checks: Checks, *, caller: Caller, refresh: bool = False

@@ -1,7 +1,6 @@
-"""The sandbox: what test keys are answered with, off-line and the same every time.
+"""The sandbox: answers test keys without a network, deterministically.
 
-`Sandbox` is all that the gateway sees of it; the control API (`gateway.web.sandbox_control`) sees
-the rest.
+The service uses only `Sandbox`; the control API (`gateway.web.sandbox_control`) uses its parts.
 """
 
 from __future__ import annotations
@@ -32,8 +31,9 @@ __all__ = ["Sandbox"]
 class Sandbox:
     """Answers for test keys.
 
-    `alone` says that the whole server is a sandbox: everybody may control it, every request is
-    logged, and `clock` is the whole server's, and can be moved if it is an `AdjustableClock`.
+    If `standalone`, the whole server is a sandbox: any client may control it, every request is
+    logged, and `clock` is the clock of the whole server, which can be moved if it is an
+    `AdjustableClock`.
     """
 
     def __init__(
@@ -48,31 +48,31 @@ class Sandbox:
         self.keys = keys
         self.seed = seed
         self.url = url
-        """Of the server, for links."""
+        """The server's URL, for links."""
         self.standalone = standalone
         self.clocks = Clocks(clock)
         self.request_log = RequestLog()
         self.faults = FaultInjector(self.clocks)
         self.webhooks = SandboxWebhooks(self.faults, self.clocks)
         self._samples = Samples(seed)
-        # beside live keys nothing is sent for test keys, since anybody may have those
+        # a server with live keys sends no webhooks for test keys, since those are public
         self.jobs = SandboxJobs(
             self._samples, self.clocks, self.webhooks.schedule if standalone else None
         )
         self.clocks.add_listener(self.webhooks.wake)
 
     def should_log(self, caller: Caller | None) -> bool:
-        """Whether a request belongs into the log: on a server with live keys, a test key's."""
+        """Whether to log a request: on a server with live keys only if it has a test key."""
         return self.standalone or (caller is not None and caller.test)
 
     def raise_if_simulated(self, email: str) -> None:
-        """Do what an address asks for. Raises `SimulatedProblem`."""
+        """Raises `SimulatedProblem` if the address names a problem."""
         word = word_in_email(email)
         if word in PROBLEM_WORDS:
             raise SimulatedProblem(word)
 
     def is_repeatable(self, caller: Caller | None) -> bool:
-        """Whether the caller is told of an address what it was told before, to the byte."""
+        """Whether the caller gets the same reply, to the byte, to the same question."""
         return (
             caller is not None
             and caller.test
@@ -108,7 +108,7 @@ class Sandbox:
         )
 
     def jobs_of(self, dialect: Dialect, caller: Caller, simulate: str) -> JobRunner:
-        """The caller's batches. What the request asks to simulate outranks the key's word.
+        """The caller's batches. The request's word for a simulation outranks the key's.
 
         Raises `SimulatedProblem`.
         """
@@ -116,7 +116,7 @@ class Sandbox:
         return self.jobs.jobs_of(dialect, caller.sandbox_scope, word, self._base_url(dialect))
 
     async def rows_by_token(self, dialect: Dialect, op: ReadRowsByToken) -> JobRows | None:
-        """The rows behind a link; None if it is none of a test key's batch."""
+        """The rows behind a link; None if the link is not of a test key's batch."""
         return await self.jobs.rows_by_token(dialect, op, self._base_url(dialect))
 
     def _base_url(self, dialect: Dialect) -> str:

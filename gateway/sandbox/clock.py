@@ -1,8 +1,8 @@
-"""Clocks that can be frozen, and put forward or back.
+"""Clocks that can be frozen, and moved forward or back.
 
-The whole server takes its time from one clock, so that moving it moves retention, hourly
-webhooks and rate windows at once. A scope can have one of its own, which goes by that one until
-it is moved: tests that run side by side each have their own time.
+The whole server takes its time from one shared clock, so that moving it moves retention, hourly
+webhooks and rate limits together. A scope can have its own clock, which runs on top of the shared
+one: tests that run at the same time each have their own time.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from engine.cache import BoundedDict
 
 
 class AdjustableClock:
-    """Unix time in seconds, as the sandbox has it."""
+    """Unix time in seconds, which can be set."""
 
     def __init__(self, base: Callable[[], float] = time.time) -> None:
         self._base = base
@@ -31,16 +31,16 @@ class AdjustableClock:
 
     @property
     def is_moved(self) -> bool:
-        """Whether it shows anything but the real time."""
+        """Whether it differs from its base."""
         return self.is_frozen or self._offset_s != 0
 
     def freeze(self, at: float | None = None) -> None:
-        """Stand still, at `at` or where it is."""
+        """Stop at `at`, or at the current time."""
         self._frozen_at = self() if at is None else at
         self._notify()
 
     def set(self, at: float) -> None:
-        """Show `at`, and go on if it went."""
+        """Set the time to `at`. A frozen clock stays frozen."""
         if self.is_frozen:
             self._frozen_at = at
         else:
@@ -48,36 +48,36 @@ class AdjustableClock:
         self._notify()
 
     def advance(self, seconds: float) -> None:
-        """Put it forward; back, if negative."""
+        """Move it forward, or back by a negative number."""
         self.set(self() + seconds)
 
     def resume(self) -> None:
-        """Go on from where it stands."""
+        """Run on from the frozen time."""
         if self._frozen_at is not None:
             self._offset_s = self._frozen_at - self._base()
             self._frozen_at = None
             self._notify()
 
     def reset(self) -> None:
-        """Show the real time again."""
+        """Follow its base again."""
         self._offset_s, self._frozen_at = 0.0, None
         self._notify()
 
     def add_listener(self, moved: Callable[[], None]) -> None:
-        """Have `moved` called whenever it was set: for whoever sleeps until some time."""
+        """Call `moved` after every change, for tasks that sleep until some time."""
         self._listeners.append(moved)
 
     def _notify(self) -> None:
-        for watcher in self._listeners:
-            watcher()
+        for listener in self._listeners:
+            listener()
 
 
 MAX_OWN_CLOCKS = 10_000
-"""Clocks of scopes; one more takes the place of the oldest."""
+"""Clocks of scopes; another one replaces the oldest."""
 
 
 class Clocks:
-    """The clock of all, and those of scopes. Scope None has the clock of all."""
+    """The shared clock, which is that of scope None, and the clocks of scopes."""
 
     def __init__(self, shared: Callable[[], float]) -> None:
         """`shared` is Unix time in seconds; it can be moved if it is an `AdjustableClock`."""
@@ -87,29 +87,29 @@ class Clocks:
         self._listeners: list[Callable[[], None]] = []
 
     def now(self, scope: int | None) -> float:
-        """Unix time in seconds, as a scope has it."""
+        """A scope's Unix time in seconds."""
         return self._own.get(scope, self._shared)()
 
     def owning_scope(self, scope: int | None) -> int | None:
-        """The scope, if it has a clock of its own."""
+        """The scope, if it has its own clock, else None."""
         return scope if scope in self._own else None
 
     def is_moved(self, scope: int | None) -> bool:
-        """Whether a scope sees anything but the real time."""
+        """Whether a scope's time is not the real time."""
         own = self._own.get(scope)
         return (own is not None and own.is_moved) or (
             self.shared is not None and self.shared.is_moved
         )
 
     def is_frozen(self, scope: int | None) -> bool:
-        """Whether the time stands still for a scope."""
+        """Whether a scope's time is frozen."""
         own = self._own.get(scope)
         return (own is not None and own.is_frozen) or (
             self.shared is not None and self.shared.is_frozen
         )
 
     def own_clock(self, scope: int) -> AdjustableClock:
-        """A scope's own clock; it has one from now on."""
+        """A scope's own clock, made if it has none."""
         own = self._own.get(scope)
         if own is None:
             own = self._own[scope] = AdjustableClock(self._shared)
@@ -117,7 +117,7 @@ class Clocks:
         return own
 
     def reset(self, scope: int | None) -> None:
-        """A scope has the clock of all again; for None all have, and it shows the real time."""
+        """Remove a scope's own clock; for None remove all, and reset the shared clock."""
         if scope is not None:
             self._own.pop(scope, None)
         else:
@@ -127,11 +127,11 @@ class Clocks:
         self._notify()
 
     def add_listener(self, moved: Callable[[], None]) -> None:
-        """Have `moved` called whenever one of them was set."""
+        """Call `moved` after every change of a clock."""
         self._listeners.append(moved)
         if self.shared is not None:
             self.shared.add_listener(moved)
 
     def _notify(self) -> None:
-        for watcher in self._listeners:
-            watcher()
+        for listener in self._listeners:
+            listener()

@@ -1,8 +1,7 @@
-"""Faults on demand: what goes wrong, how often, and for whom.
+"""Injected faults: what goes wrong, how often, and for which requests.
 
-A fault fits some of the requests, by scope, dialect and operation, and of those it strikes
-the share, or the number, that it was told to. Random decisions come from the fault's own seed,
-so that a run can be repeated.
+A fault matches requests by scope, dialect and operation, and is injected into a share or a number
+of them. Its random decisions come from its own seed, so that a run can be repeated.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ MAX_LATENCY_MS = 600_000
 
 
 class ConnectionFault(StrEnum):
-    """What becomes of the connection that the reply goes over."""
+    """A fault of the connection that carries the reply."""
 
     RESET = "reset"  # before the first byte
     TRUNCATE = "truncate"  # after half of the body
@@ -38,23 +37,23 @@ class ConnectionFault(StrEnum):
 Milliseconds = Annotated[float, Interval(ge=0, le=MAX_LATENCY_MS)]
 
 FORBID_EXTRA: dict[str, Any] = {"extra": "forbid"}
-"""To pydantic, with which the control API reads these: no unknown names."""
+"""Makes pydantic, with which the control API reads these classes, refuse unknown names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogNormal:
-    """A latency with a long tail, as networks have it."""
+    """A latency with a long tail, as in real networks."""
 
     __pydantic_config__: ClassVar = FORBID_EXTRA
 
     median: Milliseconds
     sigma: Annotated[float, Interval(ge=0, le=5)] = 0.5
-    """Of the logarithm: 0.5 puts one in fifty beyond 2.8 times the median."""
+    """Of the logarithm; at 0.5 one in fifty is beyond 2.8 times the median."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RateLimit:
-    """A real limiter: `count` calls in any `per_s` seconds."""
+    """A rate limit of `count` requests in any `per_s` seconds."""
 
     __pydantic_config__: ClassVar = FORBID_EXTRA
 
@@ -64,7 +63,7 @@ class RateLimit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drip:
-    """How slowly a body comes."""
+    """The pace of a slow body."""
 
     __pydantic_config__: ClassVar = FORBID_EXTRA
 
@@ -74,26 +73,26 @@ class Drip:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InjectedFault:
-    """One fault, as the control API takes it. Raises ValueError if it makes no sense."""
+    """One fault, as the control API accepts it. Raises ValueError if it has no effect."""
 
     __pydantic_config__: ClassVar = FORBID_EXTRA
 
     dialect: str | None = None
     operation: str | None = None
-    """The endpoint's name, as the request log shows it."""
+    """The endpoint's name in the request log, or `webhook`."""
     rate: Annotated[float, Interval(ge=0, le=1)] = 1.0
-    """Of the requests that fit, the share that it strikes."""
+    """The share of matching requests into which it is injected."""
     seed: int | str = 0
     skip: Annotated[int, Ge(0)] = 0
-    """So many requests that fit are let through first."""
+    """Matching requests that pass first."""
     times: Annotated[int, Ge(1)] | None = None
-    """It strikes so often and is over: fail so many times, then succeed."""
+    """Number of injections after which it is over: fail so often, then succeed."""
 
     simulate: str | None = None
-    """A word for a problem (`gateway.sandbox.simulate`)."""
+    """The word for a problem (`gateway.sandbox.simulate`)."""
     limit: RateLimit | None = None
     latency_ms: Milliseconds | tuple[Milliseconds, Milliseconds] | LogNormal | None = None
-    """Fixed, uniform between two, or log-normal."""
+    """A fixed value, a uniform range, or a log-normal distribution."""
     connection: ConnectionFault | None = None
     drip: Drip = Drip()
 
@@ -108,69 +107,69 @@ class InjectedFault:
 
 @dataclass(slots=True)
 class ActiveFault:
-    """A fault, and how far it is."""
+    """A fault with its state."""
 
     id: int
     scope: int | None
-    """Whose requests; None is everybody's."""
+    """Its requests; None for those of all scopes."""
     fault: InjectedFault
     rng: random.Random
     matched: int = 0
-    """Requests that fitted."""
+    """Matching requests so far."""
     injected: int = 0
     windows: dict[int | None, MovingWindowLimiter] = field(default_factory=dict)
-    """What its limiter counts, by whose clock."""
+    """Its rate limiters, by the scope whose clock they use."""
 
     @property
     def is_used_up(self) -> bool:
         return self.fault.times is not None and self.injected >= self.fault.times
 
     def decide(self) -> bool:
-        """Decide on one request that fits, and count it."""
+        """Whether to inject it into a matching request, which is counted."""
         self.matched += 1
         if self.is_used_up or self.matched <= self.fault.skip:
             return False
-        # drawn even where it cannot matter, so that the sequence is the seed's alone
+        # drawn even if `rate` is 1, so that the sequence depends on the seed alone
         if self.rng.random() >= self.fault.rate:
             return False
         self.injected += 1
         return True
 
     def to_json(self) -> dict[str, Any]:
-        told = {k: v for k, v in asdict(self.fault).items() if v is not None}
+        fault = {k: v for k, v in asdict(self.fault).items() if v is not None}
         return {
             "id": self.id,
             "seen": self.matched,
             "struck": self.injected,
             "over": self.is_used_up,
-        } | told
+        } | fault
 
 
 @dataclass(slots=True)
 class Effects:
-    """What the faults do to one request."""
+    """The combined effect of the faults on one request."""
 
     delay_s: float = 0.0
     simulation_word: str = ""
-    """The simulated problem."""
+    """The word for the simulated problem."""
     problem: Problem | None = None
     connection: ConnectionFault | None = None
     drip: Drip = Drip()
     fault_ids: list[int] = field(default_factory=list)
-    """Ids of the faults that struck."""
+    """Ids of the injected faults."""
 
     @property
     def description(self) -> str:
-        """They as the request log shows them."""
+        """The faults, as the request log shows them."""
         return ", ".join(f"fault {id_}" for id_ in self.fault_ids)
 
 
 class TooManyFaults(Exception):
-    """There are `MAX_FAULTS` already."""
+    """There are already `MAX_FAULTS` faults."""
 
 
 class FaultInjector:
-    """The faults that are set; `clocks` are for the limiters."""
+    """All faults that are set. `clocks` time their rate limits."""
 
     def __init__(self, clocks: Clocks) -> None:
         self._active: dict[int, ActiveFault] = {}
@@ -181,40 +180,40 @@ class FaultInjector:
         return bool(self._active)
 
     def add(self, scope: int | None, fault: InjectedFault) -> ActiveFault:
-        """Set one. Raises TooManyFaults."""
+        """Add a fault. Raises TooManyFaults."""
         if len(self._active) >= MAX_FAULTS:
             raise TooManyFaults
-        armed = ActiveFault(self._next_id, scope, fault, random.Random(fault.seed))  # noqa: S311
+        active = ActiveFault(self._next_id, scope, fault, random.Random(fault.seed))  # noqa: S311
         self._next_id += 1
-        self._active[armed.id] = armed
-        return armed
+        self._active[active.id] = active
+        return active
 
     def in_scope(self, scope: int | None) -> Iterator[ActiveFault]:
-        """A scope's own; for None all there are."""
-        for armed in self._active.values():
-            if scope in (None, armed.scope):
-                yield armed
+        """The faults of a scope; for None all faults."""
+        for active in self._active.values():
+            if scope in (None, active.scope):
+                yield active
 
     def remove(self, scope: int | None, fault_id: int | None = None) -> int:
-        """Take one away, or all of a scope's; how many went."""
-        gone = [a.id for a in self.in_scope(scope) if fault_id in (None, a.id)]
-        for id_ in gone:
+        """Remove one fault, or all of a scope; returns their number."""
+        removed = [a.id for a in self.in_scope(scope) if fault_id in (None, a.id)]
+        for id_ in removed:
             del self._active[id_]
-        return len(gone)
+        return len(removed)
 
     async def inject(self, scope: int | None, dialect: str, operation: str) -> Effects | None:
-        """What happens to this request; None if nothing does. Every fault counts it."""
+        """The effects on a request; None without any. All matching faults count the request."""
         effects = Effects()
-        for armed in self._active.values():
-            fault = armed.fault
+        for active in self._active.values():
+            fault = active.fault
             if (
-                armed.scope in (None, scope)
+                active.scope in (None, scope)
                 and fault.dialect in (None, dialect)
                 and fault.operation in (None, operation)
-                and armed.decide()
+                and active.decide()
             ):
-                effects.fault_ids.append(armed.id)
-                await self._apply(armed, scope, effects)
+                effects.fault_ids.append(active.id)
+                await self._apply(active, scope, effects)
         return effects if effects.fault_ids else None
 
     async def _apply(self, active: ActiveFault, scope: int | None, effects: Effects) -> None:
@@ -231,12 +230,12 @@ class FaultInjector:
     ) -> Problem | None:
         if limit.count == 0:
             return Problem(ProblemKind.TOO_FAST, limit=0, retry_after_s=limit.per_s)
-        # everybody's fault counts apart for those who have a time of their own
-        whose = self._clocks.owning_scope(scope) if active.scope is None else active.scope
-        limiter = active.windows.get(whose)
+        # a fault for all scopes counts separately for a scope with its own clock
+        timed_by = self._clocks.owning_scope(scope) if active.scope is None else active.scope
+        limiter = active.windows.get(timed_by)
         if limiter is None:
-            limiter = MovingWindowLimiter(partial(self._clocks.now, whose))
-            active.windows[whose] = limiter
+            limiter = MovingWindowLimiter(partial(self._clocks.now, timed_by))
+            active.windows[timed_by] = limiter
         try:
             await limiter.hit(active.id, Rate(limit.count, limit.per_s))
         except RateLimitExceeded as exc:

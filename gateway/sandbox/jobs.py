@@ -1,7 +1,7 @@
-"""Batches of test keys: in memory, done at the first look, each row a sample.
+"""Batches of test keys: in memory, complete at the first look, with a sample for each row.
 
-What a batch contains follows from what was submitted, so that its entries are all that is
-kept. `MAX_JOBS` and `MAX_ENTRIES` bound it; the oldest batches go first.
+The results of a batch follow from its entries, so that only the entries are stored. `MAX_JOBS` and
+`MAX_ENTRIES` are the bounds; beyond them the oldest batches are removed.
 """
 
 from __future__ import annotations
@@ -47,15 +47,15 @@ from gateway.sandbox.simulate import (
 
 MAX_JOBS = 1_000
 MAX_ENTRIES = 100_000
-"""Of all batches together; a single larger one is kept until the next comes."""
+"""Of all batches together. A single larger batch is kept until the next is submitted."""
 ROWS_PER_YIELD = 100
-"""Rows sampled before others get their turn."""
+"""Rows that are sampled before other tasks may run."""
 
 HALF_DONE_STATES = (JobState.RUNNING, JobState.PAUSED, JobState.FAILED, JobState.CANCELLED)
-"""States that are shown with half of the rows answered; in others before the end there is none."""
+"""Simulated states with half of the rows answered; other unfinished states have none."""
 
 EXAMPLE_ENTRIES = (BatchEntry("john.smith@gmail.com"), BatchEntry("jane.doe@example.com"))
-"""What the batches of `Dialect.example_job_ids` consist of."""
+"""The entries of the batches in `Dialect.example_job_ids`."""
 
 
 @dataclass(slots=True)
@@ -70,32 +70,32 @@ class SandboxBatch:
     created_at: float
     total: int
     entries: tuple[BatchEntry, ...]
-    """Its rows: without repeats where the dialect merges them."""
+    """Its rows; without duplicates if the dialect merges them."""
     valid: int
     headers: tuple[str, ...]
     options: Mapping[str, object]
     started_at: float | None
     simulation_word: str = ""
-    """The state, or the pace, that it was submitted with."""
+    """The word in one of its addresses for the state, or the pace, to show."""
     token: str = field(default_factory=lambda: secrets.token_hex(16))
     counts_by_done: dict[int, Counter[str]] = field(default_factory=dict)
-    """Counters, by how many rows are answered."""
+    """Counters, by the number of answered rows."""
 
 
 ScheduleWebhook = Callable[
     [int, str, CompletionWebhook, str, Callable[[], Awaitable[bytes | None]]], None
 ]
-"""Takes the scope, the dialect and its webhook, the URL, and what reads the body (None while the
-batch is under way)."""
+"""Takes the scope, the dialect's name and its webhook rule, the URL, and a function that reads the
+body, which is None until the batch is complete."""
 
 
 class SandboxJobs:
-    """The batches of all test keys, each by the clock of its scope."""
+    """The batches of all test keys, each timed by the clock of its scope."""
 
     def __init__(
         self, samples: Samples, clocks: Clocks, schedule_webhook: ScheduleWebhook | None = None
     ) -> None:
-        """`tell` has somebody told when a batch is over; without it nobody is."""
+        """Without `schedule_webhook` no webhooks are sent."""
         self._schedule_webhook = schedule_webhook
         self._samples = samples
         self._clocks = clocks
@@ -112,8 +112,8 @@ class SandboxJobs:
     ) -> JobRunner:
         """The batches of one test key. `base_url` is the dialect's root on this server.
 
-        `simulation_word` is what the key or the request asked for. Raises `SimulatedProblem`, as
-        do the methods of the runner.
+        `simulation_word` is that of the request or the key. Raises `SimulatedProblem`, as do the
+        methods of the runner.
         """
         if simulation_word in PROBLEM_WORDS and simulation_word not in JOB_WORDS:
             raise SimulatedProblem(simulation_word)
@@ -122,19 +122,19 @@ class SandboxJobs:
     async def rows_by_token(
         self, dialect: Dialect, op: ReadRowsByToken, base_url: str
     ) -> JobRows | None:
-        """The rows behind a link that needs no key; None if it leads to no batch of ours."""
+        """The rows behind a link that needs no key; None if it belongs to no batch here."""
         batch = self._by_token.get(op.token)
         if batch is None or batch.dialect.name != dialect.name:
             return None
         return self.select_rows(batch, await self.job_now(batch, "", base_url), op)
 
     def clear(self, scope: int | None) -> None:
-        """Forget a scope's batches, or all."""
+        """Remove a scope's batches; for None all batches."""
         for batch in [b for b in self._batches.values() if scope in (None, b.scope)]:
             self._remove(batch)
 
     async def _webhook_body(self, batch: SandboxBatch, webhook: CompletionWebhook) -> bytes | None:
-        """The body of a webhook about a batch; None while the batch is under way."""
+        """The body of a batch's webhook; None until the batch is complete."""
         job = await self.job_now(batch, "", "")
         if not job.state.is_final:
             return None
@@ -144,7 +144,7 @@ class SandboxJobs:
             return reply.body
         return b"".join([chunk async for chunk in render_body(reply)])
 
-    # -- pieces --------------------------------------------------------------------------
+    # -- for one key --------------------------------------------------------------------------
 
     async def submit(self, dialect: Dialect, scope: int, op: SubmitJob) -> SandboxBatch:
         rules = _rules(dialect)
@@ -206,7 +206,7 @@ class SandboxJobs:
         self._remove(batch)
 
     def of_key(self, dialect: Dialect, scope: int) -> list[SandboxBatch]:
-        """Oldest first."""
+        """The batches of a key, oldest first."""
         return [
             b for b in self._batches.values() if b.scope == scope and b.dialect.name == dialect.name
         ]
@@ -224,26 +224,27 @@ class SandboxJobs:
     def _answered(
         self, batch: SandboxBatch, entries: tuple[BatchEntry, ...], op: RowsOperation
     ) -> Iterator[JobRow | None]:
-        """Rows that fit, and None in the place of each that does not."""
+        """The rows, with None in place of each that `op` does not select."""
         word_of = _rules(batch.dialect).row_word
         for entry in reversed(entries) if op.reverse_order else entries:
             verification = self._sample(batch, entry)
             word = word_of(verification)
-            fits = op.row_words is None or word in op.row_words
-            yield JobRow(entry.email, entry.cells, verification, word) if fits else None
+            selected = op.row_words is None or word in op.row_words
+            yield JobRow(entry.email, entry.cells, verification, word) if selected else None
 
-    async def job_now(self, batch: SandboxBatch, word: str, link: str) -> Job:
+    async def job_now(self, batch: SandboxBatch, word: str, base_url: str) -> Job:
+        """The batch's current state; `word` is that of the request or the key."""
         now = self._clocks.now(batch.scope)
         rules = _rules(batch.dialect)
         state, done = _progress(batch, word, now)
         finished = None
-        gone = False
+        expired = False
         if state.is_final:
             pace = SLOW_JOB_S if batch.simulation_word == SLOW_JOB_WORD else 0
             finished = min((batch.started_at or batch.created_at) + pace, now)
             kept_s = rules.retention_s(batch.total)
-            gone = kept_s is not None and now > finished + kept_s
-        if gone and rules.delete_with_rows:
+            expired = kept_s is not None and now > finished + kept_s
+        if expired and rules.delete_with_rows:
             self._remove(batch)
             raise Problem(ProblemKind.JOB_UNKNOWN)
         return Job(
@@ -259,18 +260,18 @@ class SandboxJobs:
             counts=await self._counts(batch, done),
             headers=batch.headers,
             options=batch.options,
-            rows_expired=gone,
-            base_url=link,
+            rows_expired=expired,
+            base_url=base_url,
             token=batch.token,
         )
 
     async def _counts(self, batch: SandboxBatch, done: int) -> Counter[str]:
-        """The counters of the first `done` rows, and those that need no answer of all."""
-        tally = batch.counts_by_done.get(done)
-        if tally is not None:
-            return tally
+        """The counters of the first `done` rows, and those of all rows that need no result."""
+        counts = batch.counts_by_done.get(done)
+        if counts is not None:
+            return counts
         rules = _rules(batch.dialect)
-        tally = Counter()
+        counts = Counter()
         for position, entry in enumerate(batch.entries):
             if position >= done and rules.counters_before_start is None:
                 break
@@ -278,14 +279,14 @@ class SandboxJobs:
                 await asyncio.sleep(0)
             verification = self._sample(batch, entry)
             if rules.counters_before_start is not None:
-                tally.update(
+                counts.update(
                     rules.counters_before_start(verification.address, verification.evidence)
                 )
             if position < done:
-                tally[rules.row_word(verification)] += 1
-                tally.update(rules.extra_counters(verification))
-        batch.counts_by_done[done] = tally
-        return tally
+                counts[rules.row_word(verification)] += 1
+                counts.update(rules.extra_counters(verification))
+        batch.counts_by_done[done] = counts
+        return counts
 
     def _sample(self, batch: SandboxBatch, entry: BatchEntry) -> Verification:
         dialect = batch.dialect
@@ -393,13 +394,13 @@ class _KeyJobs(JobRunner):
 
 
 def _progress(batch: SandboxBatch, word: str, now: float) -> tuple[JobState, int]:
-    """The state that a batch is in, and how many of its rows are answered."""
+    """The state to show for a batch, and the number of answered rows."""
     rows = len(batch.entries)
-    asked = JOB_WORDS.get(word) or JOB_WORDS.get(batch.simulation_word)
-    if asked is not None:
-        return asked, rows // 2 if asked in HALF_DONE_STATES else rows * (
-            asked is JobState.COMPLETED
-        )
+    simulated = JOB_WORDS.get(word) or JOB_WORDS.get(batch.simulation_word)
+    if simulated is not None:
+        if simulated in HALF_DONE_STATES:
+            return simulated, rows // 2
+        return simulated, rows if simulated is JobState.COMPLETED else 0
     if batch.started_at is None:
         return JobState.READY, 0
     if SLOW_JOB_WORD in (word, batch.simulation_word):
@@ -414,18 +415,18 @@ def _progress(batch: SandboxBatch, word: str, now: float) -> tuple[JobState, int
 async def _slice_rows(
     rows: Iterable[JobRow | None], first: int, last: int | None
 ) -> AsyncIterator[JobRow]:
-    """Those from `first` up to before `last` of the rows that fit."""
-    fitting = 0
-    for looked_at, row in enumerate(rows):
-        if looked_at % ROWS_PER_YIELD == ROWS_PER_YIELD - 1:
+    """The selected rows from number `first` up to before `last`."""
+    number = 0
+    for position, row in enumerate(rows):
+        if position % ROWS_PER_YIELD == ROWS_PER_YIELD - 1:
             await asyncio.sleep(0)
         if row is None:
             continue
-        if last is not None and fitting >= last:
+        if last is not None and number >= last:
             return
-        if fitting >= first:
+        if number >= first:
             yield row
-        fitting += 1
+        number += 1
 
 
 def _rules(dialect: Dialect) -> BatchRules:

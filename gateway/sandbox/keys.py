@@ -1,8 +1,8 @@
-"""Test keys: the well-known ones, and fresh ones for tests that run side by side.
+"""Test keys: the well-known ones, and new ones for tests that run at the same time.
 
-A fresh set of keys, one for each dialect, is an account of its own: its requests, faults and
-batches are not seen by others. Such accounts have numbers below 1, the database's have those
-from 1 on, and number 0 is the account of the well-known keys.
+A set of new keys, one for each dialect, is an account of its own, which does not share requests,
+faults and batches with others. Account 0 is that of the well-known keys; the other accounts here
+have negative numbers, since those of the database are positive.
 """
 
 from __future__ import annotations
@@ -20,30 +20,30 @@ from gateway.sandbox.clock import Clocks
 from gateway.sandbox.simulate import KEY_MARK, split_key
 
 OWNER_EMAIL = "sandbox@example.com"
-"""Who test keys belong to, as far as an account endpoint tells."""
+"""The owner of test keys, as account endpoints show it."""
 WELL_KNOWN_ACCOUNT = 0
 MAX_ACCOUNTS = 10_000
-"""Accounts that are remembered; beyond that the oldest one's keys are refused."""
+"""Accounts that are stored; another one revokes the keys of the oldest."""
 
 
 class TestKeys:
-    """The keys that need no database."""
+    """The test keys that need no database."""
 
-    __test__ = False  # no test, whatever its name
+    __test__ = False  # the name does not make it a test for pytest
 
     def __init__(self, dialects: Iterable[Dialect], *, extra_keys: Iterable[str] = ()) -> None:
         self._dialects = tuple(dialects)
         self._created: dict[int, dict[str, str]] = {}
         self._next_account = WELL_KNOWN_ACCOUNT - 1
         self.callers: dict[tuple[str, str], Caller] = {}
-        """By dialect and key; a live view for who authenticates."""
+        """By dialect and key. Changes of the keys change this dict, which others hold."""
         self.well_known = {dialect.name: dialect.sandbox_key for dialect in self._dialects}
         for dialect in self._dialects:
             for key in (dialect.sandbox_key, *extra_keys):
                 self._add(WELL_KNOWN_ACCOUNT, dialect.name, key, "well-known test key")
 
     def create_account(self) -> tuple[int, Mapping[str, str]]:
-        """A new account: its number, and its keys by dialect."""
+        """Create an account; returns its number, and its keys by dialect."""
         if len(self._created) >= MAX_ACCOUNTS:
             self.revoke_account(next(iter(self._created)))
         account_id, self._next_account = self._next_account, self._next_account - 1
@@ -54,7 +54,7 @@ class TestKeys:
         return account_id, keys
 
     def revoke_account(self, account_id: int) -> None:
-        """Refuse the keys of a minted account from now on."""
+        """Refuse the keys of a created account from now on."""
         for dialect, key in self._created.pop(account_id, {}).items():
             self.callers.pop((dialect, key), None)
 
@@ -77,7 +77,7 @@ class TestKeys:
 
 
 class Authenticator(Protocol):
-    """Finds callers: the accounts, or `TestAccounts`."""
+    """Finds the caller of a key: the accounts, or `TestAccounts`."""
 
     async def authenticate(self, dialect: str, credential: str) -> Caller | None: ...
 
@@ -85,7 +85,7 @@ class Authenticator(Protocol):
 async def find_simulating_caller(
     accounts: Authenticator, dialect: str, credential: str
 ) -> Caller | None:
-    """The caller of a test key that has a simulated outcome behind it."""
+    """The caller of a test key that is followed by the word for a simulation."""
     if KEY_MARK not in credential:
         return None
     parts = split_key(credential)
@@ -97,7 +97,7 @@ async def find_simulating_caller(
 
 
 class TestAccounts:
-    """The accounts of a server that has test keys alone: nothing is charged or limited."""
+    """The accounts of a server with test keys only: nothing is charged or limited."""
 
     __test__ = False
 

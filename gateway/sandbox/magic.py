@@ -1,8 +1,8 @@
 """Magic addresses: local parts at example.com that get the answer they name.
 
-The first nine are Emailable's published ones, the next two are those that its Ruby client's
-suite uses, and the others reach what no vendor offers. One table serves every dialect; a tag
-is free, so that `deliverable+7@example.com` is another address with the same answer.
+The first nine are published by Emailable, the next two are used by the tests of its Ruby client,
+and the others cover what no vendor offers. One table serves every dialect. A tag is ignored, so
+that `deliverable+7@example.com` is another address with the same answer.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ MAGIC_DOMAIN = "example.com"
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One answer of the sandbox, before the address's own facts are filled in."""
+    """An answer of the sandbox, without the facts that follow from the address."""
 
     verdict: Verdict
     reason: Reason
     meaning: Meaning | None = None
     evidence_fields: Mapping[str, Any] = field(default_factory=dict)
-    """Fields of the evidence, over what the address and the conversation say."""
+    """Fields of the evidence that replace those from the address and the simulated dialogue."""
     domain_exists: bool = True
 
 
@@ -47,7 +47,7 @@ MAILBOX_DISABLED = Sample(
 NO_DOMAIN = Sample(Verdict.UNDELIVERABLE, Reason.INVALID_DOMAIN, domain_exists=False)
 
 SLOW_LOCAL_PART = "slow"
-"""The local part that is `NOT_READY`, every time, for whom the dialect can tell so."""
+"""The local part that is always `NOT_READY`, in dialects that have such an answer."""
 
 MAGIC_SAMPLES: Mapping[str, Sample] = {
     "deliverable": DELIVERABLE,
@@ -77,5 +77,5 @@ MAGIC_SAMPLES: Mapping[str, Sample] = {
 
 
 def magic_sample(address: Address) -> Sample | None:
-    """The answer that an address asks for, None if it asks for none."""
+    """The answer that an address names, None if it names none."""
     return MAGIC_SAMPLES.get(address.user.lower()) if address.ascii_domain == MAGIC_DOMAIN else None

@@ -1,7 +1,7 @@
-"""What may not be shown of a request: keys, wherever they stand.
+"""Removes keys from requests before they are shown, wherever they occur.
 
-A key is what was sent as one, what has the shape of one of any dialect, and what a member or
-parameter holds whose name says so. The latter two need no body that can be parsed.
+A key is the credential that was sent, any text with the shape of a dialect's keys, and the value of
+any member or parameter that is named like a key. The last two do not need a valid body.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ NOT_KEYS = ("null", "none", "true", "false")
 
 
 def redact_keys(text: str, credential: str) -> str:
-    """The text with every key in it cut down to its end; `credential` is the one that was sent."""
+    """The text with each key cut to its last characters. `credential` is the key that was sent."""
     if credential:
         for form in (credential, quote(credential), quote_plus(credential)):
             text = text.replace(form, redact_key(credential))
@@ -38,7 +38,7 @@ def redact_keys(text: str, credential: str) -> str:
 
 
 def redact_key(credential: str) -> str:
-    """A key as it may be shown: its last four characters, if it has many more."""
+    """A key as it may be shown: its last four characters, if it has more than eight."""
     return f"…{credential[-4:]}" if len(credential) > 8 else "…" if credential else ""
 
 

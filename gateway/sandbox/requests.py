@@ -1,7 +1,7 @@
-"""The request log: what clients sent and were told, for tests to assert on.
+"""The request log: requests and their replies, for tests to assert on.
 
-A ring: the newest `MOST` exchanges, and no more than `MOST_BYTES` of them. Keys are never
-shown whole.
+A ring buffer of the newest `MAX_EXCHANGES` exchanges with at most `MAX_TOTAL_BODY_BYTES` of
+bodies. Keys are never shown whole.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from gateway.sandbox.redact import redact_key, redact_keys
 
 MAX_EXCHANGES = 3_000
 MAX_TOTAL_BODY_BYTES = 8 * 1024 * 1024
-"""Of bodies, together."""
+"""Of all bodies together."""
 MAX_BODY_BYTES = 64 * 1024
-"""Of one body; the rest of a longer one is left out."""
+"""Of one body; the rest is cut off."""
 MAX_WAITERS = 100
-"""Requests that may wait for requests at a time."""
+"""Calls that may wait for exchanges at the same time."""
 
 
 @dataclass(slots=True)
@@ -34,7 +34,7 @@ class Exchange:
     at: float
     """Unix time in seconds, by the sandbox's clock."""
     scope: int | None
-    """None if it did not come as far as a valid key."""
+    """None for a request without a valid key."""
     dialect: str
     operation: str
     """The endpoint's name; empty for an unknown path."""
@@ -47,15 +47,15 @@ class Exchange:
     status: int
     reply: bytes
     problem: str
-    """The `ProblemKind`, empty for none."""
+    """The `ProblemKind`; empty if there was none."""
     reason: str
-    """What was wrong, in plain words."""
+    """The problem in words."""
     simulated: str
-    """The word, or the id of the fault, that caused it; empty if nothing did."""
+    """The word or the fault that caused the reply; empty if it was not simulated."""
     request_id: str
 
     def to_json(self) -> dict[str, Any]:
-        """With every key cut down to its last four characters, wherever it stands."""
+        """The exchange with every key cut to its last four characters."""
         return {
             "id": self.id,
             "at": datetime.fromtimestamp(self.at, UTC),
@@ -76,7 +76,7 @@ class Exchange:
         }
 
     def _header(self, name: str, value: str) -> str:
-        # with its name, which may be what says that there is a key
+        # with its name, which may tell that the value is a key
         return self._redacted(f"{name}: {value}").partition(": ")[2]
 
     def _redacted(self, text: str) -> str:
@@ -85,7 +85,7 @@ class Exchange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExchangeFilter:
-    """Which exchanges are meant; None is any."""
+    """A filter of exchanges; None matches anything."""
 
     dialect: str | None = None
     operation: str | None = None
@@ -96,7 +96,7 @@ class ExchangeFilter:
     after: int = 0
     """Only those with a greater id."""
     text: str | None = None
-    """Found in the query or the body."""
+    """A part of the query or the body."""
 
     def matches(self, e: Exchange) -> bool:
         return (
@@ -114,7 +114,7 @@ _FIELDS_COMPARED_EQUAL = tuple(
 
 
 class RequestLog:
-    """The exchanges of all keys; each scope sees its own."""
+    """The exchanges of all scopes; each scope sees only its own."""
 
     def __init__(self) -> None:
         self._ring: deque[Exchange] = deque()
@@ -127,7 +127,7 @@ class RequestLog:
         return len(self._ring)
 
     def add(self, exchange: Exchange) -> None:
-        """Take one in, under the next id; the oldest may have to go."""
+        """Add an exchange under the next id, and remove the oldest beyond the bounds."""
         exchange.id, self._next_id = self._next_id, self._next_id + 1
         exchange.body = exchange.body[:MAX_BODY_BYTES]
         exchange.reply = exchange.reply[:MAX_BODY_BYTES]
@@ -139,7 +139,7 @@ class RequestLog:
             self._arrived.set()
 
     def find(self, scope: int | None, wanted: ExchangeFilter) -> Iterator[Exchange]:
-        """Those that fit, newest first; of all scopes for None."""
+        """The matching exchanges of a scope, for None of all scopes; newest first."""
         for exchange in reversed(self._ring):
             if scope in (None, exchange.scope) and wanted.matches(exchange):
                 yield exchange
@@ -147,7 +147,7 @@ class RequestLog:
     async def wait_for(
         self, scope: int | None, wanted: ExchangeFilter, count: int, timeout_s: float
     ) -> list[Exchange]:
-        """Those that fit, as soon as there are `count`, or after the time what there are."""
+        """The matching exchanges, once there are `count` of them or the time is over."""
         if self._waiting >= MAX_WAITERS:
             return list(self.find(scope, wanted))
         self._waiting += 1
@@ -163,7 +163,7 @@ class RequestLog:
             self._waiting -= 1
 
     def clear(self, scope: int | None) -> int:
-        """Forget a scope's exchanges, or all; how many there were."""
+        """Remove a scope's exchanges, for None all; returns their number."""
         before = len(self._ring)
         kept = [] if scope is None else [e for e in self._ring if e.scope != scope]
         self._ring = deque(kept)
@@ -176,7 +176,7 @@ def _size(exchange: Exchange) -> int:
 
 
 def _json_or_text(text: str) -> object:
-    """JSON as what it says, anything else as it is."""
+    """The parsed value of JSON objects and arrays; any other text unchanged."""
     if text[:1] in ("{", "["):
         try:
             return orjson.loads(text)

@@ -1,7 +1,7 @@
-"""Samples: what a test key is told of an address, off-line and the same every time.
+"""Samples: the results for test keys, deterministic and without a network.
 
-A sample is a function of (seed, dialect, address), and of which checks were asked for. It
-stays what it is across releases unless the changelog says otherwise.
+A sample is a function of seed, dialect, address and requested checks. It stays the same across
+releases unless the changelog says otherwise.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from gateway.sandbox.magic import (
 )
 
 RANDOM_SEED = "random"
-"""The seed that draws anew each time, as the vendors' own test keys do."""
+"""The seed with which samples are random, as with the vendors' own test keys."""
 
 SAMPLE_SHARES: tuple[tuple[int, Sample], ...] = (
     (60, DELIVERABLE),
@@ -49,18 +49,18 @@ SAMPLE_SHARES: tuple[tuple[int, Sample], ...] = (
     (5, NO_CONNECT),
     (5, TIMED_OUT),
 )
-"""What addresses without magic get, in parts of a hundred."""
+"""The samples of addresses that are not magic, in percent."""
 
 MALFORMED_SAMPLE = Sample(Verdict.UNDELIVERABLE, Reason.INVALID_EMAIL)
 
 VERIFIED_AT = datetime(2026, 1, 1, tzinfo=UTC)
-"""When samples say that they were found out, so that two of them are the same to the byte. A
-sandbox whose clock was moved says its own time instead."""
+"""The time of verification in samples, so that equal requests get equal bytes. A sandbox with a
+moved clock shows its own time instead."""
 
 MAX_CACHED_SAMPLES = 512
-"""Samples kept, of those asked for last."""
+"""Samples in the cache, the most recently used ones."""
 MAX_CACHED_CHARACTERS = 128
-"""Characters of an address whose sample is kept."""
+"""Longer addresses are not cached."""
 
 
 class Samples:
@@ -69,15 +69,16 @@ class Samples:
     def __init__(self, seed: str) -> None:
         self._random = seed == RANDOM_SEED
         self._seed = seed
-        # an instance's own cache, which goes with it
+        # a cache per instance, freed with it
         self._make_cached = lru_cache(MAX_CACHED_SAMPLES)(self._make)
 
     def draw(
         self, dialect: str, text: str, checks: Checks, *, magic_addresses: bool = True
     ) -> Verification:
-        """The sample for an address as written; without `magical` no local part is special."""
-        keep = not self._random and len(text) <= MAX_CACHED_CHARACTERS
-        return (self._make_cached if keep else self._make)(dialect, text, checks, magic_addresses)
+        """The sample for an address; without `magic_addresses` no local part is special."""
+        cacheable = not self._random and len(text) <= MAX_CACHED_CHARACTERS
+        make = self._make_cached if cacheable else self._make
+        return make(dialect, text, checks, magic_addresses)
 
     def _make(self, dialect: str, text: str, checks: Checks, magic_addresses: bool) -> Verification:
         address = syntax.parse_address(text)
@@ -113,11 +114,11 @@ class Samples:
             part -= share
             if part < 0:
                 return sample
-        raise AssertionError("the shares add up to a hundred")
+        raise AssertionError("the shares add up to 100")
 
 
 def _build_evidence(address: Address, sample: Sample, checks: Checks, is_magic: bool) -> Evidence:
-    """The address's own facts, and the sample's; `named` says that the address asked for it."""
+    """The facts from the address and the sample. `is_magic`: the address names the sample."""
     if not address.valid:
         return Evidence()
     facts = dict(
@@ -126,7 +127,7 @@ def _build_evidence(address: Address, sample: Sample, checks: Checks, is_magic: 
         else FACTS_WITHOUT_DOMAIN
     )
     facts |= sample.evidence_fields
-    # `accept-all@` alone tells it unasked; null where no server said anything
+    # unasked, only `accept-all@` shows catch-all; it is null where no server replied
     if sample.meaning in REPLY_CODES and not is_magic:
         facts["catch_all"] = (sample is ACCEPT_ALL) if checks.catch_all else None
     elif sample.meaning in REPLY_CODES and checks.catch_all:
@@ -139,7 +140,7 @@ FACTS_WITHOUT_DOMAIN: Mapping[str, Any] = {"dns": Dns.NXDOMAIN}
 
 @lru_cache(1024)
 def _domain_facts(domain: str, meaning: Meaning | None) -> Mapping[str, Any]:
-    """What the imagined DNS and mail server of a domain say."""
+    """The answers of a domain's simulated DNS and mail server."""
     host = MxHost(f"mx.{domain}", 10)
     code, enhanced = REPLY_CODES.get(meaning, (None, None))
     smtp = meaning and Smtp(
@@ -163,4 +164,4 @@ REPLY_CODES: Mapping[Meaning | None, tuple[int, str]] = {
     Meaning.TEMPORARY: (450, "4.2.0"),
     Meaning.IP_BLOCKED: (554, "5.7.1"),
 }
-"""What the imagined mail server replied."""
+"""The replies of the simulated mail server."""

@@ -1,13 +1,12 @@
-"""Simulated outcomes: what a client can ask for that no address deserves.
+"""Simulated outcomes: problems and states of batches that a test asks for by a word.
 
-One word names an outcome in every dialect, and there are three ways to say it through a
-client that knows nothing of it:
+A word has the same meaning in every dialect. An unmodified client can send it in three ways:
 - in an address: `anyone+simulate-429@anywhere.example`;
-- in the key: `<test key>-simulate-429`, which holds for every call made with it;
-- in the vendor's own parameter, where it has one (Emailable's `simulate`).
+- after the key: `<test key>-simulate-429`, for every call with that key;
+- in the vendor's own parameter, if it has one (Emailable's `simulate`).
 
-A word is a status of HTTP, the name of a `ProblemKind`, or the state of a job. A status means
-whichever problem the dialect words with it at that endpoint.
+A word is an HTTP status, the name of a `ProblemKind`, or the state of a batch. A status stands for
+a problem that the dialect answers with this status at that endpoint.
 """
 
 from __future__ import annotations
@@ -23,10 +22,10 @@ EMAIL_MARK = "+simulate-"
 KEY_MARK = "-simulate-"
 
 SIMULATED_RETRY_AFTER_S = 1
-"""What a simulated refusal asks to wait: short, since a client may really wait."""
+"""Retry-After of simulated refusals; short, since a client may really wait."""
 
 SIMULATED_LIMIT = 10
-"""The limit that a simulated refusal names."""
+"""The limit in simulated refusals."""
 
 STATUS_KINDS: Mapping[str, tuple[ProblemKind, ...]] = {
     "249": (ProblemKind.NOT_READY,),
@@ -43,8 +42,8 @@ STATUS_KINDS: Mapping[str, tuple[ProblemKind, ...]] = {
     "503": (ProblemKind.UNAVAILABLE,),
     "504": (ProblemKind.NOT_READY,),
 }
-"""What each status usually is, most usual first. Where a dialect words none of these with the
-status, any problem that it does word so is taken, and else the first of these as it is."""
+"""The usual problems of each status, most usual first. If a dialect answers none of these with the
+status, any problem that it does answer so is simulated, else the first of these."""
 
 KIND_WORDS: Mapping[str, ProblemKind] = {
     **{kind.replace("_", "-"): kind for kind in ProblemKind},
@@ -56,7 +55,7 @@ KIND_WORDS: Mapping[str, ProblemKind] = {
 }
 
 SLOW_JOB_WORD = "slow"
-"""A batch that takes `SLOW_JOB_S` by the sandbox's clock, through all its states."""
+"""The word for a batch that passes through its states in `SLOW_JOB_S` of the sandbox's clock."""
 SLOW_JOB_S = 60
 
 JOB_WORDS: Mapping[str, JobState | None] = {
@@ -64,31 +63,31 @@ JOB_WORDS: Mapping[str, JobState | None] = {
     # Emailable's own words
     "importing": JobState.PREPARING,
     "verifying": JobState.RUNNING,
-    # follows the clock
+    # depends on the clock
     SLOW_JOB_WORD: None,
 }
-"""The states that a batch can be shown in."""
+"""The words for states of batches."""
 
 PROBLEM_WORDS = frozenset({*STATUS_KINDS, *KIND_WORDS})
 SIMULATION_WORDS = PROBLEM_WORDS | JOB_WORDS.keys()
 
 
 class SimulatedProblem(Exception):
-    """The caller asked for a problem; `problem` says which one."""
+    """A request asked for the problem of this word."""
 
     def __init__(self, word: str) -> None:
-        super().__init__(f"{word} was asked for")
+        super().__init__(f"{word} was requested")
         self.word = word
 
 
 def parse_word(text: str) -> str | None:
-    """A word as the vendors or the tables here spell it; None if it is none."""
+    """The word in the tables' spelling, from theirs or a vendor's; None if it is unknown."""
     word = text.strip().lower().replace("_", "-")
     return word if word in SIMULATION_WORDS else None
 
 
 def word_in_email(email: str) -> str:
-    """The word in an address's tag, empty without one that is known."""
+    """The word in an address's tag; empty without a known word."""
     if EMAIL_MARK not in email:
         return ""
     _, _, tail = email.partition(EMAIL_MARK)
@@ -96,7 +95,7 @@ def word_in_email(email: str) -> str:
 
 
 def split_key(credential: str) -> tuple[str, str] | None:
-    """The key and the word of a credential that has both, None if it has no known word."""
+    """The key and the word of a credential; None without a known word."""
     key, mark, word = credential.rpartition(KEY_MARK)
     return (key, word) if mark and word in SIMULATION_WORDS else None
 
@@ -104,7 +103,7 @@ def split_key(credential: str) -> tuple[str, str] | None:
 def problem_for_word(
     word: str, dialect: Dialect, request: WireRequest, endpoint: AnyEndpoint, now: float
 ) -> Problem:
-    """The problem that one of `PROBLEM_WORDS` stands for at an endpoint.
+    """The problem that a word of `PROBLEM_WORDS` stands for at an endpoint.
 
     `now` is Unix time in seconds.
     """
@@ -113,7 +112,7 @@ def problem_for_word(
 
 
 def build_problem(kind: ProblemKind, now: float) -> Problem:
-    """A problem of that kind, with what belongs to it."""
+    """A problem of that kind, with the fields that belong to it."""
     detail = "This answer was simulated, as asked."
     match kind:
         case ProblemKind.TOO_FAST:

@@ -1,7 +1,7 @@
 """Webhooks of test keys' batches, repeated as the dialect's rule says until one gets a 200.
 
-They go by the sandbox's clock, so that an hour passes when a test says so. Faults of the operation
-`webhook` make tries fail that are then not sent at all.
+They are timed by the sandbox's clock, so that a test can let an hour pass. A fault of the operation
+`webhook` makes an attempt fail, which is then not sent at all.
 """
 
 from __future__ import annotations
@@ -21,32 +21,32 @@ log = logging.getLogger(__name__)
 
 WEBHOOK_OPERATION = "webhook"
 CLOCK_POLL_S = 0.5
-"""How often the clock is looked at while something waits for it; moving it wakes at once."""
+"""Interval of reading the clock while deliveries wait; moving the clock wakes at once."""
 MAX_DELIVERIES = 1_000
-"""Deliveries that may wait; one more takes the place of the oldest."""
+"""Deliveries that may wait; another one replaces the oldest."""
 
 
 PostWebhook = Callable[[str, bytes], Awaitable[str]]
-"""Sends a body to a URL. Returns an empty text if it was taken, else what happened instead."""
+"""Sends a body to a URL. Returns an empty text if it was accepted, else the reason."""
 
 
 @dataclass(slots=True)
 class SandboxDelivery:
-    """A batch whose end somebody wants to be told."""
+    """The webhook of one batch."""
 
     scope: int
     dialect: str
     url: str
     read_body: Callable[[], Awaitable[bytes | None]]
-    """What is told; None as long as the batch is not over."""
+    """Reads the body, which is None until the batch is complete."""
     due_at: float
     give_up_at: float
-    """Both by the scope's clock."""
+    """Both times are of the scope's clock."""
     retry_interval_s: float
 
 
 class SandboxWebhooks:
-    """Delivers, by the clocks of those whose batches they are."""
+    """Delivers webhooks, each timed by the clock of its batch's scope."""
 
     def __init__(self, faults: FaultInjector, clocks: Clocks) -> None:
         self._faults = faults
@@ -62,7 +62,7 @@ class SandboxWebhooks:
         url: str,
         body: Callable[[], Awaitable[bytes | None]],
     ) -> None:
-        """Call `url` when the batch is over, as often as `webhook` says."""
+        """Call `url` once the batch is complete, as often as `webhook` says."""
         now = self._clocks.now(scope)
         del self._waiting[: max(0, len(self._waiting) + 1 - MAX_DELIVERIES)]
         give_up_at = now + webhook.give_up_after_s
@@ -72,16 +72,16 @@ class SandboxWebhooks:
         self.wake()
 
     def wake(self) -> None:
-        """The clock was moved, or there is something new."""
+        """Look for due deliveries now: the clock was moved, or there is a new delivery."""
         self._wake.set()
 
     def clear(self, scope: int | None) -> None:
-        """Tell nobody any more."""
+        """Remove the deliveries of a scope; for None all."""
         self._waiting = [d for d in self._waiting if scope not in (None, d.scope)]
 
     @contextlib.asynccontextmanager
     async def running(self, post: PostWebhook) -> AsyncIterator[None]:
-        """Deliver while inside."""
+        """A context in which webhooks are delivered."""
         async with in_background(self._run(post)):
             yield
 
@@ -99,12 +99,12 @@ class SandboxWebhooks:
         body = await delivery.read_body()
         if body is None:
             return
-        # from the beginning of this try: the clock may be moved while it lasts
+        # from the start of this attempt, since the clock may be moved while it lasts
         delivery.due_at = self._clocks.now(delivery.scope) + delivery.retry_interval_s
         effects = await self._faults.inject(delivery.scope, delivery.dialect, WEBHOOK_OPERATION)
-        word = effects.description if effects else await post(delivery.url, body)
-        if word and delivery.due_at <= delivery.give_up_at:
-            extra = {"dialect": delivery.dialect, "reason": word}
+        reason = effects.description if effects else await post(delivery.url, body)
+        if reason and delivery.due_at <= delivery.give_up_at:
+            extra = {"dialect": delivery.dialect, "reason": reason}
             log.info("webhook.rejected", extra=extra)
         elif delivery in self._waiting:
             self._waiting.remove(delivery)
