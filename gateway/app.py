@@ -1,6 +1,6 @@
-"""The composition root: settings in, an ASGI application out.
+"""The composition root of the server: from settings to an ASGI application.
 
-`open_services` makes everything and closes it again; `create_app` only wires.
+`open_services` opens everything and closes it again; `create_app` only connects it.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Services:
-    """Everything a running server is made of."""
+    """The parts of a running server."""
 
     settings: Settings
     store: Store
@@ -59,10 +59,10 @@ class Services:
     sandbox: Sandbox
     batch_services: BatchServices
     stopping: bool = False
-    """Set when the server begins to stop, so that it is no longer ready."""
+    """Set when the server begins to stop: `/readyz` fails from then on."""
 
     async def not_ready_reason(self) -> str | None:
-        """Why requests cannot be served now; None if they can."""
+        """None if requests can be served."""
         if self.stopping:
             return "stopping"
         try:
@@ -186,7 +186,7 @@ async def _open_upstreams(
 
 @contextlib.asynccontextmanager
 async def open_engine(settings: Settings) -> AsyncIterator[ProbeEngine]:
-    """The local probe, as `[engine]` says."""
+    """The probe engine, with the settings of `[engine]`."""
     names = {field.name for field in fields(ProbeConfig)}
     engine = ProbeEngine.open(ProbeConfig(**settings.engine.model_dump(include=names)))
     try:
@@ -220,7 +220,7 @@ def _open_webhook_post(settings: Settings) -> HttpWebhookPost:
 
 
 def create_app(services: Services) -> Application:
-    """Vendors' addresses to their dialects, our own to Starlette."""
+    """The ASGI application of the server."""
     return create_dispatcher(
         services.routes, services.vendor_app, lambda: create_system_app(services)
     )

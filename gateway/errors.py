@@ -1,6 +1,6 @@
-"""What any room may raise: storage that is unavailable, and a question no source answered.
+"""Exceptions that cross rooms: storage that is unavailable, and a verification without an answer.
 
-Light, for those who only catch it.
+This module imports little, so that catching them costs no import of the storage.
 """
 
 from __future__ import annotations
@@ -12,27 +12,27 @@ from adapters.contract.upstream import FaultKind
 from engine.model import Attempt
 
 NO_SOURCE = "none"
-"""The source of an answer that no source gave."""
+"""`Verification.source` where no source answered."""
 
 
 class StorageUnavailable(Exception):
-    """What is kept of accounts and batches cannot be read or written now."""
+    """The database cannot be read or written now."""
 
 
 @dataclass(eq=False)
 class NoAnswer(Problem):
-    """No source answered."""
+    """No source answered a verification."""
 
     attempts: tuple[Attempt, ...] = ()
     as_unknown: bool = False
-    """Whether the settings want an unknown verdict for it."""
+    """Whether the settings want an unknown verdict in its place."""
 
     @property
     def sources_asked(self) -> int:
-        """Sources that were asked."""
+        """How many sources were asked."""
         return sum(attempt.asked for attempt in self.attempts)
 
     @property
     def is_permanent(self) -> bool:
-        """Whether everybody was asked and refused this very question: asking again is no use."""
+        """Whether every source refused this address, so that asking again is pointless."""
         return all(attempt.outcome == FaultKind.REFUSED for attempt in self.attempts)

@@ -1,8 +1,8 @@
-"""Our standing in the database: who refused us, for what, hour by hour, and whom we leave alone.
+"""Our reputation in the database: refusals by operator, meaning and hour, and pauses.
 
-Counted in the engine (`engine.smtp.reputation`), added up here over processes and restarts.
-Written a little later and together: a kill takes the last seconds' counts with it. No mailbox is
-kept.
+The engine counts (`engine.smtp.reputation`); the sums here outlive the process, and all processes
+on one database share them. Counts are written every two seconds, so a kill loses that much. No
+mailbox is stored.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ log = logging.getLogger(__name__)
 
 WRITE_EVERY_S = 2.0
 RELOAD_EVERY_S = 10.0
-"""How soon a pause of another process is ours too."""
+"""After this time at most, a pause of another process holds in this one too."""
 PURGE_EVERY_S = 600.0
 KEPT_DAYS = 30
 MAX_ROWS = 100_000
-"""Kinds of refusals an hour that are kept; beyond it the oldest hours go first."""
+"""Rows of `refusals`; beyond it the oldest hours are deleted first."""
 MAX_PAUSES = 20_000
 MAX_UNWRITTEN = 10_000
-"""Kinds of refusals that are kept here while the database cannot be written."""
+"""Rows of `refusals` kept in memory while the database cannot be written."""
 MAX_BLOCK_LIST_CHARACTERS = 255
-"""Characters of a block list's name, which is whatever a server calls it."""
+"""Of a block list's name, which a mail server may have made up."""
 
 HOUR_S = 3_600
 DAY_S = 86_400
@@ -54,30 +54,30 @@ _STORED_MEANINGS = tuple(meaning.value for meaning in REFUSAL_WEIGHTS)
 
 @dataclass(frozen=True, slots=True)
 class RecentRefusals:
-    """Refusals of one kind by one operator in the last days, by all processes."""
+    """Refusals by one operator with one meaning and block list, of the last days."""
 
     operator: str
     meaning: Meaning
     block_list: str | None
     day: int
-    """In the last 24 hours, to the hour."""
+    """Refusals in the last 24 hours, to the hour."""
     week: int
-    """In the last 7 days."""
+    """Refusals in the last 7 days."""
     since: datetime
-    """The first of those that are kept."""
+    """Time of the first refusal that is stored."""
     last_at: datetime
     host: str
-    """Which refused last."""
+    """The host that refused last."""
     text: str | None
-    """What it said, without mailboxes."""
+    """Its reply, without mailboxes."""
     paused_s: int
-    """Until all that is paused of the operator's may be asked again; 0 if nothing is."""
+    """Until the last pause of the operator or of its hosts is over; 0 without one."""
     paused_hosts: int
-    """How many of its hosts are paused; 0 with `paused_s` means all of them together."""
+    """How many of its hosts are paused; 0 with `paused_s` means that the whole operator is."""
 
 
 class ReputationStore:
-    """Writes what a `ReputationTracker` counts, and tells it of the pauses of others.
+    """Stores what a `ReputationTracker` counts, and gives it the pauses of other processes.
 
     `clock` is Unix time in seconds.
     """
@@ -93,7 +93,7 @@ class ReputationStore:
         self._unwritten_pauses: dict[tuple[str, str | None], PauseState] = {}
 
     async def load_pauses(self) -> None:
-        """Go on with the pauses that are written down. Raises StoreError."""
+        """Take over the stored pauses. Raises StoreError."""
         now = int(self._clock())
         known = pauses.c.meaning.in_(_STORED_MEANINGS)
         query = select(pauses).where(pauses.c.until > now, known).limit(MAX_PAUSES)
@@ -113,63 +113,65 @@ class ReputationStore:
             )
 
     async def run(self) -> None:
-        """Write what is new, look at others' pauses and delete what is old, until cancelled."""
-        look_at = self._clock() + RELOAD_EVERY_S
-        tidy_at = self._clock() + PURGE_EVERY_S
+        """Write counts, load pauses and purge old rows, until cancelled."""
+        reload_at = self._clock() + RELOAD_EVERY_S
+        purge_at = self._clock() + PURGE_EVERY_S
         while True:
             await asyncio.sleep(WRITE_EVERY_S)
             now = self._clock()
             try:
                 await self.write()
-                if now >= look_at:
-                    look_at = now + RELOAD_EVERY_S
+                if now >= reload_at:
+                    reload_at = now + RELOAD_EVERY_S
                     await self.load_pauses()
-                if now >= tidy_at:
-                    tidy_at = now + PURGE_EVERY_S
+                if now >= purge_at:
+                    purge_at = now + PURGE_EVERY_S
                     await self.purge()
             except StoreError as exc:
                 log.warning("reputation.write_delayed", extra={"error": str(exc)})
 
     async def write(self) -> None:
-        """Write what is new. Raises StoreError, and keeps it for the next time then."""
-        for counted in self._reputation.drain_refusals():
-            _merge_refusals(self._unwritten_refusals, counted)
+        """Write what is new. If that raises StoreError, it is written the next time."""
+        for count in self._reputation.drain_refusals():
+            _merge_refusals(self._unwritten_refusals, count)
         self._unwritten_pauses |= {
-            (rest.operator, rest.host): rest for rest in self._reputation.drain_pauses()
+            (pause.operator, pause.host): pause for pause in self._reputation.drain_pauses()
         }
-        waiting, rests = self._unwritten_refusals, self._unwritten_pauses
-        if not waiting and not rests:
+        new_refusals, new_pauses = self._unwritten_refusals, self._unwritten_pauses
+        if not new_refusals and not new_pauses:
             return
         self._unwritten_refusals, self._unwritten_pauses = {}, {}
         try:
             async with self._store.write() as connection:
-                await _upsert_refusals(self._store, connection, list(waiting.values()))
-                await self._write_pauses(connection, list(rests.values()))
+                await _upsert_refusals(self._store, connection, list(new_refusals.values()))
+                await self._write_pauses(connection, list(new_pauses.values()))
         except StoreError:
-            self._unwritten_refusals, self._unwritten_pauses = (
-                waiting,
-                rests | self._unwritten_pauses,
-            )
+            self._unwritten_refusals = new_refusals
+            self._unwritten_pauses = new_pauses | self._unwritten_pauses
             raise
 
-    async def _write_pauses(self, connection: AsyncConnection, rests: Sequence[PauseState]) -> None:
+    async def _write_pauses(
+        self, connection: AsyncConnection, states: Sequence[PauseState]
+    ) -> None:
         now = int(self._clock())
-        for rest in rests:
-            if not rest.left_s:
-                here = and_(pauses.c.operator == rest.operator, pauses.c.host == (rest.host or ""))
-                await connection.execute(delete(pauses).where(here))
+        for state in states:
+            if not state.left_s:
+                ended = and_(
+                    pauses.c.operator == state.operator, pauses.c.host == (state.host or "")
+                )
+                await connection.execute(delete(pauses).where(ended))
         rows = [
             {
-                "operator": rest.operator,
-                "host": rest.host or "",
-                "until": now + round(rest.left_s),
-                "meaning": rest.meaning.value,
-                "block_list": (rest.block_list or "")[:MAX_BLOCK_LIST_CHARACTERS],
-                "refusals": rest.refusals,
-                "growth": rest.consecutive_pauses,
+                "operator": state.operator,
+                "host": state.host or "",
+                "until": now + round(state.left_s),
+                "meaning": state.meaning.value,
+                "block_list": (state.block_list or "")[:MAX_BLOCK_LIST_CHARACTERS],
+                "refusals": state.refusals,
+                "growth": state.consecutive_pauses,
             }
-            for rest in rests
-            if rest.left_s
+            for state in states
+            if state.left_s
         ]
         if rows:
             insert = self._store.insert(pauses)
@@ -178,13 +180,13 @@ class ReputationStore:
             await connection.execute(upsert, rows)
 
     async def recent_refusals(self, limit: int) -> list[RecentRefusals]:
-        """`recent`, with what is not written yet if that can be. Raises StoreError."""
+        """`recent_refusals`, after writing what is new if that is possible. Raises StoreError."""
         with contextlib.suppress(StoreError):
             await self.write()
         return await recent_refusals(self._store, self._clock(), limit)
 
     async def purge(self) -> None:
-        """Delete what is too old, or too much. Raises StoreError."""
+        """Delete rows that are too old, or too many. Raises StoreError."""
         now = int(self._clock())
         oldest = now // HOUR_S - KEPT_DAYS * 24
         count = select(func.count()).select_from(refusals)
@@ -203,37 +205,40 @@ class ReputationStore:
 async def open_reputation_store(
     store: Store, reputation: ReputationTracker, *, clock: Clock
 ) -> AsyncIterator[ReputationStore]:
-    """Keep `standing` while inside. Raises StoreError."""
-    kept = ReputationStore(store, reputation, clock=clock)
-    await kept.load_pauses()
+    """Load the stored pauses into `reputation`, and store its counts while inside.
+
+    Raises StoreError.
+    """
+    reputation_store = ReputationStore(store, reputation, clock=clock)
+    await reputation_store.load_pauses()
     try:
-        async with in_background(kept.run()):
-            yield kept
+        async with in_background(reputation_store.run()):
+            yield reputation_store
     finally:
-        await kept.write()
+        await reputation_store.write()
 
 
 async def add_refusals_once(url: str, reputation: ReputationTracker) -> None:
-    """Add what `standing` counted to a database that is there already; else let it go.
+    """Add the counts of `reputation` to an existing database; without one they are dropped.
 
-    For commands that verify and end: they make no database, nor wait long for one.
+    For commands that verify and end: they neither create a database nor wait long for one.
     """
-    counted = reputation.drain_refusals()
-    if not counted:
+    counts = reputation.drain_refusals()
+    if not counts:
         return
     try:
         async with open_store(url, busy_timeout_s=1.0, existing_only=True) as store:
             if await store.has_table(refusals):
                 async with store.write() as connection:
-                    await _upsert_refusals(store, connection, counted)
+                    await _upsert_refusals(store, connection, counts)
     except StoreError as exc:
         log.debug("reputation.not_written", extra={"error": str(exc)})
 
 
 async def recent_refusals(store: Store, now: float, limit: int) -> list[RecentRefusals]:
-    """Who refused us within a week of Unix time `now`, the worst of the last day first.
+    """The refusals of the seven days before Unix time `now`, the most of the last day first.
 
-    `most` of them. Raises StoreError.
+    At most `limit` of them. Raises StoreError.
     """
     r = refusals.c
     hour = int(now) // HOUR_S
@@ -265,13 +270,15 @@ async def recent_refusals(store: Store, now: float, limit: int) -> list[RecentRe
     paused = select(pauses).where(pauses.c.until > int(now)).limit(MAX_PAUSES)
     async with store.read() as connection:
         rows = list(await connection.execute(query))
-        resting = defaultdict(list)
+        pauses_of = defaultdict(list)
         for row in await connection.execute(paused):
-            resting[row.operator].append(row)
-    return [_to_recent_refusals(row, resting[row.operator], now) for row in rows]
+            pauses_of[row.operator].append(row)
+    return [_to_recent_refusals(row, pauses_of[row.operator], now) for row in rows]
 
 
-def _to_recent_refusals(row: Row[Any], resting: Sequence[Row[Any]], now: float) -> RecentRefusals:
+def _to_recent_refusals(
+    row: Row[Any], paused_rows: Sequence[Row[Any]], now: float
+) -> RecentRefusals:
     return RecentRefusals(
         operator=row.operator,
         meaning=Meaning(row.meaning),
@@ -282,35 +289,35 @@ def _to_recent_refusals(row: Row[Any], resting: Sequence[Row[Any]], now: float) 
         last_at=datetime.fromtimestamp(row.last_at, UTC),
         host=row.host,
         text=row.text,
-        paused_s=max((pause.until - int(now) for pause in resting), default=0),
-        paused_hosts=0 if any(not p.host for p in resting) else len(resting),
+        paused_s=max((pause.until - int(now) for pause in paused_rows), default=0),
+        paused_hosts=0 if any(not pause.host for pause in paused_rows) else len(paused_rows),
     )
 
 
-def _merge_refusals(sums: dict[_RefusalKey, RefusalCount], counted: RefusalCount) -> None:
-    place = _refusal_key(counted)
-    earlier = sums.get(place)
+def _merge_refusals(sums: dict[_RefusalKey, RefusalCount], added: RefusalCount) -> None:
+    key = _refusal_key(added)
+    earlier = sums.get(key)
     if earlier is not None:
-        count = earlier.count + counted.count
-        sums[place] = replace(counted, count=count, first_at=earlier.first_at)
+        count = earlier.count + added.count
+        sums[key] = replace(added, count=count, first_at=earlier.first_at)
     elif len(sums) < MAX_UNWRITTEN:
-        sums[place] = counted
+        sums[key] = added
 
 
-def _refusal_key(counted: RefusalCount) -> _RefusalKey:
+def _refusal_key(count: RefusalCount) -> _RefusalKey:
     return (
-        counted.operator,
-        counted.meaning.value,
-        (counted.block_list or "")[:MAX_BLOCK_LIST_CHARACTERS],
-        int(counted.last_at.timestamp()) // HOUR_S,
+        count.operator,
+        count.meaning.value,
+        (count.block_list or "")[:MAX_BLOCK_LIST_CHARACTERS],
+        int(count.last_at.timestamp()) // HOUR_S,
     )
 
 
 async def _upsert_refusals(
-    store: Store, connection: AsyncConnection, counted: Sequence[RefusalCount]
+    store: Store, connection: AsyncConnection, counts: Sequence[RefusalCount]
 ) -> None:
-    """Add counts to those of the same hour."""
-    if not counted:
+    """Add counts to the stored ones of the same hour."""
+    if not counts:
         return
     insert = store.insert(refusals)
     old, new = refusals.c, insert.excluded
@@ -328,13 +335,13 @@ async def _upsert_refusals(
     names = ("operator", "meaning", "block_list", "hour")
     rows = [
         {
-            **dict(zip(names, _refusal_key(one), strict=True)),
-            "count": one.count,
-            "first_at": int(one.first_at.timestamp()),
-            "last_at": int(one.last_at.timestamp()),
-            "host": one.host,
-            "text": one.text,
+            **dict(zip(names, _refusal_key(count), strict=True)),
+            "count": count.count,
+            "first_at": int(count.first_at.timestamp()),
+            "last_at": int(count.last_at.timestamp()),
+            "host": count.host,
+            "text": count.text,
         }
-        for one in counted
+        for count in counts
     ]
     await connection.execute(upsert, rows)

@@ -18,12 +18,12 @@ from typing import Any, Generic, TypeVar
 
 from gateway.errors import StorageUnavailable
 
-Question = TypeVar("Question")
-Answer = TypeVar("Answer")
+Arg = TypeVar("Arg")
+Result = TypeVar("Result")
 Item = TypeVar("Item")
 
 MAX_PENDING = 50_000
-"""Questions; beyond it a new one is refused."""
+"""Calls that wait for their group; one more is refused."""
 MAX_MERGED_AHEAD = 100
 """Items of merged streams that wait for their consumer."""
 
@@ -123,68 +123,68 @@ class WorkLoop:
             await task
 
 
-class GroupedCalls(Generic[Question, Answer]):
-    """Gathers questions while the ones before are being answered.
+class GroupedCalls(Generic[Arg, Result]):
+    """Runs calls in groups: calls that arrive while a group runs form the next one.
 
-    `run` gets up to `most` questions in the order asked and gives an answer, or an exception
-    to raise, for each. What `run` itself raises, all of them raise. A question whose asker
-    was cancelled before its flight is dropped.
+    `run` gets the arguments of up to `max_group` calls, in order, and returns a result, or an
+    exception to raise, for each. An exception that `run` itself raises is raised by all of them. A
+    call that was cancelled before its group runs is dropped.
     """
 
     def __init__(
         self,
-        run: Callable[[list[Question]], Awaitable[Sequence[Answer | Exception]]],
+        run: Callable[[list[Arg]], Awaitable[Sequence[Result | Exception]]],
         *,
         max_group: int,
     ) -> None:
         self._run = run
         self._max_group = max_group
-        self._pending: deque[tuple[Question, asyncio.Future[Answer]]] = deque()
+        self._pending: deque[tuple[Arg, asyncio.Future[Result]]] = deque()
         self._task: asyncio.Task[None] | None = None
 
-    async def call(self, arg: Question) -> Answer:
-        """Raises Unavailable if too many are waiting, and what `run` has for this question."""
+    async def call(self, arg: Arg) -> Result:
+        """Raises StorageUnavailable if too many calls wait, and what `run` returns for this one."""
         if len(self._pending) >= MAX_PENDING:
             raise StorageUnavailable("the database: too much is waiting for it")
         return await self.submit(arg)
 
-    def submit(self, arg: Question) -> asyncio.Future[Answer]:
-        """Ask without waiting, and whatever else is waiting."""
-        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+    def submit(self, arg: Arg) -> asyncio.Future[Result]:
+        """Call without waiting, however many calls wait."""
+        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._pending.append((arg, future))
         if self._task is None:
-            # A task of its own: the asker who starts it may be cancelled, the others not.
+            # A task of its own, since the caller that starts it may be cancelled before the others.
             self._task = asyncio.create_task(self._run_groups())
         return future
 
     async def aclose(self) -> None:
-        """Wait until nothing is waiting any more."""
+        """Wait until no call is pending."""
         while self._task is not None:
             await asyncio.wait([self._task])
 
     async def _run_groups(self) -> None:
         try:
             while self._pending:
-                flight = self._take_group()
-                if flight:
-                    await self._run_group(flight)
+                group = self._take_group()
+                if group:
+                    await self._run_group(group)
         finally:
             self._task = None
 
-    def _take_group(self) -> list[tuple[Question, asyncio.Future[Answer]]]:
+    def _take_group(self) -> list[tuple[Arg, asyncio.Future[Result]]]:
         taken = [self._pending.popleft() for _ in range(min(self._max_group, len(self._pending)))]
-        return [(question, future) for question, future in taken if not future.done()]
+        return [(arg, future) for arg, future in taken if not future.done()]
 
-    async def _run_group(self, group: list[tuple[Question, asyncio.Future[Answer]]]) -> None:
-        answers: Sequence[Answer | Exception]
+    async def _run_group(self, group: list[tuple[Arg, asyncio.Future[Result]]]) -> None:
+        results: Sequence[Result | Exception]
         try:
-            answers = await self._run([question for question, _ in group])
+            results = await self._run([arg for arg, _ in group])
         except Exception as exc:
-            answers = [exc] * len(group)
-        for (_, future), answer in zip(group, answers, strict=True):
+            results = [exc] * len(group)
+        for (_, future), result in zip(group, results, strict=True):
             if future.done():
                 continue
-            if isinstance(answer, Exception):
-                future.set_exception(answer)
+            if isinstance(result, Exception):
+                future.set_exception(result)
             else:
-                future.set_result(answer)
+                future.set_result(result)

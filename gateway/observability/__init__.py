@@ -1,1 +1,1 @@
-"""Metrics, the access log, and how log lines are written."""
+"""Metrics, the access log, and the format of log lines."""

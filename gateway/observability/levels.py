@@ -1,7 +1,7 @@
-"""Which log lines of the process are written at all.
+"""The levels of the process's loggers.
 
-Apart from `gateway.observability.logs`, which says how, since that takes longer to import than
-the sandbox has.
+`gateway.observability.logs` formats the lines. It is a module of its own because importing it takes
+longer than a sandbox may take to start.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ OWN_LOGGERS = ("gateway", "engine", "adapters", "veriplex")
 
 
 def set_levels(log: LogSettings) -> None:
-    """Write our own lines from the level of the settings on, those of libraries from WARNING on.
+    """Apply `log.level` to our own loggers; libraries log from WARNING on.
 
     HTTP clients log whole URLs at INFO, and a webhook's URL may hold a password.
     """

@@ -1,7 +1,8 @@
-"""What the process logs, on standard error: lines for people, or JSON for machines.
+"""Log lines on standard error: text, or JSON with `log.format = "json"`.
 
-Everything logs through the standard library, and structlog renders. A record's `extra`
-becomes fields of its line, and so does what stands in `extra={"fields": {…}}`.
+All code logs through the standard library, and structlog renders the records. The `extra` of a
+record becomes fields of its line, and so do the members of `extra={"fields": {…}}`, which may have
+names that `extra` itself reserves.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from gateway.settings.model import LogSettings
 
 
 def set_up_logs(log: LogSettings, stream: TextIO | None = None) -> None:
-    """Send every log line of the process to `stream`, else to standard error."""
+    """Write all log lines of the process to `stream`, by default standard error."""
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(
         ProcessorFormatter(
@@ -57,7 +58,7 @@ def _timestamp(unix_s: float) -> str:
 def _json_line(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
     try:
         return printable_json(orjson.dumps(event, default=str)).decode()
-    except orjson.JSONEncodeError:  # half a surrogate pair, which only an escape can carry
+    except orjson.JSONEncodeError:  # a lone surrogate, which only the escapes of `json` can carry
         return json.dumps(event, default=str)
 
 
@@ -66,7 +67,7 @@ def _text_line(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
     name = event.pop("logger")
     words = [event.pop("time"), f"{event.pop('level'):<7}", printable(str(event.pop("event")))]
     words += [f"{key}={_format_value(value)}" for key, value in event.items()]
-    if name != "veriplex.request":  # nearly every line is one of these
+    if name != "veriplex.request":  # the logger of nearly all lines
         words.append(f"logger={name}")
     indented = "".join(f"\n    {printable(line)}" for line in str(traceback).splitlines())
     return " ".join(words) + indented
@@ -76,6 +77,6 @@ _BARE = re.compile(r"[\w.,:;/@+…-]+")
 
 
 def _format_value(value: Any) -> str:
-    """Bare if that is clear; else as Python writes it, so that no field can forge another."""
+    """The value as it is, if it cannot be misread; else its repr, so that it forges no field."""
     text = str(value)
     return text if _BARE.fullmatch(text) else repr(value)

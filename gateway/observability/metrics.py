@@ -1,7 +1,7 @@
-"""What the operator sees of each request: one log line and a few counters.
+"""The metrics of the process, and its access log.
 
-Log lines are collected and written by a task of their own, a few times a second, so that
-no request waits for a terminal or a disk.
+A task of its own writes the lines of the access log a few times a second, so that no request waits
+for a terminal or a disk.
 """
 
 from __future__ import annotations
@@ -27,17 +27,18 @@ if TYPE_CHECKING:
 log = logging.getLogger("veriplex.request")
 
 MAX_UNWRITTEN_LINES = 10_000
-"""Log lines that may wait to be written; beyond that the oldest are dropped, and counted."""
+"""Lines of the access log that wait to be written; beyond it the oldest are dropped and counted."""
 WRITE_EVERY_S = 0.2
 
 CACHE_OUTCOMES = ("hit", "stale", "stored", "miss", "refresh")
 MAX_OPERATOR_SERIES = 30
-"""Of mail hosts, those that refused us most often; each has a series for each meaning."""
+"""Operators of mail hosts in the metrics, those that refused us most often; each has a series for
+each meaning."""
 BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 
 class AccessLogEntry(NamedTuple):
-    """One request as it is logged: no key, no mailbox."""
+    """One line of the access log. It holds neither the key nor the mailbox."""
 
     request_id: str
     dialect: str
@@ -47,13 +48,13 @@ class AccessLogEntry(NamedTuple):
     source: str
     seconds: float
     key: str
-    """The key's label for display."""
+    """The key's label or hint."""
     domain: str
     problem: str
 
 
 class Metrics:
-    """Counts and logs requests."""
+    """Counts and logs requests, and counts attempts and cache look-ups."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -98,13 +99,13 @@ class Metrics:
         self._unwritten: deque[AccessLogEntry] = deque()
 
     def count_attempt(self, attempt: Attempt) -> None:
-        """Count one source that was asked."""
-        place = (attempt.source, attempt.outcome)
-        counters = self._attempt_counters.get(place)
+        """Count one query to a source, and what it cost."""
+        labels = (attempt.source, attempt.outcome)
+        counters = self._attempt_counters.get(labels)
         if counters is None:
-            # looking a counter up by its labels costs ten times what counting does
-            counters = (self._attempts.labels(*place), self._attempt_seconds.labels(place[0]))
-            self._attempt_counters[place] = counters
+            # kept, since finding a counter by its labels takes ten times as long as counting
+            counters = (self._attempts.labels(*labels), self._attempt_seconds.labels(labels[0]))
+            self._attempt_counters[labels] = counters
         counters[0].inc()
         counters[1].observe(attempt.latency_ms / 1000)
         if attempt.cost:
@@ -115,19 +116,19 @@ class Metrics:
         self._refused_connections.labels(reason).inc()
 
     def count_cache_lookup(self, outcome: str) -> None:
-        """Count one look into the cache."""
+        """Count one look-up in the verdict cache; `outcome` is one of `CACHE_OUTCOMES`."""
         self._cache[outcome].inc()
 
     def register_collector(self, collector: Collector) -> None:
-        """Show what somebody else counts with the counters."""
+        """Add the metrics of another room."""
         self.registry.register(collector)
 
     def expose_reputation(self, reputation: ReputationTracker) -> None:
-        """Show how mail hosts' operators treat us with the counters."""
+        """Add our reputation with the operators of mail hosts."""
         self.registry.register(_ReputationCollector(reputation))
 
     def record_request(self, entry: AccessLogEntry) -> None:
-        """Count one request, and queue its log line."""
+        """Count one request, and queue its line of the access log."""
         self._requests.count(
             entry.dialect, entry.endpoint, entry.status, entry.source, entry.seconds
         )
@@ -138,12 +139,12 @@ class Metrics:
             self._unwritten.append(entry)
 
     def render(self) -> bytes:
-        """The counters in Prometheus' text format."""
+        """All metrics in Prometheus' text format."""
         return generate_latest(self.registry)
 
     @contextlib.asynccontextmanager
     async def writing_access_log(self) -> AsyncIterator[None]:
-        """Write log lines while inside, and what is left on leaving."""
+        """Write queued lines while inside, and the rest on leaving."""
         try:
             async with in_background(self._write_periodically()):
                 yield
@@ -157,13 +158,14 @@ class Metrics:
 
     def _write_lines(self) -> None:
         while self._unwritten:
-            seen = self._unwritten.popleft()
-            fields = {k: v for k, v in seen._asdict().items() if v != "" and k != "seconds"}
-            log.info("request", extra={"fields": {**fields, "ms": round(seen.seconds * 1000, 2)}})
+            entry = self._unwritten.popleft()
+            fields = {k: v for k, v in entry._asdict().items() if v != "" and k != "seconds"}
+            fields["ms"] = round(entry.seconds * 1000, 2)
+            log.info("request", extra={"fields": fields})
 
 
 class _ReputationCollector(Collector):
-    """How mail hosts' operators treat us."""
+    """Our reputation with the operators of mail hosts."""
 
     def __init__(self, reputation: ReputationTracker) -> None:
         self._reputation = reputation
@@ -171,17 +173,17 @@ class _ReputationCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         refusals = CounterMetricFamily(
             "veriplex_refusals",
-            "Refusals of us, not of a mailbox, that this process heard; the worst operators.",
+            "Refusals of us, not of a mailbox, since the start; the worst operators.",
             labels=("operator", "meaning"),
         )
-        accounts = self._reputation.operators()
-        for account in accounts[:MAX_OPERATOR_SERIES]:
-            for meaning, count in account.refusals.items():
-                refusals.add_metric((account.operator, meaning), count)
-        paused = sum(1 for a in accounts if a.paused_s or a.paused_hosts)
+        operators = self._reputation.operators()
+        for operator in operators[:MAX_OPERATOR_SERIES]:
+            for meaning, count in operator.refusals.items():
+                refusals.add_metric((operator.operator, meaning), count)
+        paused = sum(1 for operator in operators if operator.paused_s or operator.paused_hosts)
         yield refusals
         yield GaugeMetricFamily(
             "veriplex_paused_operators",
-            "Operators of mail hosts some or all of which are left alone for now.",
+            "Operators of mail hosts of which at least one host is paused.",
             value=paused,
         )

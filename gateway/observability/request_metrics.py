@@ -1,7 +1,7 @@
 """Counts requests for Prometheus.
 
-Its own collector, since two metrics of prometheus_client, with a lock each, would cost as much
-as reading a request. The event loop is the only one that counts.
+A collector of our own, since two metrics of prometheus_client, each with a lock, would take as long
+as reading a request. It needs no lock: all counting is done in the event loop.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from prometheus_client.utils import floatToGoString
 
 
 class RequestMetrics(Collector):
-    """Requests by dialect, endpoint, status and source, and the time that they took."""
+    """Requests by dialect, endpoint, status and source, and their duration."""
 
     def __init__(self, buckets_s: Sequence[float]) -> None:
         self._buckets_s = tuple(buckets_s)
@@ -27,10 +27,10 @@ class RequestMetrics(Collector):
     def count(self, dialect: str, endpoint: str, status: int, source: str, seconds: float) -> None:
         key = (dialect, endpoint, status, source)
         self._requests[key] = self._requests.get(key, 0) + 1
-        place = (dialect, endpoint)
-        times = self._seconds.get(place)
+        labels = (dialect, endpoint)
+        times = self._seconds.get(labels)
         if times is None:
-            times = self._seconds[place] = ([0] * len(self._bounds), [0.0])
+            times = self._seconds[labels] = ([0] * len(self._bounds), [0.0])
         counts, total = times
         counts[bisect_left(self._buckets_s, seconds)] += 1
         total[0] += seconds
@@ -49,7 +49,7 @@ class RequestMetrics(Collector):
             "Time to answer a vendor request.",
             labels=("dialect", "endpoint"),
         )
-        for place, (counts, total) in self._seconds.items():
+        for labels, (counts, total) in self._seconds.items():
             buckets = list(zip(self._bounds, map(float, accumulate(counts)), strict=True))
-            seconds.add_metric(place, buckets, total[0])
+            seconds.add_metric(labels, buckets, total[0])
         yield seconds

@@ -12,86 +12,86 @@ from gateway.errors import StorageUnavailable
 from gateway.tasks import MAX_MERGED_AHEAD, MAX_PENDING, GroupedCalls, WorkLoop, merge
 
 
-class Desk:
-    """Doubles numbers, once it is open; notes what came together."""
+class Doubler:
+    """Doubles numbers once it is open, and remembers the groups."""
 
     def __init__(self) -> None:
         self.open = asyncio.Event()
         self.called = asyncio.Event()
-        self.flights: list[list[int]] = []
+        self.groups: list[list[int]] = []
 
-    async def run(self, questions: list[int]) -> list[int | Exception]:
-        self.flights.append(questions)
+    async def run(self, numbers: list[int]) -> list[int | Exception]:
+        self.groups.append(numbers)
         self.called.set()
         await self.open.wait()
-        if 13 in questions:
+        if 13 in numbers:
             raise LookupError
-        return [ValueError(n) if n < 0 else 2 * n for n in questions]
+        return [ValueError(n) if n < 0 else 2 * n for n in numbers]
 
 
-async def test_what_arrives_during_a_flight_goes_together_in_the_next() -> None:
-    desk = Desk()
-    grouped = GroupedCalls(desk.run, max_group=3)
+async def test_calls_that_arrive_while_a_group_runs_form_the_next() -> None:
+    doubler = Doubler()
+    grouped = GroupedCalls(doubler.run, max_group=3)
     first = asyncio.create_task(grouped.call(0))
-    await desk.called.wait()
+    await doubler.called.wait()
     others = [grouped.submit(n) for n in range(1, 6)]
-    desk.open.set()
+    doubler.open.set()
     assert await asyncio.gather(first, *others) == [0, 2, 4, 6, 8, 10]
-    assert desk.flights == [[0], [1, 2, 3], [4, 5]]
+    assert doubler.groups == [[0], [1, 2, 3], [4, 5]]
 
 
-async def test_each_question_has_its_own_answer_or_exception() -> None:
-    desk = Desk()
-    desk.open.set()
-    grouped = GroupedCalls(desk.run, max_group=10)
-    answers = await asyncio.gather(*(grouped.call(n) for n in (1, -2, 3)), return_exceptions=True)
-    assert answers[::2] == [2, 6]
-    assert isinstance(answers[1], ValueError)
+async def test_each_call_has_its_own_result_or_exception() -> None:
+    doubler = Doubler()
+    doubler.open.set()
+    grouped = GroupedCalls(doubler.run, max_group=10)
+    results = await asyncio.gather(*(grouped.call(n) for n in (1, -2, 3)), return_exceptions=True)
+    assert results[::2] == [2, 6]
+    assert isinstance(results[1], ValueError)
 
 
-async def test_a_flight_that_fails_fails_for_all_in_it_and_for_nobody_else() -> None:
-    desk = Desk()
-    desk.open.set()
-    grouped = GroupedCalls(desk.run, max_group=2)
-    asked = [grouped.submit(n) for n in (1, 13, 2)]
-    assert [type(a) for a in await asyncio.gather(*asked, return_exceptions=True)] == [
+async def test_a_group_that_fails_fails_for_its_own_calls_alone() -> None:
+    doubler = Doubler()
+    doubler.open.set()
+    grouped = GroupedCalls(doubler.run, max_group=2)
+    calls = [grouped.submit(n) for n in (1, 13, 2)]
+    assert [type(a) for a in await asyncio.gather(*calls, return_exceptions=True)] == [
         LookupError,
         LookupError,
         int,
     ]
 
 
-async def test_a_question_whose_asker_left_is_dropped_and_the_others_are_not() -> None:
-    desk = Desk()
-    grouped = GroupedCalls(desk.run, max_group=10)
+async def test_a_cancelled_call_is_dropped_and_the_others_are_not() -> None:
+    doubler = Doubler()
+    grouped = GroupedCalls(doubler.run, max_group=10)
     first, second, third = (asyncio.create_task(grouped.call(n)) for n in (1, 2, 3))
-    await desk.called.wait()
+    await doubler.called.wait()
     first.cancel()
     fourth, fifth = grouped.submit(4), grouped.submit(5)
     fourth.cancel()
-    desk.open.set()
+    doubler.open.set()
     assert [await second, await third, await fifth] == [4, 6, 10]
-    assert desk.flights == [[1, 2, 3], [5]]
+    assert doubler.groups == [[1, 2, 3], [5]]
     assert first.cancelled()
 
 
-async def test_closing_waits_for_what_is_waiting() -> None:
-    desk = Desk()
-    desk.open.set()
-    grouped = GroupedCalls(desk.run, max_group=1)
-    asked = [grouped.submit(n) for n in range(3)]
+async def test_closing_waits_for_pending_calls() -> None:
+    doubler = Doubler()
+    doubler.open.set()
+    grouped = GroupedCalls(doubler.run, max_group=1)
+    calls = [grouped.submit(n) for n in range(3)]
     await grouped.aclose()
-    assert [future.result() for future in asked] == [0, 2, 4]
+    assert [future.result() for future in calls] == [0, 2, 4]
 
 
-async def test_the_queue_is_bounded() -> None:
-    desk = Desk()
-    grouped = GroupedCalls(desk.run, max_group=MAX_PENDING)
+async def test_pending_calls_are_bounded() -> None:
+    doubler = Doubler()
+    grouped = GroupedCalls(doubler.run, max_group=MAX_PENDING)
     waiting = [grouped.submit(n) for n in range(MAX_PENDING)]
     with pytest.raises(StorageUnavailable, match="too much is waiting"):
         await grouped.call(1)
     waiting[13].cancel()
-    desk.open.set()
+    doubler.open.set()
     await grouped.aclose()
     assert await grouped.call(1) == 2
 
