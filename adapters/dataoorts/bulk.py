@@ -13,6 +13,7 @@ from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.wire import Reply, StreamReply, WireReply, WireRequest, json_reply
 from adapters.dataoorts.single import verification_json
 from adapters.dataoorts.words import CAUSES, cause_word
+from adapters.kit.words import random_id
 from engine.model import Verification
 
 BODY_LIMIT = 20 * 1024 * 1024
@@ -78,7 +79,7 @@ def _row_word(v: Verification) -> str:
 
 
 BATCH_RULES = BatchRules(
-    new_id=lambda _, below: "".join(ID_ALPHABET[below(len(ID_ALPHABET))] for _ in range(ID_LENGTH)),
+    new_id=random_id(ID_ALPHABET, ID_LENGTH),
     row_word=_row_word,
     # no page tells how long
     retention_s=lambda _: RETENTION_S,

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from adapters.contract.dialect import AnyEndpoint
 from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.wire import WireReply, WireRequest, json_reply
+from adapters.kit.problems import problem_headers
 
 PROBLEMS: Mapping[ProblemKind, tuple[int, str]] = {
     ProblemKind.UNREADABLE: (400, "Invalid request body"),
@@ -38,12 +39,7 @@ PROBLEMS: Mapping[ProblemKind, tuple[int, str]] = {
 
 def write_problem(_: WireRequest, problem: Problem, __: AnyEndpoint | None) -> WireReply:
     status, text = PROBLEMS[problem.kind]
-    headers: tuple[tuple[str, str], ...] = ()
-    if problem.retry_after_s is not None:
-        headers += (("Retry-After", str(problem.retry_after_s)),)
-    if problem.allowed_methods:
-        headers += (("Allow", ", ".join(problem.allowed_methods)),)
-    return json_reply({"error": text}, status, headers=headers)
+    return json_reply({"error": text}, status, headers=problem_headers(problem))
 
 
 FAILED_ATTEMPTS = frozenset(

@@ -24,7 +24,7 @@ from adapters.contract.upstream import (
 )
 from adapters.dataoorts.words import CAUSES, FREE_PROVIDERS
 from adapters.kit.faults import STATUS_FAULTS, fault_from_status
-from adapters.kit.words import parse_flag, parse_mx_hosts, text_or_none
+from adapters.kit.words import bearer, parse_bool, parse_integer, parse_mx_hosts, text_or_none
 from engine.model import Dns, Evidence, Reason, Verdict
 
 VERDICTS_BY_RESULT: Mapping[str, Verdict] = {verdict.value: verdict for verdict in Verdict}
@@ -91,34 +91,34 @@ def parse_result(info: Mapping[str, Any]) -> UpstreamResult:
         fitting = reason
     else:
         fitting = FALLBACK_REASONS[verdict]
-    score = info.get("test_score")
+    score = parse_integer(info.get("test_score"))
     return UpstreamResult(
         verdict=verdict or Verdict.UNKNOWN,
         reason=fitting,
         evidence=_evidence(info, None if verdict and reason else f"{result} {cause}"),
-        score=score if isinstance(score, int) and verdict else None,
+        score=score if verdict else None,
     )
 
 
 def _evidence(info: Mapping[str, Any], raw_word: str | None) -> Evidence:
     mx = parse_mx_hosts(info.get("mx_record"))
     return Evidence(
-        disposable=parse_flag(info.get("is_disposable")) is True,
-        free=parse_flag(info.get("is_free")) is True,
-        role=parse_flag(info.get("isv_nogeneric")) is False,
+        disposable=parse_bool(info.get("is_disposable")) is True,
+        free=parse_bool(info.get("is_free")) is True,
+        role=parse_bool(info.get("isv_nogeneric")) is False,
         dns=Dns.MX if mx else Dns.NOT_CHECKED,
         mx=mx,
         provider=PROVIDERS_BY_NAME.get(str(info.get("provider"))),
         # true is no proof: it also stands where nothing could be tested
-        catch_all=True if parse_flag(info.get("isv_nocatchall")) is False else None,
+        catch_all=True if parse_bool(info.get("isv_nocatchall")) is False else None,
         avatar=text_or_none(info.get("email_avatar")),
-        spamtrap=True if parse_flag(info.get("isv_noblock")) is False else None,
+        spamtrap=True if parse_bool(info.get("isv_noblock")) is False else None,
         raw_word=raw_word,
     )
 
 
 def request_headers(key: str) -> dict[str, str]:
-    return {"authorization": f"Bearer {key}", "content-type": "application/json"}
+    return {**bearer(key), "content-type": "application/json"}
 
 
 UPSTREAM = Upstream(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from adapters.kit.words import word_for
 from engine.model import Reason, Verdict, Verification
 
 
@@ -81,7 +82,7 @@ the samples."""
 
 
 def cause_word(v: Verification) -> str:
-    return REASONS[v.verdict].get(v.reason, FALLBACK_CAUSES[v.verdict])
+    return word_for(v, REASONS, FALLBACK_CAUSES)
 
 
 def is_generic(v: Verification) -> bool:

@@ -6,8 +6,6 @@ on whether it is done, and on whether its results are still kept.
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -26,8 +24,10 @@ from adapters.contract.jobs import BatchEntry, Job, JobRow, JobRows, JobState
 from adapters.contract.operations import ReadRows, ReadRowsByToken, SubmitJob
 from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.wire import Reply, StreamReply, WireReply, WireRequest, json_reply
-from adapters.emailable.single import ATTRIBUTES, parse_bool, request_params
+from adapters.emailable.single import ATTRIBUTES, request_params
 from adapters.emailable.words import REASONS, STATES, reason_word
+from adapters.kit.csv import csv_cell, csv_line
+from adapters.kit.words import parse_bool
 from engine.model import Verification
 
 BODY_LIMIT = 16 * 1024 * 1024
@@ -185,8 +185,8 @@ def write_download(_: ReadRowsByToken, found: JobRows) -> StreamReply:
     fields = _shown_fields(job)
     return StreamReply(
         rows=found.rows,
-        head=_csv_line(fields),
-        render=lambda row: _csv_line(_cells(row, job)),
+        head=csv_line(fields),
+        render=lambda row: csv_line(map(csv_cell, _attributes(row, job).values())),
         media_type="application/zip",
         headers=(("Content-Disposition", f'attachment; filename="{job.id}.zip"'),),
         zip_member=f"{job.id}.csv",
@@ -225,20 +225,6 @@ def _shown_fields(job: Job) -> tuple[str, ...]:
 
 def _attributes(row: JobRow, job: Job) -> dict[str, object]:
     return {name: ATTRIBUTES[name](row.verification) for name in _shown_fields(job)}
-
-
-def _cells(row: JobRow, job: Job) -> Iterator[str]:
-    for value in _attributes(row, job).values():
-        if isinstance(value, bool):
-            yield "true" if value else "false"
-        else:
-            yield "" if value is None else str(value)
-
-
-def _csv_line(cells: Any) -> bytes:
-    line = io.StringIO()
-    csv.writer(line, lineterminator="\n").writerow(cells)
-    return line.getvalue().encode()
 
 
 # -- rules --------------------------------------------------------------------------------

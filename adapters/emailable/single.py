@@ -8,7 +8,8 @@ from typing import Any
 from adapters.contract.operations import AccountInfo, ShowAccount, Verify
 from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.wire import WireReply, WireRequest, json_reply
-from adapters.emailable.words import STATES, clamped_score, reason_word
+from adapters.emailable.words import SCORES, STATES, reason_word
+from adapters.kit.words import clamped_integer, clamped_score, parse_bool
 from engine.model import Checks, Verdict, Verification
 
 DEFAULT_WAIT_S, MIN_WAIT_S, MAX_WAIT_S = 5, 2, 10
@@ -33,7 +34,7 @@ def read_verify(request: WireRequest) -> Verify:
             smtp=parse_bool(params.get("smtp"), True),
             catch_all=parse_bool(params.get("accept_all"), False),
         ),
-        wait_s=_parse_wait_s(params.get("timeout")),
+        wait_s=clamped_integer(params.get("timeout"), DEFAULT_WAIT_S, MIN_WAIT_S, MAX_WAIT_S),
     )
 
 
@@ -46,20 +47,6 @@ def request_params(request: WireRequest) -> Mapping[str, Any]:
     if request.method != "POST":
         return request.query
     return {**request.query, **request.fields}
-
-
-def parse_bool(value: object, default: bool) -> bool:
-    """JSON booleans, and text in any case (Python sends `True`); else the default."""
-    word = str(value).strip().lower()
-    return {"true": True, "1": True, "false": False, "0": False}.get(word, default)
-
-
-def _parse_wait_s(value: object) -> float:
-    try:
-        wanted = int(str(value))
-    except ValueError:
-        return DEFAULT_WAIT_S
-    return min(max(wanted, MIN_WAIT_S), MAX_WAIT_S)
 
 
 # -- writing ------------------------------------------------------------------------------
@@ -101,7 +88,7 @@ ATTRIBUTES: Mapping[str, Callable[[Verification], object]] = {
     "no_reply": lambda v: v.evidence.no_reply,
     "reason": reason_word,
     "role": lambda v: v.evidence.role,
-    "score": clamped_score,
+    "score": lambda v: clamped_score(v, SCORES),
     "smtp_provider": lambda v: v.evidence.provider,
     "state": lambda v: STATES[v.verdict],
     "tag": lambda v: v.address.tag,

@@ -17,7 +17,14 @@ from adapters.contract.upstream import (
 )
 from adapters.emailable.words import REASONS, STATES
 from adapters.kit.faults import fault_from_status
-from adapters.kit.words import parse_flag, parse_mx_hosts, text_or_none
+from adapters.kit.words import (
+    bearer,
+    bool_word,
+    parse_bool,
+    parse_integer,
+    parse_mx_hosts,
+    text_or_none,
+)
 from engine.model import Dns, Evidence, Gender, Person, Reason, Verdict
 
 MIN_WAIT_S, MAX_WAIT_S = 2, 10
@@ -47,11 +54,11 @@ def build_verify(key: str, question: UpstreamQuery) -> UpstreamRequest:
         "/v1/verify",
         query={
             "email": question.address.raw,
-            "smtp": _bool_word(question.checks.smtp),
-            "accept_all": _bool_word(question.checks.catch_all),
+            "smtp": bool_word(question.checks.smtp),
+            "accept_all": bool_word(question.checks.catch_all),
             "timeout": str(int(min(max(question.wait_s, MIN_WAIT_S), MAX_WAIT_S))),
         },
-        headers=authorization_header(key),
+        headers=bearer(key),
     )
 
 
@@ -68,14 +75,14 @@ def parse_result(body: Mapping[str, Any]) -> UpstreamResult:
     """What one object with a `state` says, of a reply or a batch's row."""
     state, word = str(body["state"]), str(body.get("reason"))
     verdict = VERDICTS_BY_STATE.get(state)
-    score = body.get("score")
+    score = parse_integer(body.get("score"))
     return UpstreamResult(
         verdict=verdict or Verdict.UNKNOWN,
         reason=_reason(verdict, word, body),
         evidence=_evidence(
             body, None if verdict and word in REASONS_BY_WORD else f"{state} {word}"
         ),
-        score=score if isinstance(score, int) and verdict and score > 0 else None,
+        score=score if score and verdict and score > 0 else None,
     )
 
 
@@ -89,7 +96,7 @@ def _reason(verdict: Verdict | None, word: str, body: Mapping[str, Any]) -> Reas
             ("low_deliverability", "accept_all", Reason.CATCH_ALL),
         )
         for says, name, reason in why:
-            if word == says and parse_flag(body.get(name)):
+            if word == says and parse_bool(body.get(name)):
                 return reason
     found = REASONS_BY_WORD.get(word)
     fitting = found in REASONS[verdict] or verdict is Verdict.RISKY
@@ -108,17 +115,17 @@ FALLBACK_REASONS: Mapping[Verdict, Reason] = {
 def _evidence(body: Mapping[str, Any], raw_word: str | None) -> Evidence:
     mx = parse_mx_hosts(body.get("mx_record"))
     return Evidence(
-        disposable=parse_flag(body.get("disposable")) is True,
-        free=parse_flag(body.get("free")) is True,
-        role=parse_flag(body.get("role")) is True,
-        no_reply=parse_flag(body.get("no_reply")) is True,
+        disposable=parse_bool(body.get("disposable")) is True,
+        free=parse_bool(body.get("free")) is True,
+        role=parse_bool(body.get("role")) is True,
+        no_reply=parse_bool(body.get("no_reply")) is True,
         did_you_mean=text_or_none(body.get("did_you_mean")),
         dns=Dns.MX if mx else Dns.NOT_CHECKED,
         mx=mx,
         provider=text_or_none(body.get("smtp_provider")),
-        catch_all=parse_flag(body.get("accept_all")),
+        catch_all=parse_bool(body.get("accept_all")),
         # false is also what an address shows that nobody looked into
-        mailbox_full=True if parse_flag(body.get("mailbox_full")) else None,
+        mailbox_full=True if parse_bool(body.get("mailbox_full")) else None,
         person=_person(body),
         raw_word=raw_word,
     )
@@ -133,23 +140,15 @@ def _person(body: Mapping[str, Any]) -> Person | None:
 
 
 def build_balance(key: str) -> UpstreamRequest:
-    return UpstreamRequest("GET", "/v1/account", headers=authorization_header(key), is_billed=False)
+    return UpstreamRequest("GET", "/v1/account", headers=bearer(key), is_billed=False)
 
 
 def parse_balance(reply: UpstreamReply) -> int | Fault:
     body = reply.json_object
-    credits = body.get("available_credits")
-    if reply.status == 200 and isinstance(credits, int):
+    credits = parse_integer(body.get("available_credits"))
+    if reply.status == 200 and credits is not None:
         return credits
     return fault_from_status(reply, body.get("message"))
-
-
-def authorization_header(key: str) -> dict[str, str]:
-    return {"authorization": f"Bearer {key}"}
-
-
-def _bool_word(value: bool) -> str:
-    return "true" if value else "false"
 
 
 UPSTREAM = Upstream(

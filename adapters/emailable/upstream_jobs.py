@@ -20,9 +20,9 @@ from adapters.contract.upstream import (
     UpstreamRequest,
 )
 from adapters.contract.upstream_jobs import JobQuery, ResultPage, VendorJobs
-from adapters.emailable.upstream import TRY_AGAIN_STATUS, authorization_header, parse_result
+from adapters.emailable.upstream import TRY_AGAIN_STATUS, parse_result
 from adapters.kit.faults import fault_from_status
-from adapters.kit.words import first_job_id
+from adapters.kit.words import bearer, first_job_id
 from engine.model import Address, Checks
 
 MAX_ADDRESSES = 1_000
@@ -34,7 +34,7 @@ def build_create(key: str, addresses: Sequence[Address], _: Checks) -> UpstreamR
     return UpstreamRequest(
         "POST",
         "/v1/batch",
-        headers={**authorization_header(key), "content-type": "application/json"},
+        headers={**bearer(key), "content-type": "application/json"},
         # as an array, which its Python client sends, since a local part may hold a comma
         body=orjson.dumps({"emails": [address.raw for address in addresses]}),
     )
@@ -53,7 +53,7 @@ def build_poll(key: str, job: JobQuery) -> UpstreamRequest:
         "GET",
         "/v1/batch",
         query={"id": job.job_id},
-        headers=authorization_header(key),
+        headers=bearer(key),
         is_billed=False,
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from adapters.kit.words import word_for
 from engine.model import Reason, Verdict, Verification
 
 STATES: Mapping[Verdict, str] = {
@@ -58,9 +59,4 @@ SCORES: Mapping[Verdict, tuple[int, int]] = {
 
 
 def reason_word(v: Verification) -> str:
-    return REASONS[v.verdict].get(v.reason, FALLBACK_REASON_WORDS[v.verdict])
-
-
-def clamped_score(v: Verification) -> int:
-    lowest, highest = SCORES[v.verdict]
-    return min(max(v.score, lowest), highest)
+    return word_for(v, REASONS, FALLBACK_REASON_WORDS)

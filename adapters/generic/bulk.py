@@ -5,11 +5,8 @@ The page shows what is sent and the state; the bodies of results and file are ou
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC
 from uuid import UUID
 
 import orjson
@@ -21,6 +18,8 @@ from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.wire import StreamReply, WireReply, WireRequest, json_reply
 from adapters.generic.single import verification_json
 from adapters.generic.words import STATUSES, TIERS
+from adapters.kit.csv import CSV_MEDIA_TYPE, csv_cell, csv_line
+from adapters.kit.words import is_digits, utc_millis
 from engine.model import Verification
 
 BODY_LIMIT = 20 * 1024 * 1024
@@ -92,7 +91,7 @@ def read_download(request: WireRequest) -> ReadRows:
 def _parse_integer(query: Mapping[str, str], name: str, default: int, maximum: int | None) -> int:
     text = query.get(name, str(default))
     # the length bounds what the database is asked to skip
-    value = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
+    value = int(text) if is_digits(text) and len(text) < 10 else 0
     if value < 1 or (maximum is not None and value > maximum):
         upper = f" to {maximum}" if maximum is not None else " or more"
         raise _invalid(f"{name} must be an integer, 1{upper}.", name)
@@ -118,7 +117,6 @@ def write_submitted(_: SubmitJob, job: Job) -> WireReply:
 
 
 def write_job(_: ShowJob, job: Job) -> WireReply:
-    created_at = job.created_at.astimezone(UTC).isoformat(timespec="milliseconds")
     return json_reply(
         {
             "id": job.id,
@@ -127,7 +125,7 @@ def write_job(_: ShowJob, job: Job) -> WireReply:
             "completed": job.done_count,
             # there is no counter of the unknown ones
             **{tier: job.counts.get(tier, 0) for tier in ("deliverable", "risky", "undeliverable")},
-            "created_at": created_at.replace("+00:00", "Z"),
+            "created_at": utc_millis(job.created_at),
         }
     )
 
@@ -150,7 +148,6 @@ def write_results(op: ReadResultPage, found: JobRows) -> StreamReply:
     )
 
 
-CSV = "text/csv; charset=utf-8"
 COLUMNS = (
     "email",
     "domain",
@@ -173,9 +170,9 @@ def write_download(_: ReadRows, found: JobRows) -> StreamReply:
     name = f'attachment; filename="job-{found.job.id}.csv"'
     return StreamReply(
         rows=found.rows,
-        head=_csv_line(COLUMNS),
+        head=csv_line(COLUMNS),
         render=_csv_row,
-        media_type=CSV,
+        media_type=CSV_MEDIA_TYPE,
         headers=(("Content-Disposition", name),),
     )
 
@@ -183,19 +180,7 @@ def write_download(_: ReadRows, found: JobRows) -> StreamReply:
 def _csv_row(row: JobRow) -> bytes:
     found = verification_json(row.verification)
     found["isCatchAll"] = found["catchAll"]["isCatchAll"]
-    return _csv_line(_cell(found[column]) for column in COLUMNS)
-
-
-def _cell(value: object) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return "" if value is None else str(value)
-
-
-def _csv_line(cells: object) -> bytes:
-    line = io.StringIO()
-    csv.writer(line, lineterminator="\n").writerow(cells)  # type: ignore[arg-type]
-    return line.getvalue().encode()
+    return csv_line(csv_cell(found[column]) for column in COLUMNS)
 
 
 def _require_completed(job: Job) -> None:

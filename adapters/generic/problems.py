@@ -9,6 +9,7 @@ from adapters.contract.jobs import JobState
 from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.wire import WireReply, WireRequest, json_reply
 from adapters.generic.words import STATUSES
+from adapters.kit.problems import problem_headers
 
 PROBLEMS: Mapping[ProblemKind, tuple[int, str, str]] = {
     ProblemKind.UNREADABLE: (400, "invalid_request", "The request body must be a JSON object."),
@@ -59,7 +60,6 @@ def write_problem(_: WireRequest, problem: Problem, __: AnyEndpoint | None) -> W
         retry_after_s=problem.retry_after_s,
     )
     body: dict[str, object] = {"error": code, "message": message}
-    headers: tuple[tuple[str, str], ...] = ()
     if problem.field:
         body["field"] = problem.field
     if problem.kind is ProblemKind.TOO_MANY:
@@ -70,7 +70,4 @@ def write_problem(_: WireRequest, problem: Problem, __: AnyEndpoint | None) -> W
         body |= {"used": problem.used, "limit": problem.limit}
     if problem.retry_after_s is not None:
         body["retryAfter"] = problem.retry_after_s
-        headers += (("Retry-After", str(problem.retry_after_s)),)
-    if problem.allowed_methods:
-        headers += (("Allow", ", ".join(problem.allowed_methods)),)
-    return json_reply(body, status, headers=headers)
+    return json_reply(body, status, headers=problem_headers(problem))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC
 from typing import Any
 
 from adapters.contract.operations import Verify
 from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.wire import WireReply, WireRequest, json_reply
-from adapters.generic.words import LABELS, TIERS, clamped_score, provider_name, result_word
+from adapters.generic.words import LABELS, SCORES, TIERS, provider_name, result_word
+from adapters.kit.words import clamped_score, utc_millis
 from engine.model import Reason, Verification
 
 MAX_EMAIL_CHARACTERS = 320
@@ -69,11 +69,10 @@ def write_verify(_: Verify, v: Verification) -> WireReply:
 
 def verification_json(v: Verification) -> dict[str, Any]:
     word = result_word(v)
-    verified_at = v.verified_at.astimezone(UTC).isoformat(timespec="milliseconds")
     return {
         "email": v.address.normalized,
         "domain": v.address.domain,
-        "score": clamped_score(v),
+        "score": clamped_score(v, SCORES),
         "tier": TIERS[v.verdict],
         "tierLabel": LABELS[word],
         "result": word,
@@ -87,7 +86,7 @@ def verification_json(v: Verification) -> dict[str, Any]:
         "catchAll": {"isCatchAll": v.evidence.catch_all is True or v.reason is Reason.CATCH_ALL},
         "spf": v.evidence.spf is True,
         "dmarc": v.evidence.dmarc is True,
-        "verifiedAt": verified_at.replace("+00:00", "Z"),
+        "verifiedAt": utc_millis(v.verified_at),
         "cached": v.cached,
     }
 

@@ -20,7 +20,7 @@ from adapters.contract.upstream import (
 )
 from adapters.generic.words import FREE_MAIL_PROVIDERS, PROVIDERS, TIERS
 from adapters.kit.faults import STATUS_FAULTS, fault_from_status
-from adapters.kit.words import datetime_or_none, parse_flag, text_or_none
+from adapters.kit.words import bearer, datetime_or_none, parse_bool, parse_integer, text_or_none
 from engine.model import Dns, Evidence, Meaning, MxHost, Reason, Smtp, Stage, Verdict
 
 VERDICTS_BY_TIER: Mapping[str, Verdict] = {word: verdict for verdict, word in TIERS.items()}
@@ -50,7 +50,7 @@ def build_verify(key: str, question: UpstreamQuery) -> UpstreamRequest:
     return UpstreamRequest(
         "POST",
         "/api/v1/verify",
-        headers={**authorization_header(key), "content-type": "application/json"},
+        headers={**bearer(key), "content-type": "application/json"},
         body=orjson.dumps(body),
     )
 
@@ -72,28 +72,28 @@ def parse_result(body: Mapping[str, Any], *, valid: bool) -> UpstreamResult:
     mx = _parse_mx(body.get("mx"))
     smtp = _parse_smtp(verdict or Verdict.UNKNOWN, body.get("smtp"))
     catch_all = body.get("catchAll")
-    is_catch_all = parse_flag(catch_all.get("isCatchAll")) if isinstance(catch_all, dict) else None
+    is_catch_all = parse_bool(catch_all.get("isCatchAll")) if isinstance(catch_all, dict) else None
     free, provider = _parse_provider(body.get("provider"))
     evidence = Evidence(
-        disposable=parse_flag(body.get("isDisposable")) is True,
+        disposable=parse_bool(body.get("isDisposable")) is True,
         free=free,
-        role=parse_flag(body.get("isRole")) is True,
+        role=parse_bool(body.get("isRole")) is True,
         dns=Dns.MX if mx else Dns.NOT_CHECKED,
         mx=mx,
         provider=provider,
         # false is also what a domain shows that nobody looked into; so here and below
-        spf=True if parse_flag(body.get("spf")) else None,
-        dmarc=True if parse_flag(body.get("dmarc")) else None,
+        spf=True if parse_bool(body.get("spf")) else None,
+        dmarc=True if parse_bool(body.get("dmarc")) else None,
         smtp=smtp,
         catch_all=True if is_catch_all else None,
         raw_word=None if verdict else tier,
     )
-    score = body.get("score")
+    score = parse_integer(body.get("score"))
     return UpstreamResult(
         verdict=verdict or Verdict.UNKNOWN,
         reason=_reason(verdict, valid, str(body.get("result")), evidence),
         evidence=evidence,
-        score=score if isinstance(score, int) and verdict else None,
+        score=score if verdict else None,
         verified_at=datetime_or_none(body.get("verifiedAt")),
     )
 
@@ -123,16 +123,15 @@ def _reason(verdict: Verdict | None, valid: bool, result: str, e: Evidence) -> R
 
 def _parse_smtp(verdict: Verdict, value: object) -> Smtp | None:
     """A conversation, if there was one: without `connected` the rest says nothing."""
-    if not isinstance(value, dict) or not parse_flag(value.get("connected")):
+    if not isinstance(value, dict) or not parse_bool(value.get("connected")):
         return None
-    exists = parse_flag(value.get("mailboxExists")) is True
-    code, latency = value.get("responseCode"), value.get("latencyMs")
+    exists = parse_bool(value.get("mailboxExists")) is True
     return Smtp(
         meaning=MEANINGS.get((verdict, exists), Meaning.CANNOT_VERIFY),
         stage=Stage.RCPT,
         connected=True,
-        code=code if isinstance(code, int) else None,
-        latency_ms=latency if isinstance(latency, int) else None,
+        code=parse_integer(value.get("responseCode")),
+        latency_ms=parse_integer(value.get("latencyMs")),
     )
 
 
@@ -157,22 +156,16 @@ def _parse_provider(value: object) -> tuple[bool, str | None]:
 
 
 def build_balance(key: str) -> UpstreamRequest:
-    return UpstreamRequest(
-        "GET", "/api/v1/account", headers=authorization_header(key), is_billed=False
-    )
+    return UpstreamRequest("GET", "/api/v1/account", headers=bearer(key), is_billed=False)
 
 
 def parse_balance(reply: UpstreamReply) -> int | Fault:
     """What is left of the month; on a plan that bills what is beyond it, there is no end."""
     body: Mapping[str, Any] = reply.json_object
-    remaining = body.get("remaining")
-    if reply.status != 200 or not isinstance(remaining, int):
+    remaining = parse_integer(body.get("remaining"))
+    if reply.status != 200 or remaining is None:
         return fault_from_status(reply, body.get("message"), FAULTS)
     return remaining if body.get("overageRate") is None else max(remaining, 1_000_000)
-
-
-def authorization_header(key: str) -> dict[str, str]:
-    return {"authorization": f"Bearer {key}"}
 
 
 UPSTREAM = Upstream(

@@ -22,9 +22,9 @@ from adapters.contract.upstream import (
     UpstreamResult,
 )
 from adapters.contract.upstream_jobs import JobQuery, ResultPage, VendorJobs
-from adapters.generic.upstream import FAULTS, authorization_header, parse_result
+from adapters.generic.upstream import FAULTS, parse_result
 from adapters.kit.faults import fault_from_status
-from adapters.kit.words import first_job_id, path_segment, text_or_none
+from adapters.kit.words import bearer, first_job_id, path_segment, text_or_none
 from engine.model import Address, Checks
 
 MAX_ADDRESSES = 50_000
@@ -43,7 +43,7 @@ def build_create(key: str, addresses: Sequence[Address], _: Checks) -> UpstreamR
     return UpstreamRequest(
         "POST",
         "/api/v1/verify/bulk",
-        headers={**authorization_header(key), "content-type": "application/json"},
+        headers={**bearer(key), "content-type": "application/json"},
         body=orjson.dumps({"emails": [address.raw for address in addresses]}),
     )
 
@@ -60,7 +60,7 @@ def build_poll(key: str, job: JobQuery) -> UpstreamRequest:
     return UpstreamRequest(
         "GET",
         f"/api/v1/jobs/{path_segment(job.job_id)}",
-        headers=authorization_header(key),
+        headers=bearer(key),
         is_billed=False,
     )
 
@@ -78,7 +78,7 @@ def build_page(key: str, job: JobQuery) -> UpstreamRequest:
         "GET",
         f"/api/v1/jobs/{path_segment(job.job_id)}/results",
         query={"page": job.page, "limit": str(PER_PAGE)},
-        headers=authorization_header(key),
+        headers=bearer(key),
         is_billed=False,
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from adapters.contract.jobs import JobState
+from adapters.kit.words import word_for
 from engine.model import Reason, Verdict, Verification
 
 TIERS: Mapping[Verdict, str] = {
@@ -87,12 +88,7 @@ FREE_MAIL_PROVIDERS: Mapping[str, str] = {"google": "Gmail", "microsoft": "Outlo
 
 
 def result_word(v: Verification) -> str:
-    return RESULTS[v.verdict].get(v.reason, FALLBACK_RESULTS[v.verdict])
-
-
-def clamped_score(v: Verification) -> int:
-    lowest, highest = SCORES[v.verdict]
-    return min(max(v.score, lowest), highest)
+    return word_for(v, RESULTS, FALLBACK_RESULTS)
 
 
 def provider_name(v: Verification) -> str | None:

@@ -1,22 +1,57 @@
-"""Values as vendors write them: booleans, texts, dates, names of hosts, ids of jobs."""
+"""Values as vendors read and write them: booleans, numbers, texts, dates, ids, words of tables."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from typing import TypeVar, overload
 from urllib.parse import quote
 
-from engine.model import MxHost
+from engine.model import MxHost, Reason, Verdict, Verification
 
 MAX_JOB_ID_CHARACTERS = 200
+MAX_INTEGER_DIGITS = 18
+"""So that it fits into 64 bits."""
+
+T = TypeVar("T")
+
+# -- reading ------------------------------------------------------------------------------
 
 
-def parse_flag(value: object) -> bool | None:
-    """A tri-state that came as a boolean, a number or text; None for anything else."""
-    return _FLAG_WORDS.get(str(value).strip().lower())
+@overload
+def parse_bool(value: object) -> bool | None: ...
+@overload
+def parse_bool(value: object, default: bool) -> bool: ...
+def parse_bool(value: object, default: bool | None = None) -> bool | None:
+    """A boolean that came as one, as 0 or 1, or as text in any case; else the default."""
+    return _BOOLS.get(str(value).strip().lower(), default)
 
 
-_FLAG_WORDS: Mapping[str, bool] = {"true": True, "1": True, "false": False, "0": False}
+_BOOLS: Mapping[str, bool] = {"true": True, "1": True, "false": False, "0": False}
+
+
+def parse_integer(value: object) -> int | None:
+    """A whole number, or text of digits; None for anything else, booleans included."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int):
+        return value
+    text = value if isinstance(value, str) else ""
+    return int(text) if is_digits(text) else None
+
+
+def is_digits(text: str) -> bool:
+    """Whether a text is a whole number in ASCII digits, and not too long."""
+    return text.isascii() and text.isdigit() and len(text) <= MAX_INTEGER_DIGITS
+
+
+def clamped_integer(value: object, default: int, lowest: int, highest: int) -> int:
+    """A number or its text, moved into its bounds; the default for anything else."""
+    try:
+        wanted = int(str(value))
+    except ValueError:
+        return default
+    return min(max(wanted, lowest), highest)
 
 
 def text_or_none(value: object) -> str | None:
@@ -34,20 +69,57 @@ def datetime_or_none(value: object) -> datetime | None:
 
 
 def parse_mx_hosts(*names: object) -> tuple[MxHost, ...]:
-    """Mail hosts from names alone, best first; their place stands in for the preference."""
+    """Mail hosts from names alone, the preferred first; their position is their preference."""
     hosts = (name.strip().rstrip(".").lower() for name in names if isinstance(name, str))
-    return tuple(MxHost(host, place) for place, host in enumerate(filter(None, hosts)))
+    return tuple(MxHost(host, position) for position, host in enumerate(filter(None, hosts)))
 
 
-def first_job_id(*found: object) -> str | None:
+def first_job_id(*values: object) -> str | None:
     """The first that can be a job's id: a text that is not too long, or a whole number."""
-    for value in found:
+    for value in values:
         text = str(value) if type(value) is int else text_or_none(value)
         if text is not None and len(text) <= MAX_JOB_ID_CHARACTERS:
             return text
     return None
 
 
+# -- writing ------------------------------------------------------------------------------
+
+
+def bool_word(value: bool) -> str:
+    return "true" if value else "false"
+
+
+def utc_millis(at: datetime) -> str:
+    """`2026-05-15T10:30:00.000Z`."""
+    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def word_for(
+    v: Verification,
+    words: Mapping[Verdict, Mapping[Reason, T]],
+    fallbacks: Mapping[Verdict, T],
+) -> T:
+    """The word for a verdict and its reason; the verdict's fallback for a reason without one."""
+    return words[v.verdict].get(v.reason, fallbacks[v.verdict])
+
+
+def clamped_score(v: Verification, ranges: Mapping[Verdict, tuple[int, int]]) -> int:
+    """The score, moved into the range of its verdict (lowest, highest)."""
+    lowest, highest = ranges[v.verdict]
+    return min(max(v.score, lowest), highest)
+
+
+def bearer(key: str) -> dict[str, str]:
+    """The header `Authorization: Bearer …` (RFC 6750)."""
+    return {"authorization": f"Bearer {key}"}
+
+
 def path_segment(job_id: str) -> str:
     """An id as one segment of a path: it is the vendor's text, and may be anything."""
     return quote(job_id, safe="")
+
+
+def random_id(alphabet: str, length: int) -> Callable[[int, Callable[[int], int]], str]:
+    """For `BatchRules.new_id`: characters drawn from an alphabet."""
+    return lambda _, below: "".join(alphabet[below(len(alphabet))] for _ in range(length))

@@ -7,13 +7,10 @@ addresses comes back with the results.
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 import string
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC
-from itertools import chain, islice
 from typing import Any
 
 import orjson
@@ -30,6 +27,17 @@ from adapters.contract.wire import (
     WireRequest,
     json_reply,
 )
+from adapters.kit.csv import (
+    CSV_MEDIA_TYPE,
+    CsvTable,
+    NotCsv,
+    csv_line,
+    find_email_column,
+    fit_row,
+    read_lines,
+    read_table,
+)
+from adapters.kit.words import random_id, utc_millis
 from adapters.validto.words import result_word
 from engine.model import Address, Evidence, Reason, Verification
 
@@ -39,11 +47,6 @@ BODY_LIMIT = MAX_FILE_BYTES + 64 * 1024
 MAX_LIST_ENTRIES = 500_000
 MAX_CELLS = 1_000
 MAX_CELL_CHARACTERS = 100_000
-MAX_LINE_CHARACTERS = 1_000_000
-SAMPLE_ROWS = 1_000
-"""To find the column with the addresses where no header names it."""
-DELIMITERS = ",;\t"
-EMAIL_HEADERS = ("email", "e-mail", "email address", "e-mail address", "emailaddress", "mail")
 
 JOB_ID = re.compile(r"[a-z0-9]{30,40}")
 ID_ALPHABET = string.ascii_lowercase + string.digits
@@ -122,102 +125,38 @@ def _read_file(request: WireRequest) -> SubmitJob:
             fields[part.name] = part.text
     if file is None or file.size > MAX_FILE_BYTES:
         raise _invalid_file("There is no part `local_file`, or it is too large.")
-    headers, email_at, rows = _read_table(_read_lines(file))
+    try:
+        table = read_table(
+            read_lines(file.chunks()), max_cells=MAX_CELLS, max_cell_characters=MAX_CELL_CHARACTERS
+        )
+    except NotCsv as exc:
+        raise _invalid_file(f"The file {exc}.") from exc
+    if not table.headers:
+        raise _invalid_file("The file is empty.")
+    email_at = find_email_column(table.headers, table.sample) or 0
     return SubmitJob(
-        entries=_parse_entries(rows, email_at, len(headers)),
-        headers=headers,
+        entries=_parse_entries(table, email_at),
+        headers=table.headers,
         start=_parse_auto_verify(fields.get("auto_verify"), request.query.get("auto_verify")),
         options={"email_at": email_at},
     )
 
 
-class _PartFile(io.RawIOBase):
-    """The bytes of a part, one piece after the other."""
-
-    def __init__(self, part: MultipartPart) -> None:
-        self._chunks = part.chunks()
-        self._left = b""
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        self._left = self._left or next(self._chunks, b"")
-        taken = self._left[: len(buffer)]
-        self._left = self._left[len(taken) :]
-        buffer[: len(taken)] = taken
-        return len(taken)
-
-
-def _read_lines(file: MultipartPart) -> Iterator[str]:
-    """UTF-8, with or without a byte order mark; anything else is no CSV file."""
-    text = io.TextIOWrapper(io.BufferedReader(_PartFile(file)), encoding="utf-8-sig", newline="")
-    try:
-        while line := text.readline(MAX_LINE_CHARACTERS):
-            if len(line) == MAX_LINE_CHARACTERS:
-                raise _invalid_file("A line is too long.")
-            if "\0" in line:
-                raise _invalid_file("The file is not a text file.")
-            yield line
-    except UnicodeDecodeError as exc:
-        raise _invalid_file("The file is not UTF-8.") from exc
-
-
-def _read_table(lines: Iterator[str]) -> tuple[tuple[str, ...], int, Iterator[Sequence[str]]]:
-    """Column names, the column with the addresses, and the rows below the header."""
-    rows = _read_csv_rows(lines)
-    first = list(islice(rows, SAMPLE_ROWS))
-    if not first:
-        raise _invalid_file("The file is empty.")
-    width = max(map(len, first))
-    head = [cell.strip() for cell in first[0]]
-    if any("@" in cell for cell in head):
-        headers = tuple(f"col{i}" for i in range(width))
-    else:
-        headers = tuple(head) + tuple(f"col{i}" for i in range(len(head), width))
-        first = first[1:]
-    names = [header.lower() for header in headers]
-    email_at = next((names.index(name) for name in EMAIL_HEADERS if name in names), -1)
-    if email_at < 0:
-        counts = [
-            sum("@" in cell for row in first for cell in row[i : i + 1]) for i in range(width)
-        ]
-        email_at = counts.index(max(counts))
-    return headers, email_at, chain(first, rows)
-
-
-def _read_csv_rows(lines: Iterator[str]) -> Iterator[list[str]]:
-    """Rows that are not blank. Raises `Problem` when one is none of a CSV file."""
-    first = next(lines, "")
-    delimiter = max(DELIMITERS, key=first.count)
-    try:
-        for row in csv.reader(chain((first,), lines), delimiter=delimiter):
-            if len(row) > MAX_CELLS or any(len(cell) > MAX_CELL_CHARACTERS for cell in row):
-                raise _invalid_file("A row is too long.")
-            if any(cell.strip() for cell in row):
-                yield row
-    except csv.Error as exc:
-        raise _invalid_file(f"The file is not CSV: {exc}.") from exc
-
-
-def _parse_entries(
-    rows: Iterable[Sequence[str]], email_at: int, width: int
-) -> Iterator[BatchEntry]:
+def _parse_entries(table: CsvTable, email_at: int) -> Iterator[BatchEntry]:
     count = 0
-    for row in rows:
-        email = row[email_at].strip() if email_at < len(row) else ""
-        if not email:
-            continue
-        if len(email) > MAX_ENTRY_CHARACTERS:
-            raise _invalid_file("An address is too long.")
-        count += 1
-        if count > MAX_LIST_ENTRIES:
-            raise Problem(ProblemKind.TOO_MANY, limit=MAX_LIST_ENTRIES)
-        if width == 1:
-            yield BatchEntry(email)
-        else:
-            # a ragged row is filled, and what has no header is cut
-            yield BatchEntry(email, (*row, *("",) * (width - len(row)))[:width])
+    try:
+        for row in table.rows:
+            email = row[email_at].strip() if email_at < len(row) else ""
+            if not email:
+                continue
+            if len(email) > MAX_ENTRY_CHARACTERS:
+                raise _invalid_file("An address is too long.")
+            count += 1
+            if count > MAX_LIST_ENTRIES:
+                raise Problem(ProblemKind.TOO_MANY, limit=MAX_LIST_ENTRIES)
+            yield BatchEntry(email, fit_row(row, table.width) if table.width > 1 else ())
+    except NotCsv as exc:
+        raise _invalid_file(f"The file {exc}.") from exc
 
 
 def _read_json(request: WireRequest) -> SubmitJob:
@@ -320,7 +259,6 @@ RESULT_COLUMNS = (
     "Disposable",
     "Trap",
 )
-CSV = "text/csv; charset=utf-8"
 YES_NO: Mapping[bool, str] = {True: "Y", False: "N"}
 STATES_WITH_FILE = (JobState.COMPLETED,)
 
@@ -366,15 +304,14 @@ def write_download(_: ReadRows, found: JobRows) -> StreamReply:
     headers = job.headers or ("Email",)
     return StreamReply(
         rows=found.rows,
-        head=_csv_line((*headers, *RESULT_COLUMNS)),
+        head=csv_line((*headers, *RESULT_COLUMNS), quote_all=True),
         render=_render_row,
-        media_type=CSV,
+        media_type=CSV_MEDIA_TYPE,
     )
 
 
 def _render_row(row: JobRow) -> bytes:
     v = row.verification
-    verified_at = v.verified_at.astimezone(UTC).isoformat(timespec="milliseconds")
     flags = (
         _has_syntax_error(v.address, v.reason),
         v.evidence.free,
@@ -382,23 +319,15 @@ def _render_row(row: JobRow) -> bytes:
         v.evidence.disposable,
         v.evidence.spamtrap is True,
     )
-    return _csv_line(
+    return csv_line(
         (
             *(row.cells or (row.email,)),
             result_word(v),
-            verified_at.replace("+00:00", "Z"),
+            utc_millis(v.verified_at),
             *(YES_NO[flag] for flag in flags),
-        )
+        ),
+        quote_all=True,
     )
-
-
-def _csv_line(cells: Iterable[str]) -> bytes:
-    """Every cell in quotes, as in the sample."""
-    return (",".join(f'"{escape_quotes(cell)}"' for cell in cells) + "\n").encode()
-
-
-def escape_quotes(cell: str) -> str:
-    return cell.replace('"', '""') if '"' in cell else cell
 
 
 def _has_syntax_error(address: Address, reason: Reason | None = None) -> bool:
@@ -427,7 +356,7 @@ def _analysis_counters(address: Address, evidence: Evidence) -> Iterator[str]:
 
 
 BATCH_RULES = BatchRules(
-    new_id=lambda _, below: "".join(ID_ALPHABET[below(len(ID_ALPHABET))] for _ in range(ID_LENGTH)),
+    new_id=random_id(ID_ALPHABET, ID_LENGTH),
     row_word=_row_word,
     counters_before_start=_analysis_counters,
     charged_at=ChargeTime.START,

@@ -8,6 +8,7 @@ from adapters.contract.dialect import AnyEndpoint
 from adapters.contract.jobs import JobState
 from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.wire import WireReply, WireRequest, json_reply
+from adapters.kit.problems import problem_headers
 
 INVALID_FILE = "Invalid file data"
 REQUIRED_EMAIL = "Invalid request. Required email."
@@ -121,9 +122,8 @@ STATUSES_WITH_TEXT_SUCCESS = (401, 402, 429)
 
 def write_problem(_: WireRequest, problem: Problem, endpoint: AnyEndpoint | None) -> WireReply:
     status, text = PROBLEMS[problem.kind]
-    headers: tuple[tuple[str, str], ...] = ()
-    if problem.retry_after_s is not None:
-        headers = (("Retry-After", str(problem.retry_after_s)),)
+    # no Allow: a wrong method is an unknown path here
+    headers = problem_headers(problem)
     if endpoint is not None and endpoint.name == "verify" and status in STATUSES_WITH_TEXT_SUCCESS:
         return json_reply({"success": "false", "result": text}, status, headers=headers)
     if endpoint is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from adapters.contract.operations import AccountInfo, ShowAccount, Verify
 from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.wire import WireReply, WireRequest, json_reply
+from adapters.kit.words import clamped_integer
 from adapters.validto.words import ACCEPT_ALL_VALUES, RESULT_MESSAGES, result_word
 from engine.model import Verification
 
@@ -19,23 +20,16 @@ def read_verify(request: WireRequest) -> Verify:
     email = request.query.get("email", "").strip().replace(" ", "+")
     if not email:
         raise Problem(ProblemKind.MISSING, field="email")
+    timeout = request.query.get("timeout")
     return Verify(
         email=email,
-        wait_s=_parse_wait_ms(request.query.get("timeout", "")) / 1000,
+        wait_s=clamped_integer(timeout, DEFAULT_WAIT_MS, MIN_WAIT_MS, MAX_WAIT_MS) / 1000,
         refuse_malformed=True,
     )
 
 
 def read_info(request: WireRequest) -> ShowAccount:
     return ShowAccount()
-
-
-def _parse_wait_ms(value: str) -> int:
-    try:
-        wanted = int(value)
-    except ValueError:
-        return DEFAULT_WAIT_MS
-    return min(max(wanted, MIN_WAIT_MS), MAX_WAIT_MS)
 
 
 # -- writing ------------------------------------------------------------------------------

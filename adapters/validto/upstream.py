@@ -21,7 +21,7 @@ from adapters.contract.upstream import (
     UpstreamResult,
 )
 from adapters.kit.faults import FaultWords, fault_from_status, fault_from_words
-from adapters.kit.words import parse_flag
+from adapters.kit.words import parse_bool, parse_integer
 from engine.model import Evidence, Reason, Verdict
 
 MIN_WAIT_MS, MAX_WAIT_MS = 30_000, 180_000
@@ -60,20 +60,20 @@ def build_verify(key: str, question: UpstreamQuery) -> UpstreamRequest:
 
 def parse_verify(reply: UpstreamReply, _: UpstreamQuery) -> UpstreamResult | Pending | Fault:
     body = reply.json_object
-    if reply.status // 100 != 2 or parse_flag(body.get("success")) is not True:
+    if reply.status // 100 != 2 or parse_bool(body.get("success")) is not True:
         return parse_fault(reply, body)
     verdict, reason, raw_word = parse_result_word(body.get("result"))
-    disposable = parse_flag(body.get("disposable")) is True
+    disposable = parse_bool(body.get("disposable")) is True
     if verdict is Verdict.UNDELIVERABLE and disposable:
         # seen live: throw-away domains are called undeliverable for what they are
         reason = Reason.DISPOSABLE
     evidence = Evidence(
         disposable=disposable,
-        free=parse_flag(body.get("free_email")) is True,
-        role=parse_flag(body.get("role")) is True,
+        free=parse_bool(body.get("free_email")) is True,
+        role=parse_bool(body.get("role")) is True,
         # 2 is "not probed"
-        catch_all=parse_flag(body.get("accept_all")),
-        spamtrap=True if parse_flag(body.get("spamtrap")) else None,
+        catch_all=parse_bool(body.get("accept_all")),
+        spamtrap=True if parse_bool(body.get("spamtrap")) else None,
         raw_word=raw_word,
     )
     return UpstreamResult(verdict, reason, evidence)
@@ -90,7 +90,7 @@ def parse_result_word(value: object) -> tuple[Verdict, Reason, str | None]:
 
 def parse_fault(reply: UpstreamReply, body: Mapping[str, Any]) -> Fault:
     words = body.get("result") or body.get("message")
-    if reply.status in (200, 400) and parse_flag(body.get("success")) is False:
+    if reply.status in (200, 400) and parse_bool(body.get("success")) is False:
         return fault_from_words(reply, words, FAULT_WORDS)
     return fault_from_status(reply, words)
 
@@ -102,8 +102,8 @@ def build_balance(key: str) -> UpstreamRequest:
 def parse_balance(reply: UpstreamReply) -> int | Fault:
     body = reply.json_object
     info = body.get("credits_info")
-    credits = info.get("credits_remaining") if isinstance(info, dict) else None
-    if reply.status // 100 == 2 and parse_flag(body.get("success")) and isinstance(credits, int):
+    credits = parse_integer(info.get("credits_remaining")) if isinstance(info, dict) else None
+    if reply.status // 100 == 2 and parse_bool(body.get("success")) and credits is not None:
         return credits
     return parse_fault(reply, body)
 

@@ -9,7 +9,6 @@ out) is started once more by hand, which says which of both it is.
 from __future__ import annotations
 
 import csv
-import hashlib
 from collections.abc import Mapping, Sequence
 from io import StringIO
 
@@ -25,29 +24,15 @@ from adapters.contract.upstream import (
     UpstreamResult,
 )
 from adapters.contract.upstream_jobs import JobQuery, ResultPage, VendorJobs
+from adapters.kit.csv import csv_line
 from adapters.kit.faults import detail_text
-from adapters.kit.words import datetime_or_none, first_job_id, parse_flag, path_segment
+from adapters.kit.multipart import FormField, FormFile, multipart_body
+from adapters.kit.words import datetime_or_none, first_job_id, parse_bool, path_segment
 from adapters.validto.upstream import parse_fault, parse_result_word
 from engine.model import Address, Checks, Evidence, Reason, Verdict
 
 MAX_ADDRESSES = 100_000
 """A file may have 500,000 rows and 10 MB: this many addresses of 100 characters."""
-MULTIPART_TEMPLATE = b"\r\n".join(
-    (
-        b"--%(boundary)b",
-        b'Content-Disposition: form-data; name="auto_verify"',
-        b"",
-        b"true",
-        b"--%(boundary)b",
-        b'Content-Disposition: form-data; name="local_file"; filename="emails.csv"',
-        b"Content-Type: text/csv",
-        b"",
-        b"%(file)b",
-        b"--%(boundary)b--",
-        b"",
-    )
-)
-"""RFC 7578."""
 START, DOWNLOAD = "start", "download"
 
 STEP_AFTER_STATUS: Mapping[str, ResultPage | Pending] = {
@@ -64,19 +49,17 @@ VERDICT_COLUMN = "verification result"
 
 
 def build_create(key: str, addresses: Sequence[Address], _: Checks) -> UpstreamRequest:
-    file = StringIO(newline="")
-    table = csv.writer(file, quoting=csv.QUOTE_ALL, lineterminator="\n")
-    table.writerow(["email"])
-    table.writerows([address.raw] for address in addresses)
-    content = file.getvalue().encode()
-    # nobody can write an address that has the sum of what it is in in it
-    boundary = hashlib.sha256(content).hexdigest()
+    rows = (("email",), *((address.raw,) for address in addresses))
+    file = b"".join(csv_line(row, quote_all=True) for row in rows)
+    content_type, body = multipart_body(
+        (FormField("auto_verify", "true"), FormFile("local_file", "emails.csv", file))
+    )
     return UpstreamRequest(
         "POST",
         "/v1/bulk",
         query={"apikey": key},
-        headers={"content-type": f"multipart/form-data; boundary={boundary}"},
-        body=MULTIPART_TEMPLATE % {b"boundary": boundary.encode(), b"file": content},
+        headers={"content-type": content_type},
+        body=body,
     )
 
 
@@ -84,7 +67,7 @@ def parse_create(reply: UpstreamReply, _: Sequence[Address], __: Checks) -> str 
     body = reply.json_object
     job_id = first_job_id(body.get("job_id"))
     # 200 by the documentation, 201 by what clients have seen
-    if reply.status // 100 == 2 and parse_flag(body.get("success")) and job_id is not None:
+    if reply.status // 100 == 2 and parse_bool(body.get("success")) and job_id is not None:
         return job_id
     return parse_fault(reply, body)
 
@@ -97,7 +80,7 @@ def build_poll(key: str, job: JobQuery) -> UpstreamRequest:
 
 def parse_poll(reply: UpstreamReply, _: JobQuery) -> ResultPage | Pending | Fault:
     body = reply.json_object
-    if reply.status // 100 != 2 or not parse_flag(body.get("success")):
+    if reply.status // 100 != 2 or not parse_bool(body.get("success")):
         return parse_fault(reply, body)
     status = str(body.get("status"))
     return STEP_AFTER_STATUS.get(status) or Fault(
@@ -122,7 +105,7 @@ def build_page(key: str, job: JobQuery) -> UpstreamRequest:
 def parse_page(reply: UpstreamReply, job: JobQuery) -> ResultPage | Pending | Fault:
     body = reply.json_object
     if job.page == START:
-        if reply.status // 100 == 2 and parse_flag(body.get("success")):
+        if reply.status // 100 == 2 and parse_bool(body.get("success")):
             return Pending()
         found = parse_fault(reply, body)
         # 400 is also "already started": the next poll tells

@@ -25,6 +25,8 @@ from adapters.contract.jobs import BatchEntry, Job, JobPage, JobRow, JobRows, Jo
 from adapters.contract.operations import ListJobs, ReadRows, ShowJobs, SubmitJob
 from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.wire import Reply, StreamReply, WireReply, WireRequest, json_reply
+from adapters.kit.csv import CSV_MEDIA_TYPE, csv_line
+from adapters.kit.words import parse_integer
 from adapters.whoisxml.problems import BULK_PATH
 from adapters.whoisxml.words import CHECK_WORDS, CHECKS, NULL_MX, is_well_formed
 from adapters.whoisxml.xml import XML_MEDIA_TYPE, render_element
@@ -75,7 +77,7 @@ class ReadBulkRecords(ReadRows):
 def read_create(request: WireRequest) -> CreateBulk:
     body = request.json_object
     xml = _parse_format(body, JSON_FORMAT, XML_FORMAT) == XML_FORMAT
-    version = _parse_integer(body.get("version", DEFAULT_VERSION))
+    version = parse_integer(body.get("version", DEFAULT_VERSION))
     if version not in VERSIONS:
         raise _invalid("The version field should have one of the following values: 2, 3.")
     emails = _parse_list(body, "emails")
@@ -93,10 +95,10 @@ def read_create(request: WireRequest) -> CreateBulk:
 def read_list(request: WireRequest) -> ListBulk:
     body = request.json_object
     xml = _parse_format(body, JSON_FORMAT, XML_FORMAT) == XML_FORMAT
-    page = _parse_integer(_value_or(body, "page", 1))
+    page = parse_integer(_value_or(body, "page", 1))
     if page is None or not 1 <= page <= MAX_PAGE:
         raise _invalid("The page field should be at least 1.")
-    per_page = _parse_integer(_value_or(body, "perPage", DEFAULT_PER_PAGE))
+    per_page = parse_integer(_value_or(body, "perPage", DEFAULT_PER_PAGE))
     if per_page is None or not MIN_PER_PAGE <= per_page <= MAX_PER_PAGE:
         raise _invalid("The perPage field should be between 10 and 50.")
     sort = str(_value_or(body, "sort", "desc")).lower()
@@ -113,7 +115,7 @@ def read_list(request: WireRequest) -> ListBulk:
 def read_status(request: WireRequest) -> ShowBulkStatus:
     body = request.json_object
     xml = _parse_format(body, JSON_FORMAT, XML_FORMAT) == XML_FORMAT
-    ids = [_parse_integer(given) for given in _parse_list(body, "ids")[:MAX_IDS]]
+    ids = [parse_integer(given) for given in _parse_list(body, "ids")[:MAX_IDS]]
     if None in ids:
         raise _invalid("The ids field should be an array of integers.")
     return ShowBulkStatus(job_ids=tuple(map(str, ids)), xml=xml)
@@ -132,7 +134,7 @@ def _read_records(request: WireRequest, *words: str) -> ReadBulkRecords:
     wanted = _parse_format(body, JSON_FORMAT, XML_FORMAT, CSV_FORMAT)
     if body.get("id") is None:
         raise Problem(ProblemKind.MISSING, field="id")
-    job_id = _parse_integer(body["id"])
+    job_id = parse_integer(body["id"])
     if job_id is None:
         raise _invalid("The id field should be an integer.")
     return ReadBulkRecords(job_id=str(job_id), row_words=frozenset(words), format=wanted)
@@ -158,16 +160,6 @@ def _parse_list(body: Mapping[str, Any], name: str) -> list[Any]:
     if not isinstance(value, list):
         raise _invalid(f"The {name} field should be an array.")
     return value
-
-
-def _parse_integer(value: object) -> int | None:
-    """A number, or text of digits; None for anything else."""
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, int):
-        return value
-    text = str(value) if isinstance(value, str) else ""
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
 
 
 def _invalid(text: str) -> Problem:
@@ -252,7 +244,7 @@ def write_failed(op: ReadBulkRecords, found: JobRows) -> Reply:
 def _write_records(op: ReadBulkRecords, found: JobRows, kind: _RecordLayout) -> Reply:
     head, tail, separator, media_type = RECORD_FORMATS[op.format]
     if op.format == CSV_FORMAT:
-        head = _csv_line(tuple(kind.titles.values()))
+        head = csv_line(kind.titles.values(), quote_all=True)
     if found.job.rows_expired:
         raise Problem(ProblemKind.JOB_UNKNOWN)
     if found.job.state is not JobState.COMPLETED:
@@ -261,7 +253,8 @@ def _write_records(op: ReadBulkRecords, found: JobRows, kind: _RecordLayout) -> 
     render: Mapping[str, Callable[[JobRow], bytes]] = {
         JSON_FORMAT: lambda row: orjson.dumps(kind.row(row)),
         XML_FORMAT: lambda row: render_element("item", kind.row(row), "item").encode(),
-        CSV_FORMAT: lambda row: _csv_line(_cells(kind.row(row), tuple(kind.titles))),
+        # a client's test looks for the quotes of the first cell
+        CSV_FORMAT: lambda row: csv_line(_cells(kind.row(row), tuple(kind.titles)), quote_all=True),
     }
     return StreamReply(
         rows=found.rows,
@@ -276,7 +269,7 @@ def _write_records(op: ReadBulkRecords, found: JobRows, kind: _RecordLayout) -> 
 RECORD_FORMATS: Mapping[str, tuple[bytes, bytes, bytes, str]] = {
     JSON_FORMAT: (b'{"response":[', b"]}", b",", "application/json"),
     XML_FORMAT: (f"{XML_DECLARATION}<response>".encode(), b"</response>", b"", XML_MEDIA_TYPE),
-    CSV_FORMAT: (b"", b"", b"", "text/csv; charset=utf-8"),
+    CSV_FORMAT: (b"", b"", b"", CSV_MEDIA_TYPE),
 }
 """What stands before, behind and between records, and the media type."""
 
@@ -345,12 +338,6 @@ FAILED_RECORDS = _RecordLayout(_failed_row, {"emailAddress": "Email Address", "e
 def _cells(record: Mapping[str, Any], names: Sequence[str]) -> tuple[str, ...]:
     values = (record.get(name, "") for name in names)
     return tuple(", ".join(value) if isinstance(value, list) else str(value) for value in values)
-
-
-def _csv_line(cells: Sequence[str]) -> bytes:
-    """Every cell in quotes: a client's test looks for the first one's."""
-    doubled = (cell.replace('"', '""') for cell in cells)
-    return (",".join(f'"{cell}"' for cell in doubled) + "\n").encode()
 
 
 # -- rules --------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from adapters.contract.dialect import AnyEndpoint
 from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.wire import UnreadableRequest, WireReply, WireRequest, json_reply
+from adapters.kit.problems import problem_headers
 from adapters.whoisxml.params import request_params, wants_xml
 from adapters.whoisxml.xml import xml_reply
 
@@ -58,7 +59,7 @@ BULK_STATUSES: Mapping[ProblemKind, int] = {ProblemKind.NO_CREDITS: 402}
 
 def write_problem(request: WireRequest, problem: Problem, _: AnyEndpoint | None) -> WireReply:
     status, code, text = PROBLEMS[problem.kind]
-    headers = _problem_headers(problem)
+    headers = problem_headers(problem)
     if request.path.startswith(BULK_PATH):
         text = BULK_TEXTS.get(problem.kind, text)
         if problem.kind is ProblemKind.INVALID and problem.detail:
@@ -82,12 +83,3 @@ def _wants_xml(request: WireRequest) -> bool:
         return wants_xml(request_params(request))
     except UnreadableRequest:
         return False
-
-
-def _problem_headers(problem: Problem) -> tuple[tuple[str, str], ...]:
-    headers: tuple[tuple[str, str], ...] = ()
-    if problem.retry_after_s is not None:
-        headers += (("Retry-After", str(problem.retry_after_s)),)
-    if problem.allowed_methods:
-        headers += (("Allow", ", ".join(problem.allowed_methods)),)
-    return headers

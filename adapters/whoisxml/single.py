@@ -10,7 +10,8 @@ from typing import Any
 from adapters.contract.operations import Verify
 from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.wire import WireReply, WireRequest, json_reply
-from adapters.whoisxml.params import parse_switch, request_params, wants_xml
+from adapters.kit.words import parse_bool
+from adapters.whoisxml.params import request_params, wants_xml
 from adapters.whoisxml.words import (
     CATCH_ALL_CHECK,
     CHECK_WORDS,
@@ -78,7 +79,7 @@ def read_verify(version: ApiVersion, request: WireRequest) -> WhoisVerify:
     if not email.strip():
         raise Problem(ProblemKind.MISSING, field="emailAddress")
     shown = frozenset(
-        check for name, check in SWITCHES.items() if parse_switch(params.get(name), True)
+        check for name, check in SWITCHES.items() if parse_bool(params.get(name), True)
     )
     return WhoisVerify(
         email=email.strip(),
@@ -87,7 +88,7 @@ def read_verify(version: ApiVersion, request: WireRequest) -> WhoisVerify:
             smtp=SMTP_CHECK in shown,
             catch_all=CATCH_ALL_CHECK in shown,
         ),
-        refresh=parse_switch(params.get("_hardrefresh"), False),
+        refresh=parse_bool(params.get("_hardrefresh"), False),
         wait_s=WAIT_S,
         version=version,
         xml=wants_xml(params),

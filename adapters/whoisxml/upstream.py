@@ -28,7 +28,7 @@ from adapters.kit.faults import (
     fault_from_status,
     fault_from_words,
 )
-from adapters.kit.words import parse_flag, parse_mx_hosts
+from adapters.kit.words import parse_bool, parse_integer, parse_mx_hosts
 from adapters.whoisxml.balance import PRODUCT_ID
 from adapters.whoisxml.words import NULL_MX
 from engine.model import Checks, Dns, Evidence, Meaning, Reason, Smtp, Stage, Verdict
@@ -86,10 +86,10 @@ def read_verdict(
     body: Mapping[str, Any], evidence: Evidence, checks: Checks
 ) -> tuple[Verdict, Reason]:
     """First match wins: what stands in the way first, then what takes the mail."""
-    smtp = parse_flag(body.get("smtpCheck"))
-    dns = parse_flag(body.get("dnsCheck"))
+    smtp = parse_bool(body.get("smtpCheck"))
+    dns = parse_bool(body.get("dnsCheck"))
     rows: tuple[tuple[bool, Verdict, Reason], ...] = (
-        (parse_flag(body.get("formatCheck")) is False, Verdict.UNDELIVERABLE, Reason.INVALID_EMAIL),
+        (parse_bool(body.get("formatCheck")) is False, Verdict.UNDELIVERABLE, Reason.INVALID_EMAIL),
         (dns is False, Verdict.UNDELIVERABLE, Reason.INVALID_DOMAIN),
         (smtp is False, Verdict.UNDELIVERABLE, Reason.REJECTED_EMAIL),
         (smtp is True and evidence.disposable, Verdict.RISKY, Reason.DISPOSABLE),
@@ -114,15 +114,15 @@ def parse_evidence(body: Mapping[str, Any]) -> Evidence:
         dns = Dns.NULL_MX
     else:
         # that mail can be received, without a word on where, is told by an implicit MX
-        can = parse_flag(body.get("dnsCheck"))
+        can = parse_bool(body.get("dnsCheck"))
         dns = Dns.MX if mx else Dns.IMPLICIT_MX if can else Dns.NOT_CHECKED
     return Evidence(
-        disposable=parse_flag(body.get("disposableCheck")) is True,
-        free=parse_flag(body.get("freeCheck")) is True,
+        disposable=parse_bool(body.get("disposableCheck")) is True,
+        free=parse_bool(body.get("freeCheck")) is True,
         dns=dns,
         mx=mx,
-        smtp=ACCEPTED_SMTP if parse_flag(body.get("smtpCheck")) else None,
-        catch_all=parse_flag(body.get("catchAllCheck")),
+        smtp=ACCEPTED_SMTP if parse_bool(body.get("smtpCheck")) else None,
+        catch_all=parse_bool(body.get("catchAllCheck")),
     )
 
 
@@ -170,8 +170,8 @@ def parse_balance(reply: UpstreamReply) -> int | Fault:
     if reply.status == 200 and isinstance(rows, list):
         for row in rows:
             if isinstance(row, dict) and row.get("product_id") == PRODUCT_ID:
-                credits = row.get("credits")
-                if isinstance(credits, int):
+                credits = parse_integer(row.get("credits"))
+                if credits is not None:
                     return credits
     return parse_fault(reply, body)
 

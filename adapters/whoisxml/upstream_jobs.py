@@ -22,7 +22,7 @@ from adapters.contract.upstream import (
     UpstreamResult,
 )
 from adapters.contract.upstream_jobs import JobQuery, ResultPage, VendorJobs
-from adapters.kit.words import first_job_id, parse_flag, text_or_none
+from adapters.kit.words import first_job_id, is_digits, parse_bool, text_or_none
 from adapters.whoisxml.upstream import parse_evidence, parse_fault, read_verdict
 from engine.model import Address, Checks, Evidence, Reason, Verdict
 
@@ -72,7 +72,7 @@ def parse_poll(reply: UpstreamReply, _: JobQuery) -> ResultPage | Pending | Faul
     found = jobs[0] if jobs else None
     if not isinstance(found, dict):
         return _job_fault(reply)
-    if not parse_flag(found.get("ready")):
+    if not parse_bool(found.get("ready")):
         return Pending()
     return ResultPage((), FAILED if str(found.get("processed_emails")) == "0" else COMPLETED)
 
@@ -128,7 +128,7 @@ def _response_array(reply: UpstreamReply) -> list[Any] | None:
 
 def _job_number(job_id: str) -> int | str:
     """Ids are numbers, which we keep as text."""
-    return int(job_id) if job_id.isascii() and job_id.isdigit() and len(job_id) < 19 else job_id
+    return int(job_id) if is_digits(job_id) else job_id
 
 
 def _request(

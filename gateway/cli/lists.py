@@ -6,7 +6,6 @@ file is not such a list.
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,12 +16,10 @@ from typing import BinaryIO
 
 from adapters.contract.batch_rules import MAX_ENTRY_CHARACTERS
 from adapters.contract.jobs import BatchEntry
+from adapters.kit.csv import SAMPLE_ROWS, CsvTable, NotCsv, find_email_column, fit_row, read_table
 from gateway.cli.terminal import EXIT_USAGE, CommandError
 
 MAX_LINE_BYTES = 1_000_000
-SAMPLE_ROWS = 1_000
-"""Rows that are searched for the address column."""
-EMAIL_HEADERS = ("email", "e-mail", "email address", "e-mail address", "emailaddress", "mail")
 DELIMITERS = ",;\t|"
 
 
@@ -112,68 +109,47 @@ def _read_plain(name: str, lines: Iterator[str]) -> Iterator[BatchEntry]:
 
 
 def _read_csv(name: str, lines: Iterator[str], column: str | None) -> AddressList:
-    first = next(lines, "")
-    delimiter = max(DELIMITERS, key=first.count)
-    rows = _read_csv_rows(name, chain([first], lines), delimiter)
-    head = list(islice(rows, SAMPLE_ROWS))
-    if not head:
-        return AddressList(ListFormat.CSV, (), iter(()))
-    width = max(map(len, head))
-    titles = [cell.strip() for cell in head[0]]
-    if any("@" in cell for cell in titles):
-        headers = [f"col{i}" for i in range(width)]
-    else:
-        headers = titles + [f"col{i}" for i in range(len(titles), width)]
-        head = head[1:]
-    place = _find_column(name, headers, head, column)
-    return AddressList(
-        ListFormat.CSV, tuple(headers), _csv_entries(name, chain(head, rows), place, width)
-    )
-
-
-def _read_csv_rows(name: str, lines: Iterator[str], delimiter: str) -> Iterator[list[str]]:
-    reader = csv.reader(lines, delimiter=delimiter)
     try:
-        for row in reader:
-            if any(cell.strip() for cell in row):
-                yield row
-    except csv.Error as exc:
-        raise CommandError(f"{name}: line {reader.line_num}: {exc}", EXIT_USAGE) from exc
+        table = read_table(lines, delimiters=DELIMITERS)
+    except NotCsv as exc:
+        raise _not_csv(name, exc) from exc
+    if not table.headers:
+        return AddressList(ListFormat.CSV, (), iter(()))
+    email_at = _find_column(name, table.headers, table.sample, column)
+    return AddressList(ListFormat.CSV, table.headers, _csv_entries(name, table, email_at))
 
 
-def _csv_entries(
-    name: str, rows: Iterator[list[str]], column: int, width: int
-) -> Iterator[BatchEntry]:
-    for row in rows:
-        cells = (*row, *("",) * (width - len(row)))[:width]
-        # a row without an address stays in the result
-        yield _entry(name, cells[column].strip(), cells)
+def _csv_entries(name: str, table: CsvTable, email_at: int) -> Iterator[BatchEntry]:
+    try:
+        for row in table.rows:
+            cells = fit_row(row, table.width)
+            # a row without an address stays in the result
+            yield _entry(name, cells[email_at].strip(), cells)
+    except NotCsv as exc:
+        raise _not_csv(name, exc) from exc
+
+
+def _not_csv(name: str, exc: NotCsv) -> CommandError:
+    return CommandError(f"{name}: line {exc.line} {exc}", EXIT_USAGE)
 
 
 def _find_column(
     name: str, headers: Sequence[str], rows: Sequence[Sequence[str]], wanted: str | None
 ) -> int:
-    names = [header.strip().lower() for header in headers]
     if wanted is not None:
+        names = [header.strip().lower() for header in headers]
         if wanted.strip().lower() not in names:
             known = ", ".join(headers)
             raise CommandError(
                 f"{name}: there is no column {wanted!r}; there are {known}", EXIT_USAGE
             )
         return names.index(wanted.strip().lower())
-    for known_name in EMAIL_HEADERS:
-        if known_name in names:
-            return names.index(known_name)
-    counts = [0] * len(names)
-    for row in rows:
-        for place, cell in enumerate(row[: len(names)]):
-            counts[place] += "@" in cell
-    best = max(counts, default=0)
-    if not best:
+    found = find_email_column(headers, rows)
+    if found is None:
         raise CommandError(
             f"{name}: no column has addresses in it; name it with --column", EXIT_USAGE
         )
-    return counts.index(best)
+    return found
 
 
 def _read_json_lines(name: str, lines: Iterator[str], column: str | None) -> AddressList:

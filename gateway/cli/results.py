@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 
 import orjson
 
 from adapters.contract.jobs import JobRow
+from adapters.kit.csv import csv_cell, csv_line
 from engine.model import Verification
 from gateway.verdicts.as_json import verification_as_dict
 from gateway.verdicts.owners import with_guessed_person
@@ -50,11 +49,11 @@ class CsvWriter:
         taken = {header.strip().lower() for header in self._headers}
         # a list that was verified before has these columns
         ours = (f"veriplex_{name}" if name in taken else name for name in COLUMNS)
-        return _csv_line((*self._headers, *ours))
+        return csv_line((*self._headers, *ours))
 
     def render_row(self, row: JobRow) -> bytes:
-        found = (_cell(show(row.verification)) for show in COLUMNS.values())
-        return _csv_line((*(row.cells or (row.email,)), *found))
+        found = (csv_cell(show(row.verification)) for show in COLUMNS.values())
+        return csv_line((*(row.cells or (row.email,)), *found))
 
 
 class JsonWriter:
@@ -76,15 +75,3 @@ WRITERS: Mapping[OutputFormat, type[CsvWriter] | type[JsonWriter]] = {
     OutputFormat.CSV: CsvWriter,
     OutputFormat.JSONL: JsonWriter,
 }
-
-
-def _cell(value: object) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return "" if value is None else str(value)
-
-
-def _csv_line(cells: Sequence[str]) -> bytes:
-    line = io.StringIO()
-    csv.writer(line, lineterminator="\n").writerow(cells)
-    return line.getvalue().encode("utf-8", "surrogateescape")

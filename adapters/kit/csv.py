@@ -1,0 +1,176 @@
+"""CSV (RFC 4180) as clients upload it and as vendors write it.
+
+An uploaded table has a header or none, its cells are separated by whatever its author's
+spreadsheet uses, and its addresses stand in any column. Reading is lazy, so that a file may be
+long; `NotCsv` says that it is no table.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain, islice
+from typing import Any
+
+CSV_MEDIA_TYPE = "text/csv; charset=utf-8"
+MAX_LINE_CHARACTERS = 1_000_000
+SAMPLE_ROWS = 1_000
+"""Rows that are searched for the width of the table and the column with the addresses."""
+EMAIL_HEADERS = ("email", "e-mail", "email address", "e-mail address", "emailaddress", "mail")
+"""In lower case; the first that a table has names its address column."""
+
+
+class NotCsv(ValueError):
+    """What was sent is no table; the message completes "The file …" or "Line 7 …"."""
+
+    def __init__(self, reason: str, line: int | None = None) -> None:
+        super().__init__(reason)
+        self.line = line
+        """Where it was seen, from 1; None if that is not known."""
+
+
+# -- reading ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class CsvTable:
+    """A table whose rows are still to be read."""
+
+    headers: tuple[str, ...]
+    """Of all columns: `col0`, `col1`, … where the table names none. Empty for an empty table."""
+    sample: Sequence[Sequence[str]]
+    """The first rows."""
+    rows: Iterator[Sequence[str]]
+    """All rows but the header, those of the sample included; blank ones are left out."""
+
+    @property
+    def width(self) -> int:
+        return len(self.headers)
+
+
+def read_lines(chunks: Iterator[bytes]) -> Iterator[str]:
+    """The lines of a UTF-8 text, with or without a byte order mark. Raises NotCsv."""
+    text = io.TextIOWrapper(io.BufferedReader(_ChunkFile(chunks)), encoding="utf-8-sig", newline="")
+    number = 0
+    try:
+        while line := text.readline(MAX_LINE_CHARACTERS):
+            number += 1
+            if len(line) == MAX_LINE_CHARACTERS:
+                raise NotCsv("is too long", number)
+            if "\0" in line:
+                raise NotCsv("is not text", number)
+            yield line
+    except UnicodeDecodeError as exc:
+        raise NotCsv("is not UTF-8 text") from exc
+
+
+def read_table(
+    lines: Iterator[str],
+    *,
+    delimiters: str = ",;\t",
+    has_header: bool | None = None,
+    max_cells: int | None = None,
+    max_cell_characters: int | None = None,
+) -> CsvTable:
+    """The table in `lines`. Raises NotCsv, as does iterating the rows.
+
+    The delimiter is the one that occurs most often in the first line. Without `has_header` the
+    first row is a header if none of its cells has an `@`.
+    """
+    first_line = next(lines, "")
+    reader = csv.reader(
+        chain((first_line,), lines), delimiter=max(delimiters, key=first_line.count)
+    )
+    rows = _read_rows(reader, max_cells, max_cell_characters)
+    sample = list(islice(rows, SAMPLE_ROWS))
+    if not sample:
+        return CsvTable((), (), iter(()))
+    width = max(map(len, sample))
+    head = [cell.strip() for cell in sample[0]]
+    if has_header is None:
+        has_header = not any("@" in cell for cell in head)
+    names = tuple(head) if has_header else ()
+    headers = (*names, *(f"col{i}" for i in range(len(names), width)))
+    sample = sample[1:] if has_header else sample
+    return CsvTable(headers, sample, chain(sample, rows))
+
+
+def _read_rows(
+    reader: Any, max_cells: int | None, max_cell_characters: int | None
+) -> Iterator[list[str]]:
+    try:
+        for row in reader:
+            if max_cells is not None and len(row) > max_cells:
+                raise NotCsv("has too many cells", reader.line_num)
+            if max_cell_characters is not None and any(len(c) > max_cell_characters for c in row):
+                raise NotCsv("has a cell that is too long", reader.line_num)
+            if any(cell.strip() for cell in row):
+                yield row
+    except csv.Error as exc:
+        raise NotCsv(f"is not CSV: {exc}", reader.line_num) from exc
+
+
+def find_email_column(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> int | None:
+    """The column with the addresses: by its name, else by the `@` in its cells.
+
+    None if no column has any.
+    """
+    names = [header.strip().lower() for header in headers]
+    for name in EMAIL_HEADERS:
+        if name in names:
+            return names.index(name)
+    counts = [0] * len(names)
+    for row in rows:
+        for column, cell in enumerate(row[: len(names)]):
+            counts[column] += "@" in cell
+    best = max(counts, default=0)
+    return counts.index(best) if best else None
+
+
+def fit_row(row: Sequence[str], width: int) -> tuple[str, ...]:
+    """The row with exactly `width` cells: filled with empty ones, or cut."""
+    return (*row, *("",) * (width - len(row)))[:width]
+
+
+class _ChunkFile(io.RawIOBase):
+    """Chunks of bytes as a file to read from."""
+
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks = chunks
+        self._left = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        self._left = self._left or next(self._chunks, b"")
+        taken = self._left[: len(buffer)]
+        self._left = self._left[len(taken) :]
+        buffer[: len(taken)] = taken
+        return len(taken)
+
+
+# -- writing ------------------------------------------------------------------------------
+
+
+def csv_cell(value: object) -> str:
+    """A value as a cell: `true` or `false`, nothing for None, else its text."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return "" if value is None else str(value)
+
+
+def csv_line(cells: Iterable[str], *, quote_all: bool = False) -> bytes:
+    """One row with its line feed; cells are quoted where they must be, or all of them."""
+    if quote_all:
+        return (",".join(f'"{escape_quotes(cell)}"' for cell in cells) + "\n").encode()
+    line = io.StringIO()
+    csv.writer(line, lineterminator="\n").writerow(cells)
+    return line.getvalue().encode("utf-8", "surrogateescape")
+
+
+def escape_quotes(cell: str) -> str:
+    """A cell's text as it stands between quotes."""
+    return cell.replace('"', '""') if '"' in cell else cell
