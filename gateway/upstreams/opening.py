@@ -25,7 +25,9 @@ from gateway.upstreams.batches.bulk import BulkPolicy
 from gateway.upstreams.batches.records import VendorJobRecords
 from gateway.upstreams.batches.vendor_jobs import VendorJobRunner
 from gateway.upstreams.routing.budgets import Budgets, SpendingCap, to_micros
-from gateway.upstreams.routing.policy import OnAttempt, Policy, SourceRoute
+from gateway.upstreams.routing.policy import Policy
+from gateway.upstreams.routing.query import OnAttempt
+from gateway.upstreams.routing.routes import SourceRoute
 from gateway.upstreams.source.balances import watch_balances
 from gateway.upstreams.source.circuit import CircuitBreaker, CircuitRules
 from gateway.upstreams.source.key_files import key_files

@@ -16,7 +16,6 @@ from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from adapters.contract.upstream import UpstreamQuery
 from engine.address.syntax import parse_address
 from engine.model import (
     Address,
@@ -39,7 +38,8 @@ from gateway.upstreams.batches.records import OriginChunk, VendorJobInput
 from gateway.upstreams.batches.vendor_jobs import ChunkJobs, VendorJobRunner
 from gateway.upstreams.routing.budgets import MICROS_PER_UNIT, SpendingScope
 from gateway.upstreams.routing.completion import DNS_ONLY, complete_evidence, list_evidence
-from gateway.upstreams.routing.policy import Policy, SourceRoute
+from gateway.upstreams.routing.policy import Policy
+from gateway.upstreams.routing.routes import SourceRoute
 from gateway.upstreams.routing.strategies import SOURCE_ORDERS, is_final, most_informative
 from gateway.upstreams.source.source import Source, UpstreamSource
 from gateway.verdicts.verifier import BulkVerifier, OneByOne, RetryLater
@@ -278,11 +278,10 @@ class _SingleVerifier:
         if not sources:
             return each.best()
         route = replace(self._route, sources=sources)
-        question = UpstreamQuery(address, checks, wait_s=route.deadline_s)
         try:
             async with self._context.single_slots:
                 found = await self._context.policy.verify_by_route(
-                    route, self._key, question, deadline_s or route.deadline_s
+                    route, self._key, address, checks
                 )
         except NoAnswer as none:
             if each.candidates:

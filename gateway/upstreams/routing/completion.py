@@ -7,6 +7,7 @@ import asyncio
 import logging
 from collections.abc import Set
 from dataclasses import replace
+from typing import Self
 
 from engine.address.offline import offline_evidence
 from engine.model import Address, Checks, Dns, Evidence, Reason, Verdict, Verification
@@ -48,8 +49,11 @@ class EvidenceCompletion:
             loop.call_soon(loop.call_soon, self._list_evidence, provided)
         self._start_dns_lookup()
 
-    def cancel(self) -> None:
-        """Give up what is still being found out."""
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Cancel the look-up in DNS if it has not ended."""
         if self._dns_task is not None:
             self._dns_task.cancel()
 
