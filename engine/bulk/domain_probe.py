@@ -39,7 +39,7 @@ from engine.smtp.inquiry import InquiryResult
 from engine.smtp.meanings import NO_CONTACT
 from engine.smtp.providers import pacing_operator, provider_of
 from engine.smtp.terms import CONNECTION_STAGES, RcptReply, Target
-from engine.verification import verification_from_evidence
+from engine.verification import verification_from_evidence, verification_from_verdict
 
 DNS_DEADLINE_S = 15.0
 """For the route and the policies of a domain."""
@@ -224,7 +224,7 @@ class DomainProbe:
                 smtp = _smtp_evidence(reply, meaning, connection)
                 evidence = self._evidence_with(smtp, catch_all, reply, traits)
                 made[alike] = self._make_verification(address, evidence, smtp.latency_ms)
-            verification = made[alike].for_address(address)
+            verification = _copy_for(address, made[alike])
             if meaning is Meaning.GREYLISTED and self._may_pass_at_other_host:
                 self._greylisted[pending] = verification
                 self.on_single_path(group, (pending,))
@@ -337,6 +337,20 @@ class DomainProbe:
             verified_at=self._shared.now(),
             duration_s=(latency_ms or 0) / 1000,
         )
+
+
+def _copy_for(address: Address, like: Verification) -> Verification:
+    """`like` for another address; twice as fast as `dataclasses.replace`, which matters here."""
+    return verification_from_verdict(
+        address,
+        like.verdict,
+        like.reason,
+        like.evidence,
+        like.checks,
+        verified_at=like.verified_at,
+        duration_s=like.duration_s,
+        source_score=like.score,
+    )
 
 
 def _smtp_evidence(reply: RcptReply, meaning: Meaning, connection: ConnectionInfo) -> Smtp:
