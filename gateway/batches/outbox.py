@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import delete, func, or_, select, update
+from sqlalchemy import Select, delete, func, or_, select, update
 
 from gateway.batches.ports import WebhookDelivery
 from gateway.store import Store
-from gateway.store.tables import deliveries
+from gateway.store.tables import batches, deliveries
 
-LEASE_S = 120.0
-"""How long a delivery may take before another process tries it: more than it can."""
+LEASE_S = 40.0
+"""How long a delivery may take before another process tries it: more than it can
+(`gateway.batches.http_post.TIMEOUT_S`)."""
+MAX_IN_FLIGHT_PER_ACCOUNT = 8
+"""Deliveries: an account whose receivers never answer leaves the other slots to the others."""
 MAX_FAILURE_CHARACTERS = 200
 
 
@@ -28,17 +31,7 @@ class SqlOutbox:
             return None
         now = self._clock()
         async with self._store.write() as connection:
-            found = await connection.execute(
-                select(deliveries)
-                .where(
-                    deliveries.c.due_at <= now,
-                    or_(deliveries.c.lease_until.is_(None), deliveries.c.lease_until <= now),
-                )
-                .order_by(deliveries.c.due_at)
-                .limit(1)
-                .with_for_update(skip_locked=True)
-            )
-            row = found.first()
+            row = (await connection.execute(_next_delivery(now))).first()
             if row is None:
                 return None
             await connection.execute(
@@ -76,6 +69,31 @@ class SqlOutbox:
                 select(func.min(func.coalesce(deliveries.c.lease_until, deliveries.c.due_at)))
             )
         return None if due_at is None else float(due_at)
+
+
+def _next_delivery(now: float) -> Select[Any]:
+    """The delivery that is due, of the account with the fewest in flight."""
+    in_flight = (
+        select(batches.c.account_id, func.count().label("count"))
+        .join_from(deliveries, batches, batches.c.id == deliveries.c.batch_id)
+        .where(deliveries.c.lease_until > now)
+        .group_by(batches.c.account_id)
+        .subquery()
+    )
+    count = func.coalesce(in_flight.c.count, 0)
+    return (
+        select(deliveries)
+        .join_from(deliveries, batches, batches.c.id == deliveries.c.batch_id, isouter=True)
+        .outerjoin(in_flight, in_flight.c.account_id == batches.c.account_id)
+        .where(
+            deliveries.c.due_at <= now,
+            or_(deliveries.c.lease_until.is_(None), deliveries.c.lease_until <= now),
+            count < MAX_IN_FLIGHT_PER_ACCOUNT,
+        )
+        .order_by(count, deliveries.c.due_at)
+        .limit(1)
+        .with_for_update(skip_locked=True, of=deliveries)
+    )
 
 
 def _is_delivery(delivery: WebhookDelivery) -> Any:

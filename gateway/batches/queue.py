@@ -34,13 +34,37 @@ from gateway.batches.model import (
 )
 from gateway.batches.records import DUE_WHEN_STARTED, PREPARATION_CHUNK, make_chunks_due
 from gateway.store import Store
-from gateway.store.tables import batch_chunks, batch_items, batch_results, batches, deliveries
+from gateway.store.tables import (
+    account_turns,
+    batch_chunks,
+    batch_items,
+    batch_results,
+    batches,
+    deliveries,
+)
 from gateway.verdicts.codec import encode_verification
 
 LEASE_S = 30.0
 """How long a claim holds without being renewed; workers renew it every few seconds."""
 
 _ACTIVE = (JobState.PREPARING, JobState.QUEUED, JobState.RUNNING)
+
+BATCHES_PER_CLAIM = 8
+"""Read at a claim: another process may have taken the last free chunk of the first ones."""
+
+_CLAIMED_COLUMNS = (
+    batches.c.id,
+    batches.c.account_id,
+    batches.c.state,
+    batches.c.started_at,
+    batches.c.dialect,
+    batches.c.checks,
+    batches.c.retries,
+    batches.c.rows,
+    batches.c.key_id,
+    batches.c.key_label,
+)
+"""Those that a claim needs: names of columns and webhook URLs of clients may be long."""
 
 
 class SqlChunkQueue:
@@ -58,29 +82,38 @@ class SqlChunkQueue:
 
     async def claim(self, holder: str, *, skip_batches: Collection[int] = ()) -> Claim | None:
         async with self._store.read() as connection:
-            if not await self._candidates(connection, skip_batches):
+            if not await self._next_batches(connection, skip_batches):
                 return None
         async with self._store.write() as connection:
-            for batch in await self._candidates(connection, skip_batches):
+            for batch in await self._next_batches(connection, skip_batches):
                 chunk = await self._free_chunk(connection, batch.id)
                 if chunk is not None:
                     return await self._lease_chunk(connection, holder, batch, chunk)
         return None
 
-    async def _candidates(
+    async def _next_batches(
         self, connection: AsyncConnection, skip_batches: Collection[int]
     ) -> list[Row[Any]]:
-        """Batches with work that is due, in the order of their turn."""
-        query = select(batches).where(
-            batches.c.state.in_(_ACTIVE),
-            exists().where(batch_chunks.c.batch_id == batches.c.id, *self._is_free()),
+        """The first few batches with work that is due, in the order of their turn.
+
+        The account whose last turn is longest ago comes first, so that an account with thousands
+        of batches gets no more turns than one with a single one; then the batch whose last turn
+        is.
+        """
+        query = (
+            select(*_CLAIMED_COLUMNS)
+            .select_from(
+                batches.outerjoin(account_turns, account_turns.c.account_id == batches.c.account_id)
+            )
+            .where(
+                batches.c.state.in_(_ACTIVE),
+                batches.c.id.not_in(skip_batches),
+                exists().where(batch_chunks.c.batch_id == batches.c.id, *self._is_free()),
+            )
+            .order_by(func.coalesce(account_turns.c.turn, 0), batches.c.turn, batches.c.id)
+            .limit(BATCHES_PER_CLAIM)
         )
-        rows = [row for row in await connection.execute(query) if row.id not in skip_batches]
-        # An account with many batches gets no more turns than one with a single one.
-        last_turn: Counter[int] = Counter()
-        for row in rows:
-            last_turn[row.account_id] = max(last_turn[row.account_id], row.turn)
-        return sorted(rows, key=lambda row: (last_turn[row.account_id], row.turn, row.id))
+        return list(await connection.execute(query))
 
     def _is_free(self) -> tuple[Any, ...]:
         now = self._clock()
@@ -109,10 +142,7 @@ class SqlChunkQueue:
             .where(_is_chunk(batch_chunks, batch.id, chunk.number))
             .values(lease=lease, lease_until=self._clock() + LEASE_S)
         )
-        last_turn = await connection.scalar(
-            select(func.max(batches.c.turn)).where(batches.c.state.in_(_ACTIVE))
-        )
-        values: dict[str, Any] = {"turn": int(last_turn or 0) + 1}
+        values: dict[str, Any] = {"turn": await self._take_turn(connection, batch.account_id)}
         if batch.state == JobState.QUEUED:
             values |= {"state": JobState.RUNNING, "started_at": self._now()}
         await connection.execute(update(batches).where(batches.c.id == batch.id).values(values))
@@ -133,6 +163,16 @@ class SqlChunkQueue:
             items=() if prepares else await self._items(connection, batch.id, chunk.positions),
             is_preparation=prepares,
         )
+
+    async def _take_turn(self, connection: AsyncConnection, account_id: int) -> int:
+        """Make the account the last in turn; the number of its turn."""
+        turn = int(await connection.scalar(select(func.max(account_turns.c.turn))) or 0) + 1
+        taken = await connection.execute(
+            update(account_turns).where(account_turns.c.account_id == account_id).values(turn=turn)
+        )
+        if not taken.rowcount:
+            await connection.execute(insert(account_turns).values(account_id=account_id, turn=turn))
+        return turn
 
     async def _items(
         self, connection: AsyncConnection, batch_id: int, positions: bytes
@@ -318,7 +358,7 @@ class SqlChunkQueue:
                 )
             elif batch.start and (charge := await self._charge_start(connection, batch, rules)):
                 values |= {"state": JobState.QUEUED, **charge}
-                await make_chunks_due(connection, batch.id, self._clock())
+                await make_chunks_due(connection, batch.id)
             else:
                 values["state"] = JobState.READY
             await connection.execute(update(batches).where(batches.c.id == batch.id).values(values))

@@ -35,6 +35,8 @@ from gateway.store.tables import (
     batches,
 )
 
+DUE_AT_ONCE = 0.0
+"""Due time of work that may begin: not the time of day, which may be set back."""
 DUE_WHEN_STARTED = 1e15
 """Due time in Unix seconds of work that waits to be started."""
 PREPARATION_CHUNK = 0
@@ -179,10 +181,10 @@ class BatchRecords:
             values["state"], due_at = JobState.PREPARING, DUE_WHEN_STARTED
             await connection.execute(
                 insert(batch_chunks),
-                [_chunk_values(batch_id, PREPARATION_CHUNK, b"", self._clock())],
+                [_chunk_values(batch_id, PREPARATION_CHUNK, b"", DUE_AT_ONCE)],
             )
         elif op.start:
-            values["state"], due_at = JobState.QUEUED, self._clock()
+            values["state"], due_at = JobState.QUEUED, DUE_AT_ONCE
         else:
             values["state"], due_at = JobState.READY, DUE_WHEN_STARTED
         chunks = [
@@ -332,7 +334,7 @@ class BatchRecords:
                 raise Problem(ProblemKind.JOB_STATE, job_state=row.state)
             await self._check_running(connection, caller)
             values = await self._charge(connection, caller, payable=row.valid, units=row.valid)
-            await make_chunks_due(connection, row.id, self._clock())
+            await make_chunks_due(connection, row.id)
             await connection.execute(
                 update(batches)
                 .where(batches.c.id == row.id)
@@ -404,10 +406,10 @@ class BatchRecords:
         )
 
 
-async def make_chunks_due(connection: AsyncConnection, batch_id: int, now: float) -> None:
+async def make_chunks_due(connection: AsyncConnection, batch_id: int) -> None:
     """Let the work on a batch be due."""
     await connection.execute(
-        update(batch_chunks).where(batch_chunks.c.batch_id == batch_id).values(due_at=now)
+        update(batch_chunks).where(batch_chunks.c.batch_id == batch_id).values(due_at=DUE_AT_ONCE)
     )
 
 

@@ -24,7 +24,8 @@ from gateway.tasks import WorkLoop
 
 log = logging.getLogger(__name__)
 
-CONCURRENT_DELIVERIES = 8
+CONCURRENT_DELIVERIES = 64
+"""Of all accounts; of one at most `gateway.batches.outbox.MAX_IN_FLIGHT_PER_ACCOUNT`."""
 POLL_S = 5.0
 """How often other processes' batches are looked for."""
 
@@ -74,13 +75,18 @@ class WebhookSender:
                     delivery = await self._outbox.claim()
                     if delivery is not None:
                         task = group.create_task(self._deliver_logged(delivery))
-                        task.add_done_callback(lambda _: slots.release())
+                        task.add_done_callback(lambda _: self._on_delivery_ended(slots))
                         continue
                     slots.release()
                 except StoreError as exc:
                     slots.release()
                     log.warning("webhook.claim_failed", extra={"error": str(exc)})
                 await self._loop.pause(POLL_S)
+
+    def _on_delivery_ended(self, slots: asyncio.Semaphore) -> None:
+        slots.release()
+        # its account may have others, for which it had too many in flight
+        self._loop.wake()
 
     async def _deliver_logged(self, delivery: WebhookDelivery) -> None:
         try:

@@ -29,7 +29,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-REVISION = "0005"
+REVISION = "0006"
 """The newest migration; known here so that an up-to-date database starts without Alembic."""
 
 metadata = MetaData(
@@ -145,6 +145,14 @@ batches = Table(
     Index(None, "state"),
     Index(None, "rows_until"),
     sqlite_autoincrement=True,  # the id of a batch that is gone is not given again
+)
+
+account_turns = Table(
+    "account_turns",
+    metadata,
+    # when the account's batches were last worked on, in claims; it outlives the batches
+    Column("account_id", Integer, primary_key=True, autoincrement=False),
+    Column("turn", BigInteger, nullable=False, index=True),
 )
 
 batch_items = Table(

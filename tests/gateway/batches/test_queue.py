@@ -173,6 +173,31 @@ async def test_accounts_take_turns_however_many_batches_they_have(
     assert whose == [False, True, False, True, False, True]
 
 
+async def test_an_account_takes_turns_with_batches_of_one_chunk_each(
+    bench: Bench, queue: ChunkQueue
+) -> None:
+    many, one = await bench.caller(), await bench.caller()
+    for n in range(30):
+        await bench.submit(many, [f"ada@{n}.example"])
+    for _ in range(5):
+        await claimed(queue)
+    job = await bench.submit(one, ["bob@small.example"])
+    claim = await claimed(queue)
+    assert [item.email for item in claim.items] == ["bob@small.example"]
+    await queue.finish_chunk(claim, answers(claim))
+    assert await bench.state(one, job) is JobState.COMPLETED
+
+
+async def test_work_is_due_though_the_clock_was_set_back(bench: Bench, queue: ChunkQueue) -> None:
+    caller = await bench.caller()
+    for dialect in ("generic", "validto"):
+        await bench.submit(await bench.caller(dialect), addresses(1))
+    await bench.submit(caller, addresses(1))
+    bench.clock.now -= 900
+    assert await queue.next_due() == 0
+    assert {(await claimed(queue)).dialect for _ in range(3)} == {"generic", "validto"}
+
+
 async def test_a_small_batch_overtakes_a_large_one(bench: Bench, queue: ChunkQueue) -> None:
     caller = await bench.caller()
     await bench.submit(caller, addresses(20 * CHUNK_SIZE))

@@ -13,6 +13,7 @@ import pytest
 
 from engine.dns.targets import is_global
 from gateway.batches.http_post import HttpWebhookPost
+from gateway.batches.outbox import MAX_IN_FLIGHT_PER_ACCOUNT, SqlOutbox
 from gateway.upstreams.transport.aiohttp_transport import HttpTransport
 from tests.gateway.batches.conftest import Bench, open_bench
 
@@ -150,3 +151,33 @@ async def test_private_addresses_are_not_dialled(host: str) -> None:
 async def test_what_cannot_be_reached_is_told(url: str) -> None:
     async with posting(private=True) as post:
         assert await post(url, b"{}") != ""
+
+
+async def test_an_account_with_many_webhooks_leaves_slots_to_the_others(bench: Bench) -> None:
+    many, one = await bench.caller("emailable"), await bench.caller("emailable")
+    outbox = SqlOutbox(bench.store, clock=bench.clock)
+    for n in range(MAX_IN_FLIGHT_PER_ACCOUNT + 2):
+        await bench.submit(many, [f"ada@{n}.example"], url=f"https://silent.example/{n}")
+    await bench.batch_services.runner.drain()
+    in_flight = [await outbox.claim() for _ in range(MAX_IN_FLIGHT_PER_ACCOUNT)]
+    assert all(in_flight)
+    assert await outbox.claim() is None
+    await bench.submit(one, ["bob@example.com"], url=URL)
+    await bench.batch_services.runner.drain()
+    delivery = await outbox.claim()
+    assert delivery is not None
+    assert delivery.url == URL
+    assert in_flight[0] is not None
+    await outbox.mark_delivered(in_flight[0])
+    assert await outbox.claim() is not None
+
+
+async def test_the_account_with_fewer_webhooks_in_flight_comes_first(bench: Bench) -> None:
+    many, one = await bench.caller("emailable"), await bench.caller("emailable")
+    outbox = SqlOutbox(bench.store, clock=bench.clock)
+    for n in range(3):
+        await bench.submit(many, [f"ada@{n}.example"], url=f"https://silent.example/{n}")
+    await bench.submit(one, ["bob@example.com"], url=URL)
+    await bench.batch_services.runner.drain()
+    urls = [delivery.url for _ in range(2) if (delivery := await outbox.claim())]
+    assert URL in urls
