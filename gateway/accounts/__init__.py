@@ -1,2 +1,1 @@
-"""Accounts: who asks (`caller`, `callers`, `keys`), what they may use (`plans`, `limits`) and what
-they have used (`ledger`)."""
+"""Accounts: callers and their keys, plans and rate limits, and the ledger of credits and use."""

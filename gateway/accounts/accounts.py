@@ -1,10 +1,10 @@
-"""Accounts: who may ask, how fast, and on whose credits.
+"""Accounts and their API keys: authentication, rate limits, charges, administration.
 
 AccountsError
 ├── NoSuchAccount, NoSuchKey, AmbiguousKey
 ├── UnknownPlan, UnknownDialect
 └── KeyTaken
-CreditsSpent (`caller`) and TooFast (`limits`) are answers to a caller.
+InsufficientCredits (`caller`) and RateLimitExceeded (`limits`) are answers to a caller.
 """
 
 from __future__ import annotations
@@ -52,22 +52,21 @@ __all__ = [
 ]
 
 DEFAULT_OWNER_EMAIL = "owner@localhost"
-"""Owner of the account made on first start, until somebody says otherwise."""
+"""Owner of the account that the first start creates."""
 BOOTSTRAP_MILESTONE = "bootstrapped"
-"""The milestone that a first account was made."""
-
+"""Name of the milestone that the first account was created."""
 
 DAY_S = 86_400
 
 
 @lru_cache(8)
 def month_of_day(day: int) -> str:
-    """The calendar month (UTC) of a day since the epoch: asked at every charge."""
+    """The calendar month (UTC) of a day since the epoch. Cached, since every charge needs it."""
     return datetime.fromtimestamp(day * DAY_S, UTC).strftime("%Y-%m")
 
 
 class AccountsError(Exception):
-    """What was asked about accounts and keys cannot be done."""
+    """An operation on accounts or keys that cannot be done."""
 
 
 class NoSuchAccount(AccountsError):
@@ -89,20 +88,20 @@ class AmbiguousKey(AccountsError):
 
 
 class _UnknownName(AccountsError):
-    what = ""
+    noun = ""
 
     def __init__(self, name: str, known: Collection[str]) -> None:
-        super().__init__(f"no {self.what} is named {name!r}; there are {', '.join(known)}")
+        super().__init__(f"no {self.noun} is named {name!r}; there are {', '.join(known)}")
         self.name = name
         self.known = tuple(known)
 
 
 class UnknownPlan(_UnknownName):
-    what = "plan"
+    noun = "plan"
 
 
 class UnknownDialect(_UnknownName):
-    what = "dialect"
+    noun = "dialect"
 
 
 class KeyTaken(AccountsError):
@@ -112,7 +111,7 @@ class KeyTaken(AccountsError):
 
 @dataclass(frozen=True, slots=True)
 class NewKey:
-    """A key as it is shown this once."""
+    """A new key, shown in full only this once."""
 
     id: int
     account_id: int
@@ -125,7 +124,7 @@ class NewKey:
 
 @dataclass(frozen=True, slots=True)
 class KeyInfo:
-    """What is known of a key afterwards, and of its account."""
+    """A stored key and its account."""
 
     id: int
     account_id: int
@@ -139,7 +138,7 @@ class KeyInfo:
     status: AccountStatus
     plan: str
     credits: int | None
-    """What the account has left; None is without limit."""
+    """Left in the account; None is without limit."""
 
 
 @contextlib.asynccontextmanager
@@ -153,10 +152,10 @@ async def open_accounts(
     monotonic: Callable[[], float] = time.monotonic,
     limiter: RateLimiter | None = None,
 ) -> AsyncIterator[Accounts]:
-    """Accounts over an open store; what is still to be booked is booked at the end.
+    """Accounts over an open store; pending use is written at the end.
 
-    `well_known` are callers by dialect and key that need no database: published test keys.
-    `plan` is what new accounts get, `clock` Unix time in seconds, for months, moments and
+    `well_known` are callers by dialect and key that need no database: published test keys. New
+    accounts get `plan`. `clock` is Unix time in seconds; it decides months, times of creation and
     rate windows. Raises UnknownPlan.
     """
     dialects = tuple(dialects)
@@ -177,7 +176,7 @@ async def open_accounts(
 
 
 class Accounts:
-    """The accounts of one database. Any number of processes may have it open."""
+    """The accounts of one database, which several processes may have open."""
 
     def __init__(
         self,
@@ -208,15 +207,18 @@ class Accounts:
     # -- for every request ---------------------------------------------------------------
 
     async def authenticate(self, dialect: str, credential: str) -> Caller | None:
-        """Who a credential of `dialect` belongs to; None if it is unknown or revoked.
+        """The caller whose key of `dialect` this is; None if it is unknown or revoked.
 
-        The account may be suspended: `Caller.status`. Raises StoreError.
+        The account may be suspended: see `Caller.status`. Raises StoreError.
         """
         caller = self._well_known.get((dialect, credential))
         return caller or await self._callers.find(dialect, credential)
 
     async def enforce_rate_limit(self, caller: Caller, bucket: str) -> None:
-        """Count a call against the plan's rate of `bucket`, if it has one. Raises TooFast."""
+        """Count a call against the plan's rate of `bucket`, if it has one.
+
+        Raises RateLimitExceeded.
+        """
         rate = None if caller.test else caller.plan.rates.get(bucket)
         if rate is not None:
             await self._limiter.hit((caller.key_id, bucket), rate)
@@ -224,8 +226,8 @@ class Accounts:
     async def charge(self, caller: Caller, units: int) -> Charge:
         """Charge that many verifications, all or nothing.
 
-        If it can be refused it is on disk when this returns; if not, it is counted and soon
-        written. Raises CreditsSpent, StoreError.
+        A charge that can be refused is on disk when this returns; any other is counted in memory
+        and written soon. Raises InsufficientCredits, StoreError.
         """
         entry = self._ledger_entry(caller, units)
         if caller.metered:
@@ -237,15 +239,15 @@ class Accounts:
     async def charge_in_transaction(
         self, connection: AsyncConnection, caller: Caller, units: int
     ) -> Charge:
-        """Charge in a transaction of `Store.write`, so that it stands or falls with the rest.
+        """Charge in a transaction of `Store.write`, which commits it with the rest.
 
-        Raises CreditsSpent; the transaction is then to be left.
+        Raises InsufficientCredits; the transaction must then be rolled back.
         """
         entry = self._ledger_entry(caller, units)
         if not caller.test:
-            (answer,) = await book_entries(connection, self._store, [entry])
-            if isinstance(answer, InsufficientCredits):
-                raise answer
+            (booked,) = await book_entries(connection, self._store, [entry])
+            if isinstance(booked, InsufficientCredits):
+                raise booked
         return _to_charge(caller, entry)
 
     async def refund(self, charge: Charge, units: int) -> None:
@@ -258,7 +260,7 @@ class Accounts:
             await self._ledger.refund(charge.account_id, charge.month, units)
 
     async def usage(self, caller: Caller) -> Usage:
-        """What is used and left, as of now. Raises StoreError."""
+        """What is used and left now. Raises StoreError."""
         month = self._month()
         balance = await self._ledger.balance(caller.account_id, month)
         left = balance.credits
@@ -267,23 +269,24 @@ class Accounts:
             left = allowed if left is None else min(left, allowed)
         return Usage(month, balance.used, caller.plan.included, left)
 
-    # -- for the operator ----------------------------------------------------------------
+    # -- administration ------------------------------------------------------------------
 
     async def is_empty(self) -> bool:
-        """Whether there is no account yet."""
+        """Whether there is no account yet. Raises StoreError."""
         return await self.oldest_account_id() is None
 
     async def oldest_account_id(self) -> int | None:
-        """The oldest account, where keys go that are asked for without saying whose."""
+        """The account of new keys for which none is named. Raises StoreError."""
         async with self._store.read() as connection:
             rows = await connection.execute(select(func.min(accounts.c.id)))
-            first: int | None = rows.scalar_one()
-            return first
+            oldest: int | None = rows.scalar_one()
+            return oldest
 
     async def bootstrap(self, owner_email: str = DEFAULT_OWNER_EMAIL) -> tuple[NewKey, ...]:
-        """On an empty database make one account with a live and a test key of every dialect.
+        """In an empty database, create one account with a live and a test key of every dialect.
 
-        Nothing otherwise. Of several who try at once, one does it. Raises StoreError.
+        In any other, do nothing. Of several processes that try at once, one does it. Raises
+        StoreError.
         """
         if not await self.is_empty():
             return ()
@@ -312,9 +315,10 @@ class Accounts:
         plan: str | None = None,
         credits: int | None = None,
     ) -> int:
-        """A new active account. `plan` defaults to the setting, `credits` None is without limit.
+        """The id of a new, active account.
 
-        Raises UnknownPlan, ValueError for negative credits, StoreError.
+        `plan` defaults to the setting; `credits` None is without limit. Raises UnknownPlan,
+        ValueError for negative credits, StoreError.
         """
         plan = self._plan if plan is None else self._checked_plan(plan)
         async with self._store.write() as connection:
@@ -331,7 +335,7 @@ class Accounts:
         label: str | None = None,
         key: str | None = None,
     ) -> NewKey:
-        """A new key in the dialect's shape, or `key` itself, such as a well-known test key.
+        """A new key in the dialect's shape; or `key`, such as a well-known test key.
 
         Raises NoSuchAccount, UnknownDialect, KeyTaken, StoreError.
         """
@@ -351,34 +355,35 @@ class Accounts:
         return made
 
     async def list_keys(self) -> list[KeyInfo]:
-        """Every key, revoked ones too, oldest first."""
+        """All keys, revoked ones too, the oldest first. Raises StoreError."""
         async with self._store.read() as connection:
             return [_key_info(row) for row in await connection.execute(_KEYS)]
 
     async def revoke_key(self, key_ref: str) -> KeyInfo:
-        """Refuse a key from now on: within a second in other processes.
+        """Revoke a key; other processes refuse it within a second.
 
-        `which` is its id, its hint, its last four characters, or the key itself. Raises
+        `key_ref` is its id, its hint, its last four characters, or the key itself. Raises
         NoSuchKey, AmbiguousKey, StoreError.
         """
-        wanted = key_digest(key_ref)
+        digest = key_digest(key_ref)
         async with self._store.write() as connection:
-            fitting = [
+            matching = [
                 row
                 for row in await connection.execute(_KEYS)
-                if key_ref in (str(row.id), row.hint, row.hint[-4:]) or row.hash == wanted
+                if key_ref in (str(row.id), row.hint, row.hint[-4:]) or row.hash == digest
             ]
-            # One in use is meant before one that is gone.
-            fitting = [row for row in fitting if row.revoked_at is None] or fitting
-            if not fitting:
+            # A key in use takes precedence over a revoked one.
+            matching = [row for row in matching if row.revoked_at is None] or matching
+            if not matching:
                 raise NoSuchKey(key_ref)
-            if len(fitting) > 1:
-                raise AmbiguousKey(key_ref, [row.id for row in fitting])
-            this = keys.c.id == fitting[0].id
+            if len(matching) > 1:
+                raise AmbiguousKey(key_ref, [row.id for row in matching])
+            this_key = keys.c.id == matching[0].id
+            in_use = keys.c.revoked_at.is_(None)
             await connection.execute(
-                update(keys).where(this, keys.c.revoked_at.is_(None)).values(revoked_at=self._now())
+                update(keys).where(this_key, in_use).values(revoked_at=self._now())
             )
-            row = (await connection.execute(_KEYS.where(this))).one()
+            row = (await connection.execute(_KEYS.where(this_key))).one()
         self._callers.clear()
         return _key_info(row)
 
@@ -387,14 +392,17 @@ class Accounts:
         await self._update_account(account_id, plan=self._checked_plan(plan))
 
     async def set_credits(self, account_id: int, credits: int | None) -> None:
-        """What is left from now on; None is without limit. Raises NoSuchAccount, StoreError."""
+        """Set what is left; None is without limit.
+
+        Raises NoSuchAccount, ValueError for negative credits, StoreError.
+        """
         await self._update_account(account_id, credits=_checked_credits(credits))
 
     async def set_status(self, account_id: int, status: AccountStatus) -> None:
         """Raises NoSuchAccount, StoreError."""
         await self._update_account(account_id, status=AccountStatus(status))
 
-    # -- pieces --------------------------------------------------------------------------
+    # -- helpers -------------------------------------------------------------------------
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._clock(), UTC)
@@ -404,7 +412,7 @@ class Accounts:
 
     def _ledger_entry(self, caller: Caller, units: int) -> LedgerEntry:
         if units < 0:
-            raise ValueError("a charge is not negative")
+            raise ValueError("a charge cannot be negative")
         return LedgerEntry(caller.account_id, self._month(), units, caller.allowance)
 
     def _checked_plan(self, plan: str) -> str:
@@ -422,8 +430,10 @@ class Accounts:
             "credits": credits,
             "created_at": self._now(),
         }
-        made = await connection.execute(insert(accounts).values(values).returning(accounts.c.id))
-        account_id: int = made.scalar_one()
+        inserted = await connection.execute(
+            insert(accounts).values(values).returning(accounts.c.id)
+        )
+        account_id: int = inserted.scalar_one()
         return account_id
 
     async def _insert_key(
@@ -438,25 +448,25 @@ class Accounts:
     ) -> NewKey:
         shape = self._key_shapes[dialect]
         key = key or mint_key(shape, test=test)
-        shown = key_hint(shape, key, test=test)
+        hint = key_hint(shape, key, test=test)
         values = {
             "account_id": account_id,
             "dialect": dialect,
             "hash": key_digest(key),
             "test": test,
-            "hint": shown,
+            "hint": hint,
             "label": label,
             "created_at": self._now(),
         }
-        made = await connection.execute(insert(keys).values(values).returning(keys.c.id))
-        return NewKey(made.scalar_one(), account_id, dialect, test, key, shown, label)
+        inserted = await connection.execute(insert(keys).values(values).returning(keys.c.id))
+        return NewKey(inserted.scalar_one(), account_id, dialect, test, key, hint, label)
 
     async def _update_account(self, account_id: int, **values: Any) -> None:
         async with self._store.write() as connection:
-            done = await connection.execute(
+            updated = await connection.execute(
                 update(accounts).where(accounts.c.id == account_id).values(values)
             )
-            if not done.rowcount:
+            if not updated.rowcount:
                 raise NoSuchAccount(account_id)
         self._callers.clear()
 
@@ -467,7 +477,7 @@ def _to_charge(caller: Caller, entry: LedgerEntry) -> Charge:
 
 def _checked_credits(credits: int | None) -> int | None:
     if credits is not None and credits < 0:
-        raise ValueError("credits are not negative")
+        raise ValueError("credits cannot be negative")
     return credits
 
 

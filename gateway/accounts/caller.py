@@ -1,6 +1,6 @@
-"""Who is asking, and what answering needs of the accounts: no storage is known here.
+"""The caller of a request, and what serving it needs of the accounts.
 
-`AccountService` is all that a request needs, so that the sandbox can do without a database.
+No storage is imported here: with `AccountService` the sandbox does without a database.
 """
 
 from __future__ import annotations
@@ -13,42 +13,42 @@ from adapters.contract.operations import Plan
 
 
 class AccountStatus(StrEnum):
-    """Whether an account may use its keys."""
+    """Whether the keys of an account are accepted."""
 
     ACTIVE = "active"
     SUSPENDED = "suspended"
-    UNCONFIRMED = "unconfirmed"  # its owner's e-mail address
+    UNCONFIRMED = "unconfirmed"  # the owner has not confirmed the e-mail address
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who is asking, as far as the key tells."""
+    """The key of a request, and its account."""
 
     account_id: int
-    """Of the database from 1; the sandbox's own are 0 and below."""
+    """In the database from 1; the sandbox's own accounts are 0 and below."""
     key_id: int
     dialect: str
     test: bool
-    """A test key: never charged, never limited, answered by the sandbox."""
+    """Whether it is a test key: answered by the sandbox, never charged or limited."""
     plan: Plan
-    """As it holds in this dialect."""
+    """As it applies in this dialect."""
     status: AccountStatus
     owner_email: str
     key_label: str
-    """The key's name, or its hint; fit for logs."""
+    """The key's label, or else its hint; safe for logs."""
     has_credits: bool
-    """Whether the account pays with credits, so that they may run out."""
+    """Whether the account has a limited number of credits."""
     simulate: str = ""
-    """The outcome that a test key asked to see (`gateway.sandbox.simulate`)."""
+    """The outcome that a test key simulates (`gateway.sandbox.simulate`); empty for none."""
 
     @property
     def sandbox_scope(self) -> int:
-        """Within which the sandbox keeps things apart: a key, or a set of the sandbox's keys."""
+        """What separates callers in the sandbox: the key, or a set of the sandbox's own keys."""
         return self.key_id if self.account_id > 0 else self.account_id
 
     @property
     def allowance(self) -> int | None:
-        """What a month may come to; None is without limit."""
+        """Verifications allowed in a month; None is without limit."""
         return self.plan.included if self.plan.hard_cap else None
 
     @property
@@ -59,21 +59,21 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What an account used of what it may."""
+    """The use of an account in the current month."""
 
     month: str
     """Calendar month in UTC, YYYY-MM."""
     used: int
     """Verifications charged this month."""
     included: int | None
-    """The plan's allowance for a month; None is without limit."""
+    """The plan's monthly allowance; None is without limit."""
     credits_left: int | None
-    """What can still be charged, credits and hard cap together; None is without limit."""
+    """Verifications that can still be charged, by credits and hard cap; None is without limit."""
 
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """What was charged, for giving it back; a batch keeps it with its rows."""
+    """A charge, as needed to refund it."""
 
     account_id: int
     month: str
@@ -82,18 +82,18 @@ class Charge:
 
 
 class InsufficientCredits(Exception):
-    """Too few credits, or too little of the month's allowance, are left; nothing was charged."""
+    """The credits, or the rest of the month's allowance, do not suffice; nothing was charged."""
 
     def __init__(self, used: int, limit: int) -> None:
         super().__init__(f"{used} of {limit} used")
         self.used = used
         """Verifications charged this month."""
         self.limit = limit
-        """What could have been charged this month altogether."""
+        """Verifications that could have been charged this month in all."""
 
 
 class AccountService(Protocol):
-    """What a request needs of the accounts; `Accounts` beside this says it in full."""
+    """What serving a request needs of the accounts; documented in `Accounts`."""
 
     async def authenticate(self, dialect: str, credential: str) -> Caller | None: ...
 

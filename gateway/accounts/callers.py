@@ -1,4 +1,4 @@
-"""Whose key it is: from a credential to the account behind it."""
+"""Finds the account of an API key, with a cache of less than a second."""
 
 from __future__ import annotations
 
@@ -17,27 +17,24 @@ from gateway.store.tables import accounts, keys
 from gateway.tasks import GroupedCalls
 
 FOUND_TTL_S = 0.9
-"""How long a key is taken at its word before it is looked up again: a revoked key is refused,
-and a changed plan holds, within a second in every process."""
+"""Below a second, so that every process refuses a revoked key, and applies a changed plan, within
+one."""
 NOT_FOUND_TTL_S = 0.5
-"""The same for a credential that nobody has, which may be a key made a moment ago."""
+"""For a credential that is no key; it may be a key that was created a moment ago."""
 MAX_FOUND = 20_000
 MAX_NOT_FOUND = 5_000
 KEYS_PER_QUERY = 200
-"""Credentials in one look-up. A flood of bad ones costs one query for as many."""
+"""Credentials in one query, so that a flood of bad ones costs few queries."""
 
 
 class CallerLookup:
-    """Looks credentials up, and remembers the answer for less than a second.
-
-    `monotonic` is seconds from anywhere, never set back.
-    """
+    """Finds callers by their credentials. `monotonic` is a monotonic clock in seconds."""
 
     def __init__(self, store: Store, plans: Plans, monotonic: Callable[[], float]) -> None:
         self._store = store
         self._plans = plans
         self._monotonic = monotonic
-        # with the time until which each holds; read at every request, so not a TTLCache
+        # with the time of expiry; not a TTLCache, since every request reads it
         self._found: BoundedDict[tuple[str, bytes], tuple[Caller, float]] = BoundedDict(MAX_FOUND)
         self._not_found: TTLCache[tuple[str, bytes], bool]
         self._not_found = TTLCache(MAX_NOT_FOUND, NOT_FOUND_TTL_S, timer=monotonic)
@@ -45,16 +42,16 @@ class CallerLookup:
         self._lookups = GroupedCalls(self._look_up, max_group=KEYS_PER_QUERY)
 
     async def find(self, dialect: str, credential: str) -> Caller | None:
-        """The caller, or None for a key that is unknown, revoked, or of another dialect.
+        """The caller; None if the key is unknown, revoked, or of another dialect.
 
         Raises StoreError.
         """
         if len(credential) > MAX_KEY_CHARACTERS:
             return None
         key = (dialect, key_digest(credential))
-        known = self._found.get(key)
-        if known is not None and known[1] > self._monotonic():
-            return known[0]
+        cached = self._found.get(key)
+        if cached is not None and cached[1] > self._monotonic():
+            return cached[0]
         if key in self._not_found:
             return None
         caller = await self._lookups.call(key)
@@ -66,7 +63,7 @@ class CallerLookup:
         return caller
 
     def clear(self) -> None:
-        """Look everything up anew: something was changed here."""
+        """Empty the cache, after this process has changed an account or a key."""
         self._found.clear()
         self._not_found.clear()
 

@@ -1,8 +1,8 @@
-"""What accounts use: credits and monthly allowances, exact across processes.
+"""The ledger of credits and monthly use, exact across processes.
 
 A charge that may be refused waits for its commit. Charges that arrive meanwhile are committed
-together, so that one fsync serves many. Use that nothing limits is counted in memory and
-written after `FLUSH_AFTER_S`: a kill may lose that much of a count that nobody pays by.
+together, so that one fsync serves many. Use without a limit is counted in memory and written after
+`FLUSH_AFTER_S`: a kill may lose that much of a count that is not billed.
 """
 
 from __future__ import annotations
@@ -26,34 +26,34 @@ log = logging.getLogger(__name__)
 
 FLUSH_AFTER_S = 0.2
 ENTRIES_PER_TRANSACTION = 500
-"""Entries in one transaction; it bounds how long one waits for another."""
+"""Bounds how long the entries of a later transaction wait."""
 
 
 @dataclass(frozen=True, slots=True)
 class LedgerEntry:
-    """One movement on an account."""
+    """One booking on an account."""
 
     account_id: int
     month: str
-    """The month it counts in, YYYY-MM in UTC."""
+    """The month in which it counts, YYYY-MM in UTC."""
     units: int
-    """Charged if positive, given back if negative; 0 only asks for the balance."""
+    """Charged if positive, refunded if negative; 0 only reads the balance."""
     allowance: int | None = None
-    """What the month may come to; None is without limit."""
+    """Units allowed in the month; None is without limit."""
 
 
 @dataclass(slots=True)
 class Balance:
-    """An account as an entry left it."""
+    """An account after an entry was booked."""
 
     used: int
     """In the entry's month."""
     credits: int | None
-    """What is left to pay with; None is without limit."""
+    """Credits left; None is without limit."""
 
 
 class Ledger:
-    """Books entries in the order they come: at once those that wait, the others by and by."""
+    """Books entries: those that a caller waits for at once and in order, counts a little later."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -64,30 +64,30 @@ class Ledger:
         self._timer: asyncio.TimerHandle | None = None
 
     async def book(self, entry: LedgerEntry) -> Balance:
-        """Book and wait for the commit. Raises CreditsSpent, StoreError."""
+        """Book and wait for the commit. Raises InsufficientCredits, StoreError."""
         return await self._bookings.call(entry)
 
     async def balance(self, account_id: int, month: str) -> Balance:
-        """What is used and left, with all that this process counted. Raises StoreError."""
+        """The balance, including all that this process has counted. Raises StoreError."""
         self._book_counts()
         return await self.book(LedgerEntry(account_id, month, 0))
 
     async def refund(self, account_id: int, month: str, units: int) -> None:
-        """Give back what was booked, or is to be booked later. Raises StoreError."""
+        """Refund what was booked, or is still to be booked. Raises StoreError."""
         self._book_counts()
         await self.book(LedgerEntry(account_id, month, -units))
 
     def book_later(self, account_id: int, month: str, units: int) -> None:
-        """Book soon and unconditionally, without waiting."""
+        """Book within `FLUSH_AFTER_S`, without a limit and without waiting."""
         self._counts[account_id, month] += units
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(FLUSH_AFTER_S, self._book_counts)
 
     async def aclose(self) -> None:
-        """Book everything that is still waiting."""
+        """Book everything that is still to be booked."""
         self._book_counts()
         await self._bookings.aclose()
-        if self._timer is not None:  # what could not be written came back
+        if self._timer is not None:  # a write failed, and its counts are pending again
             self._timer.cancel()
             log.error("usage.lost", extra={"units": sum(self._counts.values())})
 
@@ -117,10 +117,9 @@ class Ledger:
 async def book_entries(
     connection: AsyncConnection, store: Store, entries: Sequence[LedgerEntry]
 ) -> list[Balance | InsufficientCredits]:
-    """Book entries in order, each by itself all or nothing, in the caller's transaction.
+    """Book entries in order, each all or nothing, in the caller's transaction (`Store.write`).
 
-    For those who must write something else with the charge or not at all. The connection is
-    one of `Store.write`.
+    For a charge that must be committed together with something else.
     """
     balances = await _lock_and_read(connection, entries)
     outcomes = [balances.book(entry) for entry in entries]
@@ -129,7 +128,7 @@ async def book_entries(
 
 
 class _Balances:
-    """The accounts of some entries, as far as these are booked."""
+    """The accounts of some entries, as far as the entries are booked."""
 
     def __init__(
         self, credits: dict[int, int | None], used: defaultdict[tuple[int, str], int]
@@ -138,9 +137,9 @@ class _Balances:
         self.used = used
         """By account and month."""
         self.paid: defaultdict[int, int] = defaultdict(int)
-        """What the entries take from an account's credits."""
+        """Credits that the entries take, by account."""
         self.moved: defaultdict[tuple[int, str], int] = defaultdict(int)
-        """What the entries add to `used`."""
+        """Units that the entries add, by account and month."""
 
     def book(self, entry: LedgerEntry) -> Balance | InsufficientCredits:
         account_month = (entry.account_id, entry.month)
@@ -148,7 +147,7 @@ class _Balances:
         refusal = _refusal(entry, used, credits)
         if refusal is not None:
             return refusal
-        # No more is given back than the month was charged.
+        # A refund is at most what was used in the month.
         move = max(entry.units, -used)
         self.used[account_month] += move
         self.moved[account_month] += move
@@ -191,8 +190,8 @@ async def _write(connection: AsyncConnection, store: Store, balances: _Balances)
         for (id_, month), n in balances.moved.items()
         if n and id_ in balances.credits
     ]:
-        # The total rather than the move: a row that is only proposed must pass its CHECK too,
-        # and the account's lock keeps the total true.
+        # The total rather than the difference: a proposed row must pass the CHECK too (`used` >=
+        # 0), and the lock on the account keeps the total correct.
         insert = store.insert(usage)
         await connection.execute(
             insert.on_conflict_do_update(
@@ -205,7 +204,7 @@ async def _write(connection: AsyncConnection, store: Store, balances: _Balances)
 _CREDITS = (
     select(accounts.c.id, accounts.c.credits)
     .where(accounts.c.id.in_(bindparam("ids", expanding=True)))
-    # Nothing on SQLite, where a writing transaction has the database to itself.
+    # No effect on SQLite, where a write transaction has the database to itself.
     .with_for_update()
 )
 _USED = select(usage.c.account_id, usage.c.month, usage.c.used).where(

@@ -1,4 +1,4 @@
-"""Rate limits: so many calls in any so many seconds, by key and bucket."""
+"""Rate limits by key and bucket, as moving windows."""
 
 from __future__ import annotations
 
@@ -10,37 +10,37 @@ from typing import Protocol
 from adapters.contract.operations import Rate
 
 CALLS_PER_SWEEP = 10_000
-"""Calls between two looks for windows that are over."""
+"""Calls between two sweeps that drop empty windows."""
 
 
 class RateLimitExceeded(Exception):
-    """The rate is used up for now."""
+    """No call fits into the rate now."""
 
     def __init__(self, limit: int, retry_after_s: int, reset_at: int) -> None:
         super().__init__(f"{limit} calls made; again in {retry_after_s} s")
         self.limit = limit
         self.retry_after_s = retry_after_s
-        """Whole seconds until a call fits again, at least 1."""
+        """Whole seconds until a call fits, at least 1."""
         self.reset_at = reset_at
-        """That moment in Unix time, seconds, rounded up."""
+        """The same as Unix time in seconds, rounded up."""
 
 
 class RateLimiter(Protocol):
-    """Counts calls. A cluster's would keep its counts where every process sees them."""
+    """Counts calls, in this process or, in a cluster, for all processes."""
 
     async def hit(self, key: Hashable, rate: Rate) -> int:
-        """Count one call and say how many more fit now. A refused call is not counted.
+        """Count one call, and return how many more fit now.
 
-        Raises TooFast.
+        Raises RateLimitExceeded; such a call is not counted.
         """
         ...
 
 
 class MovingWindowLimiter:
-    """A limiter in this process's memory: the times of the calls that still count.
+    """A limiter in memory that remembers the times of the calls in each window.
 
-    Its own few lines, since the storages of the `limits` package read the system's clock and
-    ours has to be one that a test, or the sandbox, can move. `clock` is Unix time in seconds.
+    Not the `limits` package, since its storages read the system's clock, and ours must be one that
+    a test or the sandbox can move. `clock` is Unix time in seconds.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -54,10 +54,10 @@ class MovingWindowLimiter:
 
     async def hit(self, key: Hashable, rate: Rate) -> int:
         now = self._clock()
-        known = self._calls.get(key)
-        if known is None or known[0] != rate:
-            known = self._calls[key] = (rate, deque())
-        calls = known[1]
+        window = self._calls.get(key)
+        if window is None or window[0] != rate:
+            window = self._calls[key] = (rate, deque())
+        calls = window[1]
         _drop_expired(calls, now, rate.per_s)
         if len(calls) >= rate.count:
             opens = calls[0] + rate.per_s
@@ -69,7 +69,7 @@ class MovingWindowLimiter:
         return rate.count - len(calls)
 
     def _sweep(self, now: float) -> None:
-        """Drop windows without calls, so that memory follows the keys in use."""
+        """Drop empty windows, so that memory is used only for active keys."""
         self._until_sweep = CALLS_PER_SWEEP
         for key, (rate, calls) in list(self._calls.items()):
             _drop_expired(calls, now, rate.per_s)
@@ -78,7 +78,7 @@ class MovingWindowLimiter:
 
 
 def _drop_expired(calls: deque[float], now: float, per_s: float) -> None:
-    """Drop the calls that count no more, and those of a future that was taken back."""
+    """Drop calls before the window, and calls of a future from which the clock was set back."""
     while calls and calls[0] <= now - per_s:
         calls.popleft()
     while calls and calls[-1] > now:

@@ -1,4 +1,4 @@
-"""The plans there are: those of the dialects, and `unlimited`."""
+"""Plans: those of the dialects, and `unlimited`."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ log = logging.getLogger(__name__)
 
 
 class Plans:
-    """Finds the plan that holds for a caller.
+    """Finds the plan that applies to a caller.
 
-    An account has one plan, and keys of many dialects. In a dialect that knows the plan, all
-    of it holds. In the others its monthly allowance holds, which is the account's, but none
-    of its rates, since they count calls of the dialect's own endpoints.
+    An account has one plan, and keys of many dialects. In a dialect that defines the plan, all of
+    it applies. In the others its monthly allowance applies, which is the account's, but none of its
+    rates, since these count calls of the defining dialect's endpoints.
     """
 
     def __init__(self, by_dialect: Mapping[str, Iterable[Plan]]) -> None:
@@ -32,10 +32,10 @@ class Plans:
         return tuple(self._other_dialects)
 
     def plan_for(self, dialect: str, name: str) -> Plan:
-        """The plan `name` as it holds for a key of `dialect`.
+        """The plan `name` as it applies to a key of `dialect`.
 
-        A name that no dialect knows any more counts as unlimited: an upgrade must not shut
-        paying customers out.
+        A name that no dialect defines any more counts as unlimited: an upgrade must not lock paying
+        customers out.
         """
         found = self._plans.get((dialect, name)) or self._other_dialects.get(name)
         if found is None:

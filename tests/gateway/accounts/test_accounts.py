@@ -37,7 +37,7 @@ NAMES = [dialect.name for dialect in DIALECTS]
 
 
 class Clock:
-    """Unix time that stands until it is moved."""
+    """Unix time that only a test moves."""
 
     def __init__(self, now: datetime) -> None:
         self.now = now.timestamp()
@@ -58,7 +58,7 @@ def url(tmp_path: Path) -> str:
 
 @contextlib.asynccontextmanager
 async def opened(url: str, clock: Clock, plan: str = "unlimited") -> AsyncIterator[Accounts]:
-    """One server's accounts; the clock moves the look-ups' memory too."""
+    """The accounts of one server; the clock also drives the cache of callers."""
     async with (
         open_store(url) as store,
         open_accounts(store, DIALECTS, plan=plan, clock=clock, monotonic=clock) as accounts,
@@ -80,58 +80,60 @@ async def caller_of(
     credits: int | None = None,
     test: bool = False,
 ) -> Caller:
-    """A new account's caller."""
+    """The caller of a new key of a new account."""
     account_id = await accounts.create_account("a@example.com", plan=plan, credits=credits)
-    made = await accounts.create_key(account_id, dialect, test=test)
-    return await known(accounts, dialect, made.key)
+    created = await accounts.create_key(account_id, dialect, test=test)
+    return await authenticated(accounts, dialect, created.key)
 
 
-async def known(accounts: Accounts, dialect: str, key: str) -> Caller:
+async def authenticated(accounts: Accounts, dialect: str, key: str) -> Caller:
     caller = await accounts.authenticate(dialect, key)
     assert caller is not None
     return caller
 
 
-def everything_in(folder: Path) -> bytes:
+def contents_of(folder: Path) -> bytes:
     return b"".join(path.read_bytes() for path in folder.iterdir())
 
 
 # -- keys --------------------------------------------------------------------------------
 
 
-async def test_the_first_start_makes_one_account_with_two_keys_of_each_dialect(
+async def test_the_first_start_creates_one_account_with_two_keys_of_each_dialect(
     accounts: Accounts,
 ) -> None:
     assert await accounts.is_empty()
-    made = await accounts.bootstrap()
-    assert [(key.dialect, key.test) for key in made] == [
+    created = await accounts.bootstrap()
+    assert [(key.dialect, key.test) for key in created] == [
         (name, test) for name in NAMES for test in (False, True)
     ]
-    for key in made:
-        caller = await known(accounts, key.dialect, key.key)
+    for key in created:
+        caller = await authenticated(accounts, key.dialect, key.key)
         assert (caller.test, caller.plan, caller.status) == (
             key.test,
             UNLIMITED,
             AccountStatus.ACTIVE,
         )
-    assert await accounts.oldest_account_id() == made[0].account_id
+    assert await accounts.oldest_account_id() == created[0].account_id
     assert not await accounts.is_empty()
     assert await accounts.bootstrap() == ()
 
 
-async def test_of_many_first_starts_at_once_one_makes_the_account(url: str, clock: Clock) -> None:
+async def test_of_several_first_starts_at_once_one_creates_the_account(
+    url: str, clock: Clock
+) -> None:
     async with contextlib.AsyncExitStack() as stack:
         opening = [stack.enter_async_context(opened(url, clock)) for _ in range(4)]
         servers = await asyncio.gather(*opening)
-        made = await asyncio.gather(*(server.bootstrap() for server in servers))
-        assert sorted(map(len, made)) == [0, 0, 0, 2 * len(NAMES)]
+        created = await asyncio.gather(*(server.bootstrap() for server in servers))
+        assert sorted(map(len, created)) == [0, 0, 0, 2 * len(NAMES)]
         assert len(await servers[0].list_keys()) == 2 * len(NAMES)
 
 
 async def test_the_plan_of_new_accounts_is_a_setting(url: str, clock: Clock) -> None:
     async with opened(url, clock, plan="free") as accounts:
-        made = await accounts.bootstrap()
-        plans = {(await known(accounts, key.dialect, key.key)).plan.name for key in made}
+        created = await accounts.bootstrap()
+        plans = {(await authenticated(accounts, key.dialect, key.key)).plan.name for key in created}
     assert plans == {"free"}
     with pytest.raises(UnknownPlan, match="no plan is named 'fre'; there are unlimited, "):
         async with opened(url, clock, plan="fre"):
@@ -142,11 +144,13 @@ async def test_accounts_keys_and_usage_survive_a_restart(url: str, clock: Clock)
     async with opened(url, clock) as accounts:
         limited = await accounts.create_account("l@example.com", credits=10)
         free = await accounts.create_account("f@example.com")
-        keys = [await accounts.create_key(each, "generic", label="ci") for each in (limited, free)]
+        keys = [
+            await accounts.create_key(account, "generic", label="ci") for account in (limited, free)
+        ]
         for key in keys:
-            await accounts.charge(await known(accounts, "generic", key.key), 4)
+            await accounts.charge(await authenticated(accounts, "generic", key.key), 4)
     async with opened(url, clock) as accounts:
-        callers = [await known(accounts, "generic", key.key) for key in keys]
+        callers = [await authenticated(accounts, "generic", key.key) for key in keys]
         assert [c.owner_email for c in callers] == ["l@example.com", "f@example.com"]
         assert [c.key_label for c in callers] == ["ci", "ci"]
         assert [await accounts.usage(c) for c in callers] == [
@@ -155,15 +159,15 @@ async def test_accounts_keys_and_usage_survive_a_restart(url: str, clock: Clock)
         ]
 
 
-async def test_a_key_is_kept_as_its_hash_alone(
+async def test_only_the_hash_of_a_key_is_stored(
     tmp_path: Path, url: str, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with opened(url, clock) as accounts:
-        made = await accounts.bootstrap()
-        shown = repr(made) + repr(await accounts.list_keys())
-        shown += repr([await accounts.authenticate(key.dialect, key.key) for key in made])
-    written = everything_in(tmp_path).lower()
-    for key in made:
+        created = await accounts.bootstrap()
+        shown = repr(created) + repr(await accounts.list_keys())
+        shown += repr([await accounts.authenticate(key.dialect, key.key) for key in created])
+    written = contents_of(tmp_path).lower()
+    for key in created:
         secret = key.key.rpartition("_")[2]
         assert secret.lower().encode() not in written
         assert secret[:-4].lower().encode() not in written
@@ -174,31 +178,29 @@ async def test_a_key_is_kept_as_its_hash_alone(
     "credential",
     ["", "x", "live_", "live_00000000000000000000", "\udcff", "\x00", "k" * 256, "k" * 1_000_000],
 )
-async def test_a_credential_nobody_has_belongs_to_nobody(
-    accounts: Accounts, credential: str
-) -> None:
+async def test_an_unknown_credential_has_no_caller(accounts: Accounts, credential: str) -> None:
     await accounts.bootstrap()
     for name in [*NAMES, "no-such-dialect"]:
         assert await accounts.authenticate(name, credential) is None
 
 
-async def test_a_key_holds_in_its_own_dialect_alone_and_to_the_letter(accounts: Accounts) -> None:
-    made = await accounts.bootstrap()
-    for key in made:
+async def test_a_key_is_valid_in_its_own_dialect_alone_and_literally(accounts: Accounts) -> None:
+    created = await accounts.bootstrap()
+    for key in created:
         others = [name for name in NAMES if name != key.dialect]
         assert [await accounts.authenticate(name, key.key) for name in others] == [None] * 4
         for wrong in (key.key[:-1], key.key + "0", key.key.swapcase(), f" {key.key}"):
             assert await accounts.authenticate(key.dialect, wrong) is None
 
 
-async def test_two_dialects_may_share_a_chosen_key_and_one_may_not_twice(
+async def test_a_chosen_key_may_exist_once_in_each_dialect(
     accounts: Accounts,
 ) -> None:
     account_id = await accounts.create_account()
     for name in NAMES[:2]:
-        made = await accounts.create_key(account_id, name, test=True, key="chosen")
-        assert (made.key, made.hint) == ("chosen", "…osen")
-        assert (await known(accounts, name, "chosen")).dialect == name
+        created = await accounts.create_key(account_id, name, test=True, key="chosen")
+        assert (created.key, created.hint) == ("chosen", "…osen")
+        assert (await authenticated(accounts, name, "chosen")).dialect == name
     with pytest.raises(KeyTaken, match=NAMES[0]):
         await accounts.create_key(account_id, NAMES[0], key="chosen")
 
@@ -227,7 +229,7 @@ async def test_a_published_test_key_needs_no_row(url: str, clock: Clock) -> None
         assert await accounts.usage(published) == Usage("2026-05", 0, None, None)
 
 
-async def test_a_key_made_by_another_process_is_known_within_a_second(
+async def test_a_key_created_by_another_process_is_accepted_within_a_second(
     url: str, clock: Clock, accounts: Accounts
 ) -> None:
     async with opened(url, clock) as command:
@@ -235,74 +237,72 @@ async def test_a_key_made_by_another_process_is_known_within_a_second(
         assert await accounts.authenticate("generic", "chosen") is None
         await command.create_key(account_id, "generic", key="chosen")
     clock.now += 1
-    await known(accounts, "generic", "chosen")
+    await authenticated(accounts, "generic", "chosen")
 
 
 async def test_a_key_revoked_by_another_process_is_refused_within_a_second(
     url: str, clock: Clock, accounts: Accounts
 ) -> None:
-    made = (await accounts.bootstrap())[0]
-    await known(accounts, made.dialect, made.key)
+    created = (await accounts.bootstrap())[0]
+    await authenticated(accounts, created.dialect, created.key)
     async with opened(url, clock) as command:
-        revoked = await command.revoke_key(str(made.id))
+        revoked = await command.revoke_key(str(created.id))
         assert revoked.revoked_at == datetime.fromtimestamp(clock.now, UTC)
     clock.now += 1
-    assert await accounts.authenticate(made.dialect, made.key) is None
+    assert await accounts.authenticate(created.dialect, created.key) is None
 
 
 async def test_a_key_revoked_here_is_refused_at_once(accounts: Accounts) -> None:
-    made = (await accounts.bootstrap())[0]
-    await known(accounts, made.dialect, made.key)
-    first = await accounts.revoke_key(made.key)
-    assert await accounts.authenticate(made.dialect, made.key) is None
-    assert await accounts.revoke_key(str(made.id)) == first  # a second time changes nothing
+    created = (await accounts.bootstrap())[0]
+    await authenticated(accounts, created.dialect, created.key)
+    first = await accounts.revoke_key(created.key)
+    assert await accounts.authenticate(created.dialect, created.key) is None
+    assert await accounts.revoke_key(str(created.id)) == first  # a second time changes nothing
 
 
-async def test_the_database_is_asked_once_for_a_key_in_steady_use(
-    url: str, clock: Clock, accounts: Accounts
-) -> None:
-    made = (await accounts.bootstrap())[0]
+async def test_a_key_in_steady_use_is_cached(url: str, clock: Clock, accounts: Accounts) -> None:
+    created = (await accounts.bootstrap())[0]
     async with opened(url, clock) as command:
-        await known(accounts, made.dialect, made.key)
-        await command.revoke_key(made.key)
+        await authenticated(accounts, created.dialect, created.key)
+        await command.revoke_key(created.key)
         clock.now += 0.5
-        await known(accounts, made.dialect, made.key)  # still remembered
+        await authenticated(accounts, created.dialect, created.key)  # still cached
 
 
-@pytest.mark.parametrize("which", ["id", "hint", "end", "key"])
-async def test_a_key_can_be_named_in_several_ways(accounts: Accounts, which: str) -> None:
-    made = await accounts.bootstrap()
-    key = next(each for each in made if not each.key[-4:].isdigit())
-    name = {"id": str(key.id), "hint": key.hint, "end": key.key[-4:], "key": key.key}[which]
+@pytest.mark.parametrize("reference", ["id", "hint", "end", "key"])
+async def test_a_key_can_be_named_in_several_ways(accounts: Accounts, reference: str) -> None:
+    created = await accounts.bootstrap()
+    key = next(each for each in created if not each.key[-4:].isdigit())
+    name = {"id": str(key.id), "hint": key.hint, "end": key.key[-4:], "key": key.key}[reference]
     assert (await accounts.revoke_key(name)).id == key.id
 
 
-async def test_a_name_that_fits_none_or_several_keys_revokes_nothing(accounts: Accounts) -> None:
+async def test_a_reference_to_none_or_several_keys_revokes_nothing(accounts: Accounts) -> None:
     account_id = await accounts.create_account()
     for n in range(2):
         await accounts.create_key(account_id, "generic", key=f"{n}-same")
     with pytest.raises(AmbiguousKey, match="'same' fits the keys 1, 2;") as caught:
         await accounts.revoke_key("same")
     assert caught.value.ids == (1, 2)
-    for nobody in ("", "3", "nobody", "-same"):
+    for unknown in ("", "3", "unknown", "-same"):
         with pytest.raises(NoSuchKey):
-            await accounts.revoke_key(nobody)
+            await accounts.revoke_key(unknown)
     assert [key.revoked_at for key in await accounts.list_keys()] == [None, None]
     await accounts.revoke_key("1")
-    assert (await accounts.revoke_key("same")).id == 2  # the one still in use is meant
+    assert (await accounts.revoke_key("same")).id == 2  # the one that is not revoked
 
 
-async def test_the_list_of_keys_tells_what_they_may(accounts: Accounts) -> None:
+async def test_the_list_of_keys_shows_their_account(accounts: Accounts) -> None:
     account_id = await accounts.create_account("a@example.com", plan="free", credits=7)
-    made = await accounts.create_key(account_id, "generic", test=True, label="ci")
+    created = await accounts.create_key(account_id, "generic", test=True, label="ci")
     (key,) = await accounts.list_keys()
-    assert (key.id, key.account_id, key.dialect) == (made.id, account_id, "generic")
-    assert (key.test, key.label, key.hint) == (True, "ci", f"ev_test_…{made.key[-4:]}")
+    assert (key.id, key.account_id, key.dialect) == (created.id, account_id, "generic")
+    assert (key.test, key.label, key.hint) == (True, "ci", f"ev_test_…{created.key[-4:]}")
     assert (key.owner_email, key.plan, key.credits) == ("a@example.com", "free", 7)
     assert (key.status, key.revoked_at) == (AccountStatus.ACTIVE, None)
 
 
-async def test_what_does_not_exist_is_named(accounts: Accounts) -> None:
+async def test_an_error_names_what_does_not_exist(accounts: Accounts) -> None:
     account_id = await accounts.create_account()
     with pytest.raises(UnknownDialect, match="no dialect is named 'generik'; there are emailable"):
         await accounts.create_key(account_id, "generik")
@@ -312,21 +312,21 @@ async def test_what_does_not_exist_is_named(accounts: Accounts) -> None:
         await accounts.set_credits(99, 1)
     with pytest.raises(UnknownPlan):
         await accounts.set_plan(account_id, "gold")
-    with pytest.raises(ValueError, match="not negative"):
+    with pytest.raises(ValueError, match="cannot be negative"):
         await accounts.create_account(credits=-1)
 
 
 async def test_status_plan_and_credits_can_be_changed(accounts: Accounts) -> None:
-    made = await accounts.create_key(await accounts.create_account(), "generic")
-    await accounts.set_status(made.account_id, AccountStatus.SUSPENDED)
-    assert (await known(accounts, "generic", made.key)).status is AccountStatus.SUSPENDED
-    await accounts.set_status(made.account_id, AccountStatus.UNCONFIRMED)
-    await accounts.set_plan(made.account_id, "free")
-    await accounts.set_credits(made.account_id, 5)
-    caller = await known(accounts, "generic", made.key)
+    created = await accounts.create_key(await accounts.create_account(), "generic")
+    await accounts.set_status(created.account_id, AccountStatus.SUSPENDED)
+    assert (await authenticated(accounts, "generic", created.key)).status is AccountStatus.SUSPENDED
+    await accounts.set_status(created.account_id, AccountStatus.UNCONFIRMED)
+    await accounts.set_plan(created.account_id, "free")
+    await accounts.set_credits(created.account_id, 5)
+    caller = await authenticated(accounts, "generic", created.key)
     assert (caller.status, caller.plan.name) == (AccountStatus.UNCONFIRMED, "free")
     assert (await accounts.usage(caller)).credits_left == 5
-    await accounts.set_credits(made.account_id, None)
+    await accounts.set_credits(created.account_id, None)
     assert (await accounts.usage(caller)).credits_left == 100
 
 
@@ -343,7 +343,7 @@ async def test_a_charge_is_all_or_nothing(accounts: Accounts) -> None:
     assert await accounts.usage(caller) == Usage("2026-05", 10, None, 0)
 
 
-async def test_a_hard_cap_refuses_what_goes_beyond_the_month(accounts: Accounts) -> None:
+async def test_a_hard_cap_refuses_more_than_the_monthly_allowance(accounts: Accounts) -> None:
     caller = await caller_of(accounts, plan="free")
     await accounts.charge(caller, 98)
     with pytest.raises(InsufficientCredits) as caught:
@@ -362,7 +362,7 @@ async def test_a_new_month_begins_at_midnight_utc(accounts: Accounts, clock: Clo
     clock.now += 1
     await accounts.charge(caller, 30)
     assert await accounts.usage(caller) == Usage("2026-06", 30, 100, 70)
-    await accounts.refund(spent, 100)  # goes back into May
+    await accounts.refund(spent, 100)  # to the month of the charge
     assert await accounts.usage(caller) == Usage("2026-06", 30, 100, 70)
     clock.now -= 2
     assert await accounts.usage(caller) == Usage("2026-05", 0, 100, 100)
@@ -377,18 +377,18 @@ async def test_a_plan_without_hard_cap_goes_beyond_its_allowance(accounts: Accou
     assert usage.credits_left is None
 
 
-async def test_the_allowance_is_the_accounts_whichever_of_its_keys_is_used(
+async def test_all_keys_of_an_account_share_its_allowance(
     accounts: Accounts,
 ) -> None:
     account_id = await accounts.create_account(plan="free")
     for name in ("generic", "emailable"):
         key = await accounts.create_key(account_id, name)
-        await accounts.charge(await known(accounts, name, key.key), 50)
+        await accounts.charge(await authenticated(accounts, name, key.key), 50)
     with pytest.raises(InsufficientCredits):
-        await accounts.charge(await known(accounts, name, key.key), 1)
+        await accounts.charge(await authenticated(accounts, name, key.key), 1)
 
 
-async def test_refunds_give_back_what_was_charged_and_no_more(accounts: Accounts) -> None:
+async def test_a_refund_is_at_most_the_charge(accounts: Accounts) -> None:
     caller = await caller_of(accounts, credits=10)
     charge = await accounts.charge(caller, 6)
     await accounts.refund(charge, 2)
@@ -414,36 +414,38 @@ async def test_test_keys_are_never_charged_and_never_limited(accounts: Accounts)
     assert await accounts.usage(caller) == Usage("2026-05", 0, None, 3)
 
 
-async def test_nothing_can_be_charged_backwards(accounts: Accounts) -> None:
+async def test_a_negative_charge_is_refused(accounts: Accounts) -> None:
     caller = await caller_of(accounts, credits=3)
-    with pytest.raises(ValueError, match="not negative"):
+    with pytest.raises(ValueError, match="cannot be negative"):
         await accounts.charge(caller, -1)
     assert (await accounts.charge(caller, 0)).units == 0
 
 
-async def test_thousands_at_once_from_two_processes_spend_exactly_what_there_is(
+async def test_concurrent_charges_of_two_processes_spend_exactly_the_credits(
     url: str, clock: Clock
 ) -> None:
     async with opened(url, clock) as one, opened(url, clock) as two:
         caller = await caller_of(one, credits=1000)
-        asked = [server.charge(caller, 1) for _ in range(1000) for server in (one, two)]
-        answers = await asyncio.gather(*asked, return_exceptions=True)
-        assert sum(isinstance(answer, Charge) for answer in answers) == 1000
-        assert sum(isinstance(answer, InsufficientCredits) for answer in answers) == 1000
+        charges = [server.charge(caller, 1) for _ in range(1000) for server in (one, two)]
+        outcomes = await asyncio.gather(*charges, return_exceptions=True)
+        assert sum(isinstance(outcome, Charge) for outcome in outcomes) == 1000
+        assert sum(isinstance(outcome, InsufficientCredits) for outcome in outcomes) == 1000
         for server in (one, two):
             assert await server.usage(caller) == Usage("2026-05", 1000, None, 0)
 
 
-async def test_odd_amounts_at_once_never_pass_the_allowance(accounts: Accounts) -> None:
+async def test_concurrent_charges_never_exceed_the_allowance(accounts: Accounts) -> None:
     caller = await caller_of(accounts, plan="free")
     amounts = [1, 7, 30, 2, 90, 11, 50, 3]
-    asked = [accounts.charge(caller, n) for n in amounts]
-    answers = await asyncio.gather(*asked, return_exceptions=True)
-    charged = sum(answer.units for answer in answers if isinstance(answer, Charge))
+    charges = [accounts.charge(caller, n) for n in amounts]
+    outcomes = await asyncio.gather(*charges, return_exceptions=True)
+    charged = sum(outcome.units for outcome in outcomes if isinstance(outcome, Charge))
     assert charged == (await accounts.usage(caller)).used == 1 + 7 + 30 + 2 + 11 + 3
 
 
-async def test_a_charge_can_stand_or_fall_with_what_it_pays_for(url: str, clock: Clock) -> None:
+async def test_a_charge_is_committed_or_rolled_back_with_its_transaction(
+    url: str, clock: Clock
+) -> None:
     async with open_store(url) as store, open_accounts(store, DIALECTS, clock=clock) as accounts:
         caller = await caller_of(accounts, credits=10)
 
@@ -459,13 +461,11 @@ async def test_a_charge_can_stand_or_fall_with_what_it_pays_for(url: str, clock:
         with pytest.raises(InsufficientCredits):
             await submit(store, "other", 5)
         with pytest.raises(StoreConflict):
-            await submit(store, "batch", 4)  # the row is there already, so nothing is charged
+            await submit(store, "batch", 4)  # the row exists already, so nothing is charged
         assert (await accounts.usage(caller)).credits_left == 4
 
 
-async def test_counted_use_survives_a_database_that_is_busy_for_a_while(
-    url: str, clock: Clock
-) -> None:
+async def test_counted_use_is_kept_while_the_database_is_busy(url: str, clock: Clock) -> None:
     async with (
         open_store(url, busy_timeout_s=0.02) as store,
         open_store(url) as other,
@@ -483,7 +483,7 @@ async def test_counted_use_survives_a_database_that_is_busy_for_a_while(
         assert (await accounts.usage(limited)).credits_left == 5
 
 
-async def test_use_that_cannot_be_written_at_the_end_is_told(
+async def test_use_that_cannot_be_written_at_the_end_is_logged(
     url: str, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with (
@@ -497,10 +497,10 @@ async def test_use_that_cannot_be_written_at_the_end_is_told(
     assert [record.getMessage() for record in caplog.records][-1] == "usage.lost"
 
 
-async def test_a_caller_who_leaves_while_being_charged_harms_nobody(accounts: Accounts) -> None:
+async def test_a_cancelled_charge_does_not_affect_the_others(accounts: Accounts) -> None:
     caller = await caller_of(accounts, credits=100)
-    asked = [asyncio.ensure_future(accounts.charge(caller, 1)) for _ in range(50)]
-    await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
+    charges = [asyncio.ensure_future(accounts.charge(caller, 1)) for _ in range(50)]
+    await asyncio.wait(charges, return_when=asyncio.FIRST_COMPLETED)
     more = [asyncio.ensure_future(accounts.charge(caller, 1)) for _ in range(10)]
     for future in more[::2]:
         future.cancel()
@@ -542,20 +542,20 @@ async def test_a_kill_loses_no_acknowledged_charge(url: str, tmp_path: Path) -> 
         rest = await child.stdout.read()
         await child.wait()
         count = len(acknowledged) + rest.count(b"\n")
-        usage = await accounts.usage(await known(accounts, "generic", key))
-    assert count <= usage.used <= count + 20  # those on their way were not acknowledged
+        usage = await accounts.usage(await authenticated(accounts, "generic", key))
+    assert count <= usage.used <= count + 20  # those in flight were not acknowledged
     assert usage.credits_left == 1_000_000 - usage.used
 
 
 # -- limits ------------------------------------------------------------------------------
 
 
-async def test_the_plans_rate_limits_each_key_and_bucket_by_itself(
+async def test_the_plans_rate_applies_to_each_key_and_bucket_separately(
     accounts: Accounts, clock: Clock
 ) -> None:
     account_id = await accounts.create_account(plan="emailable")
     keys = [await accounts.create_key(account_id, "emailable") for _ in range(2)]
-    one, two = [await known(accounts, "emailable", key.key) for key in keys]
+    one, two = [await authenticated(accounts, "emailable", key.key) for key in keys]
     for _ in range(25):
         await accounts.enforce_rate_limit(one, "verify")
     with pytest.raises(RateLimitExceeded) as caught:

@@ -1,4 +1,4 @@
-"""The moving window, with a clock that is moved by hand."""
+"""The moving window, with a clock that the test moves."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def limiter(clock: Clock) -> MovingWindowLimiter:
     return MovingWindowLimiter(clock)
 
 
-async def test_calls_up_to_the_rate_pass_and_say_how_many_are_left(
+async def test_calls_up_to_the_rate_return_how_many_are_left(
     limiter: MovingWindowLimiter,
 ) -> None:
     assert [await limiter.hit("k", Rate(3, 60)) for _ in range(3)] == [2, 1, 0]
 
 
-async def test_a_refusal_says_when_the_oldest_call_stops_counting(
+async def test_a_refusal_says_when_the_oldest_call_leaves_the_window(
     clock: Clock, limiter: MovingWindowLimiter
 ) -> None:
     await limiter.hit("k", Rate(2, 60))
@@ -43,12 +43,10 @@ async def test_a_refusal_says_when_the_oldest_call_stops_counting(
         await limiter.hit("k", Rate(2, 60))
     assert caught.value.limit == 2
     assert caught.value.retry_after_s == 30
-    assert caught.value.reset_at == 1_000_061  # a whole second that is not too early
+    assert caught.value.reset_at == 1_000_061  # rounded up, so that it is not too early
 
 
-async def test_waiting_as_long_as_told_is_enough(
-    clock: Clock, limiter: MovingWindowLimiter
-) -> None:
+async def test_a_call_fits_after_retry_after_s(clock: Clock, limiter: MovingWindowLimiter) -> None:
     await limiter.hit("k", Rate(1, 1))
     clock.now += 0.999
     with pytest.raises(RateLimitExceeded) as caught:
@@ -79,7 +77,7 @@ async def test_the_window_moves_so_no_burst_fits_around_its_edge(
         await limiter.hit("k", Rate(3, 60))
 
 
-async def test_keys_are_counted_apart(limiter: MovingWindowLimiter) -> None:
+async def test_keys_have_separate_windows(limiter: MovingWindowLimiter) -> None:
     assert [await limiter.hit(key, Rate(1, 60)) for key in ("a", "b", ("a", "verify"))] == [0, 0, 0]
 
 
@@ -88,7 +86,7 @@ async def test_a_new_rate_starts_a_new_window(limiter: MovingWindowLimiter) -> N
     assert await limiter.hit("k", Rate(5, 60)) == 4
 
 
-async def test_a_clock_set_back_does_not_lock_anybody_out(
+async def test_a_clock_that_is_set_back_locks_no_key_out(
     clock: Clock, limiter: MovingWindowLimiter
 ) -> None:
     await limiter.hit("k", Rate(1, 60))
@@ -96,7 +94,9 @@ async def test_a_clock_set_back_does_not_lock_anybody_out(
     assert await limiter.hit("k", Rate(1, 60)) == 0
 
 
-async def test_memory_follows_the_keys_in_use(clock: Clock, limiter: MovingWindowLimiter) -> None:
+async def test_windows_of_unused_keys_are_dropped(
+    clock: Clock, limiter: MovingWindowLimiter
+) -> None:
     for n in range(CALLS_PER_SWEEP - 1):
         await limiter.hit(n, Rate(1, 60))
     clock.now += 61

@@ -1,4 +1,4 @@
-"""Which plan holds for a key."""
+"""The plan that applies to a key."""
 
 from __future__ import annotations
 
@@ -11,32 +11,32 @@ from adapters.registry import DIALECTS
 from gateway.accounts.plans import Plans
 
 FREE = Plan("free", "Free", {"verify": Rate(10, 60)}, included=100, hard_cap=True)
-FREE_TOO = Plan("free", "Free, of another vendor", {"all": Rate(1, 1)})
-PLANS = Plans({"generic": [FREE], "other": [FREE_TOO], "plain": []})
+OTHER_FREE = Plan("free", "Free, of another vendor", {"all": Rate(1, 1)})
+PLANS = Plans({"generic": [FREE], "other": [OTHER_FREE], "plain": []})
 
 
 @pytest.mark.parametrize(
     ("dialect", "name", "plan"),
     [
         ("generic", "free", FREE),
-        ("other", "free", FREE_TOO),
+        ("other", "free", OTHER_FREE),
         ("plain", "free", Plan("free", "Free", {}, included=100, hard_cap=True)),
         ("generic", "unlimited", UNLIMITED),
         ("nowhere", "unlimited", UNLIMITED),
     ],
 )
-def test_a_plan_holds_in_its_dialect_and_its_allowance_everywhere(
+def test_a_plan_applies_in_its_dialect_and_its_allowance_everywhere(
     dialect: str, name: str, plan: Plan
 ) -> None:
     assert PLANS.plan_for(dialect, name) == plan
 
 
-def test_a_plan_that_is_gone_limits_nobody_but_is_told(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_unknown_plan_is_unlimited_and_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         assert PLANS.plan_for("generic", "gone") is UNLIMITED
     assert [record.getMessage() for record in caplog.records] == ["plan.unknown"]
 
 
-def test_the_vendors_plans_are_known_by_name() -> None:
+def test_the_vendors_plans_have_names() -> None:
     names = Plans({dialect.name: dialect.plans for dialect in DIALECTS}).names
     assert {"unlimited", "emailable", "validto", "free", "starter", "pro", "enterprise"} <= {*names}
