@@ -1,4 +1,4 @@
-"""Loads the settings: the file, the environment on top of it, checks across settings."""
+"""Loads the settings: the file, the environment on top of it, all mistakes at once."""
 
 from __future__ import annotations
 
@@ -12,15 +12,8 @@ from typing import Any, get_origin
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from gateway.settings.model import (
-    LOCAL_SOURCE,
-    RESERVED_SOURCES,
-    RoutingSettings,
-    SettingPath,
-    Settings,
-    known_settings,
-    section_class,
-)
+from gateway.settings.checks import check_settings
+from gateway.settings.model import SettingPath, Settings, known_settings, section_class
 from gateway.settings.problems import (
     SettingProblem,
     SettingsError,
@@ -79,7 +72,7 @@ def load(
     if settings is not None:
         problems += [
             SettingProblem(where(loc), dotted(loc), message)
-            for loc, message in _cross_check(settings, dialects)
+            for loc, message in check_settings(settings, dialects)
         ]
         if settings.upstreams:
             problems += _check_proxy_variables(environ)
@@ -217,58 +210,3 @@ def _parse_variable(text: str, info: FieldInfo) -> Any:
 def variable_name(loc: tuple[str, ...]) -> str:
     """VERIPLEX_SERVER__PORT for `("server", "port")`."""
     return PREFIX + "__".join(loc).upper()
-
-
-def _cross_check(
-    settings: Settings, dialects: Collection[str]
-) -> Iterator[tuple[SettingPath, str]]:
-    """Mistakes in settings that are each valid by themselves."""
-    server = settings.server
-    if bool(server.ssl_certfile) != bool(server.ssl_keyfile):
-        missing = "ssl_keyfile" if server.ssl_certfile else "ssl_certfile"
-        yield ("server", missing), "ssl_certfile and ssl_keyfile belong together"
-    names: list[str] = []
-    for index, upstream in enumerate(settings.upstreams):
-        loc: SettingPath = ("upstreams", index)
-        if upstream.name in RESERVED_SOURCES:
-            yield (*loc, "name"), f"{upstream.name!r} is reserved; choose another name"
-        if upstream.name in names:
-            yield (*loc, "name"), f"two upstreams are named {upstream.name!r}"
-        names.append(upstream.name)
-        if dialects and upstream.dialect not in dialects:
-            meant = (
-                suggestion(upstream.dialect, dialects) or f"; known: {', '.join(sorted(dialects))}"
-            )
-            yield (*loc, "dialect"), f"unknown dialect {upstream.dialect!r}{meant}"
-    yield from _check_order(("routing",), settings.routing.order, names)
-    taken: dict[str, str] = {}
-    for index, route in enumerate(settings.routes):
-        loc = ("routes", index)
-        yield from _check_order(loc, route.order, names)
-        for place, key in enumerate(route.keys):
-            if key in taken:
-                yield (*loc, "keys", place), f"{key!r} is already in the route {taken[key]!r}"
-            taken.setdefault(key, route.name)
-    for loc, routing in ((("routing",), settings.routing), *_with_paths("routes", settings.routes)):
-        if routing.quorum_agree > routing.quorum_ask:
-            yield (*loc, "quorum_agree"), "cannot be more than quorum_ask"
-
-
-def _check_order(
-    loc: SettingPath, order: tuple[str, ...], names: list[str]
-) -> Iterator[tuple[SettingPath, str]]:
-    seen: set[str] = set()
-    for index, source in enumerate(order):
-        if source in seen:
-            yield (*loc, "order", index), f"{source!r} is named twice"
-        if source != LOCAL_SOURCE and source not in names:
-            meant = suggestion(source, [LOCAL_SOURCE, *names])
-            yield (*loc, "order", index), f"no upstream is named {source!r}{meant}"
-        seen.add(source)
-
-
-def _with_paths(
-    name: str, routes: tuple[RoutingSettings, ...]
-) -> Iterator[tuple[SettingPath, RoutingSettings]]:
-    for index, route in enumerate(routes):
-        yield (name, index), route
