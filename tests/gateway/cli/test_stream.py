@@ -1,0 +1,129 @@
+"""Addresses from standard input, and results in their order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from gateway.cli.stream import MAX_LINE_BYTES, LineSplitter, map_in_order, read_lines
+from gateway.cli.terminal import CommandError
+
+LINES = [
+    (b"a@b.c\nd@e.f\n", ["a@b.c", "d@e.f"]),
+    (b"\xef\xbb\xbfa@b.c\r\n\r\n  \t\n d@e.f", ["a@b.c", "d@e.f"]),
+    (b"\xff@b.c\n", ["\ufffd@b.c"]),
+    (b"x" * (3 * MAX_LINE_BYTES) + b"\na@b.c", ["x" * MAX_LINE_BYTES, "a@b.c"]),
+    (b"", []),
+]
+
+
+@pytest.mark.parametrize(("data", "expected"), LINES)
+@pytest.mark.parametrize("size", [1, 7, 100_000])
+def test_lines_however_they_arrive(data: bytes, expected: list[str], size: int) -> None:
+    splitter = LineSplitter()
+    found = [
+        line
+        for start in range(0, len(data), size)
+        for line in splitter.feed(data[start : start + size])
+    ]
+    assert found + splitter.feed(b"") == expected
+
+
+async def test_lines_of_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "list"
+    path.write_text("".join(f"u{n}@b.test\n" for n in range(20_000)))
+    with path.open("rb") as file:
+        found = [line async for line in read_lines(file.fileno())]
+    assert found == [f"u{n}@b.test" for n in range(20_000)]
+
+
+async def test_unreadable_input_is_refused(tmp_path: Path) -> None:
+    fd = os.open(tmp_path, os.O_RDONLY)
+    try:
+        with pytest.raises(CommandError, match="cannot read standard input"):
+            _ = [line async for line in read_lines(fd)]
+    finally:
+        os.close(fd)
+
+
+async def numbers(count: int) -> AsyncIterator[int]:
+    for number in range(count):
+        yield number
+
+
+async def test_answers_keep_their_order_and_bound() -> None:
+    running, most, shown = 0, 0, list[int]()
+    eight = asyncio.Barrier(8)
+
+    async def answer(number: int) -> int:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await eight.wait()
+        for _ in range(number % 5):
+            await asyncio.sleep(0)
+        running -= 1
+        return number
+
+    await map_in_order(numbers(200), answer, shown.append, concurrency=8)
+    assert shown == list(range(200))
+    assert most == 8
+
+
+@pytest.mark.parametrize("error", [BrokenPipeError, ZeroDivisionError])
+async def test_what_showing_raises_ends_the_rest(error: type[Exception]) -> None:
+    ended = []
+    all_three = asyncio.Barrier(3)
+
+    async def answer(number: int) -> int:
+        await all_three.wait()
+        if number:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                ended.append(number)
+        return number
+
+    def show(_: int) -> None:
+        raise error
+
+    with pytest.raises(error):
+        await map_in_order(numbers(3), answer, show)
+    assert sorted(ended) == [1, 2]
+
+
+async def test_what_asking_raises_comes_after_the_answers() -> None:
+    async def asked() -> AsyncIterator[int]:
+        yield 1
+        raise CommandError("no more")
+
+    async def answer(number: int) -> int:
+        return number
+
+    shown: list[int] = []
+    with pytest.raises(CommandError, match="no more"):
+        await map_in_order(asked(), answer, shown.append)
+    assert shown == [1]
+
+
+async def test_a_cancellation_that_gets_lost_is_repeated() -> None:
+    async def answer(number: int) -> int:
+        if number:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+            await asyncio.Event().wait()
+        await started.wait()
+        return number
+
+    def show(_: int) -> None:
+        raise BrokenPipeError
+
+    started = asyncio.Event()
+    asyncio.get_running_loop().call_soon(started.set)
+    with pytest.raises(BrokenPipeError):
+        await map_in_order(numbers(2), answer, show)

@@ -1,0 +1,96 @@
+"""`veriplex verify` as a process."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import subprocess
+
+from gateway.cli.terminal import EXIT_FAILURE
+from tests.gateway.cli.conftest import VERIPLEX, Shell, finish
+
+
+async def test_verify_answers_in_the_order_asked(networked: Shell) -> None:
+    process = await networked.start("verify", "--json", "--timeout", "1", "-", "user@good.test")
+    asked = "user@slow.test\r\n\n  user@good.test  \nno address\nnobody@good.test"
+    code, out, err = await finish(process, asked)
+    answers = [json.loads(line) for line in out.splitlines()]
+    assert (code, err) == (0, "")
+    assert [(a["address"], a["verdict"], a["reason"]) for a in answers] == [
+        ("user@slow.test", "unknown", "timeout"),
+        ("user@good.test", "deliverable", "accepted_email"),
+        ("no address", "undeliverable", "invalid_email"),
+        ("nobody@good.test", "undeliverable", "rejected_email"),
+        ("user@good.test", "deliverable", "accepted_email"),
+    ]
+    assert all(a.keys() >= {"score", "source", "evidence"} for a in answers)
+
+
+async def test_verify_answers_before_the_input_ends(networked: Shell) -> None:
+    process = await networked.start("verify", "--json", "-")
+    assert process.stdin is not None
+    assert process.stdout is not None
+    for address in ("user@good.test", "nobody@good.test"):
+        process.stdin.write(f"{address}\n".encode())
+        answer = json.loads(await process.stdout.readline())
+        assert answer["address"] == address
+    assert await finish(process) == (0, "", "")
+
+
+async def test_verify_shows_the_evidence_harmlessly(networked: Shell) -> None:
+    process = await networked.start("verify", "evil@good.test")
+    code, out, err = await finish(process)
+    assert (code, err) == (0, "")
+    assert "verdict     undeliverable (rejected_email), score 0 of 100" in out
+    assert "by mx.good.test [127.0.0.2]: 550 5.1.1 [31mno such" in out
+    assert "> RCPT TO:<evil@good.test>" in out
+    assert not set(out) & set("\x1b\x07\u202e")
+
+
+async def test_checks_can_be_left_out(networked: Shell) -> None:
+    async def evidence(*options: str) -> dict[str, object]:
+        process = await networked.start("verify", "--json", *options, "user@good.test")
+        _, out, _ = await finish(process)
+        found: dict[str, object] = json.loads(out)["evidence"]
+        return found
+
+    found = await evidence("--no-smtp")
+    assert (found["dns"], found["smtp"]) == ("mx", None)
+    found = await evidence("--no-catch-all")
+    assert (found["catch_all"], found["smtp"] is None) == (None, False)
+
+
+async def test_ctrl_c_leaves_quietly(networked: Shell) -> None:
+    process = await networked.start("verify", "--json", "user@good.test", "user@slow.test")
+    assert process.stdout is not None
+    await process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    assert await finish(process) == (130, "", "")
+
+
+async def test_a_reader_who_leaves_is_no_error(networked: Shell) -> None:
+    process = await asyncio.create_subprocess_shell(
+        f'"{VERIPLEX}" verify --json user@good.test nobody@good.test no@where.test | head -n 1',
+        cwd=networked.folder,
+        env=networked.environ,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    code, out, err = await finish(process)
+    assert (code, json.loads(out)["address"], err) == (0, "user@good.test", "")
+
+
+def test_closed_streams_are_survived(shell: Shell) -> None:
+    for closing, code in (("<&-", 0), (">&-", 0), ("2>&-", 0), (">/dev/full", EXIT_FAILURE)):
+        done = subprocess.run(
+            ["sh", "-c", f'"{VERIPLEX}" verify --json "no address" {closing}'],
+            env=shell.environ,
+            cwd=shell.folder,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, "Traceback" in done.stderr) == (code, False), closing
+    assert "No space left" in done.stderr
