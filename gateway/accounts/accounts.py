@@ -315,7 +315,7 @@ class Accounts:
         plan: str | None = None,
         credits: int | None = None,
     ) -> int:
-        """The id of a new, active account.
+        """Create an active account, and return its id.
 
         `plan` defaults to the setting; `credits` None is without limit. Raises UnknownPlan,
         ValueError for negative credits, StoreError.

@@ -1,4 +1,4 @@
-"""The storage: tables, the database they live in, and what can go wrong with it."""
+"""The database: its tables, access to it, and its errors."""
 
 from gateway.store.errors import (
     StoreBusy,

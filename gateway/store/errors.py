@@ -1,11 +1,11 @@
-"""What can go wrong with the storage.
+"""The errors of the database.
 
 StoreError
-├── StoreUnusable   it cannot be opened: path, permission, not a database of ours
-├── StoreTooNew     a newer version of Veriplex has been using it
-├── StoreBusy       somebody else held its lock for longer than we wait
-├── StoreFull       no room left to write
-└── Conflict        a row like it is there already
+├── StoreUnusable   it cannot be opened: path, permission, another program's database
+├── StoreTooNew     its tables were made by a newer version of Veriplex
+├── StoreBusy       its lock was held by another for longer than we wait
+├── StoreFull       the disk is full
+└── StoreConflict   a unique value exists already
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from gateway.errors import StorageUnavailable
 
 
 class StoreError(StorageUnavailable):
-    """The database could not do what was asked. `where` is its URL or path, without password."""
+    """An operation of the database failed. `where` is its path, or its URL without password."""
 
-    def __init__(self, where: str, why: str) -> None:
-        super().__init__(f"{where}: {why}")
+    def __init__(self, where: str, reason: str) -> None:
+        super().__init__(f"{where}: {reason}")
         self.where = where
-        self.why = why
+        self.reason = reason
 
 
 class StoreUnusable(StoreError):
@@ -27,7 +27,7 @@ class StoreUnusable(StoreError):
 
 
 class StoreTooNew(StoreError):
-    """Its tables are of a version that this program does not know."""
+    """Its tables have a version that this program does not know."""
 
     def __init__(self, where: str, revision: str) -> None:
         super().__init__(where, f"was made by a newer version (its tables are at {revision!r})")
@@ -35,7 +35,7 @@ class StoreTooNew(StoreError):
 
 
 class StoreBusy(StoreError):
-    """Locked by somebody else, or too much waiting already; a later try may do."""
+    """Locked by another process, or too many operations wait; a later attempt may succeed."""
 
 
 class StoreFull(StoreError):
@@ -43,4 +43,4 @@ class StoreFull(StoreError):
 
 
 class StoreConflict(StoreError):
-    """A unique value is taken, or a row refers to one that is not there."""
+    """A unique value exists already, or a foreign key refers to a row that does not exist."""

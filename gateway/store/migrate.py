@@ -1,4 +1,4 @@
-"""Bringing older tables up to date. The only file that imports Alembic, and only when needed."""
+"""Migrations of older tables. The only module that imports Alembic; imported when needed."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from gateway.store.errors import StoreTooNew
 
 
 def upgrade(connection: Connection, where: str, revision: str | None) -> None:
-    """Run what is missing since `revision` in the connection's transaction, all or nothing.
+    """Run all migrations after `revision` in the connection's transaction.
 
-    Raises StoreTooNew for a revision that is none of ours.
+    Raises StoreTooNew for an unknown revision.
     """
     config = Config()
-    # Alembic reads the value as a template, where a percent sign has to be doubled.
+    # Alembic interpolates the value, so a percent sign must be doubled.
     scripts = str(Path(__file__).parent / "migrations").replace("%", "%%")
     config.set_main_option("script_location", scripts)
     config.attributes["connection"] = connection

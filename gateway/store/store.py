@@ -1,8 +1,8 @@
 """The database: opening it, reading, and writing in transactions.
 
-SQLite runs in WAL mode with `synchronous = FULL`: what was acknowledged survives a kill, and a
-power cut too, for one fsync a commit, which the writers share by committing in groups.
-NORMAL would be enough for a kill alone, but loses the last commits when the machine stops.
+SQLite runs in WAL mode with `synchronous = FULL`: what was acknowledged survives a kill and a power
+cut. The price is one fsync for each commit, which writers share by committing in groups. NORMAL
+would survive a kill, but lose the last commits in a power cut.
 """
 
 from __future__ import annotations
@@ -50,13 +50,13 @@ from gateway.store.errors import (
 from gateway.store.tables import REVISION, metadata
 
 BUSY_TIMEOUT_S = 5.0
-"""How long to wait for another process's lock, for other writers here, or for a connection."""
+"""For the lock of another process, for other writers of this one, or for a connection."""
 POOL_SIZE = 5
-"""Kept open to a file; each is a thread, and SQLite has one writer at a time anyway."""
+"""Connections to a file. Each has a thread, and SQLite allows one writer at a time anyway."""
 PAGES_PER_VACUUM = 2_000
-"""Pages given back in one transaction; it bounds how long other writers wait."""
+"""Pages freed in one transaction; it bounds how long other writers wait."""
 WAL_LIMIT_BYTES = 64 * 1024 * 1024
-"""To which the write-ahead log is cut back after a burst."""
+"""Size to which the write-ahead log is truncated after a burst."""
 
 _version_table = Table(
     "alembic_version",  # as Alembic itself would make it
@@ -69,8 +69,8 @@ _version_table = Table(
 class Store:
     """An open database. Transactions are short and never nested.
 
-    In memory there is one connection, so that a transaction inside another would wait for
-    itself, until StoreBusy.
+    A database in memory has one connection, so a nested transaction would wait for itself, until
+    StoreBusy.
     """
 
     def __init__(self, engine: AsyncEngine, where: str, busy_timeout_s: float) -> None:
@@ -78,7 +78,7 @@ class Store:
         self._write_engine = engine.execution_options(veriplex_write=True)
         self._where = where
         self._busy_timeout_s = busy_timeout_s
-        # SQLite's own queue for its one writer is a poll; this one is first come, first served.
+        # SQLite's writers poll for its lock; this lock serves them in order.
         self._write_lock = asyncio.Lock() if engine.dialect.name == "sqlite" else None
 
     @property
@@ -88,7 +88,7 @@ class Store:
 
     @contextlib.asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
-        """A connection to read with; each statement sees what is committed by then.
+        """A connection for reading; each statement sees what is committed before it.
 
         Raises StoreError.
         """
@@ -98,10 +98,10 @@ class Store:
 
     @contextlib.asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
-        """A transaction, committed at the end, taken back on any exception. Raises StoreError.
+        """A transaction, committed at the end, rolled back on any exception. Raises StoreError.
 
-        On SQLite it holds the write lock from its start, so that what it reads stays true
-        until it commits, across processes.
+        On SQLite it holds the write lock from its start, so that no other process changes what it
+        has read before it commits.
         """
         async with self._write_turn():
             with _translated_errors(self._where):
@@ -124,28 +124,29 @@ class Store:
             self._write_lock.release()
 
     async def reclaim(self) -> None:
-        """Give the space of what was deleted back to the file system. Raises StoreError."""
+        """Return the space of deleted rows to the file system. Raises StoreError."""
         if self._engine.dialect.name != "sqlite":
             return  # PostgreSQL's own vacuum does it
         while True:
             async with self.write() as connection:
                 free = await connection.scalar(text("PRAGMA freelist_count"))
-                # the driver itself: it goes on while there are rows, and SQLAlchemy sees none
+                # Through the driver: the pragma frees pages while its rows are fetched, and
+                # SQLAlchemy takes it for a statement without rows.
                 driver = (await connection.get_raw_connection()).driver_connection
                 assert driver is not None
-                freeing = await driver.execute(f"PRAGMA incremental_vacuum({PAGES_PER_VACUUM})")
-                await freeing.fetchall()
+                vacuum = await driver.execute(f"PRAGMA incremental_vacuum({PAGES_PER_VACUUM})")
+                await vacuum.fetchall()
                 left = await connection.scalar(text("PRAGMA freelist_count"))
             if not left or left >= (free or 0):
                 return
 
     async def has_table(self, table: Table) -> bool:
-        """Whether a table is there, in a database opened as it is. Raises StoreError."""
+        """Whether a table exists, in a database opened with `existing_only`. Raises StoreError."""
         async with self.read() as connection:
             return await connection.run_sync(lambda c: c.dialect.has_table(c, table.name))
 
     def insert(self, into: Table) -> Insert:
-        """This database's own INSERT, which knows ON CONFLICT."""
+        """The database's own INSERT, which has ON CONFLICT."""
         return Insert(into)
 
 
@@ -153,18 +154,18 @@ class Store:
 async def open_store(
     url: str, *, busy_timeout_s: float = BUSY_TIMEOUT_S, existing_only: bool = False
 ) -> AsyncIterator[Store]:
-    """Open a database, make or update its tables, and close it at the end.
+    """Open a database, create or migrate its tables, and close it at the end.
 
     `url` is `sqlite:///PATH` or `sqlite:///:memory:`; `busy_timeout_s` is how long to wait for
-    other writers. With `as_it_is` nothing is made or updated: a table may not be there, and a
-    file that is not is StoreUnusable. Raises StoreError.
+    other writers. With `existing_only` nothing is created or migrated: a table may be missing, and
+    a missing file raises StoreUnusable. Raises StoreError.
     """
     address, where = _parse_url(url)
     async with contextlib.AsyncExitStack() as stack:
         with _translated_errors(where):
             if _in_memory(address):
-                # Keeps the shared memory alive whatever becomes of the pool's one connection,
-                # which a cancelled query costs.
+                # Keeps the shared memory alive: the pool's one connection is closed when a query
+                # on it is cancelled.
                 anchor = sqlite3.connect(_file_name(address), uri=True, isolation_level=None)
                 stack.callback(anchor.close)
                 if not existing_only:
@@ -185,7 +186,7 @@ async def open_store(
 
 
 def _parse_url(url: str) -> tuple[URL, str]:
-    """The URL as the driver wants it, and how messages name the database."""
+    """The URL for the driver, and the name of the database in messages."""
     try:
         address = make_url(url)
     except ArgumentError as exc:
@@ -211,11 +212,11 @@ def _file_name(address: URL) -> str:
 
 def _require_file(path: str, _busy_timeout_s: float) -> None:
     if not Path(path).is_file():
-        raise StoreUnusable(path, "is not there")
+        raise StoreUnusable(path, "does not exist")
 
 
 def _prepare_file(path: str, busy_timeout_s: float) -> None:
-    """Settle what a file keeps for good, before anything else looks at it."""
+    """Set the properties that are stored in the file, and create its tables if there are none."""
     folder = Path(path).absolute().parent
     if not folder.is_dir():
         raise StoreUnusable(path, f"there is no folder {folder}")
@@ -223,7 +224,7 @@ def _prepare_file(path: str, busy_timeout_s: float) -> None:
         sqlite3.connect(path, timeout=busy_timeout_s, isolation_level=None)
     ) as connection:
         if connection.execute("PRAGMA page_count").fetchone() == (0,):
-            # Only a database without tables can be told to give space back bit by bit.
+            # This can be set only as long as there are no tables.
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         give_up_at = time.monotonic() + busy_timeout_s
         while True:
@@ -231,7 +232,7 @@ def _prepare_file(path: str, busy_timeout_s: float) -> None:
                 connection.execute("PRAGMA journal_mode = WAL")
                 break
             except sqlite3.OperationalError as exc:
-                # Two who make the same file at once: here SQLite does not wait by itself.
+                # Two processes create the file at once: SQLite does not wait for this pragma.
                 if "locked" not in str(exc) or time.monotonic() > give_up_at:
                     raise
                 time.sleep(0.01)
@@ -239,13 +240,13 @@ def _prepare_file(path: str, busy_timeout_s: float) -> None:
 
 
 def _create_tables_if_empty(connection: sqlite3.Connection) -> None:
-    """Make the tables as they would be in the end, which is quicker than every migration."""
+    """Create the tables in their newest form, which is quicker than running all migrations."""
     count_tables = "SELECT count(*) FROM sqlite_master"
     if connection.execute(count_tables).fetchone()[0]:
         return
     connection.execute("BEGIN IMMEDIATE")
     try:
-        # another process may have been quicker
+        # unless another process has created them meanwhile
         if not connection.execute(count_tables).fetchone()[0]:
             for statement in _schema_statements():
                 connection.execute(statement)
@@ -274,7 +275,7 @@ def _create_engine(address: URL, busy_timeout_s: float) -> AsyncEngine:
         max_overflow=0,
         pool_timeout=busy_timeout_s,
         hide_parameters=True,  # addresses and hashes stay out of tracebacks
-        # The driver's own notion of when a transaction begins is switched off: see _begin.
+        # Without an isolation level the driver begins no transactions itself: see _on_begin.
         connect_args={
             "timeout": busy_timeout_s,
             "isolation_level": None,
@@ -287,14 +288,14 @@ def _create_engine(address: URL, busy_timeout_s: float) -> AsyncEngine:
 
 
 class _RollbackConnection(sqlite3.Connection):
-    """Lets go of its transaction when it is closed.
+    """A connection that rolls back its transaction when it is closed.
 
-    A cancelled transaction costs its connection, which is closed with statements under way, and
-    such a connection keeps its locks until the last of them is gone (sqlite.org/c3ref/close.html).
+    The connection of a cancelled transaction is closed while it has unfinished statements, and
+    would keep its locks until the last of them is finalized (sqlite.org/c3ref/close.html).
     """
 
     def close(self) -> None:
-        with contextlib.suppress(sqlite3.ProgrammingError):  # closed before
+        with contextlib.suppress(sqlite3.ProgrammingError):  # already closed
             if self.in_transaction:
                 self.rollback()
         super().close()
@@ -309,9 +310,9 @@ def _on_connect(connection: DBAPIConnection, _record: Any) -> None:
 
 
 def _on_begin(connection: Connection) -> None:
-    # A transaction that reads first and then wants to write cannot wait for another writer,
-    # so those that will write say so at once (sqlite.org/lang_transaction.html, 2.2). Those
-    # that only read need none, and are spared three trips to the driver's thread.
+    # A transaction that reads before it writes cannot wait for another writer, so a transaction
+    # that will write begins as one (sqlite.org/lang_transaction.html, 2.2). Reading needs no
+    # transaction, which saves three round trips to the driver's thread.
     if connection.get_execution_options().get("veriplex_write", False):
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
@@ -323,7 +324,7 @@ def _migrate(connection: Connection, where: str) -> None:
     revision = connection.scalar(select(_version_table.c.version_num))
     if revision == REVISION:
         return
-    # Costs a quarter of a second, which most starts need not spend.
+    # Importing it takes a quarter of a second, which most starts can save.
     from gateway.store.migrate import upgrade
 
     upgrade(connection, where, revision)
@@ -332,7 +333,7 @@ def _migrate(connection: Connection, where: str) -> None:
 # -- errors ------------------------------------------------------------------------------
 
 _ERROR_TEXTS: tuple[tuple[str, type[StoreError], str], ...] = (
-    # what SQLite's message contains, what we raise, what we say
+    # part of SQLite's message, our exception, its reason
     ("is locked", StoreBusy, "is locked by another process"),
     ("is full", StoreFull, "the disk is full"),
     ("unable to open", StoreUnusable, "cannot be opened; may this user read and write there?"),
@@ -352,7 +353,7 @@ def _translated_errors(where: str) -> Iterator[None]:
         raise StoreBusy(where, "no connection became free in time") from exc
     except (DBAPIError, sqlite3.Error) as exc:
         text = str(exc.orig if isinstance(exc, DBAPIError) else exc)
-        for part, kind, why in _ERROR_TEXTS:
+        for part, error, reason in _ERROR_TEXTS:
             if part in text:
-                raise kind(where, why) from exc
+                raise error(where, reason) from exc
         raise StoreError(where, text) from exc

@@ -1,6 +1,6 @@
-"""The tables. A change here wants a migration in `migrations/versions` and a new `REVISION`.
+"""The tables. A change needs a migration in `migrations/versions` and a new `REVISION`.
 
-Portable SQL alone: whatever runs on SQLite must run on PostgreSQL.
+Only portable SQL is used: what runs on SQLite must run on PostgreSQL.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from sqlalchemy import (
 )
 
 REVISION = "0006"
-"""The newest migration; known here so that an up-to-date database starts without Alembic."""
+"""The newest migration; repeated here so that opening an up-to-date database needs no Alembic."""
 
 metadata = MetaData(
     naming_convention={
@@ -44,7 +44,7 @@ metadata = MetaData(
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """An aware moment; kept in UTC, since SQLite forgets the zone."""
+    """An aware datetime, stored in UTC, since SQLite stores no time zone."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -63,9 +63,9 @@ accounts = Table(
     metadata,
     Column("id", Integer, primary_key=True),
     Column("owner_email", String(320), nullable=False),
-    Column("status", String(16), nullable=False),  # gateway.accounts.callers.Status
+    Column("status", String(16), nullable=False),  # gateway.accounts.caller.AccountStatus
     Column("plan", String(64), nullable=False),
-    Column("credits", BigInteger),  # what is left; null is without limit
+    Column("credits", BigInteger),  # left; null is without limit
     Column("created_at", UtcDateTime, nullable=False),
     CheckConstraint("credits >= 0", name="credits"),  # the last guard against overspending
 )
@@ -76,9 +76,9 @@ keys = Table(
     Column("id", Integer, primary_key=True),
     Column("account_id", ForeignKey("accounts.id", ondelete="CASCADE"), nullable=False),
     Column("dialect", String(32), nullable=False),
-    Column("hash", LargeBinary(32), nullable=False),  # SHA-256; the key itself is kept nowhere
+    Column("hash", LargeBinary(32), nullable=False),  # SHA-256; the key itself is not stored
     Column("test", Boolean, nullable=False),
-    Column("hint", String(32), nullable=False),  # enough to recognise it by
+    Column("hint", String(32), nullable=False),  # for its owner to recognise it
     Column("label", String(200)),
     Column("created_at", UtcDateTime, nullable=False),
     Column("revoked_at", UtcDateTime),
@@ -101,12 +101,13 @@ milestones = Table(
     Column("name", String(64), primary_key=True),
     Column("reached_at", UtcDateTime, nullable=False),
 )
-"""What is done once in a database's life; the key decides between two who try at once."""
+"""Things that are done once for a database; of two processes that try at once, the primary key
+lets one through."""
 
 # -- batches -----------------------------------------------------------------------------
-# What was submitted is written once and never changed; what came of it is written once, beside
-# it; what is still to be done is a row of `batch_chunks`, which goes when it is done. Moments
-# that are compared with the clock all the time are Unix seconds.
+# Submitted addresses are written once and never changed; so are their results, in a table of their
+# own. A chunk that is still to be verified is a row of `batch_chunks`, deleted when it is done.
+# Times that are often compared with the clock are Unix seconds.
 
 batches = Table(
     "batches",
@@ -115,36 +116,36 @@ batches = Table(
     Column("public_id", String(64), nullable=False),
     Column("dialect", String(32), nullable=False),
     Column("account_id", Integer, nullable=False),
-    Column("key_id", Integer),  # what it was submitted with: the key's route answers it
+    Column("key_id", Integer),  # of the submission; decides the route
     Column("key_label", String(200)),
-    Column("state", String(16), nullable=False),  # gateway.batches.model.Stored
+    Column("state", String(16), nullable=False),  # JobState, or gateway.batches.model.InternalState
     Column("created_at", UtcDateTime, nullable=False),
     Column("started_at", UtcDateTime),
     Column("finished_at", UtcDateTime),
     Column("total", Integer, nullable=False),  # entries submitted
     Column("rows", Integer, nullable=False),
     Column("valid", Integer, nullable=False),
-    Column("done", Integer, nullable=False),  # rows answered
-    Column("counts", Text, nullable=False),  # JSON; beside `done`, so that they never differ
-    Column("start", Boolean, nullable=False),  # once it is prepared
+    Column("done", Integer, nullable=False),  # rows with a result
+    Column("counts", Text, nullable=False),  # JSON; in the same row as `done`, so that they agree
+    Column("start", Boolean, nullable=False),  # as soon as it is prepared
     Column("retries", Boolean, nullable=False),
-    Column("checks", String(64), nullable=False),  # names of the checks wanted
+    Column("checks", String(64), nullable=False),  # names, separated by commas
     Column("headers", Text, nullable=False),  # JSON
     Column("options", Text, nullable=False),  # JSON
     Column("webhook_url", Text, nullable=False),
     Column("token", String(64), nullable=False),
-    Column("allowance", BigInteger),  # of the caller's plan, for a charge that comes later
+    Column("allowance", BigInteger),  # of the caller's plan, for a later charge
     Column("charged_month", String(7)),
     Column("charged_units", Integer, nullable=False),
-    Column("turn", BigInteger, nullable=False),  # when it was last worked on, in claims
-    Column("rows_until", Float),  # when its rows may go
+    Column("turn", BigInteger, nullable=False),  # number of its last claim
+    Column("rows_until", Float),  # Unix time of their expiry
     Column("rows_gone", Boolean, nullable=False),
     UniqueConstraint("public_id", "dialect"),
     UniqueConstraint("token"),
     Index(None, "account_id", "dialect"),
     Index(None, "state"),
     Index(None, "rows_until"),
-    sqlite_autoincrement=True,  # the id of a batch that is gone is not given again
+    sqlite_autoincrement=True,  # the id of a deleted batch is not used again
 )
 
 account_turns = Table(
@@ -161,7 +162,7 @@ batch_items = Table(
     Column("batch_id", Integer, primary_key=True),
     Column("position", Integer, primary_key=True),
     Column("email", Text, nullable=False),
-    Column("cells", Text),  # JSON; null if there was only the address
+    Column("cells", Text),  # JSON, the other columns; null if there are none
     sqlite_with_rowid=False,
 )
 
@@ -180,11 +181,11 @@ batch_chunks = Table(
     metadata,
     Column("batch_id", Integer, primary_key=True),
     Column("number", Integer, primary_key=True),
-    Column("origin", Integer),  # number of the piece that it was put off from; null: its own
-    Column("positions", LargeBinary, nullable=False),  # 4 bytes each; none: prepare the batch
-    Column("attempt", SmallInteger, nullable=False),  # how often it was put off
+    Column("origin", Integer),  # the chunk it was split off; null if it was not
+    Column("positions", LargeBinary, nullable=False),  # 4 bytes each; empty: prepare the batch
+    Column("attempt", SmallInteger, nullable=False),  # how often it was greylisted
     Column("due_at", Float, nullable=False),
-    Column("lease", String(128)),  # whose it is, and which of their claims
+    Column("lease", String(128)),  # the holder and the number of its claim
     Column("lease_until", Float),
 )
 
@@ -192,16 +193,16 @@ vendor_lists = Table(
     "vendor_lists",
     metadata,
     Column("batch_id", Integer, primary_key=True),
-    Column("origin", Integer, primary_key=True),  # of the piece of work
+    Column("origin", Integer, primary_key=True),  # number of the chunk
     Column("source", String(64), primary_key=True),
     Column("part", Integer, primary_key=True),
-    Column("key_hash", LargeBinary(8), nullable=False),  # which of the upstream's keys owns it
-    Column("job_id", String(200)),  # null: being created, or nobody knows whether it was
+    Column("key_hash", LargeBinary(8), nullable=False),  # the upstream's key that created it
+    Column("job_id", String(200)),  # null: being created, or unknown
     Column("created_at", Float, nullable=False),
-    Column("lost", Boolean, nullable=False),  # nobody will ever know
+    Column("lost", Boolean, nullable=False),  # whether it was created will stay unknown
     sqlite_with_rowid=False,
 )
-"""Pieces of work that an upstream was given as a list of its own: never twice."""
+"""Vendor jobs: chunks that were submitted to an upstream, each at most once."""
 
 batch_days = Table(
     "batch_days",
@@ -220,16 +221,16 @@ deliveries = Table(
     Column("due_at", Float, nullable=False),
     Column("give_up_at", Float, nullable=False),
     Column("attempts", Integer, nullable=False),
-    Column("last_word", String(200), nullable=False),  # a status, or what went wrong
+    Column("last_word", String(200), nullable=False),  # of the last attempt: a status, or an error
     Column("lease_until", Float),
     Index(None, "due_at"),
 )
-"""Webhooks that are not delivered yet."""
+"""Webhooks that are not yet delivered."""
 
 spending = Table(
     "spending",
     metadata,
-    Column("scope", String(80), primary_key=True),  # gateway.upstreams.routing.budgets.Scope
+    Column("scope", String(80), primary_key=True),  # of a SpendingScope
     Column("day", String(10), primary_key=True),  # YYYY-MM-DD, UTC
     Column("micros", BigInteger, nullable=False),  # millionths of the currency
 )
@@ -237,28 +238,28 @@ spending = Table(
 answers = Table(
     "answers",
     metadata,
-    Column("digest", LargeBinary(16), primary_key=True),  # of the question; no address is kept
+    Column("digest", LargeBinary(16), primary_key=True),  # of address, checks, route
     Column("answer", LargeBinary, nullable=False),  # gateway.verdicts.database
     Column("expires_at", BigInteger, nullable=False),  # Unix time, s
     Index(None, "expires_at"),
     sqlite_with_rowid=False,
 )
-"""The verdict cache."""
+"""The verdict cache. It stores no addresses."""
 
-# -- our own standing --------------------------------------------------------------------
-# Who refused us, for what, hour by hour, and whom we leave alone for it; no mailbox is in it.
+# -- reputation --------------------------------------------------------------------------
+# Refusals by operator, meaning and hour, and the pauses that follow from them; no mailboxes.
 
 refusals = Table(
     "refusals",
     metadata,
-    Column("operator", String(255), primary_key=True),  # engine.smtp.reputation.owner_of
+    Column("operator", String(255), primary_key=True),  # of a mail host
     Column("meaning", String(32), primary_key=True),  # engine.model.Meaning
-    Column("block_list", String(255), primary_key=True),  # empty: none was named
+    Column("block_list", String(255), primary_key=True),  # empty if none was named
     Column("hour", Integer, primary_key=True),  # Unix time in hours
     Column("count", BigInteger, nullable=False),
     Column("first_at", BigInteger, nullable=False),  # Unix time, s
     Column("last_at", BigInteger, nullable=False),
-    Column("host", String(255), nullable=False),  # which refused last, and its words
+    Column("host", String(255), nullable=False),  # of the last refusal, with its reply
     Column("text", Text),
     Index(None, "hour"),
     sqlite_with_rowid=False,
@@ -268,11 +269,11 @@ pauses = Table(
     "pauses",
     metadata,
     Column("operator", String(255), primary_key=True),
-    Column("host", String(255), primary_key=True),  # empty: all of the operator's
+    Column("host", String(255), primary_key=True),  # empty: the whole operator
     Column("until", BigInteger, nullable=False),  # Unix time, s
     Column("meaning", String(32), nullable=False),  # of the last refusal
     Column("block_list", String(255), nullable=False),
-    Column("refusals", Integer, nullable=False),  # in a row
-    Column("growth", Integer, nullable=False),  # pauses so far without a success in between
+    Column("refusals", Integer, nullable=False),  # consecutive
+    Column("growth", Integer, nullable=False),  # consecutive pauses without a success
     sqlite_with_rowid=False,
 )
