@@ -118,7 +118,9 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("name", "text", "column", "why"), REFUSED)
-def test_what_is_no_list_is_refused(name: str, text: str, column: str | None, why: str) -> None:
+def test_other_files_are_refused_as_lists(
+    name: str, text: str, column: str | None, why: str
+) -> None:
     with pytest.raises(CommandError, match=why):
         list(read_list(name, io.BytesIO(text.encode()), column).entries)
 
@@ -154,7 +156,7 @@ def test_csv_to_csv(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert sorted(path.name for path in here.iterdir()) == ["in.csv", "out.csv"]
 
 
-def test_pipes(
+def test_standard_input_to_standard_output(
     here: Path, monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes]
 ) -> None:
     assert command(monkeypatch, "-", "--format", "jsonl", stdin=b"bad\nworse\n") == 0
@@ -183,7 +185,7 @@ def test_json_lines_by_suffix(here: Path, monkeypatch: pytest.MonkeyPatch) -> No
         ((), "FILE"),
     ],
 )
-def test_bad_usage_is_told_and_leaves_nothing(
+def test_wrong_usage_is_reported_and_leaves_no_files(
     here: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -214,7 +216,7 @@ class Slow(Scripted):
         await asyncio.Event().wait()
 
 
-async def test_an_interrupted_run_goes_on(tmp_path: Path) -> None:
+async def test_an_interrupted_run_is_resumed(tmp_path: Path) -> None:
     path = str(tmp_path / "out.csv.part")
     settings = Settings()
     emails = [f"u{i}@x.example" for i in range(20)]
@@ -239,7 +241,7 @@ async def test_an_interrupted_run_goes_on(tmp_path: Path) -> None:
     assert sorted(rest.asked) == sorted(set(emails) - set(slow.asked))
 
 
-def test_another_list_does_not_go_on_with_it(
+def test_a_run_is_not_resumed_with_another_list(
     here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     async def left_behind() -> None:

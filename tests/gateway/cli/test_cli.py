@@ -31,14 +31,14 @@ SHOWN = [
 
 
 @pytest.mark.parametrize("command", sorted(SHOWN))
-def test_every_help_teaches_by_example(here: Here, command: str) -> None:
+def test_every_help_has_examples(here: Here, command: str) -> None:
     done = here(*command.split(), "--help")
     assert done.code == 0
     assert f"veriplex {command}" in done.out.partition("Examples:")[2]
     assert "\x1b" not in done.out
 
 
-def test_commands_are_imported_when_called_for() -> None:
+def test_commands_are_imported_when_they_run() -> None:
     look = "import gateway.cli, sys; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True)
     heavy = ("asyncio", "rich", "pydantic", "sqlalchemy", "starlette", "engine", "adapters")
@@ -84,6 +84,6 @@ def test_failures_exit_1_in_one_line(here: Here, tmp_path: Path) -> None:
     assert "there is no folder" in done.err
 
 
-def test_complaints_are_harmless(capsys: pytest.CaptureFixture[str]) -> None:
+def test_error_lines_are_escaped(capsys: pytest.CaptureFixture[str]) -> None:
     print_error("one\x1b[2J\ntwo")
     assert capsys.readouterr().err == "veriplex: one\\x1b[2J\nveriplex: two\n"

@@ -42,7 +42,7 @@ def an_answer(**evidence: object) -> Verification:
     )
 
 
-def test_the_plain_report_says_what_is_known() -> None:
+def test_the_plain_report_shows_the_evidence() -> None:
     report = render_plain(
         an_answer(
             role=True,
@@ -93,12 +93,12 @@ def test_the_plain_report_says_what_is_known() -> None:
 
 
 @pytest.mark.parametrize("dns", Dns)
-def test_every_dns_answer_has_words(dns: Dns) -> None:
+def test_every_dns_status_has_words(dns: Dns) -> None:
     assert DNS_WORDS[dns] in render_plain(an_answer(dns=dns))
 
 
 @given(st.text(max_size=60), st.text(max_size=60))
-def test_strangers_never_steer_the_terminal(said: str, host: str) -> None:
+def test_texts_of_servers_cannot_control_the_terminal(said: str, host: str) -> None:
     v = an_answer(transcript=(Step(1, host, said),), mx=(MxHost(host, 1),), dns=Dns.MX)
     assert all(line.isprintable() for line in render_plain(v).split("\n"))
     screen = Terminal()

@@ -74,7 +74,7 @@ async def test_keys_of_a_running_server(shell: Shell) -> None:
                 pass  # it says within a second, and each look is a round trip
 
 
-def test_keys_are_made_for_every_dialect_and_an_alias(here: Here, tmp_path: Path) -> None:
+def test_keys_are_created_for_every_dialect_and_an_alias(here: Here, tmp_path: Path) -> None:
     done = here("keys", "create", "--test", "--json")
     made = [json.loads(line) for line in done.out.splitlines()]
     assert [k["dialect"] for k in made] == [d.name for d in DIALECTS]
@@ -88,7 +88,7 @@ def test_keys_are_made_for_every_dialect_and_an_alias(here: Here, tmp_path: Path
     assert {line.index("test") for line in table[1:-1]} == {table[0].index("kind")}
 
 
-def test_lists_do_not_make_a_database(here: Here, tmp_path: Path) -> None:
+def test_listing_keys_does_not_create_a_database(here: Here, tmp_path: Path) -> None:
     done = here("keys", "list")
     assert (done.code, "there is no database" in done.err) == (EXIT_FAILURE, True)
     assert list(tmp_path.iterdir()) == []
@@ -96,7 +96,7 @@ def test_lists_do_not_make_a_database(here: Here, tmp_path: Path) -> None:
     assert "in memory" in done.err
 
 
-async def test_a_port_in_use_is_said_in_a_line(shell: Shell) -> None:
+async def test_a_port_in_use_is_reported_in_one_line(shell: Shell) -> None:
     async with shell.serving("sandbox", "--port", "0") as (url, _):
         port = url.rpartition(":")[2]
         code, out, err = await finish(await shell.start("serve", "--port", port))
@@ -116,7 +116,7 @@ async def test_serves_tls(shell: Shell) -> None:
         assert (await client.get(f"{url}/livez")).status_code == 200
 
 
-async def test_the_sandbox_knows_test_keys_alone(shell: Shell) -> None:
+async def test_the_sandbox_accepts_only_test_keys(shell: Shell) -> None:
     async with (
         shell.serving("sandbox", "--port", "0", "--key", "ci", "--seed", "s") as (url, before),
         httpx.AsyncClient(base_url=url) as client,
@@ -131,7 +131,7 @@ async def test_the_sandbox_knows_test_keys_alone(shell: Shell) -> None:
     assert list(shell.folder.iterdir()) == []  # nothing is kept
 
 
-def test_tls_files_are_looked_at_first(tmp_path: Path) -> None:
+def test_tls_files_are_checked_before_the_start(tmp_path: Path) -> None:
     (tmp_path / "junk.pem").write_text("junk")
     junk = str(tmp_path / "junk.pem")
     check_tls(str(CERTIFICATE), str(CERTIFICATE))
@@ -145,6 +145,6 @@ def test_tls_files_are_looked_at_first(tmp_path: Path) -> None:
     ("host", "says"),
     [("192.0.2.1", "not an address of this machine"), ("no.host.invalid", "cannot be listened on")],
 )
-def test_where_one_cannot_listen(host: str, says: str) -> None:
+def test_addresses_that_cannot_be_listened_on(host: str, says: str) -> None:
     with pytest.raises(CommandError, match=says):
         open_socket(with_server_options(Settings(), host=host, port=0))

@@ -24,7 +24,7 @@ LINES = [
 
 @pytest.mark.parametrize(("data", "expected"), LINES)
 @pytest.mark.parametrize("size", [1, 7, 100_000])
-def test_lines_however_they_arrive(data: bytes, expected: list[str], size: int) -> None:
+def test_lines_are_split_whatever_the_chunks(data: bytes, expected: list[str], size: int) -> None:
     splitter = LineSplitter()
     found = [
         line
@@ -56,7 +56,7 @@ async def numbers(count: int) -> AsyncIterator[int]:
         yield number
 
 
-async def test_answers_keep_their_order_and_bound() -> None:
+async def test_outputs_keep_their_order_and_concurrency_is_bounded() -> None:
     running, most, shown = 0, 0, list[int]()
     eight = asyncio.Barrier(8)
 
@@ -76,7 +76,7 @@ async def test_answers_keep_their_order_and_bound() -> None:
 
 
 @pytest.mark.parametrize("error", [BrokenPipeError, ZeroDivisionError])
-async def test_what_showing_raises_ends_the_rest(error: type[Exception]) -> None:
+async def test_an_exception_of_emit_cancels_the_rest(error: type[Exception]) -> None:
     ended = []
     all_three = asyncio.Barrier(3)
 
@@ -97,7 +97,7 @@ async def test_what_showing_raises_ends_the_rest(error: type[Exception]) -> None
     assert sorted(ended) == [1, 2]
 
 
-async def test_what_asking_raises_comes_after_the_answers() -> None:
+async def test_an_exception_of_the_inputs_comes_after_the_outputs() -> None:
     async def asked() -> AsyncIterator[int]:
         yield 1
         raise CommandError("no more")
@@ -111,7 +111,7 @@ async def test_what_asking_raises_comes_after_the_answers() -> None:
     assert shown == [1]
 
 
-async def test_a_cancellation_that_gets_lost_is_repeated() -> None:
+async def test_a_lost_cancellation_is_repeated() -> None:
     async def answer(number: int) -> int:
         if number:
             with contextlib.suppress(asyncio.CancelledError):

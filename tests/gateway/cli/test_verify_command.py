@@ -11,7 +11,7 @@ from gateway.cli.terminal import EXIT_FAILURE
 from tests.gateway.cli.conftest import VERIPLEX, Shell, finish
 
 
-async def test_verify_answers_in_the_order_asked(networked: Shell) -> None:
+async def test_verify_answers_in_the_order_of_the_addresses(networked: Shell) -> None:
     process = await networked.start("verify", "--json", "--timeout", "1", "-", "user@good.test")
     asked = "user@slow.test\r\n\n  user@good.test  \nno address\nnobody@good.test"
     code, out, err = await finish(process, asked)
@@ -38,7 +38,7 @@ async def test_verify_answers_before_the_input_ends(networked: Shell) -> None:
     assert await finish(process) == (0, "", "")
 
 
-async def test_verify_shows_the_evidence_harmlessly(networked: Shell) -> None:
+async def test_verify_escapes_control_characters_in_the_evidence(networked: Shell) -> None:
     process = await networked.start("verify", "evil@good.test")
     code, out, err = await finish(process)
     assert (code, err) == (0, "")
@@ -48,7 +48,7 @@ async def test_verify_shows_the_evidence_harmlessly(networked: Shell) -> None:
     assert not set(out) & set("\x1b\x07\u202e")
 
 
-async def test_checks_can_be_left_out(networked: Shell) -> None:
+async def test_checks_can_be_switched_off(networked: Shell) -> None:
     async def evidence(*options: str) -> dict[str, object]:
         process = await networked.start("verify", "--json", *options, "user@good.test")
         _, out, _ = await finish(process)
@@ -61,7 +61,7 @@ async def test_checks_can_be_left_out(networked: Shell) -> None:
     assert (found["catch_all"], found["smtp"] is None) == (None, False)
 
 
-async def test_ctrl_c_leaves_quietly(networked: Shell) -> None:
+async def test_ctrl_c_exits_without_output(networked: Shell) -> None:
     process = await networked.start("verify", "--json", "user@good.test", "user@slow.test")
     assert process.stdout is not None
     await process.stdout.readline()
@@ -69,7 +69,7 @@ async def test_ctrl_c_leaves_quietly(networked: Shell) -> None:
     assert await finish(process) == (130, "", "")
 
 
-async def test_a_reader_who_leaves_is_no_error(networked: Shell) -> None:
+async def test_a_reader_that_closes_the_pipe_is_no_error(networked: Shell) -> None:
     process = await asyncio.create_subprocess_shell(
         f'"{VERIPLEX}" verify --json user@good.test nobody@good.test no@where.test | head -n 1',
         cwd=networked.folder,

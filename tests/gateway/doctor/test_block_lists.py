@@ -31,7 +31,7 @@ NO: Sequence[str] = ()
         ),
     ],
 )
-def test_the_name_is_the_address_turned_round(ip: str, name: str) -> None:
+def test_the_name_is_the_reversed_address(ip: str, name: str) -> None:
     assert query_name("rbl.test", ip) == name
 
 

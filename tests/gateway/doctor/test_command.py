@@ -71,7 +71,7 @@ async def test_nothing_wrong(tmp_path: Path) -> None:
     assert not os.listdir(tmp_path)
 
 
-async def test_for_programs(tmp_path: Path) -> None:
+async def test_json(tmp_path: Path) -> None:
     code, out, _ = await doctor(
         tmp_path, "--json", "--block-list", "rbl.test", VERIPLEX_ENGINE__HELO="localhost"
     )
@@ -84,7 +84,7 @@ async def test_for_programs(tmp_path: Path) -> None:
     assert all(row["advice"] for row in wrong.values())
 
 
-async def test_who_refused_us_is_told_after_the_server_is_gone(tmp_path: Path) -> None:
+async def test_refusals_are_shown_after_the_server_has_stopped(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/v.db"
     standing = ReputationTracker(time.monotonic, lambda: datetime.now(UTC))
     async with open_store(url) as store, open_reputation_store(store, standing, clock=time.time):
@@ -136,7 +136,7 @@ async def test_who_refused_us_is_told_after_the_server_is_gone(tmp_path: Path) -
     assert datetime.fromisoformat(refused["since"]).tzinfo is not None
 
 
-async def test_settings_that_cannot_be_read_are_a_finding(tmp_path: Path) -> None:
+async def test_invalid_settings_are_a_finding(tmp_path: Path) -> None:
     (tmp_path / "veriplex.toml").write_text("[server]\nprot = 1\n[engine]\nhelo = 5\n")
     code, out, err = await doctor(tmp_path)
     assert (code, err) == (1, "")

@@ -142,7 +142,7 @@ async def test_all_is_well() -> None:
         ({"gmail__com": Fault.SILENT}, "port", OK, "2 of 2"),
     ],
 )
-async def test_what_dns_says(
+async def test_facts_from_dns(
     changes: dict[str, Records | Fault], check: str, level: Level, words: str
 ) -> None:
     found, _ = await findings(zone(**changes), timeout_s=1.0)
@@ -167,7 +167,7 @@ async def test_what_dns_says(
         (Script(banner=CLOSE), "greeting", WARN, "dropped at BANNER"),
     ],
 )
-async def test_what_mail_hosts_say(
+async def test_facts_from_mail_hosts(
     script: Script, check: str, level: Level | None, words: str
 ) -> None:
     found, _ = await findings(hosts={**HOSTS, OUTLOOK: script}, timeout_s=2.0)
@@ -175,7 +175,7 @@ async def test_what_mail_hosts_say(
     assert words in f"{found[check].said} {found[check].advice}"
 
 
-async def test_nobody_can_be_reached() -> None:
+async def test_no_mail_host_can_be_reached() -> None:
     hosts = {"127.0.0.9": Script()}
     found, _ = await findings(hosts=hosts)
     assert found["port"].level is FAIL
@@ -192,7 +192,7 @@ async def test_no_dns_server_answers() -> None:
     assert not heard
 
 
-async def test_a_resolver_that_lies() -> None:
+async def test_a_resolver_with_false_answers() -> None:
     rng = random.Random(1)  # as the doctor's here
     made_up = "".join(rng.choice("abcdefghijklmnopqrstuvwxyz") for _ in range(20))
     found, _ = await findings({**zone(), f"{made_up}.com": {"A": ["198.51.100.1"]}})
@@ -209,7 +209,7 @@ async def test_private_mail_hosts_are_not_dialled_unless_allowed() -> None:
     assert not heard
 
 
-async def test_an_address_that_is_given() -> None:
+async def test_a_given_address() -> None:
     found, _ = await findings(ip="2001:db8::7")
     assert found["address"].about == "2001:db8::7"
     assert found["spf"].level is FAIL
@@ -227,7 +227,7 @@ async def test_the_null_sender_is_judged_by_helo() -> None:
 # -- the machine -------------------------------------------------------------------------
 
 
-async def test_a_port_in_use_by_somebody_else() -> None:
+async def test_a_port_in_use_by_another_program() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -236,7 +236,7 @@ async def test_a_port_in_use_by_somebody_else() -> None:
 
 
 @pytest.mark.parametrize("exists", [False, True])
-def test_a_database_that_can_be_written(tmp_path: Path, exists: bool) -> None:
+def test_a_writable_database(tmp_path: Path, exists: bool) -> None:
     path = tmp_path / "v.db"
     if exists:
         sqlite3.connect(path).close()
@@ -269,7 +269,7 @@ def test_a_database_that_can_be_written(tmp_path: Path, exists: bool) -> None:
         ("ALTER TABLE refusals RENAME host TO guest", WARN, "could not be read"),
     ],
 )
-async def test_who_refused_us(
+async def test_refusals_from_the_database(
     tmp_path: Path, statement: str | None, level: Level, words: str
 ) -> None:
     path = tmp_path / "v.db"
@@ -288,13 +288,13 @@ async def test_who_refused_us(
     assert os.listdir(tmp_path) == before
 
 
-def test_databases_that_cannot(tmp_path: Path) -> None:
+def test_databases_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "text.db").write_text("this is no database at all, however long it is\n" * 30)
     for name, words in (("text.db", "not a database"), ("gone/v.db", "no such file")):
         assert words in inspect_database(f"sqlite:///{tmp_path / name}").error
 
 
-def test_a_database_that_somebody_writes_to(tmp_path: Path) -> None:
+def test_a_locked_database(tmp_path: Path) -> None:
     path = tmp_path / "v.db"
     with sqlite3.connect(path, isolation_level=None) as other:
         other.execute("BEGIN IMMEDIATE")
@@ -331,5 +331,5 @@ def test_banner_time(banner: str, told: float | None) -> None:
         ("< 250 x Hello", ""),
     ],
 )
-def test_address_seen(greeting: str, ip: str) -> None:
+def test_our_address_in_the_reply_to_ehlo(greeting: str, ip: str) -> None:
     assert our_ip_in_greeting(greeting, "192.0.2.1") == ip

@@ -104,7 +104,7 @@ def test_port_25(hosts: Sequence[MailHost], level: Level, words: str) -> None:
     ("host", "level", "words"),
     [(BLOCKED, FAIL, "Request removal"), (BUSY, WARN, "421 busy")],
 )
-def test_a_host_that_does_not_want_us(host: MailHost, level: Level, words: str) -> None:
+def test_a_host_that_rejects_us(host: MailHost, level: Level, words: str) -> None:
     (finding,) = judge.greetings([GREETED, UNREACHABLE, host])
     check(finding, level, words)
     assert "\x1b" not in finding.said

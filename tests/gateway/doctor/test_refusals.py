@@ -63,7 +63,9 @@ PAGE_IN_THE_REPLY = {"trendmicro", "mcafee", "symantec", "sophos", "hostkarma", 
         ({"operator": "google", "meaning": Meaning.THROTTLED}, WARN, "throttled", "rate limited"),
     ],
 )
-def test_one_refuser(changes: dict[str, object], level: Level, about: str, words: str) -> None:
+def test_refusals_by_one_operator(
+    changes: dict[str, object], level: Level, about: str, words: str
+) -> None:
     one = replace(ONE, **changes)  # type: ignore[arg-type]
     (finding,) = judge_refusals(RefusalHistory([one]))
     assert (finding.check, finding.about, finding.level) == ("refused", about, level)
@@ -72,7 +74,7 @@ def test_one_refuser(changes: dict[str, object], level: Level, about: str, words
     assert finding.refusals == (one,)
 
 
-def test_refusers_for_one_cause_are_one_finding_and_the_worst_cause_comes_first() -> None:
+def test_operators_with_one_cause_are_one_finding_and_the_worst_cause_comes_first() -> None:
     many = [
         replace(ONE, operator="often.test", meaning=Meaning.POLICY, day=50, week=50),
         *(
@@ -106,7 +108,7 @@ def test_causes_are_bounded() -> None:
         (RefusalHistory(error="v.db: is damaged"), WARN, "is damaged"),
     ],
 )
-def test_no_refuser(fact: RefusalHistory, level: Level, words: str) -> None:
+def test_no_refusals(fact: RefusalHistory, level: Level, words: str) -> None:
     (finding,) = judge_refusals(fact)
     assert finding.level is level
     assert words in finding.said
@@ -138,14 +140,14 @@ def test_no_refuser(fact: RefusalHistory, level: Level, words: str) -> None:
         ({"since": NOW - timedelta(days=6), "last_at": NOW - timedelta(days=6)}, True, "6 d ago"),
     ],
 )
-def test_a_refuser_in_a_line_or_two(changes: dict[str, object], alone: bool, first: str) -> None:
+def test_the_lines_about_one_operator(changes: dict[str, object], alone: bool, first: str) -> None:
     one = replace(ONE, **changes)  # type: ignore[arg-type]
     said = refuser_lines(one, NOW.timestamp(), is_only=alone)
     assert said == [first, "  mx.a.test: 5.7.1 go away"]
     assert refuser_lines(replace(one, text=None), NOW.timestamp(), is_only=alone) == [first]
 
 
-def test_there_is_something_to_do_about_every_list_and_every_kind() -> None:
+def test_every_list_and_every_meaning_has_a_remedy() -> None:
     assert set(ADVICE) == set(REFUSAL_WEIGHTS)
     named = {name for name, _ in BLOCK_LIST_PATTERNS}
     assert named - REMOVAL_PAGES.keys() - CLOSED_LISTS.keys() == PAGE_IN_THE_REPLY

@@ -39,7 +39,7 @@ async def fault(client: httpx.AsyncClient, key: str = "", **fault: Any) -> int:
 # -- the log -----------------------------------------------------------------------------
 
 
-async def test_the_log_shows_what_was_sent_and_answered(client: httpx.AsyncClient) -> None:
+async def test_the_log_shows_request_and_reply(client: httpx.AsyncClient) -> None:
     await client.post(
         "/emailable/v1/verify",
         headers={"Authorization": f"Bearer {KEY}"},
@@ -98,7 +98,7 @@ LIVE_KEYS = {
         '--x\r\nContent-Disposition: form-data; name="api_key"\r\n\r\n{key}\r\n--',
     ],
 )
-async def test_no_key_is_shown_of_a_body_that_cannot_be_read(
+async def test_keys_in_malformed_bodies_are_redacted(
     client: httpx.AsyncClient, body: str, key: str
 ) -> None:
     key = key.replace(" ", "%20")
@@ -115,7 +115,7 @@ async def test_no_key_is_shown_of_a_body_that_cannot_be_read(
 
 
 @pytest.mark.parametrize("key", LIVE_KEYS.values(), ids=LIVE_KEYS)
-async def test_what_looks_like_a_key_is_shown_nowhere(client: httpx.AsyncClient, key: str) -> None:
+async def test_texts_that_look_like_keys_are_redacted(client: httpx.AsyncClient, key: str) -> None:
     await client.post(
         f"/emailable/v1/verify?email={key}@example.com&api_key={KEY}",
         content=f"garbage {key}, '{key}' \xff",
@@ -150,7 +150,7 @@ async def test_the_log_can_be_filtered_counted_and_cleared(client: httpx.AsyncCl
     assert (await client.get(f"{API}/requests/last")).status_code == 404
 
 
-async def test_waiting_ends_when_the_request_comes(client: httpx.AsyncClient) -> None:
+async def test_waiting_ends_when_the_requests_arrive(client: httpx.AsyncClient) -> None:
     async with asyncio.TaskGroup() as group:
         waiting = group.create_task(client.get(f"{API}/requests/wait?count=2&timeout_s=30"))
         await verify(client)
@@ -160,7 +160,7 @@ async def test_waiting_ends_when_the_request_comes(client: httpx.AsyncClient) ->
     assert late.status_code == 408
 
 
-async def test_the_log_is_a_ring(client: httpx.AsyncClient, server: SandboxServer) -> None:
+async def test_the_log_is_bounded(client: httpx.AsyncClient, server: SandboxServer) -> None:
     await verify(client)
     one = next(server.sandbox.request_log.find(None, ExchangeFilter()))
     for _ in range(MAX_EXCHANGES + 10):
@@ -174,7 +174,7 @@ async def test_the_log_is_a_ring(client: httpx.AsyncClient, server: SandboxServe
 # -- isolation ---------------------------------------------------------------------------
 
 
-async def test_fresh_keys_see_their_own_things_alone(client: httpx.AsyncClient) -> None:
+async def test_created_keys_are_isolated(client: httpx.AsyncClient) -> None:
     ours, theirs = await fresh_keys(client), await fresh_keys(client)
     assert set(ours) == {"emailable", "validto", "whoisxml", "generic", "dataoorts"}
     await fault(client, ours["emailable"], simulate="503")
@@ -199,7 +199,7 @@ async def test_fresh_keys_see_their_own_things_alone(client: httpx.AsyncClient) 
     assert everything == 5
 
 
-async def test_further_keys_are_taken_in_every_dialect(client: httpx.AsyncClient) -> None:
+async def test_additional_keys_are_valid_in_every_dialect(client: httpx.AsyncClient) -> None:
     assert (await verify(client, key="own-key")).status_code == 200
     reply = await client.get("/generic/api/v1/account", headers={"X-API-Key": "own-key"})
     assert reply.status_code == 200
@@ -218,12 +218,12 @@ async def test_fail_three_times_then_succeed(client: httpx.AsyncClient) -> None:
     assert statuses == [503, 503, 503, 200, 200]
 
 
-async def test_skip_lets_the_first_through(client: httpx.AsyncClient) -> None:
+async def test_skip_lets_the_first_requests_pass(client: httpx.AsyncClient) -> None:
     await fault(client, simulate="429", skip=2, times=1)
     assert [(await verify(client)).status_code for _ in range(4)] == [200, 200, 429, 200]
 
 
-async def test_an_error_rate_is_its_seeds(client: httpx.AsyncClient) -> None:
+async def test_an_error_rate_is_a_function_of_its_seed(client: httpx.AsyncClient) -> None:
     async def drawn(seed: str) -> list[int]:
         id_ = await fault(client, simulate="500", rate=0.3, seed=seed)
         statuses = [(await verify(client)).status_code for _ in range(100)]
@@ -236,7 +236,7 @@ async def test_an_error_rate_is_its_seeds(client: httpx.AsyncClient) -> None:
     assert 15 <= first.count(500) <= 45
 
 
-async def test_a_real_limiter_opens_again_with_the_clock(client: httpx.AsyncClient) -> None:
+async def test_a_rate_limit_ends_by_the_clock(client: httpx.AsyncClient) -> None:
     await client.post(f"{API}/clock", json={"frozen": True})
     await fault(client, limit={"count": 2, "per_s": 60})
     url = "/generic/api/v1/verify"
@@ -249,7 +249,7 @@ async def test_a_real_limiter_opens_again_with_the_clock(client: httpx.AsyncClie
     assert again.status_code == 200
 
 
-async def test_faults_fit_dialect_and_operation(client: httpx.AsyncClient) -> None:
+async def test_faults_match_dialect_and_operation(client: httpx.AsyncClient) -> None:
     await fault(client, simulate="500", dialect="emailable", operation="account")
     assert (await verify(client)).status_code == 200
     assert (await client.get(f"/emailable/v1/account?api_key={KEY}")).status_code == 500
@@ -268,7 +268,7 @@ async def test_faults_fit_dialect_and_operation(client: httpx.AsyncClient) -> No
         ({"median": 100, "sigma": 0.5}, 0.001, 2),
     ],
 )
-async def test_latency_is_drawn_as_told(
+async def test_latency_has_the_given_distribution(
     server: SandboxServer, client: httpx.AsyncClient, latency: Any, least_s: float, most_s: float
 ) -> None:
     await fault(client, latency_ms=latency)
@@ -282,7 +282,7 @@ async def test_latency_is_drawn_as_told(
     assert (len(set(drawn)) > 1) == (least_s != most_s)
 
 
-async def test_latency_is_waited_for(client: httpx.AsyncClient) -> None:
+async def test_latency_delays_the_reply(client: httpx.AsyncClient) -> None:
     await fault(client, latency_ms=30)
     began = asyncio.get_running_loop().time()
     await verify(client)
@@ -305,7 +305,7 @@ async def test_latency_is_waited_for(client: httpx.AsyncClient) -> None:
         '{"simulate": "500", "unknown": 1}',
     ],
 )
-async def test_a_senseless_fault_is_refused(client: httpx.AsyncClient, wrong: str) -> None:
+async def test_invalid_faults_are_refused(client: httpx.AsyncClient, wrong: str) -> None:
     reply = await client.post(f"{API}/faults", content=wrong)
     assert reply.status_code == 400
     assert reply.headers["content-type"] == "application/problem+json"
@@ -315,7 +315,7 @@ async def test_a_senseless_fault_is_refused(client: httpx.AsyncClient, wrong: st
 # -- the clock ---------------------------------------------------------------------------
 
 
-async def test_the_clock_is_frozen_and_put_forward(client: httpx.AsyncClient, time: Time) -> None:
+async def test_the_clock_is_frozen_and_moved(client: httpx.AsyncClient, time: Time) -> None:
     async def now() -> str:
         return str((await client.get(f"{API}/clock")).json()["now"])
 
@@ -334,12 +334,12 @@ async def test_the_clock_is_frozen_and_put_forward(client: httpx.AsyncClient, ti
 
 
 @pytest.mark.parametrize("wrong", ['{"at": "soon"}', '{"advance_s": "x"}', '{"warp": 9}', "[]"])
-async def test_nonsense_does_not_move_the_clock(client: httpx.AsyncClient, wrong: str) -> None:
+async def test_invalid_changes_do_not_move_the_clock(client: httpx.AsyncClient, wrong: str) -> None:
     assert (await client.post(f"{API}/clock", content=wrong)).status_code == 400
     assert (await client.get(f"{API}/clock")).json()["moved"] is False
 
 
-async def test_samples_go_by_a_clock_that_was_moved(client: httpx.AsyncClient) -> None:
+async def test_samples_show_the_time_of_a_moved_clock(client: httpx.AsyncClient) -> None:
     headers = {"X-API-Key": "ev_test_sandbox"}
 
     async def verified_at() -> str:
@@ -353,7 +353,7 @@ async def test_samples_go_by_a_clock_that_was_moved(client: httpx.AsyncClient) -
     assert await verified_at() == "2027-03-01T12:00:00.000Z"
 
 
-async def test_retention_passes_with_the_clock(client: httpx.AsyncClient) -> None:
+async def test_retention_ends_by_the_clock(client: httpx.AsyncClient) -> None:
     made = await client.post("/emailable/v1/batch", json={"emails": ["a@b.org"], "api_key": KEY})
     url = f"/emailable/v1/batch?id={made.json()['id']}&api_key={KEY}"
     assert "emails" in (await client.get(url)).json()
@@ -375,7 +375,7 @@ async def test_a_slow_batch_follows_the_clock(client: httpx.AsyncClient) -> None
     assert processed == [0, 5, None]
 
 
-async def test_each_key_can_have_a_clock_of_its_own(client: httpx.AsyncClient, time: Time) -> None:
+async def test_each_key_can_have_its_own_clock(client: httpx.AsyncClient, time: Time) -> None:
     ours, theirs = await fresh_keys(client), await fresh_keys(client)
 
     async def emailed(keys: dict[str, str]) -> str:
@@ -416,7 +416,9 @@ async def test_each_key_can_have_a_clock_of_its_own(client: httpx.AsyncClient, t
     assert await now(ours) == shown[1]
 
 
-async def test_a_shared_limiter_counts_apart_by_ones_own_clock(client: httpx.AsyncClient) -> None:
+async def test_a_shared_rate_limit_counts_separately_for_a_key_with_its_own_clock(
+    client: httpx.AsyncClient,
+) -> None:
     ours = (await fresh_keys(client))["emailable"]
     await client.post(f"{API}/clock", params={"key": ours}, json={"advance_s": 3600})
     await fault(client, limit={"count": 1, "per_s": 60})
@@ -424,7 +426,7 @@ async def test_a_shared_limiter_counts_apart_by_ones_own_clock(client: httpx.Asy
     assert statuses == [200, 200, 429, 429]
 
 
-async def test_a_sample_tells_the_time_of_each_keys_clock(client: httpx.AsyncClient) -> None:
+async def test_a_sample_shows_the_time_of_the_keys_clock(client: httpx.AsyncClient) -> None:
     ours, theirs = (await fresh_keys(client))["generic"], (await fresh_keys(client))["generic"]
 
     async def verified_at(key: str) -> str:
@@ -438,7 +440,7 @@ async def test_a_sample_tells_the_time_of_each_keys_clock(client: httpx.AsyncCli
     assert [await verified_at(key) for key in (ours, theirs, ours)] == ["2031", "2026", "2031"]
 
 
-async def test_reset_puts_everything_back(client: httpx.AsyncClient) -> None:
+async def test_reset_removes_everything(client: httpx.AsyncClient) -> None:
     made = await client.post("/emailable/v1/batch", json={"emails": ["a@b.org"], "api_key": KEY})
     await fault(client, simulate="500")
     await client.post(f"{API}/clock", json={"advance_s": 1000})
@@ -453,7 +455,7 @@ async def test_reset_puts_everything_back(client: httpx.AsyncClient) -> None:
 # -- beside live keys --------------------------------------------------------------------
 
 
-async def test_on_a_live_server_the_control_api_wants_a_key() -> None:
+async def test_on_a_live_server_the_control_api_needs_a_key() -> None:
     settings = Settings.model_validate(
         {"storage": {"url": "sqlite:///:memory:"}, "sandbox": {"published": True}}
     )

@@ -109,12 +109,12 @@ async def statuses(served: Served, count: int) -> Sequence[int]:
     return [(await served.verify()).status_code for _ in range(count)]
 
 
-async def test_an_answer_without_a_fault_is_the_vendors(served: Served) -> None:
+async def test_without_a_fault_the_vendor_answers(served: Served) -> None:
     assert forwarded(await served.verify())
     assert served.behind.asked[GOOD_KEY] >= 1
 
 
-async def test_a_problem_is_answered_and_the_vendor_not_asked(served: Served) -> None:
+async def test_a_simulated_problem_does_not_reach_the_vendor(served: Served) -> None:
     await served.fault(simulate="503", times=2)
     asked = served.behind.asked[GOOD_KEY]
     assert await statuses(served, 2) == [503, 503]
@@ -122,7 +122,7 @@ async def test_a_problem_is_answered_and_the_vendor_not_asked(served: Served) ->
     assert forwarded(await served.verify())
 
 
-async def test_skip_and_rate_decide_for_forwarded_answers_too(served: Served) -> None:
+async def test_skip_and_rate_apply_to_forwarded_requests(served: Served) -> None:
     await served.fault(simulate="429", skip=1, times=1)
     assert await statuses(served, 3) == [200, 429, 200]
     await served.control("DELETE", "faults")
@@ -134,7 +134,7 @@ async def test_skip_and_rate_decide_for_forwarded_answers_too(served: Served) ->
     assert await statuses(served, 30) == drawn
 
 
-async def test_a_real_limiter_goes_by_the_keys_clock(served: Served) -> None:
+async def test_a_rate_limit_is_timed_by_the_keys_clock(served: Served) -> None:
     await served.control("POST", "clock", {"frozen": True})
     await served.fault(limit={"count": 2, "per_s": 60})
     assert await statuses(served, 3) == [200, 200, 429]
@@ -164,7 +164,7 @@ async def test_the_body_is_truncated(served: Served) -> None:
     assert forwarded(await served.verify())
 
 
-async def test_the_body_drips(served: Served) -> None:
+async def test_the_body_arrives_slowly(served: Served) -> None:
     await served.fault(connection="drip", drip={"bytes": 64, "every_ms": 20}, times=1)
     began = asyncio.get_running_loop().time()
     reply = await served.verify()
@@ -174,7 +174,7 @@ async def test_the_body_drips(served: Served) -> None:
     assert asyncio.get_running_loop().time() - began >= 0.02 * pauses
 
 
-async def test_a_fault_of_another_key_leaves_it_alone(served: Served) -> None:
+async def test_a_fault_of_another_key_has_no_effect(served: Served) -> None:
     other = {"key": EMAILABLE.sandbox_key}
     await served.client.post(f"{API}/faults", params=other, json={"simulate": "500"})
     assert forwarded(await served.verify())

@@ -206,7 +206,7 @@ def check(reply: httpx.Response, seen: Seen) -> None:
 
 
 @pytest.mark.parametrize(("look", "word", "seen"), ROWS)
-async def test_a_state_is_shown_to_a_key_that_asks_for_it(
+async def test_a_key_shows_the_state_of_its_word(
     client: httpx.AsyncClient, look: Look, word: str, seen: Seen
 ) -> None:
     id_ = await submit(client, look.dialect)
@@ -218,7 +218,7 @@ async def test_a_state_is_shown_to_a_key_that_asks_for_it(
 
 
 @pytest.mark.parametrize(("look", "word", "seen"), ROWS)
-async def test_a_state_that_an_address_asks_for_stays(
+async def test_the_word_of_an_address_stays_with_the_batch(
     client: httpx.AsyncClient, look: Look, word: str, seen: Seen
 ) -> None:
     await client.post("/veriplex/v1/clock", json={"frozen": True})
@@ -226,14 +226,16 @@ async def test_a_state_that_an_address_asks_for_stays(
     check(await look_at(client, look, id_), seen)
 
 
-def test_every_word_is_looked_at_in_every_dialect() -> None:
+def test_every_word_is_tested_in_every_dialect() -> None:
     for dialect in (EMAILABLE, VALIDTO, WHOISXML, GENERIC, DATAOORTS):
         seen = {word for look in LOOKS if look.dialect is dialect for word in look.states}
         assert seen == set(JOB_WORDS) - PROBLEM_WORDS
 
 
 @pytest.mark.parametrize("look", LOOKS, ids=lambda look: f"{look.dialect.name}{look.path}")
-async def test_a_slow_batch_goes_through_its_states(client: httpx.AsyncClient, look: Look) -> None:
+async def test_a_slow_batch_passes_through_its_states(
+    client: httpx.AsyncClient, look: Look
+) -> None:
     await client.post("/veriplex/v1/clock", json={"frozen": True})
     id_ = await submit(client, look.dialect, "slow")
     for advance_s, word in ((6, "preparing"), (24, "running"), (30, "completed")):

@@ -21,7 +21,7 @@ KEY = "test_7aff7fc0142c65f86a00"
 COMMAND = [sys.executable, "-c", "from gateway.cli import main; main()", "sandbox", "--port", "0"]
 
 
-def test_it_starts_says_where_and_stops_cleanly() -> None:
+def test_it_starts_prints_its_url_and_stops_cleanly() -> None:
     with subprocess.Popen([*COMMAND, "--key", "k"], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         lines: list[str] = []
@@ -47,7 +47,7 @@ def test_it_starts_says_where_and_stops_cleanly() -> None:
 @pytest.mark.parametrize(
     ("level", "lines"), [("", []), ("info", []), ("debug", [("request", "GET", 200)])]
 )
-def test_the_log_settings_hold(level: str, lines: list[tuple[str, str, int]]) -> None:
+def test_the_log_settings_apply(level: str, lines: list[tuple[str, str, int]]) -> None:
     env = {"VERIPLEX_LOG__LEVEL": level, "VERIPLEX_LOG__FORMAT": "json"} if level else {}
     with subprocess.Popen(
         COMMAND, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | env
@@ -64,7 +64,7 @@ def test_the_log_settings_hold(level: str, lines: list[tuple[str, str, int]]) ->
     assert bool(logged) == bool(lines)
 
 
-def test_it_needs_neither_database_nor_probe() -> None:
+def test_it_imports_neither_database_nor_probe() -> None:
     """Which is half of a second that starting does not take."""
     heavy = {"sqlalchemy", "alembic", "aiosmtplib", "dns", "httpx", "pydantic", "starlette.routing"}
     program = "import json, sys, gateway.sandbox_app; print(json.dumps(list(sys.modules)))"
@@ -137,7 +137,7 @@ def test_a_dripping_body_comes_in_pieces(sandbox: Sandbox) -> None:
     assert pieces >= 4
 
 
-def test_the_official_client_sees_what_was_asked_for(sandbox: Sandbox) -> None:
+def test_the_official_client_gets_the_requested_outcomes(sandbox: Sandbox) -> None:
     client = emailable.Client(sandbox.key("emailable"))
     client.base_url = sandbox.base_urls["emailable"] + "/"
     assert client.verify("deliverable@example.com").state == "deliverable"

@@ -20,7 +20,7 @@ PINNED = {
 
 
 @pytest.mark.parametrize(("question", "sample"), PINNED.items())
-def test_samples_stay_what_they_are(
+def test_samples_stay_the_same_across_releases(
     question: tuple[str, str], sample: tuple[Verdict, float]
 ) -> None:
     found = Samples("veriplex").draw(*question, ALL)
@@ -40,7 +40,7 @@ def test_a_sample_is_a_function_of_seed_dialect_and_address() -> None:
     assert set(drawn("a", "emailable")) == set(Verdict)
 
 
-def test_the_random_seed_draws_anew() -> None:
+def test_the_random_seed_draws_new_samples() -> None:
     samples = Samples(RANDOM_SEED)
     drawn = {samples.draw("emailable", "ada@example.org", ALL).verdict for _ in range(200)}
     assert drawn == set(Verdict)
@@ -48,7 +48,7 @@ def test_the_random_seed_draws_anew() -> None:
 
 @pytest.mark.parametrize("local", MAGIC_SAMPLES)
 @pytest.mark.parametrize("dialect", [dialect.name for dialect in DIALECTS])
-def test_magic_is_the_same_in_every_dialect(dialect: str, local: str) -> None:
+def test_magic_addresses_are_the_same_in_every_dialect(dialect: str, local: str) -> None:
     samples = Samples("veriplex")
     for email in (f"{local}@example.com", f"{local.upper()}+7@EXAMPLE.com"):
         found = samples.draw(dialect, email, ALL)
@@ -60,7 +60,7 @@ def test_magic_is_the_same_in_every_dialect(dialect: str, local: str) -> None:
             assert getattr(found.evidence, name) == value
 
 
-def test_without_magic_no_local_part_is_special() -> None:
+def test_without_magic_addresses_no_local_part_is_special() -> None:
     samples = Samples("veriplex")
     drawn = {
         samples.draw(
@@ -71,7 +71,7 @@ def test_without_magic_no_local_part_is_special() -> None:
     assert drawn == set(Verdict)
 
 
-def test_magic_works_at_its_domain_alone() -> None:
+def test_other_domains_have_no_magic_addresses() -> None:
     drawn = {
         Samples("veriplex").draw("emailable", f"undeliverable+{n}@example.org", ALL).verdict
         for n in range(100)
@@ -89,13 +89,13 @@ def test_magic_works_at_its_domain_alone() -> None:
         (True, "timeout", None),
     ],
 )
-def test_catch_all_is_known_to_who_asked(asked: bool, local: str, shown: bool | None) -> None:
+def test_catch_all_is_shown_if_requested(asked: bool, local: str, shown: bool | None) -> None:
     checks = Checks(catch_all=asked)
     found = Samples("veriplex").draw("emailable", f"{local}@example.com", checks)
     assert found.evidence.catch_all is shown
 
 
-def test_samples_do_not_tell_of_a_catch_all_unasked() -> None:
+def test_samples_do_not_show_catch_all_unasked() -> None:
     samples = Samples("veriplex")
     unasked = Checks(catch_all=False)
     told = {
@@ -104,7 +104,7 @@ def test_samples_do_not_tell_of_a_catch_all_unasked() -> None:
     assert told == {None}
 
 
-def test_what_follows_from_the_address_is_right() -> None:
+def test_fields_that_follow_from_the_address_are_right() -> None:
     found = Samples("veriplex").draw("emailable", "johndoe+tag@emailable.com", ALL)
     assert (found.address.user, found.address.tag) == ("johndoe", "tag")
     assert found.address.domain == "emailable.com"

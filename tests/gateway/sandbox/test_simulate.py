@@ -64,7 +64,7 @@ def verify(client: httpx.AsyncClient, dialect: Dialect, email: str, key: str = "
 
 
 @pytest.mark.parametrize(("dialect", "endpoint"), KEYED)
-async def test_every_word_works_behind_the_key(
+async def test_every_word_works_after_the_key(
     client: httpx.AsyncClient, dialect: Dialect, endpoint: AnyEndpoint
 ) -> None:
     path = endpoint.path.replace("{", "").replace("}", "")
@@ -87,7 +87,7 @@ async def test_every_word_works_in_an_address(client: httpx.AsyncClient, dialect
 
 @pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)
 @pytest.mark.parametrize("status", ["400", "401", "429", "500", "503"])
-def test_statuses_that_all_vendors_have_are_what_they_say(dialect: Dialect, status: str) -> None:
+def test_statuses_that_all_vendors_have_are_answered_as_such(dialect: Dialect, status: str) -> None:
     at = {
         status_of(status, dialect, e)
         for e in dialect.endpoints
@@ -97,7 +97,7 @@ def test_statuses_that_all_vendors_have_are_what_they_say(dialect: Dialect, stat
 
 
 @pytest.mark.parametrize("dialect", [GENERIC, DATAOORTS, WHOISXML, VALIDTO], ids=lambda d: d.name)
-async def test_a_simulated_429_says_when_to_come_again(
+async def test_a_simulated_429_has_a_retry_after(
     client: httpx.AsyncClient, dialect: Dialect
 ) -> None:
     reply = await verify(client, dialect, "ada+simulate-429@example.org")
@@ -105,7 +105,7 @@ async def test_a_simulated_429_says_when_to_come_again(
 
 
 @pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)
-async def test_an_unknown_word_is_no_word(client: httpx.AsyncClient, dialect: Dialect) -> None:
+async def test_an_unknown_word_is_ignored(client: httpx.AsyncClient, dialect: Dialect) -> None:
     assert (await verify(client, dialect, "ada+simulate-999@example.org")).status_code == 200
     refused = await verify(client, dialect, "a@b.org", f"{dialect.sandbox_key}-simulate-999")
     assert refused.status_code in (401, 403)
@@ -125,7 +125,7 @@ async def test_slow_is_not_ready_every_time(client: httpx.AsyncClient) -> None:
         assert (await verify(client, EMAILABLE, "slow@example.com")).status_code == 249
 
 
-async def test_accept_all_is_told_without_being_asked(client: httpx.AsyncClient) -> None:
+async def test_accept_all_shows_catch_all_unasked(client: httpx.AsyncClient) -> None:
     assert (await verify(client, EMAILABLE, "accept-all@example.com")).json()["accept_all"] is True
 
 
@@ -146,7 +146,7 @@ async def emailable_status(
     return await call(client, EMAILABLE, "GET", "/v1/batch", {"id": id_, **options}, key=key)
 
 
-async def test_an_emailable_batch_is_complete_at_the_first_look(client: httpx.AsyncClient) -> None:
+async def test_an_emailable_batch_is_complete_at_once(client: httpx.AsyncClient) -> None:
     emails = ["undeliverable@example.com", "slow@example.com", "ada@example.org"]
     made = await emailable_batch(client, [*emails, emails[0]])
     status = (await emailable_status(client, made.json()["id"])).json()
@@ -218,7 +218,7 @@ async def test_the_documented_example_batches_answer(client: httpx.AsyncClient) 
         ("cancelled", "cancelled"),
     ],
 )
-async def test_validtos_lists_show_every_state(
+async def test_validto_lists_show_every_state(
     client: httpx.AsyncClient, word: str, shown: str
 ) -> None:
     rows = [{"email": "deliverable@example.com"}, {"email": f"ada+simulate-{word}@example.org"}]
@@ -232,7 +232,7 @@ async def test_validtos_lists_show_every_state(
     assert (await call(client, VALIDTO, "GET", path, key=key)).json()["status"] == shown
 
 
-async def test_a_problem_in_a_batch_refuses_it(client: httpx.AsyncClient) -> None:
+async def test_a_batch_with_a_problem_word_is_refused(client: httpx.AsyncClient) -> None:
     made = await emailable_batch(client, ["ada@example.org", "b+simulate-429@example.org"])
     assert made.status_code == 429
 

@@ -96,7 +96,7 @@ def test_each_word_makes_the_client_raise(veriplex_sandbox: Sandbox, call: Call)
     assert veriplex_sandbox.count() == len(PROBLEMS)
 
 
-def test_each_address_is_told_what_the_table_says(veriplex_sandbox: Sandbox) -> None:
+def test_each_address_gets_the_answer_in_the_table(veriplex_sandbox: Sandbox) -> None:
     for address, verdict, _, also in MAGIC:
         told = client(veriplex_sandbox).verify(address)
         if address.startswith("slow@"):

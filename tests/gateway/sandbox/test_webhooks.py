@@ -60,7 +60,7 @@ async def body_of(receiver: Receiver) -> dict[str, object]:
     return body
 
 
-async def test_a_batch_is_told_once_it_is_done(client: httpx.AsyncClient) -> None:
+async def test_the_webhook_has_the_completed_batch(client: httpx.AsyncClient) -> None:
     async with receiving(200) as receiver:
         id_ = await submit(client, receiver.url)
         told = await body_of(receiver)
@@ -70,7 +70,7 @@ async def test_a_batch_is_told_once_it_is_done(client: httpx.AsyncClient) -> Non
 
 
 @pytest.mark.parametrize("status", [500, 302, 204])
-async def test_anything_but_200_is_tried_again_an_hour_later(
+async def test_after_anything_but_200_it_is_sent_again_an_hour_later(
     client: httpx.AsyncClient, status: int
 ) -> None:
     async with receiving(status, 200) as receiver:
@@ -82,7 +82,7 @@ async def test_anything_but_200_is_tried_again_an_hour_later(
         assert receiver.bodies.empty()
 
 
-async def test_an_hour_passes_for_one_key_alone(client: httpx.AsyncClient) -> None:
+async def test_an_hour_passes_for_one_key_only(client: httpx.AsyncClient) -> None:
     keys = [(await client.post(f"{API}/keys")).json()["keys"]["emailable"] for _ in range(2)]
     async with receiving(500, 500, 200) as receiver:
         ids = [await submit(client, receiver.url, key=key) for key in keys]
@@ -92,7 +92,7 @@ async def test_an_hour_passes_for_one_key_alone(client: httpx.AsyncClient) -> No
         assert receiver.bodies.empty()
 
 
-async def test_a_fault_makes_a_try_fail_unsent(client: httpx.AsyncClient) -> None:
+async def test_a_fault_makes_an_attempt_fail_unsent(client: httpx.AsyncClient) -> None:
     fault = {"operation": "webhook", "simulate": "500", "times": 1}
     await client.post(f"{API}/faults", json=fault)
     async with receiving(200) as receiver:
@@ -105,7 +105,7 @@ async def test_a_fault_makes_a_try_fail_unsent(client: httpx.AsyncClient) -> Non
         await body_of(receiver)
 
 
-async def test_a_slow_batch_is_told_when_its_time_has_come(client: httpx.AsyncClient) -> None:
+async def test_the_webhook_of_a_slow_batch_waits_for_its_end(client: httpx.AsyncClient) -> None:
     async with receiving(200) as receiver:
         await client.post(f"{API}/clock", json={"frozen": True})
         await submit(client, receiver.url, "a+simulate-slow@b.org")

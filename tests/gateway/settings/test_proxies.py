@@ -30,7 +30,9 @@ P1, P2, P3 = "http://p.test:1", "http://p.test:2", "http://p.test:3"
         ({"ALL_PROXY": P1, "NO_PROXY": "a.test"}, "http", "a.test", ""),
     ],
 )
-def test_the_environments(variables: dict[str, str], scheme: str, host: str, expected: str) -> None:
+def test_proxies_of_the_environment(
+    variables: dict[str, str], scheme: str, host: str, expected: str
+) -> None:
     assert environment_proxies(variables).for_url(scheme, host) == expected
 
 
@@ -47,7 +49,7 @@ NO_PROXIES = [
 
 
 @pytest.mark.parametrize("value", NO_PROXIES)
-def test_what_is_no_proxy(value: str) -> None:
+def test_invalid_proxies_are_refused(value: str) -> None:
     with pytest.raises(ValueError, match="should be a proxy's URL"):
         proxy_url(value)
     with pytest.raises(ProxyVariableError, match="HTTPS_PROXY: should be"):

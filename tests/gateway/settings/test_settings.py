@@ -33,7 +33,7 @@ def test_without_file_and_environment_all_settings_have_their_defaults(
     assert settings.sources == ("local",)
 
 
-def test_the_file_given_outranks_the_one_named_which_outranks_the_one_lying_here(
+def test_the_given_file_outranks_the_variables_which_outranks_the_one_in_the_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -114,7 +114,7 @@ def test_a_variable_outranks_the_file(
         ("storage", "url", "sqlite:///:memory:"),
     ],
 )
-def test_odd_but_right_values_pass(file: Path, section: str, name: str, value: object) -> None:
+def test_unusual_but_valid_values_pass(file: Path, section: str, name: str, value: object) -> None:
     file.write_text(f"[{section}]\n{name} = {json.dumps(value)}\n")
     assert getattr(getattr(load(file, {}), section), name) == value
 
@@ -155,7 +155,7 @@ def test_a_proxy_is_a_url_or_a_secret_and_its_password_is_never_shown(file: Path
         assert "sekrit" not in str(caught.value)
 
 
-def test_a_proxy_of_the_environment_matters_with_upstreams_alone(file: Path) -> None:
+def test_a_proxy_of_the_environment_matters_only_with_upstreams(file: Path) -> None:
     file.write_text("")
     environ = {"HTTPS_PROXY": "ftp://u:sekrit@p.test", "KEY": "k"}
     load(file, environ)
@@ -256,7 +256,7 @@ def test_a_mistake_in_a_variable_is_named(file: Path, variable: str, text: str, 
     assert f"environment variable VERIPLEX_{variable}: {said}" in str(caught.value)
 
 
-def test_all_mistakes_are_told_at_once(file: Path) -> None:
+def test_all_mistakes_are_reported_at_once(file: Path) -> None:
     file.write_text("[server]\nprot = 1\nport = -1\n[engine]\nsmtp_port = 0\n")
     with pytest.raises(SettingsError) as caught:
         load(file, {"VERIPLEX_NONSENSE": "1"})
@@ -300,14 +300,14 @@ def test_a_file_that_cannot_be_read_is_an_error(
         ('public_url = "https://verify.test"', "https://verify.test"),
     ],
 )
-def test_the_public_url_follows_from_where_the_server_listens(
+def test_the_public_url_follows_from_the_listening_address(
     file: Path, server: str, url: str
 ) -> None:
     file.write_text(f"[server]\n{server}\n")
     assert load(file, {}).server.url(4711) == url
 
 
-def test_every_setting_explains_itself_and_has_a_variable_of_its_own() -> None:
+def test_every_setting_has_a_description_and_its_own_variable() -> None:
     named = list(known_settings())
     assert all(info.description for loc, info in named if loc[0] not in ("upstreams", "routes"))
     assert len({variable_name(loc) for loc, _ in named}) == len(named)
