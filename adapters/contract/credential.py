@@ -6,11 +6,22 @@ body of a stranger costs nothing: a dialect ranks its places so wherever its ven
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+import orjson
+
 from adapters.contract.wire import WireRequest
+
+MAX_KEY_CHARACTERS = 400
+"""Of a key in a large body; no vendor issues longer ones."""
+MAX_SCANNED_KEYS = 8
+"""Different ones in a large body; what follows is not looked at."""
+SCAN_OVERLAP = 1_000
+"""Bytes of a piece that are looked at again with the next: a member may begin in one and end in
+the other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +83,30 @@ class KeyInBody:
         members = request.json_object if self.always_json else request.fields
         return _member(members, self.name, self.any_case)
 
+    def scan(self, request: WireRequest) -> frozenset[str] | None:
+        """The keys that a large JSON body may hold, found without parsing it; None for another
+        body.
+
+        Every member of the name counts, at whatever depth: which one it is, `read` tells.
+        """
+        if request.method not in self.methods or not (self.always_json or request.is_json):
+            return None
+        name = re.escape(self.name.encode())
+        member = re.compile(
+            rb'"' + name + rb'"\s{0,20}:\s{0,20}"((?:[^"\\]|\\.){1,%d})"' % MAX_KEY_CHARACTERS,
+            re.IGNORECASE if self.any_case else 0,
+        )
+        found: set[str] = set()
+        rest = b""
+        for chunk in request.chunks():
+            text = rest + chunk
+            for match in member.finditer(text):
+                found.add(_unescaped(match[1]))
+                if len(found) >= MAX_SCANNED_KEYS:
+                    return frozenset(found)
+            rest = text[-SCAN_OVERLAP:]
+        return frozenset(found)
+
 
 KeyPlace: TypeAlias = KeyInAuthorization | KeyInHeader | KeyInQuery | KeyInBody
 
@@ -93,6 +128,15 @@ class Credential:
                 return key
         return None
 
+    def scan(self, request: WireRequest) -> frozenset[str] | None:
+        """The keys that a large body may hold, found without parsing it; None if that cannot be
+        said. Only of a request that is not decided by its head."""
+        places = [place for place in self.places if isinstance(place, KeyInBody)]
+        scanned = [place.scan(request) for place in places]
+        if not scanned or None in scanned:
+            return None
+        return frozenset().union(*filter(None, scanned))
+
     def is_decided_by_head(self, request: WireRequest) -> bool:
         """Whether `read` would not look at the body. Does not look at it either."""
         for place in self.places:
@@ -102,6 +146,15 @@ class Credential:
             elif place.read(request):
                 return True
         return True
+
+
+def _unescaped(text: bytes) -> str:
+    """The value of a JSON string that may hold escapes; empty if it is none."""
+    try:
+        value = orjson.loads(b'"' + text + b'"')
+    except orjson.JSONDecodeError:
+        return ""
+    return value if isinstance(value, str) else ""
 
 
 def _member(members: Mapping[str, Any], name: str, any_case: bool) -> str | None:

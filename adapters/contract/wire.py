@@ -24,6 +24,12 @@ MAX_FIELDS = 1_000
 CHUNK_BYTES = 64 * 1024
 """Bytes of a body looked at in one go."""
 
+MAX_JSON_BRACKETS = 250_000
+"""Objects and arrays in a large body: 50,000 entries of an object each, and room for more."""
+MAX_JSON_COMMAS = 2_000_000
+"""Values in a large body. A short value takes two bytes of it and some 60 when it is parsed, so
+a body within its limit could take a gigabyte."""
+
 JSON = "application/json"
 
 
@@ -85,6 +91,8 @@ class WireRequest:
     @cached_property
     def json(self) -> Any:
         """The body as JSON, whatever its content type says. Raises `Unreadable`."""
+        if self.body_file is not None:
+            _check_json_size(self.chunks())
         try:
             return orjson.loads(self.whole_body)
         except orjson.JSONDecodeError as exc:
@@ -102,6 +110,13 @@ class WireRequest:
         """The parts of a `multipart/form-data` body (RFC 7578). Raises `Unreadable`."""
         return _parse_multipart(self.headers.get("content-type", ""), self.chunks)
 
+    @property
+    def is_json(self) -> bool:
+        """Whether `fields` takes the body for JSON."""
+        if self.content_type in ("multipart/form-data", "application/x-www-form-urlencoded"):
+            return False
+        return self.content_type == JSON or self.first_chunk.lstrip()[:1] in (b"{", b"[")
+
     @cached_property
     def fields(self) -> Mapping[str, Any]:
         """The body's parameters in whichever of the three encodings it came; files are left out.
@@ -115,7 +130,7 @@ class WireRequest:
             return {part.name: part.text for part in self.parts if part.filename is None}
         if self.content_type == "application/x-www-form-urlencoded":
             return _parse_urlencoded(self.whole_body.decode("utf-8", "replace"))
-        if self.content_type == JSON or self.first_chunk.lstrip()[:1] in (b"{", b"["):
+        if self.is_json:
             return self.json_object
         return _parse_urlencoded(self.whole_body.decode("utf-8", "replace"))
 
@@ -182,6 +197,16 @@ def json_reply(
     """A JSON reply, compact, keys in the order given unless `sort_keys`."""
     option = orjson.OPT_SORT_KEYS if sort_keys else None
     return WireReply(status, orjson.dumps(value, option=option), JSON, headers)
+
+
+def _check_json_size(chunks: Iterator[bytes]) -> None:
+    """Raises `UnreadableRequest` for JSON that would take too much memory, before it is parsed."""
+    brackets = commas = 0
+    for chunk in chunks:
+        brackets += chunk.count(b"{") + chunk.count(b"[")
+        commas += chunk.count(b",")
+        if brackets > MAX_JSON_BRACKETS or commas > MAX_JSON_COMMAS:
+            raise UnreadableRequest("The body holds too many JSON values.")
 
 
 def _parse_urlencoded(text: str) -> dict[str, str]:

@@ -24,6 +24,34 @@ MAX_BYTES_IN_MEMORY = 256 * 1024
 """Of one body; a longer one is in its file."""
 
 
+MAX_BYTES_IN_FLIGHT = 512 * 1024 * 1024
+"""Of all bodies together, in memory and in files; beyond it a request is unavailable."""
+MAX_BYTES_OF_STRANGERS = 128 * 1024 * 1024
+"""The share of requests whose key is not known yet."""
+
+
+class BodyBudget:
+    """How many bytes of bodies are stored, of all requests and of those without a known key."""
+
+    def __init__(
+        self, *, total: int = MAX_BYTES_IN_FLIGHT, strangers: int = MAX_BYTES_OF_STRANGERS
+    ) -> None:
+        self._left = {False: total, True: strangers}
+
+    def take(self, size: int, *, is_stranger: bool) -> None:
+        """Raises `Problem` (`UNAVAILABLE`) if there is no room for so many bytes."""
+        if self._left[False] < size or (is_stranger and self._left[True] < size):
+            raise Problem(ProblemKind.UNAVAILABLE, retry_after_s=1)
+        self._left[False] -= size
+        if is_stranger:
+            self._left[True] -= size
+
+    def give_back(self, size: int, *, is_stranger: bool) -> None:
+        self._left[False] += size
+        if is_stranger:
+            self._left[True] += size
+
+
 class ClientDisconnected(Exception):
     """The client closed the connection before it had sent its whole request."""
 
@@ -31,8 +59,11 @@ class ClientDisconnected(Exception):
 class IncomingBody:
     """The body of one request; to be closed in the end."""
 
-    def __init__(self, receive: Receive, declared_size: int | None) -> None:
+    def __init__(self, receive: Receive, declared_size: int | None, budget: BodyBudget) -> None:
         """`declared_size` is the Content-Length; None if the body is chunked."""
+        self._budget = budget
+        self._taken = 0
+        self._is_stranger = False
         self._receive = receive
         self._declared_size = declared_size
         self._spool: Spool | None = None
@@ -43,11 +74,15 @@ class IncomingBody:
     def may_be_large(self) -> bool:
         return self._declared_size is None or self._declared_size > MAX_BYTES_IN_MEMORY
 
-    async def read(self, *, max_bytes: int, spill_to_file: bool) -> tuple[bytes, BinaryIO | None]:
-        """The whole body, or the file it is in.
+    async def read(
+        self, *, max_bytes: int, spill_to_file: bool, is_stranger: bool = False
+    ) -> tuple[bytes, BinaryIO | None]:
+        """The whole body, or the file it is in. `is_stranger`: its key is not known yet.
 
-        Raises `Problem` (`TOO_LARGE`, `UNREADABLE`), ClientDisconnected and StorageUnavailable.
+        Raises `Problem` (`TOO_LARGE`, `UNREADABLE`, `UNAVAILABLE`), ClientDisconnected and
+        StorageUnavailable.
         """
+        self._is_stranger = is_stranger
         if self._declared_size is not None and self._declared_size > max_bytes:
             raise Problem(ProblemKind.TOO_LARGE, limit=max_bytes)
         self._spool = spool = Spool(spill_to_file=spill_to_file)
@@ -57,6 +92,8 @@ class IncomingBody:
                     piece = await self._receive_piece()
                     if spool.size + len(piece) > max_bytes:
                         raise Problem(ProblemKind.TOO_LARGE, limit=max_bytes)
+                    self._budget.take(len(piece), is_stranger=is_stranger)
+                    self._taken += len(piece)
                     await spool.write(piece)
                 return await spool.finish()
         except TimeoutError:
@@ -73,17 +110,21 @@ class IncomingBody:
         return piece
 
     def close(self) -> None:
+        self._budget.give_back(self._taken, is_stranger=self._is_stranger)
+        self._taken = 0
         if self._spool is not None:
             self._spool.close()
 
 
-def incoming_body(headers: Mapping[str, str], receive: Receive) -> IncomingBody | None:
+def incoming_body(
+    headers: Mapping[str, str], receive: Receive, budget: BodyBudget
+) -> IncomingBody | None:
     """The body that a request's headers announce; None if there is none (RFC 9112, section 6.3)."""
     if "transfer-encoding" in headers:
-        return IncomingBody(receive, None)
+        return IncomingBody(receive, None, budget)
     length = headers.get("content-length", "")
     size = int(length) if length.isdecimal() else 0
-    return IncomingBody(receive, size) if size else None
+    return IncomingBody(receive, size, budget) if size else None
 
 
 def temporary_file() -> BinaryIO:

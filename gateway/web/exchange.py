@@ -18,7 +18,7 @@ from gateway.observability.metrics import AccessLogEntry
 from gateway.sandbox import requests as sandbox_requests
 from gateway.sandbox.faults import Effects
 from gateway.service import ServiceResult
-from gateway.web.bodies import incoming_body
+from gateway.web.bodies import BodyBudget, incoming_body
 from gateway.web.provenance import provenance_headers, request_id
 from gateway.web.routing import VendorPath
 
@@ -55,7 +55,9 @@ class RequestState:
         "vendor_path",
     )
 
-    def __init__(self, vendor_path: VendorPath, scope: Scope, receive: Receive) -> None:
+    def __init__(
+        self, vendor_path: VendorPath, scope: Scope, receive: Receive, bodies: BodyBudget
+    ) -> None:
         self.vendor_path = vendor_path
         self.method: str = scope["method"]
         self.query_string: str = scope["query_string"].decode("latin-1")
@@ -63,7 +65,7 @@ class RequestState:
         self.request_id = request_id(self.headers.get("x-request-id", ""))
         client = scope.get("client")
         self.client_ip: str = client[0] if client else ""
-        self.body = incoming_body(self.headers, receive)
+        self.body = incoming_body(self.headers, receive, bodies)
         self.endpoint: AnyEndpoint | None = None
         self.path_params: Any = {}
         self.request: WireRequest | None = None
@@ -147,9 +149,17 @@ class RequestState:
             return ""
 
 
-async def read_off_loop_if_large(request: WireRequest, read: Callable[[WireRequest], T]) -> T:
-    """`read(request)`, in a thread if the body is in a file: parsing that would block the loop."""
-    return read(request) if request.body_file is None else await asyncio.to_thread(read, request)
+async def read_off_loop_if_large(
+    request: WireRequest, read: Callable[[WireRequest], T], large_bodies: asyncio.Semaphore
+) -> T:
+    """`read(request)`, in a thread if the body is in a file: parsing that would block the loop.
+
+    `large_bodies` bounds how many are parsed at a time, each of which takes memory.
+    """
+    if request.body_file is None:
+        return read(request)
+    async with large_bodies:
+        return await asyncio.to_thread(read, request)
 
 
 async def send_reply(send: Send, reply: Reply, state: RequestState) -> None:

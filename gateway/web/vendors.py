@@ -26,7 +26,7 @@ from gateway.sandbox import Sandbox
 from gateway.sandbox.keys import find_simulating_caller
 from gateway.sandbox.simulate import PROBLEM_WORDS, SimulatedProblem, problem_for_word
 from gateway.service import Service, ServiceResult
-from gateway.web.bodies import ClientDisconnected
+from gateway.web.bodies import BodyBudget, ClientDisconnected
 from gateway.web.client_blocks import ClientBlocks
 from gateway.web.exchange import RequestState, read_off_loop_if_large, send_reply
 from gateway.web.faulty_send import ConnectionDropped, faulty_send
@@ -81,13 +81,16 @@ class VendorApp:
         self._metrics = metrics
         self._sandbox = sandbox
         self._reply_cache = ReplyCache()
+        self._bodies = BodyBudget()
+        self._large_bodies = asyncio.Semaphore(1)
+        """Of those that are parsed."""
         self._timer = timer
 
     async def __call__(
         self, vendor_path: VendorPath, scope: Scope, receive: Receive, send: Send
     ) -> None:
         began = self._timer()
-        state = RequestState(vendor_path, scope, receive)
+        state = RequestState(vendor_path, scope, receive, self._bodies)
         try:
             reply = await self._reply(state)
             if self._sandbox.should_log(state.caller):
@@ -134,8 +137,9 @@ class VendorApp:
             raise problem
         assert endpoint is not None
         admitted = await self._admit_by_head(state, endpoint)
-        state.request = request = await self._read_request(state, endpoint)
+        state.request = request = await self._read_request(state, endpoint, admitted)
         if endpoint.needs_key and not admitted:
+            await self._reject_unknown_key(state, endpoint, request)
             await self._admit(state, endpoint, request)
         if self._sandbox.faults:
             await self._inject_faults(state, endpoint)
@@ -155,13 +159,40 @@ class VendorApp:
         await self._admit(state, endpoint, head)
         return True
 
-    async def _read_request(self, state: RequestState, endpoint: AnyEndpoint) -> WireRequest:
+    async def _read_request(
+        self, state: RequestState, endpoint: AnyEndpoint, admitted: bool
+    ) -> WireRequest:
         if state.body is None:
             return state.wire_request()
         body, body_file = await state.body.read(
-            max_bytes=endpoint.body_limit, spill_to_file=endpoint.accepts_body_file
+            max_bytes=endpoint.body_limit,
+            spill_to_file=endpoint.accepts_body_file,
+            is_stranger=not admitted,
         )
         return state.wire_request(body, body_file)
+
+    async def _reject_unknown_key(
+        self, state: RequestState, endpoint: AnyEndpoint, request: WireRequest
+    ) -> None:
+        """Refuse a large body that holds no key of ours before it is parsed. Raises `Problem`."""
+        if request.body_file is None:
+            return
+        dialect = state.vendor_path.dialect
+        credential = dialect.credential_for(endpoint)
+        if credential.is_decided_by_head(request):
+            return
+        keys = await asyncio.to_thread(credential.scan, request)
+        if keys is None:
+            return
+        problem = Problem(ProblemKind.NO_CREDENTIAL)
+        for key in keys:
+            try:
+                await self._authenticate(dialect, key)
+            except Problem as exc:
+                problem = exc
+            else:
+                return
+        raise problem
 
     async def _admit(
         self, state: RequestState, endpoint: AnyEndpoint, request: WireRequest
@@ -174,7 +205,9 @@ class VendorApp:
         if self._client_blocks.is_blocked(dialect, state.client_ip):
             raise Problem(ProblemKind.CLIENT_BLOCKED)
         credential = dialect.credential_for(endpoint)
-        state.credential = await read_off_loop_if_large(request, credential.read)
+        state.credential = await read_off_loop_if_large(
+            request, credential.read, self._large_bodies
+        )
         state.caller = caller = await self._authenticate(dialect, state.credential)
         if caller.test:
             state.result = SANDBOX_RESULT
@@ -224,7 +257,7 @@ class VendorApp:
             if is_sample:
                 return cached.reply
         else:
-            state.op = op = await read_off_loop_if_large(request, endpoint.read)
+            state.op = op = await read_off_loop_if_large(request, endpoint.read, self._large_bodies)
         state.result = await self._service.run(dialect, state.caller, op)
         outcome = state.result.outcome
         return self._reply_cache.reply_for(

@@ -23,9 +23,9 @@ from adapters.contract.credential import (
 )
 from adapters.contract.dialect import AnyEndpoint, Dialect
 from adapters.contract.problems import Problem, ProblemKind
-from adapters.contract.wire import WireRequest
+from adapters.contract.wire import CHUNK_BYTES, WireRequest
 from adapters.registry import DIALECTS
-from gateway.web.bodies import MAX_BYTES_IN_MEMORY, incoming_body
+from gateway.web.bodies import MAX_BYTES_IN_MEMORY, BodyBudget, IncomingBody, incoming_body
 
 Connect = Callable[[], socket.socket]
 
@@ -45,8 +45,8 @@ class Upload:
         return self.dialect.credential_for(self.endpoint)
 
     def request(self, key: str) -> WireRequest:
-        """With the key at the first place in the head."""
-        place = next(p for p in self.credential.places if not isinstance(p, KeyInBody))
+        """With the key at the first place in the head, if there is one."""
+        place = next((p for p in self.credential.places if not isinstance(p, KeyInBody)), None)
         headers = {"host": "veriplex.test", "content-type": "application/json"}
         query = ""
         match place:
@@ -86,6 +86,10 @@ DECIDED_BY_HEAD = [
     and upload.credential.is_decided_by_head(upload.request(BAD_KEY))
 ]
 EMAILABLE = next(upload for upload in DECIDED_BY_HEAD if upload.dialect.name == "emailable")
+
+
+def keys_in_body(upload: Upload) -> list[KeyInBody]:
+    return [place for place in upload.credential.places if isinstance(place, KeyInBody)]
 
 
 def name_of(upload: Upload) -> str:
@@ -233,5 +237,82 @@ async def test_which_bodies_may_be_large(
     async def receive() -> dict[str, Any]:
         raise AssertionError
 
-    body = incoming_body(headers, receive)
+    body = incoming_body(headers, receive, BodyBudget())
     assert (body and body.may_be_large) is may_be_large
+
+
+# -- keys in large bodies ----------------------------------------------------------------
+
+IN_BODY = [upload for upload in UPLOADS if keys_in_body(upload)]
+
+
+@pytest.mark.parametrize("upload", IN_BODY, ids=name_of)
+def test_a_bomb_with_an_unknown_key_is_refused_unparsed(connect: Connect, upload: Upload) -> None:
+    name = keys_in_body(upload)[0].name
+    bomb = b'{"%s":"%s","emails":[%s1]}' % (name.encode(), BAD_KEY.encode(), b"{}," * 3_000_000)
+    status, body = post(connect(), upload, bomb)
+    assert (status, body) == upload.problem(ProblemKind.BAD_CREDENTIAL)
+
+
+@pytest.mark.parametrize("upload", IN_BODY, ids=name_of)
+def test_a_bomb_without_a_key_is_refused_unparsed(connect: Connect, upload: Upload) -> None:
+    status, body = post(connect(), upload, b'{"emails":[%s1]}' % (b"[]," * 3_000_000))
+    assert (status, body) == upload.problem(ProblemKind.NO_CREDENTIAL)
+
+
+@pytest.mark.parametrize("upload", IN_BODY, ids=name_of)
+def test_a_bomb_with_a_good_key_is_unreadable(connect: Connect, upload: Upload) -> None:
+    name = keys_in_body(upload)[0].name
+    key = upload.dialect.sandbox_key
+    bomb = b'{"%s":"%s","emails":[%s1]}' % (name.encode(), key.encode(), b"{}," * 3_000_000)
+    status, body = post(connect(), upload, bomb)
+    detail = "The body holds too many JSON values."
+    assert (status, body) == upload.problem(ProblemKind.UNREADABLE, detail=detail)
+
+
+@pytest.mark.parametrize("upload", IN_BODY, ids=name_of)
+def test_a_good_key_is_found_wherever_it_stands(connect: Connect, upload: Upload) -> None:
+    name, key = keys_in_body(upload)[0].name, upload.dialect.sandbox_key
+    escaped = "".join(f"\\u{ord(letter):04x}" for letter in key)
+    for members in (f'"{name}": "{key}", "x": "{{}}"', f'"x": "{{}}", "{name}" :"{escaped}"'):
+        for length in (CHUNK_BYTES * 8, *range(CHUNK_BYTES * 8 - 60, CHUNK_BYTES * 8, 7)):
+            body = ("{" + members.format("y" * length) + "}").encode()
+            status, refusal = post(connect(), upload, body)
+            assert (status, refusal) != upload.problem(ProblemKind.BAD_CREDENTIAL)
+            assert (status, refusal) != upload.problem(ProblemKind.NO_CREDENTIAL)
+
+
+def post(connection: socket.socket, upload: Upload, body: bytes) -> tuple[int, bytes]:
+    head = [
+        f"POST /{upload.dialect.name}{upload.endpoint.path} HTTP/1.1",
+        "host: veriplex.test",
+        "content-type: application/json",
+        f"content-length: {len(body)}",
+    ]
+    connection.sendall("\r\n".join([*head, "", ""]).encode() + body)
+    status, reply, _ = read_reply(connection)
+    return status, reply
+
+
+@pytest.mark.parametrize("is_stranger", [True, False])
+async def test_bodies_together_have_a_limit(is_stranger: bool) -> None:
+    budget = BodyBudget(total=1_000, strangers=400)
+    limit = 400 if is_stranger else 1_000
+
+    async def piece() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"x" * 100, "more_body": False}
+
+    def body() -> IncomingBody:
+        return IncomingBody(piece, 100, budget)
+
+    bodies = [body() for _ in range(limit // 100)]
+    for one in bodies:
+        await one.read(max_bytes=1_000, spill_to_file=False, is_stranger=is_stranger)
+    with pytest.raises(Problem) as refused:
+        await body().read(max_bytes=1_000, spill_to_file=False, is_stranger=is_stranger)
+    assert refused.value.kind is ProblemKind.UNAVAILABLE
+    if is_stranger:
+        await body().read(max_bytes=1_000, spill_to_file=False)
+    bodies[0].close()
+    bodies[0].close()
+    await body().read(max_bytes=1_000, spill_to_file=False, is_stranger=is_stranger)
