@@ -30,8 +30,9 @@ from engine.verification import unknown_verification
 from gateway.accounts.caller import AccountService, Caller, Charge, InsufficientCredits
 from gateway.errors import NO_SOURCE, NoAnswer
 from gateway.sandbox import Sandbox
-from gateway.verdicts.cache import VerdictCache
+from gateway.verdicts.cache import MAX_IN_FLIGHT, VerdictCache
 from gateway.verdicts.free_repeats import FreeRepeats
+from gateway.verdicts.shares import AccountShares
 
 
 class Batches(Protocol):
@@ -108,6 +109,7 @@ class Service:
         self._clock = clock
         self._wait = wait
         self._free_repeats = FreeRepeats(clock)
+        self._shares = AccountShares(MAX_IN_FLIGHT)
 
     async def run(
         self, dialect: Dialect, caller: Caller | None, op: Operation[Out]
@@ -159,9 +161,13 @@ class Service:
                     )
             return ServiceResult(verification, verification.source, 0, f"hit; ttl={ttl_s}")
         collapsed = self._verdicts.is_verifying(address, checks, route_name, refresh=op.refresh)
+        if not collapsed:
+            self._shares.check(caller.account_id)
         task = self._verdicts.verify(
             address, checks, verify, route_name=route_name, refresh=op.refresh
         )
+        if not collapsed:
+            self._shares.take(caller.account_id, task)
         if op.wait_s is not None and not await self._wait(task, op.wait_s):
             raise Problem(ProblemKind.NOT_READY)
         # Shielded, since other clients may await the same task.

@@ -20,7 +20,7 @@ from engine.model import Address, Checks, Verdict, Verification
 from gateway.verdicts.memory import MemoryCache
 from gateway.verdicts.owners import with_guessed_person
 
-MAX_IN_FLIGHT = 2_000
+MAX_IN_FLIGHT = 4_000
 """Verifications in flight; one more is refused as `UNAVAILABLE`."""
 
 Verify = Callable[[], Coroutine[Any, Any, Verification]]
