@@ -1,6 +1,6 @@
 """Batches: durable jobs of many addresses, from submission to the last webhook.
 
-`jobs` runs what clients ask, `runner` does the work, `webhooks` tells the end, `sweeper` clears
-away; all of them meet in the database alone (`records`, `queue`), behind the protocols of
-`ports`.
+`jobs` runs clients' operations, `runner` verifies chunks, `webhooks` notifies of completed batches,
+`sweeper` deletes expired ones. They share nothing but the database (`records`, `queue`, `outbox`),
+which the workers use through the protocols of `ports`.
 """

@@ -1,7 +1,7 @@
-"""Who holds leases: this process, and how to tell that another is no more.
+"""Names of the holders of leases, and detection of dead ones.
 
-A killed process cannot give its leases back. On the same machine its end can be seen, so that
-its work goes on at once; elsewhere the leases run out by themselves.
+A killed process cannot release its leases. A process on the same machine can see that it is dead,
+and take its work over at once; on other machines the leases expire.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 
 def lease_holder_name(unique: str, *, host: str | None = None, pid: int | None = None) -> str:
-    """The name under which this process holds leases; `unique` tells its lives apart."""
+    """The name of this process as a holder; `unique` differs for each start."""
     host = socket.gethostname()[:60] if host is None else host
     return f"{host}:{os.getpid() if pid is None else pid}:{unique}"
 
@@ -20,13 +20,13 @@ def lease_holder_name(unique: str, *, host: str | None = None, pid: int | None =
 def is_holder_dead(
     holder: str, *, own_name: str, is_alive: Callable[[int], bool] | None = None
 ) -> bool:
-    """Whether a holder is certainly gone."""
+    """Whether a holder is certainly dead."""
     host, pid, unique = holder.rsplit(":", 2)
-    my_host, my_pid, my_unique = own_name.rsplit(":", 2)
-    if host != my_host or not pid.isdigit():
+    own_host, own_pid, own_unique = own_name.rsplit(":", 2)
+    if host != own_host or not pid.isdigit():
         return False
-    if pid == my_pid:
-        return unique != my_unique  # an earlier process that had our number
+    if pid == own_pid:
+        return unique != own_unique  # an earlier process with our process id
     return not (is_alive or _is_alive)(int(pid))
 
 
@@ -35,6 +35,6 @@ def _is_alive(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except OSError:  # it belongs to somebody else
+    except OSError:  # it belongs to another user
         return True
     return True

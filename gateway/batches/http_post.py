@@ -1,7 +1,7 @@
-"""Posting a webhook over HTTP.
+"""Posts webhooks over HTTP.
 
-The receiver's name is looked up by us and the address that was found is the one dialled, so that a
-name cannot lead elsewhere, such as into a private network, between the two.
+The receiver's name is resolved here, and the address that was checked is the one that is dialled: a
+name that resolves differently the second time cannot lead into a private network.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from importlib.metadata import version
 import httpx
 
 TIMEOUT_S = 30.0
-"""For one try, all together."""
+"""For one attempt in all."""
 
 
 class HttpWebhookPost:
@@ -36,9 +36,9 @@ class HttpWebhookPost:
         self._client = httpx.AsyncClient(
             transport=transport,
             timeout=timeout_s,
-            follow_redirects=False,  # each would be another address to judge
-            trust_env=False,  # a proxy would look the name up itself
-            # receivers of different owners may share an address, and so would share them
+            follow_redirects=False,  # each would have another address to check
+            trust_env=False,  # a proxy would resolve the name itself
+            # rejected: receivers of different owners may share an address, and so their cookies
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
             headers={
                 "User-Agent": f"veriplex/{version('veriplex')}",
@@ -67,7 +67,7 @@ class HttpWebhookPost:
             url.copy_with(host=address),
             content=body,
             headers={"Host": url.netloc.decode("ascii")},
-            # TLS still names, and checks, the receiver
+            # TLS names and verifies the receiver, not its address
             extensions={"sni_hostname": url.raw_host.decode("ascii")},
         )
         reply = await self._client.send(request, stream=True)
@@ -79,5 +79,5 @@ class HttpWebhookPost:
         loop = asyncio.get_running_loop()
         port = url.port or (443 if url.scheme == "https" else 80)
         found = await loop.getaddrinfo(url.host, port, type=socket.SOCK_STREAM)
-        addresses = (str(place[0]) for *_, place in found)
+        addresses = (str(sockaddr[0]) for *_, sockaddr in found)
         return next(filter(self._may_dial, addresses), None)

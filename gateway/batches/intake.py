@@ -1,4 +1,4 @@
-"""Entries on their way into the database: counted, merged, and cut into pieces of work."""
+"""Entries of a batch on their way into the database: counted, merged, and cut into chunks."""
 
 from __future__ import annotations
 
@@ -18,17 +18,18 @@ from gateway.batches.model import pack_positions
 ROWS_PER_INSERT = 5_000
 """Rows stored in one transaction; it bounds how long other writers wait, and the memory."""
 CHUNK_SIZE = 1_000
-"""Addresses in one piece of work, mostly; it bounds how long a small batch waits for a large
-one. Taking and ending a piece costs some 20 ms of the database, whatever its size."""
+"""Addresses in a chunk, by default; it bounds how long a small batch waits for a large one.
+Claiming
+and finishing a chunk takes some 20 ms of the database, whatever its size."""
 
 
 class Intake:
-    """Reads entries slab by slab. Not for two threads at once."""
+    """Reads entries, `ROWS_PER_INSERT` at a time. Not for two threads at once."""
 
     def __init__(
         self, entries: Iterable[BatchEntry], *, merge: bool, chunk_size: int = CHUNK_SIZE
     ) -> None:
-        """`piece`: addresses in one piece of work."""
+        """`merge` drops duplicates of an address; `chunk_size` is in addresses."""
         self._entries = iter(entries)
         self._seen: set[str] | None = set() if merge else None
         self._domain_hashes = array("q")
@@ -59,21 +60,21 @@ class Intake:
                 self._seen.add(address.normalized)
             cells = orjson.dumps(entry.cells).decode() if entry.cells else None
             rows.append({"position": self.rows, "email": entry.email, "cells": cells})
-            # only for sorting: equal domains next to each other, in whatever order
+            # only for sorting: it puts equal domains next to each other, in any order
             self._domain_hashes.append(hash(address.ascii_domain))
             self.valid += address.valid
         self.total += len(taken)
         return rows, len(taken) == ROWS_PER_INSERT
 
     def chunks(self) -> Iterator[bytes]:
-        """The rows cut into pieces of work, addresses of one domain together.
+        """The positions of each chunk, addresses of one domain together.
 
-        Neighbouring pieces come apart, so that a domain with many addresses does not keep
-        every worker at one mail host while the others idle.
+        Neighbouring chunks are spread, so that a domain with many addresses does not occupy every
+        worker with one mail host while the others idle.
         """
         order = sorted(range(self.rows), key=self._domain_hashes.__getitem__)
         size = self._chunk_size
-        pieces = [order[i : i + size] for i in range(0, len(order), size)]
-        step = max(isqrt(len(pieces)), 1)
-        for i in sorted(range(len(pieces)), key=lambda i: (i % step, i)):
-            yield pack_positions(pieces[i])
+        chunks = [order[i : i + size] for i in range(0, len(order), size)]
+        step = max(isqrt(len(chunks)), 1)
+        for i in sorted(range(len(chunks)), key=lambda i: (i % step, i)):
+            yield pack_positions(chunks[i])

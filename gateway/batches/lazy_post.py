@@ -1,4 +1,4 @@
-"""Posting webhooks with what is only loaded when the first of them is due."""
+"""Posts webhooks with an HTTP client that is imported when the first one is due."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ if TYPE_CHECKING:
 
 
 class LazyWebhookPost:
-    """A `PostWebhook`. Few servers send any, and importing an HTTP client takes a third of a
-    second."""
+    """A `PostWebhook`. Few servers send webhooks, and importing an HTTP client takes a third of a
+    second.
+    """
 
     def __init__(self, open_post: Callable[[], HttpWebhookPost]) -> None:
         """`open_post` is called in a thread, once."""

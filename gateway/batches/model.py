@@ -1,4 +1,4 @@
-"""What a batch is while it is kept and worked on."""
+"""The values that batches are made of: states, items, claims, results."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from engine.model import Checks, Verification
 
 
 class InternalState(StrEnum):
-    """States beside `adapters.contract.jobs.JobState` in which a batch is nobody's."""
+    """States beside `adapters.contract.jobs.JobState`, in which clients do not see a batch."""
 
-    STORING = "storing"  # not acknowledged yet
-    DELETED = "deleted"  # its rows are still to be removed
+    STORING = "storing"  # not yet acknowledged
+    DELETED = "deleted"  # its rows are still to be deleted
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,34 +29,34 @@ class BatchItem:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A piece of work, ours until `lease_until` unless it is renewed."""
+    """A chunk under a lease, which ends unless it is renewed."""
 
     batch_id: int
     chunk_number: int
     origin_chunk: int
-    """Number of the first piece that its addresses were in."""
+    """Number of the chunk that its addresses were in first; retries are chunks of their own."""
     lease: str
     dialect: str
     checks: Checks
     retries: bool
     batch_rows: int
-    """Of the whole batch."""
+    """Rows of the whole batch."""
     attempt: int
-    """How often its addresses were greylisted already."""
+    """How often its addresses were greylisted before."""
     started_at: float
-    """Unix time in seconds when the work on the batch began."""
+    """Unix time in seconds when the first chunk of the batch was claimed."""
     key_id: int
-    """Of the key it was submitted with; 0 for nobody's."""
+    """The key of the submission; 0 if there is none."""
     key_label: str
     items: tuple[BatchItem, ...]
-    """Those that have no answer yet."""
+    """Its addresses without a result."""
     is_preparation: bool = False
-    """Whether the work is to prepare the batch; there are no items then."""
+    """Whether it prepares the batch instead of verifying addresses; it has no items then."""
 
 
 @dataclass(frozen=True, slots=True)
 class RowResult:
-    """A row's answer."""
+    """The result for one row."""
 
     position: int
     verification: Verification
@@ -64,13 +64,13 @@ class RowResult:
 
 @dataclass(frozen=True, slots=True)
 class Postponed:
-    """Addresses to be asked about again later."""
+    """Addresses to be verified later, in a chunk of their own."""
 
     positions: Sequence[int]
     due_at: float
     """Unix time in seconds."""
     attempt: int
-    """`Claim.attempt` of the piece of work that they make."""
+    """`Claim.attempt` of that chunk."""
 
 
 def rules_of(dialect: Dialect) -> BatchRules:
@@ -80,7 +80,7 @@ def rules_of(dialect: Dialect) -> BatchRules:
 
 
 def pack_positions(positions: Sequence[int]) -> bytes:
-    """Row numbers as bytes, in the order to work on them."""
+    """Positions as bytes, in the order in which they are to be verified."""
     return struct.pack(f"<{len(positions)}I", *positions)
 
 
@@ -96,5 +96,5 @@ def checks_to_text(checks: Checks) -> str:
 
 
 def checks_from_text(text: str) -> Checks:
-    wanted = text.split(",")
-    return Checks(**{name: name in wanted for name in _FLAGS})
+    names = text.split(",")
+    return Checks(**{flag: flag in names for flag in _FLAGS})

@@ -25,7 +25,7 @@ from gateway.verdicts.cache import VerdictCache
 
 @dataclass(frozen=True, slots=True)
 class BatchServices:
-    """Everything that serves batches."""
+    """The parts that serve batches."""
 
     operations: BatchOperations
     runner: Runner
@@ -40,7 +40,7 @@ class BatchServices:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchDependencies:
-    """What batches are made of."""
+    """What the parts are made of."""
 
     store: Store
     billing: Billing

@@ -1,4 +1,4 @@
-"""The webhooks that are not delivered yet, in the database."""
+"""The outbox: webhooks that are not yet delivered, in the database."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from gateway.store import Store
 from gateway.store.tables import batches, deliveries
 
 LEASE_S = 40.0
-"""How long a delivery may take before another process tries it: more than it can
+"""After this time another process may attempt the delivery; longer than an attempt takes
 (`gateway.batches.http_post.TIMEOUT_S`)."""
 MAX_IN_FLIGHT_PER_ACCOUNT = 8
-"""Deliveries: an account whose receivers never answer leaves the other slots to the others."""
+"""Deliveries, so that an account whose receivers never answer leaves slots to the others."""
 MAX_FAILURE_CHARACTERS = 200
 
 

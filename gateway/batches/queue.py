@@ -1,7 +1,7 @@
-"""The queue in the database that the batches are in: embedded, and for several processes.
+"""The queue of chunks in the database, which several processes may share.
 
-Every write of a worker first renews its lease in the same transaction, and writes nothing when
-the lease has gone to somebody else: that, and the primary key, make a row answered once.
+Every write of a worker renews its lease in the same transaction, and writes nothing if another
+worker has claimed the chunk meanwhile. This, and the primary key, give each row one result.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ from gateway.store.tables import (
 from gateway.verdicts.codec import encode_verification
 
 LEASE_S = 30.0
-"""How long a claim holds without being renewed; workers renew it every few seconds."""
+"""Of a claim that is not renewed; workers renew theirs every few seconds."""
 
 _ACTIVE = (JobState.PREPARING, JobState.QUEUED, JobState.RUNNING)
 
 BATCHES_PER_CLAIM = 8
-"""Read at a claim: another process may have taken the last free chunk of the first ones."""
+"""More than one, since another process may claim the last free chunk of the first batch."""
 
 _CLAIMED_COLUMNS = (
     batches.c.id,
@@ -64,7 +64,7 @@ _CLAIMED_COLUMNS = (
     batches.c.key_id,
     batches.c.key_label,
 )
-"""Those that a claim needs: names of columns and webhook URLs of clients may be long."""
+"""Only those that a claim needs: a client's column names and webhook URL may be long."""
 
 
 class SqlChunkQueue:
@@ -94,11 +94,11 @@ class SqlChunkQueue:
     async def _next_batches(
         self, connection: AsyncConnection, skip_batches: Collection[int]
     ) -> list[Row[Any]]:
-        """The first few batches with work that is due, in the order of their turn.
+        """The first few batches with chunks that are due, in the order of their turn.
 
         The account whose last turn is longest ago comes first, so that an account with thousands
-        of batches gets no more turns than one with a single one; then the batch whose last turn
-        is.
+        of batches gets no more turns than an account with one. Of an account, the batch whose last
+        turn is longest ago comes first.
         """
         query = (
             select(*_CLAIMED_COLUMNS)
@@ -146,7 +146,7 @@ class SqlChunkQueue:
         if batch.state == JobState.QUEUED:
             values |= {"state": JobState.RUNNING, "started_at": self._now()}
         await connection.execute(update(batches).where(batches.c.id == batch.id).values(values))
-        prepares = chunk.number == PREPARATION_CHUNK
+        is_preparation = chunk.number == PREPARATION_CHUNK
         return Claim(
             batch_id=batch.id,
             chunk_number=chunk.number,
@@ -160,8 +160,10 @@ class SqlChunkQueue:
             started_at=(batch.started_at or self._now()).timestamp(),
             key_id=batch.key_id or 0,
             key_label=batch.key_label or "",
-            items=() if prepares else await self._items(connection, batch.id, chunk.positions),
-            is_preparation=prepares,
+            items=()
+            if is_preparation
+            else await self._items(connection, batch.id, chunk.positions),
+            is_preparation=is_preparation,
         )
 
     async def _take_turn(self, connection: AsyncConnection, account_id: int) -> int:
@@ -177,7 +179,7 @@ class SqlChunkQueue:
     async def _items(
         self, connection: AsyncConnection, batch_id: int, positions: bytes
     ) -> tuple[BatchItem, ...]:
-        """Those without an answer, in the order of the piece of work."""
+        """The addresses without a result, in the order of the chunk."""
         wanted = unpack_positions(positions)
         found = await connection.execute(
             select(batch_items.c.position, batch_items.c.email)
@@ -195,9 +197,11 @@ class SqlChunkQueue:
             )
         )
         emails = {row.position: row.email for row in found}
-        return tuple(BatchItem(place, emails[place]) for place in wanted if place in emails)
+        return tuple(
+            BatchItem(position, emails[position]) for position in wanted if position in emails
+        )
 
-    # -- writing answers -----------------------------------------------------------------
+    # -- writing results -----------------------------------------------------------------
 
     async def write_results(self, claim: Claim, results: Sequence[RowResult]) -> bool:
         rows, counts = self._encode_rows(claim, results)
@@ -232,20 +236,20 @@ class SqlChunkQueue:
     def _encode_rows(
         self, claim: Claim, results: Sequence[RowResult]
     ) -> tuple[list[dict[str, Any]], Counter[str]]:
-        """The rows to write, and what they add to the counters."""
+        """The rows to write, and their part of the counters."""
         rules = rules_of(self._dialects[claim.dialect])
         counts: Counter[str] = Counter()
         rows = []
-        for answer in results:
-            word = rules.row_word(answer.verification)
+        for result in results:
+            word = rules.row_word(result.verification)
             counts[word] += 1
-            counts.update(rules.extra_counters(answer.verification))
+            counts.update(rules.extra_counters(result.verification))
             rows.append(
                 {
                     "batch_id": claim.batch_id,
-                    "position": answer.position,
+                    "position": result.position,
                     "word": word,
-                    "answer": encode_verification(answer.verification),
+                    "answer": encode_verification(result.verification),
                 }
             )
         return rows, counts
@@ -268,7 +272,7 @@ class SqlChunkQueue:
         rows: Sequence[Mapping[str, Any]],
         counts: Counter[str],
     ) -> Counter[str]:
-        """Write rows and bring the counters up to date, which are returned."""
+        """Write rows and update the counters, which are returned."""
         total = Counter(orjson.loads(batch.counts)) + counts
         if rows:
             await connection.execute(insert(batch_results), rows)
@@ -365,7 +369,7 @@ class SqlChunkQueue:
         return True
 
     async def _analyse_rows(self, claim: Claim, rules: BatchRules) -> Counter[str]:
-        """What the rows add to the counters before they are verified."""
+        """The counters of the rows before they are verified (`counters_before_start`)."""
         counts: Counter[str] = Counter()
         if rules.counters_before_start is None:
             return counts
@@ -391,20 +395,19 @@ class SqlChunkQueue:
     async def _charge_start(
         self, connection: AsyncConnection, batch: Row[Any], rules: BatchRules
     ) -> dict[str, Any] | None:
-        """What was charged for the start; None if the credits do not suffice."""
+        """The columns of the charge for the start; None if the credits do not suffice."""
         units = {
             BilledUnit.ENTRIES: batch.total,
             BilledUnit.ROWS: batch.rows,
             BilledUnit.VALID: batch.valid,
         }
-        due = units[rules.billed_unit]
+        charged = units[rules.billed_unit]
         month = f"{self._now():%Y-%m}"
-        (answer,) = await book_entries(
-            connection, self._store, [LedgerEntry(batch.account_id, month, due, batch.allowance)]
-        )
-        if isinstance(answer, InsufficientCredits):
+        entry = LedgerEntry(batch.account_id, month, charged, batch.allowance)
+        (booked,) = await book_entries(connection, self._store, [entry])
+        if isinstance(booked, InsufficientCredits):
             return None
-        return {"charged_month": month, "charged_units": due}
+        return {"charged_month": month, "charged_units": charged}
 
     # -- leases --------------------------------------------------------------------------
 
@@ -452,9 +455,9 @@ class SqlChunkQueue:
 
 
 ROWS_PER_ANALYSIS = 100
-"""Rows analysed without a pause for other requests."""
+"""Rows analysed in one go; other requests wait as long."""
 ROWS_PER_RENEWAL = 10_000
-"""Rows analysed before the lease is renewed; a second's work."""
+"""Rows analysed between renewals of the lease; they take about a second."""
 
 
 def _is_chunk(table: Any, batch_id: int, number: int) -> Any:

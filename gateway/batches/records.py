@@ -1,7 +1,7 @@
-"""Batches in the database: taking them in, showing them, starting and deleting them.
+"""Batches in the database: submitting, showing, starting and deleting them.
 
-A batch is stored in slabs, invisible until the last one, with which it is charged and
-acknowledged: all or nothing. Raises StoreError throughout.
+A submitted batch is stored in several transactions, and clients cannot see it before the last one,
+which also charges and acknowledges it: all or nothing. Every method may raise StoreError.
 """
 
 from __future__ import annotations
@@ -36,11 +36,14 @@ from gateway.store.tables import (
 )
 
 DUE_AT_ONCE = 0.0
-"""Due time of work that may begin: not the time of day, which may be set back."""
+"""Due time of chunks that may be claimed. It is not the current time, since a clock may be set
+back."""
 DUE_WHEN_STARTED = 1e15
-"""Due time in Unix seconds of work that waits to be started."""
+"""Due time, in Unix seconds, of the chunks of a batch that is not started."""
 PREPARATION_CHUNK = 0
-"""Number of the piece of work that prepares a batch; those that verify count from 1."""
+"""Number of the chunk that prepares a batch; the others count from 1."""
+
+IDS_PER_QUERY = 500
 
 _INTERNAL_STATES = tuple(InternalState)
 _NOT_STARTED = (JobState.PREPARING, JobState.READY)
@@ -48,7 +51,7 @@ _UNDER_WAY = (JobState.QUEUED, JobState.RUNNING, JobState.PAUSED)
 
 
 class Billing(Protocol):
-    """Charges in the transaction that stores what is paid for."""
+    """Charges for a batch in the transaction that acknowledges it."""
 
     async def charge_in_transaction(
         self, connection: AsyncConnection, caller: Caller, units: int
@@ -56,7 +59,7 @@ class Billing(Protocol):
 
 
 class BatchRecords:
-    """The batches of one database. Any number of processes may have it open."""
+    """The batches of one database, which several processes may have open."""
 
     def __init__(
         self,
@@ -69,9 +72,9 @@ class BatchRecords:
         base_url: Callable[[], str],
         chunk_size: Callable[[Caller], int] = lambda _: CHUNK_SIZE,
     ) -> None:
-        """`randbelow` must be unguessable; `base_url` is where clients reach this server.
+        """`randbelow` must be unpredictable; `base_url` returns the URL of this server.
 
-        `chunk_size` is how many addresses of a caller make one piece of work.
+        `chunk_size` returns how many addresses of a caller make one chunk.
         """
         self._store = store
         self._billing = billing
@@ -82,21 +85,21 @@ class BatchRecords:
         self._chunk_size = chunk_size
         self._rows = RowReader(store, dialects)
 
-    # -- taking in -----------------------------------------------------------------------
+    # -- submitting ----------------------------------------------------------------------
 
     async def submit(self, dialect: Dialect, caller: Caller, op: SubmitJob) -> Job:
         """Store and charge a batch; it is on disk when this returns.
 
-        Raises `Problem`, and whatever `op.entries` raises; nothing is kept then.
+        Raises `Problem`, and any exception of `op.entries`; nothing is stored then.
         """
         rules = rules_of(dialect)
-        piece = self._chunk_size(caller)
-        intake = Intake(op.entries, merge=rules.merge_duplicates, chunk_size=piece)
+        chunk_size = self._chunk_size(caller)
+        intake = Intake(op.entries, merge=rules.merge_duplicates, chunk_size=chunk_size)
         token = f"{self._randbelow(16**32):032x}"
         stored = False
         try:
             while True:
-                slab, more = await asyncio.to_thread(intake.next_rows)
+                new_rows, more = await asyncio.to_thread(intake.next_rows)
                 async with self._store.write() as connection:
                     if not stored:
                         await connection.execute(
@@ -108,8 +111,8 @@ class BatchRecords:
                         select(batches.c.id).where(batches.c.token == token)
                     )
                     assert batch_id is not None
-                    if slab:
-                        rows = [{"batch_id": batch_id, **row} for row in slab]
+                    if new_rows:
+                        rows = [{"batch_id": batch_id, **row} for row in new_rows]
                         await connection.execute(insert(batch_items), rows)
                     if not more:
                         await self._acknowledge(
@@ -128,7 +131,7 @@ class BatchRecords:
         self, dialect: Dialect, caller: Caller, op: SubmitJob, token: str
     ) -> dict[str, Any]:
         return {
-            "public_id": token,  # until it has its own
+            "public_id": token,  # until it is acknowledged
             "dialect": dialect.name,
             "account_id": caller.account_id,
             "key_id": caller.key_id,
@@ -247,42 +250,42 @@ class BatchRecords:
     async def _charge(
         self, connection: AsyncConnection, caller: Caller, *, payable: int, units: int
     ) -> dict[str, Any]:
-        """Charge `units` of those that can pay for `payable`. Raises `Problem`."""
+        """Charge `units` if the credits suffice for `payable`. Raises `Problem`."""
         try:
             charge = await self._billing.charge_in_transaction(
                 connection, caller, max(payable, units)
             )
-        except InsufficientCredits as spent:
-            raise Problem(ProblemKind.NO_CREDITS, used=spent.used, limit=spent.limit) from spent
+        except InsufficientCredits as exc:
+            raise Problem(ProblemKind.NO_CREDITS, used=exc.used, limit=exc.limit) from exc
         if charge.units > units:
-            too_much = LedgerEntry(charge.account_id, charge.month, units - charge.units)
-            await book_entries(connection, self._store, [too_much])
+            refund = LedgerEntry(charge.account_id, charge.month, units - charge.units)
+            await book_entries(connection, self._store, [refund])
         return {"charged_month": charge.month, "charged_units": min(charge.units, units)}
 
     async def _discard(self, token: str) -> None:
-        """Take back what was stored of a batch that was not acknowledged."""
+        """Mark a batch that was not acknowledged as deleted."""
         async with self._store.write() as connection:
             await connection.execute(
                 update(batches).where(batches.c.token == token).values(state=InternalState.DELETED)
             )
 
-    # -- asking --------------------------------------------------------------------------
+    # -- showing -------------------------------------------------------------------------
 
     async def show(self, caller: Caller, job_id: str) -> Job:
         """Raises `Problem` (`JOB_UNKNOWN`)."""
         return await self._find_job(*_belongs_to(caller), batches.c.public_id == job_id)
 
     async def show_many(self, caller: Caller, job_ids: Sequence[str]) -> tuple[Job, ...]:
-        """Those that exist, once each, in the order asked."""
-        wanted = tuple(dict.fromkeys(job_ids))
+        """The batches that exist, each once, in the order of `job_ids`."""
+        ids = tuple(dict.fromkeys(job_ids))
         found: dict[str, Job] = {}
-        for start in range(0, len(wanted), 500):
-            part = wanted[start : start + 500]
+        for start in range(0, len(ids), IDS_PER_QUERY):
+            some = ids[start : start + IDS_PER_QUERY]
             jobs = await self._find_jobs(
-                select(batches).where(*_belongs_to(caller), batches.c.public_id.in_(part))
+                select(batches).where(*_belongs_to(caller), batches.c.public_id.in_(some))
             )
             found |= {job.id: job for job in jobs}
-        return tuple(found[job_id] for job_id in wanted if job_id in found)
+        return tuple(found[job_id] for job_id in ids if job_id in found)
 
     async def list_page(self, caller: Caller, op: ListJobs) -> JobPage:
         order = batches.c.id.asc() if op.oldest_first else batches.c.id.desc()
@@ -307,7 +310,7 @@ class BatchRecords:
         )
 
     async def find_by_id(self, batch_id: int) -> tuple[Dialect, Job] | None:
-        """A batch and whose it is, for those who work on it."""
+        """A batch and its dialect, for the workers; None if it does not exist."""
         async with self._store.read() as connection:
             row = (
                 await connection.execute(
@@ -321,13 +324,13 @@ class BatchRecords:
         return self._dialects[row.dialect], self._to_job(row)
 
     def job_rows(self, job: Job, op: RowsOperation) -> JobRows:
-        """The answered rows. Reading them raises StoreError if they are removed meanwhile."""
+        """The rows with a result. Reading them raises StoreError if they are deleted meanwhile."""
         return self._rows.job_rows(job, op)
 
     # -- changing ------------------------------------------------------------------------
 
     async def start(self, caller: Caller, job_id: str) -> Job:
-        """Begin with a batch that is ready, and charge it. Raises `Problem`."""
+        """Start and charge a batch that is ready. Raises `Problem`."""
         async with self._store.write() as connection:
             row = await self._lock_batch(connection, caller, job_id)
             if row.state != JobState.READY:
@@ -343,7 +346,7 @@ class BatchRecords:
         return await self.show(caller, job_id)
 
     async def delete(self, caller: Caller, job_id: str) -> Job:
-        """Forget a batch that nobody works on. Raises `Problem`."""
+        """Delete a batch that is not being verified. Raises `Problem`."""
         job = await self.show(caller, job_id)
         async with self._store.write() as connection:
             row = await self._lock_batch(connection, caller, job_id)
@@ -369,7 +372,7 @@ class BatchRecords:
             raise Problem(ProblemKind.JOB_UNKNOWN)
         return row
 
-    # -- pieces --------------------------------------------------------------------------
+    # -- helpers -------------------------------------------------------------------------
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._clock(), UTC)
@@ -398,7 +401,7 @@ class BatchRecords:
             counts=orjson.loads(row.counts),
             headers=tuple(orjson.loads(row.headers)),
             options=orjson.loads(row.options),
-            # what the sweeper has not come to yet is gone all the same
+            # expired rows are not shown, even if they are not yet deleted
             rows_expired=row.rows_gone
             or (row.rows_until is not None and row.rows_until <= self._clock()),
             base_url=f"{self._base_url()}/{row.dialect}",
@@ -407,7 +410,7 @@ class BatchRecords:
 
 
 async def make_chunks_due(connection: AsyncConnection, batch_id: int) -> None:
-    """Let the work on a batch be due."""
+    """Make all chunks of a batch due."""
     await connection.execute(
         update(batch_chunks).where(batch_chunks.c.batch_id == batch_id).values(due_at=DUE_AT_ONCE)
     )

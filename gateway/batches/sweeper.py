@@ -1,4 +1,4 @@
-"""Clearing away: rows that were kept long enough, batches that were deleted or never whole."""
+"""Deletes expired rows, deleted batches, and uploads that were never completed."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ log = logging.getLogger(__name__)
 
 SWEEP_EVERY_S = 60.0
 ROWS_PER_DELETE = 5_000
-"""Rows removed in one transaction; it bounds how long other writers wait."""
+"""Rows deleted in one transaction; it bounds how long other writers wait."""
 UPLOAD_TIMEOUT = timedelta(hours=1)
-"""How long an upload may take; whoever stored for longer has died of it."""
+"""An upload that has not been acknowledged for longer was abandoned."""
 DAILY_COUNTS_KEPT = timedelta(days=2)
 
 
 class Sweeper:
-    """Removes what nobody may see any more, and gives the space back."""
+    """Deletes what clients cannot see any more, and returns the space to the file system."""
 
     def __init__(
         self, store: Store, dialects: Mapping[str, Dialect], *, clock: Callable[[], float]
@@ -46,13 +46,13 @@ class Sweeper:
         self._loop = WorkLoop()
 
     def wake(self) -> None:
-        """Something was deleted."""
+        """A batch was deleted."""
         self._loop.wake()
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Sweep now and then while inside."""
-        # what is half swept when it ends is swept on at the next start
+        """Sweep every `SWEEP_EVERY_S` while inside."""
+        # a sweep that is cancelled is completed after the next start
         async with in_background(self._run()):
             yield
 
@@ -65,16 +65,16 @@ class Sweeper:
             await self._loop.pause(SWEEP_EVERY_S)
 
     async def sweep(self) -> int:
-        """Remove what is due; how many batches that were."""
+        """Delete what is due; returns the number of batches."""
         now = datetime.fromtimestamp(self._clock(), UTC)
         async with self._store.read() as connection:
             expired = (await connection.execute(self._expired_query(now))).all()
         for batch in expired:
-            forgets = (
+            with_batch = (
                 batch.state in tuple(InternalState)
                 or rules_of(self._dialects[batch.dialect]).delete_with_rows
             )
-            await self._remove(batch, with_batch=forgets)
+            await self._delete(batch, with_batch=with_batch)
         if expired:
             async with self._store.write() as connection:
                 await connection.execute(
@@ -89,13 +89,13 @@ class Sweeper:
         abandoned = (batches.c.state == InternalState.STORING) & (
             batches.c.created_at < now - UPLOAD_TIMEOUT
         )
-        kept_enough = (batches.c.rows_until <= self._clock()) & batches.c.rows_gone.is_(False)
+        expired = (batches.c.rows_until <= self._clock()) & batches.c.rows_gone.is_(False)
         return select(batches).where(
-            (batches.c.state == InternalState.DELETED) | abandoned | kept_enough
+            (batches.c.state == InternalState.DELETED) | abandoned | expired
         )
 
-    async def _remove(self, batch: Row[Any], *, with_batch: bool) -> None:
-        """Its rows in slabs, then the batch itself or the note that they are gone."""
+    async def _delete(self, batch: Row[Any], *, with_batch: bool) -> None:
+        """Delete the rows, and the batch itself if `with_batch`."""
         this = batches.c.id == batch.id
         async with self._store.write() as connection:
             await connection.execute(

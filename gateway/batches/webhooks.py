@@ -1,7 +1,7 @@
-"""Calls the URLs that clients gave for the end of their batches.
+"""Sends a webhook to the URL of a batch when it is completed.
 
-Only HTTP 200 counts as delivered. How often a call is repeated is the dialect's rule
-(`CompletionWebhook`).
+Only HTTP 200 counts as delivered. How often it is sent again, and for how long, is a rule of the
+dialect (`CompletionWebhook`).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 CONCURRENT_DELIVERIES = 64
 """Of all accounts; of one at most `gateway.batches.outbox.MAX_IN_FLIGHT_PER_ACCOUNT`."""
 POLL_S = 5.0
-"""How often other processes' batches are looked for."""
+"""How often the outbox is read for batches that another process completed."""
 
 
 PostWebhook: TypeAlias = Callable[[str, bytes], Coroutine[Any, Any, str]]
@@ -35,7 +35,7 @@ PostWebhook: TypeAlias = Callable[[str, bytes], Coroutine[Any, Any, str]]
 
 
 class WebhookSender:
-    """Delivers what the outbox holds."""
+    """Delivers the webhooks of the outbox."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class WebhookSender:
         self._loop = WorkLoop()
 
     def wake(self) -> None:
-        """A batch may have ended."""
+        """A batch may have been completed."""
         self._loop.wake()
 
     @contextlib.asynccontextmanager
@@ -62,7 +62,7 @@ class WebhookSender:
             yield
 
     async def drain(self) -> None:
-        """Try everything that is due, once."""
+        """Attempt every delivery that is due, once."""
         while (delivery := await self._outbox.claim()) is not None:
             await self._deliver(delivery)
 
@@ -85,14 +85,14 @@ class WebhookSender:
 
     def _on_delivery_ended(self, slots: asyncio.Semaphore) -> None:
         slots.release()
-        # its account may have others, for which it had too many in flight
+        # its account may have others that had to wait for it
         self._loop.wake()
 
     async def _deliver_logged(self, delivery: WebhookDelivery) -> None:
         try:
             await self._deliver(delivery)
         except Exception:
-            # its lease runs out, and it is tried again
+            # its lease expires, and it is sent again
             log.exception("webhook.failed", extra={"batch": delivery.batch_id})
 
     async def _deliver(self, delivery: WebhookDelivery) -> None:
@@ -104,28 +104,28 @@ class WebhookSender:
         webhook = rules_of(dialect).completion_webhook
         assert webhook is not None
         body = await self._render_body(webhook, job)
-        word = await self._post_until_stopped(delivery.url, body)
-        if word is None:
+        failure = await self._post_until_stopped(delivery.url, body)
+        if failure is None:
             await self._outbox.mark_failed(delivery, "interrupted", self._clock())
             return
-        if not word:
+        if not failure:
             await self._outbox.mark_delivered(delivery)
             return
-        again_at = self._clock() + webhook.retry_interval_s
-        given_up = again_at > delivery.give_up_at
-        await self._outbox.mark_failed(delivery, word, None if given_up else again_at)
+        retry_at = self._clock() + webhook.retry_interval_s
+        given_up = retry_at > delivery.give_up_at
+        await self._outbox.mark_failed(delivery, failure, None if given_up else retry_at)
         log.warning(
             "webhook.rejected",
             extra={
                 "batch": delivery.batch_id,
-                "reason": word,
+                "reason": failure,
                 "attempt": delivery.attempts + 1,
                 "given_up": given_up,
             },
         )
 
     async def _post_until_stopped(self, url: str, body: bytes) -> str | None:
-        """What `PostWebhook` says; None if it was given up because we stop."""
+        """The outcome of `PostWebhook`; None if the server stops before there is one."""
         posting = asyncio.create_task(self._post_webhook(url, body))
         await self._loop.wait_for(posting)
         if posting.done():
