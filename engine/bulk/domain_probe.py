@@ -80,6 +80,11 @@ class _AddressTraits(NamedTuple):
     did_you_mean: str | None
 
 
+_VerificationKey = tuple[int, str, Meaning, bool, bool, str | None]
+"""All that a verification of one window depends on: code, text, meaning, and `_AddressTraits`. Most
+replies of a host are alike, so that few verifications are judged and scored."""
+
+
 class DomainProbe:
     """Verifies the addresses of one domain; made for one use."""
 
@@ -201,11 +206,10 @@ class DomainProbe:
     ) -> None:
         control, catch_all = group.control_reply, group.catch_all
         if control is not None and accepts_all(control) is False:
-            key = self._domain, pacing_operator(connection.target.host)
-            if self._shared.control_refusals.get(key) is None:
-                self._shared.control_refusals.put(key, control, CATCH_ALL_TTL_S)
-        made: dict[tuple[object, ...], Verification] = {}
-        """By all that a verification depends on: most replies of a host are alike."""
+            scope = self._domain, pacing_operator(connection.target.host)
+            if self._shared.control_refusals.get(scope) is None:
+                self._shared.control_refusals.put(scope, control, CATCH_ALL_TTL_S)
+        made: dict[_VerificationKey, Verification] = {}
         for pending, reply in replies:
             address = pending.address
             meaning = reply.classification.meaning
@@ -214,17 +218,21 @@ class DomainProbe:
                     self.on_single_path(group, (pending,))
                     continue
                 meaning = compare_with_control(reply, control, catch_all)
-            traits = _AddressTraits(
+            key = (
+                reply.code,
+                reply.text,
+                meaning,
                 lists.is_role_account(address),
                 lists.is_no_reply_address(address),
                 lists.suggest_correction(address),
             )
-            alike = (reply.code, reply.text, meaning, traits)
-            if alike not in made:
+            like = made.get(key)
+            if like is None:
                 smtp = _smtp_evidence(reply, meaning, connection)
-                evidence = self._evidence_with(smtp, catch_all, reply, traits)
-                made[alike] = self._make_verification(address, evidence, smtp.latency_ms)
-            verification = _copy_for(address, made[alike])
+                evidence = self._evidence_with(smtp, catch_all, reply, _AddressTraits(*key[3:]))
+                like = self._make_verification(address, evidence, smtp.latency_ms)
+                made[key] = like
+            verification = _copy_for(address, like)
             if meaning is Meaning.GREYLISTED and self._may_pass_at_other_host:
                 self._greylisted[pending] = verification
                 self.on_single_path(group, (pending,))
