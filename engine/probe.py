@@ -1,7 +1,7 @@
-"""The probe: one address in, one verification out, from our own DNS and SMTP.
+"""The probe: verifies addresses by DNS and SMTP of our own.
 
-Puts the parts together: syntax and lists, the route through DNS, the mail hosts' word, and
-beside them SPF and DMARC; then judges and scores what was found.
+It collects the evidence (lists, the mail route and policies in DNS, the mail hosts' replies), and
+has it judged and scored.
 """
 
 from __future__ import annotations
@@ -46,22 +46,22 @@ from engine.smtp.terms import Identity
 from engine.verification import verification_from_evidence
 
 POLICY_GRACE_S = 2.0
-"""How long SPF and DMARC may take once the mail hosts have answered."""
+"""How long SPF and DMARC look-ups may take once the mail hosts have replied."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProbeConfig:
-    """How the probe introduces itself, whom it asks, and how far it goes."""
+    """How the probe introduces itself, which servers it asks, and its limits."""
 
     helo: str = "localhost"
-    """A name that resolves to our address and that our address's PTR names."""
+    """A name that resolves to our IP address, and that the address's PTR record names."""
     mail_from: str = ""
     """MAIL FROM; empty for the null sender."""
     dns_servers: tuple[str, ...] = ()
     """`host:port` each; empty for those of /etc/resolv.conf."""
     smtp_port: int = 25
     allow_private_networks: bool = False
-    """Whether loopback, private and other special addresses may be dialled."""
+    """Whether loopback, private and other special addresses may be connected to."""
     connect_timeout_s: float = 5.0
     command_timeout_s: float = 10.0
     """For the banner and for each reply."""
@@ -71,11 +71,11 @@ class ProbeConfig:
     """At a time, for each operator of mail hosts."""
     recipients_per_connection: int = 100
     greylist_retries_s: tuple[float, ...] = (5, 60, 300)
-    """Waits before asking again; a single verification stays inside its deadline."""
+    """Waits before a greylisted address is asked about again, within the deadline."""
 
 
 class ProbeEngine:
-    """Verifies addresses. Made by `open`, ended by `aclose`."""
+    """Verifies addresses. Made by `open`, closed by `aclose`."""
 
     def __init__(
         self,
@@ -102,7 +102,7 @@ class ProbeEngine:
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> ProbeEngine:
-        """An engine as `config` says; ValueError when a DNS server is not an address."""
+        """Make an engine; ValueError if a DNS server in `config` is not an address."""
         compile_rules()
         rng = rng or random.SystemRandom()
         servers = (
@@ -115,7 +115,7 @@ class ProbeEngine:
             command_timeout_s=config.command_timeout_s,
             greylist_pauses_s=tuple(config.greylist_retries_s),
         )
-        means = ProbeContext(
+        context = ProbeContext(
             identity=Identity(config.helo, config.mail_from),
             limits=limits,
             resolver=Resolver(servers, clock=clock),
@@ -128,7 +128,7 @@ class ProbeEngine:
             reputation=ReputationTracker(clock, now),
         )
         return cls(
-            means,
+            context,
             deadline_s=config.deadline_s,
             now=now,
             connections_per_host=config.connections_per_host,
@@ -143,18 +143,18 @@ class ProbeEngine:
     async def verify(
         self, address: Address, checks: Checks = Checks(), deadline_s: float | None = None
     ) -> Verification:
-        """What can be found out about `address` within `deadline_s` seconds.
+        """Verify `address` within `deadline_s` seconds (default: the configured deadline).
 
         Never raises for what an address, DNS or a mail server does.
         """
         started = self._context.clock()
-        record = _Transcript(self._context.clock)
+        transcript = _Transcript(self._context.clock)
         evidence = offline_evidence(address)
         if address.valid and (checks.dns or checks.smtp):
             limit_s = self._deadline_s if deadline_s is None else deadline_s
             deadline = Deadline(limit_s, self._context.clock)
-            evidence = await self._collect_evidence(address, evidence, checks, deadline, record)
-        evidence = replace(evidence, transcript=tuple(record.steps))
+            evidence = await self._collect_evidence(address, evidence, checks, deadline, transcript)
+        evidence = replace(evidence, transcript=tuple(transcript.steps))
         return verification_from_evidence(
             address,
             evidence,
@@ -179,10 +179,10 @@ class ProbeEngine:
         """
         if self._bulk is None:
             limits = replace(self._context.limits, greylist_pauses_s=(), bulk=True)
-            means = replace(self._context, limits=limits)
+            context = replace(self._context, limits=limits)
             self._bulk = BulkProbe(
-                means,
-                ProbeEngine(means, deadline_s=self._deadline_s, now=self._now),
+                context,
+                ProbeEngine(context, deadline_s=self._deadline_s, now=self._now),
                 now=self._now,
                 connections_per_host=self._connections_per_host,
                 recipients_per_connection=self._recipients_per_connection,
@@ -190,7 +190,7 @@ class ProbeEngine:
         return self._bulk.verify_many(addresses, checks)
 
     async def aclose(self) -> None:
-        """Close what is still open; verifications under way should be over."""
+        """Close the connections that are still open; no verification should be running."""
         if self._bulk is not None:
             await self._bulk.aclose()
         await self._context.pending_quits.aclose()
@@ -249,16 +249,16 @@ class ProbeEngine:
 
 
 class _Transcript:
-    """What was said and when, for `Evidence.transcript`."""
+    """Collects the lines of `Evidence.transcript`."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._started = clock()
         self.steps: list[Step] = []
 
-    def add(self, who: str, said: str) -> None:
+    def add(self, who: str, what: str) -> None:
         at_ms = round((self._clock() - self._started) * 1000)
-        self.steps.append(Step(at_ms, who, said[:MAX_STEP_CHARACTERS]))
+        self.steps.append(Step(at_ms, who, what[:MAX_STEP_CHARACTERS]))
 
     def add_route(self, domain: str, route: MailRoute) -> None:
         hosts = ", ".join(f"{mx.preference} {mx.host}" for mx in route.hosts[:5])
