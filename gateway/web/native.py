@@ -15,10 +15,12 @@ from adapters.contract.operations import Verify
 from adapters.contract.problems import Problem, ProblemKind
 from engine.model import Checks
 from gateway.accounts.caller import AccountService, Caller
+from gateway.accounts.limits import RateLimitExceeded
 from gateway.errors import NO_SOURCE, NoAnswer
 from gateway.sandbox.simulate import KIND_WORDS, SimulatedProblem
 from gateway.service import Service, ServiceResult
 from gateway.verdicts.as_json import verification_as_json
+from gateway.web.exchange import domain_of
 from gateway.web.problem_json import problem_response
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ PROBLEM_STATUSES: dict[ProblemKind, tuple[int, str]] = {
     ProblemKind.BAD_CREDENTIAL: (401, "This key is not known, or was revoked."),
     ProblemKind.SUSPENDED: (403, "The account is not active."),
     ProblemKind.NO_CREDITS: (402, "The account has no credits left."),
+    ProblemKind.TOO_FAST: (429, "The plan of this key allows fewer requests in this time."),
     ProblemKind.UNAVAILABLE: (503, "Too much is going on; try again."),
 }
 """Status and detail of the errors of this API (RFC 9457)."""
@@ -106,15 +109,21 @@ class NativeApi:
         try:
             dialect, caller = await self._authenticate(request)
             op = _read_verify(request)
+            request.state.domain = domain_of(op)
+            if bucket := _verify_bucket(dialect):
+                await self._accounts.enforce_rate_limit(caller, bucket)
             answer = await self._service.run(dialect, caller, op)
         except Problem as problem:
             if isinstance(problem, NoAnswer):
                 request.state.answer = ServiceResult(
                     None, NO_SOURCE, problem.sources_asked, "fwd=miss"
                 )
-            return _error_response(problem)
+            return _error_response(request, problem)
+        except RateLimitExceeded as exc:
+            too_fast = Problem(ProblemKind.TOO_FAST, retry_after_s=exc.retry_after_s)
+            return _error_response(request, too_fast)
         except SimulatedProblem as simulated:
-            return _simulated_response(simulated.word)
+            return _simulated_response(request, simulated.word)
         request.state.answer = answer
         return Response(verification_as_json(answer.outcome), media_type="application/json")
 
@@ -131,7 +140,7 @@ class NativeApi:
                 recent = await self._reputation_store.recent_refusals(MAX_OPERATORS)
                 body = reputation_as_dict(self._reputation_tracker.operators(), recent)
         except Problem as problem:
-            return _error_response(problem)
+            return _error_response(request, problem)
         return Response(orjson.dumps(body), media_type="application/json")
 
     async def scope_of(self, key: str) -> int | None:
@@ -149,6 +158,7 @@ class NativeApi:
         for dialect in self._dialects:
             caller = await self._accounts.authenticate(dialect.name, token.strip())
             if caller is not None and caller.status == "active":
+                request.state.key_label = caller.key_label
                 return dialect, caller
             if caller is not None:
                 raise Problem(ProblemKind.SUSPENDED)
@@ -168,7 +178,14 @@ def _read_verify(request: Request) -> Verify:
     )
 
 
-def _error_response(problem: Problem) -> Response:
+def _verify_bucket(dialect: Dialect) -> str | None:
+    """The rate that counts a verification in the key's own dialect: every dialect names its
+    endpoint for single verifications first."""
+    return next((endpoint.bucket for endpoint in dialect.endpoints if endpoint.bucket), None)
+
+
+def _error_response(request: Request, problem: Problem) -> Response:
+    request.state.problem = problem.kind
     status, detail = PROBLEM_STATUSES.get(problem.kind, (400, problem.detail))
     headers = {"Retry-After": str(problem.retry_after_s)} if problem.retry_after_s else {}
     if isinstance(problem, NoAnswer):
@@ -178,9 +195,9 @@ def _error_response(problem: Problem) -> Response:
     return problem_response(status, detail, title=problem.kind, headers=headers)
 
 
-def _simulated_response(word: str) -> Response:
+def _simulated_response(request: Request, word: str) -> Response:
     """The error that a test key asked for: a kind of problem, or a bare status."""
     kind = KIND_WORDS.get(word)
     if kind is not None:
-        return _error_response(Problem(kind, "This answer was simulated, as asked."))
+        return _error_response(request, Problem(kind, "This answer was simulated, as asked."))
     return problem_response(int(word), title="simulated")

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import fields
 from datetime import UTC, datetime
+from functools import wraps
 from typing import Any, TypeVar
 
 import orjson
@@ -244,6 +245,7 @@ class ControlApi:
 
 
 def _json_endpoint(handler: Handler) -> Callable[[Request], Awaitable[Response]]:
+    @wraps(handler)
     async def endpoint(request: Request) -> Response:
         try:
             shown = await handler(request)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import time
 from importlib.metadata import version
 from typing import Any, Protocol
 
@@ -19,7 +20,7 @@ from starlette.responses import Response
 from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway.observability.metrics import Metrics
+from gateway.observability.metrics import AccessLogEntry, Metrics
 from gateway.sandbox import Sandbox
 from gateway.service import ServiceResult
 from gateway.web.native import NativeApi
@@ -28,6 +29,8 @@ from gateway.web.provenance import provenance_headers, request_id
 from gateway.web.sandbox_control import ControlApi
 
 log = logging.getLogger(__name__)
+
+NO_RESULT = ServiceResult(None)
 
 NATIVE_PREFIX = "/veriplex/v1"
 
@@ -66,7 +69,7 @@ def create_system_app(services: SystemServices) -> ASGIApp:
             Exception: _internal_error_response,
         },
     )
-    return _with_provenance_headers(app)
+    return _observed(app, services.metrics)
 
 
 class _SystemEndpoints:
@@ -103,18 +106,26 @@ async def _internal_error_response(request: Request, exc: Exception) -> Response
     return problem_response(500)
 
 
-def _with_provenance_headers(app: ASGIApp) -> ASGIApp:
-    """Add the headers that vendors' replies have too (`gateway.web.provenance`)."""
+def _observed(app: ASGIApp, metrics: Metrics) -> ASGIApp:
+    """Add the headers that vendors' replies have too (`gateway.web.provenance`), count the request
+    and log it."""
 
     async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
-        sent_id = next((v for k, v in scope.get("headers", ()) if k == b"x-request-id"), b"")
-        id_header = (b"x-request-id", request_id(sent_id.decode("latin-1")).encode("latin-1"))
+        if scope["type"] != "http":
+            await app(scope, receive, send)
+            return
+        began = time.perf_counter()
+        sent_id = next((v for k, v in scope["headers"] if k == b"x-request-id"), b"")
+        own_id = request_id(sent_id.decode("latin-1"))
+        id_header = (b"x-request-id", own_id.encode("latin-1"))
+        state: dict[str, Any] = scope.setdefault("state", {})
+        status = 0
 
         async def sending(message: Message) -> None:
+            nonlocal status
             if message["type"] == "http.response.start":
-                result: ServiceResult[Any] = scope.get("state", {}).get(
-                    "answer", ServiceResult(None)
-                )
+                status = message["status"]
+                result: ServiceResult[Any] = state.get("answer", NO_RESULT)
                 provenance = provenance_headers(result.source, result.attempts, result.cache_status)
                 message["headers"] = [*message["headers"], id_header, *provenance]
             await send(message)
@@ -122,5 +133,20 @@ def _with_provenance_headers(app: ASGIApp) -> ASGIApp:
         # Starlette raises an exception again after `_internal_error_response` has answered it
         with contextlib.suppress(Exception):
             await app(scope, receive, sending)
+        metrics.record_request(
+            AccessLogEntry(
+                own_id,
+                "veriplex",
+                # not the path, which is whatever a client sends
+                getattr(scope.get("endpoint"), "__name__", ""),
+                scope["method"],
+                status,
+                state.get("answer", NO_RESULT).source,
+                time.perf_counter() - began,
+                state.get("key_label", ""),
+                state.get("domain", ""),
+                state.get("problem", ""),
+            )
+        )
 
     return wrapped
