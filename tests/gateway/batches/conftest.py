@@ -1,4 +1,4 @@
-"""A desk over a real database, a clock that stands still, and a verifier that is told."""
+"""Batches over a real database, with a clock that the test moves and a scripted verifier."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def answer(
 
 @dataclass
 class Scripted:
-    """Answers at once, and remembers what it was asked."""
+    """A verifier that answers at once, and remembers the addresses."""
 
     asked: list[str] = field(default_factory=list)
     calls: list[list[str]] = field(default_factory=list)
@@ -94,8 +94,8 @@ class Bench:
     verdicts: VerdictCache
     posts: list[tuple[str, bytes]]
     replies: list[str]
-    told: defaultdict[str, asyncio.Event]
-    """By webhook, whether it was sent."""
+    sent: defaultdict[str, asyncio.Event]
+    """Set when a webhook to the URL was sent."""
 
     async def caller(self, dialect: str = "generic", *, credits: int | None = None) -> Caller:
         account = await self.accounts.create_account(credits=credits)
@@ -143,11 +143,11 @@ async def open_bench(
     verifier = verifier or Scripted()
     posts: list[tuple[str, bytes]] = []
     replies: list[str] = []
-    told: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
+    sent: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
 
     async def post(url: str, body: bytes) -> str:
         posts.append((url, body))
-        told[url].set()
+        sent[url].set()
         return replies.pop(0) if replies else ""
 
     verdicts = VerdictCache(ttl_s=dict.fromkeys(Verdict, 60), clock=clock)
@@ -167,9 +167,9 @@ async def open_bench(
                 clock=clock,
             ),
             run_workers=work,
-        ) as desk,
+        ) as services,
     ):
-        yield Bench(store, accounts, desk, clock, verifier, verdicts, posts, replies, told)
+        yield Bench(store, accounts, services, clock, verifier, verdicts, posts, replies, sent)
 
 
 @pytest.fixture(params=["memory", "file"])

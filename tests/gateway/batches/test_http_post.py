@@ -1,4 +1,4 @@
-"""The webhook as httpx sends it to public addresses, which no receiver on loopback can be."""
+"""Webhooks as httpx sends them to public addresses, with a mocked network."""
 
 import socket
 import ssl
@@ -19,13 +19,13 @@ PUBLIC, PUBLIC_V6 = "93.184.215.14", "2606:2800:21f:cb07::1"
 
 @pytest.fixture
 def net() -> respx.Router:
-    """The network: what is not expected fails the test."""
+    """The network: an unexpected request fails the test."""
     return respx.Router(assert_all_called=False)
 
 
 @pytest.fixture
 async def post(net: respx.Router) -> AsyncIterator[HttpWebhookPost]:
-    """As a server posts that allows no private networks."""
+    """That of a server which allows no private networks."""
     post = HttpWebhookPost(
         httpx.MockTransport(net.async_handler),
         may_dial=is_global,
@@ -36,7 +36,7 @@ async def post(net: respx.Router) -> AsyncIterator[HttpWebhookPost]:
 
 
 class Endless(httpx.AsyncByteStream):
-    """A body that nobody should read."""
+    """An endless body, which must not be read."""
 
     def __init__(self) -> None:
         self.read = self.closed = False
@@ -59,12 +59,12 @@ class Endless(httpx.AsyncByteStream):
         (f"https://[{PUBLIC_V6}]/done?x=1", f"[{PUBLIC_V6}]", PUBLIC_V6),
     ],
 )
-async def test_the_receiver_is_named_as_it_was_given(
+async def test_the_host_header_and_sni_are_those_of_the_url(
     post: HttpWebhookPost, net: respx.Router, url: str, host: str, sni: str
 ) -> None:
-    taken = net.post(url).respond(200)
+    route = net.post(url).respond(200)
     assert await post(url, b'{"id":1}') == ""
-    request = taken.calls.last.request
+    request = route.calls.last.request
     assert request.content == b'{"id":1}'
     assert request.headers["host"] == host
     assert request.headers["content-type"] == "application/json"
@@ -73,7 +73,7 @@ async def test_the_receiver_is_named_as_it_was_given(
 
 
 @pytest.mark.parametrize("status", [201, 204, 301, 307, 308, 400, 404, 429, 500, 503])
-async def test_nothing_but_200_counts_and_no_redirect_is_followed(
+async def test_only_200_is_a_success_and_no_redirect_is_followed(
     post: HttpWebhookPost, net: respx.Router, status: int
 ) -> None:
     elsewhere = net.post("http://169.254.169.254/latest").respond(200)
@@ -85,7 +85,7 @@ async def test_nothing_but_200_counts_and_no_redirect_is_followed(
 
 
 @pytest.mark.parametrize("status", [200, 500])
-async def test_what_the_receiver_says_is_not_read(
+async def test_the_body_of_the_reply_is_not_read(
     post: HttpWebhookPost, net: respx.Router, status: int
 ) -> None:
     body = Endless()
@@ -108,30 +108,30 @@ async def test_what_the_receiver_says_is_not_read(
         httpx.LocalProtocolError,
     ],
 )
-async def test_a_failure_is_a_word_and_no_exception(
+async def test_a_failure_is_returned_and_not_raised(
     post: HttpWebhookPost, net: respx.Router, failure: type[httpx.TransportError]
 ) -> None:
     net.post(f"https://{PUBLIC}/done").mock(side_effect=failure)
     assert (await post(f"https://{PUBLIC}/done", b"{}")).startswith(failure.__name__)
 
 
-async def test_cookies_are_not_kept(post: HttpWebhookPost, net: respx.Router) -> None:
+async def test_cookies_are_not_stored(post: HttpWebhookPost, net: respx.Router) -> None:
     """Receivers of different owners may share an address."""
-    taken = net.post(f"https://{PUBLIC}/done").respond(200, headers={"set-cookie": "a=b"})
+    route = net.post(f"https://{PUBLIC}/done").respond(200, headers={"set-cookie": "a=b"})
     for _ in range(2):
         assert await post(f"https://{PUBLIC}/done", b"{}") == ""
-    assert "cookie" not in taken.calls.last.request.headers
+    assert "cookie" not in route.calls.last.request.headers
 
 
 @pytest.mark.parametrize(
     "url", [f"https://ann:secret@{PUBLIC}/done", f"https://ann:secret@{PUBLIC}:8443/done"]
 )
-async def test_a_name_and_a_password_in_the_url_go_into_their_header(
+async def test_credentials_in_the_url_go_into_the_authorization_header(
     post: HttpWebhookPost, net: respx.Router, url: str
 ) -> None:
-    taken = net.post(host=PUBLIC, path="/done").respond(200)
+    route = net.post(host=PUBLIC, path="/done").respond(200)
     assert await post(url, b"{}") == ""
-    request = taken.calls.last.request
+    request = route.calls.last.request
     assert request.headers["authorization"] == "Basic YW5uOnNlY3JldA=="
     assert "ann" not in request.headers["host"]
 
@@ -144,14 +144,14 @@ async def test_a_name_and_a_password_in_the_url_go_into_their_header(
         (["10.0.0.1", "127.0.0.1", "169.254.169.254", "::1", "fd00::1"], None),
     ],
 )
-async def test_the_address_that_was_judged_is_the_one_dialled(
+async def test_the_address_that_was_checked_is_dialled(
     post: HttpWebhookPost,
     net: respx.Router,
     monkeypatch: pytest.MonkeyPatch,
     resolved: list[str],
     dialled: str | None,
 ) -> None:
-    """A name that leads elsewhere the next time is not looked up again."""
+    """The name is resolved once, since it may resolve differently the next time."""
     look_ups = []
 
     def look_up(host: str, *_: object, **__: object) -> list[object]:
@@ -159,18 +159,18 @@ async def test_the_address_that_was_judged_is_the_one_dialled(
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 80)) for address in resolved]
 
     monkeypatch.setattr(socket, "getaddrinfo", look_up)
-    taken = net.post(f"http://{dialled}/done").respond(200) if dialled else None
-    word = await post("http://receiver.test/done", b"{}")
+    route = net.post(f"http://{dialled}/done").respond(200) if dialled else None
+    failure = await post("http://receiver.test/done", b"{}")
     assert look_ups == ["receiver.test"]
-    if taken is None:
-        assert word == "the receiver's address is private"
+    if route is None:
+        assert failure == "the receiver's address is private"
     else:
-        assert word == ""
-        assert taken.calls.last.request.headers["host"] == "receiver.test"
+        assert failure == ""
+        assert route.calls.last.request.headers["host"] == "receiver.test"
 
 
-async def test_the_certificate_is_that_of_the_receivers_name() -> None:
-    """The address is dialled, and the name shown and checked."""
+async def test_the_certificate_must_be_valid_for_the_receivers_name() -> None:
+    """The address is dialled; SNI and verification use the name."""
     tls = ssl.create_default_context(cafile=str(CERTIFICATE))
     async with serving(say(OK), CERTIFICATE) as server:
         post = HttpWebhookPost(
@@ -179,14 +179,14 @@ async def test_the_certificate_is_that_of_the_receivers_name() -> None:
             refusal="refused",
         )
         assert await post(f"https://localhost:{server.port}/done", b"{}") == ""
-        word = await post(f"https://127.0.0.1:{server.port}/done", b"{}")
+        failure = await post(f"https://127.0.0.1:{server.port}/done", b"{}")
         await post.aclose()
-    assert word == "ConnectError: SSLCertVerificationError"
+    assert failure == "ConnectError: SSLCertVerificationError"
     assert f"host: localhost:{server.port}".encode() in server.requests[0]
     assert (len(server.requests), server.bodies) == (1, [b"{}"])
 
 
-async def test_no_answer_in_time() -> None:
+async def test_a_receiver_that_does_not_answer_times_out() -> None:
     async with serving(nothing) as server:
         post = HttpWebhookPost(
             HttpTransport(keep_alive_s=0), may_dial=lambda _: True, refusal="", timeout_s=0.05

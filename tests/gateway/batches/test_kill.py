@@ -1,4 +1,4 @@
-"""Killed at any moment, a batch goes on where it was: no row lost, none twice, none asked again."""
+"""After a kill at any moment a batch continues: no row is lost, doubled or verified again."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ ADDRESSES = 3_000
 KILLS = 5
 
 
-def answered(path: Path) -> dict[str, bytes]:
-    """The answers on disk, by address."""
+def stored_results(path: Path) -> dict[str, bytes]:
+    """The stored results, by address."""
     with sqlite3.connect(path) as connection:
         rows = connection.execute(
             "SELECT email, answer FROM batch_items JOIN batch_results USING (batch_id, position)"
@@ -26,7 +26,7 @@ def answered(path: Path) -> dict[str, bytes]:
     return found
 
 
-async def test_kill_and_kill_again(tmp_path: Path) -> None:
+async def test_a_batch_survives_repeated_kills(tmp_path: Path) -> None:
     path = tmp_path / "v.db"
     emails = [f"user{i}@domain{i % 7}.example" for i in range(ADDRESSES)]
     async with open_bench(f"sqlite:///{path}") as bench:
@@ -34,11 +34,11 @@ async def test_kill_and_kill_again(tmp_path: Path) -> None:
         job = await bench.submit(caller, emails, url="http://done.example")
     rng = random.Random(5)
     known: dict[str, bytes] = {}
-    for life in range(KILLS + 1):
-        lines = None if life == KILLS else rng.randrange(50, 900)
-        asked = await live(path, lines)
-        assert not asked & known.keys()  # what was answered is not asked again
-        now = answered(path)
+    for run in range(KILLS + 1):
+        lines = None if run == KILLS else rng.randrange(50, 900)
+        verified = await run_worker(path, lines)
+        assert not verified & known.keys()  # an address with a result is not verified again
+        now = stored_results(path)
         assert known.items() <= now.items()
         known = now
     assert known.keys() == set(emails)
@@ -51,8 +51,8 @@ async def test_kill_and_kill_again(tmp_path: Path) -> None:
         }
 
 
-async def live(path: Path, lines: int | None) -> set[str]:
-    """A worker's life, ended by SIGKILL after so many addresses; those that it asked about."""
+async def run_worker(path: Path, lines: int | None) -> set[str]:
+    """Run a worker, and kill it after `lines` addresses; returns those that it began with."""
     worker = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -62,11 +62,11 @@ async def live(path: Path, lines: int | None) -> set[str]:
         cwd=Path(__file__).parents[3],
     )
     assert worker.stdout is not None
-    asked: set[str] = set()
+    begun: set[str] = set()
     async with asyncio.timeout(60):
         async for line in worker.stdout:
-            asked.add(line.decode().strip())
-            if lines is not None and len(asked) == lines:
+            begun.add(line.decode().strip())
+            if lines is not None and len(begun) == lines:
                 worker.kill()
         await worker.wait()
-    return asked
+    return begun

@@ -1,6 +1,6 @@
-"""What every implementation of `gateway.batches.ports.ChunkQueue` must do.
+"""The contract of `gateway.batches.ports.ChunkQueue`, for every implementation.
 
-Run against the embedded one, in memory and in a file; another one is another parameter.
+It is run against the tables, in memory and in a file.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ def addresses(count: int, domain: str = "example.com") -> list[str]:
     return [f"user{i}@{domain}" for i in range(count)]
 
 
-def answers(claim: Claim, count: int | None = None) -> list[RowResult]:
+def results_of(claim: Claim, count: int | None = None) -> list[RowResult]:
     return [
         RowResult(item.position, answer(parse_address(item.email))) for item in claim.items[:count]
     ]
 
 
-async def claimed(queue: ChunkQueue, holder: str = "me") -> Claim:
+async def claim_next(queue: ChunkQueue, holder: str = "me") -> Claim:
     claim = await queue.claim(holder)
     assert claim is not None
     return claim
 
 
-async def test_nothing_is_due_of_nothing(queue: ChunkQueue) -> None:
+async def test_an_empty_queue_has_nothing_due(queue: ChunkQueue) -> None:
     assert await queue.claim("me") is None
     assert await queue.next_due() is None
 
@@ -63,20 +63,20 @@ async def test_every_address_is_claimed_once(bench: Bench, queue: ChunkQueue) ->
     assert await bench.state(caller, job) is JobState.RUNNING
 
 
-async def test_domains_stay_together(bench: Bench, queue: ChunkQueue) -> None:
+async def test_addresses_of_a_domain_stay_together(bench: Bench, queue: ChunkQueue) -> None:
     caller = await bench.caller()
     await bench.submit(caller, [f"u{i}@{'ab'[i % 2]}.example" for i in range(100)])
-    domains = [item.email.rpartition("@")[2] for item in (await claimed(queue)).items]
+    domains = [item.email.rpartition("@")[2] for item in (await claim_next(queue)).items]
     assert sum(a != b for a, b in pairwise(domains)) == 1
 
 
-async def test_the_last_piece_ends_the_batch(bench: Bench, queue: ChunkQueue) -> None:
+async def test_the_last_chunk_completes_the_batch(bench: Bench, queue: ChunkQueue) -> None:
     caller = await bench.caller()
     job = await bench.submit(caller, addresses(CHUNK_SIZE + 1))
-    first, second = await claimed(queue), await claimed(queue)
-    assert await queue.finish_chunk(second, answers(second))
+    first, second = await claim_next(queue), await claim_next(queue)
+    assert await queue.finish_chunk(second, results_of(second))
     assert await bench.state(caller, job) is JobState.RUNNING
-    assert await queue.finish_chunk(first, answers(first))
+    assert await queue.finish_chunk(first, results_of(first))
     shown = await bench.show(caller, job)
     assert (shown.state, shown.done_count) == (JobState.COMPLETED, CHUNK_SIZE + 1)
     assert shown.counts == {"deliverable": CHUNK_SIZE + 1}
@@ -86,15 +86,15 @@ async def test_the_last_piece_ends_the_batch(bench: Bench, queue: ChunkQueue) ->
 async def test_a_lost_lease_writes_nothing(bench: Bench, queue: ChunkQueue) -> None:
     caller = await bench.caller()
     job = await bench.submit(caller, addresses(10))
-    slow = await claimed(queue, "slow")
-    assert await queue.write_results(slow, answers(slow, 4))
+    slow = await claim_next(queue, "slow")
+    assert await queue.write_results(slow, results_of(slow, 4))
     bench.clock.now += LEASE_S
-    quick = await claimed(queue, "quick")
+    quick = await claim_next(queue, "quick")
     assert [item.position for item in quick.items] == [4, 5, 6, 7, 8, 9]
-    assert not await queue.write_results(slow, answers(slow)[4:])
-    assert not await queue.finish_chunk(slow, answers(slow)[4:])
-    assert await queue.finish_chunk(quick, answers(quick))
-    assert not await queue.finish_chunk(quick, answers(quick))
+    assert not await queue.write_results(slow, results_of(slow)[4:])
+    assert not await queue.finish_chunk(slow, results_of(slow)[4:])
+    assert await queue.finish_chunk(quick, results_of(quick))
+    assert not await queue.finish_chunk(quick, results_of(quick))
     shown = await bench.show(caller, job)
     assert (shown.state, shown.done_count, shown.counts) == (
         JobState.COMPLETED,
@@ -105,7 +105,7 @@ async def test_a_lost_lease_writes_nothing(bench: Bench, queue: ChunkQueue) -> N
 
 async def test_writing_renews_the_lease(bench: Bench, queue: ChunkQueue) -> None:
     await bench.submit(await bench.caller(), addresses(3))
-    claim = await claimed(queue)
+    claim = await claim_next(queue)
     for _ in range(5):
         bench.clock.now += LEASE_S - 1
         assert await queue.write_results(claim, ())
@@ -113,41 +113,41 @@ async def test_writing_renews_the_lease(bench: Bench, queue: ChunkQueue) -> None
     assert await queue.next_due() == bench.clock.now + LEASE_S
 
 
-async def test_a_claim_given_back_is_the_next_one(bench: Bench, queue: ChunkQueue) -> None:
+async def test_a_released_chunk_is_claimed_next(bench: Bench, queue: ChunkQueue) -> None:
     await bench.submit(await bench.caller(), addresses(3))
-    claim = await claimed(queue)
-    await queue.write_results(claim, answers(claim, 1))
+    claim = await claim_next(queue)
+    await queue.write_results(claim, results_of(claim, 1))
     await queue.release(claim)
-    assert [item.position for item in (await claimed(queue, "other")).items] == [1, 2]
-    assert not await queue.write_results(claim, answers(claim))
+    assert [item.position for item in (await claim_next(queue, "other")).items] == [1, 2]
+    assert not await queue.write_results(claim, results_of(claim))
 
 
-async def test_leases_of_the_dead_are_freed_at_once(bench: Bench, queue: ChunkQueue) -> None:
+async def test_leases_of_dead_holders_are_freed_at_once(bench: Bench, queue: ChunkQueue) -> None:
     await bench.submit(await bench.caller(), addresses(2 * CHUNK_SIZE))
-    dead, alive = await claimed(queue, "dead"), await claimed(queue, "alive")
+    dead, alive = await claim_next(queue, "dead"), await claim_next(queue, "alive")
     assert await queue.free_dead_leases(lambda holder: holder == "dead") == 1
-    assert (await claimed(queue, "heir")).chunk_number == dead.chunk_number
+    assert (await claim_next(queue, "next")).chunk_number == dead.chunk_number
     assert await queue.write_results(alive, ())
     assert await queue.free_dead_leases(lambda _: False) == 0
 
 
-async def test_put_off_is_due_later_and_ends_the_batch_then(
+async def test_postponed_addresses_are_due_later_and_complete_the_batch(
     bench: Bench, queue: ChunkQueue
 ) -> None:
     caller = await bench.caller()
     job = await bench.submit(caller, addresses(3))
-    claim = await claimed(queue)
+    claim = await claim_next(queue)
     due_at = bench.clock.now + 60
     assert await queue.finish_chunk(
-        claim, answers(claim, 2), [Postponed((2,), due_at, claim.attempt + 1)]
+        claim, results_of(claim, 2), [Postponed((2,), due_at, claim.attempt + 1)]
     )
     assert await queue.claim("me") is None
     assert await queue.next_due() == due_at
     assert await bench.state(caller, job) is JobState.RUNNING
     bench.clock.now = due_at
-    again = await claimed(queue)
-    assert ([item.position for item in again.items], again.attempt) == ([2], 1)
-    assert await queue.finish_chunk(again, answers(again))
+    retried = await claim_next(queue)
+    assert ([item.position for item in retried.items], retried.attempt) == ([2], 1)
+    assert await queue.finish_chunk(retried, results_of(retried))
     assert await bench.state(caller, job) is JobState.COMPLETED
 
 
@@ -155,7 +155,7 @@ async def test_batches_take_turns(bench: Bench, queue: ChunkQueue) -> None:
     caller = await bench.caller()
     for domain in ("a.example", "b.example"):
         await bench.submit(caller, addresses(2 * CHUNK_SIZE, domain))
-    turns = [(await claimed(queue)).batch_id for _ in range(4)]
+    turns = [(await claim_next(queue)).batch_id for _ in range(4)]
     assert turns == [turns[0], turns[1], turns[0], turns[1]]
     assert turns[0] != turns[1]
 
@@ -167,10 +167,10 @@ async def test_accounts_take_turns_however_many_batches_they_have(
     for _ in range(3):
         await bench.submit(many, addresses(2 * CHUNK_SIZE))
     lone = await bench.submit(one, addresses(3 * CHUNK_SIZE))
-    turns = [(await claimed(queue)).batch_id for _ in range(6)]
-    whose = [turn == int(turns[1]) for turn in turns]
+    turns = [(await claim_next(queue)).batch_id for _ in range(6)]
+    is_lone = [turn == turns[1] for turn in turns]
     assert lone.total == 3 * CHUNK_SIZE
-    assert whose == [False, True, False, True, False, True]
+    assert is_lone == [False, True, False, True, False, True]
 
 
 async def test_an_account_takes_turns_with_batches_of_one_chunk_each(
@@ -180,40 +180,40 @@ async def test_an_account_takes_turns_with_batches_of_one_chunk_each(
     for n in range(30):
         await bench.submit(many, [f"ada@{n}.example"])
     for _ in range(5):
-        await claimed(queue)
+        await claim_next(queue)
     job = await bench.submit(one, ["bob@small.example"])
-    claim = await claimed(queue)
+    claim = await claim_next(queue)
     assert [item.email for item in claim.items] == ["bob@small.example"]
-    await queue.finish_chunk(claim, answers(claim))
+    await queue.finish_chunk(claim, results_of(claim))
     assert await bench.state(one, job) is JobState.COMPLETED
 
 
-async def test_work_is_due_though_the_clock_was_set_back(bench: Bench, queue: ChunkQueue) -> None:
+async def test_a_chunk_is_due_after_the_clock_was_set_back(bench: Bench, queue: ChunkQueue) -> None:
     caller = await bench.caller()
     for dialect in ("generic", "validto"):
         await bench.submit(await bench.caller(dialect), addresses(1))
     await bench.submit(caller, addresses(1))
     bench.clock.now -= 900
     assert await queue.next_due() == 0
-    assert {(await claimed(queue)).dialect for _ in range(3)} == {"generic", "validto"}
+    assert {(await claim_next(queue)).dialect for _ in range(3)} == {"generic", "validto"}
 
 
 async def test_a_small_batch_overtakes_a_large_one(bench: Bench, queue: ChunkQueue) -> None:
     caller = await bench.caller()
     await bench.submit(caller, addresses(20 * CHUNK_SIZE))
     for _ in range(3):
-        await claimed(queue)
+        await claim_next(queue)
     small = await bench.submit(caller, ["ada@small.example"])
-    claim = await claimed(queue)
+    claim = await claim_next(queue)
     assert [item.email for item in claim.items] == ["ada@small.example"]
-    await queue.finish_chunk(claim, answers(claim))
+    await queue.finish_chunk(claim, results_of(claim))
     assert await bench.state(caller, small) is JobState.COMPLETED
 
 
-async def test_batches_can_be_passed_over(bench: Bench, queue: ChunkQueue) -> None:
+async def test_batches_can_be_skipped(bench: Bench, queue: ChunkQueue) -> None:
     caller = await bench.caller()
     await bench.submit(caller, addresses(2 * CHUNK_SIZE))
-    busy = (await claimed(queue)).batch_id
+    busy = (await claim_next(queue)).batch_id
     assert await queue.claim("me", skip_batches=[busy]) is None
     await bench.submit(caller, ["ada@small.example"])
     idle = await queue.claim("me", skip_batches=[busy])

@@ -1,4 +1,4 @@
-"""Work on batches: each address asked once, greylisted ones later, nobody kept waiting."""
+"""The runner: each address is verified once, greylisted ones again later, small batches soon."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from gateway.store import StoreError
 from tests.gateway.batches.conftest import RETRIES_S, Bench, Scripted, open_bench
 
 
-async def test_equal_addresses_are_asked_about_once(bench: Bench) -> None:
+async def test_equal_addresses_are_verified_once(bench: Bench) -> None:
     caller = await bench.caller()
     job = await bench.submit(caller, ["ada@example.com", "ADA@EXAMPLE.COM", "ada@Example.com"])
     await bench.batch_services.drain()
@@ -30,7 +30,7 @@ async def test_equal_addresses_are_asked_about_once(bench: Bench) -> None:
     assert [row.verification.address.raw for row in rows] == [row.email for row in rows]
 
 
-async def test_what_a_single_verification_found_is_not_asked_again(bench: Bench) -> None:
+async def test_a_cached_verdict_is_used(bench: Bench) -> None:
     caller = await bench.caller()
     await bench.submit(caller, ["ada@example.com"])
     await bench.batch_services.drain()
@@ -40,7 +40,7 @@ async def test_what_a_single_verification_found_is_not_asked_again(bench: Bench)
     assert [row.verification.cached for row in await bench.rows(caller, job)] == [True, False]
 
 
-async def test_greylisted_addresses_are_asked_again_on_schedule(bench: Bench) -> None:
+async def test_greylisted_addresses_are_retried_on_schedule(bench: Bench) -> None:
     caller = await bench.caller()
     bench.verifier.greylisted = {"ada@grey.example"}
     job = await bench.submit(caller, ["ada@grey.example", "grace@example.com"])
@@ -57,7 +57,7 @@ async def test_greylisted_addresses_are_asked_again_on_schedule(bench: Bench) ->
     assert await bench.state(caller, job) is JobState.COMPLETED
 
 
-async def test_a_greylisted_address_that_is_let_in_ends_the_wait(bench: Bench) -> None:
+async def test_a_retry_that_is_accepted_ends_the_schedule(bench: Bench) -> None:
     caller = await bench.caller()
     bench.verifier.greylisted = {"ada@grey.example"}
     job = await bench.submit(caller, ["ada@grey.example"])
@@ -67,7 +67,7 @@ async def test_a_greylisted_address_that_is_let_in_ends_the_wait(bench: Bench) -
     assert (await bench.show(caller, job)).counts == {"deliverable": 1}
 
 
-async def test_without_retries_the_first_answer_counts(bench: Bench) -> None:
+async def test_without_retries_the_first_result_counts(bench: Bench) -> None:
     caller = await bench.caller()
     bench.verifier.greylisted = {"ada@grey.example"}
     job = await bench.submit(caller, ["ada@grey.example"], retries=False)
@@ -75,7 +75,7 @@ async def test_without_retries_the_first_answer_counts(bench: Bench) -> None:
     assert await bench.state(caller, job) is JobState.COMPLETED
 
 
-async def test_what_the_verifier_fails_at_is_unknown_in_the_end(bench: Bench) -> None:
+async def test_an_address_at_which_the_verifier_fails_is_unknown(bench: Bench) -> None:
     caller = await bench.caller()
     bench.verifier.failing = {"bug@example.com"}
     job = await bench.submit(caller, ["bug@example.com", "ada@example.com"])
@@ -88,7 +88,7 @@ async def test_what_the_verifier_fails_at_is_unknown_in_the_end(bench: Bench) ->
     assert ada.verification.reason is Reason.ACCEPTED_EMAIL
 
 
-async def test_nothing_is_kept_of_a_list_that_ends_badly(bench: Bench) -> None:
+async def test_nothing_is_stored_of_a_list_that_turns_out_invalid(bench: Bench) -> None:
     caller = await bench.caller("validto", credits=5)
 
     def entries() -> Iterator[BatchEntry]:
@@ -105,7 +105,7 @@ async def test_nothing_is_kept_of_a_list_that_ends_badly(bench: Bench) -> None:
             assert left.scalar_one() == 0, table
 
 
-async def test_credits_are_charged_for_all_or_for_none(bench: Bench) -> None:
+async def test_credits_are_charged_for_all_rows_or_none(bench: Bench) -> None:
     caller = await bench.caller(credits=3)
     with pytest.raises(Problem) as refused:
         await bench.submit(caller, ["a@x.example"] * 4)
@@ -115,7 +115,7 @@ async def test_credits_are_charged_for_all_or_for_none(bench: Bench) -> None:
     assert (await bench.accounts.usage(caller)).credits_left == 0
 
 
-async def test_what_could_not_be_processed_is_given_back_where_the_vendor_does(
+async def test_failed_rows_are_refunded_where_the_vendor_does_so(
     bench: Bench,
 ) -> None:
     caller = await bench.caller("whoisxml", credits=3)
@@ -133,12 +133,12 @@ async def test_a_list_is_charged_once_however_often_it_is_started(bench: Bench) 
     job = await bench.jobs(caller).submit(op)
     await bench.batch_services.drain()
     started = [bench.jobs(caller).start(StartJob(job_id=job.id)) for _ in range(5)]
-    done = await asyncio.gather(*started, return_exceptions=True)
-    assert sum(isinstance(outcome, Problem) for outcome in done) == 4
+    outcomes = await asyncio.gather(*started, return_exceptions=True)
+    assert sum(isinstance(outcome, Problem) for outcome in outcomes) == 4
     assert (await bench.accounts.usage(caller)).credits_left == 9
 
 
-async def test_batches_of_other_accounts_are_not_there(bench: Bench) -> None:
+async def test_batches_of_other_accounts_are_not_found(bench: Bench) -> None:
     mine, theirs = await bench.caller(), await bench.caller()
     job = await bench.submit(mine, ["a@x.example"])
     with pytest.raises(Problem) as refused:
@@ -146,8 +146,8 @@ async def test_batches_of_other_accounts_are_not_there(bench: Bench) -> None:
     assert refused.value.kind is ProblemKind.JOB_UNKNOWN
 
 
-async def test_workers_run_by_themselves_and_a_small_batch_does_not_wait(url: str) -> None:
-    """The large one is held at its first pieces until the small one is done."""
+async def test_a_small_batch_does_not_wait_for_a_large_one(url: str) -> None:
+    """The verifier holds the large one at its first chunks until the small one is completed."""
     small_done = asyncio.Event()
 
     class Held(Scripted):
@@ -166,14 +166,14 @@ async def test_workers_run_by_themselves_and_a_small_batch_does_not_wait(url: st
         large = await bench.submit(caller, emails, url="http://large.example")
         await bench.submit(caller, ["u@small.example"], url="http://small.example")
         async with asyncio.timeout(20):
-            await bench.told["http://small.example"].wait()
+            await bench.sent["http://small.example"].wait()
             assert (await bench.show(caller, large)).done_count == 0
             small_done.set()
-            await bench.told["http://large.example"].wait()
+            await bench.sent["http://large.example"].wait()
         assert [row.email for row in await bench.rows(caller, large)] == emails
 
 
-async def test_a_stopped_worker_gives_its_work_back(tmp_path: Path) -> None:
+async def test_a_stopped_worker_releases_its_chunks(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'v.db'}"
     never = asyncio.Event()
 
@@ -201,7 +201,7 @@ async def test_a_stopped_worker_gives_its_work_back(tmp_path: Path) -> None:
         assert await again.state(caller, job) is JobState.COMPLETED
 
 
-async def test_a_full_disk_is_an_error_before_the_answer(bench: Bench) -> None:
+async def test_a_full_disk_is_an_error_before_the_acknowledgement(bench: Bench) -> None:
     caller = await bench.caller()
     async with bench.store.read() as connection:
         pages = (await connection.exec_driver_sql("PRAGMA page_count")).scalar_one()
@@ -215,13 +215,13 @@ async def test_a_full_disk_is_an_error_before_the_answer(bench: Bench) -> None:
 
 
 class Holding(Scripted):
-    """Starts on everything and ends with nothing, until it may."""
+    """Begins with all addresses at once, and finishes none before it `may`."""
 
     def __init__(self, *, enough: int) -> None:
         super().__init__()
         self.may, self.reached = asyncio.Event(), asyncio.Event()
         self.enough = enough
-        self.under_way = 0
+        self.in_flight = 0
 
     async def verify(
         self, address: Address, checks: Checks = Checks(), deadline_s: float | None = None
@@ -231,8 +231,8 @@ class Holding(Scripted):
 
     async def verify_many(self, addresses: Iterable[Address], checks: Checks) -> VerificationStream:
         addresses = list(addresses)
-        self.under_way += len(addresses)
-        if self.under_way >= self.enough:
+        self.in_flight += len(addresses)
+        if self.in_flight >= self.enough:
             self.reached.set()
         await self.may.wait()
         async for result in super().verify_many(addresses, checks):
@@ -240,11 +240,13 @@ class Holding(Scripted):
 
 
 @pytest.mark.parametrize(
-    ("singles", "under_way"),
+    ("singles", "in_flight"),
     [(0, MAX_ADDRESSES_IN_FLIGHT), (1, MAX_ADDRESSES_IN_FLIGHT // 2), (20, CHUNK_SIZE)],
 )
-async def test_single_verifications_leave_batches_less_room(singles: int, under_way: int) -> None:
-    verifier = Holding(enough=under_way)
+async def test_single_verifications_take_priority_over_batches(
+    singles: int, in_flight: int
+) -> None:
+    verifier = Holding(enough=in_flight)
     async with open_bench("sqlite:///:memory:", verifier=verifier) as bench:
         caller = await bench.caller()
         asked = [syntax.parse_address(f"single{number}@example.com") for number in range(singles)]
@@ -256,14 +258,14 @@ async def test_single_verifications_leave_batches_less_room(singles: int, under_
         job = await bench.submit(caller, emails)
         async with bench.batch_services.runner.running():
             await verifier.reached.wait()
-            for _ in range(10):  # of what could be claimed meanwhile
+            for _ in range(10):  # time in which more could be claimed
                 await bench.show(caller, job)
-            assert verifier.under_way == under_way
+            assert verifier.in_flight == in_flight
             verifier.may.set()
             await asyncio.gather(*waiting)
 
 
-async def test_much_may_wait_for_others() -> None:
+async def test_chunks_of_remote_sources_count_less() -> None:
     verifier = Holding(enough=MAX_ADDRESSES_IN_FLIGHT + 2 * CHUNK_SIZE)
     async with open_bench("sqlite:///:memory:", verifier=verifier, waits=True) as bench:
         caller = await bench.caller()

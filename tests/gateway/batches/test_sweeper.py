@@ -1,4 +1,4 @@
-"""What was kept long enough goes, and its space with it."""
+"""Expired batches are deleted, and their space is returned."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from tests.gateway.batches.conftest import Bench, open_bench
 DAY_S = 86_400
 
 
-async def left(bench: Bench, table: str) -> int:
+async def count_rows(bench: Bench, table: str) -> int:
     async with bench.store.read() as connection:
         found = await connection.exec_driver_sql(f"SELECT count(*) FROM {table}")  # noqa: S608
         return int(found.scalar_one())
 
 
 @pytest.mark.parametrize(
-    ("dialect", "count", "days", "forgotten"),
+    ("dialect", "count", "days", "deleted"),
     [
         ("emailable", 1, 30, False),
         ("emailable", 1001, 5, False),
@@ -30,8 +30,8 @@ async def left(bench: Bench, table: str) -> int:
         ("dataoorts", 1, 30, True),
     ],
 )
-async def test_rows_go_when_their_time_is_over(
-    bench: Bench, dialect: str, count: int, days: int, forgotten: bool
+async def test_rows_are_deleted_when_they_expire(
+    bench: Bench, dialect: str, count: int, days: int, deleted: bool
 ) -> None:
     caller = await bench.caller(dialect)
     job = await bench.submit(caller, [f"u{i}@example.com" for i in range(count)])
@@ -41,10 +41,10 @@ async def test_rows_go_when_their_time_is_over(
     assert len(await bench.rows(caller, job)) == count
     bench.clock.now += 1
     assert await bench.batch_services.sweeper.sweep() == 1
-    assert await left(bench, "batch_items") == await left(bench, "batch_results") == 0
+    assert await count_rows(bench, "batch_items") == await count_rows(bench, "batch_results") == 0
     assert await bench.batch_services.sweeper.sweep() == 0
-    if forgotten:
-        assert await left(bench, "batches") == 0
+    if deleted:
+        assert await count_rows(bench, "batches") == 0
         with pytest.raises(Problem):
             await bench.show(caller, job)
     else:
@@ -53,7 +53,7 @@ async def test_rows_go_when_their_time_is_over(
         assert shown.counts["deliverable"] == count
 
 
-async def test_a_list_stays_until_it_is_deleted(bench: Bench) -> None:
+async def test_a_validto_list_is_kept_until_its_owner_deletes_it(bench: Bench) -> None:
     caller = await bench.caller("validto")
     job = await bench.submit(caller, ["ada@example.com"])
     await bench.batch_services.drain()
@@ -61,10 +61,10 @@ async def test_a_list_stays_until_it_is_deleted(bench: Bench) -> None:
     assert await bench.batch_services.sweeper.sweep() == 0
     await bench.jobs(caller).delete(DeleteJob(job_id=job.id))
     assert await bench.batch_services.sweeper.sweep() == 1
-    assert await left(bench, "batches") == await left(bench, "batch_items") == 0
+    assert await count_rows(bench, "batches") == await count_rows(bench, "batch_items") == 0
 
 
-async def test_the_file_shrinks(tmp_path: Path) -> None:
+async def test_the_database_file_shrinks(tmp_path: Path) -> None:
     path = tmp_path / "v.db"
     async with open_bench(f"sqlite:///{path}") as bench:
         caller = await bench.caller("whoisxml")

@@ -1,4 +1,4 @@
-"""Webhooks: until somebody says 200, every hour, for three days, and never into our network."""
+"""Webhooks: sent every hour until the receiver answers 200, for three days, to public addresses."""
 
 from __future__ import annotations
 
@@ -19,37 +19,37 @@ from tests.gateway.batches.conftest import Bench, open_bench
 
 URL = "https://hooks.example/done"
 RETRY_INTERVAL_S = 3_600
-"""Of Emailable."""
+"""Emailable's."""
 
 
-async def test_the_body_is_that_of_the_status(bench: Bench) -> None:
+async def test_the_body_is_that_of_the_status_endpoint(bench: Bench) -> None:
     caller = await bench.caller("emailable")
     job = await bench.submit(caller, ["ada@example.com"], url=URL)
     await bench.batch_services.drain()
-    ((url, body),) = bench.posts
-    told = orjson.loads(body)
-    assert (url, told["id"]) == (URL, job.id)
-    assert told["message"] == "Batch verification completed."
-    assert [row["email"] for row in told["emails"]] == ["ada@example.com"]
+    ((url, sent),) = bench.posts
+    body = orjson.loads(sent)
+    assert (url, body["id"]) == (URL, job.id)
+    assert body["message"] == "Batch verification completed."
+    assert [row["email"] for row in body["emails"]] == ["ada@example.com"]
 
 
-async def test_a_large_batch_tells_its_file(bench: Bench) -> None:
+async def test_the_webhook_of_a_large_batch_names_its_file(bench: Bench) -> None:
     caller = await bench.caller("emailable")
     await bench.submit(caller, [f"u{i}@example.com" for i in range(1001)], url=URL)
     await bench.batch_services.drain()
-    told = orjson.loads(bench.posts[0][1])
-    assert told["download_file"].startswith("http://veriplex.test/emailable/v1/downloads/")
-    assert "emails" not in told
+    body = orjson.loads(bench.posts[0][1])
+    assert body["download_file"].startswith("http://veriplex.test/emailable/v1/downloads/")
+    assert "emails" not in body
 
 
-async def test_it_is_told_once(bench: Bench) -> None:
+async def test_a_delivered_webhook_is_not_sent_again(bench: Bench) -> None:
     await bench.submit(await bench.caller("emailable"), ["ada@example.com"], url=URL)
     await bench.batch_services.drain()
     await bench.wait(100 * RETRY_INTERVAL_S)
     assert len(bench.posts) == 1
 
 
-async def test_it_is_told_hourly_until_it_is_taken(bench: Bench) -> None:
+async def test_a_webhook_is_sent_hourly_until_it_is_accepted(bench: Bench) -> None:
     bench.replies[:] = ["HTTP 500", "HTTP 204", "timed out"]
     await bench.submit(await bench.caller("emailable"), ["ada@example.com"], url=URL)
     await bench.batch_services.drain()
@@ -62,7 +62,7 @@ async def test_it_is_told_hourly_until_it_is_taken(bench: Bench) -> None:
     assert len(bench.posts) == 4
 
 
-async def test_it_is_given_up_after_three_days(bench: Bench) -> None:
+async def test_a_webhook_is_given_up_after_three_days(bench: Bench) -> None:
     bench.replies[:] = ["HTTP 500"] * 1000
     await bench.submit(await bench.caller("emailable"), ["ada@example.com"], url=URL)
     await bench.batch_services.drain()
@@ -71,7 +71,7 @@ async def test_it_is_given_up_after_three_days(bench: Bench) -> None:
     assert len(bench.posts) == 1 + 72
 
 
-async def test_it_survives_a_restart(tmp_path: Path) -> None:
+async def test_a_pending_webhook_survives_a_restart(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'v.db'}"
     async with open_bench(url) as bench:
         bench.replies[:] = ["HTTP 500"]
@@ -84,23 +84,23 @@ async def test_it_survives_a_restart(tmp_path: Path) -> None:
 
 @dataclass
 class Receiver:
-    """An HTTP server that answers with the statuses it is given, then 200."""
+    """An HTTP server that answers with `statuses`, then 200."""
 
     port: int = 0
     statuses: list[int] = field(default_factory=list)
-    heard: list[bytes] = field(default_factory=list)
+    requests: list[bytes] = field(default_factory=list)
 
-    async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
         length = next(
             int(line.partition(b":")[2])
             for line in head.split(b"\r\n")
             if line.lower().startswith(b"content-length:")
         )
-        self.heard.append(head + await reader.readexactly(length))
+        self.requests.append(head + await reader.readexactly(length))
         status = self.statuses.pop(0) if self.statuses else 200
-        place = b"Location: /\r\n" if status == 302 else b""
-        writer.write(b"HTTP/1.1 %d x\r\n%sContent-Length: 0\r\n\r\n" % (status, place))
+        location = b"Location: /\r\n" if status == 302 else b""
+        writer.write(b"HTTP/1.1 %d x\r\n%sContent-Length: 0\r\n\r\n" % (status, location))
         await writer.drain()
         writer.close()
         await writer.wait_closed()
@@ -108,10 +108,10 @@ class Receiver:
 
 @asynccontextmanager
 async def receiver(*statuses: int) -> AsyncIterator[Receiver]:
-    heard = Receiver(statuses=list(statuses))
-    async with await asyncio.start_server(heard.talk, "127.0.0.1", 0) as server:
-        heard.port = server.sockets[0].getsockname()[1]
-        yield heard
+    receiver = Receiver(statuses=list(statuses))
+    async with await asyncio.start_server(receiver.serve, "127.0.0.1", 0) as server:
+        receiver.port = server.sockets[0].getsockname()[1]
+        yield receiver
 
 
 @asynccontextmanager
@@ -127,13 +127,13 @@ async def posting(*, private: bool) -> AsyncIterator[HttpWebhookPost]:
         await post.aclose()
 
 
-async def test_only_200_counts() -> None:
+async def test_only_200_is_a_success() -> None:
     statuses = [201, 204, 302, 400, 500, 503]
     async with receiver(*statuses) as server, posting(private=True) as post:
         url = f"http://localhost:{server.port}/done?x=1"
-        words = [await post(url, b"{}") for _ in range(len(statuses) + 1)]
-    assert words == [*(f"HTTP {status}" for status in statuses), ""]
-    head, _, body = server.heard[0].partition(b"\r\n\r\n")
+        outcomes = [await post(url, b"{}") for _ in range(len(statuses) + 1)]
+    assert outcomes == [*(f"HTTP {status}" for status in statuses), ""]
+    head, _, body = server.requests[0].partition(b"\r\n\r\n")
     assert head.startswith(b"POST /done?x=1 HTTP/1.1\r\n")
     assert f"host: localhost:{server.port}".encode() in head
     assert b"content-type: application/json" in head
@@ -144,11 +144,11 @@ async def test_only_200_counts() -> None:
 async def test_private_addresses_are_not_dialled(host: str) -> None:
     async with receiver() as server, posting(private=False) as post:
         assert "private" in await post(f"http://{host}:{server.port}/", b"{}")
-    assert server.heard == []
+    assert server.requests == []
 
 
 @pytest.mark.parametrize("url", ["http://", "http://nowhere.invalid/", "http://127.0.0.1:1/"])
-async def test_what_cannot_be_reached_is_told(url: str) -> None:
+async def test_an_unreachable_receiver_has_a_reason(url: str) -> None:
     async with posting(private=True) as post:
         assert await post(url, b"{}") != ""
 

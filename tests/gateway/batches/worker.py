@@ -1,7 +1,7 @@
-"""A process that works on the batches of a database, for tests that kill it.
+"""A process that verifies the batches of a database, for tests that kill it.
 
-`python -m tests.gateway.batches.worker FILE` prints every address it asks about, and `done` for
-every webhook.
+`python -m tests.gateway.batches.worker FILE` prints every address before it verifies it, and `done`
+after the webhook.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from tests.fakes.clock import Clock
 from tests.gateway.batches.conftest import Scripted, answer, open_bench
 
 
-class Telling(Scripted):
-    """Answers one by one, and says so before it does."""
+class Printing(Scripted):
+    """Prints each address before it answers."""
 
     async def verify_many(self, addresses: Iterable[Address], checks: Checks) -> VerificationStream:
         for address in addresses:
@@ -26,8 +26,8 @@ class Telling(Scripted):
 
 
 async def main(path: str) -> None:
-    async with open_bench(f"sqlite:///{path}", Clock(), Telling(), work=True) as bench:
-        await bench.told["http://done.example"].wait()
+    async with open_bench(f"sqlite:///{path}", Clock(), Printing(), work=True) as bench:
+        await bench.sent["http://done.example"].wait()
         print("done", flush=True)  # noqa: T201
 
 

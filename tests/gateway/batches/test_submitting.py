@@ -1,4 +1,4 @@
-"""Batches on their way in, over HTTP: what is large, what is broken, what cannot be stored."""
+"""Submitting batches over HTTP: large, broken and unstorable bodies."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ LARGE_CSV = "Name,Email\n" + "".join(f"Ada,{email}\n" for email in MANY)
 
 @dataclass
 class Server:
-    """The whole app in memory over a database in a file, and nobody who works on batches."""
+    """The application over a database in a file, without workers."""
 
     client: httpx.AsyncClient
     services: Services
@@ -42,7 +42,7 @@ class Server:
     path: Path
 
     async def submit(self, dialect: str, emails: list[str]) -> httpx.Response:
-        """As the dialect has it, in JSON."""
+        """In the dialect's JSON."""
         key = self.keys[dialect]
         path, query, body = {
             "emailable": ("/v1/batch", "", {"emails": emails}),
@@ -75,10 +75,10 @@ class Server:
 @pytest.fixture
 async def server(tmp_path: Path) -> AsyncIterator[Server]:
     path = tmp_path / "v.db"
-    told = Settings.model_validate({"storage": {"url": f"sqlite:///{path}"}})
+    settings = Settings.model_validate({"storage": {"url": f"sqlite:///{path}"}})
     async with contextlib.AsyncExitStack() as stack:
         services = await stack.enter_async_context(
-            open_services(told, verifier=Scripted(), run_workers=False, busy_timeout_s=0.05)
+            open_services(settings, verifier=Scripted(), run_workers=False, busy_timeout_s=0.05)
         )
         made = await services.accounts.bootstrap()
         client = await stack.enter_async_context(
@@ -90,15 +90,15 @@ async def server(tmp_path: Path) -> AsyncIterator[Server]:
 
 
 def unavailable(dialect: str, path: str) -> tuple[int, Any]:
-    """What the vendor says when it is down."""
+    """The vendor's answer when it is down."""
     problem = Problem(ProblemKind.UNAVAILABLE, retry_after_s=1)
     reply: WireReply = BY_NAME[dialect].write_problem(WireRequest("POST", path), problem, None)
     return reply.status, reply.body
 
 
 @pytest.fixture
-def spooled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where temporary files go."""
+def spool_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of temporary files."""
     folder = tmp_path / "spool"
     folder.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
@@ -106,9 +106,9 @@ def spooled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def nowhere(spooled: Path) -> None:
-    """No temporary file can be made."""
-    spooled.rmdir()
+def no_spool_folder(spool_folder: Path) -> None:
+    """No temporary file can be created."""
+    spool_folder.rmdir()
 
 
 def open_files(folder: Path) -> list[str]:
@@ -136,17 +136,17 @@ async def test_a_locked_database_is_an_error_before_the_acknowledgement(
 
 
 @pytest.mark.parametrize("dialect", BY_NAME)
-async def test_a_large_list_comes_by_way_of_a_file(
-    server: Server, dialect: str, spooled: Path
+async def test_a_large_list_is_read_from_a_temporary_file(
+    server: Server, dialect: str, spool_folder: Path
 ) -> None:
     reply = await server.submit(dialect, MANY)
     assert reply.is_success
     async with server.services.store.read() as connection:
         assert await connection.scalar(select(batches.c.rows)) == len(MANY)
-    assert open_files(spooled) == []
+    assert open_files(spool_folder) == []
 
 
-async def test_a_large_file_is_a_list_like_a_small_one(server: Server, spooled: Path) -> None:
+async def test_a_large_file_is_read_like_a_small_one(server: Server, spool_folder: Path) -> None:
     assert len(LARGE_CSV) > MAX_BYTES_IN_MEMORY
     for text in (LARGE_CSV, LARGE_CSV[:1000].rpartition("\n")[0]):
         reply = await server.upload(text.encode("utf-8-sig"), auto_verify="true")
@@ -156,7 +156,7 @@ async def test_a_large_file_is_a_list_like_a_small_one(server: Server, spooled: 
             batch = (await connection.execute(newest)).one()
         assert (batch.rows, batch.headers) == (text.strip().count("\n"), '["Name","Email"]')
         assert (batch.start, batch.options) == (True, '{"email_at":1}')
-    assert open_files(spooled) == []
+    assert open_files(spool_folder) == []
 
 
 @pytest.mark.parametrize(
@@ -174,18 +174,18 @@ async def test_a_large_file_is_a_list_like_a_small_one(server: Server, spooled: 
     ],
     ids=["latin", "nul", "utf-16", "zip", "line", "one line", "commas", "quote", "blank"],
 )
-async def test_nothing_is_kept_of_a_large_file_that_is_none(
-    server: Server, file: bytes, spooled: Path
+async def test_nothing_is_stored_of_a_broken_large_file(
+    server: Server, file: bytes, spool_folder: Path
 ) -> None:
     reply = await server.upload(file)
     assert (reply.status_code, reply.json()["success"]) == (400, False)
     assert await server.stored() == 0
-    assert open_files(spooled) == []
+    assert open_files(spool_folder) == []
 
 
 @pytest.mark.parametrize("dialect", BY_NAME)
-async def test_a_body_that_cannot_be_kept_is_an_error_of_the_vendor(
-    server: Server, dialect: str, nowhere: None
+async def test_a_body_that_cannot_be_spooled_is_the_dialects_error(
+    server: Server, dialect: str, no_spool_folder: None
 ) -> None:
     refused = await server.submit(dialect, MANY)
     path = {"whoisxml": "/api/bevService/request"}.get(dialect, "/")
@@ -197,7 +197,7 @@ def full() -> BinaryIO:
     return cast(BinaryIO, io.FileIO("/dev/full", "r+"))
 
 
-async def test_a_full_disk_is_known_while_the_body_comes() -> None:
+async def test_a_full_disk_is_noticed_while_the_body_is_received() -> None:
     spool = Spool(spill_to_file=True, open_file=full)
     await spool.write(b"x" * MAX_BYTES_IN_MEMORY)
     with pytest.raises(OSError, match="No space left"):
@@ -208,7 +208,7 @@ async def test_a_full_disk_is_known_while_the_body_comes() -> None:
 @pytest.mark.parametrize(
     "size", [0, 1, MAX_BYTES_IN_MEMORY, MAX_BYTES_IN_MEMORY + 1, 3 * MAX_BYTES_IN_MEMORY + 7]
 )
-async def test_what_goes_in_comes_out(size: int, spooled: Path) -> None:
+async def test_a_spooled_body_is_unchanged(size: int, spool_folder: Path) -> None:
     data = os.urandom(size)
     spool = Spool(spill_to_file=True)
     for start in range(0, size, 10_000):
@@ -217,6 +217,6 @@ async def test_what_goes_in_comes_out(size: int, spooled: Path) -> None:
     assert (file is not None) is (size > MAX_BYTES_IN_MEMORY)
     request = WireRequest("POST", "/", body=body, body_file=file)
     assert b"".join(request.chunks()) == request.whole_body == data
-    assert bool(open_files(spooled)) is (size > MAX_BYTES_IN_MEMORY)
+    assert bool(open_files(spool_folder)) is (size > MAX_BYTES_IN_MEMORY)
     spool.close()
-    assert open_files(spooled) == []
+    assert open_files(spool_folder) == []
