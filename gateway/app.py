@@ -24,6 +24,7 @@ from gateway.accounts.accounts import Accounts, open_accounts
 from gateway.batches.lazy_post import LazyWebhookPost
 from gateway.batches.opening import BatchDependencies, BatchServices, open_batches
 from gateway.observability.metrics import Metrics
+from gateway.redaction import SecretList
 from gateway.reputation import open_reputation_store
 from gateway.sandbox import Sandbox
 from gateway.sandbox.keys import TestKeys
@@ -83,13 +84,15 @@ async def open_services(
     run_workers: bool = True,
     busy_timeout_s: float = BUSY_TIMEOUT_S,
     dialects: Sequence[Dialect] = DIALECTS,
+    secrets: SecretList | None = None,
 ) -> AsyncIterator[Services]:
     """Open storage, engine and caches, and close them in reverse.
 
     `dialects` are those that are spoken and can be upstreams, before the settings' options are
     applied. `verifier` stands in for the probe engine; `clock` is Unix time in seconds. Without
     `run_workers` batches are verified only by `batch_services.drain`. `busy_timeout_s` is as in
-    `open_store`. Raises StoreError, AccountsError.
+    `open_store`. What is secret in the settings is added to `secrets`. Raises StoreError,
+    AccountsError.
     """
     dialects = configured_dialects(settings, dialects)
     async with contextlib.AsyncExitStack() as stack:
@@ -110,7 +113,7 @@ async def open_services(
         metrics.expose_reputation(reputation)
         await enter(metrics.writing_access_log())
         upstreams = await enter(
-            _open_upstreams(settings, dialects, store, verifier, metrics, clock)
+            _open_upstreams(settings, dialects, store, verifier, metrics, clock, secrets)
         )
         verdicts = await enter(open_verdict_cache(settings.cache, store, clock=clock))
         sandbox = Sandbox(settings.sandbox.seed, test_keys, clock=clock, url=settings.server.url())
@@ -167,6 +170,7 @@ async def _open_upstreams(
     verifier: Verifier,
     metrics: Metrics,
     clock: Callable[[], float],
+    secrets: SecretList | None,
 ) -> AsyncIterator[PolicyServices]:
     """The sources that `[routing]` and `[[upstreams]]` name, counted in `metrics`."""
     async with open_policy(
@@ -179,6 +183,7 @@ async def _open_upstreams(
         monotonic=time.monotonic,
         rng=random.SystemRandom(),
         on_attempt=metrics.count_attempt,
+        secrets=secrets,
     ) as upstreams:
         metrics.register_collector(UpstreamCollector(upstreams))
         yield upstreams

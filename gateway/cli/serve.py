@@ -64,11 +64,14 @@ async def _serve(settings: Settings, sock: socket.socket) -> None:
     from gateway.app import create_app, open_services
     from gateway.cli.key_sheet import key_sheet
     from gateway.observability.logs import set_up_logs
+    from gateway.redaction import SecretList
+    from gateway.settings import secrets_in
     from gateway.store import StoreError
 
-    set_up_logs(settings.log)
+    secrets = SecretList(secrets_in(settings))
+    set_up_logs(settings.log, redact=secrets.redact)
     try:
-        async with open_services(settings) as services:
+        async with open_services(settings, secrets=secrets) as services:
             # links contain the port that was bound
             services.sandbox.url = settings.server.url(sock.getsockname()[1])
             if made := await services.accounts.bootstrap():

@@ -128,8 +128,7 @@ async def _check_key(source: UpstreamSource, key: UpstreamKey) -> UpstreamCheck:
         says=says,
         credits=credits,
         latency_ms=round((time.monotonic() - began) * 1000),
-        # a vendor may repeat the key in its message
-        detail=detail.replace(key.value, "…").strip(),
+        detail=detail.strip(),
     )
 
 

@@ -12,6 +12,7 @@ import logging
 import re
 import sys
 import time
+from collections.abc import Callable
 from typing import Any, TextIO
 
 import orjson
@@ -24,13 +25,20 @@ from gateway.observability.printable import printable, printable_json
 from gateway.settings.model import LogSettings
 
 
-def set_up_logs(log: LogSettings, stream: TextIO | None = None) -> None:
-    """Write all log lines of the process to `stream`, by default standard error."""
+def set_up_logs(
+    log: LogSettings, stream: TextIO | None = None, *, redact: Callable[[str], str] = str
+) -> None:
+    """Write all log lines of the process to `stream`, by default standard error.
+
+    `redact` takes out of a line what must not be logged. No code means to log a secret; this is
+    the last line of defence, for the text of an exception, say.
+    """
+    write_line = _json_line if log.format == "json" else _text_line
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(
         ProcessorFormatter(
             foreign_pre_chain=[ExtraAdder(), format_exc_info],
-            processors=[_head_and_fields, _json_line if log.format == "json" else _text_line],
+            processors=[_head_and_fields, lambda *record: redact(write_line(*record))],
         )
     )
     logging.getLogger().handlers[:] = [handler]

@@ -17,6 +17,7 @@ from gateway.settings.model import (
 )
 from gateway.settings.problems import SettingProblem, SettingsError
 from gateway.settings.proxies import environment_proxies
+from gateway.settings.secrets import secrets_in, url_secrets
 from gateway.settings.values import Secret, read_secret_file
 
 __all__ = [
@@ -34,4 +35,6 @@ __all__ = [
     "environment_proxies",
     "load",
     "read_secret_file",
+    "secrets_in",
+    "url_secrets",
 ]

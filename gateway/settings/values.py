@@ -133,7 +133,7 @@ def _check_network(value: str) -> str:
     return value
 
 
-HttpUrl = Annotated[str, AfterValidator(_check_http_url)]
+HttpUrl = Annotated[str, AfterValidator(_check_http_url), Field(repr=False)]
 ProxyUrl = Annotated[str, BeforeValidator(_parse_proxy), Field(repr=False)]
 SecretRef = Annotated[Secret, BeforeValidator(_parse_secret)]
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]

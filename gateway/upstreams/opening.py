@@ -13,12 +13,15 @@ from pathlib import Path
 import httpx
 
 from adapters.contract.dialect import Dialect
+from gateway.redaction import SecretList
 from gateway.settings import (
     LOCAL_SOURCE,
     RoutingSettings,
     Settings,
     UpstreamSettings,
     environment_proxies,
+    secrets_in,
+    url_secrets,
 )
 from gateway.store import Store
 from gateway.upstreams.batches.bulk import BulkPolicy
@@ -61,6 +64,7 @@ async def open_policy(
     monotonic: Callable[[], float],
     rng: random.Random,
     on_attempt: OnAttempt = lambda _: None,
+    secrets: SecretList | None = None,
 ) -> AsyncIterator[PolicyServices]:
     """Everything opened, watched while inside, and closed again.
 
@@ -69,7 +73,9 @@ async def open_policy(
     """
     async with contextlib.AsyncExitStack() as stack:
         upstreams = await stack.enter_async_context(
-            open_upstreams(settings, dialects, clock=clock, monotonic=monotonic, rng=rng)
+            open_upstreams(
+                settings, dialects, clock=clock, monotonic=monotonic, rng=rng, secrets=secrets
+            )
         )
         budgets = Budgets(store, clock=clock)
         stack.push_async_callback(budgets.write, everything=True)
@@ -116,51 +122,60 @@ async def open_upstreams(
     clock: Callable[[], float],
     monotonic: Callable[[], float],
     rng: random.Random,
+    secrets: SecretList | None = None,
 ) -> AsyncIterator[tuple[UpstreamSource, ...]]:
-    """The upstreams of the settings, with connections of their own each."""
+    """The upstreams of the settings, with connections of their own each.
+
+    What is secret in the settings, and in key files later, is added to `secrets`.
+    """
     if not settings.upstreams:
         yield ()
         return
+    secrets = secrets or SecretList()
+    secrets.add(*secrets_in(settings))
     by_name = {dialect.name: dialect for dialect in dialects}
     rules = CircuitRules(**settings.circuit.model_dump())
-    open_transport = _transports(settings)
+    open_transport = _transports(settings, secrets)
     async with contextlib.AsyncExitStack() as stack:
         sources: list[UpstreamSource] = []
         for told in settings.upstreams:
-            client = UpstreamClient(open_transport(told), clock=clock)
+            client = UpstreamClient(open_transport(told), clock=clock, secrets=secrets)
             stack.push_async_callback(client.aclose)
             dialect = by_name[told.dialect]
-            secrets = (told.api_key, *told.spare_api_keys)
-            keys = KeyRing([secret.value for secret in secrets], clock=monotonic)
+            api_keys = (told.api_key, *told.spare_api_keys)
+            keys = KeyRing([key.value for key in api_keys], clock=monotonic)
             circuit = CircuitBreaker(rules, clock=monotonic, rng=rng)
+            location = UpstreamLocation(dialect, told.base_url)
             record = (
-                FixtureRecorder(Path(told.record_to), dialect, told.base_url)
-                if told.record
-                else None
+                FixtureRecorder(Path(told.record_to), location, secrets) if told.record else None
             )
             sources.append(
                 UpstreamSource(
                     _upstream_rules(told, dialect),
-                    UpstreamLocation(dialect, told.base_url),
+                    location,
                     client,
                     keys=keys,
                     circuit=circuit,
                     throttle=Throttle(told.connections, told.rate_per_s, clock=monotonic),
                     clock=monotonic,
                     rng=rng,
-                    key_files=key_files(told.name, secrets, keys, circuit),
+                    key_files=key_files(told.name, api_keys, keys, circuit, secrets),
                     recorder=record,
                 )
             )
         yield tuple(sources)
 
 
-def _transports(settings: Settings) -> Callable[[UpstreamSettings], httpx.AsyncBaseTransport]:
+def _transports(
+    settings: Settings, secrets: SecretList
+) -> Callable[[UpstreamSettings], httpx.AsyncBaseTransport]:
     """Makes the connections of an upstream; its own proxy comes before that of all."""
     # imported here: it takes a fifth of a second, which a server without upstreams need not wait
     from gateway.upstreams.transport.aiohttp_transport import HttpTransport
 
     environment = environment_proxies(os.environ)
+    for proxy in environment.by_scheme.values():
+        secrets.add(*url_secrets(proxy))
 
     def open_transport(upstream: UpstreamSettings) -> httpx.AsyncBaseTransport:
         proxy = upstream.proxy or settings.transport.proxy

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 
+from gateway.redaction import SecretList
 from gateway.settings import Secret, read_secret_file
 from gateway.upstreams.source.circuit import CircuitBreaker
 from gateway.upstreams.source.keys import KeyRing
@@ -20,28 +21,38 @@ READ_TIMEOUT_S = 2.0
 
 
 def key_files(
-    name: str, secrets: Sequence[Secret], ring: KeyRing, circuit: CircuitBreaker
+    name: str,
+    api_keys: Sequence[Secret],
+    ring: KeyRing,
+    circuit: CircuitBreaker,
+    secrets: SecretList,
 ) -> KeyFiles | None:
     """Those of one upstream; None if none of its keys is in a file."""
     paths = {
-        place: secret.reference.removeprefix("file:")
-        for place, secret in enumerate(secrets, start=1)
-        if secret.reference.startswith("file:")
+        place: key.reference.removeprefix("file:")
+        for place, key in enumerate(api_keys, start=1)
+        if key.reference.startswith("file:")
     }
-    return KeyFiles(name, paths, ring, circuit) if paths else None
+    return KeyFiles(name, paths, ring, circuit, secrets) if paths else None
 
 
 class KeyFiles:
     """The files of one upstream's keys."""
 
     def __init__(
-        self, name: str, paths: Mapping[int, str], ring: KeyRing, circuit: CircuitBreaker
+        self,
+        name: str,
+        paths: Mapping[int, str],
+        ring: KeyRing,
+        circuit: CircuitBreaker,
+        secrets: SecretList,
     ) -> None:
-        """`paths` by the key's place in the ring."""
+        """`paths` by the key's place in the ring; new keys are added to `secrets`."""
         self._name = name
         self._paths = paths
         self._ring = ring
         self._circuit = circuit
+        self._secrets = secrets
         self._unreadable: set[int] = set()
         self._reading: asyncio.Task[None] | None = None
 
@@ -71,6 +82,7 @@ class KeyFiles:
                 self._warn(place, why)
                 continue
             self._unreadable.discard(place)
+            self._secrets.add(value)
             if self._ring.replace_key(place, value):
                 changed.append(place)
         if changed:

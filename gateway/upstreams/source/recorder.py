@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
-from adapters.contract.dialect import Dialect
 from adapters.contract.upstream import (
     Fault,
     UpstreamQuery,
@@ -24,11 +23,17 @@ from adapters.contract.upstream import (
     UpstreamResult,
 )
 from engine.model import Address
+from gateway.private_files import private_opener
+from gateway.redaction import SecretList
+from gateway.upstreams.transport.client import UpstreamLocation
 
 log = logging.getLogger(__name__)
 
 PLACEHOLDER_LOCAL, PLACEHOLDER_DOMAIN = "someone", "example.com"
 """What stands for the mailbox and its domain."""
+PLACEHOLDER_ADDRESS = f"{PLACEHOLDER_LOCAL}@{PLACEHOLDER_DOMAIN}"
+KEY = "{key}"
+"""What stands for the key of the request."""
 MAX_RECORDED_ADDRESSES = 20
 """Addresses in a list whose exchanges are kept."""
 MAX_FILES = 200
@@ -44,10 +49,14 @@ EMAIL_PATTERN = re.compile(r"[\w.+-]+@[\w.-]+")
 class FixtureRecorder:
     """Writes the first exchange of each kind. Never raises."""
 
-    def __init__(self, folder: Path, dialect: Dialect, base_url: str) -> None:
-        self._folder = folder / dialect.name
-        self._dialect = dialect
-        self._base_url = base_url
+    def __init__(
+        self, folder: Path, vendor_api: UpstreamLocation, secrets: SecretList | None = None
+    ) -> None:
+        """`secrets` are those of the process, which are cut out of every file."""
+        self._dialect = vendor_api.dialect
+        self._folder = folder / self._dialect.name
+        self._base_url = vendor_api.url_without_credentials
+        self._secrets = secrets or SecretList()
         self._seen: set[str] = set()
 
     def __call__(
@@ -60,7 +69,7 @@ class FixtureRecorder:
         if isinstance(reply, Fault):
             return
         kind = self._reply_kind(question, reply)
-        self._record(request.path, kind, request, reply, {key: "{key}"}, [question.address])
+        self._record(request.path, kind, request, reply, key, "", [question.address])
 
     def record_job_step(
         self,
@@ -75,10 +84,9 @@ class FixtureRecorder:
         enough to see drift by."""
         if isinstance(reply, Fault) or len(addresses) > MAX_RECORDED_ADDRESSES:
             return
-        secrets = {key: "{key}"} | ({job_id: "{job_id}"} if job_id else {})
         path = request.path.replace(job_id, "job") if job_id else request.path
         kind = f"list_{reply.status}_{kind}"
-        self._record(path, kind, request, reply, secrets, addresses)
+        self._record(path, kind, request, reply, key, job_id, addresses)
 
     def _record(
         self,
@@ -86,7 +94,8 @@ class FixtureRecorder:
         kind: str,
         request: UpstreamRequest,
         reply: UpstreamReply,
-        secrets: Mapping[str, str],
+        key: str,
+        job_id: str,
         addresses: Sequence[Address],
     ) -> None:
         name = f"{path.strip('/').replace('/', '_')}_{kind}"
@@ -94,7 +103,8 @@ class FixtureRecorder:
             return
         self._seen.add(name)
         try:
-            self._write(name, _scrubbed(self._to_fixture(request, reply), secrets, addresses))
+            case = self._to_fixture(request, reply)
+            self._write(name, _Scrubber(key, job_id, addresses, self._secrets).clean(case))
         except OSError as exc:
             extra = {"dialect": self._dialect.name, "file": name, "error": exc.strerror}
             log.warning("recording.failed", extra=extra)
@@ -136,59 +146,74 @@ class FixtureRecorder:
         }
 
     def _write(self, name: str, case: dict[str, Any]) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         text = json.dumps(case, indent=2, ensure_ascii=False)
-        (self._folder / f"{name}.json").write_text(text + "\n", "utf-8")
+        path = self._folder / f"{name}.json"
+        with open(path, "w", encoding="utf-8", opener=private_opener) as file:
+            file.write(text + "\n")
 
 
-def _scrubbed(
-    case: dict[str, Any], secrets: Mapping[str, str], addresses: Sequence[Address]
-) -> dict[str, Any]:
-    """The case without the keys, the addresses, their parts, and whatever else looks like one."""
-    words = dict(secrets)
-    for address in addresses:
-        words |= {
-            address.raw: f"{PLACEHOLDER_LOCAL}@{PLACEHOLDER_DOMAIN}",
-            address.normalized: f"{PLACEHOLDER_LOCAL}@{PLACEHOLDER_DOMAIN}",
-            address.local: PLACEHOLDER_LOCAL,
-            address.user: PLACEHOLDER_LOCAL,
-            address.domain: PLACEHOLDER_DOMAIN,
-            address.ascii_domain: PLACEHOLDER_DOMAIN,
-        }
-    whole = {
-        **secrets,
-        **{address.raw: f"{PLACEHOLDER_LOCAL}@{PLACEHOLDER_DOMAIN}" for address in addresses},
-    }
-    case["request"]["url"] = _scrub_url(case["request"]["url"], whole)
-    ordered = sorted((word for word in words.items() if len(word[0]) > 2), key=lambda w: -len(w[0]))
-    clean: dict[str, Any] = _scrub_value(case, ordered)
-    return clean
+class _Scrubber:
+    """Takes out of a case the keys, the id of the job, the addresses and their parts, and whatever
+    else looks like an address."""
 
+    def __init__(
+        self, key: str, job_id: str, addresses: Sequence[Address], secrets: SecretList
+    ) -> None:
+        whole = {key: KEY} | ({job_id: "{job_id}"} if job_id else {})
+        words = dict(whole)
+        for address in addresses:
+            whole[address.raw] = PLACEHOLDER_ADDRESS
+            words |= {
+                address.raw: PLACEHOLDER_ADDRESS,
+                address.normalized: PLACEHOLDER_ADDRESS,
+                address.local: PLACEHOLDER_LOCAL,
+                address.user: PLACEHOLDER_LOCAL,
+                address.domain: PLACEHOLDER_DOMAIN,
+                address.ascii_domain: PLACEHOLDER_DOMAIN,
+            }
+        self._whole = whole
+        self._words = dict(
+            sorted((word for word in words.items() if len(word[0]) > 2), key=lambda w: -len(w[0]))
+        )
+        self._own_key = SecretList([key])
+        self._secrets = secrets
 
-def _scrub_url(url: str, words: Mapping[str, str]) -> str:
-    """Parameters are replaced decoded, since an address looks different encoded."""
-    path, _, query = url.partition("?")
-    if not query:
-        return url
-    pairs = []
-    for name, value in parse_qsl(query, keep_blank_values=True):
-        for word, other in words.items():
-            value = value.replace(word, other)
-        pairs.append((name, value))
-    return f"{path}?{urlencode(pairs, safe='{}@')}"
+    def clean(self, case: dict[str, Any]) -> dict[str, Any]:
+        case["request"]["url"] = self._clean_url(case["request"]["url"])
+        clean: dict[str, Any] = self._clean_value(case)
+        return clean
 
+    def _clean_url(self, url: str) -> str:
+        """Parameters are replaced decoded, since an address looks different encoded."""
+        path, _, query = url.partition("?")
+        if not query:
+            return url
+        pairs = []
+        for name, value in parse_qsl(query, keep_blank_values=True):
+            for word, other in self._whole.items():
+                value = value.replace(word, other)
+            pairs.append((name, value))
+        return f"{path}?{urlencode(pairs, safe='{}@')}"
 
-def _scrub_value(value: Any, words: list[tuple[str, str]], name: str = "") -> Any:
-    if isinstance(value, Mapping):
-        return {inner: _scrub_value(told, words, inner) for inner, told in value.items()}
-    if isinstance(value, list):
-        return [_scrub_value(told, words, name) for told in value]
-    if type(value) is int:  # the id of a list is a number at some vendors
-        return dict(words).get(str(value), value)
-    if not isinstance(value, str):
-        return value
-    if name in PERSONAL_FIELDS:
-        return "Someone" if value else value
-    for word, other in words:
-        value = value.replace(word, other)
-    return EMAIL_PATTERN.sub(f"{PLACEHOLDER_LOCAL}@{PLACEHOLDER_DOMAIN}", value)
+    def _clean_value(self, value: Any, name: str = "") -> Any:
+        if isinstance(value, Mapping):
+            return {
+                self._clean_text(inner): self._clean_value(told, inner)
+                for inner, told in value.items()
+            }
+        if isinstance(value, list):
+            return [self._clean_value(told, name) for told in value]
+        if type(value) is int:  # the id of a list is a number at some vendors
+            return self._words.get(str(value), value)
+        if not isinstance(value, str):
+            return value
+        if name in PERSONAL_FIELDS:
+            return "Someone" if value else value
+        return EMAIL_PATTERN.sub(PLACEHOLDER_ADDRESS, self._clean_text(value))
+
+    def _clean_text(self, text: str) -> str:
+        for word, other in self._words.items():
+            text = text.replace(word, other)
+        # and in whatever encoding a vendor repeats it
+        return self._secrets.redact(self._own_key.redact(text, KEY))

@@ -22,6 +22,7 @@ from adapters.contract.upstream import (
     UpstreamRequest,
     request_url,
 )
+from gateway.redaction import SecretList
 from gateway.upstreams.transport.body import BadBodyError, read_body
 from gateway.upstreams.transport.progress import Progress
 
@@ -29,6 +30,8 @@ MAX_SINGLE_REPLY_BYTES = 256 * 1024
 """Of a reply to a single verification; a longer one is none of the vendor's."""
 ALWAYS_SENT = {"user-agent": "veriplex", "accept": "*/*", "accept-encoding": "gzip"}
 PROXY_WANTS_CREDENTIALS = 407
+REDACT_IN_THREAD_BYTES = 16 * 1024
+"""A longer body is searched for secrets beside the loop."""
 
 FAULTS: Mapping[type[httpx.TransportError], FaultKind] = {
     # no connection: nothing was sent
@@ -55,13 +58,18 @@ class UpstreamLocation:
     """Ends where the vendor's documentation ends it, without a slash."""
 
     @property
+    def url_without_credentials(self) -> str:
+        """The base URL as it may be shown."""
+        return _without_credentials(self.base_url)[0]
+
+    @property
     def authorization(self) -> str:
         """The header for a name and a password in the base URL; empty if there are none."""
         return _without_credentials(self.base_url)[1]
 
     def url_for(self, request: UpstreamRequest) -> str:
         """The whole URL of a request, without credentials."""
-        base_url, _ = _without_credentials(self.base_url)
+        base_url = self.url_without_credentials
         upstream = self.dialect.upstream
         other_hosts = upstream.other_hosts if upstream else {}
         return request_url(request, base_url, self.dialect.base_path, other_hosts)
@@ -82,12 +90,19 @@ def _without_credentials(url: str) -> tuple[str, str]:
 class UpstreamClient:
     """Sends one upstream's requests; the caller bounds how many at a time."""
 
-    def __init__(self, transport: httpx.AsyncBaseTransport, *, clock: Callable[[], float]) -> None:
-        """`clock` is Unix time in seconds."""
+    def __init__(
+        self,
+        transport: httpx.AsyncBaseTransport,
+        *,
+        clock: Callable[[], float],
+        secrets: SecretList | None = None,
+    ) -> None:
+        """`clock` is Unix time in seconds; `secrets` are cut out of every reply."""
         # not through httpx.AsyncClient: its redirects, cookies and hooks are not wanted, and cost
         # half as much as the whole call (docs/performance.md)
         self._transport = transport
         self._clock = clock
+        self._secrets = secrets or SecretList()
 
     async def send(
         self,
@@ -98,7 +113,11 @@ class UpstreamClient:
         timeout_s: float,
         max_body_bytes: int = MAX_SINGLE_REPLY_BYTES,
     ) -> UpstreamReply | Fault:
-        """The whole reply, within `timeout_s`, or why there is none. Never follows a redirect."""
+        """The whole reply, within `timeout_s`, or why there is none. Never follows a redirect.
+
+        A vendor's error may repeat the key that it was sent; nothing that is read in the reply,
+        recorded or shown holds one.
+        """
         progress = Progress()
         try:
             async with asyncio.timeout(timeout_s):
@@ -133,7 +152,12 @@ class UpstreamClient:
             await response.aclose()
         if response.status_code == PROXY_WANTS_CREDENTIALS:
             return Fault(FaultKind.UNREACHABLE, "the proxy answered 407", response.status_code)
-        return UpstreamReply(response.status_code, headers, body, self._clock())
+        return UpstreamReply(response.status_code, headers, await self._redact(body), self._clock())
+
+    async def _redact(self, body: bytes) -> bytes:
+        if len(body) > REDACT_IN_THREAD_BYTES:
+            return await asyncio.to_thread(self._secrets.redact_bytes, body)
+        return self._secrets.redact_bytes(body)
 
     async def aclose(self) -> None:
         await self._transport.aclose()
