@@ -1,4 +1,4 @@
-"""What can be said of the image, the compose file and the workflow without building anything."""
+"""The image, the compose file and the workflow, checked without building anything."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def instructions(name: str) -> list[str]:
 
 
 def final(name: str) -> list[str]:
-    """Those of the last stage, which is what runs."""
+    """Those of the last stage, which is the image."""
     last = max(n for n, line in enumerate(LINES) if line.startswith("FROM "))
     return [line.removeprefix(name).strip() for line in LINES[last:] if line.startswith(f"{name} ")]
 
 
-def test_everything_that_is_copied_is_there() -> None:
+def test_every_copied_file_exists() -> None:
     sources = [
         source
         for copied in instructions("COPY")
@@ -52,17 +52,17 @@ def test_what_the_package_is_built_from_is_copied() -> None:
 
 def test_nothing_runs_as_root() -> None:
     (user,) = final("USER")
-    (made,) = [line for line in final("RUN") if "useradd" in line]
+    (created,) = [line for line in final("RUN") if "useradd" in line]
     assert user not in ("root", "0")
-    assert made.endswith(f" {user}")
-    uid = re.search(r"--uid (\d+)", made)
+    assert created.endswith(f" {user}")
+    uid = re.search(r"--uid (\d+)", created)
     assert uid
     assert int(uid[1]) >= 1_000
     order = [line.split()[0] for line in LINES]
     assert order[::-1].index("RUN") > order[::-1].index("USER")
 
 
-def test_the_locked_requirements_are_what_is_installed() -> None:
+def test_the_locked_requirements_are_installed() -> None:
     installs = re.findall(r"pip install ([^&\n]+)", DOCKERFILE)
     assert [("-r requirements.lock" in line, "--no-deps" in line) for line in installs] == [
         (True, False),
@@ -71,14 +71,14 @@ def test_the_locked_requirements_are_what_is_installed() -> None:
     assert re.search(r"^starlette==", (ROOT / "requirements.lock").read_text("utf-8"), re.MULTILINE)
 
 
-def test_health_is_what_readyz_says() -> None:
+def test_the_health_check_runs_readyz() -> None:
     (health,) = final("HEALTHCHECK")
     assert health.endswith('CMD ["veriplex", "readyz"]')
     assert final("ENTRYPOINT") == ['["veriplex"]']
     assert final("CMD") == ['["serve"]']
 
 
-def test_both_stages_have_the_same_python_and_one_that_is_supported() -> None:
+def test_both_stages_use_the_same_supported_python() -> None:
     images = [line.split()[0] for line in instructions("FROM")]
     assert len(set(images)) == 1
     assert re.fullmatch(r"python:3\.1[1-3]-slim", images[0])
@@ -92,7 +92,7 @@ def test_both_stages_have_the_same_python_and_one_that_is_supported() -> None:
     ],
     ids=["compose", "workflow"],
 )
-def test_commands_are_the_programs_and_the_layout_is_spaces(text: str, commands: list[str]) -> None:
+def test_commands_exist_and_the_indentation_is_even(text: str, commands: list[str]) -> None:
     """No YAML parser is among the development dependencies."""
     assert len(commands) >= 2
     assert set(commands) <= set(COMMANDS)
@@ -101,7 +101,7 @@ def test_commands_are_the_programs_and_the_layout_is_spaces(text: str, commands:
     assert all((len(line) - len(line.lstrip(" "))) % 2 == 0 for line in lines)
 
 
-def test_the_ports_of_the_compose_file_are_the_images() -> None:
+def test_the_compose_file_publishes_the_port_of_the_image() -> None:
     (exposed,) = final("EXPOSE")
     ports = re.findall(r'ports: \["(\d+):(\d+)"\]', COMPOSE)
     assert {inside for _, inside in ports} == {exposed}

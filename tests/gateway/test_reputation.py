@@ -1,4 +1,4 @@
-"""Our standing as it is shown and kept: the native API, the metrics, the database."""
+"""Our reputation in the native API, in the metrics and in the database."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
 @asynccontextmanager
 async def server() -> AsyncIterator[tuple[httpx.AsyncClient, str, str]]:
-    """A client of a server whose only mail host refuses it, a live key and a test key."""
+    """A client of a server that its only mail host refuses, with a live key and a test key."""
     zone = {"a.test": {"MX": ["1 mx.a.test."]}, "mx.a.test": {"A": [HOST]}}
     hosts = {HOST: Script(banner=BLOCKED)}
     async with fake_dns(zone) as dns, fake_smtp(hosts) as smtp:
@@ -71,7 +71,7 @@ def bearer(key: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {key}"}
 
 
-async def test_who_refuses_us_is_shown_to_whoever_has_a_key() -> None:
+async def test_refusals_are_shown_to_holders_of_a_live_key() -> None:
     started = datetime.now(UTC).replace(microsecond=0)
     async with server() as (client, live, test):
         for number in range(6):
@@ -86,7 +86,7 @@ async def test_who_refuses_us_is_shown_to_whoever_has_a_key() -> None:
     body = shown.json()
     operator = body["operators"][0]
     assert datetime.fromisoformat(operator["last"].pop("at")).tzinfo is not None
-    assert operator.pop("paused_s") == 0  # the host alone is paused, not its operator
+    assert operator.pop("paused_s") == 0  # only the host is paused, not its operator
     recent = body["recent"][0]
     since, last = (
         datetime.fromisoformat(at) for at in (recent.pop("since"), recent["last"].pop("at"))
@@ -128,19 +128,19 @@ async def test_who_refuses_us_is_shown_to_whoever_has_a_key() -> None:
     assert "veriplex_paused_operators 1.0" in metrics
 
 
-def test_what_is_shown_is_bounded_and_the_worst_comes_first() -> None:
-    standing = ReputationTracker(Clock(), lambda: NOW)
+def test_shown_operators_are_bounded_and_the_worst_comes_first() -> None:
+    reputation = ReputationTracker(Clock(), lambda: NOW)
     for number in range(MAX_OPERATORS + 10):
         for _ in range(1 + number // 10):
-            standing.record_outcome(
+            reputation.record_outcome(
                 f"mx.d{number}.test", Meaning.THROTTLED, Stage.MAIL, text="421 slow"
             )
-    shown = reputation_as_dict(standing.operators())
+    shown = reputation_as_dict(reputation.operators())
     assert (len(shown["operators"]), shown["total"]) == (MAX_OPERATORS, MAX_OPERATORS + 10)
     assert shown["operators"][0]["operator"].startswith(f"d{MAX_OPERATORS}")
-    observer = Metrics()
-    observer.expose_reputation(standing)
-    series = observer.render().decode().count("\nveriplex_refusals_total{")
+    metrics = Metrics()
+    metrics.expose_reputation(reputation)
+    series = metrics.render().decode().count("\nveriplex_refusals_total{")
     assert series == MAX_OPERATOR_SERIES
 
 
@@ -151,18 +151,18 @@ START = NOW.timestamp()
 
 
 @dataclass(slots=True)
-class Desk:
-    """A process with a database, at a time of our choosing."""
+class Process:
+    """A process on a database, with clocks that the test moves."""
 
     store: Store
     clock: Clock
     ticks: Clock
-    standing: ReputationTracker
-    kept: ReputationStore
+    reputation: ReputationTracker
+    reputation_store: ReputationStore
 
     def refuse(self, host: str = "mx.a.test", *, times: int = 1, text: str = "554 no") -> None:
         for _ in range(times):
-            self.standing.record_outcome(
+            self.reputation.record_outcome(
                 host, Meaning.IP_BLOCKED, Stage.BANNER, block_list="rbl.test", text=text
             )
 
@@ -170,15 +170,15 @@ class Desk:
         self.clock.now += seconds
         self.ticks.now += seconds
 
-    async def shown(self) -> list[RecentRefusals]:
-        return await self.kept.recent_refusals(10)
+    async def recent(self) -> list[RecentRefusals]:
+        return await self.reputation_store.recent_refusals(10)
 
 
-def desk_on(store: Store, clock: Clock, max_rows: int = MAX_ROWS) -> Desk:
+def process_on(store: Store, clock: Clock, max_rows: int = MAX_ROWS) -> Process:
     ticks = Clock()
-    standing = ReputationTracker(ticks, lambda: datetime.fromtimestamp(clock.now, UTC))
-    kept = ReputationStore(store, standing, clock=clock, max_rows=max_rows)
-    return Desk(store, clock, ticks, standing, kept)
+    reputation = ReputationTracker(ticks, lambda: datetime.fromtimestamp(clock.now, UTC))
+    reputation_store = ReputationStore(store, reputation, clock=clock, max_rows=max_rows)
+    return Process(store, clock, ticks, reputation, reputation_store)
 
 
 @pytest.fixture
@@ -195,15 +195,15 @@ async def store(tmp_path: Path) -> AsyncIterator[Store]:
 
 
 async def test_processes_add_to_the_same_counts(store: Store, clock: Clock) -> None:
-    one, other = desk_on(store, clock), desk_on(store, clock)
+    one, other = process_on(store, clock), process_on(store, clock)
     one.refuse(times=2, text="554 earlier")
-    await one.kept.write()
+    await one.reputation_store.write()
     one.refuse()
     clock.now += 60
     other.refuse("mx2.a.test", times=3, text="554 later")
     other.refuse("mx.b.test")
-    await other.kept.write()
-    assert await one.shown() == [
+    await other.reputation_store.write()
+    assert await one.recent() == [
         RecentRefusals(
             operator="a.test",
             meaning=Meaning.IP_BLOCKED,
@@ -233,125 +233,129 @@ async def test_processes_add_to_the_same_counts(store: Store, clock: Clock) -> N
     ]
 
 
-async def test_a_day_a_week_and_what_is_older(store: Store, clock: Clock) -> None:
-    desk = desk_on(store, clock)
+async def test_refusals_are_summed_over_a_day_and_a_week(store: Store, clock: Clock) -> None:
+    process = process_on(store, clock)
     seen = []
     for pause_s in (0, 3 * DAY_S, 23 * HOUR_S, 2 * HOUR_S):
-        desk.pass_time(pause_s)
-        desk.refuse()
-        seen.append([(r.day, r.week) for r in await desk.shown()])
+        process.pass_time(pause_s)
+        process.refuse()
+        seen.append([(r.day, r.week) for r in await process.recent()])
     assert seen == [[(1, 1)], [(1, 2)], [(2, 3)], [(2, 4)]]
-    desk.pass_time(4 * DAY_S)
-    assert [(r.day, r.week, r.since) for r in await desk.shown()] == [
+    process.pass_time(4 * DAY_S)
+    assert [(r.day, r.week, r.since) for r in await process.recent()] == [
         (0, 3, NOW + timedelta(minutes=30))
     ]
-    desk.pass_time(4 * DAY_S)
-    assert await desk.shown() == []
+    process.pass_time(4 * DAY_S)
+    assert await process.recent() == []
 
 
-async def test_what_is_old_or_too_much_is_deleted(store: Store, clock: Clock) -> None:
-    desk = desk_on(store, clock, max_rows=3)
+async def test_old_rows_and_rows_beyond_the_limit_are_deleted(store: Store, clock: Clock) -> None:
+    process = process_on(store, clock, max_rows=3)
 
-    async def kept() -> int:
-        await desk.kept.write()
-        await desk.kept.purge()
+    async def rows_left() -> int:
+        await process.reputation_store.write()
+        await process.reputation_store.purge()
         with contextlib.closing(sqlite3.connect(store.where)) as connection:
             refusals = connection.execute("SELECT count(*) FROM refusals").fetchone()
             pauses = connection.execute("SELECT count(*) FROM pauses").fetchone()
         return int(refusals[0]) + int(pauses[0])
 
-    desk.refuse(times=REFUSALS_UNTIL_HOST_PAUSED)
-    assert await kept() == 2
-    desk.pass_time(FIRST_PAUSE_S + 1)
-    assert await kept() == 1
-    desk.pass_time(KEPT_DAYS * DAY_S)
-    assert await kept() == 1
-    desk.pass_time(HOUR_S)
-    assert await kept() == 0
+    process.refuse(times=REFUSALS_UNTIL_HOST_PAUSED)
+    assert await rows_left() == 2
+    process.pass_time(FIRST_PAUSE_S + 1)
+    assert await rows_left() == 1
+    process.pass_time(KEPT_DAYS * DAY_S)
+    assert await rows_left() == 1
+    process.pass_time(HOUR_S)
+    assert await rows_left() == 0
     rows = []
-    for hosts in (1, 2, 1):  # the first hour is too much in the end
-        desk.pass_time(HOUR_S)
+    for hosts in (1, 2, 1):  # the last hour exceeds the limit, so the first one goes
+        process.pass_time(HOUR_S)
         for number in range(hosts):
-            desk.refuse(f"mx.d{number}.test")
-        rows.append(await kept())
+            process.refuse(f"mx.d{number}.test")
+        rows.append(await rows_left())
     assert rows == [1, 3, 3]
 
 
-async def test_a_pause_goes_on_after_a_restart_and_elsewhere(store: Store, clock: Clock) -> None:
-    desk = desk_on(store, clock)
-    desk.refuse(times=REFUSALS_UNTIL_HOST_PAUSED)
-    await desk.kept.write()
-    desk.pass_time(20)
-    other = desk_on(store, clock)
-    await other.kept.load_pauses()
-    pause = other.standing.pause_or_start_trial("mx.a.test")
+async def test_a_pause_continues_after_a_restart_and_in_other_processes(
+    store: Store, clock: Clock
+) -> None:
+    process = process_on(store, clock)
+    process.refuse(times=REFUSALS_UNTIL_HOST_PAUSED)
+    await process.reputation_store.write()
+    process.pass_time(20)
+    other = process_on(store, clock)
+    await other.reputation_store.load_pauses()
+    pause = other.reputation.pause_or_start_trial("mx.a.test")
     assert pause is not None
     assert (pause.left_s, pause.refusals, pause.block_list) == (
         40,
         REFUSALS_UNTIL_HOST_PAUSED,
         "rbl.test",
     )
-    assert [(r.paused_s, r.paused_hosts) for r in await other.shown()] == [(40, 1)]
-    # who refuses again after it is left alone for twice as long, as without the restart
+    assert [(r.paused_s, r.paused_hosts) for r in await other.recent()] == [(40, 1)]
+    # a host that refuses again after a pause is paused twice as long, as without the restart
     other.pass_time(41)
-    assert other.standing.pause_or_start_trial("mx.a.test") is None
+    assert other.reputation.pause_or_start_trial("mx.a.test") is None
     other.refuse()
-    pause = other.standing.pause_or_start_trial("mx.a.test")
+    pause = other.reputation.pause_or_start_trial("mx.a.test")
     assert pause is not None
     assert pause.left_s == 2 * FIRST_PAUSE_S
-    assert [(r.day, r.paused_s) for r in await other.shown()] == [(5, 120)]
-    other.standing.record_outcome("mx.a.test", Meaning.ACCEPTED, Stage.RCPT)
-    assert [(r.day, r.paused_s) for r in await other.shown()] == [(5, 0)]
+    assert [(r.day, r.paused_s) for r in await other.recent()] == [(5, 120)]
+    other.reputation.record_outcome("mx.a.test", Meaning.ACCEPTED, Stage.RCPT)
+    assert [(r.day, r.paused_s) for r in await other.recent()] == [(5, 0)]
 
 
-async def test_an_operator_that_is_paused_as_a_whole(store: Store, clock: Clock) -> None:
-    desk = desk_on(store, clock)
+async def test_a_whole_operator_can_be_paused(store: Store, clock: Clock) -> None:
+    process = process_on(store, clock)
     for number in range(3):
-        desk.refuse(f"mx{number}.a.test", times=2)
-    other = desk_on(store, clock)
-    assert [(r.paused_s, r.paused_hosts) for r in await desk.shown()] == [(60, 0)]
-    await other.kept.load_pauses()
-    assert other.standing.pause_or_start_trial("mx9.a.test") is not None
+        process.refuse(f"mx{number}.a.test", times=2)
+    other = process_on(store, clock)
+    assert [(r.paused_s, r.paused_hosts) for r in await process.recent()] == [(60, 0)]
+    await other.reputation_store.load_pauses()
+    assert other.reputation.pause_or_start_trial("mx9.a.test") is not None
 
 
-async def test_what_cannot_be_written_waits(store: Store, clock: Clock, tmp_path: Path) -> None:
-    async with open_store(f"sqlite:///{tmp_path}/v.db", busy_timeout_s=0.01) as hasty:
-        desk = desk_on(hasty, clock)
-        with contextlib.closing(sqlite3.connect(hasty.where, isolation_level=None)) as other:
+async def test_counts_that_cannot_be_written_are_written_later(
+    store: Store, clock: Clock, tmp_path: Path
+) -> None:
+    async with open_store(f"sqlite:///{tmp_path}/v.db", busy_timeout_s=0.01) as impatient:
+        process = process_on(impatient, clock)
+        with contextlib.closing(sqlite3.connect(impatient.where, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             for _ in range(2):
-                desk.refuse(times=REFUSALS_UNTIL_HOST_PAUSED)
+                process.refuse(times=REFUSALS_UNTIL_HOST_PAUSED)
                 with pytest.raises(StoreError):
-                    await desk.kept.write()
-            assert await desk.shown() == []
-        assert [(r.day, r.paused_s) for r in await desk.shown()] == [(8, 60)]
+                    await process.reputation_store.write()
+            assert await process.recent() == []
+        assert [(r.day, r.paused_s) for r in await process.recent()] == [(8, 60)]
 
 
-async def test_it_is_written_at_the_end(store: Store, clock: Clock) -> None:
-    desk = desk_on(store, clock)
-    async with open_reputation_store(store, desk.standing, clock=clock):
-        desk.refuse()
+async def test_counts_are_written_at_the_end(store: Store, clock: Clock) -> None:
+    process = process_on(store, clock)
+    async with open_reputation_store(store, process.reputation, clock=clock):
+        process.refuse()
     assert [r.day for r in await recent_refusals(store, clock(), 10)] == [1]
 
 
-async def test_a_command_adds_to_a_database_that_is_there_and_makes_none(
+async def test_a_command_adds_to_an_existing_database_and_creates_none(
     store: Store, clock: Clock, tmp_path: Path
 ) -> None:
-    desk = desk_on(store, clock)
-    desk.refuse()
-    await add_refusals_once(f"sqlite:///{store.where}", desk.standing)
-    assert [r.day for r in await desk.shown()] == [1]
+    process = process_on(store, clock)
+    process.refuse()
+    await add_refusals_once(f"sqlite:///{store.where}", process.reputation)
+    assert [r.day for r in await process.recent()] == [1]
     (tmp_path / "empty.db").touch()
     for name in ("none.db", "empty.db"):
-        desk.refuse()
-        await add_refusals_once(f"sqlite:///{tmp_path / name}", desk.standing)
+        process.refuse()
+        await add_refusals_once(f"sqlite:///{tmp_path / name}", process.reputation)
     sizes = {entry.name: entry.stat().st_size for entry in os.scandir(tmp_path)}
     assert "none.db" not in sizes
     assert sizes["empty.db"] == 0
 
 
 @pytest.mark.parametrize("command", [("verify", "u@a.test"), ("bulk", "list.txt", "-o", "out.csv")])
-async def test_verify_and_bulk_are_such_commands(
+async def test_verify_and_bulk_add_their_refusals_to_the_database(
     store: Store, tmp_path: Path, command: tuple[str, ...]
 ) -> None:
     (tmp_path / "list.txt").write_text("u@a.test\n")
@@ -363,16 +367,16 @@ async def test_verify_and_bulk_are_such_commands(
             "VERIPLEX_ENGINE__SMTP_PORT": str(smtp.port),
             "VERIPLEX_ENGINE__ALLOW_PRIVATE_NETWORKS": "true",
         }
-        kept = {k: v for k, v in os.environ.items() if not k.startswith("VERIPLEX_")}
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("VERIPLEX_")}
         process = await asyncio.create_subprocess_exec(
             Path(sys.executable).parent / "veriplex",
             *command,
             cwd=tmp_path,
-            env={**kept, **settings},
+            env={**environment, **settings},
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
         )
-        _, complaints = await process.communicate()
-    assert process.returncode == 0, complaints
+        _, errors = await process.communicate()
+    assert process.returncode == 0, errors
     found = await recent_refusals(store, time.time(), 10)
     assert [(r.operator, r.host, r.day > 0) for r in found] == [("a.test", "mx.a.test", True)]
