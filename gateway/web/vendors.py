@@ -11,7 +11,6 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TypeAlias
 
 from starlette.types import Receive, Scope, Send
 
@@ -56,8 +55,6 @@ PROBLEM_OF_STATUS = {
 
 STORAGE_RETRY_AFTER_S = 1
 """Seconds after which a client may try again when the database was unavailable."""
-
-VendorReply: TypeAlias = Reply
 
 
 class VendorApp:
@@ -109,7 +106,7 @@ class VendorApp:
 
     # -- one request, step by step -------------------------------------------------------
 
-    async def _reply(self, state: RequestState) -> VendorReply:
+    async def _reply(self, state: RequestState) -> Reply:
         """The reply to a request, whatever goes wrong. Raises ClientDisconnected alone."""
         try:
             reply = await self._answer(state)
@@ -126,7 +123,7 @@ class VendorApp:
             return self._error_reply(state, exc)
         return replace(reply, headers=reply.headers + account_headers(account))
 
-    async def _answer(self, state: RequestState) -> VendorReply:
+    async def _answer(self, state: RequestState) -> Reply:
         endpoint, state.path_params, problem = self._routes.find_endpoint(
             state.vendor_path, state.method
         )
@@ -244,9 +241,7 @@ class VendorApp:
         if effects.simulation_word:
             raise SimulatedProblem(effects.simulation_word)
 
-    async def _run(
-        self, state: RequestState, endpoint: AnyEndpoint, request: WireRequest
-    ) -> VendorReply:
+    async def _run(self, state: RequestState, endpoint: AnyEndpoint, request: WireRequest) -> Reply:
         """Read the operation, run it and write its outcome, as far as the cache does not know."""
         dialect = state.vendor_path.dialect
         is_sample = self._sandbox.is_repeatable(state.caller)
