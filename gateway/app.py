@@ -71,6 +71,11 @@ class Services:
                 await connection.execute(text("SELECT 1"))
         except StoreError:
             return "the database does not answer"
+        if self.store.last_write_failed:
+            try:
+                await self.store.check_writable()
+            except StoreError:
+                return "the database cannot be written"
         return None
 
 

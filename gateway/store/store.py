@@ -29,6 +29,7 @@ from sqlalchemy import (
     make_url,
     select,
     text,
+    update,
 )
 from sqlalchemy.dialects.sqlite import Insert
 from sqlalchemy.dialects.sqlite.base import SQLiteDialect
@@ -80,6 +81,7 @@ class Store:
         self._busy_timeout_s = busy_timeout_s
         # SQLite's writers poll for its lock; this lock serves them in order.
         self._write_lock = asyncio.Lock() if engine.dialect.name == "sqlite" else None
+        self.last_write_failed = False
 
     @property
     def where(self) -> str:
@@ -103,10 +105,23 @@ class Store:
         On SQLite it holds the write lock from its start, so that no other process changes what it
         has read before it commits.
         """
-        async with self._write_turn():
-            with _translated_errors(self._where):
-                async with self._write_engine.begin() as connection:
-                    yield connection
+        try:
+            async with self._write_turn():
+                with _translated_errors(self._where):
+                    async with self._write_engine.begin() as connection:
+                        yield connection
+        except StoreConflict:
+            raise  # the database could be written, but for this row
+        except StoreError:
+            self.last_write_failed = True
+            raise
+        self.last_write_failed = False
+
+    async def check_writable(self) -> None:
+        """Write something that changes nothing. Raises StoreError."""
+        async with self.write() as connection:
+            column = _version_table.c.version_num
+            await connection.execute(update(_version_table).values({column: column}))
 
     @contextlib.asynccontextmanager
     async def _write_turn(self) -> AsyncIterator[None]:
