@@ -35,6 +35,10 @@ from gateway.store.tables import (
     batches,
 )
 
+MAX_URL_CHARACTERS = 2_000
+"""Of a webhook's URL; servers and proxies seldom take longer ones (RFC 9110 section 4.1)."""
+MAX_COLUMN_NAME_CHARACTERS = 1_000
+
 DUE_AT_ONCE = 0.0
 """Due time of chunks that may be claimed. It is not the current time, since a clock may be set
 back."""
@@ -92,6 +96,7 @@ class BatchRecords:
 
         Raises `Problem`, and any exception of `op.entries`; nothing is stored then.
         """
+        _check_texts(op)
         rules = rules_of(dialect)
         chunk_size = self._chunk_size(caller)
         intake = Intake(op.entries, merge=rules.merge_duplicates, chunk_size=chunk_size)
@@ -407,6 +412,16 @@ class BatchRecords:
             base_url=f"{self._base_url()}/{row.dialect}",
             token=row.token,
         )
+
+
+def _check_texts(op: SubmitJob) -> None:
+    """Raises `Problem` (`INVALID`) for texts that no client needs to be so long."""
+    if len(op.webhook_url) > MAX_URL_CHARACTERS:
+        detail = f"The URL is longer than {MAX_URL_CHARACTERS:,} characters."
+        raise Problem(ProblemKind.INVALID, detail, field="url")
+    if any(len(name) > MAX_COLUMN_NAME_CHARACTERS for name in op.headers):
+        detail = f"The name of a column is longer than {MAX_COLUMN_NAME_CHARACTERS:,} characters."
+        raise Problem(ProblemKind.INVALID, detail)
 
 
 async def make_chunks_due(connection: AsyncConnection, batch_id: int) -> None:

@@ -32,15 +32,15 @@ def faulty_send(send: Send, receive: Receive, scope: Scope, effects: Effects) ->
     """`send` with the connection fault of `effects`, if there is one."""
     if effects.connection is None:
         return send
-    transport = scope.get("extensions", {}).get(CONNECTION_EXTENSION, {}).get("transport")
-    return FAULTY_SENDS[effects.connection](send, _ClientConnection(transport, receive), effects)
+    return FAULTY_SENDS[effects.connection](send, ClientConnection(scope, receive), effects)
 
 
-class _ClientConnection:
-    """What a fault can do to the connection; nothing without a transport."""
+class ClientConnection:
+    """A client's connection, to be ended before a reply is whole; nothing without a transport."""
 
-    def __init__(self, transport: asyncio.Transport | None, receive: Receive) -> None:
-        self._transport = transport
+    def __init__(self, scope: Scope, receive: Receive) -> None:
+        extension = scope.get("extensions", {}).get(CONNECTION_EXTENSION, {})
+        self._transport: asyncio.Transport | None = extension.get("transport")
         self._receive = receive
 
     async def reset(self) -> None:
@@ -66,7 +66,7 @@ class _ClientConnection:
 class _FaultySend(Protocol):
     """A `send` with a fault. Raises `ConnectionDropped` once the connection is closed."""
 
-    def __init__(self, send: Send, connection: _ClientConnection, effects: Effects) -> None: ...
+    def __init__(self, send: Send, connection: ClientConnection, effects: Effects) -> None: ...
 
     async def __call__(self, message: Message) -> None: ...
 
@@ -74,7 +74,7 @@ class _FaultySend(Protocol):
 class _ResettingSend:
     """Resets the connection in place of a reply."""
 
-    def __init__(self, send: Send, connection: _ClientConnection, effects: Effects) -> None:
+    def __init__(self, send: Send, connection: ClientConnection, effects: Effects) -> None:
         self._connection = connection
 
     async def __call__(self, message: Message) -> None:
@@ -85,7 +85,7 @@ class _ResettingSend:
 class _TruncatingSend:
     """Sends the head and half of the first piece of the body, then closes the connection."""
 
-    def __init__(self, send: Send, connection: _ClientConnection, effects: Effects) -> None:
+    def __init__(self, send: Send, connection: ClientConnection, effects: Effects) -> None:
         self._send = send
         self._connection = connection
 
@@ -103,7 +103,7 @@ class _TruncatingSend:
 class _DrippingSend:
     """Sends the body a few bytes at a time, with a pause after each."""
 
-    def __init__(self, send: Send, connection: _ClientConnection, effects: Effects) -> None:
+    def __init__(self, send: Send, connection: ClientConnection, effects: Effects) -> None:
         self._send = send
         self._step_bytes = effects.drip.bytes
         self._pause_s = effects.drip.every_ms / 1000

@@ -28,7 +28,7 @@ from gateway.service import Service, ServiceResult
 from gateway.web.bodies import BodyBudget, ClientDisconnected
 from gateway.web.client_blocks import ClientBlocks
 from gateway.web.exchange import RequestState, read_off_loop_if_large, send_reply
-from gateway.web.faulty_send import ConnectionDropped, faulty_send
+from gateway.web.faulty_send import ClientConnection, ConnectionDropped, faulty_send
 from gateway.web.reply_cache import ReplyCache
 from gateway.web.routing import VendorPath, VendorRoutes
 
@@ -95,7 +95,13 @@ class VendorApp:
                 self._sandbox.request_log.add(state.to_logged_exchange(now, reply))
             if state.effects is not None:
                 send = faulty_send(send, receive, scope, state.effects)
-            await send_reply(send, reply, state)
+            try:
+                await send_reply(send, reply, state)
+            except StorageUnavailable as exc:
+                # the rows of a batch cannot be read on, or were deleted meanwhile: the client
+                # sees that the reply is not whole
+                log.warning("reply.cut_off", extra={"error": str(exc)})
+                await ClientConnection(scope, receive).close()
         except (ClientDisconnected, ConnectionDropped):
             return
         finally:

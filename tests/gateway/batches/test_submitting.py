@@ -16,6 +16,8 @@ import httpx
 import pytest
 from sqlalchemy import func, select
 
+from adapters.contract.jobs import BatchEntry
+from adapters.contract.operations import ListJobs, SubmitJob
 from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.wire import WireReply, WireRequest
 from adapters.registry import DIALECTS
@@ -24,7 +26,7 @@ from gateway.batches.model import InternalState
 from gateway.settings import Settings
 from gateway.store.tables import batches
 from gateway.web.bodies import MAX_BYTES_IN_MEMORY, Spool
-from tests.gateway.batches.conftest import Scripted
+from tests.gateway.batches.conftest import Bench, Scripted
 
 BY_NAME = {dialect.name: dialect for dialect in DIALECTS}
 FEW = ["ada@example.com", "grace@example.com"]
@@ -220,3 +222,22 @@ async def test_a_spooled_body_is_unchanged(size: int, spool_folder: Path) -> Non
     assert bool(open_files(spool_folder)) is (size > MAX_BYTES_IN_MEMORY)
     spool.close()
     assert open_files(spool_folder) == []
+
+
+@pytest.mark.parametrize(
+    ("op", "detail"),
+    [
+        ({"webhook_url": "https://x.example/" + "a" * 2_000}, "The URL is longer than 2,000"),
+        ({"headers": ("email", "a" * 1_001)}, "The name of a column is longer than 1,000"),
+    ],
+)
+async def test_texts_that_are_too_long_are_refused(
+    bench: Bench, op: dict[str, Any], detail: str
+) -> None:
+    caller = await bench.caller()
+    with pytest.raises(Problem) as refused:
+        await bench.jobs(caller).submit(SubmitJob(entries=[BatchEntry("a@x.example")], **op))
+    assert refused.value.kind is ProblemKind.INVALID
+    assert refused.value.detail.startswith(detail)
+    page = await bench.jobs(caller).list_page(ListJobs())
+    assert page.total == 0
