@@ -53,7 +53,7 @@ def classify_parts(stage: Stage, code: int, enhanced: str | None, text: str) -> 
 
 
 # RFC 2034 puts it at the start, qmail in brackets; Cisco writes a # before it.
-_ENHANCED = re.compile(r"\s*#?([245]\.\d{1,3}\.\d{1,3})(?![.\d])")
+_ENHANCED = re.compile(r"\s{0,16}#?([245]\.\d{1,3}\.\d{1,3})(?![.\d])")
 _ENHANCED_BRACKETED = re.compile(r"\(#?([245]\.\d{1,3}\.\d{1,3})\b[^)]{0,20}\)")
 
 
@@ -154,7 +154,7 @@ def _first_match(stage: Stage, code: str, enhanced: str, folded: str) -> ReplyRu
 _BLOCK_LISTS = tuple((name, re.compile(pattern)) for name, pattern in BLOCK_LIST_PATTERNS)
 # Neither "from" nor "domain": those are followed by our own name.
 _LISTED_AT = re.compile(
-    r"\b(?:(?:using|by|in|on|at|see|list|via) (?:the |a |our |rbl |dnsbl |list )*"
+    r"\b(?:(?:using|by|in|on|at|see|list|via) (?:the |a |our |rbl |dnsbl |list ){0,4}"
     r"|listed (?:on|at|in|by) https?://(?:www\.)?)((?:[a-z0-9-]+\.)+[a-z]{2,})"
 )
 

@@ -56,33 +56,38 @@ def _join_continuations(text: str) -> list[str]:
 
 def _phrase(line: str, named: dict[str, str]) -> str:
     pattern = glue = ""
-    for item in line.split():
+    items = line.split()
+    for item, next_item in zip(items, [*items[1:], ""], strict=True):
         if item == "..":
             glue = _GAP
         elif item.startswith("["):
             # With the blank that follows it, so that a missing word leaves no second blank.
             many = "*" if item.endswith("*") else "?"
-            pattern += f"{glue}(?:{_alternatives(item.strip('[]*'), named)} ){many}"
+            words = _alternatives(item.strip("[]*"), named)
+            pattern += f"{glue}(?:{words} ){many}"
             glue = ""
         else:
-            pattern += glue + _alternatives(item, named)
+            pattern += glue + _alternatives(item, named, before_gap=next_item == "..")
             glue = " "
     return pattern
 
 
-def _alternatives(item: str, named: dict[str, str]) -> str:
-    return "(?:" + "|".join(_word(word, named) for word in item.split("/")) + ")"
+def _alternatives(item: str, named: dict[str, str], *, before_gap: bool = False) -> str:
+    return "(?:" + "|".join(_word(word, named, before_gap) for word in item.split("/")) + ")"
 
 
-def _word(word: str, named: dict[str, str]) -> str:
+def _word(word: str, named: dict[str, str], before_gap: bool) -> str:
     if word.startswith("{"):
         return named[word.strip("{}")]
-    pattern = re.escape(word).replace(r"\*", r"\w*").replace(r"\~", "[ -]?").replace("~", "[ -]?")
+    pattern = re.escape(word).replace(r"\~", "[ -]?").replace("~", "[ -]?")
     pattern = pattern.replace("_", " ").replace("'", "'?")
     # Scripts without blanks between words have no word boundaries.
     before = r"\b" if word[0].isascii() and word[0].isalnum() else ""
     after = r"\b" if word[-1].isascii() and word[-1].isalnum() else ""
-    return before + pattern + after
+    # Without a boundary before it, a word may begin at every letter of a long run of them: what
+    # follows it must not reach to the end of the run from each.
+    ending = r"\w*" if before else "" if before_gap else r"\w{0,20}"
+    return before + pattern.replace(r"\*", ending) + after
 
 
 # --- about us ---------------------------------------------------------------------------
