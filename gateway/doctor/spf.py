@@ -24,6 +24,8 @@ MAX_VOID_LOOKUPS = 2
 MAX_NAMES = 10
 """Hosts looked up for one `mx` or `ptr` (same section)."""
 MAX_DOMAIN = 253
+MAX_EXPLANATION = 500
+"""Characters of what is said of a record; a term may be as long as a DNS message."""
 
 
 class SpfResult(StrEnum):
@@ -81,7 +83,7 @@ async def check_host(
         result, because = SpfResult.TEMPERROR, str(exc)
     except _PermanentError as exc:
         result, because = SpfResult.PERMERROR, str(exc)
-    return SpfCheck(result, because, check.lookups)
+    return SpfCheck(result, because[:MAX_EXPLANATION], check.lookups)
 
 
 _QUALIFIERS = {
@@ -91,12 +93,11 @@ _QUALIFIERS = {
     "?": SpfResult.NEUTRAL,
 }
 _MODIFIER = re.compile(r"([a-z][a-z0-9_.-]*)=(.*)", re.IGNORECASE)
-_MECHANISM = re.compile(r"([-+~?]?)([a-z][a-z0-9_.-]*)(?::([^/].*?|))?((?:/.*)?)", re.IGNORECASE)
+_MECHANISM = re.compile(r"([-+~?]?)([a-z][a-z0-9_.-]*)(?::([^/\n]*))?((?:/.*)?)", re.IGNORECASE)
 _PREFIX = re.compile(r"(?:/(0|[1-9]\d?))?(?://(0|[1-9]\d{0,2}))?")
 _MACRO = re.compile(r"%(?:\{([slodiphcrtv])(\d*)(r?)([-.+,/_=]*)\}|([%_-]))", re.IGNORECASE)
-_TOP_LABEL = re.compile(
-    r"(?:[a-z0-9]*[a-z][a-z0-9]*|[a-z0-9]+-[a-z0-9-]*[a-z0-9])\.?", re.IGNORECASE
-)
+# Digits alone are no top label (section 7.1).
+_TOP_LABEL = re.compile(r"(?![0-9]+$)[a-z0-9](?:[a-z0-9-]*[a-z0-9])?", re.IGNORECASE)
 
 
 @dataclass(slots=True)
@@ -241,8 +242,8 @@ class _Evaluation:
             self.ptr_name = await self._best_name(domain)
         expanded = _MACRO.sub(lambda found: self._expand_macro(found, domain), term.value)
         name = expanded.lower().rstrip(".")
-        while len(name) > MAX_DOMAIN:  # section 7.3: labels are removed from the left
-            name = name.partition(".")[2]
+        if len(name) > MAX_DOMAIN:  # section 7.3: labels are removed from the left
+            name = name[-MAX_DOMAIN - 1 :].partition(".")[2]
         return name
 
     def _expand_macro(self, found: re.Match[str], domain: str) -> str:

@@ -7,6 +7,7 @@ of 2019.08), as pyspf 2.0.14 carries it, converted from YAML. Its licence is in 
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import pytest
 
 from engine.dns.resolver import Resolver
 from engine.dns.terms import NameServer
-from gateway.doctor.spf import SpfCheck, SpfResult, check_host
+from gateway.doctor.spf import MAX_EXPLANATION, SpfCheck, SpfResult, check_host
 from tests.fakes.dns import Fault, Records, Zone, fake_dns
 
 SUITE = json.loads((Path(__file__).parent / "rfc7208-tests.json").read_text("utf-8"))
@@ -139,6 +140,25 @@ async def test_the_explanation_names_the_term() -> None:
     assert found == SpfCheck(SpfResult.PASS, "include:yes.test of why.test", 2)
     found = await check(ZONE, US, "probe@bogus.test")
     assert found.explanation == "'bogus' is no SPF term"
+
+
+@pytest.mark.parametrize(
+    "term",
+    [
+        "include:a." + "a" * 50_000,
+        "include:a." + "-a" * 25_000 + "-",
+        "a:a" + "/a" * 25_000,
+        "x=" + "%{i}" * 12_500,
+        "include:" + "%{i}." * 10_000 + "test",
+    ],
+    ids=["letters", "hyphens", "slashes", "modifier", "macros"],
+)
+async def test_a_long_record_of_a_stranger_takes_little_time(term: str) -> None:
+    zone = {"hostile.test": {"TXT": [quoted(f"v=spf1 {term} -all")]}}
+    began = time.thread_time()
+    found = await check(zone, US, "probe@hostile.test")
+    assert time.thread_time() - began < 1.0
+    assert len(found.explanation) <= MAX_EXPLANATION
 
 
 async def test_a_host_name_is_refused_as_address() -> None:
