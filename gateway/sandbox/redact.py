@@ -18,7 +18,7 @@ _NAMED_KEY = re.compile(
     r"""(?ix)
     (?: api[-_]?key | access[-_]?token | authorization )
     # between name and value in JSON, forms, headers and XML, or in a part of a multipart body
-    (?: ["'\\]* \s* [:=>] \s* | " [^\r\n]* (?: \r?\n ){2} )
+    (?: ["'\\]* \s* [:=>] \s* | " [^\r\n]{0,1000}+ (?: \r?\n ){2} )
     ["'\\]* (?: (?: bearer | basic ) \s+ )?
     ( [^\s"'\\&,;{}\[\]<>]+ )
     """
