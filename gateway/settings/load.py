@@ -115,7 +115,7 @@ def _read_file(path: Path | None) -> tuple[str, dict[str, Any], dict[SettingPath
         raise SettingsError([SettingProblem(name, "", f"is not TOML: {exc}")]) from exc
 
 
-_HEADER = re.compile(r"\s*(\[\[?)\s*([^\[\]]+?)\s*\]\]?\s*(?:#.*)?$")
+_HEADER = re.compile(r"\s*(\[\[?)([^\[\]]+)\]\]?\s*(?:#.*)?$")
 _KEY = re.compile(r"""\s*((?:[\w-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[\w-]+|"[^"]*"|'[^']*'))*)\s*=""")
 
 
