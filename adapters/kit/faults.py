@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import orjson
+
 from adapters.contract.upstream import Fault, FaultKind, UpstreamReply
 
 MAX_DETAIL_CHARACTERS = 300
@@ -39,8 +41,14 @@ class FaultWords(NamedTuple):
 
 
 def detail_text(value: object) -> str:
-    """A vendor's words for `Fault.detail`: one line, and not too long."""
-    return " ".join(str(value).split())[:MAX_DETAIL_CHARACTERS]
+    """A vendor's words for `Fault.detail`, or what it has in their place: one line, and not too
+    long. Empty if that is nested too deeply to be shown."""
+    if not isinstance(value, str):
+        try:
+            value = orjson.dumps(value).decode()
+        except orjson.JSONEncodeError:
+            return ""
+    return " ".join(value.split())[:MAX_DETAIL_CHARACTERS]
 
 
 def fault_from_status(

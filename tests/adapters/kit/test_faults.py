@@ -46,6 +46,17 @@ def test_without_a_text_the_body_is_the_detail() -> None:
     assert len(found.detail) <= MAX_DETAIL_CHARACTERS
 
 
+def test_what_is_no_text_is_shown_as_json() -> None:
+    assert fault_from_status(reply(500), {"code": [1, None]}).detail == '{"code":[1,null]}'
+
+
+def test_what_is_nested_too_deeply_is_not_shown() -> None:
+    nested: list[object] = []
+    for _ in range(5_000):
+        nested = [nested]
+    assert fault_from_status(reply(500, body=b"[["), nested).detail == "[["
+
+
 def test_the_first_row_that_fits_holds() -> None:
     text = "Invalid API key or your account ran out of credits"
     assert fault_from_words(reply(200), text, ROWS) == Fault(
