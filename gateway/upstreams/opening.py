@@ -146,9 +146,10 @@ async def open_upstreams(
             keys = KeyRing([key.value for key in api_keys], clock=monotonic)
             circuit = CircuitBreaker(rules, clock=monotonic, rng=rng)
             location = UpstreamLocation(dialect, told.base_url)
-            record = (
-                FixtureRecorder(Path(told.record_to), location, secrets) if told.record else None
-            )
+            recorder = None
+            if told.record:
+                recorder = FixtureRecorder(Path(told.record_to), location, secrets)
+                stack.push_async_callback(recorder.aclose)
             sources.append(
                 UpstreamSource(
                     _upstream_rules(told, dialect),
@@ -160,7 +161,7 @@ async def open_upstreams(
                     clock=monotonic,
                     rng=rng,
                     key_files=key_files(told.name, api_keys, keys, circuit, secrets),
-                    recorder=record,
+                    recorder=recorder,
                 )
             )
         yield tuple(sources)

@@ -1,15 +1,18 @@
 """Exchanges with an upstream as files in the format of `compat_fixtures`, for watching drift.
 
 Keys, and the address and names that were asked about, are replaced before anything is
-written; one file is kept for each kind of reply, so that the folder stays small.
+written; one file is kept for each kind of reply, so that the folder stays small. All of this is
+done in a thread, one exchange at a time.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -38,16 +41,21 @@ MAX_RECORDED_ADDRESSES = 20
 """Addresses in a list whose exchanges are kept."""
 MAX_FILES = 200
 """Kinds of replies kept; beyond that nothing is written."""
+MAX_REPLY_BYTES = 16 * 1024
+"""The size of a reply that is recorded: a larger one shows nothing more of the vendor's format."""
+MAX_WAITING = 32
+"""Exchanges that wait to be written; further ones are not recorded."""
 PERSONAL_FIELDS = frozenset(
     {"first_name", "last_name", "full_name", "name", "owner_email", "email_avatar", "username"}
     | {"did_you_mean", "user", "tag"}
 )
 """Members of a reply that name a person, whoever it is."""
-EMAIL_PATTERN = re.compile(r"[\w.+-]+@[\w.-]+")
+# Tried once for each run of such characters, whether or not an @ follows it.
+EMAIL_PATTERN = re.compile(r"(?<![\w.+-])[\w.+-]++@[\w.-]+")
 
 
 class FixtureRecorder:
-    """Writes the first exchange of each kind. Never raises."""
+    """Writes the first exchange of each kind. Never raises. Ended by `aclose`."""
 
     def __init__(
         self, folder: Path, vendor_api: UpstreamLocation, secrets: SecretList | None = None
@@ -58,6 +66,13 @@ class FixtureRecorder:
         self._base_url = vendor_api.url_without_credentials
         self._secrets = secrets or SecretList()
         self._seen: set[str] = set()
+        self._waiting: deque[Callable[[], None]] = deque()
+        self._task: asyncio.Task[None] | None = None
+
+    async def aclose(self) -> None:
+        """Wait until the last exchange is written."""
+        if self._task is not None:
+            await self._task
 
     def __call__(
         self,
@@ -68,8 +83,12 @@ class FixtureRecorder:
     ) -> None:
         if isinstance(reply, Fault):
             return
-        kind = self._reply_kind(question, reply)
-        self._record(request.path, kind, request, reply, key, "", [question.address])
+
+        def record() -> None:
+            kind = self._reply_kind(question, reply)
+            self._record(request.path, kind, request, reply, key, "", [question.address])
+
+        self._record_later(reply, record)
 
     def record_job_step(
         self,
@@ -86,7 +105,23 @@ class FixtureRecorder:
             return
         path = request.path.replace(job_id, "job") if job_id else request.path
         kind = f"list_{reply.status}_{kind}"
-        self._record(path, kind, request, reply, key, job_id, addresses)
+        self._record_later(
+            reply, lambda: self._record(path, kind, request, reply, key, job_id, addresses)
+        )
+
+    def _record_later(self, reply: UpstreamReply, record: Callable[[], None]) -> None:
+        if len(reply.body) > MAX_REPLY_BYTES or len(self._waiting) >= MAX_WAITING:
+            return
+        self._waiting.append(record)
+        if self._task is None:
+            self._task = asyncio.create_task(self._record_waiting())
+
+    async def _record_waiting(self) -> None:
+        try:
+            while self._waiting:
+                await asyncio.to_thread(self._waiting.popleft())
+        finally:
+            self._task = None
 
     def _record(
         self,
@@ -105,8 +140,9 @@ class FixtureRecorder:
         try:
             case = self._to_fixture(request, reply)
             self._write(name, _Scrubber(key, job_id, addresses, self._secrets).clean(case))
-        except OSError as exc:
-            extra = {"dialect": self._dialect.name, "file": name, "error": exc.strerror}
+        except (OSError, RecursionError) as exc:
+            error = exc.strerror if isinstance(exc, OSError) else "nested too deeply"
+            extra = {"dialect": self._dialect.name, "file": name, "error": error}
             log.warning("recording.failed", extra=extra)
 
     def _reply_kind(self, question: UpstreamQuery, reply: UpstreamReply) -> str:

@@ -367,15 +367,13 @@ async def test_a_refresh_goes_through_to_the_vendor(stack: AsyncExitStack, name:
 
 
 @pytest.mark.parametrize("name", list(BY_NAME))
-async def test_exchanges_are_recorded_without_keys_and_addresses(
-    stack: AsyncExitStack, tmp_path: Path, name: str
-) -> None:
-    one = await stack.enter_async_context(vendor(BY_NAME[name]))
-    settings = settings_for([one], upstream={"record": True, "record_to": str(tmp_path)})
-    here = await stack.enter_async_context(front(settings))
-    await told(here, "private.person+tag@secret-firm.example")
-    one.mood = Mood.ERROR
-    await here.ask("other.person@secret-firm.example")
+async def test_exchanges_are_recorded_without_keys_and_addresses(tmp_path: Path, name: str) -> None:
+    async with vendor(BY_NAME[name]) as one:
+        settings = settings_for([one], upstream={"record": True, "record_to": str(tmp_path)})
+        async with front(settings) as here:
+            await told(here, "private.person+tag@secret-firm.example")
+            one.mood = Mood.ERROR
+            await here.ask("other.person@secret-firm.example")
     files = sorted((tmp_path / name).glob("*.json"))
     assert len(files) == 2
     for file in files:
