@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from dataclasses import dataclass
 
@@ -32,8 +33,8 @@ class SettingsError(Exception):
         self.problems = problems
 
 
-_MAY_HOLD_SECRETS = frozenset({"api_key", "base_url", "proxy", "url"})
-"""Settings whose invalid value may contain a secret, which a message must not repeat."""
+_NAMES_OF_SECRETS = re.compile(r"key|token|password|secret|proxy|url")
+"""Found in the names of settings whose invalid value may be a secret or contain one."""
 
 
 def dotted(loc: SettingPath) -> str:
@@ -57,9 +58,21 @@ def error_message(error: ErrorDetails) -> str:
             text = error["msg"].removeprefix("Input ")
             text = text[0].lower() + text[1:]
     got = error["input"]
-    if error["loc"][-1] in _MAY_HOLD_SECRETS or not isinstance(got, str | int | float):
+    if not isinstance(got, str | int | float):
+        return text
+    if isinstance(got, str) and _may_hold_secret(error["loc"], got):
         return text
     return f"{text} (got {got!r})"
+
+
+def _may_hold_secret(loc: SettingPath, value: str) -> bool:
+    """Whether a message must not repeat an invalid value."""
+    names = [part for part in loc if isinstance(part, str)]
+    return (
+        len(names) == 1  # in the place of a whole section
+        or any(map(_NAMES_OF_SECRETS.search, names))
+        or ("://" in value and "@" in value)
+    )
 
 
 def _suggest_setting(loc: SettingPath) -> str:

@@ -166,6 +166,29 @@ def test_a_proxy_of_the_environment_matters_only_with_upstreams(file: Path) -> N
     assert "sekrit" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[transport]\nproxy = "sekrit"',
+        '[storage]\nurl = "postgresql://u:sekrit@host/db"',
+        '[server]\npublic_url = "http://u:sekrit@host/?q"',
+        '[engine]\nhelo = "http://u:sekrit@host"',
+        'upstreams = "sekrit"',
+        '[[upstreams]]\napi_key = "sekrit"',
+        '[[upstreams]]\nspare_api_keys = "sekrit"',
+        '[[upstreams]]\nspare_api_keys = ["env:KEY", "sekrit"]',
+        '[[upstreams]]\nbase_url = "http://u:sekrit@host/?q=1"',
+        '[[upstreams]]\nproxy = "sekrit proxy"',
+        '[[upstreams]]\napi_kee = "sekrit"',
+    ],
+)
+def test_a_mistake_does_not_repeat_what_may_be_a_secret(file: Path, text: str) -> None:
+    file.write_text(text)
+    with pytest.raises(SettingsError) as caught:
+        load(file, {"KEY": "k"})
+    assert "sekrit" not in str(caught.value)
+
+
 def test_without_secrets_a_missing_one_does_not_matter(file: Path) -> None:
     file.write_text("")
     settings = load(file, {"VERIPLEX_UPSTREAMS": f"[{UPSTREAM}]"}, secrets=False)
