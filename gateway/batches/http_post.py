@@ -55,7 +55,12 @@ class HttpWebhookPost:
                 return await self._send(httpx.URL(url), body)
         except TimeoutError:
             return "timed out"
-        except (httpx.HTTPError, httpx.InvalidURL, OSError, UnicodeError) as exc:
+        except (httpx.InvalidURL, UnicodeError) as exc:
+            # the text of either repeats parts of the URL, which may be secret
+            return f"{type(exc).__name__}: the URL cannot be used"
+        except OSError as exc:
+            return f"{type(exc).__name__}: {exc.strerror or exc.errno}"
+        except httpx.HTTPError as exc:
             return f"{type(exc).__name__}: {exc}"
 
     async def _send(self, url: httpx.URL, body: bytes) -> str:

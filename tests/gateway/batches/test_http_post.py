@@ -1,5 +1,6 @@
 """Webhooks as httpx sends them to public addresses, with a mocked network."""
 
+import contextlib
 import socket
 import ssl
 from collections.abc import AsyncIterator
@@ -194,3 +195,40 @@ async def test_a_receiver_that_does_not_answer_times_out() -> None:
         assert await post(f"http://127.0.0.1:{server.port}/", b"{}") == "timed out"
         await server.gone.wait()
         await post.aclose()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://sekrit:sekrit@{host}/?sekrit=sekrit#sekrit",
+        "http://sekrit:sekrit@{host}:0/sekrit?sekrit",
+        "http://sekrit:sekrit",
+        "http://sekrit:sekrit/",
+        "http://sek rit:sekrit@{host}/?sekrit",
+        "http://{host}:sekrit/?sekrit",
+        "http://sekrit@{host}:99999/?sekrit",
+        "http://sekrit:sekrit@[sekrit]/?sekrit",
+        "http://sekrit:sekrit@[::1/?sekrit",
+        "http://sekrit\x00:sekrit@{host}/\n?sekrit",
+        "http://sekrit:sekrit@" + "a" * 64 + ".sekrit/?sekrit",
+        "http://sekrit:sekrit@xn--sekrit-\u00ad.test/?sekrit",
+        "http://sekrit:sekrit@..sekrit../?sekrit",
+        "sekrit://sekrit:sekrit@{host}/?sekrit",
+        "sekrit",
+        "http://sekrit:sekrit@{host}/" + "sekrit" * 20_000,
+    ],
+)
+async def test_what_is_said_of_a_failure_repeats_nothing_of_the_url(
+    net: respx.Router, url: str
+) -> None:
+    async def refuse(request: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("ConnectionRefusedError")
+
+    async with contextlib.aclosing(
+        HttpWebhookPost(
+            httpx.MockTransport(refuse), may_dial=lambda _: True, refusal="no", timeout_s=10
+        )
+    ) as post:
+        reason = await post(url.format(host="127.0.0.1"), b"{}")
+    assert reason
+    assert "sekrit" not in reason
