@@ -23,6 +23,7 @@ from gateway.cli.lists import AddressList, read_list
 from gateway.cli.options import ConfigFile, read_settings
 from gateway.cli.results import WRITERS, OutputFormat
 from gateway.cli.terminal import EXIT_USAGE, CommandError, print_error, run_async
+from gateway.private_files import private_opener
 
 if TYPE_CHECKING:
     from adapters.contract.jobs import Job
@@ -249,7 +250,8 @@ def _atomic_file(name: str) -> Iterator[BinaryIO]:
     """A file that appears only when it is complete. Raises CommandError."""
     unfinished = Path(name + ".tmp")
     try:
-        with unfinished.open("wb") as file:
+        unfinished.unlink(missing_ok=True)  # of an earlier run, with permissions of its own
+        with open(unfinished, "xb", opener=private_opener) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

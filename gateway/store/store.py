@@ -41,6 +41,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 from sqlalchemy.schema import CreateIndex, CreateTable, DDLElement
 
+from gateway.private_files import create_privately, hide_from_others
 from gateway.store.errors import (
     StoreBusy,
     StoreConflict,
@@ -235,6 +236,7 @@ def _prepare_file(path: str, busy_timeout_s: float) -> None:
     folder = Path(path).absolute().parent
     if not folder.is_dir():
         raise StoreUnusable(path, f"there is no folder {folder}")
+    _keep_private(path)
     with contextlib.closing(
         sqlite3.connect(path, timeout=busy_timeout_s, isolation_level=None)
     ) as connection:
@@ -252,6 +254,14 @@ def _prepare_file(path: str, busy_timeout_s: float) -> None:
                     raise
                 time.sleep(0.01)
         _create_tables_if_empty(connection)
+
+
+def _keep_private(path: str) -> None:
+    """Let nobody else read the file, nor what SQLite writes beside it with the same permissions."""
+    for end in ("", "-wal", "-shm"):
+        hide_from_others(Path(path + end))
+    with contextlib.suppress(OSError):  # SQLite says better what is wrong
+        create_privately(Path(path))
 
 
 def _create_tables_if_empty(connection: sqlite3.Connection) -> None:
