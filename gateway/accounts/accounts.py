@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
@@ -298,15 +298,18 @@ class Accounts:
                     insert(milestones).values(name=BOOTSTRAP_MILESTONE, reached_at=self._now())
                 )
                 account_id = await self._insert_account(connection, owner_email, self._plan, None)
-                made = [
-                    await self._insert_key(connection, account_id, dialect, test=test)
-                    for dialect in self._key_shapes
-                    for test in (False, True)
-                ]
+                created = await self._insert_keys(
+                    connection,
+                    [
+                        self._new_key(account_id, dialect, test=test)
+                        for dialect in self._key_shapes
+                        for test in (False, True)
+                    ],
+                )
         except StoreConflict:
             return ()
         self._callers.clear()
-        return tuple(made)
+        return tuple(created)
 
     async def create_account(
         self,
@@ -346,13 +349,12 @@ class Accounts:
                 found = select(accounts.c.id).where(accounts.c.id == account_id)
                 if await connection.scalar(found) is None:
                     raise NoSuchAccount(account_id)
-                made = await self._insert_key(
-                    connection, account_id, dialect, test=test, label=label, key=key
-                )
+                new_key = self._new_key(account_id, dialect, test=test, label=label, key=key)
+                (created,) = await self._insert_keys(connection, [new_key])
         except StoreConflict as exc:
             raise KeyTaken(dialect) from exc
         self._callers.clear()
-        return made
+        return created
 
     async def list_keys(self) -> list[KeyInfo]:
         """All keys, revoked ones too, the oldest first. Raises StoreError."""
@@ -436,9 +438,8 @@ class Accounts:
         account_id: int = inserted.scalar_one()
         return account_id
 
-    async def _insert_key(
+    def _new_key(
         self,
-        connection: AsyncConnection,
         account_id: int,
         dialect: str,
         *,
@@ -446,20 +447,33 @@ class Accounts:
         label: str | None = None,
         key: str | None = None,
     ) -> NewKey:
+        """A key without an id."""
         shape = self._key_shapes[dialect]
         key = key or mint_key(shape, test=test)
         hint = key_hint(shape, key, test=test)
-        values = {
-            "account_id": account_id,
-            "dialect": dialect,
-            "hash": key_digest(key),
-            "test": test,
-            "hint": hint,
-            "label": label,
-            "created_at": self._now(),
-        }
-        inserted = await connection.execute(insert(keys).values(values).returning(keys.c.id))
-        return NewKey(inserted.scalar_one(), account_id, dialect, test, key, hint, label)
+        return NewKey(0, account_id, dialect, test, key, hint, label)
+
+    async def _insert_keys(
+        self, connection: AsyncConnection, new_keys: Sequence[NewKey]
+    ) -> list[NewKey]:
+        """The keys with their ids. Raises StoreConflict."""
+        now = self._now()
+        rows = [
+            {
+                "account_id": new.account_id,
+                "dialect": new.dialect,
+                "hash": key_digest(new.key),
+                "test": new.test,
+                "hint": new.hint,
+                "label": new.label,
+                "created_at": now,
+            }
+            for new in new_keys
+        ]
+        # one statement: each takes a millisecond
+        statement = insert(keys).returning(keys.c.id, sort_by_parameter_order=True)
+        ids = (await connection.scalars(statement, rows)).all()
+        return [replace(new, id=id_) for new, id_ in zip(new_keys, ids, strict=True)]
 
     async def _update_account(self, account_id: int, **values: Any) -> None:
         async with self._store.write() as connection:
