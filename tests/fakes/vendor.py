@@ -76,6 +76,8 @@ class Vendor:
     port: int = 0
     asked: Counter[str] = field(default_factory=Counter)
     """Verifications by key."""
+    was_asked: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set by each request for a verification."""
     seen: list[WireRequest] = field(default_factory=list)
     balances: int = 0
     _server: asyncio.Server | None = None
@@ -152,6 +154,7 @@ class Vendor:
             op = endpoint.read(request)
             if isinstance(op, Verify):
                 self.asked[key or ""] += 1
+                self.was_asked.set()
                 self.seen.append(request)
                 misbehaved = await self._misbehave()
                 if misbehaved is not _GO_ON:

@@ -86,7 +86,7 @@ def settings_for(vendors: Sequence[Vendor], tmp_path: Any = None, **told: Any) -
 
     `upstream` holds settings of every upstream, `v0` those of the first alone.
     """
-    common = {"balance_every_s": 0, "timeout_s": 2.0, **told.pop("upstream", {})}
+    common = {"balance_every_s": 0, "timeout_s": 10.0, **told.pop("upstream", {})}
     upstreams = [
         {
             "name": f"v{place}",
