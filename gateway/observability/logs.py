@@ -30,8 +30,8 @@ def set_up_logs(
 ) -> None:
     """Write all log lines of the process to `stream`, by default standard error.
 
-    `redact` takes out of a line what must not be logged. No code means to log a secret; this is
-    the last line of defence, for the text of an exception, say.
+    `redact` removes secrets from a line. No code logs a secret on purpose; this is the last
+    defence, for example against one in the text of an exception.
     """
     write_line = _json_line if log.format == "json" else _text_line
     handler = logging.StreamHandler(stream or sys.stderr)

@@ -257,10 +257,10 @@ def _prepare_file(path: str, busy_timeout_s: float) -> None:
 
 
 def _keep_private(path: str) -> None:
-    """Let nobody else read the file, nor what SQLite writes beside it with the same permissions."""
+    """Make the database readable by its owner alone, with the files that SQLite puts beside it."""
     for end in ("", "-wal", "-shm"):
         hide_from_others(Path(path + end))
-    with contextlib.suppress(OSError):  # SQLite says better what is wrong
+    with contextlib.suppress(OSError):  # opening it will fail with a better message
         create_privately(Path(path))
 
 

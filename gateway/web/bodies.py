@@ -23,11 +23,10 @@ BODY_TIMEOUT_S = 30.0
 MAX_BYTES_IN_MEMORY = 256 * 1024
 """Of one body; a longer one is in its file."""
 
-
 MAX_BYTES_IN_FLIGHT = 512 * 1024 * 1024
-"""Of all bodies together, in memory and in files; beyond it a request is unavailable."""
+"""Of all bodies together, in memory and in files; beyond it requests are `UNAVAILABLE`."""
 MAX_BYTES_OF_STRANGERS = 128 * 1024 * 1024
-"""The share of requests whose key is not known yet."""
+"""The part of it for requests whose key is not yet known to be valid."""
 
 
 class BodyBudget:

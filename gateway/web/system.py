@@ -137,7 +137,7 @@ def _observed(app: ASGIApp, metrics: Metrics) -> ASGIApp:
             AccessLogEntry(
                 own_id,
                 "veriplex",
-                # not the path, which is whatever a client sends
+                # not the path, which a client can choose freely
                 getattr(scope.get("endpoint"), "__name__", ""),
                 scope["method"],
                 status,

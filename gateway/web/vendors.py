@@ -277,7 +277,7 @@ class VendorApp:
         return dialect.write_problem(request, problem, state.endpoint)
 
     def _problem_for(self, state: RequestState, exc: Exception) -> Problem:
-        """What the client is told about an exception."""
+        """The problem that the client is shown for an exception; a bug is logged."""
         match exc:
             case Problem():
                 return exc

@@ -50,8 +50,8 @@ class Server:
 @pytest.fixture(scope="module")
 async def server(anyio_backend: str) -> AsyncIterator[Server]:
     async with AsyncExitStack() as stack:
-        told = Settings.model_validate({"storage": {"url": "sqlite:///:memory:"}})
-        services = await stack.enter_async_context(open_services(told, verifier=Answers()))
+        in_memory = Settings.model_validate({"storage": {"url": "sqlite:///:memory:"}})
+        services = await stack.enter_async_context(open_services(in_memory, verifier=Answers()))
         made = await services.accounts.bootstrap()
         client = await stack.enter_async_context(
             httpx.AsyncClient(
