@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP = $(BIN)/pip install --quiet --disable-pip-version-check
+# With hashes, so that a file changed on the registry is refused; with extras, which pip then wants.
+COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header \
+    --no-emit-index-url --generate-hashes --no-strip-extras
 ARGS ?=
 
 .PHONY: help serve sandbox test testbed testbed-down bench lint types imports check format tables docs lock \
@@ -77,12 +80,9 @@ docs: $(VENV)/.docs  ## Build the docs site into build/docs
 
 lock: $(VENV)/.stamp  ## Resolve the locked dependencies anew
 	$(PIP) uv
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-emit-index-url \
-	    pyproject.toml -o requirements.lock $(ARGS)
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-emit-index-url \
-	    pyproject.toml --group dev -o requirements-dev.lock $(ARGS)
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-emit-index-url \
-	    --group docs --constraints requirements-dev.lock -o requirements-docs.lock $(ARGS)
+	$(COMPILE) pyproject.toml -o requirements.lock $(ARGS)
+	$(COMPILE) pyproject.toml --group dev -o requirements-dev.lock $(ARGS)
+	$(COMPILE) --group docs --constraints requirements-dev.lock -o requirements-docs.lock $(ARGS)
 
 clean:  ## Remove the environment and caches
 	rm -rf $(VENV) build .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

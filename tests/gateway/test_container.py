@@ -103,9 +103,17 @@ def test_commands_exist_and_the_indentation_is_even(text: str, commands: list[st
 
 def test_the_compose_file_publishes_the_port_of_the_image() -> None:
     (exposed,) = final("EXPOSE")
-    ports = re.findall(r'ports: \["(\d+):(\d+)"\]', COMPOSE)
-    assert {inside for _, inside in ports} == {exposed}
-    assert len({outside for outside, _ in ports}) == len(ports) == 2
+    ports = re.findall(r'ports: \["([\d.]+):(\d+):(\d+)"\]', COMPOSE)
+    assert {inside for _, _, inside in ports} == {exposed}
+    assert {host for host, _, _ in ports} == {"127.0.0.1"}
+    assert len({outside for _, outside, _ in ports}) == len(ports) == COMPOSE.count("ports:") == 2
+
+
+def test_dependencies_are_installed_by_their_hashes() -> None:
+    for name in ("requirements.lock", "requirements-dev.lock", "requirements-docs.lock"):
+        pinned = re.split(r"(?m)^(?=[a-z])", (ROOT / name).read_text("utf-8"))
+        assert len(pinned) > 3
+        assert all("--hash=sha256:" in one for one in pinned if one.strip()), name
 
 
 def test_the_workflow_uses_the_key_and_the_port_of_the_sandbox() -> None:
