@@ -24,7 +24,7 @@ VERIPLEX = Path(sys.executable).parent / "veriplex"
 
 
 class Shell:
-    """Runs the command in a folder of its own, with no settings but those given."""
+    """Runs the command in its own folder, with the given settings only."""
 
     def __init__(self, folder: Path, **settings: str) -> None:
         self.folder = folder
@@ -40,7 +40,7 @@ class Shell:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            # a shell that runs the suite in the background has it ignore Ctrl-C
+            # a shell that runs the suite in the background makes it ignore Ctrl-C
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
@@ -70,7 +70,7 @@ def shell(tmp_path: Path) -> Shell:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What became of a command."""
+    """The result of a command."""
 
     code: int
     out: str
@@ -78,7 +78,7 @@ class Done:
 
 
 class Here:
-    """Runs the command in this process, which is quicker, in the current folder."""
+    """Runs the command in this process, which is faster, in the current folder."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
         self._monkeypatch = monkeypatch
@@ -126,7 +126,7 @@ HOSTS = {
 
 @pytest.fixture
 async def networked(tmp_path: Path) -> AsyncIterator[Shell]:
-    """A shell whose probe meets our own DNS and mail servers."""
+    """A shell whose probe uses the fake DNS and mail servers."""
     async with fake_dns(ZONE) as dns, fake_smtp(HOSTS) as smtp:
         yield Shell(
             tmp_path,

@@ -1,4 +1,4 @@
-"""`veriplex bulk`: lists of every kind in, results out, interrupted runs resumed."""
+"""`veriplex bulk`: every format of lists, the results, interrupted runs."""
 
 from __future__ import annotations
 
@@ -160,8 +160,8 @@ def test_standard_input_to_standard_output(
     here: Path, monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes]
 ) -> None:
     assert command(monkeypatch, "-", "--format", "jsonl", stdin=b"bad\nworse\n") == 0
-    told = [json.loads(row) for row in capsysbinary.readouterr().out.splitlines()]
-    assert [(row["address"], row["verdict"]) for row in told] == [
+    output = [json.loads(row) for row in capsysbinary.readouterr().out.splitlines()]
+    assert [(row["address"], row["verdict"]) for row in output] == [
         ("bad", "undeliverable"),
         ("worse", "undeliverable"),
     ]
@@ -170,9 +170,9 @@ def test_standard_input_to_standard_output(
 def test_json_lines_by_suffix(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("in.jsonl").write_text('{"email": "bad", "n": 1}\n')
     assert command(monkeypatch, "in.jsonl", "-o", "out.jsonl") == 0
-    (told,) = map(json.loads, Path("out.jsonl").read_text().splitlines())
-    assert told["row"] == {"email": "bad", "n": "1"}
-    assert told["reason"] == "invalid_email"
+    (output,) = map(json.loads, Path("out.jsonl").read_text().splitlines())
+    assert output["row"] == {"email": "bad", "n": "1"}
+    assert output["reason"] == "invalid_email"
 
 
 @pytest.mark.parametrize(
@@ -195,14 +195,14 @@ def test_wrong_usage_is_reported_and_leaves_no_files(
     Path("in.txt").write_text("bad\n")
     Path("latin.csv").write_bytes("email\nJörg@x.example\n".encode("latin-1"))
     assert command(monkeypatch, *args) == 2
-    told = capsys.readouterr().err
-    assert why in told
-    assert "Traceback" not in told
+    output = capsys.readouterr().err
+    assert why in output
+    assert "Traceback" not in output
     assert sorted(path.name for path in here.iterdir()) == ["in.txt", "latin.csv"]
 
 
 class Slow(Scripted):
-    """Answers a few, and then nobody for ever."""
+    """Answers a few addresses, and then none for ever."""
 
     def __init__(self, few: int) -> None:
         super().__init__()

@@ -65,13 +65,13 @@ BAD_USAGE: list[tuple[tuple[str, ...], Mapping[str, str], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("args", "environ", "says"), BAD_USAGE)
+@pytest.mark.parametrize(("args", "environ", "message"), BAD_USAGE)
 def test_bad_usage_exits_2_and_says_why(
-    here: Here, args: tuple[str, ...], environ: Mapping[str, str], says: str
+    here: Here, args: tuple[str, ...], environ: Mapping[str, str], message: str
 ) -> None:
     done = here(*args, **environ)
     assert (done.code, done.out) == (EXIT_USAGE, "")
-    assert says in done.err
+    assert message in done.err
 
 
 def test_failures_exit_1_in_one_line(here: Here, tmp_path: Path) -> None:

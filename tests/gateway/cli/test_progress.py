@@ -1,4 +1,4 @@
-"""The progress display: on a terminal alone, after a while, and erased at the end."""
+"""The progress display: on a terminal only, after a while, and erased at the end."""
 
 from __future__ import annotations
 

@@ -98,8 +98,8 @@ def test_every_dns_status_has_words(dns: Dns) -> None:
 
 
 @given(st.text(max_size=60), st.text(max_size=60))
-def test_texts_of_servers_cannot_control_the_terminal(said: str, host: str) -> None:
-    v = an_answer(transcript=(Step(1, host, said),), mx=(MxHost(host, 1),), dns=Dns.MX)
+def test_texts_of_servers_cannot_control_the_terminal(text: str, host: str) -> None:
+    v = an_answer(transcript=(Step(1, host, text),), mx=(MxHost(host, 1),), dns=Dns.MX)
     assert all(line.isprintable() for line in render_plain(v).split("\n"))
     screen = Terminal()
     PanelPrinter(screen).show(v)

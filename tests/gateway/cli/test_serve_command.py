@@ -40,7 +40,9 @@ async def test_first_start_prints_keys_that_work(shell: Shell, tmp_path: Path) -
                 assert source == ("local" if kind == "live" else "sandbox")
     async with shell.serving("serve", "--port", "0") as (_, before):
         assert before == []
-    assert os.listdir(tmp_path) == ["veriplex.db"]  # it was closed, so the log is gone
+    assert os.listdir(tmp_path) == [
+        "veriplex.db"
+    ]  # the database was closed, which removes its write-ahead log
 
 
 async def test_keys_of_a_running_server(shell: Shell) -> None:
@@ -71,7 +73,7 @@ async def test_keys_of_a_running_server(shell: Shell) -> None:
         assert (code, out.split(":")[0]) == (0, f"revoked key {made['id']}")
         async with asyncio.timeout(5):
             while await status(made["key"]) == 200:
-                pass  # it says within a second, and each look is a round trip
+                pass  # within a second, and each request is a round trip
 
 
 def test_keys_are_created_for_every_dialect_and_an_alias(here: Here, tmp_path: Path) -> None:
@@ -128,7 +130,7 @@ async def test_the_sandbox_accepts_only_test_keys(shell: Shell) -> None:
             headers = {"Authorization": f"Bearer {key}"}
             reply = await client.get("/v1/verify?email=role@example.com", headers=headers)
             assert reply.status_code == status
-    assert list(shell.folder.iterdir()) == []  # nothing is kept
+    assert list(shell.folder.iterdir()) == []  # nothing is stored
 
 
 def test_tls_files_are_checked_before_the_start(tmp_path: Path) -> None:
@@ -142,9 +144,9 @@ def test_tls_files_are_checked_before_the_start(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("host", "says"),
+    ("host", "message"),
     [("192.0.2.1", "not an address of this machine"), ("no.host.invalid", "cannot be listened on")],
 )
-def test_addresses_that_cannot_be_listened_on(host: str, says: str) -> None:
-    with pytest.raises(CommandError, match=says):
+def test_addresses_that_cannot_be_listened_on(host: str, message: str) -> None:
+    with pytest.raises(CommandError, match=message):
         open_socket(with_server_options(Settings(), host=host, port=0))

@@ -1,4 +1,4 @@
-"""Block lists: the table, the names that are asked for, and what the answers mean."""
+"""Block lists: the table, the queried names, and the meaning of answers."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_the_name_is_the_reversed_address(ip: str, name: str) -> None:
             Listing(ListingState.LISTED, f"{ZEN.codes['127.0.0.10']}; {ZEN.codes['127.0.0.4']}"),
         ),
         (("127.0.0.99",), YES, NO, Listing(ListingState.LISTED, "answer 127.0.0.99")),
-        # no listings, whatever they look like
+        # other networks, which are no listings
         (
             ("127.255.255.254",),
             NO,
@@ -69,7 +69,7 @@ def test_the_name_is_the_reversed_address(ip: str, name: str) -> None:
             ("203.0.113.9",),
             Listing(ListingState.REFUSED, "answered 203.0.113.9, which no list does"),
         ),
-        # a list that lists everybody, and one that lists nobody
+        # a list with every address, and one with none
         (YES, YES, YES, Listing(ListingState.BROKEN)),
         (NO, NO, NO, Listing(ListingState.SILENT)),
         # DNS failed

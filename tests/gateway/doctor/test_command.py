@@ -1,4 +1,4 @@
-"""`veriplex doctor` as a process: its two kinds of output, its exit codes."""
+"""`veriplex doctor` as a process: its two formats, its exit codes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ ZONE: dict[str, Records | Fault] = {
 
 
 async def doctor(folder: Path, *args: str, **settings: str) -> tuple[int, str, str]:
-    """Exit code, output and complaints, on a loopback where all is well."""
+    """Exit code, output and errors, on a loopback without problems."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith("VERIPLEX_")}
     async with fake_dns(ZONE) as dns, fake_smtp({MX: Script()}) as smtp:
         ours = {
@@ -66,7 +66,7 @@ async def test_nothing_wrong(tmp_path: Path) -> None:
     assert (code, err) == (0, "")
     lines = out.splitlines()
     assert re.fullmatch(r"ok    spf us\.test +pass for 127\.0\.0\.1: ip4:.*", lines[8])
-    # the usual lists have no entries here, not even that for tests
+    # the standard lists have no records here, not even their test entries
     assert lines[-1] == "nothing wrong, 7 worth a look."
     assert not os.listdir(tmp_path)
 
@@ -104,7 +104,7 @@ async def test_refusals_are_shown_after_the_server_has_stopped(tmp_path: Path) -
     assert code == 1
     lines = [" ".join(line.split()) for line in out.splitlines()]
     first = next(i for i, line in enumerate(lines) if line.startswith("fail refused"))
-    told = lines[first : first + 15]
+    shown = lines[first : first + 15]
     today = "[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2} UTC"
     ago = "(just now|[0-9]+ s ago)"
     wanted = [
@@ -126,7 +126,7 @@ async def test_refusals_are_shown_after_the_server_has_stopped(tmp_path: Path) -
         "mx.a.test: 5.7.1 blocked using zen.spamhaus.org",
         "Fix what got us listed, .*at https://check.spamhaus.org/, or use another address.",
     ]
-    for line, pattern in zip(told, wanted, strict=True):
+    for line, pattern in zip(shown, wanted, strict=True):
         assert re.fullmatch(pattern, line), (line, pattern)
     _, out, _ = await doctor(tmp_path, "--json", VERIPLEX_STORAGE__URL=url)
     rows = [json.loads(line) for line in out.splitlines()]
@@ -140,7 +140,7 @@ async def test_invalid_settings_are_a_finding(tmp_path: Path) -> None:
     (tmp_path / "veriplex.toml").write_text("[server]\nprot = 1\n[engine]\nhelo = 5\n")
     code, out, err = await doctor(tmp_path)
     assert (code, err) == (1, "")
-    assert out.count("fail  settings") == 1  # the environment has a good helo
+    assert out.count("fail  settings") == 1  # the environment overrides the invalid helo
     assert "did you mean server.port?" in out
 
 

@@ -1,4 +1,4 @@
-"""The doctor at work: against DNS, mail hosts, databases and ports on loopback."""
+"""Whole examinations, with DNS, mail hosts, databases and ports on loopback."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ World = dict[str, Records | Fault]
 
 
 def zone(**changes: Records | Fault) -> World:
-    """All is well: we are probe.us.test, and mail comes from us.test."""
+    """A zone without problems: we are probe.us.test, and mail comes from us.test."""
     return {
         "com": {"SOA": ["ns.test. host.test. 1 3600 600 86400 60"]},
         "gmail.com": {"MX": ["5 mx.gmail.com."]},
@@ -66,9 +66,9 @@ async def findings(
     *,
     ip: str = "",
     timeout_s: float = 5.0,
-    **told: Any,
+    **changes: Any,
 ) -> tuple[dict[str, Finding], list[str]]:
-    """What was found, by check, and what the mail hosts heard."""
+    """The findings by check, and the commands that the mail hosts got."""
     async with (
         fake_dns(dns_zone if dns_zone is not None else zone()) as dns,
         fake_smtp(hosts) as smtp,
@@ -76,7 +76,7 @@ async def findings(
         tree = {
             "storage": {"url": "sqlite:///:memory:"},
             "server": {"port": 0},
-            **told,
+            **changes,
             "engine": {
                 "helo": "probe.us.test",
                 "mail_from": "probe@us.test",
@@ -84,7 +84,7 @@ async def findings(
                 "smtp_port": smtp.port,
                 "allow_private_networks": True,
                 "connect_timeout_s": 1.0,
-                **told.get("engine", {}),
+                **changes.get("engine", {}),
             },
         }
         found = await examine(
@@ -95,18 +95,18 @@ async def findings(
             rng=random.Random(1),
             clock=lambda: NOW,
         )
-        heard = [command for seen in smtp.seen.values() for command in seen.commands]
-    return {finding.check: finding for finding in found}, heard
+        commands = [command for seen in smtp.seen.values() for command in seen.commands]
+    return {finding.check: finding for finding in found}, commands
 
 
 async def test_all_is_well() -> None:
-    found, heard = await findings()
+    found, commands = await findings()
     assert {check: f.level for check, f in found.items() if f.level is not OK} == {
         "database": WARN  # in memory
     }
     assert found["address"].about == US
     assert "mx.outlook.com" in found["clock"].said
-    assert set(heard) == {"EHLO probe.us.test", "QUIT"}
+    assert set(commands) == {"EHLO probe.us.test", "QUIT"}
 
 
 @pytest.mark.parametrize(
@@ -180,16 +180,16 @@ async def test_no_mail_host_can_be_reached() -> None:
     found, _ = await findings(hosts=hosts)
     assert found["port"].level is FAIL
     assert "open outbound port" in found["port"].advice
-    assert found["address"].about == US  # by the way out
+    assert found["address"].about == US  # the source address
 
 
 async def test_no_dns_server_answers() -> None:
     silent: World = dict.fromkeys(zone(), Fault.REFUSED)
-    found, heard = await findings(silent)
+    found, commands = await findings(silent)
     assert found["dns"].level is FAIL
     assert found["outside"].level is WARN
     assert {"helo", "clock", "database", "listen"} <= set(found)
-    assert not heard
+    assert not commands
 
 
 async def test_a_resolver_with_false_answers() -> None:
@@ -201,12 +201,12 @@ async def test_a_resolver_with_false_answers() -> None:
 
 
 async def test_private_mail_hosts_are_not_dialled_unless_allowed() -> None:
-    found, heard = await findings(engine={"allow_private_networks": False})
+    found, commands = await findings(engine={"allow_private_networks": False})
     assert found["port"].level is FAIL
     assert "not public" in found["port"].said
     assert found["address"].level is WARN
     assert found["spf"].level is WARN
-    assert not heard
+    assert not commands
 
 
 async def test_a_given_address() -> None:
@@ -214,7 +214,7 @@ async def test_a_given_address() -> None:
     assert found["address"].about == "2001:db8::7"
     assert found["spf"].level is FAIL
     assert "ip6:2001:db8::7" in found["spf"].advice
-    assert "block-list" not in found  # it has no IPv6 entries
+    assert "block-list" not in found  # the list has no IPv6 entries
 
 
 async def test_the_null_sender_is_judged_by_helo() -> None:
@@ -305,7 +305,7 @@ def test_a_locked_database(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("banner", "told"),
+    ("banner", "unix_time"),
     [
         ("< 220 mx.a.test ESMTP Exim 4.96 Thu, 28 May 2026 20:26:40 +0000", NOW),
         ("< 220 x Microsoft ESMTP MAIL Service ready at Thu, 28 May 2026 22:26:40 +0200", NOW),
@@ -316,8 +316,8 @@ def test_a_locked_database(tmp_path: Path) -> None:
         ("< 220 mx.google.com ESMTP abc - gsmtp", None),
     ],
 )
-def test_banner_time(banner: str, told: float | None) -> None:
-    assert banner_time(banner) == told
+def test_banner_time(banner: str, unix_time: float | None) -> None:
+    assert banner_time(banner) == unix_time
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What the doctor makes of the facts, row by row."""
+"""Findings by facts, row by row."""
 
 from __future__ import annotations
 
@@ -206,7 +206,7 @@ def test_ptr(
 def test_mail_from(dns: Dns) -> None:
     finding = judge.mail_from("probe@us.test", dns)
     expected = {True: OK, False: FAIL, None: WARN}[dns.can_receive]
-    if dns is Dns.SERVFAIL:  # mail servers that look it up will not find it either
+    if dns is Dns.SERVFAIL:  # mail servers that look it up will not find it, either
         expected = FAIL
     check(finding, expected, "its domain")
 
@@ -255,7 +255,7 @@ def test_block_list(listing: Listing | None, level: Level, words: str) -> None:
     ("ahead_s", "behind_files_s", "level", "words"),
     [
         ([2.0], -100.0, OK, "within 30 s"),
-        ([2.0, -9000.0, 1.0], -100.0, OK, "within 30 s"),  # one host's own clock is wrong
+        ([2.0, -9000.0, 1.0], -100.0, OK, "within 30 s"),  # the clock of one host is wrong
         ([45.0], -100.0, WARN, "45 s ahead"),
         ([-900.0], -100.0, FAIL, "900 s behind"),
         ([], -100.0, OK, "no mail host showed"),

@@ -1,4 +1,4 @@
-"""What the doctor says of those who refused us, cause by cause."""
+"""Findings about refusals, cause by cause."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ ONE = RecentRefusals(
     paused_hosts=0,
 )
 PAGE_IN_THE_REPLY = {"trendmicro", "mcafee", "symantec", "sophos", "hostkarma", "att"}
-"""Lists whose own pages move too often to be written down."""
+"""Lists whose pages move too often to be listed."""
 
 
 @pytest.mark.parametrize(
@@ -142,8 +142,8 @@ def test_no_refusals(fact: RefusalHistory, level: Level, words: str) -> None:
 )
 def test_the_lines_about_one_operator(changes: dict[str, object], alone: bool, first: str) -> None:
     one = replace(ONE, **changes)  # type: ignore[arg-type]
-    said = refuser_lines(one, NOW.timestamp(), is_only=alone)
-    assert said == [first, "  mx.a.test: 5.7.1 go away"]
+    lines = refuser_lines(one, NOW.timestamp(), is_only=alone)
+    assert lines == [first, "  mx.a.test: 5.7.1 go away"]
     assert refuser_lines(replace(one, text=None), NOW.timestamp(), is_only=alone) == [first]
 
 

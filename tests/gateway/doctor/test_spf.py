@@ -126,7 +126,7 @@ ZONE: Zone = {
         # section 4.6.4: two names may have no records
         (US, "probe@void2.test", SpfResult.FAIL),
         (US, "probe@void3.test", SpfResult.PERMERROR),
-        # section 7.2: %{t} is for explanations alone
+        # section 7.2: %{t} is allowed in explanations only
         (US, "probe@time.test", SpfResult.PERMERROR),
     ],
 )

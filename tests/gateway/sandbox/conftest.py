@@ -1,4 +1,4 @@
-"""A sandbox of its own for every test."""
+"""A sandbox for each test."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ START = 1_780_000_000.0
 
 
 class Time:
-    """The real time, as far as the tests are concerned."""
+    """Stands in for the real time."""
 
     def __init__(self) -> None:
         self.now = START

@@ -478,7 +478,7 @@ async def test_on_a_live_server_the_control_api_needs_a_key() -> None:
             await fault(client, own, simulate="503")
             assert (await verify(client, key=own)).status_code == 503
             assert (await verify(client)).status_code == 200
-            # forwarded and probed answers can be hit as well, each account's by itself alone
+            # faults apply to forwarded and probed answers, too, of their own account only
             await fault(client, keys["emailable", False], simulate="500", times=1)
             assert (await verify(client, key=keys["emailable", False])).status_code == 500
             counted = await client.get(f"{API}/requests/count", params={"key": KEY})

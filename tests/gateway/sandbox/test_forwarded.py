@@ -1,4 +1,4 @@
-"""Faults on answers that come from a vendor, behind `veriplex serve` in its own process."""
+"""Faults on requests that `veriplex serve`, as a process, would forward to a vendor."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Served:
         self._number = 0
 
     async def verify(self) -> httpx.Response:
-        """Verify an address that nobody asked about before."""
+        """Verify an address that was never verified before."""
         self._number += 1
         params = {"email": f"ada{self._number}@example.org", "api_key": self.key}
         return await self.client.get("/emailable/v1/verify", params=params)

@@ -1,4 +1,4 @@
-"""Every state that a vendor documents for a batch, seen at the vendor's own endpoints."""
+"""Every state that a vendor documents for a batch, at the vendor's endpoints."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ PENDING: dict[str, Any] = {"status": "processing"}
 
 
 class Seen(NamedTuple):
-    """What one call shows: the status, and members of the body (or how many rows it has)."""
+    """The reply to one call: the status, and members of the body (or its number of rows)."""
 
     status: int
     shows: Any
 
 
 class Look(NamedTuple):
-    """One call that tells how far a batch is."""
+    """One call that shows the state of a batch."""
 
     dialect: Dialect
     method: str
     path: str
     fields: dict[str, str]
     states: dict[str, Seen]
-    """By word; `ID` stands for the batch's in path and fields."""
+    """By word; `ID` stands for the batch's id in path and fields."""
 
 
 SUBMIT: dict[str, tuple[str, str]] = {
@@ -49,7 +49,7 @@ SUBMIT: dict[str, tuple[str, str]] = {
     "generic": ("/api/v1/verify/bulk", "jobId"),
     "dataoorts": ("/ai_mails_api/bulk/v1", "id"),
 }
-"""Where a batch is submitted, and what its number is called in the reply."""
+"""The path where a batch is submitted, and the name of its id in the reply."""
 
 
 def each(words: str, status: int, shows: Any) -> dict[str, Seen]:
@@ -212,7 +212,7 @@ async def test_a_key_shows_the_state_of_its_word(
     id_ = await submit(client, look.dialect)
     key = f"{look.dialect.sandbox_key}-simulate-{word}"
     if word == "slow":
-        # its time begins when the batch does
+        # its time starts with the batch
         await client.post("/veriplex/v1/clock", json={"frozen": True})
     check(await look_at(client, look, id_, key), seen)
 

@@ -59,13 +59,13 @@ def test_the_log_settings_apply(level: str, lines: list[tuple[str, str, int]]) -
         process.send_signal(signal.SIGTERM)
         logged = [json.loads(line) for line in process.stderr]
         assert process.wait(10) == 0
-    told = [line for line in logged if line["logger"] == "veriplex.request"]
-    assert [(line["event"], line["method"], line["status"]) for line in told] == lines
+    requests = [line for line in logged if line["logger"] == "veriplex.request"]
+    assert [(line["event"], line["method"], line["status"]) for line in requests] == lines
     assert bool(logged) == bool(lines)
 
 
 def test_it_imports_neither_database_nor_probe() -> None:
-    """Which is half of a second that starting does not take."""
+    """Their imports take half a second."""
     heavy = {"sqlalchemy", "alembic", "aiosmtplib", "dns", "httpx", "pydantic", "starlette.routing"}
     program = "import json, sys, gateway.sandbox_app; print(json.dumps(list(sys.modules)))"
     shown = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True).stdout

@@ -1,4 +1,4 @@
-"""Samples: the same for the same question, and magic where it is due."""
+"""Samples: equal for equal questions, and magic addresses."""
 
 import pytest
 
@@ -10,7 +10,7 @@ from gateway.sandbox.samples import RANDOM_SEED, Samples
 ALL = Checks()
 
 PINNED = {
-    # what these say is promised across releases: a change belongs into the changelog
+    # samples stay the same across releases: a change needs a line in the changelog
     ("emailable", "john.smith@gmail.com"): (Verdict.RISKY, 0.489),
     ("validto", "john.smith@gmail.com"): (Verdict.DELIVERABLE, 0.238),
     ("whoisxml", "ada@example.org"): (Verdict.UNKNOWN, 0.298),
@@ -98,10 +98,10 @@ def test_catch_all_is_shown_if_requested(asked: bool, local: str, shown: bool | 
 def test_samples_do_not_show_catch_all_unasked() -> None:
     samples = Samples("veriplex")
     unasked = Checks(catch_all=False)
-    told = {
+    shown = {
         samples.draw("emailable", f"u{n}@b.org", unasked).evidence.catch_all for n in range(100)
     }
-    assert told == {None}
+    assert shown == {None}
 
 
 def test_fields_that_follow_from_the_address_are_right() -> None:

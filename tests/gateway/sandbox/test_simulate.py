@@ -1,4 +1,4 @@
-"""Outcomes on demand: every row of the table, through every dialect's own endpoints."""
+"""Simulated outcomes: every word of the table, at every dialect's endpoints."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def call(
     key: str = "",
     as_json: bool = True,
 ) -> httpx.Response:
-    """A request with the key where each of the vendors wants it."""
+    """A request with the key in the place that the vendor demands."""
     key = key or dialect.sandbox_key
     fields = dict(fields or {})
     headers = {"Authorization": f"Bearer {key}"}
@@ -91,7 +91,7 @@ def test_statuses_that_all_vendors_have_are_answered_as_such(dialect: Dialect, s
     at = {
         status_of(status, dialect, e)
         for e in dialect.endpoints
-        if e.needs_key and e.name != "v1"  # which says 403 for 401
+        if e.needs_key and e.name != "v1"  # which has 403 in place of 401
     }
     assert at == {int(status)}
 

@@ -1,4 +1,4 @@
-"""Every row of the tables in `docs/sandbox.md`, through Emailable's own client for Python."""
+"""Every row of the tables in `docs/sandbox.md`, by Emailable's own client for Python."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PAGE = (Path(__file__).parents[3] / "docs" / "sandbox.md").read_text("utf-8")
 
 
 def rows(*head: str) -> list[list[str]]:
-    """The rows below the head, their cells without backquotes."""
+    """The rows of the table with that head; cells without backquotes."""
     _, found, rest = PAGE.partition("| " + " | ".join(head))
     assert found
     lines = rest.splitlines()[2:]
@@ -37,7 +37,7 @@ ERRORS: dict[int, type[Exception]] = {
     429: emailable.RateLimitExceededError,
     503: emailable.ServerUnavailableError,
 }
-"""What the client raises; other errors are `ClientError(status, message)`."""
+"""The client's exceptions; other statuses are `ClientError(status, message)`."""
 
 MESSAGES = {
     "completed": "Batch verification completed.",
@@ -46,9 +46,9 @@ MESSAGES = {
 PROCESSING = "Your batch is being processed."
 
 MEMBERS = {"catch_all": "accept_all"}
-"""What the client calls a flag of the table."""
+"""The client's names for flags of the table."""
 UNSEEN = {"spamtrap", "mailbox_disabled"}
-"""Flags that Emailable's answers have no member for."""
+"""Flags without a member in Emailable's answers."""
 
 
 def client(sandbox: Sandbox, word: str = "") -> Any:
@@ -58,7 +58,7 @@ def client(sandbox: Sandbox, word: str = "") -> Any:
 
 
 BATCH = "5cff27400000000000000000"
-"""One of the vendor's examples, which a test key may ask about without making it."""
+"""One of the vendor's example ids, which exists for test keys without being submitted."""
 EMAILS = ["ada@example.org", "joe@example.org"]
 
 
@@ -98,14 +98,14 @@ def test_each_word_makes_the_client_raise(veriplex_sandbox: Sandbox, call: Call)
 
 def test_each_address_gets_the_answer_in_the_table(veriplex_sandbox: Sandbox) -> None:
     for address, verdict, _, also in MAGIC:
-        told = client(veriplex_sandbox).verify(address)
+        answer = client(veriplex_sandbox).verify(address)
         if address.startswith("slow@"):
             assert veriplex_sandbox.last()["status"] == 249
             continue
-        assert told.state == verdict, address
+        assert answer.state == verdict, address
         for flag, value in re.findall(r"(\w+)(?: (\S+@\S+))?(?:, |$)", also):
             if flag not in UNSEEN:
-                assert getattr(told, MEMBERS.get(flag, flag)) == (value or True), address
+                assert getattr(answer, MEMBERS.get(flag, flag)) == (value or True), address
 
 
 def test_each_state_is_shown(veriplex_sandbox: Sandbox) -> None:

@@ -1,4 +1,4 @@
-"""Which proxy the environment names for a URL."""
+"""The proxies that the environment names for URLs."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Settings: where they come from, which win, and what is said of mistakes."""
+"""Settings: their sources, which source outranks which, and the messages about mistakes."""
 
 from __future__ import annotations
 
@@ -202,7 +202,7 @@ def _upstream(**changes: str) -> str:
 
 
 MISTAKES = [
-    # the file's text, what is said of it
+    # the file's text, its message
     ("[server]\nprot = 1", "line 2: server.prot: unknown setting; did you mean server.port?"),
     ("[sever]\nport = 1", "line 1: sever: unknown setting; did you mean server?"),
     ("[engine]\nhost = 'x'", "line 2: engine.host: unknown setting; did you mean server.host?"),
@@ -248,17 +248,17 @@ MISTAKES = [
 ]
 
 
-@pytest.mark.parametrize(("text", "said"), MISTAKES)
-def test_a_mistake_in_the_file_is_named_with_its_line(file: Path, text: str, said: str) -> None:
+@pytest.mark.parametrize(("text", "message"), MISTAKES)
+def test_a_mistake_in_the_file_is_named_with_its_line(file: Path, text: str, message: str) -> None:
     file.write_text(text)
     with pytest.raises(SettingsError) as caught:
         load(file, {"KEY": "k"}, dialects=["emailable", "validto"])
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert str(caught.value).startswith(str(file))
 
 
 @pytest.mark.parametrize(
-    ("variable", "text", "said"),
+    ("variable", "text", "message"),
     [
         ("SERVER__PROT", "1", "unknown setting; did you mean VERIPLEX_SERVER__PORT?"),
         ("CONFG", "x", "unknown setting; did you mean VERIPLEX_CONFIG?"),
@@ -272,11 +272,13 @@ def test_a_mistake_in_the_file_is_named_with_its_line(file: Path, text: str, sai
         ("UPSTREAMS", "[1]", "upstreams[0]: should be an object (got 1)"),
     ],
 )
-def test_a_mistake_in_a_variable_is_named(file: Path, variable: str, text: str, said: str) -> None:
+def test_a_mistake_in_a_variable_is_named(
+    file: Path, variable: str, text: str, message: str
+) -> None:
     file.write_text("")
     with pytest.raises(SettingsError) as caught:
         load(file, {f"VERIPLEX_{variable}": text})
-    assert f"environment variable VERIPLEX_{variable}: {said}" in str(caught.value)
+    assert f"environment variable VERIPLEX_{variable}: {message}" in str(caught.value)
 
 
 def test_all_mistakes_are_reported_at_once(file: Path) -> None:
@@ -300,15 +302,15 @@ def test_a_literal_key_is_refused_without_being_repeated(file: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [(None, "cannot read: No such file"), (b"\xff\xfe", "is not UTF-8 text")],
 )
 def test_a_file_that_cannot_be_read_is_an_error(
-    file: Path, content: bytes | None, said: str
+    file: Path, content: bytes | None, message: str
 ) -> None:
     if content is not None:
         file.write_bytes(content)
-    with pytest.raises(SettingsError, match=said):
+    with pytest.raises(SettingsError, match=message):
         load(None, {"VERIPLEX_CONFIG": str(file)})
 
 
