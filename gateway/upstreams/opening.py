@@ -143,7 +143,9 @@ async def open_upstreams(
             stack.push_async_callback(client.aclose)
             dialect = by_name[told.dialect]
             api_keys = (told.api_key, *told.spare_api_keys)
-            keys = KeyRing([key.value for key in api_keys], clock=monotonic)
+            keys = KeyRing(
+                [key.value for key in api_keys], clock=monotonic, max_pause_s=rules.max_pause_s
+            )
             circuit = CircuitBreaker(rules, clock=monotonic, rng=rng)
             location = UpstreamLocation(dialect, told.base_url)
             recorder = None

@@ -17,6 +17,10 @@ NO_CREDITS_PAUSE_S = 300.0
 """Until an account without credits is tried again, unless its balance says otherwise first."""
 
 
+MAX_PAUSE_S = 3_600.0
+"""A vendor's `Retry-After` may say anything, such as a date in the year 9999."""
+
+
 @dataclass(slots=True, eq=False)
 class UpstreamKey:
     """One key and what became of it."""
@@ -34,7 +38,15 @@ class UpstreamKey:
 class KeyRing:
     """The keys of one upstream. `clock` is monotonic, in seconds."""
 
-    def __init__(self, values: Sequence[str], *, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        values: Sequence[str],
+        *,
+        clock: Callable[[], float],
+        max_pause_s: float = MAX_PAUSE_S,
+    ) -> None:
+        """`max_pause_s`: the longest pause, whatever the vendor asks for; then it is tried."""
+        self._max_pause_s = max_pause_s
         self.keys = tuple(UpstreamKey(value, place) for place, value in enumerate(values, start=1))
         self._clock = clock
         self._current = 0
@@ -90,6 +102,7 @@ class KeyRing:
 
     def pause(self, key: UpstreamKey, seconds: float) -> None:
         """Throttled, or without credits."""
+        seconds = min(seconds, self._max_pause_s)
         key.paused_until = max(key.paused_until, self._clock() + seconds)
 
     def record_balance(self, key: UpstreamKey, credits: int) -> None:

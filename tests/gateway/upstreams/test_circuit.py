@@ -280,3 +280,14 @@ def test_a_percentile_needs_enough_latencies() -> None:
     latency.record(0.5)
     assert latency.percentile_s(95) == 0.5
     assert latency.percentile_s(50) == pytest.approx(0.01)
+
+
+def test_a_key_is_tried_again_whatever_the_vendor_asks_for(clock: Clock) -> None:
+    ring = KeyRing(["a"], clock=clock, max_pause_s=300)
+    key = ring.pick()
+    assert key is not None
+    ring.pause(key, 999_999_999)
+    clock.now += 299
+    assert (ring.pick(), ring.ready_in_s) == (None, 1)
+    clock.now += 1
+    assert ring.pick() is key
