@@ -28,7 +28,7 @@ HEAD_TIMEOUT_S = 10.0
 BODY_TIMEOUT_S = 35.0
 """From the head to the end of the body: longer than a dialect waits (`gateway.web.bodies`), so
 that its own error comes first."""
-LINGER_S = 5.0
+LINGER_S = 10.0
 """How long a connection that is to be closed is still read from, if its request is not read to the
 end: closed at once, the client's system would throw the unread answer away (RFC 9112 section 9.6).
 """
