@@ -1,9 +1,10 @@
-"""Tasks beside the requests: work in the background, and calls that are run in groups."""
+"""Tasks beside the requests: work in the background, long computations, and calls in groups."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections import deque
 from collections.abc import (
     AsyncGenerator,
@@ -26,6 +27,8 @@ MAX_PENDING = 50_000
 """Calls that wait for their group; one more is refused."""
 MAX_MERGED_AHEAD = 100
 """Items of merged streams that wait for their consumer."""
+SLICE_S = 0.001
+"""Of a long computation, between two turns of the event loop."""
 
 
 @contextlib.asynccontextmanager
@@ -121,6 +124,61 @@ class WorkLoop:
             self._stopped.set_result(None)
             self._wake.set()
             await task
+
+
+class TimeSlices:
+    """Lets long computations take turns on the event loop, for `SLICE_S` each.
+
+    Between two turns of the loop at most one of them runs, however many there are, so that a
+    request is late by a slice for each turn that it takes. (A thread would be worse: the loop waits
+    up to 5 ms for the interpreter's lock each time that it has released it.)
+    """
+
+    def __init__(self, timer: Callable[[], float] = time.perf_counter) -> None:
+        self._turn = asyncio.Lock()
+        self._timer = timer
+
+    @contextlib.asynccontextmanager
+    async def computing(self) -> AsyncIterator[Computation]:
+        """A context for one computation, which begins with its first slice."""
+        computation = Computation(self._turn, self._timer)
+        await computation.begin_slice()
+        try:
+            yield computation
+        finally:
+            computation.end_slice()
+
+
+class Computation:
+    """A long computation. It calls `pause` when `is_over` says so, and awaits nothing else."""
+
+    def __init__(self, turn: asyncio.Lock, timer: Callable[[], float]) -> None:
+        self._turn = turn
+        self._timer = timer
+        self._has_turn = False
+        self._ends_at = 0.0
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the slice is over."""
+        return self._timer() >= self._ends_at
+
+    async def pause(self) -> None:
+        """Let requests and other computations go first, then begin another slice."""
+        await asyncio.sleep(0)  # with the turn, so that no other begins in this turn of the loop
+        self.end_slice()
+        await self.begin_slice()
+
+    async def begin_slice(self) -> None:
+        await self._turn.acquire()
+        self._has_turn = True
+        self._ends_at = self._timer() + SLICE_S
+
+    def end_slice(self) -> None:
+        # a computation that is cancelled while it waits has no turn to give back
+        if self._has_turn:
+            self._has_turn = False
+            self._turn.release()
 
 
 class GroupedCalls(Generic[Arg, Result]):

@@ -1,15 +1,23 @@
-"""Calls that are grouped, streams that are merged, and loops in the background."""
+"""Calls that are grouped, streams that are merged, loops in the background, long computations."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 
 import pytest
 
 from gateway.errors import StorageUnavailable
-from gateway.tasks import MAX_MERGED_AHEAD, MAX_PENDING, GroupedCalls, WorkLoop, merge
+from gateway.tasks import (
+    MAX_MERGED_AHEAD,
+    MAX_PENDING,
+    SLICE_S,
+    GroupedCalls,
+    TimeSlices,
+    WorkLoop,
+    merge,
+)
 
 
 class Doubler:
@@ -249,3 +257,55 @@ async def test_waiting_for_the_stop_is_not_cut_short_by_a_wake() -> None:
         await asyncio.sleep(0)
         assert not waited
     assert waited == [True]
+
+
+class SlicedTimer:
+    """A timer by which every second look finds the slice over."""
+
+    def __init__(self) -> None:
+        self._now = 0.0
+
+    def __call__(self) -> float:
+        self._now += SLICE_S / 2
+        return self._now
+
+
+async def test_one_of_many_computations_runs_for_a_slice_in_each_turn_of_the_loop() -> None:
+    slices = TimeSlices(SlicedTimer())
+    turns: list[list[str]] = [[]]
+
+    async def compute(name: str) -> None:
+        async with slices.computing() as computation:
+            for _ in range(10):
+                turns[-1].append(name)
+                if computation.is_over:
+                    await computation.pause()
+
+    tasks = [asyncio.create_task(compute(name)) for name in "abcd"]
+    while not all(task.done() for task in tasks):
+        turns.append([])
+        await asyncio.sleep(0)
+    assert sorted(name for turn in turns for name in turn) == sorted("abcd" * 10)
+    assert max(map(len, turns)) <= 2
+    order = [turn[0] for turn in turns if turn]
+    assert {tuple(order[i : i + 4]) for i in range(0, 12, 4)} == {tuple("abcd")}
+
+
+async def test_a_computation_that_is_cancelled_leaves_its_turn_to_the_others() -> None:
+    slices = TimeSlices(SlicedTimer())
+
+    async def compute() -> str:
+        async with slices.computing() as computation:
+            for _ in range(10):
+                await computation.pause()
+        return "done"
+
+    tasks = [asyncio.create_task(compute()) for _ in range(3)]
+    for task in tasks[:2]:  # one has the turn, one waits for it
+        await asyncio.sleep(0)
+        task.cancel()
+    with suppress(asyncio.CancelledError):
+        await asyncio.gather(*tasks[:2])
+    async with asyncio.timeout(5):
+        assert await tasks[2] == "done"
+        assert await compute() == "done"
