@@ -24,6 +24,7 @@ from gateway.sandbox.requests import RequestLog
 from gateway.sandbox.samples import RANDOM_SEED, Samples
 from gateway.sandbox.simulate import PROBLEM_WORDS, SimulatedProblem, parse_word, word_in_email
 from gateway.sandbox.webhooks import SandboxWebhooks
+from gateway.tasks import TimeSlices
 
 __all__ = ["Sandbox"]
 
@@ -51,7 +52,8 @@ class Sandbox:
         """The server's URL, for links."""
         self.standalone = standalone
         self.clocks = Clocks(clock)
-        self.request_log = RequestLog()
+        slices = TimeSlices()
+        self.request_log = RequestLog(slices)
         self.faults = FaultInjector(self.clocks)
         self.webhooks = SandboxWebhooks(self.faults, self.clocks)
         self._samples = Samples(seed)

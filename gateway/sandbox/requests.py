@@ -1,29 +1,57 @@
 """The request log: requests and their replies, for tests to assert on.
 
-A ring buffer of the newest `MAX_EXCHANGES` exchanges with at most `MAX_TOTAL_BODY_BYTES` of
-bodies. Keys are never shown whole.
+It holds the newest `MAX_EXCHANGES` exchanges in at most `MAX_LOG_BYTES`, of each the beginning.
+Keys are never shown whole: an exchange is redacted when it is first looked at, once, and searched
+only in its redacted form, since a search of the original would find out a key letter by letter.
+(Redacting takes as long as answering a test key does; most exchanges are never looked at.)
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Iterator
-from dataclasses import dataclass, fields
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 
+from gateway.sandbox.budget import ScopedStore
 from gateway.sandbox.redact import redact_key, redact_keys
+from gateway.tasks import TimeSlices
 
 MAX_EXCHANGES = 3_000
-MAX_TOTAL_BODY_BYTES = 8 * 1024 * 1024
-"""Of all bodies together."""
-MAX_BODY_BYTES = 64 * 1024
-"""Of one body; the rest is cut off."""
+MAX_LOG_BYTES = 12 * 1024 * 1024
+"""Of all exchanges together, with all that is stored of each."""
+MAX_PAGE_BYTES = 4 * 1024 * 1024
+"""Of the exchanges in one answer."""
+PIECE_BYTES = 64 * 1024
+"""Of an answer, which is sent in such pieces."""
+EXCHANGE_OVERHEAD_BYTES = 1_500
+"""Of an exchange, beside its texts."""
+
+MAX_BODY_BYTES = 4 * 1024
+"""Of a body, and of a reply; the rest is cut off."""
+MAX_QUERY_CHARACTERS = 4 * 1024
+MAX_PATH_CHARACTERS = 1024
+MAX_HEADER_CHARACTERS = 1024
+"""Of one header's value."""
+MAX_HEADERS_CHARACTERS = 8 * 1024
+"""Of all headers together; further ones are left out."""
+MAX_REASON_CHARACTERS = 1024
+MAX_CREDENTIAL_CHARACTERS = 1024
+MARGIN = 1024
+"""What is stored beyond these limits until keys are redacted: one that a limit would cut in two is
+still recognised."""
+
 MAX_WAITERS = 100
 """Calls that may wait for exchanges at the same time."""
+MAX_WAITERS_OF_SCOPE = 20
+
+
+class TooManyWaiters(Exception):
+    """No more calls can wait now."""
 
 
 @dataclass(slots=True)
@@ -53,9 +81,70 @@ class Exchange:
     simulated: str
     """The word or the fault that caused the reply; empty if it was not simulated."""
     request_id: str
+    truncated: frozenset[str] = frozenset()
+    """Names of the fields of which only the beginning is stored."""
+    redacted: bool = False
+
+    @property
+    def size(self) -> int:
+        """Bytes in memory, about. Redacted, a text may need two bytes for each character."""
+        texts = (self.path, self.query, self.credential, self.reason, self.request_id)
+        characters = sum(map(len, texts)) + _size_of_headers(self.headers)
+        return EXCHANGE_OVERHEAD_BYTES + 2 * characters + len(self.body) + len(self.reply)
+
+    def truncate(self, margin: int) -> None:
+        """Cut what is longer than the limits allow, and `margin` more."""
+        self.path = self._cut("path", self.path, MAX_PATH_CHARACTERS + margin)
+        self.query = self._cut("query", self.query, MAX_QUERY_CHARACTERS + margin)
+        self.body = self._cut("body", self.body, MAX_BODY_BYTES + margin)
+        self.reply = self._cut("reply", self.reply, MAX_BODY_BYTES + margin)
+        self.reason = self._cut("reason", self.reason, MAX_REASON_CHARACTERS + margin)
+        self.credential = self._cut("credential", self.credential, MAX_CREDENTIAL_CHARACTERS)
+        if _size_of_headers(self.headers) > MAX_HEADER_CHARACTERS + margin:
+            self._truncate_headers(margin)
+
+    def _truncate_headers(self, margin: int) -> None:
+        kept: dict[str, str] = {}
+        left = MAX_HEADERS_CHARACTERS
+        for name, value in self.headers.items():
+            left -= len(name) + min(len(value), MAX_HEADER_CHARACTERS)
+            if left < 0:
+                self.truncated |= {"headers"}
+                break
+            kept[name] = self._cut("headers", value, MAX_HEADER_CHARACTERS + margin)
+        self.headers = kept
+
+    def _cut(self, name: str, text: Any, limit: int) -> Any:
+        if len(text) <= limit:
+            return text
+        self.truncated |= {name}
+        return text[:limit]
+
+    def redact(self) -> None:
+        """Cut every key to its last four characters, everywhere."""
+        if self.redacted:
+            return
+        self.redacted = True
+        self.path = self._redact_text(self.path)
+        self.query = self._redact_text(self.query)
+        # with its name, which may say that the value is a key
+        self.headers = {
+            name: self._redact_text(f"{name}: {value}").partition(": ")[2]
+            for name, value in self.headers.items()
+        }
+        self.body = self._redact_text(self.body.decode("utf-8", "replace")).encode()
+        self.reply = self._redact_text(self.reply.decode("utf-8", "replace")).encode()
+        self.reason = self._redact_text(self.reason)
+        self.request_id = self._redact_text(self.request_id)
+        self.credential = redact_key(self.credential)
+        self.truncate(margin=0)
+
+    def _redact_text(self, text: str) -> str:
+        return redact_keys(text, self.credential) if text else ""
 
     def to_json(self) -> dict[str, Any]:
-        """The exchange with every key cut to its last four characters."""
+        """The exchange as the control API shows it."""
+        self.redact()
         return {
             "id": self.id,
             "at": datetime.fromtimestamp(self.at, UTC),
@@ -63,24 +152,18 @@ class Exchange:
             "dialect": self.dialect,
             "operation": self.operation,
             "method": self.method,
-            "path": self._redacted(self.path),
-            "query": self._redacted(self.query),
-            "headers": {k: self._header(k, v) for k, v in self.headers.items()},
-            "body": _json_or_text(self._redacted(self.body.decode("utf-8", "replace"))),
-            "credential": redact_key(self.credential),
+            "path": self.path,
+            "query": self.query,
+            "headers": self.headers,
+            "body": _json_or_text(self.body),
+            "credential": self.credential,
             "status": self.status,
-            "reply": _json_or_text(self._redacted(self.reply.decode("utf-8", "replace"))),
+            "reply": _json_or_text(self.reply),
             "problem": self.problem or None,
             "reason": self.reason or None,
             "simulated": self.simulated or None,
+            "truncated": sorted(self.truncated),
         }
-
-    def _header(self, name: str, value: str) -> str:
-        # with its name, which may tell that the value is a key
-        return self._redacted(f"{name}: {value}").partition(": ")[2]
-
-    def _redacted(self, text: str) -> str:
-        return redact_keys(text, self.credential)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,91 +178,175 @@ class ExchangeFilter:
     problem: str | None = None
     after: int = 0
     """Only those with a greater id."""
+    before: int | None = None
+    """Only those with a lesser id."""
     text: str | None = None
-    """A part of the query or the body."""
+    """A part of the redacted query or body."""
 
     def matches(self, e: Exchange) -> bool:
-        return (
-            e.id > self.after
-            and all(
-                getattr(self, name) in (None, getattr(e, name)) for name in _FIELDS_COMPARED_EQUAL
-            )
-            and (self.text is None or self.text in e.query or self.text.encode() in e.body)
+        """Redacts the exchange if its text matters."""
+        if e.id <= self.after or (self.before is not None and e.id >= self.before):
+            return False
+        if not all(
+            getattr(self, name) in (None, getattr(e, name)) for name in _FIELDS_COMPARED_EQUAL
+        ):
+            return False
+        if self.path is None and self.text is None:
+            return True
+        e.redact()
+        return self.path in (None, e.path) and (
+            self.text is None or self.text in e.query or self.text.encode() in e.body
         )
 
 
-_FIELDS_COMPARED_EQUAL = tuple(
-    f.name for f in fields(ExchangeFilter) if f.name not in ("after", "text")
-)
+_FIELDS_COMPARED_EQUAL = ("dialect", "operation", "method", "status", "problem")
+FILTER_NAMES = frozenset(field.name for field in fields(ExchangeFilter))
+
+
+@dataclass(slots=True, eq=False)
+class _Waiter:
+    """A call that waits for matching exchanges."""
+
+    wanted: ExchangeFilter
+    missing: int
+    """How many exchanges have yet to come."""
+    complete: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def count(self, number: int) -> None:
+        self.missing -= number
+        if self.missing <= 0:
+            self.complete.set()
 
 
 class RequestLog:
     """The exchanges of all scopes; each scope sees only its own."""
 
-    def __init__(self) -> None:
-        self._ring: deque[Exchange] = deque()
-        self._bytes = 0
+    def __init__(self, slices: TimeSlices) -> None:
+        """Searching and showing take turns with the other computations in `slices`."""
+        self._slices = slices
+        self._exchanges: ScopedStore[int, Exchange] = ScopedStore(
+            max_values=MAX_EXCHANGES, max_size=MAX_LOG_BYTES
+        )
         self._next_id = 1
-        self._arrived = asyncio.Event()
-        self._waiting = 0
+        self._waiters: dict[int | None, list[_Waiter]] = {}
 
     def __len__(self) -> int:
-        return len(self._ring)
+        return len(self._exchanges)
+
+    @property
+    def size(self) -> int:
+        """Bytes in memory, about."""
+        return self._exchanges.size
 
     def add(self, exchange: Exchange) -> None:
-        """Add an exchange under the next id, and remove the oldest beyond the bounds."""
+        """Add an exchange under the next id, and remove older ones beyond the bounds."""
         exchange.id, self._next_id = self._next_id, self._next_id + 1
-        exchange.body = exchange.body[:MAX_BODY_BYTES]
-        exchange.reply = exchange.reply[:MAX_BODY_BYTES]
-        self._ring.append(exchange)
-        self._bytes += _size(exchange)
-        while len(self._ring) > MAX_EXCHANGES or self._bytes > MAX_TOTAL_BODY_BYTES:
-            self._bytes -= _size(self._ring.popleft())
-        if self._waiting:
-            self._arrived.set()
+        exchange.truncate(MARGIN)
+        self._exchanges.put(exchange.scope, exchange.id, exchange, exchange.size)
+        if self._waiters:
+            for scope in {exchange.scope, None}:
+                for waiter in self._waiters.get(scope, ()):
+                    waiter.count(waiter.wanted.matches(exchange))
 
-    def find(self, scope: int | None, wanted: ExchangeFilter) -> Iterator[Exchange]:
-        """The matching exchanges of a scope, for None of all scopes; newest first."""
-        for exchange in reversed(self._ring):
-            if scope in (None, exchange.scope) and wanted.matches(exchange):
-                yield exchange
+    def get(self, scope: int | None, exchange_id: int) -> Exchange | None:
+        """A scope's exchange by its id; for None that of any scope."""
+        exchange = self._exchanges.get(exchange_id)
+        return exchange if exchange is not None and scope in (None, exchange.scope) else None
+
+    async def find(
+        self, scope: int | None, wanted: ExchangeFilter, *, limit: int | None = None
+    ) -> tuple[list[int], bool]:
+        """The ids of a scope's matching exchanges, for None of all scopes; newest first.
+
+        At most `limit` that fit into one answer, and whether there are more. An exchange may be
+        removed at any time, so that its id leads nowhere.
+        """
+        found: list[int] = []
+        size = 0
+        async with self._slices.computing() as computation:
+            for exchange_id in reversed(self._exchanges.keys(scope)):
+                if computation.is_over:
+                    await computation.pause()
+                exchange = self._exchanges.get(exchange_id)
+                if exchange is None or not wanted.matches(exchange):
+                    continue
+                size += exchange.size
+                if limit is not None and (len(found) == limit or (found and size > MAX_PAGE_BYTES)):
+                    return found, True
+                found.append(exchange_id)
+        return found, False
+
+    async def render(
+        self, scope: int | None, ids: list[int], *, more: bool
+    ) -> AsyncIterator[bytes]:
+        """A JSON object with the exchanges, in pieces. Those removed meanwhile are left out."""
+        piece = bytearray(b'{"requests":[')
+        separator = b""
+        left = iter(ids)
+        finished = False
+        while not finished:
+            async with self._slices.computing() as computation:
+                finished = True
+                for exchange_id in left:
+                    if computation.is_over:
+                        await computation.pause()
+                    # looked up, not held: a client that reads slowly would keep it in memory
+                    exchange = self.get(scope, exchange_id)
+                    if exchange is None:
+                        continue
+                    piece += separator + orjson.dumps(exchange.to_json())
+                    separator = b","
+                    if len(piece) > PIECE_BYTES:
+                        finished = False
+                        break
+            if finished:
+                piece += b'],"more":true}' if more else b'],"more":false}'
+            yield bytes(piece)
+            piece.clear()
+
+    def waiting_in(self, scope: int | None) -> int:
+        """How many calls wait for exchanges of a scope."""
+        return len(self._waiters.get(scope, ()))
 
     async def wait_for(
         self, scope: int | None, wanted: ExchangeFilter, count: int, timeout_s: float
-    ) -> list[Exchange]:
-        """The matching exchanges, once there are `count` of them or the time is over."""
-        if self._waiting >= MAX_WAITERS:
-            return list(self.find(scope, wanted))
-        self._waiting += 1
+    ) -> int:
+        """Wait until `count` matching exchanges have come; returns how many have at the end.
+
+        Those in the log count, and so do those that come while waiting. Raises TooManyWaiters.
+        """
+        waiting = sum(map(len, self._waiters.values()))
+        if waiting >= MAX_WAITERS or self.waiting_in(scope) >= MAX_WAITERS_OF_SCOPE:
+            raise TooManyWaiters
+        waiter = _Waiter(wanted, count)
+        self._waiters.setdefault(scope, []).append(waiter)
         try:
-            async with asyncio.timeout(timeout_s):
-                while len(found := list(self.find(scope, wanted))) < count:
-                    self._arrived.clear()
-                    await self._arrived.wait()
-                return found
-        except TimeoutError:
-            return list(self.find(scope, wanted))
+            # those that come while the log is searched are counted as they come
+            in_log = replace(wanted, before=min(self._next_id, wanted.before or self._next_id))
+            waiter.count(len((await self.find(scope, in_log))[0]))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(timeout_s):
+                    await waiter.complete.wait()
         finally:
-            self._waiting -= 1
+            self._waiters[scope].remove(waiter)
+            if not self._waiters[scope]:
+                del self._waiters[scope]
+        return count - waiter.missing
 
     def clear(self, scope: int | None) -> int:
         """Remove a scope's exchanges, for None all; returns their number."""
-        before = len(self._ring)
-        kept = [] if scope is None else [e for e in self._ring if e.scope != scope]
-        self._ring = deque(kept)
-        self._bytes = sum(map(_size, kept))
-        return before - len(kept)
+        return self._exchanges.clear(scope)
 
 
-def _size(exchange: Exchange) -> int:
-    return len(exchange.body) + len(exchange.reply)
+def _size_of_headers(headers: dict[str, str]) -> int:
+    return sum(map(len, headers)) + sum(map(len, headers.values()))
 
 
-def _json_or_text(text: str) -> object:
+def _json_or_text(text: bytes) -> object:
     """The parsed value of JSON objects and arrays; any other text unchanged."""
-    if text[:1] in ("{", "["):
+    if text[:1] in (b"{", b"["):
         try:
             return orjson.loads(text)
         except orjson.JSONDecodeError:
-            return text
-    return text
+            pass
+    return text.decode("utf-8", "ignore")  # the last character may be cut in two

@@ -8,7 +8,6 @@ moves it for that key alone, and no keys can be made.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import fields
 from datetime import UTC, datetime
 from functools import wraps
 from typing import Any, TypeVar
@@ -16,19 +15,21 @@ from typing import Any, TypeVar
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from adapters.registry import DIALECTS
 from gateway.sandbox import Sandbox
 from gateway.sandbox.faults import MAX_FAULTS, InjectedFault, TooManyFaults
-from gateway.sandbox.requests import ExchangeFilter
+from gateway.sandbox.requests import FILTER_NAMES, ExchangeFilter, TooManyWaiters
 from gateway.web.native import NativeApi
 from gateway.web.problem_json import problem_response
 
 MAX_SHOWN = 1_000
 """Requests of the log in one answer."""
 MAX_WAIT_S = 60.0
+MAX_TEXT_CHARACTERS = 256
+"""Of the text that requests are searched for."""
 MAX_BODY_BYTES = 64 * 1024
 
 FAULT_ADAPTER = TypeAdapter(InjectedFault)
@@ -126,48 +127,48 @@ class ControlApi:
     async def list_requests(self, request: Request) -> object:
         scope = await self._scope(request)
         limit = _parse_number(request, "limit", 100, 1, MAX_SHOWN)
-        found: list[dict[str, Any]] = []
-        for exchange in self._sandbox.request_log.find(scope, _parse_filter(request)):
-            if len(found) == limit:
-                break
-            found.append(exchange.to_json())
-        return {"requests": found[::-1]}
+        return await self._page(scope, _parse_filter(request), limit)
 
     async def last_request(self, request: Request) -> object:
         scope = await self._scope(request)
-        found = next(self._sandbox.request_log.find(scope, _parse_filter(request)), None)
-        if found is None:
+        found, _ = await self._sandbox.request_log.find(scope, _parse_filter(request), limit=1)
+        exchange = self._sandbox.request_log.get(scope, found[0]) if found else None
+        if exchange is None:
             raise ControlApiError(404, "No request in the log matches.")
-        return found.to_json()
+        return exchange.to_json()
 
     async def show_request(self, request: Request) -> object:
         scope = await self._scope(request)
-        exchange_id = request.path_params["id"]
-        after = ExchangeFilter(after=exchange_id - 1)
-        for exchange in self._sandbox.request_log.find(scope, after):
-            if exchange.id == exchange_id:
-                return exchange.to_json()
-        raise ControlApiError(404, "This request is not in the log, or not any more.")
+        exchange = self._sandbox.request_log.get(scope, request.path_params["id"])
+        if exchange is None:
+            raise ControlApiError(404, "This request is not in the log, or not any more.")
+        return exchange.to_json()
 
     async def count_requests(self, request: Request) -> object:
         scope = await self._scope(request)
-        return {
-            "count": sum(1 for _ in self._sandbox.request_log.find(scope, _parse_filter(request)))
-        }
+        found, _ = await self._sandbox.request_log.find(scope, _parse_filter(request))
+        return {"count": len(found)}
 
     async def wait_for_requests(self, request: Request) -> object:
         """Answers as soon as `count` requests match; 408 if that takes longer than `timeout_s`."""
         scope = await self._scope(request)
         count = _parse_number(request, "count", 1, 1, MAX_SHOWN)
         timeout_s = _parse_seconds(request, "timeout_s", 5.0, MAX_WAIT_S)
-        found = await self._sandbox.request_log.wait_for(
-            scope, _parse_filter(request), count, timeout_s
-        )
-        if len(found) < count:
+        wanted = _parse_filter(request)
+        try:
+            arrived = await self._sandbox.request_log.wait_for(scope, wanted, count, timeout_s)
+        except TooManyWaiters:
+            raise ControlApiError(429, "Too many calls wait for requests already.") from None
+        if arrived < count:
             raise ControlApiError(
-                408, f"{len(found)} of {count} requests came within {timeout_s:g} s."
+                408, f"{arrived} of {count} requests came within {timeout_s:g} s."
             )
-        return {"requests": [exchange.to_json() for exchange in reversed(found[:MAX_SHOWN])]}
+        return await self._page(scope, wanted, MAX_SHOWN)
+
+    async def _page(self, scope: int | None, wanted: ExchangeFilter, limit: int) -> Response:
+        found, more = await self._sandbox.request_log.find(scope, wanted, limit=limit)
+        pieces = self._sandbox.request_log.render(scope, found[::-1], more=more)
+        return StreamingResponse(pieces, media_type="application/json")
 
     async def clear_requests(self, request: Request) -> object:
         return {"cleared": self._sandbox.request_log.clear(await self._scope(request))}
@@ -251,6 +252,8 @@ def _json_endpoint(handler: Handler) -> Callable[[Request], Awaitable[Response]]
             shown = await handler(request)
         except ControlApiError as refused:
             return problem_response(refused.status, refused.detail)
+        if isinstance(shown, Response):
+            return shown
         return Response(orjson.dumps(shown), media_type="application/json")
 
     return endpoint
@@ -279,15 +282,14 @@ def _error_text(error: Mapping[str, Any]) -> str:
     return f"{field}: {error['msg']}" if field else str(error["msg"])
 
 
-FILTER_PARAMETERS = frozenset(field.name for field in fields(ExchangeFilter))
-
-
 def _parse_filter(request: Request) -> ExchangeFilter:
     """The filter that the query parameters describe. Raises ControlApiError."""
     parameters: dict[str, Any] = {
-        k: v for k, v in request.query_params.items() if k in FILTER_PARAMETERS
+        k: v for k, v in request.query_params.items() if k in FILTER_NAMES
     }
-    for name in ("status", "after"):
+    if len(parameters.get("text", "")) > MAX_TEXT_CHARACTERS:
+        raise ControlApiError(400, f"text should have at most {MAX_TEXT_CHARACTERS} characters.")
+    for name in ("status", "after", "before"):
         if name in parameters:
             parameters[name] = _parse_number(request, name, 0, 0, 2**62)
     return ExchangeFilter(**parameters)
