@@ -10,8 +10,9 @@ from engine.dns.resolver import Resolver
 from engine.dns.terms import DnsAnswer, HostAddresses, LookupStatus, MailRoute, RecordType
 from engine.model import Dns, MxHost
 
-MAX_HOSTS = 100
-"""Mail hosts taken from one answer. Real domains have fewer."""
+MAX_HOSTS = 10
+"""Mail hosts taken from one answer, the preferred ones. An answer may name 3,000 hosts, whose IP
+addresses would be queried one after the other."""
 MAX_ADDRESSES_PER_FAMILY = 16
 """IP addresses taken of one host, for IPv4 and for IPv6."""
 
@@ -38,12 +39,14 @@ async def resolve_route(
         return await _implicit_route(resolver, domain, ipv4_suffices=ipv4_suffices)
     if answer.status is not LookupStatus.OK:
         return MailRoute(_DNS_BY_STATUS[answer.status])
-    hosts = _parse_hosts(answer, rng)
-    if not hosts:
+    all_hosts = _parse_hosts(answer, rng)
+    if not all_hosts:
         return MailRoute(Dns.NULL_MX)
-    failed: LookupStatus | None = None
+    hosts = all_hosts[:MAX_HOSTS]
+    # Where not all hosts are queried, another one may have an IP address.
+    failed = LookupStatus.SERVFAIL if len(hosts) < len(all_hosts) else None
     for host in hosts:
-        # One host with an IP address is enough: a domain with 61 hosts would cost 122 questions.
+        # One host with an IP address is enough.
         addresses = await resolve_addresses(resolver, host.host, ipv4_suffices=ipv4_suffices)
         if addresses.ips:
             return MailRoute(Dns.MX, hosts)
@@ -104,7 +107,7 @@ def _parse_hosts(answer: DnsAnswer, rng: random.Random) -> tuple[MxHost, ...]:
             hosts[host] = MxHost(host, int(preference))
     shuffled = list(hosts.values())
     rng.shuffle(shuffled)
-    return tuple(sorted(shuffled, key=lambda host: host.preference)[:MAX_HOSTS])
+    return tuple(sorted(shuffled, key=lambda host: host.preference))
 
 
 def _is_ip(host: str) -> bool:

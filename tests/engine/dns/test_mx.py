@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from engine.dns.mx import resolve_addresses, resolve_route
+from engine.dns.mx import MAX_HOSTS, resolve_addresses, resolve_route
 from engine.dns.policies import has_dmarc, has_spf
 from engine.dns.resolver import Resolver
 from engine.dns.terms import LookupStatus, NameServer
@@ -69,6 +69,18 @@ async def test_route(domain: str, dns: Dns, hosts: list[str], ipv4_suffices: boo
         resolver = _resolver(server.address)
         route = await resolve_route(resolver, domain, random.Random(1), ipv4_suffices=ipv4_suffices)
     assert (route.dns, [host.host for host in route.hosts]) == (dns, hosts)
+
+
+async def test_few_of_many_hosts_are_queried() -> None:
+    zone = {"many.test": {"MX": [f"{n} mx{n}.many.test." for n in range(2_800, 0, -1)]}}
+    async with fake_dns(zone) as server:
+        resolver = _resolver(server.address)
+        route = await resolve_route(resolver, "many.test", random.Random(1))
+        queries = len(server.queries)
+    # Another host may have an IP address, so that the domain is not known to be unreachable.
+    assert route.dns is Dns.SERVFAIL
+    assert [host.host for host in route.hosts] == [f"mx{n}.many.test" for n in range(1, 11)]
+    assert queries <= 2 + 2 * MAX_HOSTS
 
 
 async def test_hosts_of_equal_preference_come_in_random_order() -> None:
