@@ -1,4 +1,4 @@
-"""DNS messages by dnspython: unusual names and responses, TCP, and the system's configuration.
+"""DNS messages by dnspython: unusual names and responses, and the system's configuration.
 
 `engine.dns.wire` reads plain responses itself, and must give the same result as this module does.
 Exceptions of dnspython are handled here and nowhere else.
@@ -6,7 +6,6 @@ Exceptions of dnspython are handled here and nowhere else.
 
 from __future__ import annotations
 
-import dns.asyncquery
 import dns.exception
 import dns.flags
 import dns.message
@@ -28,6 +27,9 @@ from engine.dns.terms import (
     RecordType,
 )
 
+Response = ParsedResponse | dns.message.Message
+"""The parsed form of a plain response; dnspython's message for any other."""
+
 
 def encode_name(name: str) -> bytes:
     """Any name in wire format; DnsFormatError if it cannot exist, as with labels over 63 octets."""
@@ -37,10 +39,10 @@ def encode_name(name: str) -> bytes:
         raise DnsFormatError(name) from exc
 
 
-def parse_datagram(
+def parse_message(
     wire: bytes, question: DnsQuestion, message_id: int
 ) -> dns.message.Message | None:
-    """The datagram as a response to `question`; None if it is not one.
+    """The message as a response to `question`; None if it is not one.
 
     A malformed datagram counts as forged: the genuine response may still arrive (RFC 5452).
     """
@@ -49,19 +51,6 @@ def parse_datagram(
         return message if _make_query(question, message_id).is_response(message) else None
     except Exception:  # Hostile octets may break the parser in any way.
         return None
-
-
-async def query_tcp(
-    question: DnsQuestion, host: str, port: int, *, edns: bool = True
-) -> dns.message.Message:
-    """The response over a TCP connection of its own (RFC 7766).
-
-    Raises OSError, EOFError and DnsFormatError.
-    """
-    try:
-        return await dns.asyncquery.tcp(_make_query(question, edns=edns), host, port=port)
-    except dns.exception.DNSException as exc:
-        raise DnsFormatError(question) from exc
 
 
 def system_name_servers() -> tuple[NameServer, ...]:
@@ -73,8 +62,8 @@ def system_name_servers() -> tuple[NameServer, ...]:
     return tuple(NameServer(str(host), resolver.port) for host in resolver.nameservers)
 
 
-def is_truncated(message: dns.message.Message) -> bool:
-    return bool(message.flags & dns.flags.TC)
+def is_truncated(response: Response) -> bool:
+    return not isinstance(response, ParsedResponse) and bool(response.flags & dns.flags.TC)
 
 
 def refuses_edns(message: dns.message.Message) -> bool:

@@ -14,7 +14,9 @@ from collections.abc import Callable, Sequence
 
 from engine.cache import SingleFlight, TtlCache
 from engine.dns import reference as dns_reference
+from engine.dns import tcp as dns_tcp
 from engine.dns import wire as dns_wire
+from engine.dns.reference import Response
 from engine.dns.terms import (
     FAILURE_TTL_S,
     MAX_NEGATIVE_TTL_S,
@@ -27,7 +29,7 @@ from engine.dns.terms import (
     ParsedResponse,
     RecordType,
 )
-from engine.dns.udp import UdpClient, UdpResponse
+from engine.dns.udp import UdpClient
 
 MAX_CNAMES = 8
 """Questions for one name, each for the end of a CNAME chain that the response did not follow."""
@@ -57,6 +59,7 @@ class Resolver:
         """`rng` draws the ids of messages; the default is the system's unpredictable source."""
         rng = rng or random.SystemRandom()
         self._servers = tuple(servers)
+        self._rng = rng
         self._udp = {server: UdpClient(server.host, server.port, rng) for server in servers}
         self._attempt_timeout_s = attempt_timeout_s
         self._timeout_s = timeout_s
@@ -148,12 +151,12 @@ class Resolver:
 
     async def _send(
         self, question: DnsQuestion, server: NameServer, transport: str, *, edns: bool = True
-    ) -> UdpResponse:
+    ) -> Response:
         """Exchange one query and response, over TCP if the UDP response is truncated."""
         if transport == _UDP:
             async with asyncio.timeout(self._attempt_timeout_s):
                 response = await self._udp[server].query(question, edns=edns)
-            if isinstance(response, ParsedResponse) or not dns_reference.is_truncated(response):
+            if not dns_reference.is_truncated(response):
                 return response
         async with asyncio.timeout(self._attempt_timeout_s):
-            return await dns_reference.query_tcp(question, server.host, server.port, edns=edns)
+            return await dns_tcp.query(question, server, self._rng, edns=edns)

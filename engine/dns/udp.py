@@ -13,17 +13,16 @@ import random
 import socket
 from typing import cast
 
-import dns.message
-
 from engine.dns import reference as dns_reference
 from engine.dns import wire as dns_wire
-from engine.dns.terms import DnsQuestion, ParsedResponse
+from engine.dns.reference import Response
+from engine.dns.terms import DnsQuestion
 
+MAX_DATAGRAM = 4096
+"""Octets of a datagram that is parsed. Servers send no more than we accept (`EDNS_PAYLOAD`; RFC
+6891 section 6.2.5) but for a few that ignore it; 64 kB would take a third of a second."""
 QUERIES_PER_SOCKET = 32
 """Few enough that ports change often, and that all responses at once fit the socket's buffer."""
-
-UdpResponse = ParsedResponse | dns.message.Message
-"""The parsed form of a plain response; dnspython's message for any other."""
 
 
 class UdpClient:
@@ -39,13 +38,13 @@ class UdpClient:
         self._opening = asyncio.Lock()
         self._socket: _QuerySocket | None = None
 
-    async def query(self, question: DnsQuestion, *, edns: bool = True) -> UdpResponse:
+    async def query(self, question: DnsQuestion, *, edns: bool = True) -> Response:
         """The response to `question`. It has no timeout of its own; raises OSError."""
         shared = self._socket
         if shared is None or shared.is_retired:
             shared = await self._open()
         message_id = shared.new_id(self._rng)
-        response: asyncio.Future[UdpResponse] = asyncio.get_running_loop().create_future()
+        response: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
         shared.send(
             dns_wire.encode_query(question, message_id, edns=edns), message_id, question, response
         )
@@ -77,7 +76,7 @@ class _QuerySocket(asyncio.DatagramProtocol):
     _transport: asyncio.DatagramTransport
 
     def __init__(self) -> None:
-        self._pending: dict[int, tuple[DnsQuestion, asyncio.Future[UdpResponse]]] = {}
+        self._pending: dict[int, tuple[DnsQuestion, asyncio.Future[Response]]] = {}
         self._sent = 0
         self.is_retired = False
 
@@ -95,7 +94,7 @@ class _QuerySocket(asyncio.DatagramProtocol):
         wire: bytes,
         message_id: int,
         question: DnsQuestion,
-        response: asyncio.Future[UdpResponse],
+        response: asyncio.Future[Response],
     ) -> None:
         self._sent += 1
         self.is_retired = self._sent >= QUERIES_PER_SOCKET
@@ -111,9 +110,9 @@ class _QuerySocket(asyncio.DatagramProtocol):
     def datagram_received(self, data: bytes, _: object) -> None:
         message_id = int.from_bytes(data[:2], "big")
         question, response = self._pending.get(message_id, (None, None))
-        if question is None or response is None or response.done():
+        if question is None or response is None or response.done() or len(data) > MAX_DATAGRAM:
             return
-        parsed = dns_wire.parse_response(data, question) or dns_reference.parse_datagram(
+        parsed = dns_wire.parse_response(data, question) or dns_reference.parse_message(
             data, question, message_id
         )
         if parsed is not None:

@@ -34,6 +34,7 @@ class Fault(Enum):
     SILENT = "silent"
     UDP_SILENT = "no response over UDP"
     TRUNCATED = "an empty response with the truncation bit over UDP"
+    ALWAYS_TRUNCATED = "an empty response with the truncation bit"
     REFERRAL = "other name servers and no answer"
     GARBAGE = "octets that are no DNS message"
     NO_EDNS = "FORMERR to a query with EDNS"
@@ -107,14 +108,18 @@ class FakeDns:
                 )
                 return response.to_wire()
             case Fault.TRUNCATED if transport == "udp":
-                response.flags |= dns.flags.TC
-                return response.to_wire()
+                return _truncated(query)
+            case Fault.ALWAYS_TRUNCATED:
+                return _truncated(query)
         records = entry if isinstance(entry, Mapping) else None
         self._fill(response, name, kind, records)
         if not response.answer and fault is not Fault.NO_SOA:
             soa = f"ns.test. host.test. 1 3600 600 86400 {self.negative_ttl_s}"
             response.authority.append(dns.rrset.from_text("test.", 900, "IN", "SOA", soa))
-        return response.to_wire(max_size=65535)
+        wire = response.to_wire(max_size=65535)
+        if transport == "udp" and len(wire) > max(query.payload, 512):
+            return _truncated(query)
+        return wire
 
     def _fill(
         self, response: dns.message.Message, name: str, kind: str, records: Records | None
@@ -128,6 +133,12 @@ class FakeDns:
                 rrset = dns.rrset.from_text(f"{name}.", self.ttl_s, "IN", found, *records[found])
                 response.answer.append(rrset)
                 return
+
+
+def _truncated(query: dns.message.Message) -> bytes:
+    response = dns.message.make_response(query)
+    response.flags |= dns.flags.TC
+    return response.to_wire()
 
 
 class _Udp(asyncio.DatagramProtocol):

@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import random
+import struct
+import time
 from collections.abc import Mapping
 
 import pytest
 
+from engine.dns import tcp as dns_tcp
+from engine.dns import wire as dns_wire
 from engine.dns.reference import system_name_servers
 from engine.dns.resolver import PREFER_TCP_FOR_S, Resolver
-from engine.dns.terms import FAILURE_TTL_S, DnsAnswer, LookupStatus, NameServer, RecordType
+from engine.dns.terms import (
+    FAILURE_TTL_S,
+    DnsAnswer,
+    DnsQuestion,
+    LookupStatus,
+    NameServer,
+    ParsedResponse,
+    RecordType,
+)
 from tests.fakes.clock import Clock
 from tests.fakes.dns import Fault, fake_dns
 
@@ -31,12 +44,15 @@ ZONE: Mapping[str, Mapping[str, list[str]] | Fault] = {
     "tcp-only.test": {"MX": ["10 mx1.mail.test."]},
     "plain.test": {"MX": ["10 mx1.mail.test."]},
     "no-soa.test": {"TXT": ['"x"']},
+    "cut.test": {"MX": ["10 mx1.mail.test."]},
+    "many.test": {"MX": [f"{n} mx{n}.many.test." for n in range(2_800)]},
 }
 FAULTS = {
     "big.test": Fault.TRUNCATED,
     "tcp-only.test": Fault.UDP_SILENT,
     "plain.test": Fault.NO_EDNS,
     "no-soa.test": Fault.NO_SOA,
+    "cut.test": Fault.ALWAYS_TRUNCATED,
 }
 
 
@@ -63,6 +79,8 @@ def new_resolver(*addresses: str, clock: Clock | None = None, attempt_s: float =
         ("lame.test", RecordType.MX, LookupStatus.SERVFAIL, ()),
         ("refused.test", RecordType.MX, LookupStatus.REFUSED, ()),
         ("big.test", RecordType.MX, LookupStatus.OK, ("10 mx1.mail.test.",)),
+        # What a truncated response lacks is not known to be absent.
+        ("cut.test", RecordType.MX, LookupStatus.SERVFAIL, ()),
         ("tcp-only.test", RecordType.MX, LookupStatus.OK, ("10 mx1.mail.test.",)),
         ("plain.test", RecordType.MX, LookupStatus.OK, ("10 mx1.mail.test.",)),
         ("x" * 64 + ".test", RecordType.MX, LookupStatus.NXDOMAIN, ()),
@@ -160,6 +178,37 @@ async def test_answers_are_cached_for_their_ttl(
         assert await is_queried() == (ttl_s == 0)
         clock.now += 1
         assert await is_queried()
+
+
+async def test_a_long_response_takes_little_time_of_the_event_loop() -> None:
+    async with fake_dns(ZONE) as dns:
+        response = await dns.answer(mx_query("many.test"), "tcp")
+    assert response is not None
+    # A TXT record in the additional section: such a response is left to dnspython, which is slow.
+    additional = b"\0" + struct.pack("!HHIH", 16, 1, 0, 2) + b"\1x"
+    response = response[:10] + b"\0\1" + response[12:] + additional
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        query = await reader.readexactly(int.from_bytes(await reader.readexactly(2), "big"))
+        writer.write(len(response).to_bytes(2, "big") + query[:2] + response[2:])
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        question = DnsQuestion(b"\4many\4test\0", RecordType.MX)
+        name_server = NameServer("127.0.0.1", server.sockets[0].getsockname()[1])
+        began = time.thread_time(), time.process_time()
+        answer = await dns_tcp.query(question, name_server, random.Random(1))
+        loop_s, all_s = time.thread_time() - began[0], time.process_time() - began[1]
+    assert isinstance(answer, ParsedResponse)
+    assert len(answer.records) == 2_800
+    assert loop_s < all_s / 4
+
+
+def mx_query(name: str) -> bytes:
+    wire = dns_wire.encode_name(name)
+    assert wire is not None
+    return dns_wire.encode_query(DnsQuestion(wire, RecordType.MX), 0, edns=False)
 
 
 async def test_equal_questions_in_flight_share_one_query() -> None:

@@ -17,7 +17,7 @@ import pytest
 
 from engine.dns import wire as dns_wire
 from engine.dns.terms import DnsQuestion, ParsedResponse, RecordType
-from engine.dns.udp import QUERIES_PER_SOCKET, UdpClient
+from engine.dns.udp import MAX_DATAGRAM, QUERIES_PER_SOCKET, UdpClient
 
 Datagram = tuple[bytes, tuple[str, int]]
 
@@ -115,6 +115,15 @@ def empty(_: bytes) -> bytes:
     return b""
 
 
+def too_long(query: bytes) -> bytes:
+    """RFC 6891 section 6.2.5: a server sends no more than we said that we accept."""
+    message = dns.message.from_wire(query)
+    response = dns.message.make_response(message)
+    ips = [f"192.0.{number // 250}.{number % 250}" for number in range(MAX_DATAGRAM // 16)]
+    response.answer.append(dns.rrset.from_text(message.question[0].name, 60, "IN", "A", *ips))
+    return response.to_wire(max_size=65535)
+
+
 def cut_off(query: bytes) -> bytes:
     return response_with(query, "192.0.2.66")[:-2]
 
@@ -122,7 +131,7 @@ def cut_off(query: bytes) -> bytes:
 @pytest.mark.parametrize(
     "forge",
     [another_id, another_name, another_type, no_question, the_query_itself, noise,
-     empty, cut_off],
+     empty, cut_off, too_long],
 )  # fmt: skip
 async def test_a_datagram_that_is_no_response_to_the_question_is_ignored(
     forge: Callable[[bytes], bytes],

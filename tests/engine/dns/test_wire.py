@@ -59,7 +59,7 @@ def response(
 
 def reference(wire: bytes, question: DnsQuestion) -> ParsedResponse | str:
     """The answer as dnspython reads it, or why there is none."""
-    message = dns_reference.parse_datagram(wire, question, int.from_bytes(wire[:2], "big"))
+    message = dns_reference.parse_message(wire, question, int.from_bytes(wire[:2], "big"))
     if message is None:
         return "no response"
     if dns_reference.is_truncated(message):
