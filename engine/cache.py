@@ -22,11 +22,23 @@ class _TtlEntry(Generic[V]):
 
 
 class TtlCache(Generic[K, V]):
-    """At most `size` values, each with a TTL. The least recently used one is evicted first."""
+    """Values of at most `size` together, each with a TTL. The least recently used one is evicted
+    first."""
 
-    def __init__(self, size: int, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        size: int,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        size_of: Callable[[V], int] = lambda _: 1,
+    ) -> None:
+        """By default every value has the size 1. One that is larger than `size` is not cached."""
+        self._size_of = size_of
         self._entries: TLRUCache[K, _TtlEntry[V]] = TLRUCache(
-            maxsize=size, ttu=lambda _key, entry, now: now + entry.ttl_s, timer=clock
+            maxsize=size,
+            ttu=lambda _key, entry, now: now + entry.ttl_s,
+            timer=clock,
+            getsizeof=lambda entry: size_of(entry.value),
         )
 
     def get(self, key: K) -> V | None:
@@ -35,7 +47,7 @@ class TtlCache(Generic[K, V]):
 
     def put(self, key: K, value: V, ttl_s: float) -> None:
         """Cache `value` for `ttl_s` seconds; with 0 or less, remove what is cached for `key`."""
-        if ttl_s > 0:
+        if ttl_s > 0 and self._size_of(value) <= self._entries.maxsize:
             self._entries[key] = _TtlEntry(value, ttl_s)
         else:
             self._entries.pop(key, None)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 import time
 from collections.abc import Callable, Sequence
 
@@ -33,12 +34,14 @@ from engine.dns.udp import UdpClient
 
 MAX_CNAMES = 8
 """Questions for one name, each for the end of a CNAME chain that the response did not follow."""
-CACHE_SIZE = 100_000
-"""Answers."""
+CACHE_BYTES = 40 * 1024 * 1024
+"""About 60,000 answers of ordinary domains; few of a domain with thousands of records."""
 PREFER_TCP_FOR_S = 300
 """How long a server is asked over TCP first after it answered over TCP and not over UDP."""
 
 
+_POLICY = re.compile(r"v\s*=\s*(?:spf1|dmarc1)", re.IGNORECASE)
+"""Nothing else is looked for in TXT records, of which a domain may have 60 kB."""
 _UDP, _TCP = "udp", "tcp"
 _TRANSPORT_ROUNDS = (_UDP, _TCP, _UDP)
 """TCP comes second because it often works where UDP packets are lost or filtered."""
@@ -55,6 +58,7 @@ class Resolver:
         timeout_s: float = 6.0,
         clock: Callable[[], float] = time.monotonic,
         rng: random.Random | None = None,
+        cache_bytes: int = CACHE_BYTES,
     ) -> None:
         """`rng` draws the ids of messages; the default is the system's unpredictable source."""
         rng = rng or random.SystemRandom()
@@ -63,7 +67,9 @@ class Resolver:
         self._udp = {server: UdpClient(server.host, server.port, rng) for server in servers}
         self._attempt_timeout_s = attempt_timeout_s
         self._timeout_s = timeout_s
-        self._cache: TtlCache[tuple[str, RecordType], DnsAnswer] = TtlCache(CACHE_SIZE, clock)
+        self._cache: TtlCache[tuple[str, RecordType], DnsAnswer] = TtlCache(
+            cache_bytes, clock, size_of=_size_in_memory
+        )
         self._clock = clock
         self._prefer_tcp_until: dict[NameServer, float] = {}
         self._flights: SingleFlight[tuple[str, RecordType], DnsAnswer] = SingleFlight()
@@ -71,7 +77,8 @@ class Resolver:
     async def resolve(self, name: str, record_type: RecordType) -> DnsAnswer:
         """The answer for `name`, from the cache if it has not expired.
 
-        Never raises, whatever the name: an invalid one gets NXDOMAIN.
+        Of TXT records it has those of SPF and DMARC alone. Never raises, whatever the name: an
+        invalid one gets NXDOMAIN.
         """
         key = (name.lower().rstrip("."), record_type)
         cached = self._cache.get(key)
@@ -107,7 +114,10 @@ class Resolver:
             response = await self._query_servers(DnsQuestion(target, record_type))
             ttl_s = min(ttl_s, response.ttl_s)
             if response.status is not LookupStatus.NODATA or response.canonical_name == target:
-                return DnsAnswer(name, record_type, response.status, response.records, ttl_s)
+                records = response.records
+                if record_type is RecordType.TXT:
+                    records = tuple(text for text in records if _POLICY.match(text))
+                return DnsAnswer(name, record_type, response.status, records, ttl_s)
             target = response.canonical_name
         return DnsAnswer(name, record_type, LookupStatus.SERVFAIL, ttl_s=FAILURE_TTL_S)
 
@@ -160,3 +170,8 @@ class Resolver:
                 return response
         async with asyncio.timeout(self._attempt_timeout_s):
             return await dns_tcp.query(question, server, self._rng, edns=edns)
+
+
+def _size_in_memory(answer: DnsAnswer) -> int:
+    """Bytes that an answer takes in the cache, about."""
+    return 450 + 2 * len(answer.name) + sum(70 + len(record) for record in answer.records)

@@ -37,6 +37,18 @@ def test_the_cache_is_bounded() -> None:
     assert cache.get(999) == 999
 
 
+def test_values_are_bounded_by_their_size() -> None:
+    cache: TtlCache[str, str] = TtlCache(10, Clock(), size_of=len)
+    cache.put("small", "xx", ttl_s=60)
+    cache.put("large", "x" * 8, ttl_s=60)
+    assert cache.get("small") == "xx"
+    cache.put("other", "xxx", ttl_s=60)
+    assert cache.get("large") is None
+    cache.put("too large", "x" * 11, ttl_s=60)
+    assert cache.get("too large") is None
+    assert (cache.get("small"), cache.get("other")) == ("xx", "xxx")
+
+
 async def test_concurrent_equal_calls_are_made_once() -> None:
     flights: SingleFlight[str, int] = SingleFlight()
     gate = asyncio.Event()

@@ -26,6 +26,8 @@ from engine.dns.terms import (
 from tests.fakes.clock import Clock
 from tests.fakes.dns import Fault, fake_dns
 
+JUNK = [f'"{number} {"x" * 200}"' for number in range(250)]
+"""The records of a domain with 50 kB of TXT that nobody looks for."""
 ZONE: Mapping[str, Mapping[str, list[str]] | Fault] = {
     "mail.test": {"MX": ["10 mx1.mail.test.", "20 MX2.mail.test."], "TXT": ['"v=spf1 " "-all"']},
     "mx1.mail.test": {"A": ["127.0.0.1", "127.0.0.2"], "AAAA": ["::1"]},
@@ -45,6 +47,7 @@ ZONE: Mapping[str, Mapping[str, list[str]] | Fault] = {
     "plain.test": {"MX": ["10 mx1.mail.test."]},
     "no-soa.test": {"TXT": ['"x"']},
     "cut.test": {"MX": ["10 mx1.mail.test."]},
+    "texts.test": {"TXT": ['"v=spf1 -all"', '"V = dmarc1; p=none"', '"v=spf 1"', *JUNK]},
     "many.test": {"MX": [f"{n} mx{n}.many.test." for n in range(2_800)]},
 }
 FAULTS = {
@@ -81,6 +84,7 @@ def new_resolver(*addresses: str, clock: Clock | None = None, attempt_s: float =
         ("big.test", RecordType.MX, LookupStatus.OK, ("10 mx1.mail.test.",)),
         # What a truncated response lacks is not known to be absent.
         ("cut.test", RecordType.MX, LookupStatus.SERVFAIL, ()),
+        ("texts.test", RecordType.TXT, LookupStatus.OK, ("V = dmarc1; p=none", "v=spf1 -all")),
         ("tcp-only.test", RecordType.MX, LookupStatus.OK, ("10 mx1.mail.test.",)),
         ("plain.test", RecordType.MX, LookupStatus.OK, ("10 mx1.mail.test.",)),
         ("x" * 64 + ".test", RecordType.MX, LookupStatus.NXDOMAIN, ()),
@@ -209,6 +213,20 @@ def mx_query(name: str) -> bytes:
     wire = dns_wire.encode_name(name)
     assert wire is not None
     return dns_wire.encode_query(DnsQuestion(wire, RecordType.MX), 0, edns=False)
+
+
+async def test_large_answers_push_out_each_other() -> None:
+    zone = {
+        f"n{n}.test": {"TXT": [f'"v=spf1 {n} {"x" * 200}"' for _ in range(2)]} for n in range(9)
+    }
+    async with fake_dns(zone) as dns:
+        servers = [NameServer.parse(dns.address)]
+        resolver = Resolver(servers, clock=Clock(), cache_bytes=6 * 900)
+        for name in zone:
+            await resolver.resolve(name, RecordType.TXT)
+    kept = [name for name in zone if resolver.get_cached(name, RecordType.TXT)]
+    assert kept == list(zone)[-len(kept) :]
+    assert 5 <= len(kept) <= 7
 
 
 async def test_equal_questions_in_flight_share_one_query() -> None:
