@@ -53,6 +53,7 @@ class Services:
     settings: Settings
     store: Store
     accounts: Accounts
+    service: Service
     routes: VendorRoutes
     vendor_app: VendorApp
     native: NativeApi
@@ -158,6 +159,7 @@ async def open_services(
             settings=settings,
             store=store,
             accounts=accounts,
+            service=service,
             routes=routes,
             vendor_app=VendorApp(routes, accounts, service, blocks, metrics, sandbox),
             native=NativeApi(dialects, accounts, service, reputation, reputation_store),

@@ -29,7 +29,7 @@ from gateway.app import Services, create_app, open_services
 from gateway.settings import Settings
 
 FIXTURES = Path(__file__).parent.parent / "compat_fixtures"
-CASES = {f"{path.parent.name}/{path.stem}": path for path in sorted(FIXTURES.glob("*/*.json"))}
+CASES = {f"{path.parent.name}/{path.stem}": path for path in sorted(FIXTURES.glob("*/[!_]*.json"))}
 NOW = datetime(2026, 5, 15, 10, 30, tzinfo=UTC)
 EVIDENCE = TypeAdapter(Evidence)
 

@@ -11,7 +11,6 @@ from adapters.contract.dialect import Dialect
 from adapters.contract.operations import Verify
 from adapters.contract.upstream import UpstreamQuery, UpstreamReply, UpstreamRequest, UpstreamResult
 from adapters.contract.wire import WireReply, WireRequest
-from adapters.registry import DIALECTS
 from engine.address import syntax
 from engine.model import (
     Checks,
@@ -26,9 +25,8 @@ from engine.model import (
     Verification,
 )
 from engine.score import score
+from tests.dialects import BY_NAME, FACTS, NAMES, endpoint_of
 
-NAMES = [dialect.name for dialect in DIALECTS]
-BY_NAME = {dialect.name: dialect for dialect in DIALECTS}
 AT = datetime(2026, 5, 15, 10, 30, tzinfo=UTC)
 ADDRESS = syntax.parse_address("ann+x@example.com")
 MX = (MxHost("mx1.example.com", 0), MxHost("mx2.example.com", 10))
@@ -50,28 +48,6 @@ EVIDENCES = (
         smtp=Smtp(Meaning.GREYLISTED, Stage.RCPT, connected=True, code=451, latency_ms=12),
     ),
 )
-
-COLLAPSES: dict[str, dict[tuple[Verdict, Reason], Verdict]] = {
-    "emailable": {},
-    "generic": {},
-    "dataoorts": {},
-    # no word for risky but accept-all
-    "validto": {
-        **{(Verdict.RISKY, reason): Verdict.UNKNOWN for reason in Reason},
-        (Verdict.RISKY, Reason.CATCH_ALL): Verdict.RISKY,
-        (Verdict.RISKY, Reason.DISPOSABLE): Verdict.UNDELIVERABLE,
-        (Verdict.RISKY, Reason.MAILBOX_FULL): Verdict.UNDELIVERABLE,
-    },
-    # no verdict at all: the checks say as much as they can
-    "whoisxml": {
-        **{(Verdict.RISKY, reason): Verdict.UNKNOWN for reason in Reason},
-        (Verdict.RISKY, Reason.INVALID_EMAIL): Verdict.UNDELIVERABLE,
-        (Verdict.RISKY, Reason.INVALID_DOMAIN): Verdict.UNDELIVERABLE,
-        (Verdict.RISKY, Reason.CATCH_ALL): Verdict.RISKY,
-        (Verdict.RISKY, Reason.MAILBOX_FULL): Verdict.UNDELIVERABLE,
-    },
-}
-"""Where a dialect cannot say a verdict: what comes back instead."""
 
 HONEST: dict[Verdict, tuple[Reason, ...]] = {
     Verdict.DELIVERABLE: (Reason.ACCEPTED_EMAIL,),
@@ -127,9 +103,7 @@ def asked(dialect: Dialect, question: UpstreamQuery) -> Verify:
     assert dialect.upstream is not None
     request = dialect.upstream.verify.build("the-key", question)
     seen = wire(request)
-    endpoint = next(
-        e for e in dialect.endpoints if e.path == request.path and request.method in e.methods
-    )
+    endpoint = endpoint_of(dialect, request)
     assert dialect.credential_for(endpoint).read(seen) == "the-key"
     op = endpoint.read(seen)
     assert isinstance(op, Verify)
@@ -140,9 +114,7 @@ def written(dialect: Dialect, v: Verification) -> UpstreamReply:
     """What the dialect's own server replies to the client."""
     assert dialect.upstream is not None
     request = dialect.upstream.verify.build("the-key", UpstreamQuery(v.address))
-    endpoint = next(
-        e for e in dialect.endpoints if e.path == request.path and request.method in e.methods
-    )
+    endpoint = endpoint_of(dialect, request)
     reply = endpoint.write(endpoint.read(wire(request)), v)
     assert isinstance(reply, WireReply)
     return UpstreamReply(reply.status, {}, reply.body, AT.timestamp())
@@ -206,12 +178,7 @@ def test_the_verdict_comes_back(name: str) -> None:
     for verdict, reasons in HONEST.items():
         for reason, evidence in product(reasons, EVIDENCES):
             v = verification(verdict, reason, evidence)
-            wanted = COLLAPSES[name].get((verdict, reason), verdict)
-            if name == "validto" and verdict is Verdict.RISKY and v.evidence.catch_all:
-                wanted = Verdict.RISKY  # a proven catch-all is told before anything else
-            if name == "whoisxml" and reason is Reason.DISPOSABLE and evidence.smtp:
-                # told as it was: the conversation beside the warning
-                wanted = Verdict.RISKY if evidence.smtp.accepted else Verdict.UNKNOWN
+            wanted = FACTS[name].verdict_back(verdict, reason, v)
             assert read(dialect, written(dialect, v)).verdict is wanted, (verdict, reason, evidence)
 
 
@@ -223,7 +190,7 @@ def test_any_dialect_in_any_source_out(front: str, back: str) -> None:
             v = verification(verdict, reason, Evidence(dns=Dns.MX, mx=MX))
             behind = read(BY_NAME[back], written(BY_NAME[back], v))
             seen = read(BY_NAME[front], written(BY_NAME[front], behind))
-            through = COLLAPSES[back].get((verdict, reason), verdict)
+            through = FACTS[back].verdict_back(verdict, reason)
             assert behind.verdict is through
-            assert seen.verdict is COLLAPSES[front].get((through, behind.reason), through)
+            assert seen.verdict is FACTS[front].verdict_back(through, behind.reason)
             assert (seen.verdict is Verdict.DELIVERABLE) <= (verdict is Verdict.DELIVERABLE)

@@ -14,6 +14,7 @@ from adapters.contract.operations import (
     StartJob,
     SubmitJob,
     Verify,
+    VerifyMany,
 )
 from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.streaming import render_body
@@ -59,7 +60,7 @@ class ListVendor(Vendor):
             op = endpoint.read(request)
         except Problem:
             return await super()._reply(request)
-        if not isinstance(op, JobOperation | RowsOperation):
+        if not isinstance(op, JobOperation | RowsOperation | VerifyMany):
             return await super()._reply(request)
         try:
             key = self.dialect.credential_for(endpoint).read(request)
@@ -72,6 +73,11 @@ class ListVendor(Vendor):
                 if await self._breaks_down(self.create_mood):
                     return None
                 outcome: object = self._job(len(self.created))
+            elif isinstance(op, VerifyMany):
+                self.created.append(list(op.emails))
+                if await self._breaks_down(self.create_mood):
+                    return None
+                outcome = tuple(self._verified(e) for e in op.emails if e not in self.lost)
             else:
                 await self._count()
                 if await self._breaks_down(self.poll_mood):

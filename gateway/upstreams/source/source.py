@@ -411,7 +411,11 @@ class UpstreamSource:
         balance, health = self._upstream.balance, self._upstream.health
         if balance is not None:
             reply = await send(balance.build(key.value), timeout_s)
-            return reply if isinstance(reply, Fault) else balance.parse(reply)
+            found = reply if isinstance(reply, Fault) else balance.parse(reply)
+            if isinstance(found, Fault) and found.ask_balance:
+                # a balance costs nothing, so that only the key can be in its way
+                return replace(found, kind=FaultKind.DEAD_KEY)
+            return found
         if health is not None:
             reply = await send(health, timeout_s)
             if isinstance(reply, Fault):
@@ -432,10 +436,7 @@ class UpstreamSource:
             return fault
         # in the place of the request that was refused: waiting for another might be for ever
         balance = await self._fetch_balance(key, timeout_s, self._send)
-        if isinstance(balance, Fault) and (
-            # a balance costs nothing, so that only the key can be in its way
-            balance.kind is FaultKind.DEAD_KEY or balance.ask_balance
-        ):
+        if isinstance(balance, Fault) and balance.kind is FaultKind.DEAD_KEY:
             return replace(fault, kind=FaultKind.DEAD_KEY)
         if isinstance(balance, int) and balance <= 0:
             return replace(fault, kind=FaultKind.NO_CREDITS)

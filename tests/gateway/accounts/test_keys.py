@@ -7,31 +7,16 @@ import string
 
 import pytest
 
-from adapters.contract.dialect import KeyShape
-from adapters.registry import DIALECTS
+from adapters.contract.dialect import Dialect, KeyShape
 from gateway.accounts.keys import key_digest, key_hint, mint_key
-
-SHAPES = {dialect.name: dialect.key_shape for dialect in DIALECTS}
-
-PATTERNS = [
-    # dialect, live keys, test keys, as in the vendors' documentation
-    ("emailable", r"live_[0-9a-f]{20}", r"test_[0-9a-f]{20}"),
-    ("validto", r"[a-z0-9]{32}", r"[a-z0-9]{32}"),
-    ("whoisxml", r"at_[a-z0-9]{29}", r"at_[a-z0-9]{29}"),
-    ("generic", r"ev_live_[a-z0-9]{24}", r"ev_test_[a-z0-9]{24}"),
-    ("dataoorts", r"[A-Za-z0-9]{40}", r"test_[A-Za-z0-9]{40}"),
-]
+from tests.dialects import ALL, FACTS
 
 
-@pytest.mark.parametrize(("dialect", "live", "test"), PATTERNS)
-def test_keys_have_the_vendors_shape(dialect: str, live: str, test: str) -> None:
-    shape = SHAPES[dialect]
-    assert re.fullmatch(live, mint_key(shape, test=False))
-    assert re.fullmatch(test, mint_key(shape, test=True))
-
-
-def test_every_dialect_has_a_row() -> None:
-    assert {row[0] for row in PATTERNS} == set(SHAPES)
+@pytest.mark.parametrize("dialect", ALL, ids=lambda dialect: dialect.name)
+def test_keys_have_the_vendors_shape(dialect: Dialect) -> None:
+    facts = FACTS[dialect.name]
+    assert re.fullmatch(facts.live_key, mint_key(dialect.key_shape, test=False))
+    assert re.fullmatch(facts.test_key, mint_key(dialect.key_shape, test=True))
 
 
 def test_keys_differ_and_use_the_whole_alphabet() -> None:

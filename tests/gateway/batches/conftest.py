@@ -14,7 +14,6 @@ import pytest
 
 from adapters.contract.jobs import BatchEntry, Job, JobRow, JobRows, JobState
 from adapters.contract.operations import JobRunner, ReadRows, SubmitJob
-from adapters.registry import DIALECTS
 from engine.model import (
     Address,
     Checks,
@@ -30,9 +29,9 @@ from gateway.batches.opening import BatchDependencies, BatchServices, open_batch
 from gateway.batches.ports import always_use
 from gateway.store import Store, open_store
 from gateway.verdicts.cache import VerdictCache
+from tests.dialects import ALL, BY_NAME
 from tests.fakes.clock import Clock
 
-BY_NAME = {dialect.name: dialect for dialect in DIALECTS}
 RETRIES_S = (5.0, 60.0, 300.0)
 
 
@@ -153,12 +152,12 @@ async def open_bench(
     verdicts = VerdictCache(ttl_s=dict.fromkeys(Verdict, 60), clock=clock)
     async with (
         open_store(url) as store,
-        open_accounts(store, DIALECTS, clock=clock) as accounts,
+        open_accounts(store, ALL, clock=clock) as accounts,
         open_batches(
             BatchDependencies(
                 store=store,
                 billing=accounts,
-                dialects=DIALECTS,
+                dialects=ALL,
                 verdicts=verdicts,
                 choose_verifier=always_use(verifier, is_remote=waits),
                 retries_s=RETRIES_S,

@@ -16,7 +16,8 @@ from gateway.batches.intake import CHUNK_SIZE
 from gateway.batches.model import Claim, Postponed, RowResult
 from gateway.batches.ports import ChunkQueue
 from gateway.batches.queue import LEASE_S, SqlChunkQueue
-from tests.gateway.batches.conftest import BY_NAME, Bench, answer, open_bench
+from tests.dialects import BY_NAME
+from tests.gateway.batches.conftest import Bench, answer, open_bench
 
 
 @pytest.fixture

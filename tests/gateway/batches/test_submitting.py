@@ -20,15 +20,14 @@ from adapters.contract.jobs import BatchEntry
 from adapters.contract.operations import ListJobs, SubmitJob
 from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.wire import WireReply, WireRequest
-from adapters.registry import DIALECTS
 from gateway.app import Services, create_app, open_services
 from gateway.batches.model import InternalState
 from gateway.settings import Settings
 from gateway.store.tables import batches
 from gateway.web.bodies import MAX_BYTES_IN_MEMORY, Spool
+from tests.dialects import ALL, BY_NAME, NAMES, submit
 from tests.gateway.batches.conftest import Bench, Scripted
 
-BY_NAME = {dialect.name: dialect for dialect in DIALECTS}
 FEW = ["ada@example.com", "grace@example.com"]
 MANY = [f"somebody.with.a.long.name.{number}@example.com" for number in range(8_000)]
 LARGE_CSV = "Name,Email\n" + "".join(f"Ada,{email}\n" for email in MANY)
@@ -44,22 +43,7 @@ class Server:
     path: Path
 
     async def submit(self, dialect: str, emails: list[str]) -> httpx.Response:
-        """In the dialect's JSON."""
-        key = self.keys[dialect]
-        path, query, body = {
-            "emailable": ("/v1/batch", "", {"emails": emails}),
-            "validto": ("/v1/bulk", f"?apikey={key}", {"emails": [{"email": e} for e in emails]}),
-            "whoisxml": ("/api/bevService/request", "", {"emails": emails, "apiKey": key}),
-            "generic": ("/verify/bulk", "", {"emails": emails}),
-            "dataoorts": ("/bulk/v1", "", {"emails": emails}),
-        }[dialect]
-        with_base = dialect in ("generic", "dataoorts")
-        base = f"/{dialect}" + (BY_NAME[dialect].base_path if with_base else "")
-        return await self.client.post(
-            f"{base}{path}{query}",
-            json=body,
-            headers={"Authorization": f"Bearer {key}", "X-API-Key": key},
-        )
+        return await submit(self.client, BY_NAME[dialect], self.keys[dialect], emails)
 
     async def upload(self, file: bytes, **fields: str) -> httpx.Response:
         return await self.client.post(
@@ -80,7 +64,9 @@ async def server(tmp_path: Path) -> AsyncIterator[Server]:
     settings = Settings.model_validate({"storage": {"url": f"sqlite:///{path}"}})
     async with contextlib.AsyncExitStack() as stack:
         services = await stack.enter_async_context(
-            open_services(settings, verifier=Scripted(), run_workers=False, busy_timeout_s=0.05)
+            open_services(
+                settings, verifier=Scripted(), run_workers=False, busy_timeout_s=0.05, dialects=ALL
+            )
         )
         made = await services.accounts.bootstrap()
         client = await stack.enter_async_context(
@@ -91,10 +77,11 @@ async def server(tmp_path: Path) -> AsyncIterator[Server]:
         yield Server(client, services, {k.dialect: k.key for k in made if not k.test}, path)
 
 
-def unavailable(dialect: str, path: str) -> tuple[int, Any]:
+def unavailable(sent: httpx.Request, name: str) -> tuple[int, Any]:
     """The vendor's answer when it is down."""
     problem = Problem(ProblemKind.UNAVAILABLE, retry_after_s=1)
-    reply: WireReply = BY_NAME[dialect].write_problem(WireRequest("POST", path), problem, None)
+    path = sent.url.path.removeprefix(f"/{name}")
+    reply: WireReply = BY_NAME[name].write_problem(WireRequest("POST", path), problem, None)
     return reply.status, reply.body
 
 
@@ -121,23 +108,22 @@ def open_files(folder: Path) -> list[str]:
     return [name for name in found if name.startswith(f"{folder}/")]
 
 
-@pytest.mark.parametrize("dialect", BY_NAME)
+@pytest.mark.parametrize("dialect", NAMES)
 async def test_a_locked_database_is_an_error_before_the_acknowledgement(
     server: Server, dialect: str
 ) -> None:
     assert (await server.submit(dialect, FEW)).is_success
-    path = {"whoisxml": "/api/bevService/request"}.get(dialect, "/")
     with contextlib.closing(sqlite3.connect(server.path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         refused = await server.submit(dialect, FEW)
-        assert (refused.status_code, refused.content) == unavailable(dialect, path)
+        assert (refused.status_code, refused.content) == unavailable(refused.request, dialect)
         other.execute("ROLLBACK")
     assert await server.stored() == 1
     assert (await server.submit(dialect, FEW)).is_success
     assert await server.stored() == 2
 
 
-@pytest.mark.parametrize("dialect", BY_NAME)
+@pytest.mark.parametrize("dialect", NAMES)
 async def test_a_large_list_is_read_from_a_temporary_file(
     server: Server, dialect: str, spool_folder: Path
 ) -> None:
@@ -185,13 +171,12 @@ async def test_nothing_is_stored_of_a_broken_large_file(
     assert open_files(spool_folder) == []
 
 
-@pytest.mark.parametrize("dialect", BY_NAME)
+@pytest.mark.parametrize("dialect", NAMES)
 async def test_a_body_that_cannot_be_spooled_is_the_dialects_error(
     server: Server, dialect: str, no_spool_folder: None
 ) -> None:
     refused = await server.submit(dialect, MANY)
-    path = {"whoisxml": "/api/bevService/request"}.get(dialect, "/")
-    assert (refused.status_code, refused.content) == unavailable(dialect, path)
+    assert (refused.status_code, refused.content) == unavailable(refused.request, dialect)
     assert await server.stored() == 0
 
 

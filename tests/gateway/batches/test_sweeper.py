@@ -9,6 +9,7 @@ import pytest
 from adapters.contract.operations import DeleteJob
 from adapters.contract.problems import Problem
 from gateway.batches.intake import ROWS_PER_INSERT
+from tests.dialects import FACTS, NAMES
 from tests.gateway.batches.conftest import Bench, open_bench
 
 DAY_S = 86_400
@@ -22,13 +23,7 @@ async def count_rows(bench: Bench, table: str) -> int:
 
 @pytest.mark.parametrize(
     ("dialect", "count", "days", "deleted"),
-    [
-        ("emailable", 1, 30, False),
-        ("emailable", 1001, 5, False),
-        ("whoisxml", 1, 7, True),
-        ("generic", 1, 30, True),
-        ("dataoorts", 1, 30, True),
-    ],
+    [(name, *row) for name in NAMES for row in FACTS[name].retention],
 )
 async def test_rows_are_deleted_when_they_expire(
     bench: Bench, dialect: str, count: int, days: int, deleted: bool

@@ -9,6 +9,7 @@ import pytest
 
 from gateway.sandbox.clock import AdjustableClock
 from gateway.sandbox_app import SandboxServer, open_sandbox
+from tests.dialects import ALL
 
 START = 1_780_000_000.0
 
@@ -31,7 +32,11 @@ def time() -> Time:
 @pytest.fixture
 async def server(time: Time) -> AsyncIterator[SandboxServer]:
     async with open_sandbox(
-        "veriplex", keys=["own-key"], url="http://veriplex.test", clock=AdjustableClock(time)
+        "veriplex",
+        keys=["own-key"],
+        url="http://veriplex.test",
+        clock=AdjustableClock(time),
+        dialects=ALL,
     ) as server:
         yield server
 

@@ -8,9 +8,12 @@ from typing import Any
 import httpx
 import pytest
 
+from adapters.registry import DIALECTS
+from gateway.accounts.keys import mint_key
 from gateway.app import create_app, open_services
 from gateway.sandbox_app import SandboxServer
 from gateway.settings import Settings
+from tests.dialects import NAMES
 from tests.gateway.sandbox.conftest import START, Time
 
 KEY = "test_7aff7fc0142c65f86a00"
@@ -75,16 +78,14 @@ async def test_refused_and_malformed_requests_are_logged_without_their_key(
     assert not any(key in text for key in (KEY, "test_1234567890", "sandbox" + "0" * 25))
 
 
-LIVE_KEYS = {
-    "emailable": "live_0123456789abcdef0123",
-    "validto": "0123456789abcdefghij0123456789xy",
-    "whoisxml": "at_0123456789abcdefghij012345678",
-    "generic": "ev_live_0123456789abcdefghijklmn",
-    "dataoorts": "0123456789ABCDEFGHIJ0123456789abcdefghij",
-}
+LIVE_KEYS = {dialect.name: mint_key(dialect.key_shape, test=False) for dialect in DIALECTS}
 
 
-@pytest.mark.parametrize("key", [*LIVE_KEYS.values(), "own-key", "no key of any shape"])
+@pytest.mark.parametrize(
+    "key",
+    [*LIVE_KEYS.values(), "own-key", "no key of any shape"],
+    ids=[*LIVE_KEYS, "own", "shapeless"],
+)
 @pytest.mark.parametrize(
     "body",
     [
@@ -163,7 +164,7 @@ async def test_waiting_ends_when_the_requests_arrive(client: httpx.AsyncClient) 
 
 async def test_created_keys_are_isolated(client: httpx.AsyncClient) -> None:
     ours, theirs = await fresh_keys(client), await fresh_keys(client)
-    assert set(ours) == {"emailable", "validto", "whoisxml", "generic", "dataoorts"}
+    assert set(ours) == set(NAMES)
     await fault(client, ours["emailable"], simulate="503")
     assert (await verify(client, key=ours["emailable"])).status_code == 503
     assert (await verify(client, key=theirs["emailable"])).status_code == 200

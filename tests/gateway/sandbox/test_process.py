@@ -17,6 +17,8 @@ import emailable
 import pytest
 from veriplex_pytest import ControlError, Sandbox
 
+from adapters.registry import DIALECTS
+
 KEY = "test_7aff7fc0142c65f86a00"
 COMMAND = [sys.executable, "-c", "from gateway.cli import main; main()", "sandbox", "--port", "0"]
 
@@ -31,11 +33,7 @@ def test_it_starts_prints_its_url_and_stops_cleanly() -> None:
                 break
         url = lines[-1].split()[-1]
         assert [line.split()[:2] for line in lines[:-1]] == [
-            ["emailable", f"{url}/emailable/v1"],
-            ["validto", f"{url}/validto/v1"],
-            ["whoisxml", f"{url}/whoisxml/api"],
-            ["generic", f"{url}/generic/api/v1"],
-            ["dataoorts", f"{url}/dataoorts/ai_mails_api"],
+            [dialect.name, f"{url}/{dialect.name}{dialect.base_path}"] for dialect in DIALECTS
         ]
         for key in (KEY, "k"):
             status, _ = get(url, f"/v1/verify?email=a@b.org&api_key={key}")

@@ -9,13 +9,13 @@ import httpx
 import pytest
 
 from adapters.contract.dialect import Dialect
-from adapters.registry import DIALECTS
 from engine.model import Address, Checks, Evidence, Reason, Verdict, Verification
 from gateway.app import Services, create_app, open_services
 from gateway.settings import Settings
+from tests.dialects import ALL, BY_NAME, send, verify_request
 from tests.fakes.vendor import GOOD_KEY, Vendor
 
-BY_NAME = {dialect.name: dialect for dialect in DIALECTS}
+__all__ = ["BY_NAME", "Front", "Local", "front", "settings_for"]
 
 
 class Local:
@@ -52,26 +52,9 @@ class Front:
         self.label = label
 
     async def verify(self, dialect: str, email: str, **query: str) -> httpx.Response:
-        """Verify through one dialect's single-address API."""
-        assert BY_NAME[dialect].upstream is not None
-        key = self.keys[dialect]
-        bearer = {"Authorization": f"Bearer {key}"}
-        match dialect:
-            case "emailable":
-                params = {"email": email, "accept_all": "true", "timeout": "10", **query}
-                return await self.client.get("/emailable/v1/verify", params=params, headers=bearer)
-            case "validto":
-                params = {"email": email, "apikey": key, **query}
-                return await self.client.get("/validto/v1/verify", params=params)
-            case "whoisxml":
-                params = {"emailAddress": email, "apiKey": key, **query}
-                return await self.client.get("/whoisxml/api/v3", params=params)
-            case "generic":
-                body = {"email": email, **query}
-                return await self.client.post("/generic/api/v1/verify", json=body, headers=bearer)
-        return await self.client.post(
-            "/dataoorts/ai_mails_api/v1", json={"email": email}, headers=bearer
-        )
+        """Verify through one dialect's single-address API; `query` is added to the request's."""
+        request = verify_request(BY_NAME[dialect], self.keys[dialect], email)
+        return await send(self.client, BY_NAME[dialect], request, query)
 
     async def ask(self, email: str, **query: str) -> httpx.Response:
         """Verify through the native API."""
@@ -119,11 +102,11 @@ async def front(
     settings: Settings, local: Local | None = None, label: str = "a key"
 ) -> AsyncIterator[Front]:
     """A server with these settings, and keys labelled so."""
-    async with open_services(settings, verifier=local or Local()) as services:
+    async with open_services(settings, verifier=local or Local(), dialects=ALL) as services:
         account = await services.accounts.create_account()
         keys = {
             d.name: (await services.accounts.create_key(account, d.name, label=label)).key
-            for d in DIALECTS
+            for d in ALL
         }
         transport = httpx.ASGITransport(create_app(services))
         async with httpx.AsyncClient(

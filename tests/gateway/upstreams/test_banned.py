@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from adapters.registry import DIALECTS
+from adapters.contract.upstream import FaultKind
 from gateway.upstreams.opening import open_upstreams
 from gateway.upstreams.source.balances import read_balances
 from gateway.upstreams.source.circuit import (
@@ -21,6 +21,7 @@ from gateway.upstreams.source.circuit import (
     CircuitBreaker,
     CircuitState,
 )
+from tests.dialects import ALL, FACTS, NAMES
 from tests.fakes.clock import Clock
 from tests.fakes.vendor import GOOD_KEY, Mood, Vendor, vendor
 from tests.gateway.upstreams.conftest import BY_NAME, Front, front, settings_for
@@ -28,7 +29,11 @@ from tests.gateway.upstreams.test_check import run
 from tests.gateway.upstreams.test_circuit import RULES, Even
 
 SPARES = {"api_key": "env:KEY", "spare_api_keys": ["env:BAD", "env:OTHER"]}
-REFUSING = ["validto", "generic", "whoisxml", "dataoorts"]
+REFUSING = [
+    name
+    for name in NAMES
+    if any(refusal.kind is FaultKind.BANNED for refusal in FACTS[name].refusals)
+]
 """Dialects that tell a refused account from a refused key."""
 
 
@@ -67,7 +72,7 @@ async def test_nor_shown_to_its_balance(stack: AsyncExitStack) -> None:
     (source,) = await stack.enter_async_context(
         open_upstreams(
             settings_for([bad], v0=SPARES),
-            DIALECTS,
+            ALL,
             clock=time.time,
             monotonic=time.monotonic,
             rng=random.Random(7),

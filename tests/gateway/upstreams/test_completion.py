@@ -11,6 +11,7 @@ from engine.model import Dns, Evidence, MxHost, Reason, Verdict, Verification
 from gateway.app import open_engine
 from gateway.settings import Settings
 from gateway.upstreams.routing import completion
+from tests.dialects import FACTS, NAMES
 from tests.fakes.dns import SERVFAIL, SILENT, FakeDns, Zone, fake_dns
 from tests.fakes.vendor import Vendor, vendor
 from tests.gateway.upstreams.conftest import BY_NAME, Front, Local, front, settings_for
@@ -59,17 +60,7 @@ async def told(here: Front, email: str) -> dict[str, Any]:
     return answer
 
 
-CANNOT = {
-    "emailable": {"spf", "dmarc"},
-    "validto": {"mx", "provider", "spf", "dmarc", "no_reply", "person"},
-    "generic": {"free", "no_reply", "person"},
-    "whoisxml": {"role", "no_reply", "person", "provider", "spf", "dmarc"},
-    "dataoorts": {"no_reply", "person", "spf", "dmarc"},
-}
-"""What each vendor has no word for, of all that is known of an address for nothing."""
-
-
-@pytest.mark.parametrize("name", list(BY_NAME))
+@pytest.mark.parametrize("name", NAMES)
 async def test_what_a_vendor_cannot_say_is_added(stack: AsyncExitStack, name: str) -> None:
     _, _, here = await made(stack, name, "dns")
     role = (await told(here, "sales@firm.test"))["evidence"]
@@ -85,7 +76,7 @@ async def test_what_a_vendor_cannot_say_is_added(stack: AsyncExitStack, name: st
         "person": person["person"] and person["person"]["first"] == "Ann",
         "no_reply": no_reply["no_reply"],
     }
-    assert {fact for fact in CANNOT[name] if not found[fact]} == set()
+    assert {fact for fact in FACTS[name].never_says if not found[fact]} == set()
 
 
 @pytest.mark.parametrize(
@@ -100,7 +91,7 @@ async def test_the_settings_say_how_much(
     assert bool(dns.queries) == (complete == "dns")
 
 
-@pytest.mark.parametrize("name", list(BY_NAME))
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize(
     ("verdict", "reason"),
     [

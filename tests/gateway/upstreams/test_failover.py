@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from engine.model import Verdict
+from tests.dialects import NAMES
 from tests.fakes.vendor import GOOD_KEY, Mood, Vendor, vendor
 from tests.gateway.upstreams.conftest import BY_NAME, Front, Local, front, settings_for
 
@@ -46,7 +47,7 @@ def first_timeout(mood: Mood) -> dict[str, float]:
     return {"timeout_s": FIRST_TIMEOUT_S} if mood is Mood.HANG else {}
 
 
-@pytest.mark.parametrize("name", list(BY_NAME))
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("mood", FAULTS)
 async def test_the_next_source_answers(stack: AsyncExitStack, name: str, mood: Mood) -> None:
     bad, good, here = await two(stack, name, v0=first_timeout(mood))
@@ -109,7 +110,7 @@ async def test_no_request_fails_while_a_vendor_is_restarted(stack: AsyncExitStac
     assert "v0" in seen
 
 
-@pytest.mark.parametrize("name", list(BY_NAME))
+@pytest.mark.parametrize("name", NAMES)
 async def test_the_error_is_worded_in_the_clients_dialect_if_all_sources_fail(
     stack: AsyncExitStack, name: str
 ) -> None:

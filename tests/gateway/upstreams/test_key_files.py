@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 
 from adapters.contract.upstream import UpstreamQuery
-from adapters.registry import DIALECTS
 from engine.address import syntax
 from engine.model import Verification
 from gateway.upstreams.opening import open_upstreams
 from gateway.upstreams.source.key_files import KeyFiles
 from gateway.upstreams.source.keys import REFUSED_KEY_PAUSE_S, KeyRing
 from gateway.upstreams.source.source import UpstreamSource
+from tests.dialects import ALL
 from tests.fakes.clock import Clock
 from tests.fakes.vendor import GOOD_KEY, Mood, Vendor, vendor
 from tests.gateway.upstreams.conftest import BY_NAME, front, settings_for
@@ -55,7 +55,7 @@ async def made(
     (source,) = await stack.enter_async_context(
         open_upstreams(
             settings,
-            DIALECTS,
+            ALL,
             clock=time.time,
             monotonic=time.monotonic,
             rng=random.Random(7),
@@ -117,7 +117,7 @@ async def test_keys_of_the_environment_are_not_read_again(stack: AsyncExitStack)
     (source,) = await stack.enter_async_context(
         open_upstreams(
             settings_for([one]),
-            DIALECTS,
+            ALL,
             clock=time.time,
             monotonic=time.monotonic,
             rng=random.Random(7),

@@ -8,7 +8,8 @@ import pytest
 from adapters.contract.upstream import UpstreamQuery, UpstreamReply, UpstreamResult
 from engine.address import syntax
 from engine.model import Reason, Verdict
-from tests.adapters.test_upstream_round_trip import COLLAPSES, HONEST, NAMES
+from tests.adapters.test_upstream_round_trip import HONEST
+from tests.dialects import FACTS, NAMES
 from tests.fakes.vendor import vendor
 from tests.gateway.upstreams.conftest import BY_NAME, front, settings_for
 
@@ -35,11 +36,11 @@ async def test_the_verdict_that_comes_back(before: str, behind: str) -> None:
             assert reply.headers["x-veriplex-source"] == "v0"
             assert reply.headers["x-veriplex-attempts"] == "1"
             assert reply.headers["cache-status"] == "veriplex; fwd=miss; stored"
-            wanted = COLLAPSES[behind].get((verdict, reason), verdict)
+            wanted = FACTS[behind].verdict_back(verdict, reason)
             told = _read(before, f"{name}@example.com", reply.content)
             native = (await here.ask(f"{name}@example.com")).json()
             assert native["verdict"] == wanted
-            back = COLLAPSES[before].get((wanted, Reason(native["reason"])), wanted)
+            back = FACTS[before].verdict_back(wanted, Reason(native["reason"]))
             assert told.verdict == back, name
         assert sum(there.asked.values()) == len(WORDS), "the native API is answered by the cache"
 

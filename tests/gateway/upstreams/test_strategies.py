@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from engine.model import Reason, Verdict
+from tests.dialects import NAMES
 from tests.fakes.vendor import GOOD_KEY, Mood, Says, Vendor, vendor
 from tests.gateway.upstreams.conftest import BY_NAME, Front, Local, front, settings_for
 
@@ -366,7 +367,7 @@ async def test_a_refresh_goes_through_to_the_vendor(stack: AsyncExitStack, name:
     assert "refresh" in (refreshed.query_string + refreshed.body.decode()).lower()
 
 
-@pytest.mark.parametrize("name", list(BY_NAME))
+@pytest.mark.parametrize("name", NAMES)
 async def test_exchanges_are_recorded_without_keys_and_addresses(tmp_path: Path, name: str) -> None:
     async with vendor(BY_NAME[name]) as one:
         settings = settings_for([one], upstream={"record": True, "record_to": str(tmp_path)})

@@ -10,11 +10,16 @@ from itertools import product
 import pytest
 
 from adapters.contract.upstream import UpstreamQuery, UpstreamReply, UpstreamResult
+from adapters.registry import DIALECTS
 from engine.address import syntax
 from engine.model import Reason, Verdict
 from gateway.settings import Settings
-from tests.adapters.test_upstream_round_trip import COLLAPSES, NAMES
-from tests.gateway.upstreams.conftest import BY_NAME, front
+from tests.dialects import FACTS
+from tests.gateway.upstreams.conftest import front
+
+BY_NAME = {dialect.name: dialect for dialect in DIALECTS}
+NAMES = tuple(BY_NAME)
+"""Those that the command speaks."""
 
 MAGIC = {
     "deliverable": (Verdict.DELIVERABLE, Reason.ACCEPTED_EMAIL),
@@ -89,5 +94,5 @@ async def test_the_sandbox_answers_in_all_pairs(url: str, before: str, behind: s
                 UpstreamQuery(syntax.parse_address(email)),
             )
             assert isinstance(told, UpstreamResult)
-            through = COLLAPSES[behind].get((verdict, reason), verdict)
-            assert told.verdict is COLLAPSES[before].get((through, reason), through)
+            through = FACTS[behind].verdict_back(verdict, reason)
+            assert told.verdict is FACTS[before].verdict_back(through, reason)

@@ -1,7 +1,7 @@
 """Any input gets an answer in the form of its dialect: never a 500, never a traceback."""
 
 import xml.etree.ElementTree as ET
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from typing import Any
@@ -13,12 +13,21 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from adapters.contract.credential import (
+    KeyInAuthorization,
+    KeyInBody,
+    KeyInHeader,
+    KeyInQuery,
+    KeyPlace,
+)
 from adapters.contract.dialect import Dialect
-from adapters.registry import DIALECTS
+from adapters.contract.problems import Problem, ProblemKind
+from adapters.contract.wire import WireRequest
 from engine.address.offline import offline_evidence
 from engine.model import Address, Checks, Reason, Verdict, Verification
 from gateway.app import create_app, open_services
 from gateway.settings import Settings
+from tests.dialects import ALL, FACTS, email_member
 
 
 class Answers:
@@ -51,7 +60,9 @@ class Server:
 async def server(anyio_backend: str) -> AsyncIterator[Server]:
     async with AsyncExitStack() as stack:
         in_memory = Settings.model_validate({"storage": {"url": "sqlite:///:memory:"}})
-        services = await stack.enter_async_context(open_services(in_memory, verifier=Answers()))
+        services = await stack.enter_async_context(
+            open_services(in_memory, verifier=Answers(), dialects=ALL)
+        )
         made = await services.accounts.bootstrap()
         client = await stack.enter_async_context(
             httpx.AsyncClient(
@@ -64,50 +75,8 @@ async def server(anyio_backend: str) -> AsyncIterator[Server]:
 # -- the form of errors ------------------------------------------------------------------
 
 
-def emailable_error(body: Any) -> bool:
-    return list(body) == ["message"] and isinstance(body["message"], str)
-
-
-def validto_error(body: Any) -> bool:
-    if set(body) == {"success", "result"}:
-        return body["success"] in (False, "false") and isinstance(body["result"], str)
-    return bool(body == {"success": False, "message": body.get("message")})
-
-
-def whoisxml_error(body: Any) -> bool:
-    if "response" in body:
-        return set(body["response"]) <= {"error", "errors"}
-    return set(body["ErrorMessage"]) == {"errorCode", "msg", "Error"}
-
-
-def generic_error(body: Any) -> bool:
-    return list(body)[:2] == ["error", "message"]
-
-
-def dataoorts_error(body: Any) -> bool:
-    return set(body) == {"error"} or set(body) == {"status"}
-
-
-ERRORS: dict[str, Callable[[Any], bool]] = {
-    "emailable": emailable_error,
-    "validto": validto_error,
-    "whoisxml": whoisxml_error,
-    "generic": generic_error,
-    "dataoorts": dataoorts_error,
-}
-
-STATUSES = {
-    # the Ruby client raises on any other
-    "emailable": {200, 249, 400, 401, 402, 403, 404, 429, 503},
-    "validto": {200, 400, 401, 402, 404, 429, 503},
-    "whoisxml": {200, 400, 401, 402, 403, 404, 405, 413, 422, 429, 503},
-    "generic": {200, 202, 400, 401, 402, 403, 404, 405, 413, 429, 503},
-    "dataoorts": {200, 202, 400, 401, 402, 403, 404, 405, 413, 429, 503},
-}
-
-
 def check(dialect: Dialect, reply: httpx.Response, sent: object) -> None:
-    assert reply.status_code in STATUSES[dialect.name], (sent, reply.text[:300])
+    assert reply.status_code in FACTS[dialect.name].statuses, (sent, reply.text[:300])
     for header in ("x-request-id", "x-veriplex-source", "x-veriplex-attempts", "cache-status"):
         assert header in reply.headers
     assert "Traceback" not in reply.text
@@ -119,7 +88,10 @@ def check(dialect: Dialect, reply: httpx.Response, sent: object) -> None:
     if "xml" in reply.headers["content-type"]:
         ET.fromstring(reply.content)  # noqa: S314 - our own reply
         return
-    assert ERRORS[dialect.name](orjson.loads(reply.content)), (sent, reply.text[:300])
+    if FACTS[dialect.name].has_text_errors and "json" not in reply.headers.get("content-type", ""):
+        return
+    error = orjson.loads(reply.content)
+    assert FACTS[dialect.name].is_error_body(error), (sent, reply.text[:300])
 
 
 # -- the input ---------------------------------------------------------------------------
@@ -188,25 +160,46 @@ TYPES = [
 METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE", "FOO"]
 
 
+EMAIL_NAMES = sorted({email_member(dialect) for dialect in ALL})
+
+
 def good_headers(dialect: Dialect, key: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {key}", "X-API-Key": key}
+    """The key in every header that it may stand in."""
+    headers = {}
+    for place in places_of(dialect):
+        if isinstance(place, KeyInAuthorization):
+            headers["Authorization"] = f"{place.schemes[0]} {key}".strip()
+        elif isinstance(place, KeyInHeader):
+            headers[place.name] = key
+    return headers
 
 
 def key_in_query(dialect: Dialect, key: str) -> str:
-    return f"apikey={key}&apiKey={key}" if dialect.name in ("validto", "whoisxml") else "x=1"
+    names = [place.name for place in places_of(dialect) if isinstance(place, KeyInQuery)]
+    return "&".join(f"{name}={quote(key)}" for name in names or ["x"])
 
 
-EMAIL_NAMES = ["email", "emailAddress"]
+def key_in_body(dialect: Dialect, key: str) -> dict[str, str]:
+    return {place.name: key for place in places_of(dialect) if isinstance(place, KeyInBody)}
 
 
-@pytest.mark.parametrize("dialect", DIALECTS, ids=lambda d: d.name)
+def places_of(dialect: Dialect) -> set[KeyPlace]:
+    """Wherever any endpoint of a dialect has its key."""
+    return {
+        place
+        for endpoint in (None, *dialect.endpoints)
+        for place in dialect.credential_for(endpoint).places
+    }
+
+
+@pytest.mark.parametrize("dialect", ALL, ids=lambda d: d.name)
 @pytest.mark.parametrize("address", ADDRESSES)
 async def test_odd_addresses_get_the_dialects_answer(
     server: Server, dialect: Dialect, address: str
 ) -> None:
     key = server.keys[dialect.name]
     names = "&".join(f"{name}={quote(address)}" for name in EMAIL_NAMES)
-    body = {**dict.fromkeys(EMAIL_NAMES, address), "apiKey": key}
+    body = {**dict.fromkeys(EMAIL_NAMES, address), **key_in_body(dialect, key)}
     for endpoint in dialect.endpoints:
         path = endpoint.path.replace("{", "").replace("}", "")
         for method in endpoint.methods:
@@ -219,7 +212,7 @@ async def test_odd_addresses_get_the_dialects_answer(
             check(dialect, reply, (method, path, address))
 
 
-@pytest.mark.parametrize("dialect", DIALECTS, ids=lambda d: d.name)
+@pytest.mark.parametrize("dialect", ALL, ids=lambda d: d.name)
 @pytest.mark.parametrize("content_type", TYPES)
 async def test_odd_bodies_get_the_dialects_answer(
     server: Server, dialect: Dialect, content_type: str | None
@@ -229,7 +222,12 @@ async def test_odd_bodies_get_the_dialects_answer(
     if content_type is not None:
         headers["Content-Type"] = content_type
     bodies = BODIES + [
-        orjson.dumps({**dict.fromkeys(EMAIL_NAMES, v), "refresh": v, "info": v, "apiKey": key})
+        orjson.dumps(
+            {
+                **dict.fromkeys([*EMAIL_NAMES, "refresh", "info"], v),
+                **key_in_body(dialect, key),
+            }
+        )
         for v in VALUES
         if v != 2**70
     ]
@@ -245,7 +243,7 @@ async def test_odd_bodies_get_the_dialects_answer(
             check(dialect, reply, (path, content_type, body[:80]))
 
 
-@pytest.mark.parametrize("dialect", DIALECTS, ids=lambda d: d.name)
+@pytest.mark.parametrize("dialect", ALL, ids=lambda d: d.name)
 @pytest.mark.parametrize("method", METHODS)
 async def test_odd_methods_and_paths_get_the_dialects_answer(
     server: Server, dialect: Dialect, method: str
@@ -259,7 +257,7 @@ async def test_odd_methods_and_paths_get_the_dialects_answer(
             check(dialect, reply, (method, path))
 
 
-@pytest.mark.parametrize("dialect", DIALECTS, ids=lambda d: d.name)
+@pytest.mark.parametrize("dialect", ALL, ids=lambda d: d.name)
 @pytest.mark.parametrize(
     "credential",
     [
@@ -282,14 +280,23 @@ async def test_odd_credentials_get_the_dialects_error(
         path = endpoint.path.replace("{", "").replace("}", "")
         reply = await server.client.request(
             endpoint.methods[0],
-            f"/{dialect.name}{path}?apikey={quote(credential)}&apiKey={quote(credential)}",
+            f"/{dialect.name}{path}?{key_in_query(dialect, credential)}",
             headers=[
-                (b"Authorization", b"Bearer " + credential.encode("latin-1")),
-                (b"X-API-Key", credential.encode("latin-1")),
+                (name.encode(), value.encode("latin-1"))
+                for name, value in good_headers(dialect, credential).items()
             ],
         )
         check(dialect, reply, (path, credential[:20]))
-        assert reply.status_code in (400, 401, 403), (path, credential[:20])
+        request = WireRequest(endpoint.methods[0], path)
+        refusals = {
+            dialect.write_problem(request, Problem(kind), endpoint).status
+            for kind in (
+                ProblemKind.NO_CREDENTIAL,
+                ProblemKind.BAD_CREDENTIAL,
+                ProblemKind.UNREADABLE,
+            )
+        }
+        assert reply.status_code in refusals, (path, credential[:20])
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
@@ -315,7 +322,7 @@ async def test_odd_credentials_get_the_dialects_error(
 async def test_random_requests_get_the_dialects_answer(
     server: Server, which: int, method: str, query: str, content_type: str, body: bytes
 ) -> None:
-    endpoints = [(d, e) for d in DIALECTS for e in d.endpoints]
+    endpoints = [(d, e) for d in ALL for e in d.endpoints]
     dialect, endpoint = endpoints[which % len(endpoints)]
     key = server.keys[dialect.name]
     path = endpoint.path.replace("{", "").replace("}", "")

@@ -1,0 +1,76 @@
+"""Batches at Emailable: rows in the reply to the status."""
+
+from __future__ import annotations
+
+from adapters.contract.upstream import UpstreamResult
+from engine.model import MxHost, Reason
+from tests.adapters.vendor_jobs import (
+    D,
+    K,
+    U,
+    lists,
+    parse_poll,
+    reply,
+    rows_of,
+)
+
+COUNTS = {"deliverable": 1, "duplicate": 0, "processed": 1, "risky": 0, "total": 1}
+REASON_COUNTS = {"accepted_email": 1}
+
+
+EMAILABLE_ROW = {
+    "accept_all": None,
+    "did_you_mean": None,
+    "disposable": False,
+    "domain": "gmail.com",
+    "email": "john.smith@gmail.com",
+    "first_name": "John",
+    "free": True,
+    "full_name": "John Smith",
+    "gender": "male",
+    "last_name": "Smith",
+    "mailbox_full": False,
+    "mx_record": "aspmx.l.google.com",
+    "no_reply": False,
+    "reason": "accepted_email",
+    "role": False,
+    "score": 100,
+    "smtp_provider": "google",
+    "state": "deliverable",
+    "tag": None,
+    "user": "john.smith",
+}
+
+
+def emailable_rows(*rows: object) -> dict[str, UpstreamResult]:
+    body = {"emails": rows, "total_counts": COUNTS, "reason_counts": REASON_COUNTS, "id": "5"}
+    return rows_of(parse_poll(lists("emailable"), reply(200, body)))
+
+
+def test_emailable_rows_are_its_single_answers() -> None:
+    told = emailable_rows(EMAILABLE_ROW)["john.smith@gmail.com"]
+    assert (told.verdict, told.reason, told.score) == (D, Reason.ACCEPTED_EMAIL, 100)
+    assert told.evidence.free
+    assert told.evidence.mx == (MxHost("aspmx.l.google.com", 0),)
+    assert told.evidence.person is not None
+    assert told.evidence.raw_word is None
+
+
+def test_emailable_rows_without_an_answer_of_their_own_are_left_out() -> None:
+    repeat = {**EMAILABLE_ROW, "state": "duplicate", "reason": None, "score": None}
+    odd: list[object] = [None, "a@example.com", {"email": "a@example.com"}, {"state": "risky"}]
+    found = emailable_rows(EMAILABLE_ROW, repeat, *odd)
+    assert [told.verdict for told in found.values()] == [D]
+
+
+def test_emailable_words_that_are_new_are_kept() -> None:
+    found = emailable_rows(
+        {"email": "a@example.com", "state": "bouncing", "reason": "meteor"},
+        {"email": "b@example.com", "state": "undeliverable", "reason": "meteor"},
+        {"email": "c@example.com", "state": "undeliverable"},
+    )
+    assert {email: (told.verdict, told.evidence.raw_word) for email, told in found.items()} == {
+        "a@example.com": (K, "bouncing meteor"),
+        "b@example.com": (U, "undeliverable meteor"),
+        "c@example.com": (U, "undeliverable None"),
+    }

@@ -1,0 +1,211 @@
+"""Bulk requests at WhoisXML: rows of checks, and rows that failed."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from adapters.contract.upstream import Fault, FaultKind, Pending, UpstreamResult
+from adapters.contract.upstream_jobs import ResultPage
+from engine.model import Dns, Evidence, MxHost, Reason, Verdict
+from tests.adapters.vendor_jobs import (
+    D,
+    K,
+    R,
+    U,
+    build_page,
+    build_poll,
+    kind_of,
+    lists,
+    parse_create,
+    parse_page,
+    reply,
+)
+
+
+@pytest.mark.parametrize("job_id", ["abc", "9" * 30, "\u0667"])
+def test_a_whoisxml_id_that_is_no_number_travels_as_text(job_id: str) -> None:
+    vendor = lists("whoisxml")
+    assert json.loads(build_poll(vendor, job_id).body)["ids"] == [job_id]
+    assert json.loads(build_page(vendor, job_id, "failed").body)["id"] == job_id
+
+
+def test_the_words_of_a_bulk_error_are_kept() -> None:
+    body = {"response": {"error": "old", "errors": ["one", "two"]}}
+    found = parse_create(lists("whoisxml"), reply(400, body))
+    assert isinstance(found, Fault)
+    assert found.detail == "one; two"
+
+
+# the page's sample, and a row of the vendor's own test
+WHOIS_ROWS: list[dict[str, Any]] = [
+    {
+        "emailAddress": "alex@alex.edu",
+        "formatCheck": "true",
+        "smtpCheck": "null",
+        "dnsCheck": "false",
+        "freeCheck": "false",
+        "disposableCheck": "false",
+        "catchAllCheck": "null",
+        "result": "bad",
+    },
+    {
+        "emailAddress": "bob@google.com",
+        "formatCheck": "true",
+        "smtpCheck": "true",
+        "dnsCheck": "true",
+        "freeCheck": "false",
+        "disposableCheck": "false",
+        "catchAllCheck": "true",
+        "mxRecords": ["ASPMX.L.GOOGLE.com.", "alt1.aspmx.l.google.com"],
+        "result": "unknown",
+    },
+    {
+        "emailAddress": "mila@yahoo.com",
+        "formatCheck": "true",
+        "smtpCheck": "true",
+        "dnsCheck": "true",
+        "freeCheck": "true",
+        "disposableCheck": "false",
+        "catchAllCheck": "true",
+        "mxRecords": [],
+        "result": "unknown",
+    },
+    {
+        "emailAddress": "foo@example.com",
+        "formatCheck": "true",
+        "smtpCheck": "false",
+        "dnsCheck": "true",
+        "freeCheck": "false",
+        "disposableCheck": "false",
+        "catchAllCheck": "false",
+        "mxRecords": ["."],
+        "result": "smtp-failed",
+    },
+]
+GOOD_ROW = {
+    **WHOIS_ROWS[1],
+    "emailAddress": "Ann@example.com",
+    "catchAllCheck": "false",
+    "result": "ok",
+}
+
+
+def completed(*rows: object) -> dict[str, UpstreamResult]:
+    found = parse_page(lists("whoisxml"), "completed", reply(200, {"response": rows}))
+    assert isinstance(found, ResultPage)
+    assert found.next_page == "failed"
+    return dict(found.rows)
+
+
+def test_whoisxml_rows_are_read_off_their_checks() -> None:
+    found = completed(*WHOIS_ROWS, GOOD_ROW)
+    assert {email: (told.verdict, told.reason) for email, told in found.items()} == {
+        "alex@alex.edu": (U, Reason.INVALID_DOMAIN),
+        "bob@google.com": (R, Reason.CATCH_ALL),
+        "mila@yahoo.com": (R, Reason.CATCH_ALL),
+        "foo@example.com": (U, Reason.REJECTED_EMAIL),
+        "Ann@example.com": (D, Reason.ACCEPTED_EMAIL),
+    }
+    assert {email: told.evidence.dns for email, told in found.items()} == {
+        "alex@alex.edu": Dns.NOT_CHECKED,
+        "bob@google.com": Dns.MX,
+        "mila@yahoo.com": Dns.IMPLICIT_MX,
+        "foo@example.com": Dns.NULL_MX,
+        "Ann@example.com": Dns.MX,
+    }
+    assert found["bob@google.com"].evidence.mx == (
+        MxHost("aspmx.l.google.com", 0),
+        MxHost("alt1.aspmx.l.google.com", 1),
+    )
+    assert found["mila@yahoo.com"].evidence.free
+    assert all(told.evidence.raw_word is None for told in found.values())
+
+
+@pytest.mark.parametrize("yes", ["true", True, 1, "1", "TRUE"])
+@pytest.mark.parametrize("unknown", ["null", None, "", "maybe"])
+def test_checks_are_read_in_any_spelling(yes: object, unknown: object) -> None:
+    row = {**GOOD_ROW, "smtpCheck": yes, "dnsCheck": yes, "catchAllCheck": unknown}
+    (told,) = completed(row).values()
+    assert (told.verdict, told.evidence.catch_all) == (D, None)
+    row["smtpCheck"] = unknown
+    (told,) = completed({**row, "result": "unknown"}).values()
+    assert (told.verdict, told.reason) == (K, Reason.UNAVAILABLE_SMTP)
+
+
+@pytest.mark.parametrize(
+    ("word", "verdict", "reason", "kept"),
+    [
+        ("ok", D, Reason.ACCEPTED_EMAIL, None),
+        ("OK ", D, Reason.ACCEPTED_EMAIL, None),
+        # its own word is against it, whatever the checks say
+        ("bad", U, Reason.REJECTED_EMAIL, None),
+        ("smtp-failed", U, Reason.REJECTED_EMAIL, None),
+        ("unknown", K, Reason.UNAVAILABLE_SMTP, None),
+        # an open list: the checks decide on what is new
+        ("Splendid", D, Reason.ACCEPTED_EMAIL, "splendid"),
+        (None, D, Reason.ACCEPTED_EMAIL, None),
+        (7, D, Reason.ACCEPTED_EMAIL, None),
+    ],
+)
+def test_a_result_is_never_outdone_by_the_checks(
+    word: object, verdict: Verdict, reason: Reason, kept: str | None
+) -> None:
+    (told,) = completed({**GOOD_ROW, "result": word}).values()
+    assert (told.verdict, told.reason, told.evidence.raw_word) == (verdict, reason, kept)
+
+
+def test_whoisxml_rows_without_checks_are_left_out() -> None:
+    odd: list[object] = [None, [], "a@example.com", {"formatCheck": "true"}]
+    bare = {"emailAddress": "a@example.com", "result": "ok"}
+    malformed = {"emailAddress": "b@example.com", "formatCheck": "false"}
+    found = completed(GOOD_ROW, bare, malformed, *odd)
+    assert {email: told.reason for email, told in found.items()} == {
+        "Ann@example.com": Reason.ACCEPTED_EMAIL,
+        "b@example.com": Reason.INVALID_EMAIL,
+    }
+
+
+def test_whoisxml_says_not_yet_with_an_empty_list() -> None:
+    empty = reply(200, {"response": []})
+    assert isinstance(parse_page(lists("whoisxml"), "completed", empty), Pending)
+    assert parse_page(lists("whoisxml"), "failed", empty) == ResultPage(())
+
+
+def test_what_failed_is_only_told_where_the_address_is_at_fault() -> None:
+    body = {
+        "response": [
+            {"error": "Invalid format", "emailAddress": "foo.bar"},
+            {"error": " INVALID FORMAT", "emailAddress": "ab@dd"},
+            {"error": "Processing failed", "emailAddress": "c@example.com"},
+            {"error": "Meteor", "emailAddress": "d@example.com"},
+            {"emailAddress": "e@example.com"},
+            {"error": "Invalid format"},
+            None,
+        ]
+    }
+    found = parse_page(lists("whoisxml"), "failed", reply(200, body))
+    assert isinstance(found, ResultPage)
+    malformed = UpstreamResult(U, Reason.INVALID_EMAIL, Evidence())
+    assert found == ResultPage((("foo.bar", malformed), ("ab@dd", malformed)))
+
+
+@pytest.mark.parametrize("step", ["completed", "failed"])
+@pytest.mark.parametrize(
+    ("status", "body", "kind"),
+    [
+        (403, {"response": {"error": "Wrong request id"}}, FaultKind.REFUSED),
+        (422, {"response": {"error": "Wrong request id"}}, FaultKind.REFUSED),
+        (200, {"response": {"error": "Wrong request id"}}, FaultKind.REFUSED),
+        (401, {"response": {"error": "failed"}}, FaultKind.DEAD_KEY),
+        (200, '<?xml version="1.0"?><response/>', FaultKind.GARBAGE),
+        (200, [], FaultKind.GARBAGE),
+    ],
+)
+def test_no_rows_for_a_request_that_is_gone(
+    step: str, status: int, body: object, kind: FaultKind
+) -> None:
+    found = parse_page(lists("whoisxml"), step, reply(status, body))
+    assert kind_of(found) is kind

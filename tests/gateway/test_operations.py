@@ -1,0 +1,208 @@
+"""Operations that no vendor's dialect uses yet, through the whole app in the toy dialect."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+import pytest
+
+from adapters.contract.operations import ShowAccount, Verify, VerifyMany, WithAccount
+from adapters.contract.problems import ProblemKind
+from engine.model import Address, Checks, Evidence, Reason, Verdict, Verification
+from gateway.accounts.caller import Caller
+from gateway.app import Services, create_app, open_services
+from gateway.errors import NoAnswer
+from gateway.settings import Settings
+from tests.dialects import ALL
+from tests.fakes import toy
+
+MANY = "/toy/v9/validatebatch"
+
+
+class Scripted:
+    """A verifier that answers by the local part: `silent` never, `nobody` with no source."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    async def verify(
+        self, address: Address, checks: Checks = Checks(), deadline_s: float | None = None
+    ) -> Verification:
+        self.asked.append(address.raw)
+        if address.local.startswith("silent"):
+            await asyncio.Event().wait()
+        if address.local.startswith("nobody"):
+            raise NoAnswer(ProblemKind.UNAVAILABLE)
+        if address.local == "bug":
+            raise RuntimeError("a bug, on purpose")
+        return Verification(
+            address=address,
+            verdict=Verdict.DELIVERABLE,
+            reason=Reason.ACCEPTED_EMAIL,
+            score=100,
+            evidence=Evidence(),
+            checks=checks,
+            verified_at=datetime(2026, 1, 1, tzinfo=UTC),
+        )
+
+
+class Bench:
+    """The app, a client, and a live key of the toy dialect with some credits."""
+
+    def __init__(
+        self, services: Services, client: httpx.AsyncClient, key: str, verifier: Scripted
+    ) -> None:
+        self.services = services
+        self.client = client
+        self.key = key
+        self.verifier = verifier
+
+    async def many(self, *locals_: str, key: str = "") -> httpx.Response:
+        rows = [{"email_address": f"{local}@example.org"} for local in locals_]
+        body = {"api_key": key or self.key, "email_batch": rows}
+        return await self.client.post(MANY, json=body)
+
+    async def credits(self) -> int:
+        reply = await self.client.get("/toy/v9/getcredits", params={"api_key": self.key})
+        return int(reply.json()["Credits"])
+
+    async def caller(self) -> Caller:
+        caller = await self.services.accounts.authenticate("toy", self.key)
+        assert caller is not None
+        return caller
+
+
+@asynccontextmanager
+async def opened(credits: int = 100, **settings: Any) -> AsyncIterator[Bench]:
+    tree = {
+        "storage": {"url": "sqlite:///:memory:"},
+        "sandbox": {"published": True},
+        **settings,
+    }
+    verifier = Scripted()
+    async with open_services(
+        Settings.model_validate(tree), verifier=verifier, dialects=ALL
+    ) as services:
+        account = await services.accounts.create_account(credits=credits)
+        key = (await services.accounts.create_key(account, "toy")).key
+        transport = httpx.ASGITransport(create_app(services))
+        async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
+            yield Bench(services, client, key, verifier)
+
+
+async def test_many_addresses_are_verified_in_one_request_and_charged_each() -> None:
+    async with opened() as bench:
+        reply = await bench.many("ada", "grace", "ada")
+        assert reply.status_code == 200
+        rows = reply.json()["email_batch"]
+        assert [row["address"] for row in rows] == [
+            "ada@example.org",
+            "grace@example.org",
+            "ada@example.org",
+        ]
+        assert {row["status"] for row in rows} == {"valid"}
+        assert sorted(bench.verifier.asked) == ["ada@example.org", "grace@example.org"]
+        assert await bench.credits() == 97
+        assert reply.headers["x-veriplex-source"] == "local"
+
+
+async def test_addresses_without_an_answer_are_unknown_and_refunded() -> None:
+    async with opened() as bench:
+        reply = await bench.many("ada", "nobody", "grace")
+        assert [row["status"] for row in reply.json()["email_batch"]] == [
+            "valid",
+            "unknown",
+            "valid",
+        ]
+        assert await bench.credits() == 98
+        assert reply.headers["x-veriplex-source"] == "several"
+
+
+async def test_if_no_source_answers_at_all_the_request_fails_and_is_refunded() -> None:
+    async with opened() as bench:
+        reply = await bench.many("nobody1", "nobody2")
+        assert (reply.status_code, reply.json()) == (503, {"error": "Not available"})
+        assert await bench.credits() == 100
+
+
+async def test_a_bug_fails_the_request_and_is_refunded(caplog: pytest.LogCaptureFixture) -> None:
+    async with opened() as bench:
+        reply = await bench.many("ada", "bug")
+        assert reply.status_code == 500
+        assert await bench.credits() == 100
+    assert "a bug, on purpose" in caplog.text
+
+
+async def test_too_few_credits_verify_nothing() -> None:
+    async with opened(credits=2) as bench:
+        reply = await bench.many("ada", "grace", "joan")
+        assert (reply.status_code, reply.json()) == (200, {"error": toy.KEY_OR_CREDITS})
+        assert bench.verifier.asked == []
+        assert await bench.credits() == 2
+
+
+async def test_an_address_that_takes_too_long_is_unknown() -> None:
+    async with opened() as bench:
+        op = VerifyMany(emails=("ada@example.org", "silent@example.org"), wait_s=0.05)
+        result = await bench.services.service.run(toy.DIALECT, await bench.caller(), op)
+        done, late = result.outcome
+        assert (done.verdict, late.verdict, late.reason) == (
+            Verdict.DELIVERABLE,
+            Verdict.UNKNOWN,
+            Reason.TIMEOUT,
+        )
+        assert await bench.credits() == 99
+
+
+async def test_a_test_key_gets_samples() -> None:
+    async with opened() as bench:
+        reply = await bench.many("ada", "grace", key=toy.DIALECT.sandbox_key)
+        assert len(reply.json()["email_batch"]) == 2
+        assert reply.headers["x-veriplex-source"] == "sandbox"
+        assert bench.verifier.asked == []
+        simulated = await bench.many("ada", "b+simulate-429", key=toy.DIALECT.sandbox_key)
+        assert simulated.status_code == 429
+
+
+async def test_another_outcome_with_the_account_after_it() -> None:
+    async with opened() as bench:
+        op = WithAccount(operation=Verify(email="ada@example.org"))
+        service = bench.services.service
+        result = await service.run(toy.DIALECT, await bench.caller(), op)
+        verification, account = result.outcome
+        assert verification.address.raw == "ada@example.org"
+        assert account.credits == 99
+        assert result.source == "local"
+        alone = await service.run(toy.DIALECT, await bench.caller(), ShowAccount())
+        assert alone.outcome == account
+
+
+async def test_headers_about_the_account_are_in_every_reply_to_its_key() -> None:
+    async with opened() as bench:
+        params = {"api_key": bench.key, "email": "ada@example.org"}
+        good = await bench.client.get("/toy/v9/validate", params=params)
+        bad = await bench.client.get("/toy/v9/validate", params={"api_key": bench.key})
+        stranger = await bench.client.get("/toy/v9/validate", params={"api_key": "x"})
+        assert (good.status_code, bad.status_code) == (200, 400)
+        assert (good.headers["x-toy-balance"], bad.headers["x-toy-balance"]) == ("99", "99")
+        assert "x-toy-balance" not in stranger.headers
+        # to the letter, for the clients that compare it so
+        assert b"X-Toy-Balance" in [name for name, _ in good.headers.raw]
+
+
+async def test_an_option_changes_the_dialect() -> None:
+    shielded = toy.configure(toy.DIALECT, toy.Options(key_error="shield"))
+    async with open_services(
+        Settings.model_validate({"storage": {"url": "sqlite:///:memory:"}}),
+        verifier=Scripted(),
+        dialects=(shielded,),
+    ) as services:
+        transport = httpx.ASGITransport(create_app(services))
+        async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
+            reply = await client.get("/toy/v9/validate", params={"api_key": "x", "email": "a@b.c"})
+        assert (reply.status_code, reply.text) == (403, "error code: 1020")
