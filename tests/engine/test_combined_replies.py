@@ -1,540 +1,585 @@
-"""What mail hosts say, in combinations: greylisting, limits, catch-all, TLS, odd refusals."""
+"""Replies of mail hosts, in combinations: greylisting, limits, catch-all, TLS, unusual refusals."""
 
 from __future__ import annotations
 
 import pytest
 
 from tests.engine.combined import (
-    ALL,
-    BABBLE,
-    BLOCK,
-    BUSY,
+    ACCEPTED,
+    BLOCKED,
+    CATCH_ALL,
     FULL,
-    GREY,
-    GREY_450,
-    NO,
-    NOBODY,
-    OK,
+    GREYLISTED,
+    GREYLISTED_450,
+    NO_SUCH_USER,
+    NOT_SMTP,
     RBL,
-    Row,
-    alone,
+    REJECTED,
+    UNAVAILABLE,
+    Scenario,
     check,
-    says,
+    mail_host,
+    scenario,
 )
 from tests.fakes.smtp import CLOSE
 
-YES = "250 2.1.5 Ok"
-GREY_421 = ("421 4.7.1 Greylisted, try again later", CLOSE)
+OK_250 = "250 2.1.5 Ok"
+GREYLISTED_421 = ("421 4.7.1 Greylisted, try again later", CLOSE)
 BARE_EXTENSIONS = ("SIZE 1000000", "8BITMIME")
 
 GREYLISTING = (
-    alone(
+    scenario(
         "greylisting and catch-all",
-        "table rows 16 and 27",
-        ALL,
-        says([GREY_450, YES], [GREY_450, YES], [GREY_450, YES]),
-        people=ALL,
-        strangers=ALL,
+        "RFC 6647 section 2; the control",
+        CATCH_ALL,
+        mail_host([GREYLISTED_450, OK_250], [GREYLISTED_450, OK_250], [GREYLISTED_450, OK_250]),
+        known=CATCH_ALL,
+        unknown=CATCH_ALL,
     ),
-    alone(
+    scenario(
         "greylisting that lets the control pass",
-        "table rows 16 and 27",
-        ALL,
-        says([GREY_450, YES], YES, [GREY_450, YES]),
-        people=ALL,
-        strangers=ALL,
+        "RFC 6647 section 2; the control",
+        CATCH_ALL,
+        mail_host([GREYLISTED_450, OK_250], OK_250, [GREYLISTED_450, OK_250]),
+        known=CATCH_ALL,
+        unknown=CATCH_ALL,
     ),
-    alone(
-        "greylisting after the check of the name",
-        "table row 16: unknown users are refused before",
-        OK,
-        says([GREY_450, YES], NOBODY, [GREY_450, YES]),
+    scenario(
+        "greylisting after the recipient check",
+        "RFC 6647 section 2: unknown users are refused before greylisting",
+        ACCEPTED,
+        mail_host([GREYLISTED_450, OK_250], NO_SUCH_USER, [GREYLISTED_450, OK_250]),
     ),
-    alone(
-        "greylisting before the check of the name",
-        "table rows 16 and 18",
-        NO,
-        says([GREY_450, NOBODY], [GREY_450, NOBODY], [GREY_450, YES]),
+    scenario(
+        "greylisting before the recipient check",
+        "RFC 6647 section 2; rule `not-found-words`",
+        REJECTED,
+        mail_host(
+            [GREYLISTED_450, NO_SUCH_USER], [GREYLISTED_450, NO_SUCH_USER], [GREYLISTED_450, OK_250]
+        ),
     ),
-    alone(
+    scenario(
         "greylisted more than once",
         "RFC 6647 section 2",
-        OK,
-        says([GREY_450, GREY_450, YES], [GREY_450, NOBODY], [GREY_450, GREY_450, YES]),
+        ACCEPTED,
+        mail_host(
+            [GREYLISTED_450, GREYLISTED_450, OK_250],
+            [GREYLISTED_450, NO_SUCH_USER],
+            [GREYLISTED_450, GREYLISTED_450, OK_250],
+        ),
     ),
-    alone(
+    scenario(
         "greylisting without end",
-        "table row 16",
-        GREY,
-        says(GREY_450, GREY_450, GREY_450),
-        people=GREY,
-        strangers=GREY,
+        "RFC 6647 section 2",
+        GREYLISTED,
+        mail_host(GREYLISTED_450, GREYLISTED_450, GREYLISTED_450),
+        known=GREYLISTED,
+        unknown=GREYLISTED,
     ),
-    alone(
+    scenario(
         "a control that stays greylisted",
-        "table row 27: 4xx leaves catch-all open",
-        OK,
-        says([GREY_450, YES], GREY_450, [GREY_450, YES]),
-        strangers=GREY,
+        "the control: a 4xx leaves catch-all unknown",
+        ACCEPTED,
+        mail_host([GREYLISTED_450, OK_250], GREYLISTED_450, [GREYLISTED_450, OK_250]),
+        unknown=GREYLISTED,
     ),
-    alone(
-        "greylisting in the words of a refused recipient",
-        "table row 16 above every text of a rejected recipient",
-        OK,
-        says(["450 4.7.1 Recipient address rejected: Greylisted, user unknown to us", YES]),
+    scenario(
+        "greylisting worded as a refused recipient",
+        "rule `greylisted` stands above those of refused recipients",
+        ACCEPTED,
+        mail_host(["450 4.7.1 Recipient address rejected: Greylisted, user unknown to us", OK_250]),
     ),
-    alone(
+    scenario(
         "greylisting and one recipient a transaction",
-        "table rows 15 and 16",
-        OK,
-        says([GREY_450, YES], NOBODY, [GREY_450, YES], most_recipients=1),
+        "RFC 5321 section 4.5.3.1.10; RFC 6647 section 2",
+        ACCEPTED,
+        mail_host(
+            [GREYLISTED_450, OK_250], NO_SUCH_USER, [GREYLISTED_450, OK_250], max_recipients=1
+        ),
     ),
-    alone(
+    scenario(
         "greylisting that hangs up",
-        "table row 16",
-        OK,
-        says([(GREY_450, CLOSE), YES], NOBODY, YES),
+        "RFC 6647 section 2",
+        ACCEPTED,
+        mail_host([(GREYLISTED_450, CLOSE), OK_250], NO_SUCH_USER, OK_250),
     ),
-    alone("greylisting by 421", "table row 16; RFC 5321 section 3.8", OK, says([GREY_421, YES])),
-    alone(
+    scenario(
+        "greylisting by 421",
+        "RFC 6647 section 2; RFC 5321 section 3.8",
+        ACCEPTED,
+        mail_host([GREYLISTED_421, OK_250]),
+    ),
+    scenario(
         "greylisting behind TLS",
-        "table rows 16 and 22",
-        OK,
-        says([GREY_450, YES], [GREY_450, NOBODY], tls=True, tls_required=True),
+        "RFC 6647 section 2; RFC 3207 section 4",
+        ACCEPTED,
+        mail_host(
+            [GREYLISTED_450, OK_250], [GREYLISTED_450, NO_SUCH_USER], tls=True, tls_required=True
+        ),
     ),
-    alone(
+    scenario(
         "greylisting at MAIL",
-        "table row 16; RFC 6647 section 2.2",
-        OK,
-        says(on={"MAIL": ["451 4.7.1 Greylisting in action, please come back later", "250 Ok"]}),
+        "RFC 6647 section 2.2",
+        ACCEPTED,
+        mail_host(
+            on={"MAIL": ["451 4.7.1 Greylisting in action, please come back later", "250 Ok"]}
+        ),
     ),
-    alone(
+    scenario(
         "greylisting and a first host that blocks us",
-        "table rows 3 and 16",
-        OK,
-        says(banner=RBL),
-        says([GREY_450, YES], [GREY_450, NOBODY], [GREY_450, YES]),
+        "a refusal before RCPT; RFC 6647 section 2",
+        ACCEPTED,
+        mail_host(banner=RBL),
+        mail_host(
+            [GREYLISTED_450, OK_250], [GREYLISTED_450, NO_SUCH_USER], [GREYLISTED_450, OK_250]
+        ),
     ),
-    alone(
+    scenario(
         "greylisting on the first host alone",
         "RFC 5321 section 5.1: the next host after a temporary failure",
-        OK,
-        says(GREY_450, GREY_450, GREY_450),
-        says(),
+        ACCEPTED,
+        mail_host(GREYLISTED_450, GREYLISTED_450, GREYLISTED_450),
+        mail_host(),
     ),
-    alone(
+    scenario(
         "greylisting without end on both hosts",
-        "table row 16",
-        GREY,
-        says(GREY_450, GREY_450, GREY_450),
-        says(GREY_450, GREY_450, GREY_450),
-        people=GREY,
-        strangers=GREY,
+        "RFC 6647 section 2",
+        GREYLISTED,
+        mail_host(GREYLISTED_450, GREYLISTED_450, GREYLISTED_450),
+        mail_host(GREYLISTED_450, GREYLISTED_450, GREYLISTED_450),
+        known=GREYLISTED,
+        unknown=GREYLISTED,
     ),
-    alone(
+    scenario(
         "greylisting on the first, a block on the second",
-        "table rows 10 and 16: what may pass later is waited for",
-        OK,
-        says([GREY_450, YES], NOBODY, [GREY_450, YES]),
-        says(RBL, RBL, RBL),
+        "a temporary refusal takes precedence over a refusal of us",
+        ACCEPTED,
+        mail_host([GREYLISTED_450, OK_250], NO_SUCH_USER, [GREYLISTED_450, OK_250]),
+        mail_host(RBL, RBL, RBL),
     ),
-    alone(
+    scenario(
         "a full mailbox behind greylisting",
-        "table rows 13 and 16",
+        "rule `full-words`; RFC 6647 section 2",
         FULL,
-        says([GREY_450, "452 4.2.2 The mailbox is over quota"], [GREY_450, NOBODY]),
+        mail_host(
+            [GREYLISTED_450, "452 4.2.2 The mailbox is over quota"], [GREYLISTED_450, NO_SUCH_USER]
+        ),
     ),
-    alone(
+    scenario(
         "a bare refusal behind greylisting",
-        "table rows 16 and 25",
-        NO,
-        says([GREY_450, GREY_450, "550 Not him"], [GREY_450, "550 Rejected"]),
-        strangers=BLOCK,
+        "RFC 6647 section 2; a bare refusal",
+        REJECTED,
+        mail_host(
+            [GREYLISTED_450, GREYLISTED_450, "550 Not him"], [GREYLISTED_450, "550 Rejected"]
+        ),
+        unknown=BLOCKED,
     ),
 )
 
 LIMITS = (
-    alone("421 after the third RCPT", "table row 15", OK, says(most_heard=3)),
-    alone(
+    scenario(
+        "421 after the third RCPT",
+        "RFC 5321 section 3.8 (421): the rest on another connection",
+        ACCEPTED,
+        mail_host(max_rcpts=3),
+    ),
+    scenario(
         "421 after the third RCPT without pipelining",
-        "table row 15",
-        OK,
-        says(most_heard=3, extensions=BARE_EXTENSIONS),
+        "RFC 5321 section 3.8 (421): the rest on another connection",
+        ACCEPTED,
+        mail_host(max_rcpts=3, extensions=BARE_EXTENSIONS),
     ),
-    alone("hangs up after the third RCPT", "table row 15", OK, says(most_heard=3, enough=CLOSE)),
-    alone(
+    scenario(
+        "hangs up after the third RCPT",
+        "a lost connection: the rest on another one",
+        ACCEPTED,
+        mail_host(max_rcpts=3, beyond_max_rcpts=CLOSE),
+    ),
+    scenario(
         "421 after the first RCPT and catch-all",
-        "table row 27: the control has a connection of its own",
-        ALL,
-        says(others=YES, most_heard=1),
-        people=ALL,
-        strangers=ALL,
+        "the control: asked again on a connection of its own",
+        CATCH_ALL,
+        mail_host(unknown=OK_250, max_rcpts=1),
+        known=CATCH_ALL,
+        unknown=CATCH_ALL,
     ),
-    alone(
+    scenario(
         "421 after the second RCPT and catch-all",
-        "table rows 15 and 27",
-        ALL,
-        says(others=YES, most_heard=2),
-        people=ALL,
-        strangers=ALL,
+        "RFC 5321 section 4.5.3.1.10; the control",
+        CATCH_ALL,
+        mail_host(unknown=OK_250, max_rcpts=2),
+        known=CATCH_ALL,
+        unknown=CATCH_ALL,
     ),
-    alone("452 in mid-pipeline", "RFC 5321 section 4.5.3.1.10", OK, says(most_recipients=3)),
-    alone(
+    scenario(
+        "452 in mid-pipeline", "RFC 5321 section 4.5.3.1.10", ACCEPTED, mail_host(max_recipients=3)
+    ),
+    scenario(
         "552 where 452 is meant",
         "RFC 5321 section 4.5.3.1.10: 552 is to be treated as 452",
-        OK,
-        says(most_recipients=2, too_many="552 Too many recipients"),
+        ACCEPTED,
+        mail_host(max_recipients=2, too_many="552 Too many recipients"),
     ),
-    alone(
+    scenario(
         "550 5.5.3 after two recipients",
-        "table row 15",
-        OK,
-        says(most_recipients=2, too_many="550 5.5.3 Too many recipients"),
+        "RFC 3463 section 3.6: X.5.3, too many recipients",
+        ACCEPTED,
+        mail_host(max_recipients=2, too_many="550 5.5.3 Too many recipients"),
     ),
-    alone(
+    scenario(
         "one recipient a transaction and catch-all",
-        "table rows 15 and 27",
-        ALL,
-        says(others=YES, most_recipients=1),
-        people=ALL,
-        strangers=ALL,
+        "RFC 5321 section 4.5.3.1.10; the control",
+        CATCH_ALL,
+        mail_host(unknown=OK_250, max_recipients=1),
+        known=CATCH_ALL,
+        unknown=CATCH_ALL,
     ),
-    alone(
+    scenario(
         "one recipient and one transaction a connection",
-        "table row 15",
-        OK,
-        says(most_recipients=1, most_transactions=1),
+        "RFC 5321 section 3.8 (421): the rest on another connection",
+        ACCEPTED,
+        mail_host(max_recipients=1, max_transactions=1),
     ),
-    alone("one connection at a time", "table row 2", OK, says(most_connections=1)),
-    alone(
+    scenario(
+        "one connection at a time",
+        "RFC 5321 section 3.8 (421)",
+        ACCEPTED,
+        mail_host(max_connections=1),
+    ),
+    scenario(
         "one connection at a time, three RCPTs each, behind TLS",
-        "table rows 2, 15 and 22",
-        OK,
-        says(most_connections=1, most_heard=3, tls=True, tls_required=True),
+        "RFC 5321 section 3.8; RFC 5321 section 4.5.3.1.10; RFC 3207 section 4",
+        ACCEPTED,
+        mail_host(max_connections=1, max_rcpts=3, tls=True, tls_required=True),
     ),
-    alone("hangs up at the second refusal", "table row 15", OK, says(most_errors=2)),
-    alone(
+    scenario(
+        "hangs up at the second refusal",
+        "Postfix: smtpd_hard_error_limit",
+        ACCEPTED,
+        mail_host(max_errors=2),
+    ),
+    scenario(
         "a first connection that is one too many",
-        "table row 2: the same host later",
-        OK,
-        says(banner=["421 4.3.2 Too many connections", "220 mx.fake.test ESMTP"]),
+        "RFC 5321 section 3.8 (421): the same host later",
+        ACCEPTED,
+        mail_host(banner=["421 4.3.2 Too many connections", "220 mx.fake.test ESMTP"]),
     ),
-    alone(
+    scenario(
         "a MAIL that comes too soon",
-        "table row 2: the same host later",
-        OK,
-        says(on={"MAIL": ["451 4.3.2 Please try again", "250 Ok"]}),
-        # What is asked in one transaction gets one answer of it.
-        people=None,
-        strangers=None,
+        "RFC 5321 section 3.8 (421): the same host later",
+        ACCEPTED,
+        mail_host(on={"MAIL": ["451 4.3.2 Please try again", "250 Ok"]}),
+        # All recipients of that transaction share the reply to MAIL.
+        known=None,
+        unknown=None,
     ),
-    alone(
+    scenario(
         "a server without RSET",
         "RFC 5321 section 4.5.1 wants one; RFC 5321 section 4.1.1.2: no nested MAIL",
-        OK,
-        says(on={"RSET": "502 5.5.1 Not implemented"}),
+        ACCEPTED,
+        mail_host(on={"RSET": "502 5.5.1 Not implemented"}),
     ),
 )
 
 CONTROL = (
-    alone(
-        "hangs up at names that nobody has",
-        "table row 27: no answer leaves catch-all open",
-        OK,
-        says(others=CLOSE),
-        strangers=BUSY,
+    scenario(
+        "hangs up at unknown names",
+        "the control: a missing reply leaves catch-all unknown",
+        ACCEPTED,
+        mail_host(unknown=CLOSE),
+        unknown=UNAVAILABLE,
     ),
-    alone(
+    scenario(
         "bare refusals in two wordings",
-        "table row 25",
-        NO,
-        says("550 Not him", "550 Rejected"),
-        strangers=BLOCK,
+        "a bare refusal",
+        REJECTED,
+        mail_host("550 Not him", "550 Rejected"),
+        unknown=BLOCKED,
     ),
-    alone(
+    scenario(
         "bare refusals that differ by the address alone",
-        "table row 25: the same text says nothing",
-        BLOCK,
-        says("550 <user@a.test> rejected", "550 <somebody@a.test> rejected"),
-        strangers=BLOCK,
+        "a bare refusal: the same text for the control says nothing",
+        BLOCKED,
+        mail_host("550 <user@a.test> rejected", "550 <somebody@a.test> rejected"),
+        unknown=BLOCKED,
     ),
-    alone(
-        "a bare refusal and a control for later",
-        "table rows 25 and 27",
-        BLOCK,
-        says("550 Rejected", "451 4.3.0 Later"),
-        strangers=BUSY,
+    scenario(
+        "a bare refusal and a control with a temporary refusal",
+        "a bare refusal; the control",
+        BLOCKED,
+        mail_host("550 Rejected", "451 4.3.0 Later"),
+        unknown=UNAVAILABLE,
     ),
-    alone(
-        "a bare refusal and a control without answer",
-        "table rows 25 and 27",
-        BLOCK,
-        says("550 Rejected", CLOSE),
-        strangers=BUSY,
+    scenario(
+        "a bare refusal and a control without reply",
+        "a bare refusal; the control",
+        BLOCKED,
+        mail_host("550 Rejected", CLOSE),
+        unknown=UNAVAILABLE,
     ),
-    alone(
-        "a bare refusal and a control that is blocked",
-        "table rows 10 and 25: what is about us is no other answer about a name",
-        BLOCK,
-        says("550 Rejected", RBL),
-        strangers=BLOCK,
+    scenario(
+        "a bare refusal, and a refusal of us for the control",
+        "a bare refusal: a refusal of us is no other reply about a name",
+        BLOCKED,
+        mail_host("550 Rejected", RBL),
+        unknown=BLOCKED,
     ),
-    alone(
+    scenario(
         "a bare refusal and catch-all",
-        "table row 25: the random one is accepted",
-        NO,
-        says("550 Rejected", YES),
-        people=ALL,
-        strangers=ALL,
+        "a bare refusal: the control is accepted",
+        REJECTED,
+        mail_host("550 Rejected", OK_250),
+        known=CATCH_ALL,
+        unknown=CATCH_ALL,
     ),
-    alone(
+    scenario(
         "a catch-all domain that refuses a few by name",
-        "table row 18",
-        NO,
-        says(NOBODY, YES),
-        people=ALL,
-        strangers=ALL,
+        "rule `not-found-words`",
+        REJECTED,
+        mail_host(NO_SUCH_USER, OK_250),
+        known=CATCH_ALL,
+        unknown=CATCH_ALL,
     ),
-    alone(
-        "a catch-all domain where some mailboxes have a guard",
-        "table row 10: a block is no refusal of the name",
-        BLOCK,
-        says(RBL, YES),
-        people=ALL,
-        strangers=ALL,
+    scenario(
+        "a catch-all domain where some mailboxes block us",
+        "rule `blocked`: no refusal of the name",
+        BLOCKED,
+        mail_host(RBL, OK_250),
+        known=CATCH_ALL,
+        unknown=CATCH_ALL,
     ),
-    alone(
+    scenario(
         "a full mailbox in a catch-all domain",
-        "table row 13",
+        "rule `full-words`",
         FULL,
-        says("552 5.2.2 Mailbox full", YES),
-        people=ALL,
-        strangers=ALL,
+        mail_host("552 5.2.2 Mailbox full", OK_250),
+        known=CATCH_ALL,
+        unknown=CATCH_ALL,
     ),
-    alone(
-        "a guest list without a word",
-        "table rows 4 and 5: 252 to the control leaves catch-all open",
-        OK,
-        says(YES, "252 2.1.5 Cannot verify, will try"),
-        strangers=BUSY,
+    scenario(
+        "accepts one name and cannot verify others",
+        "RFC 5321 section 3.5.3: 252 for the control leaves catch-all unknown",
+        ACCEPTED,
+        mail_host(OK_250, "252 2.1.5 Cannot verify, will try"),
+        unknown=UNAVAILABLE,
     ),
-    alone(
-        "252 for everybody",
-        "table row 5",
-        BUSY,
-        says("252 Maybe", "252 Maybe", "252 Maybe"),
-        people=BUSY,
-        strangers=BUSY,
+    scenario(
+        "252 for all",
+        "RFC 5321 section 3.5.3",
+        UNAVAILABLE,
+        mail_host("252 Maybe", "252 Maybe", "252 Maybe"),
+        known=UNAVAILABLE,
+        unknown=UNAVAILABLE,
     ),
-    alone(
-        "251 for everybody",
-        "table rows 4 and 27",
-        ALL,
-        says(*["251 2.1.5 User not local; will forward to <x@b.test>"] * 3),
-        people=ALL,
-        strangers=ALL,
+    scenario(
+        "251 for all",
+        "RFC 5321 section 3.4; the control",
+        CATCH_ALL,
+        mail_host(*["251 2.1.5 User not local; will forward to <x@b.test>"] * 3),
+        known=CATCH_ALL,
+        unknown=CATCH_ALL,
     ),
-    alone(
+    scenario(
         "251 for one, a block for the control",
-        "table rows 4 and 27",
-        OK,
-        says("251 User not local; will forward", RBL),
-        strangers=BLOCK,
+        "RFC 5321 section 3.4; the control",
+        ACCEPTED,
+        mail_host("251 User not local; will forward", RBL),
+        unknown=BLOCKED,
     ),
-    alone(
+    scenario(
         "accepts and hangs up",
-        "table row 27: the control has a connection of its own",
-        ALL,
-        says((YES, CLOSE), (YES, CLOSE), (YES, CLOSE)),
-        people=ALL,
-        strangers=ALL,
+        "the control: asked again on a connection of its own",
+        CATCH_ALL,
+        mail_host((OK_250, CLOSE), (OK_250, CLOSE), (OK_250, CLOSE)),
+        known=CATCH_ALL,
+        unknown=CATCH_ALL,
     ),
-    alone(
+    scenario(
         "accepts, and the control is one too many",
-        "table rows 15 and 27",
-        OK,
-        says(others=["452 4.5.3 Too many recipients", NOBODY]),
+        "RFC 5321 section 4.5.3.1.10; the control",
+        ACCEPTED,
+        mail_host(unknown=["452 4.5.3 Too many recipients", NO_SUCH_USER]),
     ),
 )
 
 REFUSALS = (
-    alone(
+    scenario(
         "551 with another address",
-        "table row 18; RFC 5321 section 3.4",
-        NO,
-        says("551 5.1.6 User not local; please try <user@b.test>"),
+        "RFC 5321 section 3.4; rule `moved`",
+        REJECTED,
+        mail_host("551 5.1.6 User not local; please try <user@b.test>"),
     ),
-    alone(
-        "551 for all names that it does not have",
-        "table row 18",
-        NO,
-        says("551 User not local", "551 User not local"),
+    scenario(
+        "551 for all unknown names",
+        "rule `not-found-words`",
+        REJECTED,
+        mail_host("551 User not local", "551 User not local"),
     ),
-    alone(
-        "553 of a host that does not serve the domain",
-        "table row 12: all hosts say so",
-        NO,
-        says(*["553 sorry, that domain isn't in my list of allowed rcpthosts (#5.7.1)"] * 3),
-        people=NO,
+    scenario(
+        "553 from a host that does not serve the domain",
+        "rule `relay`: all hosts say so",
+        REJECTED,
+        mail_host(*["553 sorry, that domain isn't in my list of allowed rcpthosts (#5.7.1)"] * 3),
+        known=REJECTED,
     ),
-    alone(
-        "550 with the words of a full mailbox",
-        "table row 13: any code",
+    scenario(
+        "550 worded as a full mailbox",
+        "rule `full-words`: any code",
         FULL,
-        says("550 Requested action not taken: mailbox quota exceeded"),
+        mail_host("550 Requested action not taken: mailbox quota exceeded"),
     ),
-    alone(
-        "550 5.1.1 with the words of a full mailbox",
-        "table row 13 above row 18",
+    scenario(
+        "550 5.1.1 worded as a full mailbox",
+        "rule `full-words` stands above `not-found-words`",
         FULL,
-        says("550 5.1.1 The recipient's mailbox is full"),
+        mail_host("550 5.1.1 The recipient's mailbox is full"),
     ),
-    alone(
-        "550 5.1.1 with the words of a disabled mailbox",
-        "table row 17 above row 18",
-        NO,
-        says("550 5.1.1 This account has been disabled"),
+    scenario(
+        "550 5.1.1 worded as a disabled mailbox",
+        "rule `disabled-words` stands above `not-found-words`",
+        REJECTED,
+        mail_host("550 5.1.1 This account has been disabled"),
     ),
-    alone(
-        "550 5.7.1 with the words of a missing user",
-        "table row 18 above row 21",
-        NO,
-        says("550 5.7.1 <user@a.test>: User unknown"),
+    scenario(
+        "550 5.7.1 worded as an unknown user",
+        "rule `not-found-words` stands above `policy-code`",
+        REJECTED,
+        mail_host("550 5.7.1 <user@a.test>: User unknown"),
     ),
-    alone(
+    scenario(
         "550 5.1.1 that names a block list",
-        "table row 10 above row 18",
-        BLOCK,
-        says("550 5.1.1 Mail from 192.0.2.7 refused, see spamhaus"),
+        "rule `blocked` stands above `not-found-words`",
+        BLOCKED,
+        mail_host("550 5.1.1 Mail from 192.0.2.7 refused, see spamhaus"),
     ),
-    alone(
+    scenario(
         "450 with an enhanced code of class 5",
-        "RFC 3463 section 2: classes agree; table row 19",
-        BUSY,
-        says("450 5.1.1 User unknown"),
+        "RFC 3463 section 2: the classes must agree; rule `temporary-unknown-user`",
+        UNAVAILABLE,
+        mail_host("450 5.1.1 User unknown"),
     ),
-    alone(
+    scenario(
         "a rate limit of the mailbox",
-        "table row 14: it exists",
-        OK,
-        says("450 4.2.1 The user you are trying to contact is receiving mail too quickly"),
+        "rule `mailbox-rate`: the mailbox exists",
+        ACCEPTED,
+        mail_host("450 4.2.1 The user you are trying to contact is receiving mail too quickly"),
     ),
-    alone(
-        "the system's storage",
-        "table row 15: 4.3.1 is not the mailbox",
-        BUSY,
-        says("452 4.3.1 Insufficient system storage"),
+    scenario(
+        "a full system rather than mailbox",
+        "rule `service-unavailable`: 4.3.1 is not about the mailbox",
+        UNAVAILABLE,
+        mail_host("452 4.3.1 Insufficient system storage"),
         config={"deadline_s": 2.0},
     ),
-    alone(
+    scenario(
         "a refusal with access denied and a control that is refused by name",
-        "table row 25",
-        NO,
-        says("550 5.7.1 <user@a.test>: Recipient address rejected: not you"),
+        "a bare refusal",
+        REJECTED,
+        mail_host("550 5.7.1 <user@a.test>: Recipient address rejected: not you"),
     ),
-    alone(
+    scenario(
         "a refusal with access denied for every name",
-        "table row 25: the same text for the random one",
-        BLOCK,
-        says(*["550 5.7.1 Recipient address rejected: Access denied"] * 2),
-        strangers=BLOCK,
+        "a bare refusal: the same text for the control",
+        BLOCKED,
+        mail_host(*["550 5.7.1 Recipient address rejected: Access denied"] * 2),
+        unknown=BLOCKED,
     ),
-    alone(
-        "user unknown, for now, for every name",
-        "table row 19",
-        BUSY,
-        says("450 4.1.1 User unknown", "450 4.1.1 User unknown"),
-        strangers=BUSY,
+    scenario(
+        "a temporary unknown user for every name",
+        "rule `unproven-recipient`",
+        UNAVAILABLE,
+        mail_host("450 4.1.1 User unknown", "450 4.1.1 User unknown"),
+        unknown=UNAVAILABLE,
     ),
-    alone(
+    scenario(
         "a refusal of the sender and then of the name",
-        "table rows 11 and 18: once with another MAIL FROM",
-        NO,
-        says(["550 5.1.8 Sender address rejected", NOBODY], people=YES),
+        "RFC 5321 section 4.5.5: the null sender once",
+        REJECTED,
+        mail_host(["550 5.1.8 Sender address rejected", NO_SUCH_USER], known=OK_250),
     ),
-    alone(
-        "MAIL refused, other than for bounces, and unknown users",
-        "table rows 3 and 11",
-        NO,
-        says(NOBODY, on={"MAIL": ["550 5.1.8 Sender rejected", "250 Ok"]}),
-        people=None,
-        strangers=None,
+    scenario(
+        "MAIL refused but for the null sender, and unknown users",
+        "a refusal before RCPT; rule `sender-words`",
+        REJECTED,
+        mail_host(NO_SUCH_USER, on={"MAIL": ["550 5.1.8 Sender rejected", "250 Ok"]}),
+        known=None,
+        unknown=None,
     ),
-    alone(
+    scenario(
         "354 to RCPT",
         "RFC 5321 section 4.3.2",
-        BABBLE,
-        says("354 Go ahead"),
+        NOT_SMTP,
+        mail_host("354 Go ahead"),
     ),
-    alone(
+    scenario(
         "220 to RCPT",
         "RFC 5321 section 4.3.2",
-        BABBLE,
-        says("220 Ok"),
+        NOT_SMTP,
+        mail_host("220 Ok"),
     ),
-    alone(
+    scenario(
         "503 to every RCPT",
-        "table row 26",
-        BABBLE,
-        says(*["503 5.5.1 Need MAIL first"] * 3),
-        people=BABBLE,
-        strangers=BABBLE,
+        "rule `out-of-order`",
+        NOT_SMTP,
+        mail_host(*["503 5.5.1 Need MAIL first"] * 3),
+        known=NOT_SMTP,
+        unknown=NOT_SMTP,
     ),
 )
 
-ENCRYPTED = (
-    alone(
-        "TLS demanded, and catch-all",
-        "table rows 22 and 27",
-        ALL,
-        says(others=YES, tls=True, tls_required=True),
-        people=ALL,
-        strangers=ALL,
+TLS = (
+    scenario(
+        "TLS required, and catch-all",
+        "RFC 3207 section 4; the control",
+        CATCH_ALL,
+        mail_host(unknown=OK_250, tls=True, tls_required=True),
+        known=CATCH_ALL,
+        unknown=CATCH_ALL,
     ),
-    alone(
-        "TLS demanded, and unknown",
-        "table rows 18 and 22",
-        NO,
-        says(NOBODY, tls=True, tls_required=True),
+    scenario(
+        "TLS required, and unknown",
+        "rule `not-found-words`; RFC 3207 section 4",
+        REJECTED,
+        mail_host(NO_SUCH_USER, tls=True, tls_required=True),
     ),
-    alone(
-        "TLS demanded, one recipient, hangs up at refusals",
-        "table rows 15 and 22",
-        OK,
-        says(others=(NOBODY, CLOSE), tls=True, tls_required=True, most_recipients=1),
+    scenario(
+        "TLS required, one recipient, hangs up at refusals",
+        "RFC 5321 section 4.5.3.1.10; RFC 3207 section 4",
+        ACCEPTED,
+        mail_host(unknown=(NO_SUCH_USER, CLOSE), tls=True, tls_required=True, max_recipients=1),
     ),
-    alone(
-        "TLS demanded and broken, the second host is fine",
-        "table row 22: next MX",
-        OK,
-        says(tls=True, tls_required=True, broken_tls=True),
-        says(),
+    scenario(
+        "TLS required and broken, the second host is normal",
+        "RFC 3207 section 4: next host",
+        ACCEPTED,
+        mail_host(tls=True, tls_required=True, broken_tls=True),
+        mail_host(),
     ),
-    alone(
-        "TLS offered and taken back",
+    scenario(
+        "TLS offered and then rejected",
         "RFC 3207 section 4: 454",
-        OK,
-        says(tls=True, on={"STAR": "454 4.7.0 TLS not available"}),
+        ACCEPTED,
+        mail_host(tls=True, on={"STAR": "454 4.7.0 TLS not available"}),
     ),
-    alone(
-        "TLS demanded and taken back",
-        "table row 22",
-        BLOCK,
-        says(tls=True, tls_required=True, on={"STAR": "454 4.7.0 TLS not available"}),
-        people=BLOCK,
-        strangers=BLOCK,
+    scenario(
+        "TLS required and then rejected",
+        "RFC 3207 section 4",
+        BLOCKED,
+        mail_host(tls=True, tls_required=True, on={"STAR": "454 4.7.0 TLS not available"}),
+        known=BLOCKED,
+        unknown=BLOCKED,
     ),
-    alone(
-        "TLS demanded at RCPT, of a host that offers none",
-        "table row 22",
-        BLOCK,
-        says(*["530 5.7.0 Must issue a STARTTLS command first"] * 3),
-        people=BLOCK,
-        strangers=BLOCK,
+    scenario(
+        "TLS required at RCPT by a host that does not offer it",
+        "RFC 3207 section 4",
+        BLOCKED,
+        mail_host(*["530 5.7.0 Must issue a STARTTLS command first"] * 3),
+        known=BLOCKED,
+        unknown=BLOCKED,
     ),
 )
 
 
-@pytest.mark.parametrize("row", [*GREYLISTING, *LIMITS, *CONTROL, *REFUSALS, *ENCRYPTED], ids=str)
-async def test_replies(row: Row) -> None:
+@pytest.mark.parametrize("row", [*GREYLISTING, *LIMITS, *CONTROL, *REFUSALS, *TLS], ids=str)
+async def test_replies(row: Scenario) -> None:
     await check(row)

@@ -1,4 +1,4 @@
-"""Where mail goes, in combinations: several hosts that disagree, odd DNS, odd addresses."""
+"""Routes of mail, in combinations: several hosts that disagree, unusual DNS, unusual addresses."""
 
 from __future__ import annotations
 
@@ -12,180 +12,182 @@ import pytest
 from engine.probe import ProbeEngine
 from tests.engine.asking import verify, verify_list
 from tests.engine.combined import (
-    ALL,
-    BLOCK,
-    BUSY,
+    ACCEPTED,
+    BLOCKED,
+    CATCH_ALL,
     DNS_ERROR,
     FULL,
-    GREY_450,
-    NO,
-    NO_ADDRESS,
-    NO_DOMAIN,
-    NOBODY,
-    NOBODY_THERE,
-    OK,
+    GREYLISTED_450,
+    INVALID_DOMAIN,
+    INVALID_EMAIL,
+    NO_CONNECT,
+    NO_SUCH_USER,
     QUICK,
     RBL,
+    REJECTED,
     RELAY,
-    Gist,
-    Row,
-    alone,
+    UNAVAILABLE,
+    Outcome,
+    Scenario,
     check,
-    says,
+    mail_host,
+    scenario,
 )
 from tests.engine.test_probe import DEAD, A, B, zone_of
 from tests.fakes.dns import Fault, Zone, fake_dns
 from tests.fakes.smtp import CLOSE, HANG, Script, fake_smtp
 
-YES = "250 2.1.5 Ok"
+OK_250 = "250 2.1.5 Ok"
 V6 = "::1"
 FULL_552 = "552 5.2.2 Over quota"
 NOT_NOW = "451 4.3.0 Temporary lookup failure"
 NO_ROUTE_V6 = "100::1"
-"""Discard-only (RFC 6666): nobody answers there."""
+"""In the discard-only prefix (RFC 6666): no host is there."""
 
 
-def everybody(reply: str) -> Script:
-    return says(reply, reply, reply)
+def mail_host_for_all(reply: str) -> Script:
+    return mail_host(reply, reply, reply)
 
 
 HOSTS = (
-    alone(
+    scenario(
         "the first host blocks us, the second knows no such user",
-        "table rows 3 and 18: next MX",
-        NO,
-        says(banner=RBL),
-        says(NOBODY),
+        "a refusal before RCPT: next host; rule `not-found-words`",
+        REJECTED,
+        mail_host(banner=RBL),
+        mail_host(NO_SUCH_USER),
     ),
-    alone(
-        "the first host blocks us at RCPT, the second accepts all",
-        "table rows 10 and 27",
-        ALL,
-        everybody(RBL),
-        says(others=YES),
-        people=ALL,
-        strangers=ALL,
+    scenario(
+        "the first host blocks us at RCPT, the second accepts every name",
+        "rule `blocked`; the control",
+        CATCH_ALL,
+        mail_host_for_all(RBL),
+        mail_host(unknown=OK_250),
+        known=CATCH_ALL,
+        unknown=CATCH_ALL,
     ),
-    alone(
-        "the first host fails for now, the second knows no such user",
-        "table rows 24 and 18",
-        NO,
-        everybody(NOT_NOW),
-        says(NOBODY),
+    scenario(
+        "the first host fails temporarily, the second knows no such user",
+        "rule `temporary`; rule `not-found-words`",
+        REJECTED,
+        mail_host_for_all(NOT_NOW),
+        mail_host(NO_SUCH_USER),
     ),
-    alone(
-        "the first host fails for now, the second is full",
-        "table rows 24 and 13",
+    scenario(
+        "the first host fails temporarily, the second is full",
+        "rule `temporary`; rule `full-words`",
         FULL,
-        everybody(NOT_NOW),
-        says(FULL_552),
+        mail_host_for_all(NOT_NOW),
+        mail_host(FULL_552),
     ),
-    alone(
-        "the first host fails for now, the second accepts all",
-        "table rows 24 and 27",
-        ALL,
-        everybody(NOT_NOW),
-        says(others=YES),
-        people=ALL,
-        strangers=ALL,
+    scenario(
+        "the first host fails temporarily, the second accepts every name",
+        "rule `temporary`; the control",
+        CATCH_ALL,
+        mail_host_for_all(NOT_NOW),
+        mail_host(unknown=OK_250),
+        known=CATCH_ALL,
+        unknown=CATCH_ALL,
     ),
-    alone(
+    scenario(
         "the first host does not serve the domain, the second does",
-        "table row 12: one MX of several",
-        OK,
-        everybody(RELAY),
-        says(),
+        "rule `relay`: one host of several",
+        ACCEPTED,
+        mail_host_for_all(RELAY),
+        mail_host(),
     ),
-    alone(
+    scenario(
         "the first host does not serve the domain, the second greylists",
-        "table rows 12 and 16",
-        OK,
-        everybody(RELAY),
-        says([GREY_450, YES], [GREY_450, NOBODY], [GREY_450, YES]),
+        "rule `relay`; RFC 6647 section 2",
+        ACCEPTED,
+        mail_host_for_all(RELAY),
+        mail_host(
+            [GREYLISTED_450, OK_250], [GREYLISTED_450, NO_SUCH_USER], [GREYLISTED_450, OK_250]
+        ),
     ),
-    alone(
+    scenario(
         "the first host does not serve the domain, the second knows no such user",
-        "table rows 12 and 18",
-        NO,
-        everybody(RELAY),
-        says(NOBODY),
+        "rule `relay`; rule `not-found-words`",
+        REJECTED,
+        mail_host_for_all(RELAY),
+        mail_host(NO_SUCH_USER),
     ),
-    alone(
+    scenario(
         "the first host does not serve the domain, the second is dead",
-        "table row 12: not all say so",
-        NOBODY_THERE,
-        everybody(RELAY),
+        "rule `relay`: not all hosts say so",
+        NO_CONNECT,
+        mail_host_for_all(RELAY),
         zone=zone_of(A, DEAD),
-        people=NOBODY_THERE,
-        strangers=NOBODY_THERE,
+        known=NO_CONNECT,
+        unknown=NO_CONNECT,
     ),
-    alone(
+    scenario(
         "two hosts that do not serve the domain",
-        "table row 12: all say so",
-        NO,
-        everybody(RELAY),
-        everybody("550 5.7.1 Unable to relay"),
-        people=NO,
+        "rule `relay`: all hosts say so",
+        REJECTED,
+        mail_host_for_all(RELAY),
+        mail_host_for_all("550 5.7.1 Unable to relay"),
+        known=REJECTED,
     ),
-    alone(
-        "a first host that says 421, and a second",
-        "table row 2: next MX",
-        OK,
-        says(banner="421 4.3.2 All server ports are busy"),
-        says(),
+    scenario(
+        "a first host that replies 421, and a second",
+        "RFC 5321 section 3.8 (421): next host",
+        ACCEPTED,
+        mail_host(banner="421 4.3.2 All server ports are busy"),
+        mail_host(),
     ),
-    alone(
-        "two hosts that say 421",
-        "table row 2",
-        BUSY,
-        says(banner="421 4.3.2 Busy"),
-        says(banner="421 4.3.2 Busy"),
-        people=BUSY,
-        strangers=BUSY,
+    scenario(
+        "two hosts that reply 421",
+        "RFC 5321 section 3.8 (421)",
+        UNAVAILABLE,
+        mail_host(banner="421 4.3.2 Busy"),
+        mail_host(banner="421 4.3.2 Busy"),
+        known=UNAVAILABLE,
+        unknown=UNAVAILABLE,
         config={"deadline_s": 1.5},
     ),
-    alone(
-        "a first host that says 421, and a dead second, then let in",
-        "table row 2: the same MX later",
-        OK,
-        says(banner=["421 4.3.2 Busy", "220 mx.fake.test ESMTP"]),
+    scenario(
+        "a first host that replies 421 once, and a dead second",
+        "RFC 5321 section 3.8 (421): the same host later",
+        ACCEPTED,
+        mail_host(banner=["421 4.3.2 Busy", "220 mx.fake.test ESMTP"]),
         zone=zone_of(A, DEAD),
     ),
-    alone(
-        "a silent host, a blocking host, a host that knows",
+    scenario(
+        "a silent host, a blocking host, a normal host",
         "RFC 5321 section 5.1",
-        OK,
-        says(banner=HANG),
-        says(banner=RBL),
-        says(),
+        ACCEPTED,
+        mail_host(banner=HANG),
+        mail_host(banner=RBL),
+        mail_host(),
     ),
-    alone(
+    scenario(
         "a bare refusal on the first host alone",
-        "table row 25: nobody else would say otherwise",
-        BLOCK,
-        says("550 Rejected", "550 Rejected"),
-        says(),
-        strangers=BLOCK,
+        "a bare refusal: no other host would say otherwise",
+        BLOCKED,
+        mail_host("550 Rejected", "550 Rejected"),
+        mail_host(),
+        unknown=BLOCKED,
     ),
-    alone(
+    scenario(
         "two hosts of one preference, one of them dead",
         "RFC 5321 section 5.1",
-        OK,
-        says(),
+        ACCEPTED,
+        mail_host(),
         zone={
             "a.test": {"MX": ["10 mx0.a.test.", "10 mx1.a.test."]},
             "mx0.a.test": {"A": [DEAD]},
             "mx1.a.test": {"A": [A]},
         },
     ),
-    alone(
+    scenario(
         "a dead host, and one that hangs up on greeting",
-        "table row 1",
-        BUSY,
-        says(banner=CLOSE),
+        "RFC 5321 section 4.5.4.1",
+        UNAVAILABLE,
+        mail_host(banner=CLOSE),
         zone=zone_of(DEAD, A),
-        people=BUSY,
-        strangers=BUSY,
+        known=UNAVAILABLE,
+        unknown=UNAVAILABLE,
     ),
 )
 
@@ -198,163 +200,165 @@ def mx(*hosts: str, **more: Mapping[str, list[str]] | Fault) -> Zone:
 CHAIN = {f"c{number}.test": {"CNAME": [f"c{number + 1}.test."]} for number in range(12)}
 
 DNS = (
-    alone(
+    scenario(
         "an MX with an IPv6 address alone, and catch-all",
         "RFC 5321 section 5.2",
-        ALL,
-        (V6, says(others=YES)),
-        people=ALL,
-        strangers=ALL,
+        CATCH_ALL,
+        (V6, mail_host(unknown=OK_250)),
+        known=CATCH_ALL,
+        unknown=CATCH_ALL,
     ),
-    alone(
+    scenario(
         "an MX with an IPv6 address that leads nowhere, and a second",
         "RFC 5321 section 5.1",
-        OK,
-        says(),
+        ACCEPTED,
+        mail_host(),
         zone=mx("m.test.", "n.test.", m_test={"AAAA": [NO_ROUTE_V6]}, n_test={"A": [A]}),
     ),
-    alone(
+    scenario(
         "an MX that is an alias, and greylisting",
         "RFC 2181 section 10.3 forbids it, and it is common",
-        OK,
-        says([GREY_450, YES], [GREY_450, NOBODY], [GREY_450, YES]),
+        ACCEPTED,
+        mail_host(
+            [GREYLISTED_450, OK_250], [GREYLISTED_450, NO_SUCH_USER], [GREYLISTED_450, OK_250]
+        ),
         zone=mx("m.test.", m_test={"CNAME": ["n.test."]}, n_test={"A": [A]}),
     ),
-    alone(
+    scenario(
         "an MX that is an IP address, and a second that is a host",
-        "RFC 5321 section 5.1: a name is wanted",
-        OK,
-        says(),
+        "RFC 5321 section 5.1: an MX record names a host",
+        ACCEPTED,
+        mail_host(),
         zone=mx("127.0.0.9.", "m.test.", m_test={"A": [A]}),
     ),
-    alone(
+    scenario(
         "MX records with . among others",
         "RFC 7505 section 3: . alone is the null MX",
-        OK,
-        says(),
+        ACCEPTED,
+        mail_host(),
         zone=mx(".", "m.test.", m_test={"A": [A]}),
     ),
-    alone(
+    scenario(
         "a null MX and an address",
         "RFC 7505 section 3",
-        NO_DOMAIN,
-        says(),
+        INVALID_DOMAIN,
+        mail_host(),
         zone={"a.test": {"MX": ["0 ."], "A": [A]}},
-        people=NO_DOMAIN,
-        strangers=NO_DOMAIN,
+        known=INVALID_DOMAIN,
+        unknown=INVALID_DOMAIN,
     ),
-    alone(
+    scenario(
         "no MX but an address, and an unknown user",
         "RFC 5321 section 5.1",
-        NO,
-        says(NOBODY),
+        REJECTED,
+        mail_host(NO_SUCH_USER),
         zone={"a.test": {"A": [A]}},
     ),
-    alone(
+    scenario(
         "no MX but an alias to a host with an address",
         "RFC 5321 section 5.1",
-        OK,
-        says(),
+        ACCEPTED,
+        mail_host(),
         zone={"a.test": {"CNAME": ["m.test."]}, "m.test": {"A": [A]}},
     ),
-    alone(
+    scenario(
         "an MX whose host has no address, and an address of the domain",
         "RFC 5321 section 5.1: with MX records the address must not be used",
-        NO_DOMAIN,
-        says(),
+        INVALID_DOMAIN,
+        mail_host(),
         zone={"a.test": {"MX": ["10 ghost.test."], "A": [A]}},
-        people=NO_DOMAIN,
-        strangers=NO_DOMAIN,
+        known=INVALID_DOMAIN,
+        unknown=INVALID_DOMAIN,
     ),
-    alone(
+    scenario(
         "a domain below one that takes mail",
         "RFC 5321 section 5.1: no such name",
-        NO_DOMAIN,
-        says(),
+        INVALID_DOMAIN,
+        mail_host(),
         address="user@nowhere.a.test",
-        people=NO_DOMAIN,
-        strangers=NO_DOMAIN,
+        known=INVALID_DOMAIN,
+        unknown=INVALID_DOMAIN,
     ),
-    alone(
-        "an MX host that DNS cannot tell, and a second",
+    scenario(
+        "an MX host whose look-up fails, and a second",
         "RFC 5321 section 5.1",
-        OK,
-        says(),
+        ACCEPTED,
+        mail_host(),
         zone=mx("m.test.", "n.test.", m_test=Fault.SERVFAIL, n_test={"A": [A]}),
     ),
-    alone(
-        "an MX host that does not exist, and one that DNS cannot tell",
+    scenario(
+        "an MX host that does not exist, and one whose look-up fails",
         "RFC 5321 section 5.1: SERVFAIL is no answer",
         DNS_ERROR,
-        says(),
+        mail_host(),
         zone=mx("ghost.test.", "n.test.", n_test=Fault.SERVFAIL),
-        people=DNS_ERROR,
-        strangers=DNS_ERROR,
+        known=DNS_ERROR,
+        unknown=DNS_ERROR,
     ),
-    alone(
+    scenario(
         "a lame delegation",
         "RFC 1912 section 2.8: no answer",
         DNS_ERROR,
-        says(),
+        mail_host(),
         zone={"a.test": Fault.REFERRAL},
-        people=DNS_ERROR,
-        strangers=DNS_ERROR,
+        known=DNS_ERROR,
+        unknown=DNS_ERROR,
     ),
-    alone(
+    scenario(
         "aliases in a ring",
         "RFC 1034 section 3.6.2: an error",
         DNS_ERROR,
-        says(),
+        mail_host(),
         zone={"a.test": {"CNAME": ["b.test."]}, "b.test": {"CNAME": ["a.test."]}},
-        people=DNS_ERROR,
-        strangers=DNS_ERROR,
+        known=DNS_ERROR,
+        unknown=DNS_ERROR,
     ),
-    alone(
+    scenario(
         "an alias of itself",
         "RFC 1034 section 3.6.2: an error",
         DNS_ERROR,
-        says(),
+        mail_host(),
         zone={"a.test": {"CNAME": ["a.test."]}},
-        people=DNS_ERROR,
-        strangers=DNS_ERROR,
+        known=DNS_ERROR,
+        unknown=DNS_ERROR,
     ),
-    alone(
+    scenario(
         "a dozen aliases",
-        "RFC 1034 section 5.2.2 follows them; how many is a bound of ours",
+        "RFC 1034 section 5.2.2: aliases are followed, here up to a bound",
         DNS_ERROR,
-        says(),
+        mail_host(),
         zone={"a.test": {"CNAME": ["c0.test."]}, **CHAIN, "c12.test": {"MX": ["0 m.test."]}},
-        people=DNS_ERROR,
-        strangers=DNS_ERROR,
+        known=DNS_ERROR,
+        unknown=DNS_ERROR,
     ),
-    alone(
+    scenario(
         "five aliases and catch-all",
         "RFC 1034 section 5.2.2",
-        ALL,
-        says(others=YES),
+        CATCH_ALL,
+        mail_host(unknown=OK_250),
         zone={
             "a.test": {"CNAME": ["c8.test."]},
             **CHAIN,
             "c12.test": {"MX": ["0 m.test."]},
             "m.test": {"A": [A]},
         },
-        people=ALL,
-        strangers=ALL,
+        known=CATCH_ALL,
+        unknown=CATCH_ALL,
     ),
-    alone(
+    scenario(
         "an alias to a name that does not exist",
-        "RFC 2308 section 2.1: NXDOMAIN of the end",
-        NO_DOMAIN,
-        says(),
+        "RFC 2308 section 2.1: NXDOMAIN for the last name",
+        INVALID_DOMAIN,
+        mail_host(),
         zone={"a.test": {"CNAME": ["gone.test."]}},
-        people=NO_DOMAIN,
-        strangers=NO_DOMAIN,
+        known=INVALID_DOMAIN,
+        unknown=INVALID_DOMAIN,
     ),
-    alone(
+    scenario(
         "mail hosts in upper case, one of them twice",
         "RFC 4343",
-        OK,
-        says(),
+        ACCEPTED,
+        mail_host(),
         zone={"a.test": {"MX": ["10 MX.A.Test.", "20 mx.a.test."]}, "mx.a.test": {"A": [A]}},
     ),
 )
@@ -362,135 +366,139 @@ DNS = (
 OFFERS = ("PIPELINING", "8BITMIME", "SMTPUTF8")
 IDN = "xn--bcher-kva.test"
 IDN_ZONE = {IDN: {"MX": ["0 m.test.", "10 n.test."]}, "m.test": {"A": [A]}, "n.test": {"A": [B]}}
-UTF8_NAMES = (("^(jörg|p\\d+)@xn--", YES), (".*", NOBODY))
+UTF8_NAMES = (("^(jörg|p\\d+)@xn--", OK_250), (".*", NO_SUCH_USER))
 LONG = "user." + "x" * 59
-HONEST = says()
+USER_ONLY = mail_host()
 
 ADDRESSES = (
-    alone(
+    scenario(
         "a name beyond ASCII at a domain beyond ASCII",
         "RFC 6531 section 3.5",
-        OK,
+        ACCEPTED,
         Script(rcpt=UTF8_NAMES, extensions=OFFERS),
         address="jörg@bücher.test",
         zone=IDN_ZONE,
     ),
-    alone(
+    scenario(
         "a name beyond ASCII that is unknown, behind TLS",
-        "RFC 6531 section 3.5; table row 18",
-        NO,
+        "RFC 6531 section 3.5; rule `not-found-words`",
+        REJECTED,
         Script(rcpt=UTF8_NAMES, extensions=OFFERS, tls=True, tls_required=True),
         address="jürgen@bücher.test",
         zone=IDN_ZONE,
     ),
-    alone(
-        "a name beyond ASCII and no host that could read it",
+    scenario(
+        "a name beyond ASCII, and no host with SMTPUTF8",
         "RFC 6531 section 3.5: such mail cannot be delivered",
-        NO,
+        REJECTED,
         Script(rcpt=UTF8_NAMES),
         Script(rcpt=UTF8_NAMES),
         address="jörg@bücher.test",
         zone=IDN_ZONE,
     ),
-    alone(
-        "a name beyond ASCII that the second host alone can read",
+    scenario(
+        "a name beyond ASCII, and SMTPUTF8 on the second host alone",
         "RFC 6531 section 3.5; RFC 5321 section 5.1",
-        OK,
+        ACCEPTED,
         Script(rcpt=UTF8_NAMES),
         Script(rcpt=UTF8_NAMES, extensions=OFFERS),
         address="jörg@bücher.test",
         zone=IDN_ZONE,
     ),
-    alone(
-        "a name beyond ASCII, a host that cannot read it, and a dead one",
+    scenario(
+        "a name beyond ASCII, a host without SMTPUTF8, and a dead one",
         "RFC 6531 section 3.5: not all say so",
-        NOBODY_THERE,
+        NO_CONNECT,
         Script(rcpt=UTF8_NAMES),
         address="jörg@bücher.test",
         zone={**IDN_ZONE, "n.test": {"A": [DEAD]}},
     ),
-    alone(
-        "a name beyond ASCII where everything is accepted",
-        "RFC 6531 section 3.5; table row 27",
-        ALL,
+    scenario(
+        "a name beyond ASCII and catch-all",
+        "RFC 6531 section 3.5; the control",
+        CATCH_ALL,
         Script(extensions=OFFERS),
         address="jörg@bücher.test",
         zone=IDN_ZONE,
-        people=ALL,
-        strangers=ALL,
+        known=CATCH_ALL,
+        unknown=CATCH_ALL,
     ),
-    alone(
-        "a plain name at a domain beyond ASCII, of a host without SMTPUTF8",
+    scenario(
+        "an ASCII name at a domain beyond ASCII, on a host without SMTPUTF8",
         "RFC 5891: the A-label form is plain ASCII",
-        OK,
-        Script(rcpt=(("^(user|p\\d+)@xn--bcher-kva[.]test$", YES), (".*", NOBODY))),
+        ACCEPTED,
+        Script(rcpt=(("^(user|p\\d+)@xn--bcher-kva[.]test$", OK_250), (".*", NO_SUCH_USER))),
         address="user@BÜCHER.test",
         zone=IDN_ZONE,
     ),
-    alone(
+    scenario(
         "a quoted name",
         "RFC 5321 section 4.1.2",
-        OK,
-        Script(rcpt=(('^"user[.]name"@|^p\\d', YES), (".*", NOBODY))),
+        ACCEPTED,
+        Script(rcpt=(('^"user[.]name"@|^p\\d', OK_250), (".*", NO_SUCH_USER))),
         address='"user.name"@a.test',
     ),
-    alone(
+    scenario(
         "a quoted name with an @, and catch-all",
         "RFC 5321 section 4.1.2",
-        ALL,
-        says(others=YES),
+        CATCH_ALL,
+        mail_host(unknown=OK_250),
         address='"user@home"@a.test',
-        people=ALL,
-        strangers=ALL,
+        known=CATCH_ALL,
+        unknown=CATCH_ALL,
     ),
-    alone(
-        "a name of 64 octets", "RFC 5321 section 4.5.3.1.1", OK, says(), address=f"{LONG}@a.test"
+    scenario(
+        "a name of 64 octets",
+        "RFC 5321 section 4.5.3.1.1",
+        ACCEPTED,
+        mail_host(),
+        address=f"{LONG}@a.test",
     ),
-    alone(
+    scenario(
         "a name of 65 octets",
         "RFC 5321 section 4.5.3.1.1",
-        NO_ADDRESS,
-        says(),
+        INVALID_EMAIL,
+        mail_host(),
         address=f"{LONG}x@a.test",
     ),
-    alone("a tag", "RFC 5233", OK, says(), address="user+tag@a.test"),
-    alone(
-        "a tag that the host does not know",
+    scenario("a tag", "RFC 5233", ACCEPTED, mail_host(), address="user+tag@a.test"),
+    scenario(
+        "a tag that the host does not support",
         "RFC 5233: the host decides",
-        NO,
-        Script(rcpt=(("^user@|^p\\d", YES), (".*", NOBODY))),
+        REJECTED,
+        Script(rcpt=(("^user@|^p\\d", OK_250), (".*", NO_SUCH_USER))),
         address="user+tag@a.test",
     ),
-    alone(
-        "upper case, as it is written",
+    scenario(
+        "upper case in the local part",
         "RFC 5321 section 2.4: the case of the name is kept",
-        OK,
-        Script(rcpt=(("^USER@a.test$|^p\\d", YES), (".*", NOBODY))),
+        ACCEPTED,
+        Script(rcpt=(("^USER@a.test$|^p\\d", OK_250), (".*", NO_SUCH_USER))),
         address="USER@A.TEST",
     ),
-    alone(
+    scenario(
         "a domain with a trailing dot",
         "RFC 5321 section 4.1.2: no dot there",
-        NO_ADDRESS,
-        says(),
+        INVALID_EMAIL,
+        mail_host(),
         address="user@a.test.",
-        people=NO_ADDRESS,
-        strangers=NO_ADDRESS,
+        known=INVALID_EMAIL,
+        unknown=INVALID_EMAIL,
     ),
-    alone(
+    scenario(
         "a domain literal",
         "engine.address.syntax: not dialled",
-        NO_ADDRESS,
-        says(),
+        INVALID_EMAIL,
+        mail_host(),
         address="user@[127.0.0.2]",
-        people=NO_ADDRESS,
-        strangers=NO_ADDRESS,
+        known=INVALID_EMAIL,
+        unknown=INVALID_EMAIL,
     ),
 )
 
 
 @pytest.mark.parametrize("row", [*HOSTS, *DNS, *ADDRESSES], ids=str)
-async def test_routes(row: Row) -> None:
+async def test_routes(row: Scenario) -> None:
     await check(row)
 
 
@@ -500,28 +508,28 @@ FAULTY = {"a.test": {"MX": ["0 m.test."], "A": [A]}, "m.test": {"A": [A]}}
 @pytest.mark.parametrize(
     ("first", "faults", "expected"),
     [
-        # RFC 5321 section 5.1: a failed MX look-up is no leave to use the address
+        # RFC 5321 section 5.1: after a failed MX look-up the address must not be used
         (None, {"a.test MX": Fault.SERVFAIL}, DNS_ERROR),
-        (None, {"a.test MX": Fault.TRUNCATED}, OK),
-        (None, {"m.test A": Fault.TRUNCATED, "a.test": Fault.NO_EDNS}, OK),
-        (None, {"m.test AAAA": Fault.SERVFAIL}, OK),
-        # the second server knows: RFC 1123 section 6.1.3.3
-        (Fault.SERVFAIL, {}, OK),
-        (Fault.REFUSED, {}, OK),
-        (Fault.REFERRAL, {}, OK),
-        (Fault.GARBAGE, {}, OK),
-        (Fault.SILENT, {}, OK),
+        (None, {"a.test MX": Fault.TRUNCATED}, ACCEPTED),
+        (None, {"m.test A": Fault.TRUNCATED, "a.test": Fault.NO_EDNS}, ACCEPTED),
+        (None, {"m.test AAAA": Fault.SERVFAIL}, ACCEPTED),
+        # the second server answers: RFC 1123 section 6.1.3.3
+        (Fault.SERVFAIL, {}, ACCEPTED),
+        (Fault.REFUSED, {}, ACCEPTED),
+        (Fault.REFERRAL, {}, ACCEPTED),
+        (Fault.GARBAGE, {}, ACCEPTED),
+        (Fault.SILENT, {}, ACCEPTED),
     ],
 )
-async def test_servers_of_dns(
-    first: Fault | None, faults: Mapping[str, Fault], expected: Gist
+async def test_dns_server_faults(
+    first: Fault | None, faults: Mapping[str, Fault], expected: Outcome
 ) -> None:
-    """The first server has `first` for every name, the second has the records."""
+    """The first server answers `first` for every name, the second has the records."""
     broken: Zone = dict.fromkeys(FAULTY, first) if first else FAULTY
     async with (
         fake_dns(broken, faults=faults) as one,
         fake_dns(FAULTY, faults=faults) as two,
-        fake_smtp({A: HONEST}) as smtp,
+        fake_smtp({A: USER_ONLY}) as smtp,
     ):
         config = replace(QUICK, dns_servers=(one.address, two.address), smtp_port=smtp.port)
         engine = ProbeEngine.open(config, rng=random.Random(1))

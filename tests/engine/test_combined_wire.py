@@ -1,29 +1,29 @@
-"""How replies travel, in combinations: split, joined, dripping, endless, unreadable, missing."""
+"""How replies arrive, in combinations: split, joined, slow, endless, malformed, missing."""
 
 from __future__ import annotations
 
 import pytest
 
 from tests.engine.combined import (
-    ALL,
-    BABBLE,
-    BLOCK,
-    BUSY,
+    ACCEPTED,
+    BLOCKED,
+    CATCH_ALL,
     FULL,
-    LATE,
-    NO,
-    NOBODY,
-    OK,
-    Row,
-    alone,
+    NO_SUCH_USER,
+    NOT_SMTP,
+    REJECTED,
+    TIMED_OUT,
+    UNAVAILABLE,
+    Scenario,
     check,
-    says,
+    mail_host,
+    scenario,
 )
 from tests.fakes.smtp import CLOSE, HANG, RESET, Delay, Raw, Slowly
 
-YES = "250 2.1.5 Ok"
+OK_250 = "250 2.1.5 Ok"
 UNPIPELINED = ("8BITMIME",)
-PATIENT = {"command_timeout_s": 2.0}
+SLOW_REPLIES_ALLOWED = {"command_timeout_s": 2.0}
 
 
 def line(text: str, encoding: str = "utf-8") -> Raw:
@@ -31,276 +31,288 @@ def line(text: str, encoding: str = "utf-8") -> Raw:
 
 
 SHAPES = (
-    alone(
+    scenario(
         "replies octet by octet",
         "RFC 5321 section 4.2: a reply ends with its line",
-        NO,
-        says(Slowly(b"550-5.1.1 No such\r\n550 5.1.1 user\r\n"), Slowly(b"550 5.1.1 No\r\n")),
+        REJECTED,
+        mail_host(Slowly(b"550-5.1.1 No such\r\n550 5.1.1 user\r\n"), Slowly(b"550 5.1.1 No\r\n")),
     ),
-    alone(
+    scenario(
         "an acceptance octet by octet",
         "RFC 5321 section 4.2",
-        OK,
-        says(Slowly(b"250-2.1.5 it is\r\n250 2.1.5 fine\r\n", 0.002)),
+        ACCEPTED,
+        mail_host(Slowly(b"250-2.1.5 it is\r\n250 2.1.5 fine\r\n", 0.002)),
     ),
-    alone(
+    scenario(
         "a banner octet by octet, and catch-all",
         "RFC 5321 section 4.2",
-        ALL,
-        says(others=YES, banner=Slowly(b"220-mx.fake.test\r\n220-no spam\r\n220 ready\r\n", 0.001)),
-        people=ALL,
-        strangers=ALL,
+        CATCH_ALL,
+        mail_host(
+            unknown=OK_250,
+            banner=Slowly(b"220-mx.fake.test\r\n220-no spam\r\n220 ready\r\n", 0.001),
+        ),
+        known=CATCH_ALL,
+        unknown=CATCH_ALL,
     ),
-    alone(
+    scenario(
         "EHLO octet by octet behind TLS",
         "RFC 5321 section 4.2; RFC 3207",
-        OK,
-        says(
+        ACCEPTED,
+        mail_host(
             tls=True,
             on={"EHLO": Slowly(b"250-mx.fake.test\r\n250-STARTTLS\r\n250 PIPELINING\r\n")},
         ),
     ),
-    alone(
+    scenario(
         "lines without carriage return",
-        "RFC 5321 section 2.3.8 forbids them, and they are read all the same",
-        NO,
-        says(Raw(b"550-5.1.1 No\n550 5.1.1 such user\n"), Raw(b"550 5.1.1 No\n"), Raw(b"250 Ok\n")),
+        "RFC 5321 section 2.3.8 forbids them, but they are accepted",
+        REJECTED,
+        mail_host(
+            Raw(b"550-5.1.1 No\n550 5.1.1 such user\n"), Raw(b"550 5.1.1 No\n"), Raw(b"250 Ok\n")
+        ),
     ),
-    alone("a code without text", "RFC 5321 section 4.2: text may be left out", OK, says("250")),
-    alone(
-        "a refusal without text for everybody",
-        "table row 25",
-        BLOCK,
-        says("550", "550"),
-        strangers=BLOCK,
+    scenario(
+        "a code without text",
+        "RFC 5321 section 4.2: text may be left out",
+        ACCEPTED,
+        mail_host("250"),
     ),
-    alone(
+    scenario(
+        "a refusal without text for all",
+        "a bare refusal",
+        BLOCKED,
+        mail_host("550", "550"),
+        unknown=BLOCKED,
+    ),
+    scenario(
         "a line of 3000 characters",
-        "RFC 5321 section 4.5.3.1.5: 512 octets, and longer ones are read all the same",
-        NO,
-        says("550 5.1.1 No such user " + "x" * 3000, "550 5.1.1 No such user " + "y" * 3000),
+        "RFC 5321 section 4.5.3.1.5: 512 octets, but longer ones are accepted",
+        REJECTED,
+        mail_host("550 5.1.1 No such user " + "x" * 3000, "550 5.1.1 No such user " + "y" * 3000),
     ),
-    alone(
+    scenario(
         "a banner line of 3000 characters, and catch-all",
         "RFC 5321 section 4.5.3.1.5",
-        ALL,
-        says(others=YES, banner="220 mx.fake.test " + "x" * 3000),
-        people=ALL,
-        strangers=ALL,
+        CATCH_ALL,
+        mail_host(unknown=OK_250, banner="220 mx.fake.test " + "x" * 3000),
+        known=CATCH_ALL,
+        unknown=CATCH_ALL,
     ),
-    alone(
+    scenario(
         "a hundred lines",
         "RFC 5321 section 4.2.1",
-        NO,
-        says("\n".join(["550 5.1.1 No such user, and more of it"] * 100)),
+        REJECTED,
+        mail_host("\n".join(["550 5.1.1 No such user, and more of it"] * 100)),
     ),
-    alone(
+    scenario(
         "a line without end",
         "a bound on what is read",
-        BABBLE,
-        says(Raw(b"250 " + b"x" * 60_000)),
+        NOT_SMTP,
+        mail_host(Raw(b"250 " + b"x" * 60_000)),
     ),
-    alone(
+    scenario(
         "lines without end",
         "a bound on what is read",
-        BABBLE,
-        says(Raw(b"250-and more\r\n", octets=60_000)),
+        NOT_SMTP,
+        mail_host(Raw(b"250-and more\r\n", octets=60_000)),
     ),
-    alone(
+    scenario(
         "NUL and bells in a refusal",
-        "RFC 5321 section 4.2: printable text, and others are read all the same",
-        NO,
-        says(Raw(b"550 5.1.1 No such\x00 user\x07\x1b[31m\r\n")),
+        "RFC 5321 section 4.2: printable text, but other octets are accepted",
+        REJECTED,
+        mail_host(Raw(b"550 5.1.1 No such\x00 user\x07\x1b[31m\r\n")),
     ),
-    alone(
-        "codes of two kinds in one reply, the last is yes",
+    scenario(
+        "different codes in one reply, the last accepts",
         "RFC 5321 section 4.2.1: the code must be the same on each line",
-        BABBLE,
-        says(Raw(b"550-5.1.1 No such user\r\n250 2.1.5 Ok\r\n")),
+        NOT_SMTP,
+        mail_host(Raw(b"550-5.1.1 No such user\r\n250 2.1.5 Ok\r\n")),
     ),
-    alone(
-        "codes of two kinds in one reply, the last is no",
+    scenario(
+        "different codes in one reply, the last refuses",
         "RFC 5321 section 4.2.1: the code must be the same on each line",
-        BABBLE,
-        says(Raw(b"250-2.1.5 Ok\r\n550 5.1.1 No such user\r\n")),
+        NOT_SMTP,
+        mail_host(Raw(b"250-2.1.5 Ok\r\n550 5.1.1 No such user\r\n")),
     ),
-    alone(
-        "no blank after the code",
-        "RFC 5321 section 4.2: a blank or a hyphen",
-        BABBLE,
-        says(Raw(b"250Ok\r\n")),
+    scenario(
+        "no space after the code",
+        "RFC 5321 section 4.2: a space or a hyphen",
+        NOT_SMTP,
+        mail_host(Raw(b"250Ok\r\n")),
     ),
-    alone("a code that there is not", "RFC 5321 section 4.2.1", BABBLE, says(line("650 Ok"))),
-    alone("a code in letters", "RFC 5321 section 4.2.1", BABBLE, says(line("OK fine"))),
-    alone(
+    scenario("a code out of range", "RFC 5321 section 4.2.1", NOT_SMTP, mail_host(line("650 Ok"))),
+    scenario("a code in letters", "RFC 5321 section 4.2.1", NOT_SMTP, mail_host(line("OK fine"))),
+    scenario(
         "one reply too many to MAIL, without pipelining",
-        "RFC 5321 section 4.2: one reply a command; whose the others are cannot be told",
-        BABBLE,
-        says(NOBODY, extensions=UNPIPELINED, on={"MAIL": Raw(b"250 Ok\r\n250 Ok\r\n")}),
-        people=None,
-        strangers=BABBLE,
+        "RFC 5321 section 4.2: one reply a command, else replies cannot be matched",
+        NOT_SMTP,
+        mail_host(NO_SUCH_USER, extensions=UNPIPELINED, on={"MAIL": Raw(b"250 Ok\r\n250 Ok\r\n")}),
+        known=None,
+        unknown=NOT_SMTP,
     ),
-    alone(
+    scenario(
         "one banner too many",
         "RFC 5321 section 4.3.1: one greeting",
-        BABBLE,
-        says(banner=Raw(b"220 mx.fake.test\r\n220 mx.fake.test again\r\n")),
-        people=BABBLE,
-        strangers=BABBLE,
+        NOT_SMTP,
+        mail_host(banner=Raw(b"220 mx.fake.test\r\n220 mx.fake.test again\r\n")),
+        known=NOT_SMTP,
+        unknown=NOT_SMTP,
     ),
 )
 
 TIMES = (
-    alone(
-        "a banner that drips, within its time",
+    scenario(
+        "a banner that arrives slowly but in time",
         "RFC 5321 section 4.5.3.2.1",
-        OK,
-        says(banner=Slowly(b"220-slow\r\n220 mail host\r\n", 0.01)),
-        config=PATIENT,
+        ACCEPTED,
+        mail_host(banner=Slowly(b"220-slow\r\n220 mail host\r\n", 0.01)),
+        config=SLOW_REPLIES_ALLOWED,
     ),
-    alone(
-        "a banner that drips without end",
+    scenario(
+        "a banner that arrives slowly without end",
         "every wait has a deadline",
-        LATE,
-        says(banner=Slowly(b"220-wait\r\n", 0.005, forever=True)),
-        people=LATE,
-        strangers=LATE,
+        TIMED_OUT,
+        mail_host(banner=Slowly(b"220-wait\r\n", 0.005, forever=True)),
+        known=TIMED_OUT,
+        unknown=TIMED_OUT,
     ),
-    alone(
-        "a reply to RCPT that drips without end",
+    scenario(
+        "a reply to RCPT that arrives slowly without end",
         "every wait has a deadline",
-        LATE,
-        says(Slowly(b"250-wait\r\n", 0.005, forever=True)),
+        TIMED_OUT,
+        mail_host(Slowly(b"250-wait\r\n", 0.005, forever=True)),
     ),
-    alone(
-        "a reply to RCPT that takes its time",
+    scenario(
+        "a reply to RCPT that is slow",
         "RFC 5321 section 4.5.3.2.3",
-        OK,
-        says((Delay(0.5), YES)),
-        config=PATIENT,
+        ACCEPTED,
+        mail_host((Delay(0.5), OK_250)),
+        config=SLOW_REPLIES_ALLOWED,
     ),
-    alone(
-        "every reply takes its time, and catch-all",
-        "RFC 5321 section 4.5.3.2.3; table row 27",
-        ALL,
-        says(*[(Delay(0.02), YES)] * 3),
-        people=ALL,
-        strangers=ALL,
+    scenario(
+        "every reply is slow, and catch-all",
+        "RFC 5321 section 4.5.3.2.3; the control",
+        CATCH_ALL,
+        mail_host(*[(Delay(0.02), OK_250)] * 3),
+        known=CATCH_ALL,
+        unknown=CATCH_ALL,
     ),
-    alone(
-        "a first host that accepts and never speaks, then unknown",
+    scenario(
+        "a first host that accepts connections and stays silent, then an unknown user",
         "RFC 5321 section 5.1: the next host",
-        NO,
-        says(banner=HANG),
-        says(NOBODY),
+        REJECTED,
+        mail_host(banner=HANG),
+        mail_host(NO_SUCH_USER),
     ),
-    alone(
-        "a first host that never answers EHLO, then a full mailbox",
+    scenario(
+        "a first host that does not reply to EHLO, then a full mailbox",
         "RFC 5321 section 5.1",
         FULL,
-        says(on={"EHLO": HANG}),
-        says("552 5.2.2 Over quota"),
+        mail_host(on={"EHLO": HANG}),
+        mail_host("552 5.2.2 Over quota"),
     ),
-    alone(
+    scenario(
         "the connection is reset at RCPT",
-        "table row 1: a lost connection says nothing",
-        BUSY,
-        says(RESET),
+        "RFC 5321 section 4.5.4.1: a lost connection says nothing",
+        UNAVAILABLE,
+        mail_host(RESET),
     ),
-    alone(
-        "the connection is reset at RCPT, the second host knows",
+    scenario(
+        "the connection is reset at RCPT, the second host is normal",
         "RFC 5321 section 5.1",
-        OK,
-        says(RESET, RESET, RESET),
-        says(),
+        ACCEPTED,
+        mail_host(RESET, RESET, RESET),
+        mail_host(),
     ),
-    alone(
+    scenario(
         "the connection is reset at the banner, the second host refuses",
         "RFC 5321 section 5.1",
-        NO,
-        says(banner=RESET),
-        says(NOBODY),
+        REJECTED,
+        mail_host(banner=RESET),
+        mail_host(NO_SUCH_USER),
     ),
-    alone(
+    scenario(
         "the connection is reset at the control",
-        "table row 27",
-        OK,
-        says(others=RESET),
-        strangers=BUSY,
+        "the control",
+        ACCEPTED,
+        mail_host(unknown=RESET),
+        unknown=UNAVAILABLE,
     ),
-    alone(
-        "half a reply and the end",
+    scenario(
+        "half a reply, then the end of the connection",
         "RFC 5321 section 4.2: a reply ends with its line",
-        BUSY,
-        says((Raw(b"250 2.1.5 O"), CLOSE)),
+        UNAVAILABLE,
+        mail_host((Raw(b"250 2.1.5 O"), CLOSE)),
     ),
-    alone(
-        "the first line of an acceptance and the end",
-        "RFC 5321 section 4.2.1: more was to come",
-        BUSY,
-        says((Raw(b"250-2.1.5 Ok\r\n"), CLOSE)),
+    scenario(
+        "the first line of an acceptance, then the end of the connection",
+        "RFC 5321 section 4.2.1: a hyphen announces more lines",
+        UNAVAILABLE,
+        mail_host((Raw(b"250-2.1.5 Ok\r\n"), CLOSE)),
     ),
-    alone(
-        "pipelining that is offered and forgotten",
+    scenario(
+        "pipelining that is offered and does not work",
         "RFC 2920 section 3: a lost reply is no answer",
-        LATE,
-        says(forgets=True),
-        people=LATE,
-        strangers=LATE,
+        TIMED_OUT,
+        mail_host(loses_pipelined=True),
+        known=TIMED_OUT,
+        unknown=TIMED_OUT,
     ),
 )
 
 HELLO = (
-    alone(
+    scenario(
         "EHLO refused in lines, HELO accepted in lines, an unknown user in lines",
-        "RFC 5321 section 3.2; table row 18",
-        NO,
-        says(
+        "RFC 5321 section 3.2; rule `not-found-words`",
+        REJECTED,
+        mail_host(
             "550 No\n550 such\n550 user here",
             on={"EHLO": "500 What\n500 is\n500 that?", "HELO": "250 mx\n250  \n250 hello"},
         ),
     ),
-    alone(
+    scenario(
         "HELO only, and catch-all",
-        "RFC 5321 section 3.2; table row 27",
-        ALL,
-        says(others=YES, on={"EHLO": "502 5.5.1 Command not implemented"}),
-        people=ALL,
-        strangers=ALL,
+        "RFC 5321 section 3.2; the control",
+        CATCH_ALL,
+        mail_host(unknown=OK_250, on={"EHLO": "502 5.5.1 Command not implemented"}),
+        known=CATCH_ALL,
+        unknown=CATCH_ALL,
     ),
-    alone(
+    scenario(
         "HELO only, one recipient, no RSET",
         "RFC 5321 section 3.2",
-        OK,
-        says(on={"EHLO": "500 What?", "RSET": "500 What?"}, most_recipients=1),
+        ACCEPTED,
+        mail_host(on={"EHLO": "500 What?", "RSET": "500 What?"}, max_recipients=1),
     ),
-    alone(
+    scenario(
         "421 to EHLO on the first host",
-        "table row 2: next MX",
-        OK,
-        says(on={"EHLO": ("421 4.7.0 Not now", CLOSE)}),
-        says(),
+        "RFC 5321 section 3.8 (421): next host",
+        ACCEPTED,
+        mail_host(on={"EHLO": ("421 4.7.0 Not now", CLOSE)}),
+        mail_host(),
     ),
-    alone(
+    scenario(
         "HELO names refused on the first host, unknown on the second",
-        "table rows 3 and 18",
-        NO,
-        says(on={"EHLO": "550 5.7.1 Bad HELO", "HELO": "550 5.7.1 Bad HELO"}),
-        says(NOBODY),
+        "a refusal before RCPT; rule `not-found-words`",
+        REJECTED,
+        mail_host(on={"EHLO": "550 5.7.1 Bad HELO", "HELO": "550 5.7.1 Bad HELO"}),
+        mail_host(NO_SUCH_USER),
     ),
-    alone(
+    scenario(
         "hangs up at EHLO",
-        "table row 1",
-        BUSY,
-        says(on={"EHLO": CLOSE}),
-        people=BUSY,
-        strangers=BUSY,
+        "RFC 5321 section 4.5.4.1",
+        UNAVAILABLE,
+        mail_host(on={"EHLO": CLOSE}),
+        known=UNAVAILABLE,
+        unknown=UNAVAILABLE,
     ),
-    alone(
-        "EHLO with empty lines and odd words",
+    scenario(
+        "EHLO with empty lines and unknown keywords",
         "RFC 5321 section 4.1.1.1: unknown keywords are ignored",
-        OK,
-        says(on={"EHLO": "250 mx\n250 \n250 X-ODD =\n250 SIZE\n250 AUTH=LOGIN\n250 pipelining"}),
+        ACCEPTED,
+        mail_host(
+            on={"EHLO": "250 mx\n250 \n250 X-ODD =\n250 SIZE\n250 AUTH=LOGIN\n250 pipelining"}
+        ),
     ),
 )
 
@@ -309,10 +321,15 @@ GERMAN = "550 Empfänger unbekannt"
 SPANISH = "550 La dirección no existe"
 CHINESE = "550 用户不存在"
 
-TONGUES = (
+LANGUAGES = (
     *(
-        alone(f"unknown in {tongue}, {encoding}", "table row 18", NO, says(line(text, encoding)))
-        for tongue, text, encodings in (
+        scenario(
+            f"unknown in {language}, {encoding}",
+            "rule `not-found-words`",
+            REJECTED,
+            mail_host(line(text, encoding)),
+        )
+        for language, text, encodings in (
             ("French", FRENCH, ("utf-8", "latin-1")),
             ("German", GERMAN, ("utf-8", "latin-1")),
             ("Spanish", SPANISH, ("utf-8", "latin-1")),
@@ -320,16 +337,16 @@ TONGUES = (
         )
         for encoding in encodings
     ),
-    alone(
-        "unknown in Chinese of a code page that is not told",
-        "table row 25: words that cannot be read are compared",
-        BLOCK,
-        says(line(CHINESE, "gb18030"), line(CHINESE, "gb18030")),
-        strangers=BLOCK,
+    scenario(
+        "unknown in Chinese in an undeclared encoding",
+        "a bare refusal: unreadable words are compared as well",
+        BLOCKED,
+        mail_host(line(CHINESE, "gb18030"), line(CHINESE, "gb18030")),
+        unknown=BLOCKED,
     ),
     *(
-        alone(f"full in {tongue}", "table row 13", FULL, says(line(text, encoding)))
-        for tongue, text, encoding in (
+        scenario(f"full in {language}", "rule `full-words`", FULL, mail_host(line(text, encoding)))
+        for language, text, encoding in (
             ("French", "552 Boîte aux lettres pleine", "latin-1"),
             ("German", "552 Das Postfach ist voll", "utf-8"),
             ("Spanish", "552 El buzón está lleno", "latin-1"),
@@ -339,6 +356,6 @@ TONGUES = (
 )
 
 
-@pytest.mark.parametrize("row", [*SHAPES, *TIMES, *HELLO, *TONGUES], ids=str)
-async def test_wire(row: Row) -> None:
+@pytest.mark.parametrize("row", [*SHAPES, *TIMES, *HELLO, *LANGUAGES], ids=str)
+async def test_wire(row: Scenario) -> None:
     await check(row)

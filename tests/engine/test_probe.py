@@ -1,4 +1,4 @@
-"""One address from text to verdict, against scripted DNS and mail hosts."""
+"""Single verifications, against scripted DNS and mail hosts."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from tests.fakes.smtp import CLOSE, HANG, Action, FakeSmtp, Raw, Script, Wait, f
 A, B, C, V6 = "127.0.0.2", "127.0.0.3", "127.0.0.4", "::1"
 DEAD = "127.0.0.9"
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
-GREYLISTED = "450 4.2.0 Greylisted, please come back in 1 seconds"
-BLOCKED = "554 5.7.1 Service unavailable; Client host [127.0.0.1] blocked using rbl.test"
+GREYLISTED_REPLY = "450 4.2.0 Greylisted, please come back in 1 seconds"
+BLOCKED_REPLY = "554 5.7.1 Service unavailable; Client host [127.0.0.1] blocked using rbl.test"
 
 CONFIG = ProbeConfig(
     helo="probe.test",
@@ -36,7 +36,9 @@ CONFIG = ProbeConfig(
 
 
 @dataclass(frozen=True, slots=True)
-class World:
+class ProbeSetup:
+    """An engine, and the mail hosts that it asks."""
+
     engine: ProbeEngine
     smtp: FakeSmtp
 
@@ -47,7 +49,7 @@ class World:
 
 
 def zone_of(*ips: str) -> dict[str, Mapping[str, list[str]] | Fault]:
-    """`a.test`, with a mail host for each address, in order of preference."""
+    """The zone of `a.test`, with a mail host for each IP address, in order of preference."""
     zone: dict[str, Mapping[str, list[str]] | Fault] = {
         "a.test": {
             "MX": [f"{number} mx{number}.a.test." for number in range(len(ips))],
@@ -60,14 +62,14 @@ def zone_of(*ips: str) -> dict[str, Mapping[str, list[str]] | Fault]:
 
 
 @asynccontextmanager
-async def world(
+async def probe_setup(
     hosts: Mapping[str, Script], zone: Zone | None = None, config: ProbeConfig = CONFIG
-) -> AsyncIterator[World]:
+) -> AsyncIterator[ProbeSetup]:
     async with fake_dns(zone or zone_of(*hosts)) as dns, fake_smtp(hosts or {A: Script()}) as smtp:
         config = replace(config, dns_servers=(dns.address,), smtp_port=smtp.port)
         engine = ProbeEngine.open(config, rng=random.Random(1), now=lambda: NOW)
         try:
-            yield World(engine, smtp)
+            yield ProbeSetup(engine, smtp)
         finally:
             await engine.aclose()
 
@@ -81,9 +83,9 @@ async def verify(
     deadline_s: float | None = None,
     config: ProbeConfig = CONFIG,
 ) -> tuple[Verification, FakeSmtp]:
-    async with world(hosts, zone, config) as there:
-        answer = await there.verify(address, checks, deadline_s)
-    return answer, there.smtp
+    async with probe_setup(hosts, zone, config) as setup:
+        verification = await setup.verify(address, checks, deadline_s)
+    return verification, setup.smtp
 
 
 def rcpt(*rows: tuple[str, Action | list[Action]], **script: object) -> Script:
@@ -91,28 +93,28 @@ def rcpt(*rows: tuple[str, Action | list[Action]], **script: object) -> Script:
 
 
 def only(*names: str) -> tuple[tuple[str, Action], ...]:
-    """These exist; nobody else does."""
+    """RCPT rows: these names exist, and no others."""
     return (*((f"^{name}@", "250 2.1.5 Ok") for name in names), (".*", "550 5.1.1 No such user"))
 
 
-HONEST = Script(rcpt=only("user"))
+USER_ONLY = Script(rcpt=only("user"))
 
 
 @pytest.mark.parametrize(
     ("hosts", "verdict", "reason"),
     [
-        ({A: HONEST}, Verdict.DELIVERABLE, Reason.ACCEPTED_EMAIL),
+        ({A: USER_ONLY}, Verdict.DELIVERABLE, Reason.ACCEPTED_EMAIL),
         ({A: Script(rcpt=only("other"))}, Verdict.UNDELIVERABLE, Reason.REJECTED_EMAIL),
         ({A: Script()}, Verdict.RISKY, Reason.CATCH_ALL),
         ({A: Script(extensions=())}, Verdict.RISKY, Reason.CATCH_ALL),
-        # only HELO is known
+        # hosts that support HELO only
         (
-            {A: replace(HONEST, on={"EHLO": "502 what?"})},
+            {A: replace(USER_ONLY, on={"EHLO": "502 what?"})},
             Verdict.DELIVERABLE,
             Reason.ACCEPTED_EMAIL,
         ),
         ({A: Script(on={"EHLO": "502 what?"})}, Verdict.RISKY, Reason.CATCH_ALL),
-        # the control gets a 4xx: catch-all stays open
+        # a 4xx for the control leaves catch-all unknown
         (
             {A: rcpt(("^user@", "250 Ok"), (".*", "450 4.2.0 Greylisted"))},
             Verdict.DELIVERABLE,
@@ -120,27 +122,27 @@ HONEST = Script(rcpt=only("user"))
         ),
         ({A: rcpt(("^user@", "252 maybe"))}, Verdict.UNKNOWN, Reason.UNAVAILABLE_SMTP),
         ({A: rcpt((".*", "552 5.2.2 full"))}, Verdict.RISKY, Reason.MAILBOX_FULL),
-        # encryption demanded, with a certificate signed by itself
+        # TLS, with a self-signed certificate
         (
-            {A: replace(HONEST, tls=True, tls_required=True)},
+            {A: replace(USER_ONLY, tls=True, tls_required=True)},
             Verdict.DELIVERABLE,
             Reason.ACCEPTED_EMAIL,
         ),
         (
-            {A: replace(HONEST, tls=True, broken_tls=True)},
+            {A: replace(USER_ONLY, tls=True, broken_tls=True)},
             Verdict.DELIVERABLE,
             Reason.ACCEPTED_EMAIL,
         ),
         (
-            {A: replace(HONEST, tls=True, tls_required=True, broken_tls=True)},
+            {A: replace(USER_ONLY, tls=True, tls_required=True, broken_tls=True)},
             Verdict.UNKNOWN,
             Reason.BLOCKED,
         ),
         # refusals of us
-        ({A: rcpt((".*", BLOCKED))}, Verdict.UNKNOWN, Reason.BLOCKED),
-        ({A: Script(banner=BLOCKED)}, Verdict.UNKNOWN, Reason.BLOCKED),
+        ({A: rcpt((".*", BLOCKED_REPLY))}, Verdict.UNKNOWN, Reason.BLOCKED),
+        ({A: Script(banner=BLOCKED_REPLY)}, Verdict.UNKNOWN, Reason.BLOCKED),
         ({A: Script(on={"MAIL": "550 5.7.1 not from you"})}, Verdict.UNKNOWN, Reason.BLOCKED),
-        # a refusal in the same words for everybody says nothing; in other words it does
+        # a bare refusal, compared with the control's
         ({A: rcpt((".*", "550 Rejected"))}, Verdict.UNKNOWN, Reason.BLOCKED),
         ({A: rcpt((".*", "550 Rejected"), extensions=())}, Verdict.UNKNOWN, Reason.BLOCKED),
         (
@@ -153,7 +155,7 @@ HONEST = Script(rcpt=only("user"))
             Verdict.UNDELIVERABLE,
             Reason.REJECTED_EMAIL,
         ),
-        # the mailbox answered, then the control's turn went wrong
+        # a reply about the mailbox, then none for the control
         (
             {A: rcpt(("^user@", "250 Ok"), (".*", CLOSE))},
             Verdict.DELIVERABLE,
@@ -171,46 +173,58 @@ HONEST = Script(rcpt=only("user"))
             Reason.REJECTED_EMAIL,
         ),
         # the next host
-        ({A: Script(banner=BLOCKED), B: HONEST}, Verdict.DELIVERABLE, Reason.ACCEPTED_EMAIL),
         (
-            {A: Script(banner="421 4.3.2 busy"), B: HONEST},
-            Verdict.DELIVERABLE,
-            Reason.ACCEPTED_EMAIL,
-        ),
-        ({A: rcpt((".*", BLOCKED)), B: HONEST}, Verdict.DELIVERABLE, Reason.ACCEPTED_EMAIL),
-        ({A: rcpt((".*", "421 4.7.0 bye")), B: HONEST}, Verdict.DELIVERABLE, Reason.ACCEPTED_EMAIL),
-        ({A: rcpt((".*", CLOSE)), B: HONEST}, Verdict.DELIVERABLE, Reason.ACCEPTED_EMAIL),
-        ({A: rcpt((".*", HANG)), B: HONEST}, Verdict.DELIVERABLE, Reason.ACCEPTED_EMAIL),
-        ({A: Script(banner=HANG), B: HONEST}, Verdict.DELIVERABLE, Reason.ACCEPTED_EMAIL),
-        ({A: Script(banner=CLOSE), B: HONEST}, Verdict.DELIVERABLE, Reason.ACCEPTED_EMAIL),
-        (
-            {A: Script(banner=Raw(b"SSH-2.0\r\n")), B: HONEST},
+            {A: Script(banner=BLOCKED_REPLY), B: USER_ONLY},
             Verdict.DELIVERABLE,
             Reason.ACCEPTED_EMAIL,
         ),
         (
-            {A: rcpt((".*", "554 5.7.1 Relay access denied")), B: HONEST},
+            {A: Script(banner="421 4.3.2 busy"), B: USER_ONLY},
             Verdict.DELIVERABLE,
             Reason.ACCEPTED_EMAIL,
         ),
         (
-            {A: rcpt((".*", "530 5.7.0 Authentication required")), B: HONEST},
+            {A: rcpt((".*", BLOCKED_REPLY)), B: USER_ONLY},
             Verdict.DELIVERABLE,
             Reason.ACCEPTED_EMAIL,
         ),
         (
-            {A: rcpt((".*", "451 4.3.0 lookup")), B: HONEST},
+            {A: rcpt((".*", "421 4.7.0 bye")), B: USER_ONLY},
             Verdict.DELIVERABLE,
             Reason.ACCEPTED_EMAIL,
         ),
-        ({V6: HONEST}, Verdict.DELIVERABLE, Reason.ACCEPTED_EMAIL),
-        # a mailbox that is refused is not asked about elsewhere
+        ({A: rcpt((".*", CLOSE)), B: USER_ONLY}, Verdict.DELIVERABLE, Reason.ACCEPTED_EMAIL),
+        ({A: rcpt((".*", HANG)), B: USER_ONLY}, Verdict.DELIVERABLE, Reason.ACCEPTED_EMAIL),
+        ({A: Script(banner=HANG), B: USER_ONLY}, Verdict.DELIVERABLE, Reason.ACCEPTED_EMAIL),
+        ({A: Script(banner=CLOSE), B: USER_ONLY}, Verdict.DELIVERABLE, Reason.ACCEPTED_EMAIL),
         (
-            {A: Script(rcpt=only("other")), B: HONEST},
+            {A: Script(banner=Raw(b"SSH-2.0\r\n")), B: USER_ONLY},
+            Verdict.DELIVERABLE,
+            Reason.ACCEPTED_EMAIL,
+        ),
+        (
+            {A: rcpt((".*", "554 5.7.1 Relay access denied")), B: USER_ONLY},
+            Verdict.DELIVERABLE,
+            Reason.ACCEPTED_EMAIL,
+        ),
+        (
+            {A: rcpt((".*", "530 5.7.0 Authentication required")), B: USER_ONLY},
+            Verdict.DELIVERABLE,
+            Reason.ACCEPTED_EMAIL,
+        ),
+        (
+            {A: rcpt((".*", "451 4.3.0 lookup")), B: USER_ONLY},
+            Verdict.DELIVERABLE,
+            Reason.ACCEPTED_EMAIL,
+        ),
+        ({V6: USER_ONLY}, Verdict.DELIVERABLE, Reason.ACCEPTED_EMAIL),
+        # other hosts are not asked about a refused mailbox
+        (
+            {A: Script(rcpt=only("other")), B: USER_ONLY},
             Verdict.UNDELIVERABLE,
             Reason.REJECTED_EMAIL,
         ),
-        # relaying denied by all of them, or by some
+        # relaying denied by all hosts, or by some
         (
             {ip: rcpt((".*", "554 5.7.1 Relay access denied")) for ip in (A, B)},
             Verdict.UNDELIVERABLE,
@@ -221,8 +235,12 @@ HONEST = Script(rcpt=only("user"))
             Verdict.UNKNOWN,
             Reason.UNAVAILABLE_SMTP,
         ),
-        # several failures: the one that tells most
-        ({A: Script(banner=BLOCKED), B: Script(banner=CLOSE)}, Verdict.UNKNOWN, Reason.BLOCKED),
+        # of several failures the one that tells most
+        (
+            {A: Script(banner=BLOCKED_REPLY), B: Script(banner=CLOSE)},
+            Verdict.UNKNOWN,
+            Reason.BLOCKED,
+        ),
         (
             {A: Script(banner=HANG), B: Script(banner="451 4.3.0 no")},
             Verdict.UNKNOWN,
@@ -232,8 +250,8 @@ HONEST = Script(rcpt=only("user"))
     ],
 )
 async def test_verdicts(hosts: Mapping[str, Script], verdict: Verdict, reason: Reason) -> None:
-    answer, _ = await verify(hosts)
-    assert (answer.verdict, answer.reason) == (verdict, reason), answer.evidence
+    verification, _ = await verify(hosts)
+    assert (verification.verdict, verification.reason) == (verdict, reason), verification.evidence
 
 
 @pytest.mark.parametrize(
@@ -278,23 +296,27 @@ async def test_verdicts(hosts: Mapping[str, Script], verdict: Verdict, reason: R
         ),
     ],
 )
-async def test_dns_decides_where_mail_goes(
+async def test_dns_decides_the_route(
     zone: Zone, dns: Dns, verdict: Verdict, reason: Reason
 ) -> None:
-    answer, _ = await verify({A: HONEST}, zone={"unrelated.test": {"A": [A]}, **zone})
-    assert (answer.evidence.dns, answer.verdict, answer.reason) == (dns, verdict, reason)
+    verification, _ = await verify({A: USER_ONLY}, zone={"unrelated.test": {"A": [A]}, **zone})
+    assert (verification.evidence.dns, verification.verdict, verification.reason) == (
+        dns,
+        verdict,
+        reason,
+    )
 
 
-async def test_silent_dns_is_an_error_of_dns_within_the_deadline() -> None:
-    answer, _ = await verify({A: HONEST}, zone={"a.test": Fault.SILENT}, deadline_s=0.3)
-    assert (answer.evidence.dns, answer.reason) == (Dns.TIMEOUT, Reason.DNS_ERROR)
-    assert answer.duration_s < 1
+async def test_a_silent_dns_server_is_a_dns_error_within_the_deadline() -> None:
+    verification, _ = await verify({A: USER_ONLY}, zone={"a.test": Fault.SILENT}, deadline_s=0.3)
+    assert (verification.evidence.dns, verification.reason) == (Dns.TIMEOUT, Reason.DNS_ERROR)
+    assert verification.duration_s < 1
 
 
-async def test_the_evidence_says_what_was_heard() -> None:
-    answer, smtp = await verify({A: replace(HONEST, tls=True)}, "User+tag@A.test")
-    assert answer.address.normalized == "User+tag@a.test"
-    evidence = answer.evidence
+async def test_evidence_and_transcript() -> None:
+    verification, smtp = await verify({A: replace(USER_ONLY, tls=True)}, "User+tag@A.test")
+    assert verification.address.normalized == "User+tag@a.test"
+    evidence = verification.evidence
     assert evidence.smtp is not None
     assert (evidence.smtp.meaning, evidence.smtp.stage) == (Meaning.MAILBOX_NOT_FOUND, Stage.RCPT)
     assert (evidence.smtp.code, evidence.smtp.enhanced) == (550, "5.1.1")
@@ -305,10 +327,10 @@ async def test_the_evidence_says_what_was_heard() -> None:
     assert evidence.smtp.latency_ms is not None
     assert (evidence.catch_all, evidence.spf, evidence.dmarc) == (False, True, False)
     assert (evidence.mailbox_full, evidence.mailbox_disabled) == (None, None)
-    assert answer.verified_at == NOW
-    said = [step.said for step in evidence.transcript]
-    assert "> RCPT TO:<User+tag@a.test>" in said
-    assert "< 550 5.1.1 No such user" in said
+    assert verification.verified_at == NOW
+    lines = [step.said for step in evidence.transcript]
+    assert "> RCPT TO:<User+tag@a.test>" in lines
+    assert "< 550 5.1.1 No such user" in lines
     assert [step.at_ms for step in evidence.transcript] == sorted(
         step.at_ms for step in evidence.transcript
     )
@@ -325,27 +347,30 @@ async def test_the_evidence_says_what_was_heard() -> None:
         ("450 4.3.0 Later", None, None),
     ],
 )
-async def test_full_and_disabled_mailboxes_are_told(
+async def test_full_and_disabled_mailboxes(
     reply: str, full: bool | None, disabled: bool | None
 ) -> None:
-    answer, _ = await verify({A: rcpt(("^user@", reply))})
-    assert (answer.evidence.mailbox_full, answer.evidence.mailbox_disabled) == (full, disabled)
+    verification, _ = await verify({A: rcpt(("^user@", reply))})
+    assert (verification.evidence.mailbox_full, verification.evidence.mailbox_disabled) == (
+        full,
+        disabled,
+    )
 
 
 async def test_the_real_address_goes_first_and_the_control_is_random() -> None:
-    async with world({A: HONEST}) as there:
-        await there.verify("user@a.test")
-        real, control = there.smtp.recipients(A)
+    async with probe_setup({A: USER_ONLY}) as setup:
+        await setup.verify("user@a.test")
+        real, control = setup.smtp.recipients(A)
     assert real == "user@a.test"
     assert control.endswith("@a.test")
     assert control != real
 
 
-async def test_a_known_catch_all_is_not_asked_about_again() -> None:
-    async with world({A: Script()}) as there:
-        first = await there.verify("one@a.test")
-        second = await there.verify("two@a.test")
-        assert len(there.smtp.recipients(A)) == 3
+async def test_a_known_catch_all_needs_no_control() -> None:
+    async with probe_setup({A: Script()}) as setup:
+        first = await setup.verify("one@a.test")
+        second = await setup.verify("two@a.test")
+        assert len(setup.smtp.recipients(A)) == 3
     assert (first.evidence.catch_all, second.evidence.catch_all) == (True, True)
     assert second.reason is Reason.CATCH_ALL
 
@@ -354,108 +379,114 @@ async def test_a_known_catch_all_is_not_asked_about_again() -> None:
     ("others", "verdict"),
     [("550 5.1.1 No such user", Verdict.UNDELIVERABLE), ("550 Rejected", Verdict.UNKNOWN)],
 )
-async def test_a_bare_refusal_is_compared_even_where_catch_all_is_known(
+async def test_a_bare_refusal_is_compared_although_catch_all_is_known(
     others: str, verdict: Verdict
 ) -> None:
     script = rcpt(("^user@", "250 Ok"), ("^bare@", "550 Rejected"), (".*", others))
-    async with world({A: script}) as there:
-        assert (await there.verify("user@a.test")).evidence.catch_all is False
-        assert (await there.verify("bare@a.test")).verdict is verdict
-        assert len(there.smtp.recipients(A)) == 4
+    async with probe_setup({A: script}) as setup:
+        assert (await setup.verify("user@a.test")).evidence.catch_all is False
+        assert (await setup.verify("bare@a.test")).verdict is verdict
+        assert len(setup.smtp.recipients(A)) == 4
 
 
 @pytest.mark.parametrize(
     ("reply", "asked"),
     [("250 Ok", 1), ("550 5.1.1 No such user", 1), ("550 Rejected", 2)],
 )
-async def test_without_the_catch_all_check_a_control_only_settles_a_bare_refusal(
+async def test_without_the_catch_all_check_only_a_bare_refusal_needs_a_control(
     reply: str, asked: int
 ) -> None:
     checks = Checks(catch_all=False)
-    answer, smtp = await verify({A: rcpt((".*", reply))}, checks=checks)
+    verification, smtp = await verify({A: rcpt((".*", reply))}, checks=checks)
     assert len(smtp.recipients(A)) == asked
-    assert answer.evidence.catch_all is (None if asked == 1 else False)
+    assert verification.evidence.catch_all is (None if asked == 1 else False)
 
 
-async def test_without_the_smtp_check_nobody_is_dialled() -> None:
-    answer, smtp = await verify({A: HONEST}, checks=Checks(smtp=False))
+async def test_without_the_smtp_check_no_host_is_connected_to() -> None:
+    verification, smtp = await verify({A: USER_ONLY}, checks=Checks(smtp=False))
     assert smtp.seen[A].connections == 0
-    assert (answer.evidence.dns, answer.evidence.smtp) == (Dns.MX, None)
-    assert answer.reason is Reason.NOT_CHECKED
+    assert (verification.evidence.dns, verification.evidence.smtp) == (Dns.MX, None)
+    assert verification.reason is Reason.NOT_CHECKED
 
 
-async def test_without_any_check_nothing_is_asked() -> None:
+async def test_without_any_check_there_is_no_dns_query() -> None:
     async with fake_dns({}) as dns:
         engine = ProbeEngine.open(replace(CONFIG, dns_servers=(dns.address,)))
-        answer = await ask(engine, "user@a.test", Checks(dns=False, smtp=False, catch_all=False))
+        verification = await ask(
+            engine, "user@a.test", Checks(dns=False, smtp=False, catch_all=False)
+        )
         await engine.aclose()
         assert dns.queries == []
-    assert answer.evidence.dns is Dns.NOT_CHECKED
+    assert verification.evidence.dns is Dns.NOT_CHECKED
 
 
-async def test_private_addresses_are_not_dialled_unless_allowed() -> None:
+async def test_private_addresses_are_not_connected_to_unless_allowed() -> None:
     config = replace(CONFIG, allow_private_networks=False)
-    answer, smtp = await verify({A: HONEST}, config=config)
+    verification, smtp = await verify({A: USER_ONLY}, config=config)
     assert smtp.seen[A].connections == 0
-    assert answer.evidence.smtp is not None
-    assert answer.evidence.smtp.meaning is Meaning.NOT_ALLOWED
-    assert answer.verdict is Verdict.UNKNOWN
+    assert verification.evidence.smtp is not None
+    assert verification.evidence.smtp.meaning is Meaning.NOT_ALLOWED
+    assert verification.verdict is Verdict.UNKNOWN
 
 
-async def test_greylisting_is_waited_out_with_the_same_three() -> None:
-    control: list[Action] = [GREYLISTED, "550 5.1.1 No such user"]
-    script = rcpt(("^user@", [GREYLISTED, "250 Ok"]), (".*", control), tls=True, tls_required=True)
-    answer, smtp = await verify({A: script})
-    assert (answer.verdict, answer.evidence.catch_all) == (Verdict.DELIVERABLE, False)
+async def test_greylisting_is_retried_with_the_same_sender_recipient_and_control() -> None:
+    control: list[Action] = [GREYLISTED_REPLY, "550 5.1.1 No such user"]
+    script = rcpt(
+        ("^user@", [GREYLISTED_REPLY, "250 Ok"]), (".*", control), tls=True, tls_required=True
+    )
+    verification, smtp = await verify({A: script})
+    assert (verification.verdict, verification.evidence.catch_all) == (Verdict.DELIVERABLE, False)
     first, second = smtp.recipients(A)[:2], smtp.recipients(A)[2:]
     assert first == second
-    assert answer.duration_s >= 1
+    assert verification.duration_s >= 1
 
 
-async def test_greylisting_beyond_the_deadline_is_told() -> None:
-    answer, _ = await verify({A: rcpt((".*", "451 4.7.1 try again in 5 minutes"))})
-    assert answer.reason is Reason.GREYLISTED
-    assert answer.evidence.smtp is not None
-    assert answer.evidence.smtp.retry_after_s == 300
-    assert answer.duration_s < 1
+async def test_greylisting_beyond_the_deadline_is_reported() -> None:
+    verification, _ = await verify({A: rcpt((".*", "451 4.7.1 try again in 5 minutes"))})
+    assert verification.reason is Reason.GREYLISTED
+    assert verification.evidence.smtp is not None
+    assert verification.evidence.smtp.retry_after_s == 300
+    assert verification.duration_s < 1
 
 
-async def test_no_turn_before_the_deadline_is_told_at_once() -> None:
-    async with world({A: Script(banner="421 4.3.2 busy")}) as there:
-        await there.verify("user@a.test", deadline_s=0.5)
-        answer = await there.verify("user@a.test", deadline_s=0.5)
-        assert answer.reason is Reason.UNAVAILABLE_SMTP
-        assert answer.evidence.transcript[-1].said == "no connection before the deadline"
-        assert there.smtp.seen[A].connections == 1
+async def test_a_back_off_beyond_the_deadline_is_reported_at_once() -> None:
+    async with probe_setup({A: Script(banner="421 4.3.2 busy")}) as setup:
+        await setup.verify("user@a.test", deadline_s=0.5)
+        verification = await setup.verify("user@a.test", deadline_s=0.5)
+        assert verification.reason is Reason.UNAVAILABLE_SMTP
+        assert verification.evidence.transcript[-1].said == "no connection before the deadline"
+        assert setup.smtp.seen[A].connections == 1
 
 
-async def test_a_host_that_is_busy_for_a_moment_is_asked_again() -> None:
-    answer, smtp = await verify({A: rcpt(("^user@", ["421 4.7.0 busy", "250 Ok"]))})
-    assert answer.verdict is Verdict.DELIVERABLE
+async def test_a_busy_host_is_retried() -> None:
+    verification, smtp = await verify({A: rcpt(("^user@", ["421 4.7.0 busy", "250 Ok"]))})
+    assert verification.verdict is Verdict.DELIVERABLE
     assert smtp.seen[A].connections == 2
 
 
-async def test_another_sender_is_tried_once_when_ours_is_refused() -> None:
+async def test_the_null_sender_is_tried_when_ours_is_refused() -> None:
     refuse: list[Action] = ["550 5.1.8 Sender address rejected", "250 Ok"]
-    answer, smtp = await verify({A: rcpt(("^user@", refuse))})
-    assert answer.verdict is Verdict.DELIVERABLE
+    verification, smtp = await verify({A: rcpt(("^user@", refuse))})
+    assert verification.verdict is Verdict.DELIVERABLE
     assert "MAIL FROM:<>" in smtp.commands(A)
 
 
-async def test_hosts_that_refuse_us_are_not_all_bothered() -> None:
+async def test_after_three_hosts_that_refuse_us_no_other_is_asked() -> None:
     ips = [f"127.0.0.{number}" for number in range(2, 8)]
-    answer, smtp = await verify({ip: Script(banner=BLOCKED) for ip in ips})
-    assert answer.reason is Reason.BLOCKED
+    verification, smtp = await verify({ip: Script(banner=BLOCKED_REPLY) for ip in ips})
+    assert verification.reason is Reason.BLOCKED
     assert sum(smtp.seen[ip].connections for ip in ips) == 3
-    assert answer.evidence.smtp is not None
-    assert answer.evidence.smtp.block_list == "rbl.test"
+    assert verification.evidence.smtp is not None
+    assert verification.evidence.smtp.block_list == "rbl.test"
 
 
-async def test_a_stuck_host_leaves_time_for_the_next() -> None:
+async def test_a_host_that_hangs_leaves_time_for_the_next() -> None:
     config = replace(CONFIG, command_timeout_s=60)
-    answer, _ = await verify({A: Script(banner=HANG), B: HONEST}, deadline_s=1, config=config)
-    assert answer.verdict is Verdict.DELIVERABLE
-    assert answer.duration_s < 1
+    verification, _ = await verify(
+        {A: Script(banner=HANG), B: USER_ONLY}, deadline_s=1, config=config
+    )
+    assert verification.verdict is Verdict.DELIVERABLE
+    assert verification.duration_s < 1
 
 
 @pytest.mark.parametrize(
@@ -467,92 +498,93 @@ async def test_a_stuck_host_leaves_time_for_the_next() -> None:
         rcpt((".*", HANG)),
     ],
 )
-async def test_the_deadline_is_kept_whatever_hangs(script: Script) -> None:
+async def test_the_deadline_holds_at_every_stage(script: Script) -> None:
     config = replace(CONFIG, command_timeout_s=60)
-    answer, _ = await verify({A: script}, deadline_s=0.4, config=config)
-    assert answer.reason is Reason.TIMEOUT
-    assert answer.duration_s < 1
+    verification, _ = await verify({A: script}, deadline_s=0.4, config=config)
+    assert verification.reason is Reason.TIMEOUT
+    assert verification.duration_s < 1
 
 
-async def test_a_handshake_that_hangs_leaves_time_for_clear_text() -> None:
-    script = replace(HONEST, tls=True, on={"STAR": ("220 go", HANG)})
+async def test_a_tls_handshake_that_hangs_leaves_time_for_clear_text() -> None:
+    script = replace(USER_ONLY, tls=True, on={"STAR": ("220 go", HANG)})
     config = replace(CONFIG, command_timeout_s=60)
-    answer, _ = await verify({A: script}, deadline_s=0.6, config=config)
-    assert answer.verdict is Verdict.DELIVERABLE
+    verification, _ = await verify({A: script}, deadline_s=0.6, config=config)
+    assert verification.verdict is Verdict.DELIVERABLE
 
 
 async def test_smtputf8() -> None:
     zone = {"xn--bcher-kva.test": {"MX": ["10 mx.test."]}, "mx.test": {"A": [A]}}
     rows = (("^jörg@xn--bcher-kva.test$", "250 Ok"), (".*", "550 5.1.1 No such user"))
-    offering = Script(rcpt=rows, extensions=("PIPELINING", "SMTPUTF8"))
-    answer, _ = await verify({A: offering}, "jörg@bücher.test", zone=zone)
-    assert answer.verdict is Verdict.DELIVERABLE
+    with_smtputf8 = Script(rcpt=rows, extensions=("PIPELINING", "SMTPUTF8"))
+    verification, _ = await verify({A: with_smtputf8}, "jörg@bücher.test", zone=zone)
+    assert verification.verdict is Verdict.DELIVERABLE
 
     for script in (Script(rcpt=rows), Script(rcpt=rows, on={"EHLO": "500 what?"})):
-        answer, smtp = await verify({A: script}, "jörg@bücher.test", zone=zone)
-        assert answer.evidence.smtp is not None
-        assert answer.evidence.smtp.meaning is Meaning.SMTPUTF8_UNSUPPORTED
+        verification, smtp = await verify({A: script}, "jörg@bücher.test", zone=zone)
+        assert verification.evidence.smtp is not None
+        assert verification.evidence.smtp.meaning is Meaning.SMTPUTF8_UNSUPPORTED
         assert smtp.recipients(A) == []
 
 
-async def test_a_host_that_takes_few_connections_still_answers_for_all() -> None:
-    async with world({A: replace(HONEST, most_connections=3)}) as there:
-        asked = (there.verify("user@a.test") for _ in range(6))
-        answers = await asyncio.gather(*asked)
-    assert {answer.verdict for answer in answers} == {Verdict.DELIVERABLE}
+async def test_a_host_with_few_connections_serves_all() -> None:
+    async with probe_setup({A: replace(USER_ONLY, max_connections=3)}) as setup:
+        verifications = await asyncio.gather(*(setup.verify("user@a.test") for _ in range(6)))
+    assert {verification.verdict for verification in verifications} == {Verdict.DELIVERABLE}
 
 
-async def test_who_gets_no_connection_in_time_is_told_so() -> None:
+async def test_no_slot_before_the_deadline_is_throttled() -> None:
     pause = Wait(asyncio.Event(), asyncio.Event())
     script = rcpt(("^slow@", (pause, "250 Ok")), *only("user"))
-    async with world({A: script}, config=replace(CONFIG, connections_per_host=1)) as there:
-        slow = asyncio.ensure_future(there.verify("slow@a.test"))
+    async with probe_setup({A: script}, config=replace(CONFIG, connections_per_host=1)) as setup:
+        slow = asyncio.ensure_future(setup.verify("slow@a.test"))
         await asyncio.wait_for(pause.reached.wait(), 5)
-        answer = await there.verify("user@a.test", deadline_s=0.1)
+        verification = await setup.verify("user@a.test", deadline_s=0.1)
         pause.go_on.set()
         await slow
-    assert answer.evidence.smtp is not None
-    assert answer.evidence.smtp.meaning is Meaning.THROTTLED
-    assert not answer.evidence.smtp.connected
+    assert verification.evidence.smtp is not None
+    assert verification.evidence.smtp.meaning is Meaning.THROTTLED
+    assert not verification.evidence.smtp.connected
 
 
-async def test_no_more_than_a_dozen_addresses_are_dialled() -> None:
+async def test_no_more_than_a_dozen_ip_addresses_are_connected_to() -> None:
     zone = {
         "a.test": {"MX": ["10 mx.a.test."]},
         "mx.a.test": {"A": [f"127.0.1.{number}" for number in range(1, 17)]},
     }
-    answer, _ = await verify({}, zone=zone)
-    assert answer.reason is Reason.NO_CONNECT
-    dialled = [step for step in answer.evidence.transcript if step.said.startswith("connecting")]
-    assert len(dialled) == 12
+    verification, _ = await verify({}, zone=zone)
+    assert verification.reason is Reason.NO_CONNECT
+    connects = [
+        step for step in verification.evidence.transcript if step.said.startswith("connecting")
+    ]
+    assert len(connects) == 12
 
 
 async def test_closing_does_not_wait_for_hosts_that_ignore_quit() -> None:
-    async with world({A: replace(HONEST, on={"QUIT": HANG})}) as there:
-        await there.verify("user@a.test")
-        await asyncio.wait_for(there.engine.aclose(), 1)
-        await asyncio.wait_for(there.smtp.seen[A].idle.wait(), 1)
+    async with probe_setup({A: replace(USER_ONLY, on={"QUIT": HANG})}) as setup:
+        await setup.verify("user@a.test")
+        await asyncio.wait_for(setup.engine.aclose(), 1)
+        await asyncio.wait_for(setup.smtp.seen[A].idle.wait(), 1)
 
 
-async def test_an_impatient_caller_leaves_nothing_behind() -> None:
+async def test_a_cancelled_verification_leaves_nothing_behind() -> None:
     pause = Wait(asyncio.Event(), asyncio.Event())
-    async with world({A: rcpt((".*", (pause, HANG)))}) as there:
+    async with probe_setup({A: rcpt((".*", (pause, HANG)))}) as setup:
         before = asyncio.all_tasks()
-        verifying = asyncio.ensure_future(there.verify("user@a.test"))
+        verifying = asyncio.ensure_future(setup.verify("user@a.test"))
         await asyncio.wait_for(pause.reached.wait(), 5)
         verifying.cancel()
         await asyncio.gather(verifying, return_exceptions=True)
         pause.go_on.set()
-        await asyncio.wait_for(there.smtp.seen[A].idle.wait(), 1)
+        await asyncio.wait_for(setup.smtp.seen[A].idle.wait(), 1)
         assert asyncio.all_tasks() <= before
 
 
-async def test_an_invalid_address_asks_nobody() -> None:
+async def test_an_invalid_address_causes_no_query() -> None:
     async with fake_dns({}) as dns:
         engine = ProbeEngine.open(replace(CONFIG, dns_servers=(dns.address,)))
         for text in ("", "no-at", "a@b@c.test", "user@a.test\r\nRSET", "x" * 100 + "@a.test"):
-            answer = await ask(engine, text)
-            assert (answer.verdict, answer.reason) == (
+            verification = await ask(engine, text)
+            assert (verification.verdict, verification.reason) == (
                 Verdict.UNDELIVERABLE,
                 Reason.INVALID_EMAIL,
             )
@@ -562,58 +594,58 @@ async def test_an_invalid_address_asks_nobody() -> None:
 
 @given(text=st.text(max_size=80))
 @settings(max_examples=100, deadline=None)
-async def test_every_text_has_an_answer(text: str) -> None:
+async def test_every_text_has_a_verification(text: str) -> None:
     engine = ProbeEngine.open(replace(CONFIG, dns_servers=("127.0.0.1:9",)))
-    answer = await ask(engine, text, Checks(dns=False, smtp=False, catch_all=False))
-    assert answer.address.raw is not None
+    verification = await ask(engine, text, Checks(dns=False, smtp=False, catch_all=False))
+    assert verification.address.raw is not None
     await engine.aclose()
 
 
 @pytest.mark.parametrize("servers", [("nonsense",), ("127.0.0.1:x",)])
-def test_a_dns_server_that_is_none_is_an_error_at_once(servers: tuple[str, ...]) -> None:
-    with pytest.raises(ValueError):  # noqa: PT011 (ipaddress and we word it differently)
+def test_a_malformed_dns_server_raises_value_error(servers: tuple[str, ...]) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 (raised by ipaddress and by us)
         ProbeEngine.open(replace(CONFIG, dns_servers=servers))
 
 
-async def test_a_host_that_keeps_refusing_us_is_left_alone() -> None:
-    async with world({A: Script(rcpt=[(".*", BLOCKED)])}) as there:
-        answers = [await there.verify(f"user{n}@a.test") for n in range(12)]
-        asked = there.smtp.seen[A].connections
-    assert {(a.verdict, a.reason) for a in answers} == {(Verdict.UNKNOWN, Reason.BLOCKED)}
-    assert asked == 8
-    smtp = answers[-1].evidence.smtp
+async def test_a_host_that_keeps_refusing_us_is_paused() -> None:
+    async with probe_setup({A: Script(rcpt=[(".*", BLOCKED_REPLY)])}) as setup:
+        verifications = [await setup.verify(f"user{n}@a.test") for n in range(12)]
+        connections = setup.smtp.seen[A].connections
+    assert {(a.verdict, a.reason) for a in verifications} == {(Verdict.UNKNOWN, Reason.BLOCKED)}
+    assert connections == 8
+    smtp = verifications[-1].evidence.smtp
     assert smtp is not None
     assert (smtp.meaning, smtp.block_list, smtp.code) == (Meaning.IP_BLOCKED, "rbl.test", None)
     assert smtp.text is not None
     assert smtp.text.startswith("paused: a.test refused us 8 times in a row")
     assert smtp.retry_after_s == 60
-    assert any("paused: a.test" in step.said for step in answers[-1].evidence.transcript)
+    assert any("paused: a.test" in step.said for step in verifications[-1].evidence.transcript)
 
 
-async def test_those_who_wait_for_a_connection_learn_of_the_pause() -> None:
-    async with world({A: Script(banner=BLOCKED)}) as there:
-        answers = await asyncio.gather(*(there.verify(f"u{n}@a.test") for n in range(40)))
-        asked = there.smtp.seen[A].connections
-    assert {(a.verdict, a.reason) for a in answers} == {(Verdict.UNKNOWN, Reason.BLOCKED)}
-    assert asked <= 8  # four refusals, and what was under way beside the last of them
+async def test_verifications_that_wait_for_a_slot_notice_a_pause() -> None:
+    async with probe_setup({A: Script(banner=BLOCKED_REPLY)}) as setup:
+        verifications = await asyncio.gather(*(setup.verify(f"u{n}@a.test") for n in range(40)))
+        connections = setup.smtp.seen[A].connections
+    assert {(a.verdict, a.reason) for a in verifications} == {(Verdict.UNKNOWN, Reason.BLOCKED)}
+    assert connections <= 8  # four refusals, and the connections open at the last of them
 
 
-async def test_mailboxes_with_a_guard_of_their_own_stop_nobody() -> None:
-    host = Script(rcpt=[("^guarded", BLOCKED), *only("user")])
-    async with world({A: host}) as there:
+async def test_mailboxes_with_block_lists_of_their_own_pause_no_host() -> None:
+    host = Script(rcpt=[("^protected", BLOCKED_REPLY), *only("user")])
+    async with probe_setup({A: host}) as setup:
         for _ in range(4):
             for number in range(6):
-                answer = await there.verify(f"guarded{number}@a.test")
-                assert answer.reason is Reason.BLOCKED
-            answer = await there.verify("user@a.test")
-            assert answer.verdict is Verdict.DELIVERABLE
-        # the first was asked beside a made-up name, and that was answered: nothing against us
-        assert there.engine.reputation.operators()[0].refusal_count == 23
+                verification = await setup.verify(f"protected{number}@a.test")
+                assert verification.reason is Reason.BLOCKED
+            verification = await setup.verify("user@a.test")
+            assert verification.verdict is Verdict.DELIVERABLE
+        # The first one had a control beside it, whose reply was not about us.
+        assert setup.engine.reputation.operators()[0].refusal_count == 23
 
 
-async def test_the_next_host_is_asked_where_the_first_is_left_alone() -> None:
-    async with world({A: Script(banner=BLOCKED), B: HONEST}) as there:
-        answers = [await there.verify("user@a.test") for _ in range(8)]
-        refused = there.smtp.seen[A].connections
-    assert {a.verdict for a in answers} == {Verdict.DELIVERABLE}
+async def test_the_next_host_is_asked_where_the_first_is_paused() -> None:
+    async with probe_setup({A: Script(banner=BLOCKED_REPLY), B: USER_ONLY}) as setup:
+        verifications = [await setup.verify("user@a.test") for _ in range(8)]
+        refused = setup.smtp.seen[A].connections
+    assert {a.verdict for a in verifications} == {Verdict.DELIVERABLE}
     assert refused == 4
