@@ -23,7 +23,6 @@ from tests.fakes.smtp import CLOSE, HANG, RESET, Delay, Raw, Slowly
 
 OK_250 = "250 2.1.5 Ok"
 UNPIPELINED = ("8BITMIME",)
-SLOW_REPLIES_ALLOWED = {"command_timeout_s": 2.0}
 
 
 def line(text: str, encoding: str = "utf-8") -> Raw:
@@ -166,7 +165,6 @@ TIMES = (
         "RFC 5321 section 4.5.3.2.1",
         ACCEPTED,
         mail_host(banner=Slowly(b"220-slow\r\n220 mail host\r\n", 0.01)),
-        config=SLOW_REPLIES_ALLOWED,
     ),
     scenario(
         "a banner that arrives slowly without end",
@@ -187,7 +185,6 @@ TIMES = (
         "RFC 5321 section 4.5.3.2.3",
         ACCEPTED,
         mail_host((Delay(0.5), OK_250)),
-        config=SLOW_REPLIES_ALLOWED,
     ),
     scenario(
         "every reply is slow, and catch-all",

@@ -176,8 +176,7 @@ async def test_a_batch_longer_than_may_be_in_flight() -> None:
         for number in range(length)
     )
     taken = max_in_flight = 0
-    config = replace(CONFIG, connect_timeout_s=5.0, command_timeout_s=5.0)
-    async with probe_setup({A: KNOWN_ONLY}, config=config) as setup:
+    async with probe_setup({A: KNOWN_ONLY}) as setup:
         async for _ in setup.engine.verify_many(reads):
             max_in_flight = max(max_in_flight, reads.count - taken)
             taken += 1
@@ -327,7 +326,7 @@ async def test_a_single_verification_overtakes_a_batch() -> None:
     script = rcpt(
         ("^stuck", (Wait(reached, go_on), "250 Ok")), ("^p[0-9]", "250 Ok"), OTHERS_UNKNOWN
     )
-    config = replace(CONFIG, connections_per_host=1, command_timeout_s=5.0)
+    config = replace(CONFIG, connections_per_host=1)
     async with probe_setup({A: script}, config=config) as setup:
         order: list[str] = []
 
@@ -355,7 +354,7 @@ async def test_a_cancelled_call_does_not_disturb_others() -> None:
     script = rcpt(
         ("^stuck", (Wait(reached, go_on), "250 Ok")), ("^p[0-9]", "250 Ok"), OTHERS_UNKNOWN
     )
-    config = replace(CONFIG, connections_per_host=1, command_timeout_s=5.0)
+    config = replace(CONFIG, connections_per_host=1)
     async with probe_setup({A: script}, config=config) as setup:
         first = asyncio.create_task(verify_all(setup, addresses_at("a.test", "stuck", *KNOWN)))
         await reached.wait()
