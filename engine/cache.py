@@ -7,6 +7,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Hashable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from cachetools import TLRUCache
@@ -117,7 +118,7 @@ class SingleFlight(Generic[K, V]):
             flight.waiters -= 1
             if not flight.waiters and not flight.task.done():
                 # Forgotten at once: the next caller must not join a task that is being cancelled.
-                self._forget(key, flight)
+                self._forget(key, flight, flight.task)
                 flight.task.cancel()
 
     def join(self, key: K, call: Callable[[], Coroutine[Any, Any, V]]) -> asyncio.Task[V]:
@@ -144,10 +145,10 @@ class SingleFlight(Generic[K, V]):
             if self._max_flights is not None and len(self._flights) >= self._max_flights:
                 raise TooManyFlights
             flight = self._flights[key] = started = _Flight(asyncio.create_task(call()))
-            flight.task.add_done_callback(lambda _task: self._forget(key, started))
+            flight.task.add_done_callback(partial(self._forget, key, started))
         return flight
 
-    def _forget(self, key: K, flight: _Flight[V]) -> None:
+    def _forget(self, key: K, flight: _Flight[V], _: asyncio.Task[V]) -> None:
         if self._flights.get(key) is flight:
             del self._flights[key]
         if flight.task.done() and not flight.task.cancelled():

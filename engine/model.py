@@ -147,6 +147,12 @@ class Address:
     """The domain in IDNA A-label form, which DNS needs; empty if the domain has none."""
     error: str | None = None
     """For an invalid address, one sentence that says what is wrong and how to correct it."""
+    normalized: str = field(init=False, compare=False, repr=False)
+    """The key of the address in caches: its domain in lower case, its local part as written."""
+
+    def __post_init__(self) -> None:
+        normalized = self.raw if self.error else f"{self.local}@{self.domain}"
+        object.__setattr__(self, "normalized", normalized)
 
     @property
     def valid(self) -> bool:
@@ -162,11 +168,6 @@ class Address:
         """What follows the first `+` of the local part (RFC 5233's "detail")."""
         user, plus, tag = self.local.partition("+")
         return tag if user and plus else None
-
-    @property
-    def normalized(self) -> str:
-        """The key of the address in caches: its domain in lower case, its local part as written."""
-        return f"{self.local}@{self.domain}" if self.valid else self.raw
 
     @property
     def needs_smtputf8(self) -> bool:

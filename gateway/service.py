@@ -30,9 +30,8 @@ from engine.verification import unknown_verification
 from gateway.accounts.caller import AccountService, Caller, Charge, InsufficientCredits
 from gateway.errors import NO_SOURCE, NoAnswer
 from gateway.sandbox import Sandbox
-from gateway.verdicts.cache import MAX_IN_FLIGHT, VerdictCache
+from gateway.verdicts.cache import VerdictCache
 from gateway.verdicts.free_repeats import FreeRepeats
-from gateway.verdicts.shares import AccountShares
 
 
 class Batches(Protocol):
@@ -109,7 +108,6 @@ class Service:
         self._clock = clock
         self._wait = wait
         self._free_repeats = FreeRepeats(clock)
-        self._shares = AccountShares(MAX_IN_FLIGHT)
 
     async def run(
         self, dialect: Dialect, caller: Caller | None, op: Operation[Out]
@@ -160,14 +158,14 @@ class Service:
                         address, checks, verify, route_name=route_name, refresh=True
                     )
             return ServiceResult(verification, verification.source, 0, f"hit; ttl={ttl_s}")
-        collapsed = self._verdicts.is_verifying(address, checks, route_name, refresh=op.refresh)
-        if not collapsed:
-            self._shares.check(caller.account_id)
-        task = self._verdicts.verify(
-            address, checks, verify, route_name=route_name, refresh=op.refresh
+        task, is_shared = self._verdicts.verify(
+            address,
+            checks,
+            verify,
+            route_name=route_name,
+            refresh=op.refresh,
+            account_id=caller.account_id,
         )
-        if not collapsed:
-            self._shares.take(caller.account_id, task)
         if op.wait_s is not None and not await self._wait(task, op.wait_s):
             raise Problem(ProblemKind.NOT_READY)
         # Shielded, since other clients may await the same task.
@@ -177,7 +175,7 @@ class Service:
             return ServiceResult(verification, verification.source, 0, "hit; detail=stored")
         self._on_cache_lookup("refresh" if op.refresh else "miss")
         status = "fwd=request; stored" if op.refresh else "fwd=miss; stored"
-        if collapsed:
+        if is_shared:
             status += "; collapsed"
         asked = sum(attempt.asked for attempt in verification.attempts)
         return ServiceResult(verification, verification.source, asked, status)
@@ -287,17 +285,23 @@ class _Runner:
         return self._caller
 
     async def verify(self, op: Verify) -> Verification:
-        if self.caller.test:
-            return self._service.sandbox.verify(self._dialect, self.caller, op)
-        result = await self._service.verify(self._dialect, self.caller, op)
-        self._take_provenance(result)
+        caller = self.caller
+        if caller.test:
+            return self._service.sandbox.verify(self._dialect, caller, op)
+        result = await self._service.verify(self._dialect, caller, op)
+        self.source, self.attempts = result.source, result.attempts
+        self.cache_status = result.cache_status
         return result.outcome
 
     async def verify_many(self, op: VerifyMany) -> tuple[Verification, ...]:
         if self.caller.test:
             return self._service.sandbox.verify_many(self._dialect, self.caller, op)
         results = await self._service.verify_many(self.caller, op)
-        self._take_provenance(*results)
+        sources = {result.source for result in results}
+        statuses = {result.cache_status for result in results}
+        self.source = sources.pop() if len(sources) == 1 else SEVERAL_SOURCES
+        self.attempts = sum(result.attempts for result in results)
+        self.cache_status = statuses.pop() if len(statuses) == 1 else "fwd=miss"
         return tuple(result.outcome for result in results)
 
     async def guess_person(self, op: GuessPerson) -> PersonGuess:
@@ -324,14 +328,6 @@ class _Runner:
         if self._service.batches is None:
             raise Problem(ProblemKind.JOB_UNKNOWN)
         return await self._service.batches.rows_by_token(self._dialect, op)
-
-    def _take_provenance(self, *results: ServiceResult[Verification]) -> None:
-        """Of one result as it is; of several what holds for all."""
-        sources = {result.source for result in results}
-        statuses = {result.cache_status for result in results}
-        self.source = sources.pop() if len(sources) == 1 else SEVERAL_SOURCES
-        self.attempts = sum(result.attempts for result in results)
-        self.cache_status = statuses.pop() if len(statuses) == 1 else "fwd=miss"
 
 
 _parse_cached = lru_cache(1024)(syntax.parse_address)

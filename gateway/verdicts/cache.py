@@ -12,13 +12,14 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import product
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from adapters.contract.problems import Problem, ProblemKind
 from engine.cache import SingleFlight, TooManyFlights
 from engine.model import Address, Checks, Verdict, Verification
 from gateway.verdicts.memory import MemoryCache
 from gateway.verdicts.owners import with_guessed_person
+from gateway.verdicts.shares import AccountShares
 
 MAX_IN_FLIGHT = 4_000
 """Verifications in flight; one more is refused as `UNAVAILABLE`."""
@@ -28,16 +29,27 @@ Verify = Callable[[], Coroutine[Any, Any, Verification]]
 
 
 class VerdictStore(Protocol):
-    """Answers that survive a restart."""
+    """Verdicts that survive a restart."""
 
     async def get_many(
-        self, route_name: str, addresses: Sequence[Address], checks: Checks
+        self, route_name: str, addresses: Sequence[Address], checks: Sequence[Checks]
     ) -> Mapping[str, tuple[Verification, float]]:
-        """The answers to exactly these questions, by normalised address, and when they expire
-        (Unix time, s)."""
+        """By normalised address, the verdict, marked as cached, and when it expires (Unix time, s).
+
+        Of several verdicts on an address the one with the first of `checks` is taken. The names of
+        people are not guessed (`gateway.verdicts.owners`).
+        """
         ...
 
     def put(self, route_name: str, verification: Verification, expires_at: float) -> None: ...
+
+
+class SharedTask(NamedTuple):
+    """A verification in flight."""
+
+    task: asyncio.Task[Verification]
+    is_shared: bool
+    """Whether an equal question began it."""
 
 
 class VerdictCache:
@@ -65,6 +77,7 @@ class VerdictCache:
         self._flights: SingleFlight[tuple[str, Checks, str, bool], Verification] = SingleFlight(
             max_flights=max_in_flight
         )
+        self._shares = AccountShares(max_in_flight)
 
     @property
     def in_flight(self) -> int:
@@ -78,9 +91,8 @@ class VerdictCache:
 
         A negative TTL: it has expired, and should be verified anew (`verify`).
         """
-        normalized = address.normalized
         for wider in CHECKS_COVERING[checks]:
-            entry = self._memory.get((normalized, wider, route_name))
+            entry = self._memory.get((address.normalized, wider, route_name))
             if entry is not None:
                 verification, expires_at = entry
                 ttl_s = math.floor(expires_at - self._clock())
@@ -90,16 +102,20 @@ class VerdictCache:
     async def get_many(
         self, addresses: Sequence[Address], checks: Checks, route_name: str = ""
     ) -> dict[str, Verification]:
-        """The answers that are kept anywhere, by normalised address, without taking them into
-        memory."""
+        """By normalised address, the verdicts that serve, in memory or stored.
+
+        Stored ones do not take up memory afterwards.
+        """
         found: dict[str, Verification] = {}
         for address in addresses:
-            known = self.get(address, checks, route_name)
-            if known is not None and known[1] >= 0:
-                found[address.normalized] = known[0]
-        missing = [a for a in addresses if a.valid and a.normalized not in found]
-        stored = await self._get_many_stored(missing, checks, route_name)
-        return found | {address: answer for address, (answer, _) in stored.items()}
+            hit = self.get(address, checks, route_name)
+            if hit is not None and hit[1] >= 0:
+                found[address.normalized] = hit[0]
+        if self._store is not None:
+            missing = [a for a in addresses if a.valid and a.normalized not in found]
+            stored = await self._store.get_many(route_name, missing, CHECKS_COVERING[checks])
+            found |= {normalized: verdict for normalized, (verdict, _) in stored.items()}
+        return found
 
     def put(
         self, verification: Verification, route_name: str = "", *, in_memory: bool = True
@@ -126,12 +142,6 @@ class VerdictCache:
         if self._store is not None and address.valid:
             self._store.put(route_name, verification, expires_at)
 
-    def is_verifying(
-        self, address: Address, checks: Checks, route_name: str = "", *, refresh: bool = False
-    ) -> bool:
-        """Whether `verify` would share a verification in flight."""
-        return self._flights.is_running((address.normalized, checks, route_name, refresh))
-
     def verify(
         self,
         address: Address,
@@ -140,18 +150,26 @@ class VerdictCache:
         *,
         route_name: str = "",
         refresh: bool = False,
-    ) -> asyncio.Task[Verification]:
-        """The task that verifies the address, which equal questions share.
+        account_id: int | None = None,
+    ) -> SharedTask:
+        """Verify the address in a task that equal questions share.
 
-        `verify` is called unless a stored verdict serves; with `refresh`, whatever is stored. The
-        task goes on when nobody awaits it any more. Raises `Problem`.
+        `verify` is called unless a stored verdict serves, and in any case with `refresh`. The
+        task goes on when nothing awaits it any more. It counts for the account that began it,
+        if one is given. Raises `Problem`.
         """
         key = (address.normalized, checks, route_name, refresh)
-        verify_and_put = partial(self._verify, address, checks, verify, route_name, refresh)
+        is_shared = self._flights.is_running(key)
+        if account_id is not None and not is_shared:
+            self._shares.check(account_id)
+        call = partial(self._verify, address, checks, verify, route_name, refresh)
         try:
-            return self._flights.join(key, verify_and_put)
+            task = self._flights.join(key, call)
         except TooManyFlights:
             raise Problem(ProblemKind.UNAVAILABLE, retry_after_s=1) from None
+        if account_id is not None and not is_shared:
+            self._shares.take(account_id, task)
+        return SharedTask(task, is_shared)
 
     async def aclose(self) -> None:
         """Cancel what is in flight."""
@@ -170,7 +188,9 @@ class VerdictCache:
         self, address: Address, checks: Checks, route_name: str
     ) -> Verification | None:
         """The stored verdict, which is then in memory too."""
-        found = await self._get_many_stored([address], checks, route_name)
+        if self._store is None:
+            return None
+        found = await self._store.get_many(route_name, [address], CHECKS_COVERING[checks])
         if address.normalized not in found:
             return None
         verification, expires_at = found[address.normalized]
@@ -178,21 +198,6 @@ class VerdictCache:
         key = (address.normalized, verification.checks, route_name)
         self._memory.put(key, verification, expires_at)
         return verification
-
-    async def _get_many_stored(
-        self, addresses: Sequence[Address], checks: Checks, route_name: str
-    ) -> dict[str, tuple[Verification, float]]:
-        """The stored answers that serve, and when they expire."""
-        serving: dict[str, tuple[Verification, float]] = {}
-        if self._store is None:
-            return serving
-        for fuller in CHECKS_COVERING[checks]:
-            missing = [a for a in addresses if a.normalized not in serving]
-            found = await self._store.get_many(route_name, missing, fuller)
-            for address, (answer, expires_at) in found.items():
-                if expires_at > self._clock():
-                    serving[address] = (replace(answer, cached=True), expires_at)
-        return serving
 
 
 def _checks_covering() -> Mapping[Checks, tuple[Checks, ...]]:

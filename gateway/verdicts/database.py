@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from hashlib import blake2b
 from itertools import chain
 
@@ -63,36 +64,34 @@ class SqlVerdictStore:
             last = found[-1]
 
     async def get_many(
-        self, route_name: str, addresses: Sequence[Address], checks: Checks
+        self, route_name: str, addresses: Sequence[Address], checks: Sequence[Checks]
     ) -> dict[str, tuple[Verification, float]]:
-        """The answers to exactly these questions, by normalised address, and when they expire.
-
-        Names are not in them (`gateway.verdicts.owners`).
-        """
-        there = {
-            digest: address
+        """As `VerdictStore.get_many`."""
+        stored = {
+            digest: (address, made_with)
             for address in addresses
-            if (digest := _digest(route_name, address, checks)) in self._stored_digests
+            for made_with in checks
+            if (digest := _digest(route_name, address, made_with)) in self._stored_digests
         }
-        if not there:
+        if not stored:
             return {}
-        current = answers.c.expires_at > int(self._clock())
         rows = select(answers.c.digest, answers.c.answer, answers.c.expires_at).where(
-            answers.c.digest.in_(there), current
+            answers.c.digest.in_(stored), answers.c.expires_at > int(self._clock())
         )
         try:
             async with self._store.read() as connection:
                 found = {bytes(row.digest): row for row in await connection.execute(rows)}
         except StoreError:
             return {}
-        self._stored_digests.difference_update(there.keys() - found.keys())
-        return {
-            there[digest].normalized: (
-                decode_verification(row.answer, "", checks).for_address(there[digest]),
-                float(row.expires_at),
-            )
-            for digest, row in found.items()
-        }
+        self._stored_digests.difference_update(stored.keys() - found.keys())
+        verdicts: dict[str, tuple[Verification, float]] = {}
+        for digest, (address, made_with) in stored.items():
+            if digest in found and address.normalized not in verdicts:
+                row = found[digest]
+                verification = decode_verification(row.answer, "", made_with)
+                verification = replace(verification, address=address, cached=True)
+                verdicts[address.normalized] = verification, float(row.expires_at)
+        return verdicts
 
     def put(self, route_name: str, verification: Verification, expires_at: float) -> None:
         """Write it soon."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from functools import partial
 from typing import Any
 
 from adapters.contract.problems import Problem, ProblemKind
@@ -32,9 +33,9 @@ class AccountShares:
         """Count a verification until its task is done."""
         self._taken[account_id] += 1
         self._free -= 1
-        task.add_done_callback(lambda _: self._give_back(account_id))
+        task.add_done_callback(partial(self._give_back, account_id))
 
-    def _give_back(self, account_id: int) -> None:
+    def _give_back(self, account_id: int, _: asyncio.Task[Any]) -> None:
         self._free += 1
         self._taken[account_id] -= 1
         if not self._taken[account_id]:

@@ -99,6 +99,9 @@ class Budgets:
 
         None if a budget has no room for it, or cannot be read.
         """
+        if price <= 0:
+            yield Reservation()
+            return
         try:
             has_room = await self.reserve(scopes, price)
         except StoreError as exc:

@@ -106,7 +106,8 @@ class SourceQuery:
             verification = await self._ask_quorum()
         else:
             verification = await self._ask_until_answered()
-        self._record_outrun()
+        if self._parallel:
+            self._record_outrun()
         return replace(verification, attempts=tuple(self._attempts))
 
     # -- strategies ----------------------------------------------------------------------

@@ -251,7 +251,7 @@ async def test_single_verifications_take_priority_over_batches(
         caller = await bench.caller()
         asked = [syntax.parse_address(f"single{number}@example.com") for number in range(singles)]
         waiting = [
-            bench.verdicts.verify(address, Checks(), partial(verifier.verify, address))
+            bench.verdicts.verify(address, Checks(), partial(verifier.verify, address)).task
             for address in asked
         ]
         emails = [f"a{n}@example.com" for n in range(MAX_ADDRESSES_IN_FLIGHT + CHUNK_SIZE)]

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 
@@ -10,7 +11,7 @@ import pytest
 from adapters.contract.problems import Problem, ProblemKind
 from engine.address.syntax import parse_address
 from engine.model import Address, Checks, Evidence, Reason, Verdict, Verification
-from gateway.verdicts.cache import VerdictCache, VerdictStore
+from gateway.verdicts.cache import SharedTask, VerdictCache, VerdictStore
 from tests.fakes.clock import Clock
 
 TTL_S = {
@@ -68,6 +69,9 @@ class Bench:
     def verify(
         self, address: Address = ADDRESS, checks: Checks = FULL
     ) -> asyncio.Task[Verification]:
+        return self.begin(address, checks).task
+
+    def begin(self, address: Address = ADDRESS, checks: Checks = FULL) -> SharedTask:
         return self.cache.verify(address, checks, partial(self.verifier.verify, address, checks))
 
 
@@ -113,12 +117,12 @@ async def test_the_domain_is_folded_and_the_local_part_is_not() -> None:
 
 async def test_equal_questions_share_one_verification() -> None:
     bench = Bench(CountingVerifier(held=True))
-    tasks = [bench.verify() for _ in range(50)]
-    assert bench.cache.is_verifying(ADDRESS, FULL)
+    begun = [bench.begin() for _ in range(50)]
+    assert [each.is_shared for each in begun] == [False] + [True] * 49
     bench.verifier.go.set()
-    await asyncio.gather(*tasks)
+    await asyncio.gather(*(each.task for each in begun))
     assert bench.verifier.count == 1
-    assert not bench.cache.is_verifying(ADDRESS, FULL)
+    assert not bench.begin().is_shared
 
 
 async def test_one_verification_too_many_is_refused() -> None:
@@ -156,9 +160,9 @@ class OneStoredVerdict:
         self._verification = verification
 
     async def get_many(
-        self, route_name: str, addresses: Sequence[Address], checks: Checks
+        self, route_name: str, addresses: Sequence[Address], checks: Sequence[Checks]
     ) -> dict[str, tuple[Verification, float]]:
-        v = self._verification
+        v = replace(self._verification, cached=True)
         wanted = {address.normalized for address in addresses}
         return {v.address.normalized: (v, 2000.0)} if v.address.normalized in wanted else {}
 

@@ -1,6 +1,7 @@
 """Answers that survive a restart."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -51,8 +52,8 @@ async def test_what_was_written_is_found_after_a_restart(store: Store) -> None:
     answers.put("", v, clock() + 100)
     await answers.write()
     again = await restarted(store, clock)
-    found = await again.get_many("", [v.address], v.checks)
-    assert found == {v.address.normalized: (v, clock() + 100)}
+    found = await again.get_many("", [v.address], [v.checks])
+    assert found == {v.address.normalized: (replace(v, cached=True), clock() + 100)}
 
 
 @pytest.mark.parametrize(
@@ -70,7 +71,7 @@ async def test_another_question_is_not_served(
     answers = await restarted(store, Clock())
     answers.put("", verification("ann@example.com"), NOW.timestamp() + 100)
     await answers.write()
-    assert await answers.get_many(shares, [syntax.parse_address(email)], checks) == {}
+    assert await answers.get_many(shares, [syntax.parse_address(email)], [checks]) == {}
 
 
 async def test_what_expired_is_neither_found_nor_kept(store: Store) -> None:
@@ -80,7 +81,7 @@ async def test_what_expired_is_neither_found_nor_kept(store: Store) -> None:
     answers.put("", v, clock() + 100)
     await answers.write()
     clock.now += 101
-    assert await answers.get_many("", [v.address], v.checks) == {}
+    assert await answers.get_many("", [v.address], [v.checks]) == {}
     await answers.purge()
     async with store.read() as connection:
         assert (await connection.execute(select(rows.c.digest))).all() == []
@@ -120,7 +121,21 @@ async def test_the_cache_asks_nobody_after_a_restart(store: Store) -> None:
     await answers.write()
     ttl_s = dict.fromkeys(Verdict, 100.0)
     verdicts = VerdictCache(ttl_s=ttl_s, clock=clock, store=await restarted(store, clock))
-    found = await verdicts.verify(v.address, Checks(smtp=False, catch_all=False), never)
+    found = await verdicts.verify(v.address, Checks(smtp=False, catch_all=False), never).task
     assert found.verdict is Verdict.DELIVERABLE
     assert found.cached
     assert verdicts.get(v.address, Checks()) is not None
+
+
+async def test_of_several_verdicts_the_first_wanted_is_found(store: Store) -> None:
+    clock = Clock()
+    answers = await restarted(store, clock)
+    full = verification("ann@example.com")
+    narrow = replace(full, checks=Checks(smtp=False), score=7)
+    for v in (full, narrow):
+        answers.put("", v, clock() + 100)
+    await answers.write()
+    for wanted in (narrow, full):
+        other = full if wanted is narrow else narrow
+        found = await answers.get_many("", [full.address], [wanted.checks, other.checks])
+        assert found[full.address.normalized][0].score == wanted.score
