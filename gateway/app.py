@@ -1,6 +1,7 @@
-"""The composition root of the server: from settings to an ASGI application.
+"""The composition root of the server: from settings to its services.
 
-`open_services` opens everything and closes it again; `create_app` only connects it.
+`open_services` opens everything and closes it again; `gateway.web.dispatch.create_app` makes the
+ASGI application of it.
 """
 
 from __future__ import annotations
@@ -36,10 +37,8 @@ from gateway.upstreams.opening import PolicyServices, open_policy
 from gateway.verdicts.opening import open_verdict_cache
 from gateway.verdicts.verifier import BulkVerifier, OneByOne, Verifier
 from gateway.web.client_blocks import ClientBlocks
-from gateway.web.dispatch import Application, create_dispatcher
 from gateway.web.native import NativeApi
 from gateway.web.routing import VendorRoutes
-from gateway.web.system import create_system_app
 from gateway.web.vendors import VendorApp
 
 if TYPE_CHECKING:
@@ -228,11 +227,4 @@ def _open_webhook_post(settings: Settings) -> HttpWebhookPost:
         HttpTransport(keep_alive_s=0),  # one webhook seldom follows another
         may_dial=lambda address: private or is_global(address),
         refusal="the receiver's address is private",
-    )
-
-
-def create_app(services: Services) -> Application:
-    """The ASGI application of the server."""
-    return create_dispatcher(
-        services.routes, services.vendor_app, lambda: create_system_app(services)
     )

@@ -23,14 +23,12 @@ from gateway.sandbox.keys import TestAccounts, TestKeys
 from gateway.service import Service
 from gateway.verdicts.cache import VerdictCache
 from gateway.web.client_blocks import ClientBlocks
-from gateway.web.dispatch import create_dispatcher
 from gateway.web.native import NativeApi
 from gateway.web.routing import VendorRoutes
 from gateway.web.vendors import VendorApp
 
 if TYPE_CHECKING:
     from gateway.batches.http_post import HttpWebhookPost
-    from gateway.web.dispatch import Application
 
 WEBHOOK_TIMEOUT_S = 10.0
 """Time limit for one attempt."""
@@ -40,10 +38,11 @@ WEBHOOK_TIMEOUT_S = 10.0
 class SandboxServer:
     """The parts of a running sandbox."""
 
-    sandbox: Sandbox
-    metrics: Metrics
+    routes: VendorRoutes
+    vendor_app: VendorApp
     native: NativeApi
-    app: Application
+    metrics: Metrics
+    sandbox: Sandbox
     stopping: bool = False
 
     async def not_ready_reason(self) -> str | None:
@@ -70,16 +69,7 @@ async def open_sandbox(
     routes = VendorRoutes(dialects)
     vendors = VendorApp(routes, accounts, service, ClientBlocks(clock=clock), metrics, sandbox)
     native = NativeApi(tuple(dialects), accounts, service)
-    server: SandboxServer
-
-    def create_system_app_lazily() -> Application:
-        # a vendor's client never needs it, and importing Starlette's routing takes time
-        from gateway.web.system import create_system_app
-
-        return create_system_app(server)
-
-    app = create_dispatcher(routes, vendors, create_system_app_lazily)
-    server = SandboxServer(sandbox, metrics, native, app)
+    server = SandboxServer(routes, vendors, native, metrics, sandbox)
     async with (
         contextlib.aclosing(LazyWebhookPost(_open_webhook_post)) as post_webhook,
         metrics.writing_access_log(),

@@ -25,8 +25,9 @@ from adapters.registry import DIALECTS
 from engine.address import syntax
 from engine.model import Address, Checks, Dns, Evidence, Reason, Verdict, Verification
 from gateway.accounts.accounts import AccountStatus
-from gateway.app import Services, create_app, open_services
+from gateway.app import Services, open_services
 from gateway.settings import Settings
+from gateway.web.dispatch import create_app
 
 FIXTURES = Path(__file__).parent.parent / "compat_fixtures"
 CASES = {f"{path.parent.name}/{path.stem}": path for path in sorted(FIXTURES.glob("*/[!_]*.json"))}

@@ -28,6 +28,7 @@ from engine.score import START_POINTS
 from gateway.cli import app
 from gateway.sandbox_app import open_sandbox
 from gateway.settings import Settings
+from gateway.web.dispatch import create_app
 from tools.docs import TABLES, fill, tables_in
 
 ROOT = Path(__file__).parent.parent
@@ -77,7 +78,7 @@ EXAMPLES = re.findall(r"(?ms)^```sh\n(curl .*?)^```\n\n```json\n(.*?)\n```$", RE
 async def test_the_readme_shows_real_answers(curl: str, answer: str) -> None:
     async with (
         open_sandbox(Settings().sandbox.seed) as sandbox,
-        httpx.AsyncClient(transport=httpx.ASGITransport(sandbox.app)) as client,
+        httpx.AsyncClient(transport=httpx.ASGITransport(create_app(sandbox))) as client,
     ):
         reply = await client.send(request_of(curl))
     assert reply.status_code == 200

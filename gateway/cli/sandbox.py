@@ -70,6 +70,7 @@ def sandbox(
 async def _serve(settings: Settings, seed: str, sock: socket.socket, keys: tuple[str, ...]) -> None:
     from gateway.sandbox_app import open_sandbox
     from gateway.settings import configured_dialects
+    from gateway.web.dispatch import create_app
 
     _set_up_lazy_logging(settings.log)
     url = settings.server.url(sock.getsockname()[1])
@@ -77,7 +78,7 @@ async def _serve(settings: Settings, seed: str, sock: socket.socket, keys: tuple
     async with open_sandbox(seed, keys=keys, url=url, dialects=dialects) as server:
         for line in _key_lines(url):
             typer.echo(line)
-        await serve_until_stopped(server, server.app, settings.server, sock)
+        await serve_until_stopped(server, create_app(server), settings.server, sock)
 
 
 def _set_up_lazy_logging(log: LogSettings) -> None:

@@ -61,12 +61,13 @@ PUBLISHED_KEYS_ACCEPTED = (
 
 async def _serve(settings: Settings, sock: socket.socket) -> None:
     from gateway.accounts.accounts import AccountsError
-    from gateway.app import create_app, open_services
+    from gateway.app import open_services
     from gateway.cli.key_sheet import key_sheet
     from gateway.observability.logs import set_up_logs
     from gateway.redaction import SecretList
     from gateway.settings import secrets_in
     from gateway.store import StoreError
+    from gateway.web.dispatch import create_app
 
     secrets = SecretList(secrets_in(settings))
     set_up_logs(settings.log, redact=secrets.redact)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from gateway.observability.metrics import Metrics
+from gateway.sandbox import Sandbox
+from gateway.web.native import NativeApi
 from gateway.web.routing import VendorRoutes
 from gateway.web.vendors import VendorApp
 
@@ -14,10 +16,31 @@ Application: TypeAlias = ASGIApp
 """For the rooms that may not import Starlette."""
 
 
-def create_dispatcher(
-    routes: VendorRoutes, vendor_app: VendorApp, create_system_app: Callable[[], ASGIApp]
-) -> ASGIApp:
-    """`create_system_app` is called with the first request that is no dialect's."""
+class WebServices(Protocol):
+    """The services of a running server, as far as the application uses them."""
+
+    @property
+    def routes(self) -> VendorRoutes: ...
+
+    @property
+    def vendor_app(self) -> VendorApp: ...
+
+    @property
+    def native(self) -> NativeApi: ...
+
+    @property
+    def metrics(self) -> Metrics: ...
+
+    @property
+    def sandbox(self) -> Sandbox: ...
+
+    async def not_ready_reason(self) -> str | None:
+        """Why requests cannot be served now; None if they can."""
+
+
+def create_app(services: WebServices) -> Application:
+    """The ASGI application of a server."""
+    routes, vendor_app = services.routes, services.vendor_app
     system_app: ASGIApp | None = None
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -35,7 +58,10 @@ def create_dispatcher(
                 await vendor_app(vendor_path, scope, receive, send)
                 return
         if system_app is None:
-            system_app = create_system_app()
+            # imported here: a sandbox has to start quickly, and vendors' clients never need it
+            from gateway.web.system import create_system_app
+
+            system_app = create_system_app(services)
         await system_app(scope, receive, send)
 
     return app

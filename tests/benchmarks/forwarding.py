@@ -22,8 +22,9 @@ import httpx
 import uvloop
 
 from adapters.registry import DIALECTS
-from gateway.app import create_app, open_services
+from gateway.app import open_services
 from gateway.settings import Settings
+from gateway.web.dispatch import create_app
 from gateway.web.server import bind, serve
 from tests.benchmarks import load
 from tests.benchmarks.servers import LIVE_KEY, Deliverable, Running, ours, running

@@ -23,8 +23,9 @@ from starlette.routing import Route
 
 from engine.address.offline import offline_evidence
 from engine.model import Address, Checks, Reason, Verdict, Verification
-from gateway.app import create_app, open_services
+from gateway.app import open_services
 from gateway.settings import Settings
+from gateway.web.dispatch import create_app
 from gateway.web.server import bind, serve
 
 LIVE_KEY = "live_0123456789abcdef0123"

@@ -15,9 +15,10 @@ from adapters.contract.operations import ShowAccount, Verify, VerifyMany, WithAc
 from adapters.contract.problems import ProblemKind
 from engine.model import Address, Checks, Evidence, Reason, Verdict, Verification
 from gateway.accounts.caller import Caller
-from gateway.app import Services, create_app, open_services
+from gateway.app import Services, open_services
 from gateway.errors import NoAnswer
 from gateway.settings import Settings
+from gateway.web.dispatch import create_app
 from tests.dialects import ALL
 from tests.fakes import toy
 

@@ -19,7 +19,7 @@ import pytest
 
 from engine.model import Meaning, Stage
 from engine.smtp.reputation import FIRST_PAUSE_S, REFUSALS_UNTIL_HOST_PAUSED, ReputationTracker
-from gateway.app import create_app, open_services
+from gateway.app import open_services
 from gateway.observability.metrics import MAX_OPERATOR_SERIES, Metrics
 from gateway.reputation import (
     KEPT_DAYS,
@@ -32,6 +32,7 @@ from gateway.reputation import (
 )
 from gateway.settings import Settings
 from gateway.store import Store, StoreError, open_store
+from gateway.web.dispatch import create_app
 from gateway.web.native import MAX_OPERATORS, reputation_as_dict
 from tests.fakes.clock import Clock
 from tests.fakes.dns import fake_dns

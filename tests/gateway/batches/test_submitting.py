@@ -20,11 +20,12 @@ from adapters.contract.jobs import BatchEntry
 from adapters.contract.operations import ListJobs, SubmitJob
 from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.wire import WireReply, WireRequest
-from gateway.app import Services, create_app, open_services
+from gateway.app import Services, open_services
 from gateway.batches.model import InternalState
 from gateway.settings import Settings
 from gateway.store.tables import batches
 from gateway.web.bodies import MAX_BYTES_IN_MEMORY, Spool
+from gateway.web.dispatch import create_app
 from tests.dialects import ALL, BY_NAME, NAMES, submit
 from tests.gateway.batches.conftest import Bench, Scripted
 

@@ -9,6 +9,7 @@ import pytest
 
 from gateway.sandbox.clock import AdjustableClock
 from gateway.sandbox_app import SandboxServer, open_sandbox
+from gateway.web.dispatch import create_app
 from tests.dialects import ALL
 
 START = 1_780_000_000.0
@@ -43,6 +44,6 @@ async def server(time: Time) -> AsyncIterator[SandboxServer]:
 
 @pytest.fixture
 async def client(server: SandboxServer) -> AsyncIterator[httpx.AsyncClient]:
-    transport = httpx.ASGITransport(server.app)
+    transport = httpx.ASGITransport(create_app(server))
     async with httpx.AsyncClient(transport=transport, base_url="http://veriplex.test") as client:
         yield client

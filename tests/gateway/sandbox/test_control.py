@@ -10,9 +10,10 @@ import pytest
 
 from adapters.registry import DIALECTS
 from gateway.accounts.keys import mint_key
-from gateway.app import create_app, open_services
+from gateway.app import open_services
 from gateway.sandbox_app import SandboxServer
 from gateway.settings import Settings
+from gateway.web.dispatch import create_app
 from tests.dialects import NAMES
 from tests.gateway.sandbox.conftest import START, Time
 

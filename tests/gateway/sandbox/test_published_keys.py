@@ -6,8 +6,9 @@ import httpx
 import pytest
 
 from adapters.registry import DIALECTS
-from gateway.app import create_app, open_services
+from gateway.app import open_services
 from gateway.settings import Settings
+from gateway.web.dispatch import create_app
 
 
 @pytest.mark.parametrize("published", [False, True])

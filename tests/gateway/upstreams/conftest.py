@@ -10,8 +10,9 @@ import pytest
 
 from adapters.contract.dialect import Dialect
 from engine.model import Address, Checks, Evidence, Reason, Verdict, Verification
-from gateway.app import Services, create_app, open_services
+from gateway.app import Services, open_services
 from gateway.settings import Settings
+from gateway.web.dispatch import create_app
 from tests.dialects import ALL, BY_NAME, send, verify_request
 from tests.fakes.vendor import GOOD_KEY, Vendor
 

@@ -25,8 +25,9 @@ from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.wire import WireRequest
 from engine.address.offline import offline_evidence
 from engine.model import Address, Checks, Reason, Verdict, Verification
-from gateway.app import create_app, open_services
+from gateway.app import open_services
 from gateway.settings import Settings
+from gateway.web.dispatch import create_app
 from tests.dialects import ALL, FACTS, email_member
 
 

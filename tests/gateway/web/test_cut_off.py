@@ -9,9 +9,10 @@ import httpx
 import pytest
 from sqlalchemy import delete
 
-from gateway.app import create_app, open_services
+from gateway.app import open_services
 from gateway.settings import Settings
 from gateway.store.tables import batch_results
+from gateway.web.dispatch import create_app
 from tests.gateway.upstreams.conftest import Local
 
 ROWS = 6_000

@@ -10,8 +10,9 @@ import pytest
 
 from adapters.generic.account import RATE_BUCKET
 from adapters.registry import DIALECTS
-from gateway.app import Services, create_app, open_services
+from gateway.app import Services, open_services
 from gateway.settings import Settings
+from gateway.web.dispatch import create_app
 from tests.gateway.upstreams.conftest import Local
 
 PATH = "/veriplex/v1/verify?email=ada@example.com"

@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from gateway.sandbox_app import open_sandbox
+from gateway.web.dispatch import create_app
 
 KEY = {"Authorization": "Bearer test_7aff7fc0142c65f86a00"}
 
@@ -17,7 +18,7 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
     async with (
         open_sandbox("veriplex") as server,
         httpx.AsyncClient(
-            transport=httpx.ASGITransport(server.app), base_url="http://veriplex.test"
+            transport=httpx.ASGITransport(create_app(server)), base_url="http://veriplex.test"
         ) as client,
     ):
         yield client
