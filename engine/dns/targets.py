@@ -49,6 +49,24 @@ _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _6TO4 = ipaddress.IPv6Network("2002::/16")
 
 
+_METADATA = (
+    ipaddress.IPv4Network("169.254.0.0/16"),
+    ipaddress.IPv4Network("100.100.100.200/32"),
+    ipaddress.IPv6Network("fe80::/10"),
+    ipaddress.IPv6Network("fd00:ec2::/32"),
+)
+"""Link-local networks (RFC 3927, RFC 4291 section 2.5.6), where clouds serve the credentials of a
+machine, and the addresses outside of them that Alibaba Cloud and Amazon use for it."""
+
+
+def may_serve_metadata(text: str) -> bool:
+    """Whether `text` is an address that a stranger's URL must not reach whatever the settings."""
+    address = ipaddress.ip_address(text)
+    if isinstance(address, ipaddress.IPv6Address):
+        address = _embedded_v4(address) or address
+    return any(address in network for network in _METADATA)
+
+
 def is_global(text: str) -> bool:
     """Whether `text` is an IP address that may be dialled whatever the settings."""
     try:

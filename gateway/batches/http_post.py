@@ -14,6 +14,8 @@ from importlib.metadata import version
 
 import httpx
 
+from engine.dns.targets import may_serve_metadata
+
 TIMEOUT_S = 30.0
 """For one attempt in all."""
 
@@ -29,7 +31,10 @@ class HttpWebhookPost:
         refusal: str,
         timeout_s: float = TIMEOUT_S,
     ) -> None:
-        """`refusal` is returned for a receiver that has no allowed address."""
+        """`refusal` is returned for a receiver that has no allowed address.
+
+        Link-local addresses and those of cloud metadata are never allowed.
+        """
         self._may_dial = may_dial
         self._refusal = refusal
         self._timeout_s = timeout_s
@@ -85,4 +90,5 @@ class HttpWebhookPost:
         port = url.port or (443 if url.scheme == "https" else 80)
         found = await loop.getaddrinfo(url.host, port, type=socket.SOCK_STREAM)
         addresses = (str(sockaddr[0]) for *_, sockaddr in found)
-        return next(filter(self._may_dial, addresses), None)
+        allowed = (a for a in addresses if self._may_dial(a) and not may_serve_metadata(a))
+        return next(allowed, None)

@@ -232,3 +232,30 @@ async def test_what_is_said_of_a_failure_repeats_nothing_of_the_url(
         reason = await post(url.format(host="127.0.0.1"), b"{}")
     assert reason
     assert "sekrit" not in reason
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "169.254.169.254",
+        "169.254.1.1",
+        "100.100.100.200",
+        "[fe80::1]",
+        "[fd00:ec2::254]",
+        "[::ffff:169.254.169.254]",
+        "[64:ff9b::169.254.169.254]",
+        "[2002:a9fe:a9fe::1]",
+        "2852039166",
+        "0xa9.0xfe.0xa9.0xfe",
+    ],
+)
+async def test_a_receiver_that_may_serve_metadata_is_never_dialled(
+    net: respx.Router, host: str
+) -> None:
+    async with contextlib.aclosing(
+        HttpWebhookPost(
+            httpx.MockTransport(net.async_handler), may_dial=lambda _: True, refusal="refused"
+        )
+    ) as post:
+        assert await post(f"http://{host}/latest/meta-data", b"{}") == "refused"
+    assert not net.calls
