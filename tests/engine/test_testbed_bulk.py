@@ -1,4 +1,4 @@
-"""The loopback mail testbed's scenarios, and thousands of its addresses, as lists."""
+"""The scenarios of the loopback mail testbed, and thousands of its addresses, as batches."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from engine.model import Reason, Verdict
 from engine.probe import ProbeEngine
 from tests.engine.asking import verify, verify_list
-from tests.engine.test_testbed import _is_right
+from tests.engine.test_testbed import mismatches
 from tests.mail_testbed import CONFIG, SCENARIOS
 
 pytestmark = pytest.mark.testbed
@@ -35,20 +35,14 @@ async def engine() -> AsyncIterator[ProbeEngine]:
 async def test_every_scenario_gets_its_verdict_and_reason(engine: ProbeEngine) -> None:
     assert len(SCENARIOS) > 100
     texts = [row["address"] for row in SCENARIOS]
-    answers = await verify_list(engine, texts)
-    later = [i for i, answer in enumerate(answers) if answer.reason is Reason.GREYLISTED]
+    results = await verify_list(engine, texts)
+    later = [i for i, result in enumerate(results) if result.reason is Reason.GREYLISTED]
     if later:
         await asyncio.sleep(GREYLISTED_FOR_S)  # the server's clock, not ours
         again = await verify_list(engine, [texts[i] for i in later])
-        for i, answer in zip(later, again, strict=True):
-            answers[i] = answer
-    wrong = [
-        f"{row['id']}: {answer.verdict} {answer.reason}, not {row['verdict']} {row['reason']}: "
-        f"{answer.evidence.smtp}"
-        for row, answer in zip(SCENARIOS, answers, strict=True)
-        if not _is_right(row, answer)
-    ]
-    assert not wrong
+        for i, result in zip(later, again, strict=True):
+            results[i] = result
+    assert mismatches(results) == []
 
 
 KNOWN = [f"u{number:03}" for number in range(500)]
@@ -69,7 +63,7 @@ FEW = [f"user{number:02}" for number in range(1, 20)]
         ("dropper.test", ["user"], UNKNOWN[:40], ACCEPTED, REJECTED),
     ],
 )
-async def test_long_lists(
+async def test_long_batches(
     engine: ProbeEngine,
     domain: str,
     known: Sequence[str],
@@ -79,12 +73,12 @@ async def test_long_lists(
 ) -> None:
     names = [*known, *unknown]
     random.Random(1).shuffle(names)
-    answers = await verify_list(engine, [f"{name}@{domain}" for name in names])
+    results = await verify_list(engine, [f"{name}@{domain}" for name in names])
     expected = dict.fromkeys(known, if_known) | dict.fromkeys(unknown, if_unknown)
     wrong = [
-        (name, answer.verdict, answer.reason, answer.evidence.smtp)
-        for name, answer in zip(names, answers, strict=True)
-        if (answer.verdict, answer.reason) != expected[name]
+        (name, result.verdict, result.reason, result.evidence.smtp)
+        for name, result in zip(names, results, strict=True)
+        if (result.verdict, result.reason) != expected[name]
     ]
     assert not wrong
     singles = await asyncio.gather(

@@ -1,4 +1,4 @@
-"""What the control address's reply says of the domain, and of the real address."""
+"""What the control's reply says about the domain and about the real address."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from engine.smtp.reply import classify_reply
 from engine.smtp.terms import RcptReply
 
 
-def heard(reply: str) -> RcptReply:
+def rcpt_reply(reply: str) -> RcptReply:
     code, text = int(reply[:3]), reply[4:]
     return RcptReply(classify_reply(Stage.RCPT, code, text), code, text)
 
@@ -37,11 +37,11 @@ def heard(reply: str) -> RcptReply:
         ("552 5.2.2 Mailbox full", None),
     ],
 )
-def test_only_a_clear_answer_decides_about_catch_all(control: str, catch_all: bool | None) -> None:
-    assert accepts_all(heard(control)) is catch_all
+def test_only_a_clear_reply_decides_about_catch_all(control: str, catch_all: bool | None) -> None:
+    assert accepts_all(rcpt_reply(control)) is catch_all
 
 
-def test_without_a_control_nothing_is_known() -> None:
+def test_without_a_control_catch_all_is_unknown() -> None:
     assert accepts_all(None) is None
 
 
@@ -56,12 +56,12 @@ BARE = "550 <user@a.test>: Rejected"
         (BARE, "550 5.1.1 No such user", None, Meaning.MAILBOX_NOT_FOUND),
         (BARE, "554 <x@a.test>: Rejected", None, Meaning.MAILBOX_NOT_FOUND),
         (BARE, None, True, Meaning.MAILBOX_NOT_FOUND),
-        # the refusal is about nothing we can tell
+        # whom the refusal is about stays unknown
         (BARE, "550 <vaborn@a.test>: Rejected", None, Meaning.REJECTED_UNRECOGNISED),
         (BARE, "450 try later", None, Meaning.REJECTED_UNRECOGNISED),
         (BARE, None, False, Meaning.REJECTED_UNRECOGNISED),
         (BARE, None, None, Meaning.REJECTED_UNRECOGNISED),
-        # what a rule recognised stays as it is
+        # a meaning that a rule recognised stays
         ("550 5.1.1 No such user", "550 5.1.1 No such user", None, Meaning.MAILBOX_NOT_FOUND),
         ("550 5.1.1 No such user", "250 Ok", None, Meaning.MAILBOX_NOT_FOUND),
         ("250 Ok", "250 Ok", None, Meaning.ACCEPTED),
@@ -71,11 +71,14 @@ BARE = "550 <user@a.test>: Rejected"
 def test_a_bare_refusal_is_compared(
     real: str, control: str | None, known: bool | None, meaning: Meaning
 ) -> None:
-    assert compare_with_control(heard(real), heard(control) if control else None, known) is meaning
+    assert (
+        compare_with_control(rcpt_reply(real), rcpt_reply(control) if control else None, known)
+        is meaning
+    )
 
 
-def test_control_addresses_are_plain_and_do_not_repeat() -> None:
+def test_control_addresses_are_ascii_and_do_not_repeat() -> None:
     choose = random.Random(7).choice
-    made = [control_local_part(choose) for _ in range(5000)]
-    assert len(set(made)) == len(made)
-    assert all(re.fullmatch(r"[a-z]{4,14}\.[a-z]{2,7}[2-9]{3}", local) for local in made)
+    controls = [control_local_part(choose) for _ in range(5000)]
+    assert len(set(controls)) == len(controls)
+    assert all(re.fullmatch(r"[a-z]{4,14}\.[a-z]{2,7}[2-9]{3}", local) for local in controls)

@@ -1,4 +1,4 @@
-"""The SMTP conversation, against servers that behave and servers that do not."""
+"""SMTP conversations, with servers that follow the protocol and with others."""
 
 from __future__ import annotations
 
@@ -24,48 +24,47 @@ ME = Identity("probe.test", "probe@test")
 FLOOD = Raw(b"220-welcome welcome welcome\r\n" * 100, octets=8 * 1024 * 1024)
 
 
-class Notes:
-    """A transcript."""
+class Transcript:
+    """Collects the lines that are traced."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
 
-    def __call__(self, who: str, said: str) -> None:
-        self.lines.append(said)
+    def __call__(self, who: str, what: str) -> None:
+        self.lines.append(what)
 
 
 @asynccontextmanager
 async def conversation(
-    smtp: FakeSmtp, *, tls: bool = True, timeout_s: float = 2.0, say: Notes | None = None
+    smtp: FakeSmtp, *, tls: bool = True, timeout_s: float = 2.0, trace: Transcript | None = None
 ) -> AsyncIterator[Conversation]:
-    talk = await open_conversation(
+    opened = await open_conversation(
         Target("mx.fake.test", HOST, smtp.port),
         ME,
         connect_timeout_s=timeout_s,
         command_timeout_s=timeout_s,
         tls_timeout_s=timeout_s,
         tls=tls_context() if tls else None,
-        trace=say or Notes(),
+        trace=trace or Transcript(),
     )
-    pipe = talk.quit
     try:
-        yield talk
+        yield opened
     finally:
-        farewell = pipe()
-        farewell.abort()
-        await farewell.wait_closed()
+        pipe = opened.quit()
+        pipe.abort()
+        await pipe.wait_closed()
 
 
-async def ask(
+async def probe(
     script: Script, *recipients: str, sender: str = "probe@test", utf8: bool = False
 ) -> tuple[list[StageResult | None], FakeSmtp]:
-    async with fake_smtp({HOST: script}) as smtp, conversation(smtp) as talk:
-        answers = await talk.probe_recipients(sender, recipients, utf8=utf8, timeout_s=0.3)
-    return answers, smtp
+    async with fake_smtp({HOST: script}) as smtp, conversation(smtp) as opened:
+        results = await opened.probe_recipients(sender, recipients, utf8=utf8, timeout_s=0.3)
+    return results, smtp
 
 
-def meanings(answers: list[StageResult | None]) -> list[tuple[Stage, Meaning] | None]:
-    return [(said.stage, said.meaning) if said else None for said in answers]
+def meanings(results: list[StageResult | None]) -> list[tuple[Stage, Meaning] | None]:
+    return [(result.stage, result.meaning) if result else None for result in results]
 
 
 @pytest.mark.parametrize(
@@ -106,7 +105,7 @@ async def test_a_host_that_cannot_be_asked(
 
 
 @pytest.mark.parametrize("ip", [HOST, "::1"])
-async def test_nobody_there(ip: str) -> None:
+async def test_no_server_is_unreachable(ip: str) -> None:
     async with fake_smtp({HOST: Script()}) as smtp:
         port = smtp.port
     with pytest.raises(ConversationEnded) as ended:
@@ -117,40 +116,40 @@ async def test_nobody_there(ip: str) -> None:
             command_timeout_s=1,
             tls_timeout_s=1,
             tls=None,
-            trace=Notes(),
+            trace=Transcript(),
         )
     assert ended.value.result.meaning is Meaning.UNREACHABLE
 
 
-async def test_nothing_is_said_before_the_banner_is_complete() -> None:
+async def test_nothing_is_sent_before_the_banner_is_complete() -> None:
     pause = Wait(asyncio.Event(), asyncio.Event())
     script = Script(banner=(Raw(b"220-one moment\r\n22"), pause, Raw(b"0 go on\r\n")))
     async with fake_smtp({HOST: script}) as smtp:
 
-        async def talk() -> None:
+        async def open_and_quit() -> None:
             async with conversation(smtp):
                 pass
 
-        talking = asyncio.ensure_future(talk())
+        opening = asyncio.ensure_future(open_and_quit())
         await asyncio.wait_for(pause.reached.wait(), 5)
         for _ in range(50):
             await asyncio.sleep(0)
         assert smtp.seen[HOST].chunks == []
         pause.go_on.set()
-        await talking
+        await opening
         assert smtp.commands(HOST)[0] == "EHLO probe.test"
 
 
-async def test_helo_where_ehlo_is_unknown() -> None:
-    answers, smtp = await ask(Script(on={"EHLO": "500 Command unrecognized"}), "user@test")
-    assert meanings(answers) == [(Stage.RCPT, Meaning.ACCEPTED)]
+async def test_helo_is_sent_where_ehlo_is_rejected() -> None:
+    results, smtp = await probe(Script(on={"EHLO": "500 Command unrecognized"}), "user@test")
+    assert meanings(results) == [(Stage.RCPT, Meaning.ACCEPTED)]
     assert smtp.commands(HOST)[:2] == ["EHLO probe.test", "HELO probe.test"]
 
 
-async def test_recipients_go_out_in_one_write_where_pipelining_is_offered() -> None:
+async def test_recipients_are_pipelined_where_the_host_offers_it() -> None:
     script = Script(rcpt=[("^a@", "250 Ok"), (".*", "550 5.1.1 No such user")])
-    answers, smtp = await ask(script, "a@test", "b@test")
-    assert meanings(answers) == [
+    results, smtp = await probe(script, "a@test", "b@test")
+    assert meanings(results) == [
         (Stage.RCPT, Meaning.ACCEPTED),
         (Stage.RCPT, Meaning.MAILBOX_NOT_FOUND),
     ]
@@ -158,9 +157,9 @@ async def test_recipients_go_out_in_one_write_where_pipelining_is_offered() -> N
     assert any(chunk.startswith(batch) for chunk in smtp.seen[HOST].chunks)
 
 
-async def test_commands_wait_for_replies_where_it_is_not() -> None:
-    answers, smtp = await ask(Script(extensions=()), "a@test", "b@test")
-    assert meanings(answers) == [(Stage.RCPT, Meaning.ACCEPTED)] * 2
+async def test_commands_wait_for_replies_without_pipelining() -> None:
+    results, smtp = await probe(Script(extensions=()), "a@test", "b@test")
+    assert meanings(results) == [(Stage.RCPT, Meaning.ACCEPTED)] * 2
     assert b"MAIL FROM:<probe@test>\r\n" in smtp.seen[HOST].chunks
     assert b"RCPT TO:<a@test>\r\n" in smtp.seen[HOST].chunks
 
@@ -169,8 +168,8 @@ async def test_commands_wait_for_replies_where_it_is_not() -> None:
 async def test_the_null_sender_gets_a_transaction_for_each_recipient(
     extensions: tuple[str, ...],
 ) -> None:
-    answers, smtp = await ask(Script(extensions=extensions), "a@test", "b@test", sender="")
-    assert meanings(answers) == [(Stage.RCPT, Meaning.ACCEPTED)] * 2
+    results, smtp = await probe(Script(extensions=extensions), "a@test", "b@test", sender="")
+    assert meanings(results) == [(Stage.RCPT, Meaning.ACCEPTED)] * 2
     assert smtp.commands(HOST)[1:6] == [
         "MAIL FROM:<>",
         "RCPT TO:<a@test>",
@@ -181,12 +180,12 @@ async def test_the_null_sender_gets_a_transaction_for_each_recipient(
 
 
 @pytest.mark.parametrize("extensions", [(), ("PIPELINING",)])
-async def test_a_refused_sender_is_the_answer_for_every_recipient(
+async def test_a_refused_sender_is_the_result_of_every_recipient(
     extensions: tuple[str, ...],
 ) -> None:
     script = Script(extensions=extensions, on={"MAIL": "550 5.7.1 not from you"})
-    answers, _ = await ask(script, "a@test", "b@test")
-    assert meanings(answers) == [(Stage.MAIL, Meaning.SENDER_REJECTED)] * 2
+    results, _ = await probe(script, "a@test", "b@test")
+    assert meanings(results) == [(Stage.MAIL, Meaning.SENDER_REJECTED)] * 2
 
 
 RCPT_FAULTS: list[tuple[Action, Meaning]] = [
@@ -204,18 +203,18 @@ RCPT_FAULTS: list[tuple[Action, Meaning]] = [
 
 @pytest.mark.parametrize("extensions", [(), ("PIPELINING",)])
 @pytest.mark.parametrize(("fault", "meaning"), RCPT_FAULTS)
-async def test_a_fault_at_one_recipient_leaves_the_later_ones_open(
+async def test_a_fault_at_one_recipient_leaves_later_ones_without_result(
     fault: Action, meaning: Meaning, extensions: tuple[str, ...]
 ) -> None:
     script = Script(extensions=extensions, rcpt=[("^b@", fault), (".*", "250 Ok")])
-    answers, _ = await ask(script, "a@test", "b@test", "c@test")
-    assert meanings(answers) == [(Stage.RCPT, Meaning.ACCEPTED), (Stage.RCPT, meaning), None]
+    results, _ = await probe(script, "a@test", "b@test", "c@test")
+    assert meanings(results) == [(Stage.RCPT, Meaning.ACCEPTED), (Stage.RCPT, meaning), None]
 
 
 async def test_a_transaction_after_another_is_reset_first() -> None:
-    async with fake_smtp({HOST: Script()}) as smtp, conversation(smtp) as talk:
+    async with fake_smtp({HOST: Script()}) as smtp, conversation(smtp) as opened:
         for name in ("a", "b"):
-            await talk.probe_recipients("probe@test", [f"{name}@test"], utf8=False, timeout_s=1)
+            await opened.probe_recipients("probe@test", [f"{name}@test"], utf8=False, timeout_s=1)
         assert smtp.commands(HOST)[1:] == [
             "MAIL FROM:<probe@test>",
             "RCPT TO:<a@test>",
@@ -229,69 +228,69 @@ async def test_many_recipients_on_one_connection_keep_their_order() -> None:
     script = Script(
         rcpt=[("[02468]@", "250 2.1.5 Ok"), (".*", "550 5.1.1 No\n550 5.1.1 such user")]
     )
-    answers, smtp = await ask(script, *(f"u{number}@test" for number in range(300)))
-    assert [said.reply.code for said in answers if said and said.reply] == [250, 550] * 150
+    results, smtp = await probe(script, *(f"u{number}@test" for number in range(300)))
+    assert [result.reply.code for result in results if result and result.reply] == [250, 550] * 150
     assert smtp.seen[HOST].connections == 1
 
 
 @pytest.mark.parametrize(
     "recipient", ["a@test\r\nRSET", "a@test\n", "a\x00b@test", "a\tb@test", "a\x7f@test"]
 )
-async def test_no_address_smuggles_a_second_command(recipient: str) -> None:
-    async with fake_smtp({HOST: Script()}) as smtp, conversation(smtp) as talk:
+async def test_an_address_cannot_inject_a_command(recipient: str) -> None:
+    async with fake_smtp({HOST: Script()}) as smtp, conversation(smtp) as opened:
         with pytest.raises(ValueError, match="control character"):
-            await talk.probe_recipients("probe@test", [recipient], utf8=False, timeout_s=1)
+            await opened.probe_recipients("probe@test", [recipient], utf8=False, timeout_s=1)
         assert smtp.commands(HOST) == ["EHLO probe.test"]
 
 
-async def test_smtputf8_is_asked_for_only_where_it_is_offered() -> None:
-    answers, smtp = await ask(Script(), "jörg@test", utf8=True)
-    assert meanings(answers) == [(Stage.EHLO, Meaning.SMTPUTF8_UNSUPPORTED)]
+async def test_smtputf8_is_used_only_where_it_is_offered() -> None:
+    results, smtp = await probe(Script(), "jörg@test", utf8=True)
+    assert meanings(results) == [(Stage.EHLO, Meaning.SMTPUTF8_UNSUPPORTED)]
     assert not [command for command in smtp.commands(HOST) if "MAIL" in command]
 
-    offering = Script(extensions=("PIPELINING", "SMTPUTF8"))
-    answers, smtp = await ask(offering, "jörg@test", utf8=True)
-    assert meanings(answers) == [(Stage.RCPT, Meaning.ACCEPTED)]
+    with_smtputf8 = Script(extensions=("PIPELINING", "SMTPUTF8"))
+    results, smtp = await probe(with_smtputf8, "jörg@test", utf8=True)
+    assert meanings(results) == [(Stage.RCPT, Meaning.ACCEPTED)]
     assert smtp.commands(HOST)[1:3] == ["MAIL FROM:<probe@test> SMTPUTF8", "RCPT TO:<jörg@test>"]
 
 
 async def test_tls_is_started_where_it_is_offered() -> None:
-    answers, smtp = await ask(Script(tls=True, tls_required=True), "user@test")
-    assert meanings(answers) == [(Stage.RCPT, Meaning.ACCEPTED)]
+    results, smtp = await probe(Script(tls=True, tls_required=True), "user@test")
+    assert meanings(results) == [(Stage.RCPT, Meaning.ACCEPTED)]
     assert smtp.seen[HOST].tls == 1
     assert smtp.commands(HOST)[:3] == ["EHLO probe.test", "STARTTLS", "EHLO probe.test"]
 
 
 @pytest.mark.parametrize("tls", [True, False])
-async def test_tls_is_left_alone_when_not_wanted(tls: bool) -> None:
+async def test_starttls_is_sent_only_with_a_tls_context(tls: bool) -> None:
     async with fake_smtp({HOST: Script(tls=True)}) as smtp:
-        async with conversation(smtp, tls=tls) as talk:
-            assert talk.tls is tls
+        async with conversation(smtp, tls=tls) as opened:
+            assert opened.tls is tls
         assert smtp.seen[HOST].tls == tls
 
 
 @pytest.mark.parametrize(
     "script", [Script(tls=True, broken_tls=True), Script(tls=True, on={"STAR": CLOSE})]
 )
-async def test_a_failed_handshake_is_told(script: Script) -> None:
+async def test_a_failed_tls_handshake_raises(script: Script) -> None:
     async with fake_smtp({HOST: script}) as smtp:
         with pytest.raises(TlsFailed):
             async with conversation(smtp):
                 pass
 
 
-async def test_an_offer_of_tls_taken_back_leaves_the_connection_in_use() -> None:
+async def test_a_rejected_starttls_goes_on_in_clear_text() -> None:
     script = Script(tls=True, on={"STAR": "454 4.7.0 TLS not available"})
-    answers, smtp = await ask(script, "user@test")
-    assert meanings(answers) == [(Stage.RCPT, Meaning.ACCEPTED)]
+    results, smtp = await probe(script, "user@test")
+    assert meanings(results) == [(Stage.RCPT, Meaning.ACCEPTED)]
     assert smtp.seen[HOST].connections == 1
 
 
 async def test_the_transcript_has_both_sides() -> None:
-    notes = Notes()
-    async with fake_smtp({HOST: Script()}) as smtp, conversation(smtp, say=notes) as talk:
-        await talk.probe_recipients("probe@test", ["user@test"], utf8=False, timeout_s=1)
-    assert notes.lines[1:] == [
+    transcript = Transcript()
+    async with fake_smtp({HOST: Script()}) as smtp, conversation(smtp, trace=transcript) as opened:
+        await opened.probe_recipients("probe@test", ["user@test"], utf8=False, timeout_s=1)
+    assert transcript.lines[1:] == [
         "< 220 mx.fake.test ESMTP",
         "> EHLO probe.test",
         "< 250 mx.fake.test PIPELINING ENHANCEDSTATUSCODES 8BITMIME",
@@ -303,37 +302,37 @@ async def test_the_transcript_has_both_sides() -> None:
     ]
 
 
-async def test_words_that_are_not_utf8_are_kept_as_latin_1() -> None:
+async def test_text_that_is_not_utf8_is_decoded_as_latin_1() -> None:
     script = Script(rcpt=[(".*", Raw("550 5.1.1 Empfänger unbekannt\r\n".encode("latin-1")))])
-    answers, _ = await ask(script, "user@test")
-    assert answers[0] is not None
-    assert answers[0].reply is not None
-    assert answers[0].reply.text == "5.1.1 Empfänger unbekannt"
+    results, _ = await probe(script, "user@test")
+    assert results[0] is not None
+    assert results[0].reply is not None
+    assert results[0].reply.text == "5.1.1 Empfänger unbekannt"
 
 
-async def test_leaving_does_not_wait_for_the_answer_to_quit() -> None:
+async def test_quit_does_not_wait_for_the_reply() -> None:
     async with fake_smtp({HOST: Script(on={"QUIT": HANG})}) as smtp:
-        async with conversation(smtp) as talk:
-            farewell = talk.quit()
-            assert not farewell.closed
-            assert not talk.usable
-        assert farewell.closed
+        async with conversation(smtp) as opened:
+            pipe = opened.quit()
+            assert not pipe.closed
+            assert not opened.usable
+        assert pipe.closed
 
 
 @pytest.mark.parametrize("verb", ["EHLO", "MAIL", "RCPT"])
-async def test_giving_up_in_the_middle_closes_the_connection(verb: str) -> None:
+async def test_a_cancelled_conversation_closes_its_connection(verb: str) -> None:
     pause = Wait(asyncio.Event(), asyncio.Event())
     script = Script(on={verb: (pause, HANG)}) if verb != "RCPT" else Script(rcpt=[("", pause)])
     async with fake_smtp({HOST: script}) as smtp:
 
-        async def talk() -> None:
-            async with conversation(smtp, timeout_s=30) as talk:
-                await talk.probe_recipients("probe@test", ["user@test"], utf8=False, timeout_s=30)
+        async def run() -> None:
+            async with conversation(smtp, timeout_s=30) as opened:
+                await opened.probe_recipients("probe@test", ["user@test"], utf8=False, timeout_s=30)
 
-        talking = asyncio.ensure_future(talk())
+        running = asyncio.ensure_future(run())
         await asyncio.wait_for(pause.reached.wait(), 5)
-        talking.cancel()
-        await asyncio.gather(talking, return_exceptions=True)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
         pause.go_on.set()
         await asyncio.wait_for(smtp.seen[HOST].idle.wait(), 1)
 
@@ -342,7 +341,7 @@ EXCHANGE = (b"MAIL FROM:<probe@test>", b"RCPT TO:<user@a.test>", b"RCPT TO:<b@a.
 
 
 @pytest.mark.parametrize(
-    ("script", "codes", "ended", "writes"),
+    ("script", "codes", "broken", "writes"),
     [
         (Script(), [250, 250, 250, 250], None, 1),
         (Script(extensions=()), [250, 250, 250, 250], None, 4),
@@ -355,29 +354,29 @@ EXCHANGE = (b"MAIL FROM:<probe@test>", b"RCPT TO:<user@a.test>", b"RCPT TO:<b@a.
         (Script(rcpt=[("^user", Raw(b"what?\r\n"))]), [250], Meaning.NOT_SMTP, 1),
     ],
 )
-async def test_many_commands_are_exchanged_at_once(
-    script: Script, codes: list[int], ended: Meaning | None, writes: int
+async def test_exchange(
+    script: Script, codes: list[int], broken: Meaning | None, writes: int
 ) -> None:
-    async with fake_smtp({HOST: script}) as smtp, conversation(smtp) as talk:
+    async with fake_smtp({HOST: script}) as smtp, conversation(smtp) as opened:
         before = len(smtp.seen[HOST].chunks)
-        replies, how = await talk.exchange(EXCHANGE, 0.3)
+        replies, why = await opened.exchange(EXCHANGE, 0.3)
         assert [reply.code for reply in replies] == codes
-        assert how is ended
+        assert why is broken
         assert len(smtp.seen[HOST].chunks) - before == writes
-        assert talk.usable is (ended is None)
+        assert opened.usable is (broken is None)
 
 
-@pytest.mark.parametrize(("refusals", "heard"), [(0, 3), (1, 2), (2, 3)])
-async def test_after_some_refusals_replies_are_not_waited_for_as_long(
-    refusals: int, heard: int
+@pytest.mark.parametrize(("max_refusals", "read"), [(0, 3), (1, 2), (2, 3)])
+async def test_after_some_refusals_replies_have_a_shorter_time_out(
+    max_refusals: int, read: int
 ) -> None:
     reached, go_on = asyncio.Event(), asyncio.Event()
     script = Script(rcpt=[("^user", "550 no"), ("^b", (Wait(reached, go_on), "250 Ok"))])
-    async with fake_smtp({HOST: script}) as smtp, conversation(smtp) as talk:
+    async with fake_smtp({HOST: script}) as smtp, conversation(smtp) as opened:
         asyncio.get_running_loop().call_later(0.3, go_on.set)
-        replies, how = await talk.exchange(
-            EXCHANGE[:3], 5.0, max_refusals=refusals, refused_timeout_s=0.05
+        replies, why = await opened.exchange(
+            EXCHANGE[:3], 5.0, max_refusals=max_refusals, refused_timeout_s=0.05
         )
-        assert len(replies) == heard
-        assert how is (None if heard == 3 else Meaning.TIMED_OUT)
+        assert len(replies) == read
+        assert why is (None if read == 3 else Meaning.TIMED_OUT)
         go_on.set()
