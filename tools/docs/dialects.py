@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping
 
+from adapters.contract.batch_rules import BatchRules, BilledUnit, ChargeTime
+from adapters.contract.operations import UNLIMITED, Plan
 from adapters.registry import DIALECTS
 from tools.docs.markdown import row, table_head
+
+MAX_ADDRESSES = 1_000_000
+"""More than any dialect accepts in a batch."""
 
 
 def addresses() -> Iterator[str]:
@@ -20,4 +26,89 @@ def addresses() -> Iterator[str]:
         )
 
 
-TABLES: Mapping[str, Callable[[], Iterator[str]]] = {"dialect-addresses": addresses}
+def plans() -> Iterator[str]:
+    yield from table_head("plan", "dialect", "rates", "verifications a month", "batches")
+    yield row(f"`{UNLIMITED.name}`", "all", "", "", "")
+    for dialect in DIALECTS:
+        for plan in dialect.plans:
+            yield row(
+                f"`{plan.name}`", dialect.name, _rates(plan), _allowance(plan), _batch_limits(plan)
+            )
+
+
+_PERIODS = {1: "a second", 60: "a minute", 3_600: "an hour", 86_400: "a day"}
+
+
+def _rates(plan: Plan) -> str:
+    """Such as `25 verify, 5 account a second`; the names are those of endpoints."""
+    by_period: dict[int, list[str]] = {}
+    for bucket, rate in plan.rates.items():
+        calls = "calls" if bucket == "all" else f"`{bucket}`"
+        by_period.setdefault(rate.per_s, []).append(f"{rate.count:,} {calls}")
+    return "; ".join(f"{', '.join(counts)} {_PERIODS[s]}" for s, counts in by_period.items())
+
+
+def _allowance(plan: Plan) -> str:
+    if plan.included is None:
+        return ""
+    return f"{plan.included:,}, then {'refused' if plan.hard_cap else 'overage'}"
+
+
+def _batch_limits(plan: Plan) -> str:
+    limits = (
+        (plan.batches_per_day, "a day"),
+        (plan.batches_waiting, "waiting"),
+        (plan.batches_running, "running"),
+    )
+    return ", ".join(f"{count} {what}" for count, what in limits if count is not None)
+
+
+def batches() -> Iterator[str]:
+    yield from table_head(
+        "dialect", "a duplicate address", "charged", "refunded", "results are stored for", "then"
+    )
+    for dialect in DIALECTS:
+        if (rules := dialect.batch_rules) is not None:
+            yield row(
+                dialect.name,
+                "one row" if rules.merge_duplicates else "two rows",
+                _charge(rules),
+                f"rows that are `{rules.refund_word}`" if rules.refund_word else "",
+                _retention(rules),
+                "nothing" if rules.delete_with_rows else "the counts",
+            )
+
+
+_UNITS = {
+    BilledUnit.ENTRIES: "entry",
+    BilledUnit.ROWS: "row",
+    BilledUnit.VALID: "well-formed entry",
+}
+_TIMES = {ChargeTime.SUBMIT: "at submission", ChargeTime.START: "at the start"}
+
+
+def _charge(rules: BatchRules) -> str:
+    charge = f"{_TIMES[rules.charged_at]}, one credit per {_UNITS[rules.billed_unit]}"
+    if rules.must_cover_unit is rules.billed_unit:
+        return charge
+    return f"{charge}, if there is one per {_UNITS[rules.must_cover_unit]}"
+
+
+def _retention(rules: BatchRules) -> str:
+    """`30 days`, or `30 days; 5 days for more than 1,000 addresses`."""
+    small, large = rules.retention_s(1), rules.retention_s(MAX_ADDRESSES)
+    if small == large:
+        return _days(small)
+    limit = bisect_left(range(MAX_ADDRESSES), True, key=lambda n: rules.retention_s(n) == large)
+    return f"{_days(small)}; {_days(large)} for more than {limit - 1:,} addresses"
+
+
+def _days(retention_s: int | None) -> str:
+    return "until deleted" if retention_s is None else f"{retention_s // 86_400} days"
+
+
+TABLES: Mapping[str, Callable[[], Iterator[str]]] = {
+    "dialect-addresses": addresses,
+    "dialect-plans": plans,
+    "dialect-batches": batches,
+}
