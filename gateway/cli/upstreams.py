@@ -18,7 +18,7 @@ from gateway.cli.terminal import EXIT_FAILURE, run_async
 if TYPE_CHECKING:
     from gateway.settings import Settings
     from gateway.upstreams.source.keys import UpstreamKey
-    from gateway.upstreams.source.source import UpstreamSource
+    from gateway.upstreams.source.upstream import UpstreamSource
 
 TIMEOUT_S = 10.0
 """Time limit for one answer."""

@@ -35,9 +35,11 @@ from gateway.upstreams.source.balances import watch_balances
 from gateway.upstreams.source.circuit import CircuitBreaker, CircuitRules
 from gateway.upstreams.source.key_files import key_files
 from gateway.upstreams.source.keys import KeyRing
+from gateway.upstreams.source.local import LocalSource
 from gateway.upstreams.source.recorder import FixtureRecorder
-from gateway.upstreams.source.source import LocalSource, Source, UpstreamRules, UpstreamSource
+from gateway.upstreams.source.source import Source
 from gateway.upstreams.source.throttle import Throttle
+from gateway.upstreams.source.upstream import UpstreamRules, UpstreamSource
 from gateway.upstreams.transport.client import UpstreamClient, UpstreamLocation
 from gateway.verdicts.verifier import BulkVerifier, Verifier
 

@@ -41,7 +41,8 @@ from gateway.upstreams.routing.completion import DNS_ONLY, complete_evidence, li
 from gateway.upstreams.routing.policy import Policy
 from gateway.upstreams.routing.routes import SourceRoute
 from gateway.upstreams.routing.strategies import SOURCE_ORDERS, is_final, most_informative
-from gateway.upstreams.source.source import Source, UpstreamSource
+from gateway.upstreams.source.source import Source
+from gateway.upstreams.source.upstream import UpstreamSource
 from gateway.verdicts.verifier import BulkVerifier, OneByOne, RetryLater
 
 log = logging.getLogger(__name__)

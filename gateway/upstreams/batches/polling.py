@@ -19,7 +19,8 @@ from adapters.contract.upstream import (
 )
 from adapters.contract.upstream_jobs import MAX_RESULT_PAGE_BYTES, JobQuery, ResultPage, VendorJobs
 from gateway.upstreams.batches.records import VendorJobInput
-from gateway.upstreams.source.source import SOURCE_FAILURES, UpstreamSource
+from gateway.upstreams.source.source import SOURCE_FAILURES
+from gateway.upstreams.source.upstream import UpstreamSource
 
 CALL_TIMEOUT_S = 60.0
 """For one request: a page of many rows takes its time."""

@@ -30,7 +30,8 @@ from gateway.upstreams.batches.records import VendorJob, VendorJobInput, VendorJ
 from gateway.upstreams.routing.budgets import Budgets
 from gateway.upstreams.source.circuit import Admission
 from gateway.upstreams.source.keys import UpstreamKey
-from gateway.upstreams.source.source import POSSIBLY_BILLED, SOURCE_FAILURES, UpstreamSource
+from gateway.upstreams.source.source import POSSIBLY_BILLED, SOURCE_FAILURES
+from gateway.upstreams.source.upstream import UpstreamSource
 
 log = logging.getLogger(__name__)
 

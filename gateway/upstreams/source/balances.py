@@ -7,7 +7,7 @@ import asyncio
 import logging
 
 from adapters.contract.upstream import Fault, FaultKind
-from gateway.upstreams.source.source import UpstreamSource
+from gateway.upstreams.source.upstream import UpstreamSource
 
 log = logging.getLogger(__name__)
 

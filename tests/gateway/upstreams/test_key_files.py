@@ -17,7 +17,7 @@ from engine.model import Verification
 from gateway.upstreams.opening import open_upstreams
 from gateway.upstreams.source.key_files import KeyFiles
 from gateway.upstreams.source.keys import REFUSED_KEY_PAUSE_S, KeyRing
-from gateway.upstreams.source.source import UpstreamSource
+from gateway.upstreams.source.upstream import UpstreamSource
 from tests.dialects import ALL
 from tests.fakes.clock import Clock
 from tests.fakes.vendor import GOOD_KEY, Mood, Vendor, vendor

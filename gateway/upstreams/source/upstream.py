@@ -1,0 +1,359 @@
+"""An upstream as a source: its keys, its circuit, its limits, its connections."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Protocol
+
+from adapters.contract.upstream import (
+    Fault,
+    FaultKind,
+    Pending,
+    Upstream,
+    UpstreamQuery,
+    UpstreamReply,
+    UpstreamRequest,
+    UpstreamResult,
+)
+from engine.model import Address, Checks, Verdict, Verification
+from engine.verification import verification_from_verdict
+from gateway.upstreams.source.circuit import Admission, CircuitBreaker
+from gateway.upstreams.source.keys import NO_CREDITS_PAUSE_S, KeyRing, UpstreamKey
+from gateway.upstreams.source.latency import Latency
+from gateway.upstreams.source.source import SOURCE_FAILURES, SourceResult
+from gateway.upstreams.source.throttle import Throttle
+from gateway.upstreams.transport.client import (
+    MAX_SINGLE_REPLY_BYTES,
+    UpstreamClient,
+    UpstreamLocation,
+)
+
+if TYPE_CHECKING:
+    from gateway.upstreams.source.key_files import KeyFiles
+
+log = logging.getLogger(__name__)
+
+SendRequest = Callable[[UpstreamRequest, float], Awaitable[UpstreamReply | Fault]]
+
+MAX_PENDING_PAUSE_S = 5.0
+CONNECT_TIMEOUT_S = 5.0
+NO_SLOT = Fault(FaultKind.BUSY, "no free slot in time")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpstreamRules:
+    """What the settings say of one upstream."""
+
+    name: str
+    price: int
+    weight: float
+    timeout_s: float
+    final: frozenset[Verdict]
+    min_job_size: int | None
+    """Addresses that are given to it as a list of its own; None never."""
+    max_job_size: int
+    """The most in one such list."""
+    job_deadline_s: float
+    """How long such a list may take."""
+
+
+class Recorder(Protocol):
+    """Takes exchanges with a key in them, which it must not keep."""
+
+    def __call__(
+        self,
+        key: str,
+        question: UpstreamQuery,
+        request: UpstreamRequest,
+        reply: UpstreamReply | Fault,
+    ) -> None: ...
+
+    def record_job_step(
+        self,
+        key: str,
+        job_id: str,
+        addresses: Sequence[Address],
+        request: UpstreamRequest,
+        reply: UpstreamReply | Fault,
+        kind: str,
+    ) -> None:
+        """One step of a list; `kind` is what was read in it."""
+        ...
+
+
+class AdmittedRequest:
+    """A request that the circuit let through, and whose outcome it waits for."""
+
+    def __init__(self, source: UpstreamSource) -> None:
+        self._source = source
+        self.is_reported = False
+
+    def report(self, fault: Fault | None) -> None:
+        """The outcome; None is a success."""
+        self._source.record_outcome(fault)
+        self.is_reported = True
+
+
+class UpstreamSource:
+    """One upstream: its keys, its circuit, its limits, its connections."""
+
+    def __init__(
+        self,
+        rules: UpstreamRules,
+        vendor_api: UpstreamLocation,
+        client: UpstreamClient,
+        *,
+        keys: KeyRing,
+        circuit: CircuitBreaker,
+        throttle: Throttle,
+        clock: Callable[[], float],
+        rng: random.Random,
+        key_files: KeyFiles | None = None,
+        recorder: Recorder | None = None,
+    ) -> None:
+        assert vendor_api.dialect.upstream is not None
+        self.name = rules.name
+        self.price = rules.price
+        self.weight = rules.weight
+        self.timeout_s = rules.timeout_s
+        self.final = rules.final
+        self.min_job_size = rules.min_job_size
+        self.max_job_size = rules.max_job_size
+        self.job_deadline_s = rules.job_deadline_s
+        self.vendor_api = vendor_api
+        self.keys = keys
+        self.key_files = key_files
+        self.circuit = circuit
+        self.latency = Latency()
+        self._upstream: Upstream = vendor_api.dialect.upstream
+        self.evidence_fields = self._upstream.always_reports
+        self._client = client
+        self._throttle = throttle
+        self._clock = clock
+        self._rng = rng
+        self.recorder = recorder
+
+    @property
+    def min_wait_s(self) -> float:
+        """After a 429 that names no time."""
+        return self._upstream.default_retry_after_s
+
+    @property
+    def ready_in_s(self) -> float:
+        return max(self.circuit.reopens_in_s, self.keys.ready_in_s)
+
+    @property
+    def busy(self) -> bool:
+        return self._throttle.busy
+
+    @property
+    def unusable_fault(self) -> str:
+        if self.circuit.is_banned and self.circuit.reopens_in_s > 0:
+            return FaultKind.BANNED
+        return FaultKind.DEAD_KEY if self.keys.all_dead else ""
+
+    def admit(self) -> Admission:
+        if self.keys.ready_in_s > 0:
+            return Admission.NO
+        return self.circuit.admit(self.timeout_s + CONNECT_TIMEOUT_S)
+
+    async def try_verify(self, question: UpstreamQuery) -> SourceResult:
+        give_up_at = self._clock() + question.wait_s
+        with self.admitted_request() as request:
+            async with self._throttle.slot(question.wait_s) as has_slot:
+                if not has_slot:
+                    return NO_SLOT
+                result = await self._try_keys(question, give_up_at)
+            if isinstance(result, Verification):
+                self.latency.record(result.duration_s)
+            request.report(result if isinstance(result, Fault) else None)
+            return result
+
+    @contextlib.contextmanager
+    def admitted_request(self) -> Iterator[AdmittedRequest]:
+        """Around a request after `admit`. Without a report, it says nothing of the source."""
+        request = AdmittedRequest(self)
+        try:
+            yield request
+        finally:
+            if not request.is_reported:
+                self.circuit.record_neutral()
+
+    def record_outcome(self, fault: Fault | None) -> None:
+        """Let the circuit know the outcome of an admitted request; None is a success."""
+        if fault is None:
+            self.circuit.record_success()
+        elif fault.kind in SOURCE_FAILURES:
+            self.circuit.record_failure(fault.retry_after_s)
+        elif fault.kind is FaultKind.BANNED:
+            self.report_ban(fault)
+        else:
+            self.circuit.record_neutral()
+
+    def report_ban(self, fault: Fault) -> None:
+        """Our account or address was refused: leave it alone for long, and say so once."""
+        if self.circuit.record_ban():
+            log.warning(
+                "upstream.banned",
+                extra={
+                    "source": self.name,
+                    "status": fault.status,
+                    "paused_s": round(self.circuit.reopens_in_s),
+                },
+            )
+
+    async def _try_keys(self, question: UpstreamQuery, give_up_at: float) -> SourceResult:
+        """Ask with one key after the other while it is the key that is at fault."""
+        finding: SourceResult = Fault(FaultKind.DEAD_KEY, "no key can be used now")
+        tried: list[UpstreamKey] = []
+        while (key := self.keys.pick()) is not None and key not in tried:
+            tried.append(key)
+            finding = await self._try_key(question, key, give_up_at)
+            if isinstance(finding, Verification):
+                self.keys.mark_accepted(key)
+                return finding
+            finding = await self.explain_refusal(finding, key, give_up_at - self._clock())
+            match finding.kind:
+                case FaultKind.DEAD_KEY:
+                    if self.keys.mark_refused(key):
+                        extra = {"source": self.name, "key": key.number, "status": finding.status}
+                        log.warning("upstream_key.refused", extra=extra)
+                    if self.key_files is not None:
+                        # it may have been exchanged, here as at the vendor
+                        await self.key_files.reread()
+                case FaultKind.NO_CREDITS:
+                    self.keys.pause(key, finding.retry_after_s or NO_CREDITS_PAUSE_S)
+                case FaultKind.TOO_FAST:
+                    after_s = finding.retry_after_s
+                    pause_s = self._upstream.default_retry_after_s if after_s is None else after_s
+                    self.keys.pause(key, max(pause_s, 0.05))
+                case _:
+                    return finding
+        return finding
+
+    async def _try_key(
+        self, question: UpstreamQuery, key: UpstreamKey, give_up_at: float
+    ) -> SourceResult:
+        """Ask, and ask again while the answer is being worked on: those repeats are free."""
+        began = self._clock()
+        while True:
+            left_s = give_up_at - self._clock()
+            if left_s <= 0:
+                return Fault(FaultKind.PENDING, "not ready in time")
+            request = self._upstream.verify.build(key.value, question)
+            reply = await self._client.send(
+                self.vendor_api,
+                request,
+                connect_timeout_s=min(CONNECT_TIMEOUT_S, left_s),
+                timeout_s=left_s,
+            )
+            if self.recorder is not None:
+                self.recorder(key.value, question, request, reply)
+            if isinstance(reply, Fault):
+                return reply
+            told = self._upstream.verify.parse(reply, question)
+            if isinstance(told, UpstreamResult):
+                duration_s = self._clock() - began
+                return self.to_verification(
+                    question.address, question.checks, told, reply.received_at, duration_s
+                )
+            if isinstance(told, Fault):
+                return told
+            await self._wait_pending(told, give_up_at)
+
+    async def _wait_pending(self, pending: Pending, give_up_at: float) -> None:
+        pause_s = min(pending.retry_after_s, MAX_PENDING_PAUSE_S)
+        pause_s *= self._rng.uniform(0.8, 1.2)
+        await asyncio.sleep(max(min(pause_s, give_up_at - self._clock()), 0.0))
+
+    def to_verification(
+        self, address: Address, checks: Checks, told: UpstreamResult, at: float, duration_s: float
+    ) -> Verification:
+        """What it told at `at` (Unix time, s), as one of ours."""
+        return verification_from_verdict(
+            address,
+            told.verdict,
+            told.reason,
+            told.evidence,
+            checks,
+            verified_at=told.verified_at or datetime.fromtimestamp(at, UTC),
+            duration_s=duration_s,
+            source=self.name,
+            source_score=None if told.score is None else min(max(told.score, 0), 100),
+        )
+
+    async def fetch_balance(self, key: UpstreamKey, timeout_s: float) -> int | Fault | None:
+        """What is left to pay with, without paying; None where the vendor cannot be asked.
+
+        A vendor without a balance gets its health address called, which shows no key.
+        """
+        return await self._fetch_balance(key, timeout_s, self.send_request)
+
+    async def _fetch_balance(
+        self, key: UpstreamKey, timeout_s: float, send: SendRequest
+    ) -> int | Fault | None:
+        balance, health = self._upstream.balance, self._upstream.health
+        if balance is not None:
+            reply = await send(balance.build(key.value), timeout_s)
+            found = reply if isinstance(reply, Fault) else balance.parse(reply)
+            if isinstance(found, Fault) and found.ask_balance:
+                # a balance costs nothing, so that only the key can be in its way
+                return replace(found, kind=FaultKind.DEAD_KEY)
+            return found
+        if health is not None:
+            reply = await send(health, timeout_s)
+            if isinstance(reply, Fault):
+                return reply
+            if reply.status != 200:
+                # without a key there is only our address to refuse
+                banned = reply.status == 403
+                kind = FaultKind.BANNED if banned else FaultKind.SERVER_ERROR
+                return Fault(kind, status=reply.status)
+        return None
+
+    async def explain_refusal(self, fault: Fault, key: UpstreamKey, timeout_s: float) -> Fault:
+        """Tell a refused key from an account without credits, where the vendor's words do not.
+
+        A fault without `Fault.ask_balance` is returned as it is.
+        """
+        if not fault.ask_balance or self._upstream.balance is None or timeout_s <= 0:
+            return fault
+        # in the place of the request that was refused: waiting for another might be for ever
+        balance = await self._fetch_balance(key, timeout_s, self._send)
+        if isinstance(balance, Fault) and balance.kind is FaultKind.DEAD_KEY:
+            return replace(fault, kind=FaultKind.DEAD_KEY)
+        if isinstance(balance, int) and balance <= 0:
+            return replace(fault, kind=FaultKind.NO_CREDITS)
+        return fault
+
+    async def send_request(
+        self,
+        request: UpstreamRequest,
+        timeout_s: float,
+        max_body_bytes: int = MAX_SINGLE_REPLY_BYTES,
+    ) -> UpstreamReply | Fault:
+        """Send what is no single question, within this upstream's limits."""
+        async with self._throttle.slot(timeout_s) as has_slot:
+            if not has_slot:
+                return NO_SLOT
+            return await self._send(request, timeout_s, max_body_bytes)
+
+    async def _send(
+        self,
+        request: UpstreamRequest,
+        timeout_s: float,
+        max_body_bytes: int = MAX_SINGLE_REPLY_BYTES,
+    ) -> UpstreamReply | Fault:
+        return await self._client.send(
+            self.vendor_api,
+            request,
+            connect_timeout_s=CONNECT_TIMEOUT_S,
+            timeout_s=timeout_s,
+            max_body_bytes=max_body_bytes,
+        )
