@@ -32,6 +32,10 @@ LINGER_S = 10.0
 """How long a connection that is to be closed is still read from, if its request is not read to the
 end: closed at once, the client's system would throw the unread answer away (RFC 9112 section 9.6).
 """
+MAX_LINGER_BYTES = 32 * 1024 * 1024
+"""How much is read from it meanwhile: more than the largest body that a dialect takes."""
+MAX_LINGER_BYTES_AFTER_HEAD = 512 * 1024
+"""The same if it was the head that was refused."""
 CONNECTION_SHARE = 0.5
 """Of the descriptors of the process; the others are kept for DNS, SMTP, upstreams and storage."""
 MAX_DESCRIPTORS = 65_536
@@ -91,6 +95,7 @@ class EdgeProtocol(HttpToolsProtocol):
         self._reading = _Reading.NOTHING
         self._head_bytes = 0
         self._lingering = False
+        self._linger_bytes = MAX_LINGER_BYTES
         self._refusal = 400
         """Status of the answer to a request that cannot be parsed."""
         self._cycle_transport = cast(asyncio.Transport, _CycleTransport(self))
@@ -130,7 +135,12 @@ class EdgeProtocol(HttpToolsProtocol):
     # -- reading -------------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
-        if self._lingering or self.transport.is_closing():
+        if self._lingering:
+            self._linger_bytes -= len(data)
+            if self._linger_bytes < 0:
+                self._abort()
+            return
+        if self.transport.is_closing():
             return
         super().data_received(data)
         if self._lingering or self.transport.is_closing():
@@ -234,6 +244,7 @@ class EdgeProtocol(HttpToolsProtocol):
             + body
         )
         self._reading = _Reading.HEAD
+        self._linger_bytes = MAX_LINGER_BYTES_AFTER_HEAD
         self.close_after_reply()
 
     def _start_timer(self, delay_s: float, callback: Callable[[], None]) -> None:

@@ -111,9 +111,9 @@ async def reply(reader: asyncio.StreamReader) -> bytes:
         return await reader.readuntil(b"\r\n\r\nok")
 
 
-async def send_without_end(writer: asyncio.StreamWriter) -> None:
+async def send_without_end(writer: asyncio.StreamWriter, piece: bytes = b"x") -> None:
     while True:
-        writer.write(b"x")
+        writer.write(piece)
         await writer.drain()
         await asyncio.sleep(0)
 
@@ -273,6 +273,16 @@ async def test_a_connection_that_goes_on_sending_is_closed_in_the_end() -> None:
         async with asyncio.timeout(LATE_S):
             with pytest.raises(ConnectionError):
                 await send_without_end(writer)
+
+
+async def test_a_head_without_end_costs_no_more_reading() -> None:
+    async with serving() as server:
+        _, writer = await server.connect()
+        writer.write(GET + b"A: ")
+        async with asyncio.timeout(LATE_S):
+            with pytest.raises(ConnectionError):
+                await send_without_end(writer, b"a" * 65_536)
+        assert server.refusals == {"head_too_large": 1}
 
 
 async def test_pipelined_requests_are_answered_in_order() -> None:
