@@ -330,7 +330,7 @@ class DomainProbe:
     # -- results -------------------------------------------------------------------------
 
     def _deliver_evidence(self, pending: PendingAddress, evidence: Evidence) -> None:
-        """Deliver the result that the domain's evidence implies, whatever the mailbox."""
+        """Deliver the result that the domain's evidence implies for any mailbox."""
         address = pending.address
         evidence = with_list_evidence(address, replace(evidence, person=None, transcript=()))
         self._call.deliver(address, self._make_verification(address, evidence))

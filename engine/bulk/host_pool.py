@@ -220,7 +220,7 @@ class HostPool:
         try:
             conversation = await self._open()
         except ConversationEnded as ended:
-            self._context.unresponsive.record_visit(
+            self._context.unresponsive.record_connection(
                 self._target, ended.result.meaning, ended.result.stage
             )
             return self._handle_rejection(ended.result, greeted=ended.greeted)

@@ -89,7 +89,7 @@ class UnresponsiveTargets:
     def __contains__(self, target: Target) -> bool:
         return self._cache.get(target) is not None
 
-    def record_visit(self, target: Target, meaning: Meaning, stage: Stage) -> None:
+    def record_connection(self, target: Target, meaning: Meaning, stage: Stage) -> None:
         """Store how a connection to `target` ended, at `stage`."""
         if stage is not Stage.RCPT and meaning in WITHOUT_REPLY | {Meaning.UNREACHABLE}:
             self._cache.put(target, meaning, UNRESPONSIVE_FOR_S)

@@ -97,7 +97,7 @@ class Conversation:
         not get as far. `timeout_s` bounds each reply. Never raises for what a server does.
         """
         if utf8 and not self.supports("smtputf8"):
-            self._trace(self._target.host, "offers no SMTPUTF8")
+            self._trace(self._target.host, "does not offer SMTPUTF8")
             not_offered = ReplyClassification(Meaning.SMTPUTF8_UNSUPPORTED, "smtputf8-not-offered")
             return [StageResult(Stage.EHLO, not_offered)] * len(recipients)
         commands = self._plan_commands(sender, recipients, utf8)
@@ -186,7 +186,7 @@ class Conversation:
         """The commands for one transaction, or with the null sender for one a recipient.
 
         A bounce has one recipient, so servers refuse a second recipient of the null sender
-        whatever its name.
+        for any name.
         """
         mail = b"MAIL FROM:<" + sender.encode() + b">" + (b" SMTPUTF8" if utf8 else b"")
         commands: list[_Command] = []
@@ -419,7 +419,7 @@ _MEANING_BY_ERROR: tuple[tuple[type[Exception], Meaning], ...] = (
 _TRACE_TEXTS = {
     Meaning.TIMED_OUT: "no reply in time",
     Meaning.DROPPED: "closed the connection",
-    Meaning.NOT_SMTP: "sent what is not SMTP",
+    Meaning.NOT_SMTP: "sent something that is not SMTP",
 }
 
 

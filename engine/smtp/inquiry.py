@@ -184,7 +184,7 @@ class Inquiry:
             self._trace(target.host, "no free connection in time")
             return TargetResult.not_asked(target, Meaning.THROTTLED, NO_SLOT)
         if share_s >= self._limits.command_timeout_s:  # else our deadline may have been too short
-            self._context.unresponsive.record_visit(
+            self._context.unresponsive.record_connection(
                 target, result.outcome.meaning, result.outcome.stage
             )
         self._record_pacing(result, operator)
@@ -194,7 +194,7 @@ class Inquiry:
     def _admit(self, target: Target, is_last: bool, operator: str) -> TargetResult | None:
         """None if a slot for `target` may be waited for, else the result without it."""
         if not self._limits.allow_private_networks and not is_global(target.ip):
-            self._trace(target.host, f"{target.ip} is not a public address: not dialled")
+            self._trace(target.host, f"{target.ip} is not a public address: not connected to")
             return TargetResult.not_asked(target, Meaning.NOT_ALLOWED, "not-global")
         pacer = self._context.pacer
         # A batch can wait for longer than its single probes' deadlines say.
@@ -209,7 +209,7 @@ class Inquiry:
         if self._has_alternative(target, is_last) and (
             target in self._context.unresponsive or pacer.is_backing_off(operator)
         ):
-            self._trace(target.host, "not there just now: the others first")
+            self._trace(target.host, "deferred: unresponsive or backing off")
             return TargetResult.not_asked(target, Meaning.THROTTLED, NO_SLOT)
         return None
 

@@ -32,7 +32,7 @@ class MeaningTraits(NamedTuple):
     decisive: bool = False
     """No other host of the domain would say otherwise."""
     may_state_delay: bool = False
-    """A delay in the text counts whatever the code; in the text of a 4xx it always does."""
+    """A delay in the text counts with any code, not only with a 4xx."""
     refuses_name: bool = False
     """A 5xx of this meaning to the control address shows that not every name is accepted."""
     reputation_weight: float | None = None
@@ -75,7 +75,7 @@ MEANING_TRAITS: dict[Meaning, MeaningTraits] = {
     Meaning.DROPPED: MeaningTraits(About.NOTHING, contact=Contact.NO_REPLY),
     Meaning.UNREACHABLE: MeaningTraits(About.NOTHING, contact=Contact.NO_CONNECTION),
     Meaning.NOT_ALLOWED: MeaningTraits(About.NOTHING, contact=Contact.NO_CONNECTION),
-    # These two condemn the domain, so they count only when no host said anything else.
+    # These two condemn the domain, so they count only if no host has another result.
     Meaning.DOMAIN_NOT_SERVED: MeaningTraits(About.DOMAIN),
     Meaning.SMTPUTF8_UNSUPPORTED: MeaningTraits(About.DOMAIN),
 }
@@ -83,7 +83,7 @@ MEANING_TRAITS: dict[Meaning, MeaningTraits] = {
 _ROWS = tuple(MEANING_TRAITS.items())
 
 ABOUT_MAILBOX = frozenset(meaning for meaning, row in _ROWS if row.about is About.MAILBOX)
-"""A host that says one of these has nothing against us."""
+"""Replies that show that the host does not refuse us."""
 ABOUT_US = frozenset(meaning for meaning, row in _ROWS if row.about is About.US)
 DECISIVE = frozenset(meaning for meaning, row in _ROWS if row.decisive)
 MAY_STATE_DELAY = frozenset(meaning for meaning, row in _ROWS if row.may_state_delay)

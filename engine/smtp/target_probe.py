@@ -149,7 +149,9 @@ class TargetProbe:
         Some hosts hang up at names that do not exist, or after each recipient. A reset may even
         discard the real address's reply, which came before (RFC 9293 section 3.10.7.4).
         """
-        self._question.trace(self._target.host, "asking once more, one at a time")
+        self._question.trace(
+            self._target.host, "connection lost: asking again, one recipient at a time"
+        )
         try:
             if first.outcome.meaning is Meaning.DROPPED:
                 return await self._probe_on_connection(control_apart=True)

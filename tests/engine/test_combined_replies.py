@@ -275,7 +275,7 @@ LIMITS = (
     ),
     scenario(
         "a server without RSET",
-        "RFC 5321 section 4.5.1 wants one; RFC 5321 section 4.1.1.2: no nested MAIL",
+        "RFC 5321 section 4.5.1 requires it; section 4.1.1.2: no nested MAIL",
         ACCEPTED,
         mail_host(on={"RSET": "502 5.5.1 Not implemented"}),
     ),

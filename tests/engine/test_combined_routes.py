@@ -487,7 +487,7 @@ ADDRESSES = (
     ),
     scenario(
         "a domain literal",
-        "engine.address.syntax: not dialled",
+        "engine.address.syntax: malformed",
         INVALID_EMAIL,
         mail_host(),
         address="user@[127.0.0.2]",

@@ -98,7 +98,7 @@ def outcome(transaction: Transaction) -> dict[str, list[int]]:
         ([OK, OK], {"answered": [0], "next": [1, 2]}),
         ([OK, OK, CLOSING], {"answered": [0], "next": [1, 2]}),
         ([], {"next": [0, 1, 2]}),
-        # MAIL was refused: what is said to its recipients is not about them
+        # MAIL was refused: the replies to its recipients are not about them
         ([BARE, NO_SUCH_USER, NO_SUCH_USER, NO_SUCH_USER], {"next": [0, 1, 2]}),
     ],
 )

@@ -66,7 +66,7 @@ def test_a_set_is_read_off_the_table(derived: frozenset[Meaning], expected: set[
 
 
 def test_refusals_of_us_have_a_weight() -> None:
-    """Throttling is counted with them, though it says nothing of us."""
+    """Throttling is counted with them, although it is not about us."""
     assert set(REFUSAL_WEIGHTS) == US | {Meaning.THROTTLED}
     assert {meaning: weight for meaning, weight in REFUSAL_WEIGHTS.items() if weight != 1} == {
         Meaning.POLICY: 0.25,
