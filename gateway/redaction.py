@@ -19,6 +19,8 @@ MIN_SECRET_CHARACTERS = 6
 """A shorter secret is looked for nowhere: it may be a word of its own."""
 MAX_NESTED_ENCODINGS = 3
 """Encodings inside each other that are undone."""
+MIN_BASE64_CHARACTERS = 6
+"""A shorter part of base64 may be any."""
 WINDOW_BYTES = 64 * 1024
 """Text that is searched at once, so that no search holds the interpreter for long."""
 LONGEST_ESCAPE = 12
@@ -52,11 +54,14 @@ def decode_escapes(data: bytes) -> DecodedText:
     """The text without escapes, and without the zero bytes of UTF-16."""
     decoded = DecodedText(data, None)
     for _ in range(MAX_NESTED_ENCODINGS):
-        further = _decode_once(decoded)
-        if further is decoded:
+        if not _may_have_escapes(decoded.data):
             break
-        decoded = further
+        decoded = _decode_once(decoded)
     return decoded
+
+
+def _may_have_escapes(data: bytes) -> bool:
+    return b"%" in data or b"\\" in data or b"&#" in data or b"\0" in data
 
 
 def _decode_once(before: DecodedText) -> DecodedText:
@@ -103,7 +108,7 @@ class SecretList:
         needles = dict.fromkeys(self._needles)
         for secret in secrets:
             if len(secret) >= MIN_SECRET_CHARACTERS:
-                needles.update(dict.fromkeys(_forms_of(secret)))
+                needles.update(dict.fromkeys(forms_of(secret)))
         self._needles = tuple(needles)
         self._longest = max(map(len, self._needles), default=0)
 
@@ -119,7 +124,7 @@ class SecretList:
         """The same for text that is encoded already; the very same object if it has no secret."""
         if not self._needles or (len(data) <= WINDOW_BYTES and not self._is_in(data)):
             return data
-        spans = list(_merged(self._find(data)))
+        spans = list(merged_spans(self._find(data)))
         return replace_spans(data, [(*span, mark) for span in spans]) if spans else data
 
     def _find(self, data: bytes) -> Iterator[tuple[int, int]]:
@@ -131,16 +136,14 @@ class SecretList:
             decoded = decode_escapes(window)
             lowered = decoded.data.lower()
             for needle in self._needles:
-                at = lowered.find(needle)
-                while at >= 0:
-                    found_start, found_end = decoded.span(at, at + len(needle))
+                for found in find_all(lowered, needle):
+                    found_start, found_end = decoded.span(*found)
                     yield start + found_start, start + found_end
-                    at = lowered.find(needle, at + 1)
 
     def _is_in(self, data: bytes) -> bool:
         """Whether a secret is in the text; much faster than finding where."""
         for _ in range(MAX_NESTED_ENCODINGS):
-            if b"%" not in data and b"\\" not in data and b"&#" not in data and b"\0" not in data:
+            if not _may_have_escapes(data):
                 break
             data = _ESCAPE.sub(_value_of, data)
         lowered = data.lower()
@@ -155,7 +158,7 @@ def replace_spans(data: bytes, spans: Sequence[tuple[int, int, str]]) -> bytes:
     return b"".join(kept)
 
 
-def _merged(spans: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+def merged_spans(spans: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
     """The spans in order, those that overlap as one."""
     last: tuple[int, int] | None = None
     for start, end in sorted(spans):
@@ -169,8 +172,8 @@ def _merged(spans: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
         yield last
 
 
-def _forms_of(secret: str) -> Iterator[bytes]:
-    """What shows that a decoded text in lower case holds the secret."""
+def forms_of(secret: str) -> Iterator[bytes]:
+    """What shows that a decoded text in lower case has the secret in it."""
     data = secret.encode("utf-8", "surrogatepass")
     plain = decode_escapes(data).data.lower()
     yield plain
@@ -178,5 +181,14 @@ def _forms_of(secret: str) -> Iterator[bytes]:
     yield data.hex().encode()
     for before in range(3):  # bytes in front of it, which shift it within base64's groups of three
         start, end = (before * 8 + 5) // 6, (before + len(data)) * 8 // 6
-        for encode in (b64encode, urlsafe_b64encode):
-            yield encode(bytes(before) + data)[start:end].lower()
+        if end - start >= MIN_BASE64_CHARACTERS:
+            for encode in (b64encode, urlsafe_b64encode):
+                yield encode(bytes(before) + data)[start:end].lower()
+
+
+def find_all(data: bytes, needle: bytes) -> Iterator[tuple[int, int]]:
+    """Where `needle`, which is not empty, stands in `data`."""
+    at = data.find(needle)
+    while at >= 0:
+        yield at, at + len(needle)
+        at = data.find(needle, at + 1)
