@@ -152,9 +152,9 @@ class SecretList:
 
 def replace_spans(data: bytes, spans: Sequence[tuple[int, int, str]]) -> bytes:
     """The text with other text in the place of parts that are in order and do not overlap."""
-    kept = [data[: spans[0][0]]]
-    for (_, end, mark), following in pairwise([*spans, (len(data), 0, "")]):
-        kept += [mark.encode(), data[end : following[0]]]
+    kept = []
+    for (_, end, mark), (start, _, _) in pairwise([(0, 0, ""), *spans, (len(data), 0, "")]):
+        kept += [mark.encode(), data[end:start]]
     return b"".join(kept)
 
 

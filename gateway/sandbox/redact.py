@@ -35,6 +35,8 @@ _NAMED_KEY = re.compile(
 )
 KEY_NAMES = (b"key", b"token", b"authorization", b"secret", b"password", b"signature", b"sig")
 """Without any of these a text has no member or parameter that is named like a key."""
+MAX_ENCODED_KEY_BYTES = 512
+"""A key of 70 characters, percent-encoded three times."""
 NOT_KEYS = (b"null", b"none", b"true", b"false")
 _USERINFO = re.compile(rb"://([^\s/?\#@\"'<>]{1,500}+)@")
 """A name and a password in a URL."""
@@ -43,9 +45,14 @@ _BASE64 = re.compile(rb"[A-Za-z0-9+/_-]{24,}+")
 _URL_TO_STANDARD_BASE64 = bytes.maketrans(b"-_", b"+/")
 
 
-def redact_keys(text: str, credential: str) -> str:
-    """The text with each key cut to its last characters. `credential` is the key that was sent."""
+def redact_keys(text: str, credential: str, *, is_cut: bool = False) -> str:
+    """The text with each key cut to its last characters. `credential` is the key that was sent.
+
+    Of a text that `is_cut` the last word is left out, since it may be the beginning of a key.
+    """
     data = text.encode("utf-8", "surrogatepass")
+    if is_cut:
+        data = data[: len(data) - len(_last_word(data))] + MARK.encode()
     decoded = decode_escapes(data)
     userinfos = [found.span(1) for found in _USERINFO.finditer(decoded.data)]
     keys = _find_keys(decoded.data, credential)
@@ -54,7 +61,14 @@ def redact_keys(text: str, credential: str) -> str:
         key = decoded.data[start:end].decode("utf-8", "replace")
         is_whole = not any(start < last and first < end for first, last in userinfos)
         replaced.append((*decoded.span(start, end), redact_key(key) if is_whole else MARK))
-    return replace_spans(data, replaced).decode("utf-8", "surrogatepass") if replaced else text
+    if not replaced and not is_cut:
+        return text
+    return replace_spans(data, replaced).decode("utf-8", "surrogatepass")
+
+
+def _last_word(data: bytes) -> bytes:
+    """What a key would be part of, however it is encoded, if it stood at the end."""
+    return re.split(rb"[\s\"'&,;<>]", data[-MAX_ENCODED_KEY_BYTES:])[-1]
 
 
 def redact_key(credential: str) -> str:

@@ -125,22 +125,26 @@ class Exchange:
         if self.redacted:
             return
         self.redacted = True
-        self.path = self._redact_text(self.path)
-        self.query = self._redact_text(self.query)
-        # with its name, which may say that the value is a key
-        self.headers = {
-            name: self._redact_text(f"{name}: {value}").partition(": ")[2]
-            for name, value in self.headers.items()
-        }
-        self.body = self._redact_text(self.body.decode("utf-8", "replace")).encode()
-        self.reply = self._redact_text(self.reply.decode("utf-8", "replace")).encode()
-        self.reason = self._redact_text(self.reason)
+        self.path = self._redact_text(self.path, "path")
+        self.query = self._redact_text(self.query, "query")
+        self.headers = dict(map(self._redact_header, self.headers.items()))
+        self.body = self._redact_text(self.body.decode("utf-8", "replace"), "body").encode()
+        self.reply = self._redact_text(self.reply.decode("utf-8", "replace"), "reply").encode()
+        self.reason = self._redact_text(self.reason, "reason")
         self.request_id = self._redact_text(self.request_id)
         self.credential = redact_key(self.credential)
         self.truncate(margin=0)
 
-    def _redact_text(self, text: str) -> str:
-        return redact_keys(text, self.credential) if text else ""
+    def _redact_text(self, text: str, name: str = "") -> str:
+        is_cut = name in self.truncated
+        return redact_keys(text, self.credential, is_cut=is_cut) if text else ""
+
+    def _redact_header(self, header: tuple[str, str]) -> tuple[str, str]:
+        # together, since a name may say that the value is a key, or be one
+        is_cut = len(header[1]) > MAX_HEADER_CHARACTERS
+        text = redact_keys(": ".join(header), self.credential, is_cut=is_cut)
+        name, _, value = text.partition(": ")
+        return name, value
 
     def to_json(self) -> dict[str, Any]:
         """The exchange as the control API shows it."""

@@ -21,6 +21,7 @@ from starlette.routing import Route
 from adapters.registry import DIALECTS
 from gateway.sandbox import Sandbox
 from gateway.sandbox.faults import MAX_FAULTS, InjectedFault, TooManyFaults
+from gateway.sandbox.redact import redact_keys
 from gateway.sandbox.requests import FILTER_NAMES, ExchangeFilter, TooManyWaiters
 from gateway.web.native import NativeApi
 from gateway.web.problem_json import problem_response
@@ -289,6 +290,9 @@ def _parse_filter(request: Request) -> ExchangeFilter:
     }
     if len(parameters.get("text", "")) > MAX_TEXT_CHARACTERS:
         raise ControlApiError(400, f"text should have at most {MAX_TEXT_CHARACTERS} characters.")
+    for name in ("path", "text"):
+        if name in parameters:  # as it stands in the log
+            parameters[name] = redact_keys(parameters[name], "")
     for name in ("status", "after", "before"):
         if name in parameters:
             parameters[name] = _parse_number(request, name, 0, 0, 2**62)

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from adapters.registry import DIALECTS
 from gateway.accounts.keys import mint_key
 from gateway.sandbox.redact import redact_keys
+from gateway.sandbox.requests import MARGIN, MAX_BODY_BYTES, MAX_HEADER_CHARACTERS
 
 API = "/veriplex/v1"
 KEY = "test_7aff7fc0142c65f86a00"
@@ -170,6 +171,11 @@ PLACES: dict[str, Callable[[httpx.AsyncClient, str], httpx.Request]] = {
         content=f'{{"email": "a@b.org", "note": "{word}", "{word}": 1}}',
         headers={"Content-Type": "application/json"},
     ),
+    "name of a header": lambda client, word: client.build_request(
+        "GET",
+        f"/emailable/v1/verify?email=a@b.org&api_key={KEY}",
+        headers={f"X-{re.sub('[^a-zA-Z0-9_%&#]', '-', word)}": "1"},
+    ),
     "a reply": lambda client, word: client.build_request(
         "GET", f"/emailable/v1/verify?email=a{quote(word)}@b.org&api_key={KEY}"
     ),
@@ -198,3 +204,42 @@ def test_redaction_takes_linear_time(word: str) -> None:
     began = time.thread_time()
     redact_keys(text, KEY)
     assert time.thread_time() - began < 1
+
+
+async def test_a_filter_finds_nothing_out_about_a_key(client: httpx.AsyncClient) -> None:
+    key = FOREIGN["emailable live"]
+    for request in (PLACES["query"](client, key), PLACES["JSON"](client, escaped(key))):
+        await client.send(request)
+        for length in range(6, len(key) - 3):
+            for text in (key[:length], key[2:length]):
+                found = await client.get(f"{API}/requests/count", params={"text": text})
+                assert found.json() == {"count": 0}, text
+    assert (await client.get(f"{API}/requests/count?text=a@b.org")).json() == {"count": 2}
+
+
+async def test_a_filter_finds_a_word_that_the_log_cuts(client: httpx.AsyncClient) -> None:
+    unique = f"user-{'0123456789abcdef' * 2}@example.com"
+    await client.send(PLACES["JSON"](client, unique))
+    for text in (unique, "user-"):
+        found = await client.get(f"{API}/requests/count", params={"text": text})
+        assert found.json() == {"count": 1}
+
+
+@pytest.mark.parametrize("encode", [str, percent])
+async def test_a_limit_leaves_no_part_of_a_key(
+    client: httpx.AsyncClient, encode: Callable[[str], str]
+) -> None:
+    key = FOREIGN["emailable live"]
+    word = encode(key)
+    filling = " ".join([word] * 40)  # which takes less room in the log than in the request
+    url = f"/emailable/v1/verify?email=a@b.org&api_key={KEY}"
+    for cut in range(3, len(word), 7):
+        start = f"{filling} ".ljust(MAX_BODY_BYTES + MARGIN - cut, "-") + " "
+        await client.post(url, content=start[: MAX_BODY_BYTES + MARGIN - cut] + word + " more")
+        await client.get(
+            url, headers={"X-Note": "-" * (MAX_HEADER_CHARACTERS + MARGIN - cut) + word}
+        )
+        for shown in (await client.get(f"{API}/requests?limit=2")).json()["requests"]:
+            assert shown["truncated"]
+            texts = list(revealed(f"{shown['body']} {shown['headers'].get('x-note')}"))
+            assert not [text for text in texts if key[:6] in text]
