@@ -120,6 +120,9 @@ class Dialect:
     """How to give it a list; None if it takes none."""
     options: DialectOptions[Any] | None = None
     """What an operator may set; None for nothing."""
+    verdict_members: tuple[str, ...] = ()
+    """The members of a verification's reply that say the verdict, such as `info.result`; for the
+    documentation."""
     magic_addresses_in_batches: bool = True
     """Whether the sandbox's magic addresses have their effect in batches too."""
     example_job_ids: tuple[str, ...] = ()

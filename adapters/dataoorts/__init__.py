@@ -126,6 +126,7 @@ DIALECT = Dialect(
     options=DialectOptions(Options, configure),
     key_shape=KeyShape("", "test_", alphabet=string.ascii_letters + string.digits, length=40),
     batch_rules=bulk.BATCH_RULES,
+    verdict_members=("info.test_result", "info.result_cause"),
     sandbox_key="test_sandbox",
     plans=(Plan("dataoorts", "Dataoorts Unify", batches_per_day=3),),
     upstream=UPSTREAM,

@@ -84,6 +84,7 @@ DIALECT = Dialect(
     write_problem=write_problem,
     key_shape=KeyShape("live_", "test_", alphabet="0123456789abcdef", length=20),
     batch_rules=batch.BATCH_RULES,
+    verdict_members=("state", "reason"),
     sandbox_key="test_7aff7fc0142c65f86a00",
     # "These will only work with the verify endpoint, not the batch endpoint."
     magic_addresses_in_batches=False,

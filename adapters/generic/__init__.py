@@ -85,6 +85,7 @@ DIALECT = Dialect(
     credential=Credential((KeyInAuthorization(), KeyInHeader("x-api-key"))),
     write_problem=write_problem,
     key_shape=KeyShape("ev_live_", "ev_test_", length=24),
+    verdict_members=("tier", "result"),
     sandbox_key="ev_test_sandbox",
     plans=account.PLANS,
     batch_rules=bulk.BATCH_RULES,

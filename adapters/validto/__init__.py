@@ -108,6 +108,7 @@ DIALECT = Dialect(
     write_problem=write_problem,
     key_shape=KeyShape(length=32),
     batch_rules=bulk.BATCH_RULES,
+    verdict_members=("result",),
     sandbox_key="sandbox0000000000000000000000000",
     plans=(
         Plan(

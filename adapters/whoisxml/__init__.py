@@ -75,6 +75,7 @@ DIALECT = Dialect(
     # the bulk client refuses any other shape before it sends it
     key_shape=KeyShape("at_", "at_", length=29),
     batch_rules=bulk.BATCH_RULES,
+    verdict_members=("smtpCheck", "dnsCheck"),
     sandbox_key="at_sandbox0000000000000000000000",
     plans=(
         Plan(
