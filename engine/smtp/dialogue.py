@@ -23,6 +23,7 @@ from engine.model import Meaning, Stage
 from engine.smtp.pipe import PipeBroken, ReplyPipe, blank_unprintable
 from engine.smtp.reply import classify_reply
 from engine.smtp.terms import (
+    MAX_REPLY_CHARACTERS,
     SERVICE_CLOSING,
     Identity,
     ReplyClassification,
@@ -385,7 +386,7 @@ def _ended_by_reply(
     if not 400 <= exc.code < 600:
         # Such as 250 for a banner: it is no SMTP server.
         return _ended_by_error(stage, exc, target, trace, greeted=greeted)
-    text = _printable_text(exc.message)
+    text = _printable_text(exc.message)[:MAX_REPLY_CHARACTERS]
     trace(target.host, f"< {exc.code} {_one_line(text)}".rstrip())
     classification = classify_reply(stage, exc.code, text)
     return ConversationEnded(

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import cast
 
 from engine.model import Meaning
-from engine.smtp.terms import SERVICE_CLOSING, SmtpReply
+from engine.smtp.terms import MAX_REPLY_CHARACTERS, SERVICE_CLOSING, SmtpReply
 
 MAX_LINE_OCTETS = 8_192
 MAX_REPLY_OCTETS = 32_768
@@ -205,7 +205,8 @@ class ReplyPipe(asyncio.Protocol):
             return False
         self._lines.append(decode_text(line[4:]))
         if separator != b"-":
-            self._replies.append(SmtpReply(int(code), "\n".join(self._lines)))
+            text = "\n".join(self._lines)[:MAX_REPLY_CHARACTERS]
+            self._replies.append(SmtpReply(int(code), text))
             self._lines.clear()
             self._reply_octets = 0
         return True

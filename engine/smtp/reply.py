@@ -14,10 +14,8 @@ from functools import cache, lru_cache
 from engine.model import Meaning, Stage
 from engine.smtp.meanings import MAY_STATE_DELAY, NAMES_BLOCK_LIST
 from engine.smtp.reply_rules import BLOCK_LIST_PATTERNS, REPLY_RULES, ReplyRule
-from engine.smtp.terms import ReplyClassification
+from engine.smtp.terms import MAX_REPLY_CHARACTERS, ReplyClassification
 
-MAX_CLASSIFIED_CHARACTERS = 2_000
-"""Characters of a reply that are read: more than the longest known one has."""
 MAX_RETRY_AFTER_S = 86_400
 
 
@@ -59,7 +57,7 @@ _ENHANCED_BRACKETED = re.compile(r"\(#?([245]\.\d{1,3}\.\d{1,3})\b[^)]{0,20}\)")
 
 def enhanced_code(code: int, text: str) -> str | None:
     """The RFC 3463 code in a reply's text, if it has one of the same class as `code`."""
-    found = _ENHANCED.match(text) or _ENHANCED_BRACKETED.search(text[:MAX_CLASSIFIED_CHARACTERS])
+    found = _ENHANCED.match(text) or _ENHANCED_BRACKETED.search(text[:MAX_REPLY_CHARACTERS])
     if found is None or found[1][0] != str(code)[0]:
         return None
     return found[1]
@@ -84,7 +82,7 @@ _LETTER_FOLDING = str.maketrans(
 
 def fold_text(text: str, enhanced: str | None = None) -> str:
     """Text as the rules match it: lower case, without accents, addresses and repeated codes."""
-    text = _LINE_CODE.sub("", text[:MAX_CLASSIFIED_CHARACTERS])
+    text = _LINE_CODE.sub("", text[:MAX_REPLY_CHARACTERS])
     # Sendmail writes "<address>... User unknown": the dots would become part of a word.
     text = _ADDRESS.sub("", text.replace("...", " ")).lower().replace("_", " ")
     if enhanced:

@@ -39,6 +39,10 @@ class Target:
     port: int
 
 
+MAX_REPLY_CHARACTERS = 2_000
+"""Characters of a reply that are read and kept: more than the longest known one has."""
+
+
 @dataclass(frozen=True, slots=True)
 class SmtpReply:
     """One reply of a server."""
@@ -46,7 +50,7 @@ class SmtpReply:
     code: int
     """The basic code, 200..599."""
     text: str
-    """Its lines without their codes, joined by line feeds."""
+    """Its lines without their codes, joined by line feeds; the first `MAX_REPLY_CHARACTERS`."""
 
 
 @dataclass(frozen=True, slots=True)

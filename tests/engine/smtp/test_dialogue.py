@@ -16,7 +16,7 @@ from engine.smtp.dialogue import (
     open_conversation,
     tls_context,
 )
-from engine.smtp.terms import Identity, StageResult, Target
+from engine.smtp.terms import MAX_REPLY_CHARACTERS, Identity, StageResult, Target
 from tests.fakes.smtp import CLOSE, HANG, Action, FakeSmtp, Raw, Script, Wait, fake_smtp
 
 HOST = "127.0.0.2"
@@ -300,6 +300,28 @@ async def test_the_transcript_has_both_sides() -> None:
         "< 250 2.1.5 Ok",
         "> QUIT",
     ]
+
+
+async def test_a_long_reply_is_cut() -> None:
+    reply = "\n".join(["550 5.1.1 no such user", *["550 " + "x" * 480] * 60])
+    results, _ = await probe(Script(rcpt=[("", reply)]), "a@b.test")
+    assert results[0] is not None
+    assert results[0].meaning is Meaning.MAILBOX_NOT_FOUND
+    assert results[0].reply is not None
+    assert len(results[0].reply.text) == MAX_REPLY_CHARACTERS
+
+
+async def test_a_long_refusal_at_the_banner_is_cut() -> None:
+    script = Script(
+        banner="\n".join(["554 blocked using zen.spamhaus.org", *["554 " + "x" * 480] * 9])
+    )
+    async with fake_smtp({HOST: script}) as smtp:
+        with pytest.raises(ConversationEnded) as ended:
+            async with conversation(smtp):
+                pass
+    assert ended.value.result.meaning is Meaning.IP_BLOCKED
+    assert ended.value.result.reply is not None
+    assert len(ended.value.result.reply.text) == MAX_REPLY_CHARACTERS
 
 
 async def test_text_that_is_not_utf8_is_decoded_as_latin_1() -> None:
