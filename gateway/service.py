@@ -131,7 +131,7 @@ class Service:
             result = await self._get_or_verify(caller, address, op)
         except Exception as exc:
             not_ready = isinstance(exc, Problem) and exc.kind is ProblemKind.NOT_READY
-            if not_ready and dialect.free_repeat_s > 0:
+            if not_ready and dialect.free_repeat_s > 0 and address.valid:
                 self._free_repeats.remember(question, charge, dialect.free_repeat_s)
                 raise
             self._free_repeats.forget(question)
@@ -174,7 +174,9 @@ class Service:
             self._on_cache_lookup("stored")
             return ServiceResult(verification, verification.source, 0, "hit; detail=stored")
         self._on_cache_lookup("refresh" if op.refresh else "miss")
-        status = "fwd=request; stored" if op.refresh else "fwd=miss; stored"
+        status = "fwd=request" if op.refresh else "fwd=miss"
+        if address.valid:
+            status += "; stored"
         if is_shared:
             status += "; collapsed"
         asked = sum(attempt.asked for attempt in verification.attempts)

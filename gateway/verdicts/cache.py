@@ -120,15 +120,16 @@ class VerdictCache:
     def put(
         self, verification: Verification, route_name: str = "", *, in_memory: bool = True
     ) -> None:
-        """Let an answer be known for as long as its verdict deserves.
+        """Cache a verdict for the TTL of its kind.
 
-        Not `at_hand`: only where it survives a restart, so that a long list does not push
-        everything else out of memory.
+        Not that of an invalid address, which costs nothing to verify anew and may be of any
+        length. Without `in_memory` it is stored only, so that a long list does not evict
+        everything else from memory.
         """
         ttl_s = self._ttl_s[verification.verdict]
-        if ttl_s <= 0:
-            return
         address = verification.address
+        if ttl_s <= 0 or not address.valid:
+            return
         expires_at = self._clock() + ttl_s
         if in_memory:
             evidence = verification.evidence
@@ -138,8 +139,7 @@ class VerdictCache:
             key = (address.normalized, verification.checks, route_name)
             cached = replace(verification, evidence=evidence, cached=True)
             self._memory.put(key, cached, expires_at)
-        # A malformed address costs nothing to verify anew.
-        if self._store is not None and address.valid:
+        if self._store is not None:
             self._store.put(route_name, verification, expires_at)
 
     def verify(

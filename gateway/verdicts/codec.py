@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, fields
 from datetime import UTC, datetime
+from itertools import accumulate
 from typing import Any
 
 import orjson
 
+from engine.address.syntax import MAX_PARSED_CHARACTERS, parse_address
 from engine.model import (
     Address,
     Checks,
@@ -30,7 +32,11 @@ from engine.model import (
 )
 
 MAX_TEXT = 200
-"""Characters kept of what a mail server said."""
+"""Characters kept of a text: a mail server's reply, a vendor's unknown word, a name."""
+MAX_URL = 500
+"""Characters of a longer value, such as a URL; one that is longer still is left out."""
+MAX_HOSTS_TEXT = 500
+"""Characters of the names of mail hosts that are kept together, the preferred ones first."""
 
 
 def encode_verification(v: Verification, *, with_address: bool = True) -> bytes:
@@ -46,7 +52,9 @@ def encode_verification(v: Verification, *, with_address: bool = True) -> bytes:
         record["q"] = v.source
     if v.cached:
         record["c"] = 1
-    if with_address and not _is_derivable(v.address):
+    if with_address and len(v.address.raw) > MAX_PARSED_CHARACTERS:
+        record["l"] = 1  # its parts would take its length three times
+    elif with_address and not _is_derivable(v.address):
         address = v.address
         record["a"] = [
             address.raw,
@@ -90,6 +98,8 @@ def _is_derivable(address: Address) -> bool:
 def _decode_address(record: Mapping[str, Any], email: str) -> Address:
     if "a" in record:
         return Address(*record["a"])
+    if "l" in record:
+        return parse_address(email)
     local, _, domain = email.rpartition("@")
     return Address(email, local, domain, domain)
 
@@ -114,16 +124,36 @@ def _non_default_fields(value: Any, defaults: tuple[tuple[str, Any], ...]) -> di
     changed = {}
     for name, default in defaults:
         found = getattr(value, name)
-        if found != default:
-            changed[name] = _ENCODERS[name](found) if name in _ENCODERS else found
+        if found == default:
+            continue
+        if name in _ENCODERS:
+            changed[name] = _ENCODERS[name](found)
+        elif not isinstance(found, str) or len(found) <= MAX_URL:
+            changed[name] = found
     return changed
 
 
+def _encode_hosts(hosts: tuple[MxHost, ...]) -> tuple[tuple[str, int], ...]:
+    characters = accumulate(len(mx.host) for mx in hosts)
+    return tuple(
+        (mx.host, mx.preference)
+        for mx, total in zip(hosts, characters, strict=True)
+        if total <= MAX_HOSTS_TEXT
+    )
+
+
+def _cut(text: str) -> str:
+    return text[:MAX_TEXT]
+
+
 _ENCODERS: Mapping[str, Callable[[Any], Any]] = {
-    "mx": lambda hosts: [(mx.host, mx.preference) for mx in hosts],
+    "mx": _encode_hosts,
     "smtp": lambda smtp: _non_default_fields(smtp, _SMTP),
     "person": lambda person: _non_default_fields(person, _PERSON),
-    "text": lambda text: text[:MAX_TEXT],
+    "text": _cut,
+    "raw_word": _cut,
+    "first": _cut,
+    "last": _cut,
 }
 
 

@@ -8,8 +8,9 @@ from engine.cache import BoundedDict
 from engine.model import Checks
 from gateway.accounts.caller import Charge
 
-MAX_ENTRIES = 100_000
-"""Questions remembered; the oldest is forgotten first."""
+MAX_ENTRIES = 20_000
+"""Questions about valid addresses that are remembered, of 1 kB at most; the oldest is forgotten
+first."""
 
 RepeatKey = tuple[int, str, Checks]
 """Account, normalised address, and checks."""

@@ -1,6 +1,6 @@
-"""Answers at hand: in memory, as long as they hold, and those that were used last.
+"""Verdicts in memory until they expire; the least recently used one is evicted first.
 
-cachetools' LRUCache, with the time beside each answer: a look into its TLRUCache takes six times
+cachetools' LRUCache, with the expiry beside each verdict: a lookup in its TLRUCache takes six times
 as long, and there are several in every request.
 """
 
@@ -12,21 +12,25 @@ from cachetools import LRUCache
 
 from engine.model import Verification
 
-MAX_ENTRIES = 100_000
-"""Answers; the least recently used go first."""
+MAX_BYTES = 80 * 1024 * 1024
+"""About 45,000 verdicts."""
 
 CacheEntry = tuple[Verification, float]
-"""An answer and when its time is over."""
+"""A verdict and when it expires."""
 
 
 class MemoryCache:
-    """Remembers answers. `clock` is Unix time in seconds."""
+    """A cache of verdicts. `clock` is Unix time in seconds."""
 
-    def __init__(self, clock: Callable[[], float], *, stale_s: float = 0.0) -> None:
-        """`stale_s`: how long after its time an answer is still remembered."""
+    def __init__(
+        self, clock: Callable[[], float], *, stale_s: float = 0.0, max_bytes: int = MAX_BYTES
+    ) -> None:
+        """`stale_s`: how long a verdict is kept after it expired."""
         self._clock = clock
         self._stale_s = stale_s
-        self._entries: LRUCache[Hashable, CacheEntry] = LRUCache(MAX_ENTRIES)
+        self._entries: LRUCache[Hashable, CacheEntry] = LRUCache(
+            max_bytes, getsizeof=lambda entry: size_in_memory(entry[0])
+        )
 
     def get(self, key: Hashable) -> CacheEntry | None:
         entry = self._entries.get(key)
@@ -36,4 +40,20 @@ class MemoryCache:
         return None
 
     def put(self, key: Hashable, verification: Verification, expires_at: float) -> None:
-        self._entries[key] = (verification, expires_at)
+        if size_in_memory(verification) <= self._entries.maxsize:
+            self._entries[key] = (verification, expires_at)
+
+
+def size_in_memory(v: Verification) -> int:
+    """Bytes that a verdict takes in the cache, about: what is of one size, and texts."""
+    evidence = v.evidence
+    texts = [v.address.error, evidence.did_you_mean, evidence.provider, evidence.avatar]
+    texts += [evidence.raw_word]
+    size = 1_300 + 4 * len(v.address.raw)
+    if evidence.smtp is not None:
+        texts += [evidence.smtp.text, evidence.smtp.host, evidence.smtp.block_list]
+    if evidence.person is not None:
+        texts += [evidence.person.first, evidence.person.last]
+    size += sum(len(text) for text in texts if text)
+    size += sum(120 + len(mx.host) for mx in evidence.mx)
+    return size + sum(len(attempt.detail) + 200 for attempt in v.attempts)

@@ -115,6 +115,13 @@ async def test_the_domain_is_folded_and_the_local_part_is_not() -> None:
     assert bench.cache.get(parse_address("bob@b.test"), FULL) is None
 
 
+@pytest.mark.parametrize("text", ["nobody", "x" * 40_000 + "@b.test", "a b@c.test"])
+async def test_an_invalid_address_is_not_cached(text: str) -> None:
+    bench = Bench()
+    await bench.verify(parse_address(text))
+    assert bench.cache.get(parse_address(text), FULL) is None
+
+
 async def test_equal_questions_share_one_verification() -> None:
     bench = Bench(CountingVerifier(held=True))
     begun = [bench.begin() for _ in range(50)]

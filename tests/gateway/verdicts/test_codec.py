@@ -113,6 +113,38 @@ def test_neither_transcript_nor_long_words_are_kept() -> None:
     assert found.smtp.text == "x" * MAX_TEXT
 
 
+def test_what_a_hostile_domain_or_vendor_says_takes_little_room() -> None:
+    assert FULL.evidence.smtp is not None
+    long = "x" * 30_000
+    hosts = tuple(MxHost(f"{number}.{'x' * 240}.test", number) for number in range(100))
+    smtp = replace(
+        FULL.evidence.smtp, host=hosts[0].host, text=long, enhanced=long, block_list=long
+    )
+    evidence = replace(
+        FULL.evidence,
+        did_you_mean=long,
+        mx=hosts,
+        provider=long,
+        smtp=smtp,
+        person=Person(long, long),
+        avatar=f"https://example.com/{long}",
+        raw_word=long,
+    )
+    row = encode_verification(replace(FULL, evidence=evidence))
+    assert len(row) < 2_500
+    found = decode_verification(row, FULL.address.raw, FULL.checks).evidence
+    assert found.mx == hosts[:2]
+    assert found.avatar is None
+    assert found.raw_word == "x" * MAX_TEXT
+
+
+def test_an_address_that_is_far_too_long_is_not_repeated() -> None:
+    address = syntax.parse_address(f"{'x' * 40_000}@example.com")
+    row = encode_verification(replace(FULL, address=address, evidence=Evidence()))
+    assert len(row) < 200
+    assert decode_verification(row, address.raw, FULL.checks).address == address
+
+
 def test_positions_and_checks() -> None:
     assert unpack_positions(pack_positions([3, 0, 70_000])) == (3, 0, 70_000)
     assert unpack_positions(pack_positions([])) == ()
