@@ -59,7 +59,7 @@ class Sandbox:
         self._samples = Samples(seed)
         # a server with live keys sends no webhooks for test keys, since those are public
         self.jobs = SandboxJobs(
-            self._samples, self.clocks, self.webhooks.schedule if standalone else None
+            self._samples, self.clocks, slices, self.webhooks.schedule if standalone else None
         )
         self.clocks.add_listener(self.webhooks.wake)
 

@@ -1,18 +1,29 @@
 """Batches of test keys: in memory, complete at the first look, with a sample for each row.
 
-The results of a batch follow from its entries, so that only the entries are stored. `MAX_JOBS` and
-`MAX_ENTRIES` are the bounds; beyond them the oldest batches are removed.
+The results of a batch follow from its entries, so that only the entries are stored. All batches
+together have `MAX_STORED_BYTES`; beyond them the oldest are removed.
 """
 
 from __future__ import annotations
 
 import asyncio
 import secrets
-from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
+from itertools import islice
+
+import orjson
 
 from adapters.contract.batch_rules import BatchRules, CompletionWebhook
 from adapters.contract.dialect import Dialect
@@ -32,9 +43,11 @@ from adapters.contract.operations import (
 from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.streaming import render_body
 from adapters.contract.wire import WireReply
-from engine.address import syntax
 from engine.model import Checks, Verification
+from gateway.errors import StorageUnavailable
+from gateway.sandbox.budget import ScopedStore
 from gateway.sandbox.clock import Clocks
+from gateway.sandbox.rows import RowKind, RowReader, StoredRows, Tally
 from gateway.sandbox.samples import Samples
 from gateway.sandbox.simulate import (
     JOB_WORDS,
@@ -44,12 +57,22 @@ from gateway.sandbox.simulate import (
     SimulatedProblem,
     word_in_email,
 )
+from gateway.tasks import TimeSlices
 
 MAX_JOBS = 1_000
-MAX_ENTRIES = 100_000
-"""Of all batches together. A single larger batch is kept until the next is submitted."""
-ROWS_PER_YIELD = 100
-"""Rows that are sampled before other tasks may run."""
+MAX_STORED_BYTES = 48 * 1024 * 1024
+"""Of all batches together."""
+MAX_BATCH_BYTES = 24 * 1024 * 1024
+"""Of one batch; a larger one is refused. The vendors' longest lists of addresses fit."""
+BATCH_OVERHEAD_BYTES = 3_000
+"""Of a batch, beside its rows and its other texts."""
+ROWS_PER_READ = 500
+"""Rows of an uploaded file that are read in a thread together."""
+ROWS_IN_PARALLEL = 1_000
+"""Rows of a submitted batch that are read beside other batches; of those with more, one at a time
+is read on."""
+ROWS_PER_PIECE = 100
+"""Rows of a reply that are sampled together."""
 
 HALF_DONE_STATES = (JobState.RUNNING, JobState.PAUSED, JobState.FAILED, JobState.CANCELLED)
 """Simulated states with half of the rows answered; other unfinished states have none."""
@@ -69,8 +92,9 @@ class SandboxBatch:
     checks: Checks
     created_at: float
     total: int
-    entries: tuple[BatchEntry, ...]
-    """Its rows; without duplicates if the dialect merges them."""
+    rows: StoredRows
+    """Without duplicates if the dialect merges them."""
+    tally: Tally
     valid: int
     headers: tuple[str, ...]
     options: Mapping[str, object]
@@ -78,8 +102,15 @@ class SandboxBatch:
     simulation_word: str = ""
     """The word in one of its addresses for the state, or the pace, to show."""
     token: str = field(default_factory=lambda: secrets.token_hex(16))
-    counts_by_done: dict[int, Counter[str]] = field(default_factory=dict)
-    """Counters, by the number of answered rows."""
+    removed: bool = False
+    """Whether its rows are gone."""
+
+    @property
+    def size(self) -> int:
+        """Bytes in memory, about."""
+        headers = sum(len(header.encode()) + 60 for header in self.headers)
+        options = len(orjson.dumps(self.options))
+        return BATCH_OVERHEAD_BYTES + self.rows.size + len(self.rows) + headers + options
 
 
 ScheduleWebhook = Callable[
@@ -93,19 +124,31 @@ class SandboxJobs:
     """The batches of all test keys, each timed by the clock of its scope."""
 
     def __init__(
-        self, samples: Samples, clocks: Clocks, schedule_webhook: ScheduleWebhook | None = None
+        self,
+        samples: Samples,
+        clocks: Clocks,
+        slices: TimeSlices,
+        schedule_webhook: ScheduleWebhook | None = None,
     ) -> None:
-        """Without `schedule_webhook` no webhooks are sent."""
+        """Rows are sampled in `slices`. Without `schedule_webhook` no webhooks are sent."""
         self._schedule_webhook = schedule_webhook
         self._samples = samples
         self._clocks = clocks
-        self._batches: dict[tuple[str, str], SandboxBatch] = {}
+        self._slices = slices
+        self._batches: ScopedStore[tuple[str, str], SandboxBatch] = ScopedStore(
+            max_values=MAX_JOBS, max_size=MAX_STORED_BYTES, on_removal=self._free
+        )
         self._by_token: dict[str, SandboxBatch] = {}
-        self._entries = 0
+        self._reading_large = asyncio.Lock()
         self._number = 0
 
     def __len__(self) -> int:
         return len(self._batches)
+
+    @property
+    def size(self) -> int:
+        """Bytes in memory, about."""
+        return self._batches.size
 
     def jobs_of(
         self, dialect: Dialect, scope: int, simulation_word: str, base_url: str
@@ -126,16 +169,15 @@ class SandboxJobs:
         batch = self._by_token.get(op.token)
         if batch is None or batch.dialect.name != dialect.name:
             return None
-        return self.select_rows(batch, await self.job_now(batch, "", base_url), op)
+        return self.select_rows(batch, self.job_now(batch, "", base_url), op)
 
     def clear(self, scope: int | None) -> None:
         """Remove a scope's batches; for None all batches."""
-        for batch in [b for b in self._batches.values() if scope in (None, b.scope)]:
-            self._remove(batch)
+        self._batches.clear(scope)
 
     async def _webhook_body(self, batch: SandboxBatch, webhook: CompletionWebhook) -> bytes | None:
         """The body of a batch's webhook; None until the batch is complete."""
-        job = await self.job_now(batch, "", "")
+        job = self.job_now(batch, "", "")
         if not job.state.is_final:
             return None
         op = webhook.build_operation(batch.id)
@@ -148,22 +190,33 @@ class SandboxJobs:
 
     async def submit(self, dialect: Dialect, scope: int, op: SubmitJob) -> SandboxBatch:
         rules = _rules(dialect)
-        entries: list[BatchEntry] = []
+        rows, tally = StoredRows(), Tally()
         total, valid = 0, 0
         word = ""
         seen: set[str] = set()
-        for entry in op.entries:
-            total += 1
-            if total % ROWS_PER_YIELD == 0:
-                await asyncio.sleep(0)
-            word = word or word_in_email(entry.email)
-            address = syntax.parse_address(entry.email)
-            if rules.merge_duplicates:
-                if address.normalized in seen:
-                    continue
-                seen.add(address.normalized)
-            entries.append(entry)
-            valid += address.valid
+        unread = iter(op.entries)
+        reads_alone = False
+        async with AsyncExitStack() as stack:
+            while entries := await _read_entries(op.entries, unread):
+                total += len(entries)
+                async with self._slices.computing() as computation:
+                    for entry in entries:
+                        if computation.is_over:
+                            await computation.pause()
+                        word = word or word_in_email(entry.email)
+                        verification = self._sample(dialect, op.checks, entry)
+                        if rules.merge_duplicates:
+                            if verification.address.normalized in seen:
+                                continue
+                            seen.add(verification.address.normalized)
+                        rows.append(entry)
+                        tally.append(_row_kind(rules, verification))
+                        valid += verification.address.valid
+                if rows.size > MAX_BATCH_BYTES:
+                    raise _too_large()
+                if total >= ROWS_IN_PARALLEL and not reads_alone:
+                    await stack.enter_async_context(self._reading_large)
+                    reads_alone = True
         if word and word not in JOB_WORDS:
             raise SimulatedProblem(word)
         now = self._clocks.now(scope)
@@ -176,14 +229,18 @@ class SandboxJobs:
             checks=op.checks,
             created_at=now,
             total=total,
-            entries=tuple(entries),
+            rows=rows,
+            tally=tally,
             valid=valid,
             headers=op.headers,
             options=op.options,
             started_at=now if op.start else None,
             simulation_word=word,
         )
-        self._store(batch)
+        if batch.size > MAX_BATCH_BYTES:
+            raise _too_large()
+        self._batches.put(scope, (dialect.name, batch.id), batch, batch.size)
+        self._by_token[batch.token] = batch
         webhook = rules.completion_webhook
         if op.webhook_url and webhook is not None and self._schedule_webhook is not None:
             self._schedule_webhook(
@@ -207,32 +264,58 @@ class SandboxJobs:
 
     def of_key(self, dialect: Dialect, scope: int) -> list[SandboxBatch]:
         """The batches of a key, oldest first."""
-        return [
-            b for b in self._batches.values() if b.scope == scope and b.dialect.name == dialect.name
-        ]
+        return [b for b in self._batches.values(scope) if b.dialect.name == dialect.name]
 
     def select_rows(self, batch: SandboxBatch, job: Job, op: RowsOperation) -> JobRows:
-        entries = () if job.rows_expired else batch.entries[: job.done_count]
+        done = 0 if job.rows_expired else job.done_count
         if op.row_words is None:
-            total = len(entries)
+            total = done
         else:
-            total = sum(job.counts.get(word, 0) for word in op.row_words) if entries else 0
+            total = sum(job.counts.get(word, 0) for word in op.row_words) if done else 0
+        return JobRows(job, total, self._read_rows(batch, done, op))
+
+    async def _read_rows(
+        self, batch: SandboxBatch, done: int, op: RowsOperation
+    ) -> AsyncIterator[JobRow]:
+        """Of the first `done` rows those that `op` selects."""
+        positions = range(done)
+        if op.reverse_order:
+            positions = positions[::-1]
         last = None if op.limit is None else op.offset + op.limit
-        rows = self._answered(batch, entries, op)
-        return JobRows(job, total, _slice_rows(rows, op.offset, last))
-
-    def _answered(
-        self, batch: SandboxBatch, entries: tuple[BatchEntry, ...], op: RowsOperation
-    ) -> Iterator[JobRow | None]:
-        """The rows, with None in place of each that `op` does not select."""
+        wanted = None if op.row_words is None else batch.tally.codes_of(op.row_words)
+        if wanted is None:
+            unread, to_skip = iter(positions[op.offset : last]), 0
+        else:
+            unread, to_skip = iter(positions), op.offset
+        left = done if op.limit is None else op.limit
+        reader = RowReader(batch.rows)
         word_of = _rules(batch.dialect).row_word
-        for entry in reversed(entries) if op.reverse_order else entries:
-            verification = self._sample(batch, entry)
-            word = word_of(verification)
-            selected = op.row_words is None or word in op.row_words
-            yield JobRow(entry.email, entry.cells, verification, word) if selected else None
+        while left > 0:
+            piece: list[JobRow] = []
+            async with self._slices.computing() as computation:
+                for position in unread:
+                    if computation.is_over:
+                        await computation.pause()
+                    if wanted is not None and batch.tally.code(position) not in wanted:
+                        continue
+                    if to_skip:
+                        to_skip -= 1
+                        continue
+                    if batch.removed:
+                        raise StorageUnavailable("the sandbox has removed this batch")
+                    entry = reader.entry(position)
+                    verification = self._sample(batch.dialect, batch.checks, entry)
+                    word = word_of(verification)
+                    piece.append(JobRow(entry.email, entry.cells, verification, word))
+                    if len(piece) == min(left, ROWS_PER_PIECE):
+                        break
+            if not piece:
+                return
+            left -= len(piece)
+            for row in piece:
+                yield row
 
-    async def job_now(self, batch: SandboxBatch, word: str, base_url: str) -> Job:
+    def job_now(self, batch: SandboxBatch, word: str, base_url: str) -> Job:
         """The batch's current state; `word` is that of the request or the key."""
         now = self._clocks.now(batch.scope)
         rules = _rules(batch.dialect)
@@ -254,10 +337,10 @@ class SandboxJobs:
             started_at=None if batch.started_at is None else _utc_datetime(batch.started_at),
             finished_at=None if finished is None else _utc_datetime(finished),
             total=batch.total,
-            row_count=len(batch.entries),
+            row_count=len(batch.rows),
             valid_count=batch.valid,
             done_count=done,
-            counts=await self._counts(batch, done),
+            counts=batch.tally.counts(done),
             headers=batch.headers,
             options=batch.options,
             rows_expired=expired,
@@ -265,36 +348,9 @@ class SandboxJobs:
             token=batch.token,
         )
 
-    async def _counts(self, batch: SandboxBatch, done: int) -> Counter[str]:
-        """The counters of the first `done` rows, and those of all rows that need no result."""
-        counts = batch.counts_by_done.get(done)
-        if counts is not None:
-            return counts
-        rules = _rules(batch.dialect)
-        counts = Counter()
-        for position, entry in enumerate(batch.entries):
-            if position >= done and rules.counters_before_start is None:
-                break
-            if position % ROWS_PER_YIELD == ROWS_PER_YIELD - 1:
-                await asyncio.sleep(0)
-            verification = self._sample(batch, entry)
-            if rules.counters_before_start is not None:
-                counts.update(
-                    rules.counters_before_start(verification.address, verification.evidence)
-                )
-            if position < done:
-                counts[rules.row_word(verification)] += 1
-                counts.update(rules.extra_counters(verification))
-        batch.counts_by_done[done] = counts
-        return counts
-
-    def _sample(self, batch: SandboxBatch, entry: BatchEntry) -> Verification:
-        dialect = batch.dialect
+    def _sample(self, dialect: Dialect, checks: Checks, entry: BatchEntry) -> Verification:
         return self._samples.draw(
-            dialect.name,
-            entry.email,
-            batch.checks,
-            magic_addresses=dialect.magic_addresses_in_batches,
+            dialect.name, entry.email, checks, magic_addresses=dialect.magic_addresses_in_batches
         )
 
     def get(
@@ -313,6 +369,10 @@ class SandboxJobs:
 
     def _example_batch(self, dialect: Dialect, scope: int, job_id: str) -> SandboxBatch:
         now = self._clocks.now(scope)
+        tally = Tally()
+        for entry in EXAMPLE_ENTRIES:
+            verification = self._sample(dialect, Checks(), entry)
+            tally.append(_row_kind(_rules(dialect), verification))
         return SandboxBatch(
             id=job_id,
             number=0,
@@ -321,24 +381,22 @@ class SandboxJobs:
             checks=Checks(),
             created_at=now,
             total=len(EXAMPLE_ENTRIES),
-            entries=EXAMPLE_ENTRIES,
+            rows=StoredRows(EXAMPLE_ENTRIES),
+            tally=tally,
             valid=len(EXAMPLE_ENTRIES),
             headers=(),
             options={},
             started_at=now,
         )
 
-    def _store(self, batch: SandboxBatch) -> None:
-        self._entries += len(batch.entries)
-        while self._batches and (len(self._batches) >= MAX_JOBS or self._entries > MAX_ENTRIES):
-            self._remove(next(iter(self._batches.values())))
-        self._batches[batch.dialect.name, batch.id] = batch
-        self._by_token[batch.token] = batch
-
     def _remove(self, batch: SandboxBatch) -> None:
-        if self._batches.pop((batch.dialect.name, batch.id), None) is not None:
-            self._entries -= len(batch.entries)
-            self._by_token.pop(batch.token, None)
+        self._batches.remove((batch.dialect.name, batch.id))
+
+    def _free(self, batch: SandboxBatch) -> None:
+        """Free the memory of a batch, even while a client reads it slowly."""
+        self._by_token.pop(batch.token, None)
+        batch.removed = True
+        batch.rows.clear()
 
 
 @dataclass(frozen=True, slots=True)
@@ -353,49 +411,49 @@ class _KeyJobs(JobRunner):
 
     async def submit(self, op: SubmitJob) -> Job:
         batch = await self.batches.submit(self.dialect, self.scope, op)
-        return await self.batches.job_now(batch, "", self.base_url)
+        return self.batches.job_now(batch, "", self.base_url)
 
     async def start(self, op: StartJob) -> Job:
-        batch, job = await self._find(op.job_id)
+        batch, job = self._find(op.job_id)
         self.batches.start(batch, job)
-        return await self.batches.job_now(batch, "", self.base_url)
+        return self.batches.job_now(batch, "", self.base_url)
 
     async def show(self, op: ShowJob) -> Job:
-        return (await self._find(op.job_id))[1]
+        return self._find(op.job_id)[1]
 
     async def show_many(self, op: ShowJobs) -> tuple[Job, ...]:
         found = (self.batches.find(self.dialect, self.scope, job_id) for job_id in op.job_ids)
-        return tuple([await self._job_now(batch) for batch in found if batch is not None])
+        return tuple(self._job_now(batch) for batch in found if batch is not None)
 
     async def list_page(self, op: ListJobs) -> JobPage:
         own = self.batches.of_key(self.dialect, self.scope)
         if not op.oldest_first:
             own.reverse()
         first = (op.page - 1) * op.per_page
-        shown = [await self._job_now(batch) for batch in own[first : first + op.per_page]]
+        shown = [self._job_now(batch) for batch in own[first : first + op.per_page]]
         return JobPage(tuple(shown), len(own))
 
     async def delete(self, op: DeleteJob) -> Job:
-        batch, job = await self._find(op.job_id)
+        batch, job = self._find(op.job_id)
         self.batches.delete(batch, job)
         return job
 
     async def read_rows(self, op: ReadRows) -> JobRows:
         simulated = bool(self.simulation_word)
         batch = self.batches.get(self.dialect, self.scope, op.job_id, simulated=simulated)
-        return self.batches.select_rows(batch, await self._job_now(batch), op)
+        return self.batches.select_rows(batch, self._job_now(batch), op)
 
-    async def _find(self, job_id: str) -> tuple[SandboxBatch, Job]:
+    def _find(self, job_id: str) -> tuple[SandboxBatch, Job]:
         batch = self.batches.get(self.dialect, self.scope, job_id)
-        return batch, await self._job_now(batch)
+        return batch, self._job_now(batch)
 
-    async def _job_now(self, batch: SandboxBatch) -> Job:
-        return await self.batches.job_now(batch, self.simulation_word, self.base_url)
+    def _job_now(self, batch: SandboxBatch) -> Job:
+        return self.batches.job_now(batch, self.simulation_word, self.base_url)
 
 
 def _progress(batch: SandboxBatch, word: str, now: float) -> tuple[JobState, int]:
     """The state to show for a batch, and the number of answered rows."""
-    rows = len(batch.entries)
+    rows = len(batch.rows)
     simulated = JOB_WORDS.get(word) or JOB_WORDS.get(batch.simulation_word)
     if simulated is not None:
         if simulated in HALF_DONE_STATES:
@@ -412,21 +470,29 @@ def _progress(batch: SandboxBatch, word: str, now: float) -> tuple[JobState, int
     return JobState.COMPLETED, rows
 
 
-async def _slice_rows(
-    rows: Iterable[JobRow | None], first: int, last: int | None
-) -> AsyncIterator[JobRow]:
-    """The selected rows from number `first` up to before `last`."""
-    number = 0
-    for position, row in enumerate(rows):
-        if position % ROWS_PER_YIELD == ROWS_PER_YIELD - 1:
-            await asyncio.sleep(0)
-        if row is None:
-            continue
-        if last is not None and number >= last:
-            return
-        if number >= first:
-            yield row
-        number += 1
+async def _read_entries(
+    entries: Iterable[BatchEntry], unread: Iterator[BatchEntry]
+) -> list[BatchEntry]:
+    """The next entries; none at the end. Those of a file are read and parsed in a thread."""
+    if isinstance(entries, Sequence):
+        return list(islice(unread, ROWS_PER_READ))
+    return await asyncio.to_thread(lambda: list(islice(unread, ROWS_PER_READ)))
+
+
+def _too_large() -> Problem:
+    detail = "The sandbox does not store so large a batch."
+    return Problem(ProblemKind.TOO_LARGE, detail, limit=MAX_BATCH_BYTES)
+
+
+def _row_kind(rules: BatchRules, verification: Verification) -> RowKind:
+    before_start = rules.counters_before_start
+    return RowKind(
+        rules.row_word(verification),
+        tuple(rules.extra_counters(verification)),
+        ()
+        if before_start is None
+        else tuple(before_start(verification.address, verification.evidence)),
+    )
 
 
 def _rules(dialect: Dialect) -> BatchRules:
