@@ -45,7 +45,7 @@ class Batches(Protocol):
 class Policy(Protocol):
     """Chooses the sources of a verification (`gateway.upstreams.routing.policy`)."""
 
-    def route_name(self, caller: Caller) -> str:
+    def cache_partition(self, caller: Caller) -> str:
         """Whose cached verdicts may serve a caller's questions."""
         ...
 
@@ -146,23 +146,23 @@ class Service:
         self, caller: Caller, address: Address, op: Verify
     ) -> ServiceResult[Verification]:
         """The cached verdict, else a new one. Raises `Problem`."""
-        checks, route_name = op.checks, self._policy.route_name(caller)
+        checks, partition = op.checks, self._policy.cache_partition(caller)
         verify = partial(self._policy.verify, address, checks, caller=caller, refresh=op.refresh)
-        if not op.refresh and (hit := self._verdicts.get(address, checks, route_name)):
+        if not op.refresh and (hit := self._verdicts.get(address, checks, partition)):
             verification, ttl_s = hit
             self._on_cache_lookup("hit" if ttl_s >= 0 else "stale")
             if ttl_s < 0:
                 # Verified anew behind this reply; if too much is in flight, behind a later one.
                 with contextlib.suppress(Problem):
                     self._verdicts.verify(
-                        address, checks, verify, route_name=route_name, refresh=True
+                        address, checks, verify, partition=partition, refresh=True
                     )
             return ServiceResult(verification, verification.source, 0, f"hit; ttl={ttl_s}")
         task, is_shared = self._verdicts.verify(
             address,
             checks,
             verify,
-            route_name=route_name,
+            partition=partition,
             refresh=op.refresh,
             account_id=caller.account_id,
         )

@@ -90,7 +90,7 @@ class ChunkVerifier:
     """Who answers a piece of work."""
 
     verifier: BulkVerifier
-    route_name: str = ""
+    cache_partition: str = ""
     """Whose kept answers may serve it (`gateway.verdicts.cache`)."""
     is_remote: bool = False
     """Whether others do the work, so that much may be under way."""

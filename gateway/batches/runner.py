@@ -233,7 +233,7 @@ class Runner:
             groups.setdefault(address.normalized, []).append(_Row(item.position, address))
         addresses = [same[0].address for same in groups.values()]
         known = await self._verdicts.get_many(
-            addresses, work.claim.checks, work.chunk_verifier.route_name
+            addresses, work.claim.checks, work.chunk_verifier.cache_partition
         )
         todo = {}
         for normalized, same in groups.items():
@@ -253,7 +253,7 @@ class Runner:
         if at_hand := work.claim.batch_rows <= MAX_ROWS_CACHED_IN_MEMORY:
             found = with_guessed_person(found)
         if found.source != NO_SOURCE:
-            self._verdicts.put(found, work.chunk_verifier.route_name, in_memory=at_hand)
+            self._verdicts.put(found, work.chunk_verifier.cache_partition, in_memory=at_hand)
         for row in rows:
             work.add_result(row, found.for_address(row.address))
 

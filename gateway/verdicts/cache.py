@@ -32,7 +32,7 @@ class VerdictStore(Protocol):
     """Verdicts that survive a restart."""
 
     async def get_many(
-        self, route_name: str, addresses: Sequence[Address], checks: Sequence[Checks]
+        self, partition: str, addresses: Sequence[Address], checks: Sequence[Checks]
     ) -> Mapping[str, tuple[Verification, float]]:
         """By normalised address, the verdict, marked as cached, and when it expires (Unix time, s).
 
@@ -41,7 +41,7 @@ class VerdictStore(Protocol):
         """
         ...
 
-    def put(self, route_name: str, verification: Verification, expires_at: float) -> None: ...
+    def put(self, partition: str, verification: Verification, expires_at: float) -> None: ...
 
 
 class SharedTask(NamedTuple):
@@ -85,14 +85,14 @@ class VerdictCache:
         return len(self._flights)
 
     def get(
-        self, address: Address, checks: Checks, route_name: str = ""
+        self, address: Address, checks: Checks, partition: str = ""
     ) -> tuple[Verification, int] | None:
         """A verdict in memory that serves, and its TTL in seconds.
 
         A negative TTL: it has expired, and should be verified anew (`verify`).
         """
         for wider in CHECKS_COVERING[checks]:
-            entry = self._memory.get((address.normalized, wider, route_name))
+            entry = self._memory.get((address.normalized, wider, partition))
             if entry is not None:
                 verification, expires_at = entry
                 ttl_s = math.floor(expires_at - self._clock())
@@ -100,7 +100,7 @@ class VerdictCache:
         return None
 
     async def get_many(
-        self, addresses: Sequence[Address], checks: Checks, route_name: str = ""
+        self, addresses: Sequence[Address], checks: Checks, partition: str = ""
     ) -> dict[str, Verification]:
         """By normalised address, the verdicts that serve, in memory or stored.
 
@@ -108,17 +108,17 @@ class VerdictCache:
         """
         found: dict[str, Verification] = {}
         for address in addresses:
-            hit = self.get(address, checks, route_name)
+            hit = self.get(address, checks, partition)
             if hit is not None and hit[1] >= 0:
                 found[address.normalized] = hit[0]
         if self._store is not None:
             missing = [a for a in addresses if a.valid and a.normalized not in found]
-            stored = await self._store.get_many(route_name, missing, CHECKS_COVERING[checks])
+            stored = await self._store.get_many(partition, missing, CHECKS_COVERING[checks])
             found |= {normalized: verdict for normalized, (verdict, _) in stored.items()}
         return found
 
     def put(
-        self, verification: Verification, route_name: str = "", *, in_memory: bool = True
+        self, verification: Verification, partition: str = "", *, in_memory: bool = True
     ) -> None:
         """Cache a verdict for the TTL of its kind.
 
@@ -136,11 +136,11 @@ class VerdictCache:
             if evidence.transcript:
                 # Most of a verification's size, and of no use to another client.
                 evidence = replace(evidence, transcript=())
-            key = (address.normalized, verification.checks, route_name)
+            key = (address.normalized, verification.checks, partition)
             cached = replace(verification, evidence=evidence, cached=True)
             self._memory.put(key, cached, expires_at)
         if self._store is not None:
-            self._store.put(route_name, verification, expires_at)
+            self._store.put(partition, verification, expires_at)
 
     def verify(
         self,
@@ -148,7 +148,7 @@ class VerdictCache:
         checks: Checks,
         verify: Verify,
         *,
-        route_name: str = "",
+        partition: str = "",
         refresh: bool = False,
         account_id: int | None = None,
     ) -> SharedTask:
@@ -158,11 +158,11 @@ class VerdictCache:
         task goes on when nothing awaits it any more. It counts for the account that began it,
         if one is given. Raises `Problem`.
         """
-        key = (address.normalized, checks, route_name, refresh)
+        key = (address.normalized, checks, partition, refresh)
         is_shared = self._flights.is_running(key)
         if account_id is not None and not is_shared:
             self._shares.check(account_id)
-        call = partial(self._verify, address, checks, verify, route_name, refresh)
+        call = partial(self._verify, address, checks, verify, partition, refresh)
         try:
             task = self._flights.join(key, call)
         except TooManyFlights:
@@ -176,26 +176,26 @@ class VerdictCache:
         await self._flights.aclose()
 
     async def _verify(
-        self, address: Address, checks: Checks, verify: Verify, route_name: str, refresh: bool
+        self, address: Address, checks: Checks, verify: Verify, partition: str, refresh: bool
     ) -> Verification:
-        if not refresh and (stored := await self._get_stored(address, checks, route_name)):
+        if not refresh and (stored := await self._get_stored(address, checks, partition)):
             return stored
         verification = await verify()
-        self.put(verification, route_name)
+        self.put(verification, partition)
         return verification
 
     async def _get_stored(
-        self, address: Address, checks: Checks, route_name: str
+        self, address: Address, checks: Checks, partition: str
     ) -> Verification | None:
         """The stored verdict, which is then in memory too."""
         if self._store is None:
             return None
-        found = await self._store.get_many(route_name, [address], CHECKS_COVERING[checks])
+        found = await self._store.get_many(partition, [address], CHECKS_COVERING[checks])
         if address.normalized not in found:
             return None
         verification, expires_at = found[address.normalized]
         verification = with_guessed_person(verification)
-        key = (address.normalized, verification.checks, route_name)
+        key = (address.normalized, verification.checks, partition)
         self._memory.put(key, verification, expires_at)
         return verification
 

@@ -64,14 +64,14 @@ class SqlVerdictStore:
             last = found[-1]
 
     async def get_many(
-        self, route_name: str, addresses: Sequence[Address], checks: Sequence[Checks]
+        self, partition: str, addresses: Sequence[Address], checks: Sequence[Checks]
     ) -> dict[str, tuple[Verification, float]]:
         """As `VerdictStore.get_many`."""
         stored = {
             digest: (address, made_with)
             for address in addresses
             for made_with in checks
-            if (digest := _digest(route_name, address, made_with)) in self._stored_digests
+            if (digest := _digest(partition, address, made_with)) in self._stored_digests
         }
         if not stored:
             return {}
@@ -93,10 +93,10 @@ class SqlVerdictStore:
                 verdicts[address.normalized] = verification, float(row.expires_at)
         return verdicts
 
-    def put(self, route_name: str, verification: Verification, expires_at: float) -> None:
+    def put(self, partition: str, verification: Verification, expires_at: float) -> None:
         """Write it soon."""
         if len(self._unwritten) < MAX_UNWRITTEN:
-            digest = _digest(route_name, verification.address, verification.checks)
+            digest = _digest(partition, verification.address, verification.checks)
             self._unwritten[digest] = (verification, int(expires_at))
 
     async def write_periodically(self) -> None:
@@ -170,7 +170,7 @@ _OR_UPDATE = (
 )
 
 
-def _digest(route_name: str, address: Address, checks: Checks) -> bytes:
+def _digest(partition: str, address: Address, checks: Checks) -> bytes:
     flags = f"{checks.dns:d}{checks.smtp:d}{checks.catch_all:d}"
-    text = "\n".join((route_name, flags, address.normalized))
+    text = "\n".join((partition, flags, address.normalized))
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()

@@ -61,7 +61,7 @@ class Policy:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def route_name(self, caller: Caller) -> str:
+    def cache_partition(self, caller: Caller) -> str:
         """Whose cached verdicts may serve a caller's questions: those of the same route."""
         return self._routes.get(caller.key_label, self._default).name
 

@@ -167,13 +167,13 @@ class OneStoredVerdict:
         self._verification = verification
 
     async def get_many(
-        self, route_name: str, addresses: Sequence[Address], checks: Sequence[Checks]
+        self, partition: str, addresses: Sequence[Address], checks: Sequence[Checks]
     ) -> dict[str, tuple[Verification, float]]:
         v = replace(self._verification, cached=True)
         wanted = {address.normalized for address in addresses}
         return {v.address.normalized: (v, 2000.0)} if v.address.normalized in wanted else {}
 
-    def put(self, route_name: str, verification: Verification, expires_at: float) -> None:
+    def put(self, partition: str, verification: Verification, expires_at: float) -> None:
         raise AssertionError("there is no new verdict")
 
 
