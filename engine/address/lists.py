@@ -192,6 +192,8 @@ _REAL_DOMAINS_LIKE_POPULAR = _words(
 
 _MIN_FUZZY_LETTERS = 5
 """The shortest popular name that typos are looked for in: `line.com` is no typo of `live.com`."""
+_LONGEST_CORRECTED = 64
+"""Characters; longer domains are none of the popular ones."""
 _TWO_TYPOS_FROM_LETTERS = 9
 """The shortest popular name in which two typos are allowed."""
 
@@ -237,6 +239,8 @@ def suggest_correction(address: Address) -> str | None:
 
     An invalid domain is corrected as well (`john@gmail`), if the whole address is then valid.
     """
+    if len(address.domain) > _LONGEST_CORRECTED:
+        return None
     domain = _corrected_domain(address.domain, bool(address.ascii_domain))
     if domain is None:
         return None
@@ -269,7 +273,7 @@ def _is_disposable_domain(domain: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def _corrected_domain(domain: str, is_domain: bool) -> str | None:
-    if not domain or len(domain) > 64 or domain in POPULAR_DOMAINS:
+    if not domain or domain in POPULAR_DOMAINS:
         return None
     if not is_domain:
         return _closest_match(domain.replace(",", "."), POPULAR_DOMAINS) or _closest_match(

@@ -16,8 +16,8 @@ from adapters.contract.dialect import AnyEndpoint, Dialect, RootPath
 from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.wire import WireRequest
 
-MAX_CACHED_PATH_CHARACTERS = 200
-"""Longer paths are not cached: clients use few paths, and those are short."""
+MAX_CACHED_CHARACTERS = 300
+"""Of host and path; longer ones are not cached. Clients use few, and those are short."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +58,8 @@ class VendorRoutes:
 
         `host` is the Host header, with or without a port.
         """
-        find = (
-            self._cached_candidates if len(path) <= MAX_CACHED_PATH_CHARACTERS else self._candidates
-        )
+        is_short = len(host) + len(path) <= MAX_CACHED_CHARACTERS
+        find = self._cached_candidates if is_short else self._candidates
         for root, vendor_path in find(host, path):
             if root is None or (
                 (root.parameter is None or _has_parameter(query_string, root.parameter))
