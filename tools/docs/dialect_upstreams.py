@@ -10,7 +10,7 @@ from tools.docs.markdown import row, table_head
 
 
 def base_urls() -> Iterator[str]:
-    yield from table_head("dialect", "`base_url`", "keys shown to be good by")
+    yield from table_head("dialect", "`base_url`", "how `upstreams check` tests a key")
     for dialect in DIALECTS:
         if dialect.upstream is not None:
             hosts = {
@@ -22,7 +22,7 @@ def base_urls() -> Iterator[str]:
 
 def _key_check(upstream: Upstream) -> str:
     if upstream.balance is None:
-        return "nothing that is free; only that it is there"
+        return "not at all, since every call costs; it tests the connection alone"
     path = upstream.balance.build("key").path
     elsewhere = any(
         path.startswith(prefix) for others in upstream.other_hosts.values() for prefix in others

@@ -92,7 +92,7 @@ def _write(dialect: Dialect, v: Verification) -> WireReply:
 
 def collapses() -> Iterator[str]:
     """Verdicts that come back of an upstream as another, with all the evidence there can be."""
-    yield from table_head("vendor", "verdict", "comes back as")
+    yield from table_head("vendor", "verdict", "turns into")
     for dialect in DIALECTS:
         for verdict in Verdict:
             back: dict[Verdict, list[Reason]] = {}
