@@ -1,4 +1,4 @@
-"""The state of circuits and keys, for Prometheus."""
+"""The state of circuits and keys as Prometheus metrics."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 class UpstreamCollector(Collector):
-    """What the upstreams are like at the moment of a look."""
+    """Reads the state of the upstreams at each scrape."""
 
-    def __init__(self, aggregator: PolicyServices) -> None:
-        self._aggregator = aggregator
+    def __init__(self, services: PolicyServices) -> None:
+        self._services = services
 
     def collect(self) -> Iterator[Metric]:
         circuits = GaugeMetricFamily(
@@ -36,7 +36,7 @@ class UpstreamCollector(Collector):
             "1 if it refuses our account or our address.",
             labels=("source",),
         )
-        for source in self._aggregator.upstreams:
+        for source in self._services.upstreams:
             banned.add_metric((source.name,), float(source.circuit.is_banned))
             for state in CircuitState:
                 circuits.add_metric((source.name, state), float(source.circuit.state is state))

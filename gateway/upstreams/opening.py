@@ -1,4 +1,4 @@
-"""The policy as the settings want it: sources with their connections, routes, budgets."""
+"""Opens the policy that the settings describe: sources with their connections, routes, budgets."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ from gateway.verdicts.verifier import BulkVerifier, Verifier
 
 @dataclass(frozen=True, slots=True)
 class PolicyServices:
-    """A policy and what it is made of."""
+    """A policy and its parts."""
 
     policy: Policy
     bulk: BulkPolicy
@@ -68,10 +68,10 @@ async def open_policy(
     on_attempt: OnAttempt = lambda _: None,
     secrets: SecretList | None = None,
 ) -> AsyncIterator[PolicyServices]:
-    """Everything opened, watched while inside, and closed again.
+    """The policy, with its periodic work running while inside.
 
-    `verifier` is the local engine, `engine` what it does with many addresses; `clock` is Unix
-    time in seconds.
+    `verifier` and `bulk_verifier` are the local engine; `clock` is Unix time, `monotonic` a steady
+    clock, in seconds.
     """
     async with contextlib.AsyncExitStack() as stack:
         upstreams = await stack.enter_async_context(
@@ -101,18 +101,18 @@ async def open_policy(
         )
         stack.push_async_callback(policy.aclose)
         every_s = {u.name: u.balance_every_s for u in settings.upstreams}
-        chores = [budgets.write_periodically()] if settings.upstreams else []
-        chores += [
+        periodic = [budgets.write_periodically()] if settings.upstreams else []
+        periodic += [
             watch_balances(u, every_s[u.name])
             for u in upstreams
             if u.name in used and every_s[u.name]
         ]
-        chores += [u.key_files.watch() for u in upstreams if u.key_files is not None]
-        tasks = [asyncio.create_task(chore) for chore in chores]
+        periodic += [u.key_files.watch() for u in upstreams if u.key_files is not None]
+        tasks = [asyncio.create_task(work) for work in periodic]
         stack.push_async_callback(_cancel_all, tasks)
         records = VendorJobRecords(store, clock=clock)
-        lists = VendorJobRunner(records, budgets, clock=clock, monotonic=monotonic, rng=rng)
-        bulk = BulkPolicy(policy, bulk_verifier, lists, clock=clock, rng=rng)
+        vendor_jobs = VendorJobRunner(records, budgets, clock=clock, monotonic=monotonic, rng=rng)
+        bulk = BulkPolicy(policy, bulk_verifier, vendor_jobs, clock=clock, rng=rng)
         yield PolicyServices(policy, bulk, upstreams, budgets)
 
 
@@ -126,9 +126,9 @@ async def open_upstreams(
     rng: random.Random,
     secrets: SecretList | None = None,
 ) -> AsyncIterator[tuple[UpstreamSource, ...]]:
-    """The upstreams of the settings, with connections of their own each.
+    """The upstreams of the settings, each with connections of its own.
 
-    What is secret in the settings, and in key files later, is added to `secrets`.
+    The secrets of the settings, and later those in key files, are added to `secrets`.
     """
     if not settings.upstreams:
         yield ()
@@ -140,31 +140,31 @@ async def open_upstreams(
     open_transport = _transports(settings, secrets)
     async with contextlib.AsyncExitStack() as stack:
         sources: list[UpstreamSource] = []
-        for told in settings.upstreams:
-            client = UpstreamClient(open_transport(told), clock=clock, secrets=secrets)
+        for upstream in settings.upstreams:
+            client = UpstreamClient(open_transport(upstream), clock=clock, secrets=secrets)
             stack.push_async_callback(client.aclose)
-            dialect = by_name[told.dialect]
-            api_keys = (told.api_key, *told.spare_api_keys)
+            dialect = by_name[upstream.dialect]
+            api_keys = (upstream.api_key, *upstream.spare_api_keys)
             keys = KeyRing(
                 [key.value for key in api_keys], clock=monotonic, max_pause_s=rules.max_pause_s
             )
             circuit = CircuitBreaker(rules, clock=monotonic, rng=rng)
-            location = UpstreamLocation(dialect, told.base_url)
+            location = UpstreamLocation(dialect, upstream.base_url)
             recorder = None
-            if told.record:
-                recorder = FixtureRecorder(Path(told.record_to), location, secrets)
+            if upstream.record:
+                recorder = FixtureRecorder(Path(upstream.record_to), location, secrets)
                 stack.push_async_callback(recorder.aclose)
             sources.append(
                 UpstreamSource(
-                    _upstream_rules(told, dialect),
+                    _upstream_rules(upstream, dialect),
                     location,
                     client,
                     keys=keys,
                     circuit=circuit,
-                    throttle=Throttle(told.connections, told.rate_per_s, clock=monotonic),
+                    throttle=Throttle(upstream.connections, upstream.rate_per_s, clock=monotonic),
                     clock=monotonic,
                     rng=rng,
-                    key_files=key_files(told.name, api_keys, keys, circuit, secrets),
+                    key_files=key_files(upstream.name, api_keys, keys, circuit, secrets),
                     recorder=recorder,
                 )
             )
@@ -174,8 +174,8 @@ async def open_upstreams(
 def _transports(
     settings: Settings, secrets: SecretList
 ) -> Callable[[UpstreamSettings], httpx.AsyncBaseTransport]:
-    """Makes the connections of an upstream; its own proxy comes before that of all."""
-    # imported here: it takes a fifth of a second, which a server without upstreams need not wait
+    """Makes the transport of an upstream, whose own proxy takes precedence."""
+    # Imported here, since it takes 0.2 s, which a server without upstreams can do without.
     from gateway.upstreams.transport.aiohttp_transport import HttpTransport
 
     environment = environment_proxies(os.environ)
@@ -198,15 +198,15 @@ async def _cancel_all(tasks: list[asyncio.Task[None]]) -> None:
 
 
 def _upstream_rules(upstream: UpstreamSettings, dialect: Dialect) -> UpstreamRules:
-    lists = dialect.vendor_jobs if upstream.bulk else None
+    vendor_jobs = dialect.vendor_jobs if upstream.bulk else None
     return UpstreamRules(
         name=upstream.name,
         price=to_micros(upstream.price),
         weight=upstream.weight,
         timeout_s=upstream.timeout_s,
         final=frozenset(upstream.final),
-        min_job_size=(upstream.bulk_from or lists.min_addresses) if lists else None,
-        max_job_size=min(upstream.bulk_size, lists.max_addresses) if lists else 0,
+        min_job_size=(upstream.bulk_from or vendor_jobs.min_addresses) if vendor_jobs else None,
+        max_job_size=min(upstream.bulk_size, vendor_jobs.max_addresses) if vendor_jobs else 0,
         job_deadline_s=upstream.bulk_deadline_s,
     )
 

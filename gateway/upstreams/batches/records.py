@@ -1,7 +1,7 @@
-"""Which pieces of work were given to upstreams as lists of their own, in the database.
+"""The database's records of vendor jobs, by the chunk that each was made of.
 
-A row is there before the list is created, so that a process which was killed in that moment
-does not create it again: it may exist, and be billed.
+A record is written before its job is created. If the process is killed in between, the job may
+exist and be billed, so it is not created again.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from gateway.upstreams.routing.budgets import SpendingScope
 
 @dataclass(frozen=True, slots=True)
 class OriginChunk:
-    """A piece of work of a batch, with all that was put off from it."""
+    """A chunk of a batch together with the chunks that were put off from it."""
 
     batch_id: int
     origin: int
@@ -28,7 +28,7 @@ class OriginChunk:
 
 @dataclass(frozen=True, slots=True)
 class VendorJobInput:
-    """What jobs are made of, and who pays."""
+    """The addresses of vendor jobs, and the budgets that pay for them."""
 
     origin_chunk: OriginChunk
     addresses: Sequence[Address]
@@ -38,36 +38,35 @@ class VendorJobInput:
 
 @dataclass(frozen=True, slots=True)
 class VendorJob:
-    """A list that was given to an upstream, or is about to be."""
+    """A job at a vendor, or one that is being created."""
 
     origin_chunk: OriginChunk
     source: str
     part_number: int
-    """Which of several, where the piece was too large for one."""
+    """Its number among the jobs of a chunk that is too large for one."""
     key_hash: bytes
     created_at: float
     """Unix time in seconds."""
     job_id: str | None = None
-    """None: it is being created, or nobody knows whether it was."""
+    """None while it is created, and if it is unknown whether it was."""
 
 
 @dataclass(frozen=True, slots=True)
 class EarlierVendorJobs:
-    """What a source was given of a batch before."""
+    """The jobs that a source was given for a batch before."""
 
     of_this_chunk: list[VendorJob]
-    """Of this piece of work."""
     any_lost: bool
-    """Whether of any of its pieces nobody knows if it was created: a create that is billed and
-    lost again and again would cost without end."""
+    """Whether it is unknown of any job of the batch if it was created. No further job is then
+    created: one that is billed and lost each time would cost without end."""
 
 
 CREATE_TIMEOUT_S = 120.0
-"""A create takes no longer: then it was cut off."""
+"""A create that has no job id after so long was cut off."""
 
 
 def hash_key(key: str) -> bytes:
-    """What tells an upstream's keys apart; the key itself is kept nowhere."""
+    """Tells an upstream's keys apart; the key itself is not stored."""
     return sha256(key.encode()).digest()[:8]
 
 
@@ -79,14 +78,14 @@ class VendorJobRecords:
         self._clock = clock
 
     async def find_earlier(self, origin_chunk: OriginChunk, source: str) -> EarlierVendorJobs:
-        """What the source was given of a batch."""
+        """The jobs of a source for the batch of a chunk."""
         columns = vendor_lists.c
         query = select(vendor_lists).where(
             columns.batch_id == origin_chunk.batch_id, columns.source == source
         )
         async with self._store.read() as connection:
             rows = (await connection.execute(query)).all()
-        lists = [
+        jobs = [
             VendorJob(
                 origin_chunk=OriginChunk(row.batch_id, row.origin),
                 source=source,
@@ -97,41 +96,41 @@ class VendorJobRecords:
             )
             for row in rows
         ]
-        long_ago = self._clock() - CREATE_TIMEOUT_S
+        cut_off_before = self._clock() - CREATE_TIMEOUT_S
         return EarlierVendorJobs(
-            of_this_chunk=[given for given in lists if given.origin_chunk == origin_chunk],
+            of_this_chunk=[job for job in jobs if job.origin_chunk == origin_chunk],
             any_lost=any(
-                row.lost or (not row.job_id and row.created_at < long_ago) for row in rows
+                row.lost or (not row.job_id and row.created_at < cut_off_before) for row in rows
             ),
         )
 
     async def insert_pending(
         self, origin_chunk: OriginChunk, source: str, part: int, key: str
     ) -> VendorJob:
-        """A list is about to be created."""
-        given = VendorJob(origin_chunk, source, part, hash_key(key), self._clock())
+        """Record a job that is about to be created. Raises StoreConflict if there is a record."""
+        job = VendorJob(origin_chunk, source, part, hash_key(key), self._clock())
         row = self._store.insert(vendor_lists).values(
             batch_id=origin_chunk.batch_id,
             origin=origin_chunk.origin,
             source=source,
             part=part,
-            key_hash=given.key_hash,
-            created_at=given.created_at,
+            key_hash=job.key_hash,
+            created_at=job.created_at,
             lost=False,
         )
         async with self._store.write() as connection:
             await connection.execute(row)
-        return given
+        return job
 
     async def set_job_id(self, job: VendorJob, job_id: str) -> None:
         await self._update(job, job_id=job_id)
 
     async def mark_lost(self, job: VendorJob) -> None:
-        """Nobody will ever know whether it was created."""
+        """It will remain unknown whether the job was created."""
         await self._update(job, lost=True)
 
     async def delete_job(self, job: VendorJob) -> None:
-        """It was certainly not created."""
+        """Forget a job that was not created."""
         async with self._store.write() as connection:
             await connection.execute(delete(vendor_lists).where(_is_job(job)))
 

@@ -1,8 +1,8 @@
-"""What may be spent at upstreams, exact to the last call and across restarts and processes.
+"""Budgets for upstreams, exact to the last call, across restarts and processes.
 
-Where there is a limit, a process takes a few calls' worth at a time from the database before
-it spends it: a kill may leave those unspent, but nothing is ever spent beyond the limit. What
-is not limited is counted, and written now and then.
+From a capped budget a process withdraws the price of a few calls at a time in the database, before
+it spends it: a process that is killed may leave those unspent, but nothing is ever spent beyond the
+cap. Spending without a cap is counted, and written periodically.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ from gateway.store.tables import spending
 log = logging.getLogger(__name__)
 
 MICROS_PER_UNIT = 1_000_000
-"""Parts of one unit of the currency in which amounts are kept."""
+"""Amounts are kept in millionths of a unit of the currency."""
 MAX_CALLS_RESERVED = 50
-"""Worth taken from the database at most; less towards the end, so that several processes
-share what is left."""
+"""The most calls whose price is withdrawn at once; fewer when the budget is nearly spent, so that
+several processes share the rest."""
 WRITE_EVERY_S = 2.0
-"""How often counts are written, and what lay unused is put back."""
+"""Between two times when counts are written and unused withdrawals are put back."""
 REFUSAL_TTL_S = 1.0
-"""How long a refusal is believed without looking again."""
+"""How long a budget counts as spent before the database is asked again."""
 
 
 def to_micros(amount: float) -> int:
-    """An amount of the settings in millionths."""
+    """An amount of the settings, in millionths."""
     return round(amount * MICROS_PER_UNIT)
 
 
 @dataclass(frozen=True, slots=True)
 class SpendingCap:
-    """What one scope may spend, in millionths; 0 is without limit."""
+    """What one scope may spend, in millionths; 0 is no cap."""
 
     daily: int = 0
     monthly: int = 0
@@ -55,7 +55,7 @@ UNCAPPED = SpendingCap()
 
 @dataclass(frozen=True, slots=True)
 class SpendingScope:
-    """Who spends: `source:NAME` or `key:ID`, and how much it may."""
+    """A budget: of a source (`source:NAME`) or of a key (`key:ID`)."""
 
     name: str
     cap: SpendingCap = UNCAPPED
@@ -63,14 +63,14 @@ class SpendingScope:
 
 @dataclass(slots=True)
 class _ReservedFunds:
-    """What one scope has taken and not spent yet."""
+    """The money that one scope has withdrawn and not spent yet."""
 
     day: str = ""
     left: int = 0
     used: bool = False
     refused_until: float = 0.0
     refused: int = 0
-    """The amount that there was no room for; a smaller one may still fit."""
+    """The amount that was refused; a smaller one may still fit."""
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
@@ -83,7 +83,7 @@ class Reservation:
 
 
 class Budgets:
-    """Everything that is spent. `clock` is Unix time in seconds."""
+    """The budgets of all scopes. `clock` is Unix time in seconds."""
 
     def __init__(self, store: Store, *, clock: Callable[[], float]) -> None:
         self._store = store
@@ -134,7 +134,7 @@ class Budgets:
         return True
 
     def release(self, scopes: Sequence[SpendingScope], price: int) -> None:
-        """The call was not billed."""
+        """Give back the price of a call that was not billed."""
         for scope in scopes if price > 0 else ():
             if scope.cap:
                 self._reserved[scope.name].left += price
@@ -142,7 +142,7 @@ class Budgets:
                 self._counts[scope.name, self._today()] -= price
 
     async def spent(self, scope: str) -> tuple[int, int]:
-        """What a scope spent today and this month, in millionths. Raises StoreError."""
+        """What a scope has spent today and this month, in millionths. Raises StoreError."""
         await self.write(everything=False)
         async with self._store.read() as connection:
             day, month = await self._sums(connection, scope)
@@ -150,7 +150,7 @@ class Budgets:
         return day - left, month - left
 
     async def write_periodically(self) -> None:
-        """Write counts and put back what lies unused, again and again."""
+        """Write counts and put unused withdrawals back periodically, until cancelled."""
         while True:
             await asyncio.sleep(WRITE_EVERY_S)
             try:
@@ -159,17 +159,20 @@ class Budgets:
                 log.warning("spending.write_delayed", extra={"error": str(exc)})
 
     async def write(self, *, everything: bool) -> None:
-        """Write counts, and put back what was not used lately, or all. Raises StoreError."""
+        """Write counts, and put back withdrawals that are unused, or with `everything` all.
+
+        Raises StoreError.
+        """
         moves: defaultdict[tuple[str, str], int] = defaultdict(int)
         counts, self._counts = self._counts, defaultdict(int)
-        for place, amount in counts.items():
-            moves[place] += amount
-        for name, purse in self._reserved.items():
-            if purse.left and (everything or not purse.used):
-                moves[name, purse.day] -= purse.left
-                purse.left = 0
-            purse.used = False
-        moves = defaultdict(int, {place: amount for place, amount in moves.items() if amount})
+        for scope_and_day, amount in counts.items():
+            moves[scope_and_day] += amount
+        for name, funds in self._reserved.items():
+            if funds.left and (everything or not funds.used):
+                moves[name, funds.day] -= funds.left
+                funds.left = 0
+            funds.used = False
+        moves = defaultdict(int, {each: amount for each, amount in moves.items() if amount})
         if not moves:
             return
         try:
@@ -177,8 +180,8 @@ class Budgets:
                 for (scope, day), amount in moves.items():
                     await self._add_spending(connection, scope, day, amount)
         except StoreError:
-            for place, amount in moves.items():
-                self._counts[place] += amount
+            for scope_and_day, amount in moves.items():
+                self._counts[scope_and_day] += amount
             raise
 
     async def _reserve_from(self, scope: SpendingScope, price: int) -> bool:
@@ -186,25 +189,25 @@ class Budgets:
         if not scope.cap:
             self._counts[scope.name, today] += price
             return True
-        purse = self._reserved[scope.name]
-        if self._spend_reserved(purse, today, price):
+        funds = self._reserved[scope.name]
+        if self._spend_reserved(funds, today, price):
             return True
-        async with purse.lock:
-            # whoever had the lock may have taken enough for us too
-            if self._spend_reserved(purse, today, price):
+        async with funds.lock:
+            # The task that held the lock may have withdrawn enough for this one too.
+            if self._spend_reserved(funds, today, price):
                 return True
-            if purse.refused_until > self._clock() and price >= purse.refused:
+            if funds.refused_until > self._clock() and price >= funds.refused:
                 return False
-            if purse.day != today:
-                self._counts[scope.name, purse.day or today] -= purse.left
-                purse.day, purse.left = today, 0
-            taken = await self._withdraw(scope, price, purse.left)
+            if funds.day != today:
+                self._counts[scope.name, funds.day or today] -= funds.left
+                funds.day, funds.left = today, 0
+            taken = await self._withdraw(scope, price, funds.left)
             if taken == 0:
-                purse.refused_until = self._clock() + REFUSAL_TTL_S
-                purse.refused = price
+                funds.refused_until = self._clock() + REFUSAL_TTL_S
+                funds.refused = price
                 return False
-            purse.left += taken
-            return self._spend_reserved(purse, today, price)
+            funds.left += taken
+            return self._spend_reserved(funds, today, price)
 
     @staticmethod
     def _spend_reserved(funds: _ReservedFunds, today: str, price: int) -> bool:
@@ -215,7 +218,7 @@ class Budgets:
         return True
 
     async def _withdraw(self, scope: SpendingScope, price: int, left: int) -> int:
-        """Write some calls' worth down as spent; 0 if the limit has no room for one."""
+        """Withdraw the price of some calls; 0 if the cap has no room for one."""
         async with self._store.write() as connection:
             day, month = await self._sums(connection, scope.name)
             rooms = []

@@ -1,5 +1,7 @@
-"""What is added to an upstream's answer where the upstream cannot tell: what our lists know, and
-what DNS says. Never the verdict, its reason or its score, and nothing that was told."""
+"""Completes an upstream's evidence from our lists and from DNS.
+
+Only fields that the upstream did not determine are filled; never the verdict, reason or score.
+"""
 
 from __future__ import annotations
 
@@ -16,22 +18,22 @@ from gateway.verdicts.verifier import Verifier
 log = logging.getLogger(__name__)
 
 DNS_GRACE_S = 1.0
-"""How long the look at DNS may take longer than the upstream's answer."""
+"""How much longer than the upstream the look-up in DNS may take."""
 
 LIST_FIELDS = frozenset({"disposable", "free", "role", "no_reply", "did_you_mean", "person"})
-"""What is known of an address without asking anybody."""
+"""The fields that the address alone determines."""
 
 NO_EVIDENCE = Evidence()
 
 DNS_ONLY = Checks(dns=True, smtp=False, catch_all=False)
-"""What is looked up beside an upstream's answer, if the settings want it."""
+"""The checks of a look-up beside an upstream, if the settings want one."""
 
 
 class EvidenceCompletion:
-    """What our lists and DNS know of one address, found out while an upstream is waited for."""
+    """Evidence on one address from lists and DNS, collected while an upstream works."""
 
     def __init__(self, address: Address, lookup: Verifier | None, deadline_s: float) -> None:
-        """`lookup` looks addresses up in DNS; None where that is not wanted."""
+        """`lookup` looks addresses up in DNS; None if that is not wanted."""
         self._address = address
         self._lookup = lookup
         self._deadline_s = deadline_s
@@ -39,13 +41,13 @@ class EvidenceCompletion:
         self._dns_task: asyncio.Task[Evidence | None] | None = None
 
     def start(self, provided: Set[str]) -> None:
-        """Find out now; otherwise that is done when it is wanted.
+        """Begin at once; without this, `complete` collects the evidence.
 
-        `tells` is what will be told anyhow.
+        `provided` are the fields that every source of the route determines.
         """
         if not provided >= LIST_FIELDS:
             loop = asyncio.get_running_loop()
-            # one turn of the loop later the upstream's request is on its way
+            # One turn of the loop later, when the upstream's request has been sent.
             loop.call_soon(loop.call_soon, self._list_evidence, provided)
         self._start_dns_lookup()
 
@@ -60,10 +62,11 @@ class EvidenceCompletion:
     async def complete(
         self, v: Verification, provided: Set[str], local_evidence: Evidence | None, left_s: float
     ) -> Evidence:
-        """The evidence of an upstream's answer, completed.
+        """The completed evidence of an upstream's verification `v`.
 
-        `tells` are the fields that the upstream always speaks of; `own` is what the engine
-        found out in its turn, if it had one, so that nothing needs to be looked up.
+        `provided` are the fields that the upstream always determines. `local_evidence` is that of
+        the local engine, if it was asked before: then nothing is looked up. Otherwise the look-up
+        in DNS is waited for, at most `left_s`.
         """
         wants_dns = self._lookup is not None
         if local_evidence is not None:
@@ -91,22 +94,22 @@ class EvidenceCompletion:
             return None
 
     async def _dns_evidence(self, wait_s: float) -> Evidence | None:
-        looking = self._start_dns_lookup()
-        assert looking is not None
-        if not looking.done():
-            await asyncio.wait({looking}, timeout=max(wait_s, 0.0))
-        return looking.result() if looking.done() else None
+        task = self._start_dns_lookup()
+        assert task is not None
+        if not task.done():
+            await asyncio.wait({task}, timeout=max(wait_s, 0.0))
+        return task.result() if task.done() else None
 
 
 def list_evidence(address: Address, provided: Set[str]) -> Evidence:
-    """What our lists know; they are not looked into where all of it is told anyhow."""
+    """Evidence from our lists, unless the upstream provides all of it."""
     return NO_EVIDENCE if provided >= LIST_FIELDS else offline_evidence(address)
 
 
 def complete_evidence(
     v: Verification, provided: Set[str], lists: Evidence, looked_up: Evidence | None
 ) -> Evidence:
-    """The evidence of an upstream's answer with what it did not tell and we know."""
+    """The evidence of an upstream's verification, with what only our lists or DNS know."""
     e = v.evidence
     more: dict[str, object] = {
         name: getattr(lists, name)
@@ -123,16 +126,16 @@ def complete_evidence(
 
 
 def _dns_agrees(v: Verification, looked_up: Evidence) -> bool:
-    """Whether what DNS says can stand beside an answer that names no mail host.
+    """Whether our DNS result may be added to a verification without mail hosts.
 
-    Where both speak and differ, the upstream's word stands: its answer is not to contradict
-    itself.
+    If it contradicts the upstream, the upstream's evidence stays as it is, so that its verification
+    does not contradict itself.
     """
     if v.evidence.mx or looked_up.dns.can_receive is None:
         return False
-    told = v.evidence.dns
-    if told is not Dns.NOT_CHECKED:
-        return told.can_receive is True and looked_up.dns.can_receive is True
+    dns = v.evidence.dns
+    if dns is not Dns.NOT_CHECKED:
+        return dns.can_receive is True and looked_up.dns.can_receive is True
     if looked_up.dns.can_receive:
         return v.reason is not Reason.INVALID_DOMAIN
     return v.verdict in (Verdict.UNDELIVERABLE, Verdict.UNKNOWN)

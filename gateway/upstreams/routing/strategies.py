@@ -1,4 +1,4 @@
-"""The order in which sources are asked, and which answer is good enough."""
+"""Strategies: the order in which sources are asked, and the result that ends the search."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gateway.settings import Strategy
 from gateway.upstreams.source.source import Source
 
 DEFINITE = frozenset({Verdict.DELIVERABLE, Verdict.UNDELIVERABLE})
-"""What a waterfall stops at."""
+"""The verdicts that end a waterfall."""
 
 RANKS: Mapping[Verdict, int] = {
     Verdict.DELIVERABLE: 0,
@@ -18,7 +18,7 @@ RANKS: Mapping[Verdict, int] = {
     Verdict.RISKY: 1,
     Verdict.UNKNOWN: 2,
 }
-"""Which of several answers says most."""
+"""Of several verdicts the one with the lowest rank says most."""
 
 
 def _as_listed(sources: Sequence[Source], _: random.Random) -> list[Source]:
@@ -26,7 +26,7 @@ def _as_listed(sources: Sequence[Source], _: random.Random) -> list[Source]:
 
 
 def _weighted(sources: Sequence[Source], rng: random.Random) -> list[Source]:
-    """A draw without putting back, by weight (Efraimidis and Spirakis, 2006)."""
+    """A weighted draw without replacement (Efraimidis and Spirakis, 2006)."""
     drawn = [(rng.random() ** (1 / s.weight) if s.weight > 0 else -1.0, s) for s in sources]
     return [source for _, source in sorted(drawn, key=lambda pair: -pair[0])]
 
@@ -36,15 +36,14 @@ def _cheapest(sources: Sequence[Source], _: random.Random) -> list[Source]:
 
 
 EXPLORATION_SHARE = 0.02
-"""Of the requests of `fastest` that go to a slower source, so that its mean stays true."""
+"""The share of requests of `fastest` that a slower source gets, to keep its mean up to date."""
 
 
 def _fastest(sources: Sequence[Source], rng: random.Random) -> list[Source]:
-    """By the moving mean; one that was never asked goes first, once."""
+    """By the moving mean of their latency; a source that was never asked comes first."""
     ordered = sorted(sources, key=lambda source: source.latency.mean_s or 0.0)
     if len(ordered) > 1 and rng.random() < EXPLORATION_SHARE:
-        place = rng.randrange(1, len(ordered))
-        ordered.insert(0, ordered.pop(place))
+        ordered.insert(0, ordered.pop(rng.randrange(1, len(ordered))))
     return ordered
 
 
@@ -59,14 +58,14 @@ SOURCE_ORDERS: Mapping[Strategy, Callable[[Sequence[Source], random.Random], lis
 
 
 def is_final(strategy: Strategy, source: Source, v: Verification) -> bool:
-    """Whether nobody else needs to be asked."""
+    """Whether the verification is accepted without asking the next source."""
     enough = v.verdict in DEFINITE or strategy is not Strategy.WATERFALL
     if enough and v.verdict in source.final:
         return True
-    # an unknown for want of a check that was not asked for: nobody else is asked for it either
+    # Unknown for want of a check that was not wanted, which the next source would not make either.
     return v.reason is Reason.NOT_CHECKED
 
 
-def most_informative(answers: Sequence[Verification]) -> Verification:
-    """The answer that says most, the earliest of several."""
-    return min(answers, key=lambda v: RANKS[v.verdict])
+def most_informative(verifications: Sequence[Verification]) -> Verification:
+    """The verification that says most; of several the first."""
+    return min(verifications, key=lambda v: RANKS[v.verdict])

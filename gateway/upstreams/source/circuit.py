@@ -4,11 +4,11 @@
                           ^                 |  a trial fails: the pause doubles |
                           +-----------------+-----------------------------------+
 
-A ban opens it for much longer, whatever the settings say: some vendors block an address for good
+A ban opens it for much longer, whatever the settings say: some vendors block an IP address for good
 after failed attempts.
 
-While it is open, what still fails extends the pause; while it recovers, a share of the
-requests that grows with time is let through (nginx's "slow start", Envoy's too).
+While the circuit is open, requests in flight that still fail extend the pause. While it recovers,
+it admits a share of the requests that grows with time (the "slow start" of nginx and Envoy).
 """
 
 from __future__ import annotations
@@ -22,37 +22,37 @@ from enum import StrEnum
 
 @dataclass(frozen=True, slots=True)
 class CircuitRules:
-    """When a source is left alone, and for how long."""
+    """When a source is taken out of rotation, and for how long."""
 
     failures: int
-    """In a row that open it."""
+    """Consecutive failures that open the circuit."""
     pause_s: float
-    """Until the first trial; doubles with each trial that fails."""
+    """Until the first trial; doubles with each failed trial."""
     max_pause_s: float
     ramp_s: float
-    """From the trial that succeeded until every request is let through."""
+    """From the successful trial until every request is admitted."""
 
 
 OUTCOME_WINDOW = 20
-"""Latest outcomes looked at: half of them failures open it too, in a row or not."""
+"""Latest outcomes: the circuit also opens if half of so many are failures."""
 INITIAL_SHARE = 0.1
-"""Of the requests let through right after a successful trial."""
+"""The share of requests admitted right after a successful trial."""
 RECOVERING_FAILURES = 2
-"""In a row that open it again while it recovers."""
+"""Consecutive failures that open a recovering circuit again."""
 
 BAN_PAUSE_S = 3_600.0
-"""Until the first trial after our account or address was refused; doubles with each refusal."""
+"""Until the first trial after a ban; doubles with each ban."""
 MAX_BAN_PAUSE_S = 86_400.0
 
 TRIAL_RECHECK_S = 0.1
-"""How soon to look again while a trial is under way."""
+"""How soon to look again while a trial is in flight."""
 
 
 class CircuitState(StrEnum):
     CLOSED = "closed"
     OPEN = "open"
     HALF_OPEN = "half_open"
-    """One trial is under way, or may be."""
+    """One trial is in flight, or may be sent."""
     RECOVERING = "recovering"
 
 
@@ -61,12 +61,12 @@ class Admission(StrEnum):
 
     YES = "yes"
     LAST_RESORT = "rather_not"
-    """It recovers, and this request is beyond its share: only if nobody else can."""
+    """The circuit recovers, and this request is beyond its share: only if no other source can."""
     NO = "no"
 
 
 class CircuitBreaker:
-    """Whether a source is worth asking. `clock` is monotonic, in seconds."""
+    """Whether requests to one source are admitted. `clock` is monotonic, in seconds."""
 
     def __init__(
         self, rules: CircuitRules, *, clock: Callable[[], float], rng: random.Random
@@ -94,7 +94,7 @@ class CircuitBreaker:
 
     @property
     def is_banned(self) -> bool:
-        """Whether our account or address was refused, and no trial has ended otherwise since."""
+        """Whether the vendor refused our account or IP address, and no trial since went better."""
         return self._banned
 
     @property
@@ -104,14 +104,14 @@ class CircuitBreaker:
         if self._state is CircuitState.OPEN:
             return max(self._open_until - now, 0.0)
         if self._state is CircuitState.HALF_OPEN:
-            # its trial may end at any moment
+            # The trial may end at any moment.
             return max(min(self._trial_until - now, TRIAL_RECHECK_S), 0.0)
         return 0.0
 
     def admit(self, trial_s: float) -> Admission:
-        """Ask to send a request; of a half-open circuit one gets the trial.
+        """Whether a request may be sent; in a half-open circuit one request becomes the trial.
 
-        A trial that has not reported after `trial_s` is given up for lost.
+        A trial without an outcome after `trial_s` counts as lost, and another may be sent.
         """
         if self._state is CircuitState.CLOSED:
             return Admission.YES
@@ -137,7 +137,7 @@ class CircuitBreaker:
             self._recent_outcomes.clear()
 
     def record_failure(self, retry_after_s: float | None = None) -> None:
-        """A fault that speaks against the source; it may have said how long it wants to rest."""
+        """A fault of the source; `retry_after_s` is the pause that it asked for."""
         self._consecutive_failures += 1
         self._recent_outcomes.append(False)
         match self.state:
@@ -156,9 +156,9 @@ class CircuitBreaker:
             self.pause(retry_after_s)
 
     def record_ban(self) -> bool:
-        """Our account or our address is refused. Whether that is news."""
+        """The vendor refuses our account or IP address. Returns whether that is new."""
         if self._banned and self._state is CircuitState.OPEN:
-            # what was under way when the first refusal came
+            # A request that was in flight when the ban began.
             return False
         self._ban_pause_s = min(self._ban_pause_s * 2 or BAN_PAUSE_S, MAX_BAN_PAUSE_S)
         self._banned = True
@@ -167,19 +167,19 @@ class CircuitBreaker:
         return True
 
     def allow_trial(self) -> None:
-        """Something was done about a ban: find out at once whether it helped."""
+        """The operator may have ended a ban: allow a trial at once."""
         if self._banned and self._state is CircuitState.OPEN:
             self._open_until = self._clock()
 
     def pause(self, seconds: float) -> None:
-        """Leave it alone for so long, as it asked."""
+        """Take the source out of rotation for a time that it asked for."""
         until = self._clock() + min(seconds, self._rules.max_pause_s)
         if self._state is not CircuitState.OPEN or until > self._open_until:
             self._state = CircuitState.OPEN
             self._open_until = until
 
     def record_neutral(self) -> None:
-        """A request that said neither: it was cancelled, or the fault was not the source's."""
+        """An outcome that says nothing about the source: cancelled, or a fault of another kind."""
         if self._state is CircuitState.HALF_OPEN:
             self._trial_until = self._clock()
 
@@ -197,7 +197,7 @@ class CircuitBreaker:
         if longer:
             self._pause_s = min(self._pause_s * 2, self._rules.max_pause_s)
         self._state = CircuitState.OPEN
-        # spread, so that many instances do not come back in the same moment
+        # Spread, so that many instances do not send their trials at the same moment.
         pause_s = self._pause_s * self._rng.uniform(0.9, 1.1)
         self._open_until = max(self._open_until, self._clock() + pause_s)
 

@@ -1,4 +1,4 @@
-"""Keys in files, which are exchanged under a running server where secrets are mounted."""
+"""Keys in files. Where secrets are mounted, a key is exchanged while the server runs."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from gateway.upstreams.source.keys import KeyRing
 log = logging.getLogger(__name__)
 
 REREAD_EVERY_S = 3.0
-"""How often key files are read again; a refused key has its file read at once."""
+"""Between two readings of the key files; they are also read when a key is refused."""
 
 READ_TIMEOUT_S = 2.0
-"""For all files of one upstream."""
+"""For the key files of one upstream together: a disk may hang."""
 
 
 def key_files(
@@ -27,10 +27,10 @@ def key_files(
     circuit: CircuitBreaker,
     secrets: SecretList,
 ) -> KeyFiles | None:
-    """Those of one upstream; None if none of its keys is in a file."""
+    """The key files of one upstream; None if none of its keys is in a file."""
     paths = {
-        place: key.reference.removeprefix("file:")
-        for place, key in enumerate(api_keys, start=1)
+        number: key.reference.removeprefix("file:")
+        for number, key in enumerate(api_keys, start=1)
         if key.reference.startswith("file:")
     }
     return KeyFiles(name, paths, ring, circuit, secrets) if paths else None
@@ -47,7 +47,7 @@ class KeyFiles:
         circuit: CircuitBreaker,
         secrets: SecretList,
     ) -> None:
-        """`paths` by the key's place in the ring; new keys are added to `secrets`."""
+        """`paths` by the key's number; new keys are added to `secrets`."""
         self._name = name
         self._paths = paths
         self._ring = ring
@@ -57,16 +57,15 @@ class KeyFiles:
         self._reading: asyncio.Task[None] | None = None
 
     async def watch(self) -> None:
-        """Read them again and again, until cancelled."""
+        """Read the files periodically, until cancelled."""
         while True:
             await asyncio.sleep(REREAD_EVERY_S)
             await self.reread()
 
     async def reread(self) -> None:
-        """Put keys that have changed into the ring; the others stay as they are.
+        """Put keys that have changed into the ring.
 
-        What cannot be read, or is empty, is on its way or a mistake: the key stays. Nobody waits
-        for a disk that hangs.
+        A file that is empty or cannot be read is being written, or a mistake: its key stays.
         """
         if self._reading is None or self._reading.done():
             self._reading = asyncio.create_task(self._reread())
@@ -77,32 +76,32 @@ class KeyFiles:
     async def _reread(self) -> None:
         found = await asyncio.to_thread(self._read)
         changed: list[int] = []
-        for place, (value, why) in found.items():
-            if why:
-                self._warn(place, why)
+        for number, (value, error) in found.items():
+            if error:
+                self._warn(number, error)
                 continue
-            self._unreadable.discard(place)
+            self._unreadable.discard(number)
             self._secrets.add(value)
-            if self._ring.replace_key(place, value):
-                changed.append(place)
+            if self._ring.replace_key(number, value):
+                changed.append(number)
         if changed:
             log.info("upstream_key.changed", extra={"source": self._name, "keys": changed})
             self._circuit.allow_trial()
 
     def _read(self) -> dict[int, tuple[str, str]]:
-        """By place: the key, or why there is none."""
+        """By the key's number: the key, and what is wrong with its file."""
         found: dict[int, tuple[str, str]] = {}
-        for place, path in self._paths.items():
+        for number, path in self._paths.items():
             try:
-                found[place] = (read_secret_file(path), "")
+                found[number] = (read_secret_file(path), "")
             except ValueError as exc:
-                found[place] = ("", str(exc))
+                found[number] = ("", str(exc))
         return found
 
-    def _warn(self, number: int, why: str) -> None:
+    def _warn(self, number: int, error: str) -> None:
         if number not in self._unreadable:
             self._unreadable.add(number)
             log.warning(
                 "upstream_key.file_unreadable",
-                extra={"source": self._name, "key": number, "reason": why},
+                extra={"source": self._name, "key": number, "reason": error},
             )

@@ -1,7 +1,7 @@
-"""The keys of one upstream: which is used, which rest, which are dead.
+"""The keys of one upstream: the one in use, and those that are paused or were refused.
 
-One key is used until it fails: a refused key is dead, a throttled or empty one rests. A fault
-of the network says nothing of a key.
+One key is used until it fails. A refused key is dead; a throttled one, or one without credits, is
+paused. A fault of the network says nothing about a key.
 """
 
 from __future__ import annotations
@@ -10,29 +10,27 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 REFUSED_KEY_PAUSE_S = 3_600.0
-"""Until a refused key is tried once more; doubles with each refusal. Some vendors block an
+"""Until a refused key is tried again; doubles with each refusal, since some vendors block an IP
 address for good after failed attempts."""
 MAX_REFUSED_KEY_PAUSE_S = 86_400.0
 NO_CREDITS_PAUSE_S = 300.0
-"""Until an account without credits is tried again, unless its balance says otherwise first."""
-
-
+"""Until an account without credits is tried again, unless its balance is read before."""
 MAX_PAUSE_S = 3_600.0
 """A vendor's `Retry-After` may say anything, such as a date in the year 9999."""
 
 
 @dataclass(slots=True, eq=False)
 class UpstreamKey:
-    """One key and what became of it."""
+    """One key and its state."""
 
     value: str = field(repr=False)
     number: int
-    """Its number among the upstream's keys, for people: the key itself is shown nowhere."""
+    """Its number among the upstream's keys, which logs show in its place."""
     paused_until: float = 0.0
     dead: bool = False
     dead_pause_s: float = REFUSED_KEY_PAUSE_S
     credits: int | None = None
-    """As last told by the balance; None if it was never told."""
+    """By the balance that was read last; None before the first."""
 
 
 class KeyRing:
@@ -45,20 +43,22 @@ class KeyRing:
         clock: Callable[[], float],
         max_pause_s: float = MAX_PAUSE_S,
     ) -> None:
-        """`max_pause_s`: the longest pause, whatever the vendor asks for; then it is tried."""
+        """`max_pause_s`: the longest pause, whatever the vendor asks for."""
         self._max_pause_s = max_pause_s
-        self.keys = tuple(UpstreamKey(value, place) for place, value in enumerate(values, start=1))
+        self.keys = tuple(
+            UpstreamKey(value, number) for number, value in enumerate(values, start=1)
+        )
         self._clock = clock
         self._current = 0
 
     def pick(self) -> UpstreamKey | None:
-        """The key to use now; None if all are dead or rest."""
+        """The key to use now; None if all are paused or dead."""
         now = self._clock()
         for step in range(len(self.keys)):
-            place = (self._current + step) % len(self.keys)
-            if self.keys[place].paused_until <= now:
-                self._current = place
-                return self.keys[place]
+            index = (self._current + step) % len(self.keys)
+            if self.keys[index].paused_until <= now:
+                self._current = index
+                return self.keys[index]
         return None
 
     @property
@@ -71,9 +71,9 @@ class KeyRing:
         return all(key.dead for key in self.keys)
 
     def replace_key(self, number: int, value: str) -> bool:
-        """Another key in this place, if it is another: nothing is known of it yet.
+        """Put a key in the place of an earlier one. Returns False if it is the same.
 
-        Whoever is asking with the one before goes on with it.
+        Requests in flight go on with the earlier one.
         """
         if self.keys[number - 1].value == value:
             return False
@@ -83,16 +83,19 @@ class KeyRing:
         return True
 
     def mark_accepted(self, key: UpstreamKey) -> None:
-        """It was accepted."""
+        """The vendor accepted the key."""
         if key.dead:
             key.dead, key.dead_pause_s, key.paused_until = False, REFUSED_KEY_PAUSE_S, 0.0
 
     def mark_refused(self, key: UpstreamKey) -> bool:
-        """It was not: unknown, revoked, or without the right. Whether that is news."""
+        """The vendor refused the key: it is unknown, revoked or lacks a right.
+
+        Returns whether that is new.
+        """
         if not key.dead:
             key.dead_pause_s = REFUSED_KEY_PAUSE_S
         elif key.paused_until > self._clock():
-            # what was under way when the first refusal came
+            # A request that was in flight when the key was first refused.
             return False
         else:
             key.dead_pause_s = min(key.dead_pause_s * 2, MAX_REFUSED_KEY_PAUSE_S)
@@ -101,12 +104,12 @@ class KeyRing:
         return True
 
     def pause(self, key: UpstreamKey, seconds: float) -> None:
-        """Throttled, or without credits."""
+        """Use the key no more for a while: it is throttled, or without credits."""
         seconds = min(seconds, self._max_pause_s)
         key.paused_until = max(key.paused_until, self._clock() + seconds)
 
     def record_balance(self, key: UpstreamKey, credits: int) -> None:
-        """Its balance as the vendor tells it, which also shows that the key is good."""
+        """The balance that the vendor reports, which also shows that the key is accepted."""
         key.credits = credits
         self.mark_accepted(key)
         if credits <= 0:

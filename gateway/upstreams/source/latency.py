@@ -1,19 +1,19 @@
-"""How long a source has lately taken."""
+"""The recent latencies of a source."""
 
 from __future__ import annotations
 
 from collections import deque
 
 EWMA_WEIGHT = 0.2
-"""Of the newest latency in the moving mean."""
+"""The weight of the newest latency in the moving mean."""
 PERCENTILE_WINDOW = 100
-"""Latencies that a percentile is taken of."""
+"""The number of latencies that percentiles are taken of."""
 MIN_SAMPLES = 20
-"""Below it there is no percentile."""
+"""With fewer latencies there is no percentile."""
 
 
 class Latency:
-    """A moving mean, and percentiles of the latest answers."""
+    """A moving mean, and percentiles of the latest results."""
 
     def __init__(self) -> None:
         self.mean_s: float | None = None
@@ -25,7 +25,7 @@ class Latency:
         self.mean_s = seconds if mean is None else mean + EWMA_WEIGHT * (seconds - mean)
 
     def percentile_s(self, percent: float) -> float | None:
-        """The latency that so many in a hundred stayed below; None while too few are known."""
+        """The latency that `percent` in a hundred stayed below; None while too few are known."""
         if len(self._samples) < MIN_SAMPLES:
             return None
         ordered = sorted(self._samples)

@@ -15,12 +15,12 @@ from gateway.verdicts.verifier import Verifier
 log = logging.getLogger(__name__)
 
 ENGINE_RESERVE_S = 0.25
-"""Of its time, what the engine is not told of: it says unknown when its time is over, and has
-to be heard."""
+"""The engine's deadline is so much shorter than the time for the question, so that its verdict
+`unknown` still arrives in time."""
 
 
 class LocalSource:
-    """The probe engine, or what stands in for it."""
+    """The probe engine, or a stand-in."""
 
     name = "local"
     price = 0
@@ -38,7 +38,7 @@ class LocalSource:
         final: frozenset[Verdict],
         is_only_source: bool,
     ) -> None:
-        """`alone`: there is nobody to ask in its place, so that a bug may be seen as one."""
+        """`is_only_source`: no other source can answer in its place, so a bug raises."""
         self._verifier = verifier
         self._is_only_source = is_only_source
         self.timeout_s = timeout_s
@@ -54,13 +54,13 @@ class LocalSource:
             return await self._verifier.verify(address, checks, question.wait_s)
         try:
             async with asyncio.timeout(question.wait_s):
-                told_s = question.wait_s - min(ENGINE_RESERVE_S, question.wait_s / 4)
-                found = await self._verifier.verify(address, checks, told_s)
+                deadline_s = question.wait_s - min(ENGINE_RESERVE_S, question.wait_s / 4)
+                verification = await self._verifier.verify(address, checks, deadline_s)
         except TimeoutError:
             return Fault(FaultKind.TIMED_OUT)
         except Exception:
             extra = {"source": self.name, "domain": question.address.domain}
             log.exception("engine.failed", extra=extra)
             return Fault(FaultKind.SERVER_ERROR)
-        self.latency.record(found.duration_s)
-        return found
+        self.latency.record(verification.duration_s)
+        return verification

@@ -1,8 +1,8 @@
-"""Exchanges with an upstream as files in the format of `compat_fixtures`, for watching drift.
+"""Records exchanges with an upstream in the format of `compat_fixtures`, which shows API changes.
 
-Keys, and the address and names that were asked about, are replaced before anything is
-written; one file is kept for each kind of reply, so that the folder stays small. All of this is
-done in a thread, one exchange at a time.
+Keys, the addresses asked about and the names of people are replaced before a file is written. Each
+kind of reply has one file, so that the folder stays small. All of this is done in a thread, one
+exchange at a time.
 """
 
 from __future__ import annotations
@@ -33,34 +33,34 @@ from gateway.upstreams.transport.client import UpstreamLocation
 log = logging.getLogger(__name__)
 
 PLACEHOLDER_LOCAL, PLACEHOLDER_DOMAIN = "someone", "example.com"
-"""What stands for the mailbox and its domain."""
+"""They replace the local part and the domain."""
 PLACEHOLDER_ADDRESS = f"{PLACEHOLDER_LOCAL}@{PLACEHOLDER_DOMAIN}"
 KEY = "{key}"
-"""What stands for the key of the request."""
+"""It replaces the key of the request."""
 MAX_RECORDED_ADDRESSES = 20
-"""Addresses in a list whose exchanges are kept."""
+"""Vendor jobs of more addresses are not recorded."""
 MAX_FILES = 200
-"""Kinds of replies kept; beyond that nothing is written."""
+"""The most kinds of replies; further kinds are not recorded."""
 MAX_REPLY_BYTES = 16 * 1024
-"""The size of a reply that is recorded: a larger one shows nothing more of the vendor's format."""
+"""A larger reply is not recorded: it shows nothing more of the vendor's format."""
 MAX_WAITING = 32
-"""Exchanges that wait to be written; further ones are not recorded."""
+"""The most exchanges that wait to be written; further ones are not recorded."""
 PERSONAL_FIELDS = frozenset(
     {"first_name", "last_name", "full_name", "name", "owner_email", "email_avatar", "username"}
     | {"did_you_mean", "user", "tag"}
 )
-"""Members of a reply that name a person, whoever it is."""
+"""Members of a reply that name a person."""
 # Tried once for each run of such characters, whether or not an @ follows it.
 EMAIL_PATTERN = re.compile(r"(?<![\w.+-])[\w.+-]++@[\w.-]+")
 
 
 class FixtureRecorder:
-    """Writes the first exchange of each kind. Never raises. Ended by `aclose`."""
+    """Writes the first exchange of each kind; it never raises. `aclose` ends it."""
 
     def __init__(
         self, folder: Path, vendor_api: UpstreamLocation, secrets: SecretList | None = None
     ) -> None:
-        """`secrets` are those of the process, which are cut out of every file."""
+        """`secrets` are those of the process, which no file may contain."""
         self._dialect = vendor_api.dialect
         self._folder = folder / self._dialect.name
         self._base_url = vendor_api.url_without_credentials
@@ -99,8 +99,7 @@ class FixtureRecorder:
         reply: UpstreamReply | Fault,
         kind: str,
     ) -> None:
-        """One step of a list; `kind` is what was read in it. Only of short lists, which are
-        enough to see drift by."""
+        """One step of a vendor job; `kind` names what the reply held. Short jobs show enough."""
         if isinstance(reply, Fault) or len(addresses) > MAX_RECORDED_ADDRESSES:
             return
         path = request.path.replace(job_id, "job") if job_id else request.path
@@ -146,11 +145,11 @@ class FixtureRecorder:
             log.warning("recording.failed", extra=extra)
 
     def _reply_kind(self, question: UpstreamQuery, reply: UpstreamReply) -> str:
-        """What tells one reply from another: its status, and what we read in it."""
+        """The kind of a reply: its status and what was read in it."""
         assert self._dialect.upstream is not None
-        told = self._dialect.upstream.verify.parse(reply, question)
-        if isinstance(told, UpstreamResult):
-            return f"{reply.status}_{told.verdict}_{told.reason}"
+        found = self._dialect.upstream.verify.parse(reply, question)
+        if isinstance(found, UpstreamResult):
+            return f"{reply.status}_{found.verdict}_{found.reason}"
         return f"{reply.status}"
 
     def _to_fixture(self, request: UpstreamRequest, reply: UpstreamReply) -> dict[str, Any]:
@@ -190,8 +189,7 @@ class FixtureRecorder:
 
 
 class _Scrubber:
-    """Takes out of a case the keys, the id of the job, the addresses and their parts, and whatever
-    else looks like an address."""
+    """Replaces keys, the job's id, the addresses and their parts, and anything like an address."""
 
     def __init__(
         self, key: str, job_id: str, addresses: Sequence[Address], secrets: SecretList
@@ -221,7 +219,7 @@ class _Scrubber:
         return clean
 
     def _clean_url(self, url: str) -> str:
-        """Parameters are replaced decoded, since an address looks different encoded."""
+        """Parameters are decoded first, since an encoded address looks different."""
         path, _, query = url.partition("?")
         if not query:
             return url
@@ -235,12 +233,12 @@ class _Scrubber:
     def _clean_value(self, value: Any, name: str = "") -> Any:
         if isinstance(value, Mapping):
             return {
-                self._clean_text(inner): self._clean_value(told, inner)
-                for inner, told in value.items()
+                self._clean_text(inner): self._clean_value(member, inner)
+                for inner, member in value.items()
             }
         if isinstance(value, list):
-            return [self._clean_value(told, name) for told in value]
-        if type(value) is int:  # the id of a list is a number at some vendors
+            return [self._clean_value(item, name) for item in value]
+        if type(value) is int:  # the id of a job is a number at some vendors
             return self._words.get(str(value), value)
         if not isinstance(value, str):
             return value
@@ -251,5 +249,5 @@ class _Scrubber:
     def _clean_text(self, text: str) -> str:
         for word, other in self._words.items():
             text = text.replace(word, other)
-        # and in whatever encoding a vendor repeats it
+        # In any encoding in which a vendor may repeat a secret.
         return self._secrets.redact(self._own_key.redact(text, KEY))

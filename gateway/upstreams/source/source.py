@@ -24,48 +24,48 @@ SOURCE_FAILURES = frozenset(
         FaultKind.SERVER_ERROR,
     }
 )
-"""Faults that open a circuit. The others are about the key, the pace or the request."""
+"""Faults that open a circuit. The others concern the key, the rate or the request."""
 
 POSSIBLY_BILLED = frozenset({FaultKind.TIMED_OUT, FaultKind.BROKEN, FaultKind.GARBAGE})
-"""Faults after which the vendor may have charged all the same: they count as spent."""
+"""Faults after which the vendor may have charged all the same: the price counts as spent."""
 
 SAFE_TO_RETRY = frozenset({FaultKind.UNREACHABLE, FaultKind.TOO_FAST, FaultKind.BUSY})
-"""Faults after which the same source may be asked again: nothing was sent, or nothing done."""
+"""Faults of a request that was not sent or not served: the same source may be asked again."""
 
 
 class Source(Protocol):
-    """Somebody who can be asked."""
+    """What can be asked for a verification."""
 
     name: str
     price: int
-    """Of one call, in millionths of the settings' currency."""
+    """The price of one call, in millionths of the currency of the settings."""
     weight: float
     timeout_s: float
     final: frozenset[Verdict]
-    """The verdicts that it is believed without asking on."""
+    """The verdicts that are accepted from it without asking the next source."""
     evidence_fields: frozenset[str]
-    """The fields of `Evidence` that all its answers speak of."""
+    """The fields of `Evidence` that each of its results determines."""
     latency: Latency
 
     @property
     def ready_in_s(self) -> float:
-        """Seconds until it makes sense to ask; 0 is now."""
+        """Seconds until it is in rotation again; 0 if it is now."""
         ...
 
     @property
     def busy(self) -> bool:
-        """Whether a question would have to wait for its turn."""
+        """Whether a request would have to wait for a slot."""
         ...
 
     @property
     def unusable_fault(self) -> str:
-        """The fault for which nobody should wait for it; empty if there is none."""
+        """The fault that takes it out of rotation for too long to wait for; empty without one."""
         ...
 
     def admit(self) -> Admission:
-        """Ask to ask: `YES` must be followed by `ask`."""
+        """Whether a request may be sent now. After `YES` one must be, since it may be the trial."""
         ...
 
     async def try_verify(self, question: UpstreamQuery) -> SourceResult:
-        """What it finds out within `question.wait_s`; never raises for what it does wrong."""
+        """The verification, or a fault, within `question.wait_s`; a source's errors never raise."""
         ...

@@ -42,13 +42,16 @@ log = logging.getLogger(__name__)
 SendRequest = Callable[[UpstreamRequest, float], Awaitable[UpstreamReply | Fault]]
 
 MAX_PENDING_PAUSE_S = 5.0
+"""The longest pause before an answer that was not ready is asked for again."""
+MIN_TOO_FAST_PAUSE_S = 0.05
+"""The shortest pause of a key after `TOO_FAST`."""
 CONNECT_TIMEOUT_S = 5.0
 NO_SLOT = Fault(FaultKind.BUSY, "no free slot in time")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpstreamRules:
-    """What the settings say of one upstream."""
+    """The settings of one upstream that bear on its requests."""
 
     name: str
     price: int
@@ -56,15 +59,15 @@ class UpstreamRules:
     timeout_s: float
     final: frozenset[Verdict]
     min_job_size: int | None
-    """Addresses that are given to it as a list of its own; None never."""
+    """The fewest addresses that make a vendor job; None if it gets none."""
     max_job_size: int
-    """The most in one such list."""
+    """The most addresses of one vendor job."""
     job_deadline_s: float
-    """How long such a list may take."""
+    """How long a vendor job may take."""
 
 
 class Recorder(Protocol):
-    """Takes exchanges with a key in them, which it must not keep."""
+    """Records exchanges. It must take out the key that they contain."""
 
     def __call__(
         self,
@@ -83,12 +86,12 @@ class Recorder(Protocol):
         reply: UpstreamReply | Fault,
         kind: str,
     ) -> None:
-        """One step of a list; `kind` is what was read in it."""
+        """One step of a vendor job; `kind` names what the reply held."""
         ...
 
 
 class AdmittedRequest:
-    """A request that the circuit let through, and whose outcome it waits for."""
+    """A request that the circuit admitted, whose outcome has to be reported."""
 
     def __init__(self, source: UpstreamSource) -> None:
         self._source = source
@@ -141,7 +144,7 @@ class UpstreamSource:
 
     @property
     def min_wait_s(self) -> float:
-        """After a 429 that names no time."""
+        """The pause after a 429 without `Retry-After`."""
         return self._upstream.default_retry_after_s
 
     @property
@@ -197,7 +200,7 @@ class UpstreamSource:
             self.circuit.record_neutral()
 
     def report_ban(self, fault: Fault) -> None:
-        """Our account or address was refused: leave it alone for long, and say so once."""
+        """Take it out of rotation for long, since it refused our account or IP address."""
         if self.circuit.record_ban():
             log.warning(
                 "upstream.banned",
@@ -209,38 +212,38 @@ class UpstreamSource:
             )
 
     async def _try_keys(self, question: UpstreamQuery, give_up_at: float) -> SourceResult:
-        """Ask with one key after the other while it is the key that is at fault."""
-        finding: SourceResult = Fault(FaultKind.DEAD_KEY, "no key can be used now")
+        """Ask with one key after the other, as long as the fault is the key's."""
+        result: SourceResult = Fault(FaultKind.DEAD_KEY, "no key can be used now")
         tried: list[UpstreamKey] = []
         while (key := self.keys.pick()) is not None and key not in tried:
             tried.append(key)
-            finding = await self._try_key(question, key, give_up_at)
-            if isinstance(finding, Verification):
+            result = await self._try_key(question, key, give_up_at)
+            if isinstance(result, Verification):
                 self.keys.mark_accepted(key)
-                return finding
-            finding = await self.explain_refusal(finding, key, give_up_at - self._clock())
-            match finding.kind:
+                return result
+            result = await self.explain_refusal(result, key, give_up_at - self._clock())
+            match result.kind:
                 case FaultKind.DEAD_KEY:
                     if self.keys.mark_refused(key):
-                        extra = {"source": self.name, "key": key.number, "status": finding.status}
+                        extra = {"source": self.name, "key": key.number, "status": result.status}
                         log.warning("upstream_key.refused", extra=extra)
                     if self.key_files is not None:
-                        # it may have been exchanged, here as at the vendor
+                        # The operator may have exchanged it, in the file as at the vendor.
                         await self.key_files.reread()
                 case FaultKind.NO_CREDITS:
-                    self.keys.pause(key, finding.retry_after_s or NO_CREDITS_PAUSE_S)
+                    self.keys.pause(key, result.retry_after_s or NO_CREDITS_PAUSE_S)
                 case FaultKind.TOO_FAST:
-                    after_s = finding.retry_after_s
+                    after_s = result.retry_after_s
                     pause_s = self._upstream.default_retry_after_s if after_s is None else after_s
-                    self.keys.pause(key, max(pause_s, 0.05))
+                    self.keys.pause(key, max(pause_s, MIN_TOO_FAST_PAUSE_S))
                 case _:
-                    return finding
-        return finding
+                    return result
+        return result
 
     async def _try_key(
         self, question: UpstreamQuery, key: UpstreamKey, give_up_at: float
     ) -> SourceResult:
-        """Ask, and ask again while the answer is being worked on: those repeats are free."""
+        """Ask with one key, again while the answer is not ready: those repeats are free."""
         began = self._clock()
         while True:
             left_s = give_up_at - self._clock()
@@ -257,15 +260,15 @@ class UpstreamSource:
                 self.recorder(key.value, question, request, reply)
             if isinstance(reply, Fault):
                 return reply
-            told = self._upstream.verify.parse(reply, question)
-            if isinstance(told, UpstreamResult):
+            found = self._upstream.verify.parse(reply, question)
+            if isinstance(found, UpstreamResult):
                 duration_s = self._clock() - began
                 return self.to_verification(
-                    question.address, question.checks, told, reply.received_at, duration_s
+                    question.address, question.checks, found, reply.received_at, duration_s
                 )
-            if isinstance(told, Fault):
-                return told
-            await self._wait_pending(told, give_up_at)
+            if isinstance(found, Fault):
+                return found
+            await self._wait_pending(found, give_up_at)
 
     async def _wait_pending(self, pending: Pending, give_up_at: float) -> None:
         pause_s = min(pending.retry_after_s, MAX_PENDING_PAUSE_S)
@@ -273,25 +276,30 @@ class UpstreamSource:
         await asyncio.sleep(max(min(pause_s, give_up_at - self._clock()), 0.0))
 
     def to_verification(
-        self, address: Address, checks: Checks, told: UpstreamResult, at: float, duration_s: float
+        self,
+        address: Address,
+        checks: Checks,
+        result: UpstreamResult,
+        received_at: float,
+        duration_s: float,
     ) -> Verification:
-        """What it told at `at` (Unix time, s), as one of ours."""
+        """The vendor's result in our vocabulary; `received_at` is Unix time in seconds."""
         return verification_from_verdict(
             address,
-            told.verdict,
-            told.reason,
-            told.evidence,
+            result.verdict,
+            result.reason,
+            result.evidence,
             checks,
-            verified_at=told.verified_at or datetime.fromtimestamp(at, UTC),
+            verified_at=result.verified_at or datetime.fromtimestamp(received_at, UTC),
             duration_s=duration_s,
             source=self.name,
-            source_score=None if told.score is None else min(max(told.score, 0), 100),
+            source_score=None if result.score is None else min(max(result.score, 0), 100),
         )
 
     async def fetch_balance(self, key: UpstreamKey, timeout_s: float) -> int | Fault | None:
-        """What is left to pay with, without paying; None where the vendor cannot be asked.
+        """The verifications that are left to the key; None if the vendor has no such request.
 
-        A vendor without a balance gets its health address called, which shows no key.
+        A vendor without balances has its health endpoint called, which takes no key. Both are free.
         """
         return await self._fetch_balance(key, timeout_s, self.send_request)
 
@@ -303,7 +311,7 @@ class UpstreamSource:
             reply = await send(balance.build(key.value), timeout_s)
             found = reply if isinstance(reply, Fault) else balance.parse(reply)
             if isinstance(found, Fault) and found.ask_balance:
-                # a balance costs nothing, so that only the key can be in its way
+                # A balance costs nothing, so only the key can be refused.
                 return replace(found, kind=FaultKind.DEAD_KEY)
             return found
         if health is not None:
@@ -311,7 +319,7 @@ class UpstreamSource:
             if isinstance(reply, Fault):
                 return reply
             if reply.status != 200:
-                # without a key there is only our address to refuse
+                # Without a key there is only our IP address to refuse.
                 banned = reply.status == 403
                 kind = FaultKind.BANNED if banned else FaultKind.SERVER_ERROR
                 return Fault(kind, status=reply.status)
@@ -324,7 +332,7 @@ class UpstreamSource:
         """
         if not fault.ask_balance or self._upstream.balance is None or timeout_s <= 0:
             return fault
-        # in the place of the request that was refused: waiting for another might be for ever
+        # In the slot of the request that was refused: to wait for another might deadlock.
         balance = await self._fetch_balance(key, timeout_s, self._send)
         if isinstance(balance, Fault) and balance.kind is FaultKind.DEAD_KEY:
             return replace(fault, kind=FaultKind.DEAD_KEY)
@@ -338,7 +346,7 @@ class UpstreamSource:
         timeout_s: float,
         max_body_bytes: int = MAX_SINGLE_REPLY_BYTES,
     ) -> UpstreamReply | Fault:
-        """Send what is no single question, within this upstream's limits."""
+        """Send any other request than a single verification, within the limits of this upstream."""
         async with self._throttle.slot(timeout_s) as has_slot:
             if not has_slot:
                 return NO_SLOT
