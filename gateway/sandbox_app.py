@@ -95,7 +95,7 @@ def _open_webhook_post() -> HttpWebhookPost:
 class NoPolicy:
     """Stands in for the sources, which a server with test keys only never asks."""
 
-    def cache_partition(self, caller: Caller) -> str:
+    def cache_partition(self, account_id: int, key_label: str) -> str:
         raise AssertionError("the sandbox has no routes")
 
     async def verify(

@@ -45,8 +45,8 @@ class Batches(Protocol):
 class Policy(Protocol):
     """Chooses the sources of a verification (`gateway.upstreams.routing.policy`)."""
 
-    def cache_partition(self, caller: Caller) -> str:
-        """Whose cached verdicts may serve a caller's questions."""
+    def cache_partition(self, account_id: int, key_label: str) -> str:
+        """Which cached verdicts may serve the questions of a key."""
         ...
 
     async def verify(
@@ -146,7 +146,8 @@ class Service:
         self, caller: Caller, address: Address, op: Verify
     ) -> ServiceResult[Verification]:
         """The cached verdict, else a new one. Raises `Problem`."""
-        checks, partition = op.checks, self._policy.cache_partition(caller)
+        checks = op.checks
+        partition = self._policy.cache_partition(caller.account_id, caller.key_label)
         verify = partial(self._policy.verify, address, checks, caller=caller, refresh=op.refresh)
         if not op.refresh and (hit := self._verdicts.get(address, checks, partition)):
             verification, ttl_s = hit

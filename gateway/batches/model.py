@@ -45,6 +45,7 @@ class Claim:
     """How often its addresses were greylisted before."""
     started_at: float
     """Unix time in seconds when the first chunk of the batch was claimed."""
+    account_id: int
     key_id: int
     """The key of the submission; 0 if there is none."""
     key_label: str

@@ -91,7 +91,7 @@ class ChunkVerifier:
 
     verifier: BulkVerifier
     cache_partition: str = ""
-    """Whose kept answers may serve it (`gateway.verdicts.cache`)."""
+    """Which cached verdicts may serve it (`gateway.verdicts.cache`)."""
     is_remote: bool = False
     """Whether others do the work, so that much may be under way."""
 

@@ -158,6 +158,7 @@ class SqlChunkQueue:
             batch_rows=batch.rows,
             attempt=chunk.attempt,
             started_at=(batch.started_at or self._now()).timestamp(),
+            account_id=batch.account_id,
             key_id=batch.key_id or 0,
             key_label=batch.key_label or "",
             items=()

@@ -153,6 +153,11 @@ class CacheSettings(Section):
     stored: bool = _setting(
         True, "Whether results are also cached in the database, where they survive a restart."
     )
+    shared: bool = _setting(
+        False,
+        "Whether accounts share cached verdicts, which saves calls. An account can then learn from"
+        " `Cache-Status`, and from the time of a reply, that another one asked about an address.",
+    )
     max_stored: int = _setting(
         500_000,
         "Results cached in the database; the oldest are removed first.",

@@ -98,6 +98,7 @@ async def open_policy(
             },
             lookup=verifier,
             on_attempt=on_attempt,
+            shares_cache=settings.cache.shared,
         )
         stack.push_async_callback(policy.aclose)
         every_s = {u.name: u.balance_every_s for u in settings.upstreams}

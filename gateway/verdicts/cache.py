@@ -55,8 +55,9 @@ class SharedTask(NamedTuple):
 class VerdictCache:
     """The verdict cache of one process.
 
-    A verdict serves only questions of the route that it was found by: a route gets no verdict
-    that another paid for, or that came from a source which it does not use.
+    A verdict serves only questions of its own partition. The routes have one each, so that a route
+    gets no verdict that another paid for, or that came from a source which it does not use; and so
+    have the accounts, unless the settings let them share.
     """
 
     def __init__(

@@ -75,12 +75,14 @@ class BulkPolicy:
         `retries_greylisted`: greylisted addresses are asked about again later, so the next
         source need not be paid for them.
         """
-        route, key = self._context.policy.route_for_key(claim.key_id, claim.key_label)
+        policy = self._context.policy
+        route, key = policy.route_for_key(claim.key_id, claim.key_label)
+        partition = policy.cache_partition(claim.account_id, claim.key_label)
         if [source.name for source in route.sources] == [LOCAL_SOURCE]:
-            return ChunkVerifier(self._context.bulk_verifier, route.name)
+            return ChunkVerifier(self._context.bulk_verifier, partition)
         chunk = OriginChunk(claim.batch_id, claim.origin_chunk)
         verifier = _RouteVerifier(self._context, route, key, chunk, retries_greylisted)
-        return ChunkVerifier(verifier, route.name, is_remote=self._vendor_job_size(route) > 0)
+        return ChunkVerifier(verifier, partition, is_remote=self._vendor_job_size(route) > 0)
 
     def chunk_size(self, caller: Caller) -> int:
         """How many addresses of a caller make a chunk: one vendor job of the first source."""

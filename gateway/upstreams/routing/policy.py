@@ -40,8 +40,12 @@ class Policy:
         caps: Mapping[str, SpendingCap] | None = None,
         lookup: Verifier | None = None,
         on_attempt: OnAttempt = lambda _: None,
+        shares_cache: bool = False,
     ) -> None:
-        """`routes` by key label, `caps` by source; `lookup` looks addresses up in DNS."""
+        """`routes` by key label, `caps` by source; `lookup` looks addresses up in DNS.
+
+        With `shares_cache` a cached verdict also serves other accounts than the one that asked.
+        """
         self._default = default
         self._routes = routes
         self._clock = clock
@@ -50,6 +54,7 @@ class Policy:
         }
         self._lookup = lookup
         self._on_attempt = on_attempt
+        self._shares_cache = shares_cache
         self._query_context = QueryContext(
             budgets, self.spending_scopes, monotonic, rng, on_attempt
         )
@@ -61,9 +66,11 @@ class Policy:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def cache_partition(self, caller: Caller) -> str:
-        """Whose cached verdicts may serve a caller's questions: those of the same route."""
-        return self._routes.get(caller.key_label, self._default).name
+    def cache_partition(self, account_id: int, key_label: str) -> str:
+        """Which cached verdicts may serve the questions of a key: those of the same route and,
+        unless accounts share, of the same account."""
+        route = self._routes.get(key_label, self._default)
+        return route.name if self._shares_cache else f"{route.name}/{account_id}"
 
     def route_for_key(
         self, key_id: int, key_label: str
