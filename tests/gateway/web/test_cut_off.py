@@ -67,4 +67,5 @@ async def test_a_batch_that_is_deleted_while_it_is_read(caplog: pytest.LogCaptur
         assert sent[0]["status"] == 200
         assert connection.closed
         assert sent[-1].get("more_body", False)
-        assert [record.message for record in caplog.records] == ["reply.cut_off"]
+        warnings = [r.message for r in caplog.records if r.levelno >= logging.WARNING]
+        assert warnings == ["reply.cut_off"]
