@@ -1,8 +1,8 @@
-"""What the runner and the sender of webhooks need of a queue, whatever it is made of.
+"""What the runner and the sender of webhooks need of a queue, and the choice of a verifier.
 
-A queue holds pieces of work. A claim makes one ours for a while (its lease); whoever lost the
-lease may write no more, so that a row is answered once however many work on a batch.
-`tests/gateway/batches/test_queue.py` is what an implementation must pass.
+A queue holds chunks of batches. A worker claims a chunk under a lease. A worker that lost the lease
+can write no more, so that a row gets one result however many workers share a batch.
+`tests/gateway/batches/test_queue.py` is the contract that an implementation must pass.
 """
 
 from __future__ import annotations
@@ -16,42 +16,42 @@ from gateway.verdicts.verifier import BulkVerifier
 
 
 class ChunkQueue(Protocol):
-    """Work on batches. Every method may raise StoreError and is then to be asked again."""
+    """Chunks of batches. Every method may raise StoreError, and may then be called again."""
 
     async def claim(self, holder: str, *, skip_batches: Collection[int] = ()) -> Claim | None:
-        """The next piece of work that is due, of the account and batch that waited longest.
+        """Claim the next chunk that is due, of the account and batch that waited longest.
 
-        Batches in `only_idle` are passed over. None if nothing is due.
+        None if no chunk is due, or only chunks of `skip_batches`.
         """
         ...
 
     async def write_results(self, claim: Claim, results: Sequence[RowResult]) -> bool:
-        """Write answers and renew the lease; False if the lease is lost, and nothing written."""
+        """Write results and renew the lease. If the lease is lost, nothing is written: False."""
         ...
 
     async def finish_chunk(
         self, claim: Claim, results: Sequence[RowResult], postponed: Sequence[Postponed] = ()
     ) -> bool:
-        """Write the last answers and end the piece of work, and the batch if it was the last.
+        """Write the last results and end the chunk, and the batch if it was its last.
 
-        False if the lease is lost, and nothing written.
+        False if the lease is lost; then nothing is written.
         """
         ...
 
     async def prepare_batch(self, claim: Claim) -> bool:
-        """Do what a batch needs before it is ready. False if the lease is lost."""
+        """Analyse a batch before its start, as its dialect wants. False if the lease is lost."""
         ...
 
     async def release(self, claim: Claim) -> None:
-        """Give a claim back, for whoever comes next."""
+        """Give up a claim, so that another worker can have it at once."""
         ...
 
     async def free_dead_leases(self, is_dead: Callable[[str], bool]) -> int:
-        """Free the leases of holders that are no more; how many there were."""
+        """Free the leases of processes that have ended. Returns their number."""
         ...
 
     async def next_due(self) -> float | None:
-        """Unix time at which a piece of work can be claimed next; None if there is none."""
+        """The Unix time at which the next chunk is due; None if there is none."""
         ...
 
 
@@ -62,16 +62,16 @@ class WebhookDelivery:
     batch_id: int
     url: str
     attempts: int
-    """Those before this one."""
+    """The attempts before this one."""
     give_up_at: float
     """Unix time in seconds."""
 
 
 class Outbox(Protocol):
-    """Webhooks that are not delivered yet."""
+    """Webhooks that are to be delivered."""
 
     async def claim(self) -> WebhookDelivery | None:
-        """The next one that is due, ours for a while."""
+        """Claim the next webhook that is due, under a lease."""
         ...
 
     async def mark_delivered(self, delivery: WebhookDelivery) -> None: ...
@@ -79,7 +79,7 @@ class Outbox(Protocol):
     async def mark_failed(
         self, delivery: WebhookDelivery, failure: str, retry_at: float | None
     ) -> None:
-        """Keep it for `again_at`, or give it up."""
+        """Keep it for another attempt at `retry_at`, or abandon it if that is None."""
         ...
 
     async def next_due(self) -> float | None: ...
@@ -87,20 +87,20 @@ class Outbox(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ChunkVerifier:
-    """Who answers a piece of work."""
+    """The verifier of a chunk."""
 
     verifier: BulkVerifier
     cache_partition: str = ""
     """Which cached verdicts may serve it (`gateway.verdicts.cache`)."""
     is_remote: bool = False
-    """Whether others do the work, so that much may be under way."""
+    """Whether an upstream does the work, so that many chunks may be in flight."""
 
 
 ChooseVerifier = Callable[[Claim, bool], ChunkVerifier]
-"""Takes a piece of work, and whether what is greylisted in it will be asked about again."""
+"""Takes a claim, and whether greylisted addresses of it are tried again later."""
 
 
 def always_use(verifier: BulkVerifier, *, is_remote: bool = False) -> ChooseVerifier:
-    """One verifier for everything."""
+    """Use one verifier for all chunks."""
     chosen = ChunkVerifier(verifier, is_remote=is_remote)
     return lambda *_: chosen

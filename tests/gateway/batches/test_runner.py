@@ -14,8 +14,9 @@ from adapters.contract.operations import StartJob, SubmitJob
 from adapters.contract.problems import Problem, ProblemKind
 from engine.address import syntax
 from engine.model import Address, Checks, Reason, Verification, VerificationStream
+from gateway.batches.chunk_work import MAX_ATTEMPTS
 from gateway.batches.intake import CHUNK_SIZE, ROWS_PER_INSERT
-from gateway.batches.runner import MAX_ADDRESSES_IN_FLIGHT, MAX_ATTEMPTS
+from gateway.batches.runner import MAX_ADDRESSES_IN_FLIGHT
 from gateway.store import StoreError
 from tests.gateway.batches.conftest import RETRIES_S, Bench, Scripted, open_bench
 
@@ -127,7 +128,7 @@ async def test_failed_rows_are_refunded_where_the_vendor_does_so(
     assert (await bench.show(caller, job)).counts == {"failed": 1, "processed": 1, "invalid": 1}
 
 
-async def test_a_list_is_charged_once_however_often_it_is_started(bench: Bench) -> None:
+async def test_a_batch_is_charged_once_however_often_it_is_started(bench: Bench) -> None:
     caller = await bench.caller("validto", credits=10)
     op = SubmitJob(entries=[BatchEntry("a@x.example")], start=False)
     job = await bench.jobs(caller).submit(op)

@@ -1,0 +1,163 @@
+"""One claimed chunk: its addresses are verified once each, for all rows that have them."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import chain
+
+from engine.address.syntax import parse_address
+from engine.model import Address, Reason, Verification
+from engine.verification import unknown_verification
+from gateway.batches.model import Claim, Postponed, RowResult
+from gateway.batches.ports import ChunkVerifier
+from gateway.errors import NO_SOURCE
+from gateway.store import StoreError
+from gateway.verdicts.cache import VerdictCache
+from gateway.verdicts.owners import with_guessed_person
+from gateway.verdicts.verifier import RetryLater
+
+log = logging.getLogger(__name__)
+
+MAX_ROWS_CACHED_IN_MEMORY = 1_000
+"""The verdicts of a batch with more rows are stored, but not cached in memory, where they would
+evict all others."""
+MAX_ATTEMPTS = 3
+"""Attempts to verify an address that the verifier fails at; then its verdict is unknown."""
+MAX_RETRY_WAIT_S = 300.0
+"""The longest wait before addresses that no source can answer now are tried again."""
+SOURCE_WAIT_LIMIT_S = 86_400.0
+"""How long after its start a batch waits for a source that can answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A row of the batch with its address parsed."""
+
+    position: int
+    address: Address
+
+
+_Rows = dict[Address, list[_Row]]
+"""The rows of each distinct address."""
+
+
+class ChunkWork:
+    """A claim and its results. `clock` is Unix time in seconds."""
+
+    def __init__(
+        self,
+        claim: Claim,
+        chosen: ChunkVerifier,
+        verdicts: VerdictCache,
+        *,
+        retry_greylisted_after_s: float | None,
+        clock: Callable[[], float],
+    ) -> None:
+        """`retry_greylisted_after_s` is None if greylisted addresses are not tried again."""
+        self._claim = claim
+        self._chosen = chosen
+        self._verdicts = verdicts
+        self._retry_greylisted_after_s = retry_greylisted_after_s
+        self._clock = clock
+        self._results: list[RowResult] = []
+        self._greylisted: list[_Row] = []
+        self._unanswered: list[_Row] = []
+        """Rows that no source can answer now."""
+        self._retry_unanswered_after_s = 0.0
+
+    @property
+    def has_results(self) -> bool:
+        return bool(self._results)
+
+    def take_results(self) -> list[RowResult]:
+        """The results since the last call."""
+        results, self._results = self._results, []
+        return results
+
+    def postponed(self) -> list[Postponed]:
+        """The rows that are tried again later."""
+        now, attempt = self._clock(), self._claim.attempt
+        later = []
+        if self._greylisted and self._retry_greylisted_after_s is not None:
+            due_at = now + self._retry_greylisted_after_s
+            later.append(Postponed(_positions(self._greylisted), due_at, attempt + 1))
+        if self._unanswered:
+            due_at = now + self._retry_unanswered_after_s
+            later.append(Postponed(_positions(self._unanswered), due_at, attempt))
+        return later
+
+    async def verify(self) -> None:
+        """Verify every address of the chunk, or put it off. Raises StoreError."""
+        todo = await self._rows_to_verify()
+        for _ in range(MAX_ATTEMPTS):
+            if not todo:
+                return
+            try:
+                await self._verify_once(todo)
+            except RetryLater as later:
+                if self._clock() < self._claim.started_at + SOURCE_WAIT_LIMIT_S:
+                    self._unanswered = list(chain.from_iterable(todo.values()))
+                    self._retry_unanswered_after_s = min(later.retry_after_s, MAX_RETRY_WAIT_S)
+                    return
+            except StoreError:
+                raise
+            except Exception:
+                log.exception("chunk.verifier_failed", extra=log_fields(self._claim))
+        for address, rows in todo.items():
+            self._add_results(rows, self._unexpected_error(address))
+
+    async def _rows_to_verify(self) -> _Rows:
+        """The rows of each address, without those that have a cached verdict."""
+        groups: dict[str, list[_Row]] = {}
+        for item in self._claim.items:
+            address = parse_address(item.email)
+            groups.setdefault(address.normalized, []).append(_Row(item.position, address))
+        addresses = [rows[0].address for rows in groups.values()]
+        cached = await self._verdicts.get_many(
+            addresses, self._claim.checks, self._chosen.cache_partition
+        )
+        for normalized, verification in cached.items():
+            self._add_results(groups.pop(normalized), verification)
+        return {rows[0].address: rows for rows in groups.values()}
+
+    async def _verify_once(self, todo: _Rows) -> None:
+        """Verify each address of `todo`, and take those with a result out of it."""
+        stream = self._chosen.verifier.verify_many(tuple(todo), self._claim.checks)
+        async with contextlib.aclosing(stream) as results:
+            async for address, verification in results:
+                self._on_verification(todo.pop(address), verification)
+
+    def _on_verification(self, rows: Sequence[_Row], verification: Verification) -> None:
+        is_greylisted = verification.reason is Reason.GREYLISTED
+        if is_greylisted and self._retry_greylisted_after_s is not None:
+            self._greylisted.extend(rows)
+            return
+        in_memory = self._claim.batch_rows <= MAX_ROWS_CACHED_IN_MEMORY
+        if in_memory:
+            verification = with_guessed_person(verification)
+        if verification.source != NO_SOURCE:
+            self._verdicts.put(verification, self._chosen.cache_partition, in_memory=in_memory)
+        self._add_results(rows, verification)
+
+    def _add_results(self, rows: Sequence[_Row], verification: Verification) -> None:
+        for row in rows:
+            result = RowResult(row.position, verification.for_address(row.address))
+            self._results.append(result)
+
+    def _unexpected_error(self, address: Address) -> Verification:
+        verified_at = datetime.fromtimestamp(self._clock(), UTC)
+        return unknown_verification(
+            address, self._claim.checks, verified_at=verified_at, source=NO_SOURCE
+        )
+
+
+def log_fields(claim: Claim) -> dict[str, int]:
+    return {"batch": claim.batch_id, "chunk": claim.chunk_number}
+
+
+def _positions(rows: Sequence[_Row]) -> tuple[int, ...]:
+    return tuple(row.position for row in rows)
