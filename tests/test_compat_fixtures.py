@@ -41,10 +41,10 @@ def test_every_dialect_has_fixtures() -> None:
 
 @pytest.fixture
 def spec(case: str) -> dict[str, Any]:
-    told: dict[str, Any] = orjson.loads(CASES[case].read_bytes())
-    assert told["about"]
-    assert told["source"]
-    return told
+    case_spec: dict[str, Any] = orjson.loads(CASES[case].read_bytes())
+    assert case_spec["about"]
+    assert case_spec["source"]
+    return case_spec
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -95,18 +95,18 @@ def fill(spec: dict[str, Any], known: dict[str, str]) -> dict[str, Any]:
 def learn(reply: httpx.Response, known: dict[str, str]) -> None:
     """The names that the server gave: a job's id, and the token of its file."""
     try:
-        told = reply.json()
+        shown = reply.json()
     except ValueError:
         return
-    if not isinstance(told, dict):
+    if not isinstance(shown, dict):
         return
-    inner = told.get("response")
-    named = {**told, **(inner if isinstance(inner, dict) else {})}
+    inner = shown.get("response")
+    named = {**shown, **(inner if isinstance(inner, dict) else {})}
     for name in ("job_id", "jobId", "id"):
         if name in named:
             known["job_id"] = str(named[name])
-    if "download_file" in told:
-        known["token"] = told["download_file"].rpartition("/")[2].removesuffix(".zip")
+    if "download_file" in shown:
+        known["token"] = shown["download_file"].rpartition("/")[2].removesuffix(".zip")
 
 
 async def send(
@@ -152,7 +152,7 @@ def multiplied(value: Any) -> Any:
 
 
 class TestDesk:
-    """Works on batches when it is told to, and lets time pass."""
+    """Works on batches on command, and lets time pass."""
 
     __test__ = False
 
@@ -216,34 +216,34 @@ class Scripted:
             await asyncio.Event().wait()
         if self._given.get("fails"):
             raise RuntimeError("a bug, on purpose")
-        told = self._given.get("verifications", {}).get(
+        answer = self._given.get("verifications", {}).get(
             address.raw, self._given.get("verification", {})
         )
-        verdict = Verdict(told.get("verdict", "deliverable"))
+        verdict = Verdict(answer.get("verdict", "deliverable"))
         return Verification(
-            address=syntax.parse_address(told.get("address", address.raw)),
+            address=syntax.parse_address(answer.get("address", address.raw)),
             verdict=verdict,
-            reason=Reason(told.get("reason", "accepted_email")),
-            score=told.get("score", 100 if verdict is Verdict.DELIVERABLE else 0),
-            evidence=EVIDENCE.validate_python({"dns": Dns.MX, **told.get("evidence", {})}),
+            reason=Reason(answer.get("reason", "accepted_email")),
+            score=answer.get("score", 100 if verdict is Verdict.DELIVERABLE else 0),
+            evidence=EVIDENCE.validate_python({"dns": Dns.MX, **answer.get("evidence", {})}),
             checks=checks,
-            verified_at=datetime.fromisoformat(told.get("verified_at", NOW.isoformat())),
-            duration_s=told.get("duration_s", 0.5),
+            verified_at=datetime.fromisoformat(answer.get("verified_at", NOW.isoformat())),
+            duration_s=answer.get("duration_s", 0.5),
         )
 
 
 async def live_key(services: Services, dialect: Dialect, given: dict[str, Any]) -> str:
     """A live key of an account as the case describes it."""
-    told = given.get("account", {})
+    account = given.get("account", {})
     accounts = services.accounts
     account_id = await accounts.create_account(
-        told.get("owner_email", "john@smith.com"), plan=told.get("plan"), credits=None
+        account.get("owner_email", "john@smith.com"), plan=account.get("plan"), credits=None
     )
     key = (await accounts.create_key(account_id, dialect.name)).key
-    if told.get("used"):
+    if account.get("used"):
         caller = await accounts.authenticate(dialect.name, key)
         assert caller is not None
-        await accounts.charge(caller, told["used"])
-    await accounts.set_credits(account_id, told.get("credits"))
-    await accounts.set_status(account_id, AccountStatus(told.get("status", "active")))
+        await accounts.charge(caller, account["used"])
+    await accounts.set_credits(account_id, account.get("credits"))
+    await accounts.set_status(account_id, AccountStatus(account.get("status", "active")))
     return key

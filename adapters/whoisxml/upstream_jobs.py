@@ -97,10 +97,10 @@ def parse_page(reply: UpstreamReply, job: JobQuery) -> ResultPage | Pending | Fa
     if not rows:
         # an empty list is how this vendor says "not yet"
         return Pending()
-    told = tuple(
+    results = tuple(
         (email, _parse_row(row, job.checks)) for email, row in named if "formatCheck" in row
     )
-    return ResultPage(told, FAILED)
+    return ResultPage(results, FAILED)
 
 
 def _parse_row(row: Mapping[str, Any], checks: Checks) -> UpstreamResult:

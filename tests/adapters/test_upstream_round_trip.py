@@ -122,17 +122,21 @@ def written(dialect: Dialect, v: Verification) -> UpstreamReply:
 
 def read(dialect: Dialect, reply: UpstreamReply) -> Verification:
     assert dialect.upstream is not None
-    told = dialect.upstream.verify.parse(reply, UpstreamQuery(ADDRESS))
-    assert isinstance(told, UpstreamResult), told
-    points = score(told.verdict, told.reason, told.evidence) if told.score is None else told.score
+    result = dialect.upstream.verify.parse(reply, UpstreamQuery(ADDRESS))
+    assert isinstance(result, UpstreamResult), result
+    points = (
+        score(result.verdict, result.reason, result.evidence)
+        if result.score is None
+        else result.score
+    )
     return Verification(
         ADDRESS,
-        told.verdict,
-        told.reason,
+        result.verdict,
+        result.reason,
         points,
-        told.evidence,
+        result.evidence,
         Checks(),
-        told.verified_at or AT,
+        result.verified_at or AT,
     )
 
 

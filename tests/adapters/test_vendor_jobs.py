@@ -396,6 +396,6 @@ def test_nothing_that_a_vendor_sends_is_raised_at_us(
         assert isinstance(page, ResultPage | Pending | Fault)
         if isinstance(page, ResultPage):
             assert all(
-                isinstance(email, str) and isinstance(told, UpstreamResult)
-                for email, told in page.rows
+                isinstance(email, str) and isinstance(found, UpstreamResult)
+                for email, found in page.rows
             )

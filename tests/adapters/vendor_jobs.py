@@ -209,6 +209,6 @@ def single(name: str, v: Verification) -> UpstreamResult:
     written = endpoint.write(endpoint.read(wire(request)), v)
     assert isinstance(written, WireReply)
     answer = UpstreamReply(written.status, {}, written.body, AT.timestamp())
-    told = dialect.upstream.verify.parse(answer, UpstreamQuery(v.address))
-    assert isinstance(told, UpstreamResult)
-    return told
+    result = dialect.upstream.verify.parse(answer, UpstreamQuery(v.address))
+    assert isinstance(result, UpstreamResult)
+    return result

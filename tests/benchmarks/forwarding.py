@@ -163,7 +163,7 @@ def _report(
     )
     total = sum(seen.statuses.total() for seen in phases.values())
     before, during = (sorted(phases[name].ms) for name in ("before", "during"))
-    told = [
+    changes = [
         f"opened after {opened:.2f} s" if opened is not None else "never opened",
         f"first trial good after {first:.2f} s" if first is not None else "",
         f"closed after {closed:.2f} s" if closed is not None and opened is not None else "",
@@ -172,7 +172,7 @@ def _report(
         f"{mood:<12} {failed} of {total} failed; p50 {median(before):.1f} -> {median(during):.1f}"
         f" ms, p99 {before[int(len(before) * 0.99)]:.0f} ->"
         f" {during[int(len(during) * 0.99)]:.0f} ms, longest {during[-1]:.0f} ms;"
-        f" circuit {', '.join(filter(None, told))}\n"
+        f" circuit {', '.join(filter(None, changes))}\n"
     )
     sys.stdout.flush()
 

@@ -308,10 +308,10 @@ def _installed(peer: Peer, folder: Path) -> list[str]:
 
 def _rate(command: Sequence[str], at_once: int, a_domain: int) -> float:
     emails = "\n".join(_addresses(PEERS_COUNT, a_domain))
-    told = json.loads(_run([*command, str(at_once)], emails, RUN_S).strip().splitlines()[-1])
-    if told["accepted"] != PEERS_COUNT:
-        raise CannotRunError(f"it accepts {told['accepted']} of {PEERS_COUNT} addresses")
-    return PEERS_COUNT / float(told["seconds"])
+    report = json.loads(_run([*command, str(at_once)], emails, RUN_S).strip().splitlines()[-1])
+    if report["accepted"] != PEERS_COUNT:
+        raise CannotRunError(f"it accepts {report['accepted']} of {PEERS_COUNT} addresses")
+    return PEERS_COUNT / float(report["seconds"])
 
 
 def _run(command: Sequence[str], given: str = "", timeout_s: float = INSTALL_S) -> str:

@@ -39,9 +39,9 @@ class Echo:
 
 
 @contextlib.asynccontextmanager
-async def echo(**told: object) -> AsyncIterator[Echo]:
+async def echo(**options: object) -> AsyncIterator[Echo]:
     """An upstream that listens while inside."""
-    made = Echo(**told)  # type: ignore[arg-type]
+    made = Echo(**options)  # type: ignore[arg-type]
     server = await asyncio.start_server(made.serve, "127.0.0.1", made.port)
     made.port = server.sockets[0].getsockname()[1]
     try:

@@ -219,9 +219,9 @@ _GO_ON = WireReply(0)
 
 
 @contextlib.asynccontextmanager
-async def vendor(dialect: Dialect, **told: object) -> AsyncIterator[Vendor]:
+async def vendor(dialect: Dialect, **options: object) -> AsyncIterator[Vendor]:
     """A vendor that listens while inside."""
-    made = Vendor(dialect, **told)  # type: ignore[arg-type]
+    made = Vendor(dialect, **options)  # type: ignore[arg-type]
     await made.start()
     try:
         yield made

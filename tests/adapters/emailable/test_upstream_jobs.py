@@ -48,19 +48,19 @@ def emailable_rows(*rows: object) -> dict[str, UpstreamResult]:
 
 
 def test_emailable_rows_are_its_single_answers() -> None:
-    told = emailable_rows(EMAILABLE_ROW)["john.smith@gmail.com"]
-    assert (told.verdict, told.reason, told.score) == (D, Reason.ACCEPTED_EMAIL, 100)
-    assert told.evidence.free
-    assert told.evidence.mx == (MxHost("aspmx.l.google.com", 0),)
-    assert told.evidence.person is not None
-    assert told.evidence.raw_word is None
+    result = emailable_rows(EMAILABLE_ROW)["john.smith@gmail.com"]
+    assert (result.verdict, result.reason, result.score) == (D, Reason.ACCEPTED_EMAIL, 100)
+    assert result.evidence.free
+    assert result.evidence.mx == (MxHost("aspmx.l.google.com", 0),)
+    assert result.evidence.person is not None
+    assert result.evidence.raw_word is None
 
 
 def test_emailable_rows_without_an_answer_of_their_own_are_left_out() -> None:
     repeat = {**EMAILABLE_ROW, "state": "duplicate", "reason": None, "score": None}
     odd: list[object] = [None, "a@example.com", {"email": "a@example.com"}, {"state": "risky"}]
     found = emailable_rows(EMAILABLE_ROW, repeat, *odd)
-    assert [told.verdict for told in found.values()] == [D]
+    assert [result.verdict for result in found.values()] == [D]
 
 
 def test_emailable_words_that_are_new_are_kept() -> None:
@@ -69,7 +69,9 @@ def test_emailable_words_that_are_new_are_kept() -> None:
         {"email": "b@example.com", "state": "undeliverable", "reason": "meteor"},
         {"email": "c@example.com", "state": "undeliverable"},
     )
-    assert {email: (told.verdict, told.evidence.raw_word) for email, told in found.items()} == {
+    assert {
+        email: (result.verdict, result.evidence.raw_word) for email, result in found.items()
+    } == {
         "a@example.com": (K, "bouncing meteor"),
         "b@example.com": (U, "undeliverable meteor"),
         "c@example.com": (U, "undeliverable None"),

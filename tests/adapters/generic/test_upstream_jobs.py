@@ -74,8 +74,8 @@ def generic_page(body: object, page: str = "1") -> ResultPage:
 @pytest.mark.parametrize("row", [GENERIC_ROW, SNAKE_ROW], ids=["camel", "snake"])
 @pytest.mark.parametrize("wrapped", ["", "results", "data", "items"])
 def test_generic_rows_come_in_any_wrapping(row: dict[str, Any], wrapped: str) -> None:
-    told = dict(generic_page({wrapped: [row]} if wrapped else [row]).rows)["john@example.com"]
-    assert told == UpstreamResult(
+    result = dict(generic_page({wrapped: [row]} if wrapped else [row]).rows)["john@example.com"]
+    assert result == UpstreamResult(
         D,
         Reason.ACCEPTED_EMAIL,
         Evidence(
@@ -105,7 +105,7 @@ def test_generic_words_and_rows_that_are_odd() -> None:
             ]
         ).rows
     )
-    assert {email: (told.verdict, told.reason) for email, told in found.items()} == {
+    assert {email: (result.verdict, result.reason) for email, result in found.items()} == {
         "a@example.com": (K, Reason.UNEXPECTED_ERROR),
         "@": (U, Reason.INVALID_EMAIL),
         "c@example.com": (U, Reason.INVALID_DOMAIN),

@@ -54,7 +54,7 @@ BOUNCIFY_FILE = "\n".join(
     re.sub(r'^("[^"]*","[^"]*"),("[^"]*"),(.*)$', r"\1,\3,\2", line)
     for line in VALIDTO_FILE.splitlines()
 )
-VALIDTO_TOLD = {
+VALIDTO_VERDICTS = {
     "a@x.com": (D, Reason.ACCEPTED_EMAIL),
     "b@x.com": (U, Reason.REJECTED_EMAIL),
     "c@": (U, Reason.INVALID_EMAIL),
@@ -87,7 +87,9 @@ def validto_file(body: str | bytes) -> dict[str, UpstreamResult]:
 )
 def test_a_file_is_read_by_its_header(body: str) -> None:
     found = validto_file(body)
-    assert {email: (told.verdict, told.reason) for email, told in found.items()} == VALIDTO_TOLD
+    assert {
+        email: (result.verdict, result.reason) for email, result in found.items()
+    } == VALIDTO_VERDICTS
     assert found["a@x.com"].evidence.free
     assert found["a@x.com"].verified_at == datetime(2024, 7, 20, 9, 52, 19, 734000, UTC)
     assert found["d@x.com"].evidence.disposable
@@ -115,9 +117,9 @@ def test_a_cell_may_hold_quotes_and_line_ends() -> None:
 
 
 def test_a_verdict_that_is_new_is_kept() -> None:
-    told = validto_file('"Email","Verification Result"\n"a@x.com","Quarantined"\n')["a@x.com"]
-    assert (told.verdict, told.reason) == (K, Reason.UNEXPECTED_ERROR)
-    assert told.evidence.raw_word == "quarantined"
+    result = validto_file('"Email","Verification Result"\n"a@x.com","Quarantined"\n')["a@x.com"]
+    assert (result.verdict, result.reason) == (K, Reason.UNEXPECTED_ERROR)
+    assert result.evidence.raw_word == "quarantined"
 
 
 @pytest.mark.parametrize("moment", ["", "yesterday", "2024-07-20", "0001-01-01T00:00:00+14:00"])

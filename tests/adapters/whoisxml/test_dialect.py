@@ -76,7 +76,7 @@ def answer(
     )
 
 
-def heard(meaning: Meaning) -> Smtp:
+def reply_of(meaning: Meaning) -> Smtp:
     return Smtp(meaning, Stage.RCPT, connected=True)
 
 
@@ -103,16 +103,16 @@ def conclusion(shown: dict[str, Any]) -> Verdict:
 OUTCOMES = [
     # (verdict, reason, evidence), what is concluded, and smtpCheck, dnsCheck, catchAllCheck
     (
-        answer(dns=Dns.MX, smtp=heard(Meaning.ACCEPTED), catch_all=False),
+        answer(dns=Dns.MX, smtp=reply_of(Meaning.ACCEPTED), catch_all=False),
         (Verdict.DELIVERABLE, "true", "true", "false"),
     ),
     # the control address was met with a 4xx
     (
-        answer(dns=Dns.IMPLICIT_MX, smtp=heard(Meaning.ACCEPTED)),
+        answer(dns=Dns.IMPLICIT_MX, smtp=reply_of(Meaning.ACCEPTED)),
         (Verdict.DELIVERABLE, "true", "true", "null"),
     ),
     (
-        answer(dns=Dns.MX, smtp=heard(Meaning.MAILBOX_RATE_LIMITED)),
+        answer(dns=Dns.MX, smtp=reply_of(Meaning.MAILBOX_RATE_LIMITED)),
         (Verdict.DELIVERABLE, "true", "true", "null"),
     ),
     # an upstream tells a verdict and no evidence
@@ -126,7 +126,7 @@ OUTCOMES = [
             Verdict.UNDELIVERABLE,
             Reason.REJECTED_EMAIL,
             dns=Dns.MX,
-            smtp=heard(Meaning.MAILBOX_NOT_FOUND),
+            smtp=reply_of(Meaning.MAILBOX_NOT_FOUND),
             catch_all=False,
         ),
         (Verdict.UNDELIVERABLE, "false", "true", "false"),
@@ -137,7 +137,7 @@ OUTCOMES = [
             Verdict.UNDELIVERABLE,
             Reason.REJECTED_EMAIL,
             dns=Dns.MX,
-            smtp=heard(Meaning.REJECTED_UNRECOGNISED),
+            smtp=reply_of(Meaning.REJECTED_UNRECOGNISED),
             catch_all=True,
         ),
         (Verdict.UNDELIVERABLE, "false", "true", "true"),
@@ -147,7 +147,7 @@ OUTCOMES = [
             Verdict.UNDELIVERABLE,
             Reason.REJECTED_EMAIL,
             dns=Dns.MX,
-            smtp=heard(Meaning.SMTPUTF8_UNSUPPORTED),
+            smtp=reply_of(Meaning.SMTPUTF8_UNSUPPORTED),
         ),
         (Verdict.UNDELIVERABLE, "false", "true", "null"),
     ),
@@ -163,14 +163,14 @@ OUTCOMES = [
             Verdict.RISKY,
             Reason.CATCH_ALL,
             dns=Dns.MX,
-            smtp=heard(Meaning.ACCEPTED),
+            smtp=reply_of(Meaning.ACCEPTED),
             catch_all=True,
         ),
         (Verdict.RISKY, "true", "true", "true"),
     ),
     (answer(Verdict.RISKY, Reason.CATCH_ALL), (Verdict.RISKY, "true", "true", "true")),
     (
-        answer(Verdict.RISKY, Reason.MAILBOX_FULL, dns=Dns.MX, smtp=heard(Meaning.MAILBOX_FULL)),
+        answer(Verdict.RISKY, Reason.MAILBOX_FULL, dns=Dns.MX, smtp=reply_of(Meaning.MAILBOX_FULL)),
         (Verdict.UNDELIVERABLE, "false", "true", "null"),
     ),
     (
@@ -178,7 +178,7 @@ OUTCOMES = [
             Verdict.RISKY,
             Reason.DISPOSABLE,
             dns=Dns.MX,
-            smtp=heard(Meaning.ACCEPTED),
+            smtp=reply_of(Meaning.ACCEPTED),
             catch_all=True,
             disposable=True,
         ),
@@ -188,25 +188,25 @@ OUTCOMES = [
         answer(Verdict.RISKY, Reason.DISPOSABLE, disposable=True),
         (Verdict.RISKY, "null", "null", "null"),
     ),
-    # an upstream that takes no throw-away address for good
+    # an upstream that calls no disposable address deliverable
     (
         answer(
             Verdict.UNDELIVERABLE,
             Reason.DISPOSABLE,
             dns=Dns.MX,
-            smtp=heard(Meaning.ACCEPTED),
+            smtp=reply_of(Meaning.ACCEPTED),
             disposable=True,
         ),
         (Verdict.UNDELIVERABLE, "false", "true", "null"),
     ),
     # nothing here can show what is wrong with it, so that it must not read as a good one
     (
-        answer(Verdict.RISKY, Reason.LOW_QUALITY, dns=Dns.MX, smtp=heard(Meaning.ACCEPTED)),
+        answer(Verdict.RISKY, Reason.LOW_QUALITY, dns=Dns.MX, smtp=reply_of(Meaning.ACCEPTED)),
         (Verdict.UNKNOWN, "null", "true", "null"),
     ),
     *(
         (
-            answer(Verdict.UNKNOWN, reason, dns=Dns.MX, smtp=heard(meaning)),
+            answer(Verdict.UNKNOWN, reason, dns=Dns.MX, smtp=reply_of(meaning)),
             (Verdict.UNKNOWN, "null", "true", "null"),
         )
         for reason, meaning in (
@@ -250,7 +250,7 @@ def test_a_reader_concludes_the_verdict(
 READS_AS = {
     Verdict.DELIVERABLE: {Verdict.DELIVERABLE},
     Verdict.UNDELIVERABLE: {Verdict.UNDELIVERABLE},
-    # a full mailbox is told as one that takes no mail, and what cannot be shown as unknown
+    # a full mailbox is shown as one that accepts no mail, a verdict without a word as unknown
     Verdict.RISKY: {Verdict.RISKY, Verdict.UNDELIVERABLE, Verdict.UNKNOWN},
     Verdict.UNKNOWN: {Verdict.UNKNOWN},
 }

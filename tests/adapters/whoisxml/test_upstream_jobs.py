@@ -102,14 +102,14 @@ def completed(*rows: object) -> dict[str, UpstreamResult]:
 
 def test_whoisxml_rows_are_read_off_their_checks() -> None:
     found = completed(*WHOIS_ROWS, GOOD_ROW)
-    assert {email: (told.verdict, told.reason) for email, told in found.items()} == {
+    assert {email: (result.verdict, result.reason) for email, result in found.items()} == {
         "alex@alex.edu": (U, Reason.INVALID_DOMAIN),
         "bob@google.com": (R, Reason.CATCH_ALL),
         "mila@yahoo.com": (R, Reason.CATCH_ALL),
         "foo@example.com": (U, Reason.REJECTED_EMAIL),
         "Ann@example.com": (D, Reason.ACCEPTED_EMAIL),
     }
-    assert {email: told.evidence.dns for email, told in found.items()} == {
+    assert {email: result.evidence.dns for email, result in found.items()} == {
         "alex@alex.edu": Dns.NOT_CHECKED,
         "bob@google.com": Dns.MX,
         "mila@yahoo.com": Dns.IMPLICIT_MX,
@@ -121,18 +121,18 @@ def test_whoisxml_rows_are_read_off_their_checks() -> None:
         MxHost("alt1.aspmx.l.google.com", 1),
     )
     assert found["mila@yahoo.com"].evidence.free
-    assert all(told.evidence.raw_word is None for told in found.values())
+    assert all(result.evidence.raw_word is None for result in found.values())
 
 
 @pytest.mark.parametrize("yes", ["true", True, 1, "1", "TRUE"])
 @pytest.mark.parametrize("unknown", ["null", None, "", "maybe"])
 def test_checks_are_read_in_any_spelling(yes: object, unknown: object) -> None:
     row = {**GOOD_ROW, "smtpCheck": yes, "dnsCheck": yes, "catchAllCheck": unknown}
-    (told,) = completed(row).values()
-    assert (told.verdict, told.evidence.catch_all) == (D, None)
+    (result,) = completed(row).values()
+    assert (result.verdict, result.evidence.catch_all) == (D, None)
     row["smtpCheck"] = unknown
-    (told,) = completed({**row, "result": "unknown"}).values()
-    assert (told.verdict, told.reason) == (K, Reason.UNAVAILABLE_SMTP)
+    (result,) = completed({**row, "result": "unknown"}).values()
+    assert (result.verdict, result.reason) == (K, Reason.UNAVAILABLE_SMTP)
 
 
 @pytest.mark.parametrize(
@@ -153,8 +153,8 @@ def test_checks_are_read_in_any_spelling(yes: object, unknown: object) -> None:
 def test_a_result_is_never_outdone_by_the_checks(
     word: object, verdict: Verdict, reason: Reason, kept: str | None
 ) -> None:
-    (told,) = completed({**GOOD_ROW, "result": word}).values()
-    assert (told.verdict, told.reason, told.evidence.raw_word) == (verdict, reason, kept)
+    (result,) = completed({**GOOD_ROW, "result": word}).values()
+    assert (result.verdict, result.reason, result.evidence.raw_word) == (verdict, reason, kept)
 
 
 def test_whoisxml_rows_without_checks_are_left_out() -> None:
@@ -162,7 +162,7 @@ def test_whoisxml_rows_without_checks_are_left_out() -> None:
     bare = {"emailAddress": "a@example.com", "result": "ok"}
     malformed = {"emailAddress": "b@example.com", "formatCheck": "false"}
     found = completed(GOOD_ROW, bare, malformed, *odd)
-    assert {email: told.reason for email, told in found.items()} == {
+    assert {email: result.reason for email, result in found.items()} == {
         "Ann@example.com": Reason.ACCEPTED_EMAIL,
         "b@example.com": Reason.INVALID_EMAIL,
     }

@@ -27,7 +27,7 @@ from tests.fakes.smtp import CLOSE, HANG, Script, fake_smtp
 GMAIL, OUTLOOK, YAHOO = "127.0.0.2", "127.0.0.3", "127.0.0.4"
 US = "127.0.0.1"
 NOW = 1_780_000_000.0
-TOLD = "Thu, 28 May 2026 20:26:{:02d} +0000"  # NOW is at 20:26:40
+SHOWN_TIME = "Thu, 28 May 2026 20:26:{:02d} +0000"  # NOW is at 20:26:40
 RBL = BlockList("rbl.test", "made up", {"127.0.0.2": "listed"})
 
 OK, WARN, FAIL = Level.OK, Level.WARN, Level.FAIL
@@ -55,7 +55,7 @@ def zone(**changes: Records | Fault) -> World:
 
 HOSTS: Mapping[str, Script] = {
     GMAIL: Script(on={"EHLO": f"250 mx.gmail.com at your service, [{US}]"}),
-    OUTLOOK: Script(banner=f"220 mx.outlook.com ready at {TOLD.format(38)}"),
+    OUTLOOK: Script(banner=f"220 mx.outlook.com ready at {SHOWN_TIME.format(38)}"),
     YAHOO: Script(),
 }
 
@@ -160,7 +160,7 @@ async def test_facts_from_dns(
             "ip_blocked at BANNER",
         ),
         (Script(on={"EHLO": "550 5.7.1 invalid HELO", "HELO": "550 no"}), "greeting", None, "EHLO"),
-        (Script(banner=f"220 mx ready at {TOLD.format(0)}"), "clock", WARN, "40 s ahead"),
+        (Script(banner=f"220 mx ready at {SHOWN_TIME.format(0)}"), "clock", WARN, "40 s ahead"),
         (Script(banner="220 mx ready at Thu, 28 May 2026 22:26:40 +0000"), "clock", FAIL, "behind"),
         (Script(banner="220 mx ready at Thu, 41 May 2026 22:26:40 +0000"), "clock", FAIL, "files"),
         (Script(banner=HANG), "greeting", WARN, "timed_out at BANNER"),

@@ -65,12 +65,12 @@ class Front:
         )
 
 
-def settings_for(vendors: Sequence[Vendor], tmp_path: Any = None, **told: Any) -> Settings:
+def settings_for(vendors: Sequence[Vendor], tmp_path: Any = None, **options: Any) -> Settings:
     """Settings with an upstream for each vendor, `v0`, `v1`, …, in this order.
 
     `upstream` holds settings of every upstream, `v0` those of the first alone.
     """
-    common = {"balance_every_s": 0, "timeout_s": 10.0, **told.pop("upstream", {})}
+    common = {"balance_every_s": 0, "timeout_s": 10.0, **options.pop("upstream", {})}
     upstreams = [
         {
             "name": f"v{place}",
@@ -78,20 +78,20 @@ def settings_for(vendors: Sequence[Vendor], tmp_path: Any = None, **told: Any) -
             "base_url": vendor.base_url,
             "api_key": "env:KEY",
             **common,
-            **told.pop(f"v{place}", {}),
+            **options.pop(f"v{place}", {}),
         }
         for place, vendor in enumerate(vendors)
     ]
     routing = {
         "order": [u["name"] for u in upstreams],
         "complete": "none",
-        **told.pop("routing", {}),
+        **options.pop("routing", {}),
     }
     tree = {
         "storage": {"url": "sqlite:///:memory:"},
         "routing": routing,
         "upstreams": upstreams,
-        **told,
+        **options,
     }
     return Settings.model_validate(
         tree, context={"environ": {"KEY": GOOD_KEY, "BAD": "bad-key", "OTHER": "other-key"}}

@@ -53,14 +53,14 @@ async def made(stack: AsyncExitStack, name: str) -> tuple[Vendor, Front]:
 @pytest.mark.parametrize("name", REFUSING)
 async def test_no_other_key_is_burnt(stack: AsyncExitStack, name: str) -> None:
     bad, here = await made(stack, name)
-    told = (await here.ask("a@example.com")).json()
-    assert [(a["source"], a["outcome"]) for a in told["attempts"]] == [
+    answer = (await here.ask("a@example.com")).json()
+    assert [(a["source"], a["outcome"]) for a in answer["attempts"]] == [
         ("v0", "banned"),
         ("v1", "deliverable"),
     ]
     for number in range(10):
-        told = (await here.ask(f"a{number}@example.com")).json()
-        assert [(a["outcome"], a["asked"]) for a in told["attempts"]] == [
+        answer = (await here.ask(f"a{number}@example.com")).json()
+        assert [(a["outcome"], a["asked"]) for a in answer["attempts"]] == [
             ("banned", False),
             ("deliverable", True),
         ]

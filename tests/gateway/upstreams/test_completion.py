@@ -41,19 +41,19 @@ async def stack() -> AsyncIterator[AsyncExitStack]:
 
 
 async def made(
-    stack: AsyncExitStack, name: str, complete: str, *, local: Local | None = None, **told: Any
+    stack: AsyncExitStack, name: str, complete: str, *, local: Local | None = None, **options: Any
 ) -> tuple[Vendor, FakeDns, Front]:
     """A server in front of one vendor, whose engine asks a DNS server on loopback."""
     one = await stack.enter_async_context(vendor(BY_NAME[name], evidence=NOTHING))
     dns = await stack.enter_async_context(fake_dns(ZONE))
-    routing = {"complete": complete, **told.pop("routing", {})}
+    routing = {"complete": complete, **options.pop("routing", {})}
     engine = {"dns_servers": [dns.address], "command_timeout_s": 30, "smtp_port": 1}
-    settings = settings_for([one], routing=routing, engine=engine, **told)
+    settings = settings_for([one], routing=routing, engine=engine, **options)
     verifier: Any = local or await stack.enter_async_context(open_engine(settings))
     return one, dns, await stack.enter_async_context(front(settings, verifier))
 
 
-async def told(here: Front, email: str) -> dict[str, Any]:
+async def verify_natively(here: Front, email: str) -> dict[str, Any]:
     reply = await here.ask(email)
     assert reply.status_code == 200, reply.text
     answer: dict[str, Any] = reply.json()
@@ -63,9 +63,9 @@ async def told(here: Front, email: str) -> dict[str, Any]:
 @pytest.mark.parametrize("name", NAMES)
 async def test_what_a_vendor_cannot_say_is_added(stack: AsyncExitStack, name: str) -> None:
     _, _, here = await made(stack, name, "dns")
-    role = (await told(here, "sales@firm.test"))["evidence"]
-    person = (await told(here, "ann.smith@gmail.com"))["evidence"]
-    no_reply = (await told(here, "noreply@firm.test"))["evidence"]
+    role = (await verify_natively(here, "sales@firm.test"))["evidence"]
+    person = (await verify_natively(here, "ann.smith@gmail.com"))["evidence"]
+    no_reply = (await verify_natively(here, "noreply@firm.test"))["evidence"]
     found = {
         "role": role["role"],
         "mx": [mx["host"] for mx in role["mx"]] == GOOGLE and role["dns"] == "mx",
@@ -86,7 +86,7 @@ async def test_the_settings_say_how_much(
     stack: AsyncExitStack, complete: str, role: bool, spf: bool | None
 ) -> None:
     _, dns, here = await made(stack, "whoisxml", complete)
-    evidence = (await told(here, "sales@firm.test"))["evidence"]
+    evidence = (await verify_natively(here, "sales@firm.test"))["evidence"]
     assert (evidence["role"], evidence["spf"]) == (role, spf)
     assert bool(dns.queries) == (complete == "dns")
 
@@ -111,7 +111,7 @@ async def test_the_verdict_its_reason_and_the_score_stay(
         one, _, here = await made(stack, name, complete)
         one.says = lambda _: (verdict, reason)
         for email in ("noreply@mailinator.com", "sales@nowhere.test", "sales@firm.test"):
-            answer = await told(here, email)
+            answer = await verify_natively(here, email)
             answers.append((email, answer["verdict"], answer["reason"], answer["score"]))
     half = len(answers) // 2
     assert answers[:half] == answers[half:]
@@ -143,7 +143,7 @@ async def test_what_it_did_say_is_never_overwritten(
 ) -> None:
     one, _, here = await made(stack, name, "dns")
     one.evidence = evidence
-    found = (await told(here, email))["evidence"]
+    found = (await verify_natively(here, email))["evidence"]
     assert {fact: found[fact] for fact in stays} == stays
 
 
@@ -161,14 +161,14 @@ async def test_an_answer_is_not_made_to_contradict_itself(
 ) -> None:
     one, _, here = await made(stack, "emailable", "dns")
     one.says = lambda _: says
-    evidence = (await told(here, email))["evidence"]
+    evidence = (await verify_natively(here, email))["evidence"]
     assert (evidence["dns"], evidence["mx"]) == ("not_checked", [])
 
 
 async def test_dns_that_does_not_answer_delays_by_its_grace_at_most(stack: AsyncExitStack) -> None:
     _, dns, here = await made(stack, "whoisxml", "dns")
     began = asyncio.get_running_loop().time()
-    answer = await told(here, "sales@silent.test")
+    answer = await verify_natively(here, "sales@silent.test")
     took_s = asyncio.get_running_loop().time() - began
     assert completion.DNS_GRACE_S * 0.9 < took_s < completion.DNS_GRACE_S + 0.5
     assert dns.queries
@@ -180,13 +180,13 @@ async def test_dns_that_does_not_answer_delays_by_its_grace_at_most(stack: Async
 async def test_nor_beyond_the_deadline(stack: AsyncExitStack) -> None:
     _, _, here = await made(stack, "whoisxml", "dns", routing={"deadline_s": 0.3})
     began = asyncio.get_running_loop().time()
-    assert (await told(here, "sales@silent.test"))["verdict"] == "deliverable"
+    assert (await verify_natively(here, "sales@silent.test"))["verdict"] == "deliverable"
     assert asyncio.get_running_loop().time() - began < 0.8
 
 
 async def test_dns_that_fails_breaks_nothing(stack: AsyncExitStack) -> None:
     _, _, here = await made(stack, "whoisxml", "dns")
-    answer = await told(here, "sales@broken.test")
+    answer = await verify_natively(here, "sales@broken.test")
     assert (answer["verdict"], answer["evidence"]["spf"]) == ("deliverable", None)
 
 
@@ -198,7 +198,7 @@ async def test_nor_does_a_bug_in_it(
             raise RuntimeError("a bug, on purpose")
 
     _, _, here = await made(stack, "whoisxml", "dns", local=Broken())
-    answer = await told(here, "sales@firm.test")
+    answer = await verify_natively(here, "sales@firm.test")
     assert (answer["verdict"], answer["evidence"]["role"]) == ("deliverable", True)
     assert "a bug, on purpose" in caplog.text
 
@@ -213,7 +213,7 @@ async def test_dns_is_not_asked_where_the_client_does_not_want_it(stack: AsyncEx
 async def test_an_address_that_is_malformed_is_looked_up_nowhere(stack: AsyncExitStack) -> None:
     for order in (["v0"], ["local", "v0"], ["v0", "local"]):
         one, dns, here = await made(stack, "generic", "dns", routing={"order": order})
-        answer = await told(here, "no address@firm.test")
+        answer = await verify_natively(here, "no address@firm.test")
         assert (answer["verdict"], answer["reason"]) == ("undeliverable", "invalid_email")
         assert (answer["source"], len(dns.queries), len(one.asked)) == ("local", 0, 0)
 
@@ -224,7 +224,7 @@ async def test_the_engine_answers_for_itself(stack: AsyncExitStack, strategy: st
     local = Local(Verdict.DELIVERABLE)
     routing = {"order": ["local", "v0"], "strategy": strategy}
     _, _, here = await made(stack, "generic", "dns", local=local, routing=routing)
-    answer = await told(here, "sales@firm.test")
+    answer = await verify_natively(here, "sales@firm.test")
     assert (answer["source"], answer["evidence"]["role"]) == ("local", False)
     assert local.times == 1
 
@@ -235,7 +235,7 @@ async def test_what_the_engine_saw_in_its_turn_is_not_looked_up_again(
     """It could not reach the mail host; the vendor could, and has no word for the rest."""
     routing = {"order": ["local", "v0"]}
     _, dns, here = await made(stack, "validto", "dns", routing=routing)
-    answer = await told(here, "sales@firm.test")
+    answer = await verify_natively(here, "sales@firm.test")
     assert (answer["source"], answer["verdict"]) == ("v0", "deliverable")
     assert [mx["host"] for mx in answer["evidence"]["mx"]] == GOOGLE
     assert answer["evidence"]["dmarc"] is True

@@ -46,15 +46,15 @@ class Engine(Local):
 
 
 async def made(
-    stack: AsyncExitStack, engine: Local | None = None, **told: Any
+    stack: AsyncExitStack, engine: Local | None = None, **options: Any
 ) -> tuple[Vendor, Front]:
     one = await stack.enter_async_context(vendor(BY_NAME["emailable"]))
-    settings = settings_for([one], **{"routing": LOCAL_FIRST, **told})
+    settings = settings_for([one], **{"routing": LOCAL_FIRST, **options})
     return one, await stack.enter_async_context(front(settings, engine or Engine()))
 
 
-def trail(told: dict[str, Any]) -> list[tuple[str, str]]:
-    return [(a["source"], a["outcome"]) for a in told["attempts"]]
+def trail(answer: dict[str, Any]) -> list[tuple[str, str]]:
+    return [(a["source"], a["outcome"]) for a in answer["attempts"]]
 
 
 @pytest.mark.parametrize("order", [["local", "v0"], []])
@@ -65,8 +65,8 @@ async def test_what_the_engine_could_not_find_out_is_asked_elsewhere(
     routing = {"strategy": strategy, "order": order}
     _, here = await made(stack, routing=routing, v0={"price": 0.01, "weight": 0})
     for number in range(5):
-        told = (await here.ask(f"a{number}@example.com")).json()
-        assert (told["verdict"], told["source"]) == ("deliverable", "v0")
+        answer = (await here.ask(f"a{number}@example.com")).json()
+        assert (answer["verdict"], answer["source"]) == ("deliverable", "v0")
 
 
 @pytest.mark.parametrize("verdict", [v for v in Verdict if v is not Verdict.UNKNOWN])
@@ -102,9 +102,9 @@ async def test_its_unknown_is_the_answer_when_nobody_else_has_one(
     one.mood = mood
     reply = await here.ask("a@example.com")
     assert reply.status_code == 200
-    told = reply.json()
-    assert (told["verdict"], told["reason"]) == ("unknown", "no_connect")
-    assert told["evidence"]["mx"][0]["host"] == "mx.seen-by-the-engine.test"
+    answer = reply.json()
+    assert (answer["verdict"], answer["reason"]) == ("unknown", "no_connect")
+    assert answer["evidence"]["mx"][0]["host"] == "mx.seen-by-the-engine.test"
     assert reply.headers["x-veriplex-source"] == "local"
     assert reply.headers["x-veriplex-attempts"] == "2"
 
@@ -112,16 +112,16 @@ async def test_its_unknown_is_the_answer_when_nobody_else_has_one(
 async def test_it_is_the_answer_when_nobody_else_knows_more(stack: AsyncExitStack) -> None:
     one, here = await made(stack)
     one.says = lambda _: (Verdict.UNKNOWN, Reason.TIMEOUT)
-    told = (await here.ask("a@example.com")).json()
-    assert (told["source"], told["reason"]) == ("local", "no_connect")
-    assert trail(told) == [("local", "unknown"), ("v0", "unknown")]
+    answer = (await here.ask("a@example.com")).json()
+    assert (answer["source"], answer["reason"]) == ("local", "no_connect")
+    assert trail(answer) == [("local", "unknown"), ("v0", "unknown")]
 
 
 async def test_it_is_the_answer_when_nothing_may_be_spent(stack: AsyncExitStack) -> None:
     one, here = await made(stack, v0={"price": 0.01, "daily_budget": 0.005})
-    told = (await here.ask("a@example.com")).json()
-    assert trail(told) == [("local", "unknown"), ("v0", "over_budget")]
-    assert told["verdict"] == "unknown"
+    answer = (await here.ask("a@example.com")).json()
+    assert trail(answer) == [("local", "unknown"), ("v0", "over_budget")]
+    assert answer["verdict"] == "unknown"
     assert not one.asked
 
 
@@ -135,10 +135,10 @@ async def test_it_is_the_answer_at_once_while_the_others_rest(
     one.mood, one.retry_after_s = mood, 60
     await here.ask("a@example.com")
     began = asyncio.get_running_loop().time()
-    told = (await here.ask("b@example.com")).json()
+    answer = (await here.ask("b@example.com")).json()
     assert asyncio.get_running_loop().time() - began < 0.5, "it is not waited for"
-    assert trail(told) == [("local", "unknown"), ("v0", outcome)]
-    assert told["verdict"] == "unknown"
+    assert trail(answer) == [("local", "unknown"), ("v0", outcome)]
+    assert answer["verdict"] == "unknown"
 
 
 async def test_it_is_the_answer_when_every_key_is_dead(stack: AsyncExitStack) -> None:
@@ -152,8 +152,8 @@ async def test_an_engine_that_takes_its_time_leaves_the_others_theirs(
     stack: AsyncExitStack,
 ) -> None:
     _, here = await made(stack, Engine(takes_s=30), routing={**LOCAL_FIRST, "deadline_s": 1.0})
-    told = (await here.ask("a@example.com")).json()
-    assert trail(told) == [("local", "unknown"), ("v0", "deliverable")]
+    answer = (await here.ask("a@example.com")).json()
+    assert trail(answer) == [("local", "unknown"), ("v0", "deliverable")]
 
 
 async def test_an_unknown_that_comes_at_the_very_end_is_not_lost(stack: AsyncExitStack) -> None:
@@ -192,9 +192,9 @@ async def test_a_hedge_does_not_settle_for_what_is_not_enough(stack: AsyncExitSt
     slow.says = lambda _: (Verdict.UNKNOWN, Reason.TIMEOUT)
     slow.mood, slow.slow_s = Mood.SLOW, 0.3
     slower.mood, slower.slow_s = Mood.SLOW, 0.6
-    told = (await here.ask("slow@example.com")).json()
-    assert (told["source"], told["verdict"]) == ("v1", "deliverable")
-    assert trail(told) == [("v0", "unknown"), ("v1", "deliverable")]
+    answer = (await here.ask("slow@example.com")).json()
+    assert (answer["source"], answer["verdict"]) == ("v1", "deliverable")
+    assert trail(answer) == [("v0", "unknown"), ("v1", "deliverable")]
 
 
 async def test_a_hedge_stays_inside_the_deadline(stack: AsyncExitStack) -> None:

@@ -35,11 +35,11 @@ async def stack() -> AsyncIterator[AsyncExitStack]:
 
 
 async def two(
-    stack: AsyncExitStack, first: str = "emailable", second: str = "validto", **told: object
+    stack: AsyncExitStack, first: str = "emailable", second: str = "validto", **options: object
 ) -> tuple[Vendor, Vendor, Front]:
     one = await stack.enter_async_context(vendor(BY_NAME[first]))
     other = await stack.enter_async_context(vendor(BY_NAME[second]))
-    settings = settings_for([one, other], **told)
+    settings = settings_for([one, other], **options)
     return one, other, await stack.enter_async_context(front(settings))
 
 

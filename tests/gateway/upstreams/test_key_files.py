@@ -47,11 +47,11 @@ def put(file: Path, content: str | bytes | None) -> None:
 
 
 async def made(
-    stack: AsyncExitStack, file: Path, name: str = "generic", **told: Any
+    stack: AsyncExitStack, file: Path, name: str = "generic", **options: Any
 ) -> tuple[Vendor, UpstreamSource, KeyFiles]:
     """An upstream whose first key is in a file."""
     one = await stack.enter_async_context(vendor(BY_NAME[name]))
-    settings = settings_for([one], v0={"api_key": f"file:{file}", **told})
+    settings = settings_for([one], v0={"api_key": f"file:{file}", **options})
     (source,) = await stack.enter_async_context(
         open_upstreams(
             settings,

@@ -37,19 +37,19 @@ async def test_the_verdict_that_comes_back(before: str, behind: str) -> None:
             assert reply.headers["x-veriplex-attempts"] == "1"
             assert reply.headers["cache-status"] == "veriplex; fwd=miss; stored"
             wanted = FACTS[behind].verdict_back(verdict, reason)
-            told = _read(before, f"{name}@example.com", reply.content)
+            answer = _read(before, f"{name}@example.com", reply.content)
             native = (await here.ask(f"{name}@example.com")).json()
             assert native["verdict"] == wanted
             back = FACTS[before].verdict_back(wanted, Reason(native["reason"]))
-            assert told.verdict == back, name
+            assert answer.verdict == back, name
         assert sum(there.asked.values()) == len(WORDS), "the native API is answered by the cache"
 
 
 def _read(dialect: str, email: str, body: bytes) -> UpstreamResult:
     upstream = BY_NAME[dialect].upstream
     assert upstream is not None
-    told = upstream.verify.parse(
+    answer = upstream.verify.parse(
         UpstreamReply(200, {}, body, 0.0), UpstreamQuery(syntax.parse_address(email))
     )
-    assert isinstance(told, UpstreamResult)
-    return told
+    assert isinstance(answer, UpstreamResult)
+    return answer

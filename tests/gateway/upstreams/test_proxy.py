@@ -9,9 +9,9 @@ from tests.fakes.vendor import vendor
 from tests.gateway.upstreams.conftest import BY_NAME, front, settings_for
 
 
-async def asked_through(proxy: Proxy, **told: Any) -> bool:
+async def asked_through(proxy: Proxy, **options: Any) -> bool:
     """Whether the vendor was asked through it; it has to be asked."""
-    async with vendor(BY_NAME["emailable"]) as v0, front(settings_for([v0], **told)) as here:
+    async with vendor(BY_NAME["emailable"]) as v0, front(settings_for([v0], **options)) as here:
         reply = await here.ask("ada@example.com")
         assert reply.json()["verdict"] == "deliverable"
         assert v0.asked.total() == 1
@@ -54,8 +54,8 @@ async def test_a_host_that_the_environment_exempts(monkeypatch: pytest.MonkeyPat
 
 async def test_a_proxy_that_refuses_is_the_upstreams_fault_and_costs_nothing() -> None:
     async with vendor(BY_NAME["emailable"]) as v0, http_proxy(Proxy(credentials=True)) as proxy:
-        told = {"proxy": f"http://127.0.0.1:{proxy.port}", "price": 1.0}
-        settings = settings_for([v0], v0=told, routing={"deadline_s": 1.0})
+        options = {"proxy": f"http://127.0.0.1:{proxy.port}", "price": 1.0}
+        settings = settings_for([v0], v0=options, routing={"deadline_s": 1.0})
         async with front(settings) as here:
             reply = await here.ask("ada@example.com")
         attempt = reply.json()["attempts"][0]

@@ -31,16 +31,16 @@ async def stack() -> Any:
 
 
 async def made(
-    stack: AsyncExitStack, *said: tuple[Verdict, Reason], **told: Any
+    stack: AsyncExitStack, *said: tuple[Verdict, Reason], **options: Any
 ) -> tuple[list[Vendor], Front]:
     """A server in front of one vendor for each verdict."""
-    local = told.pop("local", None)
-    label = told.pop("label", "a key")
+    local = options.pop("local", None)
+    label = options.pop("label", "a key")
     vendors = [
         await stack.enter_async_context(vendor(BY_NAME["emailable"], says=always(one)))
         for one in said
     ]
-    settings = settings_for(vendors, **told)
+    settings = settings_for(vendors, **options)
     return vendors, await stack.enter_async_context(front(settings, local, label))
 
 
@@ -48,7 +48,7 @@ def asked(vendors: list[Vendor]) -> list[int]:
     return [sum(v.asked.values()) for v in vendors]
 
 
-async def told(here: Front, email: str = "a@example.com") -> dict[str, Any]:
+async def verify_natively(here: Front, email: str = "a@example.com") -> dict[str, Any]:
     reply = await here.ask(email)
     assert reply.status_code == 200, reply.text
     answer: dict[str, Any] = reply.json()
@@ -74,7 +74,7 @@ async def test_a_waterfall_goes_on_while_little_is_known(
     stack: AsyncExitStack, said: Any, wanted: str, asks: list[int]
 ) -> None:
     vendors, here = await made(stack, *said, routing={"strategy": "waterfall"})
-    answer = await told(here)
+    answer = await verify_natively(here)
     assert answer["verdict"] == wanted
     assert asked(vendors) == asks
     assert len(answer["attempts"]) == sum(asks)
@@ -83,7 +83,7 @@ async def test_a_waterfall_goes_on_while_little_is_known(
 async def test_a_waterfall_starts_at_home(stack: AsyncExitStack) -> None:
     routing = {"strategy": "waterfall", "order": ["local", "v0"]}
     vendors, here = await made(stack, DELIVERABLE, routing=routing)
-    answer = await told(here)
+    answer = await verify_natively(here)
     assert [(a["source"], a["outcome"]) for a in answer["attempts"]] == [
         ("local", "unknown"),
         ("v0", "deliverable"),
@@ -95,13 +95,13 @@ async def test_an_engine_that_knows_costs_nothing(stack: AsyncExitStack) -> None
     routing = {"strategy": "waterfall", "order": ["local", "v0"]}
     local = Local(Verdict.UNDELIVERABLE)
     vendors, here = await made(stack, DELIVERABLE, routing=routing, local=local)
-    assert (await told(here))["source"] == "local"
+    assert (await verify_natively(here))["source"] == "local"
     assert asked(vendors) == [0]
 
 
 async def test_a_source_is_believed_what_the_settings_say(stack: AsyncExitStack) -> None:
     vendors, here = await made(stack, UNDELIVERABLE, DELIVERABLE, v0={"final": ["deliverable"]})
-    answer = await told(here)
+    answer = await verify_natively(here)
     assert answer["source"] == "v1"
     assert asked(vendors) == [1, 1]
 
@@ -120,7 +120,7 @@ async def test_a_quorum_has_to_agree(
     stack: AsyncExitStack, said: Any, wanted: str, reason: str
 ) -> None:
     _, here = await made(stack, *said, routing={"strategy": "quorum"})
-    answer = await told(here)
+    answer = await verify_natively(here)
     assert (answer["verdict"], answer["reason"]) == (wanted, reason)
     assert len(answer["attempts"]) >= 2
 
@@ -134,7 +134,7 @@ async def test_a_quorum_asks_others_in_place_of_those_that_fail(stack: AsyncExit
         routing={"strategy": "quorum", "quorum_ask": 2},
     )
     vendors[0].mood = Mood.ERROR
-    assert (await told(here))["verdict"] == "deliverable"
+    assert (await verify_natively(here))["verdict"] == "deliverable"
     assert asked(vendors) == [1, 1, 1]
 
 
@@ -161,7 +161,7 @@ async def test_the_cheapest_goes_first(stack: AsyncExitStack) -> None:
         v0={"price": 0.01},
         v1={"price": 0.002},
     )
-    answer = await told(here)
+    answer = await verify_natively(here)
     assert answer["attempts"][0]["cost"] == 0.002
     assert asked(vendors) == [0, 1]
 
@@ -178,7 +178,7 @@ async def test_shares_follow_weights(stack: AsyncExitStack) -> None:
         v2={"weight": 0},
     )
     for number in range(200):
-        await told(here, f"a{number}@example.com")
+        await verify_natively(here, f"a{number}@example.com")
     first, second, third = asked(vendors)
     assert first + second == 200
     assert 160 <= first < 200
@@ -188,18 +188,20 @@ async def test_shares_follow_weights(stack: AsyncExitStack) -> None:
 async def test_the_fastest_goes_first(stack: AsyncExitStack) -> None:
     vendors, here = await made(stack, DELIVERABLE, DELIVERABLE, routing={"strategy": "fastest"})
     vendors[0].mood, vendors[0].slow_s = Mood.SLOW, 0.1
-    sources = Counter([(await told(here, f"a{n}@example.com"))["source"] for n in range(40)])
+    sources = Counter(
+        [(await verify_natively(here, f"a{n}@example.com"))["source"] for n in range(40)]
+    )
     assert sources["v1"] > 30
 
 
 async def test_a_slow_source_is_hedged(stack: AsyncExitStack) -> None:
     vendors, here = await made(stack, DELIVERABLE, DELIVERABLE, routing={"hedge": True})
     for number in range(30):
-        await told(here, f"a{number}@example.com")
+        await verify_natively(here, f"a{number}@example.com")
     assert asked(vendors)[1] <= 5
     vendors[0].mood, vendors[0].slow_s = Mood.SLOW, 0.5
     began = asyncio.get_running_loop().time()
-    answer = await told(here, "slow@example.com")
+    answer = await verify_natively(here, "slow@example.com")
     assert answer["source"] == "v1"
     assert asyncio.get_running_loop().time() - began < 0.4
     assert [(a["source"], a["outcome"]) for a in answer["attempts"]] == [
@@ -211,9 +213,9 @@ async def test_a_slow_source_is_hedged(stack: AsyncExitStack) -> None:
 async def test_without_leave_nothing_is_hedged(stack: AsyncExitStack) -> None:
     vendors, here = await made(stack, DELIVERABLE, DELIVERABLE)
     for number in range(30):
-        await told(here, f"a{number}@example.com")
+        await verify_natively(here, f"a{number}@example.com")
     vendors[0].mood = Mood.SLOW
-    assert (await told(here, "slow@example.com"))["source"] == "v0"
+    assert (await verify_natively(here, "slow@example.com"))["source"] == "v0"
     assert asked(vendors)[1] == 0
 
 
@@ -225,7 +227,7 @@ async def test_a_busy_source_is_passed_over_and_waited_for_only_if_it_is_the_las
     )
     for one in vendors:
         one.mood = Mood.SLOW
-    replies = await asyncio.gather(*(told(here, f"a{n}@example.com") for n in range(6)))
+    replies = await asyncio.gather(*(verify_natively(here, f"a{n}@example.com") for n in range(6)))
     assert Counter(reply["source"] for reply in replies).keys() == {"v0", "v1"}
 
 
@@ -241,7 +243,7 @@ async def test_keys_have_routes_of_their_own(stack: AsyncExitStack) -> None:
         routing={"order": ["v0"]},
         routes=[{"name": "sign-up", "keys": ["sign-up"], "order": ["v1"], "complete": "none"}],
     )
-    assert (await told(here))["source"] == "v1"
+    assert (await verify_natively(here))["source"] == "v1"
     assert asked(vendors) == [0, 1]
 
 
@@ -254,7 +256,9 @@ async def test_nothing_is_spent_beyond_the_last_cent(stack: AsyncExitStack, cap:
     vendors, here = await made(
         stack, DELIVERABLE, DELIVERABLE, v0={"price": 0.01, cap: 0.375}, v1={"price": 0.05}
     )
-    answers = await asyncio.gather(*(told(here, f"a{n}@example.com") for n in range(100)))
+    answers = await asyncio.gather(
+        *(verify_natively(here, f"a{n}@example.com") for n in range(100))
+    )
     assert Counter(answer["source"] for answer in answers) == {"v0": 37, "v1": 63}
     assert asked(vendors) == [37, 63]
     over = next(answer for answer in answers if answer["source"] == "v1")
@@ -290,7 +294,7 @@ async def test_what_was_not_billed_is_not_spent(stack: AsyncExitStack) -> None:
     assert (await here.ask("a@example.com")).status_code == 503
     vendors[0].mood = Mood.GOOD
     for number in range(2):
-        assert (await told(here, f"b{number}@example.com"))["source"] == "v0"
+        assert (await verify_natively(here, f"b{number}@example.com"))["source"] == "v0"
     assert (await here.ask("c@example.com")).status_code == 503
 
 
@@ -312,7 +316,7 @@ async def test_an_empty_account_is_seen_in_its_balance(stack: AsyncExitStack) ->
     here = await stack.enter_async_context(front(settings))
     await asyncio.sleep(0.3)
     assert (one.balances, other.balances) == (1, 1)
-    assert (await told(here))["source"] == "v1"
+    assert (await verify_natively(here))["source"] == "v1"
     assert asked([one, other]) == [0, 1]
     metrics = (await here.client.get("/metrics")).text
     assert 'veriplex_upstream_credits{key="1",source="v0"} 0.0' in metrics
@@ -327,8 +331,8 @@ async def test_counters_tell_sources_outcomes_circuits_and_spending(stack: Async
     )
     vendors[0].mood = Mood.GARBAGE
     for number in range(6):
-        await told(here, f"a{number}@example.com")
-    await told(here, "a0@example.com")
+        await verify_natively(here, f"a{number}@example.com")
+    await verify_natively(here, "a0@example.com")
     metrics = (await here.client.get("/metrics")).text
     for line in (
         'veriplex_attempts_total{outcome="garbage",source="v0"} 5.0',
@@ -346,7 +350,7 @@ async def test_a_stale_answer_is_given_while_it_is_renewed(stack: AsyncExitStack
     vendors, here = await made(
         stack, DELIVERABLE, cache={"ttl_s": {"deliverable": 1}, "stale_s": 60, "stored": False}
     )
-    await told(here)
+    await verify_natively(here)
     await asyncio.sleep(1.1)
     reply = await here.ask("a@example.com")
     assert reply.headers["cache-status"] == "veriplex; hit; ttl=-1"
@@ -372,7 +376,7 @@ async def test_exchanges_are_recorded_without_keys_and_addresses(tmp_path: Path,
     async with vendor(BY_NAME[name]) as one:
         settings = settings_for([one], upstream={"record": True, "record_to": str(tmp_path)})
         async with front(settings) as here:
-            await told(here, "private.person+tag@secret-firm.example")
+            await verify_natively(here, "private.person+tag@secret-firm.example")
             one.mood = Mood.ERROR
             await here.ask("other.person@secret-firm.example")
     files = sorted((tmp_path / name).glob("*.json"))

@@ -50,8 +50,8 @@ def quick(dialect: Dialect) -> Dialect:
 
 
 @contextlib.asynccontextmanager
-async def vendor(dialect: str = "emailable", **told: object) -> AsyncIterator[ListVendor]:
-    made = ListVendor(BY_NAME[dialect], **told)  # type: ignore[arg-type]
+async def vendor(dialect: str = "emailable", **options: object) -> AsyncIterator[ListVendor]:
+    made = ListVendor(BY_NAME[dialect], **options)  # type: ignore[arg-type]
     await made.start()
     try:
         yield made
@@ -180,9 +180,9 @@ async def test_a_batch_is_one_list_at_the_vendor(dialect: str) -> None:
         assert [sorted(emails) for emails in v.created] == [sorted(MIXED)]
         assert not v.asked
     assert {email: by_local_part(email)[0] for email in MIXED} == {
-        email: told.verdict for email, told in found.items()
+        email: verified.verdict for email, verified in found.items()
     }
-    assert {told.source for told in found.values()} == {"v0"}
+    assert {verified.source for verified in found.values()} == {"v0"}
 
 
 async def test_few_addresses_are_asked_one_by_one() -> None:
@@ -230,7 +230,7 @@ async def test_rows_that_are_missing_are_asked_one_by_one() -> None:
     lost = set(PEOPLE[3:6])
     async with vendor(lost=lost) as v, bench(settings_for([v])) as here:
         found = await here.verified()
-        assert {told.verdict for told in found.values()} == {Verdict.DELIVERABLE}
+        assert {verified.verdict for verified in found.values()} == {Verdict.DELIVERABLE}
         assert v.asked[GOOD_KEY] == 3
         assert len(v.created) == 1
 
@@ -298,7 +298,7 @@ async def test_a_create_that_may_have_worked_is_never_repeated(mood: Mood) -> No
         found = await here.verified()
         assert len(v.created) == 1
         assert len(other.created) == 1
-        assert {told.source for told in found.values()} == {"v1"}
+        assert {verified.source for verified in found.values()} == {"v1"}
 
 
 async def test_nor_by_the_next_piece_of_the_same_batch() -> None:
@@ -330,7 +330,7 @@ async def test_a_key_that_is_refused_leads_on() -> None:
         bench(settings_for([v, other])) as here,
     ):
         found = await here.verified()
-        assert {told.source for told in found.values()} == {"v1"}
+        assert {verified.source for verified in found.values()} == {"v1"}
         assert here.opened.upstreams[0].keys.all_dead
 
 
@@ -500,7 +500,7 @@ async def test_a_key_goes_by_its_own_route() -> None:
         )
         async with bench(settings, label="my key") as here:
             found = await here.verified()
-            assert {told.source for told in found.values()} == {"v1"}
+            assert {verified.source for verified in found.values()} == {"v1"}
             assert not v.created
             caller = await here.caller()
             spent = await here.opened.budgets.spent(f"key:{caller.key_id - 1}")
@@ -512,10 +512,10 @@ async def test_the_engine_first_and_a_list_of_the_rest() -> None:
         settings = settings_for([v], routing={"order": ["local", "v0"]})
         async with bench(settings, local=Local(Verdict.UNKNOWN)) as here:
             found = await here.verified()
-            assert {told.source for told in found.values()} == {"v0"}
+            assert {verified.source for verified in found.values()} == {"v0"}
         async with bench(settings, local=Local(Verdict.UNDELIVERABLE)) as here:
             found = await here.verified()
-            assert {told.source for told in found.values()} == {"local"}
+            assert {verified.source for verified in found.values()} == {"local"}
             assert len(v.created) == 1
 
 
@@ -541,8 +541,8 @@ async def test_or_not_if_the_settings_want_an_unknown() -> None:
     async with vendor() as v, bench(settings_for([v], routing=routing)) as here:
         await v.kill()
         found = await here.verified()
-        assert {told.source for told in found.values()} == {"none"}
-        assert {told.verdict for told in found.values()} == {Verdict.UNKNOWN}
+        assert {verified.source for verified in found.values()} == {"none"}
+        assert {verified.verdict for verified in found.values()} == {Verdict.UNKNOWN}
 
 
 async def test_lists_are_completed_like_single_answers() -> None:
@@ -568,10 +568,10 @@ async def test_the_steps_of_a_list_are_recorded_without_keys_and_addresses(
     dialect: str, tmp_path: Path
 ) -> None:
     emails = [f"private{n}.person@secret-firm{n}.example" for n in range(12)]
-    told = {"record": True, "record_to": str(tmp_path)}
+    recording = {"record": True, "record_to": str(tmp_path)}
     async with (
         vendor(dialect, polls_until_done=2) as v,
-        bench(settings_for([v], upstream=told)) as here,
+        bench(settings_for([v], upstream=recording)) as here,
     ):
         await here.verified(emails)
         jobs = {v._id(1)}

@@ -89,10 +89,10 @@ async def test_the_sandbox_answers_in_all_pairs(url: str, before: str, behind: s
             assert reply.headers["x-veriplex-source"] == behind
             upstream = BY_NAME[before].upstream
             assert upstream is not None
-            told = upstream.verify.parse(
+            result = upstream.verify.parse(
                 UpstreamReply(200, {}, reply.content, 0.0),
                 UpstreamQuery(syntax.parse_address(email)),
             )
-            assert isinstance(told, UpstreamResult)
+            assert isinstance(result, UpstreamResult)
             through = FACTS[behind].verdict_back(verdict, reason)
-            assert told.verdict is FACTS[before].verdict_back(through, reason)
+            assert result.verdict is FACTS[before].verdict_back(through, reason)
