@@ -42,6 +42,8 @@ PROCESSING = "Your batch is being processed."
 COMPLETED = "Batch verification completed."
 PAUSED = "Your batch is paused. Please contact support at <support@emailable.com>."
 
+MAX_FIELDS = 1_000
+"""Names in `response_fields` that are looked at."""
 FIELDS: tuple[str, ...] = tuple(ATTRIBUTES)
 """What `response_fields` may list, in the order of the page."""
 
@@ -106,6 +108,9 @@ def _parse_entries(params: Mapping[str, Any]) -> tuple[BatchEntry, ...]:
     if emails is None or emails == "" or emails == []:
         raise Problem(ProblemKind.MISSING, field="emails")
     if isinstance(emails, str):
+        # blanks between commas are no addresses; but millions of them would take much memory
+        if emails.count(",") > 2 * MAX_BATCH_ENTRIES:
+            raise Problem(ProblemKind.TOO_MANY, field="emails", limit=MAX_BATCH_ENTRIES)
         emails = emails.split(",")
     if not isinstance(emails, list):
         raise Problem(ProblemKind.INVALID, field="emails")
@@ -121,7 +126,7 @@ def _parse_fields(value: object) -> tuple[str, ...] | None:
     """The names known among those listed; None for all. Raises `Problem` if none is known."""
     if value is None or value == "" or value == []:
         return None
-    names = value if isinstance(value, list) else str(value).split(",")
+    names = value if isinstance(value, list) else str(value).split(",", MAX_FIELDS)
     wanted = {str(name).strip() for name in names}
     fields = tuple(name for name in FIELDS if name in wanted)
     if not fields:

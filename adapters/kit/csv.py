@@ -7,6 +7,7 @@ long; `NotCsv` says that it is no table.
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,6 +17,8 @@ from typing import Any
 
 CSV_MEDIA_TYPE = "text/csv; charset=utf-8"
 MAX_LINE_CHARACTERS = 1_000_000
+MAX_LINES = 1_000_000
+"""Blank ones included: they take time, too."""
 SAMPLE_ROWS = 1_000
 """Rows that are searched for the width of the table and the column with the addresses."""
 EMAIL_HEADERS = ("email", "e-mail", "email address", "e-mail address", "emailaddress", "mail")
@@ -50,20 +53,51 @@ class CsvTable:
         return len(self.headers)
 
 
-def read_lines(chunks: Iterator[bytes]) -> Iterator[str]:
+def read_lines(chunks: Iterable[bytes]) -> Iterator[str]:
     """The lines of a UTF-8 text, with or without a byte order mark. Raises NotCsv."""
-    text = io.TextIOWrapper(io.BufferedReader(_ChunkFile(chunks)), encoding="utf-8-sig", newline="")
     number = 0
+    for block in _whole_lines(_decode(chunks)):
+        lines = io.StringIO(block, newline="").readlines()
+        if "\0" in block or len(block) >= MAX_LINE_CHARACTERS:
+            _check_lines(lines, first=number + 1)
+        number += len(lines)
+        if number > MAX_LINES:
+            raise NotCsv("has too many lines")
+        yield from lines
+
+
+def _check_lines(lines: Iterable[str], first: int) -> None:
+    for number, line in enumerate(lines, start=first):
+        if len(line) >= MAX_LINE_CHARACTERS:
+            raise NotCsv("is too long", number)
+        if "\0" in line:
+            raise NotCsv("is not text", number)
+
+
+def _decode(chunks: Iterable[bytes]) -> Iterator[str]:
+    decoder = codecs.getincrementaldecoder("utf-8-sig")()
     try:
-        while line := text.readline(MAX_LINE_CHARACTERS):
-            number += 1
-            if len(line) == MAX_LINE_CHARACTERS:
-                raise NotCsv("is too long", number)
-            if "\0" in line:
-                raise NotCsv("is not text", number)
-            yield line
+        for chunk in chunks:
+            yield decoder.decode(chunk)
+        yield decoder.decode(b"", final=True)
     except UnicodeDecodeError as exc:
         raise NotCsv("is not UTF-8 text") from exc
+
+
+def _whole_lines(texts: Iterable[str]) -> Iterator[str]:
+    """A text in pieces that end with a line, or are the beginning of a line that is too long."""
+    rest = ""
+    for text in texts:
+        text = rest + text
+        # a carriage return at the end may be half of a line end
+        end = max(text.rfind("\n"), text.rfind("\r", 0, -1)) + 1
+        rest = text[end:]
+        if end:
+            yield text[:end]
+        if len(rest) >= MAX_LINE_CHARACTERS:
+            break
+    if rest:
+        yield rest
 
 
 def read_table(
@@ -102,11 +136,13 @@ def _read_rows(
 ) -> Iterator[list[str]]:
     try:
         for row in reader:
+            if not row:
+                continue
             if max_cells is not None and len(row) > max_cells:
                 raise NotCsv("has too many cells", reader.line_num)
-            if max_cell_characters is not None and any(len(c) > max_cell_characters for c in row):
+            if max_cell_characters is not None and max(map(len, row)) > max_cell_characters:
                 raise NotCsv("has a cell that is too long", reader.line_num)
-            if any(cell.strip() for cell in row):
+            if "".join(row).strip():
                 yield row
     except csv.Error as exc:
         raise NotCsv(f"is not CSV: {exc}", reader.line_num) from exc
@@ -132,24 +168,6 @@ def find_email_column(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> 
 def fit_row(row: Sequence[str], width: int) -> tuple[str, ...]:
     """The row with exactly `width` cells: filled with empty ones, or cut."""
     return (*row, *("",) * (width - len(row)))[:width]
-
-
-class _ChunkFile(io.RawIOBase):
-    """Chunks of bytes as a file to read from."""
-
-    def __init__(self, chunks: Iterator[bytes]) -> None:
-        self._chunks = chunks
-        self._left = b""
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        self._left = self._left or next(self._chunks, b"")
-        taken = self._left[: len(buffer)]
-        self._left = self._left[len(taken) :]
-        buffer[: len(taken)] = taken
-        return len(taken)
 
 
 # -- writing ------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ from gateway.sandbox.simulate import PROBLEM_WORDS, SimulatedProblem, problem_fo
 from gateway.service import Service, ServiceResult
 from gateway.web.bodies import BodyBudget, ClientDisconnected
 from gateway.web.client_blocks import ClientBlocks
-from gateway.web.exchange import RequestState, read_off_loop_if_large, send_reply
+from gateway.web.exchange import BodyReader, RequestState, send_reply
 from gateway.web.faulty_send import ClientConnection, ConnectionDropped, faulty_send
 from gateway.web.reply_cache import ReplyCache
 from gateway.web.routing import VendorPath, VendorRoutes
@@ -79,8 +79,7 @@ class VendorApp:
         self._sandbox = sandbox
         self._reply_cache = ReplyCache()
         self._bodies = BodyBudget()
-        self._large_bodies = asyncio.Semaphore(1)
-        """Of those that are parsed."""
+        self._body_reader = BodyReader()
         self._timer = timer
 
     async def __call__(
@@ -208,9 +207,7 @@ class VendorApp:
         if self._client_blocks.is_blocked(dialect, state.client_ip):
             raise Problem(ProblemKind.CLIENT_BLOCKED)
         credential = dialect.credential_for(endpoint)
-        state.credential = await read_off_loop_if_large(
-            request, credential.read, self._large_bodies
-        )
+        state.credential = await self._body_reader.run(credential.read, request)
         state.caller = caller = await self._authenticate(dialect, state.credential)
         if caller.test:
             state.result = SANDBOX_RESULT
@@ -258,7 +255,7 @@ class VendorApp:
             if is_sample:
                 return cached.reply
         else:
-            state.op = op = await read_off_loop_if_large(request, endpoint.read, self._large_bodies)
+            state.op = op = await self._body_reader.run(endpoint.read, request)
         state.result = await self._service.run(dialect, state.caller, op)
         outcome = state.result.outcome
         return self._reply_cache.reply_for(

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from adapters.kit.csv import (
     MAX_LINE_CHARACTERS,
+    MAX_LINES,
     NotCsv,
     csv_cell,
     csv_line,
@@ -88,12 +89,24 @@ def test_the_column_with_the_addresses(
         (b"email\na\0@x.test\n", "is not text", 2),
         (b"email\n\xff@x.test\n", "is not UTF-8 text", None),
         (b"x" * MAX_LINE_CHARACTERS, "is too long", 1),
+        (b"a\n" + b"x" * 10 * MAX_LINE_CHARACTERS, "is too long", 2),
+        (b"a\n" + b"x" * MAX_LINE_CHARACTERS + b"\n", "is too long", 2),
+        (b"\n" * (MAX_LINES + 1), "has too many lines", None),
+        (b"\r" * (MAX_LINES + 1), "has too many lines", None),
+        (b",\n" * (MAX_LINES + 1), "has too many lines", None),
     ],
+    ids=range(8),
 )
 def test_what_is_no_text_is_refused(data: bytes, reason: str, line: int | None) -> None:
     with pytest.raises(NotCsv, match=reason) as refused:
         list(read_lines(chunks(data, 65_536)))
     assert refused.value.line == line
+
+
+@given(st.text(st.sampled_from('a\r\n"\u2028\x0b,'), max_size=40), st.integers(1, 5))
+def test_lines_end_where_the_standard_library_ends_them(text: str, size: int) -> None:
+    expected = io.StringIO(text, newline="").readlines()
+    assert list(read_lines(chunks(text.encode(), size))) == expected
 
 
 def test_rows_are_bounded_where_the_dialect_says_so() -> None:
