@@ -62,13 +62,13 @@ FAULTS: Mapping[int, FaultKind] = {
 }
 
 
-def build_verify(key: str, question: UpstreamQuery) -> UpstreamRequest:
+def build_verify(key: str, query: UpstreamQuery) -> UpstreamRequest:
     return UpstreamRequest(
         "POST",
         "/ai_mails_api/v1",
         headers=request_headers(key),
         # the samples send the word
-        body=orjson.dumps({"email": question.address.raw, "info": "false"}),
+        body=orjson.dumps({"email": query.address.raw, "info": "false"}),
     )
 
 

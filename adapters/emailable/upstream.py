@@ -48,21 +48,21 @@ REASONS_BY_WORD: Mapping[str, Reason] = {
 }
 
 
-def build_verify(key: str, question: UpstreamQuery) -> UpstreamRequest:
+def build_verify(key: str, query: UpstreamQuery) -> UpstreamRequest:
     return UpstreamRequest(
         "GET",
         "/v1/verify",
         query={
-            "email": question.address.raw,
-            "smtp": bool_word(question.checks.smtp),
-            "accept_all": bool_word(question.checks.catch_all),
-            "timeout": str(int(min(max(question.wait_s, MIN_WAIT_S), MAX_WAIT_S))),
+            "email": query.address.raw,
+            "smtp": bool_word(query.checks.smtp),
+            "accept_all": bool_word(query.checks.catch_all),
+            "timeout": str(int(min(max(query.wait_s, MIN_WAIT_S), MAX_WAIT_S))),
         },
         headers=bearer(key),
     )
 
 
-def parse_verify(reply: UpstreamReply, question: UpstreamQuery) -> UpstreamResult | Pending | Fault:
+def parse_verify(reply: UpstreamReply, query: UpstreamQuery) -> UpstreamResult | Pending | Fault:
     body = reply.json_object
     if reply.status == TRY_AGAIN_STATUS:
         return Pending()

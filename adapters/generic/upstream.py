@@ -43,9 +43,9 @@ MEANINGS: Mapping[tuple[Verdict, bool], Meaning] = {
 """By tier and `mailboxExists`, of a server that answered; anything else is not told."""
 
 
-def build_verify(key: str, question: UpstreamQuery) -> UpstreamRequest:
-    body: dict[str, object] = {"email": question.address.raw}
-    if question.refresh:
+def build_verify(key: str, query: UpstreamQuery) -> UpstreamRequest:
+    body: dict[str, object] = {"email": query.address.raw}
+    if query.refresh:
         body["refresh"] = True
     return UpstreamRequest(
         "POST",
@@ -55,11 +55,11 @@ def build_verify(key: str, question: UpstreamQuery) -> UpstreamRequest:
     )
 
 
-def parse_verify(reply: UpstreamReply, question: UpstreamQuery) -> UpstreamResult | Pending | Fault:
+def parse_verify(reply: UpstreamReply, query: UpstreamQuery) -> UpstreamResult | Pending | Fault:
     body = reply.json_object
     if reply.status != 200 or "tier" not in body:
         return fault_from_status(reply, body.get("message"), FAULTS)
-    return parse_result(body, valid=question.address.valid)
+    return parse_result(body, valid=query.address.valid)
 
 
 def parse_result(body: Mapping[str, Any], *, valid: bool) -> UpstreamResult:

@@ -49,12 +49,12 @@ FAULT_WORDS = (
 review or a time-out, and 200 may be any failure."""
 
 
-def build_verify(key: str, question: UpstreamQuery) -> UpstreamRequest:
-    wait_ms = int(min(max(question.wait_s * 1000, MIN_WAIT_MS), MAX_WAIT_MS))
+def build_verify(key: str, query: UpstreamQuery) -> UpstreamRequest:
+    wait_ms = int(min(max(query.wait_s * 1000, MIN_WAIT_MS), MAX_WAIT_MS))
     return UpstreamRequest(
         "GET",
         "/v1/verify",
-        query={"apikey": key, "email": question.address.raw, "timeout": str(wait_ms)},
+        query={"apikey": key, "email": query.address.raw, "timeout": str(wait_ms)},
     )
 
 

@@ -58,27 +58,27 @@ ACCEPTED_SMTP = Smtp(Meaning.ACCEPTED, Stage.RCPT, connected=True)
 """All that a true `smtpCheck` tells of the conversation; a false one does not tell why."""
 
 
-def build_verify(key: str, question: UpstreamQuery) -> UpstreamRequest:
-    checks = question.checks
-    query = {
+def build_verify(key: str, query: UpstreamQuery) -> UpstreamRequest:
+    checks = query.checks
+    params = {
         "apiKey": key,
-        "emailAddress": question.address.raw,
+        "emailAddress": query.address.raw,
         "outputFormat": "JSON",
         "validateDNS": str(int(checks.dns)),
         "validateSMTP": str(int(checks.smtp)),
         "checkCatchAll": str(int(checks.catch_all)),
     }
-    if question.refresh:
-        query["_hardRefresh"] = "1"
-    return UpstreamRequest("GET", "/api/v3", query=query)
+    if query.refresh:
+        params["_hardRefresh"] = "1"
+    return UpstreamRequest("GET", "/api/v3", query=params)
 
 
-def parse_verify(reply: UpstreamReply, question: UpstreamQuery) -> UpstreamResult | Pending | Fault:
+def parse_verify(reply: UpstreamReply, query: UpstreamQuery) -> UpstreamResult | Pending | Fault:
     body = reply.json_object
     if reply.status != 200 or "ErrorMessage" in body or "formatCheck" not in body:
         return parse_fault(reply, body)
     evidence = parse_evidence(body)
-    verdict, reason = read_verdict(body, evidence, question.checks)
+    verdict, reason = read_verdict(body, evidence, query.checks)
     return UpstreamResult(verdict, reason, evidence, verified_at=_parse_date(body.get("audit")))
 
 
