@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from adapters.contract.jobs import BatchEntry, JobRows
 from adapters.contract.operations import ReadRows
@@ -34,6 +35,15 @@ class BilledUnit(StrEnum):
     VALID = "valid"  # rows whose address is well formed
 
 
+class IdSource(NamedTuple):
+    """What the id of a new batch can be made from."""
+
+    number: int
+    """The batch's number on this server, from 1."""
+    random_below: Callable[[int], int]
+    """A random integer that is at least 0 and below the argument."""
+
+
 @dataclass(frozen=True, slots=True)
 class CompletionWebhook:
     """The call to a client's URL when its batch is done: its body, and when it is repeated."""
@@ -51,8 +61,7 @@ class CompletionWebhook:
 class BatchRules:
     """What a vendor does with batches, as data."""
 
-    new_id: Callable[[int, Callable[[int], int]], str]
-    """From the batch's number, 1 and up, and a source of random integers below a bound."""
+    new_id: Callable[[IdSource], str]
     row_word: Callable[[Verification], str]
     """What a row is called; rows are filtered and counted by it."""
     extra_counters: Callable[[Verification], Iterable[str]] = lambda _: ()

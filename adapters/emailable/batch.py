@@ -242,7 +242,7 @@ def _row_word(v: Verification) -> str:
 BATCH_RULES = BatchRules(
     shows_names=True,
     # as long as the vendor's, which are MongoDB's
-    new_id=lambda _, below: f"{below(16**24):024x}",
+    new_id=lambda source: f"{source.random_below(16**24):024x}",
     row_word=_row_word,
     extra_counters=lambda v: (reason_word(v),),
     merge_duplicates=True,

@@ -198,7 +198,7 @@ def _row_word(v: Verification) -> str:
 
 
 BATCH_RULES = BatchRules(
-    new_id=lambda _, below: str(UUID(int=below(2**128), version=4)),
+    new_id=lambda source: str(UUID(int=source.random_below(2**128), version=4)),
     row_word=_row_word,
     # no page tells how long
     retention_s=lambda _: RETENTION_S,

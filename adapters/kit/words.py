@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TypeVar, overload
 from urllib.parse import quote
 
+from adapters.contract.batch_rules import IdSource
 from engine.model import MxHost, Reason, Verdict, Verification
 
 MAX_JOB_ID_CHARACTERS = 200
@@ -120,6 +121,10 @@ def path_segment(job_id: str) -> str:
     return quote(job_id, safe="")
 
 
-def random_id(alphabet: str, length: int) -> Callable[[int, Callable[[int], int]], str]:
-    """For `BatchRules.new_id`: characters drawn from an alphabet."""
-    return lambda _, below: "".join(alphabet[below(len(alphabet))] for _ in range(length))
+def random_id(alphabet: str, length: int) -> Callable[[IdSource], str]:
+    """For `BatchRules.new_id`: `length` characters drawn from an alphabet."""
+
+    def new_id(source: IdSource) -> str:
+        return "".join(alphabet[source.random_below(len(alphabet))] for _ in range(length))
+
+    return new_id

@@ -350,7 +350,7 @@ def _row_word(v: Verification) -> str:
 
 
 BATCH_RULES = BatchRules(
-    new_id=lambda number, _: str(FIRST_ID + number),
+    new_id=lambda source: str(FIRST_ID + source.number),
     row_word=_row_word,
     billed_unit=BilledUnit.VALID,
     must_cover_unit=BilledUnit.ENTRIES,

@@ -17,7 +17,7 @@ from sqlalchemy import Row as SqlRow
 from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.contract.batch_rules import BatchRules, ChargeTime
+from adapters.contract.batch_rules import BatchRules, ChargeTime, IdSource
 from adapters.contract.dialect import Dialect
 from adapters.contract.jobs import Job, JobPage, JobRows, JobState
 from adapters.contract.operations import ListJobs, RowsOperation, SubmitJob
@@ -172,7 +172,7 @@ class BatchRecords:
     ) -> None:
         rules = rules_of(dialect)
         values: dict[str, Any] = {
-            "public_id": rules.new_id(batch_id, self._randbelow),
+            "public_id": rules.new_id(IdSource(batch_id, self._randbelow)),
             "total": intake.total,
             "rows": intake.rows,
             "valid": intake.valid,

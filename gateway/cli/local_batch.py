@@ -42,7 +42,7 @@ LOCAL_DIALECT = Dialect(
     key_shape=KeyShape(),
     sandbox_key="",
     batch_rules=BatchRules(
-        new_id=lambda number, _: str(number),
+        new_id=lambda source: str(source.number),
         row_word=lambda v: v.verdict.value,
         retention_s=lambda _: None,
     ),

@@ -25,7 +25,7 @@ from itertools import islice
 
 import orjson
 
-from adapters.contract.batch_rules import BatchRules, CompletionWebhook
+from adapters.contract.batch_rules import BatchRules, CompletionWebhook, IdSource
 from adapters.contract.dialect import Dialect
 from adapters.contract.jobs import BatchEntry, Job, JobPage, JobRow, JobRows, JobState
 from adapters.contract.operations import (
@@ -222,7 +222,7 @@ class SandboxJobs:
         now = self._clocks.now(scope)
         self._number += 1
         batch = SandboxBatch(
-            id=rules.new_id(self._number, secrets.randbelow),
+            id=rules.new_id(IdSource(self._number, secrets.randbelow)),
             number=self._number,
             scope=scope,
             dialect=dialect,

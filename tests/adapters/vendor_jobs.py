@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from adapters.contract.batch_rules import IdSource
 from adapters.contract.dialect import AnyEndpoint, Dialect
 from adapters.contract.jobs import Job, JobRow, JobRows, JobState
 from adapters.contract.operations import ReadRows, ShowJobs, SubmitJob, VerifyMany
@@ -160,7 +161,7 @@ class Server:
         for row in self._rows:
             counts[row.word] = counts.get(row.word, 0) + 1
         self._job = Job(
-            id=rules.new_id(7, lambda below: below - 1),
+            id=rules.new_id(IdSource(7, lambda bound: bound - 1)),
             state=JobState.COMPLETED,
             created_at=AT,
             started_at=AT,

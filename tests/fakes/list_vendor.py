@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from adapters.contract.batch_rules import IdSource
 from adapters.contract.jobs import Job, JobRow, JobRows, JobState
 from adapters.contract.operations import (
     JobOperation,
@@ -125,7 +126,7 @@ class ListVendor(Vendor):
         return numbers[job_id]
 
     def _id(self, number: int) -> str:
-        return rules_of(self.dialect).new_id(number, lambda below: number % below)
+        return rules_of(self.dialect).new_id(IdSource(number, lambda bound: number % bound))
 
     def _job(self, number: int) -> Job:
         rules = rules_of(self.dialect)

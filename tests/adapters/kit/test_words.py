@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from adapters.contract.batch_rules import IdSource
 from adapters.kit.words import (
     clamped_integer,
     datetime_or_none,
@@ -112,7 +113,7 @@ def test_an_instant_is_written_in_utc_with_milliseconds() -> None:
 
 
 def test_an_id_is_drawn_from_its_alphabet() -> None:
-    assert random_id("abc", 4)(1, lambda below: below - 1) == "cccc"
+    assert random_id("abc", 4)(IdSource(1, lambda bound: bound - 1)) == "cccc"
 
 
 def test_an_id_stays_one_segment() -> None:
