@@ -187,6 +187,13 @@ class StreamReply:
 Reply: TypeAlias = WireReply | StreamReply
 
 
+def is_csv(reply: Reply) -> bool:
+    """Whether the body is a CSV file, or an archive of one."""
+    if isinstance(reply, StreamReply) and reply.zip_member:
+        return reply.zip_member.endswith(".csv")
+    return reply.media_type.startswith("text/csv")
+
+
 def json_reply(
     value: Any,
     status: int = 200,

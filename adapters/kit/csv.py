@@ -10,6 +10,7 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -23,6 +24,10 @@ SAMPLE_ROWS = 1_000
 """Rows that are searched for the width of the table and the column with the addresses."""
 EMAIL_HEADERS = ("email", "e-mail", "email address", "e-mail address", "emailaddress", "mail")
 """In lower case; the first that a table has names its address column."""
+
+
+FORMULA_STARTS = frozenset("=+-@\t\r")
+_NUMBER = re.compile(r"[-+]?[0-9]+(?:[.,][0-9]+)?")
 
 
 class NotCsv(ValueError):
@@ -187,6 +192,14 @@ def csv_line(cells: Iterable[str], *, quote_all: bool = False) -> bytes:
     line = io.StringIO()
     csv.writer(line, lineterminator="\n").writerow(cells)
     return line.getvalue().encode("utf-8", "surrogateescape")
+
+
+def neutralise_formula(cell: str) -> str:
+    """The cell as text, where a spreadsheet would run it as a formula (CWE-1236).
+
+    An apostrophe before it makes it text. A plain number stays as it is: `-1.5`, `+15551234567`.
+    """
+    return f"'{cell}" if cell[:1] in FORMULA_STARTS and not _NUMBER.fullmatch(cell) else cell
 
 
 def escape_quotes(cell: str) -> str:

@@ -88,6 +88,14 @@ def bulk(
         bool,
         typer.Option("--no-catch-all", help="Do not test whether domains accept every address."),
     ] = False,
+    raw: Annotated[
+        bool,
+        typer.Option(
+            "--raw",
+            help="Leave cells that a spreadsheet would run as a formula (default: an apostrophe"
+            " before them makes them text).",
+        ),
+    ] = False,
     config: ConfigFile = None,
 ) -> None:
     """Verify a list of addresses, and write it with the results.
@@ -109,7 +117,7 @@ def bulk(
     with _open_input(file) as source:
         if output != "-" and not Path(output).absolute().parent.is_dir():
             raise CommandError(f"{output}: there is no folder {Path(output).parent}", EXIT_USAGE)
-        request = _BulkRequest(file, source, output, wanted, column, checks, not no_retries)
+        request = _BulkRequest(file, source, output, wanted, column, checks, not no_retries, raw)
         run_async(_run_bulk(settings, request))
 
 
@@ -124,6 +132,7 @@ class _BulkRequest:
     column: str | None
     checks: Checks
     retry_greylisted: bool
+    raw: bool
 
     def read_entries(self) -> AddressList:
         self.source.seek(0)
@@ -227,7 +236,7 @@ async def _run_to_end(batch: LocalBatch, job: Job) -> Job:
 
 
 async def _write_results(batch: LocalBatch, job: Job, request: _BulkRequest) -> None:
-    writer = WRITERS[request.output_format](job.headers)
+    writer = WRITERS[request.output_format](job.headers, raw=request.raw)
 
     async def pieces() -> AsyncIterator[bytes]:
         yield writer.header

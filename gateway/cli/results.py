@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import StrEnum
 
 import orjson
 
 from adapters.contract.jobs import JobRow
-from adapters.kit.csv import csv_cell, csv_line
+from adapters.kit.csv import csv_cell, csv_line, neutralise_formula
 from engine.model import Verification
 from gateway.verdicts.as_json import verification_as_dict
 from gateway.verdicts.owners import with_guessed_person
@@ -41,19 +41,24 @@ class OutputFormat(StrEnum):
 class CsvWriter:
     """Writes a line for each row, with the list's own columns first."""
 
-    def __init__(self, headers: Sequence[str]) -> None:
+    def __init__(self, headers: Sequence[str], *, raw: bool = False) -> None:
+        """`raw`: leave cells that a spreadsheet would run as a formula."""
         self._headers = tuple(headers) or ("email",)
+        self._raw = raw
 
     @property
     def header(self) -> bytes:
         taken = {header.strip().lower() for header in self._headers}
         # a list that was verified before has these columns
         ours = (f"veriplex_{name}" if name in taken else name for name in COLUMNS)
-        return csv_line((*self._headers, *ours))
+        return self._line((*self._headers, *ours))
 
     def render_row(self, row: JobRow) -> bytes:
         found = (csv_cell(show(row.verification)) for show in COLUMNS.values())
-        return csv_line((*(row.cells or (row.email,)), *found))
+        return self._line((*(row.cells or (row.email,)), *found))
+
+    def _line(self, cells: Iterable[str]) -> bytes:
+        return csv_line(cells if self._raw else map(neutralise_formula, cells))
 
 
 class JsonWriter:
@@ -61,7 +66,8 @@ class JsonWriter:
 
     header = b""
 
-    def __init__(self, headers: Sequence[str]) -> None:
+    def __init__(self, headers: Sequence[str], *, raw: bool = False) -> None:
+        """`raw` changes nothing: no program runs JSON as a formula."""
         self._headers = tuple(headers)
 
     def render_row(self, row: JobRow) -> bytes:

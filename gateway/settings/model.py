@@ -68,6 +68,11 @@ class ServerSettings(Section):
         "", "PEM file with the TLS certificate chain; empty serves plain HTTP."
     )
     ssl_keyfile: str = _setting("", "PEM file with the key of that certificate.")
+    neutralise_formulas: bool = _setting(
+        False,
+        "Whether cells of the vendors' CSV files that a spreadsheet would run as a formula get an"
+        " apostrophe before them; without it the files are as the vendors write them.",
+    )
     forwarded_allow_ips: tuple[Network, ...] = _setting(
         (), "Proxies whose X-Forwarded-For and X-Forwarded-Proto are trusted; `*` is any."
     )

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from typing import Any, BinaryIO, TypeVar
 
 from starlette.types import Receive, Scope, Send
 
 from adapters.contract.dialect import AnyEndpoint
+from adapters.contract.jobs import JobRow, JobRows
 from adapters.contract.operations import Operation, Verify
 from adapters.contract.problems import Problem
 from adapters.contract.streaming import render_body
 from adapters.contract.wire import Reply, StreamReply, UnreadableRequest, WireReply, WireRequest
+from adapters.kit.csv import neutralise_formula
 from gateway.accounts.caller import Caller
 from gateway.observability.metrics import AccessLogEntry
 from gateway.sandbox import requests as sandbox_requests
@@ -210,3 +213,15 @@ def domain_of(op: Operation[Any] | None) -> str:
         return ""
     _, at, domain = op.email.rpartition("@")
     return domain[:MAX_LOGGED_DOMAIN_CHARACTERS] if at else ""
+
+
+def without_formulas(found: JobRows) -> JobRows:
+    """The rows of a batch with the client's own texts fit for a spreadsheet."""
+
+    async def rows() -> AsyncIterator[JobRow]:
+        async for row in found.rows:
+            cells = tuple(map(neutralise_formula, row.cells))
+            yield replace(row, email=neutralise_formula(row.email), cells=cells)
+
+    headers = tuple(map(neutralise_formula, found.job.headers))
+    return replace(found, job=replace(found.job, headers=headers), rows=rows())

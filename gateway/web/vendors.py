@@ -11,12 +11,15 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
 from adapters.contract.dialect import AnyEndpoint, Dialect
+from adapters.contract.jobs import JobRows
+from adapters.contract.operations import Operation
 from adapters.contract.problems import Problem, ProblemKind
-from adapters.contract.wire import Reply, UnreadableRequest, WireReply, WireRequest
+from adapters.contract.wire import Reply, UnreadableRequest, WireReply, WireRequest, is_csv
 from gateway.accounts.caller import AccountService, AccountStatus, Caller
 from gateway.accounts.limits import RateLimitExceeded
 from gateway.errors import NO_SOURCE, NoAnswer, StorageUnavailable
@@ -27,7 +30,7 @@ from gateway.sandbox.simulate import PROBLEM_WORDS, SimulatedProblem, problem_fo
 from gateway.service import Service, ServiceResult
 from gateway.web.bodies import BodyBudget, ClientDisconnected
 from gateway.web.client_blocks import ClientBlocks
-from gateway.web.exchange import BodyReader, RequestState, send_reply
+from gateway.web.exchange import BodyReader, RequestState, send_reply, without_formulas
 from gateway.web.faulty_send import ClientConnection, ConnectionDropped, faulty_send
 from gateway.web.reply_cache import ReplyCache
 from gateway.web.routing import VendorPath, VendorRoutes
@@ -69,8 +72,10 @@ class VendorApp:
         metrics: Metrics,
         sandbox: Sandbox,
         *,
+        neutralise_formulas: bool = False,
         timer: Callable[[], float] = time.perf_counter,
     ) -> None:
+        """`neutralise_formulas` is as in the settings (`server.neutralise_formulas`)."""
         self._routes = routes
         self._accounts = accounts
         self._service = service
@@ -80,6 +85,7 @@ class VendorApp:
         self._reply_cache = ReplyCache()
         self._bodies = BodyBudget()
         self._body_reader = BodyReader()
+        self._neutralise_formulas = neutralise_formulas
         self._timer = timer
 
     async def __call__(
@@ -259,8 +265,16 @@ class VendorApp:
         state.result = await self._service.run(dialect, state.caller, op)
         outcome = state.result.outcome
         return self._reply_cache.reply_for(
-            key, op, None if is_sample else outcome, lambda: endpoint.write(op, outcome)
+            key, op, None if is_sample else outcome, lambda: self._write(endpoint, op, outcome)
         )
+
+    def _write(self, endpoint: AnyEndpoint, op: Operation[Any], outcome: Any) -> Reply:
+        reply: Reply = endpoint.write(op, outcome)
+        if not self._neutralise_formulas or not isinstance(outcome, JobRows) or not is_csv(reply):
+            return reply
+        # Written anew, since the head is bytes already; rows are only read while they are sent.
+        rewritten: Reply = endpoint.write(op, without_formulas(outcome))
+        return rewritten
 
     # -- what can go wrong ---------------------------------------------------------------
 

@@ -156,6 +156,16 @@ def test_csv_to_csv(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert sorted(path.name for path in here.iterdir()) == ["in.csv", "out.csv"]
 
 
+def test_formulas_become_text_unless_raw(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("in.csv").write_text("Name,Email\n=cmd|x,bad\n-5,worse\n")
+    assert command(monkeypatch, "in.csv", "-o", "out.csv") == 0
+    assert command(monkeypatch, "in.csv", "-o", "raw.csv", "--raw") == 0
+    first = [line.split(",")[0] for line in Path("out.csv").read_text().splitlines()[1:]]
+    assert first == ["'=cmd|x", "-5"]
+    first = [line.split(",")[0] for line in Path("raw.csv").read_text().splitlines()[1:]]
+    assert first == ["=cmd|x", "-5"]
+
+
 def test_standard_input_to_standard_output(
     here: Path, monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes]
 ) -> None:
