@@ -17,8 +17,8 @@ PACKAGES = ("engine", "adapters", "gateway")
 def main() -> None:
     """Run the command line.
 
-    The three packages are imported from beside this file. By name alone they might be somebody
-    else's: a project may have a `gateway` of its own, and PYTHONPATH puts it first.
+    The three packages are imported from beside this file. By name alone others could
+    be found: a project may have a `gateway` of its own, and PYTHONPATH puts it first.
     """
     for name in PACKAGES:
         spec = PathFinder.find_spec(name, [str(Path(__file__).parent)])

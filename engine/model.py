@@ -134,7 +134,7 @@ class Gender(StrEnum):
 class Address:
     """An address and its parts, as `engine.address.syntax.parse_address` reads them.
 
-    The parts of an invalid address are those that can be told apart; they may be empty.
+    Of an invalid address only the parts that could be recognised are set; they may be empty.
     """
 
     raw: str
@@ -324,7 +324,7 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """The result of verifying one address, whatever its source; dialects translate it."""
+    """The result of verifying one address, from any source; dialects translate it."""
 
     address: Address
     verdict: Verdict

@@ -1,4 +1,4 @@
-"""Files with keys or addresses in them: nobody but their owner may read them."""
+"""Files with keys or addresses in them, which only their owner may read."""
 
 from __future__ import annotations
 

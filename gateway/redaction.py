@@ -1,4 +1,4 @@
-"""Text without the secrets in it, in whatever encoding they stand there.
+"""Cuts secrets out of texts, in any encoding in which they occur there.
 
 Secrets are looked for in decoded text: percent-encoding, the escapes of JSON and of HTML, one
 inside the other, upper case and the zero bytes of UTF-16 make no difference. What is found is

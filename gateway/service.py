@@ -225,7 +225,7 @@ class Service:
     ) -> ServiceResult[Verification]:
         """What a task found; an address that took too long, or without an answer, is unknown.
 
-        Raises whatever else the task raised.
+        Raises what the task raised otherwise.
         """
         if not task.done():
             late = NoAnswer(ProblemKind.NOT_READY)

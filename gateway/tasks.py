@@ -78,7 +78,7 @@ async def merge(
 
 
 class WorkLoop:
-    """A loop in the background that can be woken, and that ends between two pieces of work.
+    """A loop in the background that can be woken, and that ends between two rounds of work.
 
     Its coroutine does what is due, then `pause`s, until `stopping`.
     """
@@ -109,7 +109,7 @@ class WorkLoop:
         await asyncio.wait(ends, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
 
     async def wait_for_stop(self, timeout_s: float) -> None:
-        """Wait until the loop is stopped, at most so long, whatever wakes it."""
+        """Wait until the loop is stopped, at most so long; `wake` does not end it."""
         assert self._stopped is not None
         await asyncio.wait({self._stopped}, timeout=timeout_s)
 

@@ -18,9 +18,9 @@ from adapters.contract.wire import WireRequest
 MAX_KEY_CHARACTERS = 400
 """Of a key in a large body; no vendor issues longer ones."""
 MAX_SCANNED_KEYS = 8
-"""Different ones in a large body; what follows is not looked at."""
+"""Different ones in a large body; further ones are ignored."""
 SCAN_OVERLAP = 1_000
-"""Bytes of a piece that are looked at again with the next: a member may begin in one and end in
+"""Bytes of a piece that are scanned again with the next one: a member may begin in one and end in
 the other."""
 
 
@@ -73,9 +73,9 @@ class KeyInBody:
     any_case: bool = False
     """Whether the name may come in any case; `name` is then in lower case."""
     always_json: bool = False
-    """Whether the body is JSON whatever its content type says."""
+    """Whether the body is JSON with any content type."""
     methods: tuple[str, ...] = ("POST", "PUT", "PATCH")
-    """Of requests whose body is looked at."""
+    """Of requests whose body may hold the key."""
 
     def read(self, request: WireRequest) -> str | None:
         if request.method not in self.methods:
@@ -84,10 +84,10 @@ class KeyInBody:
         return _member(members, self.name, self.any_case)
 
     def scan(self, request: WireRequest) -> frozenset[str] | None:
-        """The keys that a large JSON body may hold, found without parsing it; None for another
-        body.
+        """The candidates for the key in a large JSON body, found without parsing it; None for
+        another kind of body.
 
-        Every member of the name counts, at whatever depth: which one it is, `read` tells.
+        Every member of the name is a candidate, at any depth; `read` picks the key.
         """
         if request.method not in self.methods or not (self.always_json or request.is_json):
             return None

@@ -70,8 +70,8 @@ class RootPath:
     parameter: str | None = None
     """Only requests with this query parameter: how two vendors share one path."""
     when: Callable[[WireRequest], bool] | None = None
-    """Only requests whose head passes; the body is not there. Pure. For vendors that share a path
-    and are told apart by the method, the content type or the rest of the path."""
+    """Only requests whose head passes; their body has not been read. Pure. For vendors that share a
+    path and differ in the method, the content type or the rest of the path."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,7 +91,7 @@ class JobRow:
 
 @dataclass(frozen=True, slots=True)
 class JobRows:
-    """A batch and its rows, which are read only by whoever iterates."""
+    """A batch and its rows, which are read from the database while they are iterated."""
 
     job: Job
     matching_count: int

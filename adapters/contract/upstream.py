@@ -1,7 +1,7 @@
-"""A vendor as a source: what it is asked and what it tells, as plain values.
+"""A vendor as a source: queries to it and its results, as plain values.
 
-question --build--> HTTP request --send--> HTTP reply --parse--> told, pending or a fault
-         (dialect, pure)        (gateway.upstreams.transport)      (dialect, pure)
+query --build--> HTTP request --send--> HTTP reply --parse--> result, pending or a fault
+   (dialect, pure)        (gateway.upstreams.transport)      (dialect, pure)
 """
 
 from __future__ import annotations
@@ -83,12 +83,12 @@ class UpstreamResult:
 
 @dataclass(frozen=True, slots=True)
 class UpstreamQuery:
-    """What an upstream is asked."""
+    """A query to an upstream."""
 
     address: Address
     checks: Checks = Checks()
     refresh: bool = False
-    """Whether it shall bypass its own cache, if it can be told."""
+    """Whether the vendor shall bypass its own cache, if its API has a parameter for that."""
     wait_s: float = 30.0
     """How long it may take."""
 

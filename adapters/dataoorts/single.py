@@ -87,10 +87,10 @@ def verification_json(v: Verification) -> dict[str, object]:
         "isv_domain": cause.isv_domain,
         "isv_format": cause.isv_format,
         "isv_mx": cause.isv_mx,
-        # a list the address is on; those that we are on say nothing of it
+        # a list that names the address; lists that name us show nothing about it
         "isv_noblock": v.evidence.spamtrap is not True,
-        # false makes consumers call it a catch-all whatever the result: not beside a name
-        # that an otherwise catch-all domain refused
+        # false makes clients report a catch-all with any result: not for a name that an
+        # otherwise catch-all domain refused
         "isv_nocatchall": not (
             word == "catch_all"
             or (v.evidence.catch_all is True and v.verdict is not Verdict.UNDELIVERABLE)

@@ -1,9 +1,9 @@
 """The vendor's batches, as a source: queued once, and fetched whole by their id.
 
-It publishes neither what a batch that is not done looks like, nor an error, and blocks the
-address of whoever fails to fetch results too often. So anything that is no array of rows is
-taken for "not yet", and a refusal for the end: nothing is asked twice after it. Three batches
-a day are allowed, which are kept for what is worth one.
+The vendor documents neither the reply for an unfinished batch nor an error, and blocks client
+addresses after too many failed fetches. So anything but an array of rows counts as "not yet", and a
+refusal ends the job: nothing is requested after it. The vendor allows three batches a day, so only
+long lists are submitted.
 """
 
 from __future__ import annotations

@@ -86,7 +86,7 @@ def cause_word(v: Verification) -> str:
 
 
 def is_generic(v: Verification) -> bool:
-    """Nobody's own address."""
+    """Whether the address belongs to no single person."""
     return v.evidence.role or v.evidence.no_reply
 
 

@@ -1,7 +1,7 @@
 """The vendor's batches, as a source.
 
-Up to 1,000 addresses come back inside the status reply, in whole objects; larger batches come
-as a file behind a link to somebody else's storage. So a batch has 1,000 addresses.
+The status reply holds the results of up to 1,000 addresses as whole objects; those of a larger
+batch are a file on another company's storage. So a vendor job has 1,000 addresses at most.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Documentation: https://www.verifycatch.com/docs, seen 2026-11; fixtures in
 `compat_fixtures/generic`. The page shows one error code, one verification and one account;
-whatever it leaves open is a constant here.
+a constant here stands for each thing that it does not show.
 
 Quirks:
 - an error is `{"error": code, "message": text}`, and what belongs to it stands beside them;

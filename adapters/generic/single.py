@@ -42,7 +42,7 @@ def read_verify(request: WireRequest) -> Verify:
 def _parse_email(value: object) -> str:
     """An address that has a domain, which the answer must show; else a `Problem`.
 
-    Whatever else is wrong with it is a verdict.
+    Any other fault of the address becomes a verdict.
     """
     if value is None:
         raise Problem(ProblemKind.MISSING, field="email")

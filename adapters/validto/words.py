@@ -39,6 +39,6 @@ ACCEPT_ALL_VALUES: Mapping[bool | None, int] = {True: 1, False: 0, None: 2}
 
 
 def result_word(v: Verification) -> str:
-    # a proven catch-all is accept-all, whatever else is wrong with the address
+    # a proven catch-all is accept-all, also if something else is wrong with the address
     reason = Reason.CATCH_ALL if v.evidence.catch_all else v.reason
     return RESULTS[v.verdict].get(reason, FALLBACK_RESULTS[v.verdict])

@@ -1,7 +1,7 @@
 """The vendor's bulk requests, as a source: created, polled, and read as JSON.
 
-What was processed and what could not be are two lists. A row shows the checks of a single
-verification and a word on them, `result`, of which no list is published.
+Results and failures are two lists. A row has the checks of a single verification and a word that
+sums them up, `result`, whose values are not documented.
 """
 
 from __future__ import annotations

@@ -59,12 +59,12 @@ def is_well_formed(v: Verification) -> bool:
 
 
 def _smtp_check(v: Verification) -> bool | None:
-    """The verdict's word first: an upstream tells it without a conversation behind it."""
+    """The verdict decides first: an upstream gives one without evidence of an SMTP dialogue."""
     found = SMTP_CHECKS[v.verdict]
     if v.reason in found:
         return found[v.reason]
     if (v.verdict, v.reason) == (Verdict.RISKY, Reason.DISPOSABLE) and v.evidence.smtp:
-        # `disposableCheck` warns, so that the conversation can be told as it was
+        # `disposableCheck` warns of it, so this check can show the result of the dialogue
         return v.evidence.smtp.accepted
     return FALLBACK_SMTP_CHECKS[v.verdict]
 

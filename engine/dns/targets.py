@@ -60,7 +60,7 @@ machine, and the addresses outside of them that Alibaba Cloud and Amazon use for
 
 
 def may_serve_metadata(text: str) -> bool:
-    """Whether `text` is an address that a stranger's URL must not reach whatever the settings."""
+    """Whether `text` is an address that a stranger's URL must not reach with any settings."""
     address = ipaddress.ip_address(text)
     if isinstance(address, ipaddress.IPv6Address):
         address = _embedded_v4(address) or address
@@ -68,7 +68,7 @@ def may_serve_metadata(text: str) -> bool:
 
 
 def is_global(text: str) -> bool:
-    """Whether `text` is an IP address that may be dialled whatever the settings."""
+    """Whether `text` is an IP address that may be dialled with any settings."""
     try:
         address = ipaddress.ip_address(text)
     except ValueError:

@@ -15,7 +15,7 @@ from enum import StrEnum
 from engine.model import Dns, MxHost
 
 MAX_TTL_S = 86_400
-"""An answer is cached for a day at most, whatever its TTL."""
+"""An answer is cached for a day at most, even if its TTL is longer."""
 MAX_NEGATIVE_TTL_S = 10_800
 """RFC 2308 section 5: one to three hours are sensible limits for negative answers."""
 FAILURE_TTL_S = 5

@@ -20,7 +20,7 @@ ROWS_PER_INSERT = 5_000
 CHUNK_SIZE = 1_000
 """Addresses in a chunk, by default; it bounds how long a small batch waits for a large one.
 Claiming
-and finishing a chunk takes some 20 ms of the database, whatever its size."""
+and finishing a chunk takes some 20 ms of the database, large or small."""
 
 
 class Intake:

@@ -54,7 +54,7 @@ class RowReader:
     async def _pages(
         self, batch_id: int, op: RowsOperation
     ) -> AsyncIterator[Sequence[SqlRow[Any]]]:
-        """Each page begins after the last position of the one before, whatever the offset."""
+        """Each page begins after the last position of the one before: an offset is costly."""
         query = _rows_query(batch_id, op).offset(op.offset)
         position = batch_results.c.position
         left = op.limit

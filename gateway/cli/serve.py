@@ -54,8 +54,8 @@ def serve(
 
 
 PUBLISHED_KEYS_ACCEPTED = (
-    "The published test keys are accepted (sandbox.published): whoever reaches this server may"
-    " use its sandbox."
+    "The published test keys are accepted (sandbox.published): every client of this server"
+    " may use its sandbox."
 )
 
 

@@ -1,7 +1,7 @@
-"""Answers as bytes: a verification as it is kept with its row.
+"""Verifications as bytes, as they are stored with their row.
 
-What has its default value, and what the row's address says by itself, is left out: 50,000 rows
-are read and written together. The transcript is not kept.
+Defaults, and values that follow from the row's address, are left out, since 50,000 rows are read
+and written together. The transcript is not stored.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ MAX_HOSTS_TEXT = 500
 
 
 def encode_verification(v: Verification, *, with_address: bool = True) -> bytes:
-    """One answer, without its transcript."""
+    """One verification, without its transcript."""
     record: dict[str, Any] = {
         "v": v.verdict,
         "r": v.reason,
@@ -69,7 +69,7 @@ def encode_verification(v: Verification, *, with_address: bool = True) -> bytes:
 
 
 def decode_verification(data: bytes, email: str, checks: Checks) -> Verification:
-    """What `encode` made of the answer about `email`."""
+    """The verification of `email` that `encode_verification` encoded."""
     record = orjson.loads(data)
     return Verification(
         address=_decode_address(record, email),

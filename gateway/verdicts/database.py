@@ -1,8 +1,8 @@
-"""Answers kept in the database, so that a restart does not ask again.
+"""Verdicts in the database, where they survive a restart.
 
-Which answers are there is known in memory, by the digests of their questions alone, so that
-a question that was never asked costs no trip to the database. Answers are written a little
-later and together: what a kill takes with it is asked once more.
+Memory holds the digests of the stored ones, so that an address without a stored verdict costs no
+query. Verdicts are written together and a little later: a kill loses some, which are then verified
+once more.
 """
 
 from __future__ import annotations

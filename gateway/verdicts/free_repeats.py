@@ -1,4 +1,4 @@
-"""Questions that were charged and are not answered yet: asking them again is free."""
+"""Requests that were charged and not answered in time: repeating them is free."""
 
 from __future__ import annotations
 

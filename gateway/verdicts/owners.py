@@ -1,6 +1,6 @@
-"""The names of people in answers from lists: guessed when they are shown.
+"""The names of people in results of batches, which are guessed when a result is shown.
 
-A guess takes longer than all else that is done for an address of a long list, and most
+A guess takes longer than everything else that is done for an address of a long batch, and most
 dialects never show it.
 """
 
@@ -13,7 +13,7 @@ from engine.model import Verification
 
 
 def with_guessed_person(v: Verification) -> Verification:
-    """The same answer, with a guess at the person if our own engine made none."""
+    """The same result, with a guess at the person if the engine made none."""
     if v.evidence.person is not None or v.source != "local" or not v.address.valid:
         return v
     person = people.guess_person(v.address.local)

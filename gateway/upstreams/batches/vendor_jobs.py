@@ -1,6 +1,6 @@
 """Vendor jobs: created once for the addresses of a chunk, then polled to their end.
 
-Whatever goes wrong, the addresses without a result are left to the next source.
+After any failure the addresses without a result are left to the next source.
 """
 
 from __future__ import annotations

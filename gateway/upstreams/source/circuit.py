@@ -4,7 +4,7 @@
                           ^                 |  a trial fails: the pause doubles |
                           +-----------------+-----------------------------------+
 
-A ban opens it for much longer, whatever the settings say: some vendors block an IP address for good
+A ban opens it for much longer than the settings say: some vendors block an IP address permanently
 after failed attempts.
 
 While the circuit is open, requests in flight that still fail extend the pause. While it recovers,

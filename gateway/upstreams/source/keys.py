@@ -43,7 +43,7 @@ class KeyRing:
         clock: Callable[[], float],
         max_pause_s: float = MAX_PAUSE_S,
     ) -> None:
-        """`max_pause_s`: the longest pause, whatever the vendor asks for."""
+        """`max_pause_s`: the longest pause, even if the vendor asks for more."""
         self._max_pause_s = max_pause_s
         self.keys = tuple(
             UpstreamKey(value, number) for number, value in enumerate(values, start=1)

@@ -1,12 +1,13 @@
 """An httpx transport on aiohttp's connection pool, which never sends a request twice.
 
-httpx-aiohttp translates requests and replies. What it leaves open is settled here:
+httpx-aiohttp translates requests and replies. Three things are corrected here:
 
-- Everything that fails before there is a connection is an `httpx.ConnectError` or
-  `httpx.ProxyError`: nothing was sent. Whatever fails later is another `httpx.TransportError`.
-- aiohttp sends a GET again that the server hung up on, which a vendor may bill twice. Not here.
-- Bytes that arrive while nothing is asked are no answer to the next request (RFC 9112 section
-  9.2); they end the connection.
+- A failure before there is a connection raises `httpx.ConnectError` or `httpx.ProxyError`: nothing
+  was sent. A later failure raises another `httpx.TransportError`.
+- aiohttp resends a GET when the server disconnects, which a vendor may bill twice. This transport
+  never does.
+- Bytes that arrive while no request is in flight are no reply to the next request (RFC 9112 section
+  9.2); the connection is closed.
 
 Why aiohttp: docs/performance.md.
 """
@@ -37,7 +38,7 @@ KEEP_ALIVE_S = 20.0
 """How long an idle connection is kept: servers and load balancers mostly keep theirs for longer,
 so that a request is seldom sent into a connection that is just being closed."""
 MAX_DISCARDED = 100
-"""Connections with bytes that nobody asked for, in a row, until the server is given up."""
+"""Consecutive connections with unsolicited bytes, after which the request fails."""
 AUTO_HEADERS = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 """What aiohttp would add to a request that lacks it."""
 SOCKS_SCHEMES = frozenset({"socks5", "socks5h"})
@@ -193,7 +194,7 @@ class _KeptSafely(aiohttp.TCPConnector):
                     progress.connecting = False
                 return connection
             connection.close()
-        raise NotConnectedError("bytes that nobody asked for")
+        raise NotConnectedError("unsolicited bytes")
 
 
 class Pool(_KeptSafely, aiohttp.TCPConnector):

@@ -1,4 +1,4 @@
-"""Reads a reply's body up to a bound, whatever it is compressed to."""
+"""Reads a reply's body up to a bound, which holds after decompression."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class BadBodyError(Exception):
 async def read_body(
     pieces: AsyncIterable[bytes], *, content_encoding: str, max_bytes: int
 ) -> bytes:
-    """The decoded body, `max_bytes` at most. Raises BadBodyError, and whatever `pieces` does."""
+    """The decoded body, `max_bytes` at most. Raises BadBodyError, and what `pieces` raises."""
     gunzip: Any = None
     if content_encoding.lower() in GZIP:
         gunzip = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)

@@ -1,4 +1,4 @@
-"""How far a request has come: whether it may have reached anybody when its time is over."""
+"""How far a request has come: whether it may have reached the server when its time is over."""
 
 from __future__ import annotations
 

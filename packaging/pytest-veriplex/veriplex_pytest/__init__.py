@@ -43,7 +43,7 @@ CALL_TIMEOUT_S = 30
 LOG_TAIL = 2_000
 """Characters of the server's log that an error shows."""
 
-# Never through a proxy: the server is on this machine, whatever HTTP_PROXY says.
+# The server is on this machine, so HTTP_PROXY does not apply.
 _opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 

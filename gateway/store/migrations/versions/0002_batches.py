@@ -1,4 +1,4 @@
-"""Batches: what was submitted, what came of it, what is still to be done and to be told."""
+"""Batches: their rows, results, chunks and webhooks."""
 
 import sqlalchemy as sa
 from alembic import op
