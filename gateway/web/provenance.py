@@ -1,4 +1,5 @@
-"""The headers on every reply: which request it answers, and where the answer came from."""
+"""The headers on every reply: which request it answers, where the answer came from, and that it is
+for the client alone."""
 
 from __future__ import annotations
 
@@ -8,6 +9,10 @@ from random import getrandbits
 
 REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 """An `X-Request-Id` that is taken over as it is; any other is replaced."""
+
+PRIVATE_HEADERS = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
+"""Replies hold addresses and their URLs keys: no cache on the way may store them (RFC 9111 section
+5.2.2.5), and no browser take them for another type of content than ours."""
 
 
 def request_id(sent: str) -> str:
@@ -27,4 +32,5 @@ def provenance_headers(
         (b"x-veriplex-source", source.encode("latin-1")),
         (b"x-veriplex-attempts", b"%d" % attempts),
         (b"cache-status", f"veriplex; {cache_status}".encode("latin-1")),
+        *PRIVATE_HEADERS,
     )
