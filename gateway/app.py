@@ -31,6 +31,7 @@ from gateway.sandbox import Sandbox
 from gateway.sandbox.keys import TestKeys
 from gateway.service import Service, WaitForTask, wait_at_most
 from gateway.settings import Settings, configured_dialects
+from gateway.settings.model import MetricsSettings
 from gateway.store import BUSY_TIMEOUT_S, Store, StoreError, open_store
 from gateway.upstreams.metrics import UpstreamCollector
 from gateway.upstreams.opening import PolicyServices, open_policy
@@ -61,6 +62,10 @@ class Services:
     batch_services: BatchServices
     stopping: bool = False
     """Set when the server begins to stop: `/readyz` fails from then on."""
+
+    @property
+    def metrics_settings(self) -> MetricsSettings:
+        return self.settings.metrics
 
     async def not_ready_reason(self) -> str | None:
         """None if requests can be served."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NoReturn
 
 from adapters.contract.dialect import Dialect
@@ -21,6 +21,7 @@ from gateway.sandbox import Sandbox
 from gateway.sandbox.clock import AdjustableClock
 from gateway.sandbox.keys import TestAccounts, TestKeys
 from gateway.service import Service
+from gateway.settings.model import MetricsSettings
 from gateway.verdicts.cache import VerdictCache
 from gateway.web.client_blocks import ClientBlocks
 from gateway.web.native import NativeApi
@@ -43,6 +44,7 @@ class SandboxServer:
     native: NativeApi
     metrics: Metrics
     sandbox: Sandbox
+    metrics_settings: MetricsSettings = field(default_factory=MetricsSettings)
     stopping: bool = False
 
     async def not_ready_reason(self) -> str | None:

@@ -25,6 +25,7 @@ from gateway.settings.values import (
     HttpUrl,
     Money,
     Network,
+    OptionalSecretRef,
     ProxyUrl,
     Seconds,
     SecretRef,
@@ -398,6 +399,17 @@ class LogSettings(Section):
     format: Literal["text", "json"] = _setting("text", "Lines for people or JSON for programs.")
 
 
+class MetricsSettings(Section):
+    """Who may read `/metrics`."""
+
+    enabled: bool = _setting(True, "Whether the server has `/metrics` at all.")
+    token: OptionalSecretRef = _setting(
+        "",
+        "`env:NAME` or `file:PATH` of a token: `/metrics` then wants `Authorization: Bearer TOKEN`."
+        " Empty lets everybody read it who can reach the server.",
+    )
+
+
 class CommonSettings(Section):
     """All settings, but for the options of dialects."""
 
@@ -411,6 +423,7 @@ class CommonSettings(Section):
     transport: TransportSettings = TransportSettings()
     limits: LimitsSettings = LimitsSettings()
     log: LogSettings = LogSettings()
+    metrics: MetricsSettings = MetricsSettings()
     upstreams: tuple[UpstreamSettings, ...] = ()
     routes: tuple[RouteSettings, ...] = ()
 

@@ -45,6 +45,10 @@ def _parse_secret(reference: object, info: ValidationInfo) -> Secret:
     return Secret(f"{kind}:{name}", value)
 
 
+def _parse_optional_secret(reference: object, info: ValidationInfo) -> Secret:
+    return Secret("", "") if reference == "" else _parse_secret(reference, info)
+
+
 def read_secret_file(path: str) -> str:
     """The content of a file, without surrounding whitespace. Raises ValueError if it is empty."""
     try:
@@ -136,6 +140,10 @@ def _check_network(value: str) -> str:
 HttpUrl = Annotated[str, AfterValidator(_check_http_url), Field(repr=False)]
 ProxyUrl = Annotated[str, BeforeValidator(_parse_proxy), Field(repr=False)]
 SecretRef = Annotated[Secret, BeforeValidator(_parse_secret)]
+OptionalSecretRef = Annotated[
+    Secret, BeforeValidator(_parse_optional_secret), Field(validate_default=True)
+]
+"""Empty, or a reference to a secret."""
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 Money = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
 """In one currency, which the operator chooses; exact to a millionth."""

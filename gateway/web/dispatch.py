@@ -8,6 +8,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.observability.metrics import Metrics
 from gateway.sandbox import Sandbox
+from gateway.settings.model import MetricsSettings
 from gateway.web.native import NativeApi
 from gateway.web.routing import VendorRoutes
 from gateway.web.vendors import VendorApp
@@ -30,6 +31,9 @@ class WebServices(Protocol):
 
     @property
     def metrics(self) -> Metrics: ...
+
+    @property
+    def metrics_settings(self) -> MetricsSettings: ...
 
     @property
     def sandbox(self) -> Sandbox: ...

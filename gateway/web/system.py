@@ -6,6 +6,7 @@ A request that is no dialect's and has none of these paths gets a problem docume
 from __future__ import annotations
 
 import contextlib
+import hmac
 import logging
 import time
 from importlib.metadata import version
@@ -23,6 +24,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from gateway.observability.metrics import AccessLogEntry, Metrics
 from gateway.sandbox import Sandbox
 from gateway.service import ServiceResult
+from gateway.settings.model import MetricsSettings
 from gateway.web.native import NativeApi
 from gateway.web.problem_json import problem_response
 from gateway.web.provenance import provenance_headers, request_id
@@ -40,6 +42,9 @@ class SystemServices(Protocol):
 
     @property
     def metrics(self) -> Metrics: ...
+
+    @property
+    def metrics_settings(self) -> MetricsSettings: ...
 
     @property
     def native(self) -> NativeApi: ...
@@ -85,8 +90,24 @@ class _SystemEndpoints:
         reason = await self._services.not_ready_reason()
         return _json_response({"status": reason or "ok"}, 503 if reason else 200)
 
-    async def metrics(self, _: Request) -> Response:
+    async def metrics(self, request: Request) -> Response:
+        access = self._services.metrics_settings
+        if not access.enabled:
+            raise HTTPException(404)
+        if access.token.reference and not _has_token(request, access.token.value):
+            return problem_response(
+                401,
+                "Send the token of metrics.token as `Authorization: Bearer …`.",
+                headers={"WWW-Authenticate": "Bearer"},
+            )
         return Response(self._services.metrics.render(), media_type=CONTENT_TYPE_LATEST)
+
+
+def _has_token(request: Request, token: str) -> bool:
+    scheme, _, sent = request.headers.get("authorization", "").partition(" ")
+    # in the same time for every wrong token
+    is_equal = hmac.compare_digest(sent.strip().encode(), token.encode())
+    return scheme.lower() == "bearer" and bool(token) and is_equal
 
 
 def _json_response(value: Any, status: int = 200) -> Response:
