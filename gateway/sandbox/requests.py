@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import deque
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,7 +20,7 @@ import orjson
 
 from gateway.sandbox.budget import ScopedStore
 from gateway.sandbox.redact import redact_key, redact_keys
-from gateway.tasks import TimeSlices
+from gateway.tasks import Computation, TimeSlices
 
 MAX_EXCHANGES = 3_000
 MAX_LOG_BYTES = 12 * 1024 * 1024
@@ -83,7 +84,10 @@ class Exchange:
     request_id: str
     truncated: frozenset[str] = frozenset()
     """Names of the fields of which only the beginning is stored."""
-    redacted: bool = False
+    unredacted: tuple[str, ...] = (
+        "headers", "body", "reply", "query", "path", "reason", "request_id"
+    )  # fmt: skip
+    """Names of the fields in which there may be keys still."""
 
     @property
     def size(self) -> int:
@@ -120,20 +124,21 @@ class Exchange:
         self.truncated |= {name}
         return text[:limit]
 
-    def redact(self) -> None:
-        """Cut every key to its last four characters, everywhere."""
-        if self.redacted:
-            return
-        self.redacted = True
-        self.path = self._redact_text(self.path, "path")
-        self.query = self._redact_text(self.query, "query")
-        self.headers = dict(map(self._redact_header, self.headers.items()))
-        self.body = self._redact_text(self.body.decode("utf-8", "replace"), "body").encode()
-        self.reply = self._redact_text(self.reply.decode("utf-8", "replace"), "reply").encode()
-        self.reason = self._redact_text(self.reason, "reason")
-        self.request_id = self._redact_text(self.request_id)
-        self.credential = redact_key(self.credential)
-        self.truncate(margin=0)
+    def redact_next(self) -> None:
+        """Cut every key in one more field to its last four characters."""
+        name, *rest = self.unredacted
+        self.unredacted = tuple(rest)
+        match name:
+            case "headers":
+                self.headers = dict(map(self._redact_header, self.headers.items()))
+            case "body" | "reply":
+                text = getattr(self, name).decode("utf-8", "replace")
+                setattr(self, name, self._redact_text(text, name).encode())
+            case _:
+                setattr(self, name, self._redact_text(getattr(self, name), name))
+        if not rest:
+            self.credential = redact_key(self.credential)
+            self.truncate(margin=0)
 
     def _redact_text(self, text: str, name: str = "") -> str:
         is_cut = name in self.truncated
@@ -147,8 +152,9 @@ class Exchange:
         return name, value
 
     def to_json(self) -> dict[str, Any]:
-        """The exchange as the control API shows it."""
-        self.redact()
+        """The exchange as the control API shows it, once it is redacted."""
+        if self.unredacted:
+            raise ValueError("an exchange is shown in its redacted form alone")
         return {
             "id": self.id,
             "at": datetime.fromtimestamp(self.at, UTC),
@@ -187,17 +193,22 @@ class ExchangeFilter:
     text: str | None = None
     """A part of the redacted query or body."""
 
-    def matches(self, e: Exchange) -> bool:
-        """Redacts the exchange if its text matters."""
-        if e.id <= self.after or (self.before is not None and e.id >= self.before):
-            return False
-        if not all(
-            getattr(self, name) in (None, getattr(e, name)) for name in _FIELDS_COMPARED_EQUAL
-        ):
-            return False
-        if self.path is None and self.text is None:
-            return True
-        e.redact()
+    def fits(self, e: Exchange) -> bool:
+        """Whether an exchange matches, as far as that can be seen before it is redacted."""
+        return (
+            e.id > self.after
+            and (self.before is None or e.id < self.before)
+            and all(
+                getattr(self, name) in (None, getattr(e, name)) for name in _FIELDS_COMPARED_EQUAL
+            )
+        )
+
+    @property
+    def reads_text(self) -> bool:
+        """Whether the rest is decided by an exchange's redacted text."""
+        return self.path is not None or self.text is not None
+
+    def fits_text(self, e: Exchange) -> bool:
         return self.path in (None, e.path) and (
             self.text is None or self.text in e.query or self.text.encode() in e.body
         )
@@ -213,13 +224,10 @@ class _Waiter:
 
     wanted: ExchangeFilter
     missing: int
-    """How many exchanges have yet to come."""
-    complete: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def count(self, number: int) -> None:
-        self.missing -= number
-        if self.missing <= 0:
-            self.complete.set()
+    """How many have yet to come."""
+    unchecked: deque[int]
+    """Ids of exchanges that may match."""
+    arrived: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class RequestLog:
@@ -250,7 +258,9 @@ class RequestLog:
         if self._waiters:
             for scope in {exchange.scope, None}:
                 for waiter in self._waiters.get(scope, ()):
-                    waiter.count(waiter.wanted.matches(exchange))
+                    if waiter.wanted.fits(exchange):
+                        waiter.unchecked.append(exchange.id)
+                        waiter.arrived.set()
 
     def get(self, scope: int | None, exchange_id: int) -> Exchange | None:
         """A scope's exchange by its id; for None that of any scope."""
@@ -272,13 +282,19 @@ class RequestLog:
                 if computation.is_over:
                     await computation.pause()
                 exchange = self._exchanges.get(exchange_id)
-                if exchange is None or not wanted.matches(exchange):
+                if exchange is None or not await _matches(wanted, exchange, computation):
                     continue
                 size += exchange.size
                 if limit is not None and (len(found) == limit or (found and size > MAX_PAGE_BYTES)):
                     return found, True
                 found.append(exchange_id)
         return found, False
+
+    async def show(self, exchange: Exchange) -> dict[str, Any]:
+        """The exchange as JSON."""
+        async with self._slices.computing() as computation:
+            await _redact(exchange, computation)
+            return exchange.to_json()
 
     async def render(
         self, scope: int | None, ids: list[int], *, more: bool
@@ -298,6 +314,7 @@ class RequestLog:
                     exchange = self.get(scope, exchange_id)
                     if exchange is None:
                         continue
+                    await _redact(exchange, computation)
                     piece += separator + orjson.dumps(exchange.to_json())
                     separator = b","
                     if len(piece) > PIECE_BYTES:
@@ -317,29 +334,58 @@ class RequestLog:
     ) -> int:
         """Wait until `count` matching exchanges have come; returns how many have at the end.
 
-        Those in the log count, and so do those that come while waiting. Raises TooManyWaiters.
+        Those in the log count. Each exchange is looked at once. Raises TooManyWaiters.
         """
         waiting = sum(map(len, self._waiters.values()))
         if waiting >= MAX_WAITERS or self.waiting_in(scope) >= MAX_WAITERS_OF_SCOPE:
             raise TooManyWaiters
-        waiter = _Waiter(wanted, count)
+        waiter = _Waiter(wanted, count, deque(self._exchanges.keys(scope)))
         self._waiters.setdefault(scope, []).append(waiter)
         try:
-            # those that come while the log is searched are counted as they come
-            in_log = replace(wanted, before=min(self._next_id, wanted.before or self._next_id))
-            waiter.count(len((await self.find(scope, in_log))[0]))
+            await self._check(waiter)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(timeout_s):
-                    await waiter.complete.wait()
+                    while waiter.missing > 0:
+                        await waiter.arrived.wait()
+                        waiter.arrived.clear()
+                        await self._check(waiter)
         finally:
             self._waiters[scope].remove(waiter)
             if not self._waiters[scope]:
                 del self._waiters[scope]
         return count - waiter.missing
 
+    async def _check(self, waiter: _Waiter) -> None:
+        """Count the matching exchanges among those that are unchecked."""
+        async with self._slices.computing() as computation:
+            while waiter.unchecked and waiter.missing > 0:
+                if computation.is_over:
+                    await computation.pause()
+                exchange = self._exchanges.get(waiter.unchecked.popleft())
+                if exchange is not None and await _matches(waiter.wanted, exchange, computation):
+                    waiter.missing -= 1
+
     def clear(self, scope: int | None) -> int:
         """Remove a scope's exchanges, for None all; returns their number."""
         return self._exchanges.clear(scope)
+
+
+async def _matches(wanted: ExchangeFilter, exchange: Exchange, computation: Computation) -> bool:
+    if not wanted.fits(exchange):
+        return False
+    if not wanted.reads_text:
+        return True
+    await _redact(exchange, computation)
+    return wanted.fits_text(exchange)
+
+
+async def _redact(exchange: Exchange, computation: Computation) -> None:
+    """Redact an exchange, if it is not yet; a field of the worst text takes some milliseconds."""
+    while exchange.unredacted:
+        if computation.is_over:
+            await computation.pause()
+        else:
+            exchange.redact_next()
 
 
 def _size_of_headers(headers: dict[str, str]) -> int:

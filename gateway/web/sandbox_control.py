@@ -136,14 +136,14 @@ class ControlApi:
         exchange = self._sandbox.request_log.get(scope, found[0]) if found else None
         if exchange is None:
             raise ControlApiError(404, "No request in the log matches.")
-        return exchange.to_json()
+        return await self._sandbox.request_log.show(exchange)
 
     async def show_request(self, request: Request) -> object:
         scope = await self._scope(request)
         exchange = self._sandbox.request_log.get(scope, request.path_params["id"])
         if exchange is None:
             raise ControlApiError(404, "This request is not in the log, or not any more.")
-        return exchange.to_json()
+        return await self._sandbox.request_log.show(exchange)
 
     async def count_requests(self, request: Request) -> object:
         scope = await self._scope(request)
