@@ -88,7 +88,7 @@ def test_a_key_is_a_text(value: bytes) -> None:
     assert KeyInBody("api_key").read(request) is None
 
 
-def test_bodies_of_some_methods_alone_are_looked_at() -> None:
+def test_keys_are_read_from_bodies_of_some_methods_only() -> None:
     request = WireRequest("GET", "/", body=b'{"key":"the-key"}')
     assert KeyInBody("key").read(request) is None
     assert KeyInBody("key", methods=("GET", "POST")).read(request) == KEY

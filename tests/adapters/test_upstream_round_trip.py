@@ -73,7 +73,7 @@ HONEST: dict[Verdict, tuple[Reason, ...]] = {
 
 def verification(verdict: Verdict, reason: Reason, evidence: Evidence) -> Verification:
     if verdict is Verdict.DELIVERABLE or reason in (Reason.MAILBOX_FULL, Reason.LOW_QUALITY):
-        # the engine calls a proven catch-all or a throw-away domain what it is
+        # the engine has reasons of their own for a catch-all and a disposable domain
         evidence = replace(evidence, catch_all=evidence.catch_all and None, disposable=False)
     if reason is Reason.DISPOSABLE:
         evidence = replace(evidence, disposable=True)
@@ -168,7 +168,7 @@ def test_every_verdict_and_reason_reads_back(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_nothing_becomes_deliverable_on_the_way(name: str) -> None:
-    """Whatever the pair, possible or not."""
+    """For any pair, possible or not."""
     dialect = BY_NAME[name]
     for verdict, reason, evidence in product(Verdict, Reason, EVIDENCES):
         there = verification(verdict, reason, evidence)

@@ -74,7 +74,7 @@ def test_the_last_of_a_repeated_parameter_counts() -> None:
     assert WireRequest("GET", "/", "a=1&a=2&b").query == {"a": "2", "b": ""}
 
 
-def test_json_reply_keeps_the_order_of_keys_unless_told() -> None:
+def test_json_reply_keeps_the_order_of_keys_by_default() -> None:
     assert json_reply({"b": 1, "a": "é"}).body == '{"b":1,"a":"é"}'.encode()
     assert json_reply({"b": 1, "a": 2}, sort_keys=True).body == b'{"a":2,"b":1}'
 

@@ -202,7 +202,7 @@ def _command(*upstreams: Running | Vendor) -> tuple[str, ...]:
 
 
 async def front(folder: str, *urls: str) -> None:
-    """The whole server on a database file, asking nobody but the upstreams."""
+    """The whole server on a database file, with upstreams as its only sources."""
     names = [f"v{place}" for place in range(len(urls))]
     tree = {
         "storage": {"url": f"sqlite:///{Path(folder) / 'a.db'}"},

@@ -204,7 +204,7 @@ def _rss_mb() -> float:
 
 
 class _Far(asyncio.Protocol):
-    """Accepts everybody, each write answered after 100 ms."""
+    """Accepts every recipient, each write answered after 100 ms."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)

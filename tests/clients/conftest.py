@@ -42,7 +42,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 @contextmanager
 def serving(folder: Path, *options: str) -> Iterator[Served]:
-    """`veriplex serve` with its database in `folder`; it must end well when told to."""
+    """`veriplex serve` with its database in `folder`; it must exit with 0 on SIGTERM."""
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("VERIPLEX_")},
         **TESTBED,

@@ -22,7 +22,7 @@ NAMES = "DNS:api.emailable.com,DNS:emailverification.whoisxmlapi.com"
 
 
 def ask(served: Served, base_url: str = "", **environment: str) -> dict[str, Any]:
-    """What the clients were told."""
+    """The results that the clients got."""
     keys = [served.keys["emailable"], served.keys["whoisxml"]]
     done = subprocess.run(
         ["node", "--require", "./hosts.js", "ask.js", *keys, base_url],

@@ -1,4 +1,4 @@
-"""Verifications agree with the verdicts and scores of the tables, whoever makes them."""
+"""Verifications agree with the verdicts and scores of the tables, from every source."""
 
 from datetime import UTC, datetime
 

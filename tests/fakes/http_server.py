@@ -1,4 +1,4 @@
-"""An HTTP server on loopback that writes what it is told to, well-formed or not."""
+"""An HTTP server on loopback that writes what a test scripts, well-formed or not."""
 
 import asyncio
 import contextlib
@@ -41,7 +41,7 @@ def by_number(*does: Does) -> Does:
 
 
 class Server:
-    """Reads requests, and does as it is told. Made by `serving`."""
+    """Reads requests, and follows its script. Made by `serving`."""
 
     def __init__(self, does: Does) -> None:
         self.does = does

@@ -95,7 +95,7 @@ class ListVendor(Vendor):
             self.polled.notify_all()
 
     async def poll(self) -> None:
-        """Wait until somebody asks about a list."""
+        """Wait for a request about a list."""
         async with self.polled:
             await self.polled.wait()
 

@@ -1,4 +1,4 @@
-"""A vendor on loopback: speaks any of the dialects, and misbehaves as told.
+"""A vendor on loopback: speaks any of the dialects, and misbehaves by its mood.
 
 It answers by the dialect's own writers, so that what it says is what the vendor says. What it
 does can be changed while it runs; every request for a verification is counted.

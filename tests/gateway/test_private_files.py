@@ -1,4 +1,4 @@
-"""Nobody but their owner reads files with keys or addresses, whatever the umask."""
+"""Only their owner can read files with keys or addresses, with any umask."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ def request(value: object) -> WireRequest:
 
 
 @pytest.mark.parametrize(("verdict", "reason"), list(product(Verdict, Reason)))
-def test_every_verdict_is_its_result_whatever_the_reason(verdict: Verdict, reason: Reason) -> None:
+def test_the_verdict_alone_decides_the_result(verdict: Verdict, reason: Reason) -> None:
     row = written(verification(verdict, reason))
     assert row["test_result"] == verdict.value
     cause = CAUSES[row["result_cause"]]

@@ -78,7 +78,7 @@ def request(value: object) -> WireRequest:
 
 
 @pytest.mark.parametrize(("verdict", "reason"), list(product(Verdict, Reason)))
-def test_every_verdict_is_its_tier_whatever_the_reason(verdict: Verdict, reason: Reason) -> None:
+def test_the_verdict_alone_decides_the_tier(verdict: Verdict, reason: Reason) -> None:
     for score in (0, 39, 40, 79, 80, 100):
         row = written(verification(verdict, reason, score=score))
         assert row["tier"] == row["quality"] == verdict.value

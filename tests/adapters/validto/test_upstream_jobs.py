@@ -128,7 +128,7 @@ def test_a_date_that_is_none_was_just_now(moment: str) -> None:
     assert validto_file(file)["a@x.com"].verified_at is None
 
 
-def test_a_header_alone_has_no_rows() -> None:
+def test_a_file_with_only_a_header_has_no_rows() -> None:
     assert validto_file(VALIDTO_FILE.splitlines()[0]) == {}
 
 

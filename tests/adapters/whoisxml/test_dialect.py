@@ -606,7 +606,7 @@ def refused(
 
 @pytest.mark.parametrize("kind", ProblemKind)
 @pytest.mark.parametrize("path", ["/api/v1", "/api/v2", "/api/v3", "/user-service/x", "/"])
-def test_every_problem_is_told_to_every_reader(kind: ProblemKind, path: str) -> None:
+def test_every_problem_is_written_in_every_format(kind: ProblemKind, path: str) -> None:
     reply, body = refused(kind, path, field="emailAddress")
     message = json.loads(body)["ErrorMessage"]
     assert reply.status >= 400

@@ -174,7 +174,7 @@ def test_whoisxml_says_not_yet_with_an_empty_list() -> None:
     assert parse_page(lists("whoisxml"), "failed", empty) == ResultPage(())
 
 
-def test_what_failed_is_only_told_where_the_address_is_at_fault() -> None:
+def test_a_failed_row_is_a_result_only_if_the_address_is_at_fault() -> None:
     body = {
         "response": [
             {"error": "Invalid format", "emailAddress": "foo.bar"},

@@ -27,7 +27,7 @@ from tests.fakes.clock import Clock
 from tests.fakes.dns import Fault, fake_dns
 
 JUNK = [f'"{number} {"x" * 200}"' for number in range(250)]
-"""The records of a domain with 50 kB of TXT that nobody looks for."""
+"""The records of a domain with 50 kB of unrelated TXT."""
 ZONE: Mapping[str, Mapping[str, list[str]] | Fault] = {
     "mail.test": {"MX": ["10 mx1.mail.test.", "20 MX2.mail.test."], "TXT": ['"v=spf1 " "-all"']},
     "mx1.mail.test": {"A": ["127.0.0.1", "127.0.0.2"], "AAAA": ["::1"]},

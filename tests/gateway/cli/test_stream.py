@@ -24,7 +24,9 @@ LINES = [
 
 @pytest.mark.parametrize(("data", "expected"), LINES)
 @pytest.mark.parametrize("size", [1, 7, 100_000])
-def test_lines_are_split_whatever_the_chunks(data: bytes, expected: list[str], size: int) -> None:
+def test_lines_are_split_the_same_in_chunks_of_any_size(
+    data: bytes, expected: list[str], size: int
+) -> None:
     splitter = LineSplitter()
     found = [
         line

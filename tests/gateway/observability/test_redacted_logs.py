@@ -1,4 +1,4 @@
-"""A secret that somebody logs all the same is cut out of the line."""
+"""A secret that is logged by mistake is cut out of the line."""
 
 from __future__ import annotations
 

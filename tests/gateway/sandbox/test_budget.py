@@ -1,4 +1,4 @@
-"""A store that scopes share: nobody's flood takes what is another's."""
+"""A store that scopes share: a scope that floods it evicts only its own values."""
 
 from __future__ import annotations
 

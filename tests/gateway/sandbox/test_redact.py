@@ -68,7 +68,7 @@ ENCODINGS: dict[str, Callable[[str], str]] = {
 
 
 def revealed(shown: str) -> Iterator[str]:
-    """What somebody who tries can read in a text."""
+    """All forms of a text that a reader could decode it to."""
     decoded = shown
     for _ in range(4):
         decoded = re.sub(r"\\+u([0-9a-f]{4})", lambda m: chr(int(m[1], 16)), unquote(decoded))

@@ -102,7 +102,7 @@ def test_the_oldest_exchanges_make_room(log: RequestLog) -> None:
     ],
     ids=lambda large: next(iter(large)),
 )
-async def test_whatever_is_large_in_a_request_is_counted_and_cut(
+async def test_every_large_part_of_a_request_is_counted_and_cut(
     log: RequestLog, large: dict[str, Any]
 ) -> None:
     for _ in range(MAX_EXCHANGES):
@@ -171,7 +171,7 @@ def test_a_scope_that_floods_the_log_loses_its_own_exchanges(log: RequestLog) ->
 
 
 async def test_a_search_sees_no_more_of_a_key_than_is_shown(client: httpx.AsyncClient) -> None:
-    body = f"key {LIVE_KEY} of somebody else"
+    body = f"key {LIVE_KEY} of another client"
     query = f"email=a@b.org&api_key={KEY}&note={LIVE_KEY}"
     await client.post(f"/emailable/v1/verify?{query}", content=body)
 
@@ -182,7 +182,7 @@ async def test_a_search_sees_no_more_of_a_key_than_is_shown(client: httpx.AsyncC
     for key in (KEY, LIVE_KEY):
         lengths = range(7, len(key) - 4)
         assert [await count(key[:length]) for length in lengths] == [0] * len(lengths)
-    assert await count("of somebody else") == await count(f"…{LIVE_KEY[-4:]}") == 1
+    assert await count("of another client") == await count(f"…{LIVE_KEY[-4:]}") == 1
 
 
 async def test_a_search_for_a_path_sees_no_key_either(client: httpx.AsyncClient) -> None:

@@ -1,4 +1,4 @@
-"""What an account asked is not told to another one, unless the settings let accounts share."""
+"""An account does not learn what another one asked, unless the settings let accounts share."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def provenance(reply: httpx.Response) -> tuple[str, str]:
 MISS, HIT = ("fwd=miss; stored", "1"), ("hit", "0")
 
 
-async def test_an_account_is_not_told_what_another_one_asked(
+async def test_an_account_does_not_learn_what_another_one_asked(
     stack: AsyncExitStack, emailable: Dialect
 ) -> None:
     v = await stack.enter_async_context(vendor(emailable))
@@ -68,7 +68,7 @@ async def test_an_account_is_not_told_what_another_one_asked(
     assert v.asked.total() == 2
 
 
-async def test_a_question_in_flight_is_not_told_either(
+async def test_an_account_does_not_join_a_verification_of_another(
     stack: AsyncExitStack, emailable: Dialect
 ) -> None:
     v: Vendor = await stack.enter_async_context(vendor(emailable, mood=Mood.SLOW, slow_s=0.2))

@@ -100,7 +100,7 @@ async def test_it_is_said_once_and_counted(
     assert 'veriplex_upstream_dead_keys{source="v0"} 0.0' in metrics
 
 
-async def test_nobody_waits_for_it(stack: AsyncExitStack) -> None:
+async def test_requests_do_not_wait_for_a_banned_upstream(stack: AsyncExitStack) -> None:
     bad = await stack.enter_async_context(vendor(BY_NAME["dataoorts"], mood=Mood.BANNED))
     here = await stack.enter_async_context(front(settings_for([bad])))
     for _ in range(2):

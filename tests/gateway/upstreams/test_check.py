@@ -55,7 +55,7 @@ async def test_each_key_of_each_upstream_is_checked_for_nothing(tmp_path: Path) 
         assert "bad-key" not in table
 
 
-async def test_an_upstream_that_is_not_there_is_told(tmp_path: Path) -> None:
+async def test_an_unreachable_upstream_is_reported(tmp_path: Path) -> None:
     config = tmp_path / "veriplex.toml"
     config.write_text(
         "[[upstreams]]\nname = 'gone'\ndialect = 'generic'\n"

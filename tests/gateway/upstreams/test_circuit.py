@@ -80,7 +80,7 @@ def test_one_trial_at_a_time(circuit: CircuitBreaker, clock: Clock) -> None:
     assert state_of(circuit) is CircuitState.HALF_OPEN
     assert circuit.admit(15) is YES
     assert circuit.admit(15) is NO
-    assert 0 < circuit.reopens_in_s <= 0.1, "whoever waits looks again soon"
+    assert 0 < circuit.reopens_in_s <= 0.1, "a waiting request looks again soon"
 
 
 def test_a_trial_that_never_reports_is_given_up(circuit: CircuitBreaker, clock: Clock) -> None:
@@ -190,7 +190,7 @@ def test_a_key_is_used_until_it_fails(clock: Clock) -> None:
     assert ring.pick() is second, "there is no reason to go back"
 
 
-def test_all_keys_dead_is_told_from_all_keys_resting(clock: Clock) -> None:
+def test_all_keys_refused_differs_from_all_keys_paused(clock: Clock) -> None:
     ring = KeyRing(["a", "b"], clock=clock)
     for key in ring.keys:
         ring.pause(key, 5)
@@ -282,7 +282,7 @@ def test_a_percentile_needs_enough_latencies() -> None:
     assert latency.percentile_s(50) == pytest.approx(0.01)
 
 
-def test_a_key_is_tried_again_whatever_the_vendor_asks_for(clock: Clock) -> None:
+def test_a_key_is_tried_again_after_the_longest_pause(clock: Clock) -> None:
     ring = KeyRing(["a"], clock=clock, max_pause_s=300)
     key = ring.pick()
     assert key is not None

@@ -1,4 +1,4 @@
-"""An engine that could not find out: somebody else is asked, and its unknown is not lost."""
+"""An engine that finds nothing out: the next source is asked, and the engine's unknown is kept."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -23,7 +23,7 @@ async def stack() -> AsyncIterator[AsyncExitStack]:
 
 
 class Engine(Local):
-    """Says what it is told to say, after a while, and until its deadline at most."""
+    """Gives the verdict it was made with, after a delay, and until its deadline at most."""
 
     def __init__(
         self,
@@ -70,13 +70,17 @@ async def test_what_the_engine_could_not_find_out_is_asked_elsewhere(
 
 
 @pytest.mark.parametrize("verdict", [v for v in Verdict if v is not Verdict.UNKNOWN])
-async def test_what_it_found_out_is_believed(stack: AsyncExitStack, verdict: Verdict) -> None:
+async def test_a_definite_verdict_of_the_engine_is_final(
+    stack: AsyncExitStack, verdict: Verdict
+) -> None:
     one, here = await made(stack, Engine(verdict))
     assert (await here.ask("a@example.com")).json()["source"] == "local"
     assert not one.asked
 
 
-async def test_what_nobody_asked_to_be_checked_is_no_reason_to_pay(stack: AsyncExitStack) -> None:
+async def test_no_upstream_is_paid_for_a_check_that_was_not_requested(
+    stack: AsyncExitStack,
+) -> None:
     """Without its SMTP check the engine answers unknown, `not_checked`: all that was asked."""
     one, here = await made(stack, Engine(reason=Reason.NOT_CHECKED))
     reply = await here.verify("emailable", "a@example.com", smtp="false")
@@ -94,7 +98,7 @@ async def test_the_settings_may_believe_its_unknown_too(stack: AsyncExitStack) -
 
 @pytest.mark.parametrize("mood", [Mood.ERROR, Mood.RESET, Mood.GARBAGE, Mood.EMPTY, Mood.HANG])
 @pytest.mark.parametrize("on_failure", ["error", "unknown"])
-async def test_its_unknown_is_the_answer_when_nobody_else_has_one(
+async def test_its_unknown_is_the_answer_if_no_other_source_has_one(
     stack: AsyncExitStack, mood: Mood, on_failure: str
 ) -> None:
     routing = {**LOCAL_FIRST, "on_failure": on_failure}
@@ -109,7 +113,9 @@ async def test_its_unknown_is_the_answer_when_nobody_else_has_one(
     assert reply.headers["x-veriplex-attempts"] == "2"
 
 
-async def test_it_is_the_answer_when_nobody_else_knows_more(stack: AsyncExitStack) -> None:
+async def test_its_unknown_is_the_answer_if_no_other_source_knows_more(
+    stack: AsyncExitStack,
+) -> None:
     one, here = await made(stack)
     one.says = lambda _: (Verdict.UNKNOWN, Reason.TIMEOUT)
     answer = (await here.ask("a@example.com")).json()

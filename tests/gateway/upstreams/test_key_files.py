@@ -96,7 +96,7 @@ async def test_a_key_that_was_exchanged_is_fresh(
 
 
 @pytest.mark.parametrize("content", [None, b"", b" \n", b"\xff\xfe"])
-async def test_a_file_that_cannot_be_read_changes_nothing_and_is_told_once(
+async def test_an_unreadable_file_changes_nothing_and_is_logged_once(
     stack: AsyncExitStack, file: Path, content: bytes | None, caplog: pytest.LogCaptureFixture
 ) -> None:
     _, source, files = await made(stack, file)
@@ -127,7 +127,7 @@ async def test_keys_of_the_environment_are_not_read_again(stack: AsyncExitStack)
 
 
 async def test_a_refused_key_is_looked_up_again_first(stack: AsyncExitStack, file: Path) -> None:
-    """The vendor's key was exchanged, and the file with it: nobody notices."""
+    """The vendor's key was replaced, and the file with it: clients see no error."""
     one, source, _ = await made(stack, file)
     put(file, GOOD_KEY)
     found = await source.try_verify(QUESTION)

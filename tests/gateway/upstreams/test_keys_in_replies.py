@@ -1,4 +1,4 @@
-"""An upstream that repeats keys in its words: nobody gets to see them."""
+"""An upstream repeats keys in its replies: they are shown nowhere."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ async def test_a_key_in_an_answer_is_not_in_the_verdict(emailable: Dialect) -> N
 async def test_no_secret_is_in_a_recorded_fixture(dialect: Dialect, tmp_path: Path) -> None:
     pair = base64.b64encode(f"me:{PASSWORD}".encode()).decode()
     said = [way(key) for way in WAYS.values() for key in (CURRENT, SPARE, OTHERS, PASSWORD)]
-    words = {f"told {n}": word for n, word in enumerate(said)} | dict.fromkeys(said, "")
+    words = {f"part {n}": word for n, word in enumerate(said)} | dict.fromkeys(said, "")
     words["authorization"] = pair
     body = json.dumps(words).replace("\\\\", "\\").encode()
     async with echo(status=500, body=body, repeats_head=True) as upstream:

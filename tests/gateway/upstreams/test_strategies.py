@@ -99,7 +99,7 @@ async def test_an_engine_that_knows_costs_nothing(stack: AsyncExitStack) -> None
     assert asked(vendors) == [0]
 
 
-async def test_a_source_is_believed_what_the_settings_say(stack: AsyncExitStack) -> None:
+async def test_only_verdicts_that_the_settings_list_are_final(stack: AsyncExitStack) -> None:
     vendors, here = await made(stack, UNDELIVERABLE, DELIVERABLE, v0={"final": ["deliverable"]})
     answer = await verify_natively(here)
     assert answer["source"] == "v1"

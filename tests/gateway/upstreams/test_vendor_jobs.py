@@ -212,7 +212,7 @@ async def test_a_list_has_no_more_addresses_than_it_may() -> None:
         assert v.asked[GOOD_KEY] == 5
 
 
-async def test_malformed_addresses_are_given_to_nobody() -> None:
+async def test_malformed_addresses_are_submitted_to_no_vendor() -> None:
     async with vendor() as v, bench(settings_for([v])) as here:
         found = await here.verified((*PEOPLE, "no address"))
         assert found["no address"].reason is Reason.INVALID_EMAIL
@@ -519,7 +519,7 @@ async def test_the_engine_first_and_a_list_of_the_rest() -> None:
             assert len(v.created) == 1
 
 
-async def test_a_batch_waits_while_nobody_can_answer() -> None:
+async def test_a_batch_waits_while_no_source_can_answer() -> None:
     circuit = {"pause_s": 0.05, "max_pause_s": 0.1}
     async with vendor() as v, bench(settings_for([v], circuit=circuit)) as here:
         await v.kill()

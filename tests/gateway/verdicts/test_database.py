@@ -113,7 +113,7 @@ async def never() -> Verification:
     raise AssertionError("verified again")
 
 
-async def test_the_cache_asks_nobody_after_a_restart(store: Store) -> None:
+async def test_the_cache_survives_a_restart(store: Store) -> None:
     clock = Clock()
     answers = await restarted(store, clock)
     v = verification("ann@example.com")

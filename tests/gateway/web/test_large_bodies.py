@@ -169,7 +169,7 @@ def test_a_body_is_announced_by_its_length_or_as_chunked(
     assert (status, body) == EMAILABLE.problem(ProblemKind.BAD_CREDENTIAL)
 
 
-def test_a_client_that_waits_for_100_continue_is_told_to_go_on_only_with_a_key(
+def test_100_continue_is_sent_only_to_a_client_with_a_key(
     connect: Connect,
 ) -> None:
     connection = connect()

@@ -67,7 +67,7 @@ def test_samples_and_live_answers_have_different_keys() -> None:
     assert key(cache, "a", is_sample=True) != key(cache, "a", is_sample=False)
 
 
-def test_a_request_is_told_apart_by_all_that_is_read_from_it() -> None:
+def test_requests_differ_by_everything_that_is_read_from_them() -> None:
     cache = ReplyCache()
     requests = [
         WireRequest("GET", "/v1/verify"),

@@ -58,7 +58,7 @@ def test_match(host: str, path: str, query: str, dialect: str, vendor_path: str 
     assert found.path == (path if vendor_path is None else vendor_path)
 
 
-def test_vendors_that_share_a_path_are_told_apart_by_the_head() -> None:
+def test_the_head_decides_between_vendors_that_share_a_path() -> None:
     """As ValidTo and Reacher do at `/v1/bulk`."""
     ours = replace(
         DIALECTS[0],

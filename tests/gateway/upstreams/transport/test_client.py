@@ -1,4 +1,4 @@
-"""Requests to a server that does what it is told, on loopback: what is sent, and each bound."""
+"""Requests to a scripted server on loopback: the bytes sent, and each bound."""
 
 import asyncio
 import contextlib
@@ -275,7 +275,7 @@ async def test_a_body_that_cannot_be_used(data: bytes, why: str) -> None:
         CHUNKED + b"0\r\n" + b"A: b\r\n" * 200,
     ],
 )
-async def test_whatever_else_is_too_long(data: bytes) -> None:
+async def test_other_parts_that_are_too_long(data: bytes) -> None:
     async with serving(say(data)) as server, sending() as client:
         fault = await get(client, server)
         assert isinstance(fault, Fault)
@@ -298,7 +298,7 @@ async def test_a_request_is_sent_once_and_never_again(does: Does, method: str) -
 @pytest.mark.parametrize("method", ["GET", "POST"])
 @pytest.mark.parametrize("does", [drop, say(b"", close=True)])
 async def test_nor_is_one_that_a_kept_connection_was_closed_upon(does: Does, method: str) -> None:
-    """Nobody knows whether it was read before the connection was closed."""
+    """It may have been read before the connection was closed."""
     async with serving(by_number(say(OK), does)) as server, sending() as client:
         request = replace(REQUEST, method=method)
         assert isinstance(await get(client, server, request), UpstreamReply)
@@ -348,7 +348,7 @@ async def test_half_an_answer_in_time(data: bytes) -> None:
         await server.gone.wait()
 
 
-async def test_nobody_there() -> None:
+async def test_no_server_listens() -> None:
     async with serving(nothing) as server:
         port = server.port
     async with sending() as client:
@@ -418,7 +418,7 @@ async def test_tls() -> None:
         (CERTIFICATE, "https://127.0.0.1"),
     ],
 )
-async def test_a_certificate_of_somebody_else(trusted: Path | None, host: str) -> None:
+async def test_a_certificate_for_another_host(trusted: Path | None, host: str) -> None:
     tls = None if trusted is None else trusting(trusted)
     async with serving(say(OK), CERTIFICATE) as server, sending(tls) as client:
         fault = await get(client, server, host=host)
@@ -497,7 +497,7 @@ async def test_where_a_request_goes(
     assert str(taken.calls.last.request.url) == url
 
 
-async def test_a_vendors_other_host_is_asked_at_the_vendor_alone() -> None:
+async def test_only_the_vendors_base_url_leads_to_its_other_host() -> None:
     """WhoisXML's balance lives on another host, but for a server that speaks its API itself."""
     whoisxml = next(dialect for dialect in DIALECTS if dialect.name == "whoisxml")
     assert whoisxml.upstream is not None
