@@ -12,9 +12,19 @@ from collections.abc import Callable
 
 from engine.cache import BoundedDict
 
+EARLIEST = 0.0
+"""1970-01-01, as Unix time in seconds."""
+LATEST = 253_370_764_799.0
+"""The end of the year 9998: a year before the last date that there is, since times in the future,
+such as the end of a retention, are derived from a clock's time."""
+
+
+class ClockOutOfRange(ValueError):
+    """A clock cannot show the time that it was to be set to."""
+
 
 class AdjustableClock:
-    """Unix time in seconds, which can be set."""
+    """Unix time in seconds, which can be set to any time from `EARLIEST` to `LATEST`."""
 
     def __init__(self, base: Callable[[], float] = time.time) -> None:
         self._base = base
@@ -23,7 +33,13 @@ class AdjustableClock:
         self._listeners: list[Callable[[], None]] = []
 
     def __call__(self) -> float:
-        return self._base() + self._offset_s if self._frozen_at is None else self._frozen_at
+        return self._time_at(self._base())
+
+    def _time_at(self, base: float) -> float:
+        if self._frozen_at is not None:
+            return self._frozen_at
+        # since it was set, time has gone by, and its base may have been moved
+        return min(max(base + self._offset_s, EARLIEST), LATEST)
 
     @property
     def is_frozen(self) -> bool:
@@ -34,29 +50,22 @@ class AdjustableClock:
         """Whether it differs from its base."""
         return self.is_frozen or self._offset_s != 0
 
-    def freeze(self, at: float | None = None) -> None:
-        """Stop at `at`, or at the current time."""
-        self._frozen_at = self() if at is None else at
-        self._notify()
+    def change(
+        self, *, frozen: bool | None = None, at: float | None = None, advance_s: float = 0.0
+    ) -> None:
+        """Freeze it or let it run, set it, and move it forward or back, in this order.
 
-    def set(self, at: float) -> None:
-        """Set the time to `at`. A frozen clock stays frozen."""
-        if self.is_frozen:
-            self._frozen_at = at
+        Raises ClockOutOfRange, and then nothing is changed.
+        """
+        base = self._base()
+        now = (self._time_at(base) if at is None else at) + advance_s
+        if not EARLIEST <= now <= LATEST:
+            raise ClockOutOfRange(now)
+        if self.is_frozen if frozen is None else frozen:
+            self._frozen_at = now
         else:
-            self._offset_s = at - self._base()
+            self._frozen_at, self._offset_s = None, now - base
         self._notify()
-
-    def advance(self, seconds: float) -> None:
-        """Move it forward, or back by a negative number."""
-        self.set(self() + seconds)
-
-    def resume(self) -> None:
-        """Run on from the frozen time."""
-        if self._frozen_at is not None:
-            self._offset_s = self._frozen_at - self._base()
-            self._frozen_at = None
-            self._notify()
 
     def reset(self) -> None:
         """Follow its base again."""

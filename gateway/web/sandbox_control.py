@@ -20,6 +20,7 @@ from starlette.routing import Route
 
 from adapters.registry import DIALECTS
 from gateway.sandbox import Sandbox
+from gateway.sandbox.clock import ClockOutOfRange
 from gateway.sandbox.faults import MAX_FAULTS, InjectedFault, TooManyFaults
 from gateway.sandbox.redact import redact_keys
 from gateway.sandbox.requests import FILTER_NAMES, ExchangeFilter, TooManyWaiters
@@ -209,19 +210,20 @@ class ControlApi:
 
     async def set_clock(self, request: Request) -> object:
         scope, clocks = await self._scope(request), self._sandbox.clocks
+        change = await _read_body(request, CLOCK_CHANGE_ADAPTER)
+        at = change.at
+        if at is not None and at.tzinfo is None:
+            at = at.replace(tzinfo=UTC)
         clock = clocks.shared if scope is None else clocks.own_clock(scope)
         assert clock is not None  # without a key: a standalone sandbox, whose clock can be moved
-        change = await _read_body(request, CLOCK_CHANGE_ADAPTER)
-        if change.frozen is not None:
-            if change.frozen:
-                clock.freeze()
-            else:
-                clock.resume()
-        if change.at is not None:
-            at = change.at if change.at.tzinfo else change.at.replace(tzinfo=UTC)
-            clock.set(at.timestamp())
-        if change.advance_s:
-            clock.advance(change.advance_s)
+        try:
+            clock.change(
+                frozen=change.frozen,
+                at=None if at is None else at.timestamp(),
+                advance_s=change.advance_s,
+            )
+        except ClockOutOfRange:
+            raise ControlApiError(400, "The clock can show the years 1970 to 9998.") from None
         return await self.show_clock(request)
 
     async def reset_clock(self, request: Request) -> object:

@@ -56,7 +56,7 @@ def samples() -> CountingSamples:
 @pytest.fixture
 def clock(time: Time) -> AdjustableClock:
     clock = AdjustableClock(time)
-    clock.freeze()
+    clock.change(frozen=True)
     return clock
 
 
@@ -156,7 +156,7 @@ async def test_a_status_samples_no_row_again(
     job_id = await submit(jobs, entries(count, mark="+simulate-slow"))
     assert samples.drawn == count
     for _ in range(60):
-        clock.advance(1)
+        clock.change(advance_s=1)
         job = await jobs.jobs_of(VALIDTO, 0, "", "").show(ShowJob(job_id=job_id))
         assert sum(job.counts.get(word, 0) for word in RESULTS) == job.done_count
     assert job.done_count == count
