@@ -14,12 +14,19 @@ import orjson
 import pytest
 import typer
 
+from adapters.contract import batch_rules, credential, wire
 from adapters.contract.dialect import Dialect
 from adapters.registry import DIALECTS
+from engine.dns import mx, resolver
 from engine.model import Reason
+from engine.smtp import pipe
+from gateway.batches import http_post, outbox, records, webhooks
 from gateway.cli import app
+from gateway.sandbox import jobs, requests
 from gateway.sandbox_app import open_sandbox
 from gateway.settings import Settings
+from gateway.verdicts import cache, memory, shares
+from gateway.web import bodies, edge
 from gateway.web.dispatch import create_app
 from tools.docs import TABLES, fill, tables_in
 
@@ -28,6 +35,7 @@ PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob
 README = (ROOT / "README.md").read_text("utf-8")
 DIALECTS_PAGE = (ROOT / "docs" / "dialects.md").read_text("utf-8")
 ENGINE_PAGE = (ROOT / "docs" / "engine.md").read_text("utf-8")
+SECURITY_PAGE = (ROOT / "docs" / "security.md").read_text("utf-8")
 
 URL = "http://127.0.0.1:8025"
 """Where the examples expect the server."""
@@ -142,6 +150,70 @@ def test_files_that_are_named_are_there() -> None:
                 else:
                     continue
                 assert list(ROOT.glob(path.replace("<dialect>", "*"))), (name, line)
+
+
+KIB, MIB = 1024, 1024 * 1024
+
+LIMITS = (
+    # a phrase of docs/security.md, and the constants that are its numbers, in their order
+    ("64 KiB, 100 headers", (edge.MAX_HEAD_BYTES / KIB, edge.MAX_HEADERS)),
+    ("further request | 10 s |", (edge.HEAD_TIMEOUT_S,)),
+    ("30 s for a vendor's path, 35 s", (bodies.BODY_TIMEOUT_S, edge.BODY_TIMEOUT_S)),
+    ("16,384 at most; the soft limit", (edge.MAX_CONNECTIONS,)),
+    ("raised up to 65,536 first", (edge.MAX_DESCRIPTORS,)),
+    (
+        "10 s; 512 KiB after a head, 32 MiB",
+        (
+            edge.LINGER_S,
+            edge.MAX_LINGER_BYTES_AFTER_HEAD / KIB,
+            edge.MAX_LINGER_BYTES / MIB,
+        ),
+    ),
+    ("body in memory | 256 KiB", (bodies.MAX_BYTES_IN_MEMORY / KIB,)),
+    (
+        "512 MiB; 128 MiB for requests",
+        (bodies.MAX_BYTES_IN_FLIGHT / MIB, bodies.MAX_BYTES_OF_STRANGERS / MIB),
+    ),
+    ("| 8 different candidates", (credential.MAX_SCANNED_KEYS,)),
+    ("| 250,000 and 2,000,000;", (wire.MAX_JSON_BRACKETS, wire.MAX_JSON_COMMAS)),
+    ("parts of a multipart | 1,000 |", (wire.MAX_FIELDS,)),
+    ("verifications in flight | 4,000;", (cache.MAX_IN_FLIGHT,)),
+    ("at least 16 |", (shares.MIN_SHARE,)),
+    ("entries of a batch | 50,000;", (batch_rules.MAX_BATCH_ENTRIES,)),
+    ("one entry | 1,000 characters", (batch_rules.MAX_ENTRY_CHARACTERS,)),
+    (
+        "| 2,000 and 1,000 characters",
+        (records.MAX_URL_CHARACTERS, records.MAX_COLUMN_NAME_CHARACTERS),
+    ),
+    (
+        "in flight | 64; 8 of one account",
+        (webhooks.CONCURRENT_DELIVERIES, outbox.MAX_IN_FLIGHT_PER_ACCOUNT),
+    ),
+    ("one webhook | 30 s,", (http_post.TIMEOUT_S,)),
+    ("due again after 40 s", (outbox.LEASE_S,)),
+    ("| 3,000 requests, 12 MiB", (requests.MAX_EXCHANGES, requests.MAX_LOG_BYTES / MIB)),
+    ("an answer of the log | 4 MiB", (requests.MAX_PAGE_BYTES / MIB,)),
+    (
+        "| 1,000, 48 MiB with all their parts; 24 MiB",
+        (jobs.MAX_JOBS, jobs.MAX_STORED_BYTES / MIB, jobs.MAX_BATCH_BYTES / MIB),
+    ),
+    (
+        "| 8,192 octets, 32,768 octets, 2,000 |",
+        (pipe.MAX_LINE_OCTETS, pipe.MAX_REPLY_OCTETS, pipe.MAX_UNREAD_REPLIES),
+    ),
+    ("| 10; 16 of each family", (mx.MAX_HOSTS, mx.MAX_ADDRESSES_PER_FAMILY)),
+    ("DNS cache | 40 MiB", (resolver.CACHE_BYTES / MIB,)),
+    ("in memory have 80 MiB", (memory.MAX_BYTES / MIB,)),
+)
+
+
+@pytest.mark.parametrize(("phrase", "values"), LIMITS, ids=[phrase for phrase, _ in LIMITS])
+def test_limits_that_are_named_are_those_of_the_code(
+    phrase: str, values: tuple[float, ...]
+) -> None:
+    assert phrase in SECURITY_PAGE
+    numbers = re.findall(r"\d[\d,]*", phrase)
+    assert [int(number.replace(",", "")) for number in numbers] == list(values)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
