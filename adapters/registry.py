@@ -1,4 +1,4 @@
-"""The dialects there are: a new vendor is one file, one fixture folder and one row here."""
+"""The dialects that are served. `docs/adding-a-vendor.md` adds one step by step."""
 
 from adapters import dataoorts, emailable, generic, validto, whoisxml
 from adapters.contract.dialect import Dialect

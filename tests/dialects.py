@@ -32,6 +32,10 @@ VENDOR_JOBS_FILE = "_vendor_jobs.json"
 
 ALL: tuple[Dialect, ...] = (*DIALECTS, toy.DIALECT)
 NAMES = tuple(dialect.name for dialect in ALL)
+WITH_BATCHES = tuple(dialect.name for dialect in ALL if dialect.batch_rules is not None)
+"""Names of those whose clients may submit batches."""
+WITH_JOBS = tuple(dialect.name for dialect in ALL if dialect.vendor_jobs is not None)
+"""Names of those whose vendor can be given jobs."""
 BY_NAME: Mapping[str, Dialect] = {dialect.name: dialect for dialect in ALL}
 
 # -- facts -------------------------------------------------------------------------------
@@ -89,7 +93,7 @@ class Facts:
 
     def simulated_status(self, word: str, endpoint: AnyEndpoint) -> int:
         """The status that a simulated status comes out as; itself at most vendors."""
-        for row in self.raw["simulated_statuses"]:
+        for row in self.raw.get("simulated_statuses", ()):
             if row["status"] == word and row.get("endpoint") in (None, endpoint.name):
                 return int(row["becomes"])
         return int(word)
@@ -104,7 +108,7 @@ class Facts:
     ) -> Verdict:
         """What is read where this was written; rules about the evidence hold for `v` alone."""
         found = verdict
-        for row in self.raw["collapses"]:
+        for row in self.raw.get("collapses", ()):
             if (
                 row["verdict"] == verdict
                 and row.get("reason", reason) == reason
@@ -116,19 +120,20 @@ class Facts:
     @property
     def never_says(self) -> frozenset[str]:
         """Facts of an address that the vendor has no word for."""
-        return frozenset(self.raw["never_says"])
+        return frozenset(self.raw.get("never_says", ()))
 
     @property
     def batch_rows_say(self) -> set[tuple[Verdict, Reason]]:
         """What comes back of a batch as it was."""
         return {
-            (Verdict(verdict), Reason(reason)) for verdict, reason in self.raw["batch_rows_say"]
+            (Verdict(verdict), Reason(reason))
+            for verdict, reason in self.raw.get("batch_rows_say", ())
         }
 
     @property
     def batch_rows_left_out(self) -> frozenset[Reason]:
         """Reasons of which a batch says less than a single verification: no row comes back."""
-        return frozenset(map(Reason, self.raw["batch_rows_left_out"]))
+        return frozenset(map(Reason, self.raw.get("batch_rows_left_out", ())))
 
     @property
     def facts_in_rows(self) -> frozenset[str]:
@@ -138,7 +143,7 @@ class Facts:
     @property
     def retention(self) -> list[tuple[int, int, bool]]:
         """Entries of a batch, the days its rows are kept, and whether the job goes with them."""
-        return [(r["entries"], r["days"], r["job_goes_too"]) for r in self.raw["retention"]]
+        return [(r["entries"], r["days"], r["job_goes_too"]) for r in self.raw.get("retention", ())]
 
     @property
     def refusals(self) -> list[Refusal]:
@@ -165,7 +170,7 @@ class Facts:
                     for word in state["words"].split()
                 },
             )
-            for row in self.raw["job_states"]
+            for row in self.raw.get("job_states", ())
         )
 
 

@@ -51,7 +51,7 @@ from tests.adapters.vendor_jobs import (
     single,
     verified,
 )
-from tests.dialects import FACTS, NAMES, VENDOR_JOBS
+from tests.dialects import FACTS, VENDOR_JOBS, WITH_JOBS
 
 # -- requests ------------------------------------------------------------------------------
 
@@ -114,7 +114,7 @@ def test_polls_and_pages_are_as_the_vendor_wants_them(name: str, row: dict[str, 
     assert request.is_billed is row["billed"]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", WITH_JOBS)
 @pytest.mark.parametrize("job_id", ["a/../b", "a?b=c", "a b", "a%2Fb", "\u00e4"])
 def test_an_id_stays_one_segment_of_a_path(name: str, job_id: str) -> None:
     request = build_poll(lists(name), job_id)
@@ -156,7 +156,7 @@ def test_a_success_without_an_id_is_garbage(name: str, body: object, job_id: obj
 GARBAGE = [b"", b"\xff\xfe", "<html>busy</html>", "null", "[]", "7", '"id"', '{"id', "{}"]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", WITH_JOBS)
 @pytest.mark.parametrize("body", GARBAGE)
 def test_a_create_that_says_nothing_is_garbage(name: str, body: str | bytes) -> None:
     assert kind_of(parse_create(lists(name), reply(200, body))) is FaultKind.GARBAGE
@@ -169,14 +169,14 @@ def test_an_error_on_create_is_a_fault(name: str, row: dict[str, Any]) -> None:
     assert (found.kind, found.status) == (row["fault"], row["status"])
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", WITH_JOBS)
 def test_an_error_with_an_id_in_it_creates_nothing(name: str) -> None:
     ids = {"id": "5", "jobId": "5", "job_id": "5", "file_id": "5"}
     body = {**ids, "success": True, "response": {"id": 5}}
     assert kind_of(parse_create(lists(name), reply(500, body))) is FaultKind.SERVER_ERROR
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", WITH_JOBS)
 @pytest.mark.parametrize(
     ("text", "after_s"),
     [
@@ -245,7 +245,7 @@ def test_a_client_that_is_shut_out_does_not_ask_again(name: str, row: dict[str, 
     assert kind_of(parse_page(lists(name), pages_of(name)[-1], shut)) not in ASKED_AGAIN
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", WITH_JOBS)
 @pytest.mark.parametrize("status", [500, 502, 503])
 def test_a_server_that_is_down_says_nothing_of_the_job(name: str, status: int) -> None:
     down = reply(status, "<html>")
@@ -282,7 +282,7 @@ SAYABLE: dict[tuple[Verdict, Reason], Evidence] = {
 }
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", WITH_JOBS)
 def test_what_a_dialect_can_say_comes_back(name: str) -> None:
     answers = {
         # without a dot in its domain it is malformed, yet has all its parts
@@ -304,7 +304,7 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", WITH_JOBS)
 def test_a_row_says_what_a_single_verification_says(name: str) -> None:
     answers = [
         replace(
@@ -326,7 +326,7 @@ def test_a_row_says_what_a_single_verification_says(name: str) -> None:
         assert (row.verdict is D) <= (v.verdict is D)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", WITH_JOBS)
 @pytest.mark.parametrize("state", [JobState.QUEUED, JobState.RUNNING, JobState.PAUSED])
 def test_a_job_of_the_same_dialect_is_waited_for(name: str, state: JobState) -> None:
     vendor = lists(name)
@@ -381,7 +381,7 @@ HEADERS = st.dictionaries(
 )
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", WITH_JOBS)
 @settings(deadline=None)
 @given(body=BODIES, status=STATUSES, headers=HEADERS)
 def test_nothing_that_a_vendor_sends_is_raised_at_us(

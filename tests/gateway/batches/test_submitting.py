@@ -26,7 +26,7 @@ from gateway.settings import Settings
 from gateway.store.tables import batches
 from gateway.web.bodies import MAX_BYTES_IN_MEMORY, Spool
 from gateway.web.dispatch import create_app
-from tests.dialects import ALL, BY_NAME, NAMES, submit
+from tests.dialects import ALL, BY_NAME, WITH_BATCHES, submit
 from tests.gateway.batches.conftest import Bench, Scripted
 
 FEW = ["ada@example.com", "grace@example.com"]
@@ -109,7 +109,7 @@ def open_files(folder: Path) -> list[str]:
     return [name for name in found if name.startswith(f"{folder}/")]
 
 
-@pytest.mark.parametrize("dialect", NAMES)
+@pytest.mark.parametrize("dialect", WITH_BATCHES)
 async def test_a_locked_database_is_an_error_before_the_acknowledgement(
     server: Server, dialect: str
 ) -> None:
@@ -124,7 +124,7 @@ async def test_a_locked_database_is_an_error_before_the_acknowledgement(
     assert await server.stored() == 2
 
 
-@pytest.mark.parametrize("dialect", NAMES)
+@pytest.mark.parametrize("dialect", WITH_BATCHES)
 async def test_a_large_list_is_read_from_a_temporary_file(
     server: Server, dialect: str, spool_folder: Path
 ) -> None:
@@ -172,7 +172,7 @@ async def test_nothing_is_stored_of_a_broken_large_file(
     assert open_files(spool_folder) == []
 
 
-@pytest.mark.parametrize("dialect", NAMES)
+@pytest.mark.parametrize("dialect", WITH_BATCHES)
 async def test_a_body_that_cannot_be_spooled_is_the_dialects_error(
     server: Server, dialect: str, no_spool_folder: None
 ) -> None:

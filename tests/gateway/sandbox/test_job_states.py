@@ -10,7 +10,7 @@ import pytest
 from adapters.contract.dialect import Dialect
 from gateway.sandbox.simulate import JOB_WORDS, PROBLEM_WORDS
 from tests import dialects
-from tests.dialects import ALL, FACTS, NAMES, JobView
+from tests.dialects import ALL, FACTS, WITH_BATCHES, JobView
 
 VIEWS = [
     pytest.param(dialect, view, id=f"{dialect.name}-{view.method}-{view.path}")
@@ -83,7 +83,7 @@ async def test_the_word_of_an_address_stays_with_the_batch(
     check(await look_at(client, dialect, view, id_), view.states[word])
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", WITH_BATCHES)
 def test_every_word_is_tested_in_every_dialect(name: str) -> None:
     seen = {word for view in FACTS[name].job_views for word in view.states}
     assert seen == set(JOB_WORDS) - PROBLEM_WORDS

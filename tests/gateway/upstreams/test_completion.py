@@ -66,6 +66,7 @@ async def test_what_a_vendor_cannot_say_is_added(stack: AsyncExitStack, name: st
     role = (await verify_natively(here, "sales@firm.test"))["evidence"]
     person = (await verify_natively(here, "ann.smith@gmail.com"))["evidence"]
     no_reply = (await verify_natively(here, "noreply@firm.test"))["evidence"]
+    typo = (await verify_natively(here, "ann.smith@gmial.com"))["evidence"]
     found = {
         "role": role["role"],
         "mx": [mx["host"] for mx in role["mx"]] == GOOGLE and role["dns"] == "mx",
@@ -75,6 +76,7 @@ async def test_what_a_vendor_cannot_say_is_added(stack: AsyncExitStack, name: st
         "free": person["free"],
         "person": person["person"] and person["person"]["first"] == "Ann",
         "no_reply": no_reply["no_reply"],
+        "did_you_mean": typo["did_you_mean"] == "ann.smith@gmail.com",
     }
     assert {fact for fact in FACTS[name].never_says if not found[fact]} == set()
 
