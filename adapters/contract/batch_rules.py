@@ -1,4 +1,4 @@
-"""The rules that a vendor plays by with batches, as data."""
+"""A vendor's rules for batches, as data."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from engine.model import Address, Evidence, Verification
 MAX_BATCH_ENTRIES = 50_000
 """Addresses in one request, by four of the five vendors."""
 MAX_ENTRY_CHARACTERS = 1_000
-"""Of one entry; RFC 5321 section 4.5.3.1 allows an address 320. What is longer is no address
-but a broken list."""
+"""Of one entry; RFC 5321 section 4.5.3.1 allows an address 320. A longer
+entry comes from a broken list."""
 
 
 class ChargeTime(StrEnum):
@@ -28,7 +28,7 @@ class ChargeTime(StrEnum):
 
 
 class BilledUnit(StrEnum):
-    """What of a batch counts."""
+    """The rows of a batch that are charged."""
 
     ENTRIES = "entries"
     ROWS = "rows"
@@ -36,7 +36,7 @@ class BilledUnit(StrEnum):
 
 
 class IdSource(NamedTuple):
-    """What the id of a new batch can be made from."""
+    """The sources for the id of a new batch."""
 
     number: int
     """The batch's number on this server, from 1."""
@@ -59,29 +59,29 @@ class CompletionWebhook:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchRules:
-    """What a vendor does with batches, as data."""
+    """A vendor's rules for batches."""
 
     new_id: Callable[[IdSource], str]
     row_word: Callable[[Verification], str]
-    """What a row is called; rows are filtered and counted by it."""
+    """The word for a row, by which rows are filtered and counted."""
     extra_counters: Callable[[Verification], Iterable[str]] = lambda _: ()
     """Further counters that an answered row adds to."""
     counters_before_start: Callable[[Address, Evidence], Iterable[str]] | None = None
     """Counters that a row adds to before it is verified; None needs no preparation."""
     shows_names: bool = False
-    """Whether rows show whom an address may belong to."""
+    """Whether rows show a guess at the owner of an address."""
     merge_duplicates: bool = False
     """Whether equal addresses make one row."""
     charged_at: ChargeTime = ChargeTime.SUBMIT
     billed_unit: BilledUnit = BilledUnit.ENTRIES
     must_cover_unit: BilledUnit = BilledUnit.ENTRIES
-    """What the credits must suffice for."""
+    """The rows that the credits must suffice for."""
     refund_word: str = ""
-    """Rows called so are given back for; empty for none."""
+    """Rows with these words are refunded; empty for none."""
     retention_s: Callable[[int], int | None]
     """How long rows are kept after the end, by the number of entries; None until deleted."""
     delete_with_rows: bool = True
-    """Whether the job goes with its rows, or stays behind with its counts."""
+    """Whether the job is deleted with its rows; otherwise it stays, with its counts."""
     completion_webhook: CompletionWebhook | None = None
 
 

@@ -1,7 +1,7 @@
 """Where a client's key stands in a request.
 
-A key in the head (query and headers) can be judged before the body is read, so that the large
-body of a stranger costs nothing: a dialect ranks its places so wherever its vendor allows it.
+A key in the head (query and headers) can be judged before the body is read, so the large body
+of an unknown client costs nothing: a dialect ranks such places first if its vendor allows it.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ class Credential:
     def read(self, request: WireRequest) -> str | None:
         """The key sent; None without one. May raise `UnreadableRequest`.
 
-        The body is looked at only if no place of a higher rank has a key.
+        The body is read only if no place of a higher rank has a key.
         """
         for place in self.places:
             if key := place.read(request):
@@ -129,8 +129,8 @@ class Credential:
         return None
 
     def scan(self, request: WireRequest) -> frozenset[str] | None:
-        """The keys that a large body may hold, found without parsing it; None if that cannot be
-        said. Only of a request that is not decided by its head."""
+        """The candidates for the key in a large body, found without parsing it; None if they cannot
+        be found so. Only for a request whose head does not decide."""
         places = [place for place in self.places if isinstance(place, KeyInBody)]
         scanned = [place.scan(request) for place in places]
         if not scanned or None in scanned:
@@ -138,7 +138,7 @@ class Credential:
         return frozenset().union(*filter(None, scanned))
 
     def is_decided_by_head(self, request: WireRequest) -> bool:
-        """Whether `read` would not look at the body. Does not look at it either."""
+        """Whether `read` needs no body. Does not read the body itself."""
         for place in self.places:
             if isinstance(place, KeyInBody):
                 if request.method in place.methods:

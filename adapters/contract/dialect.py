@@ -1,4 +1,4 @@
-"""One vendor's HTTP API in both directions: endpoints, and what else a dialect declares."""
+"""One vendor's HTTP API in both directions: its endpoints and its other declarations."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Endpoint(Generic[Op, Out]):
     body_limit: int = 64 * 1024
     """Bytes; a longer body is a `TOO_LARGE`."""
     accepts_body_file: bool = False
-    """Whether `read` can do with a `WireRequest.body_file`, so that bodies may be large."""
+    """Whether `read` supports a `WireRequest.body_file`, so that bodies may be large."""
 
 
 AnyEndpoint: TypeAlias = Endpoint[Any, Any]
@@ -53,7 +53,7 @@ AnyEndpoint: TypeAlias = Endpoint[Any, Any]
 
 @dataclass(frozen=True, slots=True)
 class KeyShape:
-    """How the vendor's keys look, so that its clients accept ours."""
+    """The form of the vendor's keys, so that its clients accept ours."""
 
     live_prefix: str = ""
     test_prefix: str = ""
@@ -79,7 +79,7 @@ class ClientBlock:
     """Lock a client's address out after `failures` failed attempts within `window_s` seconds."""
 
     counted: frozenset[ProblemKind]
-    """What is a failed attempt."""
+    """The problems that count as failed attempts."""
     failures: int
     window_s: float
 
@@ -115,20 +115,20 @@ class Dialect:
     batch_rules: BatchRules | None = None
     """How its batches behave; None has none."""
     upstream: Upstream | None = None
-    """How to ask it; None if it can only be spoken, not asked."""
+    """The vendor as a source; None if there is only the server side."""
     vendor_jobs: VendorJobs | None = None
-    """How to give it a list; None if it takes none."""
+    """The vendor's batches as a source; None if there are none."""
     options: DialectOptions[Any] | None = None
-    """What an operator may set; None for nothing."""
+    """The operator's settings for it; None if there are none."""
     verdict_members: tuple[str, ...] = ()
     """The members of a verification's reply that say the verdict, such as `info.result`; for the
     documentation."""
     magic_addresses_in_batches: bool = True
     """Whether the sandbox's magic addresses have their effect in batches too."""
     example_job_ids: tuple[str, ...] = ()
-    """Ids from the vendor's documentation, which a test key can ask about unmade."""
+    """Ids from the vendor's documentation, which exist for every test key."""
     reason_phrases: Mapping[int, str] = field(default_factory=dict)
-    """Of statuses that HTTP has none for."""
+    """Reason phrases of statuses that HTTP does not define."""
 
     def credential_for(self, endpoint: AnyEndpoint | None) -> Credential:
         """Where a key stands in a request for the endpoint; None for an unknown path."""

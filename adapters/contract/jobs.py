@@ -1,7 +1,7 @@
 """Batches as a dialect sees them: entries, jobs and rows.
 
 A job's counters have names that its dialect chose (`BatchRules.row_word` and
-`BatchRules.extra_counters`), so that what is counted and what is shown cannot differ.
+`BatchRules.extra_counters`), so counters and rows cannot differ.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ class BatchEntry(NamedTuple):
     email: str
     """Without surrounding blanks."""
     cells: tuple[str, ...] = ()
-    """The whole row it came in, the address included; empty if there was only the address."""
+    """The complete uploaded row, with the address; empty if there was only the address."""
 
 
 class JobState(StrEnum):
-    """How far a batch is."""
+    """The state of a batch."""
 
     PREPARING = "preparing"
     READY = "ready"  # waits for a StartJob
@@ -43,7 +43,7 @@ class JobState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A batch as it stands."""
+    """A batch and its progress."""
 
     id: str
     state: JobState
@@ -53,7 +53,7 @@ class Job:
     total: int
     """Entries submitted."""
     row_count: int
-    """Rows it has: the entries, without repeats where the dialect merges them."""
+    """Rows: the entries, without repeats if the dialect merges them."""
     valid_count: int
     """Rows whose address is well formed."""
     done_count: int
@@ -95,5 +95,5 @@ class JobRows:
 
     job: Job
     matching_count: int
-    """Rows that `words` leaves, on all pages."""
+    """Rows that pass the filter `words`, on all pages."""
     rows: AsyncIterator[JobRow]

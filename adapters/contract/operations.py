@@ -1,4 +1,4 @@
-"""What a client may ask of a vendor's API, and what it gets, as plain values.
+"""The requests of clients and their outcomes, as plain values.
 
     HTTP request --read--> operation --run--> outcome --write--> HTTP reply
        (dialect, pure)      (gateway, I/O)      (dialect, pure)
@@ -6,7 +6,7 @@
 An `Operation[Out]` has an `Out` as its outcome. It names the method of an `OperationRunner` that
 finds the outcome, so that the types hold from the reader to the writer. A dialect may subclass
 an operation to carry what only its own writer needs (an output format, a version); the gateway
-looks at the base class alone.
+uses only the base class.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Out = TypeVar("Out", covariant=True)
 # -- outcomes ----------------------------------------------------------------------------
 
 UNLIMITED_CREDITS = 1_000_000_000
-"""What a dialect that must show a number shows for an account without a limit."""
+"""Shown for an account without a limit by dialects that must show a number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ UNLIMITED = Plan("unlimited", "Unlimited")
 
 @dataclass(frozen=True, slots=True)
 class AccountInfo:
-    """An account's plan and what is used of it."""
+    """An account's plan and its use."""
 
     owner_email: str
     plan: Plan
@@ -73,7 +73,7 @@ class AccountInfo:
     used: int
     """Verifications this month."""
     credits: int | None
-    """Verifications left to pay with; None is without limit."""
+    """Credits left, in verifications; None is without limit."""
 
     @property
     def credits_shown(self) -> int:
@@ -94,11 +94,11 @@ class PersonGuess:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation(ABC, Generic[Out]):
-    """Something a client asks for."""
+    """A request of a client."""
 
     @abstractmethod
     async def run_by(self, runner: OperationRunner) -> Out:
-        """Have the outcome found. Raises `Problem`."""
+        """Let the runner find the outcome. Raises `Problem`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +116,7 @@ class Verify(Operation[Verification]):
     email: str
     checks: Checks = Checks()
     refresh: bool = False
-    """Bypass every cache."""
+    """Whether to bypass every cache."""
     wait_s: float | None = None
     """After this long the client wants a `NOT_READY` rather than wait on."""
     refuse_malformed: bool = False
@@ -178,17 +178,17 @@ class WithAccount(Operation[tuple[Out, AccountInfo]]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobOperation(Operation[Out]):
-    """Something a client asks about batches."""
+    """A request about batches."""
 
     simulate: str = ""
-    """What a test key wants to see simulated; ignored for live keys."""
+    """The outcome that a test key wants simulated; ignored for live keys."""
 
     async def run_by(self, runner: OperationRunner) -> Out:
         return await self.run_on(runner.jobs(self.simulate))
 
     @abstractmethod
     async def run_on(self, jobs: JobRunner) -> Out:
-        """Have the outcome found among the caller's batches. Raises `Problem`."""
+        """Let the runner find the outcome among the caller's batches. Raises `Problem`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,9 +205,9 @@ class SubmitJob(JobOperation[Job]):
     """Whether greylisted addresses are verified again later."""
     checks: Checks = Checks()
     webhook_url: str = ""
-    """Is called when the batch is done; empty for no call."""
+    """The webhook's URL, called when the batch is complete; empty for none."""
     options: Mapping[str, Any] = field(default_factory=dict)
-    """What only the dialect's writers need later; fit for JSON."""
+    """Values that only the dialect's writers need later; fit for JSON."""
 
     async def run_on(self, jobs: JobRunner) -> Job:
         return await jobs.submit(self)
@@ -225,7 +225,7 @@ class StartJob(JobOperation[Job]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShowJob(JobOperation[Job]):
-    """A batch as it stands."""
+    """A batch and its progress."""
 
     job_id: str
 

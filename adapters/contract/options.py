@@ -1,4 +1,4 @@
-"""What an operator may set about one dialect, in the section of the settings named for it."""
+"""The operator's settings for one dialect, in the section with its name."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def option(default: Any, meaning: str, *, unit: str = "", **bounds: float) -> An
 
 @dataclass(frozen=True, slots=True)
 class DialectOptions(Generic[Values]):
-    """The options of a dialect, and what they change in it."""
+    """The options of a dialect, and their effect on it."""
 
     kind: type[Values]
     """A frozen dataclass whose fields are made by `option`."""

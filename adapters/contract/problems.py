@@ -1,4 +1,4 @@
-"""Why a request gets no outcome: only a dialect words it."""
+"""Why a request gets no outcome. Only a dialect writes the error's body."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class ProblemKind(StrEnum):
     INTERNAL = "internal"
     UNAVAILABLE = "unavailable"
     TOO_MANY = "too_many"  # addresses in a batch
-    JOB_MALFORMED = "job_malformed"  # its id is none of ours
+    JOB_MALFORMED = "job_malformed"  # its id has not our form
     JOB_UNKNOWN = "job_unknown"
     JOB_STATE = "job_state"  # not in the state that this asks for; `state` has its own
     BATCHES_WAITING = "batches_waiting"  # too many
@@ -36,7 +36,7 @@ class ProblemKind(StrEnum):
 
 @dataclass(eq=False)
 class Problem(Exception):
-    """The question could not be asked, or not be answered now. Only a dialect words it."""
+    """The request is wrong, or cannot be served now. Only a dialect writes the error's body."""
 
     kind: ProblemKind
     detail: str = ""
@@ -52,4 +52,4 @@ class Problem(Exception):
     allowed_methods: tuple[str, ...] = ()
     """Methods that this path knows."""
     job_state: str = ""
-    """The `adapters.contract.jobs.JobState` that is in the way."""
+    """The `adapters.contract.jobs.JobState` that prevents it."""

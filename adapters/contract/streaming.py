@@ -10,7 +10,7 @@ from typing import Any
 from adapters.contract.wire import StreamReply
 
 BUFFER_BYTES = 64 * 1024
-"""About so much is collected before it is sent."""
+"""Bytes that are collected before they are sent, about."""
 ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 """Of the one file in an archive: the same archive for the same rows."""
 
@@ -51,7 +51,7 @@ async def _zipped(plain: AsyncIterator[bytes], name: str) -> AsyncIterator[bytes
 
 
 class _ZipBuffer(io.RawIOBase):
-    """A file that cannot be sought in, whose content is taken away while it is written."""
+    """A file without seeking, whose content is removed while it is written."""
 
     def __init__(self) -> None:
         self._written = bytearray()

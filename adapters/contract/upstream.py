@@ -26,39 +26,39 @@ class FaultKind(StrEnum):
     UNREACHABLE = "unreachable"
     """No connection: the request was never sent, so that it may be sent again."""
     BUSY = "busy"
-    """As much as it may be asked at a time is under way; never sent."""
+    """Its limit of concurrent requests or its rate is reached; never sent."""
     TIMED_OUT = "timed_out"
-    """Sent, and no whole answer in time."""
+    """Sent, and no complete reply in time."""
     BROKEN = "broken"
-    """Sent, and the connection ended before a whole answer."""
+    """Sent, and the connection ended before a complete reply."""
     GARBAGE = "garbage"
-    """An answer that is none of the vendor's."""
+    """A reply that is not the vendor's."""
     SERVER_ERROR = "server_error"
     PENDING = "pending"
-    """Still being worked on when the time was over."""
+    """The vendor was still working on it at the deadline."""
     TOO_FAST = "too_fast"
     NO_CREDITS = "no_credits"
     DEAD_KEY = "dead_key"
     BANNED = "banned"
-    """Our account or our address is refused, whichever key is shown."""
+    """Our account or our IP address is refused, with any key."""
     REFUSED = "refused"
     """This request cannot be served; another may be."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """No answer, and why."""
+    """Why there is no answer."""
 
     kind: FaultKind
     detail: str = ""
-    """The vendor's own words, shortened, without a key in them."""
+    """The vendor's own text, shortened, without keys."""
     status: int | None = None
     """Of the HTTP reply, if there was one."""
     retry_after_s: float | None = None
-    """How long it asked us to wait."""
+    """The wait that the vendor asked for."""
     ask_balance: bool = False
-    """Whether the vendor says the same of a refused key and of an account without credits: then
-    the balance tells which, and `kind` holds where the balance cannot be read."""
+    """Whether the vendor has one reply for a refused key and for an account without credits: then
+    the balance decides, and `kind` holds if the balance cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ class Pending:
 
 @dataclass(frozen=True, slots=True)
 class UpstreamResult:
-    """What an upstream says of an address. What its dialect cannot say is not known."""
+    """An upstream's result for an address. Values that its dialect lacks are not known."""
 
     verdict: Verdict
     reason: Reason
@@ -78,7 +78,7 @@ class UpstreamResult:
     score: int | None = None
     """None where the dialect has no score."""
     verified_at: datetime | None = None
-    """None where the dialect does not tell: then it was just now."""
+    """None if the dialect does not show it: then it was just now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,7 @@ class UpstreamRequest:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
     is_billed: bool = True
-    """Whether the vendor charges for it, so that it is never sent twice on a guess."""
+    """Whether the vendor charges for it: then it is resent only if it was certainly not sent."""
 
     @property
     def json(self) -> Any:
@@ -147,7 +147,7 @@ _quote = lru_cache(1024)(quote_plus)
 
 @dataclass(frozen=True, slots=True)
 class UpstreamReply:
-    """One HTTP reply of a vendor, whole."""
+    """One complete HTTP reply of a vendor."""
 
     status: int
     headers: Mapping[str, str]
@@ -215,7 +215,7 @@ class Call(Generic[P, Out]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Upstream:
-    """A vendor as a source: requests to it and what its replies say. Pure."""
+    """A vendor as a source: requests to it and the meaning of its replies. Pure."""
 
     verify: Call[[UpstreamQuery], UpstreamResult | Pending]
     balance: Call[[], int] | None = None
@@ -229,4 +229,4 @@ class Upstream:
     default_retry_after_s: float = 1.0
     """After a 429 that names no time."""
     always_reports: frozenset[str] = frozenset()
-    """Fields of `Evidence` that every answer speaks of: what is empty there is a no."""
+    """Fields of `Evidence` that every result has: an empty one is a "no"."""

@@ -31,12 +31,12 @@ class ResultPage:
     """Addresses as the vendor writes them, in any order. Addresses that the vendor could not
     process are left out."""
     next_page: str = ""
-    """What `JobQuery.page` is to be for the next page; empty after the last."""
+    """`JobQuery.page` of the next page; empty after the last."""
 
 
 @dataclass(frozen=True, slots=True)
 class JobQuery:
-    """What a vendor is asked about one of its jobs."""
+    """A query about one of a vendor's jobs."""
 
     job_id: str
     checks: Checks
@@ -46,17 +46,17 @@ class JobQuery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VendorJobs:
-    """How a vendor is given many addresses at once, and asked for the results. Pure."""
+    """A vendor's batches as a source: submitting addresses and fetching results. Pure."""
 
     max_addresses: int
     """Addresses in one job."""
     create: Call[[Sequence[Address], Checks], str | ResultPage]
-    """The job's id, or the rows themselves where the vendor answers at once. A fault with a 4xx
-    status says that nothing was created."""
+    """The job's id, or the rows themselves where the vendor answers at once. After a fault with a
+    4xx status nothing was created."""
     poll: Call[[JobQuery], ResultPage | Pending]
     page: Call[[JobQuery], ResultPage | Pending] | None = None
-    """Gets what `ResultPage.next_page` names; `Pending` goes back to polling. None where a poll
-    brings all the rows."""
+    """Fetches the page that `ResultPage.next_page` names; `Pending` returns to polling. None if a
+    poll returns all rows."""
     create_timeout_s: float = 60.0
     """For one create; longer where the vendor verifies before it answers."""
     min_addresses: int = 10

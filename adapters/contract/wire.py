@@ -1,7 +1,7 @@
 """HTTP as values: the request a dialect reads and the reply it writes.
 
 Reading a body is pure: `Unreadable` says that the bytes are not what they claim to be. A large
-one is in a file that is read from, and never held as a whole unless it is JSON or a form.
+one is in a file, and never in memory as a whole unless it is JSON or a form.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from adapters.contract.jobs import JobRow
 
 MAX_FIELDS = 1_000
-"""Query or form fields in one request; more is refused rather than decoded."""
+"""Query or form fields in one request; with more it is refused before they are decoded."""
 
 CHUNK_BYTES = 64 * 1024
-"""Bytes of a body looked at in one go."""
+"""Bytes of a body that are read at a time."""
 
 MAX_JSON_BRACKETS = 250_000
 """Objects and arrays in a large body: 50,000 entries of an object each, and room for more."""
@@ -80,17 +80,18 @@ class WireRequest:
 
     @property
     def first_chunk(self) -> bytes:
-        """How the body begins: all of one that is not in a file, else some `CHUNK_BYTES` bytes."""
+        """The beginning of the body: all of it if it is not in a file, else `CHUNK_BYTES` bytes or
+        so."""
         return next(self.chunks(), b"")
 
     @property
     def whole_body(self) -> bytes:
-        """Wherever it is; to be let go of soon."""
+        """The complete body, also that of a file; not to be held for long."""
         return self.body if self.body_file is None else b"".join(self.chunks())
 
     @cached_property
     def json(self) -> Any:
-        """The body as JSON, whatever its content type says. Raises `Unreadable`."""
+        """The body as JSON, with any content type. Raises `Unreadable`."""
         if self.body_file is not None:
             _check_json_size(self.chunks())
         try:
@@ -169,7 +170,7 @@ class WireReply:
 class StreamReply:
     """A reply too large to be held: rows are rendered while they are sent.
 
-    What is sent is `head`, the rendered rows with `separator` between them, and `tail`.
+    The body is `head`, the rendered rows with `separator` between them, and `tail`.
     """
 
     rows: AsyncIterator[JobRow]

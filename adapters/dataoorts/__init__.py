@@ -1,16 +1,16 @@
 """Dataoorts Unify API "AI Mails", `https://cloud.dataoorts.com/ai_mails_api`.
 
 Documentation: https://docs.dataoorts.com/docs/api-email-verification/, seen 2026-11; fixtures
-in `compat_fixtures/dataoorts`. The page shows neither an error nor the whole list of causes;
-what it leaves open is a table here.
+in `compat_fixtures/dataoorts`. The page shows neither an error nor the complete list of causes;
+tables here fill these gaps.
 
 Quirks that are copied on purpose:
-- `info` asks for `user_info`, while the block named `info` is always there; the samples send
-  it as the text "true" or "false" (fixture `verify_and_predict`);
+- the parameter `info` requests the block `user_info`; the block `info` is always there; the samples
+  send it as the text "true" or "false" (fixture `verify_and_predict`);
 - the keys of every object are sorted;
-- `isv_mx` says whether the mail server answered well, not whether there is an MX record: it is
-  null beside a filled `mx_record` (the same fixture);
-- an address that keeps failing to authenticate is locked out for good; here that is a setting.
+- `isv_mx` shows whether the mail server gave a usable reply, not whether there is an MX record: it
+  can be null although `mx_record` is set (the same fixture);
+- a client address that keeps failing to authenticate is blocked permanently; here by a setting.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ DIALECT = Dialect(
     root_paths=(RootPath("/ai_mails_api/"),),
     endpoints=tuple(
         replace(endpoint, path=endpoint.path + slash)
-        # the version is the path's end, and some write a slash behind it
+        # the path ends with the version, and some clients append a slash
         for slash in ("", "/")
         for endpoint in ENDPOINTS_WITHOUT_SLASH
     ),

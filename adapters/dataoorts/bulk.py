@@ -23,7 +23,7 @@ ID_LENGTH = 27
 RETENTION_S = 30 * 86_400
 
 PENDING_STATUS, PENDING_BODY = 202, {"status": "processing"}
-"""Not published: neither by its status nor by its type can it be taken for results."""
+"""Undocumented; a client can confuse neither its status nor its type with results."""
 
 # -- reading ------------------------------------------------------------------------------
 
@@ -46,7 +46,7 @@ def read_results(request: WireRequest) -> ReadRows:
     job_id = request.json_object.get("id")
     if not isinstance(job_id, str) or not job_id.strip():
         raise Problem(ProblemKind.INVALID, field="id")
-    # the sample is exactly reversed; who matches rows by their place should see that here
+    # the sample has the reverse order, which clients that match rows by position should notice
     return ReadRows(job_id=job_id.strip(), reverse_order=True)
 
 
@@ -81,6 +81,6 @@ def _row_word(v: Verification) -> str:
 BATCH_RULES = BatchRules(
     new_id=random_id(ID_ALPHABET, ID_LENGTH),
     row_word=_row_word,
-    # no page tells how long
+    # undocumented
     retention_s=lambda _: RETENTION_S,
 )

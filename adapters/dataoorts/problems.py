@@ -34,7 +34,7 @@ PROBLEMS: Mapping[ProblemKind, tuple[int, str]] = {
     ProblemKind.NOT_READY: (503, "Service unavailable"),
     ProblemKind.UNAVAILABLE: (503, "Service unavailable"),
 }
-"""None is published: statuses and texts are ours."""
+"""Errors are undocumented: statuses and texts are ours."""
 
 
 def write_problem(_: WireRequest, problem: Problem, __: AnyEndpoint | None) -> WireReply:
@@ -47,4 +47,4 @@ FAILED_ATTEMPTS = frozenset(
     # the page: "failed attempts to retrieve the batch response"
     | {ProblemKind.JOB_MALFORMED, ProblemKind.JOB_UNKNOWN}
 )
-"""What counts towards the block of a client's address."""
+"""The errors that count towards the block of a client's address."""

@@ -1,4 +1,4 @@
-"""One address: its verification, and who its owner seems to be; the health check."""
+"""One address: its verification and a guess at its owner; the health check."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SWITCH_WORDS: Mapping[str, bool] = {"true": True, "false": False}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerifyAndPredict(Verify):
-    """A verification that may also show who the owner seems to be."""
+    """A verification that may also show a guess at the owner."""
 
     guess_person: bool = False
 
@@ -38,7 +38,7 @@ def read_health(_: WireRequest) -> Acknowledge:
 
 
 def _parse_email(request: WireRequest) -> str:
-    """Any text but a blank one: a malformed address is a verdict (`invalid_format`)."""
+    """Any text that is not blank; a malformed address becomes a verdict (`invalid_format`)."""
     email = request.json_object.get("email")
     if not isinstance(email, str) or not email.strip():
         raise Problem(ProblemKind.INVALID, field="email")
@@ -46,7 +46,7 @@ def _parse_email(request: WireRequest) -> str:
 
 
 def _parse_info(request: WireRequest) -> bool:
-    """Off by default: the smaller answer is the whole verification."""
+    """Off by default: the smaller reply has the complete verification."""
     value = request.json_object.get("info", False)
     if isinstance(value, str):
         value = SWITCH_WORDS.get(value.strip().lower())

@@ -1,7 +1,7 @@
-"""The vendor as a source: requests to it, and what its replies say.
+"""The vendor as a source: requests to it, and the meaning of its replies.
 
-It publishes no error body, and blocks an address for good after failed attempts: a refused
-key is never tried again on a guess.
+Its errors are undocumented, and it blocks client addresses permanently after failed attempts: a
+refused key is not tried again without a reason.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ REASONS_BY_CAUSE: Mapping[str, Reason] = {
     "invalid_domain": Reason.INVALID_DOMAIN,
     "invalid_format": Reason.INVALID_EMAIL,
     "low_quality": Reason.LOW_QUALITY,
-    # it took the mail, and yet; it does not say why
+    # the mail was accepted, but the address is risky for a reason that is not given
     "low_deliverability": Reason.ACCEPTED_EMAIL,
     "unavailable_smtp": Reason.UNAVAILABLE_SMTP,
     "unexpected_error": Reason.UNEXPECTED_ERROR,
@@ -52,12 +52,12 @@ FALLBACK_REASONS: Mapping[Verdict, Reason] = {
     Verdict.RISKY: Reason.LOW_QUALITY,
     Verdict.UNKNOWN: Reason.UNEXPECTED_ERROR,
 }
-"""For a cause that we do not know, or that does not go with its result."""
+"""For an unknown cause, or one that contradicts its result."""
 
 PROVIDERS_BY_NAME: Mapping[str, str] = {name: word for word, name in FREE_PROVIDERS.items()}
 FAULTS: Mapping[int, FaultKind] = {
     **STATUS_FAULTS,
-    # an unknown key is a 401; an address is blocked for good, with a good key too
+    # an unknown key gets a 401; this is a blocked client address, also with a valid key
     403: FaultKind.BANNED,
 }
 
@@ -81,7 +81,7 @@ def parse_verify(reply: UpstreamReply, _: UpstreamQuery) -> UpstreamResult | Pen
 
 
 def parse_result(info: Mapping[str, Any]) -> UpstreamResult:
-    """What one block with a `test_result` says, of a reply or a batch's row."""
+    """The result in a block with a `test_result`, of a reply or of a batch's row."""
     result, cause = str(info["test_result"]), str(info.get("result_cause"))
     verdict = VERDICTS_BY_RESULT.get(result)
     reason = REASONS_BY_CAUSE.get(cause)
@@ -109,7 +109,7 @@ def _evidence(info: Mapping[str, Any], raw_word: str | None) -> Evidence:
         dns=Dns.MX if mx else Dns.NOT_CHECKED,
         mx=mx,
         provider=PROVIDERS_BY_NAME.get(str(info.get("provider"))),
-        # true is no proof: it also stands where nothing could be tested
+        # true proves nothing: it is also the value if nothing could be tested
         catch_all=True if parse_bool(info.get("isv_nocatchall")) is False else None,
         avatar=text_or_none(info.get("email_avatar")),
         spamtrap=True if parse_bool(info.get("isv_noblock")) is False else None,

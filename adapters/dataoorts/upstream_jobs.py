@@ -64,7 +64,7 @@ def parse_poll(reply: UpstreamReply, _: JobQuery) -> ResultPage | Pending | Faul
     ):
         return Pending()
     rows = value if reply.status == 200 and isinstance(value, list) else []
-    # not in the order in which they were sent: the address is what tells them apart
+    # rows have another order than the addresses, and are matched by address
     found = tuple((str(row["email"]), parse_result(row)) for row in rows if _is_result_row(row))
     if found:
         return ResultPage(found)

@@ -11,11 +11,11 @@ from engine.model import Reason, Verdict, Verification
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """What goes with a `result_cause`."""
+    """The fields that depend on a `result_cause`."""
 
     test_result: str
     base_score: int
-    """Before what the address itself costs."""
+    """Before deductions for the address itself."""
     isv_format: bool = True
     isv_domain: bool = True
     isv_mx: bool | None = True
@@ -33,14 +33,14 @@ CAUSES: Mapping[str, Cause] = {
     "invalid_smtp": Cause("undeliverable", 0, isv_mx=False),
     "invalid_domain": Cause("undeliverable", 0, isv_domain=False, isv_mx=False),
     "invalid_format": Cause("undeliverable", 0, isv_format=False, isv_domain=False, isv_mx=False),
-    # words of its relatives (Kickbox, Emailable), for what the above cannot say; below 50, from
-    # where on consumers send to what is risky or unknown
+    # words of related vendors (Kickbox, Emailable), where those above do not fit; scores below 50,
+    # since clients send to risky and unknown addresses from 50 up
     "low_quality": Cause("risky", 40),
     "low_deliverability": Cause("risky", 40),
     "unavailable_smtp": Cause("unknown", 40, isv_mx=None),
     "unexpected_error": Cause("unknown", 40, isv_mx=None),
 }
-"""Each cause has one result, so that either says enough."""
+"""Each cause has one result, so either of them suffices."""
 
 REASONS: Mapping[Verdict, Mapping[Reason, str]] = {
     Verdict.DELIVERABLE: {},
@@ -69,12 +69,12 @@ FALLBACK_CAUSES: Mapping[Verdict, str] = {
     Verdict.DELIVERABLE: "accepted_email",
     Verdict.RISKY: "low_deliverability",
     Verdict.UNDELIVERABLE: "rejected_email",
-    # a refusal of us, or for now: never `invalid_smtp`, which would condemn the mailbox
+    # a refusal of us, or a temporary one: never `invalid_smtp`, which is about the mailbox
     Verdict.UNKNOWN: "unavailable_smtp",
 }
 
 DISPOSABLE_PENALTY, GENERIC_PENALTY = 30, 10
-"""Off the score; the first is seen, the second ours."""
+"""Deductions from the score; the first was seen, the second is ours."""
 
 FREE_PROVIDERS: Mapping[str, str] = {"google": "gmail"}
 """`provider` of a free-mail domain; any other is null, as is every provider but this one in
@@ -93,7 +93,7 @@ def is_generic(v: Verification) -> bool:
 def score(v: Verification) -> int:
     word = cause_word(v)
     points = CAUSES[word].base_score
-    # the cause `disposable` has its cost in it
+    # the score of the cause `disposable` includes the deduction
     if v.evidence.disposable and word != "disposable":
         points -= DISPOSABLE_PENALTY
     if is_generic(v):

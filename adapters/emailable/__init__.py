@@ -4,10 +4,10 @@ Documentation: https://emailable.com/docs/api/ (emails, account, status codes, r
 authentication), seen 2026-11; fixtures in `compat_fixtures/emailable`.
 
 Quirks that its official clients rely on:
-- 249 is a success that says "ask again"; the Ruby client knows just the eight error codes
-  below and fails on any other, so there is no 405, 413 or 422 here;
+- 249 is a success with the text "send your request again"; the Ruby client knows only the eight
+  error codes below and fails on any other, so there is no 405, 413 or 422 here;
 - Python sends `Bearer None` for "no key" and options in the query of a POST, Ruby sends
-  `Bearer` with nothing behind it and a content type on bodiless GETs;
+  `Bearer` without a key and a content type on bodiless GETs;
 - every error is `{"message": …}`.
 """
 

@@ -1,7 +1,7 @@
 """Many addresses: `POST` and `GET /v1/batch`, and the file of a large one's results.
 
-The documentation names five shapes of a status; which one is due depends on the batch's size,
-on whether it is done, and on whether its results are still kept.
+The documentation names five shapes of a status. They depend on the batch's size, on whether it is
+complete, and on whether its results are still stored.
 """
 
 from __future__ import annotations
@@ -31,29 +31,29 @@ from adapters.kit.words import parse_bool
 from engine.model import Verification
 
 BODY_LIMIT = 16 * 1024 * 1024
-"""Bytes: 50,000 of the longest addresses there are, and what a form's encoding adds."""
+"""Bytes: 50,000 addresses of the greatest length, with the encoding of a form."""
 MAX_INLINE_RESULTS = 1_000
 """Results of larger batches come as a file."""
 DAY_S = 86_400
 
-# no page shows the first; the other two are what clients compare with
+# the first is undocumented; clients compare with the other two
 CREATED = "Batch successfully created."
 PROCESSING = "Your batch is being processed."
 COMPLETED = "Batch verification completed."
 PAUSED = "Your batch is paused. Please contact support at <support@emailable.com>."
 
 MAX_FIELDS = 1_000
-"""Names in `response_fields` that are looked at."""
+"""Names in `response_fields`; further ones are ignored."""
 FIELDS: tuple[str, ...] = tuple(ATTRIBUTES)
-"""What `response_fields` may list, in the order of the page."""
+"""The names that `response_fields` may list, in the order of the page."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShowBatchStatus(ReadRows):
-    """A batch's status, with its results where they are due."""
+    """A batch's status, with its results once they are complete, or on request."""
 
     partial: bool = False
-    """Whether results are wanted before the batch is done."""
+    """Whether the client wants results before the batch is complete."""
 
 
 # -- reading ------------------------------------------------------------------------------
@@ -67,7 +67,7 @@ def read_submit(request: WireRequest) -> SubmitJob:
     except Problem as problem:
         if not simulate:
             raise
-        # what a test key wants simulated comes first; whoever reads on gets the problem
+        # a simulated outcome of a test key comes first; reading the entries raises the problem
         return SubmitJob(entries=_raising_entries(problem), simulate=simulate)
 
 
@@ -108,7 +108,7 @@ def _parse_entries(params: Mapping[str, Any]) -> tuple[BatchEntry, ...]:
     if emails is None or emails == "" or emails == []:
         raise Problem(ProblemKind.MISSING, field="emails")
     if isinstance(emails, str):
-        # blanks between commas are no addresses; but millions of them would take much memory
+        # blanks between commas are skipped; millions of them would take much memory
         if emails.count(",") > 2 * MAX_BATCH_ENTRIES:
             raise Problem(ProblemKind.TOO_MANY, field="emails", limit=MAX_BATCH_ENTRIES)
         emails = emails.split(",")
@@ -123,7 +123,7 @@ def _parse_entries(params: Mapping[str, Any]) -> tuple[BatchEntry, ...]:
 
 
 def _parse_fields(value: object) -> tuple[str, ...] | None:
-    """The names known among those listed; None for all. Raises `Problem` if none is known."""
+    """The known names among those listed; None for all. Raises `Problem` if none is known."""
     if value is None or value == "" or value == []:
         return None
     names = value if isinstance(value, list) else str(value).split(",", MAX_FIELDS)
@@ -203,7 +203,7 @@ def download_url(job: Job) -> str:
 
 
 def processed_count(job: Job) -> int:
-    """Repeats included, once there is an answer for all; they are counted, not verified."""
+    """With repeats once all rows are answered; repeats are counted and not verified."""
     return job.total if job.done_count == job.row_count else job.done_count
 
 
@@ -241,7 +241,7 @@ def _row_word(v: Verification) -> str:
 
 BATCH_RULES = BatchRules(
     shows_names=True,
-    # as long as the vendor's, which are MongoDB's
+    # as long as the vendor's, which are MongoDB object ids
     new_id=lambda source: f"{source.random_below(16**24):024x}",
     row_word=_row_word,
     extra_counters=lambda v: (reason_word(v),),

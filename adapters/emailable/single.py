@@ -13,7 +13,7 @@ from adapters.kit.words import clamped_integer, clamped_score, parse_bool
 from engine.model import Checks, Verdict, Verification
 
 DEFAULT_WAIT_S, MIN_WAIT_S, MAX_WAIT_S = 5, 2, 10
-"""Of `timeout`. Out of bounds is clamped: the Python client's own README passes 25."""
+"""Of `timeout`. Other values are clamped: the Python client's own README passes 25."""
 
 
 # -- reading ------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The vendor as a source: requests to it, and what its replies say."""
+"""The vendor as a source: requests to it, and the meaning of its replies."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ REASONS_BY_WORD: Mapping[str, Reason] = {
     "invalid_domain": Reason.INVALID_DOMAIN,
     "invalid_smtp": Reason.INVALID_SMTP,
     "low_quality": Reason.LOW_QUALITY,
-    # it took the mail, and yet: the flags beside it say why, or nothing does
+    # the mail was accepted, but the address is risky; the flags may show why
     "low_deliverability": Reason.ACCEPTED_EMAIL,
     "no_connect": Reason.NO_CONNECT,
     "timeout": Reason.TIMEOUT,
@@ -72,7 +72,7 @@ def parse_verify(reply: UpstreamReply, query: UpstreamQuery) -> UpstreamResult |
 
 
 def parse_result(body: Mapping[str, Any]) -> UpstreamResult:
-    """What one object with a `state` says, of a reply or a batch's row."""
+    """The result in an object with a `state`, of a reply or of a batch's row."""
     state, word = str(body["state"]), str(body.get("reason"))
     verdict = VERDICTS_BY_STATE.get(state)
     score = parse_integer(body.get("score"))
@@ -109,7 +109,7 @@ FALLBACK_REASONS: Mapping[Verdict, Reason] = {
     Verdict.RISKY: Reason.LOW_QUALITY,
     Verdict.UNKNOWN: Reason.UNEXPECTED_ERROR,
 }
-"""For a word that we do not know."""
+"""For an unknown word."""
 
 
 def _evidence(body: Mapping[str, Any], raw_word: str | None) -> Evidence:
@@ -124,7 +124,7 @@ def _evidence(body: Mapping[str, Any], raw_word: str | None) -> Evidence:
         mx=mx,
         provider=text_or_none(body.get("smtp_provider")),
         catch_all=parse_bool(body.get("accept_all")),
-        # false is also what an address shows that nobody looked into
+        # false is also the value of a check that was not made
         mailbox_full=True if parse_bool(body.get("mailbox_full")) else None,
         person=_person(body),
         raw_word=raw_word,

@@ -89,7 +89,7 @@ def _is_done(counts: dict[str, Any]) -> bool:
 
 
 def _is_result_row(row: object) -> bool:
-    """A repeat has no answer of its own."""
+    """A repeated address has no result of its own."""
     return (
         isinstance(row, dict)
         and isinstance(row.get("email"), str)

@@ -40,7 +40,7 @@ REASONS: Mapping[Verdict, Mapping[Reason, str]] = {
         Reason.UNEXPECTED_ERROR: "unexpected_error",
     },
 }
-"""Each state has reasons of its own; the vendor has no words for our finer ones."""
+"""Each state has its own reasons; the vendor has no words for our finer ones."""
 
 FALLBACK_REASON_WORDS: Mapping[Verdict, str] = {
     Verdict.DELIVERABLE: "accepted_email",

@@ -5,9 +5,9 @@ Documentation: https://www.verifycatch.com/docs, seen 2026-11; fixtures in
 a constant here stands for each thing that it does not show.
 
 Quirks:
-- an error is `{"error": code, "message": text}`, and what belongs to it stands beside them;
-- the sample clients poll twelve times a minute where the free plan allows ten requests, so
-  that only a POST counts against the minute;
+- an error is `{"error": code, "message": text}`, with further members beside them;
+- the sample clients poll twelve times a minute although the free plan allows ten requests, so only
+  POST requests count towards the limit;
 - a score never leaves the range of its tier.
 """
 

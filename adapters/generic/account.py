@@ -1,4 +1,4 @@
-"""The plans, and what an account has used of its own."""
+"""The plans, and an account's use of its plan."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from adapters.contract.operations import (
 from adapters.contract.wire import WireReply, WireRequest, json_reply
 
 RATE_BUCKET = "verify"
-"""What the plans limit a minute; GETs are never counted (see the quirks)."""
+"""The requests that plans limit by the minute; GETs are never counted (see the quirks)."""
 
 
 def _plan(

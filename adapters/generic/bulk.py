@@ -1,6 +1,6 @@
 """Many addresses: `POST /verify/bulk`, and a job's state, results and file.
 
-The page shows what is sent and the state; the bodies of results and file are ours.
+The page shows the request and the status; the bodies of results and file are ours.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def read_download(request: WireRequest) -> ReadRows:
 
 def _parse_integer(query: Mapping[str, str], name: str, default: int, maximum: int | None) -> int:
     text = query.get(name, str(default))
-    # the length bounds what the database is asked to skip
+    # the length bounds the number of rows that the database has to skip
     value = int(text) if is_digits(text) and len(text) < 10 else 0
     if value < 1 or (maximum is not None and value > maximum):
         upper = f" to {maximum}" if maximum is not None else " or more"
@@ -123,7 +123,7 @@ def write_job(_: ShowJob, job: Job) -> WireReply:
             "status": STATUSES[job.state],
             "total_emails": job.total,
             "completed": job.done_count,
-            # there is no counter of the unknown ones
+            # unknown addresses have no counter
             **{tier: job.counts.get(tier, 0) for tier in ("deliverable", "risky", "undeliverable")},
             "created_at": utc_millis(job.created_at),
         }
@@ -200,6 +200,6 @@ def _row_word(v: Verification) -> str:
 BATCH_RULES = BatchRules(
     new_id=lambda source: str(UUID(int=source.random_below(2**128), version=4)),
     row_word=_row_word,
-    # no page tells how long
+    # undocumented
     retention_s=lambda _: RETENTION_S,
 )

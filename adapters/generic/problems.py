@@ -48,7 +48,7 @@ PROBLEMS: Mapping[ProblemKind, tuple[int, str, str]] = {
     ProblemKind.NOT_READY: (503, "server_error", "The verification takes too long. Retry later."),
     ProblemKind.UNAVAILABLE: (503, "server_error", "Service unavailable. Retry later."),
 }
-"""Only the row of 402 is published in full, of the others the statuses 400 to 403, 429 and 500."""
+"""The page has the complete 402, and the statuses 400 to 403, 429 and 500 of the others."""
 
 
 def write_problem(_: WireRequest, problem: Problem, __: AnyEndpoint | None) -> WireReply:

@@ -22,8 +22,8 @@ REASONS_FROM_SERVER = frozenset(
         Reason.GREYLISTED,
     }
 )
-"""Reasons that only a mail server can give: what an answer without a conversation on record,
-such as an upstream's, shows as `connected`."""
+"""Reasons that only a mail server can give: a result without a recorded dialogue, such as an
+upstream's, is shown as `connected` for them."""
 
 REASONS_ACCEPTED = frozenset({Reason.ACCEPTED_EMAIL, Reason.CATCH_ALL})
 """Likewise for `mailboxExists`."""
@@ -82,7 +82,7 @@ def verification_json(v: Verification) -> dict[str, Any]:
         "isDisposable": v.evidence.disposable,
         "mx": [{"exchange": mx.host, "priority": mx.preference} for mx in v.evidence.mx],
         "smtp": _smtp_json(v),
-        # these three know no third value: what is not known is false
+        # these three are booleans: an unknown value is shown as false
         "catchAll": {"isCatchAll": v.evidence.catch_all is True or v.reason is Reason.CATCH_ALL},
         "spf": v.evidence.spf is True,
         "dmarc": v.evidence.dmarc is True,

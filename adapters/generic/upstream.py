@@ -1,4 +1,4 @@
-"""The vendor as a source: requests to it, and what its replies say."""
+"""The vendor as a source: requests to it, and the meaning of its replies."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PROVIDERS_BY_NAME: Mapping[str, str] = {
 }
 FAULTS: Mapping[int, FaultKind] = {
     **STATUS_FAULTS,
-    # an unknown key is a 401; this is an account that is suspended, or not confirmed yet
+    # an unknown key gets a 401; this is an account that is suspended or not confirmed
     403: FaultKind.BANNED,
 }
 
@@ -40,7 +40,7 @@ MEANINGS: Mapping[tuple[Verdict, bool], Meaning] = {
     (Verdict.UNDELIVERABLE, True): Meaning.ACCEPTED,
     (Verdict.UNDELIVERABLE, False): Meaning.MAILBOX_NOT_FOUND,
 }
-"""By tier and `mailboxExists`, of a server that answered; anything else is not told."""
+"""By tier and `mailboxExists`, if the mail server replied; otherwise unknown."""
 
 
 def build_verify(key: str, query: UpstreamQuery) -> UpstreamRequest:
@@ -63,9 +63,9 @@ def parse_verify(reply: UpstreamReply, query: UpstreamQuery) -> UpstreamResult |
 
 
 def parse_result(body: Mapping[str, Any], *, valid: bool) -> UpstreamResult:
-    """What one object with a `tier` says, of a reply or a job's row.
+    """The result in an object with a `tier`, of a reply or of a job's row.
 
-    `valid` is whether the address is well formed, which the object does not tell.
+    `valid`: whether the address is well formed, which the object does not show.
     """
     tier = str(body["tier"])
     verdict = VERDICTS_BY_TIER.get(tier)
@@ -81,7 +81,7 @@ def parse_result(body: Mapping[str, Any], *, valid: bool) -> UpstreamResult:
         dns=Dns.MX if mx else Dns.NOT_CHECKED,
         mx=mx,
         provider=provider,
-        # false is also what a domain shows that nobody looked into; so here and below
+        # false is also the value of a check that was not made; so here and below
         spf=True if parse_bool(body.get("spf")) else None,
         dmarc=True if parse_bool(body.get("dmarc")) else None,
         smtp=smtp,
@@ -99,7 +99,7 @@ def parse_result(body: Mapping[str, Any], *, valid: bool) -> UpstreamResult:
 
 
 def _reason(verdict: Verdict | None, valid: bool, result: str, e: Evidence) -> Reason:
-    """The vendor has no reasons: what stands beside the tier tells most of them."""
+    """The vendor has no reasons; most of them follow from the other members."""
     spoken = e.smtp is not None
     match verdict:
         case Verdict.DELIVERABLE:
@@ -122,7 +122,8 @@ def _reason(verdict: Verdict | None, valid: bool, result: str, e: Evidence) -> R
 
 
 def _parse_smtp(verdict: Verdict, value: object) -> Smtp | None:
-    """A conversation, if there was one: without `connected` the rest says nothing."""
+    """The SMTP dialogue, if there was one: without `connected` the other members are
+    meaningless."""
     if not isinstance(value, dict) or not parse_bool(value.get("connected")):
         return None
     exists = parse_bool(value.get("mailboxExists")) is True
@@ -160,7 +161,7 @@ def build_balance(key: str) -> UpstreamRequest:
 
 
 def parse_balance(reply: UpstreamReply) -> int | Fault:
-    """What is left of the month; on a plan that bills what is beyond it, there is no end."""
+    """The rest of the month's verifications; unlimited on a plan that bills overage."""
     body: Mapping[str, Any] = reply.json_object
     remaining = parse_integer(body.get("remaining"))
     if reply.status != 200 or remaining is None:

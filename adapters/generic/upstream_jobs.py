@@ -1,8 +1,8 @@
 """The vendor's jobs, as a source: created, polled, and read a page of 1,000 rows at a time.
 
-The page does not show what results look like: rows come as an array, bare or in an object, and
-their members in camel or snake case, as the API has both. It gives a number of requests a
-minute, of which the smallest plan has ten, so that it is polled seldom.
+Results are undocumented: rows are expected as an array, bare or in an object, with members in camel
+or snake case, since the API has both. Polls are rare, since the smallest plan allows ten requests a
+minute.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ STEP_AFTER_STATUS: Mapping[str, ResultPage | Fault] = {
     "completed": ResultPage((), FIRST_PAGE),
     "failed": Fault(FaultKind.REFUSED, "the job failed", 200),
 }
-"""What a status leads to; any other is on the way there."""
+"""The states in which a job ends; in any other it continues."""
 
 
 def build_create(key: str, addresses: Sequence[Address], _: Checks) -> UpstreamRequest:
@@ -91,13 +91,13 @@ def parse_page(reply: UpstreamReply, job: JobQuery) -> ResultPage | Pending | Fa
     if reply.status != 200 or rows is None:
         return _job_fault(reply, body)
     per_page = _per_page(body.get("limit"))
-    # the bound ends a server that has no end of pages
+    # the bound stops a server with endless pages
     more = len(rows) >= per_page and int(job.page) * per_page < MAX_ADDRESSES
     return ResultPage(tuple(_parse_rows(rows)), str(int(job.page) + 1) if more else "")
 
 
 def _per_page(value: object) -> int:
-    """What a page can hold: a server may allow less than was asked for, and say so."""
+    """Rows in a page: a server may allow fewer than requested, and say so."""
     return value if isinstance(value, int) and 0 < value < PER_PAGE else PER_PAGE
 
 
@@ -111,7 +111,7 @@ def _parse_rows(rows: Sequence[object]) -> list[tuple[str, UpstreamResult]]:
 
 
 def _looks_valid(email: str) -> bool:
-    """As far as a row tells."""
+    """As far as a row shows it."""
     local, _, domain = email.rpartition("@")
     return bool(local and domain)
 

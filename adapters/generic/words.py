@@ -31,7 +31,7 @@ FALLBACK_RESULTS: Mapping[Verdict, str] = {
 
 LABELS: Mapping[str, str] = {
     "ok": "OK",
-    # only the first is published
+    # only the first is documented
     "risky": "Risky",
     "catch_all": "Catch-All",
     "invalid": "Invalid",
@@ -84,7 +84,7 @@ Workspace", its table "Google, Microsoft 365, etc.".
 """
 
 FREE_MAIL_PROVIDERS: Mapping[str, str] = {"google": "Gmail", "microsoft": "Outlook.com"}
-"""What a free-mail domain shows instead."""
+"""The name shown for a free-mail domain instead."""
 
 
 def result_word(v: Verification) -> str:

@@ -1,8 +1,8 @@
 """CSV (RFC 4180) as clients upload it and as vendors write it.
 
-An uploaded table has a header or none, its cells are separated by whatever its author's
-spreadsheet uses, and its addresses stand in any column. Reading is lazy, so that a file may be
-long; `NotCsv` says that it is no table.
+An uploaded table has a header or none, its delimiter depends on its author's spreadsheet, and its
+addresses are in any column. Reading is lazy, so a file may be long; `NotCsv` is raised for other
+contents.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ _NUMBER = re.compile(r"[-+]?[0-9]+(?:[.,][0-9]+)?")
 
 
 class NotCsv(ValueError):
-    """What was sent is no table; the message completes "The file …" or "Line 7 …"."""
+    """The file is no table; the message completes "The file …" or "Line 7 …"."""
 
     def __init__(self, reason: str, line: int | None = None) -> None:
         super().__init__(reason)
         self.line = line
-        """Where it was seen, from 1; None if that is not known."""
+        """The line where it was found, from 1; None if it is not known."""
 
 
 # -- reading ------------------------------------------------------------------------------

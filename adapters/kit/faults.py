@@ -1,6 +1,6 @@
-"""What a vendor's refusal means: its status and its words, as a `Fault`.
+"""What a vendor's refusal means: its status and its text, as a `Fault`.
 
-Most vendors say everything with the status. Some report errors with a 200, or several kinds of
+At most vendors the status says everything. Some report errors with a 200, or several kinds of
 errors with one status; there the text of the error decides.
 """
 
@@ -82,7 +82,7 @@ def fault_from_words(
     """The fault that an error text says, for a status that does not tell.
 
     The first row that fits holds. A text without a row is judged by its status, and with a 2xx
-    it is a refusal of this request: the vendor answered, and said no.
+    it is a refusal of this request.
     """
     words = detail_text(text or "")
     row = next((row for row in rows if row.words in words.lower()), None)

@@ -4,7 +4,7 @@ Documentation: https://validto.readme.io/reference/responses and the pages besid
 https://bouncify.io/docs/api-docs/, seen 2026-11; fixtures in `compat_fixtures/validto`.
 
 Quirks that are copied on purpose:
-- error text lives in `result`, success text in `message`;
+- the text of an error is in `result`, that of a success in `message`;
 - `success` is the string "false", and first, on a single verification's 401, 402 and 429,
   a boolean, and last, everywhere else (fixtures `verify_401`, `verify_400_missing_email`);
 - `/info` spells "API key" with a small k.
@@ -83,7 +83,7 @@ DIALECT = Dialect(
         ),
         *(
             endpoint
-            # the rendered pages drop the id from the path, and one client follows them
+            # the rendered pages omit the id in the path, and one client does as well
             for path in ("/v1/bulk/{job_id}", "/v1/bulk")
             for endpoint in _bulk_endpoints(path)
         ),

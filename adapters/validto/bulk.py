@@ -1,8 +1,8 @@
 """Lists: `/v1/bulk`, `/v1/bulk/{job_id}`, and `/v1/download`.
 
 Documentation: the pages on creating, starting, checking, downloading and deleting a list. A
-list comes as a CSV file with or without a header, or as JSON objects; what it holds beside the
-addresses comes back with the results.
+list comes as a CSV file with or without a header, or as JSON objects; its other
+columns are returned with the results.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from engine.model import Address, Evidence, Reason, Verification
 
 MAX_FILE_BYTES = 10 * 1024 * 1024
 BODY_LIMIT = MAX_FILE_BYTES + 64 * 1024
-"""The file, and what multipart puts around it; JSON may be as long."""
+"""The file with its multipart framing; JSON may be as long."""
 MAX_LIST_ENTRIES = 500_000
 MAX_CELLS = 1_000
 MAX_CELL_CHARACTERS = 100_000
@@ -81,7 +81,7 @@ def read_delete(request: WireRequest) -> DeleteJob:
 
 
 def read_download(request: WireRequest) -> ReadRows:
-    # the only place where the name is in camel case
+    # only here the name is in camel case
     job_id = _checked_job_id(request.query.get("jobId") or request.query.get("job_id") or "")
     return ReadRows(job_id=job_id, row_words=_parse_filter(request))
 
@@ -99,7 +99,7 @@ def _parse_filter(request: WireRequest) -> frozenset[str] | None:
 
 
 def _job_id(request: WireRequest) -> str:
-    """From the path; the rendered documentation shows it in the query."""
+    """From the path, or from the query, as the rendered documentation shows it."""
     return _checked_job_id(request.path_params.get("job_id") or request.query.get("job_id", ""))
 
 
@@ -243,12 +243,12 @@ STATE_MEMBERS: Mapping[str, tuple[str, ...]] = {
     "failed": ("total",),
     "cancelled": ("total",),
 }
-"""What each state shows between the date and `success`."""
+"""The members of each state between the date and `success`."""
 
 ANALYSIS_COUNTERS = ("common_isp", "role_based", "disposable", "spamtrap", "syntax_error")
 RESULT_WORDS = ("deliverable", "undeliverable", "accept_all", "unknown")
 ANALYSIS_PREFIX = "analysed:"
-"""Before the names of what is counted at preparation: `disposable` is one, too."""
+"""Prefix of the counters of preparation, since a row's word can be `disposable`, too."""
 
 RESULT_COLUMNS = (
     "Verification Result",
@@ -362,6 +362,6 @@ BATCH_RULES = BatchRules(
     charged_at=ChargeTime.START,
     billed_unit=BilledUnit.VALID,
     must_cover_unit=BilledUnit.VALID,
-    # no page tells; nothing goes before it is deleted
+    # undocumented; results stay until they are deleted
     retention_s=lambda _: None,
 )

@@ -70,7 +70,7 @@ ENDPOINT_TEXTS: Mapping[str, Mapping[ProblemKind, str]] = {
         **_INVALID_ACTION,
         ProblemKind.NO_CREDITS: "Insufficient verification credits. Please order a plan.",
     },
-    # without a full stop here alone
+    # only this text has no full stop
     "bulk_status": {ProblemKind.JOB_UNKNOWN: "Job not found"},
     "bulk_delete": {ProblemKind.JOB_UNKNOWN: "List not found, may be already deleted."},
     "download": {
@@ -80,7 +80,7 @@ ENDPOINT_TEXTS: Mapping[str, Mapping[ProblemKind, str]] = {
         ProblemKind.CLIENT_BLOCKED: "DOWNLOAD-RESTRICTED",
     },
 }
-"""What one endpoint says in its own words."""
+"""The texts that one endpoint has of its own."""
 
 _PREPARING = (
     "Job is being prepared for verification, please start verifying and then download you result."
@@ -111,7 +111,7 @@ STATE_TEXTS: Mapping[str, Mapping[JobState, str]] = {
         JobState.CANCELLED: _INVALID_LIST,
     },
 }
-"""What stands in an endpoint's way, by the state that the list is in."""
+"""The error of an endpoint, by the state of the list."""
 
 KINDS_WITH_MESSAGE = (ProblemKind.BATCHES_WAITING, ProblemKind.BATCHES_RUNNING)
 """Errors that put their text into `message`, as success does."""

@@ -10,13 +10,13 @@ from adapters.validto.words import ACCEPT_ALL_VALUES, RESULT_MESSAGES, result_wo
 from engine.model import Verification
 
 DEFAULT_WAIT_MS, MIN_WAIT_MS, MAX_WAIT_MS = 180_000, 30_000, 180_000
-"""Of `timeout`; out of bounds is clamped."""
+"""Of `timeout`; other values are clamped."""
 
 # -- reading ------------------------------------------------------------------------------
 
 
 def read_verify(request: WireRequest) -> Verify:
-    # many clients do not encode the address, so that a `+` arrives as a blank
+    # many clients do not encode the address, and a `+` arrives as a blank
     email = request.query.get("email", "").strip().replace(" ", "+")
     if not email:
         raise Problem(ProblemKind.MISSING, field="email")

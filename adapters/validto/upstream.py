@@ -1,7 +1,7 @@
-"""The vendor as a source: requests to it, and what its replies say.
+"""The vendor as a source: requests to it, and the meaning of its replies.
 
-Status first, then `success`, and only then `result`, which holds the error's text when there
-is one. Texts differ between the brands and are looked at only where nothing else tells.
+The status decides first, then `success`, then `result`, which is the text of an error if there is
+one. Texts differ between the brands, so they count only if nothing else decides.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from engine.model import Evidence, Reason, Verdict
 MIN_WAIT_MS, MAX_WAIT_MS = 30_000, 180_000
 """Of `timeout`."""
 DEFAULT_RETRY_AFTER_S = 60.0
-"""After a 429: the limit is one of a minute."""
+"""After a 429: the limit is by the minute."""
 
 VERDICTS_BY_RESULT: Mapping[str, tuple[Verdict, Reason]] = {
     "deliverable": (Verdict.DELIVERABLE, Reason.ACCEPTED_EMAIL),
     "undeliverable": (Verdict.UNDELIVERABLE, Reason.REJECTED_EMAIL),
     "accept-all": (Verdict.RISKY, Reason.CATCH_ALL),
-    # it does not say why
+    # without a reason
     "unknown": (Verdict.UNKNOWN, Reason.UNAVAILABLE_SMTP),
 }
 
@@ -45,8 +45,8 @@ FAULT_WORDS = (
     FaultWords("restricted", FaultKind.BANNED),
     FaultWords("timedout", FaultKind.PENDING),
 )
-"""Error texts of the two statuses that do not tell: 400 is a missing address, an account under
-review or a time-out, and 200 may be any failure."""
+"""Error texts of the two ambiguous statuses: 400 is a missing address, an account under review or a
+time-out, and 200 may be any failure."""
 
 
 def build_verify(key: str, query: UpstreamQuery) -> UpstreamRequest:
@@ -65,7 +65,7 @@ def parse_verify(reply: UpstreamReply, _: UpstreamQuery) -> UpstreamResult | Pen
     verdict, reason, raw_word = parse_result_word(body.get("result"))
     disposable = parse_bool(body.get("disposable")) is True
     if verdict is Verdict.UNDELIVERABLE and disposable:
-        # seen live: throw-away domains are called undeliverable for what they are
+        # seen live: addresses of disposable domains are called undeliverable
         reason = Reason.DISPOSABLE
     evidence = Evidence(
         disposable=disposable,
@@ -80,7 +80,7 @@ def parse_verify(reply: UpstreamReply, _: UpstreamQuery) -> UpstreamResult | Pen
 
 
 def parse_result_word(value: object) -> tuple[Verdict, Reason, str | None]:
-    """A verdict's word, which is kept if it is new to us."""
+    """A verdict's word, which is preserved if it is unknown."""
     # seen as `accept-all`, `accept_all` and `accept all`
     word = str(value).strip().lower().replace("_", "-").replace(" ", "-")
     if word in VERDICTS_BY_RESULT:

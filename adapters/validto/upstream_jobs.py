@@ -1,9 +1,9 @@
 """The vendor's lists, as a source: uploaded with `auto_verify`, polled, downloaded as CSV.
 
-A list goes up as a file, which both brands document; JSON is Bouncify's alone.
+A list is uploaded as a file, which both brands document; only Bouncify documents JSON.
 
-A list that gets no further than `ready` (the vendor overlooked the flag, or its credits ran
-out) is started once more by hand, which says which of both it is.
+If a list stays `ready` (the vendor ignored the flag, or the credits ran out), a start request is
+sent, whose reply shows which of the two it is.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ STEP_AFTER_STATUS: Mapping[str, ResultPage | Pending] = {
     "verifying": Pending(),
     "completed": ResultPage((), DOWNLOAD),
 }
-"""What a status leads to; any other is the end of it."""
+"""The states in which a list continues; any other ends it."""
 EMAIL_COLUMNS = ("email", "col0")
-"""The header that we send, and what the vendor calls a column without one; else it is the
-first: the columns of an upload stand before those of the results."""
+"""The header that we send, and the vendor's name for a column without one; otherwise the first
+column, since those of the upload come before those of the results."""
 VERDICT_COLUMN = "verification result"
 
 
@@ -108,7 +108,7 @@ def parse_page(reply: UpstreamReply, job: JobQuery) -> ResultPage | Pending | Fa
         if reply.status // 100 == 2 and parse_bool(body.get("success")):
             return Pending()
         found = parse_fault(reply, body)
-        # 400 is also "already started": the next poll tells
+        # 400 is also "already started": the next poll decides
         return Pending() if (found.status, found.kind) == (400, FaultKind.REFUSED) else found
     rows = _parse_rows(reply.body) if reply.status // 100 == 2 and not body else None
     return parse_fault(reply, body) if rows is None else ResultPage(rows)
@@ -117,10 +117,10 @@ def parse_page(reply: UpstreamReply, job: JobQuery) -> ResultPage | Pending | Fa
 def _parse_rows(body: bytes) -> tuple[tuple[str, UpstreamResult], ...] | None:
     """By header names, since the vendor's two brands order the columns differently.
 
-    None if it is no such file, or only a part of one.
+    None if it is another kind of file, or only a part of one.
     """
     try:
-        # as a file, since a quoted cell may hold what ends a line elsewhere
+        # as a file, since a quoted cell may hold other line ends
         table = csv.DictReader(StringIO(body.decode("utf-8-sig"), newline=""), strict=True)
         headers = table.fieldnames or ()
         names = {name.strip().lower(): name for name in headers}

@@ -13,7 +13,7 @@ RESULTS: Mapping[Verdict, Mapping[Reason, str]] = {
         Reason.CATCH_ALL: "accept-all",
         # seen live: addresses of disposable domains are called undeliverable
         Reason.DISPOSABLE: "undeliverable",
-        # the vendor has no "maybe" but accept-all; mail to a full mailbox bounces
+        # accept-all is the vendor's only word for risky; mail to a full mailbox bounces
         Reason.MAILBOX_FULL: "undeliverable",
     },
     Verdict.UNKNOWN: {},
@@ -28,14 +28,14 @@ FALLBACK_RESULTS: Mapping[Verdict, str] = {
 
 RESULT_MESSAGES: Mapping[str, str] = {
     "deliverable": "This address can receive emails.",
-    # only the first is published; clients must ignore the others (contract, section 9)
+    # only the first is documented; clients must ignore the others (contract, section 9)
     "undeliverable": "This address cannot receive emails.",
     "accept-all": "The domain accepts emails for any address.",
     "unknown": "Unable to verify this address.",
 }
 
 ACCEPT_ALL_VALUES: Mapping[bool | None, int] = {True: 1, False: 0, None: 2}
-"""2 is "not probed or undetermined": the vendor's sample shows it beside a deliverable."""
+"""2 is "not probed or undetermined": the vendor's sample has it with a deliverable."""
 
 
 def result_word(v: Verification) -> str:

@@ -12,7 +12,7 @@ Quirks that are copied on purpose:
 - v2 writes mail hosts with their final dot, v1 and v3 without (`v2_deliverable`);
 - dates are not ISO 8601: the Go client parses exactly `YYYY-MM-DD HH:MM:SS[.mmm] UTC`;
 - an error names its text twice, `msg` for readers of v1 and `Error` for those of v2. The Go
-  client never looks at the status: an error without `ErrorMessage` is a success to it;
+  client ignores the status: to it an error without `ErrorMessage` is a success;
 - v1 says 403 where v2 and v3 say 401: to the PHP client 401 is a fault of the server;
 - parameter names are read in any case: v1's page has `validateDns`, every client `validateDNS`.
 """

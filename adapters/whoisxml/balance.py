@@ -1,4 +1,4 @@
-"""The balance, which is another service of the vendor's, on another host."""
+"""The balance: another service of the vendor, on another host."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PRODUCT_ID, PRODUCT_NAME = 7, "Email Verification API"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShowBalance(ShowAccount):
-    """The balance, and how it is to look."""
+    """A request for the balance, with its output format."""
 
     xml: bool = False
     product: str

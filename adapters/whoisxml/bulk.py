@@ -1,4 +1,4 @@
-"""Many addresses: `/api/bevService/request` and what stands below it.
+"""Many addresses: `/api/bevService/request` and the paths below it.
 
 Documentation: the bulk API's pages. Parameters travel in a JSON body, replies in an envelope
 `response`, as JSON or XML, and records as CSV too.
@@ -37,7 +37,7 @@ BODY_LIMIT = 20 * 1024 * 1024
 SMALL_BODY_LIMIT = 1024 * 1024
 RETENTION_S = 7 * 86_400
 FIRST_ID = 1_000_000
-"""Ids count from above it; the vendor's own tests take 123 for somebody else's."""
+"""Ids count from above it; the vendor's own tests use 123 for an id of another account."""
 
 JSON_FORMAT, XML_FORMAT, CSV_FORMAT = "json", "xml", "csv"
 XML_DECLARATION = '<?xml version="1.0" encoding="UTF-8"?>\n'
@@ -47,7 +47,7 @@ MAX_IDS = 10_000
 MAX_PAGE = 10**9
 
 PROCESSED, INVALID, FAILED = "processed", "invalid", "failed"
-"""What a row is called; the last two are those of `request/failed`."""
+"""The words for rows; the last two are those of `request/failed`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -226,7 +226,7 @@ def _reply(value: object, xml: bool) -> WireReply:
 
 @dataclass(frozen=True, slots=True)
 class _RecordLayout:
-    """Completed or failed records: what a row shows, and how its file names it."""
+    """Completed or failed records: the members of a row, and the columns of its file."""
 
     row: Callable[[JobRow], dict[str, Any]]
     titles: Mapping[str, str]
@@ -248,7 +248,7 @@ def _write_records(op: ReadBulkRecords, found: JobRows, kind: _RecordLayout) -> 
     if found.job.rows_expired:
         raise Problem(ProblemKind.JOB_UNKNOWN)
     if found.job.state is not JobState.COMPLETED:
-        # pollers take the first record that they see for the sign that all are there
+        # clients that poll take the first record as the sign that all are there
         return WireReply(200, head + tail, media_type)
     render: Mapping[str, Callable[[JobRow], bytes]] = {
         JSON_FORMAT: lambda row: orjson.dumps(kind.row(row)),
@@ -271,7 +271,7 @@ RECORD_FORMATS: Mapping[str, tuple[bytes, bytes, bytes, str]] = {
     XML_FORMAT: (f"{XML_DECLARATION}<response>".encode(), b"</response>", b"", XML_MEDIA_TYPE),
     CSV_FORMAT: (b"", b"", b"", CSV_MEDIA_TYPE),
 }
-"""What stands before, behind and between records, and the media type."""
+"""The text before, after and between records, and the media type."""
 
 
 def _completed_row(row: JobRow) -> dict[str, Any]:
@@ -296,7 +296,7 @@ def _mx_records(v: Verification) -> list[str]:
 
 
 def _result(v: Verification) -> str:
-    """A function of the checks that are shown, in accord with every published row."""
+    """A function of the checks that are shown; it agrees with every documented row."""
     checks = {name: find(v) for name, find in CHECKS.items()}
     for name, value, word in RESULT_RULES:
         if checks[name] is value:
@@ -310,7 +310,7 @@ RESULT_RULES: tuple[tuple[str, bool | None, str], ...] = (
     ("smtpCheck", None, "unknown"),
     ("catchAllCheck", True, "unknown"),
 )
-"""The first that fits decides."""
+"""The first row that matches decides."""
 
 
 def _failed_row(row: JobRow) -> dict[str, Any]:

@@ -38,11 +38,11 @@ PROBLEMS: Mapping[ProblemKind, tuple[int, str, str]] = {
     ProblemKind.BATCHES_SPENT: (429, "RATE_LIMIT", "Too many requests."),
     ProblemKind.INTERNAL: (500, "INTERNAL", "Internal server error."),
     ProblemKind.UNAVAILABLE: (503, "UNAVAILABLE", "The service is not available."),
-    # the probe goes on, so that a repeat finds its answer
+    # the probe continues, so a repeated request finds its result
     ProblemKind.NOT_READY: (504, "TIMEOUT", "The request took too long; send it again."),
 }
-"""Status, `errorCode` and text. No page lists them: the two texts without a full stop are those
-of the bulk API, the others ours."""
+"""Status, `errorCode` and text. They are undocumented: the two texts without a full stop are those
+of the bulk API, the others are ours."""
 
 V1_STATUSES: Mapping[ProblemKind, int] = {
     ProblemKind.NO_CREDENTIAL: 403,
@@ -66,7 +66,7 @@ def write_problem(request: WireRequest, problem: Problem, _: AnyEndpoint | None)
             text = problem.detail
         text = text.format(field=problem.field, limit=problem.limit)
         status = BULK_STATUSES.get(problem.kind, status)
-        # several texts are possible where the request is at fault, so that a single one is a list
+        # errors of the request may have several texts, so a single text is a list, too
         error = {"errors": [text]} if status == 400 else {"error": text}
         return json_reply({"response": error}, status, headers=headers)
     text = text.format(field=problem.field, limit=problem.limit)

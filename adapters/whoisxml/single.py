@@ -27,15 +27,15 @@ from engine.model import Checks, Dns, Verification
 
 @dataclass(frozen=True, slots=True)
 class ApiVersion:
-    """What one version of the single-address API shows in its own way."""
+    """The differences of one version of the single-address API."""
 
     name: str
     shows_parts: bool
     """Whether `username` and `domain` stand before the address."""
     omits_unchecked: bool
-    """Whether what was not looked at is left out; otherwise it is `"null"` or an empty list."""
+    """Whether unchecked members are left out; otherwise they are `"null"` or an empty list."""
     mx_suffix: str
-    """What follows the name of a mail host."""
+    """The suffix of a mail host's name."""
 
 
 V1 = ApiVersion("v1", shows_parts=False, omits_unchecked=False, mx_suffix="")
@@ -46,7 +46,7 @@ VERSIONS = (V1, V2, V3)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WhoisVerify(Verify):
-    """A verification, and how its answer is to look."""
+    """A verification, with the format of its reply."""
 
     version: ApiVersion
     xml: bool = False
@@ -113,7 +113,7 @@ def write_verify(op: WhoisVerify, v: Verification) -> WireReply:
     mx = _mx_records(op, v)
     if mx or not op.version.omits_unchecked:
         row["mxRecords"] = mx
-    # one date twice: an answer is replaced as a whole, so that what is shown was never updated
+    # one date twice: a result is replaced as a whole and never updated
     date = _format_date(v.verified_at)
     row["audit"] = {"auditCreatedDate": date, "auditUpdatedDate": date}
     return xml_reply("EmailVerifyRecord", row) if op.xml else json_reply(row)

@@ -1,6 +1,6 @@
-"""The vendor as a source, version 3: requests to it, and what its replies say.
+"""The vendor as a source, version 3: requests to it, and the meaning of its replies.
 
-It gives no verdict: that is read off the checks. An error can come with status 200, and then
+It gives no verdict: that follows from the checks. An error can come with status 200, and then
 has an `ErrorMessage`.
 """
 
@@ -35,7 +35,7 @@ from engine.model import Checks, Dns, Evidence, Meaning, Reason, Smtp, Stage, Ve
 
 FAULTS: Mapping[int, FaultKind] = {
     **STATUS_FAULTS,
-    # also a bad key, in version 1; an account without credits is tried again sooner
+    # in version 1 also a bad key; an account without credits is tried again sooner
     403: FaultKind.NO_CREDITS,
 }
 
@@ -51,11 +51,11 @@ FAULT_WORDS = (
     FaultWords("limit", FaultKind.TOO_FAST),
     FaultWords("too many", FaultKind.TOO_FAST),
 )
-"""Error texts of the two statuses that do not tell: 403 is an empty account, a bad key, or one of
-both, and 200 may be any failure."""
+"""Error texts of the two ambiguous statuses: 403 is an empty account or a bad key, and 200 may be
+any failure."""
 
 ACCEPTED_SMTP = Smtp(Meaning.ACCEPTED, Stage.RCPT, connected=True)
-"""All that a true `smtpCheck` tells of the conversation; a false one does not tell why."""
+"""All that a true `smtpCheck` shows about the dialogue; a false one shows no reason."""
 
 
 def build_verify(key: str, query: UpstreamQuery) -> UpstreamRequest:
@@ -85,7 +85,7 @@ def parse_verify(reply: UpstreamReply, query: UpstreamQuery) -> UpstreamResult |
 def read_verdict(
     body: Mapping[str, Any], evidence: Evidence, checks: Checks
 ) -> tuple[Verdict, Reason]:
-    """First match wins: what stands in the way first, then what takes the mail."""
+    """The first match decides: obstacles first, then acceptance."""
     smtp = parse_bool(body.get("smtpCheck"))
     dns = parse_bool(body.get("dnsCheck"))
     rows: tuple[tuple[bool, Verdict, Reason], ...] = (
@@ -113,7 +113,7 @@ def parse_evidence(body: Mapping[str, Any]) -> Evidence:
     if null_mx:
         dns = Dns.NULL_MX
     else:
-        # that mail can be received, without a word on where, is told by an implicit MX
+        # mail can be received, although no mail host is named: an implicit MX
         can = parse_bool(body.get("dnsCheck"))
         dns = Dns.MX if mx else Dns.IMPLICIT_MX if can else Dns.NOT_CHECKED
     return Evidence(
@@ -143,7 +143,7 @@ def parse_fault(reply: UpstreamReply, body: Mapping[str, Any]) -> Fault:
 
 
 def _error_text(body: Mapping[str, Any]) -> str:
-    """Every version has its own place for it, and the bulk API another."""
+    """Each version has it in another member, and so has the bulk API."""
     error, response = body.get("ErrorMessage"), body.get("response")
     found: object = None
     if isinstance(error, dict):

@@ -30,7 +30,7 @@ MAX_ADDRESSES = 50_000
 VERSION = 3
 CREATE_PATH = "/api/bevService/request"
 STATUS, COMPLETED, FAILED = "status", "completed", "failed"
-"""What stands below it; the latter two are also the steps."""
+"""The paths below it; the latter two are also the steps."""
 
 NO_SUCH_REQUEST = frozenset({403, 422})
 """The documentation gives both the same meaning."""
@@ -40,10 +40,10 @@ RESULT_OVERRIDES: Mapping[str, tuple[Verdict, Reason]] = {
     "smtp-failed": (Verdict.UNDELIVERABLE, Reason.REJECTED_EMAIL),
     "unknown": (Verdict.UNKNOWN, Reason.UNAVAILABLE_SMTP),
 }
-"""By `result`, what is not deliverable although nothing in the checks is against it."""
+"""By `result`: verdicts of addresses whose checks alone would make them deliverable."""
 RESULTS = frozenset({"ok", *RESULT_OVERRIDES})
 INVALID_FORMAT = "invalid format"
-"""In lower case, the one error of a row that says something of the address."""
+"""In lower case: the only error of a row that is about the address."""
 
 
 def build_create(key: str, addresses: Sequence[Address], _: Checks) -> UpstreamRequest:
@@ -95,7 +95,7 @@ def parse_page(reply: UpstreamReply, job: JobQuery) -> ResultPage | Pending | Fa
             tuple((email, MALFORMED_RESULT) for email, row in named if _is_malformed(row))
         )
     if not rows:
-        # an empty list is how this vendor says "not yet"
+        # this vendor's reply for "not yet" is an empty list
         return Pending()
     results = tuple(
         (email, _parse_row(row, job.checks)) for email, row in named if "formatCheck" in row
@@ -127,7 +127,7 @@ def _response_array(reply: UpstreamReply) -> list[Any] | None:
 
 
 def _job_number(job_id: str) -> int | str:
-    """Ids are numbers, which we keep as text."""
+    """Ids are numbers, which we store as text."""
     return int(job_id) if is_digits(job_id) else job_id
 
 

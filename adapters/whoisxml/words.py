@@ -1,4 +1,4 @@
-"""The vendor's words: which check says what of an answer."""
+"""The vendor's words: the value of each check for a result."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ CHECK_WORDS: Mapping[bool | None, str] = {True: "true", False: "false", None: "n
 SMTP_CHECKS: Mapping[Verdict, Mapping[Reason, bool | None]] = {
     Verdict.DELIVERABLE: {},
     Verdict.UNDELIVERABLE: {
-        # not applicable: another check says no
+        # not applicable: another check is false
         Reason.INVALID_EMAIL: None,
         Reason.INVALID_DOMAIN: None,
     },
@@ -22,14 +22,14 @@ SMTP_CHECKS: Mapping[Verdict, Mapping[Reason, bool | None]] = {
     },
     # The page allows false for a temporary refusal, too. Null is kept for all of these, since
     # readers drop an address for a false, and greylisting, a block list or a server that is
-    # busy says nothing of the mailbox.
+    # busy shows nothing about the mailbox.
     Verdict.UNKNOWN: {},
 }
 
 FALLBACK_SMTP_CHECKS: Mapping[Verdict, bool | None] = {
     Verdict.DELIVERABLE: True,
     Verdict.UNDELIVERABLE: False,
-    # a true beside nothing that warns would read as deliverable
+    # a true without a warning in another check would read as deliverable
     Verdict.RISKY: None,
     Verdict.UNKNOWN: None,
 }
@@ -46,7 +46,7 @@ REASONS_FROM_SERVER = frozenset(
         Reason.INVALID_SMTP,
     }
 )
-"""Reasons that show that DNS led to a mail server, for answers that tell no more of DNS."""
+"""Reasons that show that DNS led to a mail server, for results without evidence of DNS."""
 
 NULL_MX = "."
 """RFC 7505: the root as only mail host (seen in the vendor's bulk fixtures)."""

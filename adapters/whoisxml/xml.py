@@ -11,7 +11,7 @@ from adapters.contract.wire import WireReply
 XML_MEDIA_TYPE = "application/xml; charset=utf-8"
 
 _NOT_XML_CHARACTERS = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""What XML 1.0 section 2.2 leaves out; no escape brings it in."""
+"""Characters that XML 1.0 (section 2.2) excludes, even escaped."""
 
 
 def xml_reply(
