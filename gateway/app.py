@@ -126,7 +126,13 @@ async def open_services(
             _open_upstreams(settings, dialects, store, verifier, metrics, clock, secrets)
         )
         verdicts = await enter(open_verdict_cache(settings.cache, store, clock=clock))
-        sandbox = Sandbox(settings.sandbox.seed, test_keys, clock=clock, url=settings.server.url())
+        sandbox = Sandbox(
+            settings.sandbox.seed,
+            test_keys,
+            clock=clock,
+            url=settings.server.url(),
+            live_control=settings.sandbox.live_control,
+        )
         post_webhook = await enter(
             contextlib.aclosing(LazyWebhookPost(lambda: _open_webhook_post(settings)))
         )

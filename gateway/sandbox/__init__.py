@@ -16,7 +16,7 @@ from adapters.contract.problems import Problem, ProblemKind
 from engine.model import Verification
 from gateway.accounts.caller import Caller
 from gateway.sandbox.clock import Clocks
-from gateway.sandbox.faults import FaultInjector
+from gateway.sandbox.faults import MAX_SLOW_REQUESTS, FaultInjector
 from gateway.sandbox.jobs import SandboxJobs
 from gateway.sandbox.keys import TestKeys
 from gateway.sandbox.magic import MAGIC_DOMAIN, SLOW_LOCAL_PART
@@ -45,16 +45,21 @@ class Sandbox:
         clock: Callable[[], float],
         url: str = "",
         standalone: bool = False,
+        live_control: bool = False,
     ) -> None:
         self.keys = keys
         self.seed = seed
         self.url = url
         """The server's URL, for links."""
         self.standalone = standalone
+        self.live_control = live_control
+        """Whether live keys may use the control API."""
         self.clocks = Clocks(clock)
         slices = TimeSlices()
         self.request_log = RequestLog(slices)
-        self.faults = FaultInjector(self.clocks)
+        self.faults = FaultInjector(
+            self.clocks, max_slow_requests=None if standalone else MAX_SLOW_REQUESTS
+        )
         self.webhooks = SandboxWebhooks(self.faults, self.clocks)
         self._samples = Samples(seed)
         # a server with live keys sends no webhooks for test keys, since those are public

@@ -7,14 +7,14 @@ of them. Its random decisions come from its own seed, so that a run can be repea
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections import Counter
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from functools import partial
 from math import isfinite, log
 from typing import Annotated, Any, ClassVar
 
-from annotated_types import Ge, Interval
+from annotated_types import Interval, MaxLen
 
 from adapters.contract.operations import Rate
 from adapters.contract.problems import Problem, ProblemKind
@@ -23,7 +23,15 @@ from gateway.sandbox.clock import Clocks
 from gateway.sandbox.simulate import PROBLEM_WORDS
 
 MAX_FAULTS = 1_000
+MAX_FAULTS_OF_SCOPE = 100
 MAX_LATENCY_MS = 600_000
+MAX_LIMITED_CALLS = 1_000_000
+"""Of the rate limits of all faults together: the time of each call is stored while it counts."""
+MAX_SLOW_REQUESTS = 100
+"""Requests of one scope that faults make slow at the same time, on a server with live keys: each
+keeps a connection, and live traffic needs some."""
+MAX_COUNT = 1_000_000_000
+Name = Annotated[str, MaxLen(100)]
 
 
 class ConnectionFault(StrEnum):
@@ -77,15 +85,15 @@ class InjectedFault:
 
     __pydantic_config__: ClassVar = FORBID_EXTRA
 
-    dialect: str | None = None
-    operation: str | None = None
+    dialect: Name | None = None
+    operation: Name | None = None
     """The endpoint's name in the request log, or `webhook`."""
     rate: Annotated[float, Interval(ge=0, le=1)] = 1.0
     """The share of matching requests into which it is injected."""
-    seed: int | str = 0
-    skip: Annotated[int, Ge(0)] = 0
+    seed: int | Name = 0
+    skip: Annotated[int, Interval(ge=0, le=MAX_COUNT)] = 0
     """Matching requests that pass first."""
-    times: Annotated[int, Ge(1)] | None = None
+    times: Annotated[int, Interval(ge=1, le=MAX_COUNT)] | None = None
     """Number of injections after which it is over: fail so often, then succeed."""
 
     simulate: str | None = None
@@ -149,6 +157,8 @@ class ActiveFault:
 class Effects:
     """The combined effect of the faults on one request."""
 
+    scope: int | None = None
+    """Of the request."""
     delay_s: float = 0.0
     simulation_word: str = ""
     """The word for the simulated problem."""
@@ -159,62 +169,105 @@ class Effects:
     """Ids of the injected faults."""
 
     @property
+    def is_slow(self) -> bool:
+        """Whether the request takes longer than without faults."""
+        return self.delay_s > 0 or self.connection is ConnectionFault.DRIP
+
+    @property
     def description(self) -> str:
         """The faults, as the request log shows them."""
         return ", ".join(f"fault {id_}" for id_ in self.fault_ids)
 
 
 class TooManyFaults(Exception):
-    """There are already `MAX_FAULTS` faults."""
+    """One more fault would exceed the bound of its scope, or of all together."""
 
 
 class FaultInjector:
-    """All faults that are set. `clocks` time their rate limits."""
+    """All faults that are set."""
 
-    def __init__(self, clocks: Clocks) -> None:
-        self._active: dict[int, ActiveFault] = {}
+    def __init__(self, clocks: Clocks, *, max_slow_requests: int | None = None) -> None:
+        """`clocks` time the faults' rate limits. `max_slow_requests` bounds the requests of one
+        scope that are slow at the same time."""
+        self._active: dict[int | None, dict[int, ActiveFault]] = {}
+        """By scope and id."""
         self._clocks = clocks
+        self._max_slow_requests = max_slow_requests
+        self._slow_requests: Counter[int | None] = Counter()
+        """Under way, by scope."""
         self._next_id = 1
 
-    def __bool__(self) -> bool:
-        return bool(self._active)
+    def may_affect(self, scope: int | None) -> bool:
+        """Whether there are faults for the requests of a scope."""
+        return scope in self._active or None in self._active
 
     def add(self, scope: int | None, fault: InjectedFault) -> ActiveFault:
         """Add a fault. Raises TooManyFaults."""
-        if len(self._active) >= MAX_FAULTS:
+        everywhere = list(self.in_scope(None))
+        calls = sum(active.fault.limit.count for active in everywhere if active.fault.limit)
+        calls += fault.limit.count if fault.limit else 0
+        if (
+            len(everywhere) >= MAX_FAULTS
+            or len(self._active.get(scope, ())) >= MAX_FAULTS_OF_SCOPE
+            or calls > MAX_LIMITED_CALLS
+        ):
             raise TooManyFaults
         active = ActiveFault(self._next_id, scope, fault, random.Random(fault.seed))  # noqa: S311
         self._next_id += 1
-        self._active[active.id] = active
+        self._active.setdefault(scope, {})[active.id] = active
         return active
 
-    def in_scope(self, scope: int | None) -> Iterator[ActiveFault]:
+    def in_scope(self, scope: int | None) -> list[ActiveFault]:
         """The faults of a scope; for None all faults."""
-        for active in self._active.values():
-            if scope in (None, active.scope):
-                yield active
+        scopes = self._active if scope is None else (scope,)
+        return [active for one in scopes for active in self._active.get(one, {}).values()]
 
     def remove(self, scope: int | None, fault_id: int | None = None) -> int:
         """Remove one fault, or all of a scope; returns their number."""
-        removed = [a.id for a in self.in_scope(scope) if fault_id in (None, a.id)]
-        for id_ in removed:
-            del self._active[id_]
+        removed = [active for active in self.in_scope(scope) if fault_id in (None, active.id)]
+        for active in removed:
+            faults = self._active[active.scope]
+            del faults[active.id]
+            if not faults:
+                del self._active[active.scope]
         return len(removed)
 
     async def inject(self, scope: int | None, dialect: str, operation: str) -> Effects | None:
         """The effects on a request; None without any. All matching faults count the request."""
-        effects = Effects()
-        for active in self._active.values():
+        effects = Effects(scope)
+        matching = dict(self._active.get(None, {}))
+        if scope is not None:
+            matching |= self._active.get(scope, {})
+        for _, active in sorted(matching.items()):
             fault = active.fault
             if (
-                active.scope in (None, scope)
-                and fault.dialect in (None, dialect)
+                fault.dialect in (None, dialect)
                 and fault.operation in (None, operation)
                 and active.decide()
             ):
                 effects.fault_ids.append(active.id)
                 await self._apply(active, scope, effects)
         return effects if effects.fault_ids else None
+
+    def begin(self, effects: Effects) -> None:
+        """Count a request that is slow by its effects, until `end`.
+
+        Raises `Problem` if its scope has too many of them; such a request is not counted.
+        """
+        if not effects.is_slow:
+            return
+        slow = self._slow_requests[effects.scope]
+        if self._max_slow_requests is not None and slow >= self._max_slow_requests:
+            raise Problem(ProblemKind.UNAVAILABLE, "Too many requests of this key are slow.")
+        self._slow_requests[effects.scope] = slow + 1
+
+    def end(self, effects: Effects) -> None:
+        """The request of these effects is answered."""
+        if not effects.is_slow:
+            return
+        self._slow_requests[effects.scope] -= 1
+        if not self._slow_requests[effects.scope]:
+            del self._slow_requests[effects.scope]
 
     async def _apply(self, active: ActiveFault, scope: int | None, effects: Effects) -> None:
         fault = active.fault

@@ -186,6 +186,11 @@ class SandboxSettings(Section):
         "Whether `veriplex serve` accepts the published test keys, which anybody may use; `veriplex"
         " sandbox` always does.",
     )
+    live_control: bool = _setting(
+        False,
+        "Whether live keys, too, may use the sandbox's control API: faults and a clock for their"
+        " own requests, forwarded ones included.",
+    )
 
 
 class Strategy(StrEnum):

@@ -143,12 +143,12 @@ class NativeApi:
             return _error_response(request, problem)
         return Response(orjson.dumps(body), media_type="application/json")
 
-    async def scope_of(self, key: str) -> int | None:
-        """The scope of a key of any dialect, if its account is active."""
+    async def find_caller(self, key: str) -> Caller | None:
+        """The caller with a key of any dialect, if its account is active."""
         for dialect in self._dialects:
             caller = await self._accounts.authenticate(dialect.name, key)
             if caller is not None:
-                return caller.sandbox_scope if caller.status == "active" else None
+                return caller if caller.status == "active" else None
         return None
 
     async def _authenticate(self, request: Request) -> tuple[Dialect, Caller]:

@@ -21,7 +21,7 @@ from starlette.routing import Route
 from adapters.registry import DIALECTS
 from gateway.sandbox import Sandbox
 from gateway.sandbox.clock import ClockOutOfRange
-from gateway.sandbox.faults import MAX_FAULTS, InjectedFault, TooManyFaults
+from gateway.sandbox.faults import InjectedFault, TooManyFaults
 from gateway.sandbox.redact import redact_keys
 from gateway.sandbox.requests import FILTER_NAMES, ExchangeFilter, TooManyWaiters
 from gateway.web.native import NativeApi
@@ -186,7 +186,7 @@ class ControlApi:
         try:
             armed = self._sandbox.faults.add(scope, await _read_body(request, FAULT_ADAPTER))
         except TooManyFaults:
-            raise ControlApiError(409, f"There are {MAX_FAULTS} faults already.") from None
+            raise ControlApiError(409, "There are too many faults, or limits, already.") from None
         return armed.to_json()
 
     async def clear_faults(self, request: Request) -> object:
@@ -242,10 +242,12 @@ class ControlApi:
             if self._sandbox.standalone:
                 return None
             raise ControlApiError(401, "Send a key of any dialect as `Authorization: Bearer …`.")
-        scope = await self._native.scope_of(key)
-        if scope is None:
+        caller = await self._native.find_caller(key)
+        if caller is None:
             raise ControlApiError(401, "This key is not known, or was revoked.")
-        return scope
+        if not (caller.test or self._sandbox.live_control):
+            raise ControlApiError(403, "The sandbox is for test keys (see sandbox.live_control).")
+        return caller.sandbox_scope
 
 
 def _json_endpoint(handler: Handler) -> Callable[[Request], Awaitable[Response]]:

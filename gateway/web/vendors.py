@@ -112,6 +112,8 @@ class VendorApp:
         finally:
             if state.body is not None:
                 state.body.close()
+            if state.effects is not None:
+                self._sandbox.faults.end(state.effects)
         seconds = self._timer() - began
         self._metrics.record_request(state.to_access_log_entry(reply.status, seconds))
 
@@ -149,7 +151,7 @@ class VendorApp:
         if endpoint.needs_key and not admitted:
             await self._reject_unknown_key(state, endpoint, request)
             await self._admit(state, endpoint, request)
-        if self._sandbox.faults:
+        if self._sandbox.faults.may_affect(state.scope):
             await self._inject_faults(state, endpoint)
         return await self._run(state, endpoint, request)
 
@@ -241,6 +243,7 @@ class VendorApp:
         effects = await self._sandbox.faults.inject(state.scope, dialect, endpoint.name)
         if effects is None:
             return
+        self._sandbox.faults.begin(effects)
         state.effects = effects
         state.simulated = effects.description
         if effects.delay_s:

@@ -35,6 +35,9 @@ balance_every_s = 0
 
 [routing]
 order = ["behind"]
+
+[sandbox]
+live_control = true
 """
 
 
