@@ -25,7 +25,7 @@ from gateway.accounts.accounts import Accounts, open_accounts
 from gateway.batches.lazy_post import LazyWebhookPost
 from gateway.batches.opening import BatchDependencies, BatchServices, open_batches
 from gateway.observability.metrics import Metrics
-from gateway.redaction import SecretList
+from gateway.observability.redaction import SecretList
 from gateway.reputation import open_reputation_store
 from gateway.sandbox import Sandbox
 from gateway.sandbox.keys import TestKeys

@@ -23,7 +23,7 @@ from gateway.cli.lists import AddressList, read_list
 from gateway.cli.options import ConfigFile, read_settings
 from gateway.cli.results import WRITERS, OutputFormat
 from gateway.cli.terminal import EXIT_USAGE, CommandError, print_error, run_async
-from gateway.private_files import private_opener
+from gateway.store.private_files import private_opener
 
 if TYPE_CHECKING:
     from adapters.contract.jobs import Job

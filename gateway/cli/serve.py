@@ -64,7 +64,7 @@ async def _serve(settings: Settings, sock: socket.socket) -> None:
     from gateway.app import open_services
     from gateway.cli.key_sheet import key_sheet
     from gateway.observability.logs import set_up_logs
-    from gateway.redaction import SecretList
+    from gateway.observability.redaction import SecretList
     from gateway.settings import secrets_in
     from gateway.store import StoreError
     from gateway.web.dispatch import create_app

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from functools import cache, lru_cache
 
 from adapters.registry import DIALECTS
-from gateway.redaction import (
+from gateway.observability.redaction import (
     MARK,
     decode_escapes,
     find_all,

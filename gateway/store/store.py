@@ -41,7 +41,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 from sqlalchemy.schema import CreateIndex, CreateTable, DDLElement
 
-from gateway.private_files import create_privately, hide_from_others
 from gateway.store.errors import (
     StoreBusy,
     StoreConflict,
@@ -49,6 +48,7 @@ from gateway.store.errors import (
     StoreFull,
     StoreUnusable,
 )
+from gateway.store.private_files import create_privately, hide_from_others
 from gateway.store.tables import REVISION, metadata
 
 BUSY_TIMEOUT_S = 5.0

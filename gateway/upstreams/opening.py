@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 
 from adapters.contract.dialect import Dialect
-from gateway.redaction import SecretList
+from gateway.observability.redaction import SecretList
 from gateway.settings import (
     LOCAL_SOURCE,
     RoutingSettings,

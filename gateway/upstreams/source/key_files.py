@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 
-from gateway.redaction import SecretList
+from gateway.observability.redaction import SecretList
 from gateway.settings import Secret, read_secret_file
 from gateway.upstreams.source.circuit import CircuitBreaker
 from gateway.upstreams.source.keys import KeyRing

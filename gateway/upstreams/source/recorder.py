@@ -26,8 +26,8 @@ from adapters.contract.upstream import (
     UpstreamResult,
 )
 from engine.model import Address
-from gateway.private_files import private_opener
-from gateway.redaction import SecretList
+from gateway.observability.redaction import SecretList
+from gateway.store.private_files import private_opener
 from gateway.upstreams.transport.client import UpstreamLocation
 
 log = logging.getLogger(__name__)

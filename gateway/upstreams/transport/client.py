@@ -22,7 +22,7 @@ from adapters.contract.upstream import (
     UpstreamRequest,
     request_url,
 )
-from gateway.redaction import SecretList
+from gateway.observability.redaction import SecretList
 from gateway.upstreams.transport.body import BadBodyError, read_body
 from gateway.upstreams.transport.progress import Progress
 

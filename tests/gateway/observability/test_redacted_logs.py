@@ -10,7 +10,7 @@ from typing import Literal
 import pytest
 
 from gateway.observability.logs import set_up_logs
-from gateway.redaction import SecretList
+from gateway.observability.redaction import SecretList
 from gateway.settings import Settings, secrets_in
 from gateway.settings.model import LogSettings
 

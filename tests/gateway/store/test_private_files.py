@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.private_files import create_privately, hide_from_others
 from gateway.store import open_store
+from gateway.store.private_files import create_privately, hide_from_others
 
 ROOT = Path(__file__).parent.parent.parent
 

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.redaction import MARK, SecretList, decode_escapes
+from gateway.observability.redaction import MARK, SecretList, decode_escapes
 
 KEY = "live_0123456789abcdef0123"
 PASSWORD = "p%4/s \"wörd'+="
