@@ -1,1 +1,1 @@
-"""The tests; a package, so that no other `tests` on the path is taken for it."""
+"""The tests. They are a package, so that Python imports no other `tests` on the path."""

@@ -1,4 +1,4 @@
-"""What every test shares. Tests that need what this machine lacks are left out and counted."""
+"""Shared by all tests. Tests whose requirements this machine lacks are left out and counted."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def anyio_backend() -> str:
 
 
 for _scheme in ("http", "https", "all", "no"):
-    # upstreams on loopback are asked directly, whatever proxy the machine has
+    # upstreams on loopback are asked directly, even if the machine has a proxy
     os.environ.pop(f"{_scheme}_proxy", None)
     os.environ.pop(f"{_scheme}_proxy".upper(), None)
 
@@ -26,7 +26,7 @@ NODE_MODULES = Path(__file__).parent / "clients" / "node" / "node_modules"
 
 
 def _testbed_is_up() -> bool:
-    from tests.mail_testbed import is_up  # it imports the engine, which few runs need here
+    from tests.mail_testbed import is_up  # imported late: few runs need the engine here
 
     return is_up()
 
@@ -41,13 +41,13 @@ NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
         "they need Node.js, `npm install` in tests/clients/node, and root for port 443",
     ),
 }
-"""By marker, whether what it needs is present, and what the summary says if it is not."""
+"""By marker: whether its requirement is present, and the line of the summary if it is not."""
 
 _left_out = pytest.StashKey[dict[str, int]]()
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Tests that share what they need run one after the other, in one worker of pytest-xdist."""
+    """Tests with a shared requirement run one after the other, in one worker of pytest-xdist."""
     for name in NEEDS:
         if item.get_closest_marker(name):
             item.add_marker(pytest.mark.xdist_group(name))
@@ -55,7 +55,8 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
-    """Collecting makes half a million objects and drops few: the collector only costs time."""
+    """Collecting tests creates half a million objects that stay: garbage collection only costs
+    time."""
     gc.disable()
     try:
         return (yield)
@@ -64,7 +65,7 @@ def pytest_collection() -> Generator[None, object, object]:
         gc.freeze()
 
 
-@pytest.hookimpl(trylast=True)  # when -k and -m have left what is asked for
+@pytest.hookimpl(trylast=True)  # after -k and -m have selected the tests
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     asked_for = {marker.name for item in items for marker in item.iter_markers()}
     missing = [name for name in NEEDS if name in asked_for and not NEEDS[name][0]()]
@@ -105,7 +106,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
-    """Take over what a worker of pytest-xdist left out: each of them collects all tests."""
+    """Take over the left-out tests of a pytest-xdist worker: each worker collects all tests."""
     counts = getattr(node, "workeroutput", {}).get("left_out", {})
     node.config.stash.setdefault(_left_out, {}).update(counts)
 

@@ -1,9 +1,9 @@
 """The dialects as the generic suites see them.
 
 A suite that runs over `ALL` finds a new dialect by itself: requests are built by the dialect's
-own upstream client, keys are put where its `Credential` says, and what the vendor's documentation
-says beside that stands in `compat_fixtures/<dialect>/_facts.json` (`Facts`). The last of `ALL` is
-no vendor's: `tests.fakes.toy` has the awkward shapes that vendors have, and proves that a dialect
+own upstream client, keys are put where its `Credential` says, and other facts of the
+vendor's documentation are in `compat_fixtures/<dialect>/_facts.json` (`Facts`). The last of `ALL`
+is no vendor's: `tests.fakes.toy` has the awkward forms that vendors use, and proves that a dialect
 needs no more than its folder, its facts and a row.
 """
 
@@ -42,7 +42,7 @@ BY_NAME: Mapping[str, Dialect] = {dialect.name: dialect for dialect in ALL}
 
 
 class Refusal(NamedTuple):
-    """A reply that is no answer, and what it means."""
+    """A reply without a result, and its meaning."""
 
     status: int
     headers: Mapping[str, str]
@@ -63,7 +63,7 @@ class JobView(NamedTuple):
 
 @dataclass(frozen=True)
 class Facts:
-    """What a vendor's documentation says, for the tests of all dialects."""
+    """Facts of a vendor's documentation, for the tests of all dialects."""
 
     raw: Mapping[str, Any] = field(repr=False)
 
@@ -79,7 +79,7 @@ class Facts:
 
     @property
     def statuses(self) -> frozenset[int]:
-        """All that a client may get for bad requests."""
+        """The statuses that a client may get for bad requests."""
         return frozenset(self.raw["statuses"])
 
     def is_error_body(self, body: Any) -> bool:
@@ -92,7 +92,7 @@ class Facts:
         return "<text>" in self.raw["error_bodies"]
 
     def simulated_status(self, word: str, endpoint: AnyEndpoint) -> int:
-        """The status that a simulated status comes out as; itself at most vendors."""
+        """The status of the reply to a simulated status; the same at most vendors."""
         for row in self.raw.get("simulated_statuses", ()):
             if row["status"] == word and row.get("endpoint") in (None, endpoint.name):
                 return int(row["becomes"])
@@ -124,7 +124,7 @@ class Facts:
 
     @property
     def batch_rows_say(self) -> set[tuple[Verdict, Reason]]:
-        """What comes back of a batch as it was."""
+        """The verdicts and reasons that a batch returns unchanged."""
         return {
             (Verdict(verdict), Reason(reason))
             for verdict, reason in self.raw.get("batch_rows_say", ())
@@ -194,7 +194,7 @@ VENDOR_JOBS: Mapping[str, Mapping[str, Any]] = {
     for dialect in DIALECTS
     if dialect.vendor_jobs is not None
 }
-"""What vendors are sent and reply when they are given jobs, by dialect."""
+"""Requests and replies of vendor jobs, by dialect."""
 
 
 def matches(template: Any, value: Any) -> bool:
@@ -247,7 +247,7 @@ def endpoint_of(dialect: Dialect, request: UpstreamRequest) -> AnyEndpoint:
 
 
 class KeyParts(NamedTuple):
-    """A key where a client may put it."""
+    """A key in a place where a client may put it."""
 
     headers: dict[str, str]
     query: dict[str, str]

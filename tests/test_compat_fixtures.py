@@ -1,7 +1,7 @@
 """Every case of `compat_fixtures` against the whole app, compared byte for byte.
 
-A case says what the verifier answers, what is asked, and what must come back. The format
-is described in `compat_fixtures/README.md`.
+A case has the verifier's results, the requests and the replies that must follow.
+`compat_fixtures/README.md` describes the format.
 """
 
 import asyncio
@@ -197,14 +197,14 @@ async def server(
 
 
 async def no_patience(task: asyncio.Task[Any], wait_s: float) -> bool:
-    """Give the task the chance to finish at once, and no time at all."""
+    """Let a task take a few steps, without any time passing; whether it is done."""
     for _ in range(5):
         await asyncio.sleep(0)
     return task.done()
 
 
 class Scripted:
-    """A verifier that answers what the case says."""
+    """A verifier with the results of the case."""
 
     def __init__(self, given: dict[str, Any]) -> None:
         self._given = given

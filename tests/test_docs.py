@@ -1,4 +1,4 @@
-"""What the documentation says: its examples run, its tables are those of the code."""
+"""The documentation is true: its examples run, its tables and numbers are those of the code."""
 
 from __future__ import annotations
 
@@ -236,7 +236,7 @@ def test_every_endpoint_is_in_the_tables(dialect: Dialect) -> None:
         for method in re.findall(r"`([A-Z]+)`", row)
         for path in re.findall(r"`(/[^`]*)`", row)
     }
-    # each of dataoorts' also stands with a slash at its end, which the text says
+    # the text says that each path of dataoorts is also served with a slash at its end
     assert documented == {
         (method, endpoint.path)
         for endpoint in dialect.endpoints

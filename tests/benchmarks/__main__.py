@@ -1,7 +1,7 @@
 """`python -m tests.benchmarks [NAME…]`: measures, and prints ratios.
 
-Rounds of the servers take turns, and the best round of each counts, since other work on the
-machine can only slow one down.
+The servers are measured in alternating rounds, and the best round of each counts, since other work
+on the machine only slows them down.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def speed(rounds: int, seconds: float) -> None:
 
 
 def start(rounds: int, _: float) -> None:
-    """From the command to the first answer, and from SIGTERM to the end."""
+    """Time from the command to the first answer, and from SIGTERM to the exit."""
     firsts, ends = [], []
     for _round in range(rounds * 2):
         began = time.perf_counter()

@@ -1,5 +1,5 @@
-"""What forwarding costs, and what a vendor that fails costs: servers, clients and vendors in
-processes of their own, every address a new one.
+"""The cost of forwarding, and of failing vendors: servers, clients and vendors run in processes of
+their own, and every address is new.
 
 `python -m tests.benchmarks.forwarding BASE_URL…` runs a server with an upstream for each URL.
 """
@@ -67,7 +67,7 @@ def forwarding(rounds: int, seconds: float) -> None:
 
 
 def faults(_: int, seconds: float) -> None:
-    """Each way to fail, under steady load: requests that fail, latency, the circuit's times."""
+    """Each kind of failure under steady load: failed requests, latency, times of the circuit."""
     uvloop.run(_faults(seconds))
 
 
@@ -88,7 +88,7 @@ RATE, CLIENTS = 100.0, 50
 
 @dataclass
 class Seen:
-    """What clients saw in one phase."""
+    """The replies to clients in one phase."""
 
     statuses: Counter[int] = field(default_factory=Counter)
     sources: Counter[str] = field(default_factory=Counter)

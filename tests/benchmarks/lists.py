@@ -1,4 +1,4 @@
-"""Lists of addresses, against bare loops over the same number of connections to the same sink."""
+"""Lists of addresses, compared with bare loops over as many connections to the same sink."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ LIST = 50_000
 MX, FAR = "mx.far.test", "127.0.0.1"
 
 Loop = Callable[[int, str, int], Awaitable[None]]
-"""Asks about so many recipients at a host and port."""
+"""Sends so many recipients to a host and port."""
 
 
 def lists(rounds: int, _: float) -> None:
-    """Addresses a second through the engine, each round with nothing known."""
+    """Addresses a second through the engine, each round with empty caches."""
     if not there_is_a_testbed("lists"):
         return
     count = 20_000
@@ -179,7 +179,7 @@ async def job(domains: int) -> float:
 
 async def _completed(batch: LocalBatch) -> None:
     while (await batch.get_job()).state is not JobState.COMPLETED:  # noqa: ASYNC110
-        await asyncio.sleep(0.05)  # as a client looks at it
+        await asyncio.sleep(0.05)  # as a client measures it
 
 
 async def _memory() -> list[str]:

@@ -1,6 +1,6 @@
 """A load generator: one request after the other on each of many connections.
 
-It reads no more of a reply than its length, so that it is faster than what it measures.
+It reads no more of a reply than its length, and so it is faster than the servers.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ BODY_FOLLOWS = b"\r\n\r\n"
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What came of some seconds of load."""
+    """The outcome of some seconds of load."""
 
     requests: int
     seconds: float
     latencies_ms: tuple[float, ...]
     """Sorted."""
     errors: int
-    """Replies whose status was none of 2xx."""
+    """Replies with a status other than 2xx."""
 
     @property
     def per_s(self) -> float:

@@ -1,9 +1,8 @@
-"""Open-source verifiers beside ours: the same addresses, the same sink, DNS and machine, in turns.
+"""Open-source verifiers compared with ours: same addresses, sink, DNS and machine, in turns.
 
-They are fetched when this runs, from PyPI and npm with the clients that are here, into a folder
-that goes with it, and called as their documentation says. They check different things; the table
-says whether a verifier asks the control question. Their names are resolved by the testbed, which
-a mount of their own (`unshare`) puts into their /etc/resolv.conf.
+A run installs them from PyPI and npm into a temporary folder, and calls them as their documentation
+says. They check different things; the table says whether a verifier sends a control address. Their
+DNS server is the testbed's, in an /etc/resolv.conf of their own (`unshare`).
 """
 
 from __future__ import annotations
@@ -32,9 +31,9 @@ OURS_COUNT = 20_000
 PEERS_COUNT = 2_000
 MANY_A_DOMAIN = 50
 A_DOMAIN = (MANY_A_DOMAIN, 1)
-"""Addresses of each domain: what was learnt serves many, or one alone."""
+"""Addresses of each domain: what is cached for a domain serves fifty, or only one."""
 AT_ONCE = (4, 32)
-"""Verifications under way; the better counts. Ours has `connections_per_host`, 4."""
+"""Concurrent verifications; the better one counts. Ours has `connections_per_host`, 4."""
 INSTALL_S = 180
 RUN_S = 120
 
@@ -49,10 +48,10 @@ class Peer:
     version: str
     registry: str
     call: str
-    """JavaScript or Python that defines `one(address)` or `many(addresses, at_once)`; either tells
-    whether, or how many, mailboxes were accepted."""
+    """JavaScript or Python that defines `one(address)` or `many(addresses, at_once)`; either
+    returns whether, or how many, mailboxes were accepted."""
     catch_all: bool = False
-    """Whether it asks the control question."""
+    """Whether it sends a control address."""
 
 
 PEERS: tuple[Peer, ...] = (
@@ -200,7 +199,7 @@ def peers(rounds: int, _: float) -> None:
 def _side_by_side(
     rounds: int, a_domain: int, commands: dict[Peer, list[str]], failed: dict[Peer, str]
 ) -> None:
-    """One table; a peer that cannot do it is `failed` afterwards."""
+    """One table; peers that fail are in `failed` afterwards."""
     ours: dict[str, float] = {}
     theirs: dict[Peer, float] = {}
     for _round in range(rounds):

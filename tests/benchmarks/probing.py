@@ -1,4 +1,4 @@
-"""The probe for one address: what it adds to the bare conversation, and what its parts cost."""
+"""The probe for one address: its overhead over the bare dialogue, and the cost of its parts."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def say(text: str) -> None:
 
 
 def there_is_a_testbed(name: str) -> bool:
-    """Whether the loopback mail testbed is up; says so if it is not."""
+    """Whether the loopback mail testbed is up; prints a line if it is not."""
     try:
         socket.create_connection((SINK, 25), timeout=1).close()
         socket.create_connection((DNS.host, DNS.port), timeout=1).close()
@@ -74,7 +74,7 @@ async def _latency(count: int) -> tuple[float, float]:
     ours: list[float] = []
     try:
         for number in range(count):
-            # A host that is known, a domain that is not asked for its control yet.
+            # A known host, and a domain whose control address was not sent yet.
             domain = f"s{next(_numbers)}x{number}.sink.test"
             address = parse_address(f"user{number}@{domain}")
             for times, work in ((raw, _dialogue), (ours, engine.verify)):
@@ -87,7 +87,7 @@ async def _latency(count: int) -> tuple[float, float]:
 
 
 async def _dialogue(address: Address) -> None:
-    """The same commands, without reading what they come to."""
+    """The same commands, without interpreting the replies."""
     reader, writer = await asyncio.open_connection(SINK, 25)
     await reader.readline()
     writer.write(b"EHLO probe.verifier.test\r\n")
@@ -107,7 +107,7 @@ class _Cost:
 
     per_s: float
     cpu_us: float
-    """Of this process: what the DNS server takes is not in it."""
+    """Of this process, without the DNS server."""
 
 
 async def _lookups(rounds: int) -> tuple[_Cost, _Cost]:

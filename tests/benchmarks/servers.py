@@ -52,7 +52,7 @@ SAMPLE = {
     "tag": None,
     "user": "john.smith",
 }
-"""Emailable's published reply: what the bare endpoint answers with."""
+"""Emailable's documented reply, which the bare endpoint sends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,7 @@ async def bare() -> None:
 
 
 async def live() -> None:
-    """The whole server with a live key, in front of a verifier that knows every answer."""
+    """The whole server with a live key, and a verifier that answers at once."""
     settings = Settings.model_validate(
         {"storage": {"url": "sqlite:///:memory:"}, "sandbox": {"published": True}}
     )

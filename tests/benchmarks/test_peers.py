@@ -1,4 +1,4 @@
-"""The programs that call other verifiers; what they say is the benchmark's business."""
+"""The programs that call other verifiers run; their results are not tested."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The vendors' published bulk clients, their base URL swapped and nothing else.
+"""The vendors' published bulk clients, with another base URL and otherwise unchanged.
 
 emailable 3.1.0 and bulk-email-verifier 1.0.1 from PyPI, and the loops of the generic and
 Dataoorts pages with `requests`.
@@ -29,7 +29,7 @@ MIXED = (KNOWN, UNKNOWN, CATCH_ALL)
 
 
 def polled(ask: Callable[[], Any]) -> Any:
-    """What `ask` finds in the end: polling is what these clients do."""
+    """The final result of `ask`, polled as these clients do."""
     give_up_at = time.monotonic() + PATIENCE_S
     while (found := ask()) is None:
         assert time.monotonic() < give_up_at
@@ -74,7 +74,7 @@ class TestEmailable:
 
 
 class TestWhoisXml:
-    """What the client's own suite asks of the service, and a little more."""
+    """The checks of the client's own suite, and a few more."""
 
     EMAILS = (KNOWN, "user@no-such-domain.test", "test")
 

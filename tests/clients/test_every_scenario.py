@@ -71,7 +71,7 @@ READERS: dict[str, Callable[[Body], str]] = {
 
 
 def read_answer(dialect: Dialect, row: Scenario, reply: httpx.Response, parsed: Parsed) -> str:
-    """The verdict; where there is no client's reader, as the dialect's own upstream reads it."""
+    """The verdict, read by the dialect's own upstream if there is no client's reader."""
     assert reply.status_code < 500, (row["id"], reply.text)
     if dialect.name in READERS:
         return READERS[dialect.name](reply.json())

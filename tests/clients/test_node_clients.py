@@ -1,6 +1,6 @@
 """The vendors' published Node clients: emailable 3.1.1 and email-verifier 0.4.1 from npm.
 
-The second has its URL built in, so both are led to us by the vendors' host names, with TLS.
+The URL of the second is fixed, so the vendors' host names lead both to us, with TLS.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def check_emailable(answers: dict[str, Any]) -> None:
 
 
 def check_batch(batch: dict[str, Any]) -> None:
-    """Created, asked about until its results came, and these are whole."""
+    """A batch is created and polled until its complete results arrive."""
     assert batch["created"]["message"] == "Batch successfully created."
     *before, last = batch["seen"]
     assert set(before) <= {"Your batch is being processed."}

@@ -1,4 +1,4 @@
-"""The vendors' published Python clients, their base URL swapped and nothing else.
+"""The vendors' published Python clients, with another base URL and otherwise unchanged.
 
 emailable 3.1.0, email-verifier 1.0.0 and bulk-email-verifier 1.0.1 from PyPI.
 """
@@ -53,7 +53,7 @@ class TestEmailable:
         assert (answer.email, answer.state, answer.reason) == (address, state, reason)
 
     def test_a_slow_server_is_asked_again(self, served: Served, place: str) -> None:
-        # the banner takes two seconds; who asks again gets the answer
+        # the banner takes two seconds; a repeated request gets the result
         client = self.client(served, place)
         address = f"user{'+tag' if place else ''}@slowbanner.test"
         answers = [client.verify(address, timeout=2) for _ in range(3)]

@@ -11,7 +11,7 @@ CERTIFICATE = Path(__file__).parent / "vendor.pem"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
 
 Does = Callable[[asyncio.StreamWriter, int], None]
-"""What is done about the request with a number, counted from 1 on each connection."""
+"""The reaction to the request with a number, counted from 1 on each connection."""
 
 
 def say(data: bytes, *, close: bool = False) -> Does:

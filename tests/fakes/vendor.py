@@ -1,7 +1,7 @@
 """A vendor on loopback: speaks any of the dialects, and misbehaves by its mood.
 
-It answers by the dialect's own writers, so that what it says is what the vendor says. What it
-does can be changed while it runs; every request for a verification is counted.
+It replies by the dialect's own writers, and so in the vendor's words. Its mood can be changed while
+it runs; every request for a verification is counted.
 """
 
 import asyncio
@@ -30,15 +30,15 @@ class Mood(StrEnum):
     GOOD = "good"
     SLOW = "slow"  # answers after `slow_s`
     HANG = "hang"  # never answers
-    RESET = "reset"  # hangs up instead of answering
-    HALF = "half"  # hangs up in the middle of the body
-    GARBAGE = "garbage"  # 200, and not a word of the dialect
+    RESET = "reset"  # closes the connection instead of a reply
+    HALF = "half"  # closes the connection in the middle of the body
+    GARBAGE = "garbage"  # 200 with a body of no dialect
     ERROR = "error"  # 500
     UNAVAILABLE = "unavailable"  # 503
     THROTTLED = "throttled"  # 429
     EMPTY = "empty"  # no credits
     PENDING = "pending"  # not ready, `pending` times; then good
-    BANNED = "banned"  # our address is refused, whichever the key
+    BANNED = "banned"  # our IP address is refused, with any key
 
 
 _PROBLEMS = {
@@ -72,7 +72,7 @@ class Vendor:
     retry_after_s: int | None = 1
     pending: int = 2
     evidence: Evidence = EVIDENCE
-    """What it says beside its verdict."""
+    """The evidence with its verdict."""
     port: int = 0
     asked: Counter[str] = field(default_factory=Counter)
     """Verifications by key."""
@@ -87,7 +87,7 @@ class Vendor:
 
     @property
     def base_url(self) -> str:
-        """As an upstream's settings want it."""
+        """The base URL for an upstream's settings."""
         return f"http://127.0.0.1:{self.port}{self.dialect.base_path}"
 
     async def start(self) -> None:

@@ -1,4 +1,4 @@
-"""The image, the compose file and the workflow, checked without building anything."""
+"""The image, the compose file and the workflow, tested without a build."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def instructions(name: str) -> list[str]:
 
 
 def final(name: str) -> list[str]:
-    """Those of the last stage, which is the image."""
+    """The instructions of the last stage, which is the image."""
     last = max(n for n, line in enumerate(LINES) if line.startswith("FROM "))
     return [line.removeprefix(name).strip() for line in LINES[last:] if line.startswith(f"{name} ")]
 

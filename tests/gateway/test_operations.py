@@ -192,7 +192,7 @@ async def test_headers_about_the_account_are_in_every_reply_to_its_key() -> None
         assert (good.status_code, bad.status_code) == (200, 400)
         assert (good.headers["x-toy-balance"], bad.headers["x-toy-balance"]) == ("99", "99")
         assert "x-toy-balance" not in stranger.headers
-        # to the letter, for the clients that compare it so
+        # in exactly this spelling, which clients compare
         assert b"X-Toy-Balance" in [name for name, _ in good.headers.raw]
 
 

@@ -270,7 +270,7 @@ async def test_old_rows_and_rows_beyond_the_limit_are_deleted(store: Store, cloc
     process.pass_time(HOUR_S)
     assert await rows_left() == 0
     rows = []
-    for hosts in (1, 2, 1):  # the last hour exceeds the limit, so the first one goes
+    for hosts in (1, 2, 1):  # the last hour exceeds the limit, so the first one is deleted
         process.pass_time(HOUR_S)
         for number in range(hosts):
             process.refuse(f"mx.d{number}.test")
