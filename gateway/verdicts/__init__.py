@@ -1,1 +1,1 @@
-"""Cached verdicts: in memory, in the database, and those being found out."""
+"""Cached verdicts, in memory and in the database, and verifications in flight."""

@@ -1,7 +1,7 @@
 """The verdict cache: known verdicts, and verifications that are in flight.
 
-Equal questions that come while one is in flight share its verification, which runs to its end
-even if every client has left, and is cached for as long as its verdict deserves.
+Equal requests share a verification in flight. It runs to its end even if every client has
+disconnected, and its verdict is cached for the TTL of its kind.
 """
 
 from __future__ import annotations
@@ -49,13 +49,13 @@ class SharedTask(NamedTuple):
 
     task: asyncio.Task[Verification]
     is_shared: bool
-    """Whether an equal question began it."""
+    """Whether an equal request began it."""
 
 
 class VerdictCache:
     """The verdict cache of one process.
 
-    A verdict serves only questions of its own partition. The routes have one each, so that a route
+    A verdict serves only requests of its own partition. The routes have one each, so that a route
     gets no verdict that another paid for, or that came from a source which it does not use; and so
     have the accounts, unless the settings let them share.
     """
@@ -153,10 +153,10 @@ class VerdictCache:
         refresh: bool = False,
         account_id: int | None = None,
     ) -> SharedTask:
-        """Verify the address in a task that equal questions share.
+        """Verify the address in a task that equal requests share.
 
         `verify` is called unless a stored verdict serves, and in any case with `refresh`. The
-        task goes on when nothing awaits it any more. It counts for the account that began it,
+        task continues when nothing awaits it any more. It counts for the account that began it,
         if one is given. Raises `Problem`.
         """
         key = (address.normalized, checks, partition, refresh)
@@ -173,7 +173,7 @@ class VerdictCache:
         return SharedTask(task, is_shared)
 
     async def aclose(self) -> None:
-        """Cancel what is in flight."""
+        """Cancel the verifications in flight."""
         await self._flights.aclose()
 
     async def _verify(

@@ -26,14 +26,14 @@ log = logging.getLogger(__name__)
 WRITE_EVERY_S = 0.5
 PURGE_EVERY_S = 60.0
 MAX_UNWRITTEN = 20_000
-"""Answers not written yet; beyond it new ones are kept in memory alone."""
+"""Verdicts that wait to be written; beyond it new ones are cached in memory only."""
 ROWS_PER_READ = 2_000
 ROWS_PER_INSERT = 250
 """Rows in a statement; three parameters each, of which SQLite once allowed no more than 999."""
 ROWS_PER_DELETE = 2_000
 
 _Unwritten = dict[bytes, tuple[Verification, int]]
-"""By digest, an answer and when it expires."""
+"""By digest, a verdict and when it expires."""
 
 
 class SqlVerdictStore:
@@ -47,7 +47,7 @@ class SqlVerdictStore:
         self._unwritten: _Unwritten = {}
 
     async def load_digests(self) -> None:
-        """Learn which answers are there. Raises StoreError."""
+        """Read the digests of the stored verdicts. Raises StoreError."""
         last = b""
         while True:
             page = (
@@ -100,7 +100,7 @@ class SqlVerdictStore:
             self._unwritten[digest] = (verification, int(expires_at))
 
     async def write_periodically(self) -> None:
-        """Write what waits and purge what is over, until cancelled."""
+        """Write new verdicts and delete expired ones, until cancelled."""
         purge_at = self._clock() + PURGE_EVERY_S
         while True:
             await asyncio.sleep(WRITE_EVERY_S)
@@ -114,11 +114,11 @@ class SqlVerdictStore:
                 log.warning("verdicts.write_delayed", extra=extra)
 
     async def write(self) -> None:
-        """Write what waits. Raises StoreError."""
+        """Write the verdicts that wait. Raises StoreError."""
         waiting, self._unwritten = self._unwritten, {}
         if not waiting:
             return
-        # beside the loop: a second's answers are some milliseconds' work
+        # in a thread: encoding a second's verdicts takes some milliseconds
         rows = await asyncio.to_thread(_encode_rows, waiting)
         try:
             async with self._store.write() as connection:
@@ -131,17 +131,17 @@ class SqlVerdictStore:
         self._stored_digests.update(waiting)
 
     async def purge(self) -> None:
-        """Delete what expired, and what is too much. Raises StoreError."""
+        """Delete expired verdicts, and the oldest beyond the limit. Raises StoreError."""
         expired = select(answers.c.digest).where(answers.c.expires_at <= int(self._clock()))
         while await self._delete(expired, ROWS_PER_DELETE) == ROWS_PER_DELETE:
-            pass  # a transaction each, so that others get their turn
+            pass  # a transaction each, so that other writers get their turn
         while (too_many := len(self._stored_digests) - self._max_entries) > 0:
             oldest = select(answers.c.digest).order_by(answers.c.expires_at)
             if not await self._delete(oldest, min(too_many, ROWS_PER_DELETE)):
                 return
 
     async def _delete(self, query: Select[tuple[bytes]], limit: int) -> int:
-        """Delete up to so many, and forget them; how many it were."""
+        """Delete up to so many rows and their digests; returns their number."""
         gone = delete(answers).where(answers.c.digest.in_(query.limit(limit)))
         async with self._store.write() as connection:
             rows = await connection.execute(gone.returning(answers.c.digest))
@@ -151,7 +151,7 @@ class SqlVerdictStore:
 
 
 def _encode_rows(waiting: _Unwritten) -> list[tuple[bytes, bytes, int]]:
-    # the question's digest is enough: the address itself is not kept
+    # the digest is enough: the address itself is not stored
     return [
         (digest, encode_verification(verification, with_address=False), expires_at)
         for digest, (verification, expires_at) in waiting.items()

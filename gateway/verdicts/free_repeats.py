@@ -9,7 +9,7 @@ from engine.model import Checks
 from gateway.accounts.caller import Charge
 
 MAX_ENTRIES = 20_000
-"""Questions about valid addresses that are remembered, of 1 kB at most; the oldest is forgotten
+"""Requests for valid addresses that are remembered, of 1 kB at most; the oldest is dropped
 first."""
 
 RepeatKey = tuple[int, str, Checks]

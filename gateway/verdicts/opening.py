@@ -1,4 +1,4 @@
-"""The verdict cache as the settings want it: in memory alone, or in the database too."""
+"""Opens the verdict cache by the settings: in memory only, or in the database too."""
 
 from __future__ import annotations
 

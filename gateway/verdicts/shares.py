@@ -10,17 +10,17 @@ from typing import Any
 from adapters.contract.problems import Problem, ProblemKind
 
 SHARE_OF_FREE = 0.25
-"""Of the places that are free, how many one account may take: alone it reaches a fifth of all, and
-then a quarter of the rest is left to each further account."""
+"""Of the free places, the part that one account may take. Alone it gets a fifth of all places; each
+further account gets a quarter of the rest."""
 MIN_SHARE = 16
-"""Of an account, however little is free."""
+"""Places that an account gets in any case."""
 
 
 class AccountShares:
     """Counts verifications in flight by account."""
 
     def __init__(self, places: int) -> None:
-        """`places` is how many may be in flight at all."""
+        """`places` is the most that may be in flight in all."""
         self._free = places
         self._taken: Counter[int] = Counter()
 

@@ -11,7 +11,7 @@ from engine.model import Address, Checks, Verification, VerificationStream
 from gateway.tasks import merge
 
 CONCURRENT_VERIFICATIONS = 100
-"""Verifications under way at a time where a list is verified address by address."""
+"""Concurrent verifications of a list that is verified address by address."""
 
 
 class Verifier(Protocol):
@@ -34,7 +34,7 @@ class BulkVerifier(Protocol):
     """Verifies many addresses together."""
 
     def verify_many(self, addresses: Iterable[Address], checks: Checks) -> VerificationStream:
-        """The verifications of distinct addresses, as they are found out, in any order.
+        """The verifications of distinct addresses, as they complete, in any order.
 
         A slow consumer slows the work; one that may stop early closes the stream
         (`contextlib.aclosing`). An address without a result at the end failed: the stream then
@@ -68,7 +68,7 @@ class OneByOne:
             try:
                 verification = await self._verifier.verify(address, checks)
             except RetryLater as later:
-                # The verifier would say the same of the next address.
+                # The next address would have the same result.
                 failures.retry_later.append(later)
                 return
             except Exception as exc:

@@ -40,7 +40,7 @@ so that a request is seldom sent into a connection that is just being closed."""
 MAX_DISCARDED = 100
 """Consecutive connections with unsolicited bytes, after which the request fails."""
 AUTO_HEADERS = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
-"""What aiohttp would add to a request that lacks it."""
+"""Headers that aiohttp would add to a request without them."""
 SOCKS_SCHEMES = frozenset({"socks5", "socks5h"})
 SOCKS_PORT = 1080
 PROXY_REFUSES = (
@@ -66,7 +66,7 @@ def tls_context() -> ssl.SSLContext:
 
 
 _progress: ContextVar[Progress | None] = ContextVar("progress", default=None)
-"""Of the request that the task sends: aiohttp hands nothing of httpx's down to `connect`."""
+"""Of the request that the task sends: aiohttp does not pass it to `connect`."""
 
 
 class ProxyFor(Protocol):
@@ -148,13 +148,13 @@ class HttpTransport(httpx.AsyncBaseTransport):
                 cookie_jar=aiohttp.DummyCookieJar(),
                 skip_auto_headers=AUTO_HEADERS,
             )
-            # there is no public way; tests show that it works
+            # there is no public API; tests show that it works
             made._retry_connection = False
             return made
 
         return AiohttpTransport(
             client=session,
-            verify=False,  # of a context that is not used: the session brings its own
+            verify=False,  # of a context that is not used: the session has its own
             proxy=None if url is None or url.scheme in SOCKS_SCHEMES else _http_proxy(url),
         )
 
@@ -176,8 +176,7 @@ class ProxyRefusedError(NotConnectedError):
 
 
 class _KeptSafely(aiohttp.TCPConnector):
-    """Tells what failed before there was a connection, and gives out no connection that has
-    something to read."""
+    """Marks failures before there was a connection, and discards connections with unread bytes."""
 
     async def connect(
         self, req: ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout

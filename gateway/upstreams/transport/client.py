@@ -27,11 +27,11 @@ from gateway.upstreams.transport.body import BadBodyError, read_body
 from gateway.upstreams.transport.progress import Progress
 
 MAX_SINGLE_REPLY_BYTES = 256 * 1024
-"""Of a reply to a single verification; a longer one is none of the vendor's."""
+"""Of a reply to a single verification; a longer one is not the vendor's."""
 ALWAYS_SENT = {"user-agent": "veriplex", "accept": "*/*", "accept-encoding": "gzip"}
 PROXY_WANTS_CREDENTIALS = 407
 REDACT_IN_THREAD_BYTES = 16 * 1024
-"""A longer body is searched for secrets beside the loop."""
+"""A longer body is searched for secrets in a thread."""
 
 FAULTS: Mapping[type[httpx.TransportError], FaultKind] = {
     # no connection: nothing was sent
@@ -178,6 +178,6 @@ def _http_request(
         location.url_for(request),
         headers=headers,
         content=request.body or None,
-        # the one of aiohttp's time-outs that spans all of connecting
+        # the time-out of aiohttp that covers the whole connect
         extensions={"timeout": {"pool": connect_timeout_s}, "progress": progress},
     )
