@@ -22,7 +22,7 @@ from engine.model import Reason
 from engine.smtp import pipe
 from gateway.batches import http_post, outbox, records, webhooks
 from gateway.cli import app
-from gateway.sandbox import jobs, requests
+from gateway.sandbox import faults, jobs, requests
 from gateway.sandbox_app import open_sandbox
 from gateway.settings import Settings
 from gateway.verdicts import cache, memory, shares
@@ -196,6 +196,10 @@ LIMITS = (
     (
         "| 1,000, 48 MiB with all their parts; 24 MiB",
         (jobs.MAX_JOBS, jobs.MAX_STORED_BYTES / MIB, jobs.MAX_BATCH_BYTES / MIB),
+    ),
+    (
+        "faults | 1,000; 100 of one scope; their rate limits count 1,000,000 calls",
+        (faults.MAX_FAULTS, faults.MAX_FAULTS_OF_SCOPE, faults.MAX_LIMITED_CALLS),
     ),
     (
         "| 8,192 octets, 32,768 octets, 2,000 |",
