@@ -24,14 +24,13 @@ from engine.smtp.reputation import ReputationTracker
 from gateway.accounts.accounts import Accounts, open_accounts
 from gateway.batches.lazy_post import LazyWebhookPost
 from gateway.batches.opening import BatchDependencies, BatchServices, open_batches
-from gateway.observability.metrics import Metrics
+from gateway.observability.metrics import Metrics, MetricsAccess
 from gateway.observability.redaction import SecretList
 from gateway.reputation import open_reputation_store
 from gateway.sandbox import Sandbox
 from gateway.sandbox.keys import TestKeys
 from gateway.service import Service, WaitForTask, wait_at_most
 from gateway.settings import Settings, configured_dialects
-from gateway.settings.model import MetricsSettings
 from gateway.store import BUSY_TIMEOUT_S, Store, StoreError, open_store
 from gateway.upstreams.metrics import UpstreamCollector
 from gateway.upstreams.opening import PolicyServices, open_policy
@@ -64,8 +63,10 @@ class Services:
     """Set when the server begins to stop: `/readyz` fails from then on."""
 
     @property
-    def metrics_settings(self) -> MetricsSettings:
-        return self.settings.metrics
+    def metrics_access(self) -> MetricsAccess:
+        settings = self.settings.metrics
+        token = settings.token.value if settings.token.reference else None
+        return MetricsAccess(settings.enabled, token)
 
     async def not_ready_reason(self) -> str | None:
         """None if requests can be served."""

@@ -16,12 +16,11 @@ from adapters.registry import DIALECTS
 from engine.model import Address, Checks, Verdict
 from gateway.accounts.caller import Caller
 from gateway.batches.lazy_post import LazyWebhookPost
-from gateway.observability.metrics import Metrics
+from gateway.observability.metrics import Metrics, MetricsAccess
 from gateway.sandbox import Sandbox
 from gateway.sandbox.clock import AdjustableClock
 from gateway.sandbox.keys import TestAccounts, TestKeys
 from gateway.service import Service
-from gateway.settings.model import MetricsSettings
 from gateway.verdicts.cache import VerdictCache
 from gateway.web.client_blocks import ClientBlocks
 from gateway.web.native import NativeApi
@@ -44,7 +43,7 @@ class SandboxServer:
     native: NativeApi
     metrics: Metrics
     sandbox: Sandbox
-    metrics_settings: MetricsSettings = field(default_factory=MetricsSettings)
+    metrics_access: MetricsAccess = field(default_factory=MetricsAccess)
     stopping: bool = False
 
     async def not_ready_reason(self) -> str | None:

@@ -11,6 +11,7 @@ import contextlib
 import logging
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, Metric, generate_latest
@@ -51,6 +52,15 @@ class AccessLogEntry(NamedTuple):
     """The key's label or hint."""
     domain: str
     problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class MetricsAccess:
+    """Who may read the metrics."""
+
+    enabled: bool = True
+    token: str | None = None
+    """To be shown as a bearer token; None lets everybody read them who reaches the server."""
 
 
 class Metrics:

@@ -17,7 +17,8 @@ def secrets_in(settings: object) -> Iterator[str]:
             for name in type(settings).model_fields:
                 yield from secrets_in(getattr(settings, name))
         case Secret(value=value):
-            yield value
+            if value:
+                yield value
         case tuple():
             for one in settings:
                 yield from secrets_in(one)

@@ -6,9 +6,8 @@ from typing import Protocol, TypeAlias
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from gateway.observability.metrics import Metrics
+from gateway.observability.metrics import Metrics, MetricsAccess
 from gateway.sandbox import Sandbox
-from gateway.settings.model import MetricsSettings
 from gateway.web.native import NativeApi
 from gateway.web.routing import VendorRoutes
 from gateway.web.vendors import VendorApp
@@ -33,7 +32,7 @@ class WebServices(Protocol):
     def metrics(self) -> Metrics: ...
 
     @property
-    def metrics_settings(self) -> MetricsSettings: ...
+    def metrics_access(self) -> MetricsAccess: ...
 
     @property
     def sandbox(self) -> Sandbox: ...

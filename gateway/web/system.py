@@ -21,10 +21,9 @@ from starlette.responses import Response
 from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway.observability.metrics import AccessLogEntry, Metrics
+from gateway.observability.metrics import AccessLogEntry, Metrics, MetricsAccess
 from gateway.sandbox import Sandbox
 from gateway.service import ServiceResult
-from gateway.settings.model import MetricsSettings
 from gateway.web.native import NativeApi
 from gateway.web.problem_json import problem_response
 from gateway.web.provenance import provenance_headers, request_id
@@ -44,7 +43,7 @@ class SystemServices(Protocol):
     def metrics(self) -> Metrics: ...
 
     @property
-    def metrics_settings(self) -> MetricsSettings: ...
+    def metrics_access(self) -> MetricsAccess: ...
 
     @property
     def native(self) -> NativeApi: ...
@@ -91,10 +90,10 @@ class _SystemEndpoints:
         return _json_response({"status": reason or "ok"}, 503 if reason else 200)
 
     async def metrics(self, request: Request) -> Response:
-        access = self._services.metrics_settings
+        access = self._services.metrics_access
         if not access.enabled:
             raise HTTPException(404)
-        if access.token.reference and not _has_token(request, access.token.value):
+        if access.token is not None and not _has_token(request, access.token):
             return problem_response(
                 401,
                 "Send the token of metrics.token as `Authorization: Bearer …`.",

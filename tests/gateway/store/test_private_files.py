@@ -17,7 +17,7 @@ import pytest
 from gateway.store import open_store
 from gateway.store.private_files import create_privately, hide_from_others
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parents[3]
 
 OPEN_TO_OTHERS = {
     ("gateway/cli/init.py", "init"): "settings, which name secrets and hold none; the server may"
