@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 WEBHOOK_TIMEOUT_S = 10.0
 """Time limit for one attempt."""
+NOT_PRIVATE = "the receiver's address is not private"
+"""Why a webhook is not sent to a public address."""
 
 
 @dataclass(slots=True)
@@ -72,14 +74,14 @@ async def open_sandbox(
     native = NativeApi(tuple(dialects), accounts, service)
     server = SandboxServer(routes, vendors, native, metrics, sandbox)
     async with (
-        contextlib.aclosing(LazyWebhookPost(_open_webhook_post)) as post_webhook,
+        contextlib.aclosing(LazyWebhookPost(open_webhook_post)) as post_webhook,
         metrics.writing_access_log(),
         sandbox.webhooks.running(post_webhook),
     ):
         yield server
 
 
-def _open_webhook_post() -> HttpWebhookPost:
+def open_webhook_post() -> HttpWebhookPost:
     """Sends webhooks to private addresses only, so that nothing leaves a build machine."""
     from engine.dns.targets import is_global
     from gateway.batches.http_post import HttpWebhookPost
@@ -88,7 +90,7 @@ def _open_webhook_post() -> HttpWebhookPost:
     return HttpWebhookPost(
         HttpTransport(keep_alive_s=0),  # one webhook seldom follows another
         may_dial=lambda address: not is_global(address),
-        refusal="the receiver's address is not private",
+        refusal=NOT_PRIVATE,
         timeout_s=WEBHOOK_TIMEOUT_S,
     )
 

@@ -51,12 +51,15 @@ _6TO4 = ipaddress.IPv6Network("2002::/16")
 
 _METADATA = (
     ipaddress.IPv4Network("169.254.0.0/16"),
-    ipaddress.IPv4Network("100.100.100.200/32"),
+    ipaddress.IPv4Network("100.100.100.200/32"),  # Alibaba Cloud
+    ipaddress.IPv4Network("192.0.0.192/32"),  # Oracle Cloud
+    ipaddress.IPv4Network("168.63.129.16/32"),  # Azure
     ipaddress.IPv6Network("fe80::/10"),
-    ipaddress.IPv6Network("fd00:ec2::/32"),
+    ipaddress.IPv6Network("fd00:ec2::/32"),  # Amazon
+    ipaddress.IPv6Network("fd20:ce::/32"),  # Google Cloud
 )
 """Link-local networks (RFC 3927, RFC 4291 section 2.5.6), where clouds serve the credentials of a
-machine, and the addresses outside of them that Alibaba Cloud and Amazon use for it."""
+machine, and the addresses outside of them that some use for it."""
 
 
 def may_serve_metadata(text: str) -> bool:

@@ -10,7 +10,6 @@ import asyncio
 import secrets
 from collections.abc import (
     AsyncIterator,
-    Awaitable,
     Callable,
     Iterable,
     Iterator,
@@ -20,7 +19,6 @@ from collections.abc import (
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
 from itertools import islice
 
 import orjson
@@ -57,6 +55,7 @@ from gateway.sandbox.simulate import (
     SimulatedProblem,
     word_in_email,
 )
+from gateway.sandbox.webhooks import ReportedBatch
 from gateway.tasks import TimeSlices
 
 MAX_JOBS = 1_000
@@ -113,11 +112,8 @@ class SandboxBatch:
         return BATCH_OVERHEAD_BYTES + self.rows.size + len(self.rows) + headers + options
 
 
-ScheduleWebhook = Callable[
-    [int, str, CompletionWebhook, str, Callable[[], Awaitable[bytes | None]]], None
-]
-"""Takes the scope, the dialect's name and its webhook rule, the URL, and a function that reads the
-body, which is None until the batch is complete."""
+ScheduleWebhook = Callable[[int, str, CompletionWebhook, str, ReportedBatch], None]
+"""Takes the scope, the dialect's name and its webhook rule, the URL, and the batch."""
 
 
 class SandboxJobs:
@@ -174,17 +170,6 @@ class SandboxJobs:
     def clear(self, scope: int | None) -> None:
         """Remove a scope's batches; for None all batches."""
         self._batches.clear(scope)
-
-    async def _webhook_body(self, batch: SandboxBatch, webhook: CompletionWebhook) -> bytes | None:
-        """The body of a batch's webhook; None until the batch is complete."""
-        job = self.job_now(batch, "", "")
-        if not job.state.is_final:
-            return None
-        op = webhook.build_operation(batch.id)
-        reply = webhook.write_body(op, self.select_rows(batch, job, op))
-        if isinstance(reply, WireReply):
-            return reply.body
-        return b"".join([chunk async for chunk in render_body(reply)])
 
     # -- for one key --------------------------------------------------------------------------
 
@@ -248,7 +233,7 @@ class SandboxJobs:
                 dialect.name,
                 webhook,
                 op.webhook_url,
-                partial(self._webhook_body, batch, webhook),
+                _ReportedBatch(self, batch, webhook),
             )
         return batch
 
@@ -296,13 +281,13 @@ class SandboxJobs:
                 for position in unread:
                     if computation.is_over:
                         await computation.pause()
+                    if batch.removed:
+                        raise StorageUnavailable("the sandbox has removed this batch")
                     if wanted is not None and batch.tally.code(position) not in wanted:
                         continue
                     if to_skip:
                         to_skip -= 1
                         continue
-                    if batch.removed:
-                        raise StorageUnavailable("the sandbox has removed this batch")
                     entry = reader.entry(position)
                     verification = self._sample(batch.dialect, batch.checks, entry)
                     word = word_of(verification)
@@ -314,6 +299,9 @@ class SandboxJobs:
             left -= len(piece)
             for row in piece:
                 yield row
+
+    def is_complete(self, batch: SandboxBatch) -> bool:
+        return _progress(batch, "", self._clocks.now(batch.scope))[0].is_final
 
     def job_now(self, batch: SandboxBatch, word: str, base_url: str) -> Job:
         """The batch's current state; `word` is that of the request or the key."""
@@ -397,6 +385,32 @@ class SandboxJobs:
         self._by_token.pop(batch.token, None)
         batch.removed = True
         batch.rows.clear()
+        batch.tally = Tally()
+
+
+@dataclass(frozen=True, slots=True)
+class _ReportedBatch:
+    """A batch as its webhook reports it."""
+
+    batches: SandboxJobs
+    batch: SandboxBatch
+    webhook: CompletionWebhook
+
+    @property
+    def is_removed(self) -> bool:
+        return self.batch.removed
+
+    @property
+    def is_complete(self) -> bool:
+        return self.batches.is_complete(self.batch)
+
+    async def read_body(self) -> bytes:
+        job = self.batches.job_now(self.batch, "", "")
+        op = self.webhook.build_operation(self.batch.id)
+        reply = self.webhook.write_body(op, self.batches.select_rows(self.batch, job, op))
+        if isinstance(reply, WireReply):
+            return reply.body
+        return b"".join([chunk async for chunk in render_body(reply)])
 
 
 @dataclass(frozen=True, slots=True)

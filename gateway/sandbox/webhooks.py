@@ -9,10 +9,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 from adapters.contract.batch_rules import CompletionWebhook
+from gateway.sandbox.budget import ScopedStore
 from gateway.sandbox.clock import Clocks
 from gateway.sandbox.faults import FaultInjector
 from gateway.tasks import in_background
@@ -23,26 +26,47 @@ WEBHOOK_OPERATION = "webhook"
 CLOCK_POLL_S = 0.5
 """Interval of reading the clock while deliveries wait; moving the clock wakes at once."""
 MAX_DELIVERIES = 1_000
-"""Deliveries that may wait; another one replaces the oldest."""
+MAX_DELIVERIES_BYTES = 4 * 1024 * 1024
+"""Of the deliveries that may wait; another one replaces older ones."""
+DELIVERY_OVERHEAD_BYTES = 1_000
+MAX_IN_FLIGHT = 32
+MAX_IN_FLIGHT_OF_SCOPE = 8
+"""Attempts at a time: slow receivers of one scope leave slots to the others."""
 
 
 PostWebhook = Callable[[str, bytes], Awaitable[str]]
-"""Sends a body to a URL. Returns an empty text if it was accepted, else the reason."""
+"""Sends a body to a URL, within a time limit. Returns an empty text if it was accepted, else the
+reason."""
 
 
-@dataclass(slots=True)
+class ReportedBatch(Protocol):
+    """The batch that a webhook reports."""
+
+    @property
+    def is_removed(self) -> bool: ...
+
+    @property
+    def is_complete(self) -> bool: ...
+
+    async def read_body(self) -> bytes:
+        """The webhook's body, once the batch is complete."""
+        ...
+
+
+@dataclass(slots=True, eq=False)
 class SandboxDelivery:
     """The webhook of one batch."""
 
+    id: int
     scope: int
     dialect: str
     url: str
-    read_body: Callable[[], Awaitable[bytes | None]]
-    """Reads the body, which is None until the batch is complete."""
+    batch: ReportedBatch
     due_at: float
     give_up_at: float
     """Both times are of the scope's clock."""
     retry_interval_s: float
+    in_flight: bool = False
 
 
 class SandboxWebhooks:
@@ -51,24 +75,25 @@ class SandboxWebhooks:
     def __init__(self, faults: FaultInjector, clocks: Clocks) -> None:
         self._faults = faults
         self._clocks = clocks
-        self._waiting: list[SandboxDelivery] = []
+        self._deliveries: ScopedStore[int, SandboxDelivery] = ScopedStore(
+            max_values=MAX_DELIVERIES, max_size=MAX_DELIVERIES_BYTES
+        )
+        self._next_id = 1
+        self._in_flight: Counter[int] = Counter()
+        """Attempts, by scope."""
         self._wake = asyncio.Event()
 
     def schedule(
-        self,
-        scope: int,
-        dialect: str,
-        webhook: CompletionWebhook,
-        url: str,
-        body: Callable[[], Awaitable[bytes | None]],
+        self, scope: int, dialect: str, webhook: CompletionWebhook, url: str, batch: ReportedBatch
     ) -> None:
         """Call `url` once the batch is complete, as often as `webhook` says."""
         now = self._clocks.now(scope)
-        del self._waiting[: max(0, len(self._waiting) + 1 - MAX_DELIVERIES)]
+        id_, self._next_id = self._next_id, self._next_id + 1
         give_up_at = now + webhook.give_up_after_s
-        self._waiting.append(
-            SandboxDelivery(scope, dialect, url, body, now, give_up_at, webhook.retry_interval_s)
+        delivery = SandboxDelivery(
+            id_, scope, dialect, url, batch, now, give_up_at, webhook.retry_interval_s
         )
+        self._deliveries.put(scope, id_, delivery, DELIVERY_OVERHEAD_BYTES + 4 * len(url))
         self.wake()
 
     def wake(self) -> None:
@@ -77,7 +102,7 @@ class SandboxWebhooks:
 
     def clear(self, scope: int | None) -> None:
         """Remove the deliveries of a scope; for None all."""
-        self._waiting = [d for d in self._waiting if scope not in (None, d.scope)]
+        self._deliveries.clear(scope)
 
     @contextlib.asynccontextmanager
     async def running(self, post: PostWebhook) -> AsyncIterator[None]:
@@ -86,25 +111,53 @@ class SandboxWebhooks:
             yield
 
     async def _run(self, post: PostWebhook) -> None:
-        while True:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(CLOCK_POLL_S if self._waiting else None):
-                    await self._wake.wait()
-            self._wake.clear()
-            now = self._clocks.now
-            due = [delivery for delivery in self._waiting if delivery.due_at <= now(delivery.scope)]
-            await asyncio.gather(*(self._attempt(delivery, post) for delivery in due))
+        async with asyncio.TaskGroup() as attempts:
+            while True:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(CLOCK_POLL_S if self._deliveries else None):
+                        await self._wake.wait()
+                self._wake.clear()
+                for delivery in self._take_due():
+                    attempts.create_task(self._attempt(delivery, post))
+
+    def _take_due(self) -> Iterator[SandboxDelivery]:
+        """The deliveries to attempt now, which are in flight from then on."""
+        for delivery in self._deliveries.values(None):
+            if self._in_flight.total() >= MAX_IN_FLIGHT:
+                return
+            if delivery.batch.is_removed:
+                self._deliveries.remove(delivery.id)
+            elif (
+                not delivery.in_flight
+                and delivery.due_at <= self._clocks.now(delivery.scope)
+                and self._in_flight[delivery.scope] < MAX_IN_FLIGHT_OF_SCOPE
+                and delivery.batch.is_complete
+            ):
+                delivery.in_flight = True
+                self._in_flight[delivery.scope] += 1
+                yield delivery
 
     async def _attempt(self, delivery: SandboxDelivery, post: PostWebhook) -> None:
-        body = await delivery.read_body()
-        if body is None:
-            return
         # from the start of this attempt, since the clock may be moved while it lasts
         delivery.due_at = self._clocks.now(delivery.scope) + delivery.retry_interval_s
-        effects = await self._faults.inject(delivery.scope, delivery.dialect, WEBHOOK_OPERATION)
-        reason = effects.description if effects else await post(delivery.url, body)
+        try:
+            reason = await self._deliver(delivery, post)
+        except Exception as exc:
+            # whatever is odd about one webhook, the others are sent
+            log.error("webhook.failed", extra={"dialect": delivery.dialect}, exc_info=exc)
+            reason = type(exc).__name__
+        finally:
+            delivery.in_flight = False
+            self._in_flight -= Counter((delivery.scope,))
+            self.wake()
         if reason and delivery.due_at <= delivery.give_up_at:
             extra = {"dialect": delivery.dialect, "reason": reason}
             log.info("webhook.rejected", extra=extra)
-        elif delivery in self._waiting:
-            self._waiting.remove(delivery)
+        else:
+            self._deliveries.remove(delivery.id)
+
+    async def _deliver(self, delivery: SandboxDelivery, post: PostWebhook) -> str:
+        """Why the webhook was not accepted; empty if it was."""
+        body = await delivery.batch.read_body()
+        effects = await self._faults.inject(delivery.scope, delivery.dialect, WEBHOOK_OPERATION)
+        return effects.description if effects else await post(delivery.url, body)

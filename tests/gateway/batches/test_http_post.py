@@ -1,5 +1,6 @@
 """Webhooks as httpx sends them to public addresses, with a mocked network."""
 
+import asyncio
 import contextlib
 import socket
 import ssl
@@ -187,6 +188,31 @@ async def test_the_certificate_must_be_valid_for_the_receivers_name() -> None:
     assert (len(server.requests), server.bodies) == (1, [b"{}"])
 
 
+async def test_a_receiver_that_sends_headers_without_end_has_one_deadline() -> None:
+    async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\n")
+        with contextlib.suppress(ConnectionError):
+            while not reader.at_eof():
+                writer.write(b"X: y\r\n")
+                await writer.drain()
+                await asyncio.sleep(0.01)
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+        closed.set()
+
+    closed = asyncio.Event()
+    server = await asyncio.start_server(drip, "127.0.0.1", 0)
+    post = HttpWebhookPost(
+        HttpTransport(keep_alive_s=0), may_dial=lambda _: True, refusal="", timeout_s=0.2
+    )
+    async with server, contextlib.aclosing(post):
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        async with asyncio.timeout(5):
+            assert await post(url, b"{}") == "timed out"
+            await closed.wait()
+
+
 async def test_a_receiver_that_does_not_answer_times_out() -> None:
     async with serving(nothing) as server:
         post = HttpWebhookPost(
@@ -242,6 +268,9 @@ async def test_what_is_said_of_a_failure_repeats_nothing_of_the_url(
         "100.100.100.200",
         "[fe80::1]",
         "[fd00:ec2::254]",
+        "[fd20:ce::254]",
+        "192.0.0.192",
+        "168.63.129.16",
         "[::ffff:169.254.169.254]",
         "[64:ff9b::169.254.169.254]",
         "[2002:a9fe:a9fe::1]",

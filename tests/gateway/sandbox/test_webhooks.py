@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import httpx
 import pytest
+
+from gateway.sandbox.webhooks import MAX_IN_FLIGHT_OF_SCOPE
+from gateway.sandbox_app import (
+    NOT_PRIVATE,
+    WEBHOOK_TIMEOUT_S,
+    SandboxServer,
+    open_sandbox,
+    open_webhook_post,
+)
+from gateway.web.dispatch import create_app
 
 KEY = "test_7aff7fc0142c65f86a00"
 API = "/veriplex/v1"
@@ -111,3 +122,120 @@ async def test_the_webhook_of_a_slow_batch_waits_for_its_end(client: httpx.Async
         assert receiver.bodies.empty()
         await client.post(f"{API}/clock", json={"advance_s": 61})
         assert (await body_of(receiver))["message"] == "Batch verification completed."
+
+
+ODD_URLS = (
+    "http://a b/",
+    "http://[::1]:1/",
+    "http://" + "a." * 200 + "x/",
+    "http://xn--/",
+    "http://..",
+    "http://\u200d/",
+    "http://127.0.0.1:1/a b\r\nX: y",
+    "http://user:pa ss@127.0.0.1:1/",
+)
+
+
+async def test_odd_urls_do_not_keep_other_webhooks_from_being_sent(
+    client: httpx.AsyncClient,
+) -> None:
+    async with receiving(200) as receiver:
+        for url in ODD_URLS:
+            await submit(client, url)
+        id_ = await submit(client, receiver.url)
+        assert (await body_of(receiver))["id"] == id_
+        for _ in range(2):  # later, too
+            await client.post(f"{API}/clock", json={"advance_s": 3_601})
+            id_ = await submit(client, receiver.url)
+            assert (await body_of(receiver))["id"] == id_
+
+
+class Silent:
+    """A receiver that never answers."""
+
+    def __init__(self) -> None:
+        self.connections = asyncio.Semaphore(0)
+        """One for each that was made."""
+        self._writers: list[asyncio.StreamWriter] = []
+
+    async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.append(writer)
+        self.connections.release()
+
+    @asynccontextmanager
+    async def listening(self) -> AsyncIterator[str]:
+        server = await asyncio.start_server(self.answer, "127.0.0.1", 0)
+        try:
+            yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        finally:
+            server.close()
+            for writer in self._writers:
+                writer.close()
+                with contextlib.suppress(ConnectionError):
+                    await writer.wait_closed()
+            await server.wait_closed()
+
+
+async def test_slow_receivers_of_one_key_do_not_delay_those_of_another(
+    client: httpx.AsyncClient,
+) -> None:
+    keys = [(await client.post(f"{API}/keys")).json()["keys"]["emailable"] for _ in range(2)]
+    silent = Silent()
+    async with silent.listening() as slow_url, receiving(200) as receiver:
+        for _ in range(3 * MAX_IN_FLIGHT_OF_SCOPE):
+            await submit(client, slow_url, key=keys[0])
+        for _ in range(MAX_IN_FLIGHT_OF_SCOPE):
+            await silent.connections.acquire()
+        id_ = await submit(client, receiver.url, key=keys[1])
+        assert (await body_of(receiver))["id"] == id_
+        assert silent.connections.locked()  # no more than those at a time
+
+
+async def test_a_server_that_stops_does_not_wait_for_slow_receivers() -> None:
+    silent = Silent()
+    async with silent.listening() as slow_url:
+        async with open_sandbox("veriplex", url="http://veriplex.test") as server:
+            transport = httpx.ASGITransport(create_app(server))
+            async with httpx.AsyncClient(
+                transport=transport, base_url="http://veriplex.test"
+            ) as client:
+                for _ in range(MAX_IN_FLIGHT_OF_SCOPE):
+                    await submit(client, slow_url)
+                for _ in range(MAX_IN_FLIGHT_OF_SCOPE):
+                    await silent.connections.acquire()
+            stopping_at = asyncio.get_running_loop().time()
+        assert asyncio.get_running_loop().time() - stopping_at < WEBHOOK_TIMEOUT_S / 2
+
+
+async def test_the_webhook_of_a_removed_batch_is_not_sent(
+    client: httpx.AsyncClient, server: SandboxServer
+) -> None:
+    async with receiving(200) as receiver:
+        await client.post(f"{API}/clock", json={"frozen": True})
+        for _ in range(3):
+            await submit(client, receiver.url, "a+simulate-slow@b.org")
+        server.sandbox.jobs.clear(None)
+        kept = await submit(client, receiver.url, "a+simulate-slow@b.org")
+        await client.post(f"{API}/clock", json={"advance_s": 61})
+        assert (await body_of(receiver))["id"] == kept
+        assert receiver.bodies.empty()
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "8.8.8.8",
+        "[2606:4700::1111]",
+        "168.63.129.16",
+        "169.254.169.254",
+        "[fe80::1]",
+        "[fd00:ec2::254]",
+        "[::ffff:169.254.169.254]",
+        "[64:ff9b::808:808]",
+        "100.100.100.200",
+    ],
+)
+async def test_public_addresses_and_cloud_metadata_are_not_dialled(host: str) -> None:
+    async with contextlib.aclosing(open_webhook_post()) as post:
+        for scheme in ("http", "https"):
+            assert await post(f"{scheme}://{host}/hook", b"{}") == NOT_PRIVATE
