@@ -1,4 +1,4 @@
-"""A vendor's rules for batches, as data."""
+"""How a vendor treats batches, as data."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from adapters.contract.wire import Reply
 from engine.model import Address, Evidence, Verification
 
 MAX_BATCH_ENTRIES = 50_000
-"""Addresses in one request, by four of the five vendors."""
+"""Addresses in one request, at most vendors."""
 MAX_ENTRY_CHARACTERS = 1_000
-"""Of one entry; RFC 5321 section 4.5.3.1 allows an address 320. A longer
-entry comes from a broken list."""
+"""Of one entry. RFC 5321 section 4.5.3.1 allows an address 320 octets; a much longer entry shows
+that the list is broken."""
 
 
 class ChargeTime(StrEnum):
-    """When a batch is paid for."""
+    """When a batch is charged."""
 
     SUBMIT = "submit"
     START = "start"
 
 
 class BilledUnit(StrEnum):
-    """The rows of a batch that are charged."""
+    """What of a batch one credit is charged for."""
 
     ENTRIES = "entries"
     ROWS = "rows"
@@ -46,42 +46,43 @@ class IdSource(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class CompletionWebhook:
-    """The call to a client's URL when its batch is done: its body, and when it is repeated."""
+    """The POST to a client's URL when its batch is done: its body, and when it is repeated."""
 
     build_operation: Callable[[str], ReadRows]
-    """From a job's id."""
+    """The operation for a job's id whose outcome `write_body` takes."""
     write_body: Callable[[ReadRows, JobRows], Reply]
     retry_interval_s: float = 3_600.0
-    """Between two tries."""
+    """Between two attempts."""
     give_up_after_s: float = 3 * 86_400.0
-    """After the end of the batch."""
+    """After the end of the batch; then it is not sent again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchRules:
-    """A vendor's rules for batches."""
+    """How a vendor treats batches."""
 
     new_id: Callable[[IdSource], str]
     row_word: Callable[[Verification], str]
-    """The word for a row, by which rows are filtered and counted."""
+    """The vendor's word for a row's result. Rows are filtered and counted by it."""
     extra_counters: Callable[[Verification], Iterable[str]] = lambda _: ()
-    """Further counters that an answered row adds to."""
+    """Further counters that a verified row adds one to."""
     counters_before_start: Callable[[Address, Evidence], Iterable[str]] | None = None
-    """Counters that a row adds to before it is verified; None needs no preparation."""
+    """Counters that a row adds one to before it is verified, from the facts in its address; None if
+    the vendor has no such counters."""
     shows_names: bool = False
-    """Whether rows show a guess at the owner of an address."""
+    """Whether rows show the owner's name."""
     merge_duplicates: bool = False
     """Whether equal addresses make one row."""
     charged_at: ChargeTime = ChargeTime.SUBMIT
     billed_unit: BilledUnit = BilledUnit.ENTRIES
     must_cover_unit: BilledUnit = BilledUnit.ENTRIES
-    """The rows that the credits must suffice for."""
+    """The credits must cover each of these, even if fewer are charged."""
     refund_word: str = ""
-    """Rows with these words are refunded; empty for none."""
+    """Rows with this word are refunded; empty for none."""
     retention_s: Callable[[int], int | None]
-    """How long rows are kept after the end, by the number of entries; None until deleted."""
+    """How long rows are stored after the end, by the number of entries; None is until deleted."""
     delete_with_rows: bool = True
-    """Whether the job is deleted with its rows; otherwise it stays, with its counts."""
+    """Whether the job is deleted with its rows; else it stays, with its counts."""
     completion_webhook: CompletionWebhook | None = None
 
 

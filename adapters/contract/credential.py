@@ -1,7 +1,8 @@
 """Where a client's key stands in a request.
 
-A key in the head (query and headers) can be judged before the body is read, so the large body
-of an unknown client costs nothing: a dialect ranks such places first if its vendor allows it.
+A key in the head (query and headers) can be checked before the body is read, so that a client
+without a key cannot make the server store a large body. A dialect ranks these places first where
+its vendor allows that.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ import orjson
 from adapters.contract.wire import WireRequest
 
 MAX_KEY_CHARACTERS = 400
-"""Of a key in a large body; no vendor issues longer ones."""
+"""Length of a key that is found in a large body; no vendor issues longer ones."""
 MAX_SCANNED_KEYS = 8
-"""Different ones in a large body; further ones are ignored."""
+"""Different keys that are found in a large body; further ones are ignored."""
 SCAN_OVERLAP = 1_000
-"""Bytes of a piece that are scanned again with the next one: a member may begin in one and end in
+"""Bytes of a chunk that are scanned again with the next one: a member may begin in one and end in
 the other."""
 
 
@@ -29,7 +30,7 @@ class KeyInAuthorization:
     """`Authorization: SCHEME KEY` (RFC 9110 section 11.6.2); the scheme in any case."""
 
     schemes: tuple[str, ...] = ("bearer",)
-    """In lower case; the empty one stands for a key without a scheme."""
+    """In lower case. An empty one allows a key without a scheme."""
 
     def read(self, request: WireRequest) -> str | None:
         value = request.headers.get("authorization", "").strip()
@@ -41,7 +42,7 @@ class KeyInAuthorization:
 
 @dataclass(frozen=True, slots=True)
 class KeyInHeader:
-    """A header of its own."""
+    """A header of the vendor's own, such as `X-API-Key`."""
 
     name: str
     """In lower case."""
@@ -56,7 +57,7 @@ class KeyInQuery:
 
     name: str
     any_case: bool = False
-    """Whether the name may come in any case; `name` is then in lower case."""
+    """Whether clients may write the name in any case; `name` is then in lower case."""
 
     def read(self, request: WireRequest) -> str | None:
         return _member(request.query, self.name, self.any_case)
@@ -71,7 +72,7 @@ class KeyInBody:
 
     name: str
     any_case: bool = False
-    """Whether the name may come in any case; `name` is then in lower case."""
+    """Whether clients may write the name in any case; `name` is then in lower case."""
     always_json: bool = False
     """Whether the body is JSON with any content type."""
     methods: tuple[str, ...] = ("POST", "PUT", "PATCH")
@@ -113,13 +114,13 @@ KeyPlace: TypeAlias = KeyInAuthorization | KeyInHeader | KeyInQuery | KeyInBody
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """The places where the clients of a dialect, or of one endpoint, put their key."""
+    """Where the clients of a dialect, or of one endpoint, put their key."""
 
     places: tuple[KeyPlace, ...]
-    """In the order of their rank: the first that has a key counts."""
+    """By rank: the first that has a key counts."""
 
     def read(self, request: WireRequest) -> str | None:
-        """The key sent; None without one. May raise `UnreadableRequest`.
+        """The key; None if there is none. May raise `UnreadableRequest`.
 
         The body is read only if no place of a higher rank has a key.
         """
@@ -129,8 +130,8 @@ class Credential:
         return None
 
     def scan(self, request: WireRequest) -> frozenset[str] | None:
-        """The candidates for the key in a large body, found without parsing it; None if they cannot
-        be found so. Only for a request whose head does not decide."""
+        """The candidates for the key in a large body, found without parsing it; None if it would
+        have to be parsed. Only for a request of which `is_decided_by_head` is false."""
         places = [place for place in self.places if isinstance(place, KeyInBody)]
         scanned = [place.scan(request) for place in places]
         if not scanned or None in scanned:
@@ -138,7 +139,7 @@ class Credential:
         return frozenset().union(*filter(None, scanned))
 
     def is_decided_by_head(self, request: WireRequest) -> bool:
-        """Whether `read` needs no body. Does not read the body itself."""
+        """Whether `read` needs no body, which is not read here either."""
         for place in self.places:
             if isinstance(place, KeyInBody):
                 if request.method in place.methods:
@@ -149,7 +150,7 @@ class Credential:
 
 
 def _unescaped(text: bytes) -> str:
-    """The value of a JSON string that may hold escapes; empty if it is none."""
+    """The value of a JSON string without its quotes; empty if it is malformed."""
     try:
         value = orjson.loads(b'"' + text + b'"')
     except orjson.JSONDecodeError:
@@ -158,7 +159,7 @@ def _unescaped(text: bytes) -> str:
 
 
 def _member(members: Mapping[str, Any], name: str, any_case: bool) -> str | None:
-    """The last member of that name, if it is a text and not empty."""
+    """The last member of that name, if it is a non-empty text."""
     if any_case:
         members = {known.lower(): value for known, value in members.items()}
     value = members.get(name)

@@ -1,4 +1,4 @@
-"""One vendor's HTTP API in both directions: its endpoints and its other declarations."""
+"""A vendor's HTTP API in both directions: its endpoints, and its other facts, as one `Dialect`."""
 
 from __future__ import annotations
 
@@ -22,38 +22,38 @@ Out = TypeVar("Out")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint(Generic[Op, Out]):
-    """One address of a vendor's API and the two functions that translate it.
+    """A path of a vendor's API, and the two functions that translate its requests and replies.
 
-    `Op` is an `Operation[Out]`. Python's types cannot say so; a test holds it for every
-    endpoint there is.
+    `Op` is an `Operation[Out]`. Python's types cannot express that; a test checks it for every
+    endpoint.
     """
 
     name: str
     methods: tuple[str, ...]
     path: str
-    """The vendor's own; `{name}` stands for one segment."""
+    """The vendor's path; `{name}` matches one segment and goes into `WireRequest.path_params`."""
     read: Callable[[WireRequest], Op]
     write: Callable[[Op, Out], Reply]
     bucket: str | None = None
-    """Which of the plan's rates counts a call; None counts none."""
+    """The key of `Plan.rates` that a call counts for; None for none."""
     needs_key: bool = True
     credential: Credential | None = None
-    """Where clients put the key for this endpoint; None where `Dialect.credential` says it."""
+    """Where clients put the key for this endpoint; None if as in `Dialect.credential`."""
     cors: bool = False
-    """Whether browsers of any origin may call it."""
+    """Whether pages of any origin may call it from a browser."""
     body_limit: int = 64 * 1024
-    """Bytes; a longer body is a `TOO_LARGE`."""
+    """Bytes; a longer body is a `TOO_LARGE` problem."""
     accepts_body_file: bool = False
-    """Whether `read` supports a `WireRequest.body_file`, so that bodies may be large."""
+    """Whether `read` accepts a `WireRequest.body_file`, which holds a large body."""
 
 
 AnyEndpoint: TypeAlias = Endpoint[Any, Any]
-"""In tables of endpoints, each of which has types of its own."""
+"""An endpoint in a tuple of several, whose types differ."""
 
 
 @dataclass(frozen=True, slots=True)
 class KeyShape:
-    """The form of the vendor's keys, so that its clients accept ours."""
+    """The format of the vendor's keys: some of its clients refuse a key of another."""
 
     live_prefix: str = ""
     test_prefix: str = ""
@@ -64,11 +64,11 @@ class KeyShape:
 
 @dataclass(frozen=True, slots=True)
 class RootPath:
-    """Leading segments of a path that are a dialect's own at the root; the longest wins."""
+    """A prefix of paths at the server's root that belong to the dialect; the longest match wins."""
 
     prefix: str
     parameter: str | None = None
-    """Only requests with this query parameter: how two vendors share one path."""
+    """Only requests with this query parameter, where two vendors have the same path."""
     when: Callable[[WireRequest], bool] | None = None
     """Only requests whose head passes; their body has not been read. Pure. For vendors that share a
     path and differ in the method, the content type or the rest of the path."""
@@ -79,58 +79,60 @@ class ClientBlock:
     """Lock a client's address out after `failures` failed attempts within `window_s` seconds."""
 
     counted: frozenset[ProblemKind]
-    """The problems that count as failed attempts."""
+    """The problems that count as a failed attempt."""
     failures: int
     window_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dialect:
-    """One vendor's HTTP API, both directions."""
+    """A vendor's HTTP API in both directions."""
 
     name: str
+    """Its prefix in paths, and its name in settings, keys and metrics."""
     title: str
+    """The vendor's name, for people."""
     aliases: tuple[str, ...] = ()
-    """Further prefixes under which it answers."""
+    """Further prefixes in paths."""
     hosts: tuple[str, ...]
-    """The vendor's own host names."""
+    """The vendor's host names: requests with such a `Host` belong to the dialect."""
     base_path: str
     """Where the vendor's documentation ends the base URL, such as `/v1`."""
     root_paths: tuple[RootPath, ...]
     endpoints: tuple[AnyEndpoint, ...]
     credential: Credential
-    """Where its clients put their key, unless an endpoint has a `credential` of its own."""
+    """Where its clients put their key, except at an endpoint with its own `credential`."""
     write_problem: Callable[[WireRequest, Problem, AnyEndpoint | None], WireReply]
     key_shape: KeyShape
     sandbox_key: str
     """The well-known test key."""
     plans: tuple[Plan, ...] = ()
-    """The vendor's own; a deployment's default is `UNLIMITED`."""
+    """The vendor's plans; an operator chooses one, and the default is `UNLIMITED`."""
     account_headers: Callable[[AccountInfo], tuple[tuple[str, str], ...]] | None = None
-    """Headers that every reply to a known key carries, errors included; None for none."""
+    """Headers of every reply to a known key, errors included; None for none."""
     client_block: ClientBlock | None = None
-    """When a client's address is locked out; None is never."""
+    """When a client's address is locked out; None for never."""
     free_repeat_s: float = 300.0
     """How long a verification that ended in `NOT_READY` may be repeated free of charge."""
     batch_rules: BatchRules | None = None
-    """How its batches behave; None has none."""
+    """None if the vendor has no batches."""
     upstream: Upstream | None = None
-    """The vendor as a source; None if there is only the server side."""
+    """None if the vendor cannot be an upstream."""
     vendor_jobs: VendorJobs | None = None
-    """The vendor's batches as a source; None if there are none."""
+    """None if no batches can be submitted to the vendor as an upstream."""
     options: DialectOptions[Any] | None = None
-    """The operator's settings for it; None if there are none."""
+    """What an operator may set in `veriplex.toml`; None for nothing."""
     verdict_members: tuple[str, ...] = ()
-    """The members of a verification's reply that say the verdict, such as `info.result`; for the
-    documentation."""
+    """The members of a verification's reply that show the verdict, such as `info.result`; for the
+    tables of the documentation."""
     magic_addresses_in_batches: bool = True
-    """Whether the sandbox's magic addresses have their effect in batches too."""
+    """Whether the sandbox's magic addresses are special in batches too."""
     example_job_ids: tuple[str, ...] = ()
-    """Ids from the vendor's documentation, which exist for every test key."""
+    """Ids in the vendor's documentation: for a test key these batches exist."""
     reason_phrases: Mapping[int, str] = field(default_factory=dict)
-    """Reason phrases of statuses that HTTP does not define."""
+    """For statuses of the vendor's own, which HTTP has no reason phrase for."""
 
     def credential_for(self, endpoint: AnyEndpoint | None) -> Credential:
-        """Where a key stands in a request for the endpoint; None for an unknown path."""
+        """Where the key stands in a request for the endpoint, which is None for an unknown path."""
         own = endpoint.credential if endpoint is not None else None
         return own or self.credential

@@ -1,7 +1,7 @@
 """Batches as a dialect sees them: entries, jobs and rows.
 
-A job's counters have names that its dialect chose (`BatchRules.row_word` and
-`BatchRules.extra_counters`), so counters and rows cannot differ.
+The counters of a job have the names that its dialect gives them (`BatchRules.row_word` and
+`BatchRules.extra_counters`), so that the dialect finds in `Job.counts` the numbers that it shows.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ class BatchEntry(NamedTuple):
     """One submitted address."""
 
     email: str
-    """Without surrounding blanks."""
+    """The text without surrounding blanks; it may be malformed."""
     cells: tuple[str, ...] = ()
-    """The complete uploaded row, with the address; empty if there was only the address."""
+    """The whole row of the submitted table, the address included; empty for an address alone."""
 
 
 class JobState(StrEnum):
-    """The state of a batch."""
+    """The states of a batch."""
 
     PREPARING = "preparing"
-    READY = "ready"  # waits for a StartJob
+    READY = "ready"  # a StartJob begins it
     QUEUED = "queued"
     RUNNING = "running"
     PAUSED = "paused"
@@ -43,7 +43,7 @@ class JobState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A batch and its progress."""
+    """A batch in its present state."""
 
     id: str
     state: JobState
@@ -51,23 +51,25 @@ class Job:
     started_at: datetime | None
     finished_at: datetime | None
     total: int
-    """Entries submitted."""
+    """Submitted entries."""
     row_count: int
-    """Rows: the entries, without repeats if the dialect merges them."""
+    """The entries, or fewer where the dialect merges equal addresses."""
     valid_count: int
     """Rows whose address is well formed."""
     done_count: int
-    """Rows answered."""
+    """Verified rows."""
     counts: Mapping[str, int]
-    """By the names that the dialect gives them; a missing one is 0."""
+    """By counter; a missing one is 0."""
     headers: tuple[str, ...] = ()
+    """As in `SubmitJob`."""
     options: Mapping[str, Any] = field(default_factory=dict)
+    """As in `SubmitJob`."""
     rows_expired: bool = False
-    """Whether the rows were removed after the time that the vendor keeps them."""
+    """Whether the rows were deleted after the retention period."""
     base_url: str = ""
-    """This dialect's root on this server, such as `http://127.0.0.1:8025/emailable`."""
+    """The dialect's root on this server, such as `http://127.0.0.1:8025/emailable`."""
     token: str = ""
-    """An unguessable name for links."""
+    """A secret for links to the results."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,17 +78,19 @@ class JobPage:
 
     jobs: tuple[Job, ...]
     total: int
-    """How many there are on all pages."""
+    """On all pages."""
 
 
 @dataclass(frozen=True, slots=True)
 class JobRow:
-    """One answered row."""
+    """One verified row."""
 
     email: str
     cells: tuple[str, ...]
+    """As in `BatchEntry`."""
     verification: Verification
     word: str
+    """`BatchRules.row_word` of the verification."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,5 +99,5 @@ class JobRows:
 
     job: Job
     matching_count: int
-    """Rows that pass the filter `words`, on all pages."""
+    """Rows that match the operation's `row_words`, before `offset` and `limit`."""
     rows: AsyncIterator[JobRow]

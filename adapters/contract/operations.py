@@ -1,12 +1,12 @@
-"""The requests of clients and their outcomes, as plain values.
+"""Operations that clients request of a vendor's API, and their outcomes, as plain values.
 
     HTTP request --read--> operation --run--> outcome --write--> HTTP reply
        (dialect, pure)      (gateway, I/O)      (dialect, pure)
 
-An `Operation[Out]` has an `Out` as its outcome. It names the method of an `OperationRunner` that
-finds the outcome, so that the types hold from the reader to the writer. A dialect may subclass
-an operation to carry what only its own writer needs (an output format, a version); the gateway
-uses only the base class.
+An `Operation[Out]` has an `Out` as its outcome. It calls the method of an `OperationRunner` that
+makes the outcome, so that the types are checked from the reader to the writer. A dialect may
+subclass an operation to pass further fields to its own writer (an output format, a version); the
+gateway uses those of the base class alone.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Out = TypeVar("Out", covariant=True)
 # -- outcomes ----------------------------------------------------------------------------
 
 UNLIMITED_CREDITS = 1_000_000_000
-"""Shown for an account without a limit by dialects that must show a number."""
+"""The credits of an account without a limit, in a dialect that must show a number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +37,12 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What an account may use. Prices in US dollars, by month."""
+    """The limits and prices of an account. Prices are in US dollars; `price` is by month."""
 
     name: str
     title: str
     rates: Mapping[str, Rate] = field(default_factory=dict)
-    """By bucket; an endpoint names its bucket."""
+    """By `Endpoint.bucket`."""
     included: int | None = None
     """Verifications a calendar month (UTC); None is without limit."""
     hard_cap: bool = False
@@ -53,18 +53,18 @@ class Plan:
     batches_per_day: int | None = None
     """Batches a calendar day (UTC); None is without limit."""
     batches_waiting: int | None = None
-    """Batches that may be there without having been started."""
+    """Batches that are stored and not started."""
     batches_running: int | None = None
-    """Batches that may be under way at a time."""
+    """Batches that are queued or running at a time."""
 
 
 UNLIMITED = Plan("unlimited", "Unlimited")
-"""A self-hoster's default: no rate limit, no credit limit."""
+"""The default of a deployment: no rate limit and no credit limit."""
 
 
 @dataclass(frozen=True, slots=True)
 class AccountInfo:
-    """An account's plan and its use."""
+    """An account's plan and usage."""
 
     owner_email: str
     plan: Plan
@@ -73,7 +73,7 @@ class AccountInfo:
     used: int
     """Verifications this month."""
     credits: int | None
-    """Credits left, in verifications; None is without limit."""
+    """Verifications left; None is without limit."""
 
     @property
     def credits_shown(self) -> int:
@@ -85,25 +85,25 @@ class PersonGuess:
     """The outcome of `GuessPerson`."""
 
     user: str
-    """The local part as asked."""
+    """The local part as the client wrote it."""
     person: Person | None
 
 
-# -- operations: what a client may ask ---------------------------------------------------
+# -- operations --------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation(ABC, Generic[Out]):
-    """A request of a client."""
+    """A request of a client, independent of the dialect."""
 
     @abstractmethod
     async def run_by(self, runner: OperationRunner) -> Out:
-        """Let the runner find the outcome. Raises `Problem`."""
+        """Let the runner make the outcome. Raises `Problem`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Acknowledge(Operation[None]):
-    """Nothing is run: the reply follows from the request alone."""
+    """No operation: the reply depends on the request alone."""
 
     async def run_by(self, runner: OperationRunner) -> None:
         return None
@@ -118,9 +118,9 @@ class Verify(Operation[Verification]):
     refresh: bool = False
     """Whether to bypass every cache."""
     wait_s: float | None = None
-    """After this long the client wants a `NOT_READY` rather than wait on."""
+    """Then the client gets a `NOT_READY`; None to wait as long as it takes."""
     refuse_malformed: bool = False
-    """Whether a malformed address is an `INVALID` request, free of charge, not a verdict."""
+    """Whether a malformed address is an `INVALID` request, free of charge, and has no verdict."""
 
     async def run_by(self, runner: OperationRunner) -> Verification:
         return await runner.verify(self)
@@ -130,15 +130,15 @@ class Verify(Operation[Verification]):
 class VerifyMany(Operation[tuple[Verification, ...]]):
     """Verify a few addresses while the client waits.
 
-    The outcome has one verification for each address, in the order asked. An address without a
-    result in time, or from any source, is `unknown` and not charged.
+    The outcome has one verification for each address, in their order. An address without a result
+    in time, or without a source that can answer, is `unknown` and not charged.
     """
 
     emails: tuple[str, ...]
-    """At least one; the reader has bounded them."""
+    """At least one, and not more than the vendor's limit, which the reader checks."""
     checks: Checks = Checks()
     wait_s: float | None = None
-    """How long the client waits for all of them; None for as long as it takes."""
+    """How long the client waits for all of them; None to wait as long as it takes."""
 
     async def run_by(self, runner: OperationRunner) -> tuple[Verification, ...]:
         return await runner.verify_many(self)
@@ -156,7 +156,7 @@ class GuessPerson(Operation[PersonGuess]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShowAccount(Operation[AccountInfo]):
-    """Plan, usage and credits of the caller."""
+    """Show plan, usage and credits of the caller."""
 
     async def run_by(self, runner: OperationRunner) -> AccountInfo:
         return await runner.show_account(self)
@@ -164,7 +164,7 @@ class ShowAccount(Operation[AccountInfo]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WithAccount(Operation[tuple[Out, AccountInfo]]):
-    """Another operation, and the caller's account after it, for replies that show both."""
+    """Run another operation, then `ShowAccount`, for replies that show both."""
 
     operation: Operation[Out]
 
@@ -178,17 +178,17 @@ class WithAccount(Operation[tuple[Out, AccountInfo]]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobOperation(Operation[Out]):
-    """A request about batches."""
+    """An operation on the caller's batches."""
 
     simulate: str = ""
-    """The outcome that a test key wants simulated; ignored for live keys."""
+    """The state or the error that the sandbox simulates; ignored for live keys."""
 
     async def run_by(self, runner: OperationRunner) -> Out:
         return await self.run_on(runner.jobs(self.simulate))
 
     @abstractmethod
     async def run_on(self, jobs: JobRunner) -> Out:
-        """Let the runner find the outcome among the caller's batches. Raises `Problem`."""
+        """Let the runner make the outcome. Raises `Problem`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,18 +196,18 @@ class SubmitJob(JobOperation[Job]):
     """Store a batch, and start it unless `start` is false."""
 
     entries: Iterable[BatchEntry]
-    """Read once and lazily; may raise `Problem`, and then nothing is stored."""
+    """Read once and lazily. It may raise `Problem`; then nothing is stored."""
     headers: tuple[str, ...] = ()
-    """Names of the entries' cells, as they are to be written."""
+    """Names of the entries' cells, for result files."""
     start: bool = True
-    """Whether to begin at once, or to wait for a `StartJob`."""
+    """Whether to begin at once; else a `StartJob` begins it."""
     retry_greylisted: bool = True
     """Whether greylisted addresses are verified again later."""
     checks: Checks = Checks()
     webhook_url: str = ""
-    """The webhook's URL, called when the batch is complete; empty for none."""
+    """Gets a POST when the batch is done; empty for none."""
     options: Mapping[str, Any] = field(default_factory=dict)
-    """Values that only the dialect's writers need later; fit for JSON."""
+    """JSON values that the dialect's writers need later."""
 
     async def run_on(self, jobs: JobRunner) -> Job:
         return await jobs.submit(self)
@@ -215,7 +215,7 @@ class SubmitJob(JobOperation[Job]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartJob(JobOperation[Job]):
-    """Begin with a batch that is ready."""
+    """Begin a batch that is ready."""
 
     job_id: str
 
@@ -225,7 +225,7 @@ class StartJob(JobOperation[Job]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShowJob(JobOperation[Job]):
-    """A batch and its progress."""
+    """Show a batch."""
 
     job_id: str
 
@@ -235,7 +235,7 @@ class ShowJob(JobOperation[Job]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShowJobs(JobOperation[tuple[Job, ...]]):
-    """Those of several batches that exist, in the order asked."""
+    """Show several batches in the order of their ids. Unknown ids are left out."""
 
     job_ids: tuple[str, ...]
 
@@ -245,7 +245,7 @@ class ShowJobs(JobOperation[tuple[Job, ...]]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListJobs(JobOperation[JobPage]):
-    """A page of the caller's batches, newest first."""
+    """Show a page of the caller's batches, the newest first."""
 
     page: int = 1
     per_page: int = 10
@@ -257,7 +257,7 @@ class ListJobs(JobOperation[JobPage]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeleteJob(JobOperation[Job]):
-    """Delete a batch that is not being worked on. The outcome is the batch as it was."""
+    """Delete a batch that is not queued or running. The outcome is the batch as it was."""
 
     job_id: str
 
@@ -267,10 +267,10 @@ class DeleteJob(JobOperation[Job]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowsOperation(Operation[JobRows]):
-    """Finished rows of a batch, in the order submitted."""
+    """Read the verified rows of a batch, in the order of submission."""
 
     row_words: frozenset[str] | None = None
-    """Only rows with one of these; see `BatchRules.row_word`. None for all."""
+    """Only rows with one of these words (`BatchRules.row_word`); None for all."""
     offset: int = 0
     limit: int | None = None
     reverse_order: bool = False
@@ -278,7 +278,7 @@ class RowsOperation(Operation[JobRows]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadRows(RowsOperation):
-    """The rows of one of the caller's batches."""
+    """Read the rows of one of the caller's batches."""
 
     job_id: str
     simulate: str = ""
@@ -290,7 +290,7 @@ class ReadRows(RowsOperation):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadRowsByToken(RowsOperation):
-    """The rows behind a link: the token stands for both the job's id and a key."""
+    """Read the rows that a link leads to. Its token replaces the job's id and the key."""
 
     token: str
 

@@ -1,4 +1,4 @@
-"""The operator's settings for one dialect, in the section with its name."""
+"""Settings of one dialect, in the section of `veriplex.toml` that has its name."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def option(default: Any, meaning: str, *, unit: str = "", **bounds: float) -> An
 
 @dataclass(frozen=True, slots=True)
 class DialectOptions(Generic[Values]):
-    """The options of a dialect, and their effect on it."""
+    """The options of a dialect, and how they change it."""
 
     kind: type[Values]
     """A frozen dataclass whose fields are made by `option`."""
     configure: Callable[[Dialect, Values], Dialect]
-    """The dialect as the operator wants it. Pure."""
+    """The dialect with these values. Pure."""
 
     def apply(self, dialect: Dialect, values: Mapping[str, Any]) -> Dialect:
-        """The dialect with these values, by name; those that are missing have their default."""
+        """The dialect with these values by name; a missing one has its default."""
         return self.configure(dialect, self.kind(**values))

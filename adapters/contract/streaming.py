@@ -10,13 +10,13 @@ from typing import Any
 from adapters.contract.wire import StreamReply
 
 BUFFER_BYTES = 64 * 1024
-"""Bytes that are collected before they are sent, about."""
+"""Rendered rows are sent when they have about this size."""
 ZIP_TIME = (1980, 1, 1, 0, 0, 0)
-"""Of the one file in an archive: the same archive for the same rows."""
+"""Date of the file in an archive, fixed so that the same rows make the same archive."""
 
 
 async def render_body(reply: StreamReply) -> AsyncIterator[bytes]:
-    """The body in pieces, compressed if the reply is an archive."""
+    """The body in chunks, compressed if the reply is an archive."""
     plain = _rendered(reply)
     async for chunk in _zipped(plain, reply.zip_member) if reply.zip_member else plain:
         yield chunk
@@ -51,7 +51,7 @@ async def _zipped(plain: AsyncIterator[bytes], name: str) -> AsyncIterator[bytes
 
 
 class _ZipBuffer(io.RawIOBase):
-    """A file without seeking, whose content is removed while it is written."""
+    """A write-only file that cannot seek; `take` removes what was written since the last call."""
 
     def __init__(self) -> None:
         self._written = bytearray()

@@ -21,64 +21,64 @@ from engine.model import Address, Checks, Evidence, Reason, Verdict
 
 
 class FaultKind(StrEnum):
-    """Why an upstream gave no answer. Never a verdict."""
+    """Why an upstream gave no result. A fault never becomes a verdict."""
 
     UNREACHABLE = "unreachable"
-    """No connection: the request was never sent, so that it may be sent again."""
+    """No connection: the request was not sent, so that it may be sent again."""
     BUSY = "busy"
-    """Its limit of concurrent requests or its rate is reached; never sent."""
+    """Not sent, since its limit of concurrent requests or its rate is reached."""
     TIMED_OUT = "timed_out"
     """Sent, and no complete reply in time."""
     BROKEN = "broken"
-    """Sent, and the connection ended before a complete reply."""
+    """Sent, and the connection was closed before the end of the reply."""
     GARBAGE = "garbage"
-    """A reply that is not the vendor's."""
+    """A reply that is not one of the vendor's."""
     SERVER_ERROR = "server_error"
     PENDING = "pending"
-    """The vendor was still working on it at the deadline."""
+    """The vendor was still working on it when the time was over."""
     TOO_FAST = "too_fast"
     NO_CREDITS = "no_credits"
     DEAD_KEY = "dead_key"
     BANNED = "banned"
-    """Our account or our IP address is refused, with any key."""
+    """The vendor refuses our account or our IP address with any key."""
     REFUSED = "refused"
-    """This request cannot be served; another may be."""
+    """The vendor refuses this request; it may serve others."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Why there is no answer."""
+    """Why there is no result."""
 
     kind: FaultKind
     detail: str = ""
-    """The vendor's own text, shortened, without keys."""
+    """The vendor's error text, shortened."""
     status: int | None = None
-    """Of the HTTP reply, if there was one."""
+    """Of the HTTP reply; None without a reply."""
     retry_after_s: float | None = None
-    """The wait that the vendor asked for."""
+    """How long the vendor asks to wait."""
     ask_balance: bool = False
-    """Whether the vendor has one reply for a refused key and for an account without credits: then
-    the balance decides, and `kind` holds if the balance cannot be read."""
+    """Whether the vendor has the same reply for a refused key and for an account without credits.
+    The balance then shows which it is; `kind` is for when the balance cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """Not ready: the same request, sent again, will find the answer."""
+    """Not ready: the same request, sent again later, gets the result."""
 
     retry_after_s: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class UpstreamResult:
-    """An upstream's result for an address. Values that its dialect lacks are not known."""
+    """An upstream's result for an address. A fact that its API does not report is not known."""
 
     verdict: Verdict
     reason: Reason
     evidence: Evidence
     score: int | None = None
-    """None where the dialect has no score."""
+    """None if the dialect has no score."""
     verified_at: datetime | None = None
-    """None if the dialect does not show it: then it was just now."""
+    """None if the dialect does not report it; then it is the present time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ class UpstreamQuery:
     refresh: bool = False
     """Whether the vendor shall bypass its own cache, if its API has a parameter for that."""
     wait_s: float = 30.0
-    """How long it may take."""
+    """How long the verification may take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,16 +99,16 @@ class UpstreamRequest:
 
     method: str
     path: str
-    """The vendor's own, `Dialect.base_path` included."""
+    """The vendor's path, `Dialect.base_path` included."""
     query: Mapping[str, str] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
     is_billed: bool = True
-    """Whether the vendor charges for it: then it is resent only if it was certainly not sent."""
+    """Whether the vendor charges for it: then it is not sent again if it may have arrived."""
 
     @property
     def json(self) -> Any:
-        """The body; None if it is no JSON."""
+        """The body as JSON; None if it is not JSON."""
         return _json(self.body)
 
 
@@ -120,11 +120,10 @@ def request_url(
 ) -> str:
     """The whole URL of a request to an upstream at `base_url`.
 
-    `base_url` ends where the vendor's documentation ends it, with `base_path` and without a
-    slash. A server that speaks the vendor's dialect under a path of its own
-    (`http://host/kickbox/v2`) has all of the vendor's paths below it. `other_hosts` is
-    `Upstream.other_hosts`: it holds at the vendor alone, and before `base_path`, since two hosts
-    may share one.
+    `base_url` ends where the vendor's documentation ends it, with `base_path` and without a slash.
+    Another server with the vendor's API under a prefix (`http://host/kickbox/v2`) has all of the
+    vendor's paths below that prefix. `other_hosts` is `Upstream.other_hosts`: it applies to the
+    vendor's own host, and before `base_path`, since two hosts may have the same.
     """
     path = request.path
     elsewhere = other_hosts.get(urlsplit(base_url).hostname or "", {}) if other_hosts else {}
@@ -142,7 +141,7 @@ def request_url(
 
 
 _quote = lru_cache(1024)(quote_plus)
-"""Most names and values of a query are the same in each request."""
+"""Cached, since most names and values of a query are the same in each request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,16 +153,16 @@ class UpstreamReply:
     """Names in lower case."""
     body: bytes
     received_at: float
-    """Unix time in seconds of its arrival."""
+    """Unix time in seconds."""
 
     @property
     def json(self) -> Any:
-        """The body; None if it is no JSON."""
+        """The body as JSON; None if it is not JSON."""
         return _json(self.body)
 
     @property
     def json_object(self) -> dict[str, Any]:
-        """The body; empty if it is no JSON object."""
+        """The body as a JSON object; empty if it is not one."""
         value = self.json
         return value if isinstance(value, dict) else {}
 
@@ -171,7 +170,7 @@ class UpstreamReply:
     def retry_after_s(self) -> float | None:
         """`Retry-After` in either form (RFC 9110 section 10.2.3), else `ratelimit-reset`.
 
-        The latter is seconds left in the IETF's draft and a Unix time at some vendors.
+        The latter is a number of seconds in the IETF's draft, and a Unix time at some vendors.
         """
         after = self.headers.get("retry-after", "").strip()
         if after.isdecimal():
@@ -201,32 +200,33 @@ Out = TypeVar("Out", covariant=True)
 
 @dataclass(frozen=True, slots=True)
 class Call(Generic[P, Out]):
-    """One kind of request to a vendor, and how its reply is read. Pure.
+    """How one kind of request to a vendor is built, and its reply parsed. Pure.
 
-    `Call[[UpstreamQuery], Pending]` builds from a key and a query, and reads a `Pending` or a
-    `Fault` from a reply and the same query.
+    A `Call[[UpstreamQuery], Pending]` builds a request from a key and a query, and parses the reply
+    with the same query into a `Pending` or a `Fault`.
     """
 
     build: Callable[Concatenate[str, P], UpstreamRequest]
-    """Takes the key first."""
+    """Its first argument is the key."""
     parse: Callable[Concatenate[UpstreamReply, P], Out | Fault]
-    """Takes the reply first."""
+    """Its first argument is the reply."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Upstream:
-    """A vendor as a source: requests to it and the meaning of its replies. Pure."""
+    """A vendor as a source: its calls, and what else an upstream needs to know of it. Pure."""
 
     verify: Call[[UpstreamQuery], UpstreamResult | Pending]
     balance: Call[[], int] | None = None
-    """Verifications left, by an unbilled request that shows whether the key is good; None where
-    the vendor has no such request."""
+    """An unbilled request for the verifications left, which also shows whether the key is valid;
+    None if the vendor has none."""
     health: UpstreamRequest | None = None
-    """An unbilled request without a key, where there is no balance."""
+    """An unbilled request without a key, for a vendor without `balance`."""
     other_hosts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    """By the host of the base URL, the path prefixes that the vendor serves from another host, and
-    that host. The first prefix that fits holds."""
+    """By the host of the base URL: path prefixes that the vendor serves from another host, and that
+    host. The first matching prefix counts."""
     default_retry_after_s: float = 1.0
-    """After a 429 that names no time."""
+    """The pause after a 429 without a time."""
     always_reports: frozenset[str] = frozenset()
-    """Fields of `Evidence` that every result has: an empty one is a "no"."""
+    """Fields of `Evidence` that every result reports, so that an empty one means no. The others are
+    added from our lists and DNS."""

@@ -1,7 +1,8 @@
 """HTTP as values: the request a dialect reads and the reply it writes.
 
-Reading a body is pure: `Unreadable` says that the bytes are not what they claim to be. A large
-one is in a file, and never in memory as a whole unless it is JSON or a form.
+Reading a body is pure, and raises `UnreadableRequest` if it is not in the format that it claims.
+A large body is in a temporary file. It is read in chunks, and held in memory as a whole only if
+it is JSON or a URL-encoded form.
 """
 
 from __future__ import annotations
@@ -19,22 +20,22 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from adapters.contract.jobs import JobRow
 
 MAX_FIELDS = 1_000
-"""Query or form fields in one request; with more it is refused before they are decoded."""
+"""Query or form fields in one request; a request with more is refused undecoded."""
 
 CHUNK_BYTES = 64 * 1024
-"""Bytes of a body that are read at a time."""
+"""Bytes of a body file that are read at a time."""
 
 MAX_JSON_BRACKETS = 250_000
-"""Objects and arrays in a large body: 50,000 entries of an object each, and room for more."""
+"""Objects and arrays in a large body: enough for 50,000 entries that are objects."""
 MAX_JSON_COMMAS = 2_000_000
-"""Values in a large body. A short value takes two bytes of it and some 60 when it is parsed, so
-a body within its limit could take a gigabyte."""
+"""Values in a large body. A short value has two bytes in the body and about 60 when parsed: without
+this limit, a body that is not too large could take a gigabyte of memory."""
 
 JSON = "application/json"
 
 
 class UnreadableRequest(ValueError):
-    """The body or query string cannot be decoded; the message says why, in one sentence."""
+    """The body or the query string cannot be decoded. The message is a sentence that says why."""
 
 
 @dataclass(frozen=True)
@@ -49,22 +50,22 @@ class WireRequest:
     body: bytes = b""
     """Empty if it is in `body_file`."""
     body_file: BinaryIO | None = None
-    """A large body, seekable; only an endpoint that is `spooled` gets one."""
+    """A large body, seekable. Only an endpoint with `accepts_body_file` gets one."""
     client_ip: str = ""
     path_params: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def query(self) -> dict[str, str]:
-        """The query parameters; of a repeated one the last. Raises `Unreadable`."""
+        """The query parameters; of a repeated one the last. Raises `UnreadableRequest`."""
         return _parse_urlencoded(self.query_string)
 
     @cached_property
     def content_type(self) -> str:
-        """The media type alone, lower case; empty without one."""
+        """The media type without its parameters, in lower case; empty without the header."""
         return self.headers.get("content-type", "").split(";", 1)[0].strip().lower()
 
     def chunks(self) -> Iterator[bytes]:
-        """The body from its start, in pieces that are not empty."""
+        """The body from its start, in chunks that are not empty."""
         if self.body_file is None:
             if self.body:
                 yield self.body
@@ -72,26 +73,25 @@ class WireRequest:
         read = 0
         while True:
             self.body_file.seek(read)
-            piece = self.body_file.read(CHUNK_BYTES)
-            if not piece:
+            chunk = self.body_file.read(CHUNK_BYTES)
+            if not chunk:
                 return
-            read += len(piece)
-            yield piece
+            read += len(chunk)
+            yield chunk
 
     @property
     def first_chunk(self) -> bytes:
-        """The beginning of the body: all of it if it is not in a file, else `CHUNK_BYTES` bytes or
-        so."""
+        """The start of the body: at most `CHUNK_BYTES` of a body file, else the whole."""
         return next(self.chunks(), b"")
 
     @property
     def whole_body(self) -> bytes:
-        """The complete body, also that of a file; not to be held for long."""
+        """The body in memory, also of a body file. Callers drop it as soon as it is parsed."""
         return self.body if self.body_file is None else b"".join(self.chunks())
 
     @cached_property
     def json(self) -> Any:
-        """The body as JSON, with any content type. Raises `Unreadable`."""
+        """The body as JSON, whatever its content type says. Raises `UnreadableRequest`."""
         if self.body_file is not None:
             _check_json_size(self.chunks())
         try:
@@ -101,29 +101,30 @@ class WireRequest:
 
     @cached_property
     def json_object(self) -> dict[str, Any]:
-        """The body as a JSON object. Raises `Unreadable`."""
+        """The body as a JSON object. Raises `UnreadableRequest`."""
         if not isinstance(self.json, dict):
             raise UnreadableRequest("The body is not a JSON object.")
         return self.json
 
     @cached_property
     def parts(self) -> tuple[MultipartPart, ...]:
-        """The parts of a `multipart/form-data` body (RFC 7578). Raises `Unreadable`."""
+        """The parts of a `multipart/form-data` body (RFC 7578). Raises `UnreadableRequest`."""
         return _parse_multipart(self.headers.get("content-type", ""), self.chunks)
 
     @property
     def is_json(self) -> bool:
-        """Whether `fields` takes the body for JSON."""
+        """Whether `fields` parses the body as JSON."""
         if self.content_type in ("multipart/form-data", "application/x-www-form-urlencoded"):
             return False
         return self.content_type == JSON or self.first_chunk.lstrip()[:1] in (b"{", b"[")
 
     @cached_property
     def fields(self) -> Mapping[str, Any]:
-        """The body's parameters in whichever of the three encodings it came; files are left out.
+        """The body's parameters: members of a JSON object, or fields of a form of either kind.
 
-        JSON values keep their types; form values are text. Without a known content type a
-        body that opens like an object is JSON, any other a form. Raises `Unreadable`.
+        Files are left out. JSON values keep their types; form values are texts. Without a known
+        content type, a body that begins like JSON is JSON, and any other is a URL-encoded form.
+        Raises `UnreadableRequest`.
         """
         if self.body_file is None and not self.body.strip():
             return {}
@@ -145,7 +146,7 @@ class MultipartPart:
     size: int
     """Bytes."""
     chunks: Callable[[], Iterator[bytes]]
-    """The content from its start; of a file it is read from the body anew."""
+    """Yields the content from its start. That of a file is read from the body again each time."""
 
     @property
     def content(self) -> bytes:
@@ -168,9 +169,9 @@ class WireReply:
 
 @dataclass(frozen=True, slots=True)
 class StreamReply:
-    """A reply too large to be held: rows are rendered while they are sent.
+    """A reply with many rows, which are rendered while they are sent.
 
-    The body is `head`, the rendered rows with `separator` between them, and `tail`.
+    Its body is `head`, the rendered rows with `separator` between them, and `tail`.
     """
 
     rows: AsyncIterator[JobRow]
@@ -182,7 +183,7 @@ class StreamReply:
     headers: tuple[tuple[str, str], ...] = ()
     status: int = 200
     zip_member: str = ""
-    """If not empty, the reply is a ZIP archive with this one file in it."""
+    """If not empty, the body is sent as a ZIP archive that holds it as a file of this name."""
 
 
 Reply: TypeAlias = WireReply | StreamReply
@@ -202,7 +203,7 @@ def json_reply(
     sort_keys: bool = False,
     headers: tuple[tuple[str, str], ...] = (),
 ) -> WireReply:
-    """A JSON reply, compact, keys in the order given unless `sort_keys`."""
+    """A JSON reply without blanks, its keys in the order given unless `sort_keys`."""
     option = orjson.OPT_SORT_KEYS if sort_keys else None
     return WireReply(status, orjson.dumps(value, option=option), JSON, headers)
 
@@ -218,7 +219,7 @@ def _check_json_size(chunks: Iterator[bytes]) -> None:
 
 
 def _parse_urlencoded(text: str) -> dict[str, str]:
-    """As `urllib.parse.parse_qsl` does it, blank values kept, in a third of the time."""
+    """The result of `urllib.parse.parse_qsl` with blank values kept, in a third of its time."""
     if text.count("&") >= MAX_FIELDS:
         raise UnreadableRequest(f"More than {MAX_FIELDS} parameters.")
     encoded = "%" in text or "+" in text
@@ -235,15 +236,16 @@ def _parse_urlencoded(text: str) -> dict[str, str]:
 def _parse_multipart(
     content_type: str, read_chunks: Callable[[], Iterator[bytes]]
 ) -> tuple[MultipartPart, ...]:
-    """RFC 7578. Files are passed over, everything else is kept: the caller has bounded the body."""
+    """The parts by RFC 7578. The content of files is skipped; fields are held in memory, within the
+    limit of the body."""
     boundary = parse_options_header(content_type)[1].get(b"boundary")
     if not boundary:
         raise UnreadableRequest("The multipart body names no boundary.")
     reader = _PartReader(lambda number: _part_chunks(boundary, read_chunks(), number))
     try:
         parser = MultipartParser(boundary, reader.callbacks())
-        for piece in read_chunks():
-            parser.write(piece)
+        for chunk in read_chunks():
+            parser.write(chunk)
         parser.finalize()
     except FormParserError as exc:
         raise UnreadableRequest("The multipart body is broken.") from exc
@@ -264,8 +266,8 @@ def _part_chunks(boundary: bytes, body: Iterator[bytes], number: int) -> Iterato
             found.append(data[start:end])
 
     parser = MultipartParser(boundary, {"on_part_begin": begin, "on_part_data": data})
-    for piece in body:
-        parser.write(piece)
+    for chunk in body:
+        parser.write(chunk)
         yield from found
         found.clear()
         if begun > number + 1:
@@ -273,10 +275,10 @@ def _part_chunks(boundary: bytes, body: Iterator[bytes], number: int) -> Iterato
 
 
 class _PartReader:
-    """Collects what the multipart tokenizer calls out."""
+    """Makes parts of the multipart tokenizer's callbacks."""
 
     def __init__(self, read_content: Callable[[int], Iterator[bytes]]) -> None:
-        """`reread` gives the content of the part with a number."""
+        """`read_content` yields the content of the part with a number, from 0."""
         self.parts: list[MultipartPart] = []
         self._read_content = read_content
         self._headers: dict[bytes, bytes] = {}
@@ -325,8 +327,8 @@ class _PartReader:
         name = self._options.get(b"name", b"").decode("utf-8", "replace")
         filename = self._options.get(b"filename")
         if filename is None:
-            kept = (b"".join(self._content),)
-            self.parts.append(MultipartPart(name, None, self._size, lambda: iter(kept)))
+            content = (b"".join(self._content),)
+            self.parts.append(MultipartPart(name, None, self._size, lambda: iter(content)))
             return
         self.parts.append(
             MultipartPart(

@@ -1,8 +1,7 @@
 """CSV (RFC 4180) as clients upload it and as vendors write it.
 
-An uploaded table has a header or none, its delimiter depends on its author's spreadsheet, and its
-addresses are in any column. Reading is lazy, so a file may be long; `NotCsv` is raised for other
-contents.
+An uploaded table may lack a header, its delimiter depends on the spreadsheet that wrote it, and its
+addresses may be in any column. Reading is lazy, so that files may be large.
 """
 
 from __future__ import annotations
@@ -19,24 +18,23 @@ from typing import Any
 CSV_MEDIA_TYPE = "text/csv; charset=utf-8"
 MAX_LINE_CHARACTERS = 1_000_000
 MAX_LINES = 1_000_000
-"""Blank ones included: they take time, too."""
+"""In one file, blank ones included, which take time too."""
 SAMPLE_ROWS = 1_000
-"""Rows that are searched for the width of the table and the column with the addresses."""
+"""Rows that are read to find the width of the table and the column with the addresses."""
 EMAIL_HEADERS = ("email", "e-mail", "email address", "e-mail address", "emailaddress", "mail")
-"""In lower case; the first that a table has names its address column."""
-
+"""Names of a column with addresses, in lower case; the first that a table has counts."""
 
 FORMULA_STARTS = frozenset("=+-@\t\r")
 _NUMBER = re.compile(r"[-+]?[0-9]+(?:[.,][0-9]+)?")
 
 
 class NotCsv(ValueError):
-    """The file is no table; the message completes "The file …" or "Line 7 …"."""
+    """The file is not CSV. The message completes "The file …", or "Line 7 …" if `line` is known."""
 
     def __init__(self, reason: str, line: int | None = None) -> None:
         super().__init__(reason)
         self.line = line
-        """The line where it was found, from 1; None if it is not known."""
+        """From 1; None if it is not known."""
 
 
 # -- reading ------------------------------------------------------------------------------
@@ -44,14 +42,14 @@ class NotCsv(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class CsvTable:
-    """A table whose rows are still to be read."""
+    """A table whose rows are read while they are iterated."""
 
     headers: tuple[str, ...]
-    """Of all columns: `col0`, `col1`, … where the table names none. Empty for an empty table."""
+    """One for each column: `col0`, `col1`, … without a name. Empty for an empty table."""
     sample: Sequence[Sequence[str]]
     """The first rows."""
     rows: Iterator[Sequence[str]]
-    """All rows but the header, those of the sample included; blank ones are left out."""
+    """All rows but the header and blank ones, those of the sample included."""
 
     @property
     def width(self) -> int:
@@ -90,7 +88,7 @@ def _decode(chunks: Iterable[bytes]) -> Iterator[str]:
 
 
 def _whole_lines(texts: Iterable[str]) -> Iterator[str]:
-    """A text in pieces that end with a line, or are the beginning of a line that is too long."""
+    """The text in blocks of whole lines; the last may be the start of a line that is too long."""
     rest = ""
     for text in texts:
         text = rest + text
@@ -113,7 +111,7 @@ def read_table(
     max_cells: int | None = None,
     max_cell_characters: int | None = None,
 ) -> CsvTable:
-    """The table in `lines`. Raises NotCsv, as does iterating the rows.
+    """The table in `lines`. This and iterating the rows raise NotCsv.
 
     The delimiter is the one that occurs most often in the first line. Without `has_header` the
     first row is a header if none of its cells has an `@`.
@@ -154,9 +152,9 @@ def _read_rows(
 
 
 def find_email_column(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> int | None:
-    """The column with the addresses: by its name, else by the `@` in its cells.
+    """The column with the addresses: by its name, else the one with most cells that have an `@`.
 
-    None if no column has any.
+    None if no cell has one.
     """
     names = [header.strip().lower() for header in headers]
     for name in EMAIL_HEADERS:
@@ -171,7 +169,7 @@ def find_email_column(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> 
 
 
 def fit_row(row: Sequence[str], width: int) -> tuple[str, ...]:
-    """The row with exactly `width` cells: filled with empty ones, or cut."""
+    """The row with exactly `width` cells: padded with empty ones, or cut."""
     return (*row, *("",) * (width - len(row)))[:width]
 
 
@@ -179,7 +177,7 @@ def fit_row(row: Sequence[str], width: int) -> tuple[str, ...]:
 
 
 def csv_cell(value: object) -> str:
-    """A value as a cell: `true` or `false`, nothing for None, else its text."""
+    """A value as a cell: `true` or `false`, empty for None, else its text."""
     if isinstance(value, bool):
         return "true" if value else "false"
     return "" if value is None else str(value)

@@ -1,7 +1,7 @@
-"""What a vendor's refusal means: its status and its text, as a `Fault`.
+"""Error replies of vendors as `Fault`s, by their status or their text.
 
-At most vendors the status says everything. Some report errors with a 200, or several kinds of
-errors with one status; there the text of the error decides.
+At most vendors the status is enough. Some report errors with a 200, or several kinds of errors with
+one status; then the text decides.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ STATUS_FAULTS: Mapping[int, FaultKind] = {
     401: FaultKind.DEAD_KEY,
     402: FaultKind.NO_CREDITS,
     403: FaultKind.DEAD_KEY,
-    # a wrong path or method is a wrong base URL: nothing is wrong with the address
+    # a wrong path or method means a wrong base URL, and nothing about the address
     404: FaultKind.SERVER_ERROR,
     405: FaultKind.SERVER_ERROR,
     408: FaultKind.SERVER_ERROR,
     429: FaultKind.TOO_FAST,
 }
-"""What a status means at most vendors; a dialect overrides single rows."""
+"""The meaning of a status at most vendors. A dialect overrides single rows."""
 
 _CLASS_FAULTS: Mapping[int, FaultKind] = {5: FaultKind.SERVER_ERROR, 4: FaultKind.REFUSED}
 
@@ -34,15 +34,15 @@ class FaultWords(NamedTuple):
     """A row of a dialect's table of error texts."""
 
     words: str
-    """In lower case; the row holds for a text that contains them."""
+    """In lower case. The row applies to a text that contains them in any case."""
     kind: FaultKind
     ask_balance: bool = False
     """See `Fault.ask_balance`."""
 
 
 def detail_text(value: object) -> str:
-    """A vendor's words for `Fault.detail`, or what it has in their place: one line, and not too
-    long. Empty if that is nested too deeply to be shown."""
+    """An error text for `Fault.detail`, as one line, shortened. A JSON value that is not a text is
+    shown as JSON, and as an empty text if it is nested too deeply for that."""
     if not isinstance(value, str):
         try:
             value = orjson.dumps(value).decode()
@@ -56,11 +56,11 @@ def fault_from_status(
     detail: object = "",
     statuses: Mapping[int, FaultKind] = STATUS_FAULTS,
 ) -> Fault:
-    """The fault that a status says; `detail` is the vendor's error text, if it has one.
+    """The fault for a status; `detail` is the vendor's error text, else the body is shown.
 
-    A status without a row is the server's error (5xx) or a refusal of this request (4xx); a 2xx
-    or 3xx without the vendor's body is garbage. A 403 with an HTML page comes from the firewall
-    in front of the vendor, which knows no keys: it refuses our IP address.
+    A status without a row is a server error (5xx) or a refusal of this request (4xx); a 2xx or 3xx
+    without the vendor's body is garbage. A 403 with an HTML page is from a firewall in front of the
+    vendor, which knows no keys: it refuses our IP address.
     """
     kind = statuses.get(reply.status)
     if _is_firewall_page(reply):
@@ -79,10 +79,10 @@ def fault_from_words(
     rows: Sequence[FaultWords],
     statuses: Mapping[int, FaultKind] = STATUS_FAULTS,
 ) -> Fault:
-    """The fault that an error text says, for a status that does not tell.
+    """The fault for an error text, for a status that has several meanings.
 
-    The first row that fits holds. A text without a row is judged by its status, and with a 2xx
-    it is a refusal of this request.
+    The first row that applies counts. Without one, the status decides; a text with a 2xx is then a
+    refusal of this request.
     """
     words = detail_text(text or "")
     row = next((row for row in rows if row.words in words.lower()), None)

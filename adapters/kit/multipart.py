@@ -28,19 +28,19 @@ class FormFile:
 def multipart_body(parts: Sequence[FormField | FormFile]) -> tuple[str, bytes]:
     """The content type and the body, with the parts in the order given.
 
-    Names and file names are the dialect's own, without quotes or line ends. The boundary is a
-    hash of the contents, since dialects have no source of randomness: no address in a list can
-    contain the hash of that list.
+    Names and file names are constants of the dialect, without quotes or line ends. The boundary is
+    a hash of the contents, since a dialect has no source of randomness; no list of addresses can
+    contain its own hash.
     """
     contents = [
         part.value.encode() if isinstance(part, FormField) else part.content for part in parts
     ]
     boundary = sha256(b"\0".join(contents)).hexdigest()
-    pieces = [
+    encoded = [
         b"".join((f"--{boundary}\r\n".encode(), _head(part), content, b"\r\n"))
         for part, content in zip(parts, contents, strict=True)
     ]
-    body = b"".join((*pieces, f"--{boundary}--\r\n".encode()))
+    body = b"".join((*encoded, f"--{boundary}--\r\n".encode()))
     return f"multipart/form-data; boundary={boundary}", body
 
 

@@ -1,4 +1,4 @@
-"""What the error replies of several vendors share."""
+"""Headers that the error replies of several vendors have."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Values as vendors read and write them: booleans, numbers, texts, dates, ids, words of tables."""
+"""Values in requests and replies: booleans, numbers, texts, dates, ids, and words from tables."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def parse_bool(value: object) -> bool | None: ...
 @overload
 def parse_bool(value: object, default: bool) -> bool: ...
 def parse_bool(value: object, default: bool | None = None) -> bool | None:
-    """A boolean that came as one, as 0 or 1, or as text in any case; else the default."""
+    """A boolean, 0 or 1, or the text of one in any case; the default for anything else."""
     return _BOOLS.get(str(value).strip().lower(), default)
 
 
@@ -32,7 +32,7 @@ _BOOLS: Mapping[str, bool] = {"true": True, "1": True, "false": False, "0": Fals
 
 
 def parse_integer(value: object) -> int | None:
-    """A whole number, or text of digits; None for anything else, booleans included."""
+    """An integer, or a text of digits; None for anything else, booleans included."""
     if isinstance(value, bool):
         return None
     if isinstance(value, int):
@@ -42,12 +42,12 @@ def parse_integer(value: object) -> int | None:
 
 
 def is_digits(text: str) -> bool:
-    """Whether a text is a whole number in ASCII digits, and not too long."""
+    """Whether a text has only ASCII digits, and not too many."""
     return text.isascii() and text.isdigit() and len(text) <= MAX_INTEGER_DIGITS
 
 
 def clamped_integer(value: object, default: int, lowest: int, highest: int) -> int:
-    """A number or its text, moved into its bounds; the default for anything else."""
+    """An integer or its text, clamped; the default for anything else."""
     try:
         wanted = int(str(value))
     except ValueError:
@@ -56,12 +56,12 @@ def clamped_integer(value: object, default: int, lowest: int, highest: int) -> i
 
 
 def text_or_none(value: object) -> str | None:
-    """A non-empty text."""
+    """The text without surrounding blanks; None if it is empty or not a text."""
     return value.strip() or None if isinstance(value, str) else None
 
 
 def datetime_or_none(value: object) -> datetime | None:
-    """An ISO 8601 date with a zone, in UTC."""
+    """An ISO 8601 date and time with a zone, in UTC; None for anything else."""
     try:
         moment = datetime.fromisoformat(str(value))
         return moment.astimezone(UTC) if moment.tzinfo else None
@@ -70,13 +70,13 @@ def datetime_or_none(value: object) -> datetime | None:
 
 
 def parse_mx_hosts(*names: object) -> tuple[MxHost, ...]:
-    """Mail hosts from names alone, the preferred first; their position is their preference."""
+    """Mail hosts from names in the order of preference; the position becomes the preference."""
     hosts = (name.strip().rstrip(".").lower() for name in names if isinstance(name, str))
     return tuple(MxHost(host, position) for position, host in enumerate(filter(None, hosts)))
 
 
 def first_job_id(*values: object) -> str | None:
-    """The first that can be a job's id: a text that is not too long, or a whole number."""
+    """The first value that can be the id of a job: an integer, or a text that is not too long."""
     for value in values:
         text = str(value) if type(value) is int else text_or_none(value)
         if text is not None and len(text) <= MAX_JOB_ID_CHARACTERS:
@@ -101,12 +101,12 @@ def word_for(
     words: Mapping[Verdict, Mapping[Reason, T]],
     fallbacks: Mapping[Verdict, T],
 ) -> T:
-    """The word for a verdict and its reason; the verdict's fallback for a reason without one."""
+    """The word for the reason among those of its verdict; the verdict's fallback without one."""
     return words[v.verdict].get(v.reason, fallbacks[v.verdict])
 
 
 def clamped_score(v: Verification, ranges: Mapping[Verdict, tuple[int, int]]) -> int:
-    """The score, moved into the range of its verdict (lowest, highest)."""
+    """The score, clamped to the range (lowest, highest) of its verdict."""
     lowest, highest = ranges[v.verdict]
     return min(max(v.score, lowest), highest)
 
@@ -117,7 +117,7 @@ def bearer(key: str) -> dict[str, str]:
 
 
 def path_segment(job_id: str) -> str:
-    """An id as one segment of a path: it is the vendor's text, and may be anything."""
+    """An id of a vendor, which may be any text, as one segment of a path."""
     return quote(job_id, safe="")
 
 
