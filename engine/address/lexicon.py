@@ -61,7 +61,7 @@ class NameTable:
 
     def unknown_bits(self, key: str) -> float | None:
         """The bits of a name that is not in the lexicon; None if the word cannot be a name."""
-        if len(key) < 3 or not _VOWELS.intersection(key):
+        if len(key) < 3 or not _VOWELS.intersection(key) or not (key.isascii() and key.isalpha()):
             return None
         bits = self.letter_bits
         return UNKNOWN_BITS + sum([bits[a + b] for a, b in pairwise(f"^{key}^")])

@@ -210,6 +210,11 @@ def test_any_text_can_be_read(local: str) -> None:
         assert MIN_ACCURACY <= person.accuracy <= MAX_ACCURACY
 
 
+@pytest.mark.parametrize("local", ["mary-ann.o.brien", "mary-ann_x_smith", "smith-jones.a.mary"])
+def test_a_double_name_may_stand_beside_an_initial(local: str) -> None:
+    assert guess_person(local) is not None
+
+
 @pytest.mark.parametrize("local", ["a" * 1_000_000, "a." * 500_000, "annasmith" * 7, "\ud800" * 99])
 def test_no_text_takes_long(local: str) -> None:
     guess_person("john")
