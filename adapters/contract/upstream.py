@@ -15,8 +15,7 @@ from functools import lru_cache
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 from urllib.parse import quote_plus, urlsplit
 
-import orjson
-
+from adapters.contract.json_values import parse_json
 from engine.model import Address, Checks, Evidence, Reason, Verdict
 
 
@@ -189,8 +188,8 @@ class UpstreamReply:
 
 def _json(body: bytes) -> Any:
     try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError:
+        return parse_json(body)
+    except ValueError:
         return None
 
 

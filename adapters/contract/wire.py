@@ -18,6 +18,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from adapters.contract.jobs import JobRow
+from adapters.contract.json_values import parse_json
 
 MAX_FIELDS = 1_000
 """Query or form fields in one request; a request with more is refused undecoded."""
@@ -95,8 +96,8 @@ class WireRequest:
         if self.body_file is not None:
             _check_json_size(self.chunks())
         try:
-            return orjson.loads(self.whole_body)
-        except orjson.JSONDecodeError as exc:
+            return parse_json(self.whole_body)
+        except ValueError as exc:
             raise UnreadableRequest(f"The body is not valid JSON: {exc}.") from exc
 
     @cached_property

@@ -42,12 +42,9 @@ class FaultWords(NamedTuple):
 
 def detail_text(value: object) -> str:
     """An error text for `Fault.detail`, as one line, shortened. A JSON value that is not a text is
-    shown as JSON, and as an empty text if it is nested too deeply for that."""
+    shown as JSON."""
     if not isinstance(value, str):
-        try:
-            value = orjson.dumps(value).decode()
-        except orjson.JSONEncodeError:
-            return ""
+        value = orjson.dumps(value).decode()
     return " ".join(value.split())[:MAX_DETAIL_CHARACTERS]
 
 

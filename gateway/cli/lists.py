@@ -16,6 +16,7 @@ from typing import BinaryIO
 
 from adapters.contract.batch_rules import MAX_ENTRY_CHARACTERS
 from adapters.contract.jobs import BatchEntry
+from adapters.contract.json_values import is_nested_too_deeply
 from adapters.kit.csv import SAMPLE_ROWS, CsvTable, NotCsv, find_email_column, fit_row, read_table
 from gateway.cli.terminal import EXIT_USAGE, CommandError
 
@@ -178,8 +179,10 @@ def _read_objects(name: str, lines: Iterator[str]) -> Iterator[dict[str, object]
             continue
         try:
             value = json.loads(line)
-        except ValueError as exc:
+        except (ValueError, RecursionError) as exc:
             raise CommandError(f"{name}: line {number} is not JSON", EXIT_USAGE) from exc
+        if is_nested_too_deeply(value):
+            raise CommandError(f"{name}: line {number} is nested too deeply", EXIT_USAGE)
         if isinstance(value, str):
             value = {"email": value}
         if not isinstance(value, dict):

@@ -18,6 +18,7 @@ from typing import Any
 
 import orjson
 
+from adapters.contract.json_values import parse_json
 from gateway.sandbox.budget import ScopedStore
 from gateway.sandbox.redact import redact_key, redact_keys
 from gateway.tasks import Computation, TimeSlices
@@ -396,7 +397,7 @@ def _json_or_text(text: bytes) -> object:
     """The parsed value of JSON objects and arrays; any other text unchanged."""
     if text[:1] in (b"{", b"["):
         try:
-            return orjson.loads(text)
-        except orjson.JSONDecodeError:
+            return parse_json(text)
+        except ValueError:
             pass
     return text.decode("utf-8", "ignore")  # the last character may be cut in two

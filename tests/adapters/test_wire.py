@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from adapters.contract.json_values import MAX_DEPTH
 from adapters.contract.wire import MAX_FIELDS, UnreadableRequest, WireRequest, json_reply
 
 BOUNDARY = "multipart/form-data; boundary=b"
@@ -59,6 +60,16 @@ def test_fields(body: bytes, content_type: str, fields: dict[str, Any]) -> None:
 def test_unreadable(body: bytes, content_type: str) -> None:
     with pytest.raises(UnreadableRequest):
         _ = request(body, content_type).fields
+
+
+@pytest.mark.parametrize(("left", "right"), [(b"[", b"]"), (b'{"a":', b"}"), (b'[{"a":', b"}]")])
+def test_json_may_not_be_nested_deeply(left: bytes, right: bytes) -> None:
+    levels = left.count(b"[") + left.count(b"{")
+    deepest = MAX_DEPTH // levels
+    allowed = WireRequest("POST", "/", body=left * deepest + b"1" + right * deepest)
+    assert allowed.json is not None
+    with pytest.raises(UnreadableRequest, match="nested"):
+        _ = WireRequest("POST", "/", body=left * (deepest + 1) + b"1" + right * (deepest + 1)).json
 
 
 def test_a_file_keeps_its_name_and_bytes() -> None:

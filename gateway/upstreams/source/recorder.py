@@ -139,9 +139,8 @@ class FixtureRecorder:
         try:
             case = self._to_fixture(request, reply)
             self._write(name, _Scrubber(key, job_id, addresses, self._secrets).clean(case))
-        except (OSError, RecursionError) as exc:
-            error = exc.strerror if isinstance(exc, OSError) else "nested too deeply"
-            extra = {"dialect": self._dialect.name, "file": name, "error": error}
+        except OSError as exc:
+            extra = {"dialect": self._dialect.name, "file": name, "error": exc.strerror}
             log.warning("recording.failed", extra=extra)
 
     def _reply_kind(self, question: UpstreamQuery, reply: UpstreamReply) -> str:

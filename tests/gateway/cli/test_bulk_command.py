@@ -110,6 +110,8 @@ REFUSED = [
     ("a.csv", "name,town\nAda,Rome\n", None, "no column has addresses"),
     ("a.csv", "name,email\nAda,a@x.example\n", "mail", "there is no column 'mail'"),
     ("a.jsonl", '{"email": "a@x.example"}\nnot json\n', None, "line 2 is not JSON"),
+    ("a.jsonl", "[" * 5000 + "]" * 5000, None, "line 1 is not JSON"),
+    ("a.jsonl", '{"email": ' + "[" * 99 + "]" * 99 + "}\n", None, "line 1 is nested too deeply"),
     ("a.jsonl", "[1]\n", None, "line 1 is neither"),
     ("a.txt", "a\0b\n", None, "line 1 is not text"),
     ("a.txt", "x" * (MAX_LINE_BYTES + 1), None, "line 1 is too long"),

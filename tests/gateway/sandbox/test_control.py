@@ -56,6 +56,17 @@ async def test_the_log_shows_request_and_reply(client: httpx.AsyncClient) -> Non
     assert seen["problem"] is None
 
 
+@pytest.mark.parametrize("depth", [100, 300, 1_000])
+async def test_a_body_that_is_nested_deeply_is_shown_as_text(
+    client: httpx.AsyncClient, depth: int
+) -> None:
+    nested = "[" * depth + "]" * depth
+    await client.post("/emailable/v1/verify", params={"api_key": KEY}, content=nested)
+    reply = await client.get(f"{API}/requests/last")
+    assert reply.status_code == 200
+    assert reply.json()["body"] == nested
+
+
 @pytest.mark.parametrize(
     ("url", "headers", "problem"),
     [

@@ -1,0 +1,34 @@
+"""JSON from outside, which may be nested as deeply as its author likes. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+MAX_DEPTH = 64
+"""Arrays and objects inside each other. No vendor's or client's JSON has more than ten; Python
+raises RecursionError where it shows or writes a value that has some hundreds."""
+
+
+def parse_json(data: bytes) -> Any:
+    """The value. Raises ValueError for what is not JSON, and for what is nested too deeply."""
+    value = orjson.loads(data)
+    if data.count(b"[") + data.count(b"{") > MAX_DEPTH and is_nested_too_deeply(value):
+        raise ValueError(f"it is nested more than {MAX_DEPTH} levels deep")
+    return value
+
+
+def is_nested_too_deeply(value: object) -> bool:
+    """Whether a JSON value has more than `MAX_DEPTH` levels."""
+    level: list[Any] = [value] if isinstance(value, dict | list) else []
+    for _ in range(MAX_DEPTH):
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if type(outer) is dict else outer)
+            if type(inner) is dict or type(inner) is list
+        ]
+        if not level:
+            return False
+    return bool(level)
