@@ -15,9 +15,7 @@ from typing import Any, Protocol
 import orjson
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
-from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route
@@ -26,7 +24,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from gateway.observability.metrics import AccessLogEntry, Metrics, MetricsAccess
 from gateway.sandbox import Sandbox
 from gateway.service import ServiceResult
-from gateway.web.browsers import refusal_of
 from gateway.web.native import NativeApi
 from gateway.web.problem_json import problem_response
 from gateway.web.provenance import provenance_headers, request_id
@@ -69,11 +66,7 @@ def create_system_app(services: SystemServices) -> ASGIApp:
             Route("/metrics", endpoints.metrics),
             Route(f"{NATIVE_PREFIX}/verify", services.native.verify),
             Route(f"{NATIVE_PREFIX}/standing", services.native.reputation),
-            Mount(
-                NATIVE_PREFIX,
-                routes=ControlApi(services.sandbox, services.native).routes(),
-                middleware=[Middleware(_WithoutForeignPages, services.sandbox)],
-            ),
+            Mount(NATIVE_PREFIX, routes=ControlApi(services.sandbox, services.native).routes()),
         ],
         exception_handlers={
             HTTPException: _http_error_response,
@@ -131,23 +124,6 @@ async def _internal_error_response(request: Request, exc: Exception) -> Response
     extra = {"method": request.method, "path": request.url.path}
     log.error("request.failed", extra=extra, exc_info=exc)
     return problem_response(500)
-
-
-class _WithoutForeignPages:
-    """Refuses requests that a web page may have made (`gateway.web.browsers`)."""
-
-    def __init__(self, app: ASGIApp, sandbox: Sandbox) -> None:
-        self._app = app
-        self._sandbox = sandbox
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = Headers(scope=scope)
-        has_body = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
-        refused = refusal_of(headers, has_body=has_body, own_url=self._sandbox.url)
-        if refused is None:
-            await self._app(scope, receive, send)
-        else:
-            await problem_response(*refused)(scope, receive, send)
 
 
 def _observed(app: ASGIApp, metrics: Metrics) -> ASGIApp:

@@ -19,7 +19,6 @@ from tests.gateway.sandbox.conftest import START, Time
 
 KEY = "test_7aff7fc0142c65f86a00"
 API = "/veriplex/v1"
-JSON = {"Content-Type": "application/json"}
 
 
 async def verify(
@@ -307,7 +306,7 @@ async def test_latency_delays_the_reply(client: httpx.AsyncClient) -> None:
     ],
 )
 async def test_invalid_faults_are_refused(client: httpx.AsyncClient, wrong: str) -> None:
-    reply = await client.post(f"{API}/faults", content=wrong, headers=JSON)
+    reply = await client.post(f"{API}/faults", content=wrong)
     assert reply.status_code == 400
     assert reply.headers["content-type"] == "application/problem+json"
     assert (await client.get(f"{API}/faults")).json() == {"faults": []}
@@ -336,7 +335,7 @@ async def test_the_clock_is_frozen_and_moved(client: httpx.AsyncClient, time: Ti
 
 @pytest.mark.parametrize("wrong", ['{"at": "soon"}', '{"advance_s": "x"}', '{"warp": 9}', "[]"])
 async def test_invalid_changes_do_not_move_the_clock(client: httpx.AsyncClient, wrong: str) -> None:
-    assert (await client.post(f"{API}/clock", content=wrong, headers=JSON)).status_code == 400
+    assert (await client.post(f"{API}/clock", content=wrong)).status_code == 400
     assert (await client.get(f"{API}/clock")).json()["moved"] is False
 
 
