@@ -8,10 +8,12 @@ import asyncio
 import base64
 import io
 import json
+import re
 import zipfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,15 @@ EVIDENCE = TypeAdapter(Evidence)
 
 def test_every_dialect_has_fixtures() -> None:
     assert {case.split("/")[0] for case in CASES} == {dialect.name for dialect in DIALECTS}
+
+
+@pytest.mark.parametrize("dialect", [dialect.name for dialect in DIALECTS])
+def test_a_dialects_docstring_names_its_fixtures(dialect: str) -> None:
+    doc = " ".join((import_module(f"adapters.{dialect}").__doc__ or "").split())
+    assert f"`compat_fixtures/{dialect}`" in doc
+    for listed in re.findall(r"fixtures? ((?:`\w+`(?:, )?)+)", doc):
+        for name in re.findall(r"`(\w+)`", listed):
+            assert f"{dialect}/{name}" in CASES
 
 
 @pytest.fixture
