@@ -1,8 +1,9 @@
 """Dataoorts Unify API "AI Mails", `https://cloud.dataoorts.com/ai_mails_api`.
 
-Documentation: https://docs.dataoorts.com/docs/api-email-verification/, seen 2026-11; fixtures
-in `compat_fixtures/dataoorts`. The page shows neither an error nor the complete list of causes;
-tables here fill these gaps.
+Documentation: https://docs.dataoorts.com/docs/api-email-verification/, seen 2026-11. Fixtures:
+`compat_fixtures/dataoorts`. The page shows neither an error nor the complete list of causes. The
+words are those of mails.so (https://docs.mails.so/response, seen 2026-11), whose fields this API
+renames; the tables here fill the other gaps.
 
 Quirks that are copied on purpose:
 - the parameter `info` requests the block `user_info`; the block `info` is always there; the samples

@@ -18,6 +18,7 @@ PROBLEMS: Mapping[ProblemKind, tuple[int, str]] = {
     ProblemKind.NO_CREDENTIAL: (401, "Unauthorized"),
     ProblemKind.BAD_CREDENTIAL: (401, "Unauthorized"),
     ProblemKind.NO_CREDITS: (402, "Insufficient credits"),
+    # also with a valid key
     ProblemKind.CLIENT_BLOCKED: (403, "IP address blocked"),
     ProblemKind.SUSPENDED: (403, "Account suspended"),
     ProblemKind.UNCONFIRMED: (403, "Account not confirmed"),
@@ -34,7 +35,7 @@ PROBLEMS: Mapping[ProblemKind, tuple[int, str]] = {
     ProblemKind.NOT_READY: (503, "Service unavailable"),
     ProblemKind.UNAVAILABLE: (503, "Service unavailable"),
 }
-"""Errors are undocumented: statuses and texts are ours."""
+"""The page shows no errors: statuses and texts are ours, and one text serves each status."""
 
 
 def write_problem(_: WireRequest, problem: Problem, __: AnyEndpoint | None) -> WireReply:

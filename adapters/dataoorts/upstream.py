@@ -57,7 +57,7 @@ FALLBACK_REASONS: Mapping[Verdict, Reason] = {
 PROVIDERS_BY_NAME: Mapping[str, str] = {name: word for word, name in FREE_PROVIDERS.items()}
 FAULTS: Mapping[int, FaultKind] = {
     **STATUS_FAULTS,
-    # an unknown key gets a 401; this is a blocked client address, also with a valid key
+    # a bad key should get a 401: a 403 is read as the permanent block of our IP address
     403: FaultKind.BANNED,
 }
 

@@ -27,7 +27,11 @@ from adapters.kit.words import first_job_id
 from engine.model import Address, Checks
 
 MAX_ADDRESSES, MIN_ADDRESSES = 50_000, 500
-JOB_FAULTS: Mapping[int, FaultKind] = {**FAULTS, 404: FaultKind.REFUSED}
+JOB_FAULTS: Mapping[int, FaultKind] = {
+    **FAULTS,
+    # the batch is gone, and the address is not blocked for asking once
+    404: FaultKind.REFUSED,
+}
 
 
 def build_create(key: str, addresses: Sequence[Address], _: Checks) -> UpstreamRequest:

@@ -54,10 +54,12 @@ REASONS: Mapping[Verdict, Mapping[Reason, str]] = {
         Reason.INVALID_DOMAIN: "invalid_domain",
         Reason.DNS_ERROR: "invalid_domain",
         Reason.INVALID_SMTP: "invalid_smtp",
+        # `no_connect` has the result unknown, and an upstream may call such an address dead
         Reason.NO_CONNECT: "invalid_smtp",
     },
     Verdict.UNKNOWN: {
         Reason.NO_CONNECT: "no_connect",
+        # without DNS, or without the SMTP check, there was no connection either
         Reason.DNS_ERROR: "no_connect",
         Reason.NOT_CHECKED: "no_connect",
         Reason.TIMEOUT: "timeout",
@@ -67,6 +69,7 @@ REASONS: Mapping[Verdict, Mapping[Reason, str]] = {
 
 FALLBACK_CAUSES: Mapping[Verdict, str] = {
     Verdict.DELIVERABLE: "accepted_email",
+    # such as a full mailbox: the server knows the address, and mail to it bounces
     Verdict.RISKY: "low_deliverability",
     Verdict.UNDELIVERABLE: "rejected_email",
     # a refusal of us, or a temporary one: never `invalid_smtp`, which is about the mailbox

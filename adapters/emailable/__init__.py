@@ -1,14 +1,18 @@
 """Emailable, `https://api.emailable.com/v1`.
 
 Documentation: https://emailable.com/docs/api/ (emails, account, status codes, rate limits,
-authentication), seen 2026-11; fixtures in `compat_fixtures/emailable`.
+authentication), seen 2026-11, and the official clients for Python, Node and Ruby and the CLI.
+Fixtures: `compat_fixtures/emailable`.
 
 Quirks that its official clients rely on:
 - 249 is a success with the text "send your request again"; the Ruby client knows only the eight
-  error codes below and fails on any other, so there is no 405, 413 or 422 here;
-- Python sends `Bearer None` for "no key" and options in the query of a POST, Ruby sends
-  `Bearer` without a key and a content type on bodiless GETs;
-- every error is `{"message": …}`.
+  error codes of the documentation and fails on any other, so there is no 405, 413 or 422 here
+  (fixtures `not_found_method_put`, `too_large`);
+- the Python client sends `Bearer None` without a key and the options of a POST in the query; the
+  Ruby client sends `Bearer` without a key, and a content type on GETs without a body;
+- every error is `{"message": …}`, and every batch status has a `message` with one of three texts
+  that clients compare with;
+- `score` is an integer, which the CLI cannot read as `100.0`.
 """
 
 from __future__ import annotations

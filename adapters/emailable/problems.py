@@ -36,12 +36,14 @@ PROBLEMS: Mapping[ProblemKind, tuple[int, str]] = {
     ProblemKind.INTERNAL: (500, "Internal Server Error"),
     ProblemKind.UNAVAILABLE: (503, "Service Unavailable"),
 }
-"""249, 401 and 429 carry the documented texts; the others are ours (contract, section 12)."""
+"""The texts of 249, 401 and 429 are documented; the others are not, and are ours.
+The statuses are those of the documentation: no 405, 413 or 422, which the Ruby client fails on."""
 
 
 def write_problem(_: WireRequest, problem: Problem, __: AnyEndpoint | None) -> WireReply:
     status, text = PROBLEMS[problem.kind]
     headers: tuple[tuple[str, str], ...] = ()
+    # the page on rate limits has these, with a Unix time, in place of Retry-After
     if problem.kind is ProblemKind.TOO_FAST:
         headers = (
             ("ratelimit-limit", str(problem.limit)),

@@ -43,7 +43,10 @@ def read_account(request: WireRequest) -> ShowAccount:
 
 
 def request_params(request: WireRequest) -> Mapping[str, Any]:
-    """Query parameters overlaid by the body's, as the clients between them need it."""
+    """The query's parameters, and a POST's own, which outrank them.
+
+    The Python client sends the options of a POST in the query, the others in the body.
+    """
     if request.method != "POST":
         return request.query
     return {**request.query, **request.fields}
@@ -73,6 +76,7 @@ def _person_part(v: Verification, part: str) -> str | None:
 
 
 ATTRIBUTES: Mapping[str, Callable[[Verification], object]] = {
+    # null where it was not checked, as in the sample
     "accept_all": lambda v: v.evidence.catch_all,
     "did_you_mean": lambda v: v.evidence.did_you_mean,
     "disposable": lambda v: v.evidence.disposable,
@@ -83,6 +87,7 @@ ATTRIBUTES: Mapping[str, Callable[[Verification], object]] = {
     "full_name": lambda v: _person_part(v, "full"),
     "gender": lambda v: _person_part(v, "gender"),
     "last_name": lambda v: _person_part(v, "last"),
+    # never null in samples: false is also "not known"
     "mailbox_full": lambda v: v.evidence.mailbox_full is True,
     "mx_record": lambda v: v.evidence.mx_host,
     "no_reply": lambda v: v.evidence.no_reply,

@@ -82,6 +82,7 @@ def parse_result(body: Mapping[str, Any]) -> UpstreamResult:
         evidence=_evidence(
             body, None if verdict and word in REASONS_BY_WORD else f"{state} {word}"
         ),
+        # 0 is the score of every undeliverable and unknown address, and grades none of them
         score=score if score and verdict and score > 0 else None,
     )
 
@@ -90,13 +91,14 @@ def _reason(verdict: Verdict | None, word: str, body: Mapping[str, Any]) -> Reas
     if verdict is None:
         return Reason.UNEXPECTED_ERROR
     if verdict is Verdict.RISKY:
+        # the two words of risky addresses are vague, and a flag says more
         why = (
             ("low_quality", "disposable", Reason.DISPOSABLE),
             ("low_deliverability", "mailbox_full", Reason.MAILBOX_FULL),
             ("low_deliverability", "accept_all", Reason.CATCH_ALL),
         )
-        for says, name, reason in why:
-            if word == says and parse_bool(body.get(name)):
+        for shown_word, flag, reason in why:
+            if word == shown_word and parse_bool(body.get(flag)):
                 return reason
     found = REASONS_BY_WORD.get(word)
     fitting = found in REASONS[verdict] or verdict is Verdict.RISKY

@@ -23,24 +23,30 @@ REASONS: Mapping[Verdict, Mapping[Reason, str]] = {
         Reason.INVALID_SMTP: "invalid_smtp",
     },
     Verdict.RISKY: {
+        # about the address: it may accept mail, and still be worth little
         Reason.LOW_QUALITY: "low_quality",
         Reason.DISPOSABLE: "low_quality",
+        # about delivery: the server accepts mail that may reach no one
         Reason.CATCH_ALL: "low_deliverability",
         Reason.MAILBOX_FULL: "low_deliverability",
     },
     Verdict.UNKNOWN: {
         Reason.NO_CONNECT: "no_connect",
+        # without DNS, or with `smtp=false`, there was no connection either
         Reason.DNS_ERROR: "no_connect",
         Reason.NOT_CHECKED: "no_connect",
         Reason.TIMEOUT: "timeout",
         Reason.UNAVAILABLE_SMTP: "unavailable_smtp",
+        # a server that refuses us, or does not speak SMTP, has not decided about the address:
+        # `rejected_email` and `invalid_smtp` are words of undeliverable addresses
         Reason.GREYLISTED: "unavailable_smtp",
         Reason.BLOCKED: "unavailable_smtp",
         Reason.INVALID_SMTP: "unavailable_smtp",
         Reason.UNEXPECTED_ERROR: "unexpected_error",
     },
 }
-"""Each state has its own reasons; the vendor has no words for our finer ones."""
+"""Each state has its own reasons (the vendor's page on states). Its list has eleven words, so that
+several of our reasons share one."""
 
 FALLBACK_REASON_WORDS: Mapping[Verdict, str] = {
     Verdict.DELIVERABLE: "accepted_email",

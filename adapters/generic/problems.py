@@ -20,6 +20,7 @@ PROBLEMS: Mapping[ProblemKind, tuple[int, str, str]] = {
     ProblemKind.BATCHES_RUNNING: (400, "too_many_jobs", "Too many jobs are running."),
     ProblemKind.BATCHES_SPENT: (400, "too_many_jobs", "Too many jobs for one day."),
     ProblemKind.JOB_STATE: (400, "job_not_completed", "The job is not completed."),
+    # 404 and 405 are not in the vendor's list, which has no status for these
     ProblemKind.JOB_MALFORMED: (404, "not_found", "Job not found."),
     ProblemKind.JOB_UNKNOWN: (404, "not_found", "Job not found."),
     ProblemKind.NO_CREDENTIAL: (401, "unauthorized", "API key is missing."),

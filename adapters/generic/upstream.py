@@ -38,9 +38,10 @@ MEANINGS: Mapping[tuple[Verdict, bool], Meaning] = {
     (Verdict.RISKY, True): Meaning.ACCEPTED,
     (Verdict.UNKNOWN, True): Meaning.ACCEPTED,
     (Verdict.UNDELIVERABLE, True): Meaning.ACCEPTED,
+    # with another tier, false may also be a refusal of the vendor's server
     (Verdict.UNDELIVERABLE, False): Meaning.MAILBOX_NOT_FOUND,
 }
-"""By tier and `mailboxExists`, if the mail server replied; otherwise unknown."""
+"""By tier and `mailboxExists`, if the mail server replied. Other pairs are `CANNOT_VERIFY`."""
 
 
 def build_verify(key: str, query: UpstreamQuery) -> UpstreamRequest:
@@ -100,7 +101,7 @@ def parse_result(body: Mapping[str, Any], *, valid: bool) -> UpstreamResult:
 
 def _reason(verdict: Verdict | None, valid: bool, result: str, e: Evidence) -> Reason:
     """The vendor has no reasons; most of them follow from the other members."""
-    spoken = e.smtp is not None
+    connected = e.smtp is not None
     match verdict:
         case Verdict.DELIVERABLE:
             return Reason.ACCEPTED_EMAIL
@@ -110,11 +111,11 @@ def _reason(verdict: Verdict | None, valid: bool, result: str, e: Evidence) -> R
             return Reason.DISPOSABLE if e.disposable else Reason.LOW_QUALITY
         case Verdict.UNDELIVERABLE if not valid:
             return Reason.INVALID_EMAIL
-        case Verdict.UNDELIVERABLE if spoken:
+        case Verdict.UNDELIVERABLE if connected:
             return Reason.REJECTED_EMAIL
         case Verdict.UNDELIVERABLE:
             return Reason.INVALID_SMTP if e.mx else Reason.INVALID_DOMAIN
-        case Verdict.UNKNOWN if spoken:
+        case Verdict.UNKNOWN if connected:
             return Reason.UNAVAILABLE_SMTP
         case Verdict.UNKNOWN:
             return Reason.NO_CONNECT if e.mx else Reason.DNS_ERROR
@@ -161,7 +162,8 @@ def build_balance(key: str) -> UpstreamRequest:
 
 
 def parse_balance(reply: UpstreamReply) -> int | Fault:
-    """The rest of the month's verifications; unlimited on a plan that bills overage."""
+    """The rest of the month's verifications; at least a million on a plan that bills overage, whose
+    requests are not refused at 0."""
     body: Mapping[str, Any] = reply.json_object
     remaining = parse_integer(body.get("remaining"))
     if reply.status != 200 or remaining is None:

@@ -49,6 +49,7 @@ SCORES: Mapping[Verdict, tuple[int, int]] = {
 """Lowest and highest score of each tier."""
 
 STATUSES: Mapping[JobState, str] = {
+    # the vendor starts each job by itself, and has no word for one that waits for a start
     JobState.PREPARING: "queued",
     JobState.READY: "queued",
     JobState.QUEUED: "queued",
@@ -56,6 +57,7 @@ STATUSES: Mapping[JobState, str] = {
     JobState.PAUSED: "processing",
     JobState.COMPLETED: "completed",
     JobState.FAILED: "failed",
+    # the only other final state
     JobState.CANCELLED: "failed",
 }
 

@@ -1,13 +1,15 @@
 """ValidTo, `https://api.validto.com/v1`, and Bouncify, the same API under another brand.
 
 Documentation: https://validto.readme.io/reference/responses and the pages beside it,
-https://bouncify.io/docs/api-docs/, seen 2026-11; fixtures in `compat_fixtures/validto`.
+https://bouncify.io/docs/api-docs/, seen 2026-11. Fixtures: `compat_fixtures/validto`.
 
 Quirks that are copied on purpose:
 - the text of an error is in `result`, that of a success in `message`;
 - `success` is the string "false", and first, on a single verification's 401, 402 and 429,
   a boolean, and last, everywhere else (fixtures `verify_401`, `verify_400_missing_email`);
-- `/info` spells "API key" with a small k.
+- `/info` spells "API key" with a small k;
+- a malformed address is an error 400, not a verdict;
+- rows and single results have the word `accept-all`, counts and filters `accept_all`.
 """
 
 from __future__ import annotations

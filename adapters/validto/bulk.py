@@ -1,8 +1,8 @@
 """Lists: `/v1/bulk`, `/v1/bulk/{job_id}`, and `/v1/download`.
 
-Documentation: the pages on creating, starting, checking, downloading and deleting a list. A
-list comes as a CSV file with or without a header, or as JSON objects; its other
-columns are returned with the results.
+Documentation: the pages on creating, starting, checking, downloading and deleting a list. A list is
+a CSV file with or without a header, or an array of JSON objects (Bouncify alone documents that).
+Its other columns are returned with the results.
 """
 
 from __future__ import annotations
@@ -49,10 +49,12 @@ MAX_CELLS = 1_000
 MAX_CELL_CHARACTERS = 100_000
 
 JOB_ID = re.compile(r"[a-z0-9]{30,40}")
+"""Samples have 36 and 37 characters; an id of another form is an error of its own."""
 ID_ALPHABET = string.ascii_lowercase + string.digits
 ID_LENGTH = 36
 
 TRUE_WORDS = frozenset({"true", "1", "yes"})
+"""Of `auto_verify`, in any case: the samples send the text, clients a boolean."""
 
 # -- reading ------------------------------------------------------------------------------
 

@@ -21,7 +21,8 @@ PROBLEMS: Mapping[ProblemKind, tuple[int, str]] = {
     ProblemKind.SUSPENDED: (400, "Verify restricted"),
     ProblemKind.UNCONFIRMED: (400, "Verify restricted"),
     ProblemKind.CLIENT_BLOCKED: (400, "Verify restricted"),
-    # text seen live, status recommended: a 408 makes some HTTP stacks repeat the call
+    # the text was seen live; the status is ours, since a 408 makes some HTTP clients repeat the
+    # call, which would be charged twice
     ProblemKind.NOT_READY: (400, "Validation timedout"),
     ProblemKind.TOO_MANY: (400, INVALID_FILE),
     ProblemKind.JOB_MALFORMED: (400, "Job not found. Invalid jobId"),
@@ -36,6 +37,7 @@ PROBLEMS: Mapping[ProblemKind, tuple[int, str]] = {
     ProblemKind.NO_CREDENTIAL: (401, "Invalid API Key"),
     ProblemKind.BAD_CREDENTIAL: (401, "Invalid API Key"),
     ProblemKind.NO_CREDITS: (402, "Insufficient verification credits"),
+    # undocumented
     ProblemKind.UNKNOWN_PATH: (404, "Not found"),
     ProblemKind.WRONG_METHOD: (404, "Not found"),
     ProblemKind.TOO_FAST: (429, "Too many requests"),
@@ -80,7 +82,7 @@ ENDPOINT_TEXTS: Mapping[str, Mapping[ProblemKind, str]] = {
         ProblemKind.CLIENT_BLOCKED: "DOWNLOAD-RESTRICTED",
     },
 }
-"""The texts that one endpoint has of its own."""
+"""Texts that differ at one endpoint."""
 
 _PREPARING = (
     "Job is being prepared for verification, please start verifying and then download you result."
@@ -111,18 +113,18 @@ STATE_TEXTS: Mapping[str, Mapping[JobState, str]] = {
         JobState.CANCELLED: _INVALID_LIST,
     },
 }
-"""The error of an endpoint, by the state of the list."""
+"""Texts of `JOB_STATE` at an endpoint, by the state of the list."""
 
 KINDS_WITH_MESSAGE = (ProblemKind.BATCHES_WAITING, ProblemKind.BATCHES_RUNNING)
-"""Errors that put their text into `message`, as success does."""
+"""Errors whose text is in `message`, as that of a success is."""
 
 STATUSES_WITH_TEXT_SUCCESS = (401, 402, 429)
-"""Statuses on which a single verification says `"false"` in quotes."""
+"""Statuses with which a single verification has `success` as the text `"false"`, and first."""
 
 
 def write_problem(_: WireRequest, problem: Problem, endpoint: AnyEndpoint | None) -> WireReply:
     status, text = PROBLEMS[problem.kind]
-    # no Allow: a wrong method is an unknown path here
+    # without Allow: the vendor has no error for a wrong method, which is an unknown path here
     headers = problem_headers(problem)
     if endpoint is not None and endpoint.name == "verify" and status in STATUSES_WITH_TEXT_SUCCESS:
         return json_reply({"success": "false", "result": text}, status, headers=headers)

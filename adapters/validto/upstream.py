@@ -33,7 +33,7 @@ VERDICTS_BY_RESULT: Mapping[str, tuple[Verdict, Reason]] = {
     "deliverable": (Verdict.DELIVERABLE, Reason.ACCEPTED_EMAIL),
     "undeliverable": (Verdict.UNDELIVERABLE, Reason.REJECTED_EMAIL),
     "accept-all": (Verdict.RISKY, Reason.CATCH_ALL),
-    # without a reason
+    # the vendor gives no reasons; this one promises the least
     "unknown": (Verdict.UNKNOWN, Reason.UNAVAILABLE_SMTP),
 }
 

@@ -22,20 +22,22 @@ RESULTS: Mapping[Verdict, Mapping[Reason, str]] = {
 FALLBACK_RESULTS: Mapping[Verdict, str] = {
     Verdict.DELIVERABLE: "deliverable",
     Verdict.UNDELIVERABLE: "undeliverable",
+    # of low quality: the server accepted it, yet `deliverable` would promise too much
     Verdict.RISKY: "unknown",
     Verdict.UNKNOWN: "unknown",
 }
 
 RESULT_MESSAGES: Mapping[str, str] = {
     "deliverable": "This address can receive emails.",
-    # only the first is documented; clients must ignore the others (contract, section 9)
+    # only the first is documented; the others are ours
     "undeliverable": "This address cannot receive emails.",
     "accept-all": "The domain accepts emails for any address.",
     "unknown": "Unable to verify this address.",
 }
 
 ACCEPT_ALL_VALUES: Mapping[bool | None, int] = {True: 1, False: 0, None: 2}
-"""2 is "not probed or undetermined": the vendor's sample has it with a deliverable."""
+"""The page names no values. A client takes 1 for a catch-all, and the sample shows 2 for a
+deliverable address, hence "not probed or undetermined"."""
 
 
 def result_word(v: Verification) -> str:

@@ -3,13 +3,14 @@
 Documentation: https://emailverification.whoisxmlapi.com/docs (v1), /api/documentation/v2/ and
 /api/documentation/ (v3) on the same host, and the account balance page,
 https://registrant-alert.whoisxmlapi.com/api/documentation/account-balance-information, all seen
-2026-11; fixtures in `compat_fixtures/whoisxml`.
+2026-11, and the vendor's clients for Python, Node, PHP and Go. Fixtures:
+`compat_fixtures/whoisxml`.
 
 Quirks that are copied on purpose:
 - every check is text, `"true"`, `"false"` or `"null"`: the Go client cannot read a boolean, and
   the Python one takes a JSON null for "no" (fixtures `v1_deliverable`, `v1_blocked`);
-- a check that was switched off is `"null"` in v1 and absent from v2 and v3 (`v2_go_call`);
-- v2 writes mail hosts with their final dot, v1 and v3 without (`v2_deliverable`);
+- a check that was switched off is `"null"` in v1 and absent from v2 and v3 (fixture `v2_go_call`);
+- v2 writes mail hosts with their final dot, v1 and v3 without (fixture `v2_deliverable`);
 - dates are not ISO 8601: the Go client parses exactly `YYYY-MM-DD HH:MM:SS[.mmm] UTC`;
 - an error names its text twice, `msg` for readers of v1 and `Error` for those of v2. The Go
   client ignores the status: to it an error without `ErrorMessage` is a success;
@@ -72,7 +73,7 @@ DIALECT = Dialect(
         (KeyInBody("apikey", any_case=True), KeyInQuery("apikey", any_case=True))
     ),
     write_problem=write_problem,
-    # the bulk client refuses any other shape before it sends it
+    # the Python client of the bulk API refuses a key of another form before it sends it
     key_shape=KeyShape("at_", "at_", length=29),
     batch_rules=bulk.BATCH_RULES,
     verdict_members=("smtpCheck", "dnsCheck"),

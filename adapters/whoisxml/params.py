@@ -9,7 +9,10 @@ from adapters.contract.wire import WireRequest
 
 
 def request_params(request: WireRequest) -> Mapping[str, Any]:
-    """Query parameters overlaid by the body's, names in lower case. Raises `Unreadable`."""
+    """The query's parameters, and a POST's own, which outrank them; names in lower case.
+
+    Raises `UnreadableRequest`.
+    """
     body = request.fields if request.method == "POST" else {}
     return {name.lower(): value for sent in (request.query, body) for name, value in sent.items()}
 

@@ -30,6 +30,8 @@ PROBLEMS: Mapping[ProblemKind, tuple[int, str, str]] = {
         "TOO_MANY",
         "The {field} field should contain at most {limit} elements.",
     ),
+    # The page describes 403 and 422 alike; the vendor's test asks for an id of another account, and
+    # expects the exception of a 422. An unknown id looks the same, so that no id can be probed.
     ProblemKind.JOB_MALFORMED: (422, "REQUEST_ID", "Wrong request id"),
     ProblemKind.JOB_UNKNOWN: (422, "REQUEST_ID", "Wrong request id"),
     ProblemKind.JOB_STATE: (422, "REQUEST_ID", "Wrong request id"),
@@ -45,6 +47,7 @@ PROBLEMS: Mapping[ProblemKind, tuple[int, str, str]] = {
 of the bulk API, the others are ours."""
 
 V1_STATUSES: Mapping[ProblemKind, int] = {
+    # to the PHP client, 403 is a bad key, and 401 a fault of the server
     ProblemKind.NO_CREDENTIAL: 403,
     ProblemKind.BAD_CREDENTIAL: 403,
 }
@@ -55,6 +58,7 @@ BULK_TEXTS: Mapping[ProblemKind, str] = {
     ProblemKind.INVALID: "The {field} field is not valid.",
 }
 BULK_STATUSES: Mapping[ProblemKind, int] = {ProblemKind.NO_CREDITS: 402}
+"""Documented for the bulk API; the single API documents no status for it."""
 
 
 def write_problem(request: WireRequest, problem: Problem, _: AnyEndpoint | None) -> WireReply:

@@ -35,7 +35,7 @@ from engine.model import Checks, Dns, Evidence, Meaning, Reason, Smtp, Stage, Ve
 
 FAULTS: Mapping[int, FaultKind] = {
     **STATUS_FAULTS,
-    # in version 1 also a bad key; an account without credits is tried again sooner
+    # in version 1 also a bad key: the milder fault is assumed, after which the key is tried again
     403: FaultKind.NO_CREDITS,
 }
 

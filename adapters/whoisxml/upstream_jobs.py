@@ -30,12 +30,14 @@ MAX_ADDRESSES = 50_000
 VERSION = 3
 CREATE_PATH = "/api/bevService/request"
 STATUS, COMPLETED, FAILED = "status", "completed", "failed"
-"""The paths below it; the latter two are also the steps."""
+"""The paths below it; the last two are also values of `JobQuery.page`."""
 
 NO_SUCH_REQUEST = frozenset({403, 422})
 """The documentation gives both the same meaning."""
 
 RESULT_OVERRIDES: Mapping[str, tuple[Verdict, Reason]] = {
+    # in the samples, `bad` goes with a domain without mail hosts, `smtp-failed` with a refused
+    # address, and `unknown` with a catch-all or a check that could not be completed
     "bad": (Verdict.UNDELIVERABLE, Reason.REJECTED_EMAIL),
     "smtp-failed": (Verdict.UNDELIVERABLE, Reason.REJECTED_EMAIL),
     "unknown": (Verdict.UNKNOWN, Reason.UNAVAILABLE_SMTP),

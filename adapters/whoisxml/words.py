@@ -20,9 +20,9 @@ SMTP_CHECKS: Mapping[Verdict, Mapping[Reason, bool | None]] = {
         # it exists and "temporarily couldn't receive messages" (v2's page): mail to it bounces
         Reason.MAILBOX_FULL: False,
     },
-    # The page allows false for a temporary refusal, too. Null is kept for all of these, since
-    # readers drop an address for a false, and greylisting, a block list or a server that is
-    # busy shows nothing about the mailbox.
+    # The page allows false for a temporary refusal, too. All of these are null, since clients drop
+    # an address for a false, and greylisting, a block list or a busy server shows nothing about
+    # the mailbox.
     Verdict.UNKNOWN: {},
 }
 

@@ -22,14 +22,17 @@ def xml_reply(
     item_name: str = "string",
     headers: tuple[tuple[str, str], ...] = (),
 ) -> WireReply:
-    """Elements named for the keys, those of a list named `items`; no declaration, as seen."""
+    """Elements named for the keys, those of a list for `item_name`.
+
+    There is no XML declaration, as in the samples of version 1.
+    """
     return WireReply(
         status, render_element(root, value, item_name).encode(), XML_MEDIA_TYPE, headers
     )
 
 
 def render_element(name: str, value: object, item_name: str) -> str:
-    """A member of a record; None is text like the words of the checks."""
+    """A member of a record; None becomes the text `null`, as in the words of the checks."""
     if isinstance(value, Mapping):
         content = "".join(render_element(key, inner, item_name) for key, inner in value.items())
     elif isinstance(value, list):
