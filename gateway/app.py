@@ -36,6 +36,7 @@ from gateway.upstreams.metrics import UpstreamCollector
 from gateway.upstreams.opening import PolicyServices, open_policy
 from gateway.verdicts.opening import open_verdict_cache
 from gateway.verdicts.verifier import BulkVerifier, OneByOne, Verifier
+from gateway.web.browsers import BrowserGuard
 from gateway.web.client_blocks import ClientBlocks
 from gateway.web.native import NativeApi
 from gateway.web.routing import VendorRoutes
@@ -58,6 +59,7 @@ class Services:
     native: NativeApi
     metrics: Metrics
     sandbox: Sandbox
+    browser_guard: BrowserGuard
     batch_services: BatchServices
     stopping: bool = False
     """Set when the server begins to stop: `/readyz` fails from then on."""
@@ -184,6 +186,7 @@ async def open_services(
             native=NativeApi(dialects, accounts, service, reputation, reputation_store),
             metrics=metrics,
             sandbox=sandbox,
+            browser_guard=BrowserGuard(lambda: sandbox.url, settings.server.allowed_hosts),
             batch_services=batches,
         )
 

@@ -22,6 +22,7 @@ from gateway.sandbox.clock import AdjustableClock
 from gateway.sandbox.keys import TestAccounts, TestKeys
 from gateway.service import Service
 from gateway.verdicts.cache import VerdictCache
+from gateway.web.browsers import BrowserGuard
 from gateway.web.client_blocks import ClientBlocks
 from gateway.web.native import NativeApi
 from gateway.web.routing import VendorRoutes
@@ -45,6 +46,7 @@ class SandboxServer:
     native: NativeApi
     metrics: Metrics
     sandbox: Sandbox
+    browser_guard: BrowserGuard
     metrics_access: MetricsAccess = field(default_factory=MetricsAccess)
     stopping: bool = False
 
@@ -60,8 +62,12 @@ async def open_sandbox(
     url: str = "",
     clock: AdjustableClock | None = None,
     dialects: Sequence[Dialect] = DIALECTS,
+    allowed_hosts: Iterable[str] = (),
 ) -> AsyncIterator[SandboxServer]:
-    """A sandbox with the well-known test keys and `keys`. `url` is the URL of the server."""
+    """A sandbox with the well-known test keys and `keys`.
+
+    `url` is the URL of the server, `allowed_hosts` is as in the settings (`server.allowed_hosts`).
+    """
     clock = clock or AdjustableClock()
     test_keys = TestKeys(dialects, extra_keys=keys)
     sandbox = Sandbox(seed, test_keys, clock=clock, url=url, standalone=True)
@@ -70,9 +76,18 @@ async def open_sandbox(
     service = Service(accounts, verdicts, NoPolicy(), sandbox, clock=clock)
     metrics = Metrics()
     routes = VendorRoutes(dialects)
-    vendors = VendorApp(routes, accounts, service, ClientBlocks(clock=clock), metrics, sandbox)
+    guard = BrowserGuard(lambda: sandbox.url, allowed_hosts)
+    vendors = VendorApp(
+        routes,
+        accounts,
+        service,
+        ClientBlocks(clock=clock),
+        metrics,
+        sandbox,
+        browser_guard=guard,
+    )
     native = NativeApi(tuple(dialects), accounts, service)
-    server = SandboxServer(routes, vendors, native, metrics, sandbox)
+    server = SandboxServer(routes, vendors, native, metrics, sandbox, guard)
     async with (
         contextlib.aclosing(LazyWebhookPost(open_webhook_post)) as post_webhook,
         metrics.writing_access_log(),

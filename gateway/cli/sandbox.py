@@ -75,7 +75,10 @@ async def _serve(settings: Settings, seed: str, sock: socket.socket, keys: tuple
     _set_up_lazy_logging(settings.log)
     url = settings.server.url(sock.getsockname()[1])
     dialects = configured_dialects(settings)
-    async with open_sandbox(seed, keys=keys, url=url, dialects=dialects) as server:
+    allowed_hosts = settings.server.allowed_hosts
+    async with open_sandbox(
+        seed, keys=keys, url=url, dialects=dialects, allowed_hosts=allowed_hosts
+    ) as server:
         for line in _key_lines(url):
             typer.echo(line)
         await serve_until_stopped(server, create_app(server), settings.server, sock)

@@ -22,6 +22,7 @@ from engine.model import Verdict
 from gateway.settings.values import (
     DnsServerAddress,
     HeloName,
+    HostName,
     HttpUrl,
     Money,
     Network,
@@ -76,6 +77,11 @@ class ServerSettings(Section):
     )
     forwarded_allow_ips: tuple[Network, ...] = _setting(
         (), "Proxies whose X-Forwarded-For and X-Forwarded-Proto are trusted; `*` is any."
+    )
+    allowed_hosts: tuple[HostName, ...] = _setting(
+        (),
+        "Hosts by which clients may call the sandbox's control API, such as a container's name,"
+        " beside the loopback ones and that of `public_url`; `*` is any.",
     )
 
     def url(self, port: int | None = None) -> str:

@@ -126,6 +126,18 @@ def _check_mail_from(value: str) -> str:
     return value
 
 
+def _check_host(value: str) -> str:
+    if value == "*":
+        return value
+    try:
+        return str(ipaddress.ip_address(value.strip("[]")))
+    except ValueError:
+        pass
+    if not re.fullmatch(r"[A-Za-z0-9_.\-]{1,253}", value):
+        raise ValueError('should be a host name or an IP address, without a port, or "*"')
+    return value.lower().removesuffix(".")
+
+
 def _check_network(value: str) -> str:
     if value != "*":
         try:
@@ -152,6 +164,7 @@ StorageUrl = Annotated[str, AfterValidator(_check_storage_url)]
 DnsServerAddress = Annotated[str, AfterValidator(_check_dns_server)]
 HeloName = Annotated[str, AfterValidator(_check_helo)]
 SenderAddress = Annotated[str, AfterValidator(_check_mail_from)]
+HostName = Annotated[str, AfterValidator(_check_host)]
 Network = Annotated[str, AfterValidator(_check_network)]
 
 

@@ -8,6 +8,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.observability.metrics import Metrics, MetricsAccess
 from gateway.sandbox import Sandbox
+from gateway.web.browsers import BrowserGuard
 from gateway.web.native import NativeApi
 from gateway.web.routing import VendorRoutes
 from gateway.web.vendors import VendorApp
@@ -36,6 +37,9 @@ class WebServices(Protocol):
 
     @property
     def sandbox(self) -> Sandbox: ...
+
+    @property
+    def browser_guard(self) -> BrowserGuard: ...
 
     async def not_ready_reason(self) -> str | None:
         """Why requests cannot be served now; None if they can."""

@@ -1,8 +1,8 @@
 """The control API under `/veriplex/v1/`, by which tests inspect and steer the sandbox.
 
 A standalone sandbox needs no key; a request with one (`?key=` or a bearer token) sees and changes
-only what is in the key's scope. On a server with live keys a key is required, moving the clock
-moves it for that key alone, and no keys can be made.
+only what is in the key's scope. On a server with live keys a test key is required, moving the clock
+moves it for that key alone, and no keys can be made. Web pages of other sites can call nothing.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from gateway.sandbox.clock import ClockOutOfRange
 from gateway.sandbox.faults import InjectedFault, TooManyFaults
 from gateway.sandbox.redact import redact_keys
 from gateway.sandbox.requests import FILTER_NAMES, ExchangeFilter, TooManyWaiters
+from gateway.web.browsers import BrowserGuard
 from gateway.web.native import NativeApi
 from gateway.web.problem_json import problem_response
 
@@ -67,9 +68,10 @@ Handler = Callable[[Request], Awaitable[object]]
 class ControlApi:
     """The endpoints: each returns what its answer shows as JSON. Raises ControlApiError."""
 
-    def __init__(self, sandbox: Sandbox, native: NativeApi) -> None:
+    def __init__(self, sandbox: Sandbox, native: NativeApi, guard: BrowserGuard) -> None:
         self._sandbox = sandbox
         self._native = native
+        self._guard = guard
 
     def routes(self) -> list[Route]:
         table: tuple[tuple[str, str, Handler], ...] = (
@@ -91,9 +93,25 @@ class ControlApi:
             ("POST", "/reset", self.reset),
         )
         return [
-            Route(path, _json_endpoint(handler), methods=[method])
+            Route(path, self._endpoint(handler), methods=[method])
             for method, path, handler in table
         ]
+
+    def _endpoint(self, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
+        @wraps(handler)
+        async def endpoint(request: Request) -> Response:
+            try:
+                if refusal := self._guard.refusal(request.headers):
+                    raise ControlApiError(403, refusal)
+                _check_body_is_json(request)
+                shown = await handler(request)
+            except ControlApiError as refused:
+                return problem_response(refused.status, refused.detail)
+            if isinstance(shown, Response):
+                return shown
+            return Response(orjson.dumps(shown), media_type="application/json")
+
+        return endpoint
 
     # -- the sandbox ---------------------------------------------------------------------
 
@@ -250,18 +268,15 @@ class ControlApi:
         return caller.sandbox_scope
 
 
-def _json_endpoint(handler: Handler) -> Callable[[Request], Awaitable[Response]]:
-    @wraps(handler)
-    async def endpoint(request: Request) -> Response:
-        try:
-            shown = await handler(request)
-        except ControlApiError as refused:
-            return problem_response(refused.status, refused.detail)
-        if isinstance(shown, Response):
-            return shown
-        return Response(orjson.dumps(shown), media_type="application/json")
-
-    return endpoint
+def _check_body_is_json(request: Request) -> None:
+    """Raises ControlApiError for a body of another type, which a form of any web page can send."""
+    has_body = (
+        "transfer-encoding" in request.headers
+        or request.headers.get("content-length", "0").strip("0") != ""
+    )
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if has_body and media_type != "application/json":
+        raise ControlApiError(415, "Send the body with Content-Type: application/json.")
 
 
 async def _read_body(request: Request, adapter: TypeAdapter[T]) -> T:

@@ -24,6 +24,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from gateway.observability.metrics import AccessLogEntry, Metrics, MetricsAccess
 from gateway.sandbox import Sandbox
 from gateway.service import ServiceResult
+from gateway.web.browsers import BrowserGuard
 from gateway.web.native import NativeApi
 from gateway.web.problem_json import problem_response
 from gateway.web.provenance import provenance_headers, request_id
@@ -51,6 +52,9 @@ class SystemServices(Protocol):
     @property
     def sandbox(self) -> Sandbox: ...
 
+    @property
+    def browser_guard(self) -> BrowserGuard: ...
+
     async def not_ready_reason(self) -> str | None:
         """Why requests cannot be served now; None if they can."""
 
@@ -58,6 +62,7 @@ class SystemServices(Protocol):
 def create_system_app(services: SystemServices) -> ASGIApp:
     """The Starlette application for all requests that are no dialect's."""
     endpoints = _SystemEndpoints(services)
+    control = ControlApi(services.sandbox, services.native, services.browser_guard)
     app = Starlette(
         routes=[
             Route("/livez", endpoints.alive),
@@ -66,7 +71,7 @@ def create_system_app(services: SystemServices) -> ASGIApp:
             Route("/metrics", endpoints.metrics),
             Route(f"{NATIVE_PREFIX}/verify", services.native.verify),
             Route(f"{NATIVE_PREFIX}/standing", services.native.reputation),
-            Mount(NATIVE_PREFIX, routes=ControlApi(services.sandbox, services.native).routes()),
+            Mount(NATIVE_PREFIX, routes=control.routes()),
         ],
         exception_handlers={
             HTTPException: _http_error_response,

@@ -29,6 +29,7 @@ from gateway.sandbox.keys import find_simulating_caller
 from gateway.sandbox.simulate import PROBLEM_WORDS, SimulatedProblem, problem_for_word
 from gateway.service import Service, ServiceResult
 from gateway.web.bodies import BodyBudget, ClientDisconnected
+from gateway.web.browsers import FOREIGN_PAGE, BrowserGuard
 from gateway.web.client_blocks import ClientBlocks
 from gateway.web.exchange import BodyReader, RequestState, send_reply, without_formulas
 from gateway.web.faulty_send import ClientConnection, ConnectionDropped, faulty_send
@@ -73,15 +74,20 @@ class VendorApp:
         sandbox: Sandbox,
         *,
         neutralise_formulas: bool = False,
+        browser_guard: BrowserGuard | None = None,
         timer: Callable[[], float] = time.perf_counter,
     ) -> None:
-        """`neutralise_formulas` is as in the settings (`server.neutralise_formulas`)."""
+        """`neutralise_formulas` is as in the settings (`server.neutralise_formulas`).
+
+        `browser_guard` is for a server whose keys are published, so that any web page knows one.
+        """
         self._routes = routes
         self._accounts = accounts
         self._service = service
         self._client_blocks = client_blocks
         self._metrics = metrics
         self._sandbox = sandbox
+        self._browser_guard = browser_guard
         self._reply_cache = ReplyCache()
         self._bodies = BodyBudget()
         self._body_reader = BodyReader()
@@ -146,6 +152,10 @@ class VendorApp:
                 return PREFLIGHT_REPLY
             raise problem
         assert endpoint is not None
+        guard = self._browser_guard
+        if guard is not None and not endpoint.cors and guard.is_foreign(state.headers):
+            # a form of any page could make us call a receiver in the user's network
+            raise Problem(ProblemKind.CLIENT_BLOCKED, FOREIGN_PAGE)
         admitted = await self._admit_by_head(state, endpoint)
         state.request = request = await self._read_request(state, endpoint, admitted)
         if endpoint.needs_key and not admitted:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from gateway.cli import readyz, sandbox, serve
+from gateway.settings import load
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = (ROOT / "Dockerfile").read_text("utf-8").replace("\\\n", " ")
@@ -107,6 +108,14 @@ def test_the_compose_file_publishes_the_port_of_the_image() -> None:
     assert {inside for _, _, inside in ports} == {exposed}
     assert {host for host, _, _ in ports} == {"127.0.0.1"}
     assert len({outside for _, outside, _ in ports}) == len(ports) == COMPOSE.count("ports:") == 2
+
+
+def test_the_services_of_the_compose_file_may_call_each_other_by_name() -> None:
+    pattern = r"(?m)^  (\w+):\n(?:    .*\n)*?    environment: \{(\w+): (\w+)\}"
+    found = re.findall(pattern, COMPOSE)
+    assert [service for service, _, _ in found] == ["sandbox", "server"]
+    for service, name, value in found:
+        assert load(None, environ={name: value}).server.allowed_hosts == (service,)
 
 
 def test_dependencies_are_installed_by_their_hashes() -> None:

@@ -118,7 +118,8 @@ class Sandbox:
     def _call(self, method: str, path: str, body: object = None, **query: object) -> dict[str, Any]:
         url = f"{self.url}/veriplex/v1/{path}?{urlencode(query)}"
         data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(url, data, method=method)  # noqa: S310  # it is http://
+        headers = {} if data is None else {"Content-Type": "application/json"}
+        request = urllib.request.Request(url, data, headers, method=method)  # noqa: S310  # it is http://
         waits_s = query.get("timeout_s")
         timeout_s = CALL_TIMEOUT_S + (waits_s if isinstance(waits_s, (int, float)) else 0)
         try:

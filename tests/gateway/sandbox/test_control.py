@@ -19,6 +19,7 @@ from tests.gateway.sandbox.conftest import START, Time
 
 KEY = "test_7aff7fc0142c65f86a00"
 API = "/veriplex/v1"
+JSON = {"Content-Type": "application/json"}
 
 
 async def verify(
@@ -306,7 +307,7 @@ async def test_latency_delays_the_reply(client: httpx.AsyncClient) -> None:
     ],
 )
 async def test_invalid_faults_are_refused(client: httpx.AsyncClient, wrong: str) -> None:
-    reply = await client.post(f"{API}/faults", content=wrong)
+    reply = await client.post(f"{API}/faults", content=wrong, headers=JSON)
     assert reply.status_code == 400
     assert reply.headers["content-type"] == "application/problem+json"
     assert (await client.get(f"{API}/faults")).json() == {"faults": []}
@@ -335,7 +336,8 @@ async def test_the_clock_is_frozen_and_moved(client: httpx.AsyncClient, time: Ti
 
 @pytest.mark.parametrize("wrong", ['{"at": "soon"}', '{"advance_s": "x"}', '{"warp": 9}', "[]"])
 async def test_invalid_changes_do_not_move_the_clock(client: httpx.AsyncClient, wrong: str) -> None:
-    assert (await client.post(f"{API}/clock", content=wrong)).status_code == 400
+    reply = await client.post(f"{API}/clock", content=wrong, headers=JSON)
+    assert reply.status_code == 400
     assert (await client.get(f"{API}/clock")).json()["moved"] is False
 
 
@@ -462,7 +464,7 @@ async def test_on_a_live_server_the_control_api_needs_a_key() -> None:
     async with open_services(settings) as services:
         keys = {(key.dialect, key.test): key.key for key in await services.accounts.bootstrap()}
         transport = httpx.ASGITransport(create_app(services))
-        async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
             assert (await client.get(f"{API}/requests")).status_code == 401
             assert (await client.post(f"{API}/keys")).status_code == 403
             for method in ("GET", "POST", "DELETE"):

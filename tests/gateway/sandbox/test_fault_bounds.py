@@ -56,7 +56,9 @@ async def keys_of(services: Services) -> dict[bool, str]:
 
 
 def control_routes(services: Services) -> list[tuple[str, str]]:
-    routes: list[Route] = ControlApi(services.sandbox, services.native).routes()
+    routes: list[Route] = ControlApi(
+        services.sandbox, services.native, services.browser_guard
+    ).routes()
     return [
         (method, route.path.replace("{id:int}", "1"))
         for route in routes

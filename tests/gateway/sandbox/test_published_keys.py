@@ -18,7 +18,7 @@ async def test_published_keys_work_only_if_the_settings_say_so(published: bool) 
     )
     async with open_services(settings, run_workers=False) as services:
         transport = httpx.ASGITransport(create_app(services))
-        async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
             for dialect in DIALECTS:
                 caller = await services.accounts.authenticate(dialect.name, dialect.sandbox_key)
                 assert (caller is not None) is published

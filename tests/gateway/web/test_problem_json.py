@@ -16,7 +16,7 @@ KEY = {"Authorization": "Bearer test_7aff7fc0142c65f86a00"}
 @pytest.fixture
 async def client() -> AsyncIterator[httpx.AsyncClient]:
     async with (
-        open_sandbox("veriplex") as server,
+        open_sandbox("veriplex", url="http://veriplex.test") as server,
         httpx.AsyncClient(
             transport=httpx.ASGITransport(create_app(server)), base_url="http://veriplex.test"
         ) as client,
