@@ -12,6 +12,7 @@ from adapters.contract.credential import Credential
 from adapters.contract.operations import AccountInfo, Operation, Plan
 from adapters.contract.options import DialectOptions
 from adapters.contract.problems import Problem, ProblemKind
+from adapters.contract.samples import ChooseSample
 from adapters.contract.upstream import Upstream
 from adapters.contract.upstream_jobs import VendorJobs
 from adapters.contract.wire import Reply, WireReply, WireRequest
@@ -125,8 +126,11 @@ class Dialect:
     verdict_members: tuple[str, ...] = ()
     """The members of a verification's reply that show the verdict, such as `info.result`; for the
     tables of the documentation."""
+    choose_sample: ChooseSample | None = None
+    """The sandbox's answers to the vendor's own test addresses, which outrank the magic addresses
+    of all dialects; None if the vendor has none."""
     magic_addresses_in_batches: bool = True
-    """Whether the sandbox's magic addresses are special in batches too."""
+    """Whether test addresses of either kind are special in batches too."""
     example_job_ids: tuple[str, ...] = ()
     """Ids in the vendor's documentation: for a test key these batches exist."""
     reason_phrases: Mapping[int, str] = field(default_factory=dict)

@@ -90,10 +90,16 @@ class Sandbox:
     def verify(self, dialect: Dialect, caller: Caller, op: Verify) -> Verification:
         """The sample for an address. Raises `Problem` and `SimulatedProblem`."""
         self.raise_if_simulated(op.email)
-        found = self._samples.draw(dialect.name, op.email, op.checks)
+        found = self._samples.draw(
+            dialect.name, op.email, op.checks, choose_sample=dialect.choose_sample
+        )
         address = found.address
         if not address.valid and op.refuse_malformed:
             raise Problem(ProblemKind.INVALID, detail=address.error or "", field="email")
+        if dialect.choose_sample is not None and address.valid:
+            chosen = dialect.choose_sample(address)
+            if isinstance(chosen, ProblemKind):
+                raise Problem(chosen)
         if (
             op.wait_s is not None
             and address.ascii_domain == MAGIC_DOMAIN

@@ -338,7 +338,11 @@ class SandboxJobs:
 
     def _sample(self, dialect: Dialect, checks: Checks, entry: BatchEntry) -> Verification:
         return self._samples.draw(
-            dialect.name, entry.email, checks, magic_addresses=dialect.magic_addresses_in_batches
+            dialect.name,
+            entry.email,
+            checks,
+            magic_addresses=dialect.magic_addresses_in_batches,
+            choose_sample=dialect.choose_sample,
         )
 
     def get(

@@ -8,25 +8,12 @@ that `deliverable+7@example.com` is another address with the same answer.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import replace
 
+from adapters.contract.samples import Sample
 from engine.model import Address, Meaning, Reason, Verdict
 
 MAGIC_DOMAIN = "example.com"
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """An answer of the sandbox, without the facts that follow from the address."""
-
-    verdict: Verdict
-    reason: Reason
-    meaning: Meaning | None = None
-    evidence_fields: Mapping[str, Any] = field(default_factory=dict)
-    """Fields of the evidence that replace those from the address and the simulated dialogue."""
-    domain_exists: bool = True
-
 
 DELIVERABLE = Sample(Verdict.DELIVERABLE, Reason.ACCEPTED_EMAIL, Meaning.ACCEPTED)
 UNDELIVERABLE = Sample(Verdict.UNDELIVERABLE, Reason.REJECTED_EMAIL, Meaning.MAILBOX_NOT_FOUND)

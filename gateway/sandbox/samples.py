@@ -7,12 +7,15 @@ releases unless the changelog says otherwise.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from hashlib import blake2b
 from secrets import randbits
 from typing import Any
 
+from adapters.contract.problems import ProblemKind
+from adapters.contract.samples import ChooseSample, Sample
 from engine.address import syntax
 from engine.address.offline import offline_evidence
 from engine.model import (
@@ -35,7 +38,6 @@ from gateway.sandbox.magic import (
     NO_CONNECT,
     TIMED_OUT,
     UNDELIVERABLE,
-    Sample,
     magic_sample,
 )
 
@@ -52,6 +54,7 @@ SAMPLE_SHARES: tuple[tuple[int, Sample], ...] = (
 """The samples of addresses that are not magic, in percent."""
 
 MALFORMED_SAMPLE = Sample(Verdict.UNDELIVERABLE, Reason.INVALID_EMAIL)
+FAILED_SAMPLE = Sample(Verdict.UNKNOWN, Reason.UNEXPECTED_ERROR)
 
 VERIFIED_AT = datetime(2026, 1, 1, tzinfo=UTC)
 """The time of verification in samples, so that equal requests get equal bytes. A sandbox with a
@@ -73,21 +76,36 @@ class Samples:
         self._make_cached = lru_cache(MAX_CACHED_SAMPLES)(self._make)
 
     def draw(
-        self, dialect: str, text: str, checks: Checks, *, magic_addresses: bool = True
+        self,
+        dialect: str,
+        text: str,
+        checks: Checks,
+        *,
+        magic_addresses: bool = True,
+        choose_sample: ChooseSample | None = None,
     ) -> Verification:
-        """The sample for an address; without `magic_addresses` no local part is special."""
+        """The sample for an address; without `magic_addresses` no address is special.
+
+        `choose_sample` is that of the dialect. An address for which it has a problem is unknown.
+        """
         cacheable = not self._random and len(text) <= MAX_CACHED_CHARACTERS
         make = self._make_cached if cacheable else self._make
-        return make(dialect, text, checks, magic_addresses)
+        return make(dialect, text, checks, magic_addresses, choose_sample)
 
-    def _make(self, dialect: str, text: str, checks: Checks, magic_addresses: bool) -> Verification:
+    def _make(
+        self,
+        dialect: str,
+        text: str,
+        checks: Checks,
+        magic_addresses: bool,
+        choose_sample: ChooseSample | None,
+    ) -> Verification:
         address = syntax.parse_address(text)
         drawn = self._draw_number(dialect, address)
-        sample = self._choose_sample(address, drawn, magic_addresses)
-        evidence = _build_evidence(
-            address, sample, checks, magic_addresses and magic_sample(address) is not None
-        )
-        return verification_from_verdict(
+        special = _special_sample(address, choose_sample) if magic_addresses else None
+        sample = special or _drawn_sample(address, drawn)
+        evidence = _build_evidence(address, sample, checks, special is not None)
+        found = verification_from_verdict(
             address,
             sample.verdict,
             sample.reason,
@@ -97,6 +115,7 @@ class Samples:
             duration_s=(drawn % 400 + 100) / 1000,
             source="sandbox",
         )
+        return found if sample.score is None else replace(found, score=sample.score)
 
     def _draw_number(self, dialect: str, address: Address) -> int:
         if self._random:
@@ -104,21 +123,30 @@ class Samples:
         text = "\n".join((self._seed, dialect, address.normalized))
         return int.from_bytes(blake2b(text.encode("utf-8", "replace"), digest_size=8).digest())
 
-    def _choose_sample(self, address: Address, number: int, magic_addresses: bool) -> Sample:
-        if not address.valid:
-            return MALFORMED_SAMPLE
-        if magic_addresses and (found := magic_sample(address)):
-            return found
-        part = number % 100
-        for share, sample in SAMPLE_SHARES:
-            part -= share
-            if part < 0:
-                return sample
-        raise AssertionError("the shares add up to 100")
+
+def _special_sample(address: Address, choose_sample: ChooseSample | None) -> Sample | None:
+    """The sample of a test address of the dialect or of all dialects; None for any other."""
+    if not address.valid:
+        return None
+    chosen = choose_sample(address) if choose_sample is not None else None
+    if isinstance(chosen, ProblemKind):
+        return FAILED_SAMPLE
+    return chosen or magic_sample(address)
 
 
-def _build_evidence(address: Address, sample: Sample, checks: Checks, is_magic: bool) -> Evidence:
-    """The facts from the address and the sample. `is_magic`: the address names the sample."""
+def _drawn_sample(address: Address, number: int) -> Sample:
+    if not address.valid:
+        return MALFORMED_SAMPLE
+    part = number % 100
+    for share, sample in SAMPLE_SHARES:
+        part -= share
+        if part < 0:
+            return sample
+    raise AssertionError("the shares add up to 100")
+
+
+def _build_evidence(address: Address, sample: Sample, checks: Checks, is_special: bool) -> Evidence:
+    """The facts from the address and the sample. `is_special`: the address names the sample."""
     if not address.valid:
         return Evidence()
     facts = dict(
@@ -128,7 +156,7 @@ def _build_evidence(address: Address, sample: Sample, checks: Checks, is_magic: 
     )
     facts |= sample.evidence_fields
     # unasked, only `accept-all@` shows catch-all; it is null where no server replied
-    if sample.meaning in REPLY_CODES and not is_magic:
+    if sample.meaning in REPLY_CODES and not is_special:
         facts["catch_all"] = (sample is ACCEPT_ALL) if checks.catch_all else None
     elif sample.meaning in REPLY_CODES and checks.catch_all:
         facts.setdefault("catch_all", False)

@@ -32,6 +32,7 @@ from adapters.contract.operations import (
 )
 from adapters.contract.options import DialectOptions, option
 from adapters.contract.problems import Problem, ProblemKind
+from adapters.contract.samples import Sample
 from adapters.contract.upstream import (
     Call,
     Fault,
@@ -61,7 +62,7 @@ from adapters.kit.words import (
     utc_millis,
     word_for,
 )
-from engine.model import Address, Checks, Dns, Evidence, Reason, Verdict, Verification
+from engine.model import Address, Checks, Dns, Evidence, Meaning, Reason, Verdict, Verification
 
 MAX_AT_ONCE = 100
 BODY_LIMIT = 20 * 1024 * 1024
@@ -309,6 +310,20 @@ def write_problem(
     return json_reply({"error": text.format(field=problem.field)}, status, headers=headers)
 
 
+# -- test addresses ----------------------------------------------------------------------
+
+SAMPLES: Mapping[str, Sample | ProblemKind] = {
+    "disposable": Sample(
+        Verdict.RISKY, Reason.DISPOSABLE, Meaning.ACCEPTED, {"disposable": True}, score=7
+    ),
+    "no_credits": ProblemKind.NO_CREDITS,
+}
+
+
+def choose_sample(address: Address) -> Sample | ProblemKind | None:
+    return SAMPLES.get(address.user) if address.ascii_domain == "toy.test" else None
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
     key_error: Literal["json", "shield"] = option("json", "How a bad key is answered.")
@@ -530,6 +545,7 @@ DIALECT = Dialect(
         row_word=lambda v: words_of(v)[0],
         retention_s=lambda _: 86_400,
     ),
+    choose_sample=choose_sample,
     account_headers=lambda account: (("X-Toy-Balance", str(account.credits_shown)),),
     options=DialectOptions(Options, configure),
     upstream=Upstream(

@@ -17,6 +17,7 @@ from engine.model import Address, Checks, Evidence, Reason, Verdict, Verificatio
 from gateway.accounts.caller import Caller
 from gateway.app import Services, open_services
 from gateway.errors import NoAnswer
+from gateway.sandbox.samples import Samples
 from gateway.settings import Settings
 from gateway.web.dispatch import create_app
 from tests.dialects import ALL
@@ -207,3 +208,29 @@ async def test_an_option_changes_the_dialect() -> None:
         async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
             reply = await client.get("/toy/v9/validate", params={"api_key": "x", "email": "a@b.c"})
         assert (reply.status_code, reply.text) == (403, "error code: 1020")
+
+
+async def test_a_vendors_own_test_addresses_are_answered_with_a_test_key() -> None:
+    async with opened() as bench:
+        params = {"api_key": toy.DIALECT.sandbox_key, "email": "disposable@toy.test"}
+        known = await bench.client.get("/toy/v9/validate", params=params)
+        params["email"] = "no_credits@toy.test"
+        failed = await bench.client.get("/toy/v9/validate", params=params)
+        assert (known.json()["status"], known.json()["sub_status"]) == ("do_not_mail", "disposable")
+        assert failed.json() == {"error": toy.KEY_OR_CREDITS}
+        assert bench.verifier.asked == []
+
+
+def test_a_vendors_own_test_addresses_outrank_those_of_all_dialects() -> None:
+    samples = Samples("veriplex")
+    magic = "disposable@example.com"
+
+    def draw(email: str, choose: Any = toy.choose_sample, **options: bool) -> Verification:
+        return samples.draw("toy", email, Checks(), choose_sample=choose, **options)
+
+    assert draw("disposable@toy.test").score == 7
+    assert draw(magic).score != 7
+    assert draw(magic, lambda _: toy.SAMPLES["disposable"]).score == 7
+    assert draw("no_credits@toy.test").reason is Reason.UNEXPECTED_ERROR
+    assert draw("disposable@toy.test", magic_addresses=False).score != 7
+    assert draw("disposable", lambda _: toy.SAMPLES["disposable"]).reason is Reason.INVALID_EMAIL

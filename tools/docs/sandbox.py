@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from adapters.contract.dialect import AnyEndpoint, Dialect
+from adapters.contract.samples import Sample
 from adapters.contract.wire import WireRequest
 from adapters.registry import DIALECTS
-from gateway.sandbox.magic import MAGIC_SAMPLES, Sample
+from gateway.sandbox.magic import MAGIC_SAMPLES
 from gateway.sandbox.simulate import JOB_WORDS, KIND_WORDS, STATUS_KINDS, problem_for_word
 from tools.docs.markdown import row, table_head
 

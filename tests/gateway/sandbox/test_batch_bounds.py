@@ -41,11 +41,9 @@ class CountingSamples(Samples):
 
     drawn = 0
 
-    def draw(
-        self, dialect: str, text: str, checks: Checks, *, magic_addresses: bool = True
-    ) -> Verification:
+    def draw(self, dialect: str, text: str, checks: Checks, **options: Any) -> Verification:
         self.drawn += 1
-        return super().draw(dialect, text, checks, magic_addresses=magic_addresses)
+        return super().draw(dialect, text, checks, **options)
 
 
 @pytest.fixture
