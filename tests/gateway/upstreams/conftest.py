@@ -1,7 +1,8 @@
 """What the policy's tests share: a server in front of vendors on loopback."""
 
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -100,10 +101,15 @@ def settings_for(vendors: Sequence[Vendor], tmp_path: Any = None, **options: Any
 
 @contextlib.asynccontextmanager
 async def front(
-    settings: Settings, local: Local | None = None, label: str = "a key"
+    settings: Settings,
+    local: Local | None = None,
+    label: str = "a key",
+    clock: Callable[[], float] = time.time,
 ) -> AsyncIterator[Front]:
-    """A server with these settings, and keys labelled so."""
-    async with open_services(settings, verifier=local or Local(), dialects=ALL) as services:
+    """A server with these settings, and keys labelled so. `clock` is Unix time in seconds."""
+    async with open_services(
+        settings, verifier=local or Local(), dialects=ALL, clock=clock
+    ) as services:
         account = await services.accounts.create_account()
         keys = {
             d.name: (await services.accounts.create_key(account, d.name, label=label)).key

@@ -165,7 +165,7 @@ async def test_a_question_under_way_ends_with_the_key_it_began_with(
     one.keys = {"old-key", "new-key"}
     one.mood, one.pending = Mood.PENDING, 1
     asking = asyncio.create_task(source.try_verify(QUESTION))
-    await asyncio.sleep(0.3)  # it pauses for a second before it asks again
+    await one.was_asked.wait()  # it pauses for a second before it asks again
     assert one.asked == {"old-key": 1}
     put(file, "new-key")
     await files.reread()
