@@ -67,18 +67,23 @@ class _BulkCall:
         self._is_running = True
         self._failure: Exception | None = None
         self._unanswered = 0
-        self._results: asyncio.Queue[tuple[Address, Verification] | None] = asyncio.Queue()
-        """Results that are not taken yet, then None; `_start_addresses` bounds it."""
+        self._results: list[tuple[Address, Verification]] = []
+        """Results for the consumer, who gets all that there are at a time."""
+        self._being_taken = 0
+        """Results that the consumer is working through."""
+        self._has_results = asyncio.Event()
+        """Set when there are results, and when there will be no more."""
         self._progress = asyncio.Event()
-        """Set when an address was answered and when a result was taken."""
+        """Set when an address was answered and when results were taken."""
 
     async def verifications(self, addresses: Iterable[Address]) -> VerificationStream:
         """Run the list in a task of its own, and yield its results."""
         running = asyncio.create_task(self._run(iter(addresses)))
+        running.add_done_callback(lambda _: self._has_results.set())
         try:
-            while (result := await self._results.get()) is not None:
-                self._progress.set()
-                yield result
+            while results := await self._take_results(running):
+                for result in results:
+                    yield result
             await running
         finally:
             self._is_running = False
@@ -97,7 +102,8 @@ class _BulkCall:
     def deliver(self, address: Address, verification: Verification) -> None:
         self._unanswered -= 1
         if self._is_running:
-            self._results.put_nowait((address, verification))
+            self._results.append((address, verification))
+            self._has_results.set()
         self._progress.set()
 
     def fail(self, error: Exception) -> None:
@@ -119,13 +125,24 @@ class _BulkCall:
                     self._is_running = False
         except BaseExceptionGroup as group:
             raise group.exceptions[0] from None
-        finally:
-            self._results.put_nowait(None)
+
+    async def _take_results(
+        self, running: asyncio.Task[None]
+    ) -> list[tuple[Address, Verification]]:
+        """Wait for results and take them; none if the list has ended."""
+        self._being_taken = 0
+        self._progress.set()
+        while not self._results and not running.done():
+            self._has_results.clear()
+            await self._has_results.wait()
+        results, self._results = self._results, []
+        self._being_taken = len(results)
+        return results
 
     @property
     def _in_flight(self) -> int:
         """Addresses that were read and whose results were not taken."""
-        return self._unanswered + self._results.qsize()
+        return self._unanswered + len(self._results) + self._being_taken
 
     async def _start_addresses(self, addresses: Iterator[Address]) -> bool:
         """Start some addresses; False if there are no more."""
