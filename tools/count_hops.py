@@ -23,9 +23,9 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from engine.model import Address, Checks, Dns, Evidence, Reason, Verdict, Verification  # noqa: E402
-from gateway.app import create_app, open_services  # noqa: E402
+from gateway.app import open_services  # noqa: E402
 from gateway.settings import Settings  # noqa: E402
-from gateway.web.dispatch import Application  # noqa: E402
+from gateway.web.dispatch import Application, create_app  # noqa: E402
 
 OURS = tuple(f"{ROOT}/{package}/" for package in ("engine", "adapters", "gateway"))
 SETTINGS = {"storage": {"url": "sqlite:///:memory:"}}

@@ -39,7 +39,7 @@ from engine.smtp.inquiry import InquiryResult
 from engine.smtp.meanings import NO_CONTACT
 from engine.smtp.providers import pacing_operator, provider_of
 from engine.smtp.terms import CONNECTION_STAGES, RcptReply, Target
-from engine.verification import verification_from_evidence, verification_from_verdict
+from engine.verification import verification_from_evidence
 
 DNS_DEADLINE_S = 15.0
 """For the route and the policies of a domain."""
@@ -232,7 +232,7 @@ class DomainProbe:
                 evidence = self._evidence_with(smtp, catch_all, reply, _AddressTraits(*key[3:]))
                 like = self._make_verification(address, evidence, smtp.latency_ms)
                 made[key] = like
-            verification = _copy_for(address, like)
+            verification = like.for_address(address)
             if meaning is Meaning.GREYLISTED and self._may_pass_at_other_host:
                 self._greylisted[pending] = verification
                 self.on_single_path(group, (pending,))
@@ -345,20 +345,6 @@ class DomainProbe:
             verified_at=self._shared.now(),
             duration_s=(latency_ms or 0) / 1000,
         )
-
-
-def _copy_for(address: Address, like: Verification) -> Verification:
-    """`like` for another address; twice as fast as `dataclasses.replace`, which matters here."""
-    return verification_from_verdict(
-        address,
-        like.verdict,
-        like.reason,
-        like.evidence,
-        like.checks,
-        verified_at=like.verified_at,
-        duration_s=like.duration_s,
-        source_score=like.score,
-    )
 
 
 def _smtp_evidence(reply: RcptReply, meaning: Meaning, connection: ConnectionInfo) -> Smtp:
