@@ -95,7 +95,7 @@ _QUALIFIERS = {
 _MODIFIER = re.compile(r"([a-z][a-z0-9_.-]*)=(.*)", re.IGNORECASE)
 _MECHANISM = re.compile(r"([-+~?]?)([a-z][a-z0-9_.-]*)(?::([^/\n]*))?((?:/.*)?)", re.IGNORECASE)
 _PREFIX = re.compile(r"(?:/(0|[1-9]\d?))?(?://(0|[1-9]\d{0,2}))?")
-_MACRO = re.compile(r"%(?:\{([slodiphcrtv])(\d*)(r?)([-.+,/_=]*)\}|([%_-]))", re.IGNORECASE)
+_MACRO = re.compile(r"%(?:\{([slodiphcrtv])(\d{0,9})(r?)([-.+,/_=]*)\}|([%_-]))", re.IGNORECASE)
 # Digits alone are no top label (section 7.1).
 _TOP_LABEL = re.compile(r"(?![0-9]+$)[a-z0-9](?:[a-z0-9-]*[a-z0-9])?", re.IGNORECASE)
 

@@ -150,8 +150,9 @@ async def test_the_explanation_names_the_term() -> None:
         "a:a" + "/a" * 25_000,
         "x=" + "%{i}" * 12_500,
         "include:" + "%{i}." * 10_000 + "test",
+        "exists:%{d" + "9" * 20_000 + "}.test",
     ],
-    ids=["letters", "hyphens", "slashes", "modifier", "macros"],
+    ids=["letters", "hyphens", "slashes", "modifier", "macros", "digits"],
 )
 async def test_a_long_record_of_a_stranger_takes_little_time(term: str) -> None:
     zone = {"hostile.test": {"TXT": [quoted(f"v=spf1 {term} -all")]}}
