@@ -8,8 +8,8 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-h
     --no-emit-index-url --generate-hashes --no-strip-extras
 ARGS ?=
 
-.PHONY: help serve sandbox test testbed testbed-down bench lint types imports check format tables docs lock \
-    clean
+.PHONY: help serve sandbox test testbed testbed-down bench fuzz lint types imports check format \
+    tables docs lock clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -50,6 +50,11 @@ testbed-down:  ## Stop the mail testbed
 
 bench: $(VENV)/.stamp  ## Measure, as ratios against bare baselines of the same run
 	$(BIN)/python -m tests.benchmarks $(ARGS)
+
+# There are wheels of atheris for CPython on Linux; without it the inputs are not guided by coverage.
+fuzz: $(VENV)/.stamp  ## Fuzz the parsers of foreign bytes, a minute each unless ARGS say otherwise
+	@$(PIP) --only-binary :all: 'atheris>=3' || echo "make: going on without atheris"
+	$(BIN)/python -m tests.fuzz $(ARGS)
 
 lint: $(VENV)/.stamp  ## Format and lint checks
 	$(BIN)/ruff format --check .
