@@ -62,13 +62,15 @@ def spec(case: str) -> dict[str, Any]:
 async def test_case(case: str, spec: dict[str, Any]) -> None:
     dialect = next(d for d in DIALECTS if d.name == case.split("/")[0])
     given = spec.get("given", {})
-    async with server(dialect, given) as (client, known, desk):
+    async with server(dialect, given) as (client, known, worker):
         for earlier in spec.get("before", []):
             if "wait_s" in earlier:
-                await desk.wait(earlier["wait_s"])
+                await worker.wait(earlier["wait_s"])
                 continue
-            learn(await send(client, known, earlier), known)
-            await desk.work()
+            earlier_reply = await send(client, known, earlier)
+            learn(earlier_reply, known)
+            known |= named_values(earlier_reply, earlier.get("names", {}))
+            await worker.work()
         reply = await send(client, known, spec["request"])
         learn(reply, known)
     compare(reply, fill(spec["reply"], known))
@@ -104,7 +106,7 @@ def fill(spec: dict[str, Any], known: dict[str, str]) -> dict[str, Any]:
 
 
 def learn(reply: httpx.Response, known: dict[str, str]) -> None:
-    """The names that the server gave: a job's id, and the token of its file."""
+    """The id of a batch in a reply, and the token of its file."""
     try:
         shown = reply.json()
     except ValueError:
@@ -113,11 +115,22 @@ def learn(reply: httpx.Response, known: dict[str, str]) -> None:
         return
     inner = shown.get("response")
     named = {**shown, **(inner if isinstance(inner, dict) else {})}
-    for name in ("job_id", "jobId", "id"):
+    for name in ("job_id", "jobId", "id", "file_id"):
         if name in named:
             known["job_id"] = str(named[name])
     if "download_file" in shown:
         known["token"] = shown["download_file"].rpartition("/")[2].removesuffix(".zip")
+
+
+def named_values(reply: httpx.Response, names: dict[str, str]) -> dict[str, str]:
+    """Members of a JSON reply, such as `{"link": "file.url"}`, by the names that the case uses."""
+    values = {}
+    for name, path in names.items():
+        value = reply.json()
+        for member in path.split("."):
+            value = value[int(member) if isinstance(value, list) else member]
+        values[name] = str(value)
+    return values
 
 
 async def send(
@@ -162,7 +175,7 @@ def multiplied(value: Any) -> Any:
     return value
 
 
-class TestDesk:
+class TestWorker:
     """Works on batches on command, and lets time pass."""
 
     __test__ = False
@@ -190,28 +203,37 @@ class TestDesk:
 @asynccontextmanager
 async def server(
     dialect: Dialect, given: dict[str, Any]
-) -> AsyncIterator[tuple[httpx.AsyncClient, dict[str, str], TestDesk]]:
+) -> AsyncIterator[tuple[httpx.AsyncClient, dict[str, str], TestWorker]]:
     """The app on an empty in-memory store, with one account as the case describes it."""
     defaults = {"storage": {"url": "sqlite:///:memory:"}, "sandbox": {"published": True}}
     settings = Settings.model_validate_json(orjson.dumps({**defaults, **given.get("settings", {})}))
     now = datetime.fromisoformat(given["now"]) if "now" in given else NOW
-    desk = TestDesk(now, given.get("idle", False))
+    worker = TestWorker(now, given.get("idle", False))
     async with open_services(
-        settings, verifier=Scripted(given), clock=desk.clock, wait=no_patience, run_workers=False
+        settings,
+        verifier=Scripted(given),
+        clock=worker.clock,
+        wait=give_up if given.get("slow") else wait_until_done,
+        run_workers=False,
     ) as services:
-        desk.services = services
+        worker.services = services
         keys = {"key": await live_key(services, dialect, given), "test_key": dialect.sandbox_key}
         transport = httpx.ASGITransport(create_app(services))
         base_url = f"http://veriplex.test/{dialect.name}"
         async with httpx.AsyncClient(transport=transport, base_url=base_url) as client:
-            yield client, keys, desk
+            yield client, keys, worker
 
 
-async def no_patience(task: asyncio.Task[Any], wait_s: float) -> bool:
-    """Let a task take a few steps, without any time passing; whether it is done."""
-    for _ in range(5):
-        await asyncio.sleep(0)
+async def give_up(task: asyncio.Task[Any], wait_s: float) -> bool:
+    """As after the time of a client that waits for a verifier that does not answer."""
+    await asyncio.sleep(0)
     return task.done()
+
+
+async def wait_until_done(task: asyncio.Task[Any], wait_s: float) -> bool:
+    """Without a time limit, so that a busy machine changes no reply."""
+    await asyncio.wait({task})
+    return True
 
 
 class Scripted:
