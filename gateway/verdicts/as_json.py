@@ -1,4 +1,4 @@
-"""The internal model as JSON: what the native API and `veriplex verify --json` print."""
+"""A verification as JSON, for the native API and `veriplex verify --json`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from engine.model import Verification
 
 
 def verification_as_dict(v: Verification) -> dict[str, Any]:
-    """The internal model as one JSON object: what this API and `verify --json` print."""
+    """The members of the JSON object; orjson writes those that are dataclasses."""
     return {
         "address": v.address.raw,
         "verdict": v.verdict,
@@ -35,5 +35,5 @@ def verification_as_dict(v: Verification) -> dict[str, Any]:
 
 
 def verification_as_json(v: Verification) -> bytes:
-    """`as_json` as one line of UTF-8."""
+    """One line of UTF-8."""
     return orjson.dumps(verification_as_dict(v))

@@ -202,7 +202,7 @@ class VerdictCache:
 
 
 def _checks_covering() -> Mapping[Checks, tuple[Checks, ...]]:
-    """For each question the answers that serve it, itself first."""
+    """For each set of checks those whose verdicts serve it, itself first."""
     every = [Checks(*flags) for flags in product((False, True), repeat=3)]
     return {
         wanted: (wanted, *(c for c in every if c != wanted and c.covers(wanted)))

@@ -32,11 +32,11 @@ from engine.model import (
 )
 
 MAX_TEXT = 200
-"""Characters kept of a text: a mail server's reply, a vendor's unknown word, a name."""
+"""Characters stored of a text: a mail server's reply, a vendor's unknown word, a name."""
 MAX_URL = 500
-"""Characters of a longer value, such as a URL; one that is longer still is left out."""
+"""Characters of a value that cannot be cut, such as a URL; a longer one is left out."""
 MAX_HOSTS_TEXT = 500
-"""Characters of the names of mail hosts that are kept together, the preferred ones first."""
+"""Characters stored of the names of all mail hosts together, the preferred ones first."""
 
 
 def encode_verification(v: Verification, *, with_address: bool = True) -> bytes:
@@ -86,7 +86,7 @@ def decode_verification(data: bytes, email: str, checks: Checks) -> Verification
 
 
 def _is_derivable(address: Address) -> bool:
-    """Whether the parts can be read off the text."""
+    """Whether the parts follow from the text without parsing it."""
     local, _, domain = address.raw.rpartition("@")
     return (
         address.error is None

@@ -29,7 +29,7 @@ MAX_UNWRITTEN = 20_000
 """Verdicts that wait to be written; beyond it new ones are cached in memory only."""
 ROWS_PER_READ = 2_000
 ROWS_PER_INSERT = 250
-"""Rows in a statement; three parameters each, of which SQLite once allowed no more than 999."""
+"""Rows of one statement; three parameters each, of which older SQLite allows 999."""
 ROWS_PER_DELETE = 2_000
 
 _Unwritten = dict[bytes, tuple[Verification, int]]
@@ -94,7 +94,7 @@ class SqlVerdictStore:
         return verdicts
 
     def put(self, partition: str, verification: Verification, expires_at: float) -> None:
-        """Write it soon."""
+        """Store a verdict with the next write."""
         if len(self._unwritten) < MAX_UNWRITTEN:
             digest = _digest(partition, verification.address, verification.checks)
             self._unwritten[digest] = (verification, int(expires_at))
@@ -142,9 +142,9 @@ class SqlVerdictStore:
 
     async def _delete(self, query: Select[tuple[bytes]], limit: int) -> int:
         """Delete up to so many rows and their digests; returns their number."""
-        gone = delete(answers).where(answers.c.digest.in_(query.limit(limit)))
+        statement = delete(answers).where(answers.c.digest.in_(query.limit(limit)))
         async with self._store.write() as connection:
-            rows = await connection.execute(gone.returning(answers.c.digest))
+            rows = await connection.execute(statement.returning(answers.c.digest))
             digests = [bytes(row.digest) for row in rows]
         self._stored_digests.difference_update(digests)
         return len(digests)
@@ -159,8 +159,8 @@ def _encode_rows(waiting: _Unwritten) -> list[tuple[bytes, bytes, int]]:
 
 
 def _upsert(rows: int) -> str:
-    """One statement for many rows: with one for each, the driver passes the interpreter's lock
-    to and fro between the event loop and itself for every row, which costs more than the rows."""
+    """One statement for many rows: with one for each, the driver's thread hands the interpreter's
+    lock back to the event loop each time, which costs more than the rows."""
     return " ".join([_INSERT, ",".join(["(?,?,?)"] * rows), _OR_UPDATE])
 
 

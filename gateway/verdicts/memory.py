@@ -6,6 +6,7 @@ as long, and there are several in every request.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Hashable
 
 from cachetools import LRUCache
@@ -40,12 +41,12 @@ class MemoryCache:
         return None
 
     def put(self, key: Hashable, verification: Verification, expires_at: float) -> None:
-        if size_in_memory(verification) <= self._entries.maxsize:
+        with contextlib.suppress(ValueError):  # it is larger than the cache
             self._entries[key] = (verification, expires_at)
 
 
 def size_in_memory(v: Verification) -> int:
-    """Bytes that a verdict takes in the cache, about: what is of one size, and texts."""
+    """About how many bytes a verdict takes in the cache: a fixed part, and its texts."""
     evidence = v.evidence
     texts = [v.address.error, evidence.did_you_mean, evidence.provider, evidence.avatar]
     texts += [evidence.raw_word]

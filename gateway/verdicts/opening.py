@@ -38,7 +38,7 @@ async def open_verdict_cache(
 async def _open_stored_verdicts(
     store: Store, max_entries: int, clock: Callable[[], float]
 ) -> AsyncIterator[SqlVerdictStore]:
-    """Verdicts of earlier runs, and those of this one for the next."""
+    """The verdicts of earlier runs, to which those of this run are added."""
     verdicts = SqlVerdictStore(store, max_entries=max_entries, clock=clock)
     await verdicts.load_digests()
     try:

@@ -1,4 +1,4 @@
-"""How many verifications one account may have in flight, so that it leaves room for the others."""
+"""Bounds the verifications in flight of one account, so that it leaves room for the others."""
 
 from __future__ import annotations
 
