@@ -334,7 +334,7 @@ async def test_what_comes_unasked_is_no_answer_to_the_next_request() -> None:
 
 async def test_no_answer_in_time() -> None:
     async with serving(nothing) as server, sending() as client:
-        fault = await get(client, server, timeout_s=0.05)
+        fault = await get(client, server, timeout_s=0.5)
         assert fault == Fault(FaultKind.TIMED_OUT, "TimeoutError")
         await server.gone.wait()
         assert len(server.requests) == 1
@@ -343,7 +343,7 @@ async def test_no_answer_in_time() -> None:
 @pytest.mark.parametrize("data", [OK[:-1], CHUNKED + b"1;" + b"x" * 9000])
 async def test_half_an_answer_in_time(data: bytes) -> None:
     async with serving(say(data)) as server, sending() as client:
-        fault = await get(client, server, timeout_s=0.05)
+        fault = await get(client, server, timeout_s=0.5)
         assert fault == Fault(FaultKind.TIMED_OUT, "TimeoutError")
         await server.gone.wait()
 
