@@ -1,4 +1,4 @@
-"""What the types of Python cannot say of a dialect's tables, held for every dialect."""
+"""Rules of a dialect's tables that Python's types cannot express."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def outcome_type(operation: type[Any]) -> Any:
 @pytest.mark.parametrize(
     ("dialect", "endpoint"), ENDPOINTS, ids=[f"{d.name} {e.name} {e.path}" for d, e in ENDPOINTS]
 )
-def test_what_is_written_is_the_outcome_of_what_is_read(
+def test_a_writer_takes_the_outcome_of_the_readers_operation(
     dialect: Dialect, endpoint: AnyEndpoint
 ) -> None:
     write = function_of(endpoint.write)

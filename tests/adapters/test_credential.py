@@ -1,4 +1,4 @@
-"""Where keys stand, and that a key in the head is found without the body."""
+"""The places of keys, and that a key in the head is found without the body."""
 
 import pytest
 
@@ -39,7 +39,7 @@ def test_an_authorization_header(schemes: tuple[str, ...], value: str, key: str 
     assert KeyInAuthorization(schemes).read(request) == key
 
 
-def test_a_header_of_its_own() -> None:
+def test_a_header_of_the_vendors_own() -> None:
     assert KeyInHeader("x-secret").read(WireRequest("GET", "/", headers={"x-secret": KEY})) == KEY
     assert KeyInHeader("x-secret").read(WireRequest("GET", "/")) is None
 
@@ -130,7 +130,7 @@ def test_the_first_place_with_a_key_counts() -> None:
 
 
 @pytest.mark.parametrize("dialect", DIALECTS, ids=lambda d: d.name)
-def test_every_endpoint_that_needs_a_key_says_where_it_stands(dialect: Dialect) -> None:
+def test_every_endpoint_that_needs_a_key_has_a_place_for_it(dialect: Dialect) -> None:
     for endpoint in dialect.endpoints:
         credential = dialect.credential_for(endpoint)
         assert credential.places

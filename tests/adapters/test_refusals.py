@@ -1,4 +1,4 @@
-"""What a vendor's refusal is about: the key, its account or our address, the credits, the pace."""
+"""Refusals of vendors: of the key, its account, our IP address, for credits or the rate."""
 
 import pytest
 
@@ -15,7 +15,7 @@ FIREWALL_PAGE = Refusal(
     b"<title>Attention Required!</title>",
     FaultKind.BANNED,
 )
-"""Of a firewall before the vendor, which knows no keys."""
+"""The page of a firewall in front of the vendor, which knows no keys."""
 
 ROWS = [
     pytest.param(name, refusal, id=f"{name}-{refusal.status}-{refusal.kind}-{number}")
@@ -40,8 +40,8 @@ def test_a_refusal_is_a_fault_of_its_kind(name: str, refusal: Refusal) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_no_refusal_is_taken_for_a_fault_of_the_server(name: str) -> None:
-    """Which would open the circuit: what our own server says of keys, credits and accounts."""
+def test_no_refusal_is_read_as_a_server_error(name: str) -> None:
+    """Also those of our own server: a server error would open the circuit."""
     dialect = BY_NAME[name]
     upstream = dialect.upstream
     assert upstream is not None

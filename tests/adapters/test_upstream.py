@@ -1,4 +1,4 @@
-"""Where a request to an upstream goes."""
+"""The URL of a request to an upstream."""
 
 from collections.abc import Mapping
 
@@ -15,7 +15,7 @@ OTHER_HOSTS: Mapping[str, Mapping[str, str]] = {
 }
 
 URLS: list[tuple[str, str, str, str]] = [
-    # base URL, base path, the vendor's path, where the request goes
+    # base URL, base path, the vendor's path, the URL
     ("https://api.vendor.example/v2", "/v2", "/v2/verify", "https://api.vendor.example/v2/verify"),
     # another host below the same base path
     (
@@ -40,7 +40,7 @@ URLS: list[tuple[str, str, str, str]] = [
     # a path beside the base path, on the same host
     ("https://api.vendor.example/v2", "/v2", "/v1/open", "https://api.vendor.example/v1/open"),
     ("https://api.vendor.example/v2", "/v2", "/v20/x", "https://api.vendor.example/v20/x"),
-    # the vendor's other hosts mean nothing at a server that speaks its dialect
+    # another server with the vendor's API serves all of its paths
     (
         "http://127.0.0.1:8025/vendor/v2",
         "/v2",

@@ -1,4 +1,4 @@
-"""What a dialect writes, the same dialect's upstream client reads back."""
+"""A dialect's upstream client reads what the dialect's server writes."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -68,7 +68,7 @@ HONEST: dict[Verdict, tuple[Reason, ...]] = {
         Reason.UNEXPECTED_ERROR,
     ),
 }
-"""What the engine itself says of a well-formed address."""
+"""The verdicts and reasons that the engine gives a well-formed address."""
 
 
 def verification(verdict: Verdict, reason: Reason, evidence: Evidence) -> Verification:
@@ -88,7 +88,7 @@ def verification(verdict: Verdict, reason: Reason, evidence: Evidence) -> Verifi
 
 
 def wire(request: UpstreamRequest) -> WireRequest:
-    """The request as the same dialect's server would see it."""
+    """The request as the dialect's server gets it."""
     return WireRequest(
         method=request.method,
         path=request.path,
@@ -98,10 +98,10 @@ def wire(request: UpstreamRequest) -> WireRequest:
     )
 
 
-def asked(dialect: Dialect, question: UpstreamQuery) -> Verify:
-    """What the dialect's own server reads in the client's request."""
+def read_operation(dialect: Dialect, query: UpstreamQuery) -> Verify:
+    """The operation that the dialect's server reads from the client's request."""
     assert dialect.upstream is not None
-    request = dialect.upstream.verify.build("the-key", question)
+    request = dialect.upstream.verify.build("the-key", query)
     seen = wire(request)
     endpoint = endpoint_of(dialect, request)
     assert dialect.credential_for(endpoint).read(seen) == "the-key"
@@ -111,7 +111,7 @@ def asked(dialect: Dialect, question: UpstreamQuery) -> Verify:
 
 
 def written(dialect: Dialect, v: Verification) -> UpstreamReply:
-    """What the dialect's own server replies to the client."""
+    """The reply of the dialect's server to its client."""
     assert dialect.upstream is not None
     request = dialect.upstream.verify.build("the-key", UpstreamQuery(v.address))
     endpoint = endpoint_of(dialect, request)
@@ -148,17 +148,17 @@ CASES = [
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_request_is_read_as_it_was_meant(name: str) -> None:
-    question = UpstreamQuery(ADDRESS, Checks(), refresh=True, wait_s=60)
-    op = asked(BY_NAME[name], question)
+def test_the_server_reads_the_query_from_the_request(name: str) -> None:
+    query = UpstreamQuery(ADDRESS, Checks(), refresh=True, wait_s=60)
+    op = read_operation(BY_NAME[name], query)
     assert op.email == ADDRESS.raw
-    assert op.checks == question.checks
+    assert op.checks == query.checks
     assert op.refresh is (name in ("generic", "whoisxml"))
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_verdict_and_reason_reads_back(name: str) -> None:
-    """Written again, what was read looks as before: nothing that is shown was lost."""
+def test_every_verdict_and_reason_makes_the_same_reply_again(name: str) -> None:
+    """Written again, the result that was read makes the same reply."""
     dialect = BY_NAME[name]
     for verdict, reason, evidence in CASES:
         first = written(dialect, verification(verdict, reason, evidence))
@@ -168,7 +168,7 @@ def test_every_verdict_and_reason_reads_back(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_nothing_becomes_deliverable_on_the_way(name: str) -> None:
-    """For any pair, possible or not."""
+    """For all pairs of verdict and reason, also those that the engine never gives."""
     dialect = BY_NAME[name]
     for verdict, reason, evidence in product(Verdict, Reason, EVIDENCES):
         there = verification(verdict, reason, evidence)
@@ -177,7 +177,7 @@ def test_nothing_becomes_deliverable_on_the_way(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_verdict_comes_back(name: str) -> None:
+def test_the_verdict_is_read_back(name: str) -> None:
     dialect = BY_NAME[name]
     for verdict, reasons in HONEST.items():
         for reason, evidence in product(reasons, EVIDENCES):
@@ -187,8 +187,8 @@ def test_the_verdict_comes_back(name: str) -> None:
 
 
 @pytest.mark.parametrize(("front", "back"), list(product(NAMES, NAMES)))
-def test_any_dialect_in_any_source_out(front: str, back: str) -> None:
-    """Through two dialects a verdict loses what the two of them lose, and no more."""
+def test_a_verdict_passes_through_any_two_dialects(front: str, back: str) -> None:
+    """Through two dialects a verdict loses no more than through each of them."""
     for verdict, reasons in HONEST.items():
         for reason in reasons:
             v = verification(verdict, reason, Evidence(dns=Dns.MX, mx=MX))

@@ -1,6 +1,6 @@
-"""Jobs at vendors, for every dialect: requests, and what replies are taken for.
+"""Vendor jobs in every dialect: requests, and how replies are read.
 
-What each vendor is sent and says stands in `compat_fixtures/<dialect>/_vendor_jobs.json`.
+Each vendor's requests and replies are in `compat_fixtures/<dialect>/_vendor_jobs.json`.
 """
 
 import csv
@@ -86,7 +86,7 @@ def check_request(request: UpstreamRequest, wanted: Mapping[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("name", VENDOR_JOBS)
-def test_a_create_is_as_the_vendor_wants_it(name: str) -> None:
+def test_a_create_is_the_vendors_request(name: str) -> None:
     wanted = VENDOR_JOBS[name]["create"]
     request = build_create(lists(name), ADDRESSES)
     check_request(request, wanted)
@@ -106,11 +106,11 @@ def test_a_create_is_as_the_vendor_wants_it(name: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "row"), rows_of("steps"))
-def test_polls_and_pages_are_as_the_vendor_wants_them(name: str, row: dict[str, Any]) -> None:
+def test_polls_and_pages_are_the_vendors_requests(name: str, row: dict[str, Any]) -> None:
     vendor, page = lists(name), row["page"]
     request = build_poll(vendor, "7") if page is None else build_page(vendor, "7", page)
     check_request(request, row)
-    # starting a job is what its credits are taken for
+    # the vendor charges when a job is started
     assert request.is_billed is row["billed"]
 
 
@@ -135,7 +135,7 @@ def test_the_limits_are_those_of_the_vendor(name: str) -> None:
 @pytest.mark.parametrize(("name", "body"), rows_of("created"))
 @pytest.mark.parametrize("status", [200, 201, 202])
 @pytest.mark.parametrize("job_id", ["0KVBG3TK6QXFJKIYY6Z4ECA7AXZ", 5])
-def test_a_job_id_is_read_off_any_success(
+def test_a_job_id_is_read_from_any_success(
     name: str, body: object, status: int, job_id: str | int
 ) -> None:
     text = json.dumps(body).replace('"<id>"', json.dumps(job_id))
@@ -149,7 +149,7 @@ def test_a_success_without_an_id_is_garbage(name: str, body: object, job_id: obj
     found = parse_create(lists(name), reply(200, text))
     assert isinstance(found, Fault)
     assert found.kind is FaultKind.GARBAGE
-    # with a 4xx status it would say that nothing was created
+    # a 4xx status would mean that there is no job
     assert found.status == 200
 
 
@@ -158,7 +158,7 @@ GARBAGE = [b"", b"\xff\xfe", "<html>busy</html>", "null", "[]", "7", '"id"', '{"
 
 @pytest.mark.parametrize("name", WITH_JOBS)
 @pytest.mark.parametrize("body", GARBAGE)
-def test_a_create_that_says_nothing_is_garbage(name: str, body: str | bytes) -> None:
+def test_a_create_without_a_usable_reply_is_garbage(name: str, body: str | bytes) -> None:
     assert kind_of(parse_create(lists(name), reply(200, body))) is FaultKind.GARBAGE
 
 
@@ -182,13 +182,13 @@ def test_an_error_with_an_id_in_it_creates_nothing(name: str) -> None:
     [
         ("17", 17.0),
         ("Fri, 15 May 2026 10:30:30 GMT", 30.0),
-        # none of these is a time, and none of them may be taken for one
+        # none of these is a time
         ("soon", None),
         ("\u00b2", None),
         ("Mon, 01 Jan 99999999999999999999 00:00:00 GMT", None),
     ],
 )
-def test_how_long_to_wait_is_read_off_a_429(name: str, text: str, after_s: float | None) -> None:
+def test_the_pause_is_read_from_a_429(name: str, text: str, after_s: float | None) -> None:
     too_fast = reply(429, {}, {"retry-after": text})
     for found in (
         parse_create(lists(name), too_fast),
@@ -209,17 +209,17 @@ def pages_of(name: str) -> list[str]:
 
 
 @pytest.mark.parametrize(("name", "row"), rows_of("pending"))
-def test_a_job_that_is_not_done_is_pending(name: str, row: dict[str, Any]) -> None:
+def test_an_unfinished_job_is_pending(name: str, row: dict[str, Any]) -> None:
     assert isinstance(parse_poll(lists(name), reply(row["status"], body_of(row))), Pending)
 
 
 @pytest.mark.parametrize(("name", "row"), rows_of("done"))
-def test_a_job_that_is_done_leads_to_its_rows(name: str, row: dict[str, Any]) -> None:
+def test_a_finished_job_leads_to_its_rows(name: str, row: dict[str, Any]) -> None:
     assert parse_poll(lists(name), reply(200, row["json"])) == ResultPage((), row["page"])
 
 
 @pytest.mark.parametrize(("name", "row"), rows_of("over"))
-def test_a_job_that_will_not_be_done_is_a_fault(name: str, row: dict[str, Any]) -> None:
+def test_a_failed_job_is_a_fault(name: str, row: dict[str, Any]) -> None:
     found = parse_poll(lists(name), reply(row["status"], body_of(row)))
     assert kind_of(found) is FaultKind(row["fault"])
 
@@ -234,20 +234,20 @@ ASKED_AGAIN = {
     FaultKind.PENDING,
     FaultKind.TOO_FAST,
 }
-"""Faults after which the next poll may be answered."""
+"""Faults after which the next poll may succeed."""
 
 
 @pytest.mark.parametrize(("name", "row"), rows_of("shut_out"))
-def test_a_client_that_is_shut_out_does_not_ask_again(name: str, row: dict[str, Any]) -> None:
+def test_nothing_is_requested_after_our_address_is_refused(name: str, row: dict[str, Any]) -> None:
     shut = reply(row["status"], body_of(row))
     assert kind_of(parse_poll(lists(name), shut)) not in ASKED_AGAIN
-    # the last page: the first may be a start, which is refused for another reason
+    # the last page, since the first may be a start, which is refused for other reasons
     assert kind_of(parse_page(lists(name), pages_of(name)[-1], shut)) not in ASKED_AGAIN
 
 
 @pytest.mark.parametrize("name", WITH_JOBS)
 @pytest.mark.parametrize("status", [500, 502, 503])
-def test_a_server_that_is_down_says_nothing_of_the_job(name: str, status: int) -> None:
+def test_a_server_error_ends_no_job(name: str, status: int) -> None:
     down = reply(status, "<html>")
     assert kind_of(parse_poll(lists(name), down)) is FaultKind.SERVER_ERROR
     assert kind_of(parse_page(lists(name), pages_of(name)[-1], down)) is FaultKind.SERVER_ERROR
@@ -259,43 +259,49 @@ MX = (MxHost("mx1.example.com", 0), MxHost("mx2.example.com", 10))
 FOUND = Evidence(dns=Dns.MX, mx=MX)
 
 
-def spoken(meaning: Meaning, **members: Any) -> Evidence:
+def evidence_with_reply(meaning: Meaning, **members: Any) -> Evidence:
     return replace(FOUND, smtp=Smtp(meaning, Stage.RCPT, connected=True), **members)
 
 
-SAYABLE: dict[tuple[Verdict, Reason], Evidence] = {
-    (D, Reason.ACCEPTED_EMAIL): spoken(Meaning.ACCEPTED),
-    (U, Reason.REJECTED_EMAIL): spoken(Meaning.MAILBOX_NOT_FOUND),
+VERDICTS_OF_ROWS: dict[tuple[Verdict, Reason], Evidence] = {
+    (D, Reason.ACCEPTED_EMAIL): evidence_with_reply(Meaning.ACCEPTED),
+    (U, Reason.REJECTED_EMAIL): evidence_with_reply(Meaning.MAILBOX_NOT_FOUND),
     (U, Reason.INVALID_EMAIL): Evidence(),
     (U, Reason.INVALID_DOMAIN): Evidence(dns=Dns.NXDOMAIN),
     (U, Reason.INVALID_SMTP): FOUND,
     (U, Reason.DISPOSABLE): replace(FOUND, disposable=True),
-    (R, Reason.CATCH_ALL): spoken(Meaning.ACCEPTED, catch_all=True),
-    (R, Reason.MAILBOX_FULL): spoken(Meaning.MAILBOX_FULL, mailbox_full=True),
+    (R, Reason.CATCH_ALL): evidence_with_reply(Meaning.ACCEPTED, catch_all=True),
+    (R, Reason.MAILBOX_FULL): evidence_with_reply(Meaning.MAILBOX_FULL, mailbox_full=True),
     (R, Reason.LOW_QUALITY): FOUND,
-    (R, Reason.DISPOSABLE): spoken(Meaning.ACCEPTED, disposable=True),
+    (R, Reason.DISPOSABLE): evidence_with_reply(Meaning.ACCEPTED, disposable=True),
     (K, Reason.DNS_ERROR): Evidence(dns=Dns.SERVFAIL),
     (K, Reason.NO_CONNECT): FOUND,
     (K, Reason.TIMEOUT): FOUND,
-    (K, Reason.UNAVAILABLE_SMTP): spoken(Meaning.TEMPORARY),
+    (K, Reason.UNAVAILABLE_SMTP): evidence_with_reply(Meaning.TEMPORARY),
     (K, Reason.UNEXPECTED_ERROR): FOUND,
 }
 
 
 @pytest.mark.parametrize("name", WITH_JOBS)
-def test_what_a_dialect_can_say_comes_back(name: str) -> None:
+def test_verdicts_and_reasons_of_rows_are_read_back(name: str) -> None:
     answers = {
-        # without a dot in its domain it is malformed, yet has all its parts
-        f"a{n}@{'dd' if said[1] is Reason.INVALID_EMAIL else 'example.com'}": said
-        for n, said in enumerate(SAYABLE)
+        # a domain without a dot is malformed, and the address still has all parts
+        f"a{n}@{'dd' if expected[1] is Reason.INVALID_EMAIL else 'example.com'}": expected
+        for n, expected in enumerate(VERDICTS_OF_ROWS)
     }
-    found = verified(name, [answer(email, *said, SAYABLE[said]) for email, said in answers.items()])
-    same = {said for email, said in answers.items() if email in found and _says(found[email], said)}
+    found = verified(
+        name, [answer(email, *pair, VERDICTS_OF_ROWS[pair]) for email, pair in answers.items()]
+    )
+    same = {
+        expected
+        for email, expected in answers.items()
+        if email in found and _is_result(found[email], expected)
+    }
     assert same == FACTS[name].batch_rows_say
 
 
-def _says(result: UpstreamResult, said: tuple[Verdict, Reason]) -> bool:
-    return (result.verdict, result.reason) == said
+def _is_result(result: UpstreamResult, expected: tuple[Verdict, Reason]) -> bool:
+    return (result.verdict, result.reason) == expected
 
 
 CASES = [
@@ -305,7 +311,7 @@ CASES = [
 
 
 @pytest.mark.parametrize("name", WITH_JOBS)
-def test_a_row_says_what_a_single_verification_says(name: str) -> None:
+def test_a_row_has_the_facts_of_a_single_verification(name: str) -> None:
     answers = [
         replace(
             verification(verdict, reason, evidence),
@@ -328,9 +334,9 @@ def test_a_row_says_what_a_single_verification_says(name: str) -> None:
 
 @pytest.mark.parametrize("name", WITH_JOBS)
 @pytest.mark.parametrize("state", [JobState.QUEUED, JobState.RUNNING, JobState.PAUSED])
-def test_a_job_of_the_same_dialect_is_waited_for(name: str, state: JobState) -> None:
+def test_an_unfinished_job_of_our_own_server_is_pending(name: str, state: JobState) -> None:
     vendor = lists(name)
-    # more than a vendor answers at once
+    # more than a vendor verifies before it replies
     found = [answer(f"a{n}@example.com", D, Reason.ACCEPTED_EMAIL, FOUND) for n in range(200)]
     server = Server(name, found)
     created = server.reply(build_create(vendor, [v.address for v in found]), state)
@@ -384,7 +390,7 @@ HEADERS = st.dictionaries(
 @pytest.mark.parametrize("name", WITH_JOBS)
 @settings(deadline=None)
 @given(body=BODIES, status=STATUSES, headers=HEADERS)
-def test_nothing_that_a_vendor_sends_is_raised_at_us(
+def test_no_reply_of_a_vendor_raises(
     name: str, body: bytes, status: int, headers: dict[str, str]
 ) -> None:
     vendor = lists(name)

@@ -1,4 +1,4 @@
-"""Jobs at vendors in tests: requests and replies as values, and a server that answers them."""
+"""Vendor jobs as values, and a server of the dialect that answers their requests."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def lists(name: str) -> VendorJobs:
 
 
 def reply(status: int, body: object, headers: Mapping[str, str] | None = None) -> UpstreamReply:
-    """Bytes and text as they are, anything else as JSON."""
+    """A reply with bytes or a text as its body, or anything else as JSON."""
     if isinstance(body, str):
         body = body.encode()
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -103,7 +103,7 @@ async def _no_rows() -> AsyncIterator[JobRow]:
 
 
 class Server:
-    """What the dialect's own server makes of the client's requests, for one job."""
+    """The replies of the dialect's server to requests about one job."""
 
     def __init__(self, name: str, answers: Sequence[Verification]) -> None:
         self._dialect: Dialect = BY_NAME[name]
@@ -126,8 +126,8 @@ class Server:
         assert self._job is not None
         job = replace(self._job, state=state)
         if not isinstance(op, SubmitJob):
-            asked = op.job_ids[0] if isinstance(op, ShowJobs) else op.job_id
-            assert asked == job.id
+            job_id = op.job_ids[0] if isinstance(op, ShowJobs) else op.job_id
+            assert job_id == job.id
         rows: Iterable[JobRow] = ()
         outcome: object = job
         if isinstance(op, ShowJobs):
@@ -182,7 +182,7 @@ class Server:
 
 
 def verified(name: str, answers: Sequence[Verification]) -> dict[str, UpstreamResult]:
-    """All that comes back of a list."""
+    """The results of a whole job."""
     vendor, server = lists(name), Server(name, answers)
     created = parse_create(vendor, server.reply(build_create(vendor, [v.address for v in answers])))
     if isinstance(created, ResultPage):
@@ -202,7 +202,7 @@ def verified(name: str, answers: Sequence[Verification]) -> dict[str, UpstreamRe
 
 
 def single(name: str, v: Verification) -> UpstreamResult:
-    """What comes back of the same answer, asked alone."""
+    """The result of the same verification as a single one."""
     dialect = BY_NAME[name]
     assert dialect.upstream is not None
     request = dialect.upstream.verify.build(KEY, UpstreamQuery(v.address))

@@ -1,6 +1,6 @@
-"""A dialect of no vendor, with what vendors do that is awkward. Never registered.
+"""A dialect of no vendor, with the awkward shapes of real ones. It is never registered.
 
-It stands for what the five dialects do not need but others do: errors with status 200, one text
+It has what the dialects in `adapters/` do not need, and others do: errors with status 200, one text
 for a bad key and an empty account, a key in the query, in JSON under another content type or in a
 form behind the file, a synchronous batch, files with a column number, another host under the same
 base path, an option that changes the errors, and a header with the balance in each reply.
@@ -81,7 +81,7 @@ WORDS: Mapping[Verdict, Mapping[Reason, Words]] = {
     Verdict.RISKY: {
         Reason.CATCH_ALL: ("catch-all", ""),
         Reason.DISPOSABLE: ("do_not_mail", "disposable"),
-        # it has no "maybe" for a mailbox that is full
+        # it has no word for a risky address whose mailbox is full
         Reason.MAILBOX_FULL: ("invalid", "mailbox_quota_exceeded"),
     },
     Verdict.UNKNOWN: {
@@ -445,7 +445,7 @@ def parse_poll(reply: UpstreamReply, _: JobQuery) -> ResultPage | Pending | Faul
 
 
 def parse_page(reply: UpstreamReply, _: JobQuery) -> ResultPage | Pending | Fault:
-    # whatever is JSON is an error
+    # any JSON is an error
     if reply.status != 200 or reply.json is not None:
         return parse_fault(reply)
     try:

@@ -114,7 +114,7 @@ def test_deductions(verdict: Verdict, reason: Reason, evidence: Evidence, score:
         (Verdict.RISKY, Reason.CATCH_ALL, False),
         (Verdict.RISKY, Reason.DISPOSABLE, False),
         (Verdict.UNKNOWN, Reason.GREYLISTED, False),
-        # the domain takes every name but this one
+        # the domain accepts every address but this one
         (Verdict.UNDELIVERABLE, Reason.REJECTED_EMAIL, True),
     ],
 )
@@ -239,7 +239,7 @@ def test_only_a_bearer_token_is_a_credential(headers: dict[str, str], key: str |
     assert DIALECT.credential.read(WireRequest("POST", "/ai_mails_api/v1", headers=headers)) == key
 
 
-def test_every_path_answers_with_a_slash_behind_it_too() -> None:
+def test_every_path_is_served_with_a_final_slash_too() -> None:
     ways = {(e.path, e.methods, e.name) for e in DIALECT.endpoints}
     assert {(path.removesuffix("/"), *rest) for path, *rest in ways} <= ways
     assert {(path.removesuffix("/") + "/", *rest) for path, *rest in ways} <= ways
@@ -266,7 +266,7 @@ def test_a_client_block_is_an_option() -> None:
     block = options.apply(DIALECT, settings).client_block
     assert block is not None
     assert (block.failures, block.window_s) == (3, 60)
-    # unauthorised requests, and guessed batches
+    # unauthorised requests, and unknown batches
     assert block.counted == {
         ProblemKind.NO_CREDENTIAL,
         ProblemKind.BAD_CREDENTIAL,

@@ -1,4 +1,4 @@
-"""Batches at Dataoorts: rows in any order."""
+"""Vendor jobs at Dataoorts: rows in any order."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.adapters.vendor_jobs import (
     rows_of,
 )
 
-# the page's sample: in another order than they were sent
+# the page's sample, which has another order than the addresses
 DATAOORTS_ROW: dict[str, Any] = {
     "domain": "example.org",
     "email": "carol@example.org",
@@ -43,7 +43,7 @@ def dataoorts_rows(*rows: object) -> dict[str, UpstreamResult]:
     return rows_of(parse_poll(lists("dataoorts"), reply(200, rows)))
 
 
-def test_dataoorts_rows_are_joined_by_address() -> None:
+def test_rows_are_matched_by_address() -> None:
     alice = {
         **DATAOORTS_ROW,
         "email": "alice@example.com",
@@ -60,7 +60,7 @@ def test_dataoorts_rows_are_joined_by_address() -> None:
     }
 
 
-def test_dataoorts_words_and_rows_that_are_odd() -> None:
+def test_unknown_words_and_unusable_rows() -> None:
     odd: list[object] = [None, 7, {"email": "a@example.com"}, {"test_result": "risky"}]
     found = dataoorts_rows(
         {"email": "a@example.com", "test_result": "splendid", "result_cause": "meteor"},

@@ -1,4 +1,4 @@
-"""Batches of nothing but separators are refused before they take memory."""
+"""A batch of separators alone is refused before it takes memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Batches at Emailable: rows in the reply to the status."""
+"""Vendor jobs at Emailable: the status reply has the rows."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def emailable_rows(*rows: object) -> dict[str, UpstreamResult]:
     return rows_of(parse_poll(lists("emailable"), reply(200, body)))
 
 
-def test_emailable_rows_are_its_single_answers() -> None:
+def test_a_row_is_read_as_a_single_result() -> None:
     result = emailable_rows(EMAILABLE_ROW)["john.smith@gmail.com"]
     assert (result.verdict, result.reason, result.score) == (D, Reason.ACCEPTED_EMAIL, 100)
     assert result.evidence.free
@@ -56,14 +56,14 @@ def test_emailable_rows_are_its_single_answers() -> None:
     assert result.evidence.raw_word is None
 
 
-def test_emailable_rows_without_an_answer_of_their_own_are_left_out() -> None:
+def test_a_row_without_a_result_is_left_out() -> None:
     repeat = {**EMAILABLE_ROW, "state": "duplicate", "reason": None, "score": None}
     odd: list[object] = [None, "a@example.com", {"email": "a@example.com"}, {"state": "risky"}]
     found = emailable_rows(EMAILABLE_ROW, repeat, *odd)
     assert [result.verdict for result in found.values()] == [D]
 
 
-def test_emailable_words_that_are_new_are_kept() -> None:
+def test_an_unknown_word_is_kept() -> None:
     found = emailable_rows(
         {"email": "a@example.com", "state": "bouncing", "reason": "meteor"},
         {"email": "b@example.com", "state": "undeliverable", "reason": "meteor"},

@@ -112,7 +112,7 @@ def test_results(verdict: Verdict, reason: Reason, result: str) -> None:
         (Verdict.UNKNOWN, Reason.TIMEOUT, False, False),
     ],
 )
-def test_an_answer_without_a_conversation_shows_what_its_reason_implies(
+def test_a_result_without_an_smtp_dialogue_shows_what_its_reason_implies(
     verdict: Verdict, reason: Reason, connected: bool, exists: bool
 ) -> None:
     assert written(verification(verdict, reason))["smtp"] == {
@@ -123,7 +123,7 @@ def test_an_answer_without_a_conversation_shows_what_its_reason_implies(
     }
 
 
-def test_the_conversation_outranks_the_reason() -> None:
+def test_the_smtp_dialogue_outranks_the_reason() -> None:
     smtp = Smtp(Meaning.MAILBOX_FULL, Stage.RCPT, connected=True, code=452, latency_ms=12)
     row = written(verification(Verdict.RISKY, Reason.MAILBOX_FULL, evidence=Evidence(smtp=smtp)))
     assert row["smtp"] == {
@@ -144,7 +144,7 @@ def test_the_conversation_outranks_the_reason() -> None:
         ("microsoft", True, "Outlook.com"),
         ("yahoo", True, "Yahoo"),
         ("trendmicro", False, "Trend Micro"),
-        ("never heard of", True, "Never Heard Of"),
+        ("unlisted provider", True, "Unlisted Provider"),
     ],
 )
 def test_provider_names(provider: str | None, free: bool, shown: str | None) -> None:
@@ -212,7 +212,7 @@ def test_bad_parameters(value: object, kind: ProblemKind, field: str) -> None:
     [
         ({"email": " a@b.c "}, "a@b.c", False),
         ({"email": "a@b.c", "refresh": True, "more": 1}, "a@b.c", True),
-        # wrong in another way than the domain: a verdict
+        # malformed, but for the domain: a verdict
         ({"email": "@b.c"}, "@b.c", False),
         ({"email": "a b@b.c"}, "a b@b.c", False),
         ({"email": "x" * 308 + "@example.com"}, "x" * 308 + "@example.com", False),
@@ -257,12 +257,12 @@ def test_an_unlimited_account_shows_large_numbers() -> None:
     assert row["rateLimit"] == UNLIMITED_CREDITS
 
 
-def test_prepaid_credits_are_what_remains() -> None:
+def test_prepaid_credits_are_the_remaining_ones() -> None:
     row = account_row(UNLIMITED, 42, 5)
     assert (row["included"], row["remaining"], row["overage"]) == (47, 5, 0)
 
 
-def test_another_vendors_rate_is_shown_by_the_minute() -> None:
+def test_another_vendors_rate_is_shown_per_minute() -> None:
     assert account_row(Plan("x", "X", rates={"verify": Rate(25, 1)}), 0, None)["rateLimit"] == 1_500
 
 

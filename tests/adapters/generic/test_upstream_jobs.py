@@ -1,4 +1,4 @@
-"""Jobs at the generic API: pages of rows, in camel or snake case."""
+"""Vendor jobs at the generic API: pages of rows, in camel or snake case."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.adapters.vendor_jobs import (
 )
 
 
-def test_a_job_of_many_pages_comes_back_whole() -> None:
+def test_all_pages_of_a_job_are_read() -> None:
     answers = [
         answer(f"a{n}@example.com", D, Reason.ACCEPTED_EMAIL, Evidence()) for n in range(2_500)
     ]
@@ -73,7 +73,7 @@ def generic_page(body: object, page: str = "1") -> ResultPage:
 
 @pytest.mark.parametrize("row", [GENERIC_ROW, SNAKE_ROW], ids=["camel", "snake"])
 @pytest.mark.parametrize("wrapped", ["", "results", "data", "items"])
-def test_generic_rows_come_in_any_wrapping(row: dict[str, Any], wrapped: str) -> None:
+def test_rows_are_found_in_any_envelope(row: dict[str, Any], wrapped: str) -> None:
     result = dict(generic_page({wrapped: [row]} if wrapped else [row]).rows)["john@example.com"]
     assert result == UpstreamResult(
         D,
@@ -92,7 +92,7 @@ def test_generic_rows_come_in_any_wrapping(row: dict[str, Any], wrapped: str) ->
     )
 
 
-def test_generic_words_and_rows_that_are_odd() -> None:
+def test_unknown_words_and_unusable_rows() -> None:
     odd: list[object] = [None, 7, "a@example.com", {"tier": "risky"}, {"email": "b@example.com"}]
     found = dict(
         generic_page(
@@ -121,22 +121,22 @@ def test_generic_words_and_rows_that_are_odd() -> None:
         (0, "1", {}, ""),
         (999, "1", {}, ""),
         (1_000, "1", {}, "2"),
-        # rows that cannot be read fill a page, too
+        # rows that cannot be read count as rows of the page
         (1_000, "49", {}, "50"),
-        # as many as a list may have: one more would be a server without an end of pages
+        # as many as a job may have: more would be a server with endless pages
         (1_000, "50", {}, ""),
-        # a server that allows less, and says so
+        # a server that allows fewer rows, and shows how many
         (100, "1", {"limit": 100}, "2"),
         (99, "2", {"limit": 100}, ""),
         (100, "500", {"limit": 100}, ""),
-        # what is said has to make sense
+        # numbers of rows that make no sense
         (100, "1", {"limit": 0}, ""),
         (100, "1", {"limit": -1}, ""),
         (100, "1", {"limit": "100"}, ""),
         (1_000, "1", {"limit": 5_000}, "2"),
     ],
 )
-def test_pages_are_turned_until_one_is_short(
+def test_pages_are_read_until_one_is_short(
     rows: int, page: str, members: dict[str, object], following: str
 ) -> None:
     assert generic_page({"results": [None] * rows, **members}, page) == ResultPage((), following)
@@ -152,5 +152,5 @@ def test_pages_are_turned_until_one_is_short(
         (401, {"error": "unauthorized", "message": "No"}, FaultKind.DEAD_KEY),
     ],
 )
-def test_no_page_of_a_generic_job(status: int, body: object, kind: FaultKind) -> None:
+def test_a_reply_without_a_page_is_a_fault(status: int, body: object, kind: FaultKind) -> None:
     assert kind_of(parse_page(lists("generic"), "1", reply(status, body))) is kind

@@ -53,14 +53,14 @@ def test_a_table_is_read(text: str, headers: tuple[str, ...], rows: list[list[st
     ("has_header", "headers", "count"),
     [(True, ("a@x.test",), 1), (False, ("col0",), 2), (None, ("col0",), 2)],
 )
-def test_the_client_may_say_whether_there_is_a_header(
+def test_the_dialect_may_know_whether_there_is_a_header(
     has_header: bool | None, headers: tuple[str, ...], count: int
 ) -> None:
     table = read_table(iter(["a@x.test\n", "b@x.test\n"]), has_header=has_header)
     assert (table.headers, len(list(table.rows))) == (headers, count)
 
 
-def test_other_delimiters_can_be_asked_for() -> None:
+def test_the_dialect_may_allow_other_delimiters() -> None:
     lines = ["name|email\n", "Ada|ada@x.test\n"]
     assert read_table(iter(lines)).headers == ("name|email",)
     assert read_table(iter(lines), delimiters=",|").headers == ("name", "email")
@@ -97,7 +97,7 @@ def test_the_column_with_the_addresses(
     ],
     ids=range(8),
 )
-def test_what_is_no_text_is_refused(data: bytes, reason: str, line: int | None) -> None:
+def test_bytes_that_are_not_text_are_refused(data: bytes, reason: str, line: int | None) -> None:
     with pytest.raises(NotCsv, match=reason) as refused:
         list(read_lines(chunks(data, 65_536)))
     assert refused.value.line == line
@@ -109,7 +109,7 @@ def test_lines_end_where_the_standard_library_ends_them(text: str, size: int) ->
     assert list(read_lines(chunks(text.encode(), size))) == expected
 
 
-def test_rows_are_bounded_where_the_dialect_says_so() -> None:
+def test_the_dialect_may_bound_rows() -> None:
     lines = ["a,b,c\n", "1,2,3\n"]
     assert read_table(iter(lines)).width == 3
     with pytest.raises(NotCsv, match="has too many cells") as refused:
@@ -121,7 +121,7 @@ def test_rows_are_bounded_where_the_dialect_says_so() -> None:
         read_table(iter(['"' + "a" * 200_000 + "\n"]))
 
 
-def test_a_row_is_made_to_fit() -> None:
+def test_a_row_is_padded_or_cut() -> None:
     assert fit_row(["a"], 3) == ("a", "", "")
     assert fit_row(["a", "b", "c"], 2) == ("a", "b")
 
@@ -134,7 +134,7 @@ def test_a_cell(value: object, cell: str) -> None:
     assert csv_cell(value) == cell
 
 
-def test_quotes_where_they_must_be_or_everywhere() -> None:
+def test_cells_are_quoted_where_they_must_be_or_everywhere() -> None:
     assert csv_line(["a", 'b"c', "d,e", ""]) == b'a,"b""c","d,e",\n'
     assert csv_line(["a", 'b"c', ""], quote_all=True) == b'"a","b""c",""\n'
 
@@ -143,6 +143,6 @@ def test_quotes_where_they_must_be_or_everywhere() -> None:
     st.lists(st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\0\r"))),
     st.booleans(),
 )
-def test_what_is_written_is_read_back(cells: list[str], quote_all: bool) -> None:
+def test_written_cells_are_read_back(cells: list[str], quote_all: bool) -> None:
     line = csv_line(["x", *cells], quote_all=quote_all).decode()
     assert list(csv.reader(io.StringIO(line, newline=""))) == [["x", *cells]]

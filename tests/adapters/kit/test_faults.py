@@ -1,4 +1,4 @@
-"""Statuses and words to faults."""
+"""Faults from statuses and error texts."""
 
 import pytest
 
@@ -46,7 +46,7 @@ def test_without_a_text_the_body_is_the_detail() -> None:
     assert len(found.detail) <= MAX_DETAIL_CHARACTERS
 
 
-def test_what_is_no_text_is_shown_as_json() -> None:
+def test_a_detail_that_is_not_a_text_is_shown_as_json() -> None:
     assert fault_from_status(reply(500), {"code": [1, None]}).detail == '{"code":[1,null]}'
 
 
@@ -56,7 +56,7 @@ def test_a_body_that_is_nested_too_deeply_is_shown_as_text() -> None:
     assert found.detail == nested[:MAX_DETAIL_CHARACTERS].decode()
 
 
-def test_the_first_row_that_fits_holds() -> None:
+def test_the_first_matching_row_counts() -> None:
     text = "Invalid API key or your account ran out of credits"
     assert fault_from_words(reply(200), text, ROWS) == Fault(
         FaultKind.NO_CREDITS, text, 200, ask_balance=True
@@ -64,17 +64,17 @@ def test_the_first_row_that_fits_holds() -> None:
     assert fault_from_words(reply(200), "Invalid API key", ROWS).kind is FaultKind.DEAD_KEY
 
 
-def test_a_text_without_a_row_is_a_refusal_or_what_its_status_says() -> None:
+def test_a_text_without_a_row_is_a_refusal_or_a_fault_of_its_status() -> None:
     assert fault_from_words(reply(200), "No such file.", ROWS).kind is FaultKind.REFUSED
     assert fault_from_words(reply(500), "No such file.", ROWS).kind is FaultKind.SERVER_ERROR
     assert fault_from_words(reply(200), "", ROWS).kind is FaultKind.GARBAGE
 
 
-def test_a_firewall_page_is_no_word_of_the_vendor() -> None:
+def test_the_text_of_a_firewall_page_is_ignored() -> None:
     assert fault_from_words(reply(403, HTML), "api key", ROWS).kind is FaultKind.BANNED
 
 
-def test_the_time_to_wait_is_kept() -> None:
+def test_the_pause_is_kept() -> None:
     later = reply(429, {"retry-after": "7"})
     assert fault_from_status(later).retry_after_s == 7
     assert fault_from_words(later, "api key", ROWS).retry_after_s == 7

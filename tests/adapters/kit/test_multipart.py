@@ -1,4 +1,4 @@
-"""Forms with files, written here and read by the server's own reader."""
+"""Forms with files, read back by the server's own reader."""
 
 from hypothesis import given
 from hypothesis import strategies as st

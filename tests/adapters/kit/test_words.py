@@ -1,4 +1,4 @@
-"""Values as vendors write them."""
+"""Values in requests and replies."""
 
 from datetime import UTC, datetime, timedelta, timezone
 
@@ -71,12 +71,12 @@ def test_an_integer(value: object, found: int | None) -> None:
 @pytest.mark.parametrize(
     ("value", "found"), [(None, 5), ("x", 5), ("", 5), (1, 2), ("99", 10), (" 7 ", 7), ("2.5", 5)]
 )
-def test_a_number_is_moved_into_its_bounds(value: object, found: int) -> None:
+def test_a_number_is_clamped(value: object, found: int) -> None:
     assert clamped_integer(value, 5, 2, 10) == found
 
 
 @given(anything)
-def test_anything_is_read_or_nothing(value: object) -> None:
+def test_any_value_is_read_without_an_error(value: object) -> None:
     assert parse_bool(value) in (True, False, None)
     assert isinstance(parse_integer(value), int | None)
     assert isinstance(text_or_none(value), str | None)

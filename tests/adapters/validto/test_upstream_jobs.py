@@ -1,4 +1,4 @@
-"""Lists at ValidTo: a file of results, and starting a list by hand."""
+"""Vendor jobs at ValidTo: the file of results, and the start of a list that stays ready."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from tests.adapters.vendor_jobs import (
         (200, "", "garbage"),
     ],
 )
-def test_a_list_is_started_by_hand(status: int, body: object, kind: str | None) -> None:
+def test_a_list_that_stays_ready_is_started(status: int, body: object, kind: str | None) -> None:
     found = parse_page(lists("validto"), "start", reply(status, body))
     assert isinstance(found, Pending) if kind is None else kind_of(found) == kind
 
@@ -99,12 +99,12 @@ def test_a_file_is_read_by_its_header(body: str) -> None:
     assert (other.role, other.catch_all, other.spamtrap) == (False, None, None)
 
 
-def test_the_address_stands_in_its_own_column() -> None:
+def test_the_column_of_the_address_is_found() -> None:
     file = '"name","email","Verification Result"\n"b@x.com","a@x.com","deliverable"\n'
     assert list(validto_file(file)) == ["a@x.com"]
 
 
-def test_columns_and_cells_that_are_missing_are_not_known() -> None:
+def test_missing_columns_and_cells_are_not_known() -> None:
     file = "Email,Verification Result,Verified At\na@x.com,deliverable\nb@x.com\n,deliverable\n\n"
     found = validto_file(file)
     assert list(found) == ["a@x.com"]
@@ -116,14 +116,14 @@ def test_a_cell_may_hold_quotes_and_line_ends() -> None:
     assert list(validto_file(file)) == ['"a\u2028b"@x.com', "c\nd"]
 
 
-def test_a_verdict_that_is_new_is_kept() -> None:
+def test_an_unknown_word_is_kept() -> None:
     result = validto_file('"Email","Verification Result"\n"a@x.com","Quarantined"\n')["a@x.com"]
     assert (result.verdict, result.reason) == (K, Reason.UNEXPECTED_ERROR)
     assert result.evidence.raw_word == "quarantined"
 
 
 @pytest.mark.parametrize("moment", ["", "yesterday", "2024-07-20", "0001-01-01T00:00:00+14:00"])
-def test_a_date_that_is_none_was_just_now(moment: str) -> None:
+def test_a_cell_without_a_date_is_the_present_time(moment: str) -> None:
     file = f'"Email","Verification Result","Verified At"\n"a@x.com","unknown","{moment}"\n'
     assert validto_file(file)["a@x.com"].verified_at is None
 
@@ -144,6 +144,6 @@ def test_a_file_with_only_a_header_has_no_rows() -> None:
     ],
     ids=range(6),
 )
-def test_what_is_no_file_is_a_fault(status: int, body: object, kind: FaultKind) -> None:
+def test_a_reply_without_a_file_is_a_fault(status: int, body: object, kind: FaultKind) -> None:
     page = parse_page(lists("validto"), "download", reply(status, body))
     assert kind_of(page) is kind

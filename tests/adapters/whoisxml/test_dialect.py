@@ -1,4 +1,4 @@
-"""WhoisXML's words: what each version shows, and what a reader concludes from it."""
+"""The WhoisXML dialect, as values: the checks of each version, and what a client concludes."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ ALL_SHOWN = frozenset({"dnsCheck", "smtpCheck", "catchAllCheck", "freeCheck", "d
 WORDS = {"true", "false", "null"}
 
 
-def asked(query: str = "", version: ApiVersion = V3) -> WhoisVerify:
+def read_query(query: str = "", version: ApiVersion = V3) -> WhoisVerify:
     return read_verify(version, WireRequest("GET", f"/api/{version.name}", query))
 
 
@@ -88,7 +88,7 @@ def row(v: Verification, version: ApiVersion = V3, **options: Any) -> dict[str, 
 
 
 def conclusion(shown: dict[str, Any]) -> Verdict:
-    """What a reader of this dialect makes of an answer, a missing check being an unknown one."""
+    """The verdict that a client concludes from the checks; a missing check is unknown."""
     if "false" in (shown["formatCheck"], shown.get("dnsCheck"), shown.get("smtpCheck")):
         return Verdict.UNDELIVERABLE
     if shown.get("disposableCheck") == "true":
@@ -98,15 +98,15 @@ def conclusion(shown: dict[str, Any]) -> Verdict:
     return Verdict.RISKY if shown.get("catchAllCheck") == "true" else Verdict.DELIVERABLE
 
 
-# -- what a reader concludes -------------------------------------------------------------
+# -- what a client concludes -------------------------------------------------------------
 
 OUTCOMES = [
-    # (verdict, reason, evidence), what is concluded, and smtpCheck, dnsCheck, catchAllCheck
+    # (verdict, reason, evidence), the conclusion, and smtpCheck, dnsCheck, catchAllCheck
     (
         answer(dns=Dns.MX, smtp=reply_of(Meaning.ACCEPTED), catch_all=False),
         (Verdict.DELIVERABLE, "true", "true", "false"),
     ),
-    # the control address was met with a 4xx
+    # the control address got a 4xx
     (
         answer(dns=Dns.IMPLICIT_MX, smtp=reply_of(Meaning.ACCEPTED)),
         (Verdict.DELIVERABLE, "true", "true", "null"),
@@ -115,7 +115,7 @@ OUTCOMES = [
         answer(dns=Dns.MX, smtp=reply_of(Meaning.MAILBOX_RATE_LIMITED)),
         (Verdict.DELIVERABLE, "true", "true", "null"),
     ),
-    # an upstream tells a verdict and no evidence
+    # an upstream gives a verdict without evidence
     (answer(), (Verdict.DELIVERABLE, "true", "true", "null")),
     (
         answer(Verdict.UNDELIVERABLE, Reason.REJECTED_EMAIL),
@@ -131,7 +131,7 @@ OUTCOMES = [
         ),
         (Verdict.UNDELIVERABLE, "false", "true", "false"),
     ),
-    # refused by name in a domain that accepts all others
+    # refused at a domain that accepts all other addresses
     (
         answer(
             Verdict.UNDELIVERABLE,
@@ -188,7 +188,7 @@ OUTCOMES = [
         answer(Verdict.RISKY, Reason.DISPOSABLE, disposable=True),
         (Verdict.RISKY, "null", "null", "null"),
     ),
-    # an upstream that calls no disposable address deliverable
+    # an upstream for which no disposable address is deliverable
     (
         answer(
             Verdict.UNDELIVERABLE,
@@ -199,7 +199,7 @@ OUTCOMES = [
         ),
         (Verdict.UNDELIVERABLE, "false", "true", "null"),
     ),
-    # nothing here can show what is wrong with it, so that it must not read as a good one
+    # no check can show why it is risky, so that it must not look deliverable
     (
         answer(Verdict.RISKY, Reason.LOW_QUALITY, dns=Dns.MX, smtp=reply_of(Meaning.ACCEPTED)),
         (Verdict.UNKNOWN, "null", "true", "null"),
@@ -229,7 +229,7 @@ OUTCOMES = [
         )
         for dns in (Dns.SERVFAIL, Dns.REFUSED, Dns.TIMEOUT)
     ),
-    # the answer of an upstream that could not say why
+    # the result of an upstream without a reason
     (
         answer(Verdict.UNKNOWN, Reason.UNEXPECTED_ERROR),
         (Verdict.UNKNOWN, "null", "null", "null"),
@@ -239,7 +239,7 @@ OUTCOMES = [
 
 @pytest.mark.parametrize("version", VERSIONS, ids=lambda version: version.name)
 @pytest.mark.parametrize(("v", "expected"), OUTCOMES)
-def test_a_reader_concludes_the_verdict(
+def test_a_client_concludes_the_verdict(
     v: Verification, expected: tuple[Verdict, str, str, str], version: ApiVersion
 ) -> None:
     shown = row(v, version)
@@ -250,7 +250,7 @@ def test_a_reader_concludes_the_verdict(
 READS_AS = {
     Verdict.DELIVERABLE: {Verdict.DELIVERABLE},
     Verdict.UNDELIVERABLE: {Verdict.UNDELIVERABLE},
-    # a full mailbox is shown as one that accepts no mail, a verdict without a word as unknown
+    # a full mailbox is shown as one that accepts no mail, and a verdict without a check as unknown
     Verdict.RISKY: {Verdict.RISKY, Verdict.UNDELIVERABLE, Verdict.UNKNOWN},
     Verdict.UNKNOWN: {Verdict.UNKNOWN},
 }
@@ -258,12 +258,12 @@ SELF_EVIDENT = {
     Reason.INVALID_EMAIL: Verdict.UNDELIVERABLE,
     Reason.INVALID_DOMAIN: Verdict.UNDELIVERABLE,
 }
-"""Reasons with a check of their own, which no verdict can make a good address."""
+"""Reasons that have a check of their own, so that the address is bad with any verdict."""
 
 
 @pytest.mark.parametrize("reason", Reason)
 @pytest.mark.parametrize("verdict", Verdict)
-def test_no_verdict_reads_as_a_better_one(verdict: Verdict, reason: Reason) -> None:
+def test_no_verdict_looks_better_than_it_is(verdict: Verdict, reason: Reason) -> None:
     shown = row(answer(verdict, reason, dns=Dns.MX))
     assert {word for check, word in shown.items() if check.endswith("Check")} <= WORDS
     if reason is Reason.CATCH_ALL and verdict is Verdict.DELIVERABLE:
@@ -274,7 +274,7 @@ def test_no_verdict_reads_as_a_better_one(verdict: Verdict, reason: Reason) -> N
         assert conclusion(shown) in READS_AS[verdict]
 
 
-def test_a_malformed_address_fails_its_format_and_nothing_else() -> None:
+def test_a_malformed_address_fails_the_format_check_alone() -> None:
     malformed = Address("foo.bar", "", "", "", "The address has no @ sign.")
     v = answer(Verdict.UNDELIVERABLE, Reason.INVALID_EMAIL, malformed, mx=())
     off = dict.fromkeys(ALL_SHOWN, "null")
@@ -284,7 +284,7 @@ def test_a_malformed_address_fails_its_format_and_nothing_else() -> None:
     assert row(v, V3) == {"username": "", "domain": "", **record, **audit}
 
 
-def test_an_upstream_may_call_malformed_what_we_would_not() -> None:
+def test_an_upstream_may_find_an_address_malformed_that_we_do_not() -> None:
     v = answer(Verdict.UNDELIVERABLE, Reason.INVALID_EMAIL)
     assert conclusion(row(v)) is Verdict.UNDELIVERABLE
     assert row(v)["formatCheck"] == "false"
@@ -321,7 +321,7 @@ def test_each_version_has_its_own_record(
 
 
 @pytest.mark.parametrize("check", sorted(ALL_SHOWN))
-def test_what_is_switched_off_is_null_in_v1_and_absent_later(check: str) -> None:
+def test_a_check_that_is_switched_off_is_null_in_v1_and_absent_later(check: str) -> None:
     v = answer(dns=Dns.MX, free=True, disposable=True, catch_all=True)
     shown = ALL_SHOWN - {check}
     full = row(v, V1)
@@ -348,7 +348,7 @@ def test_what_is_switched_off_is_null_in_v1_and_absent_later(check: str) -> None
         (V3, {"dns": Dns.NULL_MX, "mx": ()}, ["."]),
     ],
 )
-def test_mail_hosts_that_are_none(
+def test_a_null_mx_and_no_mail_hosts(
     version: ApiVersion, evidence: dict[str, Any], mx: list[str] | None
 ) -> None:
     v = answer(Verdict.UNDELIVERABLE, Reason.INVALID_DOMAIN, **evidence)
@@ -386,7 +386,7 @@ def test_the_vendors_python_model_reads_every_version(version: ApiVersion) -> No
     ],
 )
 def test_checks_are_switched_in_any_spelling(query: str, off: set[str]) -> None:
-    op = asked(f"emailAddress=a@example.com&{query}")
+    op = read_query(f"emailAddress=a@example.com&{query}")
     assert op.shown_checks == ALL_SHOWN - off
     assert op.checks.dns == ("dnsCheck" in op.shown_checks)
     assert op.checks.smtp == ("smtpCheck" in op.shown_checks)
@@ -400,12 +400,12 @@ def test_checks_are_switched_in_any_spelling(query: str, off: set[str]) -> None:
         ("_hardRefresh=0", False),
         ("_hardRefresh=1", True),
         ("_hardrefresh=true", True),
-        # the option's name in the Node client, which nothing on the wire is called
+        # the name of the option in the Node client, which it does not send
         ("hardRefresh=1", False),
     ],
 )
-def test_hard_refresh_goes_round_the_cache(query: str, refresh: bool) -> None:
-    assert asked(f"emailAddress=a@example.com&{query}").refresh is refresh
+def test_a_hard_refresh_bypasses_the_cache(query: str, refresh: bool) -> None:
+    assert read_query(f"emailAddress=a@example.com&{query}").refresh is refresh
 
 
 @pytest.mark.parametrize(
@@ -421,13 +421,13 @@ def test_hard_refresh_goes_round_the_cache(query: str, refresh: bool) -> None:
         ("format=XML", False),
     ],
 )
-def test_json_unless_xml_is_asked_for(query: str, xml: bool) -> None:
-    assert asked(f"emailAddress=a@example.com&{query}").xml is xml
+def test_json_is_the_default_format(query: str, xml: bool) -> None:
+    assert read_query(f"emailAddress=a@example.com&{query}").xml is xml
     assert read_balance(WireRequest("GET", "/", query)).xml is xml
 
 
-def test_one_request_is_waited_for_two_minutes() -> None:
-    assert asked("emailAddress=a@example.com").wait_s == 120
+def test_a_request_may_take_two_minutes() -> None:
+    assert read_query("emailAddress=a@example.com").wait_s == 120
 
 
 @pytest.mark.parametrize(
@@ -441,7 +441,7 @@ def test_one_request_is_waited_for_two_minutes() -> None:
 )
 def test_an_address_is_required(query: str, kind: ProblemKind) -> None:
     with pytest.raises(Problem) as caught:
-        asked(query)
+        read_query(query)
     assert (caught.value.kind, caught.value.field) == (kind, "emailAddress")
 
 
@@ -483,7 +483,7 @@ def test_a_post_carries_its_parameters_in_the_body(body: bytes, content_type: st
         (b'{"emailAddress":["a@example.com"]}', ProblemKind.INVALID),
     ],
 )
-def test_a_body_may_hold_what_is_no_address(body: bytes, kind: ProblemKind) -> None:
+def test_a_body_without_an_address_is_refused(body: bytes, kind: ProblemKind) -> None:
     with pytest.raises(Problem) as caught:
         read_verify(V3, posted(body, "application/json"))
     assert caught.value.kind is kind
@@ -522,7 +522,7 @@ def test_any_bytes_are_read_or_refused(content_type: str, body: bytes, query: st
 # -- XML ---------------------------------------------------------------------------------
 
 
-def test_xml_says_what_json_says() -> None:
+def test_xml_has_the_members_of_json() -> None:
     v = answer(dns=Dns.MX, catch_all=True)
     reply = write_verify(question(V3, xml=True, shown_checks=ALL_SHOWN - {"freeCheck"}), v)
     assert (reply.status, reply.media_type) == (200, "application/xml; charset=utf-8")
@@ -542,7 +542,7 @@ def test_any_address_makes_well_formed_xml(text: str) -> None:
     malformed = Address(re.sub("[\ud800-\udfff]", "", text), text, "", "", "It is malformed.")
     v = answer(Verdict.UNDELIVERABLE, Reason.INVALID_EMAIL, malformed)
     reply = write_verify(question(V1, xml=True), v)
-    # all but the characters that XML has no way to say
+    # all characters but those that XML excludes
     expected = re.sub("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]", "\ufffd", malformed.raw)
     assert (ElementTree.fromstring(reply.body).findtext("emailAddress") or "") == expected  # noqa: S314 - our own text
 
@@ -577,7 +577,7 @@ def test_the_balance_of_one_product(query: str, data: list[dict[str, Any]]) -> N
     assert json.loads(balance(query).body) == {"data": data}
 
 
-def test_a_balance_without_end_is_a_large_number() -> None:
+def test_an_unlimited_balance_is_a_large_number() -> None:
     assert json.loads(balance("", None).body)["data"][0]["credits"] == 1_000_000_000
 
 
@@ -651,11 +651,11 @@ def test_the_status_depends_on_the_api(kind: ProblemKind, statuses: tuple[int, .
         (ProblemKind.UNREADABLE, '{"response":{"errors":["The request cannot be read."]}}'),
     ],
 )
-def test_the_bulk_api_has_an_envelope_of_its_own(kind: ProblemKind, body: str) -> None:
+def test_errors_of_the_bulk_api_have_its_envelope(kind: ProblemKind, body: str) -> None:
     assert refused(kind, "/api/bevService/nothing", "outputFormat=XML")[1] == body
 
 
-def test_limits_say_when_to_come_back_and_methods_which_are_allowed() -> None:
+def test_errors_have_retry_after_and_allow() -> None:
     fast, _ = refused(ProblemKind.TOO_FAST, retry_after_s=1)
     assert fast.headers == (("Retry-After", "1"),)
     wrong, _ = refused(ProblemKind.WRONG_METHOD, allowed_methods=("GET", "POST"))

@@ -1,4 +1,4 @@
-"""Bulk requests at WhoisXML: rows of checks, and rows that failed."""
+"""Vendor jobs at WhoisXML: rows of checks, and failed rows."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from tests.adapters.vendor_jobs import (
 
 
 @pytest.mark.parametrize("job_id", ["abc", "9" * 30, "\u0667"])
-def test_a_whoisxml_id_that_is_no_number_travels_as_text(job_id: str) -> None:
+def test_an_id_that_is_not_a_number_is_sent_as_text(job_id: str) -> None:
     vendor = lists("whoisxml")
     assert json.loads(build_poll(vendor, job_id).body)["ids"] == [job_id]
     assert json.loads(build_page(vendor, job_id, "failed").body)["id"] == job_id
 
 
-def test_the_words_of_a_bulk_error_are_kept() -> None:
+def test_the_text_of_a_bulk_error_is_kept() -> None:
     body = {"response": {"error": "old", "errors": ["one", "two"]}}
     found = parse_create(lists("whoisxml"), reply(400, body))
     assert isinstance(found, Fault)
@@ -100,7 +100,7 @@ def completed(*rows: object) -> dict[str, UpstreamResult]:
     return dict(found.rows)
 
 
-def test_whoisxml_rows_are_read_off_their_checks() -> None:
+def test_a_row_is_read_by_its_checks() -> None:
     found = completed(*WHOIS_ROWS, GOOD_ROW)
     assert {email: (result.verdict, result.reason) for email, result in found.items()} == {
         "alex@alex.edu": (U, Reason.INVALID_DOMAIN),
@@ -140,24 +140,24 @@ def test_checks_are_read_in_any_spelling(yes: object, unknown: object) -> None:
     [
         ("ok", D, Reason.ACCEPTED_EMAIL, None),
         ("OK ", D, Reason.ACCEPTED_EMAIL, None),
-        # its own word is against it, whatever the checks say
+        # `result` is worse than the checks
         ("bad", U, Reason.REJECTED_EMAIL, None),
         ("smtp-failed", U, Reason.REJECTED_EMAIL, None),
         ("unknown", K, Reason.UNAVAILABLE_SMTP, None),
-        # an open list: the checks decide on what is new
+        # for an unknown word the checks decide
         ("Splendid", D, Reason.ACCEPTED_EMAIL, "splendid"),
         (None, D, Reason.ACCEPTED_EMAIL, None),
         (7, D, Reason.ACCEPTED_EMAIL, None),
     ],
 )
-def test_a_result_is_never_outdone_by_the_checks(
+def test_the_checks_never_improve_a_result(
     word: object, verdict: Verdict, reason: Reason, kept: str | None
 ) -> None:
     (result,) = completed({**GOOD_ROW, "result": word}).values()
     assert (result.verdict, result.reason, result.evidence.raw_word) == (verdict, reason, kept)
 
 
-def test_whoisxml_rows_without_checks_are_left_out() -> None:
+def test_a_row_without_checks_is_left_out() -> None:
     odd: list[object] = [None, [], "a@example.com", {"formatCheck": "true"}]
     bare = {"emailAddress": "a@example.com", "result": "ok"}
     malformed = {"emailAddress": "b@example.com", "formatCheck": "false"}
@@ -168,13 +168,13 @@ def test_whoisxml_rows_without_checks_are_left_out() -> None:
     }
 
 
-def test_whoisxml_says_not_yet_with_an_empty_list() -> None:
+def test_an_empty_list_is_pending() -> None:
     empty = reply(200, {"response": []})
     assert isinstance(parse_page(lists("whoisxml"), "completed", empty), Pending)
     assert parse_page(lists("whoisxml"), "failed", empty) == ResultPage(())
 
 
-def test_a_failed_row_is_a_result_only_if_the_address_is_at_fault() -> None:
+def test_a_failed_row_is_a_result_only_for_a_malformed_address() -> None:
     body = {
         "response": [
             {"error": "Invalid format", "emailAddress": "foo.bar"},
@@ -204,7 +204,7 @@ def test_a_failed_row_is_a_result_only_if_the_address_is_at_fault() -> None:
         (200, [], FaultKind.GARBAGE),
     ],
 )
-def test_no_rows_for_a_request_that_is_gone(
+def test_an_unknown_request_has_no_rows(
     step: str, status: int, body: object, kind: FaultKind
 ) -> None:
     found = parse_page(lists("whoisxml"), step, reply(status, body))
