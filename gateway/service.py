@@ -1,4 +1,4 @@
-"""Runs operations: who asks, what it costs, where the answer comes from."""
+"""Runs operations: charges the account, looks in the verdict cache, asks the sources."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Policy(Protocol):
     """Chooses the sources of a verification (`gateway.upstreams.routing.policy`)."""
 
     def cache_partition(self, account_id: int, key_label: str) -> str:
-        """Which cached verdicts may serve the questions of a key."""
+        """The part of the verdict cache that serves a key of an account."""
         ...
 
     async def verify(
@@ -64,7 +64,7 @@ SEVERAL_SOURCES = "several"
 Out = TypeVar("Out")
 
 WaitForTask = Callable[[asyncio.Task[Any], float], Awaitable[bool]]
-"""Waits for a task, at most so many seconds; whether it is done."""
+"""Waits for a task, at most so many seconds, and returns whether it is done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,7 @@ class Service:
     async def run(
         self, dialect: Dialect, caller: Caller | None, op: Operation[Out]
     ) -> ServiceResult[Out]:
-        """Answer one operation. `caller` is None only where the endpoint needs no key.
+        """The outcome of one operation. `caller` is None only if the endpoint needs no key.
 
         Raises `Problem`.
         """
@@ -128,7 +128,9 @@ class Service:
         question = (caller.account_id, address.normalized, op.checks)
         charge = self._free_repeats.get(question) or await self._charge(caller, 1)
         try:
-            result = await self._get_or_verify(caller, address, op)
+            result = await self._get_or_verify(
+                caller, address, op.checks, refresh=op.refresh, wait_s=op.wait_s
+            )
         except Exception as exc:
             not_ready = isinstance(exc, Problem) and exc.kind is ProblemKind.NOT_READY
             if not_ready and dialect.free_repeat_s > 0 and address.valid:
@@ -143,13 +145,18 @@ class Service:
         return result
 
     async def _get_or_verify(
-        self, caller: Caller, address: Address, op: Verify
+        self,
+        caller: Caller,
+        address: Address,
+        checks: Checks,
+        *,
+        refresh: bool = False,
+        wait_s: float | None = None,
     ) -> ServiceResult[Verification]:
-        """The cached verdict, else a new one. Raises `Problem`."""
-        checks = op.checks
+        """The cached verdict, or a new one within `wait_s`. Raises `Problem`."""
         partition = self._policy.cache_partition(caller.account_id, caller.key_label)
-        verify = partial(self._policy.verify, address, checks, caller=caller, refresh=op.refresh)
-        if not op.refresh and (hit := self._verdicts.get(address, checks, partition)):
+        verify = partial(self._policy.verify, address, checks, caller=caller, refresh=refresh)
+        if not refresh and (hit := self._verdicts.get(address, checks, partition)):
             verification, ttl_s = hit
             self._on_cache_lookup("hit" if ttl_s >= 0 else "stale")
             if ttl_s < 0:
@@ -164,18 +171,18 @@ class Service:
             checks,
             verify,
             partition=partition,
-            refresh=op.refresh,
+            refresh=refresh,
             account_id=caller.account_id,
         )
-        if op.wait_s is not None and not await self._wait(task, op.wait_s):
+        if wait_s is not None and not await self._wait(task, wait_s):
             raise Problem(ProblemKind.NOT_READY)
         # Shielded, since other clients may await the same task.
         verification = (await asyncio.shield(task)).for_address(address)
         if verification.cached:
             self._on_cache_lookup("stored")
             return ServiceResult(verification, verification.source, 0, "hit; detail=stored")
-        self._on_cache_lookup("refresh" if op.refresh else "miss")
-        status = "fwd=request" if op.refresh else "fwd=miss"
+        self._on_cache_lookup("refresh" if refresh else "miss")
+        status = "fwd=request" if refresh else "fwd=miss"
         if address.valid:
             status += "; stored"
         if is_shared:
@@ -186,25 +193,25 @@ class Service:
     async def verify_many(
         self, caller: Caller, op: VerifyMany
     ) -> tuple[ServiceResult[Verification], ...]:
-        """The results in the order asked.
+        """The results in the order of the addresses.
 
-        All addresses are charged before; those without an answer are refunded. If no source
-        answered for any of them, that is raised as for a single address.
+        All addresses are charged first; those without a result are refunded. If no source answered
+        for any of them, that is raised as for a single address.
         """
         charge = await self._charge(caller, len(op.emails))
-        limit = asyncio.Semaphore(CONCURRENT_VERIFICATIONS)
+        slots = asyncio.Semaphore(CONCURRENT_VERIFICATIONS)
 
-        async def verify(email: str) -> ServiceResult[Verification]:
-            one = Verify(email=email, checks=op.checks)
-            async with limit:
-                return await self._get_or_verify(caller, _parse_address(one), one)
+        async def verify(address: Address) -> ServiceResult[Verification]:
+            async with slots:
+                return await self._get_or_verify(caller, address, op.checks)
 
-        tasks = [asyncio.create_task(verify(email)) for email in op.emails]
+        addresses = [_parse(email) for email in op.emails]
+        tasks = [asyncio.create_task(verify(address)) for address in addresses]
         try:
             await asyncio.wait(tasks, timeout=op.wait_s)
             results = tuple(
-                self._result_or_unknown(task, email, op.checks)
-                for email, task in zip(op.emails, tasks, strict=True)
+                self._result_or_unknown(task, address, op.checks)
+                for address, task in zip(addresses, tasks, strict=True)
             )
             if all(result.source == NO_SOURCE for result in results) and tasks[0].done():
                 first = tasks[0].exception()
@@ -214,25 +221,25 @@ class Service:
             await self._accounts.refund(charge, len(op.emails))
             raise
         finally:
-            # what they wait for goes on, and is cached
+            # The verifications that they await go on, and are cached.
             for task in tasks:
                 task.cancel()
         await self._accounts.refund(charge, sum(r.source == NO_SOURCE for r in results))
         return results
 
     def _result_or_unknown(
-        self, task: asyncio.Task[ServiceResult[Verification]], email: str, checks: Checks
+        self, task: asyncio.Task[ServiceResult[Verification]], address: Address, checks: Checks
     ) -> ServiceResult[Verification]:
-        """What a task found; an address that took too long, or without an answer, is unknown.
+        """The task's result; unknown if it is late or no source answered.
 
-        Raises what the task raised otherwise.
+        Raises any other exception of the task.
         """
         if not task.done():
             late = NoAnswer(ProblemKind.NOT_READY)
-            return self._unknown_result(_parse_cached(email), checks, late, Reason.TIMEOUT)
+            return self._unknown_result(address, checks, late, Reason.TIMEOUT)
         exc = task.exception()
         if isinstance(exc, NoAnswer):
-            return self._unknown_result(_parse_cached(email), checks, exc)
+            return self._unknown_result(address, checks, exc)
         return task.result()
 
     def _unknown_result(
@@ -242,7 +249,7 @@ class Service:
         none: NoAnswer,
         reason: Reason = Reason.UNEXPECTED_ERROR,
     ) -> ServiceResult[Verification]:
-        """An unknown verdict in the place of an error."""
+        """An unknown verdict in place of the error."""
         unknown = unknown_verification(
             address,
             checks,
@@ -271,7 +278,7 @@ class Service:
 
 
 class _Runner:
-    """Runs one operation of one caller, and keeps where its outcome came from."""
+    """Runs one operation of one caller, and notes where its outcome came from."""
 
     def __init__(self, service: Service, dialect: Dialect, caller: Caller | None) -> None:
         self._service = service
@@ -334,13 +341,16 @@ class _Runner:
 
 
 _parse_cached = lru_cache(1024)(syntax.parse_address)
-"""Pure, and the same addresses are often asked about."""
+"""The same addresses are often asked about."""
+
+
+def _parse(email: str) -> Address:
+    is_long = len(email) > syntax.MAX_PARSED_CHARACTERS  # and thus no address
+    return syntax.parse_address(email) if is_long else _parse_cached(email)
 
 
 def _parse_address(op: Verify) -> Address:
-    # what is longer is no address, and not worth remembering
-    parse = _parse_cached if len(op.email) <= syntax.MAX_PARSED_CHARACTERS else syntax.parse_address
-    address = parse(op.email)
+    address = _parse(op.email)
     if op.refuse_malformed and not address.valid:
         raise Problem(ProblemKind.INVALID, detail=address.error or "", field="email")
     return address

@@ -1,1 +1,1 @@
-"""Which source is asked next, and what it may cost."""
+"""Chooses the sources of a question, within budgets."""
