@@ -74,13 +74,15 @@ class HttpWebhookPost:
             return self._refusal
         request = self._client.build_request(
             "POST",
-            url.copy_with(host=address),
+            # without a name and a password, for which there is a header: aiohttp refuses both
+            url.copy_with(host=address, username=None, password=None),
             content=body,
             headers={"Host": url.netloc.decode("ascii")},
             # TLS names and verifies the receiver, not its address
             extensions={"sni_hostname": url.raw_host.decode("ascii")},
         )
-        reply = await self._client.send(request, stream=True)
+        auth = httpx.BasicAuth(url.username, url.password) if url.userinfo else None
+        reply = await self._client.send(request, auth=auth, stream=True)
         await reply.aclose()
         return "" if reply.status_code == 200 else f"HTTP {reply.status_code}"
 

@@ -1,6 +1,7 @@
 """Webhooks as httpx sends them to public addresses, with a mocked network."""
 
 import asyncio
+import base64
 import contextlib
 import socket
 import ssl
@@ -211,6 +212,24 @@ async def test_a_receiver_that_sends_headers_without_end_has_one_deadline() -> N
         async with asyncio.timeout(5):
             assert await post(url, b"{}") == "timed out"
             await closed.wait()
+
+
+@pytest.mark.parametrize(
+    ("userinfo", "pair"),
+    [("ann:secret@", "ann:secret"), ("ann:p%40ss%3A@", "ann:p@ss:"), ("ann@", "ann:"), ("", "")],
+)
+async def test_a_receiver_gets_the_credentials_of_its_url(userinfo: str, pair: str) -> None:
+    async with serving(say(OK)) as server:
+        post = HttpWebhookPost(
+            HttpTransport(keep_alive_s=0), may_dial=lambda _: True, refusal="refused"
+        )
+        assert await post(f"http://{userinfo}localhost:{server.port}/done?x=1", b"{}") == ""
+        await post.aclose()
+    head = server.requests[0].decode().lower()
+    assert head.startswith("post /done?x=1 http/1.1\r\n")
+    assert f"host: localhost:{server.port}\r\n" in head
+    sent = base64.b64encode(pair.encode()).decode().lower()
+    assert (f"authorization: basic {sent}\r\n" in head) == bool(pair)
 
 
 async def test_a_receiver_that_does_not_answer_times_out() -> None:
