@@ -98,8 +98,7 @@ def _holds_key(base64: bytes, credential: str) -> bool:
     """Whether a key is in base64, whose beginning may be that of another word."""
     base64 = base64.translate(_URL_TO_STANDARD_BASE64)
     for skipped in range(4):
-        end = len(base64) - (len(base64) - skipped) % 4
-        data = b64decode(base64[skipped:end])
+        data = b64decode(base64[skipped:] + b"A" * (-(len(base64) - skipped) % 4))
         if (credential and credential.encode() in data) or any(_find_by_shape(data.lower())):
             return True
     return False

@@ -77,7 +77,7 @@ def revealed(shown: str) -> Iterator[str]:
     for word in re.findall(r"[A-Za-z0-9+/_-]{8,}", decoded):
         for skipped in range(4):
             part = word[skipped:].replace("-", "+").replace("_", "/")
-            yield base64.b64decode(part[: len(part) // 4 * 4]).decode("latin-1")
+            yield base64.b64decode(part + "A" * (-len(part) % 4)).decode("latin-1")
 
 
 def assert_hidden(key: str, shown: str) -> None:
