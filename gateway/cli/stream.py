@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from gateway.cli.terminal import CommandError
 
-MAX_CONCURRENT = 64
+MAX_CONCURRENT = 1_000
 """Verifications that run at the same time."""
 MAX_FINISHED_AHEAD = 1_000
 """Results that may wait until an earlier one has been printed."""
@@ -60,16 +60,16 @@ async def map_in_order(
     try:
         while (task := await waiting.get()) is not None:
             # not `await task`: Ctrl-C would cancel the task, which may lose the cancellation
-            # (see `_cancel_all`)
+            # (see `cancel_all`)
             await asyncio.wait({task})
             emit(task.result())
             ahead.release()
         await starting
     finally:
-        await _cancel_all({starting, *running})
+        await cancel_all({starting, *running})
 
 
-async def _cancel_all(tasks: Collection[asyncio.Task[Any]]) -> None:
+async def cancel_all(tasks: Collection[asyncio.Task[Any]]) -> None:
     """Cancel tasks until all have ended.
 
     This takes repeated cancellation: before Python 3.12 `asyncio.wait_for`, which libraries use,

@@ -52,10 +52,11 @@ def verify(
 ) -> None:
     """Verify addresses by DNS and SMTP, and show the evidence step by step.
 
-    Addresses are verified concurrently; results come in the order given. The
-    exit code is 0 whatever the verdict. No mail is ever sent. Mail servers
-    judge their clients: set engine.helo and engine.mail_from, and make sure
-    that outbound port 25 is open.
+    Addresses are verified concurrently; results come in the order given. A
+    hundred addresses or more are verified as a list, without a transcript.
+    The exit code is 0 whatever the verdict. No mail is ever sent. Mail
+    servers judge their clients: set engine.helo and engine.mail_from, and
+    make sure that outbound port 25 is open.
 
     Examples:
       veriplex verify ada@example.com
@@ -82,6 +83,7 @@ async def _verify_all(
 ) -> None:
     from engine.address.syntax import parse_address
     from engine.probe import ProbeConfig, ProbeEngine
+    from gateway.cli.grouping import GroupingVerifier
     from gateway.cli.progress import ProgressDisplay
     from gateway.cli.stream import map_in_order, read_addresses
 
@@ -91,7 +93,10 @@ async def _verify_all(
     done = in_progress = 0
     total = None if "-" in given else len(given)
     try:
-        async with ProgressDisplay(sys.stderr, total=total) as progress:
+        async with (
+            GroupingVerifier(engine, checks, timeout_s) as verifier,
+            ProgressDisplay(sys.stderr, total=total) as progress,
+        ):
 
             def count(begun: int, ended: int) -> None:
                 nonlocal done, in_progress
@@ -102,7 +107,7 @@ async def _verify_all(
             async def one(text: str) -> Verification:
                 count(1, 0)
                 try:
-                    return await engine.verify(parse_address(text), checks, timeout_s)
+                    return await verifier.verify(parse_address(text))
                 finally:
                     count(0, 1)
 
