@@ -37,10 +37,10 @@ DNS_OF_REASON = {
 
 
 def verdicts() -> Iterator[str]:
-    """What each of our verdicts and reasons becomes."""
+    """The words of each dialect for our verdicts and reasons."""
     yield from table_head("ours", *map(_verdict_title, DIALECTS))
     for verdict, reason in START_POINTS:
-        v = _plain_verification(verdict, reason)
+        v = _engine_verification(verdict, reason)
         yield row(
             f"{verdict}, `{reason}`",
             *(", ".join(f"`{word}`" for word in _verdict_words(d, v)) for d in DIALECTS),
@@ -53,7 +53,7 @@ def _verdict_title(dialect: Dialect) -> str:
 
 
 def _plain_verification(verdict: Verdict, reason: Reason) -> Verification:
-    """With no more evidence than the reason implies."""
+    """With the least evidence that the reason implies."""
     dns = DNS_OF_REASON.get(reason, Dns.MX)
     return Verification(
         address=parse_address("a@example.com"),
@@ -91,7 +91,7 @@ def _write(dialect: Dialect, v: Verification) -> WireReply:
 
 
 def collapses() -> Iterator[str]:
-    """Verdicts that come back of an upstream as another, with all the evidence there can be."""
+    """Verdicts of which a vendor's words make another verdict."""
     yield from table_head("vendor", "verdict", "turns into")
     for dialect in DIALECTS:
         for verdict in Verdict:
@@ -106,7 +106,7 @@ def collapses() -> Iterator[str]:
 
 def _read_back(dialect: Dialect, verdict: Verdict, reason: Reason) -> Verdict:
     assert dialect.upstream is not None
-    v = _spoken_verification(verdict, reason)
+    v = _engine_verification(verdict, reason)
     reply = UpstreamReply(200, {}, _write(dialect, v).body, 0.0)
     found = dialect.upstream.verify.parse(reply, UpstreamQuery(v.address))
     assert isinstance(found, UpstreamResult)
@@ -120,8 +120,8 @@ MEANINGS = {
 }
 
 
-def _spoken_verification(verdict: Verdict, reason: Reason) -> Verification:
-    """As the engine has it: with the flags that belong to the reason."""
+def _engine_verification(verdict: Verdict, reason: Reason) -> Verification:
+    """As the engine gives it: with the evidence that belongs to the reason."""
     plain = _plain_verification(verdict, reason)
     meaning = MEANINGS.get(reason)
     evidence = Evidence(
