@@ -105,6 +105,12 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 @pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """For `-n auto`: more workers than cores, since many tests wait for a time-out."""
+    return (os.cpu_count() or 2) * 3 // 2
+
+
+@pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
     """Take over the left-out tests of a pytest-xdist worker: each worker collects all tests."""
     counts = getattr(node, "workeroutput", {}).get("left_out", {})
