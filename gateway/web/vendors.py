@@ -133,6 +133,7 @@ class VendorApp:
             raise
         except Exception as exc:
             reply = self._error_reply(state, exc)
+            _forget_frames(exc)
         account_headers = state.vendor_path.dialect.account_headers
         if account_headers is None or state.caller is None:
             return reply
@@ -335,3 +336,14 @@ class VendorApp:
             exc_info=exc,
         )
         return Problem(ProblemKind.INTERNAL)
+
+
+def _forget_frames(exc: BaseException | None) -> None:
+    """Free what the functions that raised an exception have in their variables.
+
+    The exception is in the request's state, and the state in those variables: the body of a request
+    that was refused would stay in memory until the garbage collector finds the cycle.
+    """
+    while exc is not None:
+        exc.__traceback__ = None
+        exc = exc.__cause__ or exc.__context__
