@@ -134,14 +134,19 @@ class TimeSlices:
     up to 5 ms for the interpreter's lock each time that it has released it.)
     """
 
-    def __init__(self, timer: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(
+        self, rest_s: float = 0.0, *, timer: Callable[[], float] = time.perf_counter
+    ) -> None:
+        """After each slice all of them rest for `rest_s` at least, in which the threads of the
+        database, say, get the interpreter's lock."""
         self._turn = asyncio.Lock()
+        self._rest_s = rest_s
         self._timer = timer
 
     @contextlib.asynccontextmanager
     async def computing(self) -> AsyncIterator[Computation]:
         """A context for one computation, which begins with its first slice."""
-        computation = Computation(self._turn, self._timer)
+        computation = Computation(self._turn, self._rest_s, self._timer)
         await computation.begin_slice()
         try:
             yield computation
@@ -152,8 +157,9 @@ class TimeSlices:
 class Computation:
     """A long computation. It calls `pause` when `is_over` says so, and awaits nothing else."""
 
-    def __init__(self, turn: asyncio.Lock, timer: Callable[[], float]) -> None:
+    def __init__(self, turn: asyncio.Lock, rest_s: float, timer: Callable[[], float]) -> None:
         self._turn = turn
+        self._rest_s = rest_s
         self._timer = timer
         self._has_turn = False
         self._ends_at = 0.0
@@ -165,7 +171,8 @@ class Computation:
 
     async def pause(self) -> None:
         """Let requests and other computations go first, then begin another slice."""
-        await asyncio.sleep(0)  # with the turn, so that no other begins in this turn of the loop
+        # with the turn, so that no other computation begins meanwhile
+        await asyncio.sleep(self._rest_s)
         self.end_slice()
         await self.begin_slice()
 

@@ -195,7 +195,7 @@ LIMITS = (
     ("| 3,000 requests, 12 MiB", (requests.MAX_EXCHANGES, requests.MAX_LOG_BYTES / MIB)),
     ("an answer of the log | 4 MiB", (requests.MAX_PAGE_BYTES / MIB,)),
     (
-        "| 1,000, 48 MiB with all their parts; 24 MiB",
+        "| 1,000, 24 MiB with all their parts; 16 MiB",
         (jobs.MAX_JOBS, jobs.MAX_STORED_BYTES / MIB, jobs.MAX_BATCH_BYTES / MIB),
     ),
     (

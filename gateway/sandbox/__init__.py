@@ -5,6 +5,7 @@ The service uses only `Sandbox`; the control API (`gateway.web.sandbox_control`)
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -24,7 +25,7 @@ from gateway.sandbox.requests import RequestLog
 from gateway.sandbox.samples import RANDOM_SEED, Samples
 from gateway.sandbox.simulate import PROBLEM_WORDS, SimulatedProblem, parse_word, word_in_email
 from gateway.sandbox.webhooks import SandboxWebhooks
-from gateway.tasks import TimeSlices
+from gateway.tasks import SLICE_S, TimeSlices
 
 __all__ = ["Sandbox"]
 
@@ -55,7 +56,11 @@ class Sandbox:
         self.live_control = live_control
         """Whether live keys may use the control API."""
         self.clocks = Clocks(clock)
-        slices = TimeSlices()
+        self.large_bodies = asyncio.Semaphore(1)
+        """Requests of test keys with a body in a file: each may take much memory until its rows are
+        stored, so that one at a time is read."""
+        # beside live traffic it uses half of the processor at most
+        slices = TimeSlices(rest_s=0.0 if standalone else SLICE_S)
         self.request_log = RequestLog(slices)
         self.faults = FaultInjector(
             self.clocks, max_slow_requests=None if standalone else MAX_SLOW_REQUESTS

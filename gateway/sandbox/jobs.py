@@ -16,7 +16,6 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
@@ -59,17 +58,14 @@ from gateway.sandbox.webhooks import ReportedBatch
 from gateway.tasks import TimeSlices
 
 MAX_JOBS = 1_000
-MAX_STORED_BYTES = 48 * 1024 * 1024
+MAX_STORED_BYTES = 24 * 1024 * 1024
 """Of all batches together."""
-MAX_BATCH_BYTES = 24 * 1024 * 1024
+MAX_BATCH_BYTES = 16 * 1024 * 1024
 """Of one batch; a larger one is refused. The vendors' longest lists of addresses fit."""
 BATCH_OVERHEAD_BYTES = 3_000
 """Of a batch, beside its rows and its other texts."""
 ROWS_PER_READ = 500
 """Rows of an uploaded file that are read in a thread together."""
-ROWS_IN_PARALLEL = 1_000
-"""Rows of a submitted batch that are read beside other batches; of those with more, one at a time
-is read on."""
 ROWS_PER_PIECE = 100
 """Rows of a reply that are sampled together."""
 
@@ -135,7 +131,6 @@ class SandboxJobs:
             max_values=MAX_JOBS, max_size=MAX_STORED_BYTES, on_removal=self._free
         )
         self._by_token: dict[str, SandboxBatch] = {}
-        self._reading_large = asyncio.Lock()
         self._number = 0
 
     def __len__(self) -> int:
@@ -180,28 +175,23 @@ class SandboxJobs:
         word = ""
         seen: set[str] = set()
         unread = iter(op.entries)
-        reads_alone = False
-        async with AsyncExitStack() as stack:
-            while entries := await _read_entries(op.entries, unread):
-                total += len(entries)
-                async with self._slices.computing() as computation:
-                    for entry in entries:
-                        if computation.is_over:
-                            await computation.pause()
-                        word = word or word_in_email(entry.email)
-                        verification = self._sample(dialect, op.checks, entry)
-                        if rules.merge_duplicates:
-                            if verification.address.normalized in seen:
-                                continue
-                            seen.add(verification.address.normalized)
-                        rows.append(entry)
-                        tally.append(_row_kind(rules, verification))
-                        valid += verification.address.valid
-                if rows.size > MAX_BATCH_BYTES:
-                    raise _too_large()
-                if total >= ROWS_IN_PARALLEL and not reads_alone:
-                    await stack.enter_async_context(self._reading_large)
-                    reads_alone = True
+        while entries := await _read_entries(op.entries, unread):
+            total += len(entries)
+            async with self._slices.computing() as computation:
+                for entry in entries:
+                    if computation.is_over:
+                        await computation.pause()
+                    word = word or word_in_email(entry.email)
+                    verification = self._sample(dialect, op.checks, entry)
+                    if rules.merge_duplicates:
+                        if verification.address.normalized in seen:
+                            continue
+                        seen.add(verification.address.normalized)
+                    rows.append(entry)
+                    tally.append(_row_kind(rules, verification))
+                    valid += verification.address.valid
+            if rows.size > MAX_BATCH_BYTES:
+                raise _too_large()
         if word and word not in JOB_WORDS:
             raise SimulatedProblem(word)
         now = self._clocks.now(scope)

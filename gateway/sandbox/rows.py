@@ -44,6 +44,7 @@ class StoredRows:
         self._open_characters += len(entry.email) + sum(map(len, entry.cells))
         if len(self._open) == ROWS_PER_BLOCK or self._open_characters > BLOCK_CHARACTERS:
             block = orjson.dumps([(entry.email, *entry.cells) for entry in self._open])
+            block = bytes(memoryview(block))  # the encoder's buffer is up to twice as large
             self._starts.append(self._length - len(self._open))
             self._blocks.append(block)
             self.size += len(block)

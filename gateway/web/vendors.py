@@ -164,6 +164,9 @@ class VendorApp:
             await self._admit(state, endpoint, request)
         if self._sandbox.faults.may_affect(state.scope):
             await self._inject_faults(state, endpoint)
+        if request.body_file is not None and state.caller is not None and state.caller.test:
+            async with self._sandbox.large_bodies:
+                return await self._run(state, endpoint, request)
         return await self._run(state, endpoint, request)
 
     async def _admit_by_head(self, state: RequestState, endpoint: AnyEndpoint) -> bool:

@@ -271,7 +271,7 @@ class SlicedTimer:
 
 
 async def test_one_of_many_computations_runs_for_a_slice_in_each_turn_of_the_loop() -> None:
-    slices = TimeSlices(SlicedTimer())
+    slices = TimeSlices(timer=SlicedTimer())
     turns: list[list[str]] = [[]]
 
     async def compute(name: str) -> None:
@@ -292,7 +292,7 @@ async def test_one_of_many_computations_runs_for_a_slice_in_each_turn_of_the_loo
 
 
 async def test_a_computation_that_is_cancelled_leaves_its_turn_to_the_others() -> None:
-    slices = TimeSlices(SlicedTimer())
+    slices = TimeSlices(timer=SlicedTimer())
 
     async def compute() -> str:
         async with slices.computing() as computation:

@@ -275,7 +275,7 @@ async def test_what_comes_while_the_log_is_searched_is_counted_once() -> None:
         now += 1
         return now
 
-    log = RequestLog(TimeSlices(timer))
+    log = RequestLog(TimeSlices(timer=timer))
     for _ in range(50):
         log.add(exchange())
     waiting = asyncio.create_task(log.wait_for(0, ALL, 100, timeout_s=60))
