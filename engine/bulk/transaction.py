@@ -120,19 +120,18 @@ class Transaction:
     max_recipients: int = 0
     """Recipients that the host takes in one transaction; 0 if it showed no limit here."""
 
-    def recipients(self) -> Iterator[tuple[PendingAddress | None, str]]:
-        """The recipients in the order sent, with None for the control."""
-        for number, pending in enumerate(self.addresses):
-            yield pending, pending.recipient
-            if number == 0 and self.control:
-                yield None, self.control
-        if not self.addresses:
-            yield None, self.control
+    recipients: list[tuple[PendingAddress | None, str]] = field(init=False)
+    """The recipients in the order sent, with None for the control."""
+
+    def __post_init__(self) -> None:
+        self.recipients = [(pending, pending.recipient) for pending in self.addresses]
+        if self.control:
+            self.recipients.insert(1, (None, self.control))
 
     def commands(self, mail: bytes, *, reset: bool) -> list[bytes]:
         """The commands, with RSET before them if `reset`."""
         commands = [b"RSET", mail] if reset else [mail]
-        commands += [b"RCPT TO:<" + to.encode() + b">" for _, to in self.recipients()]
+        commands += [b"RCPT TO:<" + to.encode() + b">" for _, to in self.recipients]
         return commands
 
     def read_replies(self, replies: Iterator[SmtpReply], *, reset: bool) -> int:
@@ -142,7 +141,7 @@ class Transaction:
         mail = next(replies, None)
         self.mail_refused = mail is not None and mail.code != SERVICE_CLOSING and mail.code >= 300
         refused = accepted = 0
-        for number, (pending, recipient) in enumerate(self.recipients()):
+        for number, (pending, recipient) in enumerate(self.recipients):
             reply = next(replies, None)
             if reply is None or reply.code == SERVICE_CLOSING or self.mail_refused:
                 if pending is not None:

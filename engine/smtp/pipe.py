@@ -11,6 +11,7 @@ import asyncio
 import re
 from collections import deque
 from collections.abc import Callable
+from functools import lru_cache
 from typing import cast
 
 from engine.model import Meaning
@@ -21,6 +22,8 @@ MAX_REPLY_OCTETS = 32_768
 MAX_UNREAD_REPLIES = 2_000
 """Replies that wait to be read; a window has far fewer commands."""
 _CONTROL_CHARACTERS = re.compile(rb"[\x00-\x1f\x7f]")
+MAX_REMEMBERED_OCTETS = 200
+"""A reply of one line and at most so many octets is read once, then remembered."""
 QUIT_TIMEOUT_S = 2.0
 """How long a server may take to reply to QUIT before the connection is aborted."""
 
@@ -181,17 +184,20 @@ class ReplyPipe(asyncio.Protocol):
             self._transport.abort()
 
     def _parse_lines(self) -> None:
-        start = 0
-        while (end := self._buffer.find(b"\n", start)) >= 0:
-            line = bytes(self._buffer[start:end]).rstrip(b"\r")
-            start = end + 1
-            if not self._take_line(line):
+        *lines, rest = bytes(self._buffer).split(b"\n")
+        self._buffer[:] = rest
+        for line in lines:
+            if not self._take_line(line.rstrip(b"\r")):
                 self._fail(Meaning.NOT_SMTP)
                 break
-        del self._buffer[:start]
 
     def _take_line(self, line: bytes) -> bool:
         """Read one line; False if it is no line of a reply, or too long."""
+        if not self._lines and len(line) <= MAX_REMEMBERED_OCTETS:
+            reply = _one_line_reply(line)
+            if reply is not None:
+                self._replies.append(reply)
+                return True
         self._reply_octets += len(line)
         code, separator = line[:3], line[3:4]
         if not _is_code(code) or separator not in (b"", b" ", b"-"):
@@ -210,6 +216,14 @@ class ReplyPipe(asyncio.Protocol):
             self._lines.clear()
             self._reply_octets = 0
         return True
+
+
+@lru_cache(maxsize=1024)
+def _one_line_reply(line: bytes) -> SmtpReply | None:
+    """The reply that `line` is by itself, if it is one; a host says the same again and again."""
+    if not _is_code(line[:3]) or line[3:4] not in (b"", b" "):
+        return None
+    return SmtpReply(int(line[:3]), decode_text(line[4:]))
 
 
 def _is_code(text: bytes) -> bool:
