@@ -123,6 +123,7 @@ class ProbeEngine:
             rng=rng,
             tls=tls_context(),
             clock=clock,
+            now=now,
             catch_all_cache=CatchAllCache(clock),
             unresponsive=UnresponsiveTargets(clock),
             reputation=ReputationTracker(clock, now),

@@ -176,7 +176,7 @@ class DomainProbe:
         return None
 
     def _make_group(self, target: Target, addresses: Sequence[PendingAddress]) -> DomainGroup:
-        control = self._shared.control_address(self._domain)
+        control = self._shared.context.control_address(self._domain)
         group = DomainGroup(self, self._domain, addresses, control)
         operator = pacing_operator(target.host)
         group.catch_all = self._shared.context.catch_all_cache.get(self._domain, operator)

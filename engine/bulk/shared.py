@@ -10,8 +10,7 @@ from typing import Protocol
 from engine.bulk.host_pool import HostPool
 from engine.cache import TtlCache
 from engine.model import Address, Checks, Evidence, Smtp, Verification
-from engine.smtp.catch_all import control_local_part
-from engine.smtp.context import CATCH_ALL_CACHE_SIZE, CATCH_ALL_TTL_S, ProbeContext
+from engine.smtp.context import CATCH_ALL_CACHE_SIZE, ProbeContext
 from engine.smtp.terms import RcptReply, Target
 
 MAX_DOMAIN_LOOKUPS = 64
@@ -56,7 +55,6 @@ class BulkShared:
         self._connection_slots = asyncio.Semaphore(MAX_CONNECTIONS)
         self.lookup_slots = asyncio.Semaphore(MAX_DOMAIN_LOOKUPS)
         self.single_slots = asyncio.Semaphore(MAX_SINGLE_PROBES)
-        self._control_addresses: TtlCache[str, str] = TtlCache(CATCH_ALL_CACHE_SIZE, context.clock)
         self.control_refusals: TtlCache[tuple[str, str], RcptReply] = TtlCache(
             CATCH_ALL_CACHE_SIZE, context.clock
         )
@@ -84,14 +82,6 @@ class BulkShared:
         """Whether a host pool has had a connection to the host that `smtp` is from."""
         pool = self._pools.get((smtp.host or "", smtp.ip or ""))
         return pool is not None and pool.has_connected
-
-    def control_address(self, domain: str) -> str:
-        """The domain's control: the same on every try, so that greylisting recognises it."""
-        control = self._control_addresses.get(domain)
-        if control is None:
-            control = f"{control_local_part(self.context.rng.choice)}@{domain}"
-            self._control_addresses.put(domain, control, CATCH_ALL_TTL_S)
-        return control
 
     def unreachable_evidence(self, domain: str) -> Evidence | None:
         """The evidence that the domain's hosts cannot be asked for now; None if they can."""

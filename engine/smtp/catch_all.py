@@ -1,13 +1,12 @@
 """The control address, and what its reply says about the reply to the real address. Pure.
 
-A control is a random address at the real one's domain, which should not exist. A server that
-accepts it accepts every name; one that refuses both addresses in the same words has said nothing
-about either.
+A control is an address at the real one's domain that should not exist. A server that accepts it
+accepts every name; one that refuses both addresses in the same words has said nothing about either.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from hashlib import blake2b
 
 from engine.model import Meaning
 from engine.smtp.meanings import REFUSES_NAME
@@ -21,17 +20,29 @@ _ONSETS = (
 _VOWELS = ("a", "e", "i", "o", "u", "ai", "ea", "ie", "oo")
 _CODAS = ("b", "ck", "d", "l", "m", "n", "nd", "p", "rt", "s", "st", "t", "x")
 _DIGITS = "23456789"
+_PARTS = (*(_ONSETS, _VOWELS, _CODAS) * 3, *(_DIGITS,) * 3)
+
+CONTROL_FOR_S = 7 * 86_400
+"""How long a domain keeps its control."""
 
 
-def control_local_part(choose: Callable[[Sequence[str]], str]) -> str:
-    """A plausible local part that should not exist: three syllables and three digits, ASCII.
+def control_address(domain: str, unix_s: float) -> str:
+    """The control of `domain` at the time `unix_s`: three syllables and three digits, ASCII.
 
-    `choose` picks one item of a sequence, as `random.Random.choice` does. There are about 10**11
-    outcomes.
+    It is derived rather than random, so that a greylisting host which let it pass once knows it
+    again a day later and in another process. It changes every week, at another hour for each
+    domain. There are about 10**11 outcomes.
     """
-    syllables = [choose(_ONSETS) + choose(_VOWELS) + choose(_CODAS) for _ in range(3)]
-    digits = "".join(choose(_DIGITS) for _ in range(3))
-    return f"{syllables[0]}{syllables[1]}.{syllables[2]}{digits}"
+    offset = int.from_bytes(blake2b(domain.encode(), digest_size=4).digest()) % CONTROL_FOR_S
+    week = (int(unix_s) + offset) // CONTROL_FOR_S
+    number = int.from_bytes(blake2b(f"{week} {domain}".encode(), digest_size=16).digest())
+    chosen = []
+    for part in _PARTS:
+        number, index = divmod(number, len(part))
+        chosen.append(part[index])
+    letters = "".join(chosen)
+    dot = sum(map(len, chosen[:6]))
+    return f"{letters[:dot]}.{letters[dot:]}@{domain}"
 
 
 def accepts_all(control: RcptReply | None) -> bool | None:

@@ -6,10 +6,12 @@ import random
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from engine.cache import TtlCache
 from engine.dns.resolver import Resolver
 from engine.model import Meaning, Stage
+from engine.smtp.catch_all import control_address
 from engine.smtp.dialogue import Conversation
 from engine.smtp.meanings import WITHOUT_REPLY
 from engine.smtp.pacing import Pacer
@@ -134,7 +136,12 @@ class ProbeContext:
     tls: ssl.SSLContext | None
     """None to leave STARTTLS out."""
     clock: Callable[[], float]
+    now: Callable[[], datetime]
     catch_all_cache: CatchAllCache
     unresponsive: UnresponsiveTargets
     reputation: ReputationTracker
     pending_quits: PendingQuits = field(default_factory=PendingQuits)
+
+    def control_address(self, domain: str) -> str:
+        """The address at `domain` that shows whether the domain accepts every name."""
+        return control_address(domain, self.now().timestamp())

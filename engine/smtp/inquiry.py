@@ -17,7 +17,6 @@ from engine.dns.mx import resolve_addresses
 from engine.dns.targets import is_global
 from engine.dns.terms import MailRoute
 from engine.model import Address, Evidence, Meaning, Smtp
-from engine.smtp.catch_all import control_local_part
 from engine.smtp.context import Deadline, ProbeContext
 from engine.smtp.meanings import ABOUT_US, DECISIVE, MEANING_PRECEDENCE
 from engine.smtp.providers import pacing_operator
@@ -83,7 +82,7 @@ class Inquiry:
         domain = address.ascii_domain
         self._question = ProbeQuestion(
             recipient=f"{address.local}@{domain}",
-            control=f"{control_local_part(context.rng.choice)}@{domain}",
+            control=context.control_address(domain),
             domain=domain,
             utf8=address.needs_smtputf8,
             checks_catch_all=catch_all,

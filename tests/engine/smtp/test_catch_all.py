@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import random
 import re
+from itertools import groupby
 
 import pytest
 
 from engine.model import Meaning, Stage
-from engine.smtp.catch_all import accepts_all, compare_with_control, control_local_part
+from engine.smtp.catch_all import accepts_all, compare_with_control, control_address
 from engine.smtp.reply import classify_reply
 from engine.smtp.terms import RcptReply
 
@@ -77,8 +77,29 @@ def test_a_bare_refusal_is_compared(
     )
 
 
+MONDAY = 1_767_571_200.0
+"""2026-01-05, Unix time."""
+DAY_S = 86_400
+
+
 def test_control_addresses_are_ascii_and_do_not_repeat() -> None:
-    choose = random.Random(7).choice
-    controls = [control_local_part(choose) for _ in range(5000)]
+    controls = [control_address(f"d{number}.test", MONDAY) for number in range(5000)]
     assert len(set(controls)) == len(controls)
-    assert all(re.fullmatch(r"[a-z]{4,14}\.[a-z]{2,7}[2-9]{3}", local) for local in controls)
+    assert all(re.fullmatch(r"[a-z]{4,14}\.[a-z]{2,7}[2-9]{3}@d\d+\.test", c) for c in controls)
+
+
+def test_a_control_address_holds_for_a_week_and_then_changes() -> None:
+    hours = [control_address("a.test", MONDAY + hour * 3600) for hour in range(21 * 24)]
+    lengths = [len(list(same)) for _, same in groupby(hours)]
+    assert lengths[1:-1] == [7 * 24] * len(lengths[1:-1])
+    assert len(set(hours)) == len(lengths) >= 3
+
+
+def test_not_all_domains_change_their_control_address_at_once() -> None:
+    domains = [f"d{number}.test" for number in range(200)]
+    changed = [
+        domain
+        for domain in domains
+        if control_address(domain, MONDAY) != control_address(domain, MONDAY + DAY_S)
+    ]
+    assert 5 < len(changed) < 100
