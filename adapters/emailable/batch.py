@@ -25,10 +25,9 @@ from adapters.contract.operations import ReadRows, ReadRowsByToken, SubmitJob
 from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.wire import Reply, StreamReply, WireReply, WireRequest, json_reply
 from adapters.emailable.single import ATTRIBUTES, request_params
-from adapters.emailable.words import REASONS, STATES, reason_word
 from adapters.kit.csv import csv_cell, csv_line
+from adapters.kit.eleven_reasons import ALL_REASON_WORDS, STATES, reason_word, state_word
 from adapters.kit.words import parse_bool
-from engine.model import Verification
 
 BODY_LIMIT = 16 * 1024 * 1024
 """Bytes: 50,000 addresses of the greatest length, with the encoding of a form."""
@@ -219,11 +218,6 @@ def _reason_counts(job: Job) -> dict[str, int]:
     return {word: job.counts.get(word, 0) for word in ALL_REASON_WORDS}
 
 
-ALL_REASON_WORDS: tuple[str, ...] = tuple(
-    sorted({word for words in REASONS.values() for word in words.values()})
-)
-
-
 def _shown_fields(job: Job) -> tuple[str, ...]:
     return tuple(job.options.get("fields") or FIELDS)
 
@@ -235,15 +229,11 @@ def _attributes(row: JobRow, job: Job) -> dict[str, object]:
 # -- rules --------------------------------------------------------------------------------
 
 
-def _row_word(v: Verification) -> str:
-    return STATES[v.verdict]
-
-
 BATCH_RULES = BatchRules(
     shows_names=True,
     # as long as the vendor's, which are MongoDB object ids
     new_id=lambda source: f"{source.random_below(16**24):024x}",
-    row_word=_row_word,
+    row_word=state_word,
     extra_counters=lambda v: (reason_word(v),),
     merge_duplicates=True,
     billed_unit=BilledUnit.ROWS,

@@ -8,7 +8,7 @@ from typing import Any
 from adapters.contract.operations import AccountInfo, ShowAccount, Verify
 from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.wire import WireReply, WireRequest, json_reply
-from adapters.emailable.words import SCORES, STATES, reason_word
+from adapters.kit.eleven_reasons import SCORES, reason_word, state_word
 from adapters.kit.words import clamped_integer, clamped_score, parse_bool
 from engine.model import Checks, Verdict, Verification
 
@@ -95,7 +95,7 @@ ATTRIBUTES: Mapping[str, Callable[[Verification], object]] = {
     "role": lambda v: v.evidence.role,
     "score": lambda v: clamped_score(v, SCORES),
     "smtp_provider": lambda v: v.evidence.provider,
-    "state": lambda v: STATES[v.verdict],
+    "state": state_word,
     "tag": lambda v: v.address.tag,
     "user": lambda v: v.address.user,
 }

@@ -15,7 +15,7 @@ from adapters.contract.upstream import (
     UpstreamRequest,
     UpstreamResult,
 )
-from adapters.emailable.words import REASONS, STATES
+from adapters.kit.eleven_reasons import parse_words
 from adapters.kit.faults import fault_from_status
 from adapters.kit.words import (
     bearer,
@@ -25,27 +25,11 @@ from adapters.kit.words import (
     parse_mx_hosts,
     text_or_none,
 )
-from engine.model import Dns, Evidence, Gender, Person, Reason, Verdict
+from engine.model import Dns, Evidence, Gender, Person, Verdict
 
 MIN_WAIT_S, MAX_WAIT_S = 2, 10
 """Of `timeout`; how long the vendor works before it answers 249."""
 TRY_AGAIN_STATUS = 249
-
-VERDICTS_BY_STATE: Mapping[str, Verdict] = {word: verdict for verdict, word in STATES.items()}
-REASONS_BY_WORD: Mapping[str, Reason] = {
-    "accepted_email": Reason.ACCEPTED_EMAIL,
-    "rejected_email": Reason.REJECTED_EMAIL,
-    "invalid_email": Reason.INVALID_EMAIL,
-    "invalid_domain": Reason.INVALID_DOMAIN,
-    "invalid_smtp": Reason.INVALID_SMTP,
-    "low_quality": Reason.LOW_QUALITY,
-    # the mail was accepted, but the address is risky; the flags may show why
-    "low_deliverability": Reason.ACCEPTED_EMAIL,
-    "no_connect": Reason.NO_CONNECT,
-    "timeout": Reason.TIMEOUT,
-    "unavailable_smtp": Reason.UNAVAILABLE_SMTP,
-    "unexpected_error": Reason.UNEXPECTED_ERROR,
-}
 
 
 def build_verify(key: str, query: UpstreamQuery) -> UpstreamRequest:
@@ -73,45 +57,15 @@ def parse_verify(reply: UpstreamReply, query: UpstreamQuery) -> UpstreamResult |
 
 def parse_result(body: Mapping[str, Any]) -> UpstreamResult:
     """The result in an object with a `state`, of a reply or of a batch's row."""
-    state, word = str(body["state"]), str(body.get("reason"))
-    verdict = VERDICTS_BY_STATE.get(state)
+    verdict, reason, raw_words = parse_words(str(body["state"]), str(body.get("reason")), body)
     score = parse_integer(body.get("score"))
     return UpstreamResult(
-        verdict=verdict or Verdict.UNKNOWN,
-        reason=_reason(verdict, word, body),
-        evidence=_evidence(
-            body, None if verdict and word in REASONS_BY_WORD else f"{state} {word}"
-        ),
+        verdict=verdict,
+        reason=reason,
+        evidence=_evidence(body, raw_words),
         # 0 is the score of every undeliverable and unknown address, and grades none of them
-        score=score if score and verdict and score > 0 else None,
+        score=score if score and score > 0 and verdict is not Verdict.UNKNOWN else None,
     )
-
-
-def _reason(verdict: Verdict | None, word: str, body: Mapping[str, Any]) -> Reason:
-    if verdict is None:
-        return Reason.UNEXPECTED_ERROR
-    if verdict is Verdict.RISKY:
-        # the two words of risky addresses are vague, and a flag says more
-        why = (
-            ("low_quality", "disposable", Reason.DISPOSABLE),
-            ("low_deliverability", "mailbox_full", Reason.MAILBOX_FULL),
-            ("low_deliverability", "accept_all", Reason.CATCH_ALL),
-        )
-        for shown_word, flag, reason in why:
-            if word == shown_word and parse_bool(body.get(flag)):
-                return reason
-    found = REASONS_BY_WORD.get(word)
-    fitting = found in REASONS[verdict] or verdict is Verdict.RISKY
-    return found if found and fitting else FALLBACK_REASONS[verdict]
-
-
-FALLBACK_REASONS: Mapping[Verdict, Reason] = {
-    Verdict.DELIVERABLE: Reason.ACCEPTED_EMAIL,
-    Verdict.UNDELIVERABLE: Reason.REJECTED_EMAIL,
-    Verdict.RISKY: Reason.LOW_QUALITY,
-    Verdict.UNKNOWN: Reason.UNEXPECTED_ERROR,
-}
-"""For an unknown word."""
 
 
 def _evidence(body: Mapping[str, Any], raw_word: str | None) -> Evidence:
