@@ -136,6 +136,7 @@ async def open_services(
             url=settings.server.url(),
             live_control=settings.sandbox.live_control,
         )
+        by_name = {dialect.name: dialect for dialect in dialects}
         post_webhook = await enter(
             contextlib.aclosing(LazyWebhookPost(lambda: _open_webhook_post(settings)))
         )
@@ -151,6 +152,9 @@ async def open_services(
                     retries_s=settings.engine.greylist_retries_s,
                     base_url=lambda: sandbox.url,
                     post_webhook=post_webhook,
+                    find_sample=lambda name, address, checks: sandbox.live_sample(
+                        by_name[name], address, checks
+                    ),
                     clock=clock,
                 ),
                 run_workers=run_workers,

@@ -14,6 +14,7 @@ from adapters.contract.dialect import Dialect
 from adapters.contract.jobs import JobRows
 from adapters.contract.operations import (
     AccountInfo,
+    CheckDisposable,
     GuessPerson,
     JobRunner,
     Operation,
@@ -24,7 +25,7 @@ from adapters.contract.operations import (
     VerifyMany,
 )
 from adapters.contract.problems import Problem, ProblemKind
-from engine.address import people, syntax
+from engine.address import lists, people, syntax
 from engine.model import Address, Checks, Reason, Verification
 from engine.verification import unknown_verification
 from gateway.accounts.caller import AccountService, Caller, Charge, InsufficientCredits
@@ -58,6 +59,8 @@ class Policy(Protocol):
 
 CONCURRENT_VERIFICATIONS = 20
 """Addresses of one `VerifyMany` that are verified at a time."""
+SAMPLE_SOURCE = "sandbox"
+"""The source of an answer to a vendor's test address."""
 SEVERAL_SOURCES = "several"
 """The source of a `VerifyMany` whose results came from more than one."""
 
@@ -123,8 +126,14 @@ class Service:
     async def verify(
         self, dialect: Dialect, caller: Caller, op: Verify
     ) -> ServiceResult[Verification]:
-        """Verify one address for one credit, which is refunded if there is no result."""
+        """Verify one address for one credit, which is refunded if there is no result.
+
+        It is refunded as well if the dialect says so of the result.
+        """
         address = _parse_address(op)
+        sample = self.sandbox.live_sample(dialect, address, op.checks, raise_problems=True)
+        if sample is not None:
+            return ServiceResult(sample, sample.source)
         question = (caller.account_id, address.normalized, op.checks)
         charge = self._free_repeats.get(question) or await self._charge(caller, 1)
         try:
@@ -132,16 +141,21 @@ class Service:
                 caller, address, op.checks, refresh=op.refresh, wait_s=op.wait_s
             )
         except Exception as exc:
-            not_ready = isinstance(exc, Problem) and exc.kind is ProblemKind.NOT_READY
-            if not_ready and dialect.free_repeat_s > 0 and address.valid:
+            is_late = isinstance(exc, Problem) and exc.kind is ProblemKind.NOT_READY
+            if is_late and not op.unknown_if_late and dialect.free_repeat_s > 0 and address.valid:
                 self._free_repeats.remember(question, charge, dialect.free_repeat_s)
                 raise
             self._free_repeats.forget(question)
             await self._accounts.refund(charge, 1)
             if isinstance(exc, NoAnswer) and exc.as_unknown:
                 return self._unknown_result(address, op.checks, exc)
+            if is_late and op.unknown_if_late:
+                late = NoAnswer(ProblemKind.NOT_READY)
+                return self._unknown_result(address, op.checks, late, Reason.TIMEOUT)
             raise
         self._free_repeats.forget(question)
+        if dialect.refunds(result.outcome):
+            await self._accounts.refund(charge, 1)
         return result
 
     async def _get_or_verify(
@@ -191,17 +205,21 @@ class Service:
         return ServiceResult(verification, verification.source, asked, status)
 
     async def verify_many(
-        self, caller: Caller, op: VerifyMany
+        self, dialect: Dialect, caller: Caller, op: VerifyMany
     ) -> tuple[ServiceResult[Verification], ...]:
         """The results in the order of the addresses.
 
-        All addresses are charged first; those without a result are refunded. If no source answered
-        for any of them, that is raised as for a single address.
+        All addresses are charged first; those without a result are refunded, and those that the
+        dialect refunds or answers as test addresses. If no source answered for any of them, that is
+        raised as for a single address.
         """
         charge = await self._charge(caller, len(op.emails))
         slots = asyncio.Semaphore(CONCURRENT_VERIFICATIONS)
 
         async def verify(address: Address) -> ServiceResult[Verification]:
+            sample = self.sandbox.live_sample(dialect, address, op.checks)
+            if sample is not None:
+                return ServiceResult(sample, sample.source)
             async with slots:
                 return await self._get_or_verify(caller, address, op.checks)
 
@@ -224,7 +242,10 @@ class Service:
             # The verifications that they await go on, and are cached.
             for task in tasks:
                 task.cancel()
-        await self._accounts.refund(charge, sum(r.source == NO_SOURCE for r in results))
+        free = sum(
+            r.source in (NO_SOURCE, SAMPLE_SOURCE) or dialect.refunds(r.outcome) for r in results
+        )
+        await self._accounts.refund(charge, free)
         return results
 
     def _result_or_unknown(
@@ -306,7 +327,7 @@ class _Runner:
     async def verify_many(self, op: VerifyMany) -> tuple[Verification, ...]:
         if self.caller.test:
             return self._service.sandbox.verify_many(self._dialect, self.caller, op)
-        results = await self._service.verify_many(self.caller, op)
+        results = await self._service.verify_many(self._dialect, self.caller, op)
         sources = {result.source for result in results}
         statuses = {result.cache_status for result in results}
         self.source = sources.pop() if len(sources) == 1 else SEVERAL_SOURCES
@@ -319,6 +340,10 @@ class _Runner:
             self._service.sandbox.raise_if_simulated(op.email)
         address = syntax.parse_address(op.email)
         return PersonGuess(address.local, people.guess_person(address.local))
+
+    async def check_disposable(self, op: CheckDisposable) -> bool:
+        text = op.text.strip()
+        return lists.is_disposable(_parse(text if "@" in text else f"anyone@{text}"))
 
     async def show_account(self, op: ShowAccount) -> AccountInfo:
         return await self._service.show_account(self.caller)

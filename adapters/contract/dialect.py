@@ -12,10 +12,11 @@ from adapters.contract.credential import Credential
 from adapters.contract.operations import AccountInfo, Operation, Plan
 from adapters.contract.options import DialectOptions
 from adapters.contract.problems import Problem, ProblemKind
-from adapters.contract.samples import ChooseSample
+from adapters.contract.samples import ChooseSample, Sample
 from adapters.contract.upstream import Upstream
 from adapters.contract.upstream_jobs import VendorJobs
 from adapters.contract.wire import Reply, WireReply, WireRequest
+from engine.model import Verification
 
 Op = TypeVar("Op", bound=Operation[Any])
 Out = TypeVar("Out")
@@ -111,10 +112,15 @@ class Dialect:
     """The vendor's plans; an operator chooses one, and the default is `UNLIMITED`."""
     account_headers: Callable[[AccountInfo], tuple[tuple[str, str], ...]] | None = None
     """Headers of every reply to a known key, errors included; None for none."""
+    timing_header: str = ""
+    """A header of every reply to a known key with the milliseconds that it took; empty for none."""
     client_block: ClientBlock | None = None
     """When a client's address is locked out; None for never."""
     free_repeat_s: float = 300.0
     """How long a verification that ended in `NOT_READY` may be repeated free of charge."""
+    refunds: Callable[[Verification], bool] = lambda _: False
+    """Whether the credit for this result of a single verification is given back. For batches there
+    is `BatchRules.refund_word`."""
     batch_rules: BatchRules | None = None
     """None if the vendor has no batches."""
     upstream: Upstream | None = None
@@ -129,6 +135,11 @@ class Dialect:
     choose_sample: ChooseSample | None = None
     """The sandbox's answers to the vendor's own test addresses, which outrank the magic addresses
     of all dialects; None if the vendor has none."""
+    samples_for_live_keys: bool = False
+    """Whether live keys get the answers of `choose_sample` too, free of charge."""
+    default_sample: Sample | None = None
+    """What the sandbox answers for every well-formed address that is not special; None for results
+    that are drawn, as the address alone decides."""
     magic_addresses_in_batches: bool = True
     """Whether test addresses of either kind are special in batches too."""
     example_job_ids: tuple[str, ...] = ()

@@ -119,6 +119,8 @@ class Verify(Operation[Verification]):
     """Whether to bypass every cache."""
     wait_s: float | None = None
     """Then the client gets a `NOT_READY`; None to wait as long as it takes."""
+    unknown_if_late: bool = False
+    """Whether the client gets an `unknown` (`timeout`) instead of a `NOT_READY`, free of charge."""
     refuse_malformed: bool = False
     """Whether a malformed address is an `INVALID` request, free of charge, and has no verdict."""
 
@@ -152,6 +154,20 @@ class GuessPerson(Operation[PersonGuess]):
 
     async def run_by(self, runner: OperationRunner) -> PersonGuess:
         return await runner.guess_person(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckDisposable(Operation[bool]):
+    """Whether the domain of an address, or a domain, is known for disposable addresses.
+
+    It needs no caller: vendors publish it without a key.
+    """
+
+    text: str
+    """As the client wrote it; a text that is neither is not disposable."""
+
+    async def run_by(self, runner: OperationRunner) -> bool:
+        return await runner.check_disposable(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -327,6 +343,8 @@ class OperationRunner(Protocol):
     async def verify_many(self, op: VerifyMany) -> tuple[Verification, ...]: ...
 
     async def guess_person(self, op: GuessPerson) -> PersonGuess: ...
+
+    async def check_disposable(self, op: CheckDisposable) -> bool: ...
 
     async def show_account(self, op: ShowAccount) -> AccountInfo: ...
 

@@ -18,7 +18,7 @@ class Sample:
     reason: Reason
     meaning: Meaning | None = None
     """Of the reply in the simulated SMTP dialogue; None if there was no dialogue."""
-    evidence_fields: Mapping[str, Any] = field(default_factory=dict)
+    evidence_fields: Mapping[str, Any] = field(default_factory=dict, hash=False)
     """Fields of the evidence that replace those from the address and the simulated dialogue."""
     domain_exists: bool = True
     score: int | None = None

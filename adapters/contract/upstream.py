@@ -104,6 +104,9 @@ class UpstreamRequest:
     body: bytes = b""
     is_billed: bool = True
     """Whether the vendor charges for it: then it is not sent again if it may have arrived."""
+    link: str = ""
+    """The whole URL instead of path and query: a link that an earlier reply named. The dialect puts
+    no key into such a request. See `link_url`."""
 
     @property
     def json(self) -> Any:
@@ -117,13 +120,15 @@ def request_url(
     base_path: str,
     other_hosts: Mapping[str, Mapping[str, str]],
 ) -> str:
-    """The whole URL of a request to an upstream at `base_url`.
+    """The whole URL of a request to an upstream at `base_url`. Raises ValueError.
 
     `base_url` ends where the vendor's documentation ends it, with `base_path` and without a slash.
     Another server with the vendor's API under a prefix (`http://host/kickbox/v2`) has all of the
     vendor's paths below that prefix. `other_hosts` is `Upstream.other_hosts`: it applies to the
     vendor's own host, and before `base_path`, since two hosts may have the same.
     """
+    if request.link:
+        return link_url(request.link, base_url)
     path = request.path
     elsewhere = other_hosts.get(urlsplit(base_url).hostname or "", {}) if other_hosts else {}
     other_host = next((host for prefix, host in elsewhere.items() if path.startswith(prefix)), "")
@@ -137,6 +142,23 @@ def request_url(
         return start
     pairs = [f"{_quote(name)}={_quote(value)}" for name, value in request.query.items()]
     return f"{start}?{'&'.join(pairs)}"
+
+
+def link_url(link: str, base_url: str) -> str:
+    """The link, if a vendor's reply may send us there. Raises ValueError.
+
+    Allowed are the base URL's own server, and public hosts by name with https: a reply must not
+    lead into the network that we are in.
+    """
+    parts, base = urlsplit(link), urlsplit(base_url)
+    if (parts.scheme, parts.netloc) == (base.scheme, base.netloc):
+        return link
+    _, dot, top_level = (parts.hostname or "").rstrip(".").rpartition(".")
+    # a number, in any notation, is an address
+    is_public_name = bool(dot) and top_level[:1].isalpha()
+    if parts.scheme != "https" or "@" in parts.netloc or not is_public_name:
+        raise ValueError("a link that may not be followed")
+    return link
 
 
 _quote = lru_cache(1024)(quote_plus)

@@ -17,6 +17,7 @@ from __future__ import annotations
 from adapters.contract.credential import Credential, KeyInQuery
 from adapters.contract.dialect import AnyEndpoint, Dialect, Endpoint, KeyShape, RootPath
 from adapters.contract.operations import Plan, Rate
+from adapters.kit.root_paths import VALIDTO_BULK, VALIDTO_VERIFY
 from adapters.validto import bulk, single
 from adapters.validto.problems import write_problem
 from adapters.validto.upstream import UPSTREAM
@@ -59,8 +60,8 @@ DIALECT = Dialect(
     hosts=("api.validto.com", "api.bouncify.io"),
     base_path="/v1",
     root_paths=(
-        RootPath("/v1/verify", parameter="apikey"),
-        RootPath("/v1/bulk"),
+        VALIDTO_VERIFY,
+        VALIDTO_BULK,
         RootPath("/v1/download"),
         RootPath("/v1/info"),
     ),

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from itertools import chain
 
 from engine.address.syntax import parse_address
-from engine.model import Address, Reason, Verification
+from engine.model import Address, Checks, Reason, Verification
 from engine.verification import unknown_verification
 from gateway.batches.model import Claim, Postponed, RowResult
 from gateway.batches.ports import ChunkVerifier
@@ -41,6 +41,9 @@ class _Row:
     address: Address
 
 
+FindSample = Callable[[str, Address, Checks], Verification | None]
+"""The answer to a test address of a dialect, by its name; None for any other address."""
+
 _Rows = dict[Address, list[_Row]]
 """The rows of each distinct address."""
 
@@ -56,8 +59,10 @@ class ChunkWork:
         *,
         retry_greylisted_after_s: float | None,
         clock: Callable[[], float],
+        find_sample: FindSample = lambda *_: None,
     ) -> None:
         """`retry_greylisted_after_s` is None if greylisted addresses are not tried again."""
+        self._find_sample = find_sample
         self._claim = claim
         self._chosen = chosen
         self._verdicts = verdicts
@@ -115,6 +120,10 @@ class ChunkWork:
         groups: dict[str, list[_Row]] = {}
         for item in self._claim.items:
             address = parse_address(item.email)
+            sample = self._find_sample(self._claim.dialect, address, self._claim.checks)
+            if sample is not None:
+                self._results.append(RowResult(item.position, sample))
+                continue
             groups.setdefault(address.normalized, []).append(_Row(item.position, address))
         addresses = [rows[0].address for rows in groups.values()]
         cached = await self._verdicts.get_many(

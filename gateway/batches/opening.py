@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from adapters.contract.dialect import Dialect
 from gateway.accounts.caller import Caller
+from gateway.batches.chunk_work import FindSample
 from gateway.batches.holder import is_holder_dead, lease_holder_name
 from gateway.batches.intake import CHUNK_SIZE
 from gateway.batches.jobs import BatchOperations
@@ -54,6 +55,8 @@ class BatchDependencies:
     base_url: Callable[[], str]
     """Where clients reach this server."""
     post_webhook: PostWebhook
+    find_sample: FindSample = lambda *_: None
+    """The answers to test addresses of vendors that have them for live keys."""
     clock: Callable[[], float]
     """Unix time in seconds."""
 
@@ -92,6 +95,7 @@ async def open_batches(
             retries_s=deps.retries_s,
             clock=clock,
             on_chunk_finished=webhook_sender.wake,
+            find_sample=deps.find_sample,
         )
         await queue.free_dead_leases(lambda other: is_holder_dead(other, own_name=holder))
         if run_workers:

@@ -14,7 +14,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 
-from gateway.batches.chunk_work import ChunkWork, log_fields
+from gateway.batches.chunk_work import ChunkWork, FindSample, log_fields
 from gateway.batches.model import Claim
 from gateway.batches.ports import ChooseVerifier, ChunkQueue, ChunkVerifier
 from gateway.store import StoreError
@@ -54,6 +54,7 @@ class Runner:
         clock: Callable[[], float],
         monotonic: Callable[[], float] = time.monotonic,
         on_chunk_finished: Callable[[], None] = lambda: None,
+        find_sample: FindSample = lambda *_: None,
     ) -> None:
         """`retries_s` are the waits before each retry of a greylisted address.
 
@@ -67,6 +68,7 @@ class Runner:
         self._clock = clock
         self._monotonic = monotonic
         self._on_chunk_finished = on_chunk_finished
+        self._find_sample = find_sample
         self._chunks_in_flight = 0.0
         self._addresses_in_flight = 0.0
         self._chunks_by_batch: Counter[int] = Counter()
@@ -165,6 +167,7 @@ class Runner:
             self._verdicts,
             retry_greylisted_after_s=self._greylist_retry_s(claim),
             clock=self._clock,
+            find_sample=self._find_sample,
         )
         verifying = asyncio.create_task(work.verify())
         try:

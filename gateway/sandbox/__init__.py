@@ -14,7 +14,8 @@ from adapters.contract.dialect import Dialect
 from adapters.contract.jobs import JobRows
 from adapters.contract.operations import JobRunner, ReadRowsByToken, Verify, VerifyMany
 from adapters.contract.problems import Problem, ProblemKind
-from engine.model import Verification
+from engine.model import Address, Checks, Reason, Verification
+from engine.verification import unknown_verification
 from gateway.accounts.caller import Caller
 from gateway.sandbox.clock import Clocks
 from gateway.sandbox.faults import MAX_SLOW_REQUESTS, FaultInjector
@@ -95,9 +96,7 @@ class Sandbox:
     def verify(self, dialect: Dialect, caller: Caller, op: Verify) -> Verification:
         """The sample for an address. Raises `Problem` and `SimulatedProblem`."""
         self.raise_if_simulated(op.email)
-        found = self._samples.draw(
-            dialect.name, op.email, op.checks, choose_sample=dialect.choose_sample
-        )
+        found = self._draw(dialect, op.email, op.checks)
         address = found.address
         if not address.valid and op.refuse_malformed:
             raise Problem(ProblemKind.INVALID, detail=address.error or "", field="email")
@@ -110,11 +109,45 @@ class Sandbox:
             and address.ascii_domain == MAGIC_DOMAIN
             and address.user.lower() == SLOW_LOCAL_PART
         ):
-            raise Problem(ProblemKind.NOT_READY)
+            if not op.unknown_if_late:
+                raise Problem(ProblemKind.NOT_READY)
+            found = unknown_verification(
+                address,
+                op.checks,
+                verified_at=found.verified_at,
+                source=found.source,
+                reason=Reason.TIMEOUT,
+            )
         if self.clocks.is_moved(caller.sandbox_scope):
             now = datetime.fromtimestamp(self.clocks.now(caller.sandbox_scope), UTC)
             return replace(found, verified_at=now)
         return found
+
+    def live_sample(
+        self, dialect: Dialect, address: Address, checks: Checks, *, raise_problems: bool = False
+    ) -> Verification | None:
+        """The answer to a vendor's test address for a live key; None if it is to be verified.
+
+        An address that names a problem is unknown; with `raise_problems` it raises the `Problem`.
+        """
+        if not dialect.samples_for_live_keys or dialect.choose_sample is None:
+            return None
+        chosen = dialect.choose_sample(address) if address.valid else None
+        if chosen is None:
+            return None
+        if raise_problems and isinstance(chosen, ProblemKind):
+            raise Problem(chosen)
+        now = datetime.fromtimestamp(self.clocks.now(None), UTC)
+        return replace(self._draw(dialect, address.raw, checks), verified_at=now)
+
+    def _draw(self, dialect: Dialect, text: str, checks: Checks) -> Verification:
+        return self._samples.draw(
+            dialect.name,
+            text,
+            checks,
+            choose_sample=dialect.choose_sample,
+            default_sample=dialect.default_sample,
+        )
 
     def verify_many(
         self, dialect: Dialect, caller: Caller, op: VerifyMany

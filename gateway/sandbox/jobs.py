@@ -333,6 +333,7 @@ class SandboxJobs:
             checks,
             magic_addresses=dialect.magic_addresses_in_batches,
             choose_sample=dialect.choose_sample,
+            default_sample=dialect.default_sample,
         )
 
     def get(

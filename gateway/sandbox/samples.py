@@ -83,14 +83,16 @@ class Samples:
         *,
         magic_addresses: bool = True,
         choose_sample: ChooseSample | None = None,
+        default_sample: Sample | None = None,
     ) -> Verification:
         """The sample for an address; without `magic_addresses` no address is special.
 
-        `choose_sample` is that of the dialect. An address for which it has a problem is unknown.
+        `choose_sample` and `default_sample` are those of the dialect. An address for which the
+        former has a problem is unknown.
         """
         cacheable = not self._random and len(text) <= MAX_CACHED_CHARACTERS
         make = self._make_cached if cacheable else self._make
-        return make(dialect, text, checks, magic_addresses, choose_sample)
+        return make(dialect, text, checks, magic_addresses, choose_sample, default_sample)
 
     def _make(
         self,
@@ -99,11 +101,12 @@ class Samples:
         checks: Checks,
         magic_addresses: bool,
         choose_sample: ChooseSample | None,
+        default_sample: Sample | None,
     ) -> Verification:
         address = syntax.parse_address(text)
         drawn = self._draw_number(dialect, address)
         special = _special_sample(address, choose_sample) if magic_addresses else None
-        sample = special or _drawn_sample(address, drawn)
+        sample = special or _ordinary_sample(address, drawn, default_sample)
         evidence = _build_evidence(address, sample, checks, special is not None)
         found = verification_from_verdict(
             address,
@@ -134,9 +137,11 @@ def _special_sample(address: Address, choose_sample: ChooseSample | None) -> Sam
     return chosen or magic_sample(address)
 
 
-def _drawn_sample(address: Address, number: int) -> Sample:
+def _ordinary_sample(address: Address, number: int, default: Sample | None) -> Sample:
     if not address.valid:
         return MALFORMED_SAMPLE
+    if default is not None:
+        return default
     part = number % 100
     for share, sample in SAMPLE_SHARES:
         part -= share

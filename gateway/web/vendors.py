@@ -100,7 +100,7 @@ class VendorApp:
         began = self._timer()
         state = RequestState(vendor_path, scope, receive, self._bodies)
         try:
-            reply = await self._reply(state)
+            reply = await self._reply(state, began)
             if self._sandbox.should_log(state.caller):
                 now = self._sandbox.clocks.now(state.scope)
                 self._sandbox.request_log.add(state.to_logged_exchange(now, reply))
@@ -125,7 +125,7 @@ class VendorApp:
 
     # -- one request, step by step -------------------------------------------------------
 
-    async def _reply(self, state: RequestState) -> Reply:
+    async def _reply(self, state: RequestState, began: float) -> Reply:
         """The reply to a request, whatever goes wrong. Raises ClientDisconnected alone."""
         try:
             reply = await self._answer(state)
@@ -134,14 +134,20 @@ class VendorApp:
         except Exception as exc:
             reply = self._error_reply(state, exc)
             _forget_frames(exc)
-        account_headers = state.vendor_path.dialect.account_headers
-        if account_headers is None or state.caller is None:
+        dialect = state.vendor_path.dialect
+        if state.caller is None:
             return reply
-        try:
-            account = await self._service.show_account(state.caller)
-        except StorageUnavailable as exc:
-            return self._error_reply(state, exc)
-        return replace(reply, headers=reply.headers + account_headers(account))
+        if dialect.account_headers is not None:
+            try:
+                account = await self._service.show_account(state.caller)
+            except StorageUnavailable as exc:
+                return self._error_reply(state, exc)
+            reply = replace(reply, headers=reply.headers + dialect.account_headers(account))
+        if dialect.timing_header:
+            took_ms = round((self._timer() - began) * 1000)
+            timing = (dialect.timing_header, str(took_ms))
+            reply = replace(reply, headers=(*reply.headers, timing))
+        return reply
 
     async def _answer(self, state: RequestState) -> Reply:
         endpoint, state.path_params, problem = self._routes.find_endpoint(

@@ -3,7 +3,8 @@
 It has what the dialects in `adapters/` do not need, and others do: errors with status 200, one text
 for a bad key and an empty account, a key in the query, in JSON under another content type or in a
 form behind the file, a synchronous batch, files with a column number, another host under the same
-base path, an option that changes the errors, and a header with the balance in each reply.
+base path, an option that changes the errors, headers with the balance and the time in each reply,
+results that cost nothing, and test addresses for live keys.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from adapters.contract.jobs import BatchEntry, Job, JobRow, JobRows, JobState
 from adapters.contract.operations import (
     AccountInfo,
     Acknowledge,
+    CheckDisposable,
     DeleteJob,
     ReadRows,
     ShowAccount,
@@ -189,6 +191,10 @@ def read_credits(_: WireRequest) -> ShowAccount:
     return ShowAccount()
 
 
+def read_disposable(request: WireRequest) -> CheckDisposable:
+    return CheckDisposable(text=request.path_params["text"])
+
+
 def read_ping(_: WireRequest) -> Acknowledge:
     return Acknowledge()
 
@@ -264,6 +270,10 @@ def write_deleted(_: DeleteJob, job: Job) -> WireReply:
 
 def write_credits(_: ShowAccount, account: AccountInfo) -> WireReply:
     return json_reply({"Credits": str(account.credits_shown)})
+
+
+def write_disposable(_: CheckDisposable, found: bool) -> WireReply:
+    return json_reply({"disposable": found})
 
 
 def write_pong(_: Acknowledge, __: None) -> WireReply:
@@ -528,6 +538,14 @@ DIALECT = Dialect(
             write=write_credits,
         ),
         Endpoint(
+            name="disposable",
+            methods=("GET",),
+            path="/v9/disposable/{text}",
+            read=read_disposable,
+            write=write_disposable,
+            needs_key=False,
+        ),
+        Endpoint(
             name="ping",
             methods=("GET",),
             path="/v9/ping",
@@ -546,6 +564,9 @@ DIALECT = Dialect(
         retention_s=lambda _: 86_400,
     ),
     choose_sample=choose_sample,
+    samples_for_live_keys=True,
+    refunds=lambda v: v.reason is Reason.TIMEOUT,
+    timing_header="X-Toy-Milliseconds",
     account_headers=lambda account: (("X-Toy-Balance", str(account.credits_shown)),),
     options=DialectOptions(Options, configure),
     upstream=Upstream(

@@ -5,15 +5,25 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import httpx
 import pytest
 
-from adapters.contract.operations import ShowAccount, Verify, VerifyMany, WithAccount
+from adapters.contract.jobs import BatchEntry
+from adapters.contract.operations import (
+    ReadRows,
+    ShowAccount,
+    SubmitJob,
+    Verify,
+    VerifyMany,
+    WithAccount,
+)
 from adapters.contract.problems import ProblemKind
 from engine.model import Address, Checks, Evidence, Reason, Verdict, Verification
+from engine.verification import unknown_verification
 from gateway.accounts.caller import Caller
 from gateway.app import Services, open_services
 from gateway.errors import NoAnswer
@@ -40,6 +50,14 @@ class Scripted:
             await asyncio.Event().wait()
         if address.local.startswith("nobody"):
             raise NoAnswer(ProblemKind.UNAVAILABLE)
+        if address.local == "timeout":
+            return unknown_verification(
+                address,
+                checks,
+                verified_at=datetime(2026, 1, 1, tzinfo=UTC),
+                source="local",
+                reason=Reason.TIMEOUT,
+            )
         if address.local == "bug":
             raise RuntimeError("a bug, on purpose")
         return Verification(
@@ -225,7 +243,7 @@ def test_a_vendors_own_test_addresses_outrank_those_of_all_dialects() -> None:
     samples = Samples("veriplex")
     magic = "disposable@example.com"
 
-    def draw(email: str, choose: Any = toy.choose_sample, **options: bool) -> Verification:
+    def draw(email: str, choose: Any = toy.choose_sample, **options: Any) -> Verification:
         return samples.draw("toy", email, Checks(), choose_sample=choose, **options)
 
     assert draw("disposable@toy.test").score == 7
@@ -234,3 +252,109 @@ def test_a_vendors_own_test_addresses_outrank_those_of_all_dialects() -> None:
     assert draw("no_credits@toy.test").reason is Reason.UNEXPECTED_ERROR
     assert draw("disposable@toy.test", magic_addresses=False).score != 7
     assert draw("disposable", lambda _: toy.SAMPLES["disposable"]).reason is Reason.INVALID_EMAIL
+
+
+async def test_a_vendors_test_addresses_are_free_with_a_live_key_too() -> None:
+    async with opened() as bench:
+        params = {"api_key": bench.key, "email": "disposable@toy.test"}
+        single = await bench.client.get("/toy/v9/validate", params=params)
+        assert (single.json()["sub_status"], single.headers["x-veriplex-source"]) == (
+            "disposable",
+            "sandbox",
+        )
+        refused = await bench.client.get(
+            "/toy/v9/validate", params=params | {"email": "no_credits@toy.test"}
+        )
+        assert refused.json() == {"error": toy.KEY_OR_CREDITS}
+        rows = [{"email_address": f"{name}@toy.test"} for name in ("disposable", "no_credits")]
+        many = await bench.client.post(
+            MANY, json={"api_key": bench.key, "email_batch": [*rows, {"email_address": "a@b.test"}]}
+        )
+        words = [row["sub_status"] or row["status"] for row in many.json()["email_batch"]]
+        assert words == ["disposable", "mail_server_temporary_error", "valid"]
+        assert bench.verifier.asked == ["a@b.test"]
+        assert await bench.credits() == 99
+
+
+async def test_a_vendors_test_addresses_are_answered_in_batches_of_live_keys() -> None:
+    async with opened() as bench:
+        caller = await bench.caller()
+        jobs = bench.services.service.batches
+        assert jobs is not None
+        runner = jobs.jobs_of(toy.DIALECT, caller)
+        entries = [BatchEntry("disposable@toy.test"), BatchEntry("a@b.test")]
+        job = await runner.submit(SubmitJob(entries=entries))
+        await bench.services.batch_services.drain()
+        rows = await runner.read_rows(ReadRows(job_id=job.id))
+        reasons = [row.verification.reason async for row in rows.rows]
+        assert reasons == [Reason.DISPOSABLE, Reason.ACCEPTED_EMAIL]
+        assert bench.verifier.asked == ["a@b.test"]
+
+
+async def test_a_result_that_the_dialect_refunds_costs_nothing() -> None:
+    async with opened() as bench:
+        params = {"api_key": bench.key, "email": "timeout@example.org"}
+        reply = await bench.client.get("/toy/v9/validate", params=params)
+        assert reply.json()["sub_status"] == "timeout_exceeded"
+        assert reply.headers["x-toy-balance"] == "100"
+        await bench.many("timeout", "ada")
+        assert await bench.credits() == 99
+
+
+async def test_a_late_verification_can_be_unknown_instead_of_an_error() -> None:
+    async with opened() as bench:
+        op = Verify(email="silent@example.org", wait_s=0.01, unknown_if_late=True)
+        service, caller = bench.services.service, await bench.caller()
+        late = (await service.run(toy.DIALECT, caller, op)).outcome
+        assert (late.verdict, late.reason) == (Verdict.UNKNOWN, Reason.TIMEOUT)
+        assert await bench.credits() == 100
+        test_caller = await bench.services.accounts.authenticate("toy", toy.DIALECT.sandbox_key)
+        slow = replace(op, email="slow@example.com")
+        sample = (await service.run(toy.DIALECT, test_caller, slow)).outcome
+        assert (sample.verdict, sample.reason) == (Verdict.UNKNOWN, Reason.TIMEOUT)
+
+
+@pytest.mark.parametrize(
+    ("text", "disposable"),
+    [
+        ("mailinator.com", True),
+        ("ann@mailinator.com", True),
+        ("MAILINATOR.com", True),
+        ("ann@example.org", False),
+        ("example.org", False),
+        ("%20", False),
+        ("@@", False),
+        ("a" * 5_000, False),
+    ],
+)
+async def test_whether_a_domain_is_disposable_needs_no_key(text: str, disposable: bool) -> None:
+    async with opened() as bench:
+        reply = await bench.client.get(f"/toy/v9/disposable/{text}")
+        assert (reply.status_code, reply.content) == (
+            200,
+            b'{"disposable":true}' if disposable else b'{"disposable":false}',
+        )
+        assert "x-toy-balance" not in reply.headers
+
+
+async def test_the_time_of_a_reply_is_in_a_header() -> None:
+    async with opened() as bench:
+        params = {"api_key": bench.key}
+        for path in ("validate", "getcredits"):
+            reply = await bench.client.get(f"/toy/v9/{path}", params=params)
+            assert reply.headers["x-toy-milliseconds"].isdecimal()
+        stranger = await bench.client.get("/toy/v9/getcredits", params={"api_key": "x"})
+        assert "x-toy-milliseconds" not in stranger.headers
+
+
+def test_a_dialect_has_a_sample_for_every_ordinary_address() -> None:
+    samples = Samples("veriplex")
+    default = toy.SAMPLES["disposable"]
+    assert not isinstance(default, ProblemKind)
+
+    def draw(email: str) -> Reason:
+        return samples.draw("toy", email, Checks(), default_sample=default).reason
+
+    assert {draw(f"u{n}@example.org") for n in range(50)} == {Reason.DISPOSABLE}
+    assert draw("mailbox-full@example.com") is Reason.MAILBOX_FULL
+    assert draw("malformed") is Reason.INVALID_EMAIL

@@ -171,13 +171,19 @@ def _http_request(
 ) -> httpx.Request:
     """The request as httpx has it. Raises httpx.InvalidURL, ValueError."""
     headers = {**ALWAYS_SENT, **request.headers}
-    if "authorization" not in headers and (authorization := location.authorization):
+    url = location.url_for(request)
+    own_server = not request.link or _is_of_server(url, location.url_without_credentials)
+    if own_server and "authorization" not in headers and (authorization := location.authorization):
         headers["authorization"] = authorization
     return httpx.Request(
         request.method,
-        location.url_for(request),
+        url,
         headers=headers,
         content=request.body or None,
         # the time-out of aiohttp that covers the whole connect
         extensions={"timeout": {"pool": connect_timeout_s}, "progress": progress},
     )
+
+
+def _is_of_server(url: str, base_url: str) -> bool:
+    return urlsplit(url)[:2] == urlsplit(base_url)[:2]

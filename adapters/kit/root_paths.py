@@ -1,0 +1,50 @@
+"""Paths at the server's root that two vendors have, and how their requests are told apart.
+
+A prefix of paths belongs to the dialect that has it in `root_paths`, the longest prefix first; of
+two equal ones, that with a condition first. The conditions of shared paths are here, so that each
+rule can be read in one place; `tests/adapters/test_root_paths.py` has a row for each.
+
+| path | belongs to | if |
+| --- | --- | --- |
+| `/v1/verify` | ValidTo | the query has `apikey` |
+| | Emailable | else |
+| `/v1/bulk/{digits}/results` | Reacher | |
+| `/v1/bulk`, `/v1/bulk/{id}` | Reacher | no `apikey`, PATCH, DELETE or multipart; an id of digits |
+| | ValidTo | else |
+| `/v2/…`, where neither names the path | ZeroBounce | the query has `api_key` |
+| | Kickbox | else |
+"""
+
+from __future__ import annotations
+
+from adapters.contract.dialect import RootPath
+from adapters.contract.wire import UnreadableRequest, WireRequest
+from adapters.kit.words import is_digits
+
+BULK_PATH = "/v1/bulk"
+
+
+def _is_of_reacher(head: WireRequest) -> bool:
+    job_id, _, rest = head.path.removeprefix(BULK_PATH).strip("/").partition("/")
+    if is_digits(job_id) and rest == "results":
+        return True
+    return (
+        not _has_apikey(head)
+        and head.method not in ("PATCH", "DELETE")
+        and head.content_type != "multipart/form-data"
+        and (not job_id or is_digits(job_id))
+    )
+
+
+def _has_apikey(head: WireRequest) -> bool:
+    try:
+        return "apikey" in head.query
+    except UnreadableRequest:
+        return True  # Reacher's clients have no long queries
+
+
+VALIDTO_VERIFY = RootPath("/v1/verify", parameter="apikey")
+VALIDTO_BULK = RootPath(BULK_PATH)
+REACHER_BULK = RootPath(BULK_PATH, when=_is_of_reacher)
+ZEROBOUNCE_REST = RootPath("/v2/", parameter="api_key")
+KICKBOX_REST = RootPath("/v2/")
