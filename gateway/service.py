@@ -27,6 +27,7 @@ from adapters.contract.operations import (
 from adapters.contract.problems import Problem, ProblemKind
 from engine.address import lists, people, syntax
 from engine.model import Address, Checks, Reason, Verification
+from engine.turns import NO_PARTY, acting_for
 from engine.verification import unknown_verification
 from gateway.accounts.caller import AccountService, Caller, Charge, InsufficientCredits
 from gateway.errors import NO_SOURCE, NoAnswer
@@ -120,7 +121,8 @@ class Service:
         Raises `Problem`.
         """
         runner = _Runner(self, dialect, caller)
-        outcome = await op.run_by(runner)
+        with acting_for(NO_PARTY if caller is None else caller.account_id):
+            outcome = await op.run_by(runner)
         return ServiceResult(outcome, runner.source, runner.attempts, runner.cache_status)
 
     async def verify(

@@ -18,6 +18,7 @@ from engine.bulk.shared import BulkShared, SingleProbe
 from engine.bulk.transaction import PendingAddress
 from engine.model import Address, Checks, Evidence, Verification, VerificationStream
 from engine.smtp.context import ProbeContext
+from engine.turns import acting_for, current_party
 from engine.verification import verification_from_evidence
 
 MAX_IN_FLIGHT_PER_CALL = 10_000
@@ -63,6 +64,7 @@ class _BulkCall:
 
     def __init__(self, shared: BulkShared, checks: Checks) -> None:
         self.checks = checks
+        self._party = current_party()
         self._shared = shared
         self._is_running = True
         self._failure: Exception | None = None
@@ -97,7 +99,8 @@ class _BulkCall:
         return self._is_running and self._failure is None
 
     def start_task(self, task: Coroutine[None, None, None]) -> None:
-        self._tasks.create_task(task)
+        with acting_for(self._party):  # a host pool, which works for all, may have called
+            self._tasks.create_task(task)
 
     def deliver(self, address: Address, verification: Verification) -> None:
         self._unanswered -= 1
@@ -158,9 +161,10 @@ class _BulkCall:
             await asyncio.sleep(0)
         lookups = self._shared.lookup_slots
         for domain, pending in domains.items():
-            await lookups.acquire()
+            await lookups.acquire(self._party)
             probe = DomainProbe(self, self._shared, domain, pending)
-            self._tasks.create_task(probe.start()).add_done_callback(lambda _: lookups.release())
+            task = self._tasks.create_task(probe.start())
+            task.add_done_callback(lambda _: lookups.release(self._party))
         return has_more
 
     def _start_address(self, address: Address, domains: dict[str, list[PendingAddress]]) -> None:

@@ -274,7 +274,7 @@ class DomainProbe:
                 if greylisted is not None and self._all_hosts_greylist:
                     self._call.deliver(pending.address, greylisted)
                     continue
-                async with self._shared.single_slots:
+                async with self._shared.single_slots.slot():
                     await self._verify_singly(pending)
                 max_workers = self._shared.connections_per_host
                 while self._single_queue and self._single_workers < max_workers:

@@ -1,14 +1,14 @@
 """The pool of connections to one mail host: kept, pipelined, renewed before the host objects.
 
-Each connection has a worker, which takes windows of transactions from a queue of groups. Groups
-take turns, so that a small call does not wait for a large one. Addresses without a usable reply are
+Each connection has a worker, which takes windows of transactions from a queue of groups. Parties
+take turns (`engine.turns`), and so do the groups of one, so that a small call does not wait for a
+large one. Addresses without a usable reply are
 asked again on another connection while that makes progress, then handed to the single path.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Sequence
 
 from engine.bulk.host_limits import (
@@ -41,6 +41,7 @@ from engine.smtp.terms import (
     StageResult,
     Target,
 )
+from engine.turns import NO_PARTY, FairQueue, FairSlots, Party, acting_for, current_party
 
 CONTROL_WINDOW_SIZE = 8
 """Recipients in the first window of a domain, which has its control."""
@@ -67,7 +68,7 @@ class HostPool:
         *,
         max_connections: int,
         recipients_per_connection: int,
-        connection_slots: asyncio.Semaphore,
+        connection_slots: FairSlots,
     ) -> None:
         """`connection_slots` bounds the connections of all pools together."""
         self._context = context
@@ -76,7 +77,7 @@ class HostPool:
         self._mail = b"MAIL FROM:<" + context.identity.sender.encode() + b">"
         self._max_connections = max(1, max_connections)
         self._recipients_per_connection = max(2, recipients_per_connection)
-        self._queue: deque[DomainGroup] = deque()
+        self._queue: FairQueue[DomainGroup] = FairQueue()
         self._work_added = asyncio.Event()
         self._waiting_addresses = 0
         self._workers: set[asyncio.Task[None]] = set()
@@ -101,6 +102,7 @@ class HostPool:
 
     def submit(self, group: DomainGroup) -> None:
         """Ask about the addresses of `group`; its listener is called once for each of them."""
+        group.party = current_party()
         self._enqueue(group, group.pending)
 
     async def aclose(self) -> None:
@@ -117,10 +119,7 @@ class HostPool:
     ) -> None:
         """Put a group into the queue, which it is not in; `added` of its addresses are new."""
         self._waiting_addresses += len(added)
-        if at_front:
-            self._queue.appendleft(group)
-        else:
-            self._queue.append(group)
+        self._queue.put(group, group.party, at_front=at_front)
         self._work_added.set()
         connections = min(
             self._max_connections, -(-self._waiting_addresses // ADDRESSES_PER_CONNECTION) or 1
@@ -129,7 +128,8 @@ class HostPool:
             self._start_worker()
 
     def _start_worker(self) -> None:
-        worker = asyncio.get_running_loop().create_task(self._run_worker())
+        with acting_for(NO_PARTY):  # it works for all of them
+            worker = asyncio.get_running_loop().create_task(self._run_worker())
         self._active_workers += 1
         self._workers.add(worker)
         worker.add_done_callback(self._workers.discard)
@@ -140,10 +140,9 @@ class HostPool:
         A group whose control is not known yet is in one window at a time.
         """
         window = Window([], is_first)
-        for _ in range(len(self._queue)):
-            if size < 1 or (window.transactions and one_transaction):
-                break
-            group = self._queue.popleft()
+        left: list[DomainGroup] = []
+        while self._queue and size >= 1 and not (window.transactions and one_transaction):
+            group = self._queue.pop()
             if not group.listener.is_active:
                 self._waiting_addresses -= len(group.pending)
                 continue
@@ -157,14 +156,16 @@ class HostPool:
             size -= len(transaction.addresses) + bool(transaction.control)
             window.transactions.append((group, transaction))
             if group.pending and not group.control_tries:
-                self._queue.append(group)
+                left.append(group)
+        for group in left:
+            self._queue.put(group, group.party)
         return window
 
     def _hand_to_single_path(self, *, only_with_alternative: bool = False) -> None:
         """Hand all pending addresses to the single path, or those whose domain has other hosts."""
         for group in self._drain():
             if only_with_alternative and not group.listener.has_other_hosts:
-                self._queue.append(group)
+                self._queue.put(group, group.party)
                 self._waiting_addresses += len(group.pending)
                 continue
             addresses = [*(pending for pending, _ in group.held_replies), *group.pending]
@@ -192,11 +193,12 @@ class HostPool:
                     self._hand_to_single_path(only_with_alternative=True)
                     if not self._queue:
                         break
+                party = self._queue.next_key()[1] if self._queue else NO_PARTY
                 async with (
-                    self._context.pacer.slot(self._operator, pooled=True),
-                    self._connection_slots,
+                    self._context.pacer.slot(self._operator, pooled=True, party=party),
+                    self._connection_slots.slot(party),
                 ):
-                    if self._queue and not await self._use_connection():
+                    if self._queue and not await self._use_connection(party):
                         break
                 pause_s, self._reconnect_pause_s = self._reconnect_pause_s, 0.0
                 await asyncio.sleep(pause_s)
@@ -212,8 +214,8 @@ class HostPool:
             if self._queue and not self._active_workers:
                 self._start_worker()  # a group was added while the last worker ended
 
-    async def _use_connection(self) -> bool:
-        """Open a connection and use it; False if the worker should end."""
+    async def _use_connection(self, party: Party) -> bool:
+        """Open a connection in a slot of `party` and use it; False if the worker should end."""
         if self._context.reputation.pause_or_start_trial(self._target.host):
             self._hand_to_single_path()
             return False
@@ -227,7 +229,7 @@ class HostPool:
         self._consecutive_throttled = self._failed_connects = 0
         self.has_connected = True
         try:
-            await self._send_windows(conversation)
+            await self._send_windows(conversation, party)
         except BaseException:
             conversation.abort()
             raise
@@ -274,7 +276,7 @@ class HostPool:
     async def _has_work(self) -> bool:
         """Whether there is work; waits up to `IDLE_TIMEOUT_S` unless others need the slot."""
         if not self._queue:
-            if self._connection_slots.locked():
+            if self._connection_slots.is_full:
                 return False
             self._work_added.clear()
             try:
@@ -302,13 +304,13 @@ class HostPool:
             trace=_discard_trace,
         )
 
-    async def _send_windows(self, conversation: Conversation) -> None:
+    async def _send_windows(self, conversation: Conversation, party: Party) -> None:
         """Send windows until the connection, its limits or the queue are exhausted."""
         use = ConnectionUse()
         one_transaction = not conversation.supports("pipelining")
         try:
             while conversation.usable and await self._has_work():
-                if self._context.pacer.has_priority_waiters(self._operator):
+                if self._context.pacer.should_give_back(self._operator, party):
                     return
                 size = self._limits.next_window_size(use, self._recipients_per_connection)
                 if size < 1:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from datetime import datetime
 from typing import Protocol
@@ -12,6 +11,7 @@ from engine.cache import TtlCache
 from engine.model import Address, Checks, Evidence, Smtp, Verification
 from engine.smtp.context import CATCH_ALL_CACHE_SIZE, ProbeContext
 from engine.smtp.terms import RcptReply, Target
+from engine.turns import FairSlots
 
 MAX_DOMAIN_LOOKUPS = 64
 """Domains looked up in DNS at a time."""
@@ -52,9 +52,9 @@ class BulkShared:
         self.connections_per_host = connections_per_host
         self._recipients_per_connection = recipients_per_connection
         self._pools: dict[tuple[str, str], HostPool] = {}
-        self._connection_slots = asyncio.Semaphore(MAX_CONNECTIONS)
-        self.lookup_slots = asyncio.Semaphore(MAX_DOMAIN_LOOKUPS)
-        self.single_slots = asyncio.Semaphore(MAX_SINGLE_PROBES)
+        self._connection_slots = FairSlots(MAX_CONNECTIONS)
+        self.lookup_slots = FairSlots(MAX_DOMAIN_LOOKUPS)
+        self.single_slots = FairSlots(MAX_SINGLE_PROBES)
         self.control_refusals: TtlCache[tuple[str, str], RcptReply] = TtlCache(
             CATCH_ALL_CACHE_SIZE, context.clock
         )

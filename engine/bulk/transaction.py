@@ -8,7 +8,7 @@ can be about nothing else; otherwise the recipient is asked again, alone or by t
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from functools import cache, lru_cache
@@ -300,6 +300,8 @@ class DomainGroup:
         """How often the control may still be sent; 0 also if it need not be."""
         self.control_reply: RcptReply | None = None
         self.catch_all: bool | None = None
+        self.party: Hashable = ""
+        """Whom the call is for (`engine.turns`)."""
         self.held_replies: list[tuple[PendingAddress, RcptReply]] = []
         """Replies that wait for the control's."""
 

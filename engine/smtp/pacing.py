@@ -3,19 +3,19 @@
 Limits are kept per operator rather than for all hosts together, since a thousand domains may share
 one provider. After a reply that complains about our rate the limit is halved and connections are
 spaced out, twice as far after each further complaint; each success relaxes both (additive
-increase, multiplicative decrease, as in RFC 5681).
+increase, multiplicative decrease, as in RFC 5681). The parties of `engine.turns` take turns.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from engine.model import Stage
 from engine.smtp.terms import CONNECTION_STAGES
+from engine.turns import FairSlots, Party
 
 FIRST_SPACING_S = 1.0
 """Time between two connections after the first complaint; it doubles with each further one."""
@@ -28,6 +28,9 @@ REJECTIONS_UNTIL_SKIPPED_IF_SERVED = 6
 MAX_PACED_OPERATORS = 10_000
 """Operators kept at a time; those with no connection, no waiter and no back-off are evicted."""
 
+SINGLE_RANK, BULK_SINGLE_RANK, POOLED_RANK = range(3)
+"""The ranks of those who wait for a slot, highest priority first."""
+
 
 @dataclass(slots=True)
 class _OperatorSlots:
@@ -35,7 +38,7 @@ class _OperatorSlots:
 
     limit: float
     """Connections at a time; fractions add up over several successes."""
-    active: int = 0
+    slots: FairSlots
     spacing_s: float = 0.0
     not_before: float = 0.0
     """On the pacer's clock; no connection is made earlier."""
@@ -45,14 +48,10 @@ class _OperatorSlots:
     """Consecutive rejections before MAIL."""
     rejection_counted_until: float = 0.0
     """On the pacer's clock; rejections before then belong to the attempt counted last."""
-    single_queue: deque[asyncio.Future[None]] = field(default_factory=deque)
-    bulk_single_queue: deque[asyncio.Future[None]] = field(default_factory=deque)
-    pool_queue: deque[asyncio.Future[None]] = field(default_factory=deque)
 
-    @property
-    def queues(self) -> tuple[deque[asyncio.Future[None]], ...]:
-        """The waiters, highest priority first."""
-        return self.single_queue, self.bulk_single_queue, self.pool_queue
+    def set_limit(self, limit: float) -> None:
+        self.limit = limit
+        self.slots.resize(int(limit))
 
 
 class Pacer:
@@ -70,7 +69,7 @@ class Pacer:
     def active_connections(self, operator: str) -> int:
         """Slots of `operator` that are taken now."""
         slots = self._operators.get(operator)
-        return 0 if slots is None else slots.active
+        return 0 if slots is None else slots.slots.active
 
     def wait_s(self, operator: str) -> float:
         """Seconds until `operator` may be connected to after a complaint; 0 if now."""
@@ -100,10 +99,11 @@ class Pacer:
         )
         return slots.rejections >= enough
 
-    def has_priority_waiters(self, operator: str) -> bool:
-        """Whether a probe of a single address waits for a slot of `operator`."""
+    def should_give_back(self, operator: str, party: Party) -> bool:
+        """Whether a host pool should give the slot back that it has for `party`: a single probe, or
+        a party with fewer connections, waits for one."""
         slots = self._operators.get(operator)
-        return slots is not None and bool(slots.single_queue or slots.bulk_single_queue)
+        return slots is not None and slots.slots.is_due_to_another(party, rank=POOLED_RANK)
 
     @asynccontextmanager
     async def slot(
@@ -112,18 +112,20 @@ class Pacer:
         *,
         bulk: bool = False,
         pooled: bool = False,
+        party: Party | None = None,
         has_alternative: bool = False,
     ) -> AsyncIterator[None]:
         """A slot for one connection; waits for it until the caller cancels.
 
-        Single verifications take priority over the single probes of a batch (`bulk`), and those
-        over the kept connections of a host pool (`pooled`), which should give their slot back
-        when `has_priority_waiters`. Raises TimeoutError at once where the operator is backing off
-        and the caller `has_alternative`.
+        The party with the fewest connections goes first (the current one, if none is given). Of
+        one party, single verifications take priority over the single probes of a batch (`bulk`),
+        and those over the kept connections of a host pool (`pooled`), which should give their slot
+        back when `should_give_back` says so. Raises TimeoutError at once where the operator is
+        backing off and the caller `has_alternative`.
         """
         slots = self._slots_of(operator)
-        await self._acquire(slots, 2 if pooled else int(bulk))
-        try:
+        rank = POOLED_RANK if pooled else BULK_SINGLE_RANK if bulk else SINGLE_RANK
+        async with slots.slots.slot(party, rank=rank):
             if has_alternative and self.is_backing_off(operator):
                 raise TimeoutError
             pause_s = slots.not_before - self._clock()
@@ -132,16 +134,13 @@ class Pacer:
             if pause_s > 0:
                 await asyncio.sleep(pause_s)
             yield
-        finally:
-            slots.active -= 1
-            self._grant_slots(slots)
 
     def record_throttling(
         self, operator: str, retry_after_s: float | None = None, stage: Stage = Stage.RCPT
     ) -> None:
         """The operator complained about our rate at `stage`: halve the limit and space out."""
         slots = self._slots_of(operator)
-        slots.limit = max(1.0, slots.limit / 2)
+        slots.set_limit(max(1.0, slots.limit / 2))
         now = self._clock()
         if stage in CONNECTION_STAGES and now < slots.rejection_counted_until:
             return  # connections opened at the same time count as one attempt
@@ -160,47 +159,22 @@ class Pacer:
         if slots is None:
             return
         slots.has_served, slots.rejections = True, 0
-        slots.limit = min(self._max_connections, slots.limit + 1 / max(1.0, slots.limit))
         slots.spacing_s = 0.0 if slots.spacing_s <= FIRST_SPACING_S else slots.spacing_s / 2
-        self._grant_slots(slots)
+        slots.set_limit(min(self._max_connections, slots.limit + 1 / max(1.0, slots.limit)))
 
     def _slots_of(self, operator: str) -> _OperatorSlots:
         slots = self._operators.get(operator)
         if slots is None:
             if len(self._operators) >= MAX_PACED_OPERATORS:
                 self._evict_idle()
-            slots = self._operators[operator] = _OperatorSlots(float(self._max_connections))
+            limit = self._max_connections
+            slots = _OperatorSlots(limit, FairSlots(limit, is_strict=True))
+            self._operators[operator] = slots
         return slots
 
     def _evict_idle(self) -> None:
         now = self._clock()
         for operator, slots in list(self._operators.items()):
-            idle = not slots.active and not any(slots.queues)
+            idle = not slots.slots.active and not slots.slots.has_waiters
             if idle and slots.not_before <= now:
                 del self._operators[operator]
-
-    async def _acquire(self, slots: _OperatorSlots, rank: int) -> None:
-        if slots.active < int(slots.limit) and not any(slots.queues[: rank + 1]):
-            slots.active += 1
-            return
-        queue = slots.queues[rank]
-        turn = asyncio.get_running_loop().create_future()
-        queue.append(turn)
-        try:
-            await turn
-        except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
-                # The slot was granted just as the waiter was cancelled.
-                slots.active -= 1
-            elif turn in queue:  # else `_grant_slots` has removed it already
-                queue.remove(turn)
-            self._grant_slots(slots)
-            raise
-
-    @staticmethod
-    def _grant_slots(slots: _OperatorSlots) -> None:
-        while slots.active < int(slots.limit) and (queue := next(filter(None, slots.queues), None)):
-            turn = queue.popleft()
-            if not turn.done():
-                slots.active += 1
-                turn.set_result(None)

@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 
+from engine.turns import acting_for
 from gateway.batches.chunk_work import ChunkWork, FindSample, log_fields
 from gateway.batches.model import Claim
 from gateway.batches.ports import ChooseVerifier, ChunkQueue, ChunkVerifier
@@ -169,7 +170,8 @@ class Runner:
             clock=self._clock,
             find_sample=self._find_sample,
         )
-        verifying = asyncio.create_task(work.verify())
+        with acting_for(claim.account_id):
+            verifying = asyncio.create_task(work.verify())
         try:
             if await self._write_until_done(claim, work, verifying):
                 await self._finish(claim, work)

@@ -8,7 +8,6 @@ and so is any address that a list left open. A quorum is always asked one by one
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import random
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
@@ -26,6 +25,7 @@ from engine.model import (
     Verification,
     VerificationStream,
 )
+from engine.turns import FairSlots
 from engine.verification import unknown_verification
 from gateway.accounts.caller import Caller
 from gateway.batches.intake import CHUNK_SIZE
@@ -66,7 +66,7 @@ class BulkPolicy:
         rng: random.Random,
     ) -> None:
         self._context = _BulkContext(
-            policy, bulk_verifier, vendor_jobs, clock, rng, asyncio.Semaphore(CONCURRENT_SINGLES)
+            policy, bulk_verifier, vendor_jobs, clock, rng, FairSlots(CONCURRENT_SINGLES)
         )
 
     def choose_verifier(self, claim: Claim, retries_greylisted: bool) -> ChunkVerifier:
@@ -102,7 +102,7 @@ class _BulkContext:
     vendor_jobs: VendorJobRunner
     clock: Callable[[], float]
     rng: random.Random
-    single_slots: asyncio.Semaphore
+    single_slots: FairSlots
 
 
 @dataclass(slots=True)
@@ -282,7 +282,7 @@ class _SingleVerifier:
             return each.best()
         route = replace(self._route, sources=sources)
         try:
-            async with self._context.single_slots:
+            async with self._context.single_slots.slot():
                 found = await self._context.policy.verify_by_route(
                     route, self._key, address, checks
                 )

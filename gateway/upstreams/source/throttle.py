@@ -1,6 +1,7 @@
 """How many requests one upstream gets at a time, and how many a second.
 
-This is the only such bound: the HTTP client opens as many connections as it is asked for.
+This is the only such bound: the HTTP client opens as many connections as it is asked for. Accounts
+take turns (`engine.turns`), so that one with thousands of requests does not keep another's waiting.
 """
 
 from __future__ import annotations
@@ -8,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
+
+from engine.turns import FairSlots, Party, current_party
 
 MIN_WAIT_S = 0.001
 """A shorter wait is a rounding error."""
@@ -20,55 +23,57 @@ class Throttle:
         self, max_concurrent: int, max_per_s: float, *, clock: Callable[[], float]
     ) -> None:
         """`max_per_s` 0 sets no bound."""
-        self._slots = asyncio.Semaphore(max_concurrent)
+        self._slots = FairSlots(max_concurrent, is_strict=True, admit=self._keeps_pace)
         self._interval_s = 1.0 / max_per_s if max_per_s > 0 else 0.0
         self._clock = clock
         self._next_at = 0.0
+        self._resuming: asyncio.TimerHandle | None = None
 
     @property
     def busy(self) -> bool:
         """Whether a request would have to wait."""
-        return self._slots.locked() or self._wait_s > 0
+        return self._slots.is_full or self._slots.has_waiters or self._wait_s > 0
 
     @contextlib.asynccontextmanager
     async def slot(self, wait_s: float) -> AsyncIterator[bool]:
         """Hold a slot while inside. Yields False if none was to be had within `wait_s`."""
-        if not await self._acquire_within(wait_s):
+        party = current_party()
+        if not await self._acquire_within(party, wait_s):
             yield False
             return
         try:
             yield True
         finally:
-            self._slots.release()
+            self._slots.release(party)
 
-    async def _acquire_within(self, wait_s: float) -> bool:
+    async def _acquire_within(self, party: Party, wait_s: float) -> bool:
         if not self.busy:  # without the cost of a time-out
-            await self._acquire()
+            await self._slots.acquire(party)
             return True
         try:
             async with asyncio.timeout(wait_s):
-                await self._acquire()
+                await self._slots.acquire(party)
         except TimeoutError:
             return False
         return True
 
-    async def _acquire(self) -> None:
-        await self._slots.acquire()
-        try:
-            await self._keep_pace()
-        except BaseException:
-            self._slots.release()
-            raise
-
-    async def _keep_pace(self) -> None:
-        """Wait for this request's turn. A second's worth may go at once after a pause."""
+    def _keeps_pace(self) -> bool:
+        """Whether the pace allows a request now, which then counts. A second's worth may go at once
+        after a pause."""
         if not self._interval_s:
-            return
-        wait_s = self._wait_s
+            return True
+        if (wait_s := self._wait_s) > 0:
+            if self._resuming is None:
+                loop = asyncio.get_running_loop()
+                self._resuming = loop.call_later(wait_s, self._resume)
+            return False
         burst_s = max(1.0 - self._interval_s, 0.0)
         self._next_at = max(self._next_at, self._clock() - burst_s) + self._interval_s
-        if wait_s > 0:
-            await asyncio.sleep(wait_s)
+        return True
+
+    def _resume(self) -> None:
+        self._resuming = None
+        self._slots.grant()
 
     @property
     def _wait_s(self) -> float:

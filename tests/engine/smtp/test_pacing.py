@@ -9,6 +9,7 @@ import pytest
 
 from engine.model import Stage
 from engine.smtp.pacing import FIRST_SPACING_S, MAX_PACED_OPERATORS, MAX_SPACING_S, Pacer
+from engine.turns import NO_PARTY
 from tests.fakes.clock import Clock
 
 SINGLE: dict[str, bool] = {}
@@ -222,19 +223,19 @@ async def test_host_pools_get_a_slot_when_no_single_probe_waits() -> None:
             await turns()
 
     async with pacer.slot("operator", pooled=True):
-        assert not pacer.has_priority_waiters("operator")
+        assert not pacer.should_give_back("operator", NO_PARTY)
         waiting = [
             asyncio.create_task(connect(name, pooled=name.startswith("pool")))
             for name in ("pool 1", "pool 2", "single 1", "single 2")
         ]
         await turns()
-        assert pacer.has_priority_waiters("operator")
+        assert pacer.should_give_back("operator", NO_PARTY)
         waiting[0].cancel()
         await turns()
     await asyncio.gather(*waiting, return_exceptions=True)
     assert order == ["single 1", "single 2", "pool 2"]
-    assert not pacer.has_priority_waiters("operator")
-    assert not pacer.has_priority_waiters("another")
+    assert not pacer.should_give_back("operator", NO_PARTY)
+    assert not pacer.should_give_back("another", NO_PARTY)
 
 
 @pytest.mark.parametrize(
@@ -298,13 +299,13 @@ async def test_a_host_pool_sees_waiters_of_higher_priority(
 
     async def connect() -> None:
         async with pacer.slot("operator", **kind):
-            assert not pacer.has_priority_waiters("operator")
+            assert not pacer.should_give_back("operator", NO_PARTY)
 
     async with pacer.slot("operator", pooled=True):
-        assert not pacer.has_priority_waiters("operator")
+        assert not pacer.should_give_back("operator", NO_PARTY)
         waiting = asyncio.create_task(connect())
         await turns()
-        assert pacer.has_priority_waiters("operator") is has_priority
+        assert pacer.should_give_back("operator", NO_PARTY) is has_priority
     await waiting
 
 
