@@ -60,9 +60,16 @@ def spec(case: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("case", CASES)
 async def test_case(case: str, spec: dict[str, Any]) -> None:
+    reply, wanted = await play(case, spec)
+    compare(reply, wanted)
+
+
+async def play(
+    case: str, spec: dict[str, Any], **request: Any
+) -> tuple[httpx.Response, dict[str, Any]]:
+    """The reply to a case's request, changed by `request`, and the reply that the case wants."""
     dialect = next(d for d in DIALECTS if d.name == case.split("/")[0])
-    given = spec.get("given", {})
-    async with server(dialect, given) as (client, known, worker):
+    async with server(dialect, spec.get("given", {})) as (client, known, worker):
         for earlier in spec.get("before", []):
             if "wait_s" in earlier:
                 await worker.wait(earlier["wait_s"])
@@ -71,9 +78,9 @@ async def test_case(case: str, spec: dict[str, Any]) -> None:
             learn(earlier_reply, known)
             known |= named_values(earlier_reply, earlier.get("names", {}))
             await worker.work()
-        reply = await send(client, known, spec["request"])
+        reply = await send(client, known, {**spec["request"], **request})
         learn(reply, known)
-    compare(reply, fill(spec["reply"], known))
+    return reply, fill(spec["reply"], known)
 
 
 def compare(reply: httpx.Response, wanted: dict[str, Any]) -> None:
@@ -141,7 +148,7 @@ async def send(
     body: dict[str, Any] = {}
     headers = dict(spec.get("headers", {}))
     if "json" in spec:
-        body["content"] = orjson.dumps(multiplied(spec["json"]))
+        body["content"] = spec.get("mark", "").encode() + orjson.dumps(multiplied(spec["json"]))
         headers.setdefault("Content-Type", "application/json")
     elif "form" in spec:
         body["data"] = spec["form"]

@@ -14,7 +14,7 @@ import orjson
 import pytest
 import typer
 
-from adapters.contract import batch_rules, credential, json_values, wire
+from adapters.contract import batch_rules, credential, forms, json_values, wire
 from adapters.contract.dialect import Dialect
 from adapters.registry import DIALECTS
 from engine.dns import mx, resolver
@@ -177,7 +177,10 @@ LIMITS = (
     ("| 8 different candidates", (credential.MAX_SCANNED_KEYS,)),
     ("| 250,000 and 2,000,000;", (wire.MAX_JSON_BRACKETS, wire.MAX_JSON_COMMAS)),
     ("of upstreams | 64 |", (json_values.MAX_DEPTH,)),
-    ("parts of a multipart | 1,000 |", (wire.MAX_FIELDS,)),
+    (
+        "parts of a multipart | 1,000; 51,000 |",
+        (forms.MAX_FIELDS, forms.MAX_FORM_FIELDS),
+    ),
     ("verifications in flight | 4,000;", (cache.MAX_IN_FLIGHT,)),
     ("at least 16 |", (shares.MIN_SHARE,)),
     ("entries of a batch | 50,000;", (batch_rules.MAX_BATCH_ENTRIES,)),

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from adapters.contract.operations import Acknowledge, GuessPerson, PersonGuess, Verify
 from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.wire import WireReply, WireRequest, json_reply
 from adapters.dataoorts.words import CAUSES, FREE_PROVIDERS, cause_word, is_generic, score
+from adapters.kit.words import parse_bool
 from engine.model import Person, Verdict, Verification
-
-SWITCH_WORDS: Mapping[str, bool] = {"true": True, "false": False}
-"""`info`, in any case."""
-
 
 # -- reading ------------------------------------------------------------------------------
 
@@ -47,10 +43,8 @@ def _parse_email(request: WireRequest) -> str:
 
 def _parse_info(request: WireRequest) -> bool:
     """Off by default: the smaller reply has the complete verification."""
-    value = request.json_object.get("info", False)
-    if isinstance(value, str):
-        value = SWITCH_WORDS.get(value.strip().lower())
-    if not isinstance(value, bool):
+    value = parse_bool(request.json_object.get("info", False))
+    if value is None:
         raise Problem(ProblemKind.INVALID, field="info")
     return value
 

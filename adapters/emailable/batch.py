@@ -20,11 +20,12 @@ from adapters.contract.batch_rules import (
     CompletionWebhook,
     parse_entries,
 )
+from adapters.contract.forms import split_list
 from adapters.contract.jobs import BatchEntry, Job, JobRow, JobRows, JobState
 from adapters.contract.operations import ReadRows, ReadRowsByToken, SubmitJob
 from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.wire import Reply, StreamReply, WireReply, WireRequest, json_reply
-from adapters.emailable.single import ATTRIBUTES, request_params
+from adapters.emailable.single import ATTRIBUTES, request_list, request_params
 from adapters.kit.csv import csv_cell, csv_line
 from adapters.kit.eleven_reasons import ALL_REASON_WORDS, STATES, reason_word, state_word
 from adapters.kit.words import parse_bool
@@ -59,7 +60,10 @@ class ShowBatchStatus(ReadRows):
 
 
 def read_submit(request: WireRequest) -> SubmitJob:
-    params = request_params(request)
+    params = {
+        **request_params(request),
+        **{name: request_list(request, name) for name in ("emails", "response_fields")},
+    }
     simulate = str(params.get("simulate") or "")
     try:
         return _parse_submit(params, simulate)
@@ -102,15 +106,15 @@ def read_download(request: WireRequest) -> ReadRowsByToken:
 
 
 def _parse_entries(params: Mapping[str, Any]) -> tuple[BatchEntry, ...]:
-    """A text with commas, or an array."""
+    """A text with commas, or an array. Line breaks and semicolons are taken for commas."""
     emails = params.get("emails")
     if emails is None or emails == "" or emails == []:
         raise Problem(ProblemKind.MISSING, field="emails")
     if isinstance(emails, str):
         # blanks between commas are skipped; millions of them would take much memory
-        if emails.count(",") > 2 * MAX_BATCH_ENTRIES:
+        emails = split_list(emails, 2 * MAX_BATCH_ENTRIES)
+        if len(emails) > 2 * MAX_BATCH_ENTRIES:
             raise Problem(ProblemKind.TOO_MANY, field="emails", limit=MAX_BATCH_ENTRIES)
-        emails = emails.split(",")
     if not isinstance(emails, list):
         raise Problem(ProblemKind.INVALID, field="emails")
     entries = parse_entries(emails, "emails")
@@ -125,7 +129,7 @@ def _parse_fields(value: object) -> tuple[str, ...] | None:
     """The known names among those listed; None for all. Raises `Problem` if none is known."""
     if value is None or value == "" or value == []:
         return None
-    names = value if isinstance(value, list) else str(value).split(",", MAX_FIELDS)
+    names = value if isinstance(value, list) else split_list(str(value), MAX_FIELDS)
     wanted = {str(name).strip() for name in names}
     fields = tuple(name for name in FIELDS if name in wanted)
     if not fields:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from adapters.contract.forms import list_value
 from adapters.contract.operations import AccountInfo, ShowAccount, Verify
 from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.wire import WireReply, WireRequest, json_reply
@@ -50,6 +51,12 @@ def request_params(request: WireRequest) -> Mapping[str, Any]:
     if request.method != "POST":
         return request.query
     return {**request.query, **request.fields}
+
+
+def request_list(request: WireRequest, name: str) -> Any:
+    """A parameter that is a list: an array, or a text, which a form may have in several fields."""
+    body = request.fields if request.method == "POST" else {}
+    return list_value(name, body, request.query)
 
 
 # -- writing ------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from adapters.contract.wire import StreamReply, WireReply, WireRequest, json_rep
 from adapters.generic.single import verification_json
 from adapters.generic.words import STATUSES, TIERS
 from adapters.kit.csv import CSV_MEDIA_TYPE, csv_cell, csv_line
-from adapters.kit.words import is_digits, utc_millis
+from adapters.kit.words import parse_integer, utc_millis
 from engine.model import Verification
 
 BODY_LIMIT = 20 * 1024 * 1024
@@ -28,6 +28,7 @@ MAX_EMAIL_CHARACTERS = 320
 RETENTION_S = 30 * 86_400
 
 DEFAULT_LIMIT, MAX_LIMIT = 100, 1_000
+MAX_PAGE = 10**9
 ANY_TIER = "all"
 
 CREATED_MESSAGE = "Job created. Poll GET /api/v1/jobs/{jobId} for status."
@@ -89,10 +90,9 @@ def read_download(request: WireRequest) -> ReadRows:
 
 
 def _parse_integer(query: Mapping[str, str], name: str, default: int, maximum: int | None) -> int:
-    text = query.get(name, str(default))
-    # the length bounds the number of rows that the database has to skip
-    value = int(text) if is_digits(text) and len(text) < 10 else 0
-    if value < 1 or (maximum is not None and value > maximum):
+    value = parse_integer(query.get(name) or default)
+    # the bound is on the number of rows that the database has to skip
+    if value is None or not 1 <= value <= (maximum or MAX_PAGE):
         upper = f" to {maximum}" if maximum is not None else " or more"
         raise _invalid(f"{name} must be an integer, 1{upper}.", name)
     return value

@@ -8,7 +8,7 @@ from adapters.contract.operations import Verify
 from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.wire import WireReply, WireRequest, json_reply
 from adapters.generic.words import LABELS, SCORES, TIERS, provider_name, result_word
-from adapters.kit.words import clamped_score, utc_millis
+from adapters.kit.words import clamped_score, parse_bool, utc_millis
 from engine.model import Reason, Verification
 
 MAX_EMAIL_CHARACTERS = 320
@@ -33,8 +33,8 @@ REASONS_ACCEPTED = frozenset({Reason.ACCEPTED_EMAIL, Reason.CATCH_ALL})
 
 def read_verify(request: WireRequest) -> Verify:
     body = request.json_object
-    refresh = body.get("refresh", False)
-    if not isinstance(refresh, bool):
+    refresh = parse_bool(body.get("refresh", False))
+    if refresh is None:
         raise Problem(ProblemKind.INVALID, "refresh must be true or false.", "refresh")
     return Verify(email=_parse_email(body.get("email")), refresh=refresh)
 

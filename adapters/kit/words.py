@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from math import isnan
 from typing import TypeVar, overload
 from urllib.parse import quote
 
@@ -24,21 +25,33 @@ def parse_bool(value: object) -> bool | None: ...
 @overload
 def parse_bool(value: object, default: bool) -> bool: ...
 def parse_bool(value: object, default: bool | None = None) -> bool | None:
-    """A boolean, 0 or 1, or the text of one in any case; the default for anything else."""
+    """A boolean, 0 or 1, or the text of one in any case; the default for anything else.
+
+    PHP writes a boolean as 1 or 0, Lua a number as 1.0.
+    """
     return _BOOLS.get(str(value).strip().lower(), default)
 
 
-_BOOLS: Mapping[str, bool] = {"true": True, "1": True, "false": False, "0": False}
+_BOOLS: Mapping[str, bool] = {
+    **dict.fromkeys(("true", "1", "1.0"), True),
+    **dict.fromkeys(("false", "0", "0.0"), False),
+}
 
 
 def parse_integer(value: object) -> int | None:
-    """An integer, or a text of digits; None for anything else, booleans included."""
+    """An integer, a number without a fraction (`5.0`), or the text of one; None for anything else,
+    booleans included."""
     if isinstance(value, bool):
         return None
     if isinstance(value, int):
         return value
-    text = value if isinstance(value, str) else ""
-    return int(text) if is_digits(text) else None
+    if isinstance(value, float):
+        return int(value) if value.is_integer() and abs(value) < 10**MAX_INTEGER_DIGITS else None
+    text = value.strip() if isinstance(value, str) else ""
+    digits, point, fraction = text.partition(".")
+    if point and (not fraction or fraction.strip("0")):
+        return None
+    return int(digits) if is_digits(digits) else None
 
 
 def is_digits(text: str) -> bool:
@@ -47,12 +60,14 @@ def is_digits(text: str) -> bool:
 
 
 def clamped_integer(value: object, default: int, lowest: int, highest: int) -> int:
-    """An integer or its text, clamped; the default for anything else."""
-    try:
-        wanted = int(str(value))
-    except ValueError:
+    """A number or its text, without its fraction and clamped; the default for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
         return default
-    return min(max(wanted, lowest), highest)
+    try:
+        wanted = float(value)
+    except (ValueError, OverflowError):
+        return default
+    return default if isnan(wanted) else int(min(max(wanted, lowest), highest))
 
 
 def text_or_none(value: object) -> str | None:

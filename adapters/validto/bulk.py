@@ -53,7 +53,7 @@ JOB_ID = re.compile(r"[a-z0-9]{30,40}")
 ID_ALPHABET = string.ascii_lowercase + string.digits
 ID_LENGTH = 36
 
-TRUE_WORDS = frozenset({"true", "1", "yes"})
+TRUE_WORDS = frozenset({"true", "1", "1.0", "yes"})
 """Of `auto_verify`, in any case: the samples send the text, clients a boolean."""
 
 # -- reading ------------------------------------------------------------------------------

@@ -16,8 +16,7 @@ DEFAULT_WAIT_MS, MIN_WAIT_MS, MAX_WAIT_MS = 180_000, 30_000, 180_000
 
 
 def read_verify(request: WireRequest) -> Verify:
-    # many clients do not encode the address, and a `+` arrives as a blank
-    email = request.query.get("email", "").strip().replace(" ", "+")
+    email = request.query.get("email", "").strip()
     if not email:
         raise Problem(ProblemKind.MISSING, field="email")
     timeout = request.query.get("timeout")

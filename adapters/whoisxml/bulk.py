@@ -26,7 +26,7 @@ from adapters.contract.operations import ListJobs, ReadRows, ShowJobs, SubmitJob
 from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.wire import Reply, StreamReply, WireReply, WireRequest, json_reply
 from adapters.kit.csv import CSV_MEDIA_TYPE, csv_line
-from adapters.kit.words import parse_integer
+from adapters.kit.words import parse_bool, parse_integer
 from adapters.whoisxml.problems import BULK_PATH
 from adapters.whoisxml.words import CHECK_WORDS, CHECKS, NULL_MX, is_well_formed
 from adapters.whoisxml.xml import XML_MEDIA_TYPE, render_element
@@ -104,8 +104,8 @@ def read_list(request: WireRequest) -> ListBulk:
     sort = str(_value_or(body, "sort", "desc")).lower()
     if sort not in ("asc", "desc"):
         raise _invalid("The sort field should have one of the following values: asc, desc.")
-    only_ids = _value_or(body, "onlyIds", True)
-    if not isinstance(only_ids, bool):
+    only_ids = parse_bool(_value_or(body, "onlyIds", True))
+    if only_ids is None:
         raise _invalid("The onlyIds field should be a boolean.")
     return ListBulk(
         page=page, per_page=per_page, oldest_first=sort == "asc", only_ids=only_ids, xml=xml

@@ -16,7 +16,12 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any, cast
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from starlette.types import Message, Send
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
 
 from gateway.web.faulty_send import CONNECTION_EXTENSION
 
@@ -179,6 +184,8 @@ class EdgeProtocol(HttpToolsProtocol):
         self._edge.idle.pop(self, None)
         super().on_headers_complete()
         self.cycle.transport = self._cycle_transport
+        if self.scope["http_version"] == "1.0":
+            self.cycle.send = _close_delimited(self.cycle)  # type: ignore[method-assign,assignment]
 
     def on_message_complete(self) -> None:
         self._reading = _Reading.NOTHING
@@ -255,6 +262,27 @@ class EdgeProtocol(HttpToolsProtocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+def _close_delimited(cycle: RequestResponseCycle) -> Send:
+    """`cycle.send` for a client that knows no chunks: a reply of unknown length ends with the
+    connection (RFC 9112, sections 6.1 and 6.3)."""
+    send = cast(Send, cycle.send)
+    is_measured = True
+
+    async def sending(message: Message) -> None:
+        nonlocal is_measured
+        if message["type"] == "http.response.start":
+            names = {name.lower() for name, _ in message["headers"]}
+            is_measured = b"content-length" in names
+            if not is_measured:
+                cycle.chunked_encoding = False
+        elif not is_measured:
+            # uvicorn compares what is sent with what was promised
+            cycle.expected_content_length = len(message.get("body", b""))
+        await send(message)
+
+    return sending
 
 
 class _CycleTransport:

@@ -22,6 +22,7 @@ from gateway.sandbox import requests as sandbox_requests
 from gateway.sandbox.faults import Effects
 from gateway.service import ServiceResult
 from gateway.web.bodies import BodyBudget, incoming_body
+from gateway.web.compression import MIN_BYTES, compressing
 from gateway.web.provenance import provenance_headers, request_id
 from gateway.web.routing import VendorPath
 
@@ -97,7 +98,7 @@ class RequestState:
 
     def wire_request(self, body: bytes = b"", body_file: BinaryIO | None = None) -> WireRequest:
         return WireRequest(
-            method=self.method,
+            method="GET" if self.method == "HEAD" else self.method,
             path=self.vendor_path.path,
             query_string=self.query_string,
             headers=self.headers,
@@ -174,6 +175,7 @@ class BodyReader:
 
 
 async def send_reply(send: Send, reply: Reply, state: RequestState) -> None:
+    """Send a reply, compressed if it is long; to a HEAD its head alone (RFC 9110 section 9.3.2)."""
     result = state.result
     headers = [
         (b"x-request-id", state.request_id.encode("latin-1")),
@@ -192,7 +194,11 @@ async def send_reply(send: Send, reply: Reply, state: RequestState) -> None:
     if state.leaves_body_unread:
         # the server goes on receiving until the client has read the reply (gateway.web.edge)
         headers.append(CLOSE_HEADER)
+    if whole is None or len(whole) >= MIN_BYTES:
+        send = compressing(send, state.headers.get("accept-encoding", ""))
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    if state.method == "HEAD":
+        whole = b""
     if whole is None:
         assert isinstance(reply, StreamReply)
         async for chunk in render_body(reply):

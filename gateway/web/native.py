@@ -11,8 +11,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from adapters.contract.dialect import Dialect
+from adapters.contract.forms import TooManyFields, parse_form
 from adapters.contract.operations import Verify
 from adapters.contract.problems import Problem, ProblemKind
+from adapters.kit.words import parse_bool
 from engine.model import Checks
 from gateway.accounts.caller import AccountService, Caller
 from gateway.accounts.limits import RateLimitExceeded
@@ -166,15 +168,19 @@ class NativeApi:
 
 
 def _read_verify(request: Request) -> Verify:
-    query = request.query_params
+    try:
+        query = parse_form(request.url.query)
+    except TooManyFields as exc:
+        raise Problem(ProblemKind.UNREADABLE, str(exc)) from exc
     if not query.get("email", "").strip():
         raise Problem(ProblemKind.MISSING, field="email")
     return Verify(
         email=query["email"].strip(),
         checks=Checks(
-            smtp=query.get("smtp") != "false", catch_all=query.get("catch_all") != "false"
+            smtp=parse_bool(query.get("smtp"), True),
+            catch_all=parse_bool(query.get("catch_all"), True),
         ),
-        refresh=query.get("refresh") == "true",
+        refresh=parse_bool(query.get("refresh"), False),
     )
 
 

@@ -128,6 +128,9 @@ class _EndpointTable:
     def find(
         self, path: str, method: str
     ) -> tuple[AnyEndpoint | None, Mapping[str, str], Problem | None]:
+        """A HEAD is a GET whose reply has no body (RFC 9110, section 9.3.2)."""
+        if method == "HEAD":
+            method = "GET"
         found = self._fixed.get(path)
         params: Mapping[str, str] = {}
         if found is None:

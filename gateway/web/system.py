@@ -25,6 +25,7 @@ from gateway.observability.metrics import AccessLogEntry, Metrics, MetricsAccess
 from gateway.sandbox import Sandbox
 from gateway.service import ServiceResult
 from gateway.web.browsers import BrowserGuard
+from gateway.web.compression import compressing
 from gateway.web.native import NativeApi
 from gateway.web.problem_json import problem_response
 from gateway.web.provenance import provenance_headers, request_id
@@ -155,9 +156,11 @@ def _observed(app: ASGIApp, metrics: Metrics) -> ASGIApp:
                 message["headers"] = [*message["headers"], id_header, *provenance]
             await send(message)
 
+        accepted = next((v for k, v in scope["headers"] if k == b"accept-encoding"), b"")
+        compressed = compressing(sending, accepted.decode("latin-1"))
         # Starlette raises an exception again after `_internal_error_response` has answered it
         with contextlib.suppress(Exception):
-            await app(scope, receive, sending)
+            await app(scope, receive, compressed)
         metrics.record_request(
             AccessLogEntry(
                 own_id,

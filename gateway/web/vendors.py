@@ -112,7 +112,10 @@ class VendorApp:
                 # the rows of a batch cannot be read on, or were deleted meanwhile: the client
                 # sees that the reply is not whole
                 log.warning("reply.cut_off", extra={"error": str(exc)})
-                await ClientConnection(scope, receive).close()
+                connection = ClientConnection(scope, receive)
+                # to a client of HTTP/1.0 the end of the connection is the end of the reply
+                is_old = scope.get("http_version") == "1.0"
+                await (connection.reset() if is_old else connection.close())
         except (ClientDisconnected, ConnectionDropped):
             return
         finally:

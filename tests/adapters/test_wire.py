@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from adapters.contract.forms import MAX_FIELDS, MAX_FORM_FIELDS, list_value, parse_form
 from adapters.contract.json_values import MAX_DEPTH
-from adapters.contract.wire import MAX_FIELDS, UnreadableRequest, WireRequest, json_reply
+from adapters.contract.wire import UnreadableRequest, WireRequest, json_reply
 
 BOUNDARY = "multipart/form-data; boundary=b"
 
@@ -23,7 +24,11 @@ def request(body: bytes, content_type: str = "") -> WireRequest:
     [
         (b"", "", {}),
         (b"", "application/json", {}),
-        (b'{"a": 1, "b": null}', "application/json", {"a": 1, "b": None}),
+        (b'{"a": 1, "b": null}', "application/json", {"a": 1}),
+        (b'{"a": {"b": null, "c": [null, {"d": null}]}}', "", {"a": {"c": [None, {"d": None}]}}),
+        (b'\xef\xbb\xbf{"a": 1}', "application/json", {"a": 1}),
+        (b'\xef\xbb\xbf {"a": 1}', "", {"a": 1}),
+        (b"\xef\xbb\xbfa=1", "application/x-www-form-urlencoded", {"a": "1"}),
         (b'{"a": [1]}', "application/json; charset=utf-8", {"a": [1]}),
         (b' {"a": "x"}', "", {"a": "x"}),
         (b' {"a": "x"}', "text/plain", {"a": "x"}),
@@ -54,7 +59,7 @@ def test_fields(body: bytes, content_type: str, fields: dict[str, Any]) -> None:
         (b"[" * 100_000, "application/json"),
         (b"x", "multipart/form-data"),
         (b"x", BOUNDARY),
-        (b"&".join(b"a=1" for _ in range(MAX_FIELDS + 1)), "application/x-www-form-urlencoded"),
+        (b"&".join([b"a=1"] * (MAX_FORM_FIELDS + 1)), "application/x-www-form-urlencoded"),
     ],
 )
 def test_unreadable(body: bytes, content_type: str) -> None:
@@ -83,6 +88,66 @@ def test_a_file_keeps_its_name_and_bytes() -> None:
 
 def test_the_last_of_a_repeated_parameter_counts() -> None:
     assert WireRequest("GET", "/", "a=1&a=2&b").query == {"a": "2", "b": ""}
+
+
+def test_a_query_has_a_limited_number_of_fields() -> None:
+    assert WireRequest("GET", "/", "&".join(["a=1"] * MAX_FIELDS)).query == {"a": "1"}
+    with pytest.raises(UnreadableRequest):
+        _ = WireRequest("GET", "/", "&".join(["a=1"] * (MAX_FIELDS + 1))).query
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("l=a&l=b&l=c", "a\nb\nc"),
+        ("l[]=a&l[]=b", "a\nb"),
+        ("l%5B%5D=a&l%5B%5D=b", "a\nb"),
+        ("l[0]=a&l[1]=b", "a\nb"),
+        ("l[1]=b&x=y&l[0]=a", "a\nb"),
+        ("l[]=a", "a"),
+        ("l=a&l[]=b", "a\nb"),
+        ("l=a,b", "a,b"),
+        ("l=", ""),
+        ("x=a", None),
+    ],
+)
+def test_a_list_may_be_several_fields(query: str, found: str | None) -> None:
+    assert list_value("l", WireRequest("GET", "/", query).query) == found
+
+
+def test_a_list_is_that_of_the_first_source() -> None:
+    first, second = parse_form("l=a"), parse_form("l=b&l=c&m=d&m=e")
+    assert list_value("l", first, second) == "a"
+    assert list_value("m", first, second) == "d\ne"
+    assert list_value("l", {"l": ["x"]}, second) == ["x"]
+
+
+@pytest.mark.parametrize(
+    ("sent", "read"),
+    [
+        ("alice+news@b.test", "alice+news@b.test"),
+        ("alice%2Bnews@b.test", "alice+news@b.test"),
+        ("alice%20news@b.test", "alice+news@b.test"),
+        ("a+b+c@d.test", "a+b+c@d.test"),
+        ("a++b@d.test", "a++b@d.test"),
+        ("a+@d.test", "a+@d.test"),
+        ("a+b@d.test,c@d.test,e+f@d.test", "a+b@d.test,c@d.test,e+f@d.test"),
+        ("a+b@d.test%0Ac+d@d.test", "a+b@d.test\nc+d@d.test"),
+        ("a@d.test,+b@d.test;+c+d@d.test", "a@d.test, b@d.test; c+d@d.test"),
+        ("j%C3%BCrgen+x@d.test", "jürgen+x@d.test"),
+        # blanks that a client meant
+        ("%22a+b%22@d.test", '"a b"@d.test'),
+        ("Ada+Lovelace+%3Cada@d.test%3E", "Ada Lovelace <ada@d.test>"),
+        ("a@d.test+b@d.test", "a@d.test b@d.test"),
+        ("a@d+e.test", "a@d e.test"),
+        ("two+words", "two words"),
+        ("+a@d.test+", " a@d.test "),
+    ],
+)
+def test_a_blank_in_a_local_part_is_a_plus(sent: str, read: str) -> None:
+    assert WireRequest("GET", "/", f"email={sent}").query["email"] == read
+    form = request(f"email={sent}".encode(), "application/x-www-form-urlencoded")
+    assert form.fields["email"] == read
 
 
 def test_json_reply_keeps_the_order_of_keys_by_default() -> None:

@@ -196,9 +196,9 @@ def test_credentials(headers: dict[str, str], key: str | None) -> None:
         ({"email": "john"}, ProblemKind.INVALID, "email"),
         ({"email": "john@ "}, ProblemKind.INVALID, "email"),
         ({"email": "x" * 309 + "@example.com"}, ProblemKind.INVALID, "email"),
-        ({"email": "a@b.c", "refresh": "true"}, ProblemKind.INVALID, "refresh"),
-        ({"email": "a@b.c", "refresh": 1}, ProblemKind.INVALID, "refresh"),
-        ({"email": "a@b.c", "refresh": None}, ProblemKind.INVALID, "refresh"),
+        ({"email": "a@b.c", "refresh": "soon"}, ProblemKind.INVALID, "refresh"),
+        ({"email": "a@b.c", "refresh": 2}, ProblemKind.INVALID, "refresh"),
+        ({"email": "a@b.c", "refresh": [True]}, ProblemKind.INVALID, "refresh"),
     ],
 )
 def test_bad_parameters(value: object, kind: ProblemKind, field: str) -> None:
@@ -212,6 +212,9 @@ def test_bad_parameters(value: object, kind: ProblemKind, field: str) -> None:
     [
         ({"email": " a@b.c "}, "a@b.c", False),
         ({"email": "a@b.c", "refresh": True, "more": 1}, "a@b.c", True),
+        ({"email": "a@b.c", "refresh": "True"}, "a@b.c", True),
+        ({"email": "a@b.c", "refresh": 1}, "a@b.c", True),
+        ({"email": "a@b.c", "refresh": None}, "a@b.c", False),
         # malformed, but for the domain: a verdict
         ({"email": "@b.c"}, "@b.c", False),
         ({"email": "a b@b.c"}, "a b@b.c", False),

@@ -31,8 +31,10 @@ anything = st.none() | st.booleans() | st.integers() | st.floats() | st.text() |
         ("True", True),
         (" 1 ", True),
         (1, True),
+        (1.0, True),
         (False, False),
         ("false", False),
+        ("0.0", False),
         (0, False),
         (None, None),
         ("null", None),
@@ -57,8 +59,14 @@ def test_a_boolean(value: object, found: bool | None) -> None:
         ("9" * 19, None),
         (True, None),
         ("-1", None),
-        ("1.0", None),
-        (1.0, None),
+        ("1.0", 1),
+        ("1000065.0", 1_000_065),
+        ("1.5", None),
+        ("1.", None),
+        (1.5, None),
+        (float("inf"), None),
+        (float("nan"), None),
+        (1.0, 1),
         ("\u0667", None),
         ("", None),
         (None, None),
@@ -69,7 +77,22 @@ def test_an_integer(value: object, found: int | None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "found"), [(None, 5), ("x", 5), ("", 5), (1, 2), ("99", 10), (" 7 ", 7), ("2.5", 5)]
+    ("value", "found"),
+    [
+        (None, 5),
+        ("x", 5),
+        ("", 5),
+        (True, 5),
+        ([], 5),
+        ("nan", 5),
+        (1, 2),
+        ("99", 10),
+        (1e300, 10),
+        ("9" * 500, 10),
+        (" 7 ", 7),
+        (7.0, 7),
+        ("2.5", 2),
+    ],
 )
 def test_a_number_is_clamped(value: object, found: int) -> None:
     assert clamped_integer(value, 5, 2, 10) == found

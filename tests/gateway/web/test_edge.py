@@ -18,6 +18,8 @@ from gateway.web import edge as edge_module
 from gateway.web.edge import CONNECTION_SHARE, Edge, EdgeProtocol, connection_limit
 
 GET = b"GET /livez HTTP/1.1\r\nHost: x\r\n"
+PIECES = (b"first,", b"", b"second")
+"""Of the body at `/stream`, whose length is not declared."""
 SOON_S = 0.05
 """A limit that a test waits for."""
 LATE_S = 5.0
@@ -25,7 +27,8 @@ LATE_S = 5.0
 
 
 class App:
-    """Answers 200; of a body it reads nothing unless it is asked at `/read`."""
+    """Answers 200, at `/stream` in pieces; of a body it reads nothing unless it is asked at
+    `/read`."""
 
     def __init__(self) -> None:
         self.bodies: list[bytes] = []
@@ -48,6 +51,12 @@ class App:
                 if not message.get("more_body"):
                     break
             self.bodies.append(body)
+        if scope["path"] == "/stream":
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            for piece in PIECES:
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+            await send({"type": "http.response.body", "body": b""})
+            return
         headers = [(b"content-length", b"2")]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": b"ok"})
@@ -283,6 +292,37 @@ async def test_a_head_without_end_costs_no_more_reading() -> None:
             with pytest.raises(ConnectionError):
                 await send_without_end(writer, b"a" * 65_536)
         assert server.refusals == {"head_too_large": 1}
+
+
+@pytest.mark.parametrize("head", [b"", b"Connection: keep-alive\r\n", b"Connection: close\r\n"])
+async def test_a_client_of_http_1_0_gets_no_chunks(head: bytes) -> None:
+    async with serving() as server:
+        reader, writer = await server.connect()
+        writer.write(b"GET /stream HTTP/1.0\r\n" + head + b"\r\n")
+        head, _, body = (await everything(reader)).partition(b"\r\n\r\n")
+    assert body == b"".join(PIECES)
+    assert b"transfer-encoding" not in head.lower()
+    assert b"connection: close" in head.lower()
+
+
+async def test_a_reply_of_known_length_to_http_1_0_is_as_ever() -> None:
+    async with serving() as server:
+        reader, writer = await server.connect()
+        writer.write(b"GET /livez HTTP/1.0\r\n\r\n")
+        answer = await everything(reader)
+    assert answer.endswith(b"\r\n\r\nok")
+    assert b"content-length: 2" in answer
+
+
+@pytest.mark.parametrize("version", [b"1.0", b"1.1"])
+async def test_a_head_request_for_a_stream_gets_no_body(version: bytes) -> None:
+    async with serving() as server:
+        reader, writer = await server.connect()
+        request = b"HEAD /stream HTTP/" + version + b"\r\nHost: x\r\nConnection: close\r\n\r\n"
+        writer.write(request)
+        answer = await everything(reader)
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert answer.endswith(b"\r\n\r\n")
 
 
 async def test_pipelined_requests_are_answered_in_order() -> None:
