@@ -341,6 +341,8 @@ class Verification:
     cached: bool = False
     attempts: tuple[Attempt, ...] = ()
     """The sources tried, in order; empty if only one was configured."""
+    temporary: bool = False
+    """Whether the mail hosts may say more in a few minutes, so that a batch asks them again."""
 
     def for_address(self, address: Address) -> Verification:
         """The same result for an equal address, as another client wrote it."""
@@ -359,6 +361,7 @@ class Verification:
             self.source,
             self.cached,
             self.attempts,
+            self.temporary,
         )
 
 

@@ -7,6 +7,7 @@ has it judged and scored.
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import time
 from collections.abc import Callable, Iterable
@@ -45,6 +46,8 @@ from engine.smtp.reputation import ReputationTracker
 from engine.smtp.terms import Identity
 from engine.verification import verification_from_evidence
 
+UNREACHABLE_SHARE = 0.8
+"""Of the wait before a batch's first retry: so long a domain counts as unreachable."""
 POLICY_GRACE_S = 2.0
 """How long SPF and DMARC look-ups may take once the mail hosts have replied."""
 
@@ -151,10 +154,13 @@ class ProbeEngine:
         started = self._context.clock()
         transcript = _Transcript(self._context.clock)
         evidence = offline_evidence(address)
+        control_deferred = False
         if address.valid and (checks.dns or checks.smtp):
             limit_s = self._deadline_s if deadline_s is None else deadline_s
             deadline = Deadline(limit_s, self._context.clock)
-            evidence = await self._collect_evidence(address, evidence, checks, deadline, transcript)
+            evidence, control_deferred = await self._collect_evidence(
+                address, evidence, checks, deadline, transcript
+            )
         evidence = replace(evidence, transcript=tuple(transcript.steps))
         return verification_from_evidence(
             address,
@@ -162,6 +168,7 @@ class ProbeEngine:
             checks,
             verified_at=self._now(),
             duration_s=self._context.clock() - started,
+            control_deferred=control_deferred,
         )
 
     def verify_many(
@@ -181,12 +188,14 @@ class ProbeEngine:
         if self._bulk is None:
             limits = replace(self._context.limits, greylist_pauses_s=(), bulk=True)
             context = replace(self._context, limits=limits)
+            first_retry_s = min(self._context.limits.greylist_pauses_s, default=math.inf)
             self._bulk = BulkProbe(
                 context,
                 ProbeEngine(context, deadline_s=self._deadline_s, now=self._now),
                 now=self._now,
                 connections_per_host=self._connections_per_host,
                 recipients_per_connection=self._recipients_per_connection,
+                unreachable_for_s=UNREACHABLE_SHARE * first_retry_s,
             )
         return self._bulk.verify_many(addresses, checks)
 
@@ -204,7 +213,9 @@ class ProbeEngine:
         checks: Checks,
         deadline: Deadline,
         transcript: _Transcript,
-    ) -> Evidence:
+    ) -> tuple[Evidence, bool]:
+        """The evidence, and whether the control was refused for now."""
+        control_deferred = False
         domain = address.ascii_domain
         policies = asyncio.ensure_future(self._look_up_policies(domain))
         try:
@@ -225,13 +236,15 @@ class ProbeEngine:
                     deadline=deadline,
                     trace=transcript.add,
                 )
-                evidence = (await inquiry.run()).merged_into(evidence)
+                result = await inquiry.run()
+                evidence = result.merged_into(evidence)
+                control_deferred = result.control_deferred
             grace_s = min(POLICY_GRACE_S, max(deadline.left_s, 0.05))
             done, _ = await asyncio.wait({policies}, timeout=grace_s)
             if done:
                 spf, dmarc = policies.result()
                 evidence = replace(evidence, spf=spf, dmarc=dmarc)
-            return evidence
+            return evidence, control_deferred
         finally:
             policies.cancel()
             await asyncio.gather(policies, return_exceptions=True)

@@ -131,6 +131,26 @@ def judge(address: Address, evidence: Evidence, checks: Checks) -> Judgement:
     return next((rule.becomes for rule in VERDICT_RULES if rule.holds(draft, evidence)), draft)
 
 
+TEMPORARY_MEANINGS = frozenset(
+    {
+        Meaning.GREYLISTED,
+        Meaning.THROTTLED,
+        Meaning.TEMPORARY,
+        Meaning.UNVERIFIED,
+        # The host may be restarting, or its network may be down.
+        Meaning.UNREACHABLE,
+        Meaning.TIMED_OUT,
+        Meaning.DROPPED,
+    }
+)
+"""What a mail host may answer otherwise a few minutes later."""
+
+
+def is_temporary(evidence: Evidence) -> bool:
+    """Whether the mail hosts refused an answer for now, or could not be reached."""
+    return evidence.smtp is not None and evidence.smtp.meaning in TEMPORARY_MEANINGS
+
+
 def _verdict_before_rules(address: Address, evidence: Evidence, checks: Checks) -> Judgement:
     if not address.valid:
         return Verdict.UNDELIVERABLE, Reason.INVALID_EMAIL

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from engine.model import Address, Attempt, Checks, Evidence, Reason, Verdict, Verification
 from engine.score import score
-from engine.verdict import judge
+from engine.verdict import is_temporary, judge
 
 
 def verification_from_evidence(
@@ -16,8 +16,13 @@ def verification_from_evidence(
     *,
     verified_at: datetime,
     duration_s: float = 0.0,
+    control_deferred: bool = False,
 ) -> Verification:
-    """The local engine's result: the evidence, judged and scored."""
+    """The local engine's result: the evidence, judged and scored.
+
+    `control_deferred`: the host refused the control address for now, so that it is not known yet
+    whether the domain accepts every name.
+    """
     verdict, reason = judge(address, evidence, checks)
     return verification_from_verdict(
         address,
@@ -27,6 +32,7 @@ def verification_from_evidence(
         checks,
         verified_at=verified_at,
         duration_s=duration_s,
+        temporary=control_deferred or is_temporary(evidence),
     )
 
 
@@ -42,6 +48,7 @@ def verification_from_verdict(
     source: str = "local",
     source_score: int | None = None,
     attempts: tuple[Attempt, ...] = (),
+    temporary: bool = False,
 ) -> Verification:
     """A result with a known verdict; `source_score` (0..100) takes the place of our own score."""
     points = score(verdict, reason, evidence) if source_score is None else source_score
@@ -56,6 +63,7 @@ def verification_from_verdict(
         duration_s=duration_s,
         source=source,
         attempts=attempts,
+        temporary=temporary,
     )
 
 

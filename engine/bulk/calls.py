@@ -38,14 +38,16 @@ class BulkProbe:
         now: Callable[[], datetime],
         connections_per_host: int,
         recipients_per_connection: int,
+        unreachable_for_s: float,
     ) -> None:
-        """`single` should not wait for greylisting."""
+        """`single` and `unreachable_for_s` are those of `BulkShared`."""
         self._shared = BulkShared(
             context,
             single,
             now=now,
             connections_per_host=connections_per_host,
             recipients_per_connection=recipients_per_connection,
+            unreachable_for_s=unreachable_for_s,
         )
 
     def verify_many(self, addresses: Iterable[Address], checks: Checks) -> VerificationStream:

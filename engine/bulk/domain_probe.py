@@ -33,7 +33,7 @@ from engine.model import (
     Stage,
     Verification,
 )
-from engine.smtp.catch_all import accepts_all, compare_with_control
+from engine.smtp.catch_all import accepts_all, compare_with_control, is_deferred
 from engine.smtp.context import CATCH_ALL_TTL_S
 from engine.smtp.inquiry import InquiryResult
 from engine.smtp.meanings import NO_CONTACT
@@ -230,7 +230,14 @@ class DomainProbe:
             if like is None:
                 smtp = _smtp_evidence(reply, meaning, connection)
                 evidence = self._evidence_with(smtp, catch_all, reply, _AddressTraits(*key[3:]))
-                like = self._make_verification(address, evidence, smtp.latency_ms)
+                like = self._make_verification(
+                    address,
+                    evidence,
+                    smtp.latency_ms,
+                    control_deferred=meaning is Meaning.ACCEPTED
+                    and catch_all is None
+                    and is_deferred(control),
+                )
                 made[key] = like
             verification = like.for_address(address)
             if meaning is Meaning.GREYLISTED and self._may_pass_at_other_host:
@@ -336,7 +343,12 @@ class DomainProbe:
         self._call.deliver(address, self._make_verification(address, evidence))
 
     def _make_verification(
-        self, address: Address, evidence: Evidence, latency_ms: int | None = None
+        self,
+        address: Address,
+        evidence: Evidence,
+        latency_ms: int | None = None,
+        *,
+        control_deferred: bool = False,
     ) -> Verification:
         return verification_from_evidence(
             address,
@@ -344,6 +356,7 @@ class DomainProbe:
             self._call.checks,
             verified_at=self._shared.now(),
             duration_s=(latency_ms or 0) / 1000,
+            control_deferred=control_deferred,
         )
 
 

@@ -22,7 +22,7 @@ MAX_CONNECTIONS = 400
 MAX_HOST_POOLS = 5_000
 """Mail hosts whose limits are kept; idle pools are evicted beyond it."""
 UNREACHABLE_DOMAIN_FOR_S = 60.0
-"""How long a domain whose hosts cannot be asked is not tried again."""
+"""How long a domain whose hosts cannot be asked is not tried again, at most."""
 
 
 class SingleProbe(Protocol):
@@ -44,12 +44,18 @@ class BulkShared:
         now: Callable[[], datetime],
         connections_per_host: int,
         recipients_per_connection: int,
+        unreachable_for_s: float,
     ) -> None:
-        """`single` should not wait for greylisting."""
+        """`single` should not wait for greylisting.
+
+        A domain whose hosts cannot be asked is asked again after `unreachable_for_s`, which is
+        shorter than the wait before a batch's first retry.
+        """
         self.context = context
         self.single = single
         self.now = now
         self.connections_per_host = connections_per_host
+        self._unreachable_for_s = min(unreachable_for_s, UNREACHABLE_DOMAIN_FOR_S)
         self._recipients_per_connection = recipients_per_connection
         self._pools: dict[tuple[str, str], HostPool] = {}
         self._connection_slots = FairSlots(MAX_CONNECTIONS)
@@ -88,7 +94,7 @@ class BulkShared:
         return self._unreachable_domains.get(domain)
 
     def mark_unreachable(self, domain: str, evidence: Evidence) -> None:
-        self._unreachable_domains.put(domain, evidence, UNREACHABLE_DOMAIN_FOR_S)
+        self._unreachable_domains.put(domain, evidence, self._unreachable_for_s)
 
     async def aclose(self) -> None:
         """Close the connections that are still open; calls should be over."""

@@ -59,6 +59,11 @@ def accepts_all(control: RcptReply | None) -> bool | None:
     return None
 
 
+def is_deferred(control: RcptReply | None) -> bool:
+    """Whether the control's reply may be another one later, such as that of a greylisting host."""
+    return control is not None and 400 <= control.code < 500
+
+
 def compare_with_control(
     real: RcptReply, control: RcptReply | None, known_catch_all: bool | None = None
 ) -> Meaning:

@@ -44,6 +44,8 @@ class InquiryResult:
     catch_all: bool | None = None
     inactive: bool = False
     """Whether the mailbox is also out of use."""
+    control_deferred: bool = False
+    """Whether the control was refused for now, so that `catch_all` may be known later."""
 
     def merged_into(self, evidence: Evidence) -> Evidence:
         """`evidence` with the fields that SMTP decides."""
@@ -100,13 +102,15 @@ class Inquiry:
         while True:
             results = await self._try_targets()
             chosen = min(results, key=_precedence)
-            if _had_no_slot(chosen):
+            is_accepted = latest is not None and latest.smtp.meaning is Meaning.ACCEPTED
+            if _had_no_slot(chosen) or (is_accepted and chosen.meaning not in DECISIVE):
                 # There would be none after a pause either, and an earlier round tells more.
                 return latest or _inquiry_result(results, chosen)
             latest = _inquiry_result(results, chosen)
-            stated_s = chosen.outcome.classification.retry_after_s
+            deferring = chosen.deferred_control or chosen.outcome.classification
+            stated_s = deferring.retry_after_s
             pause_s: float | None = None
-            if chosen.meaning is Meaning.GREYLISTED and greylist_pauses_s:
+            if deferring.meaning is Meaning.GREYLISTED and greylist_pauses_s:
                 usual_s = greylist_pauses_s.pop(0)
                 pause_s = usual_s if stated_s is None else stated_s + GREYLIST_MARGIN_S
             elif chosen.meaning is Meaning.THROTTLED and throttled < MAX_THROTTLED_RETRIES:
@@ -266,4 +270,5 @@ def _inquiry_result(results: list[TargetResult], chosen: TargetResult) -> Inquir
         ),
         catch_all=chosen.catch_all,
         inactive=classification.inactive,
+        control_deferred=chosen.deferred_control is not None,
     )

@@ -11,7 +11,7 @@ import ssl
 from dataclasses import dataclass, replace
 
 from engine.model import Meaning, Stage
-from engine.smtp.catch_all import accepts_all, compare_with_control
+from engine.smtp.catch_all import accepts_all, compare_with_control, is_deferred
 from engine.smtp.context import Deadline, ProbeContext
 from engine.smtp.dialogue import Conversation, ConversationEnded, TlsFailed, open_conversation
 from engine.smtp.meanings import ABOUT_MAILBOX, ABOUT_US, WITHOUT_REPLY
@@ -61,6 +61,8 @@ class TargetResult:
     catch_all: bool | None = None
     about_mailbox: bool = False
     """Whether any reply was about a mailbox, the control's included."""
+    deferred_control: ReplyClassification | None = None
+    """The control's reply, where it was a temporary one and the real address was accepted."""
     text_without_reply: str | None = None
     """Stands in the evidence where there was no reply."""
 
@@ -137,8 +139,19 @@ class TargetProbe:
         about_mailbox = meaning in ABOUT_MAILBOX or (
             control is not None and control.classification.meaning in ABOUT_MAILBOX
         )
+        deferred = None
+        if control and is_deferred(control) and meaning is Meaning.ACCEPTED and catch_all is None:
+            deferred = control.classification
         return TargetResult(
-            self._target, outcome, meaning, True, result.tls, latency_ms, catch_all, about_mailbox
+            self._target,
+            outcome,
+            meaning,
+            True,
+            result.tls,
+            latency_ms,
+            catch_all,
+            about_mailbox,
+            deferred,
         )
 
     # -- connections ---------------------------------------------------------------------
@@ -229,7 +242,9 @@ class TargetProbe:
         one_too_many = outcome.meaning is Meaning.ACCEPTED and _is_throttled(control)
         if conversation.usable and (control is None or one_too_many):
             control = await self._send_control(conversation, sender)
-        return _ConnectionResult(outcome, _rcpt_reply(control), cut_short=_is_cut_off(control))
+        # A greylisted address is asked again with its control in any case.
+        cut_short = _is_cut_off(control) and outcome.meaning is not Meaning.GREYLISTED
+        return _ConnectionResult(outcome, _rcpt_reply(control), cut_short=cut_short)
 
     async def _send_with_either_sender(
         self, conversation: Conversation, recipients: list[str]
@@ -269,11 +284,12 @@ class TargetProbe:
 def needs_control(meaning: Meaning, checks_catch_all: bool, catch_all: bool | None) -> bool:
     """Whether the control's reply is needed beside a real address's reply of `meaning`.
 
-    An accepted address needs it if `checks_catch_all`: the domain may accept every name. A bare
-    refusal needs it to show whom it is about, unless the domain is known to accept other names
+    An accepted address needs it if `checks_catch_all`: the domain may accept every name. A
+    greylisted one needs it too, so that both have waited when they are asked again. A bare refusal
+    needs it to show whom it is about, unless the domain is known to accept other names
     (`catch_all`).
     """
-    if meaning is Meaning.ACCEPTED:
+    if meaning in (Meaning.ACCEPTED, Meaning.GREYLISTED):
         return checks_catch_all
     return meaning is Meaning.REJECTED_UNRECOGNISED and catch_all is not True
 

@@ -10,11 +10,12 @@ from datetime import UTC, datetime
 from itertools import chain
 
 from engine.address.syntax import parse_address
-from engine.model import Address, Checks, Reason, Verification
+from engine.model import Address, Checks, Meaning, Reason, Verification
 from engine.verification import unknown_verification
 from gateway.batches.model import Claim, Postponed, RowResult
 from gateway.batches.ports import ChunkVerifier
 from gateway.errors import NO_SOURCE
+from gateway.settings import LOCAL_SOURCE
 from gateway.store import StoreError
 from gateway.verdicts.cache import VerdictCache
 from gateway.verdicts.owners import with_guessed_person
@@ -31,6 +32,11 @@ MAX_RETRY_WAIT_S = 300.0
 """The longest wait before addresses that no source can answer now are tried again."""
 SOURCE_WAIT_LIMIT_S = 86_400.0
 """How long after its start a batch waits for a source that can answer."""
+
+
+MIN_UNREACHABLE_DOMAINS = 5
+"""With so many domains in a chunk and no mail host that can be reached at all, outgoing port 25 is
+closed rather than the hosts down."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,19 +63,22 @@ class ChunkWork:
         chosen: ChunkVerifier,
         verdicts: VerdictCache,
         *,
-        retry_greylisted_after_s: float | None,
+        retry_after_s: float | None,
         clock: Callable[[], float],
         find_sample: FindSample = lambda *_: None,
     ) -> None:
-        """`retry_greylisted_after_s` is None if greylisted addresses are not tried again."""
+        """`retry_after_s` is None if addresses that were refused for now are not tried again."""
         self._find_sample = find_sample
         self._claim = claim
         self._chosen = chosen
         self._verdicts = verdicts
-        self._retry_greylisted_after_s = retry_greylisted_after_s
+        self._retry_after_s = retry_after_s
         self._clock = clock
         self._results: list[RowResult] = []
-        self._greylisted: list[_Row] = []
+        self._deferred: list[tuple[Sequence[_Row], Verification]] = []
+        """Rows that mail hosts refused for now, and the results that they have without a retry."""
+        self._has_contact = False
+        """Whether any mail host answered."""
         self._unanswered: list[_Row] = []
         """Rows that no source can answer now."""
         self._retry_unanswered_after_s = 0.0
@@ -87,9 +96,10 @@ class ChunkWork:
         """The rows that are tried again later."""
         now, attempt = self._clock(), self._claim.attempt
         later = []
-        if self._greylisted and self._retry_greylisted_after_s is not None:
-            due_at = now + self._retry_greylisted_after_s
-            later.append(Postponed(_positions(self._greylisted), due_at, attempt + 1))
+        if self._deferred and self._retry_after_s is not None:
+            rows = list(chain.from_iterable(rows for rows, _ in self._deferred))
+            due_at = now + self._retry_after_s
+            later.append(Postponed(_positions(rows), due_at, attempt + 1))
         if self._unanswered:
             due_at = now + self._retry_unanswered_after_s
             later.append(Postponed(_positions(self._unanswered), due_at, attempt))
@@ -97,6 +107,13 @@ class ChunkWork:
 
     async def verify(self) -> None:
         """Verify every address of the chunk, or put it off. Raises StoreError."""
+        await self._verify_all()
+        if self._shows_closed_network():
+            deferred, self._deferred = self._deferred, []
+            for rows, verification in deferred:
+                self._settle(rows, verification)
+
+    async def _verify_all(self) -> None:
         todo = await self._rows_to_verify()
         for _ in range(MAX_ATTEMPTS):
             if not todo:
@@ -141,10 +158,14 @@ class ChunkWork:
                 self._on_verification(todo.pop(address), verification)
 
     def _on_verification(self, rows: Sequence[_Row], verification: Verification) -> None:
-        is_greylisted = verification.reason is Reason.GREYLISTED
-        if is_greylisted and self._retry_greylisted_after_s is not None:
-            self._greylisted.extend(rows)
+        smtp = verification.evidence.smtp
+        self._has_contact = self._has_contact or (smtp is not None and smtp.connected)
+        if self._retry_after_s is not None and _may_change(verification):
+            self._deferred.append((rows, verification))
             return
+        self._settle(rows, verification)
+
+    def _settle(self, rows: Sequence[_Row], verification: Verification) -> None:
         in_memory = self._claim.batch_rows <= MAX_ROWS_CACHED_IN_MEMORY
         if in_memory:
             verification = with_guessed_person(verification)
@@ -157,11 +178,32 @@ class ChunkWork:
             result = RowResult(row.position, verification.for_address(row.address))
             self._results.append(result)
 
+    def _shows_closed_network(self) -> bool:
+        """Whether it is our network that reaches no mail host, so that retries would be no use."""
+        domains = {rows[0].address.ascii_domain for rows, _ in self._deferred}
+        return (
+            not self._has_contact
+            and len(domains) >= MIN_UNREACHABLE_DOMAINS
+            and all(
+                verification.evidence.smtp is not None
+                and verification.evidence.smtp.meaning is Meaning.UNREACHABLE
+                for _, verification in self._deferred
+            )
+        )
+
     def _unexpected_error(self, address: Address) -> Verification:
         verified_at = datetime.fromtimestamp(self._clock(), UTC)
         return unknown_verification(
             address, self._claim.checks, verified_at=verified_at, source=NO_SOURCE
         )
+
+
+def _may_change(verification: Verification) -> bool:
+    """Whether the same sources may say more later, at no further cost."""
+    if verification.reason is Reason.GREYLISTED:
+        return True
+    paid = any(attempt.source != LOCAL_SOURCE for attempt in verification.attempts)
+    return verification.temporary and not paid
 
 
 def log_fields(claim: Claim) -> dict[str, int]:

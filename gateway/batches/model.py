@@ -42,7 +42,7 @@ class Claim:
     batch_rows: int
     """Rows of the whole batch."""
     attempt: int
-    """How often its addresses were greylisted before."""
+    """How often its addresses were refused for now before."""
     started_at: float
     """Unix time in seconds when the first chunk of the batch was claimed."""
     account_id: int

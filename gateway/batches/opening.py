@@ -51,7 +51,7 @@ class BatchDependencies:
     chunk_size: Callable[[Caller], int] = lambda _: CHUNK_SIZE
     """How many addresses of a caller make one chunk."""
     retries_s: Sequence[float]
-    """The wait before each retry of a greylisted address."""
+    """The wait before each retry of an address that was refused for now."""
     base_url: Callable[[], str]
     """Where clients reach this server."""
     post_webhook: PostWebhook

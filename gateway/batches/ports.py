@@ -97,7 +97,7 @@ class ChunkVerifier:
 
 
 ChooseVerifier = Callable[[Claim, bool], ChunkVerifier]
-"""Takes a claim, and whether greylisted addresses of it are tried again later."""
+"""Takes a claim, and whether addresses of it that are refused for now are tried again later."""
 
 
 def always_use(verifier: BulkVerifier, *, is_remote: bool = False) -> ChooseVerifier:

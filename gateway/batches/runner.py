@@ -57,7 +57,7 @@ class Runner:
         on_chunk_finished: Callable[[], None] = lambda: None,
         find_sample: FindSample = lambda *_: None,
     ) -> None:
-        """`retries_s` are the waits before each retry of a greylisted address.
+        """`retries_s` are the waits before each retry of an address that was refused for now.
 
         `on_chunk_finished` is called after the end of a chunk, which may be that of its batch.
         """
@@ -125,10 +125,10 @@ class Runner:
         return min(max(left_s, MIN_POLL_S), POLL_S)
 
     def _choose(self, claim: Claim) -> ChunkVerifier:
-        return self._choose_verifier(claim, self._greylist_retry_s(claim) is not None)
+        return self._choose_verifier(claim, self._retry_after_s(claim) is not None)
 
-    def _greylist_retry_s(self, claim: Claim) -> float | None:
-        """The wait before greylisted addresses are tried again; None if they are not."""
+    def _retry_after_s(self, claim: Claim) -> float | None:
+        """The wait before addresses refused for now are tried again; None if they are not."""
         if not claim.retries or claim.attempt >= len(self._retries_s):
             return None
         return self._retries_s[claim.attempt]
@@ -166,7 +166,7 @@ class Runner:
             claim,
             chosen,
             self._verdicts,
-            retry_greylisted_after_s=self._greylist_retry_s(claim),
+            retry_after_s=self._retry_after_s(claim),
             clock=self._clock,
             find_sample=self._find_sample,
         )

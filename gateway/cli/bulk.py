@@ -79,7 +79,7 @@ def bulk(
         ),
     ] = None,
     no_retries: Annotated[
-        bool, typer.Option("--no-retries", help="Do not retry greylisted addresses.")
+        bool, typer.Option("--no-retries", help="Do not retry addresses that are refused for now.")
     ] = False,
     no_smtp: Annotated[
         bool, typer.Option("--no-smtp", help="Stop after DNS; contact no mail server.")

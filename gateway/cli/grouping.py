@@ -28,8 +28,8 @@ class GroupingVerifier:
     """Turns verifications of single addresses into lists. Use it as a context manager.
 
     A list is several times as fast as its addresses one by one, but its verifications have no
-    transcript. A greylisted address of a list is verified again by itself, since the engine waits
-    for it only then.
+    transcript. A greylisted address of a list, or one whose control address was, is verified again
+    by itself, since the engine waits for it only then.
     """
 
     def __init__(self, engine: ProbeEngine, checks: Checks, deadline_s: float | None) -> None:
@@ -59,7 +59,9 @@ class GroupingVerifier:
             if not self._makes_lists:
                 return await self._verify_singly(address)
             verification = await self._verify_in_list(address)
-            if verification.reason is Reason.GREYLISTED:
+            if verification.reason in (Reason.GREYLISTED, Reason.ACCEPTED_EMAIL) and (
+                verification.temporary
+            ):
                 return await self._verify_singly(address)
             return with_guessed_person(verification)
         finally:

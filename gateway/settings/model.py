@@ -138,8 +138,9 @@ class EngineSettings(Section):
     )
     greylist_retries_s: tuple[Seconds, ...] = _setting(
         (5.0, 60.0, 300.0),
-        "Pauses before the retries of a greylisted address in a batch; a single verification"
-        " retries only within its deadline.",
+        "Pauses before the retries of an address of a batch that its mail hosts refuse for now: "
+        "greylisted, busy, or down. A single verification waits for greylisting only, and "
+        "within its deadline.",
         "s",
     )
 

@@ -127,7 +127,9 @@ class VerdictCache:
         length. Without `in_memory` it is stored only, so that a long list does not evict
         everything else from memory.
         """
-        ttl_s = self._ttl_s[verification.verdict]
+        # Of a temporary one the next few minutes may show more, whatever its verdict.
+        verdict = Verdict.UNKNOWN if verification.temporary else verification.verdict
+        ttl_s = self._ttl_s[verdict]
         address = verification.address
         if ttl_s <= 0 or not address.valid:
             return

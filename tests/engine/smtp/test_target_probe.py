@@ -19,7 +19,8 @@ from engine.smtp.target_probe import needs_control
         (Meaning.REJECTED_UNRECOGNISED, False, False, True),
         (Meaning.REJECTED_UNRECOGNISED, False, True, False),  # other names are accepted
         (Meaning.MAILBOX_NOT_FOUND, True, None, False),
-        (Meaning.GREYLISTED, True, None, False),
+        (Meaning.GREYLISTED, True, None, True),  # so that both have waited at the next try
+        (Meaning.GREYLISTED, False, None, False),
         (Meaning.IP_BLOCKED, True, None, False),
     ],
 )

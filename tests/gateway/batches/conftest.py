@@ -19,11 +19,15 @@ from engine.model import (
     Checks,
     Dns,
     Evidence,
+    Meaning,
     Reason,
+    Smtp,
+    Stage,
     Verdict,
     Verification,
     VerificationStream,
 )
+from engine.verification import verification_from_evidence
 from gateway.accounts.accounts import Accounts, Caller, open_accounts
 from gateway.batches.opening import BatchDependencies, BatchServices, open_batches
 from gateway.batches.ports import always_use
@@ -59,6 +63,8 @@ class Scripted:
     asked: list[str] = field(default_factory=list)
     calls: list[list[str]] = field(default_factory=list)
     greylisted: set[str] = field(default_factory=set)
+    refused: dict[str, Meaning] = field(default_factory=dict)
+    """Addresses, or whole domains as `@d.test`, that their mail hosts refuse for now."""
     failing: set[str] = field(default_factory=set)
     before: Callable[[Sequence[Address]], None] = lambda _: None
 
@@ -77,8 +83,23 @@ class Scripted:
                 continue
             if address.raw in self.greylisted:
                 yield address, answer(address, Verdict.UNKNOWN, Reason.GREYLISTED, checks)
+            elif meaning := self._refusal(address):
+                yield address, refusal(address, meaning, checks)
             else:
                 yield address, answer(address, checks=checks)
+
+    def _refusal(self, address: Address) -> Meaning | None:
+        return self.refused.get(address.raw) or self.refused.get(f"@{address.domain}")
+
+
+def refusal(address: Address, meaning: Meaning, checks: Checks) -> Verification:
+    """What the engine makes of a reply with `meaning`, or of the absence of a connection."""
+    connected = meaning is not Meaning.UNREACHABLE
+    smtp = Smtp(meaning, Stage.RCPT if connected else Stage.CONNECT, connected=connected)
+    at = datetime(2026, 5, 15, 10, 30, tzinfo=UTC)
+    return verification_from_evidence(
+        address, Evidence(dns=Dns.MX, smtp=smtp), checks, verified_at=at
+    )
 
 
 @dataclass

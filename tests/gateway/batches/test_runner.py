@@ -13,8 +13,8 @@ from adapters.contract.jobs import BatchEntry, JobState
 from adapters.contract.operations import StartJob, SubmitJob
 from adapters.contract.problems import Problem, ProblemKind
 from engine.address import syntax
-from engine.model import Address, Checks, Reason, Verification, VerificationStream
-from gateway.batches.chunk_work import MAX_ATTEMPTS
+from engine.model import Address, Checks, Meaning, Reason, Verification, VerificationStream
+from gateway.batches.chunk_work import MAX_ATTEMPTS, MIN_UNREACHABLE_DOMAINS
 from gateway.batches.intake import CHUNK_SIZE, ROWS_PER_INSERT
 from gateway.batches.runner import MAX_ADDRESSES_IN_FLIGHT
 from gateway.store import StoreError
@@ -68,10 +68,73 @@ async def test_a_retry_that_is_accepted_ends_the_schedule(bench: Bench) -> None:
     assert (await bench.show(caller, job)).counts == {"deliverable": 1}
 
 
+TEMPORARY = [
+    Meaning.TEMPORARY,  # 451
+    Meaning.THROTTLED,  # 421
+    Meaning.UNVERIFIED,  # 450 with the words of an unknown user
+    Meaning.UNREACHABLE,
+    Meaning.TIMED_OUT,
+    Meaning.DROPPED,
+]
+
+
+@pytest.mark.parametrize("meaning", TEMPORARY)
+async def test_addresses_refused_for_now_are_retried_on_schedule(
+    bench: Bench, meaning: Meaning
+) -> None:
+    caller = await bench.caller()
+    bench.verifier.refused = {"later@busy.example": meaning}
+    job = await bench.submit(caller, ["later@busy.example", "grace@example.com"])
+    await bench.batch_services.drain()
+    await bench.wait(RETRIES_S[0])
+    assert (await bench.show(caller, job)).done_count == 1
+    bench.verifier.refused = {}
+    await bench.wait(RETRIES_S[1])
+    assert (await bench.show(caller, job)).counts == {"deliverable": 2}
+    assert bench.verifier.asked.count("later@busy.example") == 3
+
+
+@pytest.mark.parametrize("meaning", sorted(set(Meaning) - {*TEMPORARY, Meaning.GREYLISTED}))
+async def test_final_replies_are_not_retried(bench: Bench, meaning: Meaning) -> None:
+    caller = await bench.caller()
+    bench.verifier.refused = {"ada@example.com": meaning}
+    job = await bench.submit(caller, ["ada@example.com"])
+    await bench.batch_services.drain()
+    assert await bench.state(caller, job) is JobState.COMPLETED
+
+
+async def test_addresses_refused_until_the_last_retry_have_that_result(bench: Bench) -> None:
+    caller = await bench.caller()
+    bench.verifier.refused = {"later@busy.example": Meaning.TEMPORARY}
+    job = await bench.submit(caller, ["later@busy.example"])
+    await bench.batch_services.drain()
+    for wait_s in RETRIES_S:
+        assert (await bench.show(caller, job)).done_count == 0
+        await bench.wait(wait_s)
+    (row,) = await bench.rows(caller, job)
+    assert row.verification.reason is Reason.UNAVAILABLE_SMTP
+
+
+async def test_a_batch_does_not_wait_where_no_host_can_be_reached(bench: Bench) -> None:
+    caller = await bench.caller()
+    domains = [f"d{number}.example" for number in range(MIN_UNREACHABLE_DOMAINS)]
+    bench.verifier.refused = {f"@{domain}": Meaning.UNREACHABLE for domain in domains}
+    closed = await bench.submit(caller, [f"ada@{domain}" for domain in domains])
+    few = await bench.submit(caller, [f"bob@{domain}" for domain in domains[1:]])
+    bench.verifier.refused["busy@d0.example"] = Meaning.TEMPORARY
+    one_answers = await bench.submit(caller, ["busy@d0.example", *(f"cy@{d}" for d in domains)])
+    await bench.batch_services.drain()
+    assert (await bench.show(caller, closed)).counts == {"unknown": len(domains)}
+    assert (await bench.show(caller, few)).done_count == 0
+    assert (await bench.show(caller, one_answers)).done_count == 0
+
+
 async def test_without_retries_the_first_result_counts(bench: Bench) -> None:
     caller = await bench.caller()
     bench.verifier.greylisted = {"ada@grey.example"}
-    job = await bench.submit(caller, ["ada@grey.example"], retries=False)
+    bench.verifier.refused = {"later@busy.example": Meaning.TEMPORARY}
+    emails = ["ada@grey.example", "later@busy.example"]
+    job = await bench.submit(caller, emails, retries=False)
     await bench.batch_services.drain()
     assert await bench.state(caller, job) is JobState.COMPLETED
 
