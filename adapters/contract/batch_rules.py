@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
-from adapters.contract.jobs import BatchEntry, JobRows
+from adapters.contract.jobs import BatchEntry, Job, JobRow, JobRows
 from adapters.contract.operations import ReadRows
 from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.wire import Reply
@@ -44,17 +44,50 @@ class IdSource(NamedTuple):
     """A random integer that is at least 0 and below the argument."""
 
 
-@dataclass(frozen=True, slots=True)
-class CompletionWebhook:
-    """The POST to a client's URL when its batch is done: its body, and when it is repeated."""
+class JobEvent(StrEnum):
+    """What happens to a batch, as far as a webhook may report it."""
 
-    build_operation: Callable[[str], ReadRows]
+    SUBMITTED = "submitted"
+    STARTED = "started"  # with the submission, or by a StartJob
+    COMPLETED = "completed"
+    DELETED = "deleted"  # by its owner
+
+
+def is_200(status: int) -> bool:
+    return status == 200
+
+
+def is_success(status: int) -> bool:
+    return status // 100 == 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchWebhook:
+    """The POSTs to a client's URL about its batch: their bodies, and when they are repeated.
+
+    A vendor has one or more of: a POST when the batch is done, one for each event, and one for each
+    row. Each is stored when it is due, and sent at least once.
+    """
+
+    build_operation: Callable[[str], ReadRows] = lambda job_id: ReadRows(job_id=job_id)
     """The operation for a job's id whose outcome `write_body` takes."""
-    write_body: Callable[[ReadRows, JobRows], Reply]
+    write_body: Callable[[ReadRows, JobRows], Reply] | None = None
+    """The body when the batch is done; None for no such POST."""
+    events: Mapping[JobEvent, tuple[str, ...]] = field(default_factory=dict)
+    """The vendor's names of events, each of which is a POST."""
+    write_event: Callable[[str, Job], bytes] | None = None
+    """The body for one of these names."""
+    write_row: Callable[[Job, JobRow], bytes] | None = None
+    """The body for a row that has its result; None for no such POSTs."""
+    headers: Callable[[Job], Mapping[str, str]] = lambda _: {}
+    """Further headers, which the client chose. Those of a connection are left out, and `Host`,
+    `Content-Length` and malformed ones."""
+    is_accepted: Callable[[int], bool] = is_200
+    """Whether a status means that the receiver has it."""
     retry_interval_s: float = 3_600.0
     """Between two attempts."""
     give_up_after_s: float = 3 * 86_400.0
-    """After the end of the batch; then it is not sent again."""
+    """After it was first due; then it is not sent again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +116,7 @@ class BatchRules:
     """How long rows are stored after the end, by the number of entries; None is until deleted."""
     delete_with_rows: bool = True
     """Whether the job is deleted with its rows; else it stays, with its counts."""
-    completion_webhook: CompletionWebhook | None = None
+    webhook: BatchWebhook | None = None
 
 
 def parse_entries(texts: Iterable[object], field_name: str) -> tuple[BatchEntry, ...]:

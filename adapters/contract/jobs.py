@@ -60,10 +60,12 @@ class Job:
     """Verified rows."""
     counts: Mapping[str, int]
     """By counter; a missing one is 0."""
+    name: str = ""
+    """As in `SubmitJob`."""
     headers: tuple[str, ...] = ()
     """As in `SubmitJob`."""
     options: Mapping[str, Any] = field(default_factory=dict)
-    """As in `SubmitJob`."""
+    """As in `SubmitJob`, with those of a later `StartJob` or `AmendJob`."""
     rows_expired: bool = False
     """Whether the rows were deleted after the retention period."""
     base_url: str = ""

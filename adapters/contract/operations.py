@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
-from adapters.contract.jobs import BatchEntry, Job, JobPage, JobRows
+from adapters.contract.jobs import BatchEntry, Job, JobPage, JobRows, JobState
 from engine.model import Checks, Person, Verification
 
 Out = TypeVar("Out", covariant=True)
@@ -221,7 +221,9 @@ class SubmitJob(JobOperation[Job]):
     """Whether greylisted addresses are verified again later."""
     checks: Checks = Checks()
     webhook_url: str = ""
-    """Gets a POST when the batch is done; empty for none."""
+    """Gets the POSTs of `BatchRules.webhook`; empty for none."""
+    name: str = ""
+    """What the client calls it, such as the name of its file."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """JSON values that the dialect's writers need later."""
 
@@ -234,9 +236,24 @@ class StartJob(JobOperation[Job]):
     """Begin a batch that is ready."""
 
     job_id: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """JSON values that are added to those of the submission."""
 
     async def run_on(self, jobs: JobRunner) -> Job:
         return await jobs.start(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AmendJob(JobOperation[Job]):
+    """Change the options of a batch in one of `states`."""
+
+    job_id: str
+    options: Mapping[str, Any]
+    """JSON values that are added to those that it has."""
+    states: frozenset[JobState]
+
+    async def run_on(self, jobs: JobRunner) -> Job:
+        return await jobs.amend(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -266,6 +283,12 @@ class ListJobs(JobOperation[JobPage]):
     page: int = 1
     per_page: int = 10
     oldest_first: bool = False
+    job_id: str | None = None
+    """Only the batch with this id; None for all, as below."""
+    name: str | None = None
+    """Only batches with exactly this name."""
+    states: frozenset[JobState] | None = None
+    """Only batches in one of these states."""
 
     async def run_on(self, jobs: JobRunner) -> JobPage:
         return await jobs.list_page(self)
@@ -323,6 +346,8 @@ class JobRunner(Protocol):
     async def submit(self, op: SubmitJob) -> Job: ...
 
     async def start(self, op: StartJob) -> Job: ...
+
+    async def amend(self, op: AmendJob) -> Job: ...
 
     async def show(self, op: ShowJob) -> Job: ...
 

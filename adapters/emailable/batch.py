@@ -16,8 +16,8 @@ import orjson
 from adapters.contract.batch_rules import (
     MAX_BATCH_ENTRIES,
     BatchRules,
+    BatchWebhook,
     BilledUnit,
-    CompletionWebhook,
     parse_entries,
 )
 from adapters.contract.forms import split_list
@@ -244,8 +244,7 @@ BATCH_RULES = BatchRules(
     must_cover_unit=BilledUnit.ROWS,
     retention_s=lambda total: (30 if total <= MAX_INLINE_RESULTS else 5) * DAY_S,
     delete_with_rows=False,
-    completion_webhook=CompletionWebhook(
-        build_operation=lambda job_id: ReadRows(job_id=job_id),
+    webhook=BatchWebhook(
         write_body=write_status,
         # the page on batches: hourly, until 3 days after the batch finished
         retry_interval_s=3_600,

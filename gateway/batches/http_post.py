@@ -7,17 +7,48 @@ name that resolves differently the second time cannot lead into a private networ
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from importlib.metadata import version
 
 import httpx
 
+from adapters.contract.batch_rules import is_200
 from engine.dns.targets import may_serve_metadata
 
 TIMEOUT_S = 30.0
 """For one attempt in all."""
+
+
+NO_HEADERS: Mapping[str, str] = {}
+MAX_HEADERS = 50
+MAX_HEADER_CHARACTERS = 4_000
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,200}")
+_HEADER_VALUE = re.compile(r"[\t\x20-\x7e]*")
+_CONNECTION_HEADERS = frozenset(
+    {
+        "host", "content-length", "transfer-encoding", "connection", "keep-alive", "te", "trailer",
+        "upgrade", "expect", "proxy-authorization", "proxy-connection",
+    }
+)  # fmt: skip
+"""Those that say where the body ends, or are about the connection (RFC 9110 section 7.6.1)."""
+
+
+def allowed_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """The headers that a client may add to its webhooks, by names in lower case."""
+    allowed = {}
+    for name, value in list(headers.items())[:MAX_HEADERS]:
+        lower = name.lower()
+        if (
+            _HEADER_NAME.fullmatch(name)
+            and lower not in _CONNECTION_HEADERS
+            and len(value) <= MAX_HEADER_CHARACTERS
+            and _HEADER_VALUE.fullmatch(value)
+        ):
+            allowed[lower] = value.strip()
+    return allowed
 
 
 class HttpWebhookPost:
@@ -54,10 +85,17 @@ class HttpWebhookPost:
     async def aclose(self) -> None:
         await self._client.aclose()
 
-    async def __call__(self, url: str, body: bytes) -> str:
+    async def __call__(
+        self,
+        url: str,
+        body: bytes,
+        *,
+        headers: Mapping[str, str] = NO_HEADERS,
+        is_accepted: Callable[[int], bool] = is_200,
+    ) -> str:
         try:
             async with asyncio.timeout(self._timeout_s):
-                return await self._send(httpx.URL(url), body)
+                status = await self._send(httpx.URL(url), body, allowed_headers(headers))
         except TimeoutError:
             return "timed out"
         except (httpx.InvalidURL, UnicodeError) as exc:
@@ -67,24 +105,28 @@ class HttpWebhookPost:
             return f"{type(exc).__name__}: {exc.strerror or exc.errno}"
         except httpx.HTTPError as exc:
             return f"{type(exc).__name__}: {exc}"
+        if status is None:
+            return self._refusal
+        return "" if is_accepted(status) else f"HTTP {status}"
 
-    async def _send(self, url: httpx.URL, body: bytes) -> str:
+    async def _send(self, url: httpx.URL, body: bytes, headers: Mapping[str, str]) -> int | None:
+        """The status of the reply; None if the receiver has no allowed address."""
         address = await self._resolve(url)
         if address is None:
-            return self._refusal
+            return None
         request = self._client.build_request(
             "POST",
             # without a name and a password, for which there is a header: aiohttp refuses both
             url.copy_with(host=address, username=None, password=None),
             content=body,
-            headers={"Host": url.netloc.decode("ascii")},
+            headers={**headers, "Host": url.netloc.decode("ascii")},
             # TLS names and verifies the receiver, not its address
             extensions={"sni_hostname": url.raw_host.decode("ascii")},
         )
         auth = httpx.BasicAuth(url.username, url.password) if url.userinfo else None
         reply = await self._client.send(request, auth=auth, stream=True)
         await reply.aclose()
-        return "" if reply.status_code == 200 else f"HTTP {reply.status_code}"
+        return reply.status_code
 
     async def _resolve(self, url: httpx.URL) -> str | None:
         """The address to dial; None if none may be dialled. Raises OSError."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from adapters.contract.dialect import Dialect
 from adapters.contract.jobs import Job, JobPage, JobRows
 from adapters.contract.operations import (
+    AmendJob,
     DeleteJob,
     JobRunner,
     ListJobs,
@@ -60,9 +61,12 @@ class _CallerJobs(JobRunner):
         return job
 
     async def start(self, op: StartJob) -> Job:
-        job = await self.records.start(self.caller, op.job_id)
+        job = await self.records.start(self.caller, op)
         self.on_work()
         return job
+
+    async def amend(self, op: AmendJob) -> Job:
+        return await self.records.amend(self.caller, op)
 
     async def show(self, op: ShowJob) -> Job:
         return await self.records.show(self.caller, op.job_id)
@@ -76,6 +80,7 @@ class _CallerJobs(JobRunner):
     async def delete(self, op: DeleteJob) -> Job:
         job = await self.records.delete(self.caller, op.job_id)
         self.on_deleted()
+        self.on_work()
         return job
 
     async def read_rows(self, op: ReadRows) -> JobRows:

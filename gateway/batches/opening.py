@@ -102,5 +102,10 @@ async def open_batches(
             await stack.enter_async_context(sweeper.running())
             await stack.enter_async_context(webhook_sender.running())
             await stack.enter_async_context(runner.running())
-        operations = BatchOperations(records, on_work=runner.wake, on_deleted=sweeper.wake)
+
+        def on_work() -> None:
+            runner.wake()
+            webhook_sender.wake()
+
+        operations = BatchOperations(records, on_work=on_work, on_deleted=sweeper.wake)
         yield BatchServices(operations, runner, webhook_sender, sweeper)

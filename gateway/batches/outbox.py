@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from sqlalchemy import Select, delete, func, or_, select, update
+import orjson
+from sqlalchemy import Row, Select, delete, func, insert, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
 
+from adapters.contract.batch_rules import BatchWebhook, JobEvent
+from adapters.contract.dialect import Dialect
+from adapters.contract.jobs import Job
+from gateway.batches.model import rules_of
 from gateway.batches.ports import WebhookDelivery
 from gateway.store import Store
-from gateway.store.tables import batches, deliveries
+from gateway.store.tables import batches, webhooks
 
 LEASE_S = 40.0
 """After this time another process may attempt the delivery; longer than an attempt takes
@@ -17,6 +23,8 @@ LEASE_S = 40.0
 MAX_IN_FLIGHT_PER_ACCOUNT = 8
 """Deliveries, so that an account whose receivers never answer leaves slots to the others."""
 MAX_FAILURE_CHARACTERS = 200
+WHEN_DONE = ""
+"""The event of the webhook that has no name of the vendor's: the batch is done."""
 
 
 class SqlOutbox:
@@ -35,25 +43,34 @@ class SqlOutbox:
             if row is None:
                 return None
             await connection.execute(
-                update(deliveries)
-                .where(deliveries.c.batch_id == row.batch_id)
-                .values(lease_until=now + LEASE_S)
+                update(webhooks).where(webhooks.c.id == row.id).values(lease_until=now + LEASE_S)
             )
-        return WebhookDelivery(row.batch_id, row.url, row.attempts, row.give_up_at)
+        return WebhookDelivery(
+            id=row.id,
+            batch_id=row.batch_id,
+            dialect=row.dialect,
+            url=row.url,
+            attempts=row.attempts,
+            give_up_at=row.give_up_at,
+            event=row.event,
+            position=row.position,
+            body=row.body,
+            headers=orjson.loads(row.headers) if row.headers else {},
+        )
 
     async def mark_delivered(self, delivery: WebhookDelivery) -> None:
         async with self._store.write() as connection:
-            await connection.execute(delete(deliveries).where(_is_delivery(delivery)))
+            await connection.execute(delete(webhooks).where(_is_delivery(delivery)))
 
     async def mark_failed(
         self, delivery: WebhookDelivery, failure: str, retry_at: float | None
     ) -> None:
         async with self._store.write() as connection:
             if retry_at is None:
-                await connection.execute(delete(deliveries).where(_is_delivery(delivery)))
+                await connection.execute(delete(webhooks).where(_is_delivery(delivery)))
                 return
             await connection.execute(
-                update(deliveries)
+                update(webhooks)
                 .where(_is_delivery(delivery))
                 .values(
                     due_at=retry_at,
@@ -66,35 +83,91 @@ class SqlOutbox:
     async def next_due(self) -> float | None:
         async with self._store.read() as connection:
             due_at = await connection.scalar(
-                select(func.min(func.coalesce(deliveries.c.lease_until, deliveries.c.due_at)))
+                select(func.min(func.coalesce(webhooks.c.lease_until, webhooks.c.due_at)))
             )
         return None if due_at is None else float(due_at)
+
+
+async def add_event(
+    connection: AsyncConnection,
+    batch: Row[Any],
+    dialect: Dialect,
+    event: JobEvent,
+    now: float,
+    *,
+    job: Job | None = None,
+) -> None:
+    """Store the webhooks of an event, in the transaction of the event itself.
+
+    `batch` is its row. With `job` their bodies are made now, since the batch is about to go.
+    """
+    webhook = rules_of(dialect).webhook
+    if webhook is None or not batch.webhook_url:
+        return
+    names = list(webhook.events.get(event, ()))
+    if event is JobEvent.COMPLETED and webhook.write_body is not None:
+        names.append(WHEN_DONE)
+    rows = [_row(batch, webhook, name, now) for name in names]
+    if job is not None and webhook.write_event is not None:
+        headers = orjson.dumps(dict(webhook.headers(job))).decode()
+        for row in rows:
+            row |= {"body": webhook.write_event(row["event"], job), "headers": headers}
+    if rows:
+        await connection.execute(insert(webhooks), rows)
+
+
+async def add_rows(
+    connection: AsyncConnection,
+    batch: Row[Any],
+    dialect: Dialect,
+    positions: Sequence[int],
+    now: float,
+) -> None:
+    """Store the webhooks of rows, in the transaction that writes their results."""
+    webhook = rules_of(dialect).webhook
+    if webhook is None or webhook.write_row is None or not batch.webhook_url or not positions:
+        return
+    rows = [_row(batch, webhook, "", now) | {"position": position} for position in positions]
+    await connection.execute(insert(webhooks), rows)
+
+
+def _row(batch: Row[Any], webhook: BatchWebhook, event: str, now: float) -> dict[str, Any]:
+    return {
+        "batch_id": batch.id,
+        "dialect": batch.dialect,
+        "url": batch.webhook_url,
+        "event": event,
+        "due_at": now,
+        "give_up_at": now + webhook.give_up_after_s,
+        "attempts": 0,
+        "last_word": "",
+    }
 
 
 def _next_delivery(now: float) -> Select[Any]:
     """The delivery that is due, of the account with the fewest in flight."""
     in_flight = (
         select(batches.c.account_id, func.count().label("count"))
-        .join_from(deliveries, batches, batches.c.id == deliveries.c.batch_id)
-        .where(deliveries.c.lease_until > now)
+        .join_from(webhooks, batches, batches.c.id == webhooks.c.batch_id)
+        .where(webhooks.c.lease_until > now)
         .group_by(batches.c.account_id)
         .subquery()
     )
     count = func.coalesce(in_flight.c.count, 0)
     return (
-        select(deliveries)
-        .join_from(deliveries, batches, batches.c.id == deliveries.c.batch_id, isouter=True)
+        select(webhooks)
+        .join_from(webhooks, batches, batches.c.id == webhooks.c.batch_id, isouter=True)
         .outerjoin(in_flight, in_flight.c.account_id == batches.c.account_id)
         .where(
-            deliveries.c.due_at <= now,
-            or_(deliveries.c.lease_until.is_(None), deliveries.c.lease_until <= now),
+            webhooks.c.due_at <= now,
+            or_(webhooks.c.lease_until.is_(None), webhooks.c.lease_until <= now),
             count < MAX_IN_FLIGHT_PER_ACCOUNT,
         )
-        .order_by(count, deliveries.c.due_at)
+        .order_by(count, webhooks.c.due_at)
         .limit(1)
-        .with_for_update(skip_locked=True, of=deliveries)
+        .with_for_update(skip_locked=True, of=webhooks)
     )
 
 
 def _is_delivery(delivery: WebhookDelivery) -> Any:
-    return deliveries.c.batch_id == delivery.batch_id
+    return webhooks.c.id == delivery.id

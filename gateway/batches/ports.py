@@ -7,8 +7,8 @@ can write no more, so that a row gets one result however many workers share a ba
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from gateway.batches.model import Claim, Postponed, RowResult
@@ -59,12 +59,22 @@ class ChunkQueue(Protocol):
 class WebhookDelivery:
     """A webhook to be sent."""
 
+    id: int
     batch_id: int
+    dialect: str
     url: str
     attempts: int
     """The attempts before this one."""
     give_up_at: float
     """Unix time in seconds."""
+    event: str = ""
+    """The vendor's name of the event; empty if the batch is done, or for a row."""
+    position: int | None = None
+    """Of the row that it reports; None if it reports none."""
+    body: bytes | None = None
+    """None if it is made of the batch now."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """With a `body`."""
 
 
 class Outbox(Protocol):

@@ -15,7 +15,7 @@ import orjson
 from sqlalchemy import Row, case, delete, exists, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.contract.batch_rules import BatchRules, BilledUnit
+from adapters.contract.batch_rules import BatchRules, BilledUnit, JobEvent
 from adapters.contract.dialect import Dialect
 from adapters.contract.jobs import JobState
 from engine.address import syntax
@@ -32,6 +32,7 @@ from gateway.batches.model import (
     rules_of,
     unpack_positions,
 )
+from gateway.batches.outbox import add_event, add_rows
 from gateway.batches.records import DUE_WHEN_STARTED, PREPARATION_CHUNK, make_chunks_due
 from gateway.store import Store
 from gateway.store.tables import (
@@ -40,7 +41,6 @@ from gateway.store.tables import (
     batch_items,
     batch_results,
     batches,
-    deliveries,
 )
 from gateway.verdicts.codec import encode_verification
 
@@ -277,6 +277,9 @@ class SqlChunkQueue:
         total = Counter(orjson.loads(batch.counts)) + counts
         if rows:
             await connection.execute(insert(batch_results), rows)
+            positions = [row["position"] for row in rows]
+            dialect = self._dialects[batch.dialect]
+            await add_rows(connection, batch, dialect, positions, self._clock())
             await connection.execute(
                 update(batches)
                 .where(batches.c.id == batch.id)
@@ -329,17 +332,8 @@ class SqlChunkQueue:
                 self._store,
                 [LedgerEntry(batch.account_id, batch.charged_month, -refund)],
             )
-        if batch.webhook_url and rules.completion_webhook is not None:
-            await connection.execute(
-                insert(deliveries).values(
-                    batch_id=batch.id,
-                    url=batch.webhook_url,
-                    due_at=now,
-                    give_up_at=now + rules.completion_webhook.give_up_after_s,
-                    attempts=0,
-                    last_word="",
-                )
-            )
+        dialect = self._dialects[batch.dialect]
+        await add_event(connection, batch, dialect, JobEvent.COMPLETED, now)
 
     # -- preparing -----------------------------------------------------------------------
 
@@ -364,6 +358,8 @@ class SqlChunkQueue:
             elif batch.start and (charge := await self._charge_start(connection, batch, rules)):
                 values |= {"state": JobState.QUEUED, **charge}
                 await make_chunks_due(connection, batch.id)
+                dialect = self._dialects[batch.dialect]
+                await add_event(connection, batch, dialect, JobEvent.STARTED, self._clock())
             else:
                 values["state"] = JobState.READY
             await connection.execute(update(batches).where(batches.c.id == batch.id).values(values))

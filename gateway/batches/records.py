@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
@@ -17,15 +17,16 @@ from sqlalchemy import Row as SqlRow
 from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.contract.batch_rules import BatchRules, ChargeTime, IdSource
+from adapters.contract.batch_rules import BatchRules, ChargeTime, IdSource, JobEvent
 from adapters.contract.dialect import Dialect
-from adapters.contract.jobs import Job, JobPage, JobRows, JobState
-from adapters.contract.operations import ListJobs, RowsOperation, SubmitJob
+from adapters.contract.jobs import Job, JobPage, JobRow, JobRows, JobState
+from adapters.contract.operations import AmendJob, ListJobs, RowsOperation, StartJob, SubmitJob
 from adapters.contract.problems import Problem, ProblemKind
 from gateway.accounts.caller import Caller, Charge, InsufficientCredits
 from gateway.accounts.ledger import LedgerEntry, book_entries
 from gateway.batches.intake import CHUNK_SIZE, Intake
 from gateway.batches.model import InternalState, checks_to_text, rules_of
+from gateway.batches.outbox import add_event
 from gateway.batches.rows import RowReader
 from gateway.store import Store, StoreError
 from gateway.store.tables import (
@@ -37,6 +38,8 @@ from gateway.store.tables import (
 
 MAX_URL_CHARACTERS = 2_000
 """Of a webhook's URL; servers and proxies seldom take longer ones (RFC 9110 section 4.1)."""
+MAX_NAME_CHARACTERS = 1_000
+"""Of a batch."""
 MAX_COLUMN_NAME_CHARACTERS = 1_000
 
 DUE_AT_ONCE = 0.0
@@ -151,6 +154,7 @@ class BatchRecords:
             "start": op.start,
             "retries": op.retry_greylisted,
             "checks": checks_to_text(op.checks),
+            "name": op.name,
             "headers": orjson.dumps(op.headers).decode(),
             "options": orjson.dumps(op.options).decode(),
             "webhook_url": op.webhook_url,
@@ -202,6 +206,17 @@ class BatchRecords:
         if chunks:
             await connection.execute(insert(batch_chunks), chunks)
         await connection.execute(update(batches).where(batches.c.id == batch_id).values(values))
+        await self._report(connection, batch_id, JobEvent.SUBMITTED)
+        if values["state"] == JobState.QUEUED:
+            await self._report(connection, batch_id, JobEvent.STARTED)
+
+    async def _report(
+        self, connection: AsyncConnection, batch_id: int, event: JobEvent, job: Job | None = None
+    ) -> None:
+        """Store the webhooks of an event; with `job`, their bodies too."""
+        batch = (await connection.execute(select(batches).where(batches.c.id == batch_id))).one()
+        dialect = self._dialects[batch.dialect]
+        await add_event(connection, batch, dialect, event, self._clock(), job=job)
 
     async def _check_limits(
         self, connection: AsyncConnection, caller: Caller, op: SubmitJob, rules: BatchRules
@@ -294,7 +309,7 @@ class BatchRecords:
 
     async def list_page(self, caller: Caller, op: ListJobs) -> JobPage:
         order = batches.c.id.asc() if op.oldest_first else batches.c.id.desc()
-        mine = _belongs_to(caller)
+        mine = (*_belongs_to(caller), *_listed(op))
         jobs = await self._find_jobs(
             select(batches)
             .where(*mine)
@@ -328,16 +343,23 @@ class BatchRecords:
             return None
         return self._dialects[row.dialect], self._to_job(row)
 
+    def dialect(self, name: str) -> Dialect:
+        return self._dialects[name]
+
+    async def row_at(self, job: Job, position: int) -> JobRow:
+        """The row with a result at a position. Raises StoreError if it is gone."""
+        return await self._rows.row_at(job, position)
+
     def job_rows(self, job: Job, op: RowsOperation) -> JobRows:
         """The rows with a result. Reading them raises StoreError if they are deleted meanwhile."""
         return self._rows.job_rows(job, op)
 
     # -- changing ------------------------------------------------------------------------
 
-    async def start(self, caller: Caller, job_id: str) -> Job:
+    async def start(self, caller: Caller, op: StartJob) -> Job:
         """Start and charge a batch that is ready. Raises `Problem`."""
         async with self._store.write() as connection:
-            row = await self._lock_batch(connection, caller, job_id)
+            row = await self._lock_batch(connection, caller, op.job_id)
             if row.state != JobState.READY:
                 raise Problem(ProblemKind.JOB_STATE, job_state=row.state)
             await self._check_running(connection, caller)
@@ -346,9 +368,28 @@ class BatchRecords:
             await connection.execute(
                 update(batches)
                 .where(batches.c.id == row.id)
-                .values(state=JobState.QUEUED, start=True, **values)
+                .values(
+                    state=JobState.QUEUED,
+                    start=True,
+                    options=_with_options(row, op.options),
+                    **values,
+                )
             )
-        return await self.show(caller, job_id)
+            await self._report(connection, row.id, JobEvent.STARTED)
+        return await self.show(caller, op.job_id)
+
+    async def amend(self, caller: Caller, op: AmendJob) -> Job:
+        """Change the options of a batch. Raises `Problem`."""
+        async with self._store.write() as connection:
+            row = await self._lock_batch(connection, caller, op.job_id)
+            if row.state not in op.states:
+                raise Problem(ProblemKind.JOB_STATE, job_state=row.state)
+            await connection.execute(
+                update(batches)
+                .where(batches.c.id == row.id)
+                .values(options=_with_options(row, op.options))
+            )
+        return await self.show(caller, op.job_id)
 
     async def delete(self, caller: Caller, job_id: str) -> Job:
         """Delete a batch that is not being verified. Raises `Problem`."""
@@ -362,6 +403,7 @@ class BatchRecords:
                 update(batches).where(batches.c.id == row.id).values(state=InternalState.DELETED)
             )
             await connection.execute(delete(batch_chunks).where(batch_chunks.c.batch_id == row.id))
+            await self._report(connection, row.id, JobEvent.DELETED, job)
         return job
 
     async def _lock_batch(
@@ -404,6 +446,7 @@ class BatchRecords:
             valid_count=row.valid,
             done_count=row.done,
             counts=orjson.loads(row.counts),
+            name=row.name,
             headers=tuple(orjson.loads(row.headers)),
             options=orjson.loads(row.options),
             # expired rows are not shown, even if they are not yet deleted
@@ -414,11 +457,28 @@ class BatchRecords:
         )
 
 
+def _with_options(row: SqlRow[Any], options: Mapping[str, Any]) -> str:
+    return orjson.dumps({**orjson.loads(row.options), **options}).decode()
+
+
+def _listed(op: ListJobs) -> Iterator[Any]:
+    """The conditions of a list's filters."""
+    if op.job_id is not None:
+        yield batches.c.public_id == op.job_id
+    if op.name is not None:
+        yield batches.c.name == op.name
+    if op.states is not None:
+        yield batches.c.state.in_(op.states)
+
+
 def _check_texts(op: SubmitJob) -> None:
     """Raises `Problem` (`INVALID`) for texts that no client needs to be so long."""
     if len(op.webhook_url) > MAX_URL_CHARACTERS:
         detail = f"The URL is longer than {MAX_URL_CHARACTERS:,} characters."
         raise Problem(ProblemKind.INVALID, detail, field="url")
+    if len(op.name) > MAX_NAME_CHARACTERS:
+        detail = f"The name is longer than {MAX_NAME_CHARACTERS:,} characters."
+        raise Problem(ProblemKind.INVALID, detail, field="name")
     if any(len(name) > MAX_COLUMN_NAME_CHARACTERS for name in op.headers):
         detail = f"The name of a column is longer than {MAX_COLUMN_NAME_CHARACTERS:,} characters."
         raise Problem(ProblemKind.INVALID, detail)

@@ -11,7 +11,7 @@ from sqlalchemy import Select, select
 
 from adapters.contract.dialect import Dialect
 from adapters.contract.jobs import Job, JobRow, JobRows, JobState
-from adapters.contract.operations import RowsOperation
+from adapters.contract.operations import ReadRows, RowsOperation
 from engine.model import Checks
 from gateway.batches.model import checks_from_text, rules_of
 from gateway.store import Store, StoreError
@@ -33,6 +33,22 @@ class RowReader:
     def job_rows(self, job: Job, op: RowsOperation) -> JobRows:
         """Reading the rows raises StoreError if they are removed meanwhile."""
         return JobRows(job, _count_rows(job, op), self._rows(job, op))
+
+    async def row_at(self, job: Job, position: int) -> JobRow:
+        """The row with a result at a position; Raises StoreError if it is gone."""
+        where = batches.c.token == job.token
+        columns = (batches.c.id, batches.c.checks, batches.c.dialect)
+        async with self._store.read() as connection:
+            batch = (await connection.execute(select(*columns).where(where))).first()
+            found = None
+            if batch is not None:
+                query = _rows_query(batch.id, ReadRows(job_id=job.id))
+                at = batch_results.c.position == position
+                found = (await connection.execute(query.where(at))).first()
+        if batch is None or found is None:
+            raise StoreError(self._store.where, f"a row of batch {job.id} was removed")
+        guess_names = rules_of(self._dialects[batch.dialect]).shows_names
+        return _decode(found, checks_from_text(batch.checks), guess_names=guess_names)
 
     async def _rows(self, job: Job, op: RowsOperation) -> AsyncIterator[JobRow]:
         query = select(batches.c.id, batches.c.checks, batches.c.dialect)

@@ -19,8 +19,8 @@ from gateway.store.tables import (
     batch_items,
     batch_results,
     batches,
-    deliveries,
     vendor_lists,
+    webhooks,
 )
 from gateway.tasks import WorkLoop, in_background
 
@@ -123,6 +123,13 @@ class Sweeper:
                     )
         if with_batch:
             async with self._store.write() as connection:
-                for table in (batch_chunks, deliveries):
-                    await connection.execute(delete(table).where(table.c.batch_id == batch.id))
+                await connection.execute(
+                    delete(batch_chunks).where(batch_chunks.c.batch_id == batch.id)
+                )
+                # one with a body reports the deletion itself
+                await connection.execute(
+                    delete(webhooks).where(
+                        webhooks.c.batch_id == batch.id, webhooks.c.body.is_(None)
+                    )
+                )
                 await connection.execute(delete(batches).where(this))

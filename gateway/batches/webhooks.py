@@ -1,7 +1,7 @@
 """Sends a webhook to the URL of a batch when it is completed.
 
-Only HTTP 200 counts as delivered. How often it is sent again, and for how long, is a rule of the
-dialect (`CompletionWebhook`).
+Which statuses count as delivered, how often it is sent again and for how long, are rules of the
+dialect (`BatchWebhook`).
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine
-from typing import Any, TypeAlias
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from typing import Any, Protocol
 
-from adapters.contract.batch_rules import CompletionWebhook
+from adapters.contract.batch_rules import BatchWebhook
 from adapters.contract.jobs import Job
 from adapters.contract.streaming import render_body
 from adapters.contract.wire import StreamReply
@@ -30,8 +30,21 @@ POLL_S = 5.0
 """How often the outbox is read for batches that another process completed."""
 
 
-PostWebhook: TypeAlias = Callable[[str, bytes], Coroutine[Any, Any, str]]
-"""Sends a body to a URL. Returns an empty text if it was accepted, else the reason why not."""
+class PostWebhook(Protocol):
+    """Sends a body to a URL. Returns an empty text if it was accepted, else the reason why not."""
+
+    def __call__(
+        self,
+        url: str,
+        body: bytes,
+        *,
+        headers: Mapping[str, str] = ...,
+        is_accepted: Callable[[int], bool] = ...,
+    ) -> Coroutine[Any, Any, str]: ...
+
+
+class _Gone(Exception):
+    """What the webhook reports is not stored any more."""
 
 
 class WebhookSender:
@@ -96,15 +109,18 @@ class WebhookSender:
             log.exception("webhook.failed", extra={"batch": delivery.batch_id})
 
     async def _deliver(self, delivery: WebhookDelivery) -> None:
-        found = await self._records.find_by_id(delivery.batch_id)
-        if found is None:
+        webhook = rules_of(self._records.dialect(delivery.dialect)).webhook
+        try:
+            if webhook is None:
+                raise _Gone
+            headers, body = await self._render(webhook, delivery)
+        except _Gone:
             await self._outbox.mark_delivered(delivery)
             return
-        dialect, job = found
-        webhook = rules_of(dialect).completion_webhook
-        assert webhook is not None
-        body = await self._render_body(webhook, job)
-        failure = await self._post_until_stopped(delivery.url, body)
+        posting = self._post_webhook(
+            delivery.url, body, headers=headers, is_accepted=webhook.is_accepted
+        )
+        failure = await self._until_stopped(posting)
         if failure is None:
             await self._outbox.mark_failed(delivery, "interrupted", self._clock())
             return
@@ -124,9 +140,9 @@ class WebhookSender:
             },
         )
 
-    async def _post_until_stopped(self, url: str, body: bytes) -> str | None:
+    async def _until_stopped(self, post: Coroutine[Any, Any, str]) -> str | None:
         """The outcome of `PostWebhook`; None if the server stops before there is one."""
-        posting = asyncio.create_task(self._post_webhook(url, body))
+        posting = asyncio.create_task(post)
         await self._loop.wait_for(posting)
         if posting.done():
             return posting.result()
@@ -134,7 +150,31 @@ class WebhookSender:
         await asyncio.gather(posting, return_exceptions=True)
         return None
 
-    async def _render_body(self, webhook: CompletionWebhook, job: Job) -> bytes:
+    async def _render(
+        self, webhook: BatchWebhook, delivery: WebhookDelivery
+    ) -> tuple[Mapping[str, str], bytes]:
+        """The headers and the body. Raises _Gone."""
+        if delivery.body is not None:
+            return delivery.headers, delivery.body
+        found = await self._records.find_by_id(delivery.batch_id)
+        if found is None:
+            raise _Gone
+        job = found[1]
+        return webhook.headers(job), await self._render_body(webhook, job, delivery)
+
+    async def _render_body(
+        self, webhook: BatchWebhook, job: Job, delivery: WebhookDelivery
+    ) -> bytes:
+        if delivery.position is not None:
+            if webhook.write_row is None or job.rows_expired:
+                raise _Gone
+            return webhook.write_row(job, await self._records.row_at(job, delivery.position))
+        if delivery.event:
+            if webhook.write_event is None:
+                raise _Gone
+            return webhook.write_event(delivery.event, job)
+        if webhook.write_body is None:
+            raise _Gone
         op = webhook.build_operation(job.id)
         reply = webhook.write_body(op, self._records.job_rows(job, op))
         if isinstance(reply, StreamReply):

@@ -16,16 +16,17 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
 
 import orjson
 
-from adapters.contract.batch_rules import BatchRules, CompletionWebhook, IdSource
+from adapters.contract.batch_rules import BatchRules, IdSource, JobEvent
 from adapters.contract.dialect import Dialect
 from adapters.contract.jobs import BatchEntry, Job, JobPage, JobRow, JobRows, JobState
 from adapters.contract.operations import (
+    AmendJob,
     DeleteJob,
     JobRunner,
     ListJobs,
@@ -38,12 +39,12 @@ from adapters.contract.operations import (
     SubmitJob,
 )
 from adapters.contract.problems import Problem, ProblemKind
-from adapters.contract.streaming import render_body
-from adapters.contract.wire import WireReply
 from engine.model import Checks, Verification
 from gateway.errors import StorageUnavailable
+from gateway.sandbox.batch import SandboxBatch, rules_of
 from gateway.sandbox.budget import ScopedStore
 from gateway.sandbox.clock import Clocks
+from gateway.sandbox.reports import Report, report_event, report_work
 from gateway.sandbox.rows import RowKind, RowReader, StoredRows, Tally
 from gateway.sandbox.samples import Samples
 from gateway.sandbox.simulate import (
@@ -54,7 +55,6 @@ from gateway.sandbox.simulate import (
     SimulatedProblem,
     word_in_email,
 )
-from gateway.sandbox.webhooks import ReportedBatch
 from gateway.tasks import TimeSlices
 
 MAX_JOBS = 1_000
@@ -62,8 +62,8 @@ MAX_STORED_BYTES = 24 * 1024 * 1024
 """Of all batches together."""
 MAX_BATCH_BYTES = 16 * 1024 * 1024
 """Of one batch; a larger one is refused. The vendors' longest lists of addresses fit."""
-BATCH_OVERHEAD_BYTES = 3_000
-"""Of a batch, beside its rows and its other texts."""
+MAX_LATER_OPTIONS_BYTES = 1_000
+"""Of the options that a start or an amendment adds to a batch, which is measured before."""
 ROWS_PER_READ = 500
 """Rows of an uploaded file that are read in a thread together."""
 ROWS_PER_PIECE = 100
@@ -76,40 +76,7 @@ EXAMPLE_ENTRIES = (BatchEntry("john.smith@gmail.com"), BatchEntry("jane.doe@exam
 """The entries of the batches in `Dialect.example_job_ids`."""
 
 
-@dataclass(slots=True)
-class SandboxBatch:
-    """One submitted batch."""
-
-    id: str
-    number: int
-    scope: int
-    dialect: Dialect
-    checks: Checks
-    created_at: float
-    total: int
-    rows: StoredRows
-    """Without duplicates if the dialect merges them."""
-    tally: Tally
-    valid: int
-    headers: tuple[str, ...]
-    options: Mapping[str, object]
-    started_at: float | None
-    simulation_word: str = ""
-    """The word in one of its addresses for the state, or the pace, to show."""
-    token: str = field(default_factory=lambda: secrets.token_hex(16))
-    removed: bool = False
-    """Whether its rows are gone."""
-
-    @property
-    def size(self) -> int:
-        """Bytes in memory, about."""
-        headers = sum(len(header.encode()) + 60 for header in self.headers)
-        options = len(orjson.dumps(self.options))
-        return BATCH_OVERHEAD_BYTES + self.rows.size + len(self.rows) + headers + options
-
-
-ScheduleWebhook = Callable[[int, str, CompletionWebhook, str, ReportedBatch], None]
-"""Takes the scope, the dialect's name and its webhook rule, the URL, and the batch."""
+ScheduleWebhook = Callable[[Report], None]
 
 
 class SandboxJobs:
@@ -168,8 +135,10 @@ class SandboxJobs:
 
     # -- for one key --------------------------------------------------------------------------
 
-    async def submit(self, dialect: Dialect, scope: int, op: SubmitJob) -> SandboxBatch:
-        rules = _rules(dialect)
+    async def submit(
+        self, dialect: Dialect, scope: int, op: SubmitJob, base_url: str = ""
+    ) -> SandboxBatch:
+        rules = rules_of(dialect)
         rows, tally = StoredRows(), Tally()
         total, valid = 0, 0
         word = ""
@@ -210,32 +179,55 @@ class SandboxJobs:
             headers=op.headers,
             options=op.options,
             started_at=now if op.start else None,
+            name=op.name,
+            webhook_url=op.webhook_url,
+            base_url=base_url,
             simulation_word=word,
         )
         if batch.size > MAX_BATCH_BYTES:
             raise _too_large()
         self._batches.put(scope, (dialect.name, batch.id), batch, batch.size)
         self._by_token[batch.token] = batch
-        webhook = rules.completion_webhook
-        if op.webhook_url and webhook is not None and self._schedule_webhook is not None:
-            self._schedule_webhook(
-                scope,
-                dialect.name,
-                webhook,
-                op.webhook_url,
-                _ReportedBatch(self, batch, webhook),
-            )
+        self._report(report_event(self, batch, JobEvent.SUBMITTED))
+        if op.start:
+            self._report(report_work(self, batch))
         return batch
 
-    def start(self, batch: SandboxBatch, job: Job) -> None:
+    def start(self, batch: SandboxBatch, job: Job, options: Mapping[str, object]) -> None:
         if job.state is not JobState.READY:
             raise Problem(ProblemKind.JOB_STATE, job_state=job.state)
+        self._add_options(batch, options)
         batch.started_at = self._clocks.now(batch.scope)
+        self._report(report_work(self, batch))
+
+    def amend(self, batch: SandboxBatch, job: Job, op: AmendJob) -> None:
+        if job.state not in op.states:
+            raise Problem(ProblemKind.JOB_STATE, job_state=job.state)
+        self._add_options(batch, op.options)
+
+    def _add_options(self, batch: SandboxBatch, options: Mapping[str, object]) -> None:
+        if len(orjson.dumps(options)) > MAX_LATER_OPTIONS_BYTES:
+            raise _too_large()
+        batch.options = {**batch.options, **options}
 
     def delete(self, batch: SandboxBatch, job: Job) -> None:
         if not (job.state.is_final or job.state is JobState.READY):
             raise Problem(ProblemKind.JOB_STATE, job_state=job.state)
+        self._report(report_event(self, batch, JobEvent.DELETED, job))
         self._remove(batch)
+
+    def _report(self, reports: Iterable[Report]) -> None:
+        """Schedule webhooks of a batch."""
+        if self._schedule_webhook is None:
+            return
+        for report in reports:
+            self._schedule_webhook(report)
+
+    def row_at(self, batch: SandboxBatch, position: int) -> JobRow:
+        entry = RowReader(batch.rows).entry(position)
+        verification = self._sample(batch.dialect, batch.checks, entry)
+        word = rules_of(batch.dialect).row_word(verification)
+        return JobRow(entry.email, entry.cells, verification, word)
 
     def of_key(self, dialect: Dialect, scope: int) -> list[SandboxBatch]:
         """The batches of a key, oldest first."""
@@ -264,7 +256,7 @@ class SandboxJobs:
             unread, to_skip = iter(positions), op.offset
         left = done if op.limit is None else op.limit
         reader = RowReader(batch.rows)
-        word_of = _rules(batch.dialect).row_word
+        word_of = rules_of(batch.dialect).row_word
         while left > 0:
             piece: list[JobRow] = []
             async with self._slices.computing() as computation:
@@ -296,7 +288,7 @@ class SandboxJobs:
     def job_now(self, batch: SandboxBatch, word: str, base_url: str) -> Job:
         """The batch's current state; `word` is that of the request or the key."""
         now = self._clocks.now(batch.scope)
-        rules = _rules(batch.dialect)
+        rules = rules_of(batch.dialect)
         state, done = _progress(batch, word, now)
         finished = None
         expired = False
@@ -319,6 +311,7 @@ class SandboxJobs:
             valid_count=batch.valid,
             done_count=done,
             counts=batch.tally.counts(done),
+            name=batch.name,
             headers=batch.headers,
             options=batch.options,
             rows_expired=expired,
@@ -355,7 +348,7 @@ class SandboxJobs:
         tally = Tally()
         for entry in EXAMPLE_ENTRIES:
             verification = self._sample(dialect, Checks(), entry)
-            tally.append(_row_kind(_rules(dialect), verification))
+            tally.append(_row_kind(rules_of(dialect), verification))
         return SandboxBatch(
             id=job_id,
             number=0,
@@ -384,31 +377,6 @@ class SandboxJobs:
 
 
 @dataclass(frozen=True, slots=True)
-class _ReportedBatch:
-    """A batch as its webhook reports it."""
-
-    batches: SandboxJobs
-    batch: SandboxBatch
-    webhook: CompletionWebhook
-
-    @property
-    def is_removed(self) -> bool:
-        return self.batch.removed
-
-    @property
-    def is_complete(self) -> bool:
-        return self.batches.is_complete(self.batch)
-
-    async def read_body(self) -> bytes:
-        job = self.batches.job_now(self.batch, "", "")
-        op = self.webhook.build_operation(self.batch.id)
-        reply = self.webhook.write_body(op, self.batches.select_rows(self.batch, job, op))
-        if isinstance(reply, WireReply):
-            return reply.body
-        return b"".join([chunk async for chunk in render_body(reply)])
-
-
-@dataclass(frozen=True, slots=True)
 class _KeyJobs(JobRunner):
     """The batches of one test key."""
 
@@ -419,13 +387,18 @@ class _KeyJobs(JobRunner):
     base_url: str
 
     async def submit(self, op: SubmitJob) -> Job:
-        batch = await self.batches.submit(self.dialect, self.scope, op)
+        batch = await self.batches.submit(self.dialect, self.scope, op, self.base_url)
         return self.batches.job_now(batch, "", self.base_url)
 
     async def start(self, op: StartJob) -> Job:
         batch, job = self._find(op.job_id)
-        self.batches.start(batch, job)
+        self.batches.start(batch, job, op.options)
         return self.batches.job_now(batch, "", self.base_url)
+
+    async def amend(self, op: AmendJob) -> Job:
+        batch, job = self._find(op.job_id)
+        self.batches.amend(batch, job, op)
+        return self._job_now(batch)
 
     async def show(self, op: ShowJob) -> Job:
         return self._find(op.job_id)[1]
@@ -438,9 +411,16 @@ class _KeyJobs(JobRunner):
         own = self.batches.of_key(self.dialect, self.scope)
         if not op.oldest_first:
             own.reverse()
+        listed = [
+            batch
+            for batch in own
+            if op.job_id in (None, batch.id) and op.name in (None, batch.name)
+        ]
+        if op.states is not None:
+            listed = [batch for batch in listed if self._job_now(batch).state in op.states]
         first = (op.page - 1) * op.per_page
-        shown = [self._job_now(batch) for batch in own[first : first + op.per_page]]
-        return JobPage(tuple(shown), len(own))
+        shown = [self._job_now(batch) for batch in listed[first : first + op.per_page]]
+        return JobPage(tuple(shown), len(listed))
 
     async def delete(self, op: DeleteJob) -> Job:
         batch, job = self._find(op.job_id)
@@ -502,11 +482,6 @@ def _row_kind(rules: BatchRules, verification: Verification) -> RowKind:
         if before_start is None
         else tuple(before_start(verification.address, verification.evidence)),
     )
-
-
-def _rules(dialect: Dialect) -> BatchRules:
-    assert dialect.batch_rules is not None
-    return dialect.batch_rules
 
 
 def _utc_datetime(unix_s: float) -> datetime:

@@ -1,4 +1,4 @@
-"""Webhooks of test keys' batches, repeated as the dialect's rule says until one gets a 200.
+"""Webhooks of test keys' batches, repeated as the dialect's rule says until one is accepted.
 
 They are timed by the sandbox's clock, so that a test can let an hour pass. A fault of the operation
 `webhook` makes an attempt fail, which is then not sent at all.
@@ -10,14 +10,14 @@ import asyncio
 import contextlib
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from adapters.contract.batch_rules import CompletionWebhook
 from gateway.sandbox.budget import ScopedStore
 from gateway.sandbox.clock import Clocks
 from gateway.sandbox.faults import FaultInjector
+from gateway.sandbox.reports import Report
 from gateway.tasks import in_background
 
 log = logging.getLogger(__name__)
@@ -34,23 +34,18 @@ MAX_IN_FLIGHT_OF_SCOPE = 8
 """Attempts at a time: slow receivers of one scope leave slots to the others."""
 
 
-PostWebhook = Callable[[str, bytes], Awaitable[str]]
-"""Sends a body to a URL, within a time limit. Returns an empty text if it was accepted, else the
-reason."""
+class PostWebhook(Protocol):
+    """Sends a body to a URL, within a time limit. Returns an empty text if it was accepted, else
+    the reason."""
 
-
-class ReportedBatch(Protocol):
-    """The batch that a webhook reports."""
-
-    @property
-    def is_removed(self) -> bool: ...
-
-    @property
-    def is_complete(self) -> bool: ...
-
-    async def read_body(self) -> bytes:
-        """The webhook's body, once the batch is complete."""
-        ...
+    def __call__(
+        self,
+        url: str,
+        body: bytes,
+        *,
+        headers: Mapping[str, str] = ...,
+        is_accepted: Callable[[int], bool] = ...,
+    ) -> Awaitable[str]: ...
 
 
 @dataclass(slots=True, eq=False)
@@ -58,15 +53,19 @@ class SandboxDelivery:
     """The webhook of one batch."""
 
     id: int
-    scope: int
-    dialect: str
-    url: str
-    batch: ReportedBatch
+    report: Report
     due_at: float
     give_up_at: float
     """Both times are of the scope's clock."""
-    retry_interval_s: float
     in_flight: bool = False
+
+    @property
+    def scope(self) -> int:
+        return self.report.batch.scope
+
+    @property
+    def dialect(self) -> str:
+        return self.report.batch.dialect.name
 
 
 class SandboxWebhooks:
@@ -83,16 +82,12 @@ class SandboxWebhooks:
         """Attempts, by scope."""
         self._wake = asyncio.Event()
 
-    def schedule(
-        self, scope: int, dialect: str, webhook: CompletionWebhook, url: str, batch: ReportedBatch
-    ) -> None:
-        """Call `url` once the batch is complete, as often as `webhook` says."""
+    def schedule(self, report: Report) -> None:
+        """Post the report once it has happened, as often as the dialect says."""
+        scope, url = report.batch.scope, report.batch.webhook_url
         now = self._clocks.now(scope)
         id_, self._next_id = self._next_id, self._next_id + 1
-        give_up_at = now + webhook.give_up_after_s
-        delivery = SandboxDelivery(
-            id_, scope, dialect, url, batch, now, give_up_at, webhook.retry_interval_s
-        )
+        delivery = SandboxDelivery(id_, report, now, now + report.webhook.give_up_after_s)
         self._deliveries.put(scope, id_, delivery, DELIVERY_OVERHEAD_BYTES + 4 * len(url))
         self.wake()
 
@@ -125,13 +120,13 @@ class SandboxWebhooks:
         for delivery in self._deliveries.values(None):
             if self._in_flight.total() >= MAX_IN_FLIGHT:
                 return
-            if delivery.batch.is_removed:
+            if delivery.report.is_removed:
                 self._deliveries.remove(delivery.id)
             elif (
                 not delivery.in_flight
                 and delivery.due_at <= self._clocks.now(delivery.scope)
                 and self._in_flight[delivery.scope] < MAX_IN_FLIGHT_OF_SCOPE
-                and delivery.batch.is_complete
+                and delivery.report.is_due
             ):
                 delivery.in_flight = True
                 self._in_flight[delivery.scope] += 1
@@ -139,7 +134,9 @@ class SandboxWebhooks:
 
     async def _attempt(self, delivery: SandboxDelivery, post: PostWebhook) -> None:
         # from the start of this attempt, since the clock may be moved while it lasts
-        delivery.due_at = self._clocks.now(delivery.scope) + delivery.retry_interval_s
+        delivery.due_at = (
+            self._clocks.now(delivery.scope) + delivery.report.webhook.retry_interval_s
+        )
         try:
             reason = await self._deliver(delivery, post)
         except Exception as exc:
@@ -158,6 +155,13 @@ class SandboxWebhooks:
 
     async def _deliver(self, delivery: SandboxDelivery, post: PostWebhook) -> str:
         """Why the webhook was not accepted; empty if it was."""
-        body = await delivery.batch.read_body()
+        body = await delivery.report.read_body()
         effects = await self._faults.inject(delivery.scope, delivery.dialect, WEBHOOK_OPERATION)
-        return effects.description if effects else await post(delivery.url, body)
+        if effects:
+            return effects.description
+        return await post(
+            delivery.report.batch.webhook_url,
+            body,
+            headers=delivery.report.headers,
+            is_accepted=delivery.report.webhook.is_accepted,
+        )

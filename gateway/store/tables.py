@@ -29,7 +29,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-REVISION = "0006"
+REVISION = "0007"
 """The newest migration; repeated here so that opening an up-to-date database needs no Alembic."""
 
 metadata = MetaData(
@@ -130,6 +130,7 @@ batches = Table(
     Column("start", Boolean, nullable=False),  # as soon as it is prepared
     Column("retries", Boolean, nullable=False),
     Column("checks", String(64), nullable=False),  # names, separated by commas
+    Column("name", Text, nullable=False, server_default=""),
     Column("headers", Text, nullable=False),  # JSON
     Column("options", Text, nullable=False),  # JSON
     Column("webhook_url", Text, nullable=False),
@@ -213,17 +214,25 @@ batch_days = Table(
     Column("count", Integer, nullable=False),
 )
 
-deliveries = Table(
-    "deliveries",
+webhooks = Table(
+    "webhooks",
     metadata,
-    Column("batch_id", Integer, primary_key=True),
+    Column("id", Integer, primary_key=True),
+    Column("batch_id", Integer, nullable=False),
+    Column("dialect", String(32), nullable=False),
     Column("url", Text, nullable=False),
+    Column("event", String(64), nullable=False),  # the vendor's name; empty: the batch is done
+    Column("position", Integer),  # of the row that it reports; null if it reports none
+    Column("body", LargeBinary),  # null: made of the batch when it is sent
+    Column("headers", Text),  # JSON, with the body
     Column("due_at", Float, nullable=False),
     Column("give_up_at", Float, nullable=False),
     Column("attempts", Integer, nullable=False),
     Column("last_word", String(200), nullable=False),  # of the last attempt: a status, or an error
     Column("lease_until", Float),
     Index(None, "due_at"),
+    Index(None, "batch_id"),
+    sqlite_autoincrement=True,  # a late delivery must not be taken for another one
 )
 """Webhooks that are not yet delivered."""
 

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import orjson
 
-from adapters.contract.batch_rules import BatchRules
+from adapters.contract.batch_rules import BatchRules, BatchWebhook, JobEvent, is_success
 from adapters.contract.credential import Credential, KeyInBody, KeyInQuery
 from adapters.contract.dialect import AnyEndpoint, Dialect, Endpoint, KeyShape, RootPath
 from adapters.contract.jobs import BatchEntry, Job, JobRow, JobRows, JobState
@@ -165,7 +165,13 @@ def read_file(request: WireRequest) -> SubmitJob:
         except NotCsv as exc:
             raise Problem(ProblemKind.INVALID, f"The file {exc}.", "file") from exc
 
-    return SubmitJob(entries=entries(), headers=table.headers)
+    return SubmitJob(
+        entries=entries(),
+        headers=table.headers,
+        name=file.filename or "",
+        webhook_url=fields.get("return_url", ""),
+        options={"hook": fields.get("hook", "")},
+    )
 
 
 def _file_id(request: WireRequest) -> str:
@@ -278,6 +284,14 @@ def write_disposable(_: CheckDisposable, found: bool) -> WireReply:
 
 def write_pong(_: Acknowledge, __: None) -> WireReply:
     return json_reply({"pong": True})
+
+
+def write_event(event: str, job: Job) -> bytes:
+    return orjson.dumps({"job": job.id, "event": event, "name": job.name})
+
+
+def write_row_event(job: Job, row: JobRow) -> bytes:
+    return orjson.dumps({"job": job.id, "row": row.email, "word": row.word})
 
 
 KEY_OR_CREDITS = "Invalid API key or your account ran out of credits"
@@ -562,6 +576,20 @@ DIALECT = Dialect(
         new_id=random_id("0123456789abcdef", 16),
         row_word=lambda v: words_of(v)[0],
         retention_s=lambda _: 86_400,
+        webhook=BatchWebhook(
+            events={
+                JobEvent.SUBMITTED: ("parsing", "parsed"),
+                JobEvent.STARTED: ("started",),
+                JobEvent.COMPLETED: ("finished",),
+                JobEvent.DELETED: ("deleted",),
+            },
+            write_event=write_event,
+            write_row=write_row_event,
+            headers=lambda job: {"X-Hook": str(job.options.get("hook", ""))},
+            is_accepted=is_success,
+            retry_interval_s=60,
+            give_up_after_s=120,
+        ),
     ),
     choose_sample=choose_sample,
     samples_for_live_keys=True,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from adapters.contract.batch_rules import is_200
 from adapters.contract.jobs import BatchEntry, Job, JobRow, JobRows, JobState
 from adapters.contract.operations import JobRunner, ReadRows, SubmitJob
 from engine.model import (
@@ -116,6 +117,8 @@ class Bench:
     replies: list[str]
     sent: defaultdict[str, asyncio.Event]
     """Set when a webhook to the URL was sent."""
+    sent_headers: list[dict[str, str]]
+    """Further headers of each post."""
 
     async def caller(self, dialect: str = "generic", *, credits: int | None = None) -> Caller:
         account = await self.accounts.create_account(credits=credits)
@@ -163,9 +166,22 @@ async def open_bench(
     verifier = verifier or Scripted()
     posts: list[tuple[str, bytes]] = []
     replies: list[str] = []
+    sent_headers: list[dict[str, str]] = []
     sent: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
 
-    async def post(url: str, body: bytes) -> str:
+    async def post(
+        url: str,
+        body: bytes,
+        *,
+        headers: Mapping[str, str] = {},
+        is_accepted: Callable[[int], bool] = is_200,
+    ) -> str:
+        sent_headers.append(dict(headers))
+        if replies and replies[0].startswith("HTTP "):
+            status = int(replies.pop(0).removeprefix("HTTP "))
+            posts.append((url, body))
+            sent[url].set()
+            return "" if is_accepted(status) else f"HTTP {status}"
         posts.append((url, body))
         sent[url].set()
         return replies.pop(0) if replies else ""
@@ -189,7 +205,9 @@ async def open_bench(
             run_workers=work,
         ) as services,
     ):
-        yield Bench(store, accounts, services, clock, verifier, verdicts, posts, replies, sent)
+        yield Bench(
+            store, accounts, services, clock, verifier, verdicts, posts, replies, sent, sent_headers
+        )
 
 
 @pytest.fixture(params=["memory", "file"])

@@ -1,16 +1,20 @@
-"""Webhooks: sent every hour until the receiver answers 200, for three days, to public addresses."""
+"""Webhooks: sent again until they are accepted, as the dialect says, and to public addresses."""
 
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import orjson
 import pytest
 
+from adapters.contract.batch_rules import is_success
+from adapters.contract.jobs import BatchEntry
+from adapters.contract.operations import DeleteJob, StartJob, SubmitJob
 from engine.dns.targets import is_global
 from gateway.batches.http_post import HttpWebhookPost
 from gateway.batches.outbox import MAX_IN_FLIGHT_PER_ACCOUNT, SqlOutbox
@@ -181,3 +185,116 @@ async def test_the_account_with_fewer_webhooks_in_flight_comes_first(bench: Benc
     await bench.batch_services.runner.drain()
     urls = [delivery.url for _ in range(2) if (delivery := await outbox.claim())]
     assert URL in urls
+
+
+def events_of(bench: Bench) -> list[str]:
+    bodies = [orjson.loads(body) for _, body in bench.posts]
+    return [body.get("event") or f"row {body['row']}" for body in bodies]
+
+
+async def test_each_event_and_each_row_may_have_a_webhook(bench: Bench) -> None:
+    caller = await bench.caller("toy")
+    op = SubmitJob(
+        entries=map(BatchEntry, ("ada@example.com", "bob@example.com")),
+        webhook_url=URL,
+        name="list.csv",
+        options={"hook": "mine"},
+    )
+    job = await bench.jobs(caller).submit(op)
+    await bench.batch_services.webhook_sender.drain()
+    assert events_of(bench) == ["parsing", "parsed", "started"]
+    await bench.batch_services.drain()
+    assert events_of(bench)[3:] == ["row ada@example.com", "row bob@example.com", "finished"]
+    await bench.jobs(caller).delete(DeleteJob(job_id=job.id))
+    await bench.batch_services.sweeper.sweep()
+    await bench.batch_services.drain()
+    assert events_of(bench)[6:] == ["deleted"]
+    assert {orjson.loads(body)["job"] for _, body in bench.posts} == {job.id}
+    assert orjson.loads(bench.posts[-1][1])["name"] == "list.csv"
+    assert [headers["X-Hook"] for headers in bench.sent_headers] == ["mine"] * 7
+
+
+async def test_a_batch_without_a_url_has_no_webhooks(bench: Bench) -> None:
+    caller = await bench.caller("toy")
+    job = await bench.submit(caller, ["ada@example.com"])
+    await bench.batch_services.drain()
+    await bench.jobs(caller).delete(DeleteJob(job_id=job.id))
+    await bench.batch_services.drain()
+    assert bench.posts == []
+
+
+async def test_the_start_of_a_waiting_batch_is_an_event(bench: Bench) -> None:
+    caller = await bench.caller("toy")
+    op = SubmitJob(entries=[BatchEntry("ada@example.com")], webhook_url=URL, start=False)
+    job = await bench.jobs(caller).submit(op)
+    await bench.batch_services.drain()
+    assert events_of(bench) == ["parsing", "parsed"]
+    started = await bench.jobs(caller).start(StartJob(job_id=job.id, options={"by": "hand"}))
+    assert started.options == {"by": "hand"}
+    await bench.batch_services.webhook_sender.drain()
+    assert events_of(bench)[2:] == ["started"]
+
+
+async def test_a_dialect_says_which_statuses_are_a_success(bench: Bench) -> None:
+    bench.replies[:] = ["HTTP 204", "HTTP 201", "HTTP 302"]
+    await bench.submit(await bench.caller("toy"), ["ada@example.com"], url=URL)
+    await bench.batch_services.webhook_sender.drain()
+    assert events_of(bench) == ["parsing", "parsed", "started"]
+    await bench.batch_services.drain()
+    await bench.wait(60)
+    assert events_of(bench)[3:] == ["row ada@example.com", "finished", "started"]
+
+
+async def test_rows_that_are_deleted_have_no_webhook(bench: Bench) -> None:
+    bench.replies[:] = ["HTTP 500"] * 5
+    caller = await bench.caller("toy")
+    job = await bench.submit(caller, ["ada@example.com"], url=URL)
+    await bench.batch_services.drain()
+    await bench.jobs(caller).delete(DeleteJob(job_id=job.id))
+    await bench.batch_services.sweeper.sweep()
+    await bench.wait(60)
+    assert events_of(bench)[5:] == ["deleted"]
+
+
+async def test_the_deliveries_of_an_older_version_are_sent(tmp_path: Path) -> None:
+    path = tmp_path / "v.db"
+    async with open_bench(f"sqlite:///{path}") as bench:
+        bench.replies[:] = ["HTTP 500"]
+        await bench.submit(await bench.caller("emailable"), ["ada@example.com"], url=URL)
+        await bench.batch_services.drain()
+    with closing(sqlite3.connect(path)) as old, old:
+        old.executescript(
+            """
+            CREATE TABLE deliveries (batch_id INTEGER NOT NULL, url TEXT NOT NULL,
+              due_at FLOAT NOT NULL, give_up_at FLOAT NOT NULL, attempts INTEGER NOT NULL,
+              last_word VARCHAR(200) NOT NULL, lease_until FLOAT,
+              CONSTRAINT pk_deliveries PRIMARY KEY (batch_id));
+            CREATE INDEX ix_deliveries_due_at ON deliveries (due_at);
+            INSERT INTO deliveries SELECT batch_id, url, due_at, give_up_at, attempts, last_word,
+              lease_until FROM webhooks;
+            DROP TABLE webhooks;
+            ALTER TABLE batches DROP COLUMN name;
+            UPDATE alembic_version SET version_num = '0006';
+            """
+        )
+    async with open_bench(f"sqlite:///{path}", bench.clock) as again:
+        await again.wait(RETRY_INTERVAL_S)
+        assert [url for url, _ in again.posts] == [URL]
+
+
+async def test_a_client_adds_headers_but_none_of_the_connection() -> None:
+    async with receiver(204) as server, posting(private=True) as post:
+        headers = {
+            "X-Own": "yes", "Authorization": "Bearer x", "Host": "evil.example",
+            "Content-Length": "1", "Transfer-Encoding": "chunked", "Connection": "close",
+            "Bad Name": "x", "X-Split": "a\r\nX-Injected: 1", "X-Umlaut": "ä",
+        }  # fmt: skip
+        url = f"http://localhost:{server.port}/"
+        assert await post(url, b"{}", headers=headers, is_accepted=is_success) == ""
+    head = server.requests[0].partition(b"\r\n\r\n")[0].lower()
+    assert b"\r\nx-own: yes" in head
+    assert b"\r\nauthorization: bearer x" in head
+    assert f"\r\nhost: localhost:{server.port}".encode() in head
+    assert b"\r\ncontent-length: 2" in head
+    for absent in (b"evil", b"chunked", b"bad name", b"injected", b"umlaut"):
+        assert absent not in head

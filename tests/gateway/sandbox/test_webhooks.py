@@ -20,6 +20,7 @@ from gateway.sandbox_app import (
     open_webhook_post,
 )
 from gateway.web.dispatch import create_app
+from tests.fakes import toy
 
 KEY = "test_7aff7fc0142c65f86a00"
 API = "/veriplex/v1"
@@ -239,3 +240,25 @@ async def test_public_addresses_and_cloud_metadata_are_not_dialled(host: str) ->
     async with contextlib.aclosing(open_webhook_post()) as post:
         for scheme in ("http", "https"):
             assert await post(f"{scheme}://{host}/hook", b"{}") == NOT_PRIVATE
+
+
+async def test_each_event_and_each_row_of_a_batch_may_have_a_webhook(
+    client: httpx.AsyncClient,
+) -> None:
+    key = toy.DIALECT.sandbox_key
+    async with receiving(202) as receiver:
+        fields = {"email_address_column": "1", "return_url": receiver.url, "api_key": key}
+        file = {
+            "file": ("l.csv", b"deliverable@example.com\nundeliverable@example.com", "text/csv")
+        }
+        made = await client.post("/toy/v9/sendfile", data=fields, files=file)
+        id_ = made.json()["file_id"]
+        bodies = [await body_of(receiver) for _ in range(6)]
+        assert {body["job"] for body in bodies} == {id_}
+        told = {str(body.get("event") or body["word"]) for body in bodies}
+        assert told == {"parsing", "parsed", "started", "valid", "invalid", "finished"}
+        gone = await client.get(f"/toy/v9/deletefile?file_id={id_}&api_key={key}")
+        assert gone.status_code == 200
+        assert (await body_of(receiver)) == {"job": id_, "event": "deleted", "name": "l.csv"}
+        await client.post(f"{API}/clock", json={"advance_s": 121})
+        assert receiver.bodies.empty()

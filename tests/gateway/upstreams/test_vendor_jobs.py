@@ -104,7 +104,7 @@ class Bench:
         return {row.email: row.verification for row in await self.rows(caller)}
 
 
-async def no_webhook(url: str, body: bytes) -> str:
+async def no_webhook(url: str, body: bytes, **_: object) -> str:
     raise AssertionError(f"nothing is posted here: {body!r} to {url}")
 
 
