@@ -11,18 +11,16 @@ from collections import deque
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from functools import cache, lru_cache
+from functools import cache
 from typing import NamedTuple, Protocol
 
-from engine.model import Address, Meaning, Stage
+from engine.model import Address, Meaning
 from engine.smtp.meanings import ABOUT_MAILBOX, DECISIVE
-from engine.smtp.reply import classify_reply
-from engine.smtp.terms import SERVICE_CLOSING, RcptReply, ReplyClassification, SmtpReply, Target
+from engine.smtp.reply import classify_rcpt
+from engine.smtp.terms import SERVICE_CLOSING, RcptReply, SmtpReply, Target
 
 DECISIVE_IF_FIRST = DECISIVE | {Meaning.GREYLISTED}
 """About the mailbox if the recipient is the first one of its transaction."""
-_PLACEHOLDER = "somebody@mail.test"
-"""Stands for the recipient in a reply, so that like replies are classified once."""
 
 
 class Disposition(Enum):
@@ -147,8 +145,8 @@ class Transaction:
                 if pending is not None:
                     self.retry_next.append(pending)
                 continue
-            classification = _classify(reply.code, reply.text, recipient)
-            rcpt_reply = RcptReply(classification, reply.code, reply.text)
+            classification = classify_rcpt(reply.code, reply.text, recipient)
+            rcpt_reply = RcptReply(classification, reply.code, reply.text, recipient)
             self.first_reply = self.first_reply or rcpt_reply
             decided = disposition(
                 classification.meaning, pending is None, number == 0, accepted > 0
@@ -320,12 +318,3 @@ class DomainGroup:
             while pending and len(addresses) < max_addresses and not pending[0].alone:
                 addresses.append(pending.popleft())
         return Transaction(addresses, control)
-
-
-def _classify(code: int, text: str, recipient: str) -> ReplyClassification:
-    return _classify_cached(code, text.replace(recipient, _PLACEHOLDER) if "@" in text else text)
-
-
-@lru_cache(maxsize=4096)
-def _classify_cached(code: int, text: str) -> ReplyClassification:
-    return classify_reply(Stage.RCPT, code, text)

@@ -21,7 +21,7 @@ import aiosmtplib
 
 from engine.model import Meaning, Stage
 from engine.smtp.pipe import PipeBroken, ReplyPipe, blank_unprintable
-from engine.smtp.reply import classify_reply
+from engine.smtp.reply import classify_rcpt, classify_reply
 from engine.smtp.terms import (
     MAX_REPLY_CHARACTERS,
     SERVICE_CLOSING,
@@ -65,6 +65,8 @@ RSET_COMMAND = b"RSET"
 class _Command:
     stage: Stage
     command: bytes
+    recipient: str = ""
+    """Of RCPT."""
 
 
 class Conversation:
@@ -120,7 +122,7 @@ class Conversation:
                         results.append(None)
                         continue
                     self._send(command.command)
-                result = await self._read_reply(command.stage, timeout_s)
+                result = await self._read_reply(command, timeout_s)
                 results.append(result)
                 if command.stage is Stage.MAIL:
                     transaction_open = _is_positive(result)
@@ -197,7 +199,8 @@ class Conversation:
                     commands.append(_Command(Stage.MAIL, RSET_COMMAND))
                 commands.append(_Command(Stage.MAIL, mail))
                 self._mail_sent = True
-            commands.append(_Command(Stage.RCPT, b"RCPT TO:<" + recipient.encode() + b">"))
+            command = b"RCPT TO:<" + recipient.encode() + b">"
+            commands.append(_Command(Stage.RCPT, command, recipient))
         return commands
 
     def quit(self) -> ReplyPipe:
@@ -216,10 +219,14 @@ class Conversation:
             self._trace(self._target.host, "> " + command.decode())
         self._pipe.send(*commands)
 
-    async def _read_reply(self, stage: Stage, timeout_s: float) -> StageResult:
+    async def _read_reply(self, command: _Command, timeout_s: float) -> StageResult:
         reply = await self._pipe.read_reply(timeout_s)
         self._trace(self._target.host, f"< {reply.code} {_one_line(reply.text)}".rstrip())
-        return StageResult(stage, classify_reply(stage, reply.code, reply.text), reply)
+        if command.stage is Stage.RCPT:
+            classification = classify_rcpt(reply.code, reply.text, command.recipient)
+        else:
+            classification = classify_reply(command.stage, reply.code, reply.text)
+        return StageResult(command.stage, classification, reply, command.recipient)
 
 
 async def open_conversation(

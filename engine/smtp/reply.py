@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 
 from engine.model import Meaning, Stage
-from engine.smtp.meanings import MAY_STATE_DELAY, NAMES_BLOCK_LIST
+from engine.smtp.echo import without_recipient
+from engine.smtp.meanings import ABOUT_MAILBOX, MAY_STATE_DELAY, NAMES_BLOCK_LIST
 from engine.smtp.reply_rules import BLOCK_LIST_PATTERNS, REPLY_RULES, ReplyRule
+from engine.smtp.reply_words import MAILBOX_WORDS
 from engine.smtp.terms import MAX_REPLY_CHARACTERS, ReplyClassification
 
 MAX_RETRY_AFTER_S = 86_400
@@ -48,6 +50,30 @@ def classify_parts(stage: Stage, code: int, enhanced: str | None, text: str) -> 
         retry_after_s=parse_retry_after_s(folded) if may_state_delay else None,
         inactive=rule.mailbox_inactive,
     )
+
+
+def classify_rcpt(code: int, text: str, recipient: str) -> ReplyClassification:
+    """As `classify_reply` for a reply to RCPT of `recipient`, whose echo does not count."""
+    if code < 400:
+        return _classify_rcpt_text(code, None, text.replace(recipient, ""))
+    enhanced = enhanced_code(code, text)
+    stripped = without_recipient(text, recipient)
+    found = _classify_rcpt_text(code, enhanced, stripped.text)
+    if stripped.is_certain or found.meaning is not Meaning.REJECTED_UNRECOGNISED:
+        return found
+    # The word may be the server's own, as in "mailbox full" to the address full@.
+    whole = _classify_rcpt_text(code, enhanced, text)
+    is_own = whole.meaning in ABOUT_MAILBOX and _MAILBOX_WORD.search(stripped.text) is not None
+    return whole if is_own else found
+
+
+_MAILBOX_WORD = re.compile(MAILBOX_WORDS)
+
+
+@lru_cache(maxsize=4096)
+def _classify_rcpt_text(code: int, enhanced: str | None, text: str) -> ReplyClassification:
+    # A server's replies to many recipients are few different texts.
+    return classify_parts(Stage.RCPT, code, enhanced or enhanced_code(code, text), text)
 
 
 # RFC 2034 puts it at the start, qmail in brackets; Cisco writes a # before it.

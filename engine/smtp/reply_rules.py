@@ -446,6 +446,14 @@ REPLY_RULES: tuple[ReplyRule, ...] = (
     ),
     ReplyRule("disabled-525", Meaning.MAILBOX_DISABLED, "RFC 5248 section 2.4", code="525"),
     ReplyRule(
+        "policy-despite-code",
+        Meaning.POLICY,
+        "Cable operators: 552 5.1.1 Mailbox delivery failure policy error; RFC 3463 section 3.8",
+        enhanced=r"5\.1\.[0136]",
+        words=words.POLICY_DESPITE_CODE,
+        unless=rf"{words.DISABLED}|{words.NOT_FOUND}",
+    ),
+    ReplyRule(
         "not-found-code",
         Meaning.MAILBOX_NOT_FOUND,
         "RFC 3463 section 3.2, X.1.1 and X.1.3",
@@ -464,7 +472,13 @@ REPLY_RULES: tuple[ReplyRule, ...] = (
         "RFC 5321 section 4.2.3 (550); Exim, qmail, Sendmail, Exchange and providers' wordings",
         words=words.NOT_FOUND,
     ),
-    ReplyRule("moved-551", Meaning.MAILBOX_MOVED, "RFC 5321 section 3.4", code="551"),
+    ReplyRule(
+        "moved-551",
+        Meaning.MAILBOX_MOVED,
+        "RFC 5321 section 3.4: the text names the new address; else 551 is as vague as 550",
+        code="551",
+        words=words.MOVED,
+    ),
     ReplyRule(
         "not-found-other-address",
         Meaning.MAILBOX_NOT_FOUND,

@@ -515,6 +515,19 @@ NOT_A_FULL_MAILBOX = compile_phrases(
 )
 """Limits of size, rate and our own allowance, whose wordings resemble a full mailbox's."""
 
+MOVED = (
+    compile_phrases(
+        """
+        moved | relocated | new e*mail/address/mailbox | please use | use instead
+        changed [his/her/their/the/its]* e*mail/address
+        forward/forwards/forwarded [your/the/mail/messages/it]* to | now at
+        deplace/demenage/umgezogen/verzogen/nouvelle_adresse/neue_adresse/nueva_direccion
+        """
+    )
+    + r"|\btry(?: instead)?[ .:;]*$"
+)
+"""At the end: folding has removed the new address."""
+
 RATE = compile_phrases(
     """
     user/recipient/mailbox/account/contact .. receiving mail/e*mail/messages .. quickly/rate
@@ -603,9 +616,17 @@ POLICY = compile_phrases(
     """
 )
 
+POLICY_DESPITE_CODE = compile_phrases(
+    """
+    policy/policies | spam/junk/unsolicited/phishing/malware/virus/suspicious | reputation
+    content rejected/refused/blocked | blocked by/for/due
+    """
+)
+"""Reasons of policy beside an enhanced code for an unknown mailbox."""
+
 # --- last resort ------------------------------------------------------------------------
 
-_MAILBOX_WORDS = (
+MAILBOX_WORDS = (
     r"\b(?:users?|recipients?|rcpt|mail ?box(?:es)?|accounts?|address(?:ee|es)?|alias(?:es)?"
     r"|person|customer|subscriber|member|employee|student|e?-?mail(?: ?box)? name|inbox"
     r"|utilisateur|destinataire|empfanger|benutzer|postfach|usuario|destinatario|buzon|casilla"
@@ -627,7 +648,7 @@ _ABSENT_ALONE = (
     r"|nie ma takie\w+|inexist\w+|desconocid\w+|desconhecid\w+|sconosciut\w+|inconnue?s?"
     r"|unbekannt\w*|onbekende?|nieznan\w+)\b"
 )
-NO_MAILBOX = f"{_ABSENT_ALONE}|^(?=.*{_MAILBOX_WORDS})(?=.*(?:{_LACK_WORDS}))"
+NO_MAILBOX = f"{_ABSENT_ALONE}|^(?=.*{MAILBOX_WORDS})(?=.*(?:{_LACK_WORDS}))"
 """A word for a mailbox and one for its absence anywhere in the reply, or a clear absence alone."""
 
 NOT_THE_MAILBOX = (

@@ -314,4 +314,5 @@ def _is_closing(result: StageResult) -> bool:
 def _rcpt_reply(result: StageResult | None) -> RcptReply | None:
     if result is None or result.reply is None or result.stage is not Stage.RCPT:
         return None
-    return RcptReply(result.classification, result.reply.code, result.reply.text)
+    reply = result.reply
+    return RcptReply(result.classification, reply.code, reply.text, result.recipient)

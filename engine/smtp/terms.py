@@ -78,6 +78,8 @@ class StageResult:
     stage: Stage
     classification: ReplyClassification
     reply: SmtpReply | None = None
+    recipient: str = ""
+    """Of a reply to RCPT, as it was sent."""
 
     @property
     def meaning(self) -> Meaning:
@@ -91,3 +93,5 @@ class RcptReply:
     classification: ReplyClassification
     code: int
     text: str
+    recipient: str
+    """As it was sent."""

@@ -7,15 +7,15 @@ from itertools import groupby
 
 import pytest
 
-from engine.model import Meaning, Stage
+from engine.model import Meaning
 from engine.smtp.catch_all import accepts_all, compare_with_control, control_address
-from engine.smtp.reply import classify_reply
+from engine.smtp.reply import classify_rcpt
 from engine.smtp.terms import RcptReply
 
 
-def rcpt_reply(reply: str) -> RcptReply:
+def rcpt_reply(reply: str, recipient: str = "ann@a.test") -> RcptReply:
     code, text = int(reply[:3]), reply[4:]
-    return RcptReply(classify_reply(Stage.RCPT, code, text), code, text)
+    return RcptReply(classify_rcpt(code, text, recipient), code, text, recipient)
 
 
 @pytest.mark.parametrize(
