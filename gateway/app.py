@@ -7,6 +7,7 @@ ASGI application of it.
 from __future__ import annotations
 
 import contextlib
+import logging
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -21,7 +22,7 @@ from adapters.registry import DIALECTS
 from engine.dns.targets import is_global
 from engine.probe import ProbeConfig, ProbeEngine
 from engine.smtp.reputation import ReputationTracker
-from gateway.accounts.accounts import Accounts, open_accounts
+from gateway.accounts.accounts import Accounts, OwnKey, open_accounts
 from gateway.batches.lazy_post import LazyWebhookPost
 from gateway.batches.opening import BatchDependencies, BatchServices, open_batches
 from gateway.observability.metrics import Metrics, MetricsAccess
@@ -44,6 +45,9 @@ from gateway.web.vendors import VendorApp
 
 if TYPE_CHECKING:
     from gateway.batches.http_post import HttpWebhookPost
+
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -118,6 +122,7 @@ async def open_services(
                 store, dialects, plan=settings.limits.plan, well_known=well_known, clock=clock
             )
         )
+        await _add_declared_keys(accounts, settings)
         if verifier is None:
             verifier = await enter(open_engine(settings))
         reputation = _reputation_of(verifier, clock)
@@ -193,6 +198,17 @@ async def open_services(
             browser_guard=BrowserGuard(lambda: sandbox.url, settings.server.allowed_hosts),
             batch_services=batches,
         )
+
+
+async def _add_declared_keys(accounts: Accounts, settings: Settings) -> None:
+    """Add the keys of `[[keys]]` that the database does not have."""
+    own = [OwnKey(key.dialect, key.key.value, key.label or None, key.test) for key in settings.keys]
+    added, revoked = await accounts.ensure_keys(own)
+    for key in added:
+        extra = {"dialect": key.dialect, "key": key.label or key.hint, "test": key.test}
+        log.info("key.added", extra=extra)
+    for hint in revoked:
+        log.warning("key.stays_revoked", extra={"key": hint})
 
 
 @contextlib.asynccontextmanager

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from adapters.contract.batch_rules import BatchRules
+from adapters.contract.clients import ExampleCall, VendorClient
 from adapters.contract.credential import Credential
 from adapters.contract.operations import AccountInfo, Operation, Plan
 from adapters.contract.options import DialectOptions
@@ -63,6 +64,11 @@ class KeyShape:
     length: int = 32
     """Characters after the prefix."""
 
+    def shows_test(self, key: str) -> bool:
+        """Whether the beginning of a key says that it is a test key."""
+        is_telling = self.test_prefix not in ("", self.live_prefix)
+        return is_telling and key.startswith(self.test_prefix)
+
 
 @dataclass(frozen=True, slots=True)
 class RootPath:
@@ -108,6 +114,10 @@ class Dialect:
     key_shape: KeyShape
     sandbox_key: str
     """The well-known test key."""
+    example: ExampleCall | None = None
+    """A first call to paste; None for none."""
+    clients: tuple[VendorClient, ...] = ()
+    """Its published clients, and the base URL that each wants."""
     plans: tuple[Plan, ...] = ()
     """The vendor's plans; an operator chooses one, and the default is `UNLIMITED`."""
     account_headers: Callable[[AccountInfo], tuple[tuple[str, str], ...]] | None = None

@@ -19,6 +19,7 @@ from __future__ import annotations
 import string
 from dataclasses import dataclass, replace
 
+from adapters.contract.clients import ExampleCall
 from adapters.contract.credential import Credential, KeyInAuthorization
 from adapters.contract.dialect import (
     AnyEndpoint,
@@ -129,6 +130,11 @@ DIALECT = Dialect(
     batch_rules=bulk.BATCH_RULES,
     verdict_members=("info.test_result", "info.result_cause"),
     sandbox_key="test_sandbox",
+    example=ExampleCall(
+        "/ai_mails_api/v1",
+        headers={"Authorization": "Bearer {key}", "Content-Type": "application/json"},
+        body={"email": "timeout@example.com", "info": "true"},
+    ),
     plans=(Plan("dataoorts", "Dataoorts Unify", batches_per_day=3),),
     upstream=UPSTREAM,
     vendor_jobs=VENDOR_JOBS,

@@ -17,6 +17,7 @@ Quirks that its official clients rely on:
 
 from __future__ import annotations
 
+from adapters.contract.clients import ExampleCall, VendorClient
 from adapters.contract.credential import Credential, KeyInAuthorization, KeyInBody, KeyInQuery
 from adapters.contract.dialect import Dialect, Endpoint, KeyShape, RootPath
 from adapters.contract.operations import Plan, Rate
@@ -90,6 +91,36 @@ DIALECT = Dialect(
     batch_rules=batch.BATCH_RULES,
     verdict_members=("state", "reason"),
     sandbox_key="test_7aff7fc0142c65f86a00",
+    example=ExampleCall(
+        "/v1/verify",
+        query={"email": "deliverable@example.com"},
+        headers={"Authorization": "Bearer {key}"},
+    ),
+    clients=(
+        VendorClient(
+            "Python `emailable`",
+            "/v1/",
+            '`client = emailable.Client(key)`, then `client.base_url = "{url}"`; the slash at the'
+            " end counts",
+        ),
+        VendorClient(
+            "Node `emailable`",
+            "/v1/",
+            '`const emailable = require("emailable")(key)`, then'
+            ' `emailable.client.instance.defaults.baseURL = "{url}"`',
+        ),
+        VendorClient(
+            "Ruby `emailable`",
+            "",
+            "cannot be set: redirect its [host name](#host-names), or replace it as"
+            " [docs/sandbox.md](docs/sandbox.md) shows",
+        ),
+        VendorClient(
+            "Emailable CLI",
+            "/v1",
+            "`EMAILABLE_API_URL={url}`, and `EMAILABLE_OAUTH_URL`, which it requires, with any URL",
+        ),
+    ),
     # "These will only work with the verify endpoint, not the batch endpoint."
     magic_addresses_in_batches=False,
     # the page on emails: the same request within 5 minutes is not charged again

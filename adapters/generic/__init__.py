@@ -13,6 +13,7 @@ Quirks:
 
 from __future__ import annotations
 
+from adapters.contract.clients import ExampleCall
 from adapters.contract.credential import Credential, KeyInAuthorization, KeyInHeader
 from adapters.contract.dialect import Dialect, Endpoint, KeyShape, RootPath
 from adapters.generic import account, bulk, single
@@ -87,6 +88,11 @@ DIALECT = Dialect(
     key_shape=KeyShape("ev_live_", "ev_test_", length=24),
     verdict_members=("tier", "result"),
     sandbox_key="ev_test_sandbox",
+    example=ExampleCall(
+        "/api/v1/verify",
+        headers={"X-API-Key": "{key}", "Content-Type": "application/json"},
+        body={"email": "role@example.com"},
+    ),
     plans=account.PLANS,
     batch_rules=bulk.BATCH_RULES,
     upstream=UPSTREAM,

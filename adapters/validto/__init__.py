@@ -14,6 +14,7 @@ Quirks that are copied on purpose:
 
 from __future__ import annotations
 
+from adapters.contract.clients import ExampleCall, VendorClient
 from adapters.contract.credential import Credential, KeyInQuery
 from adapters.contract.dialect import AnyEndpoint, Dialect, Endpoint, KeyShape, RootPath
 from adapters.contract.operations import Plan, Rate
@@ -113,6 +114,15 @@ DIALECT = Dialect(
     batch_rules=bulk.BATCH_RULES,
     verdict_members=("result",),
     sandbox_key="sandbox0000000000000000000000000",
+    example=ExampleCall("/v1/verify", query={"apikey": "{key}", "email": "accept-all@example.com"}),
+    clients=(
+        VendorClient(
+            "Bouncify scripts and services",
+            "/v1",
+            "the variable with `https://api.bouncify.io/v1` (`BOUNCIFY_API_URL`, `apiUrl`,"
+            " `_BASE`): `{url}`",
+        ),
+    ),
     plans=(
         Plan(
             "validto",

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from functools import partial
 
+from adapters.contract.clients import ExampleCall, VendorClient
 from adapters.contract.credential import Credential, KeyInBody, KeyInQuery
 from adapters.contract.dialect import Dialect, Endpoint, KeyShape, RootPath
 from adapters.contract.operations import Plan, Rate
@@ -78,6 +79,26 @@ DIALECT = Dialect(
     batch_rules=bulk.BATCH_RULES,
     verdict_members=("smtpCheck", "dnsCheck"),
     sandbox_key="at_sandbox0000000000000000000000",
+    example=ExampleCall(
+        "/api/v3", query={"apiKey": "{key}", "emailAddress": "undeliverable@example.com"}
+    ),
+    clients=(
+        VendorClient("Python `email-verifier`", "/api/v1", '`emailverifier.Client(key, "{url}")`'),
+        VendorClient(
+            "Python `bulk-email-verifier`",
+            BULK_PATH,
+            '`bulkemailverifier.Client(key, base_url="{url}")`',
+        ),
+        VendorClient("Node `email-verifier`", ""),
+        VendorClient(
+            "Go `go-email-verifier`", "/api/v2", "`EvapiBaseURL` of `ClientParams`: `{url}`"
+        ),
+        VendorClient(
+            "PHP `whois-api/email-verifier`",
+            "/api/v1",
+            "second argument of `ClientBuilder::build`: `{url}`",
+        ),
+    ),
     plans=(
         Plan(
             "whoisxml",

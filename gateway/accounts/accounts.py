@@ -3,7 +3,7 @@
 AccountsError
 ├── NoSuchAccount, NoSuchKey, AmbiguousKey
 ├── UnknownPlan, UnknownDialect
-└── KeyTaken
+└── KeyTaken, KeyLooksLikeTest
 InsufficientCredits (`caller`) and RateLimitExceeded (`limits`) are answers to a caller.
 """
 
@@ -40,10 +40,12 @@ __all__ = [
     "Charge",
     "InsufficientCredits",
     "KeyInfo",
+    "KeyLooksLikeTest",
     "KeyTaken",
     "NewKey",
     "NoSuchAccount",
     "NoSuchKey",
+    "OwnKey",
     "RateLimitExceeded",
     "UnknownDialect",
     "UnknownPlan",
@@ -102,6 +104,23 @@ class UnknownPlan(_UnknownName):
 
 class UnknownDialect(_UnknownName):
     noun = "dialect"
+
+
+@dataclass(frozen=True, slots=True)
+class OwnKey:
+    """A key that was not minted here, such as the vendor's own key of a client."""
+
+    dialect: str
+    key: str = field(repr=False)
+    label: str | None = None
+    test: bool = False
+
+
+class KeyLooksLikeTest(AccountsError):
+    def __init__(self, dialect: str, prefix: str) -> None:
+        super().__init__(
+            f"a key that begins with {prefix} is a test key of {dialect}; say that it is one"
+        )
 
 
 class KeyTaken(AccountsError):
@@ -338,9 +357,9 @@ class Accounts:
         label: str | None = None,
         key: str | None = None,
     ) -> NewKey:
-        """A new key in the dialect's shape; or `key`, such as a well-known test key.
+        """A new key in the dialect's shape; or `key`, such as the vendor's own.
 
-        Raises NoSuchAccount, UnknownDialect, KeyTaken, StoreError.
+        Raises NoSuchAccount, UnknownDialect, KeyTaken, KeyLooksLikeTest, StoreError.
         """
         if dialect not in self._key_shapes:
             raise UnknownDialect(dialect, tuple(self._key_shapes))
@@ -355,6 +374,41 @@ class Accounts:
             raise KeyTaken(dialect) from exc
         self._callers.clear()
         return created
+
+    async def ensure_keys(self, declared: Iterable[OwnKey]) -> tuple[list[NewKey], list[str]]:
+        """Add those keys that are not there yet, to the first account, which is created if need be.
+
+        Returns the added keys, and the hints of those that were revoked and stay so. Raises
+        UnknownDialect, KeyLooksLikeTest, StoreError.
+        """
+        wanted = {(own.dialect, key_digest(own.key)): own for own in declared}
+        for own in wanted.values():
+            if own.dialect not in self._key_shapes:
+                raise UnknownDialect(own.dialect, tuple(self._key_shapes))
+        if not wanted:
+            return [], []
+        async with self._store.write() as connection:
+            stored = {(row.dialect, row.hash): row for row in await connection.execute(_KEYS)}
+            revoked = [
+                row.hint
+                for key in wanted
+                if (row := stored.get(key)) is not None and row.revoked_at is not None
+            ]
+            missing = [own for key, own in wanted.items() if key not in stored]
+            if not missing:
+                return [], revoked
+            account_id = await connection.scalar(select(func.min(accounts.c.id)))
+            if account_id is None:
+                account_id = await self._insert_account(
+                    connection, DEFAULT_OWNER_EMAIL, self._plan, None
+                )
+            new_keys = [
+                self._new_key(account_id, own.dialect, test=own.test, label=own.label, key=own.key)
+                for own in missing
+            ]
+            created = await self._insert_keys(connection, new_keys)
+        self._callers.clear()
+        return created, revoked
 
     async def list_keys(self) -> list[KeyInfo]:
         """All keys, revoked ones too, the oldest first. Raises StoreError."""
@@ -449,6 +503,8 @@ class Accounts:
     ) -> NewKey:
         """A key without an id."""
         shape = self._key_shapes[dialect]
+        if key and not test and shape.shows_test(key):
+            raise KeyLooksLikeTest(dialect, shape.test_prefix)
         key = key or mint_key(shape, test=test)
         hint = key_hint(shape, key, test=test)
         return NewKey(0, account_id, dialect, test, key, hint, label)

@@ -80,6 +80,8 @@ _EXAMPLES: dict[str, Any] = {
     "upstreams.dialect": "emailable",
     "upstreams.base_url": "https://api.emailable.com/v1",
     "upstreams.api_key": "env:EMAILABLE_API_KEY",
+    "keys.dialect": "emailable",
+    "keys.key": "env:EMAILABLE_KEY",
     "routes.name": "sign-up",
     "routes.keys": ["sign-up form"],
 }

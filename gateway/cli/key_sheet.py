@@ -1,4 +1,4 @@
-"""New keys as they are printed: with the base URL that a vendor's client needs."""
+"""New keys as they are printed: with the base URL that each of a vendor's clients wants."""
 
 from __future__ import annotations
 
@@ -20,6 +20,16 @@ def prefixed_base_url(url: str, dialect: Dialect) -> str:
     return f"{url}/{dialect.name}{dialect.base_path}"
 
 
+def client_urls(url: str, dialect: Dialect) -> dict[str, list[str]]:
+    """The names of the vendor's clients by the URL to paste, where it is not the base URL."""
+    found: dict[str, list[str]] = {}
+    for client in dialect.clients:
+        if client.base_path and client.base_path != dialect.base_path:
+            name = client.name.replace("`", "")
+            found.setdefault(f"{url}{client.base_path}", []).append(name)
+    return found
+
+
 def key_sheet(url: str, keys: Iterable[NewKey]) -> Iterator[str]:
     """Lines with each dialect's base URLs and keys."""
     from adapters.registry import DIALECTS
@@ -33,5 +43,7 @@ def key_sheet(url: str, keys: Iterable[NewKey]) -> Iterator[str]:
         yield f"{dialect.name}: {dialect.title}"
         yield f"  base URL  {base_url(url, dialect)}"
         yield f"  or        {prefixed_base_url(url, dialect)}"
+        for pasted, names in client_urls(url, dialect).items():
+            yield f"  paste     {pasted}  into {', '.join(names)}"
         for key in own:
             yield f"  {'test' if key.test else 'live'} key  {key.key}"

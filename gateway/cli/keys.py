@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import getpass
 import json as json_
+import os
+import sys
 from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,13 +15,15 @@ import typer
 
 from gateway.cli.options import Command, CommandGroup, ConfigFile, Json, read_settings
 from gateway.cli.tables import print_table, styled
-from gateway.cli.terminal import EXIT_USAGE, CommandError, run_async
+from gateway.cli.terminal import EXIT_USAGE, CommandError, is_terminal, run_async
 
 if TYPE_CHECKING:
     from gateway.accounts.accounts import Accounts, KeyInfo, NewKey
     from gateway.settings import Settings
 
 MAX_LABEL_LENGTH = 200
+MAX_STDIN_CHARACTERS = 4_096
+"""That are read of a key on standard input, which is far longer than any."""
 SQLITE = "sqlite:///"
 
 keys = typer.Typer(
@@ -59,31 +64,47 @@ def create(
         str | None,
         typer.Option(metavar="TEXT", help="What the keys are for; shown in lists and logs."),
     ] = None,
+    key: Annotated[
+        str | None,
+        typer.Option(
+            metavar="-",
+            help="Take over a key that a client has already: `-` reads it from standard input,"
+            " env:NAME and file:PATH from there.",
+        ),
+    ] = None,
     json: Json = False,
     config: ConfigFile = None,
 ) -> None:
     """Create keys and print them, only once: their hashes alone are stored.
 
     They belong to the first account, unless --plan or --credits creates a
-    new one. A running server accepts them at once.
+    new one. A running server accepts them at once. With --key - a client
+    keeps the key that it has from its vendor.
 
     Examples:
       veriplex keys create
       veriplex keys create --dialect emailable --label "sign-up form"
+      veriplex keys create --dialect emailable --key - < vendor-key.txt
       veriplex keys create --dialect generic --plan free --credits 500
       veriplex keys create --test --json
     """
     if label is not None and not 0 < len(label) <= MAX_LABEL_LENGTH:
         raise CommandError(f"--label: should be 1 to {MAX_LABEL_LENGTH} characters", EXIT_USAGE)
+    if key is not None and dialect is None:
+        raise CommandError("--key: give the key's --dialect as well", EXIT_USAGE)
     settings = read_settings(ctx, config)
-    made, plan = run_async(_create(settings, dialect, test, plan, credits, label))
+    own = None if key is None else read_own_key(key)
+    made, plan = run_async(_create(settings, dialect, test, plan, credits, label, own))
     url = settings.server.url()
     if json:
-        _print_json(_new_key_json(key, plan, url) for key in made)
+        _print_json(_new_key_json(new, plan, url) for new in made)
         return
     from gateway.cli.key_sheet import key_sheet
 
-    typer.echo(f"Account {made[0].account_id}, plan {plan}. Its new keys, shown only once:")
+    if own is None:
+        typer.echo(f"Account {made[0].account_id}, plan {plan}. Its new keys, shown only once:")
+    else:
+        typer.echo(f"Account {made[0].account_id}, plan {plan}. The key is valid from now on:")
     for line in key_sheet(url, made):
         typer.echo(line)
 
@@ -132,6 +153,34 @@ def revoke(
         typer.echo(f"revoked key {gone.id}: {gone.dialect}, {gone.hint}")
 
 
+def read_own_key(reference: str) -> str:
+    """The key that `--key` leads to; on a terminal it is asked for without an echo.
+
+    Raises CommandError.
+    """
+    from gateway.settings.values import key_fault, resolve_reference
+
+    if reference == "-":
+        if is_terminal(sys.stdin):
+            value = getpass.getpass("Key: ").strip()
+        else:
+            value = sys.stdin.read(MAX_STDIN_CHARACTERS).strip()
+        origin = "the key on standard input"
+    else:
+        if reference.partition(":")[0] not in ("env", "file"):
+            # other users of the machine can read the arguments of a command
+            message = "--key: should be -, env:NAME or file:PATH, not the key itself"
+            raise CommandError(message, EXIT_USAGE)
+        origin = reference
+        try:
+            value = resolve_reference(reference, os.environ)
+        except ValueError as exc:
+            raise CommandError(f"--key: {exc}", EXIT_USAGE) from exc
+    if fault := key_fault(value):
+        raise CommandError(f"--key: {origin}: {fault}", EXIT_USAGE)
+    return value
+
+
 # -- work ------------------------------------------------------------------------
 
 
@@ -142,6 +191,7 @@ async def _create(
     plan: str | None,
     credits: int | None,
     label: str | None,
+    own: str | None,
 ) -> tuple[list[NewKey], str]:
     """The new keys, and the plan of their account."""
     async with _accounts(settings) as accounts:
@@ -150,7 +200,8 @@ async def _create(
         if account is None or plan is not None or credits is not None:
             account = await accounts.create_account(plan=plan, credits=credits)
         made = [
-            await accounts.create_key(account, name, test=test, label=label) for name in dialects
+            await accounts.create_key(account, name, test=test, label=label, key=own)
+            for name in dialects
         ]
         plans = {info.account_id: info.plan for info in await accounts.list_keys()}
         return made, plans[account]
@@ -170,7 +221,13 @@ async def _revoke(settings: Settings, which: str) -> KeyInfo:
 async def _accounts(settings: Settings, *, must_exist: bool = False) -> AsyncIterator[Accounts]:
     """The accounts of the server's database. Their errors become CommandErrors."""
     from adapters.registry import DIALECTS
-    from gateway.accounts.accounts import AccountsError, UnknownDialect, UnknownPlan, open_accounts
+    from gateway.accounts.accounts import (
+        AccountsError,
+        KeyLooksLikeTest,
+        UnknownDialect,
+        UnknownPlan,
+        open_accounts,
+    )
     from gateway.settings.problems import suggestion
     from gateway.store import StoreError, open_store
 
@@ -183,6 +240,8 @@ async def _accounts(settings: Settings, *, must_exist: bool = False) -> AsyncIte
             yield accounts
     except (UnknownPlan, UnknownDialect) as exc:
         raise CommandError(f"{exc}{suggestion(exc.name, exc.known)}", EXIT_USAGE) from exc
+    except KeyLooksLikeTest as exc:
+        raise CommandError(f"{exc}, with --test", EXIT_USAGE) from exc
     except (AccountsError, StoreError) as exc:
         raise CommandError(str(exc)) from exc
 

@@ -15,6 +15,7 @@ import typer
 from gateway.cli.terminal import EXIT_USAGE, CommandError
 
 if TYPE_CHECKING:
+    from gateway.cli.announce import Announce
     from gateway.observability.metrics import Metrics
     from gateway.settings import Settings
     from gateway.settings.model import ServerSettings
@@ -98,7 +99,11 @@ class Stoppable(Protocol):
 
 
 async def serve_until_stopped(
-    services: Stoppable, app: Application, server: ServerSettings, sock: socket.socket
+    services: Stoppable,
+    app: Application,
+    server: ServerSettings,
+    sock: socket.socket,
+    announce: Announce,
 ) -> None:
     """Answer requests until SIGINT or SIGTERM."""
     from adapters.registry import DIALECTS
@@ -114,6 +119,7 @@ async def serve_until_stopped(
             ssl_certfile=server.ssl_certfile,
             ssl_keyfile=server.ssl_keyfile,
             trusted_proxies=server.forwarded_allow_ips,
+            on_listening=announce,
             on_stop=stopping,
             reason_phrases={k: v for d in DIALECTS for k, v in d.reason_phrases.items()},
             on_refusal=services.metrics.count_refused_connection,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gateway.cli.announce import DOCS_URL, announce, first_curl, print_event
 from gateway.cli.key_sheet import prefixed_base_url
 from gateway.cli.listen import Host, Port, open_socket, serve_until_stopped, with_server_options
 from gateway.cli.options import ConfigFile, read_settings
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Iterator
 
+    from adapters.contract.dialect import Dialect
     from gateway.settings import Settings
     from gateway.settings.model import LogSettings
 
@@ -79,9 +81,21 @@ async def _serve(settings: Settings, seed: str, sock: socket.socket, keys: tuple
     async with open_sandbox(
         seed, keys=keys, url=url, dialects=dialects, allowed_hosts=allowed_hosts
     ) as server:
-        for line in _key_lines(url):
-            typer.echo(line)
-        await serve_until_stopped(server, create_app(server), settings.server, sock)
+        if settings.log.format == "json":
+            for dialect in dialects:
+                print_event("sandbox.key", _key_fields(url, dialect))
+        else:
+            for line in _key_lines(url):
+                typer.echo(line)
+        first = next(dialect for dialect in dialects if dialect.example is not None)
+        steps = [
+            ("Try it", first_curl(url, first.sandbox_key, dialects)),
+            ("Docs", f"{DOCS_URL}/sandbox.md"),
+            ("Stop", "Ctrl-C"),
+        ]
+        await serve_until_stopped(
+            server, create_app(server), settings.server, sock, announce(settings.log, steps)
+        )
 
 
 def _set_up_lazy_logging(log: LogSettings) -> None:
@@ -103,6 +117,14 @@ def _set_up_lazy_logging(log: LogSettings) -> None:
     set_levels(log)
     if log.level != "debug":
         logging.getLogger("veriplex.request").setLevel(logging.WARNING)
+
+
+def _key_fields(url: str, dialect: Dialect) -> dict[str, str]:
+    return {
+        "dialect": dialect.name,
+        "base_url": prefixed_base_url(url, dialect),
+        "key": dialect.sandbox_key,  # published, so that it is no secret
+    }
 
 
 def _key_lines(url: str) -> Iterator[str]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gateway.cli.announce import DOCS_URL, announce, first_curl, print_event
 from gateway.cli.listen import Host, Port, open_socket, serve_until_stopped, with_server_options
 from gateway.cli.options import ConfigFile, read_settings
 from gateway.cli.terminal import EXIT_USAGE, CommandError, run_async
@@ -13,6 +14,8 @@ from gateway.cli.terminal import EXIT_USAGE, CommandError, run_async
 if TYPE_CHECKING:
     import socket
 
+    from gateway.accounts.accounts import NewKey
+    from gateway.app import Services
     from gateway.settings import Settings
 
 
@@ -57,12 +60,16 @@ PUBLISHED_KEYS_ACCEPTED = (
     "The published test keys are accepted (sandbox.published): every client of this server"
     " may use its sandbox."
 )
+HELO_ADVICE = (
+    "engine.helo is localhost, which many mail servers refuse; before you verify\n"
+    "real addresses, run: veriplex doctor"
+)
+KEYS_NOT_SHOWN = "no key exists; create some with: veriplex keys create"
 
 
 async def _serve(settings: Settings, sock: socket.socket) -> None:
     from gateway.accounts.accounts import AccountsError
     from gateway.app import open_services
-    from gateway.cli.key_sheet import key_sheet
     from gateway.observability.logs import set_up_logs
     from gateway.observability.redaction import SecretList
     from gateway.settings import secrets_in
@@ -74,14 +81,69 @@ async def _serve(settings: Settings, sock: socket.socket) -> None:
     try:
         async with open_services(settings, secrets=secrets) as services:
             # links contain the port that was bound
-            services.sandbox.url = settings.server.url(sock.getsockname()[1])
-            if made := await services.accounts.bootstrap():
-                typer.echo(f"New database {services.store.where}. Its keys, shown only once:")
-                for line in key_sheet(settings.server.url(sock.getsockname()[1]), made):
-                    typer.echo(line)
-                typer.echo()
+            services.sandbox.url = url = settings.server.url(sock.getsockname()[1])
+            made = await _first_keys(services, url)
             if settings.sandbox.published:
-                typer.echo(PUBLISHED_KEYS_ACCEPTED)
-            await serve_until_stopped(services, create_app(services), settings.server, sock)
+                _notice(settings, "sandbox.published", PUBLISHED_KEYS_ACCEPTED)
+            steps = await _first_steps(services, url, made)
+            announced = announce(settings.log, steps, docs=DOCS_URL)
+            await serve_until_stopped(
+                services, create_app(services), settings.server, sock, announced
+            )
     except (StoreError, AccountsError) as exc:
         raise CommandError(str(exc)) from exc
+
+
+async def _first_keys(services: Services, url: str) -> tuple[NewKey, ...]:
+    """Add the keys of the settings; in an empty database without any, draw and print the first.
+
+    A log in JSON is collected and stored, so that no key may be printed into it: then none is
+    drawn.
+    """
+    from gateway.cli.key_sheet import key_sheet
+
+    settings = services.settings
+    if settings.keys or settings.log.format == "json":
+        if await services.accounts.is_empty():
+            _notice(settings, "keys.none", KEYS_NOT_SHOWN)
+        return ()
+    made = await services.accounts.bootstrap()
+    if made:
+        typer.echo(f"New database {services.store.where}. Its keys, shown only once:")
+        for line in key_sheet(url, made):
+            typer.echo(line)
+        typer.echo()
+    return made
+
+
+async def _first_steps(
+    services: Services, url: str, made: tuple[NewKey, ...]
+) -> list[tuple[str, str]]:
+    test_keys = {key.dialect: key.key for key in made if key.test}
+    dialects = services.routes.dialects
+    first = next(dialect for dialect in dialects if dialect.example is not None)
+    steps = []
+    if not made:
+        keys = await services.accounts.list_keys()
+        valid = sum(1 for key in keys if key.revoked_at is None)
+        steps.append(
+            (
+                "Keys",
+                f"{valid} in {services.store.where}; list them with: veriplex keys list\n"
+                "make another with: veriplex keys create",
+            )
+        )
+    steps.append(("Try it", first_curl(url, test_keys.get(first.name, "$KEY"), dialects)))
+    steps.append(("Docs", DOCS_URL))
+    if services.settings.engine.helo == "localhost" and "local" in services.settings.sources:
+        steps.append(("Hint", HELO_ADVICE))
+    steps.append(("Stop", "Ctrl-C"))
+    return steps
+
+
+def _notice(settings: Settings, event: str, text: str) -> None:
+    """A line for people, or for programs."""
+    if settings.log.format == "json":
+        print_event(event, {"message": text})
+    else:
+        typer.echo(text)

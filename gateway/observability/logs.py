@@ -12,7 +12,7 @@ import logging
 import re
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TextIO
 
 import orjson
@@ -68,6 +68,12 @@ def _json_line(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
         return printable_json(orjson.dumps(event, default=str)).decode()
     except orjson.JSONEncodeError:  # a lone surrogate, which only the escapes of `json` can carry
         return json.dumps(event, default=str)
+
+
+def json_line(event: str, logger: str, fields: Mapping[str, Any]) -> str:
+    """A line as the log has it, for what is printed elsewhere."""
+    head = {"time": _timestamp(time.time()), "level": "info", "event": event, "logger": logger}
+    return _json_line(None, "", {**head, **fields})
 
 
 def _text_line(_logger: WrappedLogger, _method: str, event: EventDict) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator
 from gateway.settings.model import (
     LOCAL_SOURCE,
     RESERVED_SOURCES,
+    KeySettings,
     RouteSettings,
     RoutingSettings,
     ServerSettings,
@@ -15,6 +16,7 @@ from gateway.settings.model import (
     UpstreamSettings,
 )
 from gateway.settings.problems import suggestion
+from gateway.settings.values import key_fault
 
 Mistakes = Iterator[tuple[SettingPath, str]]
 """The setting and the message of each mistake."""
@@ -23,18 +25,40 @@ Mistakes = Iterator[tuple[SettingPath, str]]
 def check_settings(settings: Settings, dialects: Collection[str]) -> Mistakes:
     """All mistakes. `dialects`, if given, are the valid names of `upstreams.dialect`."""
     yield from _check_server(settings.server)
+    yield from _check_declared_keys(settings.keys, dialects)
     yield from _check_upstreams(settings.upstreams, dialects)
     sources = (LOCAL_SOURCE, *(upstream.name for upstream in settings.upstreams))
     yield from _check_routing(("routing",), settings.routing, sources)
     for index, route in enumerate(settings.routes):
         yield from _check_routing(("routes", index), route, sources)
-    yield from _check_keys(settings.routes)
+    yield from _check_routed_keys(settings.routes)
 
 
 def _check_server(server: ServerSettings) -> Mistakes:
     if bool(server.ssl_certfile) != bool(server.ssl_keyfile):
         missing = "ssl_keyfile" if server.ssl_certfile else "ssl_certfile"
         yield ("server", missing), "ssl_certfile and ssl_keyfile belong together"
+
+
+def _check_declared_keys(declared: tuple[KeySettings, ...], dialects: Collection[str]) -> Mistakes:
+    seen: dict[tuple[str, str], int] = {}
+    for index, each in enumerate(declared):
+        yield from _check_dialect(("keys", index), each.dialect, dialects)
+        value = each.key.value
+        if not value:  # the settings were loaded without secrets
+            continue
+        if fault := key_fault(value):
+            yield ("keys", index, "key"), f"{each.key.reference}: {fault}"
+        if (each.dialect, value) in seen:
+            first = seen[each.dialect, value]
+            yield ("keys", index, "key"), f"is the same key as keys[{first}]"
+        seen.setdefault((each.dialect, value), index)
+
+
+def _check_dialect(loc: SettingPath, name: str, dialects: Collection[str]) -> Mistakes:
+    if dialects and name not in dialects:
+        meant = suggestion(name, dialects) or f"; known: {', '.join(sorted(dialects))}"
+        yield (*loc, "dialect"), f"unknown dialect {name!r}{meant}"
 
 
 def _check_upstreams(
@@ -48,10 +72,7 @@ def _check_upstreams(
         if upstream.name in names:
             yield (*loc, "name"), f"two upstreams are named {upstream.name!r}"
         names.add(upstream.name)
-        if dialects and upstream.dialect not in dialects:
-            meant = suggestion(upstream.dialect, dialects)
-            meant = meant or f"; known: {', '.join(sorted(dialects))}"
-            yield (*loc, "dialect"), f"unknown dialect {upstream.dialect!r}{meant}"
+        yield from _check_dialect(loc, upstream.dialect, dialects)
 
 
 def _check_routing(
@@ -69,7 +90,7 @@ def _check_routing(
         yield (*loc, "quorum_agree"), "cannot be more than quorum_ask"
 
 
-def _check_keys(routes: tuple[RouteSettings, ...]) -> Mistakes:
+def _check_routed_keys(routes: tuple[RouteSettings, ...]) -> Mistakes:
     """A key cannot be in two routes."""
     route_names: dict[str, str] = {}
     for index, route in enumerate(routes):

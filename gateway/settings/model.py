@@ -12,7 +12,7 @@ from dataclasses import fields
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
 from pydantic.fields import FieldInfo
 
 from adapters.contract.dialect import Dialect
@@ -284,6 +284,30 @@ class RouteSettings(RoutingSettings):
     )
 
 
+class KeySettings(Section):
+    """A key of your own, such as the vendor's key that a client has already."""
+
+    dialect: str = _setting(..., "Dialect of the key.", min_length=1)
+    key: SecretRef = _setting(
+        ...,
+        "Reference to the key, `env:NAME` or `file:PATH`; never the key itself. Only its hash is"
+        " stored.",
+    )
+    label: str = _setting("", "What it is for; shown in lists and logs.", max_length=200)
+    test: bool = _setting(
+        False, "Whether it is a test key: never charged, answered by the sandbox."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, value: object) -> object:
+        """`emailable=env:NAME` in `VERIPLEX_KEYS` is short for a dialect and its key."""
+        if not isinstance(value, str):
+            return value
+        dialect, _, key = value.partition("=")
+        return {"dialect": dialect.strip(), "key": key.strip()}
+
+
 class CircuitSettings(Section):
     """When an upstream that fails is taken out of rotation, and for how long."""
 
@@ -436,6 +460,7 @@ class CommonSettings(Section):
     limits: LimitsSettings = LimitsSettings()
     log: LogSettings = LogSettings()
     metrics: MetricsSettings = MetricsSettings()
+    keys: tuple[KeySettings, ...] = ()
     upstreams: tuple[UpstreamSettings, ...] = ()
     routes: tuple[RouteSettings, ...] = ()
 
@@ -493,7 +518,8 @@ else:
 
 
 def known_settings() -> Iterator[tuple[tuple[str, ...], FieldInfo]]:
-    """All settings with a name of their own, in order; `upstreams` and `routes` as one each."""
+    """All settings with a name of their own, in order; a list of tables, such as `routes`, as
+    one."""
     yield from _fields(Settings, ())
 
 

@@ -8,7 +8,13 @@ from dataclasses import dataclass
 
 from pydantic_core import ErrorDetails
 
-from gateway.settings.model import SettingPath, Settings, UpstreamSettings, known_settings
+from gateway.settings.model import (
+    KeySettings,
+    SettingPath,
+    Settings,
+    UpstreamSettings,
+    known_settings,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +87,7 @@ def _suggest_setting(loc: SettingPath) -> str:
     section = ".".join(str(part) for part in loc[:-1] if not isinstance(part, int))
     known = {".".join(name) for name, _ in known_settings()}
     known |= {f"upstreams.{name}" for name in UpstreamSettings.model_fields}
+    known |= {f"keys.{name}" for name in KeySettings.model_fields}
     known |= set(Settings.model_fields)
     siblings = {
         leaf: name

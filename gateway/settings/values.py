@@ -29,20 +29,28 @@ class Secret:
 def _parse_secret(reference: object, info: ValidationInfo) -> Secret:
     if isinstance(reference, Secret):
         return reference
-    kind, _, name = reference.partition(":") if isinstance(reference, str) else ("", "", "")
+    text = reference if isinstance(reference, str) else ""
+    environ: Mapping[str, str] | None = (info.context or {}).get("environ")
+    return Secret(text, resolve_reference(text, environ))
+
+
+def resolve_reference(reference: str, environ: Mapping[str, str] | None) -> str:
+    """The secret to which `env:NAME` or `file:PATH` leads; empty without an environment.
+
+    Raises ValueError.
+    """
+    kind, _, name = reference.partition(":")
     if kind not in ("env", "file") or not name:
         # The value may be the secret itself, so it is not repeated here.
         raise ValueError("should be a reference, env:NAME or file:PATH, not the secret itself")
-    environ: Mapping[str, str] | None = (info.context or {}).get("environ")
     if environ is None:
-        return Secret(f"{kind}:{name}", "")
-    if kind == "env":
-        value = environ.get(name, "")
-        if not value:
-            raise ValueError(f"environment variable {name} is not set")
-    else:
-        value = read_secret_file(name)
-    return Secret(f"{kind}:{name}", value)
+        return ""
+    if kind == "file":
+        return read_secret_file(name)
+    value = environ.get(name, "")
+    if not value:
+        raise ValueError(f"environment variable {name} is not set")
+    return value
 
 
 def _parse_optional_secret(reference: object, info: ValidationInfo) -> Secret:
@@ -58,6 +66,21 @@ def read_secret_file(path: str) -> str:
     if not value:
         raise ValueError(f"{path} is empty")
     return value
+
+
+MIN_OWN_KEY_CHARACTERS = 8
+MAX_OWN_KEY_CHARACTERS = 256
+
+
+def key_fault(key: str) -> str:
+    """Why a client's own key cannot be taken; empty if it can. Keys are hashed without a salt, so
+    a short one could be guessed from its hash."""
+    if not MIN_OWN_KEY_CHARACTERS <= len(key) <= MAX_OWN_KEY_CHARACTERS:
+        between = f"{MIN_OWN_KEY_CHARACTERS} to {MAX_OWN_KEY_CHARACTERS}"
+        return f"a key should have {between} characters"
+    if not key.isascii() or not key.isprintable() or " " in key:
+        return "a key should be printable ASCII without spaces"
+    return ""
 
 
 def _check_http_url(value: str) -> str:

@@ -52,14 +52,16 @@ async def serve(
     ssl_certfile: str = "",
     ssl_keyfile: str = "",
     trusted_proxies: tuple[str, ...] = (),
+    on_listening: Callable[[str], None] = lambda _: None,
     on_stop: Callable[[], None] = lambda: None,
     reason_phrases: Mapping[int, str] | None = None,
     on_refusal: Callable[[str], None] = lambda _: None,
 ) -> None:
     """Serve on `sock` until SIGINT or SIGTERM, then finish the requests in flight.
 
-    Prints `listening on URL` on standard output when the server accepts connections.
-    `reason_phrases` are for statuses that HTTP does not define; `on_refusal` is as in `Edge`.
+    `on_listening` is called with the URL when the server accepts connections, and `on_stop` when it
+    begins to stop. `reason_phrases` are for statuses that HTTP does not define; `on_refusal` is as
+    in `Edge`.
     """
     for status, phrase in (reason_phrases or {}).items():
         # uvicorn takes its status lines from this table, and has no setting for them
@@ -84,7 +86,7 @@ async def serve(
     )
     _tune_garbage_collector()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
-    server = _Server(config, url_of(sock, tls=bool(ssl_certfile)), on_stop)
+    server = _Server(config, url_of(sock, tls=bool(ssl_certfile)), on_listening, on_stop)
     await server.serve(sockets=[sock])
 
 
@@ -105,17 +107,23 @@ def url_of(sock: socket.socket, *, tls: bool = False) -> str:
 
 
 class _Server(uvicorn.Server):
-    """Prints its URL when it listens, and calls `on_stop` when it begins to stop."""
+    """Calls `on_listening` with its URL, and `on_stop` when it begins to stop."""
 
-    def __init__(self, config: uvicorn.Config, url: str, on_stop: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        url: str,
+        on_listening: Callable[[str], None],
+        on_stop: Callable[[], None],
+    ) -> None:
         super().__init__(config)
         self._url = url
+        self._on_listening = on_listening
         self._on_stop = on_stop
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        sys.stdout.write(f"listening on {self._url}\n")
-        sys.stdout.flush()
+        self._on_listening(self._url)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._on_stop()

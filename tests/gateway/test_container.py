@@ -111,11 +111,21 @@ def test_the_compose_file_publishes_the_port_of_the_image() -> None:
 
 
 def test_the_services_of_the_compose_file_may_call_each_other_by_name() -> None:
-    pattern = r"(?m)^  (\w+):\n(?:    .*\n)*?    environment: \{(\w+): (\w+)\}"
+    pattern = r"(?m)^  (\w+):\n(?:    .*\n)*?      (VERIPLEX_SERVER__ALLOWED_HOSTS): (\w+)"
     found = re.findall(pattern, COMPOSE)
     assert [service for service, _, _ in found] == ["sandbox", "server"]
     for service, name, value in found:
         assert load(None, environ={name: value}).server.allowed_hosts == (service,)
+
+
+@pytest.mark.parametrize(
+    ("env", "keys"), [({}, []), ({"VERIPLEX_KEYS": "emailable=env:EMAILABLE_API_KEY"}, ["k" * 20])]
+)
+def test_keys_reach_the_server_of_the_compose_file(env: dict[str, str], keys: list[str]) -> None:
+    passed = dict(re.findall(r"(?m)^      (\w+): \$\{\w+:-(.*)\}$", COMPOSE))
+    assert set(passed) == {"VERIPLEX_KEYS", "EMAILABLE_API_KEY"}
+    settings = load(None, environ={**passed, **env, "EMAILABLE_API_KEY": "k" * 20})
+    assert [key.key.value for key in settings.keys] == keys
 
 
 def test_dependencies_are_installed_by_their_hashes() -> None:

@@ -26,6 +26,22 @@ def addresses() -> Iterator[str]:
         )
 
 
+CANNOT_BE_SET = "cannot be set: redirect its [host name](#host-names)"
+
+
+def clients() -> Iterator[str]:
+    yield from table_head("client", "where its base URL is set")
+    for dialect in DIALECTS:
+        for client in dialect.clients:
+            url = f"http://127.0.0.1:8025{client.base_path}"
+            setting = (client.setting or CANNOT_BE_SET).replace("{url}", url)
+            yield row(f"{dialect.title}: {client.name}", setting)
+    yield row(
+        "the vendors' own snippets (`requests`, `fetch`, cURL)",
+        "the constant with the URL: replace scheme and host, keep the path",
+    )
+
+
 def plans() -> Iterator[str]:
     yield from table_head("plan", "dialect", "rates", "verifications a month", "batches")
     yield row(f"`{UNLIMITED.name}`", "all", "", "", "")
@@ -109,6 +125,7 @@ def _days(retention_s: int | None) -> str:
 
 TABLES: Mapping[str, Callable[[], Iterator[str]]] = {
     "dialect-addresses": addresses,
+    "dialect-clients": clients,
     "dialect-plans": plans,
     "dialect-batches": batches,
 }

@@ -12,6 +12,7 @@ from pydantic.fields import FieldInfo
 
 from gateway.settings.model import (
     DIALECT_SECTIONS,
+    KeySettings,
     RouteSettings,
     RoutingSettings,
     Section,
@@ -90,6 +91,7 @@ TABLES: Mapping[str, Callable[[], Iterator[str]]] = {
         if (section := section_class(info)) is not None and name not in DIALECT_SECTIONS
     },
     "settings-dialects": dialect_tables,
+    "settings-keys": partial(section_table, KeySettings),
     "settings-routes": partial(section_table, RouteSettings, RoutingSettings),
     "settings-upstreams": partial(section_table, UpstreamSettings),
 }
