@@ -176,6 +176,7 @@ class Facts:
 
 CONDITIONS: Mapping[str, Any] = {
     "catch_all": lambda v: v.evidence.catch_all is True,
+    "role": lambda v: v.evidence.role,
     "smtp_accepted": lambda v: v.evidence.smtp is not None and v.evidence.smtp.accepted is True,
 }
 """What `when` may say in a row of `collapses`."""

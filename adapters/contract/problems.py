@@ -55,3 +55,7 @@ class Problem(Exception):
     """Methods of the path, with `WRONG_METHOD`."""
     job_state: str = ""
     """The batch's `adapters.contract.jobs.JobState`, with `JOB_STATE`."""
+    others: tuple[Problem, ...] = ()
+    """Further problems of the same request, for a vendor that lists all of them."""
+    word: str = ""
+    """The vendor's own word, where it divides the kind further, such as Emailable's `card-error`."""

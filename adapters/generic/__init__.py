@@ -8,7 +8,8 @@ Quirks:
 - an error is `{"error": code, "message": text}`, with further members beside them;
 - the sample clients poll twelve times a minute although the free plan allows ten requests, so only
   POST requests count towards the limit;
-- a score never leaves the range of its tier.
+- a score never leaves the range of its tier;
+- a role address that is accepted is risky, by the page's table of tiers (fixture `verify_role`).
 """
 
 from __future__ import annotations

@@ -17,10 +17,9 @@ from adapters.contract.operations import ReadRows, ShowJob, SubmitJob
 from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.wire import StreamReply, WireReply, WireRequest, json_reply
 from adapters.generic.single import verification_json
-from adapters.generic.words import STATUSES, TIERS
+from adapters.generic.words import STATUSES, TIERS, tier_word
 from adapters.kit.csv import CSV_MEDIA_TYPE, csv_cell, csv_line
 from adapters.kit.words import parse_integer, utc_millis
-from engine.model import Verification
 
 BODY_LIMIT = 20 * 1024 * 1024
 """Bytes: 50,000 addresses of 320 characters, in quotes."""
@@ -193,13 +192,9 @@ def _require_completed(job: Job) -> None:
 # -- rules --------------------------------------------------------------------------------
 
 
-def _row_word(v: Verification) -> str:
-    return TIERS[v.verdict]
-
-
 BATCH_RULES = BatchRules(
     new_id=lambda source: str(UUID(int=source.random_below(2**128), version=4)),
-    row_word=_row_word,
+    row_word=tier_word,
     # undocumented
     retention_s=lambda _: RETENTION_S,
 )

@@ -7,8 +7,8 @@ from typing import Any
 from adapters.contract.operations import Verify
 from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.wire import WireReply, WireRequest, json_reply
-from adapters.generic.words import LABELS, SCORES, TIERS, provider_name, result_word
-from adapters.kit.words import clamped_score, parse_bool, utc_millis
+from adapters.generic.words import LABELS, provider_name, result_word, tier_score, tier_word
+from adapters.kit.words import parse_bool, utc_millis
 from engine.model import Reason, Verification
 
 MAX_EMAIL_CHARACTERS = 320
@@ -72,11 +72,11 @@ def verification_json(v: Verification) -> dict[str, Any]:
     return {
         "email": v.address.normalized,
         "domain": v.address.domain,
-        "score": clamped_score(v, SCORES),
-        "tier": TIERS[v.verdict],
+        "score": tier_score(v),
+        "tier": tier_word(v),
         "tierLabel": LABELS[word],
         "result": word,
-        "quality": TIERS[v.verdict],
+        "quality": tier_word(v),
         "provider": provider_name(v),
         "isRole": v.evidence.role,
         "isDisposable": v.evidence.disposable,

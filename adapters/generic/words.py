@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from adapters.contract.jobs import JobState
-from adapters.kit.words import word_for
 from engine.model import Reason, Verdict, Verification
 
 TIERS: Mapping[Verdict, str] = {
@@ -89,8 +88,27 @@ FREE_MAIL_PROVIDERS: Mapping[str, str] = {"google": "Gmail", "microsoft": "Outlo
 """The name shown for a free-mail domain instead."""
 
 
+def tier_verdict(v: Verification) -> Verdict:
+    """The verdict by the page's table of tiers: a role address is risky, "send with caution", even
+    if its server accepts it."""
+    if v.verdict is Verdict.DELIVERABLE and v.evidence.role:
+        return Verdict.RISKY
+    return v.verdict
+
+
+def tier_word(v: Verification) -> str:
+    return TIERS[tier_verdict(v)]
+
+
 def result_word(v: Verification) -> str:
-    return word_for(v, RESULTS, FALLBACK_RESULTS)
+    verdict = tier_verdict(v)
+    return RESULTS[verdict].get(v.reason, FALLBACK_RESULTS[verdict])
+
+
+def tier_score(v: Verification) -> int:
+    """The score, clamped to the range of its tier."""
+    lowest, highest = SCORES[tier_verdict(v)]
+    return min(max(v.score, lowest), highest)
 
 
 def provider_name(v: Verification) -> str | None:

@@ -72,8 +72,6 @@ ENDPOINT_TEXTS: Mapping[str, Mapping[ProblemKind, str]] = {
         **_INVALID_ACTION,
         ProblemKind.NO_CREDITS: "Insufficient verification credits. Please order a plan.",
     },
-    # only this text has no full stop
-    "bulk_status": {ProblemKind.JOB_UNKNOWN: "Job not found"},
     "bulk_delete": {ProblemKind.JOB_UNKNOWN: "List not found, may be already deleted."},
     "download": {
         **_INVALID_FILTER,

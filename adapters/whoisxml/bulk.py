@@ -75,49 +75,50 @@ class ReadBulkRecords(ReadRows):
 
 
 def read_create(request: WireRequest) -> CreateBulk:
-    body = request.json_object
-    xml = _parse_format(body, JSON_FORMAT, XML_FORMAT) == XML_FORMAT
-    version = parse_integer(body.get("version", DEFAULT_VERSION))
-    if version not in VERSIONS:
-        raise _invalid("The version field should have one of the following values: 2, 3.")
-    emails = _parse_list(body, "emails")
+    members = _Members(request)
+    emails = members.list_of("emails")
     if len(emails) > MAX_BATCH_ENTRIES:
-        raise Problem(ProblemKind.TOO_MANY, field="emails", limit=MAX_BATCH_ENTRIES)
-    entries = []
-    for email in emails:
-        if not isinstance(email, str) or len(email) > MAX_ENTRY_CHARACTERS:
-            raise _invalid("The emails field should be an array of strings.")
-        # a blank one is not skipped: every entry has its row
-        entries.append(BatchEntry(email.strip()))
+        members.fail(Problem(ProblemKind.TOO_MANY, field="emails", limit=MAX_BATCH_ENTRIES))
+    elif any(not isinstance(email, str) or len(email) > MAX_ENTRY_CHARACTERS for email in emails):
+        members.fail(_invalid("The emails field should be an array of strings."))
+    xml = members.word("format", JSON_FORMAT, XML_FORMAT) == XML_FORMAT
+    version = parse_integer(members.get("version", DEFAULT_VERSION))
+    if version not in VERSIONS:
+        members.fail(_invalid("The version field should have one of the following values: 2, 3."))
+    members.raise_problems()
+    # a blank one is not skipped: every entry has its row
+    entries = [BatchEntry(email.strip()) for email in emails]
     return CreateBulk(entries=entries, options={"version": version}, xml=xml)
 
 
 def read_list(request: WireRequest) -> ListBulk:
-    body = request.json_object
-    xml = _parse_format(body, JSON_FORMAT, XML_FORMAT) == XML_FORMAT
-    page = parse_integer(_value_or(body, "page", 1))
-    if page is None or not 1 <= page <= MAX_PAGE:
-        raise _invalid("The page field should be at least 1.")
-    per_page = parse_integer(_value_or(body, "perPage", DEFAULT_PER_PAGE))
-    if per_page is None or not MIN_PER_PAGE <= per_page <= MAX_PER_PAGE:
-        raise _invalid("The perPage field should be between 10 and 50.")
-    sort = str(_value_or(body, "sort", "desc")).lower()
-    if sort not in ("asc", "desc"):
-        raise _invalid("The sort field should have one of the following values: asc, desc.")
-    only_ids = parse_bool(_value_or(body, "onlyIds", True))
+    members = _Members(request)
+    text = "The page field should be at least 1."
+    page = members.integer("page", 1, 1, MAX_PAGE, text)
+    xml = members.word("format", JSON_FORMAT, XML_FORMAT) == XML_FORMAT
+    only_ids = parse_bool(members.get("onlyIds", True))
     if only_ids is None:
-        raise _invalid("The onlyIds field should be a boolean.")
+        members.fail(_invalid("The onlyIds field should be a boolean."))
+    text = "The perPage field should be between 10 and 50."
+    per_page = members.integer("perPage", DEFAULT_PER_PAGE, MIN_PER_PAGE, MAX_PER_PAGE, text)
+    sort = members.word("sort", "asc", "desc", default="desc")
+    members.raise_problems()
     return ListBulk(
-        page=page, per_page=per_page, oldest_first=sort == "asc", only_ids=only_ids, xml=xml
+        page=page,
+        per_page=per_page,
+        oldest_first=sort == "asc",
+        only_ids=only_ids is not False,
+        xml=xml,
     )
 
 
 def read_status(request: WireRequest) -> ShowBulkStatus:
-    body = request.json_object
-    xml = _parse_format(body, JSON_FORMAT, XML_FORMAT) == XML_FORMAT
-    ids = [parse_integer(given) for given in _parse_list(body, "ids")[:MAX_IDS]]
+    members = _Members(request)
+    ids = [parse_integer(given) for given in members.list_of("ids")[:MAX_IDS]]
     if None in ids:
-        raise _invalid("The ids field should be an array of integers.")
+        members.fail(_invalid("The ids field should be an array of integers."))
+    xml = members.word("format", JSON_FORMAT, XML_FORMAT) == XML_FORMAT
+    members.raise_problems()
     return ShowBulkStatus(job_ids=tuple(map(str, ids)), xml=xml)
 
 
@@ -130,36 +131,63 @@ def read_failed(request: WireRequest) -> ReadBulkRecords:
 
 
 def _read_records(request: WireRequest, *words: str) -> ReadBulkRecords:
-    body = request.json_object
-    wanted = _parse_format(body, JSON_FORMAT, XML_FORMAT, CSV_FORMAT)
-    if body.get("id") is None:
-        raise Problem(ProblemKind.MISSING, field="id")
-    job_id = parse_integer(body["id"])
-    if job_id is None:
-        raise _invalid("The id field should be an integer.")
+    members = _Members(request)
+    job_id = parse_integer(members.get("id"))
+    if members.get("id") is None:
+        members.fail(Problem(ProblemKind.MISSING, field="id"))
+    elif job_id is None:
+        members.fail(_invalid("The id field should be an integer."))
+    wanted = members.word("format", JSON_FORMAT, XML_FORMAT, CSV_FORMAT)
+    members.raise_problems()
     return ReadBulkRecords(job_id=str(job_id), row_words=frozenset(words), format=wanted)
 
 
-def _parse_format(body: Mapping[str, Any], *known: str) -> str:
-    wanted = str(_value_or(body, "format", JSON_FORMAT)).strip().lower()
-    if wanted not in known:
-        words = ", ".join(known)
-        raise _invalid(f"The format field should have one of the following values: {words}.")
-    return wanted
+class _Members:
+    """The members of a body, and all that is wrong with them: "if there are multiple errors their
+    descriptions are returned in the errors array". A member with a fault reads as its default."""
 
+    def __init__(self, request: WireRequest) -> None:
+        """Raises `UnreadableRequest`."""
+        self._body = request.json_object
+        self._problems: list[Problem] = []
 
-def _value_or(body: Mapping[str, Any], name: str, default: object) -> object:
-    value = body.get(name)
-    return default if value is None else value
+    def get(self, name: str, default: object = None) -> object:
+        return self._body.get(name, default)
 
+    def fail(self, problem: Problem) -> None:
+        self._problems.append(problem)
 
-def _parse_list(body: Mapping[str, Any], name: str) -> list[Any]:
-    value = body.get(name)
-    if value is None or value == []:
-        raise Problem(ProblemKind.MISSING, field=name)
-    if not isinstance(value, list):
-        raise _invalid(f"The {name} field should be an array.")
-    return value
+    def raise_problems(self) -> None:
+        """Raises the first problem, which holds the others, if there is one."""
+        if self._problems:
+            first, *others = self._problems
+            first.others = tuple(others)
+            raise first
+
+    def integer(self, name: str, default: int, lowest: int, highest: int, text: str) -> int:
+        found = parse_integer(self.get(name, default))
+        if found is None or not lowest <= found <= highest:
+            self.fail(_invalid(text))
+            return default
+        return found
+
+    def word(self, name: str, *known: str, default: str = JSON_FORMAT) -> str:
+        found = str(self.get(name, default)).strip().lower()
+        if found not in known:
+            words = ", ".join(known)
+            self.fail(
+                _invalid(f"The {name} field should have one of the following values: {words}.")
+            )
+            return default
+        return found
+
+    def list_of(self, name: str) -> list[Any]:
+        found = self.get(name, [])
+        if found == []:
+            self.fail(Problem(ProblemKind.MISSING, field=name))
+        elif not isinstance(found, list):
+            self.fail(_invalid(f"The {name} field should be an array."))
+        return found if isinstance(found, list) else []
 
 
 def _invalid(text: str) -> Problem:

@@ -65,13 +65,13 @@ def write_problem(request: WireRequest, problem: Problem, _: AnyEndpoint | None)
     status, code, text = PROBLEMS[problem.kind]
     headers = problem_headers(problem)
     if request.path.startswith(BULK_PATH):
-        text = BULK_TEXTS.get(problem.kind, text)
-        if problem.kind is ProblemKind.INVALID and problem.detail:
-            text = problem.detail
-        text = text.format(field=problem.field, limit=problem.limit)
         status = BULK_STATUSES.get(problem.kind, status)
         # errors of the request may have several texts, so a single text is a list, too
-        error = {"errors": [text]} if status == 400 else {"error": text}
+        error: dict[str, object] = (
+            {"errors": [_bulk_text(each) for each in (problem, *problem.others)]}
+            if status == 400
+            else {"error": _bulk_text(problem)}
+        )
         return json_reply({"response": error}, status, headers=headers)
     text = text.format(field=problem.field, limit=problem.limit)
     if request.path == "/api/v1":
@@ -80,6 +80,13 @@ def write_problem(request: WireRequest, problem: Problem, _: AnyEndpoint | None)
     if _wants_xml(request):
         return xml_reply("ErrorMessage", body, status, headers=headers)
     return json_reply({"ErrorMessage": body}, status, headers=headers)
+
+
+def _bulk_text(problem: Problem) -> str:
+    if problem.kind is ProblemKind.INVALID and problem.detail:
+        return problem.detail
+    text = BULK_TEXTS.get(problem.kind, PROBLEMS[problem.kind][2])
+    return text.format(field=problem.field, limit=problem.limit)
 
 
 def _wants_xml(request: WireRequest) -> bool:
