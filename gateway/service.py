@@ -13,6 +13,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from adapters.contract.dialect import Dialect
 from adapters.contract.jobs import JobRows
 from adapters.contract.operations import (
+    UNLIMITED,
     AccountInfo,
     CheckDisposable,
     GuessPerson,
@@ -289,11 +290,13 @@ class Service:
         except InsufficientCredits as spent:
             raise Problem(ProblemKind.NO_CREDITS, used=spent.used, limit=spent.limit) from spent
 
-    async def show_account(self, caller: Caller) -> AccountInfo:
+    async def show_account(self, dialect: Dialect, caller: Caller) -> AccountInfo:
+        """The caller's account; a test key without a plan shows the vendor's `sandbox_plan`."""
         usage = await self._accounts.usage(caller)
+        is_unlimited_test = caller.test and caller.plan is UNLIMITED
         return AccountInfo(
             owner_email=caller.owner_email,
-            plan=caller.plan,
+            plan=dialect.sandbox_plan if is_unlimited_test else caller.plan,
             month=usage.month,
             used=usage.used,
             credits=usage.credits_left,
@@ -348,7 +351,7 @@ class _Runner:
         return lists.is_disposable(_parse(text if "@" in text else f"anyone@{text}"))
 
     async def show_account(self, op: ShowAccount) -> AccountInfo:
-        return await self._service.show_account(self.caller)
+        return await self._service.show_account(self._dialect, self.caller)
 
     def jobs(self, simulate: str) -> JobRunner:
         if self.caller.test:

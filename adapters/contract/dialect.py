@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 from adapters.contract.batch_rules import BatchRules
 from adapters.contract.clients import ExampleCall, VendorClient
 from adapters.contract.credential import Credential
-from adapters.contract.operations import AccountInfo, Operation, Plan
+from adapters.contract.operations import UNLIMITED, AccountInfo, Operation, Plan
 from adapters.contract.options import DialectOptions
 from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.samples import ChooseSample, Sample
@@ -120,6 +120,8 @@ class Dialect:
     """Its published clients, and the base URL that each wants."""
     plans: tuple[Plan, ...] = ()
     """The vendor's plans; an operator chooses one, and the default is `UNLIMITED`."""
+    sandbox_plan: Plan = UNLIMITED
+    """The plan that test keys show. They are not limited by it."""
     account_headers: Callable[[AccountInfo], tuple[tuple[str, str], ...]] | None = None
     """Headers of every reply to a known key, errors included; None for none."""
     timing_header: str = ""

@@ -58,4 +58,4 @@ class Problem(Exception):
     others: tuple[Problem, ...] = ()
     """Further problems of the same request, for a vendor that lists all of them."""
     word: str = ""
-    """The vendor's own word, where it divides the kind further, such as Emailable's `card-error`."""
+    """The vendor's word, where it divides the kind further, such as Emailable's `card-error`."""

@@ -167,19 +167,20 @@ def write_status(op: ReadRows, found: JobRows) -> Reply:
         return json_reply(
             {"message": message, "processed": processed_count(job), "total": job.total}
         )
-    head = {"message": COMPLETED if done else PROCESSING}
-    tail = {
-        "id": job.id,
-        "reason_counts": _reason_counts(job),
-        "total_counts": _total_counts(job),
-    }
+    counts = {"reason_counts": _reason_counts(job), "total_counts": _total_counts(job)}
+    tail = {"id": job.id, "message": COMPLETED, **counts}
     if job.rows_expired:
-        return json_reply({**head, **tail})
+        return json_reply(tail)
     if not small:
-        return json_reply({**head, "download_file": download_url(job), **tail})
+        return json_reply({"id": job.id, "download_file": download_url(job), **tail})
+    head = b'{"emails":['
+    if not done:
+        # a copy of the page has the message first here alone
+        head = orjson.dumps({"message": PROCESSING})[:-1] + b',"emails":['
+        tail = {"id": job.id, **counts}
     return StreamReply(
         rows=found.rows,
-        head=orjson.dumps(head)[:-1] + b',"emails":[',
+        head=head,
         render=lambda row: orjson.dumps(_attributes(row, job), option=orjson.OPT_SORT_KEYS),
         separator=b",",
         tail=b"]," + orjson.dumps(tail)[1:],

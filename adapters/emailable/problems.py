@@ -40,8 +40,19 @@ PROBLEMS: Mapping[ProblemKind, tuple[int, str]] = {
 The statuses are those of the documentation: no 405, 413 or 422, which the Ruby client fails on."""
 
 
+BILLING_TEXTS: Mapping[str, str] = {
+    "payment-error": "Your payment could not be processed.",
+    "card-error": "Your card was declined.",
+}
+"""A 402 about a payment for credits, by `Problem.word`: the page names three errors, and calls the
+messages of these two "billing related". Their texts are ours; nobody with a declined card should be
+told to buy credits."""
+
+
 def write_problem(_: WireRequest, problem: Problem, __: AnyEndpoint | None) -> WireReply:
     status, text = PROBLEMS[problem.kind]
+    if problem.kind is ProblemKind.NO_CREDITS:
+        text = BILLING_TEXTS.get(problem.word, text)
     headers: tuple[tuple[str, str], ...] = ()
     # the page on rate limits has these, with a Unix time, in place of Retry-After
     if problem.kind is ProblemKind.TOO_FAST:

@@ -95,6 +95,8 @@ DIALECT = Dialect(
         body={"email": "role@example.com"},
     ),
     plans=account.PLANS,
+    # that of the page's sample
+    sandbox_plan=account.PLANS[0],
     batch_rules=bulk.BATCH_RULES,
     upstream=UPSTREAM,
     vendor_jobs=VENDOR_JOBS,

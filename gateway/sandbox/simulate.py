@@ -15,6 +15,7 @@ from collections.abc import Mapping
 
 from adapters.contract.dialect import AnyEndpoint, Dialect
 from adapters.contract.jobs import JobState
+from adapters.contract.operations import UNLIMITED, Plan
 from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.wire import WireRequest
 
@@ -108,11 +109,13 @@ def problem_for_word(
     `now` is Unix time in seconds.
     """
     kind = KIND_WORDS.get(word) or _kind_for_status(word, dialect, request, endpoint)
-    return build_problem(kind, now)
+    problem = build_problem(kind, now, dialect.sandbox_plan)
+    problem.word = word
+    return problem
 
 
-def build_problem(kind: ProblemKind, now: float) -> Problem:
-    """A problem of that kind, with the fields that belong to it."""
+def build_problem(kind: ProblemKind, now: float, plan: Plan = UNLIMITED) -> Problem:
+    """A problem of that kind, with the fields that belong to it; `plan` is that of test keys."""
     detail = "This answer was simulated, as asked."
     match kind:
         case ProblemKind.TOO_FAST:
@@ -126,7 +129,8 @@ def build_problem(kind: ProblemKind, now: float) -> Problem:
         case ProblemKind.UNAVAILABLE:
             return Problem(kind, detail, retry_after_s=SIMULATED_RETRY_AFTER_S)
         case ProblemKind.NO_CREDITS:
-            return Problem(kind, detail, used=SIMULATED_LIMIT, limit=SIMULATED_LIMIT)
+            limit = plan.included or SIMULATED_LIMIT
+            return Problem(kind, detail, used=limit, limit=limit)
         case ProblemKind.MISSING | ProblemKind.INVALID:
             return Problem(kind, detail, field="email")
         case ProblemKind.TOO_MANY:
