@@ -53,7 +53,7 @@ class Dns(StrEnum):
     NULL_MX = "null_mx"  # RFC 7505
     NXDOMAIN = "nxdomain"
     NODATA = "nodata"  # the name exists, with neither MX nor address
-    UNRESOLVABLE = "unresolvable"  # the domain has MX records, and none of the hosts an address
+    UNRESOLVABLE = "unresolvable"  # none of the mail hosts has an address that others can reach
     SERVFAIL = "servfail"  # also lame delegations and malformed responses
     REFUSED = "refused"
     TIMEOUT = "timeout"

@@ -252,7 +252,12 @@ class ProbeEngine:
     async def _resolve_route(self, domain: str, deadline: Deadline) -> MailRoute:
         try:
             async with asyncio.timeout(deadline.left_s):
-                return await resolve_route(self._context.resolver, domain, self._context.rng)
+                return await resolve_route(
+                    self._context.resolver,
+                    domain,
+                    self._context.rng,
+                    counts_local=self._context.limits.allow_private_networks,
+                )
         except TimeoutError:
             return MailRoute(Dns.TIMEOUT)
 

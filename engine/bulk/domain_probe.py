@@ -137,7 +137,13 @@ class DomainProbe:
         try:
             async with asyncio.timeout(DNS_DEADLINE_S):
                 route, spf, dmarc = await asyncio.gather(
-                    resolve_route(resolver, self._domain, rng, ipv4_suffices=True),
+                    resolve_route(
+                        resolver,
+                        self._domain,
+                        rng,
+                        ipv4_suffices=True,
+                        counts_local=self._shared.context.limits.allow_private_networks,
+                    ),
                     has_spf(resolver, self._domain),
                     has_dmarc(resolver, self._domain),
                 )

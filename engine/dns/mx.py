@@ -7,6 +7,7 @@ import ipaddress
 import random
 
 from engine.dns.resolver import Resolver
+from engine.dns.targets import is_local_only, is_localhost
 from engine.dns.terms import DnsAnswer, HostAddresses, LookupStatus, MailRoute, RecordType
 from engine.model import Dns, MxHost
 
@@ -27,16 +28,24 @@ _DNS_BY_STATUS = {
 
 
 async def resolve_route(
-    resolver: Resolver, domain: str, rng: random.Random, *, ipv4_suffices: bool = False
+    resolver: Resolver,
+    domain: str,
+    rng: random.Random,
+    *,
+    ipv4_suffices: bool = False,
+    counts_local: bool = True,
 ) -> MailRoute:
     """The mail hosts of `domain` (in A-labels), hosts of equal preference in random order.
 
     With `Dns.MX` and `Dns.IMPLICIT_MX` at least one of the hosts has an IP address.
-    `ipv4_suffices` is that of `resolve_addresses`.
+    `ipv4_suffices` is that of `resolve_addresses`. Without `counts_local` an address counts only if
+    other machines can reach it: a domain whose mail goes to 127.0.0.1 takes none.
     """
     answer = await resolver.resolve(domain, RecordType.MX)
     if answer.status is LookupStatus.NODATA:
-        return await _implicit_route(resolver, domain, ipv4_suffices=ipv4_suffices)
+        return await _implicit_route(
+            resolver, domain, ipv4_suffices=ipv4_suffices, counts_local=counts_local
+        )
     if answer.status is not LookupStatus.OK:
         return MailRoute(_DNS_BY_STATUS[answer.status])
     all_hosts = _parse_hosts(answer, rng)
@@ -46,9 +55,13 @@ async def resolve_route(
     # Where not all hosts are queried, another one may have an IP address.
     failed = LookupStatus.SERVFAIL if len(hosts) < len(all_hosts) else None
     for host in hosts:
+        if not counts_local and is_localhost(host.host):
+            continue
         # One host with an IP address is enough.
-        addresses = await resolve_addresses(resolver, host.host, ipv4_suffices=ipv4_suffices)
-        if addresses.ips:
+        addresses, is_usable = await _resolve_usable(
+            resolver, host.host, ipv4_suffices=ipv4_suffices, counts_local=counts_local
+        )
+        if is_usable:
             return MailRoute(Dns.MX, hosts)
         if not addresses.status.definite:
             failed = failed or addresses.status
@@ -88,11 +101,28 @@ async def _resolve_both(resolver: Resolver, host: str) -> tuple[DnsAnswer, DnsAn
     )
 
 
-async def _implicit_route(resolver: Resolver, domain: str, *, ipv4_suffices: bool) -> MailRoute:
+async def _resolve_usable(
+    resolver: Resolver, host: str, *, ipv4_suffices: bool, counts_local: bool
+) -> tuple[HostAddresses, bool]:
+    """The IP addresses of `host`, and whether any of them counts."""
+    addresses = await resolve_addresses(resolver, host, ipv4_suffices=ipv4_suffices)
+    is_usable = any(counts_local or not is_local_only(ip) for ip in addresses.ips)
+    if ipv4_suffices and addresses.ips and not is_usable:
+        return await _resolve_usable(resolver, host, ipv4_suffices=False, counts_local=counts_local)
+    return addresses, is_usable
+
+
+async def _implicit_route(
+    resolver: Resolver, domain: str, *, ipv4_suffices: bool, counts_local: bool
+) -> MailRoute:
     """RFC 5321 section 5.1: without MX records the domain's own address is its mail host."""
-    addresses = await resolve_addresses(resolver, domain, ipv4_suffices=ipv4_suffices)
-    if addresses.ips:
+    addresses, is_usable = await _resolve_usable(
+        resolver, domain, ipv4_suffices=ipv4_suffices, counts_local=counts_local
+    )
+    if is_usable:
         return MailRoute(Dns.IMPLICIT_MX, (MxHost(domain, 0),))
+    if addresses.ips:
+        return MailRoute(Dns.UNRESOLVABLE, (MxHost(domain, 0),))
     return MailRoute(_DNS_BY_STATUS[addresses.status])
 
 

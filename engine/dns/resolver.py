@@ -1,7 +1,8 @@
 """A caching DNS resolver that distinguishes the ways in which a lookup fails.
 
-It queries recursive or authoritative servers over UDP with EDNS (RFC 6891), and over TCP where a
-response is truncated (RFC 7766). Answers are cached for their TTL, negative ones for that of the
+It queries recursive or authoritative servers over UDP with EDNS (RFC 6891), without it where a
+server ignores such queries (RFC 6891 section 6.2.2), and over TCP where a response is truncated
+(RFC 7766). Answers are cached for their TTL, negative ones for that of the
 SOA record (RFC 2308 section 5), failures for a few seconds (RFC 9520).
 """
 
@@ -38,13 +39,16 @@ CACHE_BYTES = 40 * 1024 * 1024
 """About 60,000 answers of ordinary domains; few of a domain with thousands of records."""
 PREFER_TCP_FOR_S = 300
 """How long a server is asked over TCP first after it answered over TCP and not over UDP."""
+WITHOUT_EDNS_FOR_S = 300
+"""How long a server is asked without EDNS after it answered only so."""
 
 
 _POLICY = re.compile(r"v\s*=\s*(?:spf1|dmarc1)", re.IGNORECASE)
 """Nothing else is looked for in TXT records, of which a domain may have 60 kB."""
 _UDP, _TCP = "udp", "tcp"
-_TRANSPORT_ROUNDS = (_UDP, _TCP, _UDP)
-"""TCP comes second because it often works where UDP packets are lost or filtered."""
+_ROUNDS = ((_UDP, True), (_TCP, True), (_UDP, False))
+"""The transport, and whether with EDNS. TCP comes second because it often works where UDP packets
+are lost or filtered. EDNS is left out at last: some filters drop every packet with it."""
 
 
 class Resolver:
@@ -72,6 +76,9 @@ class Resolver:
         )
         self._clock = clock
         self._prefer_tcp_until: dict[NameServer, float] = {}
+        self._without_edns_until: dict[NameServer, float] = {}
+        self._with_edns: set[NameServer] = set()
+        """Servers that answered a question with EDNS; if they do not, a packet was lost."""
         self._flights: SingleFlight[tuple[str, RecordType], DnsAnswer] = SingleFlight()
 
     async def resolve(self, name: str, record_type: RecordType) -> DnsAnswer:
@@ -124,16 +131,22 @@ class Resolver:
     async def _query_servers(self, question: DnsQuestion) -> ParsedResponse:
         """The first definite response; without one, the failure of the last server to respond."""
         failure = LookupStatus.TIMEOUT
-        for round_transport in _TRANSPORT_ROUNDS:
+        for round_transport, round_edns in _ROUNDS:
             for server in self._servers:
                 transport = _TCP if self._prefers_tcp(server) else round_transport
+                edns = round_edns and not self._is_asked_without_edns(server)
                 try:
-                    response = await self._query_server(question, server, transport)
+                    response = await self._query_server(question, server, transport, edns=edns)
                 except TimeoutError:
                     continue
-                except (DnsFormatError, OSError, EOFError):
-                    failure = LookupStatus.SERVFAIL
+                except (DnsFormatError, OSError, EOFError) as exc:
+                    if transport == _UDP or not isinstance(exc, OSError):
+                        failure = LookupStatus.SERVFAIL  # else it has no TCP, which shows nothing
                     continue
+                if edns:
+                    self._with_edns.add(server)
+                elif server not in self._with_edns:
+                    self._without_edns_until[server] = self._clock() + WITHOUT_EDNS_FOR_S
                 if round_transport == _TCP:
                     # UDP got no answer in the round before: the next questions go over TCP at once.
                     self._prefer_tcp_until[server] = self._clock() + PREFER_TCP_FOR_S
@@ -148,11 +161,15 @@ class Resolver:
         until = self._prefer_tcp_until.get(server)
         return until is not None and self._clock() < until
 
+    def _is_asked_without_edns(self, server: NameServer) -> bool:
+        until = self._without_edns_until.get(server)
+        return until is not None and self._clock() < until
+
     async def _query_server(
-        self, question: DnsQuestion, server: NameServer, transport: str
+        self, question: DnsQuestion, server: NameServer, transport: str, *, edns: bool
     ) -> ParsedResponse:
         """Raises TimeoutError, DnsFormatError, OSError and EOFError."""
-        response = await self._send(question, server, transport)
+        response = await self._send(question, server, transport, edns=edns)
         if not isinstance(response, ParsedResponse) and dns_reference.refuses_edns(response):
             response = await self._send(question, server, transport, edns=False)
         if isinstance(response, ParsedResponse):

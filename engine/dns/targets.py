@@ -70,6 +70,39 @@ def may_serve_metadata(text: str) -> bool:
     return any(address in network for network in _METADATA)
 
 
+_LOCAL_ONLY = tuple(
+    ipaddress.ip_network(network)
+    for network in (
+        "0.0.0.0/8",  # this network, RFC 791
+        "127.0.0.0/8",  # loopback, RFC 1122
+        "169.254.0.0/16",  # link-local, RFC 3927
+        "224.0.0.0/4",  # multicast, RFC 1112
+        "255.255.255.255/32",  # limited broadcast, RFC 919
+        "::/128",  # unspecified, RFC 4291
+        "::1/128",  # loopback, RFC 4291
+        "fe80::/10",  # link-local, RFC 4291
+        "ff00::/8",  # multicast, RFC 4291
+    )
+)
+
+
+def is_local_only(text: str) -> bool:
+    """Whether a mail host with the address `text` takes mail of no other machine, ours or others.
+
+    A private address is none of these: it may belong to the network of whoever asks.
+    """
+    address = ipaddress.ip_address(text)
+    if isinstance(address, ipaddress.IPv6Address):
+        address = _embedded_v4(address) or address
+    return any(address in network for network in _LOCAL_ONLY)
+
+
+def is_localhost(host: str) -> bool:
+    """Whether a name (lower case, no final dot) is one of the machine that looks it up (RFC 6761
+    section 6.3), or the one that installers write there."""
+    return host.rpartition(".")[2] in ("localhost", "localdomain")
+
+
 def is_global(text: str) -> bool:
     """Whether `text` is an IP address that may be dialled with any settings."""
     try:

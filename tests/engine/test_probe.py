@@ -432,11 +432,22 @@ async def test_without_any_check_there_is_no_dns_query() -> None:
 
 async def test_private_addresses_are_not_connected_to_unless_allowed() -> None:
     config = replace(CONFIG, allow_private_networks=False)
-    verification, smtp = await verify({A: USER_ONLY}, config=config)
+    verification, smtp = await verify({A: USER_ONLY}, zone=zone_of("10.0.0.1"), config=config)
     assert smtp.seen[A].connections == 0
     assert verification.evidence.smtp is not None
     assert verification.evidence.smtp.meaning is Meaning.NOT_ALLOWED
     assert verification.verdict is Verdict.UNKNOWN
+
+
+@pytest.mark.parametrize("ip", [A, V6, "0.0.0.0"])
+async def test_a_host_that_only_itself_can_reach_takes_no_mail(ip: str) -> None:
+    config = replace(CONFIG, allow_private_networks=False)
+    verification, smtp = await verify({A: USER_ONLY}, zone=zone_of(ip), config=config)
+    assert smtp.seen[A].connections == 0
+    assert (verification.verdict, verification.reason) == (
+        Verdict.UNDELIVERABLE,
+        Reason.INVALID_DOMAIN,
+    )
 
 
 async def test_greylisting_is_retried_with_the_same_sender_recipient_and_control() -> None:

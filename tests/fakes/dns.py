@@ -38,6 +38,7 @@ class Fault(Enum):
     REFERRAL = "other name servers and no answer"
     GARBAGE = "octets that are no DNS message"
     NO_EDNS = "FORMERR to a query with EDNS"
+    DROPS_EDNS = "no response to a query with EDNS"
     NO_SOA = "a negative answer without an SOA record"
 
 
@@ -63,6 +64,8 @@ class FakeDns:
     port: int = 0
     queries: list[tuple[str, str, str]] = field(default_factory=list)
     """Name, type and transport of each query, in order."""
+    tcp: asyncio.Server | None = None
+    """Closed to refuse TCP."""
     hold: asyncio.Event | None = None
     """The event that responses wait for."""
     reached: asyncio.Event = field(default_factory=asyncio.Event)
@@ -93,6 +96,8 @@ class FakeDns:
                 return None
             case Fault.GARBAGE:
                 return b"\x00garbage"
+            case Fault.DROPS_EDNS if query.edns >= 0:
+                return None
             case Fault.NO_EDNS if query.edns >= 0:
                 response.set_rcode(dns.rcode.FORMERR)
                 return response.to_wire()
@@ -203,7 +208,7 @@ async def fake_dns(
     udp_socket, tcp_socket = _pair_of_sockets(port)
     server.port = udp_socket.getsockname()[1]
     transport, udp = await loop.create_datagram_endpoint(lambda: _Udp(server), sock=udp_socket)
-    tcp = await asyncio.start_server(serve_tcp, sock=tcp_socket)
+    server.tcp = tcp = await asyncio.start_server(serve_tcp, sock=tcp_socket)
     try:
         yield server
     finally:

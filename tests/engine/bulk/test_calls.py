@@ -397,9 +397,14 @@ async def test_an_exception_of_the_iterable_is_raised_at_the_end() -> None:
             await anext(results)
 
 
-async def test_private_addresses_are_not_connected_to_unless_allowed() -> None:
+@pytest.mark.parametrize(
+    ("ip", "reason"), [("10.0.0.1", Reason.NO_CONNECT), (A, Reason.INVALID_DOMAIN)]
+)
+async def test_private_addresses_are_not_connected_to_unless_allowed(
+    ip: str, reason: Reason
+) -> None:
     config = replace(CONFIG, allow_private_networks=False)
-    async with probe_setup({A: KNOWN_ONLY}, config=config) as setup:
+    async with probe_setup({A: KNOWN_ONLY}, zone_of(ip), config) as setup:
         results = await verify_all(setup, addresses_at("a.test", "p1", "p2"))
-        assert {result.reason for result in results} == {Reason.NO_CONNECT}
+        assert {result.reason for result in results} == {reason}
         assert setup.smtp.seen[A].connections == 0

@@ -71,6 +71,63 @@ async def test_route(domain: str, dns: Dns, hosts: list[str], ipv4_suffices: boo
     assert (route.dns, [host.host for host in route.hosts]) == (dns, hosts)
 
 
+LOCAL_ZONE: Mapping[str, Mapping[str, list[str]] | Fault] = {
+    "localhost.test": {"MX": ["0 localhost."]},
+    "localdomain.test": {"MX": ["0 localhost.localdomain."]},
+    "localhost.localdomain": {"A": ["192.0.2.9"]},
+    "loopback-mx.test": {"MX": ["10 mx.loopback-mx.test."]},
+    "mx.loopback-mx.test": {"A": ["127.0.0.1"], "AAAA": ["::1"]},
+    "loopback.test": {"A": ["127.0.0.1"]},
+    "loopback-v6.test": {"AAAA": ["::1"]},
+    "unspecified.test": {"A": ["0.0.0.0"]},
+    "link-local.test": {"AAAA": ["fe80::1"]},
+    "link-local-v4.test": {"A": ["169.254.1.1"]},
+    "mapped.test": {"AAAA": ["::ffff:127.0.0.1"]},
+    "private.test": {"A": ["10.0.0.1"]},
+    "unique-local.test": {"AAAA": ["fd12:3456::1"]},
+    "loopback-and-global.test": {"A": ["127.0.0.1"], "AAAA": ["2606:4700::1111"]},
+    "localhost-and-host.test": {"MX": ["0 localhost.", "10 mx.global.test."]},
+    "localhost-and-failure.test": {"MX": ["0 localhost.", "10 fail.global.test."]},
+    "mx.global.test": {"A": ["192.0.2.1"]},
+    "fail.global.test": Fault.SERVFAIL,
+}
+
+
+@pytest.mark.parametrize(
+    ("domain", "dns"),
+    [
+        ("localhost.test", Dns.UNRESOLVABLE),
+        ("localdomain.test", Dns.UNRESOLVABLE),
+        ("loopback-mx.test", Dns.UNRESOLVABLE),
+        ("loopback.test", Dns.UNRESOLVABLE),
+        ("loopback-v6.test", Dns.UNRESOLVABLE),
+        ("unspecified.test", Dns.UNRESOLVABLE),
+        ("link-local.test", Dns.UNRESOLVABLE),
+        ("link-local-v4.test", Dns.UNRESOLVABLE),
+        ("mapped.test", Dns.UNRESOLVABLE),
+        # a private address is not dialled, but may take mail
+        ("private.test", Dns.IMPLICIT_MX),
+        ("unique-local.test", Dns.IMPLICIT_MX),
+        ("loopback-and-global.test", Dns.IMPLICIT_MX),
+        ("localhost-and-host.test", Dns.MX),
+        ("localhost-and-failure.test", Dns.SERVFAIL),
+    ],
+)
+@pytest.mark.parametrize("ipv4_suffices", [True, False])
+async def test_a_host_that_no_other_machine_reaches_takes_no_mail(
+    domain: str, dns: Dns, ipv4_suffices: bool
+) -> None:
+    async with fake_dns(LOCAL_ZONE) as server:
+        route = await resolve_route(
+            _resolver(server.address),
+            domain,
+            random.Random(1),
+            ipv4_suffices=ipv4_suffices,
+            counts_local=False,
+        )
+    assert route.dns is dns
+
+
 async def test_few_of_many_hosts_are_queried() -> None:
     zone = {"many.test": {"MX": [f"{n} mx{n}.many.test." for n in range(2_800, 0, -1)]}}
     async with fake_dns(zone) as server:

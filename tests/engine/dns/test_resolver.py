@@ -13,7 +13,7 @@ import pytest
 from engine.dns import tcp as dns_tcp
 from engine.dns import wire as dns_wire
 from engine.dns.reference import system_name_servers
-from engine.dns.resolver import PREFER_TCP_FOR_S, Resolver
+from engine.dns.resolver import PREFER_TCP_FOR_S, WITHOUT_EDNS_FOR_S, Resolver
 from engine.dns.terms import (
     FAILURE_TTL_S,
     DnsAnswer,
@@ -151,6 +151,35 @@ async def test_the_next_server_is_queried_when_one_fails(name: str) -> None:
             name, RecordType.MX
         )
     assert answer.status is LookupStatus.OK
+
+
+@pytest.mark.parametrize("has_tcp", [True, False])
+async def test_a_server_that_drops_edns_is_queried_without_it_for_a_while(has_tcp: bool) -> None:
+    clock = Clock()
+    every_name = dict.fromkeys(ZONE, Fault.DROPS_EDNS)
+    async with fake_dns(ZONE, faults=every_name) as server:
+        if server.tcp is not None and not has_tcp:
+            server.tcp.close()
+        resolver = new_resolver(server.address, clock=clock)
+        answer = await resolver.resolve("mail.test", RecordType.MX)
+        assert answer.status is LookupStatus.OK
+        before = len(server.queries)
+        assert (await resolver.resolve("mx1.mail.test", RecordType.A)).records
+        assert len(server.queries) == before + 1
+        clock.now += WITHOUT_EDNS_FOR_S
+        assert (await resolver.resolve("mx1.mail.test", RecordType.AAAA)).records
+        assert len(server.queries) > before + 2
+
+
+async def test_a_lost_packet_does_not_end_edns() -> None:
+    faults = {"mx1.mail.test": Fault.DROPS_EDNS}
+    async with fake_dns(ZONE, faults=faults) as server:
+        resolver = new_resolver(server.address)
+        assert (await resolver.resolve("mail.test", RecordType.MX)).records
+        assert (await resolver.resolve("mx1.mail.test", RecordType.A)).records
+        before = len(server.queries)
+        assert (await resolver.resolve("mx1.mail.test", RecordType.AAAA)).records
+        assert len(server.queries) > before + 1
 
 
 async def test_a_negative_answer_is_definite() -> None:
