@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextvars import ContextVar
 from types import TracebackType
 from typing import Generic, TypeAlias, TypeVar
@@ -65,10 +65,6 @@ class Turns:
     def order(self, party: Party) -> tuple[int, int]:
         """Its place in the order of turns: the smallest one goes first."""
         return self._in_flight.get(party, 0), self._last_turns.get(party, 0)
-
-    def next_of(self, parties: Iterable[Party]) -> Party:
-        """Whose turn it is; of several the first. ValueError if there is none."""
-        return min(parties, key=self.order)
 
     def take(self, party: Party) -> None:
         """It is the party's turn: one more item of it is in flight."""

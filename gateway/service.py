@@ -184,12 +184,7 @@ class Service:
                     )
             return ServiceResult(verification, verification.source, 0, f"hit; ttl={ttl_s}")
         task, is_shared = self._verdicts.verify(
-            address,
-            checks,
-            verify,
-            partition=partition,
-            refresh=refresh,
-            account_id=caller.account_id,
+            address, checks, verify, partition=partition, refresh=refresh
         )
         if wait_s is not None and not await self._wait(task, wait_s):
             raise Problem(ProblemKind.NOT_READY)

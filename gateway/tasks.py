@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections import deque
 from collections.abc import (
     AsyncGenerator,
     AsyncIterator,
@@ -15,8 +14,10 @@ from collections.abc import (
     Iterable,
     Sequence,
 )
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from engine.turns import NO_PARTY, FairQueue, FairSlots, Party, acting_for
 from gateway.errors import StorageUnavailable
 
 Arg = TypeVar("Arg")
@@ -127,7 +128,8 @@ class WorkLoop:
 
 
 class TimeSlices:
-    """Lets long computations take turns on the event loop, for `SLICE_S` each.
+    """Lets long computations take turns on the event loop, for `SLICE_S` each, and the parties that
+    they are for (`engine.turns`).
 
     Between two turns of the loop at most one of them runs, however many there are, so that a
     request is late by a slice for each turn that it takes. (A thread would be worse: the loop waits
@@ -139,14 +141,14 @@ class TimeSlices:
     ) -> None:
         """After each slice all of them rest for `rest_s` at least, in which the threads of the
         database, say, get the interpreter's lock."""
-        self._turn = asyncio.Lock()
+        self._turn = FairSlots(1, is_strict=True)
         self._rest_s = rest_s
         self._timer = timer
 
     @contextlib.asynccontextmanager
-    async def computing(self) -> AsyncIterator[Computation]:
+    async def computing(self, party: Party) -> AsyncIterator[Computation]:
         """A context for one computation, which begins with its first slice."""
-        computation = Computation(self._turn, self._rest_s, self._timer)
+        computation = Computation(self._turn, party, self._rest_s, self._timer)
         await computation.begin_slice()
         try:
             yield computation
@@ -157,8 +159,11 @@ class TimeSlices:
 class Computation:
     """A long computation. It calls `pause` when `is_over` says so, and awaits nothing else."""
 
-    def __init__(self, turn: asyncio.Lock, rest_s: float, timer: Callable[[], float]) -> None:
+    def __init__(
+        self, turn: FairSlots, party: Party, rest_s: float, timer: Callable[[], float]
+    ) -> None:
         self._turn = turn
+        self._party = party
         self._rest_s = rest_s
         self._timer = timer
         self._has_turn = False
@@ -177,7 +182,7 @@ class Computation:
         await self.begin_slice()
 
     async def begin_slice(self) -> None:
-        await self._turn.acquire()
+        await self._turn.acquire(self._party)
         self._has_turn = True
         self._ends_at = self._timer() + SLICE_S
 
@@ -185,13 +190,20 @@ class Computation:
         # a computation that is cancelled while it waits has no turn to give back
         if self._has_turn:
             self._has_turn = False
-            self._turn.release()
+            self._turn.release(self._party)
+
+
+@dataclass(slots=True, eq=False)
+class _Call(Generic[Arg, Result]):
+    arg: Arg
+    future: asyncio.Future[Result]
 
 
 class GroupedCalls(Generic[Arg, Result]):
     """Runs calls in groups: calls that arrive while a group runs form the next one.
 
-    `run` gets the arguments of up to `max_group` calls, in order, and returns a result, or an
+    If they are more than a group, parties take turns (`engine.turns`). `run` gets the arguments of
+    up to `max_group` calls, and returns a result, or an
     exception to raise, for each. An exception that `run` itself raises is raised by all of them. A
     call that was cancelled before its group runs is dropped.
     """
@@ -204,7 +216,7 @@ class GroupedCalls(Generic[Arg, Result]):
     ) -> None:
         self._run = run
         self._max_group = max_group
-        self._pending: deque[tuple[Arg, asyncio.Future[Result]]] = deque()
+        self._pending: FairQueue[_Call[Arg, Result]] = FairQueue()
         self._task: asyncio.Task[None] | None = None
 
     async def call(self, arg: Arg) -> Result:
@@ -216,10 +228,11 @@ class GroupedCalls(Generic[Arg, Result]):
     def submit(self, arg: Arg) -> asyncio.Future[Result]:
         """Call without waiting, however many calls wait."""
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        self._pending.append((arg, future))
+        self._pending.put(_Call(arg, future))
         if self._task is None:
             # A task of its own, since the caller that starts it may be cancelled before the others.
-            self._task = asyncio.create_task(self._run_groups())
+            with acting_for(NO_PARTY):
+                self._task = asyncio.create_task(self._run_groups())
         return future
 
     async def aclose(self) -> None:
@@ -236,20 +249,20 @@ class GroupedCalls(Generic[Arg, Result]):
         finally:
             self._task = None
 
-    def _take_group(self) -> list[tuple[Arg, asyncio.Future[Result]]]:
-        taken = [self._pending.popleft() for _ in range(min(self._max_group, len(self._pending)))]
-        return [(arg, future) for arg, future in taken if not future.done()]
+    def _take_group(self) -> list[_Call[Arg, Result]]:
+        taken = [self._pending.pop() for _ in range(min(self._max_group, len(self._pending)))]
+        return [call for call in taken if not call.future.done()]
 
-    async def _run_group(self, group: list[tuple[Arg, asyncio.Future[Result]]]) -> None:
+    async def _run_group(self, group: list[_Call[Arg, Result]]) -> None:
         results: Sequence[Result | Exception]
         try:
-            results = await self._run([arg for arg, _ in group])
+            results = await self._run([call.arg for call in group])
         except Exception as exc:
             results = [exc] * len(group)
-        for (_, future), result in zip(group, results, strict=True):
-            if future.done():
+        for call, result in zip(group, results, strict=True):
+            if call.future.done():
                 continue
             if isinstance(result, Exception):
-                future.set_exception(result)
+                call.future.set_exception(result)
             else:
-                future.set_result(result)
+                call.future.set_result(result)

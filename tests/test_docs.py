@@ -18,15 +18,16 @@ import typer
 from adapters.contract import batch_rules, credential, forms, json_values, wire
 from adapters.contract.dialect import Dialect
 from adapters.registry import DIALECTS
+from engine import turns
 from engine.dns import mx, resolver
 from engine.model import Reason
 from engine.smtp import pipe
-from gateway.batches import http_post, outbox, records, webhooks
+from gateway.batches import http_post, outbox, records, runner, webhooks
 from gateway.cli import app
 from gateway.sandbox import faults, jobs, requests
 from gateway.sandbox_app import open_sandbox
 from gateway.settings import Settings
-from gateway.verdicts import cache, memory, shares
+from gateway.verdicts import cache, memory
 from gateway.web import bodies, edge
 from gateway.web.dispatch import create_app
 from tools.docs import TABLES, fill, tables_in
@@ -189,17 +190,15 @@ LIMITS = (
         (forms.MAX_FIELDS, forms.MAX_FORM_FIELDS),
     ),
     ("verifications in flight | 4,000;", (cache.MAX_IN_FLIGHT,)),
-    ("at least 16 |", (shares.MIN_SHARE,)),
+    ("at least 16 |", (turns.MIN_SHARE,)),
     ("entries of a batch | 50,000;", (batch_rules.MAX_BATCH_ENTRIES,)),
     ("one entry | 1,000 characters", (batch_rules.MAX_ENTRY_CHARACTERS,)),
     (
         "| 2,000 and 1,000 characters",
         (records.MAX_URL_CHARACTERS, records.MAX_COLUMN_NAME_CHARACTERS),
     ),
-    (
-        "in flight | 64; 8 of one account",
-        (webhooks.CONCURRENT_DELIVERIES, outbox.MAX_IN_FLIGHT_PER_ACCOUNT),
-    ),
+    ("webhooks in flight | 64;", (webhooks.CONCURRENT_DELIVERIES,)),
+    ("chunks in flight | 64;", (runner.MAX_CHUNKS_IN_FLIGHT,)),
     ("one webhook | 30 s,", (http_post.TIMEOUT_S,)),
     ("due again after 40 s", (outbox.LEASE_S,)),
     ("| 3,000 requests, 12 MiB", (requests.MAX_EXCHANGES, requests.MAX_LOG_BYTES / MIB)),

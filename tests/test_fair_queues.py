@@ -7,19 +7,40 @@ comes with a single request: it is the next one that is served.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import io
 import time
-from collections.abc import Awaitable, Callable
-from typing import TypeAlias
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import TypeAlias, cast
 
 import pytest
 
+from adapters.contract.problems import Problem, ProblemKind
+from adapters.contract.wire import WireRequest
+from engine.address.syntax import parse_address
 from engine.bulk.shared import MAX_CONNECTIONS, MAX_DOMAIN_LOOKUPS, MAX_SINGLE_PROBES
+from engine.model import Address, Checks, Verdict, Verification, VerificationStream
 from engine.smtp.pacing import Pacer
-from engine.turns import FairSlots, acting_for
+from engine.turns import FairSlots, acting_for, current_party
+from gateway.batches.model import rules_of
+from gateway.batches.runner import MAX_CHUNKS_IN_FLIGHT
+from gateway.batches.webhooks import CONCURRENT_DELIVERIES
+from gateway.sandbox.clock import Clocks
+from gateway.sandbox.faults import FaultInjector
+from gateway.sandbox.reports import Report
+from gateway.sandbox.webhooks import MAX_IN_FLIGHT, SandboxWebhooks
+from gateway.store import open_store
+from gateway.tasks import GroupedCalls, TimeSlices
 from gateway.upstreams.batches.bulk import CONCURRENT_SINGLES
 from gateway.upstreams.source.throttle import Throttle
+from gateway.verdicts.cache import VerdictCache
+from gateway.web.exchange import MAX_BYTES_PARSED_ON_LOOP, BodyReader
+from tests.dialects import BY_NAME
+from tests.gateway.batches.conftest import Scripted, answer, open_bench
 
-FLOOD = 1_000
 FLOODING, MODEST = 1, 2
 """Accounts."""
 
@@ -29,7 +50,20 @@ Work: TypeAlias = Callable[[Begin], Awaitable[None]]
 """Does one piece of work through the queue, for the current party."""
 
 
-def throttle(max_per_s: float) -> Work:
+@dataclass(frozen=True)
+class Queue:
+    """A row."""
+
+    open: Callable[[], contextlib.AbstractAsyncContextManager[Work]]
+    places: int
+    """How much of the flood is in flight."""
+    is_strict: bool = True
+    """Whether the single request waits for a place."""
+    flood: int = 1_000
+
+
+@asynccontextmanager
+async def throttle(max_per_s: float = 0) -> AsyncIterator[Work]:
     upstream = Throttle(10, max_per_s, clock=time.monotonic)
 
     async def work(begin: Begin) -> None:
@@ -37,82 +71,287 @@ def throttle(max_per_s: float) -> Work:
             assert has_slot
             await begin()
 
-    return work
+    yield work
 
 
-def pacer(*, bulk: bool = False, pooled: bool = False) -> Work:
+@asynccontextmanager
+async def pacer(*, bulk: bool = False, pooled: bool = False) -> AsyncIterator[Work]:
     pacer = Pacer(4, time.monotonic)
 
     async def work(begin: Begin) -> None:
         async with pacer.slot("operator", bulk=bulk, pooled=pooled):
             await begin()
 
-    return work
+    yield work
 
 
-def pacer_with_single_probes_of_the_flood() -> Work:
+@asynccontextmanager
+async def pacer_with_a_batch() -> AsyncIterator[Work]:
     """A batch's connection, while another account asks for thousands of single verifications."""
     pacer = Pacer(4, time.monotonic)
-    arrived = 0
 
     async def work(begin: Begin) -> None:
-        nonlocal arrived
-        arrived += 1
-        async with pacer.slot("operator", pooled=arrived > FLOOD):
+        async with pacer.slot("operator", pooled=current_party() == MODEST):
             await begin()
 
-    return work
+    yield work
 
 
-def slots(places: int) -> Work:
+@asynccontextmanager
+async def slots(places: int) -> AsyncIterator[Work]:
     slots = FairSlots(places)
 
     async def work(begin: Begin) -> None:
         async with slots.slot():
             await begin()
 
-    return work
+    yield work
 
 
-QUEUES: dict[str, Callable[[], Work]] = {
-    "requests to an upstream": lambda: throttle(0),
-    "requests to an upstream with a rate": lambda: throttle(2_000),
-    "connections to an operator, single verifications": pacer,
-    "connections to an operator, single probes of batches": lambda: pacer(bulk=True),
-    "connections to an operator, host pools": lambda: pacer(pooled=True),
-    "connections to an operator, mixed": pacer_with_single_probes_of_the_flood,
-    "connections of all host pools": lambda: slots(MAX_CONNECTIONS),
-    "domains of lists that are looked up": lambda: slots(MAX_DOMAIN_LOOKUPS),
-    "addresses of lists on the single path": lambda: slots(MAX_SINGLE_PROBES),
-    "addresses of batches asked of upstreams": lambda: slots(CONCURRENT_SINGLES),
+@asynccontextmanager
+async def body_reader(*, in_file: bool) -> AsyncIterator[Work]:
+    reader = BodyReader()
+    loop = asyncio.get_running_loop()
+
+    async def work(begin: Begin) -> None:
+        def read(_: WireRequest) -> None:
+            """In a thread."""
+            asyncio.run_coroutine_threadsafe(_call(begin), loop).result()
+
+        body = b"" if in_file else bytes(MAX_BYTES_PARSED_ON_LOOP + 1)
+        request = WireRequest("POST", "/", "", {}, body, io.BytesIO() if in_file else None)
+        await reader.run(read, request, current_party())
+
+    yield work
+
+
+async def _call(begin: Begin) -> None:
+    await begin()
+
+
+@asynccontextmanager
+async def computations() -> AsyncIterator[Work]:
+    slices = TimeSlices()
+
+    async def work(begin: Begin) -> None:
+        async with slices.computing(current_party()):
+            await begin()
+
+    yield work
+
+
+@asynccontextmanager
+async def grouped_calls() -> AsyncIterator[Work]:
+    """The ledger and the look-up of keys."""
+
+    async def run(begins: list[Begin]) -> list[Exception | None]:
+        for begin in begins:
+            await begin()
+        return [None] * len(begins)
+
+    yield GroupedCalls(run, max_group=1).call
+
+
+@asynccontextmanager
+async def writes() -> AsyncIterator[Work]:
+    async with open_store("sqlite:///:memory:", busy_timeout_s=60) as store:
+
+        async def work(begin: Begin) -> None:
+            async with store.write():
+                await begin()
+
+        yield work
+
+
+class _BeginningVerifier(Scripted):
+    """Calls what the address stands for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begins: dict[str, Begin] = {}
+
+    async def verify_many(self, addresses: Iterable[Address], checks: Checks) -> VerificationStream:
+        for address in addresses:
+            await self.begins[address.raw]()
+            yield address, answer(address, checks=checks)
+
+
+@asynccontextmanager
+async def batches() -> AsyncIterator[Work]:
+    """Batches of one slow address each."""
+    verifier = _BeginningVerifier()
+    submitting = asyncio.Lock()  # of writes that wait for long some fail
+    async with open_bench("sqlite:///:memory:", verifier=verifier, work=True) as bench:
+        callers = {caller.account_id: caller for caller in [await bench.caller() for _ in range(2)]}
+
+        async def work(begin: Begin) -> None:
+            email = f"ada@{len(verifier.begins)}.example"
+            verifier.begins[email] = begin
+            caller = next(caller for id_, caller in callers.items() if id_ == current_party())
+            async with submitting:
+                await bench.submit(caller, [email])
+
+        yield work
+
+
+@asynccontextmanager
+async def webhooks() -> AsyncIterator[Work]:
+    """Webhooks to slow receivers."""
+    begins: dict[str, Begin] = {}
+    submitting = asyncio.Lock()  # of writes that wait for long some fail
+
+    async def post(url: str, body: bytes, **_: object) -> str:
+        await begins[url]()
+        return ""
+
+    async with open_bench("sqlite:///:memory:", work=True, post_webhook=post) as bench:
+        callers = [await bench.caller("emailable") for _ in range(2)]
+
+        async def work(begin: Begin) -> None:
+            url = f"https://hooks.example/{len(begins)}"
+            begins[url] = begin
+            caller = next(each for each in callers if each.account_id == current_party())
+            async with submitting:
+                await bench.submit(caller, [f"ada@{len(begins)}.example"], url=url)
+
+        yield work
+
+
+async def _read_body() -> bytes:
+    return b"{}"
+
+
+def report_of(scope: int, url: str) -> Report:
+    """That a batch is done."""
+    dialect = BY_NAME["emailable"]
+    batch = SimpleNamespace(scope=scope, webhook_url=url, dialect=dialect)
+    return cast(
+        Report,
+        SimpleNamespace(
+            batch=batch,
+            webhook=rules_of(dialect).webhook,
+            headers={},
+            is_removed=False,
+            is_due=True,
+            read_body=_read_body,
+        ),
+    )
+
+
+@asynccontextmanager
+async def sandbox_webhooks() -> AsyncIterator[Work]:
+    clocks = Clocks(time.time)
+    sender = SandboxWebhooks(FaultInjector(clocks), clocks)
+    begins: dict[str, Begin] = {}
+
+    async def post(url: str, body: bytes, **_: object) -> str:
+        await begins[url]()
+        return ""
+
+    async with sender.running(post):
+
+        async def work(begin: Begin) -> None:
+            scope = current_party()
+            assert isinstance(scope, int)
+            url = f"http://127.0.0.1/{len(begins)}"
+            begins[url] = begin
+            sender.schedule(report_of(scope, url))
+
+        yield work
+
+
+QUEUES: dict[str, Queue] = {
+    "requests to an upstream": Queue(throttle, 10),
+    "requests to an upstream with a rate": Queue(lambda: throttle(2_000), 10),
+    "connections to an operator, single verifications": Queue(pacer, 4),
+    "connections to an operator, single probes of batches": Queue(lambda: pacer(bulk=True), 4),
+    "connections to an operator, host pools": Queue(lambda: pacer(pooled=True), 4),
+    "connections to an operator, a batch beside verifications": Queue(pacer_with_a_batch, 4),
+    "connections of all host pools": Queue(
+        lambda: slots(MAX_CONNECTIONS), MAX_CONNECTIONS, is_strict=False
+    ),
+    "domains of lists that are looked up": Queue(
+        lambda: slots(MAX_DOMAIN_LOOKUPS), MAX_DOMAIN_LOOKUPS, is_strict=False
+    ),
+    "addresses of lists on the single path": Queue(
+        lambda: slots(MAX_SINGLE_PROBES), MAX_SINGLE_PROBES, is_strict=False
+    ),
+    "addresses of batches asked of upstreams": Queue(
+        lambda: slots(CONCURRENT_SINGLES), CONCURRENT_SINGLES, is_strict=False
+    ),
+    "large bodies in memory": Queue(lambda: body_reader(in_file=False), 1, flood=100),
+    "large bodies in files": Queue(lambda: body_reader(in_file=True), 1, flood=100),
+    "computations of the sandbox": Queue(computations, 1),
+    "charges and look-ups of keys": Queue(grouped_calls, 1),
+    "writes to the database": Queue(writes, 1, flood=200),
+    "batches": Queue(batches, MAX_CHUNKS_IN_FLIGHT, is_strict=False, flood=80),
+    "webhooks": Queue(webhooks, CONCURRENT_DELIVERIES, is_strict=False, flood=80),
+    "webhooks of the sandbox": Queue(sandbox_webhooks, MAX_IN_FLIGHT, is_strict=False, flood=200),
 }
 
 
 @pytest.mark.parametrize("name", QUEUES)
 async def test_a_flood_of_one_account_does_not_hold_up_another(name: str) -> None:
-    work = QUEUES[name]()
+    queue = QUEUES[name]
     began: list[int] = []
     may_end = asyncio.Event()
 
-    async def work_for(account: int) -> None:
-        async def begin() -> None:
-            began.append(account)
+    async def until_begun(count: int) -> None:
+        async with asyncio.timeout(30):
+            while len(began) < count:  # noqa: ASYNC110  # no event says so
+                await asyncio.sleep(0)
+
+    async with queue.open() as work:
+
+        async def work_for(account: int) -> None:
+            async def begin() -> None:
+                began.append(account)
+                await may_end.wait()
+
+            with acting_for(account):
+                await work(begin)
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(queue.flood):
+                group.create_task(work_for(FLOODING))
+            await until_begun(queue.places)
+            await settle()
+            assert began == [FLOODING] * queue.places
+            group.create_task(work_for(MODEST))
+            if not queue.is_strict:
+                await until_begun(queue.places + 1)
+            await settle()
+            may_end.set()
+        await until_begun(queue.flood + 1)
+    assert began.index(MODEST) == queue.places
+
+
+async def test_an_account_with_its_share_of_verifications_is_refused_and_another_is_not() -> None:
+    may_end = asyncio.Event()
+    verdicts = VerdictCache(ttl_s=dict.fromkeys(Verdict, 60), clock=time.time, max_in_flight=2_000)
+    tasks: list[asyncio.Task[Verification]] = []
+
+    def verify_for(account: int) -> None:
+        address = parse_address(f"ada{len(tasks)}@example.com")
+
+        async def verify() -> Verification:
             await may_end.wait()
+            return answer(address)
 
         with acting_for(account):
-            await work(begin)
+            tasks.append(verdicts.verify(address, Checks(), verify).task)
 
-    async with asyncio.TaskGroup() as group:
-        for _ in range(FLOOD):
-            group.create_task(work_for(FLOODING))
-        await settle()
-        in_flight = len(began)
-        assert 0 < in_flight < FLOOD
-        group.create_task(work_for(MODEST))
-        await settle()
-        may_end.set()
-    assert began.index(MODEST) == in_flight
-    assert len(began) == FLOOD + 1
+    for account, share in ((FLOODING, 400), (MODEST, 320)):
+        before = len(tasks)
+        while len(tasks) - before < share:
+            verify_for(account)
+        with pytest.raises(Problem) as refused:
+            verify_for(account)
+        assert (refused.value.kind, refused.value.retry_after_s) == (ProblemKind.UNAVAILABLE, 1)
+    may_end.set()
+    await asyncio.gather(*tasks)
+    verify_for(FLOODING)
+    await tasks[-1]
 
 
 async def settle() -> None:

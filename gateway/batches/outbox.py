@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from adapters.contract.batch_rules import BatchWebhook, JobEvent
 from adapters.contract.dialect import Dialect
 from adapters.contract.jobs import Job
+from engine.turns import Turns
 from gateway.batches.model import rules_of
 from gateway.batches.ports import WebhookDelivery
 from gateway.store import Store
@@ -20,8 +21,6 @@ from gateway.store.tables import batches, webhooks
 LEASE_S = 40.0
 """After this time another process may attempt the delivery; longer than an attempt takes
 (`gateway.batches.http_post.TIMEOUT_S`)."""
-MAX_IN_FLIGHT_PER_ACCOUNT = 8
-"""Deliveries, so that an account whose receivers never answer leaves slots to the others."""
 MAX_FAILURE_CHARACTERS = 200
 WHEN_DONE = ""
 """The event of the webhook that has no name of the vendor's: the batch is done."""
@@ -34,12 +33,19 @@ class SqlOutbox:
         self._store = store
         self._clock = clock
 
-    async def claim(self) -> WebhookDelivery | None:
-        if await self.next_due() is None:
-            return None
+    async def claim(
+        self, turns: Turns, *, only_idle_accounts: bool = False
+    ) -> WebhookDelivery | None:
         now = self._clock()
+        async with self._store.read() as connection:
+            accounts = (await connection.scalars(_accounts_with_deliveries(now))).all()
+        if only_idle_accounts:
+            accounts = [account for account in accounts if not turns.in_flight(account)]
+        if not accounts:
+            return None
+        account_id = min(accounts, key=turns.order)
         async with self._store.write() as connection:
-            row = (await connection.execute(_next_delivery(now))).first()
+            row = (await connection.execute(_next_delivery(now, account_id))).first()
             if row is None:
                 return None
             await connection.execute(
@@ -48,6 +54,7 @@ class SqlOutbox:
         return WebhookDelivery(
             id=row.id,
             batch_id=row.batch_id,
+            account_id=account_id,
             dialect=row.dialect,
             url=row.url,
             attempts=row.attempts,
@@ -144,26 +151,28 @@ def _row(batch: Row[Any], webhook: BatchWebhook, event: str, now: float) -> dict
     }
 
 
-def _next_delivery(now: float) -> Select[Any]:
-    """The delivery that is due, of the account with the fewest in flight."""
-    in_flight = (
-        select(batches.c.account_id, func.count().label("count"))
-        .join_from(webhooks, batches, batches.c.id == webhooks.c.batch_id)
-        .where(webhooks.c.lease_until > now)
-        .group_by(batches.c.account_id)
-        .subquery()
+_WITH_BATCHES = webhooks.outerjoin(batches, batches.c.id == webhooks.c.batch_id)
+_ACCOUNT_ID: Any = func.coalesce(batches.c.account_id, 0)
+
+
+def _is_due(now: float) -> tuple[Any, ...]:
+    return (
+        webhooks.c.due_at <= now,
+        or_(webhooks.c.lease_until.is_(None), webhooks.c.lease_until <= now),
     )
-    count = func.coalesce(in_flight.c.count, 0)
+
+
+def _accounts_with_deliveries(now: float) -> Select[Any]:
+    return select(_ACCOUNT_ID).select_from(_WITH_BATCHES).where(*_is_due(now)).distinct()
+
+
+def _next_delivery(now: float, account_id: int) -> Select[Any]:
+    """The delivery of an account that is due for longest."""
     return (
         select(webhooks)
-        .join_from(webhooks, batches, batches.c.id == webhooks.c.batch_id, isouter=True)
-        .outerjoin(in_flight, in_flight.c.account_id == batches.c.account_id)
-        .where(
-            webhooks.c.due_at <= now,
-            or_(webhooks.c.lease_until.is_(None), webhooks.c.lease_until <= now),
-            count < MAX_IN_FLIGHT_PER_ACCOUNT,
-        )
-        .order_by(count, webhooks.c.due_at)
+        .select_from(_WITH_BATCHES)
+        .where(*_is_due(now), account_id == _ACCOUNT_ID)
+        .order_by(webhooks.c.due_at, webhooks.c.id)
         .limit(1)
         .with_for_update(skip_locked=True, of=webhooks)
     )

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from engine.turns import Turns
 from gateway.batches.model import Claim, Postponed, RowResult
 from gateway.verdicts.verifier import BulkVerifier
 
@@ -18,10 +19,19 @@ from gateway.verdicts.verifier import BulkVerifier
 class ChunkQueue(Protocol):
     """Chunks of batches. Every method may raise StoreError, and may then be called again."""
 
-    async def claim(self, holder: str, *, skip_batches: Collection[int] = ()) -> Claim | None:
-        """Claim the next chunk that is due, of the account and batch that waited longest.
+    async def claim(
+        self,
+        holder: str,
+        turns: Turns,
+        *,
+        skip_batches: Collection[int] = (),
+        only_idle_accounts: bool = False,
+    ) -> Claim | None:
+        """Claim the next chunk that is due, of the account whose turn it is.
 
-        None if no chunk is due, or only chunks of `skip_batches`.
+        `turns` counts the chunks that the caller has in flight, by account. None if no chunk is
+        due, or only chunks of `skip_batches`, or (`only_idle_accounts`) of accounts with chunks
+        in flight.
         """
         ...
 
@@ -61,6 +71,8 @@ class WebhookDelivery:
 
     id: int
     batch_id: int
+    account_id: int
+    """0 if the batch was deleted."""
     dialect: str
     url: str
     attempts: int
@@ -80,8 +92,14 @@ class WebhookDelivery:
 class Outbox(Protocol):
     """Webhooks that are to be delivered."""
 
-    async def claim(self) -> WebhookDelivery | None:
-        """Claim the next webhook that is due, under a lease."""
+    async def claim(
+        self, turns: Turns, *, only_idle_accounts: bool = False
+    ) -> WebhookDelivery | None:
+        """Claim the next webhook that is due, of the account whose turn it is, under a lease.
+
+        `turns` counts the webhooks that the caller has in flight, by account. With
+        `only_idle_accounts` it is one of an account that has none in flight.
+        """
         ...
 
     async def mark_delivered(self, delivery: WebhookDelivery) -> None: ...

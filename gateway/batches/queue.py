@@ -20,6 +20,7 @@ from adapters.contract.dialect import Dialect
 from adapters.contract.jobs import JobState
 from engine.address import syntax
 from engine.address.offline import offline_evidence
+from engine.turns import Turns
 from gateway.accounts.caller import InsufficientCredits
 from gateway.accounts.ledger import LedgerEntry, book_entries
 from gateway.batches.model import (
@@ -36,7 +37,6 @@ from gateway.batches.outbox import add_event, add_rows
 from gateway.batches.records import DUE_WHEN_STARTED, PREPARATION_CHUNK, make_chunks_due
 from gateway.store import Store
 from gateway.store.tables import (
-    account_turns,
     batch_chunks,
     batch_items,
     batch_results,
@@ -51,6 +51,8 @@ _ACTIVE = (JobState.PREPARING, JobState.QUEUED, JobState.RUNNING)
 
 BATCHES_PER_CLAIM = 8
 """More than one, since another process may claim the last free chunk of the first batch."""
+ACCOUNTS_PER_CLAIM = 4
+"""More than one, for the same reason."""
 
 _CLAIMED_COLUMNS = (
     batches.c.id,
@@ -77,43 +79,56 @@ class SqlChunkQueue:
         self._dialects = dialects
         self._clock = clock
         self._claims = 0
+        self._last_turn: int | None = None
+        """The number of the last claim, greater than those in the database; None at first."""
 
     # -- claiming ------------------------------------------------------------------------
 
-    async def claim(self, holder: str, *, skip_batches: Collection[int] = ()) -> Claim | None:
-        async with self._store.read() as connection:
-            if not await self._next_batches(connection, skip_batches):
-                return None
+    async def claim(
+        self,
+        holder: str,
+        turns: Turns,
+        *,
+        skip_batches: Collection[int] = (),
+        only_idle_accounts: bool = False,
+    ) -> Claim | None:
+        accounts = await self._accounts_with_work(skip_batches)
+        if only_idle_accounts:
+            accounts = [account for account in accounts if not turns.in_flight(account)]
+        if not accounts:
+            return None
         async with self._store.write() as connection:
-            for batch in await self._next_batches(connection, skip_batches):
-                chunk = await self._free_chunk(connection, batch.id)
-                if chunk is not None:
-                    return await self._lease_chunk(connection, holder, batch, chunk)
+            for account_id in sorted(accounts, key=turns.order)[:ACCOUNTS_PER_CLAIM]:
+                for batch in await self._next_batches(connection, account_id, skip_batches):
+                    chunk = await self._free_chunk(connection, batch.id)
+                    if chunk is not None:
+                        return await self._lease_chunk(connection, holder, batch, chunk)
         return None
 
-    async def _next_batches(
-        self, connection: AsyncConnection, skip_batches: Collection[int]
-    ) -> list[Row[Any]]:
-        """The first few batches with chunks that are due, in the order of their turn.
+    async def _accounts_with_work(self, skip_batches: Collection[int]) -> Sequence[int]:
+        query = select(batches.c.account_id).where(*self._has_work(skip_batches)).distinct()
+        async with self._store.read() as connection:
+            return (await connection.scalars(query)).all()
 
-        The account whose last turn is longest ago comes first, so that an account with thousands
-        of batches gets no more turns than an account with one. Of an account, the batch whose last
-        turn is longest ago comes first.
-        """
+    async def _next_batches(
+        self, connection: AsyncConnection, account_id: int, skip_batches: Collection[int]
+    ) -> list[Row[Any]]:
+        """The first few batches of an account with chunks that are due, in the order of their turn:
+        the one whose last turn is longest ago comes first."""
         query = (
             select(*_CLAIMED_COLUMNS)
-            .select_from(
-                batches.outerjoin(account_turns, account_turns.c.account_id == batches.c.account_id)
-            )
-            .where(
-                batches.c.state.in_(_ACTIVE),
-                batches.c.id.not_in(skip_batches),
-                exists().where(batch_chunks.c.batch_id == batches.c.id, *self._is_free()),
-            )
-            .order_by(func.coalesce(account_turns.c.turn, 0), batches.c.turn, batches.c.id)
+            .where(batches.c.account_id == account_id, *self._has_work(skip_batches))
+            .order_by(batches.c.turn, batches.c.id)
             .limit(BATCHES_PER_CLAIM)
         )
         return list(await connection.execute(query))
+
+    def _has_work(self, skip_batches: Collection[int]) -> tuple[Any, ...]:
+        return (
+            batches.c.state.in_(_ACTIVE),
+            batches.c.id.not_in(skip_batches),
+            exists().where(batch_chunks.c.batch_id == batches.c.id, *self._is_free()),
+        )
 
     def _is_free(self) -> tuple[Any, ...]:
         now = self._clock()
@@ -142,7 +157,7 @@ class SqlChunkQueue:
             .where(_is_chunk(batch_chunks, batch.id, chunk.number))
             .values(lease=lease, lease_until=self._clock() + LEASE_S)
         )
-        values: dict[str, Any] = {"turn": await self._take_turn(connection, batch.account_id)}
+        values: dict[str, Any] = {"turn": await self._next_turn(connection)}
         if batch.state == JobState.QUEUED:
             values |= {"state": JobState.RUNNING, "started_at": self._now()}
         await connection.execute(update(batches).where(batches.c.id == batch.id).values(values))
@@ -167,15 +182,12 @@ class SqlChunkQueue:
             is_preparation=is_preparation,
         )
 
-    async def _take_turn(self, connection: AsyncConnection, account_id: int) -> int:
-        """Make the account the last in turn; the number of its turn."""
-        turn = int(await connection.scalar(select(func.max(account_turns.c.turn))) or 0) + 1
-        taken = await connection.execute(
-            update(account_turns).where(account_turns.c.account_id == account_id).values(turn=turn)
-        )
-        if not taken.rowcount:
-            await connection.execute(insert(account_turns).values(account_id=account_id, turn=turn))
-        return turn
+    async def _next_turn(self, connection: AsyncConnection) -> int:
+        """A number greater than those of all earlier claims of this process."""
+        if self._last_turn is None:
+            self._last_turn = int(await connection.scalar(select(func.max(batches.c.turn))) or 0)
+        self._last_turn += 1
+        return self._last_turn
 
     async def _items(
         self, connection: AsyncConnection, batch_id: int, positions: bytes

@@ -2,7 +2,8 @@
 
 Any number of workers may share one database. The load of one is bounded by the addresses in flight
 and not by the chunks, so that a few slow mail hosts do not idle it. A batch without a chunk in
-flight may exceed the bound, so that a small batch does not wait for the end of a large one.
+flight may exceed the bound, so that a small batch does not wait for the end of a large one, and an
+account without one may exceed that of the chunks. Accounts take turns (`engine.turns`).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 
-from engine.turns import acting_for
+from engine.turns import Turns, acting_for
 from gateway.batches.chunk_work import ChunkWork, FindSample, log_fields
 from gateway.batches.model import Claim
 from gateway.batches.ports import ChooseVerifier, ChunkQueue, ChunkVerifier
@@ -73,6 +74,7 @@ class Runner:
         self._chunks_in_flight = 0.0
         self._addresses_in_flight = 0.0
         self._chunks_by_batch: Counter[int] = Counter()
+        self._turns = Turns()
         self._loop = WorkLoop()
 
     @contextlib.asynccontextmanager
@@ -87,8 +89,12 @@ class Runner:
 
     async def drain(self) -> None:
         """Process all chunks that are due, one after the other."""
-        while (claim := await self._queue.claim(self._holder)) is not None:
-            await self._process(claim, self._choose(claim))
+        while (claim := await self._queue.claim(self._holder, self._turns)) is not None:
+            self._turns.take(claim.account_id)
+            try:
+                await self._process(claim, self._choose(claim))
+            finally:
+                self._turns.give_back(claim.account_id)
 
     # -- claiming ------------------------------------------------------------------------
 
@@ -99,7 +105,8 @@ class Runner:
                     while not self._loop.stopping and (claim := await self._claim_next()):
                         chosen = self._choose(claim)
                         self._adjust_load(claim, chosen, 1)
-                        group.create_task(self._process_accounted(claim, chosen))
+                        with acting_for(claim.account_id):
+                            group.create_task(self._process_accounted(claim, chosen))
                 except StoreError as exc:
                     log.warning("claim.failed", extra={"error": str(exc)})
                     await self._loop.wait_for_stop(STORE_ERROR_PAUSE_S)
@@ -107,12 +114,15 @@ class Runner:
 
     async def _claim_next(self) -> Claim | None:
         """The next chunk, if the load allows one."""
-        if self._chunks_in_flight >= MAX_CHUNKS_IN_FLIGHT:
-            return None
         max_addresses = MAX_ADDRESSES_IN_FLIGHT // (1 + self._verdicts.in_flight)
         is_full = self._addresses_in_flight >= max_addresses
         busy = tuple(self._chunks_by_batch) if is_full else ()
-        return await self._queue.claim(self._holder, skip_batches=busy)
+        return await self._queue.claim(
+            self._holder,
+            self._turns,
+            skip_batches=busy,
+            only_idle_accounts=self._chunks_in_flight >= MAX_CHUNKS_IN_FLIGHT,
+        )
 
     async def _poll_wait_s(self) -> float:
         if self._chunks_in_flight >= MAX_CHUNKS_IN_FLIGHT:
@@ -138,6 +148,10 @@ class Runner:
         weight = REMOTE_CHUNK_WEIGHT if chosen.is_remote else 1.0
         self._chunks_in_flight += sign * weight
         self._addresses_in_flight += sign * weight * len(claim.items)
+        if sign > 0:
+            self._turns.take(claim.account_id)
+        else:
+            self._turns.give_back(claim.account_id)
         self._chunks_by_batch[claim.batch_id] += sign
         if not self._chunks_by_batch[claim.batch_id]:
             del self._chunks_by_batch[claim.batch_id]
@@ -170,8 +184,7 @@ class Runner:
             clock=self._clock,
             find_sample=self._find_sample,
         )
-        with acting_for(claim.account_id):
-            verifying = asyncio.create_task(work.verify())
+        verifying = asyncio.create_task(work.verify())
         try:
             if await self._write_until_done(claim, work, verifying):
                 await self._finish(claim, work)

@@ -16,6 +16,7 @@ from adapters.contract.batch_rules import BatchWebhook
 from adapters.contract.jobs import Job
 from adapters.contract.streaming import render_body
 from adapters.contract.wire import StreamReply
+from engine.turns import Turns
 from gateway.batches.model import rules_of
 from gateway.batches.ports import Outbox, WebhookDelivery
 from gateway.batches.records import BatchRecords
@@ -25,7 +26,7 @@ from gateway.tasks import WorkLoop
 log = logging.getLogger(__name__)
 
 CONCURRENT_DELIVERIES = 64
-"""Of all accounts; of one at most `gateway.batches.outbox.MAX_IN_FLIGHT_PER_ACCOUNT`."""
+"""Of all accounts; one without any does not wait for the others' receivers."""
 POLL_S = 5.0
 """How often the outbox is read for batches that another process completed."""
 
@@ -62,6 +63,7 @@ class WebhookSender:
         self._records = records
         self._post_webhook = post_webhook
         self._clock = clock
+        self._turns = Turns()
         self._loop = WorkLoop()
 
     def wake(self) -> None:
@@ -76,30 +78,27 @@ class WebhookSender:
 
     async def drain(self) -> None:
         """Attempt every delivery that is due, once."""
-        while (delivery := await self._outbox.claim()) is not None:
-            await self._deliver(delivery)
+        while (delivery := await self._outbox.claim(self._turns)) is not None:
+            self._turns.take(delivery.account_id)
+            try:
+                await self._deliver(delivery)
+            finally:
+                self._turns.give_back(delivery.account_id)
 
     async def _run(self) -> None:
-        slots = asyncio.Semaphore(CONCURRENT_DELIVERIES)
         async with asyncio.TaskGroup() as group:
             while not self._loop.stopping:
                 try:
-                    await slots.acquire()
-                    delivery = await self._outbox.claim()
-                    if delivery is not None:
-                        task = group.create_task(self._deliver_logged(delivery))
-                        task.add_done_callback(lambda _: self._on_delivery_ended(slots))
-                        continue
-                    slots.release()
+                    is_full = self._turns.total >= CONCURRENT_DELIVERIES
+                    delivery = await self._outbox.claim(self._turns, only_idle_accounts=is_full)
                 except StoreError as exc:
-                    slots.release()
                     log.warning("webhook.claim_failed", extra={"error": str(exc)})
-                await self._loop.pause(POLL_S)
-
-    def _on_delivery_ended(self, slots: asyncio.Semaphore) -> None:
-        slots.release()
-        # its account may have others that had to wait for it
-        self._loop.wake()
+                    delivery = None
+                if delivery is None:
+                    await self._loop.pause(POLL_S)
+                else:
+                    self._turns.take(delivery.account_id)
+                    group.create_task(self._deliver_logged(delivery))
 
     async def _deliver_logged(self, delivery: WebhookDelivery) -> None:
         try:
@@ -107,6 +106,9 @@ class WebhookSender:
         except Exception:
             # its lease expires, and it is sent again
             log.exception("webhook.failed", extra={"batch": delivery.batch_id})
+        finally:
+            self._turns.give_back(delivery.account_id)
+            self._loop.wake()  # there may be others that had to wait
 
     async def _deliver(self, delivery: WebhookDelivery) -> None:
         webhook = rules_of(self._records.dialect(delivery.dialect)).webhook

@@ -5,7 +5,6 @@ The service uses only `Sandbox`; the control API (`gateway.web.sandbox_control`)
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -15,6 +14,7 @@ from adapters.contract.jobs import JobRows
 from adapters.contract.operations import JobRunner, ReadRowsByToken, Verify, VerifyMany
 from adapters.contract.problems import Problem, ProblemKind
 from engine.model import Address, Checks, Reason, Verification
+from engine.turns import FairSlots
 from engine.verification import unknown_verification
 from gateway.accounts.caller import Caller
 from gateway.sandbox.clock import Clocks
@@ -57,7 +57,7 @@ class Sandbox:
         self.live_control = live_control
         """Whether live keys may use the control API."""
         self.clocks = Clocks(clock)
-        self.large_bodies = asyncio.Semaphore(1)
+        self.large_bodies = FairSlots(1, is_strict=True)
         """Requests of test keys with a body in a file: each may take much memory until its rows are
         stored, so that one at a time is read."""
         # beside live traffic it uses half of the processor at most

@@ -146,7 +146,7 @@ class SandboxJobs:
         unread = iter(op.entries)
         while entries := await _read_entries(op.entries, unread):
             total += len(entries)
-            async with self._slices.computing() as computation:
+            async with self._slices.computing(scope) as computation:
                 for entry in entries:
                     if computation.is_over:
                         await computation.pause()
@@ -259,7 +259,7 @@ class SandboxJobs:
         word_of = rules_of(batch.dialect).row_word
         while left > 0:
             piece: list[JobRow] = []
-            async with self._slices.computing() as computation:
+            async with self._slices.computing(batch.scope) as computation:
                 for position in unread:
                     if computation.is_over:
                         await computation.pause()

@@ -223,6 +223,7 @@ FILTER_NAMES = frozenset(field.name for field in fields(ExchangeFilter))
 class _Waiter:
     """A call that waits for matching exchanges."""
 
+    scope: int | None
     wanted: ExchangeFilter
     missing: int
     """How many have yet to come."""
@@ -278,7 +279,7 @@ class RequestLog:
         """
         found: list[int] = []
         size = 0
-        async with self._slices.computing() as computation:
+        async with self._slices.computing(scope) as computation:
             for exchange_id in reversed(self._exchanges.keys(scope)):
                 if computation.is_over:
                     await computation.pause()
@@ -293,7 +294,7 @@ class RequestLog:
 
     async def show(self, exchange: Exchange) -> dict[str, Any]:
         """The exchange as JSON."""
-        async with self._slices.computing() as computation:
+        async with self._slices.computing(exchange.scope) as computation:
             await _redact(exchange, computation)
             return exchange.to_json()
 
@@ -306,7 +307,7 @@ class RequestLog:
         left = iter(ids)
         finished = False
         while not finished:
-            async with self._slices.computing() as computation:
+            async with self._slices.computing(scope) as computation:
                 finished = True
                 for exchange_id in left:
                     if computation.is_over:
@@ -340,7 +341,7 @@ class RequestLog:
         waiting = sum(map(len, self._waiters.values()))
         if waiting >= MAX_WAITERS or self.waiting_in(scope) >= MAX_WAITERS_OF_SCOPE:
             raise TooManyWaiters
-        waiter = _Waiter(wanted, count, deque(self._exchanges.keys(scope)))
+        waiter = _Waiter(scope, wanted, count, deque(self._exchanges.keys(scope)))
         self._waiters.setdefault(scope, []).append(waiter)
         try:
             await self._check(waiter)
@@ -358,7 +359,7 @@ class RequestLog:
 
     async def _check(self, waiter: _Waiter) -> None:
         """Count the matching exchanges among those that are unchecked."""
-        async with self._slices.computing() as computation:
+        async with self._slices.computing(waiter.scope) as computation:
             while waiter.unchecked and waiter.missing > 0:
                 if computation.is_over:
                     await computation.pause()

@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from engine.turns import FairQueue, Turns
 from gateway.sandbox.budget import ScopedStore
 from gateway.sandbox.clock import Clocks
 from gateway.sandbox.faults import FaultInjector
@@ -30,8 +30,7 @@ MAX_DELIVERIES_BYTES = 4 * 1024 * 1024
 """Of the deliveries that may wait; another one replaces older ones."""
 DELIVERY_OVERHEAD_BYTES = 1_000
 MAX_IN_FLIGHT = 32
-MAX_IN_FLIGHT_OF_SCOPE = 8
-"""Attempts at a time: slow receivers of one scope leave slots to the others."""
+"""Attempts at a time; a scope without any does not wait for slow receivers of the others."""
 
 
 class PostWebhook(Protocol):
@@ -78,8 +77,8 @@ class SandboxWebhooks:
             max_values=MAX_DELIVERIES, max_size=MAX_DELIVERIES_BYTES
         )
         self._next_id = 1
-        self._in_flight: Counter[int] = Counter()
-        """Attempts, by scope."""
+        self._turns = Turns()
+        """Counts attempts in flight, by scope."""
         self._wake = asyncio.Event()
 
     def schedule(self, report: Report) -> None:
@@ -117,20 +116,23 @@ class SandboxWebhooks:
 
     def _take_due(self) -> Iterator[SandboxDelivery]:
         """The deliveries to attempt now, which are in flight from then on."""
+        due: FairQueue[SandboxDelivery] = FairQueue(self._turns)
         for delivery in self._deliveries.values(None):
-            if self._in_flight.total() >= MAX_IN_FLIGHT:
-                return
             if delivery.report.is_removed:
                 self._deliveries.remove(delivery.id)
             elif (
                 not delivery.in_flight
                 and delivery.due_at <= self._clocks.now(delivery.scope)
-                and self._in_flight[delivery.scope] < MAX_IN_FLIGHT_OF_SCOPE
                 and delivery.report.is_due
             ):
-                delivery.in_flight = True
-                self._in_flight[delivery.scope] += 1
-                yield delivery
+                due.put(delivery, delivery.scope)
+        while due:
+            _, scope = due.next_key()
+            if self._turns.total >= MAX_IN_FLIGHT and self._turns.in_flight(scope):
+                return
+            _, delivery = due.take()
+            delivery.in_flight = True
+            yield delivery
 
     async def _attempt(self, delivery: SandboxDelivery, post: PostWebhook) -> None:
         # from the start of this attempt, since the clock may be moved while it lasts
@@ -145,7 +147,7 @@ class SandboxWebhooks:
             reason = type(exc).__name__
         finally:
             delivery.in_flight = False
-            self._in_flight -= Counter((delivery.scope,))
+            self._turns.give_back(delivery.scope)
             self.wake()
         if reason and delivery.due_at <= delivery.give_up_at:
             extra = {"dialect": delivery.dialect, "reason": reason}

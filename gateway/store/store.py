@@ -41,6 +41,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 from sqlalchemy.schema import CreateIndex, CreateTable, DDLElement
 
+from engine.turns import FairSlots, current_party
 from gateway.store.errors import (
     StoreBusy,
     StoreConflict,
@@ -80,8 +81,9 @@ class Store:
         self._write_engine = engine.execution_options(veriplex_write=True)
         self._where = where
         self._busy_timeout_s = busy_timeout_s
-        # SQLite's writers poll for its lock; this lock serves them in order.
-        self._write_lock = asyncio.Lock() if engine.dialect.name == "sqlite" else None
+        # SQLite's writers poll for its lock; here they wait in turn.
+        is_sqlite = engine.dialect.name == "sqlite"
+        self._writing = FairSlots(1, is_strict=True) if is_sqlite else None
         self.last_write_failed = False
 
     @property
@@ -126,18 +128,19 @@ class Store:
 
     @contextlib.asynccontextmanager
     async def _write_turn(self) -> AsyncIterator[None]:
-        if self._write_lock is None:
+        if self._writing is None:
             yield
             return
+        party = current_party()
         try:
             async with asyncio.timeout(self._busy_timeout_s):
-                await self._write_lock.acquire()
+                await self._writing.acquire(party)
         except TimeoutError as exc:
             raise StoreBusy(self._where, "other writers took too long") from exc
         try:
             yield
         finally:
-            self._write_lock.release()
+            self._writing.release(party)
 
     async def reclaim(self) -> None:
         """Return the space of deleted rows to the file system. Raises StoreError."""

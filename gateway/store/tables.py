@@ -29,7 +29,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-REVISION = "0007"
+REVISION = "0008"
 """The newest migration; repeated here so that opening an up-to-date database needs no Alembic."""
 
 metadata = MetaData(
@@ -147,14 +147,6 @@ batches = Table(
     Index(None, "state"),
     Index(None, "rows_until"),
     sqlite_autoincrement=True,  # the id of a deleted batch is not used again
-)
-
-account_turns = Table(
-    "account_turns",
-    metadata,
-    # when the account's batches were last worked on, in claims; it outlives the batches
-    Column("account_id", Integer, primary_key=True, autoincrement=False),
-    Column("turn", BigInteger, nullable=False, index=True),
 )
 
 batch_items = Table(

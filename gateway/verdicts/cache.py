@@ -17,12 +17,13 @@ from typing import Any, NamedTuple, Protocol
 from adapters.contract.problems import Problem, ProblemKind
 from engine.cache import SingleFlight, TooManyFlights
 from engine.model import Address, Checks, Verdict, Verification
+from engine.turns import Turns, current_party
 from gateway.verdicts.memory import MemoryCache
 from gateway.verdicts.owners import with_guessed_person
-from gateway.verdicts.shares import AccountShares
 
 MAX_IN_FLIGHT = 4_000
-"""Verifications in flight; one more is refused as `UNAVAILABLE`."""
+"""Verifications in flight; one more is refused as `UNAVAILABLE`, and so is one of an account that
+has its share of them (`Turns.exceeds_share`)."""
 
 Verify = Callable[[], Coroutine[Any, Any, Verification]]
 """Verifies an address that no cached verdict serves."""
@@ -78,7 +79,8 @@ class VerdictCache:
         self._flights: SingleFlight[tuple[str, Checks, str, bool], Verification] = SingleFlight(
             max_flights=max_in_flight
         )
-        self._shares = AccountShares(max_in_flight)
+        self._max_in_flight = max_in_flight
+        self._turns = Turns()
 
     @property
     def in_flight(self) -> int:
@@ -153,25 +155,26 @@ class VerdictCache:
         *,
         partition: str = "",
         refresh: bool = False,
-        account_id: int | None = None,
     ) -> SharedTask:
         """Verify the address in a task that equal requests share.
 
         `verify` is called unless a stored verdict serves, and in any case with `refresh`. The
-        task continues when nothing awaits it any more. It counts for the account that began it,
-        if one is given. Raises `Problem`.
+        task continues when nothing awaits it any more. It counts for the party that began it
+        (`engine.turns`). Raises `Problem`.
         """
         key = (address.normalized, checks, partition, refresh)
         is_shared = self._flights.is_running(key)
-        if account_id is not None and not is_shared:
-            self._shares.check(account_id)
+        party = current_party()
+        if not is_shared and self._turns.exceeds_share(party, self._max_in_flight):
+            raise Problem(ProblemKind.UNAVAILABLE, retry_after_s=1)
         call = partial(self._verify, address, checks, verify, partition, refresh)
         try:
             task = self._flights.join(key, call)
         except TooManyFlights:
             raise Problem(ProblemKind.UNAVAILABLE, retry_after_s=1) from None
-        if account_id is not None and not is_shared:
-            self._shares.take(account_id, task)
+        if not is_shared:
+            self._turns.take(party)
+            task.add_done_callback(lambda _: self._turns.give_back(party))
         return SharedTask(task, is_shared)
 
     async def aclose(self) -> None:

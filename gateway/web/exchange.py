@@ -16,6 +16,7 @@ from adapters.contract.problems import Problem
 from adapters.contract.streaming import render_body
 from adapters.contract.wire import Reply, StreamReply, UnreadableRequest, WireReply, WireRequest
 from adapters.kit.csv import neutralise_formula
+from engine.turns import FairSlots, Party
 from gateway.accounts.caller import Caller
 from gateway.observability.metrics import AccessLogEntry
 from gateway.sandbox import requests as sandbox_requests
@@ -92,6 +93,11 @@ class RequestState:
         return None if self.caller is None else self.caller.sandbox_scope
 
     @property
+    def party(self) -> Party:
+        """Whom it is for (`engine.turns`): its account, or its client until that is known."""
+        return self.client_ip if self.caller is None else self.caller.account_id
+
+    @property
     def leaves_body_unread(self) -> bool:
         """Whether a large body is still to come when the reply is known."""
         return self.body is not None and self.body.may_be_large and not self.body.complete
@@ -158,19 +164,21 @@ class RequestState:
 class BodyReader:
     """Reads requests, those with a large body in a thread: parsing it would block the loop.
 
-    One body in memory and one in a file are parsed at a time. Parsing takes memory, and several
-    threads would keep the loop waiting for the interpreter's lock.
+    One body in memory and one in a file are parsed at a time, of the clients in turn
+    (`engine.turns`). Parsing takes memory, and several threads would keep the loop waiting for the
+    interpreter's lock.
     """
 
     def __init__(self) -> None:
-        self._in_memory = asyncio.Semaphore(1)
-        self._in_file = asyncio.Semaphore(1)
+        self._in_memory = FairSlots(1, is_strict=True)
+        self._in_file = FairSlots(1, is_strict=True)
 
-    async def run(self, read: Callable[[WireRequest], T], request: WireRequest) -> T:
+    async def run(self, read: Callable[[WireRequest], T], request: WireRequest, party: Party) -> T:
         """`read(request)`."""
         if request.body_file is None and len(request.body) <= MAX_BYTES_PARSED_ON_LOOP:
             return read(request)
-        async with self._in_memory if request.body_file is None else self._in_file:
+        slots = self._in_memory if request.body_file is None else self._in_file
+        async with slots.slot(party):
             return await asyncio.to_thread(read, request)
 
 

@@ -174,7 +174,7 @@ class VendorApp:
         if self._sandbox.faults.may_affect(state.scope):
             await self._inject_faults(state, endpoint)
         if request.body_file is not None and state.caller is not None and state.caller.test:
-            async with self._sandbox.large_bodies:
+            async with self._sandbox.large_bodies.slot(state.scope):
                 return await self._run(state, endpoint, request)
         return await self._run(state, endpoint, request)
 
@@ -214,7 +214,7 @@ class VendorApp:
         credential = dialect.credential_for(endpoint)
         if credential.is_decided_by_head(request):
             return
-        keys = await asyncio.to_thread(credential.scan, request)
+        keys = await self._body_reader.run(credential.scan, request, state.party)
         if keys is None:
             return
         problem = Problem(ProblemKind.NO_CREDENTIAL)
@@ -238,7 +238,7 @@ class VendorApp:
         if self._client_blocks.is_blocked(dialect, state.client_ip):
             raise Problem(ProblemKind.CLIENT_BLOCKED)
         credential = dialect.credential_for(endpoint)
-        state.credential = await self._body_reader.run(credential.read, request)
+        state.credential = await self._body_reader.run(credential.read, request, state.party)
         state.caller = caller = await self._authenticate(dialect, state.credential)
         if caller.test:
             state.result = SANDBOX_RESULT
@@ -287,7 +287,7 @@ class VendorApp:
             if is_sample:
                 return cached.reply
         else:
-            state.op = op = await self._body_reader.run(endpoint.read, request)
+            state.op = op = await self._body_reader.run(endpoint.read, request, state.party)
         state.result = await self._service.run(dialect, state.caller, op)
         outcome = state.result.outcome
         return self._reply_cache.reply_for(

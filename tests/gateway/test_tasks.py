@@ -275,7 +275,7 @@ async def test_one_of_many_computations_runs_for_a_slice_in_each_turn_of_the_loo
     turns: list[list[str]] = [[]]
 
     async def compute(name: str) -> None:
-        async with slices.computing() as computation:
+        async with slices.computing("party") as computation:
             for _ in range(10):
                 turns[-1].append(name)
                 if computation.is_over:
@@ -295,7 +295,7 @@ async def test_a_computation_that_is_cancelled_leaves_its_turn_to_the_others() -
     slices = TimeSlices(timer=SlicedTimer())
 
     async def compute() -> str:
-        async with slices.computing() as computation:
+        async with slices.computing("party") as computation:
             for _ in range(10):
                 await computation.pause()
         return "done"

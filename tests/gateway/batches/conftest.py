@@ -32,6 +32,7 @@ from engine.verification import verification_from_evidence
 from gateway.accounts.accounts import Accounts, Caller, open_accounts
 from gateway.batches.opening import BatchDependencies, BatchServices, open_batches
 from gateway.batches.ports import always_use
+from gateway.batches.webhooks import PostWebhook
 from gateway.store import Store, open_store
 from gateway.verdicts.cache import VerdictCache
 from tests.dialects import ALL, BY_NAME
@@ -161,6 +162,7 @@ async def open_bench(
     *,
     work: bool = False,
     waits: bool = False,
+    post_webhook: PostWebhook | None = None,
 ) -> AsyncIterator[Bench]:
     clock = clock or Clock()
     verifier = verifier or Scripted()
@@ -199,7 +201,7 @@ async def open_bench(
                 choose_verifier=always_use(verifier, is_remote=waits),
                 retries_s=RETRIES_S,
                 base_url=lambda: "http://veriplex.test",
-                post_webhook=post,
+                post_webhook=post_webhook or post,
                 clock=clock,
             ),
             run_workers=work,

@@ -12,6 +12,7 @@ import pytest
 
 from adapters.contract.jobs import JobState
 from engine.address.syntax import parse_address
+from engine.turns import Turns
 from gateway.batches.intake import CHUNK_SIZE
 from gateway.batches.model import Claim, Postponed, RowResult
 from gateway.batches.ports import ChunkQueue
@@ -41,14 +42,17 @@ def results_of(claim: Claim, count: int | None = None) -> list[RowResult]:
     ]
 
 
-async def claim_next(queue: ChunkQueue, holder: str = "me") -> Claim:
-    claim = await queue.claim(holder)
+async def claim_next(queue: ChunkQueue, holder: str = "me", turns: Turns | None = None) -> Claim:
+    """The next chunk, which is in flight from then on."""
+    turns = Turns() if turns is None else turns
+    claim = await queue.claim(holder, turns)
     assert claim is not None
+    turns.take(claim.account_id)
     return claim
 
 
 async def test_an_empty_queue_has_nothing_due(queue: ChunkQueue) -> None:
-    assert await queue.claim("me") is None
+    assert await queue.claim("me", Turns()) is None
     assert await queue.next_due() is None
 
 
@@ -57,7 +61,7 @@ async def test_every_address_is_claimed_once(bench: Bench, queue: ChunkQueue) ->
     emails = addresses(2 * CHUNK_SIZE + 10)
     job = await bench.submit(caller, emails)
     seen = []
-    while (claim := await queue.claim("me")) is not None:
+    while (claim := await queue.claim("me", Turns())) is not None:
         seen += [item.email for item in claim.items]
         assert len(claim.items) <= CHUNK_SIZE
     assert sorted(seen) == sorted(emails)
@@ -110,7 +114,7 @@ async def test_writing_renews_the_lease(bench: Bench, queue: ChunkQueue) -> None
     for _ in range(5):
         bench.clock.now += LEASE_S - 1
         assert await queue.write_results(claim, ())
-        assert await queue.claim("other") is None
+        assert await queue.claim("other", Turns()) is None
     assert await queue.next_due() == bench.clock.now + LEASE_S
 
 
@@ -142,7 +146,7 @@ async def test_postponed_addresses_are_due_later_and_complete_the_batch(
     assert await queue.finish_chunk(
         claim, results_of(claim, 2), [Postponed((2,), due_at, claim.attempt + 1)]
     )
-    assert await queue.claim("me") is None
+    assert await queue.claim("me", Turns()) is None
     assert await queue.next_due() == due_at
     assert await bench.state(caller, job) is JobState.RUNNING
     bench.clock.now = due_at
@@ -168,10 +172,10 @@ async def test_accounts_take_turns_however_many_batches_they_have(
     for _ in range(3):
         await bench.submit(many, addresses(2 * CHUNK_SIZE))
     lone = await bench.submit(one, addresses(3 * CHUNK_SIZE))
-    turns = [(await claim_next(queue)).batch_id for _ in range(6)]
-    is_lone = [turn == turns[1] for turn in turns]
+    turns = Turns()
+    accounts = [(await claim_next(queue, turns=turns)).account_id for _ in range(6)]
     assert lone.total == 3 * CHUNK_SIZE
-    assert is_lone == [False, True, False, True, False, True]
+    assert accounts == [many.account_id, one.account_id] * 3
 
 
 async def test_an_account_takes_turns_with_batches_of_one_chunk_each(
@@ -180,10 +184,11 @@ async def test_an_account_takes_turns_with_batches_of_one_chunk_each(
     many, one = await bench.caller(), await bench.caller()
     for n in range(30):
         await bench.submit(many, [f"ada@{n}.example"])
+    turns = Turns()
     for _ in range(5):
-        await claim_next(queue)
+        await claim_next(queue, turns=turns)
     job = await bench.submit(one, ["bob@small.example"])
-    claim = await claim_next(queue)
+    claim = await claim_next(queue, turns=turns)
     assert [item.email for item in claim.items] == ["bob@small.example"]
     await queue.finish_chunk(claim, results_of(claim))
     assert await bench.state(one, job) is JobState.COMPLETED
@@ -211,12 +216,26 @@ async def test_a_small_batch_overtakes_a_large_one(bench: Bench, queue: ChunkQue
     assert await bench.state(caller, small) is JobState.COMPLETED
 
 
+async def test_accounts_with_chunks_in_flight_can_be_skipped(
+    bench: Bench, queue: ChunkQueue
+) -> None:
+    busy, idle = await bench.caller(), await bench.caller()
+    await bench.submit(busy, addresses(3 * CHUNK_SIZE))
+    turns = Turns()
+    await claim_next(queue, turns=turns)
+    assert await queue.claim("me", turns, only_idle_accounts=True) is None
+    await bench.submit(idle, ["ada@small.example"])
+    claim = await queue.claim("me", turns, only_idle_accounts=True)
+    assert claim is not None
+    assert claim.account_id == idle.account_id
+
+
 async def test_batches_can_be_skipped(bench: Bench, queue: ChunkQueue) -> None:
     caller = await bench.caller()
     await bench.submit(caller, addresses(2 * CHUNK_SIZE))
     busy = (await claim_next(queue)).batch_id
-    assert await queue.claim("me", skip_batches=[busy]) is None
+    assert await queue.claim("me", Turns(), skip_batches=[busy]) is None
     await bench.submit(caller, ["ada@small.example"])
-    idle = await queue.claim("me", skip_batches=[busy])
+    idle = await queue.claim("me", Turns(), skip_batches=[busy])
     assert idle is not None
     assert idle.batch_id != busy

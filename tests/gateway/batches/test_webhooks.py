@@ -16,8 +16,9 @@ from adapters.contract.batch_rules import is_success
 from adapters.contract.jobs import BatchEntry
 from adapters.contract.operations import DeleteJob, StartJob, SubmitJob
 from engine.dns.targets import is_global
+from engine.turns import Turns
 from gateway.batches.http_post import HttpWebhookPost
-from gateway.batches.outbox import MAX_IN_FLIGHT_PER_ACCOUNT, SqlOutbox
+from gateway.batches.outbox import SqlOutbox
 from gateway.upstreams.transport.aiohttp_transport import HttpTransport
 from tests.gateway.batches.conftest import Bench, open_bench
 
@@ -157,34 +158,38 @@ async def test_an_unreachable_receiver_has_a_reason(url: str) -> None:
         assert await post(url, b"{}") != ""
 
 
-async def test_an_account_with_many_webhooks_leaves_slots_to_the_others(bench: Bench) -> None:
+async def test_accounts_take_turns_with_their_webhooks(bench: Bench) -> None:
     many, one = await bench.caller("emailable"), await bench.caller("emailable")
-    outbox = SqlOutbox(bench.store, clock=bench.clock)
-    for n in range(MAX_IN_FLIGHT_PER_ACCOUNT + 2):
+    outbox, turns = SqlOutbox(bench.store, clock=bench.clock), Turns()
+    for n in range(4):
+        await bench.submit(many, [f"ada@{n}.example"], url=f"https://silent.example/{n}")
+    for n in range(2):
+        await bench.submit(one, [f"bob@{n}.example"], url=URL)
+    await bench.batch_services.runner.drain()
+    accounts = []
+    while (delivery := await outbox.claim(turns)) is not None:
+        turns.take(delivery.account_id)
+        accounts.append(delivery.account_id)
+    many_id, one_id = many.account_id, one.account_id
+    assert accounts == [many_id, one_id, many_id, one_id, many_id, many_id]
+
+
+async def test_an_account_without_a_webhook_in_flight_does_not_wait_for_slow_receivers(
+    bench: Bench,
+) -> None:
+    many, one = await bench.caller("emailable"), await bench.caller("emailable")
+    outbox, turns = SqlOutbox(bench.store, clock=bench.clock), Turns()
+    for n in range(2):
         await bench.submit(many, [f"ada@{n}.example"], url=f"https://silent.example/{n}")
     await bench.batch_services.runner.drain()
-    in_flight = [await outbox.claim() for _ in range(MAX_IN_FLIGHT_PER_ACCOUNT)]
-    assert all(in_flight)
-    assert await outbox.claim() is None
+    assert (await outbox.claim(turns)) is not None
+    turns.take(many.account_id)
+    assert await outbox.claim(turns, only_idle_accounts=True) is None
     await bench.submit(one, ["bob@example.com"], url=URL)
     await bench.batch_services.runner.drain()
-    delivery = await outbox.claim()
+    delivery = await outbox.claim(turns, only_idle_accounts=True)
     assert delivery is not None
-    assert delivery.url == URL
-    assert in_flight[0] is not None
-    await outbox.mark_delivered(in_flight[0])
-    assert await outbox.claim() is not None
-
-
-async def test_the_account_with_fewer_webhooks_in_flight_comes_first(bench: Bench) -> None:
-    many, one = await bench.caller("emailable"), await bench.caller("emailable")
-    outbox = SqlOutbox(bench.store, clock=bench.clock)
-    for n in range(3):
-        await bench.submit(many, [f"ada@{n}.example"], url=f"https://silent.example/{n}")
-    await bench.submit(one, ["bob@example.com"], url=URL)
-    await bench.batch_services.runner.drain()
-    urls = [delivery.url for _ in range(2) if (delivery := await outbox.claim())]
-    assert URL in urls
+    assert (delivery.account_id, delivery.url) == (one.account_id, URL)
 
 
 def events_of(bench: Bench) -> list[str]:
@@ -274,6 +279,8 @@ async def test_the_deliveries_of_an_older_version_are_sent(tmp_path: Path) -> No
               lease_until FROM webhooks;
             DROP TABLE webhooks;
             ALTER TABLE batches DROP COLUMN name;
+            CREATE TABLE account_turns (account_id INTEGER NOT NULL, turn BIGINT NOT NULL,
+              CONSTRAINT pk_account_turns PRIMARY KEY (account_id));
             UPDATE alembic_version SET version_num = '0006';
             """
         )

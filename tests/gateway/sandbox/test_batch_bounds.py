@@ -205,7 +205,7 @@ async def test_large_files_are_read_one_at_a_time_and_small_ones_beside_them(
         for _ in range(2):
             group.create_task(upload("large", large))
         async with asyncio.timeout(10):
-            while not server.sandbox.large_bodies.locked():  # noqa: ASYNC110  # no event says so
+            while not server.sandbox.large_bodies.is_full:  # noqa: ASYNC110  # no event says so
                 await asyncio.sleep(0)
         group.create_task(upload("small", b"ada@example.org\n"))
     assert answered[0] == "small"

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 import httpx
 import pytest
 
-from gateway.sandbox.webhooks import MAX_IN_FLIGHT_OF_SCOPE
+from gateway.sandbox.webhooks import MAX_IN_FLIGHT
 from gateway.sandbox_app import (
     NOT_PRIVATE,
     WEBHOOK_TIMEOUT_S,
@@ -183,9 +183,9 @@ async def test_slow_receivers_of_one_key_do_not_delay_those_of_another(
     keys = [(await client.post(f"{API}/keys")).json()["keys"]["emailable"] for _ in range(2)]
     silent = Silent()
     async with silent.listening() as slow_url, receiving(200) as receiver:
-        for _ in range(3 * MAX_IN_FLIGHT_OF_SCOPE):
+        for _ in range(3 * MAX_IN_FLIGHT):
             await submit(client, slow_url, key=keys[0])
-        for _ in range(MAX_IN_FLIGHT_OF_SCOPE):
+        for _ in range(MAX_IN_FLIGHT):
             await silent.connections.acquire()
         id_ = await submit(client, receiver.url, key=keys[1])
         assert (await body_of(receiver))["id"] == id_
@@ -200,9 +200,9 @@ async def test_a_server_that_stops_does_not_wait_for_slow_receivers() -> None:
             async with httpx.AsyncClient(
                 transport=transport, base_url="http://veriplex.test"
             ) as client:
-                for _ in range(MAX_IN_FLIGHT_OF_SCOPE):
+                for _ in range(MAX_IN_FLIGHT):
                     await submit(client, slow_url)
-                for _ in range(MAX_IN_FLIGHT_OF_SCOPE):
+                for _ in range(MAX_IN_FLIGHT):
                     await silent.connections.acquire()
             stopping_at = asyncio.get_running_loop().time()
         assert asyncio.get_running_loop().time() - stopping_at < WEBHOOK_TIMEOUT_S / 2
