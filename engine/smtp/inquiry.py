@@ -81,12 +81,9 @@ class Inquiry:
         self._route = route
         self._deadline = deadline
         self._trace = trace
-        domain = address.ascii_domain
-        self._question = ProbeQuestion(
-            recipient=f"{address.local}@{domain}",
-            control=context.control_address(domain),
-            domain=domain,
-            utf8=address.needs_smtputf8,
+        self._question = _question_about(
+            address,
+            control=context.control_address(address.ascii_domain),
             checks_catch_all=catch_all,
             deadline=deadline,
             trace=trace,
@@ -240,6 +237,36 @@ class Inquiry:
             block_list=result.outcome.classification.block_list,
             text=reply.text if reply else None,
         )
+
+
+def _question_about(
+    address: Address, *, control: str, checks_catch_all: bool, deadline: Deadline, trace: Trace
+) -> ProbeQuestion:
+    """The question in the form of the domain that the address was written in, if that can be sent.
+
+    A local part beyond ASCII needs SMTPUTF8, so that its domain may be beyond ASCII too (RFC 6531
+    section 3.3); else the domain is sent in A-labels first.
+    """
+    in_a_labels = ProbeQuestion(
+        recipient=f"{address.local}@{address.ascii_domain}",
+        control=control,
+        domain=address.ascii_domain,
+        utf8=address.needs_smtputf8,
+        checks_catch_all=checks_catch_all,
+        deadline=deadline,
+        trace=trace,
+    )
+    if address.domain == address.ascii_domain:
+        return in_a_labels
+    in_unicode = replace(
+        in_a_labels,
+        recipient=f"{address.local}@{address.domain}",
+        control=f"{control.partition('@')[0]}@{address.domain}",
+        utf8=True,
+    )
+    if address.needs_smtputf8 and not address.raw.rpartition("@")[2].isascii():
+        return replace(in_unicode, other_form=in_a_labels)
+    return replace(in_a_labels, other_form=in_unicode)
 
 
 def _had_no_slot(result: TargetResult) -> bool:

@@ -26,6 +26,14 @@ from engine.smtp.terms import (
     Trace,
 )
 
+_NOT_SERVED = frozenset({Meaning.DOMAIN_NOT_SERVED, Meaning.PROTOCOL_ERROR})
+_UNKNOWN_FORM = {
+    False: _NOT_SERVED,
+    True: _NOT_SERVED | {Meaning.SMTPUTF8_UNSUPPORTED, Meaning.MAILBOX_NOT_FOUND},
+}
+"""What a host says of a form of its domain that it does not know; without and with SMTPUTF8."""
+_KNOWN_FORM = ABOUT_MAILBOX | {Meaning.GREYLISTED, Meaning.REJECTED_UNRECOGNISED}
+"""What shows that the host knows the other form."""
 MIN_USEFUL_S = 0.2
 """With less than this left of the deadline no further connection is made."""
 
@@ -43,6 +51,9 @@ class ProbeQuestion:
     checks_catch_all: bool
     deadline: Deadline
     trace: Trace
+    other_form: ProbeQuestion | None = None
+    """The question with the domain in Unicode instead of A-labels, or the reverse (RFC 5890): some
+    hosts say of one form that they do not serve it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,10 +194,12 @@ class TargetProbe:
         conversation = await self._open()
         try:
             if known_outcome is not None:
-                control = await self._send_control(conversation, self._context.identity.sender)
+                question = self._form_of(known_outcome)
+                sender = self._context.identity.sender
+                control = await self._send_control(conversation, question, sender)
                 result = _ConnectionResult(known_outcome, _rcpt_reply(control))
             else:
-                result = await self._probe_recipient(conversation, control_apart=control_apart)
+                result = await self._probe_forms(conversation, control_apart=control_apart)
         except BaseException:
             conversation.abort()
             raise
@@ -217,17 +230,36 @@ class TargetProbe:
 
     # -- one connection ------------------------------------------------------------------
 
-    async def _probe_recipient(
+    async def _probe_forms(
         self, conversation: Conversation, *, control_apart: bool
     ) -> _ConnectionResult:
+        """Ask in one form of the domain, then in the other if the host does not know the first."""
+        question, other = self._question, self._question.other_form
+        first = await self._probe_recipient(conversation, question, control_apart=control_apart)
+        if (
+            other is None
+            or first.outcome.meaning not in _UNKNOWN_FORM[question.utf8]
+            or not (conversation.usable and conversation.supports("smtputf8"))
+        ):
+            return first
+        second = await self._probe_recipient(conversation, other, control_apart=control_apart)
+        return second if second.outcome.meaning in _KNOWN_FORM else first
+
+    def _form_of(self, outcome: StageResult) -> ProbeQuestion:
+        """The question that `outcome` is the result of."""
+        other = self._question.other_form
+        return other if other and outcome.recipient == other.recipient else self._question
+
+    async def _probe_recipient(
+        self, conversation: Conversation, question: ProbeQuestion, *, control_apart: bool
+    ) -> _ConnectionResult:
         """Send the recipient, then the control if its reply is needed."""
-        question = self._question
         catch_all = self._context.catch_all_cache.get(question.domain, self._operator)
         checks_catch_all = question.checks_catch_all and catch_all is None
         recipients = [question.recipient]
         if checks_catch_all and not control_apart and conversation.supports("pipelining"):
             recipients.append(question.control)
-        results, sender = await self._send_with_either_sender(conversation, recipients)
+        results, sender = await self._send_with_either_sender(conversation, question, recipients)
         outcome = results[0] or StageResult(
             Stage.RCPT, ReplyClassification(Meaning.DROPPED, "no-reply")
         )
@@ -241,13 +273,13 @@ class TargetProbe:
         # RFC 5321 section 4.5.3.1.10: one too many for this transaction, but not for another.
         one_too_many = outcome.meaning is Meaning.ACCEPTED and _is_throttled(control)
         if conversation.usable and (control is None or one_too_many):
-            control = await self._send_control(conversation, sender)
+            control = await self._send_control(conversation, question, sender)
         # A greylisted address is asked again with its control in any case.
         cut_short = _is_cut_off(control) and outcome.meaning is not Meaning.GREYLISTED
         return _ConnectionResult(outcome, _rcpt_reply(control), cut_short=cut_short)
 
     async def _send_with_either_sender(
-        self, conversation: Conversation, recipients: list[str]
+        self, conversation: Conversation, question: ProbeQuestion, recipients: list[str]
     ) -> tuple[list[StageResult | None], str]:
         """The results for `recipients`, and the sender that they were sent with.
 
@@ -255,25 +287,31 @@ class TargetProbe:
         few hosts refuse (RFC 5321 section 4.5.5).
         """
         sender = self._context.identity.sender
-        results = await self._send(conversation, sender, recipients)
+        results = await self._send(conversation, question, sender, recipients)
         if sender and _rejects_sender(results[0]) and conversation.usable:
-            retried = await self._send(conversation, "", recipients)
+            retried = await self._send(conversation, question, "", recipients)
             if retried[0] is not None and retried[0].meaning not in ABOUT_US | WITHOUT_REPLY:
                 return retried, ""
         return results, sender
 
-    async def _send_control(self, conversation: Conversation, sender: str) -> StageResult | None:
+    async def _send_control(
+        self, conversation: Conversation, question: ProbeQuestion, sender: str
+    ) -> StageResult | None:
         """The result for the control, sent alone."""
-        return (await self._send(conversation, sender, [self._question.control]))[0]
+        return (await self._send(conversation, question, sender, [question.control]))[0]
 
     async def _send(
-        self, conversation: Conversation, sender: str, recipients: list[str]
+        self,
+        conversation: Conversation,
+        question: ProbeQuestion,
+        sender: str,
+        recipients: list[str],
     ) -> list[StageResult | None]:
-        share_s = self._question.deadline.share_s(is_last=self._is_last)
+        share_s = question.deadline.share_s(is_last=self._is_last)
         return await conversation.probe_recipients(
             sender,
             recipients,
-            utf8=self._question.utf8,
+            utf8=question.utf8,
             timeout_s=min(self._context.limits.command_timeout_s, share_s),
         )
 

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from engine.model import Checks, Dns, Meaning, Reason, Stage, Verdict, Verification
 from engine.probe import ProbeConfig, ProbeEngine
 from tests.engine.asking import verify as ask
+from tests.engine.asking import verify_list
 from tests.fakes.dns import Fault, Zone, fake_dns
 from tests.fakes.smtp import CLOSE, HANG, Action, FakeSmtp, Raw, Script, Wait, fake_smtp
 
@@ -545,6 +546,47 @@ async def test_smtputf8() -> None:
         assert verification.evidence.smtp is not None
         assert verification.evidence.smtp.meaning is Meaning.SMTPUTF8_UNSUPPORTED
         assert smtp.recipients(A) == []
+
+
+BUCHER = {"xn--bcher-kva.test": {"MX": ["10 mx.test."]}, "mx.test": {"A": [A]}}
+NOT_SERVED = "554 5.7.1 Relay access denied"
+
+
+@pytest.mark.parametrize("served", ["bücher", "xn--bcher-kva"])
+@pytest.mark.parametrize(
+    "address", ["jörg@bücher.test", "jörg@xn--bcher-kva.test", "user@bücher.test"]
+)
+@pytest.mark.parametrize("extensions", [("PIPELINING", "SMTPUTF8"), ("SMTPUTF8",)])
+async def test_a_host_may_serve_one_form_of_its_domain_alone(
+    served: str, address: str, extensions: tuple[str, ...]
+) -> None:
+    rows = rcpt(
+        (f"^(jörg|user)@{served}.test$", "250 Ok"),
+        (f"@{served}.test$", "550 5.1.1 No such user"),
+        (".*", NOT_SERVED),
+        extensions=extensions,
+    )
+    verification, smtp = await verify({A: rows}, address, zone=BUCHER)
+    assert (verification.verdict, verification.evidence.catch_all) == (Verdict.DELIVERABLE, False)
+    first = address if "user" not in address else "user@xn--bcher-kva.test"
+    assert smtp.recipients(A)[0] == first
+    listed = await verify_list_at(rows, address)
+    assert (listed.verdict, listed.evidence.catch_all) == (Verdict.DELIVERABLE, False)
+
+
+async def verify_list_at(script: Script, address: str) -> Verification:
+    async with probe_setup({A: script}, BUCHER) as setup:
+        (verification,) = await verify_list(setup.engine, [address])
+    return verification
+
+
+async def test_a_host_that_serves_neither_form_is_asked_for_both() -> None:
+    script = rcpt((".*", NOT_SERVED), extensions=("SMTPUTF8",))
+    verification, smtp = await verify({A: script}, "jörg@bücher.test", zone=BUCHER)
+    assert verification.verdict is Verdict.UNDELIVERABLE
+    assert verification.evidence.smtp is not None
+    assert verification.evidence.smtp.meaning is Meaning.DOMAIN_NOT_SERVED
+    assert smtp.recipients(A) == ["jörg@bücher.test", "jörg@xn--bcher-kva.test"]
 
 
 async def test_a_host_with_few_connections_serves_all() -> None:
