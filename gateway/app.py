@@ -23,6 +23,7 @@ from engine.dns.targets import is_global
 from engine.probe import ProbeConfig, ProbeEngine
 from engine.smtp.reputation import ReputationTracker
 from gateway.accounts.accounts import Accounts, OwnKey, open_accounts
+from gateway.accounts.blocked_clients import BlockedClients
 from gateway.batches.lazy_post import LazyWebhookPost
 from gateway.batches.opening import BatchDependencies, BatchServices, open_batches
 from gateway.observability.metrics import Metrics, MetricsAccess
@@ -176,7 +177,7 @@ async def open_services(
             wait=wait,
         )
         routes = VendorRoutes(dialects)
-        blocks = ClientBlocks(clock=clock)
+        blocks = ClientBlocks(clock=clock, store=BlockedClients(store, clock))
         yield Services(
             settings=settings,
             store=store,

@@ -421,25 +421,26 @@ class Accounts:
         `key_ref` is its id, its hint, its last four characters, or the key itself. Raises
         NoSuchKey, AmbiguousKey, StoreError.
         """
-        digest = key_digest(key_ref)
         async with self._store.write() as connection:
-            matching = [
-                row
-                for row in await connection.execute(_KEYS)
-                if key_ref in (str(row.id), row.hint, row.hint[-4:]) or row.hash == digest
-            ]
-            # A key in use takes precedence over a revoked one.
-            matching = [row for row in matching if row.revoked_at is None] or matching
-            if not matching:
-                raise NoSuchKey(key_ref)
-            if len(matching) > 1:
-                raise AmbiguousKey(key_ref, [row.id for row in matching])
-            this_key = keys.c.id == matching[0].id
+            this_key = keys.c.id == (await _find_key(connection, key_ref)).id
             in_use = keys.c.revoked_at.is_(None)
             await connection.execute(
                 update(keys).where(this_key, in_use).values(revoked_at=self._now())
             )
             row = (await connection.execute(_KEYS.where(this_key))).one()
+        self._callers.clear()
+        return _key_info(row)
+
+    async def set_status_of_key(self, key_ref: str, status: AccountStatus) -> KeyInfo:
+        """Set the status of a key's account; other processes apply it within a second.
+
+        `key_ref` is as in `revoke_key`. Raises NoSuchKey, AmbiguousKey, StoreError.
+        """
+        async with self._store.write() as connection:
+            key = await _find_key(connection, key_ref)
+            its_account = accounts.c.id == key.account_id
+            await connection.execute(update(accounts).where(its_account).values(status=status))
+            row = (await connection.execute(_KEYS.where(keys.c.id == key.id))).one()
         self._callers.clear()
         return _key_info(row)
 
@@ -562,6 +563,23 @@ _KEYS = (
     .join_from(keys, accounts, keys.c.account_id == accounts.c.id)
     .order_by(keys.c.id)
 )
+
+
+async def _find_key(connection: AsyncConnection, key_ref: str) -> Row[Any]:
+    """The key with this reference. Raises NoSuchKey, AmbiguousKey."""
+    digest = key_digest(key_ref)
+    matching = [
+        row
+        for row in await connection.execute(_KEYS)
+        if key_ref in (str(row.id), row.hint, row.hint[-4:]) or row.hash == digest
+    ]
+    # A key in use takes precedence over a revoked one.
+    matching = [row for row in matching if row.revoked_at is None] or matching
+    if not matching:
+        raise NoSuchKey(key_ref)
+    if len(matching) > 1:
+        raise AmbiguousKey(key_ref, [row.id for row in matching])
+    return matching[0]
 
 
 def _key_info(row: Row[Any]) -> KeyInfo:

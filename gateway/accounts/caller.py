@@ -5,11 +5,13 @@ No storage is imported here: with `AccountService` the sandbox does without a da
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
 from adapters.contract.operations import Plan
+from adapters.contract.problems import ProblemKind
 
 
 class AccountStatus(StrEnum):
@@ -18,6 +20,13 @@ class AccountStatus(StrEnum):
     ACTIVE = "active"
     SUSPENDED = "suspended"
     UNCONFIRMED = "unconfirmed"  # the owner has not confirmed the e-mail address
+
+
+PROBLEM_OF_STATUS: Mapping[AccountStatus, ProblemKind] = {
+    AccountStatus.SUSPENDED: ProblemKind.SUSPENDED,
+    AccountStatus.UNCONFIRMED: ProblemKind.UNCONFIRMED,
+}
+"""Why the requests of an account that is not active are refused."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ COMMANDS = (
     "verify",
     "bulk",
     "keys",
+    "blocks",
     "upstreams",
     "init",
     "check",

@@ -8,7 +8,6 @@ import json as json_
 import os
 import sys
 from collections.abc import AsyncIterator, Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -24,7 +23,13 @@ if TYPE_CHECKING:
 MAX_LABEL_LENGTH = 200
 MAX_STDIN_CHARACTERS = 4_096
 """That are read of a key on standard input, which is far longer than any."""
-SQLITE = "sqlite:///"
+
+KeyOrId = Annotated[
+    str,
+    typer.Argument(
+        metavar="KEY_OR_ID", help="The key's id, its last four characters, or the whole key."
+    ),
+]
 
 keys = typer.Typer(
     cls=CommandGroup,
@@ -129,12 +134,7 @@ def list_(ctx: typer.Context, json: Json = False, config: ConfigFile = None) -> 
 @keys.command(cls=Command)
 def revoke(
     ctx: typer.Context,
-    key: Annotated[
-        str,
-        typer.Argument(
-            metavar="KEY_OR_ID", help="The key's id, its last four characters, or the whole key."
-        ),
-    ],
+    key: KeyOrId,
     json: Json = False,
     config: ConfigFile = None,
 ) -> None:
@@ -151,6 +151,44 @@ def revoke(
         _print_json([_key_json(gone)])
     else:
         typer.echo(f"revoked key {gone.id}: {gone.dialect}, {gone.hint}")
+
+
+@keys.command(cls=Command)
+def suspend(ctx: typer.Context, key: KeyOrId, config: ConfigFile = None) -> None:
+    """Suspend the account of a key: all its live keys are refused.
+
+    Clients get the vendor's reply for a suspended or restricted account,
+    such as 403, within a second. `keys resume` ends it.
+
+    Examples:
+      veriplex keys suspend 3
+      veriplex keys resume 3
+    """
+    _set_status(read_settings(ctx, config), key, "suspended", "is suspended")
+
+
+@keys.command(cls=Command)
+def unverify(ctx: typer.Context, key: KeyOrId, config: ConfigFile = None) -> None:
+    """Make the email address of a key's account unverified.
+
+    Clients get the vendor's reply for an account whose owner has not verified
+    the email address, such as 403, within a second. `keys resume` ends it.
+
+    Examples:
+      veriplex keys unverify 3
+      veriplex keys resume 3
+    """
+    _set_status(read_settings(ctx, config), key, "unconfirmed", "has an unverified email address")
+
+
+@keys.command(cls=Command)
+def resume(ctx: typer.Context, key: KeyOrId, config: ConfigFile = None) -> None:
+    """Accept the keys of an account that was suspended or unverified again.
+
+    Examples:
+      veriplex keys resume 3
+    """
+    _set_status(read_settings(ctx, config), key, "active", "is active")
 
 
 def read_own_key(reference: str) -> str:
@@ -217,6 +255,17 @@ async def _revoke(settings: Settings, which: str) -> KeyInfo:
         return await accounts.revoke_key(which)
 
 
+def _set_status(settings: Settings, which: str, status: str, words: str) -> None:
+    async def change() -> KeyInfo:
+        from gateway.accounts.accounts import AccountStatus
+
+        async with _accounts(settings, must_exist=True) as accounts:
+            return await accounts.set_status_of_key(which, AccountStatus(status))
+
+    info = run_async(change())
+    typer.echo(f"account {info.account_id} {words}; key {info.id}: {info.dialect}, {info.hint}")
+
+
 @contextlib.asynccontextmanager
 async def _accounts(settings: Settings, *, must_exist: bool = False) -> AsyncIterator[Accounts]:
     """The accounts of the server's database. Their errors become CommandErrors."""
@@ -228,13 +277,13 @@ async def _accounts(settings: Settings, *, must_exist: bool = False) -> AsyncIte
         UnknownPlan,
         open_accounts,
     )
+    from gateway.cli.database import open_database
     from gateway.settings.problems import suggestion
-    from gateway.store import StoreError, open_store
+    from gateway.store import StoreError
 
-    _check_storage(settings.storage.url, must_exist=must_exist)
     try:
         async with (
-            open_store(settings.storage.url) as store,
+            open_database(settings, must_exist=must_exist) as store,
             open_accounts(store, DIALECTS, plan=settings.limits.plan) as accounts,
         ):
             yield accounts
@@ -244,14 +293,6 @@ async def _accounts(settings: Settings, *, must_exist: bool = False) -> AsyncIte
         raise CommandError(f"{exc}, with --test", EXIT_USAGE) from exc
     except (AccountsError, StoreError) as exc:
         raise CommandError(str(exc)) from exc
-
-
-def _check_storage(url: str, *, must_exist: bool) -> None:
-    path = url.removeprefix(SQLITE)
-    if path == ":memory:":
-        raise CommandError("storage.url is in memory: its keys would be lost with this command")
-    if must_exist and not Path(path).exists():
-        raise CommandError(f"there is no database {path} yet; `serve` or `keys create` creates it")
 
 
 def _dialects(wanted: str | None) -> tuple[str, ...]:

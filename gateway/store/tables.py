@@ -95,6 +95,15 @@ usage = Table(
     CheckConstraint("used >= 0", name="used"),
 )
 
+client_blocks = Table(
+    "client_blocks",
+    metadata,
+    Column("dialect", String(32), primary_key=True),
+    Column("client", String(64), primary_key=True),  # its IP address
+    Column("blocked_at", BigInteger, nullable=False),  # Unix time, s
+    sqlite_with_rowid=False,
+)
+
 milestones = Table(
     "milestones",
     metadata,

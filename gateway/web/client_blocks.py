@@ -1,35 +1,66 @@
 """Blocks of client addresses after too many failed attempts, for the vendors that have them.
 
-Off unless the dialect has a `ClientBlock`. A block lasts until the server is restarted: the
-vendors call it permanent and publish no way to end it.
+Off unless the dialect has a `ClientBlock`. A block is permanent, as the vendors say: it is stored
+until `veriplex blocks lift` ends it. Without a database, in a standalone sandbox, it lasts as long
+as the process.
 """
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable
+from typing import Protocol
 
 from cachetools import LRUCache
 
 from adapters.contract.dialect import Dialect
 from adapters.contract.problems import ProblemKind
+from gateway.errors import StorageUnavailable
+
+log = logging.getLogger(__name__)
 
 MAX_CLIENTS = 100_000
 """Addresses in each of the two tables; the least recently used are evicted first."""
+KNOWN_FOR_S = 0.9
+"""How long a stored block, or that there is none, is remembered: a lifted one ends within a
+second in every process."""
+
+
+class BlockStore(Protocol):
+    """Where blocks are stored; documented in `gateway.accounts.blocked_clients`."""
+
+    async def is_blocked(self, dialect: str, client: str) -> bool: ...
+
+    async def block(self, dialect: str, client: str) -> None: ...
 
 
 class ClientBlocks:
     """Counts failed attempts by client address and dialect."""
 
-    def __init__(self, *, clock: Callable[[], float]) -> None:
+    def __init__(self, *, clock: Callable[[], float], store: BlockStore | None = None) -> None:
+        """`clock` is in seconds. Without a store, blocks are in memory."""
         self._clock = clock
+        self._store = store
         self._failures: LRUCache[tuple[str, str], deque[float]] = LRUCache(MAX_CLIENTS)
-        self._blocked: LRUCache[tuple[str, str], bool] = LRUCache(MAX_CLIENTS)
+        self._blocked: LRUCache[tuple[str, str], tuple[bool, float | None]] = LRUCache(MAX_CLIENTS)
+        """Whether a client is blocked, and until when that is known; None is for good."""
 
-    def is_blocked(self, dialect: Dialect, client_ip: str) -> bool:
-        return dialect.client_block is not None and (dialect.name, client_ip) in self._blocked
+    async def is_blocked(self, dialect: Dialect, client_ip: str) -> bool:
+        """Raises StorageUnavailable."""
+        if dialect.client_block is None:
+            return False
+        key = (dialect.name, client_ip)
+        blocked, until = self._blocked.get(key, (False, 0.0))
+        if self._store is None or until is None or self._clock() < until:
+            return blocked
+        blocked = await self._store.is_blocked(*key)
+        self._blocked[key] = (blocked, self._clock() + KNOWN_FOR_S)
+        return blocked
 
-    def count_failed_attempt(self, dialect: Dialect, client_ip: str, kind: ProblemKind) -> None:
+    async def count_failed_attempt(
+        self, dialect: Dialect, client_ip: str, kind: ProblemKind
+    ) -> None:
         """Count a problem if it is a failed attempt in the dialect."""
         rule = dialect.client_block
         if rule is None or kind not in rule.counted:
@@ -37,5 +68,14 @@ class ClientBlocks:
         key = (dialect.name, client_ip)
         times = self._failures.setdefault(key, deque(maxlen=rule.failures))
         times.append(self._clock())
-        if len(times) == rule.failures and times[-1] - times[0] <= rule.window_s:
-            self._blocked[key] = True
+        if len(times) < rule.failures or times[-1] - times[0] > rule.window_s:
+            return
+        del self._failures[key]
+        self._blocked[key] = (True, None if self._store is None else self._clock() + KNOWN_FOR_S)
+        if self._store is None:
+            return
+        try:
+            await self._store.block(*key)
+        except StorageUnavailable as exc:
+            self._blocked[key] = (True, None)
+            log.warning("client_block.not_stored", extra={"error": str(exc)})

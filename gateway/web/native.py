@@ -16,7 +16,7 @@ from adapters.contract.operations import Verify
 from adapters.contract.problems import Problem, ProblemKind
 from adapters.kit.words import parse_bool
 from engine.model import Checks
-from gateway.accounts.caller import AccountService, Caller
+from gateway.accounts.caller import PROBLEM_OF_STATUS, AccountService, Caller
 from gateway.accounts.limits import RateLimitExceeded
 from gateway.errors import NO_SOURCE, NoAnswer
 from gateway.sandbox.simulate import KIND_WORDS, SimulatedProblem
@@ -33,7 +33,8 @@ PROBLEM_STATUSES: dict[ProblemKind, tuple[int, str]] = {
     ProblemKind.MISSING: (400, "Send the address as the query parameter `email`."),
     ProblemKind.NO_CREDENTIAL: (401, "Send a key of any dialect as `Authorization: Bearer …`."),
     ProblemKind.BAD_CREDENTIAL: (401, "This key is not known, or was revoked."),
-    ProblemKind.SUSPENDED: (403, "The account is not active."),
+    ProblemKind.SUSPENDED: (403, "The account is suspended."),
+    ProblemKind.UNCONFIRMED: (403, "The email address of the account is not verified."),
     ProblemKind.NO_CREDITS: (402, "The account has no credits left."),
     ProblemKind.TOO_FAST: (429, "The plan of this key allows fewer requests in this time."),
     ProblemKind.UNAVAILABLE: (503, "Too much is going on; try again."),
@@ -163,7 +164,7 @@ class NativeApi:
                 request.state.key_label = caller.key_label
                 return dialect, caller
             if caller is not None:
-                raise Problem(ProblemKind.SUSPENDED)
+                raise Problem(PROBLEM_OF_STATUS[caller.status])
         raise Problem(ProblemKind.BAD_CREDENTIAL)
 
 

@@ -20,7 +20,7 @@ from adapters.contract.jobs import JobRows
 from adapters.contract.operations import Operation
 from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.wire import Reply, UnreadableRequest, WireReply, WireRequest, is_csv
-from gateway.accounts.caller import AccountService, AccountStatus, Caller
+from gateway.accounts.caller import PROBLEM_OF_STATUS, AccountService, Caller
 from gateway.accounts.limits import RateLimitExceeded
 from gateway.errors import NO_SOURCE, NoAnswer, StorageUnavailable
 from gateway.observability.metrics import Metrics
@@ -51,11 +51,6 @@ PREFLIGHT_REPLY = WireReply(
 """The answer to a browser that asks whether it may call a `cors` endpoint."""
 
 SANDBOX_RESULT = ServiceResult(None, source="sandbox")
-
-PROBLEM_OF_STATUS = {
-    AccountStatus.SUSPENDED: ProblemKind.SUSPENDED,
-    AccountStatus.UNCONFIRMED: ProblemKind.UNCONFIRMED,
-}
 
 STORAGE_RETRY_AFTER_S = 1
 """Seconds after which a client may try again when the database was unavailable."""
@@ -137,6 +132,10 @@ class VendorApp:
         except Exception as exc:
             reply = self._error_reply(state, exc)
             _forget_frames(exc)
+            if state.problem is not None:
+                await self._client_blocks.count_failed_attempt(
+                    state.vendor_path.dialect, state.client_ip, state.problem.kind
+                )
         dialect = state.vendor_path.dialect
         if state.caller is None:
             return reply
@@ -235,7 +234,7 @@ class VendorApp:
         Raises `Problem`, SimulatedProblem and RateLimitExceeded.
         """
         dialect = state.vendor_path.dialect
-        if self._client_blocks.is_blocked(dialect, state.client_ip):
+        if await self._client_blocks.is_blocked(dialect, state.client_ip):
             raise Problem(ProblemKind.CLIENT_BLOCKED)
         credential = dialect.credential_for(endpoint)
         state.credential = await self._body_reader.run(credential.read, request, state.party)
@@ -309,7 +308,6 @@ class VendorApp:
         state.problem = problem = self._problem_for(state, exc)
         if isinstance(problem, NoAnswer):
             state.result = ServiceResult(None, NO_SOURCE, problem.sources_asked, "fwd=miss")
-        self._client_blocks.count_failed_attempt(dialect, state.client_ip, problem.kind)
         request = state.request or state.wire_request()
         return dialect.write_problem(request, problem, state.endpoint)
 

@@ -22,10 +22,15 @@ def test_version_is_that_of_the_distribution(here: Here) -> None:
 
 
 SHOWN = [
-    *(set(COMMANDS) - {"keys", "upstreams"}),
+    *(set(COMMANDS) - {"keys", "blocks", "upstreams"}),
     "keys create",
     "keys list",
     "keys revoke",
+    "keys suspend",
+    "keys unverify",
+    "keys resume",
+    "blocks list",
+    "blocks lift",
     "upstreams check",
 ]
 

@@ -9,6 +9,7 @@ import os
 import re
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -74,6 +75,58 @@ async def test_keys_of_a_running_server(shell: Shell) -> None:
         async with asyncio.timeout(5):
             while await status(made["key"]) == 200:
                 pass  # within a second, and each request is a round trip
+
+
+async def test_a_live_account_is_suspended_and_unverified(shell: Shell) -> None:
+    """Every dialect shows its own reply, and the native API the reason."""
+    async with shell.serving("serve", "--port", "0") as (url, _), httpx.AsyncClient() as client:
+        _, out, _ = await finish(await shell.start("keys", "create", "--json"))
+        made = {key["dialect"]: key for key in map(json.loads, out.splitlines())}
+        headers = {"Authorization": f"Bearer {made['generic']['key']}"}
+
+        async def wait_for(path: str, status: int) -> dict[str, Any]:
+            async with asyncio.timeout(5):
+                while True:
+                    reply = await client.get(f"{url}{path}", headers=headers)
+                    if reply.status_code == status:
+                        found: dict[str, Any] = reply.json()
+                        return found
+
+        account, native = "/generic/api/v1/account", "/veriplex/v1/standing"
+        restricted = f"/validto/v1/info?apikey={made['validto']['key']}"
+        key_id = str(made["generic"]["id"])
+        for command, error, detail in (
+            ("suspend", "account_suspended", "The account is suspended."),
+            ("unverify", "email_not_verified", "The email address of the account is not verified."),
+        ):
+            code, out, _ = await finish(await shell.start("keys", command, key_id))
+            assert (code, f"key {key_id}: generic" in out) == (0, True)
+            assert (await wait_for(account, 403))["error"] == error
+            assert (await wait_for(native, 403))["detail"] == detail
+            assert (await wait_for(restricted, 400))["result"] == "Verify restricted"
+            _, out, _ = await finish(await shell.start("keys", "list", "--json"))
+            assert '"status": "active"' not in out
+            await finish(await shell.start("keys", "resume", made["emailable"]["key"]))
+            await wait_for(account, 200)
+
+
+def test_blocks_are_listed_and_lifted(here: Here, tmp_path: Path) -> None:
+    assert "there is no database" in here("blocks", "list").err
+    here("keys", "create", "--test")
+    assert here("blocks", "list").out == "no client address is blocked\n"
+    assert here("blocks", "lift", "192.0.2.7").code == EXIT_FAILURE
+    with contextlib.closing(sqlite3.connect(tmp_path / "veriplex.db")) as database, database:
+        database.execute("INSERT INTO client_blocks VALUES ('dataoorts', '192.0.2.7', 1700000000)")
+    assert "192.0.2.7" in here("blocks", "list").out
+    (row,) = map(json.loads, here("blocks", "list", "--json").out.splitlines())
+    assert row == {
+        "dialect": "dataoorts",
+        "client": "192.0.2.7",
+        "blocked_at": "2023-11-14T22:13:20+00:00",
+    }
+    done = here("blocks", "lift", "192.0.2.7")
+    assert (done.code, done.out) == (0, "192.0.2.7 is not blocked any more\n")
+    assert here("blocks", "list", "--json").out == ""
 
 
 def test_keys_are_created_for_every_dialect_and_an_alias(here: Here, tmp_path: Path) -> None:
