@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+from engine.address.lists import is_disposable_host
 from engine.address.offline import offline_evidence
 from engine.bulk.calls import BulkProbe
 from engine.dns.mx import resolve_route
@@ -226,6 +227,8 @@ class ProbeEngine:
                 dns=route.dns,
                 mx=route.hosts,
                 provider=next(filter(None, (provider_of(mx.host) for mx in route.hosts)), None),
+                disposable=evidence.disposable
+                or any(is_disposable_host(mx.host) for mx in route.hosts),
             )
             if checks.smtp and route.dns.can_receive:
                 inquiry = Inquiry(

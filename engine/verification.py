@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 
-from engine.model import Address, Attempt, Checks, Evidence, Reason, Verdict, Verification
+from engine.model import Address, Attempt, Checks, Evidence, Meaning, Reason, Verdict, Verification
 from engine.score import score
 from engine.verdict import is_temporary, judge
 
@@ -23,6 +24,8 @@ def verification_from_evidence(
     `control_deferred`: the host refused the control address for now, so that it is not known yet
     whether the domain accepts every name.
     """
+    if evidence.did_you_mean is not None and _has_mailbox(evidence):
+        evidence = replace(evidence, did_you_mean=None)
     verdict, reason = judge(address, evidence, checks)
     return verification_from_verdict(
         address,
@@ -34,6 +37,19 @@ def verification_from_evidence(
         duration_s=duration_s,
         temporary=control_deferred or is_temporary(evidence),
     )
+
+
+def _has_mailbox(evidence: Evidence) -> bool:
+    """Whether the domain takes mail for this name and not for every name, so that it is no typo.
+
+    Domains that are registered for the typos of others accept every name.
+    """
+    smtp = evidence.smtp
+    if smtp is None or evidence.catch_all is True:
+        return False
+    if smtp.meaning is Meaning.ACCEPTED:
+        return evidence.catch_all is False
+    return smtp.meaning in (Meaning.MAILBOX_FULL, Meaning.MAILBOX_RATE_LIMITED)
 
 
 def verification_from_verdict(

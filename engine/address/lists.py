@@ -203,6 +203,12 @@ def is_disposable(address: Address) -> bool:
     return _is_disposable_domain(address.ascii_domain)
 
 
+def is_disposable_host(host: str) -> bool:
+    """Whether a mail host (lower case, no final dot) is one of a disposable service: its customers'
+    fresh domains are on no list, but their mail goes there."""
+    return _is_disposable_domain(host)
+
+
 def is_free_mail(address: Address) -> bool:
     """Whether the domain offers mailboxes to the public: free mail, and the mailboxes that access
     providers give their customers. Disposable domains do not count."""

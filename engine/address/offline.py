@@ -17,7 +17,10 @@ def offline_evidence(address: Address, **facts: Any) -> Evidence:
 
 def with_list_evidence(address: Address, evidence: Evidence) -> Evidence:
     """`evidence` with the fields that the lists fill."""
-    return replace(evidence, **_list_fields(address))
+    fields = _list_fields(address)
+    # Its mail hosts may have shown it already.
+    fields["disposable"] = fields["disposable"] or evidence.disposable
+    return replace(evidence, **fields)
 
 
 def _list_fields(address: Address) -> dict[str, Any]:

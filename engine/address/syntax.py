@@ -4,6 +4,8 @@ Where the RFCs leave a choice:
 
 - A domain needs a dot. Special-use names (`.test`, `.local`, `example.com`) are valid, since DNS
   decides whether they accept mail.
+- A local part with dots where RFC 5322 has none is valid at the Japanese carriers that gave out
+  such mailboxes until 2009, and is sent quoted, as it has to be (RFC 5321 section 4.1.2).
 - A quoted local part is valid unless it contains whitespace, which must never reach an SMTP
   command.
 - A domain literal (`user@[192.0.2.1]`) is invalid: it names a host rather than a mail domain, and
@@ -60,11 +62,26 @@ def parse_address(text: str) -> Address:
     if _is_plain(raw, local, domain):
         folded = domain.lower()
         return Address(raw, local, folded, folded)
+    local = _quoted_for_carrier(local, domain)
     for fault, sentence in _SYNTAX_RULES:
         if fault(local, domain):
             folded, ascii_domain = _parse_domain(domain)
             return Address(raw, local, folded, ascii_domain, sentence)
     return _parse_with_library(raw, local, domain)
+
+
+_CARRIERS = ("docomo.ne.jp", "ezweb.ne.jp")
+_CARRIER_NAME = re.compile(r"[A-Za-z0-9._+/?-]+", re.ASCII)
+
+
+def _quoted_for_carrier(local: str, domain: str) -> str:
+    """`local` in quotes if it is one of a carrier's names with dots in a row or at an end."""
+    name = domain.lower()
+    of_carrier = any(name == carrier or name.endswith(f".{carrier}") for carrier in _CARRIERS)
+    has_odd_dots = local.startswith(".") or local.endswith(".") or ".." in local
+    if of_carrier and has_odd_dots and _CARRIER_NAME.fullmatch(local):
+        return f'"{local}"'
+    return local
 
 
 def _is_plain(raw: str, local: str, domain: str) -> bool:

@@ -151,7 +151,8 @@ class DomainProbe:
             route, spf, dmarc = MailRoute(Dns.TIMEOUT), None, None
         address = self._addresses[0].address
         self._evidence = Evidence(
-            disposable=lists.is_disposable(address),
+            disposable=lists.is_disposable(address)
+            or any(lists.is_disposable_host(mx.host) for mx in route.hosts),
             free=lists.is_free_mail(address),
             dns=route.dns,
             mx=route.hosts,

@@ -161,3 +161,28 @@ def test_plain_addresses_are_parsed_as_email_validator_would(text: str) -> None:
             syntax._parse_with_library(address.raw, address.local, address.raw.rpartition("@")[2])
             == address
         )
+
+
+@pytest.mark.parametrize(
+    ("text", "local"),
+    [
+        ("a..b@docomo.ne.jp", '"a..b"'),
+        ("abc.@docomo.ne.jp", '"abc."'),
+        (".abc@ezweb.ne.jp", '".abc"'),
+        ("a...b.@EZWEB.NE.JP", '"a...b."'),
+        ("a..b@sub.ezweb.ne.jp", '"a..b"'),
+        ('"a..b"@docomo.ne.jp', '"a..b"'),
+        ("a.b@docomo.ne.jp", "a.b"),
+    ],
+)
+def test_old_mailboxes_of_japanese_carriers_are_quoted(text: str, local: str) -> None:
+    address = parse_address(text)
+    assert (address.error, address.local, address.raw) == (None, local, text)
+    assert address.normalized == f"{local}@{text.rpartition('@')[2].lower()}"
+
+
+@pytest.mark.parametrize(
+    "text", ["a..b@notdocomo.ne.jp", "a..b@ne.jp", "a..b,c@docomo.ne.jp", "..@@docomo.ne.jp"]
+)
+def test_other_odd_dots_stay_invalid(text: str) -> None:
+    assert not parse_address(text).valid
