@@ -223,6 +223,8 @@ class Smtp:
     """The block list that the server gives as the reason for refusing us."""
     retry_after_s: int | None = None
     """The delay that a temporary refusal asked for, in seconds."""
+    egress: str | None = None
+    """Name of the egress that the host was asked by; None if it was not asked."""
 
     @property
     def accepted(self) -> bool | None:

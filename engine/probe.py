@@ -36,15 +36,13 @@ from engine.smtp.context import (
     Deadline,
     ProbeContext,
     ProbeLimits,
-    UnresponsiveTargets,
 )
 from engine.smtp.dialogue import tls_context
+from engine.smtp.egress import Egress, EgressSet
 from engine.smtp.inquiry import Inquiry
-from engine.smtp.pacing import Pacer
 from engine.smtp.providers import provider_of
 from engine.smtp.reply import compile_rules
-from engine.smtp.reputation import ReputationTracker
-from engine.smtp.terms import Identity
+from engine.smtp.terms import EgressConfig, EgressStrategy, Identity
 from engine.verification import verification_from_evidence
 
 UNREACHABLE_SHARE = 0.8
@@ -76,6 +74,16 @@ class ProbeConfig:
     recipients_per_connection: int = 100
     greylist_retries_s: tuple[float, ...] = (5, 60, 300)
     """Waits before a greylisted address is asked about again, within the deadline."""
+    egresses: tuple[EgressConfig, ...] = ()
+    """The ways out to mail hosts; empty for one as the fields above say."""
+    egress_strategy: EgressStrategy = EgressStrategy.WEIGHTED
+
+    @property
+    def effective_egresses(self) -> tuple[EgressConfig, ...]:
+        """`egresses`, or the only one if there are none."""
+        identity = Identity(self.helo, self.mail_from)
+        only = EgressConfig(identity, connections_per_host=self.connections_per_host)
+        return self.egresses or (only,)
 
 
 class ProbeEngine:
@@ -87,13 +95,11 @@ class ProbeEngine:
         *,
         deadline_s: float,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
-        connections_per_host: int = 4,
         recipients_per_connection: int = 100,
     ) -> None:
         self._context = context
         self._deadline_s = deadline_s
         self._now = now
-        self._connections_per_host = connections_per_host
         self._recipients_per_connection = recipients_per_connection
         self._bulk: BulkProbe | None = None
 
@@ -120,30 +126,30 @@ class ProbeEngine:
             greylist_pauses_s=tuple(config.greylist_retries_s),
         )
         context = ProbeContext(
-            identity=Identity(config.helo, config.mail_from),
+            egresses=EgressSet(
+                [Egress(one, clock, now) for one in config.effective_egresses],
+                config.egress_strategy,
+                clock,
+            ),
             limits=limits,
             resolver=Resolver(servers, clock=clock),
-            pacer=Pacer(config.connections_per_host, clock),
             rng=rng,
             tls=tls_context(),
             clock=clock,
             now=now,
             catch_all_cache=CatchAllCache(clock),
-            unresponsive=UnresponsiveTargets(clock),
-            reputation=ReputationTracker(clock, now),
         )
         return cls(
             context,
             deadline_s=config.deadline_s,
             now=now,
-            connections_per_host=config.connections_per_host,
             recipients_per_connection=config.recipients_per_connection,
         )
 
     @property
-    def reputation(self) -> ReputationTracker:
-        """How the mail hosts' operators treat us."""
-        return self._context.reputation
+    def egresses(self) -> EgressSet:
+        """The ways out to mail hosts, and what was learnt of each."""
+        return self._context.egresses
 
     async def verify(
         self, address: Address, checks: Checks = Checks(), deadline_s: float | None = None
@@ -194,7 +200,6 @@ class ProbeEngine:
                 context,
                 ProbeEngine(context, deadline_s=self._deadline_s, now=self._now),
                 now=self._now,
-                connections_per_host=self._connections_per_host,
                 recipients_per_connection=self._recipients_per_connection,
                 unreachable_for_s=UNREACHABLE_SHARE * first_retry_s,
             )

@@ -11,8 +11,7 @@ import logging
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass, fields
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sqlalchemy import text
@@ -20,12 +19,14 @@ from sqlalchemy import text
 from adapters.contract.dialect import Dialect
 from adapters.registry import DIALECTS
 from engine.dns.targets import is_global
-from engine.probe import ProbeConfig, ProbeEngine
-from engine.smtp.reputation import ReputationTracker
+from engine.probe import ProbeEngine
+from engine.smtp.egress import EgressSet
+from engine.smtp.terms import EgressStrategy
 from gateway.accounts.accounts import Accounts, OwnKey, open_accounts
 from gateway.accounts.blocked_clients import BlockedClients
 from gateway.batches.lazy_post import LazyWebhookPost
 from gateway.batches.opening import BatchDependencies, BatchServices, open_batches
+from gateway.observability.egress_metrics import EgressCollector
 from gateway.observability.metrics import Metrics, MetricsAccess
 from gateway.observability.redaction import SecretList
 from gateway.reputation import open_reputation_store
@@ -33,6 +34,7 @@ from gateway.sandbox import Sandbox
 from gateway.sandbox.keys import TestKeys
 from gateway.service import Service, WaitForTask, wait_at_most
 from gateway.settings import Settings, configured_dialects
+from gateway.settings.egress import probe_config
 from gateway.store import BUSY_TIMEOUT_S, Store, StoreError, open_store
 from gateway.upstreams.metrics import UpstreamCollector
 from gateway.upstreams.opening import PolicyServices, open_policy
@@ -126,10 +128,12 @@ async def open_services(
         await _add_declared_keys(accounts, settings)
         if verifier is None:
             verifier = await enter(open_engine(settings))
-        reputation = _reputation_of(verifier, clock)
-        reputation_store = await enter(open_reputation_store(store, reputation, clock=clock))
+        egresses = _egresses_of(verifier)
+        reputation_store = await enter(
+            open_reputation_store(store, egresses.reputations, clock=clock)
+        )
         metrics = Metrics()
-        metrics.expose_reputation(reputation)
+        metrics.register_collector(EgressCollector(egresses))
         await enter(metrics.writing_access_log())
         upstreams = await enter(
             _open_upstreams(settings, dialects, store, verifier, metrics, clock, secrets)
@@ -193,7 +197,7 @@ async def open_services(
                 sandbox,
                 neutralise_formulas=settings.server.neutralise_formulas,
             ),
-            native=NativeApi(dialects, accounts, service, reputation, reputation_store),
+            native=NativeApi(dialects, accounts, service, egresses, reputation_store),
             metrics=metrics,
             sandbox=sandbox,
             browser_guard=BrowserGuard(lambda: sandbox.url, settings.server.allowed_hosts),
@@ -241,20 +245,19 @@ async def _open_upstreams(
 
 @contextlib.asynccontextmanager
 async def open_engine(settings: Settings) -> AsyncIterator[ProbeEngine]:
-    """The probe engine, with the settings of `[engine]`."""
-    names = {field.name for field in fields(ProbeConfig)}
-    engine = ProbeEngine.open(ProbeConfig(**settings.engine.model_dump(include=names)))
+    """The probe engine, with the settings of `[engine]` and `[[egress]]`."""
+    engine = ProbeEngine.open(probe_config(settings))
     try:
         yield engine
     finally:
         await engine.aclose()
 
 
-def _reputation_of(verifier: Verifier, clock: Callable[[], float]) -> ReputationTracker:
-    """The engine's; one that stays empty beside any other verifier."""
+def _egresses_of(verifier: Verifier) -> EgressSet:
+    """The engine's; any other verifier has none."""
     if isinstance(verifier, ProbeEngine):
-        return verifier.reputation
-    return ReputationTracker(time.monotonic, lambda: datetime.fromtimestamp(clock(), UTC))
+        return verifier.egresses
+    return EgressSet((), EgressStrategy.WEIGHTED, time.monotonic)
 
 
 def _bulk_verifier(verifier: Verifier) -> BulkVerifier:

@@ -1,4 +1,4 @@
-"""Our reputation in the database: refusals by operator, meaning and hour, and pauses.
+"""Our reputation in the database: refusals by egress, operator, meaning and hour, and pauses.
 
 The engine counts (`engine.smtp.reputation`); the sums here outlive the process, and all processes
 on one database share them. Counts are written every two seconds, so a kill loses that much. No
@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import logging
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -23,7 +23,8 @@ from engine.model import Meaning
 from engine.smtp.meanings import REFUSAL_WEIGHTS
 from engine.smtp.reputation import PauseState, RefusalCount, ReputationTracker
 from gateway.store import Store, StoreError, open_store
-from gateway.store.tables import pauses, refusals
+from gateway.store.tables import egress_pauses as pauses
+from gateway.store.tables import egress_refusals as refusals
 from gateway.tasks import in_background
 
 log = logging.getLogger(__name__)
@@ -46,16 +47,20 @@ DAY_S = 86_400
 RECENT_DAYS = 7
 
 Clock = Callable[[], float]
-_RefusalKey = tuple[str, str, str, int]
-"""The key of `refusals`: operator, meaning, block list, hour."""
+_RefusalKey = tuple[str, str, str, str, int]
+"""The key of `refusals`: egress, operator, meaning, block list, hour."""
+_REFUSAL_KEY = ("egress", "operator", "meaning", "block_list", "hour")
+_PauseKey = tuple[str, str, str | None]
+"""The key of `pauses`: egress, operator, host."""
 
 _STORED_MEANINGS = tuple(meaning.value for meaning in REFUSAL_WEIGHTS)
 
 
 @dataclass(frozen=True, slots=True)
 class RecentRefusals:
-    """Refusals by one operator with one meaning and block list, of the last days."""
+    """Refusals of one egress by one operator with one meaning and block list, of the last days."""
 
+    egress: str
     operator: str
     meaning: Meaning
     block_list: str | None
@@ -77,20 +82,25 @@ class RecentRefusals:
 
 
 class ReputationStore:
-    """Stores what a `ReputationTracker` counts, and gives it the pauses of other processes.
+    """Stores what `ReputationTracker`s count, and gives them the pauses of other processes.
 
-    `clock` is Unix time in seconds.
+    `reputations` are by the name of their egress. `clock` is Unix time in seconds.
     """
 
     def __init__(
-        self, store: Store, reputation: ReputationTracker, *, clock: Clock, max_rows: int = MAX_ROWS
+        self,
+        store: Store,
+        reputations: Mapping[str, ReputationTracker],
+        *,
+        clock: Clock,
+        max_rows: int = MAX_ROWS,
     ) -> None:
         self._max_rows = max_rows
         self._store = store
-        self._reputation = reputation
+        self._reputations = reputations
         self._clock = clock
         self._unwritten_refusals: dict[_RefusalKey, RefusalCount] = {}
-        self._unwritten_pauses: dict[tuple[str, str | None], PauseState] = {}
+        self._unwritten_pauses: dict[_PauseKey, PauseState] = {}
 
     async def load_pauses(self) -> None:
         """Take over the stored pauses. Raises StoreError."""
@@ -100,7 +110,10 @@ class ReputationStore:
         async with self._store.read() as connection:
             rows = list(await connection.execute(query))
         for row in rows:
-            self._reputation.restore_pause(
+            reputation = self._reputations.get(row.egress)
+            if reputation is None:
+                continue  # of an egress that is not configured any more
+            reputation.restore_pause(
                 PauseState(
                     row.operator,
                     row.host or None,
@@ -132,51 +145,57 @@ class ReputationStore:
 
     async def write(self) -> None:
         """Write what is new. If that raises StoreError, it is written the next time."""
-        for count in self._reputation.drain_refusals():
-            _merge_refusals(self._unwritten_refusals, count)
-        self._unwritten_pauses |= {
-            (pause.operator, pause.host): pause for pause in self._reputation.drain_pauses()
-        }
+        for egress, reputation in self._reputations.items():
+            for count in reputation.drain_refusals():
+                _merge_refusals(self._unwritten_refusals, egress, count)
+            self._unwritten_pauses |= {
+                (egress, pause.operator, pause.host): pause for pause in reputation.drain_pauses()
+            }
         new_refusals, new_pauses = self._unwritten_refusals, self._unwritten_pauses
         if not new_refusals and not new_pauses:
             return
         self._unwritten_refusals, self._unwritten_pauses = {}, {}
         try:
             async with self._store.write() as connection:
-                await _upsert_refusals(self._store, connection, list(new_refusals.values()))
-                await self._write_pauses(connection, list(new_pauses.values()))
+                await _upsert_refusals(self._store, connection, new_refusals)
+                await self._write_pauses(connection, new_pauses)
         except StoreError:
             self._unwritten_refusals = new_refusals
             self._unwritten_pauses = new_pauses | self._unwritten_pauses
             raise
 
     async def _write_pauses(
-        self, connection: AsyncConnection, states: Sequence[PauseState]
+        self, connection: AsyncConnection, states: Mapping[_PauseKey, PauseState]
     ) -> None:
         now = int(self._clock())
-        for state in states:
+        for (egress, operator, host), state in states.items():
             if not state.left_s:
                 ended = and_(
-                    pauses.c.operator == state.operator, pauses.c.host == (state.host or "")
+                    pauses.c.egress == egress,
+                    pauses.c.operator == operator,
+                    pauses.c.host == (host or ""),
                 )
                 await connection.execute(delete(pauses).where(ended))
         rows = [
             {
-                "operator": state.operator,
-                "host": state.host or "",
+                "egress": egress,
+                "operator": operator,
+                "host": host or "",
                 "until": now + round(state.left_s),
                 "meaning": state.meaning.value,
                 "block_list": (state.block_list or "")[:MAX_BLOCK_LIST_CHARACTERS],
                 "refusals": state.refusals,
                 "growth": state.consecutive_pauses,
             }
-            for state in states
+            for (egress, operator, host), state in states.items()
             if state.left_s
         ]
         if rows:
             insert = self._store.insert(pauses)
-            new = {name: insert.excluded[name] for name in pauses.c.keys()[2:]}
-            upsert = insert.on_conflict_do_update(index_elements=["operator", "host"], set_=new)
+            new = {name: insert.excluded[name] for name in pauses.c.keys()[3:]}
+            upsert = insert.on_conflict_do_update(
+                index_elements=["egress", "operator", "host"], set_=new
+            )
             await connection.execute(upsert, rows)
 
     async def recent_refusals(self, limit: int) -> list[RecentRefusals]:
@@ -203,13 +222,13 @@ class ReputationStore:
 
 @contextlib.asynccontextmanager
 async def open_reputation_store(
-    store: Store, reputation: ReputationTracker, *, clock: Clock
+    store: Store, reputations: Mapping[str, ReputationTracker], *, clock: Clock
 ) -> AsyncIterator[ReputationStore]:
-    """Load the stored pauses into `reputation`, and store its counts while inside.
+    """Load the stored pauses into `reputations`, and store their counts while inside.
 
     Raises StoreError.
     """
-    reputation_store = ReputationStore(store, reputation, clock=clock)
+    reputation_store = ReputationStore(store, reputations, clock=clock)
     await reputation_store.load_pauses()
     try:
         async with in_background(reputation_store.run()):
@@ -218,12 +237,15 @@ async def open_reputation_store(
         await reputation_store.write()
 
 
-async def add_refusals_once(url: str, reputation: ReputationTracker) -> None:
-    """Add the counts of `reputation` to an existing database; without one they are dropped.
+async def add_refusals_once(url: str, reputations: Mapping[str, ReputationTracker]) -> None:
+    """Add the counts of `reputations` to an existing database; without one they are dropped.
 
     For commands that verify and end: they neither create a database nor wait long for one.
     """
-    counts = reputation.drain_refusals()
+    counts: dict[_RefusalKey, RefusalCount] = {}
+    for egress, reputation in reputations.items():
+        for count in reputation.drain_refusals():
+            _merge_refusals(counts, egress, count)
     if not counts:
         return
     try:
@@ -242,7 +264,7 @@ async def recent_refusals(store: Store, now: float, limit: int) -> list[RecentRe
     """
     r = refusals.c
     hour = int(now) // HOUR_S
-    kind = (r.operator, r.meaning, r.block_list)
+    kind = (r.egress, r.operator, r.meaning, r.block_list)
     day, week = (
         func.sum(case((r.hour >= hour - 24 * days, r.count), else_=0)) for days in (1, RECENT_DAYS)
     )
@@ -272,14 +294,15 @@ async def recent_refusals(store: Store, now: float, limit: int) -> list[RecentRe
         rows = list(await connection.execute(query))
         pauses_of = defaultdict(list)
         for row in await connection.execute(paused):
-            pauses_of[row.operator].append(row)
-    return [_to_recent_refusals(row, pauses_of[row.operator], now) for row in rows]
+            pauses_of[row.egress, row.operator].append(row)
+    return [_to_recent_refusals(row, pauses_of[row.egress, row.operator], now) for row in rows]
 
 
 def _to_recent_refusals(
     row: Row[Any], paused_rows: Sequence[Row[Any]], now: float
 ) -> RecentRefusals:
     return RecentRefusals(
+        egress=row.egress,
         operator=row.operator,
         meaning=Meaning(row.meaning),
         block_list=row.block_list or None,
@@ -294,8 +317,10 @@ def _to_recent_refusals(
     )
 
 
-def _merge_refusals(sums: dict[_RefusalKey, RefusalCount], added: RefusalCount) -> None:
-    key = _refusal_key(added)
+def _merge_refusals(
+    sums: dict[_RefusalKey, RefusalCount], egress: str, added: RefusalCount
+) -> None:
+    key = _refusal_key(egress, added)
     earlier = sums.get(key)
     if earlier is not None:
         count = earlier.count + added.count
@@ -304,8 +329,9 @@ def _merge_refusals(sums: dict[_RefusalKey, RefusalCount], added: RefusalCount) 
         sums[key] = added
 
 
-def _refusal_key(count: RefusalCount) -> _RefusalKey:
+def _refusal_key(egress: str, count: RefusalCount) -> _RefusalKey:
     return (
+        egress,
         count.operator,
         count.meaning.value,
         (count.block_list or "")[:MAX_BLOCK_LIST_CHARACTERS],
@@ -314,7 +340,7 @@ def _refusal_key(count: RefusalCount) -> _RefusalKey:
 
 
 async def _upsert_refusals(
-    store: Store, connection: AsyncConnection, counts: Sequence[RefusalCount]
+    store: Store, connection: AsyncConnection, counts: Mapping[_RefusalKey, RefusalCount]
 ) -> None:
     """Add counts to the stored ones of the same hour."""
     if not counts:
@@ -323,7 +349,7 @@ async def _upsert_refusals(
     old, new = refusals.c, insert.excluded
     newer = new.last_at >= old.last_at
     upsert = insert.on_conflict_do_update(
-        index_elements=["operator", "meaning", "block_list", "hour"],
+        index_elements=_REFUSAL_KEY,
         set_={
             "count": old.count + new.count,
             "first_at": case((new.first_at < old.first_at, new.first_at), else_=old.first_at),
@@ -332,16 +358,15 @@ async def _upsert_refusals(
             "text": case((newer, new.text), else_=old.text),
         },
     )
-    names = ("operator", "meaning", "block_list", "hour")
     rows = [
         {
-            **dict(zip(names, _refusal_key(count), strict=True)),
+            **dict(zip(_REFUSAL_KEY, key, strict=True)),
             "count": count.count,
             "first_at": int(count.first_at.timestamp()),
             "last_at": int(count.last_at.timestamp()),
             "host": count.host,
             "text": count.text,
         }
-        for count in counts
+        for key, count in counts.items()
     ]
     await connection.execute(upsert, rows)

@@ -36,7 +36,6 @@ class BulkProbe:
         single: SingleProbe,
         *,
         now: Callable[[], datetime],
-        connections_per_host: int,
         recipients_per_connection: int,
         unreachable_for_s: float,
     ) -> None:
@@ -45,7 +44,6 @@ class BulkProbe:
             context,
             single,
             now=now,
-            connections_per_host=connections_per_host,
             recipients_per_connection=recipients_per_connection,
             unreachable_for_s=unreachable_for_s,
         )

@@ -8,14 +8,14 @@ single path, so that a batch gets the same results as single verifications.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Coroutine, Iterable, Sequence
 from dataclasses import replace
 from typing import NamedTuple, Protocol
 
 from engine.address import lists
 from engine.address.offline import with_list_evidence
-from engine.bulk.host_pool import RECONNECT_PAUSES_S
+from engine.bulk.host_pool import ADDRESSES_PER_CONNECTION, RECONNECT_PAUSES_S
 from engine.bulk.shared import BulkShared
 from engine.bulk.transaction import ConnectionInfo, DomainGroup, PendingAddress
 from engine.dns.mx import resolve_addresses, resolve_route
@@ -35,10 +35,12 @@ from engine.model import (
 )
 from engine.smtp.catch_all import accepts_all, compare_with_control, is_deferred
 from engine.smtp.context import CATCH_ALL_TTL_S
+from engine.smtp.egress import MAX_FURTHER_EGRESSES
 from engine.smtp.inquiry import InquiryResult
 from engine.smtp.meanings import NO_CONTACT
 from engine.smtp.providers import pacing_operator, provider_of
 from engine.smtp.terms import CONNECTION_STAGES, RcptReply, Target
+from engine.turns import acting_for
 from engine.verification import verification_from_evidence
 
 DNS_DEADLINE_S = 15.0
@@ -125,10 +127,8 @@ class DomainProbe:
         single = [pending for pending in self._addresses if pending.address.needs_smtputf8]
         unreachable = self._shared.unreachable_evidence(self._domain) is not None
         target = None if unreachable else await self._first_target(route)
-        if target is None:
+        if target is None or (pooled and not self._submit(target, pooled)):
             single += pooled
-        elif pooled:
-            self._shared.pool_for(target).submit(self._make_group(target, pooled))
         if single:
             self._queue_singly(single)
 
@@ -175,12 +175,35 @@ class DomainProbe:
             if not (context.limits.allow_private_networks or is_global(addresses.ips[0])):
                 return None
             target = Target(mx.host, addresses.ips[0], context.limits.port)
-            passed_over = target in context.unresponsive or context.pacer.is_backing_off(
-                pacing_operator(mx.host)
-            )
-            if not (self.has_other_hosts and passed_over):
+            if not (self.has_other_hosts and context.egresses.passes_over(target)):
                 return target
         return None
+
+    def _submit(
+        self,
+        target: Target,
+        addresses: Sequence[PendingAddress],
+        tried: frozenset[str] = frozenset(),
+    ) -> bool:
+        """Queue the addresses for `target`, by egresses not in `tried`; False if there is none."""
+        egresses = self._shared.context.egresses
+        by_recipient = defaultdict(list)
+        for pending in addresses:
+            by_recipient[pending.recipient].append(pending)
+        if len(addresses) > ADDRESSES_PER_CONNECTION or egresses.any_greylisted(by_recipient):
+            parts = {
+                egress: [pending for recipient in part for pending in by_recipient[recipient]]
+                for egress, part in egresses.partition(target, by_recipient, tried=tried).items()
+            }
+        else:
+            # One connection takes them all, so the host gets no more than one.
+            egress = egresses.choose(target, self._domain, tried=tried)
+            parts = {} if egress is None else {egress: list(addresses)}
+        for egress, part in parts.items():
+            group = self._make_group(target, part)
+            group.tried = tried | {egress.name}
+            self._shared.pool_for(target, egress).submit(group)
+        return bool(parts)
 
     def _make_group(self, target: Target, addresses: Sequence[PendingAddress]) -> DomainGroup:
         control = self._shared.context.control_address(self._domain)
@@ -205,12 +228,23 @@ class DomainProbe:
         if self.is_active:
             self._queue_singly(addresses)
 
+    def on_other_egress(
+        self, group: DomainGroup, addresses: Sequence[PendingAddress], target: Target
+    ) -> None:
+        if not self.is_active:
+            return
+        is_last = len(group.tried) > MAX_FURTHER_EGRESSES
+        with acting_for(group.party):
+            if is_last or not self._submit(target, addresses, group.tried):
+                self._queue_singly(addresses)
+
     def on_replies(
         self,
         group: DomainGroup,
         replies: Sequence[tuple[PendingAddress, RcptReply]],
         connection: ConnectionInfo,
     ) -> None:
+        context = self._shared.context
         control, catch_all = group.control_reply, group.catch_all
         if control is not None and accepts_all(control) is False:
             scope = self._domain, pacing_operator(connection.target.host)
@@ -247,6 +281,8 @@ class DomainProbe:
                 )
                 made[key] = like
             verification = like.for_address(address)
+            if meaning is Meaning.GREYLISTED:
+                context.egresses.record_greylisted(pending.recipient, connection.egress)
             if meaning is Meaning.GREYLISTED and self._may_pass_at_other_host:
                 self._greylisted[pending] = verification
                 self.on_single_path(group, (pending,))
@@ -317,6 +353,8 @@ class DomainProbe:
             self._all_hosts_greylist = True
         if smtp is not None and self._would_be_rejected(smtp):
             self._shared.mark_unreachable(self._domain, verification.evidence)
+        elif smtp is not None and _egress_failed(smtp):
+            pass  # which says nothing about the domain
         elif smtp is not None and smtp.meaning in NO_CONTACT | {Meaning.THROTTLED}:
             self._silent_in_a_row += 1
             # Before RCPT no mailbox was named, so it is the same for all of them.
@@ -330,6 +368,8 @@ class DomainProbe:
         """Whether a host that has served us refuses connections: it may be restarting."""
         if smtp is None or smtp.meaning is not Meaning.UNREACHABLE or not self.is_active:
             return False
+        if _egress_failed(smtp):
+            return False
         unreachable = self._shared.unreachable_evidence(self._domain) is not None
         return not unreachable and self._shared.has_connected(smtp)
 
@@ -337,9 +377,9 @@ class DomainProbe:
         """Whether the connection for the next address would be rejected as well."""
         if smtp.meaning is not Meaning.THROTTLED or smtp.stage not in CONNECTION_STAGES:
             return False
-        pacer, operator = self._shared.context.pacer, pacing_operator(smtp.host or "")
+        target = Target(smtp.host or "", smtp.ip or "", self._shared.context.limits.port)
         # Without a code it waited for a slot until its deadline.
-        return pacer.is_skipped(operator) or (smtp.code is None and pacer.is_backing_off(operator))
+        return self._shared.context.egresses.rejects_all(target, if_backing_off=smtp.code is None)
 
     # -- results -------------------------------------------------------------------------
 
@@ -367,6 +407,11 @@ class DomainProbe:
         )
 
 
+def _egress_failed(smtp: Smtp) -> bool:
+    """Whether no egress worked: only then is there a text although no host was reached."""
+    return smtp.meaning is Meaning.UNREACHABLE and smtp.text is not None
+
+
 def _smtp_evidence(reply: RcptReply, meaning: Meaning, connection: ConnectionInfo) -> Smtp:
     classification = reply.classification
     return Smtp(
@@ -382,4 +427,5 @@ def _smtp_evidence(reply: RcptReply, meaning: Meaning, connection: ConnectionInf
         tls=connection.tls,
         block_list=classification.block_list,
         retry_after_s=classification.retry_after_s,
+        egress=connection.egress,
     )

@@ -1,4 +1,4 @@
-"""The pool of connections to one mail host: kept, pipelined, renewed before the host objects.
+"""The pool of connections to one mail host by one egress: kept, pipelined, renewed in time.
 
 Each connection has a worker, which takes windows of transactions from a queue of groups. Parties
 take turns (`engine.turns`), and so do the groups of one, so that a small call does not wait for a
@@ -26,19 +26,15 @@ from engine.bulk.transaction import (
 )
 from engine.model import Meaning, Stage
 from engine.smtp.catch_all import accepts_all
+from engine.smtp.connect import EgressFault
 from engine.smtp.context import ProbeContext
-from engine.smtp.dialogue import (
-    Conversation,
-    ConversationEnded,
-    TlsFailed,
-    open_conversation,
-)
+from engine.smtp.dialogue import Conversation, ConversationEnded, TlsFailed
+from engine.smtp.egress import REFUSES_EGRESS, Egress
 from engine.smtp.meanings import ABOUT_MAILBOX
 from engine.smtp.providers import pacing_operator
 from engine.smtp.terms import (
     RcptReply,
     ReplyClassification,
-    StageResult,
     Target,
 )
 from engine.turns import NO_PARTY, FairQueue, FairSlots, Party, acting_for, current_party
@@ -53,29 +49,33 @@ MAX_STALLS = 2
 """Consecutive connections without a reply to any recipient; then the single path takes over."""
 MAX_THROTTLED = 2
 """Consecutive connections that a host which has served us rejects as too many; likewise."""
+MAX_REST_WAITED_S = 4.0
+"""Addresses that have no other egress wait for theirs if it is tried again within this time."""
 RECONNECT_PAUSES_S = (0.5, 1.0, 2.0, 2.0)
 """Before each new attempt at a host that has served us and refuses connections: it may be
 restarting."""
 
 
 class HostPool:
-    """The connections to one mail host at one IP address."""
+    """The connections to one mail host at one IP address, by one egress."""
 
     def __init__(
         self,
         context: ProbeContext,
         target: Target,
+        egress: Egress,
         *,
-        max_connections: int,
         recipients_per_connection: int,
         connection_slots: FairSlots,
     ) -> None:
         """`connection_slots` bounds the connections of all pools together."""
         self._context = context
         self._target = target
+        self._egress = egress
         self._operator = pacing_operator(target.host)
-        self._mail = b"MAIL FROM:<" + context.identity.sender.encode() + b">"
-        self._max_connections = max(1, max_connections)
+        sender = egress.config.identity.sender
+        self._mail = b"MAIL FROM:<" + sender.encode() + b">"
+        self._max_connections = max(1, egress.config.connections_per_host)
         self._recipients_per_connection = max(2, recipients_per_connection)
         self._queue: FairQueue[DomainGroup] = FairQueue()
         self._work_added = asyncio.Event()
@@ -90,9 +90,7 @@ class HostPool:
         """Consecutive ones."""
         self._reconnect_pause_s = 0.0
         self.has_connected = False
-        self._limits = HostLimits(
-            recipients_per_transaction=UNLIMITED if context.identity.sender else 1
-        )
+        self._limits = HostLimits(recipients_per_transaction=UNLIMITED if sender else 1)
         self.last_used_s = self._context.clock()
 
     @property
@@ -161,18 +159,41 @@ class HostPool:
             self._queue.put(group, group.party)
         return window
 
-    def _hand_to_single_path(self, *, only_with_alternative: bool = False) -> None:
-        """Hand all pending addresses to the single path, or those whose domain has other hosts."""
+    def _move_to_other_egress(self, *, at_once: bool) -> None:
+        """Hand the groups that may go by another egress to it; `at_once` as in `EgressSet`."""
         for group in self._drain():
-            if only_with_alternative and not group.listener.has_other_hosts:
-                self._queue.put(group, group.party)
-                self._waiting_addresses += len(group.pending)
-                continue
-            addresses = [*(pending for pending, _ in group.held_replies), *group.pending]
-            group.held_replies.clear()
-            group.pending.clear()
-            if group.listener.is_active:
-                group.listener.on_single_path(group, addresses)
+            if self._context.egresses.has_alternative(self._target, group.tried, at_once=at_once):
+                self._release(group, other_egress=True)
+            else:
+                self._keep(group)
+
+    def _hand_over(
+        self, *, other_egress: bool = False, only_with_other_hosts: bool = False
+    ) -> None:
+        """Hand all pending addresses, or those whose domain has other hosts, to the single path.
+
+        With `other_egress` another egress takes them, if there is one.
+        """
+        for group in self._drain():
+            if only_with_other_hosts and not group.listener.has_other_hosts:
+                self._keep(group)
+            else:
+                self._release(group, other_egress=other_egress)
+
+    def _keep(self, group: DomainGroup) -> None:
+        self._queue.put(group, group.party)
+        self._waiting_addresses += len(group.pending)
+
+    def _release(self, group: DomainGroup, *, other_egress: bool) -> None:
+        addresses = [*(pending for pending, _ in group.held_replies), *group.pending]
+        group.held_replies.clear()
+        group.pending.clear()
+        if not group.listener.is_active:
+            return
+        if other_egress:
+            group.listener.on_other_egress(group, addresses, self._target)
+        else:
+            group.listener.on_single_path(group, addresses)
 
     def _drain(self) -> list[DomainGroup]:
         """Empty the queue."""
@@ -186,16 +207,17 @@ class HostPool:
     async def _run_worker(self) -> None:
         try:
             while await self._has_work():
-                if self._context.pacer.is_skipped(self._operator):
-                    self._hand_to_single_path()
+                if self._egress.pacer.is_skipped(self._operator):
+                    self._hand_over(other_egress=True)
                     break
-                if self._context.pacer.is_backing_off(self._operator):
-                    self._hand_to_single_path(only_with_alternative=True)
+                if self._egress.pacer.is_backing_off(self._operator):
+                    self._move_to_other_egress(at_once=True)
+                    self._hand_over(only_with_other_hosts=True)
                     if not self._queue:
                         break
                 party = self._queue.next_key()[1] if self._queue else NO_PARTY
                 async with (
-                    self._context.pacer.slot(self._operator, pooled=True, party=party),
+                    self._egress.pacer.slot(self._operator, pooled=True, party=party),
                     self._connection_slots.slot(party),
                 ):
                     if self._queue and not await self._use_connection(party):
@@ -216,16 +238,21 @@ class HostPool:
 
     async def _use_connection(self, party: Party) -> bool:
         """Open a connection in a slot of `party` and use it; False if the worker should end."""
-        if self._context.reputation.pause_or_start_trial(self._target.host):
-            self._hand_to_single_path()
+        if self._egress.health.left_s:
+            return self._handle_fault()
+        if self._egress.reputation.pause_or_start_trial(self._target.host):
+            self._hand_over(other_egress=True)
             return False
         try:
             conversation = await self._open()
+        except EgressFault:
+            return self._handle_fault()
         except ConversationEnded as ended:
-            self._context.unresponsive.record_connection(
-                self._target, ended.result.meaning, ended.result.stage
-            )
-            return self._handle_rejection(ended.result, greeted=ended.greeted)
+            if not ended.maybe_egress:
+                self._egress.unresponsive.record_connection(
+                    self._target, ended.result.meaning, ended.result.stage
+                )
+            return self._handle_rejection(ended)
         self._consecutive_throttled = self._failed_connects = 0
         self.has_connected = True
         try:
@@ -234,19 +261,31 @@ class HostPool:
             conversation.abort()
             raise
         self._context.pending_quits.quit(conversation)
-        self._context.pacer.record_success(self._operator)
+        self._egress.pacer.record_success(self._operator)
         return True
 
-    def _handle_rejection(self, result: StageResult, *, greeted: bool) -> bool:
+    def _handle_fault(self) -> bool:
+        """The egress does not work; returns whether this worker should wait for it."""
+        self._move_to_other_egress(at_once=False)
+        rest_s = self._egress.health.left_s
+        if self._queue and rest_s <= MAX_REST_WAITED_S and self._active_workers == 1:
+            self._reconnect_pause_s = rest_s
+            return True
+        if self._active_workers == 1:
+            self._hand_over()
+        return False
+
+    def _handle_rejection(self, ended: ConversationEnded) -> bool:
         """The host rejected a connection; returns whether this worker should try another one."""
-        if result.reply is not None or greeted:
+        result = ended.result
+        if result.reply is not None or ended.greeted:
             self._record_reputation(
                 result.stage, result.classification, result.reply.text if result.reply else None
             )
         throttled = result.meaning is Meaning.THROTTLED
         if throttled:
             self._consecutive_throttled += 1
-            self._context.pacer.record_throttling(
+            self._egress.pacer.record_throttling(
                 self._operator, result.classification.retry_after_s, result.stage
             )
         if self._active_workers > 1:
@@ -259,13 +298,13 @@ class HostPool:
             self._failed_connects += 1
             return True
         self._consecutive_throttled = self._failed_connects = 0
-        self._hand_to_single_path()
+        self._hand_over(other_egress=ended.maybe_egress or result.meaning in REFUSES_EGRESS)
         return False
 
     def _record_reputation(
         self, stage: Stage, classification: ReplyClassification, text: str | None
     ) -> None:
-        self._context.reputation.record_outcome(
+        self._egress.reputation.record_outcome(
             self._target.host,
             classification.meaning,
             stage,
@@ -294,9 +333,9 @@ class HostPool:
 
     async def _open_with(self, *, tls: bool) -> Conversation:
         limits = self._context.limits
-        return await open_conversation(
+        return await self._context.egresses.open_conversation(
+            self._egress,
             self._target,
-            self._context.identity,
             connect_timeout_s=limits.connect_timeout_s,
             command_timeout_s=limits.command_timeout_s,
             tls_timeout_s=limits.command_timeout_s,
@@ -310,7 +349,7 @@ class HostPool:
         one_transaction = not conversation.supports("pipelining")
         try:
             while conversation.usable and await self._has_work():
-                if self._context.pacer.should_give_back(self._operator, party):
+                if self._egress.pacer.should_give_back(self._operator, party):
                     return
                 size = self._limits.next_window_size(use, self._recipients_per_connection)
                 if size < 1:
@@ -358,7 +397,9 @@ class HostPool:
             broken=broken is not None,
         )
         self._record_window_reputation(window)
-        connection = ConnectionInfo(self._target, conversation.tls, round(took_s * 1000))
+        connection = ConnectionInfo(
+            self._target, conversation.tls, round(took_s * 1000), self._egress.name
+        )
         self._settle_window(window, connection, broken)
         return broken is None and not window.mail_refused
 
@@ -394,7 +435,7 @@ class HostPool:
             self._consecutive_stalls += 1
             if self._consecutive_stalls >= MAX_STALLS or broken is Meaning.TIMED_OUT:
                 self._consecutive_stalls = 0
-                self._hand_to_single_path()
+                self._hand_over(other_egress=window.first_mail_refused)
 
     def _settle_transaction(
         self,

@@ -10,6 +10,7 @@ from engine.bulk.host_pool import HostPool
 from engine.cache import TtlCache
 from engine.model import Address, Checks, Evidence, Smtp, Verification
 from engine.smtp.context import CATCH_ALL_CACHE_SIZE, ProbeContext
+from engine.smtp.egress import Egress
 from engine.smtp.terms import RcptReply, Target
 from engine.turns import FairSlots
 
@@ -42,7 +43,6 @@ class BulkShared:
         single: SingleProbe,
         *,
         now: Callable[[], datetime],
-        connections_per_host: int,
         recipients_per_connection: int,
         unreachable_for_s: float,
     ) -> None:
@@ -54,10 +54,13 @@ class BulkShared:
         self.context = context
         self.single = single
         self.now = now
-        self.connections_per_host = connections_per_host
+        self.connections_per_host = sum(
+            egress.config.connections_per_host for egress in context.egresses
+        )
+        """By all egresses together."""
         self._unreachable_for_s = min(unreachable_for_s, UNREACHABLE_DOMAIN_FOR_S)
         self._recipients_per_connection = recipients_per_connection
-        self._pools: dict[tuple[str, str], HostPool] = {}
+        self._pools: dict[tuple[str, str, str], HostPool] = {}
         self._connection_slots = FairSlots(MAX_CONNECTIONS)
         self.lookup_slots = FairSlots(MAX_DOMAIN_LOOKUPS)
         self.single_slots = FairSlots(MAX_SINGLE_PROBES)
@@ -69,8 +72,8 @@ class BulkShared:
             CATCH_ALL_CACHE_SIZE, context.clock
         )
 
-    def pool_for(self, target: Target) -> HostPool:
-        key = target.host, target.ip
+    def pool_for(self, target: Target, egress: Egress) -> HostPool:
+        key = target.host, target.ip, egress.name
         pool = self._pools.get(key)
         if pool is None:
             if len(self._pools) >= MAX_HOST_POOLS:
@@ -78,7 +81,7 @@ class BulkShared:
             pool = self._pools[key] = HostPool(
                 self.context,
                 target,
-                max_connections=self.connections_per_host,
+                egress,
                 recipients_per_connection=self._recipients_per_connection,
                 connection_slots=self._connection_slots,
             )
@@ -86,7 +89,7 @@ class BulkShared:
 
     def has_connected(self, smtp: Smtp) -> bool:
         """Whether a host pool has had a connection to the host that `smtp` is from."""
-        pool = self._pools.get((smtp.host or "", smtp.ip or ""))
+        pool = self._pools.get((smtp.host or "", smtp.ip or "", smtp.egress or ""))
         return pool is not None and pool.has_connected
 
     def unreachable_evidence(self, domain: str) -> Evidence | None:

@@ -247,6 +247,8 @@ class ConnectionInfo:
     tls: bool
     latency_ms: int
     """From the write to the last of its replies."""
+    egress: str
+    """Name of the egress."""
 
 
 class GroupListener(Protocol):
@@ -275,6 +277,12 @@ class GroupListener(Protocol):
         """Addresses that the single path must verify."""
         ...
 
+    def on_other_egress(
+        self, group: DomainGroup, addresses: Sequence[PendingAddress], target: Target
+    ) -> None:
+        """Addresses that another egress, or else the single path, must ask `target` about."""
+        ...
+
     def on_failure(self, error: Exception) -> None:
         """Some of its addresses were lost because of a bug."""
         ...
@@ -300,6 +308,8 @@ class DomainGroup:
         self.catch_all: bool | None = None
         self.party: Hashable = ""
         """Whom the call is for (`engine.turns`)."""
+        self.tried: frozenset[str] = frozenset()
+        """Names of the egresses by which the host was asked, the present one included."""
         self.held_replies: list[tuple[PendingAddress, RcptReply]] = []
         """Replies that wait for the control's."""
 

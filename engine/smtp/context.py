@@ -1,4 +1,4 @@
-"""What all probes of an engine share: identity, limits, pacing, caches and reputation."""
+"""What all probes of an engine share: ways out, limits, caches."""
 
 from __future__ import annotations
 
@@ -10,19 +10,11 @@ from datetime import datetime
 
 from engine.cache import TtlCache
 from engine.dns.resolver import Resolver
-from engine.model import Meaning, Stage
 from engine.smtp.catch_all import control_address
 from engine.smtp.dialogue import Conversation
-from engine.smtp.meanings import WITHOUT_REPLY
-from engine.smtp.pacing import Pacer
+from engine.smtp.egress import EgressSet
 from engine.smtp.pipe import ReplyPipe
-from engine.smtp.reputation import ReputationTracker
-from engine.smtp.terms import Identity, Target
 
-UNRESPONSIVE_FOR_S = 60.0
-"""How long a target that did not answer comes after the other targets of a domain."""
-UNRESPONSIVE_CACHE_SIZE = 20_000
-"""Targets."""
 CATCH_ALL_TTL_S = 3600.0
 CATCH_ALL_CACHE_SIZE = 100_000
 """Domains."""
@@ -82,23 +74,6 @@ class CatchAllCache:
         return accepts
 
 
-class UnresponsiveTargets:
-    """Targets that did not answer lately, or answered with something other than SMTP."""
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._cache: TtlCache[Target, Meaning] = TtlCache(UNRESPONSIVE_CACHE_SIZE, clock)
-
-    def __contains__(self, target: Target) -> bool:
-        return self._cache.get(target) is not None
-
-    def record_connection(self, target: Target, meaning: Meaning, stage: Stage) -> None:
-        """Store how a connection to `target` ended, at `stage`."""
-        if stage is not Stage.RCPT and meaning in WITHOUT_REPLY | {Meaning.UNREACHABLE}:
-            self._cache.put(target, meaning, UNRESPONSIVE_FOR_S)
-        else:
-            self._cache.put(target, meaning, 0)
-
-
 class PendingQuits:
     """Connections on which QUIT was sent and whose reply is awaited, so that no caller has to."""
 
@@ -128,18 +103,15 @@ class PendingQuits:
 class ProbeContext:
     """What all probes of one engine share."""
 
-    identity: Identity
+    egresses: EgressSet
     limits: ProbeLimits
     resolver: Resolver
-    pacer: Pacer
     rng: random.Random
     tls: ssl.SSLContext | None
     """None to leave STARTTLS out."""
     clock: Callable[[], float]
     now: Callable[[], datetime]
     catch_all_cache: CatchAllCache
-    unresponsive: UnresponsiveTargets
-    reputation: ReputationTracker
     pending_quits: PendingQuits = field(default_factory=PendingQuits)
 
     def control_address(self, domain: str) -> str:

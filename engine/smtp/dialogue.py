@@ -8,7 +8,6 @@ module that knows aiosmtplib and its exceptions.
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import socket
 import ssl
 from collections.abc import Iterator, Sequence
@@ -20,11 +19,13 @@ from typing import cast
 import aiosmtplib
 
 from engine.model import Meaning, Stage
+from engine.smtp.connect import HostUnreachable, connect
 from engine.smtp.pipe import PipeBroken, ReplyPipe, blank_unprintable
 from engine.smtp.reply import classify_rcpt, classify_reply
 from engine.smtp.terms import (
     MAX_REPLY_CHARACTERS,
     SERVICE_CLOSING,
+    EgressConfig,
     Identity,
     ReplyClassification,
     SmtpReply,
@@ -38,12 +39,25 @@ DELAYED_ACK_S = 0.2
 
 
 class ConversationEnded(Exception):
-    """No recipient can be sent on this connection; `result` says why."""
+    """No recipient can be sent on this connection; `result` says why.
 
-    def __init__(self, result: StageResult, *, greeted: bool) -> None:
+    `greeted` if the host sent a banner. `maybe_egress` if the egress may have failed rather than
+    the host, `no_ipv6` if it has no way to any IPv6 address.
+    """
+
+    def __init__(
+        self,
+        result: StageResult,
+        *,
+        greeted: bool,
+        maybe_egress: bool = False,
+        no_ipv6: bool = False,
+    ) -> None:
         super().__init__(f"{result.stage}: {result.meaning}")
         self.result = result
         self.greeted = greeted
+        self.maybe_egress = maybe_egress
+        self.no_ipv6 = no_ipv6
 
 
 class TlsFailed(Exception):
@@ -231,7 +245,7 @@ class Conversation:
 
 async def open_conversation(
     target: Target,
-    identity: Identity,
+    egress: EgressConfig,
     *,
     connect_timeout_s: float,
     command_timeout_s: float,
@@ -241,10 +255,11 @@ async def open_conversation(
 ) -> Conversation:
     """Connect, read the banner, send EHLO (or HELO) and start TLS if the host offers it.
 
-    Without `tls` STARTTLS is not sent. Raises ConversationEnded if the host cannot be asked, and
-    TlsFailed if it could be asked without TLS.
+    Without `tls` STARTTLS is not sent. Raises ConversationEnded if the host cannot be asked,
+    TlsFailed if it could be asked without TLS, and EgressFault if `egress` is out of order.
     """
-    connection = await _connect(target, connect_timeout_s, trace)
+    identity = egress.identity
+    connection = await _connect(target, egress, connect_timeout_s, trace)
     client = aiosmtplib.SMTP(
         hostname=target.host,
         sock=connection,
@@ -265,7 +280,10 @@ async def open_conversation(
         transport = client.transport
         if transport is None or transport.is_closing():
             raise _ended_without_reply(Stage.EHLO, Meaning.DROPPED, greeted=True)
-    except BaseException:
+    except BaseException as exc:
+        if isinstance(exc, ConversationEnded) and egress.proxy is not None:
+            # Some proxies (`ssh -D`) report success before they have connected to the host.
+            exc.maybe_egress = not exc.greeted and exc.result.reply is None
         # Not close(): over TLS that waits half a minute for the peer's close_notify.
         if client.transport is not None:
             cast(asyncio.Transport, client.transport).abort()
@@ -277,28 +295,19 @@ async def open_conversation(
     return Conversation(pipe, target, frozenset(client.esmtp_extensions), encrypted, trace)
 
 
-async def _connect(target: Target, timeout_s: float, trace: Trace) -> socket.socket:
-    trace(target.host, f"connecting to {target.ip} port {target.port}")
-    version = ipaddress.ip_address(target.ip).version
-    family = socket.AF_INET if version == 4 else socket.AF_INET6
+async def _connect(
+    target: Target, egress: EgressConfig, timeout_s: float, trace: Trace
+) -> socket.socket:
     try:
-        connection = socket.socket(family, socket.SOCK_STREAM)
-    except OSError:
-        raise _ended_without_reply(Stage.CONNECT, Meaning.UNREACHABLE, greeted=False) from None
-    try:
-        connection.setblocking(False)
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        async with asyncio.timeout(timeout_s):
-            await asyncio.get_running_loop().sock_connect(connection, (target.ip, target.port))
-    except OSError as exc:
-        connection.close()
-        timed_out = isinstance(exc, TimeoutError)
-        trace(target.host, "no answer" if timed_out else f"cannot connect: {exc.strerror or exc}")
-        raise _ended_without_reply(Stage.CONNECT, Meaning.UNREACHABLE, greeted=False) from exc
-    except BaseException:
-        connection.close()
-        raise
-    return connection
+        return await connect(target, egress, timeout_s, trace)
+    except HostUnreachable as exc:
+        trace(target.host, exc.reason)
+        raise ConversationEnded(
+            StageResult(Stage.CONNECT, ReplyClassification(Meaning.UNREACHABLE, "no-reply")),
+            greeted=False,
+            maybe_egress=exc.maybe_egress,
+            no_ipv6=exc.no_ipv6,
+        ) from exc
 
 
 @contextmanager

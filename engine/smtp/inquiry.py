@@ -14,13 +14,12 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 from engine.dns.mx import resolve_addresses
-from engine.dns.targets import is_global
 from engine.dns.terms import MailRoute
 from engine.model import Address, Evidence, Meaning, Smtp
 from engine.smtp.context import Deadline, ProbeContext
-from engine.smtp.meanings import ABOUT_US, DECISIVE, MEANING_PRECEDENCE
-from engine.smtp.providers import pacing_operator
-from engine.smtp.target_probe import MIN_USEFUL_S, ProbeQuestion, TargetProbe, TargetResult
+from engine.smtp.meanings import ABOUT_US, DECISIVE
+from engine.smtp.target_inquiry import TargetInquiry, had_no_slot, precedence
+from engine.smtp.target_probe import MIN_USEFUL_S, ProbeQuestion, TargetResult
 from engine.smtp.terms import Target, Trace
 
 MAX_TARGETS = 12
@@ -32,8 +31,6 @@ THROTTLED_PAUSE_S = 1.0
 """Before the first retry, where the host states no delay; twice as long before the second."""
 GREYLIST_MARGIN_S = 0.1
 """Added to a stated delay: the server's clock counts whole seconds."""
-NO_SLOT = "our-own-limit"
-"""Stands for the rule of a reply where our own pacing left no time for a connection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +95,9 @@ class Inquiry:
         latest: InquiryResult | None = None
         while True:
             results = await self._try_targets()
-            chosen = min(results, key=_precedence)
+            chosen = min(results, key=precedence)
             is_accepted = latest is not None and latest.smtp.meaning is Meaning.ACCEPTED
-            if _had_no_slot(chosen) or (is_accepted and chosen.meaning not in DECISIVE):
+            if had_no_slot(chosen) or (is_accepted and chosen.meaning not in DECISIVE):
                 # There would be none after a pause either, and an earlier round tells more.
                 return latest or _inquiry_result(results, chosen)
             latest = _inquiry_result(results, chosen)
@@ -128,7 +125,7 @@ class Inquiry:
                 result = await self._try_target(target, is_last)
                 if result.meaning in DECISIVE:
                     return [result]
-                if _had_no_slot(result) and self._has_alternative(target, is_last):
+                if had_no_slot(result) and self._has_alternative(target, is_last):
                     self._deferred.append(target)
                     continue
                 results.append(result)
@@ -158,85 +155,18 @@ class Inquiry:
             yield target, number == len(deferred)
 
     async def _try_target(self, target: Target, is_last: bool) -> TargetResult:
-        """Ask one target as soon as there is a slot for it, if it may be asked now."""
-        operator = pacing_operator(target.host)
-        not_admitted = self._admit(target, is_last, operator)
-        if not_admitted is not None:
-            return not_admitted
-        try:
-            async with (
-                asyncio.timeout(self._deadline.share_s(is_last=is_last)) as waiting,
-                self._context.pacer.slot(
-                    operator,
-                    bulk=self._limits.bulk,
-                    has_alternative=self._has_alternative(target, is_last),
-                ),
-            ):
-                waiting.reschedule(None)
-                # Not before the slot: a pause may have begun while this waited for it.
-                if pause := self._context.reputation.pause_or_start_trial(target.host):
-                    self._trace(target.host, pause.text)
-                    return TargetResult.paused(target, pause)
-                share_s = self._deadline.share_s(is_last=is_last)
-                probe = TargetProbe(self._context, self._question, target, is_last=is_last)
-                result = await probe.run()
-        except TimeoutError:
-            self._trace(target.host, "no free connection in time")
-            return TargetResult.not_asked(target, Meaning.THROTTLED, NO_SLOT)
-        if share_s >= self._limits.command_timeout_s:  # else our deadline may have been too short
-            self._context.unresponsive.record_connection(
-                target, result.outcome.meaning, result.outcome.stage
-            )
-        self._record_pacing(result, operator)
-        self._record_reputation(result)
-        return result
-
-    def _admit(self, target: Target, is_last: bool, operator: str) -> TargetResult | None:
-        """None if a slot for `target` may be waited for, else the result without it."""
-        if not self._limits.allow_private_networks and not is_global(target.ip):
-            self._trace(target.host, f"{target.ip} is not a public address: not connected to")
-            return TargetResult.not_asked(target, Meaning.NOT_ALLOWED, "not-global")
-        pacer = self._context.pacer
-        # A batch can wait for longer than its single probes' deadlines say.
-        hopeless = (
-            pacer.is_skipped(operator)
-            if self._limits.bulk
-            else pacer.wait_s(operator) > self._deadline.share_s(is_last=is_last)
+        inquiry = TargetInquiry(
+            self._context,
+            self._question,
+            target,
+            is_last=is_last,
+            has_alternative=self._has_alternative(target, is_last),
         )
-        if hopeless:
-            self._trace(target.host, "no connection before the deadline")
-            return TargetResult.not_asked(target, Meaning.THROTTLED, NO_SLOT)
-        if self._has_alternative(target, is_last) and (
-            target in self._context.unresponsive or pacer.is_backing_off(operator)
-        ):
-            self._trace(target.host, "deferred: unresponsive or backing off")
-            return TargetResult.not_asked(target, Meaning.THROTTLED, NO_SLOT)
-        return None
+        return await inquiry.run()
 
     def _has_alternative(self, target: Target, is_last: bool) -> bool:
         """Whether other targets can be tried before this one."""
         return not is_last and target not in self._deferred
-
-    def _record_pacing(self, result: TargetResult, operator: str) -> None:
-        if result.meaning is Meaning.THROTTLED:
-            self._context.pacer.record_throttling(
-                operator, result.outcome.classification.retry_after_s, result.outcome.stage
-            )
-        elif result.greeted:
-            self._context.pacer.record_success(operator)
-
-    def _record_reputation(self, result: TargetResult) -> None:
-        reply = result.outcome.reply
-        if reply is None and not result.greeted:
-            return  # there was no conversation
-        self._context.reputation.record_outcome(
-            result.target.host,
-            result.outcome.meaning,
-            result.outcome.stage,
-            about_mailbox=result.about_mailbox,
-            block_list=result.outcome.classification.block_list,
-            text=reply.text if reply else None,
-        )
 
 
 def _question_about(
@@ -269,15 +199,6 @@ def _question_about(
     return replace(in_a_labels, other_form=in_unicode)
 
 
-def _had_no_slot(result: TargetResult) -> bool:
-    return result.outcome.classification.rule == NO_SLOT
-
-
-def _precedence(result: TargetResult) -> tuple[int, bool]:
-    """Sorts the result to report first: the nearer to the mailbox, the more it tells."""
-    return MEANING_PRECEDENCE.index(result.meaning), _had_no_slot(result)
-
-
 def _inquiry_result(results: list[TargetResult], chosen: TargetResult) -> InquiryResult:
     reply, classification = chosen.outcome.reply, chosen.outcome.classification
     return InquiryResult(
@@ -294,6 +215,7 @@ def _inquiry_result(results: list[TargetResult], chosen: TargetResult) -> Inquir
             tls=chosen.tls,
             block_list=classification.block_list,
             retry_after_s=classification.retry_after_s,
+            egress=chosen.egress,
         ),
         catch_all=chosen.catch_all,
         inactive=classification.inactive,

@@ -213,6 +213,8 @@ class ReputationTracker:
         # Both with the least recently used first.
         self._operators: OrderedDict[str, _OperatorRecord] = OrderedDict()
         self._hosts: OrderedDict[str, _RefusalStreak] = OrderedDict()
+        self.conversations = 0
+        """Since the start."""
         # Not drained yet.
         self._unsaved_refusals: dict[_RefusalKey, RefusalCount] = {}
         self._unsaved_pauses: set[_PauseScope] = set()
@@ -220,6 +222,12 @@ class ReputationTracker:
     def __len__(self) -> int:
         """Operators kept."""
         return len(self._operators)
+
+    def is_paused(self, host: str) -> bool:
+        """Whether `host` is not asked for now; unlike `pause_or_start_trial` it starts no trial."""
+        now = self._clock()
+        streaks = self._streaks_of(reputation_operator(host), host)
+        return any(streak.left_s(now) for streak in streaks)
 
     def pause_or_start_trial(self, host: str) -> Pause | None:
         """The pause of `host`; None if it may be asked.
@@ -260,6 +268,7 @@ class ReputationTracker:
         record = self._operators.setdefault(operator, _OperatorRecord())
         _touch(self._operators, operator, self._max_operators)
         record.conversations += 1
+        self.conversations += 1
         if about_mailbox or meaning in ABOUT_MAILBOX:
             self._reset(operator, record, host)
         elif meaning in REFUSAL_WEIGHTS:

@@ -12,8 +12,10 @@ from dataclasses import dataclass, replace
 
 from engine.model import Meaning, Stage
 from engine.smtp.catch_all import accepts_all, compare_with_control, is_deferred
+from engine.smtp.connect import EgressFault
 from engine.smtp.context import Deadline, ProbeContext
-from engine.smtp.dialogue import Conversation, ConversationEnded, TlsFailed, open_conversation
+from engine.smtp.dialogue import Conversation, ConversationEnded, TlsFailed
+from engine.smtp.egress import Egress
 from engine.smtp.meanings import ABOUT_MAILBOX, ABOUT_US, WITHOUT_REPLY
 from engine.smtp.providers import pacing_operator
 from engine.smtp.reputation import Pause
@@ -26,6 +28,8 @@ from engine.smtp.terms import (
     Trace,
 )
 
+EGRESS_FAILED = "egress"
+"""Stands for the rule of a reply where no egress works."""
 _NOT_SERVED = frozenset({Meaning.DOMAIN_NOT_SERVED, Meaning.PROTOCOL_ERROR})
 _UNKNOWN_FORM = {
     False: _NOT_SERVED,
@@ -76,6 +80,10 @@ class TargetResult:
     """The control's reply, where it was a temporary one and the real address was accepted."""
     text_without_reply: str | None = None
     """Stands in the evidence where there was no reply."""
+    egress: str | None = None
+    """Name of the egress that it was asked by."""
+    maybe_egress: bool = False
+    """Whether that egress may have failed rather than the host."""
 
     @classmethod
     def not_asked(cls, target: Target, meaning: Meaning, rule: str) -> TargetResult:
@@ -84,7 +92,15 @@ class TargetResult:
         return cls(target, outcome, meaning)
 
     @classmethod
-    def paused(cls, target: Target, pause: Pause) -> TargetResult:
+    def without_egress(cls, target: Target, why: str, egress: str | None = None) -> TargetResult:
+        """The target was not connected to for lack of an egress, or `egress` failed."""
+        outcome = StageResult(
+            Stage.CONNECT, ReplyClassification(Meaning.UNREACHABLE, EGRESS_FAILED)
+        )
+        return cls(target, outcome, Meaning.UNREACHABLE, text_without_reply=why, egress=egress)
+
+    @classmethod
+    def paused(cls, target: Target, pause: Pause, egress: str) -> TargetResult:
         """The target was not connected to because it refuses us."""
         classification = ReplyClassification(
             pause.meaning,
@@ -93,7 +109,12 @@ class TargetResult:
             retry_after_s=math.ceil(pause.left_s),
         )
         outcome = StageResult(Stage.CONNECT, classification)
-        return cls(target, outcome, pause.meaning, text_without_reply=pause.text)
+        return cls(target, outcome, pause.meaning, text_without_reply=pause.text, egress=egress)
+
+    @property
+    def egress_failed(self) -> bool:
+        """Whether there was no egress that works, which says nothing about the host."""
+        return self.outcome.classification.rule == EGRESS_FAILED
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,22 +130,29 @@ class _ConnectionResult:
 
 
 class TargetProbe:
-    """Asks `question` of one target; made for one use.
+    """Asks `question` of one target by `egress`; made for one use.
 
     `is_last` if no other target is left to ask, so that this one may use all time that is left.
     """
 
     def __init__(
-        self, context: ProbeContext, question: ProbeQuestion, target: Target, *, is_last: bool
+        self,
+        context: ProbeContext,
+        question: ProbeQuestion,
+        target: Target,
+        egress: Egress,
+        *,
+        is_last: bool,
     ) -> None:
         self._context = context
+        self._egress = egress
         self._question = question
         self._target = target
         self._is_last = is_last
         self._operator = pacing_operator(target.host)
 
     async def run(self) -> TargetResult:
-        """The target's reply. Never raises for what a host does."""
+        """The target's reply. Raises EgressFault, but nothing for what a host does."""
         question, started = self._question, self._context.clock()
         try:
             result = await self._probe_on_connection()
@@ -135,6 +163,8 @@ class TargetProbe:
                 ended.result.meaning,
                 ended.greeted,
                 latency_ms=self._elapsed_ms(started),
+                egress=self._egress.name,
+                maybe_egress=ended.maybe_egress,
             )
         latency_ms = self._elapsed_ms(started)
         if result.cut_short and question.deadline.left_s > MIN_USEFUL_S:
@@ -163,6 +193,7 @@ class TargetProbe:
             catch_all,
             about_mailbox,
             deferred,
+            egress=self._egress.name,
         )
 
     # -- connections ---------------------------------------------------------------------
@@ -182,6 +213,10 @@ class TargetProbe:
             return await self._probe_on_connection(known_outcome=first.outcome)
         except ConversationEnded:
             return first
+        except EgressFault:
+            if first.outcome.meaning is Meaning.DROPPED:
+                raise  # the egress broke, it seems, and not the host
+            return first
 
     async def _probe_on_connection(
         self, *, control_apart: bool = False, known_outcome: StageResult | None = None
@@ -195,7 +230,7 @@ class TargetProbe:
         try:
             if known_outcome is not None:
                 question = self._form_of(known_outcome)
-                sender = self._context.identity.sender
+                sender = self._egress.config.identity.sender
                 control = await self._send_control(conversation, question, sender)
                 result = _ConnectionResult(known_outcome, _rcpt_reply(control))
             else:
@@ -217,9 +252,9 @@ class TargetProbe:
     async def _open_with(self, tls: ssl.SSLContext | None) -> Conversation:
         limits = self._context.limits
         share_s = self._question.deadline.share_s(is_last=self._is_last)
-        return await open_conversation(
+        return await self._context.egresses.open_conversation(
+            self._egress,
             self._target,
-            self._context.identity,
             connect_timeout_s=min(limits.connect_timeout_s, share_s),
             command_timeout_s=min(limits.command_timeout_s, share_s),
             # Half at most, so that time is left for clear text.
@@ -286,7 +321,7 @@ class TargetProbe:
         A host that refuses our sender is asked again with the null sender, which bounces use and
         few hosts refuse (RFC 5321 section 4.5.5).
         """
-        sender = self._context.identity.sender
+        sender = self._egress.config.identity.sender
         results = await self._send(conversation, question, sender, recipients)
         if sender and _rejects_sender(results[0]) and conversation.usable:
             retried = await self._send(conversation, question, "", recipients)

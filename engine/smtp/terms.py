@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import StrEnum
 
 from engine.model import Meaning, Stage
 
@@ -27,6 +28,57 @@ class Identity:
     """The name in EHLO and HELO."""
     sender: str
     """MAIL FROM; empty for the null sender."""
+
+
+@dataclass(frozen=True, slots=True)
+class SocksProxy:
+    """A SOCKS5 proxy (RFC 1928), perhaps with a user name and a password (RFC 1929)."""
+
+    host: str
+    """Its name or address."""
+    port: int
+    user: str = ""
+    """ASCII; empty if the proxy wants none."""
+    password: str = field(default="", repr=False)
+
+    @property
+    def name(self) -> str:
+        """`HOST:PORT`, which may be shown."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class EgressStrategy(StrEnum):
+    """How one of several egresses is chosen."""
+
+    WEIGHTED = "weighted"
+    FAILOVER = "failover"
+
+
+DEFAULT_EGRESS = "default"
+"""Name of the only egress where none is configured."""
+
+
+@dataclass(frozen=True, slots=True)
+class EgressConfig:
+    """A way out to mail hosts: where connections come from, and how we introduce ourselves."""
+
+    identity: Identity
+    name: str = DEFAULT_EGRESS
+    source_address: str = ""
+    """Address of this machine that connections are bound to; empty for the system's choice."""
+    proxy: SocksProxy | None = None
+    weight: float = 1.0
+    operators: frozenset[str] = frozenset()
+    """Operators of mail hosts that it serves (`providers.reputation_operator`); empty for all."""
+    except_operators: frozenset[str] = frozenset()
+    """Operators that it does not serve."""
+    connections_per_host: int = 4
+
+    def serves(self, operator: str) -> bool:
+        """Whether it may be used for the mail hosts of `operator`."""
+        return operator not in self.except_operators and (
+            not self.operators or operator in self.operators
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -111,7 +111,7 @@ def bulk(
     """
     from engine.model import Checks
 
-    settings = read_settings(ctx, config)
+    settings = read_settings(ctx, config, probing=True)
     checks = Checks(smtp=not no_smtp, catch_all=not (no_smtp or no_catch_all))
     wanted = output_format or OUTPUT_FORMATS.get(Path(output).suffix.lower(), OutputFormat.CSV)
     with _open_input(file) as source:

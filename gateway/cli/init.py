@@ -76,6 +76,7 @@ _INTRODUCTION = """\
 """
 
 _EXAMPLES: dict[str, Any] = {
+    "egress.name": "second-address",
     "upstreams.name": "emailable-main",
     "upstreams.dialect": "emailable",
     "upstreams.base_url": "https://api.emailable.com/v1",

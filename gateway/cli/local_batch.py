@@ -132,7 +132,9 @@ async def open_local_batch(
         url = f"sqlite:///{path or ':memory:'}"
         store: Store = await stack.enter_async_context(open_store(url))
         engine = await stack.enter_async_context(open_engine(settings))
-        stack.push_async_callback(add_refusals_once, settings.storage.url, engine.reputation)
+        stack.push_async_callback(
+            add_refusals_once, settings.storage.url, engine.egresses.reputations
+        )
         ttl_s = {verdict: getattr(settings.cache.ttl_s, verdict) for verdict in Verdict}
         verdicts = VerdictCache(ttl_s=ttl_s, clock=time.time)
         by_name = {LOCAL_DIALECT.name: LOCAL_DIALECT}

@@ -58,16 +58,23 @@ def resolve_config_file(ctx: typer.Context, config: Path | None) -> Path | None:
     return config or before
 
 
-def read_settings(ctx: typer.Context, config: Path | None, *, secrets: bool = False) -> Settings:
+def read_settings(
+    ctx: typer.Context, config: Path | None, *, secrets: bool = False, probing: bool = False
+) -> Settings:
     """The settings. Raises CommandError with all mistakes in them.
 
-    With `secrets` the upstreams' keys are read too, which only a server needs.
+    With `secrets` the upstreams' keys are read too, which only a server needs; with `probing` or
+    `secrets` the proxies to mail hosts.
     """
     from gateway.settings import SettingsError, load
 
     try:
         return load(
-            resolve_config_file(ctx, config), os.environ, dialects=_dialects(), secrets=secrets
+            resolve_config_file(ctx, config),
+            os.environ,
+            dialects=_dialects(),
+            secrets=secrets,
+            probing=probing or secrets,
         )
     except SettingsError as exc:
         raise CommandError(str(exc), EXIT_USAGE) from exc

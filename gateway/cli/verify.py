@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gateway.cli.options import ConfigFile, Json, read_settings
-from gateway.cli.terminal import is_terminal, print_error, run_async
+from gateway.cli.terminal import EXIT_USAGE, CommandError, is_terminal, print_error, run_async
 from gateway.observability.printable import printable_json
 
 if TYPE_CHECKING:
     from engine.model import Checks, Verification
-    from engine.smtp.reputation import ReputationTracker
+    from engine.probe import ProbeConfig
+    from engine.smtp.egress import EgressSet
     from gateway.settings import Settings
 
 Write = Callable[["Verification"], None]
@@ -48,6 +49,14 @@ def verify(
             show_default=False,
         ),
     ] = None,
+    egress: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="Use this [[egress]] alone, for all mail servers.",
+            show_default=False,
+        ),
+    ] = "",
     config: ConfigFile = None,
 ) -> None:
     """Verify addresses by DNS and SMTP, and show the evidence step by step.
@@ -65,31 +74,38 @@ def verify(
     """
     from engine.model import Checks
 
-    settings = read_settings(ctx, config)
+    settings = read_settings(ctx, config, probing=True)
     checks = Checks(smtp=not no_smtp, catch_all=not (no_smtp or no_catch_all))
-    run_async(
-        _verify_all(
-            settings, addresses, checks, timeout, _json_writer() if json else _text_writer()
-        )
-    )
+    probe = _probe_config(settings, egress)
+    write = _json_writer() if json else _text_writer()
+    run_async(_verify_all(settings, probe, addresses, checks, timeout, write))
+
+
+def _probe_config(settings: Settings, egress: str) -> ProbeConfig:
+    from gateway.settings.egress import UnknownEgress, probe_config
+
+    try:
+        return probe_config(settings, only=egress)
+    except UnknownEgress as exc:
+        raise CommandError(f"--egress: {exc}", EXIT_USAGE) from exc
 
 
 async def _verify_all(
     settings: Settings,
+    config: ProbeConfig,
     given: list[str],
     checks: Checks,
     timeout_s: float | None,
     write: Write,
 ) -> None:
     from engine.address.syntax import parse_address
-    from engine.probe import ProbeConfig, ProbeEngine
+    from engine.probe import ProbeEngine
     from gateway.cli.grouping import GroupingVerifier
     from gateway.cli.progress import ProgressDisplay
     from gateway.cli.stream import map_in_order, read_addresses
 
-    config = ProbeConfig(**settings.engine.model_dump())
     engine = ProbeEngine.open(config)
-    advice = _HeloHint(config.helo)
+    advice = _HeloHint({egress.identity.helo for egress in config.effective_egresses})
     done = in_progress = 0
     total = None if "-" in given else len(given)
     try:
@@ -119,16 +135,17 @@ async def _verify_all(
             await map_in_order(read_addresses(given), one, show)
     finally:
         await engine.aclose()
-        await _save_refusals(settings, engine.reputation)
+        await _save_refusals(settings, engine.egresses)
     advice.print_if_due()
 
 
-async def _save_refusals(settings: Settings, standing: ReputationTracker) -> None:
+async def _save_refusals(settings: Settings, egresses: EgressSet) -> None:
     """Store which operators refused us, for the server and the doctor."""
-    if any(account.refusal_count for account in standing.operators()):
+    reputations = egresses.reputations
+    if any(one.refusal_count for each in reputations.values() for one in each.operators()):
         from gateway.reputation import add_refusals_once
 
-        await add_refusals_once(settings.storage.url, standing)
+        await add_refusals_once(settings.storage.url, reputations)
 
 
 def _json_writer() -> Write:
@@ -159,8 +176,8 @@ def _text_writer() -> Write:
 class _HeloHint:
     """A line at the end if remote mail servers were greeted as localhost."""
 
-    def __init__(self, helo: str) -> None:
-        self._helo_is_localhost = helo == "localhost"
+    def __init__(self, helo_names: set[str]) -> None:
+        self._helo_is_localhost = "localhost" in helo_names
         self._due = False
 
     def observe(self, verification: Verification) -> None:

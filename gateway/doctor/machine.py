@@ -12,8 +12,8 @@ from gateway.doctor.facts import Database, ListenAddress, RefusalHistory
 from gateway.reputation import recent_refusals
 from gateway.settings.model import ServerSettings
 from gateway.store import StoreError, open_store
-from gateway.store.tables import pauses as kept_pauses
-from gateway.store.tables import refusals as kept_refusals
+from gateway.store.tables import egress_pauses as kept_pauses
+from gateway.store.tables import egress_refusals as kept_refusals
 from gateway.web.server import bind
 
 LIVEZ_TIMEOUT_S = 1.0

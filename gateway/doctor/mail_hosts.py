@@ -20,7 +20,7 @@ from engine.dns.resolver import Resolver
 from engine.dns.targets import is_global
 from engine.model import Meaning, Stage
 from engine.smtp.dialogue import ConversationEnded, open_conversation
-from engine.smtp.terms import Identity, Target
+from engine.smtp.terms import EgressConfig, Identity, Target
 from gateway.doctor.facts import MailHost
 from gateway.settings.model import EngineSettings
 
@@ -56,7 +56,7 @@ async def _connect(
     try:
         conversation = await open_conversation(
             Target(host.host, host.ip, engine.smtp_port),
-            Identity(engine.helo, engine.mail_from),
+            EgressConfig(Identity(engine.helo, engine.mail_from)),
             connect_timeout_s=min(engine.connect_timeout_s, step_timeout_s),
             command_timeout_s=min(engine.command_timeout_s, step_timeout_s),
             tls_timeout_s=step_timeout_s,

@@ -10,20 +10,16 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, Metric, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.registry import Collector
 
 from engine.model import Attempt
 from gateway.observability.request_metrics import RequestMetrics
 from gateway.tasks import in_background
-
-if TYPE_CHECKING:
-    from engine.smtp.reputation import ReputationTracker
 
 log = logging.getLogger("veriplex.request")
 
@@ -32,9 +28,6 @@ MAX_UNWRITTEN_LINES = 10_000
 WRITE_EVERY_S = 0.2
 
 CACHE_OUTCOMES = ("hit", "stale", "stored", "miss", "refresh")
-MAX_OPERATOR_SERIES = 30
-"""Operators of mail hosts in the metrics, those that refused us most often; each has a series for
-each meaning."""
 BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 
@@ -133,10 +126,6 @@ class Metrics:
         """Add the metrics of another room."""
         self.registry.register(collector)
 
-    def expose_reputation(self, reputation: ReputationTracker) -> None:
-        """Add our reputation with the operators of mail hosts."""
-        self.registry.register(_ReputationCollector(reputation))
-
     def record_request(self, entry: AccessLogEntry) -> None:
         """Count one request, and queue its line of the access log."""
         self._requests.count(
@@ -172,28 +161,3 @@ class Metrics:
             fields = {k: v for k, v in entry._asdict().items() if v != "" and k != "seconds"}
             fields["ms"] = round(entry.seconds * 1000, 2)
             log.info("request", extra={"fields": fields})
-
-
-class _ReputationCollector(Collector):
-    """Our reputation with the operators of mail hosts."""
-
-    def __init__(self, reputation: ReputationTracker) -> None:
-        self._reputation = reputation
-
-    def collect(self) -> Iterator[Metric]:
-        refusals = CounterMetricFamily(
-            "veriplex_refusals",
-            "Refusals of us, not of a mailbox, since the start; the worst operators.",
-            labels=("operator", "meaning"),
-        )
-        operators = self._reputation.operators()
-        for operator in operators[:MAX_OPERATOR_SERIES]:
-            for meaning, count in operator.refusals.items():
-                refusals.add_metric((operator.operator, meaning), count)
-        paused = sum(1 for operator in operators if operator.paused_s or operator.paused_hosts)
-        yield refusals
-        yield GaugeMetricFamily(
-            "veriplex_paused_operators",
-            "Operators of mail hosts of which at least one host is paused.",
-            value=paused,
-        )

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator
 from gateway.settings.model import (
     LOCAL_SOURCE,
     RESERVED_SOURCES,
+    EgressSettings,
     KeySettings,
     RouteSettings,
     RoutingSettings,
@@ -26,6 +27,7 @@ def check_settings(settings: Settings, dialects: Collection[str]) -> Mistakes:
     """All mistakes. `dialects`, if given, are the valid names of `upstreams.dialect`."""
     yield from _check_server(settings.server)
     yield from _check_declared_keys(settings.keys, dialects)
+    yield from _check_egresses(settings.egress)
     yield from _check_upstreams(settings.upstreams, dialects)
     sources = (LOCAL_SOURCE, *(upstream.name for upstream in settings.upstreams))
     yield from _check_routing(("routing",), settings.routing, sources)
@@ -59,6 +61,30 @@ def _check_dialect(loc: SettingPath, name: str, dialects: Collection[str]) -> Mi
     if dialects and name not in dialects:
         meant = suggestion(name, dialects) or f"; known: {', '.join(sorted(dialects))}"
         yield (*loc, "dialect"), f"unknown dialect {name!r}{meant}"
+
+
+def _check_egresses(egresses: tuple[EgressSettings, ...]) -> Mistakes:
+    names: set[str] = set()
+    for index, egress in enumerate(egresses):
+        if egress.name in names:
+            yield ("egress", index, "name"), f"two egresses are named {egress.name!r}"
+        names.add(egress.name)
+        for position, operator in enumerate(egress.operators):
+            if operator in egress.except_operators:
+                loc: SettingPath = ("egress", index, "operators", position)
+                yield loc, f"{operator!r} is in except_operators, too"
+
+
+def check_source_addresses(settings: Settings) -> Mistakes:
+    """The addresses that this machine does not have, which only a command that probes needs."""
+    if not any(egress.source_address for egress in settings.egress):
+        return
+    # imported here, since few settings need it
+    from engine.smtp.connect import missing_source_address
+
+    for index, egress in enumerate(settings.egress):
+        if egress.source_address and (why := missing_source_address(egress.source_address)):
+            yield ("egress", index, "source_address"), why
 
 
 def _check_upstreams(

@@ -12,7 +12,7 @@ from typing import Any, get_origin
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from gateway.settings.checks import check_settings
+from gateway.settings.checks import check_settings, check_source_addresses
 from gateway.settings.model import SettingPath, Settings, known_settings, section_class
 from gateway.settings.problems import (
     SettingProblem,
@@ -38,12 +38,14 @@ def load(
     *,
     dialects: Collection[str] = (),
     secrets: bool = True,
+    probing: bool = True,
 ) -> Settings:
     """The settings of `path`, or of the default file if it is None, with the environment on top.
 
     `dialects`, if given, are the valid names of `upstreams.dialect`. Without `secrets` only the
-    form of references is checked, which suits commands that call no upstream. Raises
-    SettingsError with all mistakes.
+    form of references is checked, which suits commands that call no upstream. With `probing` the
+    proxies and addresses of `[[egress]]` are read and checked in any case, which the probe needs.
+    Raises SettingsError with all mistakes.
     """
     file, tree, lines = _read_file(_settings_file(path, environ))
     origins: dict[SettingPath, str] = {}
@@ -63,7 +65,10 @@ def load(
         settings = Settings.model_validate_json(
             json.dumps(tree, default=str),
             strict=True,
-            context={"environ": environ if secrets else None},
+            context={
+                "environ": environ if secrets else None,
+                "probe_environ": environ if secrets or probing else None,
+            },
         )
     except ValidationError as exc:
         for error in exc.errors(include_url=False):
@@ -74,6 +79,11 @@ def load(
             SettingProblem(where(loc), dotted(loc), message)
             for loc, message in check_settings(settings, dialects)
         ]
+        if probing:
+            problems += [
+                SettingProblem(where(loc), dotted(loc), message)
+                for loc, message in check_source_addresses(settings)
+            ]
         if settings.upstreams:
             problems += _check_proxy_variables(environ)
     if settings is None or problems:

@@ -19,6 +19,7 @@ from adapters.contract.dialect import Dialect
 from adapters.contract.options import DialectOptions
 from adapters.registry import DIALECTS
 from engine.model import Verdict
+from engine.smtp.terms import EgressStrategy
 from gateway.settings.values import (
     DnsServerAddress,
     HeloName,
@@ -26,11 +27,15 @@ from gateway.settings.values import (
     HttpUrl,
     Money,
     Network,
+    Operator,
+    OptionalHeloName,
+    OptionalIp,
     OptionalSecretRef,
     ProxyUrl,
     Seconds,
     SecretRef,
     SenderAddress,
+    SocksUrl,
     StorageUrl,
     TtlSeconds,
 )
@@ -133,6 +138,11 @@ class EngineSettings(Section):
     connections_per_host: int = _setting(
         4, "Concurrent connections to the mail hosts of one operator.", ge=1, le=1000
     )
+    egress_strategy: EgressStrategy = _setting(
+        EgressStrategy.WEIGHTED,
+        "How one of several `[[egress]]` is chosen. `weighted`: by weight, the same one for an"
+        " address each time. `failover`: the first one that works and is not refused.",
+    )
     recipients_per_connection: int = _setting(
         100, "RCPT commands on one connection before a new one is opened.", ge=1, le=100_000
     )
@@ -142,6 +152,47 @@ class EngineSettings(Section):
         "greylisted, busy, or down. A single verification waits for greylisting only, and "
         "within its deadline.",
         "s",
+    )
+
+
+class EgressSettings(Section):
+    """A way out to mail servers: an address of this machine, or a proxy."""
+
+    name: str = _setting(
+        ...,
+        "Name in the evidence, the metrics and `/veriplex/v1/standing`.",
+        pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$",
+    )
+    source_address: OptionalIp = _setting(
+        "",
+        "IP address of this machine that connections come from; empty is the system's choice.",
+    )
+    proxy: SocksUrl = _setting(
+        "",
+        "SOCKS5 proxy, `socks5://host:port` or `socks5://user:password@host:port`; or `env:NAME`,"
+        " `file:PATH`. It is given IP addresses only.",
+    )
+    public_address: OptionalIp = _setting(
+        "",
+        "IP address that mail servers see, for `veriplex doctor`, if it cannot be detected.",
+    )
+    helo: OptionalHeloName = _setting("", "Host name in EHLO; empty is `engine.helo`.")
+    mail_from: SenderAddress = _setting("", "Address in MAIL FROM; empty is `engine.mail_from`.")
+    weight: float = _setting(
+        1.0, "Share of the addresses, relative to the others' weights.", ge=0, le=1_000_000
+    )
+    operators: tuple[Operator, ...] = _setting(
+        (),
+        "Operators of mail hosts, as `/veriplex/v1/standing` names them, that it serves; empty is"
+        " all of them.",
+    )
+    except_operators: tuple[Operator, ...] = _setting((), "Operators that it does not serve.")
+    connections_per_host: int = _setting(
+        0,
+        "Concurrent connections to the mail hosts of one operator; 0 is"
+        " `engine.connections_per_host`.",
+        ge=0,
+        le=1000,
     )
 
 
@@ -461,6 +512,7 @@ class CommonSettings(Section):
     log: LogSettings = LogSettings()
     metrics: MetricsSettings = MetricsSettings()
     keys: tuple[KeySettings, ...] = ()
+    egress: tuple[EgressSettings, ...] = ()
     upstreams: tuple[UpstreamSettings, ...] = ()
     routes: tuple[RouteSettings, ...] = ()
 
@@ -518,8 +570,7 @@ else:
 
 
 def known_settings() -> Iterator[tuple[tuple[str, ...], FieldInfo]]:
-    """All settings with a name of their own, in order; a list of tables, such as `routes`, as
-    one."""
+    """All settings with a name of their own, in order; a list of tables is one of them."""
     yield from _fields(Settings, ())
 
 

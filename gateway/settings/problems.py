@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pydantic_core import ErrorDetails
 
 from gateway.settings.model import (
+    EgressSettings,
     KeySettings,
     SettingPath,
     Settings,
@@ -88,6 +89,7 @@ def _suggest_setting(loc: SettingPath) -> str:
     known = {".".join(name) for name, _ in known_settings()}
     known |= {f"upstreams.{name}" for name in UpstreamSettings.model_fields}
     known |= {f"keys.{name}" for name in KeySettings.model_fields}
+    known |= {f"egress.{name}" for name in EgressSettings.model_fields}
     known |= set(Settings.model_fields)
     siblings = {
         leaf: name

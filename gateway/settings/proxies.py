@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]  # no stub
 
 SCHEMES = ("http", "https", "socks5", "socks5h")
@@ -38,6 +38,30 @@ def proxy_url(value: str) -> str:
     ):
         raise ValueError("should be a proxy's URL, such as http://host:3128 or socks5://host:1080")
     return value.rstrip("/")
+
+
+MAX_SOCKS_CREDENTIAL = 255
+"""Characters of a user name or password (RFC 1929 section 2)."""
+
+
+def socks_url(value: str) -> str:
+    """The URL of a SOCKS5 proxy for mail hosts. Raises ValueError, without the value."""
+    value = proxy_url(value)
+    if value.startswith("socks5h:"):
+        raise ValueError("should be socks5://: names are resolved here, never by the proxy")
+    parts = urlsplit(value)
+    if parts.scheme != "socks5":
+        raise ValueError("should be a SOCKS5 proxy, socks5://host:1080")
+    user, password = unquote(parts.username or ""), unquote(parts.password or "")
+    if bool(user) != bool(password):
+        raise ValueError("should have both a user name and a password, or neither")
+    for text in (user, password):
+        if not text.isascii() or len(text) > MAX_SOCKS_CREDENTIAL:
+            raise ValueError(
+                f"user name and password should be ASCII, of at most {MAX_SOCKS_CREDENTIAL}"
+                " characters"
+            )
+    return value
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core.core_schema import ValidationInfo
 
-from gateway.settings.proxies import proxy_url
+from gateway.settings.proxies import proxy_url, socks_url
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +112,32 @@ def _parse_proxy(value: object, info: ValidationInfo) -> object:
     return proxy_url(value) if value else value
 
 
+def _parse_socks_proxy(value: object, info: ValidationInfo) -> object:
+    """A SOCKS5 proxy's URL, or a reference to a secret that is one.
+
+    Without secrets a reference stays as it is, since none would be taken for no proxy.
+    """
+    if not isinstance(value, str) or not value:
+        return value
+    if value.startswith(("env:", "file:")):
+        environ = (info.context or {}).get("probe_environ")
+        if environ is None:
+            return value
+        value = resolve_reference(value, environ)
+    return socks_url(value)
+
+
+def _check_ip(value: str) -> str:
+    try:
+        return str(ipaddress.ip_address(value)) if value else value
+    except ValueError:
+        raise ValueError("should be an IP address") from None
+
+
+def _check_optional_helo(value: str) -> str:
+    return _check_helo(value) if value else value
+
+
 def _check_storage_url(value: str) -> str:
     if not re.fullmatch(r"sqlite:///.+", value):
         raise ValueError("should be sqlite:///PATH, or sqlite:///:memory: to store nothing")
@@ -174,6 +200,12 @@ def _check_network(value: str) -> str:
 
 HttpUrl = Annotated[str, AfterValidator(_check_http_url), Field(repr=False)]
 ProxyUrl = Annotated[str, BeforeValidator(_parse_proxy), Field(repr=False)]
+SocksUrl = Annotated[str, BeforeValidator(_parse_socks_proxy), Field(repr=False)]
+OptionalIp = Annotated[str, AfterValidator(_check_ip)]
+"""Empty, or an IP address."""
+Operator = Annotated[str, AfterValidator(str.lower), Field(min_length=1, max_length=255)]
+"""A provider of mail hosts, or the registrable domain of the hosts."""
+OptionalHeloName = Annotated[str, AfterValidator(_check_optional_helo)]
 SecretRef = Annotated[Secret, BeforeValidator(_parse_secret)]
 OptionalSecretRef = Annotated[
     Secret, BeforeValidator(_parse_optional_secret), Field(validate_default=True)

@@ -29,7 +29,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-REVISION = "0008"
+REVISION = "0009"
 """The newest migration; repeated here so that opening an up-to-date database needs no Alembic."""
 
 metadata = MetaData(
@@ -257,7 +257,41 @@ answers = Table(
 """The verdict cache. It stores no addresses."""
 
 # -- reputation --------------------------------------------------------------------------
-# Refusals by operator, meaning and hour, and the pauses that follow from them; no mailboxes.
+# Refusals by egress, operator, meaning and hour, and the pauses that follow from them; no
+# mailboxes.
+
+egress_refusals = Table(
+    "egress_refusals",
+    metadata,
+    Column("egress", String(63), primary_key=True),  # its name
+    Column("operator", String(255), primary_key=True),  # of a mail host
+    Column("meaning", String(32), primary_key=True),  # engine.model.Meaning
+    Column("block_list", String(255), primary_key=True),  # empty if none was named
+    Column("hour", Integer, primary_key=True),  # Unix time in hours
+    Column("count", BigInteger, nullable=False),
+    Column("first_at", BigInteger, nullable=False),  # Unix time, s
+    Column("last_at", BigInteger, nullable=False),
+    Column("host", String(255), nullable=False),  # of the last refusal, with its reply
+    Column("text", Text),
+    Index(None, "hour"),
+    sqlite_with_rowid=False,
+)
+
+egress_pauses = Table(
+    "egress_pauses",
+    metadata,
+    Column("egress", String(63), primary_key=True),
+    Column("operator", String(255), primary_key=True),
+    Column("host", String(255), primary_key=True),  # empty: the whole operator
+    Column("until", BigInteger, nullable=False),  # Unix time, s
+    Column("meaning", String(32), nullable=False),  # of the last refusal
+    Column("block_list", String(255), nullable=False),
+    Column("refusals", Integer, nullable=False),  # consecutive
+    Column("growth", Integer, nullable=False),  # consecutive pauses without a success
+    sqlite_with_rowid=False,
+)
+
+# Those of versions without egresses, which processes that are not upgraded yet still use.
 
 refusals = Table(
     "refusals",

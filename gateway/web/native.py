@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -26,7 +26,7 @@ from gateway.web.exchange import domain_of
 from gateway.web.problem_json import problem_response
 
 if TYPE_CHECKING:
-    from engine.smtp.reputation import OperatorReputation, ReputationTracker
+    from engine.smtp.egress import Egress
     from gateway.reputation import RecentRefusals, ReputationStore
 
 PROBLEM_STATUSES: dict[ProblemKind, tuple[int, str]] = {
@@ -46,16 +46,23 @@ MAX_OPERATORS = 200
 
 
 def reputation_as_dict(
-    operators: Sequence[OperatorReputation], recent: Sequence[RecentRefusals] = ()
+    egresses: Iterable[Egress], recent: Sequence[RecentRefusals] = ()
 ) -> dict[str, Any]:
-    """Our reputation with the operators of mail hosts, the worst first.
+    """Our reputation with the operators of mail hosts by each egress, the worst first.
 
-    `operators` is what this process has seen since its start; `recent` are the refusals of the last
-    seven days, by all processes that share the database.
+    `egresses` have what this process has seen since its start; `recent` are the refusals of the
+    last seven days, by all processes that share the database.
     """
+    egresses = tuple(egresses)
+    operators = [
+        (egress.name, operator) for egress in egresses for operator in egress.reputation.operators()
+    ]
+    operators.sort(key=lambda row: (-row[1].refusal_count, -row[1].conversations))
     return {
+        "egresses": [_egress_as_dict(egress) for egress in egresses],
         "recent": [
             {
+                "egress": refusals.egress,
                 "operator": refusals.operator,
                 "meaning": refusals.meaning,
                 "block_list": refusals.block_list,
@@ -70,6 +77,7 @@ def reputation_as_dict(
         ],
         "operators": [
             {
+                "egress": egress,
                 "operator": operator.operator,
                 "conversations": operator.conversations,
                 "refused": operator.refusal_count,
@@ -85,9 +93,21 @@ def reputation_as_dict(
                     "block_list": operator.block_list,
                 },
             }
-            for operator in operators[:MAX_OPERATORS]
+            for egress, operator in operators[:MAX_OPERATORS]
         ],
         "total": len(operators),
+    }
+
+
+def _egress_as_dict(egress: Egress) -> dict[str, Any]:
+    health = egress.health
+    return {
+        "name": egress.name,
+        "conversations": egress.reputation.conversations,
+        "resting_s": math.ceil(health.left_s),
+        "faults": health.faults,
+        "fault": health.reason or None,
+        "ipv6": health.reaches_ipv6,
     }
 
 
@@ -99,13 +119,13 @@ class NativeApi:
         dialects: tuple[Dialect, ...],
         accounts: AccountService,
         service: Service,
-        reputation: ReputationTracker | None = None,
+        egresses: Iterable[Egress] = (),
         reputation_store: ReputationStore | None = None,
     ) -> None:
         self._dialects = dialects
         self._accounts = accounts
         self._service = service
-        self._reputation_tracker = reputation
+        self._egresses = egresses
         self._reputation_store = reputation_store
 
     async def verify(self, request: Request) -> Response:
@@ -135,13 +155,9 @@ class NativeApi:
         try:
             _, caller = await self._authenticate(request)
             body = reputation_as_dict(())
-            if (
-                self._reputation_tracker is not None
-                and self._reputation_store is not None
-                and not caller.test
-            ):
+            if self._reputation_store is not None and not caller.test:
                 recent = await self._reputation_store.recent_refusals(MAX_OPERATORS)
-                body = reputation_as_dict(self._reputation_tracker.operators(), recent)
+                body = reputation_as_dict(self._egresses, recent)
         except Problem as problem:
             return _error_response(request, problem)
         return Response(orjson.dumps(body), media_type="application/json")

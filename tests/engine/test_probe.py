@@ -703,7 +703,7 @@ async def test_mailboxes_with_block_lists_of_their_own_pause_no_host() -> None:
             verification = await setup.verify("user@a.test")
             assert verification.verdict is Verdict.DELIVERABLE
         # The first one had a control beside it, whose reply was not about us.
-        assert setup.engine.reputation.operators()[0].refusal_count == 23
+        assert setup.engine.egresses.reputations["default"].operators()[0].refusal_count == 23
 
 
 async def test_the_next_host_is_asked_where_the_first_is_paused() -> None:

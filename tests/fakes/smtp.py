@@ -107,6 +107,8 @@ class Script:
     beyond_max_rcpts: Action = ("421 4.7.0 Enough", CLOSE)
     loses_pipelined: bool = False
     """Reply to the first command of each segment only."""
+    by_peer: Mapping[str, Script] = field(default_factory=dict)
+    """The behaviour towards clients from these addresses."""
 
 
 @dataclass(slots=True)
@@ -125,6 +127,8 @@ class Seen:
     rcpts: int = 0
     verbs: dict[str, int] = field(default_factory=dict)
     """How often each verb of `Script.on` came."""
+    peers: list[str] = field(default_factory=list)
+    """The client's address of each connection."""
     idle: asyncio.Event = field(default_factory=asyncio.Event)
     """Set whenever the last open connection is closed."""
 
@@ -388,6 +392,8 @@ def _connection_handler(
     sessions: set[asyncio.Task[None]],
 ) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]:
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        peer = writer.get_extra_info("peername")[0]
+        seen.peers.append(peer)
         seen.connections += 1
         seen.open += 1
         seen.idle.clear()
@@ -398,7 +404,7 @@ def _connection_handler(
         sessions.add(session)
         session.add_done_callback(sessions.discard)
         try:
-            await _Session(script, seen, reader, writer).run()
+            await _Session(script.by_peer.get(peer, script), seen, reader, writer).run()
         except (_ConnectionOver, OSError):
             pass
         finally:

@@ -18,9 +18,12 @@ import httpx
 import pytest
 
 from engine.model import Meaning, Stage
+from engine.smtp.egress import Egress, EgressSet
 from engine.smtp.reputation import FIRST_PAUSE_S, REFUSALS_UNTIL_HOST_PAUSED, ReputationTracker
+from engine.smtp.terms import DEFAULT_EGRESS, EgressConfig, EgressStrategy, Identity
 from gateway.app import open_services
-from gateway.observability.metrics import MAX_OPERATOR_SERIES, Metrics
+from gateway.observability.egress_metrics import MAX_OPERATOR_SERIES, EgressCollector
+from gateway.observability.metrics import Metrics
 from gateway.reputation import (
     KEPT_DAYS,
     MAX_ROWS,
@@ -96,8 +99,19 @@ async def test_refusals_are_shown_to_holders_of_a_live_key() -> None:
     assert 50 < recent.pop("paused_s") <= 60
     words = "5.7.1 <(address)>: Client host [127.0.0.1] blocked using rbl.test"
     assert body == {
+        "egresses": [
+            {
+                "name": "default",
+                "conversations": 4,
+                "resting_s": 0,
+                "faults": 0,
+                "fault": None,
+                "ipv6": True,
+            }
+        ],
         "recent": [
             {
+                "egress": "default",
                 "operator": "a.test",
                 "meaning": "ip_blocked",
                 "block_list": "rbl.test",
@@ -109,6 +123,7 @@ async def test_refusals_are_shown_to_holders_of_a_live_key() -> None:
         ],
         "operators": [
             {
+                "egress": "default",
                 "operator": "a.test",
                 "conversations": 4,
                 "refused": 4,
@@ -123,24 +138,29 @@ async def test_refusals_are_shown_to_holders_of_a_live_key() -> None:
         ],
         "total": 1,
     }
-    assert for_tests.json() == {"recent": [], "operators": [], "total": 0}
+    assert for_tests.json() == {"egresses": [], "recent": [], "operators": [], "total": 0}
     assert refused.status_code == 401
-    assert 'veriplex_refusals_total{meaning="ip_blocked",operator="a.test"} 4.0' in metrics
-    assert "veriplex_paused_operators 1.0" in metrics
+    labels = 'egress="default",meaning="ip_blocked",operator="a.test"'
+    assert f"veriplex_refusals_total{{{labels}}} 4.0" in metrics
+    assert 'veriplex_paused_operators{egress="default"} 1.0' in metrics
+    assert 'veriplex_egress_conversations_total{egress="default"} 4.0' in metrics
 
 
 def test_shown_operators_are_bounded_and_the_worst_comes_first() -> None:
-    reputation = ReputationTracker(Clock(), lambda: NOW)
+    egress = Egress(EgressConfig(Identity("probe.test", "")), Clock(), lambda: NOW)
+    reputation = egress.reputation
     for number in range(MAX_OPERATORS + 10):
         for _ in range(1 + number // 10):
             reputation.record_outcome(
                 f"mx.d{number}.test", Meaning.THROTTLED, Stage.MAIL, text="421 slow"
             )
-    shown = reputation_as_dict(reputation.operators())
+    shown = reputation_as_dict([egress])
     assert (len(shown["operators"]), shown["total"]) == (MAX_OPERATORS, MAX_OPERATORS + 10)
     assert shown["operators"][0]["operator"].startswith(f"d{MAX_OPERATORS}")
     metrics = Metrics()
-    metrics.expose_reputation(reputation)
+    metrics.register_collector(
+        EgressCollector(EgressSet([egress], EgressStrategy.WEIGHTED, Clock()))
+    )
     series = metrics.render().decode().count("\nveriplex_refusals_total{")
     assert series == MAX_OPERATOR_SERIES
 
@@ -178,7 +198,9 @@ class Process:
 def process_on(store: Store, clock: Clock, max_rows: int = MAX_ROWS) -> Process:
     ticks = Clock()
     reputation = ReputationTracker(ticks, lambda: datetime.fromtimestamp(clock.now, UTC))
-    reputation_store = ReputationStore(store, reputation, clock=clock, max_rows=max_rows)
+    reputation_store = ReputationStore(
+        store, {DEFAULT_EGRESS: reputation}, clock=clock, max_rows=max_rows
+    )
     return Process(store, clock, ticks, reputation, reputation_store)
 
 
@@ -206,6 +228,7 @@ async def test_processes_add_to_the_same_counts(store: Store, clock: Clock) -> N
     await other.reputation_store.write()
     assert await one.recent() == [
         RecentRefusals(
+            egress=DEFAULT_EGRESS,
             operator="a.test",
             meaning=Meaning.IP_BLOCKED,
             block_list="rbl.test",
@@ -219,6 +242,7 @@ async def test_processes_add_to_the_same_counts(store: Store, clock: Clock) -> N
             paused_hosts=0,
         ),
         RecentRefusals(
+            egress=DEFAULT_EGRESS,
             operator="b.test",
             meaning=Meaning.IP_BLOCKED,
             block_list="rbl.test",
@@ -257,8 +281,8 @@ async def test_old_rows_and_rows_beyond_the_limit_are_deleted(store: Store, cloc
         await process.reputation_store.write()
         await process.reputation_store.purge()
         with contextlib.closing(sqlite3.connect(store.where)) as connection:
-            refusals = connection.execute("SELECT count(*) FROM refusals").fetchone()
-            pauses = connection.execute("SELECT count(*) FROM pauses").fetchone()
+            refusals = connection.execute("SELECT count(*) FROM egress_refusals").fetchone()
+            pauses = connection.execute("SELECT count(*) FROM egress_pauses").fetchone()
         return int(refusals[0]) + int(pauses[0])
 
     process.refuse(times=REFUSALS_UNTIL_HOST_PAUSED)
@@ -334,7 +358,7 @@ async def test_counts_that_cannot_be_written_are_written_later(
 
 async def test_counts_are_written_at_the_end(store: Store, clock: Clock) -> None:
     process = process_on(store, clock)
-    async with open_reputation_store(store, process.reputation, clock=clock):
+    async with open_reputation_store(store, {DEFAULT_EGRESS: process.reputation}, clock=clock):
         process.refuse()
     assert [r.day for r in await recent_refusals(store, clock(), 10)] == [1]
 
@@ -344,12 +368,14 @@ async def test_a_command_adds_to_an_existing_database_and_creates_none(
 ) -> None:
     process = process_on(store, clock)
     process.refuse()
-    await add_refusals_once(f"sqlite:///{store.where}", process.reputation)
+    await add_refusals_once(f"sqlite:///{store.where}", {DEFAULT_EGRESS: process.reputation})
     assert [r.day for r in await process.recent()] == [1]
     (tmp_path / "empty.db").touch()
     for name in ("none.db", "empty.db"):
         process.refuse()
-        await add_refusals_once(f"sqlite:///{tmp_path / name}", process.reputation)
+        await add_refusals_once(
+            f"sqlite:///{tmp_path / name}", {DEFAULT_EGRESS: process.reputation}
+        )
     sizes = {entry.name: entry.stat().st_size for entry in os.scandir(tmp_path)}
     assert "none.db" not in sizes
     assert sizes["empty.db"] == 0

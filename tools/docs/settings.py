@@ -12,6 +12,7 @@ from pydantic.fields import FieldInfo
 
 from gateway.settings.model import (
     DIALECT_SECTIONS,
+    EgressSettings,
     KeySettings,
     RouteSettings,
     RoutingSettings,
@@ -92,6 +93,7 @@ TABLES: Mapping[str, Callable[[], Iterator[str]]] = {
     },
     "settings-dialects": dialect_tables,
     "settings-keys": partial(section_table, KeySettings),
+    "settings-egress": partial(section_table, EgressSettings),
     "settings-routes": partial(section_table, RouteSettings, RoutingSettings),
     "settings-upstreams": partial(section_table, UpstreamSettings),
 }

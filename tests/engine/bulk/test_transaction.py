@@ -148,6 +148,9 @@ class Listener:
     def on_single_path(self, group: DomainGroup, addresses: object) -> None:
         raise AssertionError
 
+    def on_other_egress(self, group: DomainGroup, addresses: object, target: object) -> None:
+        raise AssertionError
+
     def on_failure(self, error: Exception) -> None:
         raise AssertionError
 

@@ -16,11 +16,11 @@ from engine.smtp.dialogue import (
     open_conversation,
     tls_context,
 )
-from engine.smtp.terms import MAX_REPLY_CHARACTERS, Identity, StageResult, Target
+from engine.smtp.terms import MAX_REPLY_CHARACTERS, EgressConfig, Identity, StageResult, Target
 from tests.fakes.smtp import CLOSE, HANG, Action, FakeSmtp, Raw, Script, Wait, fake_smtp
 
 HOST = "127.0.0.2"
-ME = Identity("probe.test", "probe@test")
+ME = EgressConfig(Identity("probe.test", "probe@test"))
 FLOOD = Raw(b"220-welcome welcome welcome\r\n" * 100, octets=8 * 1024 * 1024)
 
 

@@ -15,6 +15,7 @@ import pytest
 
 from engine.model import Meaning, Stage
 from engine.smtp.reputation import ReputationTracker
+from engine.smtp.terms import DEFAULT_EGRESS
 from gateway.reputation import open_reputation_store
 from gateway.store import open_store
 from tests.fakes.dns import Fault, Records, fake_dns
@@ -87,7 +88,10 @@ async def test_json(tmp_path: Path) -> None:
 async def test_refusals_are_shown_after_the_server_has_stopped(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/v.db"
     standing = ReputationTracker(time.monotonic, lambda: datetime.now(UTC))
-    async with open_store(url) as store, open_reputation_store(store, standing, clock=time.time):
+    async with (
+        open_store(url) as store,
+        open_reputation_store(store, {DEFAULT_EGRESS: standing}, clock=time.time),
+    ):
         for _ in range(4):
             standing.record_outcome(
                 "mx.a.test",

@@ -254,19 +254,20 @@ def test_a_writable_database(tmp_path: Path, exists: bool) -> None:
         ("CREATE TABLE other (x)", OK, "no server of this version has used the database"),
         ("", OK, "no mail host refused us in the last 7 days"),
         (
-            "INSERT INTO refusals VALUES"  # 30 hours before NOW
-            " ('a.test', 'rdns_required', '', 494414, 5, 1779890000, 1779892000, 'mx.a.test', '')",
+            "INSERT INTO egress_refusals VALUES"  # 30 hours before NOW
+            " ('default', 'a.test', 'rdns_required', '', 494414, 5,"
+            " 1779890000, 1779892000, 'mx.a.test', '')",
             WARN,
             "a.test refused us 5 times in 7 days, not in the last 24 hours: our address has no",
         ),
         (
-            "INSERT INTO refusals VALUES"
-            " ('a.test', 'a meaning of the future', '', 494444, 5, 1, 2, '', '')",
+            "INSERT INTO egress_refusals VALUES"
+            " ('default', 'a.test', 'a meaning of the future', '', 494444, 5, 1, 2, '', '')",
             OK,
             "no mail host refused us",
         ),
-        ("DROP TABLE refusals", OK, "no server of this version"),
-        ("ALTER TABLE refusals RENAME host TO guest", WARN, "could not be read"),
+        ("DROP TABLE egress_refusals", OK, "no server of this version"),
+        ("ALTER TABLE egress_refusals RENAME host TO guest", WARN, "could not be read"),
     ],
 )
 async def test_refusals_from_the_database(

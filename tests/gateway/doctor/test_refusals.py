@@ -20,6 +20,7 @@ from gateway.reputation import RecentRefusals
 OK, WARN, FAIL = Level.OK, Level.WARN, Level.FAIL
 NOW = datetime(2026, 1, 8, 12, tzinfo=UTC)
 ONE = RecentRefusals(
+    egress="default",
     operator="a.test",
     meaning=Meaning.IP_BLOCKED,
     block_list=None,

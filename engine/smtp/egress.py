@@ -1,0 +1,262 @@
+"""The ways out to mail hosts, with pacing and reputation of their own, and the choice among them.
+
+An address goes by the same egress each time, as long as that one may be used: a host that greylists
+knows us by our address. So the choice is a function of the address and the weights, not a draw.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import ssl
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+
+from engine.cache import TtlCache
+from engine.model import Meaning, Stage
+from engine.smtp.connect import EgressFault
+from engine.smtp.dialogue import Conversation, ConversationEnded, TlsFailed, open_conversation
+from engine.smtp.egress_health import EgressHealth
+from engine.smtp.meanings import ABOUT_US
+from engine.smtp.pacing import Pacer
+from engine.smtp.providers import pacing_operator, reputation_operator
+from engine.smtp.reputation import ReputationTracker
+from engine.smtp.terms import EgressConfig, EgressStrategy, Target, Trace
+from engine.smtp.unresponsive import UnresponsiveTargets
+
+MAX_FURTHER_EGRESSES = 2
+"""Egresses by which a host that refuses us is asked again about an address."""
+GREYLISTED_FOR_S = 86_400.0
+"""How long a greylisted address goes by the same egress; hosts remember us about as long."""
+GREYLISTED_CACHE_SIZE = 100_000
+"""Addresses."""
+
+REFUSES_EGRESS = (ABOUT_US - {Meaning.TLS_REQUIRED}) | {
+    Meaning.THROTTLED,
+    Meaning.REJECTED_UNRECOGNISED,
+}
+"""Meanings of replies that may differ by where we come from. A host that wants TLS wants it of
+all."""
+
+
+class Egress:
+    """One way out: its settings, and what was learnt by using it."""
+
+    def __init__(
+        self, config: EgressConfig, clock: Callable[[], float], now: Callable[[], datetime]
+    ) -> None:
+        self.config = config
+        self.pacer = Pacer(config.connections_per_host, clock)
+        self.reputation = ReputationTracker(clock, now)
+        self.unresponsive = UnresponsiveTargets(clock)
+        self.health = EgressHealth(clock)
+
+    @property
+    def name(self) -> str:
+        return self.config.name
+
+    def reaches(self, ip: str) -> bool:
+        """Whether it may have a way to addresses of that family."""
+        is_ipv6 = ":" in ip
+        source = self.config.source_address
+        if source and self.config.proxy is None:
+            return is_ipv6 == (":" in source)
+        return not is_ipv6 or self.health.reaches_ipv6
+
+
+class EgressSet:
+    """All egresses of an engine."""
+
+    def __init__(
+        self,
+        egresses: Sequence[Egress],
+        strategy: EgressStrategy,
+        clock: Callable[[], float],
+    ) -> None:
+        self._egresses = tuple(egresses)
+        self._strategy = strategy
+        self._greylisted: TtlCache[str, str] = TtlCache(GREYLISTED_CACHE_SIZE, clock)
+
+    def __iter__(self) -> Iterator[Egress]:
+        return iter(self._egresses)
+
+    def __len__(self) -> int:
+        return len(self._egresses)
+
+    @property
+    def reputations(self) -> Mapping[str, ReputationTracker]:
+        """How the mail hosts' operators treat us, by the name of the egress."""
+        return {egress.name: egress.reputation for egress in self._egresses}
+
+    def choose(self, target: Target, key: str, *, tried: Container[str] = ()) -> Egress | None:
+        """The egress for `target`, of those whose names are not in `tried`; None without any.
+
+        `key` is what goes by the same egress each time, such as an address. An egress that is
+        paused or backs off at the target's operator comes after all others, but a greylisted
+        address waits for its own.
+        """
+        return next(iter(self.partition(target, (key,), tried=tried)), None)
+
+    def partition(
+        self, target: Target, keys: Iterable[str], *, tried: Container[str] = ()
+    ) -> dict[Egress, list[str]]:
+        """As `choose`, for many keys: those of each egress; empty if there is no egress."""
+        usable = [egress for egress in self._usable(target, tried) if not egress.health.left_s]
+        if len(usable) < 2:
+            return {egress: list(keys) for egress in usable}
+        ranks = {egress: self._rank(egress, target) for egress in usable}
+        best_rank = min(ranks.values())
+        best = [egress for egress in usable if ranks[egress] == best_rank]
+        by_name = {egress.name: egress for egress in usable if ranks[egress] < _PAUSED}
+        parts: dict[Egress, list[str]] = {}
+        for key in keys:
+            own = by_name.get(self._greylisted.get(key) or "")
+            parts.setdefault(own or self._pick(best, key), []).append(key)
+        return parts
+
+    def record_greylisted(self, recipient: str, egress: str) -> None:
+        """`recipient` was greylisted by the egress of that name: it keeps to it for a while."""
+        if len(self._egresses) > 1:
+            self._greylisted.put(recipient, egress, GREYLISTED_FOR_S)
+
+    def any_greylisted(self, recipients: Iterable[str]) -> bool:
+        """Whether one of `recipients` was greylisted lately, so that its egress matters."""
+        return len(self._egresses) > 1 and any(map(self._greylisted.get, recipients))
+
+    def soonest_s(self, target: Target) -> float | None:
+        """Seconds until an egress may be used for `target` again; None if there is none."""
+        return min((egress.health.left_s for egress in self._usable(target, ())), default=None)
+
+    def has_alternative(
+        self, target: Target, tried: Container[str], *, at_once: bool = False
+    ) -> bool:
+        """Whether an egress whose name is not in `tried` may be used for `target` now.
+
+        With `at_once` it must not be paused or back off there.
+        """
+        return any(
+            not (egress.health.left_s or (at_once and self._rank(egress, target)))
+            for egress in self._usable(target, tried)
+        )
+
+    def passes_over(self, target: Target) -> bool:
+        """Whether no egress should ask `target` now, if there is another target."""
+        operator = pacing_operator(target.host)
+        return all(
+            target in egress.unresponsive or egress.pacer.is_backing_off(operator)
+            for egress in self._usable(target, ())
+        )
+
+    def rejects_all(self, target: Target, *, if_backing_off: bool) -> bool:
+        """Whether the target's operator rejects the connections of every egress for now."""
+        operator = pacing_operator(target.host)
+        return all(
+            egress.pacer.is_skipped(operator)
+            or (if_backing_off and egress.pacer.is_backing_off(operator))
+            for egress in self._usable(target, ())
+        )
+
+    def why_none(self, target: Target) -> str:
+        """Why no egress can be used for `target`, with their names and without secrets."""
+        operator = reputation_operator(target.host)
+        serving = [egress for egress in self._egresses if egress.config.serves(operator)]
+        if not serving:
+            return f"no egress serves the operator {operator}"
+        reaching = [egress for egress in serving if egress.reaches(target.ip)]
+        if not reaching:
+            family = "IPv6" if ":" in target.ip else "IPv4"
+            names = ", ".join(egress.name for egress in serving)
+            return f"no egress reaches {family} addresses: {names}"
+        return "; ".join(
+            f"egress {egress.name}: {egress.health.reason};"
+            f" not used for {math.ceil(egress.health.left_s)} s"
+            for egress in reaching
+            if egress.health.left_s
+        )
+
+    async def open_conversation(
+        self,
+        egress: Egress,
+        target: Target,
+        *,
+        connect_timeout_s: float,
+        command_timeout_s: float,
+        tls_timeout_s: float,
+        tls: ssl.SSLContext | None,
+        trace: Trace,
+    ) -> Conversation:
+        """As `dialogue.open_conversation`, by `egress`, whose health learns from it."""
+        egress.health.start_trial()
+        try:
+            conversation = await open_conversation(
+                target,
+                egress.config,
+                connect_timeout_s=connect_timeout_s,
+                command_timeout_s=command_timeout_s,
+                tls_timeout_s=tls_timeout_s,
+                tls=tls,
+                trace=trace,
+            )
+        except EgressFault as fault:
+            trace(target.host, str(fault))
+            egress.health.record_fault(fault.reason)
+            raise
+        except ConversationEnded as ended:
+            self._record_end(egress, target, ended)
+            raise
+        except TlsFailed:
+            egress.health.record_banner(target.ip)
+            raise
+        egress.health.record_banner(target.ip)
+        return conversation
+
+    def _record_end(self, egress: Egress, target: Target, ended: ConversationEnded) -> None:
+        """Learn from a conversation that ended before EHLO was accepted."""
+        health = egress.health
+        if ended.greeted or ended.result.reply is not None:
+            health.record_banner(target.ip)
+            return
+        if ":" in target.ip and ended.result.stage is Stage.CONNECT:
+            health.record_ipv6_failure(target.host, certain=ended.no_ipv6)
+        if ended.maybe_egress and not ended.no_ipv6 and self.has_alternative(target, {egress.name}):
+            # The only one that works is not rested for what may be the hosts' fault.
+            reason = f"no mail host's banner came by it, lately not that of {target.host}"
+            health.record_doubt(pacing_operator(target.host), reason)
+        else:
+            health.record_no_banner()
+
+    def _usable(self, target: Target, tried: Container[str]) -> Iterator[Egress]:
+        operator = reputation_operator(target.host)
+        for egress in self._egresses:
+            if (
+                egress.name not in tried
+                and egress.config.serves(operator)
+                and egress.reaches(target.ip)
+            ):
+                yield egress
+
+    def _rank(self, egress: Egress, target: Target) -> int:
+        """0 if it may be used at once; the less usable, the higher."""
+        if egress.reputation.is_paused(target.host):
+            return _PAUSED
+        return int(egress.pacer.is_backing_off(pacing_operator(target.host)))
+
+    def _pick(self, egresses: Sequence[Egress], key: str) -> Egress:
+        """The egress for `key` by weight, or the first one."""
+        if self._strategy is EgressStrategy.FAILOVER or len(egresses) == 1:
+            return egresses[0]
+        return max(egresses, key=lambda egress: _score(egress.name, key, egress.config.weight))
+
+
+_PAUSED = 2
+"""The rank of an egress at which the target is paused."""
+
+
+def _score(name: str, key: str, weight: float) -> float:
+    """Weighted rendezvous hashing: the highest score wins, in proportion to the weights.
+
+    Unlike with a modulus, most keys stay where they are if an egress is added or removed.
+    """
+    digest = hashlib.blake2b(f"{name}\0{key}".encode(), digest_size=8).digest()
+    share = (int.from_bytes(digest, "big") + 1) / (2**64 + 1)  # in (0, 1)
+    return weight / -math.log(share)
