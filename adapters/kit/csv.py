@@ -6,35 +6,52 @@ addresses may be in any column. Reading is lazy, so that files may be large.
 
 from __future__ import annotations
 
-import codecs
 import csv
 import io
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain, islice
-from typing import Any
+
+from adapters.kit.csv_rows import Remarks, RowLimits, RowReader
+from adapters.kit.decoding import MAX_LINE_CHARACTERS, Decoder, NotCsv, split_lines
+from adapters.kit.layout import (
+    DELIMITERS,
+    Top,
+    find_delimiter,
+    find_email_column,
+    find_top,
+    named_delimiter,
+    usual_width,
+)
+
+__all__ = [
+    "CSV_MEDIA_TYPE",
+    "MAX_LINES",
+    "MAX_LINE_CHARACTERS",
+    "CsvTable",
+    "NotCsv",
+    "csv_cell",
+    "csv_line",
+    "escape_quotes",
+    "find_email_column",
+    "fit_row",
+    "neutralise_formula",
+    "read_lines",
+    "read_table",
+]
 
 CSV_MEDIA_TYPE = "text/csv; charset=utf-8"
-MAX_LINE_CHARACTERS = 1_000_000
 MAX_LINES = 1_000_000
 """In one file, blank ones included, which take time too."""
 SAMPLE_ROWS = 1_000
 """Rows that are read to find the width of the table and the column with the addresses."""
-EMAIL_HEADERS = ("email", "e-mail", "email address", "e-mail address", "emailaddress", "mail")
-"""Names of a column with addresses, in lower case; the first that a table has counts."""
+SAMPLE_CHARACTERS = 500_000
+MAX_SHOWN = 60
+"""Characters of a line that is shown in a remark."""
 
 FORMULA_STARTS = frozenset("=+-@\t\r")
 _NUMBER = re.compile(r"[-+]?[0-9]+(?:[.,][0-9]+)?")
-
-
-class NotCsv(ValueError):
-    """The file is not CSV. The message completes "The file …", or "Line 7 …" if `line` is known."""
-
-    def __init__(self, reason: str, line: int | None = None) -> None:
-        super().__init__(reason)
-        self.line = line
-        """From 1; None if it is not known."""
 
 
 # -- reading ------------------------------------------------------------------------------
@@ -49,7 +66,12 @@ class CsvTable:
     sample: Sequence[Sequence[str]]
     """The first rows."""
     rows: Iterator[Sequence[str]]
-    """All rows but the header and blank ones, those of the sample included."""
+    """All rows but the header, those above it and blank ones; those of the sample included."""
+    has_header: bool = False
+    delimiter: str = ""
+    """Empty for one column."""
+    remarks: Remarks = field(default_factory=Remarks)
+    """What was left out or read otherwise than it stands, so far."""
 
     @property
     def width(self) -> int:
@@ -57,115 +79,78 @@ class CsvTable:
 
 
 def read_lines(chunks: Iterable[bytes]) -> Iterator[str]:
-    """The lines of a UTF-8 text, with or without a byte order mark. Raises NotCsv."""
-    number = 0
-    for block in _whole_lines(_decode(chunks)):
-        lines = io.StringIO(block, newline="").readlines()
-        if "\0" in block or len(block) >= MAX_LINE_CHARACTERS:
-            _check_lines(lines, first=number + 1)
-        number += len(lines)
-        if number > MAX_LINES:
-            raise NotCsv("has too many lines")
-        yield from lines
-
-
-def _check_lines(lines: Iterable[str], first: int) -> None:
-    for number, line in enumerate(lines, start=first):
-        if len(line) >= MAX_LINE_CHARACTERS:
-            raise NotCsv("is too long", number)
-        if "\0" in line:
-            raise NotCsv("is not text", number)
-
-
-def _decode(chunks: Iterable[bytes]) -> Iterator[str]:
-    decoder = codecs.getincrementaldecoder("utf-8-sig")()
-    try:
-        for chunk in chunks:
-            yield decoder.decode(chunk)
-        yield decoder.decode(b"", final=True)
-    except UnicodeDecodeError as exc:
-        raise NotCsv("is not UTF-8 text") from exc
-
-
-def _whole_lines(texts: Iterable[str]) -> Iterator[str]:
-    """The text in blocks of whole lines; the last may be the start of a line that is too long."""
-    rest = ""
-    for text in texts:
-        text = rest + text
-        # a carriage return at the end may be half of a line end
-        end = max(text.rfind("\n"), text.rfind("\r", 0, -1)) + 1
-        rest = text[end:]
-        if end:
-            yield text[:end]
-        if len(rest) >= MAX_LINE_CHARACTERS:
-            break
-    if rest:
-        yield rest
+    """The lines of a text in UTF-8, or in the encoding that its mark names. Raises NotCsv."""
+    return split_lines(Decoder(chunks).texts(), max_lines=MAX_LINES)
 
 
 def read_table(
     lines: Iterator[str],
     *,
-    delimiters: str = ",;\t",
+    delimiters: str = DELIMITERS,
     has_header: bool | None = None,
+    column: str | None = None,
+    titled: bool = True,
     max_cells: int | None = None,
     max_cell_characters: int | None = None,
 ) -> CsvTable:
     """The table in `lines`. This and iterating the rows raise NotCsv.
 
-    The delimiter is the one that occurs most often in the first line. Without `has_header` the
-    first row is a header if none of its cells has an `@`.
+    `has_header` is None if the dialect does not know it; then lines above the header are left out,
+    too. `column` is a title that the header has. `titled`: a list with one column may have a title
+    that we do not know. An empty line is a pause in a stream: the table is judged by the lines
+    before it.
     """
-    first_line = next(lines, "")
-    reader = csv.reader(
-        chain((first_line,), lines), delimiter=max(delimiters, key=first_line.count)
+    head, number = _head(lines)
+    delimiter = named_delimiter(head[0]) if head else ""
+    if delimiter is None:
+        delimiter = find_delimiter(head, delimiters)
+    else:
+        head, number = head[1:], number + 1
+    sample = list(RowReader(iter(head), delimiter))
+    width = usual_width(sample)
+    remarks = Remarks()
+    reader = RowReader(
+        chain(head, lines),
+        delimiter,
+        limits=RowLimits(max_cells, max_cell_characters),
+        first_line=number,
+        width=width,
+        remarks=remarks,
     )
-    rows = _read_rows(reader, max_cells, max_cell_characters)
-    sample = list(islice(rows, SAMPLE_ROWS))
-    if not sample:
-        return CsvTable((), (), iter(()))
-    width = max(map(len, sample))
-    head = [cell.strip() for cell in sample[0]]
+    rows = iter(reader)
+    top = Top(None, 0) if has_header is False else Top(sample[0] if sample else None, 0)
     if has_header is None:
-        has_header = not any("@" in cell for cell in head)
-    names = tuple(head) if has_header else ()
-    headers = (*names, *(f"col{i}" for i in range(len(names), width)))
-    sample = sample[1:] if has_header else sample
-    return CsvTable(headers, sample, chain(sample, rows))
+        top = find_top(sample, width, column=column, titled=titled)
+    for skipped in islice(rows, top.skipped):
+        remarks.add(reader.row_line, f"{_shown(skipped)} stands above the table and was left out")
+    names = tuple(cell.strip() for cell in next(rows, ())) if top.header is not None else ()
+    sample = sample[top.skipped + (top.header is not None) :]
+    first = list(islice(rows, 1))  # so that a mistake in it is known at once
+    columns = max(map(len, (names, *sample)))
+    headers = (*names, *(f"col{i}" for i in range(len(names), columns)))
+    return CsvTable(headers, sample, chain(first, rows), top.header is not None, delimiter, remarks)
 
 
-def _read_rows(
-    reader: Any, max_cells: int | None, max_cell_characters: int | None
-) -> Iterator[list[str]]:
-    try:
-        for row in reader:
-            if not row:
-                continue
-            if max_cells is not None and len(row) > max_cells:
-                raise NotCsv("has too many cells", reader.line_num)
-            if max_cell_characters is not None and max(map(len, row)) > max_cell_characters:
-                raise NotCsv("has a cell that is too long", reader.line_num)
-            if "".join(row).strip():
-                yield row
-    except csv.Error as exc:
-        raise NotCsv(f"is not CSV: {exc}", reader.line_num) from exc
+def _head(lines: Iterator[str]) -> tuple[list[str], int]:
+    """The first lines, blank ones before them left out, and the number of the first of them."""
+    head: list[str] = []
+    number, characters = 1, 0
+    for line in lines:
+        if not line and head:
+            break
+        if head or line.strip():
+            head.append(line)
+            characters += len(line)
+        elif line:
+            number += 1
+        if len(head) >= SAMPLE_ROWS or characters >= SAMPLE_CHARACTERS:
+            break
+    return head, number
 
 
-def find_email_column(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> int | None:
-    """The column with the addresses: by its name, else the one with most cells that have an `@`.
-
-    None if no cell has one.
-    """
-    names = [header.strip().lower() for header in headers]
-    for name in EMAIL_HEADERS:
-        if name in names:
-            return names.index(name)
-    counts = [0] * len(names)
-    for row in rows:
-        for column, cell in enumerate(row[: len(names)]):
-            counts[column] += "@" in cell
-    best = max(counts, default=0)
-    return counts.index(best) if best else None
+def _shown(row: Sequence[str]) -> str:
+    text = " ".join(filter(None, map(str.strip, row)))
+    return repr(f"{text[:MAX_SHOWN]}…" if len(text) > MAX_SHOWN else text)
 
 
 def fit_row(row: Sequence[str], width: int) -> tuple[str, ...]:

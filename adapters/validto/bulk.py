@@ -11,6 +11,7 @@ import re
 import string
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC
+from itertools import chain
 from typing import Any
 
 import orjson
@@ -27,16 +28,8 @@ from adapters.contract.wire import (
     WireRequest,
     json_reply,
 )
-from adapters.kit.csv import (
-    CSV_MEDIA_TYPE,
-    CsvTable,
-    NotCsv,
-    csv_line,
-    find_email_column,
-    fit_row,
-    read_lines,
-    read_table,
-)
+from adapters.kit.csv import CSV_MEDIA_TYPE, MAX_LINES, NotCsv, csv_line
+from adapters.kit.list_file import ListOptions, read_list
 from adapters.kit.words import random_id, utc_millis
 from adapters.validto.words import result_word
 from engine.model import Address, Evidence, Reason, Verification
@@ -47,6 +40,9 @@ BODY_LIMIT = MAX_FILE_BYTES + 64 * 1024
 MAX_LIST_ENTRIES = 500_000
 MAX_CELLS = 1_000
 MAX_CELL_CHARACTERS = 100_000
+LIST_OPTIONS = ListOptions(
+    max_lines=MAX_LINES, max_cells=MAX_CELLS, max_cell_characters=MAX_CELL_CHARACTERS
+)
 
 JOB_ID = re.compile(r"[a-z0-9]{30,40}")
 """Samples have 36 and 37 characters; an id of another form is an error of its own."""
@@ -128,37 +124,41 @@ def _read_file(request: WireRequest) -> SubmitJob:
     if file is None or file.size > MAX_FILE_BYTES:
         raise _invalid_file("There is no part `local_file`, or it is too large.")
     try:
-        table = read_table(
-            read_lines(file.chunks()), max_cells=MAX_CELLS, max_cell_characters=MAX_CELL_CHARACTERS
-        )
+        found = read_list(file.chunks, LIST_OPTIONS)
+        first = next(found.entries, None)
     except NotCsv as exc:
-        raise _invalid_file(f"The file {exc}.") from exc
-    if not table.headers:
+        raise _not_a_list(exc) from exc
+    if first is None and not found.headers:
         raise _invalid_file("The file is empty.")
-    email_at = find_email_column(table.headers, table.sample) or 0
+    headers = found.headers or ("col0",)
+    entries = found.entries if first is None else chain((first,), found.entries)
     return SubmitJob(
-        entries=_parse_entries(table, email_at),
-        headers=table.headers,
+        entries=_parse_entries(entries, len(headers)),
+        headers=headers,
         start=_parse_auto_verify(fields.get("auto_verify"), request.query.get("auto_verify")),
-        options={"email_at": email_at},
+        options={"email_at": found.email_at},
     )
 
 
-def _parse_entries(table: CsvTable, email_at: int) -> Iterator[BatchEntry]:
+def _parse_entries(found: Iterator[BatchEntry], width: int) -> Iterator[BatchEntry]:
     count = 0
     try:
-        for row in table.rows:
-            email = row[email_at].strip() if email_at < len(row) else ""
-            if not email:
+        for entry in found:
+            if not entry.email:
                 continue
-            if len(email) > MAX_ENTRY_CHARACTERS:
+            if len(entry.email) > MAX_ENTRY_CHARACTERS:
                 raise _invalid_file("An address is too long.")
             count += 1
             if count > MAX_LIST_ENTRIES:
                 raise Problem(ProblemKind.TOO_MANY, limit=MAX_LIST_ENTRIES)
-            yield BatchEntry(email, fit_row(row, table.width) if table.width > 1 else ())
+            alone = width == 1 and entry.cells == (entry.email,)
+            yield BatchEntry(entry.email) if alone else entry
     except NotCsv as exc:
-        raise _invalid_file(f"The file {exc}.") from exc
+        raise _not_a_list(exc) from exc
+
+
+def _not_a_list(exc: NotCsv) -> Problem:
+    return _invalid_file(f"The file {exc}." if exc.line is None else f"Line {exc.line} {exc}.")
 
 
 def _read_json(request: WireRequest) -> SubmitJob:

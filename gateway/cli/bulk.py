@@ -9,21 +9,30 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-import os
+import shutil
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
-from gateway.cli.lists import AddressList, read_list
+from adapters.kit.list_file import AddressList, Shape
+from gateway.cli.hints import NetworkHints
+from gateway.cli.lists import (
+    STANDARD_INPUT,
+    check_encoding,
+    column_words,
+    file_chunks,
+    print_remarks,
+    read_list,
+)
 from gateway.cli.options import ConfigFile, read_settings
+from gateway.cli.output_file import OutputFile
 from gateway.cli.results import WRITERS, OutputFormat
-from gateway.cli.terminal import EXIT_USAGE, CommandError, print_error, run_async
-from gateway.store.private_files import private_opener
+from gateway.cli.terminal import EXIT_USAGE, CommandError, is_terminal, print_error, run_async
 
 if TYPE_CHECKING:
     from adapters.contract.jobs import Job
@@ -32,16 +41,14 @@ if TYPE_CHECKING:
     from gateway.settings import Settings
 
 REFRESH_S = 0.25
-PART_SUFFIX = ".part"
-"""The database of an unfinished run has the output's name with this suffix."""
 OUTPUT_FORMATS = {
-    ".csv": OutputFormat.CSV,
-    ".tsv": OutputFormat.CSV,
-    ".txt": OutputFormat.CSV,
     ".jsonl": OutputFormat.JSONL,
     ".ndjson": OutputFormat.JSONL,
     ".json": OutputFormat.JSONL,
 }
+"""By the suffix of the output; any other is CSV."""
+TAB_SUFFIXES = frozenset({".tsv", ".tab"})
+"""Of outputs with tabs between cells, whatever is between those of the list."""
 
 
 def bulk(
@@ -50,7 +57,7 @@ def bulk(
         str,
         typer.Argument(
             metavar="FILE",
-            help="CSV, text (one address a line) or JSON lines; - is standard input.",
+            help="CSV, text (one address a line) or JSON; - is standard input.",
         ),
     ],
     output: Annotated[
@@ -62,6 +69,9 @@ def bulk(
             help="Output file: JSON lines if it ends in .jsonl, else CSV; - is standard output.",
         ),
     ] = "-",
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace OUT if it exists, FILE included.")
+    ] = False,
     output_format: Annotated[
         OutputFormat | None,
         typer.Option(
@@ -74,7 +84,15 @@ def bulk(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Name of the address column (default: found by name or content).",
+            help="Title or number of the address column (default: found by content and title).",
+            show_default=False,
+        ),
+    ] = None,
+    encoding: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Encoding of FILE, such as cp1252 (default: UTF-8, or what its first bytes say).",
             show_default=False,
         ),
     ] = None,
@@ -100,13 +118,15 @@ def bulk(
 ) -> None:
     """Verify a list of addresses, and write it with the results.
 
-    The address column is found by its name or its content, and all columns
-    are kept. Progress is shown on standard error. To resume an interrupted
-    run, give the same command again: finished rows are kept in OUT.part.
+    The address column is found by its content and its title, and all columns
+    are kept. The output has the delimiter, line ends and encoding of FILE.
+    Progress is shown on standard error. To resume an interrupted run, give the
+    same command again: finished rows are kept in OUT.part.
 
     Examples:
       veriplex bulk customers.csv -o verified.csv
       veriplex bulk customers.csv -o verified.jsonl --column "Work e-mail"
+      veriplex bulk excel.csv -o verified.csv --encoding cp1252
       veriplex bulk - < addresses.txt > verified.csv
     """
     from engine.model import Checks
@@ -114,10 +134,13 @@ def bulk(
     settings = read_settings(ctx, config, probing=True)
     checks = Checks(smtp=not no_smtp, catch_all=not (no_smtp or no_catch_all))
     wanted = output_format or OUTPUT_FORMATS.get(Path(output).suffix.lower(), OutputFormat.CSV)
+    encoding = check_encoding(encoding)
     with _open_input(file) as source:
-        if output != "-" and not Path(output).absolute().parent.is_dir():
-            raise CommandError(f"{output}: there is no folder {Path(output).parent}", EXIT_USAGE)
-        request = _BulkRequest(file, source, output, wanted, column, checks, not no_retries, raw)
+        out = OutputFile(output, force)
+        out.check(source)
+        request = _BulkRequest(
+            file, source, out, wanted, column, encoding, checks, not no_retries, raw
+        )
         run_async(_run_bulk(settings, request))
 
 
@@ -127,62 +150,71 @@ class _BulkRequest:
 
     name: str
     source: BinaryIO
-    output: str
+    output: OutputFile
     output_format: OutputFormat
     column: str | None
+    encoding: str | None
     checks: Checks
     retry_greylisted: bool
     raw: bool
 
-    def read_entries(self) -> AddressList:
-        self.source.seek(0)
-        return read_list(self.name, self.source, self.column)
+    def read(self) -> AddressList:
+        return read_list(
+            self.name, file_chunks(self.source), column=self.column, encoding=self.encoding
+        )
 
     def digest(self) -> str:
         """A digest of everything that must be equal for a run to be resumed."""
-        self.source.seek(0)
         digest = hashlib.sha256()
-        while chunk := self.source.read(1 << 20):
+        for chunk in file_chunks(self.source)():
             digest.update(chunk)
-        digest.update(repr((self.column, self.checks, self.retry_greylisted)).encode())
+        options = (self.column, self.encoding, self.checks, self.retry_greylisted)
+        digest.update(repr(options).encode())
         return digest.hexdigest()
 
 
 @contextlib.contextmanager
 def _open_input(name: str) -> Iterator[BinaryIO]:
     """The file, or a copy of standard input. Raises CommandError."""
-    if name != "-":
+    with contextlib.ExitStack() as stack:
         try:
-            with open(name, "rb") as file:
-                yield file
+            if name != "-":
+                file: BinaryIO = stack.enter_context(open(name, "rb"))
+                file.read(1)
+            else:
+                if is_terminal(sys.stdin):
+                    print_error("reading addresses from standard input; Ctrl-D ends them")
+                file = stack.enter_context(tempfile.TemporaryFile())
+                shutil.copyfileobj(sys.stdin.buffer, file)
         except OSError as exc:
-            raise CommandError(f"{name}: cannot read: {exc.strerror}", EXIT_USAGE) from exc
-        return
-    with tempfile.TemporaryFile() as copy:
-        while chunk := sys.stdin.buffer.read(1 << 20):
-            copy.write(chunk)
-        yield copy
+            shown = STANDARD_INPUT if name == "-" else name
+            raise CommandError(f"{shown}: cannot read: {exc.strerror}", EXIT_USAGE) from exc
+        yield file
 
 
 async def _run_bulk(settings: Settings, request: _BulkRequest) -> None:
     from gateway.cli.local_batch import open_local_batch
     from gateway.store import StoreError
 
-    part = "" if request.output == "-" else request.output + PART_SUFFIX
+    part = request.output.part
     keep = False
     try:
         async with open_local_batch(settings, part) as batch:
             keep = await batch.existing_job() is not None
             job = await _submit_or_resume(batch, request, part)
             keep = True
-            job = await _run_to_end(batch, job)
-            await _write_results(batch, job, request)
+            summary = await _run_to_end(batch, job, request) if job.row_count else ""
+            hints = NetworkHints(settings.engine.helo)
+            await _write_results(batch, job, request, hints)
             keep = False
     except StoreError as exc:
         raise CommandError(str(exc)) from exc
     finally:
         if part and not keep:
             _remove_part(part)
+    for line in (summary, *hints.lines(), _last_line(job, request)):
+        if line:
+            print_error(line)
 
 
 def _remove_part(part: str) -> None:
@@ -190,20 +222,38 @@ def _remove_part(part: str) -> None:
         Path(part + end).unlink(missing_ok=True)
 
 
+def _last_line(job: Job, request: _BulkRequest) -> str:
+    """Where the addresses came from and where the result is, as far as that is not plain."""
+    shown = STANDARD_INPUT if request.name == "-" else request.name
+    came_from = _column_words(job) if job.row_count else f"no addresses in {shown}"
+    went_to = "" if request.output.is_stdout else f"→ {request.output.name}"
+    return "  ".join(filter(None, (came_from, went_to)))
+
+
+def _column_words(job: Job) -> str:
+    return column_words(job.headers, job.options["email_at"], job.options["other_columns"])
+
+
 async def _submit_or_resume(batch: LocalBatch, request: _BulkRequest, part: str) -> Job:
     """The batch of an earlier run, or a new one."""
     digest = await asyncio.to_thread(request.digest)
     job = await batch.existing_job()
     if job is None:
-        found = request.read_entries()
+        found = await asyncio.to_thread(request.read)
         job = await batch.submit(
             found.entries,
             headers=found.headers,
             checks=request.checks,
             retries=request.retry_greylisted,
-            options={"digest": digest, "form": found.format},
+            options={
+                "digest": digest,
+                "email_at": found.email_at,
+                "other_columns": found.other_columns,
+                "shape": asdict(found.shape),
+            },
         )
-    elif job.options["digest"] != digest:
+        print_remarks(request.name, found.remarks)
+    elif job.options.get("digest") != digest:
         raise CommandError(
             f"{part} belongs to another list or to other options; remove it to start again",
             EXIT_USAGE,
@@ -213,57 +263,46 @@ async def _submit_or_resume(batch: LocalBatch, request: _BulkRequest, part: str)
     return job
 
 
-async def _run_to_end(batch: LocalBatch, job: Job) -> Job:
-    from gateway.cli.progress import ProgressDisplay, format_duration, format_verdicts
+async def _run_to_end(batch: LocalBatch, job: Job, request: _BulkRequest) -> str:
+    """Verify the batch; returns a summary."""
+    from gateway.cli.progress import ProgressDisplay, format_counts, format_duration
 
     began = asyncio.get_running_loop().time()
     before = job.done_count
     try:
         async with ProgressDisplay(sys.stderr, total=job.row_count) as progress, batch.running():
             while not job.state.is_final:
-                progress.update(job.done_count, format_verdicts(job.counts))
+                progress.update(job.done_count, format_counts(job.counts))
                 await asyncio.sleep(REFRESH_S)
                 job = await batch.get_job()
     except asyncio.CancelledError:
         job = await asyncio.shield(batch.get_job())
-        print_error(f"stopped after {job.done_count:,} of {job.row_count:,}")
+        stopped = f"stopped after {job.done_count:,} of {job.row_count:,}"
+        print_error("; ".join(filter(None, (stopped, _column_words(job), _how_to_go_on(request)))))
         raise
     seconds = asyncio.get_running_loop().time() - began
     rate = (job.done_count - before) / seconds if seconds else 0.0
     verified = f"{job.done_count:,} verified in {format_duration(round(seconds))}"
-    print_error("  ".join([verified, f"{rate:,.0f}/s", format_verdicts(job.counts)]).rstrip())
-    return job
+    return "  ".join([verified, f"{rate:,.0f}/s", format_counts(job.counts)]).rstrip()
 
 
-async def _write_results(batch: LocalBatch, job: Job, request: _BulkRequest) -> None:
-    writer = WRITERS[request.output_format](job.headers, raw=request.raw)
+def _how_to_go_on(request: _BulkRequest) -> str:
+    if part := request.output.part:
+        return f"the same command goes on from here ({part})"
+    return "nothing was kept; with -o FILE the same command would go on"
 
-    async def pieces() -> AsyncIterator[bytes]:
-        yield writer.header
+
+async def _write_results(
+    batch: LocalBatch, job: Job, request: _BulkRequest, hints: NetworkHints
+) -> None:
+    shape = Shape(**job.options["shape"])
+    if Path(request.output.name).suffix.lower() in TAB_SUFFIXES:
+        shape = replace(shape, delimiter="\t")
+    writer = WRITERS[request.output_format](
+        job.headers, job.options["email_at"], shape, raw=request.raw
+    )
+    with request.output.open() as file:
+        file.write(writer.header)
         async for row in batch.rows(job):
-            yield writer.render_row(row)
-
-    if request.output == "-":
-        out = sys.stdout.buffer
-        async for piece in pieces():
-            out.write(piece)
-        out.flush()
-        return
-    with _atomic_file(request.output) as file:
-        async for piece in pieces():
-            file.write(piece)
-
-
-@contextlib.contextmanager
-def _atomic_file(name: str) -> Iterator[BinaryIO]:
-    """A file that appears only when it is complete. Raises CommandError."""
-    unfinished = Path(name + ".tmp")
-    try:
-        unfinished.unlink(missing_ok=True)  # of an earlier run, with permissions of its own
-        with open(unfinished, "xb", opener=private_opener) as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(name)
-    except OSError as exc:
-        raise CommandError(f"{name}: cannot write: {exc.strerror}") from exc
+            file.write(writer.render_row(row))
+            hints.observe(row.verification)

@@ -24,6 +24,7 @@ from gateway.batches.ports import always_use
 from gateway.batches.queue import SqlChunkQueue
 from gateway.batches.records import BatchRecords
 from gateway.batches.runner import Runner
+from gateway.cli.progress import NO_ADDRESS
 from gateway.reputation import add_refusals_once
 from gateway.settings import Settings
 from gateway.store import Store, open_store
@@ -43,7 +44,7 @@ LOCAL_DIALECT = Dialect(
     sandbox_key="",
     batch_rules=BatchRules(
         new_id=lambda source: str(source.number),
-        row_word=lambda v: v.verdict.value,
+        row_word=lambda v: v.verdict.value if v.address.raw else NO_ADDRESS,
         retention_s=lambda _: None,
     ),
 )

@@ -18,6 +18,8 @@ SHOW_AFTER_S = 1.0
 """A run that is over sooner shows no progress."""
 RATE_WINDOW_S = 10.0
 """The rate is that of the last so many seconds."""
+NO_ADDRESS = "no address"
+"""The word of a row without an address, where others have their verdict."""
 BAR_WIDTH = 20
 MIN_WIDTH_FOR_BAR = 120
 """A narrower terminal has no room for a bar beside the note."""
@@ -114,9 +116,10 @@ class ProgressDisplay:
         self._progress.start()
 
 
-def format_verdicts(counts: Mapping[str, int]) -> str:
-    """`deliverable 1,000  unknown 200`."""
-    return "  ".join(f"{verdict} {counts[verdict]:,}" for verdict in Verdict if counts.get(verdict))
+def format_counts(counts: Mapping[str, int]) -> str:
+    """`deliverable 1,000  unknown 200`, and at the end the rows without an address."""
+    words = (*Verdict, NO_ADDRESS)
+    return "  ".join(f"{word} {counts[word]:,}" for word in words if counts.get(word))
 
 
 def format_duration(seconds: int) -> str:

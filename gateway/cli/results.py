@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import StrEnum
+from typing import Any, Protocol
 
 import orjson
 
 from adapters.contract.jobs import JobRow
-from adapters.kit.csv import csv_cell, csv_line, neutralise_formula
+from adapters.kit.csv import csv_cell, neutralise_formula
+from adapters.kit.json_list import unique_titles
+from adapters.kit.list_file import Shape, split_note
 from engine.model import Verification
 from gateway.verdicts.as_json import verification_as_dict
 from gateway.verdicts.owners import with_guessed_person
@@ -27,8 +32,11 @@ COLUMNS: Mapping[str, Callable[[Verification], object]] = {
     "mx": lambda v: v.evidence.mx_host,
     "smtp_code": lambda v: v.evidence.smtp.code if v.evidence.smtp else None,
     "verified_at": lambda v: v.verified_at.isoformat(timespec="seconds"),
+    "address": lambda v: v.address.raw,
 }
-"""The columns that a CSV file has after the list's own."""
+"""The columns that a CSV file has after the list's own, and `error` after them."""
+ERROR_COLUMN = "error"
+NO_ADDRESS = "There is no address in this row."
 
 
 class OutputFormat(StrEnum):
@@ -38,43 +46,101 @@ class OutputFormat(StrEnum):
     JSONL = "jsonl"
 
 
-class CsvWriter:
-    """Writes a line for each row, with the list's own columns first."""
+class Writer(Protocol):
+    """Renders a verified list."""
 
-    def __init__(self, headers: Sequence[str], *, raw: bool = False) -> None:
-        """`raw`: leave cells that a spreadsheet would run as a formula."""
-        self._headers = tuple(headers) or ("email",)
+    @property
+    def header(self) -> bytes: ...
+
+    def render_row(self, row: JobRow) -> bytes: ...
+
+
+class _Rows:
+    """What both formats say of a row."""
+
+    def __init__(self, headers: Sequence[str], email_at: int) -> None:
+        self.headers = tuple(headers) or ("email",)
+        self._email_at = email_at
+
+    def cells(self, row: JobRow) -> Sequence[str]:
+        """The list's own cells."""
+        return row.cells or (row.email,)
+
+    def error(self, row: JobRow) -> str:
+        """What is wrong with the address, or with its cell."""
+        if not row.email:
+            return NO_ADDRESS
+        return row.verification.address.error or split_note(
+            self.cells(row)[self._email_at], self.headers
+        )
+
+
+class CsvWriter(_Rows):
+    """Writes a line for each row, with the list's own columns first.
+
+    A row without an address has empty results, and says so in `error`.
+    """
+
+    def __init__(
+        self, headers: Sequence[str], email_at: int, shape: Shape, *, raw: bool = False
+    ) -> None:
+        """`shape` is that of the list; `raw`: leave cells that a spreadsheet would run."""
+        super().__init__(headers, email_at)
         self._raw = raw
+        self._line = io.StringIO()
+        # each write belongs to one stream, so only the first has the mark
+        self._encoding = {"utf-8-sig": "utf-8", "utf-16": "utf-16-le", "utf-32": "utf-32-le"}.get(
+            shape.encoding, shape.encoding
+        )
+        self._mark = b"" if self._encoding == shape.encoding else "\ufeff".encode(self._encoding)
+        self._csv = csv.writer(self._line, delimiter=shape.delimiter, lineterminator=shape.line_end)
 
     @property
     def header(self) -> bytes:
-        taken = {header.strip().lower() for header in self._headers}
+        taken = {header.strip().lower() for header in self.headers}
         # a list that was verified before has these columns
-        ours = (f"veriplex_{name}" if name in taken else name for name in COLUMNS)
-        return self._line((*self._headers, *ours))
+        ours = [f"veriplex_{name}" if name in taken else name for name in (*COLUMNS, ERROR_COLUMN)]
+        given = len(self.headers)
+        return self._mark + self._render(
+            (*self.headers, *unique_titles([*self.headers, *ours])[given:])
+        )
 
     def render_row(self, row: JobRow) -> bytes:
         found = (csv_cell(show(row.verification)) for show in COLUMNS.values())
-        return self._line((*(row.cells or (row.email,)), *found))
+        if not row.email:
+            found = ("" for _ in COLUMNS)
+        return self._render((*self.cells(row), *found, self.error(row)))
 
-    def _line(self, cells: Iterable[str]) -> bytes:
-        return csv_line(cells if self._raw else map(neutralise_formula, cells))
+    def _render(self, cells: Iterable[str]) -> bytes:
+        self._csv.writerow(cells if self._raw else map(neutralise_formula, cells))
+        text = self._line.getvalue()
+        self._line.seek(0)
+        self._line.truncate()
+        return text.encode(self._encoding, "backslashreplace")
 
 
-class JsonWriter:
-    """Writes a JSON object for each row: the internal model, and the list's columns as `row`."""
+class JsonWriter(_Rows):
+    """Writes a JSON object for each row: the internal model, and the list's columns as `row`.
+
+    Verdict, reason and score of a row without an address are null.
+    """
 
     header = b""
 
-    def __init__(self, headers: Sequence[str], *, raw: bool = False) -> None:
-        """`raw` changes nothing: no program runs JSON as a formula."""
-        self._headers = tuple(headers)
+    def __init__(
+        self, headers: Sequence[str], email_at: int, shape: Shape, *, raw: bool = False
+    ) -> None:
+        """`shape` and `raw` change nothing: JSON is UTF-8, and no program runs it."""
+        super().__init__(headers, email_at)
+        self._titles = unique_titles(self.headers)
 
     def render_row(self, row: JobRow) -> bytes:
-        fields = verification_as_dict(with_guessed_person(row.verification))
+        fields: dict[str, Any] = verification_as_dict(with_guessed_person(row.verification))
+        if not row.email:
+            fields |= {"verdict": None, "reason": None, "score": None}
         if row.cells:
-            fields = {"row": dict(zip(self._headers, row.cells, strict=True)), **fields}
-        return orjson.dumps(fields) + b"\n"
+            fields = {"row": dict(zip(self._titles, row.cells, strict=True)), **fields}
+        return orjson.dumps({**fields, ERROR_COLUMN: self.error(row) or None}) + b"\n"
 
 
 WRITERS: Mapping[OutputFormat, type[CsvWriter] | type[JsonWriter]] = {

@@ -8,7 +8,7 @@ import re
 
 import pytest
 
-from gateway.cli.progress import ProgressDisplay, format_duration, format_verdicts
+from gateway.cli.progress import ProgressDisplay, format_counts, format_duration
 from tests.gateway.cli.test_tables import Terminal
 
 ERASE_LINE = "\x1b[2K"
@@ -64,5 +64,5 @@ async def test_short_runs_and_pipes_show_nothing(terminal: Terminal) -> None:
 
 def test_words() -> None:
     counts = {"unknown": 200, "deliverable": 1_000, "risky": 0}
-    assert format_verdicts(counts) == "deliverable 1,000  unknown 200"
+    assert format_counts(counts) == "deliverable 1,000  unknown 200"
     assert [format_duration(s) for s in (7, 750, 11_100)] == ["0:07", "12:30", "3:05:00"]

@@ -1,0 +1,45 @@
+"""Lines for the end of a run whose results say that something is wrong with the network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from engine.model import Reason, Verification
+
+HELO = (
+    "hint: mail servers were greeted as localhost, which many refuse; set engine.helo to a name"
+    " that resolves to this machine and back"
+)
+UNREACHABLE = "nobody could be reached on port 25: run `veriplex doctor`"
+REFUSED = "every mail server refused this machine: run `veriplex doctor`"
+
+
+class NetworkHints:
+    """Observes the results of a run."""
+
+    def __init__(self, helo: str) -> None:
+        self._helo_is_localhost = helo == "localhost"
+        self._greeted_others = False
+        self._refused = self._unreachable = self._answered = False
+
+    def observe(self, verification: Verification) -> None:
+        smtp = verification.evidence.smtp
+        if smtp is None:
+            return
+        if verification.reason is Reason.NO_CONNECT:
+            self._unreachable = True
+        elif verification.reason is Reason.BLOCKED:
+            self._refused = True
+        else:
+            self._answered = True
+        if self._helo_is_localhost and smtp.ip is not None and not self._greeted_others:
+            from ipaddress import ip_address
+
+            self._greeted_others = not ip_address(smtp.ip).is_loopback
+
+    def lines(self) -> Iterator[str]:
+        """For the end of the run."""
+        if not self._answered and (self._unreachable or self._refused):
+            yield UNREACHABLE if self._unreachable else REFUSED
+        if self._greeted_others:
+            yield HELO
