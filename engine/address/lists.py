@@ -7,6 +7,7 @@ imported at their first use. The small tables, and corrections to the large ones
 from __future__ import annotations
 
 import re
+import unicodedata
 from functools import cache, lru_cache
 
 from engine.address.domains import registrable_domain
@@ -14,7 +15,8 @@ from engine.address.syntax import parse_address
 from engine.model import Address
 
 
-def _words(text: str) -> frozenset[str]:
+def words_of(text: str) -> frozenset[str]:
+    """The words of a table."""
     return frozenset(text.split())
 
 
@@ -22,7 +24,7 @@ def _ordered(text: str) -> tuple[str, ...]:
     return tuple(text.split())
 
 
-ROLE_NAMES = _words(
+ROLE_NAMES = words_of(
     """
     abuse ftp hostmaster info marketing news noc postmaster sales security support usenet uucp
     webmaster www
@@ -56,11 +58,11 @@ ROLE_NAMES = _words(
     updates usenet vendor vendors volunteer volunteers warehouse warranty web webadmin webinar
     webmail website webteam welcome wholesale
 
-    anfrage anfragen bestellung bestellungen bewerbung bewerbungen buchhaltung datenschutz einkauf
-    empfang feuerwehr gemeinde geschaeftsfuehrung geschaeftsleitung hausverwaltung karriere kontakt
-    kundendienst kundenservice kundenbetreuung leitung marktplatz personalabteilung praxis presse
-    rechnung rechnungen redaktion rezeption sekretariat stadt termine verkauf vertrieb verwaltung
-    vorstand werbung zentrale
+    anfrage anfragen bestellung bestellungen bewerbung bewerbungen buchhaltung buero buro
+    datenschutz einkauf empfang feuerwehr gemeinde geschaeftsfuehrung geschaeftsleitung
+    hausverwaltung karriere kontakt kundendienst kundenservice kundenbetreuung leitung marktplatz
+    personalabteilung praxis presse rechnung rechnungen redaktion rezeption sekretariat stadt
+    termine verkauf vertrieb verwaltung vorstand werbung zentrale
 
     accueil achats bonjour boutique client clients commande commandes commercial communication
     compta comptabilite devis direction facturation factures gestion mairie recrutement reservation
@@ -92,9 +94,10 @@ ROLE_NAMES = _words(
 )
 """Local parts of functions rather than persons: those of RFC 2142, then common ones by language.
 
-A local part is compared without the separators `.`, `_` and `-`."""
+A local part is compared without accents, without digits at its end, and without the separators `.`,
+`_` and `-`."""
 
-NO_REPLY_NAMES = _words(
+NO_REPLY_NAMES = words_of(
     """
     donotreply dontreply noanswer noreplies noreply noreplyplease noresponse replynot unattended
     unmonitored nepasrepondre neplusrepondre noresponder noresponda naoresponda naoresponder
@@ -103,7 +106,7 @@ NO_REPLY_NAMES = _words(
 )
 _NO_REPLY_WITHIN = re.compile(r"(?:^|[._-])(?:no|do[._-]?not)[._-]?reply(?:$|[._-]|\d)")
 
-NOT_FREE = _words(
+NOT_FREE = words_of(
     """
     about.com academycougars.com acninc.net adfarrow.com adoption.com alibaba.com amazonses.com
     arcotronics.bg au.ru austin.rr.com australia.edu axoskate.com baudoinconsulting.com
@@ -123,7 +126,7 @@ NOT_FREE = _words(
 )
 """Domains of companies, universities and machines that the package lists by mistake."""
 
-ALSO_FREE = _words(
+ALSO_FREE = words_of(
     """
     013.net aliceadsl.fr aol.co.uk aol.de aol.fr aol.it atlas.cz azet.sk bbox.fr bezeqint.net
     biglobe.ne.jp bredband.net centurylink.net clix.pt club-internet.fr comhem.se daum.net
@@ -182,7 +185,7 @@ _LARGE_PROVIDERS = frozenset({"gmail", "googlemail", "yahoo", "hotmail", "outloo
 _TYPOS_IN_FREE_LIST = frozenset({"yaho.com", "vahoo.com", "sbcglbal.net", "hotmail.co", "yahoo.co"})
 """Typos that the package lists as providers."""
 
-_REAL_DOMAINS_LIKE_POPULAR = _words(
+_REAL_DOMAINS_LIKE_POPULAR = words_of(
     """
     cloud.com range.fr liber.it orange.net oranges.fr mailbox.com fastmail.net webmail.com
     gmailer.com yandex.net proton.com rambler.com outlooks.com
@@ -223,10 +226,15 @@ def is_role_account(address: Address) -> bool:
 
 def is_role(user: str) -> bool:
     """The same for a local part without its tag."""
-    return (
-        _without_separators(user) in ROLE_NAMES
-        or user.lower().endswith("-request")  # RFC 2142 section 6
-    )
+    name = _without_number(user.strip('"').lower())
+    if name.isalpha():
+        return _without_accents(name) in ROLE_NAMES
+    if name.endswith("-request"):  # RFC 2142 section 6
+        return True
+    joined = name.translate(_SEPARATORS)
+    if joined not in ROLE_NAMES and _without_accents(joined) not in ROLE_NAMES:
+        return False
+    return joined == "email" or not _has_initial(_SEPARATOR.split(name))
 
 
 def is_no_reply_address(address: Address) -> bool:
@@ -236,8 +244,11 @@ def is_no_reply_address(address: Address) -> bool:
 
 def is_no_reply(user: str) -> bool:
     """The same for a local part without its tag."""
-    name = user.lower()
-    return _without_separators(name) in NO_REPLY_NAMES or _NO_REPLY_WITHIN.search(name) is not None
+    name = user.strip('"').lower()
+    return (
+        _without_number(name).translate(_SEPARATORS) in NO_REPLY_NAMES
+        or _NO_REPLY_WITHIN.search(name) is not None
+    )
 
 
 def suggest_correction(address: Address) -> str | None:
@@ -254,11 +265,28 @@ def suggest_correction(address: Address) -> str | None:
     return corrected.normalized if corrected.valid else None
 
 
-def _without_separators(name: str) -> str:
-    return name.lower().translate(_SEPARATORS)
-
-
+_SEPARATOR = re.compile("[._-]")
 _SEPARATORS = str.maketrans("", "", "._-")
+_MAX_DIGITS = 4
+
+
+def _without_number(name: str) -> str:
+    """`name` without a short number at its end, as in `info2` and `sales-2024`."""
+    if not name[-1:].isdecimal():
+        return name
+    word = name.rstrip("0123456789")
+    return word.rstrip("._-") if len(name) - len(word) <= _MAX_DIGITS else name
+
+
+def _has_initial(parts: list[str]) -> bool:
+    """Whether some of the parts are single letters and others are not, as in `t.rust`."""
+    return 0 < sum(len(part) == 1 for part in parts) < len(parts)
+
+
+def _without_accents(name: str) -> str:
+    if name.isascii():
+        return name
+    return "".join(c for c in unicodedata.normalize("NFD", name) if not unicodedata.combining(c))
 
 
 @lru_cache(maxsize=4096)

@@ -24,7 +24,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from engine.address.lexicon import Lexicon, fold_name, load_lexicon
-from engine.address.lists import is_no_reply, is_role
+from engine.address.lists import ROLE_NAMES, is_no_reply, is_role, words_of
 from engine.address.readings import PARTICLES, NameReading, ReadingKind, name_readings, no_name_bits
 from engine.model import Gender, Person
 
@@ -61,6 +61,37 @@ NOISE_WORDS = frozenset(
     }
 )  # fmt: skip
 """Words that stand beside names without being part of them."""
+
+TITLES = words_of(
+    """
+    captain doctor madam mister miss pastor professor rabbi reverend sir
+    doktor fam familie firma frau fraeulein fraulein herr herrn ing kanzlei mag
+    docteur famille madame mademoiselle maitre mlle mme monsieur
+    dona dra familia ingeniero lic licenciado senor senora senorita sra srta
+    doutor doutora eng engenheiro senhor senhora
+    avv avvocato dott dottore dottoressa famiglia geom sig signor signora signorina
+    dhr heer meneer mevr mevrouw mejuffrouw
+    inz mgr pan pani panstwo
+    judr mudr phdr pana
+    fru froken herra rouva hra rva
+    bay bayan sayin
+    gospodin gospozha
+    shri smt kumari
+    """
+)
+"""Titles by language, without those that are common names as well. Before a name they are not part
+of it; as the last word `herr` may be a surname."""
+
+_SHORT_TITLES = frozenset({"dr", "drs", "mr", "mrs", "ms", "prof"})
+
+PLACEHOLDERS = words_of(
+    """
+    anonymous anybody anyone baby babyboy babygirl customer default dummy everybody everyone example
+    fake firstname guest infant lastname name nobody nomail noname none notnamed null placeholder
+    sample somebody someone temp test tester testuser unknown unnamed user username
+    """
+)
+"""What stands in the place of a name where nobody knows it; birth registers have some of them."""
 
 _WORDS = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)*")
 _PARTS = re.compile("([ -])")
@@ -112,6 +143,8 @@ class LocalPartWord(NamedTuple):
 
     key: str
     typed: str
+    titled: bool = False
+    """Whether it stands alone after a title, as a last name does."""
 
 
 def split_words(local: str) -> list[LocalPartWord]:
@@ -139,7 +172,16 @@ def split_words(local: str) -> list[LocalPartWord]:
         words.append(LocalPartWord(key, match[0]))
         end = match.end()
     words = _join_hyphenated(words, gaps)
-    names = [word for word in words if word.key not in NOISE_WORDS]
+    last = words[-1:]
+    names = [
+        word
+        for word in words
+        if word.key not in NOISE_WORDS and (word.key not in TITLES or word in last)
+    ]
+    if len(names) == 1 and any(w.key in TITLES | _SHORT_TITLES for w in words if w not in names):
+        names = [names[0]._replace(titled=True)]
+    if all(word.key in PLACEHOLDERS for word in names):
+        return []
     if any(len(word.key) > 1 for word in names):
         words = names
     return words if len(words) <= MAX_WORDS and any(len(w.key) > 1 for w in words) else []
@@ -173,7 +215,14 @@ def best_candidate(words: Sequence[LocalPartWord]) -> NameCandidate | None:
     keys = [word.key for word in words]
     likelihoods: dict[FullName, float] = defaultdict(float)
     likeliest: dict[FullName, NameReading] = {}
+    total = 2.0 ** -no_name_bits(keys, lex)
     for reading in name_readings(keys, lex):
+        suits_title = reading.last is not None or not words[0].titled
+        if not (
+            suits_title and _may_be_first(reading.first, lex) and _may_be_last(reading.last, lex)
+        ):
+            total += 2.0**-reading.bits
+            continue
         name = reading.first, reading.last
         likelihoods[name] += 2.0**-reading.bits
         if name not in likeliest or reading.bits < likeliest[name].bits:
@@ -187,12 +236,29 @@ def best_candidate(words: Sequence[LocalPartWord]) -> NameCandidate | None:
             by_candidate[ReadingKind.LAST_ONLY, (None, last)] += likelihood
         if first and last:
             by_candidate[likeliest[first, last].kind, (first, last)] += likelihood
-    total = sum(likelihoods.values()) + 2.0 ** -no_name_bits(keys, lex)
+    total += sum(likelihoods.values())
     candidates = (
         NameCandidate(_accuracy(kind, likelihood / total), kind, likelihood / total, *name)
         for (kind, name), likelihood in by_candidate.items()
     )
     return max(candidates, key=lambda candidate: candidate.accuracy, default=None)
+
+
+_NO_NAMES = TITLES | PLACEHOLDERS | ROLE_NAMES
+
+
+def _may_be_first(name: str | None, lex: Lexicon) -> bool:
+    """Whether `name` is no title, no placeholder and no function; but Dev is a name as well."""
+    words = name.split("-") if name else ()
+    return not any(
+        word in _NO_NAMES and not (word in ROLE_NAMES and word in lex.given.bits) for word in words
+    )
+
+
+def _may_be_last(name: str | None, lex: Lexicon) -> bool:
+    """The same for a last name; but Herr, Guest and Sales are names as well."""
+    words = name.split("-") if name else ()
+    return not any(word in _NO_NAMES and word not in lex.surname.bits for word in words)
 
 
 def _accuracy(kind: ReadingKind, share: float) -> float:

@@ -222,7 +222,8 @@ def _read_one_word(word: str, lex: Lexicon) -> Iterator[NameReading]:
         return
     if whole_surname is None and (last := _joined_surname(word, lex)) is not None:
         yield NameReading(LAST_ALONE + JOINED + last[1], None, last[0], ReadingKind.LAST_ONLY)
-    if len(word) > 3:
+    is_known = whole_given is not None or whole_surname is not None or word in lex.words
+    if len(word) > 3 and not is_known:
         yield from _read_joined_initials(word, lex)
     for cut in range(2, len(word) - 1):
         yield from _read_joined_names(word[:cut], word[cut:], lex)

@@ -71,6 +71,8 @@ ROLES = [
     "hostmaster", "usenet", "news", "webmaster", "www", "uucp", "ftp", "ietf-request",
     "INFO", "info+web", "customer.service", "customer-service", "mailer-daemon", "kontakt",
     "contacto", "contato", "vendas", "biuro", "accueil", "bilgi", "dev_null",
+    "info2", "sales2", "contact2", "info-2", "info_02", "support2024", "h.r", "i.t", "hr1",
+    "e-mail", "e.mail", "help.desk3", "büro", "Secrétariat", "Info1+x",
 ]  # fmt: skip
 PERSONS = [
     "alice",
@@ -81,6 +83,15 @@ PERSONS = [
     "support.smith",
     "user",
     "x+info",
+    "t.rust",
+    "p.romo",
+    "s_ales",
+    "b-ooking",
+    "t.rust2",
+    "promo.s",
+    "info12345",
+    "2",
+    "1984",
 ]
 
 
@@ -97,7 +108,7 @@ def test_not_role(local: str) -> None:
 NO_REPLY = [
     "noreply", "no-reply", "no.reply", "no_reply", "NoReply", "do-not-reply", "donotreply",
     "do_not_reply", "noreply+x", "orders-noreply", "noreply-orders", "ne-pas-repondre",
-    "no-responder", "noreply2",
+    "no-responder", "noreply2", "donotreply1", "ne-pas-repondre-2",
 ]  # fmt: skip
 
 

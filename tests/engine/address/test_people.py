@@ -60,6 +60,22 @@ KNOWN = [
     ("jsmith", None, "Smith", None, 0.4),
     ("vanDerBerg", None, "van der Berg", None, 0.4),
     ("john", "John", None, MALE, 0.3),
+    # neither titles nor functions are first names; some are names as well
+    ("mme.dupont", None, "Dupont", None, 0.4),
+    ("herr.schmidt", None, "Schmidt", None, 0.4),
+    ("sra.lopez", None, "Lopez", None, 0.4),
+    ("pan.kowalski", None, "Kowalski", None, 0.4),
+    ("doktor.mueller", None, "Mueller", None, 0.4),
+    ("signora-rossi", None, "Rossi", None, 0.4),
+    ("mme.claire.dupont", "Claire", "Dupont", FEMALE, 0.9),
+    ("frau.anna.schmidt", "Anna", "Schmidt", FEMALE, 0.9),
+    ("sekretariat.anna.mueller", "Anna", "Mueller", FEMALE, 0.5),
+    ("peter.herr", "Peter", "Herr", MALE, 0.8),
+    ("john.sales", "John", "Sales", MALE, 0.8),
+    ("dev.patel", "Dev", "Patel", MALE, 0.8),
+    ("john.guest", "John", "Guest", MALE, 0.8),
+    ("t.rust", None, "Rust", None, 0.3),
+    ("p.romo", None, "Romo", None, 0.3),
     ("McDonald", None, "McDonald", None, 0.3),
 ]
 
@@ -79,6 +95,8 @@ def test_a_person_is_recognised(
 NO_PERSON = [
     "info", "support", "no-reply", "sales+x", "xk29qz", "quantum.rjvishwa", "a", "a.b.c", "1234",
     "0ab3f9c2d1", "sunshine", "blackpanther", "darkknight", "mail", "", "+", '"', "\x00",
+    "unknown", "unknown.user", "nobody.unknown", "baby", "null", "guest", "grey08", "frau",
+    "madame", "info2", "sales2", "info.berlin", "unknown1234",
     "иван.петров", "ab" * 40, "a." * 30 + "b",
 ]  # fmt: skip
 
@@ -86,6 +104,20 @@ NO_PERSON = [
 @pytest.mark.parametrize("local", NO_PERSON)
 def test_a_local_part_without_a_name_gives_no_person(local: str) -> None:
     assert guess_person(local) is None
+
+
+@pytest.mark.parametrize(
+    "local",
+    ["sekretariat.mueller", "praxis.mueller", "sekretariat-mueller", "mueller.praxis", "fr.dupont",
+     "kanzlei.mueller", "info.mueller", "vertrieb.schmidt", "mlle.martin", "mevrouw.jansen",
+     "office.smith", "john.unknown", "unknown.smith", "madame.martin", "redaktion_meier",
+     "dr.martin", "mrs.martin", "martin.mrs"],
+)  # fmt: skip
+def test_functions_titles_and_placeholders_are_no_first_names(local: str) -> None:
+    person = guess_person(local)
+    if person is not None:
+        assert person.first in (None, "John")
+        assert person.last != "Unknown"
 
 
 class Row(NamedTuple):
