@@ -1,72 +1,24 @@
-"""The database: opening it, reading, and writing in transactions.
-
-SQLite runs in WAL mode with `synchronous = FULL`: what was acknowledged survives a kill and a power
-cut. The price is one fsync for each commit, which writers share by committing in groups. NORMAL
-would survive a kill, but lose the last commits in a power cut.
-"""
+"""The database: opening it, reading, and writing in transactions."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import sqlite3
-import time
-import uuid
-from collections.abc import AsyncIterator, Iterator
-from functools import lru_cache
-from pathlib import Path
-from typing import Any
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 
-from sqlalchemy import (
-    Column,
-    Connection,
-    MetaData,
-    PrimaryKeyConstraint,
-    String,
-    Table,
-    event,
-    inspect,
-    make_url,
-    select,
-    text,
-    update,
-)
-from sqlalchemy.dialects.sqlite import Insert
-from sqlalchemy.dialects.sqlite.base import SQLiteDialect
-from sqlalchemy.engine import URL
-from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
-from sqlalchemy.pool import AsyncAdaptedQueuePool
-from sqlalchemy.schema import CreateIndex, CreateTable, DDLElement
+from sqlalchemy import Table, update
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
-from engine.turns import FairSlots, current_party
-from gateway.store.errors import (
-    StoreBusy,
-    StoreConflict,
-    StoreError,
-    StoreFull,
-    StoreUnusable,
-)
-from gateway.store.private_files import create_privately, hide_from_others
-from gateway.store.tables import REVISION, metadata
+from gateway.store.backend import Backend, Insert
+from gateway.store.errors import StoreConflict, StoreError, StoreUnusable
+from gateway.store.schema import migrate
+from gateway.store.sqlite import open_sqlite
+from gateway.store.tables import version_table
 
 BUSY_TIMEOUT_S = 5.0
 """For the lock of another process, for other writers of this one, or for a connection."""
-POOL_SIZE = 5
-"""Connections to a file. Each has a thread, and SQLite allows one writer at a time anyway."""
-PAGES_PER_VACUUM = 2_000
-"""Pages freed in one transaction; it bounds how long other writers wait."""
-WAL_LIMIT_BYTES = 64 * 1024 * 1024
-"""Size to which the write-ahead log is truncated after a burst."""
-
-_version_table = Table(
-    "alembic_version",  # as Alembic itself would make it
-    MetaData(),
-    Column("version_num", String(32), nullable=False),
-    PrimaryKeyConstraint("version_num", name="alembic_version_pkc"),
-)
 
 
 class Store:
@@ -76,20 +28,14 @@ class Store:
     StoreBusy.
     """
 
-    def __init__(self, engine: AsyncEngine, where: str, busy_timeout_s: float) -> None:
-        self._engine = engine
-        self._write_engine = engine.execution_options(veriplex_write=True)
-        self._where = where
-        self._busy_timeout_s = busy_timeout_s
-        # SQLite's writers poll for its lock; here they wait in turn.
-        is_sqlite = engine.dialect.name == "sqlite"
-        self._writing = FairSlots(1, is_strict=True) if is_sqlite else None
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
         self.last_write_failed = False
 
     @property
     def where(self) -> str:
         """The path, or the URL without its password; for messages."""
-        return self._where
+        return self._backend.where
 
     @contextlib.asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
@@ -97,21 +43,22 @@ class Store:
 
         Raises StoreError.
         """
-        with _translated_errors(self._where):
-            async with self._engine.connect() as connection:
+        with self._backend.translated_errors():
+            async with self._backend.reading.connect() as connection:
                 yield connection
 
     @contextlib.asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
         """A transaction, committed at the end, rolled back on any exception. Raises StoreError.
 
-        On SQLite it holds the write lock from its start, so that no other process changes what it
-        has read before it commits.
+        On SQLite it holds the write lock from its start, so that nobody changes what it has read
+        before it commits. On PostgreSQL that is true of rows that it locks, and of what all who
+        write it guard by the same `lock`.
         """
         try:
-            async with self._write_turn():
-                with _translated_errors(self._where):
-                    async with self._write_engine.begin() as connection:
+            async with self._backend.write_turn():
+                with self._backend.translated_errors():
+                    async with self._backend.writing.begin() as connection:
                         yield connection
         except StoreConflict:
             raise  # the database could be written, but for this row
@@ -120,44 +67,26 @@ class Store:
             raise
         self.last_write_failed = False
 
+    async def lock(self, connection: AsyncConnection, name: str) -> None:
+        """Wait until no other transaction holds `name`, and hold it until this one ends.
+
+        For what is read, judged and then written without a row to lock: a sum, a count. Raises
+        StoreError.
+        """
+        await self._backend.lock(connection, name)
+
     async def check_writable(self) -> None:
         """Write something that changes nothing. Raises StoreError."""
         async with self.write() as connection:
-            column = _version_table.c.version_num
-            await connection.execute(update(_version_table).values({column: column}))
-
-    @contextlib.asynccontextmanager
-    async def _write_turn(self) -> AsyncIterator[None]:
-        if self._writing is None:
-            yield
-            return
-        party = current_party()
-        try:
-            async with asyncio.timeout(self._busy_timeout_s):
-                await self._writing.acquire(party)
-        except TimeoutError as exc:
-            raise StoreBusy(self._where, "other writers took too long") from exc
-        try:
-            yield
-        finally:
-            self._writing.release(party)
+            column = version_table.c.version_num
+            await connection.execute(update(version_table).values({column: column}))
 
     async def reclaim(self) -> None:
         """Return the space of deleted rows to the file system. Raises StoreError."""
-        if self._engine.dialect.name != "sqlite":
-            return  # PostgreSQL's own vacuum does it
-        while True:
+        has_more = True
+        while has_more:
             async with self.write() as connection:
-                free = await connection.scalar(text("PRAGMA freelist_count"))
-                # Through the driver: the pragma frees pages while its rows are fetched, and
-                # SQLAlchemy takes it for a statement without rows.
-                driver = (await connection.get_raw_connection()).driver_connection
-                assert driver is not None
-                vacuum = await driver.execute(f"PRAGMA incremental_vacuum({PAGES_PER_VACUUM})")
-                await vacuum.fetchall()
-                left = await connection.scalar(text("PRAGMA freelist_count"))
-            if not left or left >= (free or 0):
-                return
+                has_more = await self._backend.reclaim_some(connection)
 
     async def has_table(self, table: Table) -> bool:
         """Whether a table exists, in a database opened with `existing_only`. Raises StoreError."""
@@ -166,7 +95,7 @@ class Store:
 
     def insert(self, into: Table) -> Insert:
         """The database's own INSERT, which has ON CONFLICT."""
-        return Insert(into)
+        return self._backend.insert(into)
 
 
 @contextlib.asynccontextmanager
@@ -175,213 +104,35 @@ async def open_store(
 ) -> AsyncIterator[Store]:
     """Open a database, create or migrate its tables, and close it at the end.
 
-    `url` is `sqlite:///PATH` or `sqlite:///:memory:`; `busy_timeout_s` is how long to wait for
-    other writers. With `existing_only` nothing is created or migrated: a table may be missing, and
-    a missing file raises StoreUnusable. Raises StoreError.
+    `url` is `sqlite:///PATH`, `sqlite:///:memory:` or `postgresql://…`; `busy_timeout_s` is how
+    long to wait for other writers. With `existing_only` nothing is created or migrated: a table
+    may be missing, and a missing file raises StoreUnusable. Raises StoreError.
     """
-    address, where = _parse_url(url)
+    address = _parse_url(url)
     async with contextlib.AsyncExitStack() as stack:
-        with _translated_errors(where):
-            if _in_memory(address):
-                # Keeps the shared memory alive: the pool's one connection is closed when a query
-                # on it is cancelled.
-                anchor = sqlite3.connect(_file_name(address), uri=True, isolation_level=None)
-                stack.callback(anchor.close)
-                if not existing_only:
-                    _create_tables_if_empty(anchor)
-            else:
-                prepare = _require_file if existing_only else _prepare_file
-                await asyncio.to_thread(prepare, _file_name(address), busy_timeout_s)
-        engine = _create_engine(address, busy_timeout_s)
-        stack.push_async_callback(engine.dispose)
-        store = Store(engine, where, busy_timeout_s)
+        backend = await stack.enter_async_context(
+            _open_backend(address, busy_timeout_s, existing_only=existing_only)
+        )
+        store = Store(backend)
         if not existing_only:
             async with store.write() as connection:
-                await connection.run_sync(_migrate, where)
+                await store.lock(connection, "migrate")
+                await connection.run_sync(migrate, store.where)
         yield store
 
 
-# -- opening -----------------------------------------------------------------------------
+def _open_backend(
+    address: URL, busy_timeout_s: float, *, existing_only: bool
+) -> AbstractAsyncContextManager[Backend]:
+    return open_sqlite(address, busy_timeout_s, existing_only=existing_only)
 
 
-def _parse_url(url: str) -> tuple[URL, str]:
-    """The URL for the driver, and the name of the database in messages."""
+def _parse_url(url: str) -> URL:
     try:
         address = make_url(url)
     except ArgumentError as exc:
         raise StoreUnusable("storage.url", "is not a database URL") from exc
-    where = address.render_as_string(hide_password=True)
-    if address.get_backend_name() != "sqlite" or address.host or address.query:
+    if address.get_backend_name() != "sqlite":
+        where = address.render_as_string(hide_password=True)
         raise StoreUnusable(where, "should be sqlite:///PATH or sqlite:///:memory:")
-    address = address.set(drivername="sqlite+aiosqlite")
-    if address.database in (None, "", ":memory:"):
-        query = {"mode": "memory", "cache": "shared", "uri": "true"}
-        return address.set(database=f"file:veriplex-{uuid.uuid4().hex}", query=query), ":memory:"
-    return address, str(address.database)
-
-
-def _in_memory(address: URL) -> bool:
-    return address.query.get("mode") == "memory"
-
-
-def _file_name(address: URL) -> str:
-    name = str(address.database)
-    return f"{name}?mode=memory&cache=shared" if _in_memory(address) else name
-
-
-def _require_file(path: str, _busy_timeout_s: float) -> None:
-    if not Path(path).is_file():
-        raise StoreUnusable(path, "does not exist")
-
-
-def _prepare_file(path: str, busy_timeout_s: float) -> None:
-    """Set the properties that are stored in the file, and create its tables if there are none."""
-    folder = Path(path).absolute().parent
-    if not folder.is_dir():
-        raise StoreUnusable(path, f"there is no folder {folder}")
-    _keep_private(path)
-    with contextlib.closing(
-        sqlite3.connect(path, timeout=busy_timeout_s, isolation_level=None)
-    ) as connection:
-        if connection.execute("PRAGMA page_count").fetchone() == (0,):
-            # This can be set only as long as there are no tables.
-            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-        give_up_at = time.monotonic() + busy_timeout_s
-        while True:
-            try:
-                connection.execute("PRAGMA journal_mode = WAL")
-                break
-            except sqlite3.OperationalError as exc:
-                # Two processes create the file at once: SQLite does not wait for this pragma.
-                if "locked" not in str(exc) or time.monotonic() > give_up_at:
-                    raise
-                time.sleep(0.01)
-        _create_tables_if_empty(connection)
-
-
-def _keep_private(path: str) -> None:
-    """Make the database readable by its owner alone, with the files that SQLite puts beside it."""
-    for end in ("", "-wal", "-shm"):
-        hide_from_others(Path(path + end))
-    with contextlib.suppress(OSError):  # opening it will fail with a better message
-        create_privately(Path(path))
-
-
-def _create_tables_if_empty(connection: sqlite3.Connection) -> None:
-    """Create the tables in their newest form, which is quicker than running all migrations."""
-    count_tables = "SELECT count(*) FROM sqlite_master"
-    if connection.execute(count_tables).fetchone()[0]:
-        return
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        # unless another process has created them meanwhile
-        if not connection.execute(count_tables).fetchone()[0]:
-            for statement in _schema_statements():
-                connection.execute(statement)
-            connection.execute("INSERT INTO alembic_version VALUES (?)", (REVISION,))
-    except BaseException:
-        connection.execute("ROLLBACK")
-        raise
-    connection.execute("COMMIT")
-
-
-@lru_cache(1)
-def _schema_statements() -> tuple[str, ...]:
-    """CREATE statements for SQLite. Compiling them takes longer than running them."""
-    elements: list[DDLElement] = []
-    for table in (*metadata.sorted_tables, _version_table):
-        elements.append(CreateTable(table))
-        elements += map(CreateIndex, sorted(table.indexes, key=lambda index: str(index.name)))
-    return tuple(str(element.compile(dialect=SQLiteDialect())) for element in elements)
-
-
-def _create_engine(address: URL, busy_timeout_s: float) -> AsyncEngine:
-    engine = create_async_engine(
-        address,
-        poolclass=AsyncAdaptedQueuePool,
-        pool_size=1 if _in_memory(address) else POOL_SIZE,
-        max_overflow=0,
-        pool_timeout=busy_timeout_s,
-        hide_parameters=True,  # addresses and hashes stay out of tracebacks
-        # Without an isolation level the driver begins no transactions itself: see _on_begin.
-        connect_args={
-            "timeout": busy_timeout_s,
-            "isolation_level": None,
-            "factory": _RollbackConnection,
-        },
-    )
-    event.listen(engine.sync_engine, "connect", _on_connect)
-    event.listen(engine.sync_engine, "begin", _on_begin)
-    return engine
-
-
-class _RollbackConnection(sqlite3.Connection):
-    """A connection that rolls back its transaction when it is closed.
-
-    The connection of a cancelled transaction is closed while it has unfinished statements, and
-    would keep its locks until the last of them is finalized (sqlite.org/c3ref/close.html).
-    """
-
-    def close(self) -> None:
-        with contextlib.suppress(sqlite3.ProgrammingError):  # already closed
-            if self.in_transaction:
-                self.rollback()
-        super().close()
-
-
-def _on_connect(connection: DBAPIConnection, _record: Any) -> None:
-    cursor = connection.cursor()
-    cursor.execute("PRAGMA foreign_keys = ON")
-    cursor.execute("PRAGMA synchronous = FULL")
-    cursor.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT_BYTES}")
-    cursor.close()
-
-
-def _on_begin(connection: Connection) -> None:
-    # A transaction that reads before it writes cannot wait for another writer, so a transaction
-    # that will write begins as one (sqlite.org/lang_transaction.html, 2.2). Reading needs no
-    # transaction, which saves three round trips to the driver's thread.
-    if connection.get_execution_options().get("veriplex_write", False):
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-
-def _migrate(connection: Connection, where: str) -> None:
-    if not connection.dialect.has_table(connection, _version_table.name):
-        tables = ", ".join(inspect(connection).get_table_names()[:3])
-        raise StoreUnusable(where, f"holds another program's tables ({tables}…)")
-    revision = connection.scalar(select(_version_table.c.version_num))
-    if revision == REVISION:
-        return
-    # Importing it takes a quarter of a second, which most starts can save.
-    from gateway.store.migrate import upgrade
-
-    upgrade(connection, where, revision)
-
-
-# -- errors ------------------------------------------------------------------------------
-
-_ERROR_TEXTS: tuple[tuple[str, type[StoreError], str], ...] = (
-    # part of SQLite's message, our exception, its reason
-    ("is locked", StoreBusy, "is locked by another process"),
-    ("is full", StoreFull, "the disk is full"),
-    ("unable to open", StoreUnusable, "cannot be opened; may this user read and write there?"),
-    ("readonly", StoreUnusable, "may not be written by this user"),
-    ("not a database", StoreUnusable, "is not an SQLite database"),
-    ("malformed", StoreUnusable, "is damaged"),
-)
-
-
-@contextlib.contextmanager
-def _translated_errors(where: str) -> Iterator[None]:
-    try:
-        yield
-    except IntegrityError as exc:
-        raise StoreConflict(where, str(exc.orig)) from exc
-    except PoolTimeout as exc:
-        raise StoreBusy(where, "no connection became free in time") from exc
-    except (DBAPIError, sqlite3.Error) as exc:
-        text = str(exc.orig if isinstance(exc, DBAPIError) else exc)
-        for part, error, reason in _ERROR_TEXTS:
-            if part in text:
-                raise error(where, reason) from exc
-        raise StoreError(where, text) from exc
+    return address

@@ -1,0 +1,74 @@
+"""What the store needs of a database system; `sqlite` and `postgres` have it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from typing import Protocol
+
+from sqlalchemy import Table
+from sqlalchemy.dialects.postgresql import Insert as PostgresInsert
+from sqlalchemy.dialects.sqlite import Insert as SqliteInsert
+from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from gateway.store.errors import StoreBusy, StoreConflict, StoreError
+
+Insert = SqliteInsert | PostgresInsert
+"""An INSERT that has ON CONFLICT; both systems write it alike."""
+
+
+class Backend(Protocol):
+    """One open database."""
+
+    @property
+    def where(self) -> str:
+        """The path, or the URL without its password; for messages."""
+        ...
+
+    @property
+    def reading(self) -> AsyncEngine:
+        """Its connections begin no transaction."""
+        ...
+
+    @property
+    def writing(self) -> AsyncEngine:
+        """Its transactions may read first and write then."""
+        ...
+
+    def write_turn(self) -> AbstractAsyncContextManager[None]:
+        """Wait until this process may begin to write. Raises StoreBusy."""
+        ...
+
+    def translated_errors(self) -> AbstractContextManager[None]:
+        """Raise the errors of the driver and of SQLAlchemy as StoreError."""
+        ...
+
+    def insert(self, into: Table) -> Insert: ...
+
+    async def lock(self, connection: AsyncConnection, name: str) -> None:
+        """Wait until no other transaction holds `name`, and hold it until this one ends."""
+        ...
+
+    async def reclaim_some(self, connection: AsyncConnection) -> bool:
+        """Return space of deleted rows to the file system; whether there is more to return."""
+        ...
+
+
+@contextlib.contextmanager
+def translated(
+    where: str, explain: Callable[[BaseException], StoreError], driver_error: type[Exception]
+) -> Iterator[None]:
+    """Raise errors as StoreError; `explain` judges those of the driver."""
+    try:
+        yield
+    except IntegrityError as exc:
+        # PostgreSQL's further lines have the values.
+        raise StoreConflict(where, str(exc.orig).partition("\n")[0]) from exc
+    except PoolTimeout as exc:
+        raise StoreBusy(where, "no connection became free in time") from exc
+    except (DBAPIError, driver_error) as exc:
+        cause = exc.orig if isinstance(exc, DBAPIError) and exc.orig is not None else exc
+        raise explain(cause) from exc
