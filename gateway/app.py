@@ -117,7 +117,9 @@ async def open_services(
     dialects = configured_dialects(settings, dialects)
     async with contextlib.AsyncExitStack() as stack:
         enter = stack.enter_async_context
-        store = await enter(open_store(settings.storage.url, busy_timeout_s=busy_timeout_s))
+        if secrets is not None and settings.storage.password.value:
+            secrets.add(settings.storage.password.value)
+        store = await enter(open_store(settings.storage.full_url, busy_timeout_s=busy_timeout_s))
         test_keys = TestKeys(dialects)
         well_known = test_keys.callers if settings.sandbox.published else {}
         accounts = await enter(

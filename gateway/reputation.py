@@ -187,7 +187,7 @@ class ReputationStore:
                 "refusals": state.refusals,
                 "growth": state.consecutive_pauses,
             }
-            for (egress, operator, host), state in states.items()
+            for (egress, operator, host), state in sorted(states.items())
             if state.left_s
         ]
         if rows:
@@ -367,6 +367,6 @@ async def _upsert_refusals(
             "host": count.host,
             "text": count.text,
         }
-        for key, count in counts.items()
+        for key, count in sorted(counts.items())
     ]
     await connection.execute(upsert, rows)

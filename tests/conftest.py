@@ -3,18 +3,41 @@
 from __future__ import annotations
 
 import gc
+import importlib.util
 import os
 import shutil
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.postgres import PostgresServer
 
 
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """A server for the whole run. Tests that stop or freeze one start their own."""
+    from tests.postgres import PostgresServer
+
+    server = PostgresServer()
+    yield server
+    server.close()
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty database, of each system in turn."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'v.db'}"
+    server: PostgresServer = request.getfixturevalue("postgres_server")
+    return server.empty_database()
 
 
 for _scheme in ("http", "https", "all", "no"):
@@ -31,10 +54,20 @@ def _testbed_is_up() -> bool:
     return is_up()
 
 
+def _postgres_is_installed() -> bool:
+    from tests.postgres import programs
+
+    return programs() is not None and importlib.util.find_spec("psycopg") is not None
+
+
 NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
     "testbed": (
         _testbed_is_up,
         "the mail testbed is not up; `make testbed` starts it (Debian or Ubuntu, as root)",
+    ),
+    "postgres": (
+        _postgres_is_installed,
+        "they need PostgreSQL's server programs; on Debian or Ubuntu: apt-get install postgresql",
     ),
     "node": (
         lambda: NODE_MODULES.is_dir() and bool(shutil.which("node")) and os.geteuid() == 0,

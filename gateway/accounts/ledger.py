@@ -204,7 +204,9 @@ async def _write(connection: AsyncConnection, store: Store, balances: _Balances)
 _CREDITS = (
     select(accounts.c.id, accounts.c.credits)
     .where(accounts.c.id.in_(bindparam("ids", expanding=True)))
-    # No effect on SQLite, where a write transaction has the database to itself.
+    # All lock accounts in the same order, so that no two settlements wait for each other. No effect
+    # on SQLite, where a write transaction has the database to itself.
+    .order_by(accounts.c.id)
     .with_for_update()
 )
 _USED = select(usage.c.account_id, usage.c.month, usage.c.used).where(

@@ -59,7 +59,9 @@ class Intake:
                     continue
                 self._seen.add(address.normalized)
             cells = orjson.dumps(entry.cells).decode() if entry.cells else None
-            rows.append({"position": self.rows, "email": entry.email, "cells": cells})
+            # A NUL is invalid in any case, and PostgreSQL cannot store it.
+            email = entry.email.replace("\0", "\N{REPLACEMENT CHARACTER}")
+            rows.append({"position": self.rows, "email": email, "cells": cells})
             # only for sorting: it puts equal domains next to each other, in any order
             self._domain_hashes.append(hash(address.ascii_domain))
             self.valid += address.valid

@@ -288,7 +288,7 @@ class SqlChunkQueue:
         """Write rows and update the counters, which are returned."""
         total = Counter(orjson.loads(batch.counts)) + counts
         if rows:
-            await connection.execute(insert(batch_results), rows)
+            await self._store.insert_rows(connection, batch_results, rows)
             positions = [row["position"] for row in rows]
             dialect = self._dialects[batch.dialect]
             await add_rows(connection, batch, dialect, positions, self._clock())

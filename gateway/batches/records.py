@@ -121,7 +121,7 @@ class BatchRecords:
                     assert batch_id is not None
                     if new_rows:
                         rows = [{"batch_id": batch_id, **row} for row in new_rows]
-                        await connection.execute(insert(batch_items), rows)
+                        await self._store.insert_rows(connection, batch_items, rows)
                     if not more:
                         await self._acknowledge(
                             connection, dialect, caller, op, intake, int(batch_id)
@@ -204,7 +204,7 @@ class BatchRecords:
             for number, positions in enumerate(intake.chunks(), PREPARATION_CHUNK + 1)
         ]
         if chunks:
-            await connection.execute(insert(batch_chunks), chunks)
+            await self._store.insert_rows(connection, batch_chunks, chunks)
         await connection.execute(update(batches).where(batches.c.id == batch_id).values(values))
         await self._report(connection, batch_id, JobEvent.SUBMITTED)
         if values["state"] == JobState.QUEUED:
@@ -222,20 +222,26 @@ class BatchRecords:
         self, connection: AsyncConnection, caller: Caller, op: SubmitJob, rules: BatchRules
     ) -> None:
         plan = caller.plan
-        if (
-            plan.batches_waiting is not None
-            and rules.charged_at is ChargeTime.START
-            and await self._count_batches(connection, caller, _NOT_STARTED) >= plan.batches_waiting
-        ):
-            raise Problem(ProblemKind.BATCHES_WAITING, limit=plan.batches_waiting)
+        if plan.batches_waiting is not None and rules.charged_at is ChargeTime.START:
+            await self._lock_limits(connection, caller)
+            waiting = await self._count_batches(connection, caller, _NOT_STARTED)
+            if waiting >= plan.batches_waiting:
+                raise Problem(ProblemKind.BATCHES_WAITING, limit=plan.batches_waiting)
         if op.start:
             await self._check_running(connection, caller)
         if plan.batches_per_day is not None:
             await self._count_today(connection, caller, plan.batches_per_day)
 
+    async def _lock_limits(self, connection: AsyncConnection, caller: Caller) -> None:
+        """Keep others from submitting or starting batches of the same account until the end."""
+        await self._store.lock(connection, f"batches:{caller.account_id}")
+
     async def _check_running(self, connection: AsyncConnection, caller: Caller) -> None:
         most = caller.plan.batches_running
-        if most is not None and await self._count_batches(connection, caller, _UNDER_WAY) >= most:
+        if most is None:
+            return
+        await self._lock_limits(connection, caller)
+        if await self._count_batches(connection, caller, _UNDER_WAY) >= most:
             raise Problem(ProblemKind.BATCHES_RUNNING, limit=most)
 
     async def _count_batches(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gateway.cli.terminal import CommandError
@@ -12,8 +11,6 @@ from gateway.cli.terminal import CommandError
 if TYPE_CHECKING:
     from gateway.settings import Settings
     from gateway.store import Store
-
-SQLITE = "sqlite:///"
 
 
 @contextlib.asynccontextmanager
@@ -23,15 +20,17 @@ async def open_database(settings: Settings, *, must_exist: bool = True) -> Async
 
     _check(settings.storage.url, must_exist=must_exist)
     try:
-        async with open_store(settings.storage.url) as store:
+        async with open_store(settings.storage.full_url) as store:
             yield store
     except StoreError as exc:
         raise CommandError(str(exc)) from exc
 
 
 def _check(url: str, *, must_exist: bool) -> None:
-    path = url.removeprefix(SQLITE)
-    if path == ":memory:":
+    from gateway.store.urls import IN_MEMORY, sqlite_file
+
+    if url == IN_MEMORY:
         raise CommandError("storage.url is in memory: it ends with this command")
-    if must_exist and url.startswith(SQLITE) and not Path(path).exists():
+    path = sqlite_file(url)
+    if must_exist and path is not None and not path.exists():
         raise CommandError(f"there is no database {path} yet; `serve` or `keys create` creates it")

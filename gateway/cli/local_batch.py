@@ -134,7 +134,7 @@ async def open_local_batch(
         store: Store = await stack.enter_async_context(open_store(url))
         engine = await stack.enter_async_context(open_engine(settings))
         stack.push_async_callback(
-            add_refusals_once, settings.storage.url, engine.egresses.reputations
+            add_refusals_once, settings.storage.full_url, engine.egresses.reputations
         )
         ttl_s = {verdict: getattr(settings.cache.ttl_s, verdict) for verdict in Verdict}
         verdicts = VerdictCache(ttl_s=ttl_s, clock=time.time)

@@ -145,7 +145,7 @@ async def _save_refusals(settings: Settings, egresses: EgressSet) -> None:
     if any(one.refusal_count for each in reputations.values() for one in each.operators()):
         from gateway.reputation import add_refusals_once
 
-        await add_refusals_once(settings.storage.url, reputations)
+        await add_refusals_once(settings.storage.full_url, reputations)
 
 
 def _json_writer() -> Write:

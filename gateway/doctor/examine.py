@@ -81,9 +81,9 @@ class _Examination:
         self.resolver = Resolver(self.servers, timeout_s=timeout_s)
 
     async def run(self, ip: str, block_lists: Sequence[BlockList]) -> list[Finding]:
-        url = self.settings.storage.url
+        url = self.settings.storage.full_url
         machine = asyncio.gather(
-            self._with_timeout(asyncio.to_thread(inspect_database, url), None),
+            self._with_timeout(inspect_database(url), None),
             self._with_timeout(inspect_listen_address(self.settings.server), None),
             self._with_timeout(inspect_refusals(url, self.clock()), None),
         )

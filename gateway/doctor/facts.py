@@ -55,16 +55,17 @@ class MailHost:
 
 @dataclass(frozen=True, slots=True)
 class Database:
-    """The database file, or the folder where it will be created."""
+    """The database file, or the folder where it will be created; or the one on a server."""
 
     location: str
     exists: bool
-    free_bytes: int | None
-    """On its file system; None for a database in memory."""
+    free_bytes: int | None = None
+    """On its file system; None for a database in memory, or on a server."""
     error: str = ""
     """The reason why it cannot be written."""
     is_locked: bool = False
     """Whether another process holds the write lock."""
+    is_on_server: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -339,6 +339,12 @@ def clock(hosts: Sequence[MailHost], behind_files_s: float) -> Finding:
 def database(fact: Database) -> Finding:
     """Whether the database can be written, and has space."""
     check, about = "database", fact.location
+    if fact.is_on_server:
+        if fact.error:
+            to_do = "Look at storage.url, storage.password, and whether the server runs."
+            return fail(check, about, fact.error, to_do)
+        state = "answers" if fact.exists else "answers; its tables will be created"
+        return ok(check, about, state)
     if fact.free_bytes is None:
         text = "is in memory: keys, batches and results are lost when the server stops"
         return warn(check, about, text, "Set storage.url to a file.")

@@ -14,6 +14,8 @@ from gateway.settings.model import ServerSettings
 from gateway.store import StoreError, open_store
 from gateway.store.tables import egress_pauses as kept_pauses
 from gateway.store.tables import egress_refusals as kept_refusals
+from gateway.store.tables import version_table
+from gateway.store.urls import IN_MEMORY, sqlite_file
 from gateway.web.server import bind
 
 LIVEZ_TIMEOUT_S = 1.0
@@ -23,20 +25,29 @@ MAX_REFUSERS = 1_000
 """Pairs of operator and cause that are read; those with most refusals first."""
 
 
-def database_path(url: str) -> Path | None:
-    """The SQLite file of a `storage.url`; None for a database in memory."""
-    name = url.removeprefix("sqlite:///")
-    return None if name == ":memory:" else Path(name)
-
-
-def inspect_database(url: str, busy_s: float = LOCK_TIMEOUT_S) -> Database:
+async def inspect_database(url: str, busy_s: float = LOCK_TIMEOUT_S) -> Database:
     """Whether the database can be written, without changing anything in it.
 
     Another process may hold the write lock for `busy_s`.
     """
-    path = database_path(url)
-    if path is None:
-        return Database(":memory:", False, None)
+    path = sqlite_file(url)
+    if path is not None:
+        return await asyncio.to_thread(_inspect_file, path, busy_s)
+    if url == IN_MEMORY:
+        return Database(":memory:", False)
+    return await _inspect_server(url, busy_s)
+
+
+async def _inspect_server(url: str, busy_s: float) -> Database:
+    where = url.partition("@")[2]
+    try:
+        async with open_store(url, busy_timeout_s=busy_s, existing_only=True) as store:
+            return Database(store.where, await store.has_table(version_table), is_on_server=True)
+    except StoreError as exc:
+        return Database(where, False, error=exc.reason, is_on_server=True)
+
+
+def _inspect_file(path: Path, busy_s: float) -> Database:
     folder = path.parent
     try:
         free_bytes = shutil.disk_usage(folder).free
@@ -56,10 +67,10 @@ def inspect_database(url: str, busy_s: float = LOCK_TIMEOUT_S) -> Database:
 
 async def inspect_refusals(url: str, now: float) -> RefusalHistory:
     """The refusals in the week before Unix time `now`, without changing anything."""
-    path = database_path(url)
-    if path is None:
+    path = sqlite_file(url)
+    if url == IN_MEMORY:
         return RefusalHistory(not_kept_because="a database in memory ends with its server")
-    if not await asyncio.to_thread(path.exists):
+    if path is not None and not await asyncio.to_thread(path.exists):
         return RefusalHistory(not_kept_because="there is no database")
     try:
         async with open_store(url, busy_timeout_s=LOCK_TIMEOUT_S, existing_only=True) as store:
@@ -121,7 +132,7 @@ async def _is_veriplex(url: str) -> bool:
 
 def clock_behind_files_s(url: str, now: float) -> float:
     """How far the clock is behind the newest of our files; negative if it is not behind."""
-    path = database_path(url)
+    path = sqlite_file(url)
     newest = Path(__file__).stat().st_mtime
     if path is not None and path.exists():
         newest = max(newest, path.stat().st_mtime)

@@ -6,11 +6,13 @@ that `veriplex init` writes are made from them.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import Field as DataclassField
 from dataclasses import fields
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, get_type_hints
+from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
 from pydantic.fields import FieldInfo
@@ -105,9 +107,28 @@ class StorageSettings(Section):
 
     url: StorageUrl = _setting(
         "sqlite:///veriplex.db",
-        "`sqlite:///PATH` (relative to the working directory), `sqlite:////ABSOLUTE/PATH`, or"
-        " `sqlite:///:memory:`.",
+        "`sqlite:///PATH` (relative to the working directory), `sqlite:////ABSOLUTE/PATH`,"
+        " `sqlite:///:memory:`, or `postgresql://USER@HOST/DATABASE` (which needs the extra"
+        " `cluster`).",
     )
+    password: OptionalSecretRef = _setting(
+        "", "`env:NAME` or `file:PATH` of the password of a PostgreSQL user."
+    )
+
+    @property
+    def full_url(self) -> str:
+        """The URL with the password, which must not be shown."""
+        if not self.password.value:
+            return self.url
+        scheme, rest = self.url.split("://", 1)
+        user, rest = rest.split("@", 1)
+        return f"{scheme}://{user}:{quote(self.password.value, safe='')}@{rest}"
+
+    @model_validator(mode="after")
+    def _check_password(self) -> Self:
+        if self.password.reference and not re.match("postgresql://[^@/]+@", self.url):
+            raise ValueError("password: needs a url like postgresql://USER@HOST/DATABASE")
+        return self
 
 
 class EngineSettings(Section):

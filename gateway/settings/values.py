@@ -139,8 +139,13 @@ def _check_optional_helo(value: str) -> str:
 
 
 def _check_storage_url(value: str) -> str:
-    if not re.fullmatch(r"sqlite:///.+", value):
-        raise ValueError("should be sqlite:///PATH, or sqlite:///:memory: to store nothing")
+    if not re.fullmatch(r"sqlite:///.+|postgresql://.+", value):
+        raise ValueError(
+            "should be sqlite:///PATH, postgresql://USER@HOST/DATABASE, or sqlite:///:memory: to"
+            " store nothing"
+        )
+    if re.match("postgresql://[^@/]*:[^@/]*@", value):
+        raise ValueError("should have no password; storage.password says where that is")
     return value
 
 

@@ -1,6 +1,7 @@
 """The database: its tables, access to it, and its errors."""
 
 from gateway.store.errors import (
+    StoreAway,
     StoreBusy,
     StoreConflict,
     StoreError,
@@ -13,6 +14,7 @@ from gateway.store.store import BUSY_TIMEOUT_S, Store, open_store
 __all__ = [
     "BUSY_TIMEOUT_S",
     "Store",
+    "StoreAway",
     "StoreBusy",
     "StoreConflict",
     "StoreError",

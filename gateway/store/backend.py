@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from typing import Protocol
+from typing import Any, Protocol
 
 from sqlalchemy import Table
 from sqlalchemy.dialects.postgresql import Insert as PostgresInsert
@@ -18,6 +18,9 @@ from gateway.store.errors import StoreBusy, StoreConflict, StoreError
 
 Insert = SqliteInsert | PostgresInsert
 """An INSERT that has ON CONFLICT; both systems write it alike."""
+
+Rows = Sequence[Mapping[str, Any]]
+"""Values by column; all rows have the same columns."""
 
 
 class Backend(Protocol):
@@ -48,6 +51,12 @@ class Backend(Protocol):
 
     def insert(self, into: Table) -> Insert: ...
 
+    async def insert_rows(
+        self, connection: AsyncConnection, into: Table, rows: Rows, *, or_update: bool
+    ) -> None:
+        """As `Store.insert_rows`; there are rows."""
+        ...
+
     async def lock(self, connection: AsyncConnection, name: str) -> None:
         """Wait until no other transaction holds `name`, and hold it until this one ends."""
         ...
@@ -55,6 +64,13 @@ class Backend(Protocol):
     async def reclaim_some(self, connection: AsyncConnection) -> bool:
         """Return space of deleted rows to the file system; whether there is more to return."""
         ...
+
+
+def update_on_conflict(into: Table, columns: Iterable[str]) -> str:
+    """The end of an INSERT that takes the place of a row with the same primary key."""
+    keys = [column.name for column in into.primary_key]
+    values = ", ".join(f"{name} = excluded.{name}" for name in columns if name not in keys)
+    return f" ON CONFLICT ({', '.join(keys)}) DO UPDATE SET {values}"
 
 
 @contextlib.contextmanager

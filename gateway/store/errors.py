@@ -3,6 +3,7 @@
 StoreError
 ├── StoreUnusable   it cannot be opened: path, permission, another program's database
 ├── StoreTooNew     its tables were made by a newer version of Veriplex
+├── StoreAway       its server cannot be reached, or stops
 ├── StoreBusy       its lock was held by another for longer than we wait
 ├── StoreFull       the disk is full
 └── StoreConflict   a unique value exists already
@@ -36,6 +37,10 @@ class StoreTooNew(StoreError):
 
 class StoreBusy(StoreError):
     """Locked by another process, or too many operations wait; a later attempt may succeed."""
+
+
+class StoreAway(StoreError):
+    """The database server cannot be reached, or is being stopped; it may come back."""
 
 
 class StoreFull(StoreError):

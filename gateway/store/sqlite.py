@@ -18,7 +18,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Table, event, text
+from sqlalchemy import Connection, Table, event, insert, text
 from sqlalchemy.dialects.sqlite import Insert
 from sqlalchemy.dialects.sqlite.base import SQLiteDialect
 from sqlalchemy.engine import URL
@@ -28,7 +28,7 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool
 from sqlalchemy.schema import CreateIndex, CreateTable, DDLElement
 
 from engine.turns import FairSlots, current_party
-from gateway.store.backend import translated
+from gateway.store.backend import Rows, translated, update_on_conflict
 from gateway.store.errors import StoreBusy, StoreError, StoreFull, StoreUnusable
 from gateway.store.private_files import create_privately, hide_from_others
 from gateway.store.tables import REVISION, metadata, version_table
@@ -37,6 +37,8 @@ POOL_SIZE = 5
 """Connections to a file. Each has a thread, and SQLite allows one writer at a time anyway."""
 PAGES_PER_VACUUM = 2_000
 """Pages freed in one transaction; it bounds how long other writers wait."""
+MAX_PARAMETERS = 999
+"""Of one statement; older versions of SQLite allow no more."""
 WAL_LIMIT_BYTES = 64 * 1024 * 1024
 """Size to which the write-ahead log is truncated after a burst."""
 
@@ -70,6 +72,24 @@ class SqliteBackend:
 
     def insert(self, into: Table) -> Insert:
         return Insert(into)
+
+    async def insert_rows(
+        self, connection: AsyncConnection, into: Table, rows: Rows, *, or_update: bool
+    ) -> None:
+        if not or_update:
+            await connection.execute(insert(into), rows)
+            return
+        columns = list(rows[0])
+        # Many rows a statement: with one for each, the driver's thread hands the interpreter's
+        # lock back to the event loop each time, which costs more than the rows.
+        step = MAX_PARAMETERS // len(columns)
+        for start in range(0, len(rows), step):
+            some = rows[start : start + step]
+            one = f"({', '.join('?' * len(columns))})"
+            sql = f"INSERT INTO {into.name} ({', '.join(columns)}) VALUES "  # noqa: S608
+            sql += ", ".join([one] * len(some)) + update_on_conflict(into, columns)
+            values = tuple(row[column] for row in some for column in columns)
+            await connection.exec_driver_sql(sql, values)
 
     async def lock(self, connection: AsyncConnection, name: str) -> None:
         """A transaction that writes has the lock of the whole database."""

@@ -11,7 +11,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.store.backend import Backend, Insert
+from gateway.store.backend import Backend, Insert, Rows
 from gateway.store.errors import StoreConflict, StoreError, StoreUnusable
 from gateway.store.schema import migrate
 from gateway.store.sqlite import open_sqlite
@@ -93,6 +93,16 @@ class Store:
         async with self.read() as connection:
             return await connection.run_sync(lambda c: c.dialect.has_table(c, table.name))
 
+    async def insert_rows(
+        self, connection: AsyncConnection, into: Table, rows: Rows, *, or_update: bool = False
+    ) -> None:
+        """Insert many rows, of which all have the same columns, in as few statements as possible.
+
+        With `or_update` a row takes the place of the one with its primary key. Raises StoreError.
+        """
+        if rows:
+            await self._backend.insert_rows(connection, into, rows, or_update=or_update)
+
     def insert(self, into: Table) -> Insert:
         """The database's own INSERT, which has ON CONFLICT."""
         return self._backend.insert(into)
@@ -124,7 +134,14 @@ async def open_store(
 def _open_backend(
     address: URL, busy_timeout_s: float, *, existing_only: bool
 ) -> AbstractAsyncContextManager[Backend]:
-    return open_sqlite(address, busy_timeout_s, existing_only=existing_only)
+    if address.get_backend_name() == "sqlite":
+        return open_sqlite(address, busy_timeout_s, existing_only=existing_only)
+    try:
+        from gateway.store.postgres import open_postgres
+    except ModuleNotFoundError as exc:
+        where = address.render_as_string(hide_password=True)
+        raise StoreUnusable(where, "needs a driver: pip install 'veriplex[cluster]'") from exc
+    return open_postgres(address, busy_timeout_s, existing_only=existing_only)
 
 
 def _parse_url(url: str) -> URL:
@@ -132,7 +149,7 @@ def _parse_url(url: str) -> URL:
         address = make_url(url)
     except ArgumentError as exc:
         raise StoreUnusable("storage.url", "is not a database URL") from exc
-    if address.get_backend_name() != "sqlite":
+    if address.get_backend_name() not in ("sqlite", "postgresql"):
         where = address.render_as_string(hide_password=True)
-        raise StoreUnusable(where, "should be sqlite:///PATH or sqlite:///:memory:")
+        raise StoreUnusable(where, "should be sqlite:///PATH, sqlite:///:memory: or postgresql://…")
     return address

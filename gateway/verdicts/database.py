@@ -12,7 +12,6 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from hashlib import blake2b
-from itertools import chain
 
 from sqlalchemy import Select, delete, select
 
@@ -28,8 +27,6 @@ PURGE_EVERY_S = 60.0
 MAX_UNWRITTEN = 20_000
 """Verdicts that wait to be written; beyond it new ones are cached in memory only."""
 ROWS_PER_READ = 2_000
-ROWS_PER_INSERT = 250
-"""Rows of one statement; three parameters each, of which older SQLite allows 999."""
 ROWS_PER_DELETE = 2_000
 
 _Unwritten = dict[bytes, tuple[Verification, int]]
@@ -122,9 +119,7 @@ class SqlVerdictStore:
         rows = await asyncio.to_thread(_encode_rows, waiting)
         try:
             async with self._store.write() as connection:
-                for start in range(0, len(rows), ROWS_PER_INSERT):
-                    some = rows[start : start + ROWS_PER_INSERT]
-                    await connection.exec_driver_sql(_upsert(len(some)), tuple(chain(*some)))
+                await self._store.insert_rows(connection, answers, rows, or_update=True)
         except StoreError:
             self._unwritten = {**waiting, **self._unwritten}
             raise
@@ -150,24 +145,16 @@ class SqlVerdictStore:
         return len(digests)
 
 
-def _encode_rows(waiting: _Unwritten) -> list[tuple[bytes, bytes, int]]:
+def _encode_rows(waiting: _Unwritten) -> list[dict[str, bytes | int]]:
     # the digest is enough: the address itself is not stored
     return [
-        (digest, encode_verification(verification, with_address=False), expires_at)
+        {
+            "digest": digest,
+            "answer": encode_verification(verification, with_address=False),
+            "expires_at": expires_at,
+        }
         for digest, (verification, expires_at) in waiting.items()
     ]
-
-
-def _upsert(rows: int) -> str:
-    """One statement for many rows: with one for each, the driver's thread hands the interpreter's
-    lock back to the event loop each time, which costs more than the rows."""
-    return " ".join([_INSERT, ",".join(["(?,?,?)"] * rows), _OR_UPDATE])
-
-
-_INSERT = "INSERT INTO answers (digest, answer, expires_at) VALUES"
-_OR_UPDATE = (
-    "ON CONFLICT (digest) DO UPDATE SET answer = excluded.answer, expires_at = excluded.expires_at"
-)
 
 
 def _digest(partition: str, address: Address, checks: Checks) -> bytes:

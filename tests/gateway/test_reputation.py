@@ -16,6 +16,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from sqlalchemy import func, select
 
 from engine.model import Meaning, Stage
 from engine.smtp.egress import Egress, EgressSet
@@ -35,6 +36,7 @@ from gateway.reputation import (
 )
 from gateway.settings import Settings
 from gateway.store import Store, StoreError, open_store
+from gateway.store.tables import egress_pauses, egress_refusals
 from gateway.web.dispatch import create_app
 from gateway.web.native import MAX_OPERATORS, reputation_as_dict
 from tests.fakes.clock import Clock
@@ -212,8 +214,8 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    async with open_store(f"sqlite:///{tmp_path}/v.db") as store:
+async def store(database_url: str) -> AsyncIterator[Store]:
+    async with open_store(database_url) as store:
         yield store
 
 
@@ -280,10 +282,10 @@ async def test_old_rows_and_rows_beyond_the_limit_are_deleted(store: Store, cloc
     async def rows_left() -> int:
         await process.reputation_store.write()
         await process.reputation_store.purge()
-        with contextlib.closing(sqlite3.connect(store.where)) as connection:
-            refusals = connection.execute("SELECT count(*) FROM egress_refusals").fetchone()
-            pauses = connection.execute("SELECT count(*) FROM egress_pauses").fetchone()
-        return int(refusals[0]) + int(pauses[0])
+        async with store.read() as connection:
+            refused = await connection.scalar(select(func.count()).select_from(egress_refusals))
+            paused = await connection.scalar(select(func.count()).select_from(egress_pauses))
+        return (refused or 0) + (paused or 0)
 
     process.refuse(times=REFUSALS_UNTIL_HOST_PAUSED)
     assert await rows_left() == 2
@@ -364,11 +366,11 @@ async def test_counts_are_written_at_the_end(store: Store, clock: Clock) -> None
 
 
 async def test_a_command_adds_to_an_existing_database_and_creates_none(
-    store: Store, clock: Clock, tmp_path: Path
+    store: Store, database_url: str, clock: Clock, tmp_path: Path
 ) -> None:
     process = process_on(store, clock)
     process.refuse()
-    await add_refusals_once(f"sqlite:///{store.where}", {DEFAULT_EGRESS: process.reputation})
+    await add_refusals_once(database_url, {DEFAULT_EGRESS: process.reputation})
     assert [r.day for r in await process.recent()] == [1]
     (tmp_path / "empty.db").touch()
     for name in ("none.db", "empty.db"):
@@ -383,13 +385,13 @@ async def test_a_command_adds_to_an_existing_database_and_creates_none(
 
 @pytest.mark.parametrize("command", [("verify", "u@a.test"), ("bulk", "list.txt", "-o", "out.csv")])
 async def test_verify_and_bulk_add_their_refusals_to_the_database(
-    store: Store, tmp_path: Path, command: tuple[str, ...]
+    store: Store, database_url: str, tmp_path: Path, command: tuple[str, ...]
 ) -> None:
     (tmp_path / "list.txt").write_text("u@a.test\n")
     zone = {"a.test": {"MX": ["1 mx.a.test."]}, "mx.a.test": {"A": [HOST]}}
     async with fake_dns(zone) as dns, fake_smtp({HOST: Script(banner=BLOCKED)}) as smtp:
         settings = {
-            "VERIPLEX_STORAGE__URL": f"sqlite:///{store.where}",
+            "VERIPLEX_STORAGE__URL": database_url,
             "VERIPLEX_ENGINE__DNS_SERVERS": f'["{dns.address}"]',
             "VERIPLEX_ENGINE__SMTP_PORT": str(smtp.port),
             "VERIPLEX_ENGINE__ALLOW_PRIVATE_NETWORKS": "true",

@@ -177,7 +177,7 @@ class Budgets:
             return
         try:
             async with self._store.write() as connection:
-                for (scope, day), amount in moves.items():
+                for (scope, day), amount in sorted(moves.items()):
                     await self._add_spending(connection, scope, day, amount)
         except StoreError:
             for scope_and_day, amount in moves.items():
@@ -220,6 +220,7 @@ class Budgets:
     async def _withdraw(self, scope: SpendingScope, price: int, left: int) -> int:
         """Withdraw the price of some calls; 0 if the cap has no room for one."""
         async with self._store.write() as connection:
+            await self._store.lock(connection, f"budget:{scope.name}")
             day, month = await self._sums(connection, scope.name)
             rooms = []
             if scope.cap.daily:

@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import insert, text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.contract.operations import UNLIMITED, Plan
 from adapters.registry import DIALECTS
@@ -52,8 +53,14 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path}/v.db"
+def url(database_url: str) -> str:
+    return database_url
+
+
+async def hold_accounts(connection: AsyncConnection) -> None:
+    """Keep all others from writing; on SQLite any transaction that writes does."""
+    if connection.dialect.name == "postgresql":
+        await connection.execute(text("LOCK TABLE accounts, usage"))
 
 
 @contextlib.asynccontextmanager
@@ -474,7 +481,8 @@ async def test_counted_use_is_kept_while_the_database_is_busy(url: str, clock: C
         caller = await caller_of(accounts)
         limited = await caller_of(accounts, credits=5)
         await accounts.charge(caller, 3)
-        async with other.write():
+        async with other.write() as connection:
+            await hold_accounts(connection)
             with pytest.raises(StoreBusy):
                 await accounts.usage(caller)
             with pytest.raises(StoreBusy):
@@ -492,7 +500,8 @@ async def test_use_that_cannot_be_written_at_the_end_is_logged(
         open_accounts(store, DIALECTS, clock=clock) as accounts,
     ):
         await accounts.charge(await caller_of(accounts), 3)
-        async with other.write():
+        async with other.write() as connection:
+            await hold_accounts(connection)
             await accounts.aclose()
     assert [record.getMessage() for record in caplog.records][-1] == "usage.lost"
 
@@ -529,7 +538,7 @@ asyncio.run(main(*sys.argv[1:]))
 
 
 async def test_a_kill_loses_no_acknowledged_charge(url: str, tmp_path: Path) -> None:
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     async with open_store(url) as store, open_accounts(store, DIALECTS) as accounts:
         account_id = await accounts.create_account(credits=1_000_000)
         key = (await accounts.create_key(account_id, "generic")).key

@@ -37,6 +37,7 @@ from gateway.store import Store, open_store
 from gateway.verdicts.cache import VerdictCache
 from tests.dialects import ALL, BY_NAME
 from tests.fakes.clock import Clock
+from tests.postgres import PostgresServer
 
 RETRIES_S = (5.0, 60.0, 300.0)
 
@@ -212,8 +213,11 @@ async def open_bench(
         )
 
 
-@pytest.fixture(params=["memory", "file"])
+@pytest.fixture(params=["memory", "file", pytest.param("postgres", marks=pytest.mark.postgres)])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "postgres":
+        server: PostgresServer = request.getfixturevalue("postgres_server")
+        return server.empty_database()
     return "sqlite:///:memory:" if request.param == "memory" else f"sqlite:///{tmp_path / 'v.db'}"
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from gateway.doctor import judge
 from gateway.doctor.block_lists import BlockList
 from gateway.doctor.examine import examine
 from gateway.doctor.finding import Finding, Level
@@ -23,6 +24,7 @@ from gateway.settings import Settings
 from gateway.store import open_store
 from tests.fakes.dns import Fault, Records, fake_dns
 from tests.fakes.smtp import CLOSE, HANG, Script, fake_smtp
+from tests.postgres import PostgresServer
 
 GMAIL, OUTLOOK, YAHOO = "127.0.0.2", "127.0.0.3", "127.0.0.4"
 US = "127.0.0.1"
@@ -236,12 +238,12 @@ async def test_a_port_in_use_by_another_program() -> None:
 
 
 @pytest.mark.parametrize("exists", [False, True])
-def test_a_writable_database(tmp_path: Path, exists: bool) -> None:
+async def test_a_writable_database(tmp_path: Path, exists: bool) -> None:
     path = tmp_path / "v.db"
     if exists:
         sqlite3.connect(path).close()
         path.touch()
-    fact = inspect_database(f"sqlite:///{path}")
+    fact = await inspect_database(f"sqlite:///{path}")
     assert (fact.exists, fact.error, fact.is_locked) == (exists, "", False)
     assert path.exists() is exists
     assert fact.free_bytes
@@ -289,20 +291,33 @@ async def test_refusals_from_the_database(
     assert os.listdir(tmp_path) == before
 
 
-def test_databases_that_cannot_be_written(tmp_path: Path) -> None:
+async def test_databases_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "text.db").write_text("this is no database at all, however long it is\n" * 30)
     for name, words in (("text.db", "not a database"), ("gone/v.db", "no such file")):
-        assert words in inspect_database(f"sqlite:///{tmp_path / name}").error
+        fact = await inspect_database(f"sqlite:///{tmp_path / name}")
+        assert words in fact.error
 
 
-def test_a_locked_database(tmp_path: Path) -> None:
+async def test_a_locked_database(tmp_path: Path) -> None:
     path = tmp_path / "v.db"
     with sqlite3.connect(path, isolation_level=None) as other:
         other.execute("BEGIN IMMEDIATE")
-        fact = inspect_database(f"sqlite:///{path}", busy_s=0.01)
+        fact = await inspect_database(f"sqlite:///{path}", busy_s=0.01)
         other.execute("ROLLBACK")
     other.close()
     assert (fact.is_locked, fact.error) == (True, "")
+
+
+@pytest.mark.postgres
+async def test_a_database_on_a_server(postgres_server: PostgresServer) -> None:
+    url = postgres_server.empty_database()
+    assert "tables will be created" in judge.database(await inspect_database(url)).said
+    async with open_store(url):
+        pass
+    assert judge.database(await inspect_database(url)).said == "answers"
+    gone = await inspect_database("postgresql://me@127.0.0.1:1/db")
+    assert judge.database(gone).level is FAIL
+    assert gone.error == "the server cannot be reached"
 
 
 @pytest.mark.parametrize(

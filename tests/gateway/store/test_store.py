@@ -258,7 +258,7 @@ async def test_another_programs_database_is_not_changed(path: Path) -> None:
         ("sqlite:///{tmp}", "{tmp}: cannot be opened"),
         ("sqlite:///{tmp}/text", "{tmp}/text: is not an SQLite database"),
         ("sqlite:///{tmp}/v.db?mode=ro", "should be sqlite:///PATH"),
-        ("postgresql://me:sekrit@host/db", "postgresql://me:***@host/db: should be sqlite"),
+        ("mysql://me:sekrit@host/db", "mysql://me:***@host/db: should be sqlite"),
         ("nonsense", "storage.url: is not a database URL"),
     ],
 )

@@ -1,0 +1,187 @@
+"""PostgreSQL behind the store, through psycopg (the extra `cluster`).
+
+Connections may come from PgBouncer in transaction mode: nothing outlives a transaction, so locks
+are those of transactions, and no statement is prepared in a session.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager
+from typing import Any
+
+import psycopg
+from sqlalchemy import Connection, Table, func, insert, inspect, select
+from sqlalchemy.dialects.postgresql import Insert
+from sqlalchemy.engine import URL
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import AsyncAdaptedQueuePool
+
+from gateway.store.backend import Rows, translated, update_on_conflict
+from gateway.store.errors import (
+    StoreAway,
+    StoreBusy,
+    StoreError,
+    StoreFull,
+    StoreUnusable,
+)
+from gateway.store.tables import REVISION, metadata, version_table
+
+POOL_SIZE = 5
+"""Connections of one process."""
+CONNECT_TIMEOUT_S = 5
+STATEMENT_TIMEOUT_S = 30
+IDLE_TRANSACTION_TIMEOUT_S = 60
+"""For a transaction whose process is frozen: its locks must not be held for ever."""
+_KEEPALIVE = {
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,  # milliseconds
+}
+"""A server that is gone without a word is noticed within half a minute."""
+
+
+class PostgresBackend:
+    """An open PostgreSQL database."""
+
+    def __init__(self, engine: AsyncEngine, where: str) -> None:
+        self.where = where
+        # One statement is a transaction of its own: two round trips less.
+        self.reading = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self.writing = engine
+
+    @contextlib.asynccontextmanager
+    async def write_turn(self) -> AsyncIterator[None]:
+        yield
+
+    def translated_errors(self) -> AbstractContextManager[None]:
+        return _translated_errors(self.where)
+
+    def insert(self, into: Table) -> Insert:
+        return Insert(into)
+
+    async def insert_rows(
+        self, connection: AsyncConnection, into: Table, rows: Rows, *, or_update: bool
+    ) -> None:
+        columns = list(rows[0])
+        types = [into.c[name].type.compile(connection.dialect) for name in columns]
+        arrays = ", ".join(f"%s::{type_}[]" for type_ in types)
+        sql = f"INSERT INTO {into.name} ({', '.join(columns)}) SELECT * FROM unnest({arrays})"  # noqa: S608
+        if or_update:
+            sql += update_on_conflict(into, columns)
+            # Two transactions that update the same rows do so in the same order.
+            keys = [column.name for column in into.primary_key]
+            rows = sorted(rows, key=lambda row: [row[key] for key in keys])
+        await connection.exec_driver_sql(
+            sql, tuple([row[name] for row in rows] for name in columns)
+        )
+
+    async def lock(self, connection: AsyncConnection, name: str) -> None:
+        await connection.execute(select(_lock(name)))
+
+    async def reclaim_some(self, connection: AsyncConnection) -> bool:
+        """Autovacuum does it."""
+        return False
+
+
+@contextlib.asynccontextmanager
+async def open_postgres(
+    address: URL, busy_timeout_s: float, *, existing_only: bool
+) -> AsyncIterator[PostgresBackend]:
+    """Open a database, with its tables in their newest form if it is empty. Raises StoreError."""
+    where = address.render_as_string(hide_password=True)
+    engine = _create_engine(address, busy_timeout_s)
+    try:
+        with _translated_errors(where):
+            if existing_only:
+                async with engine.connect() as connection:
+                    await connection.execute(select(1))
+            else:
+                async with engine.begin() as connection:
+                    await connection.execute(select(_lock("migrate")))
+                    await connection.run_sync(_create_tables_if_empty)
+        yield PostgresBackend(engine, where)
+    finally:
+        await engine.dispose()
+
+
+def _create_engine(address: URL, busy_timeout_s: float) -> AsyncEngine:
+    settings = {
+        "lock_timeout": round(busy_timeout_s * 1000),
+        "statement_timeout": STATEMENT_TIMEOUT_S * 1000,
+        "idle_in_transaction_session_timeout": IDLE_TRANSACTION_TIMEOUT_S * 1000,
+    }
+    connect_args: dict[str, Any] = {
+        "application_name": "veriplex",
+        "connect_timeout": CONNECT_TIMEOUT_S,
+        "options": " ".join(f"-c {name}={value}" for name, value in settings.items()),
+        "prepare_threshold": None,
+        **_KEEPALIVE,
+    }
+    return create_async_engine(
+        address.set(drivername="postgresql+psycopg"),
+        poolclass=AsyncAdaptedQueuePool,
+        pool_size=POOL_SIZE,
+        max_overflow=0,
+        pool_timeout=busy_timeout_s,
+        hide_parameters=True,  # addresses and hashes stay out of tracebacks
+        connect_args=connect_args,
+    )
+
+
+def _lock(name: str) -> Any:
+    """Takes a lock that ends with the transaction."""
+    return func.pg_advisory_xact_lock(func.hashtextextended(f"veriplex:{name}", 0))
+
+
+def _create_tables_if_empty(connection: Connection) -> None:
+    if inspect(connection).get_table_names():
+        return
+    metadata.create_all(connection)
+    version_table.create(connection)
+    connection.execute(insert(version_table).values(version_num=REVISION))
+
+
+# -- errors ------------------------------------------------------------------------------
+
+_ERROR_STATES: tuple[tuple[str, type[StoreError], str], ...] = (
+    # beginning of the SQLSTATE, our exception, its reason
+    ("40P01", StoreBusy, "two transactions waited for each other"),
+    ("40001", StoreBusy, "another transaction came first"),
+    ("55P03", StoreBusy, "is locked by another process"),
+    ("57014", StoreBusy, f"a statement took longer than {STATEMENT_TIMEOUT_S} s"),
+    ("53100", StoreFull, "the server's disk is full"),
+    ("53300", StoreBusy, "the server has no connection left (max_connections)"),
+    ("28", StoreUnusable, "user name or password is wrong"),
+    ("3D000", StoreUnusable, "there is no such database; create it first"),
+    ("42501", StoreUnusable, "this user may not do that there"),
+    ("57P", StoreAway, "the server is being stopped or started"),
+    ("08", StoreAway, "the connection to the server was lost"),
+)
+_CONNECTING: tuple[tuple[str, type[StoreError], str], ...] = (
+    # part of libpq's message where there is no SQLSTATE: the connection failed
+    ("password authentication failed", StoreUnusable, "user name or password is wrong"),
+    ("no password supplied", StoreUnusable, "it wants a password"),
+    ("does not exist", StoreUnusable, "there is no such database or user; create it first"),
+    ("too many clients", StoreBusy, "the server has no connection left (max_connections)"),
+    ("remaining connection slots", StoreBusy, "the server has no connection left"),
+)
+
+
+def _translated_errors(where: str) -> AbstractContextManager[None]:
+    def explain(exc: BaseException) -> StoreError:
+        state = getattr(exc, "sqlstate", None) or ""
+        for beginning, error, reason in _ERROR_STATES:
+            if state.startswith(beginning):
+                return error(where, reason)
+        text = str(exc)
+        for part, error, reason in _CONNECTING:
+            if not state and part in text:
+                return error(where, reason)
+        if isinstance(exc, psycopg.OperationalError):
+            return StoreAway(where, "the server cannot be reached")
+        return StoreError(where, text.partition("\n")[0])
+
+    return translated(where, explain, psycopg.Error)
