@@ -187,7 +187,9 @@ class ReputationStore:
                 "refusals": state.refusals,
                 "growth": state.consecutive_pauses,
             }
-            for (egress, operator, host), state in sorted(states.items())
+            for (egress, operator, host), state in sorted(
+                states.items(), key=lambda one: (one[0][0], one[0][1], one[0][2] or "")
+            )
             if state.left_s
         ]
         if rows:

@@ -30,7 +30,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-REVISION = "0009"
+REVISION = "0010"
 """The newest migration; repeated here so that opening an up-to-date database needs no Alembic."""
 
 metadata = MetaData(

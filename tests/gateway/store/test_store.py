@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, func, insert, select, text
 
+from gateway import store as store_room
 from gateway.store import (
     Store,
     StoreBusy,
@@ -325,3 +326,12 @@ async def test_a_violated_constraint_is_a_conflict(path: Path) -> None:
             with pytest.raises(StoreConflict):
                 async with store.write() as connection:
                     await connection.execute(statement)
+
+
+def test_each_migration_has_a_number_of_its_own() -> None:
+    names = [
+        path.name
+        for path in (Path(store_room.__file__).parent / "migrations/versions").glob("*.py")
+    ]
+    assert sorted(name[:4] for name in names) == [f"{n:04}" for n in range(1, len(names) + 1)]
+    assert max(names)[:4] == REVISION
