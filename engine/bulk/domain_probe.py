@@ -8,14 +8,14 @@ single path, so that a batch gets the same results as single verifications.
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Coroutine, Iterable, Sequence
 from dataclasses import replace
 from typing import NamedTuple, Protocol
 
 from engine.address import lists
 from engine.address.offline import with_list_evidence
-from engine.bulk.host_pool import ADDRESSES_PER_CONNECTION, RECONNECT_PAUSES_S
+from engine.bulk.host_pool import RECONNECT_PAUSES_S
 from engine.bulk.shared import BulkShared
 from engine.bulk.transaction import ConnectionInfo, DomainGroup, PendingAddress
 from engine.dns.mx import resolve_addresses, resolve_route
@@ -35,7 +35,7 @@ from engine.model import (
 )
 from engine.smtp.catch_all import accepts_all, compare_with_control, is_deferred
 from engine.smtp.context import CATCH_ALL_TTL_S
-from engine.smtp.egress import MAX_FURTHER_EGRESSES
+from engine.smtp.egress import MAX_FURTHER_EGRESSES, Egress
 from engine.smtp.inquiry import InquiryResult
 from engine.smtp.meanings import NO_CONTACT
 from engine.smtp.providers import pacing_operator, provider_of
@@ -50,6 +50,9 @@ MAX_SKIPPED_HOSTS = 5
 MAX_SILENT_IN_A_ROW = 5
 """Consecutive addresses at which a host fell silent, or throttled us until their deadline; then the
 domain's other addresses get the same result."""
+SHARED_OUT_FROM = 60
+"""Addresses of one domain that are shared out among the egresses. Fewer go by one of them, since
+each further connection costs more than it brings."""
 CONTROL_TRIES = 2
 """With the first addresses, then alone if the reply was lost with the connection."""
 
@@ -187,23 +190,22 @@ class DomainProbe:
     ) -> bool:
         """Queue the addresses for `target`, by egresses not in `tried`; False if there is none."""
         egresses = self._shared.context.egresses
-        by_recipient = defaultdict(list)
-        for pending in addresses:
-            by_recipient[pending.recipient].append(pending)
-        if len(addresses) > ADDRESSES_PER_CONNECTION or egresses.any_greylisted(by_recipient):
-            parts = {
-                egress: [pending for recipient in part for pending in by_recipient[recipient]]
-                for egress, part in egresses.partition(target, by_recipient, tried=tried).items()
-            }
+        choose = egresses.chooser(target, tried=tried)
+        if choose is None:
+            return False
+        parts: dict[Egress, list[PendingAddress]] = {}
+        if len(addresses) >= SHARED_OUT_FROM or egresses.any_greylisted(
+            pending.recipient for pending in addresses
+        ):
+            for pending in addresses:
+                parts.setdefault(choose(pending.recipient), []).append(pending)
         else:
-            # One connection takes them all, so the host gets no more than one.
-            egress = egresses.choose(target, self._domain, tried=tried)
-            parts = {} if egress is None else {egress: list(addresses)}
+            parts[choose(self._domain)] = list(addresses)
         for egress, part in parts.items():
             group = self._make_group(target, part)
             group.tried = tried | {egress.name}
             self._shared.pool_for(target, egress).submit(group)
-        return bool(parts)
+        return True
 
     def _make_group(self, target: Target, addresses: Sequence[PendingAddress]) -> DomainGroup:
         control = self._shared.context.control_address(self._domain)

@@ -6,11 +6,11 @@ knows us by our address. So the choice is a function of the address and the weig
 
 from __future__ import annotations
 
-import hashlib
 import math
 import ssl
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from zlib import crc32
 
 from engine.cache import TtlCache
 from engine.model import Meaning, Stage
@@ -46,6 +46,7 @@ class Egress:
         self, config: EgressConfig, clock: Callable[[], float], now: Callable[[], datetime]
     ) -> None:
         self.config = config
+        self._seed = crc32(config.name.encode())
         self.pacer = Pacer(config.connections_per_host, clock)
         self.reputation = ReputationTracker(clock, now)
         self.unresponsive = UnresponsiveTargets(clock)
@@ -54,6 +55,19 @@ class Egress:
     @property
     def name(self) -> str:
         return self.config.name
+
+    def score(self, digest: int) -> float:
+        """Its score for a key with this CRC-32: the egress with the highest one gets the key.
+
+        This is weighted rendezvous hashing: the keys are shared out in proportion to the weights,
+        and those of the other egresses stay where they are if one is added or removed.
+        """
+        # The finalizer of MurmurHash3: CRC-32 alone is linear, so that scores would go together.
+        mixed = digest ^ self._seed
+        mixed = ((mixed ^ mixed >> 16) * 0x85EBCA6B) & 0xFFFF_FFFF
+        mixed = ((mixed ^ mixed >> 13) * 0xC2B2AE35) & 0xFFFF_FFFF
+        share = ((mixed ^ mixed >> 16) + 1) / (2**32 + 1)  # in (0, 1)
+        return self.config.weight / -math.log(share)
 
     def reaches(self, ip: str) -> bool:
         """Whether it may have a way to addresses of that family."""
@@ -95,24 +109,27 @@ class EgressSet:
         paused or backs off at the target's operator comes after all others, but a greylisted
         address waits for its own.
         """
-        return next(iter(self.partition(target, (key,), tried=tried)), None)
+        choose = self.chooser(target, tried=tried)
+        return choose(key) if choose is not None else None
 
-    def partition(
-        self, target: Target, keys: Iterable[str], *, tried: Container[str] = ()
-    ) -> dict[Egress, list[str]]:
-        """As `choose`, for many keys: those of each egress; empty if there is no egress."""
+    def chooser(
+        self, target: Target, *, tried: Container[str] = ()
+    ) -> Callable[[str], Egress] | None:
+        """As `choose`, for many keys at the same time; None if there is no egress."""
         usable = [egress for egress in self._usable(target, tried) if not egress.health.left_s]
-        if len(usable) < 2:
-            return {egress: list(keys) for egress in usable}
+        if not usable:
+            return None
+        first = usable[0]
+        if len(usable) == 1:
+            return lambda _: first
         ranks = {egress: self._rank(egress, target) for egress in usable}
         best_rank = min(ranks.values())
         best = [egress for egress in usable if ranks[egress] == best_rank]
+        pick = self._picker(best)
+        if not self._greylisted:
+            return pick
         by_name = {egress.name: egress for egress in usable if ranks[egress] < _PAUSED}
-        parts: dict[Egress, list[str]] = {}
-        for key in keys:
-            own = by_name.get(self._greylisted.get(key) or "")
-            parts.setdefault(own or self._pick(best, key), []).append(key)
-        return parts
+        return lambda key: by_name.get(self._greylisted.get(key) or "") or pick(key)
 
     def record_greylisted(self, recipient: str, egress: str) -> None:
         """`recipient` was greylisted by the egress of that name: it keeps to it for a while."""
@@ -121,7 +138,7 @@ class EgressSet:
 
     def any_greylisted(self, recipients: Iterable[str]) -> bool:
         """Whether one of `recipients` was greylisted lately, so that its egress matters."""
-        return len(self._egresses) > 1 and any(map(self._greylisted.get, recipients))
+        return bool(self._greylisted) and any(map(self._greylisted.get, recipients))
 
     def soonest_s(self, target: Target) -> float | None:
         """Seconds until an egress may be used for `target` again; None if there is none."""
@@ -241,22 +258,18 @@ class EgressSet:
             return _PAUSED
         return int(egress.pacer.is_backing_off(pacing_operator(target.host)))
 
-    def _pick(self, egresses: Sequence[Egress], key: str) -> Egress:
-        """The egress for `key` by weight, or the first one."""
+    def _picker(self, egresses: Sequence[Egress]) -> Callable[[str], Egress]:
+        """Picks one of `egresses` for a key: by weight, or the first one."""
+        first = egresses[0]
         if self._strategy is EgressStrategy.FAILOVER or len(egresses) == 1:
-            return egresses[0]
-        return max(egresses, key=lambda egress: _score(egress.name, key, egress.config.weight))
+            return lambda _: first
+
+        def pick(key: str) -> Egress:
+            digest = crc32(key.encode())
+            return max(egresses, key=lambda egress: egress.score(digest))
+
+        return pick
 
 
 _PAUSED = 2
 """The rank of an egress at which the target is paused."""
-
-
-def _score(name: str, key: str, weight: float) -> float:
-    """Weighted rendezvous hashing: the highest score wins, in proportion to the weights.
-
-    Unlike with a modulus, most keys stay where they are if an egress is added or removed.
-    """
-    digest = hashlib.blake2b(f"{name}\0{key}".encode(), digest_size=8).digest()
-    share = (int.from_bytes(digest, "big") + 1) / (2**64 + 1)  # in (0, 1)
-    return weight / -math.log(share)
