@@ -9,7 +9,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-h
 ARGS ?=
 
 .PHONY: help serve sandbox test testbed testbed-down bench fuzz lint types imports check format \
-    tables docs lock clean
+    tables docs lock lists clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -88,6 +88,10 @@ lock: $(VENV)/.stamp  ## Resolve the locked dependencies anew
 	$(COMPILE) pyproject.toml -o requirements.lock $(ARGS)
 	$(COMPILE) pyproject.toml --group dev -o requirements-dev.lock $(ARGS)
 	$(COMPILE) --group docs --constraints requirements-dev.lock -o requirements-docs.lock $(ARGS)
+
+lists: $(VENV)/.stamp  ## Take the newest lists of disposable and free domains, and show what is new
+	$(PIP) uv
+	@$(BIN)/python tools/update_lists.py
 
 clean:  ## Remove the environment and caches
 	rm -rf $(VENV) build .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

