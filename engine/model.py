@@ -159,6 +159,12 @@ class Address:
         return self.error is None
 
     @property
+    def domain_as_written(self) -> str:
+        """The domain in lower case and in the form that `raw` has it in: it is how `raw` ends."""
+        written_in_a_labels = self.ascii_domain and self.raw.rpartition("@")[2].isascii()
+        return self.ascii_domain if written_in_a_labels else self.domain
+
+    @property
     def user(self) -> str:
         """The local part without its `+tag` (RFC 5233's "user")."""
         return self.local.split("+", 1)[0] or self.local

@@ -73,7 +73,7 @@ def verification_json(v: Verification) -> dict[str, object]:
     best = v.evidence.mx[0].host if v.evidence.mx else v.evidence.mx_host
     provider = v.evidence.provider if v.evidence.free else None
     return {
-        "domain": v.address.domain,
+        "domain": v.address.domain_as_written,
         "email": v.address.raw,
         "email_avatar": v.evidence.avatar,
         "is_disposable": v.evidence.disposable,

@@ -87,7 +87,7 @@ ATTRIBUTES: Mapping[str, Callable[[Verification], object]] = {
     "accept_all": lambda v: v.evidence.catch_all,
     "did_you_mean": lambda v: v.evidence.did_you_mean,
     "disposable": lambda v: v.evidence.disposable,
-    "domain": lambda v: v.address.domain,
+    "domain": lambda v: v.address.domain_as_written,
     "email": lambda v: v.address.raw,
     "first_name": lambda v: _person_part(v, "first"),
     "free": lambda v: v.evidence.free,

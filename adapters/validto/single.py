@@ -42,7 +42,7 @@ def write_verify(_: Verify, v: Verification) -> WireReply:
             "message": RESULT_MESSAGES[word],
             "email": v.address.raw,
             "user": v.address.local,
-            "domain": v.address.domain,
+            "domain": v.address.domain_as_written,
             "accept_all": ACCEPT_ALL_VALUES[v.evidence.catch_all],
             "role": int(v.evidence.role),
             "free_email": int(v.evidence.free),

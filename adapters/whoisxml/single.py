@@ -102,7 +102,7 @@ def read_verify(version: ApiVersion, request: WireRequest) -> WhoisVerify:
 def write_verify(op: WhoisVerify, v: Verification) -> WireReply:
     row: dict[str, Any] = {}
     if op.version.shows_parts:
-        row |= {"username": v.address.local, "domain": v.address.domain}
+        row |= {"username": v.address.local, "domain": v.address.domain_as_written}
     row["emailAddress"] = v.address.raw
     row["formatCheck"] = CHECK_WORDS[is_well_formed(v)]
     for name, find in CHECKS.items():
