@@ -1,6 +1,6 @@
 """Every kind of secret is planted in a running server, and looked for in all of its outputs.
 
-Upstreams, a proxy and a receiver of webhooks repeat what they know in every reply. Outputs are
+Upstreams, proxies and a receiver of webhooks repeat what they know in every reply. Outputs are
 replies of all dialects and of the native API, the request log, metrics, log lines, recorded
 fixtures, the database, and what commands print.
 """
@@ -24,7 +24,9 @@ import httpx
 import pytest
 
 from adapters.registry import DIALECTS
+from tests.fakes.dns import fake_dns
 from tests.fakes.echo import Echo, echo
+from tests.fakes.socks import Socks, socks_server
 
 ROOT = Path(__file__).parents[1]
 COMMAND = (sys.executable, "-c", "from gateway.cli import main; main()")
@@ -33,6 +35,7 @@ CURRENT, SPARE, IN_FILE = "up_current_4f1e8c2a", "up-spare/9b7d+31=x", "up_file_
 NEW_IN_FILE = "up_rotated_7730aa19bb2e"
 BASE_URL_PASSWORD, PROXY_PASSWORD = "base-pass%20word!", "proxy:pass%2Fw0rd"
 SOCKS_PASSWORD, ENVIRONMENT_PASSWORD = "socks-passw0rd", "environ-passw0rd"
+EGRESS_PASSWORDS = ("egress-passw0rd-1", "egress:pass/w0rd-2", "egress-passw0rd-3")
 METRICS_TOKEN = "metrics-t0ken-of-operator"
 HOOK_USER, HOOK_PASSWORD, HOOK_TOKEN = "hook-us3r", "hook-passw0rd", "hook-t0ken-sekrit"
 
@@ -45,6 +48,7 @@ UPSTREAM_SECRETS = {
     "password of a proxy": unquote(PROXY_PASSWORD),
     "password of a SOCKS proxy": SOCKS_PASSWORD,
     "password of the environment's proxy": ENVIRONMENT_PASSWORD,
+    **{f"password of egress {n}": word for n, word in enumerate(EGRESS_PASSWORDS)},
     "metrics token": METRICS_TOKEN,
 }
 WEBHOOK_SECRETS = {
@@ -171,6 +175,7 @@ def environment() -> dict[str, str]:
         "CURRENT": CURRENT,
         "SPARE": SPARE,
         "METRICS_TOKEN": METRICS_TOKEN,
+        "EGRESS": f"socks5://mu:{EGRESS_PASSWORDS[2]}@127.0.0.1:9",
         "SOCKS": f"socks5://su:{SOCKS_PASSWORD}@127.0.0.1:9",
         "HTTPS_PROXY": f"http://eu:{ENVIRONMENT_PASSWORD}@127.0.0.1:9",
     }
@@ -329,6 +334,60 @@ async def test_no_secret_comes_out_of_a_command(tmp_path: Path) -> None:
             outputs.add(" ".join(command), await run(tmp_path, *command))
     assert "…" in outputs.texts[0][1]
     outputs.check(UPSTREAM_SECRETS | keys)
+
+
+async def test_no_password_of_a_way_out_comes_out(tmp_path: Path) -> None:
+    outputs = Outputs()
+    zone = {"a.test": {"MX": ["1 mx.a.test."]}, "mx.a.test": {"A": ["127.0.0.2"]}}
+    async with fake_dns(zone) as dns, socks_server(Socks("mu", "another")) as socks:
+        one, two, _ = EGRESS_PASSWORDS
+        (tmp_path / "veriplex.toml").write_text(f"""
+[server]
+port = 0
+[storage]
+url = "sqlite:///{tmp_path}/veriplex.db"
+[engine]
+allow_private_networks = true
+dns_servers = ["{dns.address}"]
+deadline_s = 3.0
+[log]
+level = "debug"
+[metrics]
+token = "env:METRICS_TOKEN"
+[[egress]]
+name = "refused"
+proxy = "socks5://mu:{quote(one, safe="")}@127.0.0.1:{socks.port}"
+[[egress]]
+name = "no-server"
+proxy = "socks5://mu:{quote(two, safe="")}@127.0.0.1:9"
+[[egress]]
+name = "by-reference"
+proxy = "env:EGRESS"
+""")
+        for command in (
+            ("verify", "user@a.test"),
+            ("verify", "--json", "user@a.test"),
+            ("verify", "--egress", "refused", "user@a.test"),
+            ("check",),
+            ("doctor", "--json", "--timeout", "0.5"),
+        ):
+            outputs.add(" ".join(command), await run(tmp_path, *command))
+        keys = await make_keys(tmp_path)
+        async with serving(tmp_path, outputs) as client:
+            bearer = {"Authorization": f"Bearer {keys['live emailable']}"}
+            for path in ("verify?email=user@a.test", "standing"):
+                reply = await client.get(f"/veriplex/v1/{path}", headers=bearer)
+                assert "egress" in reply.text
+                outputs.add(path, reply.text)
+            token = {"Authorization": f"Bearer {METRICS_TOKEN}"}
+            metrics = await client.get("/metrics", headers=token)
+            assert "veriplex_egress_faults" in metrics.text
+            outputs.add("metrics", metrics.text)
+        assert socks.turned_away > 0
+    assert "egress refused: the proxy" in outputs.texts[0][1]
+    outputs.check(UPSTREAM_SECRETS)
+    outputs.add_files([tmp_path / "veriplex.db"])
+    outputs.check(UPSTREAM_SECRETS)
 
 
 class Traffic:

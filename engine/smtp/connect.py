@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import errno
 import ipaddress
+import os
 import socket
 
 from python_socks import (
@@ -205,10 +206,11 @@ def _cannot_connect(exc: OSError) -> str:
 
 
 def _os_error_text(exc: Exception) -> str:
-    """The reason in an exception, which may be of another exception."""
-    inner = exc.__cause__ if isinstance(exc.__cause__, OSError) else exc
-    if isinstance(inner, OSError):
-        return inner.strerror or type(inner).__name__
+    """The reason, in the words of the system, since python-socks' and asyncio's differ."""
+    if isinstance(exc.__cause__, socket.gaierror):
+        return (exc.__cause__.strerror or "its name has no address").lower()
+    if isinstance(exc, OSError):
+        return os.strerror(exc.errno).lower() if exc.errno else type(exc).__name__
     return "it sent something that is not SOCKS5"
 
 

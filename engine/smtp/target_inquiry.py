@@ -73,7 +73,7 @@ class TargetInquiry:
             if refusals > MAX_FURTHER_EGRESSES or self._question.deadline.left_s < MIN_USEFUL_S:
                 break
         if all(result.egress_failed for result in results):
-            return self._without_egress()
+            return self._without_egress(results)
         return min(results, key=precedence)
 
     def _next_egress(self) -> Egress | None:
@@ -102,10 +102,11 @@ class TargetInquiry:
         await asyncio.sleep(pause_s)
         return True
 
-    def _without_egress(self) -> TargetResult:
+    def _without_egress(self, results: list[TargetResult]) -> TargetResult:
         why = self._context.egresses.why_none(self._target)
         self._trace(why)
-        return TargetResult.without_egress(self._target, why)
+        last = next((result.egress for result in reversed(results) if result.egress), None)
+        return TargetResult.without_egress(self._target, why, last)
 
     async def _ask_by(self, egress: Egress, *, may_ask_further: bool) -> TargetResult:
         """Ask as soon as there is a slot for it, if that may be waited for."""

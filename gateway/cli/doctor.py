@@ -35,6 +35,10 @@ def doctor(
             show_default=False,
         ),
     ] = "",
+    egress: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="Examine this egress alone.", show_default=False),
+    ] = "",
     block_list: Annotated[
         list[str] | None,
         typer.Option(
@@ -50,18 +54,19 @@ def doctor(
 ) -> None:
     """Check everything that verifications depend on, and say how to fix it.
 
-    Checks the settings, DNS, outbound port 25, our public address with its name
-    and SPF, block lists, recent refusals, the clock, the database and the port to
-    listen on. A few well-known mail hosts get EHLO and QUIT. The exit code is 1
-    if a check fails, else 0; warnings do not count.
+    Checks the settings, DNS, recent refusals, the clock, the database and the
+    port to listen on; by each egress outbound port 25, the public address with
+    its name and SPF, and block lists. A few well-known mail hosts get EHLO and
+    QUIT. The exit code is 1 if a check fails, else 0; warnings do not count.
 
     Examples:
       veriplex doctor
       veriplex doctor --json
       veriplex doctor --ip 203.0.113.7
+      veriplex doctor --egress second-address
     """
     address, lists = _parse_ip(ip), _block_lists(block_list or ())
-    findings = _examine(ctx, config, address, lists, timeout)
+    findings = _examine(ctx, config, address, egress, lists, timeout)
     if json:
         import orjson
 
@@ -74,10 +79,16 @@ def doctor(
 
 
 def _examine(
-    ctx: typer.Context, config: ConfigFile, ip: str, lists: Sequence[BlockList], timeout_s: float
+    ctx: typer.Context,
+    config: ConfigFile,
+    ip: str,
+    egress: str,
+    lists: Sequence[BlockList],
+    timeout_s: float,
 ) -> list[Finding]:
     from gateway.doctor.examine import examine
     from gateway.doctor.finding import fail, ok
+    from gateway.settings.egress import UnknownEgress
 
     try:
         settings = read_settings(ctx, config, secrets=True)
@@ -85,14 +96,22 @@ def _examine(
         mistakes = str(refusal).splitlines()
         to_do = "Correct it as docs/settings.md says; the other checks need valid settings."
         return [fail("settings", "", mistake, to_do) for mistake in mistakes]
-    found = run_async(examine(settings, ip=ip, block_lists=lists, timeout_s=timeout_s))
+    if ip and not egress and len(settings.egress) > 1:
+        raise CommandError("--ip: name the egress that has it, with --egress NAME", EXIT_USAGE)
+    try:
+        found = run_async(
+            examine(settings, ip=ip, egress=egress, block_lists=lists, timeout_s=timeout_s)
+        )
+    except UnknownEgress as exc:
+        raise CommandError(f"--egress: {exc}", EXIT_USAGE) from exc
     return [ok("settings", "", "are valid"), *found]
 
 
 def _as_json(finding: Finding) -> dict[str, Any]:
     row = asdict(finding)
-    if not row["refusals"]:
-        del row["refusals"]
+    for name in ("refusals", "egress"):
+        if not row[name]:
+            del row[name]
     return row
 
 
@@ -119,7 +138,8 @@ def _print(findings: Sequence[Finding]) -> None:
 
 
 def _table_row(finding: Finding) -> TableRow:
-    title = f"{finding.check} {finding.about}".rstrip()
+    by = f" ({finding.egress})" if finding.egress else ""
+    title = f"{finding.check} {finding.about}".rstrip() + by
     details = [
         Line(finding.said),
         *(Line(line, "dim") for line in _refuser_lines(finding)),

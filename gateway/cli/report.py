@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TextIO
 
 from engine.model import Dns, Evidence, Smtp, Step, Verdict, Verification
+from engine.smtp.terms import DEFAULT_EGRESS
 from gateway.cli.tables import Line, open_console, plain_lines, rich_table
 from gateway.observability.printable import printable
 
@@ -69,6 +70,9 @@ def _transcript_rows(steps: tuple[Step, ...]) -> Iterator[ReportRow]:
         yield ReportRow("" if number else "transcript", text, style)
 
 
+_UNNAMED = (None, DEFAULT_EGRESS)
+
+
 def _kind(e: Evidence) -> str:
     kinds = {
         "disposable domain": e.disposable,
@@ -118,6 +122,7 @@ def _format_smtp(smtp: Smtp) -> str:
     reply = f"{smtp.code} {text}".rstrip() if smtp.code else text
     extras = [
         f"after {smtp.latency_ms} ms" if smtp.latency_ms is not None else "",
+        f"by the egress {smtp.egress}" if smtp.connected and smtp.egress not in _UNNAMED else "",
         "over TLS" if smtp.tls else "",
         f"named list: {smtp.block_list}" if smtp.block_list else "",
         f"asks to wait {smtp.retry_after_s} s" if smtp.retry_after_s is not None else "",

@@ -53,7 +53,7 @@ def verify(
         str,
         typer.Option(
             metavar="NAME",
-            help="Use this [[egress]] alone, for all mail servers.",
+            help="Use this egress alone, for all mail servers.",
             show_default=False,
         ),
     ] = "",

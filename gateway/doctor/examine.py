@@ -8,46 +8,41 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 
 from engine.dns.reference import system_name_servers
 from engine.dns.resolver import Resolver
 from engine.dns.terms import LookupStatus, NameServer
-from engine.model import Dns
+from engine.smtp.terms import EgressConfig
 from gateway.doctor import judge
-from gateway.doctor.block_lists import BLOCK_LISTS, BlockList, Listing, ListingState
-from gateway.doctor.dns import ask_server, look_up_listing, look_up_mail_domain, look_up_names
-from gateway.doctor.facts import (
-    WELL_KNOWN_DOMAINS,
-    MailHost,
-    NameRecords,
-    PublicAddress,
-    find_public_address,
-)
+from gateway.doctor.block_lists import BLOCK_LISTS, BlockList
+from gateway.doctor.dns import ask_server
+from gateway.doctor.egress import EgressExamination, about
+from gateway.doctor.facts import MailHost, PublicAddress
 from gateway.doctor.finding import Finding, Level, warn
+from gateway.doctor.limits import with_timeout
 from gateway.doctor.machine import (
     clock_behind_files_s,
     inspect_database,
     inspect_listen_address,
     inspect_refusals,
 )
-from gateway.doctor.mail_hosts import greet_mail_host, outgoing_ip
 from gateway.doctor.refusals import judge_refusals
-from gateway.doctor.spf import SpfCheck, SpfResult, check_host
 from gateway.settings import Settings
+from gateway.settings.egress import probe_config
 
 TIMEOUT_S = 10.0
 """Time limit for each fact."""
 
 Clock = Callable[[], float]
-T = TypeVar("T")
 
 
 async def examine(
     settings: Settings,
     *,
     ip: str = "",
+    egress: str = "",
     block_lists: Sequence[BlockList] = BLOCK_LISTS,
     timeout_s: float = TIMEOUT_S,
     rng: random.Random | None = None,
@@ -55,12 +50,16 @@ async def examine(
 ) -> list[Finding]:
     """All findings, in the order in which they are worth reading.
 
-    `ip` is our public address, if the caller knows it; `clock` is Unix time in seconds. Failures
-    of DNS, mail hosts or the disk are findings, never exceptions.
+    `ip` is our public address, if the caller knows it; `egress` names the only one to examine.
+    `clock` is Unix time in seconds. Failures of DNS, mail hosts or the disk are findings, never
+    exceptions. Raises UnknownEgress.
     """
-    examination = _Examination(settings, timeout_s, rng or random.SystemRandom(), clock)
+    config = probe_config(settings, only=egress)
+    rng = rng or random.SystemRandom()
+    egresses = config.effective_egresses
+    examination = _Examination(settings, egresses, timeout_s, rng, clock)
     try:
-        return await examination.run(ip, block_lists)
+        return await examination.run(ip, egress, block_lists)
     finally:
         await examination.resolver.aclose()
 
@@ -69,9 +68,20 @@ class _Examination:
     """One examination."""
 
     def __init__(
-        self, settings: Settings, timeout_s: float, rng: random.Random, clock: Clock
+        self,
+        settings: Settings,
+        egresses: Sequence[EgressConfig],
+        timeout_s: float,
+        rng: random.Random,
+        clock: Clock,
     ) -> None:
         engine = settings.engine
+        self.egresses = egresses
+        self.public_addresses: defaultdict[str, PublicAddress] = defaultdict(PublicAddress)
+        for one in settings.egress:
+            if one.public_address:
+                source = "given in the settings"
+                self.public_addresses[one.name] = PublicAddress(one.public_address, source)
         self.settings = settings
         self.engine = engine
         self.timeout_s = timeout_s
@@ -80,102 +90,60 @@ class _Examination:
         self.servers = tuple(map(NameServer.parse, engine.dns_servers)) or system_name_servers()
         self.resolver = Resolver(self.servers, timeout_s=timeout_s)
 
-    async def run(self, ip: str, block_lists: Sequence[BlockList]) -> list[Finding]:
+    async def run(self, ip: str, only: str, block_lists: Sequence[BlockList]) -> list[Finding]:
         url = self.settings.storage.full_url
         machine = asyncio.gather(
-            self._with_timeout(inspect_database(url), None),
-            self._with_timeout(inspect_listen_address(self.settings.server), None),
-            self._with_timeout(inspect_refusals(url, self.clock()), None),
+            with_timeout(self.timeout_s, inspect_database(url), None),
+            with_timeout(self.timeout_s, inspect_listen_address(self.settings.server), None),
+            with_timeout(self.timeout_s, inspect_refusals(url, self.clock()), None),
         )
         servers = await asyncio.gather(
             *(ask_server(server, self.timeout_s, self.rng) for server in self.servers)
         )
         found = [judge.dns_server(server) for server in servers]
         if any(server.status is LookupStatus.OK for server in servers):
-            hosts, outside = await self._examine_network(ip, block_lists)
+            given = PublicAddress(ip, "given with --ip") if ip else PublicAddress()
+            hosts, outside = await self._examine_network(given, block_lists)
             found += outside
         else:
             hosts = []
             text = "no DNS server answers, so nothing outside this machine could be checked"
             found.append(warn("outside", "", text, "Fix DNS first, then run the doctor again."))
-            found.append(judge.helo_name(self.engine.helo))
+            found += [
+                about(egress, judge.helo_name(egress.identity.helo)) for egress in self.egresses
+            ]
         database, listen, refusals = await machine
-        found += judge_refusals(refusals) if refusals else [self._timed_out("refused")]
+        if refusals:
+            found += judge_refusals(refusals.of_egress(only) if only else refusals)
+        else:
+            found.append(self._timed_out("refused"))
         found.append(judge.clock(hosts, clock_behind_files_s(url, self.clock())))
         found.append(judge.database(database) if database else self._timed_out("database"))
         found.append(judge.listen_address(listen) if listen else self._timed_out("listen"))
         return found
 
     async def _examine_network(
-        self, ip: str, block_lists: Sequence[BlockList]
+        self, given: PublicAddress, block_lists: Sequence[BlockList]
     ) -> tuple[list[MailHost], list[Finding]]:
-        answers = await asyncio.gather(
-            *(self._with_timeout(self._greet_mail_host(d), None) for d in WELL_KNOWN_DOMAINS)
+        """What can be found out by each egress, in the order of the settings."""
+        examined = await asyncio.gather(
+            *(
+                EgressExamination(
+                    self.engine,
+                    egress,
+                    self.resolver,
+                    timeout_s=self.timeout_s,
+                    rng=self.rng,
+                    clock=self.clock,
+                ).run(given if given.ip else self.public_addresses[egress.name], block_lists)
+                for egress in self.egresses
+            )
         )
-        hosts = [host for host in answers if host is not None]
-        local = outgoing_ip(ip or next((host.ip for host in hosts if host.ip), ""))
-        allow = self.engine.allow_private_networks
-        ours = find_public_address(ip, hosts, local, allow)
-        sender = self.engine.mail_from
-        # a list without IPv6 entries cannot list such an address
-        queried = [entry for entry in block_lists if entry.ipv6 or ":" not in ours.ip]
-        unreachable = Listing(ListingState.UNREACHABLE)
-        names, dns, spf, listings = await asyncio.gather(
-            self._with_timeout(
-                look_up_names(self.resolver, self.engine.helo, ours.ip),
-                NameRecords(LookupStatus.TIMEOUT, ptr_status=LookupStatus.TIMEOUT),
-            ),
-            self._with_timeout(look_up_mail_domain(self.resolver, sender, self.rng), Dns.TIMEOUT),
-            self._with_timeout(
-                self._check_spf(ours), SpfCheck(SpfResult.TEMPERROR, "no answer in time")
-            ),
-            asyncio.gather(
-                *(
-                    self._with_timeout(look_up_listing(self.resolver, e, ours.ip), unreachable)
-                    for e in queried
-                )
-            ),
-        )
-        domain = sender.rpartition("@")[2] or self.engine.helo
-        found = [
-            judge.port_25(hosts, self.engine.smtp_port),
-            *judge.greetings(hosts),
-            judge.public_address(ours),
-            judge.helo_name(self.engine.helo),
-            judge.helo_address(self.engine.helo, names, ours),
-            judge.ptr(self.engine.helo, names, ours),
-            judge.mail_from(sender, dns),
-            judge.spf(domain, spf, ours),
-        ]
-        for entry, listing in zip(queried, listings, strict=True):
-            found.append(judge.block_list(entry, listing, ours))
-        return hosts, found
-
-    async def _with_timeout(self, work: Awaitable[T], default: T) -> T:
-        try:
-            async with asyncio.timeout(self.timeout_s):
-                return await work
-        except TimeoutError:
-            return default
+        hosts = [host for found, _ in examined for host in found]
+        return hosts, [finding for _, found in examined for finding in found]
 
     def _timed_out(self, check: str) -> Finding:
         text = f"not finished within {self.timeout_s:g} s"
         return Finding(
             check, "", Level.WARN, text, "Run the doctor again when the machine is less busy."
         )
-
-    async def _greet_mail_host(self, domain: str) -> MailHost | None:
-        return await greet_mail_host(
-            domain,
-            self.resolver,
-            self.engine,
-            timeout_s=self.timeout_s,
-            rng=self.rng,
-            clock=self.clock,
-        )
-
-    async def _check_spf(self, ours: PublicAddress) -> SpfCheck | None:
-        if not ours.ip:
-            return None
-        engine = self.engine
-        return await check_host(self.resolver, ours.ip, engine.mail_from, engine.helo, self.clock)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from engine.dns.targets import is_global
 from engine.dns.terms import LookupStatus
@@ -46,6 +46,8 @@ class MailHost:
     """Our address, as the host sees it."""
     clock_ahead_s: float | None = None
     """How far our clock is ahead of the time in its banner."""
+    egress_fault: str = ""
+    """The reason if the egress failed, so that the host was not asked."""
 
     @property
     def has_replied(self) -> bool:
@@ -82,6 +84,10 @@ class RefusalHistory:
     def is_kept(self) -> bool:
         return not self.not_kept_because
 
+    def of_egress(self, name: str) -> RefusalHistory:
+        """Those of one egress."""
+        return replace(self, recent=[one for one in self.recent if one.egress == name])
+
 
 @dataclass(frozen=True, slots=True)
 class ListenAddress:
@@ -117,15 +123,15 @@ class NameRecords:
 
 
 def find_public_address(
-    given_ip: str, hosts: Sequence[MailHost], local_ip: str, allow_private: bool
+    given: PublicAddress, hosts: Sequence[MailHost], local_ip: str, allow_private: bool
 ) -> PublicAddress:
     """Our address: the given one, else the one that mail hosts see, else the source address.
 
     Behind address translation the source address is a private one, which is not the one that
-    others see.
+    others see; behind a proxy there is none (`local_ip` is empty).
     """
-    if given_ip:
-        return PublicAddress(given_ip, "given with --ip", local_ip)
+    if given.ip:
+        return replace(given, local_ip=local_ip)
     seen = Counter(
         host.our_ip for host in hosts if host.our_ip and (allow_private or is_global(host.our_ip))
     )

@@ -35,6 +35,8 @@ class Finding:
     """The remedy, in a sentence or two; empty if nothing is wrong."""
     refusals: tuple[RecentRefusals, ...] = ()
     """The operators that refused us, if the check is about refusals."""
+    egress: str = ""
+    """Name of the egress that it is about; empty if it is about all, or if none is configured."""
 
 
 def ok(check: str, about: str, said: str) -> Finding:

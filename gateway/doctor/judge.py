@@ -13,6 +13,7 @@ from engine.model import Dns, Meaning
 from engine.smtp.meanings import REFUSAL_WEIGHTS
 from engine.smtp.providers import provider_of
 from engine.smtp.reputation import redact
+from engine.smtp.terms import EgressConfig
 from gateway.doctor.block_lists import BlockList, Listing, ListingState
 from gateway.doctor.facts import (
     Database,
@@ -32,7 +33,7 @@ CLOCK_WARN_S, CLOCK_FAIL_S = 30.0, 300.0
 LOW_SPACE_BYTES, NO_SPACE_BYTES = 1_000_000_000, 100_000_000
 
 PUBLIC_IP_UNKNOWN = "our public address is not known"
-GIVE_IP_ADVICE = "Give the public address with --ip ADDRESS."
+GIVE_IP_ADVICE = "Give it with --ip ADDRESS, or as public_address of an [[egress]]."
 RETRY_ADVICE = "Run the doctor again once DNS answers."
 
 
@@ -89,7 +90,21 @@ def dns_server(fact: DnsServer) -> Finding:
 # -- mail hosts -------------------------------------------------------------------------
 
 
-def port_25(hosts: Sequence[MailHost], port: int) -> Finding:
+def egress_works(egress: EgressConfig, hosts: Sequence[MailHost]) -> list[Finding]:
+    """Whether the proxy of an egress lets us in, or its source address can be used."""
+    if egress.proxy is None and not egress.source_address:
+        return []
+    way = egress.proxy.name if egress.proxy else egress.source_address
+    fault = next((host.egress_fault for host in hosts if host.egress_fault), "")
+    if not fault:
+        return [ok("egress", way, "lets us in" if egress.proxy else "is an address of ours")]
+    advice = "Give this machine the address, or set another source_address."
+    if egress.proxy:
+        advice = "Start the proxy, or correct its address, user name and password in `proxy`."
+    return [fail("egress", way, fault, advice)]
+
+
+def port_25(hosts: Sequence[MailHost], port: int, egress: EgressConfig) -> Finding:
     """Whether mail hosts can be reached at all."""
     check, about = "port", str(port)
     if not hosts:
@@ -114,10 +129,16 @@ def port_25(hosts: Sequence[MailHost], port: int) -> Finding:
             f"DNS gives mail hosts addresses that are not public, such as {hosts[0].ip}",
             "Use another resolver, or set engine.allow_private_networks in a test network.",
         )
+    text = "no well-known mail host could be reached"
+    if any(host.egress_fault for host in hosts):
+        return fail(check, about, text, "Repair the egress first.")
+    if egress.proxy:
+        to_do = f"Ask the operator of the proxy's network to open outbound port {port}."
+        return fail(check, about, text, to_do)
     return fail(
         check,
         about,
-        "no well-known mail host could be reached",
+        text,
         f"Ask the operator of this network to open outbound port {port}, which most clouds"
         " block, or verify through upstreams (docs/upstreams.md).",
     )

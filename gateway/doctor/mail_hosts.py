@@ -19,8 +19,9 @@ from engine.dns.mx import resolve_addresses, resolve_route
 from engine.dns.resolver import Resolver
 from engine.dns.targets import is_global
 from engine.model import Meaning, Stage
+from engine.smtp.connect import EgressFault
 from engine.smtp.dialogue import ConversationEnded, open_conversation
-from engine.smtp.terms import EgressConfig, Identity, Target
+from engine.smtp.terms import EgressConfig, Target
 from gateway.doctor.facts import MailHost
 from gateway.settings.model import EngineSettings
 
@@ -31,23 +32,37 @@ async def greet_mail_host(
     domain: str,
     resolver: Resolver,
     engine: EngineSettings,
+    egress: EgressConfig,
     *,
     timeout_s: float,
     rng: random.Random,
     clock: Callable[[], float],
 ) -> MailHost | None:
-    """The reaction of the best mail host of `domain`; None if DNS has none."""
+    """The reaction of the best mail host of `domain` to `egress`; None if DNS has none.
+
+    From an address of this machine only hosts with an address of the same family are tried.
+    """
     route = await resolve_route(resolver, domain, rng)
     for mx in route.hosts:
         found = await resolve_addresses(resolver, mx.host)
-        if found.ips:
-            host = MailHost(domain, mx.host, found.ips[0], accepts_ehlo=False, stage=Stage.CONNECT)
-            return await _connect(host, engine, timeout_s / 3, clock)
+        ips = [ip for ip in found.ips if _may_reach(egress, ip)]
+        if ips:
+            host = MailHost(domain, mx.host, ips[0], accepts_ehlo=False, stage=Stage.CONNECT)
+            return await _connect(host, engine, egress, timeout_s / 3, clock)
     return None
 
 
+def _may_reach(egress: EgressConfig, ip: str) -> bool:
+    source = egress.source_address if egress.proxy is None else ""
+    return not source or (":" in source) == (":" in ip)
+
+
 async def _connect(
-    host: MailHost, engine: EngineSettings, step_timeout_s: float, clock: Callable[[], float]
+    host: MailHost,
+    engine: EngineSettings,
+    egress: EgressConfig,
+    step_timeout_s: float,
+    clock: Callable[[], float],
 ) -> MailHost:
     """`host` with the outcome of EHLO."""
     if not engine.allow_private_networks and not is_global(host.ip):
@@ -56,13 +71,15 @@ async def _connect(
     try:
         conversation = await open_conversation(
             Target(host.host, host.ip, engine.smtp_port),
-            EgressConfig(Identity(engine.helo, engine.mail_from)),
+            egress,
             connect_timeout_s=min(engine.connect_timeout_s, step_timeout_s),
             command_timeout_s=min(engine.command_timeout_s, step_timeout_s),
             tls_timeout_s=step_timeout_s,
             tls=None,
             trace=lambda _, line: lines.append(line),
         )
+    except EgressFault as fault:
+        host = replace(host, meaning=Meaning.UNREACHABLE, egress_fault=fault.reason)
     except ConversationEnded as ended:
         result = ended.result
         text = result.reply.text if result.reply else ""

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from engine.model import Meaning
 from engine.smtp.meanings import REFUSAL_WEIGHTS
 from engine.smtp.reputation import REFUSALS_UNTIL_HOST_PAUSED
+from engine.smtp.terms import DEFAULT_EGRESS
 from gateway.doctor.facts import RefusalHistory
 from gateway.doctor.finding import Finding, Level, ok, warn
 from gateway.doctor.remedies import ADVICE, REMOVAL_PAGES, removal_advice
@@ -59,6 +60,8 @@ def refuser_lines(refuser: RecentRefusals, now: float, *, is_only: bool) -> list
     """
     ago = _format_ago(now - refuser.last_at.timestamp())
     pieces = [] if is_only else [f"{refuser.operator} {_format_counts(refuser.day, refuser.week)}"]
+    if refuser.egress != DEFAULT_EGRESS:
+        pieces.append(f"by the egress {refuser.egress}")
     if refuser.since < refuser.last_at:
         pieces.append(f"since {refuser.since:%Y-%m-%d %H:%M} UTC, last {ago}")
     else:

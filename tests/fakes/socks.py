@@ -85,7 +85,9 @@ class Socks:
         assert task is not None
         self._tasks.add(task)
         self._writers.add(writer)
-        with contextlib.suppress(asyncio.IncompleteReadError, OSError, asyncio.CancelledError):
+        # uvloop raises RuntimeError for a write after the connection was aborted
+        closed = (asyncio.IncompleteReadError, OSError, RuntimeError, asyncio.CancelledError)
+        with contextlib.suppress(*closed):
             await self._serve(reader, writer)
         self._tasks.discard(task)
         self._writers.discard(writer)

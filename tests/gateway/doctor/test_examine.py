@@ -21,9 +21,11 @@ from gateway.doctor.machine import inspect_database, inspect_refusals
 from gateway.doctor.mail_hosts import banner_time, our_ip_in_greeting
 from gateway.doctor.refusals import judge_refusals
 from gateway.settings import Settings
+from gateway.settings.egress import UnknownEgress
 from gateway.store import open_store
 from tests.fakes.dns import Fault, Records, fake_dns
 from tests.fakes.smtp import CLOSE, HANG, Script, fake_smtp
+from tests.fakes.socks import Socks, socks_server
 from tests.postgres import PostgresServer
 
 GMAIL, OUTLOOK, YAHOO = "127.0.0.2", "127.0.0.3", "127.0.0.4"
@@ -349,3 +351,100 @@ def test_banner_time(banner: str, unix_time: float | None) -> None:
 )
 def test_our_address_in_the_reply_to_ehlo(greeting: str, ip: str) -> None:
     assert our_ip_in_greeting(greeting, "192.0.2.1") == ip
+
+
+# -- by each egress ----------------------------------------------------------------------
+
+
+async def by_egress(
+    *egresses: dict[str, Any], egress: str = "", **changes: Any
+) -> dict[tuple[str, str], Finding]:
+    """The findings by egress and check, where mail hosts show the client its address."""
+    hosts = {
+        GMAIL: Script(
+            by_peer={
+                ip: Script(on={"EHLO": f"250 mx.gmail.com at your service, [{ip}]"})
+                for ip in ("127.0.1.1", "127.0.1.2")
+            }
+        ),
+        OUTLOOK: Script(),
+        YAHOO: Script(),
+    }
+    records = zone(
+        **{
+            "one__us__test": {"A": ["127.0.1.1"]},
+            "1__1__0__127__in-addr__arpa": {"PTR": ["one.us.test."]},
+            "us__test": {
+                "MX": ["10 mail.us.test."],
+                "TXT": ['"v=spf1 ip4:127.0.0.1 ip4:127.0.1.1 -all"'],
+            },
+            "2__1__0__127__rbl__test": {"A": ["127.0.0.2"]},
+        }
+    )
+    async with fake_dns(records) as dns, fake_smtp(hosts) as smtp:
+        tree = {
+            "storage": {"url": "sqlite:///:memory:"},
+            "server": {"port": 0},
+            "engine": {
+                "helo": "probe.us.test",
+                "mail_from": "probe@us.test",
+                "dns_servers": [dns.address],
+                "smtp_port": smtp.port,
+                "allow_private_networks": True,
+                "connect_timeout_s": 1.0,
+            },
+            "egress": egresses,
+        }
+        found = await examine(
+            Settings.model_validate(tree),
+            egress=egress,
+            block_lists=[RBL],
+            timeout_s=5.0,
+            rng=random.Random(1),
+            clock=lambda: NOW,
+            **changes,
+        )
+    return {(finding.egress, finding.check): finding for finding in found}
+
+
+async def test_each_egress_is_examined() -> None:
+    async with socks_server(Socks("ann", "pw", source="127.0.1.2")) as socks:
+        found = await by_egress(
+            {"name": "good", "source_address": "127.0.1.1", "helo": "one.us.test"},
+            {"name": "listed", "proxy": socks.url("ann", "pw")},
+            {"name": "locked", "proxy": socks.url("ann", "wrong")},
+            {
+                "name": "far",
+                "proxy": f"socks5://127.0.0.1:{socks.port}",
+                "public_address": "127.0.1.1",
+            },
+        )
+    own = ("egress", "port", "address", "helo", "helo-address", "ptr", "mail-from", "spf")
+    levels = {check: found["good", check].level for check in (*own, "block-list")}
+    assert set(levels.values()) == {OK}
+    assert found["good", "address"].about == "127.0.1.1"
+    assert found["listed", "address"].about == "127.0.1.2"
+    assert found["listed", "block-list"].level is FAIL
+    assert found["listed", "ptr"].level is FAIL
+    assert found["listed", "spf"].level is FAIL
+    assert found["locked", "egress"].level is FAIL
+    assert "authentication failure" in found["locked", "egress"].said
+    assert "wrong" not in repr(found)
+    assert found["locked", "port"].level is FAIL
+    assert found["far", "address"].said == "given in the settings"
+    assert found["far", "ptr"].advice.startswith("Set helo of this egress to one.us.test")
+    assert ("", "refused") in found
+    assert requests_are_addresses(socks)
+
+
+def requests_are_addresses(socks: Socks) -> bool:
+    return socks.names == [] and {host for host, _ in socks.requests} == {GMAIL, OUTLOOK, YAHOO}
+
+
+async def test_one_egress_can_be_examined_alone() -> None:
+    good = {"name": "good", "source_address": "127.0.1.1", "operators": ["nobody.test"]}
+    found = await by_egress(good, {"name": "other"}, egress="good")
+    assert found["good", "port"].level is OK
+    assert {egress for egress, _ in found} == {"good", ""}
+    with pytest.raises(UnknownEgress, match="no egress is named 'god'; did you mean good"):
+        await by_egress(good, egress="god")

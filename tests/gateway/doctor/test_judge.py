@@ -9,6 +9,7 @@ import pytest
 
 from engine.dns.terms import LookupStatus
 from engine.model import Dns, Meaning, Stage
+from engine.smtp.terms import EgressConfig, Identity
 from gateway.doctor import judge
 from gateway.doctor.block_lists import BLOCK_LISTS, Listing, ListingState
 from gateway.doctor.facts import (
@@ -84,6 +85,9 @@ BLOCKED = replace(
 BUSY = replace(BLOCKED, meaning=Meaning.TEMPORARY, text="421 busy")
 
 
+EGRESS = EgressConfig(Identity("probe.us.test", ""))
+
+
 @pytest.mark.parametrize(
     ("hosts", "level", "words"),
     [
@@ -97,7 +101,7 @@ BUSY = replace(BLOCKED, meaning=Meaning.TEMPORARY, text="421 busy")
     ],
 )
 def test_port_25(hosts: Sequence[MailHost], level: Level, words: str) -> None:
-    check(judge.port_25(hosts, 25), level, words)
+    check(judge.port_25(hosts, 25, EGRESS), level, words)
 
 
 @pytest.mark.parametrize(
@@ -125,7 +129,7 @@ def test_a_host_that_rejects_us(host: MailHost, level: Level, words: str) -> Non
 )
 def test_our_address(given: str, saw: list[str], local: str, allow_private: bool, ip: str) -> None:
     hosts = [replace(GREETED, our_ip=each) for each in saw]
-    assert find_public_address(given, hosts, local, allow_private).ip == ip
+    assert find_public_address(PublicAddress(given), hosts, local, allow_private).ip == ip
 
 
 @pytest.mark.parametrize(
