@@ -23,7 +23,7 @@ from python_socks import (
 )
 from python_socks.async_.asyncio import Proxy
 
-from engine.smtp.terms import EgressConfig, SocksProxy, Target, Trace
+from engine.smtp.terms import DEFAULT_EGRESS, EgressConfig, SocksProxy, Target, Trace
 
 PROXY_CHECK_S = 2.0
 """How long a proxy may take to answer the greeting that shows that it is there."""
@@ -76,6 +76,8 @@ async def connect(
         way = f" through the proxy {proxy.name}"
     elif egress.source_address:
         way = f" from {egress.source_address}"
+    if egress.name != DEFAULT_EGRESS:
+        way += f", egress {egress.name}"
     trace(target.host, f"connecting to {target.ip} port {target.port}{way}")
     if proxy is None:
         connection = await _connect_directly(target, egress, timeout_s)
@@ -191,7 +193,7 @@ async def _connect_through(
     except (OSError, ValueError, IndexError) as exc:
         # The proxy closed the connection, or sent what python-socks does not expect.
         reason = _os_error_text(exc)
-    if await is_proxy_alive(egress):
+    if await is_proxy_alive(egress):  # `ssh -D` closes where it cannot reach the host
         raise HostUnreachable(f"the proxy failed: {reason}", maybe_egress=True)
     raise EgressFault(egress.name, f"the proxy {proxy.name} failed: {reason}")
 

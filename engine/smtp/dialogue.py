@@ -282,7 +282,7 @@ async def open_conversation(
             raise _ended_without_reply(Stage.EHLO, Meaning.DROPPED, greeted=True)
     except BaseException as exc:
         if isinstance(exc, ConversationEnded) and egress.proxy is not None:
-            # Some proxies (`ssh -D`) report success before they have connected to the host.
+            # Some proxies report success before they have connected to the host.
             exc.maybe_egress = not exc.greeted and exc.result.reply is None
         # Not close(): over TLS that waits half a minute for the peer's close_notify.
         if client.transport is not None:
