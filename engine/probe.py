@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+from engine.address.domains import registrable_domain
 from engine.address.lists import is_disposable_host
 from engine.address.offline import offline_evidence
 from engine.bulk.calls import BulkProbe
@@ -158,9 +159,12 @@ class ProbeEngine:
 
         Never raises for what an address, DNS or a mail server does.
         """
+        # Before the clock starts: the first calls read lists, in which the network has no part.
+        evidence = offline_evidence(address)
+        if address.valid:
+            registrable_domain(address.ascii_domain)
         started = self._context.clock()
         transcript = _Transcript(self._context.clock)
-        evidence = offline_evidence(address)
         control_deferred = False
         if address.valid and (checks.dns or checks.smtp):
             limit_s = self._deadline_s if deadline_s is None else deadline_s
@@ -290,7 +294,9 @@ class _Transcript:
     def add_route(self, domain: str, route: MailRoute) -> None:
         hosts = ", ".join(f"{mx.preference} {mx.host}" for mx in route.hosts[:5])
         more = f" and {len(route.hosts) - 5} more" if len(route.hosts) > 5 else ""
-        self.add("dns", f"MX {domain}: {route.dns.value}" + (f" ({hosts}{more})" if hosts else ""))
+        self.add(
+            "dns", f"MX of {domain}: {hosts}{more}" if hosts else f"MX of {domain}: {route.dns}"
+        )
 
 
 MAX_STEP_CHARACTERS = 1_000

@@ -360,6 +360,10 @@ class BatchRecords:
         """The rows with a result. Reading them raises StoreError if they are deleted meanwhile."""
         return self._rows.job_rows(job, op)
 
+    async def unfinished_emails(self, job: Job, limit: int) -> list[str]:
+        """Addresses without a result, at most `limit`. This reads all rows of the batch."""
+        return await self._rows.unfinished_emails(job, limit)
+
     # -- changing ------------------------------------------------------------------------
 
     async def start(self, caller: Caller, op: StartJob) -> Job:

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 from sqlalchemy import Row as SqlRow
-from sqlalchemy import Select, select
+from sqlalchemy import Select, exists, select
 
 from adapters.contract.dialect import Dialect
 from adapters.contract.jobs import Job, JobRow, JobRows, JobState
@@ -49,6 +49,21 @@ class RowReader:
             raise StoreError(self._store.where, f"a row of batch {job.id} was removed")
         guess_names = rules_of(self._dialects[batch.dialect]).shows_names
         return _decode(found, checks_from_text(batch.checks), guess_names=guess_names)
+
+    async def unfinished_emails(self, job: Job, limit: int) -> list[str]:
+        """Addresses without a result, at most `limit`. This reads all rows of the batch."""
+        has_result = exists().where(
+            batch_results.c.batch_id == batch_items.c.batch_id,
+            batch_results.c.position == batch_items.c.position,
+        )
+        query = (
+            select(batch_items.c.email)
+            .join(batches, batches.c.id == batch_items.c.batch_id)
+            .where(batches.c.token == job.token, ~has_result)
+            .limit(limit)
+        )
+        async with self._store.read() as connection:
+            return list(await connection.scalars(query))
 
     async def _rows(self, job: Job, op: RowsOperation) -> AsyncIterator[JobRow]:
         query = select(batches.c.id, batches.c.checks, batches.c.dialect)

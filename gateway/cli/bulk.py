@@ -29,7 +29,7 @@ from gateway.cli.lists import (
     print_remarks,
     read_list,
 )
-from gateway.cli.options import ConfigFile, read_settings
+from gateway.cli.options import Column, ConfigFile, Encoding, read_settings
 from gateway.cli.output_file import OutputFile
 from gateway.cli.results import WRITERS, OutputFormat
 from gateway.cli.terminal import EXIT_USAGE, CommandError, is_terminal, print_error, run_async
@@ -80,22 +80,8 @@ def bulk(
             show_default=False,
         ),
     ] = None,
-    column: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="Title or number of the address column (default: found by content and title).",
-            show_default=False,
-        ),
-    ] = None,
-    encoding: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="Encoding of FILE, such as cp1252 (default: UTF-8, or what its first bytes say).",
-            show_default=False,
-        ),
-    ] = None,
+    column: Column = None,
+    encoding: Encoding = None,
     no_retries: Annotated[
         bool, typer.Option("--no-retries", help="Do not retry addresses that are refused for now.")
     ] = False,
@@ -194,6 +180,7 @@ def _open_input(name: str) -> Iterator[BinaryIO]:
 
 async def _run_bulk(settings: Settings, request: _BulkRequest) -> None:
     from gateway.cli.local_batch import open_local_batch
+    from gateway.settings.egress import probe_config
     from gateway.store import StoreError
 
     part = request.output.part
@@ -204,7 +191,7 @@ async def _run_bulk(settings: Settings, request: _BulkRequest) -> None:
             job = await _submit_or_resume(batch, request, part)
             keep = True
             summary = await _run_to_end(batch, job, request) if job.row_count else ""
-            hints = NetworkHints(settings.engine.helo)
+            hints = NetworkHints(probe_config(settings))
             await _write_results(batch, job, request, hints)
             keep = False
     except StoreError as exc:
@@ -265,14 +252,23 @@ async def _submit_or_resume(batch: LocalBatch, request: _BulkRequest, part: str)
 
 async def _run_to_end(batch: LocalBatch, job: Job, request: _BulkRequest) -> str:
     """Verify the batch; returns a summary."""
-    from gateway.cli.progress import ProgressDisplay, format_counts, format_duration
+    from gateway.cli.progress import (
+        MAX_WAITED_FOR,
+        ProgressDisplay,
+        format_counts,
+        format_duration,
+    )
 
     began = asyncio.get_running_loop().time()
     before = job.done_count
+    shown, waiting_for = -1, list[str]()
     try:
         async with ProgressDisplay(sys.stderr, total=job.row_count) as progress, batch.running():
             while not job.state.is_final:
-                progress.update(job.done_count, format_counts(job.counts))
+                if job.done_count != shown:
+                    shown = job.done_count
+                    waiting_for = await batch.unfinished_domains(job, limit=MAX_WAITED_FOR)
+                progress.update(job.done_count, format_counts(job.counts), waiting_for)
                 await asyncio.sleep(REFRESH_S)
                 job = await batch.get_job()
     except asyncio.CancelledError:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from engine.model import Reason, Verification
+
+if TYPE_CHECKING:
+    from engine.probe import ProbeConfig
 
 HELO = (
     "hint: mail servers were greeted as localhost, which many refuse; set engine.helo to a name"
@@ -17,8 +21,9 @@ REFUSED = "every mail server refused this machine: run `veriplex doctor`"
 class NetworkHints:
     """Observes the results of a run."""
 
-    def __init__(self, helo: str) -> None:
-        self._helo_is_localhost = helo == "localhost"
+    def __init__(self, config: ProbeConfig) -> None:
+        names = {egress.identity.helo for egress in config.effective_egresses}
+        self._helo_is_localhost = "localhost" in names
         self._greeted_others = False
         self._refused = self._unreachable = self._answered = False
 

@@ -17,6 +17,7 @@ from adapters.contract.jobs import BatchEntry, Job, JobRow
 from adapters.contract.operations import UNLIMITED, ListJobs, ReadRows, SubmitJob
 from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.wire import WireReply
+from engine.address.syntax import parse_address
 from engine.model import Checks, Verdict
 from gateway.accounts.caller import AccountStatus, Caller, Charge
 from gateway.batches.holder import is_holder_dead, lease_holder_name
@@ -117,6 +118,13 @@ class LocalBatch:
     async def drain(self) -> None:
         """Verify everything that is due now."""
         await self._runner.drain()
+
+    async def unfinished_domains(self, job: Job, *, limit: int) -> list[str]:
+        """The domains of all addresses without a result; none if there are more than `limit`."""
+        if job.row_count - job.done_count > limit:
+            return []
+        emails = await self._records.unfinished_emails(job, limit)
+        return [parse_address(email).domain for email in emails]
 
     def rows(self, job: Job) -> AsyncIterator[JobRow]:
         return self._records.job_rows(job, ReadRows(job_id=job.id)).rows

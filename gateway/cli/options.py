@@ -46,6 +46,26 @@ ConfigFile = Annotated[
 ]
 """Accepted before and after the command's name."""
 
+Column = Annotated[
+    str | None,
+    typer.Option(
+        "--column",
+        metavar="NAME",
+        help="Title or number of the address column (default: found by content and title).",
+        show_default=False,
+    ),
+]
+
+Encoding = Annotated[
+    str | None,
+    typer.Option(
+        "--encoding",
+        metavar="NAME",
+        help="Encoding of the list, such as cp1252 (default: UTF-8, or what its first bytes say).",
+        show_default=False,
+    ),
+]
+
 Json = Annotated[
     bool,
     typer.Option("--json", help="Print JSON for programs, one object a line.", show_default=False),

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway.cli.options import ConfigFile, Json, read_settings
+from gateway.cli.address_input import AddressInput, Asked, ListChoice
+from gateway.cli.hints import NetworkHints
+from gateway.cli.lists import check_encoding
+from gateway.cli.options import Column, ConfigFile, Encoding, Json, read_settings
 from gateway.cli.terminal import EXIT_USAGE, CommandError, is_terminal, print_error, run_async
 from gateway.observability.printable import printable_json
 
@@ -18,7 +22,7 @@ if TYPE_CHECKING:
     from engine.smtp.egress import EgressSet
     from gateway.settings import Settings
 
-Write = Callable[["Verification"], None]
+Write = Callable[["Asked", "Verification"], None]
 
 
 def verify(
@@ -26,10 +30,15 @@ def verify(
     addresses: Annotated[
         list[str],
         typer.Argument(
-            metavar="ADDRESS", help="Addresses; - reads them from standard input, one a line."
+            metavar="ADDRESS",
+            help="Addresses; - reads a list from standard input: text, CSV or JSON.",
         ),
     ],
     json: Json = False,
+    verbose: Annotated[
+        bool,
+        typer.Option("--verbose", "-v", help="Show all evidence, with every command and reply."),
+    ] = False,
     no_smtp: Annotated[
         bool, typer.Option("--no-smtp", help="Stop after DNS; contact no mail server.")
     ] = False,
@@ -57,15 +66,19 @@ def verify(
             show_default=False,
         ),
     ] = "",
+    column: Column = None,
+    encoding: Encoding = None,
     config: ConfigFile = None,
 ) -> None:
-    """Verify addresses by DNS and SMTP, and show the evidence step by step.
+    """Verify addresses by DNS and SMTP, and show the evidence.
 
-    Addresses are verified concurrently; results come in the order given. A
-    hundred addresses or more are verified as a list, without a transcript.
-    The exit code is 0 whatever the verdict. No mail is ever sent. Mail
-    servers judge their clients: set engine.helo and engine.mail_from, and
-    make sure that outbound port 25 is open.
+    One address has a report of a few lines, of several each has one line; -v
+    shows every step, as does a report whose verdict is unknown. Addresses are
+    verified concurrently; results come in the order given. A hundred addresses
+    or more are verified as a list, without a transcript. The exit code is 0
+    whatever the verdict. No mail is ever sent. Mail servers judge their
+    clients: set engine.helo and engine.mail_from, and make sure that outbound
+    port 25 is open.
 
     Examples:
       veriplex verify ada@example.com
@@ -77,8 +90,9 @@ def verify(
     settings = read_settings(ctx, config, probing=True)
     checks = Checks(smtp=not no_smtp, catch_all=not (no_smtp or no_catch_all))
     probe = _probe_config(settings, egress)
-    write = _json_writer() if json else _text_writer()
-    run_async(_verify_all(settings, probe, addresses, checks, timeout, write))
+    given = AddressInput(addresses, ListChoice(column, check_encoding(encoding)))
+    write = _json_writer() if json else _text_writer(one_line=given.several, verbose=verbose)
+    run_async(_verify_all(settings, probe, given, checks, timeout, write))
 
 
 def _probe_config(settings: Settings, egress: str) -> ProbeConfig:
@@ -93,7 +107,7 @@ def _probe_config(settings: Settings, egress: str) -> ProbeConfig:
 async def _verify_all(
     settings: Settings,
     config: ProbeConfig,
-    given: list[str],
+    given: AddressInput,
     checks: Checks,
     timeout_s: float | None,
     write: Write,
@@ -101,42 +115,43 @@ async def _verify_all(
     from engine.address.syntax import parse_address
     from engine.probe import ProbeEngine
     from gateway.cli.grouping import GroupingVerifier
-    from gateway.cli.progress import ProgressDisplay
-    from gateway.cli.stream import map_in_order, read_addresses
+    from gateway.cli.progress import MAX_WAITED_FOR
+    from gateway.cli.stream import map_in_order
 
     engine = ProbeEngine.open(config)
-    advice = _HeloHint({egress.identity.helo for egress in config.effective_egresses})
-    done = in_progress = 0
-    total = None if "-" in given else len(given)
+    hints = NetworkHints(config)
+    done = 0
+    in_progress: Counter[str] = Counter()
     try:
         async with (
             GroupingVerifier(engine, checks, timeout_s) as verifier,
-            ProgressDisplay(sys.stderr, total=total) as progress,
+            given.progress() as progress,
         ):
 
-            def count(begun: int, ended: int) -> None:
-                nonlocal done, in_progress
-                done += ended
-                in_progress += begun - ended
-                progress.update(done, f"{in_progress} in progress")
-
-            async def one(text: str) -> Verification:
-                count(1, 0)
+            async def one(asked: Asked) -> tuple[Asked, Verification]:
+                nonlocal done
+                address = parse_address(asked.text)
+                in_progress[address.domain] += 1
                 try:
-                    return await verifier.verify(parse_address(text))
+                    return asked, await verifier.verify(address)
                 finally:
-                    count(0, 1)
+                    done += 1
+                    in_progress[address.domain] -= 1
+                    few = given.is_read and in_progress.total() <= MAX_WAITED_FOR
+                    progress.update(done, waiting_for=in_progress.elements() if few else ())
 
-            def show(verification: Verification) -> None:
+            def show(result: tuple[Asked, Verification]) -> None:
                 with progress.hidden():
-                    write(verification)
-                advice.observe(verification)
+                    write(*result)
+                hints.observe(result[1])
 
-            await map_in_order(read_addresses(given), one, show)
+            await map_in_order(given.addresses(), one, show)
     finally:
         await engine.aclose()
         await _save_refusals(settings, engine.egresses)
-    advice.print_if_due()
+    given.report()
+    for line in hints.lines():
+        print_error(line)
 
 
 async def _save_refusals(settings: Settings, egresses: EgressSet) -> None:
@@ -149,47 +164,34 @@ async def _save_refusals(settings: Settings, egresses: EgressSet) -> None:
 
 
 def _json_writer() -> Write:
-    from gateway.verdicts.as_json import verification_as_json
+    from orjson import dumps
+
+    from gateway.verdicts.as_json import verification_as_dict
 
     out = sys.stdout.buffer
 
-    def write(verification: Verification) -> None:
-        out.write(printable_json(verification_as_json(verification)) + b"\n")
+    def write(asked: Asked, verification: Verification) -> None:
+        fields = verification_as_dict(verification)
+        if asked.written != asked.text:
+            fields["input"] = asked.written
+        out.write(printable_json(dumps(fields)) + b"\n")
         out.flush()
 
     return write
 
 
-def _text_writer() -> Write:
-    from gateway.cli.report import PanelPrinter, render_plain
+def _text_writer(*, one_line: bool, verbose: bool) -> Write:
+    from gateway.cli.report import TerminalPrinter, render_line, render_plain
 
+    one_line = one_line and not verbose
     if is_terminal(sys.stdout):
-        return PanelPrinter(sys.stdout).show
+        printer = TerminalPrinter(sys.stdout, verbose=verbose)
+        show = printer.show_line if one_line else printer.show
+        return lambda _, verification: show(verification)
 
-    def write(verification: Verification) -> None:
-        sys.stdout.write(render_plain(verification))
+    def write(_: Asked, verification: Verification) -> None:
+        report = f"{render_line(verification)}\n" if one_line else ""
+        sys.stdout.write(report or render_plain(verification, verbose=verbose))
         sys.stdout.flush()
 
     return write
-
-
-class _HeloHint:
-    """A line at the end if remote mail servers were greeted as localhost."""
-
-    def __init__(self, helo_names: set[str]) -> None:
-        self._helo_is_localhost = "localhost" in helo_names
-        self._due = False
-
-    def observe(self, verification: Verification) -> None:
-        smtp = verification.evidence.smtp
-        if self._helo_is_localhost and smtp is not None and smtp.ip is not None:
-            from ipaddress import ip_address
-
-            self._due = self._due or not ip_address(smtp.ip).is_loopback
-
-    def print_if_due(self) -> None:
-        if self._due:
-            print_error(
-                "hint: mail servers were greeted as localhost, which many refuse; set"
-                " engine.helo to a name that resolves to this machine and back"
-            )

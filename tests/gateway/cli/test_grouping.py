@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import cast
 
 import pytest
@@ -38,7 +39,8 @@ class StubEngine:
             if self.failure is not None:
                 raise self.failure
             if address.domain == "grey.test":
-                yield address, answer(address, Verdict.UNKNOWN, Reason.GREYLISTED, checks)
+                grey = answer(address, Verdict.UNKNOWN, Reason.GREYLISTED, checks)
+                yield address, replace(grey, temporary=True)
             else:
                 yield address, answer(address, checks=checks)
 

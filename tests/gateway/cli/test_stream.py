@@ -1,56 +1,15 @@
-"""Addresses from standard input, and results in their order."""
+"""Results in the order of their addresses."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
-from gateway.cli.stream import MAX_LINE_BYTES, LineSplitter, map_in_order, read_lines
+from gateway.cli.stream import map_in_order
 from gateway.cli.terminal import CommandError
-
-LINES = [
-    (b"a@b.c\nd@e.f\n", ["a@b.c", "d@e.f"]),
-    (b"\xef\xbb\xbfa@b.c\r\n\r\n  \t\n d@e.f", ["a@b.c", "d@e.f"]),
-    (b"\xff@b.c\n", ["\ufffd@b.c"]),
-    (b"x" * (3 * MAX_LINE_BYTES) + b"\na@b.c", ["x" * MAX_LINE_BYTES, "a@b.c"]),
-    (b"", []),
-]
-
-
-@pytest.mark.parametrize(("data", "expected"), LINES)
-@pytest.mark.parametrize("size", [1, 7, 100_000])
-def test_lines_are_split_the_same_in_chunks_of_any_size(
-    data: bytes, expected: list[str], size: int
-) -> None:
-    splitter = LineSplitter()
-    found = [
-        line
-        for start in range(0, len(data), size)
-        for line in splitter.feed(data[start : start + size])
-    ]
-    assert found + splitter.feed(b"") == expected
-
-
-async def test_lines_of_a_file(tmp_path: Path) -> None:
-    path = tmp_path / "list"
-    path.write_text("".join(f"u{n}@b.test\n" for n in range(20_000)))
-    with path.open("rb") as file:
-        found = [line async for line in read_lines(file.fileno())]
-    assert found == [f"u{n}@b.test" for n in range(20_000)]
-
-
-async def test_unreadable_input_is_refused(tmp_path: Path) -> None:
-    fd = os.open(tmp_path, os.O_RDONLY)
-    try:
-        with pytest.raises(CommandError, match="cannot read standard input"):
-            _ = [line async for line in read_lines(fd)]
-    finally:
-        os.close(fd)
 
 
 async def numbers(count: int) -> AsyncIterator[int]:

@@ -39,7 +39,7 @@ async def test_verify_answers_before_the_input_ends(networked: Shell) -> None:
 
 
 async def test_verify_escapes_control_characters_in_the_evidence(networked: Shell) -> None:
-    process = await networked.start("verify", "evil@good.test")
+    process = await networked.start("verify", "-v", "evil@good.test")
     code, out, err = await finish(process)
     assert (code, err) == (0, "")
     assert "verdict     undeliverable (rejected_email), score 0 of 100" in out
