@@ -165,6 +165,8 @@ KIB, MIB = 1024, 1024 * 1024
 LIMITS = (
     # a phrase of docs/security.md, and the constants that are its numbers, in their order
     ("64 KiB, 100 headers", (edge.MAX_HEAD_BYTES / KIB, edge.MAX_HEADERS)),
+    ("of a body | 80 KiB |", ((edge.MAX_HEAD_BYTES + edge.SLICE_BYTES) / KIB,)),
+    ("of the event loop | 16 KiB |", (edge.SLICE_BYTES / KIB,)),
     ("further request | 10 s |", (edge.HEAD_TIMEOUT_S,)),
     ("30 s for a vendor's path, 35 s", (bodies.BODY_TIMEOUT_S, edge.BODY_TIMEOUT_S)),
     ("16,384 at most; the soft limit", (edge.MAX_CONNECTIONS,)),

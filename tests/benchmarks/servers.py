@@ -10,6 +10,7 @@ import contextlib
 import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,11 +25,14 @@ from starlette.routing import Route
 from engine.address.offline import offline_evidence
 from engine.model import Address, Checks, Reason, Verdict, Verification
 from gateway.app import open_services
+from gateway.observability.logs import set_up_logs
 from gateway.settings import Settings
 from gateway.web.dispatch import create_app
 from gateway.web.server import bind, serve
 
 LIVE_KEY = "live_0123456789abcdef0123"
+TEST_KEY = "test_0123456789abcdef0123"
+VALIDTO_TEST_KEY = "0123456789abcdef0123456789abcdef"
 SAMPLE = {
     "accept_all": None,
     "did_you_mean": None,
@@ -100,7 +104,9 @@ async def bare() -> None:
     async def verify(_: Request) -> JSONResponse:
         return JSONResponse(SAMPLE)
 
-    await serve(Starlette(routes=[Route("/v1/verify", verify)]), bind("127.0.0.1", 0))
+    await serve(
+        Starlette(routes=[Route("/v1/verify", verify)]), bind("127.0.0.1", 0), on_listening=_say
+    )
 
 
 async def live() -> None:
@@ -111,7 +117,27 @@ async def live() -> None:
     async with open_services(settings, verifier=Deliverable()) as services:
         account_id = await services.accounts.create_account("bench@example.com")
         await services.accounts.create_key(account_id, "emailable", key=LIVE_KEY)
-        await serve(create_app(services), bind("127.0.0.1", 0))
+        await serve(create_app(services), bind("127.0.0.1", 0), on_listening=_say)
+
+
+async def attacked() -> None:
+    """As `live`, with test keys, and all else as `veriplex serve` has it: a file, the log on."""
+    with tempfile.TemporaryDirectory() as folder:
+        settings = Settings.model_validate({"storage": {"url": f"sqlite:///{folder}/v.db"}})
+        with (Path(folder) / "log").open("w") as log:
+            set_up_logs(settings.log, log)
+            async with open_services(settings, verifier=Deliverable()) as services:
+                account_id = await services.accounts.create_account("bench@example.com")
+                accounts = services.accounts
+                await accounts.create_key(account_id, "emailable", key=LIVE_KEY)
+                await accounts.create_key(account_id, "emailable", key=TEST_KEY, test=True)
+                await accounts.create_key(account_id, "validto", key=VALIDTO_TEST_KEY, test=True)
+                await serve(create_app(services), bind("127.0.0.1", 0), on_listening=_say)
+
+
+def _say(url: str) -> None:
+    sys.stdout.write(f"listening on {url}\n")
+    sys.stdout.flush()
 
 
 class Deliverable:
@@ -132,7 +158,7 @@ class Deliverable:
         )
 
 
-SERVERS = {"bare": bare, "live": live}
+SERVERS = {"bare": bare, "live": live, "attacked": attacked}
 
 if __name__ == "__main__":
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -348,3 +348,50 @@ def test_the_limit_of_connections_leaves_descriptors_for_the_rest(
     assert connection_limit() == edge_module.MAX_CONNECTIONS
     limits["now"] = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
     assert connection_limit() == edge_module.MAX_CONNECTIONS
+
+
+# -- much in one piece -------------------------------------------------------------------
+
+CHUNKED = b"POST /read HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+async def test_a_body_of_tiny_chunks_is_read_to_its_end() -> None:
+    async with serving() as server:
+        reader, writer = await server.connect()
+        writer.write(CHUNKED + b"1\r\na\r\n" * 50_000 + b"0\r\n\r\n")
+        await reply(reader)
+        assert server.app.bodies == [b"a" * 50_000]
+
+
+async def test_thousands_of_pipelined_requests_are_answered_in_order() -> None:
+    async with serving() as server:
+        reader, writer = await server.connect()
+        writer.write(b"".join(b"GET /%d HTTP/1.1\r\nHost: x\r\n\r\n" % n for n in range(5_000)))
+        for _ in range(5_000):
+            await reply(reader)
+        assert server.app.paths == [f"/{n}" for n in range(5_000)]
+
+
+@pytest.mark.parametrize(
+    "framing",
+    [b"1;" + b"e" * 65_536, b"0\r\nX-Trailer: " + b"v" * 65_536],
+    ids=["chunk extension", "trailer"],
+)
+async def test_what_frames_a_body_has_a_size(framing: bytes) -> None:
+    async with serving() as server:
+        reader, writer = await server.connect()
+        with contextlib.suppress(ConnectionError):
+            writer.write(CHUNKED + framing)
+            for _ in range(20):
+                await writer.drain()
+                writer.write(b"x" * 65_536)
+            await everything(reader)
+        assert sum(server.refusals.values()) == 1
+        assert server.app.bodies == []
+
+
+async def test_trailers_are_counted_as_headers_are() -> None:
+    async with serving() as server:
+        reader, writer = await server.connect()
+        writer.write(CHUNKED + b"1\r\na\r\n0\r\n" + b"a: b\r\n" * 1_000)
+        assert (await everything(reader)).startswith(b"HTTP/1.1 431 ")
