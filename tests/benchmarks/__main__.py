@@ -17,7 +17,8 @@ from collections.abc import Callable, Mapping
 from statistics import median
 
 from tests.benchmarks import load
-from tests.benchmarks.forwarding import faults, forwarding
+from tests.benchmarks.changing_faults import changing_faults
+from tests.benchmarks.forwarding import forwarding, outages
 from tests.benchmarks.lists import far, jobs, lists
 from tests.benchmarks.peers import peers
 from tests.benchmarks.probing import probing
@@ -122,7 +123,8 @@ BENCHMARKS: Mapping[str, Callable[[int, float], None]] = {
     "speed": speed,
     "memory": memory,
     "forwarding": forwarding,
-    "faults": faults,
+    "faults": changing_faults,
+    "outages": outages,
     "probing": probing,
     "lists": lists,
     "far": far,

@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -66,9 +67,9 @@ def forwarding(rounds: int, seconds: float) -> None:
     )
 
 
-def faults(_: int, seconds: float) -> None:
+def outages(_: int, seconds: float) -> None:
     """Each kind of failure under steady load: failed requests, latency, times of the circuit."""
-    uvloop.run(_faults(seconds))
+    uvloop.run(_outages(seconds))
 
 
 MOODS = (
@@ -95,7 +96,7 @@ class Seen:
     ms: list[float] = field(default_factory=list)
 
 
-async def _faults(seconds: float) -> None:
+async def _outages(seconds: float) -> None:
     for mood in MOODS:
         async with contextlib.AsyncExitStack() as stack:
             bad = await stack.enter_async_context(vendor(EMAILABLE, slow_s=0.5))
@@ -201,22 +202,27 @@ def _command(*upstreams: Running | Vendor) -> tuple[str, ...]:
     return (sys.executable, "-m", "tests.benchmarks.forwarding", *urls)
 
 
-async def front(folder: str, *urls: str) -> None:
-    """The whole server on a database file, with upstreams as its only sources."""
+async def front(
+    folder: str, options: Mapping[str, object], of_upstreams: Mapping[str, object], *urls: str
+) -> None:
+    """The whole server on a database file, with upstreams as its only sources.
+
+    `options` are further settings, `of_upstreams` those of each upstream.
+    """
     names = [f"v{place}" for place in range(len(urls))]
     tree = {
         "storage": {"url": f"sqlite:///{Path(folder) / 'a.db'}"},
         "log": {"level": "error"},
         "routing": {"order": names},
-        "circuit": {"pause_s": PAUSE_S, "ramp_s": RAMP_S},
+        **options,
         "upstreams": [
             {
                 "name": name,
                 "dialect": "emailable",
                 "base_url": url,
                 "api_key": "env:KEY",
-                "timeout_s": TIMEOUT_S,
                 "balance_every_s": 0,
+                **of_upstreams,
             }
             for name, url in zip(names, urls, strict=True)
         ],
@@ -233,4 +239,5 @@ if __name__ == "__main__":
         tempfile.TemporaryDirectory() as folder,
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):
-        runner.run(front(folder, *sys.argv[1:]))
+        circuit = {"pause_s": PAUSE_S, "ramp_s": RAMP_S}
+        runner.run(front(folder, {"circuit": circuit}, {"timeout_s": TIMEOUT_S}, *sys.argv[1:]))

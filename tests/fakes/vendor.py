@@ -90,6 +90,10 @@ class Vendor:
         """The base URL for an upstream's settings."""
         return f"http://127.0.0.1:{self.port}{self.dialect.base_path}"
 
+    @property
+    def is_listening(self) -> bool:
+        return self._server is not None
+
     async def start(self) -> None:
         """Listen, on the same port as before if there was one."""
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
