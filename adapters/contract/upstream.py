@@ -248,6 +248,9 @@ class Upstream:
     host. The first matching prefix counts."""
     default_retry_after_s: float = 1.0
     """The pause after a 429 without a time."""
+    usual_answer_s: float = 5.0
+    """How long an answer may take by the vendor's documentation without anything being wrong. The
+    vendor is always waited for as long, however quick it was so far."""
     always_reports: frozenset[str] = frozenset()
     """Fields of `Evidence` that every result reports, so that an empty one means no. The others are
     added from our lists and DNS."""

@@ -111,4 +111,6 @@ UPSTREAM = Upstream(
     verify=Call(build_verify, parse_verify),
     always_reports=frozenset({"disposable", "free", "role", "no_reply", "did_you_mean", "person"}),
     balance=Call(build_balance, parse_balance),
+    # the `timeout` of a request that has none, after which the vendor answers 249
+    usual_answer_s=5.0,
 )

@@ -175,4 +175,6 @@ UPSTREAM = Upstream(
     verify=Call(build_verify, parse_verify),
     always_reports=frozenset({"disposable", "role"}),
     balance=Call(build_balance, parse_balance),
+    # "2 to 15 seconds"
+    usual_answer_s=15.0,
 )

@@ -113,4 +113,6 @@ UPSTREAM = Upstream(
     always_reports=frozenset({"disposable", "free", "role"}),
     balance=Call(build_balance, parse_balance),
     default_retry_after_s=DEFAULT_RETRY_AFTER_S,
+    # the least `timeout` that it accepts
+    usual_answer_s=30.0,
 )

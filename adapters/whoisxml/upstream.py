@@ -183,4 +183,6 @@ UPSTREAM = Upstream(
     other_hosts={
         "emailverification.whoisxmlapi.com": {"/user-service/": "user.whoisxmlapi.com"},
     },
+    # its listing on RapidAPI reports 9 to 15 s; it gives itself two minutes (v1's page)
+    usual_answer_s=15.0,
 )

@@ -390,9 +390,17 @@ class CircuitSettings(Section):
         le=1000,
     )
     pause_s: Seconds = _setting(
-        5.0, "Pause until the first trial request; it doubles after each failed trial.", "s"
+        1.0, "Pause until the first trial request; it doubles after each failed trial.", "s"
     )
-    max_pause_s: Seconds = _setting(300.0, "The longest pause.", "s")
+    max_trial_pause_s: Seconds = _setting(
+        15.0,
+        "The longest pause between two trial requests. A trial is a request of a client: after a"
+        " fault it goes to the next source.",
+        "s",
+    )
+    max_pause_s: Seconds = _setting(
+        300.0, "The longest pause that a vendor gets if it asks for one (`Retry-After`).", "s"
+    )
     ramp_s: float = _setting(
         10.0,
         "Time from a successful trial until the upstream gets its full share again.",
@@ -433,6 +441,15 @@ class UpstreamSettings(Section):
     )
     timeout_s: Seconds = _setting(
         10.0, "Time limit for one answer, within `routing.deadline_s`.", "s"
+    )
+    min_timeout_s: float = _setting(
+        0.0,
+        "The next source is asked as well after the time that 99 of the last 100 answers needed,"
+        " half as much again and 0.5 s, but never before this; 0 is what the vendor's documentation"
+        " calls normal. The first answer is used, and both calls may be billed.",
+        "s",
+        ge=0,
+        le=86_400,
     )
     connections: int = _setting(50, "Concurrent requests.", ge=1, le=10_000)
     rate_per_s: float = _setting(0.0, "Requests a second; 0 is no limit.", ge=0, le=1_000_000)

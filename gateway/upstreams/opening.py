@@ -28,6 +28,7 @@ from gateway.upstreams.batches.bulk import BulkPolicy
 from gateway.upstreams.batches.records import VendorJobRecords
 from gateway.upstreams.batches.vendor_jobs import VendorJobRunner
 from gateway.upstreams.routing.budgets import Budgets, SpendingCap, to_micros
+from gateway.upstreams.routing.changes import Changes
 from gateway.upstreams.routing.policy import Policy
 from gateway.upstreams.routing.query import OnAttempt
 from gateway.upstreams.routing.routes import SourceRoute
@@ -73,10 +74,17 @@ async def open_policy(
     `verifier` and `bulk_verifier` are the local engine; `clock` is Unix time, `monotonic` a steady
     clock, in seconds.
     """
+    changes = Changes()
     async with contextlib.AsyncExitStack() as stack:
         upstreams = await stack.enter_async_context(
             open_upstreams(
-                settings, dialects, clock=clock, monotonic=monotonic, rng=rng, secrets=secrets
+                settings,
+                dialects,
+                clock=clock,
+                monotonic=monotonic,
+                rng=rng,
+                secrets=secrets,
+                on_return=changes.notify,
             )
         )
         budgets = Budgets(store, clock=clock)
@@ -99,6 +107,7 @@ async def open_policy(
             lookup=verifier,
             on_attempt=on_attempt,
             shares_cache=settings.cache.shared,
+            changes=changes,
         )
         stack.push_async_callback(policy.aclose)
         every_s = {u.name: u.balance_every_s for u in settings.upstreams}
@@ -126,10 +135,12 @@ async def open_upstreams(
     monotonic: Callable[[], float],
     rng: random.Random,
     secrets: SecretList | None = None,
+    on_return: Callable[[], None] = lambda: None,
 ) -> AsyncIterator[tuple[UpstreamSource, ...]]:
     """The upstreams of the settings, each with connections of its own.
 
-    The secrets of the settings, and later those in key files, are added to `secrets`.
+    The secrets of the settings, and later those in key files, are added to `secrets`. `on_return`
+    is called when an upstream is back in rotation.
     """
     if not settings.upstreams:
         yield ()
@@ -149,7 +160,7 @@ async def open_upstreams(
             keys = KeyRing(
                 [key.value for key in api_keys], clock=monotonic, max_pause_s=rules.max_pause_s
             )
-            circuit = CircuitBreaker(rules, clock=monotonic, rng=rng)
+            circuit = CircuitBreaker(rules, clock=monotonic, rng=rng, on_return=on_return)
             location = UpstreamLocation(dialect, upstream.base_url)
             recorder = None
             if upstream.record:
@@ -167,6 +178,7 @@ async def open_upstreams(
                     rng=rng,
                     key_files=key_files(upstream.name, api_keys, keys, circuit, secrets),
                     recorder=recorder,
+                    on_return=on_return,
                 )
             )
         yield tuple(sources)
@@ -205,6 +217,7 @@ def _upstream_rules(upstream: UpstreamSettings, dialect: Dialect) -> UpstreamRul
         price=to_micros(upstream.price),
         weight=upstream.weight,
         timeout_s=upstream.timeout_s,
+        min_timeout_s=upstream.min_timeout_s,
         final=frozenset(upstream.final),
         min_job_size=(upstream.bulk_from or vendor_jobs.min_addresses) if vendor_jobs else None,
         max_job_size=min(upstream.bulk_size, vendor_jobs.max_addresses) if vendor_jobs else 0,

@@ -30,6 +30,13 @@ def _key_check(upstream: Upstream) -> str:
     return "its balance, on the vendor's other host" if elsewhere else "its balance"
 
 
+def usual_answers() -> Iterator[str]:
+    yield from table_head("vendor", "an answer normally takes up to")
+    for dialect in DIALECTS:
+        if dialect.upstream is not None:
+            yield row(f"`{dialect.name}`", f"{dialect.upstream.usual_answer_s:g} s")
+
+
 def vendor_jobs() -> Iterator[str]:
     yield from table_head("vendor", "from", "addresses a job", "first poll after", "at most every")
     for dialect in DIALECTS:
@@ -66,6 +73,7 @@ def added_facts() -> Iterator[str]:
 
 TABLES: Mapping[str, Callable[[], Iterator[str]]] = {
     "dialect-base-urls": base_urls,
+    "dialect-usual-answers": usual_answers,
     "dialect-vendor-jobs": vendor_jobs,
     "dialect-added-facts": added_facts,
 }

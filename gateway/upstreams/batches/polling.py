@@ -19,7 +19,7 @@ from adapters.contract.upstream import (
 )
 from adapters.contract.upstream_jobs import MAX_RESULT_PAGE_BYTES, JobQuery, ResultPage, VendorJobs
 from gateway.upstreams.batches.records import VendorJobInput
-from gateway.upstreams.source.source import SOURCE_FAILURES
+from gateway.upstreams.source.faults import IMPLICATIONS
 from gateway.upstreams.source.upstream import UpstreamSource
 
 CALL_TIMEOUT_S = 60.0
@@ -30,9 +30,6 @@ UNREACHABLE_LIMIT_S = 600.0
 """A job is abandoned when no poll has succeeded for so long."""
 PARSE_IN_THREAD_BYTES = 64 * 1024
 """A longer body is parsed in a thread, so that the event loop goes on."""
-TRANSIENT_FAULTS = SOURCE_FAILURES | {FaultKind.TOO_FAST, FaultKind.BUSY}
-"""Faults of a poll after which the next poll may succeed."""
-
 T = TypeVar("T")
 
 
@@ -98,7 +95,8 @@ class JobPoller:
                     self._page_token = ""
                 case Fault():
                     unreachable_s = clock() - succeeded_at
-                    if found.kind not in TRANSIENT_FAULTS or unreachable_s > UNREACHABLE_LIMIT_S:
+                    may_pass = IMPLICATIONS[found.kind].may_pass
+                    if not may_pass or unreachable_s > UNREACHABLE_LIMIT_S:
                         self.fault = found.kind
                         return
                     pause_s = max(pause_s, self._requested_pause_s(found))

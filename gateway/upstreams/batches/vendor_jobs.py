@@ -29,8 +29,8 @@ from gateway.upstreams.batches.polling import (
 from gateway.upstreams.batches.records import VendorJob, VendorJobInput, VendorJobRecords, hash_key
 from gateway.upstreams.routing.budgets import Budgets
 from gateway.upstreams.source.circuit import Admission
+from gateway.upstreams.source.faults import IMPLICATIONS
 from gateway.upstreams.source.keys import UpstreamKey
-from gateway.upstreams.source.source import POSSIBLY_BILLED, SOURCE_FAILURES
 from gateway.upstreams.source.upstream import UpstreamSource
 
 log = logging.getLogger(__name__)
@@ -40,12 +40,6 @@ CONCURRENT_JOBS = 4
 CREATE_PAUSE_S = 60.0
 """Between a refused create and the next, unless the upstream says how long. Addresses are
 verified one by one meanwhile."""
-
-POSSIBLY_CREATED = POSSIBLY_BILLED | {FaultKind.SERVER_ERROR}
-"""Faults of a create after which the job may exist."""
-UNUSABLE_FAULTS = SOURCE_FAILURES | {FaultKind.DEAD_KEY, FaultKind.BANNED}
-"""Faults of a create after which the next source gets the addresses. After any other fault this
-source only takes no job now, and verifies them one by one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +152,9 @@ class ChunkJobs:
                 await self._runner.records.delete_job(created.job)
                 extra = {"rows": len(created.rows)}
                 log.info("vendor_job.answered", extra=_log_fields(created.job) | extra)
-            case FaultKind() if created not in UNUSABLE_FAULTS:
+            case FaultKind() if not (
+                IMPLICATIONS[created].opens_circuit or IMPLICATIONS[created].is_account
+            ):
                 self.refused = True
 
     # -- creating ------------------------------------------------------------------------
@@ -189,7 +185,7 @@ class ChunkJobs:
                 created, received_at = await self._send_create(key, work)
                 fault = created if isinstance(created, Fault) else None
                 request.report(fault)
-                reservation.is_billed = fault is None or fault.kind in POSSIBLY_BILLED
+                reservation.is_billed = fault is None or IMPLICATIONS[fault.kind].may_be_billed
         match created:
             case Fault():
                 await self._on_create_failed(job, key, created)
@@ -235,7 +231,7 @@ class ChunkJobs:
         if fault.kind is FaultKind.DEAD_KEY:
             self._source.keys.mark_refused(key)
         self._runner.pause_creates(self._source, fault.retry_after_s or CREATE_PAUSE_S)
-        if fault.kind in POSSIBLY_CREATED:
+        if IMPLICATIONS[fault.kind].may_have_created:
             await self._runner.records.mark_lost(job)
         else:
             await self._runner.records.delete_job(job)

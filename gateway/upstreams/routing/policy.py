@@ -15,6 +15,7 @@ from engine.verification import verification_from_evidence
 from gateway.accounts.caller import Caller
 from gateway.settings import LOCAL_SOURCE, Completion, Strategy
 from gateway.upstreams.routing.budgets import Budgets, SpendingCap, SpendingScope
+from gateway.upstreams.routing.changes import Changes
 from gateway.upstreams.routing.completion import EvidenceCompletion
 from gateway.upstreams.routing.query import OnAttempt, QueryContext, SourceQuery
 from gateway.upstreams.routing.routes import SourceRoute
@@ -41,10 +42,12 @@ class Policy:
         lookup: Verifier | None = None,
         on_attempt: OnAttempt = lambda _: None,
         shares_cache: bool = False,
+        changes: Changes | None = None,
     ) -> None:
         """`routes` by key label, `caps` by source; `lookup` looks addresses up in DNS.
 
         With `shares_cache` a cached verdict also serves other accounts than the one that asked.
+        `changes` is notified when a source is back.
         """
         self._default = default
         self._routes = routes
@@ -56,7 +59,7 @@ class Policy:
         self._on_attempt = on_attempt
         self._shares_cache = shares_cache
         self._query_context = QueryContext(
-            budgets, self.spending_scopes, monotonic, rng, on_attempt
+            budgets, self.spending_scopes, monotonic, rng, on_attempt, changes or Changes()
         )
 
     async def aclose(self) -> None:

@@ -2,56 +2,57 @@
 
 It has one deadline. Within it the sources are asked in the strategy's order; a fault leads to the
 next source and never to a verdict; a source is asked again only if its first request was not sent
-or not served. When every source is out of rotation, the query waits a little for the first that
-comes back.
+or not served. A request that takes longer than usual leads to the next source, too; it stays in
+flight, and its answer is used if it is the first. When every source is out of rotation, they are
+asked all the same, at a bounded rate, and the query waits for any that comes back.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import random
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from typing import Any
 
 from adapters.contract.problems import ProblemKind
-from adapters.contract.upstream import Fault, UpstreamQuery
+from adapters.contract.upstream import Fault, FaultKind, UpstreamQuery
 from engine.model import Attempt, Evidence, Verdict, Verification
 from gateway.errors import NoAnswer
 from gateway.settings import LOCAL_SOURCE, Strategy
 from gateway.upstreams.routing.budgets import MICROS_PER_UNIT, Budgets, SpendingScope
+from gateway.upstreams.routing.candidates import Candidate, How, NotAsked, choose
+from gateway.upstreams.routing.changes import Changes
 from gateway.upstreams.routing.quorum import agreed_verification, undecided_verification
 from gateway.upstreams.routing.routes import SourceRoute
 from gateway.upstreams.routing.strategies import SOURCE_ORDERS, is_final, most_informative
 from gateway.upstreams.source.circuit import Admission
-from gateway.upstreams.source.source import POSSIBLY_BILLED, SAFE_TO_RETRY, Source, SourceResult
+from gateway.upstreams.source.faults import IMPLICATIONS
+from gateway.upstreams.source.source import Source, SourceResult
 
 MAX_SOURCE_WAIT_S = 5.0
-"""How long a query waits altogether for sources that are out of rotation."""
-FIRST_BACKOFF_S = 0.1
-"""Before a source is asked again; doubles each time."""
+"""How long a query waits altogether for sources that were tried in vain since it began, by itself
+or by others. For a source that was not, it waits as long as it has time."""
+MAX_QUEUE_S = 1.0
+"""How long a query waits for a slot of a busy source before it turns to another one."""
+RETURN_GRACE_S = 1.0
+"""After the last answer of any source: a query that none has served waits for one until then."""
+RECHECK_S = 0.01
+"""Before a source is looked at again that was not available after all."""
 MAX_RETRY_AFTER_S = 300.0
 """The longest Retry-After, however long all sources are out of rotation: an operator may act."""
 MIN_TIME_LEFT_S = 0.05
 """With less time left no source is asked any more."""
 OUTRUN = "outrun"
-"""The outcome of an attempt that another source was quicker than."""
+"""The outcome of a hedged attempt, or of a quorum's, that was not needed."""
+
+IN_TURN = frozenset({How.IN_ROTATION, How.QUEUEING})
+"""The terms on which a source's circuit is asked first."""
 
 OnAttempt = Callable[[Attempt], None]
 """Counts an attempt."""
-
-
-class NotAsked(StrEnum):
-    """Why a source was not asked."""
-
-    LAST_RESORT = "last_resort"
-    """It recovers and has had its share of requests: ask it if no other source can answer."""
-    LATER = "later"
-    """It is out of rotation, and may come back while the query has time."""
-    NEVER = "never"
-    """It is over its budget."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,8 @@ class QueryContext:
     monotonic: Callable[[], float]
     rng: random.Random
     on_attempt: OnAttempt
+    changes: Changes
+    """Notified when a source is back."""
     background: set[asyncio.Task[Any]] = field(default_factory=set)
     """Requests that may outlive their query."""
 
@@ -83,13 +86,18 @@ class SourceQuery:
         self._route = route
         self._key = key
         self._question = question
-        self._give_up_at = context.monotonic() + question.wait_s
+        self._began = context.monotonic()
+        self._give_up_at = self._began + question.wait_s
+        self._waited_s = 0.0
         self._attempts: list[Attempt] = []
         self._results: list[Verification] = []
         self._final: Verification | None = None
-        """The first result that needs no other."""
-        self._parallel: dict[asyncio.Task[SourceResult | NotAsked], tuple[Source, float]] = {}
-        """Requests in tasks of their own, with their source and when they began."""
+        """The first result that needs no other; of a quorum, the one on which it agrees."""
+        self._is_quorum = route.strategy is Strategy.QUORUM
+        order: Sequence[Source] = route.sources
+        if not self._is_quorum:
+            order = SOURCE_ORDERS[route.strategy](route.sources, context.rng)
+        self._candidates = [Candidate(source) for source in order]
 
     @property
     def left_s(self) -> float:
@@ -102,195 +110,254 @@ class SourceQuery:
 
     async def run(self) -> Verification:
         """A verification with the attempts that it took. Raises NoAnswer."""
-        if self._route.strategy is Strategy.QUORUM:
-            verification = await self._ask_quorum()
-        else:
-            verification = await self._ask_until_answered()
-        if self._parallel:
-            self._record_outrun()
-        return replace(verification, attempts=tuple(self._attempts))
-
-    # -- strategies ----------------------------------------------------------------------
-
-    async def _ask_until_answered(self) -> Verification:
-        """Ask all sources in turn, and those that may be asked again after a pause."""
-        sources = SOURCE_ORDERS[self._route.strategy](self._route.sources, self._context.rng)
-        patience_s, backoff_s = MAX_SOURCE_WAIT_S, FIRST_BACKOFF_S
-        while True:
-            again = await self._ask_in_turn(sources)
-            if self._final is not None and self._final.verdict is not Verdict.UNKNOWN:
-                return self._final
-            if self._results:
-                # A final result that is unknown says no more than the earlier ones.
-                return most_informative(self._results)
-            sources = [source for source in sources if source in again]
-            sources = [source for source in sources if not source.unusable_fault]
-            soonest_s = _next_ready_s(sources or self._route.sources)
-            pause_s = max(soonest_s, backoff_s) * self._context.rng.uniform(1.0, 1.3)
-            if not sources or pause_s > min(patience_s, self.left_s - MIN_TIME_LEFT_S):
-                raise self._no_answer(soonest_s)
-            await asyncio.sleep(pause_s)
-            patience_s -= pause_s
-            backoff_s *= 2
-
-    async def _ask_in_turn(self, sources: Iterable[Source]) -> set[Source]:
-        """Ask one source after the other until a result is final.
-
-        Returns those that may be asked again.
-        """
-        coming, last_resorts, again = deque(sources), deque[Source](), set[Source]()
-        while coming or last_resorts:
-            is_last_resort = not coming
-            source = (coming or last_resorts).popleft()
-            if source.busy and not is_last_resort:
-                last_resorts.append(source)
-                continue
-            wait_s = self._time_share_s(source, (*coming, *last_resorts))
-            if wait_s < MIN_TIME_LEFT_S:
-                again.add(source)
-                break
-            if self._route.hedge:
-                result = await self._ask_hedged(source, wait_s, coming, is_last_resort)
-            else:
-                result = await self._ask(source, wait_s, is_last_resort)
-            match result:
-                case NotAsked.LAST_RESORT:
-                    last_resorts.append(source)
-                case NotAsked.LATER:
-                    again.add(source)
-                case Fault(kind=kind) if kind in SAFE_TO_RETRY:
-                    again.add(source)
-                case Verification() if self._final is not None:
-                    break
-        return again
-
-    async def _ask_hedged(
-        self, source: Source, wait_s: float, coming: deque[Source], is_last_resort: bool
-    ) -> SourceResult | NotAsked:
-        """Ask a source, and the next one too if this one takes longer than usual."""
-        usual_s = source.latency.percentile_s(self._route.hedge_percentile)
-        if usual_s is None or not coming:
-            return await self._ask(source, wait_s, is_last_resort)
-        first = self._start(source, wait_s, is_last_resort)
-        await asyncio.wait({first}, timeout=usual_s)
-        next_source = next((s for s in coming if not s.busy and s.ready_in_s <= 0), None)
-        if first.done() or next_source is None:
-            return await asyncio.shield(first)
-        coming.remove(next_source)
-        second = self._start(next_source, self._time_share_s(next_source, coming), False)
-        running = {first, second}
-        while running and self._final is None:
-            _, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-        if self._final is not None:
-            return self._final
-        if second.exception() is None and isinstance(second.result(), NotAsked):
-            coming.appendleft(next_source)
-        return first.result()
-
-    async def _ask_quorum(self) -> Verification:
-        """Ask several sources at once, others in place of those that fail, until enough agree."""
-        coming = deque(self._route.sources)
-        running: set[asyncio.Task[SourceResult | NotAsked]] = set()
-        while True:
-            agreed = agreed_verification(self._results, self._route.quorum_agree)
-            if agreed is not None:
-                return agreed
-            while coming and len(running) + len(self._results) < self._route.quorum_ask:
-                source = coming.popleft()
-                running.add(self._start(source, self._time_share_s(source), True))
-            if not running:
-                break
-            _, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+        await self._search()
+        self._record_unfinished()
         if not self._results:
-            raise self._no_answer(_next_ready_s(self._route.sources))
-        return undecided_verification(self._results)
+            raise self._no_answer()
+        return replace(self._best(), attempts=tuple(self._attempts))
 
-    # -- one source ----------------------------------------------------------------------
+    def _best(self) -> Verification:
+        if self._is_quorum:
+            return self._final or undecided_verification(self._results)
+        if self._final is not None and self._final.verdict is not Verdict.UNKNOWN:
+            return self._final
+        # A final result that is unknown says no more than the earlier ones.
+        return most_informative(self._results)
 
-    async def _ask(
-        self, source: Source, wait_s: float, is_last_resort: bool
-    ) -> SourceResult | NotAsked:
-        """Ask a source, if its circuit, its keys and the budgets allow."""
-        if source.ready_in_s > 0 or source.unusable_fault:
-            return self._skip(source, source.unusable_fault or "resting", NotAsked.LATER)
-        scopes = self._context.scopes(source.name, self._key)
-        async with self._context.budgets.reserved(scopes, source.price) as reservation:
-            if reservation is None:
-                return self._skip(source, "over_budget", NotAsked.NEVER)
-            match source.admit():
-                case Admission.NO:
-                    return self._skip(source, "resting", NotAsked.LATER)
-                case Admission.LAST_RESORT if not is_last_resort:
-                    return NotAsked.LAST_RESORT
-            began = self._context.monotonic()
-            reservation.is_billed = True
-            result = await source.try_verify(replace(self._question, wait_s=wait_s))
-            reservation.is_billed = _may_be_billed(result)
-        latency_s = self._context.monotonic() - began
-        self._record(source, result, latency_s, source.price if reservation.is_billed else 0)
-        return result
+    # -- the search ----------------------------------------------------------------------
+
+    async def _search(self) -> None:
+        """Ask sources until the strategy has its result, or none can be asked any more."""
+        while self._final is None:
+            now = self._context.monotonic()
+            chosen = None
+            if self._give_up_at - now >= MIN_TIME_LEFT_S:
+                chosen = choose(
+                    self._candidates, now, self._wanted, self._skip, may_resort=not self._results
+                )
+            if chosen is not None:
+                await self._ask_candidate(*chosen)
+            elif not await self._wait(now):
+                return
+
+    @property
+    def _wanted(self) -> int:
+        """How many sources may be waited for at a time."""
+        return self._route.quorum_ask - len(self._results) if self._is_quorum else 1
+
+    async def _ask_candidate(self, chosen: Candidate, how: How) -> None:
+        """Send the request, and wait for it if nothing else can be done meanwhile."""
+        source, now = chosen.source, self._context.monotonic()
+        left_s = self._give_up_at - now
+        others = [each for each in self._candidates if each is not chosen and not each.is_out]
+        share_s = left_s
+        if not self._is_quorum:
+            share_s /= 1 + sum(each.task is None and each.source.ready_in_s <= 0 for each in others)
+        wait_s = min(source.timeout_s, left_s if source.answers_late else share_s)
+        queue_s = MAX_QUEUE_S if others else wait_s
+        asking = self._ask(chosen, wait_s, min(queue_s, wait_s), how)
+        chosen.began = now
+        if not others:
+            self._conclude(chosen, await asking)
+            return
+        chosen.overdue_at = chosen.hedged_at = math.inf
+        if source.answers_late:
+            queued_s = queue_s if source.busy else 0.0
+            chosen.overdue_at = now + queued_s + min(source.patience_s, share_s)
+        if self._route.hedge and not self._is_quorum:
+            usual_s = source.latency.percentile_s(self._route.hedge_percentile)
+            if usual_s is not None:
+                chosen.hedged_at = now + usual_s
+        chosen.task = self._start(asking)
 
     def _start(
-        self, source: Source, wait_s: float, is_last_resort: bool
+        self, asking: Coroutine[Any, Any, SourceResult | NotAsked]
     ) -> asyncio.Task[SourceResult | NotAsked]:
         """Ask in a task that outlives the query, so that the circuit learns its outcome."""
-        task = asyncio.create_task(self._ask(source, wait_s, is_last_resort))
-        self._parallel[task] = (source, self._context.monotonic())
+        task = asyncio.create_task(asking)
         self._context.background.add(task)
         task.add_done_callback(self._context.background.discard)
         return task
 
-    def _time_share_s(self, source: Source, others: Sequence[Source] = ()) -> float:
-        """The source's time-out, or less: the time left is shared with those that can answer."""
-        shares = 1 + sum(other.ready_in_s <= 0 for other in others)
-        return min(source.timeout_s, self.left_s / shares)
+    async def _wait(self, now: float) -> bool:
+        """Wait for an answer, or until a source may be asked. Returns False if that is in vain."""
+        running = [each for each in self._candidates if each.task is not None]
+        coming = [each for each in self._candidates if each.task is None and not each.is_out]
+        if running:
+            await self._wait_for_any(running, coming, now)
+            return True
+        if self._results:
+            return False
+        if not coming:
+            return await self._wait_for_return(now)
+        soonest_s = min(each.may_be_asked_in_s(now) for each in coming)
+        limit_s = left_s = self._give_up_at - now - MIN_TIME_LEFT_S
+        if all(
+            each.was_tried_since(self._began) or each.may_be_asked_in_s(now) > left_s
+            for each in coming
+        ):
+            limit_s = min(left_s, MAX_SOURCE_WAIT_S - self._waited_s)
+        if soonest_s > limit_s:
+            return False
+        pause_s = max(soonest_s, RECHECK_S) * self._context.rng.uniform(1.0, 1.3)
+        await asyncio.wait({self._context.changes.next}, timeout=min(pause_s, limit_s))
+        self._waited_s += self._context.monotonic() - now
+        return True
+
+    async def _wait_for_return(self, now: float) -> bool:
+        """Wait for a source that did not serve the request, as long as any source answers others.
+
+        A vendor may be well again at the moment when another one fails, so that this query asked
+        both at the wrong time.
+        """
+        answered_at = max((each.source.answered_at for each in self._candidates), default=-math.inf)
+        left_s = min(
+            answered_at + RETURN_GRACE_S - now,
+            MAX_SOURCE_WAIT_S - self._waited_s,
+            self._give_up_at - MIN_TIME_LEFT_S - now,
+        )
+        if left_s <= 0 or all(each.is_done and not each.is_lost for each in self._candidates):
+            return False
+        await asyncio.wait({self._context.changes.next}, timeout=left_s)
+        self._waited_s += self._context.monotonic() - now
+        return True
+
+    async def _wait_for_any(
+        self, running: Sequence[Candidate], coming: Sequence[Candidate], now: float
+    ) -> None:
+        """Wait for an answer, or until one more source may be asked beside those in flight."""
+        waiting: set[asyncio.Future[Any]] = {each.task for each in running if each.task is not None}
+        until = math.inf
+        if coming:
+            moments = [each.overdue_at for each in running] + [each.hedged_at for each in running]
+            until = min((moment for moment in moments if moment > now), default=math.inf)
+            if any(min(each.overdue_at, each.hedged_at) <= now for each in running):
+                waiting.add(self._context.changes.next)
+                soonest_s = min(each.may_be_asked_in_s(now) for each in coming)
+                until = min(until, now + max(soonest_s, RECHECK_S))
+            elif self._route.hedge:
+                # A source that is suspected meanwhile is hedged at once.
+                waiting.add(self._context.changes.next)
+        # At the deadline the requests end by themselves.
+        timeout_s = until - now if until < self._give_up_at - MIN_TIME_LEFT_S else None
+        await asyncio.wait(waiting, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        for each in running:
+            if each.task is not None and each.task.done():
+                task, each.task = each.task, None
+                self._conclude(each, task.result())
+            elif self._route.hedge and each.source.is_suspected:
+                each.hedged_at = now
+
+    def _conclude(self, asked: Candidate, result: SourceResult | NotAsked) -> None:
+        """What follows for a source from the result of asking it."""
+        now = self._context.monotonic()
+        match result:
+            case NotAsked.BEYOND_SHARE:
+                asked.is_beyond_share = True
+            case NotAsked.BUSY:
+                pass
+            case NotAsked.LATER:
+                asked.retry_at = now + RECHECK_S
+            case NotAsked.NEVER:
+                asked.is_done = True
+            case Fault(kind=kind) if IMPLICATIONS[kind].may_be_retried:
+                asked.was_asked = asked.was_asked or kind is not FaultKind.BUSY
+                asked.retry_at = now + asked.backoff_s * self._context.rng.uniform(1.0, 1.3)
+                asked.backoff_s *= 2
+            case Fault(kind=kind) if IMPLICATIONS[kind].may_be_retried_once_well:
+                asked.was_asked, asked.not_served_at = True, now
+            case _:
+                asked.is_lost = (
+                    isinstance(result, Fault)
+                    and result.kind is FaultKind.TIMED_OUT
+                    and not asked.is_done
+                )
+                asked.is_done = asked.was_asked = True
+
+    # -- one source ----------------------------------------------------------------------
+
+    async def _ask(
+        self, asked: Candidate, wait_s: float, queue_s: float, how: How
+    ) -> SourceResult | NotAsked:
+        """Ask a source, if its circuit, its keys and the budgets allow."""
+        source = asked.source
+        scopes = self._context.scopes(source.name, self._key)
+        async with self._context.budgets.reserved(scopes, source.price) as reservation:
+            if reservation is None:
+                self._skip(source, "over_budget")
+                return NotAsked.NEVER
+            if how is How.IN_ROTATION and source.busy:
+                return NotAsked.BUSY
+            match how, how in IN_TURN and source.admit():
+                case _, Admission.NO:
+                    self._skip(source, "resting")
+                    return NotAsked.LATER
+                case How.IN_ROTATION, Admission.LAST_RESORT:
+                    return NotAsked.BEYOND_SHARE
+                case How.LAST_RESORT, _ if not source.admit_last_resort():
+                    return NotAsked.LATER
+            began = self._context.monotonic()
+            reservation.is_billed = True
+            result = await source.try_verify(
+                replace(self._question, wait_s=wait_s),
+                queue_s=queue_s,
+                is_last_resort=how is How.LAST_RESORT,
+            )
+            reservation.is_billed = _may_be_billed(result)
+        self._record(source, result, began, source.price if reservation.is_billed else 0)
+        return result
 
     # -- attempts ------------------------------------------------------------------------
 
-    def _record(self, source: Source, result: SourceResult, latency_s: float, price: int) -> None:
-        latency_ms, cost = round(latency_s * 1000), price / MICROS_PER_UNIT
+    def _record(self, source: Source, result: SourceResult, began: float, price: int) -> None:
+        latency_ms = round((self._context.monotonic() - began) * 1000)
+        cost = price / MICROS_PER_UNIT
         match result:
             case Verification():
                 attempt = Attempt(source.name, result.verdict, latency_ms, cost)
                 self._results.append(result)
-                if self._final is None and is_final(self._route.strategy, source, result):
-                    self._final = result
+                self._final = self._final or self._final_result(source, result)
             case Fault(kind=kind, status=status, detail=detail):
                 attempt = Attempt(source.name, kind, latency_ms, cost, status, detail)
         self._attempts.append(attempt)
         self._context.on_attempt(attempt)
 
-    def _skip(self, source: Source, outcome: str, why: NotAsked) -> NotAsked:
+    def _final_result(self, source: Source, result: Verification) -> Verification | None:
+        """The verification that ends the search, now that there is one more result."""
+        if self._is_quorum:
+            return agreed_verification(self._results, self._route.quorum_agree)
+        return result if is_final(self._route.strategy, source, result) else None
+
+    def _skip(self, source: Source, outcome: str) -> None:
         """Record, once, that a source could not be asked."""
         attempt = Attempt(source.name, outcome, asked=False)
         if attempt not in self._attempts:
             self._attempts.append(attempt)
-        return why
 
-    def _record_outrun(self) -> None:
+    def _record_unfinished(self) -> None:
         """Record the sources that were asked, and will be paid, and are not waited for."""
         now = self._context.monotonic()
-        for task, (source, began) in self._parallel.items():
-            if not task.done():
-                latency_ms, cost = round((now - began) * 1000), source.price / MICROS_PER_UNIT
-                self._attempts.append(Attempt(source.name, OUTRUN, latency_ms, cost))
+        for each in self._candidates:
+            if each.task is not None and not each.task.done():
+                outcome = FaultKind.TIMED_OUT if now >= each.overdue_at else OUTRUN
+                latency_ms = round((now - each.began) * 1000)
+                cost = each.source.price / MICROS_PER_UNIT
+                self._attempts.append(Attempt(each.source.name, outcome, latency_ms, cost))
 
-    def _no_answer(self, soonest_s: float) -> NoAnswer:
+    def _no_answer(self) -> NoAnswer:
+        sources = self._route.sources
+        usable = [source for source in sources if not source.unusable_fault] or sources
+        soonest_s = min((source.ready_in_s for source in usable), default=0.0)
         outcomes = Counter(attempt.outcome for attempt in self._attempts)
         listed = ", ".join(f"{outcome} ({count})" for outcome, count in sorted(outcomes.items()))
         return NoAnswer(
             ProblemKind.UNAVAILABLE,
             detail=f"No source answered: {listed or 'there is none to ask'}.",
-            retry_after_s=max(1, round(soonest_s + 0.5)),
+            retry_after_s=max(1, round(min(soonest_s, MAX_RETRY_AFTER_S) + 0.5)),
             attempts=tuple(self._attempts),
             as_unknown=self._route.as_unknown,
         )
 
 
 def _may_be_billed(result: SourceResult) -> bool:
-    return isinstance(result, Verification) or result.kind in POSSIBLY_BILLED
-
-
-def _next_ready_s(sources: Sequence[Source]) -> float:
-    """Seconds until one of the sources may be asked."""
-    return min(min((source.ready_in_s for source in sources), default=0.0), MAX_RETRY_AFTER_S)
+    return isinstance(result, Verification) or IMPLICATIONS[result.kind].may_be_billed

@@ -6,6 +6,7 @@ paused. A fault of the network says nothing about a key.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -27,6 +28,9 @@ class UpstreamKey:
     number: int
     """Its number among the upstream's keys, which logs show in its place."""
     paused_until: float = 0.0
+    throttled_at: float | None = None
+    """When the vendor last asked for the pause that the key has; None if it has another, or none.
+    """
     dead: bool = False
     dead_pause_s: float = REFUSED_KEY_PAUSE_S
     credits: int | None = None
@@ -61,6 +65,15 @@ class KeyRing:
                 return self.keys[index]
         return None
 
+    def pick_throttled(self) -> UpstreamKey | None:
+        """A key to use as a last resort, before its vendor's pause is over; None if there is none.
+
+        Keys that were refused, or are without credits, are never used before their time.
+        """
+        return self.pick() or next(
+            (key for key in self.keys if key.throttled_at is not None and not key.dead), None
+        )
+
     @property
     def ready_in_s(self) -> float:
         """Seconds until a key may be used; 0 if one may now."""
@@ -82,10 +95,12 @@ class KeyRing:
         self.keys = tuple(keys)
         return True
 
-    def mark_accepted(self, key: UpstreamKey) -> None:
-        """The vendor accepted the key."""
+    def mark_accepted(self, key: UpstreamKey, sent_at: float = math.inf) -> None:
+        """The vendor served a request with the key, which was sent at `sent_at`."""
         if key.dead:
             key.dead, key.dead_pause_s, key.paused_until = False, REFUSED_KEY_PAUSE_S, 0.0
+        elif key.throttled_at is not None and key.throttled_at < sent_at:
+            key.throttled_at, key.paused_until = None, 0.0
 
     def mark_refused(self, key: UpstreamKey) -> bool:
         """The vendor refused the key: it is unknown, revoked or lacks a right.
@@ -104,15 +119,24 @@ class KeyRing:
         return True
 
     def pause(self, key: UpstreamKey, seconds: float) -> None:
-        """Use the key no more for a while: it is throttled, or without credits."""
+        """Use the key no more for a while: it is without credits."""
         seconds = min(seconds, self._max_pause_s)
+        key.throttled_at = None
         key.paused_until = max(key.paused_until, self._clock() + seconds)
+
+    def throttle(self, key: UpstreamKey, seconds: float) -> None:
+        """Use the key no more for as long as its vendor asks, but as a last resort."""
+        was_paused = key.throttled_at is None and key.paused_until > self._clock()
+        self.pause(key, seconds)
+        if not was_paused:
+            key.throttled_at = self._clock()
 
     def record_balance(self, key: UpstreamKey, credits: int) -> None:
         """The balance that the vendor reports, which also shows that the key is accepted."""
         key.credits = credits
-        self.mark_accepted(key)
+        if key.dead:
+            self.mark_accepted(key)
         if credits <= 0:
             self.pause(key, NO_CREDITS_PAUSE_S)
-        elif key.paused_until - self._clock() > 0:
+        elif key.throttled_at is None:
             key.paused_until = 0.0

@@ -1,4 +1,4 @@
-"""The recent latencies of a source."""
+"""The recent latencies of a source, and how long it is waited for."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ PERCENTILE_WINDOW = 100
 """The number of latencies that percentiles are taken of."""
 MIN_SAMPLES = 20
 """With fewer latencies there is no percentile."""
+RANK_EVERY = 10
+"""Percentiles are computed anew after so many latencies."""
 
 
 class Latency:
@@ -18,15 +20,21 @@ class Latency:
     def __init__(self) -> None:
         self.mean_s: float | None = None
         self._samples: deque[float] = deque(maxlen=PERCENTILE_WINDOW)
+        self._ordered: list[float] = []
+        self._unranked = 0
 
     def record(self, seconds: float) -> None:
         self._samples.append(seconds)
+        self._unranked += 1
         mean = self.mean_s
         self.mean_s = seconds if mean is None else mean + EWMA_WEIGHT * (seconds - mean)
 
-    def percentile_s(self, percent: float) -> float | None:
+    def percentile_s(self, percent: float, min_samples: int = MIN_SAMPLES) -> float | None:
         """The latency that `percent` in a hundred stayed below; None while too few are known."""
-        if len(self._samples) < MIN_SAMPLES:
+        count = len(self._samples)
+        if count < min_samples:
             return None
-        ordered = sorted(self._samples)
+        if self._unranked >= RANK_EVERY or len(self._ordered) < min(count, MIN_SAMPLES):
+            self._ordered, self._unranked = sorted(self._samples), 0
+        ordered = self._ordered
         return ordered[min(int(len(ordered) * percent / 100), len(ordered) - 1)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 
 from adapters.contract.upstream import Fault, FaultKind, UpstreamQuery
 from engine.model import Evidence, Verdict
@@ -25,8 +26,9 @@ class LocalSource:
     name = "local"
     price = 0
     weight = 1.0
-    ready_in_s = 0.0
-    busy = False
+    ready_in_s = last_resort_in_s = fault_age_s = 0.0
+    answered_at = returned_at = failed_at = -math.inf
+    busy = is_unproven = is_suspected = answers_late = False
     unusable_fault = ""
     evidence_fields = frozenset(Evidence.__slots__)
 
@@ -41,14 +43,23 @@ class LocalSource:
         """`is_only_source`: no other source can answer in its place, so a bug raises."""
         self._verifier = verifier
         self._is_only_source = is_only_source
-        self.timeout_s = timeout_s
+        self.timeout_s = self.patience_s = timeout_s
         self.final = final
         self.latency = Latency()
 
     def admit(self) -> Admission:
         return Admission.YES
 
-    async def try_verify(self, question: UpstreamQuery) -> SourceResult:
+    def admit_last_resort(self) -> bool:
+        return True
+
+    async def try_verify(
+        self,
+        question: UpstreamQuery,
+        *,
+        queue_s: float = math.inf,
+        is_last_resort: bool = False,
+    ) -> SourceResult:
         address, checks = question.address, question.checks
         if self._is_only_source:
             return await self._verifier.verify(address, checks, question.wait_s)

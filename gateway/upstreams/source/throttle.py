@@ -16,6 +16,30 @@ MIN_WAIT_S = 0.001
 """A shorter wait is a rounding error."""
 
 
+class Slot:
+    """A place among the requests in flight. It can be given up before its request has ended."""
+
+    def __init__(self, throttle: Throttle, party: Party) -> None:
+        self._throttle = throttle
+        self._party = party
+        self._is_given_up = False
+
+    def give_up(self) -> None:
+        """Let another request have the place, unless too many have been given up."""
+        throttle = self._throttle
+        if not self._is_given_up and throttle.given_up < throttle.max_concurrent:
+            self._is_given_up = True
+            throttle.given_up += 1
+            throttle.release(self._party)
+
+    def end(self) -> None:
+        """The request has ended."""
+        if self._is_given_up:
+            self._throttle.given_up -= 1
+        else:
+            self._throttle.release(self._party)
+
+
 class Throttle:
     """Bounds requests in flight, and requests a second. `clock` is monotonic, in seconds."""
 
@@ -23,6 +47,9 @@ class Throttle:
         self, max_concurrent: int, max_per_s: float, *, clock: Callable[[], float]
     ) -> None:
         """`max_per_s` 0 sets no bound."""
+        self.max_concurrent = max_concurrent
+        self.given_up = 0
+        """Requests in flight whose place was given up; at most `max_concurrent`."""
         self._slots = FairSlots(max_concurrent, is_strict=True, admit=self._keeps_pace)
         self._interval_s = 1.0 / max_per_s if max_per_s > 0 else 0.0
         self._clock = clock
@@ -35,16 +62,21 @@ class Throttle:
         return self._slots.is_full or self._slots.has_waiters or self._wait_s > 0
 
     @contextlib.asynccontextmanager
-    async def slot(self, wait_s: float) -> AsyncIterator[bool]:
-        """Hold a slot while inside. Yields False if none was to be had within `wait_s`."""
+    async def slot(self, wait_s: float) -> AsyncIterator[Slot | None]:
+        """Hold a slot while inside. Yields None if none was to be had within `wait_s`."""
         party = current_party()
         if not await self._acquire_within(party, wait_s):
-            yield False
+            yield None
             return
+        slot = Slot(self, party)
         try:
-            yield True
+            yield slot
         finally:
-            self._slots.release(party)
+            slot.end()
+
+    def release(self, party: Party) -> None:
+        """End the turn of a party, and begin the next one."""
+        self._slots.release(party)
 
     async def _acquire_within(self, party: Party, wait_s: float) -> bool:
         if not self.busy:  # without the cost of a time-out

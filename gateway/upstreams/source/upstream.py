@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import random
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -24,9 +25,11 @@ from adapters.contract.upstream import (
 from engine.model import Address, Checks, Verdict, Verification
 from engine.verification import verification_from_verdict
 from gateway.upstreams.source.circuit import Admission, CircuitBreaker
+from gateway.upstreams.source.faults import IMPLICATIONS
 from gateway.upstreams.source.keys import NO_CREDITS_PAUSE_S, KeyRing, UpstreamKey
 from gateway.upstreams.source.latency import Latency
-from gateway.upstreams.source.source import SOURCE_FAILURES, SourceResult
+from gateway.upstreams.source.patience import InFlight, usual_timeout_s
+from gateway.upstreams.source.source import SourceResult
 from gateway.upstreams.source.throttle import Throttle
 from gateway.upstreams.transport.client import (
     MAX_SINGLE_REPLY_BYTES,
@@ -46,7 +49,11 @@ MAX_PENDING_PAUSE_S = 5.0
 MIN_TOO_FAST_PAUSE_S = 0.05
 """The shortest pause of a key after `TOO_FAST`."""
 CONNECT_TIMEOUT_S = 5.0
+THROTTLED_TRIAL_INTERVAL_S = 1.0
+"""Between two requests of last resort with a key that its vendor has paused."""
 NO_SLOT = Fault(FaultKind.BUSY, "no free slot in time")
+NO_KEY = Fault(FaultKind.BUSY, "no key can be used now")
+"""All keys were paused while it waited for a slot."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +64,8 @@ class UpstreamRules:
     price: int
     weight: float
     timeout_s: float
+    min_timeout_s: float
+    """It is never waited for less; 0 is what its vendor calls normal."""
     final: frozenset[Verdict]
     min_job_size: int | None
     """The fewest addresses that make a vendor job; None if it gets none."""
@@ -93,13 +102,15 @@ class Recorder(Protocol):
 class AdmittedRequest:
     """A request that the circuit admitted, whose outcome has to be reported."""
 
-    def __init__(self, source: UpstreamSource) -> None:
+    def __init__(self, source: UpstreamSource, sent_at: float) -> None:
+        """`sent_at` by the source's clock; later, if it has to wait for a slot."""
         self._source = source
+        self.sent_at = sent_at
         self.is_reported = False
 
     def report(self, fault: Fault | None) -> None:
         """The outcome; None is a success."""
-        self._source.record_outcome(fault)
+        self._source.record_outcome(fault, self.sent_at)
         self.is_reported = True
 
 
@@ -119,7 +130,9 @@ class UpstreamSource:
         rng: random.Random,
         key_files: KeyFiles | None = None,
         recorder: Recorder | None = None,
+        on_return: Callable[[], None] = lambda: None,
     ) -> None:
+        """`on_return` is called when it has answered for the first time."""
         assert vendor_api.dialect.upstream is not None
         self.name = rules.name
         self.price = rules.price
@@ -135,11 +148,17 @@ class UpstreamSource:
         self.circuit = circuit
         self.latency = Latency()
         self._upstream: Upstream = vendor_api.dialect.upstream
+        self.answers_late = True
         self.evidence_fields = self._upstream.always_reports
         self._client = client
         self._throttle = throttle
         self._clock = clock
         self._rng = rng
+        self._min_timeout_s = rules.min_timeout_s or self._upstream.usual_answer_s
+        self._in_flight = InFlight(self.latency, clock=clock, on_first_answer=on_return)
+        self._throttled_trial_at = 0.0
+        self.answered_at = self.failed_at = -math.inf
+        self._fault_recency = 1.0
         self.recorder = recorder
 
     @property
@@ -148,7 +167,14 @@ class UpstreamSource:
         return self._upstream.default_retry_after_s
 
     @property
+    def patience_s(self) -> float:
+        return usual_timeout_s(
+            self.latency, shortest_s=self._min_timeout_s, longest_s=self.timeout_s
+        )
+
+    @property
     def ready_in_s(self) -> float:
+        self._watch_requests()
         return max(self.circuit.reopens_in_s, self.keys.ready_in_s)
 
     @property
@@ -156,44 +182,96 @@ class UpstreamSource:
         return self._throttle.busy
 
     @property
+    def is_unproven(self) -> bool:
+        return self._in_flight.is_unproven
+
+    @property
     def unusable_fault(self) -> str:
         if self.circuit.is_banned and self.circuit.reopens_in_s > 0:
             return FaultKind.BANNED
         return FaultKind.DEAD_KEY if self.keys.all_dead else ""
+
+    @property
+    def is_suspected(self) -> bool:
+        return self.circuit.is_stalled
+
+    @property
+    def last_resort_in_s(self) -> float:
+        if self.keys.pick_throttled() is None:
+            return math.inf
+        circuit_s = self.circuit.last_resort_in_s
+        if self.keys.ready_in_s <= 0:
+            return circuit_s
+        return max(circuit_s, self._throttled_trial_at - self._clock())
+
+    @property
+    def returned_at(self) -> float:
+        return self.circuit.returned_at
+
+    @property
+    def fault_age_s(self) -> float:
+        return (self._clock() - self.failed_at) / self._fault_recency
 
     def admit(self) -> Admission:
         if self.keys.ready_in_s > 0:
             return Admission.NO
         return self.circuit.admit(self.timeout_s + CONNECT_TIMEOUT_S)
 
-    async def try_verify(self, question: UpstreamQuery) -> SourceResult:
+    def admit_last_resort(self) -> bool:
+        if self.last_resort_in_s > 0 or not self.circuit.admit_last_resort():
+            return False
+        self._throttled_trial_at = self._clock() + THROTTLED_TRIAL_INTERVAL_S
+        return True
+
+    def _watch_requests(self) -> None:
+        """Take it out of rotation once its requests in flight have stopped being answered, whose
+        places others may have then."""
+        if self._in_flight.has_stalled:
+            self.circuit.record_stall()
+            self._in_flight.record_stall()
+
+    async def try_verify(
+        self,
+        question: UpstreamQuery,
+        *,
+        queue_s: float = math.inf,
+        is_last_resort: bool = False,
+    ) -> SourceResult:
         give_up_at = self._clock() + question.wait_s
         with self.admitted_request() as request:
-            async with self._throttle.slot(question.wait_s) as has_slot:
-                if not has_slot:
+            async with self._throttle.slot(min(question.wait_s, queue_s)) as slot:
+                if slot is None:
                     return NO_SLOT
-                result = await self._try_keys(question, give_up_at)
-            if isinstance(result, Verification):
-                self.latency.record(result.duration_s)
+                request.sent_at = self._clock()
+                with self._in_flight.request(slot.give_up):
+                    result = await self._try_keys(question, give_up_at, is_last_resort)
+                if isinstance(result, Verification):
+                    self.latency.record(result.duration_s)
             request.report(result if isinstance(result, Fault) else None)
             return result
 
     @contextlib.contextmanager
     def admitted_request(self) -> Iterator[AdmittedRequest]:
         """Around a request after `admit`. Without a report, it says nothing of the source."""
-        request = AdmittedRequest(self)
+        request = AdmittedRequest(self, self._clock())
         try:
             yield request
         finally:
             if not request.is_reported:
                 self.circuit.record_neutral()
 
-    def record_outcome(self, fault: Fault | None) -> None:
+    def record_outcome(self, fault: Fault | None, sent_at: float | None = None) -> None:
         """Let the circuit know the outcome of an admitted request; None is a success."""
         if fault is None:
-            self.circuit.record_success()
-        elif fault.kind in SOURCE_FAILURES:
-            self.circuit.record_failure(fault.retry_after_s)
+            self._in_flight.record_answer()
+            self.answered_at = self._clock()
+            self.circuit.record_success(sent_at)
+            return
+        implied = IMPLICATIONS[fault.kind]
+        if implied.recency:
+            self._fault_recency, self.failed_at = implied.recency, self._clock()
+        if implied.opens_circuit:
+            self.circuit.record_failure(fault.retry_after_s, sent_at)
         elif fault.kind is FaultKind.BANNED:
             self.report_ban(fault)
         else:
@@ -211,15 +289,19 @@ class UpstreamSource:
                 },
             )
 
-    async def _try_keys(self, question: UpstreamQuery, give_up_at: float) -> SourceResult:
+    async def _try_keys(
+        self, question: UpstreamQuery, give_up_at: float, is_last_resort: bool
+    ) -> SourceResult:
         """Ask with one key after the other, as long as the fault is the key's."""
-        result: SourceResult = Fault(FaultKind.DEAD_KEY, "no key can be used now")
+        result: SourceResult = NO_KEY
         tried: list[UpstreamKey] = []
-        while (key := self.keys.pick()) is not None and key not in tried:
+        pick = self.keys.pick_throttled if is_last_resort else self.keys.pick
+        while (key := pick()) is not None and key not in tried:
             tried.append(key)
+            sent_at = self._clock()
             result = await self._try_key(question, key, give_up_at)
             if isinstance(result, Verification):
-                self.keys.mark_accepted(key)
+                self.keys.mark_accepted(key, sent_at)
                 return result
             result = await self.explain_refusal(result, key, give_up_at - self._clock())
             match result.kind:
@@ -235,7 +317,7 @@ class UpstreamSource:
                 case FaultKind.TOO_FAST:
                     after_s = result.retry_after_s
                     pause_s = self._upstream.default_retry_after_s if after_s is None else after_s
-                    self.keys.pause(key, max(pause_s, MIN_TOO_FAST_PAUSE_S))
+                    self.keys.throttle(key, max(pause_s, MIN_TOO_FAST_PAUSE_S))
                 case _:
                     return result
         return result
@@ -260,6 +342,7 @@ class UpstreamSource:
                 self.recorder(key.value, question, request, reply)
             if isinstance(reply, Fault):
                 return reply
+            self._in_flight.record_answer()
             found = self._upstream.verify.parse(reply, question)
             if isinstance(found, UpstreamResult):
                 duration_s = self._clock() - began

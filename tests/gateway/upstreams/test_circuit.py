@@ -11,7 +11,7 @@ from gateway.upstreams.source.keys import NO_CREDITS_PAUSE_S, REFUSED_KEY_PAUSE_
 from gateway.upstreams.source.latency import MIN_SAMPLES, Latency
 from gateway.upstreams.source.throttle import Throttle
 
-RULES = CircuitRules(failures=5, pause_s=10, max_pause_s=60, ramp_s=20)
+RULES = CircuitRules(failures=5, pause_s=10, max_trial_pause_s=60, max_pause_s=60, ramp_s=20)
 YES, RATHER_NOT, NO = Admission.YES, Admission.LAST_RESORT, Admission.NO
 
 
@@ -114,14 +114,99 @@ def test_each_failed_trial_doubles_the_pause_up_to_the_longest(
     assert pauses == [10, 20, 40, 60, 60]
 
 
-def test_what_fails_while_it_is_open_extends_the_pause(
+def test_what_fails_while_it_is_open_does_not_extend_the_pause(
     circuit: CircuitBreaker, clock: Clock
 ) -> None:
-    """A failed fall-back, or one that was under way."""
+    """A request of last resort, or one that was under way."""
     fail(circuit, 5)
     clock.now += 8
     circuit.record_failure()
-    assert circuit.reopens_in_s == pytest.approx(10)
+    circuit.record_failure(sent_at=clock.now - 9)
+    assert circuit.reopens_in_s == pytest.approx(2)
+
+
+def test_an_answer_to_a_request_that_was_sent_meanwhile_ends_the_pause(
+    clock: Clock,
+) -> None:
+    returned: list[float] = []
+    circuit = CircuitBreaker(
+        RULES, clock=clock, rng=Even(7), on_return=lambda: returned.append(clock.now)
+    )
+    fail(circuit, 5)
+    clock.now += 3
+    assert circuit.admit_last_resort()
+    assert not circuit.admit_last_resort(), "five a second"
+    clock.now += 0.2
+    assert circuit.admit_last_resort()
+    circuit.record_success(sent_at=clock.now)
+    assert state_of(circuit) is CircuitState.RECOVERING
+    assert returned == [clock.now]
+
+
+def test_an_answer_to_an_older_request_makes_a_trial_due(
+    circuit: CircuitBreaker, clock: Clock
+) -> None:
+    sent_at = clock.now
+    clock.now += 1
+    fail(circuit, 5)
+    circuit.record_success(sent_at)
+    assert state_of(circuit) is CircuitState.HALF_OPEN
+    assert circuit.reopens_in_s == 0
+
+
+def test_what_was_sent_before_it_recovered_says_nothing_new(
+    circuit: CircuitBreaker, clock: Clock
+) -> None:
+    """Requests that hung in the outage time out after it."""
+    sent_at = clock.now
+    fail(circuit, 5)
+    clock.now += 10.1
+    assert circuit.admit(15) is YES
+    circuit.record_success()
+    for _ in range(50):
+        circuit.record_failure(sent_at=sent_at)
+    assert state_of(circuit) is CircuitState.RECOVERING
+    clock.now += 20.1
+    assert circuit.admit(15) is YES
+    for _ in range(50):
+        circuit.record_failure(sent_at=sent_at)
+    assert state_of(circuit) is CircuitState.CLOSED
+
+
+def test_a_trial_that_hangs_delays_the_next_one_by_one_pause(
+    circuit: CircuitBreaker, clock: Clock
+) -> None:
+    fail(circuit, 5)
+    clock.now += 10.1
+    assert circuit.admit(3600) is YES
+    clock.now += 10.1
+    assert circuit.admit(3600) is YES
+
+
+def test_a_stall_opens_it_and_a_moments_silence_is_forgotten(
+    circuit: CircuitBreaker, clock: Clock
+) -> None:
+    circuit.record_stall()
+    assert circuit.is_stalled
+    assert circuit.admit(15) is NO
+    clock.now += 1
+    circuit.record_success(sent_at=clock.now - 5)
+    assert state_of(circuit) is CircuitState.CLOSED
+    assert circuit.admit(15) is YES
+
+
+def test_a_stall_that_lasted_is_recovered_from(circuit: CircuitBreaker, clock: Clock) -> None:
+    circuit.record_stall()
+    sent_at = clock.now - 1
+    clock.now += 15
+    circuit.record_success(sent_at)
+    assert state_of(circuit) is CircuitState.RECOVERING
+
+
+def test_a_banned_source_is_no_last_resort(circuit: CircuitBreaker) -> None:
+    circuit.record_ban()
+    assert circuit.last_resort_in_s == float("inf")
+    assert not circuit.admit_last_resort()
 
 
 def test_it_rests_as_long_as_the_source_asked(circuit: CircuitBreaker, clock: Clock) -> None:
@@ -228,6 +313,35 @@ def test_no_key_is_shown(clock: Clock) -> None:
     assert "secret" not in repr(KeyRing(["secret"], clock=clock).keys)
 
 
+def test_a_throttled_key_is_a_last_resort_and_no_other_is(clock: Clock) -> None:
+    ring = KeyRing(["a", "b", "c"], clock=clock)
+    empty, refused, throttled = ring.keys
+    ring.pause(empty, 300)
+    ring.mark_refused(refused)
+    ring.throttle(throttled, 60)
+    assert ring.pick() is None
+    assert ring.pick_throttled() is throttled
+    ring.pause(throttled, 300)
+    assert ring.pick_throttled() is None, "it has no credits either"
+
+
+def test_a_served_request_ends_a_pause_that_began_before_it(clock: Clock) -> None:
+    ring = KeyRing(["a"], clock=clock)
+    (key,) = ring.keys
+    ring.throttle(key, 60)
+    ring.mark_accepted(key, clock.now - 1)
+    assert ring.ready_in_s == pytest.approx(60), "it was sent before the vendor asked for a pause"
+    ring.mark_accepted(key, clock.now + 1)
+    assert ring.ready_in_s == 0
+
+
+def test_a_balance_ends_no_pause_that_the_vendor_asked_for(clock: Clock) -> None:
+    ring = KeyRing(["a"], clock=clock)
+    ring.throttle(ring.keys[0], 60)
+    ring.record_balance(ring.keys[0], 100)
+    assert ring.ready_in_s == pytest.approx(60)
+
+
 # -- pace and latency --------------------------------------------------------------------
 
 
@@ -253,9 +367,27 @@ async def test_slots_are_given_in_turn(clock: Clock) -> None:
 async def test_a_slot_that_is_not_free_in_time_is_not_given(clock: Clock) -> None:
     throttle = Throttle(1, 0, clock=clock)
     async with throttle.slot(60) as first, throttle.slot(0.001) as second:
-        assert (first, second) == (True, False)
+        assert (first is not None, second is not None) == (True, False)
     async with throttle.slot(0.001) as third:
         assert third
+
+
+async def test_a_slot_that_is_given_up_lets_another_request_in(clock: Clock) -> None:
+    throttle = Throttle(1, 0, clock=clock)
+    async with throttle.slot(60) as hung:
+        assert hung is not None
+        hung.give_up()
+        hung.give_up()
+        assert not throttle.busy
+        async with throttle.slot(60) as second:
+            assert second is not None
+            second.give_up()
+            assert throttle.busy, "as many are given up as there are slots"
+        assert not throttle.busy
+    assert throttle.given_up == 0
+    async with throttle.slot(60) as slot:
+        assert slot is not None
+        assert throttle.busy
 
 
 async def test_a_second_has_its_share(clock: Clock) -> None:
