@@ -188,6 +188,9 @@ class Checks:
     dns: bool = True
     smtp: bool = True
     catch_all: bool = True
+    policies: bool = False
+    """Whether the domain publishes SPF and DMARC, for replies that show it. No verdict or score
+    depends on it."""
 
     def covers(self, wanted: Checks) -> bool:
         """Whether a verification with these checks includes those of `wanted`."""
@@ -195,6 +198,7 @@ class Checks:
             (self.dns or not wanted.dns)
             and (self.smtp or not wanted.smtp)
             and (self.catch_all or not wanted.catch_all)
+            and (self.policies or not wanted.policies)
         )
 
 

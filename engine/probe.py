@@ -227,7 +227,9 @@ class ProbeEngine:
         """The evidence, and whether the control was refused for now."""
         control_deferred = False
         domain = address.ascii_domain
-        policies = asyncio.ensure_future(self._look_up_policies(domain))
+        policies = (
+            asyncio.ensure_future(self._look_up_policies(domain)) if checks.policies else None
+        )
         try:
             route = await self._resolve_route(domain, deadline)
             transcript.add_route(domain, route)
@@ -251,15 +253,17 @@ class ProbeEngine:
                 result = await inquiry.run()
                 evidence = result.merged_into(evidence)
                 control_deferred = result.control_deferred
-            grace_s = min(POLICY_GRACE_S, max(deadline.left_s, 0.05))
-            done, _ = await asyncio.wait({policies}, timeout=grace_s)
-            if done:
-                spf, dmarc = policies.result()
-                evidence = replace(evidence, spf=spf, dmarc=dmarc)
+            if policies is not None:
+                grace_s = min(POLICY_GRACE_S, max(deadline.left_s, 0.05))
+                done, _ = await asyncio.wait({policies}, timeout=grace_s)
+                if done:
+                    spf, dmarc = policies.result()
+                    evidence = replace(evidence, spf=spf, dmarc=dmarc)
             return evidence, control_deferred
         finally:
-            policies.cancel()
-            await asyncio.gather(policies, return_exceptions=True)
+            if policies is not None:
+                policies.cancel()
+                await asyncio.gather(policies, return_exceptions=True)
 
     async def _resolve_route(self, domain: str, deadline: Deadline) -> MailRoute:
         try:

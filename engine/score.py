@@ -102,8 +102,6 @@ WEIGHTS: tuple[Weight, ...] = (
         lambda e: e.dns is Dns.IMPLICIT_MX,
         "The domain was not set up for mail; its web host happens to run a mail server.",
     ),
-    Weight("no_spf", -3, lambda e: e.spf is False, "Most domains that send mail publish SPF."),
-    Weight("no_dmarc", -2, lambda e: e.dmarc is False, "As SPF, more weakly."),
 )
 
 UNDELIVERABLE_WEIGHTS: tuple[Weight, ...] = (

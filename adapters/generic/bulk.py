@@ -20,6 +20,7 @@ from adapters.generic.single import verification_json
 from adapters.generic.words import STATUSES, TIERS, tier_word
 from adapters.kit.csv import CSV_MEDIA_TYPE, csv_cell, csv_line
 from adapters.kit.words import parse_integer, utc_millis
+from engine.model import Checks
 
 BODY_LIMIT = 20 * 1024 * 1024
 """Bytes: 50,000 addresses of 320 characters, in quotes."""
@@ -61,7 +62,7 @@ def read_submit(request: WireRequest) -> SubmitJob:
             text = f"Every email must have at most {MAX_EMAIL_CHARACTERS} characters."
             raise _invalid(text, "emails")
         entries.append(BatchEntry(email.strip()))
-    return SubmitJob(entries=entries)
+    return SubmitJob(entries=entries, checks=Checks(policies=True))
 
 
 def read_job(request: WireRequest) -> ShowJob:

@@ -9,7 +9,7 @@ from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.wire import WireReply, WireRequest, json_reply
 from adapters.generic.words import LABELS, provider_name, result_word, tier_score, tier_word
 from adapters.kit.words import parse_bool, utc_millis
-from engine.model import Reason, Verification
+from engine.model import Checks, Reason, Verification
 
 MAX_EMAIL_CHARACTERS = 320
 
@@ -36,7 +36,9 @@ def read_verify(request: WireRequest) -> Verify:
     refresh = parse_bool(body.get("refresh", False))
     if refresh is None:
         raise Problem(ProblemKind.INVALID, "refresh must be true or false.", "refresh")
-    return Verify(email=_parse_email(body.get("email")), refresh=refresh)
+    return Verify(
+        email=_parse_email(body.get("email")), checks=Checks(policies=True), refresh=refresh
+    )
 
 
 def _parse_email(value: object) -> str:

@@ -136,22 +136,27 @@ class DomainProbe:
             self._queue_singly(single)
 
     async def _resolve(self) -> MailRoute:
-        resolver, rng = self._shared.context.resolver, self._shared.context.rng
+        context = self._shared.context
+        resolving = resolve_route(
+            context.resolver,
+            self._domain,
+            context.rng,
+            ipv4_suffices=True,
+            counts_local=context.limits.allow_private_networks,
+        )
+        spf = dmarc = None
         try:
             async with asyncio.timeout(DNS_DEADLINE_S):
-                route, spf, dmarc = await asyncio.gather(
-                    resolve_route(
-                        resolver,
-                        self._domain,
-                        rng,
-                        ipv4_suffices=True,
-                        counts_local=self._shared.context.limits.allow_private_networks,
-                    ),
-                    has_spf(resolver, self._domain),
-                    has_dmarc(resolver, self._domain),
-                )
+                if self._call.checks.policies:
+                    route, spf, dmarc = await asyncio.gather(
+                        resolving,
+                        has_spf(context.resolver, self._domain),
+                        has_dmarc(context.resolver, self._domain),
+                    )
+                else:
+                    route = await resolving
         except TimeoutError:
-            route, spf, dmarc = MailRoute(Dns.TIMEOUT), None, None
+            route = MailRoute(Dns.TIMEOUT)
         address = self._addresses[0].address
         self._evidence = Evidence(
             disposable=lists.is_disposable(address)

@@ -89,7 +89,7 @@ def unpack_positions(data: bytes) -> tuple[int, ...]:
     return struct.unpack(f"<{len(data) // 4}I", data)
 
 
-_FLAGS = ("dns", "smtp", "catch_all")
+_FLAGS = ("dns", "smtp", "catch_all", "policies")
 
 
 def checks_to_text(checks: Checks) -> str:

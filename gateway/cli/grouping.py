@@ -59,9 +59,10 @@ class GroupingVerifier:
             if not self._makes_lists:
                 return await self._verify_singly(address)
             verification = await self._verify_in_list(address)
-            if verification.reason in (Reason.GREYLISTED, Reason.ACCEPTED_EMAIL) and (
-                verification.temporary
-            ):
+            control_deferred = (
+                verification.temporary and verification.reason is Reason.ACCEPTED_EMAIL
+            )
+            if verification.reason is Reason.GREYLISTED or control_deferred:
                 return await self._verify_singly(address)
             return with_guessed_person(verification)
         finally:

@@ -88,7 +88,11 @@ def verify(
     from engine.model import Checks
 
     settings = read_settings(ctx, config, probing=True)
-    checks = Checks(smtp=not no_smtp, catch_all=not (no_smtp or no_catch_all))
+    checks = Checks(
+        smtp=not no_smtp,
+        catch_all=not (no_smtp or no_catch_all),
+        policies=json or "-" not in addresses,  # else nobody sees them
+    )
     probe = _probe_config(settings, egress)
     given = AddressInput(addresses, ListChoice(column, check_encoding(encoding)))
     write = _json_writer() if json else _text_writer(one_line=given.several, verbose=verbose)

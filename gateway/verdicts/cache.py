@@ -18,6 +18,7 @@ from adapters.contract.problems import Problem, ProblemKind
 from engine.cache import SingleFlight, TooManyFlights
 from engine.model import Address, Checks, Verdict, Verification
 from engine.turns import Turns, current_party
+from gateway.settings import LOCAL_SOURCE
 from gateway.verdicts.memory import MemoryCache
 from gateway.verdicts.owners import with_guessed_person
 
@@ -135,6 +136,10 @@ class VerdictCache:
         address = verification.address
         if ttl_s <= 0 or not address.valid:
             return
+        if verification.source != LOCAL_SOURCE:
+            # An upstream has no more to say to a request that wants the policies as well.
+            full = replace(verification.checks, policies=True)
+            verification = replace(verification, checks=full)
         expires_at = self._clock() + ttl_s
         if in_memory:
             evidence = verification.evidence
@@ -208,7 +213,7 @@ class VerdictCache:
 
 def _checks_covering() -> Mapping[Checks, tuple[Checks, ...]]:
     """For each set of checks those whose verdicts serve it, itself first."""
-    every = [Checks(*flags) for flags in product((False, True), repeat=3)]
+    every = [Checks(*flags) for flags in product((False, True), repeat=4)]
     return {
         wanted: (wanted, *(c for c in every if c != wanted and c.covers(wanted)))
         for wanted in every

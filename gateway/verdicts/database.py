@@ -158,6 +158,7 @@ def _encode_rows(waiting: _Unwritten) -> list[dict[str, bytes | int]]:
 
 
 def _digest(partition: str, address: Address, checks: Checks) -> bytes:
-    flags = f"{checks.dns:d}{checks.smtp:d}{checks.catch_all:d}"
+    # The policies were looked up for every verdict once, and the digests had no flag for them.
+    flags = f"{checks.dns:d}{checks.smtp:d}{checks.catch_all:d}{'' if checks.policies else '0'}"
     text = "\n".join((partition, flags, address.normalized))
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()

@@ -196,6 +196,7 @@ def _read_verify(request: Request) -> Verify:
         checks=Checks(
             smtp=parse_bool(query.get("smtp"), True),
             catch_all=parse_bool(query.get("catch_all"), True),
+            policies=True,
         ),
         refresh=parse_bool(query.get("refresh"), False),
     )

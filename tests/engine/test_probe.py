@@ -325,7 +325,9 @@ async def test_a_silent_dns_server_is_a_dns_error_within_the_deadline() -> None:
 
 
 async def test_evidence_and_transcript() -> None:
-    verification, smtp = await verify({A: replace(USER_ONLY, tls=True)}, "User+tag@A.test")
+    checks = Checks(policies=True)
+    hosts = {A: replace(USER_ONLY, tls=True)}
+    verification, smtp = await verify(hosts, "User+tag@A.test", checks=checks)
     assert verification.address.normalized == "User+tag@a.test"
     evidence = verification.evidence
     assert evidence.smtp is not None

@@ -25,7 +25,7 @@ EMPTY = Evidence()
         (*ACCEPTED, replace(GOOD, did_you_mean="a@gmail.com"), 88),
         (*ACCEPTED, replace(GOOD, catch_all=None), 95),
         (*ACCEPTED, replace(GOOD, dns=Dns.IMPLICIT_MX), 97),
-        (*ACCEPTED, replace(GOOD, spf=False, dmarc=False), 95),
+        (*ACCEPTED, replace(GOOD, spf=False, dmarc=False), 100),  # not looked up for everybody
         (*ACCEPTED, replace(GOOD, spf=None, dmarc=None), 100),
         (*ACCEPTED, replace(GOOD, smtp=Smtp(Meaning.MAILBOX_RATE_LIMITED, Stage.RCPT)), 95),
         (*ACCEPTED, replace(GOOD, role=True, no_reply=True, did_you_mean="x"), 80),

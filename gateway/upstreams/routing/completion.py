@@ -25,7 +25,7 @@ LIST_FIELDS = frozenset({"disposable", "free", "role", "no_reply", "did_you_mean
 
 NO_EVIDENCE = Evidence()
 
-DNS_ONLY = Checks(dns=True, smtp=False, catch_all=False)
+DNS_ONLY = Checks(dns=True, smtp=False, catch_all=False, policies=True)
 """The checks of a look-up beside an upstream, if the settings want one."""
 
 

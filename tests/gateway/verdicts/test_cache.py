@@ -21,6 +21,7 @@ TTL_S = {
     Verdict.UNKNOWN: 1.0,
 }
 FULL = Checks()
+WITH_POLICIES = Checks(policies=True)
 NO_SMTP = Checks(smtp=False, catch_all=False)
 NO_CATCH_ALL = Checks(catch_all=False)
 ADDRESS = parse_address("a@b.test")
@@ -96,6 +97,10 @@ async def test_each_verdict_is_cached_for_its_own_time(verdict: Verdict) -> None
         (NO_CATCH_ALL, FULL, False),
         (NO_SMTP, NO_CATCH_ALL, False),
         (NO_SMTP, FULL, False),
+        (FULL, WITH_POLICIES, False),
+        (WITH_POLICIES, FULL, True),
+        (WITH_POLICIES, NO_SMTP, True),
+        (NO_SMTP, WITH_POLICIES, False),
     ],
 )
 async def test_a_verdict_serves_equal_and_narrower_checks_only(
@@ -104,6 +109,14 @@ async def test_a_verdict_serves_equal_and_narrower_checks_only(
     bench = Bench()
     await bench.verify(checks=made_with)
     assert (bench.cache.get(ADDRESS, wanted) is not None) is serves
+
+
+async def test_an_upstreams_verdict_serves_whoever_wants_the_policies_too() -> None:
+    bench = Bench()
+    verdict = await bench.verifier.verify(ADDRESS, FULL)
+    bench.cache.put(replace(verdict, source="v0"))
+    assert bench.cache.get(ADDRESS, WITH_POLICIES) is not None
+    assert bench.cache.get(ADDRESS, FULL) is not None
 
 
 async def test_the_domain_is_folded_and_the_local_part_is_not() -> None:

@@ -62,6 +62,7 @@ async def test_what_was_written_is_found_after_a_restart(store: Store) -> None:
         ("bob@example.com", Checks(), ""),
         ("Ann@example.com", Checks(), ""),
         ("ann@example.com", Checks(smtp=False), ""),
+        ("ann@example.com", Checks(policies=True), ""),
         ("ann@example.com", Checks(), "another route"),
     ],
 )
