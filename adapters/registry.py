@@ -1,6 +1,6 @@
 """The dialects that are served. `docs/adding-a-vendor.md` adds one step by step."""
 
-from adapters import dataoorts, emailable, generic, validto, whoisxml
+from adapters import dataoorts, emailable, generic, kickbox, validto, whoisxml
 from adapters.contract.dialect import Dialect
 
 DIALECTS: tuple[Dialect, ...] = (
@@ -9,4 +9,5 @@ DIALECTS: tuple[Dialect, ...] = (
     whoisxml.DIALECT,
     generic.DIALECT,
     dataoorts.DIALECT,
+    kickbox.DIALECT,
 )

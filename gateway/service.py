@@ -295,6 +295,7 @@ class Service:
             month=usage.month,
             used=usage.used,
             credits=usage.credits_left,
+            is_test=caller.test,
         )
 
 

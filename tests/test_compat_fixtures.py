@@ -125,8 +125,9 @@ def learn(reply: httpx.Response, known: dict[str, str]) -> None:
     for name in ("job_id", "jobId", "id", "file_id"):
         if name in named:
             known["job_id"] = str(named[name])
-    if "download_file" in shown:
-        known["token"] = shown["download_file"].rpartition("/")[2].removesuffix(".zip")
+    for name in ("download_file", "download_url"):
+        if name in shown:
+            known["token"] = shown[name].rpartition("/")[2].partition(".")[0]
 
 
 def named_values(reply: httpx.Response, names: dict[str, str]) -> dict[str, str]:
@@ -224,7 +225,11 @@ async def server(
         run_workers=False,
     ) as services:
         worker.services = services
-        keys = {"key": await live_key(services, dialect, given), "test_key": dialect.sandbox_key}
+        keys = {
+            "key": await live_key(services, dialect, given),
+            "test_key": dialect.sandbox_key,
+            "base_url": f"{services.sandbox.url}/{dialect.name}",
+        }
         transport = httpx.ASGITransport(create_app(services))
         base_url = f"http://veriplex.test/{dialect.name}"
         async with httpx.AsyncClient(transport=transport, base_url=base_url) as client:

@@ -196,8 +196,16 @@ LIMITS = (
     ("entries of a batch | 50,000;", (batch_rules.MAX_BATCH_ENTRIES,)),
     ("one entry | 1,000 characters", (batch_rules.MAX_ENTRY_CHARACTERS,)),
     (
-        "| 2,000 and 1,000 characters",
-        (records.MAX_URL_CHARACTERS, records.MAX_COLUMN_NAME_CHARACTERS),
+        "| 2,000, 1,000 and 1,000 characters",
+        (
+            records.MAX_URL_CHARACTERS,
+            records.MAX_NAME_CHARACTERS,
+            records.MAX_COLUMN_NAME_CHARACTERS,
+        ),
+    ),
+    (
+        "webhook | 50 of 4,000 characters",
+        (http_post.MAX_HEADERS, http_post.MAX_HEADER_CHARACTERS),
     ),
     ("webhooks in flight | 64;", (webhooks.CONCURRENT_DELIVERIES,)),
     ("chunks in flight | 64;", (runner.MAX_CHUNKS_IN_FLIGHT,)),

@@ -74,6 +74,8 @@ class AccountInfo:
     """Verifications this month."""
     credits: int | None
     """Verifications left; None is without limit."""
+    is_test: bool = False
+    """Whether it was a test key that asked."""
 
     @property
     def credits_shown(self) -> int:

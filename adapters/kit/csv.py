@@ -92,13 +92,15 @@ def read_table(
     titled: bool = True,
     max_cells: int | None = None,
     max_cell_characters: int | None = None,
+    escape: str | None = None,
 ) -> CsvTable:
     """The table in `lines`. This and iterating the rows raise NotCsv.
 
     `has_header` is None if the dialect does not know it; then lines above the header are left out,
     too. `column` is a title that the header has. `titled`: a list with one column may have a title
     that we do not know. An empty line is a pause in a stream: the table is judged by the lines
-    before it.
+    before it. `escape` is a character that makes the next one an ordinary one, such as a quote
+    within quotes.
     """
     head, number = _head(lines)
     delimiter = named_delimiter(head[0]) if head else ""
@@ -106,7 +108,7 @@ def read_table(
         delimiter = find_delimiter(head, delimiters)
     else:
         head, number = head[1:], number + 1
-    sample = list(RowReader(iter(head), delimiter))
+    sample = list(RowReader(iter(head), delimiter, escape=escape))
     width = usual_width(sample)
     remarks = Remarks()
     reader = RowReader(
@@ -116,6 +118,7 @@ def read_table(
         first_line=number,
         width=width,
         remarks=remarks,
+        escape=escape,
     )
     rows = iter(reader)
     top = Top(None, 0) if has_header is False else Top(sample[0] if sample else None, 0)

@@ -58,8 +58,13 @@ class RowReader:
         first_line: int = 1,
         width: int = 0,
         remarks: Remarks | None = None,
+        escape: str | None = None,
     ) -> None:
-        """`delimiter` is empty for one column; `width` is the usual number of cells, if known."""
+        """`delimiter` is empty for one column; `width` is the usual number of cells, if known.
+
+        `escape` makes the next character an ordinary one.
+        """
+        self._escape = escape
         self._feed = _LineFeed(lines)
         self._delimiter = delimiter
         self._limits = limits or RowLimits()
@@ -81,13 +86,13 @@ class RowReader:
             cell = line.strip()
             if not cell.strip(_BETWEEN_CELLS):
                 cell = ""
-            row = [_unquoted(cell) if cell[:1] == '"' else cell]
+            row = [_unquoted(cell, self._escape) if cell[:1] == '"' else cell]
             self._check(row)
             self.row_line, self.line = self.line, self.line + 1
             yield row
 
     def _csv_rows(self) -> Iterator[list[str]]:
-        reader = csv.reader(self._feed, delimiter=self._delimiter)
+        reader = csv.reader(self._feed, delimiter=self._delimiter, escapechar=self._escape)
         while True:
             self._feed.start_row()
             try:
@@ -125,7 +130,14 @@ class RowReader:
 
     def _is_misquoted(self) -> bool:
         try:
-            list(csv.reader(self._feed.row, delimiter=self._delimiter, strict=True))
+            list(
+                csv.reader(
+                    self._feed.row,
+                    delimiter=self._delimiter,
+                    escapechar=self._escape,
+                    strict=True,
+                )
+            )
         except csv.Error:
             return True
         return False
@@ -189,10 +201,10 @@ class _LineFeed:
         return line
 
 
-def _unquoted(cell: str) -> str:
+def _unquoted(cell: str, escape: str | None) -> str:
     """A cell that is quoted as a whole, without its quotes."""
     try:
-        row = next(csv.reader([cell], strict=True), [cell])
+        row = next(csv.reader([cell], escapechar=escape, strict=True), [cell])
     except csv.Error:
         return cell
     return row[0] if len(row) == 1 else cell

@@ -72,6 +72,8 @@ class ListOptions:
     max_lines: int | None = None
     max_cells: int | None = None
     max_cell_characters: int | None = None
+    escape: str | None = None
+    """A character that makes the next one an ordinary one, such as a quote within quotes."""
 
 
 def read_list(
@@ -101,6 +103,7 @@ def read_list(
             titled=options.titled,
             max_cells=options.max_cells,
             max_cell_characters=options.max_cell_characters,
+            escape=options.escape,
         )
         shape = Shape(table.delimiter or ",", _line_end(text), decoder.encoding)
     return _address_list(table, options.column, shape)

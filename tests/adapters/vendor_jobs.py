@@ -7,11 +7,20 @@ import re
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import parse_qsl
 
 from adapters.contract.batch_rules import IdSource
 from adapters.contract.dialect import AnyEndpoint, Dialect
 from adapters.contract.jobs import Job, JobRow, JobRows, JobState
-from adapters.contract.operations import ReadRows, ShowJobs, SubmitJob, VerifyMany
+from adapters.contract.operations import (
+    ReadRows,
+    ReadRowsByToken,
+    RowsOperation,
+    ShowJobs,
+    SubmitJob,
+    VerifyMany,
+)
 from adapters.contract.upstream import (
     Fault,
     FaultKind,
@@ -32,6 +41,7 @@ from tests.dialects import BY_NAME, endpoint_of
 AT = datetime(2026, 5, 15, 10, 30, tzinfo=UTC)
 CHECKS = Checks()
 KEY = "the-key"
+BASE_URL = "http://vendor.test"
 D, U, R, K = Verdict.DELIVERABLE, Verdict.UNDELIVERABLE, Verdict.RISKY, Verdict.UNKNOWN
 ADDRESSES = [
     syntax.parse_address(text) for text in ("ann+x@example.com", '"a,b"@example.org', "bad")
@@ -115,7 +125,8 @@ class Server:
         self, request: UpstreamRequest, state: JobState = JobState.COMPLETED
     ) -> UpstreamReply:
         seen, endpoint = self._routed(request)
-        assert self._dialect.credential_for(endpoint).read(seen) == KEY
+        if endpoint.needs_key:
+            assert self._dialect.credential_for(endpoint).read(seen) == KEY
         op = endpoint.read(seen)
         if isinstance(op, VerifyMany):
             at_once = endpoint.write(op, tuple(self._answers[email] for email in op.emails))
@@ -126,13 +137,12 @@ class Server:
         assert self._job is not None
         job = replace(self._job, state=state)
         if not isinstance(op, SubmitJob):
-            job_id = op.job_ids[0] if isinstance(op, ShowJobs) else op.job_id
-            assert job_id == job.id
+            self._check_job(op)
         rows: Iterable[JobRow] = ()
         outcome: object = job
         if isinstance(op, ShowJobs):
             outcome = (job,)
-        elif isinstance(op, ReadRows):
+        elif isinstance(op, ReadRows | ReadRowsByToken):
             rows = self._selected(op)
             outcome = JobRows(job, len(self._rows), _no_rows())
         written = endpoint.write(op, outcome)
@@ -142,7 +152,19 @@ class Server:
         body = written.head + written.separator.join(map(written.render, rows)) + written.tail
         return UpstreamReply(written.status, {}, body, AT.timestamp())
 
+    def _check_job(self, op: Any) -> None:
+        """That the operation is on the one job that there is."""
+        assert self._job is not None
+        if isinstance(op, ReadRowsByToken):
+            assert op.token == self._job.token
+        else:
+            job_id = op.job_ids[0] if isinstance(op, ShowJobs) else op.job_id
+            assert job_id == self._job.id
+
     def _routed(self, request: UpstreamRequest) -> tuple[WireRequest, AnyEndpoint]:
+        if request.link:
+            path, _, query = request.link.removeprefix(BASE_URL).partition("?")
+            request = UpstreamRequest(request.method, path, dict(parse_qsl(query)))
         for endpoint in self._dialect.endpoints:
             pattern = re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", endpoint.path)
             found = re.fullmatch(pattern, request.path)
@@ -159,7 +181,8 @@ class Server:
             self._rows.append(JobRow(entry.email, entry.cells, v, rules.row_word(v)))
         counts: dict[str, int] = {}
         for row in self._rows:
-            counts[row.word] = counts.get(row.word, 0) + 1
+            for counter in (row.word, *rules.extra_counters(row.verification)):
+                counts[counter] = counts.get(counter, 0) + 1
         self._job = Job(
             id=rules.new_id(IdSource(7, lambda bound: bound - 1)),
             state=JobState.COMPLETED,
@@ -173,9 +196,11 @@ class Server:
             counts=counts,
             headers=op.headers,
             options=op.options,
+            base_url=BASE_URL,
+            token="0f" * 16,
         )
 
-    def _selected(self, op: ReadRows) -> Sequence[JobRow]:
+    def _selected(self, op: RowsOperation) -> Sequence[JobRow]:
         rows = [row for row in self._rows if op.row_words is None or row.word in op.row_words]
         rows = rows[::-1] if op.reverse_order else rows
         return rows[op.offset :][: op.limit]

@@ -10,6 +10,7 @@ from adapters.contract.jobs import Job, JobRow, JobRows, JobState
 from adapters.contract.operations import (
     JobOperation,
     ReadRows,
+    ReadRowsByToken,
     RowsOperation,
     ShowJobs,
     StartJob,
@@ -64,10 +65,11 @@ class ListVendor(Vendor):
         if not isinstance(op, JobOperation | RowsOperation | VerifyMany):
             return await super()._reply(request)
         try:
-            key = self.dialect.credential_for(endpoint).read(request)
-            if key not in self.keys:
-                raise Problem(ProblemKind.BAD_CREDENTIAL)
-            self.list_keys.append(key)
+            if endpoint.needs_key:
+                key = self.dialect.credential_for(endpoint).read(request)
+                if key not in self.keys:
+                    raise Problem(ProblemKind.BAD_CREDENTIAL)
+                self.list_keys.append(key)
             if isinstance(op, SubmitJob):
                 # a vendor that breaks down afterwards has the list all the same
                 self.created.append([entry.email for entry in op.entries])
@@ -111,9 +113,12 @@ class ListVendor(Vendor):
     def _outcome(self, op: JobOperation[object] | RowsOperation) -> object:
         if isinstance(op, ShowJobs):
             return tuple(self._job(self._number(job_id)) for job_id in op.job_ids)
-        number = self._number(getattr(op, "job_id", ""))
+        if isinstance(op, ReadRowsByToken):
+            number = int(op.token)
+        else:
+            number = self._number(getattr(op, "job_id", ""))
         job = self._job(number)
-        if isinstance(op, ReadRows):
+        if isinstance(op, ReadRows | ReadRowsByToken):
             return JobRows(job, job.done_count, self._rows(number, op))
         if isinstance(op, StartJob):
             self.stays = JobState.COMPLETED
@@ -153,12 +158,14 @@ class ListVendor(Vendor):
             done_count=len(kept) if state is JobState.COMPLETED else 0,
             counts=counts,
             headers=("email",),
+            base_url=self.base_url.removesuffix(self.dialect.base_path),
+            token=str(number),
         )
 
     def _verified(self, email: str) -> Verification:
         return self._verification(Verify(email=email))
 
-    async def _rows(self, number: int, op: ReadRows) -> AsyncIterator[JobRow]:
+    async def _rows(self, number: int, op: RowsOperation) -> AsyncIterator[JobRow]:
         job = self._job(number)
         if job.state is not JobState.COMPLETED:
             return

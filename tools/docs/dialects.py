@@ -14,6 +14,17 @@ MAX_ADDRESSES = 1_000_000
 """More than any dialect accepts in a batch."""
 
 
+_NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+
+
+def count() -> Iterator[str]:
+    """A sentence with the number of vendors, and their names."""
+    titles = [dialect.title for dialect in DIALECTS]
+    number = _NUMBERS[len(titles)] if len(titles) < len(_NUMBERS) else str(len(titles))
+    names = f"{', '.join(titles[:-1])} and {titles[-1]}"
+    yield f"It speaks the APIs of {number} vendors: {names}."
+
+
 def addresses() -> Iterator[str]:
     yield from table_head("dialect", "at the root", "under its prefix", "host names")
     for dialect in DIALECTS:
@@ -124,6 +135,7 @@ def _days(retention_s: int | None) -> str:
 
 
 TABLES: Mapping[str, Callable[[], Iterator[str]]] = {
+    "dialect-count": count,
     "dialect-addresses": addresses,
     "dialect-clients": clients,
     "dialect-plans": plans,

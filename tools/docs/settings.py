@@ -80,8 +80,8 @@ def _toml(value: Any) -> str:
 
 def dialect_tables() -> Iterator[str]:
     """A part for each dialect that has options."""
-    for name, section in DIALECT_SECTIONS.items():
-        yield f"### `[{name}]`\n"
+    for number, (name, section) in enumerate(DIALECT_SECTIONS.items()):
+        yield f"{chr(10) if number else ''}### `[{name}]`\n"
         yield from section_table(section)
 
 

@@ -50,6 +50,9 @@ PERSONAL_FIELDS = frozenset(
     | {"did_you_mean", "user", "tag"}
 )
 """Members of a reply that name a person."""
+LINK = "{link}"
+"""In place of a link to results, which whoever has it can fetch."""
+LINK_FIELDS = frozenset({"download_url", "download_file"})
 # Tried once for each run of such characters, whether or not an @ follows it.
 EMAIL_PATTERN = re.compile(r"(?<![\w.+-])[\w.+-]++@[\w.-]+")
 
@@ -132,7 +135,8 @@ class FixtureRecorder:
         job_id: str,
         addresses: Sequence[Address],
     ) -> None:
-        name = f"{path.strip('/').replace('/', '_')}_{kind}"
+        path = path.strip("/").replace("/", "_") or "link"
+        name = f"{path}_{kind}"
         if name in self._seen or len(self._seen) >= MAX_FILES:
             return
         self._seen.add(name)
@@ -155,7 +159,7 @@ class FixtureRecorder:
         query = urlencode(request.query)
         asked: dict[str, Any] = {
             "method": request.method,
-            "url": request.path + (f"?{query}" if query else ""),
+            "url": LINK if request.link else request.path + (f"?{query}" if query else ""),
             "headers": dict(request.headers),
         }
         body = request.json
@@ -241,6 +245,8 @@ class _Scrubber:
             return self._words.get(str(value), value)
         if not isinstance(value, str):
             return value
+        if name in LINK_FIELDS:
+            return LINK if value else value
         if name in PERSONAL_FIELDS:
             return "Someone" if value else value
         return EMAIL_PATTERN.sub(PLACEHOLDER_ADDRESS, self._clean_text(value))
