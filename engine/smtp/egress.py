@@ -6,6 +6,7 @@ knows us by our address. So the choice is a function of the address and the weig
 
 from __future__ import annotations
 
+import logging
 import math
 import ssl
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
@@ -23,6 +24,8 @@ from engine.smtp.providers import pacing_operator, reputation_operator
 from engine.smtp.reputation import ReputationTracker
 from engine.smtp.terms import EgressConfig, EgressStrategy, Target, Trace
 from engine.smtp.unresponsive import UnresponsiveTargets
+
+log = logging.getLogger(__name__)
 
 MAX_FURTHER_EGRESSES = 2
 """Egresses by which a host that refuses us is asked again about an address."""
@@ -55,6 +58,31 @@ class Egress:
     @property
     def name(self) -> str:
         return self.config.name
+
+    def record_banner(self, ip: str) -> None:
+        """As `EgressHealth.record_banner`; an egress that had failed is logged."""
+        if self.health.record_banner(ip):
+            log.info("egress.restored", extra={"egress": self.name})
+
+    def record_fault(self, reason: str) -> None:
+        """As `EgressHealth.record_fault`; a rest is logged."""
+        if self.health.record_fault(reason):
+            self._log_rest()
+
+    def record_doubt(self, operator: str, reason: str) -> None:
+        """As `EgressHealth.record_doubt`; a rest is logged."""
+        if self.health.record_doubt(operator, reason):
+            self._log_rest()
+
+    def _log_rest(self) -> None:
+        log.warning(
+            "egress.rested",
+            extra={
+                "egress": self.name,
+                "reason": self.health.reason,
+                "paused_s": round(self.health.left_s),
+            },
+        )
 
     def score(self, digest: int) -> float:
         """Its score for a key with this CRC-32: the egress with the highest one gets the key.
@@ -216,29 +244,29 @@ class EgressSet:
             )
         except EgressFault as fault:
             trace(target.host, str(fault))
-            egress.health.record_fault(fault.reason)
+            egress.record_fault(fault.reason)
             raise
         except ConversationEnded as ended:
             self._record_end(egress, target, ended)
             raise
         except TlsFailed:
-            egress.health.record_banner(target.ip)
+            egress.record_banner(target.ip)
             raise
-        egress.health.record_banner(target.ip)
+        egress.record_banner(target.ip)
         return conversation
 
     def _record_end(self, egress: Egress, target: Target, ended: ConversationEnded) -> None:
         """Learn from a conversation that ended before EHLO was accepted."""
         health = egress.health
         if ended.greeted or ended.result.reply is not None:
-            health.record_banner(target.ip)
+            egress.record_banner(target.ip)
             return
         if ":" in target.ip and ended.result.stage is Stage.CONNECT:
             health.record_ipv6_failure(target.host, certain=ended.no_ipv6)
         if ended.maybe_egress and not ended.no_ipv6 and self.has_alternative(target, {egress.name}):
             # The only one that works is not rested for what may be the hosts' fault.
             reason = f"no mail host's banner came by it, lately not that of {target.host}"
-            health.record_doubt(pacing_operator(target.host), reason)
+            egress.record_doubt(pacing_operator(target.host), reason)
         else:
             health.record_no_banner()
 

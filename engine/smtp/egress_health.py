@@ -58,8 +58,9 @@ class EgressHealth:
             self._in_trial = True
             self._resting_until = self._clock() + TRIAL_S
 
-    def record_banner(self, ip: str) -> None:
-        """A host's own words came by this egress, so it works."""
+    def record_banner(self, ip: str) -> bool:
+        """A host's own words came by this egress, so it works; whether it had failed before."""
+        had_failed = self._consecutive_rests > 0
         self._resting_until = -math.inf
         self._consecutive_rests = 0
         self._in_trial = False
@@ -67,6 +68,7 @@ class EgressHealth:
         if ":" in ip:
             self._ipv6_failures.clear()
             self._no_ipv6_until = -math.inf
+        return had_failed
 
     def record_no_banner(self) -> None:
         """A host could not be reached, for reasons of its own: the next trial may follow."""
@@ -74,23 +76,28 @@ class EgressHealth:
             self._in_trial = False
             self._resting_until = -math.inf
 
-    def record_fault(self, reason: str) -> None:
-        """The egress itself failed, for `reason`."""
+    def record_fault(self, reason: str) -> bool:
+        """The egress itself failed, for `reason`; returns whether a rest begins."""
         self.faults += 1
         self.reason = reason
         if self.left_s and not self._in_trial:
-            return  # connections that were made at the same time count as one
+            return False  # connections that were made at the same time count as one
         self._in_trial = False
         growth = REST_GROWTH ** min(self._consecutive_rests, 32)
         self._resting_until = self._clock() + min(MAX_REST_S, FIRST_REST_S * growth)
         self._consecutive_rests += 1
+        return True
 
-    def record_doubt(self, operator: str, reason: str) -> None:
-        """No banner of a host of `operator` came, and the egress may be why."""
+    def record_doubt(self, operator: str, reason: str) -> bool:
+        """No banner of a host of `operator` came, and the egress may be why.
+
+        Returns whether a rest begins.
+        """
         self._doubted.add(operator)
         if self._in_trial or len(self._doubted) >= DOUBTS_UNTIL_REST:
             self._doubted.clear()
-            self.record_fault(reason)
+            return self.record_fault(reason)
+        return False
 
     def record_ipv6_failure(self, host: str, *, certain: bool) -> None:
         """An IPv6 address of `host` was not reached; `certain` if none would be."""

@@ -145,7 +145,7 @@ class TargetInquiry:
             self._trace("no free connection in time")
             return TargetResult.not_asked(target, Meaning.THROTTLED, NO_SLOT)
         if result.meaning in WITHOUT_REPLY and not await is_proxy_alive(egress.config):
-            egress.health.record_fault("the proxy failed in the middle of a conversation")
+            egress.record_fault("the proxy failed in the middle of a conversation")
             return TargetResult.without_egress(target, egress.health.reason, egress.name)
         self._learn(egress, result, share_s)
         return result

@@ -13,6 +13,7 @@ from gateway.cli.tables import print_table
 from gateway.cli.terminal import EXIT_USAGE, CommandError, print_error
 
 if TYPE_CHECKING:
+    from engine.smtp.terms import EgressConfig
     from gateway.settings import Settings
 
 
@@ -65,15 +66,26 @@ def _check_plan(settings: Settings) -> None:
         raise CommandError(f"{message}{suggestion(plan, known)}", EXIT_USAGE)
 
 
+def describe_egress(egress: EgressConfig) -> str:
+    """Its name and where its connections come from, without the password of a proxy."""
+    if egress.proxy is not None:
+        return f"{egress.name} (through {egress.proxy.name})"
+    return f"{egress.name} (from {egress.source_address or 'this machine'})"
+
+
 def _summary(settings: Settings, file: str) -> tuple[tuple[str, str], ...]:
+    from gateway.settings.egress import egress_configs
+
     engine = settings.engine
     sender = f"from {engine.mail_from}" if engine.mail_from else "from the null sender"
     resolvers = ", ".join(engine.dns_servers) or "the system's resolvers"
+    egresses = ", ".join(describe_egress(egress) for egress in egress_configs(settings))
     return (
         ("settings", f"good ({file})"),
         ("server", f"at {settings.server.url()}"),
         ("storage", settings.storage.url),
         ("probe", f"as {engine.helo}, {sender}, by {resolvers}"),
+        *([("egress", egresses)] if egresses else ()),
         ("sources", ", ".join(settings.sources)),
         ("plan", settings.limits.plan),
     )

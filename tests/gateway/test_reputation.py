@@ -333,6 +333,33 @@ async def test_a_pause_continues_after_a_restart_and_in_other_processes(
     assert [(r.day, r.paused_s) for r in await other.recent()] == [(5, 0)]
 
 
+async def test_each_egress_has_refusals_and_pauses_of_its_own(store: Store, clock: Clock) -> None:
+    def trackers() -> dict[str, ReputationTracker]:
+        now = lambda: datetime.fromtimestamp(clock.now, UTC)  # noqa: E731
+        return {name: ReputationTracker(Clock(), now) for name in ("one", "two")}
+
+    before = trackers()
+    for name, times in (("one", REFUSALS_UNTIL_HOST_PAUSED), ("two", 1)):
+        for _ in range(times):
+            before[name].record_outcome("mx.a.test", Meaning.IP_BLOCKED, Stage.BANNER)
+    writing = ReputationStore(store, before, clock=clock)
+    recent = await writing.recent_refusals(10)
+    assert [(r.egress, r.day, r.paused_s) for r in recent] == [("one", 4, 60), ("two", 1, 0)]
+    # after a restart, and in another process
+    after = trackers() | {"new": ReputationTracker(Clock(), lambda: NOW)}
+    await ReputationStore(store, after, clock=clock).load_pauses()
+    assert [name for name, tracker in after.items() if tracker.is_paused("mx.a.test")] == ["one"]
+    # a success ends the pause of its own egress
+    before["one"].record_outcome("mx.a.test", Meaning.ACCEPTED, Stage.RCPT)
+    before["two"].record_outcome("mx.a.test", Meaning.ACCEPTED, Stage.RCPT)
+    assert [(r.egress, r.paused_s) for r in await writing.recent_refusals(10)] == [
+        ("one", 0),
+        ("two", 0),
+    ]
+    # pauses of an egress that is not configured any more are of no consequence
+    await ReputationStore(store, {}, clock=clock).load_pauses()
+
+
 async def test_a_whole_operator_can_be_paused(store: Store, clock: Clock) -> None:
     process = process_on(store, clock)
     for number in range(3):

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engine.dns.targets import is_global
 from engine.model import Checks, Meaning, Reason, Verdict
 from engine.probe import ProbeConfig, ProbeEngine
 from engine.smtp.connect import missing_source_address
@@ -521,6 +523,38 @@ async def test_ipv6_hosts_are_asked_through_a_proxy_that_reaches_them() -> None:
     ):
         assert (await ask(s.engine, "user@a.test")).verdict is Verdict.DELIVERABLE
     assert socks.requests == [("::1", s.smtp.port)]
+
+
+SPECIAL = ("10.1.2.3", "127.0.0.2", "169.254.169.254", "192.168.0.1", "::1", "fd00::1", "fe80::1")
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    st.lists(
+        st.one_of(st.ip_addresses(), st.sampled_from(SPECIAL)).map(str), min_size=1, max_size=30
+    )
+)
+async def test_a_proxy_is_given_public_addresses_and_no_names(ips: list[str]) -> None:
+    zone: dict[str, Mapping[str, list[str]]] = {}
+    for number, ip in enumerate(ips):
+        zone[f"d{number}.test"] = {"MX": [f"1 mx.d{number}.test."]}
+        zone[f"mx.d{number}.test"] = {"AAAA" if ":" in ip else "A": [ip]}
+    config = replace(CONFIG, allow_private_networks=False)
+    addresses = [f"user@d{number}.test" for number in range(len(ips))]
+    async with (
+        socks_server(Socks(reply=5)) as socks,
+        setup({A: USER_ONLY}, through(socks, "p"), zone=zone, config=config) as s,
+    ):
+        single = [await ask(s.engine, address) for address in addresses[:5]]
+        listed = await verify_list(s.engine, addresses)
+    assert socks.names == []
+    asked = {str(ipaddress.ip_address(host)) for host, _ in socks.requests}
+    assert all(is_global(ip) for ip in asked)
+    assert asked <= {str(ipaddress.ip_address(ip)) for ip in ips}
+    for ip, verification in [*zip(ips, single, strict=False), *zip(ips, listed, strict=True)]:
+        if is_global(ip):
+            assert verification.reason is Reason.NO_CONNECT
+            assert str(ipaddress.ip_address(ip)) in asked
 
 
 # -- properties --------------------------------------------------------------------------

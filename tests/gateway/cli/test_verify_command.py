@@ -7,7 +7,7 @@ import json
 import signal
 import subprocess
 
-from gateway.cli.terminal import EXIT_FAILURE
+from gateway.cli.terminal import EXIT_FAILURE, EXIT_USAGE
 from tests.gateway.cli.conftest import VERIPLEX, Shell, finish
 
 
@@ -94,3 +94,29 @@ def test_closed_streams_are_survived(shell: Shell) -> None:
         )
         assert (done.returncode, "Traceback" in done.stderr) == (code, False), closing
     assert "No space left" in done.stderr
+
+
+async def test_one_egress_can_be_used_alone(networked: Shell) -> None:
+    (networked.folder / "veriplex.toml").write_text(
+        '[[egress]]\nname = "one"\nsource_address = "127.0.1.1"\noperators = ["nobody.test"]\n'
+        '[[egress]]\nname = "two"\nproxy = "socks5://u:sekrit@127.0.0.1:9"\n'
+    )
+
+    async def verify(*options: str) -> tuple[int, str, str]:
+        process = await networked.start("verify", *options, "user@good.test")
+        return await finish(process)
+
+    code, out, err = await verify("--json", "--egress", "one")
+    answer = json.loads(out)
+    assert (code, err) == (0, "")
+    assert (answer["verdict"], answer["evidence"]["smtp"]["egress"]) == ("deliverable", "one")
+    code, out, err = await verify("--egress", "one")
+    assert "; by the egress one" in out
+    code, out, err = await verify("--timeout", "1", "--egress", "two")
+    assert code == 0
+    assert "unknown (no_connect)" in out
+    assert "egress two: cannot connect to the proxy 127.0.0.1:9: connection refused" in out
+    assert "sekrit" not in out + err
+    code, out, err = await verify("--egress", "tow")
+    assert code == EXIT_USAGE
+    assert "--egress: no egress is named 'tow'; did you mean two?; known: one, two" in err

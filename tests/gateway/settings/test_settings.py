@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from engine.probe import ProbeConfig
-from gateway.settings import Secret, SettingsError, Strategy, load
+from engine.smtp.terms import EgressConfig, Identity, SocksProxy
+from gateway.settings import Secret, SettingsError, Strategy, load, secrets_in
+from gateway.settings.egress import UnknownEgress, probe_config
 from gateway.settings.load import variable_name
 from gateway.settings.model import EngineSettings, Settings, known_settings
 
@@ -344,3 +346,122 @@ def test_every_setting_has_a_description_and_its_own_variable() -> None:
 
 def test_the_engine_has_the_defaults_of_the_settings() -> None:
     assert ProbeConfig(**EngineSettings().model_dump()) == ProbeConfig()
+
+
+# -- ways out ----------------------------------------------------------------------------
+
+
+def _egress(**values: object) -> str:
+    rows = {"name": "one", **values}
+    return "[[egress]]\n" + "".join(f"{k} = {json.dumps(v)}\n" for k, v in rows.items())
+
+
+def test_without_egresses_the_probe_has_the_settings_of_the_engine(file: Path) -> None:
+    file.write_text('[engine]\nhelo = "probe.test"\nconnections_per_host = 2\n')
+    (only,) = probe_config(load(file, {})).effective_egresses
+    assert only == EgressConfig(Identity("probe.test", ""), connections_per_host=2)
+    assert only.name == "default"
+
+
+def test_an_egress_has_what_it_leaves_out_from_the_engine(file: Path) -> None:
+    file.write_text(
+        '[engine]\nhelo = "probe.test"\nmail_from = "p@a.test"\n'
+        + _egress(source_address="127.0.1.1", operators=["Google"], weight=2)
+        + _egress(name="two", proxy="socks5://u%3A:p%2Fw@[::1]:1081", helo="two.test")
+        + _egress(
+            name="three", proxy="socks5://h.test", mail_from="q@a.test", connections_per_host=9
+        )
+    )
+    one, two, three = probe_config(load(file, {})).egresses
+    assert one == EgressConfig(
+        Identity("probe.test", "p@a.test"),
+        "one",
+        "127.0.1.1",
+        weight=2.0,
+        operators=frozenset({"google"}),
+    )
+    assert two.proxy == SocksProxy("::1", 1081, "u:", "p/w")
+    assert two.proxy.name == "[::1]:1081"
+    assert two.identity == Identity("two.test", "p@a.test")
+    assert three.proxy == SocksProxy("h.test", 1080)
+    assert (three.identity.sender, three.connections_per_host) == ("q@a.test", 9)
+
+
+@pytest.mark.parametrize(
+    ("values", "setting", "message"),
+    [
+        ({"source_address": "192.0.2.9"}, "source_address", "this machine does not have the"),
+        ({"source_address": "2001:db8::9"}, "source_address", "this machine does not have the"),
+        ({"source_address": "here"}, "source_address", "should be an IP address"),
+        ({"proxy": "http://h:3128"}, "proxy", "should be a SOCKS5 proxy"),
+        ({"proxy": "socks5h://h:1080"}, "proxy", "names are resolved here"),
+        ({"proxy": "socks5://u:sekrit@h:1x"}, "proxy", "should be a proxy's URL"),
+        ({"proxy": "socks5://sekrit@h:1"}, "proxy", "both a user name and a password"),
+        ({"proxy": f"socks5://u:{'sekrit' * 50}@h:1"}, "proxy", "at most 255 characters"),
+        ({"proxy": "socks5://u:sekrit%C3%A9@h:1"}, "proxy", "should be ASCII"),
+        ({"proxy": "env:UNSET"}, "proxy", "environment variable UNSET is not set"),
+        ({"weight": -1}, "weight", "greater than or equal to 0"),
+        ({"name": "A b"}, "name", "match pattern"),
+        ({"operators": ["a"], "except_operators": ["a"]}, "operators[0]", "in except_operators"),
+        ({"sourc_address": "127.0.1.1"}, "sourc_address", "did you mean egress.source_address"),
+    ],
+)
+def test_a_mistake_in_an_egress_is_named(
+    file: Path, values: dict[str, object], setting: str, message: str
+) -> None:
+    file.write_text(_egress(**values))
+    with pytest.raises(SettingsError) as refused:
+        load(file, {})
+    text = str(refused.value)
+    assert f"egress[0].{setting}: " in text
+    assert message in text
+    assert str(file) in text
+    assert "sekrit" not in text
+
+
+def test_two_egresses_have_two_names(file: Path) -> None:
+    file.write_text(_egress() + _egress())
+    with pytest.raises(SettingsError, match=r"egress\[1\].name: two egresses are named 'one'"):
+        load(file, {})
+
+
+def test_the_password_of_an_egress_is_never_shown(tmp_path: Path, file: Path) -> None:
+    (tmp_path / "url").write_text("socks5://u:sekrit@h.test:1\n")
+    file.write_text(
+        _egress(proxy="socks5://u:sekrit@h.test:1")
+        + _egress(name="two", proxy="env:PROXY")
+        + _egress(name="three", proxy=f"file:{tmp_path}/url")
+    )
+    settings = load(file, {"PROXY": "socks5://u:sekrit@h.test:1"})
+    egresses = probe_config(settings).egresses
+    assert {egress.proxy for egress in egresses} == {SocksProxy("h.test", 1, "u", "sekrit")}
+    assert "sekrit" not in repr(settings) + str(settings) + repr(egresses)
+    assert "sekrit" in secrets_in(settings)
+
+
+def test_only_commands_that_probe_need_the_egresses(file: Path) -> None:
+    file.write_text(_egress(proxy="env:UNSET") + _egress(name="two", source_address="192.0.2.9"))
+    settings = load(file, {}, secrets=False, probing=False)
+    with pytest.raises(ValueError, match="without the secrets"):
+        probe_config(settings)
+    with pytest.raises(SettingsError) as refused:
+        load(file, {}, secrets=False)
+    assert "UNSET is not set" in str(refused.value)
+
+
+def test_one_egress_can_be_used_alone_for_all_operators(file: Path) -> None:
+    file.write_text(_egress(operators=["a.test"]) + _egress(name="two"))
+    settings = load(file, {})
+    (only,) = probe_config(settings, only="one").egresses
+    assert only.serves("b.test")
+    with pytest.raises(UnknownEgress, match="no egress is named 'on'; did you mean one"):
+        probe_config(settings, only="on")
+    file.write_text("")
+    assert probe_config(load(file, {}), only="default").egresses[0].name == "default"
+
+
+def test_egresses_can_come_from_the_environment(file: Path) -> None:
+    file.write_text("")
+    variable = '[{name = "one", source_address = "127.0.1.1"}]'
+    (egress,) = load(file, {"VERIPLEX_EGRESS": variable}).egress
+    assert (egress.name, egress.source_address) == ("one", "127.0.1.1")

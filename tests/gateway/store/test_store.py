@@ -9,6 +9,8 @@ from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
+from alembic import command
+from alembic.config import Config
 from sqlalchemy import create_engine, func, insert, select, text
 
 from gateway import store as store_room
@@ -23,7 +25,14 @@ from gateway.store import (
     open_store,
 )
 from gateway.store.migrate import upgrade
-from gateway.store.tables import REVISION, accounts, keys, milestones
+from gateway.store.tables import (
+    REVISION,
+    accounts,
+    egress_pauses,
+    egress_refusals,
+    keys,
+    milestones,
+)
 
 NOW = datetime(2026, 5, 31, 23, 59, 59, 250_000, tzinfo=UTC)
 
@@ -335,3 +344,25 @@ def test_each_migration_has_a_number_of_its_own() -> None:
     ]
     assert sorted(name[:4] for name in names) == [f"{n:04}" for n in range(1, len(names) + 1)]
     assert max(names)[:4] == REVISION
+
+
+async def test_refusals_of_an_earlier_version_are_those_of_the_default_egress(path: Path) -> None:
+    migrations = Path(store_room.__file__).parent / "migrations"
+    number = next(migrations.glob("versions/*_egress_reputation.py")).name[:4]
+    config = Config()
+    config.set_main_option("script_location", str(migrations))
+    engine = create_engine(url_of(path))
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, f"{int(number) - 1:04}")
+    engine.dispose()
+    sql(
+        path,
+        "INSERT INTO refusals VALUES ('a.test', 'ip_blocked', 'rbl', 9, 5, 1, 2, 'mx', 'no')",
+        "INSERT INTO pauses VALUES ('a.test', 'mx', 99, 'ip_blocked', 'rbl', 4, 1)",
+    )
+    async with open_store(url_of(path)) as store, store.read() as reading:
+        refused = (await reading.execute(select(egress_refusals))).one()
+        paused = (await reading.execute(select(egress_pauses))).one()
+    assert tuple(refused) == (*("default", "a.test", "ip_blocked", "rbl", 9, 5, 1, 2, "mx", "no"),)
+    assert tuple(paused) == ("default", "a.test", "mx", 99, "ip_blocked", "rbl", 4, 1)
