@@ -253,7 +253,8 @@ async def serving(folder: Path, outputs: Outputs) -> AsyncIterator[httpx.AsyncCl
         line = (await asyncio.wait_for(process.stdout.readline(), 60)).decode()
         assert line, (await errors).decode()
         outputs.add("standard output", line)
-        url = line.removeprefix("listening on ").strip() if line.startswith("listening") else ""
+        if found := re.search(r"listening on (http://[\w.:]+)", line):  # in text or in JSON
+            url = found[1]
     try:
         async with httpx.AsyncClient(base_url=url, timeout=60, trust_env=False) as client:
             yield client

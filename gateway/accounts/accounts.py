@@ -233,6 +233,13 @@ class Accounts:
         caller = self._well_known.get((dialect, credential))
         return caller or await self._callers.find(dialect, credential)
 
+    def other_dialect(self, dialect: str, credential: str) -> str | None:
+        """The dialect whose key was just refused in `dialect`; None if it is no key at all."""
+        for name in self._key_shapes:
+            if (name, credential) in self._well_known:
+                return name
+        return self._callers.other_dialect(dialect, credential)
+
     async def enforce_rate_limit(self, caller: Caller, bucket: str) -> None:
         """Count a call against the plan's rate of `bucket`, if it has one.
 

@@ -36,9 +36,10 @@ class CallerLookup:
         self._monotonic = monotonic
         # with the time of expiry; not a TTLCache, since every request reads it
         self._found: BoundedDict[tuple[str, bytes], tuple[Caller, float]] = BoundedDict(MAX_FOUND)
-        self._not_found: TTLCache[tuple[str, bytes], bool]
+        # with the dialect in which it is a key; empty if in none
+        self._not_found: TTLCache[tuple[str, bytes], str]
         self._not_found = TTLCache(MAX_NOT_FOUND, NOT_FOUND_TTL_S, timer=monotonic)
-        self._lookups: GroupedCalls[tuple[str, bytes], Caller | None]
+        self._lookups: GroupedCalls[tuple[str, bytes], Caller | str]
         self._lookups = GroupedCalls(self._look_up, max_group=KEYS_PER_QUERY)
 
     async def find(self, dialect: str, credential: str) -> Caller | None:
@@ -55,12 +56,16 @@ class CallerLookup:
         if key in self._not_found:
             return None
         caller = await self._lookups.call(key)
-        if caller is None:
-            self._found.pop(key, None)
-            self._not_found[key] = True
-        else:
+        if isinstance(caller, Caller):
             self._found[key] = (caller, self._monotonic() + FOUND_TTL_S)
-        return caller
+            return caller
+        self._found.pop(key, None)
+        self._not_found[key] = caller
+        return None
+
+    def other_dialect(self, dialect: str, credential: str) -> str | None:
+        """The dialect that has a key which `find` has just not found in `dialect`."""
+        return self._not_found.get((dialect, key_digest(credential))) or None
 
     def clear(self) -> None:
         """Empty the cache, after this process has changed an account or a key."""
@@ -70,17 +75,19 @@ class CallerLookup:
     async def aclose(self) -> None:
         await self._lookups.aclose()
 
-    async def _look_up(self, keys_wanted: list[tuple[str, bytes]]) -> Sequence[Caller | None]:
+    async def _look_up(self, keys_wanted: list[tuple[str, bytes]]) -> Sequence[Caller | str]:
+        """The callers; for a key of another dialect its name, and an empty text for no key."""
         async with self._store.read() as connection:
             rows = await connection.execute(
                 _BY_HASH, {"hashes": list({hash_ for _, hash_ in keys_wanted})}
             )
             found = {(row.dialect, row.hash): row for row in rows}
-        callers: list[Caller | None] = []
+        dialects = {row.hash: row.dialect for row in found.values()}
+        callers: list[Caller | str] = []
         for dialect, hash_ in keys_wanted:
             row = found.get((dialect, hash_))
             if row is None or not hmac.compare_digest(row.hash, hash_):
-                callers.append(None)
+                callers.append(dialects.get(hash_, ""))
                 continue
             callers.append(
                 Caller(

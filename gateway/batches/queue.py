@@ -6,6 +6,7 @@ worker has claimed the chunk meanwhile. This, and the primary key, give each row
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
@@ -43,6 +44,8 @@ from gateway.store.tables import (
     batches,
 )
 from gateway.verdicts.codec import encode_verification
+
+log = logging.getLogger(__name__)
 
 LEASE_S = 30.0
 """Of a claim that is not renewed; workers renew theirs every few seconds."""
@@ -230,6 +233,7 @@ class SqlChunkQueue:
         self, claim: Claim, results: Sequence[RowResult], postponed: Sequence[Postponed] = ()
     ) -> bool:
         rows, counts = self._encode_rows(claim, results)
+        is_complete = False
         async with self._store.write() as connection:
             if not await self._renew_lease(connection, claim):
                 return False
@@ -244,6 +248,20 @@ class SqlChunkQueue:
                 await self._insert_postponed(connection, claim, later)
             if not postponed and await self._has_no_chunks(connection, claim.batch_id):
                 await self._complete_batch(connection, batch, total)
+                is_complete = True
+        if is_complete:
+            started_at = batch.started_at or batch.created_at
+            seconds = (self._now() - started_at).total_seconds()
+            log.info(
+                "batch.completed",
+                extra={
+                    "batch": claim.batch_id,
+                    "job_id": batch.public_id,
+                    "dialect": claim.dialect,
+                    "addresses": batch.total,
+                    "seconds": round(seconds, 2),
+                },
+            )
         return True
 
     def _encode_rows(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
@@ -35,6 +36,8 @@ from gateway.store.tables import (
     batch_items,
     batches,
 )
+
+log = logging.getLogger(__name__)
 
 MAX_URL_CHARACTERS = 2_000
 """Of a webhook's URL; servers and proxies seldom take longer ones (RFC 9110 section 4.1)."""
@@ -128,7 +131,9 @@ class BatchRecords:
                         )
                 stored = True
                 if not more:
-                    return await self._find_job(batches.c.id == batch_id)
+                    job = await self._find_job(batches.c.id == batch_id)
+                    _log_created(int(batch_id), job, dialect, caller)
+                    return job
         except BaseException:
             if stored:
                 with contextlib.suppress(StoreError):
@@ -465,6 +470,19 @@ class BatchRecords:
             base_url=f"{self._base_url()}/{row.dialect}",
             token=row.token,
         )
+
+
+def _log_created(batch_id: int, job: Job, dialect: Dialect, caller: Caller) -> None:
+    log.info(
+        "batch.created",
+        extra={
+            "batch": batch_id,
+            "job_id": job.id,
+            "dialect": dialect.name,
+            "addresses": job.total,
+            "key": caller.key_label,
+        },
+    )
 
 
 def _with_options(row: SqlRow[Any], options: Mapping[str, Any]) -> str:

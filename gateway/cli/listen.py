@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import signal
 import socket
 import ssl
@@ -12,14 +13,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import typer
 
-from gateway.cli.terminal import EXIT_USAGE, CommandError
+from gateway.cli.terminal import EXIT_USAGE, CommandError, print_error
 
 if TYPE_CHECKING:
     from gateway.cli.announce import Announce
     from gateway.observability.metrics import Metrics
     from gateway.settings import Settings
-    from gateway.settings.model import ServerSettings
     from gateway.web.dispatch import Application
+    from gateway.web.vendors import VendorApp
+
+log = logging.getLogger("veriplex.server")
 
 Host = Annotated[
     str | None,
@@ -37,6 +40,35 @@ Port = Annotated[
         show_default=False,
     ),
 ]
+
+
+LogLevel = Annotated[
+    str | None,
+    typer.Option(
+        "--log-level",
+        metavar="LEVEL",
+        help="debug, info, warning or error (default: log.level).",
+        show_default=False,
+    ),
+]
+Verbose = Annotated[
+    bool,
+    typer.Option("--verbose", "-v", help="Log more: as --log-level debug.", show_default=False),
+]
+LEVELS = ("debug", "info", "warning", "error")
+
+
+def with_log_options(settings: Settings, level: str | None, verbose: bool) -> Settings:
+    """The settings with the given level. Raises CommandError."""
+    from gateway.settings.problems import suggestion
+
+    if level is not None and level not in LEVELS:
+        message = f"--log-level: should be {', '.join(LEVELS)}{suggestion(level, LEVELS)}"
+        raise CommandError(message, EXIT_USAGE)
+    wanted = "debug" if verbose else level
+    if wanted is None:
+        return settings
+    return settings.model_copy(update={"log": settings.log.model_copy(update={"level": wanted})})
 
 
 def with_server_options(settings: Settings, **given: Any) -> Settings:
@@ -97,32 +129,48 @@ class Stoppable(Protocol):
     @property
     def metrics(self) -> Metrics: ...
 
+    @property
+    def vendor_app(self) -> VendorApp: ...
+
 
 async def serve_until_stopped(
     services: Stoppable,
     app: Application,
-    server: ServerSettings,
+    settings: Settings,
     sock: socket.socket,
     announce: Announce,
-) -> None:
-    """Answer requests until SIGINT or SIGTERM."""
-    from adapters.registry import DIALECTS
-    from gateway.web.server import serve
+) -> bool:
+    """Answer requests until SIGINT or SIGTERM.
 
-    def stopping() -> None:
+    Returns whether requests were ended by a second Ctrl-C.
+    """
+    from adapters.registry import DIALECTS
+    from gateway.web.server import ServerHooks, serve
+
+    server = settings.server
+
+    def stopping(in_flight: int, interrupted: bool) -> None:
         services.stopping = True
+        log.info("server.stopping", extra={"in_flight": in_flight})
+        if interrupted and in_flight and settings.log.format != "json":
+            requests = "1 request" if in_flight == 1 else f"{in_flight} requests"
+            print_error(f"finishing {requests}; Ctrl-C again to stop at once")
 
     with _signals_ignored():
-        await serve(
+        return await serve(
             app,
             sock,
             ssl_certfile=server.ssl_certfile,
             ssl_keyfile=server.ssl_keyfile,
             trusted_proxies=server.forwarded_allow_ips,
-            on_listening=announce,
-            on_stop=stopping,
+            drain_s=server.drain_s,
+            hooks=ServerHooks(
+                on_listening=announce,
+                on_stopping=stopping,
+                on_abort=services.vendor_app.end_requests,
+                on_refusal=services.metrics.count_refused_connection,
+            ),
             reason_phrases={k: v for d in DIALECTS for k, v in d.reason_phrases.items()},
-            on_refusal=services.metrics.count_refused_connection,
         )
 
 

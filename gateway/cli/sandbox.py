@@ -9,10 +9,19 @@ import typer
 
 from gateway.cli.announce import DOCS_URL, announce, first_curl, print_event
 from gateway.cli.key_sheet import prefixed_base_url
-from gateway.cli.listen import Host, Port, open_socket, serve_until_stopped, with_server_options
+from gateway.cli.listen import (
+    Host,
+    LogLevel,
+    Port,
+    Verbose,
+    open_socket,
+    serve_until_stopped,
+    with_log_options,
+    with_server_options,
+)
 from gateway.cli.options import ConfigFile, read_settings
 from gateway.cli.tables import plain_lines
-from gateway.cli.terminal import EXIT_USAGE, CommandError, run_async
+from gateway.cli.terminal import EXIT_INTERRUPTED, EXIT_USAGE, CommandError, run_async
 
 if TYPE_CHECKING:
     import socket
@@ -43,6 +52,8 @@ def sandbox(
             show_default=False,
         ),
     ] = None,
+    log_level: LogLevel = None,
+    verbose: Verbose = False,
     config: ConfigFile = None,
 ) -> None:
     """Run the offline sandbox: deterministic answers for test suites.
@@ -65,6 +76,7 @@ def sandbox(
     if seed == "":
         raise CommandError("--seed: should not be empty", EXIT_USAGE)
     settings = with_server_options(read_settings(ctx, config), host=host, port=port)
+    settings = with_log_options(settings, log_level, verbose)
     with open_socket(settings) as sock:
         run_async(_serve(settings, seed or settings.sandbox.seed, sock, keys))
 
@@ -93,17 +105,15 @@ async def _serve(settings: Settings, seed: str, sock: socket.socket, keys: tuple
             ("Docs", f"{DOCS_URL}/sandbox.md"),
             ("Stop", "Ctrl-C"),
         ]
-        await serve_until_stopped(
-            server, create_app(server), settings.server, sock, announce(settings.log, steps)
+        aborted = await serve_until_stopped(
+            server, create_app(server), settings, sock, announce(settings.log, steps)
         )
+    if aborted:
+        raise typer.Exit(EXIT_INTERRUPTED)
 
 
 def _set_up_lazy_logging(log: LogSettings) -> None:
-    """Log as the settings say, but import what that needs only with the first line, if any.
-
-    A line for each request is written only at level `debug`: it takes much of the time of a
-    request, and the request log of the control API shows more.
-    """
+    """Log as the settings say, but import what that needs only with the first line."""
     from gateway.observability.levels import set_levels
 
     class FirstLine(logging.Handler):
@@ -115,8 +125,6 @@ def _set_up_lazy_logging(log: LogSettings) -> None:
 
     logging.getLogger().handlers[:] = [FirstLine()]
     set_levels(log)
-    if log.level != "debug":
-        logging.getLogger("veriplex.request").setLevel(logging.WARNING)
 
 
 def _key_fields(url: str, dialect: Dialect) -> dict[str, str]:

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import logging
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gateway.cli.announce import DOCS_URL, announce, first_curl, print_event
-from gateway.cli.listen import Host, Port, open_socket, serve_until_stopped, with_server_options
+from gateway.cli.listen import (
+    Host,
+    LogLevel,
+    Port,
+    Verbose,
+    open_socket,
+    serve_until_stopped,
+    with_log_options,
+    with_server_options,
+)
 from gateway.cli.options import ConfigFile, read_settings
-from gateway.cli.terminal import EXIT_USAGE, CommandError, run_async
+from gateway.cli.terminal import EXIT_INTERRUPTED, EXIT_USAGE, CommandError, run_async
 
 if TYPE_CHECKING:
     import socket
@@ -30,6 +41,8 @@ def serve(
     ssl_keyfile: Annotated[
         str | None, typer.Option(metavar="FILE", help="Private key of that certificate (PEM).")
     ] = None,
+    log_level: LogLevel = None,
+    verbose: Verbose = False,
     config: ConfigFile = None,
 ) -> None:
     """Run the server: all dialects, with accounts, keys and batches in one database file.
@@ -52,9 +65,12 @@ def serve(
         ssl_certfile=ssl_certfile,
         ssl_keyfile=ssl_keyfile,
     )
+    settings = with_log_options(settings, log_level, verbose)
     with open_socket(settings) as sock:
         run_async(_serve(settings, sock))
 
+
+log = logging.getLogger("veriplex.server")
 
 PUBLISHED_KEYS_ACCEPTED = (
     "The published test keys are accepted (sandbox.published): every client of this server"
@@ -81,15 +97,26 @@ async def _serve(settings: Settings, sock: socket.socket) -> None:
     try:
         async with open_services(settings, secrets=secrets) as services:
             # links contain the port that was bound
+            log.info(
+                "server.started",
+                extra={
+                    "version": version("veriplex"),
+                    "database": services.store.where,
+                    "sources": ",".join(settings.sources),
+                },
+            )
             services.sandbox.url = url = settings.server.url(sock.getsockname()[1])
             made = await _first_keys(services, url)
             if settings.sandbox.published:
                 _notice(settings, "sandbox.published", PUBLISHED_KEYS_ACCEPTED)
             steps = await _first_steps(services, url, made)
             announced = announce(settings.log, steps, docs=DOCS_URL)
-            await serve_until_stopped(
-                services, create_app(services), settings.server, sock, announced
+            aborted = await serve_until_stopped(
+                services, create_app(services), settings, sock, announced
             )
+        log.info("server.stopped")
+        if aborted:
+            raise typer.Exit(EXIT_INTERRUPTED)
     except (StoreError, AccountsError) as exc:
         raise CommandError(str(exc)) from exc
 

@@ -14,6 +14,8 @@ T = TypeVar("T")
 
 EXIT_USAGE = 2
 """Exit code for wrong usage or invalid settings."""
+EXIT_INTERRUPTED = 130
+"""Exit code after Ctrl-C that left work undone."""
 EXIT_FAILURE = 1
 """Exit code of a command that failed."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 import sys
 import time
@@ -20,7 +21,8 @@ from structlog.processors import format_exc_info
 from structlog.stdlib import ExtraAdder, ProcessorFormatter
 from structlog.typing import EventDict, WrappedLogger
 
-from gateway.observability.levels import set_levels
+from gateway.observability.access_line import DIM, RED, RESET, YELLOW, access_line
+from gateway.observability.levels import OWN_LOGGERS, set_levels
 from gateway.observability.printable import printable, printable_json
 from gateway.settings.model import LogSettings
 
@@ -33,8 +35,9 @@ def set_up_logs(
     `redact` removes secrets from a line. No code logs a secret on purpose; this is the last
     defence, for example against one in the text of an exception.
     """
-    write_line = _json_line if log.format == "json" else _text_line
-    handler = logging.StreamHandler(stream or sys.stderr)
+    stream = stream or sys.stderr
+    write_line = _json_line if log.format == "json" else TextLines(stream)
+    handler = logging.StreamHandler(stream)
     handler.setFormatter(
         ProcessorFormatter(
             foreign_pre_chain=[ExtraAdder(), format_exc_info],
@@ -48,13 +51,14 @@ def set_up_logs(
 def _head_and_fields(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     record: logging.LogRecord = event.pop("_record")
     event.pop("_from_structlog", None)
+    fields = event.pop("fields", None)
     head = {
-        "time": _timestamp(record.created),
+        # a request began before its line is written
+        "time": _timestamp(event.pop("at", record.created)),
         "level": record.levelname.lower(),
         "event": event.pop("event"),
         "logger": record.name,
     }
-    fields = event.pop("fields", None)
     return {**head, **event, **(fields if isinstance(fields, dict) else {})}
 
 
@@ -76,15 +80,51 @@ def json_line(event: str, logger: str, fields: Mapping[str, Any]) -> str:
     return _json_line(None, "", {**head, **fields})
 
 
-def _text_line(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
-    traceback = event.pop("exception", "")
-    name = event.pop("logger")
-    words = [event.pop("time"), f"{event.pop('level'):<7}", printable(str(event.pop("event")))]
-    words += [f"{key}={_format_value(value)}" for key, value in event.items()]
-    if name != "veriplex.request":  # the logger of nearly all lines
-        words.append(f"logger={name}")
-    indented = "".join(f"\n    {printable(line)}" for line in str(traceback).splitlines())
-    return " ".join(words) + indented
+class TextLines:
+    """Writes lines for people: on a terminal with the time alone, and within its width."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._fd = _terminal_of(stream)
+        self._colour = self._fd is not None and not os.environ.get("NO_COLOR")
+
+    def __call__(self, _logger: WrappedLogger, _method: str, event: EventDict) -> str:
+        traceback = event.pop("exception", "")
+        name, level = event.pop("logger"), event.pop("level")
+        time_ = event.pop("time").removesuffix("Z").replace("T", " ")
+        if self._fd is not None:
+            time_ = time_[-TIME_CHARACTERS:]
+        what = event.pop("event")
+        if what == "request":
+            return access_line(time_, event, width=self._width(), colour=self._colour)
+        words = [time_, level, printable(str(what))]
+        words += [f"{key}={_format_value(value)}" for key, value in event.items()]
+        if not name.startswith(OWN_LOGGERS):
+            words.append(f"logger={name}")
+        if self._colour:
+            words[0] = f"{DIM}{words[0]}{RESET}"
+            words[1] = f"{LEVEL_COLOURS.get(level, '')}{words[1]}{RESET}"
+        indented = "".join(f"\n    {printable(line)}" for line in str(traceback).splitlines())
+        return "  ".join(words[:3]) + "".join(f"  {word}" for word in words[3:]) + indented
+
+    def _width(self) -> int | None:
+        if self._fd is None:
+            return None
+        try:
+            return os.get_terminal_size(self._fd).columns or None
+        except OSError:  # it was closed
+            return None
+
+
+TIME_CHARACTERS = len("15:40:30.289")
+LEVEL_COLOURS = {"debug": DIM, "warning": YELLOW, "error": RED, "critical": RED}
+
+
+def _terminal_of(stream: TextIO) -> int | None:
+    """The descriptor of a terminal; None for anything else."""
+    try:
+        return stream.fileno() if stream.isatty() else None
+    except (AttributeError, OSError, ValueError):
+        return None
 
 
 _BARE = re.compile(r"[\w.,:;/@+…-]+")

@@ -12,7 +12,7 @@ import logging
 from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.registry import Collector
@@ -45,6 +45,31 @@ class AccessLogEntry(NamedTuple):
     """The key's label or hint."""
     domain: str
     problem: str
+    at: float = 0.0
+    """When the request came, in Unix time."""
+    path: str = ""
+    """Without keys and mailboxes (`gateway.observability.access_line`)."""
+    verdict: str = ""
+    cache: str = ""
+    """What the verdict cache had: the part of `Cache-Status` after its name."""
+    client: str = ""
+    """The client's address, behind a trusted proxy the one that the proxy saw."""
+    hint: str = ""
+    """What the client probably does wrong, for the operator."""
+
+    def to_fields(self) -> dict[str, Any]:
+        """The fields of its line."""
+        fields = {name: getattr(self, name) for name in _LOGGED_FIELDS if getattr(self, name) != ""}
+        fields["ms"] = round(self.seconds * 1000, 2)
+        return fields
+
+
+_LOGGED_FIELDS = (
+    *("request_id", "dialect", "endpoint", "method", "path", "status", "verdict", "source"),
+    *("cache", "key", "domain", "problem", "hint", "client"),
+)
+QUIET_ENDPOINTS = frozenset({"alive", "ready", "metrics"})
+"""Of the server's own, asked every few seconds by machines: a line each only at level `debug`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +156,8 @@ class Metrics:
         self._requests.count(
             entry.dialect, entry.endpoint, entry.status, entry.source, entry.seconds
         )
-        if log.isEnabledFor(logging.INFO):
+        is_quiet = entry.endpoint in QUIET_ENDPOINTS and entry.status < 400
+        if log.isEnabledFor(logging.DEBUG if is_quiet else logging.INFO):
             if len(self._unwritten) >= MAX_UNWRITTEN_LINES:
                 self._unwritten.popleft()
                 self._dropped_lines.inc()
@@ -158,6 +184,4 @@ class Metrics:
     def _write_lines(self) -> None:
         while self._unwritten:
             entry = self._unwritten.popleft()
-            fields = {k: v for k, v in entry._asdict().items() if v != "" and k != "seconds"}
-            fields["ms"] = round(entry.seconds * 1000, 2)
-            log.info("request", extra={"fields": fields})
+            log.info("request", extra={"at": entry.at, "fields": entry.to_fields()})

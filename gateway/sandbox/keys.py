@@ -108,6 +108,9 @@ class TestAccounts:
     async def authenticate(self, dialect: str, credential: str) -> Caller | None:
         return self._callers.get((dialect, credential))
 
+    def other_dialect(self, dialect: str, credential: str) -> str | None:
+        return next((name for name, key in self._callers if key == credential), None)
+
     async def enforce_rate_limit(self, caller: Caller, bucket: str) -> None:
         return None
 

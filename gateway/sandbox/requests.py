@@ -66,6 +66,7 @@ class Exchange:
     scope: int | None
     """None for a request without a valid key."""
     dialect: str
+    """Empty for a path that no dialect has."""
     operation: str
     """The endpoint's name; empty for an unknown path."""
     method: str
@@ -160,7 +161,7 @@ class Exchange:
             "id": self.id,
             "at": datetime.fromtimestamp(self.at, UTC),
             "request_id": self.request_id,
-            "dialect": self.dialect,
+            "dialect": self.dialect or None,
             "operation": self.operation,
             "method": self.method,
             "path": self.path,

@@ -85,6 +85,14 @@ class ServerSettings(Section):
     forwarded_allow_ips: tuple[Network, ...] = _setting(
         (), "Proxies whose X-Forwarded-For and X-Forwarded-Proto are trusted; `*` is any."
     )
+    drain_s: float = _setting(
+        0.0,
+        "Time after SIGTERM in which `/readyz` answers 503 and everything else is still answered,"
+        " so that load balancers stop sending requests before the server stops.",
+        "s",
+        ge=0,
+        le=3600,
+    )
     allowed_hosts: tuple[HostName, ...] = _setting(
         (),
         "Hosts by which clients may call the sandbox's control API, such as a container's name,"

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+
 from sqlalchemy import Connection, inspect, select
 
 from gateway.store.errors import StoreUnusable
 from gateway.store.tables import REVISION, version_table
+
+log = logging.getLogger(__name__)
 
 
 def migrate(connection: Connection, where: str) -> None:
@@ -23,3 +27,4 @@ def migrate(connection: Connection, where: str) -> None:
     from gateway.store.migrate import upgrade
 
     upgrade(connection, where, revision)
+    log.info("database.migrated", extra={"from": revision, "to": REVISION})

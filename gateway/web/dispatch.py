@@ -10,7 +10,7 @@ from gateway.observability.metrics import Metrics, MetricsAccess
 from gateway.sandbox import Sandbox
 from gateway.web.browsers import BrowserGuard
 from gateway.web.native import NativeApi
-from gateway.web.routing import VendorRoutes
+from gateway.web.routing import VendorRoutes, fold_slashes
 from gateway.web.vendors import VendorApp
 
 Application: TypeAlias = ASGIApp
@@ -53,6 +53,8 @@ def create_app(services: WebServices) -> Application:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         nonlocal system_app
         if scope["type"] == "http":
+            if "//" in scope["path"]:
+                scope["path"] = fold_slashes(scope["path"])
             host = next((v for k, v in scope["headers"] if k == b"host"), b"")
             vendor_path = routes.match(
                 host.decode("latin-1"),

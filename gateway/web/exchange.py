@@ -16,8 +16,10 @@ from adapters.contract.problems import Problem
 from adapters.contract.streaming import render_body
 from adapters.contract.wire import Reply, StreamReply, UnreadableRequest, WireReply, WireRequest
 from adapters.kit.csv import neutralise_formula
+from engine.model import Verification
 from engine.turns import FairSlots, Party
 from gateway.accounts.caller import Caller
+from gateway.observability.access_line import loggable_path
 from gateway.observability.metrics import AccessLogEntry
 from gateway.sandbox import requests as sandbox_requests
 from gateway.sandbox.faults import Effects
@@ -50,8 +52,10 @@ class RequestState:
         "effects",
         "endpoint",
         "headers",
+        "hint",
         "method",
         "op",
+        "path",
         "path_params",
         "problem",
         "query_string",
@@ -60,6 +64,7 @@ class RequestState:
         "result",
         "simulated",
         "vendor_path",
+        "verdict",
     )
 
     def __init__(
@@ -67,6 +72,8 @@ class RequestState:
     ) -> None:
         self.vendor_path = vendor_path
         self.method: str = scope["method"]
+        self.path: str = scope["path"]
+        """With the dialect's prefix, if it has one."""
         self.query_string: str = scope["query_string"].decode("latin-1")
         self.headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in scope["headers"]}
         self.request_id = request_id(self.headers.get("x-request-id", ""))
@@ -85,7 +92,11 @@ class RequestState:
         """What the sandbox simulated: a word, or the ids of faults."""
         self.op: Operation[Any] | None = None
         self.result = EMPTY_RESULT
+        self.verdict = ""
+        """Of a verification; empty for any other operation."""
         self.problem: Problem | None = None
+        self.hint = ""
+        """What the client probably does wrong, for the operator."""
 
     @property
     def scope(self) -> int | None:
@@ -132,13 +143,15 @@ class RequestState:
             status=reply.status,
             reply=reply.body if isinstance(reply, WireReply) else reply.head,
             problem=problem.kind if problem else "",
-            reason=problem_text(problem) if problem else "",
+            reason="; ".join(
+                text for text in (problem_text(problem) if problem else "", self.hint) if text
+            ),
             simulated=self.simulated,
             request_id=self.request_id,
         )
 
-    def to_access_log_entry(self, status: int, seconds: float) -> AccessLogEntry:
-        """The line in the access log."""
+    def to_access_log_entry(self, status: int, at: float, seconds: float) -> AccessLogEntry:
+        """The line in the access log; `at` is when the request came."""
         return AccessLogEntry(
             self.request_id,
             self.vendor_path.dialect.name,
@@ -150,7 +163,20 @@ class RequestState:
             self.caller.key_label if self.caller else "",
             domain_of(self.op),
             self.problem.kind if self.problem else "",
+            at,
+            self._path_for_log(),
+            self.verdict,
+            self.result.cache_status if self.verdict else "",
+            self.client_ip,
+            self.hint,
         )
+
+    def _path_for_log(self) -> str:
+        endpoint = self.endpoint
+        if endpoint is not None and not endpoint.needs_key and self.path_params:
+            # such a path is the key to what it leads to
+            return self.path.removesuffix(self.vendor_path.path) + endpoint.path
+        return loggable_path(self.path, is_known=endpoint is not None)
 
     def _any_credential(self) -> str:
         """The key of a request that was refused before its key was needed."""
@@ -227,6 +253,11 @@ def domain_of(op: Operation[Any] | None) -> str:
         return ""
     _, at, domain = op.email.rpartition("@")
     return domain[:MAX_LOGGED_DOMAIN_CHARACTERS] if at else ""
+
+
+def verdict_of(outcome: object) -> str:
+    """The verdict of a verification, for the log; empty for any other outcome."""
+    return outcome.verdict.value if isinstance(outcome, Verification) else ""
 
 
 def without_formulas(found: JobRows) -> JobRows:

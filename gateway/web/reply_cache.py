@@ -42,6 +42,8 @@ class CachedReply(NamedTuple):
     outcome: object
     """None if it follows from the request."""
     reply: WireReply
+    verdict: str = ""
+    """Of the outcome, for the log."""
 
     @property
     def size_bytes(self) -> int:
@@ -92,6 +94,7 @@ class ReplyCache:
         op: Operation[Any],
         outcome: object,
         write: Callable[[], Reply],
+        verdict: str = "",
     ) -> Reply:
         """The reply to `op` with `outcome`: the one that is kept, or what `write` returns.
 
@@ -108,7 +111,7 @@ class ReplyCache:
         # copied, since the encoder's buffers are far larger than what is in them
         reply = replace(reply, body=bytes(memoryview(reply.body)))
         self._evict(key)
-        self._entries[key] = entry = CachedReply(op, outcome, reply)
+        self._entries[key] = entry = CachedReply(op, outcome, reply, verdict)
         self._bytes += entry.size_bytes
         while len(self._entries) > MAX_ENTRIES or self._bytes > MAX_BYTES:
             # many at a time: with each that went, a dictionary's first key takes longer to find

@@ -19,6 +19,9 @@ from adapters.contract.wire import WireRequest
 MAX_CACHED_CHARACTERS = 300
 """Of host and path; longer ones are not cached. Clients use few, and those are short."""
 
+MIN_SIMILARITY = 65
+"""Percent of two paths' characters that must be the same for one to be proposed for the other."""
+
 
 @dataclass(frozen=True, slots=True)
 class VendorPath:
@@ -94,6 +97,38 @@ class VendorRoutes:
         return self._endpoints[vendor_path.dialect.name].find(vendor_path.path, method)
 
 
+class NearestPaths:
+    """Finds the path that a client with a wrong base URL may have meant."""
+
+    def __init__(self, dialects: Iterable[Dialect], own_paths: Iterable[str] = ()) -> None:
+        self._owners: dict[str, Dialect | None] = dict.fromkeys(own_paths)
+        for dialect in dialects:
+            for endpoint in dialect.endpoints:
+                self._owners.setdefault(endpoint.path, dialect)
+
+    def find(self, path: str) -> tuple[str, Dialect | None]:
+        """The most similar path and its dialect, None for one of the server's own.
+
+        The path is empty if none is similar.
+        """
+        # imported here: a sandbox has to start quickly, and few requests need it
+        from rapidfuzz import fuzz, process
+
+        wanted = path[:MAX_CACHED_CHARACTERS]
+        best = process.extractOne(
+            wanted, list(self._owners), scorer=fuzz.ratio, score_cutoff=MIN_SIMILARITY
+        )
+        return (best[0], self._owners[best[0]]) if best else ("", None)
+
+
+def fold_slashes(path: str) -> str:
+    """The path with one slash where a client, joining its base URL, has put several."""
+    return _SLASHES.sub("/", path) if "//" in path else path
+
+
+_SLASHES = re.compile("/{2,}")
+
+
 def _head(
     method: str, path: str, query_string: str, headers: Iterable[tuple[bytes, bytes]]
 ) -> WireRequest:
@@ -132,6 +167,10 @@ class _EndpointTable:
         if method == "HEAD":
             method = "GET"
         found = self._fixed.get(path)
+        if found is None and path[-1:] == "/":
+            # no vendor has another answer at a path with a slash at its end
+            path = path.rstrip("/")
+            found = self._fixed.get(path)
         params: Mapping[str, str] = {}
         if found is None:
             for pattern, endpoints in self._patterns:

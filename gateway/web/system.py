@@ -5,6 +5,7 @@ A request that is no dialect's and has none of these paths gets a problem docume
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hmac
 import logging
@@ -18,18 +19,23 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Mount, Route
+from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from gateway.observability.access_line import loggable_path
 from gateway.observability.metrics import AccessLogEntry, Metrics, MetricsAccess
 from gateway.sandbox import Sandbox
 from gateway.service import ServiceResult
 from gateway.web.browsers import BrowserGuard
 from gateway.web.compression import compressing
+from gateway.web.exchange import verdict_of
 from gateway.web.native import NativeApi
 from gateway.web.problem_json import problem_response
 from gateway.web.provenance import provenance_headers, request_id
+from gateway.web.routing import VendorRoutes
 from gateway.web.sandbox_control import ControlApi
+from gateway.web.unmatched import UnmatchedRequests
+from gateway.web.vendors import VendorApp
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +46,12 @@ NATIVE_PREFIX = "/veriplex/v1"
 
 class SystemServices(Protocol):
     """The services of a running server, as far as these paths show them."""
+
+    @property
+    def routes(self) -> VendorRoutes: ...
+
+    @property
+    def vendor_app(self) -> VendorApp: ...
 
     @property
     def metrics(self) -> Metrics: ...
@@ -64,22 +76,33 @@ def create_system_app(services: SystemServices) -> ASGIApp:
     """The Starlette application for all requests that are no dialect's."""
     endpoints = _SystemEndpoints(services)
     control = ControlApi(services.sandbox, services.native, services.browser_guard)
+    own = [
+        Route("/livez", endpoints.alive),
+        Route("/healthz", endpoints.alive),
+        Route("/readyz", endpoints.ready),
+        Route("/metrics", endpoints.metrics),
+        Route(f"{NATIVE_PREFIX}/verify", services.native.verify),
+        Route(f"{NATIVE_PREFIX}/standing", services.native.reputation),
+    ]
+    # not mounted: a path that none of them has is then found by the application itself
+    own += [
+        Route(f"{NATIVE_PREFIX}{route.path}", route.endpoint, methods=route.methods)
+        for route in control.routes()
+    ]
+    paths = tuple(dict.fromkeys(route.path for route in own))
+    unmatched = UnmatchedRequests(services.routes, services.native, services.sandbox, paths)
+
+    async def http_error(request: Request, exc: Exception) -> Response:
+        assert isinstance(exc, HTTPException)
+        if exc.status_code == 404 and "endpoint" not in request.scope:
+            return await unmatched.answer(request)
+        return problem_response(exc.status_code, exc.detail, headers=exc.headers)
+
     app = Starlette(
-        routes=[
-            Route("/livez", endpoints.alive),
-            Route("/healthz", endpoints.alive),
-            Route("/readyz", endpoints.ready),
-            Route("/metrics", endpoints.metrics),
-            Route(f"{NATIVE_PREFIX}/verify", services.native.verify),
-            Route(f"{NATIVE_PREFIX}/standing", services.native.reputation),
-            Mount(NATIVE_PREFIX, routes=control.routes()),
-        ],
-        exception_handlers={
-            HTTPException: _http_error_response,
-            Exception: _internal_error_response,
-        },
+        routes=own,
+        exception_handlers={HTTPException: http_error, Exception: _internal_error_response},
     )
-    return _observed(app, services.metrics)
+    return _observed(app, services)
 
 
 class _SystemEndpoints:
@@ -119,20 +142,13 @@ def _json_response(value: Any, status: int = 200) -> Response:
     return Response(orjson.dumps(value), status, media_type="application/json")
 
 
-async def _http_error_response(request: Request, exc: Exception) -> Response:
-    assert isinstance(exc, HTTPException)
-    paths = f"the vendors' own paths, /<dialect>/…, {NATIVE_PREFIX}/…, /livez, /readyz, /metrics"
-    detail = f"{exc.detail}. This server has {paths}."
-    return problem_response(exc.status_code, detail, title=exc.detail, headers=exc.headers)
-
-
 async def _internal_error_response(request: Request, exc: Exception) -> Response:
     extra = {"method": request.method, "path": request.url.path}
     log.error("request.failed", extra=extra, exc_info=exc)
     return problem_response(500)
 
 
-def _observed(app: ASGIApp, metrics: Metrics) -> ASGIApp:
+def _observed(app: ASGIApp, services: SystemServices) -> ASGIApp:
     """Add the headers that vendors' replies have too (`gateway.web.provenance`), count the request
     and log it."""
 
@@ -140,11 +156,12 @@ def _observed(app: ASGIApp, metrics: Metrics) -> ASGIApp:
         if scope["type"] != "http":
             await app(scope, receive, send)
             return
-        began = time.perf_counter()
+        at, began = time.time(), time.perf_counter()
         sent_id = next((v for k, v in scope["headers"] if k == b"x-request-id"), b"")
         own_id = request_id(sent_id.decode("latin-1"))
         id_header = (b"x-request-id", own_id.encode("latin-1"))
         state: dict[str, Any] = scope.setdefault("state", {})
+        state["request_id"] = own_id
         status = 0
 
         async def sending(message: Message) -> None:
@@ -158,22 +175,39 @@ def _observed(app: ASGIApp, metrics: Metrics) -> ASGIApp:
 
         accepted = next((v for k, v in scope["headers"] if k == b"accept-encoding"), b"")
         compressed = compressing(sending, accepted.decode("latin-1"))
-        # Starlette raises an exception again after `_internal_error_response` has answered it
-        with contextlib.suppress(Exception):
-            await app(scope, receive, compressed)
-        metrics.record_request(
+        try:
+            # Starlette raises an exception again after `_internal_error_response` has answered it
+            with contextlib.suppress(Exception):
+                await app(scope, receive, compressed)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if not services.vendor_app.is_ending or task is None or status:
+                raise
+            task.uncancel()
+            await problem_response(503, "The server is stopping.")(scope, receive, sending)
+        result = state.get("answer", NO_RESULT)
+        verdict = verdict_of(result.outcome)
+        client = scope.get("client")
+        endpoint = getattr(scope.get("endpoint"), "__name__", "")
+        services.metrics.record_request(
             AccessLogEntry(
                 own_id,
                 "veriplex",
                 # not the path, which a client can choose freely
-                getattr(scope.get("endpoint"), "__name__", ""),
+                endpoint or state.get("endpoint_name", ""),
                 scope["method"],
                 status,
-                state.get("answer", NO_RESULT).source,
+                result.source,
                 time.perf_counter() - began,
                 state.get("key_label", ""),
                 state.get("domain", ""),
                 state.get("problem", ""),
+                at,
+                loggable_path(scope["path"], is_known=bool(endpoint)),
+                verdict,
+                result.cache_status if verdict else "",
+                client[0] if client else "",
+                state.get("hint", ""),
             )
         )
 

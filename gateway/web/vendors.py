@@ -31,10 +31,16 @@ from gateway.service import Service, ServiceResult
 from gateway.web.bodies import BodyBudget, ClientDisconnected
 from gateway.web.browsers import FOREIGN_PAGE, BrowserGuard
 from gateway.web.client_blocks import ClientBlocks
-from gateway.web.exchange import BodyReader, RequestState, send_reply, without_formulas
+from gateway.web.exchange import (
+    BodyReader,
+    RequestState,
+    send_reply,
+    verdict_of,
+    without_formulas,
+)
 from gateway.web.faulty_send import ClientConnection, ConnectionDropped, faulty_send
 from gateway.web.reply_cache import ReplyCache
-from gateway.web.routing import VendorPath, VendorRoutes
+from gateway.web.routing import NearestPaths, VendorPath, VendorRoutes
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +58,8 @@ PREFLIGHT_REPLY = WireReply(
 
 SANDBOX_RESULT = ServiceResult(None, source="sandbox")
 
+STOPPING_RETRY_AFTER_S = 5
+"""Seconds after which a client may try again at a server that is being restarted."""
 STORAGE_RETRY_AFTER_S = 1
 """Seconds after which a client may try again when the database was unavailable."""
 
@@ -83,16 +91,18 @@ class VendorApp:
         self._metrics = metrics
         self._sandbox = sandbox
         self._browser_guard = browser_guard
+        self._nearest = {each.name: NearestPaths((each,)) for each in routes.dialects}
         self._reply_cache = ReplyCache()
         self._bodies = BodyBudget()
         self._body_reader = BodyReader()
         self._neutralise_formulas = neutralise_formulas
         self._timer = timer
+        self.is_ending = False
 
     async def __call__(
         self, vendor_path: VendorPath, scope: Scope, receive: Receive, send: Send
     ) -> None:
-        began = self._timer()
+        at, began = time.time(), self._timer()
         state = RequestState(vendor_path, scope, receive, self._bodies)
         try:
             reply = await self._reply(state, began)
@@ -119,7 +129,11 @@ class VendorApp:
             if state.effects is not None:
                 self._sandbox.faults.end(state.effects)
         seconds = self._timer() - began
-        self._metrics.record_request(state.to_access_log_entry(reply.status, seconds))
+        self._metrics.record_request(state.to_access_log_entry(reply.status, at, seconds))
+
+    def end_requests(self) -> None:
+        """From now on a request that is cancelled is answered: the server stops at once."""
+        self.is_ending = True
 
     # -- one request, step by step -------------------------------------------------------
 
@@ -129,6 +143,12 @@ class VendorApp:
             reply = await self._answer(state)
         except ClientDisconnected:
             raise
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if not self.is_ending or task is None:
+                raise
+            task.uncancel()  # the answer is still sent
+            reply = self._error_reply(state, stopping_problem())
         except Exception as exc:
             reply = self._error_reply(state, exc)
             _forget_frames(exc)
@@ -284,13 +304,16 @@ class VendorApp:
         if cached is not None:
             state.op = op = cached.op
             if is_sample:
+                state.verdict = cached.verdict
                 return cached.reply
         else:
             state.op = op = await self._body_reader.run(endpoint.read, request, state.party)
         state.result = await self._service.run(dialect, state.caller, op)
         outcome = state.result.outcome
+        state.verdict = verdict = verdict_of(outcome)
+        kept = None if is_sample else outcome
         return self._reply_cache.reply_for(
-            key, op, None if is_sample else outcome, lambda: self._write(endpoint, op, outcome)
+            key, op, kept, lambda: self._write(endpoint, op, outcome), verdict
         )
 
     def _write(self, endpoint: AnyEndpoint, op: Operation[Any], outcome: Any) -> Reply:
@@ -308,8 +331,24 @@ class VendorApp:
         state.problem = problem = self._problem_for(state, exc)
         if isinstance(problem, NoAnswer):
             state.result = ServiceResult(None, NO_SOURCE, problem.sources_asked, "fwd=miss")
+        state.hint = self._hint(state, problem)
         request = state.request or state.wire_request()
         return dialect.write_problem(request, problem, state.endpoint)
+
+    def _hint(self, state: RequestState, problem: Problem) -> str:
+        """What the client probably does wrong; only the log shows it."""
+        dialect = state.vendor_path.dialect
+        if problem.kind is ProblemKind.UNKNOWN_PATH:
+            nearest, _ = self._nearest[dialect.name].find(state.vendor_path.path)
+            return f"did you mean {nearest}?" if nearest else ""
+        if problem.kind is not ProblemKind.BAD_CREDENTIAL or not state.credential:
+            return ""
+        owner = self._accounts.other_dialect(dialect.name, state.credential)
+        for other in self._routes.dialects:
+            if other.name == owner:
+                url = f"{self._sandbox.url}/{other.name}{other.base_path}"
+                return f"this is a key of {other.name}; its base URL is {url}"
+        return ""
 
     def _problem_for(self, state: RequestState, exc: Exception) -> Problem:
         """The problem that the client is shown for an exception; a bug is logged."""
@@ -346,6 +385,11 @@ class VendorApp:
             exc_info=exc,
         )
         return Problem(ProblemKind.INTERNAL)
+
+
+def stopping_problem() -> Problem:
+    """For a request whose answer is not waited for, since the server stops."""
+    return Problem(ProblemKind.UNAVAILABLE, retry_after_s=STOPPING_RETRY_AFTER_S)
 
 
 def _forget_frames(exc: BaseException | None) -> None:

@@ -24,7 +24,7 @@ from adapters.contract.upstream import (
 )
 from engine.model import Address, Checks, Verdict, Verification
 from engine.verification import verification_from_verdict
-from gateway.upstreams.source.circuit import Admission, CircuitBreaker
+from gateway.upstreams.source.circuit import Admission, CircuitBreaker, CircuitState
 from gateway.upstreams.source.faults import IMPLICATIONS
 from gateway.upstreams.source.keys import NO_CREDITS_PAUSE_S, KeyRing, UpstreamKey
 from gateway.upstreams.source.latency import Latency
@@ -262,6 +262,18 @@ class UpstreamSource:
 
     def record_outcome(self, fault: Fault | None, sent_at: float | None = None) -> None:
         """Let the circuit know the outcome of an admitted request; None is a success."""
+        before = self.circuit.state
+        self._record_outcome(fault, sent_at)
+        after = self.circuit.state
+        if after is CircuitState.OPEN and before is not CircuitState.OPEN and fault is not None:
+            if fault.kind is not FaultKind.BANNED:  # which has an event of its own
+                paused_s = round(self.circuit.reopens_in_s, 1)
+                extra = {"source": self.name, "fault": fault.kind.value, "paused_s": paused_s}
+                log.warning("upstream.paused", extra=extra)
+        elif after is CircuitState.RECOVERING and before is CircuitState.HALF_OPEN:
+            log.info("upstream.resumed", extra={"source": self.name})
+
+    def _record_outcome(self, fault: Fault | None, sent_at: float | None) -> None:
         if fault is None:
             self._in_flight.record_answer()
             self.answered_at = self._clock()

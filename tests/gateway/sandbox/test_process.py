@@ -43,23 +43,33 @@ def test_it_starts_prints_its_url_and_stops_cleanly() -> None:
 
 
 @pytest.mark.parametrize(
-    ("level", "lines"), [("", []), ("info", []), ("debug", [("request", "GET", 200)])]
+    ("level", "lines"),
+    [("warning", []), ("info", [("GET", 200)]), ("debug", [("GET", 200), ("GET", 200)])],
 )
-def test_the_log_settings_apply(level: str, lines: list[tuple[str, str, int]]) -> None:
-    env = {"VERIPLEX_LOG__LEVEL": level, "VERIPLEX_LOG__FORMAT": "json"} if level else {}
+def test_the_log_settings_apply(level: str, lines: list[tuple[str, int]]) -> None:
+    env = os.environ | {"VERIPLEX_LOG__FORMAT": "json"}
+    command = [*COMMAND, "--log-level", level]
     with subprocess.Popen(
-        COMMAND, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | env
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env
     ) as process:
         assert process.stdout is not None
         assert process.stderr is not None
-        url = next(line.split()[-1] for line in process.stdout if line.startswith("listening"))
+        printed = map(json.loads, process.stdout)
+        url = next(line["url"] for line in printed if line["event"] == "server.listening")
         assert get(url, f"/v1/verify?email=a@b.org&api_key={KEY}")[0] == 200
+        assert get(url, "/livez")[0] == 200
         process.send_signal(signal.SIGTERM)
         logged = [json.loads(line) for line in process.stderr]
         assert process.wait(10) == 0
     requests = [line for line in logged if line["logger"] == "veriplex.request"]
-    assert [(line["event"], line["method"], line["status"]) for line in requests] == lines
-    assert bool(logged) == bool(lines)
+    assert [(line["method"], line["status"]) for line in requests] == lines
+
+
+def test_the_log_level_has_to_be_one() -> None:
+    program = [*COMMAND, "--log-level", "debog"]
+    refused = subprocess.run(program, capture_output=True, check=False, text=True)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert refused.stderr.endswith("; did you mean debug?\n")
 
 
 def test_it_imports_neither_database_nor_probe() -> None:
