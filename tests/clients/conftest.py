@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from adapters.registry import DIALECTS
 from tests.mail_testbed import DNS_SERVER
 
 VERIPLEX = Path(sys.executable).parent / "veriplex"
@@ -46,6 +47,7 @@ def serving(folder: Path, *options: str) -> Iterator[Served]:
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("VERIPLEX_")},
         **TESTBED,
+        "VERIPLEX_SANDBOX__PUBLISHED": "true",
         "VERIPLEX_STORAGE__URL": f"sqlite:///{folder / 'veriplex.db'}",
     }
 
@@ -70,3 +72,30 @@ def serving(folder: Path, *options: str) -> Iterator[Served]:
         server.terminate()
         server.communicate(timeout=20)
     assert server.returncode == 0
+
+
+@contextmanager
+def serving_host_names(folder: Path, address: str) -> Iterator[tuple[Served, dict[str, str]]]:
+    """A server at port 443 of a loopback address, with a certificate for all vendors' host names.
+
+    Also the environment for `node --require ./hosts.js`, whose clients then find it by these names.
+    """
+    certificate, key = folder / "certificate.pem", folder / "key.pem"
+    hosts = [host for dialect in DIALECTS for host in dialect.hosts]
+    request = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2"
+    names = ",".join(f"DNS:{host}" for host in hosts)
+    subject = ["-subj", "/CN=veriplex", "-addext", f"subjectAltName={names}"]
+    files = ["-keyout", str(key), "-out", str(certificate)]
+    subprocess.run([*request.split(), *subject, *files], check=True, capture_output=True)
+    options = ["--host", address, "--port", "443"]
+    options += ["--ssl-certfile", str(certificate), "--ssl-keyfile", str(key)]
+    with serving(folder, *options) as served:
+        assert served.url == f"https://{address}:443"
+        yield (
+            served,
+            {
+                "VERIPLEX_ADDRESS": address,
+                "VERIPLEX_HOSTS": ",".join(hosts),
+                "NODE_EXTRA_CA_CERTS": str(certificate),
+            },
+        )

@@ -12,13 +12,12 @@ from typing import Any
 
 import pytest
 
-from tests.clients.conftest import Served, serving
+from tests.clients.conftest import Served, serving_host_names
 
 pytestmark = [pytest.mark.testbed, pytest.mark.node]
 
 HERE = Path(__file__).parent / "node"
 ADDRESS = "127.0.0.99"
-NAMES = "DNS:api.emailable.com,DNS:emailverification.whoisxmlapi.com"
 
 
 def ask(served: Served, base_url: str = "", **environment: str) -> dict[str, Any]:
@@ -69,16 +68,8 @@ def test_by_base_url(served: Served, place: str) -> None:
 
 
 def test_by_host_name(tmp_path: Path) -> None:
-    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
-    request = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2"
-    names = f"-subj /CN=veriplex -addext subjectAltName={NAMES}"
-    files = ["-keyout", str(key), "-out", str(certificate)]
-    subprocess.run([*request.split(), *names.split(), *files], check=True, capture_output=True)
-    options = ["--host", ADDRESS, "--port", "443"]
-    options += ["--ssl-certfile", str(certificate), "--ssl-keyfile", str(key)]
-    with serving(tmp_path, *options) as served:
-        assert served.url == f"https://{ADDRESS}:443"
-        answers = ask(served, VERIPLEX_ADDRESS=ADDRESS, NODE_EXTRA_CA_CERTS=str(certificate))
+    with serving_host_names(tmp_path, ADDRESS) as (served, environment):
+        answers = ask(served, **environment)
     check_emailable(answers)
     assert answers["whoisxml"]["smtpCheck"] == "true"
     assert answers["whoisxmlUnknown"]["smtpCheck"] == "false"

@@ -1,7 +1,7 @@
-// Stands in for an entry in the hosts file: the vendors' names are VERIPLEX_ADDRESS.
+// Stands in for an entry in the hosts file: the names in VERIPLEX_HOSTS are VERIPLEX_ADDRESS.
 const dns = require("dns");
 
-const VENDORS = ["api.emailable.com", "emailverification.whoisxmlapi.com"];
+const VENDORS = (process.env.VERIPLEX_HOSTS || "").split(",");
 const lookup = dns.lookup;
 
 dns.lookup = (host, options, callback) => {
