@@ -38,14 +38,32 @@ def set_up_logs(
     stream = stream or sys.stderr
     write_line = _json_line if log.format == "json" else TextLines(stream)
     handler = logging.StreamHandler(stream)
-    handler.setFormatter(
-        ProcessorFormatter(
-            foreign_pre_chain=[ExtraAdder(), format_exc_info],
-            processors=[_head_and_fields, lambda *record: redact(write_line(*record))],
-        )
-    )
+    handler.setFormatter(_LineFormatter(lambda *record: redact(write_line(*record))))
     logging.getLogger().handlers[:] = [handler]
     set_levels(log)
+
+
+class _LineFormatter(ProcessorFormatter):
+    """Formats records by structlog, but for those of the access log: it takes half the time."""
+
+    def __init__(self, write: Callable[[WrappedLogger, str, EventDict], str]) -> None:
+        super().__init__(
+            foreign_pre_chain=[ExtraAdder(), format_exc_info],
+            processors=[_head_and_fields, write],
+        )
+        self._write = write
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields = getattr(record, "fields", None)
+        if record.msg != "request" or not isinstance(fields, dict):
+            return super().format(record)
+        head = {
+            "time": _timestamp(getattr(record, "at", record.created)),
+            "level": record.levelname.lower(),
+            "event": "request",
+            "logger": record.name,
+        }
+        return self._write(None, "", {**head, **fields})
 
 
 def _head_and_fields(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

@@ -28,7 +28,7 @@ from gateway.settings import Settings
 from gateway.web.dispatch import create_app
 from gateway.web.server import bind, serve
 from tests.benchmarks import load
-from tests.benchmarks.servers import LIVE_KEY, Deliverable, Running, ours, running
+from tests.benchmarks.servers import LIVE_KEY, SAY_LISTENING, Deliverable, Running, ours, running
 from tests.fakes.vendor import GOOD_KEY, Mood, Vendor, vendor
 
 EMAILABLE = next(dialect for dialect in DIALECTS if dialect.name == "emailable")
@@ -231,7 +231,7 @@ async def front(
     async with open_services(settings, verifier=Deliverable()) as services:
         account_id = await services.accounts.create_account("bench@example.com")
         await services.accounts.create_key(account_id, "emailable", key=LIVE_KEY)
-        await serve(create_app(services), bind("127.0.0.1", 0))
+        await serve(create_app(services), bind("127.0.0.1", 0), hooks=SAY_LISTENING)
 
 
 if __name__ == "__main__":

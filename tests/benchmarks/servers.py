@@ -28,7 +28,7 @@ from gateway.app import open_services
 from gateway.observability.logs import set_up_logs
 from gateway.settings import Settings
 from gateway.web.dispatch import create_app
-from gateway.web.server import bind, serve
+from gateway.web.server import ServerHooks, bind, serve
 
 LIVE_KEY = "live_0123456789abcdef0123"
 TEST_KEY = "test_0123456789abcdef0123"
@@ -98,6 +98,14 @@ def ours(name: str) -> tuple[str, ...]:
 SANDBOX = (str(Path(sys.executable).with_name("veriplex")), "sandbox", "--port", "0")
 
 
+def _say(url: str) -> None:
+    sys.stdout.write(f"listening on {url}\n")
+    sys.stdout.flush()
+
+
+SAY_LISTENING = ServerHooks(on_listening=_say)
+
+
 async def bare() -> None:
     """One JSON endpoint of Starlette, on the same server with the same options."""
 
@@ -105,7 +113,9 @@ async def bare() -> None:
         return JSONResponse(SAMPLE)
 
     await serve(
-        Starlette(routes=[Route("/v1/verify", verify)]), bind("127.0.0.1", 0), on_listening=_say
+        Starlette(routes=[Route("/v1/verify", verify)]),
+        bind("127.0.0.1", 0),
+        hooks=SAY_LISTENING,
     )
 
 
@@ -117,7 +127,7 @@ async def live() -> None:
     async with open_services(settings, verifier=Deliverable()) as services:
         account_id = await services.accounts.create_account("bench@example.com")
         await services.accounts.create_key(account_id, "emailable", key=LIVE_KEY)
-        await serve(create_app(services), bind("127.0.0.1", 0), on_listening=_say)
+        await serve(create_app(services), bind("127.0.0.1", 0), hooks=SAY_LISTENING)
 
 
 async def attacked() -> None:
@@ -132,12 +142,7 @@ async def attacked() -> None:
                 await accounts.create_key(account_id, "emailable", key=LIVE_KEY)
                 await accounts.create_key(account_id, "emailable", key=TEST_KEY, test=True)
                 await accounts.create_key(account_id, "validto", key=VALIDTO_TEST_KEY, test=True)
-                await serve(create_app(services), bind("127.0.0.1", 0), on_listening=_say)
-
-
-def _say(url: str) -> None:
-    sys.stdout.write(f"listening on {url}\n")
-    sys.stdout.flush()
+                await serve(create_app(services), bind("127.0.0.1", 0), hooks=SAY_LISTENING)
 
 
 class Deliverable:
