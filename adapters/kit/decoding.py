@@ -67,12 +67,21 @@ def detect_encoding(head: bytes) -> str:
 class Decoder:
     """Decodes a file; `encoding` is known once the first text has been read."""
 
-    def __init__(self, chunks: Iterable[bytes], encoding: str | None = None) -> None:
-        """`encoding` is that of the file, None to detect it."""
+    def __init__(
+        self, chunks: Iterable[bytes], encoding: str | None = None, *, otherwise: str | None = None
+    ) -> None:
+        """`encoding` is that of the file, None to detect it.
+
+        `otherwise` is that of a file that is not UTF-8, if all before the first byte that shows it
+        is ASCII.
+        """
         self._chunks = iter(chunks)
         self._lines_before = 0
+        self._is_ascii = True
+        self._otherwise = otherwise
         self.encoding = encoding or ""
         self._wanted = encoding
+        self._decoder: codecs.IncrementalDecoder = codecs.getincrementaldecoder("utf-8")()
 
     def texts(self) -> Iterator[str]:
         """The file in pieces; an empty piece for each empty chunk. Raises NotCsv."""
@@ -89,28 +98,40 @@ class Decoder:
         detected = detect_encoding(head)
         if self._wanted is None or detected.startswith(codecs.lookup(self._wanted).name):
             self.encoding = detected  # a mark says more than the name: `utf-8-sig` than `utf-8`
-        decoder = codecs.getincrementaldecoder(self.encoding)()
+        self._decoder = codecs.getincrementaldecoder(self.encoding)()
         for chunk in chain((head,), rest):
-            text = self._decode(decoder, chunk)
+            text = self._decode(chunk)
             if text or (head and not chunk):
                 yield text
-        if text := self._decode(decoder, b"", final=True):
+        if text := self._decode(b"", final=True):
             yield text
 
-    def _decode(
-        self, decoder: codecs.IncrementalDecoder, chunk: bytes, *, final: bool = False
-    ) -> str:
+    def _decode(self, chunk: bytes, *, final: bool = False) -> str:
         try:
-            text = decoder.decode(chunk, final)
+            text = self._decoder.decode(chunk, final)
         except UnicodeError as exc:
-            before = ""
-            if isinstance(exc, UnicodeDecodeError):
-                before = exc.object[: exc.start].decode(self.encoding, "replace")
-            line = 1 + self._lines_before + count_line_ends(before)
-            name = NAMES.get(self.encoding, self.encoding.upper())
-            raise WrongEncoding(f"is not {name} text", line) from exc
+            text = self._decode_otherwise(exc, final=final)
         self._lines_before += count_line_ends(text)
+        self._is_ascii = self._is_ascii and text.isascii()
         return text
+
+    def _decode_otherwise(self, error: UnicodeError, *, final: bool) -> str:
+        before = ""
+        if isinstance(error, UnicodeDecodeError):
+            before = error.object[: error.start].decode(self.encoding, "replace")
+            if self._otherwise and self.encoding == "utf-8" and self._is_ascii and before.isascii():
+                self.encoding, self._otherwise = self._otherwise, None
+                self._decoder = codecs.getincrementaldecoder(self.encoding)()
+                return self._decode_again(error.object, final=final)
+        line = 1 + self._lines_before + count_line_ends(before)
+        name = NAMES.get(self.encoding, self.encoding.upper())
+        raise WrongEncoding(f"is not {name} text", line) from error
+
+    def _decode_again(self, data: bytes, *, final: bool) -> str:
+        try:
+            return self._decoder.decode(data, final)
+        except UnicodeError as exc:
+            return self._decode_otherwise(exc, final=final)
 
 
 def count_line_ends(text: str) -> int:

@@ -65,6 +65,8 @@ class ListOptions:
     column: str | None = None
     """Title of the addresses' column, or its number, from 1."""
     encoding: str | None = None
+    otherwise: str | None = None
+    """The encoding of a list that is neither UTF-8 nor marked, where nobody can name it."""
     titled: bool = True
     """A list with one column may have a title that we do not know."""
     is_stream: bool = False
@@ -85,7 +87,7 @@ def read_list(
     pause in a stream: the list is judged by what came before it.
     """
     options = options or ListOptions()
-    decoder = Decoder(open_chunks(), options.encoding)
+    decoder = Decoder(open_chunks(), options.encoding, otherwise=options.otherwise)
     lines = split_lines(decoder.texts(), max_lines=options.max_lines)
     head = _first_lines(lines)
     text = next((line for line in head if line.strip()), "").lstrip("\ufeff \t")
@@ -134,7 +136,8 @@ def split_note(cell: str, headers: Sequence[str]) -> str:
 
 
 def _lines(chunks: Iterable[bytes], options: ListOptions) -> Iterator[str]:
-    return split_lines(Decoder(chunks, options.encoding).texts())
+    decoder = Decoder(chunks, options.encoding, otherwise=options.otherwise)
+    return split_lines(decoder.texts())
 
 
 def _read_json(lines: Iterator[str], again: Iterator[str] | None) -> CsvTable:

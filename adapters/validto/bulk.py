@@ -41,7 +41,10 @@ MAX_LIST_ENTRIES = 500_000
 MAX_CELLS = 1_000
 MAX_CELL_CHARACTERS = 100_000
 LIST_OPTIONS = ListOptions(
-    max_lines=MAX_LINES, max_cells=MAX_CELLS, max_cell_characters=MAX_CELL_CHARACTERS
+    otherwise="cp1252",  # in which Excel saves "CSV" on Windows; a request cannot name it
+    max_lines=MAX_LINES,
+    max_cells=MAX_CELLS,
+    max_cell_characters=MAX_CELL_CHARACTERS,
 )
 
 JOB_ID = re.compile(r"[a-z0-9]{30,40}")
