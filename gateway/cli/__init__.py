@@ -69,7 +69,6 @@ app = typer.Typer(
     cls=_CommandGroup,
     rich_markup_mode="rich",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

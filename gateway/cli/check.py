@@ -10,7 +10,7 @@ import typer
 
 from gateway.cli.options import ConfigFile, read_settings, resolve_config_file
 from gateway.cli.tables import print_table
-from gateway.cli.terminal import EXIT_USAGE, CommandError, print_error
+from gateway.cli.terminal import print_error
 
 if TYPE_CHECKING:
     from engine.smtp.terms import EgressConfig
@@ -29,8 +29,11 @@ def check(ctx: typer.Context, config: ConfigFile = None) -> None:
     """
     settings = read_settings(ctx, config, secrets=True)
     _check_tls(settings)
-    _check_plan(settings)
     print_table(_summary(settings, _file_description(ctx, config)))
+    if never := _never_asked(settings):
+        print_error(
+            f"hint: routing.order names the sources to ask, and leaves out {', '.join(never)}"
+        )
     if settings.engine.helo == "localhost":
         print_error(
             "hint: engine.helo is localhost, which many mail servers refuse; set it to a name"
@@ -54,16 +57,13 @@ def _check_tls(settings: Settings) -> None:
         check_tls(settings.server.ssl_certfile, settings.server.ssl_keyfile)
 
 
-def _check_plan(settings: Settings) -> None:
-    from adapters.registry import DIALECTS
-    from gateway.accounts.plans import Plans
-    from gateway.settings.problems import suggestion
-
-    known = Plans({dialect.name: dialect.plans for dialect in DIALECTS}).names
-    plan = settings.limits.plan
-    if plan not in known:
-        message = f"limits.plan: no plan is named {plan!r}; there are {', '.join(known)}"
-        raise CommandError(f"{message}{suggestion(plan, known)}", EXIT_USAGE)
+def _never_asked(settings: Settings) -> list[str]:
+    """Upstreams that no order names, where all orders name their sources."""
+    orders = [settings.routing.order, *(route.order for route in settings.routes)]
+    if not all(orders):
+        return []
+    asked = {name for order in orders for name in order}
+    return [upstream.name for upstream in settings.upstreams if upstream.name not in asked]
 
 
 def describe_egress(egress: EgressConfig) -> str:

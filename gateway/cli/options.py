@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperCommand, TyperGroup, TyperOption
+from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
 from gateway.cli.terminal import EXIT_USAGE, CommandError
 
@@ -15,22 +15,28 @@ if TYPE_CHECKING:
     from gateway.settings import Settings
 
 
-class _FlagsWithoutType:
-    """Shows a flag by its name alone, where typer adds `<bool>`."""
+class _PlainParameters:
+    """Shows flags and arguments by their names, where typer adds `<bool>` and `{FILE} <str>`."""
 
     def get_params(self, ctx: Any) -> list[Any]:
         params: list[Any] = super().get_params(ctx)  # type: ignore[misc]
         for param in params:
             if isinstance(param, TyperOption) and param.is_flag:
                 param.metavar = ""
+            if isinstance(param, TyperArgument):
+                vars(param)["display_type_rich"] = lambda ctx: ""
         return params
 
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        pieces: list[str] = super().collect_usage_pieces(ctx)  # type: ignore[misc]
+        return [piece.replace("{", "").replace("}", "") for piece in pieces]
 
-class Command(_FlagsWithoutType, TyperCommand):
+
+class Command(_PlainParameters, TyperCommand):
     """A single command."""
 
 
-class CommandGroup(_FlagsWithoutType, TyperGroup):
+class CommandGroup(_PlainParameters, TyperGroup):
     """A command with subcommands."""
 
 
@@ -93,6 +99,7 @@ def read_settings(
             resolve_config_file(ctx, config),
             os.environ,
             dialects=_dialects(),
+            plans=_plans(),
             secrets=secrets,
             probing=probing or secrets,
         )
@@ -104,3 +111,10 @@ def _dialects() -> tuple[str, ...]:
     from adapters.registry import DIALECTS
 
     return tuple(dialect.name for dialect in DIALECTS)
+
+
+def _plans() -> tuple[str, ...]:
+    from adapters.registry import DIALECTS
+    from gateway.accounts.plans import Plans
+
+    return Plans({dialect.name: dialect.plans for dialect in DIALECTS}).names

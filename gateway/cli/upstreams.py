@@ -132,9 +132,30 @@ async def _check_key(source: UpstreamSource, key: UpstreamKey) -> UpstreamCheck:
     )
 
 
+WORDS = {
+    "gaierror": "the host name was not found in DNS",
+    "ConnectionRefusedError": "the connection was refused",
+    "ConnectionResetError": "the connection was closed",
+    "closed": "the connection was closed",
+    "TimeoutError": f"no answer within {TIMEOUT_S:g} s",
+    "SSLError": "the host does not speak TLS on that port",
+    "SSLCertVerificationError": "the certificate is not valid for that host",
+}
+"""For people; `--json` has the kind of the error itself."""
+NOT_FOUND = "HTTP 404"
+
+
+def _describe(detail: str) -> str:
+    if detail.startswith(NOT_FOUND):
+        return f"{NOT_FOUND}: there is no such path; see base_url"
+    status, found, page = detail.partition(" <")
+    return f"{status} and a web page" if found and page else WORDS.get(detail, detail)
+
+
 COLUMNS = ("upstream", "dialect", "key", "says", "credits", "ms", "detail")
 
 
 def _cells(row: UpstreamCheck) -> tuple[str, ...]:
     credits = "" if row.credits is None else str(row.credits)
-    return (row.name, row.dialect, str(row.key), row.says, credits, str(row.latency_ms), row.detail)
+    detail = _describe(row.detail)
+    return (row.name, row.dialect, str(row.key), row.says, credits, str(row.latency_ms), detail)

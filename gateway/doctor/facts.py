@@ -67,6 +67,8 @@ class Database:
     """The reason why it cannot be written."""
     is_locked: bool = False
     """Whether another process holds the write lock."""
+    newer_revision: str = ""
+    """That of its tables, if a newer version of Veriplex made them."""
     is_on_server: bool = False
 
 

@@ -374,6 +374,9 @@ def database(fact: Database) -> Finding:
         return fail(
             check, about, text, "Give the server's user write access to the file and its folder."
         )
+    if fact.newer_revision:
+        text = f"was made by a newer version of Veriplex (its tables are at {fact.newer_revision})"
+        return fail(check, about, text, "Run that version, or set storage.url to another file.")
     free_text = f"{fact.free_bytes / 1e9:.1f} GB free"
     if fact.free_bytes < NO_SPACE_BYTES:
         return fail(check, about, free_text, "Free space on its disk, or move storage.url.")

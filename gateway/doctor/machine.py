@@ -8,13 +8,15 @@ import shutil
 import sqlite3
 from pathlib import Path
 
+from sqlalchemy import select
+
 from gateway.doctor.facts import Database, ListenAddress, RefusalHistory
 from gateway.reputation import recent_refusals
 from gateway.settings.model import ServerSettings
 from gateway.store import StoreError, open_store
+from gateway.store.tables import REVISION, version_table
 from gateway.store.tables import egress_pauses as kept_pauses
 from gateway.store.tables import egress_refusals as kept_refusals
-from gateway.store.tables import version_table
 from gateway.store.urls import IN_MEMORY, sqlite_file
 from gateway.web.server import bind
 
@@ -54,15 +56,16 @@ def _inspect_file(path: Path, busy_s: float) -> Database:
     except OSError as exc:
         return Database(str(path), False, 0, f"{folder}: {(exc.strerror or str(exc)).lower()}")
     exists = path.exists()
-    error, is_locked = "", False
+    error, is_locked, newer = "", False, ""
     try:
         if exists:
             is_locked = _is_locked(path, busy_s)
+            newer = _newer_revision(path)
         else:
             _check_writable(folder)
     except (OSError, sqlite3.Error) as exc:
         error = str(getattr(exc, "strerror", None) or exc).lower()
-    return Database(str(path), exists, free_bytes, error, is_locked)
+    return Database(str(path), exists, free_bytes, error, is_locked, newer)
 
 
 async def inspect_refusals(url: str, now: float) -> RefusalHistory:
@@ -94,6 +97,17 @@ def _is_locked(path: Path, busy_s: float) -> bool:
                 raise
             return True
     return False
+
+
+def _newer_revision(path: Path) -> str:
+    """The revision of the tables, if it is later than ours; they count from 0001."""
+    query = select(version_table.c.version_num)
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        try:
+            row = db.execute(str(query)).fetchone()
+        except sqlite3.OperationalError:  # there are no tables yet
+            return ""
+    return str(row[0]) if row and str(row[0]) > REVISION else ""
 
 
 def _check_writable(folder: Path) -> None:

@@ -23,9 +23,12 @@ Mistakes = Iterator[tuple[SettingPath, str]]
 """The setting and the message of each mistake."""
 
 
-def check_settings(settings: Settings, dialects: Collection[str]) -> Mistakes:
-    """All mistakes. `dialects`, if given, are the valid names of `upstreams.dialect`."""
+def check_settings(
+    settings: Settings, dialects: Collection[str], plans: Collection[str] = ()
+) -> Mistakes:
+    """All mistakes. `dialects` and `plans`, if given, are the names that are valid."""
     yield from _check_server(settings.server)
+    yield from _check_plan(settings.limits.plan, plans)
     yield from _check_declared_keys(settings.keys, dialects)
     yield from _check_egresses(settings.egress)
     yield from _check_upstreams(settings.upstreams, dialects)
@@ -40,6 +43,12 @@ def _check_server(server: ServerSettings) -> Mistakes:
     if bool(server.ssl_certfile) != bool(server.ssl_keyfile):
         missing = "ssl_keyfile" if server.ssl_certfile else "ssl_certfile"
         yield ("server", missing), "ssl_certfile and ssl_keyfile belong together"
+
+
+def _check_plan(name: str, plans: Collection[str]) -> Mistakes:
+    if plans and name not in plans:
+        known = f"there are {', '.join(plans)}{suggestion(name, plans)}"
+        yield ("limits", "plan"), f"no plan is named {name!r}; {known}"
 
 
 def _check_declared_keys(declared: tuple[KeySettings, ...], dialects: Collection[str]) -> Mistakes:

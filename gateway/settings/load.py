@@ -37,15 +37,16 @@ def load(
     environ: Mapping[str, str],
     *,
     dialects: Collection[str] = (),
+    plans: Collection[str] = (),
     secrets: bool = True,
     probing: bool = True,
 ) -> Settings:
     """The settings of `path`, or of the default file if it is None, with the environment on top.
 
-    `dialects`, if given, are the valid names of `upstreams.dialect`. Without `secrets` only the
-    form of references is checked, which suits commands that call no upstream. With `probing` the
-    proxies and addresses of `[[egress]]` are read and checked in any case, which the probe needs.
-    Raises SettingsError with all mistakes.
+    `dialects` and `plans`, if given, are the valid names of `upstreams.dialect` and `limits.plan`.
+    Without `secrets` only the form of references is checked, which suits commands that call no
+    upstream. With `probing` the proxies and addresses of `[[egress]]` are read and checked in any
+    case, which the probe needs. Raises SettingsError with all mistakes.
     """
     file, tree, lines = _read_file(_settings_file(path, environ))
     origins: dict[SettingPath, str] = {}
@@ -77,7 +78,7 @@ def load(
     if settings is not None:
         problems += [
             SettingProblem(where(loc), dotted(loc), message)
-            for loc, message in check_settings(settings, dialects)
+            for loc, message in check_settings(settings, dialects, plans)
         ]
         if probing:
             problems += [

@@ -12,7 +12,7 @@ import pytest
 
 from gateway.cli import COMMANDS
 from gateway.cli.terminal import EXIT_FAILURE, EXIT_USAGE, print_error
-from tests.gateway.cli.conftest import Here
+from tests.gateway.cli.conftest import Here, Shell, finish
 
 
 def test_version_is_that_of_the_distribution(here: Here) -> None:
@@ -92,3 +92,21 @@ def test_failures_exit_1_in_one_line(here: Here, tmp_path: Path) -> None:
 def test_error_lines_are_escaped(capsys: pytest.CaptureFixture[str]) -> None:
     print_error("one\x1b[2J\ntwo")
     assert capsys.readouterr().err == "veriplex: one\\x1b[2J\nveriplex: two\n"
+
+
+def test_help_shows_names_without_types(here: Here) -> None:
+    for command, argument in (("bulk", "FILE"), ("verify", "ADDRESS..."), ("init", "[FILE]")):
+        done = here(command, "--help")
+        assert f" {command} [OPTIONS] {argument}\n" in re.sub(r" +\n", "\n", done.out)
+        assert not {"<str>", "<bool>", "<list[str]>", "<path>"} & set(done.out.split())
+
+
+async def test_the_shell_completes_commands_and_options(shell: Shell) -> None:
+    for words, found in (("veriplex ver", "verify"), ("veriplex bulk --enc", "--encoding")):
+        shell.environ |= {
+            "_VERIPLEX_COMPLETE": "complete_bash",
+            "COMP_WORDS": words,
+            "COMP_CWORD": str(words.count(" ")),
+        }
+        _, out, _ = await finish(await shell.start())
+        assert out.split() == [found]

@@ -300,6 +300,19 @@ async def test_databases_that_cannot_be_written(tmp_path: Path) -> None:
         assert words in fact.error
 
 
+async def test_a_database_of_a_newer_version(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'v.db'}"
+    async with open_store(url):
+        pass
+    assert judge.database(await inspect_database(url)).level is OK
+    with contextlib.closing(sqlite3.connect(tmp_path / "v.db")) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9001'")
+        connection.commit()
+    finding = judge.database(await inspect_database(url))
+    assert finding.level is FAIL
+    assert "newer version of Veriplex (its tables are at 9001)" in finding.said
+
+
 async def test_a_locked_database(tmp_path: Path) -> None:
     path = tmp_path / "v.db"
     with sqlite3.connect(path, isolation_level=None) as other:

@@ -64,3 +64,4 @@ async def test_an_unreachable_upstream_is_reported(tmp_path: Path) -> None:
     code, out = await run("--config", str(config), "upstreams", "check")
     assert code == 1
     assert "unreachable" in out
+    assert out.rstrip().endswith("the connection was refused")
