@@ -46,5 +46,5 @@ def _has_apikey(head: WireRequest) -> bool:
 VALIDTO_VERIFY = RootPath("/v1/verify", parameter="apikey")
 VALIDTO_BULK = RootPath(BULK_PATH)
 REACHER_BULK = RootPath(BULK_PATH, when=_is_of_reacher)
-ZEROBOUNCE_REST = RootPath("/v2/", parameter="api_key")
-KICKBOX_REST = RootPath("/v2/")
+ZEROBOUNCE_REST = RootPath("/v2", parameter="api_key")
+KICKBOX_REST = RootPath("/v2")

@@ -55,6 +55,8 @@ CASES = [
     Case("GET", "/v2/anything", "apikey=k", "", "kickbox"),
     Case("GET", "/v2/anything", "", "", "kickbox"),
     Case("GET", "/v2/", "api_key=", "", "zerobounce"),
+    Case("GET", "/v2", "api_key=", "", "zerobounce"),
+    Case("GET", "/v2", "", "", "kickbox"),
     Case("GET", "/v2//validate", "api_key=k", "", "zerobounce"),
 ]
 
