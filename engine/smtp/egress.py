@@ -26,6 +26,7 @@ from engine.smtp.terms import EgressConfig, EgressStrategy, Target, Trace
 from engine.smtp.unresponsive import UnresponsiveTargets
 
 log = logging.getLogger(__name__)
+log.addHandler(logging.NullHandler())  # a command without a log shows its user a hint instead
 
 MAX_FURTHER_EGRESSES = 2
 """Egresses by which a host that refuses us is asked again about an address."""

@@ -193,6 +193,7 @@ async def _run_bulk(settings: Settings, request: _BulkRequest) -> None:
             summary = await _run_to_end(batch, job, request) if job.row_count else ""
             hints = NetworkHints(probe_config(settings))
             await _write_results(batch, job, request, hints)
+            hints.observe_egresses(batch.egresses)
             keep = False
     except StoreError as exc:
         raise CommandError(str(exc)) from exc

@@ -9,6 +9,7 @@ from engine.model import Reason, Verification
 
 if TYPE_CHECKING:
     from engine.probe import ProbeConfig
+    from engine.smtp.egress import EgressSet
 
 HELO = (
     "hint: mail servers were greeted as localhost, which many refuse; set engine.helo to a name"
@@ -26,6 +27,7 @@ class NetworkHints:
         self._helo_is_localhost = "localhost" in names
         self._greeted_others = False
         self._refused = self._unreachable = self._answered = False
+        self._faults: list[str] = []
 
     def observe(self, verification: Verification) -> None:
         smtp = verification.evidence.smtp
@@ -42,8 +44,17 @@ class NetworkHints:
 
             self._greeted_others = not ip_address(smtp.ip).is_loopback
 
+    def observe_egresses(self, egresses: EgressSet) -> None:
+        """Note which ways out failed, at the end of the run."""
+        for egress in egresses:
+            if egress.health.faults:
+                faults, reason = egress.health.faults, egress.health.reason
+                often = f"{faults:,} times, the last time" if faults > 1 else "once"
+                self._faults.append(f"hint: egress {egress.name} failed {often}: {reason}")
+
     def lines(self) -> Iterator[str]:
         """For the end of the run."""
+        yield from self._faults
         if not self._answered and (self._unreachable or self._refused):
             yield UNREACHABLE if self._unreachable else REFUSED
         if self._greeted_others:

@@ -19,6 +19,7 @@ from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.wire import WireReply
 from engine.address.syntax import parse_address
 from engine.model import Checks, Verdict
+from engine.smtp.egress import EgressSet
 from gateway.accounts.caller import AccountStatus, Caller, Charge
 from gateway.batches.holder import is_holder_dead, lease_holder_name
 from gateway.batches.ports import always_use
@@ -74,8 +75,9 @@ class _NoBilling:
 class LocalBatch:
     """The one batch of a database. Every method may raise StoreError."""
 
-    def __init__(self, records: BatchRecords, runner: Runner) -> None:
+    def __init__(self, records: BatchRecords, runner: Runner, egresses: EgressSet) -> None:
         self._records = records
+        self.egresses = egresses
         self._runner = runner
 
     async def existing_job(self) -> Job | None:
@@ -166,4 +168,4 @@ async def open_local_batch(
             retries_s=settings.engine.greylist_retries_s,
             clock=time.time,
         )
-        yield LocalBatch(records, runner)
+        yield LocalBatch(records, runner, engine.egresses)

@@ -153,6 +153,7 @@ async def _verify_all(
     finally:
         await engine.aclose()
         await _save_refusals(settings, engine.egresses)
+    hints.observe_egresses(engine.egresses)
     given.report()
     for line in hints.lines():
         print_error(line)

@@ -116,6 +116,8 @@ async def test_one_egress_can_be_used_alone(networked: Shell) -> None:
     assert code == 0
     assert "unknown (no_connect)" in out
     assert "egress two: cannot connect to the proxy 127.0.0.1:9: connection refused" in out
+    assert "veriplex: hint: egress two failed" in err
+    assert "egress.rested" not in err
     assert "sekrit" not in out + err
     code, out, err = await verify("--egress", "tow")
     assert code == EXIT_USAGE
