@@ -37,7 +37,7 @@ from engine.model import Verdict
 
 BUCKET = "all"
 
-ENDPOINTS_WITHOUT_SLASH: tuple[AnyEndpoint, ...] = (
+ENDPOINTS: tuple[AnyEndpoint, ...] = (
     Endpoint(
         name="verify",
         methods=("GET",),
@@ -73,6 +73,14 @@ ENDPOINTS_WITHOUT_SLASH: tuple[AnyEndpoint, ...] = (
         bucket=BUCKET,
     ),
     Endpoint(
+        name="download",
+        methods=("GET",),
+        path="/v2/verify-batch/downloads/{token}.csv",
+        read=batch.read_download,
+        write=batch.write_download,
+        needs_key=False,
+    ),
+    Endpoint(
         name="balance",
         methods=("GET",),
         path="/v2/balance",
@@ -98,14 +106,6 @@ ENDPOINTS_WITHOUT_SLASH: tuple[AnyEndpoint, ...] = (
         needs_key=False,
         cors=True,
     ),
-)
-DOWNLOAD = Endpoint(
-    name="download",
-    methods=("GET",),
-    path="/v2/verify-batch/downloads/{token}.csv",
-    read=batch.read_download,
-    write=batch.write_download,
-    needs_key=False,
 )
 
 
@@ -154,15 +154,7 @@ DIALECT = Dialect(
         RootPath("/v1/disposable"),
         KICKBOX_REST,
     ),
-    endpoints=(
-        DOWNLOAD,
-        *(
-            replace(endpoint, path=endpoint.path + slash)
-            # clients append a slash before the query
-            for slash in ("", "/")
-            for endpoint in ENDPOINTS_WITHOUT_SLASH
-        ),
-    ),
+    endpoints=ENDPOINTS,
     credential=Credential((KeyInQuery("apikey"), KeyInAuthorization(("bearer", "token")))),
     write_problem=write_problem,
     options=DialectOptions(Options, configure),

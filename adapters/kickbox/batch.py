@@ -76,7 +76,7 @@ def read_submit(request: WireRequest) -> SubmitJob:
         raise _unreadable(exc) from exc
     headers = found.headers or (EMAIL_HEADER,)
     return SubmitJob(
-        entries=_entries(found.entries if first is None else chain((first,), found.entries)),
+        entries=read_entries(found.entries if first is None else chain((first,), found.entries)),
         headers=_named(headers, found.email_at),
         name=_header_text(request, "x-kickbox-filename")[:MAX_NAME_CHARACTERS],
         webhook_url=_callback_url(_header_text(request, "x-kickbox-callback")),
@@ -91,7 +91,8 @@ def _named(headers: Sequence[str], email_at: int) -> tuple[str, ...]:
     return tuple(named)
 
 
-def _entries(found: Iterator[BatchEntry]) -> Iterator[BatchEntry]:
+def read_entries(found: Iterator[BatchEntry], most: int = MAX_ADDRESSES) -> Iterator[BatchEntry]:
+    """The rows with an address. Raises `Problem` for more than `most`, or for none."""
     count = 0
     try:
         for entry in found:
@@ -100,8 +101,8 @@ def _entries(found: Iterator[BatchEntry]) -> Iterator[BatchEntry]:
             if len(entry.email) > MAX_ENTRY_CHARACTERS:
                 raise Problem(ProblemKind.INVALID, "An address is too long", "list")
             count += 1
-            if count > MAX_ADDRESSES:
-                raise Problem(ProblemKind.TOO_MANY, field="list", limit=MAX_ADDRESSES)
+            if count > most:
+                raise Problem(ProblemKind.TOO_MANY, field="list", limit=most)
             yield BatchEntry(entry.email) if entry.cells == (entry.email,) else entry
     except NotCsv as exc:
         raise _unreadable(exc) from exc
