@@ -144,7 +144,7 @@ def _check_storage_url(value: str) -> str:
             "should be sqlite:///PATH, postgresql://USER@HOST/DATABASE, or sqlite:///:memory: to"
             " store nothing"
         )
-    if re.match("postgresql://[^@/]*:[^@/]*@", value):
+    if re.match("postgresql://[^@/:]*:[^@/]*@", value):
         raise ValueError("should have no password; storage.password says where that is")
     return value
 
