@@ -16,7 +16,14 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from tools.docs import dialect_upstreams, dialect_verdicts, dialects, sandbox, settings
+from tools.docs import (
+    dialect_pairs,
+    dialect_upstreams,
+    dialect_verdicts,
+    dialects,
+    sandbox,
+    settings,
+)
 
 ROOT = Path(__file__).parents[2]
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
@@ -25,6 +32,7 @@ TABLES: Mapping[str, Callable[[], Iterator[str]]] = {
     **dialects.TABLES,
     **dialect_upstreams.TABLES,
     **dialect_verdicts.TABLES,
+    **dialect_pairs.TABLES,
     **sandbox.TABLES,
     **settings.TABLES,
 }

@@ -40,10 +40,10 @@ def verdicts() -> Iterator[str]:
     """The words of each dialect for our verdicts and reasons."""
     yield from table_head("ours", *map(_verdict_title, DIALECTS))
     for verdict, reason in START_POINTS:
-        v = _engine_verification(verdict, reason)
+        v = engine_verification(verdict, reason)
         yield row(
             f"{verdict}, `{reason}`",
-            *(", ".join(f"`{word}`" for word in _verdict_words(d, v)) for d in DIALECTS),
+            *(", ".join(f"`{word}`" for word in verdict_words(d, v)) for d in DIALECTS),
         )
 
 
@@ -66,8 +66,8 @@ def _plain_verification(verdict: Verdict, reason: Reason) -> Verification:
     )
 
 
-def _verdict_words(dialect: Dialect, v: Verification) -> Iterator[str]:
-    body = orjson.loads(_write(dialect, v).body)
+def verdict_words(dialect: Dialect, v: Verification) -> Iterator[str]:
+    body = orjson.loads(write(dialect, v).body)
     for path in dialect.verdict_members:
         value: Any = body
         for name in path.split("."):
@@ -75,7 +75,7 @@ def _verdict_words(dialect: Dialect, v: Verification) -> Iterator[str]:
         yield str(value) or '""'
 
 
-def _write(dialect: Dialect, v: Verification) -> WireReply:
+def write(dialect: Dialect, v: Verification) -> WireReply:
     """The reply to a single verification, as the dialect's own client asks for it."""
     assert dialect.upstream is not None
     asked = dialect.upstream.verify.build("key", UpstreamQuery(v.address))
@@ -106,8 +106,8 @@ def collapses() -> Iterator[str]:
 
 def _read_back(dialect: Dialect, verdict: Verdict, reason: Reason) -> Verdict:
     assert dialect.upstream is not None
-    v = _engine_verification(verdict, reason)
-    reply = UpstreamReply(200, {}, _write(dialect, v).body, 0.0)
+    v = engine_verification(verdict, reason)
+    reply = UpstreamReply(200, {}, write(dialect, v).body, 0.0)
     found = dialect.upstream.verify.parse(reply, UpstreamQuery(v.address))
     assert isinstance(found, UpstreamResult)
     return found.verdict
@@ -120,7 +120,7 @@ MEANINGS = {
 }
 
 
-def _engine_verification(verdict: Verdict, reason: Reason) -> Verification:
+def engine_verification(verdict: Verdict, reason: Reason) -> Verification:
     """As the engine gives it: with the evidence that belongs to the reason."""
     plain = _plain_verification(verdict, reason)
     meaning = MEANINGS.get(reason)
