@@ -1,5 +1,9 @@
-# Every target makes its own environment; python3 (3.11 or later) and make are all it needs.
-PYTHON ?= python3
+# Every target makes its own environment; Python 3.11 or newer and make are all it needs.
+PYTHONS = python3 python3.14 python3.13 python3.12 python3.11
+NEW_ENOUGH = import sys; sys.exit(sys.version_info < (3, 11))
+# The first that is new enough: of a system's several Pythons `python3` is often the oldest.
+PYTHON ?= $(shell for each in $(PYTHONS); do \
+    $$each -c '$(NEW_ENOUGH)' 2> /dev/null && echo $$each && break; done)
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP = $(BIN)/pip install --quiet --disable-pip-version-check
@@ -8,7 +12,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-h
     --no-emit-index-url --generate-hashes --no-strip-extras
 ARGS ?=
 
-.PHONY: help serve sandbox test testbed testbed-down bench fuzz lint types imports check format \
+.PHONY: help serve sandbox doctor test testbed testbed-down bench fuzz lint types imports check format \
     tables docs lock lists clean
 
 help:  ## Show this list
@@ -16,26 +20,33 @@ help:  ## Show this list
 
 # What serving needs; every other target installs the tools as well.
 $(VENV)/.runtime: requirements.lock pyproject.toml
-	@command -v $(PYTHON) > /dev/null || { echo "make: there is no $(PYTHON);" \
-	    "Veriplex needs Python 3.11 or later" >&2; exit 1; }
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo \
-	    "make: Veriplex needs Python 3.11 or later, and $(PYTHON) is" \
-	    "$$($(PYTHON) --version 2>&1); try: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
-	$(PYTHON) -m venv $(VENV)
-	$(PIP) -r requirements.lock
-	$(PIP) --no-deps --editable .
+	@found='$(or $(PYTHON),python3)'; $$found -c '$(NEW_ENOUGH)' 2> /dev/null || { \
+	    version=$$($$found --version 2>&1 | sed -n 's/^Python //p'); \
+	    echo "make: Veriplex needs Python 3.11 or newer; found $${version:-none}" >&2; \
+	    echo "make: with another one: make PYTHON=/path/to/python3.12 $(MAKECMDGOALS)" >&2; \
+	    exit 1; }
+	@echo "Making an environment in $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv $(VENV)
+	@echo "Installing what the server needs (requirements.lock); this takes about half a minute"
+	@$(PIP) -r requirements.lock
+	@$(PIP) --no-deps --editable .
+	@echo "Installed. To have the command in this shell: . $(VENV)/bin/activate"
 	@touch $@
 
 $(VENV)/.stamp: $(VENV)/.runtime requirements-dev.lock packaging/pytest-veriplex/pyproject.toml
-	$(PIP) -r requirements-dev.lock
-	$(PIP) --no-deps --editable packaging/pytest-veriplex
+	@echo "Installing the tools of development (requirements-dev.lock)"
+	@$(PIP) -r requirements-dev.lock
+	@$(PIP) --no-deps --editable packaging/pytest-veriplex
 	@touch $@
 
 serve: $(VENV)/.runtime  ## Install what is needed and run the server on http://127.0.0.1:8025
-	$(BIN)/veriplex serve $(ARGS)
+	@$(BIN)/veriplex serve $(ARGS)
 
 sandbox: $(VENV)/.runtime  ## Run the offline sandbox: test keys only, nothing stored
-	$(BIN)/veriplex sandbox $(ARGS)
+	@$(BIN)/veriplex sandbox $(ARGS)
+
+doctor: $(VENV)/.runtime  ## Find what prevents verifications: port 25, DNS, names, block lists
+	@$(BIN)/veriplex doctor $(ARGS)
 
 # Without bytecode pytest would rewrite every test file anew, which doubles the time to start.
 test: export PYTHONDONTWRITEBYTECODE =

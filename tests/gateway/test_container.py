@@ -89,7 +89,7 @@ def test_both_stages_use_the_same_supported_python() -> None:
     ("text", "commands"),
     [
         (COMPOSE, re.findall(r"command: \[(\w+)\]", COMPOSE)),
-        (WORKFLOW, re.findall(r"veriplex (\w+)", WORKFLOW)),
+        (WORKFLOW, re.findall(r"(?m)(?:^ +|until )veriplex (\w+)", WORKFLOW)),
     ],
     ids=["compose", "workflow"],
 )
@@ -133,6 +133,17 @@ def test_dependencies_are_installed_by_their_hashes() -> None:
         pinned = re.split(r"(?m)^(?=[a-z])", (ROOT / name).read_text("utf-8"))
         assert len(pinned) > 3
         assert all("--hash=sha256:" in one for one in pinned if one.strip()), name
+
+
+def test_the_workflow_installs_a_commit_of_the_repository() -> None:
+    project = (ROOT / "pyproject.toml").read_text("utf-8")
+    source = re.search(r'(?m)^Source = "(.+)"$', project)
+    assert source
+    (installed,) = re.findall(r"pip install (.+)", WORKFLOW)
+    assert re.fullmatch(rf'"veriplex @ git\+{re.escape(source[1])}@[0-9a-f]{{40}}"', installed)
+    for page in ("README.md", "docs/index.md"):
+        # what is not on PyPI cannot be installed by its name
+        assert not re.search(r"install veriplex\b", (ROOT / page).read_text("utf-8"))
 
 
 def test_the_workflow_uses_the_key_and_the_port_of_the_sandbox() -> None:

@@ -53,6 +53,16 @@ def clients() -> Iterator[str]:
     )
 
 
+def certificate() -> Iterator[str]:
+    """A command that makes a certificate for the host names of all vendors."""
+    names = ",".join(f"DNS:{host}" for dialect in DIALECTS for host in dialect.hosts)
+    yield "```sh"
+    yield "openssl req -x509 -newkey rsa:2048 -nodes -days 365 -subj /CN=veriplex \\"
+    yield "  -keyout names.key -out names.pem \\"
+    yield f"  -addext subjectAltName={names}"
+    yield "```"
+
+
 def plans() -> Iterator[str]:
     yield from table_head("plan", "dialect", "rates", "verifications a month", "batches")
     yield row(f"`{UNLIMITED.name}`", "all", "", "", "")
@@ -138,6 +148,7 @@ TABLES: Mapping[str, Callable[[], Iterator[str]]] = {
     "dialect-count": count,
     "dialect-addresses": addresses,
     "dialect-clients": clients,
+    "certificate": certificate,
     "dialect-plans": plans,
     "dialect-batches": batches,
 }
