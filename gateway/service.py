@@ -156,8 +156,9 @@ class Service:
                 late = NoAnswer(ProblemKind.NOT_READY)
                 return self._unknown_result(address, op.checks, late, Reason.TIMEOUT)
             raise
-        self._free_repeats.forget(question)
+        # after an answer further repeats are free, too: its reply may have been lost on the way
         if dialect.refunds(result.outcome):
+            self._free_repeats.forget(question)
             await self._accounts.refund(charge, 1)
         return result
 
