@@ -130,6 +130,7 @@ DIALECT = Dialect(
     batch_rules=bulk.BATCH_RULES,
     verdict_members=("info.test_result", "info.result_cause"),
     sandbox_key="test_sandbox",
+    example_job_ids=("0KVBG3TK6QXFJKIYY6Z4ECA7AXZ",),
     example=ExampleCall(
         "/ai_mails_api/v1",
         headers={"Authorization": "Bearer {key}", "Content-Type": "application/json"},

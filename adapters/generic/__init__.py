@@ -89,6 +89,7 @@ DIALECT = Dialect(
     key_shape=KeyShape("ev_live_", "ev_test_", length=24),
     verdict_members=("tier", "result"),
     sandbox_key="ev_test_sandbox",
+    example_job_ids=("a1b2c3d4-e5f6-7890-abcd-ef1234567890",),
     example=ExampleCall(
         "/api/v1/verify",
         headers={"X-API-Key": "{key}", "Content-Type": "application/json"},

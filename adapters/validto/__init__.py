@@ -114,6 +114,7 @@ DIALECT = Dialect(
     batch_rules=bulk.BATCH_RULES,
     verdict_members=("result",),
     sandbox_key="sandbox0000000000000000000000000",
+    example_job_ids=("e7sb72fbi3a93s4aitfayvardxa3qiqvffxy",),
     example=ExampleCall("/v1/verify", query={"apikey": "{key}", "email": "accept-all@example.com"}),
     clients=(
         VendorClient(

@@ -79,6 +79,7 @@ DIALECT = Dialect(
     batch_rules=bulk.BATCH_RULES,
     verdict_members=("smtpCheck", "dnsCheck"),
     sandbox_key="at_sandbox0000000000000000000000",
+    example_job_ids=("544", "595", "596"),
     example=ExampleCall(
         "/api/v3", query={"apiKey": "{key}", "emailAddress": "undeliverable@example.com"}
     ),

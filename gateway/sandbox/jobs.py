@@ -332,16 +332,21 @@ class SandboxJobs:
     def get(
         self, dialect: Dialect, scope: int, job_id: str, *, simulated: bool = False
     ) -> SandboxBatch:
-        batch = self.find(dialect, scope, job_id)
-        if batch is None and (simulated or job_id in dialect.example_job_ids):
-            batch = self._example_batch(dialect, scope, job_id)
+        batch = self.find(dialect, scope, job_id, simulated=simulated)
         if batch is None:
             raise Problem(ProblemKind.JOB_UNKNOWN)
         return batch
 
-    def find(self, dialect: Dialect, scope: int, job_id: str) -> SandboxBatch | None:
+    def find(
+        self, dialect: Dialect, scope: int, job_id: str, *, simulated: bool = False
+    ) -> SandboxBatch | None:
+        """The batch with that id, or an example in the place of one; None if there is neither."""
         batch = self._batches.get((dialect.name, job_id))
-        return batch if batch is not None and batch.scope == scope else None
+        if batch is not None and batch.scope == scope:
+            return batch
+        if simulated or job_id in dialect.example_job_ids:
+            return self._example_batch(dialect, scope, job_id)
+        return None
 
     def _example_batch(self, dialect: Dialect, scope: int, job_id: str) -> SandboxBatch:
         now = self._clocks.now(scope)

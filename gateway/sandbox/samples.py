@@ -24,7 +24,6 @@ from engine.model import (
     Dns,
     Evidence,
     Meaning,
-    MxHost,
     Reason,
     Smtp,
     Stage,
@@ -40,6 +39,7 @@ from gateway.sandbox.magic import (
     UNDELIVERABLE,
     magic_sample,
 )
+from gateway.sandbox.mail_hosts import mail_hosts, provider_of_domain
 
 RANDOM_SEED = "random"
 """The seed with which samples are random, as with the vendors' own test keys."""
@@ -174,18 +174,25 @@ FACTS_WITHOUT_DOMAIN: Mapping[str, Any] = {"dns": Dns.NXDOMAIN}
 @lru_cache(1024)
 def _domain_facts(domain: str, meaning: Meaning | None) -> Mapping[str, Any]:
     """The answers of a domain's simulated DNS and mail server."""
-    host = MxHost(f"mx.{domain}", 10)
+    hosts = mail_hosts(domain)
     code, enhanced = REPLY_CODES.get(meaning, (None, None))
     smtp = meaning and Smtp(
         meaning=meaning,
         stage=Stage.RCPT if code else Stage.CONNECT,
         connected=code is not None,
-        host=host.host,
+        host=hosts[0].host,
         code=code,
         enhanced=enhanced,
         latency_ms=100 if code else None,
     )
-    return {"dns": Dns.MX, "mx": (host,), "spf": True, "dmarc": True, "smtp": smtp}
+    return {
+        "dns": Dns.MX,
+        "mx": hosts,
+        "provider": provider_of_domain(domain),
+        "spf": True,
+        "dmarc": True,
+        "smtp": smtp,
+    }
 
 
 REPLY_CODES: Mapping[Meaning | None, tuple[int, str]] = {

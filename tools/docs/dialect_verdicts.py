@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
@@ -41,10 +42,21 @@ def verdicts() -> Iterator[str]:
     yield from table_head("ours", *map(_verdict_title, DIALECTS))
     for verdict, reason in START_POINTS:
         v = engine_verification(verdict, reason)
-        yield row(
-            f"{verdict}, `{reason}`",
-            *(", ".join(f"`{word}`" for word in verdict_words(d, v)) for d in DIALECTS),
-        )
+        yield row(f"{verdict}, `{reason}`", *_verdict_cells(v))
+        for facts, words in VARIANTS.get(reason, {}).items():
+            other = replace(v, evidence=replace(v.evidence, **dict(facts)))
+            yield row(f"{verdict}, `{reason}`, {words}", *_verdict_cells(other))
+
+
+VARIANTS: Mapping[Reason, Mapping[tuple[tuple[str, bool], ...], str]] = {
+    Reason.ACCEPTED_EMAIL: {(("role", True),): "of a role address"},
+    Reason.DISPOSABLE: {(("catch_all", True),): "of a domain that accepts everything"},
+}
+"""Facts that change a vendor's words where our verdict and reason stay the same."""
+
+
+def _verdict_cells(v: Verification) -> Iterator[str]:
+    return (", ".join(f"`{word}`" for word in verdict_words(d, v)) for d in DIALECTS)
 
 
 def _verdict_title(dialect: Dialect) -> str:

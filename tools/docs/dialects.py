@@ -144,9 +144,17 @@ def _days(retention_s: int | None) -> str:
     return "until deleted" if retention_s is None else f"{retention_s // 86_400} days"
 
 
+def browsers() -> Iterator[str]:
+    yield from table_head("dialect", "pages of any origin may call")
+    for dialect in DIALECTS:
+        open_ = {f"`{e.path}`": None for e in dialect.endpoints if e.cors}
+        yield row(dialect.name, ", ".join(open_) or "nothing")
+
+
 TABLES: Mapping[str, Callable[[], Iterator[str]]] = {
     "dialect-count": count,
     "dialect-addresses": addresses,
+    "dialect-browsers": browsers,
     "dialect-clients": clients,
     "certificate": certificate,
     "dialect-plans": plans,

@@ -68,9 +68,18 @@ def batches() -> Iterator[str]:
         yield row(f"`{word}`", shown)
 
 
+def operations() -> Iterator[str]:
+    """The names of endpoints, by which requests are filtered and faults matched."""
+    yield from table_head("dialect", "operations")
+    for dialect in DIALECTS:
+        names = dict.fromkeys(f"`{endpoint.name}`" for endpoint in dialect.endpoints)
+        yield row(dialect.name, ", ".join(names))
+
+
 TABLES: Mapping[str, Callable[[], Iterator[str]]] = {
     "sandbox-keys": keys,
     "sandbox-addresses": addresses,
     "sandbox-problems": problems,
     "sandbox-batches": batches,
+    "sandbox-operations": operations,
 }

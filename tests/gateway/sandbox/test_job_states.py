@@ -17,6 +17,12 @@ VIEWS = [
     for dialect in ALL
     for view in FACTS[dialect.name].job_views
 ]
+EXAMPLES = [
+    pytest.param(dialect, view, id_, id=f"{dialect.name}-{view.method}-{view.path}-{id_}")
+    for dialect in ALL
+    for view in FACTS[dialect.name].job_views
+    for id_ in dialect.example_job_ids
+]
 ROWS = [
     pytest.param(dialect, view, word, id=f"{dialect.name}-{view.method}-{view.path}-{word}")
     for dialect in ALL
@@ -98,3 +104,23 @@ async def test_a_slow_batch_passes_through_its_states(
     for advance_s, word in ((6, "preparing"), (24, "running"), (30, "completed")):
         await client.post("/veriplex/v1/clock", json={"advance_s": advance_s})
         check(await look_at(client, dialect, view, id_), view.states[word])
+
+
+@pytest.mark.parametrize(("dialect", "view", "id_"), EXAMPLES)
+async def test_a_batch_of_the_vendors_page_is_complete(
+    client: httpx.AsyncClient, dialect: Dialect, view: JobView, id_: str
+) -> None:
+    """A snippet that is copied from the page works as it stands."""
+    reply = await look_at(client, dialect, view, id_)
+    assert reply.status_code == view.states["completed"][0]
+    bodies = [view.states[word] for word in ("completed", "preparing")]
+    if bodies[0][0] == bodies[1][0]:
+        unfinished = await look_at(
+            client, dialect, view, id_, f"{dialect.sandbox_key}-simulate-preparing"
+        )
+        assert unfinished.content != reply.content
+
+
+def test_several_dialects_have_such_batches() -> None:
+    with_examples = {dialect.name for dialect in ALL if dialect.example_job_ids}
+    assert with_examples >= {"emailable", "validto", "whoisxml", "generic", "dataoorts"}

@@ -1,11 +1,19 @@
 """Samples: equal for equal questions, and magic addresses."""
 
+import httpx
 import pytest
 
+from adapters.contract.dialect import Dialect
+from adapters.contract.upstream import UpstreamQuery, UpstreamReply, UpstreamResult
 from adapters.registry import DIALECTS
+from engine.address.syntax import parse_address
 from engine.model import Checks, Verdict
+from engine.smtp.providers import provider_of
 from gateway.sandbox.magic import MAGIC_SAMPLES
+from gateway.sandbox.mail_hosts import HOSTS
 from gateway.sandbox.samples import RANDOM_SEED, Samples
+from tests.dialects import ALL as ALL_DIALECTS
+from tests.dialects import FACTS, send, verify_request
 
 ALL = Checks()
 
@@ -111,6 +119,49 @@ def test_fields_that_follow_from_the_address_are_right() -> None:
     person = found.evidence.person
     assert person is not None
     assert (person.first, person.last, person.gender) == ("John", "Doe", "male")
+
+
+@pytest.mark.parametrize(
+    ("domain", "host", "provider"),
+    [
+        ("gmail.com", "gmail-smtp-in.l.google.com", "google"),
+        ("google.com", "smtp.google.com", "google"),
+        ("outlook.com", "outlook-com.olc.protection.outlook.com", "microsoft"),
+        ("yahoo.com", "mta5.am0.yahoodns.net", "yahoo"),
+        ("icloud.com", "mx01.mail.icloud.com", "apple"),
+        ("example.org", "mx.example.org", None),
+    ],
+)
+def test_the_provider_follows_from_the_domain(domain: str, host: str, provider: str | None) -> None:
+    found = Samples("veriplex").draw("emailable", f"ada@{domain}", ALL).evidence
+    assert (found.mx[0].host, found.provider) == (host, provider)
+    assert found.smtp is None or found.smtp.host == host
+
+
+@pytest.mark.parametrize("domain", HOSTS)
+def test_the_hosts_of_a_known_domain_are_those_of_a_known_provider(domain: str) -> None:
+    providers = {provider_of(host) for host in HOSTS[domain]}
+    assert len(providers) == 1
+    assert None not in providers
+
+
+@pytest.mark.parametrize("dialect", ALL_DIALECTS, ids=lambda d: d.name)
+async def test_clients_see_the_provider(client: httpx.AsyncClient, dialect: Dialect) -> None:
+    """In every dialect that has a word for it, and in the native API."""
+    facts = FACTS[dialect.name].never_says
+    if "provider" not in facts and dialect.upstream is not None:
+        request = verify_request(dialect, dialect.sandbox_key, "ada.lovelace@gmail.com")
+        reply = await send(client, dialect, request)
+        read = UpstreamReply(reply.status_code, {}, reply.content, 0.0)
+        query = UpstreamQuery(parse_address("ada.lovelace@gmail.com"))
+        result = dialect.upstream.verify.parse(read, query)
+        assert isinstance(result, UpstreamResult)
+        assert result.evidence.provider == "google"
+    native = await client.get(
+        "/veriplex/v1/verify?email=ada.lovelace@gmail.com",
+        headers={"Authorization": f"Bearer {dialect.sandbox_key}"},
+    )
+    assert native.json()["evidence"]["provider"] == "google"
 
 
 def test_malformed_addresses_are_undeliverable() -> None:
