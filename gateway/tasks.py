@@ -147,8 +147,12 @@ class TimeSlices:
 
     @contextlib.asynccontextmanager
     async def computing(self, party: Party) -> AsyncIterator[Computation]:
-        """A context for one computation, which begins with its first slice."""
-        computation = Computation(self._turn, party, self._rest_s, self._timer)
+        """A context for one computation, which begins with its first slice.
+
+        None is a party, too: all scopes of a sandbox together.
+        """
+        own = NO_PARTY if party is None else party
+        computation = Computation(self._turn, own, self._rest_s, self._timer)
         await computation.begin_slice()
         try:
             yield computation
