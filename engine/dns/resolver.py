@@ -13,8 +13,9 @@ import random
 import re
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
-from engine.cache import SingleFlight, TtlCache
+from engine.cache import SharedCalls, TtlCache
 from engine.dns import reference as dns_reference
 from engine.dns import tcp as dns_tcp
 from engine.dns import wire as dns_wire
@@ -79,7 +80,7 @@ class Resolver:
         self._without_edns_until: dict[NameServer, float] = {}
         self._with_edns: set[NameServer] = set()
         """Servers that answered a question with EDNS; if they do not, a packet was lost."""
-        self._flights: SingleFlight[tuple[str, RecordType], DnsAnswer] = SingleFlight()
+        self._shared_calls: SharedCalls[tuple[str, RecordType], DnsAnswer] = SharedCalls()
 
     async def resolve(self, name: str, record_type: RecordType) -> DnsAnswer:
         """The answer for `name`, from the cache if it has not expired.
@@ -91,7 +92,7 @@ class Resolver:
         cached = self._cache.get(key)
         if cached is not None:
             return cached
-        return await self._flights.run(key, lambda: self._resolve_uncached(*key))
+        return await self._shared_calls.run(key, lambda: self._resolve_uncached(*key))
 
     def get_cached(self, name: str, record_type: RecordType) -> DnsAnswer | None:
         """The answer for `name` if it is in the cache and has not expired."""
@@ -99,26 +100,31 @@ class Resolver:
 
     async def aclose(self) -> None:
         """Cancel the questions in flight."""
-        await self._flights.aclose()
+        await self._shared_calls.aclose()
 
     async def _resolve_uncached(self, name: str, record_type: RecordType) -> DnsAnswer:
+        give_up_at = asyncio.get_running_loop().time() + self._timeout_s
         try:
-            async with asyncio.timeout(self._timeout_s):
-                answer = await self._follow_aliases(name, record_type)
+            answer = await self._follow_aliases(name, record_type, give_up_at)
         except TimeoutError:
             answer = DnsAnswer(name, record_type, LookupStatus.TIMEOUT, ttl_s=FAILURE_TTL_S)
         self._cache.put((name, record_type), answer, answer.ttl_s)
         return answer
 
-    async def _follow_aliases(self, name: str, record_type: RecordType) -> DnsAnswer:
-        """Ask for `name`, and then for the end of each CNAME chain that the server left open."""
+    async def _follow_aliases(
+        self, name: str, record_type: RecordType, give_up_at: float
+    ) -> DnsAnswer:
+        """Ask for `name`, and then for the end of each CNAME chain that the server left open.
+
+        Raises TimeoutError at `give_up_at`, a time of the event loop.
+        """
         try:
             target = dns_wire.encode_name(name) or dns_reference.encode_name(name)
         except DnsFormatError:
             return DnsAnswer(name, record_type, LookupStatus.NXDOMAIN, ttl_s=MAX_NEGATIVE_TTL_S)
         ttl_s = MAX_TTL_S
         for _ in range(MAX_CNAMES):
-            response = await self._query_servers(DnsQuestion(target, record_type))
+            response = await self._query_servers(DnsQuestion(target, record_type), give_up_at)
             ttl_s = min(ttl_s, response.ttl_s)
             if response.status is not LookupStatus.NODATA or response.canonical_name == target:
                 records = response.records
@@ -128,15 +134,28 @@ class Resolver:
             target = response.canonical_name
         return DnsAnswer(name, record_type, LookupStatus.SERVFAIL, ttl_s=FAILURE_TTL_S)
 
-    async def _query_servers(self, question: DnsQuestion) -> ParsedResponse:
-        """The first definite response; without one, the failure of the last server to respond."""
+    async def _query_servers(self, question: DnsQuestion, give_up_at: float) -> ParsedResponse:
+        """The first definite response; without one, the failure of the last server to respond.
+
+        Raises TimeoutError at `give_up_at`.
+        """
+        loop = asyncio.get_running_loop()
         failure = LookupStatus.TIMEOUT
         for round_transport, round_edns in _ROUNDS:
             for server in self._servers:
                 transport = _TCP if self._prefers_tcp(server) else round_transport
                 edns = round_edns and not self._is_asked_without_edns(server)
+                left_s = give_up_at - loop.time()
+                if left_s <= 0:
+                    raise TimeoutError
                 try:
-                    response = await self._query_server(question, server, transport, edns=edns)
+                    response = await self._query_server(
+                        question,
+                        server,
+                        transport,
+                        edns=edns,
+                        timeout_s=min(left_s, self._attempt_timeout_s),
+                    )
                 except TimeoutError:
                     continue
                 except (DnsFormatError, OSError, EOFError) as exc:
@@ -166,26 +185,41 @@ class Resolver:
         return until is not None and self._clock() < until
 
     async def _query_server(
-        self, question: DnsQuestion, server: NameServer, transport: str, *, edns: bool
+        self,
+        question: DnsQuestion,
+        server: NameServer,
+        transport: str,
+        *,
+        edns: bool,
+        timeout_s: float,
     ) -> ParsedResponse:
         """Raises TimeoutError, DnsFormatError, OSError and EOFError."""
-        response = await self._send(question, server, transport, edns=edns)
+        send = partial(self._send, question, server, transport, timeout_s=timeout_s)
+        response = await send(edns=edns)
         if not isinstance(response, ParsedResponse) and dns_reference.refuses_edns(response):
-            response = await self._send(question, server, transport, edns=False)
+            response = await send(edns=False)
         if isinstance(response, ParsedResponse):
             return response
         return dns_reference.interpret(response, question)
 
     async def _send(
-        self, question: DnsQuestion, server: NameServer, transport: str, *, edns: bool = True
+        self,
+        question: DnsQuestion,
+        server: NameServer,
+        transport: str,
+        *,
+        edns: bool,
+        timeout_s: float,
     ) -> Response:
-        """Exchange one query and response, over TCP if the UDP response is truncated."""
+        """Exchange one query and response, over TCP if the UDP response is truncated.
+
+        `timeout_s` bounds each of the two.
+        """
         if transport == _UDP:
-            async with asyncio.timeout(self._attempt_timeout_s):
-                response = await self._udp[server].query(question, edns=edns)
+            response = await self._udp[server].query(question, edns=edns, timeout_s=timeout_s)
             if not dns_reference.is_truncated(response):
                 return response
-        async with asyncio.timeout(self._attempt_timeout_s):
+        async with asyncio.timeout(timeout_s):
             return await dns_tcp.query(question, server, self._rng, edns=edns)
 
 

@@ -8,6 +8,7 @@ address that embeds an IPv4 address is judged by the latter.
 from __future__ import annotations
 
 import ipaddress
+from functools import lru_cache
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -86,6 +87,7 @@ _LOCAL_ONLY = tuple(
 )
 
 
+@lru_cache(maxsize=4096)
 def is_local_only(text: str) -> bool:
     """Whether a mail host with the address `text` takes mail of no other machine, ours or others.
 
@@ -103,6 +105,7 @@ def is_localhost(host: str) -> bool:
     return host.rpartition(".")[2] in ("localhost", "localdomain")
 
 
+@lru_cache(maxsize=4096)
 def is_global(text: str) -> bool:
     """Whether `text` is an IP address that may be dialled with any settings."""
     try:

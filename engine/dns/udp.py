@@ -21,6 +21,7 @@ from engine.dns.terms import DnsQuestion
 MAX_DATAGRAM = 4096
 """Octets of a datagram that is parsed. Servers send no more than we accept (`EDNS_PAYLOAD`; RFC
 6891 section 6.2.5) but for a few that ignore it; 64 kB would take a third of a second."""
+DEFAULT_TIMEOUT_S = 60.0
 QUERIES_PER_SOCKET = 32
 """Few enough that ports change often, and that all responses at once fit the socket's buffer."""
 
@@ -38,19 +39,25 @@ class UdpClient:
         self._opening = asyncio.Lock()
         self._socket: _QuerySocket | None = None
 
-    async def query(self, question: DnsQuestion, *, edns: bool = True) -> Response:
-        """The response to `question`. It has no timeout of its own; raises OSError."""
+    async def query(
+        self, question: DnsQuestion, *, edns: bool = True, timeout_s: float = DEFAULT_TIMEOUT_S
+    ) -> Response:
+        """The response to `question`. Raises OSError, and TimeoutError after `timeout_s`."""
         shared = self._socket
         if shared is None or shared.is_retired:
             shared = await self._open()
         message_id = shared.new_id(self._rng)
-        response: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        response: asyncio.Future[Response] = loop.create_future()
         shared.send(
             dns_wire.encode_query(question, message_id, edns=edns), message_id, question, response
         )
+        # A timer of its own costs a third of `asyncio.timeout`.
+        timer = loop.call_later(timeout_s, _give_up, response)
         try:
             return await response
         finally:
+            timer.cancel()
             shared.release(message_id)
 
     async def _open(self) -> _QuerySocket:
@@ -68,6 +75,11 @@ class UdpClient:
                     connected.close()
                     raise
             return self._socket
+
+
+def _give_up(response: asyncio.Future[Response]) -> None:
+    if not response.done():
+        response.set_exception(TimeoutError())
 
 
 class _QuerySocket(asyncio.DatagramProtocol):

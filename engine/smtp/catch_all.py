@@ -7,6 +7,7 @@ accepts every name; one that refuses both addresses in the same words has said n
 from __future__ import annotations
 
 from hashlib import blake2b
+from zlib import crc32
 
 from engine.model import Meaning
 from engine.smtp.echo import without_recipient
@@ -34,16 +35,10 @@ def control_address(domain: str, unix_s: float) -> str:
     again a day later and in another process. It changes every week, at another hour for each
     domain. There are about 10**11 outcomes.
     """
-    offset = int.from_bytes(blake2b(domain.encode(), digest_size=4).digest()) % CONTROL_FOR_S
-    week = (int(unix_s) + offset) // CONTROL_FOR_S
-    number = int.from_bytes(blake2b(f"{week} {domain}".encode(), digest_size=16).digest())
-    chosen = []
-    for part in _PARTS:
-        number, index = divmod(number, len(part))
-        chosen.append(part[index])
-    letters = "".join(chosen)
-    dot = sum(map(len, chosen[:6]))
-    return f"{letters[:dot]}.{letters[dot:]}@{domain}"
+    week = (int(unix_s) + crc32(domain.encode()) % CONTROL_FOR_S) // CONTROL_FOR_S
+    digest = blake2b(f"{week} {domain}".encode(), digest_size=len(_PARTS)).digest()
+    chosen = [part[octet % len(part)] for part, octet in zip(_PARTS, digest, strict=True)]
+    return f"{''.join(chosen[:6])}.{''.join(chosen[6:])}@{domain}"
 
 
 def accepts_all(control: RcptReply | None) -> bool | None:

@@ -7,7 +7,7 @@ import gc
 
 import pytest
 
-from engine.cache import BoundedDict, SingleFlight, TooManyFlights, TtlCache
+from engine.cache import BoundedDict, SharedCalls, SingleFlight, TooManyFlights, TtlCache
 from tests.fakes.clock import Clock
 
 
@@ -50,7 +50,7 @@ def test_values_are_bounded_by_their_size() -> None:
 
 
 async def test_concurrent_equal_calls_are_made_once() -> None:
-    flights: SingleFlight[str, int] = SingleFlight()
+    flights: SharedCalls[str, int] = SharedCalls()
     gate = asyncio.Event()
     calls = 0
 
@@ -71,7 +71,7 @@ async def test_concurrent_equal_calls_are_made_once() -> None:
 
 
 async def test_a_cancelled_caller_does_not_affect_the_others() -> None:
-    flights: SingleFlight[str, int] = SingleFlight()
+    flights: SharedCalls[str, int] = SharedCalls()
     gate = asyncio.Event()
 
     async def work() -> int:
@@ -88,7 +88,7 @@ async def test_a_cancelled_caller_does_not_affect_the_others() -> None:
 
 
 async def test_the_call_is_cancelled_with_its_last_caller_and_not_joined_after() -> None:
-    flights: SingleFlight[str, int] = SingleFlight()
+    flights: SharedCalls[str, int] = SharedCalls()
     started, ended = 0, asyncio.Event()
 
     async def work() -> int:
@@ -114,7 +114,7 @@ async def test_the_call_is_cancelled_with_its_last_caller_and_not_joined_after()
 
 
 async def test_an_exception_reaches_every_caller() -> None:
-    flights: SingleFlight[str, int] = SingleFlight()
+    flights: SharedCalls[str, int] = SharedCalls()
 
     async def work() -> int:
         await asyncio.sleep(0)
@@ -128,7 +128,7 @@ async def test_an_exception_reaches_every_caller() -> None:
 
 
 async def test_closing_cancels_the_calls_in_flight() -> None:
-    flights: SingleFlight[str, int] = SingleFlight()
+    flights: SharedCalls[str, int] = SharedCalls()
 
     async def work() -> int:
         await asyncio.Event().wait()
@@ -153,7 +153,7 @@ async def test_a_joined_task_runs_to_its_end_though_every_caller_was_cancelled()
     task = flights.join("key", work)
     assert flights.is_running("key")
     assert not flights.is_running("other key")
-    caller = asyncio.ensure_future(flights.run("key", work))
+    caller = asyncio.shield(flights.join("key", work))
     await asyncio.sleep(0)
     caller.cancel()
     await asyncio.gather(caller, return_exceptions=True)
@@ -213,11 +213,9 @@ async def test_calls_in_flight_are_bounded_and_equal_ones_count_once() -> None:
     tasks = [flights.join(key, work) for key in (1, 2, 1)]
     with pytest.raises(TooManyFlights):
         flights.join(3, work)
-    with pytest.raises(TooManyFlights):
-        await flights.run(3, work)
     gate.set()
     assert await asyncio.gather(*tasks) == [7, 7, 7]
-    assert await flights.run(3, work) == 7
+    assert await flights.join(3, work) == 7
 
 
 def test_a_bounded_dict_drops_the_oldest_entry() -> None:
