@@ -303,9 +303,8 @@ class DomainProbe:
     def _evidence_with(
         self, smtp: Smtp, catch_all: bool | None, reply: RcptReply, traits: _AddressTraits
     ) -> Evidence:
-        evidence = replace(self._evidence, **traits._asdict())
         result = InquiryResult(smtp, catch_all, reply.classification.inactive)
-        return result.merged_into(evidence)
+        return result.merged_into(self._evidence, **traits._asdict())
 
     # -- the single path -----------------------------------------------------------------
 

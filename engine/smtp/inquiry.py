@@ -12,6 +12,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from typing import Any
 
 from engine.dns.mx import resolve_addresses
 from engine.dns.terms import MailRoute
@@ -44,13 +45,14 @@ class InquiryResult:
     control_deferred: bool = False
     """Whether the control was refused for now, so that `catch_all` may be known later."""
 
-    def merged_into(self, evidence: Evidence) -> Evidence:
-        """`evidence` with the fields that SMTP decides."""
+    def merged_into(self, evidence: Evidence, **facts: Any) -> Evidence:
+        """`evidence` with the fields that SMTP decides, and `facts`, other fields."""
         meaning = self.smtp.meaning
         # An accepted mailbox is neither; of a refused one only the stated reason is known.
         otherwise = False if meaning is Meaning.ACCEPTED else None
         return replace(
             evidence,
+            **facts,
             smtp=self.smtp,
             catch_all=self.catch_all,
             mailbox_full=True if meaning is Meaning.MAILBOX_FULL else otherwise,
