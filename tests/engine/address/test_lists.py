@@ -154,7 +154,7 @@ IN_USE = [
     "horizon.net", "apple.com", "acme.co", "gmail.fr", "yahoo.fi", "outlook.fi", "hmail.com",
     "hotmail.se", "earthling.net", "orange.com", "freenet.com", "me.co", "aol.co", "posteo.co",
     "example.com", "postfix.test", "mail.gmial.com", "bücher.test", "proton.ch", "web.com",
-    "prontomail.com", "y7mail.com", "dd", "libera.it", "never.com", *lists.NOT_FREE,
+    "prontomail.com", "y7mail.com", "dd", "libera.it", "never.com", *sorted(lists.NOT_FREE),
 ]  # fmt: skip
 
 
