@@ -241,8 +241,10 @@ class EdgeProtocol(HttpToolsProtocol):
         self._edge.idle.pop(self, None)
         super().on_headers_complete()
         self.cycle.transport = self._cycle_transport
+        send = cast(Send, self.cycle.send)
         if self.scope["http_version"] == "1.0":
-            self.cycle.send = _close_delimited(self.cycle)  # type: ignore[method-assign,assignment]
+            send = _close_delimited(self.cycle)
+        self.cycle.send = _keeping_names(send)  # type: ignore[method-assign,assignment]
 
     def on_message_complete(self) -> None:
         self._reading = _Reading.NOTHING
@@ -319,6 +321,30 @@ class EdgeProtocol(HttpToolsProtocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+class _ExactName(bytes):
+    """The name of a header in its own case: uvicorn writes what `lower` returns."""
+
+    __slots__ = ()
+
+    def lower(self) -> _ExactName:
+        return self
+
+
+def _keeping_names(send: Send) -> Send:
+    """`send` for headers whose names have capitals: some vendors' clients compare their case."""
+
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            named = [
+                (name if name.islower() else _ExactName(name), value)
+                for name, value in message["headers"]
+            ]
+            message = {**message, "headers": named}
+        await send(message)
+
+    return sending
 
 
 def _close_delimited(cycle: RequestResponseCycle) -> Send:

@@ -41,18 +41,6 @@ EMPTY_RESULT = ServiceResult(None)
 T = TypeVar("T")
 
 
-class ExactName(bytes):
-    """The name of a header in the dialect's case, since some clients compare names to the letter.
-
-    The server writes all names in lower case, as ASGI wants them; this one is its own.
-    """
-
-    __slots__ = ()
-
-    def lower(self) -> ExactName:
-        return self
-
-
 class RequestState:
     """What is known of one request so far; filled in step by step."""
 
@@ -228,7 +216,8 @@ async def send_reply(send: Send, reply: Reply, state: RequestState) -> None:
         *provenance_headers(result.source, result.attempts, result.cache_status),
     ]
     for name, value in reply.headers:
-        headers.append((ExactName(name.encode()), value.encode("latin-1")))
+        # in the dialect's case: some clients compare names to the letter
+        headers.append((name.encode(), value.encode("latin-1")))
     whole = reply.body if isinstance(reply, WireReply) else None
     if whole is not None:
         headers.append((b"content-length", b"%d" % len(whole)))

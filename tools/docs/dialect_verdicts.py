@@ -48,7 +48,7 @@ def verdicts() -> Iterator[str]:
             yield row(f"{verdict}, `{reason}`, {words}", *_verdict_cells(other))
 
 
-VARIANTS: Mapping[Reason, Mapping[tuple[tuple[str, bool], ...], str]] = {
+VARIANTS: Mapping[Reason, Mapping[tuple[tuple[str, Any], ...], str]] = {
     Reason.ACCEPTED_EMAIL: {(("role", True),): "of a role address"},
     Reason.DISPOSABLE: {(("catch_all", True),): "of a domain that accepts everything"},
 }
