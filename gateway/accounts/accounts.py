@@ -260,7 +260,7 @@ class Accounts:
             await self._ledger.book(entry)
         elif not caller.test:
             self._ledger.book_later(entry.account_id, entry.month, units)
-        return _to_charge(caller, entry)
+        return replace(_to_charge(caller, entry), is_counted=not caller.metered)
 
     async def charge_in_transaction(
         self, connection: AsyncConnection, caller: Caller, units: int
@@ -282,7 +282,9 @@ class Accounts:
         Never more than was used in the charge's month. Raises StoreError.
         """
         units = min(units, charge.units)
-        if units > 0:
+        if units > 0 and charge.is_counted:
+            self._ledger.book_later(charge.account_id, charge.month, -units)
+        elif units > 0:
             await self._ledger.refund(charge.account_id, charge.month, units)
 
     async def usage(self, caller: Caller) -> Usage:

@@ -88,6 +88,8 @@ class Charge:
     month: str
     units: int
     """0 for a test key."""
+    is_counted: bool = False
+    """Whether it was counted in memory, as use without a limit is."""
 
 
 class InsufficientCredits(Exception):

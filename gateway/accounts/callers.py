@@ -6,7 +6,7 @@ import hmac
 from collections.abc import Callable, Sequence
 
 from cachetools import TTLCache
-from sqlalchemy import bindparam, select
+from sqlalchemy import select
 
 from engine.cache import BoundedDict
 from gateway.accounts.caller import AccountStatus, Caller
@@ -77,11 +77,9 @@ class CallerLookup:
 
     async def _look_up(self, keys_wanted: list[tuple[str, bytes]]) -> Sequence[Caller | str]:
         """The callers; for a key of another dialect its name, and an empty text for no key."""
-        async with self._store.read() as connection:
-            rows = await connection.execute(
-                _BY_HASH, {"hashes": list({hash_ for _, hash_ in keys_wanted})}
-            )
-            found = {(row.dialect, row.hash): row for row in rows}
+        hashes = list({hash_ for _, hash_ in keys_wanted})
+        rows = await self._store.fetch_all(_WITH_ACCOUNTS.where(keys.c.hash.in_(hashes)))
+        found = {(row.dialect, row.hash): row for row in rows}
         dialects = {row.hash: row.dialect for row in found.values()}
         callers: list[Caller | str] = []
         for dialect, hash_ in keys_wanted:
@@ -105,7 +103,7 @@ class CallerLookup:
         return callers
 
 
-_BY_HASH = (
+_WITH_ACCOUNTS = (
     select(
         keys.c.id,
         keys.c.account_id,
@@ -120,5 +118,5 @@ _BY_HASH = (
         accounts.c.credits,
     )
     .join_from(keys, accounts, keys.c.account_id == accounts.c.id)
-    .where(keys.c.hash.in_(bindparam("hashes", expanding=True)), keys.c.revoked_at.is_(None))
+    .where(keys.c.revoked_at.is_(None))
 )

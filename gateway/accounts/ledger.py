@@ -12,7 +12,6 @@ import logging
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 from sqlalchemy import bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -25,6 +24,11 @@ from gateway.tasks import GroupedCalls
 log = logging.getLogger(__name__)
 
 FLUSH_AFTER_S = 0.2
+MAX_READS = 3
+"""Of a balance, while counts are written."""
+MAX_WAIT_S = 0.02
+"""For counts that are being written, before and after a balance is read. If they take longer, the
+balance may have them twice for a moment."""
 ENTRIES_PER_TRANSACTION = 500
 """Bounds how long the entries of a later transaction wait."""
 
@@ -37,7 +41,7 @@ class LedgerEntry:
     month: str
     """The month in which it counts, YYYY-MM in UTC."""
     units: int
-    """Charged if positive, refunded if negative; 0 only reads the balance."""
+    """Charged if positive, refunded if negative."""
     allowance: int | None = None
     """Units allowed in the month; None is without limit."""
 
@@ -55,12 +59,17 @@ class Balance:
 class Ledger:
     """Books entries: those that a caller waits for at once and in order, counts a little later."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, *, max_wait_s: float = MAX_WAIT_S) -> None:
         self._store = store
+        self._max_wait_s = max_wait_s
         self._bookings: GroupedCalls[LedgerEntry, Balance] = GroupedCalls(
             self._book_group, max_group=ENTRIES_PER_TRANSACTION
         )
         self._counts: defaultdict[tuple[int, str], int] = defaultdict(int)
+        self._being_booked: dict[asyncio.Future[Balance], LedgerEntry] = {}
+        """Counts that are being written."""
+        self._changes = 0
+        """How often counts began to be written, or ended."""
         self._timer: asyncio.TimerHandle | None = None
 
     async def book(self, entry: LedgerEntry) -> Balance:
@@ -68,17 +77,50 @@ class Ledger:
         return await self._bookings.call(entry)
 
     async def balance(self, account_id: int, month: str) -> Balance:
-        """The balance, including all that this process has counted. Raises StoreError."""
-        self._book_counts()
-        return await self.book(LedgerEntry(account_id, month, 0))
+        """The balance, including all that this process has counted. Raises StoreError.
+
+        It waits for no commit, unless counts are being written just now.
+        """
+        query = (
+            select(accounts.c.credits, usage.c.used)
+            .join_from(
+                accounts,
+                usage,
+                (usage.c.account_id == accounts.c.id) & (usage.c.month == month),
+                isouter=True,
+            )
+            .where(accounts.c.id == account_id)
+        )
+        for _ in range(MAX_READS):
+            await self._wait_for_counts()
+            changes = self._changes
+            rows = await self._store.fetch_all(query)
+            await self._wait_for_counts()
+            if changes == self._changes:
+                break  # else counts were written meanwhile, and may be among what was read or not
+        row = rows[0] if rows else None
+        credits, used = (None, 0) if row is None else (row.credits, row.used or 0)
+        counted = self._counts.get((account_id, month), 0) + sum(
+            entry.units
+            for entry in self._being_booked.values()
+            if (entry.account_id, entry.month) == (account_id, month)
+        )
+        counted = max(counted, -used)
+        return Balance(used + counted, None if credits is None else credits - counted)
+
+    async def _wait_for_counts(self) -> None:
+        if self._being_booked:
+            await asyncio.wait(self._being_booked, timeout=self._max_wait_s)
 
     async def refund(self, account_id: int, month: str, units: int) -> None:
-        """Refund what was booked, or is still to be booked. Raises StoreError."""
-        self._book_counts()
+        """Refund what was booked. Raises StoreError."""
         await self.book(LedgerEntry(account_id, month, -units))
 
     def book_later(self, account_id: int, month: str, units: int) -> None:
-        """Book within `FLUSH_AFTER_S`, without a limit and without waiting."""
+        """Book within `FLUSH_AFTER_S`, without a limit and without waiting.
+
+        Negative units are a refund.
+        """
         self._counts[account_id, month] += units
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(FLUSH_AFTER_S, self._book_counts)
@@ -100,9 +142,14 @@ class Ledger:
             if not units:
                 continue
             entry = LedgerEntry(account_id, month, units)
-            self._bookings.submit(entry).add_done_callback(partial(self._on_counts_booked, entry))
+            booking = self._bookings.submit(entry)
+            self._being_booked[booking] = entry
+            self._changes += 1
+            booking.add_done_callback(self._on_counts_booked)
 
-    def _on_counts_booked(self, entry: LedgerEntry, done: asyncio.Future[Balance]) -> None:
+    def _on_counts_booked(self, done: asyncio.Future[Balance]) -> None:
+        entry = self._being_booked.pop(done)
+        self._changes += 1
         if done.cancelled() or (failure := done.exception()) is None:
             return
         extra = {"account_id": entry.account_id, "units": entry.units, "error": str(failure)}

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Any, Protocol
 
-from sqlalchemy import Table
+from sqlalchemy import Row, Select, Table
 from sqlalchemy.dialects.postgresql import Insert as PostgresInsert
 from sqlalchemy.dialects.sqlite import Insert as SqliteInsert
 from sqlalchemy.exc import DBAPIError, IntegrityError
@@ -39,6 +39,10 @@ class Backend(Protocol):
     @property
     def writing(self) -> AsyncEngine:
         """Its transactions may read first and write then."""
+        ...
+
+    async def fetch_all(self, query: Select[Any]) -> Sequence[Row[Any]]:
+        """As `Store.fetch_all`."""
         ...
 
     def write_turn(self) -> AbstractAsyncContextManager[None]:

@@ -7,12 +7,12 @@ are those of transactions, and no statement is prepared in a session.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
 import psycopg
-from sqlalchemy import Connection, Table, func, insert, inspect, select
+from sqlalchemy import Connection, Row, Select, Table, func, insert, inspect, select
 from sqlalchemy.dialects.postgresql import Insert
 from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -58,6 +58,11 @@ class PostgresBackend:
 
     def translated_errors(self) -> AbstractContextManager[None]:
         return _translated_errors(self.where)
+
+    async def fetch_all(self, query: Select[Any]) -> Sequence[Row[Any]]:
+        async with self.reading.connect() as connection:
+            rows: Sequence[Row[Any]] = (await connection.execute(query)).all()
+            return rows
 
     def insert(self, into: Table) -> Insert:
         return Insert(into)

@@ -12,19 +12,20 @@ import contextlib
 import sqlite3
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from sqlalchemy import Connection, Table, event, insert, text
+from sqlalchemy import Connection, Engine, Row, Select, Table, create_engine, event, insert, text
 from sqlalchemy.dialects.sqlite import Insert
 from sqlalchemy.dialects.sqlite.base import SQLiteDialect
 from sqlalchemy.engine import URL
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
-from sqlalchemy.pool import AsyncAdaptedQueuePool
+from sqlalchemy.pool import AsyncAdaptedQueuePool, QueuePool
 from sqlalchemy.schema import CreateIndex, CreateTable, DDLElement
 
 from engine.turns import FairSlots, current_party
@@ -35,6 +36,8 @@ from gateway.store.tables import REVISION, metadata, version_table
 
 POOL_SIZE = 5
 """Connections to a file. Each has a thread, and SQLite allows one writer at a time anyway."""
+QUERY_THREADS = 2
+"""For the queries that requests wait for."""
 PAGES_PER_VACUUM = 2_000
 """Pages freed in one transaction; it bounds how long other writers wait."""
 MAX_PARAMETERS = 999
@@ -46,8 +49,12 @@ WAL_LIMIT_BYTES = 64 * 1024 * 1024
 class SqliteBackend:
     """An open SQLite database."""
 
-    def __init__(self, engine: AsyncEngine, where: str, busy_timeout_s: float) -> None:
+    def __init__(
+        self, engine: AsyncEngine, where: str, busy_timeout_s: float, queries: _Queries | None
+    ) -> None:
+        """`queries` is None for a database in memory, which has one connection."""
         self.where = where
+        self._queries = queries
         self.reading = engine
         self.writing = engine.execution_options(veriplex_write=True)
         self._busy_timeout_s = busy_timeout_s
@@ -69,6 +76,13 @@ class SqliteBackend:
 
     def translated_errors(self) -> AbstractContextManager[None]:
         return _translated_errors(self.where)
+
+    async def fetch_all(self, query: Select[Any]) -> Sequence[Row[Any]]:
+        if self._queries is not None:
+            return await self._queries.fetch_all(query)
+        async with self.reading.connect() as connection:
+            rows: Sequence[Row[Any]] = (await connection.execute(query)).all()
+            return rows
 
     def insert(self, into: Table) -> Insert:
         return Insert(into)
@@ -106,6 +120,43 @@ class SqliteBackend:
         return bool(left) and left < (free or 0)
 
 
+class _Queries:
+    """Runs short queries on a file, each as a whole in a thread."""
+
+    def __init__(self, engine: Engine, threads: ThreadPoolExecutor) -> None:
+        self._engine = engine
+        self._threads = threads
+
+    @classmethod
+    @contextlib.contextmanager
+    def open(cls, address: URL, busy_timeout_s: float) -> Iterator[Self]:
+        engine = create_engine(
+            address.set(drivername="sqlite"),
+            poolclass=QueuePool,
+            pool_size=QUERY_THREADS,
+            pool_reset_on_return=None,  # there is no transaction
+            hide_parameters=True,
+            connect_args={
+                "timeout": busy_timeout_s,
+                "isolation_level": None,
+                "check_same_thread": False,
+            },
+        )
+        threads = ThreadPoolExecutor(QUERY_THREADS, "queries")
+        try:
+            yield cls(engine, threads)
+        finally:
+            threads.shutdown()
+            engine.dispose()
+
+    async def fetch_all(self, query: Select[Any]) -> Sequence[Row[Any]]:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._fetch, query)
+
+    def _fetch(self, query: Select[Any]) -> Sequence[Row[Any]]:
+        with self._engine.connect() as connection:
+            return connection.execute(query).all()
+
+
 @contextlib.asynccontextmanager
 async def open_sqlite(
     address: URL, busy_timeout_s: float, *, existing_only: bool
@@ -126,7 +177,10 @@ async def open_sqlite(
                 await asyncio.to_thread(prepare, _file_name(address), busy_timeout_s)
         engine = _create_engine(address, busy_timeout_s)
         stack.push_async_callback(engine.dispose)
-        yield SqliteBackend(engine, where, busy_timeout_s)
+        queries = None
+        if not _in_memory(address):
+            queries = stack.enter_context(_Queries.open(address, busy_timeout_s))
+        yield SqliteBackend(engine, where, busy_timeout_s, queries)
 
 
 # -- opening -----------------------------------------------------------------------------

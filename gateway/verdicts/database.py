@@ -76,8 +76,7 @@ class SqlVerdictStore:
             answers.c.digest.in_(stored), answers.c.expires_at > int(self._clock())
         )
         try:
-            async with self._store.read() as connection:
-                found = {bytes(row.digest): row for row in await connection.execute(rows)}
+            found = {bytes(row.digest): row for row in await self._store.fetch_all(rows)}
         except StoreError:
             return {}
         self._stored_digests.difference_update(stored.keys() - found.keys())

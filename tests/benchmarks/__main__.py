@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from statistics import median
 
 from tests.benchmarks import load
+from tests.benchmarks.attacks import attacks
 from tests.benchmarks.changing_faults import changing_faults
 from tests.benchmarks.forwarding import forwarding, outages
 from tests.benchmarks.lists import far, jobs, lists
@@ -130,6 +131,7 @@ BENCHMARKS: Mapping[str, Callable[[int, float], None]] = {
     "far": far,
     "jobs": jobs,
     "peers": peers,
+    "attacks": attacks,
 }
 
 
