@@ -15,8 +15,9 @@ class Plans:
     """Finds the plan that applies to a caller.
 
     An account has one plan, and keys of many dialects. In a dialect that defines the plan, all of
-    it applies. In the others its monthly allowance applies, which is the account's, but none of its
-    rates, since these count calls of the defining dialect's endpoints.
+    it applies. In the others its monthly allowance applies, which is the account's, but no other
+    limit: its rates count calls of the defining dialect's endpoints, and its batches are those of
+    the defining vendor's API.
     """
 
     def __init__(self, by_dialect: Mapping[str, Iterable[Plan]]) -> None:
@@ -25,7 +26,7 @@ class Plans:
         for dialect, plans in by_dialect.items():
             for plan in plans:
                 self._plans[dialect, plan.name] = plan
-                self._other_dialects.setdefault(plan.name, replace(plan, rates={}))
+                self._other_dialects.setdefault(plan.name, _in_other_dialects(plan))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -42,3 +43,8 @@ class Plans:
             log.warning("plan.unknown", extra={"plan": name})
             return UNLIMITED
         return found
+
+
+def _in_other_dialects(plan: Plan) -> Plan:
+    """What a plan comes to for keys of dialects that do not define it."""
+    return replace(plan, rates={}, batches_per_day=None, batches_waiting=None, batches_running=None)
