@@ -27,7 +27,6 @@ from adapters.whoisxml.upstream import parse_evidence, parse_fault, read_verdict
 from engine.model import Address, Checks, Evidence, Reason, Verdict
 
 MAX_ADDRESSES = 50_000
-VERSION = 3
 CREATE_PATH = "/api/bevService/request"
 STATUS, COMPLETED, FAILED = "status", "completed", "failed"
 """The paths below it; the last two are also values of `JobQuery.page`."""
@@ -50,8 +49,8 @@ INVALID_FORMAT = "invalid format"
 
 def build_create(key: str, addresses: Sequence[Address], _: Checks) -> UpstreamRequest:
     emails = [address.raw for address in addresses]
-    # the default version has changed before
-    return _request(CREATE_PATH, key, {"emails": emails, "version": VERSION}, bills=True)
+    # without a `version`, which the page does not have: rows of each version are read alike
+    return _request(CREATE_PATH, key, {"emails": emails}, bills=True)
 
 
 def parse_create(reply: UpstreamReply, _: Sequence[Address], __: Checks) -> str | Fault:
