@@ -9,10 +9,10 @@ is uncertain. Every other request may be repeated.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from adapters.contract.upstream import Call, Pending, UpstreamResult
+from adapters.contract.upstream import Call, Pending, UpstreamRequest, UpstreamResult
 from engine.model import Address, Checks
 
 MAX_RESULT_PAGE_BYTES = 64 * 1024 * 1024
@@ -52,6 +52,9 @@ class VendorJobs:
     page: Call[[JobQuery], ResultPage | Pending] | None = None
     """Fetches the page that `ResultPage.next_page` names; a `Pending` returns to polling. None if a
     poll returns all rows."""
+    without_retries: Callable[[UpstreamRequest], UpstreamRequest] | None = None
+    """The create of a client that wants no retries of greylisted addresses, made from the usual
+    one; None if the vendor has no such option."""
     create_timeout_s: float = 60.0
     """For one create; longer if the vendor verifies before it replies."""
     min_addresses: int = 10

@@ -7,6 +7,7 @@ batch are a file on another company's storage. So a vendor job has 1,000 address
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -35,9 +36,18 @@ def build_create(key: str, addresses: Sequence[Address], _: Checks) -> UpstreamR
         "POST",
         "/v1/batch",
         headers={**bearer(key), "content-type": "application/json"},
-        # as an array, which its Python client sends, since a local part may hold a comma
-        body=orjson.dumps({"emails": [address.raw for address in addresses]}),
+        body=orjson.dumps({"emails": _emails([address.raw for address in addresses])}),
     )
+
+
+def _emails(addresses: Sequence[str]) -> str | Sequence[str]:
+    """Separated by commas, as the page has them; an array, which its Python client sends, if a
+    local part holds a comma."""
+    return addresses if any("," in address for address in addresses) else ",".join(addresses)
+
+
+def without_retries(request: UpstreamRequest) -> UpstreamRequest:
+    return replace(request, body=orjson.dumps({**request.json, "retries": False}))
 
 
 def parse_create(reply: UpstreamReply, _: Sequence[Address], __: Checks) -> str | Fault:
@@ -101,5 +111,6 @@ VENDOR_JOBS = VendorJobs(
     max_addresses=MAX_ADDRESSES,
     create=Call(build_create, parse_create),
     poll=Call(build_poll, parse_poll),
+    without_retries=without_retries,
     max_poll_delay_s=15.0,
 )

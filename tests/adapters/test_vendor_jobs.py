@@ -114,6 +114,36 @@ def test_a_create_is_the_vendors_request(name: str) -> None:
             assert part.text == row["text"]
 
 
+@pytest.mark.parametrize("name", [n for n, v in VENDOR_JOBS.items() if "without_retries" in v])
+def test_a_create_passes_on_that_the_client_wants_no_retries(name: str) -> None:
+    vendor = lists(name)
+    assert vendor.without_retries is not None
+    request = vendor.without_retries(build_create(vendor, ADDRESSES))
+    check_request(request, VENDOR_JOBS[name]["without_retries"])
+    assert request.is_billed
+
+
+def test_the_vendors_with_such_an_option_are_those_of_the_fixtures() -> None:
+    found = {name for name in WITH_JOBS if lists(name).without_retries is not None}
+    assert found == {name for name, facts in VENDOR_JOBS.items() if "without_retries" in facts}
+
+
+@pytest.mark.parametrize(
+    ("emails", "sent"),
+    [
+        # emailable.com/docs/api/emails (documented), 2026-11
+        (["a@example.com", "b@example.com"], "a@example.com,b@example.com"),
+        # an array, as its Python client sends (seen)
+        (['"a,b"@example.com', "c@example.com"], ['"a,b"@example.com', "c@example.com"]),
+    ],
+)
+def test_emailable_gets_addresses_separated_by_commas_unless_one_holds_a_comma(
+    emails: list[str], sent: object
+) -> None:
+    request = build_create(lists("emailable"), [syntax.parse_address(email) for email in emails])
+    assert request.json == {"emails": sent}
+
+
 @pytest.mark.parametrize(("name", "row"), rows_of("steps"))
 def test_polls_and_pages_are_the_vendors_requests(name: str, row: dict[str, Any]) -> None:
     vendor, page = lists(name), row["page"]

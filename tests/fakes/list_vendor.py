@@ -40,6 +40,8 @@ class ListVendor(Vendor):
     lost: set[str] = field(default_factory=set)
     """Addresses that its lists have no row for."""
     created: list[list[str]] = field(default_factory=list)
+    retried: list[bool] = field(default_factory=list)
+    """Of each batch in a dialect that has the option: whether greylisted addresses are retried."""
     polled: asyncio.Condition = field(default_factory=asyncio.Condition)
     polls: int = 0
     list_keys: list[str] = field(default_factory=list)
@@ -73,6 +75,7 @@ class ListVendor(Vendor):
             if isinstance(op, SubmitJob):
                 # a vendor that breaks down afterwards has the list all the same
                 self.created.append([entry.email for entry in op.entries])
+                self.retried.append(op.retry_greylisted)
                 if await self._breaks_down(self.create_mood):
                     return None
                 outcome: object = self._job(len(self.created))

@@ -81,7 +81,9 @@ class BulkPolicy:
         if [source.name for source in route.sources] == [LOCAL_SOURCE]:
             return ChunkVerifier(self._context.bulk_verifier, partition)
         chunk = OriginChunk(claim.batch_id, claim.origin_chunk)
-        verifier = _RouteVerifier(self._context, route, key, chunk, retries_greylisted)
+        verifier = _RouteVerifier(
+            self._context, route, key, chunk, retries_greylisted, wants_retries=claim.retries
+        )
         return ChunkVerifier(verifier, partition, is_remote=self._vendor_job_size(route) > 0)
 
     def chunk_size(self, caller: Caller) -> int:
@@ -132,12 +134,16 @@ class _RouteVerifier:
         key: SpendingScope | None,
         chunk: OriginChunk,
         retries_greylisted: bool,
+        *,
+        wants_retries: bool,
     ) -> None:
+        """`wants_retries`: the client has not refused them."""
         self._context = context
         self._route = route
         self._key = key
         self._chunk = chunk
         self._retries_greylisted = retries_greylisted
+        self._wants_retries = wants_retries
 
     async def verify_many(self, addresses: Iterable[Address], checks: Checks) -> VerificationStream:
         """As `BulkVerifier.verify_many`; may also end with StoreError."""
@@ -182,6 +188,7 @@ class _RouteVerifier:
             [address for address in left if address.valid],
             checks,
             self._context.policy.spending_scopes(source.name, self._key),
+            retries=self._wants_retries,
         )
 
     async def _ask_engine(

@@ -34,6 +34,8 @@ class VendorJobInput:
     addresses: Sequence[Address]
     checks: Checks
     scopes: tuple[SpendingScope, ...]
+    retries: bool = True
+    """Whether the client wants greylisted addresses to be verified again."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -199,6 +199,8 @@ class ChunkJobs:
         """The reply to a create, and when it arrived (Unix time in seconds)."""
         source, create = self._source, self._api.create
         request = create.build(key.value, work.addresses, work.checks)
+        if self._api.without_retries is not None and not work.retries:
+            request = self._api.without_retries(request)
         reply = await send(source, request, self._api.create_timeout_s)
         created: _Created
         if isinstance(reply, Fault):

@@ -77,9 +77,12 @@ class Bench:
         assert caller is not None
         return caller
 
-    async def submit(self, emails: Sequence[str] = PEOPLE, checks: Checks = Checks()) -> Caller:
+    async def submit(
+        self, emails: Sequence[str] = PEOPLE, checks: Checks = Checks(), *, retries: bool = True
+    ) -> Caller:
         caller = await self.caller()
-        op = SubmitJob(entries=map(BatchEntry, emails), checks=checks)
+        entries = map(BatchEntry, emails)
+        op = SubmitJob(entries=entries, checks=checks, retry_greylisted=retries)
         await self.jobs(caller).submit(op)
         return caller
 
@@ -183,6 +186,15 @@ async def test_a_batch_is_one_list_at_the_vendor(dialect: str) -> None:
         email: verified.verdict for email, verified in found.items()
     }
     assert {verified.source for verified in found.values()} == {"v0"}
+
+
+@pytest.mark.parametrize("retries", [True, False])
+async def test_that_the_client_wants_no_retries_is_passed_on(retries: bool) -> None:
+    async with vendor() as v, bench(settings_for([v])) as here:
+        caller = await here.submit(retries=retries)
+        await here.desk.drain()
+        assert (await here.job(caller)).state is JobState.COMPLETED
+        assert v.retried == [retries]
 
 
 async def test_few_addresses_are_asked_one_by_one() -> None:
