@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
 
-from adapters.kit.csv_rows import Remarks, RowLimits, RowReader
+from adapters.kit.csv_rows import Remarks, RowLimits, RowReader, unquoted
 from adapters.kit.decoding import MAX_LINE_CHARACTERS, Decoder, NotCsv, split_lines
 from adapters.kit.layout import (
     DELIMITERS,
@@ -106,6 +106,9 @@ def read_table(
     delimiter = named_delimiter(head[0]) if head else ""
     if delimiter is None:
         delimiter = find_delimiter(head, delimiters)
+        if not delimiter and (inner := find_delimiter(_unquoted_lines(head), delimiters)):
+            # a program took each line for one cell, and quoted it
+            delimiter, head, lines = inner, _unquoted_lines(head), map(_unquoted_line, lines)
     else:
         head, number = head[1:], number + 1
     sample = list(RowReader(iter(head), delimiter, escape=escape))
@@ -126,7 +129,11 @@ def read_table(
         top = find_top(sample, width, column=column, titled=titled)
     for skipped in islice(rows, top.skipped):
         remarks.add(reader.row_line, f"{_shown(skipped)} stands above the table and was left out")
-    names = tuple(cell.strip() for cell in next(rows, ())) if top.header is not None else ()
+    names = (
+        tuple(cell.strip("\ufeff \t\r\n\u00a0") for cell in next(rows, ()))
+        if top.header is not None
+        else ()
+    )
     sample = sample[top.skipped + (top.header is not None) :]
     first = list(islice(rows, 1))  # so that a mistake in it is known at once
     columns = max(map(len, (names, *sample)))
@@ -149,6 +156,18 @@ def _head(lines: Iterator[str]) -> tuple[list[str], int]:
         if len(head) >= SAMPLE_ROWS or characters >= SAMPLE_CHARACTERS:
             break
     return head, number
+
+
+def _unquoted_lines(lines: Sequence[str]) -> list[str]:
+    """The lines without the quotes around each; none if a line has none."""
+    whole = [line for line in lines if line.strip()]
+    inner = [_unquoted_line(line) for line in whole]
+    return inner if all(map(str.__ne__, whole, inner)) else []
+
+
+def _unquoted_line(line: str) -> str:
+    text = line.strip()
+    return f"{unquoted(text)}\n" if text[:1] == '"' else line
 
 
 def _shown(row: Sequence[str]) -> str:

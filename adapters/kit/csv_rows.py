@@ -16,7 +16,8 @@ MAX_ROW_CHARACTERS = 1_000_000
 """Of a row with line ends inside quotes."""
 MAX_CHARACTERS_READ_AGAIN = 5_000_000
 """For all quotes of a file that are never closed: each can cost as much as its row is long."""
-_BETWEEN_CELLS = ",;|\t "
+_BETWEEN_CELLS = ",;|\t \x1a"
+"""Delimiters, blanks, and the character that ends a file of DOS."""
 UNCLOSED_QUOTE = "a quote is never closed; the line was read by itself"
 
 
@@ -77,7 +78,7 @@ class RowReader:
 
     def __iter__(self) -> Iterator[list[str]]:
         for row in self._csv_rows() if self._delimiter else self._single_cells():
-            if "".join(row).strip():
+            if "".join(row).strip(" \t\r\n\x1a"):
                 yield row
 
     def _single_cells(self) -> Iterator[list[str]]:
@@ -86,7 +87,7 @@ class RowReader:
             cell = line.strip()
             if not cell.strip(_BETWEEN_CELLS):
                 cell = ""
-            row = [_unquoted(cell, self._escape) if cell[:1] == '"' else cell]
+            row = [unquoted(cell, self._escape) if cell[:1] == '"' else cell]
             self._check(row)
             self.row_line, self.line = self.line, self.line + 1
             yield row
@@ -201,7 +202,7 @@ class _LineFeed:
         return line
 
 
-def _unquoted(cell: str, escape: str | None) -> str:
+def unquoted(cell: str, escape: str | None = None) -> str:
     """A cell that is quoted as a whole, without its quotes."""
     try:
         row = next(csv.reader([cell], escapechar=escape, strict=True), [cell])

@@ -119,7 +119,7 @@ def find_column(table: CsvTable, wanted: str | None) -> int:
     if wanted is None:
         found = find_email_column(table.headers, table.sample)
         if found is None and table.width > 1:
-            raise NoColumn("no column has addresses in it")
+            raise NoColumn("no column has addresses in its first rows")
         return found or 0
     titles = [title.casefold() for title in table.headers]
     if (title := wanted.strip().casefold()) in titles:

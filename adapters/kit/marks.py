@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from html import unescape
 from urllib.parse import unquote
 
 MAX_SPLIT_CHARACTERS = 1_000
@@ -101,7 +102,9 @@ def find_addresses(cell: str) -> list[str]:
 
 
 def _visible(text: str) -> str:
-    return _INVISIBLE.sub("", text.translate(_ASCII_FORMS) if not text.isascii() else text)
+    if not text.isascii():
+        text = _INVISIBLE.sub("", text.translate(_ASCII_FORMS))
+    return unescape(text) if "&lt;" in text or "&gt;" in text or "&quot;" in text else text
 
 
 def _split(cell: str) -> list[str]:
@@ -151,12 +154,14 @@ def _without_link(text: str) -> str:
 
 
 def _without_angles(text: str) -> str:
-    found = _IN_ANGLES.fullmatch(text)
+    found = _IN_ANGLES.fullmatch(text if ">" in text else f"{text}>")
     return found[1].strip() if found else text
 
 
 def _without_quotes(text: str) -> str:
     text = text.strip()
+    if text.startswith('="'):  # how a formula of a spreadsheet is a text
+        text = text[1:]
     if not _QUOTED_LOCAL_PART.match(text):
         text = text.lstrip(_QUOTES)
     return text.rstrip(_QUOTES)

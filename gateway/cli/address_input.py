@@ -90,7 +90,10 @@ class AddressInput:
         self.is_read = True
 
     def report(self) -> None:
-        """Print what has to be said of standard input."""
+        """Print what has to be said of the arguments and of standard input."""
+        for text in self._given:
+            if "@" not in text and os.path.isfile(text):
+                print_error(f"{text} is a file: `veriplex bulk {text}` verifies its addresses")
         if "-" not in self._given:
             return
         print_remarks("-", self._remarks)

@@ -161,17 +161,19 @@ class _BulkRequest:
 
 @contextlib.contextmanager
 def _open_input(name: str) -> Iterator[BinaryIO]:
-    """The file, or a copy of standard input. Raises CommandError."""
+    """The file, or a copy of what can be read once. Raises CommandError."""
     with contextlib.ExitStack() as stack:
         try:
             if name != "-":
                 file: BinaryIO = stack.enter_context(open(name, "rb"))
-                file.read(1)
             else:
                 if is_terminal(sys.stdin):
                     print_error("reading addresses from standard input; Ctrl-D ends them")
-                file = stack.enter_context(tempfile.TemporaryFile())
-                shutil.copyfileobj(sys.stdin.buffer, file)
+                file = sys.stdin.buffer
+            if name == "-" or not file.seekable():
+                copy = stack.enter_context(tempfile.TemporaryFile())
+                shutil.copyfileobj(file, copy)
+                file = copy
         except OSError as exc:
             shown = STANDARD_INPUT if name == "-" else name
             raise CommandError(f"{shown}: cannot read: {exc.strerror}", EXIT_USAGE) from exc
@@ -228,7 +230,23 @@ async def _submit_or_resume(batch: LocalBatch, request: _BulkRequest, part: str)
     job = await batch.existing_job()
     if job is None:
         found = await asyncio.to_thread(request.read)
-        job = await batch.submit(
+        job = await _submit(batch, found, request, digest)
+        print_remarks(request.name, found.remarks)
+    elif job.options.get("digest") != digest:
+        raise CommandError(
+            f"{part} belongs to another list or to other options; remove it to start again",
+            EXIT_USAGE,
+        )
+    elif job.done_count:
+        print_error(f"resuming after {job.done_count:,} of {job.row_count:,}")
+    return job
+
+
+async def _submit(batch: LocalBatch, found: AddressList, request: _BulkRequest, digest: str) -> Job:
+    from adapters.contract.problems import Problem
+
+    try:
+        return await batch.submit(
             found.entries,
             headers=found.headers,
             checks=request.checks,
@@ -240,15 +258,8 @@ async def _submit_or_resume(batch: LocalBatch, request: _BulkRequest, part: str)
                 "shape": asdict(found.shape),
             },
         )
-        print_remarks(request.name, found.remarks)
-    elif job.options.get("digest") != digest:
-        raise CommandError(
-            f"{part} belongs to another list or to other options; remove it to start again",
-            EXIT_USAGE,
-        )
-    elif job.done_count:
-        print_error(f"resuming after {job.done_count:,} of {job.row_count:,}")
-    return job
+    except Problem as exc:
+        raise CommandError(f"{request.name}: {exc.detail}", EXIT_USAGE) from exc
 
 
 async def _run_to_end(batch: LocalBatch, job: Job, request: _BulkRequest) -> str:

@@ -186,8 +186,29 @@ CASES = [
         (A, B, C),
         "Email",
     ),
+    Case(
+        "lines that are quoted as a whole",
+        f'"Name,Email"\n"Ada,{A}"\n"""L, Bob"",{B}"\n',
+        (A, B),
+        "Email",
+    ),
+    Case("addresses that are quoted as a whole", f'"{A}"\n"{B}"\n', (A, B), None),
+    Case("texts that are formulas", f'Name,Email\n"=""Ada""","=""{A}"""\n', (A,), "Email"),
     # -- ragged rows
     Case("short and long rows", f"Name,Email\nAda\n{A},{B},more\n", ("", B), "Email"),
+    Case("two marks", f"\ufeff\ufeffEmail,Name\n{A},Ada\n", (A,), "Email"),
+    Case("the end of a DOS file", f"Name,Email\r\nAda,{A}\r\n\x1a", (A,), "Email"),
+    Case("the end of a DOS text", f"{A}\r\n\x1a", (A,), None),
+    Case("a Markdown table", f"| Name | Email |\n|---|---|\n| Ada | {A} |\n", ("---", A), "Email"),
+    Case(
+        "LinkedIn",
+        'Notes:\n"When exporting, you may notice, that some addresses are missing."\n\n'
+        f"First Name,Last Name,URL,Email Address,Company\nAda,L,https://x.test,{A},X\nBob,B,,,\n",
+        (A, ""),
+        "Email Address",
+    ),
+    Case("a note above", f"# exported 2026\nName;Email\nAda;{A}\n", (A,), "Email"),
+    Case("a total below", f"Name,Email\nAda,{A}\nTotal: 1\n", (A, ""), "Email"),
     # -- several addresses
     Case("two in a cell", f"Name,Email\nAda,{A} ::: {B}\n", (A, B), "Email"),
     Case("pasted from a mail program", f"Ada L <{A}>; Bob B <{B}>; {C}", (A, B, C), None),

@@ -6,7 +6,9 @@ import asyncio
 import csv
 import io
 import json
+import os
 import sys
+import threading
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -42,7 +44,11 @@ def test_an_entry_that_is_too_long_is_cut_and_its_row_kept() -> None:
 @pytest.mark.parametrize(
     ("data", "column", "why"),
     [
-        (b"name,town\nAda,Rome\n", None, "no column has addresses in it; name one with --column"),
+        (
+            b"name,town\nAda,Rome\n",
+            None,
+            "no column has addresses in its first rows; name one with --column",
+        ),
         (b"name,email\nAda,a@x.example\n", "mail", "no column 'mail'; there are name, email$"),
         (b"Name\nJ\xf6rg@x.example\n", None, "line 2 is not UTF-8 text; .* --encoding cp1252"),
         (b"PK\x03\x04", None, "in: is a ZIP or Excel file; save the sheet as CSV"),
@@ -188,6 +194,23 @@ def test_the_output_has_the_encoding_that_was_named(
     Path("in.csv").write_bytes("Name;E-Mail\nMüller;bad\n".encode("cp1252"))
     assert command(monkeypatch, "in.csv", "-o", "out.csv", "--encoding", "cp1252") == 0
     assert read_output("out.csv", "cp1252", ";")[0]["Name"] == "Müller"
+
+
+def test_a_pipe_is_read_as_a_file(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    os.mkfifo("pipe")
+    writing = threading.Thread(target=lambda: Path("pipe").write_text("email\nbad\n"))
+    writing.start()
+    assert command(monkeypatch, "pipe", "-o", "out.csv") == 0
+    writing.join()
+    assert [row["email"] for row in read_output("out.csv")] == ["bad"]
+
+
+def test_a_title_that_is_too_long_is_refused(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("in.csv").write_text(f"email,{'x' * 2_000}\na@x.invalid,\n")
+    assert command(monkeypatch, "in.csv") == 2
+    assert "in.csv: The name of a column is longer than 1,000" in capsys.readouterr().err
 
 
 def test_a_tsv_has_tabs(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
