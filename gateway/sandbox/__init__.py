@@ -24,7 +24,12 @@ from gateway.sandbox.keys import TestKeys
 from gateway.sandbox.magic import MAGIC_DOMAIN, SLOW_LOCAL_PART
 from gateway.sandbox.requests import RequestLog
 from gateway.sandbox.samples import RANDOM_SEED, Samples
-from gateway.sandbox.simulate import PROBLEM_WORDS, SimulatedProblem, parse_word, word_in_email
+from gateway.sandbox.simulate import (
+    PROBLEM_WORDS,
+    SimulatedProblem,
+    word_in_email,
+    word_of_parameter,
+)
 from gateway.sandbox.webhooks import SandboxWebhooks
 from gateway.tasks import SLICE_S, TimeSlices
 
@@ -79,7 +84,8 @@ class Sandbox:
         return self.standalone or (caller is not None and caller.test)
 
     def raise_if_simulated(self, email: str) -> None:
-        """Raises `SimulatedProblem` if the address names a problem."""
+        """Raises `SimulatedProblem` if the address names a problem, `Problem` if the word for it is
+        unknown."""
         word = word_in_email(email)
         if word in PROBLEM_WORDS:
             raise SimulatedProblem(word)
@@ -163,7 +169,7 @@ class Sandbox:
 
         Raises `SimulatedProblem`.
         """
-        word = parse_word(simulate) or caller.simulate
+        word = word_of_parameter(simulate) or caller.simulate
         return self.jobs.jobs_of(dialect, caller.sandbox_scope, word, self._base_url(dialect))
 
     async def rows_by_token(self, dialect: Dialect, op: ReadRowsByToken) -> JobRows | None:

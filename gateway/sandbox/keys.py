@@ -17,7 +17,7 @@ from adapters.contract.operations import UNLIMITED
 from gateway.accounts.caller import AccountStatus, Caller, Charge, Usage
 from gateway.accounts.keys import mint_key
 from gateway.sandbox.clock import Clocks
-from gateway.sandbox.simulate import KEY_MARK, split_key
+from gateway.sandbox.simulate import KEY_MARK, parse_word, split_key, unknown_word
 
 OWNER_EMAIL = "sandbox@example.com"
 """The owner of test keys, as account endpoints show it."""
@@ -85,7 +85,10 @@ class Authenticator(Protocol):
 async def find_simulating_caller(
     accounts: Authenticator, dialect: str, credential: str
 ) -> Caller | None:
-    """The caller of a test key that is followed by the word for a simulation."""
+    """The caller of a test key that is followed by the word for a simulation.
+
+    Raises `Problem` for an unknown word.
+    """
     if KEY_MARK not in credential:
         return None
     parts = split_key(credential)
@@ -93,7 +96,12 @@ async def find_simulating_caller(
         return None
     key, word = parts
     caller = await accounts.authenticate(dialect, key)
-    return replace(caller, simulate=word) if caller is not None and caller.test else None
+    if caller is None or not caller.test:
+        return None
+    known = parse_word(word)
+    if known is None:
+        raise unknown_word(word)
+    return replace(caller, simulate=known)
 
 
 class TestAccounts:

@@ -11,6 +11,7 @@ a problem that the dialect answers with this status at that endpoint.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from adapters.contract.dialect import AnyEndpoint, Dialect
@@ -19,8 +20,11 @@ from adapters.contract.operations import UNLIMITED, Plan
 from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.wire import WireRequest
 
-EMAIL_MARK = "+simulate-"
 KEY_MARK = "-simulate-"
+_WORD_IN_EMAIL = re.compile(r"[+ ]simulate-([^+@]*)", re.IGNORECASE)
+
+MAX_SHOWN_CHARACTERS = 40
+"""Of an unknown word."""
 
 SIMULATED_RETRY_AFTER_S = 1
 """Retry-After of simulated refusals; short, since a client may really wait."""
@@ -70,7 +74,7 @@ JOB_WORDS: Mapping[str, JobState | None] = {
 """The words for states of batches."""
 
 PROBLEM_WORDS = frozenset({*STATUS_KINDS, *KIND_WORDS})
-SIMULATION_WORDS = PROBLEM_WORDS | JOB_WORDS.keys()
+SIMULATION_WORDS = tuple(dict.fromkeys((*STATUS_KINDS, *KIND_WORDS, *JOB_WORDS)))
 
 
 class SimulatedProblem(Exception):
@@ -88,17 +92,43 @@ def parse_word(text: str) -> str | None:
 
 
 def word_in_email(email: str) -> str:
-    """The word in an address's tag; empty without a known word."""
-    if EMAIL_MARK not in email:
-        return ""
-    _, _, tail = email.partition(EMAIL_MARK)
-    return parse_word(tail.partition("@")[0]) or ""
+    """The word in an address's tag; empty without one. Raises `Problem` for an unknown word.
+
+    A blank before it was a `+` that was not encoded. Further tags may follow it.
+    """
+    match = _WORD_IN_EMAIL.search(email)
+    return _known_word(match[1]) if match else ""
+
+
+def word_of_parameter(text: str) -> str:
+    """The word in a vendor's own parameter; empty without one. Raises `Problem` for an unknown."""
+    return _known_word(text) if text.strip() else ""
 
 
 def split_key(credential: str) -> tuple[str, str] | None:
-    """The key and the word of a credential; None without a known word."""
+    """The key and the word of a credential, which may be unknown; None without a word."""
     key, mark, word = credential.rpartition(KEY_MARK)
-    return (key, word) if mark and word in SIMULATION_WORDS else None
+    return (key, word) if mark else None
+
+
+def _known_word(text: str) -> str:
+    word = parse_word(text)
+    if word is None:
+        raise unknown_word(text)
+    return word
+
+
+def unknown_word(text: str) -> Problem:
+    """The problem of a word for an outcome that is in no table: a test that asks for it would pass
+    or fail for another reason."""
+    # imported here, since only a mistake needs it
+    from gateway.settings.problems import suggestion
+
+    shown = "".join(c for c in text[:MAX_SHOWN_CHARACTERS] if c.isascii() and c.isprintable())
+    hint = suggestion(shown.lower().replace("_", "-"), SIMULATION_WORDS) or (
+        f"; there are {', '.join(SIMULATION_WORDS)}"
+    )
+    return Problem(ProblemKind.INVALID, f"no outcome is named {shown}{hint}", "simulate")
 
 
 def problem_for_word(

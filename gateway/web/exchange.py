@@ -51,6 +51,7 @@ class RequestState:
         "credential",
         "effects",
         "endpoint",
+        "explains_problem",
         "headers",
         "hint",
         "method",
@@ -96,6 +97,8 @@ class RequestState:
         """Of a verification; empty for any other operation."""
         self.problem: Problem | None = None
         self.hint = ""
+        self.explains_problem = False
+        """Whether a header says what is wrong with the request, in plain words."""
         """What the client probably does wrong, for the operator."""
 
     @property
@@ -225,6 +228,9 @@ async def send_reply(send: Send, reply: Reply, state: RequestState) -> None:
         headers.append((b"content-type", reply.media_type.encode()))
     if state.endpoint is not None and state.endpoint.cors and state.method != "OPTIONS":
         headers.append(CORS_HEADER)
+    if state.explains_problem and state.problem is not None:
+        text = " ".join(problem_text(state.problem).split())
+        headers.append((b"x-veriplex-problem", text.encode("ascii", "replace")))
     if state.leaves_body_unread:
         # the server goes on receiving until the client has read the reply (gateway.web.edge)
         headers.append(CLOSE_HEADER)

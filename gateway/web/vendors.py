@@ -107,6 +107,7 @@ class VendorApp:
         try:
             reply = await self._reply(state, began)
             if self._sandbox.should_log(state.caller):
+                state.explains_problem = True
                 now = self._sandbox.clocks.now(state.scope)
                 self._sandbox.request_log.add(state.to_logged_exchange(now, reply))
             if state.effects is not None:

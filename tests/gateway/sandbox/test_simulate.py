@@ -9,6 +9,8 @@ import httpx
 import pytest
 
 from adapters.contract.dialect import AnyEndpoint, Dialect
+from adapters.contract.problems import Problem, ProblemKind
+from adapters.contract.wire import WireRequest
 from gateway.sandbox.simulate import PROBLEM_WORDS
 from tests import dialects
 from tests.dialects import ALL, BY_NAME, FACTS, endpoint_of, verify_request
@@ -83,12 +85,51 @@ async def test_a_simulated_429_has_a_retry_after(
 
 
 @pytest.mark.parametrize("dialect", ALL, ids=lambda dialect: dialect.name)
-async def test_an_unknown_word_is_ignored(client: httpx.AsyncClient, dialect: Dialect) -> None:
-    assert (await verify(client, dialect, "ada+simulate-999@example.org")).status_code == 200
-    unknown = await verify(client, dialect, "a@b.org", f"{dialect.sandbox_key}-simulate-999")
-    other = await verify(client, dialect, "a@b.org", f"{dialect.sandbox_key}-nothing")
-    assert (unknown.status_code, unknown.content) == (other.status_code, other.content)
-    assert unknown.content != (await verify(client, dialect, "a@b.org")).content
+async def test_an_unknown_word_is_refused(client: httpx.AsyncClient, dialect: Dialect) -> None:
+    """In an address and after a key, with the nearest word in a header and in the log."""
+    invalid = Problem(ProblemKind.INVALID, "", "simulate")
+    request = WireRequest("POST", dialect.endpoints[0].path)
+    wanted = dialect.write_problem(request, invalid, dialect.endpoints[0]).status
+    key = f"{dialect.sandbox_key}-simulate-no-credit"
+    for email, used in (("ada+simulate-no-credit@example.org", ""), ("ada@example.org", key)):
+        reply = await verify(client, dialect, email, *filter(None, (used,)))
+        assert reply.status_code == wanted
+        text = "simulate: no outcome is named no-credit; did you mean no-credits?"
+        assert reply.headers["x-veriplex-problem"] == text
+        last = (await client.get("/veriplex/v1/requests/last")).json()
+        assert last["reason"] == text
+    other = await verify(client, dialect, "a@b.org", "nothing-simulate-no-credit")
+    assert other.headers["x-veriplex-problem"] == "bad credential"
+
+
+@pytest.mark.parametrize("dialect", ALL, ids=lambda dialect: dialect.name)
+@pytest.mark.parametrize(
+    "email",
+    [
+        "ada simulate-429@example.org",
+        "ada+SIMULATE-429@example.org",
+        "ada+x+simulate-429@example.org",
+        "ada+simulate-429+7@example.org",
+    ],
+)
+async def test_a_word_may_be_written_in_other_ways(
+    client: httpx.AsyncClient, dialect: Dialect, email: str
+) -> None:
+    as_documented = await verify(client, dialect, "ada+simulate-429@example.org")
+    reply = await verify(client, dialect, email)
+    assert (reply.status_code, reply.content) == (as_documented.status_code, as_documented.content)
+
+
+async def test_an_unknown_word_in_a_parameter_or_a_batch_is_refused(
+    client: httpx.AsyncClient,
+) -> None:
+    made = await emailable_batch(client, ["ada@example.org"])
+    reply = await emailable_status(client, made.json()["id"], simulate="importin")
+    assert reply.status_code == 400
+    assert reply.headers["x-veriplex-problem"].endswith("did you mean importing?")
+    reply = await emailable_batch(client, ["ada@example.org", "eve+simulate-pausd@example.org"])
+    assert reply.json() == {"message": "The simulate parameter is invalid."}
+    assert reply.headers["x-veriplex-problem"].endswith("did you mean paused?")
 
 
 @pytest.mark.parametrize(
