@@ -2,20 +2,12 @@
 
 A prefix of paths belongs to the dialect that has it in `root_paths`, the longest prefix first; of
 two equal ones, that with a condition first. The conditions of shared paths are here, so that each
-rule can be read in one place; `tests/adapters/test_root_paths.py` has a row for each.
-
-| path | belongs to | if |
-| --- | --- | --- |
-| `/v1/verify` | ValidTo | the query has `apikey` |
-| | Emailable | else |
-| `/v1/bulk/{digits}/results` | Reacher | |
-| `/v1/bulk`, `/v1/bulk/{id}` | Reacher | no `apikey`, PATCH, DELETE or multipart; an id of digits |
-| | ValidTo | else |
-| `/v2/…`, where neither names the path | ZeroBounce | the query has `api_key` |
-| | Kickbox | else |
+rule can be read in one place; `tests/adapters/test_root_paths.py` has cases for each.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 from adapters.contract.dialect import RootPath
 from adapters.contract.wire import UnreadableRequest, WireRequest
@@ -48,3 +40,32 @@ VALIDTO_BULK = RootPath(BULK_PATH)
 REACHER_BULK = RootPath(BULK_PATH, when=_is_of_reacher)
 ZEROBOUNCE_REST = RootPath("/v2", parameter="api_key")
 KICKBOX_REST = RootPath("/v2")
+
+
+class Rule(NamedTuple):
+    """A row of the documentation: which of two dialects a request belongs to."""
+
+    path: str
+    owner: str
+    """Name of the dialect."""
+    when: str
+    other: str
+    """The dialect that any other request there belongs to."""
+
+
+RULES = (
+    Rule("`/v1/verify`", "validto", "the query has `apikey`", "emailable"),
+    Rule(
+        "`/v1/bulk`, `/v1/bulk/{id}`",
+        "validto",
+        "the query has `apikey`, the method is PATCH or DELETE, the body is multipart, or the id"
+        " has other characters than digits",
+        "reacher",
+    ),
+    Rule(
+        "below `/v2`, where neither has such a path",
+        "zerobounce",
+        "the query has `api_key`",
+        "kickbox",
+    ),
+)

@@ -50,7 +50,11 @@ class SandboxBatch:
         """Bytes in memory, about."""
         headers = sum(len(header.encode()) + 60 for header in self.headers)
         options = len(orjson.dumps(self.options))
-        return BATCH_OVERHEAD_BYTES + self.rows.size + len(self.rows) + headers + options
+        texts = len(self.name.encode("utf-8", "replace")) + len(
+            self.webhook_url.encode("utf-8", "replace")
+        )
+        parts = headers + options + texts
+        return BATCH_OVERHEAD_BYTES + self.rows.size + len(self.rows) + parts
 
 
 def rules_of(dialect: Dialect) -> BatchRules:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from adapters.contract.batch_rules import BatchRules, BilledUnit, ChargeTime
 from adapters.contract.operations import UNLIMITED, Plan
+from adapters.kit.root_paths import RULES
 from adapters.registry import DIALECTS
 from tools.docs.markdown import row, table_head
 
@@ -31,7 +32,7 @@ def addresses() -> Iterator[str]:
         prefixes = (dialect.name, *dialect.aliases)
         yield row(
             f"`{dialect.name}`",
-            f"`{dialect.base_path}`",
+            f"`{dialect.base_path or '/'}`",
             ", ".join(f"`/{prefix}{dialect.base_path}`" for prefix in prefixes),
             ", ".join(f"`{host}`" for host in dialect.hosts),
         )
@@ -61,6 +62,14 @@ def certificate() -> Iterator[str]:
     yield "  -keyout names.key -out names.pem \\"
     yield f"  -addext subjectAltName={names}"
     yield "```"
+
+
+def shared_paths() -> Iterator[str]:
+    yield from table_head("path at the root", "belongs to", "if", "else to")
+    served = {dialect.name for dialect in DIALECTS}
+    for path, owner, when, other in RULES:
+        if {owner, other} <= served:
+            yield row(path, f"`{owner}`", when, f"`{other}`")
 
 
 def plans() -> Iterator[str]:
@@ -157,6 +166,7 @@ TABLES: Mapping[str, Callable[[], Iterator[str]]] = {
     "dialect-browsers": browsers,
     "dialect-clients": clients,
     "certificate": certificate,
+    "dialect-shared-paths": shared_paths,
     "dialect-plans": plans,
     "dialect-batches": batches,
 }
