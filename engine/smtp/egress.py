@@ -11,9 +11,11 @@ import math
 import ssl
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import cached_property
+from hashlib import blake2b
 from zlib import crc32
 
-from engine.cache import TtlCache
+from engine.cache import BoundedDict, TtlCache
 from engine.model import Meaning, Stage
 from engine.smtp.connect import EgressFault
 from engine.smtp.dialogue import Conversation, ConversationEnded, TlsFailed, open_conversation
@@ -35,6 +37,9 @@ GREYLISTED_FOR_S = 86_400.0
 GREYLISTED_CACHE_SIZE = 100_000
 """Addresses."""
 
+SLOTS = 2_048
+"""Parts of the keys, each of which goes by one egress; the weights are exact to such a part."""
+
 REFUSES_EGRESS = (ABOUT_US - {Meaning.TLS_REQUIRED}) | {
     Meaning.THROTTLED,
     Meaning.REJECTED_UNRECOGNISED,
@@ -50,7 +55,6 @@ class Egress:
         self, config: EgressConfig, clock: Callable[[], float], now: Callable[[], datetime]
     ) -> None:
         self.config = config
-        self._seed = crc32(config.name.encode())
         self.pacer = Pacer(config.connections_per_host, clock)
         self.reputation = ReputationTracker(clock, now)
         self.unresponsive = UnresponsiveTargets(clock)
@@ -85,18 +89,19 @@ class Egress:
             },
         )
 
-    def score(self, digest: int) -> float:
-        """Its score for a key with this CRC-32: the egress with the highest one gets the key.
+    @cached_property
+    def scores(self) -> Sequence[float]:
+        """Its score for each slot of the keys: the egress with the highest one gets the slot.
 
-        This is weighted rendezvous hashing: the keys are shared out in proportion to the weights,
+        This is weighted rendezvous hashing: the slots are shared out in proportion to the weights,
         and those of the other egresses stay where they are if one is added or removed.
         """
-        # The finalizer of MurmurHash3: CRC-32 alone is linear, so that scores would go together.
-        mixed = digest ^ self._seed
-        mixed = ((mixed ^ mixed >> 16) * 0x85EBCA6B) & 0xFFFF_FFFF
-        mixed = ((mixed ^ mixed >> 13) * 0xC2B2AE35) & 0xFFFF_FFFF
-        share = ((mixed ^ mixed >> 16) + 1) / (2**32 + 1)  # in (0, 1)
-        return self.config.weight / -math.log(share)
+        scores = []
+        for slot in range(SLOTS):
+            digest = blake2b(f"{self.name}\0{slot}".encode(), digest_size=8).digest()
+            share = (int.from_bytes(digest, "big") + 1) / (2**64 + 1)  # in (0, 1)
+            scores.append(self.config.weight / -math.log(share))
+        return scores
 
     def reaches(self, ip: str) -> bool:
         """Whether it may have a way to addresses of that family."""
@@ -119,6 +124,8 @@ class EgressSet:
         self._egresses = tuple(egresses)
         self._strategy = strategy
         self._greylisted: TtlCache[str, str] = TtlCache(GREYLISTED_CACHE_SIZE, clock)
+        self._winners: BoundedDict[tuple[Egress, ...], Sequence[Egress]] = BoundedDict(100)
+        """By the egresses that may be chosen, which change as they fail and are refused."""
 
     def __iter__(self) -> Iterator[Egress]:
         return iter(self._egresses)
@@ -292,12 +299,18 @@ class EgressSet:
         first = egresses[0]
         if self._strategy is EgressStrategy.FAILOVER or len(egresses) == 1:
             return lambda _: first
+        winners = self._winners_of(tuple(egresses))
+        return lambda key: winners[crc32(key.encode()) % SLOTS]
 
-        def pick(key: str) -> Egress:
-            digest = crc32(key.encode())
-            return max(egresses, key=lambda egress: egress.score(digest))
-
-        return pick
+    def _winners_of(self, egresses: tuple[Egress, ...]) -> Sequence[Egress]:
+        """The egress of each slot."""
+        winners = self._winners.get(egresses)
+        if winners is None:
+            winners = [
+                max(egresses, key=lambda egress: egress.scores[slot]) for slot in range(SLOTS)
+            ]
+            self._winners[egresses] = winners
+        return winners
 
 
 _PAUSED = 2

@@ -19,6 +19,7 @@ from statistics import median
 from tests.benchmarks import load
 from tests.benchmarks.attacks import attacks
 from tests.benchmarks.changing_faults import changing_faults
+from tests.benchmarks.egress import egress
 from tests.benchmarks.forwarding import forwarding, outages
 from tests.benchmarks.lists import far, jobs, lists
 from tests.benchmarks.peers import peers
@@ -129,6 +130,7 @@ BENCHMARKS: Mapping[str, Callable[[int, float], None]] = {
     "probing": probing,
     "lists": lists,
     "far": far,
+    "egress": egress,
     "jobs": jobs,
     "peers": peers,
     "attacks": attacks,

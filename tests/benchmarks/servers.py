@@ -29,6 +29,7 @@ from gateway.observability.logs import set_up_logs
 from gateway.settings import Settings
 from gateway.web.dispatch import create_app
 from gateway.web.server import ServerHooks, bind, serve
+from tests.fakes.socks import Socks, socks_server
 
 LIVE_KEY = "live_0123456789abcdef0123"
 TEST_KEY = "test_0123456789abcdef0123"
@@ -145,6 +146,13 @@ async def attacked() -> None:
                 await serve(create_app(services), bind("127.0.0.1", 0), hooks=SAY_LISTENING)
 
 
+async def socks() -> None:
+    """A SOCKS5 proxy."""
+    async with socks_server(Socks()) as server:
+        _say(f"http://127.0.0.1:{server.port}")
+        await asyncio.Event().wait()
+
+
 class Deliverable:
     """Answers at once that an address is deliverable."""
 
@@ -163,7 +171,7 @@ class Deliverable:
         )
 
 
-SERVERS = {"bare": bare, "live": live, "attacked": attacked}
+SERVERS = {"bare": bare, "live": live, "attacked": attacked, "socks": socks}
 
 if __name__ == "__main__":
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -560,6 +560,7 @@ async def test_a_proxy_is_given_public_addresses_and_no_names(ips: list[str]) ->
 # -- properties --------------------------------------------------------------------------
 
 
+@settings(deadline=None)
 @given(st.text(min_size=1, max_size=30), st.lists(st.floats(0.1, 10), min_size=2, max_size=5))
 def test_the_choice_depends_on_the_key_alone(key: str, weights: list[float]) -> None:
     from datetime import UTC, datetime
