@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
-from gateway.cli.terminal import EXIT_USAGE, CommandError
+from gateway.cli.terminal import EXIT_USAGE, CommandError, print_error
 
 if TYPE_CHECKING:
     from gateway.settings import Settings
@@ -94,17 +95,33 @@ def read_settings(
     """
     from gateway.settings import SettingsError, load
 
+    ignored: list[str] = []
     try:
-        return load(
+        settings = load(
             resolve_config_file(ctx, config),
             os.environ,
             dialects=_dialects(),
             plans=_plans(),
             secrets=secrets,
             probing=probing or secrets,
+            on_ignored=ignored.append,
         )
     except SettingsError as exc:
         raise CommandError(str(exc), EXIT_USAGE) from exc
+    for line in ignored:
+        warn(settings, "variables.ignored", line)
+    return settings
+
+
+def warn(settings: Settings, event: str, text: str) -> None:
+    """A line on standard error: for people, or in the form of the log if that is JSON."""
+    if settings.log.format == "json":
+        from gateway.observability.logs import json_line
+
+        line = json_line(event, "veriplex.settings", {"message": text}, level="warning")
+        sys.stderr.write(f"{line}\n")
+    else:
+        print_error(text)
 
 
 def _dialects() -> tuple[str, ...]:

@@ -92,9 +92,9 @@ def _json_line(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
         return json.dumps(event, default=str)
 
 
-def json_line(event: str, logger: str, fields: Mapping[str, Any]) -> str:
+def json_line(event: str, logger: str, fields: Mapping[str, Any], *, level: str = "info") -> str:
     """A line as the log has it, for what is printed elsewhere."""
-    head = {"time": _timestamp(time.time()), "level": "info", "event": event, "logger": logger}
+    head = {"time": _timestamp(time.time()), "level": level, "event": event, "logger": logger}
     return _json_line(None, "", {**head, **fields})
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_origin
 
@@ -40,17 +40,21 @@ def load(
     plans: Collection[str] = (),
     secrets: bool = True,
     probing: bool = True,
+    on_ignored: Callable[[str], None] = lambda _: None,
 ) -> Settings:
     """The settings of `path`, or of the default file if it is None, with the environment on top.
 
     `dialects` and `plans`, if given, are the valid names of `upstreams.dialect` and `limits.plan`.
     Without `secrets` only the form of references is checked, which suits commands that call no
     upstream. With `probing` the proxies and addresses of `[[egress]]` are read and checked in any
-    case, which the probe needs. Raises SettingsError with all mistakes.
+    case, which the probe needs. `on_ignored` gets a line about variables with our prefix that
+    cannot be meant as settings. Raises SettingsError with all mistakes.
     """
     file, tree, lines = _read_file(_settings_file(path, environ))
     origins: dict[SettingPath, str] = {}
     problems = list(_apply_environment(tree, origins, environ))
+    for line in ignored_variables(environ):
+        on_ignored(line)
 
     def where(loc: SettingPath) -> str:
         for end in range(len(loc), 0, -1):
@@ -164,6 +168,8 @@ def _apply_environment(
     for name in sorted(environ):
         if not name.startswith(PREFIX) or name in NON_SETTING_VARIABLES:
             continue
+        if name not in known and _is_no_setting(name, environ[name]):
+            continue
         if name not in known:
             meant = suggestion(name, [*known, *NON_SETTING_VARIABLES])
             yield SettingProblem(f"environment variable {name}", "", f"unknown setting{meant}")
@@ -182,6 +188,54 @@ def _apply_environment(
             place = inner
         place[loc[-1]] = value
         origins[loc] = name
+
+
+MISSPELT = 92
+"""How similar in percent an unknown variable is to one without `__` that it was meant to be."""
+_SERVICE_LINK = re.compile(
+    r"VERIPLEX_(?:\w+_)?(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?"
+    r"|PORT(?:_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)?)"
+)
+"""What Kubernetes puts into every pod for a Service whose name begins with `veriplex`."""
+
+
+def _is_service_link(name: str, value: str) -> bool:
+    """Whether Kubernetes has set it; `VERIPLEX_PORT=8080` was rather set by somebody."""
+    if not _SERVICE_LINK.fullmatch(name):
+        return False
+    return "://" in value or "SERVICE" in name or not name.endswith("_PORT") or "_PORT_" in name
+
+
+def _is_no_setting(name: str, value: str) -> bool:
+    """Whether an unknown variable is ignored, and no mistake that would stop the start."""
+    if "__" in name:
+        return False
+    if _is_service_link(name, value):
+        return True
+    bare = {CONFIG_VARIABLE, *(variable_name((section,)) for section in Settings.model_fields)}
+    return name not in bare and not suggestion(name, bare, at_least=MISSPELT)
+
+
+def ignored_variables(environ: Mapping[str, str]) -> Iterator[str]:
+    """A line for variables with our prefix that no setting can have meant: without `__`."""
+    known = [variable_name(loc) for loc, _ in known_settings()]
+    links = []
+    for name in sorted(environ):
+        is_ours = name in NON_SETTING_VARIABLES or name in known
+        if not name.startswith(PREFIX) or is_ours or not _is_no_setting(name, environ[name]):
+            continue
+        if _is_service_link(name, environ[name]):
+            links.append(name)
+            continue
+        leaf = f"__{name.removeprefix(PREFIX)}"
+        same = [each for each in known if each.endswith(leaf)]
+        meant = f"; did you mean {same[0]}?" if same else suggestion(name, known)
+        yield f"environment variable {name}: unknown, and ignored{meant}"
+    if links:
+        yield (
+            f"environment variables {', '.join(links)}: ignored; they look like service links of"
+            " Kubernetes (`enableServiceLinks: false` removes them)"
+        )
 
 
 _BOOLEAN_WORDS = {"true": True, "yes": True, "on": True, "1": True} | {

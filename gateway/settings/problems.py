@@ -104,9 +104,12 @@ def _suggest_setting(loc: SettingPath) -> str:
     return f"; known here: {', '.join(siblings)}"
 
 
-def suggestion(wrong: str, known: Collection[str]) -> str:
-    """`; did you mean …?` with the most similar known word, or nothing if none is similar."""
-    best = _closest(wrong, known, at_least=60)
+def suggestion(wrong: str, known: Collection[str], *, at_least: int = 60) -> str:
+    """`; did you mean …?` with the most similar known word, or nothing if none is similar.
+
+    `at_least` is in percent.
+    """
+    best = _closest(wrong, known, at_least=at_least)
     return f"; did you mean {best}?" if best else ""
 
 

@@ -286,7 +286,7 @@ def test_a_mistake_in_a_variable_is_named(
 def test_all_mistakes_are_reported_at_once(file: Path) -> None:
     file.write_text("[server]\nprot = 1\nport = -1\n[engine]\nsmtp_port = 0\n")
     with pytest.raises(SettingsError) as caught:
-        load(file, {"VERIPLEX_NONSENSE": "1"})
+        load(file, {"VERIPLEX_NON__SENSE": "1"})
     assert sorted(problem.setting for problem in caught.value.problems) == [
         "",
         "engine.smtp_port",
