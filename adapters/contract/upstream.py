@@ -251,6 +251,8 @@ class Upstream:
     usual_answer_s: float = 5.0
     """How long an answer may take by the vendor's documentation without anything being wrong. The
     vendor is always waited for as long, however quick it was so far."""
+    free_verdicts: frozenset[Verdict] = frozenset()
+    """Verdicts of single verifications that the vendor does not charge for."""
     always_reports: frozenset[str] = frozenset()
     """Fields of `Evidence` that every result reports, so that an empty one means no. The others are
     added from our lists and DNS."""

@@ -105,6 +105,7 @@ UPSTREAM = Upstream(
     verify=Call(build_verify, parse_verify),
     balance=Call(build_balance, parse_balance),
     always_reports=frozenset({"disposable", "free", "role", "did_you_mean"}),
+    free_verdicts=frozenset({Verdict.UNKNOWN}),
     # the open API has hosts of its own
     other_hosts={
         "api.kickbox.com": {"/v1/": "open.kickbox.com"},

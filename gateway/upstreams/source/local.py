@@ -31,6 +31,7 @@ class LocalSource:
     busy = is_unproven = is_suspected = answers_late = False
     unusable_fault = ""
     evidence_fields = frozenset(Evidence.__slots__)
+    free_verdicts: frozenset[Verdict] = frozenset()
 
     def __init__(
         self,

@@ -27,6 +27,8 @@ class Source(Protocol):
     timeout_s: float
     final: frozenset[Verdict]
     """The verdicts that are accepted from it without asking the next source."""
+    free_verdicts: frozenset[Verdict]
+    """The verdicts that it does not charge for."""
     evidence_fields: frozenset[str]
     """The fields of `Evidence` that each of its results determines."""
     latency: Latency

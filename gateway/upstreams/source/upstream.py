@@ -150,6 +150,7 @@ class UpstreamSource:
         self._upstream: Upstream = vendor_api.dialect.upstream
         self.answers_late = True
         self.evidence_fields = self._upstream.always_reports
+        self.free_verdicts = self._upstream.free_verdicts
         self._client = client
         self._throttle = throttle
         self._clock = clock

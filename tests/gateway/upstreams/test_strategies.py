@@ -301,6 +301,16 @@ async def test_what_was_not_billed_is_not_spent(stack: AsyncExitStack) -> None:
     assert (await here.ask("c@example.com")).status_code == 503
 
 
+@pytest.mark.parametrize(("dialect", "cost"), [("kickbox", 0.0), ("emailable", 0.01)])
+async def test_a_verdict_that_the_vendor_gives_away_is_not_spent(
+    stack: AsyncExitStack, dialect: str, cost: float
+) -> None:
+    async with vendor(BY_NAME[dialect], says=lambda _: UNKNOWN) as one:
+        here = await stack.enter_async_context(front(settings_for([one], v0={"price": 0.01})))
+        answer = await verify_natively(here, "a@example.com")
+        assert [(a["outcome"], a["cost"]) for a in answer["attempts"]] == [("unknown", cost)]
+
+
 async def test_a_key_has_a_budget_of_its_own(stack: AsyncExitStack) -> None:
     vendors, here = await made(
         stack, DELIVERABLE, v0={"price": 0.01}, routing={"daily_budget": 0.03}
