@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
+from itertools import groupby
 from time import time
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -73,7 +74,7 @@ def doctor(
         for finding in findings:
             typer.echo(printable_json(orjson.dumps(_as_json(finding))).decode())
     else:
-        _print(findings)
+        print_findings(findings)
     if any(finding.level == "fail" for finding in findings):
         raise typer.Exit(EXIT_FAILURE)
 
@@ -132,16 +133,27 @@ def _block_lists(zones: Sequence[str]) -> list[BlockList]:
     return [*BLOCK_LISTS, *(entry for entry in more if entry.zone not in known)]
 
 
-def _print(findings: Sequence[Finding]) -> None:
-    print_table([_table_row(finding) for finding in findings], first_width=len("fail"))
+def print_findings(findings: Sequence[Finding]) -> None:
+    rows = [_table_row(list(same)) for _, same in groupby(findings, key=_words)]
+    print_table(rows, first_width=len("fail"))
     typer.echo(_summary(findings))
 
 
-def _table_row(finding: Finding) -> TableRow:
+def _words(finding: Finding) -> tuple[object, ...]:
+    """What is printed once of findings that follow each other."""
+    return finding.level, finding.check, finding.egress, finding.said, finding.advice
+
+
+def _table_row(same: Sequence[Finding]) -> TableRow:
+    """One row for findings that differ only in what they are about."""
+    finding = same[0]
     by = f" ({finding.egress})" if finding.egress else ""
-    title = f"{finding.check} {finding.about}".rstrip() + by
+    about = finding.about if len(same) == 1 else f"({len(same)})"
+    title = f"{finding.check} {about}".rstrip() + by
+    names = [Line(", ".join(one.about for one in same), "dim")] if len(same) > 1 else []
     details = [
         Line(finding.said),
+        *names,
         *(Line(line, "dim") for line in _refuser_lines(finding)),
         *([Line(finding.advice, "italic")] if finding.advice else []),
     ]

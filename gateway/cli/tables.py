@@ -25,6 +25,11 @@ GAP = 2
 MAX_UNFOLDED_WIDTH = 40
 """On a terminal, cells before the last column are folded beyond this."""
 
+MIN_LAST_WIDTH = 24
+"""With less room for its last column, a table is drawn as rows below each other."""
+STACKED_INDENT = 6
+"""Of the last cell of such a row."""
+
 UNBOUNDED_WIDTH = 10_000
 """Wider than any table."""
 
@@ -56,9 +61,12 @@ def print_table(
     if is_terminal(sys.stdout):
         console, table = open_console(sys.stdout), rich_table(rows, headings=headings)
         needed = console.measure(table, options=console.options.update(width=UNBOUNDED_WIDTH))
-        if needed.minimum > console.width:
-            console.width = needed.maximum  # the terminal breaks the lines, which cuts fewer words
-        console.print(table)
+        fixed = sum(min(width, MAX_UNFOLDED_WIDTH) + GAP for width in _first_widths(rows, headings))
+        last = min(needed.maximum - fixed, MIN_LAST_WIDTH)
+        if max(needed.minimum, fixed + last) > console.width:
+            _print_stacked(console, rows)
+        else:
+            console.print(table)
     else:
         for line in plain_lines([headings, *rows], first_width=first_width):
             sys.stdout.write(f"{line}\n")
@@ -78,12 +86,11 @@ def plain_lines(rows: Iterable[TableRow], *, first_width: int = 0) -> Iterator[s
 
 def rich_table(rows: Sequence[TableRow], *, headings: Sequence[str] = ()) -> Table:
     """The table for a terminal: the last column is folded to fit, others only if they are long."""
-    from rich.cells import cell_len
     from rich.table import Table
 
     table = Table.grid(padding=(0, GAP))
     table.show_header, table.header_style = bool(headings), "dim"
-    *widths, _ = _column_widths(_texts((headings, *rows)), cell_len)
+    widths = _first_widths(rows, headings)
     # `min_width` would do, but with it rich measures the last column wrongly and cuts it
     fixed = [*(min(width, MAX_UNFOLDED_WIDTH) for width in widths), None]
     for width, heading in zip(fixed, headings or repeat(""), strict=False):
@@ -91,6 +98,27 @@ def rich_table(rows: Sequence[TableRow], *, headings: Sequence[str] = ()) -> Tab
     for row in rows:
         table.add_row(*map(_rich_cell, row))
     return table
+
+
+def _first_widths(rows: Sequence[TableRow], headings: Sequence[str]) -> list[int]:
+    """The widths of all columns but the last."""
+    from rich.cells import cell_len
+
+    *widths, _ = _column_widths(_texts((headings, *rows)), cell_len)
+    return widths
+
+
+def _print_stacked(console: Console, rows: Sequence[TableRow]) -> None:
+    """Each row below the other, its last cell below its others, where columns do not fit."""
+    from rich.padding import Padding
+    from rich.text import Text
+
+    for row in rows:
+        *cells, last = map(_rich_cell, row)
+        first = Text(" " * GAP).join(cell for cell in cells if cell)
+        console.print(first, overflow="fold")
+        if last:
+            console.print(Padding(last, (0, 0, 0, STACKED_INDENT)), overflow="fold")
 
 
 def open_console(stream: TextIO) -> Console:

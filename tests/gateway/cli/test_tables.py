@@ -65,5 +65,16 @@ def test_the_last_column_is_folded_on_a_terminal(monkeypatch: pytest.MonkeyPatch
     assert " ".join(" ".join(line.split()) for line in narrow[1:]) == " ".join(WORDS)
 
 
-def test_where_columns_do_not_fit_nothing_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert shown(monkeypatch, [WORDS], 12) == shown(monkeypatch, [WORDS], 200)
+def test_where_columns_do_not_fit_rows_are_stacked(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [WORDS, ("two", "", "short"), ("three", "an-url", "https://vendor.test/a/long/path")]
+    assert shown(monkeypatch, rows, 30) == [
+        "one  a-word",
+        "      some more words, which",
+        "      are folded where they do",
+        "      not fit",
+        "two",
+        "      short",
+        "three  an-url",
+        "      https://vendor.test/a/lo",
+        "      ng/path",
+    ]

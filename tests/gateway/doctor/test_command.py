@@ -16,6 +16,8 @@ import pytest
 from engine.model import Meaning, Stage
 from engine.smtp.reputation import ReputationTracker
 from engine.smtp.terms import DEFAULT_EGRESS
+from gateway.cli.doctor import print_findings
+from gateway.doctor.finding import warn
 from gateway.reputation import open_reputation_store
 from gateway.store import open_store
 from tests.fakes.dns import Fault, Records, fake_dns
@@ -179,3 +181,19 @@ async def test_a_running_server_may_have_the_port(tmp_path: Path) -> None:
     assert code == 0, out
     assert "Veriplex is listening there" in out
     assert "can be written" in out
+
+
+def test_equal_findings_are_printed_once(capsys: pytest.CaptureFixture[str]) -> None:
+    silent = [
+        warn("block-list", zone, "could not be queried", "Run the doctor again.")
+        for zone in ("a.test", "b.test")
+    ]
+    print_findings([*silent, warn("block-list", "c.test", "is listed", "Fix the cause.")])
+    assert capsys.readouterr().out.splitlines() == [
+        "warn  block-list (2)     could not be queried",
+        "                         a.test, b.test",
+        "                         Run the doctor again.",
+        "warn  block-list c.test  is listed",
+        "                         Fix the cause.",
+        "nothing wrong, 3 worth a look.",
+    ]
