@@ -292,6 +292,8 @@ class HostPool:
             return False  # the others have a connection, or will be rejected as well
         if throttled and self.has_connected and self._consecutive_throttled <= MAX_THROTTLED:
             return True
+        if ended.maybe_egress:
+            self._move_to_other_egress(at_once=True)
         may_be_restarting = result.meaning is Meaning.UNREACHABLE and self.has_connected
         if may_be_restarting and self._failed_connects < len(RECONNECT_PAUSES_S):
             self._reconnect_pause_s = RECONNECT_PAUSES_S[self._failed_connects]

@@ -99,14 +99,14 @@ def missing_source_address(address: str) -> str:
     return ""
 
 
-async def is_proxy_alive(egress: EgressConfig) -> bool:
+async def is_proxy_alive(egress: EgressConfig, timeout_s: float = PROXY_CHECK_S) -> bool:
     """Whether the proxy of `egress` answers a greeting, which shows whose fault a time-out was."""
     proxy = egress.proxy
     if proxy is None:
         return True
     local = (egress.source_address, 0) if egress.source_address else None
     try:
-        async with asyncio.timeout(PROXY_CHECK_S):
+        async with asyncio.timeout(timeout_s):
             reader, writer = await asyncio.open_connection(proxy.host, proxy.port, local_addr=local)
             try:
                 writer.write(_GREETING)
@@ -161,6 +161,7 @@ async def _connect_through(
     proxy: SocksProxy, target: Target, egress: EgressConfig, timeout_s: float
 ) -> socket.socket:
     is_ipv6 = ":" in target.ip
+    check_s = min(timeout_s, PROXY_CHECK_S)
     client = Proxy(
         ProxyType.SOCKS5,
         proxy.host,
@@ -174,7 +175,7 @@ async def _connect_through(
         return await client.connect(target.ip, target.port, timeout_s, **source)
     except ProxyTimeoutError as exc:
         # The proxy may still be trying to reach the host, or be out of order.
-        if await is_proxy_alive(egress):
+        if await is_proxy_alive(egress, check_s):
             raise HostUnreachable("no answer through the proxy", maybe_egress=True) from exc
         raise EgressFault(egress.name, f"the proxy {proxy.name} does not answer") from exc
     except ProxyConnectionError as exc:
@@ -193,7 +194,7 @@ async def _connect_through(
     except (OSError, ValueError, IndexError) as exc:
         # The proxy closed the connection, or sent what python-socks does not expect.
         reason = _os_error_text(exc)
-    if await is_proxy_alive(egress):  # `ssh -D` closes where it cannot reach the host
+    if await is_proxy_alive(egress, check_s):  # `ssh -D` closes where it cannot reach the host
         raise HostUnreachable(f"the proxy failed: {reason}", maybe_egress=True)
     raise EgressFault(egress.name, f"the proxy {proxy.name} failed: {reason}")
 

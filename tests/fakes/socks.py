@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -40,6 +40,8 @@ class Socks:
     reply: int = 0
     """The reply with which it refuses every request; 0 is none."""
     lie: Lie | None = None
+    script: Sequence[bytes] | None = None
+    """What it sends after each read, in place of SOCKS, before it closes."""
     delay_s: float = 0.0
     """Before each reply to CONNECT."""
     dies_after: int = 0
@@ -94,6 +96,11 @@ class Socks:
         writer.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self.script is not None:
+            for chunk in self.script:
+                if await reader.read(300):
+                    writer.write(chunk)
+            return
         _, count = await reader.readexactly(2)
         methods = await reader.readexactly(count)
         self.greetings += 1

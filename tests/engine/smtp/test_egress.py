@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
+import time
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from engine.dns.targets import is_global
 from engine.model import Checks, Meaning, Reason, Verdict
 from engine.probe import ProbeConfig, ProbeEngine
-from engine.smtp.connect import missing_source_address
-from engine.smtp.terms import EgressConfig, EgressStrategy, Identity, SocksProxy
+from engine.smtp.connect import EgressFault, HostUnreachable, connect, missing_source_address
+from engine.smtp.terms import EgressConfig, EgressStrategy, Identity, SocksProxy, Target
 from tests.engine.asking import verify as ask
 from tests.engine.asking import verify_list
 from tests.engine.test_probe import CONFIG, GREYLISTED_REPLY, only, zone_of
@@ -56,6 +56,7 @@ async def setup(
     zone: Zone | None = None,
     strategy: EgressStrategy = EgressStrategy.FAILOVER,
     config: ProbeConfig = CONFIG,
+    clock: Callable[[], float] = time.monotonic,
 ) -> AsyncIterator[Setup]:
     async with fake_dns(zone or zone_of(*hosts)) as dns, fake_smtp(hosts) as smtp:
         engine = ProbeEngine.open(
@@ -65,7 +66,8 @@ async def setup(
                 smtp_port=smtp.port,
                 egresses=egresses,
                 egress_strategy=strategy,
-            )
+            ),
+            clock=clock,
         )
         try:
             yield Setup(engine, smtp)
@@ -247,9 +249,10 @@ async def test_a_host_that_refuses_connections_is_no_fault_of_the_proxy() -> Non
 
 
 async def test_a_proxy_that_is_down_is_named_and_used_again_once_it_is_up() -> None:
+    ahead_s = 0.0
     async with (
         socks_server(Socks()) as socks,
-        setup({A: USER_ONLY}, through(socks, "p")) as s,
+        setup({A: USER_ONLY}, through(socks, "p"), clock=lambda: time.monotonic() + ahead_s) as s,
     ):
         await socks.kill()
         verification = await ask(s.engine, "user@a.test", deadline_s=1.0)
@@ -261,7 +264,7 @@ async def test_a_proxy_that_is_down_is_named_and_used_again_once_it_is_up() -> N
             assert v.evidence.smtp.text is not None
             assert v.evidence.smtp.text.startswith("egress p: cannot connect to the proxy")
         await socks.restart()
-        await asyncio.sleep(egress.health.left_s)
+        ahead_s += egress.health.left_s
         assert (await ask(s.engine, "user@a.test")).verdict is Verdict.DELIVERABLE
     assert egress.health.left_s == 0
 
@@ -560,13 +563,12 @@ async def test_a_proxy_is_given_public_addresses_and_no_names(ips: list[str]) ->
 # -- properties --------------------------------------------------------------------------
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=25)
 @given(st.text(min_size=1, max_size=30), st.lists(st.floats(0.1, 10), min_size=2, max_size=5))
 def test_the_choice_depends_on_the_key_alone(key: str, weights: list[float]) -> None:
     from datetime import UTC, datetime
 
     from engine.smtp.egress import Egress, EgressSet
-    from engine.smtp.terms import Target
     from tests.fakes.clock import Clock
 
     clock = Clock()
@@ -581,3 +583,22 @@ def test_the_choice_depends_on_the_key_alone(key: str, weights: list[float]) -> 
     # without one that was not chosen, the choice stays
     spared = next(egress for egress in egresses if egress is not chosen)
     assert backwards.choose(target, key, tried={spared.name}) is chosen
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(st.binary(min_size=1, max_size=40), max_size=4), st.booleans())
+async def test_whatever_a_proxy_sends_is_a_fault_or_an_unreachable_host(
+    chunks: list[bytes], with_password: bool
+) -> None:
+    credentials = ("ann", PASSWORD) if with_password else ("", "")
+    async with socks_server(Socks(script=chunks)) as socks:
+        egress = EgressConfig(ME, "p", proxy=SocksProxy("127.0.0.1", socks.port, *credentials))
+        try:
+            connection = await connect(Target("mx.a.test", A, 25), egress, 0.1, lambda *_: None)
+        except (EgressFault, HostUnreachable) as exc:
+            said = f"{exc}: {exc.reason}"
+        else:
+            connection.close()
+            said = "connected: as far as the proxy says"
+    assert PASSWORD not in said
+    assert said.rpartition(": ")[2]
