@@ -25,6 +25,7 @@ from engine.smtp.terms import EgressStrategy
 from gateway.accounts.accounts import Accounts, OwnKey, open_accounts
 from gateway.accounts.blocked_clients import BlockedClients
 from gateway.batches.lazy_post import LazyWebhookPost
+from gateway.batches.metrics import BatchCollector
 from gateway.batches.opening import BatchDependencies, BatchServices, open_batches
 from gateway.observability.egress_metrics import EgressCollector
 from gateway.observability.metrics import Metrics, MetricsAccess
@@ -172,6 +173,8 @@ async def open_services(
                 run_workers=run_workers,
             )
         )
+        batch_metrics = BatchCollector(store)
+        metrics.register_collector(batch_metrics, batch_metrics.refresh)
         service = Service(
             accounts,
             verdicts,

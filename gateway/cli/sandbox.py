@@ -102,6 +102,7 @@ async def _serve(settings: Settings, seed: str, sock: socket.socket, keys: tuple
         first = next(dialect for dialect in dialects if dialect.example is not None)
         steps = [
             ("Try it", first_curl(url, first.sandbox_key, dialects)),
+            ("Page", f"{url}/"),
             ("Docs", f"{DOCS_URL}/sandbox.md"),
             ("Stop", "Ctrl-C"),
         ]

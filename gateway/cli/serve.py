@@ -161,6 +161,7 @@ async def _first_steps(
             )
         )
     steps.append(("Try it", first_curl(url, test_keys.get(first.name, "$KEY"), dialects)))
+    steps.append(("Page", f"{url}/"))
     steps.append(("Docs", DOCS_URL))
     if services.settings.engine.helo == "localhost" and "local" in services.settings.sources:
         steps.append(("Hint", HELO_ADVICE))

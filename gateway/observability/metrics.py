@@ -10,11 +10,21 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from importlib.metadata import version
+from platform import python_version
 from typing import Any, NamedTuple
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    Info,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
 from prometheus_client.registry import Collector
 
 from engine.model import Attempt
@@ -22,6 +32,9 @@ from gateway.observability.request_metrics import RequestMetrics
 from gateway.tasks import in_background
 
 log = logging.getLogger("veriplex.request")
+
+# the second series beside each counter, which nobody reads
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 MAX_UNWRITTEN_LINES = 10_000
 """Lines of the access log that wait to be written; beyond it the oldest are dropped and counted."""
@@ -125,6 +138,10 @@ class Metrics:
             registry=self.registry,
         )
         self._unwritten: deque[AccessLogEntry] = deque()
+        self._refreshers: list[Callable[[], Awaitable[None]]] = []
+        ProcessCollector(registry=self.registry)
+        build = Info("veriplex_build", "The version that runs.", registry=self.registry)
+        build.info({"version": version("veriplex"), "python": python_version()})
 
     def count_attempt(self, attempt: Attempt) -> None:
         """Count one query to a source, and what it cost."""
@@ -147,9 +164,13 @@ class Metrics:
         """Count one look-up in the verdict cache; `outcome` is one of `CACHE_OUTCOMES`."""
         self._cache[outcome].inc()
 
-    def register_collector(self, collector: Collector) -> None:
-        """Add the metrics of another room."""
+    def register_collector(
+        self, collector: Collector, refresh: Callable[[], Awaitable[None]] | None = None
+    ) -> None:
+        """Add the metrics of another room; `refresh` brings them up to date."""
         self.registry.register(collector)
+        if refresh is not None:
+            self._refreshers.append(refresh)
 
     def record_request(self, entry: AccessLogEntry) -> None:
         """Count one request, and queue its line of the access log."""
@@ -162,6 +183,11 @@ class Metrics:
                 self._unwritten.popleft()
                 self._dropped_lines.inc()
             self._unwritten.append(entry)
+
+    async def refresh(self) -> None:
+        """Bring up to date what is counted elsewhere; for `render`."""
+        for refresh in self._refreshers:
+            await refresh()
 
     def render(self) -> bytes:
         """All metrics in Prometheus' text format."""

@@ -129,6 +129,7 @@ class NativeApi:
         self._reputation_store = reputation_store
 
     async def verify(self, request: Request) -> Response:
+        """Verify `email`; the result has all evidence and every source that was asked."""
         try:
             dialect, caller = await self._authenticate(request)
             op = _read_verify(request)

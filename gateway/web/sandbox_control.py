@@ -116,6 +116,7 @@ class ControlApi:
     # -- the sandbox ---------------------------------------------------------------------
 
     async def describe(self, request: Request) -> object:
+        """What this sandbox is: its URL, keys and words."""
         await self._scope(request)
         url = str(request.base_url).rstrip("/").removesuffix("/veriplex/v1")
         return {
@@ -125,6 +126,7 @@ class ControlApi:
         }
 
     async def make_keys(self, request: Request) -> object:
+        """Make test keys with a scope of their own (standalone sandboxes only)."""
         if not self._sandbox.standalone:
             raise ControlApiError(
                 403, "This server has live keys; make test keys with `veriplex keys`."
@@ -145,11 +147,13 @@ class ControlApi:
     # -- the request log -----------------------------------------------------------------
 
     async def list_requests(self, request: Request) -> object:
+        """The request log, filtered by the query."""
         scope = await self._scope(request)
         limit = _parse_number(request, "limit", 100, 1, MAX_SHOWN)
         return await self._page(scope, _parse_filter(request), limit)
 
     async def last_request(self, request: Request) -> object:
+        """The newest request of the log that matches the query."""
         scope = await self._scope(request)
         found, _ = await self._sandbox.request_log.find(scope, _parse_filter(request), limit=1)
         exchange = self._sandbox.request_log.get(scope, found[0]) if found else None
@@ -158,6 +162,7 @@ class ControlApi:
         return await self._sandbox.request_log.show(exchange)
 
     async def show_request(self, request: Request) -> object:
+        """One request of the log."""
         scope = await self._scope(request)
         exchange = self._sandbox.request_log.get(scope, request.path_params["id"])
         if exchange is None:
@@ -165,6 +170,7 @@ class ControlApi:
         return await self._sandbox.request_log.show(exchange)
 
     async def count_requests(self, request: Request) -> object:
+        """How many requests of the log match the query."""
         scope = await self._scope(request)
         found, _ = await self._sandbox.request_log.find(scope, _parse_filter(request))
         return {"count": len(found)}
@@ -191,15 +197,18 @@ class ControlApi:
         return StreamingResponse(pieces, media_type="application/json")
 
     async def clear_requests(self, request: Request) -> object:
+        """Empty the request log."""
         return {"cleared": self._sandbox.request_log.clear(await self._scope(request))}
 
     # -- faults --------------------------------------------------------------------------
 
     async def list_faults(self, request: Request) -> object:
+        """The faults that are set."""
         scope = await self._scope(request)
         return {"faults": [armed.to_json() for armed in self._sandbox.faults.in_scope(scope)]}
 
     async def add_fault(self, request: Request) -> object:
+        """Set a fault: an error, a delay or a broken reply for coming requests."""
         scope = await self._scope(request)
         try:
             armed = self._sandbox.faults.add(scope, await _read_body(request, FAULT_ADAPTER))
@@ -208,9 +217,11 @@ class ControlApi:
         return armed.to_json()
 
     async def clear_faults(self, request: Request) -> object:
+        """Remove all faults."""
         return {"cleared": self._sandbox.faults.remove(await self._scope(request))}
 
     async def remove_fault(self, request: Request) -> object:
+        """Remove one fault."""
         scope = await self._scope(request)
         if not self._sandbox.faults.remove(scope, request.path_params["id"]):
             raise ControlApiError(404, "There is no such fault.")
@@ -219,6 +230,7 @@ class ControlApi:
     # -- the clock -----------------------------------------------------------------------
 
     async def show_clock(self, request: Request) -> object:
+        """The sandbox's clock."""
         scope, clocks = await self._scope(request), self._sandbox.clocks
         return {
             "now": datetime.fromtimestamp(clocks.now(scope), UTC),
@@ -227,6 +239,7 @@ class ControlApi:
         }
 
     async def set_clock(self, request: Request) -> object:
+        """Set, freeze or advance the sandbox's clock."""
         scope, clocks = await self._scope(request), self._sandbox.clocks
         change = await _read_body(request, CLOCK_CHANGE_ADAPTER)
         at = change.at
@@ -245,6 +258,7 @@ class ControlApi:
         return await self.show_clock(request)
 
     async def reset_clock(self, request: Request) -> object:
+        """Let the clock show the real time again."""
         self._sandbox.clocks.reset(await self._scope(request))
         return await self.show_clock(request)
 

@@ -34,6 +34,7 @@ from gateway.web.problem_json import problem_response
 from gateway.web.provenance import provenance_headers, request_id
 from gateway.web.routing import VendorRoutes
 from gateway.web.sandbox_control import ControlApi
+from gateway.web.start_page import StartPage
 from gateway.web.unmatched import UnmatchedRequests
 from gateway.web.vendors import VendorApp
 
@@ -76,7 +77,10 @@ def create_system_app(services: SystemServices) -> ASGIApp:
     """The Starlette application for all requests that are no dialect's."""
     endpoints = _SystemEndpoints(services)
     control = ControlApi(services.sandbox, services.native, services.browser_guard)
+    page = StartPage(services.routes.dialects, with_test_keys=services.sandbox.standalone)
     own = [
+        Route("/", page.start),
+        Route(NATIVE_PREFIX, page.calls),
         Route("/livez", endpoints.alive),
         Route("/healthz", endpoints.alive),
         Route("/readyz", endpoints.ready),
@@ -89,7 +93,8 @@ def create_system_app(services: SystemServices) -> ASGIApp:
         Route(f"{NATIVE_PREFIX}{route.path}", route.endpoint, methods=route.methods)
         for route in control.routes()
     ]
-    paths = tuple(dict.fromkeys(route.path for route in own))
+    page.list_calls(own)
+    paths = tuple(dict.fromkeys(route.path for route in own if route.path != "/"))
     unmatched = UnmatchedRequests(services.routes, services.native, services.sandbox, paths)
 
     async def http_error(request: Request, exc: Exception) -> Response:
@@ -119,6 +124,7 @@ class _SystemEndpoints:
         return _json_response({"status": reason or "ok"}, 503 if reason else 200)
 
     async def metrics(self, request: Request) -> Response:
+        """Metrics for Prometheus."""
         access = self._services.metrics_access
         if not access.enabled:
             raise HTTPException(404)
@@ -128,6 +134,7 @@ class _SystemEndpoints:
                 "Send the token of metrics.token as `Authorization: Bearer …`.",
                 headers={"WWW-Authenticate": "Bearer"},
             )
+        await self._services.metrics.refresh()
         return Response(self._services.metrics.render(), media_type=CONTENT_TYPE_LATEST)
 
 

@@ -62,7 +62,7 @@ async def test_every_call_leaves_a_line_and_a_count(
     services: Services, caplog: pytest.LogCaptureFixture
 ) -> None:
     key = await key_of(services, "emailable")
-    caplog.set_level(logging.INFO, "veriplex.request")
+    caplog.set_level(logging.DEBUG, "veriplex.request")
     async with client_of(services) as client:
         await client.get(PATH, headers=key)
         await client.get(PATH, headers={"Authorization": "Bearer wrong"})
@@ -78,7 +78,7 @@ async def test_every_call_leaves_a_line_and_a_count(
         ("verify", 401),
         ("reputation", 200),
         ("alive", 200),
-        (None, 404),
+        ("unmatched", 404),
         ("metrics", 200),
     ]
     assert lines[0]["domain"] == "example.com"

@@ -37,7 +37,6 @@ Served = tuple[SandboxServer, httpx.AsyncClient]
     ("path", "nearest"),
     [
         ("/v1verify", "/v1/verify"),
-        ("/v2/verify", "/v1/verify"),
         ("/verify", "/v1/verify"),
         ("/api", "/api/v1"),
         ("/api/v1verify", "/api/v1/verify"),
