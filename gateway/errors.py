@@ -11,6 +11,8 @@ from adapters.contract.problems import Problem
 from adapters.contract.upstream import FaultKind
 from engine.model import Attempt
 
+LOCAL_SOURCE = "local"
+"""`Verification.source` of the local engine, and its name in routes."""
 NO_SOURCE = "none"
 """`Verification.source` where no source answered."""
 

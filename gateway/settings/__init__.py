@@ -4,10 +4,10 @@ The file is the one named by `--config`, else by `VERIPLEX_CONFIG`, else `./veri
 exists. `VERIPLEX_SECTION__NAME` overrides a setting. `docs/settings.md` lists all settings.
 """
 
+from gateway.errors import LOCAL_SOURCE
 from gateway.settings.dialects import configured_dialects
 from gateway.settings.load import load
 from gateway.settings.model import (
-    LOCAL_SOURCE,
     Completion,
     RouteSettings,
     RoutingSettings,

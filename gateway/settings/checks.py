@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
+from gateway.errors import LOCAL_SOURCE
 from gateway.settings.model import (
-    LOCAL_SOURCE,
     RESERVED_SOURCES,
     EgressSettings,
     KeySettings,

@@ -22,6 +22,7 @@ from adapters.contract.options import DialectOptions
 from adapters.registry import DIALECTS
 from engine.model import Verdict
 from engine.smtp.terms import EgressStrategy
+from gateway.errors import LOCAL_SOURCE
 from gateway.settings.values import (
     DnsServerAddress,
     HeloName,
@@ -45,8 +46,6 @@ from gateway.settings.values import (
 SettingPath = tuple[str | int, ...]
 """The keys that lead to a setting, such as `("upstreams", 0, "name")`."""
 
-LOCAL_SOURCE = "local"
-"""The probe engine's name in `routing.order`."""
 RESERVED_SOURCES = frozenset({LOCAL_SOURCE, "cache", "sandbox"})
 """Names with a meaning of their own in X-Veriplex-Source, which no upstream may have."""
 

@@ -12,8 +12,10 @@ from sqlalchemy import Connection
 from gateway.store.errors import StoreTooNew
 
 
-def upgrade(connection: Connection, where: str, revision: str | None) -> None:
-    """Run all migrations after `revision` in the connection's transaction.
+def upgrade(
+    connection: Connection, where: str, revision: str | None, *, target: str = "head"
+) -> None:
+    """Run all migrations after `revision` up to `target` in the connection's transaction.
 
     Raises StoreTooNew for an unknown revision.
     """
@@ -25,4 +27,4 @@ def upgrade(connection: Connection, where: str, revision: str | None) -> None:
     known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
     if revision is not None and revision not in known:
         raise StoreTooNew(where, revision)
-    command.upgrade(config, "head")
+    command.upgrade(config, target)

@@ -18,7 +18,7 @@ from adapters.contract.problems import Problem, ProblemKind
 from engine.cache import SingleFlight, TooManyFlights
 from engine.model import Address, Checks, Verdict, Verification
 from engine.turns import Turns, current_party
-from gateway.settings import LOCAL_SOURCE
+from gateway.errors import LOCAL_SOURCE
 from gateway.verdicts.memory import MemoryCache
 from gateway.verdicts.owners import with_guessed_person
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import orjson
 import pytest
+from sqlalchemy import column, create_engine, insert, table, text
 
 from adapters.contract.batch_rules import is_success
 from adapters.contract.jobs import BatchEntry
@@ -19,6 +19,7 @@ from engine.dns.targets import is_global
 from engine.turns import Turns
 from gateway.batches.http_post import HttpWebhookPost
 from gateway.batches.outbox import SqlOutbox
+from gateway.store.migrate import upgrade
 from gateway.upstreams.transport.aiohttp_transport import HttpTransport
 from tests.gateway.batches.conftest import Bench, open_bench
 
@@ -261,32 +262,32 @@ async def test_rows_that_are_deleted_have_no_webhook(bench: Bench) -> None:
     assert events_of(bench)[5:] == ["deleted"]
 
 
-async def test_the_deliveries_of_an_older_version_are_sent(tmp_path: Path) -> None:
-    path = tmp_path / "v.db"
-    async with open_bench(f"sqlite:///{path}") as bench:
-        bench.replies[:] = ["HTTP 500"]
-        await bench.submit(await bench.caller("emailable"), ["ada@example.com"], url=URL)
-        await bench.batch_services.drain()
-    with closing(sqlite3.connect(path)) as old, old:
-        old.executescript(
-            """
-            CREATE TABLE deliveries (batch_id INTEGER NOT NULL, url TEXT NOT NULL,
-              due_at FLOAT NOT NULL, give_up_at FLOAT NOT NULL, attempts INTEGER NOT NULL,
-              last_word VARCHAR(200) NOT NULL, lease_until FLOAT,
-              CONSTRAINT pk_deliveries PRIMARY KEY (batch_id));
-            CREATE INDEX ix_deliveries_due_at ON deliveries (due_at);
-            INSERT INTO deliveries SELECT batch_id, url, due_at, give_up_at, attempts, last_word,
-              lease_until FROM webhooks;
-            DROP TABLE webhooks;
-            ALTER TABLE batches DROP COLUMN name;
-            CREATE TABLE account_turns (account_id INTEGER NOT NULL, turn BIGINT NOT NULL,
-              CONSTRAINT pk_account_turns PRIMARY KEY (account_id));
-            UPDATE alembic_version SET version_num = '0006';
-            """
-        )
-    async with open_bench(f"sqlite:///{path}", bench.clock) as again:
-        await again.wait(RETRY_INTERVAL_S)
-        assert [url for url, _ in again.posts] == [URL]
+def test_the_deliveries_of_an_older_version_are_kept(tmp_path: Path) -> None:
+    engine = create_engine(f"sqlite:///{tmp_path / 'v.db'}")
+    with engine.begin() as connection:
+        upgrade(connection, "here", None, target="0006")
+        values = {
+            **{"id": 7, "public_id": "x", "dialect": "emailable", "account_id": 1},
+            **{"state": "completed", "created_at": "2026-05-15", "total": 1, "rows": 1},
+            **{"valid": 1, "done": 1, "counts": "{}", "start": 1, "retries": 1, "checks": "dns"},
+            **{"headers": "[]", "options": "{}", "webhook_url": URL, "token": "t"},
+            **{"charged_units": 0, "turn": 0, "rows_gone": 0},
+        }
+        older = table("batches", *map(column, values))
+        connection.execute(insert(older).values(values))
+        deliveries = "INSERT INTO deliveries VALUES (:batch, :url, 5.0, 9.0, 2, 'HTTP 500', NULL)"
+        connection.execute(text(deliveries), {"batch": 7, "url": URL})
+        connection.execute(text(deliveries), {"batch": 8, "url": "https://gone.example/"})
+    with engine.begin() as connection:
+        upgrade(connection, "here", "0006")
+        rows = connection.execute(text("SELECT * FROM webhooks")).mappings().all()
+        names = connection.execute(text("SELECT name FROM batches")).scalars().all()
+    engine.dispose()
+    ((row),) = rows
+    wanted = {"batch_id": 7, "dialect": "emailable", "url": URL, "event": "", "attempts": 2}
+    assert {name: row[name] for name in wanted} == wanted
+    assert (row["due_at"], row["give_up_at"], row["body"]) == (5.0, 9.0, None)
+    assert names == [""]
 
 
 async def test_a_client_adds_headers_but_none_of_the_connection() -> None:
