@@ -56,8 +56,15 @@ def accepts_all(control: RcptReply | None) -> bool | None:
 
 
 def is_deferred(control: RcptReply | None) -> bool:
-    """Whether the control's reply may be another one later, such as that of a greylisting host."""
-    return control is not None and 400 <= control.code < 500
+    """Whether the control's reply may be another one later, such as that of a greylisting host.
+
+    A 4xx that says "no such user" stays: that host has no other code for unknown names.
+    """
+    return (
+        control is not None
+        and 400 <= control.code < 500
+        and control.classification.meaning is not Meaning.UNVERIFIED
+    )
 
 
 def compare_with_control(

@@ -8,7 +8,7 @@ from itertools import groupby
 import pytest
 
 from engine.model import Meaning
-from engine.smtp.catch_all import accepts_all, compare_with_control, control_address
+from engine.smtp.catch_all import accepts_all, compare_with_control, control_address, is_deferred
 from engine.smtp.reply import classify_rcpt
 from engine.smtp.terms import RcptReply
 
@@ -39,6 +39,22 @@ def rcpt_reply(reply: str, recipient: str = "ann@a.test") -> RcptReply:
 )
 def test_only_a_clear_reply_decides_about_catch_all(control: str, catch_all: bool | None) -> None:
     assert accepts_all(rcpt_reply(control)) is catch_all
+
+
+@pytest.mark.parametrize(
+    ("control", "deferred"),
+    [
+        ("450 4.2.0 Greylisted", True),
+        ("451 4.3.0 Temporary lookup failure", True),
+        ("421 4.7.0 closing", True),
+        ("450 4.1.1 unknown user", False),
+        ("550 5.1.1 No such user", False),
+        ("250 Ok", False),
+    ],
+)
+def test_a_temporary_reply_to_the_control_is_waited_for(control: str, deferred: bool) -> None:
+    assert is_deferred(rcpt_reply(control)) is deferred
+    assert not is_deferred(None)
 
 
 def test_without_a_control_catch_all_is_unknown() -> None:
