@@ -14,6 +14,7 @@ import httpx
 import orjson
 import pytest
 import typer
+from veriplex_pytest import Sandbox
 
 from adapters.contract import batch_rules, credential, forms, json_values, wire
 from adapters.contract.dialect import Dialect
@@ -277,3 +278,17 @@ def test_json_that_is_shown_is_json() -> None:
     for page in PAGES:
         for block in blocks(page.read_text("utf-8"), "json"):
             orjson.loads(block)
+
+
+@pytest.mark.parametrize("page", ["docs/sandbox.md", "packaging/pytest-veriplex/README.md"])
+def test_the_pages_name_the_members_of_the_pytest_fixture(page: str) -> None:
+    """In its table: all of them, and no others."""
+    rows = re.findall(r"^\| (`[^|]+) \|", (ROOT / page).read_text(), re.MULTILINE)
+    public = {name for name in vars(Sandbox) if name[0] != "_"} | {"url", "base_urls", "keys"}
+    table = next(rows[i:] for i, row in enumerate(rows) if "`base_urls" in row)
+    in_table = {
+        name
+        for row in table[: table.index(next(r for r in table if "reset(" in r)) + 1]
+        for name in re.findall(r"`([a-z_]+)(?=[(`\[])", row)
+    }
+    assert in_table == public

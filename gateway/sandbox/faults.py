@@ -20,7 +20,7 @@ from adapters.contract.operations import Rate
 from adapters.contract.problems import Problem, ProblemKind
 from gateway.accounts.limits import MovingWindowLimiter, RateLimitExceeded
 from gateway.sandbox.clock import Clocks
-from gateway.sandbox.simulate import PROBLEM_WORDS
+from gateway.sandbox.simulate import PROBLEM_WORDS, unknown_word
 
 MAX_FAULTS = 1_000
 MAX_FAULTS_OF_SCOPE = 100
@@ -106,7 +106,7 @@ class InjectedFault:
 
     def __post_init__(self) -> None:
         if self.simulate is not None and self.simulate not in PROBLEM_WORDS:
-            raise ValueError(f"simulate should be one of {', '.join(sorted(PROBLEM_WORDS))}")
+            raise ValueError(unknown_word(self.simulate).detail)
         if not (self.simulate or self.limit or self.connection or self.latency_ms is not None):
             raise ValueError("set at least one of simulate, limit, latency_ms and connection")
         if isinstance(self.latency_ms, float) and not isfinite(self.latency_ms):

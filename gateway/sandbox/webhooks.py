@@ -16,7 +16,9 @@ from typing import Protocol
 from engine.turns import FairQueue, Turns
 from gateway.sandbox.budget import ScopedStore
 from gateway.sandbox.clock import Clocks
+from gateway.sandbox.deliveries import DeliveryLog, DeliveryRecord, DeliveryStatus
 from gateway.sandbox.faults import FaultInjector
+from gateway.sandbox.redact import redact_keys
 from gateway.sandbox.reports import Report
 from gateway.tasks import in_background
 
@@ -53,6 +55,7 @@ class SandboxDelivery:
 
     id: int
     report: Report
+    record: DeliveryRecord
     due_at: float
     give_up_at: float
     """Both times are of the scope's clock."""
@@ -73,8 +76,11 @@ class SandboxWebhooks:
     def __init__(self, faults: FaultInjector, clocks: Clocks) -> None:
         self._faults = faults
         self._clocks = clocks
+        self.log = DeliveryLog()
         self._deliveries: ScopedStore[int, SandboxDelivery] = ScopedStore(
-            max_values=MAX_DELIVERIES, max_size=MAX_DELIVERIES_BYTES
+            max_values=MAX_DELIVERIES,
+            max_size=MAX_DELIVERIES_BYTES,
+            on_removal=self._note_removal,
         )
         self._next_id = 1
         self._turns = Turns()
@@ -86,7 +92,18 @@ class SandboxWebhooks:
         scope, url = report.batch.scope, report.batch.webhook_url
         now = self._clocks.now(scope)
         id_, self._next_id = self._next_id, self._next_id + 1
-        delivery = SandboxDelivery(id_, report, now, now + report.webhook.give_up_after_s)
+        record = DeliveryRecord(
+            id_,
+            scope,
+            report.batch.dialect.name,
+            report.batch.id,
+            report.name,
+            url,
+            next_attempt_at=now,
+        )
+        self.log.add(record)
+        give_up_at = now + report.webhook.give_up_after_s
+        delivery = SandboxDelivery(id_, report, record, now, give_up_at)
         self._deliveries.put(scope, id_, delivery, DELIVERY_OVERHEAD_BYTES + 4 * len(url))
         self.wake()
 
@@ -95,8 +112,17 @@ class SandboxWebhooks:
         self._wake.set()
 
     def clear(self, scope: int | None) -> None:
-        """Remove the deliveries of a scope; for None all."""
+        """Remove the deliveries of a scope, and what became of earlier ones; for None all."""
         self._deliveries.clear(scope)
+        self.log.clear(scope)
+
+    def _note_removal(self, delivery: SandboxDelivery) -> None:
+        """A delivery is over, or gave way to another."""
+        record = delivery.record
+        record.next_attempt_at = None
+        if record.status is DeliveryStatus.WAITING:
+            record.status = DeliveryStatus.DROPPED
+        self.log.note_change()
 
     @contextlib.asynccontextmanager
     async def running(self, post: PostWebhook) -> AsyncIterator[None]:
@@ -139,6 +165,10 @@ class SandboxWebhooks:
         delivery.due_at = (
             self._clocks.now(delivery.scope) + delivery.report.webhook.retry_interval_s
         )
+        record = delivery.record
+        record.attempts += 1
+        record.last_attempt_at = self._clocks.now(delivery.scope)
+        record.next_attempt_at = delivery.due_at
         try:
             reason = await self._deliver(delivery, post)
         except Exception as exc:
@@ -149,11 +179,20 @@ class SandboxWebhooks:
             delivery.in_flight = False
             self._turns.give_back(delivery.scope)
             self.wake()
+        record.error = redact_keys(reason, "")
         if reason and delivery.due_at <= delivery.give_up_at:
-            extra = {"dialect": delivery.dialect, "reason": reason}
+            extra = {
+                "dialect": delivery.dialect,
+                "batch": record.batch,
+                "attempt": record.attempts,
+                "reason": reason,
+            }
             log.info("webhook.rejected", extra=extra)
-        else:
-            self._deliveries.remove(delivery.id)
+            self.log.note_change()
+            return
+        record.status = DeliveryStatus.GIVEN_UP if reason else DeliveryStatus.DELIVERED
+        if not self._deliveries.remove(delivery.id):
+            self.log.note_change()  # it was removed meanwhile
 
     async def _deliver(self, delivery: SandboxDelivery, post: PostWebhook) -> str:
         """Why the webhook was not accepted; empty if it was."""

@@ -7,7 +7,7 @@ moves it for that key alone, and no keys can be made. Web pages of other sites c
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from functools import wraps
 from typing import Any, TypeVar
@@ -18,35 +18,29 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
+from adapters.contract.dialect import Dialect
+from adapters.contract.json_values import BYTE_ORDER_MARK
 from adapters.registry import DIALECTS
 from gateway.sandbox import Sandbox
 from gateway.sandbox.clock import ClockOutOfRange
 from gateway.sandbox.faults import InjectedFault, TooManyFaults
-from gateway.sandbox.redact import redact_keys
-from gateway.sandbox.requests import FILTER_NAMES, ExchangeFilter, TooManyWaiters
+from gateway.sandbox.requests import ExchangeFilter, TooManyWaiters
 from gateway.web.browsers import BrowserGuard
+from gateway.web.control_input import (
+    ControlApiError,
+    ControlNames,
+    mistakes_text,
+    parse_number,
+)
 from gateway.web.native import NativeApi
 from gateway.web.problem_json import problem_response
 
 MAX_SHOWN = 1_000
 """Requests of the log in one answer."""
 MAX_WAIT_S = 60.0
-MAX_TEXT_CHARACTERS = 256
-"""Of the text that requests are searched for."""
 MAX_BODY_BYTES = 64 * 1024
 
-FAULT_ADAPTER = TypeAdapter(InjectedFault)
-
 T = TypeVar("T")
-
-
-class ControlApiError(Exception):
-    """Becomes a problem document (RFC 9457)."""
-
-    def __init__(self, status: int, detail: str) -> None:
-        super().__init__(detail)
-        self.status = status
-        self.detail = detail
 
 
 class ClockChange(BaseModel):
@@ -60,7 +54,9 @@ class ClockChange(BaseModel):
     frozen: bool | None = None
 
 
-CLOCK_CHANGE_ADAPTER = TypeAdapter(ClockChange)
+ADAPTERS: Mapping[type, TypeAdapter[Any]] = {
+    type_: TypeAdapter(type_) for type_ in (InjectedFault, ClockChange)
+}
 
 Handler = Callable[[Request], Awaitable[object]]
 
@@ -68,7 +64,14 @@ Handler = Callable[[Request], Awaitable[object]]
 class ControlApi:
     """The endpoints: each returns what its answer shows as JSON. Raises ControlApiError."""
 
-    def __init__(self, sandbox: Sandbox, native: NativeApi, guard: BrowserGuard) -> None:
+    def __init__(
+        self,
+        sandbox: Sandbox,
+        native: NativeApi,
+        guard: BrowserGuard,
+        dialects: Iterable[Dialect] = DIALECTS,
+    ) -> None:
+        self._names = ControlNames(dialects)
         self._sandbox = sandbox
         self._native = native
         self._guard = guard
@@ -87,6 +90,8 @@ class ControlApi:
             ("POST", "/faults", self.add_fault),
             ("DELETE", "/faults", self.clear_faults),
             ("DELETE", "/faults/{id:int}", self.remove_fault),
+            ("GET", "/webhooks", self.list_webhooks),
+            ("GET", "/webhooks/wait", self.wait_for_webhooks),
             ("GET", "/clock", self.show_clock),
             ("POST", "/clock", self.set_clock),
             ("DELETE", "/clock", self.reset_clock),
@@ -149,13 +154,15 @@ class ControlApi:
     async def list_requests(self, request: Request) -> object:
         """The request log, filtered by the query."""
         scope = await self._scope(request)
-        limit = _parse_number(request, "limit", 100, 1, MAX_SHOWN)
-        return await self._page(scope, _parse_filter(request), limit)
+        limit = parse_number(request, "limit", 100, 1, MAX_SHOWN)
+        return await self._page(scope, self._names.parse_filter(request, "limit"), limit)
 
     async def last_request(self, request: Request) -> object:
         """The newest request of the log that matches the query."""
         scope = await self._scope(request)
-        found, _ = await self._sandbox.request_log.find(scope, _parse_filter(request), limit=1)
+        found, _ = await self._sandbox.request_log.find(
+            scope, self._names.parse_filter(request), limit=1
+        )
         exchange = self._sandbox.request_log.get(scope, found[0]) if found else None
         if exchange is None:
             raise ControlApiError(404, "No request in the log matches.")
@@ -172,15 +179,15 @@ class ControlApi:
     async def count_requests(self, request: Request) -> object:
         """How many requests of the log match the query."""
         scope = await self._scope(request)
-        found, _ = await self._sandbox.request_log.find(scope, _parse_filter(request))
+        found, _ = await self._sandbox.request_log.find(scope, self._names.parse_filter(request))
         return {"count": len(found)}
 
     async def wait_for_requests(self, request: Request) -> object:
         """Answers as soon as `count` requests match; 408 if that takes longer than `timeout_s`."""
         scope = await self._scope(request)
-        count = _parse_number(request, "count", 1, 1, MAX_SHOWN)
+        count = parse_number(request, "count", 1, 1, MAX_SHOWN)
         timeout_s = _parse_seconds(request, "timeout_s", 5.0, MAX_WAIT_S)
-        wanted = _parse_filter(request)
+        wanted = self._names.parse_filter(request, "count", "timeout_s")
         try:
             arrived = await self._sandbox.request_log.wait_for(scope, wanted, count, timeout_s)
         except TooManyWaiters:
@@ -210,8 +217,9 @@ class ControlApi:
     async def add_fault(self, request: Request) -> object:
         """Set a fault: an error, a delay or a broken reply for coming requests."""
         scope = await self._scope(request)
+        fault = self._names.resolve_fault(await _read_body(request, InjectedFault))
         try:
-            armed = self._sandbox.faults.add(scope, await _read_body(request, FAULT_ADAPTER))
+            armed = self._sandbox.faults.add(scope, fault)
         except TooManyFaults:
             raise ControlApiError(409, "There are too many faults, or limits, already.") from None
         return armed.to_json()
@@ -224,8 +232,32 @@ class ControlApi:
         """Remove one fault."""
         scope = await self._scope(request)
         if not self._sandbox.faults.remove(scope, request.path_params["id"]):
-            raise ControlApiError(404, "There is no such fault.")
+            raise ControlApiError(404, "No such fault is set, or it is over.")
         return {"cleared": 1}
+
+    # -- webhooks ------------------------------------------------------------------------
+
+    async def list_webhooks(self, request: Request) -> object:
+        """What became of the webhooks: the oldest first."""
+        scope = await self._scope(request)
+        limit = parse_number(request, "limit", 100, 1, MAX_SHOWN)
+        found = self._sandbox.webhooks.log.find(
+            scope, self._names.parse_delivery_filter(request, "limit")
+        )
+        return {"webhooks": [record.to_json() for record in found[-limit:]]}
+
+    async def wait_for_webhooks(self, request: Request) -> object:
+        """Answers as soon as `count` webhooks match; 408 if that takes longer than `timeout_s`."""
+        scope = await self._scope(request)
+        count = parse_number(request, "count", 1, 1, MAX_SHOWN)
+        timeout_s = _parse_seconds(request, "timeout_s", 5.0, MAX_WAIT_S)
+        wanted = self._names.parse_delivery_filter(request, "count", "timeout_s")
+        found = await self._sandbox.webhooks.log.wait_for(scope, wanted, count, timeout_s)
+        if len(found) < count:
+            raise ControlApiError(
+                408, f"{len(found)} of {count} webhooks came so far within {timeout_s:g} s."
+            )
+        return {"webhooks": [record.to_json() for record in found]}
 
     # -- the clock -----------------------------------------------------------------------
 
@@ -241,7 +273,7 @@ class ControlApi:
     async def set_clock(self, request: Request) -> object:
         """Set, freeze or advance the sandbox's clock."""
         scope, clocks = await self._scope(request), self._sandbox.clocks
-        change = await _read_body(request, CLOCK_CHANGE_ADAPTER)
+        change = await _read_body(request, ClockChange)
         at = change.at
         if at is not None and at.tzinfo is None:
             at = at.replace(tzinfo=UTC)
@@ -293,7 +325,7 @@ def _check_body_is_json(request: Request) -> None:
         raise ControlApiError(415, "Send the body with Content-Type: application/json.")
 
 
-async def _read_body(request: Request, adapter: TypeAdapter[T]) -> T:
+async def _read_body(request: Request, type_: type[T]) -> T:
     """Raises ControlApiError."""
     body = b""
     try:
@@ -304,43 +336,10 @@ async def _read_body(request: Request, adapter: TypeAdapter[T]) -> T:
     except ClientDisconnect:
         raise ControlApiError(400, "The body is not whole.") from None
     try:
-        return adapter.validate_json(body or b"{}")
+        found: T = ADAPTERS[type_].validate_json(body.removeprefix(BYTE_ORDER_MARK) or b"{}")
     except ValidationError as exc:
-        raise ControlApiError(
-            400, "; ".join(_error_text(error) for error in exc.errors())
-        ) from None
-
-
-def _error_text(error: Mapping[str, Any]) -> str:
-    field = ".".join(str(part) for part in error["loc"])
-    return f"{field}: {error['msg']}" if field else str(error["msg"])
-
-
-def _parse_filter(request: Request) -> ExchangeFilter:
-    """The filter that the query parameters describe. Raises ControlApiError."""
-    parameters: dict[str, Any] = {
-        k: v for k, v in request.query_params.items() if k in FILTER_NAMES
-    }
-    if len(parameters.get("text", "")) > MAX_TEXT_CHARACTERS:
-        raise ControlApiError(400, f"text should have at most {MAX_TEXT_CHARACTERS} characters.")
-    for name in ("path", "text"):
-        if name in parameters:  # as it stands in the log
-            parameters[name] = redact_keys(parameters[name], "")
-    for name in ("status", "after", "before"):
-        if name in parameters:
-            parameters[name] = _parse_number(request, name, 0, 0, 2**62)
-    return ExchangeFilter(**parameters)
-
-
-def _parse_number(request: Request, name: str, default: int, minimum: int, maximum: int) -> int:
-    text = request.query_params.get(name, "")
-    if not text:
-        return default
-    if not (
-        text.isascii() and text.isdigit() and len(text) < 20 and minimum <= int(text) <= maximum
-    ):
-        raise ControlApiError(400, f"{name} should be a whole number from {minimum} to {maximum}.")
-    return int(text)
+        raise ControlApiError(400, mistakes_text(exc.errors(), type_)) from None
+    return found
 
 
 def _parse_seconds(request: Request, name: str, default: float, maximum: float) -> float:

@@ -76,7 +76,9 @@ class SystemServices(Protocol):
 def create_system_app(services: SystemServices) -> ASGIApp:
     """The Starlette application for all requests that are no dialect's."""
     endpoints = _SystemEndpoints(services)
-    control = ControlApi(services.sandbox, services.native, services.browser_guard)
+    control = ControlApi(
+        services.sandbox, services.native, services.browser_guard, services.routes.dialects
+    )
     page = StartPage(services.routes.dialects, with_test_keys=services.sandbox.standalone)
     own = [
         Route("/", page.start),

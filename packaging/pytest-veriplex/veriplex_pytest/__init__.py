@@ -98,6 +98,19 @@ class Sandbox:
         found = self._call("GET", "requests/wait", **asked)
         return cast("list[dict[str, Any]]", found["requests"])
 
+    def webhooks(self, **filters: object) -> list[dict[str, Any]]:
+        """What became of the webhooks of these keys' batches, oldest first."""
+        found = self._call("GET", "webhooks", key=self._key, **{"limit": 1000, **filters})
+        return cast("list[dict[str, Any]]", found["webhooks"])
+
+    def wait_for_webhooks(
+        self, count: int = 1, *, timeout_s: float = 5.0, **filters: object
+    ) -> list[dict[str, Any]]:
+        """The webhooks that fit, once there are so many. Raises ControlError after the time."""
+        asked = {"key": self._key, "count": count, "timeout_s": timeout_s, **filters}
+        found = self._call("GET", "webhooks/wait", **asked)
+        return cast("list[dict[str, Any]]", found["webhooks"])
+
     def fault(self, **fault: object) -> int:
         """Set a fault for these keys, until the test is over; its id."""
         return int(self._call("POST", "faults", fault, key=self._key)["id"])

@@ -7,6 +7,7 @@ import contextlib
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import httpx
 import pytest
@@ -262,3 +263,82 @@ async def test_each_event_and_each_row_of_a_batch_may_have_a_webhook(
         assert (await body_of(receiver)) == {"job": id_, "event": "deleted", "name": "l.csv"}
         await client.post(f"{API}/clock", json={"advance_s": 121})
         assert receiver.bodies.empty()
+
+
+async def shown(client: httpx.AsyncClient, query: str = "") -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = (await client.get(f"{API}/webhooks{query}")).json()["webhooks"]
+    return found
+
+
+async def test_the_control_api_shows_what_became_of_a_webhook(client: httpx.AsyncClient) -> None:
+    await client.post(f"{API}/clock", json={"at": "2027-01-01T00:00:00Z", "frozen": True})
+    async with receiving(500, 200) as receiver:
+        url = receiver.url.replace("http://", "http://user:hunter2@") + "&token=s3cr3t"
+        id_ = await submit(client, url)
+        reply = await client.get(f"{API}/webhooks/wait?timeout_s=5")
+        assert reply.status_code == 200
+        await body_of(receiver)
+        async with asyncio.timeout(5):
+            while not (found := await shown(client))[0]["error"]:
+                await client.get(f"{API}/webhooks/wait?count=2&timeout_s=0.05")
+        (record,) = found
+        assert "hunter2" not in str(record)
+        assert "s3cr3t" not in str(record)
+        assert receiver.url.removeprefix("http://") in record["url"]
+        assert (record["dialect"], record["batch"]) == ("emailable", id_)
+        assert (record["status"], record["attempts"]) == ("waiting", 1)
+        assert "500" in record["error"]
+        assert record["last_attempt_at"] == "2027-01-01T00:00:00+00:00"
+        assert record["next_attempt_at"] == "2027-01-01T01:00:00+00:00"
+
+        await client.post(f"{API}/clock", json={"advance_s": 3_600})
+        await body_of(receiver)
+        reply = await client.get(f"{API}/webhooks/wait?status=delivered&batch={id_}&timeout_s=5")
+        (record,) = reply.json()["webhooks"]
+        assert (record["attempts"], record["error"], record["next_attempt_at"]) == (2, "", None)
+    assert await shown(client, "?status=waiting") == []
+    await client.post(f"{API}/reset")
+    assert await shown(client) == []
+
+
+async def test_a_webhook_that_is_never_accepted_is_given_up(client: httpx.AsyncClient) -> None:
+    await client.post(f"{API}/faults", json={"operation": "webhook", "simulate": "500"})
+    await submit(client, "http://127.0.0.1:9/hook")
+    await client.get(f"{API}/webhooks/wait?timeout_s=5")
+    async with asyncio.timeout(10):
+        while not await shown(client, "?status=given_up"):
+            await client.post(f"{API}/clock", json={"advance_s": 86_400})
+            await client.get(f"{API}/webhooks/wait?status=given_up&timeout_s=0.05")
+    (record,) = await shown(client)
+    assert record["attempts"] >= 2
+    assert record["next_attempt_at"] is None
+
+
+async def test_webhooks_are_those_of_the_key(client: httpx.AsyncClient) -> None:
+    key = (await client.post(f"{API}/keys")).json()["keys"]["emailable"]
+    async with receiving(200) as receiver:
+        await submit(client, receiver.url)
+        assert len(await shown(client)) == 1
+        assert await shown(client, f"?key={key}") == []
+
+
+async def test_too_few_webhooks_are_a_408(client: httpx.AsyncClient) -> None:
+    reply = await client.get(f"{API}/webhooks/wait?count=2&timeout_s=0")
+    assert reply.status_code == 408
+    assert reply.json()["detail"] == "0 of 2 webhooks came so far within 0 s."
+
+
+@pytest.mark.parametrize(
+    ("query", "detail"),
+    [
+        ("batches=1", "no parameter is named 'batches'; did you mean batch?"),
+        ("status=deliverd", "no status is named 'deliverd'; did you mean delivered?"),
+        ("dialect=emailabel", "no dialect is named 'emailabel'; did you mean emailable?"),
+    ],
+)
+async def test_misspelt_filters_of_webhooks_are_refused(
+    client: httpx.AsyncClient, query: str, detail: str
+) -> None:
+    for call in ("webhooks", "webhooks/wait"):
+        reply = await client.get(f"{API}/{call}?{query}")
+        assert (reply.status_code, reply.json()["detail"]) == (400, detail)
