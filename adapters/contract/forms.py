@@ -10,12 +10,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
-from urllib.parse import unquote_plus
+from urllib.parse import unquote_plus, unquote_to_bytes
 
 MAX_FIELDS = 1_000
 """Parameters in one query."""
 MAX_FORM_FIELDS = 51_000
 """Fields in one form of either kind: each address of the longest list in a field of its own."""
+
+_DECODED_AT_ONCE = 32 * 1024
+"""Characters. Decoding a body of 10 MB in one go would not let other threads run for a second."""
 
 _SEPARATOR = re.compile(r"[,;\r\n]")
 _KEPT_SEPARATOR = re.compile(r"([,;\r\n])")
@@ -47,9 +50,26 @@ def parse_form(text: str, max_fields: int = MAX_FIELDS) -> FormValues:
     if "%" not in text and "+" not in text:
         return form_values(pair.partition("=")[::2] for pair in text.split("&") if pair)
     return form_values(
-        (unquote_plus(name), restore_plus(unquote_plus(value)))
+        (_decoded(name), restore_plus(_decoded(value)))
         for name, _, value in (pair.partition("=") for pair in text.split("&") if pair)
     )
+
+
+def _decoded(text: str) -> str:
+    """As `unquote_plus`, in pieces."""
+    if len(text) <= _DECODED_AT_ONCE:
+        return unquote_plus(text)
+    text = text.replace("+", " ")
+    decoded = bytearray()
+    start = 0
+    while start < len(text):
+        end = start + _DECODED_AT_ONCE
+        escape = text.rfind("%", end - 2, end)
+        if escape >= 0:
+            end = escape  # so that none is cut in two
+        decoded += unquote_to_bytes(text[start:end])
+        start = end
+    return decoded.decode("utf-8", "replace")
 
 
 def form_values(pairs: Iterable[tuple[str, str]]) -> FormValues:
@@ -98,9 +118,9 @@ def restore_plus(text: str) -> str:
     """The text with each blank in the local part of an address as the `+` that it was.
 
     No local part has a blank outside quotes, so that a client cannot have meant one. The text may
-    be a list of addresses.
+    be a list of addresses, unless it has more entries than any list may have.
     """
-    if " " not in text or "@" not in text:
+    if " " not in text or "@" not in text or sum(map(text.count, ",;\r\n")) > MAX_FORM_FIELDS:
         return text
     return "".join(
         _restore_in_entry(entry) if " " in entry else entry for entry in _KEPT_SEPARATOR.split(text)

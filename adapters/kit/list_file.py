@@ -87,6 +87,8 @@ def read_list(
     pause in a stream: the list is judged by what came before it.
     """
     options = options or ListOptions()
+    if options.max_lines is not None and _count_line_ends(open_chunks()) > options.max_lines:
+        raise NotCsv("has too many lines")  # before the time that a million lines take
     decoder = Decoder(open_chunks(), options.encoding, otherwise=options.otherwise)
     lines = split_lines(decoder.texts(), max_lines=options.max_lines)
     head = _first_lines(lines)
@@ -133,6 +135,15 @@ def split_note(cell: str, headers: Sequence[str]) -> str:
     """What a result says of a row if the cell of its address has several; else empty."""
     count = len(_split(cell, headers)) if cell.count("@") > 1 else 1
     return f"One of {count} addresses in this cell; each has a row." if count > 1 else ""
+
+
+def _count_line_ends(chunks: Iterable[bytes]) -> int:
+    """At least so many lines there are."""
+    feeds = returns = 0
+    for chunk in chunks:
+        feeds += chunk.count(b"\n")
+        returns += chunk.count(b"\r")
+    return max(feeds, returns)
 
 
 def _lines(chunks: Iterable[bytes], options: ListOptions) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import unquote_plus
 
 import pytest
 from hypothesis import given
@@ -184,3 +185,19 @@ def test_any_bytes_are_read_or_unreadable(body: bytes, content_type: str, query:
             read(asked)
         except UnreadableRequest:
             continue
+
+
+@given(
+    text=st.text("%4cC3aA9+ ", max_size=40),
+    before=st.integers(32 * 1024 - 45, 32 * 1024 + 5),
+)
+def test_a_long_value_is_decoded_as_a_short_one(text: str, before: int) -> None:
+    """It is decoded in pieces, none of which ends within an escape."""
+    value = "a" * before + text + "%C3%A9" * 500
+    assert parse_form(f"x={value}")["x"] == unquote_plus(value)
+
+
+def test_a_value_with_more_entries_than_a_list_has_is_left_as_it_is() -> None:
+    value = "a@b.c,+" * MAX_FORM_FIELDS + ","
+    assert parse_form(f"x={value}")["x"] == value.replace("+", " ")
+    assert parse_form("x=a+b@c.d,+e")["x"] == "a+b@c.d, e"
