@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from engine.model import Verification
+from engine.model import Checks, Verification
 from engine.probe import ProbeEngine
 from tests.engine.asking import verify
 from tests.mail_testbed import CONFIG, SCENARIOS
@@ -53,7 +53,10 @@ async def test_traits_of_scenarios() -> None:
     scenarios = [row for row in SCENARIOS if row.get("traits")]
     engine = ProbeEngine.open(CONFIG)
     try:
-        results = await asyncio.gather(*(verify(engine, row["address"]) for row in scenarios))
+        checks = Checks(policies=True)
+        results = await asyncio.gather(
+            *(verify(engine, row["address"], checks) for row in scenarios)
+        )
     finally:
         await engine.aclose()
     wrong = [
