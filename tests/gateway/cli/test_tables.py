@@ -66,7 +66,11 @@ def test_the_last_column_is_folded_on_a_terminal(monkeypatch: pytest.MonkeyPatch
 
 
 def test_where_columns_do_not_fit_rows_are_stacked(monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = [WORDS, ("two", "", "short"), ("three", "an-url", "https://vendor.test/a/long/path")]
+    rows: list[tuple[str, ...]] = [
+        WORDS,
+        ("two", "", "short"),
+        ("three", "an-url", "https://vendor.test/a/long/path"),
+    ]
     assert shown(monkeypatch, rows, 30) == [
         "one  a-word",
         "      some more words, which",
