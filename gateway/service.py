@@ -286,6 +286,12 @@ class Service:
         except InsufficientCredits as spent:
             raise Problem(ProblemKind.NO_CREDITS, used=spent.used, limit=spent.limit) from spent
 
+    async def show_credits(self, dialect: Dialect, caller: Caller) -> AccountInfo:
+        """The account with its credits; of one without a limit nothing is read, nor its use."""
+        if caller.metered:
+            return await self.show_account(dialect, caller)
+        return AccountInfo(caller.owner_email, caller.plan, "", 0, None, is_test=caller.test)
+
     async def show_account(self, dialect: Dialect, caller: Caller) -> AccountInfo:
         """The caller's account; a test key without a plan shows the vendor's `sandbox_plan`."""
         usage = await self._accounts.usage(caller)

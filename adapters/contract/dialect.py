@@ -123,7 +123,8 @@ class Dialect:
     sandbox_plan: Plan = UNLIMITED
     """The plan that test keys show. They are not limited by it."""
     account_headers: Callable[[AccountInfo], tuple[tuple[str, str], ...]] | None = None
-    """Headers of every reply to a known key, errors included; None for none."""
+    """Headers of every reply to a known key, errors included; None for none. Of an account without
+    a limit they get neither month nor use."""
     timing_header: str = ""
     """A header of every reply to a known key with the milliseconds that it took; empty for none."""
     client_block: ClientBlock | None = None

@@ -162,7 +162,7 @@ class VendorApp:
             return reply
         if dialect.account_headers is not None:
             try:
-                account = await self._service.show_account(state.vendor_path.dialect, state.caller)
+                account = await self._service.show_credits(state.vendor_path.dialect, state.caller)
             except StorageUnavailable as exc:
                 return self._error_reply(state, exc)
             reply = replace(reply, headers=reply.headers + dialect.account_headers(account))

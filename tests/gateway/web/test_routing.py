@@ -111,7 +111,7 @@ def test_every_endpoint_is_found_by_host_prefix_and_root() -> None:
             query = urlencode(key_parts(dialect, endpoint, method, "x").query)
             vendor_path = re.sub(r"\{\w+\}", "7", endpoint.path)
             for host, path in (
-                (dialect.hosts[0], vendor_path),
+                *((host, vendor_path) for host in dialect.hosts),
                 (HERE, f"/{dialect.name}{vendor_path}"),
                 (HERE, vendor_path),
             ):
