@@ -69,6 +69,7 @@ NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
         _postgres_is_installed,
         "they need PostgreSQL's server programs; on Debian or Ubuntu: apt-get install postgresql",
     ),
+    "nodejs": (lambda: bool(shutil.which("node")), "they need Node.js 20"),
     "node": (
         lambda: NODE_MODULES.is_dir() and bool(shutil.which("node")) and os.geteuid() == 0,
         "they need Node.js, `npm install` in tests/clients/node, and root for port 443",
