@@ -17,7 +17,7 @@ from gateway.app import open_services
 from gateway.settings import Settings
 from gateway.web.dispatch import create_app
 from gateway.web.routing import VendorRoutes
-from tests.dialects import ALL, verify_request
+from tests.dialects import ALL, BY_NAME, verify_request
 from tests.test_compat_fixtures import CASES, compare, play
 
 SAMPLE = "john.smith@example.com"
@@ -83,8 +83,11 @@ async def test_a_member_that_is_null_is_absent(case: str, spec: Spec) -> None:
 @pytest.mark.parametrize(("case", "spec"), WITH_GET)
 async def test_head_is_answered_as_get_without_a_body(case: str, spec: Spec) -> None:
     reply, wanted = await play(case, spec, method="HEAD")
-    assert reply.status_code == wanted["status"]
     assert reply.content == b""
+    if not BY_NAME[case.split("/")[0]].answers_head:
+        assert reply.status_code == 405
+        return
+    assert reply.status_code == wanted["status"]
     for name, value in wanted.get("headers", {}).items():
         assert reply.headers.get(name) == value
 

@@ -120,6 +120,8 @@ class Dialect:
     """Its published clients, and the base URL that each wants."""
     plans: tuple[Plan, ...] = ()
     """The vendor's plans; an operator chooses one, and the default is `UNLIMITED`."""
+    answers_head: bool = True
+    """Whether HEAD is answered as GET (RFC 9110, section 9.3.2); False if the vendor refuses it."""
     sandbox_plan: Plan = UNLIMITED
     """The plan that test keys show. They are not limited by it."""
     account_headers: Callable[[AccountInfo], tuple[tuple[str, str], ...]] | None = None

@@ -45,7 +45,9 @@ class VendorRoutes:
                 pair[0].parameter is None and pair[0].when is None,
             ),
         )
-        self._endpoints = {d.name: _EndpointTable(d.endpoints) for d in self.dialects}
+        self._endpoints = {
+            d.name: _EndpointTable(d.endpoints, answers_head=d.answers_head) for d in self.dialects
+        }
         self._cached_candidates = lru_cache(1024)(self._candidates)
 
     def match(
@@ -152,7 +154,8 @@ def _has_parameter(query_string: str, parameter: str) -> bool:
 class _EndpointTable:
     """One dialect's endpoints by path."""
 
-    def __init__(self, endpoints: Iterable[AnyEndpoint]) -> None:
+    def __init__(self, endpoints: Iterable[AnyEndpoint], *, answers_head: bool) -> None:
+        self._answers_head = answers_head
         self._fixed: dict[str, list[AnyEndpoint]] = {}
         patterns: dict[str, list[AnyEndpoint]] = {}
         for endpoint in endpoints:
@@ -164,7 +167,7 @@ class _EndpointTable:
         self, path: str, method: str
     ) -> tuple[AnyEndpoint | None, Mapping[str, str], Problem | None]:
         """A HEAD is a GET whose reply has no body (RFC 9110, section 9.3.2)."""
-        if method == "HEAD":
+        if method == "HEAD" and self._answers_head:
             method = "GET"
         found = self._fixed.get(path)
         if found is None and path[-1:] == "/":
