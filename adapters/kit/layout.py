@@ -142,7 +142,11 @@ def find_top(
         return Top(header, 0)
     at = addresses[first][0]
     for number, row in enumerate(top[:first]):
-        if len(row) >= width and sum(bool(cell.strip()) for cell in row) > 1 and row[at].strip():
+        if (
+            len(row) >= width
+            and sum(bool(cell.strip()) for cell in row) > 1
+            and "".join(row[at : at + 1]).strip()
+        ):
             return Top(row, number)
     short = (number for number, row in enumerate(top[:first]) if len(row) >= width)
     return Top(None, next(short, first))

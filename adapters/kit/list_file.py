@@ -197,7 +197,9 @@ def _lines_of_addresses(rows: Iterable[Sequence[str]]) -> Iterator[BatchEntry]:
             yield BatchEntry("", (cell,))
             continue
         found = split_addresses(cell)
-        alone = len(found) > 1 or found[0] == cell
+        # what stands around several addresses is kept unless each is all that its part is
+        several = len(found) > 1 and cell.count("@") == len(found)
+        alone = found[0] == cell or several or len(cell) > MAX_SPLIT_CHARACTERS
         yield from (BatchEntry(text, () if alone else (cell,)) for text in found)
 
 
