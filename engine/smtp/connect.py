@@ -34,6 +34,7 @@ _HOST_REPLIES = frozenset({4, 5, 6})
 """Replies of RFC 1928 section 6 that are about the host: unreachable, refused, TTL expired. The
 others (general failure, ruleset, network unreachable, command or address type not supported) may
 be about the proxy itself."""
+_CONNECTION_REFUSED = 5
 _ADDRESS_TYPE_NOT_SUPPORTED = 8
 _IP_BIND_ADDRESS_NO_PORT = 24
 """Of Linux, which alone has it; Python names it from 3.14 on."""
@@ -44,12 +45,21 @@ _NO_NETWORK = frozenset({errno.ENETUNREACH, errno.ENETDOWN, errno.EADDRNOTAVAIL}
 class HostUnreachable(Exception):
     """No connection to the host was made. `maybe_egress` if the egress may be why.
 
-    `no_ipv6` if the egress has no way to any IPv6 address.
+    `refused` if the host answered, so that there is a way to it. `no_ipv6` if the egress has no way
+    to any IPv6 address.
     """
 
-    def __init__(self, reason: str, *, maybe_egress: bool = False, no_ipv6: bool = False) -> None:
+    def __init__(
+        self,
+        reason: str,
+        *,
+        refused: bool = False,
+        maybe_egress: bool = False,
+        no_ipv6: bool = False,
+    ) -> None:
         super().__init__(reason)
         self.reason = reason
+        self.refused = refused
         self.maybe_egress = maybe_egress
         self.no_ipv6 = no_ipv6
 
@@ -138,7 +148,10 @@ async def _connect_directly(
         connection.close()
         no_network = exc.errno in _NO_NETWORK
         raise HostUnreachable(
-            _cannot_connect(exc), maybe_egress=no_network, no_ipv6=no_network and is_ipv6
+            _cannot_connect(exc),
+            refused=isinstance(exc, ConnectionRefusedError),
+            maybe_egress=no_network,
+            no_ipv6=no_network and is_ipv6,
         ) from exc
     except BaseException:
         connection.close()
@@ -185,6 +198,7 @@ async def _connect_through(
         if exc.error_code is not None:
             raise HostUnreachable(
                 f"the proxy cannot connect: {_first_line(exc)}",
+                refused=exc.error_code == _CONNECTION_REFUSED,
                 maybe_egress=exc.error_code not in _HOST_REPLIES,
                 no_ipv6=is_ipv6 and exc.error_code == _ADDRESS_TYPE_NOT_SUPPORTED,
             ) from None

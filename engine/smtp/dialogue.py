@@ -41,8 +41,7 @@ DELAYED_ACK_S = 0.2
 class ConversationEnded(Exception):
     """No recipient can be sent on this connection; `result` says why.
 
-    `greeted` if the host sent a banner. `maybe_egress` if the egress may have failed rather than
-    the host, `no_ipv6` if it has no way to any IPv6 address.
+    `greeted` if the host sent a banner. The others are as in `connect.HostUnreachable`.
     """
 
     def __init__(
@@ -50,12 +49,14 @@ class ConversationEnded(Exception):
         result: StageResult,
         *,
         greeted: bool,
+        refused: bool = False,
         maybe_egress: bool = False,
         no_ipv6: bool = False,
     ) -> None:
         super().__init__(f"{result.stage}: {result.meaning}")
         self.result = result
         self.greeted = greeted
+        self.refused = refused
         self.maybe_egress = maybe_egress
         self.no_ipv6 = no_ipv6
 
@@ -305,6 +306,7 @@ async def _connect(
         raise ConversationEnded(
             StageResult(Stage.CONNECT, ReplyClassification(Meaning.UNREACHABLE, "no-reply")),
             greeted=False,
+            refused=exc.refused,
             maybe_egress=exc.maybe_egress,
             no_ipv6=exc.no_ipv6,
         ) from exc

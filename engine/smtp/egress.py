@@ -269,7 +269,7 @@ class EgressSet:
         if ended.greeted or ended.result.reply is not None:
             egress.record_banner(target.ip)
             return
-        if ":" in target.ip and ended.result.stage is Stage.CONNECT:
+        if ":" in target.ip and ended.result.stage is Stage.CONNECT and not ended.refused:
             health.record_ipv6_failure(target.host, certain=ended.no_ipv6)
         if ended.maybe_egress and not ended.no_ipv6 and self.has_alternative(target, {egress.name}):
             # The only one that works is not rested for what may be the hosts' fault.

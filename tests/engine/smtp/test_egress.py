@@ -519,6 +519,22 @@ async def test_a_proxy_without_ipv6_is_found_out_and_spared() -> None:
     assert [host for host, _ in no_ipv6.requests].count("::1") == 1
 
 
+@pytest.mark.parametrize(("reply", "reaches"), [(3, False), (4, False), (5, True)])
+async def test_ipv6_hosts_out_of_reach_show_that_there_is_no_way_to_any(
+    reply: int, reaches: bool
+) -> None:
+    zone = {f"d{n}.test": {"AAAA": [f"2001:db8::{n}"]} for n in range(3)}
+    async with (
+        socks_server(Socks(reply=reply)) as socks,
+        setup({A: USER_ONLY}, through(socks, "p"), zone=zone) as s,
+    ):
+        for n in range(3):
+            await ask(s.engine, f"user@d{n}.test")
+        (egress,) = s.engine.egresses
+    assert egress.health.reaches_ipv6 is reaches
+    assert len(socks.requests) == (3 if reaches else 2)
+
+
 async def test_ipv6_hosts_are_asked_through_a_proxy_that_reaches_them() -> None:
     async with (
         socks_server(Socks()) as socks,
