@@ -29,7 +29,7 @@ from engine.smtp.catch_all import accepts_all
 from engine.smtp.connect import EgressFault
 from engine.smtp.context import ProbeContext
 from engine.smtp.dialogue import Conversation, ConversationEnded, TlsFailed
-from engine.smtp.egress import REFUSES_EGRESS, Egress
+from engine.smtp.egress import Egress, refuses_egress
 from engine.smtp.meanings import ABOUT_MAILBOX
 from engine.smtp.providers import pacing_operator
 from engine.smtp.terms import (
@@ -300,7 +300,7 @@ class HostPool:
             self._failed_connects += 1
             return True
         self._consecutive_throttled = self._failed_connects = 0
-        self._hand_over(other_egress=ended.maybe_egress or result.meaning in REFUSES_EGRESS)
+        self._hand_over(other_egress=refuses_egress(ended))
         return False
 
     def _record_reputation(

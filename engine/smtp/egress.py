@@ -48,6 +48,16 @@ REFUSES_EGRESS = (ABOUT_US - {Meaning.TLS_REQUIRED}) | {
 all."""
 
 
+def refuses_egress(ended: ConversationEnded) -> bool:
+    """Whether the host may have ended a conversation because of where it came from.
+
+    It may also do so without a reply: it refuses the connection, or closes it.
+    """
+    meaning = ended.result.meaning
+    in_silence = ended.refused or (meaning is Meaning.DROPPED and not ended.greeted)
+    return ended.maybe_egress or in_silence or meaning in REFUSES_EGRESS
+
+
 class Egress:
     """One way out: its settings, and what was learnt by using it."""
 
@@ -292,7 +302,10 @@ class EgressSet:
         """0 if it may be used at once; the less usable, the higher."""
         if egress.reputation.is_paused(target.host):
             return _PAUSED
-        return int(egress.pacer.is_backing_off(pacing_operator(target.host)))
+        return int(
+            target in egress.unresponsive
+            or egress.pacer.is_backing_off(pacing_operator(target.host))
+        )
 
     def _picker(self, egresses: Sequence[Egress]) -> Callable[[str], Egress]:
         """Picks one of `egresses` for a key: by weight, or the first one."""

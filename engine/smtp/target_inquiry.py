@@ -66,10 +66,13 @@ class TargetInquiry:
             if egress is None:
                 continue
             result = await self._ask_by(egress, may_ask_further=refusals < MAX_FURTHER_EGRESSES)
-            if not _asks_next_egress(result):
+            is_silent = self._refuses_in_silence(result)
+            if not (is_silent or _asks_next_egress(result)):
                 return result
             results.append(result)
-            refusals += not result.egress_failed
+            if not result.egress_failed:
+                # The host may just be down, so one further egress is enough.
+                refusals += MAX_FURTHER_EGRESSES if is_silent else 1
             if refusals > MAX_FURTHER_EGRESSES or self._question.deadline.left_s < MIN_USEFUL_S:
                 break
         if all(result.egress_failed for result in results):
@@ -149,6 +152,20 @@ class TargetInquiry:
             return TargetResult.without_egress(target, egress.health.reason, egress.name)
         self._learn(egress, result, share_s)
         return result
+
+    def _refuses_in_silence(self, result: TargetResult) -> bool:
+        """Whether the host may have refused this egress without a reply, as firewalls do.
+
+        A time-out takes long, so it counts only where there is nothing else to ask.
+        """
+        if result.greeted or result.outcome.reply is not None or result.egress_failed:
+            return False
+        may_wait = self._is_last and not self._context.limits.bulk
+        return (
+            result.refused
+            or result.meaning is Meaning.DROPPED
+            or (result.meaning in (Meaning.UNREACHABLE, Meaning.TIMED_OUT) and may_wait)
+        )
 
     def _why_no_slot(self, egress: Egress, is_last: bool) -> str:
         """Why no slot should be waited for; empty if it should."""

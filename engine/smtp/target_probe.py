@@ -84,6 +84,8 @@ class TargetResult:
     """Name of the egress that it was asked by."""
     maybe_egress: bool = False
     """Whether that egress may have failed rather than the host."""
+    refused: bool = False
+    """Whether the host refused the TCP connection."""
 
     @classmethod
     def not_asked(cls, target: Target, meaning: Meaning, rule: str) -> TargetResult:
@@ -165,6 +167,7 @@ class TargetProbe:
                 latency_ms=self._elapsed_ms(started),
                 egress=self._egress.name,
                 maybe_egress=ended.maybe_egress,
+                refused=ended.refused,
             )
         latency_ms = self._elapsed_ms(started)
         if result.cut_short and question.deadline.left_s > MIN_USEFUL_S:

@@ -399,6 +399,28 @@ async def test_a_host_that_refuses_one_egress_is_asked_by_the_next(banner: str) 
     assert two.reputation.operators()[0].refusal_count == 0
 
 
+async def test_a_host_that_hangs_up_on_one_egress_is_asked_by_the_next() -> None:
+    host = replace(USER_ONLY, by_peer={ONE: Script(banner=CLOSE)})
+    async with setup({A: host}, direct("one", ONE), direct("two", TWO)) as s:
+        single = await ask(s.engine, "user@a.test")
+        listed = await verify_list(s.engine, [f"u{n}@a.test" for n in range(500)])
+    assert single.verdict is Verdict.DELIVERABLE
+    assert {v.verdict for v in listed} == {Verdict.UNDELIVERABLE}
+    assert s.smtp.seen[A].peers.count(ONE) < 10
+    assert s.smtp.seen[A].connections < 100  # as a list, and not one by one
+
+
+async def test_a_host_that_is_down_is_tried_by_one_further_egress() -> None:
+    egresses = [direct(f"e{n}", f"127.0.1.{n}") for n in range(1, 5)]
+    async with setup({A: USER_ONLY}, *egresses, zone=zone_of(B)) as s:
+        verification = await ask(s.engine, "user@a.test")
+        (listed,) = await verify_list(s.engine, ["u@a.test"])
+    assert (verification.verdict, verification.reason) == (Verdict.UNKNOWN, Reason.NO_CONNECT)
+    assert listed.reason is Reason.NO_CONNECT
+    tried = [step.said for step in verification.evidence.transcript if "connecting" in step.said]
+    assert len(tried) == 2
+
+
 async def test_a_refusal_at_rcpt_is_asked_about_by_the_next_egress() -> None:
     blocks = replace(USER_ONLY, rcpt=[(".*", "550 5.7.1 blocked using rbl.test")])
     host = replace(USER_ONLY, by_peer={ONE: blocks})
