@@ -45,6 +45,8 @@ for _scheme in ("http", "https", "all", "no"):
     os.environ.pop(f"{_scheme}_proxy", None)
     os.environ.pop(f"{_scheme}_proxy".upper(), None)
 
+PROXY_PATH = "/usr/sbin:/usr/local/sbin:/usr/bin:/bin"
+"""Where servers are, which not every user's PATH has."""
 NODE_MODULES = Path(__file__).parent / "clients" / "node" / "node_modules"
 
 
@@ -70,6 +72,10 @@ NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
         "they need PostgreSQL's server programs; on Debian or Ubuntu: apt-get install postgresql",
     ),
     "nodejs": (lambda: bool(shutil.which("node")), "they need Node.js 20"),
+    "proxies": (
+        lambda: all(shutil.which(name, path=PROXY_PATH) for name in ("nginx", "haproxy")),
+        "they need nginx and haproxy (`apt-get install nginx haproxy`)",
+    ),
     "node": (
         lambda: NODE_MODULES.is_dir() and bool(shutil.which("node")) and os.geteuid() == 0,
         "they need Node.js, `npm install` in tests/clients/node, and root for port 443",
