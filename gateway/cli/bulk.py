@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from gateway.settings import Settings
 
 REFRESH_S = 0.25
+LOOK_PAUSES = 5
+"""After a look at what is unfinished, so many times as long as it took."""
 OUTPUT_FORMATS = {
     ".jsonl": OutputFormat.JSONL,
     ".ndjson": OutputFormat.JSONL,
@@ -271,15 +273,18 @@ async def _run_to_end(batch: LocalBatch, job: Job, request: _BulkRequest) -> str
         format_duration,
     )
 
-    began = asyncio.get_running_loop().time()
+    loop = asyncio.get_running_loop()
+    began = next_look_at = loop.time()
     before = job.done_count
     shown, waiting_for = -1, list[str]()
     try:
         async with ProgressDisplay(sys.stderr, total=job.row_count) as progress, batch.running():
             while not job.state.is_final:
-                if job.done_count != shown:
-                    shown = job.done_count
+                if job.done_count != shown and loop.time() >= next_look_at:
+                    shown, asked_at = job.done_count, loop.time()
                     waiting_for = await batch.unfinished_domains(job, limit=MAX_WAITED_FOR)
+                    # of a million rows all are looked through, which takes a second or more
+                    next_look_at = loop.time() + LOOK_PAUSES * (loop.time() - asked_at)
                 progress.update(job.done_count, format_counts(job.counts), waiting_for)
                 await asyncio.sleep(REFRESH_S)
                 job = await batch.get_job()
@@ -288,7 +293,7 @@ async def _run_to_end(batch: LocalBatch, job: Job, request: _BulkRequest) -> str
         stopped = f"stopped after {job.done_count:,} of {job.row_count:,}"
         print_error("; ".join(filter(None, (stopped, _column_words(job), _how_to_go_on(request)))))
         raise
-    seconds = asyncio.get_running_loop().time() - began
+    seconds = loop.time() - began
     rate = (job.done_count - before) / seconds if seconds else 0.0
     verified = f"{job.done_count:,} verified in {format_duration(round(seconds))}"
     return "  ".join([verified, f"{rate:,.0f}/s", format_counts(job.counts)]).rstrip()
