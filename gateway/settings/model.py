@@ -391,7 +391,7 @@ class CircuitSettings(Section):
     """When an upstream that fails is taken out of rotation, and for how long."""
 
     failures: int = _setting(
-        5,
+        3,
         "Consecutive failures that open its circuit; so do 10 among its last 20 requests.",
         ge=1,
         le=1000,

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 
 from engine.address.syntax import parse_address
 from engine.model import (
@@ -115,6 +116,8 @@ class _OpenAddress:
     candidates: list[Verification] = field(default_factory=list)
     """Verifications that are not good enough to stop at."""
     attempts: list[Attempt] = field(default_factory=list)
+    failed: set[str] = field(default_factory=set)
+    """Sources whose vendor job of it failed: they come last."""
 
     def best(self) -> Verification:
         """The candidate that says most, with all attempts."""
@@ -154,7 +157,9 @@ class _RouteVerifier:
             jobs = None
             if isinstance(source, UpstreamSource):
                 jobs = await self._context.vendor_jobs.prepare(
-                    source, self._job_input(source, left, checks)
+                    source,
+                    self._job_input(source, left, checks),
+                    partial(self._others_can_take, source),
                 )
                 if jobs is None:
                     break
@@ -167,8 +172,10 @@ class _RouteVerifier:
                     if self._is_final(source, verification):
                         del left[each.address]
                         yield each.address, each.best()
-            if jobs is not None and jobs.refused:
-                break
+            if jobs is not None:
+                self._record_failures(source, jobs, left)
+                if jobs.refused:
+                    break
         single = _SingleVerifier(self._context, self._route, self._key, left)
         async with aclosing(OneByOne(single).verify_many(tuple(left), checks)) as singles:
             async for result in singles:
@@ -179,6 +186,12 @@ class _RouteVerifier:
         if not checks.smtp or self._route.strategy is Strategy.QUORUM:
             return ()
         return SOURCE_ORDERS[self._route.strategy](self._route.sources, self._context.rng)
+
+    def _others_can_take(self, source: Source) -> bool:
+        return any(
+            other is not source and not other.unusable_fault and other.ready_in_s <= 0
+            for other in self._route.sources
+        )
 
     def _job_input(
         self, source: UpstreamSource, left: Iterable[Address], checks: Checks
@@ -253,6 +266,15 @@ class _RouteVerifier:
         each.attempts.append(attempt)
         each.candidates.append(verification)
 
+    def _record_failures(self, source: Source, jobs: ChunkJobs, left: _OpenAddresses) -> None:
+        """Show of each address without a result that a job of it may have been billed."""
+        cost = source.price / MICROS_PER_UNIT
+        for fault, addresses in jobs.failures:
+            for address in addresses:
+                if (each := left.get(address)) is not None:
+                    each.attempts.append(Attempt(source.name, fault, cost=cost))
+                    each.failed.add(source.name)
+
     def _is_final(self, source: Source, verification: Verification) -> bool:
         """Whether no further source is asked about the address now."""
         is_retried = (
@@ -283,16 +305,20 @@ class _SingleVerifier:
     ) -> Verification:
         """Raises RetryLater."""
         each = self._left[address]
-        asked = {attempt.source for attempt in each.attempts}
-        sources = tuple(source for source in self._route.sources if source.name not in asked)
+        asked = {verification.source for verification in each.candidates}
+        sources = [source for source in self._route.sources if source.name not in asked]
         if not sources:
             return each.best()
-        route = replace(self._route, sources=sources)
+        others = [source for source in sources if source.name not in each.failed]
+        failed = [source for source in sources if source.name in each.failed]
         try:
             async with self._context.single_slots.slot():
-                found = await self._context.policy.verify_by_route(
-                    route, self._key, address, checks
-                )
+                try:
+                    found = await self._verify(others or failed, address, checks)
+                except NoAnswer:
+                    if not others or not failed:
+                        raise
+                    found = await self._verify(failed, address, checks)
         except NoAnswer as none:
             if each.candidates:
                 return each.best()
@@ -302,9 +328,16 @@ class _SingleVerifier:
                     checks,
                     verified_at=datetime.fromtimestamp(self._context.clock(), UTC),
                     source=NO_SOURCE,
-                    attempts=none.attempts,
+                    attempts=(*each.attempts, *none.attempts),
                 )
             raise RetryLater(max(none.retry_after_s or 0.0, MIN_RETRY_WAIT_S)) from none
         each.candidates.append(found)
         each.attempts.extend(found.attempts)
         return each.best()
+
+    async def _verify(
+        self, sources: Sequence[Source], address: Address, checks: Checks
+    ) -> Verification:
+        """Raises NoAnswer."""
+        route = replace(self._route, sources=tuple(sources))
+        return await self._context.policy.verify_by_route(route, self._key, address, checks)

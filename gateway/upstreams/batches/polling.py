@@ -28,6 +28,11 @@ POLL_PAUSE_GROWTH = 1.5
 """Each pause between two polls is so many times the one before."""
 UNREACHABLE_LIMIT_S = 600.0
 """A job is abandoned when no poll has succeeded for so long."""
+DEAD_LIMIT_S = 45.0
+"""It is abandoned when its vendor has been dead for so long, and another source can take its
+addresses."""
+MIN_CALL_TIMEOUT_S = 5.0
+"""For a request as that limit comes near."""
 PARSE_IN_THREAD_BYTES = 64 * 1024
 """A longer body is parsed in a thread, so that the event loop goes on."""
 T = TypeVar("T")
@@ -51,8 +56,17 @@ class JobPoller:
     """One job that exists at the vendor."""
 
     def __init__(
-        self, source: UpstreamSource, api: VendorJobs, key: str, job_id: str, work: VendorJobInput
+        self,
+        source: UpstreamSource,
+        api: VendorJobs,
+        key: str,
+        job_id: str,
+        work: VendorJobInput,
+        *,
+        others_can_take: Callable[[], bool],
     ) -> None:
+        """`others_can_take`: whether another source can take the addresses now."""
+        self._others_can_take = others_can_take
         self._source = source
         self._api = api
         self._key = key
@@ -69,15 +83,15 @@ class JobPoller:
     ) -> VendorRows:
         """The rows until the job's end. `clock` and `give_up_at` are Unix time in seconds."""
         pause_s = next_pause_s = self._api.first_poll_delay_s
-        succeeded_at = clock()
+        succeeded_at = alive_at = clock()
         is_second_pass = False
         while True:
             await asyncio.sleep(pause_s * rng.uniform(0.9, 1.2))
-            found, received_at = await self._fetch()
+            found, received_at = await self._fetch(alive_at + DEAD_LIMIT_S - clock())
             next_pause_s = min(next_pause_s * POLL_PAUSE_GROWTH, self._api.max_poll_delay_s)
             pause_s = next_pause_s
             if not isinstance(found, Fault):
-                succeeded_at = clock()
+                succeeded_at = alive_at = clock()
             match found:
                 case ResultPage():
                     for row in rows_of_page(found, received_at):
@@ -94,12 +108,17 @@ class JobPoller:
                 case Pending():
                     self._page_token = ""
                 case Fault():
-                    unreachable_s = clock() - succeeded_at
-                    may_pass = IMPLICATIONS[found.kind].may_pass
-                    if not may_pass or unreachable_s > UNREACHABLE_LIMIT_S:
+                    now, implied = clock(), IMPLICATIONS[found.kind]
+                    if not implied.opens_circuit:
+                        alive_at = now
+                    is_dead = now - alive_at >= DEAD_LIMIT_S and self._others_can_take()
+                    is_unreachable = now - succeeded_at > UNREACHABLE_LIMIT_S
+                    if is_dead or is_unreachable or not implied.may_pass:
                         self.fault = found.kind
                         return
                     pause_s = max(pause_s, self._requested_pause_s(found))
+                    if implied.opens_circuit and now - alive_at < DEAD_LIMIT_S:
+                        pause_s = min(pause_s, alive_at + DEAD_LIMIT_S - now)
             if clock() > give_up_at:
                 self.fault = FaultKind.PENDING
                 return
@@ -109,12 +128,18 @@ class JobPoller:
             return self._source.min_wait_s
         return fault.retry_after_s or 0.0
 
-    async def _fetch(self) -> tuple[ResultPage | Pending | Fault, float]:
-        """The next page or the state of the job, and when it arrived (Unix time in seconds)."""
+    async def _fetch(self, left_s: float) -> tuple[ResultPage | Pending | Fault, float]:
+        """The next page or the state of the job, and when it arrived (Unix time in seconds).
+
+        `left_s`: until the vendor counts as dead, if that matters.
+        """
         query = JobQuery(self._job_id, self._work.checks, self._page_token)
         call = self._api.page if query.page and self._api.page else self._api.poll
         request = call.build(self._key, query)
-        reply = await send(self._source, request)
+        timeout_s = CALL_TIMEOUT_S
+        if self._others_can_take():
+            timeout_s = min(timeout_s, max(left_s, MIN_CALL_TIMEOUT_S))
+        reply = await send(self._source, request, timeout_s)
         if isinstance(reply, Fault):
             return reply, 0.0
         found = await parse_reply(reply, partial(call.parse, reply, query))

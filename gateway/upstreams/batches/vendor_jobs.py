@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from functools import partial
 
 from adapters.contract.upstream import Fault, FaultKind
 from adapters.contract.upstream_jobs import ResultPage, VendorJobs
+from engine.model import Address
 from gateway.store import StoreConflict, StoreError
 from gateway.tasks import merge
 from gateway.upstreams.batches.polling import (
@@ -73,8 +74,15 @@ class VendorJobRunner:
         self._monotonic = monotonic
         self._creates_paused_until: dict[str, float] = {}
 
-    async def prepare(self, source: UpstreamSource, work: VendorJobInput) -> ChunkJobs | None:
+    async def prepare(
+        self,
+        source: UpstreamSource,
+        work: VendorJobInput,
+        others_can_take: Callable[[], bool] = lambda: False,
+    ) -> ChunkJobs | None:
         """The jobs that the addresses make, or that the source has of them from before.
+
+        `others_can_take`: whether another source can take the addresses now.
 
         None if the source takes no job of them, so that it verifies them one by one. Raises
         StoreError.
@@ -82,7 +90,7 @@ class VendorJobRunner:
         api = source.vendor_api.dialect.vendor_jobs
         if api is None or source.min_job_size is None:
             return None
-        jobs = ChunkJobs(self, source, api, work)
+        jobs = ChunkJobs(self, source, api, work, others_can_take)
         earlier = await self.records.find_earlier(work.origin_chunk, source.name)
         if earlier.of_this_chunk:
             # Addresses that are not in these jobs may have been billed all the same: no further
@@ -109,13 +117,22 @@ class ChunkJobs:
     """The jobs of one chunk at one source."""
 
     def __init__(
-        self, runner: VendorJobRunner, source: UpstreamSource, api: VendorJobs, work: VendorJobInput
+        self,
+        runner: VendorJobRunner,
+        source: UpstreamSource,
+        api: VendorJobs,
+        work: VendorJobInput,
+        others_can_take: Callable[[], bool],
     ) -> None:
         self._runner = runner
         self._source = source
         self._api = api
         self._work = work
+        self._others_can_take = others_can_take
         self._parts: list[VendorRows] = []
+        self.failures: list[tuple[FaultKind, Sequence[Address]]] = []
+        """Jobs that were abandoned, or that may exist although their creation failed: why, and of
+        which addresses. They may have been billed. Known when `rows` has ended."""
         self.refused = False
         """Whether the source refused a job, so that it verifies the addresses left one by one.
         Known when `rows` has ended."""
@@ -156,6 +173,8 @@ class ChunkJobs:
                 IMPLICATIONS[created].opens_circuit or IMPLICATIONS[created].is_account
             ):
                 self.refused = True
+        if isinstance(created, FaultKind) and IMPLICATIONS[created].may_have_created:
+            self.failures.append((created, work.addresses))
 
     # -- creating ------------------------------------------------------------------------
 
@@ -249,12 +268,20 @@ class ChunkJobs:
         keys = source.keys.keys
         # If the key that created the job is gone, another of the same account.
         key = next((key for key in keys if hash_key(key.value) == job.key_hash), keys[0])
-        poller = JobPoller(source, self._api, key.value, job.job_id, work)
+        poller = JobPoller(
+            source,
+            self._api,
+            key.value,
+            job.job_id,
+            work,
+            others_can_take=self._others_can_take,
+        )
         give_up_at = job.created_at + source.job_deadline_s
         async with aclosing(poller.rows(self._runner.clock, self._runner.rng, give_up_at)) as rows:
             async for row in rows:
                 yield row
         if poller.fault is not None:
+            self.failures.append((poller.fault, work.addresses))
             extra = {"job_id": job.job_id, "fault": poller.fault}
             log.warning("vendor_job.abandoned", extra=_log_fields(job) | extra)
 

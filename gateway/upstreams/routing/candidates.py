@@ -40,7 +40,7 @@ class How(StrEnum):
     LAST_RESORT = "last_resort"
     """It is out of rotation, and no other source can answer: at a bounded rate."""
     AGAIN = "again"
-    """Its first request hung in an outage, and no other source can answer."""
+    """Its first request was lost in an outage, and no other source can answer."""
     ALONE = "alone"
     """It is only suspected, and there is no other source at all."""
 
@@ -67,12 +67,12 @@ class Candidate:
     """When it did not serve the request: it can do no more unless it verifies another one since."""
 
     is_lost: bool = False
-    """Its request was never answered."""
+    """Its request was not answered, and most likely not served."""
 
     @property
     def may_be_asked_again(self) -> bool:
-        """Whether its request hung in an outage that is over. Most likely it was not served; since
-        it may have been billed, it is sent again only if no other source can answer."""
+        """Whether its request was lost in an outage that is over. Since it may have been billed, it
+        is sent again only if no other source can answer."""
         source = self.source
         return self.is_lost and source.returned_at > self.began and source.ready_in_s <= 0
 

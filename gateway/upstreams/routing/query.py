@@ -267,11 +267,8 @@ class SourceQuery:
             case Fault(kind=kind) if IMPLICATIONS[kind].may_be_retried_once_well:
                 asked.was_asked, asked.not_served_at = True, now
             case _:
-                asked.is_lost = (
-                    isinstance(result, Fault)
-                    and result.kind is FaultKind.TIMED_OUT
-                    and not asked.is_done
-                )
+                is_lost = isinstance(result, Fault) and IMPLICATIONS[result.kind].may_be_lost
+                asked.is_lost = is_lost and not asked.is_done
                 asked.is_done = asked.was_asked = True
 
     # -- one source ----------------------------------------------------------------------

@@ -221,7 +221,8 @@ class CircuitBreaker:
         """Its requests in flight have stopped being answered: ask elsewhere first."""
         if self._state is CircuitState.OPEN:
             return
-        self._open(longer=self._state is not CircuitState.CLOSED)
+        # Longer in any case: a trial that hangs costs its client most.
+        self._open(longer=True)
         self._stalled = True
 
     def record_ban(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from adapters.contract.upstream import FaultKind
 
@@ -21,6 +21,9 @@ class Implication:
     may_be_retried_once_well: bool = False
     """It was not served, and the next would not be either: the same source may get it again when it
     has served another one since."""
+    may_be_lost: bool = False
+    """In an outage that is over, the request was most likely never served: the same source may get
+    it again, once, if no other can answer."""
     is_account: bool = False
     """The vendor serves none of our requests: the next source gets a list, too."""
     may_have_created: bool = False
@@ -43,10 +46,16 @@ IMPLICATIONS: Mapping[FaultKind, Implication] = {
     ),
     FaultKind.BUSY: Implication(may_be_retried=True, may_pass=True),
     FaultKind.TIMED_OUT: Implication(
-        opens_circuit=True, may_be_billed=True, may_have_created=True, may_pass=True, recency=4.0
+        opens_circuit=True,
+        may_be_billed=True,
+        may_be_lost=True,
+        may_have_created=True,
+        may_pass=True,
+        recency=4.0,
     ),
     FaultKind.BROKEN: UNCERTAIN,
-    FaultKind.GARBAGE: UNCERTAIN,
+    # A page of a proxy, or of maintenance.
+    FaultKind.GARBAGE: replace(UNCERTAIN, may_be_lost=True),
     # It says that it did not serve the request; it may have created a job before it failed.
     FaultKind.SERVER_ERROR: Implication(
         opens_circuit=True,

@@ -16,6 +16,8 @@ address for good after failed attempts."""
 MAX_REFUSED_KEY_PAUSE_S = 86_400.0
 NO_CREDITS_PAUSE_S = 300.0
 """Until an account without credits is tried again, unless its balance is read before."""
+THROTTLED_TRIAL_S = 0.25
+"""Between two requests with a key whose vendor's pause is over, until the first is served."""
 MAX_PAUSE_S = 3_600.0
 """A vendor's `Retry-After` may say anything, such as a date in the year 9999."""
 
@@ -60,19 +62,28 @@ class KeyRing:
         now = self._clock()
         for step in range(len(self.keys)):
             index = (self._current + step) % len(self.keys)
-            if self.keys[index].paused_until <= now:
+            key = self.keys[index]
+            if key.paused_until <= now:
                 self._current = index
-                return self.keys[index]
+                if key.throttled_at is not None:
+                    # One request shows whether the vendor serves again.
+                    key.paused_until = now + THROTTLED_TRIAL_S
+                return key
         return None
+
+    @property
+    def throttled(self) -> UpstreamKey | None:
+        """A key that only its vendor's pause keeps from being used."""
+        return next(
+            (key for key in self.keys if key.throttled_at is not None and not key.dead), None
+        )
 
     def pick_throttled(self) -> UpstreamKey | None:
         """A key to use as a last resort, before its vendor's pause is over; None if there is none.
 
         Keys that were refused, or are without credits, are never used before their time.
         """
-        return self.pick() or next(
-            (key for key in self.keys if key.throttled_at is not None and not key.dead), None
-        )
+        return self.pick() if self.ready_in_s <= 0 else self.throttled
 
     @property
     def ready_in_s(self) -> float:
@@ -95,12 +106,18 @@ class KeyRing:
         self.keys = tuple(keys)
         return True
 
-    def mark_accepted(self, key: UpstreamKey, sent_at: float = math.inf) -> None:
-        """The vendor served a request with the key, which was sent at `sent_at`."""
+    def mark_accepted(self, key: UpstreamKey, sent_at: float = math.inf) -> bool:
+        """The vendor served a request with the key, which was sent at `sent_at`.
+
+        Returns whether that ended a pause.
+        """
         if key.dead:
             key.dead, key.dead_pause_s, key.paused_until = False, REFUSED_KEY_PAUSE_S, 0.0
-        elif key.throttled_at is not None and key.throttled_at < sent_at:
+            return True
+        if key.throttled_at is not None and key.throttled_at < sent_at:
             key.throttled_at, key.paused_until = None, 0.0
+            return True
+        return False
 
     def mark_refused(self, key: UpstreamKey) -> bool:
         """The vendor refused the key: it is unknown, revoked or lacks a right.

@@ -10,7 +10,7 @@ from gateway.upstreams.source.latency import Latency
 
 STALL_FACTOR = 4.0
 """A request takes suspiciously long after so many times the median latency."""
-MIN_STALL_S = 0.1
+MIN_STALL_S = 0.05
 """A shorter silence may be our own: a busy machine, a collection of garbage."""
 UNKNOWN_STALL_S = 2.0
 """As long as fewer than `MIN_MEDIAN_SAMPLES` latencies are known."""

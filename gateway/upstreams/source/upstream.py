@@ -51,6 +51,7 @@ MIN_TOO_FAST_PAUSE_S = 0.05
 CONNECT_TIMEOUT_S = 5.0
 THROTTLED_TRIAL_INTERVAL_S = 1.0
 """Between two requests of last resort with a key that its vendor has paused."""
+OUT_OF_ROTATION = frozenset({CircuitState.OPEN, CircuitState.HALF_OPEN})
 NO_SLOT = Fault(FaultKind.BUSY, "no free slot in time")
 NO_KEY = Fault(FaultKind.BUSY, "no key can be used now")
 """All keys were paused while it waited for a slot."""
@@ -132,7 +133,8 @@ class UpstreamSource:
         recorder: Recorder | None = None,
         on_return: Callable[[], None] = lambda: None,
     ) -> None:
-        """`on_return` is called when it has answered for the first time."""
+        """`on_return` is called when it has answered for the first time, or again with a key."""
+        self._on_return = on_return
         assert vendor_api.dialect.upstream is not None
         self.name = rules.name
         self.price = rules.price
@@ -198,11 +200,11 @@ class UpstreamSource:
 
     @property
     def last_resort_in_s(self) -> float:
-        if self.keys.pick_throttled() is None:
-            return math.inf
         circuit_s = self.circuit.last_resort_in_s
         if self.keys.ready_in_s <= 0:
             return circuit_s
+        if self.keys.throttled is None:
+            return math.inf
         return max(circuit_s, self._throttled_trial_at - self._clock())
 
     @property
@@ -228,8 +230,11 @@ class UpstreamSource:
         """Take it out of rotation once its requests in flight have stopped being answered, whose
         places others may have then."""
         if self._in_flight.has_stalled:
+            was_open = self.circuit.state is CircuitState.OPEN
             self.circuit.record_stall()
             self._in_flight.record_stall()
+            if not was_open:
+                self._log_pause("suspected")
 
     async def try_verify(
         self,
@@ -268,11 +273,14 @@ class UpstreamSource:
         after = self.circuit.state
         if after is CircuitState.OPEN and before is not CircuitState.OPEN and fault is not None:
             if fault.kind is not FaultKind.BANNED:  # which has an event of its own
-                paused_s = round(self.circuit.reopens_in_s, 1)
-                extra = {"source": self.name, "fault": fault.kind.value, "paused_s": paused_s}
-                log.warning("upstream.paused", extra=extra)
-        elif after is CircuitState.RECOVERING and before is CircuitState.HALF_OPEN:
+                self._log_pause(fault.kind)
+        elif before in OUT_OF_ROTATION and after not in OUT_OF_ROTATION:
             log.info("upstream.resumed", extra={"source": self.name})
+
+    def _log_pause(self, fault: str) -> None:
+        paused_s = round(self.circuit.reopens_in_s, 1)
+        extra = {"source": self.name, "fault": str(fault), "paused_s": paused_s}
+        log.warning("upstream.paused", extra=extra)
 
     def _record_outcome(self, fault: Fault | None, sent_at: float | None) -> None:
         if fault is None:
@@ -314,7 +322,8 @@ class UpstreamSource:
             sent_at = self._clock()
             result = await self._try_key(question, key, give_up_at)
             if isinstance(result, Verification):
-                self.keys.mark_accepted(key, sent_at)
+                if self.keys.mark_accepted(key, sent_at):
+                    self._on_return()
                 return result
             result = await self.explain_refusal(result, key, give_up_at - self._clock())
             match result.kind:

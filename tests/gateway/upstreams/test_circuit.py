@@ -342,6 +342,19 @@ def test_a_balance_ends_no_pause_that_the_vendor_asked_for(clock: Clock) -> None
     assert ring.ready_in_s == pytest.approx(60)
 
 
+def test_a_key_that_was_throttled_is_tried_by_one_request_at_a_time(clock: Clock) -> None:
+    ring = KeyRing(["a"], clock=clock)
+    (key,) = ring.keys
+    ring.throttle(key, 2)
+    clock.now += 2
+    assert ring.pick() is key
+    assert ring.pick() is None
+    assert 0 < ring.ready_in_s < 1
+    assert ring.mark_accepted(key, clock.now)
+    assert ring.pick() is key
+    assert ring.pick() is key
+
+
 # -- pace and latency --------------------------------------------------------------------
 
 

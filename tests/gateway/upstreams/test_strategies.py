@@ -351,7 +351,7 @@ async def test_counters_tell_sources_outcomes_circuits_and_spending(stack: Async
     await verify_natively(here, "a0@example.com")
     metrics = (await here.client.get("/metrics")).text
     for line in (
-        'veriplex_attempts_total{outcome="garbage",source="v0"} 5.0',
+        'veriplex_attempts_total{outcome="garbage",source="v0"} 3.0',
         'veriplex_attempts_total{outcome="deliverable",source="v1"} 6.0',
         'veriplex_circuit{source="v0",state="open"} 1.0',
         'veriplex_circuit{source="v1",state="closed"} 1.0',

@@ -363,6 +363,65 @@ async def test_a_vendor_that_dies_is_given_up() -> None:
         assert (await here.job(caller)).state is JobState.COMPLETED
 
 
+async def test_the_addresses_of_a_vendor_that_dies_go_on_within_a_minute() -> None:
+    async with (
+        vendor(polls_until_done=10**6) as v,
+        vendor("whoisxml") as other,
+        bench(settings_for([v, other])) as here,
+    ):
+        caller = await here.submit()
+        working = asyncio.create_task(here.desk.drain())
+        await v.poll()
+        v.poll_mood = Mood.RESET
+        await v.poll()
+        await v.poll()
+        assert not other.created
+        here.clock.now += 59
+        await working
+        assert [sorted(emails) for emails in other.created] == [sorted(PEOPLE)]
+        assert {row.verification.source for row in await here.rows(caller)} == {"v1"}
+
+
+async def test_they_wait_for_it_while_no_other_source_can_take_them() -> None:
+    async with (
+        vendor(polls_until_done=10**6) as v,
+        vendor("whoisxml", keys=set()) as other,
+        bench(settings_for([v, other])) as here,
+    ):
+        other_key = here.opened.upstreams[1].keys
+        other_key.mark_refused(other_key.keys[0])
+        caller = await here.submit()
+        working = asyncio.create_task(here.desk.drain())
+        await v.poll()
+        v.poll_mood = Mood.RESET
+        here.clock.now += 59
+        await v.poll()
+        await v.poll()
+        v.poll_mood, v.polls_until_done = Mood.GOOD, 0
+        await working
+        assert {row.verification.source for row in await here.rows(caller)} == {"v0"}
+        assert len(v.created) == 1
+
+
+async def test_a_vendor_that_is_throttled_is_not_dead() -> None:
+    async with (
+        vendor(polls_until_done=10**6) as v,
+        vendor("whoisxml") as other,
+        bench(settings_for([v, other])) as here,
+    ):
+        caller = await here.submit()
+        working = asyncio.create_task(here.desk.drain())
+        await v.poll()
+        v.poll_mood, v.retry_after_s = Mood.THROTTLED, 0
+        for _ in range(4):
+            here.clock.now += 40
+            await v.poll()
+        v.poll_mood, v.polls_until_done = Mood.GOOD, 0
+        await working
+        assert {row.verification.source for row in await here.rows(caller)} == {"v0"}
+        assert not other.created
+
+
 async def test_a_list_that_was_given_up_is_gone_on_with_when_its_vendor_is_back() -> None:
     circuit = {"pause_s": 0.05, "max_pause_s": 0.1}
     async with (
