@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -48,7 +49,7 @@ class RowReader:
         if batch is None or found is None:
             raise StoreError(self._store.where, f"a row of batch {job.id} was removed")
         guess_names = rules_of(self._dialects[batch.dialect]).shows_names
-        return _decode(found, checks_from_text(batch.checks), guess_names=guess_names)
+        return _decode(found, job, checks_from_text(batch.checks), guess_names=guess_names)
 
     async def unfinished_emails(self, job: Job, limit: int) -> list[str]:
         """Addresses without a result, at most `limit`. This reads all rows of the batch."""
@@ -77,7 +78,7 @@ class RowReader:
         sent = 0
         async for page in self._pages(batch.id, op):
             for row in page:
-                yield _decode(row, checks, guess_names=guess_names)
+                yield _decode(row, job, checks, guess_names=guess_names)
             sent += len(page)
         if job.state is JobState.COMPLETED and sent < _expected_rows(job, op):
             raise StoreError(self._store.where, f"rows of batch {job.id} were removed")
@@ -126,8 +127,12 @@ def _rows_query(batch_id: int, op: RowsOperation) -> Select[Any]:
     return query
 
 
-def _decode(row: SqlRow[Any], checks: Checks, *, guess_names: bool) -> JobRow:
+def _decode(row: SqlRow[Any], job: Job, checks: Checks, *, guess_names: bool) -> JobRow:
+    """A cached answer is dated when the batch was made: a row that is older than its list is an
+    error to those who audit one."""
     verification = decode_verification(row.answer, row.email, checks)
+    if verification.verified_at < job.created_at:
+        verification = replace(verification, verified_at=job.created_at)
     return JobRow(
         email=row.email,
         cells=tuple(orjson.loads(row.cells)) if row.cells else (),
