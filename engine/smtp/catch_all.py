@@ -99,4 +99,5 @@ def _same_words(real: RcptReply, control: RcptReply) -> bool:
 
 
 def _text_without_recipient(reply: RcptReply) -> str:
-    return fold_text(without_recipient(reply.text, reply.recipient).text)
+    stripped = without_recipient(reply.text, reply.recipient)
+    return fold_text(stripped.further or stripped.text)

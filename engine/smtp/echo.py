@@ -50,17 +50,18 @@ class WithoutEcho(NamedTuple):
     text: str
     is_certain: bool = True
     """False if a word that equals the local part was taken out, which may be the server's own."""
+    further: str = ""
+    """`text` without such words too, if they stand beside the recipient that was taken out."""
 
 
 def without_recipient(text: str, recipient: str) -> WithoutEcho:
-    """`text` without `recipient`, its local part or its domain.
-
-    Where the recipient stands in full, or is set apart, no other words are taken out.
-    """
+    """`text` without `recipient`, its local part or its domain."""
     local, _, domain = recipient.lower().rpartition("@")
-    if recipient in text:  # as most servers repeat it
-        return WithoutEcho(_without_domain(text.replace(recipient, " ").lower(), domain))
     lowered = text.lower()
+    if recipient in text:  # as most servers repeat it
+        rest = text.replace(recipient, " ").lower()
+        if local not in rest:
+            return WithoutEcho(_without_domain(rest, domain))
     names = _names_of(local)
     decoded = _ENCODED.sub(_decode, lowered)
     for form in (lowered, decoded) if decoded != lowered else (lowered,):
@@ -68,11 +69,17 @@ def without_recipient(text: str, recipient: str) -> WithoutEcho:
             if name not in form:
                 continue
             found = _Occurrences(form, name, domain)
-            if spans := found.in_full or found.apart:
-                return WithoutEcho(_without_domain(_cut(form, spans), domain))
-            if found.bare and name not in WORDS_OF_REPLIES:
-                text = _cut(form, found.bare)
-                return WithoutEcho(_without_domain(text, domain), is_certain=False)
+            own = found.in_full or found.apart
+            others = [] if name in WORDS_OF_REPLIES else found.all
+            if own:
+                text = _without_domain(_cut(form, own), domain)
+                further = (
+                    _without_domain(_cut(form, others), domain) if others not in ([], own) else ""
+                )
+                return WithoutEcho(text, further=further)
+            if others:
+                text = _without_domain(_cut(form, others), domain)
+                return WithoutEcho(text, is_certain=False)
     return WithoutEcho(_without_domain(lowered, domain))
 
 
@@ -99,7 +106,7 @@ class _Occurrences:
     def __init__(self, text: str, name: str, domain: str) -> None:
         self.in_full: list[tuple[int, int]] = []
         self.apart: list[tuple[int, int]] = []
-        self.bare: list[tuple[int, int]] = []
+        self.all: list[tuple[int, int]] = []
         at = text.find(name)
         while at >= 0:
             end = at + len(name)
@@ -116,12 +123,14 @@ class _Occurrences:
         sign = _AT_SIGN.match(text, end)
         if sign and text.startswith(domain, sign.end()):
             self.in_full.append((at, sign.end() + len(domain)))
+            self.all.append(self.in_full[-1])
         elif _is_joined(text[end : end + 2], before_word=False):
             return
         elif before in _OPENING or (after in _CLOSING and may_close) or text.startswith("...", end):
             self.apart.append((at, end))
+            self.all.append(self.apart[-1])
         else:
-            self.bare.append((at, end))
+            self.all.append((at, end))
 
 
 def _is_joined(two: str, *, before_word: bool) -> bool:

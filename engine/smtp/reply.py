@@ -59,6 +59,10 @@ def classify_rcpt(code: int, text: str, recipient: str) -> ReplyClassification:
     enhanced = enhanced_code(code, text)
     stripped = without_recipient(text, recipient)
     found = _classify_rcpt_text(code, enhanced, stripped.text)
+    if stripped.further:
+        # "Unknown local part dmarc in <dmarc@…>", but also "<relay@…>: Relay access denied".
+        further = _classify_rcpt_text(code, enhanced, stripped.further)
+        return further if further.meaning in ABOUT_MAILBOX else found
     if stripped.is_certain or found.meaning is not Meaning.REJECTED_UNRECOGNISED:
         return found
     # The word may be the server's own, as in "mailbox full" to the address full@.

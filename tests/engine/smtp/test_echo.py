@@ -37,6 +37,9 @@ ECHOES = {
     "550 5.2.1 {local}: account disabled": Meaning.MAILBOX_DISABLED,
     "550 <{address}>: Rejected": Meaning.REJECTED_UNRECOGNISED,
     "550 Rejected: {local}": Meaning.REJECTED_UNRECOGNISED,
+    "550 Unknown local part {local} in <{address}>": Meaning.MAILBOX_NOT_FOUND,
+    "550 5.1.1 <{address}> {local}: no such mailbox": Meaning.MAILBOX_NOT_FOUND,
+    "552 5.2.2 {local} ({address}) is over quota": Meaning.MAILBOX_FULL,
     "450 4.2.0 <{address}>: Greylisted": Meaning.GREYLISTED,
     "450 4.2.0 {local}: Greylisted": Meaning.GREYLISTED,
     "554 5.7.1 <{address}>: Relay access denied": Meaning.DOMAIN_NOT_SERVED,
@@ -90,6 +93,8 @@ def test_nor_do_they_where_nothing_sets_them_apart(reply: str, local: str) -> No
         ("spf", "550 5.7.23 SPF validation failed", Meaning.SENDER_AUTH_FAILED),
         ("spf", "550 message rejected by spf-check", Meaning.SENDER_AUTH_FAILED),
         ("relay", "554 <relay@d.test>: Relay access denied", Meaning.DOMAIN_NOT_SERVED),
+        ("full", "552 <full@d.test>: Mailbox full", Meaning.MAILBOX_FULL),
+        ("dmarc", "550 <dmarc@d.test> rejected: DMARC policy", Meaning.SENDER_AUTH_FAILED),
         ("ann", "550 joann.dmarc rejected by DMARC policy", Meaning.SENDER_AUTH_FAILED),
     ],
 )
