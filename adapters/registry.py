@@ -1,6 +1,6 @@
 """The dialects that are served. `docs/adding-a-vendor.md` adds one step by step."""
 
-from adapters import dataoorts, emailable, generic, kickbox, reacher, validto, whoisxml
+from adapters import dataoorts, emailable, generic, kickbox, neverbounce, reacher, validto, whoisxml
 from adapters.contract.dialect import Dialect
 
 DIALECTS: tuple[Dialect, ...] = (
@@ -10,5 +10,6 @@ DIALECTS: tuple[Dialect, ...] = (
     generic.DIALECT,
     dataoorts.DIALECT,
     kickbox.DIALECT,
+    neverbounce.DIALECT,
     reacher.DIALECT,
 )

@@ -139,7 +139,8 @@ async def test_a_plus_in_a_query_need_not_be_encoded(
         request.method, f"/{dialect.name}{request.path}?{query}", headers=dict(request.headers)
     )
     assert reply.status_code == 200
-    assert "+news" in reply.text
+    # NeverBounce does not repeat the address
+    assert "+news" in reply.text or "contains_alias" in reply.text
     assert "john.smith news" not in reply.text
 
 

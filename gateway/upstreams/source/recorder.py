@@ -37,6 +37,8 @@ PLACEHOLDER_LOCAL, PLACEHOLDER_DOMAIN = "someone", "example.com"
 PLACEHOLDER_ADDRESS = f"{PLACEHOLDER_LOCAL}@{PLACEHOLDER_DOMAIN}"
 KEY = "{key}"
 """It replaces the key of the request."""
+DOMAIN_FIELDS = frozenset({"domain", "subdomain"})
+"""Members that show an address's domain, or one label of it."""
 MAX_RECORDED_ADDRESSES = 20
 """Vendor jobs of more addresses are not recorded."""
 MAX_FILES = 200
@@ -247,6 +249,8 @@ class _Scrubber:
             return value
         if name in LINK_FIELDS:
             return LINK if value else value
+        if name in DOMAIN_FIELDS:
+            return PLACEHOLDER_DOMAIN if value else value
         if name in PERSONAL_FIELDS:
             return "Someone" if value else value
         return EMAIL_PATTERN.sub(PLACEHOLDER_ADDRESS, self._clean_text(value))
