@@ -77,9 +77,15 @@ TITLES = words_of(
     bay bayan sayin
     gospodin gospozha
     shri smt kumari
+    advokat anwalt anwaeltin anwaltskanzlei apotheke architekt architekturbuero arztpraxis dipl
+    hausarzt ingenieur notar notariat pfarramt pfarrer pfarrerin rechtsanwalt rechtsanwaeltin
+    steuerberater steuerberaterin tierarzt tierarztpraxis zahnarzt zahnarztpraxis
+    avocat avocate cabinet notaire pharmacie
+    abogada abogado arquitecto profesor profesora advogada advogado
+    architetto ingegnere maestra maestro ssa
     """
 )
-"""Titles by language, without those that are common names as well. Before a name they are not part
+"""Titles, then professions, by language, without those that are common names as well. Before a name they are not part
 of it; as the last word `herr` may be a surname."""
 
 _SHORT_TITLES = frozenset({"dr", "drs", "mr", "mrs", "ms", "prof"})

@@ -111,7 +111,8 @@ def test_a_local_part_without_a_name_gives_no_person(local: str) -> None:
     ["sekretariat.mueller", "praxis.mueller", "sekretariat-mueller", "mueller.praxis", "fr.dupont",
      "kanzlei.mueller", "info.mueller", "vertrieb.schmidt", "mlle.martin", "mevrouw.jansen",
      "office.smith", "john.unknown", "unknown.smith", "madame.martin", "redaktion_meier",
-     "dr.martin", "mrs.martin", "martin.mrs"],
+     "dr.martin", "mrs.martin", "martin.mrs", "rechtsanwalt.meier", "dipl.ing.meier",
+     "zahnarztpraxis.weber", "dott.ssa.rossi", "pfarrer.huber", "abogado.garcia"],
 )  # fmt: skip
 def test_functions_titles_and_placeholders_are_no_first_names(local: str) -> None:
     person = guess_person(local)
