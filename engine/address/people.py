@@ -85,8 +85,8 @@ TITLES = words_of(
     architetto ingegnere maestra maestro ssa
     """
 )
-"""Titles, then professions, by language, without those that are common names as well. Before a name they are not part
-of it; as the last word `herr` may be a surname."""
+"""Titles, then professions, by language, without those that are common names as well. Before a name
+they are not part of it; as the last word `herr` may be a surname."""
 
 _SHORT_TITLES = frozenset({"dr", "drs", "mr", "mrs", "ms", "prof"})
 
