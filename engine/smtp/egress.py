@@ -37,6 +37,9 @@ GREYLISTED_FOR_S = 86_400.0
 GREYLISTED_CACHE_SIZE = 100_000
 """Addresses."""
 
+MAX_DOUBTED_S = 1.0
+"""A host that stays silent for longer is not asked again by another egress if this one works: that
+costs a list with many dead hosts more than it brings."""
 SLOTS = 2_048
 """Parts of the keys, each of which goes by one egress; the weights are exact to such a part."""
 
@@ -133,6 +136,7 @@ class EgressSet:
     ) -> None:
         self._egresses = tuple(egresses)
         self._strategy = strategy
+        self._clock = clock
         self._greylisted: TtlCache[str, str] = TtlCache(GREYLISTED_CACHE_SIZE, clock)
         self._winners: BoundedDict[tuple[Egress, ...], Sequence[Egress]] = BoundedDict(100)
         """By the egresses that may be chosen, which change as they fail and are refused."""
@@ -250,6 +254,7 @@ class EgressSet:
     ) -> Conversation:
         """As `dialogue.open_conversation`, by `egress`, whose health learns from it."""
         egress.health.start_trial()
+        started = self._clock()
         try:
             conversation = await open_conversation(
                 target,
@@ -265,6 +270,8 @@ class EgressSet:
             egress.record_fault(fault.reason)
             raise
         except ConversationEnded as ended:
+            if egress.health.is_proven and self._clock() - started > MAX_DOUBTED_S:
+                ended.maybe_egress = False
             self._record_end(egress, target, ended)
             raise
         except TlsFailed:

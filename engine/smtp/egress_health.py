@@ -17,6 +17,8 @@ TRIAL_S = 2.0
 """How long other connections wait for the outcome of the single one after a rest."""
 DOUBTS_UNTIL_REST = 3
 """Operators in a row at which a connection failed for a reason that may be the egress's own."""
+PROVEN_FOR_S = 30.0
+"""How long a banner shows that an egress works."""
 NO_IPV6_FOR_S = 600.0
 """How long no IPv6 address is tried where there was no way to one."""
 IPV6_DOUBTS = 2
@@ -37,6 +39,7 @@ class EgressHealth:
         self._ipv6_failures: set[str] = set()
         """Hosts since the last banner over IPv6."""
         self._no_ipv6_until = -math.inf
+        self._banner_at = -math.inf
         self.faults = 0
         """Faults since the start."""
         self.reason = ""
@@ -46,6 +49,11 @@ class EgressHealth:
     def left_s(self) -> float:
         """Seconds until the egress is tried again; 0 if it may be used."""
         return max(0.0, self._resting_until - self._clock())
+
+    @property
+    def is_proven(self) -> bool:
+        """Whether a banner came by it lately, so that a host that is silent is so itself."""
+        return self._clock() - self._banner_at < PROVEN_FOR_S and not self._consecutive_rests
 
     @property
     def reaches_ipv6(self) -> bool:
@@ -61,6 +69,7 @@ class EgressHealth:
     def record_banner(self, ip: str) -> bool:
         """A host's own words came by this egress, so it works; whether it had failed before."""
         had_failed = self._consecutive_rests > 0
+        self._banner_at = self._clock()
         self._resting_until = -math.inf
         self._consecutive_rests = 0
         self._in_trial = False

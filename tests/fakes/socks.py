@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -40,6 +40,8 @@ class Socks:
     reply: int = 0
     """The reply with which it refuses every request; 0 is none."""
     lie: Lie | None = None
+    lie_about: Mapping[str, Lie] = field(default_factory=dict)
+    """The same for some of the addresses that it is asked for."""
     script: Sequence[bytes] | None = None
     """What it sends after each read, in place of SOCKS, before it closes."""
     delay_s: float = 0.0
@@ -145,7 +147,7 @@ class Socks:
         writer: asyncio.StreamWriter,
     ) -> None:
         success = bytes((5, 0, 0, 1, 0, 0, 0, 0, 0, 0))
-        match self.lie:
+        match self.lie_about.get(host, self.lie):
             case Lie.SUCCESS_THEN_CLOSE:
                 writer.write(success)
                 return

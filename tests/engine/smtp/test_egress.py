@@ -303,6 +303,25 @@ async def test_a_proxy_dies_in_the_middle_of_a_list() -> None:
     assert set(s.smtp.seen[A].peers) == {ONE, TWO}
 
 
+async def test_a_silent_host_is_not_held_against_proxies_that_work() -> None:
+    config = replace(CONFIG, connect_timeout_s=1.1, deadline_s=6.0)
+    zone = zone_of(A) | {"dead.test": {"A": [B]}}
+    async with (
+        socks_server(Socks(lie_about={B: Lie.HANG})) as one,
+        socks_server(Socks(lie_about={B: Lie.HANG})) as two,
+        setup(
+            {A: USER_ONLY}, through(one, "one"), through(two, "two"), zone=zone, config=config
+        ) as s,
+    ):
+        await ask(s.engine, "user@a.test")
+        for egress in s.engine.egresses:
+            egress.health.record_banner(A)
+        (listed,) = await verify_list(s.engine, ["user@dead.test"])
+    assert listed.reason is Reason.NO_CONNECT
+    # the list's connection, and the single path's by the other one
+    assert [host for host, _ in (*one.requests, *two.requests)].count(B) == 2
+
+
 async def test_one_proxy_is_not_rested_for_what_may_be_the_hosts_fault() -> None:
     zone = {"a.test": {"MX": ["1 mx.a.test."]}, "mx.a.test": {"A": [A]}} | {
         f"d{n}.test": {"A": [f"127.0.9.{n}"]} for n in range(1, 9)
