@@ -107,7 +107,11 @@ async def _serve(settings: Settings, seed: str, sock: socket.socket, keys: tuple
             ("Stop", "Ctrl-C"),
         ]
         aborted = await serve_until_stopped(
-            server, create_app(server), settings, sock, announce(settings.log, steps)
+            server,
+            create_app(server, starts_quickly=True),
+            settings,
+            sock,
+            announce(settings.log, steps),
         )
     if aborted:
         raise typer.Exit(EXIT_INTERRUPTED)

@@ -45,10 +45,14 @@ class WebServices(Protocol):
         """Why requests cannot be served now; None if they can."""
 
 
-def create_app(services: WebServices) -> Application:
-    """The ASGI application of a server."""
+def create_app(services: WebServices, *, starts_quickly: bool = False) -> Application:
+    """The ASGI application of a server.
+
+    With `starts_quickly` what vendors' clients never need is imported at its first request, which
+    all other requests wait for: for a sandbox, not for a server with live traffic.
+    """
     routes, vendor_app = services.routes, services.vendor_app
-    system_app: ASGIApp | None = None
+    system_app = None if starts_quickly else _system_app(services)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         nonlocal system_app
@@ -67,10 +71,13 @@ def create_app(services: WebServices) -> Application:
                 await vendor_app(vendor_path, scope, receive, send)
                 return
         if system_app is None:
-            # imported here: a sandbox has to start quickly, and vendors' clients never need it
-            from gateway.web.system import create_system_app
-
-            system_app = create_system_app(services)
+            system_app = _system_app(services)
         await system_app(scope, receive, send)
 
     return app
+
+
+def _system_app(services: WebServices) -> ASGIApp:
+    from gateway.web.system import create_system_app
+
+    return create_system_app(services)
