@@ -34,9 +34,9 @@ SOURCE_WAIT_LIMIT_S = 86_400.0
 """How long after its start a batch waits for a source that can answer."""
 
 
-MIN_UNREACHABLE_DOMAINS = 5
+MIN_UNREACHABLE_DOMAINS = 2
 """With so many domains in a chunk and no mail host that can be reached at all, outgoing port 25 is
-closed rather than the hosts down."""
+closed rather than the hosts down. One is enough where a large provider's hosts are not reached."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,9 +181,12 @@ class ChunkWork:
     def _shows_closed_network(self) -> bool:
         """Whether it is our network that reaches no mail host, so that retries would be no use."""
         domains = {rows[0].address.ascii_domain for rows, _ in self._deferred}
+        is_enough = len(domains) >= MIN_UNREACHABLE_DOMAINS or any(
+            verification.evidence.provider for _, verification in self._deferred
+        )
         return (
             not self._has_contact
-            and len(domains) >= MIN_UNREACHABLE_DOMAINS
+            and is_enough
             and all(
                 verification.evidence.smtp is not None
                 and verification.evidence.smtp.meaning is Meaning.UNREACHABLE

@@ -100,9 +100,9 @@ def refusal(address: Address, meaning: Meaning, checks: Checks) -> Verification:
     connected = meaning is not Meaning.UNREACHABLE
     smtp = Smtp(meaning, Stage.RCPT if connected else Stage.CONNECT, connected=connected)
     at = datetime(2026, 5, 15, 10, 30, tzinfo=UTC)
-    return verification_from_evidence(
-        address, Evidence(dns=Dns.MX, smtp=smtp), checks, verified_at=at
-    )
+    provider = "google" if address.domain == "gmail.com" else None
+    evidence = Evidence(dns=Dns.MX, smtp=smtp, provider=provider)
+    return verification_from_evidence(address, evidence, checks, verified_at=at)
 
 
 @dataclass

@@ -121,11 +121,14 @@ async def test_a_batch_does_not_wait_where_no_host_can_be_reached(bench: Bench) 
     bench.verifier.refused = {f"@{domain}": Meaning.UNREACHABLE for domain in domains}
     closed = await bench.submit(caller, [f"ada@{domain}" for domain in domains])
     few = await bench.submit(caller, [f"bob@{domain}" for domain in domains[1:]])
+    bench.verifier.refused["@gmail.com"] = Meaning.UNREACHABLE
+    large_provider = await bench.submit(caller, ["ada@gmail.com"])
     bench.verifier.refused["busy@d0.example"] = Meaning.TEMPORARY
     one_answers = await bench.submit(caller, ["busy@d0.example", *(f"cy@{d}" for d in domains)])
     await bench.batch_services.drain()
     assert (await bench.show(caller, closed)).counts == {"unknown": len(domains)}
     assert (await bench.show(caller, few)).done_count == 0
+    assert (await bench.show(caller, large_provider)).done_count == 1
     assert (await bench.show(caller, one_answers)).done_count == 0
 
 
