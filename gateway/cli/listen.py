@@ -8,6 +8,7 @@ import logging
 import signal
 import socket
 import ssl
+import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from gateway.cli.announce import Announce
     from gateway.observability.metrics import Metrics
     from gateway.settings import Settings
+    from gateway.settings.model import LogSettings
     from gateway.web.dispatch import Application
     from gateway.web.vendors import VendorApp
 
@@ -97,6 +99,22 @@ def _check_readable(name: str) -> None:
             pass
     except OSError as exc:
         raise CommandError(f"cannot read {name}: {exc.strerror}", EXIT_USAGE) from exc
+
+
+@contextlib.contextmanager
+def errors_as_logged(log_settings: LogSettings) -> Iterator[None]:
+    """Print a CommandError as a line of the log if that is JSON, and end with its exit code."""
+    try:
+        yield
+    except CommandError as exc:
+        if log_settings.format != "json":
+            raise
+        from gateway.observability.logs import json_line
+
+        fields = {"error": str(exc)}
+        line = json_line("server.failed", "veriplex.server", fields, level="error")
+        sys.stderr.write(f"{line}\n")
+        raise typer.Exit(exc.exit_code) from exc
 
 
 _BIND_ERRORS: dict[int, str] = {

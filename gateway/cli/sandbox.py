@@ -14,6 +14,7 @@ from gateway.cli.listen import (
     LogLevel,
     Port,
     Verbose,
+    errors_as_logged,
     open_socket,
     serve_until_stopped,
     with_log_options,
@@ -77,7 +78,7 @@ def sandbox(
         raise CommandError("--seed: should not be empty", EXIT_USAGE)
     settings = with_server_options(read_settings(ctx, config), host=host, port=port)
     settings = with_log_options(settings, log_level, verbose)
-    with open_socket(settings) as sock:
+    with errors_as_logged(settings.log), open_socket(settings) as sock:
         run_async(_serve(settings, seed or settings.sandbox.seed, sock, keys))
 
 

@@ -14,6 +14,7 @@ from gateway.cli.listen import (
     LogLevel,
     Port,
     Verbose,
+    errors_as_logged,
     open_socket,
     serve_until_stopped,
     with_log_options,
@@ -66,7 +67,7 @@ def serve(
         ssl_keyfile=ssl_keyfile,
     )
     settings = with_log_options(settings, log_level, verbose)
-    with open_socket(settings) as sock:
+    with errors_as_logged(settings.log), open_socket(settings) as sock:
         run_async(_serve(settings, sock))
 
 
@@ -110,7 +111,7 @@ async def _serve(settings: Settings, sock: socket.socket) -> None:
             if settings.sandbox.published:
                 _notice(settings, "sandbox.published", PUBLISHED_KEYS_ACCEPTED)
             steps = await _first_steps(services, url, made)
-            announced = announce(settings.log, steps, docs=DOCS_URL)
+            announced = announce(settings.log, steps, docs=DOCS_URL, **_hints(settings))
             aborted = await serve_until_stopped(
                 services, create_app(services), settings, sock, announced
             )
@@ -163,10 +164,15 @@ async def _first_steps(
     steps.append(("Try it", first_curl(url, test_keys.get(first.name, "$KEY"), dialects)))
     steps.append(("Page", f"{url}/"))
     steps.append(("Docs", DOCS_URL))
-    if services.settings.engine.helo == "localhost" and "local" in services.settings.sources:
-        steps.append(("Hint", HELO_ADVICE))
+    steps += [("Hint", hint) for hint in _hints(services.settings).values()]
     steps.append(("Stop", "Ctrl-C"))
     return steps
+
+
+def _hints(settings: Settings) -> dict[str, str]:
+    if settings.engine.helo == "localhost" and "local" in settings.sources:
+        return {"hint": HELO_ADVICE}
+    return {}
 
 
 def _notice(settings: Settings, event: str, text: str) -> None:

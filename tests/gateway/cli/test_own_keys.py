@@ -173,6 +173,14 @@ async def test_a_log_in_json_never_holds_a_key(shell: Shell) -> None:
         json.loads(line)
 
 
+def test_an_error_at_the_start_is_json_if_the_log_is(here: Here) -> None:
+    url = {"VERIPLEX_STORAGE__URL": "sqlite:///no/such/folder/v.db"}
+    done = here("serve", "--port", "0", VERIPLEX_LOG__FORMAT="json", **url)
+    *_, failed = map(json.loads, done.err.splitlines())
+    assert (done.code, done.out, failed["event"]) == (EXIT_FAILURE, "", "server.failed")
+    assert "there is no folder" in failed["error"]
+
+
 @pytest.mark.parametrize(
     ("value", "message"),
     [
