@@ -110,10 +110,15 @@ def _parameters(
 ) -> dict[str, Any]:
     """The parameters that a filter is made of. Raises ControlApiError for an unknown one."""
     names = [field.name for field in fields(kind)]
-    for name in request.query_params:
-        if name not in (*names, *others, "key"):
-            _known("parameter", name, (*names, *others))
+    check_parameters(request, (*names, *others))
     return {name: value for name, value in request.query_params.items() if name in names}
+
+
+def check_parameters(request: Request, names: Collection[str]) -> None:
+    """Raises ControlApiError for a parameter that is neither one of these nor `key`: with `?kye=`
+    a call would be about all keys."""
+    for name in request.query_params:
+        _known("parameter", name, (*names, "key"))
 
 
 def parse_number(request: Request, name: str, default: int, minimum: int, maximum: int) -> int:

@@ -29,6 +29,7 @@ from gateway.web.browsers import BrowserGuard
 from gateway.web.control_input import (
     ControlApiError,
     ControlNames,
+    check_parameters,
     mistakes_text,
     parse_number,
 )
@@ -103,12 +104,24 @@ class ControlApi:
         ]
 
     def _endpoint(self, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
+        # these check their parameters themselves
+        filtered = (
+            self.list_requests,
+            self.last_request,
+            self.count_requests,
+            self.wait_for_requests,
+            self.list_webhooks,
+            self.wait_for_webhooks,
+        )
+
         @wraps(handler)
         async def endpoint(request: Request) -> Response:
             try:
                 if refusal := self._guard.refusal(request.headers):
                     raise ControlApiError(403, refusal)
                 _check_body_is_json(request)
+                if handler not in filtered:
+                    check_parameters(request, ())
                 shown = await handler(request)
             except ControlApiError as refused:
                 return problem_response(refused.status, refused.detail)

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from adapters.contract.batch_rules import MAX_BATCH_ENTRIES
 from adapters.contract.forms import MAX_FIELDS, MAX_FORM_FIELDS, list_value, parse_form
 from adapters.contract.json_values import MAX_DEPTH
 from adapters.contract.wire import UnreadableRequest, WireRequest, json_reply
@@ -114,6 +115,20 @@ def test_a_query_has_a_limited_number_of_fields() -> None:
 )
 def test_a_list_may_be_several_fields(query: str, found: str | None) -> None:
     assert list_value("l", WireRequest("GET", "/", query).query) == found
+
+
+@pytest.mark.parametrize(
+    ("content_type", "field"),
+    [
+        ("application/x-www-form-urlencoded", "emails=user{n}@b.test&"),
+        (BOUNDARY, '--b\r\nContent-Disposition: form-data; name="emails"\r\n\r\nu{n}@b.test\r\n'),
+    ],
+)
+def test_each_address_of_the_longest_list_may_be_a_field(content_type: str, field: str) -> None:
+    body = "".join(field.replace("{n}", str(n)) for n in range(MAX_BATCH_ENTRIES))
+    end = "--b--\r\n" if content_type == BOUNDARY else "x=1"
+    found = list_value("emails", request((body + end).encode(), content_type).fields)
+    assert found.count("\n") == MAX_BATCH_ENTRIES - 1
 
 
 def test_a_list_is_that_of_the_first_source() -> None:

@@ -56,6 +56,30 @@ async def test_every_name_of_a_dialect_is_known(
             assert made.json()["dialect"] == dialect.name
 
 
+@pytest.mark.parametrize(
+    ("method", "call"),
+    [
+        ("POST", "reset"),
+        ("POST", "keys"),
+        ("GET", "sandbox"),
+        ("GET", "faults"),
+        ("DELETE", "faults"),
+        ("GET", "clock"),
+        ("DELETE", "clock"),
+        ("DELETE", "requests"),
+        ("GET", "requests/1"),
+        *(("GET", call) for call in LOG_CALLS),
+        ("GET", "webhooks"),
+        ("GET", "webhooks/wait"),
+    ],
+)
+async def test_a_misspelt_key_does_not_stand_for_all_keys(
+    client: httpx.AsyncClient, method: str, call: str
+) -> None:
+    reply = await client.request(method, f"{API}/{call}?kye=test_sandbox")
+    assert await refused(reply) == "no parameter is named 'kye'; did you mean key?"
+
+
 async def test_an_operation_of_another_dialect_is_refused(client: httpx.AsyncClient) -> None:
     reply = await client.get(f"{API}/requests/count?dialect=whoisxml&operation=verify")
     assert (await refused(reply)).startswith("no operation of whoisxml is named 'verify'")
