@@ -155,7 +155,11 @@ class RowReader:
         if self._feed.characters_again > MAX_CHARACTERS_READ_AGAIN:
             raise NotCsv("has a quote that is never closed", self.line)
         self._remarks.add(self.line, UNCLOSED_QUOTE)
-        return next(csv.reader([first], delimiter=self._delimiter, quoting=csv.QUOTE_NONE))
+        closed = next(csv.reader([first.rstrip("\r\n") + '"'], delimiter=self._delimiter), [])
+        if len(closed) == self._width:
+            return closed
+        plain = next(csv.reader([first], delimiter=self._delimiter, quoting=csv.QUOTE_NONE))
+        return [unquoted(cell) if cell[:1] == '"' else cell for cell in plain]
 
 
 class _LineFeed:

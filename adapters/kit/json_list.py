@@ -52,7 +52,7 @@ def rows_and_members(
         members = dict.fromkeys(name for row in sample for name in row)
         for line in again or ():
             later = _try_parse(line)
-            members |= dict.fromkeys(later if isinstance(later, dict) else ())
+            members |= dict.fromkeys(_flat(later) if isinstance(later, dict) else ())
             _check_members(members)
     else:
         sample = list(_elements(_whole(lines), remarks))
@@ -124,8 +124,23 @@ def _row(value: object, line: int | None = None) -> Row:
     if isinstance(value, str):
         return {"email": value}
     if isinstance(value, dict):
-        return value
+        return _flat(value)
+    if value is None:
+        return {}
     raise NotCsv("is neither a JSON object nor a text" if line else _ODD_ELEMENT, line)
+
+
+def _flat(value: Row) -> Row:
+    """The members of objects inside as members of their own: `profile.email`."""
+    if not any(isinstance(inner, dict) for inner in value.values()):
+        return value
+    flat: dict[str, Any] = {}
+    for name, inner in value.items():
+        if isinstance(inner, dict) and inner:
+            flat |= {f"{name}.{deeper}": of for deeper, of in _flat(inner).items()}
+        else:
+            flat[name] = inner
+    return flat
 
 
 _ODD_ELEMENT = "has an element that is neither an object nor a text"

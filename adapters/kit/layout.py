@@ -131,25 +131,31 @@ def find_top(
     addresses = [[at for at, cell in enumerate(row) if _addresses(cell)] for row in top]
     first = next((number for number, found in enumerate(addresses) if found), len(top))
     wanted = column and column.strip().casefold()
-    for number, row in enumerate(top[:first]):
-        if any(is_email_title(cell) or cell.strip().casefold() == wanted for cell in row):
-            return Top(row, number)
+    known = [
+        number
+        for number, row in enumerate(top[:first])
+        if any(is_email_title(cell) or cell.strip().casefold() == wanted for cell in row)
+    ]
+    full = [number for number, row in enumerate(top[:first]) if len(row) >= width]
+    if both := [number for number in known if number in full]:
+        return Top(top[both[0]], both[0])
     if width <= 1:
         is_title = titled and 0 < first < len(top) and not set("@.#") & {*top[0][0]}
         return Top(top[0] if is_title else None, 0)
+    at = addresses[first][0] if first < len(top) else 0
+    for number in full if first < len(top) else ():
+        if sum(map(_has_text, top[number])) > 1 and any(map(_has_text, top[number][at : at + 1])):
+            return Top(top[number], number)
+    if known:
+        return Top(top[known[0]], known[0])
     if first == len(top):  # no address at all
         header = top[0] if top and not any("@" in cell for cell in top[0]) else None
         return Top(header, 0)
-    at = addresses[first][0]
-    for number, row in enumerate(top[:first]):
-        if (
-            len(row) >= width
-            and sum(bool(cell.strip()) for cell in row) > 1
-            and "".join(row[at : at + 1]).strip()
-        ):
-            return Top(row, number)
-    short = (number for number, row in enumerate(top[:first]) if len(row) >= width)
-    return Top(None, next(short, first))
+    return Top(None, next(iter(full), first))
+
+
+def _has_text(cell: str) -> bool:
+    return bool(cell) and not cell.isspace()
 
 
 def count_addresses(width: int, rows: Iterable[Sequence[str]]) -> tuple[list[int], list[int]]:
@@ -157,7 +163,7 @@ def count_addresses(width: int, rows: Iterable[Sequence[str]]) -> tuple[list[int
     counts, filled = [0] * width, [0] * width
     for row in rows:
         for column, cell in enumerate(row[:width]):
-            if cell and not cell.isspace():
+            if _has_text(cell):
                 filled[column] += 1
                 counts[column] += bool(_addresses(cell))
     return counts, filled

@@ -33,13 +33,17 @@ _ASCII_FORMS = {**_FULL_WIDTH, 0xFE6B: ord("@"), 0xA0: ord(" ")}
 _QUOTES = "\"'`\u00b4\u201c\u201d\u201e\u201f\u2018\u2019\u201a\u201b\u00ab\u00bb\u2039\u203a"
 _QUOTED_LOCAL_PART = re.compile(r'"[^"]*"@')
 _BULLET = re.compile(r"(?:[-*>\u2022\u00b7\u2013\u2014]|\d{1,6}[.)])\s+")
-_LABEL = re.compile(r"(?:e-?mail|mail|smtp|sip|to|from|cc|bcc|x500)\s*:\s*", re.IGNORECASE)
+_PICTURES = re.compile("[\u2190-\u2bff\U0001f000-\U0001faff\ufe0f]+\\s*")
+_LABEL = re.compile(
+    r"(?:e-?mail(?: address)?|mail|smtp|sip|to|from|cc|bcc|x500)\s*:\s*", re.IGNORECASE
+)
 _MAILTO = re.compile(r"mailto:([^\s\"'<>?()\[\]]+)", re.IGNORECASE)
+_IN_BRACKETS = re.compile(r"[^\[\]@]*\[([^\[\]@]*@[^\[\]]*)\]")
 _IN_ANGLES = re.compile(r"[^<>]*<([^<>@]*@[^<>]*)>[^<>@]*")
 _COMMENT = re.compile(r"\([^()]*\)")
 _AROUND_AT = re.compile(r"([^\s@]+)\s*@\s*([^\s@]+)")
 _BRACKETS = (("[", "]"), ("(", ")"), ("{", "}"), ("<", ">"))
-_TRAILING = ".,;:!>\u2026\u3002"
+_TRAILING = ".,;:!>/\\|\u2026\u3002"
 _LEADING = ",;:<"
 
 _SEPARATORS = (
@@ -49,6 +53,7 @@ _SEPARATORS = (
     re.compile(r"\|"),
     re.compile(r"\t"),
     re.compile(r","),
+    re.compile(r"\s(?:and|or|und|oder|et|ou|y|&|\+)\s"),
     re.compile(r"[;,|\s]"),
     re.compile(r"/"),
     re.compile(r"\s"),
@@ -155,6 +160,7 @@ def _without_link(text: str) -> str:
 
 def _without_angles(text: str) -> str:
     found = _IN_ANGLES.fullmatch(text if ">" in text else f"{text}>")
+    found = found or _IN_BRACKETS.fullmatch(text)
     return found[1].strip() if found else text
 
 
@@ -168,7 +174,7 @@ def _without_quotes(text: str) -> str:
 
 
 def _without_prefix(text: str) -> str:
-    for prefix in (_BULLET, _LABEL):
+    for prefix in (_PICTURES, _BULLET, _LABEL):
         if found := prefix.match(text):
             text = text[found.end() :]
     return text
@@ -190,6 +196,8 @@ def _without_edges(text: str) -> str:
     for opening, closing in _BRACKETS:
         if text.startswith(opening) and text.endswith(closing):
             text = text[1:-1].strip()
+        elif text.endswith(closing) and opening not in text:
+            text = text[:-1].strip()
     return text
 
 

@@ -89,6 +89,7 @@ CASES = [
     Case("a title", f"Export by admin@corp.test\nName,Email\nAda,{A}\n", (A,), "Email"),
     Case("a title and a date", f"Our list\n2026-11-30\n\nName,Email\nAda,{A}\n", (A,), "Email"),
     Case("a padded title", f"Our list,,\nName,Email,Town\nAda,{A},Rome\n", (A,), "Email"),
+    Case("a title that is a column's", f"Emails\nName,Contact\nAda,{A}\n", (A,), "Contact"),
     Case("a title as wide", f"Report,2026\nName,Email\nAda,{A}\nBob,{B}\n", (A, B), "Email"),
     Case("an index without a title", f",name,email\n0,Ada,{A}\n1,Bob,{B}\n", (A, B), "email"),
     # -- headers
@@ -192,6 +193,12 @@ CASES = [
         (A, B),
         "Email",
     ),
+    Case(
+        "handles with a server",
+        f"Name,X,Mail\nAda,@ada@x.test,{A}\nBob,@bob@x.test,{B}\n",
+        (A, B),
+        "Mail",
+    ),
     Case("addresses that are quoted as a whole", f'"{A}"\n"{B}"\n', (A, B), None),
     Case("texts that are formulas", f'Name,Email\n"=""Ada""","=""{A}"""\n', (A,), "Email"),
     # -- ragged rows
@@ -236,6 +243,8 @@ CASES = [
         (A, B, ""),
         "emails",
     ),
+    Case("null", f'["{A}", null, "{B}"]', (A, "", B), "email"),
+    Case("objects inside", f'[{{"profile": {{"email": "{A}"}}}}]', (A,), "profile.email"),
     Case("UTF-16 JSON", f'["{A}"]'.encode("utf-16"), (A,), "email"),
     Case("the same member twice", f'[{{"email": "{A}", "email": "{B}"}}]', (A,), "email"),
     # -- nothing

@@ -26,6 +26,14 @@ MARKED = [
     f"<<{A}>>",
     f"<{A}",
     f"Ada <{A}",
+    f"Ada [{A}]",
+    f"Ada [mailto:{A}]",
+    f"{A} <mailto:{A}>",
+    f"Email address: {A}",
+    f"\N{E-MAIL SYMBOL} {A}",
+    f"{A}/",
+    f"{A})",
+    f"{A}]",
     f"Ada &lt;{A}&gt;",
     f'="{A}"',
     f"{A}>",
@@ -101,7 +109,6 @@ def test_an_address_without_marks_stays_as_it_is(text: str) -> None:
         ("ada@localhost", "ada@localhost"),
         ("ada@[192.0.2.1]", "ada@[192.0.2.1]"),
         ("Ada <ada@x>", "ada@x"),
-        (f"{A} and {B}", f"{A} and {B}"),
     ],
 )
 def test_what_is_not_certain_is_left_to_the_syntax(text: str, kept: str) -> None:
@@ -127,6 +134,8 @@ def test_what_is_not_certain_is_left_to_the_syntax(text: str, kept: str) -> None
         f'"Lovelace; Ada" <{A}>; "Bob" <{B}>',
         f"mailto:{A}, mailto:{B}",
         f"{A} ({B})",
+        f"{A} and {B}",
+        f"{A} und {B}",
         f"{A}, {B}, {A}",
     ],
 )
