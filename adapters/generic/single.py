@@ -106,5 +106,6 @@ def _smtp_json(v: Verification) -> dict[str, object]:
         "connected": smtp.connected,
         "mailboxExists": smtp.accepted is True,
         "responseCode": smtp.code,
-        "latencyMs": smtp.latency_ms,
+        # as without a dialogue: a host that was not reached has no latency
+        "latencyMs": smtp.latency_ms if smtp.connected else None,
     }
