@@ -16,6 +16,10 @@ SHORT_LABEL_CHARACTERS = 12
 """Of a key's label, in a narrow terminal."""
 LIKELY_KEY = re.compile(r"(?=[\w-]*\d)[\w-]{12,}|[\w-]{24,}")
 """A part of an unknown path that may be a key."""
+PLAIN_WORD = re.compile(r"[\w.~-]*")
+"""What may be shown of an unknown path; any other character may encode a part of a key."""
+BATCH_ID = re.compile(r"[A-Za-z0-9-]{1,31}|[a-z0-9-]{36}")
+"""No key has such a length without an underscore."""
 
 GREEN, YELLOW, RED, DIM, RESET = "\x1b[32m", "\x1b[33m", "\x1b[31m", "\x1b[2m", "\x1b[0m"
 
@@ -23,24 +27,25 @@ _AT = re.compile("@|%40", re.IGNORECASE)
 
 
 def loggable_path(path: str, *, is_known: bool) -> str:
-    """The path without mailboxes, and unless it is one of ours without what may be a key.
+    """The path without mailboxes, and without what may be a key, however it is encoded.
 
     The ids of batches, which are in known paths, are no secrets.
     """
     if len(path) > MAX_PATH_CHARACTERS:
-        path = f"{path[:MAX_PATH_CHARACTERS]}…"
-    if is_known and "@" not in path and "%" not in path:
-        return path
+        # the last part may be the beginning of a key
+        path = f"{path[:MAX_PATH_CHARACTERS].rpartition('/')[0]}/…"
     return "/".join(_loggable_segment(segment, is_known) for segment in path.split("/"))
 
 
 def _loggable_segment(segment: str, is_known: bool) -> str:
     *mailbox, rest = _AT.split(segment)
     if mailbox:
-        return f"…@{rest}"
-    if not is_known and LIKELY_KEY.fullmatch(segment):
+        return f"…@{_loggable_segment(rest, is_known)}"
+    if is_known and BATCH_ID.fullmatch(segment):
+        return segment
+    if LIKELY_KEY.fullmatch(segment):
         return f"…{segment[-4:]}"
-    return segment
+    return segment if PLAIN_WORD.fullmatch(segment) else "…"
 
 
 def access_line(time: str, fields: Mapping[str, Any], *, width: int | None, colour: bool) -> str:

@@ -71,7 +71,16 @@ def test_a_hint_is_not_cut() -> None:
         ("/v1verify", False, "/v1verify"),
         ("/v1/verify/live_0123456789abcdef0123", False, "/v1/verify/…0123"),
         ("/v1/verify/" + "k" * 24, False, "/v1/verify/…kkkk"),
-        ("/" + "x/" * 300, False, "/" + "x/" * 99 + "x…"),
+        ("/a1b2c3d4-e5f6-4a7b-8c9d-0e1f2a3b4c5d", True, "/a1b2c3d4-e5f6-4a7b-8c9d-0e1f2a3b4c5d"),
+        ("/v1/bulk/live_0123456789abcdef0123", True, "/v1/bulk/…0123"),
+        ("/v1/bulk/0123456789abcdefghijklmnopqrstuv", True, "/v1/bulk/…stuv"),
+        ("/v1/x/%6C%69%76%65%5F%30%31", False, "/v1/x/…"),
+        ("/v1/x/%6C%69%76%65%5F%30%31", True, "/v1/x/…"),
+        ("/v1/x/\\u006c\\u0069", False, "/v1/x/…"),
+        ("/v1/x/&#108;&#105;", False, "/v1/x/…"),
+        ("/v1/x/bGl2ZV8wMQ==", False, "/v1/x/…"),
+        ("/v1/x/ada@live_0123456789abcdef0123", False, "/v1/x/…@…0123"),
+        ("/" + "x/" * 300, False, "/" + "x/" * 99 + "…"),
     ],
 )
 def test_paths_without_keys_and_mailboxes(path: str, is_known: bool, shown: str) -> None:
