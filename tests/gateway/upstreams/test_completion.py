@@ -215,7 +215,7 @@ async def test_dns_is_not_asked_where_the_client_does_not_want_it(stack: AsyncEx
 async def test_an_address_that_is_malformed_is_looked_up_nowhere(stack: AsyncExitStack) -> None:
     for order in (["v0"], ["local", "v0"], ["v0", "local"]):
         one, dns, here = await made(stack, "generic", "dns", routing={"order": order})
-        answer = await verify_natively(here, "no address@firm.test")
+        answer = await verify_natively(here, "no..address@firm.test")
         assert (answer["verdict"], answer["reason"]) == ("undeliverable", "invalid_email")
         assert (answer["source"], len(dns.queries), len(one.asked)) == ("local", 0, 0)
 
