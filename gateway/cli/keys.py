@@ -155,7 +155,7 @@ def revoke(
 
 @keys.command(cls=Command)
 def suspend(ctx: typer.Context, key: KeyOrId, config: ConfigFile = None) -> None:
-    """Suspend the account of a key: all its live keys are refused.
+    """Suspend the account of a key: all keys of the account are refused.
 
     Clients get the vendor's reply for a suspended or restricted account,
     such as 403, within a second. `keys resume` ends it.
