@@ -163,7 +163,7 @@ async def open_services(
                     choose_verifier=upstreams.bulk.choose_verifier,
                     chunk_size=upstreams.bulk.chunk_size,
                     retries_s=settings.engine.greylist_retries_s,
-                    base_url=lambda: sandbox.url,
+                    base_url=lambda: sandbox.link_url,
                     post_webhook=post_webhook,
                     find_sample=lambda name, address, checks: sandbox.live_sample(
                         by_name[name], address, checks
@@ -201,6 +201,7 @@ async def open_services(
                 metrics,
                 sandbox,
                 neutralise_formulas=settings.server.neutralise_formulas,
+                links_by_proxy=settings.server.links_by_proxy,
             ),
             native=NativeApi(dialects, accounts, service, egresses, reputation_store),
             metrics=metrics,

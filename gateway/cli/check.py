@@ -34,19 +34,11 @@ def check(ctx: typer.Context, config: ConfigFile = None) -> None:
         print_error(
             f"hint: routing.order names the sources to ask, and leaves out {', '.join(never)}"
         )
-    if settings.server.forwarded_allow_ips and not settings.server.public_url:
-        print_error(PUBLIC_URL_HINT.format(url=settings.server.url()))
     if settings.engine.helo == "localhost":
         print_error(
             "hint: engine.helo is localhost, which many mail servers refuse; set it to a name"
             " that resolves to this machine and back"
         )
-
-
-PUBLIC_URL_HINT = (
-    "hint: server.forwarded_allow_ips is set and server.public_url is not, so that links in"
-    " replies, such as Emailable's download_file, begin with {url}; set it to the URL of the proxy"
-)
 
 
 def _file_description(ctx: typer.Context, config: Path | None) -> str:

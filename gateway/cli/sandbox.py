@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import shutil
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -22,7 +24,13 @@ from gateway.cli.listen import (
 )
 from gateway.cli.options import ConfigFile, read_settings
 from gateway.cli.tables import plain_lines
-from gateway.cli.terminal import EXIT_INTERRUPTED, EXIT_USAGE, CommandError, run_async
+from gateway.cli.terminal import (
+    EXIT_INTERRUPTED,
+    EXIT_USAGE,
+    CommandError,
+    is_terminal,
+    run_async,
+)
 
 if TYPE_CHECKING:
     import socket
@@ -145,6 +153,12 @@ def _key_lines(url: str) -> Iterator[str]:
     """Base URL and test key of every dialect, as a client needs them."""
     from adapters.registry import DIALECTS
 
-    return plain_lines(
+    rows = [
         (dialect.name, prefixed_base_url(url, dialect), dialect.sandbox_key) for dialect in DIALECTS
-    )
+    ]
+    lines = list(plain_lines(rows))
+    width = shutil.get_terminal_size().columns
+    if is_terminal(sys.stdout) and max(map(len, lines)) > width:
+        # one below the other: a line that the terminal breaks cannot be read as a column
+        return (text for name, base, key in rows for text in (name, f"  {base}", f"  {key}"))
+    return iter(lines)

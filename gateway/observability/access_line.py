@@ -89,7 +89,7 @@ def _shortenings(parts: Mapping[str, str]) -> Iterator[dict[str, str]]:
     left = dict(parts)
     for name, text in (
         ("time", left["time"].rpartition(".")[0] or left["time"]),
-        ("key", left["key"][:SHORT_LABEL_CHARACTERS]),
+        ("key", _shortened(left["key"])),
         ("ms", ""),
         ("client", ""),
         ("source", ""),
@@ -98,6 +98,11 @@ def _shortenings(parts: Mapping[str, str]) -> Iterator[dict[str, str]]:
     ):
         left = {**left, name: text}
         yield left
+
+
+def _shortened(label: str) -> str:
+    is_long = len(label) > SHORT_LABEL_CHARACTERS
+    return f"{label[: SHORT_LABEL_CHARACTERS - 1]}…" if is_long else label
 
 
 def _length(parts: Mapping[str, str]) -> int:

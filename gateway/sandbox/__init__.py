@@ -21,6 +21,7 @@ from gateway.sandbox.clock import Clocks
 from gateway.sandbox.faults import MAX_SLOW_REQUESTS, FaultInjector
 from gateway.sandbox.jobs import SandboxJobs
 from gateway.sandbox.keys import TestKeys
+from gateway.sandbox.links import URL_OF_REQUEST
 from gateway.sandbox.magic import MAGIC_DOMAIN, SLOW_LOCAL_PART
 from gateway.sandbox.requests import RequestLog
 from gateway.sandbox.samples import RANDOM_SEED, Samples
@@ -176,5 +177,10 @@ class Sandbox:
         """The rows behind a link; None if the link is not of a test key's batch."""
         return await self.jobs.rows_by_token(dialect, op, self._base_url(dialect))
 
+    @property
+    def link_url(self) -> str:
+        """The server's URL for links in the reply to the present request."""
+        return URL_OF_REQUEST.get() or self.url
+
     def _base_url(self, dialect: Dialect) -> str:
-        return f"{self.url}/{dialect.name}"
+        return f"{self.link_url}/{dialect.name}"

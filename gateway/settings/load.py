@@ -192,18 +192,18 @@ def _apply_environment(
 
 MISSPELT = 92
 """How similar in percent an unknown variable is to one without `__` that it was meant to be."""
-_SERVICE_LINK = re.compile(
-    r"VERIPLEX_(?:\w+_)?(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?"
-    r"|PORT(?:_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)?)"
-)
-"""What Kubernetes puts into every pod for a Service whose name begins with `veriplex`."""
+_PORT_LINK = re.compile(r"_PORT_\d{1,5}_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?\Z")
 
 
 def _is_service_link(name: str, value: str) -> bool:
-    """Whether Kubernetes has set it; `VERIPLEX_PORT=8080` was rather set by somebody."""
-    if not _SERVICE_LINK.fullmatch(name):
-        return False
-    return "://" in value or "SERVICE" in name or not name.endswith("_PORT") or "_PORT_" in name
+    """Whether Kubernetes has set it, for a Service whose name begins with `veriplex`.
+
+    It does so in every pod of the namespace. `VERIPLEX_PORT=8080` was rather set by somebody.
+    """
+    if name.endswith("_PORT") and "_SERVICE_" not in name and not _PORT_LINK.search(name):
+        return "://" in value
+    is_of_service = name.endswith("_SERVICE_HOST") or "_SERVICE_PORT" in name
+    return is_of_service or _PORT_LINK.search(name) is not None
 
 
 def _is_no_setting(name: str, value: str) -> bool:

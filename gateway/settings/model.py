@@ -70,7 +70,9 @@ class ServerSettings(Section):
     host: str = _setting("127.0.0.1", "Address or host name to listen on.", min_length=1)
     port: int = _setting(8025, "Port to listen on; 0 picks a free one.", ge=0, le=65535)
     public_url: HttpUrl = _setting(
-        "", "URL by which clients reach the server; empty derives it from host and port."
+        "",
+        "URL by which clients reach the server, for links in replies; empty takes what a proxy in"
+        " `forwarded_allow_ips` says, else host and port.",
     )
     ssl_certfile: str = _setting(
         "", "PEM file with the TLS certificate chain; empty serves plain HTTP."
@@ -97,6 +99,11 @@ class ServerSettings(Section):
         "Hosts by which clients may call the sandbox's control API, such as a container's name,"
         " beside the loopback ones and that of `public_url`; `*` is any.",
     )
+
+    @property
+    def links_by_proxy(self) -> bool:
+        """Whether links in replies begin as the trusted proxy says that it was called."""
+        return bool(self.forwarded_allow_ips) and not self.public_url
 
     def url(self, port: int | None = None) -> str:
         """The base URL for clients. `port` is the bound port, if `self.port` is 0."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -26,6 +27,7 @@ from gateway.errors import NO_SOURCE, NoAnswer, StorageUnavailable
 from gateway.observability.metrics import Metrics
 from gateway.sandbox import Sandbox
 from gateway.sandbox.keys import find_simulating_caller
+from gateway.sandbox.links import URL_OF_REQUEST
 from gateway.sandbox.simulate import PROBLEM_WORDS, SimulatedProblem, problem_for_word
 from gateway.service import Service, ServiceResult
 from gateway.web.bodies import BodyBudget, ClientDisconnected
@@ -56,6 +58,9 @@ PREFLIGHT_REPLY = WireReply(
 )
 """The answer to a browser that asks whether it may call a `cors` endpoint."""
 
+HOST = re.compile(r"[\w.-]{1,253}(?::\d{1,5})?|\[[\da-fA-F:.]{2,45}\](?::\d{1,5})?", re.ASCII)
+"""A `Host` header that can stand in a link."""
+
 SANDBOX_RESULT = ServiceResult(None, source="sandbox")
 
 STOPPING_RETRY_AFTER_S = 5
@@ -77,10 +82,12 @@ class VendorApp:
         sandbox: Sandbox,
         *,
         neutralise_formulas: bool = False,
+        links_by_proxy: bool = False,
         browser_guard: BrowserGuard | None = None,
         timer: Callable[[], float] = time.perf_counter,
     ) -> None:
-        """`neutralise_formulas` is as in the settings (`server.neutralise_formulas`).
+        """`neutralise_formulas` is as in the settings (`server.neutralise_formulas`),
+        and `links_by_proxy` as well.
 
         `browser_guard` is for a server whose keys are published, so that any web page knows one.
         """
@@ -96,6 +103,7 @@ class VendorApp:
         self._bodies = BodyBudget()
         self._body_reader = BodyReader()
         self._neutralise_formulas = neutralise_formulas
+        self._links_by_proxy = links_by_proxy
         self._timer = timer
         self.is_ending = False
 
@@ -104,6 +112,8 @@ class VendorApp:
     ) -> None:
         at, began = time.time(), self._timer()
         state = RequestState(vendor_path, scope, receive, self._bodies)
+        if self._links_by_proxy:
+            URL_OF_REQUEST.set(url_by_proxy(scope, vendor_path))
         try:
             reply = await self._reply(state, began)
             if self._sandbox.should_log(state.caller):
@@ -386,6 +396,23 @@ class VendorApp:
             exc_info=exc,
         )
         return Problem(ProblemKind.INTERNAL)
+
+
+def url_by_proxy(scope: Scope, vendor_path: VendorPath) -> str:
+    """Where a trusted proxy was called for this request; empty if it did not come from one.
+
+    uvicorn gives an address that it takes from X-Forwarded-For the port 0. A vendor's own host
+    name has none of our prefixes, which links begin with.
+    """
+    client = scope.get("client")
+    host = next(
+        (value.decode("latin-1") for name, value in scope["headers"] if name == b"host"), ""
+    )
+    if client is None or client[1] != 0 or not HOST.fullmatch(host):
+        return ""
+    if host.partition(":")[0].lower() in vendor_path.dialect.hosts:
+        return ""
+    return f"{scope['scheme']}://{host}"
 
 
 def stopping_problem() -> Problem:

@@ -175,10 +175,3 @@ def test_the_warning_is_json_if_the_log_is(here: Here) -> None:
     done = here("keys", "create", "--json", VERIPLEX_LOG__FORMAT="json", VERIPLEX_HOST="x")
     warning = json.loads(done.err)
     assert (warning["level"], warning["event"]) == ("warning", "variables.ignored")
-
-
-def test_a_proxy_without_a_public_url_is_mentioned(here: Here) -> None:
-    trusted = {"VERIPLEX_SERVER__FORWARDED_ALLOW_IPS": "127.0.0.1"}
-    assert "server.public_url is not" in here("check", **trusted).err
-    known = {"VERIPLEX_SERVER__PUBLIC_URL": "https://verify.example.com"}
-    assert "public_url" not in here("check", **trusted, **known).err

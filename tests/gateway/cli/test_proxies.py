@@ -105,7 +105,6 @@ async def test_the_block_works_as_documented(
     shell: Shell, tmp_path: Path, proxy: Callable[[Path, int, int], list[str]]
 ) -> None:
     shell.environ |= {
-        "VERIPLEX_SERVER__PUBLIC_URL": PUBLIC_URL,
         "VERIPLEX_SERVER__FORWARDED_ALLOW_IPS": "127.0.0.1",
     }
     process = await shell.start("serve", "--port", "0")
@@ -123,6 +122,13 @@ async def test_the_block_works_as_documented(
         list_ = {"emails": [f"deliverable{n}@example.com" for n in range(40_000)]}
         reply = await client.post("/v1/batch", json=list_, headers=headers, timeout=60)
         assert reply.status_code == 200, reply.text  # more than a proxy's own limit of a body
+        batch = f"/v1/batch?id={reply.json()['id']}"
+        async with asyncio.timeout(60):
+            while "download_file" not in (
+                shown := (await client.get(batch, headers=headers)).json()
+            ):
+                assert "id" in shown, shown
+        assert shown["download_file"].startswith(f"{PUBLIC_URL}/emailable/v1/downloads/")
     process.terminate()
     _, err = await process.communicate()
     (line,) = [line for line in err.decode().splitlines() if "GET /v1/verify  200" in line]
