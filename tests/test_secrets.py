@@ -158,6 +158,7 @@ token = "env:METRICS_TOKEN"
 [log]
 level = "debug"
 format = "{log_format}"
+{egresses(9, 9)}
 {upstreams}
 [[upstreams]]
 name = "up-socks"
@@ -165,6 +166,22 @@ dialect = "emailable"
 base_url = "http://127.0.0.1:{port}/v1"
 api_key = "env:CURRENT"
 proxy = "env:SOCKS"
+"""
+
+
+def egresses(port: int, other_port: int) -> str:
+    """Ways out whose proxies let nobody in."""
+    one, two, _ = (quote(word, safe="") for word in EGRESS_PASSWORDS)
+    return f"""
+[[egress]]
+name = "refused"
+proxy = "socks5://mu:{one}@127.0.0.1:{port}"
+[[egress]]
+name = "no-server"
+proxy = "socks5://mu:{two}@127.0.0.1:{other_port}"
+[[egress]]
+name = "by-reference"
+proxy = "env:EGRESS"
 """
 
 
@@ -341,7 +358,6 @@ async def test_no_password_of_a_way_out_comes_out(tmp_path: Path) -> None:
     outputs = Outputs()
     zone = {"a.test": {"MX": ["1 mx.a.test."]}, "mx.a.test": {"A": ["127.0.0.2"]}}
     async with fake_dns(zone) as dns, socks_server(Socks("mu", "another")) as socks:
-        one, two, _ = EGRESS_PASSWORDS
         (tmp_path / "veriplex.toml").write_text(f"""
 [server]
 port = 0
@@ -355,15 +371,7 @@ deadline_s = 3.0
 level = "debug"
 [metrics]
 token = "env:METRICS_TOKEN"
-[[egress]]
-name = "refused"
-proxy = "socks5://mu:{quote(one, safe="")}@127.0.0.1:{socks.port}"
-[[egress]]
-name = "no-server"
-proxy = "socks5://mu:{quote(two, safe="")}@127.0.0.1:9"
-[[egress]]
-name = "by-reference"
-proxy = "env:EGRESS"
+{egresses(socks.port, 9)}
 """)
         for command in (
             ("verify", "user@a.test"),
