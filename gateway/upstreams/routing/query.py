@@ -153,17 +153,20 @@ class SourceQuery:
         share_s = left_s
         if not self._is_quorum:
             share_s /= 1 + sum(each.task is None and each.source.ready_in_s <= 0 for each in others)
-        wait_s = min(source.timeout_s, left_s if source.answers_late else share_s)
-        queue_s = MAX_QUEUE_S if others else wait_s
-        asking = self._ask(chosen, wait_s, min(queue_s, wait_s), how)
+        queue_s = 0.0
+        if source.busy:
+            # What is left after the queue must suffice for the answer, or the call is wasted.
+            queue_s = max(left_s - source.timeout_s, left_s / 2)
+            queue_s = min(queue_s, MAX_QUEUE_S) if others else queue_s
+        wait_s = min(source.timeout_s, left_s - queue_s if source.answers_late else share_s)
+        asking = self._ask(chosen, wait_s, queue_s, how)
         chosen.began = now
         if not others:
             self._conclude(chosen, await asking)
             return
         chosen.overdue_at = chosen.hedged_at = math.inf
         if source.answers_late:
-            queued_s = queue_s if source.busy else 0.0
-            chosen.overdue_at = now + queued_s + min(source.patience_s, share_s)
+            chosen.overdue_at = now + queue_s + min(source.patience_s, share_s)
         if self._route.hedge and not self._is_quorum:
             usual_s = source.latency.percentile_s(self._route.hedge_percentile)
             if usual_s is not None:

@@ -58,7 +58,7 @@ class LocalSource:
         self,
         question: UpstreamQuery,
         *,
-        queue_s: float = math.inf,
+        queue_s: float = 0.0,
         is_last_resort: bool = False,
     ) -> SourceResult:
         address, checks = question.address, question.checks

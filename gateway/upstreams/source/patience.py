@@ -10,8 +10,10 @@ from gateway.upstreams.source.latency import Latency
 
 STALL_FACTOR = 4.0
 """A request takes suspiciously long after so many times the median latency."""
-MIN_STALL_S = 0.05
+MIN_STALL_S = 0.1
 """A shorter silence may be our own: a busy machine, a collection of garbage."""
+TAIL_FACTOR, MAX_TAIL_S = 2.0, 0.5
+"""Where latencies vary, as on a busy machine: so many times the 90th percentile, up to this."""
 UNKNOWN_STALL_S = 2.0
 """As long as fewer than `MIN_MEDIAN_SAMPLES` latencies are known."""
 MIN_MEDIAN_SAMPLES = 5
@@ -60,7 +62,11 @@ class InFlight:
     def stall_s(self) -> float:
         """The silence after which the source is suspected."""
         median_s = self._latency.percentile_s(50, MIN_MEDIAN_SAMPLES)
-        return UNKNOWN_STALL_S if median_s is None else max(median_s * STALL_FACTOR, MIN_STALL_S)
+        if median_s is None:
+            return UNKNOWN_STALL_S
+        slow_s = self._latency.percentile_s(90) or median_s
+        tail_s = min(slow_s * TAIL_FACTOR, MAX_TAIL_S)
+        return max(median_s * STALL_FACTOR, tail_s, MIN_STALL_S)
 
     @property
     def has_stalled(self) -> bool:

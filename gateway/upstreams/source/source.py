@@ -6,7 +6,6 @@ follows from a fault, is the policy's business.
 
 from __future__ import annotations
 
-import math
 from typing import Protocol
 
 from adapters.contract.upstream import Fault, UpstreamQuery
@@ -102,12 +101,13 @@ class Source(Protocol):
         self,
         question: UpstreamQuery,
         *,
-        queue_s: float = math.inf,
+        queue_s: float = 0.0,
         is_last_resort: bool = False,
     ) -> SourceResult:
-        """The verification, or a fault, within `question.wait_s`; a source's errors never raise.
+        """The verification, or a fault, within `question.wait_s` after a slot was free, which is
+        waited for at most `queue_s`; a source's errors never raise.
 
-        A slot is waited for at most `queue_s`. `is_last_resort`: a key that its vendor has paused
+        `is_last_resort`: a key that its vendor has paused
         may be used.
         """
         ...

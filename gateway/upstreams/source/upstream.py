@@ -234,21 +234,21 @@ class UpstreamSource:
             self.circuit.record_stall()
             self._in_flight.record_stall()
             if not was_open:
-                self._log_pause("suspected")
+                log.info("upstream.suspected", extra={"source": self.name})
 
     async def try_verify(
         self,
         question: UpstreamQuery,
         *,
-        queue_s: float = math.inf,
+        queue_s: float = 0.0,
         is_last_resort: bool = False,
     ) -> SourceResult:
-        give_up_at = self._clock() + question.wait_s
         with self.admitted_request() as request:
-            async with self._throttle.slot(min(question.wait_s, queue_s)) as slot:
+            async with self._throttle.slot(queue_s) as slot:
                 if slot is None:
                     return NO_SLOT
                 request.sent_at = self._clock()
+                give_up_at = request.sent_at + question.wait_s
                 with self._in_flight.request(slot.give_up):
                     result = await self._try_keys(question, give_up_at, is_last_resort)
                 if isinstance(result, Verification):
@@ -273,14 +273,11 @@ class UpstreamSource:
         after = self.circuit.state
         if after is CircuitState.OPEN and before is not CircuitState.OPEN and fault is not None:
             if fault.kind is not FaultKind.BANNED:  # which has an event of its own
-                self._log_pause(fault.kind)
+                paused_s = round(self.circuit.reopens_in_s, 1)
+                extra = {"source": self.name, "fault": fault.kind.value, "paused_s": paused_s}
+                log.warning("upstream.paused", extra=extra)
         elif before in OUT_OF_ROTATION and after not in OUT_OF_ROTATION:
             log.info("upstream.resumed", extra={"source": self.name})
-
-    def _log_pause(self, fault: str) -> None:
-        paused_s = round(self.circuit.reopens_in_s, 1)
-        extra = {"source": self.name, "fault": str(fault), "paused_s": paused_s}
-        log.warning("upstream.paused", extra=extra)
 
     def _record_outcome(self, fault: Fault | None, sent_at: float | None) -> None:
         if fault is None:
