@@ -164,5 +164,28 @@ def _mistake_text(error: ErrorDetails, type_: type[Any]) -> str:
             return f"no member is named {str(error['loc'][-1])[:MAX_SHOWN_CHARACTERS]!r}"
         case "missing":
             return f"{error['loc'][-1]} is missing"
-    text = error["msg"].removeprefix("Value error, ").removeprefix("Invalid JSON: ")
-    return text.replace("Input should be", "should be").replace("Input should", "should")
+    if error["loc"][:1] == ("latency_ms",):
+        return LATENCY_FORMS
+    known_text = MISTAKES.get(error["type"])
+    if known_text is not None:
+        return known_text
+    text = error["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    return text.replace("should be greater than or equal to", "should be at least").replace(
+        "should be less than or equal to", "should be at most"
+    )
+
+
+LATENCY_FORMS = 'should be milliseconds, as 100, [50, 200] or {"median": 100, "sigma": 0.5}'
+MISTAKES: Mapping[str, str] = {
+    **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), "should be a whole number"),
+    **dict.fromkeys(("float_type", "float_parsing", "finite_number"), "should be a number"),
+    **dict.fromkeys(("bool_type", "bool_parsing"), "should be true or false"),
+    **dict.fromkeys(
+        ("datetime_type", "datetime_parsing", "datetime_from_date_parsing"),
+        "should be a time, as 2027-01-01T00:00:00Z",
+    ),
+    **dict.fromkeys(("dataclass_type", "model_type", "dict_type"), "should be an object"),
+    "string_type": "should be a text, in quotes",
+    "json_invalid": "the body is not valid JSON",
+}
+"""What is wrong with a value, by the type of pydantic's error."""

@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from adapters.contract.dialect import Dialect
+from gateway.web.control_input import LATENCY_FORMS
 from tests.dialects import ALL
 
 API = "/veriplex/v1"
@@ -18,7 +19,7 @@ LOG_CALLS = ("requests", "requests/last", "requests/count", "requests/wait")
 async def refused(reply: httpx.Response) -> str:
     assert reply.status_code == 400, reply.text
     detail = str(reply.json()["detail"])
-    for word in ("Value error", "Extra inputs", "Input should", "unexpected_keyword", "validator"):
+    for word in ("Value error", "Extra inputs", "Input", "unexpected_keyword", "unable to"):
         assert word not in detail
     return detail
 
@@ -103,15 +104,19 @@ async def test_an_operation_of_another_dialect_is_refused(client: httpx.AsyncCli
         ({"simulate": "no-credit"}, "no outcome is named no-credit; did you mean no-credits?"),
         ({"simulat": "429"}, "simulat: no member has this name; did you mean simulate?"),
         ({}, "set at least one of simulate, limit, latency_ms and connection"),
-        ({"simulate": "429", "rate": 2}, "rate: should be less than or equal to 1"),
+        ({"simulate": "429", "rate": 2}, "rate: should be at most 1"),
+        ({"simulate": "429", "times": 0}, "times: should be at least 1"),
+        ({"simulate": "429", "times": "x"}, "times: should be a whole number"),
+        ({"simulate": 429}, "simulate: should be a text, in quotes"),
         ({"connection": "rest"}, "connection: should be 'reset', 'truncate' or 'drip'"),
         (
             {"limit": {"count": 1, "per": 60}},
             "limit: no member is named 'per'",
         ),
-        ({"latency_ms": "fast"}, None),
-        ({"latency_ms": [1, 2, 3]}, None),
-        ([], None),
+        ({"latency_ms": "fast"}, f"latency_ms: {LATENCY_FORMS}"),
+        ({"latency_ms": [1, 2, 3]}, f"latency_ms: {LATENCY_FORMS}"),
+        ({"latency_ms": {"median": -1}}, f"latency_ms: {LATENCY_FORMS}"),
+        ([], "should be an object"),
     ],
 )
 async def test_faults(client: httpx.AsyncClient, fault: Any, detail: str | None) -> None:
@@ -124,7 +129,9 @@ async def test_faults(client: httpx.AsyncClient, fault: Any, detail: str | None)
     ("change", "detail"),
     [
         ({"advance": 5}, "advance: no member has this name; did you mean advance_s?"),
-        ({"at": "soon"}, None),
+        ({"at": "soon"}, "at: should be a time, as 2027-01-01T00:00:00Z"),
+        ({"advance_s": "x"}, "advance_s: should be a number"),
+        ({"frozen": "maybe"}, "frozen: should be true or false"),
     ],
 )
 async def test_clock(client: httpx.AsyncClient, change: Any, detail: str | None) -> None:
@@ -145,3 +152,11 @@ async def test_a_key_in_a_wrong_name_is_not_shown(client: httpx.AsyncClient) -> 
     key = "live_0123456789abcdef0123"
     reply = await client.get(f"{API}/requests?{key}=x")
     assert key not in reply.text
+
+
+async def test_a_body_that_is_not_json_is_refused(client: httpx.AsyncClient) -> None:
+    for call in ("faults", "clock"):
+        reply = await client.post(
+            f"{API}/{call}", content=b"{", headers={"Content-Type": "application/json"}
+        )
+        assert await refused(reply) == "the body is not valid JSON"
