@@ -70,6 +70,7 @@ DIALECT = Dialect(
     ),
     write_problem=write_problem,
     key_shape=KeyShape("private_", "test_", alphabet="0123456789abcdef", length=32),
+    example_job_ids=("150970", "251319"),
     sandbox_key="private_sandbox0000000000000000000000000",
     example=ExampleCall(
         "/v4.2/single/check", query={"email": "support@neverbounce.com", "key": "{key}"}
