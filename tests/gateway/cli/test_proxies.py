@@ -39,6 +39,7 @@ def nginx(folder: Path, port: int, server_port: int) -> list[str]:
         ("listen 443 ssl", f"listen 127.0.0.1:{port} ssl"),
         ("/etc/ssl/verify.example.com.pem", str(CERTIFICATE)),
         ("/etc/ssl/verify.example.com.key", str(CERTIFICATE)),
+        ("/var/log/nginx", str(folder)),
         ("127.0.0.1:8025", f"127.0.0.1:{server_port}"),
     ):
         assert shown in text
@@ -50,7 +51,7 @@ def nginx(folder: Path, port: int, server_port: int) -> list[str]:
     user = "user root;\n" if os.geteuid() == 0 else ""  # else another user's, who cannot write here
     head = f"{user}daemon off; pid {folder}/pid; error_log stderr;\nevents {{}}\n"
     config = folder / "nginx.conf"
-    config.write_text(f"{head}http {{\naccess_log off;\n{temp}{text}}}\n")
+    config.write_text(f"{head}http {{\n{temp}{text}}}\n")
     return ["nginx", "-c", str(config)]
 
 
@@ -118,7 +119,8 @@ async def test_the_block_works_as_documented(
     async with running(proxy(tmp_path, port, server_port), port) as client:
         reply = await client.get("/v1/verify?email=role@example.com", headers=headers)
         assert reply.status_code == 200
-        assert (await client.get("/metrics")).status_code == 403
+        for closed in ("/metrics", "/readyz"):
+            assert (await client.get(closed)).status_code == 403
         list_ = {"emails": [f"deliverable{n}@example.com" for n in range(40_000)]}
         reply = await client.post("/v1/batch", json=list_, headers=headers, timeout=60)
         assert reply.status_code == 200, reply.text  # more than a proxy's own limit of a body
