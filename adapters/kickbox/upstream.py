@@ -106,6 +106,8 @@ UPSTREAM = Upstream(
     balance=Call(build_balance, parse_balance),
     always_reports=frozenset({"disposable", "free", "role", "did_you_mean"}),
     free_verdicts=frozenset({Verdict.UNKNOWN}),
+    # the `timeout` of a request that has none, which all its clients send
+    usual_answer_s=6.0,
     # the open API has hosts of its own
     other_hosts={
         "api.kickbox.com": {"/v1/": "open.kickbox.com"},

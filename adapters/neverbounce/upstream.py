@@ -164,6 +164,8 @@ def parse_balance(reply: UpstreamReply) -> int | Fault:
 UPSTREAM = Upstream(
     verify=Call(build_verify, parse_verify),
     balance=Call(build_balance, parse_balance),
+    # the `timeout` that its Python client sends
+    usual_answer_s=30.0,
     always_reports=frozenset({"disposable", "role", "free", "did_you_mean"}),
 )
 

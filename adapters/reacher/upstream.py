@@ -241,5 +241,7 @@ def _parse_mx(mx: Mapping[str, Any]) -> tuple[MxHost, ...]:
 UPSTREAM = Upstream(
     verify=Call(build_verify, parse_verify),
     health=UpstreamRequest("GET", "/version", is_billed=False),
+    # the time for one SMTP dialogue in its documentation; it runs several
+    usual_answer_s=45.0,
     always_reports=frozenset({"disposable", "role", "free"}),
 )
