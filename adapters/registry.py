@@ -1,6 +1,16 @@
 """The dialects that are served. `docs/adding-a-vendor.md` adds one step by step."""
 
-from adapters import dataoorts, emailable, generic, kickbox, neverbounce, reacher, validto, whoisxml
+from adapters import (
+    dataoorts,
+    emailable,
+    generic,
+    kickbox,
+    neverbounce,
+    reacher,
+    validto,
+    whoisxml,
+    zerobounce,
+)
 from adapters.contract.dialect import Dialect
 
 DIALECTS: tuple[Dialect, ...] = (
@@ -12,4 +22,5 @@ DIALECTS: tuple[Dialect, ...] = (
     kickbox.DIALECT,
     neverbounce.DIALECT,
     reacher.DIALECT,
+    zerobounce.DIALECT,
 )

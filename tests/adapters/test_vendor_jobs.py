@@ -69,11 +69,23 @@ def body_of(row: Mapping[str, Any]) -> object:
     return row["json"] if "json" in row else row["text"]
 
 
+def _with_each(value: Any) -> Any:
+    """The value with `{"each": …}` as a list that has the pattern for each address."""
+    if isinstance(value, dict) and value.keys() == {"each"}:
+        pattern = json.dumps(value["each"])
+        return [json.loads(pattern.replace('"<email>"', json.dumps(email))) for email in EMAILS]
+    if isinstance(value, dict):
+        return {name: _with_each(member) for name, member in value.items()}
+    return value
+
+
 def filled(value: object) -> Any:
     """A part of a request with its key and addresses."""
-    rows = json.dumps([[email] for email in EMAILS])
-    text = json.dumps(value).replace('"<emails>"', json.dumps(EMAILS)).replace("<key>", KEY)
-    text = text.replace('"<rows>"', rows)
+    text = (
+        json.dumps(_with_each(value))
+        .replace('"<emails>"', json.dumps(EMAILS))
+        .replace("<key>", KEY)
+    )
     return json.loads(text)
 
 

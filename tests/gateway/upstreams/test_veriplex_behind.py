@@ -83,7 +83,8 @@ async def url() -> AsyncIterator[str]:
 async def test_the_sandbox_answers_in_all_pairs(url: str, before: str, behind: str) -> None:
     async with front(settings(url), label=behind) as here:
         for name, (verdict, reason) in MAGIC.items():
-            email = f"{name}@example.com"
+            # With a tag it is none of the addresses that a vendor answers for live keys too.
+            email = f"{name}+7@example.com"
             reply = await here.verify(before, email)
             assert reply.status_code == 200
             assert reply.headers["x-veriplex-source"] == behind

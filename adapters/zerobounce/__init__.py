@@ -1,0 +1,162 @@
+"""ZeroBounce's API v2, `https://api.zerobounce.net/v2` and `https://bulkapi.zerobounce.net/v2`.
+
+Documentation: https://www.zerobounce.net/docs (API v2, sandbox, status codes, rate limits), seen
+2026-11, and recordings of the service in the official clients' suites. Fixtures:
+`compat_fixtures/zerobounce`.
+
+Quirks:
+- a bad key and an account without credits have one text, with status 200, or `Credits` of "-1";
+  the firewall before the service refuses bad keys with a page of its own, which `[zerobounce]
+  key_error = "shield"` shows;
+- numbers and booleans are texts in some members (`Credits`, `mx_found`) and not in others;
+- 33 test addresses at example.com cost nothing, with live keys too; unknown results cost nothing;
+- calls about files are GETs, the one that deletes included; a file that was sent is a 201;
+- the content type is exactly `application/json`, and one client sends JSON as `text/plain`;
+- an absent parameter may be the word `null`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Literal
+
+from adapters.contract.clients import ExampleCall, VendorClient
+from adapters.contract.credential import Credential, KeyInBody, KeyInQuery
+from adapters.contract.dialect import AnyEndpoint, Dialect, Endpoint, KeyShape, RootPath
+from adapters.contract.options import DialectOptions, option
+from adapters.kit.root_paths import ZEROBOUNCE_REST
+from adapters.zerobounce import files, single
+from adapters.zerobounce.problems import write_problem
+from adapters.zerobounce.upstream import API_HOSTS, BULK_HOST, UPSTREAM, VENDOR_JOBS
+from adapters.zerobounce.words import choose_sample, is_free
+
+BOTH = ("GET", "POST")
+
+
+def _endpoint(
+    name: str, methods: tuple[str, ...], path: str, read: Any, write: Any, **more: Any
+) -> AnyEndpoint:
+    return Endpoint(name=name, methods=methods, path=f"/v2/{path}", read=read, write=write, **more)
+
+
+def _file_endpoints(name: str, path: str, write_status: Any, write_get: Any) -> tuple[Any, ...]:
+    return (
+        _endpoint(
+            f"{name}_send",
+            ("POST",),
+            f"{path}sendfile",
+            files.read_send,
+            files.write_sent,
+            bucket="bulk",
+            body_limit=files.BODY_LIMIT,
+            accepts_body_file=True,
+        ),
+        _endpoint(f"{name}_status", BOTH, f"{path}filestatus", files.read_status, write_status),
+        _endpoint(f"{name}_get", BOTH, f"{path}getfile", files.read_get, write_get),
+        _endpoint(
+            f"{name}_delete", BOTH, f"{path}deletefile", files.read_delete, files.write_deleted
+        ),
+    )
+
+
+ENDPOINTS: tuple[AnyEndpoint, ...] = (
+    _endpoint(
+        "validate",
+        BOTH,
+        "validate",
+        single.read_validate,
+        single.write_validate,
+        bucket="validate",
+        cors=True,
+    ),
+    _endpoint(
+        "batch",
+        ("POST",),
+        "validatebatch",
+        single.read_batch,
+        single.write_batch,
+        bucket="validatebatch",
+        credential=Credential((KeyInQuery("api_key"), KeyInBody("api_key", always_json=True))),
+    ),
+    _endpoint("credits", BOTH, "getcredits", single.read_credits, single.write_credits),
+    _endpoint("usage", BOTH, "getapiusage", single.read_usage, single.write_usage),
+    _endpoint("activity", BOTH, "activity", single.read_activity, single.write_activity),
+    _endpoint("score", BOTH, "scoring", single.read_score, single.write_score),
+    _endpoint("guess", BOTH, "guessformat", single.read_guess, single.write_guess),
+    _endpoint("filters", BOTH, "filters/list", single.read_filters, single.write_filters),
+    _endpoint(
+        "filters_add",
+        ("POST",),
+        "filters/add",
+        single.read_filter_change,
+        single.write_filter_change,
+    ),
+    _endpoint(
+        "filters_delete",
+        ("POST",),
+        "filters/delete",
+        single.read_filter_change,
+        single.write_filter_change,
+    ),
+    *_file_endpoints("file", "", files.write_status, files.write_file),
+    *_file_endpoints("score_file", "scoring/", files.write_score_status, files.write_score_file),
+)
+
+OWN_PATHS = (
+    "validate",
+    "validatebatch",
+    "getcredits",
+    "getapiusage",
+    "activity",
+    "scoring",
+    "guessformat",
+    "filters",
+    "sendfile",
+    "filestatus",
+    "getfile",
+    "deletefile",
+)
+"""First segments below `/v2` that no other vendor has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The section `[zerobounce]` of the settings."""
+
+    key_error: Literal["json", "shield"] = option(
+        "json",
+        "How a bad key is answered: in JSON, as documented, or by its firewall's page, as in 2025.",
+    )
+
+
+def configure(dialect: Dialect, options: Options) -> Dialect:
+    return replace(dialect, write_problem=partial(write_problem, options.key_error))
+
+
+DIALECT = Dialect(
+    name="zerobounce",
+    title="ZeroBounce",
+    hosts=(*API_HOSTS, BULK_HOST, "api.zerobounce.in", "bulkapi.zerobounce.in"),
+    base_path="/v2",
+    root_paths=(*(RootPath(f"/v2/{path}") for path in OWN_PATHS), ZEROBOUNCE_REST),
+    endpoints=ENDPOINTS,
+    credential=Credential((KeyInQuery("api_key"), KeyInBody("api_key"))),
+    write_problem=partial(write_problem, "json"),
+    key_shape=KeyShape("", "test_", alphabet="0123456789abcdef", length=32),
+    sandbox_key="sandbox0000000000000000000000000",
+    example=ExampleCall("/v2/validate", query={"api_key": "{key}", "email": "valid@example.com"}),
+    clients=(
+        VendorClient("Python zerobouncesdk", "/v2", "`ZeroBounce(key, base_url='{url}')`"),
+        VendorClient("Node @zerobounce/zero-bounce-sdk", "/v2", "`init(key, '{url}')`"),
+        VendorClient("Ruby zerobounce-sdk", "/v2", "`ZEROBOUNCE_API_URL`: `{url}`"),
+    ),
+    batch_rules=files.BATCH_RULES,
+    choose_sample=choose_sample,
+    samples_for_live_keys=True,
+    refunds=is_free,
+    options=DialectOptions(Options, configure),
+    upstream=UPSTREAM,
+    vendor_jobs=VENDOR_JOBS,
+    verdict_members=("status", "sub_status"),
+)

@@ -1,0 +1,262 @@
+"""Files: sent, shown, fetched and deleted; for validation and for scores."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from datetime import UTC
+
+import orjson
+
+from adapters.contract.batch_rules import (
+    MAX_ENTRY_CHARACTERS,
+    BatchRules,
+    BatchWebhook,
+    is_success,
+)
+from adapters.contract.jobs import BatchEntry, Job, JobRow, JobRows, JobState
+from adapters.contract.operations import DeleteJob, ReadRows, ShowJob, SubmitJob
+from adapters.contract.problems import Problem, ProblemKind
+from adapters.contract.wire import StreamReply, WireReply, WireRequest, json_reply
+from adapters.kit.csv import NotCsv, csv_line, read_lines, read_table
+from adapters.kit.words import bool_word, parse_bool, parse_integer
+from adapters.zerobounce.single import required, validation
+from adapters.zerobounce.words import is_free, tenths, words_of
+from engine.model import Verification
+
+BODY_LIMIT = 25 * 1024 * 1024
+MAX_CELLS = 1_000
+FILE_MEDIA_TYPE = "application/octet-stream"
+FREE = "free"
+"""The counter of rows that cost nothing."""
+COLUMNS = (
+    "ZB Status", "ZB Sub Status", "ZB Account", "ZB Domain", "ZB First Name", "ZB Last Name",
+    "ZB Gender", "ZB Free Email", "ZB MX Found", "ZB MX Record", "ZB SMTP Provider",
+    "ZB Did You Mean",
+)  # fmt: skip
+SCORE_COLUMN = "ZeroBounceQualityScore"
+STATES = {
+    JobState.QUEUED: "Queued",
+    JobState.PREPARING: "Queued",
+    JobState.READY: "Queued",
+    JobState.COMPLETED: "Complete",
+    JobState.FAILED: "Failed",
+    JobState.CANCELLED: "Failed",
+}
+"""Any other is `Processing`."""
+
+
+# -- reading ------------------------------------------------------------------------------
+
+
+def read_send(request: WireRequest) -> SubmitJob:
+    if request.content_type != "multipart/form-data":
+        raise _refusal("Invalid file format.", "file")
+    file = next((part for part in request.parts if part.filename is not None), None)
+    fields = {part.name: part.text for part in request.parts if part.filename is None}
+    if file is None:
+        raise _refusal("Invalid file format.", "file")
+    column = parse_integer(fields.get("email_address_column"))
+    if not column or column < 1:
+        raise _refusal("email_address_column is required.", "email_address_column")
+    has_header = parse_bool(fields.get("has_header_row"), False)
+    try:
+        table = read_table(
+            read_lines(file.chunks()),
+            has_header=has_header,
+            max_cells=MAX_CELLS,
+        )
+    except NotCsv as exc:
+        raise _refusal(f"The file {exc}.", "file") from exc
+    if column > table.width:
+        raise _refusal("email_address_column is beyond the last column.", "email_address_column")
+    headers = list(table.headers)
+    if not has_header:
+        headers[column - 1] = "Email Address"
+
+    def entries() -> Iterator[BatchEntry]:
+        try:
+            for row in table.rows:
+                email = row[column - 1].strip() if len(row) >= column else ""
+                if len(email) > MAX_ENTRY_CHARACTERS:
+                    raise _refusal("Invalid file format.", "file")
+                yield BatchEntry(email, tuple(row))
+        except NotCsv as exc:
+            raise _refusal(f"The file {exc}.", "file") from exc
+
+    url = fields.get("return_url", "").strip()
+    return SubmitJob(
+        entries=entries(),
+        headers=tuple(headers),
+        name=file.filename or "file.csv",
+        webhook_url="" if url == "null" else url,
+        options={"return_url": url or None, "phase_2": "allow_phase_2" in fields},
+    )
+
+
+def _refusal(text: str, field: str) -> Problem:
+    return Problem(ProblemKind.INVALID, text, field, word="text")
+
+
+def _file_id(request: WireRequest) -> str:
+    text = required({**request.query, **request.fields}, "file_id")
+    try:
+        return str(uuid.UUID(text))
+    except ValueError as exc:
+        raise Problem(ProblemKind.JOB_MALFORMED) from exc
+
+
+def read_status(request: WireRequest) -> ShowJob:
+    return ShowJob(job_id=_file_id(request))
+
+
+def read_get(request: WireRequest) -> ReadRows:
+    return ReadRows(job_id=_file_id(request))
+
+
+def read_delete(request: WireRequest) -> DeleteJob:
+    return DeleteJob(job_id=_file_id(request))
+
+
+# -- writing ------------------------------------------------------------------------------
+
+
+def write_sent(_: SubmitJob, job: Job) -> WireReply:
+    body = {"success": True, "message": "File Accepted", "file_name": job.name, "file_id": job.id}
+    return json_reply(body, 201)
+
+
+def write_status(_: ShowJob, job: Job) -> WireReply:
+    body = {
+        "success": True,
+        "file_id": job.id,
+        "file_name": job.name,
+        "upload_date": _date(job),
+        "file_status": STATES.get(job.state, "Processing"),
+    }
+    if job.options.get("phase_2"):
+        body["file_phase_2_status"] = "N/A"
+    has_failed = job.state in (JobState.FAILED, JobState.CANCELLED)
+    return json_reply(
+        {
+            **body,
+            "complete_percentage": f"{_percent(job)}%",
+            "error_reason": "The file could not be read." if has_failed else None,
+            "return_url": job.options.get("return_url"),
+        }
+    )
+
+
+def write_score_status(_: ShowJob, job: Job) -> WireReply:
+    is_done = job.state is JobState.COMPLETED
+    return json_reply(
+        {
+            "success": True,
+            "file_id": job.id,
+            "file_name": job.name,
+            "upload_date": _date(job),
+            "file_status": "Complete" if is_done else "Queued",
+            "complete_percentage": f"{100 if is_done else 0}% Complete.",
+            "return_url": job.options.get("return_url"),
+        }
+    )
+
+
+def write_deleted(_: DeleteJob, job: Job) -> WireReply:
+    return json_reply(
+        {"success": True, "message": "File Deleted", "file_name": job.name, "file_id": job.id}
+    )
+
+
+def write_file(_: ReadRows, found: JobRows) -> StreamReply:
+    job = _complete(found.job)
+    stem = job.name.removesuffix(".csv").translate(_NOT_IN_FILE_NAMES)
+    name = f"{stem}_processed.csv"
+    return StreamReply(
+        rows=found.rows,
+        head=csv_line((*job.headers, *COLUMNS), quote_all=True),
+        render=lambda row: csv_line((*row.cells, *_cells(row.verification)), quote_all=True),
+        media_type=FILE_MEDIA_TYPE,
+        headers=(("Content-Disposition", f"attachment; filename={name}; filename*=UTF-8''{name}"),),
+    )
+
+
+def write_score_file(_: ReadRows, found: JobRows) -> StreamReply:
+    job = _complete(found.job)
+    return StreamReply(
+        rows=found.rows,
+        head=csv_line((*job.headers, SCORE_COLUMN), quote_all=True),
+        render=lambda row: csv_line(_with_score(row), quote_all=True),
+        media_type=FILE_MEDIA_TYPE,
+        headers=(("Content-Disposition", 'attachment; filename="scoring_all_results.csv"'),),
+    )
+
+
+def _with_score(row: JobRow) -> tuple[str, ...]:
+    return (*row.cells, str(tenths(row.verification)))
+
+
+def _cells(v: Verification) -> tuple[str, ...]:
+    found = validation(v)
+    words = words_of(v)
+    names = ("account", "domain", "firstname", "lastname", "gender")
+    return (
+        *words,
+        *(found[name] or "" for name in names),
+        "True" if found["free_email"] else "False",
+        bool_word(bool(v.evidence.mx)),
+        found["mx_record"],
+        found["smtp_provider"] or "",
+        found["did_you_mean"] or "",
+    )
+
+
+_NOT_IN_FILE_NAMES = dict.fromkeys((*range(33), *map(ord, "\"';%\\/,"), *range(0x7F, 0x300)), "_")
+
+
+def _complete(job: Job) -> Job:
+    if job.state is not JobState.COMPLETED:
+        raise Problem(ProblemKind.JOB_STATE, job_state=job.state)
+    if job.rows_expired:
+        raise Problem(ProblemKind.JOB_UNKNOWN)
+    return job
+
+
+def _percent(job: Job) -> int:
+    if job.state is JobState.COMPLETED:
+        return 100
+    return min(100 * job.done_count // (job.row_count or 1), 99)
+
+
+def _date(job: Job) -> str:
+    return job.created_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+# -- rules --------------------------------------------------------------------------------
+
+
+def write_event(_: ReadRows, found: JobRows) -> WireReply:
+    job = found.job
+    body = {"file_id": job.id, "file_name": job.name, "upload_date": _date(job)}
+    return WireReply(200, orjson.dumps(body))
+
+
+def _extra_counters(v: Verification) -> tuple[str, ...]:
+    return (FREE,) if is_free(v) else ()
+
+
+BATCH_RULES = BatchRules(
+    new_id=lambda source: str(uuid.UUID(int=source.random_below(2**128), version=4)),
+    row_word=lambda v: words_of(v).status,
+    extra_counters=_extra_counters,
+    refund_word=FREE,
+    shows_names=True,
+    # until the client deletes it
+    retention_s=lambda _: None,
+    webhook=BatchWebhook(
+        write_body=write_event,
+        is_accepted=is_success,
+        retry_interval_s=30.0,
+        give_up_after_s=100.0,
+    ),
+)
