@@ -14,6 +14,7 @@ from engine.address.syntax import parse_address
 from engine.bulk.calls import MAX_IN_FLIGHT_PER_CALL
 from engine.model import Address, Checks, Dns, Reason, Verdict, Verification
 from engine.smtp.meanings import ABOUT_US
+from engine.turns import acting_for
 from tests.engine.asking import verify_list
 from tests.engine.test_probe import (
     BLOCKED_REPLY,
@@ -31,6 +32,7 @@ from tests.fakes.smtp import CLOSE, HANG, Raw, Script, Wait
 
 NO_SUCH_USER = "550 5.1.1 No such user"
 KNOWN = tuple(f"p{number}" for number in range(30))
+NO_CATCH_ALL = Checks(catch_all=False)
 KNOWN_ONLY = Script(rcpt=only("p[0-9]+"))
 OTHERS_UNKNOWN = (".*", NO_SUCH_USER)
 
@@ -347,6 +349,33 @@ async def test_a_single_verification_overtakes_a_batch() -> None:
         await single
         await batch
         assert order.index("single") < 200
+
+
+async def test_a_list_of_another_party_does_not_wait_for_a_thousand_domains_at_one_host() -> None:
+    reached, go_on = asyncio.Event(), asyncio.Event()
+    script = rcpt(("^stuck", (Wait(reached, go_on), "250 Ok")), ("^p[0-9]", "250 Ok"))
+    domains = [f"d{number}.test" for number in range(1_000)]
+    zone = zone_of(A) | {domain: {"MX": ["1 mx0.a.test."]} for domain in domains}
+    config = replace(CONFIG, connections_per_host=1)
+    async with probe_setup({A: script}, zone, config) as setup:
+        order: list[str] = []
+
+        async def run_list(party: str, texts: list[str]) -> None:
+            with acting_for(party):
+                async for _ in setup.engine.verify_many(map(parse_address, texts), NO_CATCH_ALL):
+                    order.append(party)
+
+        first = asyncio.create_task(run_list("flooding", ["stuck@a.test"]))
+        await reached.wait()
+        flood = asyncio.create_task(run_list("flooding", [f"p1@{each}" for each in domains]))
+        for _ in range(3_000):  # until all its domains wait for the one connection
+            await asyncio.sleep(0)
+        modest = asyncio.create_task(run_list("modest", ["p2@d0.test"]))
+        for _ in range(200):
+            await asyncio.sleep(0)
+        go_on.set()
+        await asyncio.gather(first, flood, modest)
+        assert order.index("modest") < 200
 
 
 async def test_a_cancelled_call_does_not_disturb_others() -> None:
