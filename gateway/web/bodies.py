@@ -36,6 +36,13 @@ class BodyBudget:
         self, *, total: int = MAX_BYTES_IN_FLIGHT, strangers: int = MAX_BYTES_OF_STRANGERS
     ) -> None:
         self._left = {False: total, True: strangers}
+        self._tight = strangers // 2
+
+    @property
+    def is_tight(self) -> bool:
+        """Whether strangers have half of their part in use, so that a request that can show its key
+        should."""
+        return self._left[True] < self._tight
 
     def take(self, size: int, *, is_stranger: bool) -> None:
         """Raises `Problem` (`UNAVAILABLE`) if there is no room for so many bytes."""

@@ -230,9 +230,19 @@ class VendorApp:
         body, body_file = await state.body.read(
             max_bytes=endpoint.body_limit,
             spill_to_file=endpoint.accepts_body_file,
-            is_stranger=not admitted,
+            is_stranger=not (admitted or await self._shows_its_key(state, endpoint)),
         )
         return state.wire_request(body, body_file)
+
+    async def _shows_its_key(self, state: RequestState, endpoint: AnyEndpoint) -> bool:
+        """Whether a request, while bodies of strangers are many, has a valid key in its head."""
+        if not self._bodies.is_tight or not endpoint.needs_key:
+            return False
+        head = state.wire_request()
+        dialect = state.vendor_path.dialect
+        credential = dialect.credential_for(endpoint)
+        key = credential.read(head) if credential.is_decided_by_head(head) else None
+        return key is not None and await self._accounts.authenticate(dialect.name, key) is not None
 
     async def _reject_unknown_key(
         self, state: RequestState, endpoint: AnyEndpoint, request: WireRequest

@@ -25,7 +25,13 @@ from adapters.contract.dialect import AnyEndpoint, Dialect
 from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.wire import CHUNK_BYTES, WireRequest
 from adapters.registry import DIALECTS
-from gateway.web.bodies import MAX_BYTES_IN_MEMORY, BodyBudget, IncomingBody, incoming_body
+from gateway.web.bodies import (
+    MAX_BYTES_IN_MEMORY,
+    MAX_BYTES_OF_STRANGERS,
+    BodyBudget,
+    IncomingBody,
+    incoming_body,
+)
 
 Connect = Callable[[], socket.socket]
 
@@ -316,3 +322,24 @@ async def test_bodies_together_have_a_limit(is_stranger: bool) -> None:
     bodies[0].close()
     bodies[0].close()
     await body().read(max_bytes=1_000, spill_to_file=False, is_stranger=is_stranger)
+
+
+def test_a_known_key_is_served_while_strangers_fill_their_part(connect: Connect) -> None:
+    """Their uploads lack the last byte, and are held until the client is gone."""
+    upload = max(IN_BODY, key=lambda each: each.endpoint.body_limit)
+    count = -(-MAX_BYTES_OF_STRANGERS // upload.endpoint.body_limit)
+    size = MAX_BYTES_OF_STRANGERS // count
+    head = f"POST /{upload.dialect.name}{upload.endpoint.path} HTTP/1.1\r\nhost: veriplex.test\r\n"
+    head += f"content-type: application/json\r\ncontent-length: {size}\r\n\r\n"
+    for _ in range(count):
+        connection = connect()
+        connection.sendall(head.encode())
+        for start in range(0, size - 1, 100_000):
+            connection.sendall(b" " * min(100_000, size - 1 - start))
+    # until all is received, what has no key has room
+    assert any(post(connect(), EMAILABLE, b'{"a":"ada@example.com"}')[0] == 503 for _ in range(999))
+    body = b'{"emails":["ada@example.com"]}'
+    connection = connect()
+    key = EMAILABLE.dialect.sandbox_key
+    connection.sendall(EMAILABLE.head(key, content_length=str(len(body))) + body)
+    assert read_reply(connection)[0] == 200
