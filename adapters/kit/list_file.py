@@ -67,6 +67,8 @@ class ListOptions:
     encoding: str | None = None
     otherwise: str | None = None
     """The encoding of a list that is neither UTF-8 nor marked, where nobody can name it."""
+    has_header: bool | None = None
+    """None if only the list itself shows it."""
     titled: bool = True
     """A list with one column may have a title that we do not know."""
     is_stream: bool = False
@@ -103,6 +105,7 @@ def read_list(
     else:
         table = read_table(
             lines,
+            has_header=options.has_header,
             column=options.column,
             titled=options.titled,
             max_cells=options.max_cells,

@@ -18,7 +18,8 @@ from adapters.contract.jobs import BatchEntry, Job, JobRow, JobRows, JobState
 from adapters.contract.operations import DeleteJob, ReadRows, ShowJob, SubmitJob
 from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.wire import StreamReply, WireReply, WireRequest, json_reply
-from adapters.kit.csv import NotCsv, csv_line, read_lines, read_table
+from adapters.kit.csv import NotCsv, csv_line
+from adapters.kit.list_file import ListOptions, NoColumn, read_list
 from adapters.kit.words import bool_word, parse_bool, parse_integer
 from adapters.zerobounce.single import required, validation
 from adapters.zerobounce.words import is_free, tenths, words_of
@@ -60,27 +61,27 @@ def read_send(request: WireRequest) -> SubmitJob:
     if not column or column < 1:
         raise _refusal("email_address_column is required.", "email_address_column")
     has_header = parse_bool(fields.get("has_header_row"), False)
+    options = ListOptions(
+        column=str(column), has_header=has_header, otherwise="cp1252", max_cells=MAX_CELLS
+    )
     try:
-        table = read_table(
-            read_lines(file.chunks()),
-            has_header=has_header,
-            max_cells=MAX_CELLS,
-        )
+        found = read_list(file.chunks, options)
+    except NoColumn as exc:
+        raise _no_such_column() from exc
     except NotCsv as exc:
         raise _refusal(f"The file {exc}.", "file") from exc
-    if column > table.width:
-        raise _refusal("email_address_column is beyond the last column.", "email_address_column")
-    headers = list(table.headers)
+    if not found.headers:
+        raise _no_such_column()
+    headers = list(found.headers)
     if not has_header:
-        headers[column - 1] = "Email Address"
+        headers[found.email_at] = "Email Address"
 
     def entries() -> Iterator[BatchEntry]:
         try:
-            for row in table.rows:
-                email = row[column - 1].strip() if len(row) >= column else ""
-                if len(email) > MAX_ENTRY_CHARACTERS:
+            for entry in found.entries:
+                if len(entry.email) > MAX_ENTRY_CHARACTERS:
                     raise _refusal("Invalid file format.", "file")
-                yield BatchEntry(email, tuple(row))
+                yield entry
         except NotCsv as exc:
             raise _refusal(f"The file {exc}.", "file") from exc
 
@@ -92,6 +93,10 @@ def read_send(request: WireRequest) -> SubmitJob:
         webhook_url="" if url == "null" else url,
         options={"return_url": url or None, "phase_2": "allow_phase_2" in fields},
     )
+
+
+def _no_such_column() -> Problem:
+    return _refusal("email_address_column is beyond the last column.", "email_address_column")
 
 
 def _refusal(text: str, field: str) -> Problem:
