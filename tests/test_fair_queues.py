@@ -224,11 +224,12 @@ async def _read_body() -> bytes:
 def report_of(scope: int, url: str) -> Report:
     """That a batch is done."""
     dialect = BY_NAME["emailable"]
-    batch = SimpleNamespace(scope=scope, webhook_url=url, dialect=dialect)
+    batch = SimpleNamespace(id="1", scope=scope, webhook_url=url, dialect=dialect)
     return cast(
         Report,
         SimpleNamespace(
             batch=batch,
+            name="",
             webhook=rules_of(dialect).webhook,
             headers={},
             is_removed=False,
