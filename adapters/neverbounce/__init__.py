@@ -80,6 +80,8 @@ DIALECT = Dialect(
         VendorClient("Node neverbounce", "", "`opts: {host, port}`"),
         VendorClient("Go neverbounce", "/v4.2/", '`SetBaseURL("{url}")`'),
     ),
+    # a GET deletes, so that a HEAD must not be taken for one
+    answers_head=False,
     batch_rules=jobs.BATCH_RULES,
     choose_sample=choose_sample,
     upstream=UPSTREAM,

@@ -151,6 +151,8 @@ DIALECT = Dialect(
         VendorClient("Node @zerobounce/zero-bounce-sdk", "/v2", "`init(key, '{url}')`"),
         VendorClient("Ruby zerobounce-sdk", "/v2", "`ZEROBOUNCE_API_URL`: `{url}`"),
     ),
+    # a GET deletes, so that a HEAD must not be taken for one
+    answers_head=False,
     batch_rules=files.BATCH_RULES,
     choose_sample=choose_sample,
     samples_for_live_keys=True,
