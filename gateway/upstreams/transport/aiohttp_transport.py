@@ -14,12 +14,15 @@ Why aiohttp: docs/performance.md.
 
 from __future__ import annotations
 
+import asyncio
+import select
 import ssl
 from base64 import b64encode
 from collections.abc import AsyncIterator, Callable
 from contextvars import ContextVar
 from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol
+from weakref import WeakSet
 
 import aiohttp
 import certifi
@@ -175,8 +178,26 @@ class ProxyRefusedError(NotConnectedError):
     """The proxy made no connection."""
 
 
+def _is_readable(connection: Connection) -> bool:
+    """Whether the server has sent anything on an idle connection, or has closed it.
+
+    The event loop may not have noticed yet. A request on it would be lost, and not sent again.
+    """
+    descriptor = connection.transport.get_extra_info("socket") if connection.transport else None
+    if descriptor is None or not hasattr(select, "poll"):
+        return False
+    poll = select.poll()
+    poll.register(descriptor.fileno(), select.POLLIN)
+    return bool(poll.poll(0))
+
+
 class _KeptSafely(aiohttp.TCPConnector):
     """Marks failures before there was a connection, and discards connections with unread bytes."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._used: WeakSet[asyncio.Protocol] = WeakSet()
+        """Those of connections that had a request."""
 
     async def connect(
         self, req: ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
@@ -188,12 +209,21 @@ class _KeptSafely(aiohttp.TCPConnector):
                 raise ProxyRefusedError(_word(exc)) from exc
             except (aiohttp.ClientError, OSError, ValueError) as exc:
                 raise NotConnectedError(_word(exc)) from exc
-            if connection.protocol is None or not connection.protocol.should_close:
+            if self._is_usable(connection):
                 if (progress := _progress.get()) is not None:
                     progress.connecting = False
                 return connection
             connection.close()
         raise NotConnectedError("unsolicited bytes")
+
+    def _is_usable(self, connection: Connection) -> bool:
+        protocol = connection.protocol
+        if protocol is None:
+            return True
+        if protocol in self._used and _is_readable(connection):
+            return False
+        self._used.add(protocol)
+        return not protocol.should_close
 
 
 class Pool(_KeptSafely, aiohttp.TCPConnector):

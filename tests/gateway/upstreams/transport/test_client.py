@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import socket
 import ssl
+import threading
 import zlib
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
@@ -515,3 +517,40 @@ async def test_only_the_vendors_base_url_leads_to_its_other_host() -> None:
         reply = await client.send(location, request, connect_timeout_s=1, timeout_s=5)
         assert isinstance(reply, UpstreamReply)
         assert route.calls.last.request.url.params["apiKey"] == "at_key"
+
+
+@pytest.mark.parametrize("half", [True, False])
+async def test_no_request_is_sent_on_a_connection_that_the_server_has_just_closed(
+    half: bool,
+) -> None:
+    """The event loop has had no time to notice: this test does not let it run meanwhile."""
+    closed, done = threading.Event(), threading.Event()
+    requests: list[bytes] = []
+
+    def serve(listening: socket.socket) -> None:
+        for _ in range(2):
+            connection, _ = listening.accept()
+            requests.append(connection.recv(65_536))
+            connection.sendall(OK)
+            if half:
+                connection.shutdown(socket.SHUT_WR)
+            else:
+                connection.close()
+            closed.set()
+            kept.append(connection)
+        done.wait(10)
+
+    kept: list[socket.socket] = []
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=serve, args=(listening,), daemon=True)
+        thread.start()
+        port = listening.getsockname()[1]
+        async with sending() as client:
+            assert isinstance(await get(client, port), UpstreamReply)
+            closed.wait(10)  # and keeps the event loop from running
+            assert isinstance(await get(client, port), UpstreamReply)
+        done.set()
+        thread.join(10)
+    for connection in kept:
+        connection.close()
+    assert len(requests) == 2
