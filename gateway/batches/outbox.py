@@ -37,8 +37,8 @@ class SqlOutbox:
         self, turns: Turns, *, only_idle_accounts: bool = False
     ) -> WebhookDelivery | None:
         now = self._clock()
-        async with self._store.read() as connection:
-            accounts = (await connection.scalars(_accounts_with_deliveries(now))).all()
+        rows = await self._store.fetch_all(_accounts_with_deliveries(now))
+        accounts: list[int] = [row[0] for row in rows]
         if only_idle_accounts:
             accounts = [account for account in accounts if not turns.in_flight(account)]
         if not accounts:

@@ -110,8 +110,7 @@ class SqlChunkQueue:
 
     async def _accounts_with_work(self, skip_batches: Collection[int]) -> Sequence[int]:
         query = select(batches.c.account_id).where(*self._has_work(skip_batches)).distinct()
-        async with self._store.read() as connection:
-            return (await connection.scalars(query)).all()
+        return [row.account_id for row in await self._store.fetch_all(query)]
 
     async def _next_batches(
         self, connection: AsyncConnection, account_id: int, skip_batches: Collection[int]
