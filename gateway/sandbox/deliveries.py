@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -10,6 +11,7 @@ from typing import Any
 
 from gateway.sandbox.budget import ScopedStore
 from gateway.sandbox.redact import redact_keys
+from gateway.sandbox.requests import MAX_WAITERS, MAX_WAITERS_OF_SCOPE, TooManyWaiters
 
 MAX_RECORDS = 1_000
 MAX_RECORDS_BYTES = 2 * 1024 * 1024
@@ -87,6 +89,8 @@ class DeliveryLog:
         default_factory=lambda: ScopedStore(max_values=MAX_RECORDS, max_size=MAX_RECORDS_BYTES)
     )
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
+    _waiting: Counter[int | None] = field(default_factory=Counter)
+    """Calls, by scope: each looks at all records after each change."""
 
     def add(self, record: DeliveryRecord) -> None:
         record.url = redact_keys(record.url, "")
@@ -106,7 +110,21 @@ class DeliveryLog:
     async def wait_for(
         self, scope: int | None, wanted: DeliveryFilter, count: int, timeout_s: float
     ) -> list[DeliveryRecord]:
-        """The matching records as soon as there are `count`, or those after the time."""
+        """The matching records as soon as there are `count`, or those after the time.
+
+        Raises TooManyWaiters.
+        """
+        if self._waiting.total() >= MAX_WAITERS or self._waiting[scope] >= MAX_WAITERS_OF_SCOPE:
+            raise TooManyWaiters
+        self._waiting[scope] += 1
+        try:
+            return await self._wait_for(scope, wanted, count, timeout_s)
+        finally:
+            self._waiting -= Counter((scope,))
+
+    async def _wait_for(
+        self, scope: int | None, wanted: DeliveryFilter, count: int, timeout_s: float
+    ) -> list[DeliveryRecord]:
         deadline = asyncio.get_running_loop().time() + timeout_s
         while len(found := self.find(scope, wanted)) < count:
             changed = self._changed

@@ -265,7 +265,10 @@ class ControlApi:
         count = parse_number(request, "count", 1, 1, MAX_SHOWN)
         timeout_s = _parse_seconds(request, "timeout_s", 5.0, MAX_WAIT_S)
         wanted = self._names.parse_delivery_filter(request, "count", "timeout_s")
-        found = await self._sandbox.webhooks.log.wait_for(scope, wanted, count, timeout_s)
+        try:
+            found = await self._sandbox.webhooks.log.wait_for(scope, wanted, count, timeout_s)
+        except TooManyWaiters:
+            raise ControlApiError(429, "Too many calls wait for webhooks already.") from None
         if len(found) < count:
             raise ControlApiError(
                 408, f"{len(found)} of {count} webhooks came so far within {timeout_s:g} s."

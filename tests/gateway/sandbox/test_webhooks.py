@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
+from gateway.sandbox.requests import MAX_WAITERS_OF_SCOPE
 from gateway.sandbox.webhooks import MAX_IN_FLIGHT
 from gateway.sandbox_app import (
     NOT_PRIVATE,
@@ -342,3 +344,10 @@ async def test_misspelt_filters_of_webhooks_are_refused(
     for call in ("webhooks", "webhooks/wait"):
         reply = await client.get(f"{API}/{call}?{query}")
         assert (reply.status_code, reply.json()["detail"]) == (400, detail)
+
+
+async def test_few_calls_may_wait_for_webhooks_at_a_time(client: httpx.AsyncClient) -> None:
+    url = f"{API}/webhooks/wait?timeout_s=0.5"
+    replies = await asyncio.gather(*(client.get(url) for _ in range(MAX_WAITERS_OF_SCOPE + 5)))
+    assert Counter(reply.status_code for reply in replies) == {408: MAX_WAITERS_OF_SCOPE, 429: 5}
+    assert (await client.get(f"{API}/webhooks/wait?timeout_s=0.01")).status_code == 408
