@@ -76,14 +76,27 @@ def read_send(request: WireRequest) -> SubmitJob:
     if not has_header:
         headers[found.email_at] = "Email Address"
 
+    removes_duplicates = parse_bool(fields.get("remove_duplicate"), True)
+
     def entries() -> Iterator[BatchEntry]:
+        seen: set[str] = set()
+        row_count = removed = 0
         try:
             for entry in found.entries:
                 if len(entry.email) > MAX_ENTRY_CHARACTERS:
                     raise _refusal("Invalid file format.", "file")
+                row_count += 1
+                if removes_duplicates and entry.email:
+                    address = entry.email.lower()
+                    if address in seen:
+                        removed += 1
+                        continue
+                    seen.add(address)
                 yield entry
         except NotCsv as exc:
             raise _refusal(f"The file {exc}.", "file") from exc
+        if removed * 2 > row_count:
+            raise _refusal("More than half of the rows are duplicates.", "file")
 
     url = fields.get("return_url", "").strip()
     return SubmitJob(
