@@ -76,9 +76,14 @@ DIALECT = Dialect(
         "/v4.2/single/check", query={"email": "support@neverbounce.com", "key": "{key}"}
     ),
     clients=(
-        VendorClient("Python neverbounce_sdk", "", "`neverbounce_sdk.utils.API_ROOT = '{url}'`"),
-        VendorClient("Node neverbounce", "", "`opts: {host, port}`"),
-        VendorClient("Go neverbounce", "/v4.2/", '`SetBaseURL("{url}")`'),
+        VendorClient("Python `neverbounce-sdk`", "", '`neverbounce_sdk.utils.API_ROOT = "{url}"`'),
+        VendorClient(
+            "Node `neverbounce`",
+            "",
+            '`opts: {host: "127.0.0.1", port: 8025, protocol: "http:", agent: http.globalAgent}`;'
+            " without the last two it speaks HTTPS",
+        ),
+        VendorClient("Go `neverbounce`", "/v4.2/", '`SetBaseURL("{url}")`'),
     ),
     # a GET deletes, so that a HEAD must not be taken for one
     answers_head=False,

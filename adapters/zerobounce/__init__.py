@@ -147,9 +147,20 @@ DIALECT = Dialect(
     sandbox_key="sandbox0000000000000000000000000",
     example=ExampleCall("/v2/validate", query={"api_key": "{key}", "email": "valid@example.com"}),
     clients=(
-        VendorClient("Python zerobouncesdk", "/v2", "`ZeroBounce(key, base_url='{url}')`"),
-        VendorClient("Node @zerobounce/zero-bounce-sdk", "/v2", "`init(key, '{url}')`"),
-        VendorClient("Ruby zerobounce-sdk", "/v2", "`ZEROBOUNCE_API_URL`: `{url}`"),
+        VendorClient(
+            "Python `zerobouncesdk`",
+            "/v2",
+            '`ZeroBounce(key, base_url="{url}")`, and for files'
+            ' `ZeroBounce.BULK_BASE_URL = "{url}"` and'
+            ' `ZeroBounce.SCORING_BASE_URL = "{url}/scoring"`',
+        ),
+        VendorClient(
+            "Node `@zerobounce/zero-bounce-sdk`",
+            "/v2",
+            '`init(key, "{url}")`; its files and batches go to the bulk host, whose'
+            " [host name](#host-names) has to be redirected",
+        ),
+        VendorClient("Ruby `zerobounce-sdk`", "/v2", "`ZEROBOUNCE_API_URL`: `{url}`"),
     ),
     # a GET deletes, so that a HEAD must not be taken for one
     answers_head=False,
