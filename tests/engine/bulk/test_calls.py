@@ -356,7 +356,8 @@ async def test_a_list_of_another_party_does_not_wait_for_a_thousand_domains_at_o
     script = rcpt(("^stuck", (Wait(reached, go_on), "250 Ok")), ("^p[0-9]", "250 Ok"))
     domains = [f"d{number}.test" for number in range(1_000)]
     zone = zone_of(A) | {domain: {"MX": ["1 mx0.a.test."]} for domain in domains}
-    config = replace(CONFIG, connections_per_host=1)
+    # the first connection is held until both lists wait, however slow the machine is
+    config = replace(CONFIG, connections_per_host=1, command_timeout_s=60.0)
     async with probe_setup({A: script}, zone, config) as setup:
         order: list[str] = []
 
