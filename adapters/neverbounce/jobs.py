@@ -30,9 +30,8 @@ from adapters.contract.operations import (
 )
 from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.wire import WireReply, WireRequest, json_reply
-from adapters.kit.words import text_or_none
 from adapters.neverbounce.entries import read_rows
-from adapters.neverbounce.params import is_set, job_id_of, page_of, params_of, required
+from adapters.neverbounce.params import is_set, job_id_of, page_of, params_of, required, text_of
 from adapters.neverbounce.problems import ALREADY_PARSED, NOT_PARSED
 from adapters.neverbounce.words import result_word
 from engine.model import Reason, Verification
@@ -133,21 +132,38 @@ def read_create(request: WireRequest) -> SubmitJob:
     columns, entries, at = read_rows(_input(request, params))
     start = is_set(params, "auto_start")
     is_sample = is_set(params, "run_sample")
-    headers = params.get("callback_headers")
     options = {
         PARSED: start or is_set(params, "auto_parse"),
         SAMPLED: is_sample,
         "email_column": at,
-        "callback_headers": headers if isinstance(headers, dict) else {},
+        "callback_headers": _callback_headers(params),
     }
     return SubmitJob(
         entries=entries,
         headers=columns,
         start=start and not is_sample,
-        webhook_url=text_or_none(params.get("callback_url")) or "",
-        name=text_or_none(params.get("filename")) or "",
+        webhook_url=_callback_url(params),
+        name=text_of(params, "filename"),
         options=options,
     )
+
+
+def _callback_url(params: Mapping[str, Any]) -> str:
+    value = params.get("callback_url", "")
+    if not isinstance(value, str):
+        raise Problem(ProblemKind.INVALID, field="callback_url")
+    return value.strip()
+
+
+def _callback_headers(params: Mapping[str, Any]) -> dict[str, str]:
+    """Values by name; PHP writes an empty object as a list."""
+    given = params.get("callback_headers") or {}
+    if not isinstance(given, dict):
+        raise Problem(ProblemKind.INVALID, field="callback_headers")
+    headers = {name: value for name, value in given.items() if value is not None}
+    if any(isinstance(value, dict | list) for value in headers.values()):
+        raise Problem(ProblemKind.INVALID, field="callback_headers")
+    return {name: str(value) for name, value in headers.items()}
 
 
 NO_REMOTE = "Lists at a URL are not fetched; send the rows with input_location supplied"
@@ -190,7 +206,7 @@ def read_search(request: WireRequest) -> SearchJobs:
     params = params_of(request)
     page, per_page = page_of(params)
     words = {word for flag, word in FLAGS_OF_STATES.items() if is_set(params, flag)}
-    if wanted := text_or_none(params.get("job_status")):
+    if wanted := text_of(params, "job_status"):
         if wanted not in STATES:
             raise Problem(ProblemKind.INVALID, field="job_status")
         words = {wanted}
@@ -200,7 +216,7 @@ def read_search(request: WireRequest) -> SearchJobs:
         page=page,
         per_page=per_page,
         job_id=job_id_of(params) if "job_id" in params else None,
-        name=text_or_none(params.get("filename")),
+        name=text_of(params, "filename") or None,
         states=frozenset().union(*(STATES[word] for word in words)) if words else None,
         query={**query, "page": page, "items_per_page": per_page},
     )

@@ -7,7 +7,7 @@ from typing import Any
 
 from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.wire import WireRequest
-from adapters.kit.words import clamped_integer, is_digits, parse_bool
+from adapters.kit.words import clamped_integer, parse_bool, parse_integer
 
 MAX_JOB_ID = 2**31 - 1
 
@@ -26,6 +26,17 @@ def required(params: Mapping[str, Any], name: str) -> Any:
     return value
 
 
+def text_of(params: Mapping[str, Any], name: str) -> str:
+    """A text without surrounding blanks, or that of a number; empty if it is missing.
+
+    Raises `Problem` for a value of another type.
+    """
+    value = params.get(name, "")
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise Problem(ProblemKind.INVALID, field=name)
+    return str(value).strip()
+
+
 def is_set(params: Mapping[str, Any], name: str) -> bool:
     """A switch: `1`, `true`; anything else is off."""
     return parse_bool(params.get(name), False)
@@ -33,10 +44,10 @@ def is_set(params: Mapping[str, Any], name: str) -> bool:
 
 def job_id_of(params: Mapping[str, Any]) -> str:
     """The id of a job, a number or the text of one. Raises `Problem`."""
-    text = str(required(params, "job_id")).strip()
-    if not is_digits(text) or int(text) > MAX_JOB_ID:
+    found = parse_integer(required(params, "job_id"))
+    if found is None or not 0 <= found <= MAX_JOB_ID:
         raise Problem(ProblemKind.JOB_MALFORMED)
-    return str(int(text))
+    return str(found)
 
 
 def page_of(params: Mapping[str, Any]) -> tuple[int, int]:

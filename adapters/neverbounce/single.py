@@ -18,7 +18,7 @@ from adapters.contract.operations import (
 )
 from adapters.contract.wire import WireReply, WireRequest, json_reply
 from adapters.kit.words import clamped_integer
-from adapters.neverbounce.params import is_set, params_of, required
+from adapters.neverbounce.params import is_set, params_of, required, text_of
 from adapters.neverbounce.words import flags_of, result_word
 from engine.model import Address, Verification
 
@@ -67,10 +67,10 @@ COUNTED_STATES: Mapping[str, frozenset[JobState]] = {
 
 def read_check(request: WireRequest) -> Check:
     params = params_of(request)
-    email = str(required(params, "email")).strip()
+    required(params, "email")
     timeout_s = clamped_integer(params.get("timeout"), 30, 1, MAX_TIMEOUT_S)
     return Check(
-        email=email,
+        email=text_of(params, "email"),
         refresh=not _may_be_historical(params),
         wait_s=timeout_s,
         unknown_if_late=True,

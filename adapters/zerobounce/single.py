@@ -178,10 +178,15 @@ def read_usage(request: WireRequest) -> ShowUsage:
 
 
 def _day(params: Mapping[str, Any], name: str) -> date:
+    """A day, `2023-09-04`; Python reads more forms of ISO 8601 than the vendor."""
+    text = required(params, name)
     try:
-        return date.fromisoformat(required(params, name))
+        day = date.fromisoformat(text)
     except ValueError as exc:
         raise Problem(ProblemKind.INVALID, field=name) from exc
+    if day.isoformat() != text:
+        raise Problem(ProblemKind.INVALID, field=name)
+    return day
 
 
 STATUSES = ("valid", "invalid", "catch_all", "do_not_mail", "spamtrap", "unknown")
