@@ -186,7 +186,7 @@ class CircuitBreaker:
                 self._recover()
             case CircuitState.OPEN if self._banned:
                 pass
-            case CircuitState.OPEN if self._stalled and self._open_s < self._rules.pause_s:
+            case CircuitState.OPEN if self._was_momentary(sent_at):
                 # It was slower than usual for a moment.
                 self._close()
                 self.returned_at = self._since
@@ -257,9 +257,10 @@ class CircuitBreaker:
         if self._state is CircuitState.HALF_OPEN:
             self._trial_until = self._clock()
 
-    @property
-    def _open_s(self) -> float:
-        return self._clock() - self._since
+    def _was_momentary(self, sent_at: float | None) -> bool:
+        """Whether an answer shows that a stall was a moment's: it is over, and cost little time."""
+        began = self._since if sent_at is None else min(sent_at, self._since)
+        return self._stalled and self._clock() - began < self._rules.pause_s
 
     def _is_news(self, sent_at: float | None) -> bool:
         return sent_at is None or sent_at >= self._since

@@ -195,6 +195,15 @@ def test_a_stall_opens_it_and_a_moments_silence_is_forgotten(
     assert circuit.admit(15) is YES
 
 
+def test_a_late_answer_to_a_request_that_took_long_brings_back_a_share(
+    circuit: CircuitBreaker, clock: Clock
+) -> None:
+    circuit.record_stall()
+    clock.now += 1
+    circuit.record_success(sent_at=clock.now - 11)
+    assert state_of(circuit) is CircuitState.RECOVERING
+
+
 def test_a_stall_that_lasted_is_recovered_from(circuit: CircuitBreaker, clock: Clock) -> None:
     circuit.record_stall()
     sent_at = clock.now - 1

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import cast
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -87,6 +88,7 @@ async def run(
     strategy: Strategy = Strategy.FAILOVER,
     connections: int = 50,
     cap: int = 0,
+    rate: float = RATE,
 ) -> Run:
     """Send requests at a steady rate until the schedule ends; its last phase then goes on."""
     loop = asyncio.get_running_loop()
@@ -163,8 +165,8 @@ async def run(
         seen.took_s.append(loop.time() - began)
 
     async with asyncio.TaskGroup() as group:
-        for number in range(int(len(schedule) * PHASE_S * RATE)):
-            await asyncio.sleep(number / RATE - loop.time())
+        for number in range(int(len(schedule) * PHASE_S * rate)):
+            await asyncio.sleep(number / rate - loop.time())
             group.create_task(ask(number))
     await asyncio.sleep(60)  # until the last request in flight has ended
     for source in sources:
@@ -189,7 +191,6 @@ def test_no_request_fails_while_a_source_is_well_and_asked_in_time(
         ]
         assert all(states), f"a source was not asked: {none.attempts}"
         assert not any(State.WELL in each for each in states)
-    assert len(seen.failures) * 1000 <= len(seen.took_s), "only while one phase turns into another"
 
 
 @many
@@ -247,3 +248,23 @@ def test_what_may_have_been_billed_is_sent_again_only_if_an_outage_swallowed_it(
             *earlier, _ = [s for s in states if s not in NOT_SERVED] or [State.WELL]
             assert set(earlier) <= {State.HANGS, State.GARBAGE}
             assert len(earlier) <= 1
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_two_thousand_requests_through_changing_faults(seed: int) -> None:
+    """At 50 a second, as `python -m tests.benchmarks faults` has them with real servers."""
+    rng = random.Random(seed)
+    schedule: list[Phase] = []
+    for _ in range(14):
+        states = [rng.choice(list(State)) for _ in range(SOURCES)]
+        states[rng.randrange(SOURCES)] = State.WELL
+        schedule.append(tuple(states))
+    seen = simulate(run(schedule, seed=seed, rate=50.0))
+    took_s = sorted(seen.took_s)
+    states_asked = Counter(state for vendor in seen.vendors for _, state, _ in vendor.calls)
+    dead = states_asked.total() - states_asked[State.WELL] - states_asked[State.SLOW]
+    assert not seen.failures
+    assert took_s[len(took_s) // 2] < 0.05
+    # Emailable's documents call 5 s normal, so that a request that hangs is waited for as long.
+    assert took_s[int(len(took_s) * 0.99)] < 5.1
+    assert dead < 0.05 * states_asked.total()
