@@ -44,6 +44,8 @@ EXPECTED: Mapping[type, str] = {str: "a string", list: "a sequence", dict: "a ma
 def _described(value: object) -> str:
     """A JSON value as the parser names it."""
     match value:
+        case None:
+            return "null"
         case bool():
             return f"boolean `{str(value).lower()}`"
         case int():

@@ -90,8 +90,10 @@ def _write_key_problem(name: str, text: str, *, is_bulk: bool) -> WireReply:
             body = {"Credits": "-1"}
         case "usage":
             body = {"error": "Invalid API key"}
-        case "guess" | "filters":
-            body = {"Message" if name == "guess" else "Error": text}
+        case "guess":
+            body = {"Message": text}
+        case "filters" | "filters_add" | "filters_delete":
+            body = {"Error": text}
         case "batch":
             body = {"errors": [{"email_address": "all", "error": text}], "email_batch": []}
         case _:
