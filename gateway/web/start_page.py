@@ -27,6 +27,7 @@ KEY_VARIABLE = "$KEY"
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.5rem; } h2 { font-size: 1.1rem; margin: 1.5rem 0 0; }
+code { overflow-wrap: anywhere; }
 pre { overflow-x: auto; background: #8882; padding: .5rem .75rem; border-radius: .25rem; }
 :root { color-scheme: light dark; }
 """
