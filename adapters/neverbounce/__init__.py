@@ -81,7 +81,7 @@ DIALECT = Dialect(
             "Node `neverbounce`",
             "",
             '`opts: {host: "127.0.0.1", port: 8025, protocol: "http:", agent: http.globalAgent}`;'
-            " without the last two it speaks HTTPS",
+            " without the last two, and always from version 5, it speaks HTTPS",
         ),
         VendorClient("Go `neverbounce`", "/v4.2/", '`SetBaseURL("{url}")`'),
     ),

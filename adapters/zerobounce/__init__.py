@@ -152,7 +152,8 @@ DIALECT = Dialect(
             "/v2",
             '`ZeroBounce(key, base_url="{url}")`, and for files'
             ' `ZeroBounce.BULK_BASE_URL = "{url}"` and'
-            ' `ZeroBounce.SCORING_BASE_URL = "{url}/scoring"`',
+            ' `ZeroBounce.SCORING_BASE_URL = "{url}/scoring"`; from version 2.3 only with HTTPS,'
+            " and a certificate as for [host names](#host-names)",
         ),
         VendorClient(
             "Node `@zerobounce/zero-bounce-sdk`",
