@@ -61,6 +61,10 @@ PREFLIGHT_REPLY = WireReply(
 HOST = re.compile(r"[\w.-]{1,253}(?::\d{1,5})?|\[[\da-fA-F:.]{2,45}\](?::\d{1,5})?", re.ASCII)
 """A `Host` header that can stand in a link."""
 
+PUBLISHED_KEY_REFUSED = (
+    "this is a published test key, for veriplex sandbox; use one of veriplex keys create --test"
+)
+
 SANDBOX_RESULT = ServiceResult(None, source="sandbox")
 
 STOPPING_RETRY_AFTER_S = 5
@@ -369,6 +373,8 @@ class VendorApp:
             if other.name == owner:
                 url = f"{self._sandbox.url}/{other.name}{other.base_path}"
                 return f"this is a key of {other.name}; its base URL is {url}"
+        if any(state.credential == other.sandbox_key for other in self._routes.dialects):
+            return PUBLISHED_KEY_REFUSED
         return ""
 
     def _problem_for(self, state: RequestState, exc: Exception) -> Problem:

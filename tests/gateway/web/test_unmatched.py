@@ -127,3 +127,19 @@ async def test_a_key_of_another_dialect_is_explained_to_the_operator(
     hint = f"this is a key of generic; its base URL is {url}"
     assert [line.get("hint") for line in logged(caplog)] == [hint, hint, None]
     assert all(key not in str(logged(caplog)) for key in keys.values())
+
+
+@pytest.mark.parametrize("published", ["test_7aff7fc0142c65f86a00", "ev_test_sandbox"])
+async def test_a_published_test_key_is_explained_to_the_operator_of_a_server(
+    published: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "veriplex.request")
+    settings = Settings.model_validate({"storage": {"url": "sqlite:///:memory:"}})
+    async with open_services(settings, run_workers=False) as services:
+        transport = httpx.ASGITransport(create_app(services))
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+            headers = {"Authorization": f"Bearer {published}"}
+            reply = await client.get("/v1/verify" + VERIFY, headers=headers)
+    assert reply.json() == {"message": "API key is invalid"}
+    (line,) = logged(caplog)
+    assert "published test key, for veriplex sandbox" in line["hint"]
