@@ -13,6 +13,7 @@ from adapters.contract.operations import ReadRows
 from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.wire import StreamReply, WireRequest
 from adapters.kit.csv import escape_quotes
+from adapters.kit.file_names import ascii_file_name, extended_file_name
 from adapters.neverbounce.params import is_set, job_id_of, page_of, params_of
 from adapters.neverbounce.problems import NOT_COMPLETE
 from adapters.neverbounce.single import address_info, verification_members
@@ -179,7 +180,10 @@ def _result(job: Job, row: JobRow) -> dict[str, Any]:
 def write_download(op: ReadFile, found: JobRows) -> StreamReply:
     _require_complete(found.job)
     job = found.job
-    name = (job.name or f"API_{job.id}.csv").translate(_NOT_IN_FILE_NAMES)
+    name = job.name or f"API_{job.id}.csv"
+    disposition = f'attachment; filename="{ascii_file_name(name)}"'
+    if not name.isascii():
+        disposition += f"; filename*={extended_file_name(name)}"
 
     def render(row: JobRow) -> bytes:
         v = row.verification
@@ -195,13 +199,8 @@ def write_download(op: ReadFile, found: JobRows) -> StreamReply:
         head=head.encode("utf-8", "replace"),
         render=render,
         media_type=FILE_MEDIA_TYPE,
-        headers=(("Content-Disposition", f'attachment; filename="{name}"'),),
+        headers=(("Content-Disposition", disposition),),
     )
-
-
-_NOT_IN_FILE_NAMES = {
-    **dict.fromkeys(range(32)), ord('"'): "_", ord("\\"): "_", ord("/"): "_", 127: None,
-}  # fmt: skip
 
 
 def _bare(title: str) -> str:

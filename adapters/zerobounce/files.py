@@ -19,6 +19,7 @@ from adapters.contract.operations import DeleteJob, ReadRows, ShowJob, SubmitJob
 from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.wire import StreamReply, WireReply, WireRequest, json_reply
 from adapters.kit.csv import NotCsv, csv_line
+from adapters.kit.file_names import ascii_file_name, extended_file_name
 from adapters.kit.list_file import ListOptions, NoColumn, read_list
 from adapters.kit.words import bool_word, parse_bool, parse_integer
 from adapters.zerobounce.single import required, validation
@@ -188,14 +189,15 @@ def write_deleted(_: DeleteJob, job: Job) -> WireReply:
 
 def write_file(_: ReadRows, found: JobRows) -> StreamReply:
     job = _complete(found.job)
-    stem = job.name.removesuffix(".csv").translate(_NOT_IN_FILE_NAMES)
-    name = f"{stem}_processed.csv"
+    name = f"{job.name.removesuffix('.csv')}_processed.csv"
+    plain = ascii_file_name(name).replace(" ", "_")
+    disposition = f"attachment; filename={plain}; filename*={extended_file_name(name)}"
     return StreamReply(
         rows=found.rows,
         head=csv_line((*job.headers, *COLUMNS), quote_all=True),
         render=lambda row: csv_line((*row.cells, *_cells(row.verification)), quote_all=True),
         media_type=FILE_MEDIA_TYPE,
-        headers=(("Content-Disposition", f"attachment; filename={name}; filename*=UTF-8''{name}"),),
+        headers=(("Content-Disposition", disposition),),
     )
 
 
@@ -227,9 +229,6 @@ def _cells(v: Verification) -> tuple[str, ...]:
         found["smtp_provider"] or "",
         found["did_you_mean"] or "",
     )
-
-
-_NOT_IN_FILE_NAMES = dict.fromkeys((*range(33), *map(ord, "\"';%\\/,"), *range(0x7F, 0x300)), "_")
 
 
 def _complete(job: Job) -> Job:
