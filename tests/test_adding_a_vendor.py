@@ -51,8 +51,11 @@ def test_the_vendor_that_the_page_adds_passes_the_tests_of_all_dialects(copy: Pa
             file.write(content)
     registry = copy / "adapters" / "registry.py"
     text = registry.read_text("utf-8")
-    text = text.replace("from adapters import ", "from adapters import acme, ")
-    registry.write_text(text.replace("\n)", f"\n    {ROW}\n)"), "utf-8")
+    text = text.replace(
+        "from adapters import", "from adapters import acme\nfrom adapters import", 1
+    )
+    rows, end = text.rsplit("\n)", 1)
+    registry.write_text(f"{rows}\n    {ROW}\n){end}", "utf-8")
 
     run(copy, "-m", "tools.docs")
     suites = ("adapters", "gateway", "test_compat_fixtures.py", "test_docs.py")
