@@ -11,10 +11,19 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
+from typing import Self
 from urllib.parse import urlsplit
 
 from adapters.contract.dialect import Dialect
-from adapters.contract.operations import UNLIMITED, AccountInfo, Acknowledge, Verify
+from adapters.contract.jobs import JobPage
+from adapters.contract.operations import (
+    UNLIMITED,
+    AccountInfo,
+    Acknowledge,
+    ListJobs,
+    ShowAccount,
+    Verify,
+)
 from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.wire import WireReply, WireRequest
 from engine.address import syntax
@@ -174,7 +183,8 @@ class Vendor:
             if isinstance(op, Verify):
                 return endpoint.write(op, self._verification(op))  # type: ignore[return-value]
             account = AccountInfo("a@b.test", UNLIMITED, "2026-05", 0, self.credits)
-            return endpoint.write(op, account)  # type: ignore[return-value]
+            outcome = await op.run_by(_Account(account))
+            return endpoint.write(op, outcome)  # type: ignore[return-value]
         except Problem as problem:
             return self.dialect.write_problem(request, problem, endpoint)
 
@@ -231,6 +241,22 @@ async def vendor(dialect: Dialect, **options: object) -> AsyncIterator[Vendor]:
         yield made
     finally:
         await made.kill()
+
+
+class _Account:
+    """Runs the operations about an account that has no batches."""
+
+    def __init__(self, account: AccountInfo) -> None:
+        self._account = account
+
+    async def show_account(self, _: ShowAccount) -> AccountInfo:
+        return self._account
+
+    def jobs(self, _: str) -> Self:
+        return self
+
+    async def list_page(self, _: ListJobs) -> JobPage:
+        return JobPage((), 0)
 
 
 async def _read(reader: asyncio.StreamReader) -> WireRequest:
