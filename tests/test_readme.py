@@ -28,6 +28,9 @@ URL = "https://github.com/veriplex/veriplex"
 OWN_KEY = "live_0123456789abcdef0123"
 """The vendor's key that the README brings."""
 
+NOT_PASSED_ON = ("VERIPLEX_", "MAKE", "MFLAGS", "ARGS")
+"""Beginnings of variables: a `make` of the README must not get the arguments of `make test`."""
+
 SERVES = re.compile(r"(veriplex|make) (serve|sandbox)\b")
 
 SUBSTITUTES = {
@@ -131,7 +134,7 @@ async def terminal(folder: Path) -> AsyncIterator[Terminal]:
     work = folder / "work"
     work.mkdir()
     async with fake_dns({}) as dns:
-        kept = {k: v for k, v in os.environ.items() if not k.startswith("VERIPLEX_")}
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(NOT_PASSED_ON)}
         opened = Terminal(
             work,
             {
