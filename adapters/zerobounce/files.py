@@ -22,7 +22,7 @@ from adapters.kit.csv import NotCsv, csv_line
 from adapters.kit.file_names import ascii_file_name, extended_file_name
 from adapters.kit.list_file import ListOptions, NoColumn, read_list
 from adapters.kit.words import bool_word, parse_bool, parse_integer
-from adapters.zerobounce.single import required, validation
+from adapters.zerobounce.single import params_of, required, validation
 from adapters.zerobounce.words import is_free, tenths, words_of
 from engine.model import Verification
 
@@ -118,7 +118,7 @@ def _refusal(text: str, field: str) -> Problem:
 
 
 def _file_id(request: WireRequest) -> str:
-    text = required({**request.query, **request.fields}, "file_id")
+    text = required(params_of(request), "file_id")
     try:
         return str(uuid.UUID(text))
     except ValueError as exc:

@@ -13,7 +13,6 @@ import typer
 from gateway.cli.options import ConfigFile, read_settings
 from gateway.cli.terminal import CommandError
 
-SQLITE = "sqlite:///"
 PAGES_AT_ONCE = 1_000
 """Copied between two pauses, in which the server can write."""
 BUSY_TIMEOUT_S = 5.0
@@ -33,13 +32,15 @@ def backup(
     Examples:
       veriplex backup veriplex-$(date +%F).db
     """
+    from gateway.store.urls import IN_MEMORY, sqlite_file
+
     url = read_settings(ctx, config).storage.url
-    if not url.startswith(SQLITE):
-        raise CommandError("this database is not a file: use its own tool, such as pg_dump")
-    source = url.removeprefix(SQLITE)
-    if source == ":memory:":
+    if url == IN_MEMORY:
         raise CommandError("storage.url is in memory: there is nothing to copy")
-    if not Path(source).is_file():
+    source = sqlite_file(url)
+    if source is None:
+        raise CommandError("this database is not a file: use its own tool, such as pg_dump")
+    if not source.is_file():
         raise CommandError(f"there is no database {source}")
     try:
         os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
@@ -57,7 +58,7 @@ def backup(
     typer.echo(f"wrote {file}, {file.stat().st_size:,} bytes")
 
 
-def copy_database(source: str, target: Path) -> None:
+def copy_database(source: Path, target: Path) -> None:
     """Copy by SQLite's own means, which include what is in the write-ahead log.
 
     Raises sqlite3.Error.
@@ -65,7 +66,7 @@ def copy_database(source: str, target: Path) -> None:
     with (
         contextlib.closing(
             sqlite3.connect(
-                f"{Path(source).absolute().as_uri()}?mode=rw", timeout=BUSY_TIMEOUT_S, uri=True
+                f"{source.absolute().as_uri()}?mode=rw", timeout=BUSY_TIMEOUT_S, uri=True
             )
         ) as original,
         contextlib.closing(sqlite3.connect(target)) as copy,
