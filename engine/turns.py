@@ -1,9 +1,9 @@
 """Turns between the parties that share a queue, so that none waits for all that another one has.
 
-A party is whoever work is done for: an account, say. Here it is only a name, which the context of
-a request carries (`acting_for`), so that a queue deep inside knows it without being handed it. The
-rule is the same for all queues: the party with the fewest items in flight goes first, and of
-several the one whose last turn is longest ago.
+A party is the one that work is done for, such as an account. Here it is only a name, which the
+context of a request carries (`acting_for`), so that a queue deep inside knows it without being
+handed it. The rule is the same for all queues: the party with the fewest items in flight goes
+first, and of several the one whose last turn is longest ago.
 """
 
 from __future__ import annotations

@@ -96,7 +96,7 @@ class WireRequest:
 
     @cached_property
     def json(self) -> Any:
-        """The body as JSON, whatever its content type says. Raises `UnreadableRequest`."""
+        """The body as JSON, with any content type. Raises `UnreadableRequest`."""
         if self.body_file is not None:
             _check_json_size(self.chunks())
         try:

@@ -91,7 +91,7 @@ _LOCAL_ONLY = tuple(
 def is_local_only(text: str) -> bool:
     """Whether a mail host with the address `text` takes mail of no other machine, ours or others.
 
-    A private address is none of these: it may belong to the network of whoever asks.
+    A private address is none of these: it may belong to the client's own network.
     """
     address = ipaddress.ip_address(text)
     if isinstance(address, ipaddress.IPv6Address):

@@ -19,7 +19,7 @@ CHUNK_BYTES = 65_536
 MAX_CELLS = 16_384
 """Columns that a spreadsheet can have."""
 TITLED_SUFFIXES = frozenset({".csv", ".tsv", ".tab", ".psv"})
-"""Of tables: the first line of a list with one column is its title, whatever its words."""
+"""Of tables: the first line of a list with one column is its title, even an unknown one."""
 STANDARD_INPUT = "standard input"
 
 

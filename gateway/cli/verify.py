@@ -91,7 +91,7 @@ def verify(
     checks = Checks(
         smtp=not no_smtp,
         catch_all=not (no_smtp or no_catch_all),
-        policies=json or "-" not in addresses,  # else nobody sees them
+        policies=json or "-" not in addresses,  # plain lines do not show them
     )
     probe = _probe_config(settings, egress)
     given = AddressInput(addresses, ListChoice(column, check_encoding(encoding)))
