@@ -96,7 +96,7 @@ docs: $(VENV)/.docs  ## Build the docs site into build/docs
 
 lock: $(VENV)/.stamp  ## Resolve the locked dependencies anew
 	$(PIP) uv
-	$(COMPILE) pyproject.toml --extra cluster -o requirements.lock $(ARGS)
+	$(COMPILE) pyproject.toml --extra cluster --extra outcomes -o requirements.lock $(ARGS)
 	$(COMPILE) pyproject.toml --group dev -o requirements-dev.lock $(ARGS)
 	$(COMPILE) --group docs --constraints requirements-dev.lock -o requirements-docs.lock $(ARGS)
 
