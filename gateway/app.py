@@ -27,6 +27,7 @@ from gateway.accounts.blocked_clients import BlockedClients
 from gateway.batches.lazy_post import LazyWebhookPost
 from gateway.batches.metrics import BatchCollector
 from gateway.batches.opening import BatchDependencies, BatchServices, open_batches
+from gateway.cluster.processes import LivingProcesses, ProcessKind, open_processes
 from gateway.observability.egress_metrics import EgressCollector
 from gateway.observability.metrics import Metrics, MetricsAccess
 from gateway.observability.redaction import SecretList
@@ -69,6 +70,7 @@ class Services:
     sandbox: Sandbox
     browser_guard: BrowserGuard
     batch_services: BatchServices
+    processes: LivingProcesses
     stopping: bool = False
     """Set when the server begins to stop: `/readyz` fails from then on."""
 
@@ -106,14 +108,15 @@ async def open_services(
     busy_timeout_s: float = BUSY_TIMEOUT_S,
     dialects: Sequence[Dialect] = DIALECTS,
     secrets: SecretList | None = None,
+    kind: ProcessKind = ProcessKind.SERVE,
 ) -> AsyncIterator[Services]:
     """Open storage, engine and caches, and close them in reverse.
 
     `dialects` are those that are spoken and can be upstreams, before the settings' options are
     applied. `verifier` stands in for the probe engine; `clock` is Unix time in seconds. Without
     `run_workers` batches are verified only by `batch_services.drain`. `busy_timeout_s` is as in
-    `open_store`. What is secret in the settings is added to `secrets`. Raises StoreError,
-    AccountsError.
+    `open_store`. What is secret in the settings is added to `secrets`. `kind` is what other
+    processes see of this one. Raises StoreError, AccountsError.
     """
     dialects = configured_dialects(settings, dialects)
     async with contextlib.AsyncExitStack() as stack:
@@ -132,6 +135,8 @@ async def open_services(
         if verifier is None:
             verifier = await enter(open_engine(settings))
         egresses = _egresses_of(verifier)
+        names = [egress.name for egress in egresses]
+        processes = await enter(open_processes(store, kind, names, clock=clock))
         reputation_store = await enter(
             open_reputation_store(store, egresses.reputations, clock=clock)
         )
@@ -208,6 +213,7 @@ async def open_services(
             sandbox=sandbox,
             browser_guard=BrowserGuard(lambda: sandbox.url, settings.server.allowed_hosts),
             batch_services=batches,
+            processes=processes,
         )
 
 

@@ -38,6 +38,7 @@ from gateway.settings.values import (
     Seconds,
     SecretRef,
     SenderAddress,
+    SharedUrl,
     SocksUrl,
     StorageUrl,
     TtlSeconds,
@@ -142,6 +143,36 @@ class StorageSettings(Section):
     def _check_password(self) -> Self:
         if self.password.reference and not re.match("postgresql://[^@/]+@", self.url):
             raise ValueError("password: needs a url like postgresql://USER@HOST/DATABASE")
+        return self
+
+
+class SharedSettings(Section):
+    """The Valkey or Redis server through which several processes share what is short-lived."""
+
+    url: SharedUrl = _setting(
+        "",
+        "`valkey://HOST:PORT`, `redis://HOST:PORT`, or with TLS `rediss://HOST:PORT`; with `/N` at"
+        " the end its database N, and with `USER@` before the host that user (needs the extra"
+        " `cluster`). Empty: each process takes its part of every limit.",
+    )
+    password: OptionalSecretRef = _setting("", "`env:NAME` or `file:PATH` of its password.")
+    timeout_ms: int = _setting(
+        50,
+        "Time limit for one call. A server that is slower is done without for some seconds.",
+        "ms",
+        ge=1,
+        le=10_000,
+    )
+    prefix: str = _setting(
+        "veriplex",
+        "Begins the name of every key there, so that several services can share a server.",
+        pattern=r"^[A-Za-z0-9._-]{1,64}$",
+    )
+
+    @model_validator(mode="after")
+    def _check_password(self) -> Self:
+        if self.password.reference and not self.url:
+            raise ValueError("password: needs a url like valkey://HOST")
         return self
 
 
@@ -554,6 +585,7 @@ class CommonSettings(Section):
 
     server: ServerSettings = ServerSettings()
     storage: StorageSettings = StorageSettings()
+    shared: SharedSettings = SharedSettings()
     engine: EngineSettings = EngineSettings()
     cache: CacheSettings = CacheSettings()
     sandbox: SandboxSettings = SandboxSettings()

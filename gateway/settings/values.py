@@ -149,6 +149,28 @@ def _check_storage_url(value: str) -> str:
     return value
 
 
+def _check_shared_url(value: str) -> str:
+    if not value:
+        return value
+    try:
+        parts = urlsplit(value)
+        is_url = bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        parts, is_url = urlsplit(""), False
+    if parts.password:
+        raise ValueError("should have no password; shared.password says where that is")
+    if (
+        not is_url
+        or parts.scheme not in SHARED_SCHEMES
+        or not re.fullmatch(r"/?\d{0,5}", parts.path)
+        or parts.query
+        or parts.fragment
+        or any(c.isspace() for c in value)
+    ):
+        raise ValueError("should be valkey://HOST:PORT, redis://HOST:PORT or rediss://HOST:PORT")
+    return value
+
+
 def _check_dns_server(value: str) -> str:
     """`IP`, `IP:PORT` or `[IPv6]:PORT`, normalised to `IP:PORT` or `[IPv6]:PORT`."""
     match = re.fullmatch(
@@ -203,6 +225,9 @@ def _check_network(value: str) -> str:
     return value
 
 
+SHARED_SCHEMES = ("valkey", "valkeys", "redis", "rediss")
+"""Of a Valkey or Redis server; the longer ones of each pair with TLS."""
+
 HttpUrl = Annotated[str, AfterValidator(_check_http_url), Field(repr=False)]
 ProxyUrl = Annotated[str, BeforeValidator(_parse_proxy), Field(repr=False)]
 SocksUrl = Annotated[str, BeforeValidator(_parse_socks_proxy), Field(repr=False)]
@@ -221,6 +246,7 @@ Money = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
 """In one currency, which the operator chooses; exact to a millionth."""
 TtlSeconds = Annotated[int, Field(ge=0, le=366 * 86_400)]
 StorageUrl = Annotated[str, AfterValidator(_check_storage_url)]
+SharedUrl = Annotated[str, AfterValidator(_check_shared_url)]
 DnsServerAddress = Annotated[str, AfterValidator(_check_dns_server)]
 HeloName = Annotated[str, AfterValidator(_check_helo)]
 SenderAddress = Annotated[str, AfterValidator(_check_mail_from)]

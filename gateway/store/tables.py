@@ -30,7 +30,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-REVISION = "0010"
+REVISION = "0011"
 """The newest migration; repeated here so that opening an up-to-date database needs no Alembic."""
 
 metadata = MetaData(
@@ -120,6 +120,27 @@ milestones = Table(
 )
 """Things that are done once for a database; of two processes that try at once, the primary key
 lets one through."""
+
+processes = Table(
+    "processes",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("name", String(255), nullable=False),  # host name and process id, for people
+    Column("kind", String(16), nullable=False),  # gateway.cluster.processes.ProcessKind
+    Column("version", String(64), nullable=False),
+    Column("egress", Text, nullable=False),  # names of its egresses, separated by spaces
+    Column("started_at", BigInteger, nullable=False),  # Unix time, s
+    Column("seen_at", BigInteger, nullable=False),
+)
+"""Who shares the limits. Leases are not freed by it: the dispatch knows who is alive."""
+
+secrets = Table(
+    "secrets",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("value", LargeBinary, nullable=False),
+)
+"""Random values that all processes of a database need to have in common."""
 
 # -- batches -----------------------------------------------------------------------------
 # Submitted addresses are written once and never changed; so are their results, in a table of their

@@ -48,7 +48,7 @@ def _values(info: FieldInfo) -> str:
     extra = info.json_schema_extra
     unit = extra.get("unit") if isinstance(extra, dict) else None
     if unit:
-        return {"s": "seconds"}.get(str(unit), str(unit))
+        return {"s": "seconds", "ms": "milliseconds"}.get(str(unit), str(unit))
     kind: Any = info.annotation
     if kind is bool:
         return "`true`, `false`"
