@@ -6,7 +6,7 @@ from dataclasses import fields, replace
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from engine.smtp.terms import EgressConfig, Identity, SocksProxy
+from engine.smtp.terms import DEFAULT_EGRESS, EgressConfig, Identity, SocksProxy
 from gateway.settings.model import EgressSettings, EngineSettings, Settings
 from gateway.settings.problems import suggestion
 
@@ -44,8 +44,11 @@ def probe_config(settings: Settings, *, only: str = "") -> ProbeConfig:
 
 
 def egress_configs(settings: Settings) -> list[EgressConfig]:
-    """The egresses that are configured."""
-    return [_egress_config(egress, settings.engine) for egress in settings.egress]
+    """The egresses that are configured; none is the default one."""
+    configured = settings.egress
+    if not configured and settings.engine.egress != DEFAULT_EGRESS:
+        configured = (EgressSettings(name=settings.engine.egress),)
+    return [_egress_config(egress, settings.engine) for egress in configured]
 
 
 def _egress_config(egress: EgressSettings, engine: EngineSettings) -> EgressConfig:

@@ -24,6 +24,7 @@ from engine.model import Verdict
 from engine.smtp.terms import EgressStrategy
 from gateway.errors import LOCAL_SOURCE
 from gateway.settings.values import (
+    DirectUrl,
     DnsServerAddress,
     HeloName,
     HostName,
@@ -117,6 +118,14 @@ class ServerSettings(Section):
         return f"{scheme}://{bracketed}:{self.port if port is None else port}"
 
 
+class MigrateRule(StrEnum):
+    """Which PostgreSQL databases get new tables when a process starts."""
+
+    EMPTY = "empty"
+    ALWAYS = "always"
+    NEVER = "never"
+
+
 class StorageSettings(Section):
     """The database of accounts, batches and cached results."""
 
@@ -129,19 +138,41 @@ class StorageSettings(Section):
     password: OptionalSecretRef = _setting(
         "", "`env:NAME` or `file:PATH` of the password of a PostgreSQL user."
     )
+    direct_url: DirectUrl = _setting(
+        "",
+        "URL of the same PostgreSQL database past a pooler such as PgBouncer, for what needs a"
+        " session: notices of new work. Empty is `url`.",
+    )
+    pool: int = _setting(
+        5, "Connections of one process to PostgreSQL; workers need 7 more.", ge=1, le=1000
+    )
+    migrate: MigrateRule = _setting(
+        MigrateRule.EMPTY,
+        "Which PostgreSQL database gets new tables at a start: an `empty` one, `always`, or"
+        " `never`. The others wait for `veriplex migrate`. A SQLite file always does.",
+    )
 
     @property
     def full_url(self) -> str:
         """The URL with the password, which must not be shown."""
+        return self._with_password(self.url)
+
+    @property
+    def full_direct_url(self) -> str:
+        """`direct_url`, or its meaning if it is empty, with the password."""
+        return self._with_password(self.direct_url or self.url)
+
+    def _with_password(self, url: str) -> str:
         if not self.password.value:
-            return self.url
-        scheme, rest = self.url.split("://", 1)
+            return url
+        scheme, rest = url.split("://", 1)
         user, rest = rest.split("@", 1)
         return f"{scheme}://{user}:{quote(self.password.value, safe='')}@{rest}"
 
     @model_validator(mode="after")
     def _check_password(self) -> Self:
-        if self.password.reference and not re.match("postgresql://[^@/]+@", self.url):
+        urls = [url for url in (self.url, self.direct_url) if url]
+        if self.password.reference and not all(re.match("postgresql://[^@/]+@", u) for u in urls):
             raise ValueError("password: needs a url like postgresql://USER@HOST/DATABASE")
         return self
 
@@ -204,6 +235,12 @@ class EngineSettings(Section):
     connections_per_host: int = _setting(
         4, "Concurrent connections to the mail hosts of one operator.", ge=1, le=1000
     )
+    egress: str = _setting(
+        "default",
+        "Name of the way out if there is no `[[egress]]`: of the public address that mail servers"
+        " see. Processes with the same name share its pace.",
+        pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$",
+    )
     egress_strategy: EgressStrategy = _setting(
         EgressStrategy.WEIGHTED,
         "How one of several `[[egress]]` is chosen. `weighted`: by weight, the same one for an"
@@ -219,6 +256,36 @@ class EngineSettings(Section):
         "within its deadline.",
         "s",
     )
+
+
+class WorkSettings(Section):
+    """Batches and other background work, which processes with one PostgreSQL database share."""
+
+    in_server: bool = _setting(
+        True,
+        "Whether `veriplex serve` works on batches too; without it `veriplex worker` does. A SQLite"
+        " file has no other workers.",
+    )
+    pieces: int = _setting(
+        8, "Chunks of batches that one process has in flight, on PostgreSQL.", ge=1, le=1000
+    )
+    host: str = _setting(
+        "127.0.0.1", "Address of a worker's health and metrics to listen on.", min_length=1
+    )
+    port: int = _setting(8026, "Their port; 0 picks a free one.", ge=0, le=65535)
+    heartbeat_s: Seconds = _setting(2.0, "Time between two signs of life of a worker.", "s")
+    dead_after_s: Seconds = _setting(
+        6.0,
+        "Time without a sign of life after which others take over a worker's chunks; at least twice"
+        " `heartbeat_s`.",
+        "s",
+    )
+
+    @model_validator(mode="after")
+    def _check_times(self) -> Self:
+        if self.dead_after_s < 2 * self.heartbeat_s:
+            raise ValueError("dead_after_s: should be at least twice heartbeat_s")
+        return self
 
 
 class EgressSettings(Section):
@@ -587,6 +654,7 @@ class CommonSettings(Section):
     storage: StorageSettings = StorageSettings()
     shared: SharedSettings = SharedSettings()
     engine: EngineSettings = EngineSettings()
+    work: WorkSettings = WorkSettings()
     cache: CacheSettings = CacheSettings()
     sandbox: SandboxSettings = SandboxSettings()
     routing: RoutingSettings = RoutingSettings()

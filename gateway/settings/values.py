@@ -171,6 +171,12 @@ def _check_shared_url(value: str) -> str:
     return value
 
 
+def _check_direct_url(value: str) -> str:
+    if value and not value.startswith("postgresql://"):
+        raise ValueError("should be postgresql://USER@HOST/DATABASE")
+    return _check_storage_url(value) if value else value
+
+
 def _check_dns_server(value: str) -> str:
     """`IP`, `IP:PORT` or `[IPv6]:PORT`, normalised to `IP:PORT` or `[IPv6]:PORT`."""
     match = re.fullmatch(
@@ -247,6 +253,7 @@ Money = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
 TtlSeconds = Annotated[int, Field(ge=0, le=366 * 86_400)]
 StorageUrl = Annotated[str, AfterValidator(_check_storage_url)]
 SharedUrl = Annotated[str, AfterValidator(_check_shared_url)]
+DirectUrl = Annotated[str, AfterValidator(_check_direct_url)]
 DnsServerAddress = Annotated[str, AfterValidator(_check_dns_server)]
 HeloName = Annotated[str, AfterValidator(_check_helo)]
 SenderAddress = Annotated[str, AfterValidator(_check_mail_from)]

@@ -6,13 +6,14 @@ import json
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from engine.probe import ProbeConfig
 from engine.smtp.terms import EgressConfig, Identity, SocksProxy
 from gateway.settings import Secret, SettingsError, Strategy, load, secrets_in
 from gateway.settings.egress import UnknownEgress, probe_config
 from gateway.settings.load import variable_name
-from gateway.settings.model import EngineSettings, Settings, known_settings
+from gateway.settings.model import Settings, known_settings
 
 UPSTREAM = '{name="main", dialect="emailable", base_url="https://host/v1/", api_key="env:KEY"}'
 
@@ -355,7 +356,18 @@ def test_every_setting_has_a_description_and_its_own_variable() -> None:
 
 
 def test_the_engine_has_the_defaults_of_the_settings() -> None:
-    assert ProbeConfig(**EngineSettings().model_dump()) == ProbeConfig()
+    assert probe_config(Settings()) == ProbeConfig()
+
+
+def test_the_only_way_out_can_have_a_name() -> None:
+    settings = Settings.model_validate({"engine": {"egress": "vienna", "helo": "v.example.com"}})
+    (egress,) = probe_config(settings).effective_egresses
+    assert (egress.name, egress.identity.helo) == ("vienna", "v.example.com")
+
+
+def test_a_worker_is_not_dead_before_its_second_sign_of_life() -> None:
+    with pytest.raises(ValidationError, match="at least twice heartbeat_s"):
+        Settings.model_validate({"work": {"heartbeat_s": 4}})
 
 
 # -- ways out ----------------------------------------------------------------------------

@@ -1,0 +1,92 @@
+"""What the workers need to share batches and other background work with other processes.
+
+Work exists because a row of our tables says so; a turn is only a knock at the door. A turn that is
+lost delays the work, a turn too many finds nothing to do. `tests/gateway/cluster/test_dispatch.py`
+is the contract that an implementation of `Dispatch` must pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from enum import StrEnum
+from typing import Protocol
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+WEBHOOKS = "webhooks"
+"""What `Dispatch.tell_at` tells of: webhooks are due."""
+
+
+class TurnOutcome(StrEnum):
+    """What came of a turn."""
+
+    WORKED = "worked"
+    NOTHING_DUE = "nothing_due"
+    LOST = "lost"
+    """The lease went to another worker meanwhile."""
+    FAILED = "failed"
+
+
+class ChunkWorker(Protocol):
+    """Works on chunks of batches (`gateway.batches.runner.Runner`)."""
+
+    def running(self) -> AbstractAsyncContextManager[None]:
+        """Look for chunks and work on them while inside, without any turns."""
+        ...
+
+    def taking_turns(self) -> AbstractAsyncContextManager[None]:
+        """Allow `take_turn` while inside; at the end, write the results there are, and release."""
+        ...
+
+    async def take_turn(self, holder: str, *, only_idle_batches: bool = False) -> TurnOutcome:
+        """Claim the chunk that is next, in the name of `holder`, and work on it.
+
+        With `only_idle_batches` it is one of a batch of which no chunk is in flight anywhere.
+        """
+        ...
+
+    async def free_leases_of_the_dead(self) -> int:
+        """Free the leases of holders that are not among `Dispatch.living`. Returns their number."""
+        ...
+
+
+class Dispatch(Protocol):
+    """Says when there is work, which process does it, and which processes are alive."""
+
+    async def due(
+        self, connection: AsyncConnection, at: float, count: int = 1, *, egress: str = ""
+    ) -> None:
+        """`count` chunks are due at `at` (Unix time, s), if the connection's transaction commits.
+
+        With `egress` a process with the egress of that name is preferred. Raises StoreError.
+        """
+        ...
+
+    async def due_first(self, connection: AsyncConnection) -> None:
+        """A batch starts: it goes before others, which have chunks in flight. Raises StoreError."""
+        ...
+
+    async def tell_at(self, connection: AsyncConnection, what: str, at: float) -> None:
+        """Run what `when_told` was given, in some process at `at` (Unix time, s), if the
+        transaction commits. Raises StoreError."""
+        ...
+
+    def when_told(self, what: str, work: Callable[[], None]) -> None:
+        """`work` is run for `tell_at`. To be called before `running`."""
+        ...
+
+    def every(self, name: str, interval_s: int, work: Callable[[], Awaitable[object]]) -> None:
+        """Run `work` every so often, in one of all processes. To be called before `running`.
+
+        What it raises is logged.
+        """
+        ...
+
+    async def living(self) -> frozenset[str] | None:
+        """The holders of leases that are alive. None: that cannot be judged now."""
+        ...
+
+    def running(self, worker: ChunkWorker) -> AbstractAsyncContextManager[None]:
+        """Take part in the work while inside."""
+        ...
