@@ -98,7 +98,7 @@ def _write_key_problem(request: WireRequest, kind: ProblemKind) -> WireReply:
     authorization = request.headers.get("authorization")
     if authorization:
         return json_reply({"error": "Invalid API token."}, 401)
-    host = request.headers.get("host", "").partition(":")[0].lower()
+    host = request.headers.get("host", "").partition(":")[0].rstrip(".").lower()
     if authorization is not None or host == HOSTED:
         text = "Expected API token in the Authorization header."
         return json_reply({"error": text}, 401)

@@ -75,7 +75,8 @@ class VendorRoutes:
 
     def _candidates(self, host: str, path: str) -> tuple[tuple[RootPath | None, VendorPath], ...]:
         """Possible matches, the best first, each with the conditions that the request must meet."""
-        dialect = self._by_host.get(host.split(":", 1)[0].lower())
+        # a name may end in the dot of the root
+        dialect = self._by_host.get(host.split(":", 1)[0].rstrip(".").lower())
         if dialect is not None:
             return ((None, VendorPath(dialect, path)),)
         first_segment, slash, rest = path[1:].partition("/")

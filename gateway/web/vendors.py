@@ -426,7 +426,7 @@ def url_by_proxy(scope: Scope, vendor_path: VendorPath) -> str:
     )
     if client is None or client[1] != 0 or not HOST.fullmatch(host):
         return ""
-    if host.partition(":")[0].lower() in vendor_path.dialect.hosts:
+    if host.partition(":")[0].rstrip(".").lower() in vendor_path.dialect.hosts:
         return ""
     return f"{scope['scheme']}://{host}"
 

@@ -20,6 +20,7 @@ MATCHES = [
     (HERE, "/v1/verify", "email=a@b.test", "emailable", "/v1/verify"),
     (HERE, "/v1/verify", "apikey=x&email=a@b.test", "validto", "/v1/verify"),
     (HERE, "/v1/verify", "apikey=", "validto", "/v1/verify"),
+    ("API.kickbox.com.:443", "/v1/verify", "", "kickbox", "/v1/verify"),
     (HERE, "/v1/verify", "api_key=x", "emailable", "/v1/verify"),
     (HERE, "/v1/account", "apikey=x", "emailable", "/v1/account"),
     (HERE, "/v1/batch", "", "emailable", "/v1/batch"),
