@@ -54,6 +54,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+WAIT_FOR_MIGRATION_S = 60.0
+"""How long a start waits until another process has migrated the database."""
+
 
 @dataclass(slots=True)
 class Services:
@@ -123,7 +126,15 @@ async def open_services(
         enter = stack.enter_async_context
         if secrets is not None and settings.storage.password.value:
             secrets.add(settings.storage.password.value)
-        store = await enter(open_store(settings.storage.full_url, busy_timeout_s=busy_timeout_s))
+        store = await enter(
+            open_store(
+                settings.storage.full_url,
+                busy_timeout_s=busy_timeout_s,
+                migrate_rule=settings.storage.migrate,
+                wait_for_migration_s=WAIT_FOR_MIGRATION_S,
+                pool_size=settings.storage.pool,
+            )
+        )
         test_keys = TestKeys(dialects)
         well_known = test_keys.callers if settings.sandbox.published else {}
         accounts = await enter(

@@ -72,6 +72,22 @@ class PostgresServer:
         with psycopg.connect(self.url, autocommit=True) as connection:
             connection.execute(statement)
 
+    def objects_named(self, pattern: str) -> list[tuple[str, ...]]:
+        """Tables with their columns, indexes, functions and triggers with names like `pattern`."""
+        query = """
+            SELECT 'column', table_name, column_name, data_type || coalesce(column_default, '')
+            FROM information_schema.columns WHERE table_name LIKE %(name)s
+            UNION ALL SELECT 'index', tablename, indexname, indexdef
+            FROM pg_indexes WHERE tablename LIKE %(name)s
+            UNION ALL SELECT 'function', proname, oidvectortypes(proargtypes), prosrc
+            FROM pg_proc WHERE proname LIKE %(name)s
+            UNION ALL SELECT 'trigger', event_object_table, trigger_name, action_statement
+            FROM information_schema.triggers WHERE event_object_table LIKE %(name)s
+            ORDER BY 1, 2, 3, 4
+        """
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            return list(connection.execute(query, {"name": pattern}))
+
     def close(self) -> None:
         self.stop("immediate")
         self._folder.cleanup()

@@ -34,6 +34,7 @@ COMMANDS = (
     "check",
     "doctor",
     "readyz",
+    "migrate",
     "backup",
 )
 """In the order of `--help`. The module of that name has a function or an app of that name."""

@@ -20,7 +20,8 @@ async def open_database(settings: Settings, *, must_exist: bool = True) -> Async
 
     _check(settings.storage.url, must_exist=must_exist)
     try:
-        async with open_store(settings.storage.full_url) as store:
+        storage = settings.storage
+        async with open_store(storage.full_url, migrate_rule=storage.migrate) as store:
             yield store
     except StoreError as exc:
         raise CommandError(str(exc)) from exc

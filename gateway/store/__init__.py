@@ -7,6 +7,7 @@ from gateway.store.errors import (
     StoreError,
     StoreFull,
     StoreTooNew,
+    StoreTooOld,
     StoreUnusable,
 )
 from gateway.store.store import BUSY_TIMEOUT_S, Store, open_store
@@ -20,6 +21,7 @@ __all__ = [
     "StoreError",
     "StoreFull",
     "StoreTooNew",
+    "StoreTooOld",
     "StoreUnusable",
     "open_store",
 ]

@@ -3,6 +3,7 @@
 StoreError
 ├── StoreUnusable   it cannot be opened: path, permission, another program's database
 ├── StoreTooNew     its tables were made by a newer version of Veriplex
+├── StoreTooOld     its tables are not up to date, and this process may not migrate them
 ├── StoreAway       its server cannot be reached, or stops
 ├── StoreBusy       its lock was held by another for longer than we wait
 ├── StoreFull       the disk is full
@@ -32,6 +33,15 @@ class StoreTooNew(StoreError):
 
     def __init__(self, where: str, revision: str) -> None:
         super().__init__(where, f"was made by a newer version (its tables are at {revision!r})")
+        self.revision = revision
+
+
+class StoreTooOld(StoreError):
+    """Its tables are those of an older version, or missing, and are not migrated here."""
+
+    def __init__(self, where: str, revision: str) -> None:
+        words = "has no tables yet" if revision == "empty" else f"has tables at {revision!r}"
+        super().__init__(where, f"{words}; bring it up to date with: veriplex migrate")
         self.revision = revision
 
 

@@ -18,6 +18,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
+from gateway.store import job_tables
 from gateway.store.backend import Rows, translated, update_on_conflict
 from gateway.store.errors import (
     StoreAway,
@@ -26,10 +27,8 @@ from gateway.store.errors import (
     StoreFull,
     StoreUnusable,
 )
-from gateway.store.tables import REVISION, metadata, version_table
+from gateway.store.tables import LEAST_READER, REVISION, metadata, schema_state, version_table
 
-POOL_SIZE = 5
-"""Connections of one process."""
 CONNECT_TIMEOUT_S = 5
 STATEMENT_TIMEOUT_S = 30
 IDLE_TRANSACTION_TIMEOUT_S = 60
@@ -93,14 +92,17 @@ class PostgresBackend:
 
 @contextlib.asynccontextmanager
 async def open_postgres(
-    address: URL, busy_timeout_s: float, *, existing_only: bool
+    address: URL, busy_timeout_s: float, *, may_create: bool, pool_size: int
 ) -> AsyncIterator[PostgresBackend]:
-    """Open a database, with its tables in their newest form if it is empty. Raises StoreError."""
+    """Open a database. If it is empty and `may_create`, it gets its tables in their newest form.
+
+    Raises StoreError.
+    """
     where = address.render_as_string(hide_password=True)
-    engine = _create_engine(address, busy_timeout_s)
+    engine = _create_engine(address, busy_timeout_s, pool_size)
     try:
         with _translated_errors(where):
-            if existing_only:
+            if not may_create:
                 async with engine.connect() as connection:
                     await connection.execute(select(1))
             else:
@@ -112,7 +114,7 @@ async def open_postgres(
         await engine.dispose()
 
 
-def _create_engine(address: URL, busy_timeout_s: float) -> AsyncEngine:
+def _create_engine(address: URL, busy_timeout_s: float, pool_size: int) -> AsyncEngine:
     settings = {
         "lock_timeout": round(busy_timeout_s * 1000),
         "statement_timeout": STATEMENT_TIMEOUT_S * 1000,
@@ -128,7 +130,7 @@ def _create_engine(address: URL, busy_timeout_s: float) -> AsyncEngine:
     return create_async_engine(
         address.set(drivername="postgresql+psycopg"),
         poolclass=AsyncAdaptedQueuePool,
-        pool_size=POOL_SIZE,
+        pool_size=pool_size,
         max_overflow=0,
         pool_timeout=busy_timeout_s,
         hide_parameters=True,  # addresses and hashes stay out of tracebacks
@@ -147,6 +149,10 @@ def _create_tables_if_empty(connection: Connection) -> None:
     metadata.create_all(connection)
     version_table.create(connection)
     connection.execute(insert(version_table).values(version_num=REVISION))
+    state = {"revision": REVISION, "least_reader": LEAST_READER}
+    connection.execute(insert(schema_state).values(state))
+    for script in job_tables.SCRIPTS:
+        job_tables.run_script(connection, script)
 
 
 # -- errors ------------------------------------------------------------------------------

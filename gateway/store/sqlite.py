@@ -32,7 +32,7 @@ from engine.turns import FairSlots, current_party
 from gateway.store.backend import Rows, translated, update_on_conflict
 from gateway.store.errors import StoreBusy, StoreError, StoreFull, StoreUnusable
 from gateway.store.private_files import create_privately, hide_from_others
-from gateway.store.tables import REVISION, metadata, version_table
+from gateway.store.tables import LEAST_READER, REVISION, metadata, version_table
 
 POOL_SIZE = 5
 """Connections to a file. Each has a thread, and SQLite allows one writer at a time anyway."""
@@ -257,6 +257,8 @@ def _create_tables_if_empty(connection: sqlite3.Connection) -> None:
             for statement in _schema_statements():
                 connection.execute(statement)
             connection.execute("INSERT INTO alembic_version VALUES (?)", (REVISION,))
+            state = (REVISION, LEAST_READER)
+            connection.execute("INSERT INTO schema_state VALUES (?, ?)", state)
     except BaseException:
         connection.execute("ROLLBACK")
         raise

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Row, Select, Table, update
@@ -12,14 +15,18 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway.settings.model import MigrateRule
 from gateway.store.backend import Backend, Insert, Rows
-from gateway.store.errors import StoreConflict, StoreError, StoreUnusable
+from gateway.store.errors import StoreConflict, StoreError, StoreTooOld, StoreUnusable
 from gateway.store.schema import migrate
 from gateway.store.sqlite import open_sqlite
 from gateway.store.tables import version_table
 
 BUSY_TIMEOUT_S = 5.0
 """For the lock of another process, for other writers of this one, or for a connection."""
+POOL_SIZE = 5
+"""Connections of one process to PostgreSQL."""
+MIGRATION_POLL_S = 1.0
 
 
 class Store:
@@ -120,38 +127,65 @@ class Store:
 
 @contextlib.asynccontextmanager
 async def open_store(
-    url: str, *, busy_timeout_s: float = BUSY_TIMEOUT_S, existing_only: bool = False
+    url: str,
+    *,
+    busy_timeout_s: float = BUSY_TIMEOUT_S,
+    existing_only: bool = False,
+    migrate_rule: MigrateRule = MigrateRule.ALWAYS,
+    wait_for_migration_s: float = 0.0,
+    pool_size: int = POOL_SIZE,
 ) -> AsyncIterator[Store]:
     """Open a database, create or migrate its tables, and close it at the end.
 
     `url` is `sqlite:///PATH`, `sqlite:///:memory:` or `postgresql://…`; `busy_timeout_s` is how
     long to wait for other writers. With `existing_only` nothing is created or migrated: a table
-    may be missing, and a missing file raises StoreUnusable. Raises StoreError.
+    may be missing, and a missing file raises StoreUnusable. `migrate_rule` and `pool_size` are for
+    PostgreSQL: a database that may not be migrated here raises StoreTooOld, unless another process
+    does it within `wait_for_migration_s`. Raises StoreError.
     """
     address = _parse_url(url)
+    is_file = address.get_backend_name() == "sqlite"
+    may_create = not existing_only and (is_file or migrate_rule is not MigrateRule.NEVER)
     async with contextlib.AsyncExitStack() as stack:
         backend = await stack.enter_async_context(
-            _open_backend(address, busy_timeout_s, existing_only=existing_only)
+            _open_backend(address, busy_timeout_s, may_create=may_create, pool_size=pool_size)
         )
         store = Store(backend)
         if not existing_only:
-            async with store.write() as connection:
-                await store.lock(connection, "migrate")
-                await connection.run_sync(migrate, store.where)
+            may_migrate = is_file or migrate_rule is MigrateRule.ALWAYS
+            await _migrate(store, may_migrate, wait_for_migration_s)
         yield store
 
 
+async def _migrate(store: Store, may_migrate: bool, wait_s: float) -> None:
+    """Bring the tables up to date, or wait until another process has."""
+    give_up_at = time.monotonic() + wait_s
+    while True:
+        try:
+            async with store.write() as connection:
+                await store.lock(connection, "migrate")
+                migrating = partial(migrate, where=store.where, may_migrate=may_migrate)
+                await connection.run_sync(migrating)
+        except StoreTooOld:
+            if time.monotonic() >= give_up_at:
+                raise
+            store.last_write_failed = False
+            await asyncio.sleep(MIGRATION_POLL_S)
+        else:
+            return
+
+
 def _open_backend(
-    address: URL, busy_timeout_s: float, *, existing_only: bool
+    address: URL, busy_timeout_s: float, *, may_create: bool, pool_size: int
 ) -> AbstractAsyncContextManager[Backend]:
     if address.get_backend_name() == "sqlite":
-        return open_sqlite(address, busy_timeout_s, existing_only=existing_only)
+        return open_sqlite(address, busy_timeout_s, existing_only=not may_create)
     try:
         from gateway.store.postgres import open_postgres
     except ModuleNotFoundError as exc:
         where = address.render_as_string(hide_password=True)
         raise StoreUnusable(where, "needs a driver: pip install 'veriplex[cluster]'") from exc
-    return open_postgres(address, busy_timeout_s, existing_only=existing_only)
+    return open_postgres(address, busy_timeout_s, may_create=may_create, pool_size=pool_size)
 
 
 def _parse_url(url: str) -> URL:

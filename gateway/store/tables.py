@@ -30,8 +30,11 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-REVISION = "0011"
+REVISION = "0012"
 """The newest migration; repeated here so that opening an up-to-date database needs no Alembic."""
+LEAST_READER = "0012"
+"""The oldest `REVISION` whose program may use these tables. A migration that only adds what older
+programs need not fill leaves it as it is, so that versions can run side by side."""
 
 metadata = MetaData(
     naming_convention={
@@ -65,6 +68,14 @@ class UtcDateTime(TypeDecorator[datetime]):
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
+
+schema_state = Table(
+    "schema_state",
+    metadata,
+    Column("revision", String(32), primary_key=True),
+    Column("least_reader", String(32), nullable=False),
+)
+"""One row: the tables' `REVISION`, and `LEAST_READER` of the program that made them."""
 
 accounts = Table(
     "accounts",
@@ -215,6 +226,7 @@ batch_chunks = Table(
     Column("origin", Integer),  # the chunk it was split off; null if it was not
     Column("positions", LargeBinary, nullable=False),  # 4 bytes each; empty: prepare the batch
     Column("attempt", SmallInteger, nullable=False),  # how often it was greylisted
+    Column("egress", String(63)),  # that asked before; null: any may
     Column("due_at", Float, nullable=False),
     Column("lease", String(128)),  # the holder and the number of its claim
     Column("lease_until", Float),

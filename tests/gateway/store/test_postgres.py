@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from importlib.resources import files
 from random import Random
 
 import pytest
@@ -14,17 +15,28 @@ from sqlalchemy import create_engine, func, insert, inspect, select, text, updat
 from adapters.registry import DIALECTS
 from gateway.accounts.accounts import open_accounts
 from gateway.accounts.ledger import LedgerEntry, book_entries
+from gateway.settings.model import MigrateRule
 from gateway.store import (
     Store,
     StoreAway,
     StoreBusy,
     StoreConflict,
     StoreTooNew,
+    StoreTooOld,
     StoreUnusable,
+    job_tables,
     open_store,
 )
 from gateway.store.migrate import upgrade
-from gateway.store.tables import REVISION, accounts, metadata, milestones, spending, version_table
+from gateway.store.tables import (
+    REVISION,
+    accounts,
+    metadata,
+    milestones,
+    schema_state,
+    spending,
+    version_table,
+)
 from gateway.upstreams.routing.budgets import Budgets, SpendingCap, SpendingScope
 from tests.postgres import PostgresServer
 
@@ -91,12 +103,27 @@ async def test_the_migrations_create_the_tables_of_a_new_database(
     new = postgres_server.empty_database()
     async with open_store(new):
         assert described(new) == by_migrations
-    assert set(by_migrations) == {*metadata.tables, version_table.name}
+    ours = {name for name in by_migrations if not name.startswith(job_tables.PREFIX)}
+    assert ours == {*metadata.tables, version_table.name}
+
+
+async def test_the_job_engine_finds_the_tables_of_its_installed_version(
+    postgres_server: PostgresServer,
+) -> None:
+    async with open_store(postgres_server.empty_database()):
+        pass
+    ours = postgres_server.objects_named(f"{job_tables.PREFIX}%")
+    schema = files("procrastinate.sql").joinpath("schema.sql").read_text("utf-8")
+    postgres_server.empty_database()
+    postgres_server.sql(schema)
+    assert ours
+    assert postgres_server.objects_named(f"{job_tables.PREFIX}%") == ours
 
 
 async def test_tables_of_others_and_of_newer_versions_are_not_changed(url: str) -> None:
     async with open_store(url) as store, store.write() as connection:
         await connection.execute(update(version_table).values(version_num="9999"))
+        await connection.execute(update(schema_state).values(least_reader="9998"))
     with pytest.raises(StoreTooNew, match="9999"):
         async with open_store(url):
             pass
@@ -105,6 +132,57 @@ async def test_tables_of_others_and_of_newer_versions_are_not_changed(url: str) 
     with pytest.raises(StoreUnusable, match="another program's tables"):
         async with open_store(url):
             pass
+
+
+async def test_a_newer_version_may_let_this_one_use_its_tables(url: str) -> None:
+    async with open_store(url) as store, store.write() as connection:
+        await connection.execute(update(version_table).values(version_num="9999"))
+        await connection.execute(update(schema_state).values(least_reader=REVISION))
+    async with open_store(url) as store:
+        await add_milestone(store, "a")
+        assert await store.fetch_all(select(version_table)) == [("9999",)]
+
+
+async def as_before_the_last_migration(url: str) -> None:
+    """Tables of the oldest version, which has none."""
+    async with open_store(url) as store, store.write() as connection:
+        await connection.execute(text("DROP SCHEMA public CASCADE"))
+        await connection.execute(text("CREATE SCHEMA public"))
+        await connection.execute(text("CREATE TABLE alembic_version (version_num VARCHAR(32))"))
+
+
+@pytest.mark.parametrize("rule", [MigrateRule.EMPTY, MigrateRule.NEVER])
+async def test_older_tables_wait_for_the_command_that_migrates_them(
+    url: str, rule: MigrateRule
+) -> None:
+    await as_before_the_last_migration(url)
+    with pytest.raises(StoreTooOld, match="veriplex migrate"):
+        async with open_store(url, migrate_rule=rule):
+            pass
+    async with open_store(url, migrate_rule=MigrateRule.ALWAYS) as store:
+        await add_milestone(store, "a")
+    async with open_store(url, migrate_rule=rule) as store:
+        await add_milestone(store, "b")
+
+
+async def test_a_process_may_have_to_leave_an_empty_database_alone(url: str) -> None:
+    with pytest.raises(StoreTooOld, match="has no tables yet"):
+        async with open_store(url, migrate_rule=MigrateRule.NEVER):
+            pass
+    async with open_store(url, existing_only=True) as store:
+        assert not await store.has_table(milestones)
+    async with open_store(url, migrate_rule=MigrateRule.EMPTY) as store:
+        await add_milestone(store, "a")
+
+
+async def test_a_start_waits_for_another_process_that_migrates(url: str) -> None:
+    await as_before_the_last_migration(url)
+    opening = open_store(url, migrate_rule=MigrateRule.EMPTY, wait_for_migration_s=60)
+    waiting = asyncio.create_task(opening.__aenter__())
+    async with open_store(url, migrate_rule=MigrateRule.ALWAYS) as store:
+        await add_milestone(store, "a")
+    assert await (await waiting).fetch_all(select(milestones.c.name)) == [("a",)]
+    await opening.__aexit__(None, None, None)
 
 
 @pytest.mark.parametrize("reading", [True, False])

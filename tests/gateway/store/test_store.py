@@ -247,7 +247,11 @@ async def test_a_migration_that_fails_changes_nothing(path: Path) -> None:
 async def test_tables_of_a_newer_version_are_not_changed(path: Path) -> None:
     async with open_store(url_of(path)):
         pass
-    sql(path, "UPDATE alembic_version SET version_num = '9999'")
+    sql(
+        path,
+        "UPDATE alembic_version SET version_num = '9999'",
+        "UPDATE schema_state SET least_reader = '9998'",
+    )
     with pytest.raises(StoreTooNew, match=r"made by a newer version .*9999"):
         async with open_store(url_of(path)):
             pass
