@@ -26,8 +26,8 @@ from gateway.accounts.caller import AccountStatus, Caller, Charge, InsufficientC
 from gateway.accounts.callers import CallerLookup
 from gateway.accounts.keys import key_digest, key_hint, mint_key
 from gateway.accounts.ledger import Ledger, LedgerEntry, book_entries
-from gateway.accounts.limits import MovingWindowLimiter, RateLimiter, RateLimitExceeded
 from gateway.accounts.plans import Plans
+from gateway.cluster.limits import MovingWindowLimiter, RateLimiter, RateLimitExceeded
 from gateway.store import Store, StoreConflict
 from gateway.store.tables import accounts, keys, milestones
 

@@ -18,7 +18,7 @@ from annotated_types import Interval, MaxLen
 
 from adapters.contract.operations import Rate
 from adapters.contract.problems import Problem, ProblemKind
-from gateway.accounts.limits import MovingWindowLimiter, RateLimitExceeded
+from gateway.cluster.limits import MovingWindowLimiter, RateLimitExceeded
 from gateway.sandbox.clock import Clocks
 from gateway.sandbox.simulate import PROBLEM_WORDS, unknown_word
 

@@ -17,7 +17,7 @@ from adapters.contract.problems import Problem, ProblemKind
 from adapters.kit.words import parse_bool
 from engine.model import Checks
 from gateway.accounts.caller import PROBLEM_OF_STATUS, AccountService, Caller
-from gateway.accounts.limits import RateLimitExceeded
+from gateway.cluster.limits import RateLimitExceeded
 from gateway.errors import NO_SOURCE, NoAnswer
 from gateway.sandbox.simulate import KIND_WORDS, SimulatedProblem
 from gateway.service import Service, ServiceResult

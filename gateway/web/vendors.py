@@ -22,7 +22,7 @@ from adapters.contract.operations import Operation
 from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.wire import Reply, UnreadableRequest, WireReply, WireRequest, is_csv
 from gateway.accounts.caller import PROBLEM_OF_STATUS, AccountService, Caller
-from gateway.accounts.limits import RateLimitExceeded
+from gateway.cluster.limits import RateLimitExceeded
 from gateway.errors import NO_SOURCE, NoAnswer, StorageUnavailable
 from gateway.observability.metrics import Metrics
 from gateway.sandbox import Sandbox

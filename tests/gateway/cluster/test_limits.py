@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from adapters.contract.operations import Rate
-from gateway.accounts.limits import CALLS_PER_SWEEP, MovingWindowLimiter, RateLimitExceeded
+from gateway.cluster.limits import CALLS_PER_SWEEP, MovingWindowLimiter, RateLimitExceeded
 
 
 class Clock:
