@@ -14,6 +14,7 @@ import pytest
 
 if TYPE_CHECKING:
     from tests.postgres import PostgresServer
+    from tests.valkey_server import ValkeyServer
 
 
 @pytest.fixture(scope="session")
@@ -29,6 +30,22 @@ def postgres_server() -> Iterator[PostgresServer]:
     server = PostgresServer()
     yield server
     server.close()
+
+
+@pytest.fixture(scope="session")
+def session_valkey() -> Iterator[ValkeyServer]:
+    from tests.valkey_server import ValkeyServer
+
+    server = ValkeyServer()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def valkey_server(session_valkey: ValkeyServer) -> ValkeyServer:
+    """An empty server. Tests that stop or freeze one start their own."""
+    session_valkey.flush()
+    return session_valkey
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
@@ -62,6 +79,12 @@ def _postgres_is_installed() -> bool:
     return programs() is not None and importlib.util.find_spec("psycopg") is not None
 
 
+def _valkey_is_installed() -> bool:
+    from tests.valkey_server import program
+
+    return program() is not None and importlib.util.find_spec("valkey") is not None
+
+
 NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
     "testbed": (
         _testbed_is_up,
@@ -70,6 +93,10 @@ NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
     "postgres": (
         _postgres_is_installed,
         "they need PostgreSQL's server programs; on Debian or Ubuntu: apt-get install postgresql",
+    ),
+    "valkey": (
+        _valkey_is_installed,
+        "they need Valkey or Redis; on Debian or Ubuntu: apt-get install redis-server",
     ),
     "nodejs": (lambda: bool(shutil.which("node")), "they need Node.js 20"),
     "proxies": (

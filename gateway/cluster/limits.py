@@ -52,21 +52,23 @@ class MovingWindowLimiter:
         """Windows in memory."""
         return len(self._calls)
 
-    async def hit(self, key: Hashable, rate: Rate) -> int:
+    async def hit(self, key: Hashable, rate: Rate, parts: int = 1) -> int:
+        """With `parts`, that part of the rate's calls fits, at least one."""
+        limit = max(1, rate.count // parts)
         now = self._clock()
         window = self._calls.get(key)
         if window is None or window[0] != rate:
             window = self._calls[key] = (rate, deque())
         calls = window[1]
         _drop_expired(calls, now, rate.per_s)
-        if len(calls) >= rate.count:
-            opens = calls[0] + rate.per_s
+        if len(calls) >= limit:
+            opens = calls[-limit] + rate.per_s
             raise RateLimitExceeded(rate.count, max(1, ceil(opens - now)), ceil(opens))
         calls.append(now)
         self._until_sweep -= 1
         if self._until_sweep <= 0:
             self._sweep(now)
-        return rate.count - len(calls)
+        return limit - len(calls)
 
     def _sweep(self, now: float) -> None:
         """Drop empty windows, so that memory is used only for active keys."""

@@ -85,6 +85,11 @@ class LivingProcesses:
         self._by_egress: dict[str, int] = {}
         self._count()
 
+    @property
+    def total(self) -> int:
+        """Living processes, at least 1."""
+        return len(self.living)
+
     def count(self, kind: ProcessKind) -> int:
         """Living processes of that kind, at least 1."""
         return self._by_kind.get(kind, 1)

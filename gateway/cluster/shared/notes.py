@@ -1,0 +1,61 @@
+"""Findings that processes tell each other."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from engine.cache import TtlCache
+from gateway.cluster.shared.keys import SharedKeys, SharedStoreAway
+
+MAX_CLAIMS = 100_000
+"""In memory, while there is no server."""
+
+
+class SharedNotes:
+    """Notes on the shared server; without it, none, and claims are this process's own.
+
+    `clock` is monotonic, in seconds.
+    """
+
+    def __init__(self, keys: SharedKeys, clock: Callable[[], float] = time.monotonic) -> None:
+        self._keys = keys
+        self._claims: TtlCache[str, bool] = TtlCache(MAX_CLAIMS, clock)
+
+    async def get(self, name: str) -> str | None:
+        """As `engine.sharing.Notes.get`."""
+        store = self._keys.store
+        if store is None or not store.is_up:
+            return None
+        try:
+            value = await store.read(self._keys.name("note", name))
+        except SharedStoreAway:
+            return None
+        return None if value is None else value.decode("utf-8", "replace")
+
+    def put(self, name: str, value: str, ttl_s: float) -> None:
+        """As `engine.sharing.Notes.put`."""
+        store = self._keys.store
+        if store is None:
+            return
+        key = self._keys.name("note", name)
+        if ttl_s > 0:
+            store.post("SET", key, value, "PX", max(1, round(ttl_s * 1000)))
+        else:
+            store.post("DEL", key)
+
+    async def claim(self, name: str, ttl_s: float) -> bool:
+        """As `engine.sharing.Notes.claim`."""
+        store = self._keys.store
+        if store is not None and store.is_up:
+            key = self._keys.name("claim", name)
+            try:
+                was_set = await store.call("SET", key, "1", "NX", "PX", max(1, round(ttl_s * 1000)))
+            except SharedStoreAway:
+                pass
+            else:
+                return bool(was_set)
+        if self._claims.get(name):
+            return False
+        self._claims.put(name, True, ttl_s)
+        return True
