@@ -114,6 +114,8 @@ class BatchRules:
     """Rows with this word are refunded; empty for none."""
     retention_s: Callable[[int], int | None]
     """How long rows are stored after the end, by the number of entries; None is until deleted."""
+    link_lifetime_s: float | None = None
+    """How long a link to the results is valid (`Job.link_token`); None for as long as the rows."""
     delete_with_rows: bool = True
     """Whether the job is deleted with its rows; else it stays, with its counts."""
     webhook: BatchWebhook | None = None

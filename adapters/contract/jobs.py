@@ -71,7 +71,10 @@ class Job:
     base_url: str = ""
     """The dialect's root on this server, such as `http://127.0.0.1:8025/emailable`."""
     token: str = ""
-    """A secret for links to the results."""
+    """The batch's secret."""
+    link_token: str = ""
+    """What stands in links to the results, and leads to them without a key: the secret, or where
+    links expire (`BatchRules.link_lifetime_s`) a token that is valid from now."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -203,7 +203,7 @@ def write_download(_: ReadRowsByToken, found: JobRows) -> StreamReply:
 
 
 def download_url(job: Job) -> str:
-    return f"{job.base_url}/v1/downloads/{job.token}.zip"
+    return f"{job.base_url}/v1/downloads/{job.link_token}.zip"
 
 
 def processed_count(job: Job) -> int:

@@ -48,6 +48,8 @@ MAX_URL_CHARACTERS = 2_000
 FIRST_ID = 1_000_000
 """Ids are integers."""
 RETENTION_S = 30 * 86_400
+LINK_LIFETIME_S = 3_600
+"""The page: a link is valid for an hour, and each status has a new one."""
 DAY_S = 86_400
 
 REFUSED_TYPES = ("application/json", "multipart/", "image/")
@@ -234,7 +236,7 @@ def _csv_row(row: JobRow) -> bytes:
 
 
 def download_url(job: Job) -> str:
-    return f"{job.base_url}/v2/verify-batch/downloads/{job.token}.csv"
+    return f"{job.base_url}/v2/verify-batch/downloads/{job.link_token}.csv"
 
 
 def _number(job: Job) -> int:
@@ -298,6 +300,7 @@ BATCH_RULES = BatchRules(
     refund_word=STATES[Verdict.UNKNOWN],
     # undocumented
     retention_s=lambda _: RETENTION_S,
+    link_lifetime_s=LINK_LIFETIME_S,
     webhook=BatchWebhook(
         write_body=write_callback,
         is_accepted=is_success,

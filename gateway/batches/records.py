@@ -23,6 +23,7 @@ from adapters.contract.dialect import Dialect
 from adapters.contract.jobs import Job, JobPage, JobRow, JobRows, JobState
 from adapters.contract.operations import AmendJob, ListJobs, RowsOperation, StartJob, SubmitJob
 from adapters.contract.problems import Problem, ProblemKind
+from adapters.kit.timed_tokens import parse_timed_token, token_for_links
 from gateway.accounts.caller import Caller, Charge, InsufficientCredits
 from gateway.accounts.ledger import LedgerEntry, book_entries
 from gateway.batches.intake import CHUNK_SIZE, Intake
@@ -333,12 +334,20 @@ class BatchRecords:
         return JobPage(tuple(jobs), int(total or 0))
 
     async def find_by_token(self, dialect: Dialect, token: str) -> Job:
-        """Raises `Problem` (`JOB_UNKNOWN`)."""
-        return await self._find_job(
-            batches.c.token == token,
-            batches.c.dialect == dialect.name,
-            batches.c.state.not_in(_INTERNAL_STATES),
+        """Raises `Problem` (`JOB_UNKNOWN`), also for a token that has expired."""
+        timed = None
+        named = batches.c.token == token
+        if rules_of(dialect).link_lifetime_s is not None:
+            timed = parse_timed_token(token)
+            if timed is None:
+                raise Problem(ProblemKind.JOB_UNKNOWN)
+            named = batches.c.public_id == timed.job_id
+        job = await self._find_job(
+            named, batches.c.dialect == dialect.name, batches.c.state.not_in(_INTERNAL_STATES)
         )
+        if timed is not None and not timed.is_valid(dialect.name, job.token, self._clock()):
+            raise Problem(ProblemKind.JOB_UNKNOWN)
+        return job
 
     async def find_by_id(self, batch_id: int) -> tuple[Dialect, Job] | None:
         """A batch and its dialect, for the workers; None if it does not exist."""
@@ -469,6 +478,13 @@ class BatchRecords:
             or (row.rows_until is not None and row.rows_until <= self._clock()),
             base_url=f"{self._base_url()}/{row.dialect}",
             token=row.token,
+            link_token=token_for_links(
+                rules_of(self._dialects[row.dialect]),
+                row.dialect,
+                row.public_id,
+                row.token,
+                self._clock(),
+            ),
         )
 
 

@@ -39,6 +39,7 @@ from adapters.contract.operations import (
     SubmitJob,
 )
 from adapters.contract.problems import Problem, ProblemKind
+from adapters.kit.timed_tokens import parse_timed_token, token_for_links
 from engine.model import Checks, Verification
 from gateway.errors import StorageUnavailable
 from gateway.sandbox.batch import SandboxBatch, rules_of
@@ -124,8 +125,8 @@ class SandboxJobs:
         self, dialect: Dialect, op: ReadRowsByToken, base_url: str
     ) -> JobRows | None:
         """The rows behind a link that needs no key; None if it belongs to no batch here."""
-        batch = self._by_token.get(op.token)
-        if batch is None or batch.dialect.name != dialect.name:
+        batch = self._find_by_token(dialect, op.token)
+        if batch is None:
             return None
         return self.select_rows(batch, self.job_now(batch, "", base_url), op)
 
@@ -317,6 +318,7 @@ class SandboxJobs:
             rows_expired=expired,
             base_url=base_url,
             token=batch.token,
+            link_token=token_for_links(rules, batch.dialect.name, batch.id, batch.token, now),
         )
 
     def _sample(self, dialect: Dialect, checks: Checks, entry: BatchEntry) -> Verification:
@@ -369,6 +371,17 @@ class SandboxJobs:
             options={},
             started_at=now,
         )
+
+    def _find_by_token(self, dialect: Dialect, token: str) -> SandboxBatch | None:
+        if dialect.batch_rules is None or dialect.batch_rules.link_lifetime_s is None:
+            batch = self._by_token.get(token)
+            return batch if batch is not None and batch.dialect.name == dialect.name else None
+        timed = parse_timed_token(token)
+        batch = self._batches.get((dialect.name, timed.job_id)) if timed else None
+        if timed is None or batch is None:
+            return None
+        now = self._clocks.now(batch.scope)
+        return batch if timed.is_valid(dialect.name, batch.token, now) else None
 
     def _remove(self, batch: SandboxBatch) -> None:
         self._batches.remove((batch.dialect.name, batch.id))

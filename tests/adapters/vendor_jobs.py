@@ -198,6 +198,7 @@ class Server:
             options=op.options,
             base_url=BASE_URL,
             token="0f" * 16,
+            link_token="0f" * 16,
         )
 
     def _selected(self, op: RowsOperation) -> Sequence[JobRow]:

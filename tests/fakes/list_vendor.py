@@ -163,6 +163,7 @@ class ListVendor(Vendor):
             headers=("email",),
             base_url=self.base_url.removesuffix(self.dialect.base_path),
             token=str(number),
+            link_token=str(number),
         )
 
     def _verified(self, email: str) -> Verification:
