@@ -22,9 +22,9 @@ def read_rows(value: object) -> tuple[tuple[str, ...], list[BatchEntry], int]:
     Raises `Problem`.
     """
     rows = [_row(row) for row in _listed(value)]
-    if not rows:
-        raise Problem(ProblemKind.MISSING, field="input")
     columns = tuple(dict.fromkeys(name for row in rows for name in row))
+    if not columns:
+        raise Problem(ProblemKind.MISSING, field="input")
     if len(columns) > MAX_COLUMNS:
         raise Problem(ProblemKind.TOO_MANY, field="input")
     at = _email_column(columns, rows)
