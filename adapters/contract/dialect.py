@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 from adapters.contract.batch_rules import BatchRules
 from adapters.contract.clients import ExampleCall, VendorClient
 from adapters.contract.credential import Credential
+from adapters.contract.description import Description
 from adapters.contract.operations import UNLIMITED, AccountInfo, Operation, Plan
 from adapters.contract.options import DialectOptions
 from adapters.contract.problems import Problem, ProblemKind
@@ -48,6 +49,8 @@ class Endpoint(Generic[Op, Out]):
     """Bytes; a longer body is a `TOO_LARGE` problem."""
     accepts_body_file: bool = False
     """Whether `read` accepts a `WireRequest.body_file`, which holds a large body."""
+    description: Description | None = None
+    """For the description of the API; None for the name and the replies alone."""
 
 
 AnyEndpoint: TypeAlias = Endpoint[Any, Any]
@@ -150,6 +153,8 @@ class Dialect:
     choose_sample: ChooseSample | None = None
     """The sandbox's answers to the vendor's own test addresses, which outrank the magic addresses
     of all dialects; None if the vendor has none."""
+    test_addresses: tuple[str, ...] = ()
+    """Those of the vendor, which `choose_sample` has results for."""
     samples_for_live_keys: bool = False
     """Whether live keys get the answers of `choose_sample` too, free of charge."""
     default_sample: Sample | None = None

@@ -31,7 +31,7 @@ from adapters.contract.dialect import (
 )
 from adapters.contract.operations import Acknowledge, Plan
 from adapters.contract.options import DialectOptions, option
-from adapters.dataoorts import bulk, single
+from adapters.dataoorts import bulk, description, single
 from adapters.dataoorts.problems import FAILED_ATTEMPTS, write_problem
 from adapters.dataoorts.upstream import UPSTREAM
 from adapters.dataoorts.upstream_jobs import VENDOR_JOBS
@@ -44,6 +44,7 @@ def _health_endpoint(name: str, path: str) -> Endpoint[Acknowledge, None]:
         path=path,
         read=single.read_health,
         write=single.write_health,
+        description=description.HEALTH,
         needs_key=False,
     )
 
@@ -56,6 +57,7 @@ ENDPOINTS_WITHOUT_SLASH: tuple[AnyEndpoint, ...] = (
         path="/ai_mails_api/v1",
         read=single.read_verify,
         write=single.write_verify,
+        description=description.VERIFY,
         bucket="verify",
     ),
     # seen on /v1 and /bulk/v1 alone
@@ -66,6 +68,7 @@ ENDPOINTS_WITHOUT_SLASH: tuple[AnyEndpoint, ...] = (
         path="/ai_mails_api/data/v1",
         read=single.read_predict,
         write=single.write_predict,
+        description=description.DATA,
     ),
     _health_endpoint("bulk_health", "/ai_mails_api/bulk/v1"),
     Endpoint(
@@ -74,6 +77,7 @@ ENDPOINTS_WITHOUT_SLASH: tuple[AnyEndpoint, ...] = (
         path="/ai_mails_api/bulk/v1",
         read=bulk.read_submit,
         write=bulk.write_submitted,
+        description=description.BULK,
         body_limit=bulk.BODY_LIMIT,
         accepts_body_file=True,
     ),
@@ -84,6 +88,7 @@ ENDPOINTS_WITHOUT_SLASH: tuple[AnyEndpoint, ...] = (
         path="/ai_mails_api/bulk_results/v1",
         read=bulk.read_results,
         write=bulk.write_results,
+        description=description.BULK_RESULTS,
     ),
 )
 

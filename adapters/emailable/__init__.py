@@ -21,7 +21,7 @@ from adapters.contract.clients import ExampleCall, VendorClient
 from adapters.contract.credential import Credential, KeyInAuthorization, KeyInBody, KeyInQuery
 from adapters.contract.dialect import Dialect, Endpoint, KeyShape, RootPath
 from adapters.contract.operations import Plan, Rate
-from adapters.emailable import batch, single
+from adapters.emailable import batch, description, single
 from adapters.emailable.problems import write_problem
 from adapters.emailable.upstream import UPSTREAM
 from adapters.emailable.upstream_jobs import VENDOR_JOBS
@@ -39,6 +39,7 @@ DIALECT = Dialect(
             path="/v1/verify",
             read=single.read_verify,
             write=single.write_verify,
+            description=description.VERIFY,
             bucket="verify",
             cors=True,
         ),
@@ -48,6 +49,7 @@ DIALECT = Dialect(
             path="/v1/batch",
             read=batch.read_submit,
             write=batch.write_submitted,
+            description=description.BATCH,
             bucket="batch",
             body_limit=batch.BODY_LIMIT,
             accepts_body_file=True,
@@ -58,6 +60,7 @@ DIALECT = Dialect(
             path="/v1/batch",
             read=batch.read_status,
             write=batch.write_status,
+            description=description.BATCH_STATUS,
             bucket="batch",
         ),
         Endpoint(
@@ -66,6 +69,7 @@ DIALECT = Dialect(
             path="/v1/downloads/{token}.zip",
             read=batch.read_download,
             write=batch.write_download,
+            description=description.DOWNLOAD,
             needs_key=False,
         ),
         Endpoint(
@@ -74,6 +78,7 @@ DIALECT = Dialect(
             path="/v1/account",
             read=single.read_account,
             write=single.write_account,
+            description=description.ACCOUNT,
             bucket="account",
         ),
     ),

@@ -17,7 +17,7 @@ from __future__ import annotations
 from adapters.contract.clients import ExampleCall
 from adapters.contract.credential import Credential, KeyInAuthorization, KeyInHeader
 from adapters.contract.dialect import Dialect, Endpoint, KeyShape, RootPath
-from adapters.generic import account, bulk, single
+from adapters.generic import account, bulk, description, single
 from adapters.generic.problems import write_problem
 from adapters.generic.upstream import UPSTREAM
 from adapters.generic.upstream_jobs import VENDOR_JOBS
@@ -35,6 +35,7 @@ DIALECT = Dialect(
             path="/api/v1/verify",
             read=single.read_verify,
             write=single.write_verify,
+            description=description.VERIFY,
             bucket=account.RATE_BUCKET,
         ),
         Endpoint(
@@ -43,6 +44,7 @@ DIALECT = Dialect(
             path="/api/v1/verify/bulk",
             read=bulk.read_submit,
             write=bulk.write_submitted,
+            description=description.BULK,
             bucket=account.RATE_BUCKET,
             body_limit=bulk.BODY_LIMIT,
             accepts_body_file=True,
@@ -53,6 +55,7 @@ DIALECT = Dialect(
             path="/api/v1/jobs/{job_id}",
             read=bulk.read_job,
             write=bulk.write_job,
+            description=description.JOB,
         ),
         Endpoint(
             name="results",
@@ -60,6 +63,7 @@ DIALECT = Dialect(
             path="/api/v1/jobs/{job_id}/results",
             read=bulk.read_results,
             write=bulk.write_results,
+            description=description.RESULTS,
         ),
         Endpoint(
             name="download",
@@ -67,6 +71,7 @@ DIALECT = Dialect(
             path="/api/v1/jobs/{job_id}/download",
             read=bulk.read_download,
             write=bulk.write_download,
+            description=description.DOWNLOAD,
         ),
         Endpoint(
             name="account",
@@ -74,6 +79,7 @@ DIALECT = Dialect(
             path="/api/v1/account",
             read=account.read_account,
             write=account.write_account,
+            description=description.ACCOUNT,
         ),
         Endpoint(
             name="plans",
@@ -81,6 +87,7 @@ DIALECT = Dialect(
             path="/api/v1/plans",
             read=account.read_plans,
             write=account.write_plans,
+            description=description.PLANS,
             needs_key=False,
         ),
     ),

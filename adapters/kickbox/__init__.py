@@ -27,11 +27,11 @@ from adapters.contract.credential import Credential, KeyInAuthorization, KeyInQu
 from adapters.contract.dialect import AnyEndpoint, Dialect, Endpoint, KeyShape, RootPath
 from adapters.contract.operations import AccountInfo, Plan, Rate
 from adapters.contract.options import DialectOptions, option
-from adapters.kickbox import batch, single
+from adapters.kickbox import batch, description, single
 from adapters.kickbox.problems import write_problem, write_problem_newer
 from adapters.kickbox.upstream import UPSTREAM
 from adapters.kickbox.upstream_jobs import VENDOR_JOBS
-from adapters.kickbox.words import DEFAULT_SAMPLE, choose_sample
+from adapters.kickbox.words import DEFAULT_SAMPLE, DID_YOU_MEAN, SAMPLES, choose_sample
 from adapters.kit.root_paths import KICKBOX_REST
 from engine.model import Verdict
 
@@ -44,6 +44,7 @@ ENDPOINTS: tuple[AnyEndpoint, ...] = (
         path="/v2/verify",
         read=single.read_verify,
         write=single.write_verify,
+        description=description.VERIFY,
         bucket=BUCKET,
     ),
     Endpoint(
@@ -52,6 +53,7 @@ ENDPOINTS: tuple[AnyEndpoint, ...] = (
         path="/v2/verify-batch",
         read=batch.read_submit,
         write=batch.write_submitted,
+        description=description.BATCH,
         bucket=BUCKET,
         body_limit=batch.BODY_LIMIT,
         accepts_body_file=True,
@@ -62,6 +64,7 @@ ENDPOINTS: tuple[AnyEndpoint, ...] = (
         path="/v2/verify-batch",
         read=batch.read_status_by_query,
         write=batch.write_status,
+        description=description.BATCH_STATUS_BY_QUERY,
         bucket=BUCKET,
     ),
     Endpoint(
@@ -70,6 +73,7 @@ ENDPOINTS: tuple[AnyEndpoint, ...] = (
         path="/v2/verify-batch/{job_id}",
         read=batch.read_status,
         write=batch.write_status,
+        description=description.BATCH_STATUS,
         bucket=BUCKET,
     ),
     Endpoint(
@@ -78,6 +82,7 @@ ENDPOINTS: tuple[AnyEndpoint, ...] = (
         path="/v2/verify-batch/downloads/{token}.csv",
         read=batch.read_download,
         write=batch.write_download,
+        description=description.DOWNLOAD,
         needs_key=False,
     ),
     Endpoint(
@@ -86,6 +91,7 @@ ENDPOINTS: tuple[AnyEndpoint, ...] = (
         path="/v2/balance",
         read=single.read_balance,
         write=single.write_balance,
+        description=description.BALANCE,
         bucket=BUCKET,
     ),
     Endpoint(
@@ -94,6 +100,7 @@ ENDPOINTS: tuple[AnyEndpoint, ...] = (
         path="/v1/disposable/{text}",
         read=single.read_disposable,
         write=single.write_disposable,
+        description=description.DISPOSABLE,
         needs_key=False,
         cors=True,
     ),
@@ -103,6 +110,7 @@ ENDPOINTS: tuple[AnyEndpoint, ...] = (
         path="/v1/disposable",
         read=single.read_disposable,
         write=single.write_disposable,
+        description=description.DISPOSABLE_BLANK,
         needs_key=False,
         cors=True,
     ),
@@ -193,6 +201,7 @@ DIALECT = Dialect(
         ),
     ),
     choose_sample=choose_sample,
+    test_addresses=tuple(f"{word}@example.com" for word in (*SAMPLES, DID_YOU_MEAN)),
     default_sample=DEFAULT_SAMPLE,
     example_job_ids=("123",),
     upstream=UPSTREAM,

@@ -23,8 +23,9 @@ from adapters.contract.clients import ExampleCall, VendorClient
 from adapters.contract.credential import Credential, KeyInAuthorization, KeyInBody, KeyInQuery
 from adapters.contract.dialect import AnyEndpoint, Dialect, Endpoint, KeyShape, RootPath
 from adapters.neverbounce import jobs, results, single
+from adapters.neverbounce.description import DESCRIPTIONS
 from adapters.neverbounce.problems import write_problem
-from adapters.neverbounce.samples import choose_sample
+from adapters.neverbounce.samples import DOCUMENTED, choose_sample
 from adapters.neverbounce.upstream import UPSTREAM, VENDOR_JOBS
 
 VERSIONS = ("v4.2", "v4.1", "v4")
@@ -32,9 +33,15 @@ METHODS = ("GET", "POST")
 
 
 def _endpoint(version: str, path: str, read: Any, write: Any, **more: Any) -> AnyEndpoint:
-    name = f"{version}_{path.replace('/', '_')}"
-    path = f"/{version}/{path}"
-    return Endpoint(name=name, methods=METHODS, path=path, read=read, write=write, **more)
+    return Endpoint(
+        name=f"{version}_{path.replace('/', '_')}",
+        methods=METHODS,
+        path=f"/{version}/{path}",
+        read=read,
+        write=write,
+        description=DESCRIPTIONS[path],
+        **more,
+    )
 
 
 def _endpoints(version: str) -> tuple[AnyEndpoint, ...]:
@@ -89,6 +96,7 @@ DIALECT = Dialect(
     answers_head=False,
     batch_rules=jobs.BATCH_RULES,
     choose_sample=choose_sample,
+    test_addresses=tuple(DOCUMENTED),
     upstream=UPSTREAM,
     vendor_jobs=VENDOR_JOBS,
     verdict_members=("result", "flags"),

@@ -18,9 +18,10 @@ from __future__ import annotations
 
 from adapters.contract.clients import ExampleCall, VendorClient
 from adapters.contract.credential import Credential, KeyInAuthorization, KeyInHeader
+from adapters.contract.description import Description
 from adapters.contract.dialect import AnyEndpoint, Dialect, Endpoint, KeyShape, RootPath
 from adapters.kit.root_paths import REACHER_BULK
-from adapters.reacher import bulk, single
+from adapters.reacher import bulk, description, single
 from adapters.reacher.problems import HOSTED, SECRET_HEADER, write_problem
 from adapters.reacher.upstream import UPSTREAM
 from adapters.reacher.upstream_jobs import VENDOR_JOBS
@@ -36,6 +37,7 @@ def _check(version: str) -> AnyEndpoint:
         path=f"/{version}/check_email",
         read=single.read_check,
         write=single.write_check,
+        description=description.CHECK,
         bucket="check" if version == "v1" else None,
         body_limit=CHECK_BODY_LIMIT,
     )
@@ -49,6 +51,7 @@ def _bulk(version: str) -> tuple[AnyEndpoint, ...]:
             path=f"/{version}/bulk",
             read=bulk.read_submit,
             write=bulk.write_submitted,
+            description=description.BULK,
             body_limit=bulk.BODY_LIMIT,
             accepts_body_file=True,
         ),
@@ -58,6 +61,7 @@ def _bulk(version: str) -> tuple[AnyEndpoint, ...]:
             path=f"/{version}/bulk/{{job_id}}",
             read=bulk.read_job,
             write=bulk.write_job,
+            description=description.JOB,
         ),
         Endpoint(
             name=f"{version}_results",
@@ -65,17 +69,19 @@ def _bulk(version: str) -> tuple[AnyEndpoint, ...]:
             path=f"/{version}/bulk/{{job_id}}/results",
             read=bulk.read_results,
             write=bulk.write_results,
+            description=description.RESULTS,
         ),
     )
 
 
-def _version(name: str, path: str) -> AnyEndpoint:
+def _version(name: str, path: str, about: Description) -> AnyEndpoint:
     return Endpoint(
         name=name,
         methods=("GET",),
         path=path,
         read=single.read_version,
         write=single.write_version,
+        description=about,
         needs_key=False,
     )
 
@@ -96,9 +102,9 @@ DIALECT = Dialect(
         _check("v0"),
         *_bulk("v1"),
         *_bulk("v0"),
-        _version("version", "/version"),
+        _version("version", "/version", description.VERSION),
         # the server does not look at what follows
-        _version("version_below", "/version/{rest}"),
+        _version("version_below", "/version/{rest}", description.VERSION_BELOW),
     ),
     credential=Credential((KeyInHeader(SECRET_HEADER), KeyInAuthorization(("bearer", "")))),
     write_problem=write_problem,

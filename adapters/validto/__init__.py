@@ -16,16 +16,17 @@ from __future__ import annotations
 
 from adapters.contract.clients import ExampleCall, VendorClient
 from adapters.contract.credential import Credential, KeyInQuery
+from adapters.contract.description import Param
 from adapters.contract.dialect import AnyEndpoint, Dialect, Endpoint, KeyShape, RootPath
 from adapters.contract.operations import Plan, Rate
 from adapters.kit.root_paths import VALIDTO_BULK, VALIDTO_VERIFY
-from adapters.validto import bulk, single
+from adapters.validto import bulk, description, single
 from adapters.validto.problems import write_problem
 from adapters.validto.upstream import UPSTREAM
 from adapters.validto.upstream_jobs import VENDOR_JOBS
 
 
-def _bulk_endpoints(path: str) -> tuple[AnyEndpoint, ...]:
+def _bulk_endpoints(path: str, job_id: Param) -> tuple[AnyEndpoint, ...]:
     return (
         Endpoint(
             name="bulk_start",
@@ -33,6 +34,7 @@ def _bulk_endpoints(path: str) -> tuple[AnyEndpoint, ...]:
             path=path,
             read=bulk.read_start,
             write=bulk.write_started,
+            description=description.start(job_id),
             bucket="all",
         ),
         Endpoint(
@@ -41,6 +43,7 @@ def _bulk_endpoints(path: str) -> tuple[AnyEndpoint, ...]:
             path=path,
             read=bulk.read_status,
             write=bulk.write_status,
+            description=description.status(job_id),
             bucket="all",
         ),
         Endpoint(
@@ -49,6 +52,7 @@ def _bulk_endpoints(path: str) -> tuple[AnyEndpoint, ...]:
             path=path,
             read=bulk.read_delete,
             write=bulk.write_deleted,
+            description=description.delete(job_id),
             bucket="all",
         ),
     )
@@ -73,6 +77,7 @@ DIALECT = Dialect(
             path="/v1/verify",
             read=single.read_verify,
             write=single.write_verify,
+            description=description.VERIFY,
             bucket="all",
         ),
         Endpoint(
@@ -81,6 +86,7 @@ DIALECT = Dialect(
             path="/v1/bulk",
             read=bulk.read_create,
             write=bulk.write_created,
+            description=description.BULK,
             bucket="all",
             body_limit=bulk.BODY_LIMIT,
             accepts_body_file=True,
@@ -88,8 +94,11 @@ DIALECT = Dialect(
         *(
             endpoint
             # the rendered pages omit the id in the path, and one client does as well
-            for path in ("/v1/bulk/{job_id}", "/v1/bulk")
-            for endpoint in _bulk_endpoints(path)
+            for path, job_id in (
+                ("/v1/bulk/{job_id}", description.JOB_ID_IN_PATH),
+                ("/v1/bulk", description.JOB_ID),
+            )
+            for endpoint in _bulk_endpoints(path, job_id)
         ),
         Endpoint(
             name="download",
@@ -97,6 +106,7 @@ DIALECT = Dialect(
             path="/v1/download",
             read=bulk.read_download,
             write=bulk.write_download,
+            description=description.DOWNLOAD,
             bucket="all",
         ),
         Endpoint(
@@ -105,6 +115,7 @@ DIALECT = Dialect(
             path="/v1/info",
             read=single.read_info,
             write=single.write_info,
+            description=description.INFO,
             bucket="all",
         ),
     ),

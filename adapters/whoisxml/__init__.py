@@ -26,7 +26,7 @@ from adapters.contract.clients import ExampleCall, VendorClient
 from adapters.contract.credential import Credential, KeyInBody, KeyInQuery
 from adapters.contract.dialect import Dialect, Endpoint, KeyShape, RootPath
 from adapters.contract.operations import Plan, Rate
-from adapters.whoisxml import balance, bulk, single
+from adapters.whoisxml import balance, bulk, description, single
 from adapters.whoisxml.problems import BULK_PATH, write_problem
 from adapters.whoisxml.upstream import UPSTREAM
 from adapters.whoisxml.upstream_jobs import VENDOR_JOBS
@@ -52,6 +52,7 @@ DIALECT = Dialect(
                 path=f"/api/{version.name}",
                 read=partial(single.read_verify, version),
                 write=single.write_verify,
+                description=description.VERIFY,
                 bucket="single",
                 cors=True,
             )
@@ -65,6 +66,7 @@ DIALECT = Dialect(
                 path=path,
                 read=balance.read_balance,
                 write=balance.write_balance,
+                description=description.BALANCE,
                 cors=True,
             )
             for path in ("/user-service/account-balance", "/service/account-balance")

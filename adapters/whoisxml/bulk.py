@@ -27,6 +27,7 @@ from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.wire import Reply, StreamReply, WireReply, WireRequest, json_reply
 from adapters.kit.csv import CSV_MEDIA_TYPE, csv_line
 from adapters.kit.words import parse_bool, parse_integer
+from adapters.whoisxml import description
 from adapters.whoisxml.problems import BULK_PATH
 from adapters.whoisxml.words import CHECK_WORDS, CHECKS, NULL_MX, is_well_formed
 from adapters.whoisxml.xml import XML_MEDIA_TYPE, render_element
@@ -398,6 +399,7 @@ BULK_ENDPOINTS: tuple[AnyEndpoint, ...] = (
         credential=BULK_CREDENTIAL,
         read=read_create,
         write=write_create,
+        description=description.REQUEST,
         body_limit=BODY_LIMIT,
         accepts_body_file=True,
     ),
@@ -408,6 +410,7 @@ BULK_ENDPOINTS: tuple[AnyEndpoint, ...] = (
         credential=BULK_CREDENTIAL,
         read=read_list,
         write=write_list,
+        description=description.LIST,
         body_limit=SMALL_BODY_LIMIT,
     ),
     Endpoint(
@@ -417,6 +420,7 @@ BULK_ENDPOINTS: tuple[AnyEndpoint, ...] = (
         credential=BULK_CREDENTIAL,
         read=read_status,
         write=write_status,
+        description=description.STATUS,
         body_limit=SMALL_BODY_LIMIT,
     ),
     Endpoint(
@@ -426,6 +430,7 @@ BULK_ENDPOINTS: tuple[AnyEndpoint, ...] = (
         credential=BULK_CREDENTIAL,
         read=read_completed,
         write=write_completed,
+        description=description.COMPLETED,
         body_limit=SMALL_BODY_LIMIT,
     ),
     Endpoint(
@@ -435,6 +440,7 @@ BULK_ENDPOINTS: tuple[AnyEndpoint, ...] = (
         credential=BULK_CREDENTIAL,
         read=read_failed,
         write=write_failed,
+        description=description.FAILED,
         body_limit=SMALL_BODY_LIMIT,
     ),
 )

@@ -26,10 +26,10 @@ from adapters.contract.credential import Credential, KeyInBody, KeyInQuery
 from adapters.contract.dialect import AnyEndpoint, Dialect, Endpoint, KeyShape, RootPath
 from adapters.contract.options import DialectOptions, option
 from adapters.kit.root_paths import ZEROBOUNCE_REST
-from adapters.zerobounce import files, single
+from adapters.zerobounce import description, files, single
 from adapters.zerobounce.problems import write_problem
 from adapters.zerobounce.upstream import API_HOSTS, BULK_HOST, UPSTREAM, VENDOR_JOBS
-from adapters.zerobounce.words import choose_sample, is_free
+from adapters.zerobounce.words import TEST_ADDRESSES, TEST_DOMAIN, choose_sample, is_free
 
 BOTH = ("GET", "POST")
 
@@ -48,14 +48,34 @@ def _file_endpoints(name: str, path: str, write_status: Any, write_get: Any) -> 
             f"{path}sendfile",
             files.read_send,
             files.write_sent,
+            description=description.SEND,
             bucket="bulk",
             body_limit=files.BODY_LIMIT,
             accepts_body_file=True,
         ),
-        _endpoint(f"{name}_status", BOTH, f"{path}filestatus", files.read_status, write_status),
-        _endpoint(f"{name}_get", BOTH, f"{path}getfile", files.read_get, write_get),
         _endpoint(
-            f"{name}_delete", BOTH, f"{path}deletefile", files.read_delete, files.write_deleted
+            f"{name}_status",
+            BOTH,
+            f"{path}filestatus",
+            files.read_status,
+            write_status,
+            description=description.STATUS,
+        ),
+        _endpoint(
+            f"{name}_get",
+            BOTH,
+            f"{path}getfile",
+            files.read_get,
+            write_get,
+            description=description.GET,
+        ),
+        _endpoint(
+            f"{name}_delete",
+            BOTH,
+            f"{path}deletefile",
+            files.read_delete,
+            files.write_deleted,
+            description=description.DELETE,
         ),
     )
 
@@ -67,6 +87,7 @@ ENDPOINTS: tuple[AnyEndpoint, ...] = (
         "validate",
         single.read_validate,
         single.write_validate,
+        description=description.VALIDATE,
         bucket="validate",
         cors=True,
     ),
@@ -76,21 +97,65 @@ ENDPOINTS: tuple[AnyEndpoint, ...] = (
         "validatebatch",
         single.read_batch,
         single.write_batch,
+        description=description.BATCH,
         bucket="validatebatch",
         credential=Credential((KeyInQuery("api_key"), KeyInBody("api_key", always_json=True))),
     ),
-    _endpoint("credits", BOTH, "getcredits", single.read_credits, single.write_credits),
-    _endpoint("usage", BOTH, "getapiusage", single.read_usage, single.write_usage),
-    _endpoint("activity", BOTH, "activity", single.read_activity, single.write_activity),
-    _endpoint("score", BOTH, "scoring", single.read_score, single.write_score),
-    _endpoint("guess", BOTH, "guessformat", single.read_guess, single.write_guess),
-    _endpoint("filters", BOTH, "filters/list", single.read_filters, single.write_filters),
+    _endpoint(
+        "credits",
+        BOTH,
+        "getcredits",
+        single.read_credits,
+        single.write_credits,
+        description=description.CREDITS,
+    ),
+    _endpoint(
+        "usage",
+        BOTH,
+        "getapiusage",
+        single.read_usage,
+        single.write_usage,
+        description=description.USAGE,
+    ),
+    _endpoint(
+        "activity",
+        BOTH,
+        "activity",
+        single.read_activity,
+        single.write_activity,
+        description=description.ACTIVITY,
+    ),
+    _endpoint(
+        "score",
+        BOTH,
+        "scoring",
+        single.read_score,
+        single.write_score,
+        description=description.SCORE,
+    ),
+    _endpoint(
+        "guess",
+        BOTH,
+        "guessformat",
+        single.read_guess,
+        single.write_guess,
+        description=description.GUESS,
+    ),
+    _endpoint(
+        "filters",
+        BOTH,
+        "filters/list",
+        single.read_filters,
+        single.write_filters,
+        description=description.FILTERS,
+    ),
     _endpoint(
         "filters_add",
         ("POST",),
         "filters/add",
         single.read_filter_change,
         single.write_filter_change,
+        description=description.FILTER_CHANGE,
     ),
     _endpoint(
         "filters_delete",
@@ -98,6 +163,7 @@ ENDPOINTS: tuple[AnyEndpoint, ...] = (
         "filters/delete",
         single.read_filter_change,
         single.write_filter_change,
+        description=description.FILTER_CHANGE,
     ),
     *_file_endpoints("file", "", files.write_status, files.write_file),
     *_file_endpoints("score_file", "scoring/", files.write_score_status, files.write_score_file),
@@ -167,6 +233,7 @@ DIALECT = Dialect(
     answers_head=False,
     batch_rules=files.BATCH_RULES,
     choose_sample=choose_sample,
+    test_addresses=tuple(f"{local}@{TEST_DOMAIN}" for local in TEST_ADDRESSES),
     samples_for_live_keys=True,
     refunds=is_free,
     options=DialectOptions(Options, configure),

@@ -28,6 +28,7 @@ from gateway.sandbox import Sandbox
 from gateway.service import ServiceResult
 from gateway.web.browsers import BrowserGuard
 from gateway.web.compression import compressing
+from gateway.web.descriptions import ApiDescriptions
 from gateway.web.exchange import verdict_of
 from gateway.web.native import NativeApi
 from gateway.web.problem_json import problem_response
@@ -79,6 +80,7 @@ def create_system_app(services: SystemServices) -> ASGIApp:
     control = ControlApi(
         services.sandbox, services.native, services.browser_guard, services.routes.dialects
     )
+    descriptions = ApiDescriptions(services.routes.dialects)
     page = StartPage(services.routes.dialects, with_test_keys=services.sandbox.standalone)
     own = [
         Route("/", page.start),
@@ -87,6 +89,8 @@ def create_system_app(services: SystemServices) -> ASGIApp:
         Route("/healthz", endpoints.alive),
         Route("/readyz", endpoints.ready),
         Route("/metrics", endpoints.metrics),
+        Route("/openapi", descriptions.index),
+        Route("/openapi/{name}.json", descriptions.show),
         Route(f"{NATIVE_PREFIX}/verify", services.native.verify),
         Route(f"{NATIVE_PREFIX}/standing", services.native.reputation),
     ]
