@@ -24,6 +24,7 @@ from engine.smtp.egress import EgressSet
 from engine.smtp.terms import EgressStrategy
 from gateway.accounts.accounts import Accounts, OwnKey, open_accounts
 from gateway.accounts.blocked_clients import BlockedClients
+from gateway.accounts.console_tokens import console_access
 from gateway.batches.lazy_post import LazyWebhookPost
 from gateway.batches.metrics import BatchCollector
 from gateway.batches.opening import BatchDependencies, BatchServices, open_batches
@@ -44,6 +45,7 @@ from gateway.verdicts.opening import open_verdict_cache
 from gateway.verdicts.verifier import BulkVerifier, OneByOne, Verifier
 from gateway.web.browsers import BrowserGuard
 from gateway.web.client_blocks import ClientBlocks
+from gateway.web.console.services import ConsoleServices
 from gateway.web.native import NativeApi
 from gateway.web.routing import VendorRoutes
 from gateway.web.vendors import VendorApp
@@ -74,6 +76,7 @@ class Services:
     browser_guard: BrowserGuard
     batch_services: BatchServices
     processes: LivingProcesses
+    console: ConsoleServices | None
     stopping: bool = False
     """Set when the server begins to stop: `/readyz` fails from then on."""
 
@@ -202,6 +205,16 @@ async def open_services(
             wait=wait,
         )
         routes = VendorRoutes(dialects)
+        guard = BrowserGuard(lambda: sandbox.url, settings.server.allowed_hosts)
+        console = ConsoleServices(
+            access=console_access(settings, store, clock),
+            guard=guard,
+            dialects=dialects,
+            sandbox=sandbox,
+            service=service,
+            settings=settings,
+            accounts=accounts,
+        )
         blocks = ClientBlocks(clock=clock, store=BlockedClients(store, clock))
         yield Services(
             settings=settings,
@@ -222,9 +235,10 @@ async def open_services(
             native=NativeApi(dialects, accounts, service, egresses, reputation_store),
             metrics=metrics,
             sandbox=sandbox,
-            browser_guard=BrowserGuard(lambda: sandbox.url, settings.server.allowed_hosts),
+            browser_guard=guard,
             batch_services=batches,
             processes=processes,
+            console=console if settings.console.enabled else None,
         )
 
 

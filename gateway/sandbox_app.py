@@ -7,6 +7,7 @@ sandbox may take to start.
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NoReturn
@@ -15,6 +16,7 @@ from adapters.contract.dialect import Dialect
 from adapters.registry import DIALECTS
 from engine.model import Address, Checks, Verdict
 from gateway.accounts.caller import Caller
+from gateway.accounts.console_access import ConsoleAccess, TokensInMemory
 from gateway.batches.lazy_post import LazyWebhookPost
 from gateway.observability.metrics import Metrics, MetricsAccess
 from gateway.sandbox import Sandbox
@@ -24,6 +26,7 @@ from gateway.service import Service
 from gateway.verdicts.cache import VerdictCache
 from gateway.web.browsers import BrowserGuard
 from gateway.web.client_blocks import ClientBlocks
+from gateway.web.console.services import ConsoleServices
 from gateway.web.native import NativeApi
 from gateway.web.routing import VendorRoutes
 from gateway.web.vendors import VendorApp
@@ -47,6 +50,7 @@ class SandboxServer:
     metrics: Metrics
     sandbox: Sandbox
     browser_guard: BrowserGuard
+    console: ConsoleServices | None = None
     metrics_access: MetricsAccess = field(default_factory=MetricsAccess)
     stopping: bool = False
 
@@ -63,6 +67,7 @@ async def open_sandbox(
     clock: AdjustableClock | None = None,
     dialects: Sequence[Dialect] = DIALECTS,
     allowed_hosts: Iterable[str] = (),
+    with_console: bool = True,
 ) -> AsyncIterator[SandboxServer]:
     """A sandbox with the well-known test keys and `keys`.
 
@@ -87,7 +92,16 @@ async def open_sandbox(
         browser_guard=guard,
     )
     native = NativeApi(tuple(dialects), accounts, service)
-    server = SandboxServer(routes, vendors, native, metrics, sandbox, guard)
+    console = ConsoleServices(
+        access=ConsoleAccess(TokensInMemory(time.time), clock=time.time),
+        guard=guard,
+        dialects=dialects,
+        sandbox=sandbox,
+        service=service,
+    )
+    server = SandboxServer(
+        routes, vendors, native, metrics, sandbox, guard, console if with_console else None
+    )
     async with (
         contextlib.aclosing(LazyWebhookPost(open_webhook_post)) as post_webhook,
         metrics.writing_access_log(),

@@ -23,6 +23,7 @@ from engine import turns
 from engine.dns import mx, resolver
 from engine.model import Reason
 from engine.smtp import pipe
+from gateway.accounts import console_access
 from gateway.batches import http_post, outbox, records, runner, webhooks
 from gateway.cli import app
 from gateway.sandbox import faults, jobs, requests
@@ -30,6 +31,7 @@ from gateway.sandbox_app import open_sandbox
 from gateway.settings import Settings
 from gateway.verdicts import cache, memory
 from gateway.web import bodies, edge
+from gateway.web.console import application, visit
 from gateway.web.dispatch import create_app
 from tools.docs import TABLES, fill, tables_in
 
@@ -227,6 +229,26 @@ LIMITS = (
         (pipe.MAX_LINE_OCTETS, pipe.MAX_REPLY_OCTETS, pipe.MAX_UNREAD_REPLIES),
     ),
     ("| 10; 16 of each family", (mx.MAX_HOSTS, mx.MAX_ADDRESSES_PER_FAMILY)),
+    (
+        "| 1,000; a session ends after 12 h, a link after 24 h",
+        (
+            console_access.MAX_TOKENS,
+            console_access.SESSION_S / 3600,
+            console_access.LINK_S / 3600,
+        ),
+    ),
+    (
+        "client | 10 in 10 min, in each process; a network of 64 bits",
+        (
+            console_access.MAX_FAILED_LOGINS,
+            console_access.FAILED_LOGIN_S / 60,
+            console_access.IPV6_NETWORK_BITS,
+        ),
+    ),
+    (
+        "a form | 256 KiB, 200 fields",
+        (visit.MAX_FORM_BYTES / KIB, application.MAX_FORM_FIELDS),
+    ),
     ("DNS cache | 40 MiB", (resolver.CACHE_BYTES / MIB,)),
     ("in memory have 80 MiB", (memory.MAX_BYTES / MIB,)),
 )

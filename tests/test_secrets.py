@@ -37,6 +37,7 @@ BASE_URL_PASSWORD, PROXY_PASSWORD = "base-pass%20word!", "proxy:pass%2Fw0rd"
 SOCKS_PASSWORD, ENVIRONMENT_PASSWORD = "socks-passw0rd", "environ-passw0rd"
 EGRESS_PASSWORDS = ("egress-passw0rd-1", "egress:pass/w0rd-2", "egress-passw0rd-3")
 METRICS_TOKEN = "metrics-t0ken-of-operator"
+CONSOLE_PASSWORD, CONSOLE_VIEWER_PASSWORD = "console-passw0rd", "viewers-passw0rd"
 HOOK_USER, HOOK_PASSWORD, HOOK_TOKEN = "hook-us3r", "hook-passw0rd", "hook-t0ken-sekrit"
 
 UPSTREAM_SECRETS = {
@@ -50,6 +51,8 @@ UPSTREAM_SECRETS = {
     "password of the environment's proxy": ENVIRONMENT_PASSWORD,
     **{f"password of egress {n}": word for n, word in enumerate(EGRESS_PASSWORDS)},
     "metrics token": METRICS_TOKEN,
+    "password of the console": CONSOLE_PASSWORD,
+    "password of its viewers": CONSOLE_VIEWER_PASSWORD,
 }
 WEBHOOK_SECRETS = {
     "user of a webhook": HOOK_USER,
@@ -155,6 +158,10 @@ failures = 1000
 published = true
 [metrics]
 token = "env:METRICS_TOKEN"
+
+[console]
+password = "env:CONSOLE_PASSWORD"
+viewer_password = "env:CONSOLE_VIEWER_PASSWORD"
 [log]
 level = "debug"
 format = "{log_format}"
@@ -192,6 +199,8 @@ def environment() -> dict[str, str]:
         "CURRENT": CURRENT,
         "SPARE": SPARE,
         "METRICS_TOKEN": METRICS_TOKEN,
+        "CONSOLE_PASSWORD": CONSOLE_PASSWORD,
+        "CONSOLE_VIEWER_PASSWORD": CONSOLE_VIEWER_PASSWORD,
         "EGRESS": f"socks5://mu:{EGRESS_PASSWORDS[2]}@127.0.0.1:9",
         "SOCKS": f"socks5://su:{SOCKS_PASSWORD}@127.0.0.1:9",
         "HTTPS_PROXY": f"http://eu:{ENVIRONMENT_PASSWORD}@127.0.0.1:9",

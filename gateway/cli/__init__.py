@@ -32,6 +32,8 @@ COMMANDS = (
     "upstreams",
     "init",
     "check",
+    "console",
+    "console",
     "doctor",
     "readyz",
     "migrate",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gateway.cli.announce import DOCS_URL, announce, first_curl, print_event
+from gateway.cli.console import console_steps
 from gateway.cli.key_sheet import prefixed_base_url
 from gateway.cli.listen import (
     Host,
@@ -100,7 +101,12 @@ async def _serve(settings: Settings, seed: str, sock: socket.socket, keys: tuple
     dialects = configured_dialects(settings)
     allowed_hosts = settings.server.allowed_hosts
     async with open_sandbox(
-        seed, keys=keys, url=url, dialects=dialects, allowed_hosts=allowed_hosts
+        seed,
+        keys=keys,
+        url=url,
+        dialects=dialects,
+        allowed_hosts=allowed_hosts,
+        with_console=settings.console.enabled,
     ) as server:
         if settings.log.format == "json":
             for dialect in dialects:
@@ -111,7 +117,7 @@ async def _serve(settings: Settings, seed: str, sock: socket.socket, keys: tuple
         first = next(dialect for dialect in dialects if dialect.example is not None)
         steps = [
             ("Try it", first_curl(url, first.sandbox_key, dialects)),
-            ("Page", f"{url}/"),
+            *await console_steps(server.console, settings, url),
             ("Docs", f"{DOCS_URL}/sandbox.md"),
             ("Stop", "Ctrl-C"),
         ]

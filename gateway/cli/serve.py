@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gateway.cli.announce import DOCS_URL, announce, first_curl, print_event
+from gateway.cli.console import console_steps
 from gateway.cli.listen import (
     Host,
     LogLevel,
@@ -162,7 +163,7 @@ async def _first_steps(
             )
         )
     steps.append(("Try it", first_curl(url, test_keys.get(first.name, "$KEY"), dialects)))
-    steps.append(("Page", f"{url}/"))
+    steps += await console_steps(services.console, services.settings, url)
     steps.append(("Docs", DOCS_URL))
     steps += [("Hint", hint) for hint in _hints(services.settings).values()]
     steps.append(("Stop", "Ctrl-C"))

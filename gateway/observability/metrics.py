@@ -81,8 +81,9 @@ _LOGGED_FIELDS = (
     *("request_id", "dialect", "endpoint", "method", "path", "status", "verdict", "source"),
     *("cache", "key", "domain", "problem", "hint", "client"),
 )
-QUIET_ENDPOINTS = frozenset({"alive", "ready", "metrics"})
-"""Of the server's own, asked every few seconds by machines: a line each only at level `debug`."""
+QUIET_ENDPOINTS = frozenset({"alive", "ready", "metrics", "console"})
+"""Of the server's own, asked every few seconds by machines and by open pages: a line each only at
+level `debug`."""
 
 
 @dataclass(frozen=True, slots=True)

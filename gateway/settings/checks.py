@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator
 from gateway.errors import LOCAL_SOURCE
 from gateway.settings.model import (
     RESERVED_SOURCES,
+    ConsoleSettings,
     EgressSettings,
     KeySettings,
     RouteSettings,
@@ -17,7 +18,10 @@ from gateway.settings.model import (
     UpstreamSettings,
 )
 from gateway.settings.problems import suggestion
-from gateway.settings.values import key_fault
+from gateway.settings.values import Secret, key_fault
+
+MIN_PASSWORD_CHARACTERS = 8
+"""Of the console's passwords."""
 
 Mistakes = Iterator[tuple[SettingPath, str]]
 """The setting and the message of each mistake."""
@@ -28,6 +32,7 @@ def check_settings(
 ) -> Mistakes:
     """All mistakes. `dialects` and `plans`, if given, are the names that are valid."""
     yield from _check_server(settings.server)
+    yield from _check_console(settings.console)
     yield from _check_plan(settings.limits.plan, plans)
     yield from _check_declared_keys(settings.keys, dialects)
     yield from _check_egresses(settings.egress)
@@ -43,6 +48,18 @@ def _check_server(server: ServerSettings) -> Mistakes:
     if bool(server.ssl_certfile) != bool(server.ssl_keyfile):
         missing = "ssl_keyfile" if server.ssl_certfile else "ssl_certfile"
         yield ("server", missing), "ssl_certfile and ssl_keyfile belong together"
+
+
+def _check_console(console: ConsoleSettings) -> Mistakes:
+    for name in ("password", "viewer_password"):
+        secret: Secret = getattr(console, name)
+        if secret.value and len(secret.value) < MIN_PASSWORD_CHARACTERS:
+            message = (
+                f"{secret.reference}: should have {MIN_PASSWORD_CHARACTERS} characters at least"
+            )
+            yield ("console", name), message
+    if console.password.value and console.password.value == console.viewer_password.value:
+        yield ("console", "viewer_password"), "is the same as console.password"
 
 
 def _check_plan(name: str, plans: Collection[str]) -> Mistakes:

@@ -647,6 +647,23 @@ class MetricsSettings(Section):
     )
 
 
+class ConsoleSettings(Section):
+    """The console, `/console`: pages of the server for people."""
+
+    enabled: bool = _setting(True, "Whether the server has `/console` at all.")
+    password: OptionalSecretRef = _setting(
+        "",
+        "`env:NAME` or `file:PATH` of the password of operators, who see and change everything."
+        " Empty prints a link at start, with which one browser can log in once;"
+        " `veriplex console` prints another.",
+    )
+    viewer_password: OptionalSecretRef = _setting(
+        "",
+        "`env:NAME` or `file:PATH` of the password of viewers, who see everything and change"
+        " nothing; empty admits none.",
+    )
+
+
 class CommonSettings(Section):
     """All settings, but for the options of dialects."""
 
@@ -663,6 +680,7 @@ class CommonSettings(Section):
     limits: LimitsSettings = LimitsSettings()
     log: LogSettings = LogSettings()
     metrics: MetricsSettings = MetricsSettings()
+    console: ConsoleSettings = ConsoleSettings()
     keys: tuple[KeySettings, ...] = ()
     egress: tuple[EgressSettings, ...] = ()
     upstreams: tuple[UpstreamSettings, ...] = ()

@@ -30,7 +30,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-REVISION = "0012"
+REVISION = "0013"
 """The newest migration; repeated here so that opening an up-to-date database needs no Alembic."""
 LEAST_READER = "0012"
 """The oldest `REVISION` whose program may use these tables. A migration that only adds what older
@@ -152,6 +152,17 @@ secrets = Table(
     Column("value", LargeBinary, nullable=False),
 )
 """Random values that all processes of a database need to have in common."""
+console_tokens = Table(
+    "console_tokens",
+    metadata,
+    Column("digest", LargeBinary(32), primary_key=True),  # SHA-256; the token is not stored
+    Column("kind", String(8), nullable=False),  # gateway.accounts.console_access.TokenKind
+    Column("role", String(16), nullable=False),  # gateway.accounts.console_access.Role
+    Column("proof", LargeBinary(32), nullable=False),  # fits the password that it was got for
+    Column("expires_at", BigInteger, nullable=False),  # Unix time, s
+    sqlite_with_rowid=False,
+)
+"""Sessions of the console, and links by which one may be begun."""
 
 # -- batches -----------------------------------------------------------------------------
 # Submitted addresses are written once and never changed; so are their results, in a table of their

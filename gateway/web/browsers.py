@@ -62,7 +62,7 @@ class BrowserGuard:
             ANY_HOST in self._allowed_hosts
             or host in self._allowed_hosts
             or host == _host_of(urlsplit(self._url()).netloc)
-            or _is_loopback(host)
+            or is_loopback(host)
         )
 
 
@@ -77,7 +77,8 @@ def _host_of(authority: str) -> str:
     return host.removesuffix(".") if is_host else ""
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether a name or an address is of the machine itself."""
     if host == "localhost" or host.endswith(".localhost"):  # RFC 6761 section 6.3
         return True
     try:

@@ -9,6 +9,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from gateway.observability.metrics import Metrics, MetricsAccess
 from gateway.sandbox import Sandbox
 from gateway.web.browsers import BrowserGuard
+from gateway.web.console.services import ConsoleServices
 from gateway.web.native import NativeApi
 from gateway.web.routing import VendorRoutes, fold_slashes
 from gateway.web.vendors import VendorApp
@@ -40,6 +41,9 @@ class WebServices(Protocol):
 
     @property
     def browser_guard(self) -> BrowserGuard: ...
+
+    @property
+    def console(self) -> ConsoleServices | None: ...
 
     async def not_ready_reason(self) -> str | None:
         """Why requests cannot be served now; None if they can."""

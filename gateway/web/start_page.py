@@ -45,9 +45,12 @@ PAGE_HEADERS = {
 class StartPage:
     """The two pages. `with_test_keys` says that the published test keys are valid."""
 
-    def __init__(self, dialects: Sequence[Dialect], *, with_test_keys: bool) -> None:
+    def __init__(
+        self, dialects: Sequence[Dialect], *, with_test_keys: bool, has_console: bool = False
+    ) -> None:
         self._dialects = tuple(dialects)
         self._with_test_keys = with_test_keys
+        self._has_console = has_console
         self._calls: list[dict[str, str]] = []
 
     def list_calls(self, routes: Sequence[Route]) -> None:
@@ -102,6 +105,8 @@ class StartPage:
             f"<h1>Veriplex {escape(version('veriplex'))}</h1>",
             f"<p>This {name} answers as these vendors do. Point your client's base URL at it.</p>",
         ]
+        if self._has_console:
+            lines.append('<p><a href="/console">Open the console</a></p>')
         if not self._with_test_keys:
             lines.append(
                 "<p>Keys: <code>veriplex keys list</code> shows them,"

@@ -28,11 +28,12 @@ from gateway.sandbox import Sandbox
 from gateway.service import ServiceResult
 from gateway.web.browsers import BrowserGuard
 from gateway.web.compression import compressing
+from gateway.web.console.services import ConsoleServices
 from gateway.web.descriptions import ApiDescriptions
 from gateway.web.exchange import verdict_of
 from gateway.web.native import NativeApi
 from gateway.web.problem_json import problem_response
-from gateway.web.provenance import provenance_headers, request_id
+from gateway.web.provenance import PRIVATE_HEADERS, provenance_headers, request_id
 from gateway.web.routing import VendorRoutes
 from gateway.web.sandbox_control import ControlApi
 from gateway.web.start_page import StartPage
@@ -70,6 +71,9 @@ class SystemServices(Protocol):
     @property
     def browser_guard(self) -> BrowserGuard: ...
 
+    @property
+    def console(self) -> ConsoleServices | None: ...
+
     async def not_ready_reason(self) -> str | None:
         """Why requests cannot be served now; None if they can."""
 
@@ -81,7 +85,12 @@ def create_system_app(services: SystemServices) -> ASGIApp:
         services.sandbox, services.native, services.browser_guard, services.routes.dialects
     )
     descriptions = ApiDescriptions(services.routes.dialects)
-    page = StartPage(services.routes.dialects, with_test_keys=services.sandbox.standalone)
+    console = services.console
+    page = StartPage(
+        services.routes.dialects,
+        with_test_keys=services.sandbox.standalone,
+        has_console=console is not None,
+    )
     own = [
         Route("/", page.start),
         Route(NATIVE_PREFIX, page.calls),
@@ -100,7 +109,14 @@ def create_system_app(services: SystemServices) -> ASGIApp:
         for route in control.routes()
     ]
     page.list_calls(own)
-    paths = tuple(dict.fromkeys(route.path for route in own if route.path != "/"))
+    if console is not None:
+        pages = _Console(console, starts_quickly=services.sandbox.standalone)
+        own += [Route("/console", pages), Route("/console/{path:path}", pages)]
+    paths = tuple(
+        dict.fromkeys(
+            route.path for route in own if route.path not in ("/", "/console/{path:path}")
+        )
+    )
     unmatched = UnmatchedRequests(services.routes, services.native, services.sandbox, paths)
 
     async def http_error(request: Request, exc: Exception) -> Response:
@@ -114,6 +130,26 @@ def create_system_app(services: SystemServices) -> ASGIApp:
         exception_handlers={HTTPException: http_error, Exception: _internal_error_response},
     )
     return _observed(app, services)
+
+
+class _Console:
+    """The pages under `/console`. A sandbox imports what they need at the first request for one."""
+
+    __name__ = "console"
+
+    def __init__(self, services: ConsoleServices, *, starts_quickly: bool) -> None:
+        self._services = services
+        self._app = None if starts_quickly else self._create()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._app is None:
+            self._app = self._create()
+        await self._app(scope, receive, send)
+
+    def _create(self) -> ASGIApp:
+        from gateway.web.console.opening import create_console
+
+        return create_console(self._services)
 
 
 class _SystemEndpoints:
@@ -183,7 +219,11 @@ def _observed(app: ASGIApp, services: SystemServices) -> ASGIApp:
                 status = message["status"]
                 result: ServiceResult[Any] = state.get("answer", NO_RESULT)
                 provenance = provenance_headers(result.source, result.attempts, result.cache_status)
-                message["headers"] = [*message["headers"], id_header, *provenance]
+                headers = message["headers"]
+                if any(name == b"cache-control" for name, _ in headers):
+                    # a file of the console, which is public; it has the private headers that it may
+                    provenance = tuple(each for each in provenance if each not in PRIVATE_HEADERS)
+                message["headers"] = [*headers, id_header, *provenance]
             await send(message)
 
         accepted = next((v for k, v in scope["headers"] if k == b"accept-encoding"), b"")

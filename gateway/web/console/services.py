@@ -1,0 +1,30 @@
+"""The services that the console shows and uses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from adapters.contract.dialect import Dialect
+from gateway.accounts.console_access import ConsoleAccess
+
+if TYPE_CHECKING:
+    from gateway.accounts.accounts import Accounts
+    from gateway.sandbox import Sandbox
+    from gateway.service import Service
+    from gateway.settings import Settings
+    from gateway.web.browsers import BrowserGuard
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConsoleServices:
+    """Those that every server has, and those that `veriplex sandbox` has not: they are None."""
+
+    access: ConsoleAccess
+    guard: BrowserGuard
+    dialects: Sequence[Dialect]
+    sandbox: Sandbox
+    service: Service
+    settings: Settings | None = None
+    accounts: Accounts | None = None

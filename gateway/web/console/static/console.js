@@ -1,0 +1,113 @@
+// What pages do beside htmx: times in the reader's zone, charts, questions before a change.
+"use strict";
+
+(() => {
+  const two = (n) => String(n).padStart(2, "0");
+
+  function localTimes(root) {
+    for (const time of root.querySelectorAll("time[datetime]")) {
+      const at = new Date(time.dateTime);
+      if (isNaN(at)) continue;
+      const day = `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())}`;
+      time.title = time.dateTime;
+      time.textContent = `${day} ${two(at.getHours())}:${two(at.getMinutes())}`;
+    }
+  }
+
+  // A chart is a <div class="chart" data-chart="ID"> whose data are the JSON in <template id="ID">.
+  // The table beside it says the same to whoever does not see it.
+  const charts = new Map();
+
+  function colour(name) {
+    return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  }
+
+  const units = {
+    count: (v) => v.toLocaleString("en", { maximumFractionDigits: 1 }),
+    ms: (v) => (v >= 1000 ? `${(v / 1000).toFixed(1)} s` : `${v.toFixed(v < 10 ? 1 : 0)} ms`),
+    money: (v) => v.toLocaleString("en", { minimumFractionDigits: 2, maximumFractionDigits: 4 }),
+  };
+
+  function options(box, about) {
+    const text = colour("--muted"), line = colour("--line");
+    const write = units[about.unit] || units.count;
+    const axis = { stroke: text, grid: { stroke: line, width: 1 }, ticks: { show: false },
+                   font: "12px system-ui, sans-serif" };
+    return {
+      width: Math.max(box.clientWidth, 200),
+      height: 190,
+      cursor: { y: false, points: { size: 7 } },
+      legend: { live: true },
+      scales: { x: { time: true }, y: { range: (u, low, high) => [0, high > 0 ? high * 1.1 : 1] } },
+      axes: [
+        { ...axis, grid: { show: false } },
+        { ...axis, size: 58, values: (u, ticks) => ticks.map(write) },
+      ],
+      series: [
+        { label: "Time" },
+        ...about.series.map((each, index) => {
+          const stroke = colour(`--${each.colour || `series-${(index % 8) + 1}`}`);
+          return { label: each.label, stroke, width: 2, points: { show: false },
+                   fill: about.series.length === 1 ? `${stroke}22` : undefined,
+                   value: (u, v) => (v == null ? "–" : write(v)) };
+        }),
+      ],
+    };
+  }
+
+  function draw(box) {
+    const source = document.getElementById(box.dataset.chart);
+    if (!source || !window.uPlot) return;
+    const about = JSON.parse(source.content.textContent);
+    charts.get(box)?.destroy();
+    charts.set(box, new uPlot(options(box, about), about.data, box));
+  }
+
+  function drawCharts(root) {
+    for (const box of charts.keys()) if (!box.isConnected) { charts.get(box).destroy(); charts.delete(box); }
+    root.querySelectorAll(".chart[data-chart]").forEach(draw);
+  }
+
+  function ready(root) {
+    localTimes(root);
+    drawCharts(root);
+  }
+
+  document.addEventListener("DOMContentLoaded", () => {
+    ready(document);
+    new ResizeObserver(() => {
+      for (const [box, chart] of charts) chart.setSize({ width: Math.max(box.clientWidth, 200), height: 190 });
+    }).observe(document.querySelector("main"));
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => drawCharts(document));
+  });
+
+  document.addEventListener("submit", (event) => {
+    const question = event.target.dataset.confirm;
+    if (question && !confirm(question)) event.preventDefault();
+  });
+
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest("[data-copy]");
+    if (!button) return;
+    navigator.clipboard?.writeText(button.dataset.copy).then(() => {
+      const before = button.textContent;
+      button.textContent = "Copied";
+      setTimeout(() => { button.textContent = before; }, 1500);
+    });
+  });
+
+  // A part that is loaded again must not take the reader's place or choice away.
+  document.addEventListener("htmx:beforeRequest", (event) => {
+    const part = event.detail.target;
+    const isPolling = event.detail.requestConfig?.triggeringEvent == null
+      || event.detail.requestConfig.triggeringEvent.type === "htmx:trigger";
+    const isBusy = part && (part.contains(document.activeElement) && document.activeElement !== document.body
+      || String(getSelection()).length > 0);
+    if (document.hidden || (isPolling && isBusy)) event.preventDefault();
+  });
+  document.addEventListener("htmx:afterSettle", (event) => ready(event.detail.elt));
+  document.addEventListener("htmx:afterRequest", (event) => {
+    const lost = document.getElementById("lost");
+    if (lost) lost.hidden = event.detail.xhr.status > 0 && event.detail.xhr.status < 500;
+  });
+})();
