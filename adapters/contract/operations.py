@@ -43,6 +43,9 @@ class Plan:
     title: str
     rates: Mapping[str, Rate] = field(default_factory=dict)
     """By `Endpoint.bucket`."""
+    parallel: int | None = None
+    """Requests with a bucket that may be open at a time, for each key and client address; None is
+    without limit."""
     included: int | None = None
     """Verifications a calendar month (UTC); None is without limit."""
     hard_cap: bool = False

@@ -168,7 +168,8 @@ DIALECT = Dialect(
     options=DialectOptions(Options, configure),
     key_shape=KeyShape("live_", "test_", alphabet="0123456789abcdef", length=64),
     sandbox_key="test_sandbox000000000000000000000000000000000000000000000000000000000",
-    plans=(Plan("kickbox", "Kickbox", rates={BUCKET: Rate(8_000, 60)}),),
+    # the page on the API: 25 open requests at a time, of each client address
+    plans=(Plan("kickbox", "Kickbox", rates={BUCKET: Rate(8_000, 60)}, parallel=25),),
     account_headers=account_headers,
     timing_header="X-Kickbox-Response-Time",
     # "unknown results are not charged"

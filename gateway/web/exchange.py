@@ -26,6 +26,8 @@ from gateway.sandbox.faults import Effects
 from gateway.service import ServiceResult
 from gateway.web.bodies import BodyBudget, incoming_body
 from gateway.web.compression import MIN_BYTES, compressing
+from gateway.web.faulty_send import ClientConnection
+from gateway.web.open_requests import OpenRequest
 from gateway.web.provenance import provenance_headers, request_id
 from gateway.web.routing import VendorPath
 
@@ -48,6 +50,7 @@ class RequestState:
         "body",
         "caller",
         "client_ip",
+        "connection",
         "credential",
         "effects",
         "endpoint",
@@ -56,6 +59,7 @@ class RequestState:
         "hint",
         "method",
         "op",
+        "open_request",
         "path",
         "path_params",
         "problem",
@@ -80,6 +84,7 @@ class RequestState:
         self.request_id = request_id(self.headers.get("x-request-id", ""))
         client = scope.get("client")
         self.client_ip: str = client[0] if client else ""
+        self.connection = ClientConnection(scope, receive)
         self.body = incoming_body(self.headers, receive, bodies)
         self.endpoint: AnyEndpoint | None = None
         self.path_params: Any = {}
@@ -87,6 +92,8 @@ class RequestState:
         """With its body."""
         self.credential: str | None = None
         self.caller: Caller | None = None
+        self.open_request: OpenRequest | None = None
+        """If the caller's plan limits how many are open at a time."""
         self.effects: Effects | None = None
         """Of the sandbox's faults."""
         self.simulated = ""

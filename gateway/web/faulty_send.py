@@ -43,6 +43,9 @@ class ClientConnection:
         self._transport: asyncio.Transport | None = extension.get("transport")
         self._receive = receive
 
+    def is_closed(self) -> bool:
+        return self._transport is not None and self._transport.is_closing()
+
     async def reset(self) -> None:
         if self._transport is None:
             return

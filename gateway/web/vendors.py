@@ -40,7 +40,8 @@ from gateway.web.exchange import (
     verdict_of,
     without_formulas,
 )
-from gateway.web.faulty_send import ClientConnection, ConnectionDropped, faulty_send
+from gateway.web.faulty_send import ConnectionDropped, faulty_send
+from gateway.web.open_requests import OpenRequest, OpenRequests
 from gateway.web.reply_cache import ReplyCache
 from gateway.web.routing import NearestPaths, VendorPath, VendorRoutes
 
@@ -106,6 +107,7 @@ class VendorApp:
         self._reply_cache = ReplyCache()
         self._bodies = BodyBudget()
         self._body_reader = BodyReader()
+        self._open_requests = OpenRequests()
         self._neutralise_formulas = neutralise_formulas
         self._links_by_proxy = links_by_proxy
         self._timer = timer
@@ -132,7 +134,7 @@ class VendorApp:
                 # the rows of a batch cannot be read on, or were deleted meanwhile: the client
                 # sees that the reply is not whole
                 log.warning("reply.cut_off", extra={"error": str(exc)})
-                connection = ClientConnection(scope, receive)
+                connection = state.connection
                 # to a client of HTTP/1.0 the end of the connection is the end of the reply
                 is_old = scope.get("http_version") == "1.0"
                 await (connection.reset() if is_old else connection.close())
@@ -141,6 +143,8 @@ class VendorApp:
         finally:
             if state.body is not None:
                 state.body.close()
+            if state.open_request is not None:
+                self._open_requests.end(state.open_request)
             if state.effects is not None:
                 self._sandbox.faults.end(state.effects)
         seconds = self._timer() - began
@@ -289,7 +293,19 @@ class VendorApp:
             if caller.simulate in PROBLEM_WORDS:
                 raise SimulatedProblem(caller.simulate)
         if endpoint.bucket is not None:
+            self._enforce_parallel(state, caller)
             await self._accounts.enforce_rate_limit(caller, endpoint.bucket)
+
+    def _enforce_parallel(self, state: RequestState, caller: Caller) -> None:
+        """Refuse a request beyond those that the plan allows at a time. Raises `Problem`."""
+        most = caller.plan.parallel
+        if most is None or caller.test:
+            return
+        request = OpenRequest((caller.key_id, state.client_ip), state.connection.is_closed)
+        if not self._open_requests.begin(request, most):
+            # it may be repeated as soon as another has its reply: no `Retry-After`
+            raise Problem(ProblemKind.TOO_FAST, limit=most)
+        state.open_request = request
 
     async def _authenticate(self, dialect: Dialect, credential: str | None) -> Caller:
         if credential is None:

@@ -91,7 +91,10 @@ def _rates(plan: Plan) -> str:
     for bucket, rate in plan.rates.items():
         calls = "calls" if bucket == "all" else f"`{bucket}`"
         by_period.setdefault(rate.per_s, []).append(f"{rate.count:,} {calls}")
-    return "; ".join(f"{', '.join(counts)} {_PERIODS[s]}" for s, counts in by_period.items())
+    rates = [f"{', '.join(counts)} {_PERIODS[s]}" for s, counts in by_period.items()]
+    if plan.parallel is not None:
+        rates.append(f"{plan.parallel} at a time from an address")
+    return "; ".join(rates)
 
 
 def _allowance(plan: Plan) -> str:
