@@ -25,7 +25,7 @@ from engine.smtp.terms import EgressStrategy
 from gateway.accounts.accounts import Accounts, OwnKey, open_accounts
 from gateway.accounts.blocked_clients import BlockedClients
 from gateway.accounts.console_tokens import console_access
-from gateway.batches.lazy_post import LazyWebhookPost
+from gateway.batches.lazy_post import LazyFetch, LazyWebhookPost
 from gateway.batches.metrics import BatchCollector
 from gateway.batches.opening import BatchDependencies, BatchServices, open_batches
 from gateway.cluster.processes import LivingProcesses, ProcessKind, open_processes
@@ -51,6 +51,7 @@ from gateway.web.routing import VendorRoutes
 from gateway.web.vendors import VendorApp
 
 if TYPE_CHECKING:
+    from gateway.batches.http_fetch import HttpFetch
     from gateway.batches.http_post import HttpWebhookPost
 
 
@@ -172,6 +173,7 @@ async def open_services(
         post_webhook = await enter(
             contextlib.aclosing(LazyWebhookPost(lambda: _open_webhook_post(settings)))
         )
+        fetch = await enter(contextlib.aclosing(LazyFetch(lambda: _open_fetch(settings))))
         batches = await enter(
             open_batches(
                 BatchDependencies(
@@ -184,6 +186,7 @@ async def open_services(
                     retries_s=settings.engine.greylist_retries_s,
                     base_url=lambda: sandbox.link_url,
                     post_webhook=post_webhook,
+                    fetch=fetch,
                     find_sample=lambda name, address, checks: sandbox.live_sample(
                         by_name[name], address, checks
                     ),
@@ -311,4 +314,16 @@ def _open_webhook_post(settings: Settings) -> HttpWebhookPost:
         HttpTransport(keep_alive_s=0),  # one webhook seldom follows another
         may_dial=lambda address: private or is_global(address),
         refusal="the receiver's address is private",
+    )
+
+
+def _open_fetch(settings: Settings) -> HttpFetch:
+    from gateway.batches.http_fetch import HttpFetch
+    from gateway.upstreams.transport.aiohttp_transport import HttpTransport
+
+    private = settings.engine.allow_private_networks
+    return HttpFetch(
+        HttpTransport(keep_alive_s=0),
+        may_dial=lambda address: private or is_global(address),
+        refusal="The list's server has a private address.",
     )

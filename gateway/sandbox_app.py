@@ -17,7 +17,7 @@ from adapters.registry import DIALECTS
 from engine.model import Address, Checks, Verdict
 from gateway.accounts.caller import Caller
 from gateway.accounts.console_access import ConsoleAccess, TokensInMemory
-from gateway.batches.lazy_post import LazyWebhookPost
+from gateway.batches.lazy_post import LazyFetch, LazyWebhookPost
 from gateway.observability.metrics import Metrics, MetricsAccess
 from gateway.sandbox import Sandbox
 from gateway.sandbox.clock import AdjustableClock
@@ -32,10 +32,11 @@ from gateway.web.routing import VendorRoutes
 from gateway.web.vendors import VendorApp
 
 if TYPE_CHECKING:
+    from gateway.batches.http_fetch import HttpFetch
     from gateway.batches.http_post import HttpWebhookPost
 
 WEBHOOK_TIMEOUT_S = 10.0
-"""Time limit for one attempt."""
+"""Time limit for one attempt, and for a list that is fetched."""
 NOT_PRIVATE = "the receiver's address is not private"
 """Why a webhook is not sent to a public address."""
 
@@ -75,7 +76,8 @@ async def open_sandbox(
     """
     clock = clock or AdjustableClock()
     test_keys = TestKeys(dialects, extra_keys=keys)
-    sandbox = Sandbox(seed, test_keys, clock=clock, url=url, standalone=True)
+    fetch = LazyFetch(open_fetch)
+    sandbox = Sandbox(seed, test_keys, clock=clock, url=url, standalone=True, fetch=fetch)
     accounts = TestAccounts(test_keys, sandbox.clocks)
     verdicts = VerdictCache(ttl_s=dict.fromkeys(Verdict, 0.0), clock=clock)
     service = Service(accounts, verdicts, NoPolicy(), sandbox, clock=clock)
@@ -103,6 +105,7 @@ async def open_sandbox(
         routes, vendors, native, metrics, sandbox, guard, console if with_console else None
     )
     async with (
+        contextlib.aclosing(fetch),
         contextlib.aclosing(LazyWebhookPost(open_webhook_post)) as post_webhook,
         metrics.writing_access_log(),
         sandbox.webhooks.running(post_webhook),
@@ -120,6 +123,20 @@ def open_webhook_post() -> HttpWebhookPost:
         HttpTransport(keep_alive_s=0),  # one webhook seldom follows another
         may_dial=lambda address: not is_global(address),
         refusal=NOT_PRIVATE,
+        timeout_s=WEBHOOK_TIMEOUT_S,
+    )
+
+
+def open_fetch() -> HttpFetch:
+    """Fetches lists from private addresses only, so that nothing leaves a build machine."""
+    from engine.dns.targets import is_global
+    from gateway.batches.http_fetch import HttpFetch
+    from gateway.upstreams.transport.aiohttp_transport import HttpTransport
+
+    return HttpFetch(
+        HttpTransport(keep_alive_s=0),
+        may_dial=lambda address: not is_global(address),
+        refusal="The sandbox fetches lists from private addresses only.",
         timeout_s=WEBHOOK_TIMEOUT_S,
     )
 

@@ -18,13 +18,14 @@ from veriplex_pytest import Sandbox
 
 from adapters.contract import batch_rules, credential, forms, json_values, wire
 from adapters.contract.dialect import Dialect
+from adapters.neverbounce import create
 from adapters.registry import DIALECTS
 from engine import turns
 from engine.dns import mx, resolver
 from engine.model import Reason
 from engine.smtp import pipe
 from gateway.accounts import console_access
-from gateway.batches import http_post, outbox, records, runner, webhooks
+from gateway.batches import http_fetch, http_post, outbox, records, runner, webhooks
 from gateway.cli import app
 from gateway.sandbox import faults, jobs, requests
 from gateway.sandbox_app import open_sandbox
@@ -213,6 +214,11 @@ LIMITS = (
     ("webhooks in flight | 64;", (webhooks.CONCURRENT_DELIVERIES,)),
     ("chunks in flight | 64;", (runner.MAX_CHUNKS_IN_FLIGHT,)),
     ("one webhook | 30 s,", (http_post.TIMEOUT_S,)),
+    (
+        "a list at a URL | 25 MiB, 60 s, 3 redirects",
+        (create.BODY_LIMIT // 2**20, http_fetch.TIMEOUT_S, http_fetch.MAX_REDIRECTS),
+    ),
+    ("lists that are fetched at a time | 8;", (http_fetch.CONCURRENT_FETCHES,)),
     ("due again after 40 s", (outbox.LEASE_S,)),
     ("| 3,000 requests, 12 MiB", (requests.MAX_EXCHANGES, requests.MAX_LOG_BYTES / MIB)),
     ("an answer of the log | 4 MiB", (requests.MAX_PAGE_BYTES / MIB,)),

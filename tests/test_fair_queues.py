@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import TypeAlias, cast
 
+import httpx
 import pytest
 
 from adapters.contract.problems import Problem, ProblemKind
@@ -25,6 +26,7 @@ from engine.bulk.shared import MAX_CONNECTIONS, MAX_DOMAIN_LOOKUPS, MAX_SINGLE_P
 from engine.model import Address, Checks, Verdict, Verification, VerificationStream
 from engine.smtp.pacing import Pacer
 from engine.turns import FairSlots, acting_for, current_party
+from gateway.batches.http_fetch import CONCURRENT_FETCHES, HttpFetch
 from gateway.batches.model import rules_of
 from gateway.batches.runner import MAX_CHUNKS_IN_FLIGHT
 from gateway.batches.webhooks import CONCURRENT_DELIVERIES
@@ -217,6 +219,28 @@ async def webhooks() -> AsyncIterator[Work]:
         yield work
 
 
+@asynccontextmanager
+async def fetches() -> AsyncIterator[Work]:
+    """Lists at URLs of slow servers."""
+    begins: dict[str, Begin] = {}
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        await begins[request.url.path]()
+        return httpx.Response(200, content=b"a@b.test")
+
+    transport = httpx.MockTransport(answer)
+    fetch = HttpFetch(transport, may_dial=lambda _: True, refusal="")
+    async with contextlib.aclosing(fetch):
+
+        async def work(begin: Begin) -> None:
+            path = f"/{len(begins)}"
+            begins[path] = begin
+            async with fetch(f"http://127.0.0.1{path}", 100) as found:
+                assert not isinstance(found, str)
+
+        yield work
+
+
 async def _read_body() -> bytes:
     return b"{}"
 
@@ -287,6 +311,7 @@ QUEUES: dict[str, Queue] = {
     "writes to the database": Queue(writes, 1, flood=200),
     "batches": Queue(batches, MAX_CHUNKS_IN_FLIGHT, is_strict=False, flood=80),
     "webhooks": Queue(webhooks, CONCURRENT_DELIVERIES, is_strict=False, flood=80),
+    "lists at URLs": Queue(fetches, CONCURRENT_FETCHES, is_strict=False),
     "webhooks of the sandbox": Queue(sandbox_webhooks, MAX_IN_FLIGHT, is_strict=False, flood=200),
 }
 

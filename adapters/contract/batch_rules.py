@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from adapters.contract.jobs import BatchEntry, Job, JobRow, JobRows
 from adapters.contract.operations import ReadRows
@@ -44,12 +44,25 @@ class IdSource(NamedTuple):
     """A random integer that is at least 0 and below the argument."""
 
 
+DUPLICATE = "duplicate"
+"""The counter of the rows that `BatchRules.marks_duplicates` marks."""
+
+
+def duplicate_word(word: str) -> str:
+    """The word of a marked row whose address has this word."""
+    return f"{DUPLICATE} {word}"
+
+
 class JobEvent(StrEnum):
     """What happens to a batch, as far as a webhook may report it."""
 
     SUBMITTED = "submitted"
     STARTED = "started"  # with the submission, or by a StartJob
     COMPLETED = "completed"
+    SAMPLE_STARTED = "sample started"
+    SAMPLE_FINISHED = "sample finished"
+    AMENDED = "amended"  # by an AmendJob
+    FAILED = "failed"  # its list could not be read
     DELETED = "deleted"  # by its owner
 
 
@@ -75,6 +88,8 @@ class BatchWebhook:
     """The body when the batch is done; None for no such POST."""
     events: Mapping[JobEvent, tuple[str, ...]] = field(default_factory=dict)
     """The vendor's names of events, each of which is a POST."""
+    reports: Callable[[JobEvent, Mapping[str, Any]], bool] = lambda _, __: True
+    """Whether a batch with these options (`Job.options`) reports an event."""
     write_event: Callable[[str, Job], bytes] | None = None
     """The body for one of these names."""
     write_row: Callable[[Job, JobRow], bytes] | None = None
@@ -106,6 +121,11 @@ class BatchRules:
     """Whether rows show the owner's name."""
     merge_duplicates: bool = False
     """Whether equal addresses make one row."""
+    marks_duplicates: bool = False
+    """Whether of equal addresses only the first row is verified and charged. The others are rows
+    with its result and a word of their own (`duplicate_word`), and count as `DUPLICATE`."""
+    sample_size: Callable[[int], int] | None = None
+    """How many of so many rows a sample verifies, free of charge; None if there are no samples."""
     charged_at: ChargeTime = ChargeTime.SUBMIT
     billed_unit: BilledUnit = BilledUnit.ENTRIES
     must_cover_unit: BilledUnit = BilledUnit.ENTRIES

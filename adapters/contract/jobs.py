@@ -55,7 +55,7 @@ class Job:
     row_count: int
     """The entries, or fewer where the dialect merges equal addresses."""
     valid_count: int
-    """Rows whose address is well formed."""
+    """Rows whose address is well formed, without marked duplicates."""
     done_count: int
     """Verified rows."""
     counts: Mapping[str, int]

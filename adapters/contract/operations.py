@@ -12,11 +12,13 @@ gateway uses those of the base class alone.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 from adapters.contract.jobs import BatchEntry, Job, JobPage, JobRows, JobState
+from adapters.contract.problems import Problem, ProblemKind
 from engine.model import Checks, Person, Verification
 
 Out = TypeVar("Out", covariant=True)
@@ -196,6 +198,12 @@ class WithAccount(Operation[tuple[Out, AccountInfo]]):
 
 # -- operations on batches ---------------------------------------------------------------
 
+OpenChunks: TypeAlias = Callable[[], Iterator[bytes]]
+"""Opens a file at its start, and reads it in chunks."""
+FetchList: TypeAlias = Callable[[str, int], AbstractAsyncContextManager[OpenChunks | str]]
+"""Takes a URL and the most bytes: what is there, while the context lasts; else a sentence that says
+why there is no list."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobOperation(Operation[Out]):
@@ -222,6 +230,10 @@ class SubmitJob(JobOperation[Job]):
     """Names of the entries' cells, for result files."""
     start: bool = True
     """Whether to begin at once; else a `StartJob` begins it."""
+    is_sample: bool = False
+    """Whether to begin with a sample only (`BatchRules.sample_size`), as in `StartJob`."""
+    failure: str = ""
+    """Why there is no list; then the batch is stored as failed, without rows."""
     retry_greylisted: bool = True
     """Whether greylisted addresses are verified again later."""
     checks: Checks = Checks()
@@ -237,10 +249,52 @@ class SubmitJob(JobOperation[Job]):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SubmitRemoteJob(JobOperation[Job]):
+    """Fetch a list from a URL, and store it as a batch.
+
+    If it cannot be fetched or read, the batch is stored as failed.
+    """
+
+    url: str
+    max_bytes: int
+    read: Callable[[OpenChunks], SubmitJob]
+    """Reads the list. It may raise `Problem`, as may the entries."""
+    fail: Callable[[str], SubmitJob]
+    """Takes a sentence that says why there is no list."""
+
+    async def run_on(self, jobs: JobRunner) -> Job:
+        async with jobs.fetch(self.url, self.max_bytes) as found:
+            if isinstance(found, str):
+                return await jobs.submit(self.fail(found))
+            try:
+                return await jobs.submit(self.read(found))
+            except Problem as problem:
+                if problem.kind not in UNREADABLE_LIST:
+                    raise
+                reason = problem.detail or "The list could not be read."
+                return await jobs.submit(self.fail(reason))
+
+
+UNREADABLE_LIST = frozenset(
+    {
+        ProblemKind.INVALID,
+        ProblemKind.MISSING,
+        ProblemKind.UNREADABLE,
+        ProblemKind.TOO_LARGE,
+        ProblemKind.TOO_MANY,
+    }
+)
+"""Problems of a list, for which the client is not to blame at the time of its request."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StartJob(JobOperation[Job]):
     """Begin a batch that is ready."""
 
     job_id: str
+    is_sample: bool = False
+    """Whether to verify a sample of the rows only, free of charge; then it is ready again. A batch
+    has one sample at most."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """JSON values that are added to those of the submission."""
 
@@ -347,6 +401,10 @@ class ReadRowsByToken(RowsOperation):
 
 class JobRunner(Protocol):
     """Runs one caller's operations on batches. Every method may raise `Problem`."""
+
+    def fetch(self, url: str, max_bytes: int) -> AbstractAsyncContextManager[OpenChunks | str]:
+        """As `FetchList`."""
+        ...
 
     async def submit(self, op: SubmitJob) -> Job: ...
 

@@ -11,7 +11,8 @@ Quirks:
 - the content type is exactly `application/json`, and `application/octet-stream` for files: clients
   refuse any other;
 - a page beyond the end has no results, by which the Python client ends;
-- a list at a URL is not fetched.
+- a malformed address is `invalid` in the results of a job, but not in its totals, where it counts
+  as `bad_syntax` alone.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from typing import Any
 from adapters.contract.clients import ExampleCall, VendorClient
 from adapters.contract.credential import Credential, KeyInAuthorization, KeyInBody, KeyInQuery
 from adapters.contract.dialect import AnyEndpoint, Dialect, Endpoint, KeyShape, RootPath
-from adapters.neverbounce import jobs, results, single
+from adapters.neverbounce import create, jobs, results, single
 from adapters.neverbounce.description import DESCRIPTIONS
 from adapters.neverbounce.problems import write_problem
 from adapters.neverbounce.samples import DOCUMENTED, choose_sample
@@ -48,12 +49,12 @@ def _endpoints(version: str) -> tuple[AnyEndpoint, ...]:
     at = partial(_endpoint, version)
     is_newest = version == VERSIONS[0]
     write_status = jobs.write_status if is_newest else jobs.write_status_before_4_2
-    is_large: dict[str, Any] = {"body_limit": jobs.BODY_LIMIT, "accepts_body_file": True}
+    is_large: dict[str, Any] = {"body_limit": create.BODY_LIMIT, "accepts_body_file": True}
     return (
         at("single/check", single.read_check, single.write_check, bucket="check"),
         at("account/info", single.read_account, single.write_account),
         at("poe/confirm", single.read_confirm, single.write_confirm),
-        at("jobs/create", jobs.read_create, jobs.write_created, **is_large),
+        at("jobs/create", create.read_create, create.write_created, **is_large),
         at("jobs/parse", jobs.read_parse, jobs.write_queued),
         at("jobs/start", jobs.read_start, jobs.write_queued),
         at("jobs/status", jobs.read_status, write_status),

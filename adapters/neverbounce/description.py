@@ -7,9 +7,10 @@ from types import MappingProxyType
 
 from adapters.contract.description import ADDRESS, EXAMPLE_ADDRESS, FORM, Description, Param, Place
 from adapters.contract.wire import JSON
+from adapters.neverbounce.create import REMOTE, SUPPLIED
 from adapters.neverbounce.jobs import FLAGS_OF_STATES, STATES
 from adapters.neverbounce.params import MAX_JOB_ID
-from adapters.neverbounce.results import BOOLEANS, COLUMNS, LINE_ENDS, SEGMENTS
+from adapters.neverbounce.results import BOOLEANS, COLUMNS, DUPLICATES, LINE_ENDS, SEGMENTS
 from adapters.neverbounce.single import MAX_TIMEOUT_S
 
 BODIES = (JSON, FORM)
@@ -25,6 +26,7 @@ SEGMENT_PARAMS = tuple(
     for name, word in SEGMENTS.items()
 )
 AUTO_START = Param("auto_start", "Whether to start the job at once.", True)
+WITH_DUPLICATES = Param(DUPLICATES, "Whether to show repeated addresses.", True)
 RUN_SAMPLE = Param("run_sample", "Whether to take a sample rather than start the job.", True)
 
 DESCRIPTIONS: Mapping[str, Description] = MappingProxyType(
@@ -52,11 +54,12 @@ DESCRIPTIONS: Mapping[str, Description] = MappingProxyType(
         ),
         "account/info": Description("Show the credits and the number of jobs.", (), BODIES),
         "poe/confirm": Description(
-            "Confirm a verification of the vendor's widget; no token is known here.",
+            "Confirm a verification of the vendor's widget; no token is known here, but for a test key.",
             (
                 ADDRESS,
                 Param("transaction_id", "The id from the widget.", "NBTRNS-1", required=True),
                 Param("confirmation_token", "The token from the widget.", "a1b2", required=True),
+                Param("result", "The result that the token stands for.", "valid"),
             ),
             BODIES,
         ),
@@ -65,14 +68,14 @@ DESCRIPTIONS: Mapping[str, Description] = MappingProxyType(
             (
                 Param(
                     "input_location",
-                    "Where the list is: in `input`.",
-                    "supplied",
+                    "Whether `input` is the list, or a URL from which it is fetched.",
+                    SUPPLIED,
                     required=True,
-                    choices=("supplied",),
+                    choices=(SUPPLIED, REMOTE),
                 ),
                 Param(
                     "input",
-                    "The rows, as objects or as arrays.",
+                    "The rows, as objects or as arrays, or the URL.",
                     [{"id": "1", "email": EXAMPLE_ADDRESS, "name": "Ann"}],
                     required=True,
                     place=Place.BODY,
@@ -110,7 +113,7 @@ DESCRIPTIONS: Mapping[str, Description] = MappingProxyType(
         ),
         "jobs/results": Description(
             "Show a page of the results of a completed job.",
-            (JOB_ID, *SEGMENT_PARAMS, *PAGES),
+            (JOB_ID, *SEGMENT_PARAMS, WITH_DUPLICATES, *PAGES),
             BODIES,
             open_members=frozenset({"data"}),
         ),
@@ -119,6 +122,7 @@ DESCRIPTIONS: Mapping[str, Description] = MappingProxyType(
             (
                 JOB_ID,
                 *SEGMENT_PARAMS,
+                WITH_DUPLICATES,
                 Param("only_bad_syntax", "Only malformed addresses.", True),
                 Param("only_duplicates", "Only repeated addresses.", True),
                 *(

@@ -1,15 +1,19 @@
-"""Jobs: created, parsed, started, shown, searched and deleted; `results` has their rows."""
+"""Jobs: parsed, started, shown, searched and deleted.
+
+`create` makes them, `results` has their rows.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 
 from adapters.contract.batch_rules import (
+    DUPLICATE,
     BatchRules,
     BatchWebhook,
     BilledUnit,
@@ -26,23 +30,23 @@ from adapters.contract.operations import (
     ListJobs,
     ShowJob,
     StartJob,
-    SubmitJob,
 )
 from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.wire import WireReply, WireRequest, json_reply
-from adapters.neverbounce.entries import read_rows
-from adapters.neverbounce.params import is_set, job_id_of, page_of, params_of, required, text_of
-from adapters.neverbounce.problems import ALREADY_PARSED, NOT_PARSED
+from adapters.neverbounce.params import is_set, job_id_of, page_of, params_of, text_of
+from adapters.neverbounce.problems import ALREADY_PARSED, ALREADY_SAMPLED, NOT_PARSED
 from adapters.neverbounce.words import result_word
 from engine.model import Reason, Verification
 
-BODY_LIMIT = 25 * 1024 * 1024
-"""Bytes."""
 FIRST_JOB_ID = 1_000_000
 BAD_SYNTAX = "bad_syntax"
 NO_ESTIMATE = -1
-PARSED, SAMPLED = "parsed", "sampled"
-"""Options of a job: whether the client had it parsed, and asked for a sample."""
+MAX_SAMPLE = 1_000
+PARSED, SAMPLED, FAILURE = "parsed", "sampled", "failure"
+"""Options of a job: whether the client had it parsed, whether it wants a sample first, and why
+there is no list."""
+SEARCHED_PER_PAGE, MAX_SEARCHED = 500, 20_000
+"""Jobs of a search for one of the states that are one state here."""
 
 STATUSES: Mapping[JobState, str] = {
     JobState.PREPARING: "parsing",
@@ -77,7 +81,7 @@ FLAGS_OF_STATES: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParseJob(JobOperation[Job]):
-    """Have a job parsed that was only uploaded, and start it if wished."""
+    """Have a job parsed that was only uploaded, and start it, or its sample, if wished."""
 
     job_id: str
     start: bool
@@ -86,11 +90,12 @@ class ParseJob(JobOperation[Job]):
         job = await jobs.show(ShowJob(job_id=self.job_id))
         if job.state is not JobState.READY or job.options.get(PARSED):
             raise Problem(ProblemKind.JOB_STATE, job_state=job.state, word=ALREADY_PARSED)
-        options = {PARSED: True}
-        if self.start:
-            return await jobs.start(StartJob(job_id=self.job_id, options=options))
         ready = frozenset({JobState.READY})
-        return await jobs.amend(AmendJob(job_id=self.job_id, options=options, states=ready))
+        job = await jobs.amend(AmendJob(job_id=self.job_id, options={PARSED: True}, states=ready))
+        is_sample = bool(job.options.get(SAMPLED))
+        if self.start or is_sample:
+            return await jobs.start(StartJob(job_id=self.job_id, is_sample=is_sample))
+        return job
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,10 +111,9 @@ class RunJob(JobOperation[Job]):
             raise Problem(ProblemKind.JOB_STATE, job_state=job.state)
         if not job.options.get(PARSED):
             raise Problem(ProblemKind.JOB_STATE, job_state=job.state, word=NOT_PARSED)
-        if not self.is_sample:
-            return await jobs.start(StartJob(job_id=self.job_id))
-        ready = frozenset({JobState.READY})
-        return await jobs.amend(AmendJob(job_id=self.job_id, options={SAMPLED: True}, states=ready))
+        if self.is_sample and job.done_count:
+            raise Problem(ProblemKind.JOB_STATE, job_state=job.state, word=ALREADY_SAMPLED)
+        return await jobs.start(StartJob(job_id=self.job_id, is_sample=self.is_sample))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,71 +121,27 @@ class SearchJobs(ListJobs):
     """A search, with the filters that its reply repeats."""
 
     query: Mapping[str, Any]
+    words: frozenset[str] | None
+    """Only jobs with one of these in `job_status`."""
+
+    async def run_on(self, jobs: JobRunner) -> JobPage:
+        if self.words is None or not self.words & READY_WORDS or self.words >= READY_WORDS:
+            return await jobs.list_page(self)
+        found: list[Job] = []
+        for page in range(1, MAX_SEARCHED // SEARCHED_PER_PAGE + 1):
+            some = await jobs.list_page(replace(self, page=page, per_page=SEARCHED_PER_PAGE))
+            found += (job for job in some.jobs if _status(job) in self.words)
+            if page * SEARCHED_PER_PAGE >= some.total:
+                break
+        first = (self.page - 1) * self.per_page
+        return JobPage(tuple(found[first : first + self.per_page]), len(found))
+
+
+READY_WORDS = frozenset({"uploading", "waiting", "waiting_analyzed"})
+"""What the vendor has for the one state of a job that is ready."""
 
 
 # -- reading ------------------------------------------------------------------------------
-
-
-def read_create(request: WireRequest) -> SubmitJob:
-    params = params_of(request)
-    location = str(required(params, "input_location"))
-    if location not in ("supplied", "remote_url"):
-        raise Problem(ProblemKind.INVALID, field="input_location")
-    if location == "remote_url":
-        raise Problem(ProblemKind.INVALID, word=NO_REMOTE)
-    columns, entries, at = read_rows(_input(request, params))
-    start = is_set(params, "auto_start")
-    is_sample = is_set(params, "run_sample")
-    options = {
-        PARSED: start or is_set(params, "auto_parse"),
-        SAMPLED: is_sample,
-        "email_column": at,
-        "callback_headers": _callback_headers(params),
-    }
-    return SubmitJob(
-        entries=entries,
-        headers=columns,
-        start=start and not is_sample,
-        webhook_url=_callback_url(params),
-        name=text_of(params, "filename"),
-        options=options,
-    )
-
-
-def _callback_url(params: Mapping[str, Any]) -> str:
-    value = params.get("callback_url", "")
-    if not isinstance(value, str):
-        raise Problem(ProblemKind.INVALID, field="callback_url")
-    return value.strip()
-
-
-def _callback_headers(params: Mapping[str, Any]) -> dict[str, str]:
-    """Values by name; PHP writes an empty object as a list."""
-    given = params.get("callback_headers") or {}
-    if not isinstance(given, dict):
-        raise Problem(ProblemKind.INVALID, field="callback_headers")
-    headers = {name: value for name, value in given.items() if value is not None}
-    if any(isinstance(value, dict | list) for value in headers.values()):
-        raise Problem(ProblemKind.INVALID, field="callback_headers")
-    return {name: str(value) for name, value in headers.items()}
-
-
-NO_REMOTE = "Lists at a URL are not fetched; send the rows with input_location supplied"
-
-
-def _input(request: WireRequest, params: Mapping[str, Any]) -> object:
-    """The rows; a form has each cell in a field of its own, `input[0][1]=a@b.c`."""
-    value = params.get("input")
-    if value is not None and not isinstance(value, str):
-        return value
-    rows: dict[str, dict[str, str]] = {}
-    for name, cell in {**request.query, **request.fields}.items():
-        if name.startswith("input[") and name.endswith("]"):
-            row, _, column = name[6:-1].partition("][")
-            rows.setdefault(row, {})[column or "0"] = cell
-    if rows:
-        return rows
-    raise Problem(ProblemKind.MISSING, field="input")
 
 
 def read_parse(request: WireRequest) -> ParseJob:
@@ -212,12 +172,14 @@ def read_search(request: WireRequest) -> SearchJobs:
         words = {wanted}
     names = ("job_id", "filename", "job_status", *FLAGS_OF_STATES)
     query = {name: params[name] for name in names if name in params}
+    states = frozenset[JobState]().union(*(STATES[word] for word in words))
     return SearchJobs(
         page=page,
         per_page=per_page,
         job_id=job_id_of(params) if "job_id" in params else None,
         name=text_of(params, "filename") or None,
-        states=frozenset().union(*(STATES[word] for word in words)) if words else None,
+        states=states if words else None,
+        words=frozenset(words) if words else None,
         query={**query, "page": page, "items_per_page": per_page},
     )
 
@@ -225,38 +187,34 @@ def read_search(request: WireRequest) -> SearchJobs:
 # -- writing ------------------------------------------------------------------------------
 
 
-def _success(members: Mapping[str, Any]) -> WireReply:
+def write_success(members: Mapping[str, Any]) -> WireReply:
     return json_reply({"status": "success", **members, "execution_time": 0})
 
 
-def write_created(_: SubmitJob, job: Job) -> WireReply:
-    return _success({"job_id": int(job.id)})
-
-
 def write_queued(_: ParseJob | RunJob, job: Job) -> WireReply:
-    return _success({"queue_id": f"NB-PQ-{int(job.id):013X}"})
+    return write_success({"queue_id": f"NB-PQ-{int(job.id):013X}"})
 
 
 def write_deleted(_: DeleteJob, __: Job) -> WireReply:
-    return _success({})
+    return write_success({})
 
 
 def write_status(_: ShowJob, job: Job) -> WireReply:
     members = job_members(job)
     last = {name: members.pop(name) for name in ("total", "bounce_estimate", "percent_complete")}
     status = members.pop("job_status")
-    reason = "The job was cancelled" if job.state is JobState.CANCELLED else None
+    reason = "The job was cancelled." if job.state is JobState.CANCELLED else None
     if job.state is JobState.FAILED:
-        reason = "The list could not be read"
-    return _success({**members, "failure_reason": reason, **last, "job_status": status})
+        reason = str(job.options.get(FAILURE) or "The list could not be read.")
+    return write_success({**members, "failure_reason": reason, **last, "job_status": status})
 
 
 def write_status_before_4_2(_: ShowJob, job: Job) -> WireReply:
-    return _success(job_members(job))
+    return write_success(job_members(job))
 
 
 def write_search(op: SearchJobs, found: JobPage) -> WireReply:
-    return _success(
+    return write_success(
         {
             "total_results": found.total,
             "total_pages": -(-found.total // op.per_page),
@@ -272,20 +230,25 @@ def job_members(job: Job) -> dict[str, Any]:
     words = ("valid", "invalid", "catchall", "disposable", "unknown")
     has_failed = job.state in (JobState.FAILED, JobState.CANCELLED)
     done = job.done_count
-    bounces = count("invalid", 0) + count("disposable", 0)
+    # a malformed address is `invalid` in the results, and counted on its own
+    counts = {word: count(word, 0) for word in words}
+    counts["invalid"] -= count(BAD_SYNTAX, 0)
+    bounces = counts["invalid"] + counts["disposable"]
+    is_begun = job.state is not JobState.READY
     return {
         "id": int(job.id),
         "job_status": _status(job),
         "filename": job.name or f"API_{job.id}.csv",
         "created_at": _date(job.created_at),
-        "started_at": _date(job.started_at),
+        # a sample is no start
+        "started_at": _date(job.started_at) if is_begun else None,
         "finished_at": _date(job.finished_at),
         "total": {
             "records": 0 if has_failed else job.total,
             "billable": 0 if has_failed else job.valid_count,
             "processed": None if has_failed else done,
-            **{word: None if has_failed else count(word, 0) for word in words},
-            "duplicates": None if has_failed else job.total - job.row_count,
+            **(dict.fromkeys(words) if has_failed else counts),
+            "duplicates": None if has_failed else count(DUPLICATE, 0),
             "bad_syntax": None if has_failed else count(BAD_SYNTAX, 0),
         },
         "bounce_estimate": round(100 * bounces / done, 1) if done else NO_ESTIMATE,
@@ -296,7 +259,7 @@ def job_members(job: Job) -> dict[str, Any]:
 def _status(job: Job) -> str:
     if job.state is JobState.READY and not job.options.get(PARSED):
         return "uploading"
-    if job.state is JobState.READY and job.options.get(SAMPLED):
+    if job.state is JobState.READY and job.done_count:
         return "waiting_analyzed"
     return STATUSES[job.state]
 
@@ -316,11 +279,15 @@ def _extra_counters(v: Verification) -> tuple[str, ...]:
     return (BAD_SYNTAX,) if v.reason is Reason.INVALID_EMAIL else ()
 
 
+PARSING = ("job_parsing_started", "job_parsing_finished")
+"""Events of a job that is parsed, which takes no time here."""
+
 BATCH_RULES = BatchRules(
     new_id=lambda source: str(FIRST_JOB_ID + source.number),
     row_word=result_word,
     extra_counters=_extra_counters,
-    merge_duplicates=True,
+    marks_duplicates=True,
+    sample_size=lambda rows: min(max(rows // 10, 1), MAX_SAMPLE),
     charged_at=ChargeTime.START,
     billed_unit=BilledUnit.VALID,
     must_cover_unit=BilledUnit.VALID,
@@ -328,11 +295,17 @@ BATCH_RULES = BatchRules(
     retention_s=lambda _: None,
     webhook=BatchWebhook(
         events={
-            JobEvent.SUBMITTED: ("job_parsing_started", "job_parsing_finished"),
+            JobEvent.SUBMITTED: PARSING,
+            JobEvent.AMENDED: PARSING,
+            JobEvent.SAMPLE_STARTED: ("job_sample_started",),
+            JobEvent.SAMPLE_FINISHED: ("job_sample_finished",),
             JobEvent.STARTED: ("job_run_started",),
+            JobEvent.FAILED: ("job_failed",),
             JobEvent.COMPLETED: ("job_run_finished",),
             JobEvent.DELETED: ("job_deleted",),
         },
+        # a job that is only uploaded is parsed later
+        reports=lambda event, options: event is not JobEvent.SUBMITTED or bool(options[PARSED]),
         write_event=write_event,
         headers=lambda job: job.options.get("callback_headers", {}),
         is_accepted=is_success,

@@ -42,7 +42,10 @@ PROBLEMS: Mapping[ProblemKind, tuple[int, str, str]] = {
 
 NOT_COMPLETE = "Job is not complete"
 ALREADY_PARSED = "Job has already been parsed"
+ALREADY_SAMPLED = "Job has already been sampled"
 NOT_PARSED = "Job has not been parsed"
+FIELDS = {"name": "filename", "url": "callback_url", "": "input"}
+"""The vendor's parameters, by those that batches of all dialects have."""
 READING = ("results", "download")
 
 
@@ -50,7 +53,7 @@ def write_problem(_: WireRequest, problem: Problem, endpoint: AnyEndpoint | None
     status, word, text = PROBLEMS[problem.kind]
     if problem.kind is ProblemKind.JOB_STATE and endpoint and endpoint.name.endswith(READING):
         text = NOT_COMPLETE
-    message = problem.word or text.format(field=problem.field)
+    message = problem.word or text.format(field=FIELDS.get(problem.field, problem.field))
     return json_reply(
         {"status": word, "message": message, "execution_time": 0},
         status,

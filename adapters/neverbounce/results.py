@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from adapters.contract.batch_rules import duplicate_word
 from adapters.contract.jobs import Job, JobRow, JobRows, JobState
 from adapters.contract.operations import ReadRows
 from adapters.contract.problems import Problem, ProblemKind
@@ -17,7 +18,7 @@ from adapters.kit.file_names import ascii_file_name, extended_file_name
 from adapters.neverbounce.params import is_set, job_id_of, page_of, params_of
 from adapters.neverbounce.problems import NOT_COMPLETE
 from adapters.neverbounce.single import address_info, verification_members
-from adapters.neverbounce.words import NUMBERS, flags_of
+from adapters.neverbounce.words import NUMBERS, flags_of, result_word
 from engine.model import Verification
 
 SEGMENTS: Mapping[str, str] = {
@@ -28,6 +29,7 @@ SEGMENTS: Mapping[str, str] = {
     "unknowns": "unknown",
 }
 """The result that each switch selects."""
+DUPLICATES = "include_duplicates"
 FILE_MEDIA_TYPE = "application/octet-stream"
 FLAG_COLUMNS: Mapping[str, str] = {
     "bad_syntax": "bad_syntax",
@@ -82,7 +84,6 @@ class ReadFile(ReadRows):
     booleans: tuple[str, str]
     line_end: str
     only_bad_syntax: bool
-    only_duplicates: bool
 
 
 # -- reading ------------------------------------------------------------------------------
@@ -93,14 +94,16 @@ def read_results(request: WireRequest) -> ReadPage:
     job_id = job_id_of(params)
     page, per_page = page_of(params)
     segments = _segments(params)
+    with_duplicates = is_set(params, DUPLICATES)
     return ReadPage(
         job_id=job_id,
-        row_words=_row_words(segments),
+        row_words=_row_words(segments, with_duplicates=with_duplicates),
         offset=(page - 1) * per_page,
         limit=per_page,
         query={
             "job_id": int(job_id),
             **{name: int(is_on) for name, is_on in segments.items()},
+            **({DUPLICATES: int(with_duplicates)} if DUPLICATES in params else {}),
             "page": page,
             "items_per_page": per_page,
         },
@@ -121,14 +124,19 @@ def read_download(request: WireRequest) -> ReadFile:
     ):
         if not isinstance(value, str) or value not in known:
             raise Problem(ProblemKind.INVALID, field=name)
+    words = _row_words(_segments(params), with_duplicates=is_set(params, DUPLICATES))
+    only_bad_syntax = is_set(params, "only_bad_syntax")
+    if only_bad_syntax:
+        words = _row_words({"invalids": True}, with_duplicates=False)
+    if is_set(params, "only_duplicates"):
+        words = frozenset(map(duplicate_word, SEGMENTS.values()))
     return ReadFile(
         job_id=job_id,
-        row_words=_row_words(_segments(params)),
+        row_words=words,
         columns=chosen,
         booleans=BOOLEANS[str(booleans)],
         line_end=LINE_ENDS[str(line_end)],
-        only_bad_syntax=is_set(params, "only_bad_syntax"),
-        only_duplicates=is_set(params, "only_duplicates"),
+        only_bad_syntax=only_bad_syntax,
     )
 
 
@@ -139,10 +147,9 @@ def _segments(params: Mapping[str, Any]) -> dict[str, bool]:
     return {name: is_set(params, name) for name in SEGMENTS}
 
 
-def _row_words(segments: Mapping[str, bool]) -> frozenset[str] | None:
-    if all(segments.values()):
-        return None
-    return frozenset(SEGMENTS[name] for name, is_on in segments.items() if is_on)
+def _row_words(segments: Mapping[str, bool], *, with_duplicates: bool) -> frozenset[str]:
+    words = frozenset(SEGMENTS[name] for name, is_on in segments.items() if is_on)
+    return words | frozenset(map(duplicate_word, words)) if with_duplicates else words
 
 
 # -- writing ------------------------------------------------------------------------------
@@ -187,10 +194,10 @@ def write_download(op: ReadFile, found: JobRows) -> StreamReply:
 
     def render(row: JobRow) -> bytes:
         v = row.verification
-        if op.only_duplicates or (op.only_bad_syntax and v.address.valid):
+        if op.only_bad_syntax and v.address.valid:
             return b""
         cells = [f'"{escape_quotes(cell)}"' for cell in row.cells]
-        cells += [_column(v, column, row.word, op.booleans) for column in op.columns]
+        cells += [_column(v, column, result_word(v), op.booleans) for column in op.columns]
         return (",".join(cells) + op.line_end).encode("utf-8", "replace")
 
     head = ",".join((*map(_bare, job.headers), *op.columns)) + op.line_end

@@ -12,6 +12,7 @@ import socket
 from collections.abc import Callable, Mapping
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from importlib.metadata import version
+from typing import Any
 
 import httpx
 
@@ -96,43 +97,60 @@ class HttpWebhookPost:
         try:
             async with asyncio.timeout(self._timeout_s):
                 status = await self._send(httpx.URL(url), body, allowed_headers(headers))
-        except TimeoutError:
-            return "timed out"
-        except (httpx.InvalidURL, UnicodeError) as exc:
-            # the text of either repeats parts of the URL, which may be secret
-            return f"{type(exc).__name__}: the URL cannot be used"
-        except OSError as exc:
-            return f"{type(exc).__name__}: {exc.strerror or exc.errno}"
-        except httpx.HTTPError as exc:
-            return f"{type(exc).__name__}: {exc}"
+        except (OSError, UnicodeError, httpx.InvalidURL, httpx.HTTPError) as exc:
+            return failure_of(exc)
         if status is None:
             return self._refusal
         return "" if is_accepted(status) else f"HTTP {status}"
 
     async def _send(self, url: httpx.URL, body: bytes, headers: Mapping[str, str]) -> int | None:
         """The status of the reply; None if the receiver has no allowed address."""
-        address = await self._resolve(url)
+        address = await resolve_allowed(url, self._may_dial)
         if address is None:
             return None
-        request = self._client.build_request(
-            "POST",
-            # without a name and a password, for which there is a header: aiohttp refuses both
-            url.copy_with(host=address, username=None, password=None),
-            content=body,
-            headers={**headers, "Host": url.netloc.decode("ascii")},
-            # TLS names and verifies the receiver, not its address
-            extensions={"sni_hostname": url.raw_host.decode("ascii")},
-        )
-        auth = httpx.BasicAuth(url.username, url.password) if url.userinfo else None
-        reply = await self._client.send(request, auth=auth, stream=True)
+        request = guarded_request(self._client, "POST", url, address, content=body, headers=headers)
+        reply = await self._client.send(request, auth=basic_auth(url), stream=True)
         await reply.aclose()
         return reply.status_code
 
-    async def _resolve(self, url: httpx.URL) -> str | None:
-        """The address to dial; None if none may be dialled. Raises OSError."""
-        loop = asyncio.get_running_loop()
-        port = url.port or (443 if url.scheme == "https" else 80)
-        found = await loop.getaddrinfo(url.host, port, type=socket.SOCK_STREAM)
-        addresses = (str(sockaddr[0]) for *_, sockaddr in found)
-        allowed = (a for a in addresses if self._may_dial(a) and not may_serve_metadata(a))
-        return next(allowed, None)
+
+async def resolve_allowed(url: httpx.URL, may_dial: Callable[[str], bool]) -> str | None:
+    """The address to dial for a URL; None if none may be dialled. Raises OSError."""
+    loop = asyncio.get_running_loop()
+    port = url.port or (443 if url.scheme == "https" else 80)
+    found = await loop.getaddrinfo(url.host, port, type=socket.SOCK_STREAM)
+    addresses = (str(sockaddr[0]) for *_, sockaddr in found)
+    allowed = (a for a in addresses if may_dial(a) and not may_serve_metadata(a))
+    return next(allowed, None)
+
+
+def guarded_request(
+    client: httpx.AsyncClient, method: str, url: httpx.URL, address: str, **content: Any
+) -> httpx.Request:
+    """A request for a URL that goes to an address that was resolved before."""
+    headers = {**content.pop("headers", {}), "Host": url.netloc.decode("ascii")}
+    return client.build_request(
+        method,
+        # without a name and a password, for which there is a header: aiohttp refuses both
+        url.copy_with(host=address, username=None, password=None),
+        headers=headers,
+        # TLS names and verifies the server, not its address
+        extensions={"sni_hostname": url.raw_host.decode("ascii")},
+        **content,
+    )
+
+
+def basic_auth(url: httpx.URL) -> httpx.BasicAuth | None:
+    """What the name and the password in a URL stand for."""
+    return httpx.BasicAuth(url.username, url.password) if url.userinfo else None
+
+
+def failure_of(exc: Exception) -> str:
+    """What went wrong on the way to a URL, without any part of the URL, which may be secret."""
+    if isinstance(exc, TimeoutError):
+        return "timed out"
+    if isinstance(exc, httpx.InvalidURL | UnicodeError):
+        return f"{type(exc).__name__}: the URL cannot be used"
+    if isinstance(exc, OSError):
+        return f"{type(exc).__name__}: {exc.strerror or exc.errno}"
+    return f"{type(exc).__name__}: {exc}"

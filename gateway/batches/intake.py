@@ -27,11 +27,20 @@ class Intake:
     """Reads entries, `ROWS_PER_INSERT` at a time. Not for two threads at once."""
 
     def __init__(
-        self, entries: Iterable[BatchEntry], *, merge: bool, chunk_size: int = CHUNK_SIZE
+        self,
+        entries: Iterable[BatchEntry],
+        *,
+        merge: bool,
+        mark: bool = False,
+        chunk_size: int = CHUNK_SIZE,
     ) -> None:
-        """`merge` drops duplicates of an address; `chunk_size` is in addresses."""
+        """`merge` drops repeated addresses, `mark` marks them; `chunk_size` is in addresses."""
         self._entries = iter(entries)
-        self._seen: set[str] | None = set() if merge else None
+        self._merge = merge
+        self._positions: dict[str, int] | None = {} if merge or mark else None
+        """Of the first row with each address; None if nobody cares."""
+        self._duplicates = array("q")
+        """Positions of the marked rows."""
         self._domain_hashes = array("q")
         self._chunk_size = chunk_size
         self.total = 0
@@ -41,10 +50,15 @@ class Intake:
     def rows(self) -> int:
         return len(self._domain_hashes)
 
+    @property
+    def duplicates(self) -> int:
+        """Marked rows."""
+        return len(self._duplicates)
+
     def count_of(self, unit: BilledUnit) -> int:
         return {
             BilledUnit.ENTRIES: self.total,
-            BilledUnit.ROWS: self.rows,
+            BilledUnit.ROWS: self.rows - self.duplicates,
             BilledUnit.VALID: self.valid,
         }[unit]
 
@@ -54,17 +68,28 @@ class Intake:
         rows = []
         for entry in taken:
             address = syntax.parse_address(entry.email)
-            if self._seen is not None:
-                if address.normalized in self._seen:
-                    continue
-                self._seen.add(address.normalized)
+            duplicate_of = None
+            if self._positions is not None:
+                first = self._positions.setdefault(address.normalized, self.rows)
+                if first != self.rows:
+                    if self._merge:
+                        continue
+                    duplicate_of = first
+                    self._duplicates.append(self.rows)
             cells = orjson.dumps(entry.cells).decode() if entry.cells else None
             # A NUL is invalid in any case, and PostgreSQL cannot store it.
             email = entry.email.replace("\0", "\N{REPLACEMENT CHARACTER}")
-            rows.append({"position": self.rows, "email": email, "cells": cells})
+            rows.append(
+                {
+                    "position": self.rows,
+                    "email": email,
+                    "cells": cells,
+                    "duplicate_of": duplicate_of,
+                }
+            )
             # only for sorting: it puts equal domains next to each other, in any order
             self._domain_hashes.append(hash(address.ascii_domain))
-            self.valid += address.valid
+            self.valid += address.valid and duplicate_of is None
         self.total += len(taken)
         return rows, len(taken) == ROWS_PER_INSERT
 
@@ -74,7 +99,9 @@ class Intake:
         Neighbouring chunks are spread, so that a domain with many addresses does not occupy every
         worker with one mail host while the others idle.
         """
-        order = sorted(range(self.rows), key=self._domain_hashes.__getitem__)
+        marked = set(self._duplicates)
+        verified = (position for position in range(self.rows) if position not in marked)
+        order = sorted(verified, key=self._domain_hashes.__getitem__)
         size = self._chunk_size
         chunks = [order[i : i + size] for i in range(0, len(order), size)]
         step = max(isqrt(len(chunks)), 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
 from adapters.contract.dialect import Dialect
@@ -10,8 +11,10 @@ from adapters.contract.jobs import Job, JobPage, JobRows
 from adapters.contract.operations import (
     AmendJob,
     DeleteJob,
+    FetchList,
     JobRunner,
     ListJobs,
+    OpenChunks,
     ReadRows,
     ReadRowsByToken,
     ShowJob,
@@ -30,17 +33,21 @@ class BatchOperations:
         self,
         records: BatchRecords,
         *,
+        fetch: FetchList,
         on_work: Callable[[], None] = lambda: None,
         on_deleted: Callable[[], None] = lambda: None,
     ) -> None:
         """`on_work` is called when a batch can be worked on, `on_deleted` when rows can go."""
         self._records = records
+        self._fetch = fetch
         self._on_work = on_work
         self._on_deleted = on_deleted
 
     def jobs_of(self, dialect: Dialect, caller: Caller) -> JobRunner:
         """The caller's batches in a dialect. Every method may raise StoreError, too."""
-        return _CallerJobs(self._records, dialect, caller, self._on_work, self._on_deleted)
+        return _CallerJobs(
+            self._records, dialect, caller, self._on_work, self._on_deleted, self._fetch
+        )
 
     async def rows_by_token(self, dialect: Dialect, op: ReadRowsByToken) -> JobRows:
         """The rows behind an unguessable link. Raises `Problem` (`JOB_UNKNOWN`)."""
@@ -54,6 +61,10 @@ class _CallerJobs(JobRunner):
     caller: Caller
     on_work: Callable[[], None]
     on_deleted: Callable[[], None]
+    fetch_list: FetchList
+
+    def fetch(self, url: str, max_bytes: int) -> AbstractAsyncContextManager[OpenChunks | str]:
+        return self.fetch_list(url, max_bytes)
 
     async def submit(self, op: SubmitJob) -> Job:
         job = await self.records.submit(self.dialect, self.caller, op)

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
 from adapters.contract.dialect import Dialect
+from adapters.contract.operations import FetchList
 from gateway.accounts.caller import Caller
 from gateway.batches.chunk_work import FindSample
 from gateway.batches.holder import is_holder_dead, lease_holder_name
@@ -55,6 +56,8 @@ class BatchDependencies:
     base_url: Callable[[], str]
     """Where clients reach this server."""
     post_webhook: PostWebhook
+    fetch: FetchList
+    """Fetches the lists that clients name by a URL."""
     find_sample: FindSample = lambda *_: None
     """The answers to test addresses of vendors that have them for live keys."""
     clock: Callable[[], float]
@@ -107,5 +110,7 @@ async def open_batches(
             runner.wake()
             webhook_sender.wake()
 
-        operations = BatchOperations(records, on_work=on_work, on_deleted=sweeper.wake)
+        operations = BatchOperations(
+            records, fetch=deps.fetch, on_work=on_work, on_deleted=sweeper.wake
+        )
         yield BatchServices(operations, runner, webhook_sender, sweeper)

@@ -111,7 +111,9 @@ async def add_event(
     webhook = rules_of(dialect).webhook
     if webhook is None or not batch.webhook_url:
         return
-    names = list(webhook.events.get(event, ()))
+    names: list[str] = []
+    if webhook.reports(event, orjson.loads(batch.options)):
+        names = list(webhook.events.get(event, ()))
     if event is JobEvent.COMPLETED and webhook.write_body is not None:
         names.append(WHEN_DONE)
     rows = [_row(batch, webhook, name, now) for name in names]

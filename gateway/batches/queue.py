@@ -13,10 +13,16 @@ from datetime import UTC, datetime
 from typing import Any
 
 import orjson
-from sqlalchemy import Row, case, delete, exists, func, insert, or_, select, update
+from sqlalchemy import Row, case, delete, exists, func, insert, literal, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.contract.batch_rules import BatchRules, BilledUnit, JobEvent
+from adapters.contract.batch_rules import (
+    DUPLICATE,
+    BatchRules,
+    BilledUnit,
+    JobEvent,
+    duplicate_word,
+)
 from adapters.contract.dialect import Dialect
 from adapters.contract.jobs import JobState
 from engine.address import syntax
@@ -245,7 +251,11 @@ class SqlChunkQueue:
             )
             for later in postponed:
                 await self._insert_postponed(connection, claim, later)
-            if not postponed and await self._has_no_chunks(connection, claim.batch_id):
+            if postponed:
+                pass
+            elif not batch.start:
+                await self._end_sample(connection, batch)
+            elif await self._has_no_chunks(connection, claim.batch_id):
                 await self._complete_batch(connection, batch, total)
                 is_complete = True
         if is_complete:
@@ -339,21 +349,65 @@ class SqlChunkQueue:
         )
         return left is None
 
+    async def _end_sample(self, connection: AsyncConnection, batch: Row[Any]) -> None:
+        """Make a batch ready again, if that was the last chunk of its sample."""
+        left = await connection.scalar(
+            select(batch_chunks.c.number)
+            .where(batch_chunks.c.batch_id == batch.id, batch_chunks.c.due_at < DUE_WHEN_STARTED)
+            .limit(1)
+        )
+        if left is not None:
+            return
+        ready = update(batches).where(batches.c.id == batch.id).values(state=JobState.READY)
+        await connection.execute(ready)
+        dialect = self._dialects[batch.dialect]
+        await add_event(connection, batch, dialect, JobEvent.SAMPLE_FINISHED, self._clock())
+
+    async def _answer_duplicates(
+        self, connection: AsyncConnection, batch: Row[Any], counts: Counter[str]
+    ) -> int:
+        """Give the marked duplicates the results of their first rows, and count them.
+
+        Returns their number.
+        """
+        answered = (
+            (batch_results.c.batch_id == batch_items.c.batch_id)
+            & (batch_results.c.position == batch_items.c.duplicate_of)
+            & (batch_items.c.batch_id == batch.id)
+        )
+        found = await connection.execute(
+            select(batch_results.c.word, func.count())
+            .join_from(batch_items, batch_results, answered)
+            .group_by(batch_results.c.word)
+        )
+        by_word = {duplicate_word(word): int(number) for word, number in found}
+        results = select(
+            batch_items.c.batch_id,
+            batch_items.c.position,
+            literal(duplicate_word("")) + batch_results.c.word,
+            batch_results.c.answer,
+        ).join_from(batch_items, batch_results, answered)
+        names = ("batch_id", "position", "word", "answer")
+        await connection.execute(insert(batch_results).from_select(names, results))
+        counts.update(by_word)
+        return sum(by_word.values())
+
     async def _complete_batch(
         self, connection: AsyncConnection, batch: Row[Any], counts: Counter[str]
     ) -> None:
         rules = rules_of(self._dialects[batch.dialect])
         now = self._clock()
         kept_s = rules.retention_s(batch.total)
-        await connection.execute(
-            update(batches)
-            .where(batches.c.id == batch.id)
-            .values(
-                state=JobState.COMPLETED,
-                finished_at=self._now(),
-                rows_until=None if kept_s is None else now + kept_s,
-            )
-        )
+        values: dict[str, Any] = {
+            "state": JobState.COMPLETED,
+            "finished_at": self._now(),
+            "rows_until": None if kept_s is None else now + kept_s,
+        }
+        if rules.marks_duplicates and counts[DUPLICATE]:
+            answered = await self._answer_duplicates(connection, batch, counts)
+            values["done"] = batches.c.done + answered
+            values["counts"] = orjson.dumps(counts).decode()
+        await connection.execute(update(batches).where(batches.c.id == batch.id).values(values))
         refund = min(counts[rules.refund_word], batch.charged_units)
         if rules.refund_word and refund:
             await book_entries(

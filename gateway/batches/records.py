@@ -18,7 +18,13 @@ from sqlalchemy import Row as SqlRow
 from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.contract.batch_rules import BatchRules, ChargeTime, IdSource, JobEvent
+from adapters.contract.batch_rules import (
+    DUPLICATE,
+    BatchRules,
+    ChargeTime,
+    IdSource,
+    JobEvent,
+)
 from adapters.contract.dialect import Dialect
 from adapters.contract.jobs import Job, JobPage, JobRow, JobRows, JobState
 from adapters.contract.operations import AmendJob, ListJobs, RowsOperation, StartJob, SubmitJob
@@ -27,7 +33,7 @@ from adapters.kit.timed_tokens import parse_timed_token, token_for_links
 from gateway.accounts.caller import Caller, Charge, InsufficientCredits
 from gateway.accounts.ledger import LedgerEntry, book_entries
 from gateway.batches.intake import CHUNK_SIZE, Intake
-from gateway.batches.model import InternalState, checks_to_text, rules_of
+from gateway.batches.model import InternalState, checks_to_text, pack_positions, rules_of
 from gateway.batches.outbox import add_event
 from gateway.batches.rows import RowReader
 from gateway.store import Store, StoreError
@@ -106,7 +112,12 @@ class BatchRecords:
         _check_texts(op)
         rules = rules_of(dialect)
         chunk_size = self._chunk_size(caller)
-        intake = Intake(op.entries, merge=rules.merge_duplicates, chunk_size=chunk_size)
+        intake = Intake(
+            op.entries,
+            merge=rules.merge_duplicates,
+            mark=rules.marks_duplicates,
+            chunk_size=chunk_size,
+        )
         token = f"{self._randbelow(16**32):032x}"
         stored = False
         try:
@@ -157,7 +168,7 @@ class BatchRecords:
             "valid": 0,
             "done": 0,
             "counts": "{}",
-            "start": op.start,
+            "start": op.start and not op.is_sample,
             "retries": op.retry_greylisted,
             "checks": checks_to_text(op.checks),
             "name": op.name,
@@ -187,8 +198,16 @@ class BatchRecords:
             "rows": intake.rows,
             "valid": intake.valid,
         }
+        if intake.duplicates:
+            values["counts"] = orjson.dumps({DUPLICATE: intake.duplicates}).decode()
         await self._check_limits(connection, caller, op, rules)
-        if rules.charged_at is ChargeTime.SUBMIT:
+        if op.failure:
+            values |= {"state": JobState.FAILED, "finished_at": self._now()}
+            await connection.execute(update(batches).where(batches.c.id == batch_id).values(values))
+            await self._report(connection, batch_id, JobEvent.FAILED)
+            return
+        is_begun = op.start and not op.is_sample and rules.counters_before_start is None
+        if rules.charged_at is ChargeTime.SUBMIT or is_begun:
             values |= await self._charge(
                 connection,
                 caller,
@@ -201,7 +220,7 @@ class BatchRecords:
                 insert(batch_chunks),
                 [_chunk_values(batch_id, PREPARATION_CHUNK, b"", DUE_AT_ONCE)],
             )
-        elif op.start:
+        elif is_begun:
             values["state"], due_at = JobState.QUEUED, DUE_AT_ONCE
         else:
             values["state"], due_at = JobState.READY, DUE_WHEN_STARTED
@@ -215,6 +234,8 @@ class BatchRecords:
         await self._report(connection, batch_id, JobEvent.SUBMITTED)
         if values["state"] == JobState.QUEUED:
             await self._report(connection, batch_id, JobEvent.STARTED)
+        elif op.start and op.is_sample:
+            await self._begin_sample(connection, batch_id)
 
     async def _report(
         self, connection: AsyncConnection, batch_id: int, event: JobEvent, job: Job | None = None
@@ -381,26 +402,54 @@ class BatchRecords:
     # -- changing ------------------------------------------------------------------------
 
     async def start(self, caller: Caller, op: StartJob) -> Job:
-        """Start and charge a batch that is ready. Raises `Problem`."""
+        """Start and charge a batch that is ready, or its sample. Raises `Problem`."""
         async with self._store.write() as connection:
             row = await self._lock_batch(connection, caller, op.job_id)
             if row.state != JobState.READY:
                 raise Problem(ProblemKind.JOB_STATE, job_state=row.state)
             await self._check_running(connection, caller)
-            values = await self._charge(connection, caller, payable=row.valid, units=row.valid)
-            await make_chunks_due(connection, row.id)
-            await connection.execute(
-                update(batches)
-                .where(batches.c.id == row.id)
-                .values(
-                    state=JobState.QUEUED,
-                    start=True,
-                    options=_with_options(row, op.options),
-                    **values,
-                )
-            )
-            await self._report(connection, row.id, JobEvent.STARTED)
+            if op.is_sample and row.done:  # it has had one
+                raise Problem(ProblemKind.JOB_STATE, job_state=row.state)
+            values: dict[str, Any] = {"options": _with_options(row, op.options)}
+            if not op.is_sample:
+                charge = await self._charge(connection, caller, payable=row.valid, units=row.valid)
+                values |= {"state": JobState.QUEUED, "start": True, **charge}
+                await make_chunks_due(connection, row.id)
+            await connection.execute(update(batches).where(batches.c.id == row.id).values(values))
+            if op.is_sample:
+                await self._begin_sample(connection, row.id)
+            else:
+                await self._report(connection, row.id, JobEvent.STARTED)
         return await self.show(caller, op.job_id)
+
+    async def _begin_sample(self, connection: AsyncConnection, batch_id: int) -> None:
+        """Have rows from all over the batch verified, in a chunk of their own.
+
+        Nothing is charged, and `start` stays false: by that the queue knows a sample.
+        """
+        batch = (await connection.execute(select(batches).where(batches.c.id == batch_id))).one()
+        size_of = rules_of(self._dialects[batch.dialect]).sample_size
+        assert size_of is not None
+        size = size_of(batch.rows)
+        spread = range(0, batch.rows, max(batch.rows // max(size, 1), 1))[:size]
+        found = await connection.scalars(
+            select(batch_items.c.position)
+            .where(
+                batch_items.c.batch_id == batch_id,
+                batch_items.c.position.in_(spread),
+                batch_items.c.duplicate_of.is_(None),
+            )
+            .order_by(batch_items.c.position)
+        )
+        last = await connection.scalar(
+            select(func.max(batch_chunks.c.number)).where(batch_chunks.c.batch_id == batch_id)
+        )
+        number = max(int(last or 0), PREPARATION_CHUNK) + 1
+        chunk = _chunk_values(batch_id, number, pack_positions(tuple(found)), DUE_AT_ONCE)
+        await connection.execute(insert(batch_chunks), [chunk])
+        values = {"state": JobState.RUNNING, "started_at": self._now()}
+        await connection.execute(update(batches).where(batches.c.id == batch_id).values(values))
+        await self._report(connection, batch_id, JobEvent.SAMPLE_STARTED)
 
     async def amend(self, caller: Caller, op: AmendJob) -> Job:
         """Change the options of a batch. Raises `Problem`."""
@@ -413,6 +462,7 @@ class BatchRecords:
                 .where(batches.c.id == row.id)
                 .values(options=_with_options(row, op.options))
             )
+            await self._report(connection, row.id, JobEvent.AMENDED)
         return await self.show(caller, op.job_id)
 
     async def delete(self, caller: Caller, job_id: str) -> Job:

@@ -11,7 +11,13 @@ from datetime import UTC, datetime
 
 from adapters.contract.dialect import Dialect
 from adapters.contract.jobs import JobRows
-from adapters.contract.operations import JobRunner, ReadRowsByToken, Verify, VerifyMany
+from adapters.contract.operations import (
+    FetchList,
+    JobRunner,
+    ReadRowsByToken,
+    Verify,
+    VerifyMany,
+)
 from adapters.contract.problems import Problem, ProblemKind
 from engine.model import Address, Checks, Reason, Verification
 from engine.turns import FairSlots
@@ -19,6 +25,7 @@ from engine.verification import unknown_verification
 from gateway.accounts.caller import Caller
 from gateway.sandbox.clock import Clocks
 from gateway.sandbox.faults import MAX_SLOW_REQUESTS, FaultInjector
+from gateway.sandbox.fetching import fetch_nothing
 from gateway.sandbox.jobs import SandboxJobs
 from gateway.sandbox.keys import TestKeys
 from gateway.sandbox.links import URL_OF_REQUEST
@@ -54,7 +61,9 @@ class Sandbox:
         url: str = "",
         standalone: bool = False,
         live_control: bool = False,
+        fetch: FetchList = fetch_nothing,
     ) -> None:
+        """`fetch` fetches the lists that clients name by a URL."""
         self.keys = keys
         self.seed = seed
         self.url = url
@@ -76,7 +85,11 @@ class Sandbox:
         self._samples = Samples(seed)
         # a server with live keys sends no webhooks for test keys, since those are public
         self.jobs = SandboxJobs(
-            self._samples, self.clocks, slices, self.webhooks.schedule if standalone else None
+            self._samples,
+            self.clocks,
+            slices,
+            self.webhooks.schedule if standalone else None,
+            fetch,
         )
         self.clocks.add_listener(self.webhooks.wake)
 

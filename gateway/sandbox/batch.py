@@ -35,6 +35,10 @@ class SandboxBatch:
     headers: tuple[str, ...]
     options: Mapping[str, object]
     started_at: float | None
+    has_failed: bool = False
+    """Whether there was no list to read."""
+    sampled: int = 0
+    """Rows of its sample, which are the first ones."""
     name: str = ""
     webhook_url: str = ""
     base_url: str = ""

@@ -16,20 +16,29 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
 
 import orjson
 
-from adapters.contract.batch_rules import BatchRules, IdSource, JobEvent
+from adapters.contract.batch_rules import (
+    DUPLICATE,
+    BatchRules,
+    IdSource,
+    JobEvent,
+    duplicate_word,
+)
 from adapters.contract.dialect import Dialect
 from adapters.contract.jobs import BatchEntry, Job, JobPage, JobRow, JobRows, JobState
 from adapters.contract.operations import (
     AmendJob,
     DeleteJob,
+    FetchList,
     JobRunner,
     ListJobs,
+    OpenChunks,
     ReadRows,
     ReadRowsByToken,
     RowsOperation,
@@ -45,6 +54,7 @@ from gateway.errors import StorageUnavailable
 from gateway.sandbox.batch import SandboxBatch, rules_of
 from gateway.sandbox.budget import ScopedStore
 from gateway.sandbox.clock import Clocks
+from gateway.sandbox.fetching import fetch_nothing
 from gateway.sandbox.reports import Report, report_event, report_work
 from gateway.sandbox.rows import RowKind, RowReader, StoredRows, Tally
 from gateway.sandbox.samples import Samples
@@ -89,9 +99,11 @@ class SandboxJobs:
         clocks: Clocks,
         slices: TimeSlices,
         schedule_webhook: ScheduleWebhook | None = None,
+        fetch: FetchList = fetch_nothing,
     ) -> None:
         """Rows are sampled in `slices`. Without `schedule_webhook` no webhooks are sent."""
         self._schedule_webhook = schedule_webhook
+        self.fetch = fetch
         self._samples = samples
         self._clocks = clocks
         self._slices = slices
@@ -153,13 +165,18 @@ class SandboxJobs:
                         await computation.pause()
                     word = word or word_in_email(entry.email)
                     verification = self._sample(dialect, op.checks, entry)
-                    if rules.merge_duplicates:
-                        if verification.address.normalized in seen:
-                            continue
+                    kind = _row_kind(rules, verification)
+                    is_first = True
+                    if rules.merge_duplicates or rules.marks_duplicates:
+                        is_first = verification.address.normalized not in seen
                         seen.add(verification.address.normalized)
+                    if not is_first:
+                        if rules.merge_duplicates:
+                            continue
+                        kind = RowKind(duplicate_word(kind.word), (), (DUPLICATE,))
                     rows.append(entry)
-                    tally.append(_row_kind(rules, verification))
-                    valid += verification.address.valid
+                    tally.append(kind)
+                    valid += verification.address.valid and is_first
             if rows.size > MAX_BATCH_BYTES:
                 raise _too_large()
         if word and word not in JOB_WORDS:
@@ -179,7 +196,8 @@ class SandboxJobs:
             valid=valid,
             headers=op.headers,
             options=op.options,
-            started_at=now if op.start else None,
+            started_at=now if op.start and not op.is_sample and not op.failure else None,
+            has_failed=bool(op.failure),
             name=op.name,
             webhook_url=op.webhook_url,
             base_url=base_url,
@@ -189,22 +207,38 @@ class SandboxJobs:
             raise _too_large()
         self._batches.put(scope, (dialect.name, batch.id), batch, batch.size)
         self._by_token[batch.token] = batch
+        if op.failure:
+            self._report(report_event(self, batch, JobEvent.FAILED))
+            return batch
         self._report(report_event(self, batch, JobEvent.SUBMITTED))
-        if op.start:
+        if op.start and op.is_sample:
+            self._take_sample(batch)
+        elif op.start:
             self._report(report_work(self, batch))
         return batch
 
-    def start(self, batch: SandboxBatch, job: Job, options: Mapping[str, object]) -> None:
-        if job.state is not JobState.READY:
+    def start(self, batch: SandboxBatch, job: Job, op: StartJob) -> None:
+        if job.state is not JobState.READY or (op.is_sample and batch.sampled):
             raise Problem(ProblemKind.JOB_STATE, job_state=job.state)
-        self._add_options(batch, options)
+        self._add_options(batch, op.options)
+        if op.is_sample:
+            self._take_sample(batch)
+            return
         batch.started_at = self._clocks.now(batch.scope)
         self._report(report_work(self, batch))
+
+    def _take_sample(self, batch: SandboxBatch) -> None:
+        size_of = rules_of(batch.dialect).sample_size
+        assert size_of is not None
+        batch.sampled = size_of(len(batch.rows))
+        self._report(report_event(self, batch, JobEvent.SAMPLE_STARTED))
+        self._report(report_event(self, batch, JobEvent.SAMPLE_FINISHED))
 
     def amend(self, batch: SandboxBatch, job: Job, op: AmendJob) -> None:
         if job.state not in op.states:
             raise Problem(ProblemKind.JOB_STATE, job_state=job.state)
         self._add_options(batch, op.options)
+        self._report(report_event(self, batch, JobEvent.AMENDED))
 
     def _add_options(self, batch: SandboxBatch, options: Mapping[str, object]) -> None:
         if len(orjson.dumps(options)) > MAX_LATER_OPTIONS_BYTES:
@@ -227,8 +261,7 @@ class SandboxJobs:
     def row_at(self, batch: SandboxBatch, position: int) -> JobRow:
         entry = RowReader(batch.rows).entry(position)
         verification = self._sample(batch.dialect, batch.checks, entry)
-        word = rules_of(batch.dialect).row_word(verification)
-        return JobRow(entry.email, entry.cells, verification, word)
+        return JobRow(entry.email, entry.cells, verification, batch.tally.word_at(position))
 
     def of_key(self, dialect: Dialect, scope: int) -> list[SandboxBatch]:
         """The batches of a key, oldest first."""
@@ -257,7 +290,6 @@ class SandboxJobs:
             unread, to_skip = iter(positions), op.offset
         left = done if op.limit is None else op.limit
         reader = RowReader(batch.rows)
-        word_of = rules_of(batch.dialect).row_word
         while left > 0:
             piece: list[JobRow] = []
             async with self._slices.computing(batch.scope) as computation:
@@ -273,7 +305,7 @@ class SandboxJobs:
                         continue
                     entry = reader.entry(position)
                     verification = self._sample(batch.dialect, batch.checks, entry)
-                    word = word_of(verification)
+                    word = batch.tally.word_at(position)
                     piece.append(JobRow(entry.email, entry.cells, verification, word))
                     if len(piece) == min(left, ROWS_PER_PIECE):
                         break
@@ -404,13 +436,16 @@ class _KeyJobs(JobRunner):
     simulation_word: str
     base_url: str
 
+    def fetch(self, url: str, max_bytes: int) -> AbstractAsyncContextManager[OpenChunks | str]:
+        return self.batches.fetch(url, max_bytes)
+
     async def submit(self, op: SubmitJob) -> Job:
         batch = await self.batches.submit(self.dialect, self.scope, op, self.base_url)
         return self.batches.job_now(batch, "", self.base_url)
 
     async def start(self, op: StartJob) -> Job:
         batch, job = self._find(op.job_id)
-        self.batches.start(batch, job, op.options)
+        self.batches.start(batch, job, op)
         return self.batches.job_now(batch, "", self.base_url)
 
     async def amend(self, op: AmendJob) -> Job:
@@ -466,8 +501,10 @@ def _progress(batch: SandboxBatch, word: str, now: float) -> tuple[JobState, int
         if simulated in HALF_DONE_STATES:
             return simulated, rows // 2
         return simulated, rows if simulated is JobState.COMPLETED else 0
+    if batch.has_failed:
+        return JobState.FAILED, 0
     if batch.started_at is None:
-        return JobState.READY, 0
+        return JobState.READY, batch.sampled
     if SLOW_JOB_WORD in (word, batch.simulation_word):
         share = (now - batch.started_at) / SLOW_JOB_S
         if share < 0.2:

@@ -81,6 +81,8 @@ def report_event(
     webhook = rules_of(batch.dialect).webhook
     if webhook is None or not batch.webhook_url:
         return
+    if not webhook.reports(event, batch.options):
+        return
     waits = event is JobEvent.COMPLETED
     for name in webhook.events.get(event, ()):
         yield Report(batches, batch, webhook, name=name, waits=waits, job=job)

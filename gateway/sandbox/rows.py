@@ -101,6 +101,8 @@ class Tally:
         self._codes = bytearray()
         """The kind of each row; a vendor's words make a few dozen kinds."""
         self._code_by_kind: dict[RowKind, int] = {}
+        self._words: tuple[str, ...] = ()
+        """By code, as far as they were asked for."""
         self._done = 0
         self._counts: Counter[str] = Counter()
         """Of the first `_done` rows."""
@@ -131,3 +133,9 @@ class Tally:
 
     def code(self, position: int) -> int:
         return self._codes[position]
+
+    def word_at(self, position: int) -> str:
+        """The word of a row."""
+        if len(self._words) < len(self._code_by_kind):
+            self._words = tuple(kind.word for kind in self._code_by_kind)
+        return self._words[self._codes[position]]

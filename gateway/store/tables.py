@@ -32,7 +32,7 @@ from sqlalchemy import (
 
 REVISION = "0013"
 """The newest migration; repeated here so that opening an up-to-date database needs no Alembic."""
-LEAST_READER = "0012"
+LEAST_READER = "0013"
 """The oldest `REVISION` whose program may use these tables. A migration that only adds what older
 programs need not fill leaves it as it is, so that versions can run side by side."""
 
@@ -216,6 +216,7 @@ batch_items = Table(
     Column("position", Integer, primary_key=True),
     Column("email", Text, nullable=False),
     Column("cells", Text),  # JSON, the other columns; null if there are none
+    Column("duplicate_of", Integer),  # position of the row that is verified in its place
     sqlite_with_rowid=False,
 )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from functools import partial
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 import pytest
 
@@ -22,12 +22,20 @@ def function_of(translator: Callable[..., Any]) -> Callable[..., Any]:
 
 def outcome_type(operation: type[Any]) -> Any:
     """The `Out` of the `Operation[Out]` that a class derives from."""
+    if arguments := get_args(operation):
+        return arguments[0]
     for base in operation.__dict__.get("__orig_bases__", operation.__bases__):
         origin = getattr(base, "__origin__", base)
         if isinstance(origin, type) and issubclass(origin, Operation):
             (argument,) = get_args(base) or (None,)
             return outcome_type(origin) if argument is None else argument
     raise AssertionError(f"{operation} is no operation")
+
+
+def plain(operation: Any) -> Any:
+    """The class of `JobOperation[Job]`, of which a reader makes several kinds."""
+    origin = get_origin(operation)
+    return origin if isinstance(origin, type) and issubclass(origin, Operation) else operation
 
 
 @pytest.mark.parametrize(
@@ -42,5 +50,5 @@ def test_a_writer_takes_the_outcome_of_the_readers_operation(
         hints[name] for name in inspect.signature(write).parameters
     )
     operation = get_type_hints(function_of(endpoint.read))["return"]
-    assert issubclass(operation, written_operation)
+    assert issubclass(plain(operation), plain(written_operation))
     assert written_outcome == outcome_type(operation)

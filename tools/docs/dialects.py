@@ -120,12 +120,18 @@ def batches() -> Iterator[str]:
         if (rules := dialect.batch_rules) is not None:
             yield row(
                 dialect.name,
-                "one row" if rules.merge_duplicates else "two rows",
+                _duplicates(rules),
                 _charge(rules),
                 f"rows that are `{rules.refund_word}`" if rules.refund_word else "",
                 _retention(rules),
                 "nothing" if rules.delete_with_rows else "the counts",
             )
+
+
+def _duplicates(rules: BatchRules) -> str:
+    if rules.marks_duplicates:
+        return "two rows, one verified and charged"
+    return "one row" if rules.merge_duplicates else "two rows"
 
 
 _UNITS = {

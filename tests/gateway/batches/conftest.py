@@ -33,6 +33,7 @@ from gateway.accounts.accounts import Accounts, Caller, open_accounts
 from gateway.batches.opening import BatchDependencies, BatchServices, open_batches
 from gateway.batches.ports import always_use
 from gateway.batches.webhooks import PostWebhook
+from gateway.sandbox.fetching import fetch_nothing
 from gateway.store import Store, open_store
 from gateway.verdicts.cache import VerdictCache
 from tests.dialects import ALL, BY_NAME
@@ -202,6 +203,7 @@ async def open_bench(
                 choose_verifier=always_use(verifier, is_remote=waits),
                 retries_s=RETRIES_S,
                 base_url=lambda: "http://veriplex.test",
+                fetch=fetch_nothing,
                 post_webhook=post_webhook or post,
                 clock=clock,
             ),

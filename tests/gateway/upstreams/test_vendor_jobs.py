@@ -21,6 +21,7 @@ from engine.model import Address, Checks, Evidence, Reason, Verdict, Verificatio
 from gateway.accounts.accounts import Accounts, open_accounts
 from gateway.accounts.caller import Caller
 from gateway.batches.opening import BatchDependencies, BatchServices, open_batches
+from gateway.sandbox.fetching import fetch_nothing
 from gateway.settings import Settings
 from gateway.store import Store, open_store
 from gateway.store.tables import vendor_lists
@@ -150,6 +151,7 @@ async def bench(
                     chunk_size=opened.bulk.chunk_size,
                     retries_s=(5.0,),
                     base_url=lambda: "http://veriplex.test",
+                    fetch=fetch_nothing,
                     post_webhook=no_webhook,
                     clock=clock,
                 ),
