@@ -54,7 +54,7 @@ DESCRIPTIONS: Mapping[str, Description] = MappingProxyType(
         ),
         "account/info": Description("Show the credits and the number of jobs.", (), BODIES),
         "poe/confirm": Description(
-            "Confirm a verification of the vendor's widget; no token is known here, but for a test key.",
+            "Confirm a result of the vendor's widget; only for a test key one is.",
             (
                 ADDRESS,
                 Param("transaction_id", "The id from the widget.", "NBTRNS-1", required=True),
