@@ -30,9 +30,9 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-REVISION = "0013"
+REVISION = "0014"
 """The newest migration; repeated here so that opening an up-to-date database needs no Alembic."""
-LEAST_READER = "0013"
+LEAST_READER = "0014"
 """The oldest `REVISION` whose program may use these tables. A migration that only adds what older
 programs need not fill leaves it as it is, so that versions can run side by side."""
 
