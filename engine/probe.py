@@ -32,6 +32,7 @@ from engine.model import (
     Verification,
     VerificationStream,
 )
+from engine.sharing import UNSHARED, SharedState
 from engine.smtp.context import (
     CatchAllCache,
     Deadline,
@@ -112,8 +113,12 @@ class ProbeEngine:
         rng: random.Random | None = None,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        shared: SharedState = UNSHARED,
     ) -> ProbeEngine:
-        """Make an engine; ValueError if a DNS server in `config` is not an address."""
+        """Make an engine; ValueError if a DNS server in `config` is not an address.
+
+        `shared` is what it shares with other processes.
+        """
         compile_rules()
         rng = rng or random.SystemRandom()
         servers = (
@@ -128,7 +133,7 @@ class ProbeEngine:
         )
         context = ProbeContext(
             egresses=EgressSet(
-                [Egress(one, clock, now) for one in config.effective_egresses],
+                [Egress(one, clock, now, shared) for one in config.effective_egresses],
                 config.egress_strategy,
                 clock,
             ),
@@ -138,7 +143,7 @@ class ProbeEngine:
             tls=tls_context(),
             clock=clock,
             now=now,
-            catch_all_cache=CatchAllCache(clock),
+            catch_all_cache=CatchAllCache(clock, shared.notes),
         )
         return cls(
             context,

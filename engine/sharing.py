@@ -13,6 +13,11 @@ from typing import Protocol
 class Places(Protocol):
     """Connections at a time, of all processes together."""
 
+    @property
+    def is_counted(self) -> bool:
+        """Whether `take` counts for all processes now."""
+        ...
+
     def share(self, places: int) -> int:
         """How many of `places` this process may hold now, at least 1.
 
@@ -69,7 +74,8 @@ class Notes(Protocol):
 class SharedState(Protocol):
     """All that an engine shares."""
 
-    notes: Notes
+    @property
+    def notes(self) -> Notes: ...
 
     def places_of(self, egress: str) -> Places:
         """Those of the processes that have the egress of that name."""
@@ -80,6 +86,8 @@ class SharedState(Protocol):
 
 class NoPlaces:
     """Those of a process without others."""
+
+    is_counted = False
 
     def share(self, places: int) -> int:
         return places
@@ -117,13 +125,20 @@ class NoNotes:
         return True
 
 
+NO_PLACES, NO_PACES, NO_NOTES = NoPlaces(), NoPaces(), NoNotes()
+"""They have no state, so that one of each will do."""
+
+
 class Unshared:
     """The state of a process without others."""
 
-    notes: Notes = NoNotes()
+    notes: Notes = NO_NOTES
 
     def places_of(self, egress: str) -> Places:
-        return NoPlaces()
+        return NO_PLACES
 
     def paces_of(self, egress: str) -> Paces:
-        return NoPaces()
+        return NO_PACES
+
+
+UNSHARED = Unshared()

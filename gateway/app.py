@@ -20,6 +20,7 @@ from adapters.contract.dialect import Dialect
 from adapters.registry import DIALECTS
 from engine.dns.targets import is_global
 from engine.probe import ProbeEngine
+from engine.sharing import UNSHARED, SharedState
 from engine.smtp.egress import EgressSet
 from engine.smtp.terms import EgressStrategy
 from gateway.accounts.accounts import Accounts, OwnKey, open_accounts
@@ -29,6 +30,7 @@ from gateway.batches.lazy_post import LazyFetch, LazyWebhookPost
 from gateway.batches.metrics import BatchCollector
 from gateway.batches.opening import BatchDependencies, BatchServices, open_batches
 from gateway.cluster.processes import LivingProcesses, ProcessKind, open_processes
+from gateway.cluster.shared import Shared, open_shared
 from gateway.observability.egress_metrics import EgressCollector
 from gateway.observability.metrics import Metrics, MetricsAccess
 from gateway.observability.redaction import SecretList
@@ -41,6 +43,7 @@ from gateway.settings.egress import probe_config
 from gateway.store import BUSY_TIMEOUT_S, Store, StoreError, open_store
 from gateway.upstreams.metrics import UpstreamCollector
 from gateway.upstreams.opening import PolicyServices, open_policy
+from gateway.upstreams.source.sharing import UpstreamSharing
 from gateway.verdicts.opening import open_verdict_cache
 from gateway.verdicts.verifier import BulkVerifier, OneByOne, Verifier
 from gateway.web.browsers import BrowserGuard
@@ -78,6 +81,7 @@ class Services:
     batch_services: BatchServices
     processes: LivingProcesses
     console: ConsoleServices | None
+    shared: Shared
     stopping: bool = False
     """Set when the server begins to stop: `/readyz` fails from then on."""
 
@@ -86,6 +90,11 @@ class Services:
         settings = self.settings.metrics
         token = settings.token.value if settings.token.reference else None
         return MetricsAccess(settings.enabled, token)
+
+    @property
+    def degraded(self) -> tuple[str, ...]:
+        """What is away that can be done without."""
+        return ("shared",) if self.shared.is_degraded else ()
 
     async def not_ready_reason(self) -> str | None:
         """None if requests can be served."""
@@ -139,19 +148,25 @@ async def open_services(
                 pool_size=settings.storage.pool,
             )
         )
+        names = [egress.name for egress in probe_config(settings).effective_egresses]
+        processes = await enter(open_processes(store, kind, names, clock=clock))
+        shared = await enter(open_shared(settings.shared, store, processes, clock=clock))
         test_keys = TestKeys(dialects)
         well_known = test_keys.callers if settings.sandbox.published else {}
         accounts = await enter(
             open_accounts(
-                store, dialects, plan=settings.limits.plan, well_known=well_known, clock=clock
+                store,
+                dialects,
+                plan=settings.limits.plan,
+                well_known=well_known,
+                clock=clock,
+                limiter=shared.limiter,
             )
         )
         await _add_declared_keys(accounts, settings)
         if verifier is None:
-            verifier = await enter(open_engine(settings))
+            verifier = await enter(open_engine(settings, shared))
         egresses = _egresses_of(verifier)
-        names = [egress.name for egress in egresses]
-        processes = await enter(open_processes(store, kind, names, clock=clock))
         reputation_store = await enter(
             open_reputation_store(store, egresses.reputations, clock=clock)
         )
@@ -159,9 +174,11 @@ async def open_services(
         metrics.register_collector(EgressCollector(egresses))
         await enter(metrics.writing_access_log())
         upstreams = await enter(
-            _open_upstreams(settings, dialects, store, verifier, metrics, clock, secrets)
+            _open_upstreams(settings, dialects, store, verifier, metrics, clock, secrets, shared)
         )
-        verdicts = await enter(open_verdict_cache(settings.cache, store, clock=clock))
+        verdicts = await enter(
+            open_verdict_cache(settings.cache, store, clock=clock, flights=shared.flights)
+        )
         sandbox = Sandbox(
             settings.sandbox.seed,
             test_keys,
@@ -218,7 +235,9 @@ async def open_services(
             settings=settings,
             accounts=accounts,
         )
-        blocks = ClientBlocks(clock=clock, store=BlockedClients(store, clock))
+        blocks = ClientBlocks(
+            clock=clock, store=BlockedClients(store, clock), limiter=shared.guess_limiter
+        )
         yield Services(
             settings=settings,
             store=store,
@@ -242,6 +261,7 @@ async def open_services(
             batch_services=batches,
             processes=processes,
             console=console if settings.console.enabled else None,
+            shared=shared,
         )
 
 
@@ -265,6 +285,7 @@ async def _open_upstreams(
     metrics: Metrics,
     clock: Callable[[], float],
     secrets: SecretList | None,
+    shared: Shared,
 ) -> AsyncIterator[PolicyServices]:
     """The sources that `[routing]` and `[[upstreams]]` name, counted in `metrics`."""
     async with open_policy(
@@ -278,15 +299,24 @@ async def _open_upstreams(
         rng=random.SystemRandom(),
         on_attempt=metrics.count_attempt,
         secrets=secrets,
+        sharing=UpstreamSharing(
+            shared.upstream_places(),
+            shared.upstream_paces(),
+            shared.notes,
+            shared.parts,
+            shared.process,
+        ),
     ) as upstreams:
         metrics.register_collector(UpstreamCollector(upstreams))
         yield upstreams
 
 
 @contextlib.asynccontextmanager
-async def open_engine(settings: Settings) -> AsyncIterator[ProbeEngine]:
+async def open_engine(
+    settings: Settings, shared: SharedState | None = None
+) -> AsyncIterator[ProbeEngine]:
     """The probe engine, with the settings of `[engine]` and `[[egress]]`."""
-    engine = ProbeEngine.open(probe_config(settings))
+    engine = ProbeEngine.open(probe_config(settings), shared=shared or UNSHARED)
     try:
         yield engine
     finally:

@@ -54,6 +54,7 @@ class SandboxServer:
     console: ConsoleServices | None = None
     metrics_access: MetricsAccess = field(default_factory=MetricsAccess)
     stopping: bool = False
+    degraded: tuple[str, ...] = ()
 
     async def not_ready_reason(self) -> str | None:
         return "stopping" if self.stopping else None

@@ -184,6 +184,9 @@ class DomainProbe:
                 return None
             target = Target(mx.host, addresses.ips[0], context.limits.port)
             if not (self.has_other_hosts and context.egresses.passes_over(target)):
+                if self._call.checks.catch_all:
+                    operator = pacing_operator(target.host)
+                    await context.catch_all_cache.learn(self._domain, operator)
                 return target
         return None
 

@@ -10,6 +10,7 @@ from datetime import datetime
 
 from engine.cache import TtlCache
 from engine.dns.resolver import Resolver
+from engine.sharing import NO_NOTES, Notes
 from engine.smtp.catch_all import control_address
 from engine.smtp.dialogue import Conversation
 from engine.smtp.egress import EgressSet
@@ -18,6 +19,7 @@ from engine.smtp.pipe import ReplyPipe
 CATCH_ALL_TTL_S = 3600.0
 CATCH_ALL_CACHE_SIZE = 100_000
 """Domains."""
+_CATCH_ALL_WORDS = ("yes", "no")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +62,17 @@ class CatchAllCache:
     Kept by domain and operator: the mail hosts of one domain may belong to several.
     """
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float], notes: Notes = NO_NOTES) -> None:
+        """`notes` tell other processes, and what they found."""
         self._cache: TtlCache[tuple[str, str], bool] = TtlCache(CATCH_ALL_CACHE_SIZE, clock)
+        self._notes = notes
+
+    async def learn(self, domain: str, operator: str) -> None:
+        """Take over what another process found, if nothing is known here."""
+        if self._cache.get((domain, operator)) is None:
+            word = await self._notes.get(f"catch-all {domain} {operator}")
+            if word in _CATCH_ALL_WORDS:
+                self._cache.put((domain, operator), word == "yes", CATCH_ALL_TTL_S)
 
     def get(self, domain: str, operator: str) -> bool | None:
         return self._cache.get((domain, operator))
@@ -70,6 +81,9 @@ class CatchAllCache:
         """Store what a control address showed; returns what is known now. None changes nothing."""
         if accepts is None:
             return self.get(domain, operator)
+        if self._cache.get((domain, operator)) is not accepts:
+            word = "yes" if accepts else "no"
+            self._notes.put(f"catch-all {domain} {operator}", word, CATCH_ALL_TTL_S)
         self._cache.put((domain, operator), accepts, CATCH_ALL_TTL_S)
         return accepts
 

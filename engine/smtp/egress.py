@@ -17,6 +17,7 @@ from zlib import crc32
 
 from engine.cache import BoundedDict, TtlCache
 from engine.model import Meaning, Stage
+from engine.sharing import UNSHARED, SharedState
 from engine.smtp.connect import EgressFault
 from engine.smtp.dialogue import Conversation, ConversationEnded, TlsFailed, open_conversation
 from engine.smtp.egress_health import EgressHealth
@@ -65,10 +66,21 @@ class Egress:
     """One way out: its settings, and what was learnt by using it."""
 
     def __init__(
-        self, config: EgressConfig, clock: Callable[[], float], now: Callable[[], datetime]
+        self,
+        config: EgressConfig,
+        clock: Callable[[], float],
+        now: Callable[[], datetime],
+        shared: SharedState | None = None,
     ) -> None:
+        """`shared` is what processes with an egress of the same name share."""
+        shared = shared or UNSHARED
         self.config = config
-        self.pacer = Pacer(config.connections_per_host, clock)
+        self.pacer = Pacer(
+            config.connections_per_host,
+            clock,
+            places=shared.places_of(config.name),
+            paces=shared.paces_of(config.name),
+        )
         self.reputation = ReputationTracker(clock, now)
         self.unresponsive = UnresponsiveTargets(clock)
         self.health = EgressHealth(clock)

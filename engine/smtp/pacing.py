@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from engine.model import Stage
+from engine.sharing import NO_PACES, NO_PLACES, Paces, Places
 from engine.smtp.terms import CONNECTION_STAGES
 from engine.turns import FairSlots, Party
 
@@ -39,6 +40,8 @@ class _OperatorSlots:
     limit: float
     """Connections at a time; fractions add up over several successes."""
     slots: FairSlots
+    allowed: int
+    """Of the limit, what this process may use now."""
     spacing_s: float = 0.0
     not_before: float = 0.0
     """On the pacer's clock; no connection is made earlier."""
@@ -49,17 +52,31 @@ class _OperatorSlots:
     rejection_counted_until: float = 0.0
     """On the pacer's clock; rejections before then belong to the attempt counted last."""
 
-    def set_limit(self, limit: float) -> None:
-        self.limit = limit
-        self.slots.resize(int(limit))
+    def allow(self, connections: int) -> None:
+        """Bound the connections of this process."""
+        if connections != self.allowed:
+            self.allowed = connections
+            self.slots.resize(connections)
 
 
 class Pacer:
-    """Grants connection slots, at most `connections_per_host` at a time to each operator."""
+    """Grants connection slots, at most `connections_per_host` at a time to each operator.
 
-    def __init__(self, connections_per_host: int, clock: Callable[[], float]) -> None:
+    Those of other processes count as well, and so do complaints about their rate.
+    """
+
+    def __init__(
+        self,
+        connections_per_host: int,
+        clock: Callable[[], float],
+        *,
+        places: Places = NO_PLACES,
+        paces: Paces = NO_PACES,
+    ) -> None:
         self._max_connections = max(1, connections_per_host)
         self._clock = clock
+        self._places = places
+        self._paces = paces
         self._operators: dict[str, _OperatorSlots] = {}
 
     def __len__(self) -> int:
@@ -125,28 +142,46 @@ class Pacer:
         """
         slots = self._slots_of(operator)
         rank = POOLED_RANK if pooled else BULK_SINGLE_RANK if bulk else SINGLE_RANK
+        slots.allow(self._places.share(int(slots.limit)))
         async with slots.slots.slot(party, rank=rank):
+            place = await self._places.take(operator, int(slots.limit))
+            try:
+                await self._wait_for_turn(operator, slots, has_alternative=has_alternative)
+                yield
+            finally:
+                self._places.give_back(operator, place)
+
+    async def _wait_for_turn(
+        self, operator: str, slots: _OperatorSlots, *, has_alternative: bool
+    ) -> None:
+        """Wait until a connection may be made, after those of this process and of others."""
+        if has_alternative and self.is_backing_off(operator):
+            raise TimeoutError
+        pause_s = slots.not_before - self._clock()
+        if slots.spacing_s:
+            spacing_s = self._paces.share(slots.spacing_s)
+            slots.not_before = max(slots.not_before, self._clock()) + spacing_s
+        if pause_s > 0:
+            await asyncio.sleep(pause_s)
+        while (pause_s := await self._paces.wait_s(operator, slots.spacing_s)) > 0:
+            slots.not_before = max(slots.not_before, self._clock() + pause_s)
             if has_alternative and self.is_backing_off(operator):
                 raise TimeoutError
-            pause_s = slots.not_before - self._clock()
-            if slots.spacing_s:
-                slots.not_before = max(slots.not_before, self._clock()) + slots.spacing_s
-            if pause_s > 0:
-                await asyncio.sleep(pause_s)
-            yield
+            await asyncio.sleep(pause_s)
 
     def record_throttling(
         self, operator: str, retry_after_s: float | None = None, stage: Stage = Stage.RCPT
     ) -> None:
         """The operator complained about our rate at `stage`: halve the limit and space out."""
         slots = self._slots_of(operator)
-        slots.set_limit(max(1.0, slots.limit / 2))
+        self._set_limit(slots, max(1.0, slots.limit / 2))
         now = self._clock()
         if stage in CONNECTION_STAGES and now < slots.rejection_counted_until:
             return  # connections opened at the same time count as one attempt
         slots.spacing_s = min(MAX_SPACING_S, max(FIRST_SPACING_S, slots.spacing_s * 2))
         pause_s = min(MAX_SPACING_S, retry_after_s or slots.spacing_s)
         slots.not_before = max(slots.not_before, now + pause_s)
+        self._paces.delay(operator, pause_s)
         if stage in CONNECTION_STAGES:
             slots.rejections += 1
             slots.rejection_counted_until = now + pause_s / 2  # timers may fire a little early
@@ -160,7 +195,12 @@ class Pacer:
             return
         slots.has_served, slots.rejections = True, 0
         slots.spacing_s = 0.0 if slots.spacing_s <= FIRST_SPACING_S else slots.spacing_s / 2
-        slots.set_limit(min(self._max_connections, slots.limit + 1 / max(1.0, slots.limit)))
+        limit = min(self._max_connections, slots.limit + 1 / max(1.0, slots.limit))
+        self._set_limit(slots, limit)
+
+    def _set_limit(self, slots: _OperatorSlots, limit: float) -> None:
+        slots.limit = limit
+        slots.allow(self._places.share(int(limit)))
 
     def _slots_of(self, operator: str) -> _OperatorSlots:
         slots = self._operators.get(operator)
@@ -168,7 +208,7 @@ class Pacer:
             if len(self._operators) >= MAX_PACED_OPERATORS:
                 self._evict_idle()
             limit = self._max_connections
-            slots = _OperatorSlots(limit, FairSlots(limit, is_strict=True))
+            slots = _OperatorSlots(limit, FairSlots(limit, is_strict=True), allowed=limit)
             self._operators[operator] = slots
         return slots
 

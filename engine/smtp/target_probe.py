@@ -292,6 +292,8 @@ class TargetProbe:
         self, conversation: Conversation, question: ProbeQuestion, *, control_apart: bool
     ) -> _ConnectionResult:
         """Send the recipient, then the control if its reply is needed."""
+        if question.checks_catch_all:
+            await self._context.catch_all_cache.learn(question.domain, self._operator)
         catch_all = self._context.catch_all_cache.get(question.domain, self._operator)
         checks_catch_all = question.checks_catch_all and catch_all is None
         recipients = [question.recipient]

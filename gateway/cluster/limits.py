@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, MutableMapping
 from math import ceil
 from typing import Protocol
+
+from cachetools import LRUCache
 
 from adapters.contract.operations import Rate
 
@@ -35,6 +37,10 @@ class RateLimiter(Protocol):
         """
         ...
 
+    def forget(self, key: Hashable, rate: Rate) -> None:
+        """Count the calls made so far no more."""
+        ...
+
 
 class MovingWindowLimiter:
     """A limiter in memory that remembers the times of the calls in each window.
@@ -43,9 +49,12 @@ class MovingWindowLimiter:
     a test or the sandbox can move. `clock` is Unix time in seconds.
     """
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float], *, max_windows: int | None = None) -> None:
+        """With `max_windows` the least recently used ones are evicted beyond it; for keys that
+        anybody can make up."""
         self._clock = clock
-        self._calls: dict[Hashable, tuple[Rate, deque[float]]] = {}
+        self._calls: MutableMapping[Hashable, tuple[Rate, deque[float]]]
+        self._calls = {} if max_windows is None else LRUCache(max_windows)
         self._until_sweep = CALLS_PER_SWEEP
 
     def __len__(self) -> int:
@@ -69,6 +78,9 @@ class MovingWindowLimiter:
         if self._until_sweep <= 0:
             self._sweep(now)
         return limit - len(calls)
+
+    def forget(self, key: Hashable, rate: Rate) -> None:
+        self._calls.pop(key, None)
 
     def _sweep(self, now: float) -> None:
         """Drop empty windows, so that memory is used only for active keys."""

@@ -38,6 +38,7 @@ from gateway.upstreams.source.key_files import key_files
 from gateway.upstreams.source.keys import KeyRing
 from gateway.upstreams.source.local import LocalSource
 from gateway.upstreams.source.recorder import FixtureRecorder
+from gateway.upstreams.source.sharing import ALONE, CircuitNotes, UpstreamSharing
 from gateway.upstreams.source.source import Source
 from gateway.upstreams.source.throttle import Throttle
 from gateway.upstreams.source.upstream import UpstreamRules, UpstreamSource
@@ -68,11 +69,12 @@ async def open_policy(
     rng: random.Random,
     on_attempt: OnAttempt = lambda _: None,
     secrets: SecretList | None = None,
+    sharing: UpstreamSharing = ALONE,
 ) -> AsyncIterator[PolicyServices]:
     """The policy, with its periodic work running while inside.
 
     `verifier` and `bulk_verifier` are the local engine; `clock` is Unix time, `monotonic` a steady
-    clock, in seconds.
+    clock, in seconds. `sharing` is what upstreams share with other processes.
     """
     changes = Changes()
     async with contextlib.AsyncExitStack() as stack:
@@ -85,6 +87,7 @@ async def open_policy(
                 rng=rng,
                 secrets=secrets,
                 on_return=changes.notify,
+                sharing=sharing,
             )
         )
         budgets = Budgets(store, clock=clock)
@@ -113,10 +116,12 @@ async def open_policy(
         every_s = {u.name: u.balance_every_s for u in settings.upstreams}
         periodic = [budgets.write_periodically()] if settings.upstreams else []
         periodic += [
-            watch_balances(u, every_s[u.name])
+            watch_balances(u, every_s[u.name], sharing)
             for u in upstreams
             if u.name in used and every_s[u.name]
         ]
+        if upstreams:
+            periodic.append(CircuitNotes(upstreams, sharing, clock).run())
         periodic += [u.key_files.watch() for u in upstreams if u.key_files is not None]
         tasks = [asyncio.create_task(work) for work in periodic]
         stack.push_async_callback(_cancel_all, tasks)
@@ -136,6 +141,7 @@ async def open_upstreams(
     rng: random.Random,
     secrets: SecretList | None = None,
     on_return: Callable[[], None] = lambda: None,
+    sharing: UpstreamSharing = ALONE,
 ) -> AsyncIterator[tuple[UpstreamSource, ...]]:
     """The upstreams of the settings, each with connections of its own.
 
@@ -173,7 +179,14 @@ async def open_upstreams(
                     client,
                     keys=keys,
                     circuit=circuit,
-                    throttle=Throttle(upstream.connections, upstream.rate_per_s, clock=monotonic),
+                    throttle=Throttle(
+                        upstream.connections,
+                        upstream.rate_per_s,
+                        clock=monotonic,
+                        name=f"{upstream.base_url} {upstream.api_key.value}",
+                        places=sharing.places,
+                        paces=sharing.paces,
+                    ),
                     clock=monotonic,
                     rng=rng,
                     key_files=key_files(upstream.name, api_keys, keys, circuit, secrets),

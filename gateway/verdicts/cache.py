@@ -18,13 +18,18 @@ from adapters.contract.problems import Problem, ProblemKind
 from engine.cache import SingleFlight, TooManyFlights
 from engine.model import Address, Checks, Verdict, Verification
 from engine.turns import Turns, current_party
+from gateway.cluster.shared.flights import SharedFlights
 from gateway.errors import LOCAL_SOURCE
-from gateway.verdicts.memory import MemoryCache
+from gateway.verdicts.copies import decode_copy, encode_copy
+from gateway.verdicts.memory import CacheEntry, MemoryCache
 from gateway.verdicts.owners import with_guessed_person
 
 MAX_IN_FLIGHT = 4_000
 """Verifications in flight; one more is refused as `UNAVAILABLE`, and so is one of an account that
 has its share of them (`Turns.exceeds_share`)."""
+
+MAX_FOLLOWED_S = 30.0
+"""How long another process's verification of the same address is waited for."""
 
 Verify = Callable[[], Coroutine[Any, Any, Verification]]
 """Verifies an address that no cached verdict serves."""
@@ -70,13 +75,15 @@ class VerdictCache:
         stale_s: float = 0.0,
         store: VerdictStore | None = None,
         max_in_flight: int = MAX_IN_FLIGHT,
+        shared_flights: SharedFlights | None = None,
     ) -> None:
         """`stale_s`: how long an expired verdict is still given while it is verified anew.
-        `clock` is Unix time in seconds."""
+        `clock` is Unix time in seconds. `shared_flights` are those of all processes."""
         self._clock = clock
         self._memory = MemoryCache(clock, stale_s=stale_s)
         self._ttl_s = ttl_s
         self._store = store
+        self._shared_flights = shared_flights
         self._flights: SingleFlight[tuple[str, Checks, str, bool], Verification] = SingleFlight(
             max_flights=max_in_flight
         )
@@ -123,8 +130,8 @@ class VerdictCache:
 
     def put(
         self, verification: Verification, partition: str = "", *, in_memory: bool = True
-    ) -> None:
-        """Cache a verdict for the TTL of its kind.
+    ) -> float:
+        """Cache a verdict for the TTL of its kind; returns when it expires, 0 if it is not cached.
 
         Not that of an invalid address, which costs nothing to verify anew and may be of any
         length. Without `in_memory` it is stored only, so that a long list does not evict
@@ -135,7 +142,7 @@ class VerdictCache:
         ttl_s = self._ttl_s[verdict]
         address = verification.address
         if ttl_s <= 0 or not address.valid:
-            return
+            return 0.0
         if verification.source != LOCAL_SOURCE:
             # An upstream has no more to say to a request that wants the policies as well.
             full = replace(verification.checks, policies=True)
@@ -151,6 +158,7 @@ class VerdictCache:
             self._memory.put(key, cached, expires_at)
         if self._store is not None:
             self._store.put(partition, verification, expires_at)
+        return expires_at
 
     def verify(
         self,
@@ -189,24 +197,44 @@ class VerdictCache:
     async def _verify(
         self, address: Address, checks: Checks, verify: Verify, partition: str, refresh: bool
     ) -> Verification:
-        if not refresh and (stored := await self._get_stored(address, checks, partition)):
-            return stored
-        verification = await verify()
-        self.put(verification, partition)
-        return verification
+        flights = self._shared_flights
+        if refresh or flights is None or not flights.are_shared:
+            if not refresh and (stored := await self._get_stored(address, checks, partition)):
+                return stored[0]
+            verification = await verify()
+            self.put(verification, partition)
+            return verification
+        what = f"{partition}\n{checks!r}\n{address.normalized}"
+        async with flights.join(what, MAX_FOLLOWED_S) as flight:
+            if flight.answer is not None:
+                copy = decode_copy(flight.answer, address)
+                if copy is not None and copy[1] > self._clock():
+                    return self._put_in_memory(*copy, partition)
+            if (entry := await self._get_stored(address, checks, partition)) is None:
+                verification = await verify()
+                entry = verification, self.put(verification, partition)
+            if entry[1] > self._clock():
+                flight.publish(encode_copy(*entry), entry[1] - self._clock())
+            return entry[0]
 
     async def _get_stored(
         self, address: Address, checks: Checks, partition: str
-    ) -> Verification | None:
-        """The stored verdict, which is then in memory too."""
+    ) -> CacheEntry | None:
+        """The stored verdict, which is then in memory too, and when it expires."""
         if self._store is None:
             return None
         found = await self._store.get_many(partition, [address], CHECKS_COVERING[checks])
         if address.normalized not in found:
             return None
         verification, expires_at = found[address.normalized]
+        return self._put_in_memory(verification, expires_at, partition), expires_at
+
+    def _put_in_memory(
+        self, verification: Verification, expires_at: float, partition: str
+    ) -> Verification:
+        """Cache a verdict that was found elsewhere; returns it with its guess at a person."""
         verification = with_guessed_person(verification)
-        key = (address.normalized, verification.checks, partition)
+        key = (verification.address.normalized, verification.checks, partition)
         self._memory.put(key, verification, expires_at)
         return verification
 

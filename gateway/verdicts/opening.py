@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 
 from engine.model import Verdict
+from gateway.cluster.shared.flights import SharedFlights
 from gateway.settings.model import CacheSettings
 from gateway.store import Store
 from gateway.tasks import in_background
@@ -15,9 +16,14 @@ from gateway.verdicts.database import SqlVerdictStore
 
 @contextlib.asynccontextmanager
 async def open_verdict_cache(
-    cache: CacheSettings, store: Store, *, clock: Callable[[], float]
+    cache: CacheSettings,
+    store: Store,
+    *,
+    clock: Callable[[], float],
+    flights: SharedFlights | None = None,
 ) -> AsyncIterator[VerdictCache]:
-    """`clock` is Unix time in seconds. Raises StoreError."""
+    """`clock` is Unix time in seconds; `flights` are the searches of all processes. Raises
+    StoreError."""
     async with contextlib.AsyncExitStack() as stack:
         stored = None
         if cache.stored:
@@ -29,6 +35,7 @@ async def open_verdict_cache(
             clock=clock,
             stale_s=cache.stale_s,
             store=stored,
+            shared_flights=flights,
         )
         stack.push_async_callback(verdicts.aclose)
         yield verdicts

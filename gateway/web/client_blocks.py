@@ -8,14 +8,15 @@ as the process.
 from __future__ import annotations
 
 import logging
-from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
 from cachetools import LRUCache
 
 from adapters.contract.dialect import Dialect
+from adapters.contract.operations import Rate
 from adapters.contract.problems import ProblemKind
+from gateway.cluster.limits import MovingWindowLimiter, RateLimiter, RateLimitExceeded
 from gateway.errors import StorageUnavailable
 
 log = logging.getLogger(__name__)
@@ -38,11 +39,18 @@ class BlockStore(Protocol):
 class ClientBlocks:
     """Counts failed attempts by client address and dialect."""
 
-    def __init__(self, *, clock: Callable[[], float], store: BlockStore | None = None) -> None:
-        """`clock` is in seconds. Without a store, blocks are in memory."""
+    def __init__(
+        self,
+        *,
+        clock: Callable[[], float],
+        store: BlockStore | None = None,
+        limiter: RateLimiter | None = None,
+    ) -> None:
+        """`clock` is in seconds. Without a store, blocks are in memory; `limiter` counts the
+        attempts, if other processes count them, too."""
         self._clock = clock
         self._store = store
-        self._failures: LRUCache[tuple[str, str], deque[float]] = LRUCache(MAX_CLIENTS)
+        self._limiter = limiter or MovingWindowLimiter(clock, max_windows=MAX_CLIENTS)
         self._blocked: LRUCache[tuple[str, str], tuple[bool, float | None]] = LRUCache(MAX_CLIENTS)
         """Whether a client is blocked, and until when that is known; None is for good."""
 
@@ -66,11 +74,11 @@ class ClientBlocks:
         if rule is None or kind not in rule.counted:
             return
         key = (dialect.name, client_ip)
-        times = self._failures.setdefault(key, deque(maxlen=rule.failures))
-        times.append(self._clock())
-        if len(times) < rule.failures or times[-1] - times[0] > rule.window_s:
+        # the attempt that is one too many does not fit any more
+        rate = Rate(rule.failures - 1, max(1, round(rule.window_s)))
+        if rate.count and await self._has_attempts_left(key, rate):
             return
-        del self._failures[key]
+        self._limiter.forget(key, rate)
         self._blocked[key] = (True, None if self._store is None else self._clock() + KNOWN_FOR_S)
         if self._store is None:
             return
@@ -79,3 +87,10 @@ class ClientBlocks:
         except StorageUnavailable as exc:
             self._blocked[key] = (True, None)
             log.warning("client_block.not_stored", extra={"error": str(exc)})
+
+    async def _has_attempts_left(self, key: tuple[str, str], rate: Rate) -> bool:
+        try:
+            await self._limiter.hit(key, rate)
+        except RateLimitExceeded:
+            return False
+        return True

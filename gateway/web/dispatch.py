@@ -45,6 +45,9 @@ class WebServices(Protocol):
     @property
     def console(self) -> ConsoleServices | None: ...
 
+    @property
+    def degraded(self) -> tuple[str, ...]: ...
+
     async def not_ready_reason(self) -> str | None:
         """Why requests cannot be served now; None if they can."""
 

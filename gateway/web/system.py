@@ -74,6 +74,11 @@ class SystemServices(Protocol):
     @property
     def console(self) -> ConsoleServices | None: ...
 
+    @property
+    def degraded(self) -> tuple[str, ...]:
+        """What is away that can be done without."""
+        ...
+
     async def not_ready_reason(self) -> str | None:
         """Why requests cannot be served now; None if they can."""
 
@@ -163,7 +168,10 @@ class _SystemEndpoints:
     async def ready(self, _: Request) -> Response:
         """Whether requests can be served, and the server is not stopping."""
         reason = await self._services.not_ready_reason()
-        return _json_response({"status": reason or "ok"}, 503 if reason else 200)
+        body: dict[str, Any] = {"status": reason or "ok"}
+        if degraded := self._services.degraded:
+            body["degraded"] = degraded
+        return _json_response(body, 503 if reason else 200)
 
     async def metrics(self, request: Request) -> Response:
         """Metrics for Prometheus."""

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 SECRET_NAME = "shared.keys"  # noqa: S105
 SECRET_BYTES = 32
+MAX_GUESSERS = 100_000
+"""Client addresses whose failed attempts are counted in memory."""
 
 
 class Shared:
@@ -50,13 +52,14 @@ class Shared:
     ) -> None:
         self.store = store
         self._processes = processes
+        self.process = processes.this.id
         self._keys = keys = SharedKeys(store, secret)
         self.held = HeldPlaces(keys, processes.this.id, rng)
         self.flights = SharedFlights(keys, processes.this.id, rng)
         self.notes = SharedNotes(keys)
         self.limiter = SharedLimiter(keys, clock, lambda: processes.count(ProcessKind.SERVE))
         """For the limits of accounts."""
-        self.guess_limiter = SharedLimiter(keys, clock, lambda: 1)
+        self.guess_limiter = SharedLimiter(keys, clock, lambda: 1, max_windows=MAX_GUESSERS)
         """For failed attempts: a part of the few that are allowed would block the innocent."""
 
     @property
@@ -75,6 +78,10 @@ class Shared:
         return SharedPaces(
             self._keys, f"egress {egress}", lambda: self._processes.count_with_egress(egress)
         )
+
+    def parts(self) -> int:
+        """Processes among which what is not counted together is divided."""
+        return 1 if self._keys.is_counted else self._processes.total
 
     def upstream_places(self) -> Places:
         """Requests to upstreams at a time; a name is an upstream's."""

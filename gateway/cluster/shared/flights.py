@@ -47,6 +47,11 @@ class SharedFlights:
         self._leads: dict[str, bytes] = {}
         """The tokens of the searches that this process makes, by the names of their keys."""
 
+    @property
+    def are_shared(self) -> bool:
+        """Whether the searches of other processes can be seen now."""
+        return self._keys.is_counted
+
     @contextlib.asynccontextmanager
     async def join(self, what: str, wait_s: float) -> AsyncIterator[Flight]:
         """Wait for the answer that another process looks for, at most so long, or look for it.

@@ -24,17 +24,20 @@ class SharedLimiter:
         keys: SharedKeys,
         clock: Callable[[], float],
         parts: Callable[[], int],
+        *,
+        max_windows: int | None = None,
     ) -> None:
+        """`max_windows` bounds those in memory, as in `MovingWindowLimiter`."""
         self._keys = keys
         self._clock = clock
         self._parts = parts
-        self._memory = MovingWindowLimiter(clock)
+        self._memory = MovingWindowLimiter(clock, max_windows=max_windows)
 
     async def hit(self, key: Hashable, rate: Rate) -> int:
         """As `RateLimiter.hit`."""
         store = self._keys.store
         if store is not None and store.is_up:
-            name = self._keys.name("rate", f"{key!r}\0{rate.count}\0{rate.per_s}")
+            name = self._name(key, rate)
             try:
                 left, wait_us = await store.run(HIT, [name], rate.count, rate.per_s * 1_000_000)
             except SharedStoreAway:
@@ -47,3 +50,12 @@ class SharedLimiter:
                     )
                 return int(left)
         return await self._memory.hit(key, rate, self._parts())
+
+    def forget(self, key: Hashable, rate: Rate) -> None:
+        """As `RateLimiter.forget`."""
+        self._memory.forget(key, rate)
+        if self._keys.store is not None:
+            self._keys.store.post("DEL", self._name(key, rate))
+
+    def _name(self, key: Hashable, rate: Rate) -> str:
+        return self._keys.name("rate", f"{key!r}\0{rate.count}\0{rate.per_s}")

@@ -67,6 +67,11 @@ class SharedPlaces:
         self._scope = scope
         self._parts = parts
 
+    @property
+    def is_counted(self) -> bool:
+        """As `engine.sharing.Places.is_counted`."""
+        return self._keys.is_counted
+
     def share(self, places: int) -> int:
         """As `engine.sharing.Places.share`."""
         return places if self._keys.is_counted else max(1, places // self._parts())

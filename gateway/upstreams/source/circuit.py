@@ -252,6 +252,21 @@ class CircuitBreaker:
             self._open_until = until
         self._open_until = max(self._open_until, until)
 
+    def follow_pause(self, seconds: float, *, is_ban: bool) -> None:
+        """Another process has taken the source out of rotation for so long."""
+        longest_s = MAX_BAN_PAUSE_S if is_ban else self._rules.max_pause_s
+        until = self._clock() + min(seconds, longest_s)
+        if self._state is CircuitState.HALF_OPEN:
+            return  # the trial shows more
+        if self._state is not CircuitState.OPEN:
+            self._state = CircuitState.OPEN
+            self._since = self._clock()
+            self._stalled = False
+            self._open_until = until
+        self._open_until = max(self._open_until, until)
+        if is_ban and not self._banned:
+            self._banned, self._ban_pause_s = True, BAN_PAUSE_S
+
     def record_neutral(self) -> None:
         """An outcome that says nothing about the source: cancelled, or a fault of another kind."""
         if self._state is CircuitState.HALF_OPEN:

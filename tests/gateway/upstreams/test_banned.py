@@ -79,7 +79,7 @@ async def test_nor_shown_to_its_balance(stack: AsyncExitStack) -> None:
         )
     )
     for _ in range(3):
-        await read_balances(source)
+        await read_balances(source, 300)
         assert bad.balances == 1
     assert source.unusable_fault == "banned"
     assert not any(key.dead for key in source.keys.keys)
