@@ -66,3 +66,10 @@ def flush(request: pytest.FixtureRequest, shared_settings: SharedSettings) -> Ca
         return lambda: None
     server: ValkeyServer = request.getfixturevalue("valkey_server")
     return server.flush
+
+
+@pytest.fixture
+async def pair_of_valkey(tmp_path: Path, valkey_server: ValkeyServer) -> AsyncIterator[Pair]:
+    settings = SharedSettings(url=valkey_server.url, timeout_ms=1_000)
+    async with open_pair(tmp_path, settings) as opened:
+        yield opened

@@ -1,0 +1,370 @@
+"""Two servers on one database, with and without a shared server: what clients and vendors see."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+import pytest
+
+from adapters.contract.dialect import ClientBlock
+from adapters.contract.problems import ProblemKind
+from engine.smtp.context import CATCH_ALL_TTL_S, CatchAllCache
+from engine.smtp.pacing import Pacer
+from gateway.app import Services, open_services
+from gateway.cluster.shared import Shared
+from gateway.settings.model import Settings, SharedSettings
+from gateway.upstreams.opening import open_upstreams
+from gateway.upstreams.source.balances import read_balances
+from gateway.upstreams.source.circuit import CircuitState
+from gateway.upstreams.source.sharing import CircuitNotes, UpstreamSharing
+from gateway.upstreams.source.throttle import Throttle
+from gateway.upstreams.source.upstream import UpstreamSource
+from gateway.web.client_blocks import ClientBlocks
+from gateway.web.dispatch import create_app
+from tests.dialects import ALL, BY_NAME, send, verify_request
+from tests.fakes.clock import Clock
+from tests.fakes.vendor import Mood, Vendor, vendor
+from tests.gateway.upstreams.conftest import Local, settings_for
+from tests.valkey_server import ValkeyServer
+
+Pair = tuple[Shared, Shared]
+
+
+class Servers:
+    """Two servers, and a client of each with the same keys."""
+
+    def __init__(
+        self,
+        services: list[Services],
+        clients: list[httpx.AsyncClient],
+        keys: dict[str, str],
+    ) -> None:
+        self.services = services
+        self.clients = clients
+        self.keys = keys
+
+    async def verify(self, number: int, dialect: str, email: str) -> httpx.Response:
+        request = verify_request(BY_NAME[dialect], self.keys[dialect], email)
+        return await send(self.clients[number], BY_NAME[dialect], request)
+
+
+@contextlib.asynccontextmanager
+async def two_servers(
+    path: Path, shared: SharedSettings, vendors: list[Vendor], plan: str = "unlimited"
+) -> AsyncIterator[Servers]:
+    settings = settings_for(vendors, storage={"url": f"sqlite:///{path / 'two.db'}"})
+    settings = settings.model_copy(update={"shared": shared})
+    async with contextlib.AsyncExitStack() as stack:
+        opened = [
+            await stack.enter_async_context(open_services(settings, verifier=Local(), dialects=ALL))
+            for _ in range(2)
+        ]
+        account = await opened[0].accounts.create_account(plan=plan)
+        keys = {d.name: (await opened[0].accounts.create_key(account, d.name)).key for d in ALL}
+        clients = [
+            await stack.enter_async_context(
+                httpx.AsyncClient(
+                    transport=httpx.ASGITransport(create_app(services)),
+                    base_url="http://veriplex.test",
+                    timeout=60,
+                )
+            )
+            for services in opened
+        ]
+        for services in opened:
+            await services.processes.beat()
+        yield Servers(opened, clients, keys)
+
+
+async def test_an_address_asked_of_both_at_once_is_verified_once(
+    tmp_path: Path, shared_settings: SharedSettings
+) -> None:
+    async with (
+        vendor(BY_NAME["emailable"], mood=Mood.SLOW, slow_s=0.2) as slow,
+        two_servers(tmp_path, shared_settings, [slow]) as servers,
+    ):
+        replies = await asyncio.gather(
+            *(servers.verify(n % 2, "emailable", "someone@example.com") for n in range(10))
+        )
+        assert {reply.status_code for reply in replies} == {200}
+        states = {reply.json()["state"] for reply in replies}
+        assert states == {"deliverable"}
+        assert sum(slow.asked.values()) == (1 if shared_settings.url else 2)
+
+
+async def test_an_answer_of_one_server_serves_the_other(
+    tmp_path: Path, shared_settings: SharedSettings
+) -> None:
+    async with (
+        vendor(BY_NAME["emailable"]) as good,
+        two_servers(tmp_path, shared_settings, [good]) as servers,
+    ):
+        first = await servers.verify(0, "emailable", "someone@example.com")
+        if (store := servers.services[0].shared.store) is not None:
+            await store.settle()
+        second = await servers.verify(1, "emailable", "someone@example.com")
+        assert first.json()["state"] == second.json()["state"]
+        assert sum(good.asked.values()) == (1 if shared_settings.url else 2)
+
+
+async def test_a_plans_rate_holds_for_both_together(
+    tmp_path: Path, shared_settings: SharedSettings
+) -> None:
+    limit = 120  # in a minute, by the plan of this vendor
+    async with (
+        vendor(BY_NAME["emailable"]) as good,
+        two_servers(tmp_path, shared_settings, [good], plan="validto") as servers,
+    ):
+        replies = [
+            await servers.verify(n % 2, "validto", "someone@example.com") for n in range(limit + 20)
+        ]
+        statuses = Counter(reply.status_code for reply in replies)
+        assert statuses == {200: limit, 429: 20}
+
+
+@pytest.mark.valkey
+async def test_no_request_fails_while_the_shared_server_is_lost(
+    tmp_path: Path,
+) -> None:
+    server = ValkeyServer()
+    try:
+        async with (
+            vendor(BY_NAME["emailable"]) as good,
+            two_servers(tmp_path, SharedSettings(url=server.url), [good]) as servers,
+        ):
+
+            async def ask(number: int) -> httpx.Response:
+                email = f"a{number}@example.com"
+                return await servers.verify(number % 2, "emailable", email)
+
+            faults = [server.flush, server.stop, server.start, server.freeze, server.thaw]
+            for round_, fault in enumerate([*faults, server.flush]):
+                replies = [await ask(round_ * 20 + n) for n in range(10)]
+                fault()
+                replies += await asyncio.gather(*(ask(round_ * 20 + 10 + n) for n in range(10)))
+                assert {reply.status_code for reply in replies} == {200}
+    finally:
+        server.close()
+
+
+@pytest.mark.valkey
+async def test_a_server_without_its_shared_one_is_ready_and_says_so(tmp_path: Path) -> None:
+    server = ValkeyServer()
+    try:
+        async with two_servers(tmp_path, SharedSettings(url=server.url), []) as servers:
+            client, shared = servers.clients[0], servers.services[0].shared
+            assert (await client.get("/readyz")).json() == {"status": "ok"}
+            server.stop()
+            assert shared.store is not None
+            while shared.store.is_up:
+                await shared.notes.get("anything")
+            reply = await client.get("/readyz")
+            assert reply.status_code == 200
+            assert reply.json() == {"status": "ok", "degraded": ["shared"]}
+    finally:
+        server.close()
+
+
+# -- mail hosts -------------------------------------------------------------------------
+
+
+async def test_the_connections_to_a_mail_host_are_those_of_both_processes(pair: Pair) -> None:
+    pacers = [Pacer(4, Clock(), places=one.places_of("default")) for one in pair]
+    open_now = most = 0
+
+    async def connect(pacer: Pacer) -> None:
+        nonlocal open_now, most
+        async with pacer.slot("operator"):
+            open_now += 1
+            most = max(most, open_now)
+            await asyncio.sleep(0.001)
+            open_now -= 1
+
+    await asyncio.gather(*(connect(pacers[n % 2]) for n in range(40)))
+    assert 2 <= most <= 4
+
+
+async def test_another_egress_has_places_of_its_own(pair: Pair) -> None:
+    first, second = pair
+    pacers = [
+        Pacer(1, Clock(), places=first.places_of("a")),
+        Pacer(1, Clock(), places=second.places_of("b")),
+    ]
+    async with asyncio.timeout(5), pacers[0].slot("operator"), pacers[1].slot("operator"):
+        pass
+
+
+@pytest.mark.valkey
+async def test_a_complaint_about_our_rate_holds_in_the_other_process(
+    valkey_server: ValkeyServer, pair_of_valkey: Pair
+) -> None:
+    first, second = pair_of_valkey
+    pacers = [
+        Pacer(4, time.monotonic, places=one.places_of("e"), paces=one.paces_of("e"))
+        for one in (first, second)
+    ]
+    pacers[0].record_throttling("operator", 30)
+    assert first.store is not None
+    await first.store.settle()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(5), pacers[1].slot("operator", has_alternative=True):
+            pytest.fail("it should have backed off")
+    assert 25 < pacers[1].wait_s("operator") <= 30
+
+
+async def test_that_a_domain_accepts_every_name_is_found_once(pair: Pair) -> None:
+    caches = [CatchAllCache(Clock(), one.notes) for one in pair]
+    caches[0].update("all.test", "operator", True)
+    caches[0].update("some.test", "operator", False)
+    if pair[0].store is not None:
+        await pair[0].store.settle()
+    for domain in ("all.test", "some.test", "other.test"):
+        await caches[1].learn(domain, "operator")
+    found = [
+        caches[1].get(domain, "operator") for domain in ("all.test", "some.test", "other.test")
+    ]
+    assert found == ([True, False, None] if pair[0].store else [None, None, None])
+    assert CATCH_ALL_TTL_S == 3_600
+
+
+# -- upstreams --------------------------------------------------------------------------
+
+
+def sharing_of(shared: Shared) -> UpstreamSharing:
+    return UpstreamSharing(
+        shared.upstream_places(),
+        shared.upstream_paces(),
+        shared.notes,
+        shared.parts,
+        shared.process,
+    )
+
+
+@contextlib.asynccontextmanager
+async def upstreams_of(
+    settings: Settings, pair: Pair
+) -> AsyncIterator[list[tuple[UpstreamSource, UpstreamSharing]]]:
+    """The only upstream of the settings, as each of the two processes has it."""
+    async with contextlib.AsyncExitStack() as stack:
+        found = []
+        for one in pair:
+            sharing = sharing_of(one)
+            (source,) = await stack.enter_async_context(
+                open_upstreams(
+                    settings,
+                    ALL,
+                    clock=time.time,
+                    monotonic=time.monotonic,
+                    rng=random.Random(7),
+                    sharing=sharing,
+                )
+            )
+            found.append((source, sharing))
+        yield found
+
+
+async def settled(pair: Pair) -> None:
+    for one in pair:
+        if one.store is not None:
+            await one.store.settle()
+
+
+async def test_requests_to_an_upstream_are_those_of_both_processes(pair: Pair) -> None:
+    throttles = [
+        Throttle(2, 0, clock=time.monotonic, name="v", places=one.upstream_places()) for one in pair
+    ]
+    in_flight = most = served = 0
+
+    async def request(throttle: Throttle) -> None:
+        nonlocal in_flight, most, served
+        async with throttle.slot(30) as slot:
+            assert slot is not None
+            in_flight += 1
+            most = max(most, in_flight)
+            await asyncio.sleep(0.001)
+            in_flight -= 1
+            served += 1
+
+    await asyncio.gather(*(request(throttles[n % 2]) for n in range(20)))
+    assert (most, served) == (2, 20)
+
+
+async def test_a_request_that_finds_no_place_in_time_gets_none_and_leaves_nothing(
+    pair: Pair,
+) -> None:
+    first, second = (
+        Throttle(1, 0, clock=time.monotonic, name="v", places=one.upstream_places()) for one in pair
+    )
+    async with first.slot(1) as slot:
+        assert slot is not None
+        async with second.slot(0.1) as other:
+            # in memory each process has its own place, of which there is at least one
+            assert (other is None) is (pair[0].store is not None)
+    async with asyncio.timeout(5), second.slot(5) as other:
+        assert other is not None
+
+
+async def test_an_open_circuit_is_open_in_the_other_process(pair: Pair) -> None:
+    async with vendor(BY_NAME["emailable"]) as one, upstreams_of(settings_for([one]), pair) as both:
+        (first, _), (second, _) = both
+        notes = [CircuitNotes([source], sharing, time.time) for source, sharing in both]
+        for _ in range(3):
+            first.circuit.record_failure(retry_after_s=60)
+        assert first.circuit.state is CircuitState.OPEN
+        await notes[0].look()
+        await settled(pair)
+        await notes[1].look()
+        if pair[0].store is None:
+            assert second.circuit.state is CircuitState.CLOSED
+            return
+        assert second.circuit.state is CircuitState.OPEN
+        assert 50 < second.circuit.reopens_in_s < 61
+        # a success of its own counts for more than the note, which is followed once
+        second.circuit.record_success()
+        await notes[1].look()
+        assert second.circuit.reopens_in_s == 0
+
+
+async def test_a_circuit_that_closes_before_its_time_is_told(pair: Pair) -> None:
+    if pair[0].store is None:
+        return
+    async with vendor(BY_NAME["emailable"]) as one, upstreams_of(settings_for([one]), pair) as both:
+        notes = [CircuitNotes([source], sharing, time.time) for source, sharing in both]
+        circuit = both[0][0].circuit
+        circuit.pause(60)
+        await notes[0].look()
+        circuit.record_success()
+        circuit.admit(1)
+        circuit.record_success()
+        await notes[0].look()
+        await settled(pair)
+        await notes[1].look()
+        assert both[1][0].circuit.state is CircuitState.CLOSED
+
+
+async def test_a_balance_is_read_by_one_process(pair: Pair) -> None:
+    async with vendor(BY_NAME["emailable"]) as one, upstreams_of(settings_for([one]), pair) as both:
+        for source, sharing in both:
+            await read_balances(source, 300, sharing.notes)
+            await settled(pair)
+        assert one.balances == (1 if pair[0].store else 2)
+        assert [source.keys.keys[0].credits for source, _ in both] == [1000, 1000]
+
+
+async def test_failed_attempts_are_those_at_both_servers(pair: Pair) -> None:
+    kind = ProblemKind.BAD_CREDENTIAL
+    block = ClientBlock(frozenset({kind}), failures=4, window_s=60)
+    dialect = replace(BY_NAME["emailable"], client_block=block)
+    blocks = [ClientBlocks(clock=time.time, limiter=one.guess_limiter) for one in pair]
+    for number in range(block.failures):
+        await blocks[number % 2].count_failed_attempt(dialect, "192.0.2.1", kind)
+    blocked = [await one.is_blocked(dialect, "192.0.2.1") for one in blocks]
+    assert any(blocked) is (pair[0].store is not None)
