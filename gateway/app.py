@@ -29,6 +29,7 @@ from gateway.accounts.console_tokens import console_access
 from gateway.batches.lazy_post import LazyFetch, LazyWebhookPost
 from gateway.batches.metrics import BatchCollector
 from gateway.batches.opening import BatchDependencies, BatchServices, open_batches
+from gateway.cluster.opening import open_dispatch
 from gateway.cluster.processes import LivingProcesses, ProcessKind, open_processes
 from gateway.cluster.shared import Shared, open_shared
 from gateway.observability.egress_metrics import EgressCollector
@@ -187,6 +188,9 @@ async def open_services(
             live_control=settings.sandbox.live_control,
         )
         by_name = {dialect.name: dialect for dialect in dialects}
+        dispatch = open_dispatch(settings, names, clock=clock)
+        # nobody else would work on the batches of a file
+        works_in_server = settings.work.in_server or dispatch.is_alone
         post_webhook = await enter(
             contextlib.aclosing(LazyWebhookPost(lambda: _open_webhook_post(settings)))
         )
@@ -208,8 +212,10 @@ async def open_services(
                         by_name[name], address, checks
                     ),
                     clock=clock,
+                    dispatch=dispatch,
+                    egresses=None if dispatch.is_alone else names,
                 ),
-                run_workers=run_workers,
+                run_workers=run_workers and (kind is ProcessKind.WORKER or works_in_server),
             )
         )
         batch_metrics = BatchCollector(store)

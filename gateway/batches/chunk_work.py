@@ -96,14 +96,24 @@ class ChunkWork:
         """The rows that are tried again later."""
         now, attempt = self._clock(), self._claim.attempt
         later = []
-        if self._deferred and self._retry_after_s is not None:
-            rows = list(chain.from_iterable(rows for rows, _ in self._deferred))
+        if self._retry_after_s is not None:
             due_at = now + self._retry_after_s
-            later.append(Postponed(_positions(rows), due_at, attempt + 1))
+            for egress, rows in self._deferred_by_egress().items():
+                later.append(Postponed(_positions(rows), due_at, attempt + 1, egress))
         if self._unanswered:
             due_at = now + self._retry_unanswered_after_s
             later.append(Postponed(_positions(self._unanswered), due_at, attempt))
         return later
+
+    def _deferred_by_egress(self) -> dict[str, list[_Row]]:
+        """A host that greylists knows the address that we came from, and waits for it to come back
+        (RFC 6647 section 2.4)."""
+        by_egress: dict[str, list[_Row]] = {}
+        for rows, verification in self._deferred:
+            smtp = verification.evidence.smtp
+            egress = smtp.egress if smtp and verification.reason is Reason.GREYLISTED else None
+            by_egress.setdefault(egress or "", []).extend(rows)
+        return by_egress
 
     async def verify(self) -> None:
         """Verify every address of the chunk, or put it off. Raises StoreError."""

@@ -21,6 +21,8 @@ def is_holder_dead(
     holder: str, *, own_name: str, is_alive: Callable[[int], bool] | None = None
 ) -> bool:
     """Whether a holder is certainly dead."""
+    if holder.count(":") < 2:
+        return False  # of a worker that others judge (`gateway.cluster.ports.Dispatch.living`)
     host, pid, unique = holder.rsplit(":", 2)
     own_host, own_pid, own_unique = own_name.rsplit(":", 2)
     if host != own_host or not pid.isdigit():

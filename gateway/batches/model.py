@@ -72,6 +72,8 @@ class Postponed:
     """Unix time in seconds."""
     attempt: int
     """`Claim.attempt` of that chunk."""
+    egress: str = ""
+    """Name of the egress that the mail hosts know from the first attempt; empty if it is open."""
 
 
 def rules_of(dialect: Dialect) -> BatchRules:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from dataclasses import dataclass, field
 
 from adapters.contract.dialect import Dialect
 from adapters.contract.operations import FetchList
@@ -19,10 +19,14 @@ from gateway.batches.ports import ChooseVerifier
 from gateway.batches.queue import SqlChunkQueue
 from gateway.batches.records import BatchRecords, Billing
 from gateway.batches.runner import Runner
-from gateway.batches.sweeper import Sweeper
+from gateway.batches.sweeper import SWEEP_EVERY_S, Sweeper
 from gateway.batches.webhooks import PostWebhook, WebhookSender
+from gateway.cluster.embedded import EmbeddedDispatch
+from gateway.cluster.ports import WEBHOOKS, Dispatch
 from gateway.store import Store
 from gateway.verdicts.cache import VerdictCache
+
+SWEEP = "sweep"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,10 @@ class BatchDependencies:
     """The answers to test addresses of vendors that have them for live keys."""
     clock: Callable[[], float]
     """Unix time in seconds."""
+    dispatch: Dispatch = field(default_factory=EmbeddedDispatch)
+    """Whether other processes share the work."""
+    egresses: Collection[str] | None = None
+    """Names of this process's egresses, if other processes may have others."""
 
 
 @contextlib.asynccontextmanager
@@ -80,12 +88,13 @@ async def open_batches(
             randbelow=secrets.randbelow,
             base_url=deps.base_url,
             chunk_size=deps.chunk_size,
+            dispatch=deps.dispatch,
         )
-        queue = SqlChunkQueue(store, dialects, clock=clock)
+        queue = SqlChunkQueue(store, dialects, clock=clock, dispatch=deps.dispatch)
         holder = lease_holder_name(secrets.token_hex(8))
         sweeper = Sweeper(store, dialects, clock=clock)
         webhook_sender = WebhookSender(
-            SqlOutbox(store, clock=clock),
+            SqlOutbox(store, clock=clock, dispatch=deps.dispatch),
             records,
             deps.post_webhook,
             clock=clock,
@@ -99,18 +108,24 @@ async def open_batches(
             clock=clock,
             on_chunk_finished=webhook_sender.wake,
             find_sample=deps.find_sample,
+            dispatch=deps.dispatch,
+            egresses=deps.egresses,
         )
+        deps.dispatch.every(SWEEP, SWEEP_EVERY_S, sweeper.sweep_logged)
+        deps.dispatch.when_told(WEBHOOKS, webhook_sender.wake)
         await queue.free_dead_leases(lambda other: is_holder_dead(other, own_name=holder))
         if run_workers:
-            await stack.enter_async_context(sweeper.running())
             await stack.enter_async_context(webhook_sender.running())
-            await stack.enter_async_context(runner.running())
+            await stack.enter_async_context(deps.dispatch.running(runner))
 
         def on_work() -> None:
             runner.wake()
             webhook_sender.wake()
 
         operations = BatchOperations(
-            records, fetch=deps.fetch, on_work=on_work, on_deleted=sweeper.wake
+            records,
+            fetch=deps.fetch,
+            on_work=on_work,
+            on_deleted=lambda: deps.dispatch.soon(SWEEP),
         )
         yield BatchServices(operations, runner, webhook_sender, sweeper)

@@ -15,6 +15,8 @@ from adapters.contract.jobs import Job
 from engine.turns import Turns
 from gateway.batches.model import rules_of
 from gateway.batches.ports import WebhookDelivery
+from gateway.cluster.embedded import EmbeddedDispatch
+from gateway.cluster.ports import WEBHOOKS, Dispatch
 from gateway.store import Store
 from gateway.store.tables import batches, webhooks
 
@@ -29,9 +31,12 @@ WHEN_DONE = ""
 class SqlOutbox:
     """`gateway.batches.ports.Outbox` over the tables."""
 
-    def __init__(self, store: Store, *, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, store: Store, *, clock: Callable[[], float], dispatch: Dispatch | None = None
+    ) -> None:
         self._store = store
         self._clock = clock
+        self._dispatch = dispatch or EmbeddedDispatch()
 
     async def claim(
         self, turns: Turns, *, only_idle_accounts: bool = False
@@ -86,6 +91,7 @@ class SqlOutbox:
                     lease_until=None,
                 )
             )
+            await self._dispatch.tell_at(connection, WEBHOOKS, retry_at)
 
     async def next_due(self) -> float | None:
         async with self._store.read() as connection:
@@ -97,6 +103,7 @@ class SqlOutbox:
 
 async def add_event(
     connection: AsyncConnection,
+    dispatch: Dispatch,
     batch: Row[Any],
     dialect: Dialect,
     event: JobEvent,
@@ -123,10 +130,12 @@ async def add_event(
             row |= {"body": webhook.write_event(row["event"], job), "headers": headers}
     if rows:
         await connection.execute(insert(webhooks), rows)
+        await dispatch.tell_at(connection, WEBHOOKS, now)
 
 
 async def add_rows(
     connection: AsyncConnection,
+    dispatch: Dispatch,
     batch: Row[Any],
     dialect: Dialect,
     positions: Sequence[int],
@@ -138,6 +147,7 @@ async def add_rows(
         return
     rows = [_row(batch, webhook, "", now) | {"position": position} for position in positions]
     await connection.execute(insert(webhooks), rows)
+    await dispatch.tell_at(connection, WEBHOOKS, now)
 
 
 def _row(batch: Row[Any], webhook: BatchWebhook, event: str, now: float) -> dict[str, Any]:

@@ -15,6 +15,9 @@ from engine.turns import Turns
 from gateway.batches.model import Claim, Postponed, RowResult
 from gateway.verdicts.verifier import BulkVerifier
 
+EGRESS_PATIENCE_S = 600.0
+"""How long a chunk waits for a process with its egress; then any process may have it."""
+
 
 class ChunkQueue(Protocol):
     """Chunks of batches. Every method may raise StoreError, and may then be called again."""
@@ -26,12 +29,16 @@ class ChunkQueue(Protocol):
         *,
         skip_batches: Collection[int] = (),
         only_idle_accounts: bool = False,
+        only_idle_batches: bool = False,
+        egresses: Collection[str] | None = None,
     ) -> Claim | None:
         """Claim the next chunk that is due, of the account whose turn it is.
 
         `turns` counts the chunks that the caller has in flight, by account. None if no chunk is
         due, or only chunks of `skip_batches`, or (`only_idle_accounts`) of accounts with chunks
-        in flight.
+        in flight, or (`only_idle_batches`) of batches of which a chunk is in flight anywhere.
+        A chunk that is to go by another egress than `egresses` is not due before
+        `EGRESS_PATIENCE_S`; None: any will do.
         """
         ...
 
@@ -56,8 +63,17 @@ class ChunkQueue(Protocol):
         """Give up a claim, so that another worker can have it at once."""
         ...
 
+    async def holders(self) -> frozenset[str]:
+        """The holders of leases."""
+        ...
+
     async def free_dead_leases(self, is_dead: Callable[[str], bool]) -> int:
         """Free the leases of processes that have ended. Returns their number."""
+        ...
+
+    async def reconcile(self) -> int:
+        """See that a turn waits for each chunk that is due (`Dispatch.top_up`). Returns how many
+        were missing."""
         ...
 
     async def next_due(self) -> float | None:

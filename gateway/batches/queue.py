@@ -13,7 +13,20 @@ from datetime import UTC, datetime
 from typing import Any
 
 import orjson
-from sqlalchemy import Row, case, delete, exists, func, insert, literal, or_, select, update
+from sqlalchemy import (
+    Row,
+    and_,
+    case,
+    delete,
+    exists,
+    func,
+    insert,
+    literal,
+    or_,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.contract.batch_rules import (
@@ -41,7 +54,10 @@ from gateway.batches.model import (
     unpack_positions,
 )
 from gateway.batches.outbox import add_event, add_rows
+from gateway.batches.ports import EGRESS_PATIENCE_S
 from gateway.batches.records import DUE_WHEN_STARTED, PREPARATION_CHUNK, make_chunks_due
+from gateway.cluster.embedded import EmbeddedDispatch
+from gateway.cluster.ports import Dispatch
 from gateway.store import Store
 from gateway.store.tables import (
     batch_chunks,
@@ -63,6 +79,8 @@ BATCHES_PER_CLAIM = 8
 ACCOUNTS_PER_CLAIM = 4
 """More than one, for the same reason."""
 
+_Conditions = tuple[Any, ...]
+
 _CLAIMED_COLUMNS = (
     batches.c.id,
     batches.c.account_id,
@@ -82,8 +100,14 @@ class SqlChunkQueue:
     """`gateway.batches.ports.ChunkQueue` over the tables."""
 
     def __init__(
-        self, store: Store, dialects: Mapping[str, Dialect], *, clock: Callable[[], float]
+        self,
+        store: Store,
+        dialects: Mapping[str, Dialect],
+        *,
+        clock: Callable[[], float],
+        dispatch: Dispatch | None = None,
     ) -> None:
+        self._dispatch = dispatch or EmbeddedDispatch()
         self._store = store
         self._dialects = dialects
         self._clock = clock
@@ -100,55 +124,77 @@ class SqlChunkQueue:
         *,
         skip_batches: Collection[int] = (),
         only_idle_accounts: bool = False,
+        only_idle_batches: bool = False,
+        egresses: Collection[str] | None = None,
     ) -> Claim | None:
-        accounts = await self._accounts_with_work(skip_batches)
+        is_free = self._is_free(egresses)
+        has_work = self._has_work(is_free, skip_batches, only_idle_batches)
+        accounts = await self._accounts_with_work(has_work)
         if only_idle_accounts:
             accounts = [account for account in accounts if not turns.in_flight(account)]
         if not accounts:
             return None
         async with self._store.write() as connection:
             for account_id in sorted(accounts, key=turns.order)[:ACCOUNTS_PER_CLAIM]:
-                for batch in await self._next_batches(connection, account_id, skip_batches):
-                    chunk = await self._free_chunk(connection, batch.id)
+                for batch in await self._next_batches(connection, account_id, has_work):
+                    chunk = await self._free_chunk(connection, batch.id, is_free)
                     if chunk is not None:
                         return await self._lease_chunk(connection, holder, batch, chunk)
         return None
 
-    async def _accounts_with_work(self, skip_batches: Collection[int]) -> Sequence[int]:
-        query = select(batches.c.account_id).where(*self._has_work(skip_batches)).distinct()
+    async def _accounts_with_work(self, has_work: _Conditions) -> Sequence[int]:
+        query = select(batches.c.account_id).where(*has_work).distinct()
         return [row.account_id for row in await self._store.fetch_all(query)]
 
     async def _next_batches(
-        self, connection: AsyncConnection, account_id: int, skip_batches: Collection[int]
+        self, connection: AsyncConnection, account_id: int, has_work: _Conditions
     ) -> list[Row[Any]]:
         """The first few batches of an account with chunks that are due, in the order of their turn:
         the one whose last turn is longest ago comes first."""
         query = (
             select(*_CLAIMED_COLUMNS)
-            .where(batches.c.account_id == account_id, *self._has_work(skip_batches))
+            .where(batches.c.account_id == account_id, *has_work)
             .order_by(batches.c.turn, batches.c.id)
             .limit(BATCHES_PER_CLAIM)
         )
         return list(await connection.execute(query))
 
-    def _has_work(self, skip_batches: Collection[int]) -> tuple[Any, ...]:
-        return (
+    def _has_work(
+        self, is_free: _Conditions, skip_batches: Collection[int], only_idle: bool
+    ) -> _Conditions:
+        this = batch_chunks.c.batch_id == batches.c.id
+        conditions: _Conditions = (
             batches.c.state.in_(_ACTIVE),
             batches.c.id.not_in(skip_batches),
-            exists().where(batch_chunks.c.batch_id == batches.c.id, *self._is_free()),
+            exists().where(this, *is_free),
         )
+        if only_idle:
+            in_flight = batch_chunks.c.lease_until > self._clock()
+            conditions += (~exists().where(this, in_flight),)
+        return conditions
 
-    def _is_free(self) -> tuple[Any, ...]:
+    def _is_free(self, egresses: Collection[str] | None = None) -> _Conditions:
         now = self._clock()
-        return (
+        conditions: _Conditions = (
             batch_chunks.c.due_at <= now,
             or_(batch_chunks.c.lease_until.is_(None), batch_chunks.c.lease_until <= now),
         )
+        if egresses is not None:
+            conditions += (
+                or_(
+                    batch_chunks.c.egress.is_(None),
+                    batch_chunks.c.egress.in_(egresses),
+                    batch_chunks.c.due_at <= now - EGRESS_PATIENCE_S,
+                ),
+            )
+        return conditions
 
-    async def _free_chunk(self, connection: AsyncConnection, batch_id: int) -> Row[Any] | None:
+    async def _free_chunk(
+        self, connection: AsyncConnection, batch_id: int, is_free: _Conditions
+    ) -> Row[Any] | None:
         found = await connection.execute(
             select(batch_chunks)
-            .where(batch_chunks.c.batch_id == batch_id, *self._is_free())
+            .where(batch_chunks.c.batch_id == batch_id, *is_free)
             .order_by(batch_chunks.c.number)
             .limit(1)
             .with_for_update(skip_locked=True)
@@ -191,10 +237,11 @@ class SqlChunkQueue:
         )
 
     async def _next_turn(self, connection: AsyncConnection) -> int:
-        """A number greater than those of all earlier claims of this process."""
+        """A number greater than those of all earlier claims of this process, and by and large
+        of other processes, too: it is the time in microseconds."""
         if self._last_turn is None:
             self._last_turn = int(await connection.scalar(select(func.max(batches.c.turn))) or 0)
-        self._last_turn += 1
+        self._last_turn = max(self._last_turn + 1, int(self._clock() * 1_000_000))
         return self._last_turn
 
     async def _items(
@@ -318,7 +365,7 @@ class SqlChunkQueue:
             await self._store.insert_rows(connection, batch_results, rows)
             positions = [row["position"] for row in rows]
             dialect = self._dialects[batch.dialect]
-            await add_rows(connection, batch, dialect, positions, self._clock())
+            await add_rows(connection, self._dispatch, batch, dialect, positions, self._clock())
             await connection.execute(
                 update(batches)
                 .where(batches.c.id == batch.id)
@@ -339,9 +386,11 @@ class SqlChunkQueue:
                 origin=claim.origin_chunk,
                 positions=pack_positions(postponed.positions),
                 attempt=postponed.attempt,
+                egress=postponed.egress or None,
                 due_at=postponed.due_at,
             )
         )
+        await self._dispatch.due(connection, postponed.due_at, egress=postponed.egress)
 
     async def _has_no_chunks(self, connection: AsyncConnection, batch_id: int) -> bool:
         left = await connection.scalar(
@@ -361,7 +410,9 @@ class SqlChunkQueue:
         ready = update(batches).where(batches.c.id == batch.id).values(state=JobState.READY)
         await connection.execute(ready)
         dialect = self._dialects[batch.dialect]
-        await add_event(connection, batch, dialect, JobEvent.SAMPLE_FINISHED, self._clock())
+        await add_event(
+            connection, self._dispatch, batch, dialect, JobEvent.SAMPLE_FINISHED, self._clock()
+        )
 
     async def _answer_duplicates(
         self, connection: AsyncConnection, batch: Row[Any], counts: Counter[str]
@@ -416,7 +467,7 @@ class SqlChunkQueue:
                 [LedgerEntry(batch.account_id, batch.charged_month, -refund)],
             )
         dialect = self._dialects[batch.dialect]
-        await add_event(connection, batch, dialect, JobEvent.COMPLETED, now)
+        await add_event(connection, self._dispatch, batch, dialect, JobEvent.COMPLETED, now)
 
     # -- preparing -----------------------------------------------------------------------
 
@@ -440,9 +491,11 @@ class SqlChunkQueue:
                 )
             elif batch.start and (charge := await self._charge_start(connection, batch, rules)):
                 values |= {"state": JobState.QUEUED, **charge}
-                await make_chunks_due(connection, batch.id)
+                await make_chunks_due(connection, self._dispatch, batch.id)
                 dialect = self._dialects[batch.dialect]
-                await add_event(connection, batch, dialect, JobEvent.STARTED, self._clock())
+                await add_event(
+                    connection, self._dispatch, batch, dialect, JobEvent.STARTED, self._clock()
+                )
             else:
                 values["state"] = JobState.READY
             await connection.execute(update(batches).where(batches.c.id == batch.id).values(values))
@@ -493,7 +546,7 @@ class SqlChunkQueue:
 
     async def release(self, claim: Claim) -> None:
         async with self._store.write() as connection:
-            await connection.execute(
+            done = await connection.execute(
                 update(batch_chunks)
                 .where(
                     _is_chunk(batch_chunks, claim.batch_id, claim.chunk_number),
@@ -501,21 +554,58 @@ class SqlChunkQueue:
                 )
                 .values(lease=None, lease_until=None)
             )
+            if done.rowcount:
+                await self._dispatch.due(connection, self._clock())
+
+    async def holders(self) -> frozenset[str]:
+        query = select(batch_chunks.c.lease).where(batch_chunks.c.lease.is_not(None))
+        return frozenset(_holder_of(row.lease) for row in await self._store.fetch_all(query))
 
     async def free_dead_leases(self, is_dead: Callable[[str], bool]) -> int:
         async with self._store.read() as connection:
             held = await connection.scalars(
                 select(batch_chunks.c.lease).where(batch_chunks.c.lease.is_not(None))
             )
-            leases = [lease for lease in held if lease and is_dead(lease.rpartition("/")[0])]
-        if leases:
-            async with self._store.write() as connection:
+            leases = [lease for lease in held if lease and is_dead(_holder_of(lease))]
+        if not leases:
+            return 0
+        async with self._store.write() as connection:
+            # those that another process frees at the same time are not waited for
+            found = await connection.execute(
+                select(batch_chunks.c.batch_id, batch_chunks.c.number)
+                .where(batch_chunks.c.lease.in_(leases))
+                .order_by(batch_chunks.c.batch_id, batch_chunks.c.number)
+                .with_for_update(skip_locked=True)
+            )
+            freed = found.all()
+            for chunk in freed:
                 await connection.execute(
                     update(batch_chunks)
-                    .where(batch_chunks.c.lease.in_(leases))
+                    .where(_is_chunk(batch_chunks, chunk.batch_id, chunk.number))
                     .values(lease=None, lease_until=None)
                 )
-        return len(leases)
+            if freed:
+                await self._dispatch.due(connection, self._clock(), len(freed))
+        return len(freed)
+
+    # -- what is due ---------------------------------------------------------------------
+
+    async def reconcile(self) -> int:
+        waits = and_(
+            batch_chunks.c.egress.is_not(None),
+            batch_chunks.c.due_at > self._clock() - EGRESS_PATIENCE_S,
+        )
+        egress = case((waits, batch_chunks.c.egress), else_="")
+        query = (
+            select(egress, func.count())
+            .join_from(batch_chunks, batches, batches.c.id == batch_chunks.c.batch_id)
+            .where(batches.c.state.in_(_ACTIVE), *self._is_free())
+            .group_by(text("1"))  # its parameters would make it another expression there
+        )
+        async with self._store.write() as connection:
+            await self._store.lock(connection, "reconcile")
+            due = {name: int(count) for name, count in await connection.execute(query)}
+            return await self._dispatch.top_up(connection, due)
 
     async def next_due(self) -> float | None:
         at = case(
@@ -538,6 +628,10 @@ ROWS_PER_ANALYSIS = 100
 """Rows analysed in one go; other requests wait as long."""
 ROWS_PER_RENEWAL = 10_000
 """Rows analysed between renewals of the lease; they take about a second."""
+
+
+def _holder_of(lease: str) -> str:
+    return lease.rpartition("/")[0]
 
 
 def _is_chunk(table: Any, batch_id: int, number: int) -> Any:

@@ -36,6 +36,8 @@ from gateway.batches.intake import CHUNK_SIZE, Intake
 from gateway.batches.model import InternalState, checks_to_text, pack_positions, rules_of
 from gateway.batches.outbox import add_event
 from gateway.batches.rows import RowReader
+from gateway.cluster.embedded import EmbeddedDispatch
+from gateway.cluster.ports import Dispatch
 from gateway.store import Store, StoreError
 from gateway.store.tables import (
     batch_chunks,
@@ -88,6 +90,7 @@ class BatchRecords:
         randbelow: Callable[[int], int],
         base_url: Callable[[], str],
         chunk_size: Callable[[Caller], int] = lambda _: CHUNK_SIZE,
+        dispatch: Dispatch | None = None,
     ) -> None:
         """`randbelow` must be unpredictable; `base_url` returns the URL of this server.
 
@@ -100,6 +103,7 @@ class BatchRecords:
         self._randbelow = randbelow
         self._base_url = base_url
         self._chunk_size = chunk_size
+        self._dispatch = dispatch or EmbeddedDispatch()
         self._rows = RowReader(store, dialects)
 
     # -- submitting ----------------------------------------------------------------------
@@ -220,6 +224,8 @@ class BatchRecords:
                 insert(batch_chunks),
                 [_chunk_values(batch_id, PREPARATION_CHUNK, b"", DUE_AT_ONCE)],
             )
+            await self._dispatch.due(connection, DUE_AT_ONCE)
+            await self._dispatch.due_first(connection)
         elif is_begun:
             values["state"], due_at = JobState.QUEUED, DUE_AT_ONCE
         else:
@@ -230,6 +236,9 @@ class BatchRecords:
         ]
         if chunks:
             await self._store.insert_rows(connection, batch_chunks, chunks)
+        if chunks and due_at == DUE_AT_ONCE:
+            await self._dispatch.due(connection, due_at, len(chunks))
+            await self._dispatch.due_first(connection)
         await connection.execute(update(batches).where(batches.c.id == batch_id).values(values))
         await self._report(connection, batch_id, JobEvent.SUBMITTED)
         if values["state"] == JobState.QUEUED:
@@ -243,7 +252,7 @@ class BatchRecords:
         """Store the webhooks of an event; with `job`, their bodies too."""
         batch = (await connection.execute(select(batches).where(batches.c.id == batch_id))).one()
         dialect = self._dialects[batch.dialect]
-        await add_event(connection, batch, dialect, event, self._clock(), job=job)
+        await add_event(connection, self._dispatch, batch, dialect, event, self._clock(), job=job)
 
     async def _check_limits(
         self, connection: AsyncConnection, caller: Caller, op: SubmitJob, rules: BatchRules
@@ -414,7 +423,7 @@ class BatchRecords:
             if not op.is_sample:
                 charge = await self._charge(connection, caller, payable=row.valid, units=row.valid)
                 values |= {"state": JobState.QUEUED, "start": True, **charge}
-                await make_chunks_due(connection, row.id)
+                await make_chunks_due(connection, self._dispatch, row.id)
             await connection.execute(update(batches).where(batches.c.id == row.id).values(values))
             if op.is_sample:
                 await self._begin_sample(connection, row.id)
@@ -447,6 +456,8 @@ class BatchRecords:
         number = max(int(last or 0), PREPARATION_CHUNK) + 1
         chunk = _chunk_values(batch_id, number, pack_positions(tuple(found)), DUE_AT_ONCE)
         await connection.execute(insert(batch_chunks), [chunk])
+        await self._dispatch.due(connection, DUE_AT_ONCE)
+        await self._dispatch.due_first(connection)
         values = {"state": JobState.RUNNING, "started_at": self._now()}
         await connection.execute(update(batches).where(batches.c.id == batch_id).values(values))
         await self._report(connection, batch_id, JobEvent.SAMPLE_STARTED)
@@ -578,11 +589,14 @@ def _check_texts(op: SubmitJob) -> None:
         raise Problem(ProblemKind.INVALID, detail)
 
 
-async def make_chunks_due(connection: AsyncConnection, batch_id: int) -> None:
+async def make_chunks_due(connection: AsyncConnection, dispatch: Dispatch, batch_id: int) -> None:
     """Make all chunks of a batch due."""
-    await connection.execute(
+    done = await connection.execute(
         update(batch_chunks).where(batch_chunks.c.batch_id == batch_id).values(due_at=DUE_AT_ONCE)
     )
+    if done.rowcount:
+        await dispatch.due(connection, DUE_AT_ONCE, done.rowcount)
+        await dispatch.due_first(connection)
 
 
 def _belongs_to(caller: Caller) -> tuple[Any, ...]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -22,7 +21,6 @@ from gateway.store.tables import (
     vendor_lists,
     webhooks,
 )
-from gateway.tasks import WorkLoop, in_background
 
 log = logging.getLogger(__name__)
 
@@ -43,26 +41,13 @@ class Sweeper:
         self._store = store
         self._dialects = dialects
         self._clock = clock
-        self._loop = WorkLoop()
 
-    def wake(self) -> None:
-        """A batch was deleted."""
-        self._loop.wake()
-
-    @contextlib.asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        """Sweep every `SWEEP_EVERY_S` while inside."""
-        # a sweep that is cancelled is completed after the next start
-        async with in_background(self._run()):
-            yield
-
-    async def _run(self) -> None:
-        while True:
-            try:
-                await self.sweep()
-            except StoreError as exc:
-                log.warning("sweep.failed", extra={"error": str(exc)})
-            await self._loop.pause(SWEEP_EVERY_S)
+    async def sweep_logged(self) -> None:
+        """Sweep; it is tried again later if the database fails."""
+        try:
+            await self.sweep()
+        except StoreError as exc:
+            log.warning("sweep.failed", extra={"error": str(exc)})
 
     async def sweep(self) -> int:
         """Delete what is due; returns the number of batches."""

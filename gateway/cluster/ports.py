@@ -7,7 +7,7 @@ is the contract that an implementation of `Dispatch` must pass.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from enum import StrEnum
 from typing import Protocol
@@ -26,6 +26,8 @@ class TurnOutcome(StrEnum):
     LOST = "lost"
     """The lease went to another worker meanwhile."""
     FAILED = "failed"
+    GIVEN_BACK = "given_back"
+    """The worker stops: another one is to take it."""
 
 
 class ChunkWorker(Protocol):
@@ -46,13 +48,21 @@ class ChunkWorker(Protocol):
         """
         ...
 
-    async def free_leases_of_the_dead(self) -> int:
-        """Free the leases of holders that are not among `Dispatch.living`. Returns their number."""
+    async def free_leases_of_dead(self) -> None:
+        """Free the leases of holders that are not among `Dispatch.living`. Raises StoreError."""
+        ...
+
+    async def reconcile(self) -> None:
+        """See that a turn waits for each chunk that is due (`Dispatch.top_up`). Raises
+        StoreError."""
         ...
 
 
 class Dispatch(Protocol):
     """Says when there is work, which process does it, and which processes are alive."""
+
+    is_alone: bool
+    """Whether no other process shares the work by turns."""
 
     async def due(
         self, connection: AsyncConnection, at: float, count: int = 1, *, egress: str = ""
@@ -67,6 +77,13 @@ class Dispatch(Protocol):
         """A batch starts: it goes before others, which have chunks in flight. Raises StoreError."""
         ...
 
+    async def top_up(self, connection: AsyncConnection, due: Mapping[str, int]) -> int:
+        """See that as many turns wait as chunks are due, by egress; returns how many were missing.
+
+        Raises StoreError.
+        """
+        ...
+
     async def tell_at(self, connection: AsyncConnection, what: str, at: float) -> None:
         """Run what `when_told` was given, in some process at `at` (Unix time, s), if the
         transaction commits. Raises StoreError."""
@@ -76,15 +93,22 @@ class Dispatch(Protocol):
         """`work` is run for `tell_at`. To be called before `running`."""
         ...
 
-    def every(self, name: str, interval_s: int, work: Callable[[], Awaitable[object]]) -> None:
+    def every(self, name: str, interval_s: float, work: Callable[[], Awaitable[object]]) -> None:
         """Run `work` every so often, in one of all processes. To be called before `running`.
 
         What it raises is logged.
         """
         ...
 
+    def soon(self, name: str) -> None:
+        """What `every` was given under that name has something to do; it may run at once."""
+        ...
+
     async def living(self) -> frozenset[str] | None:
-        """The holders of leases that are alive. None: that cannot be judged now."""
+        """The holders of leases that are alive; None if that cannot be judged now.
+
+        Whoever was alive when the call began is among them, or has died since.
+        """
         ...
 
     def running(self, worker: ChunkWorker) -> AbstractAsyncContextManager[None]:

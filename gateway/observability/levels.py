@@ -11,6 +11,9 @@ import logging
 from gateway.settings.model import LogSettings
 
 OWN_LOGGERS = ("gateway", "engine", "adapters", "veriplex")
+QUIET_LOGGERS = ("procrastinate", "psycopg.pool")
+"""They log each attempt to reach a database that is away; `gateway.cluster.dispatch` logs what
+comes of it."""
 
 
 def set_levels(log: LogSettings) -> None:
@@ -22,3 +25,5 @@ def set_levels(log: LogSettings) -> None:
     logging.getLogger().setLevel(max(level, logging.WARNING))
     for name in OWN_LOGGERS:
         logging.getLogger(name).setLevel(level)
+    for name in QUIET_LOGGERS:
+        logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -115,18 +115,6 @@ async def open_postgres(
 
 
 def _create_engine(address: URL, busy_timeout_s: float, pool_size: int) -> AsyncEngine:
-    settings = {
-        "lock_timeout": round(busy_timeout_s * 1000),
-        "statement_timeout": STATEMENT_TIMEOUT_S * 1000,
-        "idle_in_transaction_session_timeout": IDLE_TRANSACTION_TIMEOUT_S * 1000,
-    }
-    connect_args: dict[str, Any] = {
-        "application_name": "veriplex",
-        "connect_timeout": CONNECT_TIMEOUT_S,
-        "options": " ".join(f"-c {name}={value}" for name, value in settings.items()),
-        "prepare_threshold": None,
-        **_KEEPALIVE,
-    }
     return create_async_engine(
         address.set(drivername="postgresql+psycopg"),
         poolclass=AsyncAdaptedQueuePool,
@@ -134,8 +122,24 @@ def _create_engine(address: URL, busy_timeout_s: float, pool_size: int) -> Async
         max_overflow=0,
         pool_timeout=busy_timeout_s,
         hide_parameters=True,  # addresses and hashes stay out of tracebacks
-        connect_args=connect_args,
+        connect_args=session_parameters(busy_timeout_s),
     )
+
+
+def session_parameters(busy_timeout_s: float) -> dict[str, Any]:
+    """What psycopg is given to connect, beside the URL."""
+    settings = {
+        "lock_timeout": round(busy_timeout_s * 1000),
+        "statement_timeout": STATEMENT_TIMEOUT_S * 1000,
+        "idle_in_transaction_session_timeout": IDLE_TRANSACTION_TIMEOUT_S * 1000,
+    }
+    return {
+        "application_name": "veriplex",
+        "connect_timeout": CONNECT_TIMEOUT_S,
+        "options": " ".join(f"-c {name}={value}" for name, value in settings.items()),
+        "prepare_threshold": None,
+        **_KEEPALIVE,
+    }
 
 
 def _lock(name: str) -> Any:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -33,6 +33,8 @@ from gateway.accounts.accounts import Accounts, Caller, open_accounts
 from gateway.batches.opening import BatchDependencies, BatchServices, open_batches
 from gateway.batches.ports import always_use
 from gateway.batches.webhooks import PostWebhook
+from gateway.cluster.embedded import EmbeddedDispatch
+from gateway.cluster.ports import Dispatch
 from gateway.sandbox.fetching import fetch_nothing
 from gateway.store import Store, open_store
 from gateway.verdicts.cache import VerdictCache
@@ -71,6 +73,8 @@ class Scripted:
     """Addresses, or whole domains as `@d.test`, that their mail hosts refuse for now."""
     failing: set[str] = field(default_factory=set)
     before: Callable[[Sequence[Address]], None] = lambda _: None
+    egress: str | None = None
+    """By which greylisted addresses were asked."""
 
     async def verify(
         self, address: Address, checks: Checks = Checks(), deadline_s: float | None = None
@@ -86,7 +90,12 @@ class Scripted:
             if address.raw in self.failing:
                 continue
             if address.raw in self.greylisted:
-                yield address, answer(address, Verdict.UNKNOWN, Reason.GREYLISTED, checks)
+                greylisted = answer(address, Verdict.UNKNOWN, Reason.GREYLISTED, checks)
+                if self.egress:
+                    smtp = Smtp(Meaning.GREYLISTED, Stage.RCPT, egress=self.egress)
+                    evidence = replace(greylisted.evidence, smtp=smtp)
+                    greylisted = replace(greylisted, evidence=evidence)
+                yield address, greylisted
             elif meaning := self._refusal(address):
                 yield address, refusal(address, meaning, checks)
             else:
@@ -159,12 +168,14 @@ class Bench:
 @asynccontextmanager
 async def open_bench(
     url: str,
-    clock: Clock | None = None,
+    clock: Callable[[], float] | None = None,
     verifier: Scripted | None = None,
     *,
     work: bool = False,
     waits: bool = False,
     post_webhook: PostWebhook | None = None,
+    dispatch: Dispatch | None = None,
+    egresses: Collection[str] | None = None,
 ) -> AsyncIterator[Bench]:
     clock = clock or Clock()
     verifier = verifier or Scripted()
@@ -206,12 +217,24 @@ async def open_bench(
                 fetch=fetch_nothing,
                 post_webhook=post_webhook or post,
                 clock=clock,
+                dispatch=dispatch or EmbeddedDispatch(),
+                egresses=egresses,
             ),
             run_workers=work,
         ) as services,
     ):
+        fake_clock = clock if isinstance(clock, Clock) else Clock()
         yield Bench(
-            store, accounts, services, clock, verifier, verdicts, posts, replies, sent, sent_headers
+            store,
+            accounts,
+            services,
+            fake_clock,
+            verifier,
+            verdicts,
+            posts,
+            replies,
+            sent,
+            sent_headers,
         )
 
 
