@@ -11,7 +11,7 @@ from functools import lru_cache, partial
 from typing import Any, Generic, Protocol, TypeVar
 
 from adapters.contract.dialect import Dialect
-from adapters.contract.jobs import JobRows
+from adapters.contract.jobs import Job, JobRows
 from adapters.contract.operations import (
     UNLIMITED,
     AccountInfo,
@@ -22,6 +22,7 @@ from adapters.contract.operations import (
     PersonGuess,
     ReadRowsByToken,
     ShowAccount,
+    ShowJobByToken,
     Verify,
     VerifyMany,
 )
@@ -43,6 +44,8 @@ class Batches(Protocol):
     def jobs_of(self, dialect: Dialect, caller: Caller) -> JobRunner: ...
 
     async def rows_by_token(self, dialect: Dialect, op: ReadRowsByToken) -> JobRows: ...
+
+    async def job_by_token(self, dialect: Dialect, op: ShowJobByToken) -> Job: ...
 
 
 class Policy(Protocol):
@@ -362,6 +365,15 @@ class _Runner:
         if self._service.batches is None:
             raise TypeError("A live key came to a server without batches.")
         return self._service.batches.jobs_of(self._dialect, self.caller)
+
+    async def show_job_by_token(self, op: ShowJobByToken) -> Job:
+        job = await self._service.sandbox.job_by_token(self._dialect, op)
+        if job is not None:
+            self.source = "sandbox"
+            return job
+        if self._service.batches is None:
+            raise Problem(ProblemKind.JOB_UNKNOWN)
+        return await self._service.batches.job_by_token(self._dialect, op)
 
     async def read_rows_by_token(self, op: ReadRowsByToken) -> JobRows:
         rows = await self._service.sandbox.rows_by_token(self._dialect, op)

@@ -136,6 +136,8 @@ class BatchRules:
     """How long rows are stored after the end, by the number of entries; None is until deleted."""
     link_lifetime_s: float | None = None
     """How long a link to the results is valid (`Job.link_token`); None for as long as the rows."""
+    is_public: bool = False
+    """Whether who knows a batch's id may read it without a key: its `Job.link_token` is the id."""
     delete_with_rows: bool = True
     """Whether the job is deleted with its rows; else it stays, with its counts."""
     webhook: BatchWebhook | None = None

@@ -35,7 +35,8 @@ class Endpoint(Generic[Op, Out]):
     name: str
     methods: tuple[str, ...]
     path: str
-    """The vendor's path; `{name}` matches one segment and goes into `WireRequest.path_params`."""
+    """The vendor's path; `{name}` matches one segment and goes into `WireRequest.path_params`, and
+    `{rest}` at the end all that follow."""
     read: Callable[[WireRequest], Op]
     write: Callable[[Op, Out], Reply]
     bucket: str | None = None

@@ -396,6 +396,16 @@ class ReadRowsByToken(RowsOperation):
         return await runner.read_rows_by_token(self)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShowJobByToken(Operation[Job]):
+    """Show the batch that a `Job.link_token` leads to."""
+
+    token: str
+
+    async def run_by(self, runner: OperationRunner) -> Job:
+        return await runner.show_job_by_token(self)
+
+
 # -- runners -----------------------------------------------------------------------------
 
 
@@ -435,6 +445,8 @@ class OperationRunner(Protocol):
     async def check_disposable(self, op: CheckDisposable) -> bool: ...
 
     async def show_account(self, op: ShowAccount) -> AccountInfo: ...
+
+    async def show_job_by_token(self, op: ShowJobByToken) -> Job: ...
 
     async def read_rows_by_token(self, op: ReadRowsByToken) -> JobRows: ...
 

@@ -35,6 +35,8 @@ class TimedToken(NamedTuple):
 
 def token_for_links(rules: BatchRules, dialect: str, job_id: str, secret: str, now: float) -> str:
     """What stands in a link that is written now; `now` is Unix time in seconds."""
+    if rules.is_public:
+        return job_id
     if rules.link_lifetime_s is None:
         return secret
     return timed_token(dialect, job_id, secret, int(now + rules.link_lifetime_s))

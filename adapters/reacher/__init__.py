@@ -9,20 +9,30 @@ Quirks:
 - rows of a list have their members in alphabetical order, a single check has not;
 - a server of one's own takes `x-reacher-secret`, the hosted service `Authorization` without a
   scheme; both are read, in that order, and refused in the words of the one that was used;
-- calls about lists want the key too, though the server checks it for POST alone: ids count upwards;
-- a CSV of results is complete, where release 0.11.7 fails (`accepts_email should be a boolean`);
-- disposable addresses are `risky`, as documented, where release 0.11.7 says `invalid`.
+- the server checks the secret of POST requests alone; here calls about lists want the key too,
+  since ids count upwards (`Options.bulk_reads`; fixture `job_open`);
+- release 0.11.7 fails at a CSV of results (`Options.csv`; fixture `results_csv_failing_500`), and
+  takes disposable addresses, which are documented as `risky`, for malformed
+  (`Options.disposable`; fixture `check_disposable_invalid`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from adapters.contract.batch_rules import BatchRules
 from adapters.contract.clients import ExampleCall, VendorClient
 from adapters.contract.credential import Credential, KeyInAuthorization, KeyInHeader
 from adapters.contract.description import Description
 from adapters.contract.dialect import AnyEndpoint, Dialect, Endpoint, KeyShape, RootPath
+from adapters.contract.options import DialectOptions, option
 from adapters.kit.root_paths import REACHER_BULK
 from adapters.reacher import bulk, description, single
 from adapters.reacher.problems import HOSTED, SECRET_HEADER, write_problem
+from adapters.reacher.release import View, as_documented, without_disposable
+from adapters.reacher.samples import choose_sample
 from adapters.reacher.upstream import UPSTREAM
 from adapters.reacher.upstream_jobs import VENDOR_JOBS
 
@@ -30,20 +40,42 @@ CHECK_BODY_LIMIT = 16 * 1024
 """Bytes."""
 
 
-def _check(version: str) -> AnyEndpoint:
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The section `[reacher]` of the settings."""
+
+    disposable: Literal["risky", "invalid"] = option(
+        "risky",
+        "What an address of a disposable domain is: `risky` as documented, or `invalid` as in"
+        " release 0.11.7, which takes it for malformed.",
+    )
+    csv: Literal["complete", "failing"] = option(
+        "complete",
+        "`failing`: results of `/v1/bulk` as CSV are a 500, as in release 0.11.7.",
+    )
+    bulk_reads: Literal["key", "open"] = option(
+        "key",
+        "`open`: who knows the id of a list reads it without a key, as at the vendor's server. Ids"
+        " are counted upwards.",
+    )
+
+
+def _check(version: str, view: View) -> AnyEndpoint:
     return Endpoint(
         name=f"{version}_check",
         methods=("POST",),
         path=f"/{version}/check_email",
         read=single.read_check,
-        write=single.write_check,
+        write=single.check_writer(view),
         description=description.CHECK,
         bucket="check" if version == "v1" else None,
         body_limit=CHECK_BODY_LIMIT,
     )
 
 
-def _bulk(version: str) -> tuple[AnyEndpoint, ...]:
+def _bulk(version: str, view: View, options: Options) -> tuple[AnyEndpoint, ...]:
+    is_public = options.bulk_reads == "open"
+    csv_fails = options.csv == "failing" and version == "v1"
     return (
         Endpoint(
             name=f"{version}_bulk",
@@ -59,17 +91,19 @@ def _bulk(version: str) -> tuple[AnyEndpoint, ...]:
             name=f"{version}_job",
             methods=("GET",),
             path=f"/{version}/bulk/{{job_id}}",
-            read=bulk.read_job,
+            read=bulk.read_public_job if is_public else bulk.read_job,
             write=bulk.write_job,
             description=description.JOB,
+            needs_key=not is_public,
         ),
         Endpoint(
             name=f"{version}_results",
             methods=("GET",),
             path=f"/{version}/bulk/{{job_id}}/results",
-            read=bulk.read_results,
-            write=bulk.write_results,
+            read=bulk.read_public_results if is_public else bulk.read_results,
+            write=bulk.results_writer(view, csv_fails=csv_fails),
             description=description.RESULTS,
+            needs_key=not is_public,
         ),
     )
 
@@ -86,6 +120,32 @@ def _version(name: str, path: str, about: Description) -> AnyEndpoint:
     )
 
 
+def _endpoints(options: Options) -> tuple[AnyEndpoint, ...]:
+    view = VIEWS[options.disposable]
+    return (
+        _check("v1", view),
+        _check("v0", view),
+        *_bulk("v1", view, options),
+        *_bulk("v0", view, options),
+        _version("version", "/version", description.VERSION),
+        # the server does not look at what follows
+        _version("version_below", "/version/{rest}", description.VERSION_BELOW),
+    )
+
+
+def _batch_rules(options: Options) -> BatchRules:
+    return bulk.batch_rules(VIEWS[options.disposable], is_public=options.bulk_reads == "open")
+
+
+VIEWS: Mapping[str, View] = {"risky": as_documented, "invalid": without_disposable}
+"""By `Options.disposable`."""
+
+
+def configure(dialect: Dialect, options: Options) -> Dialect:
+    endpoints, rules = _endpoints(options), _batch_rules(options)
+    return replace(dialect, endpoints=endpoints, batch_rules=rules)
+
+
 DIALECT = Dialect(
     name="reacher",
     title="Reacher",
@@ -97,15 +157,7 @@ DIALECT = Dialect(
         REACHER_BULK,
         RootPath("/version"),
     ),
-    endpoints=(
-        _check("v1"),
-        _check("v0"),
-        *_bulk("v1"),
-        *_bulk("v0"),
-        _version("version", "/version", description.VERSION),
-        # the server does not look at what follows
-        _version("version_below", "/version/{rest}", description.VERSION_BELOW),
-    ),
+    endpoints=_endpoints(Options()),
     credential=Credential((KeyInHeader(SECRET_HEADER), KeyInAuthorization(("bearer", "")))),
     write_problem=write_problem,
     # its router knows GET and POST alone (seen)
@@ -120,7 +172,9 @@ DIALECT = Dialect(
     clients=(
         VendorClient("Node @reacherhq/api", "/v0/check_email", "option `backendUrl`: `{url}`"),
     ),
-    batch_rules=bulk.BATCH_RULES,
+    batch_rules=_batch_rules(Options()),
+    options=DialectOptions(Options, configure),
+    choose_sample=choose_sample,
     upstream=UPSTREAM,
     vendor_jobs=VENDOR_JOBS,
     verdict_members=("is_reachable",),

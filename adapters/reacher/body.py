@@ -38,7 +38,66 @@ def wrong_type(request: WireRequest, value: object, name: str, expected: str) ->
     return Problem(ProblemKind.INVALID, detail, name)
 
 
-EXPECTED: Mapping[type, str] = {str: "a string", list: "a sequence", dict: "a map"}
+U16_MAX = 2**16 - 1
+VARIANTS: Mapping[str, tuple[tuple[str, ...], str]] = {
+    "yahoo_verif_method": (("Api", "Headless", "Smtp"), "one of `Api`, `Headless`, `Smtp`"),
+    "hotmailb2c_verif_method": (("Headless", "Smtp"), "`Headless` or `Smtp`"),
+}
+"""The words of members that have a few, and how the parser lists them."""
+
+
+def check_settings(request: WireRequest, members: dict[str, Any]) -> None:
+    """The types of the optional members of a check. Raises `Problem`."""
+    for name in ("from_email", "hello_name"):
+        optional(request, members, name, str)
+    _integer(request, members, "smtp_port", "u16", U16_MAX)
+    timeout = optional(request, members, "smtp_timeout", dict)
+    if timeout is not None:
+        for name, kind, most in (("secs", "u64", 2**64 - 1), ("nanos", "u32", 2**32 - 1)):
+            required(request, timeout, name, int)
+            _integer(request, timeout, name, kind, most)
+    proxy = optional(request, members, "proxy", dict)
+    if proxy is not None:
+        required(request, proxy, "host", str)
+        required(request, proxy, "port", int)
+        _integer(request, proxy, "port", "u16", U16_MAX)
+        for name in ("username", "password"):
+            optional(request, proxy, name, str)
+        _integer(request, proxy, "timeout_ms", "u64", 2**64 - 1)
+    for name, (words, listed) in VARIANTS.items():
+        word = optional(request, members, name, str)
+        if word is not None and word not in words:
+            detail = f"unknown variant `{word[:100]}`, expected {listed} at {_end(request)}"
+            raise Problem(ProblemKind.INVALID, detail, name)
+
+
+def optional(request: WireRequest, members: Mapping[str, Any], name: str, kind: type) -> Any:
+    """A member of a type, None if it is absent or null. Raises `Problem`."""
+    value = members.get(name)
+    if value is not None and not isinstance(value, kind):
+        raise wrong_type(request, value, name, EXPECTED[kind])
+    return value
+
+
+def _integer(
+    request: WireRequest, members: Mapping[str, Any], name: str, kind: str, most: int
+) -> None:
+    value = members.get(name)
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise wrong_type(request, value, name, kind)
+    if not 0 <= value <= most:
+        detail = f"invalid value: integer `{value}`, expected {kind} at {_end(request)}"
+        raise Problem(ProblemKind.INVALID, detail, name)
+
+
+EXPECTED: Mapping[type, str] = {
+    int: "an integer",
+    str: "a string",
+    list: "a sequence",
+    dict: "a map",
+}
 
 
 def _described(value: object) -> str:

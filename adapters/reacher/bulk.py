@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -15,9 +15,16 @@ from adapters.contract.batch_rules import (
     BatchWebhook,
 )
 from adapters.contract.jobs import BatchEntry, Job, JobRow, JobRows
-from adapters.contract.operations import ReadRows, ShowJob, SubmitJob
+from adapters.contract.operations import (
+    ReadRows,
+    ReadRowsByToken,
+    ShowJob,
+    ShowJobByToken,
+    SubmitJob,
+)
 from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.wire import (
+    Reply,
     StreamReply,
     UnreadableRequest,
     WireReply,
@@ -28,8 +35,10 @@ from adapters.kit.csv import csv_cell, csv_line
 from adapters.kit.words import is_digits
 from adapters.reacher.body import read_object, required, wrong_type
 from adapters.reacher.problems import BAD_QUERY, REFUSED_BY_HANDLER
+from adapters.reacher.release import CSV_FAILURE, View
 from adapters.reacher.result import error_of, result_object
 from adapters.reacher.words import reachable_word
+from engine.model import Verification
 
 BODY_LIMIT = 20 * 1024 * 1024
 """Bytes. The server allows 50 MiB; parsed, such a list takes too much memory."""
@@ -45,6 +54,13 @@ RETENTION_S = 30 * 86_400
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadResults(ReadRows):
     """Some results, in a format."""
+
+    csv: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadPublicResults(ReadRowsByToken):
+    """Likewise without a key."""
 
     csv: bool
 
@@ -94,6 +110,15 @@ def read_job(request: WireRequest) -> ShowJob:
     return ShowJob(job_id=_job_id(request))
 
 
+def read_public_job(request: WireRequest) -> ShowJobByToken:
+    return ShowJobByToken(token=_job_id(request))
+
+
+def read_public_results(request: WireRequest) -> ReadPublicResults:
+    op = read_results(request)
+    return ReadPublicResults(token=op.job_id, csv=op.csv, offset=op.offset, limit=op.limit)
+
+
 def read_results(request: WireRequest) -> ReadResults:
     job_id = _job_id(request)
     try:
@@ -138,7 +163,7 @@ def write_submitted(_: SubmitJob, job: Job) -> WireReply:
     return json_reply({"job_id": int(job.id)})
 
 
-def write_job(_: ShowJob, job: Job) -> WireReply:
+def write_job(_: ShowJob | ShowJobByToken, job: Job) -> WireReply:
     ended = job.finished_at if job.state.is_final else None
     return json_reply(
         {
@@ -153,7 +178,21 @@ def write_job(_: ShowJob, job: Job) -> WireReply:
     )
 
 
-def write_results(op: ReadResults, found: JobRows) -> StreamReply:
+def results_writer(
+    view: View, *, csv_fails: bool
+) -> Callable[[ReadResults | ReadPublicResults, JobRows], Reply]:
+    """How results are written; `csv_fails` is as in `release.CSV_FAILURE`."""
+
+    def write(op: ReadResults | ReadPublicResults, found: JobRows) -> Reply:
+        reply = write_results(op, found, view)
+        if csv_fails and op.csv and reply.head:
+            return json_reply({"error": CSV_FAILURE}, 500)
+        return reply
+
+    return write
+
+
+def write_results(op: ReadResults | ReadPublicResults, found: JobRows, view: View) -> StreamReply:
     if not found.job.state.is_final:
         raise Problem(ProblemKind.JOB_STATE, job_state=found.job.state)
     if found.job.rows_expired:
@@ -164,7 +203,7 @@ def write_results(op: ReadResults, found: JobRows) -> StreamReply:
             head=b'{"results":[',
             # a column of the server's database sorts the members
             render=lambda row: orjson.dumps(
-                result_object(row.verification), option=orjson.OPT_SORT_KEYS
+                result_object(view(row.verification)), option=orjson.OPT_SORT_KEYS
             ),
             separator=b",",
             tail=b"]}",
@@ -173,7 +212,7 @@ def write_results(op: ReadResults, found: JobRows) -> StreamReply:
     return StreamReply(
         rows=found.rows,
         head=b"" if is_empty else csv_line(COLUMNS),
-        render=_csv_row,
+        render=lambda row: _csv_row(view(row.verification)),
         media_type="text/csv",
     )
 
@@ -199,8 +238,8 @@ MEMBERS: Mapping[str, str] = {"smtp.can_connect": "smtp.can_connect_smtp"}
 """Columns whose member of the result has another name."""
 
 
-def _csv_row(row: JobRow) -> bytes:
-    result = result_object(row.verification)
+def _csv_row(v: Verification) -> bytes:
+    result = result_object(v)
     error = error_of(result)
     result["error"] = orjson.dumps(error).decode() if error else None
     return csv_line(csv_cell(_value(result, MEMBERS.get(name, name))) for name in COLUMNS)
@@ -212,26 +251,33 @@ def _value(result: Mapping[str, Any], path: str) -> Any:
     return result[outer].get(inner) if inner else result[outer]
 
 
-def write_row(job: Job, row: JobRow) -> bytes:
-    result = result_object(row.verification)
-    return orjson.dumps({"result": result, "extra": job.options.get("extra")})
+def row_writer(view: View) -> Callable[[Job, JobRow], bytes]:
+    """The body of the POST about a row."""
+
+    def write_row(job: Job, row: JobRow) -> bytes:
+        result = result_object(view(row.verification))
+        return orjson.dumps({"result": result, "extra": job.options.get("extra")})
+
+    return write_row
 
 
 def _microseconds(at: datetime) -> str:
     return at.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-BATCH_RULES = BatchRules(
-    # small numbers would be guessed, and found in texts that are not about the job
-    new_id=lambda source: str(FIRST_JOB_ID + source.number),
-    row_word=reachable_word,
-    retention_s=lambda _: RETENTION_S,
-    webhook=BatchWebhook(
-        write_row=write_row,
-        headers=lambda job: job.options.get("webhook_headers", {}),
-        # the server reads the reply and ignores it
-        is_accepted=lambda _: True,
-        retry_interval_s=60.0,
-        give_up_after_s=600.0,
-    ),
-)
+def batch_rules(view: View, *, is_public: bool) -> BatchRules:
+    return BatchRules(
+        # small numbers would be guessed, and found in texts that are not about the job
+        new_id=lambda source: str(FIRST_JOB_ID + source.number),
+        row_word=lambda v: reachable_word(view(v)),
+        retention_s=lambda _: RETENTION_S,
+        is_public=is_public,
+        webhook=BatchWebhook(
+            write_row=row_writer(view),
+            headers=lambda job: job.options.get("webhook_headers", {}),
+            # the server reads the reply and ignores it
+            is_accepted=lambda _: True,
+            retry_interval_s=60.0,
+            give_up_after_s=600.0,
+        ),
+    )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from adapters.contract.description import EXAMPLE_ADDRESS, Description, Param, Place
+from adapters.reacher.body import U16_MAX, VARIANTS
 from adapters.reacher.bulk import DEFAULT_LIMIT, MAX_JOB_ID, MAX_NUMBER
 
+IGNORED = "How the vendor's server would ask; ignored, but for its type."
 JOB_ID = Param(
     "job_id",
     "The id of the job.",
@@ -16,7 +18,15 @@ JOB_ID = Param(
 
 CHECK = Description(
     "Verify one address.",
-    (Param("to_email", "The address to verify.", EXAMPLE_ADDRESS, required=True),),
+    (
+        Param("to_email", "The address to verify.", EXAMPLE_ADDRESS, required=True),
+        Param("from_email", IGNORED, "hello@localhost"),
+        Param("hello_name", IGNORED, "localhost"),
+        Param("proxy", IGNORED, {"host": "proxy.example.com", "port": 1080}),
+        Param("smtp_port", IGNORED, 25, minimum=0, maximum=U16_MAX),
+        Param("smtp_timeout", IGNORED, {"secs": 45, "nanos": 0}),
+        *(Param(name, IGNORED, words[0], choices=words) for name, (words, _) in VARIANTS.items()),
+    ),
 )
 BULK = Description(
     "Submit a list.",

@@ -18,6 +18,7 @@ from adapters.contract.operations import (
     ReadRows,
     ReadRowsByToken,
     ShowJob,
+    ShowJobByToken,
     ShowJobs,
     StartJob,
     SubmitJob,
@@ -52,6 +53,10 @@ class BatchOperations:
     async def rows_by_token(self, dialect: Dialect, op: ReadRowsByToken) -> JobRows:
         """The rows behind an unguessable link. Raises `Problem` (`JOB_UNKNOWN`)."""
         return self._records.job_rows(await self._records.find_by_token(dialect, op.token), op)
+
+    async def job_by_token(self, dialect: Dialect, op: ShowJobByToken) -> Job:
+        """The batch itself. Raises `Problem` (`JOB_UNKNOWN`)."""
+        return await self._records.find_by_token(dialect, op.token)
 
 
 @dataclass(frozen=True, slots=True)

@@ -367,7 +367,9 @@ class BatchRecords:
         """Raises `Problem` (`JOB_UNKNOWN`), also for a token that has expired."""
         timed = None
         named = batches.c.token == token
-        if rules_of(dialect).link_lifetime_s is not None:
+        if rules_of(dialect).is_public:
+            named = batches.c.public_id == token
+        elif rules_of(dialect).link_lifetime_s is not None:
             timed = parse_timed_token(token)
             if timed is None:
                 raise Problem(ProblemKind.JOB_UNKNOWN)

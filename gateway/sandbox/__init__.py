@@ -10,11 +10,12 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from adapters.contract.dialect import Dialect
-from adapters.contract.jobs import JobRows
+from adapters.contract.jobs import Job, JobRows
 from adapters.contract.operations import (
     FetchList,
     JobRunner,
     ReadRowsByToken,
+    ShowJobByToken,
     Verify,
     VerifyMany,
 )
@@ -189,6 +190,10 @@ class Sandbox:
     async def rows_by_token(self, dialect: Dialect, op: ReadRowsByToken) -> JobRows | None:
         """The rows behind a link; None if the link is not of a test key's batch."""
         return await self.jobs.rows_by_token(dialect, op, self._base_url(dialect))
+
+    async def job_by_token(self, dialect: Dialect, op: ShowJobByToken) -> Job | None:
+        """Likewise the batch itself."""
+        return await self.jobs.job_by_token(dialect, op, self._base_url(dialect))
 
     @property
     def link_url(self) -> str:

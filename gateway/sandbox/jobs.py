@@ -43,6 +43,7 @@ from adapters.contract.operations import (
     ReadRowsByToken,
     RowsOperation,
     ShowJob,
+    ShowJobByToken,
     ShowJobs,
     StartJob,
     SubmitJob,
@@ -141,6 +142,11 @@ class SandboxJobs:
         if batch is None:
             return None
         return self.select_rows(batch, self.job_now(batch, "", base_url), op)
+
+    async def job_by_token(self, dialect: Dialect, op: ShowJobByToken, base_url: str) -> Job | None:
+        """Likewise the batch itself."""
+        batch = self._find_by_token(dialect, op.token)
+        return None if batch is None else self.job_now(batch, "", base_url)
 
     def clear(self, scope: int | None) -> None:
         """Remove a scope's batches; for None all batches."""
@@ -405,7 +411,10 @@ class SandboxJobs:
         )
 
     def _find_by_token(self, dialect: Dialect, token: str) -> SandboxBatch | None:
-        if dialect.batch_rules is None or dialect.batch_rules.link_lifetime_s is None:
+        rules = rules_of(dialect)
+        if rules.is_public:
+            return self._batches.get((dialect.name, token))
+        if rules.link_lifetime_s is None:
             batch = self._by_token.get(token)
             return batch if batch is not None and batch.dialect.name == dialect.name else None
         timed = parse_timed_token(token)

@@ -194,5 +194,9 @@ def _path_pattern(path: str) -> re.Pattern[str]:
     """`/v1/bulk/{job_id}` as a regular expression whose groups are the parameters."""
     parts = re.split(r"\{(\w+)\}", path)  # text and parameter in turn
     return re.compile(
-        "".join(f"(?P<{part}>[^/]+)" if i % 2 else re.escape(part) for i, part in enumerate(parts))
+        "".join(
+            f"(?P<{part}>{'.' if part == 'rest' else '[^/]'}+)" if i % 2 else re.escape(part)
+            for i, part in enumerate(parts)
+        ),
+        re.DOTALL,
     )

@@ -235,11 +235,23 @@ class VendorApp:
     ) -> WireRequest:
         if state.body is None:
             return state.wire_request()
-        body, body_file = await state.body.read(
-            max_bytes=endpoint.body_limit,
-            spill_to_file=endpoint.accepts_body_file,
-            is_stranger=not (admitted or await self._shows_its_key(state, endpoint)),
-        )
+        try:
+            body, body_file = await state.body.read(
+                max_bytes=endpoint.body_limit,
+                spill_to_file=endpoint.accepts_body_file,
+                is_stranger=not (admitted or await self._shows_its_key(state, endpoint)),
+            )
+        except Problem as problem:
+            head = state.wire_request()
+            credential = state.vendor_path.dialect.credential_for(endpoint)
+            is_admissible = endpoint.needs_key and not admitted
+            if (
+                problem.kind is ProblemKind.TOO_LARGE
+                and is_admissible
+                and credential.is_decided_by_head(head)
+            ):
+                await self._admit(state, endpoint, head)  # a wrong key is the first problem
+            raise
         return state.wire_request(body, body_file)
 
     async def _shows_its_key(self, state: RequestState, endpoint: AnyEndpoint) -> bool:

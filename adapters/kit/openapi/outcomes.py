@@ -25,6 +25,7 @@ from adapters.contract.operations import (
     ReadRowsByToken,
     ShowAccount,
     ShowJob,
+    ShowJobByToken,
     ShowJobs,
     StartJob,
     SubmitJob,
@@ -217,6 +218,9 @@ class ExampleRunner:
         self.calls.add("show_account")
         return self._world.account
 
+    async def show_job_by_token(self, op: ShowJobByToken) -> Job:
+        return await self.show(ShowJob(job_id=op.token))
+
     async def read_rows_by_token(self, op: ReadRowsByToken) -> JobRows:
         self.calls.add("find")
         return self._job_rows()
@@ -278,6 +282,7 @@ class ExampleRunner:
             rows_expired=world.expired,
             base_url="http://127.0.0.1:8025",
             token=EXAMPLE_TOKEN,
+            link_token=EXAMPLE_TOKEN,
         )
 
     def _counts(self) -> Counter[str]:

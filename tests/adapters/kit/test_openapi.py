@@ -19,6 +19,7 @@ from adapters.contract.problems import Problem
 from adapters.contract.wire import UnreadableRequest, WireRequest
 from adapters.kit.openapi import requests
 from adapters.kit.openapi.document import describe, with_servers
+from adapters.reacher.description import CHECK
 from adapters.registry import DIALECTS
 from gateway.settings import Settings
 from gateway.settings.dialects import configured_dialects
@@ -38,6 +39,8 @@ WITHOUT_EFFECT = {
     ("zerobounce", "ip_address"),  # the vendor looks up the country of its clients' users
     ("validto", "action"),  # it has one value, which is the default
     ("reacher", "rest"),
+    # how the vendor's server would ask
+    *(("reacher", param.name) for param in CHECK.params if not param.required),
     ("zerobounce", "rule"),
     ("zerobounce", "target"),
     ("zerobounce", "value"),
