@@ -12,6 +12,7 @@ import random
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from sqlalchemy import text
@@ -44,6 +45,7 @@ from gateway.settings.egress import probe_config
 from gateway.store import BUSY_TIMEOUT_S, Store, StoreError, open_store
 from gateway.upstreams.metrics import UpstreamCollector
 from gateway.upstreams.opening import PolicyServices, open_policy
+from gateway.upstreams.report import report_sources
 from gateway.upstreams.source.sharing import UpstreamSharing
 from gateway.verdicts.opening import open_verdict_cache
 from gateway.verdicts.verifier import BulkVerifier, OneByOne, Verifier
@@ -260,7 +262,14 @@ async def open_services(
                 neutralise_formulas=settings.server.neutralise_formulas,
                 links_by_proxy=settings.server.links_by_proxy,
             ),
-            native=NativeApi(dialects, accounts, service, egresses, reputation_store),
+            native=NativeApi(
+                dialects,
+                accounts,
+                service,
+                egresses,
+                reputation_store,
+                partial(report_sources, upstreams),
+            ),
             metrics=metrics,
             sandbox=sandbox,
             browser_guard=guard,

@@ -34,6 +34,7 @@ from gateway.verdicts import cache, memory
 from gateway.web import bodies, edge
 from gateway.web.console import application, visit
 from gateway.web.dispatch import create_app
+from gateway.web.native_description import CALLS, PREFIX
 from tools.docs import TABLES, fill, tables_in
 
 ROOT = Path(__file__).parent.parent
@@ -94,6 +95,27 @@ async def test_the_readme_shows_real_answers(curl: str, answer: str) -> None:
         reply = await client.send(request_of(curl))
     assert reply.status_code == 200
     assert reply.text == answer
+
+
+NATIVE_PAGE = (ROOT / "docs" / "native-api.md").read_text("utf-8")
+NATIVE_CURLS = [block.strip() for block in blocks(NATIVE_PAGE, "sh")]
+
+
+@pytest.mark.parametrize("curl", NATIVE_CURLS, ids=range(len(NATIVE_CURLS)))
+async def test_the_examples_of_the_native_api_run(curl: str) -> None:
+    async with open_sandbox("") as server:
+        transport = httpx.ASGITransport(create_app(server))
+        async with httpx.AsyncClient(transport=transport) as client:
+            reply = await client.send(request_of(curl))
+    assert reply.status_code in (200, 202)
+
+
+def test_the_calls_of_the_native_api_are_those_that_are_described() -> None:
+    shown = re.findall(r"^\| `(GET|POST|DELETE) (/veriplex/v1[^`?]*)", NATIVE_PAGE, re.MULTILINE)
+    assert sorted(shown) == sorted((call.method, PREFIX + call.path) for call in CALLS)
+    (batch,) = blocks(NATIVE_PAGE, "json")
+    members = next(iter(CALLS[1].replies(DIALECTS[0])))
+    assert list(orjson.loads(batch)) == list(members)
 
 
 def request_of(curl: str) -> httpx.Request:

@@ -364,6 +364,16 @@ class DeleteJob(JobOperation[Job]):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CancelJob(JobOperation[Job]):
+    """End a batch before all of its rows are verified; rows with a result stay."""
+
+    job_id: str
+
+    async def run_on(self, jobs: JobRunner) -> Job:
+        return await jobs.cancel(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RowsOperation(Operation[JobRows]):
     """Read the verified rows of a batch, in the order of submission."""
 
@@ -429,6 +439,8 @@ class JobRunner(Protocol):
     async def list_page(self, op: ListJobs) -> JobPage: ...
 
     async def delete(self, op: DeleteJob) -> Job: ...
+
+    async def cancel(self, op: CancelJob) -> Job: ...
 
     async def read_rows(self, op: ReadRows) -> JobRows: ...
 

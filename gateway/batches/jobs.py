@@ -10,6 +10,7 @@ from adapters.contract.dialect import Dialect
 from adapters.contract.jobs import Job, JobPage, JobRows
 from adapters.contract.operations import (
     AmendJob,
+    CancelJob,
     DeleteJob,
     FetchList,
     JobRunner,
@@ -96,6 +97,11 @@ class _CallerJobs(JobRunner):
     async def delete(self, op: DeleteJob) -> Job:
         job = await self.records.delete(self.caller, op.job_id)
         self.on_deleted()
+        self.on_work()
+        return job
+
+    async def cancel(self, op: CancelJob) -> Job:
+        job = await self.records.cancel(self.caller, op.job_id)
         self.on_work()
         return job
 

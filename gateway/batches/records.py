@@ -32,6 +32,7 @@ from adapters.contract.problems import Problem, ProblemKind
 from adapters.kit.timed_tokens import parse_timed_token, token_for_links
 from gateway.accounts.caller import Caller, Charge, InsufficientCredits
 from gateway.accounts.ledger import LedgerEntry, book_entries
+from gateway.batches.cancelling import cancel_batch
 from gateway.batches.intake import CHUNK_SIZE, Intake
 from gateway.batches.model import InternalState, checks_to_text, pack_positions, rules_of
 from gateway.batches.outbox import add_event
@@ -492,6 +493,14 @@ class BatchRecords:
             await connection.execute(delete(batch_chunks).where(batch_chunks.c.batch_id == row.id))
             await self._report(connection, row.id, JobEvent.DELETED, job)
         return job
+
+    async def cancel(self, caller: Caller, job_id: str) -> Job:
+        """End a batch before all of its rows are verified. Raises `Problem`."""
+        async with self._store.write() as connection:
+            row = await self._lock_batch(connection, caller, job_id)
+            rules = rules_of(self._dialects[row.dialect])
+            await cancel_batch(connection, self._store, row, rules, self._now())
+        return await self.show(caller, job_id)
 
     async def _lock_batch(
         self, connection: AsyncConnection, caller: Caller, job_id: str

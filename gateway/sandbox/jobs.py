@@ -34,6 +34,7 @@ from adapters.contract.dialect import Dialect
 from adapters.contract.jobs import BatchEntry, Job, JobPage, JobRow, JobRows, JobState
 from adapters.contract.operations import (
     AmendJob,
+    CancelJob,
     DeleteJob,
     FetchList,
     JobRunner,
@@ -488,6 +489,13 @@ class _KeyJobs(JobRunner):
         batch, job = self._find(op.job_id)
         self.batches.delete(batch, job)
         return job
+
+    async def cancel(self, op: CancelJob) -> Job:
+        batch, job = self._find(op.job_id)
+        if job.state.is_final:
+            raise Problem(ProblemKind.JOB_STATE, job_state=job.state)
+        batch.simulation_word = JobState.CANCELLED
+        return self._job_now(batch)
 
     async def read_rows(self, op: ReadRows) -> JobRows:
         simulated = bool(self.simulation_word)

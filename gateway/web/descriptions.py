@@ -13,8 +13,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from adapters.contract.dialect import Dialect
-from adapters.kit.openapi.document import describe, with_servers
 
+NATIVE = "veriplex"
 PUBLIC = {"Access-Control-Allow-Origin": "*"}
 """A description holds nothing but what the source code does, so that viewers elsewhere may load
 it."""
@@ -27,16 +27,21 @@ class ApiDescriptions:
         self._by_name = {
             name: dialect for dialect in dialects for name in (dialect.name, *dialect.aliases)
         }
-        self.names = tuple(dialect.name for dialect in dialects)
+        self._dialects = tuple(dialects)
+        self.titles = {NATIVE: "Veriplex", **{d.name: d.title for d in dialects}}
+        """The titles of the APIs, by name."""
         self._documents: dict[str, asyncio.Task[dict[str, Any]]] = {}
 
     async def find(self, name: str, url: str) -> dict[str, Any] | None:
-        """The description of a dialect for a server at `url`; None for an unknown name."""
+        """The description of an API for a server at `url`; None for an unknown name."""
+        if name == NATIVE:
+            native = await self._made(NATIVE, lambda: _describe_native(self._dialects[0]))
+            return {**native, "servers": [{"url": url}]}
         dialect = self._by_name.get(name)
         if dialect is None:
             return None
         document = await self._made(dialect.name, lambda: _describe(dialect))
-        return with_servers(document, dialect, url)
+        return _with_servers(document, dialect, url)
 
     async def _made(self, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         task = self._documents.get(name)
@@ -47,13 +52,13 @@ class ApiDescriptions:
     async def index(self, request: Request) -> Response:
         """The list of the API descriptions."""
         url = base_url(request)
-        return _json({name: f"{url}/openapi/{name}.json" for name in self.names})
+        return _json({name: f"{url}/openapi/{name}.json" for name in self.titles})
 
     async def show(self, request: Request) -> Response:
-        """The OpenAPI description of a dialect."""
+        """The OpenAPI description of a dialect, or of the native API (veriplex)."""
         found = await self.find(request.path_params["name"], base_url(request))
         if found is None:
-            raise HTTPException(404, f"There is no such API; there are {', '.join(self.names)}.")
+            raise HTTPException(404, f"There is no such API; there are {', '.join(self.titles)}.")
         return _json(found)
 
 
@@ -62,8 +67,25 @@ def base_url(request: Request) -> str:
     return str(request.base_url).rstrip("/")
 
 
+# The generator is imported when it is needed: a sandbox has to start within half a second.
+
+
 def _describe(dialect: Dialect) -> dict[str, Any]:
+    from adapters.kit.openapi.document import describe
+
     return describe(dialect, version=version("veriplex"))
+
+
+def _describe_native(dialect: Dialect) -> dict[str, Any]:
+    from gateway.web.native_description import describe_native
+
+    return describe_native(dialect, version=version("veriplex"))
+
+
+def _with_servers(document: dict[str, Any], dialect: Dialect, url: str) -> dict[str, Any]:
+    from adapters.kit.openapi.document import with_servers
+
+    return with_servers(document, dialect, url)
 
 
 def _json(body: Mapping[str, Any]) -> Response:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import orjson
 from starlette.requests import Request
@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from adapters.contract.dialect import Dialect
 from adapters.contract.forms import TooManyFields, parse_form
-from adapters.contract.operations import Verify
+from adapters.contract.operations import AccountInfo, Operation, ShowAccount, Verify
 from adapters.contract.problems import Problem, ProblemKind
 from adapters.kit.words import parse_bool
 from engine.model import Checks
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from engine.smtp.egress import Egress
     from gateway.reputation import RecentRefusals, ReputationStore
 
+Out = TypeVar("Out")
+
 PROBLEM_STATUSES: dict[ProblemKind, tuple[int, str]] = {
     ProblemKind.MISSING: (400, "Send the address as the query parameter `email`."),
     ProblemKind.NO_CREDENTIAL: (401, "Send a key of any dialect as `Authorization: Bearer …`."),
@@ -37,6 +39,15 @@ PROBLEM_STATUSES: dict[ProblemKind, tuple[int, str]] = {
     ProblemKind.UNCONFIRMED: (403, "The email address of the account is not verified."),
     ProblemKind.NO_CREDITS: (402, "The account has no credits left."),
     ProblemKind.TOO_FAST: (429, "The plan of this key allows fewer requests in this time."),
+    ProblemKind.JOB_MALFORMED: (404, "There is no such batch."),
+    ProblemKind.JOB_UNKNOWN: (404, "There is no such batch."),
+    ProblemKind.JOB_STATE: (409, "The batch is in a state in which this cannot be done."),
+    ProblemKind.TOO_LARGE: (413, "The body is too large."),
+    ProblemKind.BATCHES_WAITING: (429, "The plan of this key allows fewer batches that wait."),
+    ProblemKind.BATCHES_RUNNING: (429, "The plan of this key allows fewer batches at a time."),
+    ProblemKind.BATCHES_SPENT: (429, "The plan of this key allows fewer batches a day."),
+    ProblemKind.INTERNAL: (500, "The server has a bug."),
+    ProblemKind.NOT_READY: (503, "The verification takes too long; try again."),
     ProblemKind.UNAVAILABLE: (503, "Too much is going on; try again."),
 }
 """Status and detail of the errors of this API (RFC 9457)."""
@@ -111,8 +122,15 @@ def _egress_as_dict(egress: Egress) -> dict[str, Any]:
     }
 
 
+class Asker(NamedTuple):
+    """Whose request it is, and the dialect of the key."""
+
+    dialect: Dialect
+    caller: Caller
+
+
 class NativeApi:
-    """`/veriplex/v1/verify?email=…` and `/veriplex/v1/standing`, with a key of any dialect."""
+    """The calls of the native API, with a key of any dialect; `native_batches` has the others."""
 
     def __init__(
         self,
@@ -121,22 +139,65 @@ class NativeApi:
         service: Service,
         egresses: Iterable[Egress] = (),
         reputation_store: ReputationStore | None = None,
+        report_sources: Callable[[], Awaitable[list[dict[str, Any]]]] | None = None,
     ) -> None:
         self._dialects = dialects
         self._accounts = accounts
         self._service = service
         self._egresses = egresses
         self._reputation_store = reputation_store
+        self._report_sources = report_sources
 
     async def verify(self, request: Request) -> Response:
         """Verify `email`; the result has all evidence and every source that was asked."""
-        try:
-            dialect, caller = await self._authenticate(request)
+
+        async def answer(asker: Asker) -> Response:
             op = _read_verify(request)
             request.state.domain = domain_of(op)
-            if bucket := _verify_bucket(dialect):
-                await self._accounts.enforce_rate_limit(caller, bucket)
-            answer = await self._service.run(dialect, caller, op)
+            await self.count_request(asker)
+            found = await self.run(request, asker, op)
+            return Response(verification_as_json(found), media_type="application/json")
+
+        return await self.answer(request, answer)
+
+    async def usage(self, request: Request) -> Response:
+        """Show the plan of the key's account, its use this month and its credits."""
+
+        async def answer(asker: Asker) -> Response:
+            account = await self.run(request, asker, ShowAccount())
+            return _json_response(account_as_dict(account))
+
+        return await self.answer(request, answer)
+
+    async def reputation(self, request: Request) -> Response:
+        """Our reputation with mail hosts. Test keys are public, so they get empty lists."""
+
+        async def answer(asker: Asker) -> Response:
+            if self._reputation_store is None or asker.caller.test:
+                return _json_response(reputation_as_dict(()))
+            recent = await self._reputation_store.recent_refusals(MAX_OPERATORS)
+            return _json_response(reputation_as_dict(self._egresses, recent))
+
+        return await self.answer(request, answer)
+
+    async def sources(self, request: Request) -> Response:
+        """Show the sources: their state, latency and spending. Test keys get an empty list."""
+
+        async def answer(asker: Asker) -> Response:
+            is_shown = self._report_sources is not None and not asker.caller.test
+            rows = await self._report_sources() if self._report_sources and is_shown else []
+            return _json_response({"sources": rows})
+
+        return await self.answer(request, answer)
+
+    # -- what all calls have in common -----------------------------------------------------
+
+    async def answer(
+        self, request: Request, write: Callable[[Asker], Awaitable[Response]]
+    ) -> Response:
+        """The reply to a request with a key, or the problem document of what went wrong."""
+        try:
+            return await write(await self._authenticate(request))
         except Problem as problem:
             if isinstance(problem, NoAnswer):
                 request.state.answer = ServiceResult(
@@ -148,20 +209,17 @@ class NativeApi:
             return _error_response(request, too_fast)
         except SimulatedProblem as simulated:
             return _simulated_response(request, simulated.word)
-        request.state.answer = answer
-        return Response(verification_as_json(answer.outcome), media_type="application/json")
 
-    async def reputation(self, request: Request) -> Response:
-        """Our reputation with mail hosts. Test keys are public, so they get empty lists."""
-        try:
-            _, caller = await self._authenticate(request)
-            body = reputation_as_dict(())
-            if self._reputation_store is not None and not caller.test:
-                recent = await self._reputation_store.recent_refusals(MAX_OPERATORS)
-                body = reputation_as_dict(self._egresses, recent)
-        except Problem as problem:
-            return _error_response(request, problem)
-        return Response(orjson.dumps(body), media_type="application/json")
+    async def run(self, request: Request, asker: Asker, op: Operation[Out]) -> Out:
+        """The outcome of an operation; the reply's headers will say where it came from."""
+        result = await self._service.run(asker.dialect, asker.caller, op)
+        request.state.answer = result
+        return result.outcome
+
+    async def count_request(self, asker: Asker, *, endpoint_takes_batches: bool = False) -> None:
+        """Count the request as one of the vendor's own. Raises RateLimitExceeded."""
+        if bucket := _bucket(asker.dialect, endpoint_takes_batches):
+            await self._accounts.enforce_rate_limit(asker.caller, bucket)
 
     async def find_caller(self, key: str) -> Caller | None:
         """The caller with a key of any dialect, if its account is active."""
@@ -171,7 +229,7 @@ class NativeApi:
                 return caller if caller.status == "active" else None
         return None
 
-    async def _authenticate(self, request: Request) -> tuple[Dialect, Caller]:
+    async def _authenticate(self, request: Request) -> Asker:
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not token.strip():
             raise Problem(ProblemKind.NO_CREDENTIAL)
@@ -179,7 +237,7 @@ class NativeApi:
             caller = await self._accounts.authenticate(dialect.name, token.strip())
             if caller is not None and caller.status == "active":
                 request.state.key_label = caller.key_label
-                return dialect, caller
+                return Asker(dialect, caller)
             if caller is not None:
                 raise Problem(PROBLEM_OF_STATUS[caller.status])
         raise Problem(ProblemKind.BAD_CREDENTIAL)
@@ -203,10 +261,33 @@ def _read_verify(request: Request) -> Verify:
     )
 
 
-def _verify_bucket(dialect: Dialect) -> str | None:
-    """The rate that counts a verification in the key's own dialect: every dialect names its
+def _bucket(dialect: Dialect, takes_batches: bool) -> str | None:
+    """The rate that counts such a request in the key's own dialect: every dialect names its
     endpoint for single verifications first."""
-    return next((endpoint.bucket for endpoint in dialect.endpoints if endpoint.bucket), None)
+    return next(
+        (
+            endpoint.bucket
+            for endpoint in dialect.endpoints
+            if endpoint.bucket and endpoint.accepts_body_file is takes_batches
+        ),
+        None,
+    )
+
+
+def account_as_dict(account: AccountInfo) -> dict[str, Any]:
+    plan = account.plan
+    return {
+        "plan": plan.name,
+        "month": account.month,
+        "used": account.used,
+        "included": plan.included,
+        "credits": account.credits,
+        "test": account.is_test,
+    }
+
+
+def _json_response(body: Any) -> Response:
+    return Response(orjson.dumps(body), media_type="application/json")
 
 
 def _error_response(request: Request, problem: Problem) -> Response:

@@ -32,6 +32,7 @@ from gateway.web.console.services import ConsoleServices
 from gateway.web.descriptions import ApiDescriptions
 from gateway.web.exchange import verdict_of
 from gateway.web.native import NativeApi
+from gateway.web.native_batches import NativeBatches
 from gateway.web.problem_json import problem_response
 from gateway.web.provenance import PRIVATE_HEADERS, provenance_headers, request_id
 from gateway.web.routing import VendorRoutes
@@ -89,6 +90,7 @@ def create_system_app(services: SystemServices) -> ASGIApp:
     control = ControlApi(
         services.sandbox, services.native, services.browser_guard, services.routes.dialects
     )
+    batches = NativeBatches(services.native)
     descriptions = ApiDescriptions(services.routes.dialects)
     console = services.console
     page = StartPage(
@@ -106,7 +108,15 @@ def create_system_app(services: SystemServices) -> ASGIApp:
         Route("/openapi", descriptions.index),
         Route("/openapi/{name}.json", descriptions.show),
         Route(f"{NATIVE_PREFIX}/verify", services.native.verify),
+        Route(f"{NATIVE_PREFIX}/batches", batches.submit, methods=["POST"]),
+        Route(f"{NATIVE_PREFIX}/batches", batches.list),
+        Route(f"{NATIVE_PREFIX}/batches/{{id}}", batches.show),
+        Route(f"{NATIVE_PREFIX}/batches/{{id}}", batches.delete, methods=["DELETE"]),
+        Route(f"{NATIVE_PREFIX}/batches/{{id}}/cancel", batches.cancel, methods=["POST"]),
+        Route(f"{NATIVE_PREFIX}/batches/{{id}}/results", batches.results),
+        Route(f"{NATIVE_PREFIX}/usage", services.native.usage),
         Route(f"{NATIVE_PREFIX}/standing", services.native.reputation),
+        Route(f"{NATIVE_PREFIX}/sources", services.native.sources),
     ]
     # not mounted: a path that none of them has is then found by the application itself
     own += [

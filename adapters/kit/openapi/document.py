@@ -147,7 +147,7 @@ class _Document:
             "parameters": [
                 *self._path_parameters(endpoint),
                 *(
-                    _parameter(param, "query" if param.place is Place.USUAL else param.place)
+                    parameter_object(param, "query" if param.place is Place.USUAL else param.place)
                     for param in description.params
                     if param not in in_body and param.place not in (Place.PATH, Place.BODY)
                 ),
@@ -168,7 +168,7 @@ class _Document:
                 )
                 for place in key_members[:1]
             ]
-            operation["requestBody"] = _request_body(
+            operation["requestBody"] = request_body_object(
                 (*members, *in_body), description.bodies, is_list=description.list_body
             )
         words = Names(self._names, description.open_members)
@@ -200,7 +200,7 @@ class _Document:
         for name, example in path_examples(self._dialect, endpoint).items():
             about = "The id of the batch." if name == "job_id" else "A part of a link."
             param = known.get(name) or Param(name, about, example)
-            yield _parameter(param, "path") | {"required": True}
+            yield parameter_object(param, "path") | {"required": True}
 
     # -- keys ----------------------------------------------------------------------------
 
@@ -335,7 +335,7 @@ def _without_slashes(endpoints: Sequence[AnyEndpoint]) -> Iterator[AnyEndpoint]:
             yield endpoint
 
 
-def _parameter(param: Param, place: str) -> dict[str, Any]:
+def parameter_object(param: Param, place: str) -> dict[str, Any]:
     return {
         "name": param.name,
         "in": str(place),
@@ -374,7 +374,7 @@ def _loose_schema(value: Any) -> dict[str, Any]:
     return schema
 
 
-def _request_body(
+def request_body_object(
     params: Sequence[Param], bodies: Sequence[str], *, is_list: bool
 ) -> dict[str, Any]:
     if is_list:

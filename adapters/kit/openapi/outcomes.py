@@ -16,6 +16,7 @@ from adapters.contract.operations import (
     UNLIMITED,
     AccountInfo,
     AmendJob,
+    CancelJob,
     CheckDisposable,
     DeleteJob,
     GuessPerson,
@@ -253,6 +254,10 @@ class ExampleRunner:
         return JobPage(jobs, len(jobs))
 
     async def delete(self, op: DeleteJob) -> Job:
+        self.calls |= {"find"}
+        return self._job()
+
+    async def cancel(self, op: CancelJob) -> Job:
         self.calls |= {"find"}
         return self._job()
 

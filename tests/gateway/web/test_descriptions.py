@@ -12,6 +12,7 @@ import pytest
 import requests
 import schemathesis
 from hypothesis import HealthCheck, Phase
+from openapi_spec_validator import validate
 from schemathesis.core.transport import Response
 from schemathesis.specs.openapi import checks
 
@@ -98,6 +99,34 @@ def test_nothing_undocumented_is_answered(
     assert statuses & {200, 201, 202}
 
 
+def test_the_native_api_answers_nothing_undocumented(
+    runner: asyncio.Runner, client: httpx.AsyncClient
+) -> None:
+    document = runner.run(client.get("/openapi/veriplex.json")).json()
+    validate(document)
+    document["components"] = closed(document["components"])
+    statuses: set[int] = set()
+
+    def call(case: schemathesis.Case[Any]) -> None:
+        case.headers["Authorization"] = f"Bearer {DIALECTS[0].sandbox_key}"
+        sent = requests.Request(**case.as_transport_kwargs(base_url=URL)).prepare()
+        reply = runner.run(
+            client.request(
+                str(sent.method),
+                sent.path_url,
+                headers=sent.headers,  # type: ignore[arg-type]
+                content=sent.body or b"",  # type: ignore[arg-type]
+            )
+        )
+        statuses.add(reply.status_code)
+        case.validate_response(Response.from_httpx(reply, verify=True), checks=HELD)
+
+    for found in schemathesis.openapi.from_dict(document).get_all_operations():
+        operation = found.ok()  # type: ignore[union-attr]
+        SETTINGS(hypothesis.given(case=operation.as_strategy())(call))()
+    assert statuses >= {200, 400, 404}
+
+
 def _put_key(case: schemathesis.Case[Any], dialect: Dialect) -> None:
     """The sandbox's key in the place of one that was made up."""
     endpoint = next(e for e in dialect.endpoints if e.path == case.operation.path)
@@ -114,7 +143,7 @@ def test_descriptions_name_the_server_and_are_listed(
     runner: asyncio.Runner, client: httpx.AsyncClient
 ) -> None:
     listed = runner.run(client.get("/openapi")).json()
-    assert listed.keys() == {dialect.name for dialect in DIALECTS}
+    assert listed.keys() == {"veriplex", *(dialect.name for dialect in DIALECTS)}
     reply = runner.run(client.get(listed["validto"], headers={"Host": "verify.example:8080"}))
     document = reply.json()
     assert document["servers"][0]["url"] == "http://verify.example:8080/validto"
