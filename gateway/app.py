@@ -36,6 +36,7 @@ from gateway.cluster.shared import Shared, open_shared
 from gateway.observability.egress_metrics import EgressCollector
 from gateway.observability.metrics import Metrics, MetricsAccess
 from gateway.observability.redaction import SecretList
+from gateway.observability.shared_metrics import SharedCollector
 from gateway.reputation import open_reputation_store
 from gateway.sandbox import Sandbox
 from gateway.sandbox.keys import TestKeys
@@ -175,6 +176,7 @@ async def open_services(
         )
         metrics = Metrics()
         metrics.register_collector(EgressCollector(egresses))
+        metrics.register_collector(SharedCollector(shared, processes))
         await enter(metrics.writing_access_log())
         upstreams = await enter(
             _open_upstreams(settings, dialects, store, verifier, metrics, clock, secrets, shared)

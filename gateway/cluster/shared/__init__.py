@@ -119,9 +119,7 @@ async def open_shared(
     client = open_client(
         settings.url, settings.password.value, timeout_s=settings.timeout_ms / 1000
     )
-    shared_store = SharedStore(
-        client, urlsplit(settings.url).netloc.rpartition("@")[2], prefix=settings.prefix, rng=rng
-    )
+    shared_store = SharedStore(client, server_of(settings), prefix=settings.prefix, rng=rng)
     shared = Shared(shared_store, processes, secret, clock=clock, rng=rng)
     async with (
         shared_store.running(),
@@ -129,6 +127,11 @@ async def open_shared(
         in_background(shared.flights.renew_periodically()),
     ):
         yield shared
+
+
+def server_of(settings: SharedSettings) -> str:
+    """The host and port, for messages."""
+    return urlsplit(settings.url).netloc.rpartition("@")[2]
 
 
 async def common_secret(store: Store, name: str) -> bytes:

@@ -44,6 +44,9 @@ POSTED_TOGETHER = 500
 READ_TOGETHER = 100
 TRIAL_VALUE_S = 10
 
+SERVER_ERRORS = (ValkeyError, OSError)
+"""What calls raise if the server is away, slow, full, or refuses us."""
+
 Command = Sequence[Any]
 """The name of a command, and its arguments."""
 
@@ -131,7 +134,7 @@ class SharedStore:
             yield
         await self.settle()
         await self._reads.aclose()
-        with contextlib.suppress(ValkeyError, OSError):
+        with contextlib.suppress(*SERVER_ERRORS):
             await self._client.aclose()
 
     async def _evaluate(self, script: Script, keys: Sequence[str], args: Sequence[Any]) -> Any:
@@ -154,7 +157,7 @@ class SharedStore:
             self.calls += 1
             try:
                 result = await call()
-            except (ValkeyError, OSError) as exc:
+            except SERVER_ERRORS as exc:
                 self._record_failure(exc)
                 raise SharedStoreAway from exc
         self._consecutive_failures = 0
@@ -174,7 +177,7 @@ class SharedStore:
         self._down_since = self._clock()
         self._posted.clear()
         self._went_down.set()
-        log.warning("shared.down", extra={"server": self.where, "error": _reason(exc)})
+        log.warning("shared.down", extra={"server": self.where, "error": reason(exc)})
 
     def _come_back(self) -> None:
         self.is_up = True
@@ -210,7 +213,7 @@ class SharedStore:
             await self._client.execute_command(
                 "SET", f"{self.prefix}:trial", "1", "EX", TRIAL_VALUE_S
             )
-        except (ValkeyError, OSError) as exc:
+        except SERVER_ERRORS as exc:
             return exc
         return None
 
@@ -230,7 +233,7 @@ class SharedStore:
                 await self._bounded(pipeline.execute)
 
 
-def _reason(exc: Exception) -> str:
+def reason(exc: Exception) -> str:
     """Without what the server was sent; its reply to a wrong password has none."""
     return f"{type(exc).__name__}: {exc}"[:200]
 

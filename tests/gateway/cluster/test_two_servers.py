@@ -169,6 +169,14 @@ async def test_a_server_without_its_shared_one_is_ready_and_says_so(tmp_path: Pa
             reply = await client.get("/readyz")
             assert reply.status_code == 200
             assert reply.json() == {"status": "ok", "degraded": ["shared"]}
+            lines = (await client.get("/metrics")).text.splitlines()
+            assert "veriplex_shared_up 0.0" in lines
+            assert "veriplex_shared_changes_total 1.0" in lines
+            values = dict(line.rsplit(" ", 1) for line in lines if line[:1] != "#")
+            assert float(values["veriplex_shared_fallback_seconds_total"]) > 0
+            assert float(values['veriplex_shared_calls_total{outcome="failed"}']) >= 5
+            alive = [name for name in values if name.startswith("veriplex_processes{")]
+            assert [values[name] for name in alive] == ["2.0"]
     finally:
         server.close()
 
