@@ -37,6 +37,7 @@ BASE_URL_PASSWORD, PROXY_PASSWORD = "base-pass%20word!", "proxy:pass%2Fw0rd"
 SOCKS_PASSWORD, ENVIRONMENT_PASSWORD = "socks-passw0rd", "environ-passw0rd"
 EGRESS_PASSWORDS = ("egress-passw0rd-1", "egress:pass/w0rd-2", "egress-passw0rd-3")
 METRICS_TOKEN = "metrics-t0ken-of-operator"
+SHARED_PASSWORD = "shared-passw0rd-of-server"
 CONSOLE_PASSWORD, CONSOLE_VIEWER_PASSWORD = "console-passw0rd", "viewers-passw0rd"
 HOOK_USER, HOOK_PASSWORD, HOOK_TOKEN = "hook-us3r", "hook-passw0rd", "hook-t0ken-sekrit"
 
@@ -51,6 +52,7 @@ UPSTREAM_SECRETS = {
     "password of the environment's proxy": ENVIRONMENT_PASSWORD,
     **{f"password of egress {n}": word for n, word in enumerate(EGRESS_PASSWORDS)},
     "metrics token": METRICS_TOKEN,
+    "shared password": SHARED_PASSWORD,
     "password of the console": CONSOLE_PASSWORD,
     "password of its viewers": CONSOLE_VIEWER_PASSWORD,
 }
@@ -143,6 +145,9 @@ record_to = "{folder}/recorded"
 port = 0
 [storage]
 url = "sqlite:///{folder}/veriplex.db"
+[shared]
+url = "redis://127.0.0.1:{port}"
+password = "env:SHARED_PASSWORD"
 [engine]
 allow_private_networks = true
 dns_servers = ["127.0.0.1:9"]
@@ -199,6 +204,7 @@ def environment() -> dict[str, str]:
         "CURRENT": CURRENT,
         "SPARE": SPARE,
         "METRICS_TOKEN": METRICS_TOKEN,
+        "SHARED_PASSWORD": SHARED_PASSWORD,
         "CONSOLE_PASSWORD": CONSOLE_PASSWORD,
         "CONSOLE_VIEWER_PASSWORD": CONSOLE_VIEWER_PASSWORD,
         "EGRESS": f"socks5://mu:{EGRESS_PASSWORDS[2]}@127.0.0.1:9",

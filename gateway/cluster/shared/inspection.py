@@ -48,7 +48,10 @@ async def inspect_shared(
             await client.set(key, "1", ex=1)
             took_ms.append((clock() - began) * 1_000)
     except SERVER_ERRORS as exc:
-        return SharedServer(where, error=reason(exc))
+        error = reason(exc)
+        if password := settings.password.value:  # which a server may repeat
+            error = error.replace(password, "…")
+        return SharedServer(where, error=error)
     finally:
         with contextlib.suppress(*SERVER_ERRORS):
             await client.aclose()
