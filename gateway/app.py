@@ -10,7 +10,7 @@ import contextlib
 import logging
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -18,17 +18,22 @@ from typing import TYPE_CHECKING
 from sqlalchemy import text
 
 from adapters.contract.dialect import Dialect
+from adapters.contract.filters import Filters
 from adapters.registry import DIALECTS
 from engine.dns.targets import is_global
 from engine.probe import ProbeEngine
 from engine.sharing import UNSHARED, SharedState
 from engine.smtp.egress import EgressSet
 from engine.smtp.terms import EgressStrategy
+from gateway.accounts.account_state import NO_FILTERS, AccountState, FilterStore
 from gateway.accounts.accounts import Accounts, OwnKey, open_accounts
 from gateway.accounts.blocked_clients import BlockedClients
 from gateway.accounts.console_tokens import console_access
+from gateway.accounts.daily_use import SqlDailyUse
+from gateway.accounts.filters import SqlFilters
 from gateway.batches.lazy_post import LazyFetch, LazyWebhookPost
 from gateway.batches.metrics import BatchCollector
+from gateway.batches.model import Claim
 from gateway.batches.opening import BatchDependencies, BatchServices, open_batches
 from gateway.cluster.opening import open_dispatch
 from gateway.cluster.processes import LivingProcesses, ProcessKind, open_processes
@@ -198,6 +203,8 @@ async def open_services(
         post_webhook = await enter(
             contextlib.aclosing(LazyWebhookPost(lambda: _open_webhook_post(settings)))
         )
+        use = await enter(contextlib.aclosing(SqlDailyUse(store, clock=clock)))
+        filters = SqlFilters(store, clock=clock, monotonic=time.monotonic)
         fetch = await enter(contextlib.aclosing(LazyFetch(lambda: _open_fetch(settings))))
         batches = await enter(
             open_batches(
@@ -212,6 +219,7 @@ async def open_services(
                     base_url=lambda: sandbox.link_url,
                     post_webhook=post_webhook,
                     fetch=fetch,
+                    find_filters=lambda claim: filters_of_claim(filters, by_name, claim),
                     find_sample=lambda name, address, checks: sandbox.live_sample(
                         by_name[name], address, checks
                     ),
@@ -233,6 +241,7 @@ async def open_services(
             clock=clock,
             on_cache_lookup=metrics.count_cache_lookup,
             wait=wait,
+            state=AccountState(use, filters),
         )
         routes = VendorRoutes(dialects)
         guard = BrowserGuard(lambda: sandbox.url, settings.server.allowed_hosts)
@@ -280,6 +289,15 @@ async def open_services(
             console=console if settings.console.enabled else None,
             shared=shared,
         )
+
+
+async def filters_of_claim(
+    filters: FilterStore, dialects: Mapping[str, Dialect], claim: Claim
+) -> Filters:
+    """The filters of the owner of a chunk."""
+    if not dialects[claim.dialect].has_filters:
+        return NO_FILTERS
+    return await filters.find(claim.account_id, claim.dialect)
 
 
 async def _add_declared_keys(accounts: Accounts, settings: Settings) -> None:

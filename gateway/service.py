@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime
 from functools import lru_cache, partial
+from itertools import chain
 from typing import Any, Generic, Protocol, TypeVar
 
 from adapters.contract.dialect import Dialect
+from adapters.contract.filters import (
+    FILTER_SOURCE,
+    MAX_FILTERS,
+    AddressFilter,
+    FilterList,
+    Filters,
+)
 from adapters.contract.jobs import Job, JobRows
 from adapters.contract.operations import (
     UNLIMITED,
@@ -31,6 +39,13 @@ from engine.address import lists, people, syntax
 from engine.model import Address, Checks, Reason, Verification
 from engine.turns import NO_PARTY, acting_for
 from engine.verification import unknown_verification
+from gateway.accounts.account_state import (
+    NO_FILTERS,
+    AccountState,
+    FilterStore,
+    apply_filters,
+    filtered_result,
+)
 from gateway.accounts.caller import AccountService, Caller, Charge, InsufficientCredits
 from gateway.errors import NO_SOURCE, NoAnswer
 from gateway.sandbox import Sandbox
@@ -106,7 +121,10 @@ class Service:
         clock: Callable[[], float],
         on_cache_lookup: Callable[[str], None] = lambda _: None,
         wait: WaitForTask = wait_at_most,
+        state: AccountState | None = None,
     ) -> None:
+        """`state` is that of accounts with live keys; None if there are none."""
+        self.state = state or sandbox.state
         self._accounts = accounts
         self._verdicts = verdicts
         self.sandbox = sandbox
@@ -137,14 +155,16 @@ class Service:
         It is refunded as well if the dialect says so of the result.
         """
         address = _parse_address(op)
-        sample = self.sandbox.live_sample(dialect, address, op.checks, raise_problems=True)
-        if sample is not None:
-            return ServiceResult(sample, sample.source)
+        filters = await self._filters_of(dialect, caller)
+        if filters.find_early(address) is None:
+            sample = self.sandbox.live_sample(dialect, address, op.checks, raise_problems=True)
+            if sample is not None:
+                return ServiceResult(sample, sample.source)
         question = (caller.account_id, address.normalized, op.checks)
         charge = self._free_repeats.get(question) or await self._charge(caller, 1)
         try:
-            result = await self._get_or_verify(
-                caller, address, op.checks, refresh=op.refresh, wait_s=op.wait_s
+            result = await self._filter_or_verify(
+                filters, caller, address, op.checks, refresh=op.refresh, wait_s=op.wait_s
             )
         except Exception as exc:
             is_late = isinstance(exc, Problem) and exc.kind is ProblemKind.NOT_READY
@@ -164,6 +184,31 @@ class Service:
             self._free_repeats.forget(question)
             await self._accounts.refund(charge, 1)
         return result
+
+    async def _filters_of(self, dialect: Dialect, caller: Caller) -> Filters:
+        if not dialect.has_filters:
+            return NO_FILTERS
+        return await self.state.filters.find(caller.account_id, dialect.name)
+
+    async def _filter_or_verify(
+        self,
+        filters: Filters,
+        caller: Caller,
+        address: Address,
+        checks: Checks,
+        *,
+        refresh: bool = False,
+        wait_s: float | None = None,
+    ) -> ServiceResult[Verification]:
+        """As `_get_or_verify`, for a caller with filters."""
+        if (found := filters.find_early(address)) is not None:
+            now = datetime.fromtimestamp(self._clock(), UTC)
+            return ServiceResult(filtered_result(address, checks, found, now), FILTER_SOURCE)
+        result = await self._get_or_verify(caller, address, checks, refresh=refresh, wait_s=wait_s)
+        outcome = apply_filters(filters, result.outcome)
+        if outcome is result.outcome:
+            return result
+        return replace(result, outcome=outcome, source=outcome.source)
 
     async def _get_or_verify(
         self,
@@ -215,15 +260,17 @@ class Service:
         dialect refunds or answers as test addresses. If no source answered for any of them, that is
         raised as for a single address.
         """
+        filters = await self._filters_of(dialect, caller)
         charge = await self._charge(caller, len(op.emails))
         slots = asyncio.Semaphore(CONCURRENT_VERIFICATIONS)
 
         async def verify(address: Address) -> ServiceResult[Verification]:
-            sample = self.sandbox.live_sample(dialect, address, op.checks)
-            if sample is not None:
-                return ServiceResult(sample, sample.source)
+            if filters.find_early(address) is None:
+                sample = self.sandbox.live_sample(dialect, address, op.checks)
+                if sample is not None:
+                    return ServiceResult(sample, sample.source)
             async with slots:
-                return await self._get_or_verify(caller, address, op.checks)
+                return await self._filter_or_verify(filters, caller, address, op.checks)
 
         addresses = [_parse(email) for email in op.emails]
         tasks = [asyncio.create_task(verify(address)) for address in addresses]
@@ -309,6 +356,25 @@ class Service:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class _CallerFilters(FilterList):
+    """The filters of one caller in one dialect."""
+
+    store: FilterStore
+    account_id: int
+    dialect: str
+
+    async def show(self) -> Sequence[AddressFilter]:
+        return (await self.store.find(self.account_id, self.dialect)).all
+
+    async def add(self, new: AddressFilter) -> None:
+        if not await self.store.add(self.account_id, self.dialect, new):
+            raise Problem(ProblemKind.TOO_MANY, field="filters", limit=MAX_FILTERS)
+
+    async def delete(self, old: AddressFilter) -> bool:
+        return await self.store.delete(self.account_id, self.dialect, old)
+
+
 class _Runner:
     """Runs one operation of one caller, and notes where its outcome came from."""
 
@@ -327,6 +393,12 @@ class _Runner:
         return self._caller
 
     async def verify(self, op: Verify) -> Verification:
+        outcome = await self._verify(op)
+        if op.is_counted:
+            self._count_use((outcome,))
+        return outcome
+
+    async def _verify(self, op: Verify) -> Verification:
         caller = self.caller
         if caller.test:
             return self._service.sandbox.verify(self._dialect, caller, op)
@@ -336,6 +408,11 @@ class _Runner:
         return result.outcome
 
     async def verify_many(self, op: VerifyMany) -> tuple[Verification, ...]:
+        outcomes = await self._verify_many(op)
+        self._count_use(outcomes)
+        return outcomes
+
+    async def _verify_many(self, op: VerifyMany) -> tuple[Verification, ...]:
         if self.caller.test:
             return self._service.sandbox.verify_many(self._dialect, self.caller, op)
         results = await self._service.verify_many(self._dialect, self.caller, op)
@@ -345,6 +422,29 @@ class _Runner:
         self.attempts = sum(result.attempts for result in results)
         self.cache_status = statuses.pop() if len(statuses) == 1 else "fwd=miss"
         return tuple(result.outcome for result in results)
+
+    def _count_use(self, outcomes: Sequence[Verification]) -> None:
+        use_words = self._dialect.use_words
+        if use_words is not None:
+            state, account_id = self._state
+            words = chain.from_iterable(map(use_words, outcomes))
+            state.use.count(account_id, self._dialect.name, words)
+
+    @property
+    def _state(self) -> tuple[AccountState, int]:
+        """The state of accounts, and the number of the caller's in it."""
+        caller = self.caller
+        if caller.test:
+            return self._service.sandbox.state, caller.sandbox_scope
+        return self._service.state, caller.account_id
+
+    async def show_use(self, first: date, last: date) -> Mapping[str, int]:
+        state, account_id = self._state
+        return await state.use.between(account_id, self._dialect.name, first, last)
+
+    def filters(self) -> FilterList:
+        state, account_id = self._state
+        return _CallerFilters(state.filters, account_id, self._dialect.name)
 
     async def guess_person(self, op: GuessPerson) -> PersonGuess:
         if self.caller.test:

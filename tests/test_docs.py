@@ -16,7 +16,7 @@ import pytest
 import typer
 from veriplex_pytest import Sandbox
 
-from adapters.contract import batch_rules, credential, forms, json_values, wire
+from adapters.contract import batch_rules, credential, filters, forms, json_values, wire
 from adapters.contract.dialect import Dialect
 from adapters.neverbounce import create
 from adapters.registry import DIALECTS
@@ -27,7 +27,7 @@ from engine.smtp import pipe
 from gateway.accounts import console_access
 from gateway.batches import http_fetch, http_post, outbox, records, runner, webhooks
 from gateway.cli import app
-from gateway.sandbox import faults, jobs, requests
+from gateway.sandbox import account_state, faults, jobs, requests
 from gateway.sandbox_app import open_sandbox
 from gateway.settings import Settings
 from gateway.verdicts import cache, memory
@@ -239,6 +239,18 @@ LIMITS = (
     (
         "a list at a URL | 25 MiB, 60 s, 3 redirects",
         (create.BODY_LIMIT // 2**20, http_fetch.TIMEOUT_S, http_fetch.MAX_REDIRECTS),
+    ),
+    (
+        "filters of an account in one dialect, one value | 1,000; 320 characters",
+        (filters.MAX_FILTERS, filters.MAX_VALUE_CHARACTERS),
+    ),
+    (
+        "use by day, filters | 2,000 days of all scopes; 1,000 lists, 4 MiB",
+        (
+            account_state.MAX_DAYS,
+            account_state.MAX_FILTER_LISTS,
+            account_state.MAX_FILTER_BYTES // 2**20,
+        ),
     ),
     ("lists that are fetched at a time | 8;", (http_fetch.CONCURRENT_FETCHES,)),
     ("due again after 40 s", (outbox.LEASE_S,)),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import string
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeAlias, TypeVar
 
@@ -140,6 +140,11 @@ class Dialect:
     refunds: Callable[[Verification], bool] = lambda _: False
     """Whether the credit for this result of a single verification is given back. For batches there
     is `BatchRules.refund_word`."""
+    use_words: Callable[[Verification], Iterable[str]] | None = None
+    """What a single verification, or one of a few, counts as in the account's use by day; None if
+    the vendor shows no such use."""
+    has_filters: bool = False
+    """Whether clients may have allow lists and block lists."""
     batch_rules: BatchRules | None = None
     """None if the vendor has no batches."""
     upstream: Upstream | None = None

@@ -15,8 +15,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
+from adapters.contract.filters import FilterList
 from adapters.contract.jobs import BatchEntry, Job, JobPage, JobRows, JobState
 from adapters.contract.problems import Problem, ProblemKind
 from engine.model import Checks, Person, Verification
@@ -128,6 +130,8 @@ class Verify(Operation[Verification]):
     """Then the client gets a `NOT_READY`; None to wait as long as it takes."""
     unknown_if_late: bool = False
     """Whether the client gets an `unknown` (`timeout`) instead of a `NOT_READY`, free of charge."""
+    is_counted: bool = True
+    """Whether it counts as use by day (`Dialect.use_words`)."""
     refuse_malformed: bool = False
     """Whether a malformed address is an `INVALID` request, free of charge, and has no verdict."""
 
@@ -358,6 +362,9 @@ class DeleteJob(JobOperation[Job]):
     """Delete a batch that is not queued or running. The outcome is the batch as it was."""
 
     job_id: str
+    at_any_time: bool = False
+    """Whether to delete it while it is queued or running, too; rows without a result are refunded.
+    """
 
     async def run_on(self, jobs: JobRunner) -> Job:
         return await jobs.delete(self)
@@ -461,6 +468,12 @@ class OperationRunner(Protocol):
     async def show_job_by_token(self, op: ShowJobByToken) -> Job: ...
 
     async def read_rows_by_token(self, op: ReadRowsByToken) -> JobRows: ...
+
+    async def show_use(self, first: date, last: date) -> Mapping[str, int]:
+        """As `adapters.contract.account_operations.ShowUse`."""
+        ...
+
+    def filters(self) -> FilterList: ...
 
     def jobs(self, simulate: str) -> JobRunner:
         """Of the caller's batches; `simulate` is `JobOperation.simulate`."""

@@ -26,7 +26,7 @@ from adapters.contract.credential import Credential, KeyInBody, KeyInQuery
 from adapters.contract.dialect import AnyEndpoint, Dialect, Endpoint, KeyShape, RootPath
 from adapters.contract.options import DialectOptions, option
 from adapters.kit.root_paths import ZEROBOUNCE_REST
-from adapters.zerobounce import description, files, single
+from adapters.zerobounce import account, description, files, finder, single
 from adapters.zerobounce.problems import write_problem
 from adapters.zerobounce.upstream import API_HOSTS, BULK_HOST, UPSTREAM, VENDOR_JOBS
 from adapters.zerobounce.words import TEST_ADDRESSES, TEST_DOMAIN, choose_sample, is_free
@@ -40,13 +40,14 @@ def _endpoint(
     return Endpoint(name=name, methods=methods, path=f"/v2/{path}", read=read, write=write, **more)
 
 
-def _file_endpoints(name: str, path: str, write_status: Any, write_get: Any) -> tuple[Any, ...]:
+def _file_endpoints(kind: files.Kind, write_status: Any, write_get: Any) -> tuple[Any, ...]:
+    name, path = kind.name, kind.path
     return (
         _endpoint(
             f"{name}_send",
             ("POST",),
             f"{path}sendfile",
-            files.read_send,
+            kind.read_send,
             files.write_sent,
             description=description.SEND,
             bucket="bulk",
@@ -57,7 +58,7 @@ def _file_endpoints(name: str, path: str, write_status: Any, write_get: Any) -> 
             f"{name}_status",
             BOTH,
             f"{path}filestatus",
-            files.read_status,
+            kind.read_status,
             write_status,
             description=description.STATUS,
         ),
@@ -65,7 +66,7 @@ def _file_endpoints(name: str, path: str, write_status: Any, write_get: Any) -> 
             f"{name}_get",
             BOTH,
             f"{path}getfile",
-            files.read_get,
+            kind.read_get,
             write_get,
             description=description.GET,
         ),
@@ -73,7 +74,7 @@ def _file_endpoints(name: str, path: str, write_status: Any, write_get: Any) -> 
             f"{name}_delete",
             BOTH,
             f"{path}deletefile",
-            files.read_delete,
+            kind.read_delete,
             files.write_deleted,
             description=description.DELETE,
         ),
@@ -113,16 +114,16 @@ ENDPOINTS: tuple[AnyEndpoint, ...] = (
         "usage",
         BOTH,
         "getapiusage",
-        single.read_usage,
-        single.write_usage,
+        account.read_usage,
+        account.write_usage,
         description=description.USAGE,
     ),
     _endpoint(
         "activity",
         BOTH,
         "activity",
-        single.read_activity,
-        single.write_activity,
+        finder.read_activity,
+        finder.write_activity,
         description=description.ACTIVITY,
     ),
     _endpoint(
@@ -137,36 +138,36 @@ ENDPOINTS: tuple[AnyEndpoint, ...] = (
         "guess",
         BOTH,
         "guessformat",
-        single.read_guess,
-        single.write_guess,
+        finder.read_guess,
+        finder.write_guess,
         description=description.GUESS,
     ),
     _endpoint(
         "filters",
         BOTH,
         "filters/list",
-        single.read_filters,
-        single.write_filters,
+        account.read_filters,
+        account.write_filters,
         description=description.FILTERS,
     ),
     _endpoint(
         "filters_add",
         ("POST",),
         "filters/add",
-        single.read_filter_change,
-        single.write_filter_change,
-        description=description.FILTER_CHANGE,
+        account.read_add,
+        account.write_added,
+        description=description.FILTER_ADD,
     ),
     _endpoint(
         "filters_delete",
         ("POST",),
         "filters/delete",
-        single.read_filter_change,
-        single.write_filter_change,
-        description=description.FILTER_CHANGE,
+        account.read_delete,
+        account.write_deleted,
+        description=description.FILTER_DELETE,
     ),
-    *_file_endpoints("file", "", files.write_status, files.write_file),
-    *_file_endpoints("score_file", "scoring/", files.write_score_status, files.write_score_file),
+    *_file_endpoints(files.VALIDATION, files.write_status, files.write_file),
+    *_file_endpoints(files.SCORING, files.write_score_status, files.write_score_file),
 )
 
 OWN_PATHS = (
@@ -194,10 +195,22 @@ class Options:
         "json",
         "How a bad key is answered: in JSON, as documented, or by its firewall's page, as in 2025.",
     )
+    guessformat: Literal["current", "legacy"] = option(
+        "current",
+        "How the format of a domain's addresses is answered: as today, or as before 2024, which old"
+        " clients need.",
+    )
 
 
 def configure(dialect: Dialect, options: Options) -> Dialect:
-    return replace(dialect, write_problem=partial(write_problem, options.key_error))
+    endpoints = dialect.endpoints
+    if options.guessformat == "legacy":
+        endpoints = tuple(
+            replace(each, write=finder.write_legacy_guess) if each.name == "guess" else each
+            for each in endpoints
+        )
+    write = partial(write_problem, options.key_error)
+    return replace(dialect, write_problem=write, endpoints=endpoints)
 
 
 DIALECT = Dialect(
@@ -236,6 +249,8 @@ DIALECT = Dialect(
     test_addresses=tuple(f"{local}@{TEST_DOMAIN}" for local in TEST_ADDRESSES),
     samples_for_live_keys=True,
     refunds=is_free,
+    use_words=account.use_words,
+    has_filters=True,
     options=DialectOptions(Options, configure),
     upstream=UPSTREAM,
     vendor_jobs=VENDOR_JOBS,

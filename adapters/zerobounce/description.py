@@ -12,6 +12,7 @@ from adapters.contract.description import (
     Param,
     Place,
 )
+from adapters.contract.filters import FilterTarget
 from adapters.zerobounce.single import BATCH_WAIT_S, MAX_AT_ONCE
 
 FILE_ID = Param(
@@ -30,7 +31,7 @@ VALIDATE = Description(
             minimum=3,
             maximum=60,
         ),
-        Param("activity_data", "Whether to show the activity, which nobody knows.", True),
+        Param("activity_data", "Whether to show the activity, which is not known.", True),
         Param("domain_info", "Whether to show facts of the domain, which are not checked.", True),
     ),
     (FORM,),
@@ -55,7 +56,7 @@ BATCH = Description(
 )
 CREDITS = Description("Show the credits; -1 with a wrong key.", (), (FORM,))
 USAGE = Description(
-    "Show the verifications between two days.",
+    "Show the results of single verifications and batches between two days.",
     (
         Param("start_date", "The first day.", "2026-01-01", required=True),
         Param("end_date", "The last day.", "2026-12-31", required=True),
@@ -63,11 +64,11 @@ USAGE = Description(
     (FORM,),
 )
 ACTIVITY = Description(
-    "Show when a mailbox was used last, which nobody knows.", (ADDRESS,), (FORM,)
+    "Show when a mailbox was used last, which is known for a test key alone.", (ADDRESS,), (FORM,)
 )
 SCORE = Description("Score one address, from 0 to 10.", (ADDRESS,), (FORM,))
 GUESS = Description(
-    "Guess the format of a domain's addresses, which is never found.",
+    "Guess the format of a domain's addresses, which is found for a test key alone.",
     (
         Param("domain", "The domain; `company_name` may replace it.", "example.com", required=True),
         Param("company_name", "The company.", "Example"),
@@ -77,16 +78,31 @@ GUESS = Description(
     ),
     (FORM,),
 )
-FILTERS = Description("List the filters, of which there are none.", (), (FORM,))
-FILTER_CHANGE = Description(
-    "Change the filters, which is refused.",
-    (
-        Param("rule", "Whether to allow or to block.", "block"),
-        Param("target", "What the filter is about.", "email"),
-        Param("value", "The address, domain or ending.", "ann@example.com"),
+FILTERS = Description("List the filters.", (), (FORM,))
+FILTER_PARAMS = (
+    Param(
+        "rule",
+        "Whether to allow or to block.",
+        "block",
+        required=True,
+        choices=("allow", "block"),
     ),
-    (FORM,),
+    Param(
+        "target",
+        "What of an address the filter looks at.",
+        "email",
+        required=True,
+        choices=tuple(FilterTarget),
+    ),
+    Param(
+        "value",
+        "The address, domain, mail host or top-level domain.",
+        "ann@example.com",
+        required=True,
+    ),
 )
+FILTER_ADD = Description("Add a filter.", FILTER_PARAMS, (FORM,))
+FILTER_DELETE = Description("Delete a filter.", FILTER_PARAMS, (FORM,))
 SEND = Description(
     "Upload a list, a CSV file.",
     (
@@ -106,5 +122,12 @@ SEND = Description(
     (MULTIPART,),
 )
 STATUS = Description("Show a file.", (FILE_ID,), (FORM,))
-GET = Description("Fetch the results of a completed file, as CSV.", (FILE_ID,), (FORM,))
+GET = Description(
+    "Fetch the results of a completed file, as CSV.",
+    (
+        FILE_ID,
+        Param("activity_data", "Whether to append the activity, which is not known.", True),
+    ),
+    (FORM,),
+)
 DELETE = Description("Delete a file.", (FILE_ID,), (FORM,))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from datetime import UTC
 
 import orjson
@@ -15,7 +16,7 @@ from adapters.contract.batch_rules import (
     is_success,
 )
 from adapters.contract.jobs import BatchEntry, Job, JobRow, JobRows, JobState
-from adapters.contract.operations import DeleteJob, ReadRows, ShowJob, SubmitJob
+from adapters.contract.operations import DeleteJob, JobRunner, ReadRows, ShowJob, SubmitJob
 from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.wire import StreamReply, WireReply, WireRequest, json_reply
 from adapters.kit.csv import NotCsv, csv_line
@@ -36,6 +37,9 @@ COLUMNS = (
     "ZB Gender", "ZB Free Email", "ZB MX Found", "ZB MX Record", "ZB SMTP Provider",
     "ZB Did You Mean",
 )  # fmt: skip
+ACTIVITY_COLUMN = "ZB Active In Days"
+SCORES = "scores"
+"""The option of a file that says whether it was sent for scores."""
 SCORE_COLUMN = "ZeroBounceQualityScore"
 STATES = {
     JobState.QUEUED: "Queued",
@@ -125,16 +129,68 @@ def _file_id(request: WireRequest) -> str:
         raise Problem(ProblemKind.JOB_MALFORMED) from exc
 
 
-def read_status(request: WireRequest) -> ShowJob:
-    return ShowJob(job_id=_file_id(request))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShowFile(ShowJob):
+    """A file of one of the two kinds."""
+
+    scores: bool
+
+    async def run_on(self, jobs: JobRunner) -> Job:
+        return _of_kind(await jobs.show(self), scores=self.scores)
 
 
-def read_get(request: WireRequest) -> ReadRows:
-    return ReadRows(job_id=_file_id(request))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GetFile(ReadRows):
+    """The results of a file of one of the two kinds."""
+
+    scores: bool
+    with_activity: bool
 
 
-def read_delete(request: WireRequest) -> DeleteJob:
-    return DeleteJob(job_id=_file_id(request))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeleteFile(DeleteJob):
+    """A file of scores is deleted at any time, the other kind when it is complete."""
+
+    scores: bool
+
+    async def run_on(self, jobs: JobRunner) -> Job:
+        _of_kind(await jobs.show(ShowJob(job_id=self.job_id)), scores=self.scores)
+        return await jobs.delete(self)
+
+
+def _of_kind(job: Job, *, scores: bool) -> Job:
+    """The file, if it is of this kind; the sandbox's examples are of both."""
+    if job.options.get(SCORES, scores) != scores:
+        raise Problem(ProblemKind.JOB_UNKNOWN)
+    return job
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What files are sent for. A file of one kind is not found by the calls for the other."""
+
+    name: str
+    """The beginning of the names of its endpoints."""
+    path: str
+    scores: bool
+
+    def read_send(self, request: WireRequest) -> SubmitJob:
+        found = read_send(request)
+        return replace(found, options={**found.options, SCORES: self.scores})
+
+    def read_status(self, request: WireRequest) -> ShowFile:
+        return ShowFile(job_id=_file_id(request), scores=self.scores)
+
+    def read_get(self, request: WireRequest) -> GetFile:
+        with_activity = parse_bool(params_of(request).get("activity_data"), False)
+        return GetFile(job_id=_file_id(request), scores=self.scores, with_activity=with_activity)
+
+    def read_delete(self, request: WireRequest) -> DeleteFile:
+        return DeleteFile(job_id=_file_id(request), scores=self.scores, at_any_time=self.scores)
+
+
+VALIDATION = Kind("file", "", scores=False)
+SCORING = Kind("score_file", "scoring/", scores=True)
 
 
 # -- writing ------------------------------------------------------------------------------
@@ -145,7 +201,7 @@ def write_sent(_: SubmitJob, job: Job) -> WireReply:
     return json_reply(body, 201)
 
 
-def write_status(_: ShowJob, job: Job) -> WireReply:
+def write_status(_: ShowFile, job: Job) -> WireReply:
     body = {
         "success": True,
         "file_id": job.id,
@@ -166,7 +222,7 @@ def write_status(_: ShowJob, job: Job) -> WireReply:
     )
 
 
-def write_score_status(_: ShowJob, job: Job) -> WireReply:
+def write_score_status(_: ShowFile, job: Job) -> WireReply:
     is_done = job.state is JobState.COMPLETED
     return json_reply(
         {
@@ -181,28 +237,33 @@ def write_score_status(_: ShowJob, job: Job) -> WireReply:
     )
 
 
-def write_deleted(_: DeleteJob, job: Job) -> WireReply:
+def write_deleted(_: DeleteFile, job: Job) -> WireReply:
     return json_reply(
         {"success": True, "message": "File Deleted", "file_name": job.name, "file_id": job.id}
     )
 
 
-def write_file(_: ReadRows, found: JobRows) -> StreamReply:
-    job = _complete(found.job)
+def write_file(op: GetFile, found: JobRows) -> StreamReply:
+    job = _complete(_of_kind(found.job, scores=op.scores))
+    activity = (ACTIVITY_COLUMN,) if op.with_activity else ()
+    # nobody here knows when a mailbox was used last
+    unknown = ("",) * len(activity)
     name = f"{job.name.removesuffix('.csv')}_processed.csv"
     plain = ascii_file_name(name).replace(" ", "_")
     disposition = f"attachment; filename={plain}; filename*={extended_file_name(name)}"
     return StreamReply(
         rows=found.rows,
-        head=csv_line((*job.headers, *COLUMNS), quote_all=True),
-        render=lambda row: csv_line((*row.cells, *_cells(row.verification)), quote_all=True),
+        head=csv_line((*job.headers, *COLUMNS, *activity), quote_all=True),
+        render=lambda row: csv_line(
+            (*row.cells, *_cells(row.verification), *unknown), quote_all=True
+        ),
         media_type=FILE_MEDIA_TYPE,
         headers=(("Content-Disposition", disposition),),
     )
 
 
-def write_score_file(_: ReadRows, found: JobRows) -> StreamReply:
-    job = _complete(found.job)
+def write_score_file(op: GetFile, found: JobRows) -> StreamReply:
+    job = _complete(_of_kind(found.job, scores=op.scores))
     return StreamReply(
         rows=found.rows,
         head=csv_line((*job.headers, SCORE_COLUMN), quote_all=True),

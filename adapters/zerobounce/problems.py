@@ -51,22 +51,24 @@ KEY_PROBLEMS = frozenset(
 JOB_PROBLEMS = frozenset(
     {ProblemKind.JOB_MALFORMED, ProblemKind.JOB_UNKNOWN, ProblemKind.JOB_STATE}
 )
+FIELDS = {"name": "file_name", "url": "return_url", "": "file"}
+"""The vendor's parameters, by those that batches of all dialects have."""
 BULK_PREFIXES = ("file_", "score_file_")
 """Beginnings of the names of endpoints that the bulk host serves."""
 
 
 def write_problem(
-    key_error: str, _: WireRequest, problem: Problem, endpoint: AnyEndpoint | None
+    key_error: str, request: WireRequest, problem: Problem, endpoint: AnyEndpoint | None
 ) -> WireReply:
     headers = problem_headers(problem)
     status, text = PROBLEMS[problem.kind]
-    text = problem.detail if problem.word else text.format(field=problem.field)
+    field = FIELDS.get(problem.field, problem.field)
+    text = problem.detail if problem.word else text.format(field=field)
     name = endpoint.name if endpoint is not None else ""
+    if key_error == "shield" and _is_shielded(request, problem, name):
+        return WireReply(403, SHIELD.encode(), "text/plain; charset=UTF-8", headers)
     is_bulk = name.startswith(BULK_PREFIXES)
     if problem.kind in KEY_PROBLEMS:
-        is_sending = name.endswith("_send")
-        if key_error == "shield" and problem.kind is not ProblemKind.NO_CREDITS and not is_sending:
-            return WireReply(403, SHIELD.encode(), "text/plain; charset=UTF-8", headers)
         return _write_key_problem(name, text, is_bulk=is_bulk)
     if problem.kind in JOB_PROBLEMS:
         if name.startswith("score_"):
@@ -74,11 +76,27 @@ def write_problem(
         elif name.endswith("_delete"):
             text = NOT_FOUND
         return json_reply({"success": False, "message": text}, status, headers=headers)
+    if problem.kind is ProblemKind.TOO_MANY and name == "filters_add":
+        text = "Maximum number of filters exceeded"
     if name == "batch" and status == 400:
         return _write_batch_problem(problem, text)
     if is_bulk and status == 400:
         return json_reply({"success": False, "message": [text]}, 400, headers=headers)
     return json_reply({"error": text}, status, headers=headers)
+
+
+def _is_shielded(request: WireRequest, problem: Problem, name: str) -> bool:
+    """Whether the firewall answers before the service does."""
+    match problem.kind:
+        case ProblemKind.NO_CREDENTIAL | ProblemKind.BAD_CREDENTIAL:
+            return not name.endswith("_send")
+        case ProblemKind.JOB_MALFORMED:
+            return name != "file_status"
+        case ProblemKind.MISSING:
+            return request.method == "GET"
+        case ProblemKind.WRONG_METHOD:
+            return True
+    return False
 
 
 def _write_key_problem(name: str, text: str, *, is_bulk: bool) -> WireReply:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from adapters.contract.operations import (
     AccountInfo,
-    Acknowledge,
     ShowAccount,
     Verify,
     VerifyMany,
@@ -59,6 +58,12 @@ def required(params: Mapping[str, Any], name: str) -> str:
     return value
 
 
+def required_email(params: Mapping[str, Any]) -> str:
+    """The address. One client sends a `+` as it is, which arrives as a blank."""
+    email = required(params, "email")
+    return email if '"' in email else email.replace(" ", "+")
+
+
 # -- one address --------------------------------------------------------------------------
 
 
@@ -66,7 +71,7 @@ def read_validate(request: WireRequest) -> Validate:
     params = params_of(request)
     timeout = text_param(params, "timeout")
     return Validate(
-        email=required(params, "email"),
+        email=required_email(params),
         wait_s=clamped_integer(timeout, 60, 3, 60) if timeout else None,
         unknown_if_late=True,
         with_activity=parse_bool(params.get("activity_data"), False),
@@ -164,120 +169,9 @@ def write_credits(_: ShowAccount, account: AccountInfo) -> WireReply:
     return json_reply({"Credits": str(account.credits_shown)})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ShowUsage(ShowAccount):
-    """The usage between two days."""
-
-    start: date
-    end: date
-
-
-def read_usage(request: WireRequest) -> ShowUsage:
-    params = params_of(request)
-    return ShowUsage(start=_day(params, "start_date"), end=_day(params, "end_date"))
-
-
-def _day(params: Mapping[str, Any], name: str) -> date:
-    """A day, `2023-09-04`; Python reads more forms of ISO 8601 than the vendor."""
-    text = required(params, name)
-    try:
-        day = date.fromisoformat(text)
-    except ValueError as exc:
-        raise Problem(ProblemKind.INVALID, field=name) from exc
-    if day.isoformat() != text:
-        raise Problem(ProblemKind.INVALID, field=name)
-    return day
-
-
-STATUSES = ("valid", "invalid", "catch_all", "do_not_mail", "spamtrap", "unknown")
-SUB_STATUSES = (
-    "toxic", "disposable", "role_based", "possible_trap", "global_suppression",
-    "timeout_exceeded", "mail_server_temporary_error", "mail_server_did_not_respond",
-    "greylisted", "antispam_system", "does_not_accept_mail", "exception_occurred",
-    "failed_syntax_check", "mailbox_not_found", "unroutable_ip_address", "possible_typo",
-    "no_dns_entries", "role_based_catch_all", "mailbox_quota_exceeded", "forcible_disconnect",
-    "failed_smtp_connection", "leading_period_removed", "alias_address", "mx_forward",
-    "alternate", "blocked", "allowed", "accept_all", "gold", "role_based_accept_all",
-)  # fmt: skip
-
-
-def write_usage(op: ShowUsage, account: AccountInfo) -> WireReply:
-    """The use of the present month, if the days are in it: it is kept by month, in one sum."""
-    in_month = op.start.isoformat()[:7] <= account.month <= op.end.isoformat()[:7]
-    names = (
-        *(f"status_{word}" for word in STATUSES),
-        *(f"sub_status_{word}" for word in SUB_STATUSES),
-    )
-    return json_reply(
-        {
-            "total": account.used if in_month else 0,
-            **dict.fromkeys(names, 0),
-            "start_date": f"{op.start.month}/{op.start.day}/{op.start.year}",
-            "end_date": f"{op.end.month}/{op.end.day}/{op.end.year}",
-        }
-    )
-
-
-def read_activity(request: WireRequest) -> Acknowledge:
-    if not text_param(params_of(request), "email"):
-        raise Problem(ProblemKind.INVALID, "email must be specified", "email", word="text")
-    return Acknowledge()
-
-
-def write_activity(_: Acknowledge, __: None) -> WireReply:
-    """Nobody here knows when a mailbox was used last."""
-    return json_reply({"found": False, "active_in_days": None})
-
-
 def read_score(request: WireRequest) -> Verify:
-    return Verify(email=required(params_of(request), "email"))
+    return Verify(email=required_email(params_of(request)), is_counted=False)
 
 
 def write_score(_: Verify, v: Verification) -> WireReply:
     return json_reply({"email": v.address.raw, "score": tenths(v)})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Guess(Acknowledge):
-    """A search for the format of a domain's addresses, or for a person's address."""
-
-    domain: str
-    company: str
-    is_person: bool
-
-
-def read_guess(request: WireRequest) -> Guess:
-    params = params_of(request)
-    domain, company = text_param(params, "domain"), text_param(params, "company_name")
-    if not domain and not company:
-        raise Problem(ProblemKind.MISSING, field="domain")
-    names = ("first_name", "middle_name", "last_name")
-    is_person = any(text_param(params, name) for name in names)
-    return Guess(domain=domain, company=company, is_person=is_person)
-
-
-def write_guess(op: Guess, _: None) -> WireReply:
-    """Nothing is found: no addresses of strangers are collected here."""
-    rest = {"did_you_mean": "", "failure_reason": "No email format was found for this domain."}
-    about = {"domain": op.domain, "company_name": op.company}
-    if op.is_person:
-        return json_reply({"email": "", "email_confidence": "undetermined", **about, **rest})
-    found = {"format": "unknown", "confidence": "undetermined"}
-    return json_reply({**about, **found, **rest, "other_domain_formats": []})
-
-
-def read_filters(_: WireRequest) -> Acknowledge:
-    return Acknowledge()
-
-
-def write_filters(_: Acknowledge, __: None) -> WireReply:
-    return json_reply([])
-
-
-def read_filter_change(request: WireRequest) -> Acknowledge:
-    """No filters are kept: a rule that nobody follows must not be acknowledged."""
-    raise Problem(ProblemKind.INVALID, "Filters are not supported.", "rule", word="text")
-
-
-def write_filter_change(_: Acknowledge, __: None) -> WireReply:
-    return json_reply({"Message": ""})

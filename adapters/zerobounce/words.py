@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from adapters.contract.filters import FILTER_SOURCE
 from adapters.contract.problems import ProblemKind
 from adapters.contract.samples import Sample
 from adapters.kit.words import word_for
@@ -61,6 +62,7 @@ FALLBACK_WORDS: Mapping[Verdict, Words] = {
 NULL_MX = Words("invalid", "does_not_accept_mail")
 TYPO = Words("invalid", "possible_typo")
 TRAP = Words("spamtrap")
+ALLOWED, BLOCKED = Words("valid", "allowed"), Words("do_not_mail", "blocked")
 ROLE: Mapping[Words, Words] = {
     Words("valid"): Words("do_not_mail", "role_based"),
     Words("catch-all"): Words("do_not_mail", "role_based_catch_all"),
@@ -180,6 +182,8 @@ def choose_sample(address: Address) -> Sample | ProblemKind | None:
 
 def words_of(v: Verification) -> Words:
     """The vendor's words for a result."""
+    if v.source == FILTER_SOURCE:
+        return ALLOWED if v.verdict is D else BLOCKED
     if v.source == "sandbox" and (found := test_address(v.address)):
         return found.words
     if v.evidence.spamtrap and v.verdict in (D, R):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+import orjson
 from sqlalchemy import Row, delete, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -19,7 +20,7 @@ from gateway.store.tables import batch_chunks, batches
 async def cancel_batch(
     connection: AsyncConnection, store: Store, batch: Row[Any], rules: BatchRules, now: datetime
 ) -> int:
-    """Cancel a batch whose row is locked, and refund the rows without a result.
+    """Cancel a batch whose row is locked, and refund the rows without a result or a free one.
 
     Its chunks are deleted, so that workers that hold one lose their lease and write nothing more.
     Returns the refunded credits. Raises `Problem` (`JOB_STATE`) if it has ended already.
@@ -31,6 +32,8 @@ async def cancel_batch(
     # in proportion: of rows without a result it is not known which ones are billed
     undone = batch.rows - batch.done
     refund = batch.charged_units * undone // batch.rows if batch.rows else 0
+    free = orjson.loads(batch.counts).get(rules.refund_word, 0) if rules.refund_word else 0
+    refund = min(refund + free, batch.charged_units)
     kept_s = rules.retention_s(batch.total)
     await connection.execute(
         update(batches)

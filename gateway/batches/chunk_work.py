@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import chain
 
+from adapters.contract.filters import Filters
 from engine.address.syntax import parse_address
 from engine.model import Address, Checks, Meaning, Reason, Verification
 from engine.verification import unknown_verification
+from gateway.accounts.account_state import NO_FILTERS, apply_filters, filtered_result
 from gateway.batches.model import Claim, Postponed, RowResult
 from gateway.batches.ports import ChunkVerifier
 from gateway.errors import NO_SOURCE
@@ -66,9 +68,11 @@ class ChunkWork:
         retry_after_s: float | None,
         clock: Callable[[], float],
         find_sample: FindSample = lambda *_: None,
+        filters: Filters = NO_FILTERS,
     ) -> None:
         """`retry_after_s` is None if addresses that were refused for now are not tried again."""
         self._find_sample = find_sample
+        self._filters = filters
         self._claim = claim
         self._chosen = chosen
         self._verdicts = verdicts
@@ -147,9 +151,9 @@ class ChunkWork:
         groups: dict[str, list[_Row]] = {}
         for item in self._claim.items:
             address = parse_address(item.email)
-            sample = self._find_sample(self._claim.dialect, address, self._claim.checks)
-            if sample is not None:
-                self._results.append(RowResult(item.position, sample))
+            decided = self._decided(address)
+            if decided is not None:
+                self._results.append(RowResult(item.position, decided))
                 continue
             groups.setdefault(address.normalized, []).append(_Row(item.position, address))
         addresses = [rows[0].address for rows in groups.values()]
@@ -159,6 +163,13 @@ class ChunkWork:
         for normalized, verification in cached.items():
             self._add_results(groups.pop(normalized), verification)
         return {rows[0].address: rows for rows in groups.values()}
+
+    def _decided(self, address: Address) -> Verification | None:
+        """The result of an address that its owner's filters or the vendor's samples decide."""
+        checks = self._claim.checks
+        if (found := self._filters.find_early(address)) is not None:
+            return filtered_result(address, checks, found, self._now())
+        return self._find_sample(self._claim.dialect, address, checks)
 
     async def _verify_once(self, todo: _Rows) -> None:
         """Verify each address of `todo`, and take those with a result out of it."""
@@ -185,8 +196,8 @@ class ChunkWork:
 
     def _add_results(self, rows: Sequence[_Row], verification: Verification) -> None:
         for row in rows:
-            result = RowResult(row.position, verification.for_address(row.address))
-            self._results.append(result)
+            found = apply_filters(self._filters, verification.for_address(row.address))
+            self._results.append(RowResult(row.position, found))
 
     def _shows_closed_network(self) -> bool:
         """Whether it is our network that reaches no mail host, so that retries would be no use."""
@@ -205,10 +216,12 @@ class ChunkWork:
         )
 
     def _unexpected_error(self, address: Address) -> Verification:
-        verified_at = datetime.fromtimestamp(self._clock(), UTC)
         return unknown_verification(
-            address, self._claim.checks, verified_at=verified_at, source=NO_SOURCE
+            address, self._claim.checks, verified_at=self._now(), source=NO_SOURCE
         )
+
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self._clock(), UTC)
 
 
 def _may_change(verification: Verification) -> bool:

@@ -95,7 +95,7 @@ class _CallerJobs(JobRunner):
         return await self.records.list_page(self.caller, op)
 
     async def delete(self, op: DeleteJob) -> Job:
-        job = await self.records.delete(self.caller, op.job_id)
+        job = await self.records.delete(self.caller, op)
         self.on_deleted()
         self.on_work()
         return job

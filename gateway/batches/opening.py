@@ -15,7 +15,7 @@ from gateway.batches.holder import is_holder_dead, lease_holder_name
 from gateway.batches.intake import CHUNK_SIZE
 from gateway.batches.jobs import BatchOperations
 from gateway.batches.outbox import SqlOutbox
-from gateway.batches.ports import ChooseVerifier
+from gateway.batches.ports import ChooseVerifier, FindFilters, no_filters
 from gateway.batches.queue import SqlChunkQueue
 from gateway.batches.records import BatchRecords, Billing
 from gateway.batches.runner import Runner
@@ -64,6 +64,8 @@ class BatchDependencies:
     """Fetches the lists that clients name by a URL."""
     find_sample: FindSample = lambda *_: None
     """The answers to test addresses of vendors that have them for live keys."""
+    find_filters: FindFilters = no_filters
+    """The filters of a chunk's owner."""
     clock: Callable[[], float]
     """Unix time in seconds."""
     dispatch: Dispatch = field(default_factory=EmbeddedDispatch)
@@ -110,6 +112,7 @@ async def open_batches(
             find_sample=deps.find_sample,
             dispatch=deps.dispatch,
             egresses=deps.egresses,
+            find_filters=deps.find_filters,
         )
         deps.dispatch.every(SWEEP, SWEEP_EVERY_S, sweeper.sweep_logged)
         deps.dispatch.when_told(WEBHOOKS, webhook_sender.wake)

@@ -7,11 +7,13 @@ can write no more, so that a row gets one result however many workers share a ba
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from adapters.contract.filters import Filters
 from engine.turns import Turns
+from gateway.accounts.account_state import NO_FILTERS
 from gateway.batches.model import Claim, Postponed, RowResult
 from gateway.verdicts.verifier import BulkVerifier
 
@@ -138,6 +140,14 @@ class ChunkVerifier:
     """Which cached verdicts may serve it (`gateway.verdicts.cache`)."""
     is_remote: bool = False
     """Whether an upstream does the work, so that many chunks may be in flight."""
+
+
+FindFilters = Callable[[Claim], Awaitable[Filters]]
+"""The filters of the owner of a claim. May raise StoreError."""
+
+
+async def no_filters(_: Claim) -> Filters:
+    return NO_FILTERS
 
 
 ChooseVerifier = Callable[[Claim, bool], ChunkVerifier]

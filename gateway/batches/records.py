@@ -27,7 +27,14 @@ from adapters.contract.batch_rules import (
 )
 from adapters.contract.dialect import Dialect
 from adapters.contract.jobs import Job, JobPage, JobRow, JobRows, JobState
-from adapters.contract.operations import AmendJob, ListJobs, RowsOperation, StartJob, SubmitJob
+from adapters.contract.operations import (
+    AmendJob,
+    DeleteJob,
+    ListJobs,
+    RowsOperation,
+    StartJob,
+    SubmitJob,
+)
 from adapters.contract.problems import Problem, ProblemKind
 from adapters.kit.timed_tokens import parse_timed_token, token_for_links
 from gateway.accounts.caller import Caller, Charge, InsufficientCredits
@@ -479,14 +486,18 @@ class BatchRecords:
             await self._report(connection, row.id, JobEvent.AMENDED)
         return await self.show(caller, op.job_id)
 
-    async def delete(self, caller: Caller, job_id: str) -> Job:
-        """Delete a batch that is not being verified. Raises `Problem`."""
-        job = await self.show(caller, job_id)
+    async def delete(self, caller: Caller, op: DeleteJob) -> Job:
+        """Delete a batch that is not being verified, or any. Raises `Problem`."""
+        job = await self.show(caller, op.job_id)
         async with self._store.write() as connection:
-            row = await self._lock_batch(connection, caller, job_id)
+            row = await self._lock_batch(connection, caller, op.job_id)
             state = JobState(row.state)
-            if not (state.is_final or state is JobState.READY):
+            is_over = state.is_final or state is JobState.READY
+            if not is_over and not op.at_any_time:
                 raise Problem(ProblemKind.JOB_STATE, job_state=state)
+            if not is_over:
+                rules = rules_of(self._dialects[row.dialect])
+                await cancel_batch(connection, self._store, row, rules, self._now())
             await connection.execute(
                 update(batches).where(batches.c.id == row.id).values(state=InternalState.DELETED)
             )

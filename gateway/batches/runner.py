@@ -19,7 +19,7 @@ from functools import partial
 from engine.turns import Turns, acting_for
 from gateway.batches.chunk_work import ChunkWork, FindSample, log_fields
 from gateway.batches.model import Claim
-from gateway.batches.ports import ChooseVerifier, ChunkQueue, ChunkVerifier
+from gateway.batches.ports import ChooseVerifier, ChunkQueue, ChunkVerifier, FindFilters, no_filters
 from gateway.cluster.embedded import EmbeddedDispatch
 from gateway.cluster.ports import Dispatch, TurnOutcome
 from gateway.store import StoreAway, StoreError
@@ -65,6 +65,7 @@ class Runner:
         find_sample: FindSample = lambda *_: None,
         dispatch: Dispatch | None = None,
         egresses: Collection[str] | None = None,
+        find_filters: FindFilters = no_filters,
     ) -> None:
         """`egresses` are those of this process; None: chunks of any egress are claimed.
 
@@ -81,6 +82,7 @@ class Runner:
         self._monotonic = monotonic
         self._on_chunk_finished = on_chunk_finished
         self._find_sample = find_sample
+        self._find_filters = find_filters
         self._chunks_in_flight = 0.0
         self._addresses_in_flight = 0.0
         self._chunks_by_batch: Counter[int] = Counter()
@@ -276,6 +278,7 @@ class Runner:
             retry_after_s=self._retry_after_s(claim),
             clock=self._clock,
             find_sample=self._find_sample,
+            filters=await self._find_filters(claim),
         )
         verifying = asyncio.create_task(work.verify())
         try:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from adapters.contract.dialect import Dialect
+from adapters.contract.filters import FILTER_SOURCE, Filters
 from adapters.contract.jobs import Job, JobRows
 from adapters.contract.operations import (
     FetchList,
@@ -23,7 +24,9 @@ from adapters.contract.problems import Problem, ProblemKind
 from engine.model import Address, Checks, Reason, Verification
 from engine.turns import FairSlots
 from engine.verification import unknown_verification
+from gateway.accounts.account_state import NO_FILTERS, AccountState, apply_filters
 from gateway.accounts.caller import Caller
+from gateway.sandbox.account_state import SandboxFilters, SandboxUse
 from gateway.sandbox.clock import Clocks
 from gateway.sandbox.faults import MAX_SLOW_REQUESTS, FaultInjector
 from gateway.sandbox.fetching import fetch_nothing
@@ -79,6 +82,9 @@ class Sandbox:
         # beside live traffic it uses half of the processor at most
         slices = TimeSlices(rest_s=0.0 if standalone else SLICE_S)
         self.request_log = RequestLog(slices)
+        self.use = SandboxUse(self.clocks)
+        self.filters = SandboxFilters()
+        self.state = AccountState(self.use, self.filters)
         self.faults = FaultInjector(
             self.clocks, max_slow_requests=None if standalone else MAX_SLOW_REQUESTS
         )
@@ -110,6 +116,7 @@ class Sandbox:
         return (
             caller is not None
             and caller.test
+            and not self.keys.dialect(caller.dialect).use_words
             and self.seed != RANDOM_SEED
             and not self.clocks.is_moved(caller.sandbox_scope)
         )
@@ -117,11 +124,12 @@ class Sandbox:
     def verify(self, dialect: Dialect, caller: Caller, op: Verify) -> Verification:
         """The sample for an address. Raises `Problem` and `SimulatedProblem`."""
         self.raise_if_simulated(op.email)
-        found = self._draw(dialect, op.email, op.checks)
+        filters = self._filters_of(dialect, caller)
+        found = apply_filters(filters, self._draw(dialect, op.email, op.checks))
         address = found.address
         if not address.valid and op.refuse_malformed:
             raise Problem(ProblemKind.INVALID, detail=address.error or "", field="email")
-        if dialect.choose_sample is not None and address.valid:
+        if dialect.choose_sample is not None and address.valid and found.source != FILTER_SOURCE:
             chosen = dialect.choose_sample(address)
             if isinstance(chosen, ProblemKind):
                 raise Problem(chosen)
@@ -161,6 +169,11 @@ class Sandbox:
         now = datetime.fromtimestamp(self.clocks.now(None), UTC)
         return replace(self._draw(dialect, address.raw, checks), verified_at=now)
 
+    def _filters_of(self, dialect: Dialect, caller: Caller) -> Filters:
+        if not dialect.has_filters:
+            return NO_FILTERS
+        return self.filters.get(caller.sandbox_scope, dialect.name)
+
     def _draw(self, dialect: Dialect, text: str, checks: Checks) -> Verification:
         return self._samples.draw(
             dialect.name,
@@ -185,7 +198,10 @@ class Sandbox:
         Raises `SimulatedProblem`.
         """
         word = word_of_parameter(simulate) or caller.simulate
-        return self.jobs.jobs_of(dialect, caller.sandbox_scope, word, self._base_url(dialect))
+        filters = self._filters_of(dialect, caller)
+        return self.jobs.jobs_of(
+            dialect, caller.sandbox_scope, word, self._base_url(dialect), filters
+        )
 
     async def rows_by_token(self, dialect: Dialect, op: ReadRowsByToken) -> JobRows | None:
         """The rows behind a link; None if the link is not of a test key's batch."""

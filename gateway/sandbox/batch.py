@@ -10,7 +10,9 @@ import orjson
 
 from adapters.contract.batch_rules import BatchRules
 from adapters.contract.dialect import Dialect
+from adapters.contract.filters import Filters
 from engine.model import Checks
+from gateway.accounts.account_state import NO_FILTERS
 from gateway.sandbox.rows import StoredRows, Tally
 
 BATCH_OVERHEAD_BYTES = 3_000
@@ -43,6 +45,8 @@ class SandboxBatch:
     webhook_url: str = ""
     base_url: str = ""
     """Where the request came to, for links in webhooks."""
+    filters: Filters = NO_FILTERS
+    """Of its owner at the time of the submission."""
     simulation_word: str = ""
     """The word in one of its addresses for the state, or the pace, to show."""
     token: str = field(default_factory=lambda: secrets.token_hex(16))

@@ -31,6 +31,7 @@ from adapters.contract.batch_rules import (
     duplicate_word,
 )
 from adapters.contract.dialect import Dialect
+from adapters.contract.filters import Filters
 from adapters.contract.jobs import BatchEntry, Job, JobPage, JobRow, JobRows, JobState
 from adapters.contract.operations import (
     AmendJob,
@@ -52,6 +53,7 @@ from adapters.contract.operations import (
 from adapters.contract.problems import Problem, ProblemKind
 from adapters.kit.timed_tokens import parse_timed_token, token_for_links
 from engine.model import Checks, Verification
+from gateway.accounts.account_state import NO_FILTERS, apply_filters
 from gateway.errors import StorageUnavailable
 from gateway.sandbox.batch import SandboxBatch, rules_of
 from gateway.sandbox.budget import ScopedStore
@@ -124,16 +126,23 @@ class SandboxJobs:
         return self._batches.size
 
     def jobs_of(
-        self, dialect: Dialect, scope: int, simulation_word: str, base_url: str
+        self,
+        dialect: Dialect,
+        scope: int,
+        simulation_word: str,
+        base_url: str,
+        filters: Filters = NO_FILTERS,
     ) -> JobRunner:
         """The batches of one test key. `base_url` is the dialect's root on this server.
+
+        `filters` are those of the key, for new batches.
 
         `simulation_word` is that of the request or the key. Raises `SimulatedProblem`, as do the
         methods of the runner.
         """
         if simulation_word in PROBLEM_WORDS and simulation_word not in JOB_WORDS:
             raise SimulatedProblem(simulation_word)
-        return _KeyJobs(self, dialect, scope, simulation_word, base_url)
+        return _KeyJobs(self, dialect, scope, simulation_word, base_url, filters)
 
     async def rows_by_token(
         self, dialect: Dialect, op: ReadRowsByToken, base_url: str
@@ -156,7 +165,12 @@ class SandboxJobs:
     # -- for one key --------------------------------------------------------------------------
 
     async def submit(
-        self, dialect: Dialect, scope: int, op: SubmitJob, base_url: str = ""
+        self,
+        dialect: Dialect,
+        scope: int,
+        op: SubmitJob,
+        base_url: str = "",
+        filters: Filters = NO_FILTERS,
     ) -> SandboxBatch:
         rules = rules_of(dialect)
         rows, tally = StoredRows(), Tally()
@@ -171,7 +185,7 @@ class SandboxJobs:
                     if computation.is_over:
                         await computation.pause()
                     word = word or word_in_email(entry.email)
-                    verification = self._sample(dialect, op.checks, entry)
+                    verification = self._sample(dialect, op.checks, entry, filters)
                     kind = _row_kind(rules, verification)
                     is_first = True
                     if rules.merge_duplicates or rules.marks_duplicates:
@@ -209,6 +223,7 @@ class SandboxJobs:
             webhook_url=op.webhook_url,
             base_url=base_url,
             simulation_word=word,
+            filters=filters,
         )
         if batch.size > MAX_BATCH_BYTES:
             raise _too_large()
@@ -252,8 +267,8 @@ class SandboxJobs:
             raise _too_large()
         batch.options = {**batch.options, **options}
 
-    def delete(self, batch: SandboxBatch, job: Job) -> None:
-        if not (job.state.is_final or job.state is JobState.READY):
+    def delete(self, batch: SandboxBatch, job: Job, op: DeleteJob) -> None:
+        if not (job.state.is_final or job.state is JobState.READY or op.at_any_time):
             raise Problem(ProblemKind.JOB_STATE, job_state=job.state)
         self._report(report_event(self, batch, JobEvent.DELETED, job))
         self._remove(batch)
@@ -267,7 +282,7 @@ class SandboxJobs:
 
     def row_at(self, batch: SandboxBatch, position: int) -> JobRow:
         entry = RowReader(batch.rows).entry(position)
-        verification = self._sample(batch.dialect, batch.checks, entry)
+        verification = self._sample(batch.dialect, batch.checks, entry, batch.filters)
         return JobRow(entry.email, entry.cells, verification, batch.tally.word_at(position))
 
     def of_key(self, dialect: Dialect, scope: int) -> list[SandboxBatch]:
@@ -311,7 +326,7 @@ class SandboxJobs:
                         to_skip -= 1
                         continue
                     entry = reader.entry(position)
-                    verification = self._sample(batch.dialect, batch.checks, entry)
+                    verification = self._sample(batch.dialect, batch.checks, entry, batch.filters)
                     word = batch.tally.word_at(position)
                     piece.append(JobRow(entry.email, entry.cells, verification, word))
                     if len(piece) == min(left, ROWS_PER_PIECE):
@@ -360,8 +375,14 @@ class SandboxJobs:
             link_token=token_for_links(rules, batch.dialect.name, batch.id, batch.token, now),
         )
 
-    def _sample(self, dialect: Dialect, checks: Checks, entry: BatchEntry) -> Verification:
-        return self._samples.draw(
+    def _sample(
+        self,
+        dialect: Dialect,
+        checks: Checks,
+        entry: BatchEntry,
+        filters: Filters = NO_FILTERS,
+    ) -> Verification:
+        sample = self._samples.draw(
             dialect.name,
             entry.email,
             checks,
@@ -369,6 +390,7 @@ class SandboxJobs:
             choose_sample=dialect.choose_sample,
             default_sample=dialect.default_sample,
         )
+        return apply_filters(filters, sample)
 
     def get(
         self, dialect: Dialect, scope: int, job_id: str, *, simulated: bool = False
@@ -445,12 +467,13 @@ class _KeyJobs(JobRunner):
     scope: int
     simulation_word: str
     base_url: str
+    filters: Filters
 
     def fetch(self, url: str, max_bytes: int) -> AbstractAsyncContextManager[OpenChunks | str]:
         return self.batches.fetch(url, max_bytes)
 
     async def submit(self, op: SubmitJob) -> Job:
-        batch = await self.batches.submit(self.dialect, self.scope, op, self.base_url)
+        batch = await self.batches.submit(self.dialect, self.scope, op, self.base_url, self.filters)
         return self.batches.job_now(batch, "", self.base_url)
 
     async def start(self, op: StartJob) -> Job:
@@ -487,7 +510,7 @@ class _KeyJobs(JobRunner):
 
     async def delete(self, op: DeleteJob) -> Job:
         batch, job = self._find(op.job_id)
-        self.batches.delete(batch, job)
+        self.batches.delete(batch, job, op)
         return job
 
     async def cancel(self, op: CancelJob) -> Job:

@@ -33,6 +33,7 @@ class TestKeys:
 
     def __init__(self, dialects: Iterable[Dialect], *, extra_keys: Iterable[str] = ()) -> None:
         self._dialects = tuple(dialects)
+        self._by_name = {dialect.name: dialect for dialect in self._dialects}
         self._created: dict[int, dict[str, str]] = {}
         self._next_account = WELL_KNOWN_ACCOUNT - 1
         self.callers: dict[tuple[str, str], Caller] = {}
@@ -41,6 +42,9 @@ class TestKeys:
         for dialect in self._dialects:
             for key in (dialect.sandbox_key, *extra_keys):
                 self._add(WELL_KNOWN_ACCOUNT, dialect.name, key, "well-known test key")
+
+    def dialect(self, name: str) -> Dialect:
+        return self._by_name[name]
 
     def create_account(self) -> tuple[int, Mapping[str, str]]:
         """Create an account; returns its number, and its keys by dialect."""

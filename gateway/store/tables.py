@@ -30,7 +30,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-REVISION = "0014"
+REVISION = "0015"
 """The newest migration; repeated here so that opening an up-to-date database needs no Alembic."""
 LEAST_READER = "0014"
 """The oldest `REVISION` whose program may use these tables. A migration that only adds what older
@@ -112,6 +112,29 @@ usage = Table(
     Column("month", String(7), primary_key=True),  # YYYY-MM, UTC
     Column("used", BigInteger, nullable=False),
     CheckConstraint("used >= 0", name="used"),
+)
+
+daily_use = Table(
+    "daily_use",
+    metadata,
+    Column("account_id", Integer, primary_key=True),
+    Column("dialect", String(32), primary_key=True),
+    Column("day", String(10), primary_key=True),  # YYYY-MM-DD, UTC
+    Column("word", String(64), primary_key=True),  # of Dialect.use_words
+    Column("count", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+address_filters = Table(
+    "address_filters",
+    metadata,
+    Column("account_id", Integer, primary_key=True),
+    Column("dialect", String(32), primary_key=True),
+    Column("target", String(16), primary_key=True),  # adapters.contract.filters.FilterTarget
+    Column("value", String(320), primary_key=True),
+    Column("allows", Boolean, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    sqlite_with_rowid=False,
 )
 
 client_blocks = Table(

@@ -158,6 +158,8 @@ class ControlApi:
         self._sandbox.request_log.clear(scope)
         self._sandbox.faults.remove(scope)
         self._sandbox.jobs.clear(scope)
+        self._sandbox.use.clear(scope)
+        self._sandbox.filters.clear(scope)
         self._sandbox.webhooks.clear(scope)
         self._sandbox.clocks.reset(scope)
         return {"reset": "all" if scope is None else "this key's"}

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from itertools import product
 from typing import TypeVar
 
 from adapters.contract.batch_rules import BatchRules, IdSource
 from adapters.contract.dialect import Dialect
+from adapters.contract.filters import AddressFilter, FilterTarget
 from adapters.contract.jobs import BatchEntry, Job, JobPage, JobRow, JobRows, JobState
 from adapters.contract.operations import (
     UNLIMITED,
@@ -21,6 +23,7 @@ from adapters.contract.operations import (
     DeleteJob,
     GuessPerson,
     ListJobs,
+    OpenChunks,
     PersonGuess,
     ReadRows,
     ReadRowsByToken,
@@ -226,8 +229,18 @@ class ExampleRunner:
         self.calls.add("find")
         return self._job_rows()
 
+    async def show_use(self, first: date, last: date) -> Mapping[str, int]:
+        return {}
+
+    def filters(self) -> ExampleFilters:
+        return ExampleFilters(self._world.found)
+
     def jobs(self, simulate: str) -> ExampleRunner:
         return self
+
+    @asynccontextmanager
+    async def fetch(self, url: str, max_bytes: int) -> AsyncIterator[OpenChunks | str]:
+        yield "The list could not be fetched."
 
     async def submit(self, op: SubmitJob) -> Job:
         self.calls |= {"submit"}
@@ -306,6 +319,22 @@ class ExampleRunner:
             entry = entries[number % len(entries)]
             word = self._rules.row_word(found) if self._rules is not None else ""
             yield JobRow(entry.email, entry.cells, found, word)
+
+
+@dataclass(frozen=True, slots=True)
+class ExampleFilters:
+    """A `FilterList`."""
+
+    found: bool
+
+    async def show(self) -> Sequence[AddressFilter]:
+        return (AddressFilter(False, FilterTarget.EMAIL, ADDRESSES[0].raw),) if self.found else ()
+
+    async def add(self, new: AddressFilter) -> None:
+        return None
+
+    async def delete(self, old: AddressFilter) -> bool:
+        return self.found
 
 
 def example_job_id(rules: BatchRules | None) -> str:
