@@ -32,7 +32,8 @@ async def cancel_batch(
     # in proportion: of rows without a result it is not known which ones are billed
     undone = batch.rows - batch.done
     refund = batch.charged_units * undone // batch.rows if batch.rows else 0
-    free = orjson.loads(batch.counts).get(rules.refund_word, 0) if rules.refund_word else 0
+    counts: dict[str, int] = orjson.loads(batch.counts)
+    free = counts.get(rules.refund_word, 0) if rules.refund_word else 0
     refund = min(refund + free, batch.charged_units)
     kept_s = rules.retention_s(batch.total)
     await connection.execute(
