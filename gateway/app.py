@@ -130,6 +130,8 @@ async def open_services(
     clock: Callable[[], float] = time.time,
     wait: WaitForTask = wait_at_most,
     run_workers: bool = True,
+    run_sweeper: bool = True,
+    is_alone: bool = True,
     busy_timeout_s: float = BUSY_TIMEOUT_S,
     dialects: Sequence[Dialect] = DIALECTS,
     secrets: SecretList | None = None,
@@ -139,9 +141,10 @@ async def open_services(
 
     `dialects` are those that are spoken and can be upstreams, before the settings' options are
     applied. `verifier` stands in for the probe engine; `clock` is Unix time in seconds. Without
-    `run_workers` batches are verified only by `batch_services.drain`. `busy_timeout_s` is as in
-    `open_store`. What is secret in the settings is added to `secrets`. `kind` is what other
-    processes see of this one. Raises StoreError, AccountsError.
+    `run_workers` batches are verified only by `batch_services.drain`; without `run_sweeper` another
+    process deletes what is due. `is_alone` says that no other process serves the same port.
+    `busy_timeout_s` is as in `open_store`. What is secret in the settings is added to `secrets`.
+    `kind` is what other processes see of this one. Raises StoreError, AccountsError.
     """
     dialects = configured_dialects(settings, dialects)
     async with contextlib.AsyncExitStack() as stack:
@@ -195,6 +198,7 @@ async def open_services(
             clock=clock,
             url=settings.server.url(),
             live_control=settings.sandbox.live_control,
+            is_alone=is_alone,
         )
         by_name = {dialect.name: dialect for dialect in dialects}
         dispatch = open_dispatch(settings, names, clock=clock)
@@ -228,6 +232,7 @@ async def open_services(
                     egresses=None if dispatch.is_alone else names,
                 ),
                 run_workers=run_workers and (kind is ProcessKind.WORKER or works_in_server),
+                run_sweeper=run_sweeper or not dispatch.is_alone,
             )
         )
         batch_metrics = BatchCollector(store)

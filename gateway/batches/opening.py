@@ -76,9 +76,12 @@ class BatchDependencies:
 
 @contextlib.asynccontextmanager
 async def open_batches(
-    deps: BatchDependencies, *, run_workers: bool = True
+    deps: BatchDependencies, *, run_workers: bool = True, run_sweeper: bool = True
 ) -> AsyncIterator[BatchServices]:
-    """Batches over an open store, verified in this process if `run_workers`. Raises StoreError."""
+    """Batches over an open store, verified in this process if `run_workers`.
+
+    Those that expired are deleted in this process if `run_sweeper` too. Raises StoreError.
+    """
     store, clock = deps.store, deps.clock
     dialects = {dialect.name: dialect for dialect in deps.dialects}
     async with contextlib.AsyncExitStack() as stack:
@@ -114,7 +117,8 @@ async def open_batches(
             egresses=deps.egresses,
             find_filters=deps.find_filters,
         )
-        deps.dispatch.every(SWEEP, SWEEP_EVERY_S, sweeper.sweep_logged)
+        if run_sweeper:
+            deps.dispatch.every(SWEEP, SWEEP_EVERY_S, sweeper.sweep_logged)
         deps.dispatch.when_told(WEBHOOKS, webhook_sender.wake)
         await queue.free_dead_leases(lambda other: is_holder_dead(other, own_name=holder))
         if run_workers:
@@ -125,10 +129,14 @@ async def open_batches(
             runner.wake()
             webhook_sender.wake()
 
+        def on_deleted() -> None:
+            if run_sweeper:  # else the process that sweeps will come to it
+                deps.dispatch.soon(SWEEP)
+
         operations = BatchOperations(
             records,
             fetch=deps.fetch,
             on_work=on_work,
-            on_deleted=lambda: deps.dispatch.soon(SWEEP),
+            on_deleted=on_deleted,
         )
         yield BatchServices(operations, runner, webhook_sender, sweeper)

@@ -17,6 +17,8 @@ import typer
 from gateway.cli.terminal import EXIT_USAGE, CommandError, print_error
 
 if TYPE_CHECKING:
+    import asyncio
+
     from gateway.cli.announce import Announce
     from gateway.observability.metrics import Metrics
     from gateway.settings import Settings
@@ -126,13 +128,24 @@ _BIND_ERRORS: dict[int, str] = {
 
 def open_socket(settings: Settings) -> socket.socket:
     """The socket to serve on. Raises CommandError."""
+    (sock,) = open_sockets(settings, 1)
+    return sock
+
+
+def open_sockets(settings: Settings, count: int) -> list[socket.socket]:
+    """A socket for each of `count` processes, on the same port. Raises CommandError."""
     from gateway.web.server import bind
+    from gateway.workers.sockets import bind_each
 
     server = settings.server
     if server.ssl_certfile:
         check_tls(server.ssl_certfile, server.ssl_keyfile)
-    try:
+
+    def bind_one() -> socket.socket:
         return bind(server.host, server.port)
+
+    try:
+        return [bind_one()] if count == 1 else bind_each(bind_one, count)
     except OSError as exc:
         words = _BIND_ERRORS.get(exc.errno or 0, f"cannot be listened on: {exc.strerror or exc}")
         place = f"[{server.host}]" if ":" in server.host else server.host
@@ -157,8 +170,10 @@ async def serve_until_stopped(
     settings: Settings,
     sock: socket.socket,
     announce: Announce,
+    *,
+    retired: asyncio.Event | None = None,
 ) -> bool:
-    """Answer requests until SIGINT or SIGTERM.
+    """Answer requests until SIGINT or SIGTERM, or until `retired` is set.
 
     Returns whether requests were ended by a second Ctrl-C.
     """
@@ -189,6 +204,7 @@ async def serve_until_stopped(
                 on_refusal=services.metrics.count_refused_connection,
             ),
             reason_phrases={k: v for d in DIALECTS for k, v in d.reason_phrases.items()},
+            retired=retired,
         )
 
 

@@ -86,12 +86,17 @@ def resolve_config_file(ctx: typer.Context, config: Path | None) -> Path | None:
 
 
 def read_settings(
-    ctx: typer.Context, config: Path | None, *, secrets: bool = False, probing: bool = False
+    ctx: typer.Context,
+    config: Path | None,
+    *,
+    secrets: bool = False,
+    probing: bool = False,
+    quiet: bool = False,
 ) -> Settings:
     """The settings. Raises CommandError with all mistakes in them.
 
     With `secrets` the upstreams' keys are read too, which only a server needs; with `probing` or
-    `secrets` the proxies to mail hosts.
+    `secrets` the proxies to mail hosts. `quiet` leaves out warnings.
     """
     from gateway.settings import SettingsError, load
 
@@ -108,7 +113,7 @@ def read_settings(
         )
     except SettingsError as exc:
         raise CommandError(str(exc), EXIT_USAGE) from exc
-    for line in ignored:
+    for line in () if quiet else ignored:
         warn(settings, "variables.ignored", line)
     return settings
 

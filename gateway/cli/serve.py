@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import socket
+from contextlib import AsyncExitStack
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,13 +25,15 @@ from gateway.cli.listen import (
 )
 from gateway.cli.options import ConfigFile, read_settings
 from gateway.cli.terminal import EXIT_INTERRUPTED, EXIT_USAGE, CommandError, run_async
+from gateway.workers.place import PLACE_OPTION, WorkerPlace
 
 if TYPE_CHECKING:
-    import socket
-
     from gateway.accounts.accounts import NewKey
     from gateway.app import Services
     from gateway.settings import Settings
+
+
+MAX_WORKERS = 64
 
 
 def serve(
@@ -43,33 +47,56 @@ def serve(
     ssl_keyfile: Annotated[
         str | None, typer.Option(metavar="FILE", help="Private key of that certificate (PEM).")
     ] = None,
+    workers: Annotated[
+        int,
+        typer.Option(
+            metavar="N", min=1, max=MAX_WORKERS, help="Processes that serve the port together."
+        ),
+    ] = 1,
     log_level: LogLevel = None,
     verbose: Verbose = False,
     config: ConfigFile = None,
+    as_worker: Annotated[str | None, typer.Option(PLACE_OPTION, hidden=True)] = None,
 ) -> None:
     """Run the server: all dialects, with accounts, keys and batches in one database file.
 
     The first start creates an account and prints its keys, only once, with
     the base URL to paste into each vendor's client. The server prints
     `listening on URL` when it is ready, and runs until Ctrl-C or SIGTERM.
+    With --workers it uses more than one core; SIGHUP then restarts one
+    process after the other, with the settings read anew.
 
     Examples:
       veriplex serve
-      veriplex serve --host 0.0.0.0 --port 8080
+      veriplex serve --host 0.0.0.0 --port 8080 --workers 4
       veriplex serve --ssl-certfile cert.pem --ssl-keyfile key.pem
     """
     if (ssl_certfile is None) != (ssl_keyfile is None):
         raise CommandError("--ssl-certfile and --ssl-keyfile belong together", EXIT_USAGE)
-    settings = with_server_options(
-        read_settings(ctx, config, secrets=True),
-        host=host,
-        port=port,
-        ssl_certfile=ssl_certfile,
-        ssl_keyfile=ssl_keyfile,
-    )
-    settings = with_log_options(settings, log_level, verbose)
-    with errors_as_logged(settings.log), open_socket(settings) as sock:
-        run_async(_serve(settings, sock))
+    place = None if as_worker is None else WorkerPlace.parse(as_worker)
+
+    def read(*, quiet: bool = False) -> Settings:
+        settings = with_server_options(
+            read_settings(ctx, config, secrets=True, quiet=quiet),
+            host=host,
+            port=port,
+            ssl_certfile=ssl_certfile,
+            ssl_keyfile=ssl_keyfile,
+        )
+        return with_log_options(settings, log_level, verbose)
+
+    settings = read(quiet=place is not None)
+    with errors_as_logged(settings.log):
+        if place is not None:
+            with socket.socket(fileno=place.socket_fd) as sock:
+                run_async(_serve(settings, sock, place))
+        elif workers > 1:
+            from gateway.cli.workers import supervise
+
+            supervise(settings, workers, lambda: read(quiet=True))
+        else:
+            with open_socket(settings) as sock:
+                run_async(_serve(settings, sock))
 
 
 log = logging.getLogger("veriplex.server")
@@ -85,7 +112,8 @@ HELO_ADVICE = (
 KEYS_NOT_SHOWN = "no key exists; create some with: veriplex keys create"
 
 
-async def _serve(settings: Settings, sock: socket.socket) -> None:
+async def _serve(settings: Settings, sock: socket.socket, place: WorkerPlace | None = None) -> None:
+    """Serve on `sock`, alone or in a place among several workers."""
     from gateway.accounts.accounts import AccountsError
     from gateway.app import open_services
     from gateway.observability.logs import set_up_logs
@@ -95,9 +123,18 @@ async def _serve(settings: Settings, sock: socket.socket) -> None:
     from gateway.web.dispatch import create_app
 
     secrets = SecretList(secrets_in(settings))
-    set_up_logs(settings.log, redact=secrets.redact)
+    set_up_logs(settings.log, redact=secrets.redact, worker=place.number if place else None)
+    is_first = place is None or place.is_first_start
     try:
-        async with open_services(settings, secrets=secrets) as services:
+        async with AsyncExitStack() as stack:
+            services = await stack.enter_async_context(
+                open_services(
+                    settings,
+                    secrets=secrets,
+                    is_alone=place is None,
+                    run_sweeper=place is None or place.number == 1,
+                )
+            )
             # links contain the port that was bound
             log.info(
                 "server.started",
@@ -108,13 +145,19 @@ async def _serve(settings: Settings, sock: socket.socket) -> None:
                 },
             )
             services.sandbox.url = url = settings.server.url(sock.getsockname()[1])
-            made = await _first_keys(services, url)
-            if settings.sandbox.published:
+            made = await _first_keys(services, url) if is_first else ()
+            if is_first and settings.sandbox.published:
                 _notice(settings, "sandbox.published", PUBLISHED_KEYS_ACCEPTED)
-            steps = await _first_steps(services, url, made)
-            announced = announce(settings.log, steps, docs=DOCS_URL, **_hints(settings))
+            steps = await _first_steps(services, url, made) if is_first else []
+            fields = {"docs": DOCS_URL, **_hints(settings)}
+            announced, retired = announce(settings.log, steps, **fields), None
+            if place is not None:
+                from gateway.cli.workers import in_place, ready_by
+
+                worker = await stack.enter_async_context(in_place(place, services.metrics))
+                announced, retired = ready_by(worker, steps, fields), worker.retired
             aborted = await serve_until_stopped(
-                services, create_app(services), settings, sock, announced
+                services, create_app(services), settings, sock, announced, retired=retired
             )
         log.info("server.stopped")
         if aborted:

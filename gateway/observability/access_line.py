@@ -81,6 +81,7 @@ def _parts(time: str, fields: Mapping[str, Any]) -> dict[str, str]:
         "ms": f"{milliseconds:.0f} ms" if milliseconds >= 10 else f"{milliseconds:.1f} ms",
         "key": printable(str(fields.get("key", ""))),
         "client": printable(str(fields.get("client", ""))),
+        "worker": f"worker={fields['worker']}" if "worker" in fields else "",
     }
 
 
@@ -92,6 +93,7 @@ def _shortenings(parts: Mapping[str, str]) -> Iterator[dict[str, str]]:
         ("key", _shortened(left["key"])),
         ("ms", ""),
         ("client", ""),
+        ("worker", ""),
         ("source", ""),
         ("key", ""),
         ("time", ""),
@@ -111,7 +113,7 @@ def _length(parts: Mapping[str, str]) -> int:
 
 def _coloured(name: str, text: str, fields: Mapping[str, Any]) -> str:
     status = int(fields.get("status", 0))
-    if name in ("time", "ms", "key", "client"):
+    if name in ("time", "ms", "key", "client", "worker"):
         return f"{DIM}{text}{RESET}"
     if name == "status" or (name == "result" and fields.get("problem")):
         colour = GREEN if status < 400 else YELLOW if status < 500 else RED

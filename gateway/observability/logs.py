@@ -28,9 +28,15 @@ from gateway.settings.model import LogSettings
 
 
 def set_up_logs(
-    log: LogSettings, stream: TextIO | None = None, *, redact: Callable[[str], str] = str
+    log: LogSettings,
+    stream: TextIO | None = None,
+    *,
+    redact: Callable[[str], str] = str,
+    worker: int | None = None,
 ) -> None:
     """Write all log lines of the process to `stream`, by default standard error.
+
+    Of several processes on one port each line has the number of its `worker`.
 
     `redact` removes secrets from a line. No code logs a secret on purpose; this is the last
     defence, for example against one in the text of an exception.
@@ -38,7 +44,12 @@ def set_up_logs(
     stream = stream or sys.stderr
     write_line = _json_line if log.format == "json" else TextLines(stream)
     handler = logging.StreamHandler(stream)
-    handler.setFormatter(_LineFormatter(lambda *record: redact(write_line(*record))))
+    fields = {} if worker is None else {"worker": worker}
+
+    def write(logger: WrappedLogger, name: str, event: EventDict) -> str:
+        return redact(write_line(logger, name, {**event, **fields}))
+
+    handler.setFormatter(_LineFormatter(write))
     logging.getLogger().handlers[:] = [handler]
     set_levels(log)
 

@@ -95,6 +95,10 @@ class MetricsAccess:
     """To be shown as a bearer token; None lets everybody read them who reaches the server."""
 
 
+class MetricsUnavailable(Exception):
+    """The metrics of the other processes could not be had."""
+
+
 class Metrics:
     """Counts and logs requests, and counts attempts and cache look-ups."""
 
@@ -140,6 +144,9 @@ class Metrics:
         )
         self._unwritten: deque[AccessLogEntry] = deque()
         self._refreshers: list[Callable[[], Awaitable[None]]] = []
+        self.text_of_all: Callable[[], Awaitable[bytes]] | None = None
+        """What `text` returns in one of several processes: the metrics of all, in the same format.
+        It may raise MetricsUnavailable."""
         ProcessCollector(registry=self.registry)
         build = Info("veriplex_build", "The version that runs.", registry=self.registry)
         build.info({"version": version("veriplex"), "python": python_version()})
@@ -185,13 +192,20 @@ class Metrics:
                 self._dropped_lines.inc()
             self._unwritten.append(entry)
 
+    async def text(self) -> bytes:
+        """All metrics of the server in Prometheus' text format. Raises MetricsUnavailable."""
+        if self.text_of_all is not None:
+            return await self.text_of_all()
+        await self.refresh()
+        return self.render()
+
     async def refresh(self) -> None:
         """Bring up to date what is counted elsewhere; for `render`."""
         for refresh in self._refreshers:
             await refresh()
 
     def render(self) -> bytes:
-        """All metrics in Prometheus' text format."""
+        """All metrics of this process in Prometheus' text format."""
         return generate_latest(self.registry)
 
     @contextlib.asynccontextmanager

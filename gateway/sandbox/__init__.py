@@ -66,6 +66,7 @@ class Sandbox:
         standalone: bool = False,
         live_control: bool = False,
         fetch: FetchList = fetch_nothing,
+        is_alone: bool = True,
     ) -> None:
         """`fetch` fetches the lists that clients name by a URL."""
         self.keys = keys
@@ -75,6 +76,9 @@ class Sandbox:
         self.standalone = standalone
         self.live_control = live_control
         """Whether live keys may use the control API."""
+        self.is_alone = is_alone
+        """Whether no other process serves the same port: the others know nothing of what is stored
+        here."""
         self.clocks = Clocks(clock)
         self.large_bodies = FairSlots(1, is_strict=True)
         """Requests of test keys with a body in a file: each may take much memory until its rows are

@@ -169,6 +169,11 @@ class StorageSettings(Section):
         user, rest = rest.split("@", 1)
         return f"{scheme}://{user}:{quote(self.password.value, safe='')}@{rest}"
 
+    @property
+    def can_be_shared(self) -> bool:
+        """Whether several processes can open it: not if it is in memory."""
+        return self.url not in ("sqlite://", "sqlite:///", "sqlite:///:memory:")
+
     @model_validator(mode="after")
     def _check_password(self) -> Self:
         urls = [url for url in (self.url, self.direct_url) if url]

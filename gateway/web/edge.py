@@ -77,6 +77,8 @@ class Edge:
     linger_s: float = LINGER_S
     on_refusal: Callable[[str], None] = lambda _: None
     """Counts a connection that was refused or ended, by the reason."""
+    is_closing: bool = False
+    """Whether each connection ends with its next answer, because the server takes no more."""
     idle: dict[EdgeProtocol, None] = field(default_factory=dict)
     """Connections without a request under way, the one that is idle for longest first."""
 
@@ -241,6 +243,8 @@ class EdgeProtocol(HttpToolsProtocol):
         self._edge.idle.pop(self, None)
         super().on_headers_complete()
         self.cycle.transport = self._cycle_transport
+        if self._edge.is_closing:
+            self.cycle.keep_alive = False
         send = cast(Send, self.cycle.send)
         if self.scope["http_version"] == "1.0":
             send = _close_delimited(self.cycle)

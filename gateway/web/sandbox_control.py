@@ -36,6 +36,10 @@ from gateway.web.control_input import (
 from gateway.web.native import NativeApi
 from gateway.web.problem_json import problem_response
 
+NOT_ALONE = (
+    "Several processes serve this port, and each knows only its own requests, faults and clock. The"
+    " control API needs one process: `veriplex sandbox`, or `veriplex serve` without --workers."
+)
 MAX_SHOWN = 1_000
 """Requests of the log in one answer."""
 MAX_WAIT_S = 60.0
@@ -119,6 +123,8 @@ class ControlApi:
             try:
                 if refusal := self._guard.refusal(request.headers):
                     raise ControlApiError(403, refusal)
+                if not self._sandbox.is_alone and handler != self.describe:
+                    raise ControlApiError(501, NOT_ALONE)
                 _check_body_is_json(request)
                 if handler not in filtered:
                     check_parameters(request, ())

@@ -30,6 +30,11 @@ SHUTDOWN_GRACE_S = 10
 """For requests in flight after SIGTERM or Ctrl-C; then they are answered with 503."""
 ABORT_S = 2.0
 """For the answers to requests that were ended before."""
+RETIRE_S = 5.0
+"""How long a server that a newer process replaces answers on its connections. Each ends with its
+next answer, so that few are closed just when a client sends a request on them."""
+MIN_RETIRE_S = 0.5
+"""The same without connections: one may be accepted just now."""
 TICK_S = 0.05
 BACKLOG = 2048
 SWITCH_INTERVAL_S = 0.001
@@ -65,8 +70,11 @@ async def serve(
     drain_s: float = 0.0,
     hooks: ServerHooks | None = None,
     reason_phrases: Mapping[int, str] | None = None,
+    retired: asyncio.Event | None = None,
 ) -> bool:
     """Serve on `sock` until SIGINT or SIGTERM, then finish the requests in flight.
+
+    So it does once `retired` is set, at once without new connections.
 
     SIGTERM is followed by `drain_s` seconds in which everything is still answered. Returns whether
     requests were ended by a second Ctrl-C. `reason_phrases` are for statuses that HTTP does not
@@ -96,7 +104,7 @@ async def serve(
     _tune_garbage_collector()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     url = url_of(sock, tls=bool(ssl_certfile))
-    server = _Server(config, url, hooks, drain_s=drain_s)
+    server = _Server(config, url, hooks, edge, drain_s=drain_s, retired=retired)
     await server.serve(sockets=[sock])
     return server.aborted
 
@@ -141,9 +149,18 @@ class _Server(uvicorn.Server):
     """Calls its hooks, drains before it stops, and answers everybody when it stops at once."""
 
     def __init__(
-        self, config: uvicorn.Config, url: str, hooks: ServerHooks, *, drain_s: float
+        self,
+        config: uvicorn.Config,
+        url: str,
+        hooks: ServerHooks,
+        edge: Edge,
+        *,
+        drain_s: float,
+        retired: asyncio.Event | None,
     ) -> None:
         super().__init__(config)
+        self._edge = edge
+        self._retired = retired or asyncio.Event()
         self._url = url
         self._hooks = hooks
         self._drain_s = drain_s
@@ -172,12 +189,32 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         self._hooks.on_listening(self._url)
 
+    async def on_tick(self, counter: int) -> bool:
+        return await super().on_tick(counter) or self._retired.is_set()
+
     async def main_loop(self) -> None:
         await super().main_loop()
+        if self._retired.is_set() and not self._signals:
+            await self._retire()
         in_flight = sum(_is_answering(each) for each in self.server_state.connections)
         self._hooks.on_stopping(in_flight, self._interrupted)
-        if self._drain_s and not self._interrupted:
+        if self._drain_s and self._signals and not self._interrupted:
             await self._drain()
+
+    async def _retire(self) -> None:
+        """Take no more connections, and answer for a while on those there are.
+
+        A signal ends it.
+        """
+        for listening in self.servers:
+            listening.close()
+        self._edge.is_closing = True
+        for tick in range(round(RETIRE_S / TICK_S)):
+            is_idle = tick >= MIN_RETIRE_S / TICK_S and not self.server_state.connections
+            if is_idle or self._signals:
+                return
+            await super().on_tick(tick)
+            await asyncio.sleep(TICK_S)
 
     async def _drain(self) -> None:
         """Go on answering until load balancers have seen that the server is not ready.

@@ -23,7 +23,12 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.observability.access_line import loggable_path
-from gateway.observability.metrics import AccessLogEntry, Metrics, MetricsAccess
+from gateway.observability.metrics import (
+    AccessLogEntry,
+    Metrics,
+    MetricsAccess,
+    MetricsUnavailable,
+)
 from gateway.sandbox import Sandbox
 from gateway.service import ServiceResult
 from gateway.web.browsers import BrowserGuard
@@ -194,8 +199,11 @@ class _SystemEndpoints:
                 "Send the token of metrics.token as `Authorization: Bearer …`.",
                 headers={"WWW-Authenticate": "Bearer"},
             )
-        await self._services.metrics.refresh()
-        return Response(self._services.metrics.render(), media_type=CONTENT_TYPE_LATEST)
+        try:
+            text = await self._services.metrics.text()
+        except MetricsUnavailable as exc:
+            return problem_response(503, str(exc))
+        return Response(text, media_type=CONTENT_TYPE_LATEST)
 
 
 def _has_token(request: Request, token: str) -> bool:
