@@ -25,6 +25,7 @@ from tests.benchmarks.lists import far, jobs, lists
 from tests.benchmarks.peers import peers
 from tests.benchmarks.probing import probing
 from tests.benchmarks.servers import LIVE_KEY, SANDBOX, Running, ours, running
+from tests.benchmarks.sharing import sharing
 
 TEST_KEY = "test_7aff7fc0142c65f86a00"
 
@@ -133,6 +134,7 @@ BENCHMARKS: Mapping[str, Callable[[int, float], None]] = {
     "egress": egress,
     "jobs": jobs,
     "peers": peers,
+    "sharing": sharing,
     "attacks": attacks,
 }
 
