@@ -190,7 +190,13 @@ async def open_services(
             _open_upstreams(settings, dialects, store, verifier, metrics, clock, secrets, shared)
         )
         verdicts = await enter(
-            open_verdict_cache(settings.cache, store, clock=clock, flights=shared.flights)
+            open_verdict_cache(
+                settings.cache,
+                store,
+                clock=clock,
+                flights=shared.flights,
+                is_alone=lambda: not store.is_on_server and processes.total == 1,
+            )
         )
         sandbox = Sandbox(
             settings.sandbox.seed,

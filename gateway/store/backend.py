@@ -32,6 +32,11 @@ class Backend(Protocol):
         ...
 
     @property
+    def is_on_server(self) -> bool:
+        """Whether processes on other machines may have it open, too."""
+        ...
+
+    @property
     def reading(self) -> AsyncEngine:
         """Its connections begin no transaction."""
         ...

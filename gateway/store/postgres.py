@@ -45,6 +45,8 @@ _KEEPALIVE = {
 class PostgresBackend:
     """An open PostgreSQL database."""
 
+    is_on_server = True
+
     def __init__(self, engine: AsyncEngine, where: str) -> None:
         self.where = where
         # One statement is a transaction of its own: two round trips less.

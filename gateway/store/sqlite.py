@@ -49,6 +49,8 @@ WAL_LIMIT_BYTES = 64 * 1024 * 1024
 class SqliteBackend:
     """An open SQLite database."""
 
+    is_on_server = False
+
     def __init__(
         self, engine: AsyncEngine, where: str, busy_timeout_s: float, queries: _Queries | None
     ) -> None:

@@ -45,6 +45,11 @@ class Store:
         """The path, or the URL without its password; for messages."""
         return self._backend.where
 
+    @property
+    def is_on_server(self) -> bool:
+        """Whether processes on other machines may have it open, too."""
+        return self._backend.is_on_server
+
     @contextlib.asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
         """A connection for reading; each statement sees what is committed before it.

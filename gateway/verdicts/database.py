@@ -1,8 +1,8 @@
 """Verdicts in the database, where they survive a restart.
 
 Memory holds the digests of the stored ones, so that an address without a stored verdict costs no
-query. Verdicts are written together and a little later: a kill loses some, which are then verified
-once more.
+query; unless other processes store verdicts, too. Verdicts are written together and a little later:
+a kill loses some, which are then verified once more.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from hashlib import blake2b
 
-from sqlalchemy import Select, delete, select
+from sqlalchemy import Select, delete, func, select
 
 from engine.model import Address, Checks, Verification
 from gateway.store import Store, StoreError
@@ -36,17 +36,26 @@ _Unwritten = dict[bytes, tuple[Verification, int]]
 class SqlVerdictStore:
     """The stored part of the verdict cache. `clock` is Unix time in seconds."""
 
-    def __init__(self, store: Store, *, max_entries: int, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        max_entries: int,
+        clock: Callable[[], float],
+        is_alone: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """`is_alone`: whether no other process stores verdicts."""
         self._store = store
+        self._is_alone = is_alone
         self._max_entries = max_entries
         self._clock = clock
         self._stored_digests: set[bytes] = set()
         self._unwritten: _Unwritten = {}
 
     async def load_digests(self) -> None:
-        """Read the digests of the stored verdicts. Raises StoreError."""
+        """Read the digests of the stored verdicts, if they will be used. Raises StoreError."""
         last = b""
-        while True:
+        while self._is_alone():
             page = (
                 select(answers.c.digest)
                 .where(answers.c.digest > last, answers.c.expires_at > int(self._clock()))
@@ -64,11 +73,13 @@ class SqlVerdictStore:
         self, partition: str, addresses: Sequence[Address], checks: Sequence[Checks]
     ) -> dict[str, tuple[Verification, float]]:
         """As `VerdictStore.get_many`."""
+        is_alone = self._is_alone()
         stored = {
             digest: (address, made_with)
             for address in addresses
             for made_with in checks
             if (digest := _digest(partition, address, made_with)) in self._stored_digests
+            or not is_alone
         }
         if not stored:
             return {}
@@ -122,17 +133,24 @@ class SqlVerdictStore:
         except StoreError:
             self._unwritten = {**waiting, **self._unwritten}
             raise
-        self._stored_digests.update(waiting)
+        if self._is_alone():
+            self._stored_digests.update(waiting)
 
     async def purge(self) -> None:
         """Delete expired verdicts, and the oldest beyond the limit. Raises StoreError."""
         expired = select(answers.c.digest).where(answers.c.expires_at <= int(self._clock()))
         while await self._delete(expired, ROWS_PER_DELETE) == ROWS_PER_DELETE:
             pass  # a transaction each, so that other writers get their turn
-        while (too_many := len(self._stored_digests) - self._max_entries) > 0:
+        while (too_many := await self._count() - self._max_entries) > 0:
             oldest = select(answers.c.digest).order_by(answers.c.expires_at)
             if not await self._delete(oldest, min(too_many, ROWS_PER_DELETE)):
                 return
+
+    async def _count(self) -> int:
+        if self._is_alone():
+            return len(self._stored_digests)
+        rows = await self._store.fetch_all(select(func.count()).select_from(answers))
+        return int(rows[0][0])
 
     async def _delete(self, query: Select[tuple[bytes]], limit: int) -> int:
         """Delete up to so many rows and their digests; returns their number."""

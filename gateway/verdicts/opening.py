@@ -21,14 +21,15 @@ async def open_verdict_cache(
     *,
     clock: Callable[[], float],
     flights: SharedFlights | None = None,
+    is_alone: Callable[[], bool] = lambda: True,
 ) -> AsyncIterator[VerdictCache]:
-    """`clock` is Unix time in seconds; `flights` are the searches of all processes. Raises
-    StoreError."""
+    """`clock` is Unix time in seconds; `flights` are the searches of all processes.
+    `is_alone`: whether no other process has the database open. Raises StoreError."""
     async with contextlib.AsyncExitStack() as stack:
         stored = None
         if cache.stored:
             stored = await stack.enter_async_context(
-                _open_stored_verdicts(store, cache.max_stored, clock)
+                _open_stored_verdicts(store, cache.max_stored, clock, is_alone)
             )
         verdicts = VerdictCache(
             ttl_s={verdict: getattr(cache.ttl_s, verdict) for verdict in Verdict},
@@ -43,10 +44,10 @@ async def open_verdict_cache(
 
 @contextlib.asynccontextmanager
 async def _open_stored_verdicts(
-    store: Store, max_entries: int, clock: Callable[[], float]
+    store: Store, max_entries: int, clock: Callable[[], float], is_alone: Callable[[], bool]
 ) -> AsyncIterator[SqlVerdictStore]:
     """The verdicts of earlier runs, to which those of this run are added."""
-    verdicts = SqlVerdictStore(store, max_entries=max_entries, clock=clock)
+    verdicts = SqlVerdictStore(store, max_entries=max_entries, clock=clock, is_alone=is_alone)
     await verdicts.load_digests()
     try:
         async with in_background(verdicts.write_periodically()):

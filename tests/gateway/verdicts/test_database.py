@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -140,3 +141,27 @@ async def test_of_several_verdicts_the_first_wanted_is_found(store: Store) -> No
         other = full if wanted is narrow else narrow
         found = await answers.get_many("", [full.address], [wanted.checks, other.checks])
         assert found[full.address.normalized][0].score == wanted.score
+
+
+async def test_what_another_process_writes_is_found_unless_this_one_is_alone(store: Store) -> None:
+    clock = Clock()
+    v = verification("xk29qz@example.com")
+    here = {
+        alone: SqlVerdictStore(store, max_entries=1, clock=clock, is_alone=partial(bool, alone))
+        for alone in (True, False)
+    }
+    for answers in here.values():
+        await answers.load_digests()
+    other = await restarted(store, clock)
+    for number, email in enumerate(("xk29qz@example.com", "other@example.com")):
+        other.put("", verification(email), clock() + 100 + number)
+    await other.write()
+    found = {
+        alone: len(await answers.get_many("", [v.address], [v.checks]))
+        for alone, answers in here.items()
+    }
+    assert found == {True: 0, False: 1}
+    await here[False].purge()
+    async with store.read() as connection:
+        left = (await connection.execute(select(rows.c.expires_at))).scalars().all()
+    assert left == [int(clock()) + 101], "too many are counted, whoever wrote them"
