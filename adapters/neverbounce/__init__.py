@@ -10,6 +10,7 @@ Quirks:
   on a GET as well; a null is a parameter that is not there;
 - the content type is exactly `application/json`, and `application/octet-stream` for files: clients
   refuse any other;
+- versions before 4.2 misspell a flag, `acedemic_host`;
 - a page beyond the end has no results, by which the Python client ends;
 - a malformed address is `invalid` in the results of a job, but not in its totals, where it counts
   as `bad_syntax` alone.
@@ -48,10 +49,12 @@ def _endpoint(version: str, path: str, read: Any, write: Any, **more: Any) -> An
 def _endpoints(version: str) -> tuple[AnyEndpoint, ...]:
     at = partial(_endpoint, version)
     is_newest = version == VERSIONS[0]
+    write_check = single.write_check if is_newest else single.write_check_before_4_2
     write_status = jobs.write_status if is_newest else jobs.write_status_before_4_2
+    write_results = results.write_results if is_newest else results.write_results_before_4_2
     is_large: dict[str, Any] = {"body_limit": create.BODY_LIMIT, "accepts_body_file": True}
     return (
-        at("single/check", single.read_check, single.write_check, bucket="check"),
+        at("single/check", single.read_check, write_check, bucket="check"),
         at("account/info", single.read_account, single.write_account),
         at("poe/confirm", single.read_confirm, single.write_confirm),
         at("jobs/create", create.read_create, create.write_created, **is_large),
@@ -59,7 +62,7 @@ def _endpoints(version: str) -> tuple[AnyEndpoint, ...]:
         at("jobs/start", jobs.read_start, jobs.write_queued),
         at("jobs/status", jobs.read_status, write_status),
         at("jobs/search", jobs.read_search, jobs.write_search),
-        at("jobs/results", results.read_results, results.write_results),
+        at("jobs/results", results.read_results, write_results),
         at("jobs/download", results.read_download, results.write_download),
         at("jobs/delete", jobs.read_delete, jobs.write_deleted),
     )

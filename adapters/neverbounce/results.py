@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from adapters.kit.csv import escape_quotes
 from adapters.kit.file_names import ascii_file_name, extended_file_name
 from adapters.neverbounce.params import is_set, job_id_of, page_of, params_of
 from adapters.neverbounce.problems import NOT_COMPLETE
-from adapters.neverbounce.single import address_info, verification_members
+from adapters.neverbounce.single import address_info, members_before_4_2, verification_members
 from adapters.neverbounce.words import NUMBERS, flags_of, result_word
 from engine.model import Verification
 
@@ -156,6 +156,16 @@ def _row_words(segments: Mapping[str, bool], *, with_duplicates: bool) -> frozen
 
 
 def write_results(op: ReadPage, found: JobRows) -> StreamReply:
+    return _write_results(op, found, verification_members)
+
+
+def write_results_before_4_2(op: ReadPage, found: JobRows) -> StreamReply:
+    return _write_results(op, found, members_before_4_2)
+
+
+def _write_results(
+    op: ReadPage, found: JobRows, members_of: Callable[[Verification], dict[str, Any]]
+) -> StreamReply:
     _require_complete(found.job)
     head = {
         "status": "success",
@@ -167,21 +177,18 @@ def write_results(op: ReadPage, found: JobRows) -> StreamReply:
     return StreamReply(
         rows=found.rows,
         head=orjson.dumps(head)[:-1] + b',"results":[',
-        render=lambda row: orjson.dumps(_result(job, row)),
+        render=lambda row: orjson.dumps(_result(job, row, members_of(row.verification))),
         separator=b",",
         tail=b'],"execution_time":0}',
     )
 
 
-def _result(job: Job, row: JobRow) -> dict[str, Any]:
+def _result(job: Job, row: JobRow, members: Mapping[str, Any]) -> dict[str, Any]:
     data = dict(zip(job.headers, row.cells, strict=False))
     if "email" not in data:
         data["email"] = row.email
-    v = row.verification
-    return {
-        "data": data,
-        "verification": {**verification_members(v), "address_info": address_info(v.address)},
-    }
+    info = address_info(row.verification.address)
+    return {"data": data, "verification": {**members, "address_info": info}}
 
 
 def write_download(op: ReadFile, found: JobRows) -> StreamReply:

@@ -16,9 +16,10 @@ from adapters.contract.operations import (
     Verify,
 )
 from adapters.contract.wire import WireReply, WireRequest, json_reply
+from adapters.kit.domain_parts import domain_parts
 from adapters.kit.words import clamped_integer
 from adapters.neverbounce.params import is_set, params_of, required, text_of
-from adapters.neverbounce.words import flags_of, result_word
+from adapters.neverbounce.words import OLD_SPELLINGS, flags_of, result_word
 from engine.model import Address, Verification
 
 MAX_TIMEOUT_S = 60
@@ -88,7 +89,15 @@ def _may_be_historical(params: Mapping[str, Any]) -> bool:
 
 
 def write_check(op: Check, v: Verification) -> WireReply:
-    body: dict[str, Any] = {"status": "success", **verification_members(v)}
+    return _write_check(op, v, verification_members(v))
+
+
+def write_check_before_4_2(op: Check, v: Verification) -> WireReply:
+    return _write_check(op, v, members_before_4_2(v))
+
+
+def _write_check(op: Check, v: Verification, members: Mapping[str, Any]) -> WireReply:
+    body: dict[str, Any] = {"status": "success", **members}
     if op.with_address:
         body["address_info"] = address_info(v.address)
     for account in op.accounts:
@@ -104,12 +113,19 @@ def verification_members(v: Verification) -> dict[str, Any]:
     }
 
 
+def members_before_4_2(v: Verification) -> dict[str, Any]:
+    """The older versions misspell one flag."""
+    members = verification_members(v)
+    flags = [OLD_SPELLINGS.get(flag, flag) for flag in members["flags"]]
+    return {**members, "flags": flags}
+
+
 def address_info(address: Address) -> dict[str, str]:
     if not address.valid:
         names = ("normalized_email", "addr", "alias", "host", "fqdn", "domain", "subdomain", "tld")
         return {"original_email": address.raw, **dict.fromkeys(names, "")}
     host = address.domain_as_written
-    labels = host.split(".")
+    parts = domain_parts(address)
     return {
         "original_email": address.raw,
         "normalized_email": f"{address.user}@{host}".lower(),
@@ -117,9 +133,9 @@ def address_info(address: Address) -> dict[str, str]:
         "alias": address.tag or "",
         "host": host,
         "fqdn": host,
-        "domain": labels[-2] if len(labels) > 1 else host,
-        "subdomain": ".".join(labels[:-2]),
-        "tld": labels[-1],
+        "domain": parts.name,
+        "subdomain": parts.subdomain,
+        "tld": parts.suffix,
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from adapters.kit.domain_parts import domain_parts
 from adapters.kit.words import word_for
 from engine.model import Dns, Reason, Smtp, Verdict, Verification
 
@@ -58,6 +59,8 @@ FLAGS = (
     "historical_response",
 )
 """In the order of the vendor's list."""
+OLD_SPELLINGS = {"academic_host": "acedemic_host"}
+"""Of versions before 4.2."""
 
 NO_DOMAIN = frozenset({Reason.INVALID_DOMAIN, Reason.DNS_ERROR})
 NO_CONNECTION = frozenset({Reason.NO_CONNECT, Reason.TIMEOUT, Reason.INVALID_SMTP})
@@ -82,10 +85,34 @@ def flags_of(v: Verification) -> list[str]:
         "spelling_mistake": evidence.did_you_mean is not None,
         "accepts_all": evidence.catch_all is True or v.reason is Reason.CATCH_ALL,
         "contains_alias": v.address.tag is not None,
+        **_domain_flags(v),
         "spamtrap_network": evidence.spamtrap is True or _is_doubtful(v),
         **_network_flags(v),
     }
     return [flag for flag in FLAGS if found.get(flag)]
+
+
+HOST_KINDS: Mapping[str, frozenset[str]] = {
+    "government_host": frozenset({"gov", "gob", "gouv", "govt", "gub"}),
+    "academic_host": frozenset({"edu", "ac"}),
+    "military_host": frozenset({"mil"}),
+}
+"""First labels of the public suffixes that registries keep for them, as in `ac.uk`."""
+COUNTRY_ALONE = frozenset({"ac"})
+"""Of these, those that are countries' own where no other label follows."""
+
+
+def _domain_flags(v: Verification) -> dict[str, bool]:
+    """What the name of the domain shows."""
+    parts = domain_parts(v.address)
+    kind, _, country = parts.suffix.partition(".")
+    return {
+        **{
+            flag: kind in labels and bool(country or kind not in COUNTRY_ALONE)
+            for flag, labels in HOST_KINDS.items()
+        },
+        "contains_subdomain": bool(parts.subdomain),
+    }
 
 
 def _is_doubtful(v: Verification) -> bool:

@@ -31,7 +31,7 @@ async def cancel_batch(
     await connection.execute(delete(batch_chunks).where(batch_chunks.c.batch_id == batch.id))
     # in proportion: of rows without a result it is not known which ones are billed
     undone = batch.rows - batch.done
-    refund = batch.charged_units * undone // batch.rows if batch.rows else 0
+    refund: int = batch.charged_units * undone // batch.rows if batch.rows else 0
     counts: dict[str, int] = orjson.loads(batch.counts)
     free = counts.get(rules.refund_word, 0) if rules.refund_word else 0
     refund = min(refund + free, batch.charged_units)

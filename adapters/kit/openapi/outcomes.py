@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from adapters.contract.batch_rules import BatchRules, IdSource
 from adapters.contract.dialect import Dialect
-from adapters.contract.filters import AddressFilter, FilterTarget
+from adapters.contract.filters import FILTER_SOURCE, AddressFilter, FilterTarget
 from adapters.contract.jobs import BatchEntry, Job, JobPage, JobRow, JobRows, JobState
 from adapters.contract.operations import (
     UNLIMITED,
@@ -101,6 +101,13 @@ ADDRESSES = (
 )
 
 
+HOSTS = tuple(
+    Address(f"ann@{domain}", "ann", domain, domain)
+    for domain in ("mail.example.edu", "example.gov", "example.mil")
+)
+"""Addresses at domains whose names show something."""
+
+
 def verification(
     verdict: Verdict, reason: Reason, evidence: Evidence, address: Address = ADDRESSES[0]
 ) -> Verification:
@@ -108,10 +115,16 @@ def verification(
     return Verification(address, verdict, reason, score, evidence, Checks(), AT, 0.25, "local")
 
 
+AT_HOSTS = tuple(
+    verification(Verdict.DELIVERABLE, Reason.ACCEPTED_EMAIL, ORDINARY, address) for address in HOSTS
+)
+
+
 def _verifications() -> Iterator[Verification]:
     yield verification(Verdict.DELIVERABLE, Reason.ACCEPTED_EMAIL, ORDINARY)
     for verdict, reason, evidence in product(Verdict, Reason, EVIDENCE):
         yield verification(verdict, reason, evidence)
+    yield from AT_HOSTS
     for address in ADDRESSES[1:]:
         yield verification(Verdict.UNDELIVERABLE, Reason.INVALID_EMAIL, Evidence(), address)
         yield verification(Verdict.UNKNOWN, Reason.TIMEOUT, Evidence(), address)
@@ -128,6 +141,7 @@ ROWS = (
         for evidence in (ORDINARY, Evidence())
     ),
     *(verification(Verdict.RISKY, Reason.LOW_QUALITY, evidence) for evidence in EVIDENCE),
+    *AT_HOSTS,
     *VERIFICATIONS[-4:],
 )
 """The rows of a batch."""
@@ -169,6 +183,9 @@ def verify_worlds(dialect: Dialect) -> Iterator[World]:
         yield World(verification=found)
     for found in VERIFICATIONS[1:]:
         yield World(verification=found)
+    if dialect.has_filters:
+        for found in ROWS[:2]:
+            yield World(verification=replace(found, source=FILTER_SOURCE))
 
 
 def _test_results(dialect: Dialect) -> Iterator[Verification]:
