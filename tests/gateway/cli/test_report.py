@@ -25,7 +25,8 @@ from engine.model import (
     Verdict,
     Verification,
 )
-from gateway.cli.report import DNS_WORDS, TerminalPrinter, render_line, render_plain
+from gateway.cli.report import TerminalPrinter, render_line, render_plain
+from gateway.verdicts.in_words import DNS_WORDS
 from tests.gateway.cli.test_tables import Terminal
 
 
