@@ -7,10 +7,12 @@ has it judged and scored.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import random
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -298,7 +300,11 @@ class _Transcript:
 
     def add(self, who: str, what: str) -> None:
         at_ms = round((self._clock() - self._started) * 1000)
-        self.steps.append(Step(at_ms, who, what[:MAX_STEP_CHARACTERS]))
+        step = Step(at_ms, who, what[:MAX_STEP_CHARACTERS])
+        self.steps.append(step)
+        watcher = _watcher.get()
+        if watcher is not None:
+            watcher(step)
 
     def add_route(self, domain: str, route: MailRoute) -> None:
         hosts = ", ".join(f"{mx.preference} {mx.host}" for mx in route.hosts[:5])
@@ -306,6 +312,20 @@ class _Transcript:
         self.add(
             "dns", f"MX of {domain}: {hosts}{more}" if hosts else f"MX of {domain}: {route.dns}"
         )
+
+
+_watcher: ContextVar[Callable[[Step], None] | None] = ContextVar("watcher", default=None)
+
+
+@contextlib.contextmanager
+def watching(on_step: Callable[[Step], None]) -> Iterator[None]:
+    """Have `on_step` called for each line of the transcripts of verifications that begin inside,
+    also in tasks that are made inside, as soon as there is one."""
+    token = _watcher.set(on_step)
+    try:
+        yield
+    finally:
+        _watcher.reset(token)
 
 
 MAX_STEP_CHARACTERS = 1_000

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlencode
 
@@ -35,6 +35,14 @@ class ExampleCall:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: Mapping[str, Any] | None = None
     """Sent as JSON by POST; without it the request is a GET."""
+
+    def with_address(self, email: str) -> ExampleCall:
+        """The call for another address, which it has where a value has an `@`."""
+        query = {name: email if "@" in text else text for name, text in self.query.items()}
+        body = self.body and {
+            name: email if "@" in str(value) else value for name, value in self.body.items()
+        }
+        return replace(self, query=query, body=body)
 
     def curl(self, url: str, key: str) -> str:
         """The call as a command for a shell, at the server or prefix `url`.

@@ -20,6 +20,7 @@ from adapters.kit.openapi.document import (
     PROBLEM_WORDS,
     parameter_object,
     request_body_object,
+    sentence,
 )
 from adapters.kit.openapi.outcomes import (
     AT,
@@ -344,7 +345,7 @@ def _operation(call: NativeCall, schema: dict[str, Any], example: Any) -> dict[s
     }
     for status, kinds in sorted(by_status.items()):
         responses[str(status)] = {
-            "description": f"{'; '.join(PROBLEM_WORDS[kind] for kind in kinds)}.",
+            "description": sentence([PROBLEM_WORDS[kind] for kind in kinds]),
             "headers": headers,
             "content": {
                 PROBLEM_JSON: {

@@ -251,12 +251,12 @@ class _Document:
         kinds = {kind for found in by_media.values() for kind in found.problems.values()}
         errors = [PROBLEM_WORDS[kind] for kind in PROBLEM_WORDS if kind in kinds]
         has_result = any(found.results for found in by_media.values())
-        about = "; ".join(([self._phrase(status)] if has_result else []) + errors)
+        about = sentence(([self._phrase(status)] if has_result else []) + errors)
         headers = {name: None for found in by_media.values() for name in found.headers}
         if with_account:
             headers |= self._account_headers()
         response: dict[str, Any] = {
-            "description": f"{about}.",
+            "description": about,
             "headers": {
                 **{name: {"$ref": f"#/components/headers/{name}"} for name in OWN_HEADERS},
                 **{name: {"schema": {"type": "string"}} for name in headers},
@@ -325,6 +325,11 @@ class _Document:
                 known = candidate
             number += 1
         return {"$ref": f"#/components/schemas/{known}"}
+
+
+def sentence(parts: Sequence[str]) -> str:
+    """Sentences in one: `The key is missing; the key is not known.`"""
+    return "; ".join([parts[0], *(part[0].lower() + part[1:] for part in parts[1:])]) + "."
 
 
 def _without_slashes(endpoints: Sequence[AnyEndpoint]) -> Iterator[AnyEndpoint]:

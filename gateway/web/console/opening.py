@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from gateway.web.console import overview
+from gateway.web.console import api, overview, try_
 from gateway.web.console.application import ConsoleApp, ConsoleServer
 from gateway.web.console.services import ConsoleServices
 from gateway.web.console.visit import Section
 
-SECTIONS: tuple[Callable[[ConsoleServices], Section | None], ...] = (overview.section,)
+SECTIONS: tuple[Callable[[ConsoleServices], Section | None], ...] = (
+    overview.section,
+    try_.section,
+    api.section,
+)
 """Each gives its entry of the menu, or None if the server has not what it would show."""
 
 
