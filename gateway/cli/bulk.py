@@ -123,7 +123,7 @@ def bulk(
     checks = Checks(smtp=not no_smtp, catch_all=not (no_smtp or no_catch_all))
     wanted = output_format or OUTPUT_FORMATS.get(Path(output).suffix.lower(), OutputFormat.CSV)
     encoding = check_encoding(encoding)
-    with _open_input(file) as source:
+    with open_input(file) as source:
         out = OutputFile(output, force)
         out.check(source)
         request = _BulkRequest(
@@ -162,7 +162,7 @@ class _BulkRequest:
 
 
 @contextlib.contextmanager
-def _open_input(name: str) -> Iterator[BinaryIO]:
+def open_input(name: str) -> Iterator[BinaryIO]:
     """The file, or a copy of what can be read once. Raises CommandError."""
     with contextlib.ExitStack() as stack:
         try:

@@ -30,7 +30,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-REVISION = "0015"
+REVISION = "0016"
 """The newest migration; repeated here so that opening an up-to-date database needs no Alembic."""
 LEAST_READER = "0014"
 """The oldest `REVISION` whose program may use these tables. A migration that only adds what older
@@ -331,6 +331,32 @@ answers = Table(
     sqlite_with_rowid=False,
 )
 """The verdict cache. It stores no addresses."""
+
+source_answers = Table(
+    "source_answers",
+    metadata,
+    Column("address", LargeBinary(16), primary_key=True),  # gateway.outcomes.answers.address_digest
+    Column("source", String(64), primary_key=True),
+    Column("at", UtcDateTime, primary_key=True),
+    Column("provider", String(64), nullable=False),  # the operator of its mail hosts
+    Column("verdict", String(16), nullable=False),
+    Column("reason", String(32), nullable=False),
+    Column("score", SmallInteger, nullable=False),
+    Column("latency_ms", Integer, nullable=False),
+    Column("micros", BigInteger, nullable=False),  # what it cost, in millionths of the currency
+    Index(None, "at"),
+    sqlite_with_rowid=False,
+)
+"""What each source answered. It stores no addresses."""
+
+comparisons = Table(
+    "comparisons",
+    metadata,
+    Column("digest", LargeBinary(32), primary_key=True),  # of the list and the options
+    Column("began_at", UtcDateTime, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""Comparisons that are not finished, so that the same command goes on."""
 
 # -- reputation --------------------------------------------------------------------------
 # Refusals by egress, operator, meaning and hour, and the pauses that follow from them; no

@@ -26,7 +26,7 @@ OPEN_TO_OTHERS = {
     ("gateway/doctor/machine.py", "_check_writable"): "an empty temporary file, which is private",
     ("gateway/web/bodies.py", "temporary_file"): "a temporary file, which is private",
     ("gateway/batches/http_fetch.py", "__call__"): "a temporary file, which is private",
-    ("gateway/cli/bulk.py", "_open_input"): "a temporary file, which is private",
+    ("gateway/cli/bulk.py", "open_input"): "a temporary file, which is private",
     ("gateway/cli/output_file.py", "open"): "a device or a named pipe, which exists already",
 }
 """Functions that may create a file otherwise than by `private_opener`, with the reason."""

@@ -1,0 +1,1 @@
+"""Asks several sources about the same addresses, and reports where they differ."""

@@ -1,0 +1,206 @@
+"""Runs a comparison: what is known is not paid for twice, and an interrupted run goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from sqlalchemy import delete, select
+
+from engine.model import Checks, Verdict
+from gateway.comparing.asking import Purse, SourceAsker, SourceRun
+from gateway.comparing.questions import Question
+from gateway.outcomes.answers import SourceAnswer, SourceAnswers
+from gateway.store import Store, StoreError
+from gateway.store.tables import comparisons
+from gateway.tasks import in_background
+from gateway.upstreams.routing.budgets import Budgets, SpendingCap, SpendingScope
+from gateway.upstreams.source.source import Source
+
+FLUSH_EVERY_S = 0.5
+"""Between two writes of new answers; a run that is killed asks those of the last interval anew."""
+SCOPE_DIGITS = 16
+"""Of a run's digest, in the name of its budget."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is compared."""
+
+    digest: bytes
+    """Of everything that must be equal for a run to be resumed."""
+    questions: Sequence[Question]
+    sources: Sequence[Source]
+    concurrency: Mapping[str, int]
+    """Requests at a time, by source."""
+    checks: Checks = Checks()
+    fresh: bool = False
+    """Whether answers from before this run are not used."""
+    budget_micros: int | None = None
+    """What the run may spend, in millionths; None is no limit but that of the settings."""
+    scopes: Mapping[str, SpendingScope] = field(default_factory=dict)
+    """The budgets of the settings, by source."""
+
+
+class ComparisonRunner:
+    """Every method may raise StoreError. `clock` is Unix time in seconds."""
+
+    def __init__(
+        self,
+        store: Store,
+        answers: SourceAnswers,
+        budgets: Budgets,
+        *,
+        ttl_s: Mapping[Verdict, float],
+        clock: Callable[[], float],
+        rng: random.Random,
+    ) -> None:
+        """`ttl_s`: how long an answer is good, by its verdict."""
+        self._store = store
+        self._answers = answers
+        self._budgets = budgets
+        self._ttl_s = ttl_s
+        self._clock = clock
+        self._rng = rng
+
+    async def began_at(self, digest: bytes) -> float | None:
+        """When an unfinished run began (Unix time); None if there is none."""
+        query = select(comparisons.c.began_at).where(comparisons.c.digest == digest)
+        rows = await self._store.fetch_all(query)
+        return rows[0].began_at.timestamp() if rows else None
+
+    async def known_answers(
+        self, plan: Plan, began_at: float
+    ) -> dict[str, dict[int, SourceAnswer]]:
+        """Answers that need not be paid for, by source and number of the question."""
+        digests = self._answers.digests(question.address for question in plan.questions)
+        found = {}
+        for source in plan.sources:
+            by_digest = await self._answers.newest(
+                source.name, digests, since=lambda verdict: self._since(plan, verdict, began_at)
+            )
+            found[source.name] = {
+                number: by_digest[digest]
+                for number, digest in enumerate(digests)
+                if digest in by_digest
+            }
+        return found
+
+    async def run(self, plan: Plan, on_progress: Callable[[int], None]) -> list[SourceRun]:
+        """Ask all sources at the same time; `on_progress` is given the number of outcomes."""
+        began_at = await self._begin(plan.digest)
+        known = await self.known_answers(plan, began_at)
+        runs = [SourceRun(source, known[source.name]) for source in plan.sources]
+        for run in runs:
+            run.kept = len(run.answers)
+        async with (
+            self._purse(plan, began_at) as purse,
+            self._keeper(plan) as keeper,
+            asyncio.TaskGroup() as group,
+        ):
+            for run in runs:
+                asker = SourceAsker(
+                    run,
+                    plan.checks,
+                    purse,
+                    keeper.keeps(run.source.name, lambda: on_progress(_done(runs))),
+                    fresh=plan.fresh,
+                    clock=self._clock,
+                    rng=self._rng,
+                )
+                limit = plan.concurrency[run.source.name]
+                group.create_task(asker.ask_all(plan.questions, limit))
+        await self._finish(plan.digest)
+        return runs
+
+    def _since(self, plan: Plan, verdict: Verdict, began_at: float) -> float:
+        return began_at if plan.fresh else min(began_at, self._clock() - self._ttl_s[verdict])
+
+    async def _begin(self, digest: bytes) -> float:
+        began_at = await self.began_at(digest)
+        if began_at is None:
+            began_at = self._clock()
+            row = {"digest": digest, "began_at": datetime.fromtimestamp(began_at, UTC)}
+            async with self._store.write() as connection:
+                insert = self._store.insert(comparisons).on_conflict_do_nothing()
+                await connection.execute(insert, row)
+        return began_at
+
+    async def _finish(self, digest: bytes) -> None:
+        async with self._store.write() as connection:
+            await connection.execute(delete(comparisons).where(comparisons.c.digest == digest))
+
+    @contextlib.asynccontextmanager
+    async def _purse(self, plan: Plan, began_at: float) -> AsyncIterator[Purse]:
+        """The clock of the run's own budget stands still, so that midnight adds nothing to it."""
+        cap = SpendingCap(daily=plan.budget_micros or 0)
+        name = f"compare:{plan.digest.hex()[:SCOPE_DIGITS]}:{began_at:.0f}"
+        own = Budgets(self._store, clock=lambda: began_at)
+        try:
+            yield Purse(own, SpendingScope(name, cap), self._budgets, plan.scopes)
+        finally:
+            await own.write(everything=True)
+            await self._budgets.write(everything=True)
+
+    @contextlib.asynccontextmanager
+    async def _keeper(self, plan: Plan) -> AsyncIterator[_Keeper]:
+        keeper = _Keeper(self._store, self._answers, plan.questions)
+        async with in_background(keeper.write_periodically()):
+            try:
+                yield keeper
+            finally:
+                await asyncio.shield(keeper.write())
+
+
+class _Keeper:
+    """Writes new answers, many in one transaction."""
+
+    def __init__(self, store: Store, answers: SourceAnswers, questions: Sequence[Question]) -> None:
+        self._store = store
+        self._answers = answers
+        self._questions = questions
+        self._new: defaultdict[str, dict[int, SourceAnswer]] = defaultdict(dict)
+
+    def keeps(
+        self, source: str, on_kept: Callable[[], None]
+    ) -> Callable[[int, SourceAnswer], None]:
+        """What keeps the answers of one source."""
+
+        def keep(number: int, answer: SourceAnswer) -> None:
+            self._new[source][number] = answer
+            on_kept()
+
+        return keep
+
+    async def write_periodically(self) -> None:
+        while True:
+            await asyncio.sleep(FLUSH_EVERY_S)
+            await self.write()
+
+    async def write(self) -> None:
+        new, self._new = self._new, defaultdict(dict)
+        if not new:
+            return
+        try:
+            async with self._store.write() as connection:
+                for source, answers in sorted(new.items()):
+                    digests = {n: self._answers.digest(self._questions[n].address) for n in answers}
+                    await self._answers.add(
+                        connection,
+                        source,
+                        {digests[n]: answer for n, answer in answers.items()},
+                        {digests[n]: self._questions[n].provider for n in answers},
+                    )
+        except StoreError:
+            for source, answers in new.items():  # they are paid for: kept with the next ones
+                self._new[source].update(answers)
+            raise
+
+
+def _done(runs: Sequence[SourceRun]) -> int:
+    return sum(run.done for run in runs)

@@ -1,0 +1,112 @@
+"""What each source answered about each address, kept by a keyed digest of the address."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from sqlalchemy import delete, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from engine.model import Address, Reason, Verdict
+from gateway.store import Store
+from gateway.store.tables import source_answers
+
+DIGEST_BYTES = 16
+LOOKED_UP_AT_ONCE = 500
+"""Addresses in one query."""
+DIGEST_KEY_NAME = "address-digests"
+"""The name of the digests' key among the common secrets of a database."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceAnswer:
+    """What one source answered about one address."""
+
+    verdict: Verdict
+    reason: Reason
+    score: int
+    """From 0 to 100."""
+    latency_ms: int
+    micros: int
+    """What it cost, in millionths of the currency."""
+    at: float
+    """Unix time in seconds."""
+
+
+def address_digest(secret: bytes, address: Address) -> bytes:
+    """Stands for an address in the database: without the secret, addresses cannot be tried out."""
+    text = address.normalized or address.raw
+    return hmac.digest(secret, text.encode(errors="surrogatepass"), "sha256")[:DIGEST_BYTES]
+
+
+class SourceAnswers:
+    """The answers of all sources. Every method may raise StoreError."""
+
+    def __init__(self, store: Store, secret: bytes) -> None:
+        self._store = store
+        self._secret = secret
+
+    def digest(self, address: Address) -> bytes:
+        return address_digest(self._secret, address)
+
+    async def newest(
+        self, source: str, digests: Sequence[bytes], *, since: Callable[[Verdict], float]
+    ) -> dict[bytes, SourceAnswer]:
+        """The newest answer of a source for each digest, unless it is older than `since` says for
+        its verdict (Unix time)."""
+        found: dict[bytes, SourceAnswer] = {}
+        for at in range(0, len(digests), LOOKED_UP_AT_ONCE):
+            some = digests[at : at + LOOKED_UP_AT_ONCE]
+            query = (
+                select(source_answers)
+                .where(source_answers.c.address.in_(some), source_answers.c.source == source)
+                .order_by(source_answers.c.at)
+            )
+            async with self._store.read() as connection:
+                for row in await connection.execute(query):
+                    answer = SourceAnswer(
+                        verdict=Verdict(row.verdict),
+                        reason=Reason(row.reason),
+                        score=row.score,
+                        latency_ms=row.latency_ms,
+                        micros=row.micros,
+                        at=row.at.timestamp(),
+                    )
+                    if answer.at >= since(answer.verdict):
+                        found[bytes(row.address)] = answer
+        return found
+
+    async def add(
+        self,
+        connection: AsyncConnection,
+        source: str,
+        answers: Mapping[bytes, SourceAnswer],
+        providers: Mapping[bytes, str],
+    ) -> None:
+        """Keep answers, by the digests of their addresses; `providers` run their mail."""
+        rows = [
+            {
+                "address": digest,
+                "source": source,
+                "at": datetime.fromtimestamp(answer.at, UTC),
+                "provider": providers[digest],
+                "verdict": answer.verdict.value,
+                "reason": answer.reason.value,
+                "score": answer.score,
+                "latency_ms": answer.latency_ms,
+                "micros": answer.micros,
+            }
+            for digest, answer in sorted(answers.items())
+        ]
+        await self._store.insert_rows(connection, source_answers, rows, or_update=True)
+
+    async def remove_older(self, connection: AsyncConnection, before: float) -> None:
+        """Remove the answers given before a Unix time."""
+        moment = datetime.fromtimestamp(before, UTC)
+        await connection.execute(delete(source_answers).where(source_answers.c.at < moment))
+
+    def digests(self, addresses: Iterable[Address]) -> list[bytes]:
+        return [self.digest(address) for address in addresses]
