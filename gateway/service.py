@@ -49,6 +49,7 @@ from gateway.accounts.account_state import (
 from gateway.accounts.caller import (
     AccountService,
     AccountStatus,
+    BegunCharge,
     Caller,
     Charge,
     InsufficientCredits,
@@ -180,12 +181,17 @@ class Service:
             if sample is not None:
                 return ServiceResult(sample, sample.source)
         question = (caller.account_id, address.normalized, op.checks)
-        charge = self._free_repeats.get(question) or await self._charge(caller, 1)
+        charge = self._free_repeats.get(question)
+        # The sources are asked while the charge is written, if it will hardly be refused.
+        begun = self._begin_charge(caller, charge)
+        if not begun.is_covered:
+            begun = BegunCharge(await self._settled(begun))
         try:
             result = await self._filter_or_verify(
                 filters, caller, address, op.checks, refresh=op.refresh, wait_s=op.wait_s
             )
         except Exception as exc:
+            charge = await self._settled(begun)
             is_late = isinstance(exc, Problem) and exc.kind is ProblemKind.NOT_READY
             if is_late and not op.unknown_if_late and dialect.free_repeat_s > 0 and address.valid:
                 self._free_repeats.remember(question, charge, dialect.free_repeat_s)
@@ -198,6 +204,7 @@ class Service:
                 late = NoAnswer(ProblemKind.NOT_READY)
                 return self._unknown_result(address, op.checks, late, Reason.TIMEOUT)
             raise
+        charge = await self._settled(begun)
         # after an answer further repeats are free, too: its reply may have been lost on the way
         if dialect.refunds(result.outcome):
             self._free_repeats.forget(question)
@@ -359,9 +366,19 @@ class Service:
         )
         return ServiceResult(unknown, NO_SOURCE, none.sources_asked, "fwd=miss")
 
+    def _begin_charge(self, caller: Caller, charged: Charge | None) -> BegunCharge:
+        """A charge for one verification, unless it is charged already."""
+        if charged is not None:
+            return BegunCharge(charged)
+        return self._accounts.begin_charge(caller, 1)
+
     async def _charge(self, caller: Caller, units: int) -> Charge:
+        return await self._settled(self._accounts.begin_charge(caller, units))
+
+    async def _settled(self, begun: BegunCharge) -> Charge:
+        """The charge, once it is on disk. Raises `Problem`."""
         try:
-            return await self._accounts.charge(caller, units)
+            return await begun.settled()
         except InsufficientCredits as spent:
             raise Problem(ProblemKind.NO_CREDITS, used=spent.used, limit=spent.limit) from spent
 

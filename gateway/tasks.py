@@ -225,9 +225,13 @@ class GroupedCalls(Generic[Arg, Result]):
 
     async def call(self, arg: Arg) -> Result:
         """Raises StorageUnavailable if too many calls wait, and what `run` returns for this one."""
+        return await self.begin(arg)
+
+    def begin(self, arg: Arg) -> asyncio.Future[Result]:
+        """Call without waiting. Raises StorageUnavailable if too many calls wait."""
         if len(self._pending) >= MAX_PENDING:
             raise StorageUnavailable("the database: too much is waiting for it")
-        return await self.submit(arg)
+        return self.submit(arg)
 
     def submit(self, arg: Arg) -> asyncio.Future[Result]:
         """Call without waiting, however many calls wait."""

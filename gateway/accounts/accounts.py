@@ -22,7 +22,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.contract.dialect import Dialect, KeyShape
 from adapters.contract.operations import UNLIMITED
-from gateway.accounts.caller import AccountStatus, Caller, Charge, InsufficientCredits, Usage
+from gateway.accounts.caller import (
+    AccountStatus,
+    BegunCharge,
+    Caller,
+    Charge,
+    InsufficientCredits,
+    Usage,
+)
 from gateway.accounts.callers import CallerLookup
 from gateway.accounts.keys import key_digest, key_hint, mint_key
 from gateway.accounts.ledger import Ledger, LedgerEntry, book_entries
@@ -255,12 +262,18 @@ class Accounts:
         A charge that can be refused is on disk when this returns; any other is counted in memory
         and written soon. Raises InsufficientCredits, StoreError.
         """
+        return await self.begin_charge(caller, units).settled()
+
+    def begin_charge(self, caller: Caller, units: int) -> BegunCharge:
+        """As `charge`, without waiting for the commit. Raises StorageUnavailable."""
         entry = self._ledger_entry(caller, units)
+        charge = replace(_to_charge(caller, entry), is_counted=not caller.metered)
         if caller.metered:
-            await self._ledger.book(entry)
-        elif not caller.test:
+            is_covered = self._ledger.seems_covered(entry)
+            return BegunCharge(charge, self._ledger.begin(entry), is_covered)
+        if not caller.test:
             self._ledger.book_later(entry.account_id, entry.month, units)
-        return replace(_to_charge(caller, entry), is_counted=not caller.metered)
+        return BegunCharge(charge)
 
     async def charge_in_transaction(
         self, connection: AsyncConnection, caller: Caller, units: int

@@ -5,7 +5,7 @@ No storage is imported here: with `AccountService` the sandbox does without a da
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -92,6 +92,23 @@ class Charge:
     """Whether it was counted in memory, as use without a limit is."""
 
 
+@dataclass(frozen=True, slots=True)
+class BegunCharge:
+    """A charge whose commit may be still to come."""
+
+    charge: Charge
+    committed: Awaitable[object] | None = None
+    """None: there is nothing to wait for. It is awaited once at most."""
+    is_covered: bool = True
+    """Whether it will hardly be refused: the balance as last seen covers it."""
+
+    async def settled(self) -> Charge:
+        """The charge, once it is on disk. Raises InsufficientCredits, StoreError."""
+        if self.committed is not None:
+            await self.committed
+        return self.charge
+
+
 class InsufficientCredits(Exception):
     """The credits, or the rest of the month's allowance, do not suffice; nothing was charged."""
 
@@ -112,7 +129,7 @@ class AccountService(Protocol):
 
     async def enforce_rate_limit(self, caller: Caller, bucket: str) -> None: ...
 
-    async def charge(self, caller: Caller, units: int) -> Charge: ...
+    def begin_charge(self, caller: Caller, units: int) -> BegunCharge: ...
 
     async def refund(self, charge: Charge, units: int) -> None: ...
 

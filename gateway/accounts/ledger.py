@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import Connection, bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from engine.cache import BoundedDict
 from gateway.accounts.caller import InsufficientCredits
 from gateway.store import Store
 from gateway.store.tables import accounts, usage
@@ -29,6 +31,8 @@ MAX_READS = 3
 MAX_WAIT_S = 0.02
 """For counts that are being written, before and after a balance is read. If they take longer, the
 balance may have them twice for a moment."""
+MAX_SEEN = 10_000
+"""Balances that are remembered."""
 ENTRIES_PER_TRANSACTION = 500
 """Bounds how long the entries of a later transaction wait."""
 
@@ -71,6 +75,43 @@ class Ledger:
         self._changes = 0
         """How often counts began to be written, or ended."""
         self._timer: asyncio.TimerHandle | None = None
+        self._seen: BoundedDict[tuple[int, str], Balance] = BoundedDict(MAX_SEEN)
+        """Balances after the last booking of this process, by account and month."""
+        self._begun: Counter[int] = Counter()
+        """Units that are being charged, by account."""
+
+    def begin(self, entry: LedgerEntry) -> asyncio.Future[Balance]:
+        """Begin to book; the future is done with the commit, or fails as `book` does.
+
+        Raises StorageUnavailable.
+        """
+        booking = self._bookings.begin(entry)
+        self._begun[entry.account_id] += entry.units
+        booking.add_done_callback(partial(self._on_booked, entry))
+        return booking
+
+    def _on_booked(self, entry: LedgerEntry, booking: asyncio.Future[Balance]) -> None:
+        self._begun[entry.account_id] -= entry.units
+        if not self._begun[entry.account_id]:
+            del self._begun[entry.account_id]
+        key = (entry.account_id, entry.month)
+        # the failure is read here, too, since the caller may be gone
+        if booking.cancelled() or booking.exception() is not None:
+            self._seen.pop(key, None)
+        else:
+            self._seen[key] = booking.result()
+
+    def seems_covered(self, entry: LedgerEntry) -> bool:
+        """Whether a charge will hardly be refused, by the account's balance as last seen.
+
+        False if this process has not seen one, or if its last charge was refused.
+        """
+        seen = self._seen.get((entry.account_id, entry.month))
+        if seen is None:
+            return False
+        units = self._begun[entry.account_id] + entry.units
+        is_allowed = entry.allowance is None or seen.used + units <= entry.allowance
+        return is_allowed and (seen.credits is None or units <= seen.credits)
 
     async def book(self, entry: LedgerEntry) -> Balance:
         """Book and wait for the commit. Raises InsufficientCredits, StoreError."""
@@ -157,8 +198,7 @@ class Ledger:
         self.book_later(entry.account_id, entry.month, entry.units)
 
     async def _book_group(self, entries: list[LedgerEntry]) -> Sequence[Balance | Exception]:
-        async with self._store.write() as connection:
-            return await book_entries(connection, self._store, entries)
+        return await self._store.transact(partial(_book, store=self._store, entries=entries))
 
 
 async def book_entries(
@@ -168,9 +208,15 @@ async def book_entries(
 
     For a charge that must be committed together with something else.
     """
-    balances = await _lock_and_read(connection, entries)
+    return await connection.run_sync(_book, store=store, entries=entries)
+
+
+def _book(
+    connection: Connection, *, store: Store, entries: Sequence[LedgerEntry]
+) -> list[Balance | InsufficientCredits]:
+    balances = _lock_and_read(connection, entries)
     outcomes = [balances.book(entry) for entry in entries]
-    await _write(connection, store, balances)
+    _write(connection, store, balances)
     return outcomes
 
 
@@ -214,24 +260,24 @@ def _refusal(entry: LedgerEntry, used: int, credits: int | None) -> Insufficient
     return None
 
 
-async def _lock_and_read(connection: AsyncConnection, entries: Sequence[LedgerEntry]) -> _Balances:
+def _lock_and_read(connection: Connection, entries: Sequence[LedgerEntry]) -> _Balances:
     wanted = {
         "ids": list({entry.account_id for entry in entries}),
         "months": list({entry.month for entry in entries}),
     }
     # Two queries, since the second must not run before the first has locked the accounts.
     credits: dict[int, int | None] = {
-        row.id: row.credits for row in await connection.execute(_CREDITS, wanted)
+        row.id: row.credits for row in connection.execute(_CREDITS, wanted)
     }
     used: defaultdict[tuple[int, str], int] = defaultdict(int)
-    for row in await connection.execute(_USED, wanted):
+    for row in connection.execute(_USED, wanted):
         used[row.account_id, row.month] = row.used
     return _Balances(credits, used)
 
 
-async def _write(connection: AsyncConnection, store: Store, balances: _Balances) -> None:
+def _write(connection: Connection, store: Store, balances: _Balances) -> None:
     if payments := [{"account": id_, "paid": n} for id_, n in balances.paid.items() if n]:
-        await connection.execute(_PAY, payments)
+        connection.execute(_PAY, payments)
     if totals := [
         {"account_id": id_, "month": month, "used": balances.used[id_, month]}
         for (id_, month), n in balances.moved.items()
@@ -240,7 +286,7 @@ async def _write(connection: AsyncConnection, store: Store, balances: _Balances)
         # The total rather than the difference: a proposed row must pass the CHECK too (`used` >=
         # 0), and the lock on the account keeps the total correct.
         insert = store.insert(usage)
-        await connection.execute(
+        connection.execute(
             insert.on_conflict_do_update(
                 index_elements=["account_id", "month"], set_={"used": insert.excluded.used}
             ),

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from adapters.contract.dialect import Dialect
 from adapters.contract.operations import UNLIMITED
-from gateway.accounts.caller import AccountStatus, Caller, Charge, Usage
+from gateway.accounts.caller import AccountStatus, BegunCharge, Caller, Charge, Usage
 from gateway.accounts.keys import mint_key
 from gateway.sandbox.clock import Clocks
 from gateway.sandbox.simulate import KEY_MARK, parse_word, split_key, unknown_word
@@ -126,8 +126,8 @@ class TestAccounts:
     async def enforce_rate_limit(self, caller: Caller, bucket: str) -> None:
         return None
 
-    async def charge(self, caller: Caller, units: int) -> Charge:
-        return Charge(caller.account_id, self._month(caller), 0)
+    def begin_charge(self, caller: Caller, units: int) -> BegunCharge:
+        return BegunCharge(Charge(caller.account_id, self._month(caller), 0))
 
     async def refund(self, charge: Charge, units: int) -> None:
         return None

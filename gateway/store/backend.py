@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
-from sqlalchemy import Row, Select, Table
+from sqlalchemy import Connection, Row, Select, Table
 from sqlalchemy.dialects.postgresql import Insert as PostgresInsert
 from sqlalchemy.dialects.sqlite import Insert as SqliteInsert
 from sqlalchemy.exc import DBAPIError, IntegrityError
@@ -21,6 +21,9 @@ Insert = SqliteInsert | PostgresInsert
 
 Rows = Sequence[Mapping[str, Any]]
 """Values by column; all rows have the same columns."""
+
+
+Result = TypeVar("Result")
 
 
 class Backend(Protocol):
@@ -48,6 +51,10 @@ class Backend(Protocol):
 
     async def fetch_all(self, query: Select[Any]) -> Sequence[Row[Any]]:
         """As `Store.fetch_all`."""
+        ...
+
+    async def transact(self, work: Callable[[Connection], Result]) -> Result:
+        """As `Store.transact`, in this process's turn to write."""
         ...
 
     def write_turn(self) -> AbstractAsyncContextManager[None]:

@@ -7,7 +7,7 @@ are those of transactions, and no statement is prepared in a session.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 from gateway.store import job_tables
-from gateway.store.backend import Rows, translated, update_on_conflict
+from gateway.store.backend import Result, Rows, translated, update_on_conflict
 from gateway.store.errors import (
     StoreAway,
     StoreBusy,
@@ -64,6 +64,10 @@ class PostgresBackend:
         async with self.reading.connect() as connection:
             rows: Sequence[Row[Any]] = (await connection.execute(query)).all()
             return rows
+
+    async def transact(self, work: Callable[[Connection], Result]) -> Result:
+        async with self.writing.begin() as connection:
+            return await connection.run_sync(work)
 
     def insert(self, into: Table) -> Insert:
         return Insert(into)

@@ -12,7 +12,7 @@ import contextlib
 import sqlite3
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from functools import lru_cache
@@ -29,7 +29,7 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool, QueuePool
 from sqlalchemy.schema import CreateIndex, CreateTable, DDLElement
 
 from engine.turns import FairSlots, current_party
-from gateway.store.backend import Rows, translated, update_on_conflict
+from gateway.store.backend import Result, Rows, translated, update_on_conflict
 from gateway.store.errors import StoreBusy, StoreError, StoreFull, StoreUnusable
 from gateway.store.private_files import create_privately, hide_from_others
 from gateway.store.tables import LEAST_READER, REVISION, metadata, version_table
@@ -52,11 +52,11 @@ class SqliteBackend:
     is_on_server = False
 
     def __init__(
-        self, engine: AsyncEngine, where: str, busy_timeout_s: float, queries: _Queries | None
+        self, engine: AsyncEngine, where: str, busy_timeout_s: float, in_threads: _InThreads | None
     ) -> None:
-        """`queries` is None for a database in memory, which has one connection."""
+        """`in_threads` is None for a database in memory, which has one connection."""
         self.where = where
-        self._queries = queries
+        self._in_threads = in_threads
         self.reading = engine
         self.writing = engine.execution_options(veriplex_write=True)
         self._busy_timeout_s = busy_timeout_s
@@ -80,11 +80,17 @@ class SqliteBackend:
         return _translated_errors(self.where)
 
     async def fetch_all(self, query: Select[Any]) -> Sequence[Row[Any]]:
-        if self._queries is not None:
-            return await self._queries.fetch_all(query)
+        if self._in_threads is not None:
+            return await self._in_threads.fetch_all(query)
         async with self.reading.connect() as connection:
             rows: Sequence[Row[Any]] = (await connection.execute(query)).all()
             return rows
+
+    async def transact(self, work: Callable[[Connection], Result]) -> Result:
+        if self._in_threads is not None:
+            return await self._in_threads.transact(work)
+        async with self.writing.begin() as connection:
+            return await connection.run_sync(work)
 
     def insert(self, into: Table) -> Insert:
         return Insert(into)
@@ -122,41 +128,66 @@ class SqliteBackend:
         return bool(left) and left < (free or 0)
 
 
-class _Queries:
-    """Runs short queries on a file, each as a whole in a thread."""
+class _InThreads:
+    """Runs short queries and transactions on a file, each as a whole in a thread.
 
-    def __init__(self, engine: Engine, threads: ThreadPoolExecutor) -> None:
-        self._engine = engine
+    Through the asynchronous driver each statement takes a trip to a thread of its own.
+    """
+
+    def __init__(self, queries: Engine, writes: Engine, threads: ThreadPoolExecutor) -> None:
+        self._queries = queries
+        self._writes = writes
         self._threads = threads
 
     @classmethod
     @contextlib.contextmanager
     def open(cls, address: URL, busy_timeout_s: float) -> Iterator[Self]:
-        engine = create_engine(
-            address.set(drivername="sqlite"),
-            poolclass=QueuePool,
-            pool_size=QUERY_THREADS,
-            pool_reset_on_return=None,  # there is no transaction
-            hide_parameters=True,
-            connect_args={
-                "timeout": busy_timeout_s,
-                "isolation_level": None,
-                "check_same_thread": False,
-            },
-        )
-        threads = ThreadPoolExecutor(QUERY_THREADS, "queries")
+        queries = _create_sync_engine(address, busy_timeout_s, QUERY_THREADS)
+        writes = _create_sync_engine(address, busy_timeout_s, 1)
+        event.listen(writes, "connect", _on_connect)
+        event.listen(writes, "begin", _begin_to_write)
+        threads = ThreadPoolExecutor(QUERY_THREADS + 1, "queries")
         try:
-            yield cls(engine, threads)
+            yield cls(queries, writes, threads)
         finally:
             threads.shutdown()
-            engine.dispose()
+            queries.dispose()
+            writes.dispose()
 
     async def fetch_all(self, query: Select[Any]) -> Sequence[Row[Any]]:
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._fetch, query)
 
     def _fetch(self, query: Select[Any]) -> Sequence[Row[Any]]:
-        with self._engine.connect() as connection:
+        with self._queries.connect() as connection:
             return connection.execute(query).all()
+
+    async def transact(self, work: Callable[[Connection], Result]) -> Result:
+        running = asyncio.get_running_loop().run_in_executor(self._threads, self._transact, work)
+        try:
+            return await asyncio.shield(running)
+        except asyncio.CancelledError:
+            # the thread goes on, and who writes next would wait for the file's lock instead
+            await asyncio.wait([running])
+            raise
+
+    def _transact(self, work: Callable[[Connection], Result]) -> Result:
+        with self._writes.begin() as connection:
+            return work(connection)
+
+
+def _create_sync_engine(address: URL, busy_timeout_s: float, connections: int) -> Engine:
+    return create_engine(
+        address.set(drivername="sqlite"),
+        poolclass=QueuePool,
+        pool_size=connections,
+        pool_reset_on_return=None,  # a transaction ends before, and a query begins none
+        hide_parameters=True,
+        connect_args={
+            "timeout": busy_timeout_s,
+            "isolation_level": None,
+            "check_same_thread": False,
+        },
+    )
 
 
 @contextlib.asynccontextmanager
@@ -179,10 +210,10 @@ async def open_sqlite(
                 await asyncio.to_thread(prepare, _file_name(address), busy_timeout_s)
         engine = _create_engine(address, busy_timeout_s)
         stack.push_async_callback(engine.dispose)
-        queries = None
+        in_threads = None
         if not _in_memory(address):
-            queries = stack.enter_context(_Queries.open(address, busy_timeout_s))
-        yield SqliteBackend(engine, where, busy_timeout_s, queries)
+            in_threads = stack.enter_context(_InThreads.open(address, busy_timeout_s))
+        yield SqliteBackend(engine, where, busy_timeout_s, in_threads)
 
 
 # -- opening -----------------------------------------------------------------------------
@@ -324,7 +355,11 @@ def _on_begin(connection: Connection) -> None:
     # that will write begins as one (sqlite.org/lang_transaction.html, 2.2). Reading needs no
     # transaction, which saves three round trips to the driver's thread.
     if connection.get_execution_options().get("veriplex_write", False):
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        _begin_to_write(connection)
+
+
+def _begin_to_write(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 # -- errors ------------------------------------------------------------------------------

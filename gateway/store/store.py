@@ -5,18 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Row, Select, Table, update
+from sqlalchemy import Connection, Row, Select, Table, update
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.settings.model import MigrateRule
-from gateway.store.backend import Backend, Insert, Rows
+from gateway.store.backend import Backend, Insert, Result, Rows
 from gateway.store.errors import StoreConflict, StoreError, StoreTooOld, StoreUnusable
 from gateway.store.schema import migrate
 from gateway.store.sqlite import open_sqlite
@@ -77,11 +77,25 @@ class Store:
         before it commits. On PostgreSQL that is true of rows that it locks, and of what all who
         write it guard by the same `lock`.
         """
+        async with self._noting_failure(), self._backend.write_turn():
+            with self._backend.translated_errors():
+                async with self._backend.writing.begin() as connection:
+                    yield connection
+
+    async def transact(self, work: Callable[[Connection], Result]) -> Result:
+        """`work` in a transaction as that of `write`, for one that a request waits for.
+
+        On SQLite it takes one trip to a thread, as `fetch_all` does. `work` may run there. Raises
+        StoreError.
+        """
+        async with self._noting_failure(), self._backend.write_turn():
+            with self._backend.translated_errors():
+                return await self._backend.transact(work)
+
+    @contextlib.asynccontextmanager
+    async def _noting_failure(self) -> AsyncIterator[None]:
         try:
-            async with self._backend.write_turn():
-                with self._backend.translated_errors():
-                    async with self._backend.writing.begin() as connection:
-                        yield connection
+            yield
         except StoreConflict:
             raise  # the database could be written, but for this row
         except StoreError:
