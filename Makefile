@@ -13,7 +13,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-h
 ARGS ?=
 
 .PHONY: help serve sandbox doctor test testbed testbed-down bench fuzz lint types imports check format \
-    tables docs lock lists clean
+    python-clients tables docs lock lists clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -55,6 +55,12 @@ test: $(VENV)/.stamp  ## Install what is needed and run the whole test suite
 
 testbed:  ## Start the mail testbed on loopback addresses (Debian or Ubuntu, as root)
 	@tests/testbed/up
+
+python-clients: $(VENV)/.stamp  ## Install further versions of the vendors' Python clients, for the tests
+	@cd tests/clients/python && grep '^[^#]' versions.txt | while read -r client hash; do \
+	    echo "$$client $$hash" > .wanted.txt && $(abspath $(BIN))/python -m pip install --quiet --no-deps \
+	        --disable-pip-version-check --upgrade --target "$$client" -r .wanted.txt || exit 1; \
+	done && rm -f .wanted.txt
 
 testbed-down:  ## Stop the mail testbed
 	@tests/testbed/down

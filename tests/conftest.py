@@ -64,6 +64,7 @@ for _scheme in ("http", "https", "all", "no"):
 
 PROXY_PATH = "/usr/sbin:/usr/local/sbin:/usr/bin:/bin"
 """Where servers are, which not every user's PATH has."""
+PYTHON_CLIENTS = Path(__file__).parent / "clients" / "python"
 NODE_MODULES = Path(__file__).parent / "clients" / "node" / "node_modules"
 
 
@@ -102,6 +103,10 @@ NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
     "proxies": (
         lambda: all(shutil.which(name, path=PROXY_PATH) for name in ("nginx", "haproxy")),
         "they need nginx and haproxy (`apt-get install nginx haproxy`)",
+    ),
+    "python_clients": (
+        lambda: any(PYTHON_CLIENTS.glob("*==*")) and os.geteuid() == 0,
+        "they need `make python-clients`, and root for port 443",
     ),
     "node": (
         lambda: NODE_MODULES.is_dir() and bool(shutil.which("node")) and os.geteuid() == 0,

@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from tests.mail_testbed import DNS_SERVER
 
 VERIPLEX = Path(sys.executable).parent / "veriplex"
 
+NO_SETTINGS: Mapping[str, str] = {}
 TESTBED = {
     "VERIPLEX_ENGINE__DNS_SERVERS": f'["{DNS_SERVER}"]',
     "VERIPLEX_ENGINE__HELO": "probe.verifier.test",
@@ -42,11 +43,17 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 
 @contextmanager
-def serving(folder: Path, *options: str) -> Iterator[Served]:
-    """`veriplex serve` with its database in `folder`; it must exit with 0 on SIGTERM."""
+def serving(
+    folder: Path, *options: str, settings: Mapping[str, str] = NO_SETTINGS
+) -> Iterator[Served]:
+    """`veriplex serve` with its database in `folder`; it must exit with 0 on SIGTERM.
+
+    `settings` are further variables of its environment.
+    """
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("VERIPLEX_")},
         **TESTBED,
+        **settings,
         "VERIPLEX_SANDBOX__PUBLISHED": "true",
         "VERIPLEX_STORAGE__URL": f"sqlite:///{folder / 'veriplex.db'}",
     }
@@ -75,10 +82,13 @@ def serving(folder: Path, *options: str) -> Iterator[Served]:
 
 
 @contextmanager
-def serving_host_names(folder: Path, address: str) -> Iterator[tuple[Served, dict[str, str]]]:
+def serving_host_names(
+    folder: Path, address: str, settings: Mapping[str, str] = NO_SETTINGS
+) -> Iterator[tuple[Served, dict[str, str]]]:
     """A server at port 443 of a loopback address, with a certificate for all vendors' host names.
 
-    Also the environment for `node --require ./hosts.js`, whose clients then find it by these names.
+    Also the environment for clients, which find it by these names with `node --require ./hosts.js`,
+    and in Python with the module `hosts`.
     """
     certificate, key = folder / "certificate.pem", folder / "key.pem"
     hosts = [host for dialect in DIALECTS for host in dialect.hosts]
@@ -89,7 +99,7 @@ def serving_host_names(folder: Path, address: str) -> Iterator[tuple[Served, dic
     subprocess.run([*request.split(), *subject, *files], check=True, capture_output=True)
     options = ["--host", address, "--port", "443"]
     options += ["--ssl-certfile", str(certificate), "--ssl-keyfile", str(key)]
-    with serving(folder, *options) as served:
+    with serving(folder, *options, settings=settings) as served:
         assert served.url == f"https://{address}:443"
         yield (
             served,
@@ -97,5 +107,6 @@ def serving_host_names(folder: Path, address: str) -> Iterator[tuple[Served, dic
                 "VERIPLEX_ADDRESS": address,
                 "VERIPLEX_HOSTS": ",".join(hosts),
                 "NODE_EXTRA_CA_CERTS": str(certificate),
+                "REQUESTS_CA_BUNDLE": str(certificate),
             },
         )

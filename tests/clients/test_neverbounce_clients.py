@@ -1,7 +1,7 @@
 """NeverBounce's published clients, with another address and otherwise unchanged.
 
 neverbounce-sdk 4.3.0 from PyPI, whose root is a variable of a module, and neverbounce 4.4.1 from
-npm, which takes a host and a port, and sends JSON with GET as well.
+npm, which takes a host and a port, and sends JSON with GET as well; and 5.0.5, with HTTPS alone.
 """
 
 from __future__ import annotations
@@ -9,8 +9,11 @@ from __future__ import annotations
 import io
 import json
 import subprocess
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -120,6 +123,38 @@ class TestPython:
         total = wait_for(client, job_id)["total"]
         assert (total["valid"], total["catchall"]) == (1, 1)
 
+    def test_a_sample(self, connect: Connect) -> None:
+        client = connect()
+        people = [[KNOWN], *([f"nobody{n}@postfix.test"] for n in range(19))]
+        job_id = client.jobs_create(people, auto_parse=True)["job_id"]
+        client.jobs_start(job_id, run_sample=True)
+        status = wait_for(client, job_id, "waiting_analyzed")
+        assert (status["total"]["processed"], status["total"]["valid"]) == (2, 1)
+        assert (status["bounce_estimate"], status["started_at"]) == (50.0, None)
+        client.jobs_start(job_id)
+        assert wait_for(client, job_id)["total"]["processed"] == 20
+
+    def test_duplicates(self, connect: Connect) -> None:
+        client = connect()
+        job_id = client.jobs_create([[KNOWN], [UNKNOWN], [KNOWN]], auto_start=True)["job_id"]
+        total = wait_for(client, job_id)["total"]
+        assert (total["records"], total["billable"], total["duplicates"]) == (3, 2, 1)
+        for wanted, count in ((["valids"], 1), (["valids", "include_duplicates"], 2)):
+            file = io.BytesIO()
+            client.jobs_download(job_id, file, segmentation=wanted)
+            assert file.getvalue().count(KNOWN.encode()) == count
+
+    def test_a_list_at_a_url(self, connect: Connect, list_url: str) -> None:
+        client = connect()
+        job_id = client.jobs_create(list_url, from_url=True, auto_start=True)["job_id"]
+        assert wait_for(client, job_id)["total"]["valid"] == 1
+        (row,) = client.jobs_results(job_id)
+        assert row["data"] == {"id": "7", "email": KNOWN}
+        gone = client.jobs_create(f"{list_url}/none", from_url=True, auto_start=True)["job_id"]
+        status = client.jobs_status(gone)
+        assert status["job_status"] == "failed"
+        assert status["total"]["valid"] is None
+
     def test_errors(self, connect: Connect) -> None:
         stranger = connect(WRONG_KEY)
         with pytest.raises(neverbounce_sdk.AuthFailure, match="Invalid API key"):
@@ -139,12 +174,26 @@ class TestPython:
         assert (found["status"], found["token_confirmed"]) == ("success", False)
 
 
-def wait_for(client: neverbounce_sdk.NeverBounceAPIClient, job_id: int) -> dict[str, Any]:
-    """The status of a job when it is complete."""
+@pytest.fixture
+def list_url(tmp_path: Path) -> Iterator[str]:
+    """A list on a server of its own."""
+    (tmp_path / "l.csv").write_text(f"id,email\n7,{KNOWN}\n")
+    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
+    handler.log_message = lambda *_: None  # type: ignore[attr-defined]
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever).start()
+        yield f"http://127.0.0.1:{server.server_port}/l.csv"
+        server.shutdown()
+
+
+def wait_for(
+    client: neverbounce_sdk.NeverBounceAPIClient, job_id: int, state: str = "complete"
+) -> dict[str, Any]:
+    """The status of a job when it is complete, or in another state."""
     give_up_at = time.monotonic() + PATIENCE_S
     while True:
         status: dict[str, Any] = client.jobs_status(job_id)
-        if status["job_status"] == "complete":
+        if status["job_status"] == state:
             return status
         assert status["job_status"] in ("queued", "running")
         assert time.monotonic() < give_up_at
@@ -210,5 +259,9 @@ def test_node_by_address(served: Served, version: str) -> None:
 
 @pytest.mark.node
 def test_node_by_host_name(tmp_path: Path) -> None:
+    """Version 4, and version 5, which speaks HTTPS alone, and POST alone."""
     with serving_host_names(tmp_path, ADDRESS) as (served, environment):
         check(ask(served, **environment))
+        for version in ("v4.2", "v4.1", "v4"):
+            newer = {"VERIPLEX_CLIENT": "neverbounce5", "VERIPLEX_API_VERSION": version}
+            check(ask(served, **environment, **newer))

@@ -1,6 +1,7 @@
 """ZeroBounce's published clients, with other base URLs and otherwise unchanged.
 
-zerobouncesdk 2.2.4 from PyPI, which has the bulk host's URLs as attributes of the class, and
+zerobouncesdk 2.2.4 from PyPI, which has the bulk host's URLs as attributes of the class, 1.1.2 and
+2.3.0 by the vendor's host names, and
 @zerobounce/zero-bounce-sdk 1.2.2 from npm, whose lists always go to the bulk host by its name. The
 latter is made for browsers, where it has a file saved.
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 import csv
 import json
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -32,6 +34,7 @@ from tests.clients.conftest import Served, serving_host_names
 pytestmark = pytest.mark.testbed
 
 HERE = Path(__file__).parent / "node"
+PYTHON = Path(__file__).parent / "python"
 ADDRESS = "127.0.0.95"
 PATHS = ["/v2", "/zerobounce/v2"]
 """At the root, and under the prefix."""
@@ -94,6 +97,7 @@ class TestPython:
         today = datetime.now(UTC).date()
         usage = client.get_api_usage(today, today)
         assert usage.total >= 1
+        assert usage.status_valid >= 1
         assert usage.start_date == usage.end_date
         assert client.get_activity(KNOWN).found is False
 
@@ -163,6 +167,54 @@ def wait_for(ask: Callable[[str], ZBFileStatusResponse], file_id: str) -> ZBFile
         assert status.file_status in ("Queued", "Processing")
         assert time.monotonic() < give_up_at
         time.sleep(0.1)
+
+
+VERSIONS = {
+    "1.1.2": {"VERIPLEX_ZEROBOUNCE__GUESSFORMAT": "legacy"},
+    "2.3.0": {},
+}
+"""Versions that differ, with the settings that they need: the oldest in use, and the newest, which
+insists on HTTPS."""
+
+
+@pytest.mark.python_clients
+@pytest.mark.parametrize("version", VERSIONS)
+def test_other_versions_by_host_name(tmp_path: Path, version: str) -> None:
+    settings = VERSIONS[version]
+    with serving_host_names(tmp_path, ADDRESS, settings) as (served, environment):
+        done = subprocess.run(
+            [sys.executable, "ask_zerobounce.py", served.keys["zerobounce"], str(tmp_path)],
+            cwd=PYTHON,
+            env={**environment, "PYTHONPATH": str(PYTHON / f"zerobouncesdk=={version}")},
+            capture_output=True,
+            check=True,
+            timeout=60,
+        )
+    found = json.loads(done.stdout)
+    assert found["known"]["address"] == KNOWN
+    assert "valid" in found["known"]["status"]
+    assert "mailbox_not_found" in found["unknown"]["sub_status"]
+    assert [row["address"] for row in found["batch"]] == [KNOWN, "x85@catchall.test"]
+    assert found["credits"]["credits"] == "1000000000"
+    assert found["activity"]["found"] is False
+    assert found["status"]["file_status"] == "Complete"
+    table = list(csv.reader(found["file"].splitlines()))
+    assert [row[:3] for row in table] == [
+        ["email", "name", "ZB Status"],
+        [KNOWN, "Ada", "valid"],
+        [UNKNOWN, "Bob", "invalid"],
+    ]
+    assert found["deleted"]["message"] == "File Deleted"
+    assert found["scores_deleted"]["success"] is True
+    assert KEY_OR_CREDITS in found["wrong"]
+    assert "api_key is invalid" in found["wrong_file"]
+    assert "undetermined" in str(found["guess"]["confidence"]).lower()
+    today = found["usage"]
+    assert (today["total"], today["status_valid"], today["status_invalid"]) >= (4, 2, 1)
+    if version == "2.3.0":
+        assert found["filters"] == [{"rule": "block", "target": "email", "value": KNOWN}]
+        assert "blocked" in found["blocked"]["sub_status"]
+        assert today["sub_status_blocked"] == 1
 
 
 def ask(served: Served, *base_url: str, **environment: str) -> dict[str, Any]:

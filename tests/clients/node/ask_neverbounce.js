@@ -1,13 +1,17 @@
 // Asks through the unmodified client and prints one JSON object.
 // usage: node --require ./hosts.js ask_neverbounce.js KEY [HOST PORT VERSION]
+// VERIPLEX_CLIENT is the name of the package, and VERIPLEX_API_VERSION that of the API by host name.
 const http = require("node:http");
 const { setTimeout } = require("node:timers/promises");
-const NeverBounce = require("neverbounce");
+
+const library = require(process.env.VERIPLEX_CLIENT || "neverbounce");
+const NeverBounce = library.default || library;
 
 const [key, host, port, apiVersion] = process.argv.slice(2);
 
 function client(apiKey) {
-  if (!host) return new NeverBounce({ apiKey });
+  const byName = process.env.VERIPLEX_API_VERSION;
+  if (!host) return new NeverBounce(byName ? { apiKey, apiVersion: byName } : { apiKey });
   const opts = { host, port, protocol: "http:", agent: http.globalAgent };
   return new NeverBounce({ apiKey, apiVersion, opts });
 }
