@@ -96,6 +96,11 @@ class ScopedStore(Generic[K, V]):
         self._on_removal(entry.value)
         return True
 
+    @property
+    def scopes(self) -> list[int]:
+        """Those that have values."""
+        return [scope for scope in self._usage if scope is not None]
+
     def keys(self, scope: int | None) -> list[K]:
         """The keys of a scope, for None those of all scopes; oldest first."""
         if scope is None:

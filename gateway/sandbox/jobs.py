@@ -121,6 +121,15 @@ class SandboxJobs:
         return len(self._batches)
 
     @property
+    def scopes(self) -> list[int]:
+        """Those of the keys that have batches."""
+        return self._batches.scopes
+
+    def in_scope(self, scope: int | None) -> list[SandboxBatch]:
+        """The batches of a scope, for None those of all scopes; oldest first."""
+        return self._batches.values(scope)
+
+    @property
     def size(self) -> int:
         """Bytes in memory, about."""
         return self._batches.size

@@ -253,6 +253,11 @@ class RequestLog:
         """Bytes in memory, about."""
         return self._exchanges.size
 
+    @property
+    def scopes(self) -> list[int]:
+        """Those of the keys that have exchanges."""
+        return self._exchanges.scopes
+
     def add(self, exchange: Exchange) -> None:
         """Add an exchange under the next id, and remove older ones beyond the bounds."""
         exchange.id, self._next_id = self._next_id, self._next_id + 1
