@@ -138,6 +138,9 @@ class BatchRules:
     """How long a link to the results is valid (`Job.link_token`); None for as long as the rows."""
     is_public: bool = False
     """Whether who knows a batch's id may read it without a key: its `Job.link_token` is the id."""
+    own_retention_s: Callable[[Mapping[str, Any]], int | None] = lambda _: None
+    """How long the rows of a batch with these options (`Job.options`) are stored instead; None for
+    as long as those of any other."""
     delete_with_rows: bool = True
     """Whether the job is deleted with its rows; else it stays, with its counts."""
     webhook: BatchWebhook | None = None

@@ -236,6 +236,8 @@ class SubmitJob(JobOperation[Job]):
     """Whether to begin at once; else a `StartJob` begins it."""
     is_sample: bool = False
     """Whether to begin with a sample only (`BatchRules.sample_size`), as in `StartJob`."""
+    delay_s: float = 0.0
+    """How long the batch waits before it begins."""
     failure: str = ""
     """Why there is no list; then the batch is stored as failed, without rows."""
     retry_greylisted: bool = True

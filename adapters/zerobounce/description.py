@@ -32,6 +32,12 @@ VALIDATE = Description(
             maximum=60,
         ),
         Param("activity_data", "Whether to show the activity, which is not known.", True),
+        Param(
+            "greylist_processing",
+            "Whether a greylisted address is verified again, half an hour later.",
+            True,
+        ),
+        Param("callback_url", "Gets the second result.", "https://example.com/hook"),
         Param("domain_info", "Whether to show facts of the domain, which are not checked.", True),
     ),
     (FORM,),

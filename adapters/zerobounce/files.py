@@ -18,12 +18,14 @@ from adapters.contract.batch_rules import (
 from adapters.contract.jobs import BatchEntry, Job, JobRow, JobRows, JobState
 from adapters.contract.operations import DeleteJob, JobRunner, ReadRows, ShowJob, SubmitJob
 from adapters.contract.problems import Problem, ProblemKind
-from adapters.contract.wire import StreamReply, WireReply, WireRequest, json_reply
+from adapters.contract.wire import Reply, StreamReply, WireReply, WireRequest, json_reply
 from adapters.kit.csv import NotCsv, csv_line
 from adapters.kit.file_names import ascii_file_name, extended_file_name
 from adapters.kit.list_file import ListOptions, NoColumn, read_list
 from adapters.kit.words import bool_word, parse_bool, parse_integer
-from adapters.zerobounce.single import params_of, required, validation
+from adapters.zerobounce import greylist
+from adapters.zerobounce.single import params_of, required
+from adapters.zerobounce.validation import validation
 from adapters.zerobounce.words import is_free, tenths, words_of
 from engine.model import Verification
 
@@ -313,8 +315,10 @@ def _date(job: Job) -> str:
 # -- rules --------------------------------------------------------------------------------
 
 
-def write_event(_: ReadRows, found: JobRows) -> WireReply:
+def write_event(_: ReadRows, found: JobRows) -> Reply:
     job = found.job
+    if job.options.get(greylist.OPTION):
+        return greylist.write_callback(found)
     body = {"file_id": job.id, "file_name": job.name, "upload_date": _date(job)}
     return WireReply(200, orjson.dumps(body))
 
@@ -331,6 +335,7 @@ BATCH_RULES = BatchRules(
     shows_names=True,
     # until the client deletes it
     retention_s=lambda _: None,
+    own_retention_s=lambda options: greylist.KEPT_S if options.get(greylist.OPTION) else None,
     webhook=BatchWebhook(
         write_body=write_event,
         is_accepted=is_success,

@@ -17,6 +17,7 @@ NOT_FOUND, NOT_PROCESSED, SCORE_NOT_FOUND = (
     "File not processed.",
     "file_id is invalid.",
 )
+PENDING = "Greylist validation still in progress. Please try again later."
 NO_KEY_401 = (("WWW-Authenticate", "api_key realm=bulkapi"), ("Allow", "POST, OPTIONS"))
 
 PROBLEMS: Mapping[ProblemKind, tuple[int, str]] = {
@@ -62,14 +63,16 @@ def write_problem(
 ) -> WireReply:
     headers = problem_headers(problem)
     status, text = PROBLEMS[problem.kind]
+    name = endpoint.name if endpoint is not None else ""
     field = FIELDS.get(problem.field, problem.field)
     text = problem.detail if problem.word else text.format(field=field)
-    name = endpoint.name if endpoint is not None else ""
     if key_error == "shield" and _is_shielded(request, problem, name):
         return WireReply(403, SHIELD.encode(), "text/plain; charset=UTF-8", headers)
     is_bulk = name.startswith(BULK_PREFIXES)
     if problem.kind in KEY_PROBLEMS:
         return _write_key_problem(name, text, is_bulk=is_bulk)
+    if problem.kind is ProblemKind.JOB_STATE and name == "validate":
+        return json_reply({"Message": PENDING}, headers=headers)
     if problem.kind in JOB_PROBLEMS:
         if name.startswith("score_"):
             text = NOT_PROCESSED if problem.kind is ProblemKind.JOB_STATE else SCORE_NOT_FOUND

@@ -4,26 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from adapters.contract.operations import (
     AccountInfo,
+    OperationRunner,
     ShowAccount,
     Verify,
     VerifyMany,
 )
 from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.wire import WireReply, WireRequest, json_reply
-from adapters.kit.words import bool_word, clamped_integer, parse_bool
-from adapters.zerobounce.words import tenths, test_address, words_of
-from engine.model import Verification
+from adapters.kit.words import clamped_integer, parse_bool
+from adapters.zerobounce.greylist import refuse_while_pending, verify_again
+from adapters.zerobounce.validation import validation
+from adapters.zerobounce.words import tenths
+from engine.model import Reason, Verification
 
 MAX_AT_ONCE = 100
+MAX_URL_CHARACTERS = 2_000
 BATCH_WAIT_S = 70.0
 ABSENT = ("", "null", "None")
 """What clients write for a parameter that is not given."""
-TEST_DOMAIN_AGE_DAYS = "9692"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +34,20 @@ class Validate(Verify):
 
     with_activity: bool
     with_domain: bool
+    is_repeated: bool = False
+    """Whether a greylisted address is verified again later."""
+    callback_url: str = ""
+    """Gets the second result."""
+
+    async def run_by(self, runner: OperationRunner) -> Verification:
+        if not self.is_repeated:
+            return await runner.verify(self)
+        jobs = runner.jobs("")
+        await refuse_while_pending(jobs, self.email)
+        v = await runner.verify(self)
+        if v.reason is Reason.GREYLISTED:
+            await verify_again(jobs, self.email, self.callback_url)
+        return v
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,54 +92,20 @@ def read_validate(request: WireRequest) -> Validate:
         unknown_if_late=True,
         with_activity=parse_bool(params.get("activity_data"), False),
         with_domain=parse_bool(params.get("domain_info"), False),
+        is_repeated=parse_bool(params.get("greylist_processing"), False),
+        callback_url=_callback_url(params),
     )
+
+
+def _callback_url(params: Mapping[str, Any]) -> str:
+    url = text_param(params, "callback_url")
+    if len(url) > MAX_URL_CHARACTERS:
+        raise Problem(ProblemKind.INVALID, field="callback_url")
+    return url
 
 
 def write_validate(op: Validate, v: Verification) -> WireReply:
     return json_reply(validation(v, with_activity=op.with_activity, with_domain=op.with_domain))
-
-
-def validation(
-    v: Verification, *, with_activity: bool = False, with_domain: bool = False
-) -> dict[str, Any]:
-    """The object of one address, its members in the vendor's order."""
-    words, evidence, address = words_of(v), v.evidence, v.address
-    person = evidence.person
-    is_test = v.source == "sandbox" and test_address(address) is not None
-    body: dict[str, Any] = {
-        "address": address.raw,
-        "status": words.status,
-        "sub_status": words.sub_status,
-        "free_email": evidence.free,
-        "did_you_mean": evidence.did_you_mean,
-        "account": address.local if address.valid and not is_test else None,
-        "domain": address.domain_as_written if address.valid else None,
-        "domain_age_days": TEST_DOMAIN_AGE_DAYS if is_test else None,
-    }
-    if with_activity:
-        body |= {"active_in_days": None, "active_first_seen": None}
-    body |= {
-        "smtp_provider": evidence.provider,
-        "mx_found": bool_word(bool(evidence.mx)),
-        "mx_record": evidence.mx_host or "",
-        "firstname": person.first if person else None,
-        "lastname": person.last if person else None,
-        "gender": person.gender.value if person and person.gender else None,
-        "country": None,
-        "region": None,
-        "city": None,
-        "zipcode": None,
-        "processed_at": processed_at(v.verified_at),
-    }
-    if with_domain:
-        body["domain_website_exists"] = "unchecked"
-        body["domain_registrant_company_name"] = "unchecked"
-    return body
-
-
-def processed_at(at: datetime) -> str:
-    """`2025-10-16 08:28:31.200`."""
-    return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
 
 
 # -- a few --------------------------------------------------------------------------------

@@ -448,7 +448,9 @@ class SqlChunkQueue:
     ) -> None:
         rules = rules_of(self._dialects[batch.dialect])
         now = self._clock()
-        kept_s = rules.retention_s(batch.total)
+        kept_s = rules.own_retention_s(orjson.loads(batch.options))
+        if kept_s is None:
+            kept_s = rules.retention_s(batch.total)
         values: dict[str, Any] = {
             "state": JobState.COMPLETED,
             "finished_at": self._now(),

@@ -235,7 +235,8 @@ class BatchRecords:
             await self._dispatch.due(connection, DUE_AT_ONCE)
             await self._dispatch.due_first(connection)
         elif is_begun:
-            values["state"], due_at = JobState.QUEUED, DUE_AT_ONCE
+            due_at = self._clock() + op.delay_s if op.delay_s else DUE_AT_ONCE
+            values["state"] = JobState.QUEUED
         else:
             values["state"], due_at = JobState.READY, DUE_WHEN_STARTED
         chunks = [
@@ -244,8 +245,9 @@ class BatchRecords:
         ]
         if chunks:
             await self._store.insert_rows(connection, batch_chunks, chunks)
-        if chunks and due_at == DUE_AT_ONCE:
+        if chunks and due_at != DUE_WHEN_STARTED:
             await self._dispatch.due(connection, due_at, len(chunks))
+        if chunks and due_at == DUE_AT_ONCE:
             await self._dispatch.due_first(connection)
         await connection.execute(update(batches).where(batches.c.id == batch_id).values(values))
         await self._report(connection, batch_id, JobEvent.SUBMITTED)

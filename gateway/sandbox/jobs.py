@@ -226,7 +226,9 @@ class SandboxJobs:
             valid=valid,
             headers=op.headers,
             options=op.options,
-            started_at=now if op.start and not op.is_sample and not op.failure else None,
+            started_at=now + op.delay_s
+            if op.start and not op.is_sample and not op.failure
+            else None,
             has_failed=bool(op.failure),
             name=op.name,
             webhook_url=op.webhook_url,
@@ -359,7 +361,9 @@ class SandboxJobs:
         if state.is_final:
             pace = SLOW_JOB_S if batch.simulation_word == SLOW_JOB_WORD else 0
             finished = min((batch.started_at or batch.created_at) + pace, now)
-            kept_s = rules.retention_s(batch.total)
+            kept_s = rules.own_retention_s(batch.options)
+            if kept_s is None:
+                kept_s = rules.retention_s(batch.total)
             expired = kept_s is not None and now > finished + kept_s
         if expired and rules.delete_with_rows:
             self._remove(batch)
@@ -554,6 +558,8 @@ def _progress(batch: SandboxBatch, word: str, now: float) -> tuple[JobState, int
         return JobState.FAILED, 0
     if batch.started_at is None:
         return JobState.READY, batch.sampled
+    if now < batch.started_at:
+        return JobState.QUEUED, 0
     if SLOW_JOB_WORD in (word, batch.simulation_word):
         share = (now - batch.started_at) / SLOW_JOB_S
         if share < 0.2:
