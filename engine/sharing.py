@@ -66,8 +66,11 @@ class Notes(Protocol):
         """Tell others soon; with `ttl_s` 0 or less, that it holds no more."""
         ...
 
-    async def claim(self, name: str, ttl_s: float) -> bool:
-        """Whether this process is the first to claim `name` within `ttl_s`."""
+    async def claim(self, name: str, ttl_s: float, *, lasting: bool = False) -> bool:
+        """Whether this process is the first to claim `name` within `ttl_s`.
+
+        A `lasting` claim holds in other processes even without the server that the notes are on.
+        """
         ...
 
 
@@ -121,7 +124,7 @@ class NoNotes:
     def put(self, name: str, value: str, ttl_s: float) -> None:
         pass
 
-    async def claim(self, name: str, ttl_s: float) -> bool:
+    async def claim(self, name: str, ttl_s: float, *, lasting: bool = False) -> bool:
         return True
 
 

@@ -240,7 +240,7 @@ class HostPool:
         """Open a connection in a slot of `party` and use it; False if the worker should end."""
         if self._egress.health.left_s:
             return self._handle_fault()
-        if self._egress.reputation.pause_or_start_trial(self._target.host):
+        if await self._egress.pause_or_start_trial(self._target.host):
             self._hand_over(other_egress=True)
             return False
         try:

@@ -24,7 +24,7 @@ from engine.smtp.egress_health import EgressHealth
 from engine.smtp.meanings import ABOUT_US
 from engine.smtp.pacing import Pacer
 from engine.smtp.providers import pacing_operator, reputation_operator
-from engine.smtp.reputation import ReputationTracker
+from engine.smtp.reputation import TRIAL_S, Pause, ReputationTracker
 from engine.smtp.terms import EgressConfig, EgressStrategy, Target, Trace
 from engine.smtp.unresponsive import UnresponsiveTargets
 
@@ -75,6 +75,7 @@ class Egress:
         """`shared` is what processes with an egress of the same name share."""
         shared = shared or UNSHARED
         self.config = config
+        self._notes = shared.notes
         self.pacer = Pacer(
             config.connections_per_host,
             clock,
@@ -88,6 +89,15 @@ class Egress:
     @property
     def name(self) -> str:
         return self.config.name
+
+    async def pause_or_start_trial(self, host: str) -> Pause | None:
+        """As `ReputationTracker.pause_or_start_trial`, with one trial in all processes."""
+        pause = self.reputation.pause_or_start_trial(host)
+        if pause is None and self.reputation.is_paused(host):  # this is a trial
+            name = f"trial {self.name} {reputation_operator(host)}"
+            if not await self._notes.claim(name, TRIAL_S, lasting=True):
+                return self.reputation.pause_or_start_trial(host)
+        return pause
 
     def record_banner(self, ip: str) -> None:
         """As `EgressHealth.record_banner`; an egress that had failed is logged."""

@@ -136,7 +136,7 @@ class TargetInquiry:
                 # Not before the slot: the egress may have failed, or a pause begun, meanwhile.
                 if egress.health.left_s:
                     return TargetResult.without_egress(target, egress.health.reason)
-                if pause := egress.reputation.pause_or_start_trial(target.host):
+                if pause := await egress.pause_or_start_trial(target.host):
                     self._trace(pause.text)
                     return TargetResult.paused(target, pause, egress.name)
                 share_s = deadline.share_s(is_last=is_last)

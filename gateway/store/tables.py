@@ -30,7 +30,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-REVISION = "0016"
+REVISION = "0017"
 """The newest migration; repeated here so that opening an up-to-date database needs no Alembic."""
 LEAST_READER = "0014"
 """The oldest `REVISION` whose program may use these tables. A migration that only adds what older
@@ -320,6 +320,26 @@ spending = Table(
     Column("day", String(10), primary_key=True),  # YYYY-MM-DD, UTC
     Column("micros", BigInteger, nullable=False),  # millionths of the currency
 )
+
+source_states = Table(
+    "source_states",
+    metadata,
+    Column("source", String(64), primary_key=True),
+    Column("key_hash", LargeBinary(16), primary_key=True),  # empty: the source itself
+    Column("state", String(16), nullable=False),  # gateway.upstreams.source.states.Rest
+    Column("until", BigInteger, nullable=False),  # Unix time, s
+    sqlite_with_rowid=False,
+)
+"""Keys of upstreams that were refused or rest, and upstreams that refuse our account."""
+
+claims = Table(
+    "claims",
+    metadata,
+    Column("name", LargeBinary(16), primary_key=True),  # a hash
+    Column("until", Float, nullable=False),  # Unix time, s
+    sqlite_with_rowid=False,
+)
+"""What one of several processes does for all of them."""
 
 answers = Table(
     "answers",

@@ -40,6 +40,7 @@ from gateway.upstreams.source.local import LocalSource
 from gateway.upstreams.source.recorder import FixtureRecorder
 from gateway.upstreams.source.sharing import ALONE, CircuitNotes, UpstreamSharing
 from gateway.upstreams.source.source import Source
+from gateway.upstreams.source.states import SourceStates
 from gateway.upstreams.source.throttle import Throttle
 from gateway.upstreams.source.upstream import UpstreamRules, UpstreamSource
 from gateway.upstreams.transport.client import UpstreamClient, UpstreamLocation
@@ -122,6 +123,9 @@ async def open_policy(
         ]
         if upstreams:
             periodic.append(CircuitNotes(upstreams, sharing, clock).run())
+            states = SourceStates(store, upstreams, clock=clock, monotonic=monotonic)
+            await states.look()
+            periodic.append(states.run())
         periodic += [u.key_files.watch() for u in upstreams if u.key_files is not None]
         tasks = [asyncio.create_task(work) for work in periodic]
         stack.push_async_callback(_cancel_all, tasks)

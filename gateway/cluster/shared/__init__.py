@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from sqlalchemy import select
 
 from engine.sharing import Paces, Places
+from gateway.cluster.claims import DatabaseClaims
 from gateway.cluster.processes import LivingProcesses, ProcessKind
 from gateway.cluster.shared.flights import SharedFlights
 from gateway.cluster.shared.keys import SharedKeys
@@ -47,6 +48,7 @@ class Shared:
         processes: LivingProcesses,
         secret: bytes,
         *,
+        stored_claims: DatabaseClaims,
         clock: Callable[[], float],
         rng: random.Random,
     ) -> None:
@@ -56,7 +58,7 @@ class Shared:
         self._keys = keys = SharedKeys(store, secret)
         self.held = HeldPlaces(keys, processes.this.id, rng)
         self.flights = SharedFlights(keys, processes.this.id, rng)
-        self.notes = SharedNotes(keys)
+        self.notes = SharedNotes(keys, stored_claims, lambda: processes.total)
         self.limiter = SharedLimiter(keys, clock, lambda: processes.count(ProcessKind.SERVE))
         """For the limits of accounts."""
         self.guess_limiter = SharedLimiter(keys, clock, lambda: 1, max_windows=MAX_GUESSERS)
@@ -105,8 +107,9 @@ async def open_shared(
     Raises StoreError.
     """
     rng = rng or random.SystemRandom()
+    claims = DatabaseClaims(store, clock)
     if not settings.url:
-        yield Shared(None, processes, b"", clock=clock, rng=rng)
+        yield Shared(None, processes, b"", stored_claims=claims, clock=clock, rng=rng)
         return
     try:
         # imported here, since a process on its own need not have it
@@ -120,7 +123,7 @@ async def open_shared(
         settings.url, settings.password.value, timeout_s=settings.timeout_ms / 1000
     )
     shared_store = SharedStore(client, server_of(settings), prefix=settings.prefix, rng=rng)
-    shared = Shared(shared_store, processes, secret, clock=clock, rng=rng)
+    shared = Shared(shared_store, processes, secret, stored_claims=claims, clock=clock, rng=rng)
     async with (
         shared_store.running(),
         in_background(shared.held.renew_periodically()),

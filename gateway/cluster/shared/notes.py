@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 
 from engine.cache import TtlCache
+from gateway.cluster.claims import DatabaseClaims
 from gateway.cluster.shared.keys import SharedKeys, SharedStoreAway
+from gateway.store import StoreError
 
 MAX_CLAIMS = 100_000
 """In memory, while there is no server."""
 
 
 class SharedNotes:
-    """Notes on the shared server; without it, none, and claims are this process's own.
+    """Notes on the shared server; without it, none, and claims are this process's own, unless they
+    should last.
 
     `clock` is monotonic, in seconds.
     """
 
-    def __init__(self, keys: SharedKeys, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        keys: SharedKeys,
+        stored_claims: DatabaseClaims,
+        parts: Callable[[], int],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`parts` is the number of processes."""
         self._keys = keys
+        self._stored_claims = stored_claims
+        self._parts = parts
         self._claims: TtlCache[str, bool] = TtlCache(MAX_CLAIMS, clock)
 
     async def get(self, name: str) -> str | None:
@@ -44,7 +57,7 @@ class SharedNotes:
         else:
             store.post("DEL", key)
 
-    async def claim(self, name: str, ttl_s: float) -> bool:
+    async def claim(self, name: str, ttl_s: float, *, lasting: bool = False) -> bool:
         """As `engine.sharing.Notes.claim`."""
         store = self._keys.store
         if store is not None and store.is_up:
@@ -55,6 +68,9 @@ class SharedNotes:
                 pass
             else:
                 return bool(was_set)
+        if lasting and self._parts() > 1:
+            with contextlib.suppress(StoreError):
+                return await self._stored_claims.claim(name, ttl_s)
         if self._claims.get(name):
             return False
         self._claims.put(name, True, ttl_s)

@@ -135,6 +135,18 @@ class KeyRing:
         key.paused_until = self._clock() + key.dead_pause_s
         return True
 
+    def follow_refusal(self, key: UpstreamKey, seconds: float) -> None:
+        """Another process, or an earlier run, found the key refused, for so long."""
+        key.dead, key.throttled_at = True, None
+        key.paused_until = max(
+            key.paused_until, self._clock() + min(seconds, MAX_REFUSED_KEY_PAUSE_S)
+        )
+
+    def lift(self, key: UpstreamKey) -> None:
+        """Another process found that the vendor serves the key again."""
+        key.dead, key.dead_pause_s = False, REFUSED_KEY_PAUSE_S
+        key.throttled_at, key.paused_until = None, 0.0
+
     def pause(self, key: UpstreamKey, seconds: float) -> None:
         """Use the key no more for a while: it is without credits."""
         seconds = min(seconds, self._max_pause_s)

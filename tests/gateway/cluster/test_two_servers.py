@@ -8,7 +8,9 @@ import random
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
@@ -16,15 +18,23 @@ import pytest
 
 from adapters.contract.dialect import ClientBlock
 from adapters.contract.problems import ProblemKind
+from adapters.contract.upstream import Fault, FaultKind
+from engine.model import Meaning, Stage
 from engine.smtp.context import CATCH_ALL_TTL_S, CatchAllCache
+from engine.smtp.egress import Egress
 from engine.smtp.pacing import Pacer
+from engine.smtp.reputation import FIRST_PAUSE_S, REFUSALS_UNTIL_HOST_PAUSED, TRIAL_S
+from engine.smtp.terms import EgressConfig, Identity
 from gateway.app import Services, open_services
+from gateway.cluster.claims import DatabaseClaims
 from gateway.cluster.shared import Shared
 from gateway.settings.model import Settings, SharedSettings
+from gateway.store import open_store
 from gateway.upstreams.opening import open_upstreams
 from gateway.upstreams.source.balances import read_balances
 from gateway.upstreams.source.circuit import CircuitState
 from gateway.upstreams.source.sharing import CircuitNotes, UpstreamSharing
+from gateway.upstreams.source.states import SourceStates
 from gateway.upstreams.source.throttle import Throttle
 from gateway.upstreams.source.upstream import UpstreamSource
 from gateway.verdicts.database import SqlVerdictStore
@@ -33,6 +43,7 @@ from gateway.web.dispatch import create_app
 from tests.dialects import ALL, BY_NAME, send, verify_request
 from tests.fakes.clock import Clock
 from tests.fakes.vendor import Mood, Vendor, vendor
+from tests.gateway.cluster.conftest import open_pair
 from tests.gateway.upstreams.conftest import Local, settings_for
 from tests.valkey_server import ValkeyServer
 
@@ -381,3 +392,113 @@ async def test_failed_attempts_are_those_at_both_servers(pair: Pair) -> None:
         await blocks[number % 2].count_failed_attempt(dialect, "192.0.2.1", kind)
     blocked = [await one.is_blocked(dialect, "192.0.2.1") for one in blocks]
     assert any(blocked) is (pair[0].store is not None)
+
+
+# -- what the database has for all of them ------------------------------------------------
+
+
+async def test_a_key_that_rests_does_so_in_other_processes_and_after_a_restart(
+    database_url: str,
+) -> None:
+    async with vendor(BY_NAME["emailable"]) as one, open_store(database_url) as store:
+        settings = settings_for([one], v0={"spare_api_keys": ["env:BAD", "env:OTHER"]})
+        clock = Clock()
+
+        def opened() -> AbstractAsyncContextManager[tuple[UpstreamSource, ...]]:
+            return open_upstreams(settings, ALL, clock=clock, monotonic=clock, rng=random.Random(7))
+
+        def states_of(sources: tuple[UpstreamSource, ...]) -> SourceStates:
+            return SourceStates(store, sources, clock=clock, monotonic=clock)
+
+        async with opened() as here, opened() as there:
+            states = [states_of(here), states_of(there)]
+            ring, other = here[0].keys, there[0].keys
+            for each in states:
+                await each.look()
+            ring.mark_refused(ring.keys[0])
+            ring.throttle(ring.keys[1], 60)
+            ring.pause(ring.keys[2], 120)
+            for each in states:
+                await each.look()
+            assert [key.dead for key in other.keys] == [True, False, False]
+            assert other.throttled is other.keys[1]
+            assert other.pick() is None
+            assert 55 <= other.ready_in_s <= 60
+            for each in states:
+                await each.look()  # nothing is written or followed twice
+            assert 55 <= other.ready_in_s <= 60
+            async with opened() as later:  # another run
+                await states_of(later).look()
+                assert [key.dead for key in later[0].keys.keys] == [True, False, False]
+            ring.mark_accepted(ring.keys[0])
+            ring.record_balance(ring.keys[2], 5)
+            for each in states:
+                await each.look()
+            assert [key.dead for key in other.keys] == [False, False, False]
+            assert other.pick() is other.keys[0]
+            other.replace_key(1, "a-new-key")
+            ring.mark_refused(ring.keys[0])
+            for each in states:
+                await each.look()
+            assert not other.keys[0].dead, "its key is another one"
+
+
+async def test_a_ban_holds_in_other_processes(database_url: str) -> None:
+    async with vendor(BY_NAME["emailable"]) as one, open_store(database_url) as store:
+        clock = Clock()
+        async with contextlib.AsyncExitStack() as stack:
+            sources = [
+                await stack.enter_async_context(
+                    open_upstreams(
+                        settings_for([one]), ALL, clock=clock, monotonic=clock, rng=random.Random(7)
+                    )
+                )
+                for _ in range(2)
+            ]
+            states = [SourceStates(store, each, clock=clock, monotonic=clock) for each in sources]
+            here, there = sources[0][0], sources[1][0]
+            here.report_ban(Fault(FaultKind.BANNED, status=403))
+            for each in states:
+                await each.look()
+            assert there.unusable_fault == "banned"
+            here.circuit.allow_trial()
+            here.circuit.admit(1)
+            here.circuit.record_success()
+            for each in states:
+                await each.look()
+            assert there.circuit.reopens_in_s == 0, "a trial may be sent"
+
+
+async def test_one_process_tries_a_mail_host_after_a_pause(
+    tmp_path: Path, shared_settings: SharedSettings
+) -> None:
+    async with open_pair(tmp_path, shared_settings) as pair:
+        clock = Clock()
+        egresses = [
+            Egress(
+                EgressConfig(Identity("probe.test", "")),
+                clock,
+                lambda: datetime(2026, 1, 1, tzinfo=UTC),
+                shared,
+            )
+            for shared in pair
+        ]
+        for egress in egresses:
+            for _ in range(REFUSALS_UNTIL_HOST_PAUSED):
+                egress.reputation.record_outcome("mx.a.test", Meaning.IP_BLOCKED, Stage.CONNECT)
+            assert await egress.pause_or_start_trial("mx.a.test") is not None
+        clock.now += FIRST_PAUSE_S + 1
+        found = [await egress.pause_or_start_trial("mx.a.test") for egress in egresses]
+        assert found[0] is None
+        assert found[1] is not None
+        assert found[1].left_s == TRIAL_S
+
+
+async def test_a_claim_in_the_database_is_one_processs_for_a_while(database_url: str) -> None:
+    clock = Clock()
+    async with open_store(database_url) as store:
+        claims = [DatabaseClaims(store, clock) for _ in range(3)]
+        assert sorted([await each.claim("a", 60) for each in claims]) == [False, False, True]
+        assert await claims[1].claim("b", 60)
+        clock.now += 60
+        assert sorted([await each.claim("a", 60) for each in claims]) == [False, False, True]
