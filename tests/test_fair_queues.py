@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import TypeAlias, cast
+from typing import Any, TypeAlias, cast
 
 import httpx
 import pytest
@@ -30,6 +30,8 @@ from gateway.batches.http_fetch import CONCURRENT_FETCHES, HttpFetch
 from gateway.batches.model import rules_of
 from gateway.batches.runner import MAX_CHUNKS_IN_FLIGHT
 from gateway.batches.webhooks import CONCURRENT_DELIVERIES
+from gateway.cluster.shared.connection import MAX_CONNECTIONS as SHARED_CONNECTIONS
+from gateway.cluster.shared.connection import SharedStore
 from gateway.sandbox.clock import Clocks
 from gateway.sandbox.faults import FaultInjector
 from gateway.sandbox.reports import Report
@@ -106,6 +108,23 @@ async def slots(places: int) -> AsyncIterator[Work]:
     async def work(begin: Begin) -> None:
         async with slots.slot():
             await begin()
+
+    yield work
+
+
+class HeldClient:
+    """Stands in for a client of the shared server: each command waits until it may end."""
+
+    async def execute_command(self, name: str, begin: Begin) -> None:
+        await begin()
+
+
+@asynccontextmanager
+async def shared_store() -> AsyncIterator[Work]:
+    store = SharedStore(cast(Any, HeldClient()), "")
+
+    async def work(begin: Begin) -> None:
+        await store.call("GET", begin)
 
     yield work
 
@@ -286,6 +305,7 @@ async def sandbox_webhooks() -> AsyncIterator[Work]:
 
 
 QUEUES: dict[str, Queue] = {
+    "calls to the shared server": Queue(shared_store, SHARED_CONNECTIONS),
     "requests to an upstream": Queue(throttle, 10),
     "requests to an upstream with a rate": Queue(lambda: throttle(2_000), 10),
     "connections to an operator, single verifications": Queue(pacer, 4),

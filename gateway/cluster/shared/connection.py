@@ -22,6 +22,7 @@ from typing import Any
 import valkey.asyncio as valkey
 from valkey.exceptions import NoScriptError, ValkeyError
 
+from engine.turns import FairSlots
 from gateway.cluster.shared.keys import SharedStoreAway
 from gateway.cluster.shared.scripts import Script
 from gateway.tasks import GroupedCalls, in_background
@@ -37,7 +38,8 @@ LOOK_EVERY_S = 5.0
 """Whether the server is there is found out even if there is nothing to ask it."""
 CONNECT_TIMEOUT_S = 0.25
 MAX_CONNECTIONS = 50
-"""Of one process; further calls wait for one, which is no failure of the server."""
+"""Of one process. Further calls wait for one, by turns of the parties, which is no failure of the
+server."""
 MAX_POSTED = 10_000
 """Commands that wait to be sent; further ones are dropped."""
 POSTED_TOGETHER = 500
@@ -81,7 +83,7 @@ class SharedStore:
         self._down_s = 0.0
         self._down_since: float | None = None
         self._went_down = asyncio.Event()
-        self._slots = asyncio.Semaphore(MAX_CONNECTIONS)
+        self._slots = FairSlots(MAX_CONNECTIONS, is_strict=True)
         self._reads: GroupedCalls[str, bytes | None]
         self._reads = GroupedCalls(self._read_many, max_group=READ_TOGETHER)
         self._posted: deque[Command] = deque(maxlen=MAX_POSTED)
@@ -151,7 +153,7 @@ class SharedStore:
     async def _bounded(self, call: Callable[[], Any]) -> Any:
         if not self.is_up:
             raise SharedStoreAway
-        async with self._slots:
+        async with self._slots.slot():
             if not self.is_up:  # it went down while this call waited
                 raise SharedStoreAway
             self.calls += 1
