@@ -243,6 +243,8 @@ class SubmitJob(JobOperation[Job]):
     retry_greylisted: bool = True
     """Whether greylisted addresses are verified again later."""
     checks: Checks = Checks()
+    refresh: bool = False
+    """Whether no result is taken from the verdict cache."""
     webhook_url: str = ""
     """Gets the POSTs of `BatchRules.webhook`; empty for none."""
     name: str = ""

@@ -24,6 +24,7 @@ from typing import Any
 from adapters.contract.clients import ExampleCall, VendorClient
 from adapters.contract.credential import Credential, KeyInAuthorization, KeyInBody, KeyInQuery
 from adapters.contract.dialect import AnyEndpoint, Dialect, Endpoint, KeyShape, RootPath
+from adapters.contract.operations import Plan
 from adapters.neverbounce import create, jobs, results, single
 from adapters.neverbounce.description import DESCRIPTIONS
 from adapters.neverbounce.problems import write_problem
@@ -96,6 +97,8 @@ DIALECT = Dialect(
         ),
         VendorClient("Go `neverbounce`", "/v4.2/", '`SetBaseURL("{url}")`'),
     ),
+    # https://developers.neverbounce.com: throttling
+    plans=(Plan("neverbounce", "NeverBounce", batches_per_day=50, batches_running=10),),
     # a GET deletes, so that a HEAD must not be taken for one
     answers_head=False,
     batch_rules=jobs.BATCH_RULES,

@@ -16,6 +16,7 @@ from adapters.kit.list_file import AddressList, ListOptions, read_list
 from adapters.neverbounce.entries import MAX_COLUMNS, read_rows
 from adapters.neverbounce.jobs import FAILURE, PARSED, SAMPLED, write_success
 from adapters.neverbounce.params import is_set, params_of, required, text_of
+from adapters.neverbounce.single import may_be_historical
 
 BODY_LIMIT = 25 * 1024 * 1024
 """Bytes, of a request and of a list at a URL."""
@@ -35,6 +36,7 @@ def read_create(request: WireRequest) -> JobOperation[Job]:
         SubmitJob,
         start=is_started or (is_sample and is_parsed),
         is_sample=is_sample,
+        refresh=not may_be_historical(params),
         webhook_url=_callback_url(params),
         name=text_of(params, "filename"),
     )

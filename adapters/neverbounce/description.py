@@ -25,6 +25,11 @@ SEGMENT_PARAMS = tuple(
     Param(name, f"Whether to show rows with the result `{word}`.", 1)
     for name, word in SEGMENTS.items()
 )
+HISTORICAL = Param(
+    "request_meta_data[leverage_historical_data]",
+    "Whether a stored result will do; yes, unless it is 0.",
+    0,
+)
 AUTO_START = Param("auto_start", "Whether to start the job at once.", True)
 WITH_DUPLICATES = Param(DUPLICATES, "Whether to show repeated addresses.", True)
 RUN_SAMPLE = Param("run_sample", "Whether to take a sample rather than start the job.", True)
@@ -37,11 +42,7 @@ DESCRIPTIONS: Mapping[str, Description] = MappingProxyType(
                 ADDRESS,
                 Param("address_info", "Whether to show the parts of the address.", True),
                 Param("credits_info", "Whether to show the credits.", True),
-                Param(
-                    "request_meta_data[leverage_historical_data]",
-                    "Whether a stored result will do; yes, unless it is 0.",
-                    0,
-                ),
+                HISTORICAL,
                 Param(
                     "timeout",
                     "Seconds to wait for a result, 30 unless given; then it is `unknown`.",
@@ -81,6 +82,7 @@ DESCRIPTIONS: Mapping[str, Description] = MappingProxyType(
                     place=Place.BODY,
                 ),
                 Param("filename", "The name of the job.", "list.csv"),
+                HISTORICAL,
                 Param("auto_parse", "Whether to parse the list at once.", True),
                 AUTO_START,
                 RUN_SAMPLE,

@@ -71,7 +71,7 @@ def read_check(request: WireRequest) -> Check:
     timeout_s = clamped_integer(params.get("timeout"), 30, 1, MAX_TIMEOUT_S)
     return Check(
         email=text_of(params, "email"),
-        refresh=not _may_be_historical(params),
+        refresh=not may_be_historical(params),
         wait_s=timeout_s,
         unknown_if_late=True,
         with_address=is_set(params, "address_info"),
@@ -79,7 +79,7 @@ def read_check(request: WireRequest) -> Check:
     )
 
 
-def _may_be_historical(params: Mapping[str, Any]) -> bool:
+def may_be_historical(params: Mapping[str, Any]) -> bool:
     """Whether a stored result will do; one client writes the name of the form in JSON."""
     meta = params.get("request_meta_data")
     found = meta.get("leverage_historical_data") if isinstance(meta, dict) else None

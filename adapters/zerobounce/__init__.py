@@ -24,6 +24,7 @@ from typing import Any, Literal
 from adapters.contract.clients import ExampleCall, VendorClient
 from adapters.contract.credential import Credential, KeyInBody, KeyInQuery
 from adapters.contract.dialect import AnyEndpoint, Dialect, Endpoint, KeyShape, RootPath
+from adapters.contract.operations import Plan, Rate
 from adapters.contract.options import DialectOptions, option
 from adapters.kit.root_paths import ZEROBOUNCE_REST
 from adapters.zerobounce import account, description, files, finder, single
@@ -61,6 +62,7 @@ def _file_endpoints(kind: files.Kind, write_status: Any, write_get: Any) -> tupl
             kind.read_status,
             write_status,
             description=description.STATUS,
+            bucket="bulk",
         ),
         _endpoint(
             f"{name}_get",
@@ -69,6 +71,7 @@ def _file_endpoints(kind: files.Kind, write_status: Any, write_get: Any) -> tupl
             kind.read_get,
             write_get,
             description=description.GET,
+            bucket="bulk",
         ),
         _endpoint(
             f"{name}_delete",
@@ -77,6 +80,7 @@ def _file_endpoints(kind: files.Kind, write_status: Any, write_get: Any) -> tupl
             kind.read_delete,
             files.write_deleted,
             description=description.DELETE,
+            bucket="bulk",
         ),
     )
 
@@ -109,6 +113,7 @@ ENDPOINTS: tuple[AnyEndpoint, ...] = (
         single.read_credits,
         single.write_credits,
         description=description.CREDITS,
+        bucket="getcredits",
     ),
     _endpoint(
         "usage",
@@ -117,6 +122,7 @@ ENDPOINTS: tuple[AnyEndpoint, ...] = (
         account.read_usage,
         account.write_usage,
         description=description.USAGE,
+        bucket="getapiusage",
     ),
     _endpoint(
         "activity",
@@ -125,6 +131,7 @@ ENDPOINTS: tuple[AnyEndpoint, ...] = (
         finder.read_activity,
         finder.write_activity,
         description=description.ACTIVITY,
+        bucket="activity",
     ),
     _endpoint(
         "score",
@@ -241,6 +248,21 @@ DIALECT = Dialect(
             " [host name](#host-names) has to be redirected",
         ),
         VendorClient("Ruby `zerobounce-sdk`", "/v2", "`ZEROBOUNCE_API_URL`: `{url}`"),
+    ),
+    # https://www.zerobounce.net/docs: API rate limits
+    plans=(
+        Plan(
+            "zerobounce",
+            "ZeroBounce",
+            rates={
+                "validate": Rate(80_000, 10),
+                "validatebatch": Rate(30, 60),
+                "bulk": Rate(250, 60),
+                "getcredits": Rate(80_000, 3_600),
+                "getapiusage": Rate(800, 3_600),
+                "activity": Rate(80_000, 3_600),
+            },
+        ),
     ),
     # a GET deletes, so that a HEAD must not be taken for one
     answers_head=False,

@@ -18,6 +18,7 @@ NOT_FOUND, NOT_PROCESSED, SCORE_NOT_FOUND = (
     "file_id is invalid.",
 )
 PENDING = "Greylist validation still in progress. Please try again later."
+KEY_STATUS = (("Zb-Status", "4001"),)
 NO_KEY_401 = (("WWW-Authenticate", "api_key realm=bulkapi"), ("Allow", "POST, OPTIONS"))
 
 PROBLEMS: Mapping[ProblemKind, tuple[int, str]] = {
@@ -119,7 +120,7 @@ def _write_key_problem(name: str, text: str, *, is_bulk: bool) -> WireReply:
             body = {"errors": [{"email_address": "all", "error": text}], "email_batch": []}
         case _:
             body = {"error": text}
-    return json_reply(body)
+    return json_reply(body, headers=KEY_STATUS)
 
 
 def _write_batch_problem(problem: Problem, text: str) -> WireReply:

@@ -156,7 +156,7 @@ class ChunkWork:
                 self._results.append(RowResult(item.position, decided))
                 continue
             groups.setdefault(address.normalized, []).append(_Row(item.position, address))
-        addresses = [rows[0].address for rows in groups.values()]
+        addresses = [] if self._claim.refresh else [rows[0].address for rows in groups.values()]
         cached = await self._verdicts.get_many(
             addresses, self._claim.checks, self._chosen.cache_partition
         )

@@ -51,6 +51,8 @@ class Claim:
     key_label: str
     items: tuple[BatchItem, ...]
     """Its addresses without a result."""
+    refresh: bool = False
+    """Whether no result is taken from the verdict cache."""
     is_preparation: bool = False
     """Whether it prepares the batch instead of verifying addresses; it has no items then."""
 

@@ -183,6 +183,7 @@ class BatchRecords:
             "start": op.start and not op.is_sample,
             "retries": op.retry_greylisted,
             "checks": checks_to_text(op.checks),
+            "refresh": op.refresh,
             "name": op.name,
             "headers": orjson.dumps(op.headers).decode(),
             "options": orjson.dumps(op.options).decode(),

@@ -28,6 +28,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    false,
 )
 
 REVISION = "0017"
@@ -213,6 +214,7 @@ batches = Table(
     Column("start", Boolean, nullable=False),  # as soon as it is prepared
     Column("retries", Boolean, nullable=False),
     Column("checks", String(64), nullable=False),  # names, separated by commas
+    Column("refresh", Boolean, nullable=False, server_default=false()),  # past the verdict cache
     Column("name", Text, nullable=False, server_default=""),
     Column("headers", Text, nullable=False),  # JSON
     Column("options", Text, nullable=False),  # JSON

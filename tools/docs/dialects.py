@@ -82,7 +82,7 @@ def plans() -> Iterator[str]:
             )
 
 
-_PERIODS = {1: "a second", 60: "a minute", 3_600: "an hour", 86_400: "a day"}
+_PERIODS = {1: "a second", 10: "in 10 seconds", 60: "a minute", 3_600: "an hour", 86_400: "a day"}
 
 
 def _rates(plan: Plan) -> str:
