@@ -31,7 +31,7 @@ from sqlalchemy import (
     false,
 )
 
-REVISION = "0017"
+REVISION = "0018"
 """The newest migration; repeated here so that opening an up-to-date database needs no Alembic."""
 LEAST_READER = "0014"
 """The oldest `REVISION` whose program may use these tables. A migration that only adds what older
