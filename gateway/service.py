@@ -386,7 +386,9 @@ class Service:
         """The account with its credits; of one without a limit nothing is read, nor its use."""
         if caller.metered:
             return await self.show_account(dialect, caller)
-        return AccountInfo(caller.owner_email, caller.plan, "", 0, None, is_test=caller.test)
+        return AccountInfo(
+            caller.owner_email, caller.plan, "", 0, None, is_test=caller.test, at=self._now()
+        )
 
     async def show_account(self, dialect: Dialect, caller: Caller) -> AccountInfo:
         """The caller's account; a test key without a plan shows the vendor's `sandbox_plan`."""
@@ -399,7 +401,11 @@ class Service:
             used=usage.used,
             credits=usage.credits_left,
             is_test=caller.test,
+            at=self._now(),
         )
+
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self._clock(), UTC)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 from adapters.contract.filters import FilterList
@@ -83,6 +83,8 @@ class AccountInfo:
     """Verifications left; None is without limit."""
     is_test: bool = False
     """Whether it was a test key that asked."""
+    at: datetime | None = None
+    """When this was so, in UTC; None if nobody needs it."""
 
     @property
     def credits_shown(self) -> int:

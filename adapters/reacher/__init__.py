@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Literal
 
 from adapters.contract.batch_rules import BatchRules
@@ -27,8 +28,10 @@ from adapters.contract.clients import ExampleCall, VendorClient
 from adapters.contract.credential import Credential, KeyInAuthorization, KeyInHeader
 from adapters.contract.description import Description
 from adapters.contract.dialect import AnyEndpoint, Dialect, Endpoint, KeyShape, RootPath
+from adapters.contract.operations import AccountInfo, Plan
 from adapters.contract.options import DialectOptions, option
 from adapters.kit.root_paths import REACHER_BULK
+from adapters.kit.words import utc_millis
 from adapters.reacher import bulk, description, single
 from adapters.reacher.problems import HOSTED, SECRET_HEADER, write_problem
 from adapters.reacher.release import View, as_documented, without_disposable
@@ -120,6 +123,21 @@ def _version(name: str, path: str, about: Description) -> AnyEndpoint:
     )
 
 
+def account_headers(account: AccountInfo, host: str) -> tuple[tuple[str, str], ...]:
+    """The hosted service shows the month's limit in every reply; a server of one's own does not."""
+    if host != HOSTED or account.at is None:
+        return ()
+    left = account.credits_shown
+    following = (account.at.replace(day=1) + timedelta(days=32)).replace(day=1)
+    reset = following.replace(hour=0, minute=0, second=0, microsecond=0)
+    return (
+        ("Retry-After", f"{(reset - account.at).total_seconds():.3f}"),
+        ("X-RateLimit-Limit", str(account.used + left)),
+        ("X-RateLimit-Remaining", str(max(left, 0))),
+        ("X-RateLimit-Reset", utc_millis(reset)),
+    )
+
+
 def _endpoints(options: Options) -> tuple[AnyEndpoint, ...]:
     view = VIEWS[options.disposable]
     return (
@@ -160,6 +178,9 @@ DIALECT = Dialect(
     endpoints=_endpoints(Options()),
     credential=Credential((KeyInHeader(SECRET_HEADER), KeyInAuthorization(("bearer", "")))),
     write_problem=write_problem,
+    account_headers=account_headers,
+    # of the hosted service
+    plans=(Plan("reacher", "Reacher", included=10_000, hard_cap=True),),
     # its router knows GET and POST alone (seen)
     answers_head=False,
     key_shape=KeyShape("", "test_", length=32),

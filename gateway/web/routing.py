@@ -75,8 +75,7 @@ class VendorRoutes:
 
     def _candidates(self, host: str, path: str) -> tuple[tuple[RootPath | None, VendorPath], ...]:
         """Possible matches, the best first, each with the conditions that the request must meet."""
-        # a name may end in the dot of the root
-        dialect = self._by_host.get(host.split(":", 1)[0].rstrip(".").lower())
+        dialect = self._by_host.get(host_name(host))
         if dialect is not None:
             return ((None, VendorPath(dialect, path)),)
         first_segment, slash, rest = path[1:].partition("/")
@@ -122,6 +121,11 @@ class NearestPaths:
             wanted, list(self._owners), scorer=fuzz.ratio, score_cutoff=MIN_SIMILARITY
         )
         return (best[0], self._owners[best[0]]) if best else ("", None)
+
+
+def host_name(host: str) -> str:
+    """The name in a Host header, without a port and the dot of the root; empty for none."""
+    return host.split(":", 1)[0].rstrip(".").lower()
 
 
 def fold_slashes(path: str) -> str:

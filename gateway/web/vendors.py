@@ -43,7 +43,7 @@ from gateway.web.exchange import (
 from gateway.web.faulty_send import ConnectionDropped, faulty_send
 from gateway.web.open_requests import OpenRequest, OpenRequests
 from gateway.web.reply_cache import ReplyCache
-from gateway.web.routing import NearestPaths, VendorPath, VendorRoutes
+from gateway.web.routing import NearestPaths, VendorPath, VendorRoutes, host_name
 
 log = logging.getLogger(__name__)
 
@@ -183,7 +183,10 @@ class VendorApp:
                 account = await self._service.show_credits(state.vendor_path.dialect, state.caller)
             except StorageUnavailable as exc:
                 return self._error_reply(state, exc)
-            reply = replace(reply, headers=reply.headers + dialect.account_headers(account))
+            has = {name.lower() for name, _ in reply.headers}
+            added = dialect.account_headers(account, host_name(state.headers.get("host", "")))
+            added = tuple((name, value) for name, value in added if name.lower() not in has)
+            reply = replace(reply, headers=reply.headers + added)
         if dialect.timing_header:
             took_ms = round((self._timer() - began) * 1000)
             timing = (dialect.timing_header, str(took_ms))
@@ -454,7 +457,7 @@ def url_by_proxy(scope: Scope, vendor_path: VendorPath) -> str:
     )
     if client is None or client[1] != 0 or not HOST.fullmatch(host):
         return ""
-    if host.partition(":")[0].rstrip(".").lower() in vendor_path.dialect.hosts:
+    if host_name(host) in vendor_path.dialect.hosts:
         return ""
     return f"{scope['scheme']}://{host}"
 

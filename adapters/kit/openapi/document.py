@@ -275,7 +275,7 @@ class _Document:
 
     def _account_headers(self) -> dict[str, None]:
         write = self._dialect.account_headers
-        headers = dict.fromkeys(name for name, _ in write(World().account)) if write else {}
+        headers = dict.fromkeys(name for name, _ in write(World().account, "")) if write else {}
         if self._dialect.timing_header:
             headers[self._dialect.timing_header] = None
         return headers
