@@ -198,7 +198,7 @@ class Ledger:
         self.book_later(entry.account_id, entry.month, entry.units)
 
     async def _book_group(self, entries: list[LedgerEntry]) -> Sequence[Balance | Exception]:
-        return await self._store.transact(partial(_book, store=self._store, entries=entries))
+        return await self._store.transact(partial(book_entries, store=self._store, entries=entries))
 
 
 async def book_entries(

@@ -130,18 +130,22 @@ class SqlChunkQueue:
     ) -> Claim | None:
         is_free = self._is_free(egresses)
         has_work = self._has_work(is_free, skip_batches, only_idle_batches)
-        accounts = await self._accounts_with_work(has_work)
+        accounts = list(await self._accounts_with_work(has_work))
         if only_idle_accounts:
             accounts = [account for account in accounts if not turns.in_flight(account)]
         if not accounts:
             return None
-        async with self._store.write() as connection:
-            for account_id in sorted(accounts, key=turns.order)[:ACCOUNTS_PER_CLAIM]:
+        accounts = sorted(accounts, key=turns.order)[:ACCOUNTS_PER_CLAIM]
+
+        async def claim(connection: AsyncConnection) -> Claim | None:
+            for account_id in accounts:
                 for batch in await self._next_batches(connection, account_id, has_work):
                     chunk = await self._free_chunk(connection, batch.id, is_free)
                     if chunk is not None:
                         return await self._lease_chunk(connection, holder, batch, chunk)
-        return None
+            return None
+
+        return await self._store.transact(claim, in_background=True)
 
     async def _accounts_with_work(self, has_work: _Conditions) -> Sequence[int]:
         query = select(batches.c.account_id).where(*has_work).distinct()
@@ -275,22 +279,26 @@ class SqlChunkQueue:
 
     async def write_results(self, claim: Claim, results: Sequence[RowResult]) -> bool:
         rows, counts = self._encode_rows(claim, results)
-        async with self._store.write() as connection:
+
+        async def write(connection: AsyncConnection) -> bool:
             if not await self._renew_lease(connection, claim):
                 return False
             if rows:
                 batch = await _lock_batch(connection, claim.batch_id)
                 await self._insert_results(connection, batch, rows, counts)
-        return True
+            return True
+
+        return await self._store.transact(write, in_background=True)
 
     async def finish_chunk(
         self, claim: Claim, results: Sequence[RowResult], postponed: Sequence[Postponed] = ()
     ) -> bool:
         rows, counts = self._encode_rows(claim, results)
-        is_complete = False
-        async with self._store.write() as connection:
+
+        async def finish(connection: AsyncConnection) -> tuple[bool, Row[Any] | None]:
+            """Whether the lease was still ours; and the batch, if this completed it."""
             if not await self._renew_lease(connection, claim):
-                return False
+                return False, None
             batch = await _lock_batch(connection, claim.batch_id)
             total = await self._insert_results(connection, batch, rows, counts)
             await connection.execute(
@@ -306,8 +314,11 @@ class SqlChunkQueue:
                 await self._end_sample(connection, batch)
             elif await self._has_no_chunks(connection, claim.batch_id):
                 await self._complete_batch(connection, batch, total)
-                is_complete = True
-        if is_complete:
+                return True, batch
+            return True, None
+
+        is_ours, batch = await self._store.transact(finish, in_background=True)
+        if batch is not None:
             started_at = batch.started_at or batch.created_at
             seconds = (self._now() - started_at).total_seconds()
             log.info(
@@ -320,7 +331,7 @@ class SqlChunkQueue:
                     "seconds": round(seconds, 2),
                 },
             )
-        return True
+        return is_ours
 
     def _encode_rows(
         self, claim: Claim, results: Sequence[RowResult]

@@ -131,32 +131,36 @@ class BatchRecords:
             chunk_size=chunk_size,
         )
         token = f"{self._randbelow(16**32):032x}"
+        new_batch = self._new_batch_values(dialect, caller, op, token)
         stored = False
         try:
             while True:
                 new_rows, more = await asyncio.to_thread(intake.next_rows)
-                async with self._store.write() as connection:
-                    if not stored:
-                        await connection.execute(
-                            insert(batches).values(
-                                self._new_batch_values(dialect, caller, op, token)
-                            )
-                        )
-                    batch_id = await connection.scalar(
+
+                async def store_rows(
+                    connection: AsyncConnection,
+                    is_first: bool = not stored,
+                    new_rows: list[dict[str, Any]] = new_rows,
+                    more: bool = more,
+                ) -> int:
+                    if is_first:
+                        await connection.execute(insert(batches).values(new_batch))
+                    found = await connection.scalar(
                         select(batches.c.id).where(batches.c.token == token)
                     )
-                    assert batch_id is not None
-                    if new_rows:
-                        rows = [{"batch_id": batch_id, **row} for row in new_rows]
-                        await self._store.insert_rows(connection, batch_items, rows)
+                    assert found is not None
+                    batch_id = int(found)
+                    rows = [{"batch_id": batch_id, **row} for row in new_rows]
+                    await self._store.insert_rows(connection, batch_items, rows)
                     if not more:
-                        await self._acknowledge(
-                            connection, dialect, caller, op, intake, int(batch_id)
-                        )
+                        await self._acknowledge(connection, dialect, caller, op, intake, batch_id)
+                    return batch_id
+
+                batch_id = await self._store.transact(store_rows)
                 stored = True
                 if not more:
                     job = await self._find_job(batches.c.id == batch_id)
-                    _log_created(int(batch_id), job, dialect, caller)
+                    _log_created(batch_id, job, dialect, caller)
                     return job
         except BaseException:
             if stored:

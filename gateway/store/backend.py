@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Any, Protocol, TypeVar
 
-from sqlalchemy import Connection, Row, Select, Table
+from sqlalchemy import Row, Select, Table
 from sqlalchemy.dialects.postgresql import Insert as PostgresInsert
 from sqlalchemy.dialects.sqlite import Insert as SqliteInsert
 from sqlalchemy.exc import DBAPIError, IntegrityError
@@ -53,11 +53,13 @@ class Backend(Protocol):
         """As `Store.fetch_all`."""
         ...
 
-    async def transact(self, work: Callable[[Connection], Result]) -> Result:
-        """As `Store.transact`, in this process's turn to write."""
+    async def transact(
+        self, work: Callable[[AsyncConnection], Coroutine[Any, Any, Result]]
+    ) -> Result:
+        """As `Store.transact`, within a `write_turn`."""
         ...
 
-    def write_turn(self) -> AbstractAsyncContextManager[None]:
+    def write_turn(self, *, in_background: bool) -> AbstractAsyncContextManager[None]:
         """Wait until this process may begin to write. Raises StoreBusy."""
         ...
 

@@ -7,7 +7,7 @@ are those of transactions, and no statement is prepared in a session.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -54,8 +54,14 @@ class PostgresBackend:
         self.writing = engine
 
     @contextlib.asynccontextmanager
-    async def write_turn(self) -> AsyncIterator[None]:
+    async def write_turn(self, *, in_background: bool) -> AsyncIterator[None]:
         yield
+
+    async def transact(
+        self, work: Callable[[AsyncConnection], Coroutine[Any, Any, Result]]
+    ) -> Result:
+        async with self.writing.begin() as connection:
+            return await work(connection)
 
     def translated_errors(self) -> AbstractContextManager[None]:
         return _translated_errors(self.where)
@@ -64,10 +70,6 @@ class PostgresBackend:
         async with self.reading.connect() as connection:
             rows: Sequence[Row[Any]] = (await connection.execute(query)).all()
             return rows
-
-    async def transact(self, work: Callable[[Connection], Result]) -> Result:
-        async with self.writing.begin() as connection:
-            return await connection.run_sync(work)
 
     def insert(self, into: Table) -> Insert:
         return Insert(into)

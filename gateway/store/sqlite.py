@@ -19,7 +19,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Self
 
-from sqlalchemy import Connection, Engine, Row, Select, Table, create_engine, event, insert, text
+from sqlalchemy import Connection, Engine, Row, Select, Table, create_engine, event, text
 from sqlalchemy.dialects.sqlite import Insert
 from sqlalchemy.dialects.sqlite.base import SQLiteDialect
 from sqlalchemy.engine import URL
@@ -32,6 +32,7 @@ from engine.turns import FairSlots, current_party
 from gateway.store.backend import Result, Rows, translated, update_on_conflict
 from gateway.store.errors import StoreBusy, StoreError, StoreFull, StoreUnusable
 from gateway.store.private_files import create_privately, hide_from_others
+from gateway.store.sqlite_writer import ImmediateConnection, TransactionThread, Work
 from gateway.store.tables import LEAST_READER, REVISION, metadata, version_table
 
 POOL_SIZE = 5
@@ -52,11 +53,18 @@ class SqliteBackend:
     is_on_server = False
 
     def __init__(
-        self, engine: AsyncEngine, where: str, busy_timeout_s: float, in_threads: _InThreads | None
+        self,
+        engine: AsyncEngine,
+        where: str,
+        busy_timeout_s: float,
+        queries: _Queries | None,
+        transactions: TransactionThread | None,
     ) -> None:
-        """`in_threads` is None for a database in memory, which has one connection."""
+        """`queries` and `transactions` are None for a database in memory, which has one
+        connection."""
         self.where = where
-        self._in_threads = in_threads
+        self._queries = queries
+        self._transactions = transactions
         self.reading = engine
         self.writing = engine.execution_options(veriplex_write=True)
         self._busy_timeout_s = busy_timeout_s
@@ -64,8 +72,8 @@ class SqliteBackend:
         self._writing = FairSlots(1, is_strict=True)
 
     @contextlib.asynccontextmanager
-    async def write_turn(self) -> AsyncIterator[None]:
-        party = current_party()
+    async def write_turn(self, *, in_background: bool) -> AsyncIterator[None]:
+        party = current_party(), in_background
         try:
             async with asyncio.timeout(self._busy_timeout_s):
                 await self._writing.acquire(party)
@@ -80,17 +88,17 @@ class SqliteBackend:
         return _translated_errors(self.where)
 
     async def fetch_all(self, query: Select[Any]) -> Sequence[Row[Any]]:
-        if self._in_threads is not None:
-            return await self._in_threads.fetch_all(query)
+        if self._queries is not None:
+            return await self._queries.fetch_all(query)
         async with self.reading.connect() as connection:
             rows: Sequence[Row[Any]] = (await connection.execute(query)).all()
             return rows
 
-    async def transact(self, work: Callable[[Connection], Result]) -> Result:
-        if self._in_threads is not None:
-            return await self._in_threads.transact(work)
+    async def transact(self, work: Work[Result]) -> Result:
+        if self._transactions is not None:
+            return await self._transactions.run(work)
         async with self.writing.begin() as connection:
-            return await connection.run_sync(work)
+            return await work(connection)
 
     def insert(self, into: Table) -> Insert:
         return Insert(into)
@@ -98,18 +106,16 @@ class SqliteBackend:
     async def insert_rows(
         self, connection: AsyncConnection, into: Table, rows: Rows, *, or_update: bool
     ) -> None:
-        if not or_update:
-            await connection.execute(insert(into), rows)
-            return
         columns = list(rows[0])
-        # Many rows a statement: with one for each, the driver's thread hands the interpreter's
-        # lock back to the event loop each time, which costs more than the rows.
+        # Many rows a statement: with one for each, the thread hands the interpreter's lock back to
+        # the event loop each time, which costs more than the rows.
         step = MAX_PARAMETERS // len(columns)
+        end = update_on_conflict(into, columns) if or_update else ""
         for start in range(0, len(rows), step):
             some = rows[start : start + step]
             one = f"({', '.join('?' * len(columns))})"
             sql = f"INSERT INTO {into.name} ({', '.join(columns)}) VALUES "  # noqa: S608
-            sql += ", ".join([one] * len(some)) + update_on_conflict(into, columns)
+            sql += ", ".join([one] * len(some)) + end
             values = tuple(row[column] for row in some for column in columns)
             await connection.exec_driver_sql(sql, values)
 
@@ -128,66 +134,41 @@ class SqliteBackend:
         return bool(left) and left < (free or 0)
 
 
-class _InThreads:
-    """Runs short queries and transactions on a file, each as a whole in a thread.
+class _Queries:
+    """Runs short queries on a file, each as a whole in a thread."""
 
-    Through the asynchronous driver each statement takes a trip to a thread of its own.
-    """
-
-    def __init__(self, queries: Engine, writes: Engine, threads: ThreadPoolExecutor) -> None:
-        self._queries = queries
-        self._writes = writes
+    def __init__(self, engine: Engine, threads: ThreadPoolExecutor) -> None:
+        self._engine = engine
         self._threads = threads
 
     @classmethod
     @contextlib.contextmanager
     def open(cls, address: URL, busy_timeout_s: float) -> Iterator[Self]:
-        queries = _create_sync_engine(address, busy_timeout_s, QUERY_THREADS)
-        writes = _create_sync_engine(address, busy_timeout_s, 1)
-        event.listen(writes, "connect", _on_connect)
-        event.listen(writes, "begin", _begin_to_write)
-        threads = ThreadPoolExecutor(QUERY_THREADS + 1, "queries")
+        engine = create_engine(
+            address.set(drivername="sqlite"),
+            poolclass=QueuePool,
+            pool_size=QUERY_THREADS,
+            pool_reset_on_return=None,  # there is no transaction
+            hide_parameters=True,
+            connect_args={
+                "timeout": busy_timeout_s,
+                "isolation_level": None,
+                "check_same_thread": False,
+            },
+        )
+        threads = ThreadPoolExecutor(QUERY_THREADS, "queries")
         try:
-            yield cls(queries, writes, threads)
+            yield cls(engine, threads)
         finally:
             threads.shutdown()
-            queries.dispose()
-            writes.dispose()
+            engine.dispose()
 
     async def fetch_all(self, query: Select[Any]) -> Sequence[Row[Any]]:
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._fetch, query)
 
     def _fetch(self, query: Select[Any]) -> Sequence[Row[Any]]:
-        with self._queries.connect() as connection:
+        with self._engine.connect() as connection:
             return connection.execute(query).all()
-
-    async def transact(self, work: Callable[[Connection], Result]) -> Result:
-        running = asyncio.get_running_loop().run_in_executor(self._threads, self._transact, work)
-        try:
-            return await asyncio.shield(running)
-        except asyncio.CancelledError:
-            # the thread goes on, and who writes next would wait for the file's lock instead
-            await asyncio.wait([running])
-            raise
-
-    def _transact(self, work: Callable[[Connection], Result]) -> Result:
-        with self._writes.begin() as connection:
-            return work(connection)
-
-
-def _create_sync_engine(address: URL, busy_timeout_s: float, connections: int) -> Engine:
-    return create_engine(
-        address.set(drivername="sqlite"),
-        poolclass=QueuePool,
-        pool_size=connections,
-        pool_reset_on_return=None,  # a transaction ends before, and a query begins none
-        hide_parameters=True,
-        connect_args={
-            "timeout": busy_timeout_s,
-            "isolation_level": None,
-            "check_same_thread": False,
-        },
-    )
 
 
 @contextlib.asynccontextmanager
@@ -210,10 +191,13 @@ async def open_sqlite(
                 await asyncio.to_thread(prepare, _file_name(address), busy_timeout_s)
         engine = _create_engine(address, busy_timeout_s)
         stack.push_async_callback(engine.dispose)
-        in_threads = None
+        queries = transactions = None
         if not _in_memory(address):
-            in_threads = stack.enter_context(_InThreads.open(address, busy_timeout_s))
-        yield SqliteBackend(engine, where, busy_timeout_s, in_threads)
+            queries = stack.enter_context(_Queries.open(address, busy_timeout_s))
+            writing = _create_engine(address, busy_timeout_s, connect=ImmediateConnection)
+            transactions = TransactionThread(writing.execution_options(veriplex_write=True))
+            stack.push_async_callback(transactions.aclose)
+        yield SqliteBackend(engine, where, busy_timeout_s, queries, transactions)
 
 
 # -- opening -----------------------------------------------------------------------------
@@ -308,7 +292,10 @@ def _schema_statements() -> tuple[str, ...]:
     return tuple(str(element.compile(dialect=SQLiteDialect())) for element in elements)
 
 
-def _create_engine(address: URL, busy_timeout_s: float) -> AsyncEngine:
+def _create_engine(
+    address: URL, busy_timeout_s: float, *, connect: Callable[..., Any] | None = None
+) -> AsyncEngine:
+    """`connect` makes the driver's connections, if it is not the driver."""
     engine = create_async_engine(
         address,
         poolclass=AsyncAdaptedQueuePool,
@@ -321,6 +308,7 @@ def _create_engine(address: URL, busy_timeout_s: float) -> AsyncEngine:
             "timeout": busy_timeout_s,
             "isolation_level": None,
             "factory": _RollbackConnection,
+            **({} if connect is None else {"async_creator_fn": connect}),
         },
     )
     event.listen(engine.sync_engine, "connect", _on_connect)
@@ -355,11 +343,7 @@ def _on_begin(connection: Connection) -> None:
     # that will write begins as one (sqlite.org/lang_transaction.html, 2.2). Reading needs no
     # transaction, which saves three round trips to the driver's thread.
     if connection.get_execution_options().get("veriplex_write", False):
-        _begin_to_write(connection)
-
-
-def _begin_to_write(connection: Connection) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 # -- errors ------------------------------------------------------------------------------

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, Table, update
+from sqlalchemy import Row, Select, Table, update
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -77,25 +77,32 @@ class Store:
         before it commits. On PostgreSQL that is true of rows that it locks, and of what all who
         write it guard by the same `lock`.
         """
-        async with self._noting_failure(), self._backend.write_turn():
-            with self._backend.translated_errors():
-                async with self._backend.writing.begin() as connection:
-                    yield connection
+        async with self._writing(), self._backend.writing.begin() as connection:
+            yield connection
 
-    async def transact(self, work: Callable[[Connection], Result]) -> Result:
-        """`work` in a transaction as that of `write`, for one that a request waits for.
+    async def transact(
+        self,
+        work: Callable[[AsyncConnection], Coroutine[Any, Any, Result]],
+        *,
+        in_background: bool = False,
+    ) -> Result:
+        """What `work` returns, once all that it wrote is committed. Raises StoreError.
 
-        On SQLite it takes one trip to a thread, as `fetch_all` does. `work` may run there. Raises
-        StoreError.
+        The same as `write`, for what is written often: on SQLite, `work` runs as a whole in a
+        thread, one trip there instead of two dozen. It may await nothing but the connection, and
+        use nothing that others change meanwhile. What is written `in_background` takes turns with
+        what clients wait for, even those of the same account.
         """
-        async with self._noting_failure(), self._backend.write_turn():
-            with self._backend.translated_errors():
-                return await self._backend.transact(work)
+        async with self._writing(in_background=in_background):
+            return await self._backend.transact(work)
 
     @contextlib.asynccontextmanager
-    async def _noting_failure(self) -> AsyncIterator[None]:
+    async def _writing(self, *, in_background: bool = False) -> AsyncIterator[None]:
+        """The turn to write, and its errors."""
         try:
-            yield
+            async with self._backend.write_turn(in_background=in_background):
+                with self._backend.translated_errors():
+                    yield
         except StoreConflict:
             raise  # the database could be written, but for this row
         except StoreError:

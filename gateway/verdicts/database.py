@@ -11,7 +11,9 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from hashlib import blake2b
+from itertools import islice
 
 from sqlalchemy import Select, delete, func, select
 
@@ -28,6 +30,8 @@ MAX_UNWRITTEN = 20_000
 """Verdicts that wait to be written; beyond it new ones are cached in memory only."""
 ROWS_PER_READ = 2_000
 ROWS_PER_DELETE = 2_000
+ROWS_PER_WRITE = 1_000
+"""In one transaction, which other writers wait for."""
 
 _Unwritten = dict[bytes, tuple[Verification, int]]
 """By digest, a verdict and when it expires."""
@@ -123,18 +127,20 @@ class SqlVerdictStore:
     async def write(self) -> None:
         """Write the verdicts that wait. Raises StoreError."""
         waiting, self._unwritten = self._unwritten, {}
-        if not waiting:
-            return
-        # in a thread: encoding a second's verdicts takes some milliseconds
-        rows = await asyncio.to_thread(_encode_rows, waiting)
         try:
-            async with self._store.write() as connection:
-                await self._store.insert_rows(connection, answers, rows, or_update=True)
+            while waiting:
+                some = dict(islice(waiting.items(), ROWS_PER_WRITE))
+                # in a thread: encoding a second's verdicts takes some milliseconds
+                rows = await asyncio.to_thread(_encode_rows, some)
+                insert = partial(self._store.insert_rows, into=answers, rows=rows, or_update=True)
+                await self._store.transact(insert, in_background=True)
+                if self._is_alone():
+                    self._stored_digests.update(some)
+                for digest in some:
+                    del waiting[digest]
         except StoreError:
             self._unwritten = {**waiting, **self._unwritten}
             raise
-        if self._is_alone():
-            self._stored_digests.update(waiting)
 
     async def purge(self) -> None:
         """Delete expired verdicts, and the oldest beyond the limit. Raises StoreError."""
