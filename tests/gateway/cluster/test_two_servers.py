@@ -7,11 +7,12 @@ import contextlib
 import random
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -29,6 +30,7 @@ from engine.smtp.unresponsive import UnresponsiveTargets
 from gateway.app import Services, open_services
 from gateway.cluster.claims import DatabaseClaims
 from gateway.cluster.shared import Shared
+from gateway.cluster.shared.connection import SharedStore
 from gateway.settings.model import Settings, SharedSettings
 from gateway.store import open_store
 from gateway.upstreams.opening import open_upstreams
@@ -196,6 +198,33 @@ async def test_a_server_without_its_shared_one_is_ready_and_says_so(tmp_path: Pa
             assert [values[name] for name in alive] == ["2.0"]
     finally:
         server.close()
+
+
+@pytest.mark.valkey
+async def test_no_request_fails_if_all_keys_vanish_before_every_call(
+    tmp_path: Path, valkey_server: ValkeyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = 0
+    bounded = SharedStore._bounded
+
+    async def forgetting(store: SharedStore, call: Callable[[], Any]) -> Any:
+        nonlocal calls
+        calls += 1
+        valkey_server.flush()
+        return await bounded(store, call)
+
+    monkeypatch.setattr(SharedStore, "_bounded", forgetting)
+    settings = SharedSettings(url=valkey_server.url, timeout_ms=1_000)
+    async with (
+        vendor(BY_NAME["emailable"], slow_s=0.01, mood=Mood.SLOW) as one,
+        two_servers(tmp_path, settings, [one], plan="emailable") as servers,
+    ):
+        replies = await asyncio.gather(
+            *(servers.verify(n % 2, "emailable", f"a{n % 5}@example.com") for n in range(20))
+        )
+        assert {reply.status_code for reply in replies} == {200}
+        assert 5 <= sum(one.asked.values()) <= 10, "at most once by each server"
+    assert calls > 40
 
 
 # -- mail hosts -------------------------------------------------------------------------
