@@ -196,7 +196,10 @@ class ReputationStore:
             insert = self._store.insert(pauses)
             new = {name: insert.excluded[name] for name in pauses.c.keys()[3:]}
             upsert = insert.on_conflict_do_update(
-                index_elements=["egress", "operator", "host"], set_=new
+                index_elements=["egress", "operator", "host"],
+                set_=new,
+                # another process may know of a longer one, which then grows from there
+                where=pauses.c.until <= insert.excluded.until,
             )
             await connection.execute(upsert, rows)
 

@@ -333,6 +333,23 @@ async def test_a_pause_continues_after_a_restart_and_in_other_processes(
     assert [(r.day, r.paused_s) for r in await other.recent()] == [(5, 0)]
 
 
+async def test_a_shorter_pause_does_not_take_the_place_of_another_processs(
+    store: Store, clock: Clock
+) -> None:
+    first, second = process_on(store, clock), process_on(store, clock)
+    first.refuse(times=REFUSALS_UNTIL_HOST_PAUSED)
+    first.pass_time(FIRST_PAUSE_S + 1)
+    assert first.reputation.pause_or_start_trial("mx.a.test") is None
+    first.refuse()  # the trial: twice as long
+    await first.reputation_store.write()
+    second.ticks.now = first.ticks.now
+    second.refuse(times=REFUSALS_UNTIL_HOST_PAUSED)
+    await second.reputation_store.write()
+    async with store.read() as connection:
+        rows = (await connection.execute(select(egress_pauses))).all()
+    assert [(row.until, row.growth) for row in rows] == [(int(clock() + 2 * FIRST_PAUSE_S), 2)]
+
+
 async def test_each_egress_has_refusals_and_pauses_of_its_own(store: Store, clock: Clock) -> None:
     def trackers() -> dict[str, ReputationTracker]:
         now = lambda: datetime.fromtimestamp(clock.now, UTC)  # noqa: E731

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from adapters.contract.operations import Rate
 from gateway.cluster.limits import RateLimiter, RateLimitExceeded
 from gateway.cluster.shared import Shared
+from gateway.doctor.shared import examine_shared
+from gateway.settings.model import SharedSettings
+from gateway.store import StoreUnusable
+from tests.gateway.cluster.conftest import open_pair
 
 Pair = tuple[Shared, Shared]
 Flush = Callable[[], None]
@@ -206,3 +212,18 @@ async def posted(shared: Shared) -> None:
     """Wait until the server has what was posted."""
     if shared.store is not None:
         await shared.store.settle()
+
+
+async def test_without_the_driver_the_start_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "gateway.cluster.shared.connection", None)
+    monkeypatch.setitem(sys.modules, "gateway.cluster.shared.inspection", None)
+    settings = SharedSettings(url="valkey://127.0.0.1:1")
+    with pytest.raises(StoreUnusable, match=r"pip install 'veriplex\[cluster\]'"):
+        async with open_pair(tmp_path, settings):
+            pass
+    (finding,) = await examine_shared(settings)
+    assert finding.level == "fail"
+    async with open_pair(tmp_path, SharedSettings()):
+        pass  # alone, nobody needs it
