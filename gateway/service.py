@@ -14,8 +14,6 @@ from typing import Any, Generic, Protocol, TypeVar
 from adapters.contract.dialect import Dialect
 from adapters.contract.filters import (
     FILTER_SOURCE,
-    MAX_FILTERS,
-    AddressFilter,
     FilterList,
     Filters,
 )
@@ -42,7 +40,7 @@ from engine.verification import unknown_verification
 from gateway.accounts.account_state import (
     NO_FILTERS,
     AccountState,
-    FilterStore,
+    CallerFilters,
     apply_filters,
     filtered_result,
 )
@@ -408,25 +406,6 @@ class Service:
         return datetime.fromtimestamp(self._clock(), UTC)
 
 
-@dataclass(frozen=True, slots=True)
-class _CallerFilters(FilterList):
-    """The filters of one caller in one dialect."""
-
-    store: FilterStore
-    account_id: int
-    dialect: str
-
-    async def show(self) -> Sequence[AddressFilter]:
-        return (await self.store.find(self.account_id, self.dialect)).all
-
-    async def add(self, new: AddressFilter) -> None:
-        if not await self.store.add(self.account_id, self.dialect, new):
-            raise Problem(ProblemKind.TOO_MANY, field="filters", limit=MAX_FILTERS)
-
-    async def delete(self, old: AddressFilter) -> bool:
-        return await self.store.delete(self.account_id, self.dialect, old)
-
-
 class _Runner:
     """Runs one operation of one caller, and notes where its outcome came from."""
 
@@ -496,7 +475,7 @@ class _Runner:
 
     def filters(self) -> FilterList:
         state, account_id = self._state
-        return _CallerFilters(state.filters, account_id, self._dialect.name)
+        return CallerFilters(state.filters, account_id, self._dialect.name)
 
     async def guess_person(self, op: GuessPerson) -> PersonGuess:
         if self.caller.test:

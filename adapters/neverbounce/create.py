@@ -8,8 +8,9 @@ from typing import Any
 
 from adapters.contract.batch_rules import MAX_ENTRY_CHARACTERS
 from adapters.contract.jobs import BatchEntry, Job
-from adapters.contract.operations import JobOperation, OpenChunks, SubmitJob, SubmitRemoteJob
+from adapters.contract.operations import JobOperation, OpenChunks, SubmitJob
 from adapters.contract.problems import Problem, ProblemKind
+from adapters.contract.remote_jobs import SubmitRemoteJob
 from adapters.contract.wire import WireReply, WireRequest
 from adapters.kit.csv import NotCsv
 from adapters.kit.list_file import AddressList, ListOptions, read_list

@@ -5,12 +5,19 @@ No storage is imported here: the sandbox keeps both in memory.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Protocol
 
-from adapters.contract.filters import FILTER_SOURCE, AddressFilter, Filters
+from adapters.contract.filters import (
+    FILTER_SOURCE,
+    MAX_FILTERS,
+    AddressFilter,
+    FilterList,
+    Filters,
+)
+from adapters.contract.problems import Problem, ProblemKind
 from engine.address.offline import offline_evidence
 from engine.model import Address, Checks, Reason, Verdict, Verification
 from engine.score import score
@@ -45,6 +52,25 @@ class FilterStore(Protocol):
     async def delete(self, account_id: int, dialect: str, old: AddressFilter) -> bool:
         """False if there is none like it."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class CallerFilters(FilterList):
+    """The filters of one caller in one dialect."""
+
+    store: FilterStore
+    account_id: int
+    dialect: str
+
+    async def show(self) -> Sequence[AddressFilter]:
+        return (await self.store.find(self.account_id, self.dialect)).all
+
+    async def add(self, new: AddressFilter) -> None:
+        if not await self.store.add(self.account_id, self.dialect, new):
+            raise Problem(ProblemKind.TOO_MANY, field="filters", limit=MAX_FILTERS)
+
+    async def delete(self, old: AddressFilter) -> bool:
+        return await self.store.delete(self.account_id, self.dialect, old)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,6 @@ from sqlalchemy import (
     exists,
     func,
     insert,
-    literal,
     or_,
     select,
     text,
@@ -34,7 +33,6 @@ from adapters.contract.batch_rules import (
     BatchRules,
     BilledUnit,
     JobEvent,
-    duplicate_word,
 )
 from adapters.contract.dialect import Dialect
 from adapters.contract.jobs import JobState
@@ -43,6 +41,7 @@ from engine.address.offline import offline_evidence
 from engine.turns import Turns
 from gateway.accounts.caller import InsufficientCredits
 from gateway.accounts.ledger import LedgerEntry, book_entries
+from gateway.batches.duplicates import answer_duplicates
 from gateway.batches.model import (
     BatchItem,
     Claim,
@@ -427,35 +426,6 @@ class SqlChunkQueue:
             connection, self._dispatch, batch, dialect, JobEvent.SAMPLE_FINISHED, self._clock()
         )
 
-    async def _answer_duplicates(
-        self, connection: AsyncConnection, batch: Row[Any], counts: Counter[str]
-    ) -> int:
-        """Give the marked duplicates the results of their first rows, and count them.
-
-        Returns their number.
-        """
-        answered = (
-            (batch_results.c.batch_id == batch_items.c.batch_id)
-            & (batch_results.c.position == batch_items.c.duplicate_of)
-            & (batch_items.c.batch_id == batch.id)
-        )
-        found = await connection.execute(
-            select(batch_results.c.word, func.count())
-            .join_from(batch_items, batch_results, answered)
-            .group_by(batch_results.c.word)
-        )
-        by_word = {duplicate_word(word): int(number) for word, number in found}
-        results = select(
-            batch_items.c.batch_id,
-            batch_items.c.position,
-            literal(duplicate_word("")) + batch_results.c.word,
-            batch_results.c.answer,
-        ).join_from(batch_items, batch_results, answered)
-        names = ("batch_id", "position", "word", "answer")
-        await connection.execute(insert(batch_results).from_select(names, results))
-        counts.update(by_word)
-        return sum(by_word.values())
-
     async def _complete_batch(
         self, connection: AsyncConnection, batch: Row[Any], counts: Counter[str]
     ) -> None:
@@ -470,7 +440,7 @@ class SqlChunkQueue:
             "rows_until": None if kept_s is None else now + kept_s,
         }
         if rules.marks_duplicates and counts[DUPLICATE]:
-            answered = await self._answer_duplicates(connection, batch, counts)
+            answered = await answer_duplicates(connection, batch.id, counts)
             values["done"] = batches.c.done + answered
             values["counts"] = orjson.dumps(counts).decode()
         await connection.execute(update(batches).where(batches.c.id == batch.id).values(values))
