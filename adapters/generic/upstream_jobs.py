@@ -24,13 +24,13 @@ from adapters.contract.upstream import (
 from adapters.contract.upstream_jobs import JobQuery, ResultPage, VendorJobs
 from adapters.generic.upstream import FAULTS, parse_result
 from adapters.kit.faults import fault_from_status
+from adapters.kit.paging import FIRST_PAGE, page_after
 from adapters.kit.words import bearer, first_job_id, path_segment, text_or_none
 from engine.model import Address, Checks
 
 MAX_ADDRESSES = 50_000
 PER_PAGE = 1_000
 ROWS_MEMBERS = ("results", "data", "items")
-FIRST_PAGE = "1"
 
 STEP_AFTER_STATUS: Mapping[str, ResultPage | Fault] = {
     "completed": ResultPage((), FIRST_PAGE),
@@ -91,9 +91,8 @@ def parse_page(reply: UpstreamReply, job: JobQuery) -> ResultPage | Pending | Fa
     if reply.status != 200 or rows is None:
         return _job_fault(reply, body)
     per_page = _per_page(body.get("limit"))
-    # the bound stops a server with endless pages
-    more = len(rows) >= per_page and int(job.page) * per_page < MAX_ADDRESSES
-    return ResultPage(tuple(_parse_rows(rows)), str(int(job.page) + 1) if more else "")
+    following = page_after(job.page, len(rows), per_page=per_page, most=MAX_ADDRESSES)
+    return ResultPage(tuple(_parse_rows(rows)), following)
 
 
 def _per_page(value: object) -> int:

@@ -20,6 +20,7 @@ from adapters.contract.upstream import (
 )
 from adapters.contract.upstream_jobs import JobQuery, ResultPage, VendorJobs
 from adapters.kit.faults import FaultWords, fault_from_status, fault_from_words
+from adapters.kit.paging import FIRST_PAGE, page_after
 from adapters.kit.words import first_job_id, parse_integer, text_or_none
 from adapters.neverbounce.problems import AUTH, AWAY, REFERRER, THROTTLED
 from adapters.neverbounce.single import MAX_TIMEOUT_S
@@ -41,7 +42,6 @@ FAULT_WORDS = (
 JSON_HEADERS = {"content-type": "application/json"}
 MAX_ADDRESSES = 50_000
 ROWS_PER_PAGE = 1_000
-FIRST_PAGE = "1"
 
 
 def build_verify(key: str, query: UpstreamQuery) -> UpstreamRequest:
@@ -220,10 +220,8 @@ def parse_page(reply: UpstreamReply, job: JobQuery) -> ResultPage | Pending | Fa
     rows = body.get("results")
     if reply.status != 200 or body.get("status") != "success" or not isinstance(rows, list):
         return _job_fault(reply)
-    found = tuple(_parse_rows(rows))
-    # the bound stops a server with endless pages
-    has_more = len(rows) >= ROWS_PER_PAGE and int(job.page) * ROWS_PER_PAGE < MAX_ADDRESSES
-    return ResultPage(found, str(int(job.page) + 1) if has_more else "")
+    following = page_after(job.page, len(rows), per_page=ROWS_PER_PAGE, most=MAX_ADDRESSES)
+    return ResultPage(tuple(_parse_rows(rows)), following)
 
 
 def _parse_rows(rows: Sequence[object]) -> Iterator[tuple[str, UpstreamResult]]:

@@ -18,6 +18,7 @@ from adapters.contract.upstream import (
     UpstreamRequest,
 )
 from adapters.contract.upstream_jobs import JobQuery, ResultPage, VendorJobs
+from adapters.kit.paging import FIRST_OFFSET, offset_after
 from adapters.kit.words import first_job_id, path_segment
 from adapters.reacher.problems import NO_ROWS
 from adapters.reacher.upstream import headers_for, is_result, parse_fault, parse_result
@@ -25,7 +26,6 @@ from engine.model import Address, Checks
 
 MAX_ADDRESSES = 50_000
 ROWS_PER_PAGE = 1_000
-FIRST_PAGE = "0"
 
 
 def build_create(key: str, addresses: Sequence[Address], _: Checks) -> UpstreamRequest:
@@ -49,7 +49,7 @@ def parse_poll(reply: UpstreamReply, _: JobQuery) -> ResultPage | Pending | Faul
     status = reply.json_object.get("job_status")
     if reply.status != 200 or not isinstance(status, str):
         return _job_fault(reply)
-    return ResultPage((), FIRST_PAGE) if status == "Completed" else Pending()
+    return ResultPage((), FIRST_OFFSET) if status == "Completed" else Pending()
 
 
 def build_page(key: str, job: JobQuery) -> UpstreamRequest:
@@ -71,10 +71,8 @@ def parse_page(reply: UpstreamReply, job: JobQuery) -> ResultPage | Pending | Fa
         for row in rows
         if isinstance(row, dict) and isinstance(row.get("input"), str) and is_result(row)
     )
-    following = int(job.page) + ROWS_PER_PAGE
-    # the bound stops a server with endless pages
-    has_more = len(rows) >= ROWS_PER_PAGE and following < MAX_ADDRESSES
-    return ResultPage(found, str(following) if has_more else "")
+    following = offset_after(job.page, len(rows), per_page=ROWS_PER_PAGE, most=MAX_ADDRESSES)
+    return ResultPage(found, following)
 
 
 def _headers(key: str) -> dict[str, str]:
