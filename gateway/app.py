@@ -42,6 +42,7 @@ from gateway.observability.egress_metrics import EgressCollector
 from gateway.observability.metrics import Metrics, MetricsAccess
 from gateway.observability.redaction import SecretList
 from gateway.observability.shared_metrics import SharedCollector
+from gateway.outcomes.opening import OutcomeServices, open_outcomes
 from gateway.reputation import open_reputation_store
 from gateway.sandbox import Sandbox
 from gateway.sandbox.keys import TestKeys
@@ -89,6 +90,7 @@ class Services:
     browser_guard: BrowserGuard
     batch_services: BatchServices
     processes: LivingProcesses
+    outcomes: OutcomeServices | None
     console: ConsoleServices | None
     shared: Shared
     stopping: bool = False
@@ -189,6 +191,7 @@ async def open_services(
         upstreams = await enter(
             _open_upstreams(settings, dialects, store, verifier, metrics, clock, secrets, shared)
         )
+        outcomes = await enter(open_outcomes(settings.outcomes, store, clock=clock))
         verdicts = await enter(
             open_verdict_cache(
                 settings.cache,
@@ -196,6 +199,7 @@ async def open_services(
                 clock=clock,
                 flights=shared.flights,
                 is_alone=lambda: not store.is_on_server and processes.total == 1,
+                on_verified=outcomes.record_answer,
             )
         )
         sandbox = Sandbox(
@@ -298,6 +302,7 @@ async def open_services(
             browser_guard=guard,
             batch_services=batches,
             processes=processes,
+            outcomes=outcomes,
             console=console if settings.console.enabled else None,
             shared=shared,
         )

@@ -55,6 +55,7 @@ class SandboxServer:
     metrics_access: MetricsAccess = field(default_factory=MetricsAccess)
     stopping: bool = False
     degraded: tuple[str, ...] = ()
+    outcomes: None = None
 
     async def not_ready_reason(self) -> str | None:
         return "stopping" if self.stopping else None

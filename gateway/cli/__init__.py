@@ -31,6 +31,7 @@ COMMANDS = (
     "keys",
     "blocks",
     "upstreams",
+    "sources",
     "init",
     "check",
     "console",

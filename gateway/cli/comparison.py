@@ -30,8 +30,6 @@ from gateway.cluster.shared import common_secret
 from gateway.comparing.compared import ComparedSource
 from gateway.comparing.page import report_page
 from gateway.comparing.questions import (
-    NO_PROVIDER,
-    OTHER_PROVIDER,
     Question,
     UnknownTruth,
     merge_truths,
@@ -42,6 +40,7 @@ from gateway.comparing.report import Report, make_report
 from gateway.comparing.rows import csv_rows, differing_addresses, report_json
 from gateway.comparing.runner import ComparisonRunner, Plan
 from gateway.outcomes.answers import DIGEST_KEY_NAME, SourceAnswers
+from gateway.outcomes.recorder import provider_name
 from gateway.settings import LOCAL_SOURCE, Settings
 from gateway.settings.model import CONCLUSIVE_VERDICTS
 from gateway.store import Store, StoreError
@@ -211,10 +210,7 @@ async def _with_providers(engine: ProbeEngine, questions: Sequence[Question]) ->
 
     async def provider(address: Address) -> str:
         async with slots:
-            evidence = (await engine.verify(address, checks)).evidence
-        if evidence.provider:
-            return evidence.provider
-        return OTHER_PROVIDER if evidence.mx else NO_PROVIDER
+            return provider_name(await engine.verify(address, checks))
 
     found = await asyncio.gather(*map(provider, first.values()))
     by_domain = dict(zip(first, found, strict=True))

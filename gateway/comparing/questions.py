@@ -12,10 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from engine.model import Address
-
-OTHER_PROVIDER = "other"
-"""Of mail hosts whose operator is not known."""
-NO_PROVIDER = "no mail host"
+from gateway.outcomes.recorder import OTHER_PROVIDER
 
 BOUNCED, DELIVERED = True, False
 TRUTH_WORDS: Mapping[str, bool] = {

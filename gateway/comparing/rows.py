@@ -14,6 +14,7 @@ from engine.model import Address
 from gateway.comparing.compared import MICROS_PER_UNIT, ComparedSource
 from gateway.comparing.questions import Question
 from gateway.comparing.report import Report
+from gateway.outcomes.report import share_as_dict
 from gateway.outcomes.statistics import Share
 
 OUTCOME_WORDS: Mapping[bool | None, str] = {True: "bounced", False: "delivered", None: ""}
@@ -86,13 +87,5 @@ def report_json(report: Report, differing: Sequence[Mapping[str, Any]]) -> bytes
 
 def _plain(value: Any) -> dict[str, Any]:
     if isinstance(value, Share):
-        low, high = value.interval
-        return {
-            "hits": value.hits,
-            "count": value.count,
-            "share": value.value,
-            "low": low,
-            "high": high,
-            "too_few": value.is_few,
-        }
+        return share_as_dict(value)
     return {name: getattr(value, name) for name in value.__slots__}

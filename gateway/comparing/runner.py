@@ -149,7 +149,7 @@ class ComparisonRunner:
 
     @contextlib.asynccontextmanager
     async def _keeper(self, plan: Plan) -> AsyncIterator[_Keeper]:
-        keeper = _Keeper(self._store, self._answers, plan.questions)
+        keeper = _Keeper(self._answers, plan.questions)
         async with in_background(keeper.write_periodically()):
             try:
                 yield keeper
@@ -160,11 +160,11 @@ class ComparisonRunner:
 class _Keeper:
     """Writes new answers, many in one transaction."""
 
-    def __init__(self, store: Store, answers: SourceAnswers, questions: Sequence[Question]) -> None:
-        self._store = store
+    def __init__(self, answers: SourceAnswers, questions: Sequence[Question]) -> None:
         self._answers = answers
         self._questions = questions
         self._new: defaultdict[str, dict[int, SourceAnswer]] = defaultdict(dict)
+        self._writing = asyncio.Lock()
 
     def keeps(
         self, source: str, on_kept: Callable[[], None]
@@ -183,19 +183,24 @@ class _Keeper:
             await self.write()
 
     async def write(self) -> None:
+        """Write what is new, after a write that is under way. Raises StoreError."""
+        async with self._writing:
+            await self._write()
+
+    async def _write(self) -> None:
         new, self._new = self._new, defaultdict(dict)
         if not new:
             return
+        rows = [
+            self._answers.row(
+                self._answers.digest(question.address), source, answer, question.provider
+            )
+            for source, answers in new.items()
+            for question, answer in ((self._questions[n], a) for n, a in answers.items())
+        ]
+        rows.sort(key=lambda row: (row["address"], row["source"]))
         try:
-            async with self._store.write() as connection:
-                for source, answers in sorted(new.items()):
-                    digests = {n: self._answers.digest(self._questions[n].address) for n in answers}
-                    await self._answers.add(
-                        connection,
-                        source,
-                        {digests[n]: answer for n, answer in answers.items()},
-                        {digests[n]: self._questions[n].provider for n in answers},
-                    )
+            await self._answers.add_rows(rows)
         except StoreError:
             for source, answers in new.items():  # they are paid for: kept with the next ones
                 self._new[source].update(answers)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from sqlalchemy import delete, select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.model import Address, Reason, Verdict
 from gateway.store import Store
@@ -17,6 +16,8 @@ from gateway.store.tables import source_answers
 DIGEST_BYTES = 16
 LOOKED_UP_AT_ONCE = 500
 """Addresses in one query."""
+ROWS_PER_DELETE = 5_000
+"""In one transaction."""
 DIGEST_KEY_NAME = "address-digests"
 """The name of the digests' key among the common secrets of a database."""
 
@@ -79,34 +80,44 @@ class SourceAnswers:
                         found[bytes(row.address)] = answer
         return found
 
-    async def add(
-        self,
-        connection: AsyncConnection,
-        source: str,
-        answers: Mapping[bytes, SourceAnswer],
-        providers: Mapping[bytes, str],
-    ) -> None:
-        """Keep answers, by the digests of their addresses; `providers` run their mail."""
-        rows = [
-            {
-                "address": digest,
-                "source": source,
-                "at": datetime.fromtimestamp(answer.at, UTC),
-                "provider": providers[digest],
-                "verdict": answer.verdict.value,
-                "reason": answer.reason.value,
-                "score": answer.score,
-                "latency_ms": answer.latency_ms,
-                "micros": answer.micros,
-            }
-            for digest, answer in sorted(answers.items())
-        ]
-        await self._store.insert_rows(connection, source_answers, rows, or_update=True)
+    def row(
+        self, digest: bytes, source: str, answer: SourceAnswer, provider: str
+    ) -> dict[str, object]:
+        """An answer as a row of the table; `provider` runs the mail of the address."""
+        return {
+            "address": digest,
+            "source": source,
+            "at": datetime.fromtimestamp(answer.at, UTC),
+            "provider": provider,
+            "verdict": answer.verdict.value,
+            "reason": answer.reason.value,
+            "score": answer.score,
+            "latency_ms": answer.latency_ms,
+            "micros": answer.micros,
+        }
 
-    async def remove_older(self, connection: AsyncConnection, before: float) -> None:
-        """Remove the answers given before a Unix time."""
+    async def add_rows(self, rows: Sequence[dict[str, object]]) -> None:
+        """Keep rows, sorted by address, source and time."""
+        async with self._store.write() as connection:
+            await self._store.insert_rows(connection, source_answers, rows, or_update=True)
+
+    async def remove_older(self, before: float) -> None:
+        """Remove the answers given before a Unix time, in transactions that are short."""
         moment = datetime.fromtimestamp(before, UTC)
-        await connection.execute(delete(source_answers).where(source_answers.c.at < moment))
+        oldest = (
+            select(source_answers.c.at)
+            .where(source_answers.c.at < moment)
+            .order_by(source_answers.c.at)
+            .offset(ROWS_PER_DELETE)
+            .limit(1)
+        )
+        while True:
+            until = next(iter(await self._store.fetch_all(oldest)), None)
+            limit = moment if until is None else until.at
+            async with self._store.write() as connection:
+                await connection.execute(delete(source_answers).where(source_answers.c.at < limit))
+            if until is None:
+                return
 
     def digests(self, addresses: Iterable[Address]) -> list[bytes]:
         return [self.digest(address) for address in addresses]

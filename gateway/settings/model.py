@@ -669,6 +669,18 @@ class ConsoleSettings(Section):
     )
 
 
+class OutcomesSettings(Section):
+    """What sources answered, and what became of mails (`/veriplex/v1/outcomes`)."""
+
+    keep_days: int = _setting(
+        90,
+        "How long answers and outcomes are kept, by a digest of the address; 0 keeps none.",
+        "days",
+        ge=0,
+        le=3_650,
+    )
+
+
 class CommonSettings(Section):
     """All settings, but for the options of dialects."""
 
@@ -686,6 +698,7 @@ class CommonSettings(Section):
     log: LogSettings = LogSettings()
     metrics: MetricsSettings = MetricsSettings()
     console: ConsoleSettings = ConsoleSettings()
+    outcomes: OutcomesSettings = OutcomesSettings()
     keys: tuple[KeySettings, ...] = ()
     egress: tuple[EgressSettings, ...] = ()
     upstreams: tuple[UpstreamSettings, ...] = ()

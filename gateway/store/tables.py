@@ -31,7 +31,7 @@ from sqlalchemy import (
     false,
 )
 
-REVISION = "0018"
+REVISION = "0019"
 """The newest migration; repeated here so that opening an up-to-date database needs no Alembic."""
 LEAST_READER = "0014"
 """The oldest `REVISION` whose program may use these tables. A migration that only adds what older
@@ -370,6 +370,20 @@ source_answers = Table(
     sqlite_with_rowid=False,
 )
 """What each source answered. It stores no addresses."""
+
+outcomes = Table(
+    "outcomes",
+    metadata,
+    Column("address", LargeBinary(16), primary_key=True),  # as in source_answers
+    Column("outcome", String(16), primary_key=True),  # gateway.outcomes.terms.Outcome
+    Column("at", UtcDateTime, primary_key=True),
+    Column("service", String(16), nullable=False),  # who told it
+    Column("code", String(16), nullable=False),
+    Column("text", String(200), nullable=False),  # without addresses
+    Index(None, "at"),
+    sqlite_with_rowid=False,
+)
+"""What became of mails."""
 
 comparisons = Table(
     "comparisons",

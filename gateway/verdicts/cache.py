@@ -78,9 +78,11 @@ class VerdictCache:
         store: VerdictStore | None = None,
         max_in_flight: int = MAX_IN_FLIGHT,
         shared_flights: SharedFlights | None = None,
+        on_verified: Callable[[Verification], None] = lambda _: None,
     ) -> None:
         """`stale_s`: how long an expired verdict is still given while it is verified anew.
-        `clock` is Unix time in seconds. `shared_flights` are those of all processes."""
+        `clock` is Unix time in seconds. `shared_flights` are those of all processes.
+        `on_verified` is called with each new verification of a valid address."""
         self._clock = clock
         self._memory = MemoryCache(clock, stale_s=stale_s)
         self._ttl_s = ttl_s
@@ -90,6 +92,7 @@ class VerdictCache:
             max_flights=max_in_flight
         )
         self._max_in_flight = max_in_flight
+        self._on_verified = on_verified
         self._turns = Turns()
 
     @property
@@ -139,6 +142,8 @@ class VerdictCache:
         length. Without `in_memory` it is stored only, so that a long list does not evict
         everything else from memory.
         """
+        if verification.address.valid:
+            self._on_verified(verification)
         # Of a temporary one the next few minutes may show more, whatever its verdict.
         verdict = Verdict.UNKNOWN if verification.temporary else verification.verdict
         ttl_s = self._ttl_s[verdict]

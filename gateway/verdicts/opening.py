@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator, Callable
 
-from engine.model import Verdict
+from engine.model import Verdict, Verification
 from gateway.cluster.shared.flights import SharedFlights
 from gateway.settings.model import CacheSettings
 from gateway.store import Store
@@ -22,9 +22,11 @@ async def open_verdict_cache(
     clock: Callable[[], float],
     flights: SharedFlights | None = None,
     is_alone: Callable[[], bool] = lambda: True,
+    on_verified: Callable[[Verification], None] = lambda _: None,
 ) -> AsyncIterator[VerdictCache]:
     """`clock` is Unix time in seconds; `flights` are the searches of all processes.
-    `is_alone`: whether no other process has the database open. Raises StoreError."""
+    `is_alone`: whether no other process has the database open; `on_verified` is called with each
+    new verification. Raises StoreError."""
     async with contextlib.AsyncExitStack() as stack:
         stored = None
         if cache.stored:
@@ -37,6 +39,7 @@ async def open_verdict_cache(
             stale_s=cache.stale_s,
             store=stored,
             shared_flights=flights,
+            on_verified=on_verified,
         )
         stack.push_async_callback(verdicts.aclose)
         yield verdicts

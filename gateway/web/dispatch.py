@@ -7,6 +7,7 @@ from typing import Protocol, TypeAlias
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.observability.metrics import Metrics, MetricsAccess
+from gateway.outcomes.opening import OutcomeServices
 from gateway.sandbox import Sandbox
 from gateway.web.browsers import BrowserGuard
 from gateway.web.console.services import ConsoleServices
@@ -44,6 +45,9 @@ class WebServices(Protocol):
 
     @property
     def console(self) -> ConsoleServices | None: ...
+
+    @property
+    def outcomes(self) -> OutcomeServices | None: ...
 
     @property
     def degraded(self) -> tuple[str, ...]: ...

@@ -55,7 +55,7 @@ class NativeBatches:
             if asker.dialect.batch_rules is None:
                 raise Problem(ProblemKind.INVALID, "This key's dialect has no batches.")
             await self._native.count_request(asker, endpoint_takes_batches=True)
-            body = await _read_body(request)
+            body = await read_body(request)
             op = await asyncio.to_thread(_parse_submission, body)
             job = await self._native.run(request, asker, op)
             return _json(job_as_dict(job), 202)
@@ -144,7 +144,7 @@ def row_as_dict(row: JobRow) -> dict[str, Any]:
     return {"email": row.email, **verification_as_dict(row.verification)}
 
 
-async def _read_body(request: Request) -> bytes:
+async def read_body(request: Request) -> bytes:
     """Raises `Problem` (`TOO_LARGE`)."""
     body = bytearray()
     try:

@@ -32,7 +32,10 @@ from adapters.kit.openapi.outcomes import (
     run_now,
 )
 from adapters.kit.openapi.schemas import Names, schema_of
-from engine.model import Attempt, Meaning, Verification
+from engine.model import Attempt, Meaning, Verdict, Verification
+from gateway.outcomes.reading import ReadOutcomes
+from gateway.outcomes.records import Evidence, WrongReason
+from gateway.outcomes.report import make_report, report_as_dict
 from gateway.reputation import RecentRefusals
 from gateway.verdicts.as_json import verification_as_dict
 from gateway.web.native import PROBLEM_STATUSES, account_as_dict, reputation_as_dict
@@ -45,6 +48,7 @@ from gateway.web.native_batches import (
     job_as_dict,
     row_as_dict,
 )
+from gateway.web.native_outcomes import outcomes_as_dict
 
 PREFIX = "/veriplex/v1"
 NAMES = Names(
@@ -136,6 +140,29 @@ def _standing(_: Dialect) -> Iterator[Mapping[str, Any]]:
         text="550 5.7.1 blocked",
     )
     yield reputation_as_dict((), (refusals,))
+
+
+def _sources_reports(_: Dialect) -> Iterator[Mapping[str, Any]]:
+    yield report_as_dict(
+        make_report(
+            {"delivered": 1_190, "hard_bounce": 14},
+            [Evidence("kickbox", "google", Verdict.DELIVERABLE, 90, 1_204, 14)],
+            [
+                WrongReason(
+                    "kickbox", Verdict.DELIVERABLE, "accepted_email", "550", "No such user", 9
+                )
+            ],
+        )
+    )
+    wrong = WrongReason("kickbox", Verdict.UNDELIVERABLE, "rejected_email", "", "", 1)
+    yield report_as_dict(make_report({}, (), [wrong]))
+
+
+def _outcomes(_: Dialect) -> Iterator[Mapping[str, Any]]:
+    read = ReadOutcomes()
+    yield outcomes_as_dict(read, 1, 1)
+    read.refuse(2, "has no `email`")
+    yield outcomes_as_dict(read, 0, 0)
 
 
 def _sources(_: Dialect) -> Iterator[Mapping[str, Any]]:
@@ -278,6 +305,30 @@ CALLS = (
         name="show_sources",
         about="Show the sources: their state, latency and spending.",
         replies=_sources,
+    ),
+    NativeCall(
+        method="GET",
+        path="/sources/report",
+        name="show_sources_report",
+        about="Show how right each source was, by what became of the mails.",
+        replies=_sources_reports,
+    ),
+    NativeCall(
+        method="POST",
+        path="/outcomes",
+        name="submit_outcomes",
+        about="Tell what became of mails; also as an object a line, or as CSV (`text/csv`).",
+        body=(
+            Param(
+                "outcomes",
+                "`email`, `outcome` (delivered, hard_bounce, soft_bounce, complaint,"
+                " unsubscribed), and if known `at`, `code`, `text`.",
+                [{"email": EXAMPLE_ADDRESS, "outcome": "delivered"}],
+                required=True,
+            ),
+        ),
+        replies=_outcomes,
+        problems=(ProblemKind.UNREADABLE, ProblemKind.TOO_LARGE),
     ),
 )
 

@@ -29,6 +29,7 @@ from gateway.observability.metrics import (
     MetricsAccess,
     MetricsUnavailable,
 )
+from gateway.outcomes.opening import OutcomeServices
 from gateway.sandbox import Sandbox
 from gateway.service import ServiceResult
 from gateway.web.browsers import BrowserGuard
@@ -38,6 +39,7 @@ from gateway.web.descriptions import ApiDescriptions
 from gateway.web.exchange import verdict_of
 from gateway.web.native import NativeApi
 from gateway.web.native_batches import NativeBatches
+from gateway.web.native_outcomes import NativeOutcomes
 from gateway.web.problem_json import problem_response
 from gateway.web.provenance import PRIVATE_HEADERS, provenance_headers, request_id
 from gateway.web.routing import VendorRoutes
@@ -81,6 +83,9 @@ class SystemServices(Protocol):
     def console(self) -> ConsoleServices | None: ...
 
     @property
+    def outcomes(self) -> OutcomeServices | None: ...
+
+    @property
     def degraded(self) -> tuple[str, ...]:
         """What is away that can be done without."""
         ...
@@ -96,6 +101,7 @@ def create_system_app(services: SystemServices) -> ASGIApp:
         services.sandbox, services.native, services.browser_guard, services.routes.dialects
     )
     batches = NativeBatches(services.native)
+    outcomes = NativeOutcomes(services.native, services.outcomes)
     descriptions = ApiDescriptions(services.routes.dialects)
     console = services.console
     page = StartPage(
@@ -122,6 +128,8 @@ def create_system_app(services: SystemServices) -> ASGIApp:
         Route(f"{NATIVE_PREFIX}/usage", services.native.usage),
         Route(f"{NATIVE_PREFIX}/standing", services.native.reputation),
         Route(f"{NATIVE_PREFIX}/sources", services.native.sources),
+        Route(f"{NATIVE_PREFIX}/sources/report", outcomes.report),
+        Route(f"{NATIVE_PREFIX}/outcomes", outcomes.submit, methods=["POST"]),
     ]
     # not mounted: a path that none of them has is then found by the application itself
     own += [

@@ -1,0 +1,61 @@
+"""Opens what records answers and outcomes, by the settings."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+
+from engine.model import Verification
+from gateway.cluster.shared import common_secret
+from gateway.outcomes.answers import DIGEST_KEY_NAME, SourceAnswers
+from gateway.outcomes.recorder import AnswerRecorder
+from gateway.outcomes.records import OutcomeRecords
+from gateway.settings.model import OutcomesSettings
+from gateway.store import Store
+from gateway.tasks import in_background
+
+DAY_S = 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class OutcomeServices:
+    """Answers and outcomes of one database."""
+
+    records: OutcomeRecords
+    recorder: AnswerRecorder | None
+    """None if nothing is kept."""
+
+    @property
+    def is_kept(self) -> bool:
+        return self.recorder is not None
+
+    def record_answer(self, verification: Verification) -> None:
+        """Record a new verification, a little later."""
+        if self.recorder is not None:
+            self.recorder.record(verification)
+
+    async def write(self) -> None:
+        """Write what waits. Raises StoreError."""
+        if self.recorder is not None:
+            await self.recorder.write()
+
+
+@contextlib.asynccontextmanager
+async def open_outcomes(
+    outcomes: OutcomesSettings, store: Store, *, clock: Callable[[], float]
+) -> AsyncIterator[OutcomeServices]:
+    """Answers are written, and old ones removed, while inside. Raises StoreError."""
+    answers = SourceAnswers(store, await common_secret(store, DIGEST_KEY_NAME))
+    records = OutcomeRecords(store, answers)
+    if not outcomes.keep_days:
+        yield OutcomeServices(records, None)
+        return
+    recorder = AnswerRecorder(
+        store, answers, records, keep_s=outcomes.keep_days * DAY_S, clock=clock
+    )
+    async with in_background(recorder.write_periodically()):
+        try:
+            yield OutcomeServices(records, recorder)
+        finally:
+            await recorder.write()

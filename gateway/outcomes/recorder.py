@@ -1,0 +1,120 @@
+"""Records what sources answer, a little later and together, so that outcomes can be joined."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from engine.model import Verification
+from engine.smtp.providers import provider_of
+from gateway.outcomes.answers import SourceAnswer, SourceAnswers
+from gateway.outcomes.records import OutcomeRecords
+from gateway.store import Store, StoreError
+
+log = logging.getLogger(__name__)
+
+WRITE_EVERY_S = 2.0
+REMOVE_EVERY_S = 3600.0
+MAX_UNWRITTEN = 50_000
+"""Answers that wait to be written; further ones are counted, logged and not recorded."""
+OTHER_PROVIDER = "other"
+"""Of mail hosts whose operator is not known."""
+NO_PROVIDER = "no mail host"
+
+
+def provider_name(verification: Verification) -> str:
+    """The operator of the mail hosts of an address, as reports name it."""
+    evidence = verification.evidence
+    if evidence.provider:
+        return evidence.provider
+    if not evidence.mx:
+        return NO_PROVIDER
+    return provider_of(evidence.mx[0].host) or OTHER_PROVIDER
+
+
+class AnswerRecorder:
+    """Collects answers. `clock` is Unix time in seconds."""
+
+    def __init__(
+        self,
+        store: Store,
+        answers: SourceAnswers,
+        outcomes: OutcomeRecords,
+        *,
+        keep_s: float,
+        clock: Callable[[], float],
+    ) -> None:
+        self._store = store
+        self._answers = answers
+        self._outcomes = outcomes
+        self._keep_s = keep_s
+        self._clock = clock
+        self._waiting: list[tuple[Verification, int]] = []
+        self._left_out = 0
+        self._writing = asyncio.Lock()
+
+    def record(self, verification: Verification) -> None:
+        """Record a verification with the next write."""
+        if len(self._waiting) < MAX_UNWRITTEN:
+            self._waiting.append((verification, round(self._clock())))
+        else:
+            self._left_out += 1
+
+    async def write_periodically(self) -> None:
+        """Write what waits, and remove what is too old, until cancelled."""
+        remove_at = self._clock()
+        while True:
+            await asyncio.sleep(WRITE_EVERY_S)
+            try:
+                await self.write()
+                if self._clock() >= remove_at:
+                    remove_at = self._clock() + REMOVE_EVERY_S
+                    await self._answers.remove_older(self._clock() - self._keep_s)
+                    await self._outcomes.remove_older(self._clock() - self._keep_s)
+            except StoreError as exc:
+                extra = {"rows": len(self._waiting), "error": str(exc)}
+                log.warning("answers.write_delayed", extra=extra)
+
+    async def write(self) -> None:
+        """Write the answers that wait, after a write that is under way. Raises StoreError."""
+        async with self._writing:
+            await self._write()
+
+    async def _write(self) -> None:
+        if self._left_out:
+            log.warning("answers.left_out", extra={"rows": self._left_out})
+            self._left_out = 0
+        waiting, self._waiting = self._waiting, []
+        if not waiting:
+            return
+        try:
+            rows = await asyncio.to_thread(self._rows, waiting)
+            await self._answers.add_rows(rows)
+        except StoreError:
+            self._waiting = [*waiting, *self._waiting][:MAX_UNWRITTEN]
+            raise
+
+    def _rows(self, waiting: list[tuple[Verification, int]]) -> list[dict[str, object]]:
+        rows = {}
+        for verification, at in waiting:
+            digest = self._answers.digest(verification.address)
+            answer = SourceAnswer(
+                verdict=verification.verdict,
+                reason=verification.reason,
+                score=verification.score,
+                latency_ms=round(verification.duration_s * 1000),
+                micros=_cost_micros(verification),
+                at=at,
+            )
+            key = (digest, verification.source, at)
+            rows[key] = self._answers.row(
+                digest, verification.source, answer, provider_name(verification)
+            )
+        return [rows[key] for key in sorted(rows)]
+
+
+def _cost_micros(verification: Verification) -> int:
+    """What the source was paid for it, of all attempts."""
+    paid = (a.cost for a in verification.attempts if a.source == verification.source)
+    return round(1_000_000 * sum(paid))
