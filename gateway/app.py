@@ -15,8 +15,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from sqlalchemy import text
-
 from adapters.contract.dialect import Dialect
 from adapters.contract.filters import Filters
 from adapters.registry import DIALECTS
@@ -31,11 +29,16 @@ from gateway.accounts.blocked_clients import BlockedClients
 from gateway.accounts.console_tokens import console_access
 from gateway.accounts.daily_use import SqlDailyUse
 from gateway.accounts.filters import SqlFilters
+from gateway.batches.backlog import read_backlog
 from gateway.batches.lazy_post import LazyFetch, LazyWebhookPost
 from gateway.batches.metrics import BatchCollector
 from gateway.batches.model import Claim
 from gateway.batches.opening import BatchDependencies, BatchServices, open_batches
+from gateway.cluster.clock import DatabaseClock
+from gateway.cluster.health import DatabaseCheck
+from gateway.cluster.metrics import ClusterCollector
 from gateway.cluster.opening import open_dispatch
+from gateway.cluster.ports import Dispatch
 from gateway.cluster.processes import LivingProcesses, ProcessKind, open_processes
 from gateway.cluster.shared import Shared, open_shared
 from gateway.observability.egress_metrics import EgressCollector
@@ -93,6 +96,8 @@ class Services:
     outcomes: OutcomeServices | None
     console: ConsoleServices | None
     shared: Shared
+    dispatch: Dispatch
+    database_check: DatabaseCheck
     stopping: bool = False
     """Set when the server begins to stop: `/readyz` fails from then on."""
 
@@ -111,10 +116,7 @@ class Services:
         """None if requests can be served."""
         if self.stopping:
             return "stopping"
-        try:
-            async with self.store.read() as connection:
-                await connection.execute(text("SELECT 1"))
-        except StoreError:
+        if not await self.database_check.answers():
             return "the database does not answer"
         if self.store.last_write_failed:
             try:
@@ -122,6 +124,11 @@ class Services:
             except StoreError:
                 return "the database cannot be written"
         return None
+
+    async def is_stuck(self) -> bool:
+        """Whether the job engine waits for a database that answers others: only a new process
+        helps. One that is away restarts nobody."""
+        return self.dispatch.is_stuck and await self.database_check.answers()
 
 
 @contextlib.asynccontextmanager
@@ -142,13 +149,16 @@ async def open_services(
     """Open storage, engine and caches, and close them in reverse.
 
     `dialects` are those that are spoken and can be upstreams, before the settings' options are
-    applied. `verifier` stands in for the probe engine; `clock` is Unix time in seconds. Without
+    applied. `verifier` stands in for the probe engine; `clock` is Unix time in seconds, by default
+    that of this machine, or of a PostgreSQL server. Without
     `run_workers` batches are verified only by `batch_services.drain`; without `run_sweeper` another
     process deletes what is due. `is_alone` says that no other process serves the same port.
     `busy_timeout_s` is as in `open_store`. What is secret in the settings is added to `secrets`.
     `kind` is what other processes see of this one. Raises StoreError, AccountsError.
     """
     dialects = configured_dialects(settings, dialects)
+    if clock is time.time and settings.storage.url.startswith("postgresql"):
+        clock = DatabaseClock()
     async with contextlib.AsyncExitStack() as stack:
         enter = stack.enter_async_context
         if secrets is not None and settings.storage.password.value:
@@ -165,6 +175,8 @@ async def open_services(
         names = [egress.name for egress in probe_config(settings).effective_egresses]
         processes = await enter(open_processes(store, kind, names, clock=clock))
         shared = await enter(open_shared(settings.shared, store, processes, clock=clock))
+        if isinstance(clock, DatabaseClock):
+            await enter(clock.following(store))
         test_keys = TestKeys(dialects)
         well_known = test_keys.callers if settings.sandbox.published else {}
         accounts = await enter(
@@ -245,6 +257,14 @@ async def open_services(
                 run_sweeper=run_sweeper or not dispatch.is_alone,
             )
         )
+        database_check = await enter(contextlib.aclosing(DatabaseCheck(store)))
+        cluster_metrics = ClusterCollector(
+            store,
+            dispatch,
+            lambda: read_backlog(store, clock()),
+            lambda: clock.offset_s if isinstance(clock, DatabaseClock) else 0.0,
+        )
+        metrics.register_collector(cluster_metrics, cluster_metrics.refresh)
         batch_metrics = BatchCollector(store)
         metrics.register_collector(batch_metrics, batch_metrics.refresh)
         service = Service(
@@ -305,6 +325,8 @@ async def open_services(
             outcomes=outcomes,
             console=console if settings.console.enabled else None,
             shared=shared,
+            dispatch=dispatch,
+            database_check=database_check,
         )
 
 

@@ -60,6 +60,9 @@ class SandboxServer:
     async def not_ready_reason(self) -> str | None:
         return "stopping" if self.stopping else None
 
+    async def is_stuck(self) -> bool:
+        return False
+
 
 @contextlib.asynccontextmanager
 async def open_sandbox(

@@ -71,7 +71,7 @@ log = logging.getLogger(__name__)
 LEASE_S = 30.0
 """Of a claim that is not renewed; workers renew theirs every few seconds."""
 
-_ACTIVE = (JobState.PREPARING, JobState.QUEUED, JobState.RUNNING)
+ACTIVE = (JobState.PREPARING, JobState.QUEUED, JobState.RUNNING)
 
 BATCHES_PER_CLAIM = 8
 """More than one, since another process may claim the last free chunk of the first batch."""
@@ -168,7 +168,7 @@ class SqlChunkQueue:
     ) -> _Conditions:
         this = batch_chunks.c.batch_id == batches.c.id
         conditions: _Conditions = (
-            batches.c.state.in_(_ACTIVE),
+            batches.c.state.in_(ACTIVE),
             batches.c.id.not_in(skip_batches),
             exists().where(this, *is_free),
         )
@@ -584,7 +584,7 @@ class SqlChunkQueue:
         query = (
             select(egress, func.count())
             .join_from(batch_chunks, batches, batches.c.id == batch_chunks.c.batch_id)
-            .where(batches.c.state.in_(_ACTIVE), *self._is_free())
+            .where(batches.c.state.in_(ACTIVE), *self._is_free())
             .group_by(text("1"))  # its parameters would make it another expression there
         )
         async with self._store.write() as connection:
@@ -601,7 +601,7 @@ class SqlChunkQueue:
             due_at = await connection.scalar(
                 select(func.min(at))
                 .join_from(batch_chunks, batches, batches.c.id == batch_chunks.c.batch_id)
-                .where(batches.c.state.in_(_ACTIVE))
+                .where(batches.c.state.in_(ACTIVE))
             )
         return None if due_at is None or due_at >= DUE_WHEN_STARTED else float(due_at)
 

@@ -24,6 +24,7 @@ from gateway.cli.terminal import (
 
 COMMANDS = (
     "serve",
+    "worker",
     "sandbox",
     "verify",
     "bulk",
@@ -37,6 +38,7 @@ COMMANDS = (
     "console",
     "doctor",
     "readyz",
+    "cluster",
     "migrate",
     "backup",
 )

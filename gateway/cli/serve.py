@@ -53,6 +53,12 @@ def serve(
             metavar="N", min=1, max=MAX_WORKERS, help="Processes that serve the port together."
         ),
     ] = 1,
+    no_work: Annotated[
+        bool,
+        typer.Option(
+            "--no-work", help="Leave batches to `veriplex worker` (default: work.in_server)."
+        ),
+    ] = False,
     log_level: LogLevel = None,
     verbose: Verbose = False,
     config: ConfigFile = None,
@@ -83,6 +89,8 @@ def serve(
             ssl_certfile=ssl_certfile,
             ssl_keyfile=ssl_keyfile,
         )
+        if no_work:
+            settings = _without_work(settings)
         return with_log_options(settings, log_level, verbose)
 
     settings = read(quiet=place is not None)
@@ -97,6 +105,17 @@ def serve(
         else:
             with open_socket(settings) as sock:
                 run_async(_serve(settings, sock))
+
+
+def _without_work(settings: Settings) -> Settings:
+    if settings.storage.url.startswith("sqlite"):
+        raise CommandError(
+            "--no-work: storage.url is a SQLite file, whose batches no other process works on",
+            EXIT_USAGE,
+        )
+    return settings.model_copy(
+        update={"work": settings.work.model_copy(update={"in_server": False})}
+    )
 
 
 log = logging.getLogger("veriplex.server")

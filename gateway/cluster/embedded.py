@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.cluster.ports import ChunkWorker
+from gateway.cluster.ports import ChunkWorker, DispatchState
 from gateway.errors import StorageUnavailable
 from gateway.tasks import WorkLoop, in_background
 
@@ -44,9 +44,19 @@ class EmbeddedDispatch:
     at the tables by itself."""
 
     is_alone = True
+    is_stuck = False
 
     def __init__(self) -> None:
         self._periodic: dict[str, _Periodic] = {}
+
+    def state(self) -> DispatchState:
+        return DispatchState({}, 0, 0, 0.0)
+
+    async def waiting_turns(self, connection: AsyncConnection) -> Mapping[str, int]:
+        return {}
+
+    async def count_workers(self, connection: AsyncConnection) -> int | None:
+        return None
 
     async def due(
         self, connection: AsyncConnection, at: float, count: int = 1, *, egress: str = ""

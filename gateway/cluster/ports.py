@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
@@ -58,11 +59,36 @@ class ChunkWorker(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class DispatchState:
+    """What a process's dispatch has done."""
+
+    turns: Mapping[TurnOutcome, int]
+    restarts: int
+    """How often one of the engine's workers ended and another one was started."""
+    freed: int
+    """Jobs of dead workers that were made available again."""
+    last_answer_s: float
+    """Seconds since the database answered the engine."""
+
+
 class Dispatch(Protocol):
     """Says when there is work, which process does it, and which processes are alive."""
 
     is_alone: bool
     """Whether no other process shares the work by turns."""
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether the engine waits for the database, and will go on doing so for ever if the
+        database answers others."""
+        ...
+
+    def state(self) -> DispatchState: ...
+
+    async def waiting_turns(self, connection: AsyncConnection) -> Mapping[str, int]:
+        """The turns of all processes that are due and wait, by egress. Raises StoreError."""
+        ...
 
     async def due(
         self, connection: AsyncConnection, at: float, count: int = 1, *, egress: str = ""
@@ -87,6 +113,13 @@ class Dispatch(Protocol):
     async def tell_at(self, connection: AsyncConnection, what: str, at: float) -> None:
         """Run what `when_told` was given, in some process at `at` (Unix time, s), if the
         transaction commits. Raises StoreError."""
+        ...
+
+    async def count_workers(self, connection: AsyncConnection) -> int | None:
+        """The engine's living workers, of all processes; None if there is no engine.
+
+        Raises StoreError.
+        """
         ...
 
     def when_told(self, what: str, work: Callable[[], None]) -> None:

@@ -79,6 +79,10 @@ class Backend(Protocol):
         """Wait until no other transaction holds `name`, and hold it until this one ends."""
         ...
 
+    def connections(self) -> Mapping[str, int]:
+        """As `Store.connections`."""
+        ...
+
     async def reclaim_some(self, connection: AsyncConnection) -> bool:
         """Return space of deleted rows to the file system; whether there is more to return."""
         ...
@@ -106,3 +110,11 @@ def translated(
     except (DBAPIError, driver_error) as exc:
         cause = exc.orig if isinstance(exc, DBAPIError) and exc.orig is not None else exc
         raise explain(cause) from exc
+
+
+def pool_connections(engine: AsyncEngine) -> dict[str, int]:
+    """As `Store.connections`."""
+    pool: Any = engine.pool
+    if not hasattr(pool, "checkedout"):
+        return {}
+    return {"used": int(pool.checkedout()), "idle": int(pool.checkedin())}

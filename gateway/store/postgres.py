@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 from gateway.store import job_tables
-from gateway.store.backend import Result, Rows, translated, update_on_conflict
+from gateway.store.backend import Result, Rows, pool_connections, translated, update_on_conflict
 from gateway.store.errors import (
     StoreAway,
     StoreBusy,
@@ -92,6 +92,9 @@ class PostgresBackend:
 
     async def lock(self, connection: AsyncConnection, name: str) -> None:
         await connection.execute(select(_lock(name)))
+
+    def connections(self) -> dict[str, int]:
+        return pool_connections(self.writing)
 
     async def reclaim_some(self, connection: AsyncConnection) -> bool:
         """Autovacuum does it."""

@@ -29,7 +29,7 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool, QueuePool
 from sqlalchemy.schema import CreateIndex, CreateTable, DDLElement
 
 from engine.turns import FairSlots, current_party
-from gateway.store.backend import Result, Rows, translated, update_on_conflict
+from gateway.store.backend import Result, Rows, pool_connections, translated, update_on_conflict
 from gateway.store.errors import StoreBusy, StoreError, StoreFull, StoreUnusable
 from gateway.store.private_files import create_privately, hide_from_others
 from gateway.store.sqlite_writer import ImmediateConnection, TransactionThread, Work
@@ -121,6 +121,9 @@ class SqliteBackend:
 
     async def lock(self, connection: AsyncConnection, name: str) -> None:
         """A transaction that writes has the lock of the whole database."""
+
+    def connections(self) -> dict[str, int]:
+        return pool_connections(self.writing)
 
     async def reclaim_some(self, connection: AsyncConnection) -> bool:
         free = await connection.scalar(text("PRAGMA freelist_count"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Any
@@ -117,6 +117,10 @@ class Store:
         StoreError.
         """
         await self._backend.lock(connection, name)
+
+    def connections(self) -> Mapping[str, int]:
+        """How many connections are `used` and `idle`."""
+        return self._backend.connections()
 
     async def check_writable(self) -> None:
         """Write something that changes nothing. Raises StoreError."""

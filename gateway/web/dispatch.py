@@ -55,6 +55,10 @@ class WebServices(Protocol):
     async def not_ready_reason(self) -> str | None:
         """Why requests cannot be served now; None if they can."""
 
+    async def is_stuck(self) -> bool:
+        """Whether the process does no work any more, which a restart would cure."""
+        ...
+
 
 def create_app(services: WebServices, *, starts_quickly: bool = False) -> Application:
     """The ASGI application of a server.

@@ -93,6 +93,10 @@ class SystemServices(Protocol):
     async def not_ready_reason(self) -> str | None:
         """Why requests cannot be served now; None if they can."""
 
+    async def is_stuck(self) -> bool:
+        """Whether the process does no work any more, which a restart would cure."""
+        ...
+
 
 def create_system_app(services: SystemServices) -> ASGIApp:
     """The Starlette application for all requests that are no dialect's."""
@@ -112,10 +116,7 @@ def create_system_app(services: SystemServices) -> ASGIApp:
     own = [
         Route("/", page.start),
         Route(NATIVE_PREFIX, page.calls),
-        Route("/livez", endpoints.alive),
-        Route("/healthz", endpoints.alive),
-        Route("/readyz", endpoints.ready),
-        Route("/metrics", endpoints.metrics),
+        *endpoints.health_routes(),
         Route("/openapi", descriptions.index),
         Route("/openapi/{name}.json", descriptions.show),
         Route(f"{NATIVE_PREFIX}/verify", services.native.verify),
@@ -180,12 +181,37 @@ class _Console:
         return create_console(self._services)
 
 
+def create_health_app(services: SystemServices) -> ASGIApp:
+    """The application of a worker, which serves no clients."""
+    endpoints = _SystemEndpoints(services)
+
+    async def http_error(request: Request, exc: Exception) -> Response:
+        assert isinstance(exc, HTTPException)
+        return problem_response(exc.status_code, exc.detail, headers=exc.headers)
+
+    app = Starlette(
+        routes=endpoints.health_routes(),
+        exception_handlers={HTTPException: http_error, Exception: _internal_error_response},
+    )
+    return _observed(app, services)
+
+
 class _SystemEndpoints:
     def __init__(self, services: SystemServices) -> None:
         self._services = services
 
+    def health_routes(self) -> list[Route]:
+        return [
+            Route("/livez", self.alive),
+            Route("/healthz", self.alive),
+            Route("/readyz", self.ready),
+            Route("/metrics", self.metrics),
+        ]
+
     async def alive(self, _: Request) -> Response:
-        """Whether the process answers at all; nothing else is checked."""
+        """Whether a restart would be of no use: the process answers, and is not stuck."""
+        if await self._services.is_stuck():
+            return _json_response({"status": "the work is stuck"}, 503)
         return _json_response({"status": "ok", "version": version("veriplex")})
 
     async def ready(self, _: Request) -> Response:

@@ -39,7 +39,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.cluster.dispatch.connector import Connector, QuietJobs
 from gateway.cluster.embedded import run_logged
-from gateway.cluster.ports import ChunkWorker, TurnOutcome
+from gateway.cluster.ports import ChunkWorker, DispatchState, TurnOutcome
 from gateway.store import StoreError
 from gateway.tasks import in_background
 
@@ -121,12 +121,9 @@ class ProcrastinateDispatch:
         self._worker: ChunkWorker | None = None
         self._engine_workers: dict[str, Worker] = {}
         self._is_stopping = False
-        self.turns: dict[TurnOutcome, int] = dict.fromkeys(TurnOutcome, 0)
-        """How many turns there were, by what came of them."""
-        self.restarts = 0
-        """How often one of procrastinate's workers ended and was started anew."""
-        self.freed = 0
-        """Jobs of dead workers that this process has put back."""
+        self._turns: dict[TurnOutcome, int] = dict.fromkeys(TurnOutcome, 0)
+        self._restarts = 0
+        self._freed = 0
         self._turn = self._app.task(name=TURN, pass_context=True, retry=_GiveBack())(
             self._take_turn
         )
@@ -160,6 +157,10 @@ class ProcrastinateDispatch:
         arguments = {"task": TURN, "queues": f"{PIECES}%"}
         rows = await _raw(connection, self._connector, _WAITING, **arguments)
         return {row["queue_name"].removeprefix(PIECES)[1:]: int(row["count"]) for row in rows}
+
+    async def count_workers(self, connection: AsyncConnection) -> int | None:
+        seconds = self._config.dead_after_s
+        return len(await _raw(connection, self._connector, _LIVING, seconds=seconds))
 
     async def _defer(
         self,
@@ -218,7 +219,7 @@ class ProcrastinateDispatch:
         except Exception:
             log.exception("dispatch.turn_failed")
             outcome = TurnOutcome.FAILED
-        self.turns[outcome] += 1
+        self._turns[outcome] += 1
         if outcome is TurnOutcome.GIVEN_BACK:
             raise _GivenBack
 
@@ -236,13 +237,12 @@ class ProcrastinateDispatch:
 
     @property
     def is_stuck(self) -> bool:
-        """Whether a call to the database has had no end for so long that it will have none."""
+        """Whether a call has waited for so long that its connection must be dead."""
         return bool(self._engine_workers) and self._connector.is_stuck
 
-    @property
-    def last_answer_s(self) -> float:
-        """Seconds since the database last answered a call of the engine."""
-        return self._connector.last_answer_s
+    def state(self) -> DispatchState:
+        last_answer_s = self._connector.last_answer_s if self._engine_workers else 0.0
+        return DispatchState(dict(self._turns), self._restarts, self._freed, last_answer_s)
 
     async def _watch(self, worker: ChunkWorker) -> None:
         """Put back what dead workers had. In a loop, since a job would wait for a slot."""
@@ -268,7 +268,7 @@ class ProcrastinateDispatch:
             with contextlib.suppress(ConnectorException):
                 assert job.id is not None
                 await manager.retry_job_by_id_async(job.id, datetime.now(UTC))
-                self.freed += 1
+                self._freed += 1
 
     # -- running -------------------------------------------------------------------------
 
@@ -324,7 +324,7 @@ class ProcrastinateDispatch:
                 error = str(exc) or type(exc).__name__
             if self._is_stopping:
                 return
-            self.restarts += 1
+            self._restarts += 1
             if time.monotonic() - began > longest_s:
                 pause_s = RESTART_PAUSES_S[0]
             log.warning("dispatch.worker_ended", extra={"queue": name, "error": error})

@@ -62,6 +62,25 @@ class Shell:
         assert process.returncode == 0
         assert b"Traceback" not in err
 
+    @contextlib.asynccontextmanager
+    async def serving_json(self, *args: str) -> AsyncIterator[str]:
+        """The URL of a server that logs in JSON."""
+        process = await self.start(*args)
+        assert process.stdout is not None
+        url = ""
+        try:
+            while not url:
+                line = (await process.stdout.readline()).decode()
+                assert line, (await process.communicate())[1].decode()
+                url = json.loads(line).get("url", "")
+            yield url
+        finally:
+            if process.returncode is None:
+                process.send_signal(signal.SIGTERM)
+            _, err = await process.communicate()
+        assert process.returncode == 0, err.decode()
+        assert b"Traceback" not in err, err.decode()
+
 
 @pytest.fixture
 def shell(tmp_path: Path) -> Shell:

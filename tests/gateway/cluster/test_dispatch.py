@@ -16,12 +16,11 @@ from adapters.contract.jobs import JobState
 from adapters.contract.problems import Problem
 from engine.model import Address, Checks, VerificationStream
 from gateway.batches.intake import CHUNK_SIZE
-from gateway.cluster.dispatch import DispatchConfig, ProcrastinateDispatch
-from gateway.cluster.embedded import EmbeddedDispatch
-from gateway.cluster.ports import Dispatch, TurnOutcome
+from gateway.cluster.ports import TurnOutcome
 from gateway.store import Store
 from gateway.store.tables import batch_chunks
 from tests.gateway.batches.conftest import Bench, Scripted, open_bench
+from tests.gateway.cluster.processes import dispatch_for
 
 DONE_URL = "http://done.example"
 
@@ -42,22 +41,15 @@ class Held(Scripted):
             yield each
 
 
-def dispatch_for(url: str, **config: object) -> Dispatch:
-    if url.startswith("sqlite"):
-        return EmbeddedDispatch()
-    times = {"heartbeat_s": 0.2, "dead_after_s": 0.6, "drain_s": 0.1}
-    return ProcrastinateDispatch(DispatchConfig(url=url, **{**times, **config}))  # type: ignore[arg-type]
-
-
 @pytest.fixture
 def process(database_url: str) -> Process:
     """Opens one more process on the database."""
 
     @contextlib.asynccontextmanager
     async def opened(
-        verifier: Scripted | None = None, *, work: bool = True, **config: object
+        verifier: Scripted | None = None, *, work: bool = True
     ) -> AsyncIterator[Bench]:
-        dispatch = dispatch_for(database_url, **config)
+        dispatch = dispatch_for(database_url)
         async with open_bench(
             database_url, time.time, verifier, work=work, dispatch=dispatch
         ) as bench:
@@ -194,12 +186,11 @@ class TestTurns:
 
     async def test_a_turn_without_work_is_over_at_once(self, url: str) -> None:
         dispatch = dispatch_for(url)
-        assert isinstance(dispatch, ProcrastinateDispatch)
         async with open_bench(url, time.time, work=True, dispatch=dispatch) as bench:
             async with bench.store.write() as connection:
                 await dispatch.due(connection, 0.0, 3)
                 await dispatch.due_first(connection)
-            await until(lambda: dispatch.turns[TurnOutcome.NOTHING_DUE] == 4)
+            await until(lambda: dispatch.state().turns[TurnOutcome.NOTHING_DUE] == 4)
         # and a second one that is opened on them finds none left
         async with open_bench(url) as bench:
             assert await jobs_of(bench.store) == {}
