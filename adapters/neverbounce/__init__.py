@@ -28,7 +28,7 @@ from adapters.contract.operations import Plan
 from adapters.neverbounce import create, jobs, results, single
 from adapters.neverbounce.description import DESCRIPTIONS
 from adapters.neverbounce.problems import write_problem
-from adapters.neverbounce.samples import DOCUMENTED, choose_sample
+from adapters.neverbounce.samples import SAMPLES, choose_sample
 from adapters.neverbounce.upstream import UPSTREAM, VENDOR_JOBS
 
 VERSIONS = ("v4.2", "v4.1", "v4")
@@ -103,7 +103,7 @@ DIALECT = Dialect(
     answers_head=False,
     batch_rules=jobs.BATCH_RULES,
     choose_sample=choose_sample,
-    test_addresses=tuple(DOCUMENTED),
+    test_addresses=tuple(SAMPLES),
     upstream=UPSTREAM,
     vendor_jobs=VENDOR_JOBS,
     verdict_members=("result", "flags"),
