@@ -29,7 +29,7 @@ class Names:
 
 def schema_of(values: Sequence[Any], names: Names = Names(), name: str = "") -> dict[str, Any]:
     """A schema that all values pass."""
-    found = {TYPES[type(value)] for value in values}
+    found = {TYPES[kind] for kind in set(map(type, values))}
     if "number" in found:
         found.discard("integer")
     if not found:
@@ -51,13 +51,13 @@ def schema_of(values: Sequence[Any], names: Names = Names(), name: str = "") -> 
 def _object_schema(objects: Sequence[dict[str, Any]], names: Names, name: str) -> dict[str, Any]:
     if name in names.open:
         return {"additionalProperties": True}
-    members = _distinct(key for each in objects for key in each)
+    by_member: dict[str, list[Any]] = {}
+    for each in objects:
+        for key, value in each.items():
+            by_member.setdefault(key, []).append(value)
     return {
-        "properties": {
-            key: schema_of([each[key] for each in objects if key in each], names, key)
-            for key in members
-        },
-        "required": [key for key in members if all(key in each for each in objects)],
+        "properties": {key: schema_of(values, names, key) for key, values in by_member.items()},
+        "required": [key for key, values in by_member.items() if len(values) == len(objects)],
     }
 
 
