@@ -66,6 +66,8 @@ PROXY_PATH = "/usr/sbin:/usr/local/sbin:/usr/bin:/bin"
 """Where servers are, which not every user's PATH has."""
 PYTHON_CLIENTS = Path(__file__).parent / "clients" / "python"
 NODE_MODULES = Path(__file__).parent / "clients" / "node" / "node_modules"
+AXE = NODE_MODULES / "axe-core" / "axe.min.js"
+"""What judges whether pages are accessible."""
 
 
 def _testbed_is_up() -> bool:
@@ -100,6 +102,10 @@ NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
         "they need Valkey or Redis; on Debian or Ubuntu: apt-get install redis-server",
     ),
     "nodejs": (lambda: bool(shutil.which("node")), "they need Node.js 20"),
+    "chromium": (
+        lambda: bool(shutil.which("chromium")) and AXE.is_file(),
+        "they need Chromium (`apt-get install chromium`), and `npm install` in tests/clients/node",
+    ),
     "proxies": (
         lambda: all(shutil.which(name, path=PROXY_PATH) for name in ("nginx", "haproxy")),
         "they need nginx and haproxy (`apt-get install nginx haproxy`)",

@@ -25,14 +25,14 @@ from engine.dns import mx, resolver
 from engine.model import Reason
 from engine.smtp import pipe
 from gateway.accounts import console_access
-from gateway.batches import http_fetch, http_post, outbox, records, runner, webhooks
+from gateway.batches import http_fetch, http_post, outbox, records, runner, uploads, webhooks
 from gateway.cli import app
 from gateway.sandbox import account_state, faults, jobs, requests
 from gateway.sandbox_app import open_sandbox
 from gateway.settings import Settings
 from gateway.verdicts import cache, memory
-from gateway.web import bodies, edge
-from gateway.web.console import application, visit
+from gateway.web import bodies, edge, native_batches
+from gateway.web.console import application, batch_upload, visit
 from gateway.web.dispatch import create_app
 from gateway.web.native_description import CALLS, PREFIX
 from tools.docs import TABLES, fill, tables_in
@@ -277,6 +277,10 @@ LIMITS = (
             console_access.LINK_S / 3600,
         ),
     ),
+    ("a list that is uploaded | 25 MiB", (batch_upload.MAX_FILE_BYTES / 1024**2,)),
+    ("not submitted | 50, each", (uploads.MAX_UPLOADS,)),
+    ("verified again | 50,000 of", (batch_upload.MAX_RETRIED,)),
+    ("the native API | 16 MiB", (native_batches.MAX_BODY_BYTES / 1024**2,)),
     (
         "client | 10 in 10 min, in each process; a network of 64 bits",
         (

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from io import BytesIO
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -160,7 +161,8 @@ async def read_body(request: Request) -> bytes:
 def _parse_submission(body: bytes) -> SubmitJob:
     """Raises `Problem`."""
     try:
-        members = WireRequest("POST", "", body=body).json_object
+        # as a file, so that it is measured before it is parsed
+        members = WireRequest("POST", "", body_file=BytesIO(body)).json_object
     except UnreadableRequest as exc:
         raise Problem(ProblemKind.UNREADABLE, str(exc)) from exc
     for name in members:

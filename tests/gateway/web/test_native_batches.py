@@ -123,6 +123,7 @@ async def test_a_batch_of_another_account_is_unknown(
         '{"emails": ["a@example.com"], "checks": {"dns": false}}',
         '{"emails": ["a@example.com"], "webhook_url": "ftp://example.com"}',
         '{"emails": ["a@example.com"], "name": 7}',
+        '{"emails": [' + ",".join(["{}"] * 300_000) + "]}",
     ],
 )
 async def test_a_bad_submission_is_refused_in_words(client: httpx.AsyncClient, body: str) -> None:
