@@ -12,6 +12,7 @@ to 2 kB, and the worst ones are timed on 64 kB.
 from __future__ import annotations
 
 import ast
+import importlib
 import json
 import re
 import signal
@@ -211,7 +212,7 @@ class Attack(NamedTuple):
 
 
 def attacks_on(pattern: Pattern) -> list[Attack]:
-    parsed = re._parser.parse(pattern.text, pattern.flags)  # type: ignore[attr-defined]
+    parsed = importlib.import_module("re._parser").parse(pattern.text, pattern.flags)
     kinds = _kinds_of_characters(parsed)
     # Each place where a match may begin costs what it takes to find that there is none.
     begins_anywhere = not pattern.functions <= ANCHORED
