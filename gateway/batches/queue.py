@@ -265,7 +265,7 @@ class SqlChunkQueue:
             )
             .where(
                 batch_items.c.batch_id == batch_id,
-                batch_items.c.position.in_(wanted),
+                self._store.is_one_of(batch_items.c.position, wanted),
                 batch_results.c.position.is_(None),
             )
         )

@@ -12,8 +12,29 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import psycopg
-from sqlalchemy import Connection, Row, Select, Table, func, insert, inspect, select
-from sqlalchemy.dialects.postgresql import Insert
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ColumnElement,
+    Connection,
+    Float,
+    Integer,
+    LargeBinary,
+    Row,
+    Select,
+    SmallInteger,
+    String,
+    Table,
+    Text,
+    any_,
+    func,
+    insert,
+    inspect,
+    literal,
+    select,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, Insert
 from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool
@@ -23,6 +44,7 @@ from gateway.store.backend import Result, Rows, pool_connections, translated, up
 from gateway.store.errors import (
     StoreAway,
     StoreBusy,
+    StoreConflict,
     StoreError,
     StoreFull,
     StoreUnusable,
@@ -40,6 +62,21 @@ _KEEPALIVE = {
     "tcp_user_timeout": 10_000,  # milliseconds
 }
 """A server that is gone without a word is noticed within half a minute."""
+
+
+ROWS_TO_COPY = 50
+"""From so many on, COPY is faster than an INSERT of arrays: twice as fast for 5,000 rows."""
+_COPIED_TYPES = {
+    Integer: "int4",
+    SmallInteger: "int2",
+    BigInteger: "int8",
+    Float: "float8",
+    Boolean: "bool",
+    String: "text",
+    Text: "text",
+    LargeBinary: "bytea",
+}
+"""What COPY writes for a column, since it converts nothing. Other types are not copied anywhere."""
 
 
 class PostgresBackend:
@@ -78,6 +115,9 @@ class PostgresBackend:
         self, connection: AsyncConnection, into: Table, rows: Rows, *, or_update: bool
     ) -> None:
         columns = list(rows[0])
+        if len(rows) >= ROWS_TO_COPY and not or_update:
+            await self._copy(connection, into, columns, rows)
+            return
         types = [into.c[name].type.compile(connection.dialect) for name in columns]
         arrays = ", ".join(f"%s::{type_}[]" for type_ in types)
         sql = f"INSERT INTO {into.name} ({', '.join(columns)}) SELECT * FROM unnest({arrays})"  # noqa: S608
@@ -89,6 +129,20 @@ class PostgresBackend:
         await connection.exec_driver_sql(
             sql, tuple([row[name] for row in rows] for name in columns)
         )
+
+    async def _copy(
+        self, connection: AsyncConnection, into: Table, columns: list[str], rows: Rows
+    ) -> None:
+        driver = (await connection.get_raw_connection()).driver_connection
+        assert isinstance(driver, psycopg.AsyncConnection)
+        sql = f"COPY {into.name} ({', '.join(columns)}) FROM STDIN (FORMAT BINARY)"
+        async with driver.cursor() as cursor, cursor.copy(sql.encode()) as copy:
+            copy.set_types([_COPIED_TYPES[type(into.c[name].type)] for name in columns])
+            for row in rows:
+                await copy.write_row([row[name] for name in columns])
+
+    def is_one_of(self, column: Column[int], values: Sequence[int]) -> ColumnElement[bool]:
+        return column == any_(literal(list(values), ARRAY(Integer)))
 
     async def lock(self, connection: AsyncConnection, name: str) -> None:
         await connection.execute(select(_lock(name)))
@@ -174,6 +228,7 @@ def _create_tables_if_empty(connection: Connection) -> None:
 
 _ERROR_STATES: tuple[tuple[str, type[StoreError], str], ...] = (
     # beginning of the SQLSTATE, our exception, its reason
+    ("23", StoreConflict, "a row exists already, or one that it refers to does not"),  # of COPY
     ("40P01", StoreBusy, "two transactions waited for each other"),
     ("40001", StoreBusy, "another transaction came first"),
     ("55P03", StoreBusy, "is locked by another process"),

@@ -19,7 +19,21 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Self
 
-from sqlalchemy import Connection, Engine, Row, Select, Table, create_engine, event, text
+import orjson
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    Engine,
+    Row,
+    Select,
+    Table,
+    create_engine,
+    event,
+    func,
+    select,
+    text,
+)
 from sqlalchemy.dialects.sqlite import Insert
 from sqlalchemy.dialects.sqlite.base import SQLiteDialect
 from sqlalchemy.engine import URL
@@ -102,6 +116,10 @@ class SqliteBackend:
 
     def insert(self, into: Table) -> Insert:
         return Insert(into)
+
+    def is_one_of(self, column: Column[int], values: Sequence[int]) -> ColumnElement[bool]:
+        listed = func.json_each(orjson.dumps(values).decode()).table_valued("value")
+        return column.in_(select(listed.c.value))
 
     async def insert_rows(
         self, connection: AsyncConnection, into: Table, rows: Rows, *, or_update: bool

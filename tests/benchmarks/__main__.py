@@ -26,6 +26,7 @@ from tests.benchmarks.peers import peers
 from tests.benchmarks.probing import probing
 from tests.benchmarks.servers import LIVE_KEY, SANDBOX, Running, ours, running
 from tests.benchmarks.sharing import sharing
+from tests.benchmarks.storage import storage
 
 TEST_KEY = "test_7aff7fc0142c65f86a00"
 
@@ -135,6 +136,7 @@ BENCHMARKS: Mapping[str, Callable[[int, float], None]] = {
     "jobs": jobs,
     "peers": peers,
     "sharing": sharing,
+    "storage": storage,
     "attacks": attacks,
 }
 

@@ -11,7 +11,6 @@ from gateway.accounts.console_access import ConsoleAccess
 
 if TYPE_CHECKING:
     from gateway.accounts.accounts import Accounts
-    from gateway.batches.oversight import BatchOversight
     from gateway.sandbox import Sandbox
     from gateway.service import Service
     from gateway.settings import Settings
@@ -29,4 +28,3 @@ class ConsoleServices:
     service: Service
     settings: Settings | None = None
     accounts: Accounts | None = None
-    batches: BatchOversight | None = None
