@@ -283,8 +283,9 @@ class SqlChunkQueue:
             if not await self._renew_lease(connection, claim):
                 return False
             if rows:
+                await self._store.insert_rows(connection, batch_results, rows)
                 batch = await _lock_batch(connection, claim.batch_id)
-                await self._insert_results(connection, batch, rows, counts)
+                await self._count_results(connection, batch, rows, counts)
             return True
 
         return await self._store.transact(write, in_background=True)
@@ -298,13 +299,14 @@ class SqlChunkQueue:
             """Whether the lease was still ours; and the batch, if this completed it."""
             if not await self._renew_lease(connection, claim):
                 return False, None
-            batch = await _lock_batch(connection, claim.batch_id)
-            total = await self._insert_results(connection, batch, rows, counts)
+            await self._store.insert_rows(connection, batch_results, rows)
             await connection.execute(
                 delete(batch_chunks).where(
                     _is_chunk(batch_chunks, claim.batch_id, claim.chunk_number)
                 )
             )
+            batch = await _lock_batch(connection, claim.batch_id)
+            total = await self._count_results(connection, batch, rows, counts)
             for later in postponed:
                 await self._insert_postponed(connection, claim, later)
             if postponed:
@@ -364,17 +366,20 @@ class SqlChunkQueue:
         )
         return bool(renewed.rowcount)
 
-    async def _insert_results(
+    async def _count_results(
         self,
         connection: AsyncConnection,
         batch: Row[Any],
         rows: Sequence[Mapping[str, Any]],
         counts: Counter[str],
     ) -> Counter[str]:
-        """Write rows and update the counters, which are returned."""
+        """Update the counters, which are returned, and report the rows.
+
+        All workers of a batch write its row, so that it is locked after their results are stored,
+        and only for the rest of the transaction.
+        """
         total = Counter(orjson.loads(batch.counts)) + counts
         if rows:
-            await self._store.insert_rows(connection, batch_results, rows)
             positions = [row["position"] for row in rows]
             dialect = self._dialects[batch.dialect]
             await add_rows(connection, self._dispatch, batch, dialect, positions, self._clock())
