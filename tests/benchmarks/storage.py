@@ -95,9 +95,9 @@ async def _measure(url: str, workers: int, wait_ms: int) -> tuple[float, float]:
         submitted = rows / (time.perf_counter() - began)
         query = select(batches.c.started_at, batches.c.finished_at)
         while True:
-            ((started_at, finished_at),) = await bench.store.fetch_all(query)
-            if finished_at is not None:
-                return submitted, rows / (finished_at - started_at).total_seconds()
+            row = (await bench.store.fetch_all(query))[0]
+            if row.finished_at is not None:
+                return submitted, rows / (row.finished_at - row.started_at).total_seconds()
             await asyncio.sleep(0.1)
 
 
