@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from adapters.contract.jobs import Job
 from adapters.contract.operations import JobOperation, JobRunner, OpenChunks, SubmitJob
@@ -29,7 +30,7 @@ class SubmitRemoteJob(JobOperation[Job]):
             if isinstance(found, str):
                 return await jobs.submit(self.fail(found))
             try:
-                return await jobs.submit(self.read(found))
+                return await jobs.submit(await jobs.read_file(partial(self.read, found)))
             except Problem as problem:
                 if problem.kind not in UNREADABLE_LIST:
                     raise

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator, Callable, Iterator
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from importlib.metadata import version
@@ -22,6 +23,8 @@ from gateway.batches.http_post import basic_auth, failure_of, guarded_request, r
 
 if TYPE_CHECKING:
     _File = SpooledTemporaryFile[bytes]
+
+log = logging.getLogger(__name__)
 
 TIMEOUT_S = 60.0
 """For one list, redirects included."""
@@ -83,6 +86,12 @@ class HttpFetch:
 
     async def _try_to_fetch(self, url: str, max_bytes: int, file: _File) -> str:
         """Why there is no list; empty if it is in the file."""
+        reason = await self._failure(url, max_bytes, file)
+        if reason:
+            log.info("list.not_fetched", extra={"reason": reason})
+        return reason
+
+    async def _failure(self, url: str, max_bytes: int, file: _File) -> str:
         try:
             async with asyncio.timeout(self._timeout_s):
                 await self._fetch(httpx.URL(url), max_bytes, file)

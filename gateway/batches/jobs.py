@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -71,6 +72,9 @@ class _CallerJobs(JobRunner):
 
     def fetch(self, url: str, max_bytes: int) -> AbstractAsyncContextManager[OpenChunks | str]:
         return self.fetch_list(url, max_bytes)
+
+    async def read_file(self, read: Callable[[], SubmitJob]) -> SubmitJob:
+        return await asyncio.to_thread(read)
 
     async def submit(self, op: SubmitJob) -> Job:
         job = await self.records.submit(self.dialect, self.caller, op)

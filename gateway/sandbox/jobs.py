@@ -485,6 +485,9 @@ class _KeyJobs(JobRunner):
     def fetch(self, url: str, max_bytes: int) -> AbstractAsyncContextManager[OpenChunks | str]:
         return self.batches.fetch(url, max_bytes)
 
+    async def read_file(self, read: Callable[[], SubmitJob]) -> SubmitJob:
+        return await asyncio.to_thread(read)
+
     async def submit(self, op: SubmitJob) -> Job:
         batch = await self.batches.submit(self.dialect, self.scope, op, self.base_url, self.filters)
         return self.batches.job_now(batch, "", self.base_url)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
@@ -258,6 +258,9 @@ class ExampleRunner:
     @asynccontextmanager
     async def fetch(self, url: str, max_bytes: int) -> AsyncIterator[OpenChunks | str]:
         yield "The list could not be fetched."
+
+    async def read_file(self, read: Callable[[], SubmitJob]) -> SubmitJob:
+        return read()
 
     async def submit(self, op: SubmitJob) -> Job:
         self.calls |= {"submit"}
