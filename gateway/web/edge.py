@@ -25,6 +25,7 @@ from uvicorn.protocols.http.httptools_impl import (
 )
 
 from gateway.web.faulty_send import CONNECTION_EXTENSION
+from gateway.web.methods import replace_unknown_method
 
 MAX_HEAD_BYTES = 64 * 1024
 """Of a request line and its headers; a longer head is answered with 431 (RFC 6585 section 5)."""
@@ -104,6 +105,8 @@ class EdgeProtocol(HttpToolsProtocol):
         self._timer: asyncio.TimerHandle | None = None
         """Until the head, or else the body, is there."""
         self._reading = _Reading.NOTHING
+        self._unknown_method = ""
+        """Of the request whose head is being read, if the parser does not know it."""
         self._head_bytes = 0
         self._framing_bytes = 0
         """Since the last byte of a body: trailers and chunk extensions."""
@@ -189,6 +192,8 @@ class EdgeProtocol(HttpToolsProtocol):
     def _parse(self, data: bytes) -> None:
         if self.transport.is_closing():
             return
+        if self._reading is _Reading.NOTHING:
+            data, self._unknown_method = replace_unknown_method(data)
         super().data_received(data)
         if self._lingering or self.transport.is_closing():
             return
@@ -242,6 +247,8 @@ class EdgeProtocol(HttpToolsProtocol):
         self._stop_timer()
         self._edge.idle.pop(self, None)
         super().on_headers_complete()
+        if self._unknown_method:
+            self.scope["method"], self._unknown_method = self._unknown_method, ""
         self.cycle.transport = self._cycle_transport
         if self._edge.is_closing:
             self.cycle.keep_alive = False

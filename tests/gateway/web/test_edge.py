@@ -33,12 +33,14 @@ class App:
     def __init__(self) -> None:
         self.bodies: list[bytes] = []
         self.paths: list[str] = []
+        self.methods: list[str] = []
         self.hold = asyncio.Event()
         self.hold.set()
         self.started = asyncio.Event()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         self.paths.append(scope["path"])
+        self.methods.append(scope["method"])
         self.started.set()
         await self.hold.wait()
         if scope["path"] == "/read":
@@ -332,6 +334,28 @@ async def test_pipelined_requests_are_answered_in_order() -> None:
         for _ in range(20):
             await reply(reader)
         assert server.app.paths == [f"/{n}" for n in range(20)]
+
+
+@pytest.mark.parametrize("method", ["FOO", "get", "X-A.b_c", "M-SEARCH", "UNLINK"])
+async def test_any_method_reaches_the_application(method: str) -> None:
+    async with serving() as server:
+        reader, writer = await server.connect()
+        for _ in range(2):
+            writer.write(method.encode() + b" /x HTTP/1.1\r\nHost: x\r\n\r\n")
+            await reply(reader)
+            writer.write(b"POST /read HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nFOO /x HT")
+            await reply(reader)
+        assert server.app.methods == [method, "POST"] * 2
+        assert server.app.bodies == [b"FOO /x HT"] * 2
+
+
+@pytest.mark.parametrize("line", [b"FOO(1) /x HTTP/1.1", b"A" * 31 + b" /x HTTP/1.1", b"FOO x"])
+async def test_what_is_no_request_line_is_refused(line: bytes) -> None:
+    async with serving() as server:
+        reader, writer = await server.connect()
+        writer.write(line + b"\r\nHost: x\r\n\r\n")
+        assert (await everything(reader)).startswith(b"HTTP/1.1 400 ")
+        assert server.app.methods == []
 
 
 def test_the_limit_of_connections_leaves_descriptors_for_the_rest(
