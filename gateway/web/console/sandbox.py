@@ -24,7 +24,7 @@ from gateway.sandbox.simulate import JOB_WORDS, KIND_WORDS, STATUS_KINDS
 from gateway.web.console.services import ConsoleServices
 from gateway.web.console.visit import PageRoute, Section, Visit
 from gateway.web.control_input import ControlApiError, ControlNames, mistakes_text
-from gateway.web.sandbox_control import ADAPTERS
+from gateway.web.sandbox_control import ADAPTERS, NOT_ALONE
 
 SHOWN = 100
 """Requests, webhooks or batches on a page, the newest ones."""
@@ -47,6 +47,8 @@ UNITS = {"seconds": 1, "minutes": 60, "hours": 3_600, "days": 86_400}
 
 def section(services: ConsoleServices) -> Section:
     page = SandboxPages(services)
+    if not services.sandbox.is_alone:
+        return Section("Sandbox", "/sandbox", "sandbox", (PageRoute("/sandbox", page.explain),))
     routes = (
         PageRoute("/sandbox", page.requests),
         PageRoute("/sandbox/requests/{id:int}", page.request),
@@ -89,6 +91,10 @@ class SandboxPages:
         found = {WELL_KNOWN_ACCOUNT, *self._sandbox.request_log.scopes, *self._sandbox.jobs.scopes}
         found |= {chosen} if chosen is not None else set()
         return sorted(found, reverse=True)
+
+    async def explain(self, visit: Visit) -> Response:
+        """Why there is nothing to see where each process has a sandbox of its own."""
+        return visit.render("sandbox_apart.html", reason=NOT_ALONE)
 
     # -- requests ------------------------------------------------------------------------
 

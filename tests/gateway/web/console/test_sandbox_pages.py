@@ -12,6 +12,7 @@ import pytest
 from adapters.registry import DIALECTS
 from gateway.sandbox_app import SandboxServer, open_sandbox
 from gateway.web.dispatch import create_app
+from gateway.web.sandbox_control import NOT_ALONE
 from tests.gateway.web.console.console_client import (
     BASE,
     VIEWER_PASSWORD,
@@ -185,3 +186,13 @@ async def test_a_server_keeps_the_real_time_and_viewers_change_nothing() -> None
         for path in ("faults", "faults/remove", "batches", "clock", "reset", "requests/clear"):
             reply = await viewer.post(f"/console/sandbox/{path}", {"csrf": csrf})
             assert reply.status_code == 403, path
+
+
+async def test_where_processes_share_a_port_the_page_says_why_it_is_empty() -> None:
+    async with running() as services:
+        services.sandbox.is_alone = False
+        visitor = browser(services)
+        await visitor.log_in()
+        page = await visitor.get("/console/sandbox")
+        assert NOT_ALONE in html.unescape(page.text)
+        assert (await visitor.get("/console/sandbox/faults")).status_code == 404
