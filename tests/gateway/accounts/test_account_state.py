@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import insert
 
 from adapters.contract.filters import MAX_FILTERS, AddressFilter, FilterTarget
 from engine.address.syntax import parse_address
 from gateway.accounts.daily_use import SqlDailyUse
 from gateway.accounts.filters import CACHED_S, SqlFilters
 from gateway.store import StoreError, open_store
+from gateway.store.tables import address_filters
 from tests.fakes.clock import Clock
 from tests.postgres import PostgresServer
 
@@ -138,10 +140,11 @@ async def test_another_processs_filters_are_seen_soon(url: str) -> None:
 async def test_the_number_of_filters_is_bounded(tmp_path: Path) -> None:
     async with open_store(f"sqlite:///{tmp_path / 'v.db'}") as store:
         filters = SqlFilters(store, clock=Clock(), monotonic=Clock())
-        for n in range(MAX_FILTERS):
-            assert await filters.add(
-                1, "zerobounce", AddressFilter(True, FilterTarget.TLD, f"x{n}")
-            )
+        at = datetime(2026, 1, 1, tzinfo=UTC)
+        key = {"account_id": 1, "dialect": "zerobounce", "target": "tld", "allows": True}
+        rows = [{**key, "value": f"x{n}", "created_at": at} for n in range(MAX_FILTERS)]
+        async with store.write() as connection:
+            await connection.execute(insert(address_filters), rows)
         assert not await filters.add(1, "zerobounce", ALLOW)
         # one in the place of another needs no room
         assert await filters.add(1, "zerobounce", AddressFilter(False, FilterTarget.TLD, "x5"))
