@@ -252,6 +252,7 @@ async def open_services(
                     clock=clock,
                     dispatch=dispatch,
                     egresses=None if dispatch.is_alone else names,
+                    has_siblings=not is_alone and dispatch.is_alone,
                 ),
                 run_workers=run_workers and (kind is ProcessKind.WORKER or works_in_server),
                 run_sweeper=run_sweeper or not dispatch.is_alone,

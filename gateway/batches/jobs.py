@@ -44,12 +44,18 @@ class BatchOperations:
         self._records = records
         self._fetch = fetch
         self._on_work = on_work
+        self.tell_siblings: Callable[[], None] = lambda: None
+        """Called with `on_work`: other processes on this machine that look for work."""
         self._on_deleted = on_deleted
+
+    def _announce(self) -> None:
+        self._on_work()
+        self.tell_siblings()
 
     def jobs_of(self, dialect: Dialect, caller: Caller) -> JobRunner:
         """The caller's batches in a dialect. Every method may raise StoreError, too."""
         return _CallerJobs(
-            self._records, dialect, caller, self._on_work, self._on_deleted, self._fetch
+            self._records, dialect, caller, self._announce, self._on_deleted, self._fetch
         )
 
     async def rows_by_token(self, dialect: Dialect, op: ReadRowsByToken) -> JobRows:

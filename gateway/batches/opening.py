@@ -72,6 +72,8 @@ class BatchDependencies:
     """Whether other processes share the work."""
     egresses: Collection[str] | None = None
     """Names of this process's egresses, if other processes may have others."""
+    has_siblings: bool = False
+    """Whether other processes on this machine look for the same work, without turns."""
 
 
 @contextlib.asynccontextmanager
@@ -116,6 +118,7 @@ async def open_batches(
             dispatch=deps.dispatch,
             egresses=deps.egresses,
             find_filters=deps.find_filters,
+            has_siblings=deps.has_siblings,
         )
         if run_sweeper:
             deps.dispatch.every(SWEEP, SWEEP_EVERY_S, sweeper.sweep_logged)

@@ -41,6 +41,9 @@ RENEW_EVERY_S = 5.0
 POLL_S = 1.0
 """Between two looks for chunks of other processes, and for leases that ran out."""
 MIN_POLL_S = 0.01
+HOLD_BACK_S = 0.05
+"""For each chunk in flight, before the next is claimed, if siblings work on the same batches: that
+with the least work claims next, and chunks are spread over the cores."""
 STORE_ERROR_PAUSE_S = 2.0
 """After an error of the database."""
 AWAY_LIMIT_S = 60.0
@@ -66,13 +69,16 @@ class Runner:
         dispatch: Dispatch | None = None,
         egresses: Collection[str] | None = None,
         find_filters: FindFilters = no_filters,
+        has_siblings: bool = False,
     ) -> None:
         """`egresses` are those of this process; None: chunks of any egress are claimed.
 
         `retries_s` are the waits before each retry of an address that was refused for now.
 
         `on_chunk_finished` is called after the end of a chunk, which may be that of its batch.
+        `has_siblings` says that other processes on this machine look for the same chunks.
         """
+        self._has_siblings = has_siblings
         self._queue = queue
         self._choose_verifier = choose_verifier
         self._verdicts = verdicts
@@ -189,6 +195,9 @@ class Runner:
                         self._adjust_load(claim, chosen, 1)
                         with acting_for(claim.account_id):
                             group.create_task(self._process_accounted(claim, chosen))
+                        if self._has_siblings:
+                            hold_back_s = HOLD_BACK_S * self._chunks_in_flight
+                            await self._loop.wait_for_stop(hold_back_s)
                 except StoreError as exc:
                     log.warning("claim.failed", extra={"error": str(exc)})
                     await self._loop.wait_for_stop(STORE_ERROR_PAUSE_S)

@@ -173,7 +173,7 @@ async def _serve(settings: Settings, sock: socket.socket, place: WorkerPlace | N
             if place is not None:
                 from gateway.cli.workers import in_place, ready_by
 
-                worker = await stack.enter_async_context(in_place(place, services.metrics))
+                worker = await stack.enter_async_context(in_place(place, services))
                 announced, retired = ready_by(worker, steps, fields), worker.retired
             aborted = await serve_until_stopped(
                 services, create_app(services), settings, sock, announced, retired=retired

@@ -25,7 +25,7 @@ from gateway.workers.totals import Families, FamiliesCollector, to_families
 from gateway.workers.worker import NoSum, Worker
 
 if TYPE_CHECKING:
-    from gateway.observability.metrics import Metrics
+    from gateway.app import Services
     from gateway.settings import Settings
 
 
@@ -70,8 +70,10 @@ def supervise(settings: Settings, count: int, read_again: Callable[[], Settings]
 
 
 @contextlib.asynccontextmanager
-async def in_place(place: WorkerPlace, metrics: Metrics) -> AsyncIterator[Worker]:
-    """Be a worker while inside: its metrics are added to those of the others."""
+async def in_place(place: WorkerPlace, services: Services) -> AsyncIterator[Worker]:
+    """Be a worker while inside: its metrics are added to those of the others, and they work on each
+    other's batches."""
+    metrics, batches = services.metrics, services.batch_services
 
     async def report() -> Families:
         await metrics.refresh()
@@ -87,6 +89,8 @@ async def in_place(place: WorkerPlace, metrics: Metrics) -> AsyncIterator[Worker
             return generate_latest(FamiliesCollector(families))
 
         metrics.text_of_all = text_of_all
+        batches.operations.tell_siblings = worker.tell_of_work
+        worker.on_work = batches.runner.wake
         yield worker
 
 

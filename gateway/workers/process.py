@@ -44,6 +44,7 @@ class WorkerProcess:
         *,
         is_first_start: bool,
         on_sum: Callable[[WorkerProcess, int], None],
+        on_work: Callable[[WorkerProcess], None],
     ) -> Self:
         """Start the command with `arguments` as a worker on `sock`. Raises OSError."""
         own, other = socket.socketpair()
@@ -64,13 +65,21 @@ class WorkerProcess:
             except BaseException:
                 own.close()
                 raise
-        return cls(number, process, await Channel.open(own))._begin(on_sum)
+        return cls(number, process, await Channel.open(own))._begin(on_sum, on_work)
 
-    def _begin(self, on_sum: Callable[[WorkerProcess, int], None]) -> Self:
-        self._watching = asyncio.create_task(self._watch(on_sum))
+    def _begin(
+        self,
+        on_sum: Callable[[WorkerProcess, int], None],
+        on_work: Callable[[WorkerProcess], None],
+    ) -> Self:
+        self._watching = asyncio.create_task(self._watch(on_sum, on_work))
         return self
 
-    async def _watch(self, on_sum: Callable[[WorkerProcess, int], None]) -> None:
+    async def _watch(
+        self,
+        on_sum: Callable[[WorkerProcess, int], None],
+        on_work: Callable[[WorkerProcess], None],
+    ) -> None:
         async for name, value in self._channel.messages():
             self.last_sign_at = asyncio.get_running_loop().time()
             if name == "ready":
@@ -82,6 +91,8 @@ class WorkerProcess:
                 asked, families = value
                 self._take_report(families)
                 on_sum(self, asked)
+            elif name == "work":
+                on_work(self)
         await self.process.wait()
         self._take_report(self.report)
         self._changed.set()
@@ -127,6 +138,9 @@ class WorkerProcess:
 
     def answer_sum(self, asked: int, families: Families) -> None:
         self._channel.send("sum", [asked, families])
+
+    def tell_of_work(self) -> None:
+        self._channel.send("work")
 
     def retire(self) -> None:
         """Let it finish what it does, without new connections."""

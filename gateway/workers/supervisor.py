@@ -154,6 +154,7 @@ class Supervisor:
             self._arguments,
             is_first_start=is_first_start,
             on_sum=self._on_sum,
+            on_work=self._on_work,
         )
         self._processes.add(worker)
         self._in_task(self._forget_when_ended(worker))
@@ -268,6 +269,11 @@ class Supervisor:
             older.retire()
             await older.end_within(END_TIMEOUT_S)
         return True
+
+    def _on_work(self, worker: WorkerProcess) -> None:
+        for other in self._processes:
+            if other is not worker and other.is_ready:
+                other.tell_of_work()
 
     # -- metrics -------------------------------------------------------------------------
 

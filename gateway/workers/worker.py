@@ -36,6 +36,8 @@ class Worker:
     report: Callable[[], Awaitable[Families]]
     retired: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when a newer process has taken this one's place: it is to finish what it does."""
+    on_work: Callable[[], None] = lambda: None
+    """Called when another worker has taken a batch."""
     _sums: dict[int, asyncio.Future[Families]] = field(default_factory=dict)
     _asked: int = 0
 
@@ -56,6 +58,10 @@ class Worker:
     def ready(self, first_steps: list[tuple[str, str]], fields: dict[str, str]) -> None:
         """This process accepts connections. The arguments are as in `gateway.cli.announce`."""
         self.channel.send("ready", {"steps": first_steps, "fields": fields})
+
+    def tell_of_work(self) -> None:
+        """Let the other workers look for chunks of batches now."""
+        self.channel.send("work")
 
     async def sum(self) -> Families:
         """The metrics of all workers together. Raises NoSum."""
@@ -81,6 +87,8 @@ class Worker:
     async def _on_message(self, name: str, value: Any) -> None:
         if name == "retire":
             self.retired.set()
+        elif name == "work":
+            self.on_work()
         elif name == "report":
             self.channel.send("report", await self.report())
         elif name == "sum":

@@ -215,6 +215,7 @@ async def test_a_batch_survives_the_kill_of_any_worker(start: Start, mail: dict[
             emails = [f"user{i}@d{i % HOSTS}.test" for i in range(ADDRESSES)]
             reply = await client.post("/v1/batch", headers=LIVE, json={"emails": emails})
             job = reply.json()["id"]
+            await server.until(lambda: len(holders()) == 2)  # the chunks are spread over both
             for kills in (1, 2):
                 before = done()
                 await server.until(lambda: done() > before + 100 and holders())  # noqa: B023
