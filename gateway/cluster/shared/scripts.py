@@ -40,8 +40,8 @@ local now, interval, burst = t[1] * 1000000 + t[2], tonumber(ARGV[1]), tonumber(
 local due = math.max(tonumber(redis.call('GET', KEYS[1]) or 0), now - burst)
 if due > now then return due - now end
 if interval > 0 then
-  local left = math.max(math.ceil((due + interval - now) / 1000), 1)
-  redis.call('SET', KEYS[1], string.format('%d', due + interval), 'PX', left)
+  local matters = math.max(math.ceil((due + interval + burst - now) / 1000), 1)
+  redis.call('SET', KEYS[1], string.format('%d', due + interval), 'PX', matters)
 end
 return 0
 """)

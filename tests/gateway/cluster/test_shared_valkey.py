@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
+from statistics import median
 
 import pytest
 
@@ -151,7 +152,10 @@ async def test_held_places_that_the_server_lost_are_there_again_when_they_are_re
 
 async def test_a_burst_may_go_at_once_and_a_delay_holds_for_all(pair: Pair) -> None:
     first, second = (one.paces_of("default") for one in pair)
-    waits = [await second.wait_s("burst", 50, burst_s=100) for _ in range(4)]
+    waits = []
+    for _ in range(4):
+        waits.append(await second.wait_s("burst", 50, burst_s=100))
+        await asyncio.sleep(0.003)  # longer than what is known of a turn might be kept
     assert waits[:3] == [0, 0, 0]
     assert 0 < waits[3] <= 50
     first.delay("operator", 30)
@@ -270,8 +274,10 @@ async def test_a_frozen_server_costs_the_first_five_calls_its_time_limit_and_the
     own_server: ValkeyServer, pair_of: OpenPair
 ) -> None:
     async with pair_of(SharedSettings(url=own_server.url, timeout_ms=50)) as (first, _):
+        assert first.store is not None
         rate = Rate(1_000_000, 3_600)
         await first.limiter.hit("a", rate)
+        before = first.store.calls
         own_server.freeze()
         took_ms = []
         for _ in range(50):
@@ -279,10 +285,10 @@ async def test_a_frozen_server_costs_the_first_five_calls_its_time_limit_and_the
             await first.limiter.hit("a", rate)
             took_ms.append((time.perf_counter() - began) * 1_000)
         own_server.thaw()
-        slow = [ms for ms in took_ms if ms > 10]
-        assert len(slow) <= FAILURES_UNTIL_DOWN
-        assert max(took_ms[FAILURES_UNTIL_DOWN:]) < 20
-        assert sorted(slow)[: len(slow) // 2 + 1][-1] < 60  # the median: the machine may be busy
+        assert first.store.calls - before == first.store.failures == FAILURES_UNTIL_DOWN
+        # the medians, since the machine may be busy
+        assert 45 <= median(took_ms[:FAILURES_UNTIL_DOWN]) < 60
+        assert median(took_ms[FAILURES_UNTIL_DOWN:]) < 1
 
 
 async def test_calls_at_once_wait_for_a_frozen_server_no_longer_than_one(
