@@ -289,6 +289,7 @@ async def open_services(
             service=service,
             settings=settings,
             accounts=accounts,
+            batches=batches.oversight,
         )
         blocks = ClientBlocks(
             clock=clock, store=BlockedClients(store, clock), limiter=shared.guess_limiter

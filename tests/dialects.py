@@ -146,6 +146,21 @@ class Facts:
         return [(r["entries"], r["days"], r["job_goes_too"]) for r in self.raw.get("retention", ())]
 
     @property
+    def params_without_effect(self) -> frozenset[str]:
+        """Parameters that are documented, and change nothing here."""
+        return frozenset(row["name"] for row in self.raw.get("params_without_effect", ()))
+
+    @property
+    def params_not_described(self) -> frozenset[str]:
+        """Parameters that fixtures send, and that the description leaves out."""
+        return frozenset(row["name"] for row in self.raw.get("params_not_described", ()))
+
+    @property
+    def asks_for_fresh_results(self) -> bool:
+        """Whether a client can bypass the vendor's cache."""
+        return bool(self.raw.get("asks_for_fresh_results"))
+
+    @property
     def refusals(self) -> list[Refusal]:
         return [
             Refusal(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -32,7 +32,8 @@ class AddressFilter:
     allows: bool
     target: FilterTarget
     value: str
-    """In lower case; a domain has no `@` before it, and a top-level domain no dot."""
+    """In lower case; a domain has no `@` before it, and a top-level domain no dot. A mail host
+    matches a filter of its name or of a domain that it is in."""
 
 
 class Filters:
@@ -62,7 +63,7 @@ class Filters:
         wanted = (
             (FilterTarget.EMAIL, (address.normalized.lower(), address.raw.lower())),
             (FilterTarget.DOMAIN, domains),
-            (FilterTarget.MX, mx_hosts),
+            (FilterTarget.MX, tuple(name for host in mx_hosts for name in _with_parents(host))),
             (FilterTarget.TLD, tuple(domain.rpartition(".")[2] for domain in domains)),
         )
         for target, values in wanted:
@@ -70,6 +71,13 @@ class Filters:
                 if (found := self._by_value.get((target, value))) is not None:
                     return found
         return None
+
+
+def _with_parents(host: str) -> Iterator[str]:
+    """A host name and the domains that it is in."""
+    labels = host.split(".")
+    for at in range(len(labels)):
+        yield ".".join(labels[at:])
 
 
 class FilterList(Protocol):

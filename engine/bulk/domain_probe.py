@@ -183,6 +183,8 @@ class DomainProbe:
             if not (context.limits.allow_private_networks or is_global(addresses.ips[0])):
                 return None
             target = Target(mx.host, addresses.ips[0], context.limits.port)
+            if self.has_other_hosts:
+                await context.egresses.learn(target)
             if not (self.has_other_hosts and context.egresses.passes_over(target)):
                 if self._call.checks.catch_all:
                     operator = pacing_operator(target.host)

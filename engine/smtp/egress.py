@@ -83,7 +83,7 @@ class Egress:
             paces=shared.paces_of(config.name),
         )
         self.reputation = ReputationTracker(clock, now)
-        self.unresponsive = UnresponsiveTargets(clock)
+        self.unresponsive = UnresponsiveTargets(clock, shared.notes, config.name)
         self.health = EgressHealth(clock)
 
     @property
@@ -227,6 +227,11 @@ class EgressSet:
             not (egress.health.left_s or (at_once and self._rank(egress, target)))
             for egress in self._usable(target, tried)
         )
+
+    async def learn(self, target: Target) -> None:
+        """Take over which egresses of other processes `target` did not answer."""
+        for egress in self._usable(target, ()):
+            await egress.unresponsive.learn(target)
 
     def passes_over(self, target: Target) -> bool:
         """Whether no egress should ask `target` now, if there is another target."""

@@ -157,6 +157,8 @@ class Inquiry:
             yield target, number == len(deferred)
 
     async def _try_target(self, target: Target, is_last: bool) -> TargetResult:
+        if not is_last:  # the last one is asked in any case
+            await self._context.egresses.learn(target)
         inquiry = TargetInquiry(
             self._context,
             self._question,

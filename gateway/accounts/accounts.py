@@ -240,6 +240,10 @@ class Accounts:
         caller = self._well_known.get((dialect, credential))
         return caller or await self._callers.find(dialect, credential)
 
+    async def find_caller(self, key_id: int) -> Caller | None:
+        """The caller with a stored key, for whoever runs the server. Raises StoreError."""
+        return await self._callers.find_by_id(key_id)
+
     def other_dialect(self, dialect: str, credential: str) -> str | None:
         """The dialect whose key was just refused in `dialect`; None if it is no key at all."""
         for name in self._key_shapes:

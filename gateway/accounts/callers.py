@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from cachetools import TTLCache
-from sqlalchemy import select
+from sqlalchemy import Row, select
 
 from engine.cache import BoundedDict
 from gateway.accounts.caller import AccountStatus, Caller
@@ -63,6 +64,24 @@ class CallerLookup:
         self._not_found[key] = caller
         return None
 
+    async def find_by_id(self, key_id: int) -> Caller | None:
+        """The caller with a stored key; None if it is revoked. Raises StoreError."""
+        rows = await self._store.fetch_all(_WITH_ACCOUNTS.where(keys.c.id == key_id))
+        return self._to_caller(rows[0]) if rows else None
+
+    def _to_caller(self, row: Row[Any]) -> Caller:
+        return Caller(
+            account_id=row.account_id,
+            key_id=row.id,
+            dialect=row.dialect,
+            test=row.test,
+            plan=self._plans.plan_for(row.dialect, row.plan),
+            status=AccountStatus(row.status),
+            owner_email=row.owner_email,
+            key_label=row.label or row.hint,
+            has_credits=row.credits is not None,
+        )
+
     def other_dialect(self, dialect: str, credential: str) -> str | None:
         """The dialect that has a key which `find` has just not found in `dialect`."""
         return self._not_found.get((dialect, key_digest(credential))) or None
@@ -87,19 +106,7 @@ class CallerLookup:
             if row is None or not hmac.compare_digest(row.hash, hash_):
                 callers.append(dialects.get(hash_, ""))
                 continue
-            callers.append(
-                Caller(
-                    account_id=row.account_id,
-                    key_id=row.id,
-                    dialect=dialect,
-                    test=row.test,
-                    plan=self._plans.plan_for(dialect, row.plan),
-                    status=AccountStatus(row.status),
-                    owner_email=row.owner_email,
-                    key_label=row.label or row.hint,
-                    has_credits=row.credits is not None,
-                )
-            )
+            callers.append(self._to_caller(row))
         return callers
 
 

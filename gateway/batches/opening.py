@@ -15,6 +15,7 @@ from gateway.batches.holder import is_holder_dead, lease_holder_name
 from gateway.batches.intake import CHUNK_SIZE
 from gateway.batches.jobs import BatchOperations
 from gateway.batches.outbox import SqlOutbox
+from gateway.batches.oversight import BatchOversight
 from gateway.batches.ports import ChooseVerifier, FindFilters, no_filters
 from gateway.batches.queue import SqlChunkQueue
 from gateway.batches.records import BatchRecords, Billing
@@ -37,6 +38,7 @@ class BatchServices:
     runner: Runner
     webhook_sender: WebhookSender
     sweeper: Sweeper
+    oversight: BatchOversight
 
     async def drain(self) -> None:
         """Do everything that is due, where no workers run."""
@@ -142,4 +144,5 @@ async def open_batches(
             on_work=on_work,
             on_deleted=on_deleted,
         )
-        yield BatchServices(operations, runner, webhook_sender, sweeper)
+        oversight = BatchOversight(store, records, dialects, clock=clock, on_work=on_work)
+        yield BatchServices(operations, runner, webhook_sender, sweeper, oversight)

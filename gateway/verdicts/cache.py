@@ -12,17 +12,19 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import product
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from adapters.contract.problems import Problem, ProblemKind
 from engine.cache import SingleFlight, TooManyFlights
 from engine.model import Address, Checks, Verdict, Verification
 from engine.turns import Turns, current_party
-from gateway.cluster.shared.flights import SharedFlights
 from gateway.errors import LOCAL_SOURCE
 from gateway.verdicts.copies import decode_copy, encode_copy
 from gateway.verdicts.memory import CacheEntry, MemoryCache
 from gateway.verdicts.owners import with_guessed_person
+
+if TYPE_CHECKING:  # the sandbox shares nothing, and starts without a database's imports
+    from gateway.cluster.shared.flights import SharedFlights
 
 MAX_IN_FLIGHT = 4_000
 """Verifications in flight; one more is refused as `UNAVAILABLE`, and so is one of an account that

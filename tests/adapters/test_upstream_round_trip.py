@@ -154,7 +154,7 @@ def test_the_server_reads_the_query_from_the_request(name: str) -> None:
     assert op.email == ADDRESS.raw
     # The policies are the dialect's own wish: no vendor's client names them.
     assert replace(op.checks, policies=False) == query.checks
-    assert op.refresh is (name in ("generic", "neverbounce", "whoisxml"))
+    assert op.refresh is FACTS[name].asks_for_fresh_results
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from gateway.web.console import api, overview, sandbox, try_
+from gateway.web.console import api, batches, overview, sandbox, try_
 from gateway.web.console.application import ConsoleApp, ConsoleServer
 from gateway.web.console.services import ConsoleServices
 from gateway.web.console.visit import Section
@@ -12,6 +12,7 @@ from gateway.web.console.visit import Section
 SECTIONS: tuple[Callable[[ConsoleServices], Section | None], ...] = (
     overview.section,
     try_.section,
+    batches.section,
     sandbox.section,
     api.section,
 )

@@ -11,6 +11,7 @@ from gateway.accounts.console_access import ConsoleAccess
 
 if TYPE_CHECKING:
     from gateway.accounts.accounts import Accounts
+    from gateway.batches.oversight import BatchOversight
     from gateway.sandbox import Sandbox
     from gateway.service import Service
     from gateway.settings import Settings
@@ -28,3 +29,4 @@ class ConsoleServices:
     service: Service
     settings: Settings | None = None
     accounts: Accounts | None = None
+    batches: BatchOversight | None = None

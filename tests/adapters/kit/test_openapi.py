@@ -19,12 +19,11 @@ from adapters.contract.problems import Problem
 from adapters.contract.wire import UnreadableRequest, WireRequest
 from adapters.kit.openapi import requests
 from adapters.kit.openapi.document import describe, with_servers
-from adapters.reacher.description import CHECK
 from adapters.registry import DIALECTS
 from gateway.settings import Settings
 from gateway.settings.dialects import configured_dialects
 from gateway.web.routing import VendorRoutes
-from tests.dialects import ALL, BY_NAME
+from tests.dialects import ALL, BY_NAME, FACTS
 from tests.test_compat_fixtures import CASES
 
 URL = "http://127.0.0.1:8025"
@@ -35,17 +34,6 @@ ENDPOINTS = [
     for method in endpoint.methods
     if not endpoint.path.endswith("/")
 ]
-WITHOUT_EFFECT = {
-    ("zerobounce", "ip_address"),  # the vendor looks up the country of its clients' users
-    ("validto", "action"),  # it has one value, which is the default
-    ("reacher", "rest"),
-    # how the vendor's server would ask
-    *(("reacher", param.name) for param in CHECK.params if not param.required),
-    ("zerobounce", "rule"),
-    ("zerobounce", "target"),
-    ("zerobounce", "value"),
-}
-"""Parameters that are documented, and change nothing here."""
 
 
 @lru_cache
@@ -93,7 +81,7 @@ def test_each_parameter_has_an_effect(dialect: Dialect, endpoint: AnyEndpoint, m
     if not build.bodies and any(p.required for p in endpoint.description.placed(Place.BODY)):
         return  # such a request cannot succeed with this method
     for param in build.params:
-        if (dialect.name, param.name) in WITHOUT_EFFECT:
+        if param.name in FACTS[dialect.name].params_without_effect:
             continue
         changed = (
             build.request({}, without=param.name)
@@ -131,23 +119,7 @@ def test_what_a_fixture_sends_is_described(case: str) -> None:
             if isinstance(place, KeyInQuery | KeyInBody):
                 known.add(place.name.lower())
         unknown = {name for name in sent.names if name.lower() not in known}
-        assert unknown <= NOT_DESCRIBED.get(sent.dialect, set()), unknown
-
-
-NOT_DESCRIBED: dict[str, set[str]] = {
-    # the documentation is copied with this name elsewhere
-    "kickbox": {"jobid"},
-    "neverbounce": {
-        # its form in JSON, `request_meta_data[leverage_historical_data]` in others
-        "request_meta_data",
-        # the widget's result, which is not looked at
-        "result",
-    },
-    "reacher": {"input_type", "smtp_ports"},
-    # an array of objects in the place of a file
-    "validto": {"emails"},
-}
-"""Names that fixtures send, and that are not described, each for its reason."""
+        assert unknown <= FACTS[sent.dialect].params_not_described, unknown
 
 
 # -- what clients get ----------------------------------------------------------------------

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import insert
 
-from adapters.contract.filters import MAX_FILTERS, AddressFilter, FilterTarget
+from adapters.contract.filters import MAX_FILTERS, AddressFilter, Filters, FilterTarget
 from engine.address.syntax import parse_address
 from gateway.accounts.daily_use import SqlDailyUse
 from gateway.accounts.filters import CACHED_S, SqlFilters
@@ -149,6 +149,16 @@ async def test_the_number_of_filters_is_bounded(tmp_path: Path) -> None:
         # one in the place of another needs no room
         assert await filters.add(1, "zerobounce", AddressFilter(False, FilterTarget.TLD, "x5"))
         assert await filters.add(2, "zerobounce", ALLOW)
+
+
+@pytest.mark.parametrize(
+    ("value", "matches"),
+    [("aspmx.l.google.com", True), ("google.com", True), ("oogle.com", False), ("x.org", False)],
+)
+def test_a_filter_of_mail_hosts_matches_their_domains(value: str, matches: bool) -> None:
+    rule = AddressFilter(False, FilterTarget.MX, value)
+    found = Filters([rule]).find(parse_address("ann@x.org"), ["aspmx.l.google.com"])
+    assert (found == rule) is matches
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,8 @@ from engine.smtp.context import CATCH_ALL_TTL_S, CatchAllCache
 from engine.smtp.egress import Egress
 from engine.smtp.pacing import Pacer
 from engine.smtp.reputation import FIRST_PAUSE_S, REFUSALS_UNTIL_HOST_PAUSED, TRIAL_S
-from engine.smtp.terms import EgressConfig, Identity
+from engine.smtp.terms import EgressConfig, Identity, Target
+from engine.smtp.unresponsive import UnresponsiveTargets
 from gateway.app import Services, open_services
 from gateway.cluster.claims import DatabaseClaims
 from gateway.cluster.shared import Shared
@@ -286,6 +287,27 @@ async def test_that_a_domain_accepts_every_name_is_found_once(pair: Pair) -> Non
     ]
     assert found == ([True, False, None] if pair[0].store else [None, None, None])
     assert CATCH_ALL_TTL_S == 3_600
+
+
+async def test_a_mail_host_that_does_not_answer_is_found_once(pair: Pair) -> None:
+    silent, well = Target("mx1.a.test", "192.0.2.1", 25), Target("mx2.a.test", "192.0.2.2", 25)
+    here, there, elsewhere = (
+        UnresponsiveTargets(Clock(), one.notes, egress)
+        for one, egress in ((pair[0], "a"), (pair[1], "a"), (pair[1], "b"))
+    )
+    here.record_connection(silent, Meaning.TIMED_OUT, Stage.CONNECT)
+    here.record_connection(well, Meaning.ACCEPTED, Stage.RCPT)
+    await settled(pair)
+    for targets in (there, elsewhere):
+        for target in (silent, well):
+            await targets.learn(target)
+    assert (silent in there, well in there) == (pair[0].store is not None, False)
+    assert silent not in elsewhere, "another address may be let in"
+    here.record_connection(silent, Meaning.ACCEPTED, Stage.RCPT)
+    await settled(pair)
+    again = UnresponsiveTargets(Clock(), pair[1].notes, "a")
+    await again.learn(silent)
+    assert silent not in again
 
 
 # -- upstreams --------------------------------------------------------------------------
