@@ -57,6 +57,7 @@ from gateway.upstreams.metrics import UpstreamCollector
 from gateway.upstreams.opening import PolicyServices, open_policy
 from gateway.upstreams.report import report_sources
 from gateway.upstreams.source.sharing import UpstreamSharing
+from gateway.verdicts.open_questions import OpenQuestions
 from gateway.verdicts.opening import open_verdict_cache
 from gateway.verdicts.verifier import BulkVerifier, OneByOne, Verifier
 from gateway.web.browsers import BrowserGuard
@@ -73,6 +74,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+FORGET_EVERY_S = 600
+"""Between two deletions of free repeats that are over."""
 WAIT_FOR_MIGRATION_S = 60.0
 """How long a start waits until another process has migrated the database."""
 
@@ -232,6 +235,8 @@ async def open_services(
         use = await enter(contextlib.aclosing(SqlDailyUse(store, clock=clock)))
         filters = SqlFilters(store, clock=clock, monotonic=time.monotonic)
         fetch = await enter(contextlib.aclosing(LazyFetch(lambda: _open_fetch(settings))))
+        open_questions = OpenQuestions(store, clock)
+        dispatch.every("open_questions", FORGET_EVERY_S, open_questions.delete_expired)
         batches = await enter(
             open_batches(
                 BatchDependencies(
@@ -278,6 +283,7 @@ async def open_services(
             on_cache_lookup=metrics.count_cache_lookup,
             wait=wait,
             state=AccountState(use, filters),
+            free_repeats=None if is_alone and dispatch.is_alone else open_questions,
         )
         routes = VendorRoutes(dialects)
         guard = BrowserGuard(lambda: sandbox.url, settings.server.allowed_hosts)

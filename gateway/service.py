@@ -55,7 +55,7 @@ from gateway.accounts.caller import (
 from gateway.errors import NO_SOURCE, NoAnswer
 from gateway.sandbox import Sandbox
 from gateway.verdicts.cache import VerdictCache
-from gateway.verdicts.free_repeats import FreeRepeats
+from gateway.verdicts.free_repeats import FreeRepeats, LocalFreeRepeats
 
 
 class Batches(Protocol):
@@ -140,8 +140,11 @@ class Service:
         on_cache_lookup: Callable[[str], None] = lambda _: None,
         wait: WaitForTask = wait_at_most,
         state: AccountState | None = None,
+        free_repeats: FreeRepeats | None = None,
     ) -> None:
-        """`state` is that of accounts with live keys; None if there are none."""
+        """`free_repeats` are those of this process if they are not given.
+
+        `state` is that of accounts with live keys; None if there are none."""
         self.state = state or sandbox.state
         self._accounts = accounts
         self._verdicts = verdicts
@@ -151,7 +154,7 @@ class Service:
         self._on_cache_lookup = on_cache_lookup
         self._clock = clock
         self._wait = wait
-        self._free_repeats = FreeRepeats(clock)
+        self._free_repeats = free_repeats or LocalFreeRepeats(clock)
 
     async def run(
         self, dialect: Dialect, caller: Caller | None, op: Operation[Out]
@@ -179,7 +182,14 @@ class Service:
             if sample is not None:
                 return ServiceResult(sample, sample.source)
         question = (caller.account_id, address.normalized, op.checks)
-        charge = self._free_repeats.get(question)
+        # The others are answered within the request, whatever the answer is.
+        may_be_late = (
+            address.valid
+            and op.wait_s is not None
+            and not op.unknown_if_late
+            and dialect.free_repeat_s > 0
+        )
+        charge = await self._free_repeats.get(question) if may_be_late else None
         # The sources are asked while the charge is written, if it will hardly be refused.
         begun = self._begin_charge(caller, charge)
         if not begun.is_covered:
@@ -191,10 +201,11 @@ class Service:
         except Exception as exc:
             charge = await self._settled(begun)
             is_late = isinstance(exc, Problem) and exc.kind is ProblemKind.NOT_READY
-            if is_late and not op.unknown_if_late and dialect.free_repeat_s > 0 and address.valid:
-                self._free_repeats.remember(question, charge, dialect.free_repeat_s)
+            if is_late and may_be_late:
+                await self._free_repeats.remember(question, charge, dialect.free_repeat_s)
                 raise
-            self._free_repeats.forget(question)
+            if may_be_late:
+                await self._free_repeats.forget(question)
             await self._accounts.refund(charge, 1)
             if isinstance(exc, NoAnswer) and exc.as_unknown:
                 return self._unknown_result(address, op.checks, exc)
@@ -205,7 +216,8 @@ class Service:
         charge = await self._settled(begun)
         # after an answer further repeats are free, too: its reply may have been lost on the way
         if dialect.refunds(result.outcome):
-            self._free_repeats.forget(question)
+            if may_be_late:
+                await self._free_repeats.forget(question)
             await self._accounts.refund(charge, 1)
         return result
 

@@ -31,7 +31,7 @@ from sqlalchemy import (
     false,
 )
 
-REVISION = "0019"
+REVISION = "0020"
 """The newest migration; repeated here so that opening an up-to-date database needs no Alembic."""
 LEAST_READER = "0014"
 """The oldest `REVISION` whose program may use these tables. A migration that only adds what older
@@ -137,6 +137,17 @@ address_filters = Table(
     Column("created_at", UtcDateTime, nullable=False),
     sqlite_with_rowid=False,
 )
+
+open_questions = Table(
+    "open_questions",
+    metadata,
+    Column("digest", LargeBinary(16), primary_key=True),  # of account, address, checks
+    Column("month", String(7), nullable=False),  # of the charge, YYYY-MM
+    Column("units", Integer, nullable=False),
+    Column("expires_at", Float, nullable=False),  # Unix time, s
+    sqlite_with_rowid=False,
+)
+"""Verifications that were charged and not answered in time: repeating them is free."""
 
 client_blocks = Table(
     "client_blocks",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any
 
 import httpx
@@ -101,3 +102,42 @@ async def test_repeats_are_free_also_after_the_answer(dialect: Dialect) -> None:
         now += dialect.free_repeat_s
         await ask()
         assert await left() == 8
+
+
+async def test_repeats_are_free_in_another_process_too(database_url: str) -> None:
+    slow = Slow()
+
+    async def wait(task: asyncio.Task[Any], wait_s: float) -> bool:
+        if slow.may_answer.is_set():
+            await asyncio.wait({task})
+        return task.done()
+
+    settings = Settings.model_validate({"storage": {"url": database_url}})
+    (dialect,) = (each for each in LATE if each.name == "emailable")
+    async with contextlib.AsyncExitStack() as stack:
+        clients, services = [], []
+        for _ in range(2):
+            opened = await stack.enter_async_context(
+                open_services(
+                    settings,
+                    verifier=slow,
+                    clock=lambda: 1_800_000_000.0,
+                    wait=wait,
+                    run_workers=False,
+                    is_alone=False,
+                )
+            )
+            transport = httpx.ASGITransport(create_app(opened))
+            client = httpx.AsyncClient(transport=transport, base_url="http://veriplex.test")
+            clients.append(await stack.enter_async_context(client))
+            services.append(opened)
+        account = await services[0].accounts.create_account(credits=10)
+        key = (await services[0].accounts.create_key(account, "emailable")).key
+        caller = await services[0].accounts.authenticate("emailable", key)
+        assert caller is not None
+
+        late = await send(clients[0], dialect, verify_request(dialect, key, EMAIL))
+        slow.may_answer.set()
+        reply = await send(clients[1], dialect, verify_request(dialect, key, EMAIL))
+        assert (reply.status_code, reply.content != late.content) == (200, True)
+        assert (await services[1].accounts.usage(caller)).credits_left == 9
