@@ -1,6 +1,6 @@
 """Use by day in the database: what verifications resulted in, for vendors that show it.
 
-It is no account of money: counts are kept in memory and written after `FLUSH_AFTER_S`, so that a
+Nothing is billed by it, so that counts stay in memory for `FLUSH_AFTER_S` before they are written. A
 kill may lose as much.
 """
 
