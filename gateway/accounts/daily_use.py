@@ -1,7 +1,7 @@
 """Use by day in the database: what verifications resulted in, for vendors that show it.
 
-Nothing is billed by it, so that counts stay in memory for `FLUSH_AFTER_S` before they are written. A
-kill may lose as much.
+Nothing is billed by it, so that counts stay in memory for `FLUSH_AFTER_S` until they are written.
+A kill may lose as much.
 """
 
 from __future__ import annotations
