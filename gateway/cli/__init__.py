@@ -36,6 +36,7 @@ COMMANDS = (
     "init",
     "check",
     "console",
+    "openapi",
     "doctor",
     "readyz",
     "cluster",

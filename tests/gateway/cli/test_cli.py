@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -43,6 +44,16 @@ def test_every_help_has_examples(here: Here, command: str) -> None:
     assert "\x1b" not in done.out
 
 
+@pytest.mark.parametrize("name", ["veriplex", "bouncify"])
+def test_openapi_prints_a_description(here: Here, name: str) -> None:
+    done = here("openapi", name, "--url", "https://verify.example.com/")
+    assert (done.code, done.err) == (0, "")
+    document = json.loads(done.out)
+    assert document["openapi"] == "3.1.0"
+    assert document["servers"][0]["url"].startswith("https://verify.example.com")
+    assert "//" not in document["servers"][0]["url"].removeprefix("https://")
+
+
 def test_commands_are_imported_when_they_run() -> None:
     look = "import gateway.cli, sys; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True)
@@ -54,6 +65,7 @@ BAD_USAGE: list[tuple[tuple[str, ...], Mapping[str, str], str]] = [
     (("verify",), {}, "Missing argument"),
     (("verify", "--timeout", "0", "a@b.test"), {}, "--timeout"),
     (("verfy",), {}, "verify"),
+    (("openapi", "nobody"), {}, "there are veriplex, emailable"),
     (("serve", "--port", "80000"), {}, "--port"),
     (("serve", "--ssl-certfile", "c.pem"), {}, "belong together"),
     (("serve", "--ssl-certfile", "c.pem", "--ssl-keyfile", "k.pem"), {}, "cannot read c.pem"),
