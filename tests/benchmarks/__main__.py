@@ -27,6 +27,7 @@ from tests.benchmarks.probing import probing
 from tests.benchmarks.servers import LIVE_KEY, SANDBOX, Running, ours, running
 from tests.benchmarks.sharing import sharing
 from tests.benchmarks.storage import storage
+from tests.benchmarks.workers import workers
 
 TEST_KEY = "test_7aff7fc0142c65f86a00"
 
@@ -137,6 +138,7 @@ BENCHMARKS: Mapping[str, Callable[[int, float], None]] = {
     "peers": peers,
     "sharing": sharing,
     "storage": storage,
+    "workers": workers,
     "attacks": attacks,
 }
 
