@@ -28,6 +28,7 @@ from gateway.doctor.machine import (
     inspect_listen_address,
     inspect_refusals,
 )
+from gateway.doctor.postgres import examine_postgres
 from gateway.doctor.refusals import judge_refusals
 from gateway.doctor.shared import examine_shared
 from gateway.settings import Settings
@@ -98,6 +99,7 @@ class _Examination:
             with_timeout(self.timeout_s, inspect_listen_address(self.settings.server), None),
             with_timeout(self.timeout_s, inspect_refusals(url, self.clock()), None),
             with_timeout(self.timeout_s, examine_shared(self.settings.shared), None),
+            with_timeout(self.timeout_s, examine_postgres(self.settings), None),
         )
         servers = await asyncio.gather(
             *(ask_server(server, self.timeout_s, self.rng) for server in self.servers)
@@ -114,13 +116,14 @@ class _Examination:
             found += [
                 about(egress, judge.helo_name(egress.identity.helo)) for egress in self.egresses
             ]
-        database, listen, refusals, shared = await machine
+        database, listen, refusals, shared, postgres = await machine
         if refusals:
             found += judge_refusals(refusals.of_egress(only) if only else refusals)
         else:
             found.append(self._timed_out("refused"))
         found.append(judge.clock(hosts, clock_behind_files_s(url, self.clock())))
         found.append(judge.database(database) if database else self._timed_out("database"))
+        found += [self._timed_out("postgres")] if postgres is None else postgres
         found += [self._timed_out("shared")] if shared is None else shared
         found.append(judge.listen_address(listen) if listen else self._timed_out("listen"))
         return found
