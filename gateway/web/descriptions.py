@@ -45,7 +45,7 @@ class ApiDescriptions:
 
     async def _made(self, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         task = self._documents.get(name)
-        if task is None:
+        if task is None or (task.done() and (task.cancelled() or task.exception())):
             task = self._documents[name] = asyncio.create_task(asyncio.to_thread(make))
         return await asyncio.shield(task)
 

@@ -69,6 +69,7 @@ class BatchPages:
             "batches.html",
             rows=rows,
             total=total,
+            under_way=any(not each.state.is_final for each in rows),
             page=page,
             pages=max(1, -(-total // PER_PAGE)),
             query=query,
@@ -92,7 +93,7 @@ class BatchPages:
                 job, words=words, offset=(page - 1) * ROWS_PER_PAGE, limit=ROWS_PER_PAGE
             )
             rows = [row async for row in found.rows]
-        return visit.render(
+        response = visit.render(
             "batch.html",
             batch=batch,
             job=job,
@@ -104,6 +105,10 @@ class BatchPages:
             pages=max(1, -(-count // ROWS_PER_PAGE)),
             kinds=STATE_KINDS,
         )
+        if batch.state.is_final and "hx-request" in visit.request.headers:
+            # it has ended since the page was loaded, which then shows all results
+            response.headers["HX-Refresh"] = "true"
+        return response
 
     async def cancel(self, visit: Visit) -> Response:
         batch, _ = await self._find(visit)

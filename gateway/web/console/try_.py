@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -12,10 +13,10 @@ from starlette.responses import Response, StreamingResponse
 
 from adapters.contract.dialect import Dialect
 from adapters.contract.operations import Verify
-from adapters.contract.problems import Problem
+from adapters.contract.problems import Problem, ProblemKind
 from engine.model import Checks, Step, Verification
 from gateway.accounts.caller import Caller
-from gateway.errors import NoAnswer
+from gateway.errors import NoAnswer, StorageUnavailable
 from gateway.sandbox.magic import MAGIC_DOMAIN, MAGIC_SAMPLES
 from gateway.sandbox.simulate import SimulatedProblem
 from gateway.verdicts.in_words import EVIDENCE_ROWS
@@ -23,6 +24,8 @@ from gateway.web.console.answers import Answer, answer_of
 from gateway.web.console.services import ConsoleServices
 from gateway.web.console.templates import render
 from gateway.web.console.visit import PAGE_HEADERS, PageRoute, Section, Visit
+
+log = logging.getLogger("veriplex.console")
 
 MAX_EMAIL_CHARACTERS = 1_000
 MAX_WAITING_STEPS = 1_000
@@ -156,6 +159,15 @@ async def _outcome(task: asyncio.Task[Any]) -> tuple[Verification | None, Proble
         return None, None
     except Problem as problem:
         return None, problem
+    except StorageUnavailable as exc:
+        log.warning("console.storage_unavailable", extra={"error": str(exc)})
+        return None, Problem(ProblemKind.UNAVAILABLE, "The database does not answer now.")
+    except Exception as exc:
+        # the page has begun, so that no other page can be shown in its place
+        log.error("request.failed", extra={"path": "/console/try"}, exc_info=exc)
+        return None, Problem(
+            ProblemKind.INTERNAL, "This is a fault of Veriplex; its log says more."
+        )
     return found, None
 
 

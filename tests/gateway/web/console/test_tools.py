@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import html
+from typing import Any
 
 import httpx
 import pytest
 
 from adapters.registry import DIALECTS
+from engine.model import Verification
+from gateway.app import open_services
 from gateway.sandbox_app import open_sandbox
 from gateway.web.dispatch import create_app
+from tests.gateway.upstreams.conftest import Local
 from tests.gateway.web.console.console_client import (
     BASE,
     VIEWER_PASSWORD,
+    WITH_PASSWORDS,
     Browser,
     browser,
+    console_settings,
     running,
 )
 
@@ -86,6 +92,22 @@ async def test_a_server_verifies_free_of_charge_and_says_why() -> None:
         assert "No connect. From local" in reply.text
         assert reply.text.rstrip().endswith("</html>")
         assert "<!-- live -->" not in reply.text
+
+
+async def test_a_fault_of_ours_ends_in_words_and_not_in_half_a_page(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Broken(Local):
+        async def verify(self, *_: Any, **__: Any) -> Verification:
+            raise RuntimeError("a bug, on purpose")
+
+    settings = console_settings(console=WITH_PASSWORDS)
+    async with open_services(settings, verifier=Broken(), run_workers=False) as services:
+        visitor = browser(services)
+        await visitor.log_in()
+        reply = await tried(visitor, email="ada@example.com", smtp="1", refresh="1")
+        assert "There is no result" in reply.text
+        assert reply.text.rstrip().endswith("</html>")
 
 
 async def test_viewers_verify_nothing() -> None:

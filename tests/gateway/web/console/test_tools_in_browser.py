@@ -96,6 +96,7 @@ async def test_a_list_is_verified_with_and_without_scripts(tmp_path: Path) -> No
                 if scripts:
                     # the progress is loaded again until the batch has ended
                     await expect(page.locator("#progress")).to_contain_text("completed")
+                    await expect(page.get_by_role("link", name="Download CSV")).to_be_visible()
                 await services.batch_services.drain()
                 await page.reload()
                 if scripts:
