@@ -11,20 +11,20 @@ from typing import NamedTuple
 
 from adapters.contract.dialect import RootPath
 from adapters.contract.wire import UnreadableRequest, WireRequest
-from adapters.kit.words import is_digits
 
 BULK_PATH = "/v1/bulk"
 
 
 def _is_of_reacher(head: WireRequest) -> bool:
     job_id, _, rest = head.path.removeprefix(BULK_PATH).strip("/").partition("/")
-    if is_digits(job_id) and rest == "results":
+    is_number = job_id.isascii() and job_id.isdigit()  # of any length
+    if is_number and rest == "results":
         return True
     return (
         not _has_apikey(head)
         and head.method not in ("PATCH", "DELETE")
-        and head.content_type != "multipart/form-data"
-        and (not job_id or is_digits(job_id))
+        and not head.content_type.startswith("multipart/")
+        and (not job_id or is_number)
     )
 
 

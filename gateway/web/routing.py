@@ -153,7 +153,13 @@ def _is_under(path: str, prefix: str) -> bool:
 
 
 def _has_parameter(query_string: str, parameter: str) -> bool:
-    return parameter in query_string and parameter in parse_qs(query_string, keep_blank_values=True)
+    if parameter not in query_string and not _ENCODED_NAME.search(query_string):
+        return False
+    return parameter in parse_qs(query_string, keep_blank_values=True)
+
+
+_ENCODED_NAME = re.compile("(?:^|&)[^=&]*%")
+"""A query in which the name of a parameter has a percent escape."""
 
 
 class _EndpointTable:
