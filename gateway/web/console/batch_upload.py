@@ -21,6 +21,7 @@ from adapters.contract.operations import ShowAccount, SubmitJob
 from adapters.contract.problems import Problem
 from adapters.kit.csv import MAX_LINES, NotCsv
 from adapters.kit.list_file import ListOptions, read_list
+from gateway.accounts.console_access import Role
 from gateway.batches.model import rules_of
 from gateway.batches.oversight import BatchOversight, BatchSummary
 from gateway.batches.uploads import Uploads
@@ -78,11 +79,11 @@ class BatchUpload:
 
     def routes(self) -> tuple[PageRoute, ...]:
         return (
-            PageRoute("/batches/new", self.show),
+            PageRoute("/batches/new", self.show, role=Role.OPERATOR),
             PageRoute("/batches/new", self.upload, "POST", max_body_bytes=MAX_FILE_BYTES + 65_536),
-            PageRoute("/batches/new/{token}", self.preview),
+            PageRoute("/batches/new/{token}", self.preview, role=Role.OPERATOR),
             PageRoute("/batches/new/{token}", self.submit, "POST"),
-            PageRoute("/batches/{id:int}/again", self.show_again),
+            PageRoute("/batches/{id:int}/again", self.show_again, role=Role.OPERATOR),
             PageRoute("/batches/{id:int}/again", self.submit_again, "POST"),
         )
 

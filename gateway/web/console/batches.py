@@ -82,13 +82,15 @@ class BatchPages:
     async def show(self, visit: Visit) -> Response:
         """A batch with a page of its results."""
         batch, job = await self._find(visit)
-        known = await self._batches.row_words(batch.id)
+        is_part = "hx-request" in visit.request.headers
+        # of a page that is open, only the progress is loaded again
+        known = [] if is_part else await self._batches.row_words(batch.id)
         word = visit.query.get("word", "")
         words = frozenset({word}) if word in dict(known) else None
         page = _page_number(visit)
         count = dict(known)[word] if words else sum(number for _, number in known)
         rows: list[JobRow] = []
-        if not job.rows_expired:
+        if not job.rows_expired and not is_part:
             found = self._batches.read_rows(
                 job, words=words, offset=(page - 1) * ROWS_PER_PAGE, limit=ROWS_PER_PAGE
             )
@@ -105,7 +107,7 @@ class BatchPages:
             pages=max(1, -(-count // ROWS_PER_PAGE)),
             kinds=STATE_KINDS,
         )
-        if batch.state.is_final and "hx-request" in visit.request.headers:
+        if batch.state.is_final and is_part:
             # it has ended since the page was loaded, which then shows all results
             response.headers["HX-Refresh"] = "true"
         return response

@@ -25,14 +25,14 @@ TIME_OUT_MS = 10_000
 
 
 @contextlib.asynccontextmanager
-async def listening(services: Any) -> AsyncIterator[str]:
-    """The URL of a server on a free port."""
+async def listening(services: Any, port: int = 0) -> AsyncIterator[str]:
+    """The URL of a server; without a port on a free one."""
     config = uvicorn.Config(create_app(services), log_config=None, lifespan="off")
     config.load()
     state = ServerState()
     loop = asyncio.get_running_loop()
     listener = await loop.create_server(
-        lambda: HttpToolsProtocol(config, state, {}), "127.0.0.1", 0
+        lambda: HttpToolsProtocol(config, state, {}), "127.0.0.1", port
     )
     url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
     services.sandbox.url = url

@@ -219,8 +219,24 @@ async def test_viewers_see_and_change_nothing(
     assert "May &amp; June" in page
     assert "Cancel</button>" not in page
     csrf = await viewer.csrf()
+    for target in (f"{path}/again", "/console/batches/new", f"/console/batches/new/{'0' * 32}"):
+        assert (await viewer.get(target)).status_code == 403
     for target in (f"{path}/cancel", f"{path}/again", "/console/batches/new"):
         assert (await viewer.post(target, {"csrf": csrf})).status_code == 403
+
+
+async def test_a_part_that_is_loaded_again_reads_no_rows(
+    services: Services, visitor: Browser, key: int
+) -> None:
+    path = await submit(services, visitor, key)
+    part = await visitor.get(path, **{"hx-request": "true"})
+    assert "0 of 2" in re.sub(r"<[^>]+>", "", part.text)
+    assert "hx-refresh" not in part.headers
+    await services.batch_services.drain()
+    part = await visitor.get(path, **{"hx-request": "true"})
+    assert part.headers["hx-refresh"] == "true"
+    assert "ada@example.com" not in part.text
+    assert "hx-refresh" not in (await visitor.get(path)).headers
 
 
 async def test_a_revoked_key_and_an_unknown_batch_are_nothing(

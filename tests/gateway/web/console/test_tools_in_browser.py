@@ -109,3 +109,41 @@ async def test_a_list_is_verified_with_and_without_scripts(tmp_path: Path) -> No
                     await page.get_by_label("Address").fill("ada@example.com")
                     await page.get_by_role("button", name="Verify").click()
                     await expect(page.get_by_text("From local")).to_be_visible()
+
+
+async def test_an_open_page_outlives_a_restart_of_the_server() -> None:
+    async with chromium() as browser, open_sandbox("seed") as first:
+        async with listening(first) as url:
+            context = await browser.new_context()
+            context.set_default_timeout(10_000)
+            page = await context.new_page()
+            await page.goto(f"{url}/console/sandbox")
+        await expect(page.get_by_role("alert")).to_be_visible(timeout=10_000)
+        async with open_sandbox("seed") as second, listening(second, port=port_of(url)):
+            await verify(url, "ada@example.com")
+            await expect(page.get_by_role("link", name="/v2/verify")).to_be_visible()
+            await expect(page.get_by_role("alert")).to_be_hidden()
+            await page.get_by_role("button", name="Empty the log").click()
+            await expect(page.get_by_text("another session")).to_be_visible()
+        await context.close()
+
+
+async def test_two_windows_show_what_one_of_them_changed() -> None:
+    async with (
+        open_sandbox("seed") as server,
+        listening(server) as url,
+        chromium() as browser,
+        window(browser) as one,
+        window(browser) as two,
+    ):
+        await verify(url, "ada@example.com")
+        for page in (one, two):
+            await page.goto(f"{url}/console/sandbox")
+            await expect(page.get_by_role("link", name="/v2/verify")).to_be_visible()
+        await one.get_by_role("button", name="Empty the log").click()
+        await expect(one.get_by_text("The log is empty")).to_be_visible()
+        await expect(two.get_by_text("No request has come yet")).to_be_visible()
+
+
+def port_of(url: str) -> int:
+    return int(url.rpartition(":")[2])
