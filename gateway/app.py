@@ -315,6 +315,7 @@ async def open_services(
                 sandbox,
                 neutralise_formulas=settings.server.neutralise_formulas,
                 links_by_proxy=settings.server.links_by_proxy,
+                request_places=shared.request_places(),
             ),
             native=NativeApi(
                 dialects,

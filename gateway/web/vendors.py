@@ -41,7 +41,7 @@ from gateway.web.exchange import (
     without_formulas,
 )
 from gateway.web.faulty_send import ConnectionDropped, faulty_send
-from gateway.web.open_requests import OpenRequest, OpenRequests
+from gateway.web.open_requests import OpenRequest, OpenRequests, RequestPlaces
 from gateway.web.reply_cache import ReplyCache
 from gateway.web.routing import NearestPaths, VendorPath, VendorRoutes, host_name
 
@@ -90,11 +90,13 @@ class VendorApp:
         links_by_proxy: bool = False,
         browser_guard: BrowserGuard | None = None,
         timer: Callable[[], float] = time.perf_counter,
+        request_places: RequestPlaces | None = None,
     ) -> None:
         """`neutralise_formulas` is as in the settings (`server.neutralise_formulas`),
         and `links_by_proxy` as well.
 
         `browser_guard` is for a server whose keys are published, so that any web page knows one.
+        `request_places` count the open requests at all servers.
         """
         self._routes = routes
         self._accounts = accounts
@@ -107,7 +109,7 @@ class VendorApp:
         self._reply_cache = ReplyCache()
         self._bodies = BodyBudget()
         self._body_reader = BodyReader()
-        self._open_requests = OpenRequests()
+        self._open_requests = OpenRequests(request_places)
         self._neutralise_formulas = neutralise_formulas
         self._links_by_proxy = links_by_proxy
         self._timer = timer
@@ -308,16 +310,16 @@ class VendorApp:
             if caller.simulate in PROBLEM_WORDS:
                 raise SimulatedProblem(caller.simulate)
         if endpoint.bucket is not None:
-            self._enforce_parallel(state, caller)
+            await self._enforce_parallel(state, caller)
             await self._accounts.enforce_rate_limit(caller, endpoint.bucket)
 
-    def _enforce_parallel(self, state: RequestState, caller: Caller) -> None:
+    async def _enforce_parallel(self, state: RequestState, caller: Caller) -> None:
         """Refuse a request beyond those that the plan allows at a time. Raises `Problem`."""
         most = caller.plan.parallel
         if most is None or caller.test:
             return
         request = OpenRequest((caller.key_id, state.client_ip), state.connection.is_closed)
-        if not self._open_requests.begin(request, most):
+        if not await self._open_requests.begin(request, most):
             # it may be repeated as soon as another has its reply: no `Retry-After`
             raise Problem(ProblemKind.TOO_FAST, limit=most)
         state.open_request = request

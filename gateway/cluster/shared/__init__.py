@@ -85,6 +85,10 @@ class Shared:
         """Processes among which what is not counted together is divided."""
         return 1 if self._keys.is_counted else self._processes.total
 
+    def request_places(self) -> SharedPlaces:
+        """Open requests of clients, at all servers."""
+        return SharedPlaces(self.held, "requests", lambda: self._processes.count(ProcessKind.SERVE))
+
     def upstream_places(self) -> Places:
         """Requests to upstreams at a time; a name is an upstream's."""
         return SharedPlaces(self.held, "upstreams", lambda: self._processes.total)

@@ -78,40 +78,42 @@ class SharedPlaces:
 
     async def take(self, name: str, places: int) -> str:
         """As `engine.sharing.Places.take`."""
+        pause_s = POLL_FIRST_S
+        while (token := await self.try_take(name, places)) is None:
+            await asyncio.sleep(pause_s * self._held.rng.uniform(0.8, 1.2))
+            pause_s = min(pause_s * 1.5, POLL_MAX_S)
+        return token
+
+    async def try_take(self, name: str, places: int) -> str | None:
+        """As `take`, without waiting: None if all places are held."""
         store = self._keys.store
-        if store is None:
+        if store is None or not store.is_up:
             return ""
         key = self._keys.name("places", f"{self._scope}\0{name}")
         token = self._held.new_token()
-        pause_s = POLL_FIRST_S
-        while store.is_up:
-            # Counted before the server is asked: a task that is cancelled meanwhile gives it back.
-            self._held.add(key, token)
-            taken = 0
-            try:
-                taken = await store.run(
-                    TAKE,
-                    [key, f"{key}:waiting"],
-                    token,
-                    self._held.owner,
-                    self._held.held(key) - 1,
-                    places,
-                    round(LEASE_S * 1000),
-                    self._parts(),
-                )
-            except SharedStoreAway:
-                break
-            except asyncio.CancelledError:
-                self.give_back(name, token)
-                raise
-            finally:
-                if not taken:
-                    self._held.discard(key, token)
-            if taken:
-                return token
-            await asyncio.sleep(pause_s * self._held.rng.uniform(0.8, 1.2))
-            pause_s = min(pause_s * 1.5, POLL_MAX_S)
-        return ""
+        # Counted before the server is asked: a task that is cancelled meanwhile gives it back.
+        self._held.add(key, token)
+        taken = 0
+        try:
+            taken = await store.run(
+                TAKE,
+                [key, f"{key}:waiting"],
+                token,
+                self._held.owner,
+                self._held.held(key) - 1,
+                places,
+                round(LEASE_S * 1000),
+                self._parts(),
+            )
+        except SharedStoreAway:
+            return ""
+        except asyncio.CancelledError:
+            self.give_back(name, token)
+            raise
+        finally:
+            if not taken:
+                self._held.discard(key, token)
+        return token if taken else None
 
     def give_back(self, name: str, token: str) -> None:
         """As `engine.sharing.Places.give_back`."""

@@ -43,6 +43,7 @@ from gateway.upstreams.source.upstream import UpstreamSource
 from gateway.verdicts.database import SqlVerdictStore
 from gateway.web.client_blocks import ClientBlocks
 from gateway.web.dispatch import create_app
+from gateway.web.open_requests import OpenRequest, OpenRequests
 from tests.dialects import ALL, BY_NAME, send, verify_request
 from tests.fakes.clock import Clock
 from tests.fakes.vendor import Mood, Vendor, vendor
@@ -147,6 +148,23 @@ async def test_a_plans_rate_holds_for_both_together(
         ]
         statuses = Counter(reply.status_code for reply in replies)
         assert statuses == {200: limit, 429: 20}
+
+
+async def test_open_requests_are_those_at_both_servers(pair: Pair) -> None:
+    servers = [OpenRequests(one.request_places()) for one in pair]
+    requests = [OpenRequest((1, "192.0.2.1"), lambda: False) for _ in range(10)]
+    begun = [
+        request
+        for number, request in enumerate(requests)
+        if await servers[number % 2].begin(request, 4)
+    ]
+    assert len(begun) == 4
+    assert await servers[0].begin(OpenRequest((2, "192.0.2.1"), lambda: False), 4)
+    for request in begun:
+        servers[requests.index(request) % 2].end(request)
+    await settled(pair)
+    again = [await servers[n % 2].begin(request, 4) for n, request in enumerate(requests[:4])]
+    assert again == [True] * 4
 
 
 @pytest.mark.valkey

@@ -84,23 +84,24 @@ async def test_a_plan_without_the_limit_has_none() -> None:
         assert {reply.status_code for reply in await asyncio.gather(*tasks)} == {200}
 
 
-def test_a_request_whose_client_has_gone_no_longer_counts() -> None:
+async def test_a_request_whose_client_has_gone_no_longer_counts() -> None:
     requests = OpenRequests()
     gone = {"first": False}
     first = OpenRequest((1, "127.0.0.1"), lambda: gone["first"])
     second, third = (OpenRequest((1, "127.0.0.1"), lambda: False) for _ in range(2))
-    assert requests.begin(first, 2)
-    assert requests.begin(second, 2)
-    assert not requests.begin(third, 2)
+    assert await requests.begin(first, 2)
+    assert await requests.begin(second, 2)
+    assert not await requests.begin(third, 2)
     gone["first"] = True
-    assert requests.begin(third, 2)
+    assert await requests.begin(third, 2)
     for request in (first, second, third):
         requests.end(request)
     assert len(requests) == 0
 
 
-def test_each_key_and_address_has_its_own_count() -> None:
+async def test_each_key_and_address_has_its_own_count() -> None:
     requests = OpenRequests()
     owners = [(1, "127.0.0.1"), (2, "127.0.0.1"), (1, "127.0.0.2")]
-    assert all(requests.begin(OpenRequest(owner, lambda: False), 1) for owner in owners)
-    assert not requests.begin(OpenRequest(owners[0], lambda: False), 1)
+    for owner in owners:
+        assert await requests.begin(OpenRequest(owner, lambda: False), 1)
+    assert not await requests.begin(OpenRequest(owners[0], lambda: False), 1)
