@@ -286,9 +286,9 @@ async def test_a_frozen_server_costs_the_first_five_calls_its_time_limit_and_the
             took_ms.append((time.perf_counter() - began) * 1_000)
         own_server.thaw()
         assert first.store.calls - before == first.store.failures == FAILURES_UNTIL_DOWN
-        # the medians, since the machine may be busy
-        assert 45 <= median(took_ms[:FAILURES_UNTIL_DOWN]) < 60
-        assert median(took_ms[FAILURES_UNTIL_DOWN:]) < 1
+        # the shortest and the median, since the machine may be busy
+        assert 45 <= min(took_ms[:FAILURES_UNTIL_DOWN]) < 60
+        assert median(took_ms[FAILURES_UNTIL_DOWN:]) < 5
 
 
 async def test_calls_at_once_wait_for_a_frozen_server_no_longer_than_one(
