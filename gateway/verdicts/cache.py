@@ -204,14 +204,17 @@ class VerdictCache:
     async def _verify(
         self, address: Address, checks: Checks, verify: Verify, partition: str, refresh: bool
     ) -> Verification:
+        what = f"{partition}\n{checks!r}\n{address.normalized}"
         flights = self._shared_flights
         if refresh or flights is None or not flights.are_shared:
             if not refresh and (stored := await self._get_stored(address, checks, partition)):
                 return stored[0]
             verification = await verify()
-            self.put(verification, partition)
+            expires_at = self.put(verification, partition)
+            if flights is not None and flights.are_shared and expires_at > self._clock():
+                encoded = encode_copy(verification, expires_at)
+                flights.publish(what, encoded, expires_at - self._clock())
             return verification
-        what = f"{partition}\n{checks!r}\n{address.normalized}"
         async with flights.join(what, MAX_FOLLOWED_S) as flight:
             if flight.answer is not None:
                 copy = decode_copy(flight.answer, address)

@@ -32,7 +32,7 @@ class Flight:
 
     def publish(self, answer: bytes, ttl_s: float) -> None:
         """Tell other processes at the end what was found."""
-        self.found, self.ttl_s = answer, min(ttl_s, MAX_ANSWER_S)
+        self.found, self.ttl_s = answer, ttl_s
 
 
 class SharedFlights:
@@ -74,10 +74,15 @@ class SharedFlights:
             if leads:
                 del self._leads[key]
             if flight.found is not None and flight.ttl_s > 0:
-                value = _ANSWER + flight.found
-                store.post("SET", key, value, "PX", max(1, round(flight.ttl_s * 1000)))
+                self.publish(what, flight.found, flight.ttl_s)
             elif leads:
                 store.post_script(STILL_LEADS, [key], token, 0)
+
+    def publish(self, what: str, answer: bytes, ttl_s: float) -> None:
+        """Give other processes an answer that none of them waits for."""
+        if (store := self._keys.store) is not None:
+            ttl_ms = max(1, round(min(ttl_s, MAX_ANSWER_S) * 1000))
+            store.post("SET", self._keys.name("answer", what), _ANSWER + answer, "PX", ttl_ms)
 
     async def renew_periodically(self) -> None:
         """Renew the leads until cancelled."""

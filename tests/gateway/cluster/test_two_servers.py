@@ -20,7 +20,8 @@ import pytest
 from adapters.contract.dialect import ClientBlock
 from adapters.contract.problems import ProblemKind
 from adapters.contract.upstream import Fault, FaultKind
-from engine.model import Meaning, Stage
+from engine.address.syntax import parse_address
+from engine.model import Checks, Meaning, Stage, Verdict
 from engine.smtp.context import CATCH_ALL_TTL_S, CatchAllCache
 from engine.smtp.egress import Egress
 from engine.smtp.pacing import Pacer
@@ -40,6 +41,7 @@ from gateway.upstreams.source.sharing import CircuitNotes, UpstreamSharing
 from gateway.upstreams.source.states import SourceStates
 from gateway.upstreams.source.throttle import Throttle
 from gateway.upstreams.source.upstream import UpstreamSource
+from gateway.verdicts.cache import VerdictCache
 from gateway.verdicts.database import SqlVerdictStore
 from gateway.web.client_blocks import ClientBlocks
 from gateway.web.dispatch import create_app
@@ -133,6 +135,35 @@ async def test_an_answer_of_one_server_serves_the_other(
         second = await servers.verify(1, "emailable", "someone@example.com")
         assert first.json()["state"] == second.json()["state"]
         assert sum(good.asked.values()) == 1
+
+
+@pytest.mark.valkey
+async def test_a_verdict_that_was_refreshed_takes_the_place_of_its_copy(
+    pair_of_valkey: Pair,
+) -> None:
+    caches = [
+        VerdictCache(
+            ttl_s=dict.fromkeys(Verdict, 1_000.0), clock=time.time, shared_flights=one.flights
+        )
+        for one in pair_of_valkey
+    ]
+    local = Local(Verdict.UNDELIVERABLE)
+    address = parse_address("someone@example.com")
+
+    async def verify(cache: VerdictCache, *, refresh: bool = False) -> Verdict:
+        found = await cache.verify(
+            address, Checks(), lambda: local.verify(address), refresh=refresh
+        ).task
+        await settled(pair_of_valkey)
+        return found.verdict
+
+    assert await verify(caches[0]) is Verdict.UNDELIVERABLE
+    local.verdict = Verdict.DELIVERABLE
+    assert await verify(caches[0], refresh=True) is Verdict.DELIVERABLE
+    assert await verify(caches[1]) is Verdict.DELIVERABLE
+    assert local.times == 2
+    for cache in caches:
+        await cache.aclose()
 
 
 async def test_a_plans_rate_holds_for_both_together(
