@@ -71,8 +71,15 @@ SAMPLES: Mapping[str, Sample | ProblemKind] = {
     INSUFFICIENT_BALANCE: ProblemKind.NO_CREDITS,
 }
 """The page on the sandbox, and the PHP client's suite for the flags and the sendex."""
-DEFAULT_SAMPLE = Sample(D, Reason.ACCEPTED_EMAIL, Meaning.ACCEPTED, score=100)
-"""For every other address: the sandbox "will return deliverable"."""
+DEFAULT_SAMPLE = Sample(
+    D,
+    Reason.ACCEPTED_EMAIL,
+    Meaning.ACCEPTED,
+    {"role": False, "disposable": False, "catch_all": False},
+    score=100,
+)
+"""For every other address: the sandbox "will return deliverable". So it has none of the flags whose
+addresses are risky at this vendor."""
 
 
 def choose_sample(address: Address) -> Sample | ProblemKind | None:
