@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
@@ -11,7 +12,7 @@ import orjson
 
 from adapters.contract.description import ADDRESS, EXAMPLE_ADDRESS, Param, Place
 from adapters.contract.dialect import Dialect
-from adapters.contract.jobs import JobRow
+from adapters.contract.jobs import JobRow, JobState
 from adapters.contract.operations import ShowAccount, ShowJob
 from adapters.contract.problems import ProblemKind
 from adapters.kit.openapi.document import (
@@ -24,6 +25,7 @@ from adapters.kit.openapi.document import (
 )
 from adapters.kit.openapi.outcomes import (
     AT,
+    ONE_ADDRESS,
     VERIFICATIONS,
     ExampleRunner,
     World,
@@ -98,8 +100,10 @@ def _verifications() -> Iterator[Verification]:
     yield replace(VERIFICATIONS[0], attempts=(asked, failed), cached=True)
 
 
-def _jobs(dialect: Dialect) -> Iterator[Mapping[str, Any]]:
-    for world in job_worlds(()):
+def _jobs(dialect: Dialect, usual: JobState = JobState.COMPLETED) -> Iterator[Mapping[str, Any]]:
+    """A small batch in its usual state, then those of every state."""
+    named = replace(ONE_ADDRESS, name="May")
+    for world in (World(state=usual, template=named), *job_worlds(())):
         yield job_as_dict(run_now(ExampleRunner(dialect, world).show(ShowJob(job_id=""))))
 
 
@@ -214,7 +218,7 @@ CALLS = (
             Param("checks", "`smtp` and `catch_all`; both are on.", {"smtp": False}),
         ),
         status=202,
-        replies=_jobs,
+        replies=partial(_jobs, usual=JobState.QUEUED),
         problems=(
             ProblemKind.INVALID,
             *CHARGED,
@@ -264,7 +268,7 @@ CALLS = (
         name="cancel_batch",
         about="End a batch before all of its addresses are verified; the others are refunded.",
         params=(ID,),
-        replies=_jobs,
+        replies=partial(_jobs, usual=JobState.CANCELLED),
         problems=(*ABOUT_ONE, ProblemKind.JOB_STATE),
     ),
     NativeCall(

@@ -9,7 +9,7 @@ from importlib.metadata import version
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from gateway.web.console.assets import asset_url
 
@@ -39,6 +39,7 @@ def _environment() -> Environment:
         "money": money,
         "when": when,
         "words": words,
+        "prose": prose,
     }
     environment.globals |= {"asset": asset_url, "version": version("veriplex")}
     return environment
@@ -92,6 +93,17 @@ def when(at: datetime | float | None) -> Markup | str:
     moment = datetime.fromtimestamp(at, UTC) if isinstance(at, int | float) else at.astimezone(UTC)
     return Markup('<time datetime="{}">{} UTC</time>').format(
         moment.strftime("%Y-%m-%dT%H:%M:%SZ"), moment.strftime("%Y-%m-%d %H:%M")
+    )
+
+
+def prose(text: str) -> Markup:
+    """Text of ours in which backticks mark code."""
+    parts = text.split("`")
+    if not len(parts) % 2:
+        return escape(text)
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if number % 2 else part
+        for number, part in enumerate(parts)
     )
 
 

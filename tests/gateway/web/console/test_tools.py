@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from typing import Any
 
 import httpx
@@ -12,6 +13,7 @@ from adapters.registry import DIALECTS
 from engine.model import Verification
 from gateway.app import open_services
 from gateway.sandbox_app import open_sandbox
+from gateway.web.console.templates import prose
 from gateway.web.dispatch import create_app
 from tests.gateway.upstreams.conftest import Local
 from tests.gateway.web.console.console_client import (
@@ -136,7 +138,7 @@ async def test_every_call_has_a_page(name: str) -> None:
             page = await visitor.get(f"/console/api/{name}/{call['operationId']}")
             assert page.status_code == 200
             text = html.unescape(page.text)
-            assert call["summary"] in text
+            assert call["summary"] in re.sub("</?code>", "`", text)
             assert path in text
             assert all(f">{status}</span>" in text for status in call["responses"])
 
@@ -148,3 +150,16 @@ async def test_unknown_calls_and_apis_have_no_page() -> None:
         assert (await browser(server).get("/console/api")).headers["location"] == (
             "/console/api/veriplex"
         )
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain", "plain"),
+        ("`a` and `<b>`", "<code>a</code> and <code>&lt;b&gt;</code>"),
+        ("one ` alone <i>", "one ` alone &lt;i&gt;"),
+        ("", ""),
+    ],
+)
+def test_code_in_our_own_words_is_marked(text: str, shown: str) -> None:
+    assert str(prose(text)) == shown
