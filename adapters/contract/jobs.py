@@ -60,6 +60,8 @@ class Job:
     """Verified rows."""
     counts: Mapping[str, int]
     """By counter; a missing one is 0."""
+    postponed_count: int = 0
+    """Of a running batch that is shown alone: rows that were refused for now, and are retried."""
     name: str = ""
     """As in `SubmitJob`."""
     headers: tuple[str, ...] = ()

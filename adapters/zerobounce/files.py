@@ -209,7 +209,7 @@ def write_status(_: ShowFile, job: Job) -> WireReply:
         "file_id": job.id,
         "file_name": job.name,
         "upload_date": _date(job),
-        "file_status": STATES.get(job.state, "Processing"),
+        "file_status": _state(job),
     }
     if job.options.get("phase_2"):
         body["file_phase_2_status"] = "N/A"
@@ -300,6 +300,13 @@ def _complete(job: Job) -> Job:
     if job.rows_expired:
         raise Problem(ProblemKind.JOB_UNKNOWN)
     return job
+
+
+def _state(job: Job) -> str:
+    """`Greylisted` if all rows that are left were refused for now."""
+    if job.postponed_count and job.done_count + job.postponed_count >= job.row_count:
+        return "Greylisted"
+    return STATES.get(job.state, "Processing")
 
 
 def _percent(job: Job) -> int:

@@ -84,13 +84,16 @@ def rules_of(dialect: Dialect) -> BatchRules:
     return dialect.batch_rules
 
 
+BYTES_PER_POSITION = 4
+
+
 def pack_positions(positions: Sequence[int]) -> bytes:
     """Positions as bytes, in the order in which they are to be verified."""
     return struct.pack(f"<{len(positions)}I", *positions)
 
 
 def unpack_positions(data: bytes) -> tuple[int, ...]:
-    return struct.unpack(f"<{len(data) // 4}I", data)
+    return struct.unpack(f"<{len(data) // BYTES_PER_POSITION}I", data)
 
 
 _FLAGS = ("dns", "smtp", "catch_all", "policies")

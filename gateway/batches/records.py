@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
@@ -41,7 +42,13 @@ from gateway.accounts.caller import Caller, Charge, InsufficientCredits
 from gateway.accounts.ledger import LedgerEntry, book_entries
 from gateway.batches.cancelling import cancel_batch
 from gateway.batches.intake import CHUNK_SIZE, Intake
-from gateway.batches.model import InternalState, checks_to_text, pack_positions, rules_of
+from gateway.batches.model import (
+    BYTES_PER_POSITION,
+    InternalState,
+    checks_to_text,
+    pack_positions,
+    rules_of,
+)
 from gateway.batches.outbox import add_event
 from gateway.batches.rows import RowReader
 from gateway.cluster.embedded import EmbeddedDispatch
@@ -350,7 +357,20 @@ class BatchRecords:
 
     async def show(self, caller: Caller, job_id: str) -> Job:
         """Raises `Problem` (`JOB_UNKNOWN`)."""
-        return await self._find_job(*_belongs_to(caller), batches.c.public_id == job_id)
+        job = await self._find_job(*_belongs_to(caller), batches.c.public_id == job_id)
+        if job.state is not JobState.RUNNING:
+            return job
+        return replace(job, postponed_count=await self._count_postponed(job))
+
+    async def _count_postponed(self, job: Job) -> int:
+        """Rows in chunks of their own, since they were refused for now."""
+        query = (
+            select(func.sum(func.length(batch_chunks.c.positions)))
+            .join_from(batch_chunks, batches, batches.c.id == batch_chunks.c.batch_id)
+            .where(batches.c.token == job.token, batch_chunks.c.attempt > 0)
+        )
+        async with self._store.read() as connection:
+            return int(await connection.scalar(query) or 0) // BYTES_PER_POSITION
 
     async def show_many(self, caller: Caller, job_ids: Sequence[str]) -> tuple[Job, ...]:
         """The batches that exist, each once, in the order of `job_ids`."""

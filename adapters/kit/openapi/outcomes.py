@@ -314,6 +314,7 @@ class ExampleRunner:
             valid_count=len(world.rows),
             done_count=done,
             counts=self._counts() if done else {},
+            postponed_count=world.total if world.state is JobState.RUNNING else 0,
             name=template.name,
             headers=template.headers,
             options=template.options,

@@ -1,11 +1,12 @@
-"""Batches that wait before they begin, as ZeroBounce verifies greylisted addresses again."""
+"""Batches that wait: before they begin, as ZeroBounce verifies greylisted addresses again, and for
+addresses that were refused for now."""
 
 from __future__ import annotations
 
 import orjson
 
 from adapters.contract.jobs import JobState
-from adapters.contract.operations import ListJobs
+from adapters.contract.operations import ListJobs, ShowJob
 from adapters.zerobounce.greylist import KEPT_S, RETRY_AFTER_S, verify_again
 from tests.gateway.batches.conftest import open_bench
 
@@ -37,3 +38,18 @@ async def test_who_cannot_pay_twice_is_not_refused(url: str) -> None:
         caller = await bench.caller("zerobounce", credits=0)
         await verify_again(bench.jobs(caller), "ann@x.test", HOOK)
         assert not (await bench.jobs(caller).list_page(ListJobs())).jobs
+
+
+async def test_rows_that_were_refused_for_now_are_counted(url: str) -> None:
+    async with open_bench(url) as bench:
+        caller = await bench.caller("zerobounce")
+        bench.verifier.greylisted = {"a0@x.test", "a1@x.test"}
+        job = await bench.submit(caller, [f"a{n}@x.test" for n in range(5)])
+        assert (await bench.jobs(caller).show(ShowJob(job_id=job.id))).postponed_count == 0
+        await bench.wait(0)
+        job = await bench.jobs(caller).show(ShowJob(job_id=job.id))
+        assert (job.state, job.done_count, job.postponed_count) == (JobState.RUNNING, 3, 2)
+        bench.verifier.greylisted = set()
+        await bench.wait(400)
+        job = await bench.jobs(caller).show(ShowJob(job_id=job.id))
+        assert (job.state, job.postponed_count) == (JobState.COMPLETED, 0)
