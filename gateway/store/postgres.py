@@ -41,6 +41,7 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 from gateway.store import job_tables
 from gateway.store.backend import Result, Rows, pool_connections, translated, update_on_conflict
+from gateway.store.bounded import bounded_connect
 from gateway.store.errors import (
     StoreAway,
     StoreBusy,
@@ -53,6 +54,8 @@ from gateway.store.tables import LEAST_READER, REVISION, metadata, schema_state,
 
 CONNECT_TIMEOUT_S = 5
 STATEMENT_TIMEOUT_S = 30
+ANSWER_TIMEOUT_S = STATEMENT_TIMEOUT_S + 2.0
+"""A server that has not ended a statement by then is frozen."""
 IDLE_TRANSACTION_TIMEOUT_S = 60
 """For a transaction whose process is frozen: its locks must not be held for ever."""
 _KEEPALIVE = {
@@ -157,14 +160,19 @@ class PostgresBackend:
 
 @contextlib.asynccontextmanager
 async def open_postgres(
-    address: URL, busy_timeout_s: float, *, may_create: bool, pool_size: int
+    address: URL,
+    busy_timeout_s: float,
+    *,
+    may_create: bool,
+    pool_size: int,
+    answer_timeout_s: float,
 ) -> AsyncIterator[PostgresBackend]:
     """Open a database. If it is empty and `may_create`, it gets its tables in their newest form.
 
     Raises StoreError.
     """
     where = address.render_as_string(hide_password=True)
-    engine = _create_engine(address, busy_timeout_s, pool_size)
+    engine = _create_engine(address, busy_timeout_s, pool_size, answer_timeout_s)
     try:
         with _translated_errors(where):
             if not may_create:
@@ -179,7 +187,9 @@ async def open_postgres(
         await engine.dispose()
 
 
-def _create_engine(address: URL, busy_timeout_s: float, pool_size: int) -> AsyncEngine:
+def _create_engine(
+    address: URL, busy_timeout_s: float, pool_size: int, answer_timeout_s: float
+) -> AsyncEngine:
     return create_async_engine(
         address.set(drivername="postgresql+psycopg"),
         poolclass=AsyncAdaptedQueuePool,
@@ -187,7 +197,10 @@ def _create_engine(address: URL, busy_timeout_s: float, pool_size: int) -> Async
         max_overflow=0,
         pool_timeout=busy_timeout_s,
         hide_parameters=True,  # addresses and hashes stay out of tracebacks
-        connect_args=session_parameters(busy_timeout_s),
+        connect_args={
+            **session_parameters(busy_timeout_s),
+            "async_creator_fn": bounded_connect(answer_timeout_s),
+        },
     )
 
 

@@ -171,6 +171,7 @@ async def open_store(
     migrate_rule: MigrateRule = MigrateRule.ALWAYS,
     wait_for_migration_s: float = 0.0,
     pool_size: int = POOL_SIZE,
+    answer_timeout_s: float | None = None,
 ) -> AsyncIterator[Store]:
     """Open a database, create or migrate its tables, and close it at the end.
 
@@ -178,14 +179,22 @@ async def open_store(
     long to wait for other writers. With `existing_only` nothing is created or migrated: a table
     may be missing, and a missing file raises StoreUnusable. `migrate_rule` and `pool_size` are for
     PostgreSQL: a database that may not be migrated here raises StoreTooOld, unless another process
-    does it within `wait_for_migration_s`. Raises StoreError.
+    does it within `wait_for_migration_s`. A server that is silent for `answer_timeout_s` in the
+    middle of a statement counts as away; None is `gateway.store.postgres.ANSWER_TIMEOUT_S`. Raises
+    StoreError.
     """
     address = _parse_url(url)
     is_file = address.get_backend_name() == "sqlite"
     may_create = not existing_only and (is_file or migrate_rule is not MigrateRule.NEVER)
     async with contextlib.AsyncExitStack() as stack:
         backend = await stack.enter_async_context(
-            _open_backend(address, busy_timeout_s, may_create=may_create, pool_size=pool_size)
+            _open_backend(
+                address,
+                busy_timeout_s,
+                may_create=may_create,
+                pool_size=pool_size,
+                answer_timeout_s=answer_timeout_s,
+            )
         )
         store = Store(backend)
         if not existing_only:
@@ -213,16 +222,27 @@ async def _migrate(store: Store, may_migrate: bool, wait_s: float) -> None:
 
 
 def _open_backend(
-    address: URL, busy_timeout_s: float, *, may_create: bool, pool_size: int
+    address: URL,
+    busy_timeout_s: float,
+    *,
+    may_create: bool,
+    pool_size: int,
+    answer_timeout_s: float | None,
 ) -> AbstractAsyncContextManager[Backend]:
     if address.get_backend_name() == "sqlite":
         return open_sqlite(address, busy_timeout_s, existing_only=not may_create)
     try:
-        from gateway.store.postgres import open_postgres
+        from gateway.store.postgres import ANSWER_TIMEOUT_S, open_postgres
     except ModuleNotFoundError as exc:
         where = address.render_as_string(hide_password=True)
         raise StoreUnusable(where, "needs a driver: pip install 'veriplex[cluster]'") from exc
-    return open_postgres(address, busy_timeout_s, may_create=may_create, pool_size=pool_size)
+    return open_postgres(
+        address,
+        busy_timeout_s,
+        may_create=may_create,
+        pool_size=pool_size,
+        answer_timeout_s=ANSWER_TIMEOUT_S if answer_timeout_s is None else answer_timeout_s,
+    )
 
 
 def _parse_url(url: str) -> URL:

@@ -15,6 +15,7 @@ from sqlalchemy import create_engine, func, insert, inspect, select, text, updat
 from adapters.registry import DIALECTS
 from gateway.accounts.accounts import open_accounts
 from gateway.accounts.ledger import LedgerEntry, book_entries
+from gateway.cluster.health import DatabaseCheck
 from gateway.settings.model import MigrateRule
 from gateway.store import (
     Store,
@@ -303,3 +304,22 @@ async def test_a_restarted_server_is_used_again(own_server: PostgresServer, mode
         async with store.read() as connection:
             names = (await connection.scalars(select(milestones.c.name))).all()
         assert sorted(names) == ["a", "c"]
+
+
+async def test_calls_to_a_server_that_is_frozen_end(own_server: PostgresServer) -> None:
+    url = own_server.empty_database()
+    async with open_store(url, busy_timeout_s=0.5, answer_timeout_s=0.5) as store:
+        await add_milestone(store, "before")
+        check = DatabaseCheck(store, monotonic=iter(range(0, 1_000, 10)).__next__)
+        assert await check.answers()
+        with own_server.frozen():
+            writing = (add_milestone(store, f"a{i}") for i in range(8))
+            reading = (store.fetch_all(select(milestones)) for _ in range(8))
+            async with asyncio.timeout(7):
+                found = await asyncio.gather(*writing, *reading, return_exceptions=True)
+            assert all(isinstance(each, StoreAway | StoreBusy) for each in found), found
+            assert not await check.answers()
+        await check.aclose()
+        await add_milestone(store, "after")
+        names = {row.name for row in await store.fetch_all(select(milestones.c.name))}
+        assert {"before", "after"} <= names

@@ -1,0 +1,39 @@
+"""Connections to PostgreSQL whose calls end even if the server is frozen.
+
+A server that is suspended keeps its connections: its kernel acknowledges what is sent, so neither
+TCP nor the server's own `statement_timeout` ends a call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import psycopg
+
+
+def bounded_connect(answer_timeout_s: float) -> Callable[..., Awaitable[psycopg.AsyncConnection]]:
+    """A function that connects as `psycopg.AsyncConnection.connect` does.
+
+    A connection on which the server is silent for `answer_timeout_s` in one wait is cut, and the
+    call raises psycopg.OperationalError.
+    """
+
+    class BoundedConnection(psycopg.AsyncConnection[Any]):
+        async def wait(self, *args: Any, **kwargs: Any) -> Any:
+            timer = asyncio.get_running_loop().call_later(answer_timeout_s, self._cut)
+            try:
+                return await super().wait(*args, **kwargs)
+            finally:
+                timer.cancel()
+
+        def _cut(self) -> None:
+            # as if the server had: libpq then ends what waits, and closes its socket itself
+            with contextlib.suppress(OSError), socket.socket(fileno=os.dup(self.fileno())) as own:
+                own.shutdown(socket.SHUT_RDWR)
+
+    return BoundedConnection.connect
