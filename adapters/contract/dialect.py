@@ -128,10 +128,11 @@ class Dialect:
     """Whether HEAD is answered as GET (RFC 9110, section 9.3.2); False if the vendor refuses it."""
     sandbox_plan: Plan = UNLIMITED
     """The plan that test keys show. They are not limited by it."""
-    account_headers: Callable[[AccountInfo, str], tuple[tuple[str, str], ...]] | None = None
-    """Headers of every reply to a known key, errors included, for the account and the host name
-    that the client called; None for none. Those that a reply has already are not added. Of an
-    account without a limit they get neither month nor use."""
+    account_headers: Callable[[AccountInfo], tuple[tuple[str, str], ...]] | None = None
+    """Headers of every reply to a known key, errors included; None for none. Those that a reply has
+    already are not added. Of an account without a limit they get neither month nor use."""
+    account_header_hosts: tuple[str, ...] = ()
+    """The host names whose replies have them; empty for all, and for prefix and root as well."""
     timing_header: str = ""
     """A header of every reply to a known key with the milliseconds that it took; empty for none."""
     client_block: ClientBlock | None = None

@@ -117,7 +117,7 @@ ENDPOINTS: tuple[AnyEndpoint, ...] = (
 )
 
 
-def account_headers(account: AccountInfo, _: str) -> tuple[tuple[str, str], ...]:
+def account_headers(account: AccountInfo) -> tuple[tuple[str, str], ...]:
     return (("X-Kickbox-Balance", str(single.balance(account))),)
 
 

@@ -123,9 +123,9 @@ def _version(name: str, path: str, about: Description) -> AnyEndpoint:
     )
 
 
-def account_headers(account: AccountInfo, host: str) -> tuple[tuple[str, str], ...]:
-    """The hosted service shows the month's limit in every reply; a server of one's own does not."""
-    if host != HOSTED or account.at is None:
+def account_headers(account: AccountInfo) -> tuple[tuple[str, str], ...]:
+    """The month's limit, as the hosted service shows it in every reply."""
+    if account.at is None:
         return ()
     left = account.credits_shown
     following = (account.at.replace(day=1) + timedelta(days=32)).replace(day=1)
@@ -179,6 +179,8 @@ DIALECT = Dialect(
     credential=Credential((KeyInHeader(SECRET_HEADER), KeyInAuthorization(("bearer", "")))),
     write_problem=write_problem,
     account_headers=account_headers,
+    # a server of one's own has none
+    account_header_hosts=(HOSTED,),
     # of the hosted service
     plans=(Plan("reacher", "Reacher", included=10_000, hard_cap=True),),
     # its router knows GET and POST alone (seen)

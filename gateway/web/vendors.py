@@ -180,13 +180,16 @@ class VendorApp:
         dialect = state.vendor_path.dialect
         if state.caller is None:
             return reply
-        if dialect.account_headers is not None:
+        hosts = dialect.account_header_hosts
+        if dialect.account_headers is not None and (
+            not hosts or host_name(state.headers.get("host", "")) in hosts
+        ):
             try:
                 account = await self._service.show_credits(state.vendor_path.dialect, state.caller)
             except StorageUnavailable as exc:
                 return self._error_reply(state, exc)
             has = {name.lower() for name, _ in reply.headers}
-            added = dialect.account_headers(account, host_name(state.headers.get("host", "")))
+            added = dialect.account_headers(account)
             added = tuple((name, value) for name, value in added if name.lower() not in has)
             reply = replace(reply, headers=reply.headers + added)
         if dialect.timing_header:

@@ -275,7 +275,9 @@ class _Document:
 
     def _account_headers(self) -> dict[str, None]:
         write = self._dialect.account_headers
-        headers = dict.fromkeys(name for name, _ in write(World().account, "")) if write else {}
+        is_everywhere = not self._dialect.account_header_hosts
+        shown = write(World().account) if write and is_everywhere else ()
+        headers: dict[str, None] = dict.fromkeys(name for name, _ in shown)
         if self._dialect.timing_header:
             headers[self._dialect.timing_header] = None
         return headers

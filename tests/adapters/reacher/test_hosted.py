@@ -50,4 +50,4 @@ async def test_a_server_of_ones_own_shows_none() -> None:
 def test_a_month_ends_at_its_end() -> None:
     for day, end in ((datetime(2028, 2, 29, tzinfo=UTC), "2028-03-01"), (AT, "2027-01-01")):
         info = AccountInfo("a@x.test", UNLIMITED, "", 0, None, at=day)
-        assert dict(account_headers(info, HOSTED))["X-RateLimit-Reset"].startswith(end)
+        assert dict(account_headers(info))["X-RateLimit-Reset"].startswith(end)
