@@ -74,6 +74,7 @@ class StartPage:
             "version": version("veriplex"),
             "docs": DOCS_URL,
             "calls": f"{url}/veriplex/v1",
+            "openapi": f"{url}/openapi",
             "dialects": list(self._describe(url)),
         }
         return _json(body)
@@ -118,7 +119,12 @@ class StartPage:
             lines.append(f"<code>{escape(shown['prefixed_base_url'])}</code></p>")
             if shown["example"]:
                 lines.append(f"<pre>{escape(shown['example'])}</pre>")
-        links = (("Documentation", DOCS_URL), ("Calls", "/veriplex/v1"), ("Metrics", "/metrics"))
+        links = (
+            ("Documentation", DOCS_URL),
+            ("Calls", "/veriplex/v1"),
+            ("OpenAPI", "/openapi"),
+            ("Metrics", "/metrics"),
+        )
         anchors = " · ".join(f'<a href="{escape(to)}">{text}</a>' for text, to in links)
         return "\n".join((*lines, f"<p>{anchors}</p>", "</body></html>", ""))
 

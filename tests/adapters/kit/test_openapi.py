@@ -190,7 +190,14 @@ def _filled(reply: dict[str, Any]) -> dict[str, Any]:
 
 def _validator(whole: dict[str, Any], schema: dict[str, Any]) -> OAS31Validator:
     """For the schema, which is closed: a member that it does not name is an error."""
-    return OAS31Validator({**closed(schema), "components": closed(whole["components"])})
+    components = _CLOSED.get(id(whole))
+    if components is None:
+        components = _CLOSED[id(whole)] = closed(whole["components"])
+    return OAS31Validator({**closed(schema), "components": components})
+
+
+_CLOSED: dict[int, Any] = {}
+"""The components of each description, which live as long as the tests."""
 
 
 def closed(value: Any) -> Any:

@@ -82,6 +82,7 @@ async def test_a_program_gets_json(client: httpx.AsyncClient) -> None:
         body = reply.json()
         assert [each["name"] for each in body["dialects"]] == [d.name for d in DIALECTS]
         assert (body["name"], body["calls"]) == ("veriplex", f"{URL}/veriplex/v1")
+        assert (await client.get(body["openapi"])).status_code == 200
 
 
 async def test_the_calls_are_listed(client: httpx.AsyncClient) -> None:
