@@ -236,8 +236,9 @@ def is_role_account(address: Address) -> bool:
     return is_role(address.user)
 
 
+@lru_cache(1024)
 def is_role(user: str) -> bool:
-    """The same for a local part without its tag."""
+    """The same for a local part without its tag. Cached, since who guesses names asks it again."""
     name = _without_number(user.strip('"').lower())
     if name.isalpha():
         return _without_accents(name) in ROLE_NAMES
@@ -254,8 +255,9 @@ def is_no_reply_address(address: Address) -> bool:
     return is_no_reply(address.user)
 
 
+@lru_cache(1024)
 def is_no_reply(user: str) -> bool:
-    """The same for a local part without its tag."""
+    """The same for a local part without its tag. Cached as `is_role` is."""
     name = user.strip('"').lower()
     return (
         _without_number(name).translate(_SEPARATORS) in NO_REPLY_NAMES

@@ -164,20 +164,10 @@ def split_words(local: str) -> list[LocalPartWord]:
     user = (local.partition("+")[0] or local).strip('"')
     if len(user) > MAX_CHARACTERS or is_role(user) or is_no_reply(user):
         return []
-    text = unicodedata.normalize("NFC", user)
-    if not text.isupper():
+    text = user if user.isascii() else unicodedata.normalize("NFC", user)
+    if not (text.islower() or text.isupper()):
         text = _CAMEL_CASE.sub(".", text)
-    words: list[LocalPartWord] = []
-    gaps: list[str] = []
-    end = 0
-    for match in _WORDS.finditer(text):
-        key = fold_name(match[0])
-        if not (key.isascii() and 0 < len(key) <= MAX_WORD_LETTERS):
-            return []
-        gaps.append(text[end : match.start()])
-        words.append(LocalPartWord(key, match[0]))
-        end = match.end()
-    words = _join_hyphenated(words, gaps)
+    words = _words_in(text)
     last = words[-1:]
     names = [
         word
@@ -186,11 +176,27 @@ def split_words(local: str) -> list[LocalPartWord]:
     ]
     if len(names) == 1 and any(w.key in TITLES | _SHORT_TITLES for w in words if w not in names):
         names = [names[0]._replace(titled=True)]
-    if all(word.key in PLACEHOLDERS for word in names):
+    if not [word for word in names if word.key not in PLACEHOLDERS]:
         return []
-    if any(len(word.key) > 1 for word in names):
+    if [word for word in names if len(word.key) > 1]:
         words = names
     return words if len(words) <= MAX_WORDS and any(len(w.key) > 1 for w in words) else []
+
+
+def _words_in(text: str) -> list[LocalPartWord]:
+    """All words of a text; none if one of them is too long or not in Latin script."""
+    if "-" in text:  # what is between the words matters then
+        matches = list(_WORDS.finditer(text))
+        ends = [0, *(match.end() for match in matches)]
+        gaps = [text[end : match.start()] for end, match in zip(ends, matches, strict=False)]
+        words = [LocalPartWord(fold_name(match[0]), match[0]) for match in matches]
+    else:
+        gaps = []
+        words = [LocalPartWord(fold_name(typed), typed) for typed in _WORDS.findall(text)]
+    for word in words:
+        if not (word.key.isascii() and 0 < len(word.key) <= MAX_WORD_LETTERS):
+            return []
+    return _join_hyphenated(words, gaps) if gaps else words
 
 
 def _join_hyphenated(words: list[LocalPartWord], gaps: list[str]) -> list[LocalPartWord]:
