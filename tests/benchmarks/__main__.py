@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from itertools import cycle, islice
 from statistics import median
 
 from tests.benchmarks import load
@@ -49,6 +50,11 @@ MANY = [f"{first}.{last}{n}@example.com" for first in ("ada", "john") for last i
         for n in range(2_500)]  # fmt: skip
 
 
+PEOPLE = enumerate(cycle(("ada.byron", "john.smith", "jdoe", "mary-jane.watson", "info", "x")))
+NEW_PER_S = 15_000
+"""More than a server answers."""
+
+
 def speed(rounds: int, seconds: float) -> None:
     """Requests a second, and latency at half of that."""
     with contextlib.ExitStack() as stack:
@@ -64,12 +70,20 @@ def speed(rounds: int, seconds: float) -> None:
         for server, requests in cases.values():
             load.run(server.port, requests, seconds=0.5)
         best: dict[str, float] = dict.fromkeys(cases, 0.0)
+        new = (get(TEST_KEY, f"{person}{n}@company{n % 999}.com") for n, person in PEOPLE)
+        best_new = 0.0
         for _ in range(rounds):
             for name, (server, requests) in cases.items():
                 result = load.run(server.port, requests, seconds=seconds)
                 if result.errors:
                     raise SystemExit(f"{name}: {result.errors} errors")
                 best[name] = max(best[name], result.per_s)
+            unseen = list(islice(new, round(NEW_PER_S * seconds)))
+            best_new = max(best_new, load.run(sandbox.port, unseen, seconds=seconds).per_s)
+        say(
+            f"sandbox, never seen before {best_new:>8,.0f} requests/s"
+            f"   {best_new / best['bare Starlette']:.2f} of bare"
+        )
         for name, (server, requests) in cases.items():
             half = load.run(server.port, requests, seconds=seconds, rate=best[name] / 2)
             say(
