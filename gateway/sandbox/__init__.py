@@ -47,6 +47,8 @@ from gateway.tasks import SLICE_S, TimeSlices
 
 __all__ = ["Sandbox"]
 
+BATCHES_NEED_ONE_PROCESS = "Batches of test keys need a server with one process, without --workers."
+
 
 class Sandbox:
     """Answers for test keys.
@@ -199,8 +201,11 @@ class Sandbox:
     def jobs_of(self, dialect: Dialect, caller: Caller, simulate: str) -> JobRunner:
         """The caller's batches. The request's word for a simulation outranks the key's.
 
-        Raises `SimulatedProblem`.
+        Raises `SimulatedProblem`; and `Problem` beside other processes, since the next request may
+        come to one that does not know the batch.
         """
+        if not self.is_alone:
+            raise Problem(ProblemKind.UNAVAILABLE, detail=BATCHES_NEED_ONE_PROCESS)
         word = word_of_parameter(simulate) or caller.simulate
         filters = self._filters_of(dialect, caller)
         return self.jobs.jobs_of(

@@ -122,6 +122,9 @@ async def test_control_api_says_that_it_needs_one_process(start: Start) -> None:
         reply = await client.get("/veriplex/v1/requests", headers=TEST)
         assert reply.status_code == 501
         assert "without --workers" in reply.json()["detail"]
+        batch = await client.post("/v1/batch", headers=TEST, json={"emails": ["a@example.com"]})
+        assert batch.status_code == 503
+        assert (await client.get(VERIFY, headers=TEST)).json()["state"] == "deliverable"
         assert (await client.get("/readyz")).json() == {"status": "ok"}
 
 
