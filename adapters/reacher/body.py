@@ -7,6 +7,7 @@ from typing import Any
 
 from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.wire import JSON, WireRequest
+from adapters.kit.words import parse_integer
 from adapters.reacher.problems import CHUNKED, NOT_JSON
 
 
@@ -24,13 +25,18 @@ def read_object(request: WireRequest) -> dict[str, Any]:
 
 def required(request: WireRequest, members: dict[str, Any], name: str, kind: type) -> Any:
     """A member that must be there, of a type. Raises `Problem`."""
-    if name not in members:
-        detail = f"missing field `{name}` at {_end(request)}"
-        raise Problem(ProblemKind.MISSING, detail, name)
-    value = members[name]
+    value = present(request, members, name)
     if not isinstance(value, kind):
         raise wrong_type(request, value, name, EXPECTED[kind])
     return value
+
+
+def present(request: WireRequest, members: Mapping[str, Any], name: str) -> Any:
+    """A member that must be there. Raises `Problem`."""
+    if members.get(name) is None:
+        detail = f"missing field `{name}` at {_end(request)}"
+        raise Problem(ProblemKind.MISSING, detail, name)
+    return members[name]
 
 
 def wrong_type(request: WireRequest, value: object, name: str, expected: str) -> Problem:
@@ -54,12 +60,12 @@ def check_settings(request: WireRequest, members: dict[str, Any]) -> None:
     timeout = optional(request, members, "smtp_timeout", dict)
     if timeout is not None:
         for name, kind, most in (("secs", "u64", 2**64 - 1), ("nanos", "u32", 2**32 - 1)):
-            required(request, timeout, name, int)
+            present(request, timeout, name)
             _integer(request, timeout, name, kind, most)
     proxy = optional(request, members, "proxy", dict)
     if proxy is not None:
         required(request, proxy, "host", str)
-        required(request, proxy, "port", int)
+        present(request, proxy, "port")
         _integer(request, proxy, "port", "u16", U16_MAX)
         for name in ("username", "password"):
             optional(request, proxy, name, str)
@@ -82,13 +88,16 @@ def optional(request: WireRequest, members: Mapping[str, Any], name: str, kind: 
 def _integer(
     request: WireRequest, members: Mapping[str, Any], name: str, kind: str, most: int
 ) -> None:
+    """An unsigned integer. Unlike the server's parser it may be a text or have a fraction of 0, as
+    clients in other languages send numbers everywhere: it has no effect."""
     value = members.get(name)
     if value is None:
         return
-    if isinstance(value, bool) or not isinstance(value, int):
+    number = None if isinstance(value, bool) else parse_integer(value)
+    if number is None:
         raise wrong_type(request, value, name, kind)
-    if not 0 <= value <= most:
-        detail = f"invalid value: integer `{value}`, expected {kind} at {_end(request)}"
+    if not 0 <= number <= most:
+        detail = f"invalid value: integer `{number}`, expected {kind} at {_end(request)}"
         raise Problem(ProblemKind.INVALID, detail, name)
 
 
