@@ -117,8 +117,8 @@ async def test_sighup_replaces_the_workers_without_a_failed_request(start: Start
         assert not server.events("worker.died")
 
 
-async def test_control_api_says_that_it_needs_one_process(start: Start) -> None:
-    async with start("--workers", "2") as (_, client):
+async def test_the_sandbox_says_what_needs_one_process_and_ctrl_c_stops_all(start: Start) -> None:
+    async with start("--workers", "2") as (server, client):
         reply = await client.get("/veriplex/v1/requests", headers=TEST)
         assert reply.status_code == 501
         assert "without --workers" in reply.json()["detail"]
@@ -126,6 +126,10 @@ async def test_control_api_says_that_it_needs_one_process(start: Start) -> None:
         assert batch.status_code == 503
         assert (await client.get(VERIFY, headers=TEST)).json()["state"] == "deliverable"
         assert (await client.get("/readyz")).json() == {"status": "ok"}
+        server.process.send_signal(signal.SIGINT)
+        async with asyncio.timeout(WITHIN_S):
+            assert await server.process.wait() == 0
+        assert not server.events("worker.died")
 
 
 async def test_workers_end_with_their_supervisor(start: Start) -> None:
@@ -150,14 +154,6 @@ def is_running(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return True
-
-
-async def test_ctrl_c_stops_all(start: Start) -> None:
-    async with start("--workers", "2") as (server, _):
-        server.process.send_signal(signal.SIGINT)
-        async with asyncio.timeout(WITHIN_S):
-            assert await server.process.wait() == 0
-        assert not server.events("worker.died")
 
 
 def test_a_database_in_memory_has_one_process(here: Here) -> None:
