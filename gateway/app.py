@@ -224,6 +224,7 @@ async def open_services(
             url=settings.server.url(),
             live_control=settings.sandbox.live_control,
             is_alone=is_alone,
+            has_other_servers=lambda: processes.count(ProcessKind.SERVE) > 1,
         )
         by_name = {dialect.name: dialect for dialect in dialects}
         dispatch = open_dispatch(settings, names, clock=clock)

@@ -69,8 +69,10 @@ class Sandbox:
         live_control: bool = False,
         fetch: FetchList = fetch_nothing,
         is_alone: bool = True,
+        has_other_servers: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`fetch` fetches the lists that clients name by a URL."""
+        """`fetch` fetches the lists that clients name by a URL. `has_other_servers` says whether
+        servers elsewhere have the same database now."""
         self.keys = keys
         self.seed = seed
         self.url = url
@@ -81,6 +83,7 @@ class Sandbox:
         self.is_alone = is_alone
         """Whether no other process serves the same port: the others know nothing of what is stored
         here."""
+        self.has_other_servers = has_other_servers
         self.clocks = Clocks(clock)
         self.large_bodies = FairSlots(1, is_strict=True)
         """Requests of test keys with a body in a file: each may take much memory until its rows are

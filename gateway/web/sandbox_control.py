@@ -37,8 +37,9 @@ from gateway.web.native import NativeApi
 from gateway.web.problem_json import problem_response
 
 NOT_ALONE = (
-    "Several processes serve this port, and each knows only its own requests, faults and clock. The"
-    " control API needs one process: `veriplex sandbox`, or `veriplex serve` without --workers."
+    "Several processes serve this port or this database, and each knows only its own requests,"
+    " faults and clock. The control API needs one process: `veriplex sandbox`, or one `veriplex"
+    " serve` without --workers."
 )
 MAX_SHOWN = 1_000
 """Requests of the log in one answer."""
@@ -123,7 +124,8 @@ class ControlApi:
             try:
                 if refusal := self._guard.refusal(request.headers):
                     raise ControlApiError(403, refusal)
-                if not self._sandbox.is_alone and handler != self.describe:
+                is_alone = self._sandbox.is_alone and not self._sandbox.has_other_servers()
+                if not is_alone and handler != self.describe:
                     raise ControlApiError(501, NOT_ALONE)
                 _check_body_is_json(request)
                 if handler not in filtered:

@@ -602,3 +602,23 @@ async def test_a_claim_in_the_database_is_one_processs_for_a_while(database_url:
         assert await claims[1].claim("b", 60)
         clock.now += 60
         assert sorted([await each.claim("a", 60) for each in claims]) == [False, False, True]
+
+
+async def test_the_control_api_needs_a_server_that_is_alone(tmp_path: Path) -> None:
+    async with (
+        vendor(BY_NAME["emailable"]) as good,
+        two_servers(tmp_path, SharedSettings(), [good]) as servers,
+    ):
+        one, other = servers.services
+        account = await one.accounts.create_account()
+        key = (await one.accounts.create_key(account, "emailable", test=True)).key
+
+        async def status() -> int:
+            headers = {"Authorization": f"Bearer {key}"}
+            url = "http://127.0.0.1/veriplex/v1/requests"  # by that name it may be controlled
+            return (await servers.clients[0].get(url, headers=headers)).status_code
+
+        assert await status() == 501
+        await other.processes.leave()
+        await one.processes.beat()
+        assert await status() == 200
