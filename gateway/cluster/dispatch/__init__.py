@@ -78,6 +78,11 @@ SELECT queue_name, count(*) AS count FROM procrastinate_jobs
 WHERE status = 'todo' AND task_name = %(task)s AND queue_name LIKE %(queues)s
 AND (scheduled_at IS NULL OR scheduled_at <= now()) GROUP BY queue_name
 """
+_FORGET = """
+DELETE FROM procrastinate_jobs WHERE status = 'todo' AND task_name = %(task)s
+AND queue_name LIKE %(queues)s AND scheduled_at < now() - interval '1 hour' RETURNING id
+"""
+"""Turns of an egress that no process has any more; their chunks have gone to others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,6 +150,7 @@ class ProcrastinateDispatch:
         await self._defer(connection, self._notice, HOUSE, at, [{"v": VERSION, "what": what}])
 
     async def top_up(self, connection: AsyncConnection, due: Mapping[str, int]) -> int:
+        await _raw(connection, self._connector, _FORGET, task=TURN, queues=f"{PIECES}:%")
         waiting = await self.waiting_turns(connection)
         missing = {egress: due[egress] - waiting.get(egress, 0) for egress in due}
         for egress, count in missing.items():

@@ -184,6 +184,21 @@ class TestTurns:
             chunks = await bench.store.fetch_all(select(batch_chunks.c.egress))
             assert chunks == [("vienna",)]
 
+    async def test_turns_of_an_egress_that_is_gone_are_forgotten(self, url: str) -> None:
+        dispatch = dispatch_for(url)
+        async with open_bench(url, time.time, dispatch=dispatch) as bench:
+            async with bench.store.write() as connection:
+                for hours, egress in ((2, "gone"), (0, "new")):
+                    await dispatch.due(connection, time.time() + 60, egress=egress)
+                    past = text(
+                        "UPDATE procrastinate_jobs SET scheduled_at = now() - make_interval("
+                        "hours => :hours) WHERE queue_name = :queue"
+                    )
+                    names = {"hours": hours, "queue": f"pieces:{egress}"}
+                    await connection.execute(past, names)
+            await bench.batch_services.runner.reconcile()
+            assert await jobs_of(bench.store) == {"pieces:new": 1}
+
     async def test_a_turn_without_work_is_over_at_once(self, url: str) -> None:
         dispatch = dispatch_for(url)
         async with open_bench(url, time.time, work=True, dispatch=dispatch) as bench:
