@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import orjson
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
 
-from gateway.workers.totals import Families, FamiliesCollector, Totals, to_families
+from gateway.workers.totals import GAUGES, Families, FamiliesCollector, Totals, to_families
 
 
 def process(requests: int, memory: float, credits: float, rows_left: float) -> Families:
@@ -63,3 +66,26 @@ def test_of_a_process_that_ended_only_what_it_counted_stays() -> None:
     assert "process_resident_memory_bytes 100.0" in text
     assert "veriplex_upstream_credits 7.0" in text
     assert "veriplex_batch_rows_left 50.0" in text
+
+
+GREATEST = {
+    "veriplex_batch_rows_left",
+    "veriplex_batches",
+    "veriplex_circuit",
+    "veriplex_egress_resting",
+    "veriplex_paused_operators",
+    "veriplex_processes",
+    "veriplex_upstream_banned",
+    "veriplex_upstream_dead_keys",
+}
+"""Gauges of which the greatest value is the right one: what is in the database that all share, and
+what is the case in some process."""
+
+
+def test_somebody_has_decided_how_each_gauge_is_combined() -> None:
+    packages = (Path(__file__).parents[3] / name for name in ("engine", "gateway"))
+    sources = [file.read_text() for package in packages for file in package.rglob("*.py")]
+    pattern = re.compile(r"Gauge(?:MetricFamily)?\(\s*\"(\w+)\"")
+    gauges = {name for source in sources for name in pattern.findall(source)}
+    assert len(gauges) >= 10
+    assert gauges - GREATEST == GAUGES.keys() - {name for name in GAUGES if "process_" in name[:8]}
