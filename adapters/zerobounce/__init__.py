@@ -207,15 +207,22 @@ class Options:
         "How the format of a domain's addresses is answered: as today, or as before 2024, which old"
         " clients need.",
     )
+    catchall_domain: bool = option(
+        False,
+        "Whether validations have the newer member `catchall_domain`, after `smtp_provider`.",
+    )
 
 
 def configure(dialect: Dialect, options: Options) -> Dialect:
-    endpoints = dialect.endpoints
+    writers: dict[str, Any] = {}
     if options.guessformat == "legacy":
-        endpoints = tuple(
-            replace(each, write=finder.write_legacy_guess) if each.name == "guess" else each
-            for each in endpoints
-        )
+        writers["guess"] = finder.write_legacy_guess
+    if options.catchall_domain:
+        writers["validate"] = partial(single.write_validate, with_catch_all=True)
+        writers["batch"] = partial(single.write_batch, with_catch_all=True)
+    endpoints = tuple(
+        replace(each, write=writers.get(each.name, each.write)) for each in dialect.endpoints
+    )
     write = partial(write_problem, options.key_error)
     return replace(dialect, write_problem=write, endpoints=endpoints)
 

@@ -104,8 +104,14 @@ def _callback_url(params: Mapping[str, Any]) -> str:
     return url
 
 
-def write_validate(op: Validate, v: Verification) -> WireReply:
-    return json_reply(validation(v, with_activity=op.with_activity, with_domain=op.with_domain))
+def write_validate(op: Validate, v: Verification, *, with_catch_all: bool = False) -> WireReply:
+    body = validation(
+        v,
+        with_activity=op.with_activity,
+        with_domain=op.with_domain,
+        with_catch_all=with_catch_all,
+    )
+    return json_reply(body)
 
 
 # -- a few --------------------------------------------------------------------------------
@@ -135,8 +141,10 @@ def read_batch(request: WireRequest) -> ValidateMany:
     )
 
 
-def write_batch(op: ValidateMany, found: tuple[Verification, ...]) -> WireReply:
-    rows = [validation(v) for v in found]
+def write_batch(
+    op: ValidateMany, found: tuple[Verification, ...], *, with_catch_all: bool = False
+) -> WireReply:
+    rows = [validation(v, with_catch_all=with_catch_all) for v in found]
     return json_reply({"email_batch": rows, "errors": list(op.errors)})
 
 

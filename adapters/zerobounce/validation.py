@@ -13,7 +13,11 @@ TEST_DOMAIN_AGE_DAYS = "9692"
 
 
 def validation(
-    v: Verification, *, with_activity: bool = False, with_domain: bool = False
+    v: Verification,
+    *,
+    with_activity: bool = False,
+    with_domain: bool = False,
+    with_catch_all: bool = False,
 ) -> dict[str, Any]:
     """The object of one address, its members in the vendor's order."""
     words, evidence, address = words_of(v), v.evidence, v.address
@@ -31,8 +35,10 @@ def validation(
     }
     if with_activity:
         body |= {"active_in_days": None, "active_first_seen": None}
+    body["smtp_provider"] = evidence.provider
+    if with_catch_all:
+        body["catchall_domain"] = evidence.catch_all
     body |= {
-        "smtp_provider": evidence.provider,
         "mx_found": bool_word(bool(evidence.mx)),
         "mx_record": evidence.mx_host or "",
         "firstname": person.first if person else None,
