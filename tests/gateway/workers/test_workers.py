@@ -233,8 +233,10 @@ async def test_a_batch_survives_the_kill_of_any_worker(
             emails = [f"user{i}@d{i % HOSTS}.test" for i in range(ADDRESSES)]
             reply = await client.post("/v1/batch", headers=LIVE, json={"emails": emails})
             job = reply.json()["id"]
-            # the chunks are spread over both
-            await server.until(lambda: len(database.holders()) == 2)
+            # On a file the chunks are spread over both; on PostgreSQL it is the dispatch that says
+            # who works, and one worker may have all of so few.
+            many = 2 if database_url.startswith("sqlite") else 1
+            await server.until(lambda: len(database.holders()) >= many)
             for victim in (1, 2):
                 before = database.done()
                 await server.until(lambda: database.done() > before + 100)  # noqa: B023
