@@ -28,6 +28,7 @@ from gateway.accounts.accounts import Accounts, OwnKey, open_accounts
 from gateway.accounts.blocked_clients import BlockedClients
 from gateway.accounts.console_tokens import console_access
 from gateway.accounts.daily_use import SqlDailyUse
+from gateway.accounts.directory import AccountDirectory
 from gateway.accounts.filters import SqlFilters
 from gateway.batches.backlog import read_backlog
 from gateway.batches.lazy_post import LazyFetch, LazyWebhookPost
@@ -41,6 +42,7 @@ from gateway.cluster.opening import open_dispatch
 from gateway.cluster.ports import Dispatch
 from gateway.cluster.processes import LivingProcesses, ProcessKind, open_processes
 from gateway.cluster.shared import Shared, open_shared
+from gateway.observability.activity_log import open_activity_log
 from gateway.observability.egress_metrics import EgressCollector
 from gateway.observability.metrics import Metrics, MetricsAccess
 from gateway.observability.redaction import SecretList
@@ -52,6 +54,9 @@ from gateway.sandbox.keys import TestKeys
 from gateway.service import Service, WaitForTask, wait_at_most
 from gateway.settings import Settings, configured_dialects
 from gateway.settings.egress import probe_config
+from gateway.settings.model import SettingPath
+from gateway.status.overview import Overview
+from gateway.status.sources import SourceControl
 from gateway.store import BUSY_TIMEOUT_S, Store, StoreError, open_store
 from gateway.upstreams.metrics import UpstreamCollector
 from gateway.upstreams.opening import PolicyServices, open_policy
@@ -148,6 +153,7 @@ async def open_services(
     dialects: Sequence[Dialect] = DIALECTS,
     secrets: SecretList | None = None,
     kind: ProcessKind = ProcessKind.SERVE,
+    origins: Mapping[SettingPath, str] | None = None,
 ) -> AsyncIterator[Services]:
     """Open storage, engine and caches, and close them in reverse.
 
@@ -157,7 +163,8 @@ async def open_services(
     `run_workers` batches are verified only by `batch_services.drain`; without `run_sweeper` another
     process deletes what is due. `is_alone` says that no other process serves the same port.
     `busy_timeout_s` is as in `open_store`. What is secret in the settings is added to `secrets`.
-    `kind` is what other processes see of this one. Raises StoreError, AccountsError.
+    `kind` is what other processes see of this one; `origins` says where settings come from. Raises
+    StoreError, AccountsError.
     """
     dialects = configured_dialects(settings, dialects)
     if clock is time.time and settings.storage.url.startswith("postgresql"):
@@ -203,6 +210,7 @@ async def open_services(
         metrics.register_collector(EgressCollector(egresses))
         metrics.register_collector(SharedCollector(shared, processes))
         await enter(metrics.writing_access_log())
+        activity = await enter(open_activity_log(store, metrics.activity, clock=clock))
         upstreams = await enter(
             _open_upstreams(settings, dialects, store, verifier, metrics, clock, secrets, shared)
         )
@@ -288,20 +296,10 @@ async def open_services(
         )
         routes = VendorRoutes(dialects)
         guard = BrowserGuard(lambda: sandbox.url, settings.server.allowed_hosts)
-        console = ConsoleServices(
-            access=console_access(settings, store, clock),
-            guard=guard,
-            dialects=dialects,
-            sandbox=sandbox,
-            service=service,
-            settings=settings,
-            accounts=accounts,
-            batches=batches.oversight,
-        )
         blocks = ClientBlocks(
             clock=clock, store=BlockedClients(store, clock), limiter=shared.guess_limiter
         )
-        yield Services(
+        services = Services(
             settings=settings,
             store=store,
             accounts=accounts,
@@ -332,11 +330,35 @@ async def open_services(
             batch_services=batches,
             processes=processes,
             outcomes=outcomes,
-            console=console if settings.console.enabled else None,
             shared=shared,
             dispatch=dispatch,
             database_check=database_check,
+            console=None,
         )
+        if settings.console.enabled:
+            services.console = ConsoleServices(
+                access=console_access(settings, store, clock),
+                guard=guard,
+                dialects=dialects,
+                sandbox=sandbox,
+                service=service,
+                settings=settings,
+                accounts=accounts,
+                batches=batches.oversight,
+                directory=AccountDirectory(store, clock),
+                origins=origins or {},
+                overview=Overview(
+                    settings=settings,
+                    store=store,
+                    log=activity,
+                    sources=SourceControl(settings, upstreams),
+                    egresses=egresses,
+                    reputation=reputation_store,
+                    not_ready_reason=services.not_ready_reason,
+                    clock=clock,
+                ),
+            )
+        yield services
 
 
 async def filters_of_claim(

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Row, func, insert, select, update
+from sqlalchemy import Row, Select, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.contract.dialect import Dialect, KeyShape
@@ -230,6 +230,11 @@ class Accounts:
         await self._callers.aclose()
         await self._ledger.aclose()
 
+    @property
+    def plans(self) -> tuple[str, ...]:
+        """The names of all plans."""
+        return self._plans.names
+
     # -- for every request ---------------------------------------------------------------
 
     async def authenticate(self, dialect: str, credential: str) -> Caller | None:
@@ -439,7 +444,7 @@ class Accounts:
     async def list_keys(self) -> list[KeyInfo]:
         """All keys, revoked ones too, the oldest first. Raises StoreError."""
         async with self._store.read() as connection:
-            return [_key_info(row) for row in await connection.execute(_KEYS)]
+            return [key_info(row) for row in await connection.execute(_KEYS)]
 
     async def revoke_key(self, key_ref: str) -> KeyInfo:
         """Revoke a key; other processes refuse it within a second.
@@ -455,7 +460,14 @@ class Accounts:
             )
             row = (await connection.execute(_KEYS.where(this_key))).one()
         self._callers.clear()
-        return _key_info(row)
+        return key_info(row)
+
+    async def revoke_key_by_id(self, key_id: int) -> None:
+        """As `revoke_key`, where the id is known to be one. Raises StoreError."""
+        this_key = (keys.c.id == key_id, keys.c.revoked_at.is_(None))
+        async with self._store.write() as connection:
+            await connection.execute(update(keys).where(*this_key).values(revoked_at=self._now()))
+        self._callers.clear()
 
     async def set_status_of_key(self, key_ref: str, status: AccountStatus) -> KeyInfo:
         """Set the status of a key's account; other processes apply it within a second.
@@ -468,7 +480,7 @@ class Accounts:
             await connection.execute(update(accounts).where(its_account).values(status=status))
             row = (await connection.execute(_KEYS.where(keys.c.id == key.id))).one()
         self._callers.clear()
-        return _key_info(row)
+        return key_info(row)
 
     async def set_plan(self, account_id: int, plan: str) -> None:
         """Raises NoSuchAccount, UnknownPlan, StoreError."""
@@ -591,6 +603,11 @@ _KEYS = (
 )
 
 
+def keys_query() -> Select[Any]:
+    """The rows of `key_info`, the oldest first."""
+    return _KEYS
+
+
 async def _find_key(connection: AsyncConnection, key_ref: str) -> Row[Any]:
     """The key with this reference. Raises NoSuchKey, AmbiguousKey."""
     digest = key_digest(key_ref)
@@ -608,7 +625,8 @@ async def _find_key(connection: AsyncConnection, key_ref: str) -> Row[Any]:
     return matching[0]
 
 
-def _key_info(row: Row[Any]) -> KeyInfo:
+def key_info(row: Row[Any]) -> KeyInfo:
+    """A row of `keys_query`."""
     return KeyInfo(
         id=row.id,
         account_id=row.account_id,

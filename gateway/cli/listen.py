@@ -134,7 +134,7 @@ def open_socket(settings: Settings) -> socket.socket:
 
 def open_sockets(settings: Settings, count: int) -> list[socket.socket]:
     """A socket for each of `count` processes, on the same port. Raises CommandError."""
-    from gateway.web.server import bind
+    from gateway.sockets import bind
     from gateway.workers.sockets import bind_each
 
     server = settings.server

@@ -13,7 +13,10 @@ from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 from gateway.cli.terminal import EXIT_USAGE, CommandError, print_error
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from gateway.settings import Settings
+    from gateway.settings.model import SettingPath
 
 
 class _PlainParameters:
@@ -92,6 +95,7 @@ def read_settings(
     secrets: bool = False,
     probing: bool = False,
     quiet: bool = False,
+    on_origins: Callable[[Mapping[SettingPath, str]], None] = lambda _: None,
 ) -> Settings:
     """The settings. Raises CommandError with all mistakes in them.
 
@@ -110,6 +114,7 @@ def read_settings(
             secrets=secrets,
             probing=probing or secrets,
             on_ignored=ignored.append,
+            on_origins=on_origins,
         )
     except SettingsError as exc:
         raise CommandError(str(exc), EXIT_USAGE) from exc

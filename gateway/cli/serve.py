@@ -28,9 +28,12 @@ from gateway.cli.terminal import EXIT_INTERRUPTED, EXIT_USAGE, CommandError, run
 from gateway.workers.place import PLACE_OPTION, WorkerPlace
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from gateway.accounts.accounts import NewKey
     from gateway.app import Services
     from gateway.settings import Settings
+    from gateway.settings.model import SettingPath
 
 
 MAX_WORKERS = 64
@@ -81,9 +84,11 @@ def serve(
         raise CommandError("--ssl-certfile and --ssl-keyfile belong together", EXIT_USAGE)
     place = None if as_worker is None else WorkerPlace.parse(as_worker)
 
+    origins: dict[SettingPath, str] = {}
+
     def read(*, quiet: bool = False) -> Settings:
         settings = with_server_options(
-            read_settings(ctx, config, secrets=True, quiet=quiet),
+            read_settings(ctx, config, secrets=True, quiet=quiet, on_origins=origins.update),
             host=host,
             port=port,
             ssl_certfile=ssl_certfile,
@@ -97,14 +102,14 @@ def serve(
     with errors_as_logged(settings.log):
         if place is not None:
             with socket.socket(fileno=place.socket_fd) as sock:
-                run_async(_serve(settings, sock, place))
+                run_async(_serve(settings, sock, place, origins))
         elif workers > 1:
             from gateway.cli.workers import supervise
 
             supervise(settings, workers, lambda: read(quiet=True))
         else:
             with open_socket(settings) as sock:
-                run_async(_serve(settings, sock))
+                run_async(_serve(settings, sock, None, origins))
 
 
 def _without_work(settings: Settings) -> Settings:
@@ -131,7 +136,12 @@ HELO_ADVICE = (
 KEYS_NOT_SHOWN = "no key exists; create some with: veriplex keys create"
 
 
-async def _serve(settings: Settings, sock: socket.socket, place: WorkerPlace | None = None) -> None:
+async def _serve(
+    settings: Settings,
+    sock: socket.socket,
+    place: WorkerPlace | None,
+    origins: Mapping[SettingPath, str],
+) -> None:
     """Serve on `sock`, alone or in a place among several workers."""
     from gateway.accounts.accounts import AccountsError
     from gateway.app import open_services
@@ -149,6 +159,7 @@ async def _serve(settings: Settings, sock: socket.socket, place: WorkerPlace | N
             services = await stack.enter_async_context(
                 open_services(
                     settings,
+                    origins=origins,
                     secrets=secrets,
                     is_alone=place is None,
                     run_sweeper=place is None or place.number == 1,

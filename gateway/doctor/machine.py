@@ -13,12 +13,12 @@ from sqlalchemy import select
 from gateway.doctor.facts import Database, ListenAddress, RefusalHistory
 from gateway.reputation import recent_refusals
 from gateway.settings.model import ServerSettings
+from gateway.sockets import bind
 from gateway.store import StoreError, open_store
 from gateway.store.tables import REVISION, version_table
 from gateway.store.tables import egress_pauses as kept_pauses
 from gateway.store.tables import egress_refusals as kept_refusals
 from gateway.store.urls import IN_MEMORY, sqlite_file
-from gateway.web.server import bind
 
 LIVEZ_TIMEOUT_S = 1.0
 LOCK_TIMEOUT_S = 2.0

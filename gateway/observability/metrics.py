@@ -28,6 +28,7 @@ from prometheus_client import (
 from prometheus_client.registry import Collector
 
 from engine.model import Attempt
+from gateway.observability.activity import ActivityCounter
 from gateway.observability.request_metrics import RequestMetrics
 from gateway.tasks import in_background
 
@@ -81,6 +82,8 @@ _LOGGED_FIELDS = (
     *("request_id", "dialect", "endpoint", "method", "path", "status", "verdict", "source"),
     *("cache", "key", "domain", "problem", "hint", "client"),
 )
+OWN_PATHS = "veriplex"
+"""In the place of a dialect, of requests to the server's own paths."""
 QUIET_ENDPOINTS = frozenset({"alive", "ready", "metrics", "console"})
 """Of the server's own, asked every few seconds by machines and by open pages: a line each only at
 level `debug`."""
@@ -135,6 +138,7 @@ class Metrics:
             registry=self.registry,
         )
         self._cache = {name: cache.labels(name) for name in CACHE_OUTCOMES}
+        self.activity = ActivityCounter()
         self._attempt_counters: dict[tuple[str, str], tuple[Counter, Histogram]] = {}
         self._spent = Counter(
             "veriplex_spent",
@@ -159,6 +163,7 @@ class Metrics:
             # kept, since finding a counter by its labels takes ten times as long as counting
             counters = (self._attempts.labels(*labels), self._attempt_seconds.labels(labels[0]))
             self._attempt_counters[labels] = counters
+        self.activity.count_attempt(attempt)
         counters[0].inc()
         counters[1].observe(attempt.latency_ms / 1000)
         if attempt.cost:
@@ -171,6 +176,7 @@ class Metrics:
     def count_cache_lookup(self, outcome: str) -> None:
         """Count one look-up in the verdict cache; `outcome` is one of `CACHE_OUTCOMES`."""
         self._cache[outcome].inc()
+        self.activity.count_cache_lookup(outcome)
 
     def register_collector(
         self, collector: Collector, refresh: Callable[[], Awaitable[None]] | None = None
@@ -185,6 +191,10 @@ class Metrics:
         self._requests.count(
             entry.dialect, entry.endpoint, entry.status, entry.source, entry.seconds
         )
+        if entry.dialect != OWN_PATHS or entry.verdict:
+            self.activity.count_request(
+                entry.dialect, entry.status, entry.source, entry.verdict, entry.seconds
+            )
         is_quiet = entry.endpoint in QUIET_ENDPOINTS and entry.status < 400
         if log.isEnabledFor(logging.DEBUG if is_quiet else logging.INFO):
             if len(self._unwritten) >= MAX_UNWRITTEN_LINES:

@@ -41,6 +41,7 @@ def load(
     secrets: bool = True,
     probing: bool = True,
     on_ignored: Callable[[str], None] = lambda _: None,
+    on_origins: Callable[[Mapping[SettingPath, str]], None] = lambda _: None,
 ) -> Settings:
     """The settings of `path`, or of the default file if it is None, with the environment on top.
 
@@ -48,13 +49,19 @@ def load(
     Without `secrets` only the form of references is checked, which suits commands that call no
     upstream. With `probing` the proxies and addresses of `[[egress]]` are read and checked in any
     case, which the probe needs. `on_ignored` gets a line about variables with our prefix that
-    cannot be meant as settings. Raises SettingsError with all mistakes.
+    cannot be meant as settings, and `on_origins` where each given setting comes from. Raises
+    SettingsError with all mistakes.
     """
     file, tree, lines = _read_file(_settings_file(path, environ))
     origins: dict[SettingPath, str] = {}
     problems = list(_apply_environment(tree, origins, environ))
     for line in ignored_variables(environ):
         on_ignored(line)
+
+    on_origins(
+        {loc: f"{file}, line {line}" for loc, line in lines.items()}
+        | {loc: f"environment variable {name}" for loc, name in origins.items()}
+    )
 
     def where(loc: SettingPath) -> str:
         for end in range(len(loc), 0, -1):

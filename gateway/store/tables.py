@@ -31,7 +31,7 @@ from sqlalchemy import (
     false,
 )
 
-REVISION = "0020"
+REVISION = "0021"
 """The newest migration; repeated here so that opening an up-to-date database needs no Alembic."""
 LEAST_READER = "0014"
 """The oldest `REVISION` whose program may use these tables. A migration that only adds what older
@@ -187,6 +187,28 @@ secrets = Table(
     Column("value", LargeBinary, nullable=False),
 )
 """Random values that all processes of a database need to have in common."""
+activity = Table(
+    "activity",
+    metadata,
+    Column("span", Integer, primary_key=True),  # s
+    Column("start", BigInteger, primary_key=True),  # Unix time, s
+    Column("subject", String(16), primary_key=True),  # gateway.observability.activity.Subject
+    Column("name", String(100), primary_key=True),
+    Column("count", BigInteger, nullable=False),
+    Column("total", BigInteger, nullable=False),  # in the subject's unit
+    sqlite_with_rowid=False,
+)
+"""What the server did, in buckets of time."""
+
+source_pauses = Table(
+    "source_pauses",
+    metadata,
+    Column("source", String(64), primary_key=True),
+    Column("paused_at", BigInteger, nullable=False),  # Unix time, s
+    sqlite_with_rowid=False,
+)
+"""Sources that an operator has taken out of use."""
+
 console_tokens = Table(
     "console_tokens",
     metadata,

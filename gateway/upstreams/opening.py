@@ -37,6 +37,7 @@ from gateway.upstreams.source.circuit import CircuitBreaker, CircuitRules
 from gateway.upstreams.source.key_files import key_files
 from gateway.upstreams.source.keys import KeyRing
 from gateway.upstreams.source.local import LocalSource
+from gateway.upstreams.source.pauses import Pauses
 from gateway.upstreams.source.recorder import FixtureRecorder
 from gateway.upstreams.source.sharing import ALONE, CircuitNotes, UpstreamSharing
 from gateway.upstreams.source.source import Source
@@ -55,6 +56,8 @@ class PolicyServices:
     bulk: BulkPolicy
     upstreams: tuple[UpstreamSource, ...]
     budgets: Budgets
+    pauses: Pauses
+    """By operators."""
 
 
 @contextlib.asynccontextmanager
@@ -78,6 +81,8 @@ async def open_policy(
     clock, in seconds. `sharing` is what upstreams share with other processes.
     """
     changes = Changes()
+    pauses = Pauses(store, clock=clock, on_resume=changes.notify)
+    await pauses.read()
     async with contextlib.AsyncExitStack() as stack:
         upstreams = await stack.enter_async_context(
             open_upstreams(
@@ -89,15 +94,16 @@ async def open_policy(
                 secrets=secrets,
                 on_return=changes.notify,
                 sharing=sharing,
+                pause_of=pauses.fault_of,
             )
         )
         budgets = Budgets(store, clock=clock)
         stack.push_async_callback(budgets.write, everything=True)
         used = {*settings.sources, *(s for r in settings.routes for s in settings.sources_of(r))}
         policy = Policy(
-            _source_route(settings, settings.routing, "", upstreams, verifier),
+            _source_route(settings, settings.routing, "", upstreams, verifier, pauses),
             {
-                key: _source_route(settings, route, route.name, upstreams, verifier)
+                key: _source_route(settings, route, route.name, upstreams, verifier, pauses)
                 for route in settings.routes
                 for key in route.keys
             },
@@ -115,7 +121,8 @@ async def open_policy(
         )
         stack.push_async_callback(policy.aclose)
         every_s = {u.name: u.balance_every_s for u in settings.upstreams}
-        periodic = [budgets.write_periodically()] if settings.upstreams else []
+        periodic = [pauses.read_periodically()]
+        periodic += [budgets.write_periodically()] if settings.upstreams else []
         periodic += [
             watch_balances(u, every_s[u.name], sharing)
             for u in upstreams
@@ -132,7 +139,7 @@ async def open_policy(
         records = VendorJobRecords(store, clock=clock)
         vendor_jobs = VendorJobRunner(records, budgets, clock=clock, monotonic=monotonic, rng=rng)
         bulk = BulkPolicy(policy, bulk_verifier, vendor_jobs, clock=clock, rng=rng)
-        yield PolicyServices(policy, bulk, upstreams, budgets)
+        yield PolicyServices(policy, bulk, upstreams, budgets, pauses)
 
 
 @contextlib.asynccontextmanager
@@ -146,11 +153,12 @@ async def open_upstreams(
     secrets: SecretList | None = None,
     on_return: Callable[[], None] = lambda: None,
     sharing: UpstreamSharing = ALONE,
+    pause_of: Callable[[str], str] = lambda _: "",
 ) -> AsyncIterator[tuple[UpstreamSource, ...]]:
     """The upstreams of the settings, each with connections of its own.
 
     The secrets of the settings, and later those in key files, are added to `secrets`. `on_return`
-    is called when an upstream is back in rotation.
+    is called when an upstream is back in rotation; `pause_of` is as `Pauses.fault_of`.
     """
     if not settings.upstreams:
         yield ()
@@ -196,6 +204,7 @@ async def open_upstreams(
                     key_files=key_files(upstream.name, api_keys, keys, circuit, secrets),
                     recorder=recorder,
                     on_return=on_return,
+                    pause_of=pause_of,
                 )
             )
         yield tuple(sources)
@@ -248,6 +257,7 @@ def _source_route(
     name: str,
     upstreams: Sequence[UpstreamSource],
     verifier: Verifier,
+    pauses: Pauses,
 ) -> SourceRoute:
     by_name: dict[str, Source] = {source.name: source for source in upstreams}
     order = settings.sources_of(routing)
@@ -256,6 +266,7 @@ def _source_route(
         timeout_s=settings.engine.deadline_s,
         final=frozenset(routing.local_final),
         is_only_source=len(order) == 1,
+        pause_of=pauses.fault_of,
     )
     return SourceRoute(
         name=name,

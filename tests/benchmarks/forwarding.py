@@ -25,8 +25,9 @@ import uvloop
 from adapters.registry import DIALECTS
 from gateway.app import open_services
 from gateway.settings import Settings
+from gateway.sockets import bind
 from gateway.web.dispatch import create_app
-from gateway.web.server import bind, serve
+from gateway.web.server import serve
 from tests.benchmarks import load
 from tests.benchmarks.servers import LIVE_KEY, SAY_LISTENING, Deliverable, Running, ours, running
 from tests.fakes.vendor import GOOD_KEY, Mood, Vendor, vendor

@@ -27,8 +27,9 @@ from engine.model import Address, Checks, Reason, Verdict, Verification
 from gateway.app import open_services
 from gateway.observability.logs import set_up_logs
 from gateway.settings import Settings
+from gateway.sockets import bind
 from gateway.web.dispatch import create_app
-from gateway.web.server import ServerHooks, bind, serve
+from gateway.web.server import ServerHooks, serve
 from tests.fakes.socks import Socks, socks_server
 
 LIVE_KEY = "live_0123456789abcdef0123"

@@ -79,7 +79,8 @@ class BulkPolicy:
         policy = self._context.policy
         route, key = policy.route_for_key(claim.key_id, claim.key_label)
         partition = policy.cache_partition(claim.account_id, claim.key_label)
-        if [source.name for source in route.sources] == [LOCAL_SOURCE]:
+        is_local = [source.name for source in route.sources] == [LOCAL_SOURCE]
+        if is_local and not route.sources[0].unusable_fault:
             return ChunkVerifier(self._context.bulk_verifier, partition)
         chunk = OriginChunk(claim.batch_id, claim.origin_chunk)
         verifier = _RouteVerifier(
@@ -154,6 +155,8 @@ class _RouteVerifier:
         for source in self._sources_of_lists(checks):
             if not left:
                 return
+            if source.name == LOCAL_SOURCE and source.unusable_fault:
+                continue
             jobs = None
             if isinstance(source, UpstreamSource):
                 jobs = await self._context.vendor_jobs.prepare(

@@ -113,7 +113,11 @@ class Policy:
         """The answer of a route's sources, completed, with its attempts. Raises NoAnswer."""
         if not address.valid:
             # No upstream need be asked, let alone paid, to see that.
-            local = tuple(source for source in route.sources if source.name == LOCAL_SOURCE)
+            local = tuple(
+                source
+                for source in route.sources
+                if source.name == LOCAL_SOURCE and not source.unusable_fault
+            )
             if not local:
                 return self._malformed_verification(address, checks)
             route = replace(route, sources=local)

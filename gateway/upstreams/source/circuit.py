@@ -239,7 +239,12 @@ class CircuitBreaker:
 
     def allow_trial(self) -> None:
         """The operator may have ended a ban: allow a trial at once."""
-        if self._banned and self._state is CircuitState.OPEN:
+        if self._banned:
+            self.end_rest()
+
+    def end_rest(self) -> None:
+        """Allow a trial at once, whatever opened the circuit."""
+        if self._state is CircuitState.OPEN:
             self._open_until = self._clock()
 
     def pause(self, seconds: float) -> None:

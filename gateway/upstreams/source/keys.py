@@ -91,6 +91,19 @@ class KeyRing:
         return max(min(key.paused_until for key in self.keys) - self._clock(), 0.0)
 
     @property
+    def current_number(self) -> int:
+        """The number of the key that was used last."""
+        return self.keys[self._current].number
+
+    def is_resting(self, key: UpstreamKey) -> bool:
+        return key.paused_until > self._clock()
+
+    def end_pauses(self) -> None:
+        """Allow each key to be tried now, whatever it waits for."""
+        for key in self.keys:
+            key.paused_until = 0.0
+
+    @property
     def all_dead(self) -> bool:
         return all(key.dead for key in self.keys)
 

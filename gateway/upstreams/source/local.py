@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+from collections.abc import Callable
 
 from adapters.contract.upstream import Fault, FaultKind, UpstreamQuery
 from engine.model import Evidence, Verdict
@@ -29,7 +30,6 @@ class LocalSource:
     ready_in_s = last_resort_in_s = fault_age_s = 0.0
     answered_at = returned_at = failed_at = -math.inf
     busy = is_unproven = is_suspected = answers_late = False
-    unusable_fault = ""
     evidence_fields = frozenset(Evidence.__slots__)
     free_verdicts: frozenset[Verdict] = frozenset()
 
@@ -40,13 +40,19 @@ class LocalSource:
         timeout_s: float,
         final: frozenset[Verdict],
         is_only_source: bool,
+        pause_of: Callable[[str], str] = lambda _: "",
     ) -> None:
         """`is_only_source`: no other source can answer in its place, so a bug raises."""
         self._verifier = verifier
         self._is_only_source = is_only_source
+        self._pause_of = pause_of
         self.timeout_s = self.patience_s = timeout_s
         self.final = final
         self.latency = Latency()
+
+    @property
+    def unusable_fault(self) -> str:
+        return self._pause_of(self.name)
 
     def admit(self) -> Admission:
         return Admission.YES

@@ -132,9 +132,14 @@ class UpstreamSource:
         key_files: KeyFiles | None = None,
         recorder: Recorder | None = None,
         on_return: Callable[[], None] = lambda: None,
+        pause_of: Callable[[str], str] = lambda _: "",
     ) -> None:
-        """`on_return` is called when it has answered for the first time, or again with a key."""
+        """`on_return` is called when it has answered for the first time, or again with a key.
+
+        `pause_of` gives the fault that stands for an operator's pause; empty without one.
+        """
         self._on_return = on_return
+        self._pause_of = pause_of
         assert vendor_api.dialect.upstream is not None
         self.name = rules.name
         self.price = rules.price
@@ -162,6 +167,7 @@ class UpstreamSource:
         self._throttled_trial_at = 0.0
         self.answered_at = self.failed_at = -math.inf
         self._fault_recency = 1.0
+        self.last_fault: Fault | None = None
         self.recorder = recorder
 
     @property
@@ -190,6 +196,8 @@ class UpstreamSource:
 
     @property
     def unusable_fault(self) -> str:
+        if paused := self._pause_of(self.name):
+            return paused
         if self.circuit.is_banned and self.circuit.reopens_in_s > 0:
             return FaultKind.BANNED
         return FaultKind.DEAD_KEY if self.keys.all_dead else ""
@@ -256,6 +264,12 @@ class UpstreamSource:
             request.report(result if isinstance(result, Fault) else None)
             return result
 
+    def end_rest(self) -> None:
+        """Let the next request try it, whatever it rests for."""
+        self.circuit.end_rest()
+        self.keys.end_pauses()
+        self._on_return()
+
     @contextlib.contextmanager
     def admitted_request(self) -> Iterator[AdmittedRequest]:
         """Around a request after `admit`. Without a report, it says nothing of the source."""
@@ -285,6 +299,7 @@ class UpstreamSource:
             self.answered_at = self._clock()
             self.circuit.record_success(sent_at)
             return
+        self.last_fault = fault
         implied = IMPLICATIONS[fault.kind]
         if implied.recency:
             self._fault_recency, self.failed_at = implied.recency, self._clock()

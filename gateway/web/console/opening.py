@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from gateway.web.console import api, batches, overview, sandbox, try_
+from gateway.web.console import (
+    api,
+    batches,
+    egress,
+    keys,
+    overview,
+    sandbox,
+    settings,
+    sources,
+    try_,
+)
 from gateway.web.console.application import ConsoleApp, ConsoleServer
 from gateway.web.console.services import ConsoleServices
 from gateway.web.console.visit import Section
@@ -13,7 +23,11 @@ SECTIONS: tuple[Callable[[ConsoleServices], Section | None], ...] = (
     overview.section,
     try_.section,
     batches.section,
+    sources.section,
+    egress.section,
+    keys.section,
     sandbox.section,
+    settings.section,
     api.section,
 )
 """Each gives its entry of the menu, or None if the server has not what it would show."""

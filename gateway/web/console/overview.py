@@ -1,23 +1,147 @@
-"""The overview: how to call this server."""
+"""The overview: what needs attention, and what the server did."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from engine.model import Verdict
+from gateway.web.console.charts import Chart, Line
 from gateway.web.console.services import ConsoleServices
 from gateway.web.console.visit import PageRoute, Section, Visit
 
+if TYPE_CHECKING:
+    from gateway.status.overview import Activity, Period
+
+POLL_S = {"hour": 5, "day": 30, "month": 120}
+"""How often an open page loads its numbers again."""
+MAX_SPENDERS = 8
+"""Sources with a line of their own in the chart of spending."""
+
 
 def section(services: ConsoleServices) -> Section:
-    page = Overview(services)
-    return Section("Overview", "", "overview", (PageRoute("", page.show),))
+    if services.overview is None:
+        start = StartPage(services)
+        return Section("Overview", "", "overview", (PageRoute("", start.show),))
+    page = OverviewPage(services)
+    routes = (PageRoute("", page.show), PageRoute("/activity", page.table))
+    return Section("Overview", "", "overview", routes)
 
 
-class Overview:
+class StartPage:
+    """In a sandbox: how to call it."""
+
     def __init__(self, services: ConsoleServices) -> None:
         self._services = services
 
     async def show(self, visit: Visit) -> Response:
         """The page."""
-        url = self._services.sandbox.url
-        return visit.render("overview.html", dialects=self._services.dialects, url=url)
+        services = self._services
+        return visit.render("start.html", dialects=services.dialects, url=services.sandbox.url)
+
+
+class OverviewPage:
+    def __init__(self, services: ConsoleServices) -> None:
+        assert services.overview is not None
+        self._services = services
+        self._overview = services.overview
+
+    async def show(self, visit: Visit) -> Response:
+        """The page."""
+        period = _period(visit)
+        activity = await self._overview.activity(period)
+        return visit.render(
+            "overview.html",
+            notices=await self._overview.notices(),
+            activity=activity,
+            tiles=_tiles(activity),
+            charts=list(_charts(activity)),
+            poll_s=POLL_S[period.name],
+            dialects=self._services.dialects,
+            url=self._services.sandbox.url,
+        )
+
+    async def table(self, visit: Visit) -> Response:
+        """The charts' numbers as a table."""
+        activity = await self._overview.activity(_period(visit))
+        return visit.render("activity.html", activity=activity, charts=list(_charts(activity)))
+
+
+def _period(visit: Visit) -> Period:
+    from gateway.status.overview import PERIODS
+
+    period = PERIODS.get(visit.query.get("period", "hour"))
+    if period is None:
+        raise HTTPException(404)
+    return period
+
+
+def _tiles(activity: Activity) -> dict[str, float | None]:
+    from gateway.observability.activity import Outcome, Subject, percentile_ms
+
+    cache = {row.name: row.count for row in activity.rows(Subject.CACHE)}
+    return {
+        "requests": activity.requests,
+        "per_minute": activity.requests / (activity.period.length_s / 60),
+        "verdicts": activity.verdicts,
+        "hits": sum(cache.get(name, 0) for name in ("hit", "stale", "stored")),
+        "lookups": sum(cache.values()),
+        "refused": activity.count(Subject.OUTCOME, Outcome.REFUSED),
+        "failed": activity.count(Subject.OUTCOME, Outcome.FAILED),
+        "p50": percentile_ms(activity.total, 50),
+        "p95": percentile_ms(activity.total, 95),
+        "spent": activity.spent,
+    }
+
+
+def _charts(activity: Activity) -> Iterator[Chart]:
+    from gateway.observability.activity import Outcome, Subject
+
+    def lines(subject: Subject, names: dict[str, str]) -> list[Line]:
+        return [Line(name, activity.series(subject, name), names[name]) for name in names]
+
+    outcomes = {
+        Outcome.ANSWERED: "series-1",
+        Outcome.REFUSED: "series-3",
+        Outcome.FAILED: "series-5",
+    }
+    # without the bucket of now, which is not whole
+    starts = activity.starts[:-1]
+    yield Chart(
+        "requests",
+        "Requests",
+        "Answered, refused for a mistake of the client (4xx), failed (5xx).",
+        starts,
+        lines(Subject.OUTCOME, {str(name): colour for name, colour in outcomes.items()}),
+    )
+    yield Chart(
+        "verdicts",
+        "Verdicts",
+        "Answers to single verifications, by verdict.",
+        starts,
+        lines(Subject.VERDICT, {verdict.value: verdict.value for verdict in Verdict}),
+    )
+    yield Chart(
+        "latency",
+        "Latency",
+        "Half of the requests, and 95 in a hundred, were answered faster.",
+        starts,
+        [
+            Line("p50", activity.percentiles_ms(50), "series-2"),
+            Line("p95", activity.percentiles_ms(95), "series-4"),
+        ],
+        "ms",
+    )
+    spenders = [row.name for row in activity.rows(Subject.SPENT)][:MAX_SPENDERS]
+    if spenders:
+        yield Chart(
+            "spent",
+            "Spending",
+            "What sources were paid, in the currency of the settings.",
+            starts,
+            [Line(name, activity.amounts(name)) for name in spenders],
+            "money",
+        )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from adapters.contract.dialect import Dialect
@@ -11,10 +11,13 @@ from gateway.accounts.console_access import ConsoleAccess
 
 if TYPE_CHECKING:
     from gateway.accounts.accounts import Accounts
+    from gateway.accounts.directory import AccountDirectory
     from gateway.batches.oversight import BatchOversight
     from gateway.sandbox import Sandbox
     from gateway.service import Service
     from gateway.settings import Settings
+    from gateway.settings.model import SettingPath
+    from gateway.status.overview import Overview
     from gateway.web.browsers import BrowserGuard
 
 
@@ -30,3 +33,7 @@ class ConsoleServices:
     settings: Settings | None = None
     accounts: Accounts | None = None
     batches: BatchOversight | None = None
+    directory: AccountDirectory | None = None
+    overview: Overview | None = None
+    origins: Mapping[SettingPath, str] = field(default_factory=dict)
+    """Where settings come from that are not the defaults."""

@@ -40,6 +40,7 @@ def _environment() -> Environment:
         "when": when,
         "words": words,
         "prose": prose,
+        "zip": lambda first, second: list(zip(first, second, strict=True)),
     }
     environment.globals |= {"asset": asset_url, "version": version("veriplex")}
     return environment

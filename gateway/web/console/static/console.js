@@ -28,6 +28,14 @@
     money: (v) => v.toLocaleString("en", { minimumFractionDigits: 2, maximumFractionDigits: 4 }),
   };
 
+  // The time of day, with the day where that changes.
+  function clock(at, before) {
+    const date = new Date(at * 1000), time = `${two(date.getHours())}:${two(date.getMinutes())}`;
+    const day = `${two(date.getMonth() + 1)}-${two(date.getDate())}`;
+    if (before === undefined) return `${day}\n${time}`;
+    return new Date(before * 1000).getDate() === date.getDate() ? time : `${day}\n${time}`;
+  }
+
   function options(box, about) {
     const text = colour("--muted"), line = colour("--line");
     const write = units[about.unit] || units.count;
@@ -40,11 +48,11 @@
       legend: { live: true },
       scales: { x: { time: true }, y: { range: (u, low, high) => [0, high > 0 ? high * 1.1 : 1] } },
       axes: [
-        { ...axis, grid: { show: false } },
+        { ...axis, grid: { show: false }, space: 70, values: (u, ticks) => ticks.map((at, i) => clock(at, ticks[i - 1])) },
         { ...axis, size: 58, values: (u, ticks) => ticks.map(write) },
       ],
       series: [
-        { label: "Time" },
+        { label: "Time", value: (u, at) => (at == null ? "–" : clock(at).replace("\n", " ")) },
         ...about.series.map((each, index) => {
           const stroke = colour(`--${each.colour || `series-${(index % 8) + 1}`}`);
           return { label: each.label, stroke, width: 2, points: { show: false },
