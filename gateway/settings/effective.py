@@ -112,14 +112,15 @@ def shown_value(value: Any) -> str:
         case Enum():
             return f'"{value.value}"'
         case str():
-            return f'"{_without_userinfo(value)}"'
+            return f'"{without_userinfo(value)}"'
         case tuple() | list():
             return f"[{', '.join(map(shown_value, value))}]"
         case _:
             return str(value)
 
 
-def _without_userinfo(text: str) -> str:
+def without_userinfo(text: str) -> str:
+    """A URL without its password, and without a name that may be a secret."""
     if "://" not in text or "@" not in text:
         return text
     try:

@@ -10,6 +10,7 @@ from enum import StrEnum
 
 from adapters.contract.upstream import Fault, FaultKind
 from gateway.settings import LOCAL_SOURCE, Settings
+from gateway.settings.effective import without_userinfo
 from gateway.upstreams.opening import PolicyServices
 from gateway.upstreams.routing.budgets import MICROS_PER_UNIT
 from gateway.upstreams.source.circuit import CircuitState
@@ -134,7 +135,7 @@ class SourceControl:
         self._services = services
         self._routes = {"": settings.sources}
         self._routes |= {route.name: settings.sources_of(route) for route in settings.routes}
-        self._urls = {each.name: each.base_url for each in settings.upstreams}
+        self._urls = {each.name: without_userinfo(each.base_url) for each in settings.upstreams}
         self._caps = {
             each.name: (each.daily_budget, each.monthly_budget) for each in settings.upstreams
         }

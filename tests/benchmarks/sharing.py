@@ -16,8 +16,8 @@ import uvloop
 from gateway.app import open_services
 from gateway.observability.logs import set_up_logs
 from gateway.settings import Settings
-from gateway.web.dispatch import create_app
 from gateway.sockets import bind
+from gateway.web.dispatch import create_app
 from gateway.web.server import serve
 from tests.benchmarks import load
 from tests.benchmarks.servers import LIVE_KEY, SAY_LISTENING, Deliverable, Running, running
