@@ -218,8 +218,8 @@ def configure(dialect: Dialect, options: Options) -> Dialect:
     if options.guessformat == "legacy":
         writers["guess"] = finder.write_legacy_guess
     if options.catchall_domain:
-        writers["validate"] = partial(single.write_validate, with_catch_all=True)
-        writers["batch"] = partial(single.write_batch, with_catch_all=True)
+        writers["validate"] = single.write_validate_with_catch_all
+        writers["batch"] = single.write_batch_with_catch_all
     endpoints = tuple(
         replace(each, write=writers.get(each.name, each.write)) for each in dialect.endpoints
     )

@@ -104,12 +104,13 @@ def _callback_url(params: Mapping[str, Any]) -> str:
     return url
 
 
-def write_validate(op: Validate, v: Verification, *, with_catch_all: bool = False) -> WireReply:
+def write_validate(op: Validate, v: Verification) -> WireReply:
+    return json_reply(validation(v, with_activity=op.with_activity, with_domain=op.with_domain))
+
+
+def write_validate_with_catch_all(op: Validate, v: Verification) -> WireReply:
     body = validation(
-        v,
-        with_activity=op.with_activity,
-        with_domain=op.with_domain,
-        with_catch_all=with_catch_all,
+        v, with_activity=op.with_activity, with_domain=op.with_domain, with_catch_all=True
     )
     return json_reply(body)
 
@@ -141,10 +142,15 @@ def read_batch(request: WireRequest) -> ValidateMany:
     )
 
 
-def write_batch(
-    op: ValidateMany, found: tuple[Verification, ...], *, with_catch_all: bool = False
-) -> WireReply:
-    rows = [validation(v, with_catch_all=with_catch_all) for v in found]
+def write_batch(op: ValidateMany, found: tuple[Verification, ...]) -> WireReply:
+    return _batch(op, [validation(v) for v in found])
+
+
+def write_batch_with_catch_all(op: ValidateMany, found: tuple[Verification, ...]) -> WireReply:
+    return _batch(op, [validation(v, with_catch_all=True) for v in found])
+
+
+def _batch(op: ValidateMany, rows: list[dict[str, Any]]) -> WireReply:
     return json_reply({"email_batch": rows, "errors": list(op.errors)})
 
 
