@@ -227,9 +227,9 @@ def ask(served: Served, *base_url: str, **environment: str) -> dict[str, Any]:
         cwd=HERE,
         env={"PATH": "/usr/local/bin:/usr/bin:/bin", **environment},
         capture_output=True,
-        check=True,
         timeout=60,
     )
+    assert done.returncode == 0, done.stderr.decode()
     answers: dict[str, Any] = json.loads(done.stdout)
     return answers
 
