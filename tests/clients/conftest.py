@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -82,6 +84,14 @@ def serving(
 
 
 @contextmanager
+def _alone_at(address: str) -> Iterator[None]:
+    """Wait until no other test, of any process, serves at the address."""
+    with open(Path(tempfile.gettempdir()) / f"veriplex-test-{address}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
 def serving_host_names(
     folder: Path, address: str, settings: Mapping[str, str] = NO_SETTINGS
 ) -> Iterator[tuple[Served, dict[str, str]]]:
@@ -99,7 +109,7 @@ def serving_host_names(
     subprocess.run([*request.split(), *subject, *files], check=True, capture_output=True)
     options = ["--host", address, "--port", "443"]
     options += ["--ssl-certfile", str(certificate), "--ssl-keyfile", str(key)]
-    with serving(folder, *options, settings=settings) as served:
+    with _alone_at(address), serving(folder, *options, settings=settings) as served:
         assert served.url == f"https://{address}:443"
         yield (
             served,
