@@ -10,8 +10,6 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator
-from http.cookiejar import CookieJar, DefaultCookiePolicy
-from importlib.metadata import version
 from tempfile import SpooledTemporaryFile
 from typing import TYPE_CHECKING
 
@@ -19,7 +17,13 @@ import httpx
 
 from adapters.contract.operations import OpenChunks
 from engine.turns import FairSlots
-from gateway.batches.http_post import basic_auth, failure_of, guarded_request, resolve_allowed
+from gateway.batches.http_post import (
+    basic_auth,
+    failure_of,
+    guarded_client,
+    guarded_request,
+    resolve_allowed,
+)
 
 if TYPE_CHECKING:
     _File = SpooledTemporaryFile[bytes]
@@ -60,19 +64,12 @@ class HttpFetch:
         self._refusal = refusal
         self._timeout_s = timeout_s
         self._slots = FairSlots(CONCURRENT_FETCHES)
-        self._client = httpx.AsyncClient(
-            transport=transport,
-            timeout=timeout_s,
-            follow_redirects=False,  # each has another address to check
-            trust_env=False,  # a proxy would resolve the name itself
-            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
-            headers={
-                "User-Agent": f"veriplex/{version('veriplex')}",
-                "Accept": "text/csv, text/plain, */*",
-                # a compressed list could be far larger than what is counted here
-                "Accept-Encoding": "identity",
-            },
-        )
+        headers = {
+            "Accept": "text/csv, text/plain, */*",
+            # a compressed list could be far larger than what is counted here
+            "Accept-Encoding": "identity",
+        }
+        self._client = guarded_client(transport, timeout_s, headers)
 
     async def aclose(self) -> None:
         await self._client.aclose()

@@ -70,18 +70,8 @@ class HttpWebhookPost:
         self._may_dial = may_dial
         self._refusal = refusal
         self._timeout_s = timeout_s
-        self._client = httpx.AsyncClient(
-            transport=transport,
-            timeout=timeout_s,
-            follow_redirects=False,  # each would have another address to check
-            trust_env=False,  # a proxy would resolve the name itself
-            # rejected: receivers of different owners may share an address, and so their cookies
-            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
-            headers={
-                "User-Agent": f"veriplex/{version('veriplex')}",
-                "Content-Type": "application/json",
-            },
-        )
+        headers = {"Content-Type": "application/json"}
+        self._client = guarded_client(transport, timeout_s, headers)
 
     async def aclose(self) -> None:
         await self._client.aclose()
@@ -112,6 +102,21 @@ class HttpWebhookPost:
         reply = await self._client.send(request, auth=basic_auth(url), stream=True)
         await reply.aclose()
         return reply.status_code
+
+
+def guarded_client(
+    transport: httpx.AsyncBaseTransport, timeout_s: float, headers: Mapping[str, str]
+) -> httpx.AsyncClient:
+    """A client for `guarded_request`, with these headers in each request."""
+    return httpx.AsyncClient(
+        transport=transport,
+        timeout=timeout_s,
+        follow_redirects=False,  # each has another address to check
+        trust_env=False,  # a proxy would resolve the name itself
+        # rejected: servers of different owners may share an address, and so their cookies
+        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
+        headers={"User-Agent": f"veriplex/{version('veriplex')}", **headers},
+    )
 
 
 async def resolve_allowed(url: httpx.URL, may_dial: Callable[[str], bool]) -> str | None:
