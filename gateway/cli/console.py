@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
-from gateway.cli.options import ConfigFile, read_settings
+from gateway.cli.options import ConfigFile, ServerUrl, read_settings
 from gateway.cli.terminal import EXIT_USAGE, CommandError, run_async
 
 if TYPE_CHECKING:
@@ -19,14 +19,7 @@ LOGIN_PATH = "/console/login"
 
 def console(
     ctx: typer.Context,
-    url: Annotated[
-        str | None,
-        typer.Option(
-            metavar="URL",
-            help="URL of the server (default: where the settings say that it listens).",
-            show_default=False,
-        ),
-    ] = None,
+    url: ServerUrl = None,
     config: ConfigFile = None,
 ) -> None:
     """Print a link that opens the console, once, within a day.

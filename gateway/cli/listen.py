@@ -28,23 +28,21 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("veriplex.server")
 
-Host = Annotated[
-    str | None,
-    typer.Option(
-        metavar="HOST", help="Address to listen on (default: server.host).", show_default=False
-    ),
-]
-Port = Annotated[
-    int | None,
-    typer.Option(
-        metavar="PORT",
-        min=0,
-        max=65535,
-        help="Port to listen on; 0 picks a free one (default: server.port).",
-        show_default=False,
-    ),
-]
 
+def host_option(section: str) -> Any:
+    """The option for the address to listen on, whose default is a setting of `section`."""
+    words = f"Address to listen on (default: {section}.host)."
+    return typer.Option(metavar="HOST", help=words, show_default=False)
+
+
+def port_option(section: str) -> Any:
+    """The option for the port to listen on, whose default is a setting of `section`."""
+    words = f"Port to listen on; 0 picks a free one (default: {section}.port)."
+    return typer.Option(metavar="PORT", min=0, max=65535, help=words, show_default=False)
+
+
+Host = Annotated[str | None, host_option("server")]
+Port = Annotated[int | None, port_option("server")]
 
 LogLevel = Annotated[
     str | None,

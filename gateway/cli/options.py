@@ -76,6 +76,16 @@ Encoding = Annotated[
     ),
 ]
 
+ServerUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--url",
+        metavar="URL",
+        help="URL of the server (default: where the settings say that it listens).",
+        show_default=False,
+    ),
+]
+
 Json = Annotated[
     bool,
     typer.Option("--json", help="Print JSON for programs, one object a line.", show_default=False),

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import ipaddress
 import ssl
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
-from gateway.cli.options import ConfigFile, read_settings
+from gateway.cli.options import ConfigFile, ServerUrl, read_settings
 from gateway.cli.terminal import EXIT_USAGE, CommandError
 
 if TYPE_CHECKING:
@@ -19,14 +19,7 @@ TIMEOUT_S = 3.0
 
 def readyz(
     ctx: typer.Context,
-    url: Annotated[
-        str | None,
-        typer.Option(
-            metavar="URL",
-            help="URL of the server (default: where the settings say that it listens).",
-            show_default=False,
-        ),
-    ] = None,
+    url: ServerUrl = None,
     config: ConfigFile = None,
 ) -> None:
     """Ask a running server whether it is ready.

@@ -12,7 +12,9 @@ from gateway.cli.listen import (
     LogLevel,
     Verbose,
     errors_as_logged,
+    host_option,
     open_socket,
+    port_option,
     serve_until_stopped,
     with_log_options,
     with_server_options,
@@ -27,28 +29,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("veriplex.server")
 
-Host = Annotated[
-    str | None,
-    typer.Option(
-        metavar="HOST", help="Address to listen on (default: work.host).", show_default=False
-    ),
-]
-Port = Annotated[
-    int | None,
-    typer.Option(
-        metavar="PORT",
-        min=0,
-        max=65535,
-        help="Port to listen on; 0 picks a free one (default: work.port).",
-        show_default=False,
-    ),
-]
-
 
 def worker(
     ctx: typer.Context,
-    host: Host = None,
-    port: Port = None,
+    host: Annotated[str | None, host_option("work")] = None,
+    port: Annotated[int | None, port_option("work")] = None,
     log_level: LogLevel = None,
     verbose: Verbose = False,
     config: ConfigFile = None,
