@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 
 from engine.model import Verdict
 from gateway.cli.tables import TableRow, print_table
-from gateway.comparing import words
 from gateway.comparing.report import Report, SourceFigures
+from gateway.comparing.words import mix
+from gateway.outcomes import words
 
 MAX_DIFFERENCES = 15
 MAX_PROVIDERS = 8
@@ -103,8 +104,8 @@ def _cost_cells(source: SourceFigures) -> TableRow:
 
 def _last_lines(report: Report) -> Iterator[str]:
     yield ""
-    if mix := words.mix(report):
-        yield mix
+    if chosen := mix(report):
+        yield chosen
     for remark in report.remarks:
         yield f"Note: {remark}."
     for source in report.sources:

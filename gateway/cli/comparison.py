@@ -16,7 +16,7 @@ from pathlib import Path
 from adapters.kit.list_file import AddressList
 from adapters.registry import DIALECTS
 from engine.address.syntax import parse_address
-from engine.model import Address, Checks, Verdict, Verification
+from engine.model import Address, Checks, Verification
 from engine.probe import ProbeEngine
 from gateway.app import open_engine
 from gateway.cli.compare_tables import print_report
@@ -26,7 +26,6 @@ from gateway.cli.lists import print_remarks
 from gateway.cli.output_file import OutputFile
 from gateway.cli.progress import ProgressDisplay
 from gateway.cli.terminal import EXIT_USAGE, CommandError, print_error
-from gateway.cluster.shared import common_secret
 from gateway.comparing.compared import ComparedSource
 from gateway.comparing.page import report_page
 from gateway.comparing.questions import (
@@ -39,13 +38,13 @@ from gateway.comparing.questions import (
 from gateway.comparing.report import Report, make_report
 from gateway.comparing.rows import csv_rows, differing_addresses, report_json
 from gateway.comparing.runner import ComparisonRunner, Plan
-from gateway.outcomes.answers import DIGEST_KEY_NAME, SourceAnswers
+from gateway.outcomes.answers import SourceAnswers, open_answers
 from gateway.outcomes.recorder import provider_name
 from gateway.settings import LOCAL_SOURCE, Settings
 from gateway.settings.model import CONCLUSIVE_VERDICTS
 from gateway.store import Store, StoreError
-from gateway.upstreams.opening import open_upstreams
-from gateway.upstreams.routing.budgets import Budgets, SpendingCap, SpendingScope, to_micros
+from gateway.upstreams.opening import open_upstreams, spending_caps
+from gateway.upstreams.routing.budgets import UNCAPPED, Budgets, source_scope, to_micros
 from gateway.upstreams.source.local import LocalSource
 from gateway.upstreams.source.source import Source
 
@@ -110,7 +109,6 @@ async def run_comparison(settings: Settings, request: ComparisonRequest) -> None
 
 def _read_questions(request: ComparisonRequest) -> tuple[list[Question], list[str]]:
     """The addresses, each once, with what became of them; and what is to be said of the list."""
-
     truth_at = _truth_column(request)
     truths: defaultdict[Address, list[bool | None]] = defaultdict(list)
     malformed = rows = 0
@@ -182,7 +180,7 @@ async def _open_room(
         )
         yield _Room(
             store=store,
-            answers=SourceAnswers(store, await common_secret(store, DIGEST_KEY_NAME)),
+            answers=await open_answers(store),
             engine=engine,
             sources=tuple(by_name[name] for name in request.names),
             budgets=Budgets(store, clock=time.time),
@@ -203,7 +201,6 @@ class _ListVerifier:
 
 async def _with_providers(engine: ProbeEngine, questions: Sequence[Question]) -> list[Question]:
     """The same questions with the operators of their mail hosts, which DNS tells for nothing."""
-
     checks = Checks(smtp=False, catch_all=False)
     first = {question.address.ascii_domain: question.address for question in questions}
     slots = asyncio.Semaphore(LOOKUPS_AT_ONCE)
@@ -227,7 +224,6 @@ def _sampled(
     remarks: list[str],
 ) -> list[Question]:
     """As many questions as are wanted, and as the budget lets all sources be asked about."""
-
     size = min(request.sample or len(questions), len(questions))
     price = sum(source.price for source in sources)
     if request.budget is not None and price:
@@ -246,13 +242,11 @@ async def _ask(
     settings: Settings, room: _Room, request: ComparisonRequest, questions: Sequence[Question]
 ) -> tuple[list[ComparedSource], int]:
     """Ask all sources; returns their answers, and what they cost now, in millionths."""
-
-    ttl_s = {verdict: getattr(settings.cache.ttl_s, verdict) for verdict in Verdict}
     runner = ComparisonRunner(
         room.store,
         room.answers,
         room.budgets,
-        ttl_s=ttl_s,
+        ttl_s=settings.cache.ttl_s.by_verdict(),
         clock=time.time,
         rng=random.SystemRandom(),
     )
@@ -284,25 +278,22 @@ async def _ask(
 def _plan(
     settings: Settings, room: _Room, request: ComparisonRequest, questions: Sequence[Question]
 ) -> Plan:
-
     digest = hashlib.sha256()
     for question in questions:
         digest.update(room.answers.digest(question.address))
     digest.update(repr((request.names, request.fresh)).encode())
-    scopes = {LOCAL_SOURCE: SpendingScope(f"source:{LOCAL_SOURCE}")}
-    concurrency = {LOCAL_SOURCE: LOCAL_CONCURRENCY}
-    for upstream in settings.upstreams:
-        cap = SpendingCap(to_micros(upstream.daily_budget), to_micros(upstream.monthly_budget))
-        scopes[upstream.name] = SpendingScope(f"source:{upstream.name}", cap)
-        concurrency[upstream.name] = upstream.connections
+    caps = spending_caps(settings)
     return Plan(
         digest=digest.digest(),
         questions=questions,
         sources=room.sources,
-        concurrency=concurrency,
+        concurrency={
+            LOCAL_SOURCE: LOCAL_CONCURRENCY,
+            **{upstream.name: upstream.connections for upstream in settings.upstreams},
+        },
         fresh=request.fresh,
         budget_micros=None if request.budget is None else to_micros(request.budget),
-        scopes=scopes,
+        scopes={name: source_scope(name, caps.get(name, UNCAPPED)) for name in request.names},
     )
 
 

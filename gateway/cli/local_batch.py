@@ -18,7 +18,7 @@ from adapters.contract.operations import UNLIMITED, ListJobs, ReadRows, SubmitJo
 from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.wire import WireReply
 from engine.address.syntax import parse_address
-from engine.model import Checks, Verdict
+from engine.model import Checks
 from engine.smtp.egress import EgressSet
 from gateway.accounts.caller import AccountStatus, Caller, Charge
 from gateway.batches.holder import is_holder_dead, lease_holder_name
@@ -146,8 +146,7 @@ async def open_local_batch(
         stack.push_async_callback(
             add_refusals_once, settings.storage.full_url, engine.egresses.reputations
         )
-        ttl_s = {verdict: getattr(settings.cache.ttl_s, verdict) for verdict in Verdict}
-        verdicts = VerdictCache(ttl_s=ttl_s, clock=time.time)
+        verdicts = VerdictCache(ttl_s=settings.cache.ttl_s.by_verdict(), clock=time.time)
         by_name = {LOCAL_DIALECT.name: LOCAL_DIALECT}
         queue = SqlChunkQueue(store, by_name, clock=time.time)
         me = lease_holder_name(secrets.token_hex(8))

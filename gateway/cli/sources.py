@@ -56,21 +56,15 @@ def report(ctx: typer.Context, json: Json = False, config: ConfigFile = None) ->
 async def _read(settings: Settings) -> OutcomeReport:
     from gateway.cli.database import open_database
     from gateway.cli.terminal import CommandError
-    from gateway.cluster.shared import common_secret
-    from gateway.outcomes.answers import DIGEST_KEY_NAME, SourceAnswers
+    from gateway.outcomes.answers import open_answers
     from gateway.outcomes.records import OutcomeRecords
-    from gateway.outcomes.report import make_report
+    from gateway.outcomes.report import read_report
     from gateway.store import StoreError
 
     try:
         async with open_database(settings) as store:
-            answers = SourceAnswers(store, await common_secret(store, DIGEST_KEY_NAME))
-            records = OutcomeRecords(store, answers)
-            return make_report(
-                await records.counts(),
-                await records.evidence(),
-                await records.wrong_reasons(MAX_WRONG),
-            )
+            records = OutcomeRecords(store, await open_answers(store))
+            return await read_report(records, MAX_WRONG)
     except StoreError as exc:
         raise CommandError(str(exc)) from exc
 

@@ -109,30 +109,32 @@ class SourceAsker:
     async def _settle(self, number: int, question: Question) -> None:
         """Get an answer, or the reason why there is none."""
         run = self._run
-        pause_s = FIRST_PAUSE_S
-        for tries in range(1, MAX_TRIES + 1):
-            if run.stopped_by:
-                run.faults[number] = OVER_BUDGET if run.stopped_by == OVER_BUDGET else NOT_ASKED
-                return
+        outcome = await self._ask_until_served(question)
+        if isinstance(outcome, SourceAnswer):
+            run.answers[number] = outcome
+            self._keep(number, outcome)
+            return
+        run.faults[number] = outcome
+        if outcome == OVER_BUDGET or outcome in ENDS_A_SOURCE:
+            run.stopped_by = outcome
+
+    async def _ask_until_served(self, question: Question) -> SourceAnswer | str:
+        """The answer, or why there is none. A request that was not served is sent again."""
+        pauses_s = [FIRST_PAUSE_S * 2**tries for tries in range(MAX_TRIES - 1)]
+        while True:
+            if self._run.stopped_by:
+                return OVER_BUDGET if self._run.stopped_by == OVER_BUDGET else NOT_ASKED
             outcome = await self._ask(question)
-            if isinstance(outcome, SourceAnswer):
-                run.answers[number] = outcome
-                self._keep(number, outcome)
-                return
             if outcome is None:
-                run.stopped_by = run.faults[number] = OVER_BUDGET
-                return
-            run.faults[number] = outcome.kind.value
-            if outcome.kind in ENDS_A_SOURCE:
-                run.stopped_by = outcome.kind.value
+                return OVER_BUDGET
+            if isinstance(outcome, SourceAnswer):
+                return outcome
             implied = IMPLICATIONS[outcome.kind]
-            if tries == MAX_TRIES or not (
-                implied.may_be_retried or implied.may_be_retried_once_well
-            ):
-                return
+            may_be_retried = implied.may_be_retried or implied.may_be_retried_once_well
+            if not may_be_retried or not pauses_s:
+                return outcome.kind.value
+            pause_s = pauses_s.pop(0)
             await self._sleep((outcome.retry_after_s or pause_s) * self._rng.uniform(1.0, 1.3))
-            pause_s *= 2
-            del run.faults[number]
 
     async def _ask(self, question: Question) -> SourceAnswer | Fault | None:
         """One request, once the source takes requests. None: there is no money for it."""

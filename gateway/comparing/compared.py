@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from engine.model import Verdict
 from gateway.outcomes.answers import SourceAnswer
 
-MICROS_PER_UNIT = 1_000_000
-"""Money is counted in millionths of the currency of the settings."""
 DECIDED = frozenset({Verdict.DELIVERABLE, Verdict.UNDELIVERABLE})
 """The verdicts that say whether mail arrives."""
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from itertools import permutations
 
 from engine.model import Verdict
-from gateway.comparing.compared import DECIDED, MICROS_PER_UNIT, ComparedSource, price_of
+from gateway.comparing.compared import DECIDED, ComparedSource, price_of
 from gateway.outcomes.statistics import Share
+from gateway.upstreams.routing.budgets import MICROS_PER_UNIT
 
 MAX_SOURCES = 3
 """In one mix; a fourth decides hardly any address more."""

@@ -10,8 +10,9 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from engine.model import Verdict
-from gateway.comparing import words
 from gateway.comparing.report import Report
+from gateway.comparing.words import mix
+from gateway.outcomes import words
 
 MAX_ADDRESSES = 2_000
 """In the page's list of differing addresses; the CSV has all."""
@@ -35,6 +36,7 @@ def report_page(report: Report, differing: Sequence[Mapping[str, Any]]) -> bytes
     text = _template().render(
         report=report,
         words=words,
+        mix=mix(report),
         verdicts=[verdict.value for verdict in Verdict],
         differing=differing[:MAX_ADDRESSES],
         differing_count=len(differing),

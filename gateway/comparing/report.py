@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import combinations
 
 from engine.model import Verdict
-from gateway.comparing.compared import DECIDED, MICROS_PER_UNIT, ComparedSource, price_of
+from gateway.comparing.compared import DECIDED, ComparedSource, price_of
 from gateway.comparing.mixes import Mix, cheapest_mix
 from gateway.comparing.questions import Question
 from gateway.outcomes.answers import SourceAnswer
@@ -22,6 +22,7 @@ from gateway.outcomes.statistics import (
     calibration,
     percentile,
 )
+from gateway.upstreams.routing.budgets import MICROS_PER_UNIT
 
 CALLED_UNDELIVERABLE: Mapping[Verdict, bool | None] = {
     Verdict.UNDELIVERABLE: True,

@@ -11,11 +11,12 @@ import orjson
 
 from adapters.kit.csv import neutralise_formula
 from engine.model import Address
-from gateway.comparing.compared import MICROS_PER_UNIT, ComparedSource
+from gateway.comparing.compared import ComparedSource
 from gateway.comparing.questions import Question
 from gateway.comparing.report import Report
 from gateway.outcomes.report import share_as_dict
 from gateway.outcomes.statistics import Share
+from gateway.upstreams.routing.budgets import MICROS_PER_UNIT
 
 OUTCOME_WORDS: Mapping[bool | None, str] = {True: "bounced", False: "delivered", None: ""}
 SOURCE_COLUMNS = ("verdict", "reason", "score", "latency_ms", "cost")

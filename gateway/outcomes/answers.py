@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from sqlalchemy import delete, select
 
 from engine.model import Address, Reason, Verdict
+from gateway.cluster.shared import common_secret
 from gateway.store import Store
 from gateway.store.tables import source_answers
 
@@ -41,6 +42,11 @@ def address_digest(secret: bytes, address: Address) -> bytes:
     """Stands for an address in the database: without the secret, addresses cannot be tried out."""
     text = address.normalized or address.raw
     return hmac.digest(secret, text.encode(errors="surrogatepass"), "sha256")[:DIGEST_BYTES]
+
+
+async def open_answers(store: Store) -> SourceAnswers:
+    """The answers in a database, whose processes all make the same digests. Raises StoreError."""
+    return SourceAnswers(store, await common_secret(store, DIGEST_KEY_NAME))
 
 
 class SourceAnswers:

@@ -7,8 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 from engine.model import Verification
-from gateway.cluster.shared import common_secret
-from gateway.outcomes.answers import DIGEST_KEY_NAME, SourceAnswers
+from gateway.outcomes.answers import open_answers
 from gateway.outcomes.recorder import AnswerRecorder
 from gateway.outcomes.records import OutcomeRecords
 from gateway.settings.model import OutcomesSettings
@@ -46,14 +45,13 @@ async def open_outcomes(
     outcomes: OutcomesSettings, store: Store, *, clock: Callable[[], float]
 ) -> AsyncIterator[OutcomeServices]:
     """Answers are written, and old ones removed, while inside. Raises StoreError."""
-    answers = SourceAnswers(store, await common_secret(store, DIGEST_KEY_NAME))
+    answers = await open_answers(store)
     records = OutcomeRecords(store, answers)
     if not outcomes.keep_days:
         yield OutcomeServices(records, None)
         return
-    recorder = AnswerRecorder(
-        store, answers, records, keep_s=outcomes.keep_days * DAY_S, clock=clock
-    )
+    keep_s = outcomes.keep_days * DAY_S
+    recorder = AnswerRecorder(answers, records, keep_s=keep_s, clock=clock)
     async with in_background(recorder.write_periodically()):
         try:
             yield OutcomeServices(records, recorder)

@@ -10,7 +10,7 @@ from engine.model import Verification
 from engine.smtp.providers import provider_of
 from gateway.outcomes.answers import SourceAnswer, SourceAnswers
 from gateway.outcomes.records import OutcomeRecords
-from gateway.store import Store, StoreError
+from gateway.store import StoreError
 
 log = logging.getLogger(__name__)
 
@@ -38,14 +38,12 @@ class AnswerRecorder:
 
     def __init__(
         self,
-        store: Store,
         answers: SourceAnswers,
         outcomes: OutcomeRecords,
         *,
         keep_s: float,
         clock: Callable[[], float],
     ) -> None:
-        self._store = store
         self._answers = answers
         self._outcomes = outcomes
         self._keep_s = keep_s

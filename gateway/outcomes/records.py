@@ -20,7 +20,7 @@ SCORE_BAND = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
+class OutcomeTally:
     """Addresses of which one source said the same, and what became of mail to them."""
 
     source: str
@@ -83,7 +83,7 @@ class OutcomeRecords:
             known += int((await self._store.fetch_all(query))[0][0])
         return known
 
-    async def evidence(self) -> list[Evidence]:
+    async def tallies(self) -> list[OutcomeTally]:
         """What became of mail to the addresses of each source, provider, verdict and score."""
         judged = _judged().subquery()
         query = select(
@@ -96,7 +96,7 @@ class OutcomeRecords:
         ).group_by(judged.c.source, judged.c.provider, judged.c.verdict, judged.c.band)
         async with self._store.read() as connection:
             return [
-                Evidence(
+                OutcomeTally(
                     source=row.source,
                     provider=row.provider,
                     verdict=Verdict(row.verdict),

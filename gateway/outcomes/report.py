@@ -1,4 +1,4 @@
-"""How right each source was, by what became of the mails. Pure."""
+"""How right each source was, by what became of the mails."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.model import Verdict
-from gateway.outcomes.records import SCORE_BAND, Evidence, WrongReason
+from gateway.outcomes.records import SCORE_BAND, OutcomeRecords, OutcomeTally, WrongReason
 from gateway.outcomes.statistics import ScoreBand, Share
 
 
@@ -35,14 +35,21 @@ class OutcomeReport:
     wrong: Sequence[WrongReason]
 
 
+async def read_report(records: OutcomeRecords, max_wrong: int) -> OutcomeReport:
+    """The report of a database, with so many reasons for wrong verdicts. Raises StoreError."""
+    return make_report(
+        await records.counts(), await records.tallies(), await records.wrong_reasons(max_wrong)
+    )
+
+
 def make_report(
-    counts: Mapping[str, int], evidence: Iterable[Evidence], wrong: Sequence[WrongReason]
+    counts: Mapping[str, int], tallies: Iterable[OutcomeTally], wrong: Sequence[WrongReason]
 ) -> OutcomeReport:
     """The figures of all sources; of each over all providers first, then the largest provider."""
     sent, bounced = Counter[tuple[str, str, Verdict]](), Counter[tuple[str, str, Verdict]]()
     by_band: defaultdict[str, Counter[int]] = defaultdict(Counter)
     delivered: defaultdict[str, Counter[int]] = defaultdict(Counter)
-    for each in evidence:
+    for each in tallies:
         for provider in ("", each.provider):
             sent[each.source, provider, each.verdict] += each.count
             bounced[each.source, provider, each.verdict] += each.bounced

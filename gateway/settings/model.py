@@ -342,6 +342,9 @@ class CacheTtlSettings(Section):
     risky: TtlSeconds = _setting(3_600, "For risky addresses.", "s")
     unknown: TtlSeconds = _setting(300, "For addresses whose status could not be determined.", "s")
 
+    def by_verdict(self) -> dict[Verdict, float]:
+        return {verdict: getattr(self, verdict) for verdict in Verdict}
+
 
 class CacheSettings(Section):
     """The cache of results."""

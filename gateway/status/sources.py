@@ -12,7 +12,7 @@ from adapters.contract.upstream import Fault, FaultKind
 from gateway.settings import LOCAL_SOURCE, Settings
 from gateway.settings.effective import without_userinfo
 from gateway.upstreams.opening import PolicyServices
-from gateway.upstreams.routing.budgets import MICROS_PER_UNIT
+from gateway.upstreams.routing.budgets import MICROS_PER_UNIT, source_scope
 from gateway.upstreams.source.circuit import CircuitState
 from gateway.upstreams.source.upstream import UpstreamSource
 
@@ -208,7 +208,7 @@ class SourceControl:
         )
 
     async def _upstream(self, source: UpstreamSource) -> SourceStatus:
-        day, month = await self._services.budgets.spent(f"source:{source.name}")
+        day, month = await self._services.budgets.spent(source_scope(source.name).name)
         daily, monthly = self._caps[source.name]
         budgets = (
             Budget(max(0, day) / MICROS_PER_UNIT, daily),

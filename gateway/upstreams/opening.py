@@ -111,9 +111,7 @@ async def open_policy(
             clock=clock,
             monotonic=monotonic,
             rng=rng,
-            caps={
-                u.name: _spending_cap(u.daily_budget, u.monthly_budget) for u in settings.upstreams
-            },
+            caps=spending_caps(settings),
             lookup=verifier,
             on_attempt=on_attempt,
             shares_cache=settings.cache.shared,
@@ -281,6 +279,11 @@ def _source_route(
         hedge_percentile=routing.hedge_percentile,
         key_cap=_spending_cap(routing.daily_budget, routing.monthly_budget),
     )
+
+
+def spending_caps(settings: Settings) -> dict[str, SpendingCap]:
+    """What may be spent at each upstream, by its name."""
+    return {u.name: _spending_cap(u.daily_budget, u.monthly_budget) for u in settings.upstreams}
 
 
 def _spending_cap(daily: float, monthly: float) -> SpendingCap:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from gateway.settings import LOCAL_SOURCE
 
 if TYPE_CHECKING:
-    from gateway.upstreams.opening import PolicyServices
+    from gateway.upstreams.routing.budgets import source_scope
+from gateway.upstreams.opening import PolicyServices
 
 MICROS = 1_000_000
 
@@ -29,7 +30,7 @@ async def report_sources(services: PolicyServices) -> list[dict[str, Any]]:
             continue
         circuit = source.circuit
         usual_s = source.latency.percentile_s(50, 1)
-        today, month = await services.budgets.spent(f"source:{name}")
+        today, month = await services.budgets.spent(source_scope(name).name)
         rows.append(
             {
                 "name": name,

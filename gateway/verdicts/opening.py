@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator, Callable
 
-from engine.model import Verdict, Verification
+from engine.model import Verification
 from gateway.cluster.shared.flights import SharedFlights
 from gateway.settings.model import CacheSettings
 from gateway.store import Store
@@ -34,7 +34,7 @@ async def open_verdict_cache(
                 _open_stored_verdicts(store, cache.max_stored, clock, is_alone)
             )
         verdicts = VerdictCache(
-            ttl_s={verdict: getattr(cache.ttl_s, verdict) for verdict in Verdict},
+            ttl_s=cache.ttl_s.by_verdict(),
             clock=clock,
             stale_s=cache.stale_s,
             store=stored,

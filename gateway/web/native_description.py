@@ -36,7 +36,7 @@ from adapters.kit.openapi.outcomes import (
 from adapters.kit.openapi.schemas import Names, schema_of
 from engine.model import Attempt, Meaning, Verdict, Verification
 from gateway.outcomes.reading import ReadOutcomes
-from gateway.outcomes.records import Evidence, WrongReason
+from gateway.outcomes.records import OutcomeTally, WrongReason
 from gateway.outcomes.report import make_report, report_as_dict
 from gateway.reputation import RecentRefusals
 from gateway.verdicts.as_json import verification_as_dict
@@ -151,7 +151,7 @@ def _sources_reports(_: Dialect) -> Iterator[Mapping[str, Any]]:
     yield report_as_dict(
         make_report(
             {"delivered": 1_190, "hard_bounce": 14},
-            [Evidence("kickbox", "google", Verdict.DELIVERABLE, 90, 1_204, 14)],
+            [OutcomeTally("kickbox", "google", Verdict.DELIVERABLE, 90, 1_204, 14)],
             [
                 WrongReason(
                     "kickbox", Verdict.DELIVERABLE, "accepted_email", "550", "No such user", 9

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from adapters.contract.problems import Problem, ProblemKind
 from gateway.outcomes.opening import OutcomeServices
 from gateway.outcomes.reading import ReadOutcomes, UnreadableOutcomes, read_outcomes
-from gateway.outcomes.report import make_report, report_as_dict
+from gateway.outcomes.report import make_report, read_report, report_as_dict
 from gateway.web.native import Asker, NativeApi
 from gateway.web.native_batches import read_body
 
@@ -56,14 +56,9 @@ class NativeOutcomes:
         """Show how right each source was. Test keys get an empty report."""
 
         async def answer(asker: Asker) -> Response:
-            if self._outcomes is None or asker.caller.test:
-                return _json(report_as_dict(make_report({}, (), ())))
-            records = self._outcomes.records
-            report = make_report(
-                await records.counts(),
-                await records.evidence(),
-                await records.wrong_reasons(MAX_WRONG),
-            )
+            report = make_report({}, (), ())
+            if self._outcomes is not None and not asker.caller.test:
+                report = await read_report(self._outcomes.records, MAX_WRONG)
             return _json(report_as_dict(report))
 
         return await self._native.answer(request, answer)

@@ -61,6 +61,11 @@ class SpendingScope:
     cap: SpendingCap = UNCAPPED
 
 
+def source_scope(name: str, cap: SpendingCap = UNCAPPED) -> SpendingScope:
+    """The budget of a source."""
+    return SpendingScope(f"source:{name}", cap)
+
+
 @dataclass(slots=True)
 class _ReservedFunds:
     """The money that one scope has withdrawn and not spent yet."""

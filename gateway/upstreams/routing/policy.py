@@ -14,7 +14,7 @@ from engine.model import Address, Attempt, Checks, Verification
 from engine.verification import verification_from_evidence
 from gateway.accounts.caller import Caller
 from gateway.settings import LOCAL_SOURCE, Completion, Strategy
-from gateway.upstreams.routing.budgets import Budgets, SpendingCap, SpendingScope
+from gateway.upstreams.routing.budgets import Budgets, SpendingCap, SpendingScope, source_scope
 from gateway.upstreams.routing.changes import Changes
 from gateway.upstreams.routing.completion import EvidenceCompletion
 from gateway.upstreams.routing.query import OnAttempt, QueryContext, SourceQuery
@@ -52,9 +52,7 @@ class Policy:
         self._default = default
         self._routes = routes
         self._clock = clock
-        self._scopes = {
-            name: SpendingScope(f"source:{name}", cap) for name, cap in (caps or {}).items()
-        }
+        self._scopes = {name: source_scope(name, cap) for name, cap in (caps or {}).items()}
         self._lookup = lookup
         self._on_attempt = on_attempt
         self._shares_cache = shares_cache
@@ -84,7 +82,7 @@ class Policy:
 
     def spending_scopes(self, source: str, key: SpendingScope | None) -> tuple[SpendingScope, ...]:
         """The budgets that a request to a source is paid from."""
-        own = self._scopes.get(source) or SpendingScope(f"source:{source}")
+        own = self._scopes.get(source) or source_scope(source)
         return (own,) if key is None else (own, key)
 
     def report_attempt(self, attempt: Attempt) -> None:

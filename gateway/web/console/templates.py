@@ -11,6 +11,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from gateway.outcomes.words import percent
 from gateway.web.console.assets import asset_url
 
 NOTHING = "\N{EN DASH}"
@@ -57,8 +58,7 @@ def share(part: float, whole: float) -> str:
     """`12.3 %`; of nothing it is a dash."""
     if not whole:
         return NOTHING
-    percent = 100 * part / whole
-    return f"{percent:.0f} %" if percent in (0, 100) or percent >= 99.95 else f"{percent:.1f} %"
+    return percent(part / whole)
 
 
 def duration(seconds: float | None) -> str:

@@ -142,7 +142,7 @@ async def test_the_join(store: Store) -> None:
     )
     assert known == 3
     report = make_report(
-        await records.counts(), await records.evidence(), await records.wrong_reasons(10)
+        await records.counts(), await records.tallies(), await records.wrong_reasons(10)
     )
     assert report.outcomes == {"delivered": 2, "hard_bounce": 2, "soft_bounce": 1}
     overall = {
