@@ -100,7 +100,7 @@ OPERATOR = Caller(
     key_label="",
     has_credits=False,
 )
-"""Whoever runs the server, who has no key."""
+"""The operator of the server, who has no key."""
 
 Out = TypeVar("Out")
 
@@ -249,7 +249,7 @@ class Service:
     async def verify_for_operator(
         self, email: str, checks: Checks, *, refresh: bool
     ) -> ServiceResult[Verification]:
-        """Verify an address for whoever runs the server, by the default route, free of charge.
+        """Verify an address for the operator of the server, by the default route, free of charge.
 
         Raises `Problem`.
         """

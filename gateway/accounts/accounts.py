@@ -246,7 +246,7 @@ class Accounts:
         return caller or await self._callers.find(dialect, credential)
 
     async def find_caller(self, key_id: int) -> Caller | None:
-        """The caller with a stored key, for whoever runs the server. Raises StoreError."""
+        """The caller with a stored key, for the operator of the server. Raises StoreError."""
         return await self._callers.find_by_id(key_id)
 
     def other_dialect(self, dialect: str, credential: str) -> str | None:

@@ -1,6 +1,6 @@
 """Who may use the console: passwords, links for one login, and sessions.
 
-A token is 256 random bits, and only its hash is stored. So whoever reads the database can neither
+A token is 256 random bits, and only its hash is stored. So a reader of the database can neither
 take a session over nor find out a password.
 """
 

@@ -1,4 +1,4 @@
-"""The batches of all accounts, for whoever runs the server."""
+"""The batches of all accounts, for the operator of the server."""
 
 from __future__ import annotations
 

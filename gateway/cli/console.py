@@ -24,7 +24,7 @@ def console(
 ) -> None:
     """Print a link that opens the console, once, within a day.
 
-    Whoever opens it is an operator there. It needs no password, since it is made
+    The browser that opens it is an operator there. It needs no password, since it is made
     in the server's database.
 
     Examples:

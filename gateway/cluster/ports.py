@@ -140,7 +140,7 @@ class Dispatch(Protocol):
     async def living(self) -> frozenset[str] | None:
         """The holders of leases that are alive; None if that cannot be judged now.
 
-        Whoever was alive when the call began is among them, or has died since.
+        Each process that was alive when the call began is among them, or has died since.
         """
         ...
 
