@@ -55,7 +55,7 @@ class AnswerRecorder:
     def record(self, verification: Verification) -> None:
         """Record a verification with the next write."""
         if len(self._waiting) < MAX_UNWRITTEN:
-            self._waiting.append((verification, round(self._clock())))
+            self._waiting.append((verification, int(self._clock())))
         else:
             self._left_out += 1
 

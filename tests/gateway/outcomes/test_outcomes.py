@@ -13,6 +13,7 @@ from engine.model import Address, Checks, Evidence, Reason, Verdict, Verificatio
 from gateway.app import Services, open_services
 from gateway.outcomes.answers import SourceAnswer, SourceAnswers
 from gateway.outcomes.reading import MAX_REFUSED_SHOWN, UnreadableOutcomes, read_outcomes
+from gateway.outcomes.recorder import AnswerRecorder
 from gateway.outcomes.records import OutcomeRecords
 from gateway.outcomes.report import make_report
 from gateway.outcomes.terms import MailOutcome, Outcome
@@ -162,6 +163,17 @@ async def test_the_join(store: Store) -> None:
     await answers.remove_older(NOW - 1.5 * DAY)
     assert (await records.counts())["delivered"] == 1
     assert await answers.newest("one", [answers.digest(first)], since=lambda _: 0.0) == {}
+
+
+async def test_an_outcome_within_the_second_of_the_answer(store: Store) -> None:
+    answers = SourceAnswers(store, b"secret")
+    records = OutcomeRecords(store, answers)
+    recorder = AnswerRecorder(answers, records, keep_s=DAY, clock=lambda: NOW + 0.6)
+    (address,) = emails(1)
+    recorder.record(await Knowing().verify(address))
+    await recorder.write()
+    await records.add([MailOutcome(address, Outcome.DELIVERED, NOW + 0.7)], "api")
+    assert [(tally.count, tally.bounced) for tally in await records.tallies()] == [(1, 0)]
 
 
 class Knowing(Local):
