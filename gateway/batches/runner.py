@@ -351,4 +351,4 @@ class Runner:
         if not await self._queue.write_results(claim, work.take_results()):
             return TurnOutcome.LOST
         await self._queue.release(claim)
-        return TurnOutcome.WORKED
+        return TurnOutcome.RELEASED

@@ -27,8 +27,10 @@ class TurnOutcome(StrEnum):
     LOST = "lost"
     """The lease went to another worker meanwhile."""
     FAILED = "failed"
+    RELEASED = "released"
+    """The worker stops: it wrote the results that it had, and the chunk is due for another one."""
     GIVEN_BACK = "given_back"
-    """The worker stops: another one is to take it."""
+    """The worker stops: another one is to take the turn."""
 
 
 class ChunkWorker(Protocol):

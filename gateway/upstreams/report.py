@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gateway.settings import LOCAL_SOURCE
-
-if TYPE_CHECKING:
-    from gateway.upstreams.routing.budgets import source_scope
 from gateway.upstreams.opening import PolicyServices
+from gateway.upstreams.routing.budgets import source_scope
 
 MICROS = 1_000_000
 

@@ -106,7 +106,7 @@ async def opened(credits: int = 100, **settings: Any) -> AsyncIterator[Bench]:
     }
     verifier = Scripted()
     async with open_services(
-        Settings.model_validate(tree), verifier=verifier, dialects=ALL
+        Settings.model_validate(tree), verifier=verifier, dialects=ALL, run_workers=False
     ) as services:
         account = await services.accounts.create_account(credits=credits)
         key = (await services.accounts.create_key(account, "toy")).key

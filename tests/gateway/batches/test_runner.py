@@ -240,7 +240,9 @@ async def test_a_small_batch_does_not_wait_for_a_large_one(url: str) -> None:
         assert [row.email for row in await bench.rows(caller, large)] == emails
 
 
-async def test_a_stopped_worker_releases_its_chunks(tmp_path: Path) -> None:
+async def test_a_stopped_worker_releases_its_chunks(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     url = f"sqlite:///{tmp_path / 'v.db'}"
     never = asyncio.Event()
 
@@ -261,6 +263,7 @@ async def test_a_stopped_worker_releases_its_chunks(tmp_path: Path) -> None:
         caller = await bench.caller()
         job = await bench.submit(caller, [f"u{i}@x.example" for i in range(10)])
         await begun.wait()
+    assert "chunk.lease_lost" not in caplog.messages
     async with open_bench(url, bench.clock) as again:
         assert (await again.show(caller, job)).done_count == 3
         await again.batch_services.drain()

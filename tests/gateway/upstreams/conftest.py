@@ -105,10 +105,11 @@ async def front(
     local: Local | None = None,
     label: str = "a key",
     clock: Callable[[], float] = time.time,
+    run_workers: bool = True,
 ) -> AsyncIterator[Front]:
     """A server with these settings, and keys labelled so. `clock` is Unix time in seconds."""
     async with open_services(
-        settings, verifier=local or Local(), dialects=ALL, clock=clock
+        settings, verifier=local or Local(), dialects=ALL, clock=clock, run_workers=run_workers
     ) as services:
         account = await services.accounts.create_account()
         keys = {
