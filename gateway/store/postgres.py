@@ -56,8 +56,8 @@ CONNECT_TIMEOUT_S = 5
 STATEMENT_TIMEOUT_S = 30
 ANSWER_TIMEOUT_S = STATEMENT_TIMEOUT_S + 2.0
 """A server that has not ended a statement by then is frozen."""
-IDLE_TRANSACTION_TIMEOUT_S = 60
-"""For a transaction whose process is frozen: its locks must not be held for ever."""
+IDLE_TRANSACTION_TIMEOUT_S = 15
+"""For a transaction whose process is frozen: its locks must not outlast its leases."""
 _KEEPALIVE = {
     "keepalives_idle": 10,
     "keepalives_interval": 5,

@@ -257,8 +257,9 @@ class ProcrastinateDispatch:
             try:
                 if await self.living() is None:
                     continue
-                await self._free_jobs()
+                # first, since a job may be locked for a while by who had it
                 await worker.free_leases_of_dead()
+                await self._free_jobs()
             except (ProcrastinateException, StoreError) as exc:
                 log.debug("dispatch.watch_failed", extra={"error": str(exc)})
             except Exception:

@@ -44,6 +44,7 @@ class Connector(PsycopgConnector):
         super().__init__(
             conninfo=url,
             kwargs=session_parameters(CALL_TIMEOUT_S / 2),
+            configure=_commit_each_statement,
             min_size=1,
             max_size=CONNECTIONS,
             timeout=CALL_TIMEOUT_S / 2,
@@ -120,6 +121,11 @@ class Connector(PsycopgConnector):
                 await super().listen_notify(on_notification, channels)
             # until then jobs are found by polling
             await asyncio.sleep(LISTEN_PAUSE_S)
+
+
+async def _commit_each_statement(connection: psycopg.AsyncConnection) -> None:
+    """A process that is suspended between a statement and its commit would keep the locks."""
+    await connection.set_autocommit(True)
 
 
 class QuietJobs(JobManager):

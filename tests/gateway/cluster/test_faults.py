@@ -151,6 +151,21 @@ async def test_a_suspended_worker_that_goes_on_writes_nothing(url: str) -> None:
         await check_once(server, next_caller, next_job, 10)
 
 
+async def test_a_locked_job_of_a_suspended_worker_does_not_keep_its_chunk(url: str) -> None:
+    async with (
+        open_bench(url, time.time, dispatch=dispatch_for(url)) as server,
+        worker_on(url, "slow") as suspended,
+    ):
+        caller, job = await submit(server, CHUNK_SIZE, "slow")
+        await suspended.until(bool)
+        suspended.send(signal.SIGSTOP)
+        async with server.store.write() as locking:
+            await locking.execute(text("SELECT id FROM procrastinate_jobs FOR UPDATE"))
+            async with worker_on(url):
+                await until_completed(server, caller, job)
+        await check_once(server, caller, job, CHUNK_SIZE)
+
+
 async def test_a_worker_that_stops_gives_back_what_it_has(url: str) -> None:
     async with open_bench(url, time.time, dispatch=dispatch_for(url)) as server:
         async with worker_on(url, "slow") as stopped:
