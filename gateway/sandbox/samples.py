@@ -30,6 +30,7 @@ from engine.model import (
     Verdict,
     Verification,
 )
+from engine.smtp.mail_domains import provider_of_domain
 from engine.verification import verification_from_verdict
 from gateway.sandbox.magic import (
     ACCEPT_ALL,
@@ -39,7 +40,7 @@ from gateway.sandbox.magic import (
     UNDELIVERABLE,
     magic_sample,
 )
-from gateway.sandbox.mail_hosts import mail_hosts, provider_of_domain
+from gateway.sandbox.mail_hosts import mail_hosts
 
 RANDOM_SEED = "random"
 """The seed with which samples are random, as with the vendors' own test keys."""

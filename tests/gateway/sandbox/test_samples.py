@@ -8,9 +8,9 @@ from adapters.contract.upstream import UpstreamQuery, UpstreamReply, UpstreamRes
 from adapters.registry import DIALECTS
 from engine.address.syntax import parse_address
 from engine.model import Checks, Verdict
+from engine.smtp.mail_domains import HOSTS
 from engine.smtp.providers import provider_of
 from gateway.sandbox.magic import MAGIC_SAMPLES
-from gateway.sandbox.mail_hosts import HOSTS
 from gateway.sandbox.samples import RANDOM_SEED, Samples
 from tests.dialects import ALL as ALL_DIALECTS
 from tests.dialects import FACTS, send, verify_request
