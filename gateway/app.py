@@ -27,7 +27,7 @@ from gateway.accounts.account_state import NO_FILTERS, AccountState, FilterStore
 from gateway.accounts.accounts import Accounts, OwnKey, open_accounts
 from gateway.accounts.blocked_clients import BlockedClients
 from gateway.accounts.console_tokens import console_access
-from gateway.accounts.daily_use import SqlDailyUse
+from gateway.accounts.daily_use import open_daily_use
 from gateway.accounts.directory import AccountDirectory
 from gateway.accounts.filters import SqlFilters
 from gateway.batches.backlog import read_backlog
@@ -241,7 +241,7 @@ async def open_services(
         post_webhook = await enter(
             contextlib.aclosing(LazyWebhookPost(lambda: _open_webhook_post(settings)))
         )
-        use = await enter(contextlib.aclosing(SqlDailyUse(store, clock=clock)))
+        use = await enter(open_daily_use(store, clock=clock))
         filters = SqlFilters(store, clock=clock, monotonic=time.monotonic)
         fetch = await enter(contextlib.aclosing(LazyFetch(lambda: _open_fetch(settings))))
         open_questions = OpenQuestions(store, clock)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import time
 from collections.abc import (
     AsyncGenerator,
@@ -125,6 +126,58 @@ class WorkLoop:
             self._stopped.set_result(None)
             self._wake.set()
             await task
+
+
+class PeriodicWrites:
+    """Writes to the database what has been collected, every few seconds and at the end.
+
+    A write is never cancelled: it has taken what it writes out of the collection, and would lose
+    it. The database bounds the time that a write takes.
+    """
+
+    def __init__(
+        self,
+        write: Callable[[], Awaitable[None]],
+        on_failure: Callable[[StorageUnavailable, bool], None],
+        *,
+        every_s: float,
+        purge: Callable[[], Awaitable[None]] | None = None,
+        purge_every_s: float = math.inf,
+    ) -> None:
+        """`on_failure` is given what a write or a purge raised, and whether it was the last one:
+        then what it should have written is lost. A purge follows a write."""
+        self._write = write
+        self._on_failure = on_failure
+        self._every_s = every_s
+        self._purge = purge
+        self._purge_every_s = purge_every_s
+        self._loop = WorkLoop()
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Write while inside, and the rest on leaving."""
+        try:
+            async with self._loop.running(self._work()):
+                yield
+        finally:
+            try:
+                await self._write()
+            except StorageUnavailable as exc:
+                self._on_failure(exc, True)
+
+    async def _work(self) -> None:
+        purge_at = 0.0
+        while True:
+            await self._loop.pause(self._every_s)
+            if self._loop.stopping:
+                return
+            try:
+                await self._write()
+                if self._purge is not None and time.monotonic() >= purge_at:
+                    purge_at = time.monotonic() + self._purge_every_s
+                    await self._purge()
+            except StorageUnavailable as exc:
+                self._on_failure(exc, False)
 
 
 class TimeSlices:

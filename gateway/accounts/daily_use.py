@@ -1,25 +1,27 @@
 """Use by day in the database: what verifications resulted in, for vendors that show it.
 
-Nothing is billed by it, so that counts stay in memory for `FLUSH_AFTER_S` until they are written.
-A kill may lose as much.
+Nothing is billed by it, so that counts stay in memory until the next write; a kill may lose them.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from datetime import UTC, date, datetime
 
 from sqlalchemy import func, select
 
-from gateway.store import Store, StoreError
+from gateway.errors import StorageUnavailable
+from gateway.store import Store
 from gateway.store.tables import daily_use
+from gateway.tasks import PeriodicWrites
 
 log = logging.getLogger(__name__)
 
-FLUSH_AFTER_S = 0.5
+WRITE_EVERY_S = 0.5
 ROWS_PER_INSERT = 500
 
 _Key = tuple[int, str, str, str]
@@ -33,20 +35,16 @@ class SqlDailyUse:
         self._store = store
         self._clock = clock
         self._counts: Counter[_Key] = Counter()
-        self._timer: asyncio.TimerHandle | None = None
-        self._flushing = asyncio.Lock()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._writing = asyncio.Lock()
 
     def count(self, account_id: int, dialect: str, words: Iterable[str]) -> None:
         day = datetime.fromtimestamp(self._clock(), UTC).date().isoformat()
         self._counts.update((account_id, dialect, day, word) for word in words)
-        if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(FLUSH_AFTER_S, self._start_flush)
 
     async def between(
         self, account_id: int, dialect: str, first: date, last: date
     ) -> Mapping[str, int]:
-        await self._flush()
+        await self.write()
         total = func.sum(daily_use.c.count).label("total")
         query = (
             select(daily_use.c.word, total)
@@ -59,33 +57,9 @@ class SqlDailyUse:
         )
         return {row.word: int(row.total) for row in await self._store.fetch_all(query)}
 
-    async def aclose(self) -> None:
-        """Write everything that is still to be written."""
-        if self._timer is not None:
-            self._timer.cancel()
-        for task in self._tasks:
-            task.cancel()
-        try:
-            await self._flush()
-        except StoreError as exc:
-            log.error("daily_use.lost", extra={"error": str(exc)})
-
-    def _start_flush(self) -> None:
-        self._timer = None
-        task = asyncio.create_task(self._try_to_flush())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _try_to_flush(self) -> None:
-        try:
-            await self._flush()
-        except StoreError as exc:
-            log.warning("daily_use.write_delayed", extra={"error": str(exc)})
-            self._timer = asyncio.get_running_loop().call_later(FLUSH_AFTER_S, self._start_flush)
-
-    async def _flush(self) -> None:
+    async def write(self) -> None:
         """Write the counts. Raises StoreError; then they are pending again."""
-        async with self._flushing:
+        async with self._writing:
             counts, self._counts = self._counts, Counter()
             # in one order, so that no two processes wait for each other's rows
             rows = [
@@ -106,3 +80,18 @@ class SqlDailyUse:
             except BaseException:
                 self._counts.update(counts)
                 raise
+
+
+@contextlib.asynccontextmanager
+async def open_daily_use(store: Store, *, clock: Callable[[], float]) -> AsyncIterator[SqlDailyUse]:
+    """Counts are written while inside, and the rest on leaving."""
+    use = SqlDailyUse(store, clock=clock)
+    async with PeriodicWrites(use.write, _report_failure, every_s=WRITE_EVERY_S).running():
+        yield use
+
+
+def _report_failure(error: StorageUnavailable, is_last: bool) -> None:
+    if is_last:
+        log.error("daily_use.lost", extra={"error": str(error)})
+    else:
+        log.warning("daily_use.write_delayed", extra={"error": str(error)})

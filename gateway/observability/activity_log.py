@@ -7,17 +7,17 @@ each span; the finer the span, the sooner its buckets are deleted.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable
 
 from sqlalchemy import delete, select
 
+from gateway.errors import StorageUnavailable
 from gateway.observability.activity import ActivityCounter, Counts, Tally
 from gateway.store import Store, StoreError
 from gateway.store.tables import activity
-from gateway.tasks import in_background
+from gateway.tasks import PeriodicWrites
 
 log = logging.getLogger(__name__)
 
@@ -91,18 +91,12 @@ class ActivityLog:
             buckets.setdefault(start, {})[subject, name] = Tally(count, total)
         return buckets
 
-    async def run(self) -> None:
-        """Write and purge periodically, until cancelled."""
-        purge_at = 0.0
-        while True:
-            await asyncio.sleep(WRITE_EVERY_S)
-            try:
-                await self.write()
-                if self._clock() >= purge_at:
-                    purge_at = self._clock() + PURGE_EVERY_S
-                    await self.purge()
-            except StoreError as exc:
-                log.warning("activity.write_delayed", extra={"error": str(exc)})
+
+def _report_failure(error: StorageUnavailable, is_last: bool) -> None:
+    if is_last:
+        log.warning("activity.lost", extra={"error": str(error)})
+    else:
+        log.warning("activity.write_delayed", extra={"error": str(error)})
 
 
 @contextlib.asynccontextmanager
@@ -111,9 +105,12 @@ async def open_activity_log(
 ) -> AsyncIterator[ActivityLog]:
     """Store what `counter` counts while inside, and the rest on leaving."""
     activity_log = ActivityLog(store, counter, clock)
-    try:
-        async with in_background(activity_log.run()):
-            yield activity_log
-    finally:
-        with contextlib.suppress(StoreError):
-            await activity_log.write()
+    writes = PeriodicWrites(
+        activity_log.write,
+        _report_failure,
+        every_s=WRITE_EVERY_S,
+        purge=activity_log.purge,
+        purge_every_s=PURGE_EVERY_S,
+    )
+    async with writes.running():
+        yield activity_log

@@ -12,7 +12,6 @@ from gateway.outcomes.recorder import AnswerRecorder
 from gateway.outcomes.records import OutcomeRecords
 from gateway.settings.model import OutcomesSettings
 from gateway.store import Store
-from gateway.tasks import in_background
 
 DAY_S = 86_400.0
 
@@ -52,8 +51,5 @@ async def open_outcomes(
         return
     keep_s = outcomes.keep_days * DAY_S
     recorder = AnswerRecorder(answers, records, keep_s=keep_s, clock=clock)
-    async with in_background(recorder.write_periodically()):
-        try:
-            yield OutcomeServices(records, recorder)
-        finally:
-            await recorder.write()
+    async with recorder.periodic_writes().running():
+        yield OutcomeServices(records, recorder)

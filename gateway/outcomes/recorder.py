@@ -8,14 +8,16 @@ from collections.abc import Callable
 
 from engine.model import Verification
 from engine.smtp.providers import provider_of
+from gateway.errors import StorageUnavailable
 from gateway.outcomes.answers import SourceAnswer, SourceAnswers
 from gateway.outcomes.records import OutcomeRecords
 from gateway.store import StoreError
+from gateway.tasks import PeriodicWrites
 
 log = logging.getLogger(__name__)
 
 WRITE_EVERY_S = 2.0
-REMOVE_EVERY_S = 3600.0
+PURGE_EVERY_S = 3600.0
 MAX_UNWRITTEN = 50_000
 """Answers that wait to be written; further ones are counted, logged and not recorded."""
 OTHER_PROVIDER = "other"
@@ -59,20 +61,28 @@ class AnswerRecorder:
         else:
             self._left_out += 1
 
-    async def write_periodically(self) -> None:
-        """Write what waits, and remove what is too old, until cancelled."""
-        remove_at = self._clock()
-        while True:
-            await asyncio.sleep(WRITE_EVERY_S)
-            try:
-                await self.write()
-                if self._clock() >= remove_at:
-                    remove_at = self._clock() + REMOVE_EVERY_S
-                    await self._answers.remove_older(self._clock() - self._keep_s)
-                    await self._outcomes.remove_older(self._clock() - self._keep_s)
-            except StoreError as exc:
-                extra = {"rows": len(self._waiting), "error": str(exc)}
-                log.warning("answers.write_delayed", extra=extra)
+    def periodic_writes(self) -> PeriodicWrites:
+        """What writes the answers that wait, and removes those that are too old."""
+        return PeriodicWrites(
+            self.write,
+            self._report_failure,
+            every_s=WRITE_EVERY_S,
+            purge=self.purge,
+            purge_every_s=PURGE_EVERY_S,
+        )
+
+    def _report_failure(self, error: StorageUnavailable, is_last: bool) -> None:
+        extra = {"rows": len(self._waiting), "error": str(error)}
+        if is_last:
+            log.warning("answers.lost", extra=extra)
+        else:
+            log.warning("answers.write_delayed", extra=extra)
+
+    async def purge(self) -> None:
+        """Remove answers and outcomes that are too old. Raises StoreError."""
+        before = self._clock() - self._keep_s
+        await self._answers.remove_older(before)
+        await self._outcomes.remove_older(before)
 
     async def write(self) -> None:
         """Write the answers that wait, after a write that is under way. Raises StoreError."""

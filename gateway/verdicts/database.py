@@ -18,8 +18,10 @@ from itertools import islice
 from sqlalchemy import Select, delete, func, select
 
 from engine.model import Address, Checks, Verification
+from gateway.errors import StorageUnavailable
 from gateway.store import Store, StoreError
 from gateway.store.tables import answers
+from gateway.tasks import PeriodicWrites
 from gateway.verdicts.codec import decode_verification, encode_verification
 
 log = logging.getLogger(__name__)
@@ -110,19 +112,22 @@ class SqlVerdictStore:
             digest = _digest(partition, verification.address, verification.checks)
             self._unwritten[digest] = (verification, int(expires_at))
 
-    async def write_periodically(self) -> None:
-        """Write new verdicts and delete expired ones, until cancelled."""
-        purge_at = self._clock() + PURGE_EVERY_S
-        while True:
-            await asyncio.sleep(WRITE_EVERY_S)
-            try:
-                await self.write()
-                if self._clock() >= purge_at:
-                    purge_at = self._clock() + PURGE_EVERY_S
-                    await self.purge()
-            except StoreError as exc:
-                extra = {"rows": len(self._unwritten), "error": str(exc)}
-                log.warning("verdicts.write_delayed", extra=extra)
+    def periodic_writes(self) -> PeriodicWrites:
+        """What writes new verdicts and deletes expired ones."""
+        return PeriodicWrites(
+            self.write,
+            self._report_failure,
+            every_s=WRITE_EVERY_S,
+            purge=self.purge,
+            purge_every_s=PURGE_EVERY_S,
+        )
+
+    def _report_failure(self, error: StorageUnavailable, is_last: bool) -> None:
+        extra = {"rows": len(self._unwritten), "error": str(error)}
+        if is_last:
+            log.warning("verdicts.lost", extra=extra)
+        else:
+            log.warning("verdicts.write_delayed", extra=extra)
 
     async def write(self) -> None:
         """Write the verdicts that wait. Raises StoreError."""

@@ -9,7 +9,6 @@ from engine.model import Verification
 from gateway.cluster.shared.flights import SharedFlights
 from gateway.settings.model import CacheSettings
 from gateway.store import Store
-from gateway.tasks import in_background
 from gateway.verdicts.cache import VerdictCache
 from gateway.verdicts.database import SqlVerdictStore
 
@@ -52,8 +51,5 @@ async def _open_stored_verdicts(
     """The verdicts of earlier runs, to which those of this run are added."""
     verdicts = SqlVerdictStore(store, max_entries=max_entries, clock=clock, is_alone=is_alone)
     await verdicts.load_digests()
-    try:
-        async with in_background(verdicts.write_periodically()):
-            yield verdicts
-    finally:
-        await verdicts.write()
+    async with verdicts.periodic_writes().running():
+        yield verdicts

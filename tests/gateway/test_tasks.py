@@ -14,6 +14,7 @@ from gateway.tasks import (
     MAX_PENDING,
     SLICE_S,
     GroupedCalls,
+    PeriodicWrites,
     TimeSlices,
     WorkLoop,
     merge,
@@ -309,3 +310,87 @@ async def test_a_computation_that_is_cancelled_leaves_its_turn_to_the_others() -
     async with asyncio.timeout(5):
         assert await tasks[2] == "done"
         assert await compute() == "done"
+
+
+class Collection:
+    """Something that is written to a database, which fails on demand."""
+
+    def __init__(self) -> None:
+        self.waiting = 0
+        self.written = 0
+        self.fails = False
+        self.is_writing, self.may_go_on = asyncio.Event(), asyncio.Event()
+        self.failures: list[bool] = []
+        self.purges = 0
+
+    async def write(self) -> None:
+        if not self.waiting:
+            return
+        taken, self.waiting = self.waiting, 0
+        self.is_writing.set()
+        await self.may_go_on.wait()
+        if self.fails:
+            self.waiting += taken
+            raise StorageUnavailable("full")
+        self.written += taken
+
+    async def purge(self) -> None:
+        self.purges += 1
+
+    def writes(self) -> PeriodicWrites:
+        return PeriodicWrites(
+            self.write,
+            lambda _, is_last: self.failures.append(is_last),
+            every_s=0.001,
+            purge=self.purge,
+            purge_every_s=3600,
+        )
+
+
+async def test_a_write_that_is_under_way_at_the_end_loses_nothing() -> None:
+    collection = Collection()
+    collection.waiting = 3
+    async with collection.writes().running():
+        await collection.is_writing.wait()
+        collection.waiting += 2
+        asyncio.get_running_loop().call_soon(collection.may_go_on.set)
+    assert (collection.written, collection.waiting, collection.failures) == (5, 0, [])
+
+
+async def test_the_rest_is_written_after_a_failure() -> None:
+    collection = Collection()
+    collection.may_go_on.set()
+
+    async def fail() -> None:
+        async with collection.writes().running():
+            collection.waiting = 3
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        await fail()
+    assert collection.written == 3
+
+
+async def test_what_cannot_be_written_is_tried_again_and_reported_at_the_end() -> None:
+    collection = Collection()
+    collection.fails = True
+    collection.waiting = 1
+    collection.may_go_on.set()
+    async with collection.writes().running():
+        while len(collection.failures) < 3:
+            collection.is_writing.clear()
+            await collection.is_writing.wait()
+        assert not any(collection.failures)
+    assert collection.failures[-1]
+    assert collection.waiting == 1
+
+
+async def test_a_purge_follows_the_first_write() -> None:
+    collection = Collection()
+    collection.may_go_on.set()
+    async with collection.writes().running():
+        while collection.purges < 1:
+            collection.waiting += 1
+            collection.is_writing.clear()
+            await collection.is_writing.wait()
+    assert collection.purges == 1

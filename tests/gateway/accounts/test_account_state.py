@@ -53,7 +53,6 @@ async def test_use_is_counted_by_account_dialect_day_and_word(url: str) -> None:
         assert await sums(1, 1) == {"total": 1, "invalid": 1}
         assert await sums(0, 1) == {"total": 4, "valid": 3, "invalid": 1}
         assert await sums(2, 9) == {}
-        await use.aclose()
 
 
 async def test_use_outlives_the_process_and_adds_up_over_several(url: str) -> None:
@@ -62,11 +61,10 @@ async def test_use_outlives_the_process_and_adds_up_over_several(url: str) -> No
         for _ in range(2):
             for process in [SqlDailyUse(store, clock=clock) for _ in range(3)]:
                 process.count(1, "zerobounce", ("total",))
-                await process.aclose()
+                await process.write()
     async with open_store(url) as store:
         use = SqlDailyUse(store, clock=clock)
         assert await use.between(1, "zerobounce", FIRST, date(9999, 12, 31)) == {"total": 6}
-        await use.aclose()
 
 
 async def test_processes_that_write_at_once_lose_nothing(url: str) -> None:
@@ -80,8 +78,6 @@ async def test_processes_that_write_at_once_lose_nothing(url: str) -> None:
         await asyncio.gather(*(each.between(1, "zerobounce", FIRST, far) for each in processes))
         found = await processes[0].between(1, "zerobounce", FIRST, far)
         assert found == dict.fromkeys(words, 4)
-        for process in processes:
-            await process.aclose()
 
 
 async def test_use_that_cannot_be_written_stays_counted(
@@ -100,7 +96,6 @@ async def test_use_that_cannot_be_written_stays_counted(
                 await use.between(1, "zerobounce", FIRST, date(9999, 12, 31))
         use.count(1, "zerobounce", ("total",))
         assert await use.between(1, "zerobounce", FIRST, date(9999, 12, 31)) == {"total": 2}
-        await use.aclose()
 
 
 # -- filters ---------------------------------------------------------------------------------
