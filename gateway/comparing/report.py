@@ -47,8 +47,10 @@ class SourceFigures:
     latency_p95_ms: float | None
     cost: float
     """What it would cost to ask all this anew, in the currency of the settings."""
+    decided: int
+    """Addresses that it called deliverable or undeliverable."""
     cost_per_decided: float | None
-    """The same for each address that it called deliverable or undeliverable."""
+    """The same for each of these."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +152,7 @@ def _source_figures(source: ComparedSource) -> SourceFigures:
         latency_p50_ms=percentile(latencies, 0.5),
         latency_p95_ms=percentile(latencies, 0.95),
         cost=cost,
+        decided=decided,
         cost_per_decided=cost / decided if decided else None,
     )
 

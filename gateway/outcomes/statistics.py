@@ -55,6 +55,7 @@ class Agreement:
     """Cohen's kappa (1960): agreement beyond that of chance, 1 at most. None if both have the same
     verdict for every address, or there is no address: then chance would agree always, too."""
     kappa_interval: tuple[float, float] | None
+    """The wider of two in each direction: of large samples, and of the share that agree."""
 
     @property
     def count(self) -> int:
@@ -77,17 +78,24 @@ def agreement(pairs: Iterable[tuple[Hashable, Hashable]]) -> Agreement:
     if by_chance >= 1:
         return Agreement(same, None, None)
     kappa = (observed - by_chance) / (1 - by_chance)
-    return Agreement(same, kappa, _kappa_interval(cells, first, second, observed, by_chance))
+    low, high = _large_sample_interval(cells, first, second, observed, by_chance)
+    least, most = ((limit - by_chance) / (1 - by_chance) for limit in same.interval)
+    return Agreement(same, kappa, (max(-1.0, min(low, least)), min(1.0, max(high, most))))
 
 
-def _kappa_interval(
+def _large_sample_interval(
     cells: Counter[tuple[Hashable, Hashable]],
     first: Counter[Hashable],
     second: Counter[Hashable],
     observed: float,
     by_chance: float,
 ) -> tuple[float, float]:
-    """By the large-sample variance of Fleiss, Cohen and Everitt (1969)."""
+    """By the variance of Fleiss, Cohen and Everitt (1969).
+
+    Of sources that agree nearly always it is too narrow, and a point if they always do: in
+    simulations it covered the truth in half of all cases. So the interval of the share that agree
+    is used beside it.
+    """
     count = cells.total()
     diagonal = off_diagonal = 0.0
     for (a, b), n in cells.items():
@@ -102,7 +110,7 @@ def _kappa_interval(
     variance = max(0.0, diagonal + off_diagonal - rest) / (count * (1 - by_chance) ** 4)
     kappa = (observed - by_chance) / (1 - by_chance)
     half = Z_95 * math.sqrt(variance)
-    return max(-1.0, kappa - half), min(1.0, kappa + half)
+    return kappa - half, kappa + half
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +127,9 @@ class Accuracy:
     """The harmonic mean of precision and recall; None if nothing bounced and nothing was called
     undeliverable."""
     f1_interval: tuple[float, float]
+    f1_count: int
+    """Addresses that bounced or were called undeliverable, of which F1 is made."""
+    f1_too_few: bool
 
 
 def accuracy(cases: Iterable[tuple[bool | None, bool]]) -> Accuracy:
@@ -141,6 +152,8 @@ def accuracy(cases: Iterable[tuple[bool | None, bool]]) -> Accuracy:
         ),
         f1=None if value is None else 2 * value / (1 + value),
         f1_interval=(2 * low / (1 + low), 2 * high / (1 + high)),
+        f1_count=jaccard.count,
+        f1_too_few=jaccard.is_few,
     )
 
 

@@ -24,12 +24,12 @@ def share(found: Share) -> str:
 
 
 def kappa(found: Agreement) -> str:
-    """`0.82 (0.78 to 0.86)`."""
+    """`0.82 of 500 (0.78 to 0.86)`."""
     if found.kappa is None or found.kappa_interval is None:
         return "not defined: one verdict alone" if found.count else "none"
     low, high = found.kappa_interval
     few = f", {TOO_FEW}" if found.same.is_few else ""
-    return f"{found.kappa:.2f} ({low:.2f} to {high:.2f}){few}"
+    return f"{found.kappa:.2f} of {found.count:,} ({low:.2f} to {high:.2f}){few}"
 
 
 def money(amount: float | None) -> str:
@@ -44,8 +44,9 @@ def milliseconds(value: float | None) -> str:
 
 
 def f1(found: Accuracy) -> str:
-    """`0.91 (0.88 to 0.94)`."""
+    """`0.91 of 212 (0.88 to 0.94)`."""
     if found.f1 is None:
         return "none"
     low, high = found.f1_interval
-    return f"{found.f1:.2f} ({low:.2f} to {high:.2f})"
+    few = f", {TOO_FEW}" if found.f1_too_few else ""
+    return f"{found.f1:.2f} of {found.f1_count:,} ({low:.2f} to {high:.2f}){few}"
