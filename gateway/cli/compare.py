@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from gateway.settings import Settings
 
 SUFFIXES = (".html", ".json", ".csv")
+MIN_BUDGET = 0.000001
+"""Amounts are counted in millionths."""
+MAX_BUDGET = 1e9
 
 
 def compare(
@@ -52,7 +55,6 @@ def compare(
         typer.Option(
             "--budget",
             metavar="X",
-            min=0,
             help="Spend no more than this in the run, in the currency of the settings. If it does"
             " not suffice for all addresses, a sample is taken.",
             show_default=False,
@@ -119,6 +121,10 @@ def compare(
     settings = read_settings(ctx, config, secrets=True)
     names = tuple(filter(None, (name.strip() for name in sources.split(","))))
     _check_sources(names, settings)
+    if budget is not None and not MIN_BUDGET <= budget <= MAX_BUDGET:
+        raise CommandError(
+            f"--budget: should be from {MIN_BUDGET:f} to {MAX_BUDGET:,.0f}", EXIT_USAGE
+        )
     if output != "-" and Path(output).suffix.lower() not in SUFFIXES:
         raise CommandError(f"-o {output}: name it .html, .json or .csv", EXIT_USAGE)
     with open_input(file) as source:

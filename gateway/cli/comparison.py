@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import itertools
+import logging
 import random
 import sys
 import time
@@ -29,6 +31,7 @@ from gateway.cli.terminal import EXIT_USAGE, CommandError, print_error
 from gateway.comparing.compared import ComparedSource
 from gateway.comparing.page import report_page
 from gateway.comparing.questions import (
+    AmbiguousTruth,
     Question,
     UnknownTruth,
     merge_truths,
@@ -37,8 +40,9 @@ from gateway.comparing.questions import (
 )
 from gateway.comparing.report import Report, make_report
 from gateway.comparing.rows import csv_rows, differing_addresses, report_json
-from gateway.comparing.runner import ComparisonRunner, Plan
+from gateway.comparing.runner import RESUMABLE_S, ComparisonRunner, Plan
 from gateway.outcomes.answers import SourceAnswers, open_answers
+from gateway.outcomes.opening import DAY_S
 from gateway.outcomes.recorder import provider_name
 from gateway.settings import LOCAL_SOURCE, Settings
 from gateway.settings.model import CONCLUSIVE_VERDICTS
@@ -86,15 +90,21 @@ class _Room:
 
 async def run_comparison(settings: Settings, request: ComparisonRequest) -> None:
 
+    # what the sources did is in the report; events would tear the line of the progress
+    logging.getLogger().addHandler(logging.NullHandler())
     questions, remarks = _read_questions(request)
     print_remarks(request.file, request.addresses.remarks)
     if not questions:
         raise CommandError(f"{request.file}: no addresses in it", EXIT_USAGE)
     try:
         async with _open_room(settings, request, Checks()) as room:
+            await _remove_old_answers(settings, room.answers)
+            digest = await asyncio.to_thread(_digest, room.answers, request, questions)
             questions = await _with_providers(room.engine, questions)
             questions = _sampled(request, questions, room.sources, remarks)
-            compared, spent = await _ask(settings, room, request, questions)
+            compared, spent = await _ask(
+                _plan(settings, room, request, questions, digest), settings, room
+            )
             report = make_report(
                 questions,
                 compared,
@@ -122,7 +132,14 @@ def _read_questions(request: ComparisonRequest) -> tuple[list[Question], list[st
             continue
         cell = entry.cells[truth_at] if truth_at is not None else ""
         try:
-            truths[address].append(read_truth(cell))
+            truths[address].append(read_truth(cell, request.truth or ""))
+        except AmbiguousTruth as exc:
+            raise CommandError(
+                f"{request.file}: row {row}: does {cell!r} in column {request.truth!r} mean that"
+                " the mail bounced? 1 means delivered here; write delivered and bounced, or name"
+                " the column delivered",
+                EXIT_USAGE,
+            ) from exc
         except UnknownTruth as exc:
             raise CommandError(
                 f"{request.file}: row {row}: column {request.truth!r} says {cell!r}; known are"
@@ -204,12 +221,16 @@ async def _with_providers(engine: ProbeEngine, questions: Sequence[Question]) ->
     checks = Checks(smtp=False, catch_all=False)
     first = {question.address.ascii_domain: question.address for question in questions}
     slots = asyncio.Semaphore(LOOKUPS_AT_ONCE)
+    done = itertools.count(1)
+    async with ProgressDisplay(sys.stderr, total=len(first)) as progress:
 
-    async def provider(address: Address) -> str:
-        async with slots:
-            return provider_name(await engine.verify(address, checks))
+        async def provider(address: Address) -> str:
+            async with slots:
+                name = provider_name(await engine.verify(address, checks))
+            progress.update(next(done), "mail hosts looked up")
+            return name
 
-    found = await asyncio.gather(*map(provider, first.values()))
+        found = await asyncio.gather(*map(provider, first.values()))
     by_domain = dict(zip(first, found, strict=True))
     return [
         replace(question, provider=by_domain[question.address.ascii_domain])
@@ -238,9 +259,14 @@ def _sampled(
     return sample_by_provider(questions, size, random.Random(request.seed))  # noqa: S311
 
 
-async def _ask(
-    settings: Settings, room: _Room, request: ComparisonRequest, questions: Sequence[Question]
-) -> tuple[list[ComparedSource], int]:
+async def _remove_old_answers(settings: Settings, answers: SourceAnswers) -> None:
+    """Remove answers that nothing will use: no server may run that would."""
+    ttl_s = max(settings.cache.ttl_s.by_verdict().values())
+    keep_s = max(settings.outcomes.keep_days * DAY_S, ttl_s, RESUMABLE_S)
+    await answers.remove_older(time.time() - keep_s)
+
+
+async def _ask(plan: Plan, settings: Settings, room: _Room) -> tuple[list[ComparedSource], int]:
     """Ask all sources; returns their answers, and what they cost now, in millionths."""
     runner = ComparisonRunner(
         room.store,
@@ -250,10 +276,9 @@ async def _ask(
         clock=time.time,
         rng=random.SystemRandom(),
     )
-    plan = _plan(settings, room, request, questions)
     if await runner.began_at(plan.digest) is not None:
         print_error("resuming the run that was interrupted")
-    total = len(questions) * len(room.sources)
+    total = len(plan.questions) * len(plan.sources)
     try:
         async with ProgressDisplay(sys.stderr, total=total) as progress:
             runs = await runner.run(plan, progress.update)
@@ -275,16 +300,28 @@ async def _ask(
     return compared, sum(run.spent_micros for run in runs)
 
 
-def _plan(
-    settings: Settings, room: _Room, request: ComparisonRequest, questions: Sequence[Question]
-) -> Plan:
+def _digest(
+    answers: SourceAnswers, request: ComparisonRequest, questions: Sequence[Question]
+) -> bytes:
+    """Of the command: what it asks, not the sample, which depends on what DNS says today."""
     digest = hashlib.sha256()
     for question in questions:
-        digest.update(room.answers.digest(question.address))
-    digest.update(repr((request.names, request.fresh)).encode())
+        digest.update(answers.digest(question.address))
+    command = (request.names, request.fresh, request.sample, request.budget, request.seed)
+    digest.update(repr(command).encode())
+    return digest.digest()
+
+
+def _plan(
+    settings: Settings,
+    room: _Room,
+    request: ComparisonRequest,
+    questions: Sequence[Question],
+    digest: bytes,
+) -> Plan:
     caps = spending_caps(settings)
     return Plan(
-        digest=digest.digest(),
+        digest=digest,
         questions=questions,
         sources=room.sources,
         concurrency={

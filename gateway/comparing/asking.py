@@ -20,8 +20,13 @@ MAX_TRIES = 4
 """Requests for one address, if the ones before were not served."""
 FIRST_PAUSE_S = 1.0
 """Before the second; each further pause is twice as long."""
-MAX_REST_S = 60.0
-"""How long a source that is out of rotation is waited for."""
+MAX_PAUSE_S = 60.0
+"""A source that wants a longer one has no answer for this address."""
+GIVE_UP_S = 90.0
+"""A source that has answered before is asked no more after so long without an answer; longer than
+the minute in which most rates are counted."""
+NEVER_ANSWERED_S = 30.0
+"""The same for one that never has: its address or its key is wrong, most likely."""
 QUEUE_S = 600.0
 """How long a request waits for its turn among those of this run."""
 ENDS_A_SOURCE = frozenset({FaultKind.NO_CREDITS, FaultKind.DEAD_KEY, FaultKind.BANNED})
@@ -34,6 +39,8 @@ NOT_ASKED = "not_asked"
 
 KeepAnswer = Callable[[int, SourceAnswer], None]
 """Keeps an answer, by the number of its question."""
+OnProgress = Callable[[], None]
+"""Is called when something has changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +67,10 @@ class SourceRun:
     """Why there is no answer, by the number of the question."""
     stopped_by: str = ""
     """The fault after which it was not asked any more."""
+    failing_since: float | None = None
+    """When its first fault after its last answer was, by the monotonic clock."""
+    last_fault: str = ""
+    """The latest of these faults."""
     spent_micros: int = 0
     """In this run, in millionths of the currency."""
 
@@ -80,7 +91,9 @@ class SourceAsker:
         *,
         fresh: bool,
         clock: Callable[[], float],
+        monotonic: Callable[[], float],
         rng: random.Random,
+        on_progress: OnProgress = lambda: None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         """With `fresh` the source shall not use its own cache either."""
@@ -91,7 +104,9 @@ class SourceAsker:
         self._keep = keep
         self._fresh = fresh
         self._clock = clock
+        self._monotonic = monotonic
         self._rng = rng
+        self._on_progress = on_progress
         self._sleep = sleep
 
     async def ask_all(self, questions: Sequence[Question], concurrency: int) -> None:
@@ -112,29 +127,58 @@ class SourceAsker:
         outcome = await self._ask_until_served(question)
         if isinstance(outcome, SourceAnswer):
             run.answers[number] = outcome
+            run.failing_since = None
             self._keep(number, outcome)
-            return
-        run.faults[number] = outcome
-        if outcome == OVER_BUDGET or outcome in ENDS_A_SOURCE:
-            run.stopped_by = outcome
+        else:
+            run.faults[number] = outcome
+            if outcome == OVER_BUDGET or outcome in ENDS_A_SOURCE:
+                run.stopped_by = run.stopped_by or outcome
+        self._on_progress()
 
     async def _ask_until_served(self, question: Question) -> SourceAnswer | str:
         """The answer, or why there is none. A request that was not served is sent again."""
         pauses_s = [FIRST_PAUSE_S * 2**tries for tries in range(MAX_TRIES - 1)]
+        fault = NOT_ASKED
         while True:
             if self._run.stopped_by:
-                return OVER_BUDGET if self._run.stopped_by == OVER_BUDGET else NOT_ASKED
+                return OVER_BUDGET if self._run.stopped_by == OVER_BUDGET else fault
             outcome = await self._ask(question)
             if outcome is None:
                 return OVER_BUDGET
             if isinstance(outcome, SourceAnswer):
                 return outcome
+            self._count_fault(outcome)
+            if outcome.kind is not FaultKind.BUSY:
+                fault = outcome.kind.value
             implied = IMPLICATIONS[outcome.kind]
             may_be_retried = implied.may_be_retried or implied.may_be_retried_once_well
             if not may_be_retried or not pauses_s:
                 return outcome.kind.value
-            pause_s = pauses_s.pop(0)
-            await self._sleep((outcome.retry_after_s or pause_s) * self._rng.uniform(1.0, 1.3))
+            pause_s = outcome.retry_after_s or pauses_s[0]
+            del pauses_s[0]
+            if pause_s > MAX_PAUSE_S:
+                return outcome.kind.value
+            await self._sleep(pause_s * self._rng.uniform(1.0, 1.3))
+
+    def _count_fault(self, fault: Fault) -> None:
+        """Note that the source fails, and stop asking it if it has for too long.
+
+        Faults that concern one address alone do not count.
+        """
+        implied = IMPLICATIONS[fault.kind]
+        if implied.opens_circuit or implied.may_be_retried:
+            self._count_failure(fault.kind)
+
+    def _count_failure(self, kind: FaultKind) -> None:
+        run = self._run
+        now = self._monotonic()
+        if run.failing_since is None:
+            run.failing_since = now
+        if kind is not FaultKind.BUSY or not run.last_fault:
+            run.last_fault = kind.value
+        if now - run.failing_since >= (GIVE_UP_S if run.answers else NEVER_ANSWERED_S):
+            run.stopped_by = run.stopped_by or run.last_fault
+        self._on_progress()
 
     async def _ask(self, question: Question) -> SourceAnswer | Fault | None:
         """One request, once the source takes requests. None: there is no money for it."""
@@ -162,15 +206,13 @@ class SourceAsker:
         return self._answer(result, source.price if billed else 0)
 
     async def _is_admitted(self) -> bool:
-        """Wait until the circuit admits a request; not for ever."""
-        waited_s = 0.0
-        while self._source.admit() is Admission.NO:
-            if waited_s >= MAX_REST_S:
-                return False
-            pause_s = min(max(self._source.ready_in_s, 0.1), 5.0)
-            await self._sleep(pause_s)
-            waited_s += pause_s
-        return True
+        """Wait until the circuit admits a request, or the source is given up."""
+        while not self._run.stopped_by:
+            if self._source.admit() is not Admission.NO:
+                return True
+            self._count_failure(FaultKind.BUSY)
+            await self._sleep(min(max(self._source.ready_in_s, 0.1), 5.0))
+        return False
 
     def _answer(self, verification: Verification, micros: int) -> SourceAnswer:
         return SourceAnswer(

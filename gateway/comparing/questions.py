@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import random
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,13 +17,31 @@ from gateway.outcomes.recorder import OTHER_PROVIDER
 
 BOUNCED, DELIVERED = True, False
 TRUTH_WORDS: Mapping[str, bool] = {
-    **dict.fromkeys(("delivered", "1", "true", "yes", "valid", "ok", "opened"), DELIVERED),
     **dict.fromkeys(
-        ("bounced", "0", "false", "no", "invalid", "bounce", "hard_bounce", "hard bounce"), BOUNCED
+        (
+            "delivered",
+            "1",
+            "1.0",
+            "true",
+            "yes",
+            "valid",
+            "ok",
+            "opened",
+            "clicked",
+            "complaint",
+            "unsubscribed",
+        ),
+        DELIVERED,
+    ),
+    **dict.fromkeys(
+        ("bounced", "0", "0.0", "false", "no", "invalid", "bounce", "hard_bounce", "hard_bounced"),
+        BOUNCED,
     ),
 }
-"""What a cell of the truth column says, in lower case."""
-NO_TRUTH_WORDS = frozenset({"", "unknown", "soft_bounce", "soft bounce", "deferred", "-"})
+"""What a cell of the truth column says, in lower case, with `_` for spaces and hyphens."""
+NO_TRUTH_WORDS = frozenset(
+    {"", "unknown", "soft_bounce", "soft_bounced", "deferred", "_", "nan", "null", "none", "n/a"}
+)
 """Such a cell says nothing about whether the mailbox exists."""
 
 
@@ -37,15 +56,28 @@ class Question:
     """The operator of its mail hosts."""
 
 
+BARE_WORDS = frozenset({"1", "1.0", "true", "yes", "0", "0.0", "false", "no"})
+"""Words that would say the opposite in a column that is called `bounced`."""
+
+
 class UnknownTruth(ValueError):
     """A cell of the truth column has none of the words that are known."""
 
 
-def read_truth(cell: str) -> bool | None:
-    """Whether a mail bounced, as a cell of the truth column has it. Raises UnknownTruth."""
-    word = cell.strip().lower()
+class AmbiguousTruth(ValueError):
+    """A cell of a column about bounces says `1` or the like."""
+
+
+def read_truth(cell: str, title: str = "") -> bool | None:
+    """Whether a mail bounced, as a cell of the truth column with this title has it.
+
+    Raises UnknownTruth and AmbiguousTruth.
+    """
+    word = re.sub(r"[\s-]+", "_", cell.strip().lower())
     if word in NO_TRUTH_WORDS:
         return None
+    if word in BARE_WORDS and "bounce" in title.lower():
+        raise AmbiguousTruth(cell)
     try:
         return TRUTH_WORDS[word]
     except KeyError:
@@ -61,7 +93,8 @@ def merge_truths(truths: Iterable[bool | None]) -> bool | None:
 def sample_by_provider(
     questions: Sequence[Question], size: int, rng: random.Random
 ) -> list[Question]:
-    """`size` of the questions, from each provider its share, and one at least if there is room.
+    """`size` of the questions, from each provider its share, so that shares of the sample are those
+    of the list. A larger sample has the addresses of a smaller one, as far as shares allow.
 
     The order is that of `questions`.
     """
@@ -74,22 +107,18 @@ def sample_by_provider(
     chosen = sorted(
         number
         for name in sorted(by_provider)
-        for number in rng.sample(by_provider[name], sizes[name])
+        for number in rng.sample(by_provider[name], len(by_provider[name]))[: sizes[name]]
     )
     return [questions[number] for number in chosen]
 
 
 def _stratum_sizes(available: Mapping[str, int], size: int) -> Counter[str]:
-    """Shares in proportion, by the largest remainder, but one for each as far as that goes."""
+    """Shares in proportion, by the largest remainder. One address of a tiny provider would say
+    nothing about it, and one of each would tilt the sample."""
     ordered = sorted(available, key=lambda name: (-available[name], name))
     total = sum(available.values())
     exact = {name: available[name] * size / total for name in ordered}
-    sizes = Counter({name: max(1, math.floor(exact[name])) for name in ordered[:size]})
-    while sizes.total() > size:  # what the small ones got beyond their share, from the largest
-        sizes[
-            max(sizes, key=lambda name: sizes[name] - exact[name] if sizes[name] > 1 else -1)
-        ] -= 1
-    while sizes.total() < size:
-        room = [name for name in ordered if sizes[name] < available[name]]
-        sizes[max(room, key=lambda name: exact[name] - sizes[name])] += 1
+    sizes = Counter({name: math.floor(exact[name]) for name in ordered})
+    by_remainder = sorted(ordered, key=lambda name: sizes[name] - exact[name])
+    sizes.update(by_remainder[: size - sizes.total()])
     return sizes

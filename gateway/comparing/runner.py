@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,12 +14,13 @@ from datetime import UTC, datetime
 from sqlalchemy import delete, select
 
 from engine.model import Checks, Verdict
-from gateway.comparing.asking import Purse, SourceAsker, SourceRun
+from gateway.comparing.asking import KeepAnswer, Purse, SourceAsker, SourceRun
 from gateway.comparing.questions import Question
+from gateway.errors import StorageUnavailable
 from gateway.outcomes.answers import SourceAnswer, SourceAnswers
 from gateway.store import Store, StoreError
 from gateway.store.tables import comparisons
-from gateway.tasks import in_background
+from gateway.tasks import PeriodicWrites
 from gateway.upstreams.routing.budgets import Budgets, SpendingCap, SpendingScope
 from gateway.upstreams.source.source import Source
 
@@ -26,6 +28,9 @@ FLUSH_EVERY_S = 0.5
 """Between two writes of new answers; a run that is killed asks those of the last interval anew."""
 SCOPE_DIGITS = 16
 """Of a run's digest, in the name of its budget."""
+RESUMABLE_S = 7 * 86_400.0
+"""A run that was interrupted longer ago begins anew: its answers are too old to stand beside new
+ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +74,11 @@ class ComparisonRunner:
         self._rng = rng
 
     async def began_at(self, digest: bytes) -> float | None:
-        """When an unfinished run began (Unix time); None if there is none."""
-        query = select(comparisons.c.began_at).where(comparisons.c.digest == digest)
+        """When an unfinished run began (Unix time); None if there is none, or it is too old."""
+        oldest = datetime.fromtimestamp(self._clock() - RESUMABLE_S, UTC)
+        query = select(comparisons.c.began_at).where(
+            comparisons.c.digest == digest, comparisons.c.began_at >= oldest
+        )
         rows = await self._store.fetch_all(query)
         return rows[0].began_at.timestamp() if rows else None
 
@@ -91,13 +99,19 @@ class ComparisonRunner:
             }
         return found
 
-    async def run(self, plan: Plan, on_progress: Callable[[int], None]) -> list[SourceRun]:
-        """Ask all sources at the same time; `on_progress` is given the number of outcomes."""
+    async def run(self, plan: Plan, on_progress: Callable[[int, str], None]) -> list[SourceRun]:
+        """Ask all sources at the same time; `on_progress` is given the number of outcomes, and
+        which sources fail."""
         began_at = await self._begin(plan.digest)
         known = await self.known_answers(plan, began_at)
         runs = [SourceRun(source, known[source.name]) for source in plan.sources]
         for run in runs:
             run.kept = len(run.answers)
+
+        def show_progress() -> None:
+            on_progress(sum(run.done for run in runs), _failing(runs))
+
+        show_progress()
         async with (
             self._purse(plan, began_at) as purse,
             self._keeper(plan) as keeper,
@@ -108,10 +122,12 @@ class ComparisonRunner:
                     run,
                     plan.checks,
                     purse,
-                    keeper.keeps(run.source.name, lambda: on_progress(_done(runs))),
+                    keeper.keeps(run.source.name),
                     fresh=plan.fresh,
                     clock=self._clock,
+                    monotonic=time.monotonic,
                     rng=self._rng,
+                    on_progress=show_progress,
                 )
                 limit = plan.concurrency[run.source.name]
                 group.create_task(asker.ask_all(plan.questions, limit))
@@ -122,14 +138,16 @@ class ComparisonRunner:
         return began_at if plan.fresh else min(began_at, self._clock() - self._ttl_s[verdict])
 
     async def _begin(self, digest: bytes) -> float:
+        """When the run began, which is now unless it is resumed; the same in all processes."""
+        now = self._clock()
+        oldest = datetime.fromtimestamp(now - RESUMABLE_S, UTC)
+        row = {"digest": digest, "began_at": datetime.fromtimestamp(now, UTC)}
+        async with self._store.write() as connection:
+            await connection.execute(delete(comparisons).where(comparisons.c.began_at < oldest))
+            insert = self._store.insert(comparisons).on_conflict_do_nothing()
+            await connection.execute(insert, row)
         began_at = await self.began_at(digest)
-        if began_at is None:
-            began_at = self._clock()
-            row = {"digest": digest, "began_at": datetime.fromtimestamp(began_at, UTC)}
-            async with self._store.write() as connection:
-                insert = self._store.insert(comparisons).on_conflict_do_nothing()
-                await connection.execute(insert, row)
-        return began_at
+        return now if began_at is None else began_at
 
     async def _finish(self, digest: bytes) -> None:
         async with self._store.write() as connection:
@@ -150,11 +168,11 @@ class ComparisonRunner:
     @contextlib.asynccontextmanager
     async def _keeper(self, plan: Plan) -> AsyncIterator[_Keeper]:
         keeper = _Keeper(self._answers, plan.questions)
-        async with in_background(keeper.write_periodically()):
-            try:
-                yield keeper
-            finally:
-                await asyncio.shield(keeper.write())
+        writes = PeriodicWrites(keeper.write, keeper.report_failure, every_s=FLUSH_EVERY_S)
+        async with writes.running():
+            yield keeper
+        if keeper.lost is not None:
+            raise keeper.lost
 
 
 class _Keeper:
@@ -164,30 +182,23 @@ class _Keeper:
         self._answers = answers
         self._questions = questions
         self._new: defaultdict[str, dict[int, SourceAnswer]] = defaultdict(dict)
-        self._writing = asyncio.Lock()
+        self.lost: StorageUnavailable | None = None
+        """Why answers were not written in the end."""
 
-    def keeps(
-        self, source: str, on_kept: Callable[[], None]
-    ) -> Callable[[int, SourceAnswer], None]:
+    def keeps(self, source: str) -> KeepAnswer:
         """What keeps the answers of one source."""
 
         def keep(number: int, answer: SourceAnswer) -> None:
             self._new[source][number] = answer
-            on_kept()
 
         return keep
 
-    async def write_periodically(self) -> None:
-        while True:
-            await asyncio.sleep(FLUSH_EVERY_S)
-            await self.write()
+    def report_failure(self, error: StorageUnavailable, is_last: bool) -> None:
+        if is_last:
+            self.lost = error
 
     async def write(self) -> None:
-        """Write what is new, after a write that is under way. Raises StoreError."""
-        async with self._writing:
-            await self._write()
-
-    async def _write(self) -> None:
+        """Write what is new. Raises StoreError."""
         new, self._new = self._new, defaultdict(dict)
         if not new:
             return
@@ -207,5 +218,7 @@ class _Keeper:
             raise
 
 
-def _done(runs: Sequence[SourceRun]) -> int:
-    return sum(run.done for run in runs)
+def _failing(runs: Sequence[SourceRun]) -> str:
+    """`kickbox: unreachable`, for each source that fails or is asked no more."""
+    failing = (run for run in runs if run.stopped_by or run.failing_since is not None)
+    return "  ".join(f"{run.source.name}: {run.stopped_by or run.last_fault}" for run in failing)

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 
 from engine.model import Verification
+from engine.smtp.mail_domains import provider_of_domain
 from engine.smtp.providers import provider_of
 from gateway.errors import StorageUnavailable
 from gateway.outcomes.answers import SourceAnswer, SourceAnswers
@@ -23,6 +24,8 @@ MAX_UNWRITTEN = 50_000
 OTHER_PROVIDER = "other"
 """Of mail hosts whose operator is not known."""
 NO_PROVIDER = "no mail host"
+NOT_LOOKED_UP = "not known"
+"""Of domains whose mail hosts were not looked up, or DNS did not answer."""
 
 
 def provider_name(verification: Verification) -> str:
@@ -30,9 +33,12 @@ def provider_name(verification: Verification) -> str:
     evidence = verification.evidence
     if evidence.provider:
         return evidence.provider
-    if not evidence.mx:
-        return NO_PROVIDER
-    return provider_of(evidence.mx[0].host) or OTHER_PROVIDER
+    if evidence.mx:
+        return provider_of(evidence.mx[0].host) or OTHER_PROVIDER
+    # many vendors do not tell the mail hosts
+    if known := provider_of_domain(verification.address.ascii_domain):
+        return known
+    return NO_PROVIDER if evidence.dns.can_receive is False else NOT_LOOKED_UP
 
 
 class AnswerRecorder:
@@ -55,7 +61,9 @@ class AnswerRecorder:
         self._writing = asyncio.Lock()
 
     def record(self, verification: Verification) -> None:
-        """Record a verification with the next write."""
+        """Record a verification with the next write, if a source was asked about the mailbox."""
+        if not verification.checks.smtp:
+            return  # it says nothing of how right a source is, and comparisons would use it
         if len(self._waiting) < MAX_UNWRITTEN:
             self._waiting.append((verification, int(self._clock())))
         else:

@@ -12,6 +12,7 @@ from engine.model import Reason, Verdict
 from gateway.comparing.compared import ComparedSource
 from gateway.comparing.mixes import cheapest_mix
 from gateway.comparing.questions import (
+    AmbiguousTruth,
     Question,
     UnknownTruth,
     merge_truths,
@@ -52,13 +53,26 @@ def test_a_sample_has_each_providers_share(size: int) -> None:
     assert len(sample) == min(size, 100)
     assert sample == sorted(sample, key=questions.index)
     counts = Counter(each.provider for each in sample)
-    if size >= 10:
-        assert set(counts) == set(providers)
     for provider, available in Counter(providers).items():
-        share = available * min(size, 100) / 100
-        assert counts[provider] <= max(1, share + 1)
-        assert counts[provider] >= int(share) - 3
+        assert abs(counts[provider] - available * min(size, 100) / 100) < 1
     assert sample == sample_by_provider(questions, size, random.Random(1))
+
+
+def test_many_small_providers_do_not_tilt_a_sample() -> None:
+    # 40 providers of 0.5 % each, and a large one: a sample of 50 has 10 of them, not 40
+    providers = ["large"] * 800 + [f"small{n % 40}" for n in range(200)]
+    questions = [question(n, provider) for n, provider in enumerate(providers)]
+    sample = sample_by_provider(questions, 50, random.Random(1))
+    assert Counter(each.provider for each in sample)["large"] == 40
+
+
+def test_a_larger_sample_has_the_addresses_of_a_smaller_one() -> None:
+    questions = [question(n, "google" if n % 3 else "yahoo") for n in range(300)]
+    small, large = (
+        {each.address for each in sample_by_provider(questions, size, random.Random(4))}
+        for size in (60, 90)
+    )
+    assert small < large
 
 
 def test_outcome_words() -> None:
@@ -69,8 +83,19 @@ def test_outcome_words() -> None:
         False,
         None,
     ]
+    assert [read_truth(cell) for cell in ("1.0", "0.0", "Hard bounce", "hard-bounced")] == [
+        False,
+        True,
+        True,
+        True,
+    ]
+    for cell in ("soft bounce", "nan", "-", "n/a"):
+        assert read_truth(cell) is None
     with pytest.raises(UnknownTruth):
         read_truth("perhaps")
+    with pytest.raises(AmbiguousTruth):
+        read_truth("1", "has_bounced")
+    assert read_truth("bounced", "bounced") is True
     assert merge_truths([None, False, True]) is True
     assert merge_truths([None, False]) is False
     assert merge_truths([None]) is None
