@@ -100,6 +100,7 @@ PLACEHOLDERS = words_of(
 """What stands in the place of a name where nobody knows it; birth registers have some of them."""
 
 _WORDS = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)*")
+_DIGITS = re.compile(r"\d+")
 _PARTS = re.compile("([ -])")
 _CAMEL_CASE = re.compile(r"(?<=[a-zß-ÿ])(?<!\bMc)(?<!\bMac)(?=[A-ZÀ-Þ])")
 
@@ -120,12 +121,19 @@ def guess_person(local: str) -> Person | None:
     The accuracy is the chance that first and last name are both right. That of a first or a
     last name alone is halved, so that it never exceeds 0.5.
     """
-    return _person_from_words(tuple(split_words(local)))
+    if len(local) > 4 * MAX_CHARACTERS:
+        return None
+    user = (local.partition("+")[0] or local).strip('"')
+    if len(user) > MAX_CHARACTERS or is_role(user) or is_no_reply(user):
+        return None
+    return _person_from_text(_DIGITS.sub("0", user))
 
 
 @lru_cache(2048)
-def _person_from_words(words: tuple[LocalPartWord, ...]) -> Person | None:
-    # Cached because the same words return with other digits or at another domain.
+def _person_from_text(text: str) -> Person | None:
+    # Cached because the same words return with other digits, which only separate words, or at
+    # another domain.
+    words = split_words(text)
     best = best_candidate(words)
     if best is None or best.accuracy < MIN_ACCURACY:
         return None
@@ -153,18 +161,13 @@ class LocalPartWord(NamedTuple):
     """Whether it stands alone after a title, as a last name does."""
 
 
-def split_words(local: str) -> list[LocalPartWord]:
+def split_words(text: str) -> list[LocalPartWord]:
     """The words of a local part that may be names.
 
-    None for a role or no-reply name, for words that are not in Latin script, and for more than
-    `MAX_WORDS` of them.
+    None for words that are not in Latin script, and for more than `MAX_WORDS` of them.
     """
-    if len(local) > 4 * MAX_CHARACTERS:
-        return []
-    user = (local.partition("+")[0] or local).strip('"')
-    if len(user) > MAX_CHARACTERS or is_role(user) or is_no_reply(user):
-        return []
-    text = user if user.isascii() else unicodedata.normalize("NFC", user)
+    if not text.isascii():
+        text = unicodedata.normalize("NFC", text)
     if not (text.islower() or text.isupper()):
         text = _CAMEL_CASE.sub(".", text)
     words = _words_in(text)
