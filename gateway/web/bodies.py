@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import BinaryIO, cast
 
 from starlette.types import Receive
 
 from adapters.contract.problems import Problem, ProblemKind
+from engine.turns import SHARE_OF_FREE, Party
 from gateway.errors import StorageUnavailable
 
 BODY_TIMEOUT_S = 30.0
@@ -27,35 +29,61 @@ MAX_BYTES_IN_FLIGHT = 512 * 1024 * 1024
 """Of all bodies together, in memory and in files; beyond it requests are `UNAVAILABLE`."""
 MAX_BYTES_OF_STRANGERS = 128 * 1024 * 1024
 """The part of it for requests whose key is not yet known to be valid."""
+LEAST_SHARE_BYTES = 32 * 1024 * 1024
+"""That one account may have in any case."""
 
 
 class BodyBudget:
-    """How many bytes of bodies are stored, of all requests and of those without a known key."""
+    """How many bytes of bodies are stored: of all requests, of those without a known key, and of
+    each account (`engine.turns`)."""
 
     def __init__(
-        self, *, total: int = MAX_BYTES_IN_FLIGHT, strangers: int = MAX_BYTES_OF_STRANGERS
+        self,
+        *,
+        total: int = MAX_BYTES_IN_FLIGHT,
+        strangers: int = MAX_BYTES_OF_STRANGERS,
+        least_share: int = LEAST_SHARE_BYTES,
     ) -> None:
-        self._left = {False: total, True: strangers}
+        self._left = total
+        self._left_for_strangers = strangers
+        self._least_share = least_share
         self._tight = strangers // 2
+        self._taken: Counter[Party] = Counter()
 
     @property
     def is_tight(self) -> bool:
         """Whether strangers have half of their part in use, so that a request that can show its key
         should."""
-        return self._left[True] < self._tight
+        return self._left_for_strangers < self._tight
 
-    def take(self, size: int, *, is_stranger: bool) -> None:
-        """Raises `Problem` (`UNAVAILABLE`) if there is no room for so many bytes."""
-        if self._left[False] < size or (is_stranger and self._left[True] < size):
+    def take(self, size: int, party: Party | None, *, of_body: int) -> None:
+        """Take so many bytes for an account, None for a stranger.
+
+        `of_body` are those that the same body has. An account's only body may have more than the
+        account's share, since some dialects allow one of half the budget. Raises `Problem`
+        (`UNAVAILABLE`) if there is no room for them.
+        """
+        if party is None:
+            has_room = size <= self._left_for_strangers
+        else:
+            taken = self._taken[party]
+            share = max(self._least_share, self._left * SHARE_OF_FREE)
+            has_room = taken == of_body or taken + size <= share
+        if not has_room or size > self._left:
             raise Problem(ProblemKind.UNAVAILABLE, retry_after_s=1)
-        self._left[False] -= size
-        if is_stranger:
-            self._left[True] -= size
+        self._add(size, party)
 
-    def give_back(self, size: int, *, is_stranger: bool) -> None:
-        self._left[False] += size
-        if is_stranger:
-            self._left[True] += size
+    def give_back(self, size: int, party: Party | None) -> None:
+        self._add(-size, party)
+
+    def _add(self, size: int, party: Party | None) -> None:
+        self._left -= size
+        if party is None:
+            self._left_for_strangers -= size
+            return
+        self._taken[party] += size
+        if not self._taken[party]:
+            del self._taken[party]
 
 
 class ClientDisconnected(Exception):
@@ -69,7 +97,7 @@ class IncomingBody:
         """`declared_size` is the Content-Length; None if the body is chunked."""
         self._budget = budget
         self._taken = 0
-        self._is_stranger = False
+        self._party: Party | None = None
         self._receive = receive
         self._declared_size = declared_size
         self._spool: Spool | None = None
@@ -81,14 +109,15 @@ class IncomingBody:
         return self._declared_size is None or self._declared_size > MAX_BYTES_IN_MEMORY
 
     async def read(
-        self, *, max_bytes: int, spill_to_file: bool, is_stranger: bool = False
+        self, *, max_bytes: int, spill_to_file: bool, party: Party | None
     ) -> tuple[bytes, BinaryIO | None]:
-        """The whole body, or the file it is in. `is_stranger`: its key is not known yet.
+        """The whole body, or the file it is in. `party` is its account; None if the key is not
+        known yet.
 
         Raises `Problem` (`TOO_LARGE`, `UNREADABLE`, `UNAVAILABLE`), ClientDisconnected and
         StorageUnavailable.
         """
-        self._is_stranger = is_stranger
+        self._party = party
         if self._declared_size is not None and self._declared_size > max_bytes:
             raise Problem(ProblemKind.TOO_LARGE, limit=max_bytes)
         self._spool = spool = Spool(spill_to_file=spill_to_file)
@@ -98,7 +127,7 @@ class IncomingBody:
                     piece = await self._receive_piece()
                     if spool.size + len(piece) > max_bytes:
                         raise Problem(ProblemKind.TOO_LARGE, limit=max_bytes)
-                    self._budget.take(len(piece), is_stranger=is_stranger)
+                    self._budget.take(len(piece), party, of_body=self._taken)
                     self._taken += len(piece)
                     await spool.write(piece)
                 return await spool.finish()
@@ -116,7 +145,7 @@ class IncomingBody:
         return piece
 
     def close(self) -> None:
-        self._budget.give_back(self._taken, is_stranger=self._is_stranger)
+        self._budget.give_back(self._taken, self._party)
         self._taken = 0
         if self._spool is not None:
             self._spool.close()

@@ -21,6 +21,7 @@ from adapters.contract.jobs import JobRows
 from adapters.contract.operations import Operation
 from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.wire import Reply, UnreadableRequest, WireReply, WireRequest, is_csv
+from engine.turns import Party
 from gateway.accounts.caller import PROBLEM_OF_STATUS, AccountService, Caller
 from gateway.cluster.limits import RateLimitExceeded
 from gateway.errors import NO_SOURCE, NoAnswer, StorageUnavailable
@@ -247,7 +248,7 @@ class VendorApp:
             body, body_file = await state.body.read(
                 max_bytes=endpoint.body_limit,
                 spill_to_file=endpoint.accepts_body_file,
-                is_stranger=not (admitted or await self._shows_its_key(state, endpoint)),
+                party=state.party if admitted else await self._account_shown(state, endpoint),
             )
         except Problem as problem:
             head = state.wire_request()
@@ -262,15 +263,16 @@ class VendorApp:
             raise
         return state.wire_request(body, body_file)
 
-    async def _shows_its_key(self, state: RequestState, endpoint: AnyEndpoint) -> bool:
-        """Whether a request, while bodies of strangers are many, has a valid key in its head."""
+    async def _account_shown(self, state: RequestState, endpoint: AnyEndpoint) -> Party | None:
+        """The account of the key in a request's head, while bodies of strangers are many."""
         if not self._bodies.is_tight or not endpoint.needs_key:
-            return False
+            return None
         head = state.wire_request()
         dialect = state.vendor_path.dialect
         credential = dialect.credential_for(endpoint)
         key = credential.read(head) if credential.is_decided_by_head(head) else None
-        return key is not None and await self._accounts.authenticate(dialect.name, key) is not None
+        caller = None if key is None else await self._accounts.authenticate(dialect.name, key)
+        return None if caller is None else caller.account_id
 
     async def _reject_unknown_key(
         self, state: RequestState, endpoint: AnyEndpoint, request: WireRequest

@@ -300,28 +300,81 @@ def post(connection: socket.socket, upload: Upload, body: bytes) -> tuple[int, b
     return status, reply
 
 
-@pytest.mark.parametrize("is_stranger", [True, False])
-async def test_bodies_together_have_a_limit(is_stranger: bool) -> None:
-    budget = BodyBudget(total=1_000, strangers=400)
-    limit = 400 if is_stranger else 1_000
-
-    async def piece() -> dict[str, Any]:
-        return {"type": "http.request", "body": b"x" * 100, "more_body": False}
+def bodies_of(budget: BodyBudget, size: int, *, pieces: int = 1) -> Callable[[], IncomingBody]:
+    """Bodies of `size` bytes, or as many in each of their pieces."""
 
     def body() -> IncomingBody:
-        return IncomingBody(piece, 100, budget)
+        left = pieces
 
-    bodies = [body() for _ in range(limit // 100)]
+        async def piece() -> dict[str, Any]:
+            nonlocal left
+            left -= 1
+            return {"type": "http.request", "body": b"x" * size, "more_body": left > 0}
+
+        return IncomingBody(piece, size * pieces, budget)
+
+    return body
+
+
+async def read(body: IncomingBody, party: int | None) -> None:
+    await body.read(max_bytes=1_000, spill_to_file=False, party=party)
+
+
+async def test_bodies_of_strangers_have_a_limit() -> None:
+    body = bodies_of(BodyBudget(total=1_000, strangers=400), 100)
+    bodies = [body() for _ in range(4)]
     for one in bodies:
-        await one.read(max_bytes=1_000, spill_to_file=False, is_stranger=is_stranger)
+        await read(one, None)
     with pytest.raises(Problem) as refused:
-        await body().read(max_bytes=1_000, spill_to_file=False, is_stranger=is_stranger)
+        await read(body(), None)
     assert refused.value.kind is ProblemKind.UNAVAILABLE
-    if is_stranger:
-        await body().read(max_bytes=1_000, spill_to_file=False)
+    await read(body(), 1)
     bodies[0].close()
     bodies[0].close()
-    await body().read(max_bytes=1_000, spill_to_file=False, is_stranger=is_stranger)
+    await read(body(), None)
+
+
+async def test_bodies_together_have_a_limit() -> None:
+    body = bodies_of(BodyBudget(total=1_000, strangers=400), 100)
+    bodies = [body() for _ in range(10)]
+    for account, one in enumerate(bodies):
+        await read(one, account)
+    with pytest.raises(Problem) as refused:
+        await read(body(), 10)
+    assert refused.value.kind is ProblemKind.UNAVAILABLE
+    bodies[0].close()
+    bodies[0].close()
+    await read(body(), 10)
+
+
+async def test_one_account_leaves_room_for_the_bodies_of_others() -> None:
+    body = bodies_of(BodyBudget(total=1_000, strangers=400, least_share=10), 10)
+    flood = [body() for _ in range(100)]
+
+    async def read_all() -> None:
+        for one in flood:
+            await read(one, 1)
+
+    with pytest.raises(Problem) as refused:
+        await read_all()
+    assert refused.value.kind is ProblemKind.UNAVAILABLE
+    for account in range(2, 32):
+        await read(body(), account)
+    for one in flood:
+        one.close()
+    await read(body(), 1)
+
+
+async def test_the_only_body_of_an_account_may_be_larger_than_its_share() -> None:
+    budget = BodyBudget(total=1_000, strangers=400, least_share=10)
+    large = bodies_of(budget, 10, pieces=60)()
+    await read(large, 1)
+    small = bodies_of(budget, 10)
+    with pytest.raises(Problem):
+        await read(small(), 1)
+    await read(small(), 2)
+    large.close()
+    await read(small(), 1)
 
 
 def test_a_known_key_is_served_while_strangers_fill_their_part(connect: Connect) -> None:
