@@ -259,6 +259,7 @@ async def open_services(
                     base_url=lambda: sandbox.link_url,
                     post_webhook=post_webhook,
                     fetch=fetch,
+                    on_results=metrics.activity.count_batch_results,
                     find_filters=lambda claim: filters_of_claim(filters, by_name, claim),
                     find_sample=lambda name, address, checks: sandbox.live_sample(
                         by_name[name], address, checks

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from adapters.contract.dialect import Dialect
 from adapters.contract.operations import FetchList
+from engine.model import Verdict
 from gateway.accounts.caller import Caller
 from gateway.batches.chunk_work import FindSample
 from gateway.batches.holder import is_holder_dead, lease_holder_name
@@ -66,6 +67,8 @@ class BatchDependencies:
     """Fetches the lists that clients name by a URL."""
     find_sample: FindSample = lambda *_: None
     """The answers to test addresses of vendors that have them for live keys."""
+    on_results: Callable[[Iterable[Verdict]], None] = lambda _: None
+    """Called with the verdicts of results that are stored."""
     find_filters: FindFilters = no_filters
     """The filters of a chunk's owner."""
     clock: Callable[[], float]
@@ -116,6 +119,7 @@ async def open_batches(
             retries_s=deps.retries_s,
             clock=clock,
             on_chunk_finished=webhook_sender.wake,
+            on_results=deps.on_results,
             find_sample=deps.find_sample,
             dispatch=deps.dispatch,
             egresses=deps.egresses,

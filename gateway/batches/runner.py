@@ -13,12 +13,13 @@ import contextlib
 import logging
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
 from functools import partial
 
+from engine.model import Verdict
 from engine.turns import Turns, acting_for
 from gateway.batches.chunk_work import ChunkWork, FindSample, log_fields
-from gateway.batches.model import Claim
+from gateway.batches.model import Claim, RowResult
 from gateway.batches.ports import ChooseVerifier, ChunkQueue, ChunkVerifier, FindFilters, no_filters
 from gateway.cluster.embedded import EmbeddedDispatch
 from gateway.cluster.ports import Dispatch, TurnOutcome
@@ -65,6 +66,7 @@ class Runner:
         clock: Callable[[], float],
         monotonic: Callable[[], float] = time.monotonic,
         on_chunk_finished: Callable[[], None] = lambda: None,
+        on_results: Callable[[Iterable[Verdict]], None] = lambda _: None,
         find_sample: FindSample = lambda *_: None,
         dispatch: Dispatch | None = None,
         egresses: Collection[str] | None = None,
@@ -75,7 +77,8 @@ class Runner:
 
         `retries_s` are the waits before each retry of an address that was refused for now.
 
-        `on_chunk_finished` is called after the end of a chunk, which may be that of its batch.
+        `on_chunk_finished` is called after the end of a chunk, which may be that of its batch;
+        `on_results` with the verdicts of results that are stored.
         `has_siblings` says that other processes on this machine look for the same chunks.
         """
         self._has_siblings = has_siblings
@@ -87,6 +90,7 @@ class Runner:
         self._clock = clock
         self._monotonic = monotonic
         self._on_chunk_finished = on_chunk_finished
+        self._on_results = on_results
         self._find_sample = find_sample
         self._find_filters = find_filters
         self._chunks_in_flight = 0.0
@@ -319,9 +323,10 @@ class Runner:
             if verifying.done() or not (work.has_results or must_renew):
                 continue
             renewed_at = self._monotonic()
-            write = partial(self._queue.write_results, claim, work.take_results())
-            if not await self._until_answered(write):
+            results = work.take_results()
+            if not await self._until_answered(partial(self._queue.write_results, claim, results)):
                 return TurnOutcome.LOST
+            self._report(results)
         verifying.result()
         return TurnOutcome.WORKED
 
@@ -331,8 +336,12 @@ class Runner:
         finish = partial(self._queue.finish_chunk, claim, results, postponed)
         is_done = await self._until_answered(finish)
         if is_done:
+            self._report(results)
             self._on_chunk_finished()
         return is_done
+
+    def _report(self, results: Sequence[RowResult]) -> None:
+        self._on_results(result.verification.verdict for result in results)
 
     async def _until_answered(self, write: Callable[[], Awaitable[bool]]) -> bool:
         """Write; while the database's server is away, again and again, as long as another worker
@@ -348,7 +357,9 @@ class Runner:
 
     async def _release(self, claim: Claim, work: ChunkWork) -> TurnOutcome:
         """Write the results there are, and leave the other rows to the next worker."""
-        if not await self._queue.write_results(claim, work.take_results()):
+        results = work.take_results()
+        if not await self._queue.write_results(claim, results):
             return TurnOutcome.LOST
+        self._report(results)
         await self._queue.release(claim)
         return TurnOutcome.RELEASED

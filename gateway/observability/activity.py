@@ -7,11 +7,12 @@ Names are closed sets (dialects, verdicts, sources of the settings, …): a few 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from engine.model import Attempt
+from engine.model import Attempt, Verdict
 
 LATENCY_BOUNDS_MS = (
     *(1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100, 150, 200, 300, 500, 700),
@@ -36,6 +37,8 @@ class Subject(StrEnum):
     """Answers to single verifications, by verdict."""
     SOURCE = "source"
     """The same, by where they came from."""
+    BATCH_VERDICT = "batch_verdict"
+    """Addresses of batches, by verdict."""
     CACHE = "cache"
     """Look-ups in the verdict cache, by what it had."""
     LATENCY = "latency"
@@ -91,6 +94,11 @@ class ActivityCounter:
             self._add(Subject.ATTEMPT, name, 1, attempt.latency_ms * 1000)
         if attempt.cost:
             self._add(Subject.SPENT, attempt.source, 1, round(attempt.cost * MICROS))
+
+    def count_batch_results(self, verdicts: Iterable[Verdict]) -> None:
+        """Count addresses of a batch whose results are stored."""
+        for verdict, count in Counter(verdicts).items():
+            self._add(Subject.BATCH_VERDICT, verdict.value, count)
 
     def count_cache_lookup(self, outcome: str) -> None:
         self._add(Subject.CACHE, outcome, 1)

@@ -110,7 +110,13 @@ class Activity:
 
     @property
     def verdicts(self) -> int:
+        """Of single verifications."""
         return sum(row.count for row in self.rows(Subject.VERDICT))
+
+    @property
+    def batch_verdicts(self) -> int:
+        """Of addresses of batches."""
+        return sum(row.count for row in self.rows(Subject.BATCH_VERDICT))
 
     @property
     def spent(self) -> float:

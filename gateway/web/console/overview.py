@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from starlette.exceptions import HTTPException
@@ -20,6 +21,19 @@ POLL_S = {"hour": 5, "day": 30, "month": 120}
 """How often an open page loads its numbers again."""
 MAX_SPENDERS = 8
 """Sources with a line of their own in the chart of spending."""
+
+
+@dataclass(frozen=True, slots=True)
+class VerdictRow:
+    """How often a verdict was given."""
+
+    name: str
+    one_by_one: int
+    in_batches: int
+
+    @property
+    def count(self) -> int:
+        return self.one_by_one + self.in_batches
 
 
 def section(services: ConsoleServices) -> Section:
@@ -58,6 +72,7 @@ class OverviewPage:
             notices=await self._overview.notices(),
             activity=activity,
             tiles=_tiles(activity),
+            verdicts=_verdicts(activity),
             charts=list(_charts(activity)),
             poll_s=POLL_S[period.name],
             dialects=self._services.dialects,
@@ -86,7 +101,9 @@ def _tiles(activity: Activity) -> dict[str, float | None]:
     return {
         "requests": activity.requests,
         "per_minute": activity.requests / (activity.period.length_s / 60),
-        "verdicts": activity.verdicts,
+        "verdicts": activity.verdicts + activity.batch_verdicts,
+        "one_by_one": activity.verdicts,
+        "in_batches": activity.batch_verdicts,
         "hits": sum(cache.get(name, 0) for name in ("hit", "stale", "stored")),
         "lookups": sum(cache.values()),
         "refused": activity.count(Subject.OUTCOME, Outcome.REFUSED),
@@ -97,32 +114,54 @@ def _tiles(activity: Activity) -> dict[str, float | None]:
     }
 
 
+def _verdicts(activity: Activity) -> list[VerdictRow]:
+    from gateway.observability.activity import Subject
+
+    rows = (
+        VerdictRow(
+            verdict.value,
+            activity.count(Subject.VERDICT, verdict),
+            activity.count(Subject.BATCH_VERDICT, verdict),
+        )
+        for verdict in Verdict
+    )
+    return sorted(rows, key=lambda row: -row.count)
+
+
 def _charts(activity: Activity) -> Iterator[Chart]:
     from gateway.observability.activity import Outcome, Subject
 
-    def lines(subject: Subject, names: dict[str, str]) -> list[Line]:
-        return [Line(name, activity.series(subject, name), names[name]) for name in names]
+    def lines(names: dict[str, str], *subjects: Subject) -> list[Line]:
+        found = []
+        for name, colour in names.items():
+            series = [activity.series(subject, name) for subject in subjects]
+            found.append(Line(name, [sum(counts) for counts in zip(*series, strict=True)], colour))
+        return found
 
     outcomes = {
         Outcome.ANSWERED: "series-1",
         Outcome.REFUSED: "series-3",
         Outcome.FAILED: "series-5",
     }
-    # without the bucket of now, which is not whole
-    starts = activity.starts[:-1]
+    # without the bucket of now, which is not whole, if there is another one
+    starts = activity.starts[:-1] if any(activity.buckets[:-1]) else activity.starts
     yield Chart(
         "requests",
         "Requests",
         "Answered, refused for a mistake of the client (4xx), failed (5xx).",
         starts,
-        lines(Subject.OUTCOME, {str(name): colour for name, colour in outcomes.items()}),
+        lines({str(name): colour for name, colour in outcomes.items()}, Subject.OUTCOME),
     )
     yield Chart(
         "verdicts",
         "Verdicts",
-        "Answers to single verifications, by verdict.",
+        "Verified addresses, those of batches too.",
         starts,
-        lines(Subject.VERDICT, {verdict.value: verdict.value for verdict in Verdict}),
+        lines(
+            {verdict.value: verdict.value for verdict in Verdict},
+            Subject.VERDICT,
+            Subject.BATCH_VERDICT,
+        ),
     )
     yield Chart(
         "latency",
