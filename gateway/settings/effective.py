@@ -15,6 +15,7 @@ from gateway.settings.model import Section, SettingPath, Settings
 from gateway.settings.values import Secret
 
 DEFAULT = "default"
+OPTION = "option of the command"
 HIDDEN = "…"
 """In the place of a secret."""
 
@@ -80,13 +81,19 @@ def _rows(
         yield SettingRow(
             name,
             shown_value(value),
-            _origin(origins, (*loc, name)),
+            _origin(origins, (*loc, name), is_default=_is_default(value, info)),
             (info.description or "").replace("`", ""),
             unit,
         )
 
 
-def _origin(origins: Mapping[SettingPath, str], loc: SettingPath) -> str:
+def _is_default(value: Any, info: FieldInfo) -> bool:
+    if info.is_required():
+        return False
+    return shown_value(value) == shown_value(info.get_default(call_default_factory=True))
+
+
+def _origin(origins: Mapping[SettingPath, str], loc: SettingPath, *, is_default: bool) -> str:
     """Of the setting, or of the table that was given as a whole."""
     if loc in origins:
         return origins[loc]
@@ -94,7 +101,7 @@ def _origin(origins: Mapping[SettingPath, str], loc: SettingPath) -> str:
         # a table that stands in the file leaves its other settings as they are by default
         if loc[:end] in origins and origins[loc[:end]].startswith("environment"):
             return origins[loc[:end]]
-    return DEFAULT
+    return DEFAULT if is_default else OPTION
 
 
 def _meaning(section: Section, info: FieldInfo) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import replace
 
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
@@ -41,14 +42,21 @@ class SettingsPage:
         self._settings = services.settings
         self._overview = services.overview
         self._tables = setting_tables(services.settings, services.origins)
+        self._given = [
+            replace(table, rows=rows)
+            for table in self._tables
+            if (rows := tuple(row for row in table.rows if not row.is_default))
+        ]
         self._lock = asyncio.Lock()
 
     async def show(self, visit: Visit) -> Response:
         """The page."""
+        only_given = visit.query.get("only") == "given"
         return visit.render(
             "settings.html",
-            tables=self._tables,
-            changed=sum(not row.is_default for table in self._tables for row in table.rows),
+            tables=self._given if only_given else self._tables,
+            only_given=only_given,
+            given=sum(len(table.rows) for table in self._given),
             findings=self._overview.findings,
             examined_at=self._overview.examined_at,
             levels=LEVELS,
