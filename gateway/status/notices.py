@@ -170,7 +170,8 @@ def _refusals(refusals: Sequence[RecentRefusals]) -> Iterator[Notice]:
         return
     for finding in judge_refusals(RefusalHistory(refusals)):
         if finding.level is FindingLevel.FAIL:
-            title = f"Mail hosts refuse us: {finding.about}" if finding.about else "We are refused"
+            about = finding.about.replace("_", " ")
+            title = f"Mail hosts refuse us: {about}" if about else "We are refused"
             text = f"{finding.said}. {finding.advice}"
             yield Notice(Level.BAD, title, text, "veriplex doctor", "/egress")
 

@@ -14,6 +14,7 @@ from gateway.settings.effective import without_userinfo
 from gateway.upstreams.opening import PolicyServices
 from gateway.upstreams.routing.budgets import MICROS_PER_UNIT, source_scope
 from gateway.upstreams.source.circuit import CircuitState
+from gateway.upstreams.source.keys import UpstreamKey
 from gateway.upstreams.source.upstream import UpstreamSource
 
 TRY_TIMEOUT_S = 10.0
@@ -255,13 +256,22 @@ def _state_of(
         return SourceState.KEY_REFUSED, f"It refuses every key. {last}"
     if any(each.cap and each.spent + source.price / MICROS_PER_UNIT > each.cap for each in budgets):
         return SourceState.OVER_BUDGET, "What it may spend is spent."
-    if source.keys.ready_in_s > 0 and all(each.credits == 0 or each.dead for each in keys):
+    is_empty = all(each.dead or _lacks_credits(source, each) for each in keys)
+    if source.keys.ready_in_s > 0 and is_empty:
         return SourceState.NO_CREDITS, "Its account has no credits left."
     if source.ready_in_s > 0 or source.circuit.state is CircuitState.HALF_OPEN:
         return SourceState.RESTING, last or "It has failed too often."
     if source.circuit.state is CircuitState.RECOVERING:
         return SourceState.RECOVERING, f"It answers again. {last}"
     return SourceState.IN_USE, ""
+
+
+def _lacks_credits(source: UpstreamSource, key: UpstreamKey) -> bool:
+    """Whether a key that rests does so for a lack of credits: by its balance, or else by what the
+    vendor said last."""
+    fault = source.last_fault
+    is_told = fault is not None and fault.kind is FaultKind.NO_CREDITS
+    return key.credits == 0 or (key.credits is None and is_told)
 
 
 def _fault_sentence(source: UpstreamSource) -> str:
@@ -279,7 +289,7 @@ def _keys_of(source: UpstreamSource) -> Iterable[KeyStatus]:
         if key.dead:
             state = "refused"
         elif source.keys.is_resting(key):
-            state = "resting" if key.credits != 0 else "no credits"
+            state = "no credits" if _lacks_credits(source, key) else "resting"
         else:
             state = "in use" if key.number == in_use else "spare"
         yield KeyStatus(key.number, state, key.credits)

@@ -43,6 +43,7 @@ def section(services: ConsoleServices) -> Section | None:
             PageRoute(account, page.change_account, "POST"),
             PageRoute(f"{account}/status", page.set_status, "POST"),
             PageRoute(f"{account}/keys", page.create_key, "POST"),
+            PageRoute(f"{account}/keys", page.lead_to_account),
             PageRoute(f"{account}/keys/{{key_id:int}}/label", page.set_label, "POST"),
             PageRoute(f"{account}/keys/{{key_id:int}}/revoke", page.revoke, "POST"),
         ),
@@ -141,6 +142,10 @@ class KeysPage:
         return await self._account_page(
             visit, account.id, new_key=key, base_url=base_url, example=example
         )
+
+    async def lead_to_account(self, visit: Visit) -> Response:
+        """Where the page of a new key is asked for once more."""
+        return visit.redirect(_path(visit.request.path_params["account_id"]))
 
     async def set_label(self, visit: Visit) -> Response:
         """Say what a key is for."""

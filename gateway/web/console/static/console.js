@@ -18,6 +18,10 @@
   // The table beside it says the same to whoever does not see it.
   const charts = new Map();
 
+  // Sizes of a chart are in pixels, and grow with the text of the page.
+  const scale = () => parseFloat(getComputedStyle(document.documentElement).fontSize) / 16;
+  const size = (box) => ({ width: Math.max(box.clientWidth, 200), height: Math.round(190 * scale()) });
+
   function colour(name) {
     return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   }
@@ -27,6 +31,9 @@
     ms: (v) => (v >= 1000 ? `${(v / 1000).toFixed(1)} s` : `${v.toFixed(v < 10 ? 1 : 0)} ms`),
     money: (v) => v.toLocaleString("en", { minimumFractionDigits: 2, maximumFractionDigits: 4 }),
   };
+
+  // Of a few values alone no line would be seen.
+  const isSparse = (chart, index) => chart.data[index].filter((v) => v != null).length < 3;
 
   // The time of day, with the day where that changes.
   function clock(at, before) {
@@ -40,22 +47,21 @@
     const text = colour("--muted"), line = colour("--line");
     const write = units[about.unit] || units.count;
     const axis = { stroke: text, grid: { stroke: line, width: 1 }, ticks: { show: false },
-                   font: "12px system-ui, sans-serif" };
+                   font: `${Math.round(12 * scale())}px system-ui, sans-serif` };
     return {
-      width: Math.max(box.clientWidth, 200),
-      height: 190,
+      ...size(box),
       cursor: { y: false, points: { size: 7 } },
       legend: { live: true },
       scales: { x: { time: true }, y: { range: (u, low, high) => [0, high > 0 ? high * 1.1 : 1] } },
       axes: [
-        { ...axis, grid: { show: false }, space: 70, values: (u, ticks) => ticks.map((at, i) => clock(at, ticks[i - 1])) },
-        { ...axis, size: 58, values: (u, ticks) => ticks.map(write) },
+        { ...axis, grid: { show: false }, space: 70 * scale(), size: 50 * scale(), values: (u, ticks) => ticks.map((at, i) => clock(at, ticks[i - 1])) },
+        { ...axis, size: 58 * scale(), values: (u, ticks) => ticks.map(write) },
       ],
       series: [
         { label: "Time", value: (u, at) => (at == null ? "–" : clock(at).replace("\n", " ")) },
         ...about.series.map((each, index) => {
           const stroke = colour(`--${each.colour || `series-${(index % 8) + 1}`}`);
-          return { label: each.label, stroke, width: 2, points: { show: false },
+          return { label: each.label, stroke, width: 2, points: { show: isSparse, size: 5 },
                    fill: about.series.length === 1 ? `${stroke}22` : undefined,
                    value: (u, v) => (v == null ? "–" : write(v)) };
         }),
@@ -76,15 +82,28 @@
     root.querySelectorAll(".chart[data-chart]").forEach(draw);
   }
 
+  // What scrolls can be reached by the keyboard, and nothing else takes a step of it.
+  function scrollers(root) {
+    for (const box of root.querySelectorAll(".scroll:not([role])")) {
+      if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
+      else box.removeAttribute("tabindex");
+    }
+  }
+
   function ready(root) {
     localTimes(root);
+    scrollers(root);
     drawCharts(root);
   }
 
   document.addEventListener("DOMContentLoaded", () => {
     ready(document);
+    // to load this page again must not repeat the change that it shows
+    const changed = document.querySelector("[data-address]");
+    if (changed) history.replaceState(null, "", changed.dataset.address);
     new ResizeObserver(() => {
-      for (const [box, chart] of charts) chart.setSize({ width: Math.max(box.clientWidth, 200), height: 190 });
+      for (const [box, chart] of charts) chart.setSize(size(box));
+      scrollers(document);
     }).observe(document.querySelector("main"));
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => drawCharts(document));
   });

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
-from playwright.async_api import Browser, BrowserContext, Page, async_playwright
+from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, async_playwright
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
@@ -59,9 +59,15 @@ async def chromium() -> AsyncIterator[Browser]:
 
 @contextlib.asynccontextmanager
 async def window(
-    browser: Browser, size: str = "laptop", *, dark: bool = False, scripts: bool = True
+    browser: Browser,
+    size: str = "laptop",
+    *,
+    dark: bool = False,
+    scripts: bool = True,
+    refusals: bool = False,
 ) -> AsyncIterator[Page]:
-    """A window with cookies of its own. What a page complains of in its console fails the test."""
+    """A window with cookies of its own. What a page complains of in its console fails the test,
+    except, with `refusals`, that the server refused something or did not answer."""
     width, height = SIZES[size]
     context: BrowserContext = await browser.new_context(
         viewport={"width": width, "height": height},
@@ -71,14 +77,19 @@ async def window(
     context.set_default_timeout(TIME_OUT_MS)
     page = await context.new_page()
     complaints: list[str] = []
+
+    def is_complaint(message: ConsoleMessage) -> bool:
+        is_refusal = message.text.startswith(("Failed to load resource", "htmx:"))
+        return message.type == "error" and not (refusals and is_refusal)
+
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.on(
         "console",
-        lambda message: complaints.append(message.text) if message.type == "error" else None,
+        lambda message: complaints.append(message.text) if is_complaint(message) else None,
     )
     try:
         yield page
-        assert not complaints
+        assert not complaints, complaints
     finally:
         await context.close()
 

@@ -8,6 +8,8 @@ import re
 import pytest
 
 from gateway.observability.activity_log import WRITE_EVERY_S
+from gateway.settings import Settings
+from gateway.settings.effective import setting_tables
 from tests.gateway.web.console.console_client import VIEWER_PASSWORD, browser, running
 
 pytestmark = pytest.mark.anyio
@@ -148,3 +150,46 @@ async def test_the_settings_hide_secrets_and_say_what_is_the_default() -> None:
         assert "s3cret-word" not in page
         assert "[[upstreams]] acme" in page
         assert "s3cret-word" not in (await visitor.get("/console/sources")).text
+
+
+async def test_the_verdicts_of_batches_are_counted() -> None:
+    async with running() as services:
+        (key, *_) = await services.accounts.bootstrap()
+        visitor = browser(services)
+        await visitor.log_in()
+        emails = ",".join(f"{name}@b.test" for name in ("ann", "ben", "cy"))
+        sent = await visitor.client.post(
+            "/emailable/v1/batch", params={"api_key": key.key}, data={"emails": emails}
+        )
+        assert sent.status_code == 200
+        await services.batch_services.drain()
+        assert services.console is not None
+        assert services.console.overview is not None
+        await services.console.overview.log.write()
+        page = (await visitor.get("/console")).text
+        assert re.search(r"Verifications</dt><dd>3 <small>3 in batches", page)
+        row = re.search(r"unknown</span></th>(.*?)</tr>", page, re.DOTALL)
+        assert row
+        assert re.findall(r">([\d%. ]+)</td>", row[1]) == ["0", "3", "100 %"]
+
+
+async def test_the_settings_name_what_the_command_line_gave_and_can_be_those_given_alone() -> None:
+    untouched = setting_tables(Settings(), {})
+    assert {row.origin for table in untouched for row in table.rows} == {"default"}
+    async with running(server={"port": 9000}) as services:
+        visitor = browser(services)
+        await visitor.log_in()
+        page = (await visitor.get("/console/settings?only=given")).text
+        assert "option of the command" in page
+        assert "<code>9000</code>" in page
+        assert "drain_s" not in page
+        assert "drain_s" in (await visitor.get("/console/settings")).text
+
+
+async def test_the_page_of_a_new_key_leads_to_its_account() -> None:
+    async with running() as services:
+        await services.accounts.bootstrap()
+        visitor = browser(services)
+        await visitor.log_in()
+        reply = await visitor.get("/console/keys/accounts/1/keys")
+        assert reply.headers["location"] == "/console/keys/accounts/1"
