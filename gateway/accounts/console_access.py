@@ -165,6 +165,11 @@ class ConsoleAccess:
 
     async def log_in(self, password: str, client: str) -> Session | None:
         """A new session; None if the password is wrong. Raises TooManyAttempts."""
+        role = self.check_password(password, client)
+        return None if role is None else await self._begin(role)
+
+    def check_password(self, password: str, client: str) -> Role | None:
+        """What a password admits to; None if it is wrong. Raises TooManyAttempts."""
         self._failed.check(client)
         role = None
         for each, right in self._passwords.items():
@@ -173,8 +178,7 @@ class ConsoleAccess:
                 role = each
         if role is None:
             self._failed.add(client)
-            return None
-        return await self._begin(role)
+        return role
 
     async def log_in_by_link(self, token: str) -> Session | None:
         """A new session; None if the link was used, has ended or was never made."""

@@ -149,6 +149,10 @@ class SourceControl:
         found = [self._local()] if self._routes_of(LOCAL_SOURCE) else []
         return [*found, *[await self._upstream(each) for each in self._services.upstreams]]
 
+    async def read_pauses(self) -> None:
+        """Take over at once what operators paused or resumed by other processes."""
+        await self._services.pauses.read()
+
     async def pause(self, name: str) -> None:
         """Ask a source no more, in any process. Raises NoSuchSource."""
         self._check(name)
@@ -167,18 +171,7 @@ class SourceControl:
         source = next((each for each in self._services.upstreams if each.name == name), None)
         if source is None:
             raise NoSuchSource(name)
-        source.end_rest()
-        results = []
-        for key in source.keys.keys:
-            began = time.perf_counter()
-            answer = await source.fetch_balance(key, TRY_TIMEOUT_S)
-            took_ms = round((time.perf_counter() - began) * 1000)
-            if isinstance(answer, int):
-                source.keys.record_balance(key, answer)
-            results.append(_trial(key.number, answer, took_ms, count=len(source.keys.keys)))
-        return TrialResult(
-            all(each.works for each in results), " ".join(each.text for each in results)
-        )
+        return await try_upstream(source)
 
     def _check(self, name: str) -> None:
         if not self.has(name):
@@ -238,6 +231,20 @@ class SourceControl:
             routes=routes,
             paused_at=paused_at,
         )
+
+
+async def try_upstream(source: UpstreamSource) -> TrialResult:
+    """End the rest of an upstream, and ask for its balance with each of its keys."""
+    source.end_rest()
+    results = []
+    for key in source.keys.keys:
+        began = time.perf_counter()
+        answer = await source.fetch_balance(key, TRY_TIMEOUT_S)
+        took_ms = round((time.perf_counter() - began) * 1000)
+        if isinstance(answer, int):
+            source.keys.record_balance(key, answer)
+        results.append(_trial(key.number, answer, took_ms, count=len(source.keys.keys)))
+    return TrialResult(all(each.works for each in results), " ".join(each.text for each in results))
 
 
 def _state_of(

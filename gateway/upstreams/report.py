@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from datetime import UTC, datetime
 from typing import Any
 
 from gateway.settings import LOCAL_SOURCE
@@ -21,10 +22,15 @@ async def report_sources(services: PolicyServices) -> list[dict[str, Any]]:
     upstreams = {source.name: source for source in services.upstreams}
     order = dict.fromkeys((*(source.name for source in route.sources), *upstreams))
     rows: list[dict[str, Any]] = []
+
+    def paused_at(name: str) -> datetime | None:
+        since = services.pauses.since.get(name)
+        return None if since is None else datetime.fromtimestamp(since, UTC)
+
     for name in order:
         source = upstreams.get(name)
         if source is None:
-            rows.append({"name": name, "kind": LOCAL_SOURCE})
+            rows.append({"name": name, "kind": LOCAL_SOURCE, "paused_at": paused_at(name)})
             continue
         circuit = source.circuit
         usual_s = source.latency.percentile_s(50, 1)
@@ -33,6 +39,7 @@ async def report_sources(services: PolicyServices) -> list[dict[str, Any]]:
             {
                 "name": name,
                 "kind": source.vendor_api.dialect.name,
+                "paused_at": paused_at(name),
                 "state": "banned" if circuit.is_banned else circuit.state.value,
                 "ready_in_s": None if math.isinf(source.ready_in_s) else round(source.ready_in_s),
                 "fault": source.unusable_fault or None,

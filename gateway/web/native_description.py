@@ -51,6 +51,7 @@ from gateway.web.native_batches import (
     row_as_dict,
 )
 from gateway.web.native_outcomes import outcomes_as_dict
+from gateway.web.native_sources import REFUSALS
 
 PREFIX = "/veriplex/v1"
 NAMES = Names(
@@ -60,18 +61,14 @@ NAMES = Names(
 JSON, PROBLEM_JSON = "application/json", "application/problem+json"
 
 ID = Param("id", "The id of the batch.", "5cff27400000000000000000", place=Place.PATH)
+SOURCE = Param("name", "The name of the source.", "kickbox", place=Place.PATH)
 SWITCHES = (
     Param("smtp", "Whether to ask the mail server; on.", False),
     Param("catch_all", "Whether to find out if the domain accepts every name; on.", False),
 )
 
-ALWAYS = (
-    ProblemKind.NO_CREDENTIAL,
-    ProblemKind.BAD_CREDENTIAL,
-    ProblemKind.SUSPENDED,
-    ProblemKind.INTERNAL,
-    ProblemKind.UNAVAILABLE,
-)
+REFUSED_KEYS = (ProblemKind.NO_CREDENTIAL, ProblemKind.BAD_CREDENTIAL, ProblemKind.SUSPENDED)
+FAILURES = (ProblemKind.INTERNAL, ProblemKind.UNAVAILABLE)
 CHARGED = (ProblemKind.NO_CREDITS, ProblemKind.TOO_FAST)
 ABOUT_ONE = (ProblemKind.JOB_UNKNOWN,)
 
@@ -91,6 +88,19 @@ class NativeCall:
     replies: Callable[[Dialect], Iterator[Mapping[str, Any]]]
     """Examples of every form of its reply, the usual one first."""
     problems: tuple[ProblemKind, ...] = ()
+    is_for_operators: bool = False
+    """It takes no key, but the operator's password."""
+
+    def examples_of_problems(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        """A sentence about each problem without its full stop, and its document."""
+        if self.is_for_operators:
+            for refused in REFUSALS:
+                document = {"status": refused.status, "detail": refused.detail}
+                words = refused.detail.rstrip(".")
+                yield words, {"type": "about:blank", "title": refused.title, **document}
+        kinds = FAILURES if self.is_for_operators else (*self.problems, *REFUSED_KEYS, *FAILURES)
+        for kind in kinds:
+            yield PROBLEM_WORDS[kind], _problem(kind)
 
 
 def _verifications() -> Iterator[Verification]:
@@ -178,12 +188,24 @@ def _sources(_: Dialect) -> Iterator[Mapping[str, Any]]:
         "state": "closed",
         "ready_in_s": 0,
         "fault": None,
+        "paused_at": None,
         "usual_latency_ms": 120,
         "spent_today": 0.8,
         "spent_this_month": 12.5,
         "keys": keys,
     }
-    yield {"sources": [{"name": "local", "kind": "local"}, upstream]}
+    local = {"name": "local", "kind": "local", "paused_at": None}
+    yield {"sources": [local, upstream]}
+    yield {"sources": [local | {"paused_at": AT}, upstream | {"paused_at": AT}]}
+
+
+def _pauses(_: Dialect, *, paused: bool) -> Iterator[Mapping[str, Any]]:
+    yield {"name": "kickbox", "paused": paused}
+
+
+def _trials(_: Dialect) -> Iterator[Mapping[str, Any]]:
+    text = "Its key: answered in 120 ms, 950 credits left."
+    yield {"name": "kickbox", "works": True, "text": text}
 
 
 CALLS = (
@@ -320,6 +342,33 @@ CALLS = (
     ),
     NativeCall(
         method="POST",
+        path="/sources/{name}/pause",
+        name="pause_source",
+        about="Ask a source no more, in any process, until it is resumed.",
+        params=(SOURCE,),
+        replies=partial(_pauses, paused=True),
+        is_for_operators=True,
+    ),
+    NativeCall(
+        method="POST",
+        path="/sources/{name}/resume",
+        name="resume_source",
+        about="Ask a paused source again.",
+        params=(SOURCE,),
+        replies=partial(_pauses, paused=False),
+        is_for_operators=True,
+    ),
+    NativeCall(
+        method="POST",
+        path="/sources/{name}/try",
+        name="try_source",
+        about="End the rest of an upstream, and ask for its balance, which costs nothing.",
+        params=(SOURCE,),
+        replies=_trials,
+        is_for_operators=True,
+    ),
+    NativeCall(
+        method="POST",
         path="/outcomes",
         name="submit_outcomes",
         about="Tell what became of mails; also as an object a line, or as CSV (`text/csv`).",
@@ -367,7 +416,14 @@ def describe_native(dialect: Dialect, *, version: str) -> dict[str, Any]:
         "paths": paths,
         "components": {
             "schemas": schemas,
-            "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
+            "securitySchemes": {
+                "bearer": {"type": "http", "scheme": "bearer"},
+                "operator": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "`console.password` of the server.",
+                },
+            },
             "headers": OWN_HEADERS,
         },
     }
@@ -389,9 +445,9 @@ PROBLEM_SCHEMA: dict[str, Any] = {
 
 def _operation(call: NativeCall, schema: dict[str, Any], example: Any) -> dict[str, Any]:
     headers = {name: {"$ref": f"#/components/headers/{name}"} for name in OWN_HEADERS}
-    by_status: dict[int, list[ProblemKind]] = {}
-    for kind in (*call.problems, *ALWAYS):
-        by_status.setdefault(PROBLEM_STATUSES.get(kind, (400, ""))[0], []).append(kind)
+    by_status: dict[int, list[tuple[str, Mapping[str, Any]]]] = {}
+    for words, document in call.examples_of_problems():
+        by_status.setdefault(document["status"], []).append((words, document))
     responses: dict[str, Any] = {
         str(call.status): {
             "description": f"{HTTPStatus(call.status).phrase}.",
@@ -399,14 +455,14 @@ def _operation(call: NativeCall, schema: dict[str, Any], example: Any) -> dict[s
             "content": {JSON: {"schema": schema, "examples": {"usual": {"value": example}}}},
         }
     }
-    for status, kinds in sorted(by_status.items()):
+    for status, problems in sorted(by_status.items()):
         responses[str(status)] = {
-            "description": sentence([PROBLEM_WORDS[kind] for kind in kinds]),
+            "description": sentence([words for words, _ in problems]),
             "headers": headers,
             "content": {
                 PROBLEM_JSON: {
                     "schema": {"$ref": "#/components/schemas/Problem"},
-                    "examples": {kind.value: {"value": _problem(kind)} for kind in kinds},
+                    "examples": {each["title"]: {"value": each} for _, each in problems},
                 }
             },
         }
@@ -420,6 +476,8 @@ def _operation(call: NativeCall, schema: dict[str, Any], example: Any) -> dict[s
         ],
         "responses": responses,
     }
+    if call.is_for_operators:
+        operation["security"] = [{"operator": []}]
     if call.body:
         operation["requestBody"] = request_body_object(call.body, (JSON,), is_list=False)
     return operation

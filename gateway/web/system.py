@@ -40,6 +40,7 @@ from gateway.web.exchange import verdict_of
 from gateway.web.native import NativeApi
 from gateway.web.native_batches import NativeBatches
 from gateway.web.native_outcomes import NativeOutcomes
+from gateway.web.native_sources import NativeSources
 from gateway.web.problem_json import problem_response
 from gateway.web.provenance import PRIVATE_HEADERS, provenance_headers, request_id
 from gateway.web.routing import VendorRoutes
@@ -106,6 +107,7 @@ def create_system_app(services: SystemServices) -> ASGIApp:
     )
     batches = NativeBatches(services.native)
     outcomes = NativeOutcomes(services.native, services.outcomes)
+    sources = NativeSources(services.console)
     descriptions = ApiDescriptions(services.routes.dialects)
     console = services.console
     page = StartPage(
@@ -130,6 +132,9 @@ def create_system_app(services: SystemServices) -> ASGIApp:
         Route(f"{NATIVE_PREFIX}/standing", services.native.reputation),
         Route(f"{NATIVE_PREFIX}/sources", services.native.sources),
         Route(f"{NATIVE_PREFIX}/sources/report", outcomes.report),
+        Route(f"{NATIVE_PREFIX}/sources/{{name}}/pause", sources.pause, methods=["POST"]),
+        Route(f"{NATIVE_PREFIX}/sources/{{name}}/resume", sources.resume, methods=["POST"]),
+        Route(f"{NATIVE_PREFIX}/sources/{{name}}/try", sources.try_now, methods=["POST"]),
         Route(f"{NATIVE_PREFIX}/outcomes", outcomes.submit, methods=["POST"]),
     ]
     # not mounted: a path that none of them has is then found by the application itself

@@ -161,6 +161,13 @@ class SourceStates:
             source.keys.lift(key)
 
 
+async def end_rests(store: Store, source: str) -> None:
+    """End what a source and its keys rest for, in each process within `LOOK_EVERY_S`. Raises
+    StoreError."""
+    async with store.write() as connection:
+        await connection.execute(delete(source_states).where(source_states.c.source == source))
+
+
 def _kind_of(key: UpstreamKey) -> Rest | None:
     if key.dead:
         return Rest.REFUSED

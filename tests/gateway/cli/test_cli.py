@@ -33,7 +33,11 @@ SHOWN = [
     "blocks list",
     "blocks lift",
     "upstreams check",
+    "sources list",
+    "sources pause",
     "sources report",
+    "sources resume",
+    "sources try",
 ]
 
 

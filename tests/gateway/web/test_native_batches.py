@@ -169,6 +169,6 @@ async def test_sources_are_shown_to_live_keys(monkeypatch: pytest.MonkeyPatch) -
             main, local = shown.json()["sources"]
             assert (main["name"], main["kind"], main["state"]) == ("main", "kickbox", "closed")
             assert main["keys"] == [{"number": 1, "refused": False, "credits": None}]
-            assert local == {"name": "local", "kind": "local"}
+            assert local == {"name": "local", "kind": "local", "paused_at": None}
             test = await client.get(path, headers={"Authorization": "Bearer ev_test_sandbox"})
             assert test.json() == {"sources": []}
