@@ -148,5 +148,7 @@ async def open_batches(
             on_work=on_work,
             on_deleted=on_deleted,
         )
-        oversight = BatchOversight(store, records, dialects, clock=clock, on_work=on_work)
+        oversight = BatchOversight(
+            store, records, dialects, clock=clock, on_work=on_work, on_deleted=on_deleted
+        )
         yield BatchServices(operations, runner, webhook_sender, sweeper, oversight)

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import String, cast, func, or_, select
+import orjson
+from sqlalchemy import LargeBinary, String, cast, func, or_, select
 from sqlalchemy.sql.elements import ColumnElement
 
 from adapters.contract.dialect import Dialect
-from adapters.contract.jobs import Job, JobRow, JobRows, JobState
+from adapters.contract.jobs import BatchEntry, Job, JobRows, JobState
 from adapters.contract.operations import ReadRows
 from adapters.contract.problems import Problem, ProblemKind
 from engine.model import Verdict
@@ -19,7 +20,8 @@ from gateway.batches.cancelling import cancel_batch
 from gateway.batches.model import InternalState, rules_of
 from gateway.batches.records import BatchRecords
 from gateway.store import Store
-from gateway.store.tables import accounts, batch_results, batches
+from gateway.store.tables import accounts, batch_items, batch_results, batches
+from gateway.verdicts.codec import verdict_prefix
 
 STATES_SHOWN = tuple(JobState)
 _SUMMARY = (
@@ -69,6 +71,10 @@ class BatchSummary:
     def may_be_cancelled(self) -> bool:
         return not self.state.is_final
 
+    @property
+    def may_be_deleted(self) -> bool:
+        return self.state.is_final or self.state is JobState.READY
+
 
 class BatchOversight:
     """Every method may raise StoreError."""
@@ -81,13 +87,16 @@ class BatchOversight:
         *,
         clock: Callable[[], float],
         on_work: Callable[[], None],
+        on_deleted: Callable[[], None] = lambda: None,
     ) -> None:
-        """`on_work` is called when workers have another batch to choose."""
+        """`on_work` is called when workers have another batch to choose, `on_deleted` when rows
+        of a deleted batch are left."""
         self._store = store
         self._records = records
         self._dialects = dialects
         self._clock = clock
         self._on_work = on_work
+        self._on_deleted = on_deleted
 
     async def find_page(
         self, words: str, states: Sequence[JobState], *, offset: int, limit: int
@@ -167,15 +176,36 @@ class BatchOversight:
         op = ReadRows(job_id=job.id, row_words=words, offset=offset, limit=limit)
         return self._records.job_rows(job, op)
 
-    async def unknown_rows(self, job: Job, limit: int) -> list[JobRow]:
-        """Rows with the verdict unknown, at most `limit`. This reads all rows of the batch."""
-        found: list[JobRow] = []
-        async for row in self.read_rows(job, words=None, offset=0, limit=None).rows:
-            if row.verification.verdict is Verdict.UNKNOWN:
-                found.append(row)
-                if len(found) == limit:
-                    break
-        return found
+    async def count_unknown(self, batch_id: int, limit: int) -> int:
+        """Rows with the verdict unknown, at most `limit`."""
+        query = select(batch_results.c.position).where(*_is_unknown(batch_id)).limit(limit)
+        async with self._store.read() as connection:
+            count = select(func.count()).select_from(query.subquery())
+            return int(await connection.scalar(count) or 0)
+
+    async def unknown_entries(self, batch_id: int, limit: int) -> list[BatchEntry]:
+        """The list's part of these rows, in their order."""
+        query = (
+            select(batch_items.c.email, batch_items.c.cells)
+            .join_from(
+                batch_results,
+                batch_items,
+                (batch_items.c.batch_id == batch_results.c.batch_id)
+                & (batch_items.c.position == batch_results.c.position),
+            )
+            .where(*_is_unknown(batch_id))
+            .order_by(batch_results.c.position)
+            .limit(limit)
+        )
+        return [
+            BatchEntry(row.email, tuple(orjson.loads(row.cells)) if row.cells else ())
+            for row in await self._store.fetch_all(query)
+        ]
+
+    async def delete(self, batch_id: int) -> None:
+        """Delete a batch that has ended. Raises `Problem`."""
+        await self._records.delete_by_id(batch_id)
+        self._on_deleted()
 
     async def cancel(self, batch_id: int) -> int:
         """End a batch; returns the refunded credits. Raises `Problem`."""
@@ -189,6 +219,12 @@ class BatchOversight:
             refund = await cancel_batch(connection, self._store, row, rules, now)
         self._on_work()
         return refund
+
+
+def _is_unknown(batch_id: int) -> tuple[ColumnElement[bool], ...]:
+    begins = verdict_prefix(Verdict.UNKNOWN)
+    answer = func.substr(batch_results.c.answer, 1, len(begins), type_=LargeBinary)
+    return batch_results.c.batch_id == batch_id, answer == begins
 
 
 def _has(words: str) -> ColumnElement[bool]:

@@ -518,19 +518,35 @@ class BatchRecords:
         job = await self.show(caller, op.job_id)
         async with self._store.write() as connection:
             row = await self._lock_batch(connection, caller, op.job_id)
-            state = JobState(row.state)
-            is_over = state.is_final or state is JobState.READY
-            if not is_over and not op.at_any_time:
-                raise Problem(ProblemKind.JOB_STATE, job_state=state)
-            if not is_over:
-                rules = rules_of(self._dialects[row.dialect])
-                await cancel_batch(connection, self._store, row, rules, self._now())
-            await connection.execute(
-                update(batches).where(batches.c.id == row.id).values(state=InternalState.DELETED)
-            )
-            await connection.execute(delete(batch_chunks).where(batch_chunks.c.batch_id == row.id))
-            await self._report(connection, row.id, JobEvent.DELETED, job)
+            await self._delete(connection, row, job, at_any_time=op.at_any_time)
         return job
+
+    async def delete_by_id(self, batch_id: int) -> Job:
+        """Delete a batch of any account that is not being verified. Raises `Problem`."""
+        known = await self.find_by_id(batch_id)
+        async with self._store.write() as connection:
+            query = select(batches).where(batches.c.id == batch_id).with_for_update()
+            row = (await connection.execute(query)).first()
+            if known is None or row is None or row.state in _INTERNAL_STATES:
+                raise Problem(ProblemKind.JOB_UNKNOWN)
+            await self._delete(connection, row, known[1], at_any_time=False)
+        return known[1]
+
+    async def _delete(
+        self, connection: AsyncConnection, row: SqlRow[Any], job: Job, *, at_any_time: bool
+    ) -> None:
+        state = JobState(row.state)
+        is_over = state.is_final or state is JobState.READY
+        if not is_over and not at_any_time:
+            raise Problem(ProblemKind.JOB_STATE, job_state=state)
+        if not is_over:
+            rules = rules_of(self._dialects[row.dialect])
+            await cancel_batch(connection, self._store, row, rules, self._now())
+        await connection.execute(
+            update(batches).where(batches.c.id == row.id).values(state=InternalState.DELETED)
+        )
+        await connection.execute(delete(batch_chunks).where(batch_chunks.c.batch_id == row.id))
+        await self._report(connection, row.id, JobEvent.DELETED, job)
 
     async def cancel(self, caller: Caller, job_id: str) -> Job:
         """End a batch before all of its rows are verified. Raises `Problem`."""

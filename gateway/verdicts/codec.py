@@ -68,6 +68,11 @@ def encode_verification(v: Verification, *, with_address: bool = True) -> bytes:
     return orjson.dumps(record)
 
 
+def verdict_prefix(verdict: Verdict) -> bytes:
+    """What the bytes of a verification with this verdict begin with, and no other's."""
+    return orjson.dumps({"v": verdict})[:-1]
+
+
 def decode_verification(data: bytes, email: str, checks: Checks) -> Verification:
     """The verification of `email` that `encode_verification` encoded."""
     record = orjson.loads(data)

@@ -20,6 +20,7 @@ from statistics import median
 from tests.benchmarks import load
 from tests.benchmarks.attacks import attacks
 from tests.benchmarks.changing_faults import changing_faults
+from tests.benchmarks.console_pages import console_pages
 from tests.benchmarks.egress import egress
 from tests.benchmarks.forwarding import forwarding, outages
 from tests.benchmarks.lists import far, jobs, lists
@@ -153,6 +154,7 @@ BENCHMARKS: Mapping[str, Callable[[int, float], None]] = {
     "peers": peers,
     "sharing": sharing,
     "storage": storage,
+    "console": console_pages,
     "workers": workers,
     "attacks": attacks,
 }

@@ -195,29 +195,29 @@ class BatchUpload:
     async def show_again(self, visit: Visit, error: str = "") -> Response:
         """How many addresses of a batch are unknown, and what it costs to verify them again."""
         summary, job = await self._find(visit)
-        rows = await self._batches.unknown_rows(job, MAX_RETRIED)
+        count = await self._batches.count_unknown(summary.id, MAX_RETRIED)
         caller, dialect = await self._caller(str(summary.key_id))
         return visit.render(
             "batch_again.html",
             400 if error else 200,
             batch=summary,
             job=job,
-            count=len(rows),
+            count=count,
             limit=MAX_RETRIED,
             caller=caller,
             error=error,
-            **(await self._price(caller, dialect, len(rows)) if caller and dialect else {}),
+            **(await self._price(caller, dialect, count) if caller and dialect else {}),
         )
 
     async def submit_again(self, visit: Visit) -> Response:
         """Submit the unknown addresses of a batch as another batch of the same key."""
         summary, job = await self._find(visit)
-        rows = await self._batches.unknown_rows(job, MAX_RETRIED)
+        entries = await self._batches.unknown_entries(summary.id, MAX_RETRIED)
         caller, dialect = await self._caller(str(summary.key_id))
         if caller is None or dialect is None:
             return await self.show_again(visit, "The key of this batch was revoked.")
         op = SubmitJob(
-            entries=[BatchEntry(row.email, row.cells) for row in rows],
+            entries=entries,
             headers=job.headers,
             name=f"{job.name or job.id}, unknown ones again"[:MAX_NAME_CHARACTERS],
             options=job.options,

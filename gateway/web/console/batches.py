@@ -44,6 +44,7 @@ def section(services: ConsoleServices) -> Section | None:
         *upload.routes(),
         PageRoute("/batches/{id:int}", pages.show),
         PageRoute("/batches/{id:int}/cancel", pages.cancel, "POST"),
+        PageRoute("/batches/{id:int}/delete", pages.delete, "POST"),
         PageRoute("/batches/{id:int}/results.{format}", pages.download),
     )
     return Section("Batches", "/batches", "batches", routes)
@@ -123,6 +124,18 @@ class BatchPages:
         visit.log_change("batch.cancel", batch=batch.id, refunded=refund)
         note = f"The batch is cancelled; {refund:,} credits are given back."
         return visit.redirect(f"/batches/{batch.id}", note)
+
+    async def delete(self, visit: Visit) -> Response:
+        """Delete a batch that has ended, with its results, as its owner could."""
+        batch, job = await self._find(visit)
+        try:
+            await self._batches.delete(batch.id)
+        except Problem as problem:
+            if problem.kind is not ProblemKind.JOB_STATE:
+                raise HTTPException(404) from None
+            return visit.redirect(f"/batches/{batch.id}", "Cancel the batch first, or let it end.")
+        visit.log_change("batch.delete", batch=batch.id, account=batch.account_id)
+        return visit.redirect("/batches", f"The batch {job.name or batch.job_id} is deleted.")
 
     async def download(self, visit: Visit) -> Response:
         """All results so far, with the cells of the list, as CSV or as lines of JSON."""

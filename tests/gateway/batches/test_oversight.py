@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from adapters.contract.jobs import BatchEntry, JobState
@@ -54,12 +56,25 @@ async def test_batches_are_found_read_and_cancelled(database_url: str) -> None:
         with pytest.raises(Problem):
             await oversight.cancel(10**6)
         await services.batch_services.drain()
-        summary, job = await oversight.find(ann.id)
+        summary, _ = await oversight.find(ann.id)
         assert (summary.state, summary.done) == (JobState.COMPLETED, 2)
         assert await oversight.row_words(ann.id) == [("unknown", 2)]
-        assert [row.email for row in await oversight.unknown_rows(job, 10)] == [
-            "a@example.com",
-            "b@example.com",
-        ]
+        assert [await oversight.count_unknown(ann.id, limit) for limit in (1, 10)] == [1, 2]
+        assert await oversight.unknown_entries(ann.id, 10) == list(entries)
+        verifier.verdict = Verdict.DELIVERABLE
+        await services.service.run(EMAILABLE, caller, replace(op, name="again", refresh=True))
+        await services.batch_services.drain()
+        (again,), _ = await oversight.find_page("again", [], offset=0, limit=1)
+        assert await oversight.count_unknown(again.id, 10) == 0
+        assert await oversight.unknown_entries(again.id, 10) == []
         summary, _ = await oversight.find(ben.id)
         assert (summary.state, summary.done, summary.charged) == (JobState.CANCELLED, 0, 0)
+        await oversight.delete(ann.id)
+        for batch_id in (ann.id, 10**6):
+            with pytest.raises(Problem):
+                await oversight.delete(batch_id)
+        assert await names("") == ["again", "of ben"]
+        await services.service.run(EMAILABLE, caller, replace(op, name="running"))
+        (running,), _ = await oversight.find_page("running", [], offset=0, limit=1)
+        with pytest.raises(Problem):
+            await oversight.delete(running.id)

@@ -221,7 +221,7 @@ async def test_viewers_see_and_change_nothing(
     csrf = await viewer.csrf()
     for target in (f"{path}/again", "/console/batches/new", f"/console/batches/new/{'0' * 32}"):
         assert (await viewer.get(target)).status_code == 403
-    for target in (f"{path}/cancel", f"{path}/again", "/console/batches/new"):
+    for target in (f"{path}/cancel", f"{path}/delete", f"{path}/again", "/console/batches/new"):
         assert (await viewer.post(target, {"csrf": csrf})).status_code == 403
 
 
@@ -247,3 +247,18 @@ async def test_a_revoked_key_and_an_unknown_batch_are_nothing(
     assert "Choose a key" in page.text
     assert (await visitor.get("/console/batches/99")).status_code == 404
     assert (await visitor.get(f"/console/batches/{10**30}")).status_code == 404
+
+
+async def test_a_batch_is_deleted_once_it_has_ended(
+    services: Services, visitor: Browser, key: int
+) -> None:
+    path = await submit(services, visitor, key)
+    assert "Delete</button>" not in (await visitor.get(path)).text
+    refused = await visitor.send(f"{path}/delete")
+    assert "Cancel the batch first" in refused.text
+    await services.batch_services.drain()
+    assert "Delete</button>" in (await visitor.get(path)).text
+    deleted = await visitor.send(f"{path}/delete")
+    assert "May &amp; June is deleted" in deleted.text
+    assert (await visitor.get(path)).status_code == 404
+    assert (await visitor.send(f"{path}/delete")).status_code == 404
