@@ -39,6 +39,10 @@ class BrowserGuard:
             return FOREIGN_HOST
         return FOREIGN_PAGE if self.is_foreign(headers) else ""
 
+    def knows_host(self, host: str) -> bool:
+        """Whether requests may come under this `Host`."""
+        return self._is_allowed(host)
+
     def is_foreign(self, headers: Mapping[str, str]) -> bool:
         """Whether a request says that a page of another site makes it."""
         site, origin = headers.get("sec-fetch-site"), headers.get("origin")

@@ -1,13 +1,15 @@
 """What `/` and `/veriplex/v1` show: how to call this server.
 
-A browser gets a page that stands by itself: it loads nothing and runs nothing. A program gets JSON.
+A browser is led to the console. Where there is none, or it would refuse the browser for the name by
+which it calls, it gets a page that stands by itself: it loads nothing and runs nothing. A program
+gets JSON.
 """
 
 from __future__ import annotations
 
 import hashlib
 from base64 import b64encode
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from html import escape
 from importlib.metadata import version
 from inspect import cleandoc
@@ -15,12 +17,13 @@ from typing import Any
 
 import orjson
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from adapters.contract.dialect import Dialect
 
 DOCS_URL = "https://github.com/veriplex/veriplex/tree/main/docs"
+CONSOLE_PATH = "/console"
 KEY_VARIABLE = "$KEY"
 """In the place of a key that is not published."""
 
@@ -43,14 +46,19 @@ PAGE_HEADERS = {
 
 
 class StartPage:
-    """The two pages. `with_test_keys` says that the published test keys are valid."""
+    """The two pages."""
 
     def __init__(
-        self, dialects: Sequence[Dialect], *, with_test_keys: bool, has_console: bool = False
+        self,
+        dialects: Sequence[Dialect],
+        *,
+        with_test_keys: bool,
+        console_admits: Callable[[Request], bool] = lambda _: False,
     ) -> None:
+        """`with_test_keys` says that the published test keys are valid."""
         self._dialects = tuple(dialects)
         self._with_test_keys = with_test_keys
-        self._has_console = has_console
+        self._console_admits = console_admits
         self._calls: list[dict[str, str]] = []
 
     def list_calls(self, routes: Sequence[Route]) -> None:
@@ -68,6 +76,8 @@ class StartPage:
         """What this server is, and a first call in each dialect."""
         url = str(request.base_url).rstrip("/")
         if "text/html" in request.headers.get("accept", ""):
+            if self._console_admits(request):
+                return RedirectResponse(CONSOLE_PATH, 303, headers={"Vary": "Accept"})
             return Response(self._page(url), headers=PAGE_HEADERS, media_type="text/html")
         body = {
             "name": "veriplex",
@@ -106,8 +116,6 @@ class StartPage:
             f"<h1>Veriplex {escape(version('veriplex'))}</h1>",
             f"<p>This {name} answers as these vendors do. Point your client's base URL at it.</p>",
         ]
-        if self._has_console:
-            lines.append('<p><a href="/console">Open the console</a></p>')
         if not self._with_test_keys:
             lines.append(
                 "<p>Keys: <code>veriplex keys list</code> shows them,"

@@ -113,7 +113,9 @@ def create_system_app(services: SystemServices) -> ASGIApp:
     page = StartPage(
         services.routes.dialects,
         with_test_keys=services.sandbox.standalone,
-        has_console=console is not None,
+        console_admits=lambda request: (
+            console is not None and console.guard.knows_host(request.headers.get("host", ""))
+        ),
     )
     own = [
         Route("/", page.start),

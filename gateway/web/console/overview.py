@@ -54,7 +54,13 @@ class StartPage:
     async def show(self, visit: Visit) -> Response:
         """The page."""
         services = self._services
-        return visit.render("start.html", dialects=services.dialects, url=services.sandbox.url)
+        url = services.sandbox.url
+        calls = [
+            (dialect, dialect.example.curl(f"{url}/{dialect.name}", dialect.sandbox_key))
+            for dialect in services.dialects
+            if dialect.example is not None
+        ]
+        return visit.render("start.html", dialects=services.dialects, url=url, calls=calls)
 
 
 class OverviewPage:

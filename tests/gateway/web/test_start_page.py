@@ -23,6 +23,8 @@ from gateway.web import start_page
 from gateway.web.dispatch import create_app
 
 URL = "http://127.0.0.1:8025"
+OTHER_NAME = "http://sandbox.example:8025"
+"""By which the console does not answer."""
 BROWSER = {"Accept": "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8"}
 
 
@@ -37,8 +39,20 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
         yield opened
 
 
-async def test_a_browser_gets_a_page_that_loads_nothing(client: httpx.AsyncClient) -> None:
+async def test_a_browser_is_led_to_the_console(client: httpx.AsyncClient) -> None:
     reply = await client.get("/", headers=BROWSER)
+    assert (reply.status_code, reply.headers["location"]) == (303, "/console")
+    assert "accept" in reply.headers["vary"].lower()
+    page = unescape((await client.get("/console", headers=BROWSER)).text)
+    for dialect in DIALECTS:
+        assert f"<code>{URL}/{dialect.name}{dialect.base_path}</code>" in page
+        assert dialect.sandbox_key in page
+
+
+async def test_without_a_console_a_browser_gets_a_page_that_loads_nothing(
+    client: httpx.AsyncClient,
+) -> None:
+    reply = await client.get(OTHER_NAME, headers=BROWSER)
     assert reply.status_code == 200
     assert reply.headers["content-type"] == "text/html; charset=utf-8"
     page = reply.text
@@ -48,12 +62,12 @@ async def test_a_browser_gets_a_page_that_loads_nothing(client: httpx.AsyncClien
     assert b64encode(sha256(style.encode()).digest()).decode() in policy
     assert not re.search(r"<script|<img|src=|@import|url\(| style=| on\w+=", page)
     for dialect in DIALECTS:
-        assert f"<code>{URL}{dialect.base_path}</code>" in page
+        assert f"<code>{OTHER_NAME}{dialect.base_path}</code>" in page
         assert dialect.title in unescape(page)
 
 
 async def test_the_calls_of_the_page_work(client: httpx.AsyncClient) -> None:
-    page = (await client.get("/", headers=BROWSER)).text
+    page = (await client.get(OTHER_NAME, headers=BROWSER)).text
     calls = [unescape(call) for call in re.findall(r"<pre>(.*?)</pre>", page)]
     assert len(calls) == sum(dialect.example is not None for dialect in DIALECTS)
     for call in calls:
@@ -97,7 +111,8 @@ async def test_the_calls_are_listed(client: httpx.AsyncClient) -> None:
 
 
 async def test_live_servers_show_no_published_key() -> None:
-    settings = Settings.model_validate({"storage": {"url": "sqlite:///:memory:"}})
+    tree = {"storage": {"url": "sqlite:///:memory:"}, "console": {"enabled": False}}
+    settings = Settings.model_validate(tree)
     async with open_services(settings, run_workers=False) as services:
         transport = httpx.ASGITransport(create_app(services))
         async with httpx.AsyncClient(transport=transport, base_url=URL) as client:
