@@ -127,6 +127,8 @@ class ProcrastinateDispatch:
         self._engine_workers: dict[str, Worker] = {}
         self._is_stopping = False
         self._turns: dict[TurnOutcome, int] = dict.fromkeys(TurnOutcome, 0)
+        self._must_reconcile = False
+        """Whether turns were lost since the last time, while the database was away."""
         self._restarts = 0
         self._freed = 0
         self._turn = self._app.task(name=TURN, pass_context=True, retry=_GiveBack())(
@@ -209,7 +211,12 @@ class ProcrastinateDispatch:
 
     async def _reconcile(self) -> None:
         if self._worker is not None:
-            await self._worker.reconcile()
+            self._must_reconcile = False
+            try:
+                await self._worker.reconcile()
+            except StoreError:
+                self._must_reconcile = True
+                raise
 
     async def _take_turn(self, context: JobContext, v: int) -> None:
         assert self._worker is not None
@@ -221,7 +228,8 @@ class ProcrastinateDispatch:
             )
         except StoreError as exc:
             log.warning("claim.failed", extra={"error": str(exc)})
-            outcome = TurnOutcome.FAILED  # the chunk is found by the next `reconcile`
+            outcome = TurnOutcome.FAILED
+            self._must_reconcile = True
         except Exception:
             log.exception("dispatch.turn_failed")
             outcome = TurnOutcome.FAILED
@@ -255,6 +263,8 @@ class ProcrastinateDispatch:
         while True:
             await asyncio.sleep(WATCH_EVERY_S)
             try:
+                if self._must_reconcile:
+                    await self._reconcile()
                 if await self.living() is None:
                     continue
                 # first, since a job may be locked for a while by who had it

@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 from sqlalchemy import select, text
@@ -16,8 +17,12 @@ from adapters.contract.jobs import JobState
 from adapters.contract.problems import Problem
 from engine.model import Address, Checks, VerificationStream
 from gateway.batches.intake import CHUNK_SIZE
+from gateway.batches.model import Claim
+from gateway.batches.queue import SqlChunkQueue
+from gateway.cluster.dispatch import ProcrastinateDispatch
 from gateway.cluster.ports import TurnOutcome
 from gateway.store import Store
+from gateway.store.errors import StoreAway
 from gateway.store.tables import batch_chunks
 from tests.gateway.batches.conftest import Bench, Scripted, open_bench
 from tests.gateway.cluster.processes import dispatch_for
@@ -198,6 +203,28 @@ class TestTurns:
                     await connection.execute(past, names)
             await bench.batch_services.runner.reconcile()
             assert await jobs_of(bench.store) == {"pieces:new": 1}
+
+    async def test_the_work_of_a_turn_that_met_no_database_is_soon_done(
+        self, url: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        claim, failed = SqlChunkQueue.claim, 0
+
+        async def fail_twice(queue: SqlChunkQueue, *args: Any, **options: Any) -> Claim | None:
+            nonlocal failed
+            if failed < 2:  # the turns of the chunk: that of small batches, and any worker's
+                failed += 1
+                raise StoreAway("claim", "the server does not answer")
+            return await claim(queue, *args, **options)
+
+        monkeypatch.setattr(SqlChunkQueue, "claim", fail_twice)
+        # each minute, and at the start
+        monkeypatch.setattr(ProcrastinateDispatch, "every", lambda *_: None)
+        async with open_bench(url, time.time, work=True, dispatch=dispatch_for(url)) as bench:
+            caller = await bench.caller("emailable")
+            await bench.submit(caller, emails(1), url=DONE_URL)
+            async with asyncio.timeout(20):
+                await bench.sent[DONE_URL].wait()
+            assert failed == 2
 
     async def test_a_turn_without_work_is_over_at_once(self, url: str) -> None:
         dispatch = dispatch_for(url)
