@@ -51,6 +51,7 @@ from gateway.outcomes.opening import OutcomeServices, open_outcomes
 from gateway.reputation import open_reputation_store
 from gateway.sandbox import Sandbox
 from gateway.sandbox.keys import TestKeys
+from gateway.sandbox.sql_batches import SqlBatches
 from gateway.service import Service, WaitForTask, wait_at_most
 from gateway.settings import Settings, configured_dialects
 from gateway.settings.egress import probe_config
@@ -80,7 +81,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 FORGET_EVERY_S = 600
-"""Between two deletions of free repeats that are over."""
+"""Between two deletions of free repeats, and of test keys' batches, that are over."""
 WAIT_FOR_MIGRATION_S = 60.0
 """How long a start waits until another process has migrated the database."""
 
@@ -225,6 +226,10 @@ async def open_services(
                 on_verified=outcomes.record_answer,
             )
         )
+        # a process that is alone keeps the batches of test keys in memory
+        batch_table = None
+        if store.is_on_server or not is_alone:
+            batch_table = SqlBatches(store, test_keys.dialect, clock)
         sandbox = Sandbox(
             settings.sandbox.seed,
             test_keys,
@@ -233,6 +238,7 @@ async def open_services(
             live_control=settings.sandbox.live_control,
             is_alone=is_alone,
             has_other_servers=lambda: processes.count(ProcessKind.SERVE) > 1,
+            batch_table=batch_table,
         )
         by_name = {dialect.name: dialect for dialect in dialects}
         dispatch = open_dispatch(settings, names, clock=clock)
@@ -246,6 +252,8 @@ async def open_services(
         fetch = await enter(contextlib.aclosing(LazyFetch(lambda: _open_fetch(settings))))
         open_questions = OpenQuestions(store, clock)
         dispatch.every("open_questions", FORGET_EVERY_S, open_questions.delete_expired)
+        if batch_table is not None:
+            dispatch.every("sandbox_batches", FORGET_EVERY_S, batch_table.delete_old)
         batches = await enter(
             open_batches(
                 BatchDependencies(

@@ -27,6 +27,7 @@ from engine.verification import unknown_verification
 from gateway.accounts.account_state import NO_FILTERS, AccountState, apply_filters
 from gateway.accounts.caller import Caller
 from gateway.sandbox.account_state import SandboxFilters, SandboxUse
+from gateway.sandbox.batch_table import BatchTable
 from gateway.sandbox.clock import Clocks
 from gateway.sandbox.faults import MAX_SLOW_REQUESTS, FaultInjector
 from gateway.sandbox.fetching import fetch_nothing
@@ -46,8 +47,6 @@ from gateway.sandbox.webhooks import SandboxWebhooks
 from gateway.tasks import SLICE_S, TimeSlices
 
 __all__ = ["Sandbox"]
-
-BATCHES_NEED_ONE_PROCESS = "Batches of test keys need a server with one process, without --workers."
 
 
 class Sandbox:
@@ -70,9 +69,11 @@ class Sandbox:
         fetch: FetchList = fetch_nothing,
         is_alone: bool = True,
         has_other_servers: Callable[[], bool] = lambda: False,
+        batch_table: BatchTable | None = None,
     ) -> None:
         """`fetch` fetches the lists that clients name by a URL. `has_other_servers` says whether
-        servers elsewhere have the same database now."""
+        servers elsewhere have the same database now, and `batch_table` is where they find the
+        batches; without it batches are in memory alone."""
         self.keys = keys
         self.seed = seed
         self.url = url
@@ -81,8 +82,8 @@ class Sandbox:
         self.live_control = live_control
         """Whether live keys may use the control API."""
         self.is_alone = is_alone
-        """Whether no other process serves the same port: the others know nothing of what is stored
-        here."""
+        """Whether no other process serves the same port: the others know nothing of what is in this
+        one's memory."""
         self.has_other_servers = has_other_servers
         self.clocks = Clocks(clock)
         self.large_bodies = FairSlots(1, is_strict=True)
@@ -106,6 +107,7 @@ class Sandbox:
             slices,
             self.webhooks.schedule if standalone else None,
             fetch,
+            batch_table,
         )
         self.clocks.add_listener(self.webhooks.wake)
 
@@ -204,11 +206,8 @@ class Sandbox:
     def jobs_of(self, dialect: Dialect, caller: Caller, simulate: str) -> JobRunner:
         """The caller's batches. The request's word for a simulation outranks the key's.
 
-        Raises `SimulatedProblem`; and `Problem` beside other processes, since the next request may
-        come to one that does not know the batch.
+        Raises `SimulatedProblem`.
         """
-        if not self.is_alone:
-            raise Problem(ProblemKind.UNAVAILABLE, detail=BATCHES_NEED_ONE_PROCESS)
         word = word_of_parameter(simulate) or caller.simulate
         filters = self._filters_of(dialect, caller)
         return self.jobs.jobs_of(

@@ -50,6 +50,8 @@ class SandboxBatch:
     simulation_word: str = ""
     """The word in one of its addresses for the state, or the pace, to show."""
     token: str = field(default_factory=lambda: secrets.token_hex(16))
+    version: int = 0
+    """How often a client has changed it, for batches that several processes have."""
     removed: bool = False
     """Whether its rows are gone."""
 

@@ -1,7 +1,8 @@
 """Batches of test keys: in memory, complete at the first look, with a sample for each row.
 
 The results of a batch follow from its entries, so that only the entries are stored. All batches
-together have `MAX_STORED_BYTES`; beyond them the oldest are removed.
+together have `MAX_STORED_BYTES`; beyond them the oldest are removed. If several processes serve the
+same keys, they have them in a `BatchTable`, of which the memory of each is a copy.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import asyncio
 import secrets
 from collections.abc import (
     AsyncIterator,
+    Awaitable,
     Callable,
     Iterable,
     Iterator,
@@ -56,6 +58,7 @@ from engine.model import Checks, Verification
 from gateway.accounts.account_state import NO_FILTERS, apply_filters
 from gateway.errors import StorageUnavailable
 from gateway.sandbox.batch import SandboxBatch, rules_of
+from gateway.sandbox.batch_table import EVERYTHING, BatchTable, Selection, apply_state
 from gateway.sandbox.budget import ScopedStore
 from gateway.sandbox.clock import Clocks
 from gateway.sandbox.fetching import fetch_nothing
@@ -104,8 +107,11 @@ class SandboxJobs:
         slices: TimeSlices,
         schedule_webhook: ScheduleWebhook | None = None,
         fetch: FetchList = fetch_nothing,
+        table: BatchTable | None = None,
     ) -> None:
-        """Rows are sampled in `slices`. Without `schedule_webhook` no webhooks are sent."""
+        """Rows are sampled in `slices`. Without `schedule_webhook` no webhooks are sent. `table` is
+        where other processes find the batches."""
+        self._table = table
         self._schedule_webhook = schedule_webhook
         self.fetch = fetch
         self._samples = samples
@@ -157,19 +163,86 @@ class SandboxJobs:
         self, dialect: Dialect, op: ReadRowsByToken, base_url: str
     ) -> JobRows | None:
         """The rows behind a link that needs no key; None if it belongs to no batch here."""
-        batch = self._find_by_token(dialect, op.token)
+        batch = await self._find_by_token(dialect, op.token)
         if batch is None:
             return None
         return self.select_rows(batch, self.job_now(batch, "", base_url), op)
 
     async def job_by_token(self, dialect: Dialect, op: ShowJobByToken, base_url: str) -> Job | None:
         """Likewise the batch itself."""
-        batch = self._find_by_token(dialect, op.token)
+        batch = await self._find_by_token(dialect, op.token)
         return None if batch is None else self.job_now(batch, "", base_url)
 
-    def clear(self, scope: int | None) -> None:
-        """Remove a scope's batches; for None all batches."""
+    async def clear(self, scope: int | None) -> None:
+        """Remove a scope's batches; for None all batches. Raises StorageUnavailable."""
+        if self._table is not None:
+            await self._table.remove(Selection(scope))
         self._batches.clear(scope)
+
+    # -- beside other processes ---------------------------------------------------------------
+
+    async def refresh(self, selection: Selection = EVERYTHING) -> None:
+        """See what other processes have done to batches. Raises StorageUnavailable."""
+        if self._table is None:
+            return
+        known = {each.number: each for each in self._batches.values(None) if selection.has(each)}
+        versions = await self._table.versions(selection)
+        for number, batch in known.items():
+            if number not in versions:
+                self._remove(batch)
+        changed = [n for n, batch in known.items() if versions.get(n, 0) > batch.version]
+        if changed:
+            for number, (version, state) in (await self._table.states(changed)).items():
+                if version > known[number].version:
+                    apply_state(known[number], version, state)
+        for number in versions.keys() - known.keys():
+            loaded = await self._table.load(number)
+            if loaded is not None:
+                self._put(loaded)
+
+    async def change(
+        self,
+        find: Callable[[], Awaitable[tuple[SandboxBatch, Job]]],
+        work: Callable[[SandboxBatch, Job], None],
+    ) -> SandboxBatch:
+        """Change a batch, in every process: with another one's changes, if they came first.
+
+        `work` raises a `Problem` before it changes anything.
+        """
+        while True:
+            batch, job = await find()
+            work(batch, job)
+            if self._table is None:
+                return batch
+            saved = False
+            try:
+                saved = await self._table.save(batch)
+            finally:
+                if not saved:
+                    self._remove(batch)  # only its copy, which nobody else has
+            if saved:
+                return batch
+
+    async def set_word(self, batch: SandboxBatch, word: str) -> None:
+        """Show a batch in a simulated state from now on; without a word, as usual."""
+
+        async def find() -> tuple[SandboxBatch, Job]:
+            selection = Selection(batch.scope, batch.dialect.name, (batch.id,))
+            await self.refresh(selection)
+            found = self.get(batch.dialect, batch.scope, batch.id)
+            return found, self.job_now(found, "", found.base_url)
+
+        def work(found: SandboxBatch, job: Job) -> None:
+            found.simulation_word = word
+
+        await self.change(find, work)
+
+    def _put(self, batch: SandboxBatch) -> None:
+        key = (batch.dialect.name, batch.id)
+        if self._batches.get(key) is not None:
+            return  # loaded by two requests at once
+        self._batches.put(batch.scope, key, batch, batch.size)
+        self._by_token[batch.token] = batch
 
     # -- for one key --------------------------------------------------------------------------
 
@@ -212,10 +285,9 @@ class SandboxJobs:
         if word and word not in JOB_WORDS:
             raise SimulatedProblem(word)
         now = self._clocks.now(scope)
-        self._number += 1
         batch = SandboxBatch(
-            id=rules.new_id(IdSource(self._number, secrets.randbelow)),
-            number=self._number,
+            id="",
+            number=0,
             scope=scope,
             dialect=dialect,
             checks=op.checks,
@@ -238,32 +310,41 @@ class SandboxJobs:
         )
         if batch.size > MAX_BATCH_BYTES:
             raise _too_large()
-        self._batches.put(scope, (dialect.name, batch.id), batch, batch.size)
-        self._by_token[batch.token] = batch
+        if op.start and op.is_sample and not op.failure:
+            batch.sampled = _sample_size(batch)
+        await self._add(batch)
         if op.failure:
             self._report(report_event(self, batch, JobEvent.FAILED))
             return batch
         self._report(report_event(self, batch, JobEvent.SUBMITTED))
         if op.start and op.is_sample:
-            self._take_sample(batch)
+            self._report_sample(batch)
         elif op.start:
             self._report(report_work(self, batch))
         return batch
+
+    async def _add(self, batch: SandboxBatch) -> None:
+        """Give a new batch its number and its id, and store it."""
+        if self._table is not None:
+            await self._table.add(batch, MAX_JOBS, MAX_STORED_BYTES)
+        else:
+            self._number += 1
+            batch.number = self._number
+            batch.id = rules_of(batch.dialect).new_id(IdSource(batch.number, secrets.randbelow))
+        self._put(batch)
 
     def start(self, batch: SandboxBatch, job: Job, op: StartJob) -> None:
         if job.state is not JobState.READY or (op.is_sample and batch.sampled):
             raise Problem(ProblemKind.JOB_STATE, job_state=job.state)
         self._add_options(batch, op.options)
         if op.is_sample:
-            self._take_sample(batch)
+            batch.sampled = _sample_size(batch)
+            self._report_sample(batch)
             return
         batch.started_at = self._clocks.now(batch.scope)
         self._report(report_work(self, batch))
 
-    def _take_sample(self, batch: SandboxBatch) -> None:
-        size_of = rules_of(batch.dialect).sample_size
-        assert size_of is not None
-        batch.sampled = size_of(len(batch.rows))
+    def _report_sample(self, batch: SandboxBatch) -> None:
         self._report(report_event(self, batch, JobEvent.SAMPLE_STARTED))
         self._report(report_event(self, batch, JobEvent.SAMPLE_FINISHED))
 
@@ -278,9 +359,12 @@ class SandboxJobs:
             raise _too_large()
         batch.options = {**batch.options, **options}
 
-    def delete(self, batch: SandboxBatch, job: Job, op: DeleteJob) -> None:
+    async def delete(self, batch: SandboxBatch, job: Job, op: DeleteJob) -> None:
         if not (job.state.is_final or job.state is JobState.READY or op.at_any_time):
             raise Problem(ProblemKind.JOB_STATE, job_state=job.state)
+        if self._table is not None:
+            selection = Selection(batch.scope, batch.dialect.name, (batch.id,), batch.token)
+            await self._table.remove(selection)
         self._report(report_event(self, batch, JobEvent.DELETED, job))
         self._remove(batch)
 
@@ -298,7 +382,8 @@ class SandboxJobs:
 
     def of_key(self, dialect: Dialect, scope: int) -> list[SandboxBatch]:
         """The batches of a key, oldest first."""
-        return [b for b in self._batches.values(scope) if b.dialect.name == dialect.name]
+        own = [b for b in self._batches.values(scope) if b.dialect.name == dialect.name]
+        return sorted(own, key=lambda batch: batch.number)
 
     def select_rows(self, batch: SandboxBatch, job: Job, op: RowsOperation) -> JobRows:
         done = 0 if job.rows_expired else job.done_count
@@ -446,14 +531,18 @@ class SandboxJobs:
             started_at=now,
         )
 
-    def _find_by_token(self, dialect: Dialect, token: str) -> SandboxBatch | None:
+    async def _find_by_token(self, dialect: Dialect, token: str) -> SandboxBatch | None:
         rules = rules_of(dialect)
         if rules.is_public:
+            await self.refresh(Selection(dialect=dialect.name, job_ids=(token,)))
             return self._batches.get((dialect.name, token))
         if rules.link_lifetime_s is None:
+            await self.refresh(Selection(dialect=dialect.name, token=token))
             batch = self._by_token.get(token)
             return batch if batch is not None and batch.dialect.name == dialect.name else None
         timed = parse_timed_token(token)
+        if timed is not None:
+            await self.refresh(Selection(dialect=dialect.name, job_ids=(timed.job_id,)))
         batch = self._batches.get((dialect.name, timed.job_id)) if timed else None
         if timed is None or batch is None:
             return None
@@ -493,23 +582,23 @@ class _KeyJobs(JobRunner):
         return self.batches.job_now(batch, "", self.base_url)
 
     async def start(self, op: StartJob) -> Job:
-        batch, job = self._find(op.job_id)
-        self.batches.start(batch, job, op)
+        batch = await self._change(op.job_id, lambda b, job: self.batches.start(b, job, op))
         return self.batches.job_now(batch, "", self.base_url)
 
     async def amend(self, op: AmendJob) -> Job:
-        batch, job = self._find(op.job_id)
-        self.batches.amend(batch, job, op)
+        batch = await self._change(op.job_id, lambda b, job: self.batches.amend(b, job, op))
         return self._job_now(batch)
 
     async def show(self, op: ShowJob) -> Job:
-        return self._find(op.job_id)[1]
+        return (await self._find(op.job_id))[1]
 
     async def show_many(self, op: ShowJobs) -> tuple[Job, ...]:
+        await self._refresh(op.job_ids)
         found = (self.batches.find(self.dialect, self.scope, job_id) for job_id in op.job_ids)
         return tuple(self._job_now(batch) for batch in found if batch is not None)
 
     async def list_page(self, op: ListJobs) -> JobPage:
+        await self._refresh(None)
         own = self.batches.of_key(self.dialect, self.scope)
         if not op.oldest_first:
             own.reverse()
@@ -525,23 +614,33 @@ class _KeyJobs(JobRunner):
         return JobPage(tuple(shown), len(listed))
 
     async def delete(self, op: DeleteJob) -> Job:
-        batch, job = self._find(op.job_id)
-        self.batches.delete(batch, job, op)
+        batch, job = await self._find(op.job_id)
+        await self.batches.delete(batch, job, op)
         return job
 
     async def cancel(self, op: CancelJob) -> Job:
-        batch, job = self._find(op.job_id)
-        if job.state.is_final:
-            raise Problem(ProblemKind.JOB_STATE, job_state=job.state)
-        batch.simulation_word = JobState.CANCELLED
-        return self._job_now(batch)
+        def work(batch: SandboxBatch, job: Job) -> None:
+            if job.state.is_final:
+                raise Problem(ProblemKind.JOB_STATE, job_state=job.state)
+            batch.simulation_word = JobState.CANCELLED
+
+        return self._job_now(await self._change(op.job_id, work))
 
     async def read_rows(self, op: ReadRows) -> JobRows:
         simulated = bool(self.simulation_word)
+        await self._refresh((op.job_id,))
         batch = self.batches.get(self.dialect, self.scope, op.job_id, simulated=simulated)
         return self.batches.select_rows(batch, self._job_now(batch), op)
 
-    def _find(self, job_id: str) -> tuple[SandboxBatch, Job]:
+    async def _change(self, job_id: str, work: Callable[[SandboxBatch, Job], None]) -> SandboxBatch:
+        return await self.batches.change(lambda: self._find(job_id), work)
+
+    async def _refresh(self, job_ids: Sequence[str] | None) -> None:
+        """See what other processes did to the batches of this key; None are all of them."""
+        await self.batches.refresh(Selection(self.scope, self.dialect.name, job_ids))
+
+    async def _find(self, job_id: str) -> tuple[SandboxBatch, Job]:
+        await self._refresh((job_id,))
         batch = self.batches.get(self.dialect, self.scope, job_id)
         return batch, self._job_now(batch)
 
@@ -570,6 +669,12 @@ def _progress(batch: SandboxBatch, word: str, now: float) -> tuple[JobState, int
         if share < 1:
             return JobState.RUNNING, int(rows * share)
     return JobState.COMPLETED, rows
+
+
+def _sample_size(batch: SandboxBatch) -> int:
+    size_of = rules_of(batch.dialect).sample_size
+    assert size_of is not None
+    return size_of(len(batch.rows))
 
 
 async def _read_entries(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import orjson
@@ -35,6 +35,26 @@ class StoredRows:
         for entry in entries:
             self.append(entry)
 
+    @classmethod
+    def unpack(cls, data: bytes, starts: Sequence[int], length: int) -> StoredRows:
+        """Of what `pack` and `starts` returned."""
+        rows = cls()
+        rows._blocks = data.split(b"\n") if length else []
+        rows._starts = list(starts)
+        rows._length = length
+        rows.size = sum(map(len, rows._blocks))
+        return rows
+
+    def pack(self) -> bytes:
+        """All rows, in lines of a block each: the JSON of a block has no line break."""
+        return b"\n".join([*self._blocks, *([_block_of(self._open)] if self._open else [])])
+
+    @property
+    def starts(self) -> list[int]:
+        """Position of the first row of each line that `pack` returns."""
+        first_open = self._length - len(self._open)
+        return [*self._starts, *([first_open] if self._open else [])]
+
     def __len__(self) -> int:
         return self._length
 
@@ -43,8 +63,9 @@ class StoredRows:
         self._length += 1
         self._open_characters += len(entry.email) + sum(map(len, entry.cells))
         if len(self._open) == ROWS_PER_BLOCK or self._open_characters > BLOCK_CHARACTERS:
-            block = orjson.dumps([(entry.email, *entry.cells) for entry in self._open])
-            block = bytes(memoryview(block))  # the encoder's buffer is up to twice as large
+            block = bytes(
+                memoryview(_block_of(self._open))
+            )  # the encoder's buffer may be twice as large
             self._starts.append(self._length - len(self._open))
             self._blocks.append(block)
             self.size += len(block)
@@ -62,6 +83,10 @@ class StoredRows:
         number = bisect_right(self._starts, position) - 1
         rows: list[list[str]] = orjson.loads(self._blocks[number])
         return self._starts[number], [BatchEntry(row[0], tuple(row[1:])) for row in rows]
+
+
+def _block_of(entries: Iterable[BatchEntry]) -> bytes:
+    return orjson.dumps([(entry.email, *entry.cells) for entry in entries])
 
 
 class RowReader:
@@ -107,6 +132,27 @@ class Tally:
         self._counts: Counter[str] = Counter()
         """Of the first `_done` rows."""
         self._before_start: Counter[str] = Counter()
+
+    @classmethod
+    def of_codes(cls, kinds: Sequence[RowKind], codes: bytes) -> Tally:
+        """Of what `kinds` and `codes` returned."""
+        tally = cls()
+        tally._codes = bytearray(codes)
+        tally._code_by_kind = {kind: code for code, kind in enumerate(kinds)}
+        for code, kind in enumerate(kinds):
+            for name in kind.counters_before_start:
+                tally._before_start[name] += codes.count(code)
+        return tally
+
+    @property
+    def kinds(self) -> list[RowKind]:
+        """By code."""
+        return list(self._code_by_kind)
+
+    @property
+    def codes(self) -> bytes:
+        """The kind of each row."""
+        return bytes(self._codes)
 
     def __len__(self) -> int:
         return len(self._codes)

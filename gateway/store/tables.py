@@ -31,7 +31,7 @@ from sqlalchemy import (
     false,
 )
 
-REVISION = "0021"
+REVISION = "0022"
 """The newest migration; repeated here so that opening an up-to-date database needs no Alembic."""
 LEAST_READER = "0014"
 """The oldest `REVISION` whose program may use these tables. A migration that only adds what older
@@ -136,6 +136,27 @@ address_filters = Table(
     Column("allows", Boolean, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
     sqlite_with_rowid=False,
+)
+
+sandbox_batches = Table(  # of test keys, where several processes find them
+    "sandbox_batches",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("dialect", String(64), nullable=False),
+    Column("job_id", String(64)),  # made of the number
+    Column("scope", Integer, nullable=False),  # the key, or 0 and below for those of nobody
+    Column("token", String(64), nullable=False),
+    Column("version", Integer, nullable=False),  # counts changes
+    Column("size", Integer, nullable=False),  # bytes in memory
+    Column("stored_at", Float, nullable=False),  # Unix time, s
+    Column("fixed", Text, nullable=False),  # JSON of what never changes
+    Column("state", Text, nullable=False),  # JSON of what does
+    Column("rows", LargeBinary, nullable=False),  # gateway.sandbox.rows.StoredRows
+    Column("codes", LargeBinary, nullable=False),  # a byte for each row: its kind
+    Index(None, "dialect", "job_id"),
+    Index(None, "scope"),
+    Index(None, "token"),
+    sqlite_autoincrement=True,  # the id of a deleted batch is not used again
 )
 
 open_questions = Table(

@@ -165,7 +165,7 @@ class ControlApi:
         scope = await self._scope(request)
         self._sandbox.request_log.clear(scope)
         self._sandbox.faults.remove(scope)
-        self._sandbox.jobs.clear(scope)
+        await self._sandbox.jobs.clear(scope)
         self._sandbox.use.clear(scope)
         self._sandbox.filters.clear(scope)
         self._sandbox.webhooks.clear(scope)

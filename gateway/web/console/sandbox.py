@@ -203,6 +203,7 @@ class SandboxPages:
 
     async def batches(self, visit: Visit) -> Response:
         """The batches of test keys, the newest first."""
+        await self._sandbox.jobs.refresh()
         found = self._sandbox.jobs.in_scope(_scope(visit))[: -SHOWN - 1 : -1]
         rows = [(batch, job) for batch in found if (job := self._job(batch)) is not None]
         return self._page(
@@ -222,6 +223,7 @@ class SandboxPages:
     async def set_state(self, visit: Visit) -> Response:
         """Show a batch in a state from now on, or as usual."""
         word, job_id, name = visit.text("word"), visit.text("id"), visit.text("dialect")
+        await self._sandbox.jobs.refresh()
         batch = next(
             (
                 each
@@ -232,7 +234,7 @@ class SandboxPages:
         )
         if batch is None or (word and word not in JOB_WORDS):
             raise HTTPException(404)
-        batch.simulation_word = word
+        await self._sandbox.jobs.set_word(batch, word)
         visit.log_change("sandbox.set_state", dialect=name, job_id=job_id, state=word or "usual")
         note = f"Batch {job_id} is {word} from now on." if word else f"Batch {job_id} goes on."
         return visit.redirect(f"/sandbox/batches{_suffix(_scope(visit))}", note)
@@ -286,7 +288,7 @@ class SandboxPages:
         scope = _scope(visit)
         self._sandbox.request_log.clear(scope)
         self._sandbox.faults.remove(scope)
-        self._sandbox.jobs.clear(scope)
+        await self._sandbox.jobs.clear(scope)
         self._sandbox.webhooks.clear(scope)
         self._sandbox.clocks.reset(scope)
         visit.log_change("sandbox.reset", scope=_scope_words(scope, "all"))

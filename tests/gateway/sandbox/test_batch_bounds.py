@@ -137,7 +137,7 @@ async def test_a_slow_reader_does_not_keep_a_removed_batch_in_memory(jobs: Sandb
     rows = await rows_of(jobs, job_id)
     first = await anext(rows)
     assert first.email == "ada0@example.org"
-    jobs.clear(None)
+    await jobs.clear(None)
     with pytest.raises(StorageUnavailable):
         async for _ in rows:
             pass

@@ -218,7 +218,7 @@ async def test_the_webhook_of_a_removed_batch_is_not_sent(
         await client.post(f"{API}/clock", json={"frozen": True})
         for _ in range(3):
             await submit(client, receiver.url, "a+simulate-slow@b.org")
-        server.sandbox.jobs.clear(None)
+        await server.sandbox.jobs.clear(None)
         kept = await submit(client, receiver.url, "a+simulate-slow@b.org")
         await client.post(f"{API}/clock", json={"advance_s": 61})
         assert (await body_of(receiver))["id"] == kept

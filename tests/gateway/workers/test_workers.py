@@ -123,8 +123,16 @@ async def test_the_sandbox_says_what_needs_one_process_and_ctrl_c_stops_all(star
         reply = await client.get("/veriplex/v1/requests", headers=TEST)
         assert reply.status_code == 501
         assert "without --workers" in reply.json()["detail"]
-        batch = await client.post("/v1/batch", headers=TEST, json={"emails": ["a@example.com"]})
-        assert batch.status_code == 503
+        emails = {"emails": ["deliverable@example.com"]}
+        batch = await client.post("/v1/batch", headers=OWN_CONNECTION, json=emails)
+        shown: set[object] = set()
+        async with asyncio.timeout(WITHIN_S):
+            while shown != {1, 2}:  # each worker finds it
+                path = f"/v1/batch?id={batch.json()['id']}"
+                reply = await client.get(path, headers=OWN_CONNECTION)
+                assert reply.json()["total_counts"]["processed"] == 1
+                await server.until(lambda: server.events("request"))
+                shown = {line["worker"] for line in server.events("request")}
         assert (await client.get(VERIFY, headers=TEST)).json()["state"] == "deliverable"
         assert (await client.get("/readyz")).json() == {"status": "ok"}
         server.process.send_signal(signal.SIGINT)
