@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
@@ -16,12 +15,13 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
-    from gateway.outcomes.report import OutcomeReport
+    from gateway.outcomes.records import OutcomeRecords
     from gateway.settings import Settings
     from gateway.status.sources import TrialResult
     from gateway.upstreams.source.pauses import Pauses
 
 MAX_WRONG = 25
+MAX_CANDIDATES = 200
 LOCAL = "local"
 """`gateway.settings.LOCAL_SOURCE`, without its import."""
 
@@ -173,84 +173,66 @@ async def _try(settings: Settings, name: str) -> TrialResult:
 
 
 @sources.command(cls=Command)
-def report(ctx: typer.Context, json: Json = False, config: ConfigFile = None) -> None:
+def report(
+    ctx: typer.Context,
+    candidates: Annotated[
+        bool,
+        typer.Option(
+            "--candidates",
+            help="Show the replies of mail servers that led the engine to wrong verdicts.",
+        ),
+    ] = False,
+    json: Json = False,
+    config: ConfigFile = None,
+) -> None:
     """Show, for each source, provider and verdict, how many mails bounced.
 
     It joins the outcomes that were told (POST /veriplex/v1/outcomes) with what
     the sources had said before. Every share comes with its count and its 95 %
     interval.
 
+    With --candidates it shows what the engine would have to change: replies
+    without addresses, hosts and ids, that can be passed on.
+
     Examples:
       veriplex sources report
       veriplex sources report --json
+      veriplex sources report --candidates --json > candidates.json
     """
-    found = run_async(_read(read_settings(ctx, config)))
+    from gateway.cli import outcome_tables
+    from gateway.outcomes.candidates import candidates_as_dict, read_candidates
+    from gateway.outcomes.report import read_report, report_as_dict
+
+    settings = read_settings(ctx, config)
+    if candidates:
+        found = run_async(_with_records(settings, lambda r: read_candidates(r, MAX_CANDIDATES)))
+        if json:
+            _echo_json(candidates_as_dict(found))
+        else:
+            outcome_tables.print_candidates(found)
+        return
+    figures = run_async(_with_records(settings, lambda r: read_report(r, MAX_WRONG)))
     if json:
-        import orjson
-
-        from gateway.outcomes.report import report_as_dict
-
-        typer.echo(orjson.dumps(report_as_dict(found)).decode())
+        _echo_json(report_as_dict(figures))
     else:
-        _print(found)
+        outcome_tables.print_report(figures)
 
 
-async def _read(settings: Settings) -> OutcomeReport:
+def _echo_json(body: object) -> None:
+    import orjson
+
+    typer.echo(orjson.dumps(body).decode())
+
+
+async def _with_records(settings: Settings, read: Callable[[OutcomeRecords], Awaitable[T]]) -> T:
+    """Raises CommandError."""
     from gateway.cli.database import open_database
     from gateway.outcomes.answers import open_answers
     from gateway.outcomes.records import OutcomeRecords
-    from gateway.outcomes.report import read_report
     from gateway.store import StoreError
 
     try:
         async with open_database(settings) as store:
-            records = OutcomeRecords(store, await open_answers(store))
-            return await read_report(records, MAX_WRONG)
+            return await read(OutcomeRecords(store, await open_answers(store)))
     except StoreError as exc:
         raise CommandError(str(exc)) from exc
-
-
-def _print(found: OutcomeReport) -> None:
-    from gateway.outcomes import words
-
-    if not found.outcomes:
-        sys.stdout.write(
-            "No outcomes are known yet. POST /veriplex/v1/outcomes tells what became of mails.\n"
-        )
-        return
-    counts = ", ".join(f"{count:,} {outcome}" for outcome, count in found.outcomes.items())
-    sys.stdout.write(f"Outcomes: {counts}.\n")
-    if not found.verdicts:
-        sys.stdout.write("None of these addresses was verified here before.\n")
-        return
-    sys.stdout.write("\nMail that bounced, by what the source had said before\n")
-    print_table(
-        [
-            (row.source, row.provider or "all", row.verdict.value, words.share(row.bounced))
-            for row in found.verdicts
-        ],
-        headings=("source", "provider", "verdict", "bounced"),
-    )
-    sys.stdout.write("\nCalibration: the share delivered by the source's score\n")
-    print_table(
-        [
-            (source, f"{band.low}-{band.high}", words.share(band.delivered))
-            for source, bands in found.calibration.items()
-            for band in bands
-        ],
-        headings=("source", "score", "delivered"),
-    )
-    if found.wrong:
-        sys.stdout.write("\nReasons for verdicts that were wrong\n")
-        print_table(
-            [
-                (
-                    f"{row.count:,}",
-                    row.source,
-                    f"{row.verdict.value} ({row.reason})",
-                    " ".join(filter(None, (row.code, row.text))),
-                )
-                for row in found.wrong
-            ],
-            headings=("count", "source", "said", "then"),
-        )

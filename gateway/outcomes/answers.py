@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sqlalchemy import delete, select
+from sqlalchemy import Table, delete, select
 
 from engine.model import Address, Reason, Verdict
 from gateway.cluster.shared import common_secret
@@ -36,6 +36,9 @@ class SourceAnswer:
     """What it cost, in millionths of the currency."""
     at: float
     """Unix time in seconds."""
+    reply: str | None = None
+    """The mail server's reply that led to it, without what is the address's own; None of sources
+    that show none."""
 
 
 def address_digest(secret: bytes, address: Address) -> bytes:
@@ -100,6 +103,7 @@ class SourceAnswers:
             "score": answer.score,
             "latency_ms": answer.latency_ms,
             "micros": answer.micros,
+            "reply": answer.reply,
         }
 
     async def add_rows(self, rows: Sequence[dict[str, object]]) -> None:
@@ -108,22 +112,33 @@ class SourceAnswers:
             await self._store.insert_rows(connection, source_answers, rows, or_update=True)
 
     async def remove_older(self, before: float) -> None:
-        """Remove the answers given before a Unix time, in transactions that are short."""
-        moment = datetime.fromtimestamp(before, UTC)
-        oldest = (
-            select(source_answers.c.at)
-            .where(source_answers.c.at < moment)
-            .order_by(source_answers.c.at)
-            .offset(ROWS_PER_DELETE)
-            .limit(1)
-        )
-        while True:
-            until = next(iter(await self._store.fetch_all(oldest)), None)
-            limit = moment if until is None else until.at
-            async with self._store.write() as connection:
-                await connection.execute(delete(source_answers).where(source_answers.c.at < limit))
-            if until is None:
-                return
+        """Remove the answers given before a Unix time."""
+        await remove_rows_before(self._store, source_answers, before)
 
     def digests(self, addresses: Iterable[Address]) -> list[bytes]:
         return [self.digest(address) for address in addresses]
+
+
+async def remove_rows_before(store: Store, table: Table, before: float) -> None:
+    """Remove the rows of a table whose `at` is before a Unix time, in transactions that are short.
+
+    Raises StoreError.
+    """
+    moment = datetime.fromtimestamp(before, UTC)
+    oldest = (
+        select(table.c.at)
+        .where(table.c.at < moment)
+        .order_by(table.c.at)
+        .offset(ROWS_PER_DELETE)
+        .limit(1)
+    )
+    while True:
+        until = next(iter(await store.fetch_all(oldest)), None)
+        limit = moment if until is None else until.at
+        async with store.write() as connection:
+            removed = await connection.execute(delete(table).where(table.c.at < limit))
+        if until is None:
+            return
+        if not removed.rowcount:  # all of these rows have the same time
+            async with store.write() as connection:
+                await connection.execute(delete(table).where(table.c.at <= limit))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
 
 from engine.model import Verification
 from gateway.outcomes.answers import open_answers
 from gateway.outcomes.recorder import AnswerRecorder
 from gateway.outcomes.records import OutcomeRecords
+from gateway.outcomes.terms import MailOutcome
 from gateway.settings.model import OutcomesSettings
 from gateway.store import Store
 
@@ -32,6 +33,11 @@ class OutcomeServices:
         """Record a new verification, a little later."""
         if self.recorder is not None:
             self.recorder.record(verification)
+
+    async def add(self, outcomes: Iterable[MailOutcome], service: str) -> int:
+        """Keep outcomes; returns of how many an answer is known. Raises StoreError."""
+        await self.write()  # an outcome is joined with the answers that are stored
+        return await self.records.add(outcomes, service)
 
     async def write(self) -> None:
         """Write what waits. Raises StoreError."""

@@ -12,6 +12,8 @@ from engine.smtp.providers import provider_of
 from gateway.errors import StorageUnavailable
 from gateway.outcomes.answers import SourceAnswer, SourceAnswers
 from gateway.outcomes.records import OutcomeRecords
+from gateway.outcomes.reply_texts import reply_text
+from gateway.settings import LOCAL_SOURCE
 from gateway.store import StoreError
 from gateway.tasks import PeriodicWrites
 
@@ -23,6 +25,8 @@ MAX_UNWRITTEN = 50_000
 """Answers that wait to be written; further ones are counted, logged and not recorded."""
 OTHER_PROVIDER = "other"
 """Of mail hosts whose operator is not known."""
+MIN_REFUSAL = 400
+"""The lowest code of a refusal."""
 NO_PROVIDER = "no mail host"
 NOT_LOOKED_UP = "not known"
 """Of domains whose mail hosts were not looked up, or DNS did not answer."""
@@ -122,12 +126,25 @@ class AnswerRecorder:
                 latency_ms=round(verification.duration_s * 1000),
                 micros=_cost_micros(verification),
                 at=at,
+                reply=_reply(verification),
             )
             key = (digest, verification.source, at)
             rows[key] = self._answers.row(
                 digest, verification.source, answer, provider_name(verification)
             )
         return [rows[key] for key in sorted(rows)]
+
+
+def _reply(verification: Verification) -> str | None:
+    """The refusal that led to a verdict of the engine, without what is the address's own."""
+    smtp = verification.evidence.smtp
+    if verification.source != LOCAL_SOURCE or smtp is None or not smtp.text:
+        return None
+    if smtp.code is None or smtp.code < MIN_REFUSAL:
+        return None
+    text = reply_text(smtp.text, verification.address.normalized)
+    enhanced = f"{smtp.enhanced} " if smtp.enhanced and smtp.enhanced not in text else ""
+    return f"{smtp.code} {enhanced}{text}"
 
 
 def _cost_micros(verification: Verification) -> int:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
-from sqlalchemy import Integer, Join, Select, and_, case, delete, func, select
+from sqlalchemy import case, func, select, text
 
 from engine.model import Verdict
-from gateway.outcomes.answers import LOOKED_UP_AT_ONCE, SourceAnswers
-from gateway.outcomes.terms import ARRIVED, BOUNCED, MailOutcome
+from gateway.outcomes.answers import LOOKED_UP_AT_ONCE, SourceAnswers, remove_rows_before
+from gateway.outcomes.judging import SCORE_BAND, judge
+from gateway.outcomes.reply_texts import reply_text
+from gateway.outcomes.terms import MailOutcome
+from gateway.settings import LOCAL_SOURCE
 from gateway.store import Store
-from gateway.store.tables import outcomes, source_answers
+from gateway.store.tables import judged_answers, outcomes, source_answers
 
-SCORE_BAND = 10
-"""The width of the bands of scores in which outcomes are counted."""
+IS_WRONG = text("wrong = 1")
+"""As the index has it that only rows with wrong verdicts are in."""
+ROWS_PER_WRITE = 2_000
+"""Outcomes in one transaction, which other writers wait for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,27 @@ class WrongReason:
     count: int
 
 
+@dataclass(frozen=True, slots=True)
+class JudgedReply:
+    """A reply that led to a verdict of the engine, and what became of mail to the addresses."""
+
+    reply: str
+    """Its code and its text, without what is an address's own."""
+    verdict: Verdict
+    reason: str
+    count: int
+    bounced: int
+
+
+@dataclass(frozen=True, slots=True)
+class BounceReply:
+    """What mail servers said when mail to addresses bounced that the engine called deliverable."""
+
+    code: str
+    text: str
+    count: int
+
+
 class OutcomeRecords:
     """Every method may raise StoreError."""
 
@@ -67,12 +92,18 @@ class OutcomeRecords:
                 "at": at,
                 "service": service,
                 "code": each.code,
-                "text": each.text,
+                "text": reply_text(each.text, each.address.normalized),
             }
-        async with self._store.write() as connection:
-            ordered = [rows[key] for key in sorted(rows)]
-            await self._store.insert_rows(connection, outcomes, ordered, or_update=True)
+        ordered = [rows[key] for key in sorted(rows)]
+        for start in range(0, len(ordered), ROWS_PER_WRITE):
+            await self._add_rows(ordered[start : start + ROWS_PER_WRITE])
         return await self._count_known({row["address"] for row in rows.values()})
+
+    async def _add_rows(self, rows: Sequence[Mapping[str, object]]) -> None:
+        digests = list(dict.fromkeys(row["address"] for row in rows))
+        async with self._store.write() as connection:
+            await self._store.insert_rows(connection, outcomes, rows, or_update=True)
+            await judge(self._store, connection, digests)
 
     async def _count_known(self, digests: Iterable[object]) -> int:
         known, every = 0, list(digests)
@@ -85,59 +116,83 @@ class OutcomeRecords:
 
     async def tallies(self) -> list[OutcomeTally]:
         """What became of mail to the addresses of each source, provider, verdict and score."""
-        judged = _judged().subquery()
+        j = judged_answers.c
+        groups = (j.source, j.provider, j.verdict, j.band)
         query = select(
-            judged.c.source,
-            judged.c.provider,
-            judged.c.verdict,
-            judged.c.band,
-            func.count().label("count"),
-            func.sum(judged.c.bounced).label("bounced"),
-        ).group_by(judged.c.source, judged.c.provider, judged.c.verdict, judged.c.band)
-        async with self._store.read() as connection:
-            return [
-                OutcomeTally(
-                    source=row.source,
-                    provider=row.provider,
-                    verdict=Verdict(row.verdict),
-                    band=row.band * SCORE_BAND,
-                    count=int(row[4]),
-                    bounced=int(row[5]),
-                )
-                for row in await connection.execute(query)
-            ]
+            *groups, func.count().label("number"), func.sum(j.bounced).label("bounces")
+        ).group_by(*groups)
+        return [
+            OutcomeTally(
+                source=row.source,
+                provider=row.provider,
+                verdict=Verdict(row.verdict),
+                band=row.band * SCORE_BAND,
+                count=int(row.number),
+                bounced=int(row.bounces),
+            )
+            for row in await self._store.fetch_all(query)
+        ]
 
     async def wrong_reasons(self, limit: int) -> list[WrongReason]:
         """The reasons for verdicts that were wrong, the most frequent first."""
-        wrongly_bad = and_(
-            source_answers.c.verdict == Verdict.UNDELIVERABLE.value,
-            outcomes.c.outcome.in_([each.value for each in ARRIVED]),
-        )
-        wrongly_good = and_(
-            source_answers.c.verdict == Verdict.DELIVERABLE.value,
-            outcomes.c.outcome.in_([each.value for each in BOUNCED]),
-        )
-        columns = (
-            source_answers.c.source,
-            source_answers.c.verdict,
-            source_answers.c.reason,
-            outcomes.c.code,
-            outcomes.c.text,
-        )
-        count = func.count(outcomes.c.address.distinct())
+        j = judged_answers.c
+        groups = (j.source, j.verdict, j.reason, j.code, j.text)
         query = (
-            select(*columns, count)
-            .select_from(_joined())
-            .where(wrongly_bad | wrongly_good)
-            .group_by(*columns)
-            .order_by(count.desc(), *columns)
+            select(*groups, func.count().label("number"))
+            .where(IS_WRONG)
+            .group_by(*groups)
+            .order_by(func.count().desc(), *groups)
             .limit(limit)
         )
-        async with self._store.read() as connection:
-            return [
-                WrongReason(row[0], Verdict(row[1]), row[2], row[3], row[4], int(row[5]))
-                for row in await connection.execute(query)
-            ]
+        return [
+            WrongReason(
+                row.source, Verdict(row.verdict), row.reason, row.code, row.text, int(row.number)
+            )
+            for row in await self._store.fetch_all(query)
+        ]
+
+    async def wrong_replies(self, limit: int) -> list[JudgedReply]:
+        """The replies that led the engine to "undeliverable" although mail arrived, or to no
+        decision although the outcome is known; those with most of these addresses first."""
+        j = judged_answers.c
+        groups = (j.reply, j.verdict, j.reason)
+        is_undeliverable = j.verdict == Verdict.UNDELIVERABLE.value
+        wrong = func.sum(case((is_undeliverable, 1 - j.bounced), else_=1))
+        query = (
+            select(*groups, func.count().label("number"), func.sum(j.bounced).label("bounces"))
+            .where(j.source == LOCAL_SOURCE, j.reply.is_not(None))
+            .group_by(*groups)
+            .having(wrong > 0)
+            .order_by(wrong.desc(), *groups)
+            .limit(limit)
+        )
+        return [
+            JudgedReply(
+                row.reply, Verdict(row.verdict), row.reason, int(row.number), int(row.bounces)
+            )
+            for row in await self._store.fetch_all(query)
+        ]
+
+    async def missed_bounces(self, limit: int) -> list[BounceReply]:
+        """What mail servers said about addresses that the engine called deliverable."""
+        j = judged_answers.c
+        groups = (j.code, j.text)
+        query = (
+            select(*groups, func.count().label("number"))
+            .where(
+                IS_WRONG,
+                j.source == LOCAL_SOURCE,
+                j.verdict == Verdict.DELIVERABLE.value,
+                j.text != "",
+            )
+            .group_by(*groups)
+            .order_by(func.count().desc(), *groups)
+            .limit(limit)
+        )
+        return [
+            BounceReply(row.code, row.text, int(row.number))
+            for row in await self._store.fetch_all(query)
+        ]
 
     async def counts(self) -> Mapping[str, int]:
         """How many of each outcome are kept."""
@@ -147,46 +202,5 @@ class OutcomeRecords:
 
     async def remove_older(self, before: float) -> None:
         """Remove the outcomes from before a Unix time."""
-        moment = datetime.fromtimestamp(before, UTC)
-        async with self._store.write() as connection:
-            await connection.execute(delete(outcomes).where(outcomes.c.at < moment))
-
-
-def _joined() -> Join:
-    """Each outcome with the newest answer of each source from before it."""
-    earlier = source_answers.alias()
-    newest = (
-        select(func.max(earlier.c.at))
-        .where(
-            earlier.c.address == outcomes.c.address,
-            earlier.c.source == source_answers.c.source,
-            earlier.c.at <= outcomes.c.at,
-        )
-        .scalar_subquery()
-    )
-    return outcomes.join(
-        source_answers,
-        and_(source_answers.c.address == outcomes.c.address, source_answers.c.at == newest),
-    )
-
-
-def _judged() -> Select[Any]:
-    """A row an address and source: an address bounced if any mail to it did."""
-    answer = source_answers.c
-    bounced = case((outcomes.c.outcome.in_([each.value for each in BOUNCED]), 1), else_=0)
-    band = case(
-        (answer.score >= 100, 100 // SCORE_BAND - 1), else_=answer.score // SCORE_BAND
-    ).cast(Integer)
-    conclusive = [each.value for each in ARRIVED | BOUNCED]
-    return (
-        select(
-            answer.source,
-            answer.provider,
-            answer.verdict,
-            band.label("band"),
-            func.max(bounced).label("bounced"),
-        )
-        .select_from(_joined())
-        .where(outcomes.c.outcome.in_(conclusive))
-        .group_by(outcomes.c.address, answer.source, answer.provider, answer.verdict, band)
-    )
+        await remove_rows_before(self._store, outcomes, before)
+        await remove_rows_before(self._store, judged_answers, before)

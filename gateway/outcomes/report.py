@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.model import Verdict
-from gateway.outcomes.records import SCORE_BAND, OutcomeRecords, OutcomeTally, WrongReason
+from gateway.outcomes.judging import SCORE_BAND
+from gateway.outcomes.records import OutcomeRecords, OutcomeTally, WrongReason
 from gateway.outcomes.statistics import ScoreBand, Share
 
 

@@ -29,6 +29,7 @@ from sqlalchemy import (
     TypeDecorator,
     UniqueConstraint,
     false,
+    text,
 )
 
 REVISION = "0022"
@@ -420,6 +421,7 @@ source_answers = Table(
     Column("score", SmallInteger, nullable=False),
     Column("latency_ms", Integer, nullable=False),
     Column("micros", BigInteger, nullable=False),  # what it cost, in millionths of the currency
+    Column("reply", String(240)),  # that the engine read it from, without names and hosts
     Index(None, "at"),
     sqlite_with_rowid=False,
 )
@@ -438,6 +440,40 @@ outcomes = Table(
     sqlite_with_rowid=False,
 )
 """What became of mails."""
+
+judged_answers = Table(
+    "judged_answers",
+    metadata,
+    Column("address", LargeBinary(16), primary_key=True),
+    Column("source", String(64), primary_key=True),
+    Column("at", UtcDateTime, nullable=False),  # of the outcome that decides
+    Column("provider", String(64), nullable=False),
+    Column("verdict", String(16), nullable=False),
+    Column("reason", String(32), nullable=False),
+    Column("band", SmallInteger, nullable=False),  # of its score, in tens
+    Column("reply", String(240)),
+    Column("bounced", SmallInteger, nullable=False),  # 1 if any mail to it bounced hard
+    Column("code", String(16), nullable=False),
+    Column("text", String(200), nullable=False),
+    Column("wrong", SmallInteger, nullable=False),  # 1 if the verdict was
+    Index(None, "at"),
+    Index(None, "source", "provider", "verdict", "band", "bounced"),
+    sqlite_with_rowid=False,
+)
+Index(
+    "ix_judged_answers_wrong",
+    *(judged_answers.c[name] for name in ("source", "verdict", "reason", "code", "text")),
+    sqlite_where=text("wrong = 1"),
+    postgresql_where=text("wrong = 1"),
+)
+Index(
+    "ix_judged_answers_reply",
+    *(judged_answers.c[name] for name in ("source", "reply", "verdict", "reason", "bounced")),
+    sqlite_where=text("reply IS NOT NULL"),
+    postgresql_where=text("reply IS NOT NULL"),
+)
+"""The newest answer of a source from before the outcome that decides, with that outcome: made of
+the two tables above when outcomes come in, since joining a million takes seconds."""
 
 comparisons = Table(
     "comparisons",

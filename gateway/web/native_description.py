@@ -35,8 +35,9 @@ from adapters.kit.openapi.outcomes import (
 )
 from adapters.kit.openapi.schemas import Names, schema_of
 from engine.model import Attempt, Meaning, Verdict, Verification
+from gateway.outcomes.candidates import candidates_as_dict, make_candidates
 from gateway.outcomes.reading import ReadOutcomes
-from gateway.outcomes.records import OutcomeTally, WrongReason
+from gateway.outcomes.records import BounceReply, JudgedReply, OutcomeTally, WrongReason
 from gateway.outcomes.report import make_report, report_as_dict
 from gateway.reputation import RecentRefusals
 from gateway.verdicts.as_json import verification_as_dict
@@ -171,6 +172,13 @@ def _sources_reports(_: Dialect) -> Iterator[Mapping[str, Any]]:
     )
     wrong = WrongReason("kickbox", Verdict.UNDELIVERABLE, "rejected_email", "", "", 1)
     yield report_as_dict(make_report({}, (), [wrong]))
+
+
+def _reply_candidates(_: Dialect) -> Iterator[Mapping[str, Any]]:
+    reply = JudgedReply("550 5.4.1 access denied", Verdict.UNDELIVERABLE, "rejected_email", 40, 3)
+    bounce = BounceReply("5.1.1", "user unknown", 12)
+    yield candidates_as_dict(make_candidates([reply], [bounce]))
+    yield candidates_as_dict(make_candidates([replace(reply, count=0, bounced=0)], []))
 
 
 def _outcomes(_: Dialect) -> Iterator[Mapping[str, Any]]:
@@ -339,6 +347,13 @@ CALLS = (
         name="show_sources_report",
         about="Show how right each source was, by what became of the mails.",
         replies=_sources_reports,
+    ),
+    NativeCall(
+        method="GET",
+        path="/sources/report/candidates",
+        name="show_reply_candidates",
+        about="Show the replies of mail servers that led the engine to wrong verdicts.",
+        replies=_reply_candidates,
     ),
     NativeCall(
         method="POST",

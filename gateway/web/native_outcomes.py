@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from adapters.contract.problems import Problem, ProblemKind
+from gateway.outcomes.candidates import candidates_as_dict, make_candidates, read_candidates
 from gateway.outcomes.opening import OutcomeServices
 from gateway.outcomes.reading import ReadOutcomes, UnreadableOutcomes, read_outcomes
 from gateway.outcomes.report import make_report, read_report, report_as_dict
@@ -20,7 +21,7 @@ from gateway.web.native_batches import read_body
 SERVICE = "api"
 """Who told the outcomes of this call."""
 MAX_WRONG = 100
-"""Reasons for wrong verdicts in one report."""
+"""Reasons for wrong verdicts, or candidates, in one report."""
 
 
 class NativeOutcomes:
@@ -46,7 +47,7 @@ class NativeOutcomes:
             is_stored = self._outcomes is not None and not asker.caller.test
             known = 0
             if self._outcomes is not None and is_stored:
-                known = await self._outcomes.records.add(read.outcomes, SERVICE)
+                known = await self._outcomes.add(read.outcomes, SERVICE)
             summary = outcomes_as_dict(read, len(read.outcomes) if is_stored else 0, known)
             return _json(summary)
 
@@ -60,6 +61,17 @@ class NativeOutcomes:
             if self._outcomes is not None and not asker.caller.test:
                 report = await read_report(self._outcomes.records, MAX_WRONG)
             return _json(report_as_dict(report))
+
+        return await self._native.answer(request, answer)
+
+    async def candidates(self, request: Request) -> Response:
+        """Show what the engine would have to change. Test keys get an empty list."""
+
+        async def answer(asker: Asker) -> Response:
+            found = make_candidates((), ())
+            if self._outcomes is not None and not asker.caller.test:
+                found = await read_candidates(self._outcomes.records, MAX_WRONG)
+            return _json(candidates_as_dict(found))
 
         return await self._native.answer(request, answer)
 

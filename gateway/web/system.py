@@ -134,6 +134,7 @@ def create_system_app(services: SystemServices) -> ASGIApp:
         Route(f"{NATIVE_PREFIX}/standing", services.native.reputation),
         Route(f"{NATIVE_PREFIX}/sources", services.native.sources),
         Route(f"{NATIVE_PREFIX}/sources/report", outcomes.report),
+        Route(f"{NATIVE_PREFIX}/sources/report/candidates", outcomes.candidates),
         Route(f"{NATIVE_PREFIX}/sources/{{name}}/pause", sources.pause, methods=["POST"]),
         Route(f"{NATIVE_PREFIX}/sources/{{name}}/resume", sources.resume, methods=["POST"]),
         Route(f"{NATIVE_PREFIX}/sources/{{name}}/try", sources.try_now, methods=["POST"]),
