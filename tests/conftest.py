@@ -110,8 +110,12 @@ NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
         lambda: all(shutil.which(name, path=PROXY_PATH) for name in ("nginx", "haproxy")),
         "they need nginx and haproxy (`apt-get install nginx haproxy`)",
     ),
+    "generator": (
+        lambda: any(PYTHON_CLIENTS.glob("openapi-python-client==*")),
+        "they need `make python-clients`",
+    ),
     "python_clients": (
-        lambda: any(PYTHON_CLIENTS.glob("*==*")) and os.geteuid() == 0,
+        lambda: any(PYTHON_CLIENTS.glob("zerobouncesdk==*")) and os.geteuid() == 0,
         "they need `make python-clients`, and root for port 443",
     ),
     "node": (
