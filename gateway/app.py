@@ -355,6 +355,7 @@ async def open_services(
                 accounts=accounts,
                 batches=batches.oversight,
                 directory=AccountDirectory(store, clock),
+                outcomes=outcomes,
                 origins=origins or {},
                 overview=Overview(
                     settings=settings,

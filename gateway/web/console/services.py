@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from gateway.accounts.accounts import Accounts
     from gateway.accounts.directory import AccountDirectory
     from gateway.batches.oversight import BatchOversight
+    from gateway.outcomes.opening import OutcomeServices
     from gateway.sandbox import Sandbox
     from gateway.service import Service
     from gateway.settings import Settings
@@ -35,5 +36,6 @@ class ConsoleServices:
     batches: BatchOversight | None = None
     directory: AccountDirectory | None = None
     overview: Overview | None = None
+    outcomes: OutcomeServices | None = None
     origins: Mapping[SettingPath, str] = field(default_factory=dict)
     """Where settings come from that are not the defaults."""
