@@ -19,6 +19,7 @@ from adapters.contract.dialect import Dialect
 from adapters.contract.filters import Filters
 from adapters.registry import DIALECTS
 from engine.dns.targets import is_global
+from engine.model import Verification
 from engine.probe import ProbeEngine
 from engine.sharing import UNSHARED, SharedState
 from engine.smtp.egress import EgressSet
@@ -62,6 +63,9 @@ from gateway.store import BUSY_TIMEOUT_S, Store, StoreError, open_store
 from gateway.upstreams.metrics import UpstreamCollector
 from gateway.upstreams.opening import PolicyServices, open_policy
 from gateway.upstreams.report import report_sources
+from gateway.upstreams.shadow.metrics import ShadowCollector
+from gateway.upstreams.shadow.opening import open_shadow
+from gateway.upstreams.shadow.traffic import ShadowTraffic
 from gateway.upstreams.source.sharing import UpstreamSharing
 from gateway.verdicts.open_questions import OpenQuestions
 from gateway.verdicts.opening import open_verdict_cache
@@ -103,6 +107,7 @@ class Services:
     batch_services: BatchServices
     processes: LivingProcesses
     outcomes: OutcomeServices | None
+    shadow: ShadowTraffic | None
     console: ConsoleServices | None
     shared: Shared
     dispatch: Dispatch
@@ -212,10 +217,31 @@ async def open_services(
         metrics.register_collector(SharedCollector(shared, processes))
         await enter(metrics.writing_access_log())
         activity = await enter(open_activity_log(store, metrics.activity, clock=clock))
+        sharing = _upstream_sharing(shared)
         upstreams = await enter(
-            _open_upstreams(settings, dialects, store, verifier, metrics, clock, secrets, shared)
+            _open_upstreams(settings, dialects, store, verifier, metrics, clock, secrets, sharing)
         )
         outcomes = await enter(open_outcomes(settings.outcomes, store, clock=clock))
+        shadow = await enter(
+            open_shadow(
+                settings,
+                dialects,
+                upstreams,
+                verifier,
+                outcomes.record_shadow,
+                monotonic=time.monotonic,
+                clock=clock,
+                rng=random.SystemRandom(),
+                secrets=secrets,
+                sharing=sharing,
+            )
+        )
+        metrics.register_collector(ShadowCollector(shadow))
+
+        def on_verified(verification: Verification, partition: str) -> None:
+            outcomes.record_answer(verification)
+            shadow.observe(verification, partition)
+
         verdicts = await enter(
             open_verdict_cache(
                 settings.cache,
@@ -223,7 +249,7 @@ async def open_services(
                 clock=clock,
                 flights=shared.flights,
                 is_alone=lambda: not store.is_on_server and processes.total == 1,
-                on_verified=outcomes.record_answer,
+                on_verified=on_verified,
             )
         )
         # a process that is alone keeps the batches of test keys in memory
@@ -339,6 +365,7 @@ async def open_services(
             batch_services=batches,
             processes=processes,
             outcomes=outcomes,
+            shadow=shadow,
             shared=shared,
             dispatch=dispatch,
             database_check=database_check,
@@ -400,7 +427,7 @@ async def _open_upstreams(
     metrics: Metrics,
     clock: Callable[[], float],
     secrets: SecretList | None,
-    shared: Shared,
+    sharing: UpstreamSharing,
 ) -> AsyncIterator[PolicyServices]:
     """The sources that `[routing]` and `[[upstreams]]` name, counted in `metrics`."""
     async with open_policy(
@@ -414,16 +441,20 @@ async def _open_upstreams(
         rng=random.SystemRandom(),
         on_attempt=metrics.count_attempt,
         secrets=secrets,
-        sharing=UpstreamSharing(
-            shared.upstream_places(),
-            shared.upstream_paces(),
-            shared.notes,
-            shared.parts,
-            shared.process,
-        ),
+        sharing=sharing,
     ) as upstreams:
         metrics.register_collector(UpstreamCollector(upstreams))
         yield upstreams
+
+
+def _upstream_sharing(shared: Shared) -> UpstreamSharing:
+    return UpstreamSharing(
+        shared.upstream_places(),
+        shared.upstream_paces(),
+        shared.notes,
+        shared.parts,
+        shared.process,
+    )
 
 
 @contextlib.asynccontextmanager

@@ -20,6 +20,7 @@ import httpx
 import pytest
 
 from adapters.contract.problems import Problem, ProblemKind
+from adapters.contract.upstream import UpstreamQuery
 from adapters.contract.wire import WireRequest
 from engine.address.syntax import parse_address
 from engine.bulk.shared import MAX_CONNECTIONS, MAX_DOMAIN_LOOKUPS, MAX_SINGLE_PROBES
@@ -39,6 +40,10 @@ from gateway.sandbox.webhooks import MAX_IN_FLIGHT, SandboxWebhooks
 from gateway.store import open_store
 from gateway.tasks import GroupedCalls, TimeSlices
 from gateway.upstreams.batches.bulk import CONCURRENT_SINGLES
+from gateway.upstreams.routing.budgets import Budgets
+from gateway.upstreams.shadow.source import MAX_IN_FLIGHT as SHADOW_REQUESTS
+from gateway.upstreams.shadow.source import ShadowSource
+from gateway.upstreams.source.local import LocalSource
 from gateway.upstreams.source.throttle import Throttle
 from gateway.verdicts.cache import VerdictCache
 from gateway.web.exchange import MAX_BYTES_PARSED_ON_LOOP, BodyReader
@@ -304,7 +309,46 @@ async def sandbox_webhooks() -> AsyncIterator[Work]:
         yield work
 
 
+@asynccontextmanager
+async def shadow() -> AsyncIterator[Work]:
+    """Questions to a source that is asked beside the requests."""
+    begins: dict[str, Begin] = {}
+
+    class Source(LocalSource):
+        async def try_verify(self, question: UpstreamQuery, **_: Any) -> Verification:
+            await begins[question.address.normalized]()
+            return answer(question.address)
+
+    source = Source(
+        cast(Any, None),
+        timeout_s=60,
+        final=frozenset(),
+        is_only_source=False,
+        pause_of=lambda _: "",
+    )
+    limits = Throttle(SHADOW_REQUESTS, 0, clock=time.monotonic)
+    async with open_store("sqlite:///:memory:") as store:
+        shadowed = ShadowSource(
+            source,
+            None,
+            limits,
+            Budgets(store, clock=time.time),
+            (),
+            lambda *_: None,
+            clock=time.monotonic,
+        )
+
+        async def work(begin: Begin) -> None:
+            address = parse_address(f"user{len(begins)}@example.com")
+            begins[address.normalized] = begin
+            shadowed.offer(answer(address))
+
+        yield work
+        await shadowed.aclose()
+
+
 QUEUES: dict[str, Queue] = {
+    "questions to a shadow source": Queue(shadow, SHADOW_REQUESTS, flood=80),
     "calls to the shared server": Queue(shared_store, SHARED_CONNECTIONS),
     "requests to an upstream": Queue(throttle, 10),
     "requests to an upstream with a rate": Queue(lambda: throttle(2_000), 10),

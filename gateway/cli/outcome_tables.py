@@ -11,7 +11,26 @@ from gateway.outcomes.report import OutcomeReport
 
 
 def print_report(found: OutcomeReport) -> None:
-    """How right each source was."""
+    """How right each source was, and how far shadow sources agree."""
+    _print_outcomes(found)
+    if found.agreement:
+        sys.stdout.write("\nShadow sources: the share with the verdict that clients got\n")
+        print_table(
+            [
+                (
+                    row.shadow,
+                    row.source,
+                    row.provider or "all",
+                    words.share(row.agreement.same),
+                    words.kappa(row.agreement),
+                )
+                for row in found.agreement
+            ],
+            headings=("shadow", "source", "provider", "the same", "kappa"),
+        )
+
+
+def _print_outcomes(found: OutcomeReport) -> None:
     if not found.outcomes:
         sys.stdout.write(
             "No outcomes are known yet. POST /veriplex/v1/outcomes tells what became of mails.\n"

@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
 
 from engine.model import Verification
+from gateway.outcomes.agreements import AgreementRecorder, VerdictPair
 from gateway.outcomes.answers import open_answers
-from gateway.outcomes.recorder import AnswerRecorder
+from gateway.outcomes.recorder import AnswerRecorder, provider_of_either
 from gateway.outcomes.records import OutcomeRecords
 from gateway.outcomes.terms import MailOutcome
 from gateway.settings.model import OutcomesSettings
@@ -24,6 +25,8 @@ class OutcomeServices:
     records: OutcomeRecords
     recorder: AnswerRecorder | None
     """None if nothing is kept."""
+    agreement: AgreementRecorder | None
+    """Likewise."""
 
     @property
     def is_kept(self) -> bool:
@@ -39,10 +42,27 @@ class OutcomeServices:
         await self.write()  # an outcome is joined with the answers that are stored
         return await self.records.add(outcomes, service)
 
+    def record_shadow(self, verification: Verification, shadow: Verification) -> None:
+        """Record what a shadow source answered about an address of which a client got
+        `verification`."""
+        if self.recorder is None or self.agreement is None:
+            return
+        self.recorder.record(shadow)
+        pair = VerdictPair(
+            shadow=shadow.source,
+            source=verification.source,
+            provider=provider_of_either(verification, shadow),
+            shadow_verdict=shadow.verdict,
+            verdict=verification.verdict,
+        )
+        self.agreement.record(pair)
+
     async def write(self) -> None:
         """Write what waits. Raises StoreError."""
         if self.recorder is not None:
             await self.recorder.write()
+        if self.agreement is not None:
+            await self.agreement.write()
 
 
 @contextlib.asynccontextmanager
@@ -53,9 +73,10 @@ async def open_outcomes(
     answers = await open_answers(store)
     records = OutcomeRecords(store, answers)
     if not outcomes.keep_days:
-        yield OutcomeServices(records, None)
+        yield OutcomeServices(records, None, None)
         return
     keep_s = outcomes.keep_days * DAY_S
     recorder = AnswerRecorder(answers, records, keep_s=keep_s, clock=clock)
-    async with recorder.periodic_writes().running():
-        yield OutcomeServices(records, recorder)
+    agreement = AgreementRecorder(records.agreements, keep_s=keep_s, clock=clock)
+    async with recorder.periodic_writes().running(), agreement.periodic_writes().running():
+        yield OutcomeServices(records, recorder, agreement)

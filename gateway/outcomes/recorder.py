@@ -45,6 +45,12 @@ def provider_name(verification: Verification) -> str:
     return NO_PROVIDER if evidence.dns.can_receive is False else NOT_LOOKED_UP
 
 
+def provider_of_either(first: Verification, second: Verification) -> str:
+    """The operator of an address that two sources were asked about, if one of them tells it."""
+    name = provider_name(first)
+    return provider_name(second) if name == NOT_LOOKED_UP else name
+
+
 class AnswerRecorder:
     """Collects answers. `clock` is Unix time in seconds."""
 

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from sqlalchemy import case, func, select, text
 
 from engine.model import Verdict
+from gateway.outcomes.agreements import AgreementRecords
 from gateway.outcomes.answers import LOOKED_UP_AT_ONCE, SourceAnswers, remove_rows_before
 from gateway.outcomes.judging import SCORE_BAND, judge
 from gateway.outcomes.reply_texts import reply_text
@@ -76,6 +77,7 @@ class OutcomeRecords:
     def __init__(self, store: Store, answers: SourceAnswers) -> None:
         self._store = store
         self._answers = answers
+        self.agreements = AgreementRecords(store)
 
     async def add(self, given: Iterable[MailOutcome], service: str) -> int:
         """Keep outcomes that a service told; returns of how many an answer is known.

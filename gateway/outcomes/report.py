@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.model import Verdict
+from gateway.outcomes.agreements import AgreementFigures
 from gateway.outcomes.judging import SCORE_BAND
 from gateway.outcomes.records import OutcomeRecords, OutcomeTally, WrongReason
 from gateway.outcomes.statistics import ScoreBand, Share
@@ -34,17 +35,25 @@ class OutcomeReport:
     calibration: Mapping[str, Sequence[ScoreBand]]
     """The share delivered by score, for each source."""
     wrong: Sequence[WrongReason]
+    agreement: Sequence[AgreementFigures] = ()
+    """How often shadow sources agree with those that clients heard."""
 
 
 async def read_report(records: OutcomeRecords, max_wrong: int) -> OutcomeReport:
     """The report of a database, with so many reasons for wrong verdicts. Raises StoreError."""
     return make_report(
-        await records.counts(), await records.tallies(), await records.wrong_reasons(max_wrong)
+        await records.counts(),
+        await records.tallies(),
+        await records.wrong_reasons(max_wrong),
+        await records.agreements.figures(),
     )
 
 
 def make_report(
-    counts: Mapping[str, int], tallies: Iterable[OutcomeTally], wrong: Sequence[WrongReason]
+    counts: Mapping[str, int],
+    tallies: Iterable[OutcomeTally],
+    wrong: Sequence[WrongReason],
+    agreement: Sequence[AgreementFigures] = (),
 ) -> OutcomeReport:
     """The figures of all sources; of each over all providers first, then the largest provider."""
     sent, bounced = Counter[tuple[str, str, Verdict]](), Counter[tuple[str, str, Verdict]]()
@@ -72,6 +81,7 @@ def make_report(
             for source, bands in sorted(by_band.items())
         },
         wrong=wrong,
+        agreement=agreement,
     )
 
 
@@ -113,6 +123,24 @@ def report_as_dict(report: OutcomeReport) -> dict[str, Any]:
                 "count": row.count,
             }
             for row in report.wrong
+        ],
+        "agreement": [agreement_as_dict(row) for row in report.agreement],
+    }
+
+
+def agreement_as_dict(row: AgreementFigures) -> dict[str, Any]:
+    low, high = row.agreement.kappa_interval or (None, None)
+    return {
+        "shadow": row.shadow,
+        "source": row.source,
+        "provider": row.provider or None,
+        "same": share_as_dict(row.agreement.same),
+        "kappa": row.agreement.kappa,
+        "kappa_low": low,
+        "kappa_high": high,
+        "verdicts": [
+            {"shadow": shadow.value, "source": source.value, "count": count}
+            for (shadow, source), count in sorted(row.verdicts.items())
         ],
     }
 

@@ -64,7 +64,11 @@ class Agreement:
 
 def agreement(pairs: Iterable[tuple[Hashable, Hashable]]) -> Agreement:
     """Of the verdicts of two sources, address by address."""
-    cells = Counter(pairs)
+    return agreement_of_counts(Counter(pairs))
+
+
+def agreement_of_counts(cells: Counter[tuple[Hashable, Hashable]]) -> Agreement:
+    """Of how often each pair of verdicts occurred."""
     count = cells.total()
     same = Share(sum(n for (a, b), n in cells.items() if a == b), count)
     if not count:

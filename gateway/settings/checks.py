@@ -38,9 +38,11 @@ def check_settings(
     yield from _check_egresses(settings.egress)
     yield from _check_upstreams(settings.upstreams, dialects)
     sources = (LOCAL_SOURCE, *(upstream.name for upstream in settings.upstreams))
-    yield from _check_routing(("routing",), settings.routing, sources)
-    for index, route in enumerate(settings.routes):
-        yield from _check_routing(("routes", index), route, sources)
+    routings: list[tuple[SettingPath, RoutingSettings]] = [(("routing",), settings.routing)]
+    routings += [(("routes", index), route) for index, route in enumerate(settings.routes)]
+    for loc, routing in routings:
+        yield from _check_routing(loc, routing, sources)
+        yield from _check_shadow(loc, routing, settings)
     yield from _check_routed_keys(settings.routes)
 
 
@@ -130,16 +132,38 @@ def _check_upstreams(
 def _check_routing(
     loc: SettingPath, routing: RoutingSettings, sources: Collection[str]
 ) -> Mistakes:
-    seen: set[str] = set()
-    for index, source in enumerate(routing.order):
-        if source in seen:
-            yield (*loc, "order", index), f"{source!r} is named twice"
-        if source not in sources:
-            meant = suggestion(source, sources)
-            yield (*loc, "order", index), f"no upstream is named {source!r}{meant}"
-        seen.add(source)
+    yield from _check_names((*loc, "order"), routing.order, sources)
+    yield from _check_names((*loc, "shadow"), routing.shadow, sources)
     if routing.quorum_agree > routing.quorum_ask:
         yield (*loc, "quorum_agree"), "cannot be more than quorum_ask"
+
+
+def _check_names(loc: SettingPath, names: tuple[str, ...], sources: Collection[str]) -> Mistakes:
+    """A list of sources."""
+    seen: set[str] = set()
+    for index, source in enumerate(names):
+        if source in seen:
+            yield (*loc, index), f"{source!r} is named twice"
+        if source not in sources:
+            meant = suggestion(source, sources)
+            yield (*loc, index), f"no upstream is named {source!r}{meant}"
+        seen.add(source)
+
+
+def _check_shadow(loc: SettingPath, routing: RoutingSettings, settings: Settings) -> Mistakes:
+    if not routing.shadow:
+        return
+    if not settings.outcomes.keep_days:
+        yield (*loc, "shadow"), "needs outcomes.keep_days: what it finds could not be kept"
+    prices = {upstream.name: upstream.price for upstream in settings.upstreams}
+    has_budget = routing.shadow_daily_budget or routing.shadow_monthly_budget
+    for index, source in enumerate(routing.shadow):
+        if settings.sources_of(routing) == (source,):
+            message = f"{source!r} is the only source of this route: there is none to compare with"
+            yield (*loc, "shadow", index), message
+        if prices.get(source) and not has_budget:
+            message = f"{source!r} has a price: set shadow_daily_budget or shadow_monthly_budget"
+            yield (*loc, "shadow", index), message
 
 
 def _check_routed_keys(routes: tuple[RouteSettings, ...]) -> Mistakes:

@@ -465,6 +465,28 @@ class RoutingSettings(Section):
         0.0, "What one key may spend at upstreams in a day (UTC); 0 is no limit.", "money"
     )
     monthly_budget: Money = _setting(0.0, "Likewise in a calendar month (UTC).", "money")
+    shadow: tuple[str, ...] = _setting(
+        (),
+        "Sources that are asked beside the requests, for comparison: `local`, or names of"
+        " upstreams. Nothing waits for them, and their answers are neither given out nor cached.",
+    )
+    shadow_share: float = _setting(
+        0.05, "Share of the new verifications that each of them is asked about.", ge=0, le=1
+    )
+    shadow_rate_per_s: float = _setting(
+        10.0,
+        "Most requests a second to each of them; an upstream with a `rate_per_s` gets at most a"
+        " tenth of that.",
+        gt=0,
+        le=1_000_000,
+    )
+    shadow_daily_budget: Money = _setting(
+        1.0,
+        "What may be spent at each of them in a day (UTC), beside the upstream's own budget; 0 is"
+        " no limit, and then shadow_monthly_budget has to set one.",
+        "money",
+    )
+    shadow_monthly_budget: Money = _setting(0.0, "Likewise in a calendar month (UTC).", "money")
 
 
 class RouteSettings(RoutingSettings):

@@ -32,7 +32,7 @@ from sqlalchemy import (
     text,
 )
 
-REVISION = "0022"
+REVISION = "0024"
 """The newest migration; repeated here so that opening an up-to-date database needs no Alembic."""
 LEAST_READER = "0014"
 """The oldest `REVISION` whose program may use these tables. A migration that only adds what older
@@ -474,6 +474,20 @@ Index(
 )
 """The newest answer of a source from before the outcome that decides, with that outcome: made of
 the two tables above when outcomes come in, since joining a million takes seconds."""
+
+shadow_agreement = Table(
+    "shadow_agreement",
+    metadata,
+    Column("day", String(10), primary_key=True),  # YYYY-MM-DD, UTC
+    Column("shadow", String(64), primary_key=True),  # a source of `routing.shadow`
+    Column("source", String(64), primary_key=True),  # whose verdict the client got
+    Column("provider", String(64), primary_key=True),  # the operator of the mail hosts
+    Column("shadow_verdict", String(16), primary_key=True),
+    Column("verdict", String(16), primary_key=True),
+    Column("count", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""How often each pair of verdicts occurred. It stores no addresses."""
 
 comparisons = Table(
     "comparisons",

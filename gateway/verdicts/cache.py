@@ -78,11 +78,11 @@ class VerdictCache:
         store: VerdictStore | None = None,
         max_in_flight: int = MAX_IN_FLIGHT,
         shared_flights: SharedFlights | None = None,
-        on_verified: Callable[[Verification], None] = lambda _: None,
+        on_verified: Callable[[Verification, str], None] = lambda *_: None,
     ) -> None:
         """`stale_s`: how long an expired verdict is still given while it is verified anew.
         `clock` is Unix time in seconds. `shared_flights` are those of all processes.
-        `on_verified` is called with each new verification of a valid address."""
+        `on_verified` is called with each new verification of a valid address, and its partition."""
         self._clock = clock
         self._memory = MemoryCache(clock, stale_s=stale_s)
         self._ttl_s = ttl_s
@@ -143,7 +143,7 @@ class VerdictCache:
         everything else from memory.
         """
         if verification.address.valid:
-            self._on_verified(verification)
+            self._on_verified(verification, partition)
         # Of a temporary one the next few minutes may show more, whatever its verdict.
         verdict = Verdict.UNKNOWN if verification.temporary else verification.verdict
         ttl_s = self._ttl_s[verdict]

@@ -21,7 +21,7 @@ async def open_verdict_cache(
     clock: Callable[[], float],
     flights: SharedFlights | None = None,
     is_alone: Callable[[], bool] = lambda: True,
-    on_verified: Callable[[Verification], None] = lambda _: None,
+    on_verified: Callable[[Verification, str], None] = lambda *_: None,
 ) -> AsyncIterator[VerdictCache]:
     """`clock` is Unix time in seconds; `flights` are the searches of all processes.
     `is_alone`: whether no other process has the database open; `on_verified` is called with each

@@ -35,6 +35,7 @@ from adapters.kit.openapi.outcomes import (
 )
 from adapters.kit.openapi.schemas import Names, schema_of
 from engine.model import Attempt, Meaning, Verdict, Verification
+from gateway.outcomes.agreements import VerdictPair, make_agreement
 from gateway.outcomes.candidates import candidates_as_dict, make_candidates
 from gateway.outcomes.reading import ReadOutcomes
 from gateway.outcomes.records import BounceReply, JudgedReply, OutcomeTally, WrongReason
@@ -171,7 +172,11 @@ def _sources_reports(_: Dialect) -> Iterator[Mapping[str, Any]]:
         )
     )
     wrong = WrongReason("kickbox", Verdict.UNDELIVERABLE, "rejected_email", "", "", 1)
-    yield report_as_dict(make_report({}, (), [wrong]))
+    pairs = {
+        VerdictPair("kickbox", "local", "google", Verdict.DELIVERABLE, Verdict.DELIVERABLE): 48,
+        VerdictPair("kickbox", "local", "google", Verdict.UNDELIVERABLE, Verdict.DELIVERABLE): 2,
+    }
+    yield report_as_dict(make_report({}, (), [wrong], make_agreement(pairs)))
 
 
 def _reply_candidates(_: Dialect) -> Iterator[Mapping[str, Any]]:

@@ -24,6 +24,7 @@ GAUGES: Mapping[str, Callable[[float, float], float]] = {
     "process_resident_memory_bytes": float.__add__,
     "process_open_fds": float.__add__,
     "veriplex_database_connections": float.__add__,
+    "veriplex_shadow_waiting": float.__add__,
     "process_start_time_seconds": min,
     # 1 while all is well
     "veriplex_shared_up": min,

@@ -73,6 +73,11 @@ class Policy:
         route = self._routes.get(key_label, self._default)
         return route.name if self._shares_cache else f"{route.name}/{account_id}"
 
+    @staticmethod
+    def route_of_partition(partition: str) -> str:
+        """The name of the route that a partition of the cache belongs to."""
+        return partition.partition("/")[0]
+
     def route_for_key(
         self, key_id: int, key_label: str
     ) -> tuple[SourceRoute, SpendingScope | None]:

@@ -303,7 +303,7 @@ class SourceQuery:
                 queue_s=queue_s,
                 is_last_resort=how is How.LAST_RESORT,
             )
-            reservation.is_billed = _may_be_billed(source, result)
+            reservation.is_billed = may_be_billed(source, result)
         self._record(source, result, began, source.price if reservation.is_billed else 0)
         return result
 
@@ -359,7 +359,8 @@ class SourceQuery:
         )
 
 
-def _may_be_billed(source: Source, result: SourceResult) -> bool:
+def may_be_billed(source: Source, result: SourceResult) -> bool:
+    """Whether the source may charge for a request with this result."""
     if isinstance(result, Verification):
         return result.verdict not in source.free_verdicts
     return IMPLICATIONS[result.kind].may_be_billed
