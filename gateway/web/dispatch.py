@@ -8,6 +8,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.observability.metrics import Metrics, MetricsAccess
 from gateway.outcomes.opening import OutcomeServices
+from gateway.patience import PATIENCE, Patience
 from gateway.sandbox import Sandbox
 from gateway.web.browsers import BrowserGuard
 from gateway.web.console.services import ConsoleServices
@@ -69,7 +70,7 @@ def create_app(services: WebServices, *, starts_quickly: bool = False) -> Applic
     routes, vendor_app = services.routes, services.vendor_app
     system_app = None if starts_quickly else _system_app(services)
 
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         nonlocal system_app
         if scope["type"] == "http":
             if "//" in scope["path"]:
@@ -88,6 +89,13 @@ def create_app(services: WebServices, *, starts_quickly: bool = False) -> Applic
         if system_app is None:
             system_app = _system_app(services)
         await system_app(scope, receive, send)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        token = PATIENCE.set(Patience() if scope["type"] == "http" else None)
+        try:
+            await answer(scope, receive, send)
+        finally:
+            PATIENCE.reset(token)
 
     return app
 

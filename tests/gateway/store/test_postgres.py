@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from importlib.resources import files
@@ -16,6 +17,7 @@ from adapters.registry import DIALECTS
 from gateway.accounts.accounts import open_accounts
 from gateway.accounts.ledger import LedgerEntry, book_entries
 from gateway.cluster.health import DatabaseCheck
+from gateway.patience import NEXT_CONNECT_S, PATIENCE, Patience
 from gateway.settings.model import MigrateRule
 from gateway.store import (
     Store,
@@ -323,3 +325,21 @@ async def test_calls_to_a_server_that_is_frozen_end(own_server: PostgresServer) 
         await add_milestone(store, "after")
         names = {row.name for row in await store.fetch_all(select(milestones.c.name))}
         assert {"before", "after"} <= names
+
+
+async def test_a_request_waits_once_for_a_server_that_is_frozen(
+    own_server: PostgresServer,
+) -> None:
+    async with open_store(own_server.empty_database(), busy_timeout_s=5) as store:
+        await add_milestone(store, "before")
+        token = PATIENCE.set(Patience(0.3))
+        try:
+            with own_server.frozen():
+                began = time.monotonic()
+                for _ in range(2):  # in the middle of a statement, and while it connects
+                    with pytest.raises(StoreAway):
+                        await store.fetch_all(select(milestones))
+                assert time.monotonic() - began < 0.3 + NEXT_CONNECT_S + 1.5
+        finally:
+            PATIENCE.reset(token)
+        await add_milestone(store, "after")
