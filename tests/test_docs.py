@@ -192,7 +192,10 @@ LIMITS = (
     # a phrase of docs/security.md, and the constants that are its numbers, in their order
     ("64 KiB, 100 headers", (edge.MAX_HEAD_BYTES / KIB, edge.MAX_HEADERS)),
     ("of a body | 80 KiB |", ((edge.MAX_HEAD_BYTES + edge.SLICE_BYTES) / KIB,)),
-    ("of the event loop | 16 KiB |", (edge.SLICE_BYTES / KIB,)),
+    (
+        "of the event loop | 16 KiB of a body, 1 KiB",
+        (edge.SLICE_BYTES / KIB, edge.HEAD_SLICE_BYTES / KIB),
+    ),
     ("further request | 10 s |", (edge.HEAD_TIMEOUT_S,)),
     ("30 s for a vendor's path, 35 s", (bodies.BODY_TIMEOUT_S, edge.BODY_TIMEOUT_S)),
     ("16,384 at most; the soft limit", (edge.MAX_CONNECTIONS,)),
@@ -210,7 +213,10 @@ LIMITS = (
         "512 MiB; 128 MiB for requests",
         (bodies.MAX_BYTES_IN_FLIGHT / MIB, bodies.MAX_BYTES_OF_STRANGERS / MIB),
     ),
-    ("| 8 different candidates", (credential.MAX_SCANNED_KEYS,)),
+    (
+        "| 8 different candidates are looked for in 1,000",
+        (credential.MAX_SCANNED_KEYS, credential.MAX_SCANNED_MEMBERS),
+    ),
     ("| 250,000 and 2,000,000;", (wire.MAX_JSON_BRACKETS, wire.MAX_JSON_COMMAS)),
     ("of upstreams | 64 |", (json_values.MAX_DEPTH,)),
     (

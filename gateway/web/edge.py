@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import resource
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any, cast
@@ -44,8 +44,11 @@ MAX_LINGER_BYTES = 32 * 1024 * 1024
 MAX_LINGER_BYTES_AFTER_HEAD = 512 * 1024
 """The same if it was the head that was refused."""
 SLICE_BYTES = 16 * 1024
-"""Of what one connection sent, parsed in one turn of the event loop. What is received at a time, a
-quarter of a megabyte, can be 50,000 chunks or pipelined requests: 100 ms of other clients' time."""
+"""Of a body, parsed in one turn of the event loop. What is received at a time, a quarter of a
+megabyte, can be 50,000 chunks: 100 ms of other clients' time."""
+HEAD_SLICE_BYTES = 1024
+"""The same of heads, of which a kilobyte has 50 at most. No further one is parsed until all of them
+are answered."""
 CONNECTION_SHARE = 0.5
 """Of the descriptors of the process; the others are kept for DNS, SMTP, upstreams and storage."""
 MAX_DESCRIPTORS = 65_536
@@ -123,7 +126,7 @@ class EdgeProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self.flow = _Flow(transport, self._resume_reading)
+        self.flow = _Flow(transport, self.pipeline, self._resume_reading)
         self._cycle_transport.write = transport.write  # type: ignore[method-assign]
         edge = self._edge
         if len(self.connections) > edge.max_connections and not self._make_room():
@@ -163,7 +166,7 @@ class EdgeProtocol(HttpToolsProtocol):
             return
         if self._unparsed:
             self._unparsed += data
-        elif len(data) <= SLICE_BYTES:
+        elif len(data) <= self._slice_bytes:
             self._parse(data)
         else:
             self._unparsed += data
@@ -174,8 +177,9 @@ class EdgeProtocol(HttpToolsProtocol):
         """Parse the next piece of what was received, and see to the rest."""
         self._next_slice = None
         if not self._lingering:
-            piece = bytes(self._unparsed[:SLICE_BYTES])
-            del self._unparsed[:SLICE_BYTES]
+            size = self._slice_bytes
+            piece = bytes(self._unparsed[:size])
+            del self._unparsed[:size]
             self._parse(piece)
         if self._lingering or self.transport.is_closing():
             self._unparsed.clear()
@@ -214,6 +218,10 @@ class EdgeProtocol(HttpToolsProtocol):
             self._start_timer(self._edge.body_timeout_s, self._on_body_timeout)
         elif self._reading is _Reading.HEAD or not self._is_answering:
             self._start_timer(self._edge.head_timeout_s, self._on_head_timeout)
+
+    @property
+    def _slice_bytes(self) -> int:
+        return SLICE_BYTES if self._reading is _Reading.BODY else HEAD_SLICE_BYTES
 
     @property
     def _is_answering(self) -> bool:
@@ -280,6 +288,7 @@ class EdgeProtocol(HttpToolsProtocol):
             return
         self._lingering = True
         self._edge.idle[self] = None
+        self.pipeline.clear()
         self.flow.resume_reading()
         if self.transport.can_write_eof():
             self.transport.write_eof()
@@ -380,14 +389,18 @@ def _close_delimited(cycle: RequestResponseCycle) -> Send:
 
 
 class _Flow(FlowControl):
-    """Reading goes on with what was received and not yet parsed."""
+    """Reading goes on with what was received and not yet parsed, once no parsed request waits for
+    those before it: uvicorn would parse more of them after each answer, without an end."""
 
-    def __init__(self, transport: asyncio.Transport, resume: Callable[[], None]) -> None:
+    def __init__(
+        self, transport: asyncio.Transport, waiting: Sized, resume: Callable[[], None]
+    ) -> None:
         super().__init__(transport)
+        self._waiting = waiting
         self._resume = resume
 
     def resume_reading(self) -> None:
-        if self.read_paused:
+        if self.read_paused and not self._waiting:
             self.read_paused = False
             self._resume()
 

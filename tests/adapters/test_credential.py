@@ -3,6 +3,7 @@
 import pytest
 
 from adapters.contract.credential import (
+    MAX_SCANNED_MEMBERS,
     Credential,
     KeyInAuthorization,
     KeyInBody,
@@ -136,3 +137,10 @@ def test_every_endpoint_that_needs_a_key_has_a_place_for_it(dialect: Dialect) ->
         assert credential.places
         if endpoint.methods == ("GET",):
             assert credential.read(WireRequest("GET", endpoint.path)) is None
+
+
+def test_a_body_of_nothing_but_keys_is_not_scanned_to_its_end() -> None:
+    """Four bodies of 18 MB took seven seconds of processor time."""
+    body = b"{" + b'"api_key":"x",' * MAX_SCANNED_MEMBERS + b'"api_key":"y"}'
+    request = WireRequest("POST", "/", headers={"content-type": "application/json"}, body=body)
+    assert KeyInBody("api_key").scan(request) == frozenset({"x"})

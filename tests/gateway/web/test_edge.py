@@ -15,7 +15,14 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from gateway.web import edge as edge_module
-from gateway.web.edge import CONNECTION_SHARE, Edge, EdgeProtocol, connection_limit
+from gateway.web.edge import (
+    CONNECTION_SHARE,
+    HEAD_SLICE_BYTES,
+    Edge,
+    EdgeProtocol,
+    connection_limit,
+)
+from gateway.web.faulty_send import CONNECTION_EXTENSION
 
 GET = b"GET /livez HTTP/1.1\r\nHost: x\r\n"
 PIECES = (b"first,", b"", b"second")
@@ -34,6 +41,8 @@ class App:
         self.bodies: list[bytes] = []
         self.paths: list[str] = []
         self.methods: list[str] = []
+        self.waiting: list[int] = []
+        """For each request, how many parsed ones wait for it on its connection."""
         self.hold = asyncio.Event()
         self.hold.set()
         self.started = asyncio.Event()
@@ -41,6 +50,8 @@ class App:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         self.paths.append(scope["path"])
         self.methods.append(scope["method"])
+        transport = scope["extensions"][CONNECTION_EXTENSION]["transport"]
+        self.waiting.append(len(transport.get_protocol().pipeline))
         self.started.set()
         await self.hold.wait()
         if scope["path"] == "/read":
@@ -394,6 +405,33 @@ async def test_thousands_of_pipelined_requests_are_answered_in_order() -> None:
         for _ in range(5_000):
             await reply(reader)
         assert server.app.paths == [f"/{n}" for n in range(5_000)]
+
+
+@pytest.mark.parametrize(
+    "before", [b"", b"GET / HTTP/1.1\r\nHost: x\r\nA: " + b"a" * 900 + b"\r\n\r\n"]
+)
+async def test_few_pipelined_requests_are_parsed_before_they_are_answered(before: bytes) -> None:
+    async with serving() as server:
+        reader, writer = await server.connect()
+        writer.write(before + b"GET / HTTP/1.1\r\n\r\n" * 10_000)
+        for _ in range(10_000):
+            await reply(reader)
+        assert max(server.app.waiting) <= HEAD_SLICE_BYTES / len(b"GET / HTTP/1.1\r\n\r\n") + 1
+
+
+async def test_the_body_of_a_pipelined_request_may_come_later() -> None:
+    async with serving() as server:
+        reader, writer = await server.connect()
+        server.app.hold.clear()
+        writer.write(GET + b"\r\nPOST /read HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n")
+        await server.app.started.wait()
+        writer.write(b"a" * 50_000)
+        server.app.hold.set()
+        await reply(reader)
+        writer.write(b"b" * 50_000 + GET + b"\r\n")
+        await reply(reader)
+        await reply(reader)
+        assert server.app.bodies == [b"a" * 50_000 + b"b" * 50_000]
 
 
 @pytest.mark.parametrize(
