@@ -37,7 +37,7 @@ STATE_KINDS = {
 def section(services: ConsoleServices) -> Section | None:
     if services.batches is None or services.accounts is None:
         return None
-    pages = BatchPages(services, services.batches)
+    pages = BatchPages(services.batches)
     upload = BatchUpload(services, services.accounts, services.batches)
     routes = (
         PageRoute("/batches", pages.list),
@@ -51,10 +51,8 @@ def section(services: ConsoleServices) -> Section | None:
 
 
 class BatchPages:
-    def __init__(self, services: ConsoleServices, batches: BatchOversight) -> None:
-        settings = services.settings
+    def __init__(self, batches: BatchOversight) -> None:
         self._batches = batches
-        self._neutralise = settings is not None and settings.server.neutralise_formulas
 
     async def list(self, visit: Visit) -> Response:
         """The batches, the newest first."""
@@ -154,11 +152,11 @@ class BatchPages:
         return StreamingResponse(pieces, headers=headers, media_type=media_type)
 
     async def _csv(self, job: Job, rows: AsyncIterator[JobRow]) -> AsyncIterator[bytes]:
-        """Cells that a spreadsheet would run as formulas are made harmless, if the settings say
-        so."""
+        """Cells that a spreadsheet would run as formulas are made harmless: an operator opens the
+        lists of strangers. The lines of JSON have them as they are."""
 
         def fit(cells: tuple[str, ...]) -> tuple[str, ...]:
-            return tuple(map(neutralise_formula, cells)) if self._neutralise else cells
+            return tuple(map(neutralise_formula, cells))
 
         yield csv_line((*fit(job.headers or ("email",)), *COLUMNS))
         async for row in rows:

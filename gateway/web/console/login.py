@@ -155,7 +155,9 @@ def _path_of(request: Request) -> str:
 def _safe_path(target: str) -> str:
     """A path of the console, whatever was asked for: never another site."""
     is_ours = target == ROOT or target.startswith((f"{ROOT}/", f"{ROOT}?"))
+    path = target.partition("?")[0]
     is_plain = target.isascii() and target.isprintable() and "\\" not in target
+    is_plain = is_plain and "//" not in path and "/." not in path
     is_loop = target.startswith((LOGIN_URL, f"{ROOT}/logout"))
     return target if is_ours and is_plain and not is_loop and len(target) <= 2000 else ROOT
 

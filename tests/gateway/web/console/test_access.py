@@ -182,15 +182,23 @@ async def test_a_link_of_another_site_leads_to_the_page_by_way_of_ours() -> None
 
 @pytest.mark.parametrize(
     "target",
-    ["https://evil.example", "//evil.example", "/console/../evil", "/\\evil", "/consolevil", ""],
+    [
+        "https://evil.example",
+        "//evil.example",
+        "/console/../evil",
+        "/console/..//evil.example",
+        "/console//evil.example",
+        "/\\evil",
+        "/consolevil",
+        "",
+    ],
 )
 async def test_a_login_leads_to_no_other_site(target: str) -> None:
     async with running() as services:
         visitor = browser(services)
         data = {"password": "correct horse battery", "next": target}
         reply = await visitor.post("/console/login", data)
-        assert reply.headers["location"] in ("/console", "/console/../evil")
-        assert reply.headers["location"].startswith("/console")
+        assert reply.headers["location"] == "/console"
 
 
 async def test_viewers_see_and_change_nothing() -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
+from urllib.parse import quote
 
+import anyio
 import pytest
 from playwright.async_api import Browser, Page, expect
 
@@ -206,6 +208,57 @@ async def test_an_account_gets_a_key_that_is_shown_once_and_revoked(
         await expect(page.get_by_text("revoked", exact=True)).to_be_visible()
         assert await accounts.authenticate("kickbox", key) is None
         assert "Veriplex" in await page.title()
+
+
+async def test_nothing_that_strangers_send_runs(
+    browser: Browser, busy: Busy, url: str, tmp_path: Path
+) -> None:
+    hostile = f'"{SCRIPT}"@example.com'
+    file = tmp_path / f"{SCRIPT.replace('/', '')}.csv"
+    file.write_text(
+        f"{_cell(SCRIPT)},mail\n{_cell(SCRIPT)},{_cell(hostile)}\n=1+1,a@b.test\n", "utf-8"
+    )
+    test_key = await busy.services.accounts.create_key(1, "emailable", test=True, label=SCRIPT)
+    await busy.verify(hostile)
+    await busy.verify(hostile, key=test_key.key)
+    await busy.verify("a@b.test", key=SCRIPT)
+    async with window(browser) as page:
+
+        async def check() -> None:
+            assert "script" in await page.locator("main").inner_text()
+            assert await page.title() != "ran"
+            assert not await page.locator("main img").count()
+
+        await log_in(page, f"{url}/batches/new")
+        await page.get_by_label("List").set_input_files(file)
+        await page.get_by_role("button", name="Show the columns").click()
+        await page.get_by_role("radio", name="mail").check()
+        await check()
+        await page.get_by_role("button", name="Verify 2 addresses").click()
+        await expect(page).to_have_url(re.compile(r"/batches/\d+$"))
+        await busy.services.batch_services.drain()
+        await page.reload()
+        await look(page, "batch-hostile-laptop")
+        await check()
+        async with page.expect_download() as started:
+            await page.get_by_role("link", name="Download CSV").click()
+        saved = anyio.Path(await (await started.value).path())
+        assert "'=1+1,a@b.test" in await saved.read_text("utf-8")
+        for path in ("/batches", "/sandbox", "/sandbox/requests/1", "/egress", "/keys/accounts/1"):
+            await page.goto(f"{url}{path}")
+            await check()
+        await page.goto(f"{url}/try")
+        await page.get_by_label("Address").fill(hostile)
+        await page.get_by_role("button", name="Verify").click()
+        await expect(page.get_by_role("heading", name="ZeroBounce")).to_be_visible()
+        await check()
+        await page.goto(f"{url}/keys?q={quote(SCRIPT)}")
+        await check()
+
+
+def _cell(text: str) -> str:
+    """Of a CSV file."""
+    return '"' + text.replace('"', '""') + '"'
 
 
 @pytest.mark.parametrize("path", ["", "/sources"])
