@@ -222,6 +222,7 @@ async def open_services(
             _open_upstreams(settings, dialects, store, verifier, metrics, clock, secrets, sharing)
         )
         outcomes = await enter(open_outcomes(settings.outcomes, store, clock=clock))
+        metrics.register_collector(outcomes.figures)
         shadow = await enter(
             open_shadow(
                 settings,

@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from engine.model import Verification
 from gateway.outcomes.agreements import AgreementRecorder, VerdictPair
 from gateway.outcomes.answers import open_answers
+from gateway.outcomes.figures import OutcomeFigures
 from gateway.outcomes.recorder import AnswerRecorder, provider_of_either
 from gateway.outcomes.records import OutcomeRecords
 from gateway.outcomes.terms import MailOutcome
 from gateway.settings.model import OutcomesSettings
 from gateway.store import Store
+from gateway.tasks import in_background
 
 DAY_S = 86_400.0
 
@@ -23,6 +25,7 @@ class OutcomeServices:
     """Answers and outcomes of one database."""
 
     records: OutcomeRecords
+    figures: OutcomeFigures
     recorder: AnswerRecorder | None
     """None if nothing is kept."""
     agreement: AgreementRecorder | None
@@ -72,11 +75,16 @@ async def open_outcomes(
     """Answers are written, and old ones removed, while inside. Raises StoreError."""
     answers = await open_answers(store)
     records = OutcomeRecords(store, answers)
+    figures = OutcomeFigures(records)
     if not outcomes.keep_days:
-        yield OutcomeServices(records, None, None)
+        yield OutcomeServices(records, figures, None, None)
         return
     keep_s = outcomes.keep_days * DAY_S
     recorder = AnswerRecorder(answers, records, keep_s=keep_s, clock=clock)
     agreement = AgreementRecorder(records.agreements, keep_s=keep_s, clock=clock)
-    async with recorder.periodic_writes().running(), agreement.periodic_writes().running():
-        yield OutcomeServices(records, recorder, agreement)
+    async with (
+        recorder.periodic_writes().running(),
+        agreement.periodic_writes().running(),
+        in_background(figures.refresh_periodically()),
+    ):
+        yield OutcomeServices(records, figures, recorder, agreement)

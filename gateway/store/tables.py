@@ -32,7 +32,7 @@ from sqlalchemy import (
     text,
 )
 
-REVISION = "0024"
+REVISION = "0025"
 """The newest migration; repeated here so that opening an up-to-date database needs no Alembic."""
 LEAST_READER = "0014"
 """The oldest `REVISION` whose program may use these tables. A migration that only adds what older
@@ -437,6 +437,7 @@ outcomes = Table(
     Column("code", String(16), nullable=False),
     Column("text", String(200), nullable=False),  # without addresses
     Index(None, "at"),
+    Index(None, "outcome"),
     sqlite_with_rowid=False,
 )
 """What became of mails."""
@@ -462,7 +463,7 @@ judged_answers = Table(
 )
 Index(
     "ix_judged_answers_wrong",
-    *(judged_answers.c[name] for name in ("source", "verdict", "reason", "code", "text")),
+    *(judged_answers.c[name] for name in ("source", "verdict", "reason", "code", "text", "wrong")),
     sqlite_where=text("wrong = 1"),
     postgresql_where=text("wrong = 1"),
 )

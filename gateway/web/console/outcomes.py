@@ -23,6 +23,8 @@ MAX_CANDIDATES = 50
 MAX_EXPORTED = 1_000
 MAX_PROVIDERS = 12
 """Of one source; those with most outcomes."""
+MAX_AGREEMENT = 50
+"""Rows of the table of shadow sources."""
 NONE = Share(0, 0)
 
 
@@ -88,6 +90,7 @@ class OutcomesPage:
             verdicts=tuple(Verdict),
             say=words,
             nothing=NONE,
+            max_agreement=MAX_AGREEMENT,
         )
 
     async def export(self, visit: Visit) -> Response:

@@ -51,9 +51,11 @@ class SourcesPage:
         assert services.overview is not None
         self._overview = services.overview
         self._sources = services.overview.sources
+        self._figures = None if services.outcomes is None else services.outcomes.figures
 
     async def show(self, visit: Visit) -> Response:
         """The page."""
+        from gateway.outcomes import words
         from gateway.status.overview import PERIODS
 
         activity = await self._overview.activity(PERIODS["day"])
@@ -62,6 +64,8 @@ class SourcesPage:
             sources=await self._sources.list(),
             answers=answers_by_source(activity),
             colours=STATE_COLOURS,
+            figures=self._figures,
+            say=words,
         )
 
     async def pause(self, visit: Visit) -> Response:

@@ -64,6 +64,11 @@ async def with_outcomes() -> AsyncIterator[Services]:
             for number in range(COUNT)
         ]
         await outcomes.add(given, "api")
+        for number in range(COUNT):
+            shadow = verification(number + (number % 10 == 1) * 4, "zerobounce", now)
+            outcomes.record_shadow(verification(number, "local", now), shadow)
+        await outcomes.write()
+        await outcomes.figures.refresh()
         yield services
 
 
@@ -84,6 +89,23 @@ async def test_a_viewer_sees_shares_with_their_counts_and_intervals() -> None:
         assert first["wrong"]["hits"] == 10
         assert first["rule"]
         assert "reader" not in reply.text
+
+
+async def test_the_sources_page_and_the_metrics_have_the_figures() -> None:
+    async with with_outcomes() as services:
+        viewer = browser(services)
+        await viewer.log_in(VIEWER_PASSWORD)
+        page = (await viewer.get("/console/sources")).text
+        assert "called deliverable bounced 14.6 % of 48 (7.2 to 27.2)" in page
+        assert "Agrees with zerobounce, a shadow source: 90.0 % of 60 (79.9 to 95.3)" in page
+        page = (await viewer.get("/console/outcomes")).text
+        assert "Agreement of shadow sources" in page
+        assert "90.0 % of 60 (79.9 to 95.3)" in page
+        text = (await viewer.get("/metrics")).text
+        sample = 'veriplex_judged_addresses{outcome="bounced",source="local",verdict="deliverable"}'
+        assert f"{sample} 7.0" in text
+        sample = 'veriplex_shadow_agreement{same="no",shadow="zerobounce",source="local"}'
+        assert f"{sample} 6.0" in text
 
 
 async def test_without_outcomes_the_page_says_how_they_come() -> None:
