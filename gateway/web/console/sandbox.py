@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
@@ -22,7 +23,7 @@ from gateway.sandbox.keys import WELL_KNOWN_ACCOUNT
 from gateway.sandbox.requests import ExchangeFilter
 from gateway.sandbox.simulate import JOB_WORDS, KIND_WORDS, STATUS_KINDS
 from gateway.web.console.services import ConsoleServices
-from gateway.web.console.visit import PageRoute, Section, Visit
+from gateway.web.console.visit import Handler, PageRoute, Section, Visit
 from gateway.web.control_input import ControlApiError, ControlNames, mistakes_text
 from gateway.web.sandbox_control import ADAPTERS, NOT_ALONE
 
@@ -49,7 +50,7 @@ def section(services: ConsoleServices) -> Section:
     page = SandboxPages(services)
     if not services.sandbox.is_alone:
         return Section("Sandbox", "/sandbox", "sandbox", (PageRoute("/sandbox", page.explain),))
-    routes = (
+    routes: tuple[PageRoute, ...] = (
         PageRoute("/sandbox", page.requests),
         PageRoute("/sandbox/requests/{id:int}", page.request),
         PageRoute("/sandbox/requests/clear", page.clear_requests, "POST"),
@@ -63,6 +64,7 @@ def section(services: ConsoleServices) -> Section:
         PageRoute("/sandbox/clock", page.set_clock, "POST"),
         PageRoute("/sandbox/reset", page.reset, "POST"),
     )
+    routes = tuple(replace(route, handler=page.alone(route.handler)) for route in routes)
     return Section("Sandbox", "/sandbox", "sandbox", routes)
 
 
@@ -91,6 +93,15 @@ class SandboxPages:
         found = {WELL_KNOWN_ACCOUNT, *self._sandbox.request_log.scopes, *self._sandbox.jobs.scopes}
         found |= {chosen} if chosen is not None else set()
         return sorted(found, reverse=True)
+
+    def alone(self, handler: Handler) -> Handler:
+        """The page, or `explain` while other servers are on the same database."""
+
+        async def answer(visit: Visit) -> Response:
+            is_alone = not self._sandbox.has_other_servers()
+            return await (handler(visit) if is_alone else self.explain(visit))
+
+        return answer
 
     async def explain(self, visit: Visit) -> Response:
         """Why there is nothing to see where each process has a sandbox of its own."""

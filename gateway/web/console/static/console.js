@@ -132,6 +132,13 @@
       || String(getSelection()).length > 0);
     if (document.hidden || (isPolling && isBusy)) event.preventDefault();
   });
+  // What the reader has opened stays open.
+  const opened = () => [...document.querySelectorAll("details[id][open]")].map((each) => each.id);
+  let open = [];
+  document.addEventListener("htmx:beforeSwap", () => { open = opened(); });
+  document.addEventListener("htmx:afterSwap", () => {
+    for (const id of open) document.getElementById(id)?.setAttribute("open", "");
+  });
   document.addEventListener("htmx:afterSettle", (event) => ready(event.detail.elt));
   document.addEventListener("htmx:afterRequest", (event) => {
     const lost = document.getElementById("lost");

@@ -196,3 +196,14 @@ async def test_where_processes_share_a_port_the_page_says_why_it_is_empty() -> N
         page = await visitor.get("/console/sandbox")
         assert NOT_ALONE in html.unescape(page.text)
         assert (await visitor.get("/console/sandbox/faults")).status_code == 404
+
+
+async def test_beside_another_server_its_part_of_the_log_is_not_taken_for_all_of_it() -> None:
+    async with running() as services:
+        visitor = browser(services)
+        await visitor.log_in()
+        assert NOT_ALONE not in html.unescape((await visitor.get("/console/sandbox")).text)
+        services.sandbox.has_other_servers = lambda: True
+        for path in ("sandbox", "sandbox/faults", "sandbox/clock"):
+            page = await visitor.get(f"/console/{path}")
+            assert NOT_ALONE in html.unescape(page.text), path
