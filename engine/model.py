@@ -329,7 +329,8 @@ class Attempt:
     status: int | None = None
     """The HTTP status of an upstream that gave no verdict."""
     detail: str = ""
-    """The error text of an upstream that gave no verdict."""
+    """The error text of an upstream that gave no verdict, and why it was asked first where a
+    strategy says so."""
     asked: bool = True
     """False for a source that was passed over: out of rotation, or over its budget."""
 

@@ -135,6 +135,15 @@ class OutcomeRecords:
             for row in await self._store.fetch_all(query)
         ]
 
+    async def answer_counts(self) -> dict[tuple[str, str, Verdict], int]:
+        """How often each source gave each verdict, by source, provider and verdict."""
+        groups = (source_answers.c.source, source_answers.c.provider, source_answers.c.verdict)
+        query = select(*groups, func.count().label("number")).group_by(*groups)
+        return {
+            (row.source, row.provider, Verdict(row.verdict)): int(row.number)
+            for row in await self._store.fetch_all(query)
+        }
+
     async def wrong_reasons(self, limit: int) -> list[WrongReason]:
         """The reasons for verdicts that were wrong, the most frequent first."""
         j = judged_answers.c

@@ -15,6 +15,7 @@ from gateway.settings.model import (
     ServerSettings,
     SettingPath,
     Settings,
+    Strategy,
     UpstreamSettings,
 )
 from gateway.settings.problems import suggestion
@@ -41,7 +42,7 @@ def check_settings(
     routings: list[tuple[SettingPath, RoutingSettings]] = [(("routing",), settings.routing)]
     routings += [(("routes", index), route) for index, route in enumerate(settings.routes)]
     for loc, routing in routings:
-        yield from _check_routing(loc, routing, sources)
+        yield from _check_routing(loc, routing, sources, settings.outcomes.keep_days)
         yield from _check_shadow(loc, routing, settings)
     yield from _check_routed_keys(settings.routes)
 
@@ -130,12 +131,14 @@ def _check_upstreams(
 
 
 def _check_routing(
-    loc: SettingPath, routing: RoutingSettings, sources: Collection[str]
+    loc: SettingPath, routing: RoutingSettings, sources: Collection[str], keep_days: int
 ) -> Mistakes:
     yield from _check_names((*loc, "order"), routing.order, sources)
     yield from _check_names((*loc, "shadow"), routing.shadow, sources)
     if routing.quorum_agree > routing.quorum_ask:
         yield (*loc, "quorum_agree"), "cannot be more than quorum_ask"
+    if routing.strategy is Strategy.MEASURED and not keep_days:
+        yield (*loc, "strategy"), "'measured' needs outcomes.keep_days, or nothing is measured"
 
 
 def _check_names(loc: SettingPath, names: tuple[str, ...], sources: Collection[str]) -> Mistakes:

@@ -401,6 +401,7 @@ class Strategy(StrEnum):
     FASTEST = "fastest"
     WATERFALL = "waterfall"
     QUORUM = "quorum"
+    MEASURED = "measured"
 
 
 class Completion(StrEnum):
@@ -423,7 +424,8 @@ class RoutingSettings(Section):
         "`failover`: the first source of `order` that answers. `weighted`: a source drawn by"
         " weight. `cheapest`: by price. `fastest`: by recent latency. `waterfall`: one source after"
         " the other, as long as the verdict is unknown or risky. `quorum`: several sources at once,"
-        " and the verdict on which they agree. All but `quorum` fail over to the next source.",
+        " and the verdict on which they agree. `measured`: the source whose mistakes cost least, by"
+        " what became of mails. All but `quorum` fail over to the next source.",
     )
     order: tuple[str, ...] = _setting(
         (),
@@ -465,6 +467,26 @@ class RoutingSettings(Section):
         0.0, "What one key may spend at upstreams in a day (UTC); 0 is no limit.", "money"
     )
     monthly_budget: Money = _setting(0.0, "Likewise in a calendar month (UTC).", "money")
+    measured_share: float = _setting(
+        0.05,
+        "Share of the requests in which `measured` may try a source that is not known to be best.",
+        ge=0,
+        le=1,
+    )
+    measured_seed: int | None = _setting(
+        None,
+        "With a number, `measured` chooses the same for the same address and evidence; otherwise it"
+        " chooses at random what to try.",
+    )
+    wrong_deliverable_price: Money = _setting(
+        0.5, "What `measured` takes a wrong deliverable to cost: mail that bounces.", "money"
+    )
+    wrong_undeliverable_price: Money = _setting(
+        0.5, "Likewise a wrong undeliverable: mail that is not sent.", "money"
+    )
+    unknown_price: Money = _setting(
+        0.05, "Likewise an answer that decides nothing: unknown or risky.", "money"
+    )
     shadow: tuple[str, ...] = _setting(
         (),
         "Sources that are asked beside the requests, for comparison: `local`, or names of"

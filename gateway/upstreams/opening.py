@@ -14,10 +14,13 @@ import httpx
 
 from adapters.contract.dialect import Dialect
 from gateway.observability.redaction import SecretList
+from gateway.outcomes.answers import open_answers
+from gateway.outcomes.records import OutcomeRecords
 from gateway.settings import (
     LOCAL_SOURCE,
     RoutingSettings,
     Settings,
+    Strategy,
     UpstreamSettings,
     environment_proxies,
     secrets_in,
@@ -29,6 +32,8 @@ from gateway.upstreams.batches.records import VendorJobRecords
 from gateway.upstreams.batches.vendor_jobs import VendorJobRunner
 from gateway.upstreams.routing.budgets import Budgets, SpendingCap, to_micros
 from gateway.upstreams.routing.changes import Changes
+from gateway.upstreams.routing.evidence import EvidenceReader
+from gateway.upstreams.routing.measured import MeasuredOrder, MistakePrices
 from gateway.upstreams.routing.policy import Policy
 from gateway.upstreams.routing.query import OnAttempt
 from gateway.upstreams.routing.routes import SourceRoute
@@ -99,11 +104,14 @@ async def open_policy(
         )
         budgets = Budgets(store, clock=clock)
         stack.push_async_callback(budgets.write, everything=True)
+        evidence = await stack.enter_async_context(_open_evidence(settings, store))
         used = {*settings.sources, *(s for r in settings.routes for s in settings.sources_of(r))}
         policy = Policy(
-            _source_route(settings, settings.routing, "", upstreams, verifier, pauses),
+            _source_route(settings, settings.routing, "", upstreams, verifier, pauses, evidence),
             {
-                key: _source_route(settings, route, route.name, upstreams, verifier, pauses)
+                key: _source_route(
+                    settings, route, route.name, upstreams, verifier, pauses, evidence
+                )
                 for route in settings.routes
                 for key in route.keys
             },
@@ -256,6 +264,7 @@ def _source_route(
     upstreams: Sequence[UpstreamSource],
     verifier: Verifier,
     pauses: Pauses,
+    evidence: EvidenceReader | None,
 ) -> SourceRoute:
     by_name: dict[str, Source] = {source.name: source for source in upstreams}
     order = settings.sources_of(routing)
@@ -278,7 +287,35 @@ def _source_route(
         hedge=routing.hedge,
         hedge_percentile=routing.hedge_percentile,
         key_cap=_spending_cap(routing.daily_budget, routing.monthly_budget),
+        measured=_measured_order(routing, evidence),
     )
+
+
+def _measured_order(
+    routing: RoutingSettings, evidence: EvidenceReader | None
+) -> MeasuredOrder | None:
+    if routing.strategy is not Strategy.MEASURED or evidence is None:
+        return None
+    prices = MistakePrices(
+        routing.wrong_deliverable_price, routing.wrong_undeliverable_price, routing.unknown_price
+    )
+    return MeasuredOrder(
+        lambda: evidence.current,
+        prices,
+        share=routing.measured_share,
+        seed=routing.measured_seed,
+    )
+
+
+@contextlib.asynccontextmanager
+async def _open_evidence(settings: Settings, store: Store) -> AsyncIterator[EvidenceReader | None]:
+    """What is known of the sources, read periodically while inside; None if no route wants it."""
+    if all(each.strategy is not Strategy.MEASURED for each in (settings.routing, *settings.routes)):
+        yield None
+        return
+    evidence = EvidenceReader(OutcomeRecords(store, await open_answers(store)))
+    async with evidence.running():
+        yield evidence
 
 
 def spending_caps(settings: Settings) -> dict[str, SpendingCap]:

@@ -8,9 +8,10 @@ and so is any address that a list left open. A quorum is always asked one by one
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import random
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence, Set
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -39,6 +40,7 @@ from gateway.upstreams.batches.records import OriginChunk, VendorJobInput
 from gateway.upstreams.batches.vendor_jobs import ChunkJobs, VendorJobRunner
 from gateway.upstreams.routing.budgets import MICROS_PER_UNIT, SpendingScope
 from gateway.upstreams.routing.completion import DNS_ONLY, complete_evidence, list_evidence
+from gateway.upstreams.routing.measured import MeasuredOrder
 from gateway.upstreams.routing.policy import Policy
 from gateway.upstreams.routing.routes import SourceRoute
 from gateway.upstreams.routing.strategies import SOURCE_ORDERS, is_final, most_informative
@@ -50,6 +52,8 @@ log = logging.getLogger(__name__)
 
 CONCURRENT_SINGLES = 200
 """Of all batches: more would only wait for the upstreams' connections, and time out there."""
+CHOSEN_AT_ONCE = 500
+"""Addresses whose source is chosen between two turns of the event loop."""
 MIN_RETRY_WAIT_S = 5.0
 """Before addresses that no source answered are asked about again."""
 
@@ -117,6 +121,9 @@ class _OpenAddress:
     candidates: list[Verification] = field(default_factory=list)
     """Verifications that are not good enough to stop at."""
     attempts: list[Attempt] = field(default_factory=list)
+    first: Source | None = None
+    """The source that `measured` has chosen for it, and why."""
+    reason: str = ""
     failed: set[str] = field(default_factory=set)
     """Sources whose vendor job of it failed: they come last."""
 
@@ -152,23 +159,32 @@ class _RouteVerifier:
     async def verify_many(self, addresses: Iterable[Address], checks: Checks) -> VerificationStream:
         """As `BulkVerifier.verify_many`; may also end with StoreError."""
         left = {address: _OpenAddress(address) for address in addresses}
+        if self._route.measured is not None:
+            await self._choose_first(left.values(), self._route.measured)
+        passed: set[str] = set()
         for source in self._sources_of_lists(checks):
             if not left:
                 return
+            its = self._addresses_for(source, left, passed)
+            passed.add(source.name)
+            if not its:
+                continue
             if source.name == LOCAL_SOURCE and source.unusable_fault:
                 continue
             jobs = None
             if isinstance(source, UpstreamSource):
                 jobs = await self._context.vendor_jobs.prepare(
                     source,
-                    self._job_input(source, left, checks),
+                    self._job_input(source, its, checks),
                     partial(self._others_can_take, source),
                 )
                 if jobs is None:
+                    if self._route.measured is not None:
+                        continue
                     break
                 results = self._ask_upstream(source, jobs, left, checks)
             else:
-                results = self._ask_engine(left, checks)
+                results = self._ask_engine(its, checks)
             async with aclosing(results):
                 async for each, verification in results:
                     self._record(source, each, verification)
@@ -177,7 +193,7 @@ class _RouteVerifier:
                         yield each.address, each.best()
             if jobs is not None:
                 self._record_failures(source, jobs, left)
-                if jobs.refused:
+                if jobs.refused and self._route.measured is None:
                     break
         single = _SingleVerifier(self._context, self._route, self._key, left)
         async with aclosing(OneByOne(single).verify_many(tuple(left), checks)) as singles:
@@ -189,6 +205,30 @@ class _RouteVerifier:
         if not checks.smtp or self._route.strategy is Strategy.QUORUM:
             return ()
         return SOURCE_ORDERS[self._route.strategy](self._route.sources, self._context.rng)
+
+    async def _choose_first(
+        self, addresses: Iterable[_OpenAddress], measured: MeasuredOrder
+    ) -> None:
+        """Choose for each address the first source that gets it as part of a list."""
+        for number, each in enumerate(addresses):
+            if number % CHOSEN_AT_ONCE == 0:
+                await asyncio.sleep(0)
+            chosen = measured.order(self._route.sources, each.address, self._context.rng)
+            each.first, each.reason = chosen.order[0], chosen.reason
+
+    def _addresses_for(
+        self, source: Source, left: _OpenAddresses, passed: Set[str]
+    ) -> _OpenAddresses:
+        """The addresses that a source gets as a list: with `measured` those that it is the first
+        for, or whose first is one of `passed`, which have had their lists."""
+        if self._route.measured is None:
+            return left
+        names = {source.name, *passed}
+        return {
+            address: each
+            for address, each in left.items()
+            if each.first is not None and each.first.name in names
+        }
 
     def _others_can_take(self, source: Source) -> bool:
         return any(
@@ -264,7 +304,8 @@ class _RouteVerifier:
     def _record(self, source: Source, each: _OpenAddress, verification: Verification) -> None:
         latency_ms = round(verification.duration_s * 1000)
         cost = source.price / MICROS_PER_UNIT
-        attempt = Attempt(source.name, verification.verdict, latency_ms, cost)
+        reason = each.reason if source is each.first else ""
+        attempt = Attempt(source.name, verification.verdict, latency_ms, cost, detail=reason)
         self._context.policy.report_attempt(attempt)
         each.attempts.append(attempt)
         each.candidates.append(verification)

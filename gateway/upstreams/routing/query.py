@@ -27,7 +27,7 @@ from gateway.upstreams.routing.candidates import Candidate, How, NotAsked, choos
 from gateway.upstreams.routing.changes import Changes
 from gateway.upstreams.routing.quorum import agreed_verification, undecided_verification
 from gateway.upstreams.routing.routes import SourceRoute
-from gateway.upstreams.routing.strategies import SOURCE_ORDERS, is_final, most_informative
+from gateway.upstreams.routing.strategies import is_final, most_informative
 from gateway.upstreams.source.circuit import Admission
 from gateway.upstreams.source.faults import IMPLICATIONS
 from gateway.upstreams.source.source import Source, SourceResult
@@ -94,10 +94,10 @@ class SourceQuery:
         self._final: Verification | None = None
         """The first result that needs no other; of a quorum, the one on which it agrees."""
         self._is_quorum = route.strategy is Strategy.QUORUM
-        order: Sequence[Source] = route.sources
-        if not self._is_quorum:
-            order = SOURCE_ORDERS[route.strategy](route.sources, context.rng)
-        self._candidates = [Candidate(source) for source in order]
+        chosen = route.order(question.address, context.rng)
+        self._reason = chosen.reason
+        """Why the first source is the first."""
+        self._candidates = [Candidate(source) for source in chosen.order]
 
     @property
     def left_s(self) -> float:
@@ -314,13 +314,20 @@ class SourceQuery:
         cost = price / MICROS_PER_UNIT
         match result:
             case Verification():
-                attempt = Attempt(source.name, result.verdict, latency_ms, cost)
+                attempt = Attempt(
+                    source.name, result.verdict, latency_ms, cost, detail=self._reason_of(source)
+                )
                 self._results.append(result)
                 self._final = self._final or self._final_result(source, result)
             case Fault(kind=kind, status=status, detail=detail):
+                detail = "; ".join(filter(None, (detail, self._reason_of(source))))
                 attempt = Attempt(source.name, kind, latency_ms, cost, status, detail)
         self._attempts.append(attempt)
         self._context.on_attempt(attempt)
+
+    def _reason_of(self, source: Source) -> str:
+        """Why a source is the first; empty of any other."""
+        return self._reason if source is self._candidates[0].source else ""
 
     def _final_result(self, source: Source, result: Verification) -> Verification | None:
         """The verification that ends the search, now that there is one more result."""
@@ -330,7 +337,7 @@ class SourceQuery:
 
     def _skip(self, source: Source, outcome: str) -> None:
         """Record, once, that a source could not be asked."""
-        attempt = Attempt(source.name, outcome, asked=False)
+        attempt = Attempt(source.name, outcome, asked=False, detail=self._reason_of(source))
         if attempt not in self._attempts:
             self._attempts.append(attempt)
 
@@ -342,7 +349,10 @@ class SourceQuery:
                 outcome = FaultKind.TIMED_OUT if now >= each.overdue_at else OUTRUN
                 latency_ms = round((now - each.began) * 1000)
                 cost = each.source.price / MICROS_PER_UNIT
-                self._attempts.append(Attempt(each.source.name, outcome, latency_ms, cost))
+                detail = self._reason_of(each.source)
+                self._attempts.append(
+                    Attempt(each.source.name, outcome, latency_ms, cost, detail=detail)
+                )
 
     def _no_answer(self) -> NoAnswer:
         sources = self._route.sources

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import dataclass
 
+from engine.model import Address
 from gateway.settings import Completion, Strategy
 from gateway.upstreams.routing.budgets import SpendingCap
+from gateway.upstreams.routing.measured import Choice, MeasuredOrder
+from gateway.upstreams.routing.strategies import SOURCE_ORDERS
 from gateway.upstreams.source.source import Source
 
 
@@ -30,3 +34,11 @@ class SourceRoute:
     """The percentile of a source's latencies beyond which it is slow."""
     key_cap: SpendingCap
     """What each of the keys may spend."""
+    measured: MeasuredOrder | None = None
+    """Orders the sources, if the strategy is `measured`."""
+
+    def order(self, address: Address, rng: random.Random) -> Choice:
+        """The sources in the order in which they are asked about an address."""
+        if self.measured is not None:
+            return self.measured.order(self.sources, address, rng)
+        return Choice(SOURCE_ORDERS[self.strategy](self.sources, rng), "")
