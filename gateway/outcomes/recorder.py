@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import lru_cache
 
 from engine.model import Verification
 from engine.smtp.mail_domains import provider_of_domain
 from engine.smtp.providers import provider_of
 from gateway.errors import StorageUnavailable
-from gateway.outcomes.answers import SourceAnswer, SourceAnswers
+from gateway.outcomes.answers import SourceAnswers
 from gateway.outcomes.records import OutcomeRecords
 from gateway.outcomes.reply_texts import reply_text
 from gateway.settings import LOCAL_SOURCE
@@ -125,20 +127,25 @@ class AnswerRecorder:
         rows = {}
         for verification, at in waiting:
             digest = self._answers.digest(verification.address)
-            answer = SourceAnswer(
-                verdict=verification.verdict,
-                reason=verification.reason,
-                score=verification.score,
-                latency_ms=round(verification.duration_s * 1000),
-                micros=_cost_micros(verification),
-                at=at,
-                reply=_reply(verification),
-            )
-            key = (digest, verification.source, at)
-            rows[key] = self._answers.row(
-                digest, verification.source, answer, provider_name(verification)
-            )
+            # of two in one second the later one counts
+            rows[digest, verification.source, at] = {
+                "address": digest,
+                "source": verification.source,
+                "at": _moment(at),
+                "provider": provider_name(verification),
+                "verdict": verification.verdict.value,
+                "reason": verification.reason.value,
+                "score": verification.score,
+                "latency_ms": round(verification.duration_s * 1000),
+                "micros": _cost_micros(verification) if verification.attempts else 0,
+                "reply": _reply(verification),
+            }
         return [rows[key] for key in sorted(rows)]
+
+
+@lru_cache(maxsize=64)
+def _moment(at: int) -> datetime:
+    return datetime.fromtimestamp(at, UTC)
 
 
 def _reply(verification: Verification) -> str | None:

@@ -6,6 +6,7 @@ Pure.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from engine.smtp.echo import without_recipient
 
@@ -41,8 +42,15 @@ _REPLACED = (
 def reply_text(text: str, recipient: str) -> str:
     """`text`, a server's own words in lower case, without the recipient, other addresses, hosts,
     links and ids."""
-    shown = "".join(c if c.isprintable() else " " for c in text[:MAX_READ])
-    shown = without_recipient(shown, recipient).text
+    shown = text[:MAX_READ]
+    if not shown.isprintable():
+        shown = "".join(c if c.isprintable() else " " for c in shown)
+    return _without_names(without_recipient(shown, recipient).text)
+
+
+@lru_cache(maxsize=4096)
+def _without_names(shown: str) -> str:
+    # servers have few different texts, once the recipient is out of them
     for pattern, word in _REPLACED:
         shown = pattern.sub(word, shown)
     return " ".join(shown.split())[:MAX_CHARACTERS]

@@ -15,6 +15,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
+from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Self
@@ -47,7 +48,7 @@ from gateway.store.backend import Result, Rows, pool_connections, translated, up
 from gateway.store.errors import StoreBusy, StoreError, StoreFull, StoreUnusable
 from gateway.store.private_files import create_privately, hide_from_others
 from gateway.store.sqlite_writer import ImmediateConnection, TransactionThread, Work
-from gateway.store.tables import LEAST_READER, REVISION, metadata, version_table
+from gateway.store.tables import LEAST_READER, REVISION, UtcDateTime, metadata, version_table
 
 POOL_SIZE = 5
 """Connections to a file. Each has a thread, and SQLite allows one writer at a time anyway."""
@@ -128,13 +129,21 @@ class SqliteBackend:
         # Many rows a statement: with one for each, the thread hands the interpreter's lock back to
         # the event loop each time, which costs more than the rows.
         step = MAX_PARAMETERS // len(columns)
+        forms = [
+            (column, _time_text if isinstance(into.c[column].type, UtcDateTime) else None)
+            for column in columns
+        ]
         end = update_on_conflict(into, columns) if or_update else ""
         for start in range(0, len(rows), step):
             some = rows[start : start + step]
             one = f"({', '.join('?' * len(columns))})"
             sql = f"INSERT INTO {into.name} ({', '.join(columns)}) VALUES "  # noqa: S608
             sql += ", ".join([one] * len(some)) + end
-            values = tuple(row[column] for row in some for column in columns)
+            values = tuple(
+                row[column] if form is None else form(row[column])
+                for row in some
+                for column, form in forms
+            )
             await connection.exec_driver_sql(sql, values)
 
     async def lock(self, connection: AsyncConnection, name: str) -> None:
@@ -389,3 +398,9 @@ def _translated_errors(where: str) -> AbstractContextManager[None]:
         return StoreError(where, text)
 
     return translated(where, explain, sqlite3.Error)
+
+
+@lru_cache(maxsize=1024)
+def _time_text(at: datetime | None) -> str | None:
+    """As SQLAlchemy stores it, so that stored times and those of queries compare as texts."""
+    return None if at is None else at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")

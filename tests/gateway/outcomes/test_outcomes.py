@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import select
 
 from engine.address.syntax import parse_address
 from engine.model import Address, Checks, Evidence, Reason, Verdict, Verification
@@ -19,6 +21,7 @@ from gateway.outcomes.report import make_report
 from gateway.outcomes.terms import MailOutcome, Outcome
 from gateway.settings import Settings
 from gateway.store import Store, open_store
+from gateway.store.tables import source_answers
 from gateway.web.dispatch import create_app
 from tests.gateway.upstreams.conftest import Local
 
@@ -263,3 +266,15 @@ async def test_nothing_is_kept_unless_wanted() -> None:
         assert reply.json()["stored"] == 0
         assert services.outcomes is not None
         assert await services.outcomes.records.counts() == {}
+
+
+async def test_stored_times_compare_with_those_of_queries(store: Store) -> None:
+    """On SQLite both are texts, which must have the same form."""
+    answers = SourceAnswers(store, b"secret")
+    (address,) = emails(1)
+    at = float(int(NOW))
+    await tell(answers, "one", address, Verdict.DELIVERABLE, at)
+    moment = datetime.fromtimestamp(at, UTC)
+    query = select(source_answers.c.at).where(source_answers.c.at == moment)
+    (row,) = await store.fetch_all(query)
+    assert row.at == moment
