@@ -34,6 +34,7 @@ COMMAND = (sys.executable, "-c", "from gateway.cli import main; main()")
 CURRENT, SPARE, IN_FILE = "up_current_4f1e8c2a", "up-spare/9b7d+31=x", "up_file_c05ad7e19bb2"
 NEW_IN_FILE = "up_rotated_7730aa19bb2e"
 BASE_URL_PASSWORD, PROXY_PASSWORD = "base-pass%20word!", "proxy:pass%2Fw0rd"
+BASE_URL_NAME, PROXY_NAME, EGRESS_NAME = "base-us3r", "proxy%2Fus3r", "egress-us3r"
 SOCKS_PASSWORD, ENVIRONMENT_PASSWORD = "socks-passw0rd", "environ-passw0rd"
 EGRESS_PASSWORDS = ("egress-passw0rd-1", "egress:pass/w0rd-2", "egress-passw0rd-3")
 METRICS_TOKEN = "metrics-t0ken-of-operator"
@@ -48,6 +49,9 @@ UPSTREAM_SECRETS = {
     "new key in a file": NEW_IN_FILE,
     "password of a base URL": unquote(BASE_URL_PASSWORD),
     "password of a proxy": unquote(PROXY_PASSWORD),
+    "name of a base URL": BASE_URL_NAME,
+    "name of a proxy": unquote(PROXY_NAME),
+    "name of an egress": EGRESS_NAME,
     "password of a SOCKS proxy": SOCKS_PASSWORD,
     "password of the environment's proxy": ENVIRONMENT_PASSWORD,
     **{f"password of egress {n}": word for n, word in enumerate(EGRESS_PASSWORDS)},
@@ -125,12 +129,12 @@ def settings_text(folder: Path, port: int, proxy_port: int, log_format: str) -> 
     for number, dialect in enumerate(DIALECTS):
         if dialect.upstream is None:
             continue
-        proxy = ("", f"http://pu:{PROXY_PASSWORD}@127.0.0.1:{proxy_port}")[number % 2]
+        proxy = ("", f"http://{PROXY_NAME}:{PROXY_PASSWORD}@127.0.0.1:{proxy_port}")[number % 2]
         upstreams += f"""
 [[upstreams]]
 name = "up-{dialect.name}"
 dialect = "{dialect.name}"
-base_url = "http://bu:{BASE_URL_PASSWORD}@127.0.0.1:{port}{dialect.base_path}"
+base_url = "http://{BASE_URL_NAME}:{BASE_URL_PASSWORD}@127.0.0.1:{port}{dialect.base_path}"
 api_key = "env:CURRENT"
 spare_api_keys = ["env:SPARE", "file:{folder}/key"]
 {f'proxy = "{proxy}"' if proxy else ""}
@@ -187,10 +191,10 @@ def egresses(port: int, other_port: int) -> str:
     return f"""
 [[egress]]
 name = "refused"
-proxy = "socks5://mu:{one}@127.0.0.1:{port}"
+proxy = "socks5://{EGRESS_NAME}:{one}@127.0.0.1:{port}"
 [[egress]]
 name = "no-server"
-proxy = "socks5://mu:{two}@127.0.0.1:{other_port}"
+proxy = "socks5://{EGRESS_NAME}:{two}@127.0.0.1:{other_port}"
 [[egress]]
 name = "by-reference"
 proxy = "env:EGRESS"
@@ -207,7 +211,7 @@ def environment() -> dict[str, str]:
         "SHARED_PASSWORD": SHARED_PASSWORD,
         "CONSOLE_PASSWORD": CONSOLE_PASSWORD,
         "CONSOLE_VIEWER_PASSWORD": CONSOLE_VIEWER_PASSWORD,
-        "EGRESS": f"socks5://mu:{EGRESS_PASSWORDS[2]}@127.0.0.1:9",
+        "EGRESS": f"socks5://{EGRESS_NAME}:{EGRESS_PASSWORDS[2]}@127.0.0.1:9",
         "SOCKS": f"socks5://su:{SOCKS_PASSWORD}@127.0.0.1:9",
         "HTTPS_PROXY": f"http://eu:{ENVIRONMENT_PASSWORD}@127.0.0.1:9",
     }

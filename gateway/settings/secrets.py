@@ -27,14 +27,20 @@ def secrets_in(settings: object) -> Iterator[str]:
 
 
 def url_secrets(url: str) -> Iterator[str]:
-    """The password of a URL, and what stands before its host as it is sent; a name that stands
-    alone is a secret of its own."""
+    """The name and the password of a URL, and both as they are sent.
+
+    Some services take a key as the name and anything as the password. The name of a database's user
+    is an ordinary word beside a password, and no secret.
+    """
     try:
-        userinfo, at, _ = urlsplit(url).netloc.rpartition("@")
+        parts = urlsplit(url)
     except ValueError:
         return
+    userinfo, at, _ = parts.netloc.rpartition("@")
     if not at:
         return
     name, _, password = userinfo.partition(":")
     yield unquote(password or name)
+    if parts.scheme != "postgresql":
+        yield unquote(name)
     yield f"{unquote(name)}:{unquote(password)}"

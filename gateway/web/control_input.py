@@ -157,7 +157,7 @@ def mistakes_text(errors: Sequence[ErrorDetails], type_: type[Any]) -> str:
 def _mistake_text(error: ErrorDetails, type_: type[Any]) -> str:
     match error["type"]:
         case "extra_forbidden" | "unexpected_keyword_argument" if len(error["loc"]) == 1:
-            known = tuple(getattr(type_, "__annotations__", {}))
+            known = tuple(name for name in getattr(type_, "__annotations__", {}) if name[0] != "_")
             hint = suggestion(str(error["loc"][0]), known) or f"; there are {', '.join(known)}"
             return f"no member has this name{hint}"
         case "extra_forbidden" | "unexpected_keyword_argument":

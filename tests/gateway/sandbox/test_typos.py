@@ -103,6 +103,11 @@ async def test_an_operation_of_another_dialect_is_refused(client: httpx.AsyncCli
         ),
         ({"simulate": "no-credit"}, "no outcome is named no-credit; did you mean no-credits?"),
         ({"simulat": "429"}, "simulat: no member has this name; did you mean simulate?"),
+        (
+            {"zzz": 1},
+            "zzz: no member has this name; there are dialect, operation, rate, seed, skip, times,"
+            " simulate, limit, latency_ms, connection, drip",
+        ),
         ({}, "set at least one of simulate, limit, latency_ms and connection"),
         ({"simulate": "429", "rate": 2}, "rate: should be at most 1"),
         ({"simulate": "429", "times": 0}, "times: should be at least 1"),
