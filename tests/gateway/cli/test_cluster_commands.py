@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import time
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from sqlalchemy import create_engine, select, text
 from gateway.accounts.accounts import open_accounts
 from gateway.cli.terminal import EXIT_FAILURE
 from gateway.store import open_store
-from gateway.store.tables import REVISION, batches
+from gateway.store.tables import REVISION, batch_chunks, batches
 from tests.dialects import ALL
 from tests.gateway.batches.conftest import open_bench
 from tests.gateway.cli.conftest import Here, Shell, finish
@@ -147,3 +148,43 @@ async def test_a_worker_works_on_what_a_server_was_given(
             shown = json.loads((await finish(await networked.start("cluster", "--json")))[1])
             assert {each["kind"] for each in shown["processes"]} == {"serve", "worker"}
             assert shown["is_worked_on"]
+
+
+@pytest.mark.postgres
+async def test_a_second_sigterm_ends_the_drain_of_a_worker(
+    networked: Shell, postgres_server: PostgresServer
+) -> None:
+    url = postgres_server.empty_database()
+    networked.environ |= {
+        "VERIPLEX_STORAGE__URL": url,
+        "VERIPLEX_LOG__FORMAT": "json",
+        "VERIPLEX_SERVER__DRAIN_S": "60",
+    }
+    async with open_bench(url, time.time, dispatch=dispatch_for(url)) as bench:
+        process = await networked.start("worker", "--port", "0")
+        try:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            async with asyncio.timeout(60):
+                while b"worker.started" not in await process.stderr.readline():
+                    pass
+                await process.stdout.readline()
+            caller = await bench.caller("generic")
+            job = await bench.submit(caller, ["user@slow.test"])
+            leased = select(batch_chunks.c.lease).where(batch_chunks.c.lease.is_not(None))
+            async with asyncio.timeout(30):
+                while not await bench.store.fetch_all(leased):  # noqa: ASYNC110 - of the worker
+                    await asyncio.sleep(0.02)
+            process.send_signal(signal.SIGTERM)
+            async with asyncio.timeout(30):
+                while b"server.stopping" not in await process.stderr.readline():
+                    pass
+            process.send_signal(signal.SIGTERM)  # instead of a minute for balancers
+            code, _, err = await asyncio.wait_for(finish(process), 30)
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.communicate()
+        assert (code, "Traceback" in err) == (0, False)
+        assert not await bench.store.fetch_all(leased)
+        assert (await bench.show(caller, job)).done_count == 0

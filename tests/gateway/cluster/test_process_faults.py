@@ -1,0 +1,184 @@
+"""Servers are killed in the middle of a submission; connections to the database are half open."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+from sqlalchemy import func, select, text
+
+from adapters.contract.jobs import JobState
+from adapters.contract.operations import ListJobs
+from gateway.app import open_services
+from gateway.batches.intake import ROWS_PER_INSERT
+from gateway.batches.sweeper import UPLOAD_TIMEOUT
+from gateway.settings.model import Settings
+from gateway.store import Store
+from gateway.store.tables import accounts, batch_chunks, batch_items, batches
+from gateway.web.dispatch import create_app
+from tests.fakes.tcp_proxy import TcpProxy, tcp_proxy
+from tests.gateway.batches.conftest import Bench, open_bench
+from tests.gateway.cluster.processes import dispatch_for
+from tests.gateway.upstreams.conftest import Local
+from tests.postgres import PostgresServer
+
+pytestmark = pytest.mark.postgres
+
+ROOT = Path(__file__).parents[3]
+ROWS = ROWS_PER_INSERT + 1
+CREDITS = 100_000
+WITHIN_S = 30
+
+
+@pytest.fixture
+def url(postgres_server: PostgresServer) -> str:
+    return postgres_server.empty_database()
+
+
+@contextlib.asynccontextmanager
+async def submitting(url: str, key: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A process that has stored all rows of a batch but the last."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.gateway.cluster.submitter", url, key, str(ROWS),
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, cwd=ROOT,
+    )  # fmt: skip
+    try:
+        await said(process, "stored")
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+async def said(process: asyncio.subprocess.Process, word: str) -> None:
+    assert process.stdout is not None
+    async with asyncio.timeout(WITHIN_S):
+        assert (await process.stdout.readline()).decode().strip() == word
+
+
+async def count(store: Store, what: object) -> int:
+    rows = await store.fetch_all(select(func.count()).select_from(what))  # type: ignore[arg-type]
+    return int(rows[0][0])
+
+
+async def turns(store: Store) -> int:
+    return await count(store, text("procrastinate_jobs"))
+
+
+async def credits_left(store: Store) -> int:
+    return int((await store.fetch_all(select(accounts.c.credits)))[0][0])
+
+
+async def until_completed(store: Store) -> None:
+    unfinished = select(batches.c.id).where(batches.c.state != JobState.COMPLETED)
+    async with asyncio.timeout(WITHIN_S):
+        while await store.fetch_all(unfinished):  # noqa: ASYNC110 - another task completes it
+            await asyncio.sleep(0.02)
+
+
+async def paying_key(bench: Bench) -> str:
+    account = await bench.accounts.create_account(credits=CREDITS)
+    return (await bench.accounts.create_key(account, "emailable")).key
+
+
+async def test_a_kill_before_the_commit_leaves_no_batch(url: str) -> None:
+    async with open_bench(url, time.time, dispatch=dispatch_for(url)) as bench:
+        key = await paying_key(bench)
+        async with submitting(url, key) as process:
+            process.kill()
+            await process.wait()
+        assert await count(bench.store, batch_items) == ROWS - 1
+        caller = await bench.accounts.authenticate("emailable", key)
+        assert caller is not None
+        assert (await bench.jobs(caller).list_page(ListJobs())).total == 0
+        assert await credits_left(bench.store) == CREDITS
+        assert await count(bench.store, batch_chunks) == await turns(bench.store) == 0
+    later = UPLOAD_TIMEOUT.total_seconds() + 60
+    async with open_bench(url, lambda: time.time() + later, dispatch=dispatch_for(url)) as bench:
+        await bench.batch_services.sweeper.sweep()
+        assert await count(bench.store, batch_items) == await count(bench.store, batches) == 0
+
+
+async def test_a_kill_after_the_commit_leaves_the_whole_batch(url: str) -> None:
+    async with open_bench(url, time.time, dispatch=dispatch_for(url)) as bench:
+        key = await paying_key(bench)
+        async with submitting(url, key) as process:
+            assert process.stdin is not None
+            process.stdin.write(b"\n")
+            await said(process, "submitted")
+            process.kill()
+            await process.wait()
+        assert await credits_left(bench.store) == CREDITS - ROWS
+        assert await turns(bench.store) > 0
+        async with open_bench(url, time.time, work=True, dispatch=dispatch_for(url)):
+            await until_completed(bench.store)
+        caller = await bench.accounts.authenticate("emailable", key)
+        assert caller is not None
+        (job,) = (await bench.jobs(caller).list_page(ListJobs())).jobs
+        assert (job.state, job.done_count, job.total) == (JobState.COMPLETED, ROWS, ROWS)
+        assert await credits_left(bench.store) == CREDITS - ROWS
+
+
+# -- half-open connections -----------------------------------------------------------------
+
+
+@pytest.fixture
+async def proxy(postgres_server: PostgresServer) -> AsyncIterator[TcpProxy]:
+    async with tcp_proxy(postgres_server.socket_folder / ".s.PGSQL.5432") as proxy:
+        yield proxy
+
+
+async def test_a_worker_goes_on_after_its_connections_were_lost(
+    url: str, proxy: TcpProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.store.postgres.ANSWER_TIMEOUT_S", 1.0)
+    monkeypatch.setattr("gateway.cluster.dispatch.connector.CALL_TIMEOUT_S", 1.0)
+    proxied = f"postgresql://veriplex@127.0.0.1:{proxy.port}/postgres"
+    async with open_bench(url, time.time, dispatch=dispatch_for(url)) as server:
+        caller = await server.caller("emailable")
+        async with open_bench(proxied, time.time, work=True, dispatch=dispatch_for(proxied)):
+            await server.submit(caller, ["before@example.org"])
+            await until_completed(server.store)
+            proxy.lose_connections()
+            await server.submit(caller, ["after@example.org"])
+            await until_completed(server.store)
+
+
+async def test_livez_fails_if_the_job_engine_alone_is_stuck(
+    url: str, proxy: TcpProxy, postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.cluster.dispatch.connector.STUCK_AFTER_S", 3.0)
+    monkeypatch.setattr("gateway.cluster.dispatch.connector.CALL_TIMEOUT_S", 1.0)
+    proxied = f"postgresql://veriplex@127.0.0.1:{proxy.port}/postgres"
+    settings = Settings.model_validate({"storage": {"url": url, "direct_url": proxied}})
+    async with (
+        open_services(settings, verifier=Local()) as services,
+        httpx.AsyncClient(
+            transport=httpx.ASGITransport(create_app(services)), base_url="http://127.0.0.1"
+        ) as client,
+    ):
+
+        async def livez() -> int:
+            return (await client.get("/livez")).status_code
+
+        async def until(status: int) -> None:
+            async with asyncio.timeout(WITHIN_S):
+                while await livez() != status:  # noqa: ASYNC110 - what changes is a time
+                    await asyncio.sleep(0.05)
+
+        assert await livez() == 200
+        proxy.passes_new = False
+        proxy.lose_connections()
+        await until(503)
+        with postgres_server.frozen():  # a restart would not help
+            await until(200)
+        proxy.passes_new = True
+        proxy.lose_connections()
+        await until(200)
