@@ -29,7 +29,8 @@ def kappa(found: Agreement) -> str:
         return "not defined: one verdict alone" if found.count else "none"
     low, high = found.kappa_interval
     few = f", {TOO_FEW}" if found.same.is_few else ""
-    return f"{found.kappa:.2f} of {found.count:,} ({low:.2f} to {high:.2f}){few}"
+    shown = found.kappa + 0.0 if abs(found.kappa) >= 0.005 else 0.0
+    return f"{shown:.2f} of {found.count:,} ({low:.2f} to {high:.2f}){few}"
 
 
 def money(amount: float | None) -> str:
