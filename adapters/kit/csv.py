@@ -50,7 +50,9 @@ SAMPLE_CHARACTERS = 500_000
 MAX_SHOWN = 60
 """Characters of a line that is shown in a remark."""
 
-FORMULA_STARTS = frozenset("=+-@\t\r")
+FORMULA_STARTS = frozenset("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
+"""OWASP's list, "CSV Injection". The last four are the full-width forms of the first, which
+spreadsheets in Japanese run, too."""
 _NUMBER = re.compile(r"[-+]?[0-9]+(?:[.,][0-9]+)?")
 
 
