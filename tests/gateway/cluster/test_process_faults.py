@@ -1,4 +1,5 @@
-"""Servers are killed in the middle of a submission; connections to the database are half open."""
+"""Servers are killed in the middle of a submission; connections to the database are half open;
+a greylisted address meets a second egress."""
 
 from __future__ import annotations
 
@@ -22,6 +23,8 @@ from gateway.settings.model import Settings
 from gateway.store import Store
 from gateway.store.tables import accounts, batch_chunks, batch_items, batches
 from gateway.web.dispatch import create_app
+from tests.fakes.dns import fake_dns
+from tests.fakes.smtp import Script, fake_smtp
 from tests.fakes.tcp_proxy import TcpProxy, tcp_proxy
 from tests.gateway.batches.conftest import Bench, open_bench
 from tests.gateway.cluster.processes import dispatch_for
@@ -182,3 +185,58 @@ async def test_livez_fails_if_the_job_engine_alone_is_stuck(
         proxy.passes_new = True
         proxy.lose_connections()
         await until(200)
+
+
+# -- greylisting ---------------------------------------------------------------------------
+
+SOURCES = {"vienna": "127.0.3.1", "berlin": "127.0.4.1"}
+GREYLISTS = Script(rcpt=[("^grey", ["450 4.2.0 Greylisted, come back", "250 2.1.5 Ok"])])
+
+
+async def test_a_greylisted_address_is_asked_again_from_the_same_source_address(url: str) -> None:
+    zone = {"g.test": {"MX": ["10 mx.g.test."]}, "mx.g.test": {"A": ["127.0.1.1"]}}
+    async with fake_dns(zone) as dns, fake_smtp({"127.0.1.1": GREYLISTS}) as smtp:
+
+        def settings(name: str) -> Settings:
+            return Settings.model_validate(
+                {
+                    "storage": {"url": url},
+                    "work": {"heartbeat_s": 0.2, "dead_after_s": 1.0},
+                    "engine": {
+                        "dns_servers": [dns.address],
+                        "smtp_port": smtp.port,
+                        "allow_private_networks": True,
+                        "helo": "probe.test",
+                        "greylist_retries_s": [1.0],
+                    },
+                    "egress": [{"name": name, "source_address": SOURCES[name]}],
+                }
+            )
+
+        async with contextlib.AsyncExitStack() as stack:
+            enter = stack.enter_async_context
+            services = await enter(open_services(settings("vienna")))
+            key = (
+                await services.accounts.create_key(
+                    await services.accounts.create_account(), "generic"
+                )
+            ).key
+            client = await enter(
+                httpx.AsyncClient(
+                    transport=httpx.ASGITransport(create_app(services)),
+                    base_url="http://veriplex.test",
+                )
+            )
+            emails = [f"grey{n}@g.test" for n in range(5)]
+            reply = await client.post(
+                "/generic/api/v1/verify/bulk", json={"emails": emails}, headers={"X-API-Key": key}
+            )
+            assert reply.status_code < 300, reply.text
+            seen = smtp.seen["127.0.1.1"]
+            async with asyncio.timeout(WITHIN_S):
+                while len(seen.recipients) < len(emails):  # noqa: ASYNC110 - of another task
+                    await asyncio.sleep(0.01)
+            await enter(open_services(settings("berlin")))  # it would be the sooner one
+            await until_completed(services.store)
+            assert {seen.recipients[email] for email in emails} == {2}
+            assert set(seen.peers) == {SOURCES["vienna"]}
