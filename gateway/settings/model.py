@@ -473,10 +473,12 @@ class RoutingSettings(Section):
         ge=0,
         le=1,
     )
-    measured_seed: int | None = _setting(
-        None,
-        "With a number, `measured` chooses the same for the same address and evidence; otherwise it"
+    measured_seed: str = _setting(
+        "",
+        "With a seed, `measured` chooses the same for the same address and evidence; otherwise it"
         " chooses at random what to try.",
+        coerce_numbers_to_str=True,
+        max_length=100,
     )
     wrong_deliverable_price: Money = _setting(
         0.5, "What `measured` takes a wrong deliverable to cost: mail that bounces.", "money"

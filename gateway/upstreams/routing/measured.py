@@ -77,7 +77,7 @@ class MeasuredOrder:
         prices: MistakePrices,
         *,
         share: float,
-        seed: int | None,
+        seed: str = "",
     ) -> None:
         """`share` of the requests may try a source. With a `seed` the same address gets the same
         choice as long as the evidence is the same."""
@@ -99,7 +99,7 @@ class MeasuredOrder:
         # DNS is not asked: a request does not wait for its route
         provider = provider_of_domain(address.ascii_domain) or ""
         known = evidence.get(provider, {})
-        if self._seed is not None:
+        if self._seed:
             text = f"{self._seed} {address.normalized}".encode(errors="surrogatepass")
             number = int.from_bytes(blake2b(text, digest_size=8).digest())
             if number / 2**64 < self._share:

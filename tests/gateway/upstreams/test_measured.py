@@ -54,7 +54,7 @@ def known(judged: int, wrong: int, undecided: int = 0) -> SourceEvidence:
 
 
 def chosen(evidence: Mapping[str, SourceEvidence], names: Sequence[str] = ("a", "b")) -> Any:
-    measured = MeasuredOrder(lambda: {"": evidence}, PRICES, share=0.0, seed=None)
+    measured = MeasuredOrder(lambda: {"": evidence}, PRICES, share=0.0)
     choice = measured.order(sources(*names), ADDRESS, random.Random(1))
     return [source.name for source in choice.order], choice.reason
 
@@ -95,14 +95,14 @@ def test_unknowns_and_prices_count() -> None:
     assert "undecided 1.0 % of 505" in reason
     cheap, dear = cast(Source, Named("a")), cast(Source, Named("b", price=50_000))
     evidence = {"": {"a": known(1000, 40), "b": known(1000, 5)}}
-    measured = MeasuredOrder(lambda: evidence, PRICES, share=0.0, seed=None)
+    measured = MeasuredOrder(lambda: evidence, PRICES, share=0.0)
     assert measured.order([cheap, dear], ADDRESS, random.Random(1)).order[0] is cheap
 
 
 def test_each_provider_has_a_source_of_its_own() -> None:
     good, bad = known(500, 5), known(500, 100)
     evidence = {"google": {"a": bad, "b": good}, "": {"a": good, "b": bad}}
-    measured = MeasuredOrder(lambda: evidence, PRICES, share=0.0, seed=None)
+    measured = MeasuredOrder(lambda: evidence, PRICES, share=0.0)
 
     def first(email: str) -> str:
         order = measured.order(sources("a", "b"), parse_address(email), random.Random(1)).order
@@ -114,16 +114,16 @@ def test_each_provider_has_a_source_of_its_own() -> None:
 def test_a_seed_makes_it_repeatable() -> None:
     evidence = {"": {"a": known(50, 5), "b": known(3, 0)}}
 
-    def choices(seed: int | None) -> list[str]:
+    def choices(seed: str) -> list[str]:
         measured = MeasuredOrder(lambda: evidence, PRICES, share=0.5, seed=seed)
         rng = random.Random()
         addresses = [parse_address(f"user{n}@example.com") for n in range(100)]
         orders = [measured.order(sources("a", "b"), a, rng).order for a in addresses]
         return [order[0].name for order in orders]
 
-    assert choices(7) == choices(7)
-    assert choices(7) != choices(8)
-    assert 10 < choices(7).count("b") < 60
+    assert choices("7") == choices("7")
+    assert choices("7") != choices("8")
+    assert 10 < choices("7").count("b") < 60
 
 
 # -- simulated vendors with known truth ----------------------------------------------------
@@ -154,7 +154,7 @@ def simulate(truth: Truth, seed: int, requests: int = 6_000, bad: float = 0.2) -
     rng = random.Random(seed)
     evidence: Evidence = {"": {name: SourceEvidence() for name in truth}}
     coming = {name: SourceEvidence() for name in truth}
-    measured = MeasuredOrder(lambda: evidence, PRICES, share=SHARE, seed=None)
+    measured = MeasuredOrder(lambda: evidence, PRICES, share=SHARE)
     every, late, cost = sources(*truth), Counter[str](), 0.0
     for number in range(requests):
         if number % 100 == 0:
@@ -352,6 +352,11 @@ async def test_a_server_without_evidence_or_with_one_source(
     here = await stack.enter_async_context(front(settings))
     (attempt,) = (await here.ask("user@example.com")).json()["attempts"]
     assert (attempt["source"], attempt["detail"]) == ("v0", "")
+
+
+def test_a_seed_may_be_a_number() -> None:
+    settings = Settings.model_validate({"routing": {"measured_seed": 7}})
+    assert settings.routing.measured_seed == "7"
 
 
 def test_it_needs_what_it_measures_by() -> None:
