@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -70,6 +71,7 @@ def read_outcomes(body: bytes, content_type: str, now: float) -> ReadOutcomes:
 
 def _json_rows(body: bytes) -> Iterator[Any]:
     """Of one object, of an array of objects, of `{"outcomes": […]}`, or of an object a line."""
+    body = body.removeprefix(BOM_UTF8)
     try:
         found = orjson.loads(body)
     except orjson.JSONDecodeError:
@@ -89,7 +91,9 @@ def _lines(body: bytes) -> Iterator[Any]:
             try:
                 yield orjson.loads(line)
             except orjson.JSONDecodeError as exc:
-                raise UnreadableOutcomes(f"Line {number} is not JSON.") from exc
+                raise UnreadableOutcomes(
+                    f"Line {number} is not JSON. For CSV, send Content-Type: text/csv."
+                ) from exc
 
 
 def _csv_rows(body: bytes) -> Iterator[Mapping[str, str]]:
@@ -124,7 +128,7 @@ def _read_row(row: Any, now: float) -> MailOutcome:
         address=address,
         outcome=outcome,
         at=_read_time(row.get("at"), now),
-        code=str(code)[:MAX_CODE],
+        code="".join(filter(str.isprintable, str(code)))[:MAX_CODE],
         text=(redact(text) or "")[:MAX_TEXT],
     )
 

@@ -36,6 +36,7 @@ def read(body: str, content_type: str = "application/json") -> Any:
 @pytest.mark.parametrize(
     "body",
     [
+        '\ufeff{"email": "ada@example.com", "outcome": "hard_bounce", "at": 1777629600}',
         '{"email": "ada@example.com", "outcome": "hard_bounce", "at": "2026-05-01T10:00:00Z"}',
         '[{"email": "ada@example.com", "outcome": "hard_bounce", "at": 1777629600}]',
         '{"outcomes": [{"email": " ada@example.com", "outcome": "Hard_Bounce",'
@@ -101,6 +102,15 @@ def test_no_row_is_lost_in_silence(row: str, why: str) -> None:
     assert why in found.refused[0][1]
     many = read(f"[{','.join([row] * 150)}]")
     assert (many.refused_count, len(many.refused)) == (150, MAX_REFUSED_SHOWN)
+
+
+async def test_no_byte_breaks_the_database(store: Store) -> None:
+    found = read(
+        '[{"email": "a@b.co", "outcome": "hard_bounce", "code": "5\\u0000", "text": "\\u0000x"}]'
+    )
+    records = OutcomeRecords(store, SourceAnswers(store, b"secret"))
+    await records.add(found.outcomes, "api")
+    assert await records.counts() == {"hard_bounce": 1}
 
 
 # -- the join ----------------------------------------------------------------------------
@@ -252,7 +262,10 @@ async def test_over_http() -> None:
         assert reply.status_code == 400
         assert reply.json()["detail"] == "No row is an outcome; row 1 has no `email`."
         reply = await client.post(url, content=b"rubbish", headers=bearer)
-        assert (reply.status_code, reply.json()["detail"]) == (400, "Line 1 is not JSON.")
+        assert (reply.status_code, reply.json()["detail"]) == (
+            400,
+            "Line 1 is not JSON. For CSV, send Content-Type: text/csv.",
+        )
         assert (await client.post(url, json=rows)).status_code == 401
 
 
