@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 
-from engine.model import Verdict
 from gateway.cli.tables import TableRow, print_table
 from gateway.comparing.report import Report, SourceFigures
 from gateway.comparing.words import mix
@@ -29,8 +28,8 @@ def print_report(report: Report) -> None:
 def _parts(report: Report) -> Iterator[tuple[str, Sequence[str], Sequence[TableRow]]]:
     yield (
         f"{report.addresses:,} addresses. Shares have their 95 % interval in brackets.",
-        ("source", *(verdict.value for verdict in Verdict), "no answer"),
-        [_verdict_cells(source) for source in report.sources],
+        ("source", "verdict", "share"),
+        [row for source in report.sources for row in _verdict_rows(source)],
     )
     yield (
         "Speed and cost",
@@ -59,20 +58,27 @@ def _parts(report: Report) -> Iterator[tuple[str, Sequence[str], Sequence[TableR
         ],
     )
     shown = {"", *list(report.providers)[:MAX_PROVIDERS]}
+    # two tables, each of which fits 80 columns
+    truth = [t for t in report.truth if t.provider in shown]
     yield (
         f"{report.with_truth:,} addresses have a known outcome, {report.bounced:,} bounced",
-        ("source", "provider", "undeliverable and bounced", "bounces found", "F1", "sent, bounced"),
+        ("source", "provider", "sent, bounced", "undeliverable, bounced"),
         [
             (
                 t.source,
                 t.provider or "all",
-                words.share(t.accuracy.precision),
-                words.share(t.accuracy.recall),
-                words.f1(t.accuracy),
                 words.share(t.accuracy.bounced_of_deliverable),
+                words.share(t.accuracy.precision),
             )
-            for t in report.truth
-            if t.provider in shown
+            for t in truth
+        ],
+    )
+    yield (
+        "Bounces that were found",
+        ("source", "provider", "found", "F1"),
+        [
+            (t.source, t.provider or "all", words.share(t.accuracy.recall), words.f1(t.accuracy))
+            for t in truth
         ],
     )
     yield (
@@ -86,9 +92,11 @@ def _parts(report: Report) -> Iterator[tuple[str, Sequence[str], Sequence[TableR
     )
 
 
-def _verdict_cells(source: SourceFigures) -> TableRow:
-    faults = ", ".join(f"{count:,} {fault}" for fault, count in source.faults.items())
-    return (source.name, *map(words.share, source.verdicts.values()), faults or "-")
+def _verdict_rows(source: SourceFigures) -> Iterator[TableRow]:
+    for verdict, share in source.verdicts.items():
+        yield source.name, verdict, words.share(share)
+    for fault, count in source.faults.items():
+        yield source.name, "no answer", f"{count:,} {fault}"
 
 
 def _cost_cells(source: SourceFigures) -> TableRow:
