@@ -92,7 +92,7 @@ class OutcomeRecords:
         return await self._count_known({row["address"] for row in rows})
 
     def _rows(self, given: Iterable[MailOutcome], service: str) -> list[dict[str, object]]:
-        rows = {}
+        rows: dict[tuple[bytes, str, datetime], dict[str, object]] = {}
         for each in given:
             digest = self._answers.digest(each.address)
             at = datetime.fromtimestamp(int(each.at), UTC)
