@@ -11,6 +11,7 @@ import contextlib
 import io
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -18,6 +19,7 @@ from typing import Any, TypeAlias, cast
 
 import httpx
 import pytest
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.upstream import UpstreamQuery
@@ -38,6 +40,9 @@ from gateway.sandbox.faults import FaultInjector
 from gateway.sandbox.reports import Report
 from gateway.sandbox.webhooks import MAX_IN_FLIGHT, SandboxWebhooks
 from gateway.store import open_store
+from gateway.store.postgres import PostgresBackend
+from gateway.store.sqlite import QUERY_THREADS, Queries
+from gateway.store.store import POOL_SIZE
 from gateway.tasks import GroupedCalls, TimeSlices
 from gateway.upstreams.batches.bulk import CONCURRENT_SINGLES
 from gateway.upstreams.routing.budgets import Budgets
@@ -187,6 +192,48 @@ async def writes() -> AsyncIterator[Work]:
                 await begin()
 
         yield work
+
+
+class _BeginningEngine:
+    """A database of which each query is a `Begin`."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+
+    def connect(self) -> contextlib.nullcontext[_BeginningEngine]:
+        return contextlib.nullcontext(self)
+
+    def execute(self, begin: Begin) -> SimpleNamespace:
+        async def run() -> None:
+            await begin()
+
+        asyncio.run_coroutine_threadsafe(run(), self._loop).result()
+        return SimpleNamespace(all=list)
+
+
+@asynccontextmanager
+async def queries() -> AsyncIterator[Work]:
+    """Those of a SQLite file, which run in threads."""
+    with ThreadPoolExecutor(QUERY_THREADS) as threads:
+        opened = Queries(cast(Any, _BeginningEngine()), threads)
+
+        async def work(begin: Begin) -> None:
+            await opened.fetch_all(cast(Any, begin))
+
+        yield work
+
+
+@asynccontextmanager
+async def connections_to_postgres() -> AsyncIterator[Work]:
+    engine = create_async_engine("postgresql+psycopg://127.0.0.1:9/none")  # never connected
+    backend = PostgresBackend(engine, "", POOL_SIZE, 60)
+
+    async def work(begin: Begin) -> None:
+        async with backend.write_turn(in_background=False):
+            await begin()
+
+    yield work
+    await engine.dispose()
 
 
 class _BeginningVerifier(Scripted):
@@ -373,6 +420,8 @@ QUEUES: dict[str, Queue] = {
     "computations of the sandbox": Queue(computations, 1),
     "charges and look-ups of keys": Queue(grouped_calls, 1),
     "writes to the database": Queue(writes, 1, flood=200),
+    "queries of a database file": Queue(queries, QUERY_THREADS, flood=200),
+    "connections to PostgreSQL": Queue(connections_to_postgres, POOL_SIZE),
     "batches": Queue(batches, MAX_CHUNKS_IN_FLIGHT, is_strict=False, flood=80),
     "webhooks": Queue(webhooks, CONCURRENT_DELIVERIES, is_strict=False, flood=80),
     "lists at URLs": Queue(fetches, CONCURRENT_FETCHES, is_strict=False),

@@ -6,6 +6,7 @@ are those of transactions, and no statement is prepared in a session.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AbstractContextManager
@@ -39,6 +40,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
+from engine.turns import FairSlots, Party, current_party
 from gateway.store import job_tables
 from gateway.store.backend import Result, Rows, pool_connections, translated, update_on_conflict
 from gateway.store.bounded import bounded_connect
@@ -87,15 +89,33 @@ class PostgresBackend:
 
     is_on_server = True
 
-    def __init__(self, engine: AsyncEngine, where: str) -> None:
+    def __init__(
+        self, engine: AsyncEngine, where: str, pool_size: int, busy_timeout_s: float
+    ) -> None:
         self.where = where
+        self._busy_timeout_s = busy_timeout_s
+        # The pool serves whoever came first; here accounts take turns.
+        self._turns = FairSlots(pool_size, is_strict=True)
         # One statement is a transaction of its own: two round trips less.
         self.reading = engine.execution_options(isolation_level="AUTOCOMMIT")
         self.writing = engine
 
     @contextlib.asynccontextmanager
     async def write_turn(self, *, in_background: bool) -> AsyncIterator[None]:
-        yield
+        async with self._turn((current_party(), in_background)):
+            yield
+
+    @contextlib.asynccontextmanager
+    async def _turn(self, party: Party) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(self._busy_timeout_s):
+                await self._turns.acquire(party)
+        except TimeoutError as exc:
+            raise StoreBusy(self.where, "all connections are in use") from exc
+        try:
+            yield
+        finally:
+            self._turns.release(party)
 
     async def transact(
         self, work: Callable[[AsyncConnection], Coroutine[Any, Any, Result]]
@@ -107,7 +127,7 @@ class PostgresBackend:
         return _translated_errors(self.where)
 
     async def fetch_all(self, query: Select[Any]) -> Sequence[Row[Any]]:
-        async with self.reading.connect() as connection:
+        async with self._turn((current_party(), False)), self.reading.connect() as connection:
             rows: Sequence[Row[Any]] = (await connection.execute(query)).all()
             return rows
 
@@ -182,7 +202,7 @@ async def open_postgres(
                 async with engine.begin() as connection:
                     await connection.execute(select(_lock("migrate")))
                     await connection.run_sync(_create_tables_if_empty)
-        yield PostgresBackend(engine, where)
+        yield PostgresBackend(engine, where, pool_size, busy_timeout_s)
     finally:
         await engine.dispose()
 

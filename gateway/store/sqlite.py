@@ -72,7 +72,7 @@ class SqliteBackend:
         engine: AsyncEngine,
         where: str,
         busy_timeout_s: float,
-        queries: _Queries | None,
+        queries: Queries | None,
         transactions: TransactionThread | None,
     ) -> None:
         """`queries` and `transactions` are None for a database in memory, which has one
@@ -164,12 +164,13 @@ class SqliteBackend:
         return bool(left) and left < (free or 0)
 
 
-class _Queries:
-    """Runs short queries on a file, each as a whole in a thread."""
+class Queries:
+    """Runs short queries on a file, each as a whole in a thread. Accounts take turns."""
 
     def __init__(self, engine: Engine, threads: ThreadPoolExecutor) -> None:
         self._engine = engine
         self._threads = threads
+        self._slots = FairSlots(QUERY_THREADS, is_strict=True)
 
     @classmethod
     @contextlib.contextmanager
@@ -194,7 +195,9 @@ class _Queries:
             engine.dispose()
 
     async def fetch_all(self, query: Select[Any]) -> Sequence[Row[Any]]:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._fetch, query)
+        loop = asyncio.get_running_loop()
+        async with self._slots.slot():
+            return await loop.run_in_executor(self._threads, self._fetch, query)
 
     def _fetch(self, query: Select[Any]) -> Sequence[Row[Any]]:
         with self._engine.connect() as connection:
@@ -223,7 +226,7 @@ async def open_sqlite(
         stack.push_async_callback(engine.dispose)
         queries = transactions = None
         if not _in_memory(address):
-            queries = stack.enter_context(_Queries.open(address, busy_timeout_s))
+            queries = stack.enter_context(Queries.open(address, busy_timeout_s))
             writing = _create_engine(address, busy_timeout_s, connect=ImmediateConnection)
             transactions = TransactionThread(writing.execution_options(veriplex_write=True))
             stack.push_async_callback(transactions.aclose)
