@@ -9,7 +9,7 @@ import signal
 import socket
 import ssl
 import sys
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import typer
@@ -170,10 +170,12 @@ async def serve_until_stopped(
     announce: Announce,
     *,
     retired: asyncio.Event | None = None,
+    drain: Callable[[asyncio.Event], Awaitable[None]] | None = None,
 ) -> bool:
     """Answer requests until SIGINT or SIGTERM, or until `retired` is set.
 
-    Returns whether requests were ended by a second Ctrl-C.
+    `drain` then lets the work under way end, for as long as its event is not set by a second
+    signal. Returns whether requests were ended by a second Ctrl-C.
     """
     from adapters.registry import DIALECTS
     from gateway.web.server import ServerHooks, serve
@@ -187,8 +189,8 @@ async def serve_until_stopped(
             requests = "1 request" if in_flight == 1 else f"{in_flight} requests"
             print_error(f"finishing {requests}; Ctrl-C again to stop at once")
 
-    with _signals_ignored():
-        return await serve(
+    with _signals_counted() as repeated:
+        aborted = await serve(
             app,
             sock,
             ssl_certfile=server.ssl_certfile,
@@ -204,19 +206,33 @@ async def serve_until_stopped(
             reason_phrases={k: v for d in DIALECTS for k, v in d.reason_phrases.items()},
             retired=retired,
         )
+        if drain is not None:
+            await drain(repeated)
+        return aborted
 
 
 @contextlib.contextmanager
-def _signals_ignored() -> Iterator[None]:
-    """Ignore the signals that stop the server.
+def _signals_counted() -> Iterator[asyncio.Event]:
+    """Ignore the signals that stop the server, but for an event that the second one sets.
 
-    uvicorn stops on a signal and then raises it again, which would end the process before the
-    database is closed.
+    uvicorn stops on a signal and then raises each that it got again, which would end the process
+    before the database is closed.
     """
+    import asyncio
+
+    loop, repeated = asyncio.get_running_loop(), asyncio.Event()
+    count = 0
+
+    def handle(*_: object) -> None:
+        nonlocal count
+        count += 1
+        if count > 1:
+            loop.call_soon_threadsafe(repeated.set)
+
     numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.signal(number, lambda *_: None) for number in numbers}
+    before = {number: signal.signal(number, handle) for number in numbers}
     try:
-        yield
+        yield repeated
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

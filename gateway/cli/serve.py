@@ -187,7 +187,13 @@ async def _serve(
                 worker = await stack.enter_async_context(in_place(place, services))
                 announced, retired = ready_by(worker, steps, fields), worker.retired
             aborted = await serve_until_stopped(
-                services, create_app(services), settings, sock, announced, retired=retired
+                services,
+                create_app(services),
+                settings,
+                sock,
+                announced,
+                retired=retired,
+                drain=services.dispatch.drain,
             )
         log.info("server.stopped")
         if aborted:

@@ -97,7 +97,12 @@ async def _work(settings: Settings, sock: socket.socket) -> None:
             steps = [("Look", "veriplex cluster"), ("Stop", "Ctrl-C")]
             announced = announce(settings.log, steps, docs=DOCS_URL)
             aborted = await serve_until_stopped(
-                services, create_health_app(services), settings, sock, announced
+                services,
+                create_health_app(services),
+                settings,
+                sock,
+                announced,
+                drain=services.dispatch.drain,
             )
         log.info("worker.stopped")
         if aborted:

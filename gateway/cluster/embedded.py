@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -83,6 +84,9 @@ class EmbeddedDispatch:
 
     async def living(self) -> frozenset[str] | None:
         return None
+
+    async def drain(self, hurry: asyncio.Event) -> None:
+        """A chunk ends as soon as the worker does."""
 
     @contextlib.asynccontextmanager
     async def running(self, worker: ChunkWorker) -> AsyncIterator[None]:

@@ -7,6 +7,7 @@ is the contract that an implementation of `Dispatch` must pass.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -143,6 +144,13 @@ class Dispatch(Protocol):
         """The holders of leases that are alive; None if that cannot be judged now.
 
         Each process that was alive when the call began is among them, or has died since.
+        """
+        ...
+
+    async def drain(self, hurry: asyncio.Event) -> None:
+        """Take no more work, and let the chunks under way end.
+
+        What is under way when the time for it is over, or `hurry` is set, is left to others.
         """
         ...
 

@@ -125,7 +125,8 @@ class ProcrastinateDispatch:
         self._notices: dict[str, Callable[[], None]] = {}
         self._worker: ChunkWorker | None = None
         self._engine_workers: dict[str, Worker] = {}
-        self._is_stopping = False
+        self._is_stopping = self._is_drained = False
+        self._running: list[asyncio.Task[None]] = []
         self._turns: dict[TurnOutcome, int] = dict.fromkeys(TurnOutcome, 0)
         self._must_reconcile = False
         """Whether turns were lost since the last time, while the database was away."""
@@ -291,12 +292,12 @@ class ProcrastinateDispatch:
 
     @contextlib.asynccontextmanager
     async def running(self, worker: ChunkWorker) -> AsyncIterator[None]:
-        self._worker, self._is_stopping = worker, False
+        self._worker, self._is_stopping, self._is_drained = worker, False, False
         await self._connector.open_async()
         try:
             async with in_background(self._watch(worker)):
                 pieces = [PIECES, *(f"{PIECES}:{name}" for name in sorted(self._config.egresses))]
-                running = [
+                running = self._running = [
                     asyncio.create_task(self._keep_running(name, queues, slots, poll_s))
                     for name, queues, slots, poll_s in (
                         (PIECES, pieces, self._config.pieces, POLL_S),
@@ -310,7 +311,8 @@ class ProcrastinateDispatch:
                             yield
                         finally:
                             self._stop_fetching()
-                            await asyncio.wait(running, timeout=self._config.drain_s)
+                            drain_s = 0.0 if self._is_drained else self._config.drain_s
+                            await asyncio.wait(running, timeout=drain_s)
                     # chunks are released now, and their turns end
                     await asyncio.wait(running, timeout=ABORT_AFTER_S)
                 finally:
@@ -319,7 +321,22 @@ class ProcrastinateDispatch:
                     await asyncio.gather(*running, return_exceptions=True)
         finally:
             self._engine_workers.clear()
+            self._running = []
             await self._connector.close_async()
+
+    async def drain(self, hurry: asyncio.Event) -> None:
+        if not self._running:
+            return
+        self._stop_fetching()
+        self._is_drained = True
+        hurried = asyncio.create_task(hurry.wait())
+        ended = asyncio.create_task(asyncio.wait(self._running, timeout=self._config.drain_s))
+        try:
+            await asyncio.wait((hurried, ended), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            hurried.cancel()
+            ended.cancel()
+            await asyncio.gather(hurried, ended, return_exceptions=True)
 
     def _stop_fetching(self) -> None:
         self._is_stopping = True

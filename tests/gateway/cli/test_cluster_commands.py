@@ -14,6 +14,7 @@ from sqlalchemy import create_engine, select, text
 
 from gateway.accounts.accounts import open_accounts
 from gateway.cli.terminal import EXIT_FAILURE
+from gateway.cluster.dispatch import DRAIN_S
 from gateway.store import open_store
 from gateway.store.tables import REVISION, batch_chunks, batches
 from tests.dialects import ALL
@@ -179,8 +180,10 @@ async def test_a_second_sigterm_ends_the_drain_of_a_worker(
             async with asyncio.timeout(30):
                 while b"server.stopping" not in await process.stderr.readline():
                     pass
-            process.send_signal(signal.SIGTERM)  # instead of a minute for balancers
+            process.send_signal(signal.SIGTERM)  # instead of a minute for balancers,
+            signalled = time.monotonic()
             code, _, err = await asyncio.wait_for(finish(process), 30)
+            assert time.monotonic() - signalled < DRAIN_S  # and that for the chunk in flight
         finally:
             if process.returncode is None:
                 process.kill()
