@@ -221,7 +221,8 @@ async def open_services(
         upstreams = await enter(
             _open_upstreams(settings, dialects, store, verifier, metrics, clock, secrets, sharing)
         )
-        outcomes = await enter(open_outcomes(settings.outcomes, store, clock=clock))
+        events_fetch = await enter(contextlib.aclosing(LazyFetch(_open_events_fetch)))
+        outcomes = await enter(open_outcomes(settings.outcomes, store, events_fetch, clock=clock))
         metrics.register_collector(outcomes.figures)
         shadow = await enter(
             open_shadow(
@@ -491,6 +492,20 @@ def _open_webhook_post(settings: Settings) -> HttpWebhookPost:
         HttpTransport(keep_alive_s=0),  # one webhook seldom follows another
         may_dial=lambda address: private or is_global(address),
         refusal="the receiver's address is private",
+    )
+
+
+def _open_events_fetch() -> HttpFetch:
+    """Fetches what Amazon SNS has, which is never in a private network nor elsewhere."""
+    from gateway.batches.http_fetch import HttpFetch
+    from gateway.upstreams.transport.aiohttp_transport import HttpTransport
+
+    return HttpFetch(
+        HttpTransport(keep_alive_s=0),
+        may_dial=is_global,
+        refusal="The server has a private address.",
+        timeout_s=10.0,
+        max_redirects=0,
     )
 
 

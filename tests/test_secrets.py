@@ -39,6 +39,7 @@ SOCKS_PASSWORD, ENVIRONMENT_PASSWORD = "socks-passw0rd", "environ-passw0rd"
 EGRESS_PASSWORDS = ("egress-passw0rd-1", "egress:pass/w0rd-2", "egress-passw0rd-3")
 METRICS_TOKEN = "metrics-t0ken-of-operator"
 SHARED_PASSWORD = "shared-passw0rd-of-server"
+MAILGUN_KEY, POSTMARK_TOKEN = "mailgun-signing-s3cret", "postmark-t0ken-s3cret"
 CONSOLE_PASSWORD, CONSOLE_VIEWER_PASSWORD = "console-passw0rd", "viewers-passw0rd"
 HOOK_USER, HOOK_PASSWORD, HOOK_TOKEN = "hook-us3r", "hook-passw0rd", "hook-t0ken-sekrit"
 
@@ -57,6 +58,8 @@ UPSTREAM_SECRETS = {
     **{f"password of egress {n}": word for n, word in enumerate(EGRESS_PASSWORDS)},
     "metrics token": METRICS_TOKEN,
     "shared password": SHARED_PASSWORD,
+    "signing key of Mailgun": MAILGUN_KEY,
+    "token of Postmark": POSTMARK_TOKEN,
     "password of the console": CONSOLE_PASSWORD,
     "password of its viewers": CONSOLE_VIEWER_PASSWORD,
 }
@@ -171,6 +174,9 @@ token = "env:METRICS_TOKEN"
 [console]
 password = "env:CONSOLE_PASSWORD"
 viewer_password = "env:CONSOLE_VIEWER_PASSWORD"
+[outcomes]
+mailgun_signing_key = ["env:MAILGUN_KEY"]
+postmark_token = "env:POSTMARK_TOKEN"
 [log]
 level = "debug"
 format = "{log_format}"
@@ -209,6 +215,8 @@ def environment() -> dict[str, str]:
         "SPARE": SPARE,
         "METRICS_TOKEN": METRICS_TOKEN,
         "SHARED_PASSWORD": SHARED_PASSWORD,
+        "MAILGUN_KEY": MAILGUN_KEY,
+        "POSTMARK_TOKEN": POSTMARK_TOKEN,
         "CONSOLE_PASSWORD": CONSOLE_PASSWORD,
         "CONSOLE_VIEWER_PASSWORD": CONSOLE_VIEWER_PASSWORD,
         "EGRESS": f"socks5://{EGRESS_NAME}:{EGRESS_PASSWORDS[2]}@127.0.0.1:9",
@@ -499,6 +507,18 @@ class Traffic:
             await self.send("GET", f"/nothing/{words[0]}?key={words[0]}", headers=notes)
             await self.send("GET", "/emailable/v1/verify", headers={"Authorization": words[1]})
 
+    async def misuse_events(self) -> None:
+        """Of mail services, with the secret and with one that is nearly right."""
+        url = "/veriplex/v1/outcomes"
+        row = {"RecordType": POSTMARK_TOKEN, "Email": MAILGUN_KEY}
+        for token in (POSTMARK_TOKEN, POSTMARK_TOKEN + "x"):
+            headers = {"X-Veriplex-Token": token}
+            reply = await self.send("POST", f"{url}/postmark", json={**row}, headers=headers)
+            assert reply.status_code == (200 if token == POSTMARK_TOKEN else 401)
+        signature = {"timestamp": "1", "token": MAILGUN_KEY, "signature": MAILGUN_KEY}
+        body = {"signature": signature, "event-data": row}
+        assert (await self.send("POST", f"{url}/mailgun", json=body)).status_code == 401
+
     async def read_what_the_server_shows(self) -> None:
         token = {"Authorization": f"Bearer {METRICS_TOKEN}"}
         metrics = await self.send("GET", "/metrics", headers=token)
@@ -509,5 +529,6 @@ class Traffic:
                 reply = await self.send("GET", f"/veriplex/v1/{path}", headers=bearer)
                 if name == "test emailable" and path.startswith("requests"):
                     assert len(reply.json()["requests"]) >= 20
+        await self.misuse_events()
         for path in ("livez", "readyz", "metrics", "veriplex/v1/requests"):
             await self.send("GET", f"/{path}")

@@ -55,6 +55,7 @@ class HttpFetch:
         may_dial: Callable[[str], bool],
         refusal: str,
         timeout_s: float = TIMEOUT_S,
+        max_redirects: int = MAX_REDIRECTS,
     ) -> None:
         """`refusal` is the sentence for a server that has no allowed address.
 
@@ -63,6 +64,7 @@ class HttpFetch:
         self._may_dial = may_dial
         self._refusal = refusal
         self._timeout_s = timeout_s
+        self._max_redirects = max_redirects
         self._slots = FairSlots(CONCURRENT_FETCHES)
         headers = {
             "Accept": "text/csv, text/plain, */*",
@@ -99,7 +101,7 @@ class HttpFetch:
         return ""
 
     async def _fetch(self, url: httpx.URL, max_bytes: int, file: _File) -> None:
-        for _ in range(MAX_REDIRECTS + 1):
+        for _ in range(self._max_redirects + 1):
             if url.scheme not in ("http", "https") or not url.host:
                 raise _NotFetchedError("The list's URL is not one of http or https.")
             address = await resolve_allowed(url, self._may_dial)
@@ -118,7 +120,8 @@ class HttpFetch:
                 return
             finally:
                 await reply.aclose()
-        raise _NotFetchedError(f"The list's URL was redirected more than {MAX_REDIRECTS} times.")
+        limit = self._max_redirects
+        raise _NotFetchedError(f"The list's URL was redirected more than {limit} times.")
 
 
 async def _store(reply: httpx.Response, max_bytes: int, file: _File) -> None:

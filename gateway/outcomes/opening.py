@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from engine.model import Verification
 from gateway.outcomes.agreements import AgreementRecorder, VerdictPair
 from gateway.outcomes.answers import open_answers
+from gateway.outcomes.events.receiver import Fetch, MailEvents
+from gateway.outcomes.events.tokens import EventTokens
 from gateway.outcomes.figures import OutcomeFigures
 from gateway.outcomes.recorder import AnswerRecorder, provider_of_either
 from gateway.outcomes.records import OutcomeRecords
@@ -30,6 +32,8 @@ class OutcomeServices:
     """None if nothing is kept."""
     agreement: AgreementRecorder | None
     """Likewise."""
+    events: MailEvents | None = None
+    """Those of mail services; None if nothing is kept."""
 
     @property
     def is_kept(self) -> bool:
@@ -70,9 +74,12 @@ class OutcomeServices:
 
 @contextlib.asynccontextmanager
 async def open_outcomes(
-    outcomes: OutcomesSettings, store: Store, *, clock: Callable[[], float]
+    outcomes: OutcomesSettings, store: Store, fetch: Fetch, *, clock: Callable[[], float]
 ) -> AsyncIterator[OutcomeServices]:
-    """Answers are written, and old ones removed, while inside. Raises StoreError."""
+    """Answers are written, and old ones removed, while inside. Raises StoreError.
+
+    `fetch` fetches the certificates that events are signed with.
+    """
     answers = await open_answers(store)
     records = OutcomeRecords(store, answers)
     figures = OutcomeFigures(records)
@@ -82,9 +89,11 @@ async def open_outcomes(
     keep_s = outcomes.keep_days * DAY_S
     recorder = AnswerRecorder(answers, records, keep_s=keep_s, clock=clock)
     agreement = AgreementRecorder(records.agreements, keep_s=keep_s, clock=clock)
+    services = OutcomeServices(records, figures, recorder, agreement)
+    events = MailEvents(outcomes, services.add, EventTokens(store), fetch, clock=clock)
     async with (
         recorder.periodic_writes().running(),
         agreement.periodic_writes().running(),
         in_background(figures.refresh_periodically()),
     ):
-        yield OutcomeServices(records, figures, recorder, agreement)
+        yield replace(services, events=events)

@@ -41,6 +41,8 @@ class ReadOutcomes:
     refused: list[tuple[int, str]] = field(default_factory=list)
     """The number of a row, from 1, and why it is refused."""
     refused_count: int = 0
+    ignored: int = 0
+    """Events that say nothing of what became of a mail."""
 
     def refuse(self, row: int, why: str) -> None:
         self.refused_count += 1
@@ -61,7 +63,7 @@ def read_outcomes(body: bytes, content_type: str, now: float) -> ReadOutcomes:
         if number > MAX_ROWS:
             raise UnreadableOutcomes(f"Send at most {MAX_ROWS:,} outcomes at a time.")
         try:
-            read.outcomes.append(_read_row(row, now))
+            read.outcomes.append(read_row(row, now))
         except WrongRow as exc:
             read.refuse(number, str(exc))
     if not number:
@@ -108,7 +110,8 @@ def _csv_rows(body: bytes) -> Iterator[Mapping[str, str]]:
         raise UnreadableOutcomes(f"The body is not CSV with a column `email`: {exc}.") from exc
 
 
-def _read_row(row: Any, now: float) -> MailOutcome:
+def read_row(row: Any, now: float) -> MailOutcome:
+    """The outcome of one row with the members of `MEMBERS`. Raises WrongRow."""
     if not isinstance(row, Mapping):
         raise WrongRow("is not an object")
     email, word = row.get("email"), row.get("outcome")

@@ -29,6 +29,7 @@ from gateway.settings.values import (
     HeloName,
     HostName,
     HttpUrl,
+    KeyRefs,
     Money,
     Network,
     Operator,
@@ -38,10 +39,12 @@ from gateway.settings.values import (
     ProxyUrl,
     Seconds,
     SecretRef,
+    SecretRefs,
     SenderAddress,
     SharedUrl,
     SocksUrl,
     StorageUrl,
+    TopicArn,
     TtlSeconds,
 )
 
@@ -727,6 +730,25 @@ class OutcomesSettings(Section):
         "days",
         ge=0,
         le=3_650,
+    )
+    ses_topics: tuple[TopicArn, ...] = _setting(
+        (),
+        "Topics of Amazon SNS whose events of SES are taken, such as"
+        " `arn:aws:sns:us-east-1:123456789012:events`; without any, none are.",
+    )
+    sendgrid_public_key: KeyRefs = _setting(
+        (),
+        "The verification key of SendGrid's Signed Event Webhook, or `env:NAME` or `file:PATH` of"
+        " it; a list for several accounts. Without one, none of its events are taken.",
+    )
+    mailgun_signing_key: SecretRefs = _setting(
+        (),
+        "`env:NAME` or `file:PATH` of Mailgun's HTTP webhook signing key, or a list of them.",
+    )
+    postmark_token: SecretRefs = _setting(
+        (),
+        "`env:NAME` or `file:PATH` of the password that Postmark's webhook has in its URL, or in a"
+        " header `X-Veriplex-Token`; a list for several servers of Postmark.",
     )
 
 

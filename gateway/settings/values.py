@@ -57,6 +57,33 @@ def _parse_optional_secret(reference: object, info: ValidationInfo) -> Secret:
     return Secret("", "") if reference == "" else _parse_secret(reference, info)
 
 
+def _as_list(given: object) -> list[object]:
+    if isinstance(given, list | tuple):
+        return list(given)
+    return [] if given == "" else [given]
+
+
+def _parse_secrets(given: object, info: ValidationInfo) -> tuple[Secret, ...]:
+    return tuple(_parse_secret(each, info) for each in _as_list(given))
+
+
+def _parse_public_keys(given: object, info: ValidationInfo) -> tuple[Secret, ...]:
+    return tuple(
+        Secret(each, each)
+        if isinstance(each, str) and each and not each.startswith(("env:", "file:"))
+        else _parse_secret(each, info)
+        for each in _as_list(given)
+    )
+
+
+def _check_topic(value: str) -> str:
+    if not re.fullmatch(
+        r"arn:aws[a-z-]{0,20}:sns:[a-z0-9-]{1,40}:\d{12}:[A-Za-z0-9_-]{1,256}", value
+    ):
+        raise ValueError("should be a topic such as arn:aws:sns:us-east-1:123456789012:events")
+    return value
+
+
 def read_secret_file(path: str) -> str:
     """The content of a file, without surrounding whitespace. Raises ValueError if it is empty."""
     try:
@@ -247,6 +274,14 @@ OptionalSecretRef = Annotated[
     Secret, BeforeValidator(_parse_optional_secret), Field(validate_default=True)
 ]
 """Empty, or a reference to a secret."""
+SecretRefs = Annotated[
+    tuple[Secret, ...], BeforeValidator(_parse_secrets), Field(validate_default=True)
+]
+"""One reference to a secret, or a list of them; empty is none."""
+KeyRefs = Annotated[
+    tuple[Secret, ...], BeforeValidator(_parse_public_keys), Field(validate_default=True)
+]
+"""Likewise, of keys that are no secrets and may stand there themselves."""
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 Money = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
 """In one currency, which the operator chooses; exact to a millionth."""
@@ -258,6 +293,7 @@ DnsServerAddress = Annotated[str, AfterValidator(_check_dns_server)]
 HeloName = Annotated[str, AfterValidator(_check_helo)]
 SenderAddress = Annotated[str, AfterValidator(_check_mail_from)]
 HostName = Annotated[str, AfterValidator(_check_host)]
+TopicArn = Annotated[str, AfterValidator(_check_topic)]
 Network = Annotated[str, AfterValidator(_check_network)]
 
 

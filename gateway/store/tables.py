@@ -32,7 +32,7 @@ from sqlalchemy import (
     text,
 )
 
-REVISION = "0025"
+REVISION = "0026"
 """The newest migration; repeated here so that opening an up-to-date database needs no Alembic."""
 LEAST_READER = "0014"
 """The oldest `REVISION` whose program may use these tables. A migration that only adds what older
@@ -441,6 +441,28 @@ outcomes = Table(
     sqlite_with_rowid=False,
 )
 """What became of mails."""
+
+event_tokens = Table(
+    "event_tokens",
+    metadata,
+    Column("token", LargeBinary(16), primary_key=True),  # a digest
+    Column("event", LargeBinary(16), nullable=False),  # a digest of what came with it
+    Column("at", UtcDateTime, nullable=False),
+    Index(None, "at"),
+    sqlite_with_rowid=False,
+)
+"""Tokens of Mailgun's events, each of which may come with one event alone."""
+
+mailbox_imports = Table(
+    "mailbox_imports",
+    metadata,
+    Column("mailbox", LargeBinary(16), primary_key=True),  # a digest of its path
+    Column("position", Text, nullable=False),  # gateway.outcomes.mailboxes
+    Column("tallies", Text, nullable=False),  # JSON: what was read before that position
+    Column("at", UtcDateTime, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""Imports of mailboxes that are not finished, so that the same command goes on."""
 
 judged_answers = Table(
     "judged_answers",

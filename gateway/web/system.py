@@ -37,6 +37,7 @@ from gateway.web.compression import compressing
 from gateway.web.console.services import ConsoleServices
 from gateway.web.descriptions import ApiDescriptions
 from gateway.web.exchange import verdict_of
+from gateway.web.mail_events import MailEventCalls
 from gateway.web.native import NativeApi
 from gateway.web.native_batches import NativeBatches
 from gateway.web.native_outcomes import NativeOutcomes
@@ -108,6 +109,7 @@ def create_system_app(services: SystemServices) -> ASGIApp:
     batches = NativeBatches(services.native)
     outcomes = NativeOutcomes(services.native, services.outcomes)
     sources = NativeSources(services.console)
+    events = MailEventCalls(services.outcomes)
     descriptions = ApiDescriptions(services.routes.dialects)
     console = services.console
     page = StartPage(
@@ -139,6 +141,7 @@ def create_system_app(services: SystemServices) -> ASGIApp:
         Route(f"{NATIVE_PREFIX}/sources/{{name}}/resume", sources.resume, methods=["POST"]),
         Route(f"{NATIVE_PREFIX}/sources/{{name}}/try", sources.try_now, methods=["POST"]),
         Route(f"{NATIVE_PREFIX}/outcomes", outcomes.submit, methods=["POST"]),
+        Route(f"{NATIVE_PREFIX}/outcomes/{{service}}", events.receive, methods=["POST"]),
     ]
     # not mounted: a path that none of them has is then found by the application itself
     own += [

@@ -1,0 +1,1 @@
+"""The events that mail services post: one module a service, which checks and reads them."""
