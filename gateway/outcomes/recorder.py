@@ -122,6 +122,9 @@ class AnswerRecorder:
         except StoreError:
             self._waiting = [*waiting, *self._waiting][:MAX_UNWRITTEN]
             raise
+        # another process may have been told outcomes before these answers were stored
+        first = min(at for _, at in waiting)
+        await self._outcomes.judge_since(first, {row["address"] for row in rows})
 
     def _rows(self, waiting: list[tuple[Verification, int]]) -> list[dict[str, object]]:
         rows = {}

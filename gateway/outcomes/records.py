@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -111,6 +111,16 @@ class OutcomeRecords:
         async with self._store.write() as connection:
             await self._store.insert_rows(connection, outcomes, rows, or_update=True)
             await judge(self._store, connection, digests)
+
+    async def judge_since(self, since: float, digests: Set[object]) -> None:
+        """Judge the answers about these addresses anew that have an outcome since a Unix time."""
+        moment = datetime.fromtimestamp(since, UTC)
+        query = select(outcomes.c.address).where(outcomes.c.at >= moment).distinct()
+        recent = {bytes(row.address) for row in await self._store.fetch_all(query)}
+        both = sorted(digest for digest in recent if digest in digests)
+        for start in range(0, len(both), ROWS_PER_WRITE):
+            async with self._store.write() as connection:
+                await judge(self._store, connection, both[start : start + ROWS_PER_WRITE])
 
     async def _count_known(self, digests: Iterable[object]) -> int:
         known, every = 0, list(digests)

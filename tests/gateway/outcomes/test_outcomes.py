@@ -189,6 +189,22 @@ async def test_an_outcome_within_the_second_of_the_answer(store: Store) -> None:
     assert [(tally.count, tally.bounced) for tally in await records.tallies()] == [(1, 0)]
 
 
+async def test_an_answer_that_is_stored_after_its_outcome(store: Store) -> None:
+    """As where one process answered, and another was told the outcome a second later."""
+    answers = SourceAnswers(store, b"secret")
+    records = OutcomeRecords(store, answers)
+    recorder = AnswerRecorder(answers, records, keep_s=DAY, clock=lambda: NOW)
+    early, late = emails(2)
+    for address in (early, late):
+        recorder.record(await Knowing().verify(address))
+    outcome = Outcome.HARD_BOUNCE
+    await records.add(
+        [MailOutcome(early, outcome, NOW - 1), MailOutcome(late, outcome, NOW)], "api"
+    )
+    await recorder.write()
+    assert [(tally.count, tally.bounced) for tally in await records.tallies()] == [(1, 1)]
+
+
 class Knowing(Local):
     """Finds that nobody whose name begins with `gone` has a mailbox."""
 
