@@ -103,8 +103,11 @@ class WebhookSender:
     async def _deliver_logged(self, delivery: WebhookDelivery) -> None:
         try:
             await self._deliver(delivery)
+        # in both cases its lease expires, and it is sent again
+        except StoreError as exc:
+            extra = {"batch": delivery.batch_id, "error": str(exc)}
+            log.warning("webhook.delayed", extra=extra)
         except Exception:
-            # its lease expires, and it is sent again
             log.exception("webhook.failed", extra={"batch": delivery.batch_id})
         finally:
             self._turns.give_back(delivery.account_id)

@@ -18,7 +18,8 @@ from adapters.contract.operations import DeleteJob, StartJob, SubmitJob
 from engine.dns.targets import is_global
 from engine.turns import Turns
 from gateway.batches.http_post import HttpWebhookPost
-from gateway.batches.outbox import SqlOutbox
+from gateway.batches.outbox import LEASE_S, SqlOutbox
+from gateway.store import StoreAway
 from gateway.store.migrate import upgrade
 from gateway.upstreams.transport.aiohttp_transport import HttpTransport
 from tests.gateway.batches.conftest import Bench, open_bench
@@ -306,3 +307,23 @@ async def test_a_client_adds_headers_but_none_of_the_connection() -> None:
     assert b"\r\ncontent-length: 2" in head
     for absent in (b"evil", b"chunked", b"bad name", b"injected", b"umlaut"):
         assert absent not in head
+
+
+async def test_a_database_that_fails_meanwhile_is_no_bug_and_the_webhook_is_sent_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    failed = asyncio.Event()
+
+    async def post(url: str, body: bytes, **options: object) -> str:
+        failed.set()
+        raise StoreAway("the database", "is being restarted")
+
+    url = f"sqlite:///{tmp_path / 'v.db'}"
+    async with open_bench(url, work=True, post_webhook=post) as bench:
+        await bench.submit(await bench.caller("emailable"), ["ada@example.com"], url=URL)
+        await asyncio.wait_for(failed.wait(), 30)
+    assert "webhook.delayed" in caplog.messages
+    assert "webhook.failed" not in caplog.messages
+    async with open_bench(url, bench.clock) as again:
+        await again.wait(LEASE_S)
+        assert len(again.posts) == 1
