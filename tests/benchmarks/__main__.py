@@ -27,6 +27,7 @@ from tests.benchmarks.lists import far, jobs, lists
 from tests.benchmarks.peers import peers
 from tests.benchmarks.probing import probing
 from tests.benchmarks.servers import LIVE_KEY, SANDBOX, Running, ours, running
+from tests.benchmarks.shadowing import shadowing
 from tests.benchmarks.sharing import sharing
 from tests.benchmarks.storage import storage
 from tests.benchmarks.workers import workers
@@ -152,6 +153,7 @@ BENCHMARKS: Mapping[str, Callable[[int, float], None]] = {
     "egress": egress,
     "jobs": jobs,
     "peers": peers,
+    "shadowing": shadowing,
     "sharing": sharing,
     "storage": storage,
     "console": console_pages,

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -42,7 +42,7 @@ def forwarding(rounds: int, seconds: float) -> None:
     numbers = itertools.count()
 
     def fresh(count: int) -> list[bytes]:
-        return [_get(f"ada{next(numbers)}@example.com") for _ in range(count)]
+        return [get_fresh(numbers) for _ in range(count)]
 
     with running(*ours("bare")) as bare, running(*_command(bare)) as through:
         direct_ms: list[float] = []
@@ -191,9 +191,10 @@ async def _until(
     return None
 
 
-def _get(email: str) -> bytes:
+def get_fresh(numbers: Iterator[int]) -> bytes:
+    """A request for an address that was never asked about."""
     return (
-        f"GET /v1/verify?email={email} HTTP/1.1\r\nHost: localhost\r\n"
+        f"GET /v1/verify?email=ada{next(numbers)}@example.com HTTP/1.1\r\nHost: localhost\r\n"
         f"Authorization: Bearer {LIVE_KEY}\r\nAccept: application/json\r\n\r\n"
     ).encode()
 

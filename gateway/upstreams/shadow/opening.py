@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import random
 from collections.abc import AsyncIterator, Callable, Sequence
 from hashlib import sha256
@@ -20,6 +21,8 @@ from gateway.upstreams.source.sharing import ALONE, UpstreamSharing
 from gateway.upstreams.source.source import Source
 from gateway.upstreams.source.throttle import Throttle
 from gateway.verdicts.verifier import Verifier
+
+log = logging.getLogger(__name__)
 
 MAX_SCOPE = 80
 """The longest name of a budget that the database has room for."""
@@ -50,6 +53,9 @@ async def open_shadow(
             if not (routing.shadow and routing.shadow_share):
                 continue
             own = _own_upstreams(settings, routing)
+            for upstream in own.upstreams:
+                if not upstream.price:
+                    log.warning("shadow.unpriced", extra={"source": upstream.name})
             upstreams = await stack.enter_async_context(
                 open_upstreams(
                     own,
