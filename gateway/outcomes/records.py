@@ -21,7 +21,7 @@ from gateway.store.tables import judged_answers, outcomes, source_answers
 
 IS_WRONG = text("wrong = 1")
 """As the index has it that only rows with wrong verdicts are in."""
-ROWS_PER_WRITE = 2_000
+ROWS_PER_WRITE = 500
 """Outcomes in one transaction, which other writers wait for."""
 
 
