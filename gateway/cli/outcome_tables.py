@@ -66,7 +66,7 @@ def _print_outcomes(found: OutcomeReport) -> None:
                     f"{row.count:,}",
                     row.source,
                     f"{row.verdict.value} ({row.reason})",
-                    " ".join(filter(None, (row.code, row.text))),
+                    " ".join(filter(None, (row.code, row.text))) or "mail arrived",
                 )
                 for row in found.wrong
             ],
