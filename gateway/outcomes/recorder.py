@@ -36,14 +36,15 @@ NOT_LOOKED_UP = "not known"
 
 def provider_name(verification: Verification) -> str:
     """The operator of the mail hosts of an address, as reports name it."""
+    # of a well-known domain first: each source has to count for the same provider, and vendors name
+    # other hosts, or none
+    if known := provider_of_domain(verification.address.ascii_domain):
+        return known
     evidence = verification.evidence
     if evidence.provider:
         return evidence.provider
     if evidence.mx:
         return provider_of(evidence.mx[0].host) or OTHER_PROVIDER
-    # many vendors do not tell the mail hosts
-    if known := provider_of_domain(verification.address.ascii_domain):
-        return known
     return NO_PROVIDER if evidence.dns.can_receive is False else NOT_LOOKED_UP
 
 

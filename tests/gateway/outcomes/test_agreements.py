@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from engine.model import Verdict
+from engine.address.syntax import parse_address
+from engine.model import Evidence, MxHost, Verdict
 from gateway.outcomes.agreements import (
     AgreementRecorder,
     AgreementRecords,
     VerdictPair,
     make_agreement,
 )
+from gateway.outcomes.recorder import provider_name, provider_of_either
 from gateway.store import Store, StoreError, open_store
+from tests.gateway.batches.conftest import answer
 
 D, U, N = Verdict.DELIVERABLE, Verdict.UNDELIVERABLE, Verdict.UNKNOWN
 NOON = 1_780_000_000.0
@@ -80,6 +84,25 @@ async def test_nothing_is_lost_while_the_database_is_away() -> None:
     away.is_away = False
     await recorder.write()
     assert list(away.added.values()) == [2]
+
+
+@pytest.mark.parametrize(
+    ("email", "evidence", "name"),
+    [
+        ("ada@gmail.com", Evidence(), "google"),
+        ("ada@gmail.com", Evidence(mx=(MxHost("mx.example.com", 10),)), "google"),
+        ("ada@gmail.com", Evidence(provider="yahoo"), "google"),
+        ("ada@example.com", Evidence(mx=(MxHost("aspmx.l.google.com", 10),)), "google"),
+        ("ada@example.com", Evidence(mx=(MxHost("mx.example.com", 10),)), "other"),
+        ("ada@example.com", Evidence(), "not known"),
+    ],
+)
+def test_all_sources_count_for_the_same_provider_of_a_well_known_domain(
+    email: str, evidence: Evidence, name: str
+) -> None:
+    found = replace(answer(parse_address(email)), evidence=evidence)
+    assert provider_name(found) == name
+    assert provider_of_either(replace(found, evidence=Evidence()), found) == name
 
 
 def test_the_largest_provider_comes_first() -> None:
