@@ -33,6 +33,7 @@ COMMANDS = (
     "blocks",
     "upstreams",
     "sources",
+    "outcomes",
     "init",
     "check",
     "console",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -130,6 +131,19 @@ class OutcomeRecords:
             query = select(func.count(column.distinct())).where(column.in_(some))
             known += int((await self._store.fetch_all(query))[0][0])
         return known
+
+    async def count_joined(self, given: Iterable[MailOutcome]) -> int:
+        """How many of these outcomes are of addresses that an answer is known of."""
+        number = Counter(self._answers.digest(each.address) for each in given)
+        digests, column = list(number), source_answers.c.address
+        joined = 0
+        for at in range(0, len(digests), LOOKED_UP_AT_ONCE):
+            query = (
+                select(column).where(column.in_(digests[at : at + LOOKED_UP_AT_ONCE])).distinct()
+            )
+            rows = await self._store.fetch_all(query)
+            joined += sum(number[bytes(row.address)] for row in rows)
+        return joined
 
     async def tallies(self) -> list[OutcomeTally]:
         """What became of mail to the addresses of each source, provider, verdict and score."""

@@ -23,7 +23,7 @@ def test_version_is_that_of_the_distribution(here: Here) -> None:
 
 
 SHOWN = [
-    *(set(COMMANDS) - {"keys", "blocks", "upstreams", "sources"}),
+    *(set(COMMANDS) - {"keys", "blocks", "upstreams", "sources", "outcomes"}),
     "keys create",
     "keys list",
     "keys revoke",
@@ -33,6 +33,7 @@ SHOWN = [
     "blocks list",
     "blocks lift",
     "upstreams check",
+    "outcomes import",
     "sources list",
     "sources pause",
     "sources report",
