@@ -506,6 +506,7 @@ def _open_events_fetch() -> HttpFetch:
         refusal="The server has a private address.",
         timeout_s=10.0,
         max_redirects=0,
+        what="file at SNS",
     )
 
 

@@ -56,8 +56,9 @@ class HttpFetch:
         refusal: str,
         timeout_s: float = TIMEOUT_S,
         max_redirects: int = MAX_REDIRECTS,
+        what: str = "list",
     ) -> None:
-        """`refusal` is the sentence for a server that has no allowed address.
+        """`refusal` is the sentence for a server that has no allowed address; `what` is fetched.
 
         Link-local addresses and those of cloud metadata are never allowed.
         """
@@ -65,6 +66,7 @@ class HttpFetch:
         self._refusal = refusal
         self._timeout_s = timeout_s
         self._max_redirects = max_redirects
+        self._what = what
         self._slots = FairSlots(CONCURRENT_FETCHES)
         headers = {
             "Accept": "text/csv, text/plain, */*",
@@ -97,13 +99,13 @@ class HttpFetch:
         except _NotFetchedError as exc:
             return str(exc)
         except (OSError, UnicodeError, httpx.InvalidURL, httpx.HTTPError) as exc:
-            return f"The list could not be fetched: {failure_of(exc)}."
+            return f"The {self._what} could not be fetched: {failure_of(exc)}."
         return ""
 
     async def _fetch(self, url: httpx.URL, max_bytes: int, file: _File) -> None:
         for _ in range(self._max_redirects + 1):
             if url.scheme not in ("http", "https") or not url.host:
-                raise _NotFetchedError("The list's URL is not one of http or https.")
+                raise _NotFetchedError(f"The {self._what}'s URL is not one of http or https.")
             address = await resolve_allowed(url, self._may_dial)
             if address is None:
                 raise _NotFetchedError(self._refusal)
@@ -115,13 +117,13 @@ class HttpFetch:
                     continue
                 if reply.status_code != 200:
                     status = reply.status_code
-                    raise _NotFetchedError(f"The list could not be fetched: HTTP {status}.")
+                    raise _NotFetchedError(f"The {self._what} could not be fetched: HTTP {status}.")
                 await _store(reply, max_bytes, file)
                 return
             finally:
                 await reply.aclose()
         limit = self._max_redirects
-        raise _NotFetchedError(f"The list's URL was redirected more than {limit} times.")
+        raise _NotFetchedError(f"The {self._what}'s URL was redirected more than {limit} times.")
 
 
 async def _store(reply: httpx.Response, max_bytes: int, file: _File) -> None:

@@ -45,7 +45,7 @@ def _rows(event: Mapping[str, Any]) -> Iterator[Row]:
         yield from _bounce(object_of(event, "bounce"))
     elif kind == "Complaint":
         complaint = object_of(event, "complaint")
-        if complaint.get("complaintSubType") not in NOT_SENT:
+        if text_of(complaint, "complaintSubType") not in NOT_SENT:
             for each in objects_of(complaint, "complainedRecipients"):
                 at = complaint.get("timestamp")
                 yield row(text_of(each, "emailAddress"), Outcome.COMPLAINT, at)
@@ -74,7 +74,7 @@ def _rows(event: Mapping[str, Any]) -> Iterator[Row]:
 
 
 def _bounce(bounce: Mapping[str, Any]) -> Iterator[Row]:
-    if bounce.get("bounceSubType") in NOT_SENT:
+    if text_of(bounce, "bounceSubType") in NOT_SENT:
         return
     for each in objects_of(bounce, "bouncedRecipients"):
         yield bounce_row(

@@ -87,6 +87,8 @@ def test_documented_events(service: str, example: dict[str, Any]) -> None:
         {"RecordType": "Delivery", "Recipient": 7, "DeliveredAt": "soon"},
         {"RecordType": 7},
         {"eventType": "Bounce"},
+        {"eventType": "Bounce", "bounce": {"bounceSubType": []}},
+        {"eventType": "Complaint", "complaint": {"complaintSubType": {}}},
         {"eventType": "Bounce", "bounce": {"bouncedRecipients": [7]}},
         {"eventType": "Bounce", "bounce": {"bouncedRecipients": {"emailAddress": "a@b.co"}}},
         {"eventType": "Delivery", "delivery": {"recipients": [None], "timestamp": 1}},
