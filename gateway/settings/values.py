@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import ipaddress
 import re
 from collections.abc import Mapping
@@ -68,12 +69,22 @@ def _parse_secrets(given: object, info: ValidationInfo) -> tuple[Secret, ...]:
 
 
 def _parse_public_keys(given: object, info: ValidationInfo) -> tuple[Secret, ...]:
-    return tuple(
+    keys = tuple(
         Secret(each, each)
         if isinstance(each, str) and each and not each.startswith(("env:", "file:"))
         else _parse_secret(each, info)
         for each in _as_list(given)
     )
+    for key in keys:
+        # read by what checks signatures, which may not be installed; here typos are found
+        bare = "".join(line for line in key.value.splitlines() if "-----" not in line)
+        try:
+            is_key = len(base64.b64decode("".join(bare.split()), validate=True)) >= MIN_DER_BYTES
+        except ValueError:
+            is_key = False
+        if key.value and not is_key:
+            raise ValueError("should be a public key in base64, or env:NAME or file:PATH of one")
+    return keys
 
 
 def _check_topic(value: str) -> str:
@@ -95,6 +106,8 @@ def read_secret_file(path: str) -> str:
     return value
 
 
+MIN_DER_BYTES = 40
+"""Of a public key in DER; the shortest that is in use, Ed25519, has 44."""
 MIN_OWN_KEY_CHARACTERS = 8
 MAX_OWN_KEY_CHARACTERS = 256
 

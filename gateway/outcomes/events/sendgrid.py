@@ -73,7 +73,7 @@ def verify(headers: Mapping[str, str], body: bytes, public_keys: Iterable[str]) 
         try:
             key = load_der_public_key(base64.b64decode(_bare(text), validate=True))
         except (ValueError, UnsupportedAlgorithm):
-            continue  # as if it were another key; the settings' check names it
+            continue  # nothing is signed by it
         if not isinstance(key, ec.EllipticCurvePublicKey):
             continue
         try:

@@ -161,6 +161,14 @@ def test_wrong_signatures_of_sendgrid(changes: dict[str, str]) -> None:
         sendgrid.verify(*published_sendgrid(**changes))
 
 
+@pytest.mark.parametrize("key", ["rubbish!", "QUJD", ["QUJD"], 7, "env:UNSET"])
+def test_a_key_that_is_none_is_refused_at_start(key: Any) -> None:
+    with pytest.raises(ValueError, match=r"sendgrid_public_key"):
+        OutcomesSettings.model_validate(
+            {"sendgrid_public_key": key}, context={"environ": {"SET": "QUJD"}}
+        )
+
+
 def test_without_the_extra_the_message_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
