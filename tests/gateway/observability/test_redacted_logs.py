@@ -44,8 +44,12 @@ def test_no_secret_is_in_a_line(log_format: Literal["text", "json"]) -> None:
 
 
 def test_every_secret_of_the_settings_is_known() -> None:
-    environ = {"A": "key-of-a", "B": "key-of-b", "P": "socks5://u:of%2Fproxy@host:1080"}
-    row = {"dialect": "emailable", "base_url": "https://name:of-base@host/v1", "api_key": "env:A"}
+    environ = {"A": "key-of-a", "B": "key-of-b", "P": "socks5://proxy-us3r:of%2Fproxy@host:1080"}
+    row = {
+        "dialect": "emailable",
+        "base_url": "https://base-us3r:of-base@host/v1",
+        "api_key": "env:A",
+    }
     settings = Settings.model_validate(
         {
             "transport": {"proxy": "http://token-alone@proxy:3128"},
@@ -58,8 +62,8 @@ def test_every_secret_of_the_settings_is_known() -> None:
     )
     assert {
         *("key-of-a", "key-of-b"),
-        *("of-base", "name:of-base"),
-        *("of/proxy", "u:of/proxy"),
+        *("of-base", "base-us3r", "base-us3r:of-base"),
+        *("of/proxy", "proxy-us3r", "proxy-us3r:of/proxy"),
         *("token-alone", "token-alone:"),
     } == {*secrets_in(settings)}
     shown = repr(settings)

@@ -73,8 +73,10 @@ GREATEST = {
     "veriplex_batches",
     "veriplex_circuit",
     "veriplex_egress_resting",
+    "veriplex_judged_addresses",
     "veriplex_paused_operators",
     "veriplex_processes",
+    "veriplex_shadow_agreement",
     "veriplex_upstream_banned",
     "veriplex_upstream_dead_keys",
 }
