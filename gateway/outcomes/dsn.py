@@ -151,4 +151,5 @@ def time_of_from_line(line: bytes) -> float | None:
         moment = datetime.strptime(f"{' '.join(words[-5:])} +0000", "%a %b %d %H:%M:%S %Y %z")
     except ValueError:
         return None
-    return moment.timestamp()
+    at = moment.timestamp()
+    return at if at > 0 else None

@@ -137,10 +137,16 @@ def read_row(row: Any, now: float) -> MailOutcome:
 
 
 def _read_time(value: Any, now: float) -> float:
-    """Unix seconds, or a time of ISO 8601; without a zone it is UTC. Raises WrongRow."""
+    """Unix seconds, or a time of ISO 8601; without a zone it is UTC. Raises WrongRow.
+
+    A time before 1970 is refused: no mail is that old, and the first hours of the year 1 with a
+    zone lie before the first moment that a database takes.
+    """
     if value in (None, ""):
         return now
     try:
+        if isinstance(value, bool):
+            raise TypeError("a truth value is no time")
         if isinstance(value, str) and not value.strip().replace(".", "", 1).isdigit():
             moment = datetime.fromisoformat(value.strip())
             at = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
@@ -150,4 +156,6 @@ def _read_time(value: Any, now: float) -> float:
         raise WrongRow("`at` is a time of ISO 8601, or Unix seconds") from None
     if at > now + MAX_AHEAD_S:
         raise WrongRow("`at` is in the future")
+    if at < 0:
+        raise WrongRow("`at` is before 1970")
     return at

@@ -13,7 +13,7 @@ from engine.address.syntax import parse_address
 from engine.model import Reason, Verdict
 from gateway.outcomes import importing
 from gateway.outcomes.answers import SourceAnswer, SourceAnswers
-from gateway.outcomes.dsn import read_report
+from gateway.outcomes.dsn import read_report, time_of_from_line
 from gateway.outcomes.events.terms import MissingExtra
 from gateway.outcomes.importing import ImportTallies, MailboxImport
 from gateway.outcomes.mailboxes import MAX_MESSAGE_BYTES, NoMailbox, read_messages
@@ -275,3 +275,8 @@ async def test_without_the_extra(
     records = OutcomeRecords(store, SourceAnswers(store, b"secret"))
     with pytest.raises(MissingExtra, match=r"pip install 'veriplex\[outcomes\]'"):
         await MailboxImport(store, records, clock=lambda: NOW).run(tmp_path, lambda _: None)
+
+
+def test_a_from_line_before_1970_is_no_time() -> None:
+    assert time_of_from_line(b"From x Mon May  4 10:00:00 2026\n") == 1777888800
+    assert time_of_from_line(b"From x Mon Jan  1 00:00:00 0001\n") is None

@@ -91,6 +91,11 @@ def test_no_list_of_outcomes(body: str, content_type: str, words: str) -> None:
         ('{"email": "a@b.co", "outcome": "delivered", "at": "soon"}', "ISO 8601"),
         ('{"email": "a@b.co", "outcome": "delivered", "at": 99999999999999999999}', "ISO 8601"),
         ('{"email": "a@b.co", "outcome": "delivered", "at": "2126-01-01"}', "future"),
+        ('{"email": "a@b.co", "outcome": "delivered", "at": "0001-01-01T00:00+23:59"}', "1970"),
+        ('{"email": "a@b.co", "outcome": "delivered", "at": "1969-12-31T23:59:59Z"}', "1970"),
+        ('{"email": "a@b.co", "outcome": "delivered", "at": -62135683140}', "ISO 8601"),
+        ('{"email": "a@b.co", "outcome": "delivered", "at": -1}', "1970"),
+        ('{"email": "a@b.co", "outcome": "delivered", "at": true}', "ISO 8601"),
         ('{"email": "a@b.co", "outcome": "delivered", "text": 7}', "texts"),
     ],
 )
