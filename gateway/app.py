@@ -56,7 +56,7 @@ from gateway.sandbox.sql_batches import SqlBatches
 from gateway.service import Service, WaitForTask, wait_at_most
 from gateway.settings import Settings, configured_dialects
 from gateway.settings.egress import probe_config
-from gateway.settings.model import SettingPath
+from gateway.settings.section import SettingPath
 from gateway.status.overview import Overview
 from gateway.status.sources import SourceControl
 from gateway.store import BUSY_TIMEOUT_S, Store, StoreError, open_store

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from adapters.contract.dialect import Dialect
-    from gateway.settings.model import LogSettings
+    from gateway.settings.server import LogSettings
 
 DOCS_URL = "https://github.com/veriplex/veriplex/tree/main/docs"
 LABEL_WIDTH = 10

@@ -45,7 +45,7 @@ from gateway.outcomes.answers import SourceAnswers, open_answers
 from gateway.outcomes.opening import DAY_S
 from gateway.outcomes.recorder import provider_name
 from gateway.settings import LOCAL_SOURCE, Settings
-from gateway.settings.model import CONCLUSIVE_VERDICTS
+from gateway.settings.sources import CONCLUSIVE_VERDICTS
 from gateway.store import Store, StoreError
 from gateway.upstreams.opening import open_upstreams, spending_caps
 from gateway.upstreams.routing.budgets import UNCAPPED, Budgets, source_scope, to_micros

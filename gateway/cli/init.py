@@ -48,7 +48,9 @@ def init(
 
 def template() -> str:
     """The file's text, made from the classes of the settings."""
-    from gateway.settings.model import RoutingSettings, Section, Settings, section_class
+    from gateway.settings.model import Settings, section_class
+    from gateway.settings.section import Section
+    from gateway.settings.sources import RoutingSettings
 
     parts = [_INTRODUCTION]
     for name, info in Settings.model_fields.items():
@@ -90,7 +92,7 @@ _EXAMPLES: dict[str, Any] = {
 
 
 def _setting(name: str, info: FieldInfo, full_name: str) -> str:
-    from gateway.settings.model import Section
+    from gateway.settings.section import Section
 
     value: Any = _EXAMPLES[full_name] if info.is_required() else info.default
     if isinstance(value, Section):

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from gateway.cli.announce import Announce
     from gateway.observability.metrics import Metrics
     from gateway.settings import Settings
-    from gateway.settings.model import LogSettings
+    from gateway.settings.server import LogSettings
     from gateway.web.dispatch import Application
     from gateway.web.vendors import VendorApp
 

@@ -36,7 +36,7 @@ def migrate(
 
 
 async def _migrate(settings: Settings) -> None:
-    from gateway.settings.model import MigrateRule
+    from gateway.settings.storage import MigrateRule
     from gateway.store import StoreError, open_store
     from gateway.store.tables import REVISION
 

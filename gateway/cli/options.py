@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from gateway.settings import Settings
-    from gateway.settings.model import SettingPath
+    from gateway.settings.section import SettingPath
 
 
 class _PlainParameters:

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from adapters.contract.dialect import Dialect
     from gateway.settings import Settings
-    from gateway.settings.model import LogSettings
+    from gateway.settings.server import LogSettings
 
 MAX_KEY_LENGTH = 256
 

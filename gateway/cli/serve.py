@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from gateway.accounts.accounts import NewKey
     from gateway.app import Services
     from gateway.settings import Settings
-    from gateway.settings.model import SettingPath
+    from gateway.settings.section import SettingPath
 
 
 MAX_WORKERS = 64

@@ -25,7 +25,7 @@ from gateway.doctor.finding import Finding
 from gateway.doctor.limits import with_timeout
 from gateway.doctor.mail_hosts import greet_mail_host, outgoing_ip
 from gateway.doctor.spf import SpfCheck, SpfResult, check_host
-from gateway.settings.model import EngineSettings
+from gateway.settings.probe import EngineSettings
 
 
 class EgressExamination:

@@ -12,7 +12,7 @@ from sqlalchemy import select
 
 from gateway.doctor.facts import Database, ListenAddress, RefusalHistory
 from gateway.reputation import recent_refusals
-from gateway.settings.model import ServerSettings
+from gateway.settings.server import ServerSettings
 from gateway.sockets import bind
 from gateway.store import StoreError, open_store
 from gateway.store.tables import REVISION, version_table

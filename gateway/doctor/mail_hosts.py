@@ -23,7 +23,7 @@ from engine.smtp.connect import EgressFault
 from engine.smtp.dialogue import ConversationEnded, open_conversation
 from engine.smtp.terms import EgressConfig, Target
 from gateway.doctor.facts import MailHost
-from gateway.settings.model import EngineSettings
+from gateway.settings.probe import EngineSettings
 
 QUIT_TIMEOUT_S = 1.0
 

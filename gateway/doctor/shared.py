@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from gateway.cluster.shared import server_of
 from gateway.doctor.finding import Finding, fail, ok, warn
-from gateway.settings.model import SharedSettings
+from gateway.settings.storage import SharedSettings
 
 if TYPE_CHECKING:
     from gateway.cluster.shared.inspection import SharedServer

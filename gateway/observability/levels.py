@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 
-from gateway.settings.model import LogSettings
+from gateway.settings.server import LogSettings
 
 OWN_LOGGERS = ("gateway", "engine", "adapters", "veriplex")
 QUIET_LOGGERS = ("procrastinate", "psycopg.pool")

@@ -24,7 +24,7 @@ from structlog.typing import EventDict, WrappedLogger
 from gateway.observability.access_line import DIM, RED, RESET, YELLOW, access_line
 from gateway.observability.levels import OWN_LOGGERS, set_levels
 from gateway.observability.printable import printable, printable_json
-from gateway.settings.model import LogSettings
+from gateway.settings.server import LogSettings
 
 
 def set_up_logs(

@@ -15,7 +15,7 @@ from gateway.outcomes.figures import OutcomeFigures
 from gateway.outcomes.recorder import AnswerRecorder, provider_of_either
 from gateway.outcomes.records import OutcomeRecords
 from gateway.outcomes.terms import MailOutcome
-from gateway.settings.model import OutcomesSettings
+from gateway.settings.storage import OutcomesSettings
 from gateway.store import Store
 from gateway.tasks import in_background
 

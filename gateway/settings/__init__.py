@@ -7,17 +7,17 @@ exists. `VERIPLEX_SECTION__NAME` overrides a setting. `docs/settings.md` lists a
 from gateway.errors import LOCAL_SOURCE
 from gateway.settings.dialects import configured_dialects
 from gateway.settings.load import load
-from gateway.settings.model import (
-    Completion,
-    RouteSettings,
-    RoutingSettings,
-    Settings,
-    Strategy,
-    UpstreamSettings,
-)
+from gateway.settings.model import Settings
 from gateway.settings.problems import SettingProblem, SettingsError
 from gateway.settings.proxies import environment_proxies
 from gateway.settings.secrets import secrets_in, url_secrets
+from gateway.settings.sources import (
+    Completion,
+    RouteSettings,
+    RoutingSettings,
+    Strategy,
+    UpstreamSettings,
+)
 from gateway.settings.values import Secret, read_secret_file
 
 __all__ = [

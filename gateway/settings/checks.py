@@ -5,20 +5,18 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 from gateway.errors import LOCAL_SOURCE
-from gateway.settings.model import (
+from gateway.settings.model import Settings
+from gateway.settings.probe import EgressSettings
+from gateway.settings.problems import suggestion
+from gateway.settings.section import SettingPath
+from gateway.settings.server import ConsoleSettings, KeySettings, ServerSettings
+from gateway.settings.sources import (
     RESERVED_SOURCES,
-    ConsoleSettings,
-    EgressSettings,
-    KeySettings,
     RouteSettings,
     RoutingSettings,
-    ServerSettings,
-    SettingPath,
-    Settings,
     Strategy,
     UpstreamSettings,
 )
-from gateway.settings.problems import suggestion
 from gateway.settings.values import Secret, key_fault
 
 MIN_PASSWORD_CHARACTERS = 8

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 
 from adapters.contract.dialect import Dialect
 from adapters.registry import DIALECTS
-from gateway.settings.model import Section, Settings
+from gateway.settings.model import Settings
+from gateway.settings.section import Section
 
 
 def configured_dialects(

@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from gateway.settings.model import Section, SettingPath, Settings
+from gateway.settings.model import Settings
+from gateway.settings.section import Section, SettingPath
 from gateway.settings.values import Secret
 
 DEFAULT = "default"

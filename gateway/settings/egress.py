@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from engine.smtp.terms import DEFAULT_EGRESS, EgressConfig, Identity, SocksProxy
-from gateway.settings.model import EgressSettings, EngineSettings, Settings
+from gateway.settings.model import Settings
+from gateway.settings.probe import EgressSettings, EngineSettings
 from gateway.settings.problems import suggestion
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from gateway.settings.checks import check_settings, check_source_addresses
-from gateway.settings.model import SettingPath, Settings, known_settings, section_class
+from gateway.settings.model import Settings, known_settings, section_class
 from gateway.settings.problems import (
     SettingProblem,
     SettingsError,
@@ -22,6 +22,7 @@ from gateway.settings.problems import (
     suggestion,
 )
 from gateway.settings.proxies import ProxyVariableError, environment_proxies
+from gateway.settings.section import SettingPath
 from gateway.settings.values import os_error_reason
 
 PREFIX = "VERIPLEX_"

@@ -8,14 +8,11 @@ from dataclasses import dataclass
 
 from pydantic_core import ErrorDetails
 
-from gateway.settings.model import (
-    EgressSettings,
-    KeySettings,
-    SettingPath,
-    Settings,
-    UpstreamSettings,
-    known_settings,
-)
+from gateway.settings.model import Settings, known_settings
+from gateway.settings.probe import EgressSettings
+from gateway.settings.section import SettingPath
+from gateway.settings.server import KeySettings
+from gateway.settings.sources import UpstreamSettings
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.settings.model import MigrateRule
+from gateway.settings.storage import MigrateRule
 from gateway.store.backend import Backend, Insert, Result, Rows
 from gateway.store.errors import StoreConflict, StoreError, StoreTooOld, StoreUnusable
 from gateway.store.schema import migrate

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 
 from engine.model import Verification
 from gateway.cluster.shared.flights import SharedFlights
-from gateway.settings.model import CacheSettings
+from gateway.settings.storage import CacheSettings
 from gateway.store import Store
 from gateway.verdicts.cache import VerdictCache
 from gateway.verdicts.database import SqlVerdictStore

@@ -10,17 +10,11 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from gateway.settings.model import (
-    DIALECT_SECTIONS,
-    EgressSettings,
-    KeySettings,
-    RouteSettings,
-    RoutingSettings,
-    Section,
-    Settings,
-    UpstreamSettings,
-    section_class,
-)
+from gateway.settings.model import DIALECT_SECTIONS, Settings, section_class
+from gateway.settings.probe import EgressSettings
+from gateway.settings.section import Section
+from gateway.settings.server import KeySettings
+from gateway.settings.sources import RouteSettings, RoutingSettings, UpstreamSettings
 from tools.docs.markdown import row, table_head
 
 

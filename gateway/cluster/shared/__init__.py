@@ -25,7 +25,7 @@ from gateway.cluster.shared.keys import SharedKeys
 from gateway.cluster.shared.limits import SharedLimiter
 from gateway.cluster.shared.notes import SharedNotes
 from gateway.cluster.shared.pacing import HeldPlaces, SharedPaces, SharedPlaces
-from gateway.settings.model import SharedSettings
+from gateway.settings.storage import SharedSettings
 from gateway.store import Store, StoreUnusable
 from gateway.store.tables import secrets as secrets_table
 from gateway.tasks import in_background

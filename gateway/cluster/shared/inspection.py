@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from gateway.cluster.shared.connection import SERVER_ERRORS, open_client, reason
-from gateway.settings.model import SharedSettings
+from gateway.settings.storage import SharedSettings
 
 ROUND_TRIPS = 9
 TIMEOUT_S = 2.0

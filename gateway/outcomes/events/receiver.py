@@ -16,7 +16,7 @@ from gateway.outcomes.events.terms import TryAgainLater
 from gateway.outcomes.events.tokens import EventTokens
 from gateway.outcomes.reading import ReadOutcomes
 from gateway.outcomes.terms import MailOutcome
-from gateway.settings.model import OutcomesSettings
+from gateway.settings.storage import OutcomesSettings
 
 log = logging.getLogger(__name__)
 

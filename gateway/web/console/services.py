@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from gateway.sandbox import Sandbox
     from gateway.service import Service
     from gateway.settings import Settings
-    from gateway.settings.model import SettingPath
+    from gateway.settings.section import SettingPath
     from gateway.status.overview import Overview
     from gateway.web.browsers import BrowserGuard
 

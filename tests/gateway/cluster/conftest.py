@@ -12,7 +12,7 @@ import pytest
 
 from gateway.cluster.processes import LivingProcesses, ProcessKind
 from gateway.cluster.shared import Shared, open_shared
-from gateway.settings.model import SharedSettings
+from gateway.settings.storage import SharedSettings
 from gateway.store import open_store
 from tests.valkey_server import ValkeyServer
 

@@ -14,7 +14,7 @@ from adapters.contract.operations import Rate
 from gateway.cluster.limits import RateLimiter, RateLimitExceeded
 from gateway.cluster.shared import Shared
 from gateway.doctor.shared import examine_shared
-from gateway.settings.model import SharedSettings
+from gateway.settings.storage import SharedSettings
 from gateway.store import StoreUnusable
 from tests.gateway.cluster.conftest import open_pair
 

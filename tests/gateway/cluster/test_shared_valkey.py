@@ -16,7 +16,7 @@ from adapters.contract.operations import Rate
 from gateway.cluster.limits import RateLimitExceeded
 from gateway.cluster.shared import Shared
 from gateway.cluster.shared.connection import FAILURES_UNTIL_DOWN
-from gateway.settings.model import SharedSettings
+from gateway.settings.storage import SharedSettings
 from tests.valkey_server import ValkeyServer
 
 pytestmark = pytest.mark.valkey

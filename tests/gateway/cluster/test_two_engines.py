@@ -15,7 +15,7 @@ from engine.address.syntax import parse_address
 from engine.model import Reason
 from engine.probe import ProbeEngine
 from gateway.cluster.shared import Shared
-from gateway.settings.model import SharedSettings
+from gateway.settings.storage import SharedSettings
 from tests.engine.test_probe import CONFIG, NOW, A, only, zone_of
 from tests.fakes.dns import fake_dns
 from tests.fakes.smtp import FakeSmtp, Script, fake_smtp

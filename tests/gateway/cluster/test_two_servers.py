@@ -32,7 +32,8 @@ from gateway.app import Services, open_services
 from gateway.cluster.claims import DatabaseClaims
 from gateway.cluster.shared import Shared
 from gateway.cluster.shared.connection import SharedStore
-from gateway.settings.model import Settings, SharedSettings
+from gateway.settings.model import Settings
+from gateway.settings.storage import SharedSettings
 from gateway.store import open_store
 from gateway.upstreams.opening import open_upstreams
 from gateway.upstreams.source.balances import read_balances

@@ -6,7 +6,7 @@ import pytest
 
 from gateway.cluster.shared.inspection import SharedServer
 from gateway.doctor.shared import examine_shared, judge_shared
-from gateway.settings.model import SharedSettings
+from gateway.settings.storage import SharedSettings
 from tests.valkey_server import ValkeyServer
 
 GOOD = {"version": "7.0.15", "policy": "noeviction", "round_trip_ms": 0.3}

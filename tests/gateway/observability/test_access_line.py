@@ -14,7 +14,7 @@ import pytest
 from gateway.observability.access_line import access_line, loggable_path
 from gateway.observability.logs import set_up_logs
 from gateway.observability.metrics import AccessLogEntry, Metrics
-from gateway.settings.model import LogSettings
+from gateway.settings.server import LogSettings
 
 ENTRY = AccessLogEntry(
     request_id="5f1c",

@@ -24,7 +24,7 @@ import alembic.runtime.migration, httpcore, sqlalchemy.pool
 import uvicorn.protocols.http.httptools_impl
 
 from gateway.observability.logs import set_up_logs
-from gateway.settings.model import LogSettings
+from gateway.settings.server import LogSettings
 
 set_up_logs(LogSettings(level=sys.argv[1]))
 uvicorn.Config(None, log_config=None)  # which sets levels of its own in other set-ups

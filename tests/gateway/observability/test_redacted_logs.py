@@ -12,7 +12,7 @@ import pytest
 from gateway.observability.logs import set_up_logs
 from gateway.observability.redaction import SecretList
 from gateway.settings import Settings, secrets_in
-from gateway.settings.model import LogSettings
+from gateway.settings.server import LogSettings
 
 KEY, PASSWORD = "live_00112233445566778899", 'pa"ss\\wörd'
 

@@ -26,7 +26,7 @@ from gateway.outcomes.events.tokens import EventTokens
 from gateway.outcomes.reading import ReadOutcomes, UnreadableOutcomes
 from gateway.outcomes.terms import MailOutcome
 from gateway.settings import Settings
-from gateway.settings.model import OutcomesSettings
+from gateway.settings.storage import OutcomesSettings
 from gateway.store import Store, open_store
 from gateway.web.dispatch import create_app
 from gateway.web.mail_events import MAX_EVENT_BYTES

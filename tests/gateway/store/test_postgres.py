@@ -18,7 +18,7 @@ from gateway.accounts.accounts import open_accounts
 from gateway.accounts.ledger import LedgerEntry, book_entries
 from gateway.cluster.health import DatabaseCheck
 from gateway.patience import NEXT_CONNECT_S, PATIENCE, Patience
-from gateway.settings.model import MigrateRule
+from gateway.settings.storage import MigrateRule
 from gateway.store import (
     Store,
     StoreAway,

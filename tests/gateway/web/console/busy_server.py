@@ -13,7 +13,7 @@ import httpx
 from engine.model import Meaning, Reason, Verdict
 from gateway.app import Services, open_services
 from gateway.settings import Settings
-from gateway.settings.model import SettingPath
+from gateway.settings.section import SettingPath
 from gateway.store.tables import egress_refusals
 from gateway.web.dispatch import create_app
 from tests.dialects import BY_NAME
