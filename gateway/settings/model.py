@@ -1,8 +1,8 @@
 """All settings as one object, and a look-up by name.
 
-A section is a class of the modules beside this one, and a setting is a field of it, with its default,
-bounds and meaning. The tables of `docs/settings.md` and the file
-that `veriplex init` writes are made from them.
+A section is a class of the modules beside this one, and a setting is a field of it, with its
+default, bounds and meaning. The tables of `docs/settings.md` and the file that `veriplex init`
+writes are made from them.
 """
 
 from __future__ import annotations
