@@ -44,7 +44,7 @@ ANCHORED = frozenset({"match", "fullmatch"})
 
 OWN_TEXT = {
     ("gateway/doctor/spf.py", "re.split"): "one character class (RFC 7208 section 7.3)",
-    ("engine/smtp/reply_words.py", "re.sub"): "builds the reply table's patterns from its phrases",
+    ("engine/smtp/phrases.py", "re.sub"): "builds the reply table's patterns from its phrases",
 }
 """Calls with a pattern that is built where it is used, and why it takes linear time."""
 

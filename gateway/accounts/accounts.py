@@ -1,17 +1,10 @@
-"""Accounts and their API keys: authentication, rate limits, charges, administration.
-
-AccountsError
-├── NoSuchAccount, NoSuchKey, AmbiguousKey
-├── UnknownPlan, UnknownDialect
-└── KeyTaken, KeyLooksLikeTest
-InsufficientCredits (`caller`) and RateLimitExceeded (`limits`) are answers to a caller.
-"""
+"""Accounts and their API keys: authentication, rate limits, charges, administration."""
 
 from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -31,6 +24,15 @@ from gateway.accounts.caller import (
     Usage,
 )
 from gateway.accounts.callers import CallerLookup
+from gateway.accounts.errors import (
+    AmbiguousKey,
+    KeyLooksLikeTest,
+    KeyTaken,
+    NoSuchAccount,
+    NoSuchKey,
+    UnknownDialect,
+    UnknownPlan,
+)
 from gateway.accounts.keys import key_digest, key_hint, mint_key
 from gateway.accounts.ledger import Ledger, LedgerEntry, book_entries
 from gateway.accounts.plans import Plans
@@ -41,21 +43,13 @@ from gateway.store.tables import accounts, keys, milestones
 __all__ = [
     "AccountStatus",
     "Accounts",
-    "AccountsError",
-    "AmbiguousKey",
     "Caller",
     "Charge",
     "InsufficientCredits",
     "KeyInfo",
-    "KeyLooksLikeTest",
-    "KeyTaken",
     "NewKey",
-    "NoSuchAccount",
-    "NoSuchKey",
     "OwnKey",
     "RateLimitExceeded",
-    "UnknownDialect",
-    "UnknownPlan",
     "Usage",
     "open_accounts",
 ]
@@ -74,45 +68,6 @@ def month_of_day(day: int) -> str:
     return datetime.fromtimestamp(day * DAY_S, UTC).strftime("%Y-%m")
 
 
-class AccountsError(Exception):
-    """An operation on accounts or keys that cannot be done."""
-
-
-class NoSuchAccount(AccountsError):
-    def __init__(self, account_id: int) -> None:
-        super().__init__(f"there is no account {account_id}")
-
-
-class NoSuchKey(AccountsError):
-    def __init__(self, key_ref: str) -> None:
-        super().__init__(f"no key has {key_ref!r} as its id or its end")
-
-
-class AmbiguousKey(AccountsError):
-    def __init__(self, key_ref: str, ids: Collection[int]) -> None:
-        super().__init__(
-            f"{key_ref!r} fits the keys {', '.join(map(str, ids))}; give an id or the whole key"
-        )
-        self.ids = tuple(ids)
-
-
-class _UnknownName(AccountsError):
-    noun = ""
-
-    def __init__(self, name: str, known: Collection[str]) -> None:
-        super().__init__(f"no {self.noun} is named {name!r}; there are {', '.join(known)}")
-        self.name = name
-        self.known = tuple(known)
-
-
-class UnknownPlan(_UnknownName):
-    noun = "plan"
-
-
-class UnknownDialect(_UnknownName):
-    noun = "dialect"
-
-
 @dataclass(frozen=True, slots=True)
 class OwnKey:
     """A key that was not minted here, such as the vendor's own key of a client."""
@@ -121,18 +76,6 @@ class OwnKey:
     key: str = field(repr=False)
     label: str | None = None
     test: bool = False
-
-
-class KeyLooksLikeTest(AccountsError):
-    def __init__(self, dialect: str, prefix: str) -> None:
-        super().__init__(
-            f"a key that begins with {prefix} is a test key of {dialect}; say that it is one"
-        )
-
-
-class KeyTaken(AccountsError):
-    def __init__(self, dialect: str) -> None:
-        super().__init__(f"that key exists already in {dialect}")
 
 
 @dataclass(frozen=True, slots=True)

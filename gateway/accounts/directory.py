@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 
 from sqlalchemy import ColumnElement, String, and_, cast, exists, func, or_, select, update
 
-from gateway.accounts.accounts import KeyInfo, NoSuchAccount, NoSuchKey, key_info, keys_query
+from gateway.accounts.accounts import KeyInfo, key_info, keys_query
 from gateway.accounts.caller import AccountStatus
+from gateway.accounts.errors import NoSuchAccount, NoSuchKey
 from gateway.store import Store
 from gateway.store.tables import accounts, keys, usage
 

@@ -270,13 +270,8 @@ def _set_status(settings: Settings, which: str, status: str, words: str) -> None
 async def _accounts(settings: Settings, *, must_exist: bool = False) -> AsyncIterator[Accounts]:
     """The accounts of the server's database. Their errors become CommandErrors."""
     from adapters.registry import DIALECTS
-    from gateway.accounts.accounts import (
-        AccountsError,
-        KeyLooksLikeTest,
-        UnknownDialect,
-        UnknownPlan,
-        open_accounts,
-    )
+    from gateway.accounts.accounts import open_accounts
+    from gateway.accounts.errors import AccountsError, KeyLooksLikeTest, UnknownDialect, UnknownPlan
     from gateway.cli.database import open_database
     from gateway.settings.problems import suggestion
     from gateway.store import StoreError

@@ -143,7 +143,7 @@ async def _serve(
     origins: Mapping[SettingPath, str],
 ) -> None:
     """Serve on `sock`, alone or in a place among several workers."""
-    from gateway.accounts.accounts import AccountsError
+    from gateway.accounts.errors import AccountsError
     from gateway.app import open_services
     from gateway.observability.logs import set_up_logs
     from gateway.observability.redaction import SecretList

@@ -71,7 +71,7 @@ def worker(
 
 
 async def _work(settings: Settings, sock: socket.socket) -> None:
-    from gateway.accounts.accounts import AccountsError
+    from gateway.accounts.errors import AccountsError
     from gateway.app import open_services
     from gateway.cli.announce import DOCS_URL, announce
     from gateway.cluster.processes import ProcessKind

@@ -32,6 +32,7 @@ from gateway.sandbox.clock import Clocks
 from gateway.sandbox.faults import MAX_SLOW_REQUESTS, FaultInjector
 from gateway.sandbox.fetching import fetch_nothing
 from gateway.sandbox.jobs import SandboxJobs
+from gateway.sandbox.key_jobs import jobs_of_key
 from gateway.sandbox.keys import TestKeys
 from gateway.sandbox.links import URL_OF_REQUEST
 from gateway.sandbox.magic import MAGIC_DOMAIN, SLOW_LOCAL_PART
@@ -210,8 +211,8 @@ class Sandbox:
         """
         word = word_of_parameter(simulate) or caller.simulate
         filters = self._filters_of(dialect, caller)
-        return self.jobs.jobs_of(
-            dialect, caller.sandbox_scope, word, self._base_url(dialect), filters
+        return jobs_of_key(
+            self.jobs, dialect, caller.sandbox_scope, word, self._base_url(dialect), filters
         )
 
     async def rows_by_token(self, dialect: Dialect, op: ReadRowsByToken) -> JobRows | None:

@@ -76,8 +76,8 @@ class KeysPage:
 
     async def create_account(self, visit: Visit) -> Response:
         """A new account without keys."""
-        from gateway.accounts.accounts import UnknownPlan
         from gateway.accounts.directory import MAX_OWNER_CHARACTERS
+        from gateway.accounts.errors import UnknownPlan
 
         owner = visit.text("owner")[:MAX_OWNER_CHARACTERS] or "owner@localhost"
         try:
@@ -95,7 +95,7 @@ class KeysPage:
 
     async def change_account(self, visit: Visit) -> Response:
         """Change the owner, the plan and the credits."""
-        from gateway.accounts.accounts import UnknownPlan
+        from gateway.accounts.errors import UnknownPlan
 
         account = await self._account(visit)
         owner, plan = visit.text("owner"), visit.text("plan")
@@ -170,7 +170,7 @@ class KeysPage:
         base_url: str = "",
         example: str = "",
     ) -> Response:
-        from gateway.accounts.accounts import NoSuchAccount
+        from gateway.accounts.errors import NoSuchAccount
 
         try:
             account = await self._directory.account(account_id)
@@ -192,7 +192,7 @@ class KeysPage:
         )
 
     async def _account(self, visit: Visit) -> AccountInfo:
-        from gateway.accounts.accounts import NoSuchAccount
+        from gateway.accounts.errors import NoSuchAccount
 
         try:
             return await self._directory.account(visit.request.path_params["account_id"])

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.model import Meaning, Stage
+from engine.smtp.phrases import compile_phrases
 from engine.smtp.reply import (
     classify_parts,
     classify_reply,
@@ -22,7 +23,6 @@ from engine.smtp.reply import (
     parse_retry_after_s,
 )
 from engine.smtp.reply_rules import REPLY_RULES
-from engine.smtp.reply_words import compile_phrases
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,18 +18,20 @@ from adapters.registry import DIALECTS
 from gateway.accounts.accounts import (
     Accounts,
     AccountStatus,
-    AmbiguousKey,
     Caller,
     Charge,
     InsufficientCredits,
+    RateLimitExceeded,
+    Usage,
+    open_accounts,
+)
+from gateway.accounts.errors import (
+    AmbiguousKey,
     KeyTaken,
     NoSuchAccount,
     NoSuchKey,
-    RateLimitExceeded,
     UnknownDialect,
     UnknownPlan,
-    Usage,
-    open_accounts,
 )
 from gateway.accounts.ledger import Ledger
 from gateway.store import Store, StoreBusy, StoreConflict, open_store

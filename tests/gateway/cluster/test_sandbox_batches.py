@@ -32,6 +32,7 @@ from gateway.sandbox.batch import rules_of
 from gateway.sandbox.budget import SHARE
 from gateway.sandbox.clock import AdjustableClock, Clocks
 from gateway.sandbox.jobs import MAX_STORED_BYTES, SandboxJobs
+from gateway.sandbox.key_jobs import jobs_of_key
 from gateway.sandbox.samples import Samples
 from gateway.sandbox.sql_batches import KEPT_S, SqlBatches
 from gateway.settings.model import Settings
@@ -64,7 +65,7 @@ class Processes:
     def runners(self, dialect: Dialect, filters: Filters | None = None) -> list[JobRunner]:
         chosen = filters or Filters()
         return [
-            jobs.jobs_of(dialect, SCOPE, "", "http://veriplex.test", chosen)
+            jobs_of_key(jobs, dialect, SCOPE, "", "http://veriplex.test", chosen)
             for jobs in (self.one, self.other)
         ]
 
@@ -108,7 +109,7 @@ async def test_the_other_process_shows_the_same(both: Processes, dialect: Dialec
     assert await rows_at(other, seen) == await rows_at(one, made)
     assert [job.id for job in (await other.list_page(ListJobs())).jobs] == [made.id]
     assert [job.id for job in await other.show_many(ShowJobs(job_ids=(made.id,)))] == [made.id]
-    stranger = both.other.jobs_of(dialect, SCOPE + 1, "", "")
+    stranger = jobs_of_key(both.other, dialect, SCOPE + 1, "", "")
     with pytest.raises(Problem) as refused:
         await stranger.show(ShowJob(job_id=made.id))
     assert refused.value.kind is ProblemKind.JOB_UNKNOWN
@@ -168,7 +169,7 @@ async def test_a_cancelled_batch_is_so_everywhere(both: Processes) -> None:
 
 async def test_all_processes_together_have_the_bytes_of_one(both: Processes) -> None:
     wide = [BatchEntry(f"b{n}@b.org", ("c" * int(SHARE * MAX_STORED_BYTES / 6),)) for n in range(5)]
-    kept = both.one.jobs_of(VALIDTO, SCOPE + 1, "", "")
+    kept = jobs_of_key(both.one, VALIDTO, SCOPE + 1, "", "")
     small = await kept.submit(SubmitJob(entries=ROWS[:3]))
     made = [
         await runner.submit(SubmitJob(entries=wide))

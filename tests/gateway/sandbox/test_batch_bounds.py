@@ -26,6 +26,7 @@ from gateway.sandbox.jobs import (
     MAX_STORED_BYTES,
     SandboxJobs,
 )
+from gateway.sandbox.key_jobs import jobs_of_key
 from gateway.sandbox.rows import RowKind, RowReader, StoredRows, Tally
 from gateway.sandbox.samples import Samples
 from gateway.sandbox_app import SandboxServer
@@ -70,11 +71,11 @@ def entries(count: int, *, cell: str = "", mark: str = "") -> tuple[BatchEntry, 
 
 async def submit(jobs: SandboxJobs, rows: Any, scope: int = 0) -> str:
     op = SubmitJob(entries=rows, headers=("email", "cell"))
-    return (await jobs.jobs_of(VALIDTO, scope, "", "").submit(op)).id
+    return (await jobs_of_key(jobs, VALIDTO, scope, "", "").submit(op)).id
 
 
 async def rows_of(jobs: SandboxJobs, job_id: str, scope: int = 0, **op: Any) -> AsyncIterator[Any]:
-    found = await jobs.jobs_of(VALIDTO, scope, "", "").read_rows(ReadRows(job_id=job_id, **op))
+    found = await jobs_of_key(jobs, VALIDTO, scope, "", "").read_rows(ReadRows(job_id=job_id, **op))
     return found.rows
 
 
@@ -114,7 +115,7 @@ async def test_a_batch_that_is_too_large_is_refused_and_not_stored(
 ) -> None:
     kept = await submit(jobs, entries(5))
     with pytest.raises(Problem) as refused:
-        await jobs.jobs_of(VALIDTO, 0, "", "").submit(SubmitJob(**large))
+        await jobs_of_key(jobs, VALIDTO, 0, "", "").submit(SubmitJob(**large))
     assert refused.value.kind is ProblemKind.TOO_LARGE
     assert len(jobs) == 1
     assert len([row async for row in await rows_of(jobs, kept)]) == 5
@@ -155,7 +156,7 @@ async def test_a_status_samples_no_row_again(
     assert samples.drawn == count
     for _ in range(60):
         clock.change(advance_s=1)
-        job = await jobs.jobs_of(VALIDTO, 0, "", "").show(ShowJob(job_id=job_id))
+        job = await jobs_of_key(jobs, VALIDTO, 0, "", "").show(ShowJob(job_id=job_id))
         assert sum(job.counts.get(word, 0) for word in RESULTS) == job.done_count
     assert job.done_count == count
     assert samples.drawn == count
