@@ -28,7 +28,11 @@ from adapters.contract.jobs import JobRow
 from adapters.contract.json_values import BYTE_ORDER_MARK, parse_json, without_nulls
 
 CHUNK_BYTES = 64 * 1024
-"""Bytes of a body file that are read at a time."""
+"""Bytes of a body file that are parsed at a time."""
+READ_BYTES = 16 * CHUNK_BYTES
+"""Bytes of a body file that are read at a time. A read releases the interpreter's lock and takes it
+again before the event loop has woken, which then begins its wait for the lock anew; so there must
+be longer than `sys.getswitchinterval()` between two reads."""
 
 MAX_JSON_BRACKETS = 250_000
 """Objects and arrays in a large body: enough for 50,000 entries that are objects."""
@@ -78,11 +82,12 @@ class WireRequest:
         read = 0
         while True:
             self.body_file.seek(read)
-            chunk = self.body_file.read(CHUNK_BYTES)
-            if not chunk:
+            piece = self.body_file.read(READ_BYTES)
+            if not piece:
                 return
-            read += len(chunk)
-            yield chunk
+            read += len(piece)
+            for start in range(0, len(piece), CHUNK_BYTES):
+                yield piece[start : start + CHUNK_BYTES]
 
     @property
     def first_chunk(self) -> bytes:

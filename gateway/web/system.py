@@ -210,6 +210,7 @@ def create_health_app(services: SystemServices) -> ASGIApp:
 class _SystemEndpoints:
     def __init__(self, services: SystemServices) -> None:
         self._services = services
+        self._version = version("veriplex")  # read from a file each time
 
     def health_routes(self) -> list[Route]:
         return [
@@ -223,7 +224,7 @@ class _SystemEndpoints:
         """Whether a restart would be of no use: the process answers, and is not stuck."""
         if await self._services.is_stuck():
             return _json_response({"status": "the work is stuck"}, 503)
-        return _json_response({"status": "ok", "version": version("veriplex")})
+        return _json_response({"status": "ok", "version": self._version})
 
     async def ready(self, _: Request) -> Response:
         """Whether requests can be served, and the server is not stopping."""

@@ -1,6 +1,7 @@
 """Reading requests as values."""
 
 from collections.abc import Callable
+from io import BytesIO
 from typing import Any
 from urllib.parse import unquote_plus
 
@@ -11,7 +12,13 @@ from hypothesis import strategies as st
 from adapters.contract.batch_rules import MAX_BATCH_ENTRIES
 from adapters.contract.forms import MAX_FIELDS, MAX_FORM_FIELDS, list_value, parse_form
 from adapters.contract.json_values import MAX_DEPTH
-from adapters.contract.wire import UnreadableRequest, WireRequest, json_reply
+from adapters.contract.wire import (
+    CHUNK_BYTES,
+    READ_BYTES,
+    UnreadableRequest,
+    WireRequest,
+    json_reply,
+)
 
 BOUNDARY = "multipart/form-data; boundary=b"
 
@@ -216,3 +223,22 @@ def test_a_value_with_more_entries_than_a_list_has_is_left_as_it_is() -> None:
     value = "a@b.c,+" * MAX_FORM_FIELDS + ","
     assert parse_form(f"x={value}")["x"] == value.replace("+", " ")
     assert parse_form("x=a+b@c.d,+e")["x"] == "a+b@c.d, e"
+
+
+def test_a_body_file_is_read_a_few_times_and_parsed_in_small_chunks() -> None:
+    """Each read lets the event loop try for the interpreter's lock, which it gets if it has waited
+    long enough since the one before."""
+
+    class CountedReads(BytesIO):
+        reads = 0
+
+        def read(self, size: int | None = -1, /) -> bytes:
+            self.reads += 1
+            return super().read(size)
+
+    body = bytes(range(256)) * 4096 * 3 + b"end"
+    file = CountedReads(body)
+    chunks = list(WireRequest("POST", "/", body_file=file).chunks())
+    assert b"".join(chunks) == body
+    assert max(map(len, chunks)) == CHUNK_BYTES
+    assert file.reads == len(body) // READ_BYTES + 2  # the rest, and the end
