@@ -17,6 +17,7 @@ from adapters.kit.decoding import Decoder, split_lines
 from adapters.kit.json_list import Row, cell_text, is_json, rows_and_members
 from adapters.kit.layout import count_addresses, find_email_column
 from adapters.kit.marks import MAX_SPLIT_CHARACTERS, split_addresses
+from adapters.kit.words import is_digits
 
 TEXT_FILES = (
     ("begin:vcard", "is a vCard file; export the contacts as CSV"),
@@ -129,7 +130,7 @@ def find_column(table: CsvTable, wanted: str | None) -> int:
     titles = [title.casefold() for title in table.headers]
     if (title := wanted.strip().casefold()) in titles:
         return titles.index(title)
-    if wanted.isdecimal() and 1 <= int(wanted) <= table.width:
+    if is_digits(wanted) and 1 <= int(wanted) <= table.width:
         return int(wanted) - 1
     raise NoColumn(f"there is no column {wanted!r}; there are {', '.join(table.headers)}")
 

@@ -42,6 +42,7 @@ from gateway.web.native import NativeApi
 from gateway.web.native_batches import NativeBatches
 from gateway.web.native_outcomes import NativeOutcomes
 from gateway.web.native_sources import NativeSources
+from gateway.web.paths import allowed_methods, without_last_slash
 from gateway.web.problem_json import problem_response
 from gateway.web.provenance import PRIVATE_HEADERS, provenance_headers, request_id
 from gateway.web.routing import VendorRoutes
@@ -163,7 +164,10 @@ def create_system_app(services: SystemServices) -> ASGIApp:
         assert isinstance(exc, HTTPException)
         if exc.status_code == 404 and "endpoint" not in request.scope:
             return await unmatched.answer(request)
-        return problem_response(exc.status_code, exc.detail, headers=exc.headers)
+        headers = dict(exc.headers or {})
+        if exc.status_code == 405:
+            headers["Allow"] = allowed_methods(own, request.scope)
+        return problem_response(exc.status_code, exc.detail, headers=headers)
 
     app = Starlette(
         routes=own,
@@ -277,6 +281,7 @@ def _observed(app: ASGIApp, services: SystemServices) -> ASGIApp:
         if scope["type"] != "http":
             await app(scope, receive, send)
             return
+        scope["path"] = without_last_slash(scope["path"])
         at, began = time.time(), time.perf_counter()
         sent_id = next((v for k, v in scope["headers"] if k == b"x-request-id"), b"")
         own_id = request_id(sent_id.decode("latin-1"))

@@ -25,6 +25,7 @@ from gateway.web.console.assets import asset
 from gateway.web.console.login import Login
 from gateway.web.console.templates import render
 from gateway.web.console.visit import PAGE_HEADERS, ROOT, PageRoute, Section, Visit
+from gateway.web.paths import allowed_methods
 
 log = logging.getLogger("veriplex.console")
 
@@ -78,7 +79,7 @@ class ConsoleApp:
         self._menu = tuple(sections)
         login = Login(server.access, server.is_secure)
         self._login = login
-        routes = [
+        routes: list[Route] = [
             Route(f"{ASSETS_PREFIX}/{{digest}}/{{name}}", _named(asset)),
             Route(f"{ROOT}/login", _named(self._guarded(login.show))),
             Route(f"{ROOT}/login", _named(self._guarded(login.log_in)), methods=["POST"]),
@@ -86,6 +87,7 @@ class ConsoleApp:
         ]
         for section in self._menu:
             routes += [self._route(route, section) for route in section.routes]
+        self.routes: Sequence[Route] = routes
         self._app = Starlette(
             routes=routes,
             exception_handlers={
@@ -158,7 +160,10 @@ class ConsoleApp:
         assert isinstance(exc, HTTPException)
         has_words = exc.detail != HTTPStatus(exc.status_code).phrase
         detail = exc.detail if has_words else ERROR_WORDS.get(exc.status_code, "")
-        return _error_page(exc.status_code, detail, dict(exc.headers or {}))
+        headers = dict(exc.headers or {})
+        if exc.status_code == 405:
+            headers["Allow"] = allowed_methods(self.routes, request.scope)
+        return _error_page(exc.status_code, detail, headers)
 
     async def _storage_error(self, request: Request, exc: Exception) -> Response:
         log.warning("console.storage_unavailable", extra={"error": str(exc)})

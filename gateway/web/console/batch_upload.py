@@ -83,8 +83,8 @@ class BatchUpload:
             PageRoute("/batches/new", self.upload, "POST", max_body_bytes=MAX_FILE_BYTES + 65_536),
             PageRoute("/batches/new/{token}", self.preview, role=Role.OPERATOR),
             PageRoute("/batches/new/{token}", self.submit, "POST"),
-            PageRoute("/batches/{id:int}/again", self.show_again, role=Role.OPERATOR),
-            PageRoute("/batches/{id:int}/again", self.submit_again, "POST"),
+            PageRoute("/batches/{id:number}/again", self.show_again, role=Role.OPERATOR),
+            PageRoute("/batches/{id:number}/again", self.submit_again, "POST"),
         )
 
     async def show(self, visit: Visit, error: str = "") -> Response:

@@ -42,10 +42,10 @@ def section(services: ConsoleServices) -> Section | None:
     routes = (
         PageRoute("/batches", pages.list),
         *upload.routes(),
-        PageRoute("/batches/{id:int}", pages.show),
-        PageRoute("/batches/{id:int}/cancel", pages.cancel, "POST"),
-        PageRoute("/batches/{id:int}/delete", pages.delete, "POST"),
-        PageRoute("/batches/{id:int}/results.{format}", pages.download),
+        PageRoute("/batches/{id:number}", pages.show),
+        PageRoute("/batches/{id:number}/cancel", pages.cancel, "POST"),
+        PageRoute("/batches/{id:number}/delete", pages.delete, "POST"),
+        PageRoute("/batches/{id:number}/results.{format}", pages.download),
     )
     return Section("Batches", "/batches", "batches", routes)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from adapters.kit.words import is_digits
 from gateway.accounts.caller import AccountStatus
 from gateway.web.console.services import ConsoleServices
 from gateway.web.console.visit import PageRoute, Section, Visit
@@ -31,7 +32,7 @@ def section(services: ConsoleServices) -> Section | None:
     if services.accounts is None or services.directory is None:
         return None
     page = KeysPage(services)
-    account = "/keys/accounts/{account_id:int}"
+    account = "/keys/accounts/{account_id:number}"
     return Section(
         "Keys and accounts",
         "/keys",
@@ -44,8 +45,8 @@ def section(services: ConsoleServices) -> Section | None:
             PageRoute(f"{account}/status", page.set_status, "POST"),
             PageRoute(f"{account}/keys", page.create_key, "POST"),
             PageRoute(f"{account}/keys", page.lead_to_account),
-            PageRoute(f"{account}/keys/{{key_id:int}}/label", page.set_label, "POST"),
-            PageRoute(f"{account}/keys/{{key_id:int}}/revoke", page.revoke, "POST"),
+            PageRoute(f"{account}/keys/{{key_id:number}}/label", page.set_label, "POST"),
+            PageRoute(f"{account}/keys/{{key_id:number}}/revoke", page.revoke, "POST"),
         ),
     )
 
@@ -222,6 +223,6 @@ def _credits(text: str) -> int | None:
     text = text.replace(",", "").replace(" ", "")
     if not text:
         return None
-    if not (text.isascii() and text.isdigit()) or int(text) > MAX_CREDITS:
+    if not is_digits(text) or int(text) > MAX_CREDITS:
         raise HTTPException(400, "Credits should be a whole number, or empty for no limit.")
     return int(text)

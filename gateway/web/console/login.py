@@ -40,7 +40,7 @@ class Login:
 
     def lead_to_login(self, request: Request) -> Response:
         """The answer to somebody without a session."""
-        if request.method != "GET":
+        if request.method not in ("GET", "HEAD"):
             raise HTTPException(403, "Your session has ended. Log in, and repeat.")
         if request.headers.get("hx-request"):
             # htmx would put the page of the login into this one
@@ -55,7 +55,8 @@ class Login:
         """The page of the login, or a login by a link."""
         target = _safe_path(request.query_params.get("next", ""))
         token = request.query_params.get("token", "")
-        if token and request.headers.get("sec-fetch-site", "none") != "none":
+        is_asked_for = request.headers.get("sec-fetch-site", "none") == "none"
+        if token and (request.method == "HEAD" or not is_asked_for):
             # not by itself: a page of another site, or a preview, must not use the link up
             return self._form(target, token=token)
         if token:

@@ -15,6 +15,7 @@ from starlette.responses import Response
 
 from adapters.contract.jobs import Job
 from adapters.contract.problems import Problem
+from adapters.kit.words import is_digits
 from gateway.sandbox.batch import SandboxBatch
 from gateway.sandbox.clock import ClockOutOfRange
 from gateway.sandbox.deliveries import DeliveryFilter
@@ -52,7 +53,7 @@ def section(services: ConsoleServices) -> Section:
         return Section("Sandbox", "/sandbox", "sandbox", (PageRoute("/sandbox", page.explain),))
     routes: tuple[PageRoute, ...] = (
         PageRoute("/sandbox", page.requests),
-        PageRoute("/sandbox/requests/{id:int}", page.request),
+        PageRoute("/sandbox/requests/{id:number}", page.request),
         PageRoute("/sandbox/requests/clear", page.clear_requests, "POST"),
         PageRoute("/sandbox/faults", page.faults),
         PageRoute("/sandbox/faults", page.add_fault, "POST"),
@@ -199,7 +200,7 @@ class SandboxPages:
     async def remove_faults(self, visit: Visit) -> Response:
         """One by its number, or all."""
         text = visit.text("id")
-        fault_id = int(text) if text.isdecimal() else None
+        fault_id = int(text) if is_digits(text) else None
         self._sandbox.faults.remove(_scope(visit), fault_id)
         visit.log_change("sandbox.remove_faults", fault=fault_id or "all")
         note = "All faults are removed." if fault_id is None else f"Fault {fault_id} is removed."

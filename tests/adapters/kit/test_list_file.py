@@ -324,6 +324,8 @@ def test_the_column_may_be_named_by_title_or_number(column: str, address: str) -
 def test_a_column_that_does_not_exist_is_refused_with_those_that_do() -> None:
     with pytest.raises(NoColumn, match="no column '3'; there are email, backup"):
         read(f"email,backup\n{A},{B}\n", ListOptions(column="3"))
+    with pytest.raises(NoColumn):  # more digits than Python reads
+        read(f"email,backup\n{A},{B}\n", ListOptions(column="9" * 5_000))
 
 
 def test_a_title_that_was_asked_for_marks_the_header() -> None:

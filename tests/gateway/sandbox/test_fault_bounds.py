@@ -60,7 +60,7 @@ def control_routes(services: Services) -> list[tuple[str, str]]:
         services.sandbox, services.native, services.browser_guard
     ).routes()
     return [
-        (method, route.path.replace("{id:int}", "1"))
+        (method, route.path.replace("{id:number}", "1"))
         for route in routes
         for method in sorted((route.methods or set()) - {"HEAD"})
     ]
