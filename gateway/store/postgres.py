@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -53,6 +53,7 @@ from gateway.store.errors import (
     StoreUnusable,
 )
 from gateway.store.tables import LEAST_READER, REVISION, metadata, schema_state, version_table
+from gateway.store.texts import replace_unstorable
 
 CONNECT_TIMEOUT_S = 5
 STATEMENT_TIMEOUT_S = 30
@@ -219,9 +220,20 @@ def _create_engine(
         hide_parameters=True,  # addresses and hashes stay out of tracebacks
         connect_args={
             **session_parameters(busy_timeout_s),
-            "async_creator_fn": bounded_connect(answer_timeout_s),
+            "async_creator_fn": _connecting(answer_timeout_s),
         },
     )
+
+
+def _connecting(answer_timeout_s: float) -> Callable[..., Awaitable[psycopg.AsyncConnection]]:
+    connect = bounded_connect(answer_timeout_s)
+
+    async def connected(*args: Any, **kwargs: Any) -> psycopg.AsyncConnection:
+        connection = await connect(*args, **kwargs)
+        replace_unstorable(connection)
+        return connection
+
+    return connected
 
 
 def session_parameters(busy_timeout_s: float) -> dict[str, Any]:

@@ -8,8 +8,10 @@ from starlette.convertors import Convertor, register_url_convertor
 from starlette.routing import BaseRoute, Match, Route
 from starlette.types import Scope
 
-MAX_DIGITS = 18
-"""Of a number in a path; more fit in no 64 bits, and Python reads no 5,000."""
+MAX_DIGITS = 10
+"""Of a number in a path; Python reads no 5,000."""
+MAX_ID = 2**31 - 1
+"""Of the database's columns for them; PostgreSQL refuses to compare one with a larger number."""
 
 
 class _Number(Convertor[int]):
@@ -18,7 +20,7 @@ class _Number(Convertor[int]):
     regex = f"[0-9]{{1,{MAX_DIGITS}}}"
 
     def convert(self, value: str) -> int:
-        return int(value)
+        return min(int(value), MAX_ID)
 
     def to_string(self, value: int) -> str:
         return str(value)

@@ -22,6 +22,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from gateway.errors import StorageUnavailable
 from gateway.observability.access_line import loggable_path
 from gateway.observability.metrics import (
     AccessLogEntry,
@@ -49,13 +50,14 @@ from gateway.web.routing import VendorRoutes
 from gateway.web.sandbox_control import ControlApi
 from gateway.web.start_page import StartPage
 from gateway.web.unmatched import UnmatchedRequests
-from gateway.web.vendors import VendorApp
+from gateway.web.vendors import STORAGE_RETRY_AFTER_S, VendorApp
 
 log = logging.getLogger(__name__)
 
 NO_RESULT = ServiceResult(None)
 
 NATIVE_PREFIX = "/veriplex/v1"
+STORAGE_PROBLEM = "The database does not answer now."
 
 
 class SystemServices(Protocol):
@@ -171,7 +173,11 @@ def create_system_app(services: SystemServices) -> ASGIApp:
 
     app = Starlette(
         routes=own,
-        exception_handlers={HTTPException: http_error, Exception: _internal_error_response},
+        exception_handlers={
+            HTTPException: http_error,
+            StorageUnavailable: _storage_error_response,
+            Exception: _internal_error_response,
+        },
     )
     return _observed(app, services)
 
@@ -265,6 +271,14 @@ def _has_token(request: Request, token: str) -> bool:
 
 def _json_response(value: Any, status: int = 200) -> Response:
     return Response(orjson.dumps(value), status, media_type="application/json")
+
+
+async def _storage_error_response(request: Request, exc: Exception) -> Response:
+    extra = {"request_id": request.state.request_id, "error": str(exc)}
+    log.warning("request.storage_unavailable", extra=extra)
+    request.state.problem = "unavailable"
+    headers = {"Retry-After": str(STORAGE_RETRY_AFTER_S)}
+    return problem_response(503, STORAGE_PROBLEM, title="unavailable", headers=headers)
 
 
 async def _internal_error_response(request: Request, exc: Exception) -> Response:

@@ -87,3 +87,20 @@ async def test_every_call_leaves_a_line_and_a_count(
     assert "ada@" not in caplog.text
     counted = 'veriplex_requests_total{dialect="veriplex",endpoint="verify",source="local",'
     assert counted in metrics
+
+
+@pytest.mark.parametrize("path", ["batches", "batches/1", "usage"])
+async def test_a_database_that_fails_is_no_bug(
+    services: Services, path: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    key = await key_of(services, "emailable")
+    async with services.store.write() as connection:
+        for table in ("batches", "usage"):
+            await connection.exec_driver_sql(f"DROP TABLE {table}")
+    async with client_of(services) as client:
+        reply = await client.get(f"/veriplex/v1/{path}", headers=key)
+    assert (reply.status_code, reply.json()["title"]) == (503, "unavailable")
+    assert int(reply.headers["retry-after"]) > 0
+    events = [record.message for record in caplog.records]
+    assert "request.storage_unavailable" in events
+    assert "request.failed" not in events
