@@ -14,7 +14,9 @@ from typing import Any
 
 import orjson
 from sqlalchemy import (
+    Column,
     Row,
+    ScalarSelect,
     and_,
     case,
     delete,
@@ -215,11 +217,13 @@ class SqlChunkQueue:
             .where(_is_chunk(batch_chunks, batch.id, chunk.number))
             .values(lease=lease, lease_until=self._clock() + LEASE_S)
         )
+        is_preparation = chunk.number == PREPARATION_CHUNK
+        items = () if is_preparation else await self._items(connection, batch.id, chunk.positions)
         values: dict[str, Any] = {"turn": await self._next_turn(connection)}
         if batch.state == JobState.QUEUED:
             values |= {"state": JobState.RUNNING, "started_at": self._now()}
+        # last, since all workers of a batch write its row
         await connection.execute(update(batches).where(batches.c.id == batch.id).values(values))
-        is_preparation = chunk.number == PREPARATION_CHUNK
         return Claim(
             batch_id=batch.id,
             chunk_number=chunk.number,
@@ -235,9 +239,7 @@ class SqlChunkQueue:
             account_id=batch.account_id,
             key_id=batch.key_id or 0,
             key_label=batch.key_label or "",
-            items=()
-            if is_preparation
-            else await self._items(connection, batch.id, chunk.positions),
+            items=items,
             is_preparation=is_preparation,
         )
 
@@ -253,26 +255,29 @@ class SqlChunkQueue:
         self, connection: AsyncConnection, batch_id: int, positions: bytes
     ) -> tuple[BatchItem, ...]:
         """The addresses without a result, in the order of the chunk."""
-        wanted = unpack_positions(positions)
+        in_order = unpack_positions(positions)
+        wanted = self._store.listed(in_order)
+
+        def of_row(column: Column[Any]) -> ScalarSelect[Any]:
+            # Each row by its key: PostgreSQL does not know how many rows a new batch has, and would
+            # read all of them for each chunk.
+            table = column.table
+            return (
+                select(column)
+                .where(table.c.batch_id == batch_id, table.c.position == wanted.c.value)
+                .correlate(wanted)
+                .scalar_subquery()
+            )
+
         found = await connection.execute(
-            select(batch_items.c.position, batch_items.c.email)
-            .select_from(
-                batch_items.outerjoin(
-                    batch_results,
-                    (batch_results.c.batch_id == batch_items.c.batch_id)
-                    & (batch_results.c.position == batch_items.c.position),
-                )
-            )
-            .where(
-                batch_items.c.batch_id == batch_id,
-                self._store.is_one_of(batch_items.c.position, wanted),
-                batch_results.c.position.is_(None),
+            select(
+                wanted.c.value.label("position"),
+                of_row(batch_items.c.email).label("email"),
+                of_row(batch_results.c.position).label("answered"),
             )
         )
-        emails = {row.position: row.email for row in found}
-        return tuple(
-            BatchItem(position, emails[position]) for position in wanted if position in emails
-        )
+        emails = {row.position: row.email for row in found if row.answered is None}
+        return tuple(BatchItem(each, emails[each]) for each in in_order if each in emails)
 
     # -- writing results -----------------------------------------------------------------
 

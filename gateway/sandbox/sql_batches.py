@@ -100,7 +100,8 @@ class SqlBatches:
 
     async def states(self, numbers: Sequence[int]) -> dict[int, tuple[int, str]]:
         columns = sandbox_batches.c.number, sandbox_batches.c.version, sandbox_batches.c.state
-        query = select(*columns).where(self._store.is_one_of(sandbox_batches.c.number, numbers))
+        wanted = select(self._store.listed(numbers).c.value)
+        query = select(*columns).where(sandbox_batches.c.number.in_(wanted))
         return {row.number: (row.version, row.state) for row in await self._store.fetch_all(query)}
 
     async def load(self, number: int) -> SandboxBatch | None:

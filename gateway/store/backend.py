@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Se
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Any, Protocol, TypeVar
 
-from sqlalchemy import Column, ColumnElement, Row, Select, Table
+from sqlalchemy import Row, Select, Table, TableValuedAlias
 from sqlalchemy.dialects.postgresql import Insert as PostgresInsert
 from sqlalchemy.dialects.sqlite import Insert as SqliteInsert
 from sqlalchemy.exc import DBAPIError, IntegrityError
@@ -69,8 +69,8 @@ class Backend(Protocol):
 
     def insert(self, into: Table) -> Insert: ...
 
-    def is_one_of(self, column: Column[int], values: Sequence[int]) -> ColumnElement[bool]:
-        """As `Store.is_one_of`."""
+    def listed(self, values: Sequence[int]) -> TableValuedAlias:
+        """As `Store.listed`."""
         ...
 
     async def insert_rows(

@@ -16,8 +16,6 @@ import psycopg
 from sqlalchemy import (
     BigInteger,
     Boolean,
-    Column,
-    ColumnElement,
     Connection,
     Float,
     Integer,
@@ -27,8 +25,8 @@ from sqlalchemy import (
     SmallInteger,
     String,
     Table,
+    TableValuedAlias,
     Text,
-    any_,
     func,
     insert,
     inspect,
@@ -165,8 +163,12 @@ class PostgresBackend:
             for row in rows:
                 await copy.write_row([row[name] for name in columns])
 
-    def is_one_of(self, column: Column[int], values: Sequence[int]) -> ColumnElement[bool]:
-        return column == any_(literal(list(values), ARRAY(Integer)))
+    def listed(self, values: Sequence[int]) -> TableValuedAlias:
+        return (
+            func.unnest(literal(list(values), ARRAY(Integer)))
+            .table_valued("value")
+            .render_derived()
+        )
 
     async def lock(self, connection: AsyncConnection, name: str) -> None:
         await connection.execute(select(_lock(name)))

@@ -22,17 +22,15 @@ from typing import Any, Self
 
 import orjson
 from sqlalchemy import (
-    Column,
-    ColumnElement,
     Connection,
     Engine,
     Row,
     Select,
     Table,
+    TableValuedAlias,
     create_engine,
     event,
     func,
-    select,
     text,
 )
 from sqlalchemy.dialects.sqlite import Insert
@@ -118,9 +116,8 @@ class SqliteBackend:
     def insert(self, into: Table) -> Insert:
         return Insert(into)
 
-    def is_one_of(self, column: Column[int], values: Sequence[int]) -> ColumnElement[bool]:
-        listed = func.json_each(orjson.dumps(values).decode()).table_valued("value")
-        return column.in_(select(listed.c.value))
+    def listed(self, values: Sequence[int]) -> TableValuedAlias:
+        return func.json_each(orjson.dumps(values).decode()).table_valued("value")
 
     async def insert_rows(
         self, connection: AsyncConnection, into: Table, rows: Rows, *, or_update: bool

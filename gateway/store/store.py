@@ -10,7 +10,7 @@ from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Row, Select, Table, update
+from sqlalchemy import Row, Select, Table, TableValuedAlias, update
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -150,12 +150,13 @@ class Store:
         if rows:
             await self._backend.insert_rows(connection, into, rows, or_update=or_update)
 
-    def is_one_of(self, column: Column[int], values: Sequence[int]) -> ColumnElement[bool]:
-        """The condition that a column has one of many values, which are one parameter together.
+    def listed(self, values: Sequence[int]) -> TableValuedAlias:
+        """A table of many values, in their order, which are one parameter together; its column is
+        `value`.
 
         With a parameter for each, as `in_` has them, reading the statement takes most of the time.
         """
-        return self._backend.is_one_of(column, values)
+        return self._backend.listed(values)
 
     def insert(self, into: Table) -> Insert:
         """The database's own INSERT, which has ON CONFLICT."""

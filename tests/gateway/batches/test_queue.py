@@ -9,16 +9,19 @@ from collections.abc import AsyncIterator
 from itertools import pairwise
 
 import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.contract.jobs import JobState
 from engine.address.syntax import parse_address
 from engine.turns import Turns
 from gateway.batches.intake import CHUNK_SIZE
-from gateway.batches.model import Claim, Postponed, RowResult
+from gateway.batches.model import BatchItem, Claim, Postponed, RowResult
 from gateway.batches.ports import ChunkQueue
 from gateway.batches.queue import LEASE_S, SqlChunkQueue
 from tests.dialects import BY_NAME
 from tests.gateway.batches.conftest import Bench, answer, open_bench
+from tests.postgres import PostgresServer
 
 
 @pytest.fixture
@@ -239,3 +242,30 @@ async def test_batches_can_be_skipped(bench: Bench, queue: ChunkQueue) -> None:
     idle = await queue.claim("me", Turns(), skip_batches=[busy])
     assert idle is not None
     assert idle.batch_id != busy
+
+
+class CountingQueue(SqlChunkQueue):
+    """Counts the rows of the tables that PostgreSQL reads for a chunk's addresses."""
+
+    rows_read = 0
+
+    async def _items(
+        self, connection: AsyncConnection, batch_id: int, positions: bytes
+    ) -> tuple[BatchItem, ...]:
+        count = text("SELECT sum(seq_tup_read + idx_tup_fetch) FROM pg_stat_xact_user_tables")
+        before = await connection.scalar(count)
+        items = await super()._items(connection, batch_id, positions)
+        self.rows_read += await connection.scalar(count) - before
+        return items
+
+
+@pytest.mark.postgres
+async def test_a_chunk_costs_no_more_in_a_large_batch(postgres_server: PostgresServer) -> None:
+    async with open_bench(postgres_server.empty_database()) as bench:
+        chunks = 5
+        emails = [f"user{n}@domain{n % chunks}.example" for n in range(chunks * CHUNK_SIZE)]
+        await bench.submit(await bench.caller(), emails)
+        queue = CountingQueue(bench.store, BY_NAME, clock=bench.clock)
+        claims = [await claim_next(queue) for _ in range(chunks)]
+        assert sum(len(claim.items) for claim in claims) == len(emails)
+        assert queue.rows_read == len(emails)
