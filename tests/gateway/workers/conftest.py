@@ -1,4 +1,4 @@
-"""`veriplex serve --workers` as processes."""
+"""`veriplex serve --workers` as processes, and mail hosts for them."""
 
 from __future__ import annotations
 
@@ -10,16 +10,24 @@ import signal
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import create_engine, text
 
+from tests.fakes.dns import fake_dns
+from tests.fakes.smtp import Delay, Script, fake_smtp
 from tests.gateway.cli.conftest import VERIPLEX
 
 KEY = "live_0123456789abcdef0123"
 TEST_KEY = "test_0123456789abcdef0123"
 WITHIN_S = 90
 """For anything that is waited for; it takes a second where nothing else runs."""
+
+HOSTS = 8
+ADDRESSES = 2_000
+CREDITS = 10_000
 
 
 @dataclass(slots=True)
@@ -119,3 +127,47 @@ class Start:
 @pytest.fixture
 def start(tmp_path: Path) -> Start:
     return Start(tmp_path)
+
+
+@pytest.fixture
+async def mail() -> AsyncIterator[dict[str, str]]:
+    """Settings for a network of mail hosts that answer after a while."""
+    zone: dict[str, dict[str, list[str]]] = {}
+    for i in range(HOSTS):
+        zone[f"d{i}.test"] = {"MX": [f"10 mx.d{i}.test."]}
+        zone[f"mx.d{i}.test"] = {"A": [f"127.0.1.{i + 1}"]}
+    slow = Script(rcpt=[("^user", (Delay(0.08), "250 2.1.5 Ok"))])
+    hosts = {f"127.0.1.{i + 1}": slow for i in range(HOSTS)}
+    async with fake_dns(zone) as dns, fake_smtp(hosts) as smtp:
+        yield {
+            "VERIPLEX_ENGINE__DNS_SERVERS": json.dumps([dns.address]),
+            "VERIPLEX_ENGINE__SMTP_PORT": str(smtp.port),
+            "VERIPLEX_ENGINE__ALLOW_PRIVATE_NETWORKS": "true",
+            "VERIPLEX_ENGINE__HELO": "probe.test",
+        }
+
+
+class Database:
+    """What tests read of a database while servers write it."""
+
+    def __init__(self, url: str) -> None:
+        self._engine = create_engine(url.replace("postgresql:", "postgresql+psycopg:"))
+
+    def rows(self, query: str) -> list[Any]:
+        with self._engine.connect() as connection:
+            return list(connection.execute(text(query)))
+
+    def write(self, statement: str) -> None:
+        with self._engine.begin() as connection:
+            connection.execute(text(statement))
+
+    def done(self) -> int:
+        return int(self.rows("SELECT count(*) FROM batch_results")[0][0])
+
+    def holders(self) -> set[str]:
+        """Who has leases now, by the names that the workers gave themselves."""
+        found = self.rows("SELECT lease FROM batch_chunks WHERE lease IS NOT NULL")
+        return {lease.rpartition("/")[0] for (lease,) in found}
+
+    def close(self) -> None:
+        self._engine.dispose()

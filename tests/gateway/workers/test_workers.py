@@ -9,17 +9,22 @@ import os
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator
-from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import create_engine, text
 
-from tests.fakes.dns import fake_dns
-from tests.fakes.smtp import Delay, Script, fake_smtp
 from tests.gateway.cli.conftest import Here, here
-from tests.gateway.workers.conftest import KEY, TEST_KEY, WITHIN_S, Server, Start
+from tests.gateway.workers.conftest import (
+    ADDRESSES,
+    CREDITS,
+    HOSTS,
+    KEY,
+    TEST_KEY,
+    WITHIN_S,
+    Database,
+    Server,
+    Start,
+)
 
 __all__ = ["here"]
 
@@ -181,54 +186,7 @@ async def test_a_worker_that_cannot_start_ends_the_server(start: Start) -> None:
 
 # -- batches -----------------------------------------------------------------------------
 
-HOSTS = 8
-ADDRESSES = 2_000
-CREDITS = 10_000
 RESUMED_WITHIN_S = 10
-
-
-@pytest.fixture
-async def mail() -> AsyncIterator[dict[str, str]]:
-    """Settings for a network of mail hosts that answer after a while."""
-    zone: dict[str, dict[str, list[str]]] = {}
-    for i in range(HOSTS):
-        zone[f"d{i}.test"] = {"MX": [f"10 mx.d{i}.test."]}
-        zone[f"mx.d{i}.test"] = {"A": [f"127.0.1.{i + 1}"]}
-    slow = Script(rcpt=[("^user", (Delay(0.08), "250 2.1.5 Ok"))])
-    hosts = {f"127.0.1.{i + 1}": slow for i in range(HOSTS)}
-    async with fake_dns(zone) as dns, fake_smtp(hosts) as smtp:
-        yield {
-            "VERIPLEX_ENGINE__DNS_SERVERS": json.dumps([dns.address]),
-            "VERIPLEX_ENGINE__SMTP_PORT": str(smtp.port),
-            "VERIPLEX_ENGINE__ALLOW_PRIVATE_NETWORKS": "true",
-            "VERIPLEX_ENGINE__HELO": "probe.test",
-        }
-
-
-class Database:
-    """What tests read of a database while servers write it."""
-
-    def __init__(self, url: str) -> None:
-        self._engine = create_engine(url.replace("postgresql:", "postgresql+psycopg:"))
-
-    def rows(self, query: str) -> list[Any]:
-        with self._engine.connect() as connection:
-            return list(connection.execute(text(query)))
-
-    def write(self, statement: str) -> None:
-        with self._engine.begin() as connection:
-            connection.execute(text(statement))
-
-    def done(self) -> int:
-        return int(self.rows("SELECT count(*) FROM batch_results")[0][0])
-
-    def holders(self) -> set[str]:
-        """Who has leases now, by the names that the workers gave themselves."""
-        found = self.rows("SELECT lease FROM batch_chunks WHERE lease IS NOT NULL")
-        return {lease.rpartition("/")[0] for (lease,) in found}
-
-    def close(self) -> None:
-        self._engine.dispose()
 
 
 async def test_a_batch_survives_the_kill_of_any_worker(
