@@ -16,6 +16,7 @@ import typer
 from gateway.cli.options import Command, CommandGroup, ConfigFile
 from gateway.cli.terminal import (
     EXIT_FAILURE,
+    EXIT_USAGE,
     CommandError,
     discard_output,
     prepare_streams,
@@ -126,5 +127,9 @@ def main() -> None:
         sys.exit(refusal.exit_code)
     except OSError as exc:  # such as a full disk, or too many open files
         discard_output()
-        print_error(f"cannot continue: {exc}")
+        about = f"{exc.filename}: " if exc.filename is not None else ""
+        print_error(f"cannot continue: {about}{exc.strerror or exc}")
         sys.exit(EXIT_FAILURE)
+    except UnicodeEncodeError as exc:  # such as an argument in Latin-1 that is to be stored
+        print_error(f"cannot continue: {exc.object!r} is not UTF-8 text")
+        sys.exit(EXIT_USAGE)

@@ -63,7 +63,7 @@ def lift(
       veriplex blocks lift 192.0.2.7
     """
     if not run_async(_lift(read_settings(ctx, config), client.strip())):
-        raise CommandError(f"{client} is not blocked", EXIT_FAILURE)
+        raise CommandError(f"{client!r} is not blocked", EXIT_FAILURE)
     typer.echo(f"{client} is not blocked any more")
 
 

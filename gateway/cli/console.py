@@ -37,7 +37,7 @@ def console(
     if url is None and settings.server.port == 0 and not settings.server.public_url:
         raise CommandError("server.port is 0, so any port may be it: give its --url", EXIT_USAGE)
     base = (url or settings.server.url()).rstrip("/")
-    if not base.startswith(("http://", "https://")):
+    if not base.startswith(("http://", "https://")) or "?" in base or "#" in base:
         raise CommandError(f"{base} is not a URL such as http://127.0.0.1:8025", EXIT_USAGE)
 
     async def make() -> str:

@@ -119,7 +119,7 @@ def _settings_with(
     known = _sources_of(settings)
     if name not in known:
         hint = f"; the settings have {', '.join(known)}" if known else ""
-        raise CommandError(f"there is no source {name}{hint}", EXIT_USAGE)
+        raise CommandError(f"there is no source {name!r}{hint}", EXIT_USAGE)
     return settings
 
 

@@ -31,6 +31,8 @@ NON_SETTING_VARIABLES = frozenset({CONFIG_VARIABLE, "VERIPLEX_COMMAND", "VERIPLE
 """Variables with our prefix that are not settings: the settings file, the command by which the
 pytest plugin starts a server, the folder of the mail testbed."""
 DEFAULT_FILE = Path("veriplex.toml")
+MAX_FILE_BYTES = 4 * 1024**2
+"""Of a settings file; a device such as /dev/zero has no end."""
 
 
 def load(
@@ -126,7 +128,12 @@ def _read_file(path: Path | None) -> tuple[str, dict[str, Any], dict[SettingPath
         return "settings", {}, {}
     name = str(path)
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        with path.open("rb") as file:
+            content = file.read(MAX_FILE_BYTES + 1)
+        if len(content) > MAX_FILE_BYTES:
+            problem = SettingProblem(name, "", f"has more than {MAX_FILE_BYTES:,} bytes")
+            raise SettingsError([problem])
+        text = content.decode("utf-8-sig")
         return name, tomllib.loads(text), _line_numbers(text)
     except OSError as exc:
         raise SettingsError(
@@ -136,6 +143,8 @@ def _read_file(path: Path | None) -> tuple[str, dict[str, Any], dict[SettingPath
         raise SettingsError([SettingProblem(name, "", "is not UTF-8 text")]) from exc
     except tomllib.TOMLDecodeError as exc:
         raise SettingsError([SettingProblem(name, "", f"is not TOML: {exc}")]) from exc
+    except RecursionError as exc:
+        raise SettingsError([SettingProblem(name, "", "is nested too deeply")]) from exc
 
 
 _HEADER = re.compile(r"\s*(\[\[?)([^\[\]]+)\]\]?\s*(?:#.*)?$")
@@ -271,6 +280,8 @@ def _parse_variable(text: str, info: FieldInfo) -> Any:
             return tomllib.loads(f"value = {text}")["value"]
         except tomllib.TOMLDecodeError:
             pass
+        except RecursionError:
+            raise ValueError("is nested too deeply") from None
         try:
             return json.loads(text)
         except ValueError:

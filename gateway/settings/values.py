@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core.core_schema import ValidationInfo
@@ -184,6 +184,8 @@ def _check_storage_url(value: str) -> str:
             "should be sqlite:///PATH, postgresql://USER@HOST/DATABASE, or sqlite:///:memory: to"
             " store nothing"
         )
+    if "\0" in unquote(value):
+        raise ValueError("should be the path of a file, which has no NUL in it")
     if re.match("postgresql://[^@/:]*:[^@/]*@", value):
         raise ValueError("should have no password; storage.password says where that is")
     return value
