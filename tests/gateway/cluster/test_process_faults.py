@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
 import httpx
@@ -21,7 +22,7 @@ from gateway.batches.intake import ROWS_PER_INSERT
 from gateway.batches.sweeper import UPLOAD_TIMEOUT
 from gateway.settings.model import Settings
 from gateway.store import Store
-from gateway.store.tables import accounts, batch_chunks, batch_items, batches
+from gateway.store.tables import accounts, batch_chunks, batch_items, batch_results, batches
 from gateway.web.dispatch import create_app
 from tests.fakes.dns import fake_dns
 from tests.fakes.smtp import Script, fake_smtp
@@ -29,6 +30,7 @@ from tests.fakes.tcp_proxy import TcpProxy, tcp_proxy
 from tests.gateway.batches.conftest import Bench, open_bench
 from tests.gateway.cluster.processes import dispatch_for
 from tests.gateway.upstreams.conftest import Local
+from tests.mail_testbed import CONFIG, DNS_SERVER
 from tests.postgres import PostgresServer
 
 pytestmark = pytest.mark.postgres
@@ -190,53 +192,90 @@ async def test_livez_fails_if_the_job_engine_alone_is_stuck(
 # -- greylisting ---------------------------------------------------------------------------
 
 SOURCES = {"vienna": "127.0.3.1", "berlin": "127.0.4.1"}
+LETTERS = str.maketrans("0123456789", "ghijklmnop")  # postgrey ignores digits in a sender
 GREYLISTS = Script(rcpt=[("^grey", ["450 4.2.0 Greylisted, come back", "250 2.1.5 Ok"])])
+
+
+def egress_settings(url: str, name: str, engine: Mapping[str, object]) -> Settings:
+    """A process with one egress, from its own source address."""
+    return Settings.model_validate(
+        {
+            "storage": {"url": url},
+            "work": {"heartbeat_s": 0.2, "dead_after_s": 1.0, "pieces": 1},
+            "engine": {"allow_private_networks": True, **engine},
+            "egress": [{"name": name, "source_address": SOURCES[name]}],
+        }
+    )
+
+
+@contextlib.asynccontextmanager
+async def vienna_then_berlin(
+    url: str,
+    engine: Mapping[str, object],
+    emails: Sequence[str],
+    until_greylisted: Callable[[Store], Awaitable[None]],
+) -> AsyncIterator[Store]:
+    """Lists of an address each, all of which Vienna has asked about when Berlin starts, and which
+    are completed. Either works on one at a time, and would take its part of them."""
+    async with contextlib.AsyncExitStack() as stack:
+        enter = stack.enter_async_context
+        services = await enter(open_services(egress_settings(url, "vienna", engine)))
+        account = await services.accounts.create_account()
+        key = (await services.accounts.create_key(account, "generic")).key
+        transport = httpx.ASGITransport(create_app(services))
+        client = await enter(
+            httpx.AsyncClient(transport=transport, base_url="http://veriplex.test")
+        )
+        for email in emails:
+            reply = await client.post(
+                "/generic/api/v1/verify/bulk", json={"emails": [email]}, headers={"X-API-Key": key}
+            )
+            assert reply.status_code < 300, reply.text
+        async with asyncio.timeout(WITHIN_S):
+            await until_greylisted(services.store)
+        await enter(open_services(egress_settings(url, "berlin", engine)))
+        await until_completed(services.store)
+        yield services.store
 
 
 async def test_a_greylisted_address_is_asked_again_from_the_same_source_address(url: str) -> None:
     zone = {"g.test": {"MX": ["10 mx.g.test."]}, "mx.g.test": {"A": ["127.0.1.1"]}}
+    emails = [f"grey{n}@g.test" for n in range(5)]
     async with fake_dns(zone) as dns, fake_smtp({"127.0.1.1": GREYLISTS}) as smtp:
+        engine = {
+            "dns_servers": [dns.address],
+            "smtp_port": smtp.port,
+            "helo": "probe.test",
+            "greylist_retries_s": [1.0],
+        }
+        seen = smtp.seen["127.0.1.1"]
 
-        def settings(name: str) -> Settings:
-            return Settings.model_validate(
-                {
-                    "storage": {"url": url},
-                    "work": {"heartbeat_s": 0.2, "dead_after_s": 1.0},
-                    "engine": {
-                        "dns_servers": [dns.address],
-                        "smtp_port": smtp.port,
-                        "allow_private_networks": True,
-                        "helo": "probe.test",
-                        "greylist_retries_s": [1.0],
-                    },
-                    "egress": [{"name": name, "source_address": SOURCES[name]}],
-                }
-            )
+        async def until_greylisted(_: Store) -> None:
+            while len(seen.recipients) < len(emails):  # noqa: ASYNC110 - of another task
+                await asyncio.sleep(0.01)
 
-        async with contextlib.AsyncExitStack() as stack:
-            enter = stack.enter_async_context
-            services = await enter(open_services(settings("vienna")))
-            key = (
-                await services.accounts.create_key(
-                    await services.accounts.create_account(), "generic"
-                )
-            ).key
-            client = await enter(
-                httpx.AsyncClient(
-                    transport=httpx.ASGITransport(create_app(services)),
-                    base_url="http://veriplex.test",
-                )
-            )
-            emails = [f"grey{n}@g.test" for n in range(5)]
-            reply = await client.post(
-                "/generic/api/v1/verify/bulk", json={"emails": emails}, headers={"X-API-Key": key}
-            )
-            assert reply.status_code < 300, reply.text
-            seen = smtp.seen["127.0.1.1"]
-            async with asyncio.timeout(WITHIN_S):
-                while len(seen.recipients) < len(emails):  # noqa: ASYNC110 - of another task
-                    await asyncio.sleep(0.01)
-            await enter(open_services(settings("berlin")))  # it would be the sooner one
-            await until_completed(services.store)
+        async with vienna_then_berlin(url, engine, emails, until_greylisted):
             assert {seen.recipients[email] for email in emails} == {2}
             assert set(seen.peers) == {SOURCES["vienna"]}
+
+
+@pytest.mark.testbed
+async def test_a_real_greylist_accepts_the_one_retry(url: str) -> None:
+    """Postgrey knows a client by its /24 network, a sender and a recipient. It refuses a retry from
+    elsewhere, as it does the first one, and there is no other."""
+    emails = [f"grey{n:02}@greylist.test" for n in range(10, 15)]
+    engine = {
+        "dns_servers": [DNS_SERVER],
+        "helo": CONFIG.helo,
+        "mail_from": f"{secrets.token_hex(8).translate(LETTERS)}@sender.test",  # a new one
+        "greylist_retries_s": [5.0],
+    }
+
+    async def until_greylisted(store: Store) -> None:
+        put_off = select(batch_chunks.c.batch_id).where(batch_chunks.c.attempt > 0)
+        while len(await store.fetch_all(put_off)) < len(emails):  # noqa: ASYNC110 - of another task
+            await asyncio.sleep(0.01)
+
+    async with vienna_then_berlin(url, engine, emails, until_greylisted) as store:
+        found = await store.fetch_all(select(batch_results.c.word))
+        assert [row.word for row in found] == ["deliverable"] * len(emails)
