@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from adapters.contract.dialect import Dialect
 from adapters.contract.filters import Filters
 from adapters.registry import DIALECTS
+from engine.address.offline import load_lists
 from engine.dns.targets import is_global
 from engine.model import Verification
 from engine.probe import ProbeEngine
@@ -173,6 +174,7 @@ async def open_services(
     StoreError, AccountsError.
     """
     dialects = configured_dialects(settings, dialects)
+    load_lists()  # before there are clients who would wait for it
     if clock is time.time and settings.storage.url.startswith("postgresql"):
         clock = DatabaseClock()
     async with contextlib.AsyncExitStack() as stack:

@@ -6,7 +6,17 @@ from dataclasses import replace
 from typing import Any
 
 from engine.address import lists, people
+from engine.address.syntax import parse_address
 from engine.model import Address, Evidence
+
+EXAMPLES = ("ada.byrn@gmial.com", "jürgen@münchen.de", "ada@mail.mailinator.com")
+"""With typos, not in ASCII, below a disposable domain: together they need each list and library."""
+
+
+def load_lists() -> None:
+    """Load what would otherwise be loaded for the first addresses that need it: 0.1 s."""
+    for example in EXAMPLES:
+        offline_evidence(parse_address(example))
 
 
 def offline_evidence(address: Address, **facts: Any) -> Evidence:
