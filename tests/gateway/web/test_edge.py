@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import resource
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from uvicorn.server import ServerState
 
 from gateway.web import edge as edge_module
@@ -345,6 +347,27 @@ async def test_pipelined_requests_are_answered_in_order() -> None:
         for _ in range(20):
             await reply(reader)
         assert server.app.paths == [f"/{n}" for n in range(20)]
+
+
+@pytest.mark.parametrize("end", ["keep-alive", "close"])
+async def test_a_request_is_freed_without_the_garbage_collector(end: str) -> None:
+    """Which would hold the event loop for as long as it takes to free hundreds of them at once."""
+    request = b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: %b\r\n\r\n" % end.encode()
+    gc.collect()
+    gc.disable()
+    try:
+        async with serving() as server:
+            reader, writer = await server.connect()
+            for _ in range(20):
+                writer.write(request)
+                await reply(reader)
+                if end == "close":
+                    assert await everything(reader) == b""
+                    reader, writer = await server.connect()
+            known = sum(isinstance(each, RequestResponseCycle) for each in gc.get_objects())
+    finally:
+        gc.enable()
+    assert known <= 1  # the last one of a connection that is open
 
 
 @pytest.mark.parametrize("method", ["FOO", "get", "X-A.b_c", "M-SEARCH", "UNLINK"])
