@@ -1,11 +1,12 @@
 """An httpx transport on aiohttp's connection pool, which never sends a request twice.
 
-httpx-aiohttp translates requests and replies. Three things are corrected here:
+httpx-aiohttp translates requests and replies. Four things are corrected here:
 
 - A failure before there is a connection raises `httpx.ConnectError` or `httpx.ProxyError`: nothing
   was sent. A later failure raises another `httpx.TransportError`.
 - aiohttp resends a GET when the server disconnects, which a vendor may bill twice. This transport
   never does.
+- Interim replies are bounded (`gateway.upstreams.transport.interim`).
 - Bytes that arrive while no request is in flight are no reply to the next request (RFC 9112 section
   9.2); the connection is closed.
 
@@ -20,7 +21,7 @@ import ssl
 from base64 import b64encode
 from collections.abc import AsyncIterator, Callable
 from contextvars import ContextVar
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakSet
 
@@ -30,6 +31,7 @@ import httpx
 from aiohttp_socks import ProxyConnectionError, ProxyConnector, ProxyError, ProxyTimeoutError
 from httpx_aiohttp import AiohttpTransport
 
+from gateway.upstreams.transport.interim import BoundedReplies
 from gateway.upstreams.transport.progress import Progress
 
 if TYPE_CHECKING:
@@ -196,6 +198,9 @@ class _KeptSafely(aiohttp.TCPConnector):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
+        # there is no public API; tests show that it works
+        factory: partial[Any] = partial(BoundedReplies, loop=self._loop)
+        self._factory = factory
         self._used: WeakSet[asyncio.Protocol] = WeakSet()
         """Those of connections that had a request."""
 
