@@ -54,6 +54,7 @@ from gateway.verdicts.codec import decode_verification, encode_verification
 from gateway.web.edge import Edge, EdgeProtocol
 from gateway.web.routing import VendorPath, VendorRoutes
 from tests.dialects import ALL, BY_NAME, endpoint_of
+from tests.fuzz.outcome_targets import delivery_reports, mailboxes, outcomes
 
 MAX_ROW_BYTES = 4_000
 """Of a verdict in the database, whatever a vendor said."""
@@ -468,4 +469,7 @@ TARGETS: Mapping[str, Target] = {
     "list_files": Target(list_files, 256 * 1024),
     "logged_requests": Target(logged_requests, 64 * 1024),
     "vendor_replies": Target(vendor_replies, 256 * 1024),
+    "outcomes": Target(outcomes, 256 * 1024),
+    "delivery_reports": Target(delivery_reports, 64 * 1024),
+    "mailboxes": Target(mailboxes, 256 * 1024),
 }

@@ -6,8 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-import orjson
-
+from adapters.contract import json_values
 from gateway.outcomes.reading import ReadOutcomes, UnreadableOutcomes, WrongRow, read_row
 from gateway.outcomes.replies import bounce_outcome, find_codes
 from gateway.outcomes.terms import Outcome
@@ -41,9 +40,9 @@ INSTALL = "Checking these signatures needs the extra `outcomes`: pip install 've
 def parse_json(body: bytes) -> Any:
     """Raises UnreadableOutcomes."""
     try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError as exc:
-        raise UnreadableOutcomes("The body is not JSON.") from exc
+        return json_values.parse_json(body)
+    except ValueError as exc:
+        raise UnreadableOutcomes(f"The body is not valid JSON: {exc}.") from exc
 
 
 def read_events(events: Iterable[Any], rows_of: RowsOf, now: float) -> ReadOutcomes:

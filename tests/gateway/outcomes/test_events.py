@@ -115,8 +115,18 @@ def test_an_event_without_a_time_would_count_twice_and_is_refused() -> None:
 def test_long_arrays_are_refused() -> None:
     with pytest.raises(UnreadableOutcomes, match="at most"):
         sendgrid.read(json.dumps([{}] * (MAX_EVENTS + 1)).encode(), NOW)
-    with pytest.raises(UnreadableOutcomes, match="not JSON"):
+    with pytest.raises(UnreadableOutcomes, match="not valid JSON"):
         sendgrid.read(b"[" * 100_000, NOW)
+
+
+def test_an_event_that_is_nested_too_deeply_is_refused() -> None:
+    """To write it again, as its digest needs it, fails beyond a few hundred levels."""
+    nested: Any = []
+    for _ in range(500):
+        nested = [nested]
+    body = events.mailgun_body({"event": "delivered", "nested": nested})
+    with pytest.raises(UnreadableOutcomes, match="levels deep"):
+        mailgun.verify(body, [events.MAILGUN_KEY], NOW)
 
 
 # -- SendGrid ----------------------------------------------------------------------------
