@@ -19,7 +19,6 @@ from typing import Any, TypeAlias, cast
 
 import httpx
 import pytest
-from sqlalchemy.ext.asyncio import create_async_engine
 
 from adapters.contract.problems import Problem, ProblemKind
 from adapters.contract.upstream import UpstreamQuery
@@ -41,8 +40,9 @@ from gateway.sandbox.reports import Report
 from gateway.sandbox.webhooks import MAX_IN_FLIGHT, SandboxWebhooks
 from gateway.store import open_store
 from gateway.store.postgres import PostgresBackend
-from gateway.store.sqlite import QUERY_THREADS, Queries
-from gateway.store.store import POOL_SIZE
+from gateway.store.sqlite import POOL_SIZE as CONNECTIONS_TO_A_FILE
+from gateway.store.sqlite import QUERY_THREADS, Queries, SqliteBackend
+from gateway.store.store import POOL_SIZE, Store
 from gateway.tasks import GroupedCalls, TimeSlices
 from gateway.upstreams.batches.bulk import CONCURRENT_SINGLES
 from gateway.upstreams.routing.budgets import Budgets
@@ -223,17 +223,43 @@ async def queries() -> AsyncIterator[Work]:
         yield work
 
 
+class _NoConnection:
+    """Stands in for an engine and for its connections, for which nobody has to wait."""
+
+    def execution_options(self, **_: object) -> _NoConnection:
+        return self
+
+    def connect(self) -> contextlib.nullcontext[_NoConnection]:
+        return contextlib.nullcontext(self)
+
+    begin = connect
+
+
+NEVER_CONNECTED = cast(Any, _NoConnection())
+
+
 @asynccontextmanager
-async def connections_to_postgres() -> AsyncIterator[Work]:
-    engine = create_async_engine("postgresql+psycopg://127.0.0.1:9/none")  # never connected
-    backend = PostgresBackend(engine, "", POOL_SIZE, 60)
+async def connections_to_postgres(*, reads: bool) -> AsyncIterator[Work]:
+    store = Store(PostgresBackend(NEVER_CONNECTED, "", POOL_SIZE, 60))
 
     async def work(begin: Begin) -> None:
-        async with backend.write_turn(in_background=False):
+        async with store.read() if reads else store.write():
             await begin()
 
     yield work
-    await engine.dispose()
+
+
+@asynccontextmanager
+async def connections_to_a_file() -> AsyncIterator[Work]:
+    """For what is read in several queries, or takes long."""
+    queries = Queries(NEVER_CONNECTED, cast(Any, None))
+    store = Store(SqliteBackend(NEVER_CONNECTED, "", 60, queries, None))
+
+    async def work(begin: Begin) -> None:
+        async with store.read():
+            await begin()
+
+    yield work
 
 
 class _BeginningVerifier(Scripted):
@@ -421,7 +447,13 @@ QUEUES: dict[str, Queue] = {
     "charges and look-ups of keys": Queue(grouped_calls, 1),
     "writes to the database": Queue(writes, 1, flood=200),
     "queries of a database file": Queue(queries, QUERY_THREADS, flood=200),
-    "connections to PostgreSQL": Queue(connections_to_postgres, POOL_SIZE),
+    "connections to a database file": Queue(connections_to_a_file, CONNECTIONS_TO_A_FILE - 1),
+    "connections to PostgreSQL, to read": Queue(
+        lambda: connections_to_postgres(reads=True), POOL_SIZE
+    ),
+    "connections to PostgreSQL, to write": Queue(
+        lambda: connections_to_postgres(reads=False), POOL_SIZE
+    ),
     "batches": Queue(batches, MAX_CHUNKS_IN_FLIGHT, is_strict=False, flood=80),
     "webhooks": Queue(webhooks, CONCURRENT_DELIVERIES, is_strict=False, flood=80),
     "lists at URLs": Queue(fetches, CONCURRENT_FETCHES, is_strict=False),

@@ -59,6 +59,10 @@ class Backend(Protocol):
         """As `Store.transact`, within a `write_turn`."""
         ...
 
+    def read_turn(self) -> AbstractAsyncContextManager[None]:
+        """Wait for a connection to read on. Raises StoreBusy."""
+        ...
+
     def write_turn(self, *, in_background: bool) -> AbstractAsyncContextManager[None]:
         """Wait until this process may begin to write. Raises StoreBusy."""
         ...

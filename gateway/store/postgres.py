@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Any
 
 import psycopg
@@ -99,10 +99,11 @@ class PostgresBackend:
         self.reading = engine.execution_options(isolation_level="AUTOCOMMIT")
         self.writing = engine
 
-    @contextlib.asynccontextmanager
-    async def write_turn(self, *, in_background: bool) -> AsyncIterator[None]:
-        async with self._turn((current_party(), in_background)):
-            yield
+    def read_turn(self) -> AbstractAsyncContextManager[None]:
+        return self._turn((current_party(), False))
+
+    def write_turn(self, *, in_background: bool) -> AbstractAsyncContextManager[None]:
+        return self._turn((current_party(), in_background))
 
     @contextlib.asynccontextmanager
     async def _turn(self, party: Party) -> AsyncIterator[None]:
@@ -126,7 +127,7 @@ class PostgresBackend:
         return _translated_errors(self.where)
 
     async def fetch_all(self, query: Select[Any]) -> Sequence[Row[Any]]:
-        async with self._turn((current_party(), False)), self.reading.connect() as connection:
+        async with self.read_turn(), self.reading.connect() as connection:
             rows: Sequence[Row[Any]] = (await connection.execute(query)).all()
             return rows
 

@@ -14,7 +14,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -41,7 +41,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.pool import AsyncAdaptedQueuePool, QueuePool
 from sqlalchemy.schema import CreateIndex, CreateTable, DDLElement
 
-from engine.turns import FairSlots, current_party
+from engine.turns import FairSlots, Party, current_party
 from gateway.store.backend import Result, Rows, pool_connections, translated, update_on_conflict
 from gateway.store.errors import StoreBusy, StoreError, StoreFull, StoreUnusable
 from gateway.store.private_files import create_privately, hide_from_others
@@ -81,21 +81,33 @@ class SqliteBackend:
         self.reading = engine
         self.writing = engine.execution_options(veriplex_write=True)
         self._busy_timeout_s = busy_timeout_s
-        # SQLite's writers poll for its lock; here they wait in turn.
+        # SQLite's writers poll for its lock, and a pool serves whoever came first; here accounts
+        # take turns. A database in memory has one connection for both.
         self._writing = FairSlots(1, is_strict=True)
+        self._reading = (
+            self._writing if queries is None else FairSlots(POOL_SIZE - 1, is_strict=True)
+        )
+
+    def read_turn(self) -> AbstractAsyncContextManager[None]:
+        return self._turn(
+            self._reading, (current_party(), False), "no connection became free in time"
+        )
+
+    def write_turn(self, *, in_background: bool) -> AbstractAsyncContextManager[None]:
+        party = current_party(), in_background
+        return self._turn(self._writing, party, "other writers took too long")
 
     @contextlib.asynccontextmanager
-    async def write_turn(self, *, in_background: bool) -> AsyncIterator[None]:
-        party = current_party(), in_background
+    async def _turn(self, slots: FairSlots, party: Party, refusal: str) -> AsyncIterator[None]:
         try:
             async with asyncio.timeout(self._busy_timeout_s):
-                await self._writing.acquire(party)
+                await slots.acquire(party)
         except TimeoutError as exc:
-            raise StoreBusy(self.where, "other writers took too long") from exc
+            raise StoreBusy(self.where, refusal) from exc
         try:
             yield
         finally:
-            self._writing.release(party)
+            slots.release(party)
 
     def translated_errors(self) -> AbstractContextManager[None]:
         return _translated_errors(self.where)
@@ -103,7 +115,7 @@ class SqliteBackend:
     async def fetch_all(self, query: Select[Any]) -> Sequence[Row[Any]]:
         if self._queries is not None:
             return await self._queries.fetch_all(query)
-        async with self.reading.connect() as connection:
+        async with self.read_turn(), self.reading.connect() as connection:
             rows: Sequence[Row[Any]] = (await connection.execute(query)).all()
             return rows
 

@@ -56,9 +56,10 @@ class Store:
 
         Raises StoreError.
         """
-        with self._backend.translated_errors():
-            async with self._backend.reading.connect() as connection:
-                yield connection
+        async with self._backend.read_turn():
+            with self._backend.translated_errors():
+                async with self._backend.reading.connect() as connection:
+                    yield connection
 
     async def fetch_all(self, query: Select[Any]) -> Sequence[Row[Any]]:
         """The rows of a short query that a request waits for. Raises StoreError.
