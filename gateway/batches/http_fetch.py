@@ -110,6 +110,7 @@ class HttpFetch:
             if address is None:
                 raise _NotFetchedError(self._refusal)
             request = guarded_request(self._client, "GET", url, address)
+            request.extensions["max_body_bytes"] = max_bytes
             reply = await self._client.send(request, auth=basic_auth(url), stream=True)
             try:
                 if reply.status_code in _REDIRECTS and "location" in reply.headers:

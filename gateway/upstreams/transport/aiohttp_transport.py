@@ -6,7 +6,7 @@ httpx-aiohttp translates requests and replies. Four things are corrected here:
   was sent. A later failure raises another `httpx.TransportError`.
 - aiohttp resends a GET when the server disconnects, which a vendor may bill twice. This transport
   never does.
-- Interim replies are bounded (`gateway.upstreams.transport.interim`).
+- What is received for a request is bounded (`gateway.upstreams.transport.reply_bounds`).
 - Bytes that arrive while no request is in flight are no reply to the next request (RFC 9112 section
   9.2); the connection is closed.
 
@@ -31,8 +31,13 @@ import httpx
 from aiohttp_socks import ProxyConnectionError, ProxyConnector, ProxyError, ProxyTimeoutError
 from httpx_aiohttp import AiohttpTransport
 
-from gateway.upstreams.transport.interim import BoundedReplies
 from gateway.upstreams.transport.progress import Progress
+from gateway.upstreams.transport.reply_bounds import (
+    MAX_UNREAD_BYTES,
+    BoundedReplies,
+    TooMuchReceivedError,
+    max_body_bytes,
+)
 
 if TYPE_CHECKING:
     from aiohttp.client_reqrep import ClientRequest
@@ -113,6 +118,7 @@ class HttpTransport(httpx.AsyncBaseTransport):
         progress: Progress = request.extensions.get("progress") or Progress()
         progress.connecting = True
         _progress.set(progress)
+        max_body_bytes.set(request.extensions.get("max_body_bytes", MAX_UNREAD_BYTES))
         try:
             response = await pool.handle_async_request(request)
         except EXPECTED as exc:
@@ -266,6 +272,8 @@ def translated(exc: Exception) -> httpx.TransportError:
             return httpx.ConnectError(str(cause))
         case aiohttp.ServerTimeoutError():
             return httpx.ReadTimeout(_word(cause))
+        case TooMuchReceivedError():
+            return httpx.RemoteProtocolError(str(cause))
         case aiohttp.ServerDisconnectedError() | aiohttp.ClientPayloadError():
             return httpx.ReadError("closed")
         case aiohttp.ClientConnectionError() | OSError():

@@ -121,7 +121,9 @@ class UpstreamClient:
         progress = Progress()
         try:
             async with asyncio.timeout(timeout_s):
-                http_request = _http_request(location, request, connect_timeout_s, progress)
+                http_request = _http_request(
+                    location, request, connect_timeout_s, progress, max_body_bytes
+                )
                 return await self._exchange(http_request, max_body_bytes)
         except TimeoutError:
             never_sent = progress.connecting
@@ -168,6 +170,7 @@ def _http_request(
     request: UpstreamRequest,
     connect_timeout_s: float,
     progress: Progress,
+    max_body_bytes: int,
 ) -> httpx.Request:
     """The request as httpx has it. Raises httpx.InvalidURL, ValueError."""
     headers = {**ALWAYS_SENT, **request.headers}
@@ -181,7 +184,11 @@ def _http_request(
         headers=headers,
         content=request.body or None,
         # the time-out of aiohttp that covers the whole connect
-        extensions={"timeout": {"pool": connect_timeout_s}, "progress": progress},
+        extensions={
+            "timeout": {"pool": connect_timeout_s},
+            "progress": progress,
+            "max_body_bytes": max_body_bytes,
+        },
     )
 
 
