@@ -79,12 +79,15 @@ def with_server_options(settings: Settings, **given: Any) -> Settings:
     return settings.model_copy(update={"server": settings.server.model_copy(update=changes)})
 
 
+NO_PEM = "it has no PEM certificate, or no PEM key without a passphrase"
+
+
 def check_tls(certfile: str, keyfile: str) -> None:
     """Raises CommandError if the certificate and its key cannot be used."""
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certfile, keyfile, password="")
     except ssl.SSLError as exc:
-        reason = (exc.reason or "it has no PEM certificate or no PEM key").replace("_", " ")
+        reason = (exc.reason or NO_PEM).replace("_", " ")
         message = f"cannot use {certfile} with {keyfile} for TLS: {reason.lower()}"
         raise CommandError(message, EXIT_USAGE) from exc
     except OSError as exc:

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import model_validator
 
 from gateway.settings.section import Section, setting
-from gateway.settings.values import HostName, HttpUrl, Network, OptionalSecretRef, SecretRef
+from gateway.settings.values import HostName, Network, OptionalSecretRef, PublicUrl, SecretRef
 
 
 class ServerSettings(Section):
@@ -15,7 +15,7 @@ class ServerSettings(Section):
 
     host: str = setting("127.0.0.1", "Address or host name to listen on.", min_length=1)
     port: int = setting(8025, "Port to listen on; 0 picks a free one.", ge=0, le=65535)
-    public_url: HttpUrl = setting(
+    public_url: PublicUrl = setting(
         "",
         "URL by which clients reach the server, for links in replies; empty takes what a proxy in"
         " `forwarded_allow_ips` says, else host and port.",

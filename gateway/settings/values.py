@@ -143,6 +143,12 @@ def _check_http_url(value: str) -> str:
     return value.rstrip("/")
 
 
+def _check_public_url(value: str) -> str:
+    if urlsplit(value).username is not None:
+        raise ValueError("should have no name and no password, since replies and pages show it")
+    return value
+
+
 def _parse_proxy(value: object, info: ValidationInfo) -> object:
     """A proxy's URL, or a reference to a secret that is one."""
     if not isinstance(value, str) or not value:
@@ -277,6 +283,7 @@ SHARED_SCHEMES = ("valkey", "valkeys", "redis", "rediss")
 """Of a Valkey or Redis server; the longer ones of each pair with TLS."""
 
 HttpUrl = Annotated[str, AfterValidator(_check_http_url), Field(repr=False)]
+PublicUrl = Annotated[HttpUrl, AfterValidator(_check_public_url)]
 ProxyUrl = Annotated[str, BeforeValidator(_parse_proxy), Field(repr=False)]
 SocksUrl = Annotated[str, BeforeValidator(_parse_socks_proxy), Field(repr=False)]
 OptionalIp = Annotated[str, AfterValidator(_check_ip)]

@@ -14,6 +14,7 @@ NOT_UTF8 = "caf\udce9"
 """As Python has an argument that is no UTF-8."""
 DEEP = "[" * 5_000
 STORAGE = "VERIPLEX_STORAGE__URL"
+PUBLIC = "VERIPLEX_SERVER__PUBLIC_URL"
 UPSTREAMS = "VERIPLEX_UPSTREAMS"
 
 
@@ -28,6 +29,11 @@ UPSTREAMS = "VERIPLEX_UPSTREAMS"
         (("check",), {UPSTREAMS: DEEP}, "upstreams: is nested too deeply"),
         (("-c", "deep.toml", "check"), {}, "deep.toml: is nested too deeply"),
         (("-c", "/dev/zero", "check"), {}, "/dev/zero: has more than"),
+        (
+            ("check",),
+            {PUBLIC: "https://me:secret@verify.test"},
+            "should have no name and no password",
+        ),
         (("console", "--url", "https://verify.test?a=1"), {}, "is not a URL such as"),
         (("console", "--url", "https://verify.test#a"), {}, "is not a URL such as"),
     ],
@@ -42,6 +48,7 @@ def test_rubbish_is_refused_in_words(
     assert done.code == (EXIT_FAILURE if command[0] == "blocks" else EXIT_USAGE), done.err
     assert said in done.err
     assert done.err.startswith("veriplex: ")
+    assert "secret" not in done.err
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full")
