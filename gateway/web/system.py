@@ -282,6 +282,10 @@ async def _storage_error_response(request: Request, exc: Exception) -> Response:
 
 
 async def _internal_error_response(request: Request, exc: Exception) -> Response:
+    if isinstance(exc.__cause__, StorageUnavailable):
+        # after the beginning of a download: the client sees that it is not whole
+        log.warning("reply.cut_off", extra={"error": str(exc.__cause__)})
+        return problem_response(503)
     extra = {"method": request.method, "path": request.url.path}
     log.error("request.failed", extra=extra, exc_info=exc)
     return problem_response(500)

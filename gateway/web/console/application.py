@@ -170,9 +170,7 @@ class ConsoleApp:
         return _error_page(503, STORAGE_PROBLEM, {"Retry-After": "2"})
 
     async def _internal_error(self, request: Request, exc: Exception) -> Response:
-        # Starlette raises the exception again, and the caller logs nothing of it
-        extra = {"method": request.method, "path": request.url.path}
-        log.error("request.failed", extra=extra, exc_info=exc)
+        # Starlette raises the exception again, and the application around this one logs it
         return _error_page(500, "This is a fault of Veriplex; its log says more.", {})
 
 

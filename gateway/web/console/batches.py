@@ -149,7 +149,9 @@ class BatchPages:
             "Content-Disposition": f'attachment; filename="batch-{batch.id}.{form}"'
         }
         media_type = "text/csv; charset=utf-8" if form == "csv" else "application/jsonl"
-        return StreamingResponse(pieces, headers=headers, media_type=media_type)
+        # what is wrong with the database is found before the reply begins, as far as it can be
+        first = [piece async for piece in _first(pieces)]
+        return StreamingResponse(_chain(first, pieces), headers=headers, media_type=media_type)
 
     async def _csv(self, job: Job, rows: AsyncIterator[JobRow]) -> AsyncIterator[bytes]:
         """Cells that a spreadsheet would run as formulas are made harmless: an operator opens the
@@ -169,6 +171,20 @@ class BatchPages:
             return await self._batches.find(visit.request.path_params["id"])
         except (Problem, OverflowError):
             raise HTTPException(404) from None
+
+
+async def _first(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The titles and the first row."""
+    for _ in range(2):
+        if piece := await anext(pieces, b""):
+            yield piece
+
+
+async def _chain(first: list[bytes], rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    for piece in first:
+        yield piece
+    async for piece in rest:
+        yield piece
 
 
 async def _lines(rows: AsyncIterator[JobRow]) -> AsyncIterator[bytes]:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import html
 import io
+import logging
 import re
 from collections.abc import AsyncIterator
+from typing import Any
 
 import httpx
 import orjson
 import pytest
+from sqlalchemy import delete
 
 from engine.model import Verdict
 from gateway.app import Services, open_services
+from gateway.store.tables import batch_results
+from gateway.web.dispatch import create_app
 from tests.gateway.upstreams.conftest import Local
 from tests.gateway.web.console.console_client import (
     BASE,
@@ -262,3 +268,52 @@ async def test_a_batch_is_deleted_once_it_has_ended(
     assert "May &amp; June is deleted" in deleted.text
     assert (await visitor.get(path)).status_code == 404
     assert (await visitor.send(f"{path}/delete")).status_code == 404
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+async def test_a_download_from_a_database_that_fails_does_not_begin(
+    services: Services, visitor: Browser, key: int, form: str
+) -> None:
+    path = await submit(services, visitor, key)
+    await services.batch_services.drain()
+    async with services.store.write() as connection:
+        await connection.exec_driver_sql("DROP TABLE batch_results")
+    reply = await visitor.get(f"{path}/results.{form}")
+    assert reply.status_code == 503
+    assert "content-disposition" not in reply.headers
+
+
+async def test_a_download_is_cut_off_without_a_traceback(
+    services: Services, visitor: Browser, key: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    await services.accounts.set_credits(1, None)
+    rows = 6_000
+    emails = "".join(f"user{number}@example.com\n" for number in range(rows))
+    path = await submit(services, visitor, key, f"contact\n{emails}".encode())
+    await services.batch_services.drain()
+    cookie = f"veriplex_console={visitor.client.cookies['veriplex_console']}"
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+        if len(sent) == 3:
+            async with services.store.write() as connection:
+                await connection.execute(delete(batch_results))
+
+    async def receive() -> Any:
+        return await asyncio.Future()
+
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "path": f"{path}/results.csv",
+        "query_string": b"",
+        "headers": [(b"host", b"127.0.0.1:8025"), (b"cookie", cookie.encode())],
+        "client": ("127.0.0.1", 1),
+    }
+    await create_app(services)(scope, receive, send)
+    assert sent[0]["status"] == 200
+    assert sent[-1]["more_body"]
+    assert len(sent) < rows
+    warnings = [each.message for each in caplog.records if each.levelno >= logging.WARNING]
+    assert warnings == ["reply.cut_off"]
