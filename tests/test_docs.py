@@ -217,7 +217,10 @@ LIMITS = (
         "| 8 different candidates are looked for in 1,000",
         (credential.MAX_SCANNED_KEYS, credential.MAX_SCANNED_MEMBERS),
     ),
-    ("| 250,000 and 2,000,000;", (wire.MAX_JSON_BRACKETS, wire.MAX_JSON_COMMAS)),
+    (
+        "| 250,000, 2,000,000 and 300,000;",
+        (wire.MAX_JSON_BRACKETS, wire.MAX_JSON_COMMAS, wire.MAX_JSON_MEMBERS),
+    ),
     ("of upstreams | 64 |", (json_values.MAX_DEPTH,)),
     (
         "parts of a multipart | 1,000; 51,000 |",

@@ -266,11 +266,20 @@ def test_a_bomb_without_a_key_is_refused_unparsed(connect: Connect, upload: Uplo
     assert (status, body) == upload.problem(ProblemKind.NO_CREDENTIAL)
 
 
+BOMBS = {
+    "objects": b'"emails":[%s1]' % (b"{}," * 3_000_000),
+    "members": b",".join(b'"k%d" : 1' % number for number in range(400_000)),
+}
+
+
+@pytest.mark.parametrize("members", BOMBS.values(), ids=BOMBS)
 @pytest.mark.parametrize("upload", IN_BODY, ids=name_of)
-def test_a_bomb_with_a_good_key_is_unreadable(connect: Connect, upload: Upload) -> None:
+def test_a_bomb_with_a_good_key_is_unreadable(
+    connect: Connect, upload: Upload, members: bytes
+) -> None:
     name = keys_in_body(upload)[0].name
     key = upload.dialect.sandbox_key
-    bomb = b'{"%s":"%s","emails":[%s1]}' % (name.encode(), key.encode(), b"{}," * 3_000_000)
+    bomb = b'{"%s":"%s",%s}' % (name.encode(), key.encode(), members)
     status, body = post(connect(), upload, bomb)
     detail = "The body holds too many JSON values."
     assert (status, body) == upload.problem(ProblemKind.UNREADABLE, detail=detail)
