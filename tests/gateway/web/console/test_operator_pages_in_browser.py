@@ -60,6 +60,7 @@ async def log_in(page: Page, url: str, password: str = PASSWORD) -> None:
 
 async def pass_time(page: Page) -> None:
     """What the page does every few seconds, it does now."""
+    await page.wait_for_load_state()  # of its scripts, which would begin to wait later
     await page.clock.fast_forward("00:15")
 
 
@@ -281,6 +282,7 @@ async def test_an_open_page_says_that_the_server_is_away_and_goes_on_when_it_is_
             async with listening(services) as base:
                 await log_in(page, f"{base}/console{path}")
                 await expect(page.locator("#live")).to_be_visible()
+                await page.wait_for_load_state()
             await pass_time(page)
             await expect(lost).to_be_visible()
         await look(page, f"away{path.replace('/', '-')}-laptop")
