@@ -16,22 +16,38 @@ import pytest
 import typer
 from veriplex_pytest import Sandbox
 
-from adapters.contract import batch_rules, credential, filters, forms, json_values, wire
+from adapters.contract import (
+    batch_rules,
+    credential,
+    filters,
+    forms,
+    json_values,
+    upstream_jobs,
+    wire,
+)
 from adapters.contract.dialect import Dialect
+from adapters.kit import csv
 from adapters.neverbounce import create
 from adapters.registry import DIALECTS
 from engine import turns
-from engine.dns import mx, resolver
+from engine.dns import mx, resolver, udp
+from engine.dns import wire as dns_wire
 from engine.model import Reason
-from engine.smtp import pipe
+from engine.smtp import inquiry, pipe
+from engine.smtp import terms as smtp_terms
 from gateway.accounts import console_access
 from gateway.batches import http_fetch, http_post, outbox, records, runner, uploads, webhooks
 from gateway.cli import app
-from gateway.sandbox import account_state, faults, jobs, requests
+from gateway.doctor import spf
+from gateway.outcomes.events import receiver
+from gateway.sandbox import account_state, clock, faults, jobs, keys, requests
+from gateway.sandbox import webhooks as sandbox_webhooks
 from gateway.sandbox_app import open_sandbox
 from gateway.settings import Settings
-from gateway.verdicts import cache, memory
-from gateway.web import bodies, edge, native_batches
+from gateway.upstreams.source import recorder
+from gateway.upstreams.transport import client, reply_bounds
+from gateway.verdicts import cache, codec, memory
+from gateway.web import bodies, edge, mail_events, native_batches, sandbox_control, server
 from gateway.web.console import application, batch_upload, visit
 from gateway.web.dispatch import create_app
 from gateway.web.native_description import CALLS, PREFIX
@@ -304,6 +320,53 @@ LIMITS = (
     ),
     ("DNS cache | 40 MiB", (resolver.CACHE_BYTES / MIB,)),
     ("in memory have 80 MiB", (memory.MAX_BYTES / MIB,)),
+    ("idle connection between requests | 75 s", (server.KEEP_ALIVE_S,)),
+    (
+        "events | 4 MiB; 32 MiB of all",
+        (mail_events.MAX_EVENT_BYTES / MIB, mail_events.MAX_BYTES_IN_FLIGHT / MIB),
+    ),
+    (
+        "Amazon SNS | 20 a minute, of 64 KiB",
+        (receiver.FETCHES_PER_MINUTE, receiver.MAX_CERTIFICATE_BYTES / KIB),
+    ),
+    ("characters of a line | 1,000,000 each", (csv.MAX_LINES,)),
+    (
+        "for webhooks | 100; 20 of one scope; 60 s",
+        (requests.MAX_WAITERS, requests.MAX_WAITERS_OF_SCOPE, sandbox_control.MAX_WAIT_S),
+    ),
+    (
+        "of a request | 4 KiB of its body, its reply and its query, 8 KiB",
+        (requests.MAX_BODY_BYTES / KIB, requests.MAX_HEADERS_CHARACTERS / KIB),
+    ),
+    ("`serve` | 100 of one scope", (faults.MAX_SLOW_REQUESTS,)),
+    ("clocks | 10,000,", (clock.MAX_OWN_CLOCKS,)),
+    ("accounts of test keys | 10,000 |", (keys.MAX_ACCOUNTS,)),
+    (
+        "waiting webhooks | 1,000, 4 MiB",
+        (sandbox_webhooks.MAX_DELIVERIES, sandbox_webhooks.MAX_DELIVERIES_BYTES / MIB),
+    ),
+    ("one attempt | 32,", (sandbox_webhooks.MAX_IN_FLIGHT,)),
+    ("the first 2,000 characters", (smtp_terms.MAX_REPLY_CHARACTERS,)),
+    (
+        "with a result | 200 characters of a reply, 500 of",
+        (codec.MAX_TEXT, codec.MAX_HOSTS_TEXT),
+    ),
+    ("a DNS response | 4,096 octets", (udp.MAX_DATAGRAM,)),
+    ("in a name | 8, 16 |", (resolver.MAX_CNAMES, dns_wire.MAX_POINTERS)),
+    ("that refuse us | 12 and 3", (inquiry.MAX_TARGETS, inquiry.MAX_REFUSING_HOSTS)),
+    ("SPF | 10 look-ups, 2 void", (spf.MAX_LOOKUPS, spf.MAX_VOID_LOOKUPS)),
+    (
+        "a reply | 256 KiB; 64 MiB",
+        (client.MAX_SINGLE_REPLY_BYTES / KIB, upstream_jobs.MAX_RESULT_PAGE_BYTES / MIB),
+    ),
+    (
+        "| 20 interim replies (`",
+        (reply_bounds.MAX_INTERIM,),
+    ),
+    (
+        "replies up to 16 KiB, in a thread, one at a time, 32 waiting, 200 files",
+        (recorder.MAX_REPLY_BYTES / KIB, recorder.MAX_WAITING, recorder.MAX_FILES),
+    ),
 )
 
 
